@@ -1,0 +1,96 @@
+//! Twin of `shaders/next_batch.wgsl`.
+
+use crate::plan::{DataInfo, NextBatch, StepState};
+use crate::random::pcg4d;
+
+pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indices: &mut [u32]) {
+    let StepState { epoch, position, .. } = *state;
+    let rows = op.batch.min(data.rows - position);
+    let ends = position + rows == data.rows;
+    state.step += 1;
+    state.rows = rows;
+    state.epoch = if ends { epoch + 1 } else { epoch };
+    state.position = if ends { 0 } else { position + rows };
+    for (i, index) in (position..).zip(&mut indices[..rows as usize]) {
+        *index = if data.shuffle != 0 { shuffled(i, epoch, data) } else { i };
+    }
+}
+
+/// Where row `index` of the epoch's order stands in the data set: a Feistel network over the next power of two,
+/// walked until it lands inside (Mitchell et al., 2021).
+fn shuffled(index: u32, epoch: u32, data: &DataInfo) -> u32 {
+    let bits = (32 - (data.rows - 1).leading_zeros()).max(2);
+    let low_bits = bits / 2;
+    let high_mask = (1 << (bits - low_bits)) - 1;
+    let low_mask = (1 << low_bits) - 1;
+    let hash = |half: u32, round: u32| {
+        pcg4d([half, epoch.wrapping_mul(8).wrapping_add(round), data.seed_low, data.seed_high])[0]
+    };
+    let mut x = index;
+    loop {
+        let (mut high, mut low) = (x >> low_bits, x & low_mask);
+        for round in (0..8).step_by(2) {
+            high ^= hash(low, round) & high_mask;
+            low ^= hash(high, round + 1) & low_mask;
+        }
+        x = high << low_bits | low;
+        if x < data.rows {
+            return x;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(rows: u32, seed: u32, epoch: u32) -> Vec<u32> {
+        let data = DataInfo { rows, shuffle: 1, seed_low: seed, ..Default::default() };
+        (0..rows).map(|i| shuffled(i, epoch, &data)).collect()
+    }
+
+    #[test]
+    fn each_epoch_visits_every_row_once_in_an_order_of_its_own() {
+        for rows in [1, 2, 3, 5, 64, 257, 60_000] {
+            let mut seen = order(rows, 7, 3);
+            seen.sort_unstable();
+            assert!(seen.iter().copied().eq(0..rows), "{rows} rows");
+        }
+        assert_ne!(order(100, 1, 0), order(100, 1, 1));
+        assert_ne!(order(100, 1, 0), order(100, 2, 0));
+        assert_eq!(order(100, 1, 0), order(100, 1, 0));
+    }
+
+    #[test]
+    fn every_row_is_as_likely_at_every_place() {
+        // A chi-squared test of (place, row) counts over 10 rows and 20,000 orders.
+        let (rows, epochs) = (10u32, 20_000u32);
+        let mut counts = [[0u32; 10]; 10];
+        for epoch in 0..epochs {
+            for (place, row) in order(rows, 5, epoch).into_iter().enumerate() {
+                counts[place][row as usize] += 1;
+            }
+        }
+        let expected = f64::from(epochs) / f64::from(rows);
+        let chi2: f64 = counts.iter().flatten().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+        // 81 degrees of freedom: mean 81, standard deviation √162; five of them away.
+        assert!(chi2 < 81.0 + 5.0 * 162f64.sqrt(), "chi² {chi2}");
+    }
+
+    #[test]
+    fn the_last_batch_is_partial_and_the_next_epoch_follows() {
+        let op = |batch| NextBatch {
+            data: crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 0 },
+            step: crate::plan::Tensor { buffer: crate::plan::BufferId(1), offset: 0, len: 0 },
+            indices: crate::plan::Tensor { buffer: crate::plan::BufferId(2), offset: 0, len: 0 },
+            batch,
+        };
+        let data = DataInfo { rows: 5, ..Default::default() };
+        let mut state = StepState::default();
+        let mut indices = [99; 3];
+        next_batch(&op(3), &data, &mut state, &mut indices);
+        assert_eq!((state, indices), (StepState { step: 1, rows: 3, epoch: 0, position: 3 }, [0, 1, 2]));
+        next_batch(&op(3), &data, &mut state, &mut indices);
+        assert_eq!((state, indices), (StepState { step: 2, rows: 2, epoch: 1, position: 0 }, [3, 4, 2]));
+    }
+}

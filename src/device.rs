@@ -1,0 +1,227 @@
+//! Where plans run: a GPU, or the CPU reference. What follows is the little that a trainer needs of either.
+
+use std::sync::Arc;
+
+use crate::cpu::{CpuBuffer, CpuExecutor};
+use crate::error::Result;
+use crate::gpu::{Gpu, GpuExecutor, Reading, Signal};
+use crate::plan::{BufferId, Plan, Role, RowMetrics};
+
+/// What trains and runs a network. A [`Gpu`] converts into it.
+#[derive(Debug, Clone)]
+pub enum Device {
+    /// A GPU, real or software.
+    Gpu(Gpu),
+    /// The CPU reference: plain loops on one thread. Slow, but always there.
+    Cpu,
+}
+
+impl From<Gpu> for Device {
+    fn from(gpu: Gpu) -> Self {
+        Device::Gpu(gpu)
+    }
+}
+
+impl From<&Gpu> for Device {
+    fn from(gpu: &Gpu) -> Self {
+        Device::Gpu(gpu.clone())
+    }
+}
+
+/// A buffer on a device. A clone is the same buffer.
+#[derive(Debug, Clone)]
+pub(crate) enum Storage {
+    Gpu(wgpu::Buffer),
+    Cpu(CpuBuffer),
+}
+
+/// A plan bound to buffers of a device.
+#[derive(Debug, Clone)]
+pub(crate) enum Executor {
+    Gpu(GpuExecutor),
+    Cpu(CpuExecutor),
+}
+
+const MIXED: &str = "storage and executor of one device";
+
+impl Device {
+    pub(crate) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Storage> {
+        Ok(match self {
+            Device::Gpu(gpu) => Storage::Gpu(gpu.upload(what, bytes)?),
+            Device::Cpu => Storage::Cpu(CpuBuffer::new(bytemuck::pod_collect_to_vec(bytes))),
+        })
+    }
+
+    /// Overwrites part of a buffer before whatever is submitted next.
+    pub(crate) fn write(&self, storage: &Storage, offset: u64, bytes: &[u8]) {
+        match (self, storage) {
+            (Device::Gpu(gpu), Storage::Gpu(buffer)) => gpu.queue().write_buffer(buffer, offset, bytes),
+            (_, Storage::Cpu(buffer)) => {
+                let mut words = buffer.lock();
+                bytemuck::cast_slice_mut::<u32, u8>(&mut words)[offset as usize..][..bytes.len()]
+                    .copy_from_slice(bytes);
+            }
+            _ => unreachable!("{MIXED}"),
+        }
+    }
+
+    /// Submits a copy of the first `words` words and waits for them.
+    pub(crate) async fn read(&self, storage: &Storage, words: usize) -> Result<Vec<u32>> {
+        match (self, storage) {
+            (Device::Gpu(gpu), Storage::Gpu(buffer)) => {
+                let mut encoder = gpu.encoder();
+                let readback = gpu.record_readback(&mut encoder, buffer, words as u64 * 4)?;
+                gpu.submit(encoder);
+                readback.read(gpu).finish().await
+            }
+            (_, Storage::Cpu(buffer)) => Ok(buffer.lock()[..words].to_vec()),
+            _ => unreachable!("{MIXED}"),
+        }
+    }
+
+    /// Binds a plan. Buffers of the roles in `given` are used as they are.
+    pub(crate) fn executor(&self, plan: Plan, given: &[(Role, &Storage)]) -> Result<Executor> {
+        let find = |role: Role| plan.find(role).expect("a role of this plan");
+        match self {
+            Device::Gpu(gpu) => {
+                let given: Vec<(BufferId, wgpu::Buffer)> =
+                    given.iter().map(|(role, storage)| (find(*role), storage.gpu().clone())).collect();
+                Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given)?))
+            }
+            Device::Cpu => {
+                let given: Vec<(BufferId, CpuBuffer)> =
+                    given.iter().map(|(role, storage)| (find(*role), storage.cpu().clone())).collect();
+                Ok(Executor::Cpu(CpuExecutor::new(Arc::new(plan), &given)))
+            }
+        }
+    }
+
+    /// Runs a future of this crate to its end; on a GPU it blocks and polls.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Device::Gpu(gpu) => gpu.block_on(future),
+            Device::Cpu => pollster::block_on(future),
+        }
+    }
+}
+
+impl Storage {
+    pub(crate) fn gpu(&self) -> &wgpu::Buffer {
+        match self {
+            Storage::Gpu(buffer) => buffer,
+            Storage::Cpu(_) => unreachable!("{MIXED}"),
+        }
+    }
+
+    fn cpu(&self) -> &CpuBuffer {
+        match self {
+            Storage::Cpu(buffer) => buffer,
+            Storage::Gpu(_) => unreachable!("{MIXED}"),
+        }
+    }
+}
+
+/// What a submission does beside its steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Run {
+    pub steps: u32,
+    /// Sets the running metrics to zero first.
+    pub clear: bool,
+    /// Reads the sum of the running metrics back at the end.
+    pub report: bool,
+}
+
+/// Work handed to a device.
+pub(crate) enum Submission {
+    Gpu { done: Signal<()>, totals: Option<Reading>, gpu: Gpu },
+    Cpu { totals: Option<RowMetrics> },
+}
+
+impl Executor {
+    pub(crate) fn plan(&self) -> &Plan {
+        match self {
+            Executor::Gpu(executor) => executor.plan(),
+            Executor::Cpu(executor) => executor.plan(),
+        }
+    }
+
+    fn find(&self, role: Role) -> BufferId {
+        self.plan().find(role).expect("a role of this plan")
+    }
+
+    /// The buffer of a role.
+    pub(crate) fn storage(&self, role: Role) -> Storage {
+        let id = self.find(role);
+        match self {
+            Executor::Gpu(executor) => Storage::Gpu(executor.buffer(id).expect("a buffer that was made").clone()),
+            Executor::Cpu(executor) => Storage::Cpu(executor.buffer(id).clone()),
+        }
+    }
+
+    /// Gives the buffer of a role.
+    pub(crate) fn bind(&mut self, role: Role, storage: &Storage) -> Result<()> {
+        let id = self.find(role);
+        match self {
+            Executor::Gpu(executor) => executor.bind(id, storage.gpu()),
+            Executor::Cpu(executor) => {
+                executor.bind(id, storage.cpu());
+                Ok(())
+            }
+        }
+    }
+
+    /// Submits steps. The CPU has done them when this returns.
+    pub(crate) fn submit(&self, run: Run) -> Result<Submission> {
+        match self {
+            Executor::Gpu(executor) => {
+                let gpu = executor.gpu();
+                gpu.check_lost()?;
+                let mut encoder = gpu.encoder();
+                if run.clear {
+                    encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
+                }
+                executor.record_steps(&mut encoder, run.steps);
+                let readback = match run.report {
+                    true => {
+                        executor.record_report(&mut encoder);
+                        let totals = self.storage(Role::Totals);
+                        Some(gpu.record_readback(&mut encoder, totals.gpu(), size_of::<RowMetrics>() as u64)?)
+                    }
+                    false => None,
+                };
+                gpu.submit(encoder);
+                let totals = readback.map(|r| r.read(gpu));
+                Ok(Submission::Gpu { done: gpu.submitted_work_done(), totals, gpu: gpu.clone() })
+            }
+            Executor::Cpu(executor) => {
+                if run.clear {
+                    executor.buffer(self.find(Role::RowMetrics)).lock().fill(0);
+                }
+                executor.run_steps(run.steps);
+                let totals = run.report.then(|| {
+                    executor.run_report();
+                    bytemuck::cast_slice(&executor.buffer(self.find(Role::Totals)).lock())[0]
+                });
+                Ok(Submission::Cpu { totals })
+            }
+        }
+    }
+}
+
+impl Submission {
+    /// Waits for the end, and for the metrics where they were asked for.
+    pub(crate) async fn finish(self) -> Result<Option<RowMetrics>> {
+        match self {
+            Submission::Gpu { done, totals, gpu } => {
+                done.await;
+                gpu.check_lost()?;
+                match totals {
+                    Some(reading) => Ok(Some(bytemuck::cast_slice(&reading.finish().await?)[0])),
+                    None => Ok(None),
+                }
+            }
+            Submission::Cpu { totals } => Ok(totals),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The one error type of the crate.
+
+use thiserror::Error;
+
+/// What can go wrong. Each message names the thing, what was expected, what came and what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No GPU, real or software, answered.
+    #[error(
+        "no GPU adapter found{wanted}: {reason}. Install a Vulkan driver (Debian and Ubuntu: \
+         apt-get install mesa-vulkan-drivers gives a software one), or train with Device::Cpu"
+    )]
+    NoAdapter {
+        /// `" named \"x\""` where one was asked for by name, else empty.
+        wanted: String,
+        /// What the platform said.
+        reason: String,
+    },
+
+    /// The adapter would not open a device.
+    #[error("the adapter {adapter} would not open a device: {reason}")]
+    NoDevice {
+        /// The adapter's name.
+        adapter: String,
+        /// What the platform said.
+        reason: String,
+    },
+
+    /// Something is larger than the device or a kernel allows. Found before anything is allocated.
+    #[error("{what}: {needed} {unit} needed, but the limit is {limit}")]
+    LimitExceeded {
+        /// The buffer, binding or dimension.
+        what: String,
+        /// How much it takes.
+        needed: u64,
+        /// How much there may be.
+        limit: u64,
+        /// What the two are counted in.
+        unit: &'static str,
+    },
+
+    /// The device has no memory left.
+    #[error("out of GPU memory while allocating {what} ({bytes} bytes): use a smaller batch, network or data set")]
+    OutOfMemory {
+        /// The buffer that did not fit.
+        what: String,
+        /// Its size.
+        bytes: u64,
+    },
+
+    /// The device was lost: reset, unplugged, or taken away by the driver.
+    #[error("the GPU device was lost: {reason}. What was on it is gone: create a new Gpu and Trainer")]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+
+    /// The driver or wgpu refused something wgrad built. This is a bug in wgrad or in the driver.
+    #[error("{what} was refused by wgpu: {reason}")]
+    Gpu {
+        /// What was being built.
+        what: String,
+        /// wgpu's own words.
+        reason: String,
+    },
+
+    /// A network, batch, data set or buffer has the wrong shape.
+    #[error("{what}: expected {expected}, got {actual}")]
+    Shape {
+        /// The layer, data set or buffer.
+        what: String,
+        /// What would have fitted.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+
+    /// A hyperparameter lies outside its range.
+    #[error("{name} must be {expected}, got {actual}")]
+    InvalidOption {
+        /// The option.
+        name: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// What came.
+        actual: String,
+    },
+
+    /// A label is not one of the classes.
+    #[error("label of row {row} is {label}, but there are {classes} classes (0 to {})", classes.saturating_sub(1))]
+    LabelOutOfRange {
+        /// The row, from 0.
+        row: usize,
+        /// Its label.
+        label: u32,
+        /// How many classes there are.
+        classes: u32,
+    },
+
+    /// A feature is NaN or infinite.
+    #[error("feature {column} of row {row} is {value}: features must be finite")]
+    NonFiniteFeature {
+        /// The row, from 0.
+        row: usize,
+        /// The column, from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// The loss became NaN or infinite, so the weights are no longer usable.
+    #[error(
+        "the loss became NaN or infinite in epoch {epoch}, step {step} of the run: \
+         lower the learning rate, or look at the data"
+    )]
+    NonFiniteLoss {
+        /// The epoch, from 1.
+        epoch: u32,
+        /// The step since the trainer was made, from 1.
+        step: u32,
+    },
+
+    /// A call that only a GPU can serve, on the CPU.
+    #[error("{call} records commands for a GPU, but this runs on Device::Cpu")]
+    NeedsGpu {
+        /// What was called.
+        call: &'static str,
+    },
+
+    /// A data file is missing, cut short or of another format.
+    #[error("data file {path}: {reason}")]
+    DataFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,197 @@
+//! A plan bound to buffers: every pipeline and bind group is made once, then a step is a list of dispatches.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::Gpu;
+use super::kernels::{self, Launch};
+use crate::error::{Error, Result};
+use crate::plan::{BufferId, Plan, Tensor};
+
+/// Uniforms start at multiples of this: what every device allows.
+const UNIFORM_STRIDE: usize = 256;
+
+/// A plan with a GPU buffer for each of its buffers.
+#[derive(Debug, Clone)]
+pub(crate) struct GpuExecutor {
+    gpu: Gpu,
+    plan: Arc<Plan>,
+    buffers: Vec<Option<wgpu::Buffer>>,
+    uniforms: wgpu::Buffer,
+    /// Bound where a kernel has a binding that an op leaves unused; written by none.
+    unused: wgpu::Buffer,
+    launches: Vec<Launch>,
+    dispatches: Vec<Dispatch>,
+}
+
+#[derive(Debug, Clone)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    /// Absent until every buffer of the op has been given.
+    bind_group: Option<wgpu::BindGroup>,
+    grid: [u32; 2],
+}
+
+impl GpuExecutor {
+    /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled with zeros; the
+    /// rest are given later with [`bind`](Self::bind).
+    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)]) -> Result<Self> {
+        let launches: Vec<Launch> = plan.ops().map(|op| kernels::launch(op, gpu.inner.variants)).collect();
+        let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
+        for buffer in &plan.buffers {
+            gpu.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
+        }
+
+        let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
+        let shaders: Vec<_> = shaders.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
+        let pipelines = gpu.pipelines(&shaders)?;
+
+        let mut buffers = vec![None; plan.buffers.len()];
+        for (id, buffer) in given {
+            buffers[id.0] = Some(buffer.clone());
+        }
+        for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
+            if let (None, Some(words)) = (&slot, buffer.words()) {
+                *slot = Some(gpu.zeros(&buffer.name, words * 4)?);
+            }
+        }
+        let mut uniforms = vec![0; launches.len() * UNIFORM_STRIDE];
+        for (slot, launch) in uniforms.chunks_exact_mut(UNIFORM_STRIDE).zip(&launches) {
+            slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
+        }
+        let uniforms = gpu.uniforms(&uniforms)?;
+        let unused = gpu.zeros("unused bindings", 16)?;
+
+        let dispatches = pipelines
+            .into_iter()
+            .zip(grids)
+            .map(|(pipeline, grid)| Dispatch { pipeline, bind_group: None, grid })
+            .collect();
+        let mut executor = Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, launches, dispatches };
+        executor.make_bind_groups(|_| true)?;
+        Ok(executor)
+    }
+
+    pub(crate) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The buffer behind a plan's buffer, if it has been given.
+    pub(crate) fn buffer(&self, id: BufferId) -> Option<&wgpu::Buffer> {
+        self.buffers[id.0].as_ref()
+    }
+
+    /// Gives a buffer.
+    pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer) -> Result<()> {
+        self.buffers[id.0] = Some(buffer.clone());
+        self.make_bind_groups(|launch| launch.bindings.iter().flatten().any(|b| b.tensor.buffer == id))
+    }
+
+    /// Records steps: one compute pass, no allocation.
+    pub(crate) fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
+        let (step, _) = self.dispatches.split_at(self.plan.step.len());
+        self.record(encoder, self.plan.name, step, steps);
+    }
+
+    /// Records the sum of the metrics.
+    pub(crate) fn record_report(&self, encoder: &mut wgpu::CommandEncoder) {
+        let (_, report) = self.dispatches.split_at(self.plan.step.len());
+        self.record(encoder, "report", report, 1);
+    }
+
+    /// Records one op of the plan, by its place in [`Plan::ops`].
+    pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
+        self.record(encoder, "op", &self.dispatches[index..=index], 1);
+    }
+
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, label: &str, dispatches: &[Dispatch], times: u32) {
+        let mut pass =
+            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
+        for _ in 0..times {
+            for dispatch in dispatches {
+                let Some(bind_group) = &dispatch.bind_group else { continue };
+                pass.set_pipeline(&dispatch.pipeline);
+                pass.set_bind_group(0, bind_group, &[]);
+                pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+            }
+        }
+    }
+
+    fn make_bind_groups(&mut self, affected: impl Fn(&Launch) -> bool) -> Result<()> {
+        for i in (0..self.launches.len()).filter(|&i| affected(&self.launches[i])) {
+            let launch = &self.launches[i];
+            let given = launch.bindings.iter().flatten().all(|b| self.buffer(b.tensor.buffer).is_some());
+            if given {
+                let bind_group = self.bind_group(i, launch)?;
+                self.dispatches[i].bind_group = Some(bind_group);
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_group(&self, index: usize, launch: &Launch) -> Result<wgpu::BindGroup> {
+        let uniforms = wgpu::BufferBinding {
+            buffer: &self.uniforms,
+            offset: (index * UNIFORM_STRIDE) as u64,
+            size: NonZeroU64::new(launch.uniforms.len() as u64),
+        };
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
+        for (binding, used) in (1..).zip(&launch.bindings) {
+            let resource = match used {
+                Some(used) => self.binding(used.tensor)?,
+                None => self.unused.as_entire_binding(),
+            };
+            entries.push(wgpu::BindGroupEntry { binding, resource });
+        }
+        let layout = self.gpu.bind_group_layout(&launch.writable());
+        let what = format!("bind group of {}", launch.shader.name);
+        self.gpu.guard(&what, 0, || {
+            self.gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&launch.shader.name),
+                layout: &layout,
+                entries: &entries,
+            })
+        })
+    }
+
+    fn binding(&self, tensor: Tensor) -> Result<wgpu::BindingResource<'_>> {
+        let buffer = self.buffer(tensor.buffer).expect("make_bind_groups has looked");
+        let bytes = match tensor.len {
+            0 => buffer.size(),
+            len => (u64::from(len) * 4).next_multiple_of(16),
+        };
+        self.gpu.check_size(&self.plan.buffer(tensor.buffer).name, bytes)?;
+        let offset = u64::from(tensor.offset) * 4;
+        if offset + bytes > buffer.size() {
+            return Err(Error::Shape {
+                what: format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
+                expected: format!("at least {} bytes (rows x features x 4, rounded up to 16)", offset + bytes),
+                actual: format!("{} bytes", buffer.size()),
+            });
+        }
+        Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(bytes) }))
+    }
+}
+
+impl Gpu {
+    /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the
+    /// surplus.
+    fn grid(&self, launch: &Launch) -> Result<[u32; 2]> {
+        let limit = self.device().limits().max_compute_workgroups_per_dimension;
+        let needed = launch.workgroups.max(1);
+        let y = needed.div_ceil(limit.into());
+        if y > limit.into() {
+            return Err(Error::LimitExceeded {
+                what: format!("grid of {}", launch.shader.name),
+                needed,
+                limit: u64::from(limit) * u64::from(limit),
+                unit: "workgroups",
+            });
+        }
+        Ok([needed.div_ceil(y) as u32, y as u32])
+    }
+}

@@ -1,0 +1,65 @@
+//! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
+
+mod adam;
+mod gather;
+mod matmul;
+mod metrics;
+mod next_batch;
+mod sgd;
+mod softmax_cross_entropy;
+
+use super::Variants;
+use super::pipelines::Shader;
+use crate::plan::{Op, Tensor};
+
+/// All that a dispatch needs.
+#[derive(Debug, Clone)]
+pub(super) struct Launch {
+    pub shader: Shader,
+    /// Bytes of the shader's uniform struct: binding 0.
+    pub uniforms: Vec<u8>,
+    /// Storage bindings from 1 on; `None` where this op leaves a writable one unused.
+    pub bindings: Vec<Option<Binding>>,
+    /// How many, before they are folded into two dimensions.
+    pub workgroups: u64,
+}
+
+/// A storage binding.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Binding {
+    pub tensor: Tensor,
+    pub writable: bool,
+}
+
+impl Launch {
+    /// For each storage binding, whether the kernel writes it.
+    pub fn writable(&self) -> Vec<bool> {
+        self.bindings.iter().map(|b| b.is_none_or(|b| b.writable)).collect()
+    }
+}
+
+/// The launch of an op.
+pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
+    match op {
+        Op::NextBatch(op) => next_batch::launch(op),
+        Op::Gather(op) => gather::launch(op),
+        Op::Matmul(op) => matmul::launch(op, variants),
+        Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op),
+        Op::Sgd(op) => sgd::launch(op),
+        Op::Adam(op) => adam::launch(op),
+        Op::Metrics(op) => metrics::launch(op),
+    }
+}
+
+fn read(tensor: Tensor) -> Option<Binding> {
+    Some(Binding { tensor, writable: false })
+}
+
+fn write(tensor: Tensor) -> Option<Binding> {
+    Some(Binding { tensor, writable: true })
+}
+
+/// The shader of a kernel that has one text.
+fn shader(name: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Shader {
+    Shader { name: name.into(), source: source.into(), constants: constants.to_vec() }
+}

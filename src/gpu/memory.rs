@@ -1,0 +1,149 @@
+//! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
+
+use super::wait::Signal;
+use super::{Gpu, lock};
+use crate::error::{Error, Result};
+
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+impl Gpu {
+    /// Refuses a buffer that the device could not have, or not bind whole.
+    pub(crate) fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
+        let limits = self.device().limits();
+        let limit = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Error::LimitExceeded { what: format!("GPU buffer for {what}"), needed: bytes, limit, unit: "bytes" })
+    }
+
+    /// A storage buffer of zeros.
+    pub(crate) fn zeros(&self, what: &str, bytes: u64) -> Result<wgpu::Buffer> {
+        self.buffer(what, bytes, USAGE, None)
+    }
+
+    /// A storage buffer that starts as `contents`.
+    pub(crate) fn upload(&self, what: &str, contents: &[u8]) -> Result<wgpu::Buffer> {
+        self.buffer(what, contents.len() as u64, USAGE, Some(contents))
+    }
+
+    /// A buffer of uniforms.
+    pub(super) fn uniforms(&self, contents: &[u8]) -> Result<wgpu::Buffer> {
+        self.buffer("uniforms", contents.len() as u64, wgpu::BufferUsages::UNIFORM, Some(contents))
+    }
+
+    fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        contents: Option<&[u8]>,
+    ) -> Result<wgpu::Buffer> {
+        self.check_lost()?;
+        self.check_size(what, bytes)?;
+        // Whole vec4s, so that kernels may read four numbers at once up to the end.
+        let size = bytes.max(16).next_multiple_of(16);
+        let mapped_at_creation = contents.is_some();
+        self.guard(what, bytes, || {
+            let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
+                label: Some(what),
+                size,
+                usage,
+                mapped_at_creation,
+            });
+            if let Some(contents) = contents {
+                // Mapping fails where creation did; the guard reports that.
+                if let Ok(mut view) = buffer.get_mapped_range_mut(..) {
+                    view.slice(..contents.len()).copy_from_slice(contents);
+                }
+                buffer.unmap();
+            }
+            buffer
+        })
+    }
+
+    /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].
+    pub(super) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+        let device = self.device();
+        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
+            .map(|filter| device.push_error_scope(filter));
+        let made = make();
+        let mut first = None;
+        for scope in scopes.into_iter().rev() {
+            first = first.or(self.pop(scope));
+        }
+        match first {
+            None => Ok(made),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.into(), bytes }),
+            Some(error) => {
+                self.check_lost()?;
+                Err(Error::Gpu { what: what.into(), reason: error.to_string() })
+            }
+        }
+    }
+
+    /// On native, the answer is there at once.
+    #[cfg(not(target_family = "wasm"))]
+    fn pop(&self, scope: wgpu::ErrorScopeGuard) -> Option<wgpu::Error> {
+        pollster::block_on(scope.pop())
+    }
+
+    /// In a browser the answer comes later, when nobody waits for it: the browser's console has it.
+    #[cfg(target_family = "wasm")]
+    fn pop(&self, scope: wgpu::ErrorScopeGuard) -> Option<wgpu::Error> {
+        drop(scope);
+        None
+    }
+
+    /// Records a copy of `bytes` of a buffer to where the host can read them.
+    pub(crate) fn record_readback(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+    ) -> Result<Readback> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = self.buffer("reading back", bytes, usage, None)?;
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        lock(&self.inner.traffic).readback_bytes += bytes;
+        Ok(Readback { staging, bytes })
+    }
+}
+
+/// Bytes on their way to the host. Call [`read`](Self::read) after the encoder has been submitted.
+#[derive(Debug)]
+pub(crate) struct Readback {
+    staging: wgpu::Buffer,
+    bytes: u64,
+}
+
+impl Readback {
+    /// Asks for the bytes.
+    pub(crate) fn read(self, gpu: &Gpu) -> Reading {
+        let (mapped, fulfil) = Signal::new();
+        self.staging.map_async(wgpu::MapMode::Read, ..self.bytes, fulfil);
+        Reading { readback: self, mapped, gpu: gpu.clone() }
+    }
+}
+
+/// Bytes that have been asked for.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    readback: Readback,
+    mapped: Signal<Result<(), wgpu::BufferAsyncError>>,
+    gpu: Gpu,
+}
+
+impl Reading {
+    /// The bytes as words, once the GPU has got there.
+    pub(crate) async fn finish(self) -> Result<Vec<u32>> {
+        let mapped = self.mapped.await;
+        self.gpu.check_lost()?;
+        let failed = |reason: String| Error::Gpu { what: "reading back".into(), reason };
+        mapped.map_err(|e| failed(e.to_string()))?;
+        let Readback { staging, bytes } = self.readback;
+        let view = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?;
+        Ok(bytemuck::pod_collect_to_vec(&view))
+    }
+}

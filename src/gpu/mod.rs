@@ -1,0 +1,217 @@
+//! The GPU executor: a device, the kernels compiled for it, and plans bound to its buffers.
+
+mod executor;
+mod kernels;
+mod memory;
+mod pipelines;
+mod wait;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+pub(crate) use executor::GpuExecutor;
+pub(crate) use memory::Reading;
+use pipelines::Pipelines;
+pub(crate) use wait::Signal;
+
+/// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    variants: Variants,
+    pipelines: Pipelines,
+    /// Why the device was lost, once it was.
+    lost: Arc<Mutex<Option<String>>>,
+    /// Submissions made here whose end nobody has waited for, oldest first.
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    traffic: Mutex<Traffic>,
+}
+
+/// What has gone over the bus at wgrad's own behest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Command buffers submitted.
+    pub submits: u64,
+    /// Bytes read back.
+    pub readback_bytes: u64,
+}
+
+/// Which of a kernel's variants suit this adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Variants {
+    /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul.rs`.
+    pub matmul_subgroup: Option<u32>,
+}
+
+impl Variants {
+    /// Subgroup products win on software adapters, whose lanes are those of a vector register: a broadcast is one
+    /// instruction there, and workgroup memory buys nothing. They need a subgroup of one known size.
+    fn of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
+        let software = info.device_type == wgpu::DeviceType::Cpu;
+        let lanes = info.subgroup_min_size;
+        let known = info.subgroup_max_size == lanes && matches!(lanes, 8 | 16);
+        let usable = software && known && features.contains(wgpu::Features::SUBGROUP);
+        Self { matmul_subgroup: usable.then_some(lanes) }
+    }
+}
+
+impl Gpu {
+    /// Opens the fastest GPU there is, a software one where there is no other. Blocks; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::NoDevice`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn request() -> Result<Self> {
+        pollster::block_on(Self::request_async())
+    }
+
+    /// Opens the first GPU whose name contains `name`, in any case of letters. Blocks; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], which lists those that are there; [`Error::NoDevice`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn request_named(name: &str) -> Result<Self> {
+        pollster::block_on(Self::request_named_async(name))
+    }
+
+    /// [`request`](Self::request) for async code and browsers.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::NoDevice`].
+    pub async fn request_async() -> Result<Self> {
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance(String::new)?
+            .request_adapter(&options)
+            .await
+            .map_err(|e| Error::NoAdapter { wanted: String::new(), reason: e.to_string() })?;
+        Self::open(adapter).await
+    }
+
+    /// `request_named` for async code. In a browser, whose adapters have no names, use
+    /// [`request_async`](Self::request_async).
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], which lists those that are there; [`Error::NoDevice`].
+    pub async fn request_named_async(name: &str) -> Result<Self> {
+        let wanted = || format!(" named {name:?}");
+        let adapters = instance(wanted)?.enumerate_adapters(wgpu::Backends::all()).await;
+        let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
+        let matches = |n: &String| n.to_lowercase().contains(&name.to_lowercase());
+        match names.iter().position(matches).and_then(|i| adapters.into_iter().nth(i)) {
+            Some(adapter) => Self::open(adapter).await,
+            None => {
+                let reason = format!("there are {}: {}", names.len(), names.join(", "));
+                Err(Error::NoAdapter { wanted: wanted(), reason })
+            }
+        }
+    }
+
+    async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+        let available = adapter.limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("wgrad"),
+            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            // The default limits, but buffers as large as the adapter can have them.
+            required_limits: wgpu::Limits {
+                max_buffer_size: available.max_buffer_size,
+                max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+                ..wgpu::Limits::default().or_worse_values_from(&available)
+            },
+            ..Default::default()
+        };
+        let info = adapter.get_info();
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
+        let gpu = Self::from_parts(device, queue);
+        let lost = gpu.inner.lost.clone();
+        gpu.device().set_device_lost_callback(move |reason, message| {
+            *lock(&lost) = Some(format!("{reason:?}: {message}"));
+        });
+        Ok(gpu)
+    }
+
+    /// Uses an app's own device and queue. Nothing is created or submitted here.
+    ///
+    /// The kernels need the default limits of WebGPU; with the feature [`wgpu::Features::SUBGROUP`] software adapters
+    /// are faster. The app keeps the device: its device-lost callback and its uncaptured-error handler stay its own.
+    pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        let variants = Variants::of(&info, device.features());
+        let inner = Inner {
+            device,
+            queue,
+            info,
+            variants,
+            pipelines: Pipelines::default(),
+            lost: Arc::default(),
+            in_flight: Mutex::default(),
+            traffic: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// Its queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// Name, driver, backend and kind of the adapter.
+    pub fn adapter_info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// What wgrad itself has submitted and read back on this GPU so far.
+    pub fn traffic(&self) -> Traffic {
+        *lock(&self.inner.traffic)
+    }
+
+    /// Submits a finished encoder.
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+        let index = self.queue().submit([encoder.finish()]);
+        lock(&self.inner.traffic).submits += 1;
+        lock(&self.inner.in_flight).push_back(index);
+    }
+
+    pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgrad") })
+    }
+
+    /// An error if the device is known to be lost.
+    pub(crate) fn check_lost(&self) -> Result<()> {
+        match &*lock(&self.inner.lost) {
+            Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn instance(wanted: impl Fn() -> String) -> Result<wgpu::Instance> {
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        let reason = "wgpu was built without a backend for this platform (wgrad's feature \"backends\" brings one)";
+        return Err(Error::NoAdapter { wanted: wanted(), reason: reason.into() });
+    }
+    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+}
+
+/// Locks; a panic elsewhere does not make the data unusable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

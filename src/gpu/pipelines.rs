@@ -1,0 +1,145 @@
+//! Compiled kernels: each pipeline is made once per device, several at a time where there are threads.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::{Gpu, lock};
+use crate::error::Result;
+
+/// WGSL and what is fixed when it is compiled.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shader {
+    /// Unique for the text of the shader.
+    pub name: Cow<'static, str>,
+    pub source: Cow<'static, str>,
+    /// Values of the shader's `override` constants.
+    pub constants: Vec<(&'static str, f64)>,
+}
+
+impl Shader {
+    /// The name with its constants: unique for a pipeline.
+    fn key(&self) -> String {
+        let constants: Vec<String> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{} {}", self.name, constants.join(" "))
+    }
+}
+
+/// Every pipeline made for a device so far, by [`Shader::key`].
+#[derive(Debug, Default)]
+pub(crate) struct Pipelines {
+    made: Mutex<HashMap<String, wgpu::ComputePipeline>>,
+    modules: Mutex<HashMap<Cow<'static, str>, wgpu::ShaderModule>>,
+    layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+}
+
+impl Gpu {
+    /// The pipeline of each shader. `writable` tells for each storage binding, from binding 1 on, whether the kernel
+    /// writes it; binding 0 is the uniform.
+    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
+        let pipelines = &self.inner.pipelines;
+        let keys: Vec<String> = wanted.iter().map(|(shader, _)| shader.key()).collect();
+        let mut missing: Vec<usize> = Vec::new();
+        {
+            let made = lock(&pipelines.made);
+            for (i, key) in keys.iter().enumerate() {
+                if !made.contains_key(key) && !missing.iter().any(|&j| keys[j] == *key) {
+                    missing.push(i);
+                }
+            }
+        }
+        let compile = |&i: &usize| -> Result<()> {
+            let (shader, writable) = wanted[i];
+            let pipeline = self.compile(shader, writable)?;
+            lock(&pipelines.made).insert(keys[i].clone(), pipeline);
+            Ok(())
+        };
+        in_parallel(&missing, compile)?;
+        let made = lock(&pipelines.made);
+        Ok(keys.iter().map(|key| made[key].clone()).collect())
+    }
+
+    /// The layout of a kernel's one bind group.
+    pub(super) fn bind_group_layout(&self, writable: &[bool]) -> wgpu::BindGroupLayout {
+        let mut layouts = lock(&self.inner.pipelines.layouts);
+        let make = || {
+            let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+            let uniform = buffer(wgpu::BufferBindingType::Uniform);
+            let storage = writable.iter().map(|w| buffer(wgpu::BufferBindingType::Storage { read_only: !w }));
+            let entries: Vec<_> = std::iter::once(uniform)
+                .chain(storage)
+                .zip(0..)
+                .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                    binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty,
+                    count: None,
+                })
+                .collect();
+            self.device().create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+        };
+        layouts.entry(writable.to_vec()).or_insert_with(make).clone()
+    }
+
+    fn compile(&self, shader: &Shader, writable: &[bool]) -> Result<wgpu::ComputePipeline> {
+        self.check_lost()?;
+        self.guard(&format!("kernel {}", shader.key()), 0, || {
+            let module = self.module(shader);
+            let layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &[Some(&self.bind_group_layout(writable))],
+                ..Default::default()
+            });
+            self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&shader.name),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &shader.constants,
+                    // Kernels write workgroup memory before they read it, and zeroing it is slow on some GPUs.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            })
+        })
+    }
+
+    fn module(&self, shader: &Shader) -> wgpu::ShaderModule {
+        if let Some(module) = lock(&self.inner.pipelines.modules).get(&shader.name) {
+            return module.clone();
+        }
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&shader.name),
+            source: wgpu::ShaderSource::Wgsl(shader.source.clone()),
+        };
+        // SAFETY: every index a kernel forms is below the length of its binding, as the plan's shapes are what buffers
+        // are made from and what the kernels' uniforms hold, and GpuExecutor checks buffers given from outside;
+        // every loop ends within the plan's limits. tests/kernels.rs tries the odd sizes with checks on.
+        let module =
+            unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
+        lock(&self.inner.pipelines.modules).entry(shader.name.clone()).or_insert(module).clone()
+    }
+}
+
+/// Calls `work` on every item; the first error wins.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    if cfg!(target_family = "wasm") || items.len() < 2 {
+        return items.iter().try_for_each(work);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(items.len());
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let worker = || -> Result<()> {
+        while let Some(item) = items.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            work(item)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        let mine = worker();
+        others.into_iter().fold(mine, |result, other| {
+            result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    })
+}

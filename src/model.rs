@@ -1,0 +1,152 @@
+//! A network with weights: what runs, after or beside training.
+
+use crate::cpu::first_largest;
+use crate::device::{Device, Executor, Run, Storage};
+use crate::error::{Error, Result};
+use crate::gpu::GpuExecutor;
+use crate::network::Network;
+use crate::plan::{Plan, Role};
+
+/// A network and its weights on a device. Made by [`Trainer::model`](crate::Trainer::model), whose weights it shares.
+#[derive(Debug, Clone)]
+pub struct Model {
+    device: Device,
+    network: Network,
+    parameters: Storage,
+}
+
+/// Rows that the conveniences run at a time.
+const ROWS: usize = 4096;
+
+impl Model {
+    pub(crate) fn new(device: Device, network: Network, parameters: Storage) -> Self {
+        Self { device, network, parameters }
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The class of each row: the first of its largest outputs. `features` holds whole rows, \[rows, inputs\].
+    /// Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `features` is a whole number of rows; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn predict(&self, features: &[f32]) -> Result<Vec<u32>> {
+        self.device.block_on(self.predict_async(features))
+    }
+
+    /// [`predict`](Self::predict) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_async(&self, features: &[f32]) -> Result<Vec<u32>> {
+        let outputs = self.forward_async(features).await?;
+        Ok(outputs.chunks_exact(self.network.outputs() as usize).map(|row| first_largest(row) as u32).collect())
+    }
+
+    /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy.
+    /// Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn forward(&self, features: &[f32]) -> Result<Vec<f32>> {
+        self.device.block_on(self.forward_async(features))
+    }
+
+    /// [`forward`](Self::forward) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn forward_async(&self, features: &[f32]) -> Result<Vec<f32>> {
+        let inputs = self.network.inputs() as usize;
+        if features.len() % inputs != 0 {
+            return Err(Error::Shape {
+                what: "features".into(),
+                expected: format!("whole rows of {inputs}"),
+                actual: format!("{} numbers", features.len()),
+            });
+        }
+        let mut outputs = Vec::new();
+        let mut ready: Option<Executor> = None;
+        for chunk in features.chunks(ROWS * inputs) {
+            let rows = (chunk.len() / inputs) as u32;
+            let executor = match ready.take() {
+                Some(executor) if executor.plan().batch == rows => executor,
+                _ => self.forward_executor(rows)?,
+            };
+            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk));
+            executor.submit(Run { steps: 1, ..Run::default() })?;
+            let words = (rows * self.network.outputs()) as usize;
+            let words = self.device.read(&executor.storage(Role::Output), words).await?;
+            outputs.extend_from_slice(bytemuck::cast_slice(&words));
+            ready = Some(executor);
+        }
+        Ok(outputs)
+    }
+
+    /// Every weight, laid out as [`Network::parameters`] says. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn parameters(&self) -> Result<Vec<f32>> {
+        self.device.block_on(self.parameters_async())
+    }
+
+    /// [`parameters`](Self::parameters) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`parameters`](Self::parameters).
+    pub async fn parameters_async(&self) -> Result<Vec<f32>> {
+        let words = self.device.read(&self.parameters, self.network.parameter_words() as usize).await?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
+    /// buffers, with the usage `STORAGE` and a size rounded up to 16 bytes. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a buffer is too short or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`];
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn prepare_forward(&self, input: &wgpu::Buffer, output: &wgpu::Buffer, rows: u32) -> Result<Forward> {
+        let plan = Plan::forward(&self.network, rows)?;
+        let given = [
+            (Role::Parameters, &self.parameters),
+            (Role::Input, &Storage::Gpu(input.clone())),
+            (Role::Output, &Storage::Gpu(output.clone())),
+        ];
+        if let Device::Cpu = self.device {
+            return Err(Error::NeedsGpu { call: "Model::prepare_forward" });
+        }
+        match self.device.executor(plan, &given)? {
+            Executor::Gpu(executor) => Ok(Forward { executor }),
+            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "Model::prepare_forward" }),
+        }
+    }
+
+    fn forward_executor(&self, rows: u32) -> Result<Executor> {
+        let plan = Plan::forward(&self.network, rows)?;
+        let bytes = |features: u32| vec![0; rows as usize * features as usize * 4];
+        let input = self.device.upload("input", &bytes(self.network.inputs()))?;
+        let output = self.device.upload("output", &bytes(self.network.outputs()))?;
+        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
+        self.device.executor(plan, &given)
+    }
+}
+
+/// A forward pass bound to an app's own buffers: see [`Model::prepare_forward`].
+#[derive(Debug, Clone)]
+pub struct Forward {
+    executor: GpuExecutor,
+}
+
+impl Forward {
+    /// Records the pass. No allocation, no submission, no polling; cannot fail.
+    pub fn record_forward(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.executor.record_steps(encoder, 1);
+    }
+}

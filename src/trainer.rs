@@ -1,0 +1,513 @@
+//! Training: a network, a loss and an optimizer on a device.
+
+use std::collections::VecDeque;
+
+use crate::dataset::Dataset;
+use crate::device::{Device, Executor, Run, Storage, Submission};
+use crate::error::{Error, Result};
+use crate::gpu::GpuExecutor;
+use crate::loss::Loss;
+use crate::model::Model;
+use crate::network::Network;
+use crate::optimizer::Optimizer;
+use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
+
+/// How batches are made, and where chance comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainerConfig {
+    /// Rows of a batch. Default 32. The last batch of an epoch has what is left, and its mean is over its own rows.
+    pub batch: u32,
+    /// Seed of the initial weights and of the shuffle. Default 0. The same seed on the same adapter gives the same
+    /// weights, bit for bit.
+    pub seed: u64,
+    /// Whether each epoch has an order of its own. Default true.
+    pub shuffle: bool,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self { batch: 32, seed: 0, shuffle: true }
+    }
+}
+
+/// What [`Trainer::fit`] is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Fit<'a> {
+    /// How many times over the data set. Default 1.
+    pub epochs: u32,
+    /// Evaluated after each epoch. Default none.
+    pub validation: Option<&'a Dataset>,
+    /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
+    /// progress bar, instead of once an epoch. Default false.
+    pub live: bool,
+}
+
+impl Default for Fit<'_> {
+    fn default() -> Self {
+        Self { epochs: 1, validation: None, live: false }
+    }
+}
+
+/// Mean loss and accuracy over some rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of rows whose largest output is the label's, 0 to 1.
+    pub accuracy: f64,
+    /// How many rows.
+    pub rows: u32,
+}
+
+impl Evaluation {
+    fn new(metrics: RowMetrics) -> Self {
+        let rows = f64::from(metrics.rows.max(1));
+        Self { loss: f64::from(metrics.loss) / rows, accuracy: f64::from(metrics.correct) / rows, rows: metrics.rows }
+    }
+}
+
+/// One epoch of a [`History`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: u32,
+    /// Over the batches as they were trained on: the weights changed between them.
+    pub train: Evaluation,
+    /// Over the validation set, after the epoch.
+    pub validation: Option<Evaluation>,
+    /// Steps taken.
+    pub steps: u32,
+    /// Seconds of training, without the validation. `None` in a browser, where wgrad reads no clock.
+    pub seconds: Option<f64>,
+}
+
+/// What [`Trainer::fit`] did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History {
+    /// Each epoch, in order.
+    pub epochs: Vec<Epoch>,
+}
+
+/// What [`Trainer::fit`] tells while it runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The GPU has finished some more steps. The first one comes after a single step.
+    Steps {
+        /// From 1.
+        epoch: u32,
+        /// Steps of this epoch that are done.
+        done: u32,
+        /// Steps of the epoch.
+        steps: u32,
+        /// Over the epoch so far, where [`Fit::live`] asks for it and at the end of the epoch.
+        train: Option<Evaluation>,
+    },
+    /// An epoch and its validation are over.
+    Epoch(Epoch),
+}
+
+/// Trains a network on a device.
+///
+/// ```no_run
+/// use wgrad::{Activation::*, Adam, Dataset, Fit, Gpu, Loss, Network, Trainer, TrainerConfig};
+/// # fn data() -> wgrad::Result<Dataset> { Dataset::from_u8(vec![0; 784], 784, vec![0], 10) }
+/// let gpu = Gpu::request()?;
+/// let network = Network::input(784).dense(128, Relu).dense(10, Identity).build()?;
+/// let mut trainer =
+///     Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default())?;
+/// let train = data()?;
+/// let history = trainer.fit(&train, Fit { epochs: 10, ..Fit::default() }, |event| println!("{event:?}"))?;
+/// let digits = trainer.predict(&train.features_of(0..1))?;
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    device: Device,
+    network: Network,
+    loss: Loss,
+    config: TrainerConfig,
+    parameters: Storage,
+    training: Executor,
+    evaluation: Option<Executor>,
+    /// Epochs of `fit` that are over.
+    epochs: u32,
+    /// Whether a step has run, and the driver has thus compiled its kernels.
+    warm: bool,
+}
+
+/// Submissions that `fit` lets the GPU fall behind.
+const IN_FLIGHT: usize = 2;
+
+/// Submissions an epoch is cut into.
+const SUBMISSIONS: u32 = 24;
+
+/// Most work of one submission: well below the seconds after which an operating system resets a GPU.
+const SUBMISSION_FLOPS: u64 = 50_000_000_000;
+const SUBMISSION_BYTES: u64 = 10_000_000_000;
+
+/// Rows of a batch of evaluation: enough to fill a GPU.
+const EVALUATION_BATCH: u32 = 512;
+
+impl Trainer {
+    /// Plans the step, allocates its buffers, draws the initial weights and compiles the kernels. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::InvalidOption`] and [`Error::LimitExceeded`] before anything is allocated;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(
+        device: impl Into<Device>,
+        network: &Network,
+        loss: Loss,
+        optimizer: impl Into<Optimizer>,
+        config: TrainerConfig,
+    ) -> Result<Self> {
+        let device = device.into();
+        let plan = Plan::training(network, loss, &optimizer.into(), config.batch)?;
+        if let Device::Gpu(gpu) = &device {
+            gpu.check_size("parameters", u64::from(network.parameter_words()) * 4)?;
+        }
+        let weights = network.initial_parameters(config.seed);
+        let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
+        let training = device.executor(plan, &[(Role::Parameters, &parameters)])?;
+        let network = network.clone();
+        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, epochs: 0, warm: false })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The training step: its buffers and its ops.
+    pub fn plan(&self) -> &Plan {
+        self.training.plan()
+    }
+
+    /// The network with its weights, to run it. It shares the weights: training goes on in it.
+    pub fn model(&self) -> Model {
+        Model::new(self.device.clone(), self.network.clone(), self.parameters.clone())
+    }
+
+    /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
+    /// three submissions are under way. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
+    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn fit(&mut self, train: &Dataset, fit: Fit<'_>, progress: impl FnMut(Event)) -> Result<History> {
+        let device = self.device.clone();
+        device.block_on(self.fit_async(train, fit, progress))
+    }
+
+    /// [`fit`](Self::fit) for async code and browsers: submits, but leaves polling the device to the app.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub async fn fit_async(
+        &mut self,
+        train: &Dataset,
+        fit: Fit<'_>,
+        mut progress: impl FnMut(Event),
+    ) -> Result<History> {
+        self.bind_training(train)?;
+        if let Some(validation) = fit.validation {
+            self.bind_evaluation(validation)?;
+        }
+        let mut history = History::default();
+        for epoch in 1..=fit.epochs {
+            let clock = Clock::start();
+            let steps = (train.rows() as u32).div_ceil(self.config.batch);
+            let train = self.train_epoch(epoch, steps, fit.live, &mut progress).await?;
+            let seconds = clock.seconds();
+            let validation = match fit.validation {
+                Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
+                None => None,
+            };
+            let report = Epoch { epoch, train, validation, steps, seconds };
+            history.epochs.push(report);
+            progress(Event::Epoch(report));
+        }
+        Ok(history)
+    }
+
+    /// Mean loss and accuracy over a data set. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
+        let device = self.device.clone();
+        device.block_on(self.evaluate_async(data))
+    }
+
+    /// [`evaluate`](Self::evaluate) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
+        self.bind_evaluation(data)?;
+        self.run_evaluation(data.rows() as u32).await
+    }
+
+    /// The class of each row of `features`: [`Model::predict`].
+    ///
+    /// # Errors
+    /// As [`Model::predict`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn predict(&self, features: &[f32]) -> Result<Vec<u32>> {
+        self.model().predict(features)
+    }
+
+    /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
+    /// Uploads only: nothing is submitted or polled.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
+    pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
+        self.needs_gpu("Trainer::prepare")?;
+        self.bind_training(data)?;
+        self.recorder()
+    }
+
+    /// [`prepare`](Self::prepare) over data that are on the GPU already: `features` holds `rows` rows of f32,
+    /// `labels` as many u32. A label that is not a class makes the loss NaN.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a buffer is too short; [`Error::NeedsGpu`] on [`Device::Cpu`].
+    pub fn prepare_buffers(&mut self, features: &wgpu::Buffer, labels: &wgpu::Buffer, rows: u32) -> Result<Training> {
+        self.needs_gpu("Trainer::prepare_buffers")?;
+        let least = |what: &str, buffer: &wgpu::Buffer, bytes: u64| match buffer.size() >= bytes && rows > 0 {
+            true => Ok(()),
+            false => Err(Error::Shape {
+                what: format!("buffer of {what} for {rows} rows"),
+                expected: format!("at least 1 row and {bytes} bytes"),
+                actual: format!("{} bytes", buffer.size()),
+            }),
+        };
+        least("features", features, u64::from(rows) * u64::from(self.network.inputs()) * 4)?;
+        least("labels", labels, u64::from(rows) * 4)?;
+        self.training.bind(Role::Features, &Storage::Gpu(features.clone()))?;
+        self.training.bind(Role::Labels, &Storage::Gpu(labels.clone()))?;
+        self.start(rows, false);
+        self.recorder()
+    }
+
+    fn needs_gpu(&self, call: &'static str) -> Result<()> {
+        match self.device {
+            Device::Gpu(_) => Ok(()),
+            Device::Cpu => Err(Error::NeedsGpu { call }),
+        }
+    }
+
+    fn recorder(&self) -> Result<Training> {
+        match &self.training {
+            Executor::Gpu(executor) => Ok(Training { executor: executor.clone() }),
+            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
+        }
+    }
+
+    fn bind_training(&mut self, data: &Dataset) -> Result<()> {
+        self.check_fits(data)?;
+        upload(&self.device, &mut self.training, data)?;
+        self.start(data.rows() as u32, data.is_u8());
+        Ok(())
+    }
+
+    /// Points the cursor at the start of a data set. The step goes on counting, and the epoch, so that a second run
+    /// has other shuffles.
+    fn start(&mut self, rows: u32, bytes: bool) {
+        let info = DataInfo {
+            rows,
+            shuffle: self.config.shuffle.into(),
+            seed_low: self.config.seed as u32,
+            seed_high: (self.config.seed >> 32) as u32,
+            bytes: bytes.into(),
+        };
+        self.device.write(&self.training.storage(Role::Data), 0, bytemuck::bytes_of(&info));
+        let position = std::mem::offset_of!(StepState, position) as u64;
+        self.device.write(&self.training.storage(Role::Step), position, &[0; 4]);
+    }
+
+    fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
+        self.check_fits(data)?;
+        let rows = data.rows() as u32;
+        let batch = rows.min(EVALUATION_BATCH);
+        let mut executor = match self.evaluation.take() {
+            Some(executor) if executor.plan().batch == batch => executor,
+            _ => {
+                let plan = Plan::evaluation(&self.network, self.loss, batch)?;
+                self.device.executor(plan, &[(Role::Parameters, &self.parameters)])?
+            }
+        };
+        upload(&self.device, &mut executor, data)?;
+        let info = DataInfo { rows, bytes: data.is_u8().into(), ..DataInfo::default() };
+        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&info));
+        self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
+        self.evaluation = Some(executor);
+        Ok(())
+    }
+
+    fn check_fits(&self, data: &Dataset) -> Result<()> {
+        let fault =
+            |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
+        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
+        if data.features() != inputs as usize {
+            return fault(
+                "features of the data set",
+                format!("{inputs}, the network's input"),
+                data.features().to_string(),
+            );
+        }
+        if data.classes() > outputs {
+            return fault(
+                "classes of the data set",
+                format!("at most {outputs}, the network's output"),
+                data.classes().to_string(),
+            );
+        }
+        Ok(())
+    }
+
+    async fn train_epoch(
+        &mut self,
+        epoch: u32,
+        steps: u32,
+        live: bool,
+        progress: &mut impl FnMut(Event),
+    ) -> Result<Evaluation> {
+        let each = self.steps_of_a_submission(self.training.plan(), steps);
+        let mut under_way = VecDeque::new();
+        let mut submitted = 0;
+        let mut last = None;
+        while submitted < steps || !under_way.is_empty() {
+            // The first step of all goes alone: the driver compiles the kernels in it.
+            let behind = if self.warm { IN_FLIGHT } else { 0 };
+            if submitted == steps || under_way.len() > behind {
+                let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
+                let metrics = submission.finish().await?;
+                self.warm = true;
+                if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
+                    return Err(Error::NonFiniteLoss { epoch, step });
+                }
+                last = metrics.map(Evaluation::new);
+                progress(Event::Steps { epoch, done, steps, train: last });
+            } else {
+                let now = if self.warm { each.min(steps - submitted) } else { 1 };
+                let clear = submitted == 0;
+                submitted += now;
+                let report = live || submitted == steps;
+                under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
+            }
+        }
+        self.epochs += 1;
+        Ok(last.expect("the last submission reports"))
+    }
+
+    async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
+        let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
+        let steps = rows.div_ceil(executor.plan().batch);
+        let each = self.steps_of_a_submission(executor.plan(), steps);
+        let mut metrics = None;
+        for first in (0..steps).step_by(each as usize) {
+            let now = each.min(steps - first);
+            let run = Run { steps: now, clear: first == 0, report: first + now == steps };
+            metrics = executor.submit(run)?.finish().await?;
+        }
+        Ok(Evaluation::new(metrics.expect("the last submission reports")))
+    }
+
+    fn steps_of_a_submission(&self, plan: &Plan, steps: u32) -> u32 {
+        // The CPU is done when a submission returns: there, one step at a time keeps a progress bar alive.
+        if let (Device::Cpu, "training") = (&self.device, plan.name) {
+            return steps.div_ceil(SUBMISSIONS * 8);
+        }
+        let by_flops = SUBMISSION_FLOPS / plan.flops().max(1);
+        let by_bytes = SUBMISSION_BYTES / plan.bytes().max(1);
+        let most = by_flops.min(by_bytes).clamp(1, u32::MAX.into()) as u32;
+        steps.div_ceil(SUBMISSIONS).min(most)
+    }
+}
+
+/// Gives an executor the features and labels of a data set.
+fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
+    if let Device::Gpu(gpu) = device {
+        gpu.check_size("the data set's features", data.feature_bytes())?;
+        gpu.check_size("the data set's labels", data.rows() as u64 * 4)?;
+    }
+    let features = device.upload("the data set's features", &data.feature_words())?;
+    let labels = device.upload("the data set's labels", bytemuck::cast_slice(data.labels()))?;
+    executor.bind(Role::Features, &features)?;
+    executor.bind(Role::Labels, &labels)
+}
+
+/// Training steps over a data set, to be recorded into an app's own command encoders: see [`Trainer::prepare`].
+///
+/// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
+/// stand in one encoder, beside the app's own passes.
+#[derive(Debug, Clone)]
+pub struct Training {
+    executor: GpuExecutor,
+}
+
+impl Training {
+    /// Records steps: one compute pass. No allocation, no submission, no polling; cannot fail.
+    pub fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
+        self.executor.record_steps(encoder, steps);
+    }
+
+    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer).
+    pub fn record_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.executor.record_report(encoder);
+    }
+
+    /// Records setting the running metrics to zero.
+    pub fn record_clear_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.clear_buffer(self.buffer(Role::RowMetrics), 0, None);
+    }
+
+    /// One [`RowMetrics`]: sums over the rows trained on since the metrics were last cleared. It can be copied from,
+    /// and bound as storage.
+    pub fn metrics_buffer(&self) -> &wgpu::Buffer {
+        self.buffer(Role::Totals)
+    }
+
+    /// The weights, as [`Network::parameters`] lays them out. They can be copied from and to, and bound as storage.
+    pub fn parameter_buffer(&self) -> &wgpu::Buffer {
+        self.buffer(Role::Parameters)
+    }
+
+    fn buffer(&self, role: Role) -> &wgpu::Buffer {
+        let id = self.executor.plan().find(role).expect("a role of every training plan");
+        self.executor.buffer(id).expect("a buffer that was made")
+    }
+}
+
+/// A stopwatch, except in a browser.
+struct Clock {
+    #[cfg(not(target_family = "wasm"))]
+    start: std::time::Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            #[cfg(not(target_family = "wasm"))]
+            start: std::time::Instant::now(),
+        }
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        #[cfg(not(target_family = "wasm"))]
+        return Some(self.start.elapsed().as_secs_f64());
+        #[cfg(target_family = "wasm")]
+        None
+    }
+}
