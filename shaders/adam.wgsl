@@ -19,7 +19,7 @@ struct StepState {
     position: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: AdamUniforms;
+@group(0) @binding(0) var<storage, read> u: AdamUniforms;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read> state: StepState;
 @group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;

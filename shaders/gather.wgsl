@@ -22,7 +22,7 @@ struct StepState {
     position: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: GatherUniforms;
+@group(0) @binding(0) var<storage, read> u: GatherUniforms;
 @group(0) @binding(1) var<storage, read> features: array<u32>;
 @group(0) @binding(2) var<storage, read> data: DataInfo;
 @group(0) @binding(3) var<storage, read> state: StepState;

@@ -1,7 +1,7 @@
 // C = op(A) · op(B) over k in [k_start, k_end), row-major f32, with a fused epilogue.
 // A is [m, k], or [k, m] when TRANSPOSE_A; B is [k, n], or [n, k] when TRANSPOSE_B; C is [m, n].
 // A slice of k that does not start at 0 adds to what C holds; only the last slice runs the epilogue.
-// The host keeps m, n, k > 0; k_start a multiple of 4; k_end - k_start within 61,440, see main().
+// The host keeps m, n, k > 0; k_start a multiple of 4; k_end - k_start within 32,768, see main().
 
 struct MatmulUniforms {
     m: u32,
@@ -14,7 +14,7 @@ struct MatmulUniforms {
     padding: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: MatmulUniforms;
+@group(0) @binding(0) var<storage, read> u: MatmulUniforms;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 // EPILOGUE 1: the bias [n]. EPILOGUE 2: what the activation returned in the forward pass [m, n].
@@ -31,22 +31,10 @@ override EPILOGUE: u32 = 0;   // 0 none, 1 activation(C + bias), 2 C * activatio
 override ACTIVATION: u32 = 0; // 0 identity, 1 relu, 2 sigmoid, 3 tanh
 override BIAS_GRADIENT: bool = false;
 
-const TILE: u32 = 32u;   // rows and columns of C per workgroup
-const TILE_K: u32 = 16u; // steps of k in workgroup memory at a time
-
-// For each k of the tile, eight groups of four rows of op(A), and of four columns of op(B), at slot().
-var<workgroup> tile_a: array<vec4f, 128>;
-var<workgroup> tile_b: array<vec4f, 128>;
-
-// Neighbours in a transposed load differ in k: the exclusive or spreads what they write over all banks.
-fn slot(k: u32, group: u32, transposed: bool) -> u32 {
-    return k * 8u + (group ^ select(0u, (k >> 2u) * 2u, transposed));
-}
-
 // tanh saturates long before |z| = 15; some drivers return NaN for large arguments.
 fn activate(z: vec4f) -> vec4f {
     switch ACTIVATION {
-        case 1u: { return max(z, vec4f(0.0)); }
+        case 1u: { return select(z, vec4f(0.0), z < vec4f(0.0)); } // unlike max, keeps NaN
         case 2u: { return 1.0 / (1.0 + exp(-z)); }
         case 3u: { return tanh(clamp(z, vec4f(-15.0), vec4f(15.0))); }
         default: { return z; }
@@ -85,6 +73,41 @@ fn load_b(index: u32, last: u32) -> vec4f {
     return vec4f(b[word.x][lane.x], b[word.y][lane.y], b[word.z][lane.z], b[word.w][lane.w]);
 }
 
+fn read_c(at: vec4u) -> vec4f {
+    return vec4f(c[at.x], c[at.y], c[at.z], c[at.w]);
+}
+
+fn read_aux(at: vec4u) -> vec4f {
+    return vec4f(aux[at.x], aux[at.y], aux[at.z], aux[at.w]);
+}
+
+// Up to four outputs of one row; `count` columns of C are left from `at` on.
+fn store_c(at: u32, count: u32, value: vec4f) {
+    c[at] = value.x;
+    if count > 3u {
+        c[at + 1u] = value.y;
+        c[at + 2u] = value.z;
+        c[at + 3u] = value.w;
+    } else {
+        if count > 1u { c[at + 1u] = value.y; }
+        if count > 2u { c[at + 2u] = value.z; }
+    }
+}
+
+//// The kernel. matmul.subgroup.wgsl.in is another one for the declarations above.
+
+const TILE: u32 = 32u;   // rows and columns of C per workgroup
+const TILE_K: u32 = 16u; // steps of k in workgroup memory at a time
+
+// For each k of the tile, eight groups of four rows of op(A), and of four columns of op(B), at slot().
+var<workgroup> tile_a: array<vec4f, 128>;
+var<workgroup> tile_b: array<vec4f, 128>;
+
+// Neighbours in a transposed load differ in k: the exclusive or spreads what they write over all banks.
+fn slot(k: u32, group: u32, transposed: bool) -> u32 {
+    return k * 8u + (group ^ select(0u, (k >> 2u) * 2u, transposed));
+}
+
 // A 4x4 block of A or B as stored, in rows `stride` elements apart.
 fn load_block(from_b: bool, index: u32, stride: u32, last: u32) -> mat4x4f {
     if from_b {
@@ -108,27 +131,6 @@ fn orient(stored: mat4x4f, transposed: bool, partial: bool, valid: u32) -> mat4x
                         select(zero, block[2], valid > 2u), select(zero, block[3], valid > 3u));
     }
     return block;
-}
-
-fn read_c(at: vec4u) -> vec4f {
-    return vec4f(c[at.x], c[at.y], c[at.z], c[at.w]);
-}
-
-fn read_aux(at: vec4u) -> vec4f {
-    return vec4f(aux[at.x], aux[at.y], aux[at.z], aux[at.w]);
-}
-
-// Up to four outputs of one row; `count` columns of C are left from `at` on.
-fn store_c(at: u32, count: u32, value: vec4f) {
-    c[at] = value.x;
-    if count > 3u {
-        c[at + 1u] = value.y;
-        c[at + 2u] = value.z;
-        c[at + 3u] = value.w;
-    } else {
-        if count > 1u { c[at + 1u] = value.y; }
-        if count > 2u { c[at + 2u] = value.z; }
-    }
 }
 
 // 8x8 invocations, each with 4x4 outputs: row i of them in sum_i, named because a compiler may move an

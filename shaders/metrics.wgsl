@@ -11,7 +11,7 @@ struct RowMetrics {
     non_finite_step: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: MetricsUniforms;
+@group(0) @binding(0) var<storage, read> u: MetricsUniforms;
 @group(0) @binding(1) var<storage, read> rows: array<RowMetrics>;
 @group(0) @binding(2) var<storage, read_write> totals: RowMetrics;
 

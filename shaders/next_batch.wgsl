@@ -20,7 +20,7 @@ struct StepState {
     position: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: NextBatchUniforms;
+@group(0) @binding(0) var<storage, read> u: NextBatchUniforms;
 @group(0) @binding(1) var<storage, read> data: DataInfo;
 @group(0) @binding(2) var<storage, read_write> state: StepState;
 @group(0) @binding(3) var<storage, read_write> indices: array<u32>;

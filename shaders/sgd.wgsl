@@ -6,7 +6,7 @@ struct SgdUniforms {
     momentum: f32,
 }
 
-@group(0) @binding(0) var<uniform> u: SgdUniforms;
+@group(0) @binding(0) var<storage, read> u: SgdUniforms;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> parameters: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> velocity: array<vec4f>;

@@ -21,7 +21,7 @@ struct RowMetrics {
     non_finite_step: u32,
 }
 
-@group(0) @binding(0) var<uniform> u: SoftmaxCrossEntropyUniforms;
+@group(0) @binding(0) var<storage, read> u: SoftmaxCrossEntropyUniforms;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> state: StepState;

@@ -70,7 +70,7 @@ impl Device {
         match (self, storage) {
             (Device::Gpu(gpu), Storage::Gpu(buffer)) => {
                 let mut encoder = gpu.encoder();
-                let readback = gpu.record_readback(&mut encoder, buffer, words as u64 * 4)?;
+                let readback = gpu.record_readback(&mut encoder, buffer, 0..words as u64 * 4)?;
                 gpu.submit(encoder);
                 readback.read(gpu).finish().await
             }
@@ -186,7 +186,7 @@ impl Executor {
                     true => {
                         executor.record_report(&mut encoder);
                         let totals = self.storage(Role::Totals);
-                        Some(gpu.record_readback(&mut encoder, totals.gpu(), size_of::<RowMetrics>() as u64)?)
+                        Some(gpu.record_readback(&mut encoder, totals.gpu(), 0..size_of::<RowMetrics>() as u64)?)
                     }
                     false => None,
                 };

@@ -6,7 +6,10 @@ mod device;
 mod error;
 mod gpu;
 mod init;
+pub mod lockstep;
 mod loss;
+#[cfg(feature = "mnist")]
+pub mod mnist;
 mod model;
 mod network;
 mod optimizer;

@@ -75,7 +75,7 @@ impl Layer {
     }
 
     /// Features of a row that comes out.
-    pub(crate) fn outputs(&self) -> u32 {
+    pub fn outputs(&self) -> u32 {
         match self {
             Layer::Dense(dense) => dense.units,
         }

@@ -15,6 +15,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::plan::{BufferId, Epilogue, Op, Plan, RowMetrics, StepState, Tensor};
 
+pub(crate) use matmul::{activate, derivative, matmul};
 pub(crate) use softmax_cross_entropy::first_largest;
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
@@ -75,6 +76,11 @@ impl CpuExecutor {
     pub(crate) fn run_report(&self) {
         let mut memory = self.lock();
         self.plan.report.iter().for_each(|op| memory.run(op));
+    }
+
+    /// What a tensor holds.
+    pub(crate) fn words(&self, tensor: Tensor) -> Vec<u32> {
+        self.lock().words(tensor).to_vec()
     }
 
     /// Runs one op.

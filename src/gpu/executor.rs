@@ -59,7 +59,7 @@ impl GpuExecutor {
         for (slot, launch) in uniforms.chunks_exact_mut(UNIFORM_STRIDE).zip(&launches) {
             slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
         }
-        let uniforms = gpu.uniforms(&uniforms)?;
+        let uniforms = gpu.upload("uniforms", &uniforms)?;
         let unused = gpu.zeros("unused bindings", 16)?;
 
         let dispatches = pipelines

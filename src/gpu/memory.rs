@@ -28,11 +28,6 @@ impl Gpu {
         self.buffer(what, contents.len() as u64, USAGE, Some(contents))
     }
 
-    /// A buffer of uniforms.
-    pub(super) fn uniforms(&self, contents: &[u8]) -> Result<wgpu::Buffer> {
-        self.buffer("uniforms", contents.len() as u64, wgpu::BufferUsages::UNIFORM, Some(contents))
-    }
-
     fn buffer(
         &self,
         what: &str,
@@ -96,16 +91,17 @@ impl Gpu {
         None
     }
 
-    /// Records a copy of `bytes` of a buffer to where the host can read them.
+    /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
     pub(crate) fn record_readback(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         buffer: &wgpu::Buffer,
-        bytes: u64,
+        range: std::ops::Range<u64>,
     ) -> Result<Readback> {
+        let bytes = range.end - range.start;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let staging = self.buffer("reading back", bytes, usage, None)?;
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, bytes);
         lock(&self.inner.traffic).readback_bytes += bytes;
         Ok(Readback { staging, bytes })
     }

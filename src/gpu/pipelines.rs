@@ -34,8 +34,10 @@ pub(crate) struct Pipelines {
 }
 
 impl Gpu {
-    /// The pipeline of each shader. `writable` tells for each storage binding, from binding 1 on, whether the kernel
-    /// writes it; binding 0 is the uniform.
+    /// The pipeline of each shader. `writable` tells for each binding from 1 on whether the kernel writes it.
+    ///
+    /// Binding 0, the kernel's uniforms, is read-only storage too. From a uniform buffer, lavapipe would compile the
+    /// values into the kernel where they decide a branch: again for each op, and in some shapes at every submission.
     pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
         let keys: Vec<String> = wanted.iter().map(|(shader, _)| shader.key()).collect();
@@ -63,16 +65,17 @@ impl Gpu {
     pub(super) fn bind_group_layout(&self, writable: &[bool]) -> wgpu::BindGroupLayout {
         let mut layouts = lock(&self.inner.pipelines.layouts);
         let make = || {
-            let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
-            let uniform = buffer(wgpu::BufferBindingType::Uniform);
-            let storage = writable.iter().map(|w| buffer(wgpu::BufferBindingType::Storage { read_only: !w }));
-            let entries: Vec<_> = std::iter::once(uniform)
-                .chain(storage)
+            let entries: Vec<_> = std::iter::once(&false)
+                .chain(writable)
                 .zip(0..)
-                .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+                .map(|(writable, binding)| wgpu::BindGroupLayoutEntry {
                     binding,
                     visibility: wgpu::ShaderStages::COMPUTE,
-                    ty,
+                    ty: wgpu::BindingType::Buffer {
+                        ty: wgpu::BufferBindingType::Storage { read_only: !writable },
+                        has_dynamic_offset: false,
+                        min_binding_size: None,
+                    },
                     count: None,
                 })
                 .collect();

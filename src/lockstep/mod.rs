@@ -1,0 +1,161 @@
+//! Any plan on the GPU and on the CPU reference side by side: op by op, every output compared.
+//!
+//! Before an op both sides hold the same bits, and what it is to overwrite holds NaN on the GPU; after it each output
+//! must agree within what the arithmetic of that op allows (`bounds.rs`), and the GPU then goes on from the
+//! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
+
+mod bounds;
+
+use std::sync::Arc;
+
+use crate::cpu::{CpuBuffer, CpuExecutor};
+use crate::error::Result;
+use crate::gpu::{Gpu, GpuExecutor};
+use crate::plan::{Access, BufferId, Op, Plan, Tensor};
+
+/// A plan bound to both executors.
+#[derive(Debug)]
+pub struct Lockstep {
+    gpu: Gpu,
+    plan: Arc<Plan>,
+    on_gpu: GpuExecutor,
+    on_cpu: CpuExecutor,
+}
+
+/// How an op did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// The op, as [`Plan::describe`] has it.
+    pub op: String,
+    /// The largest error as a share of what is allowed; at most 1 where the two agree.
+    pub worst: f64,
+    /// Where they do not agree: the first such number.
+    pub divergence: Option<Divergence>,
+}
+
+/// Two numbers that ought to agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Divergence {
+    /// The buffer.
+    pub buffer: String,
+    /// The index in the op's part of the buffer, in 32-bit words.
+    pub index: usize,
+    /// The GPU's number; integers are given by value.
+    pub gpu: f64,
+    /// The reference's.
+    pub cpu: f64,
+    /// How far they may lie apart; 0 for integers and for what must be exact.
+    pub bound: f64,
+}
+
+/// What overwritten outputs hold before an op: a quiet NaN.
+const POISON: u32 = 0x7fc0_0000;
+
+impl Lockstep {
+    /// Binds a plan; every buffer starts as zeros.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self> {
+        let plan = Arc::new(plan);
+        let on_gpu = GpuExecutor::new(gpu, plan.clone(), &[])?;
+        let on_cpu = CpuExecutor::new(plan.clone(), &[]);
+        Ok(Self { gpu: gpu.clone(), plan, on_gpu, on_cpu })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Fills a buffer on both sides. Plans leave the data set and the ends of a forward pass open: these must be set.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) where it is shorter than the plan's buffer;
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(contents);
+        let uploaded = self.gpu.upload(&self.plan.buffer(buffer).name, bytes)?;
+        self.on_gpu.bind(buffer, &uploaded)?;
+        self.on_cpu.bind(buffer, &CpuBuffer::new(bytemuck::pod_collect_to_vec(bytes)));
+        Ok(())
+    }
+
+    /// What a buffer holds, on both sides, as f32.
+    pub fn get(&self, buffer: BufferId) -> Vec<f32> {
+        bytemuck::cast_slice(&self.on_cpu.buffer(buffer).lock()).to_vec()
+    }
+
+    /// Runs every op of the plan once, on both sides. Submits and polls.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::DeviceLost`](crate::Error::DeviceLost).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn run(&mut self) -> Result<Vec<Comparison>> {
+        let plan = self.plan.clone();
+        plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect()
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn run_op(&mut self, index: usize, op: &Op) -> Result<Comparison> {
+        let bounds = bounds::bounds(op, &self.on_cpu);
+        for (tensor, access) in op.outputs() {
+            if access == Access::Write {
+                self.write(tensor, &vec![POISON; tensor.len as usize]);
+            }
+        }
+        let mut encoder = self.gpu.encoder();
+        self.on_gpu.record_op(&mut encoder, index);
+        self.gpu.submit(encoder);
+        self.on_cpu.run(op);
+
+        let mut comparison = Comparison { op: self.plan.describe(op), worst: 0.0, divergence: None };
+        for ((tensor, _), bounds) in op.outputs().into_iter().zip(bounds) {
+            let gpu = self.read(tensor)?;
+            let cpu = self.on_cpu.words(tensor);
+            for (i, (&gpu, &cpu)) in gpu.iter().zip(&cpu).enumerate() {
+                let bound = bounds.of(i);
+                let share = error(gpu, cpu, bound);
+                comparison.worst = comparison.worst.max(share);
+                if share > 1.0 && comparison.divergence.is_none() {
+                    let value = |word: u32| if bound > 0.0 { f64::from(f32::from_bits(word)) } else { word.into() };
+                    let buffer = self.plan.buffer(tensor.buffer).name.clone();
+                    let divergence = Divergence { buffer, index: i, gpu: value(gpu), cpu: value(cpu), bound };
+                    comparison.divergence = Some(divergence);
+                }
+            }
+            self.write(tensor, &cpu);
+        }
+        Ok(comparison)
+    }
+
+    fn gpu_buffer(&self, tensor: Tensor) -> &wgpu::Buffer {
+        self.on_gpu.buffer(tensor.buffer).expect("outputs have a length, so they were made")
+    }
+
+    fn write(&self, tensor: Tensor, words: &[u32]) {
+        let offset = u64::from(tensor.offset) * 4;
+        self.gpu.queue().write_buffer(self.gpu_buffer(tensor), offset, bytemuck::cast_slice(words));
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn read(&self, tensor: Tensor) -> Result<Vec<u32>> {
+        let mut encoder = self.gpu.encoder();
+        let range = u64::from(tensor.offset) * 4..u64::from(tensor.offset + tensor.len) * 4;
+        let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
+        self.gpu.submit(encoder);
+        self.gpu.block_on(readback.read(&self.gpu).finish())
+    }
+}
+
+/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where one is NaN.
+fn error(gpu: u32, cpu: u32, bound: f64) -> f64 {
+    let (x, y) = (f64::from(f32::from_bits(gpu)), f64::from(f32::from_bits(cpu)));
+    if gpu == cpu || (x == y && bound > 0.0) {
+        0.0
+    } else if bound > 0.0 && (x - y).is_finite() {
+        (x - y).abs() / bound
+    } else {
+        f64::INFINITY
+    }
+}
