@@ -24,7 +24,8 @@ pub fn softmax_cross_entropy(
                 *g = (softmax - f32::from(class == label)) / rows as f32;
             }
         }
-        let loss = sum.ln() - (z[label] - largest);
+        // A label that is no class, in data that the host has not seen, has no loss.
+        let loss = z.get(label).map_or(f32::NAN, |z| sum.ln() - (z - largest));
         let metrics = &mut metrics[row];
         metrics.loss += loss;
         metrics.rows += 1;

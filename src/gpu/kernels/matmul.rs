@@ -13,7 +13,7 @@ const TILE: u32 = 32;
 /// Rows of a tile of the subgroup variant: many, so that each load of B serves many; but few where the product takes
 /// less time than the driver's compiler would take over more rows.
 const SUBGROUP_ROWS: [u32; 2] = [8, 32];
-const SMALL_PRODUCT: u64 = 1 << 20;
+const SMALL_PRODUCT: u64 = 1 << 19;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

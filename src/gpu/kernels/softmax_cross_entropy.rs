@@ -11,14 +11,14 @@ struct SoftmaxCrossEntropyUniforms {
 }
 
 pub(super) fn launch(op: &SoftmaxCrossEntropy) -> Launch {
-    // A lane for every four classes: enough to share the work, few enough that summing the lanes costs little.
-    let lanes = op.classes.div_ceil(4).next_power_of_two().clamp(8, 64);
+    // Few classes: an invocation for each row, and no barriers to wait at. Many: a workgroup for each row.
+    let (lanes, rows) = if op.classes <= 64 { (1, 64) } else { (64, 1) };
     let gradient = op.gradient.is_some();
     Launch {
         shader: shader(
             "softmax_cross_entropy",
             include_str!("../../../shaders/softmax_cross_entropy.wgsl"),
-            &[("LANES", lanes.into()), ("GRADIENT", gradient.into())],
+            &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", gradient.into())],
         ),
         uniforms: bytemuck::bytes_of(&SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.classes }).to_vec(),
         bindings: vec![
@@ -29,6 +29,6 @@ pub(super) fn launch(op: &SoftmaxCrossEntropy) -> Launch {
             write(op.metrics),
             op.gradient.and_then(write),
         ],
-        workgroups: op.batch.into(),
+        workgroups: op.batch.div_ceil(rows).into(),
     }
 }
