@@ -85,6 +85,7 @@ fn run(args: &Args, start: Instant) -> Result<(), Box<dyn std::error::Error>> {
     let config = TrainerConfig { batch: args.batch, seed: args.seed, ..TrainerConfig::default() };
     let mut trainer = Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, optimizer(args), config)?;
 
+    trainer.warm_up();
     let Mnist { train, test } = data.join().map_err(|_| "reading the data panicked")??;
     let mut bar = Bar::new(args.epochs, args.batch);
     let mut first_step_seconds = None;

@@ -174,6 +174,16 @@ impl Trainer {
         Ok(Self { device, network, loss, config, parameters, training, evaluation: None, epochs: 0, warm: false })
     }
 
+    /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
+    /// calling before a data set is read. Submits, once; waits for nothing.
+    pub fn warm_up(&self) {
+        if let Executor::Gpu(executor) = &self.training {
+            let mut encoder = executor.gpu().encoder();
+            executor.record_warm_up(&mut encoder);
+            executor.gpu().submit(encoder);
+        }
+    }
+
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device

@@ -103,6 +103,13 @@ impl GpuExecutor {
         self.record(encoder, "report", report, 1);
     }
 
+    /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs.
+    /// Ops that still lack a buffer are left out.
+    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) {
+        let idle: Vec<Dispatch> = self.dispatches.iter().map(|d| Dispatch { grid: [0, 0], ..d.clone() }).collect();
+        self.record(encoder, "warm up", &idle, 1);
+    }
+
     /// Records one op of the plan, by its place in [`Plan::ops`].
     pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
         self.record(encoder, "op", &self.dispatches[index..=index], 1);
@@ -193,46 +200,5 @@ impl Gpu {
             });
         }
         Ok([needed.div_ceil(y) as u32, y as u32])
-    }
-}
-#[cfg(test)]
-mod timing {
-    use super::*;
-    #[test]
-    fn ops() {
-        use crate::*;
-        let gpu = Gpu::request().unwrap();
-        let n = Network::input(784).dense(512, Activation::Relu).dense(256, Activation::Relu).dense(128, Activation::Relu).dense(10, Activation::Identity).build().unwrap();
-        for batch in [128, 32] {
-        let plan = Plan::training(&n, Loss::SoftmaxCrossEntropy, &Adam::default().into(), batch).unwrap();
-        let mut e = GpuExecutor::new(&gpu, Arc::new(plan.clone()), &[]).unwrap();
-        let rows = 4096u32;
-        let f: Vec<u32> = (0..rows * 196).map(|i| i.wrapping_mul(2654435761)).collect();
-        let l: Vec<u32> = (0..rows).map(|i| i % 10).collect();
-        e.bind(plan.find(plan::Role::Features).unwrap(), &gpu.upload("f", bytemuck::cast_slice(&f)).unwrap()).unwrap();
-        e.bind(plan.find(plan::Role::Labels).unwrap(), &gpu.upload("l", bytemuck::cast_slice(&l)).unwrap()).unwrap();
-        gpu.queue().write_buffer(e.buffer(plan.find(plan::Role::Data).unwrap()).unwrap(), 0, bytemuck::bytes_of(&plan::DataInfo { rows, shuffle: 1, bytes: 1, ..Default::default() }));
-        let w = n.initial_parameters(0);
-        gpu.queue().write_buffer(e.buffer(plan.find(plan::Role::Parameters).unwrap()).unwrap(), 0, bytemuck::cast_slice(&w));
-        let mut total = 0.0;
-        for (i, op) in plan.ops().enumerate() {
-            let mut best = f64::MAX;
-            let t0 = std::time::Instant::now();
-            let mut first = 0.0;
-            for r in 0..6 {
-                let reps = if r == 0 { 1 } else { 20 };
-                let t = std::time::Instant::now();
-                let mut enc = gpu.encoder();
-                for _ in 0..reps { e.record_op(&mut enc, i); }
-                gpu.submit(enc);
-                gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
-                let s = t.elapsed().as_secs_f64() / reps as f64;
-                if r == 0 { first = t0.elapsed().as_secs_f64(); } else { best = best.min(s); }
-            }
-            total += best;
-            println!("{:8.1} us  first {:6.1} ms {:5.1} GF/s  {}", best * 1e6, first * 1e3, op.flops() as f64 / best / 1e9, plan.describe(op));
-        }
-        println!("total {:.2} ms", total * 1e3);
-        }
     }
 }
