@@ -46,8 +46,8 @@ pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], b
             sums.fill(0.0);
         }
         for p in slice {
-            for (sum, &b) in sums.iter_mut().zip(&b[p * n..]) {
-                *sum += b;
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum += if op.layout == Layout::Nt { b[j * k + p] } else { b[p * n + j] };
             }
         }
     }

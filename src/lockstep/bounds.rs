@@ -149,7 +149,7 @@ fn of_softmax_cross_entropy(op: &SoftmaxCrossEntropy, memory: &CpuExecutor) -> V
             let gradient = softmax - f64::from(u8::from(class == label));
             gradients.push((off + gradient.abs() * 2.0 * (U + DIVISION)) / rows);
         }
-        let distance = (z[label] - largest).abs();
+        let distance = z.get(label).map_or(0.0, |z| (z - largest).abs());
         let loss = sum.ln() + distance;
         let log = 2.0 * (1.0 / 2_097_152.0 + 3.0 * ULP * sum.ln().abs());
         let total = f64::from(metrics[row].loss) + loss;

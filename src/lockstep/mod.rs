@@ -86,6 +86,16 @@ impl Lockstep {
         bytemuck::cast_slice(&self.on_cpu.buffer(buffer).lock()).to_vec()
     }
 
+    /// Adds `by` to one number on the GPU only: to see that a lockstep would catch an error of that size.
+    ///
+    /// # Panics
+    /// Where the buffer has no such word.
+    pub fn disturb_gpu(&mut self, buffer: BufferId, word: usize, by: f32) {
+        let value = f32::from_bits(self.on_cpu.buffer(buffer).lock()[word]) + by;
+        let target = self.on_gpu.buffer(buffer).expect("a buffer that has been set or made");
+        self.gpu.queue().write_buffer(target, word as u64 * 4, &value.to_ne_bytes());
+    }
+
     /// Runs every op of the plan once, on both sides. Submits and polls.
     ///
     /// # Errors

@@ -17,8 +17,9 @@ use layers::{Before, Placed};
 /// looping, and no kernel takes two iterations per k. Longer products are split into slices of this length.
 pub const LONGEST_SLICE: u32 = 1 << 15;
 
-/// Largest batch: what the single workgroup of `next_batch` can number within the same 65,535 iterations.
-pub const LARGEST_BATCH: u32 = 1 << 22;
+/// Largest batch: what the single workgroup of `next_batch` can number within the same 65,535 iterations. A row takes
+/// one, and as many again as its place is drawn anew; lanes of a subgroup wait for the unluckiest.
+pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// Most classes: what the 64 lanes of a row of `softmax_cross_entropy` can pass over three times.
 pub const MOST_CLASSES: u32 = 1 << 20;

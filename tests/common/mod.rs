@@ -1,0 +1,102 @@
+//! What several tests share.
+#![allow(dead_code)] // each test uses some of it
+
+use std::sync::OnceLock;
+
+use wgrad::plan::{DataInfo, Op, Role};
+use wgrad::{Gpu, Network, Plan, lockstep::Lockstep};
+
+/// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::request().unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// The same adapter through a device without optional features, so with the kernels that real GPUs use.
+pub fn plain_gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| {
+        let (device, queue) = own_device();
+        Gpu::from_parts(device, queue)
+    })
+}
+
+/// Both: every kernel variant that this machine can run.
+pub fn gpus() -> [&'static Gpu; 2] {
+    [gpu(), plain_gpu()]
+}
+
+/// A device as an app would make it, with default limits and no features.
+pub fn own_device() -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
+    own_device_with(wgrad::wgpu::Limits::default())
+}
+
+pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
+    use wgrad::wgpu;
+    pollster::block_on(async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = instance.request_adapter(&Default::default()).await.expect("an adapter: see scripts/setup.sh");
+        let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
+        adapter.request_device(&descriptor).await.expect("a device")
+    })
+}
+
+/// Random numbers for tests: xorshift, so that a test's data depend on nothing but its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn word(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32
+    }
+
+    /// Uniform in −1 to 1.
+    pub fn f32(&mut self) -> f32 {
+        self.word() as f32 / 2_147_483_648.0 - 1.0
+    }
+
+    pub fn f32s(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.f32()).collect()
+    }
+
+    pub fn below(&mut self, n: u32) -> u32 {
+        self.word() % n
+    }
+}
+
+/// A training or evaluation plan in lockstep, over random rows, with the network's initial weights.
+pub fn lockstep_with_data(gpu: &Gpu, network: &Network, plan: Plan, rows: u32, seed: u64) -> Lockstep {
+    let mut random = Random(seed | 1);
+    let mut lockstep = Lockstep::new(gpu, plan).unwrap();
+    let find = |l: &Lockstep, role| l.plan().find(role).unwrap();
+    let features = random.f32s((rows * network.inputs()) as usize);
+    let labels: Vec<u32> = (0..rows).map(|_| random.below(network.outputs())).collect();
+    let info = DataInfo { rows, shuffle: 1, seed_low: seed as u32, ..DataInfo::default() };
+    let id = find(&lockstep, Role::Features);
+    lockstep.set(id, &features).unwrap();
+    let id = find(&lockstep, Role::Labels);
+    lockstep.set(id, &labels).unwrap();
+    let id = find(&lockstep, Role::Data);
+    lockstep.set(id, &[info]).unwrap();
+    let id = find(&lockstep, Role::Parameters);
+    lockstep.set(id, &network.initial_parameters(seed)).unwrap();
+    lockstep
+}
+
+/// Runs a plan's ops on both sides and fails at the first that diverges, naming it.
+pub fn assert_agree(lockstep: &mut Lockstep, what: &str) {
+    for comparison in lockstep.run().unwrap() {
+        assert_eq!(comparison.divergence, None, "{what}: {} (worst {})", comparison.op, comparison.worst);
+    }
+}
+
+/// A plan of one op, its buffers by name, length and role.
+pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
+    let buffers = buffers
+        .iter()
+        .map(|&(name, len, role)| wgrad::plan::Buffer { name: name.into(), shape: vec![len], role })
+        .collect();
+    Plan { name: "single", batch: 1, buffers, step: vec![op], report: vec![] }
+}
