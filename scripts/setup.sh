@@ -16,10 +16,10 @@ if [[ $(uname -s) != Linux ]]; then
     exit 0
 fi
 
-# The loader, libvulkan.so.1: in the linker's cache, or, where there is none (musl), in the usual folders.
+# The loader, libvulkan.so.1: in the linker's cache or, for systems without one (musl), in the usual folders.
 has_loader() {
-    local found=({/usr,/usr/local,}/lib{,64}/libvulkan.so.1)
-    ((${#found[@]})) || [[ $(ldconfig -p 2>/dev/null) == *libvulkan.so.1* ]]
+    local found=({/usr,/usr/local,}/lib{,64}/libvulkan.so.1*)
+    [[ $(ldconfig -p 2>/dev/null) == *libvulkan.so.1* ]] || ((${#found[@]}))
 }
 
 # Whether a file or device among the arguments can be opened for reading, and, if a device, for writing.
@@ -56,10 +56,11 @@ if has_loader && has_driver; then
 fi
 
 # The first package manager found, and what it calls the driver and the loader.
+refresh=() install=() as_root=()
 if command -v apt-get >/dev/null; then
     packages=(mesa-vulkan-drivers libvulkan1)
     refresh=(apt-get update -qq)
-    install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
+    install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0)
 elif command -v dnf >/dev/null; then
     packages=(mesa-vulkan-drivers vulkan-loader) install=(dnf install -y)
 elif command -v pacman >/dev/null; then
@@ -69,19 +70,20 @@ elif command -v apk >/dev/null; then
 elif command -v zypper >/dev/null; then
     packages=(libvulkan_lvp libvulkan1) install=(zypper --non-interactive install)
 else
-    packages=("Mesa's lavapipe" "the Vulkan loader") install=(false)
+    packages=("Mesa's lavapipe driver" "and the Vulkan loader")
 fi
-
-as_root=()
 if ((EUID != 0)); then
-    if command -v sudo >/dev/null; then as_root=(sudo); else install=(false) refresh=(); fi
+    if command -v sudo >/dev/null; then as_root=(sudo); else refresh=() install=(); fi
 fi
 
-say "no usable Vulkan driver: installing ${packages[*]}"
-if [[ -n ${refresh[*]:-} ]]; then "${as_root[@]}" "${refresh[@]}" || say "the package lists could not be refreshed" >&2; fi
-if [[ ${install[0]} != false ]] && "${as_root[@]}" "${install[@]}" "${packages[@]}" && has_loader && has_driver; then
-    say "installed ${packages[*]}."
-else
-    say "could not install a Vulkan driver here. Install these by hand: ${packages[*]}" >&2
-    say "Until then the library runs on its CPU reference; tests that need an adapter will say so." >&2
+if ((${#install[@]})); then
+    say "no usable Vulkan driver: installing ${packages[*]}"
+    if ((${#refresh[@]})); then "${as_root[@]}" "${refresh[@]}" || true; fi
+    "${as_root[@]}" "${install[@]}" "${packages[@]}" || true
+    if has_loader && has_driver; then
+        say "installed."
+        exit 0
+    fi
 fi
+say "no usable Vulkan driver, and none could be installed from here. Install: ${packages[*]}" >&2
+say "Until then the library runs on its CPU reference, and tests that need an adapter say so." >&2

@@ -40,6 +40,16 @@ impl Dense {
         Self { units, activation, weight_init, bias_init: Init::Zeros }
     }
 
+    /// How many outputs it has.
+    pub fn units(&self) -> u32 {
+        self.units
+    }
+
+    /// What is applied to each of its outputs.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// Another start for the weights.
     pub fn weight_init(mut self, init: Init) -> Self {
         self.weight_init = init;

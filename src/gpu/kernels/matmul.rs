@@ -95,7 +95,7 @@ const TILED: &str = include_str!("../../../shaders/matmul.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 
 /// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out.
-pub(crate) fn subgroup_source(rows: u32, lanes: u32) -> String {
+pub(super) fn subgroup_source(rows: u32, lanes: u32) -> String {
     let (declarations, _) = TILED.split_once("////").expect("the mark that ends the declarations");
     let mut source = declarations.to_owned();
     let mut lines = SUBGROUP.lines();

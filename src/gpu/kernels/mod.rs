@@ -7,6 +7,8 @@ mod metrics;
 mod next_batch;
 mod sgd;
 mod softmax_cross_entropy;
+#[cfg(test)]
+mod tests;
 
 use super::Variants;
 use super::pipelines::Shader;

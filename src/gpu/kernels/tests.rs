@@ -1,0 +1,249 @@
+//! Every shader text that can reach a device, looked at without one.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{Module, ScalarKind, TypeInner};
+
+use super::*;
+use crate::network::Network;
+use crate::plan::{DataInfo, Plan, RowMetrics, StepState};
+use crate::{Activation, Adam, Loss, Optimizer, Sgd};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every text by name: the files, and the product's variant with its repetitions written out.
+fn texts() -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for entry in std::fs::read_dir(Path::new(ROOT).join("shaders")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "wgsl") {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            texts.insert(name, std::fs::read_to_string(path).unwrap());
+        }
+    }
+    for (rows, lanes) in [(8, 8), (32, 8), (8, 16), (32, 16)] {
+        texts.insert(format!("matmul.subgroup {rows}x{lanes}"), matmul::subgroup_source(rows, lanes));
+    }
+    texts
+}
+
+fn parse(name: &str, text: &str) -> Module {
+    naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)))
+}
+
+/// The launches of every op of training and evaluation, on every kind of adapter.
+fn launches() -> Vec<Launch> {
+    let network =
+        Network::input(5).dense(7, Activation::Relu).dense(100, Activation::Tanh).dense(3, Activation::Identity);
+    let network = network.build().unwrap();
+    let mut launches = Vec::new();
+    for optimizer in [Optimizer::from(Adam::default()), Sgd { learning_rate: 0.25, momentum: 0.75 }.into()] {
+        let training = Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, 12).unwrap();
+        let evaluation = Plan::evaluation(&network, Loss::SoftmaxCrossEntropy, 12).unwrap();
+        for matmul_subgroup in [None, Some(8), Some(16)] {
+            let variants = Variants { matmul_subgroup };
+            launches.extend(training.ops().chain(evaluation.ops()).map(|op| launch(op, variants)));
+        }
+    }
+    launches
+}
+
+#[test]
+fn naga_accepts_every_shader() {
+    for (name, text) in texts() {
+        let module = parse(&name, &text);
+        Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(&text)));
+    }
+}
+
+/// Chrome's compiler, where it is installed.
+#[test]
+fn tint_accepts_every_shader() {
+    if Command::new("tint").arg("--help").output().is_err() {
+        println!("tint is not installed: not checked with it");
+        return;
+    }
+    for (name, text) in texts() {
+        let file = std::env::temp_dir().join(format!("wgrad-{}-{}.wgsl", std::process::id(), name.replace(' ', "-")));
+        // Chrome demands the line that naga does not know.
+        let enable = if name.contains("subgroup") { "enable subgroups;\n" } else { "" };
+        std::fs::write(&file, format!("{enable}{text}")).unwrap();
+        let output = Command::new("tint").args(["--format", "wgsl"]).arg(&file).output().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn every_entry_point_stays_within_the_default_limits() {
+    let limits = wgpu::Limits::default();
+    for launch in launches() {
+        let module = parse(&launch.shader.name, &launch.shader.source);
+        let [entry] = module.entry_points.as_slice() else { panic!("{}: one entry point", launch.shader.name) };
+        assert_eq!(entry.name, "main");
+        // A size may be an override: LANES or ROWS, whose values the launch gives.
+        let value = |size: usize, name: Option<&str>| {
+            name.and_then(|name| launch.shader.constants.iter().find(|(n, _)| *n == name))
+                .map_or(size as u32, |(_, v)| *v as u32)
+        };
+        let overrides = entry.workgroup_size_overrides.unwrap_or_default();
+        let sizes: Vec<u32> = (0..3)
+            .map(|i| {
+                let name = overrides[i].and_then(|e| match module.global_expressions[e] {
+                    naga::Expression::Override(handle) => module.overrides[handle].name.as_deref(),
+                    _ => None,
+                });
+                value(entry.workgroup_size[i] as usize, name)
+            })
+            .collect();
+        assert!(sizes.iter().product::<u32>() <= limits.max_compute_invocations_per_workgroup, "{sizes:?}");
+        let storage = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
+        assert!(storage <= limits.max_storage_buffers_per_shader_stage as usize, "{}", launch.shader.name);
+        assert_eq!(storage, launch.bindings.len() + 1, "{}: bindings", launch.shader.name);
+        for (name, _) in &launch.shader.constants {
+            assert!(module.overrides.iter().any(|(_, o)| o.name.as_deref() == Some(name)), "{name}");
+        }
+    }
+}
+
+/// What a kernel declares as written or not must be what the host binds.
+#[test]
+fn the_host_binds_what_the_shader_declares() {
+    for launch in launches() {
+        let module = parse(&launch.shader.name, &launch.shader.source);
+        for (_, variable) in module.global_variables.iter() {
+            let (Some(binding), naga::AddressSpace::Storage { access }) = (&variable.binding, variable.space) else {
+                continue;
+            };
+            let writes = access.contains(naga::StorageAccess::STORE);
+            let expected = binding.binding > 0 && launch.writable()[binding.binding as usize - 1];
+            assert_eq!(writes, expected, "{} binding {}", launch.shader.name, binding.binding);
+        }
+    }
+}
+
+/// Name, offset and kind of each member of a struct.
+fn members(module: &Module, name: &str) -> Option<(u32, Vec<(String, u32, ScalarKind)>)> {
+    let (_, found) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name))?;
+    let TypeInner::Struct { members, span } = &found.inner else { return None };
+    let kind = |ty| match module.types[ty].inner {
+        TypeInner::Scalar(scalar) => scalar.kind,
+        ref other => panic!("{name}: {other:?}"),
+    };
+    Some((*span, members.iter().map(|m| (m.name.clone().unwrap(), m.offset, kind(m.ty))).collect()))
+}
+
+/// The structs that kernels share with the plan, against Rust's layout, in each shader that declares them.
+#[test]
+fn shared_structs_have_the_layout_of_their_rust_twins() {
+    macro_rules! layout {
+        ($type:ident { $($field:ident: $kind:ident),* }) => {
+            (stringify!($type), size_of::<$type>() as u32,
+             vec![$((stringify!($field).to_string(), std::mem::offset_of!($type, $field) as u32, ScalarKind::$kind)),*])
+        };
+    }
+    let twins = [
+        layout!(DataInfo { rows: Uint, shuffle: Uint, seed_low: Uint, seed_high: Uint, bytes: Uint }),
+        layout!(StepState { step: Uint, rows: Uint, epoch: Uint, position: Uint }),
+        layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
+    ];
+    let mut found = 0;
+    for (name, text) in texts() {
+        let module = parse(&name, &text);
+        for (twin, size, fields) in &twins {
+            if let Some(declared) = members(&module, twin) {
+                assert_eq!(declared, (*size, fields.clone()), "{twin} in {name}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 7, "only {found} declarations found");
+}
+
+/// Each uniform struct, read back by the shader's own layout, holds what the op says.
+#[test]
+fn uniforms_reach_the_shader_where_it_expects_them() {
+    let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625 };
+    let sgd = Sgd { learning_rate: 0.25, momentum: 0.5 };
+    let network = Network::input(5).dense(7, Activation::Identity).build().unwrap();
+    // 5 x 7 weights pad to 64 words, 7 biases to 64: 32 vec4s.
+    let expected: [(&str, &[(&str, f64)]); 7] = [
+        ("next_batch", &[("batch", 12.0)]),
+        ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
+        (
+            "matmul",
+            &[("m", 12.0), ("n", 7.0), ("k", 5.0), ("k_start", 0.0), ("k_end", 5.0), ("tiles_n", 1.0), ("tiles", 1.0)],
+        ),
+        ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 7.0)]),
+        ("sgd", &[("quads", 32.0), ("learning_rate", 0.25), ("momentum", 0.5)]),
+        (
+            "adam",
+            &[
+                ("quads", 32.0),
+                ("learning_rate", 0.5),
+                ("beta1", 0.75),
+                ("beta2", 0.875),
+                ("one_minus_beta1", 0.25),
+                ("one_minus_beta2", 0.125),
+                ("log_beta1", -0.287_682_072_451_780_9),
+                ("log_beta2", -0.133_531_392_624_522_62),
+                ("epsilon", 0.0625),
+            ],
+        ),
+        ("metrics", &[("batch", 12.0)]),
+    ];
+    let plan = |optimizer: Optimizer| Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, 12).unwrap();
+    let plans = [plan(adam.into()), plan(sgd.into())];
+    for (kernel, values) in expected {
+        let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
+        let launch = launch(op, Variants { matmul_subgroup: None });
+        let module = parse(kernel, &launch.shader.source);
+        let camel: String =
+            kernel.split('_').map(|w| w[..1].to_uppercase() + &w[1..]).chain(["Uniforms".into()]).collect();
+        let (span, members) = members(&module, &camel).unwrap_or_else(|| panic!("{camel} in {kernel}"));
+        assert_eq!(span as usize, launch.uniforms.len(), "{camel}");
+        for (field, value) in values {
+            let (_, offset, kind) = members.iter().find(|(n, ..)| n == field).unwrap_or_else(|| panic!("{field}"));
+            let word = u32::from_ne_bytes(launch.uniforms[*offset as usize..][..4].try_into().unwrap());
+            let actual = match kind {
+                ScalarKind::Float => f32::from_bits(word),
+                _ => word as f32,
+            };
+            assert_eq!(actual, *value as f32, "{camel}.{field}");
+        }
+        let unchecked = members.iter().filter(|(n, ..)| n != "padding" && !values.iter().any(|(v, _)| v == n));
+        assert_eq!(unchecked.count(), 0, "{camel} has a member that this test does not know");
+    }
+}
+
+/// A kernel is three files of one stem: shader, host side, twin.
+#[test]
+fn shaders_host_sides_and_twins_have_the_same_stems() {
+    let stems = |folder: &str, extensions: &[&str]| {
+        let mut stems = std::collections::BTreeSet::new();
+        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            // matmul.subgroup.wgsl.in is a variant of matmul.
+            let (stem, extension) = name.split_once('.').unwrap();
+            if extensions.iter().any(|e| extension.ends_with(e)) && !["mod", "tests"].contains(&stem) {
+                stems.insert(stem.to_owned());
+            }
+        }
+        stems
+    };
+    let shaders = stems("shaders", &["wgsl", "wgsl.in"]);
+    assert_eq!(shaders, stems("src/gpu/kernels", &["rs"]));
+    assert_eq!(shaders, stems("src/cpu", &["rs"]));
+    let named: std::collections::BTreeSet<String> = {
+        let network = Network::input(1).dense(1, Activation::Identity).build().unwrap();
+        let plan = |o: Optimizer| Plan::training(&network, Loss::SoftmaxCrossEntropy, &o, 1).unwrap();
+        let plans = [plan(Adam::default().into()), plan(Sgd::default().into())];
+        plans.iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect()
+    };
+    assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
+}

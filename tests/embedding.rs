@@ -1,0 +1,269 @@
+//! An app's view: its own device, its own encoder, its own submission, its own buffers.
+
+mod common;
+
+use common::*;
+use wgrad::Activation::{Identity, Relu, Tanh};
+use wgrad::plan::RowMetrics;
+use wgrad::{Adam, Dataset, Device, Fit, Gpu, Loss, Network, Trainer, TrainerConfig, wgpu};
+
+fn network() -> Network {
+    Network::input(5).dense(12, Relu).dense(6, Tanh).dense(3, Identity).build().unwrap()
+}
+
+fn data() -> (Vec<f32>, Vec<u32>) {
+    let mut random = Random(77);
+    let features = random.f32s(20 * 5);
+    let labels = features.chunks(5).map(|x| u32::from(x[0] > 0.0) + u32::from(x[1] > x[2])).collect();
+    (features, labels)
+}
+
+fn dataset() -> Dataset {
+    let (features, labels) = data();
+    Dataset::from_f32(features, 5, labels, 3).unwrap()
+}
+
+const CONFIG: TrainerConfig = TrainerConfig { batch: 8, seed: 5, shuffle: true };
+
+fn trainer(gpu: &Gpu) -> Trainer {
+    Trainer::new(gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap()
+}
+
+fn storage(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
+    use wgpu::util::DeviceExt;
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents: bytes, usage })
+}
+
+/// The app's own way to read.
+fn read<T: bytemuck::Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Vec<T> {
+    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: buffer.size(),
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder = device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+    queue.submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
+}
+
+/// A pass of the app's own, over the output that the network leaves in the app's buffer: y ← 2y.
+fn doubling(device: &wgpu::Device, buffer: &wgpu::Buffer) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
+    let source = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+            if id.x < arrayLength(&y) { y[id.x] *= 2.0; }
+        }";
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: None,
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+    });
+    (pipeline, group)
+}
+
+#[test]
+fn steps_and_a_forward_pass_in_the_apps_own_submission() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let mut trainer = trainer(&gpu);
+    // A second trainer, of another network, on the same device.
+    let other_network = Network::input(5).dense(3, Identity).build().unwrap();
+    let mut other = Trainer::new(&gpu, &other_network, Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+
+    let (features, _) = data();
+    let input = storage(&device, bytemuck::cast_slice(&features));
+    let output = storage(&device, bytemuck::cast_slice(&[f32::NAN; 20 * 3]));
+    let training = trainer.prepare(&dataset()).unwrap();
+    let other_training = other.prepare(&dataset()).unwrap();
+    let forward = trainer.model().prepare_forward(&input, &output, 20).unwrap();
+    let (pipeline, group) = doubling(&device, &output);
+
+    let mut encoder = device.create_command_encoder(&Default::default());
+    training.record_clear_metrics(&mut encoder);
+    training.record_steps(&mut encoder, 2);
+    other_training.record_steps(&mut encoder, 3);
+    forward.record_forward(&mut encoder);
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+    training.record_metrics(&mut encoder);
+    queue.submit([encoder.finish()]);
+    assert_eq!(gpu.traffic(), wgrad::Traffic::default(), "wgrad itself has submitted and read nothing");
+    let doubled: Vec<f32> = read(&device, &queue, &output);
+    let metrics: RowMetrics = read(&device, &queue, training.metrics_buffer())[0];
+
+    // The reference: the first two of the three batches of an epoch, on the CPU.
+    let mut reference = Reference::new(&network());
+    reference.steps(2);
+    for (i, (doubled, expected)) in doubled.iter().zip(reference.outputs(&features)).enumerate() {
+        assert!((doubled - 2.0 * expected).abs() <= 1e-4, "output {i}: {doubled} is not 2 x {expected}");
+    }
+    assert_eq!((metrics.rows, metrics.non_finite_step), (16, 0));
+    assert!((metrics.loss - reference.loss()).abs() <= 1e-4 * metrics.loss);
+    let mut other_reference = Reference::new(&other_network);
+    other_reference.steps(3);
+    let expected = other_reference.outputs(&features);
+    for (actual, expected) in other.model().forward(&features).unwrap().iter().zip(expected) {
+        assert!((actual - expected).abs() <= 1e-4);
+    }
+}
+
+/// The same steps by the CPU reference, through the lockstep's reference half.
+struct Reference {
+    lockstep: wgrad::lockstep::Lockstep,
+    network: Network,
+}
+
+impl Reference {
+    fn new(network: &Network) -> Self {
+        use wgrad::plan::{DataInfo, Role};
+        let plan =
+            wgrad::Plan::training(network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), CONFIG.batch).unwrap();
+        let mut lockstep = wgrad::lockstep::Lockstep::new(gpu(), plan).unwrap();
+        let (features, labels) = data();
+        let info = DataInfo { rows: 20, shuffle: 1, seed_low: CONFIG.seed as u32, ..DataInfo::default() };
+        let find = |role| lockstep.plan().find(role).unwrap();
+        let (f, l, d, p) = (find(Role::Features), find(Role::Labels), find(Role::Data), find(Role::Parameters));
+        lockstep.set(f, &features).unwrap();
+        lockstep.set(l, &labels).unwrap();
+        lockstep.set(d, &[info]).unwrap();
+        lockstep.set(p, &network.initial_parameters(CONFIG.seed)).unwrap();
+        Self { lockstep, network: network.clone() }
+    }
+
+    fn steps(&mut self, steps: u32) {
+        for _ in 0..steps {
+            assert_agree(&mut self.lockstep, "reference");
+        }
+    }
+
+    fn loss(&self) -> f32 {
+        self.lockstep.get(self.lockstep.plan().find(wgrad::plan::Role::Totals).unwrap())[0]
+    }
+
+    fn outputs(&self, features: &[f32]) -> Vec<f32> {
+        let weights = self.lockstep.get(self.lockstep.plan().find(wgrad::plan::Role::Parameters).unwrap());
+        let mut x: Vec<Vec<f32>> = features.chunks(5).map(<[f32]>::to_vec).collect();
+        for (pair, (_, layer)) in self.network.parameters().chunks(2).zip(self.network.layers()) {
+            let (w, b) = (&weights[pair[0].range()], &weights[pair[1].range()]);
+            let wgrad::Layer::Dense(dense) = layer else { unreachable!() };
+            let unit = |x: &[f32], j: usize| {
+                let z = b[j] + x.iter().enumerate().map(|(i, x)| x * w[i * b.len() + j]).sum::<f32>();
+                match dense.activation() {
+                    Relu => z.max(0.0),
+                    Tanh => z.tanh(),
+                    _ => z,
+                }
+            };
+            x = x.iter().map(|x| (0..b.len()).map(|j| unit(x, j)).collect()).collect();
+        }
+        x.concat()
+    }
+}
+
+#[test]
+fn data_in_the_apps_own_buffers_train_like_a_data_set() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let (features, labels) = data();
+    let mut from_buffers = trainer(&gpu);
+    let mut from_dataset = trainer(&gpu);
+    let features = storage(&device, bytemuck::cast_slice(&features));
+    let labels = storage(&device, bytemuck::cast_slice(&labels));
+    let a = from_buffers.prepare_buffers(&features, &labels, 20).unwrap();
+    let b = from_dataset.prepare(&dataset()).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    a.record_steps(&mut encoder, 7);
+    b.record_steps(&mut encoder, 7);
+    queue.submit([encoder.finish()]);
+    let weights: Vec<f32> = read(&device, &queue, a.parameter_buffer());
+    assert_eq!(weights, read::<f32>(&device, &queue, b.parameter_buffer()));
+    assert_ne!(weights[..60], network().initial_parameters(CONFIG.seed)[..60]);
+}
+
+#[test]
+fn recorded_steps_and_fit_are_the_same_training() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let mut fitted = trainer(&gpu);
+    fitted.fit(&dataset(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    let mut recorded = trainer(&gpu);
+    let training = recorded.prepare(&dataset()).unwrap();
+    // Two epochs are six steps; the cursor passes from one to the next by itself.
+    for steps in [1, 4, 1] {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        training.record_steps(&mut encoder, steps);
+        queue.submit([encoder.finish()]);
+    }
+    assert_eq!(fitted.model().parameters().unwrap(), recorded.model().parameters().unwrap());
+}
+
+#[test]
+fn async_forms_work_where_the_app_polls() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue);
+    // The app's loop: it polls the device, and wgrad only awaits.
+    let polling = device.clone();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let poller = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let _ = polling.poll(wgpu::PollType::Poll);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+    let (features, _) = data();
+    let mut trainer = trainer(&gpu);
+    let outputs = pollster::block_on(async {
+        trainer.fit_async(&dataset(), Fit { epochs: 3, ..Fit::default() }, |_| {}).await.unwrap();
+        trainer.evaluate_async(&dataset()).await.unwrap();
+        trainer.model().forward_async(&features).await.unwrap()
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    poller.join().unwrap();
+    let mut blocking = self::trainer(&gpu);
+    blocking.fit(&dataset(), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap();
+    assert_eq!(outputs, blocking.model().forward(&features).unwrap());
+}
+
+#[test]
+fn buffers_that_are_too_short_are_refused() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue);
+    let mut trainer = trainer(&gpu);
+    let small = storage(&device, &[0; 64]);
+    let large = storage(&device, &[0; 20 * 5 * 4]);
+    let error = trainer.model().prepare_forward(&small, &large, 20).unwrap_err().to_string();
+    assert!(
+        error.starts_with("buffer given as input: expected at least 400 bytes") && error.ends_with("64 bytes"),
+        "{error}"
+    );
+    let error = trainer.model().prepare_forward(&large, &small, 20).unwrap_err().to_string();
+    assert!(error.starts_with("buffer given as output: expected at least 240 bytes"), "{error}");
+    let error = trainer.model().prepare_forward(&large, &large, 0).unwrap_err().to_string();
+    assert_eq!(error, "batch: expected at least 1 row, got 0");
+    let error = trainer.prepare_buffers(&large, &small, 20).unwrap_err().to_string();
+    assert!(error.starts_with("buffer of labels for 20 rows: expected at least 1 row and 80 bytes"), "{error}");
+    let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+    let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
+    assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");
+}

@@ -1,0 +1,137 @@
+//! Bad input gives an error that names the thing, what was expected and what came; nothing panics.
+
+mod common;
+
+use common::*;
+use wgrad::Activation::{Identity, Relu, Sigmoid};
+use wgrad::{Adam, Dataset, Device, Error, Fit, Gpu, Loss, Network, Optimizer, Sgd, Trainer, TrainerConfig, wgpu};
+
+fn network() -> Network {
+    Network::input(4).dense(3, Relu).dense(2, Identity).build().unwrap()
+}
+
+fn data(features: usize, classes: u32) -> Dataset {
+    Dataset::from_f32(vec![0.5; features * 3], features, vec![classes - 1; 3], classes).unwrap()
+}
+
+fn new(
+    device: impl Into<Device>,
+    network: &Network,
+    optimizer: impl Into<Optimizer>,
+    batch: u32,
+) -> Result<Trainer, Error> {
+    Trainer::new(device, network, Loss::SoftmaxCrossEntropy, optimizer, TrainerConfig { batch, ..Default::default() })
+}
+
+#[test]
+fn what_a_trainer_is_made_of_is_checked() {
+    let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
+    let cases: [(Result<Trainer, Error>, &str); 4] = [
+        (new(gpu(), &network(), Adam::default(), 0), "batch: expected at least 1 row, got 0"),
+        (
+            new(gpu(), &network(), Sgd { momentum: 2.0, ..Sgd::default() }, 1),
+            "momentum must be at least 0 and below 1, got 2",
+        ),
+        (
+            new(gpu(), &sigmoid_output, Adam::default(), 1),
+            "the last layer's activation must be Identity, as softmax cross-entropy takes logits, got Sigmoid (layer dense_1)",
+        ),
+        (
+            new(gpu(), &network(), Adam::default(), u32::MAX),
+            "rows of the batch: 4294967295 rows needed, but the limit is 1048576",
+        ),
+    ];
+    for (result, message) in cases {
+        assert_eq!(result.unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
+    for device in [Device::from(gpu()), Device::Cpu] {
+        let mut trainer = new(device, &network(), Adam::default(), 2).unwrap();
+        let narrow = trainer.fit(&data(5, 2), Fit::default(), |_| {}).unwrap_err().to_string();
+        assert_eq!(narrow, "features of the data set: expected 4, the network's input, got 5");
+        let classes = trainer.evaluate(&data(4, 3)).unwrap_err().to_string();
+        assert_eq!(classes, "classes of the data set: expected at most 2, the network's output, got 3");
+        let validation = data(4, 7);
+        let fit = Fit { validation: Some(&validation), ..Fit::default() };
+        assert!(trainer.fit(&data(4, 2), fit, |_| {}).unwrap_err().to_string().starts_with("classes of the data set"));
+        let ragged = trainer.predict(&[0.0; 7]).unwrap_err().to_string();
+        assert_eq!(ragged, "features: expected whole rows of 4, got 7 numbers");
+        // After all that it still trains.
+        trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+        assert_eq!(trainer.predict(&[]).unwrap(), []);
+    }
+}
+
+#[test]
+fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
+    let limit = 1 << 20;
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: limit, ..Default::default() };
+    let (device, queue) = own_device_with(limits);
+    // Had anything too large been asked of the device, this app's handler would have heard of it.
+    device.on_uncaptured_error(std::sync::Arc::new(|error| panic!("reached the device: {error}")));
+    let gpu = Gpu::from_parts(device, queue);
+    let refused = |error: Error, what: &str, bytes: u64| match error {
+        Error::LimitExceeded { what: actual, needed, limit: 1_048_576, unit: "bytes" } => {
+            assert_eq!((actual.as_str(), needed), (what, bytes));
+        }
+        other => panic!("{other}"),
+    };
+    // 600 x 600 weights and 600 biases are 361,472 numbers with their padding (the last bias is padded too).
+    let wide = Network::input(600).dense(600, Relu).dense(2, Identity).build().unwrap();
+    let words = u64::from(wide.parameter_words());
+    refused(new(&gpu, &wide, Adam::default(), 1).unwrap_err(), "GPU buffer for parameters", words * 4);
+    refused(new(&gpu, &network(), Adam::default(), 100_000).unwrap_err(), "GPU buffer for input", 1_600_000);
+    let mut trainer = new(&gpu, &network(), Adam::default(), 8).unwrap();
+    let large = Dataset::from_u8(vec![0; 400_000 * 4], 4, vec![0; 400_000], 2).unwrap();
+    refused(
+        trainer.fit(&large, Fit::default(), |_| {}).unwrap_err(),
+        "GPU buffer for the data set's features",
+        1_600_000,
+    );
+    // And what fits, works.
+    trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+}
+
+/// Larger than the default binding limit of 128 MiB: works where the adapter allows it, else is refused.
+#[test]
+fn a_data_set_over_128_mib_works_or_is_refused() {
+    let rows = 140 << 20;
+    let labels: Vec<u32> = (0..rows as u32 / 1024).map(|i| i % 2).collect();
+    let large = Dataset::from_u8(vec![200; rows], 1024, labels, 2).unwrap();
+    let network = Network::input(1024).dense(2, Identity).build().unwrap();
+    let mut trainer = new(gpu(), &network, Sgd::default(), 8192).unwrap();
+    let limit = gpu().device().limits().max_storage_buffer_binding_size;
+    match trainer.fit(&large, Fit::default(), |_| {}) {
+        Ok(history) => assert_eq!(history.epochs[0].train.rows, rows as u32 / 1024),
+        Err(Error::LimitExceeded { needed, limit: named, .. }) => {
+            assert_eq!((needed, named), (rows as u64, limit));
+            assert!(needed > limit);
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_named_beside_those_that_are() {
+    let error = Gpu::request_named("no such adapter").unwrap_err().to_string();
+    assert!(error.starts_with("no GPU adapter found named \"no such adapter\": there are "), "{error}");
+    assert!(error.contains(&gpu().adapter_info().name) && error.contains("mesa-vulkan-drivers"), "{error}");
+    let name = gpu().adapter_info().name.to_uppercase();
+    assert!(Gpu::request_named(&name[..5]).is_ok());
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    let gpu = Gpu::request().unwrap();
+    let mut trainer = new(&gpu, &network(), Adam::default(), 2).unwrap();
+    trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+    gpu.device().destroy();
+    let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
+    let error = trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap_err();
+    assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    assert!(matches!(trainer.model().parameters().unwrap_err(), Error::DeviceLost { .. }));
+    assert!(matches!(new(&gpu, &network(), Adam::default(), 2).unwrap_err(), Error::DeviceLost { .. }));
+}
