@@ -20,13 +20,16 @@ struct StepState {
 }
 
 @group(0) @binding(0) var<storage, read> u: AdamUniforms;
-@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read> state: StepState;
-@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> moment1: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> moment2: array<vec4f>;
 
 const LANES: u32 = 64u;
+
+// Four parameters with their moments.
+struct Quad {
+    parameters: vec4f,
+    moment1: vec4f,
+    moment2: vec4f,
+}
 
 // 1 - e^x for x <= 0, without the cancellation near 0: there, nine terms of the series, by Horner's rule.
 fn one_minus_exp(x: f32) -> f32 {
@@ -45,6 +48,23 @@ fn one_minus_exp(x: f32) -> f32 {
     return -x * s;
 }
 
+fn updated(before: Quad, gradient: vec4f) -> Quad {
+    let step = f32(state.step);
+    let correction1 = one_minus_exp(step * u.log_beta1);
+    let correction2 = one_minus_exp(step * u.log_beta2);
+    let m = u.beta1 * before.moment1 + u.one_minus_beta1 * gradient;
+    let v = u.beta2 * before.moment2 + u.one_minus_beta2 * gradient * gradient;
+    let update = u.learning_rate / correction1 * m / (sqrt(v / correction2) + u.epsilon);
+    return Quad(before.parameters - update, m, v);
+}
+
+//// The kernel. adam.wide.wgsl.in is another one for the declarations above.
+
+@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> moment1: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> moment2: array<vec4f>;
+
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
@@ -55,14 +75,8 @@ fn main(
     if i >= u.quads {
         return;
     }
-    let step = f32(state.step);
-    let correction1 = one_minus_exp(step * u.log_beta1);
-    let correction2 = one_minus_exp(step * u.log_beta2);
-
-    let g = gradients[i];
-    let m = u.beta1 * moment1[i] + u.one_minus_beta1 * g;
-    let v = u.beta2 * moment2[i] + u.one_minus_beta2 * g * g;
-    moment1[i] = m;
-    moment2[i] = v;
-    parameters[i] -= u.learning_rate / correction1 * m / (sqrt(v / correction2) + u.epsilon);
+    let quad = updated(Quad(parameters[i], moment1[i], moment2[i]), gradients[i]);
+    parameters[i] = quad.parameters;
+    moment1[i] = quad.moment1;
+    moment2[i] = quad.moment2;
 }

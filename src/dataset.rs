@@ -123,7 +123,7 @@ impl Dataset {
     pub(crate) fn feature_words(&self) -> std::borrow::Cow<'_, [u8]> {
         match &self.values {
             Values::F32(v) => bytemuck::cast_slice(v).into(),
-            Values::U8(v) if self.features % 4 == 0 => v.into(),
+            Values::U8(v) if self.features.is_multiple_of(4) => v.into(),
             Values::U8(v) => {
                 let mut words = Vec::with_capacity(self.feature_bytes() as usize);
                 for row in v.chunks_exact(self.features) {

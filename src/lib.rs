@@ -1,4 +1,73 @@
-//! Trains and runs neural networks on any GPU that `wgpu` reaches.
+//! wgrad trains and runs neural networks on any GPU that [`wgpu`] reaches, Vulkan, Metal, DX12 or WebGPU in a browser,
+//! with hand-written WGSL compute shaders. It is made to live *inside* another GPU app: it records into that app's
+//! command encoder, on that app's buffers, and neither submits nor polls behind its back.
+//!
+//! ```no_run
+//! use wgrad::{Activation::*, Adam, Fit, Gpu, Loss, Network, Trainer, TrainerConfig};
+//! # fn data() -> wgrad::Result<(wgrad::Dataset, wgrad::Dataset)> { unimplemented!() }
+//!
+//! let gpu = Gpu::request()?;
+//! let network = Network::input(784)
+//!     .dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity)
+//!     .build()?;
+//! println!("{}", network.summary());
+//!
+//! let (train, test) = data()?; // two `Dataset`s
+//! let config = TrainerConfig { batch: 32, ..TrainerConfig::default() };
+//! let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config)?;
+//! trainer.fit(&train, Fit { epochs: 10, validation: Some(&test), ..Fit::default() }, |event| println!("{event:?}"))?;
+//! println!("{:?}", trainer.evaluate(&test)?);
+//! println!("{:?}", trainer.predict(&test.features_of(0..10))?);
+//! # Ok::<(), wgrad::Error>(())
+//! ```
+//!
+//! # Inside an app
+//!
+//! The app's device, its encoder, its buffers, its submission. What can fail is done before recording; recording
+//! allocates nothing and cannot fail.
+//!
+//! ```no_run
+//! # use wgrad::{Activation::*, Adam, Dataset, Gpu, Loss, Network, Trainer, TrainerConfig, wgpu};
+//! # fn app(device: wgpu::Device, queue: wgpu::Queue, data: Dataset, input: wgpu::Buffer, output: wgpu::Buffer,
+//! #        network: Network) -> wgrad::Result<()> {
+//! let gpu = Gpu::from_parts(device.clone(), queue.clone());
+//! let mut trainer =
+//!     Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default())?;
+//! let training = trainer.prepare(&data)?; // or prepare_buffers, for data that are on the GPU already
+//! let forward = trainer.model().prepare_forward(&input, &output, 256)?;
+//!
+//! // Each frame:
+//! let mut encoder = device.create_command_encoder(&Default::default());
+//! training.record_steps(&mut encoder, 4);
+//! forward.record_forward(&mut encoder);
+//! queue.submit([encoder.finish()]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! A [`Network`] is a description. With a [`Loss`], an [`Optimizer`] and a batch size it becomes a [`Plan`]: buffers and
+//! operations, pure data that prints. Two executors run a plan: the GPU, with a shader for each kind of operation, and
+//! the CPU reference, with one plain function for each shader. [`lockstep`] runs both, operation by operation, and
+//! compares every number.
+//!
+//! # Conventions
+//!
+//! - Row-major. Activations are \[batch, features\]; a dense weight is \[inputs, units\] and y = x · W + b.
+//! - A loss is the mean over the rows of a batch that exist. The last, partial batch of an epoch is trained on too.
+//! - Random numbers are a function of the seed, the purpose and an index: the same on the GPU, the CPU and in a browser.
+//! - Sums have a fixed order: the same seed on the same adapter and driver gives the same weights, bit for bit.
+//! - Names are the field's: logits, gradient, momentum, learning_rate; a product is m × n × k.
+//! - Whatever reads back has an async form, which submits but leaves polling to the app; the blocking forms say so and
+//!   do not exist in a browser.
+//!
+//! # When not to use this
+//!
+//! For models of billions of weights, many GPUs or a zoo of layers, use a large framework. wgrad is small: dense
+//! networks, one GPU, f32.
+
+#![warn(missing_docs)]
 
 mod cpu;
 mod dataset;

@@ -63,7 +63,7 @@ impl Model {
     /// As [`predict`](Self::predict).
     pub async fn forward_async(&self, features: &[f32]) -> Result<Vec<f32>> {
         let inputs = self.network.inputs() as usize;
-        if features.len() % inputs != 0 {
+        if !features.len().is_multiple_of(inputs) {
             return Err(Error::Shape {
                 what: "features".into(),
                 expected: format!("whole rows of {inputs}"),

@@ -321,15 +321,17 @@ fn adam_updates_at_early_and_late_steps() {
                 ("v", len, Role::Moment2),
                 ("step", 4, Role::Step),
             ];
-            let mut random = Random(u64::from(len + step));
-            let mut lockstep = Lockstep::new(gpu(), single(&buffers, Op::Adam(op))).unwrap();
-            for buffer in 0..3 {
-                lockstep.set(BufferId(buffer), &random.f32s(len as usize)).unwrap();
+            for gpu in gpus() {
+                let mut random = Random(u64::from(len + step));
+                let mut lockstep = Lockstep::new(gpu, single(&buffers, Op::Adam(op.clone()))).unwrap();
+                for buffer in 0..3 {
+                    lockstep.set(BufferId(buffer), &random.f32s(len as usize)).unwrap();
+                }
+                let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(|x| x * x).collect();
+                lockstep.set(BufferId(3), &squares).unwrap();
+                lockstep.set(BufferId(4), &[step_state(step, 1)]).unwrap();
+                assert_agree(&mut lockstep, &format!("adam of {len} at step {step}"));
             }
-            let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(|x| x * x).collect();
-            lockstep.set(BufferId(3), &squares).unwrap();
-            lockstep.set(BufferId(4), &[step_state(step, 1)]).unwrap();
-            assert_agree(&mut lockstep, &format!("adam of {len} at step {step}"));
         }
     }
 }

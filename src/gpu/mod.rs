@@ -49,17 +49,24 @@ pub struct Traffic {
 pub(crate) struct Variants {
     /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul.rs`.
     pub matmul_subgroup: Option<u32>,
+    /// Whether memory is best read in vectors of 64-bit words.
+    pub wide_access: bool,
 }
 
+/// Device features that some variant uses.
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
+
 impl Variants {
-    /// Subgroup products win on software adapters, whose lanes are those of a vector register: a broadcast is one
-    /// instruction there, and workgroup memory buys nothing. They need a subgroup of one known size.
+    /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
+    /// instruction, and workgroup memory buys nothing. They need a subgroup of one known size. And an access to memory
+    /// is a loop over the lanes, whatever its width, except that 16 lanes of 64 bits take two registers.
     fn of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let lanes = info.subgroup_min_size;
         let known = info.subgroup_max_size == lanes && matches!(lanes, 8 | 16);
-        let usable = software && known && features.contains(wgpu::Features::SUBGROUP);
-        Self { matmul_subgroup: usable.then_some(lanes) }
+        let subgroups = software && known && features.contains(wgpu::Features::SUBGROUP);
+        let wide_access = software && lanes == 8 && features.contains(wgpu::Features::SHADER_INT64);
+        Self { matmul_subgroup: subgroups.then_some(lanes), wide_access }
     }
 }
 
@@ -121,7 +128,7 @@ impl Gpu {
         let available = adapter.limits();
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_features: adapter.features() & wgpu::Features::SUBGROUP,
+            required_features: adapter.features() & OPTIONAL_FEATURES,
             // The default limits, but buffers as large as the adapter can have them.
             required_limits: wgpu::Limits {
                 max_buffer_size: available.max_buffer_size,
@@ -145,8 +152,8 @@ impl Gpu {
 
     /// Uses an app's own device and queue. Nothing is created or submitted here.
     ///
-    /// The kernels need the default limits of WebGPU; with the feature [`wgpu::Features::SUBGROUP`] software adapters
-    /// are faster. The app keeps the device: its device-lost callback and its uncaptured-error handler stay its own.
+    /// The kernels need the default limits of WebGPU. Software adapters are faster where the device has the features
+    /// [`SUBGROUP`](wgpu::Features::SUBGROUP) and [`SHADER_INT64`](wgpu::Features::SHADER_INT64). The app keeps the device: its device-lost callback and its uncaptured-error handler stay its own.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let variants = Variants::of(&info, device.features());

@@ -126,10 +126,14 @@ impl Gpu {
 }
 
 /// Calls `work` on every item; the first error wins.
+#[cfg(target_family = "wasm")]
+fn in_parallel<T>(items: &[T], work: impl Fn(&T) -> Result<()>) -> Result<()> {
+    items.iter().try_for_each(work)
+}
+
+/// Calls `work` on every item, on as many threads as there are cores; the first error wins.
+#[cfg(not(target_family = "wasm"))]
 fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    if cfg!(target_family = "wasm") || items.len() < 2 {
-        return items.iter().try_for_each(work);
-    }
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(items.len());
     let next = std::sync::atomic::AtomicUsize::new(0);
     let worker = || -> Result<()> {

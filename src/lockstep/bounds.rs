@@ -33,7 +33,7 @@ impl Bounds {
         match self {
             Bounds::Exact => 0.0,
             Bounds::Each(bounds) => bounds[word] + flushed,
-            Bounds::Losses(bounds) if word % 4 == 0 => bounds[word / 4] + flushed,
+            Bounds::Losses(bounds) if word.is_multiple_of(4) => bounds[word / 4] + flushed,
             Bounds::Losses(_) => 0.0,
         }
     }

@@ -1,5 +1,5 @@
 //! Network + loss + optimizer + batch size → [`Plan`]: buffers and ops in order. Pure data that needs no GPU; two
-//! executors run it, [`crate::gpu`] and [`crate::cpu`].
+//! executors run it, the GPU and the CPU reference.
 
 mod display;
 mod layers;

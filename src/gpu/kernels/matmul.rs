@@ -2,7 +2,7 @@
 //!
 //! Which one: `Variants::matmul_subgroup`, by adapter. How large a tile the variant has: by the size of the product.
 
-use super::{Launch, Variants, read, write};
+use super::{Launch, Variants, declarations, read, write};
 use crate::gpu::pipelines::Shader;
 use crate::network::Activation;
 use crate::plan::{Epilogue, Layout, Matmul};
@@ -96,8 +96,7 @@ const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 
 /// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out.
 pub(super) fn subgroup_source(rows: u32, lanes: u32) -> String {
-    let (declarations, _) = TILED.split_once("////").expect("the mark that ends the declarations");
-    let mut source = declarations.to_owned();
+    let mut source = declarations(TILED).to_owned();
     let mut lines = SUBGROUP.lines();
     while let Some(line) = lines.next() {
         let (each, count) = match line.trim() {

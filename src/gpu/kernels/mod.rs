@@ -48,7 +48,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::Matmul(op) => matmul::launch(op, variants),
         Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op),
         Op::Sgd(op) => sgd::launch(op),
-        Op::Adam(op) => adam::launch(op),
+        Op::Adam(op) => adam::launch(op, variants),
         Op::Metrics(op) => metrics::launch(op),
     }
 }
@@ -59,6 +59,11 @@ fn read(tensor: Tensor) -> Option<Binding> {
 
 fn write(tensor: Tensor) -> Option<Binding> {
     Some(Binding { tensor, writable: true })
+}
+
+/// What a shader's variants share with it: its text up to the mark.
+fn declarations(source: &'static str) -> &'static str {
+    source.split_once("////").map_or(source, |(declarations, _)| declarations)
 }
 
 /// The shader of a kernel that has one text.
