@@ -19,7 +19,6 @@ struct MatmulUniforms {
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 // EPILOGUE 1: the bias [n]. EPILOGUE 2: what the activation returned in the forward pass [m, n].
 @group(0) @binding(3) var<storage, read> aux: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
 // Column sums of op(B) [n], where BIAS_GRADIENT is set.
 @group(0) @binding(5) var<storage, read_write> bias_gradient: array<f32>;
 
@@ -73,12 +72,16 @@ fn load_b(index: u32, last: u32) -> vec4f {
     return vec4f(b[word.x][lane.x], b[word.y][lane.y], b[word.z][lane.z], b[word.w][lane.w]);
 }
 
-fn read_c(at: vec4u) -> vec4f {
-    return vec4f(c[at.x], c[at.y], c[at.z], c[at.w]);
-}
-
 fn read_aux(at: vec4u) -> vec4f {
     return vec4f(aux[at.x], aux[at.y], aux[at.z], aux[at.w]);
+}
+
+//// The kernel. matmul.subgroup.wgsl.in is another one for the declarations above.
+
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+
+fn read_c(at: vec4u) -> vec4f {
+    return vec4f(c[at.x], c[at.y], c[at.z], c[at.w]);
 }
 
 // Up to four outputs of one row; `count` columns of C are left from `at` on.
@@ -93,8 +96,6 @@ fn store_c(at: u32, count: u32, value: vec4f) {
         if count > 2u { c[at + 2u] = value.z; }
     }
 }
-
-//// The kernel. matmul.subgroup.wgsl.in is another one for the declarations above.
 
 const TILE: u32 = 32u;   // rows and columns of C per workgroup
 const TILE_K: u32 = 16u; // steps of k in workgroup memory at a time

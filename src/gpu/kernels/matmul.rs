@@ -34,7 +34,9 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
         Some(lanes) => {
             let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
             let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
-            (format!("matmul.subgroup {rows}x{lanes}").into(), subgroup_source(rows, lanes).into(), [rows, 4 * lanes])
+            let aligned = op.n % 4 == 0;
+            let name = format!("matmul.subgroup {rows}x{lanes}{}", if aligned { " aligned" } else { "" });
+            (name.into(), subgroup_source(rows, lanes, aligned).into(), [rows, 4 * lanes])
         }
     };
     let (transpose_a, transpose_b) = (op.layout == Layout::Tn, op.layout == Layout::Nt);
@@ -94,33 +96,43 @@ fn code(activation: Activation) -> u32 {
 const TILED: &str = include_str!("../../../shaders/matmul.wgsl");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 
-/// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out.
-pub(super) fn subgroup_source(rows: u32, lanes: u32) -> String {
+/// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out
+/// and its choices made.
+pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool) -> String {
     let mut source = declarations(TILED).to_owned();
     let mut lines = SUBGROUP.lines();
     while let Some(line) = lines.next() {
-        let (each, count) = match line.trim() {
-            "// for each row" => ("{row}", rows),
-            "// for each group" => ("{group}", rows.div_ceil(lanes)),
-            _ => ("", 1),
-        };
-        if each.is_empty() {
-            source += &line.replace("{rows}", &rows.to_string()).replace("{lanes}", &lanes.to_string());
-            source.push('\n');
-            continue;
-        }
-        let block: Vec<&str> = lines.by_ref().take_while(|l| l.trim() != "// end").collect();
-        for i in 0..count {
-            for line in &block {
-                let group = if each == "{row}" { i / lanes } else { i };
-                let next_row = (i + 1).min(rows - 1);
-                source += &line
-                    .replace("{row}", &i.to_string())
-                    .replace("{next_row}", &next_row.to_string())
-                    .replace("{group}", &group.to_string());
-                source.push('\n');
+        let mut until = |end: &str| lines.by_ref().take_while(|l| l.trim() != end).collect::<Vec<_>>();
+        match line.trim() {
+            "// for each row" => {
+                let block = until("// end");
+                for row in 0..rows {
+                    // After the last row comes none: its own number will do.
+                    let next_row = (row + 1).min(rows - 1);
+                    push(&mut source, &block, &[("{row}", row), ("{next_row}", next_row), ("{group}", row / lanes)]);
+                }
             }
+            "// for each group" => {
+                let block = until("// end");
+                for group in 0..rows.div_ceil(lanes) {
+                    push(&mut source, &block, &[("{group}", group)]);
+                }
+            }
+            "// if the rows of C are a multiple of 4 long" => {
+                let (chosen, other) = (until("// else"), until("// end"));
+                push(&mut source, if aligned { &chosen } else { &other }, &[]);
+            }
+            _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes)]),
         }
     }
     source
+}
+
+/// Appends lines with some names replaced by numbers.
+fn push(source: &mut String, lines: &[&str], names: &[(&str, u32)]) {
+    for line in lines {
+        let replaced = names.iter().fold(line.to_string(), |line, (name, n)| line.replace(name, &n.to_string()));
+        source.push_str(&replaced);
+        source.push('\n');
+    }
 }

@@ -25,7 +25,10 @@ fn texts() -> BTreeMap<String, String> {
         }
     }
     for (rows, lanes) in [(8, 8), (32, 8), (8, 16), (32, 16)] {
-        texts.insert(format!("matmul.subgroup {rows}x{lanes}"), matmul::subgroup_source(rows, lanes));
+        for aligned in [false, true] {
+            let source = matmul::subgroup_source(rows, lanes, aligned);
+            texts.insert(format!("matmul.subgroup {rows}x{lanes} {aligned}"), source);
+        }
     }
     texts.insert("adam.wide".into(), adam::wide_source());
     texts
