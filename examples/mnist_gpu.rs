@@ -29,10 +29,10 @@ struct Args {
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
     /// Step size [default: 0.001 for adam, 0.1 for sgd]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     learning_rate: Option<f32>,
     /// Momentum of sgd
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
     momentum: f32,
     /// Seed of the initial weights and of the shuffle
     #[arg(long, default_value_t = 0)]
@@ -73,6 +73,10 @@ fn main() {
 }
 
 fn run(args: &Args, start: Instant) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(path) = &args.json {
+        // Better to fail now than after the training.
+        write_whole(path, "{}\n").map_err(|e| format!("--json {}: {e}", path.display()))?;
+    }
     // The files are read while the GPU opens and compiles.
     let data = args.data.clone();
     let data = std::thread::spawn(move || Mnist::read(data));

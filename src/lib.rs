@@ -75,6 +75,7 @@ mod device;
 mod error;
 mod gpu;
 mod init;
+#[cfg(not(target_family = "wasm"))]
 pub mod lockstep;
 mod loss;
 #[cfg(feature = "mnist")]

@@ -130,8 +130,6 @@ pub struct Trainer {
     parameters: Storage,
     training: Executor,
     evaluation: Option<Executor>,
-    /// Epochs of `fit` that are over.
-    epochs: u32,
     /// Whether a step has run, and the driver has thus compiled its kernels.
     warm: bool,
 }
@@ -171,7 +169,7 @@ impl Trainer {
         let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
         let training = device.executor(plan, &[(Role::Parameters, &parameters)])?;
         let network = network.clone();
-        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, epochs: 0, warm: false })
+        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, warm: false })
     }
 
     /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
@@ -417,7 +415,6 @@ impl Trainer {
                 under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
             }
         }
-        self.epochs += 1;
         Ok(last.expect("the last submission reports"))
     }
 

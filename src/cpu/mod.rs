@@ -15,6 +15,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::plan::{BufferId, Epilogue, Op, Plan, RowMetrics, StepState, Tensor};
 
+#[cfg(not(target_family = "wasm"))] // for the lockstep
 pub(crate) use matmul::{activate, derivative, matmul};
 pub(crate) use softmax_cross_entropy::first_largest;
 
@@ -79,11 +80,13 @@ impl CpuExecutor {
     }
 
     /// What a tensor holds.
+    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn words(&self, tensor: Tensor) -> Vec<u32> {
         self.lock().words(tensor).to_vec()
     }
 
     /// Runs one op.
+    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn run(&self, op: &Op) {
         self.lock().run(op);
     }

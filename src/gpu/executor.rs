@@ -111,6 +111,7 @@ impl GpuExecutor {
     }
 
     /// Records one op of the plan, by its place in [`Plan::ops`].
+    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
         self.record(encoder, "op", &self.dispatches[index..=index], 1);
     }

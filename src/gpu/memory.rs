@@ -59,16 +59,15 @@ impl Gpu {
     }
 
     /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].
+    #[cfg(not(target_family = "wasm"))]
     pub(super) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
         let device = self.device();
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
             .map(|filter| device.push_error_scope(filter));
         let made = make();
-        let mut first = None;
-        for scope in scopes.into_iter().rev() {
-            first = first.or(self.pop(scope));
-        }
-        match first {
+        // On native, the answer is there at once.
+        let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        match errors.fold(None, |first, error| first.or(error)) {
             None => Ok(made),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.into(), bytes }),
             Some(error) => {
@@ -78,17 +77,11 @@ impl Gpu {
         }
     }
 
-    /// On native, the answer is there at once.
-    #[cfg(not(target_family = "wasm"))]
-    fn pop(&self, scope: wgpu::ErrorScopeGuard) -> Option<wgpu::Error> {
-        pollster::block_on(scope.pop())
-    }
-
-    /// In a browser the answer comes later, when nobody waits for it: the browser's console has it.
+    /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
+    /// by default writes them to the console.
     #[cfg(target_family = "wasm")]
-    fn pop(&self, scope: wgpu::ErrorScopeGuard) -> Option<wgpu::Error> {
-        drop(scope);
-        None
+    pub(super) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
+        Ok(make())
     }
 
     /// Records a copy of a range of a buffer, in bytes, to where the host can read them.

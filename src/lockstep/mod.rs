@@ -100,13 +100,11 @@ impl Lockstep {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::DeviceLost`](crate::Error::DeviceLost).
-    #[cfg(not(target_family = "wasm"))]
     pub fn run(&mut self) -> Result<Vec<Comparison>> {
         let plan = self.plan.clone();
         plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect()
     }
 
-    #[cfg(not(target_family = "wasm"))]
     fn run_op(&mut self, index: usize, op: &Op) -> Result<Comparison> {
         let bounds = bounds::bounds(op, &self.on_cpu);
         for (tensor, access) in op.outputs() {
@@ -148,7 +146,6 @@ impl Lockstep {
         self.gpu.queue().write_buffer(self.gpu_buffer(tensor), offset, bytemuck::cast_slice(words));
     }
 
-    #[cfg(not(target_family = "wasm"))]
     fn read(&self, tensor: Tensor) -> Result<Vec<u32>> {
         let mut encoder = self.gpu.encoder();
         let range = u64::from(tensor.offset) * 4..u64::from(tensor.offset + tensor.len) * 4;
