@@ -74,6 +74,7 @@ mod dataset;
 mod device;
 mod error;
 mod gpu;
+mod history;
 mod init;
 #[cfg(not(target_family = "wasm"))]
 pub mod lockstep;
@@ -86,16 +87,19 @@ mod optimizer;
 pub mod plan;
 mod random;
 mod trainer;
+mod training;
 
 pub use dataset::Dataset;
 pub use device::Device;
 pub use error::{Error, Result};
 pub use gpu::{Gpu, Traffic};
+pub use history::{Epoch, Evaluation, Event, Fit, History};
 pub use init::Init;
 pub use loss::Loss;
 pub use model::{Forward, Model};
 pub use network::{Activation, Dense, Layer, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary};
 pub use optimizer::{Adam, Optimizer, Sgd};
 pub use plan::Plan;
-pub use trainer::{Epoch, Evaluation, Event, Fit, History, Trainer, TrainerConfig, Training};
+pub use trainer::{Trainer, TrainerConfig};
+pub use training::Training;
 pub use wgpu;

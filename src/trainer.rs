@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage, Submission};
 use crate::error::{Error, Result};
-use crate::gpu::GpuExecutor;
+use crate::history::{Epoch, Evaluation, Event, Fit, History};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
+use crate::training::Training;
 
 /// How batches are made, and where chance comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,83 +29,6 @@ impl Default for TrainerConfig {
     fn default() -> Self {
         Self { batch: 32, seed: 0, shuffle: true }
     }
-}
-
-/// What [`Trainer::fit`] is to do.
-#[derive(Debug, Clone, Copy)]
-pub struct Fit<'a> {
-    /// How many times over the data set. Default 1.
-    pub epochs: u32,
-    /// Evaluated after each epoch. Default none.
-    pub validation: Option<&'a Dataset>,
-    /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
-    /// progress bar, instead of once an epoch. Default false.
-    pub live: bool,
-}
-
-impl Default for Fit<'_> {
-    fn default() -> Self {
-        Self { epochs: 1, validation: None, live: false }
-    }
-}
-
-/// Mean loss and accuracy over some rows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    /// Mean loss.
-    pub loss: f64,
-    /// Share of rows whose largest output is the label's, 0 to 1.
-    pub accuracy: f64,
-    /// How many rows.
-    pub rows: u32,
-}
-
-impl Evaluation {
-    fn new(metrics: RowMetrics) -> Self {
-        let rows = f64::from(metrics.rows.max(1));
-        Self { loss: f64::from(metrics.loss) / rows, accuracy: f64::from(metrics.correct) / rows, rows: metrics.rows }
-    }
-}
-
-/// One epoch of a [`History`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: u32,
-    /// Over the batches as they were trained on: the weights changed between them.
-    pub train: Evaluation,
-    /// Over the validation set, after the epoch.
-    pub validation: Option<Evaluation>,
-    /// Steps taken.
-    pub steps: u32,
-    /// Seconds of training, without the validation. `None` in a browser, where wgrad reads no clock.
-    pub seconds: Option<f64>,
-}
-
-/// What [`Trainer::fit`] did.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct History {
-    /// Each epoch, in order.
-    pub epochs: Vec<Epoch>,
-}
-
-/// What [`Trainer::fit`] tells while it runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The GPU has finished some more steps. The first one comes after a single step.
-    Steps {
-        /// From 1.
-        epoch: u32,
-        /// Steps of this epoch that are done.
-        done: u32,
-        /// Steps of the epoch.
-        steps: u32,
-        /// Over the epoch so far, where [`Fit::live`] asks for it and at the end of the epoch.
-        train: Option<Evaluation>,
-    },
-    /// An epoch and its validation are over.
-    Epoch(Epoch),
 }
 
 /// Trains a network on a device.
@@ -317,7 +241,7 @@ impl Trainer {
 
     fn recorder(&self) -> Result<Training> {
         match &self.training {
-            Executor::Gpu(executor) => Ok(Training { executor: executor.clone() }),
+            Executor::Gpu(executor) => Ok(Training::new(executor.clone())),
             Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
         }
     }
@@ -454,48 +378,6 @@ fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()
     let labels = device.upload("the data set's labels", bytemuck::cast_slice(data.labels()))?;
     executor.bind(Role::Features, &features)?;
     executor.bind(Role::Labels, &labels)
-}
-
-/// Training steps over a data set, to be recorded into an app's own command encoders: see [`Trainer::prepare`].
-///
-/// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
-/// stand in one encoder, beside the app's own passes.
-#[derive(Debug, Clone)]
-pub struct Training {
-    executor: GpuExecutor,
-}
-
-impl Training {
-    /// Records steps: one compute pass. No allocation, no submission, no polling; cannot fail.
-    pub fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
-        self.executor.record_steps(encoder, steps);
-    }
-
-    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer).
-    pub fn record_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
-        self.executor.record_report(encoder);
-    }
-
-    /// Records setting the running metrics to zero.
-    pub fn record_clear_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.clear_buffer(self.buffer(Role::RowMetrics), 0, None);
-    }
-
-    /// One [`RowMetrics`]: sums over the rows trained on since the metrics were last cleared. It can be copied from,
-    /// and bound as storage.
-    pub fn metrics_buffer(&self) -> &wgpu::Buffer {
-        self.buffer(Role::Totals)
-    }
-
-    /// The weights, as [`Network::parameters`] lays them out. They can be copied from and to, and bound as storage.
-    pub fn parameter_buffer(&self) -> &wgpu::Buffer {
-        self.buffer(Role::Parameters)
-    }
-
-    fn buffer(&self, role: Role) -> &wgpu::Buffer {
-        let id = self.executor.plan().find(role).expect("a role of every training plan");
-        self.executor.buffer(id).expect("a buffer that was made")
-    }
 }
 
 /// A stopwatch, except in a browser.
