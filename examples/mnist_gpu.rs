@@ -77,10 +77,18 @@ fn run(args: &Args, start: Instant) -> Result<(), Box<dyn std::error::Error>> {
         // Better to fail now than after the training.
         write_whole(path, "{}\n").map_err(|e| format!("--json {}: {e}", path.display()))?;
     }
-    // The files are read while the GPU opens and compiles.
-    let data = args.data.clone();
-    let data = std::thread::spawn(move || Mnist::read(data));
+    // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
+    std::thread::scope(|scope| {
+        let data = scope.spawn(|| Mnist::read(&args.data));
+        train(args, start, data)
+    })
+}
 
+fn train(
+    args: &Args,
+    start: Instant,
+    data: std::thread::ScopedJoinHandle<'_, wgrad::Result<Mnist>>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let device = open(args)?;
     print_device(&device);
     let builder = args.hidden.iter().fold(Network::input(784), |net, &units| net.dense(units, Activation::Relu));

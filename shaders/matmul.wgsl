@@ -30,12 +30,18 @@ override EPILOGUE: u32 = 0;   // 0 none, 1 activation(C + bias), 2 C * activatio
 override ACTIVATION: u32 = 0; // 0 identity, 1 relu, 2 sigmoid, 3 tanh
 override BIAS_GRADIENT: bool = false;
 
-// tanh saturates long before |z| = 15; some drivers return NaN for large arguments.
+// NaN by its bits, as compilers may take z == z for granted.
+fn is_nan(z: vec4f) -> vec4<bool> {
+    return (bitcast<vec4u>(z) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
+}
+
+// Every activation keeps NaN, so that a diverged network shows. tanh saturates long before |z| = 15; some drivers return
+// NaN for large arguments, hence the clamp, which on its own would lose a NaN.
 fn activate(z: vec4f) -> vec4f {
     switch ACTIVATION {
         case 1u: { return select(z, vec4f(0.0), z < vec4f(0.0)); } // unlike max, keeps NaN
         case 2u: { return 1.0 / (1.0 + exp(-z)); }
-        case 3u: { return tanh(clamp(z, vec4f(-15.0), vec4f(15.0))); }
+        case 3u: { return select(tanh(clamp(z, vec4f(-15.0), vec4f(15.0))), z, is_nan(z)); }
         default: { return z; }
     }
 }

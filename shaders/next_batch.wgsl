@@ -76,7 +76,8 @@ fn shuffled(index: u32, epoch: u32) -> u32 {
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let epoch = state.epoch;
-    let position = state.position;
+    // The cursor may stand where another, longer data set left it.
+    let position = select(0u, state.position, state.position < data.rows);
     let step = state.step;
     let rows = min(u.batch, data.rows - position);
     storageBarrier();

@@ -72,7 +72,7 @@ impl Device {
                 let mut encoder = gpu.encoder();
                 let readback = gpu.record_readback(&mut encoder, buffer, 0..words as u64 * 4)?;
                 gpu.submit(encoder);
-                readback.read(gpu).finish().await
+                readback.read(gpu)?.finish().await
             }
             (_, Storage::Cpu(buffer)) => Ok(buffer.lock()[..words].to_vec()),
             _ => unreachable!("{MIXED}"),
@@ -86,13 +86,29 @@ impl Device {
             Device::Gpu(gpu) => {
                 let given: Vec<(BufferId, wgpu::Buffer)> =
                     given.iter().map(|(role, storage)| (find(*role), storage.gpu().clone())).collect();
-                Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given)?))
+                Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given, false)?))
             }
             Device::Cpu => {
                 let given: Vec<(BufferId, CpuBuffer)> =
                     given.iter().map(|(role, storage)| (find(*role), storage.cpu().clone())).collect();
                 Ok(Executor::Cpu(CpuExecutor::new(Arc::new(plan), &given)))
             }
+        }
+    }
+
+    /// Refuses a plan that this device cannot hold or run. Allocates nothing.
+    pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => gpu.check_plan(plan),
+            Device::Cpu => Ok(()),
+        }
+    }
+
+    /// The longest buffer that this device can bind, in bytes.
+    pub(crate) fn largest_binding(&self) -> u64 {
+        match self {
+            Device::Gpu(gpu) => gpu.largest_binding(),
+            Device::Cpu => u64::MAX,
         }
     }
 
@@ -159,11 +175,11 @@ impl Executor {
         }
     }
 
-    /// Gives the buffer of a role.
-    pub(crate) fn bind(&mut self, role: Role, storage: &Storage) -> Result<()> {
+    /// Gives the buffer of a role, or its first `bytes`.
+    pub(crate) fn bind(&mut self, role: Role, storage: &Storage, bytes: Option<u64>) -> Result<()> {
         let id = self.find(role);
         match self {
-            Executor::Gpu(executor) => executor.bind(id, storage.gpu()),
+            Executor::Gpu(executor) => executor.bind(id, storage.gpu(), bytes),
             Executor::Cpu(executor) => {
                 executor.bind(id, storage.cpu());
                 Ok(())
@@ -191,7 +207,7 @@ impl Executor {
                     false => None,
                 };
                 gpu.submit(encoder);
-                let totals = readback.map(|r| r.read(gpu));
+                let totals = readback.map(|r| r.read(gpu)).transpose()?;
                 Ok(Submission::Gpu { done: gpu.submitted_work_done(), totals, gpu: gpu.clone() })
             }
             Executor::Cpu(executor) => {
@@ -221,7 +237,23 @@ impl Submission {
                     None => Ok(None),
                 }
             }
-            Submission::Cpu { totals } => Ok(totals),
+            Submission::Cpu { totals } => {
+                yield_once().await;
+                Ok(totals)
+            }
         }
     }
+}
+
+/// Lets other tasks of an async runtime run: the CPU has worked while it submitted.
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }

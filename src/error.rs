@@ -56,7 +56,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The driver or wgpu refused something wgrad built. This is a bug in wgrad or in the driver.
+    /// The driver or wgpu refused something: a device, or a buffer of the app's, that lacks what it needs; or a bug in
+    /// wgrad or in the driver.
     #[error("{what} was refused by wgpu: {reason}")]
     Gpu {
         /// What was being built.

@@ -6,8 +6,10 @@ use crate::error::{Error, Result};
 use crate::gpu::GpuExecutor;
 use crate::network::Network;
 use crate::plan::{Plan, Role};
+use crate::trainer::{check_storage, rows_that_fit};
 
-/// A network and its weights on a device. Made by [`Trainer::model`](crate::Trainer::model), whose weights it shares.
+/// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
+/// or from weights given.
 #[derive(Debug, Clone)]
 pub struct Model {
     device: Device,
@@ -15,11 +17,30 @@ pub struct Model {
     parameters: Storage,
 }
 
-/// Rows that the conveniences run at a time.
-const ROWS: usize = 4096;
+/// Rows that the conveniences run at a time, at most.
+const ROWS: u32 = 4096;
 
 impl Model {
-    pub(crate) fn new(device: Device, network: Network, parameters: Storage) -> Self {
+    /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::LimitExceeded`],
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
+        let words = network.parameter_words();
+        if parameters.len() != words as usize {
+            return Err(Error::Shape {
+                what: "parameters".into(),
+                expected: format!("{words} numbers, gaps included"),
+                actual: parameters.len().to_string(),
+            });
+        }
+        let device = device.into();
+        let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
+        Ok(Self { device, network: network.clone(), parameters })
+    }
+
+    pub(crate) fn of(device: Device, network: Network, parameters: Storage) -> Self {
         Self { device, network, parameters }
     }
 
@@ -72,7 +93,8 @@ impl Model {
         }
         let mut outputs = Vec::new();
         let mut ready: Option<Executor> = None;
-        for chunk in features.chunks(ROWS * inputs) {
+        let rows = rows_that_fit(&self.device, &self.network, ROWS) as usize;
+        for chunk in features.chunks(rows * inputs) {
             let rows = (chunk.len() / inputs) as u32;
             let executor = match ready.take() {
                 Some(executor) if executor.plan().batch == rows => executor,
@@ -114,14 +136,21 @@ impl Model {
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_forward(&self, input: &wgpu::Buffer, output: &wgpu::Buffer, rows: u32) -> Result<Forward> {
         let plan = Plan::forward(&self.network, rows)?;
-        let given = [
-            (Role::Parameters, &self.parameters),
-            (Role::Input, &Storage::Gpu(input.clone())),
-            (Role::Output, &Storage::Gpu(output.clone())),
-        ];
-        if let Device::Cpu = self.device {
+        let (input, output) = (Storage::Gpu(input.clone()), Storage::Gpu(output.clone()));
+        if let Storage::Gpu(parameters) = &self.parameters {
+            check_storage("buffer given as input", input.gpu())?;
+            check_storage("buffer given as output", output.gpu())?;
+            if input.gpu() == output.gpu() || output.gpu() == parameters {
+                return Err(Error::Shape {
+                    what: "buffer given as output".into(),
+                    expected: "one that the pass does not read".into(),
+                    actual: "the input or the parameters".into(),
+                });
+            }
+        } else {
             return Err(Error::NeedsGpu { call: "Model::prepare_forward" });
         }
+        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
         match self.device.executor(plan, &given)? {
             Executor::Gpu(executor) => Ok(Forward { executor }),
             Executor::Cpu(_) => Err(Error::NeedsGpu { call: "Model::prepare_forward" }),
@@ -130,6 +159,7 @@ impl Model {
 
     fn forward_executor(&self, rows: u32) -> Result<Executor> {
         let plan = Plan::forward(&self.network, rows)?;
+        self.device.check_plan(&plan)?;
         let bytes = |features: u32| vec![0; rows as usize * features as usize * 4];
         let input = self.device.upload("input", &bytes(self.network.inputs()))?;
         let output = self.device.upload("output", &bytes(self.network.outputs()))?;

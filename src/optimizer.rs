@@ -71,7 +71,7 @@ impl Optimizer {
                 at_least_zero("learning_rate", learning_rate)?;
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)?;
-                at_least_zero("epsilon", epsilon)
+                option("epsilon", "finite and above 0", epsilon, epsilon.is_finite() && epsilon > 0.0)
             }
         }
     }
@@ -100,7 +100,7 @@ mod tests {
             (Sgd { momentum: 1.0, ..Default::default() }.into(), "momentum"),
             (Adam { learning_rate: f32::NAN, ..Default::default() }.into(), "learning_rate"),
             (Adam { beta2: 1.5, ..Default::default() }.into(), "beta2"),
-            (Adam { epsilon: f32::INFINITY, ..Default::default() }.into(), "epsilon"),
+            (Adam { epsilon: 0.0, ..Default::default() }.into(), "epsilon"),
         ];
         for (optimizer, name) in bad {
             let message = optimizer.check().unwrap_err().to_string();

@@ -1,7 +1,8 @@
 //! Counter-based random numbers: a number is a function of (seed, stream, index) and of nothing else, so the CPU,
 //! every GPU and a browser draw the same ones, in any order.
 
-/// What a number is drawn for. Each purpose has a stream of its own, so that none shifts another's numbers.
+/// What a number is drawn for, where [`uniform`] draws it. Each purpose has a stream of its own, so that none shifts
+/// another's numbers. (The shuffle hashes with keys of its own: `next_batch`.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Initial weights: index 0 is the first tensor's stream, and so on.

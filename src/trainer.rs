@@ -54,6 +54,8 @@ pub struct Trainer {
     parameters: Storage,
     training: Executor,
     evaluation: Option<Executor>,
+    /// Steps that `fit` has taken.
+    steps: u32,
     /// Whether a step has run, and the driver has thus compiled its kernels.
     warm: bool,
 }
@@ -86,14 +88,12 @@ impl Trainer {
     ) -> Result<Self> {
         let device = device.into();
         let plan = Plan::training(network, loss, &optimizer.into(), config.batch)?;
-        if let Device::Gpu(gpu) = &device {
-            gpu.check_size("parameters", u64::from(network.parameter_words()) * 4)?;
-        }
+        device.check_plan(&plan)?;
         let weights = network.initial_parameters(config.seed);
         let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
         let training = device.executor(plan, &[(Role::Parameters, &parameters)])?;
         let network = network.clone();
-        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, warm: false })
+        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, steps: 0, warm: false })
     }
 
     /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
@@ -123,7 +123,7 @@ impl Trainer {
 
     /// The network with its weights, to run it. It shares the weights: training goes on in it.
     pub fn model(&self) -> Model {
-        Model::new(self.device.clone(), self.network.clone(), self.parameters.clone())
+        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone())
     }
 
     /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
@@ -131,7 +131,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
-    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite;
+    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
+    /// of validation;
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn fit(&mut self, train: &Dataset, fit: Fit<'_>, progress: impl FnMut(Event)) -> Result<History> {
@@ -149,6 +150,8 @@ impl Trainer {
         fit: Fit<'_>,
         mut progress: impl FnMut(Event),
     ) -> Result<History> {
+        self.check_fits(train)?;
+        fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         self.bind_training(train)?;
         if let Some(validation) = fit.validation {
             self.bind_evaluation(validation)?;
@@ -163,6 +166,9 @@ impl Trainer {
                 Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
                 None => None,
             };
+            if validation.is_some_and(|v| !v.loss.is_finite()) {
+                return Err(Error::NonFiniteLoss { epoch, step: self.steps });
+            }
             let report = Epoch { epoch, train, validation, steps, seconds };
             history.epochs.push(report);
             progress(Event::Epoch(report));
@@ -185,6 +191,7 @@ impl Trainer {
     /// # Errors
     /// As [`fit`](Self::fit).
     pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
+        self.check_fits(data)?;
         self.bind_evaluation(data)?;
         self.run_evaluation(data.rows() as u32).await
     }
@@ -205,6 +212,7 @@ impl Trainer {
     /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
     pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
         self.needs_gpu("Trainer::prepare")?;
+        self.check_fits(data)?;
         self.bind_training(data)?;
         self.recorder()
     }
@@ -216,19 +224,18 @@ impl Trainer {
     /// [`Error::Shape`] where a buffer is too short; [`Error::NeedsGpu`] on [`Device::Cpu`].
     pub fn prepare_buffers(&mut self, features: &wgpu::Buffer, labels: &wgpu::Buffer, rows: u32) -> Result<Training> {
         self.needs_gpu("Trainer::prepare_buffers")?;
-        let least = |what: &str, buffer: &wgpu::Buffer, bytes: u64| match buffer.size() >= bytes && rows > 0 {
-            true => Ok(()),
-            false => Err(Error::Shape {
-                what: format!("buffer of {what} for {rows} rows"),
-                expected: format!("at least 1 row and {bytes} bytes"),
-                actual: format!("{} bytes", buffer.size()),
-            }),
-        };
-        least("features", features, u64::from(rows) * u64::from(self.network.inputs()) * 4)?;
-        least("labels", labels, u64::from(rows) * 4)?;
-        self.training.bind(Role::Features, &Storage::Gpu(features.clone()))?;
-        self.training.bind(Role::Labels, &Storage::Gpu(labels.clone()))?;
-        self.start(rows, false);
+        let bytes = [u64::from(rows) * u64::from(self.network.inputs()) * 4, u64::from(rows) * 4];
+        for ((what, buffer), bytes) in [("features", features), ("labels", labels)].into_iter().zip(bytes) {
+            let what = format!("buffer of {what} for {rows} rows");
+            check_storage(&what, buffer)?;
+            if buffer.size() < bytes || rows == 0 {
+                let expected = format!("at least 1 row and {bytes} bytes");
+                return Err(Error::Shape { what, expected, actual: format!("{} bytes", buffer.size()) });
+            }
+        }
+        self.training.bind(Role::Features, &Storage::Gpu(features.clone()), Some(bytes[0]))?;
+        self.training.bind(Role::Labels, &Storage::Gpu(labels.clone()), Some(bytes[1]))?;
+        self.start(rows, false)?;
         self.recorder()
     }
 
@@ -247,15 +254,14 @@ impl Trainer {
     }
 
     fn bind_training(&mut self, data: &Dataset) -> Result<()> {
-        self.check_fits(data)?;
         upload(&self.device, &mut self.training, data)?;
-        self.start(data.rows() as u32, data.is_u8());
-        Ok(())
+        self.start(data.rows() as u32, data.is_u8())
     }
 
-    /// Points the cursor at the start of a data set. The step goes on counting, and the epoch, so that a second run
-    /// has other shuffles.
-    fn start(&mut self, rows: u32, bytes: bool) {
+    /// Points the cursor at the start of a data set. The step goes on counting, and the epoch, so that the next run
+    /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
+    /// [`Training`] made before keeps its own.
+    fn start(&mut self, rows: u32, bytes: bool) -> Result<()> {
         let info = DataInfo {
             rows,
             shuffle: self.config.shuffle.into(),
@@ -263,15 +269,16 @@ impl Trainer {
             seed_high: (self.config.seed >> 32) as u32,
             bytes: bytes.into(),
         };
-        self.device.write(&self.training.storage(Role::Data), 0, bytemuck::bytes_of(&info));
+        let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&info))?;
+        self.training.bind(Role::Data, &info, None)?;
         let position = std::mem::offset_of!(StepState, position) as u64;
         self.device.write(&self.training.storage(Role::Step), position, &[0; 4]);
+        Ok(())
     }
 
     fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
-        self.check_fits(data)?;
         let rows = data.rows() as u32;
-        let batch = rows.min(EVALUATION_BATCH);
+        let batch = rows.min(rows_that_fit(&self.device, &self.network, EVALUATION_BATCH));
         let mut executor = match self.evaluation.take() {
             Some(executor) if executor.plan().batch == batch => executor,
             _ => {
@@ -290,6 +297,10 @@ impl Trainer {
     fn check_fits(&self, data: &Dataset) -> Result<()> {
         let fault =
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
+        if let Device::Gpu(gpu) = &self.device {
+            gpu.check_size("the data set's features", data.feature_bytes())?;
+            gpu.check_size("the data set's labels", data.rows() as u64 * 4)?;
+        }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {
             return fault(
@@ -339,6 +350,7 @@ impl Trainer {
                 under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
             }
         }
+        self.steps += steps;
         Ok(last.expect("the last submission reports"))
     }
 
@@ -370,14 +382,27 @@ impl Trainer {
 
 /// Gives an executor the features and labels of a data set.
 fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
-    if let Device::Gpu(gpu) = device {
-        gpu.check_size("the data set's features", data.feature_bytes())?;
-        gpu.check_size("the data set's labels", data.rows() as u64 * 4)?;
-    }
     let features = device.upload("the data set's features", &data.feature_words())?;
     let labels = device.upload("the data set's labels", bytemuck::cast_slice(data.labels()))?;
-    executor.bind(Role::Features, &features)?;
-    executor.bind(Role::Labels, &labels)
+    executor.bind(Role::Features, &features, None)?;
+    executor.bind(Role::Labels, &labels, None)
+}
+
+/// How many rows, up to `wanted`, a plan may have for its widest buffer to fit the device.
+pub(crate) fn rows_that_fit(device: &Device, network: &Network, wanted: u32) -> u32 {
+    let outputs = network.layers().map(|(_, layer)| layer.outputs());
+    let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
+    let fitting = device.largest_binding() / (u64::from(widest) * 4);
+    fitting.clamp(1, wanted.into()) as u32
+}
+
+/// Refuses an app's buffer that kernels could not bind.
+pub(crate) fn check_storage(what: &str, buffer: &wgpu::Buffer) -> Result<()> {
+    if buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+        return Ok(());
+    }
+    let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
+    Err(Error::Shape { what: what.into(), expected, actual })
 }
 
 /// A stopwatch, except in a browser.

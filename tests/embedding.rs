@@ -200,6 +200,39 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     assert_ne!(weights[..60], network().initial_parameters(CONFIG.seed)[..60]);
 }
 
+/// A handle goes on with the data it was prepared with, whatever the trainer has been given since.
+#[test]
+fn a_handle_keeps_its_own_data() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let metrics = |training: &wgrad::Training| -> RowMetrics {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        training.record_clear_metrics(&mut encoder);
+        training.record_steps(&mut encoder, 3);
+        training.record_metrics(&mut encoder);
+        queue.submit([encoder.finish()]);
+        read(&device, &queue, training.metrics_buffer())[0]
+    };
+    // With a rate of 0 each epoch of the same data has the same loss.
+    let sgd = wgrad::Sgd { learning_rate: 0.0, momentum: 0.0 };
+    let mut trainer = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, CONFIG).unwrap();
+    let small = trainer.prepare(&dataset()).unwrap();
+    let expected = metrics(&small);
+    assert_eq!(expected.rows, 20);
+    // Bytes, and far more of them; the cursor stands far behind the end of the small set.
+    let large = Dataset::from_u8(vec![7; 5 * 5000], 5, vec![1; 5000], 3).unwrap();
+    let large = trainer.prepare(&large).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    large.record_steps(&mut encoder, 100);
+    queue.submit([encoder.finish()]);
+    let again = metrics(&small);
+    assert_eq!((again.rows, again.correct), (20, expected.correct));
+    assert!((again.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{again:?} {expected:?}");
+    // And fit starts at the start of its data, wherever the cursor stands.
+    let history = trainer.fit(&dataset(), Fit::default(), |_| {}).unwrap();
+    assert_eq!(history.epochs[0].train.rows, 20);
+}
+
 #[test]
 fn recorded_steps_and_fit_are_the_same_training() {
     let (device, queue) = own_device();
@@ -263,6 +296,22 @@ fn buffers_that_are_too_short_are_refused() {
     assert_eq!(error, "batch: expected at least 1 row, got 0");
     let error = trainer.prepare_buffers(&large, &small, 20).unwrap_err().to_string();
     assert!(error.starts_with("buffer of labels for 20 rows: expected at least 1 row and 80 bytes"), "{error}");
+    let error = trainer.model().prepare_forward(&large, &large, 5).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "buffer given as output: expected one that the pass does not read, got the input or the parameters"
+    );
+    let descriptor = wgpu::BufferDescriptor {
+        label: None,
+        size: 512,
+        usage: wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    };
+    let no_storage = device.create_buffer(&descriptor);
+    let error = trainer.model().prepare_forward(&no_storage, &large, 5).unwrap_err().to_string();
+    assert_eq!(error, "buffer given as input: expected the usage STORAGE, got BufferUsages(COPY_DST)");
+    let error = trainer.prepare_buffers(&large, &no_storage, 20).unwrap_err().to_string();
+    assert_eq!(error, "buffer of labels for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
     let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
     assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");

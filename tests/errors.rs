@@ -26,7 +26,7 @@ fn new(
 #[test]
 fn what_a_trainer_is_made_of_is_checked() {
     let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
-    let cases: [(Result<Trainer, Error>, &str); 4] = [
+    let cases: [(Result<Trainer, Error>, &str); 5] = [
         (new(gpu(), &network(), Adam::default(), 0), "batch: expected at least 1 row, got 0"),
         (
             new(gpu(), &network(), Sgd { momentum: 2.0, ..Sgd::default() }, 1),
@@ -39,6 +39,10 @@ fn what_a_trainer_is_made_of_is_checked() {
         (
             new(gpu(), &network(), Adam::default(), u32::MAX),
             "rows of the batch: 4294967295 rows needed, but the limit is 1048576",
+        ),
+        (
+            new(gpu(), &network(), Adam { epsilon: 0.0, ..Adam::default() }, 1),
+            "epsilon must be finite and above 0, got 0",
         ),
     ];
     for (result, message) in cases {
@@ -95,6 +99,32 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
     trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
 }
 
+/// What trains in small batches can be evaluated and run, however large the data: in batches that fit.
+#[test]
+fn evaluation_and_prediction_make_do_with_what_fits() {
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..Default::default() };
+    let (device, queue) = own_device_with(limits);
+    let gpu = Gpu::from_parts(device, queue);
+    // One row of the hidden layer takes 80 kB, so 13 fit.
+    let wide = Network::input(4).dense(20_000, Relu).dense(2, Identity).build().unwrap();
+    let mut trainer = new(&gpu, &wide, Sgd::default(), 4).unwrap();
+    let rows = 100;
+    let data = Dataset::from_f32(Random(5).f32s(rows * 4), 4, vec![1; rows], 2).unwrap();
+    trainer.fit(&data, Fit { validation: Some(&data), ..Fit::default() }, |_| {}).unwrap();
+    assert_eq!(trainer.evaluate(&data).unwrap().rows, 100);
+    assert_eq!(trainer.predict(&data.features_of(0..rows)).unwrap().len(), rows);
+}
+
+#[test]
+fn a_device_with_fewer_bindings_than_a_kernel_needs_is_refused_with_the_numbers() {
+    let (device, queue) = own_device_with(wgpu::Limits::downlevel_defaults());
+    let gpu = Gpu::from_parts(device, queue);
+    for _ in 0..2 {
+        let error = new(&gpu, &network(), Adam::default(), 1).unwrap_err().to_string();
+        assert_eq!(error, "kernel gather: 6 storage buffers needed, but the limit is 4");
+    }
+}
+
 /// Larger than the default binding limit of 128 MiB: works where the adapter allows it, else is refused.
 #[test]
 fn a_data_set_over_128_mib_works_or_is_refused() {
@@ -123,9 +153,15 @@ fn an_adapter_that_is_not_there_is_named_beside_those_that_are() {
     assert!(Gpu::request_named(&name[..5]).is_ok());
 }
 
+/// Ours, whose loss is told us, and an app's, whose loss is told the app.
 #[test]
 fn a_lost_device_is_an_error() {
-    let gpu = Gpu::request().unwrap();
+    let (device, queue) = own_device();
+    lost_device_is_an_error(Gpu::request().unwrap());
+    lost_device_is_an_error(Gpu::from_parts(device, queue));
+}
+
+fn lost_device_is_an_error(gpu: Gpu) {
     let mut trainer = new(&gpu, &network(), Adam::default(), 2).unwrap();
     trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
     gpu.device().destroy();

@@ -74,6 +74,8 @@ fn the_mnist_network_trains_alike_on_both() {
         Network::input(784).dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity).build().unwrap();
     for gpu in gpus() {
         let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), 32).unwrap();
+        // Next batch, gather, 4 forward, loss, 7 backward, update.
+        assert_eq!(plan.step.len(), 15, "{plan}");
         let mut lockstep = lockstep_with_data(gpu, &network, plan, 80, 1);
         for step in 0..3 {
             assert_agree(&mut lockstep, &format!("step {step}"));

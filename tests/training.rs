@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use wgrad::Activation::{Identity, Relu, Tanh};
+use wgrad::Activation::{Identity, Relu, Sigmoid, Tanh};
 use wgrad::{
-    Adam, Dataset, Dense, Device, Error, Event, Fit, Gpu, History, Init, Loss, Network, Optimizer, Sgd, Trainer,
+    Adam, Dataset, Dense, Device, Error, Event, Fit, Gpu, History, Init, Loss, Model, Network, Optimizer, Sgd, Trainer,
     TrainerConfig,
 };
 
@@ -192,15 +192,41 @@ fn a_loss_that_diverges_names_the_epoch_and_the_step() {
     }
 }
 
-/// NaN in a weight of the first layer must reach the loss, though relu lies between.
+/// NaN in a weight of the first layer must reach the loss, whatever activation lies between.
 #[test]
 fn nan_is_not_swallowed_on_the_way() {
-    for gpu in gpus() {
-        let nan = Dense::new(4, Relu).bias_init(Init::Normal { std: f32::NAN });
+    for (gpu, activation) in gpus().into_iter().flat_map(|gpu| [Relu, Tanh, Sigmoid, Identity].map(|a| (gpu, a))) {
+        let nan = Dense::new(4, activation).bias_init(Init::Normal { std: f32::NAN });
         let network = Network::input(2).layer(nan).dense(3, Identity).build().unwrap();
         let mut trainer = Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
         let error = trainer.fit(&clouds(20, 1), Fit::default(), |_| {}).unwrap_err();
         assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
+    }
+}
+
+/// The one step's loss is finite, but it leaves weights that are not: the validation shows it.
+#[test]
+fn weights_ruined_by_the_last_step_show_in_the_validation() {
+    let mut trainer =
+        trainer(gpu(), Sgd { learning_rate: 3e38, momentum: 0.0 }, TrainerConfig { batch: 300, ..CONFIG });
+    let data = clouds(300, 1);
+    let error = trainer.fit(&data, Fit { validation: Some(&data), ..Fit::default() }, |_| {}).unwrap_err();
+    assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
+}
+
+#[test]
+fn weights_given_from_outside_run_without_a_trainer() {
+    for device in [Device::from(gpu()), Device::Cpu] {
+        let trainer = trainer(device.clone(), Adam::default(), CONFIG);
+        let weights = trainer.model().parameters().unwrap();
+        let model = Model::new(device.clone(), &network(), &weights).unwrap();
+        let features = clouds(50, 4).features_of(0..50);
+        assert_eq!(model.forward(&features).unwrap(), trainer.model().forward(&features).unwrap());
+        let error = Model::new(device, &network(), &weights[1..]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("parameters: expected {0} numbers, gaps included, got {1}", weights.len(), weights.len() - 1)
+        );
     }
 }
 

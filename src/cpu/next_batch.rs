@@ -5,6 +5,7 @@ use crate::random::pcg4d;
 
 pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indices: &mut [u32]) {
     let StepState { epoch, position, .. } = *state;
+    let position = if position < data.rows { position } else { 0 };
     let rows = op.batch.min(data.rows - position);
     let ends = position + rows == data.rows;
     state.step += 1;

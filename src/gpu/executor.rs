@@ -16,12 +16,25 @@ const UNIFORM_STRIDE: usize = 256;
 pub(crate) struct GpuExecutor {
     gpu: Gpu,
     plan: Arc<Plan>,
-    buffers: Vec<Option<wgpu::Buffer>>,
+    buffers: Vec<Option<Given>>,
     uniforms: wgpu::Buffer,
     /// Bound where a kernel has a binding that an op leaves unused; written by none.
     unused: wgpu::Buffer,
     launches: Vec<Launch>,
     dispatches: Vec<Dispatch>,
+}
+
+#[derive(Debug, Clone)]
+struct Given {
+    buffer: wgpu::Buffer,
+    /// How much of it is bound where the plan leaves the length open; all of it if unsaid.
+    bytes: Option<u64>,
+}
+
+impl From<wgpu::Buffer> for Given {
+    fn from(buffer: wgpu::Buffer) -> Self {
+        Self { buffer, bytes: None }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -35,24 +48,22 @@ struct Dispatch {
 impl GpuExecutor {
     /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled with zeros; the
     /// rest are given later with [`bind`](Self::bind).
-    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)]) -> Result<Self> {
-        let launches: Vec<Launch> = plan.ops().map(|op| kernels::launch(op, gpu.inner.variants)).collect();
+    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)], checked: bool) -> Result<Self> {
+        gpu.check_plan(&plan)?;
+        let launches = gpu.launches(&plan);
         let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
-        for buffer in &plan.buffers {
-            gpu.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
-        }
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
         let shaders: Vec<_> = shaders.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
-        let pipelines = gpu.pipelines(&shaders)?;
+        let pipelines = gpu.pipelines(&shaders, checked)?;
 
         let mut buffers = vec![None; plan.buffers.len()];
         for (id, buffer) in given {
-            buffers[id.0] = Some(buffer.clone());
+            buffers[id.0] = Some(buffer.clone().into());
         }
         for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
             if let (None, Some(words)) = (&slot, buffer.words()) {
-                *slot = Some(gpu.zeros(&buffer.name, words * 4)?);
+                *slot = Some(gpu.zeros(&buffer.name, words * 4)?.into());
             }
         }
         let mut uniforms = vec![0; launches.len() * UNIFORM_STRIDE];
@@ -82,13 +93,17 @@ impl GpuExecutor {
 
     /// The buffer behind a plan's buffer, if it has been given.
     pub(crate) fn buffer(&self, id: BufferId) -> Option<&wgpu::Buffer> {
-        self.buffers[id.0].as_ref()
+        self.buffers[id.0].as_ref().map(|given| &given.buffer)
     }
 
-    /// Gives a buffer.
-    pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer) -> Result<()> {
-        self.buffers[id.0] = Some(buffer.clone());
-        self.make_bind_groups(|launch| launch.bindings.iter().flatten().any(|b| b.tensor.buffer == id))
+    /// Gives a buffer, or its first `bytes`. Where it does not fit, the one before stays.
+    pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer, bytes: Option<u64>) -> Result<()> {
+        let before = self.buffers[id.0].replace(Given { buffer: buffer.clone(), bytes });
+        let bound = self.make_bind_groups(|launch| launch.bindings.iter().flatten().any(|b| b.tensor.buffer == id));
+        if bound.is_err() {
+            self.buffers[id.0] = before;
+        }
+        bound
     }
 
     /// Records steps: one compute pass, no allocation.
@@ -106,7 +121,8 @@ impl GpuExecutor {
     /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs.
     /// Ops that still lack a buffer are left out.
     pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) {
-        let idle: Vec<Dispatch> = self.dispatches.iter().map(|d| Dispatch { grid: [0, 0], ..d.clone() }).collect();
+        let bound = self.dispatches.iter().filter(|d| d.bind_group.is_some());
+        let idle: Vec<Dispatch> = bound.map(|d| Dispatch { grid: [0, 0], ..d.clone() }).collect();
         self.record(encoder, "warm up", &idle, 1);
     }
 
@@ -121,9 +137,8 @@ impl GpuExecutor {
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
         for _ in 0..times {
             for dispatch in dispatches {
-                let Some(bind_group) = &dispatch.bind_group else { continue };
                 pass.set_pipeline(&dispatch.pipeline);
-                pass.set_bind_group(0, bind_group, &[]);
+                pass.set_bind_group(0, &dispatch.bind_group, &[]);
                 pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
             }
         }
@@ -167,9 +182,9 @@ impl GpuExecutor {
     }
 
     fn binding(&self, tensor: Tensor) -> Result<wgpu::BindingResource<'_>> {
-        let buffer = self.buffer(tensor.buffer).expect("make_bind_groups has looked");
+        let Given { buffer, bytes } = self.buffers[tensor.buffer.0].as_ref().expect("make_bind_groups has looked");
         let bytes = match tensor.len {
-            0 => buffer.size(),
+            0 => bytes.unwrap_or(buffer.size()),
             len => (u64::from(len) * 4).next_multiple_of(16),
         };
         self.gpu.check_size(&self.plan.buffer(tensor.buffer).name, bytes)?;
@@ -186,6 +201,34 @@ impl GpuExecutor {
 }
 
 impl Gpu {
+    fn launches(&self, plan: &Plan) -> Vec<Launch> {
+        plan.ops().map(|op| kernels::launch(op, self.inner.variants)).collect()
+    }
+
+    /// Refuses a plan that the device cannot hold or run. Allocates nothing.
+    pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
+        self.check_lost()?;
+        for buffer in &plan.buffers {
+            self.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
+        }
+        let limits = self.device().limits();
+        let check = |what: String, needed: u32, limit: u32, unit| match needed <= limit {
+            true => Ok(()),
+            false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
+        };
+        let most = kernels::MOST_INVOCATIONS;
+        check("a workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
+        let most = kernels::MOST_WORKGROUP_MEMORY;
+        check("a workgroup's memory".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
+        for launch in self.launches(plan) {
+            let needed = launch.bindings.len() as u32 + 1;
+            let what = format!("kernel {}", launch.shader.name);
+            check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
+            self.grid(&launch)?;
+        }
+        Ok(())
+    }
+
     /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the
     /// surplus.
     fn grid(&self, launch: &Launch) -> Result<[u32; 2]> {

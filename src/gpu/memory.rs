@@ -3,6 +3,7 @@
 use super::wait::Signal;
 use super::{Gpu, lock};
 use crate::error::{Error, Result};
+use crate::plan::LONGEST_TENSOR;
 
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
@@ -10,12 +11,17 @@ const USAGE: wgpu::BufferUsages =
 impl Gpu {
     /// Refuses a buffer that the device could not have, or not bind whole.
     pub(crate) fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
-        let limits = self.device().limits();
-        let limit = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        let limit = self.largest_binding();
         if bytes <= limit {
             return Ok(());
         }
         Err(Error::LimitExceeded { what: format!("GPU buffer for {what}"), needed: bytes, limit, unit: "bytes" })
+    }
+
+    /// The longest buffer that can be made and bound whole, and that kernels' 32-bit indices reach the end of.
+    pub(crate) fn largest_binding(&self) -> u64 {
+        let limits = self.device().limits();
+        limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(LONGEST_TENSOR * 4)
     }
 
     /// A storage buffer of zeros.
@@ -72,9 +78,24 @@ impl Gpu {
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { what: what.into(), bytes }),
             Some(error) => {
                 self.check_lost()?;
-                Err(Error::Gpu { what: what.into(), reason: error.to_string() })
+                let reason = error.to_string();
+                if self.makes_buffers() {
+                    return Err(Error::Gpu { what: what.into(), reason });
+                }
+                // An app's device has the app's device-lost callback, not ours: this is how we see it.
+                Err(Error::DeviceLost { reason })
             }
         }
+    }
+
+    /// Whether the device still does the least that a device can.
+    #[cfg(not(target_family = "wasm"))]
+    fn makes_buffers(&self) -> bool {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let usage = wgpu::BufferUsages::COPY_DST;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: true };
+        self.device().create_buffer(&descriptor).unmap();
+        pollster::block_on(scope.pop()).is_none()
     }
 
     /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
@@ -109,10 +130,11 @@ pub(crate) struct Readback {
 
 impl Readback {
     /// Asks for the bytes.
-    pub(crate) fn read(self, gpu: &Gpu) -> Reading {
+    pub(crate) fn read(self, gpu: &Gpu) -> Result<Reading> {
         let (mapped, fulfil) = Signal::new();
-        self.staging.map_async(wgpu::MapMode::Read, ..self.bytes, fulfil);
-        Reading { readback: self, mapped, gpu: gpu.clone() }
+        let ask = || self.staging.map_async(wgpu::MapMode::Read, ..self.bytes, fulfil);
+        gpu.guard("reading back", self.bytes, ask)?;
+        Ok(Reading { readback: self, mapped, gpu: gpu.clone() })
     }
 }
 

@@ -194,7 +194,12 @@ impl Gpu {
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
         let index = self.queue().submit([encoder.finish()]);
         lock(&self.inner.traffic).submits += 1;
-        lock(&self.inner.in_flight).push_back(index);
+        let mut in_flight = lock(&self.inner.in_flight);
+        in_flight.push_back(index);
+        // Where only async forms are used, nobody waits here: old ones need not be kept.
+        if in_flight.len() > 8 {
+            in_flight.pop_front();
+        }
     }
 
     pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {

@@ -19,9 +19,9 @@ pub(crate) struct Shader {
 
 impl Shader {
     /// The name with its constants: unique for a pipeline.
-    fn key(&self) -> String {
+    fn key(&self, checked: bool) -> String {
         let constants: Vec<String> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("{} {}", self.name, constants.join(" "))
+        format!("{} {}{}", self.name, constants.join(" "), if checked { " checked" } else { "" })
     }
 }
 
@@ -29,7 +29,7 @@ impl Shader {
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<String, wgpu::ComputePipeline>>,
-    modules: Mutex<HashMap<Cow<'static, str>, wgpu::ShaderModule>>,
+    modules: Mutex<HashMap<(Cow<'static, str>, bool), wgpu::ShaderModule>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
 }
 
@@ -38,9 +38,11 @@ impl Gpu {
     ///
     /// Binding 0, the kernel's uniforms, is read-only storage too. From a uniform buffer, lavapipe would compile the
     /// values into the kernel where they decide a branch: again for each op, and in some shapes at every submission.
-    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
+    ///
+    /// With `checked`, kernels check their own indices and loops, for plans that are not known to be sound.
+    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])], checked: bool) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
-        let keys: Vec<String> = wanted.iter().map(|(shader, _)| shader.key()).collect();
+        let keys: Vec<String> = wanted.iter().map(|(shader, _)| shader.key(checked)).collect();
         let mut missing: Vec<usize> = Vec::new();
         {
             let made = lock(&pipelines.made);
@@ -52,7 +54,7 @@ impl Gpu {
         }
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];
-            let pipeline = self.compile(shader, writable)?;
+            let pipeline = self.compile(shader, writable, checked)?;
             lock(&pipelines.made).insert(keys[i].clone(), pipeline);
             Ok(())
         };
@@ -84,10 +86,10 @@ impl Gpu {
         layouts.entry(writable.to_vec()).or_insert_with(make).clone()
     }
 
-    fn compile(&self, shader: &Shader, writable: &[bool]) -> Result<wgpu::ComputePipeline> {
+    fn compile(&self, shader: &Shader, writable: &[bool], checked: bool) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
-        self.guard(&format!("kernel {}", shader.key()), 0, || {
-            let module = self.module(shader);
+        self.guard(&format!("kernel {}", shader.key(checked)), 0, || {
+            let module = self.module(shader, checked);
             let layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: None,
                 bind_group_layouts: &[Some(&self.bind_group_layout(writable))],
@@ -108,20 +110,25 @@ impl Gpu {
         })
     }
 
-    fn module(&self, shader: &Shader) -> wgpu::ShaderModule {
-        if let Some(module) = lock(&self.inner.pipelines.modules).get(&shader.name) {
+    fn module(&self, shader: &Shader, checked: bool) -> wgpu::ShaderModule {
+        let key = (shader.name.clone(), checked);
+        if let Some(module) = lock(&self.inner.pipelines.modules).get(&key) {
             return module.clone();
         }
+        let checks = match checked {
+            true => wgpu::ShaderRuntimeChecks::checked(),
+            false => wgpu::ShaderRuntimeChecks::unchecked(),
+        };
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&shader.name),
             source: wgpu::ShaderSource::Wgsl(shader.source.clone()),
         };
-        // SAFETY: every index a kernel forms is below the length of its binding, as the plan's shapes are what buffers
-        // are made from and what the kernels' uniforms hold, and GpuExecutor checks buffers given from outside;
-        // every loop ends within the plan's limits. tests/kernels.rs tries the odd sizes with checks on.
-        let module =
-            unsafe { self.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) };
-        lock(&self.inner.pipelines.modules).entry(shader.name.clone()).or_insert(module).clone()
+        // SAFETY: in plans that `Plan` itself makes, every index a kernel forms is below the length of its binding, as
+        // the plan's shapes are what buffers are made from and what the kernels' uniforms hold, and GpuExecutor checks
+        // buffers given from outside; every loop ends within the plan's limits. Plans made by hand come with
+        // `checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
+        let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
+        lock(&self.inner.pipelines.modules).entry(key).or_insert(module).clone()
     }
 }
 

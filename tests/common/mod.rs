@@ -34,8 +34,11 @@ pub fn own_device() -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
 pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
     use wgrad::wgpu;
     pollster::block_on(async {
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let adapter = instance.request_adapter(&Default::default()).await.expect("an adapter: see scripts/setup.sh");
+        // As Gpu::request() does, so that it is the same adapter.
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        let adapter = instance.request_adapter(&options).await.expect("an adapter: see scripts/setup.sh");
         let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
         adapter.request_device(&descriptor).await.expect("a device")
     })
@@ -66,10 +69,16 @@ impl Random {
     }
 }
 
+/// A lockstep of the kernels that training uses.
+pub fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
+    // SAFETY: these tests build plans, and set buffers, of the lengths that their ops say.
+    unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
+}
+
 /// A training or evaluation plan in lockstep, over random rows, with the network's initial weights.
 pub fn lockstep_with_data(gpu: &Gpu, network: &Network, plan: Plan, rows: u32, seed: u64) -> Lockstep {
     let mut random = Random(seed | 1);
-    let mut lockstep = Lockstep::new(gpu, plan).unwrap();
+    let mut lockstep = lockstep(gpu, plan);
     let find = |l: &Lockstep, role| l.plan().find(role).unwrap();
     let features = random.f32s((rows * network.inputs()) as usize);
     let labels: Vec<u32> = (0..rows).map(|_| random.below(network.outputs())).collect();

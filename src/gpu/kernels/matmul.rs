@@ -34,7 +34,7 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
         Some(lanes) => {
             let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
             let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
-            let aligned = op.n % 4 == 0;
+            let aligned = op.n.is_multiple_of(4);
             let name = format!("matmul.subgroup {rows}x{lanes}{}", if aligned { " aligned" } else { "" });
             (name.into(), subgroup_source(rows, lanes, aligned).into(), [rows, 4 * lanes])
         }
@@ -50,8 +50,8 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     let constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
         ("TRANSPOSE_B", f64::from(transpose_b)),
-        ("A_ALIGNED", f64::from(row_of_a % 4 == 0)),
-        ("B_ALIGNED", f64::from(row_of_b % 4 == 0)),
+        ("A_ALIGNED", f64::from(row_of_a.is_multiple_of(4))),
+        ("B_ALIGNED", f64::from(row_of_b.is_multiple_of(4))),
         ("EPILOGUE", f64::from(epilogue)),
         ("ACTIVATION", f64::from(code(activation))),
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),

@@ -14,6 +14,12 @@ use super::Variants;
 use super::pipelines::Shader;
 use crate::plan::{Op, Tensor};
 
+/// The largest workgroup of any kernel.
+pub(super) const MOST_INVOCATIONS: u32 = 256;
+
+/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s, or 256 `RowMetrics`.
+pub(super) const MOST_WORKGROUP_MEMORY: u32 = 4096;
+
 /// All that a dispatch needs.
 #[derive(Debug, Clone)]
 pub(super) struct Launch {

@@ -106,7 +106,15 @@ fn every_entry_point_stays_within_the_default_limits() {
                 value(entry.workgroup_size[i] as usize, name)
             })
             .collect();
-        assert!(sizes.iter().product::<u32>() <= limits.max_compute_invocations_per_workgroup, "{sizes:?}");
+        assert!(sizes.iter().product::<u32>() <= MOST_INVOCATIONS, "{sizes:?}");
+        let layouts = {
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).unwrap();
+            layouter
+        };
+        let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+        let shared: u32 = shared.map(|(_, v)| layouts[v.ty].size).sum();
+        assert!(shared <= MOST_WORKGROUP_MEMORY, "{}: {shared} bytes", launch.shader.name);
         let storage = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
         assert!(storage <= limits.max_storage_buffers_per_shader_stage as usize, "{}", launch.shader.name);
         assert_eq!(storage, launch.bindings.len() + 1, "{}: bindings", launch.shader.name);
