@@ -15,8 +15,6 @@ struct MatmulUniforms {
 }
 
 @group(0) @binding(0) var<storage, read> u: MatmulUniforms;
-@group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<vec4f>;
 // EPILOGUE 1: the bias [n]. EPILOGUE 2: what the activation returned in the forward pass [m, n].
 @group(0) @binding(3) var<storage, read> aux: array<f32>;
 // Column sums of op(B) [n], where BIAS_GRADIENT is set.
@@ -56,6 +54,16 @@ fn derivative(y: vec4f) -> vec4f {
     }
 }
 
+fn read_aux(at: vec4u) -> vec4f {
+    return vec4f(aux[at.x], aux[at.y], aux[at.z], aux[at.w]);
+}
+
+//// The kernel. matmul.subgroup.wgsl.in is another one for the declarations above.
+
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read> b: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+
 // Four consecutive elements of A as stored, from `index` on. Past the `last` element the result is
 // arbitrary, but nothing is read there.
 fn load_a(index: u32, last: u32) -> vec4f {
@@ -77,14 +85,6 @@ fn load_b(index: u32, last: u32) -> vec4f {
     let lane = i & vec4u(3u);
     return vec4f(b[word.x][lane.x], b[word.y][lane.y], b[word.z][lane.z], b[word.w][lane.w]);
 }
-
-fn read_aux(at: vec4u) -> vec4f {
-    return vec4f(aux[at.x], aux[at.y], aux[at.z], aux[at.w]);
-}
-
-//// The kernel. matmul.subgroup.wgsl.in is another one for the declarations above.
-
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
 
 fn read_c(at: vec4u) -> vec4f {
     return vec4f(c[at.x], c[at.y], c[at.z], c[at.w]);

@@ -205,6 +205,14 @@ impl Trainer {
         self.model().predict(features)
     }
 
+    /// [`predict`](Self::predict) for async code and browsers: [`Model::predict_async`].
+    ///
+    /// # Errors
+    /// As [`Model::predict`].
+    pub async fn predict_async(&self, features: &[f32]) -> Result<Vec<u32>> {
+        self.model().predict_async(features).await
+    }
+
     /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
     /// Uploads only: nothing is submitted or polled.
     ///

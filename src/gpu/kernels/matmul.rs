@@ -35,8 +35,10 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
             let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
             let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
             let aligned = op.n.is_multiple_of(4);
-            let name = format!("matmul.subgroup {rows}x{lanes}{}", if aligned { " aligned" } else { "" });
-            (name.into(), subgroup_source(rows, lanes, aligned).into(), [rows, 4 * lanes])
+            let wide = variants.wide_access;
+            let flag = |name, set| if set { name } else { "" };
+            let name = format!("matmul.subgroup {rows}x{lanes}{}{}", flag(" aligned", aligned), flag(" wide", wide));
+            (name.into(), subgroup_source(rows, lanes, aligned, wide).into(), [rows, 4 * lanes])
         }
     };
     let (transpose_a, transpose_b) = (op.layout == Layout::Tn, op.layout == Layout::Nt);
@@ -98,7 +100,7 @@ const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 
 /// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out
 /// and its choices made.
-pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool) -> String {
+pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool, wide: bool) -> String {
     let mut source = declarations(TILED).to_owned();
     let mut lines = SUBGROUP.lines();
     while let Some(line) = lines.next() {
@@ -118,9 +120,14 @@ pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool) -> String {
                     push(&mut source, &block, &[("{group}", group)]);
                 }
             }
-            "// if the rows of C are a multiple of 4 long" => {
-                let (chosen, other) = (until("// else"), until("// end"));
-                push(&mut source, if aligned { &chosen } else { &other }, &[]);
+            choice if choice.starts_with("// if ") => {
+                let chosen = match choice {
+                    "// if the rows of C are a multiple of 4 long" => aligned,
+                    "// if memory is read in words of 64 bits" => wide,
+                    _ => unreachable!("{choice}"),
+                };
+                let (when_true, when_false) = (until("// else"), until("// end"));
+                push(&mut source, if chosen { &when_true } else { &when_false }, &[]);
             }
             _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes)]),
         }

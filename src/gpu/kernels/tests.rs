@@ -25,9 +25,10 @@ fn texts() -> BTreeMap<String, String> {
         }
     }
     for (rows, lanes) in [(8, 8), (32, 8), (8, 16), (32, 16)] {
-        for aligned in [false, true] {
-            let source = matmul::subgroup_source(rows, lanes, aligned);
-            texts.insert(format!("matmul.subgroup {rows}x{lanes} {aligned}"), source);
+        for (aligned, wide) in [(false, false), (true, false), (false, true), (true, true)] {
+            let source = matmul::subgroup_source(rows, lanes, aligned, wide);
+            let name = if wide { "matmul.subgroup.wide" } else { "matmul.subgroup" };
+            texts.insert(format!("{name} {rows}x{lanes} {aligned}"), source);
         }
     }
     texts.insert("adam.wide".into(), adam::wide_source());
@@ -72,8 +73,8 @@ fn tint_accepts_every_shader() {
         println!("tint is not installed: not checked with it");
         return;
     }
-    // WGSL proper has no u64, so browsers never see that variant.
-    for (name, text) in texts().into_iter().filter(|(name, _)| name != "adam.wide") {
+    // WGSL proper has no u64, so browsers never see these variants.
+    for (name, text) in texts().into_iter().filter(|(name, _)| !name.contains("wide")) {
         let file = std::env::temp_dir().join(format!("wgrad-{}-{}.wgsl", std::process::id(), name.replace(' ', "-")));
         // Chrome demands the line that naga does not know.
         let enable = if name.contains("subgroup") { "enable subgroups;\n" } else { "" };
@@ -140,8 +141,11 @@ fn the_host_binds_what_the_shader_declares() {
     }
 }
 
-/// Name, offset and kind of each member of a struct.
-fn members(module: &Module, name: &str) -> Option<(u32, Vec<(String, u32, ScalarKind)>)> {
+/// Name, offset and kind of a member of a struct.
+type Member = (String, u32, ScalarKind);
+
+/// The size of a struct, and its members.
+fn members(module: &Module, name: &str) -> Option<(u32, Vec<Member>)> {
     let (_, found) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name))?;
     let TypeInner::Struct { members, span } = &found.inner else { return None };
     let kind = |ty| match module.types[ty].inner {
