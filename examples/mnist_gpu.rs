@@ -106,6 +106,7 @@ fn train(
         first_step_seconds.get_or_insert_with(|| start.elapsed().as_secs_f64());
         bar.show(event);
     })?;
+    drop(bar);
     let result = trainer.evaluate(&test)?;
     let traffic = match &device {
         Device::Gpu(gpu) => gpu.traffic(),
@@ -252,6 +253,12 @@ impl Bar {
             }
             _ => {}
         }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 
