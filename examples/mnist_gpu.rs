@@ -208,12 +208,14 @@ struct Bar {
     bar: ProgressBar,
     epochs: u32,
     batch: u32,
+    /// When this epoch began.
+    began: Instant,
 }
 
 impl Bar {
     fn new(epochs: u32, batch: u32) -> Self {
         let style = ProgressStyle::with_template("{prefix} {bar:30} {percent:>3}% {msg}").expect("a valid template");
-        Self { bar: ProgressBar::new(0).with_style(style), epochs, batch }
+        Self { bar: ProgressBar::new(0).with_style(style), epochs, batch, began: Instant::now() }
     }
 
     fn is_shown(&self) -> bool {
@@ -229,11 +231,12 @@ impl Bar {
                 }
                 self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
                 self.bar.set_position(done.into());
-                let rate = f64::from(done * self.batch) / self.bar.elapsed().as_secs_f64();
+                let rate = f64::from(done * self.batch) / self.began.elapsed().as_secs_f64();
                 let train = train.map(|t| format!("loss {:.4}, accuracy {:.2}%, ", t.loss, t.accuracy * 100.0));
                 self.bar.set_message(format!("{}{rate:.0} samples/s", train.unwrap_or_default()));
             }
             Event::Epoch(epoch) => {
+                self.began = Instant::now();
                 let seconds = epoch.seconds.unwrap_or(f64::NAN);
                 let validation = epoch
                     .validation
