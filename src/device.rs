@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading, Signal};
-use crate::plan::{BufferId, Plan, Role, RowMetrics};
+use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, RowMetrics};
 
 /// What trains and runs a network. A [`Gpu`] converts into it.
 #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ impl Device {
     pub(crate) fn largest_binding(&self) -> u64 {
         match self {
             Device::Gpu(gpu) => gpu.largest_binding(),
-            Device::Cpu => u64::MAX,
+            Device::Cpu => LONGEST_TENSOR * 4,
         }
     }
 

@@ -3,7 +3,8 @@
 use crate::gpu::GpuExecutor;
 use crate::plan::Role;
 
-/// Training steps over a data set, to be recorded into an app's own command encoders: see [`Trainer::prepare`](crate::Trainer::prepare).
+/// Training steps over a data set, to be recorded into an app's own command encoders: see
+/// [`Trainer::prepare`](crate::Trainer::prepare).
 ///
 /// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
 /// stand in one encoder, beside the app's own passes.
@@ -32,8 +33,8 @@ impl Training {
         encoder.clear_buffer(self.buffer(Role::RowMetrics), 0, None);
     }
 
-    /// One [`RowMetrics`](crate::plan::RowMetrics): sums over the rows trained on since the metrics were last cleared. It can be copied from,
-    /// and bound as storage.
+    /// One [`RowMetrics`](crate::plan::RowMetrics): sums over the rows trained on since the metrics were last cleared. It
+    /// can be copied from, and bound as storage.
     pub fn metrics_buffer(&self) -> &wgpu::Buffer {
         self.buffer(Role::Totals)
     }
