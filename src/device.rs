@@ -187,6 +187,15 @@ impl Executor {
         }
     }
 
+    /// Waits for the end of everything submitted.
+    pub(crate) async fn finish(&self) -> Result<()> {
+        if let Executor::Gpu(executor) = self {
+            executor.gpu().submitted_work_done().await;
+            executor.gpu().check_lost()?;
+        }
+        Ok(())
+    }
+
     /// Submits steps. The CPU has done them when this returns.
     pub(crate) fn submit(&self, run: Run) -> Result<Submission> {
         match self {

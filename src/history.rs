@@ -50,7 +50,7 @@ pub struct Epoch {
     pub validation: Option<Evaluation>,
     /// Steps taken.
     pub steps: u32,
-    /// Seconds of training, without the validation. `None` in a browser, where wgrad reads no clock.
+    /// Seconds of training, without the validation and without compiling kernels. `None` in a browser, where wgrad reads no clock.
     pub seconds: Option<f64>,
 }
 

@@ -56,7 +56,7 @@ pub struct Trainer {
     evaluation: Option<Executor>,
     /// Steps that `fit` has taken.
     steps: u32,
-    /// Whether a step has run, and the driver has thus compiled its kernels.
+    /// Whether a step has run.
     warm: bool,
 }
 
@@ -155,6 +155,11 @@ impl Trainer {
         self.bind_training(train)?;
         if let Some(validation) = fit.validation {
             self.bind_evaluation(validation)?;
+        }
+        if !self.warm {
+            // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
+            self.warm_up();
+            self.training.finish().await?;
         }
         let mut history = History::default();
         for epoch in 1..=fit.epochs {
@@ -339,7 +344,7 @@ impl Trainer {
         let mut submitted = 0;
         let mut last = None;
         while submitted < steps || !under_way.is_empty() {
-            // The first step of all goes alone: the driver compiles the kernels in it.
+            // The first step of all goes alone, so that its end can be told.
             let behind = if self.warm { IN_FLIGHT } else { 0 };
             if submitted == steps || under_way.len() > behind {
                 let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
