@@ -11,7 +11,6 @@ struct MatmulUniforms {
     k_end: u32,
     tiles_n: u32, // tiles across n: tile index -> (tile / tiles_n, tile % tiles_n)
     tiles: u32,   // number of tiles; the grid may be larger, as it is folded into two dimensions
-    padding: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: MatmulUniforms;

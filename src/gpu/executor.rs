@@ -49,8 +49,7 @@ impl GpuExecutor {
     /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled with zeros; the
     /// rest are given later with [`bind`](Self::bind).
     pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)], checked: bool) -> Result<Self> {
-        gpu.check_plan(&plan)?;
-        let launches = gpu.launches(&plan);
+        let launches = gpu.checked_launches(&plan)?;
         let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
@@ -201,12 +200,13 @@ impl GpuExecutor {
 }
 
 impl Gpu {
-    fn launches(&self, plan: &Plan) -> Vec<Launch> {
-        plan.ops().map(|op| kernels::launch(op, self.inner.variants)).collect()
-    }
-
     /// Refuses a plan that the device cannot hold or run. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
+        self.checked_launches(plan).map(drop)
+    }
+
+    /// The launch of each op, of a plan that the device can hold and run.
+    fn checked_launches(&self, plan: &Plan) -> Result<Vec<Launch>> {
         self.check_lost()?;
         for buffer in &plan.buffers {
             self.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
@@ -220,13 +220,14 @@ impl Gpu {
         check("a workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
         let most = kernels::MOST_WORKGROUP_MEMORY;
         check("a workgroup's memory".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
-        for launch in self.launches(plan) {
+        let launches: Vec<Launch> = plan.ops().map(|op| kernels::launch(op, self.inner.variants)).collect();
+        for launch in &launches {
             let needed = launch.bindings.len() as u32 + 1;
             let what = format!("kernel {}", launch.shader.name);
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
-            self.grid(&launch)?;
+            self.grid(launch)?;
         }
-        Ok(())
+        Ok(launches)
     }
 
     /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the

@@ -25,7 +25,6 @@ struct MatmulUniforms {
     k_end: u32,
     tiles_n: u32,
     tiles: u32,
-    padding: u32,
 }
 
 pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
@@ -60,16 +59,8 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     ];
     let tiles_n = op.n.div_ceil(tile_n);
     let tiles = op.m.div_ceil(tile_m) * tiles_n;
-    let uniforms = MatmulUniforms {
-        m: op.m,
-        n: op.n,
-        k: op.k,
-        k_start: op.slice.start,
-        k_end: op.slice.end,
-        tiles_n,
-        tiles,
-        padding: 0,
-    };
+    let uniforms =
+        MatmulUniforms { m: op.m, n: op.n, k: op.k, k_start: op.slice.start, k_end: op.slice.end, tiles_n, tiles };
     Launch {
         shader: Shader { name, source, constants },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
