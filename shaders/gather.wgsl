@@ -13,6 +13,8 @@ struct DataInfo {
     seed_low: u32,
     seed_high: u32,
     bytes: u32,
+    values: u32,
+    weighted: u32,
 }
 
 struct StepState {
@@ -20,6 +22,12 @@ struct StepState {
     rows: u32,
     epoch: u32,
     position: u32,
+    update: u32,
+    batches: u32,
+    update_rows: u32,
+    due: u32,
+    learning_rate: f32,
+    rate_scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> u: GatherUniforms;

@@ -1,8 +1,19 @@
-// Moves the cursor to the next batch and numbers its rows. One workgroup, so that every invocation reads the cursor
+// Moves the cursor to the next batch, numbers its rows and sets the learning rate. One workgroup, so that every invocation reads the cursor
 // before the first one moves it.
 
 struct NextBatchUniforms {
     batch: u32,
+    accumulate: u32, // batches of an update
+    learning_rate: f32,
+    // The schedule: src/schedule.rs has the formulas.
+    warm_up: u32,
+    schedule: u32, // 0 constant, 1 step, 2 cosine, 3 one cycle
+    updates: u32,  // its length; of 1, updates between steps
+    log_factor: f32, // of 1
+    floor: f32,      // of 2
+    rise: f32,       // of 3: the first share, its start and its end
+    start: f32,
+    end: f32,
 }
 
 struct DataInfo {
@@ -11,6 +22,8 @@ struct DataInfo {
     seed_low: u32,
     seed_high: u32,
     bytes: u32,
+    values: u32,
+    weighted: u32,
 }
 
 struct StepState {
@@ -18,6 +31,12 @@ struct StepState {
     rows: u32,
     epoch: u32,
     position: u32,
+    update: u32,
+    batches: u32,
+    update_rows: u32,
+    due: u32,
+    learning_rate: f32,
+    rate_scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read> u: NextBatchUniforms;
@@ -73,20 +92,67 @@ fn shuffled(index: u32, epoch: u32) -> u32 {
     return x;
 }
 
+// sin(x) for 0 <= x <= pi/8, by its series: WGSL's own may be off by 2^-11.
+fn sine(x: f32) -> f32 {
+    let q = x * x;
+    return x * (1.0 - q / 6.0 * (1.0 - q / 20.0 * (1.0 - q / 42.0 * (1.0 - q / 72.0 * (1.0 - q / 110.0)))));
+}
+
+// From `a` to `b` along half a cosine, where `done` of `span` has passed: b + (a - b) (1 + cos(pi t)) / 2, and
+// (1 + cos(pi t)) / 2 = 1 - sin(pi t / 2)^2 = sin(pi (1 - t) / 2)^2, whichever has the smaller sine.
+fn anneal(a: f32, b: f32, done: f32, span: f32) -> f32 {
+    const QUARTER = 0.78539816; // pi / 4
+    let left = span - done;
+    // sin(2x) = 2 sin x cos x keeps the series within pi/8.
+    let s = sine(QUARTER * min(done, left) / span);
+    let square = 4.0 * s * s * (1.0 - s * s);
+    return b + (a - b) * select(square, 1.0 - square, done < left);
+}
+
+// What the learning rate is multiplied by at update n, from 0.
+fn scheduled(update: u32) -> f32 {
+    if update < u.warm_up {
+        return f32(update + 1u) / f32(u.warm_up);
+    }
+    let n = update - u.warm_up;
+    switch u.schedule {
+        case 1u: { return exp(f32(n / u.updates) * u.log_factor); }
+        case 2u: { return anneal(1.0, u.floor, f32(min(n, u.updates)), f32(u.updates)); }
+        case 3u: {
+            let last = f32(u.updates) - 1.0;
+            let top = u.rise * f32(u.updates) - 1.0;
+            let now = min(f32(n), last);
+            if now <= top {
+                return anneal(u.start, 1.0, now, top);
+            }
+            return anneal(1.0, u.end, now - top, last - top);
+        }
+        default: { return 1.0; }
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let epoch = state.epoch;
     // The cursor may stand where another, longer data set left it.
     let position = select(0u, state.position, state.position < data.rows);
-    let step = state.step;
+    let before = state;
     let rows = min(u.batch, data.rows - position);
     storageBarrier();
     if lane == 0u {
         let ends = position + rows == data.rows;
-        state.step = step + 1u;
+        state.step = before.step + 1u;
         state.rows = rows;
         state.epoch = select(epoch, epoch + 1u, ends);
         state.position = select(position + rows, 0u, ends);
+        let begins_update = before.step == 0u || before.due != 0u;
+        let batches = select(before.batches, 0u, begins_update) + 1u;
+        let update = before.update + select(0u, 1u, begins_update);
+        state.update = update;
+        state.batches = batches;
+        state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
+        state.due = select(0u, 1u, ends || batches >= u.accumulate);
+        state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
     }
     for (var i = lane; i < rows; i += LANES) {
         var index = position + i;

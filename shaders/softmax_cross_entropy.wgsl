@@ -1,10 +1,11 @@
 // Softmax and cross-entropy of a row of logits: its loss, its share of the running metrics and, with GRADIENT, the
-// gradient (softmax - one_hot) / rows. LANES invocations share a row; each sums the lanes' partial results in the same
+// gradient (softmax * sum of targets - target) * weight / rows. LANES invocations share a row; each sums the lanes' partial results in the same
 // order, so all agree to the bit. With one lane a row there is nothing to share, and no barrier.
 
 struct SoftmaxCrossEntropyUniforms {
     batch: u32,
     classes: u32,
+    smoothing: f32,
 }
 
 struct StepState {
@@ -12,6 +13,22 @@ struct StepState {
     rows: u32,
     epoch: u32,
     position: u32,
+    update: u32,
+    batches: u32,
+    update_rows: u32,
+    due: u32,
+    learning_rate: f32,
+    rate_scale: f32,
+}
+
+struct DataInfo {
+    rows: u32,
+    shuffle: u32,
+    seed_low: u32,
+    seed_high: u32,
+    bytes: u32,
+    values: u32,
+    weighted: u32,
 }
 
 struct RowMetrics {
@@ -23,11 +40,12 @@ struct RowMetrics {
 
 @group(0) @binding(0) var<storage, read> u: SoftmaxCrossEntropyUniforms;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> labels: array<u32>;
-@group(0) @binding(3) var<storage, read> state: StepState;
-@group(0) @binding(4) var<storage, read> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> metrics: array<RowMetrics>;
-@group(0) @binding(6) var<storage, read_write> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read> targets: array<u32>;
+@group(0) @binding(3) var<storage, read> data: DataInfo;
+@group(0) @binding(4) var<storage, read> state: StepState;
+@group(0) @binding(5) var<storage, read> indices: array<u32>;
+@group(0) @binding(6) var<storage, read_write> metrics: array<RowMetrics>;
+@group(0) @binding(7) var<storage, read_write> gradient: array<f32>;
 
 override LANES: u32 = 64; // invocations of a row: 1 or 64
 override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
@@ -35,9 +53,27 @@ override GRADIENT: bool = true;
 
 const LOWEST: f32 = -3.4028234e38;
 
+// What the lanes of a row find out about it.
+struct Sums {
+    exps: f32,    // sum of e^(z - largest)
+    targets: f32, // sum of targets
+    along: f32,   // sum of target * (z - largest)
+    expected: u32,          // the first class with
+    expected_target: f32,   // the largest target
+}
+
 var<workgroup> lane_largest: array<f32, 64>;
 var<workgroup> lane_class: array<u32, 64>;
-var<workgroup> lane_sum: array<f32, 64>;
+var<workgroup> lane_sums: array<Sums, 64>;
+
+// The target of class `c`, of a row whose targets begin at `first`.
+fn target_of(c: u32, first: u32) -> f32 {
+    var t = select(0.0, 1.0, targets[first] == c);
+    if data.values != 0u {
+        t = bitcast<f32>(targets[first + c]);
+    }
+    return (1.0 - u.smoothing) * t + u.smoothing / f32(u.classes);
+}
 
 @compute @workgroup_size(LANES, ROWS)
 fn main(
@@ -51,6 +87,11 @@ fn main(
     let exists = row < min(u.batch, state.rows);
     let classes = select(0u, u.classes, exists);
     let start = row * u.classes;
+
+    // A row of targets: a label or a number for each class, then its weight if rows have one.
+    let values = data.values != 0u;
+    let width = select(1u, u.classes, values);
+    let first = select(0u, indices[min(row, u.batch - 1u)], exists) * (width + data.weighted);
 
     // The largest logit and the first class that has it.
     var largest = LOWEST;
@@ -79,16 +120,33 @@ fn main(
     }
 
     // Subtracting the largest keeps exp from overflowing.
-    var sum = 0.0;
+    var sums = Sums(0.0, 0.0, 0.0, 0u, LOWEST);
     for (var c = lane; c < classes; c += LANES) {
-        sum += exp(logits[start + c] - largest);
+        let distance = logits[start + c] - largest;
+        let t = target_of(c, first);
+        sums.exps += exp(distance);
+        sums.targets += t;
+        // A target of 0 asks nothing of its class, be its logit -infinity.
+        sums.along += select(0.0, t * distance, t != 0.0);
+        if t > sums.expected_target {
+            sums.expected = c;
+            sums.expected_target = t;
+        }
     }
     if LANES > 1u {
-        lane_sum[lane] = sum;
+        lane_sums[lane] = sums;
         workgroupBarrier();
-        sum = 0.0;
-        for (var i = 0u; i < LANES; i++) {
-            sum += lane_sum[i];
+        sums = lane_sums[0];
+        for (var i = 1u; i < LANES; i++) {
+            let other = lane_sums[i];
+            sums.exps += other.exps;
+            sums.targets += other.targets;
+            sums.along += other.along;
+            if other.expected_target > sums.expected_target
+                || (other.expected_target == sums.expected_target && other.expected < sums.expected) {
+                sums.expected = other.expected;
+                sums.expected_target = other.expected_target;
+            }
         }
     }
 
@@ -100,23 +158,31 @@ fn main(
         }
         return;
     }
-    let label = labels[indices[row]];
+    var weight = 1.0;
+    if data.weighted != 0u {
+        weight = bitcast<f32>(targets[first + width]);
+    }
     if GRADIENT {
         let rows = f32(state.rows);
         for (var c = lane; c < classes; c += LANES) {
-            let softmax = exp(logits[start + c] - largest) / sum;
-            gradient[start + c] = (softmax - select(0.0, 1.0, c == label)) / rows;
+            let softmax = exp(logits[start + c] - largest) / sums.exps;
+            gradient[start + c] = (softmax * sums.targets - target_of(c, first)) * weight / rows;
         }
     }
     if lane == 0u {
-        var loss = log(sum) - (logits[start + min(label, classes - 1u)] - largest);
-        // A label that is no class, in data that the host has not seen.
-        if label >= classes {
-            loss = bitcast<f32>(0x7f800000u | label); // not a constant, which WGSL would refuse
+        var loss = (log(sums.exps) * sums.targets - sums.along) * weight;
+        var correct = predicted == sums.expected;
+        if !values {
+            // A label that is no class, in data that the host has not seen.
+            let label = targets[first];
+            if label >= classes {
+                loss = bitcast<f32>(0x7f800000u | label); // not a constant, which WGSL would refuse
+            }
+            correct = predicted == label;
         }
         metrics[row].loss += loss;
         metrics[row].rows += 1u;
-        if predicted == label {
+        if correct {
             metrics[row].correct += 1u;
         }
         // By its bits: compilers may assume that no NaN exists.

@@ -3,21 +3,50 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::random::{self, Stream};
 
-/// Rows of features and their labels, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch
-/// is gathered.
+/// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch is
+/// gathered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     values: Values,
     features: usize,
-    labels: Vec<u32>,
-    classes: u32,
+    targets: Targets,
+    weights: Option<Vec<f32>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Values {
     U8(Vec<u8>),
     F32(Vec<f32>),
+}
+
+/// What a network is to put out for each row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// The number of the right class: see [`Loss`](crate::Loss) for what it means to each loss.
+    Labels {
+        /// One a row, below `classes`.
+        labels: Vec<u32>,
+        /// How many classes there are.
+        classes: u32,
+    },
+    /// The right outputs.
+    Values {
+        /// Row-major \[rows, outputs\].
+        values: Vec<f32>,
+        /// Numbers of a row.
+        outputs: u32,
+    },
+}
+
+impl Targets {
+    fn rows(&self) -> usize {
+        match self {
+            Targets::Labels { labels, .. } => labels.len(),
+            Targets::Values { values, outputs } => values.len() / (*outputs).max(1) as usize,
+        }
+    }
 }
 
 /// What a byte is multiplied by: 255 becomes 1.
@@ -39,8 +68,7 @@ impl Dataset {
     /// [`Error::Shape`] where the numbers of values and labels do not fit together or there is no row;
     /// [`Error::LabelOutOfRange`] for the first label not below `classes`.
     pub fn from_u8(values: Vec<u8>, features: usize, labels: Vec<u32>, classes: u32) -> Result<Self> {
-        check(values.len(), features, &labels, classes)?;
-        Ok(Self { values: Values::U8(values), features, labels, classes })
+        Self::new(Values::U8(values), features, Targets::Labels { labels, classes })
     }
 
     /// A data set of numbers: row-major `[rows, features]`, used as they are.
@@ -48,16 +76,70 @@ impl Dataset {
     /// # Errors
     /// As [`from_u8`](Self::from_u8), and [`Error::NonFiniteFeature`] for the first NaN or infinity.
     pub fn from_f32(values: Vec<f32>, features: usize, labels: Vec<u32>, classes: u32) -> Result<Self> {
-        check(values.len(), features, &labels, classes)?;
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: values[i] });
+        Self::new(Values::F32(values), features, Targets::Labels { labels, classes })
+    }
+
+    /// A data set of bytes whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// As [`from_f32_targets`](Self::from_f32_targets).
+    pub fn from_u8_targets(values: Vec<u8>, features: usize, targets: Vec<f32>, outputs: u32) -> Result<Self> {
+        Self::new(Values::U8(values), features, Targets::Values { values: targets, outputs })
+    }
+
+    /// A data set of numbers whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let xor = Dataset::from_f32_targets(vec![0., 0., 0., 1., 1., 0., 1., 1.], 2, vec![0., 1., 1., 0.], 1)?;
+    /// assert_eq!((xor.rows(), xor.features()), (4, 2));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the numbers of values and targets do not fit together or there is no row;
+    /// [`Error::NonFiniteFeature`], [`Error::NonFiniteTarget`] for the first NaN or infinity.
+    pub fn from_f32_targets(values: Vec<f32>, features: usize, targets: Vec<f32>, outputs: u32) -> Result<Self> {
+        Self::new(Values::F32(values), features, Targets::Values { values: targets, outputs })
+    }
+
+    fn new(values: Values, features: usize, targets: Targets) -> Result<Self> {
+        let count = match &values {
+            Values::U8(v) => v.len(),
+            Values::F32(v) => v.len(),
+        };
+        check(count, features, &targets)?;
+        if let Values::F32(v) = &values {
+            if let Some(i) = v.iter().position(|v| !v.is_finite()) {
+                return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: v[i] });
+            }
         }
-        Ok(Self { values: Values::F32(values), features, labels, classes })
+        Ok(Self { values, features, targets, weights: None })
+    }
+
+    /// Gives each row a weight, which its loss is multiplied by: see [`Loss`](crate::Loss).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
+    /// infinite.
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
+        if weights.len() != self.rows() {
+            return Err(Error::Shape {
+                what: "weights of rows".into(),
+                expected: format!("{}, one a row", self.rows()),
+                actual: weights.len().to_string(),
+            });
+        }
+        if let Some(row) = weights.iter().position(|w| !w.is_finite()) {
+            return Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] });
+        }
+        self.weights = Some(weights);
+        Ok(self)
     }
 
     /// How many rows there are; at least 1.
     pub fn rows(&self) -> usize {
-        self.labels.len()
+        self.targets.rows()
     }
 
     /// Features of a row.
@@ -65,14 +147,22 @@ impl Dataset {
         self.features
     }
 
-    /// How many classes the labels may name.
-    pub fn classes(&self) -> u32 {
-        self.classes
+    /// The target of every row.
+    pub fn targets(&self) -> &Targets {
+        &self.targets
     }
 
-    /// The label of every row.
+    /// The label of every row; none where targets are numbers.
     pub fn labels(&self) -> &[u32] {
-        &self.labels
+        match &self.targets {
+            Targets::Labels { labels, .. } => labels,
+            Targets::Values { .. } => &[],
+        }
+    }
+
+    /// The weight of every row, where rows have one.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
     }
 
     /// The features of some rows as the network sees them.
@@ -103,9 +193,70 @@ impl Dataset {
             Values::U8(v) => Values::U8(v.split_off(at * self.features)),
             Values::F32(v) => Values::F32(v.split_off(at * self.features)),
         };
-        let labels = self.labels.split_off(at);
-        let tail = Self { values, features: self.features, labels, classes: self.classes };
+        let targets = match &mut self.targets {
+            Targets::Labels { labels, classes } => {
+                Targets::Labels { labels: labels.split_off(at), classes: *classes }
+            }
+            Targets::Values { values, outputs } => {
+                Targets::Values { values: values.split_off(at * *outputs as usize), outputs: *outputs }
+            }
+        };
+        let weights = self.weights.as_mut().map(|w| w.split_off(at));
+        let tail = Self { values, features: self.features, targets, weights };
         Ok((self, tail))
+    }
+
+    /// Holds back the last rows, this share of all, for validation: the training part and the held part. Where the order
+    /// of rows means something, [shuffle](Self::shuffled) them first.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless both parts have a row.
+    pub fn hold_out(self, share: f64) -> Result<(Self, Self)> {
+        let held = (self.rows() as f64 * share).round().clamp(0.0, self.rows() as f64) as usize;
+        let at = self.rows() - held;
+        self.split(at)
+    }
+
+    /// The rows in a random order that the seed determines.
+    pub fn shuffled(&self, seed: u64) -> Self {
+        // Fisher and Yates.
+        let mut order: Vec<usize> = (0..self.rows()).collect();
+        for i in (1..order.len()).rev() {
+            let draw = random::uniform(seed, Stream::Split, 0, i as u32);
+            order.swap(i, (draw * (i + 1) as f64) as usize);
+        }
+        fn rows<T: Copy>(order: &[usize], values: &[T], width: usize) -> Vec<T> {
+            order.iter().flat_map(|&row| &values[row * width..][..width]).copied().collect()
+        }
+        let values = match &self.values {
+            Values::U8(v) => Values::U8(rows(&order, v, self.features)),
+            Values::F32(v) => Values::F32(rows(&order, v, self.features)),
+        };
+        let targets = match &self.targets {
+            Targets::Labels { labels, classes } => {
+                Targets::Labels { labels: rows(&order, labels, 1), classes: *classes }
+            }
+            Targets::Values { values, outputs } => {
+                Targets::Values { values: rows(&order, values, *outputs as usize), outputs: *outputs }
+            }
+        };
+        let weights = self.weights.as_ref().map(|w| rows(&order, w, 1));
+        Self { values, features: self.features, targets, weights }
+    }
+
+    /// The targets as uploaded: a row's label or numbers, then its weight if rows have one.
+    pub(crate) fn target_words(&self) -> Vec<u32> {
+        let (words, width): (&[u32], usize) = match &self.targets {
+            Targets::Labels { labels, .. } => (labels, 1),
+            Targets::Values { values, outputs } => (bytemuck::cast_slice(values), *outputs as usize),
+        };
+        match &self.weights {
+            None => words.to_vec(),
+            Some(weights) => {
+                let rows = words.chunks_exact(width).zip(weights);
+                rows.flat_map(|(words, weight)| words.iter().copied().chain([weight.to_bits()])).collect()
+            }
+        }
     }
 
     /// Whether the features are bytes.
@@ -136,27 +287,43 @@ impl Dataset {
     }
 }
 
-fn check(values: usize, features: usize, labels: &[u32], classes: u32) -> Result<()> {
+fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
     let fault = |what: &str, expected: String, actual: usize| {
         Err(Error::Shape { what: what.into(), expected, actual: actual.to_string() })
     };
     if features == 0 {
         return fault("features of a row", "at least 1".into(), 0);
     }
-    if labels.is_empty() {
+    if let Targets::Values { values, outputs } = targets {
+        if *outputs == 0 {
+            return fault("outputs of a row of targets", "at least 1".into(), 0);
+        }
+        if !values.len().is_multiple_of(*outputs as usize) {
+            return fault("target values", format!("whole rows of {outputs}"), values.len());
+        }
+    }
+    let rows = targets.rows();
+    if rows == 0 {
         return fault("rows of the data set", "at least 1".into(), 0);
     }
-    if labels.len() > u32::MAX as usize {
-        return fault("rows of the data set", "at most 4,294,967,295".into(), labels.len());
+    if rows > u32::MAX as usize {
+        return fault("rows of the data set", "at most 4,294,967,295".into(), rows);
     }
-    if Some(values) != labels.len().checked_mul(features) {
-        let expected = labels.len() as u128 * features as u128;
-        let expected = format!("{expected} ({} labels of {features} features)", labels.len());
-        return fault("feature values", expected, values);
+    if Some(values) != rows.checked_mul(features) {
+        let expected = rows as u128 * features as u128;
+        return fault("feature values", format!("{expected} ({rows} targets of {features} features)"), values);
     }
-    match labels.iter().position(|&label| label >= classes) {
-        Some(row) => Err(Error::LabelOutOfRange { row, label: labels[row], classes }),
-        None => Ok(()),
+    match targets {
+        Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
+            Some(row) => Err(Error::LabelOutOfRange { row, label: labels[row], classes: *classes }),
+            None => Ok(()),
+        },
+        Targets::Values { values, outputs } => match values.iter().position(|v| !v.is_finite()) {
+            Some(i) => {
+                Err(Error::NonFiniteTarget { what: "target", row: i / *outputs as usize, value: values[i] })
+            }
+            None => Ok(()),
+        },
     }
 }
 
@@ -166,12 +333,12 @@ mod tests {
 
     #[test]
     fn bad_input_is_refused_with_the_row_and_the_value() {
-        let cases: [(Result<Dataset>, &str); 6] = [
+        let cases: [(Result<Dataset>, &str); 9] = [
             (Dataset::from_u8(vec![], 0, vec![], 1), "features of a row: expected at least 1, got 0"),
             (Dataset::from_u8(vec![], 3, vec![], 1), "rows of the data set: expected at least 1, got 0"),
             (
                 Dataset::from_u8(vec![1; 5], 3, vec![0, 0], 1),
-                "feature values: expected 6 (2 labels of 3 features), got 5",
+                "feature values: expected 6 (2 targets of 3 features), got 5",
             ),
             (
                 Dataset::from_u8(vec![1; 6], 3, vec![0, 10], 10),
@@ -184,6 +351,18 @@ mod tests {
             (
                 Dataset::from_u8(vec![1; 6], 3, vec![0, 0], 1).and_then(|d| d.split(2)).map(|(d, _)| d),
                 "row to split the data set at: expected 1 to 1, got 2",
+            ),
+            (
+                Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0; 3], 2),
+                "target values: expected whole rows of 2, got 3",
+            ),
+            (
+                Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0, f32::INFINITY], 1),
+                "target of row 1 is inf: it must be finite",
+            ),
+            (
+                Dataset::from_u8(vec![1; 6], 3, vec![0, 0], 1).and_then(|d| d.with_weights(vec![1.0])),
+                "weights of rows: expected 2, one a row, got 1",
             ),
         ];
         for (result, message) in cases {
@@ -200,5 +379,29 @@ mod tests {
         let (head, tail) = data.split(1).unwrap();
         assert_eq!((head.labels(), tail.labels()), (&[0][..], &[1][..]));
         assert_eq!(tail.features_of(0..1), [102.0 * U8_SCALE, U8_SCALE, 2.0 * U8_SCALE]);
+    }
+    #[test]
+    fn shuffling_keeps_rows_together_and_depends_on_the_seed_only() {
+        let rows = 50usize;
+        let values = (0..rows).flat_map(|i| [i as f32, -(i as f32)]).collect();
+        let targets = (0..rows).map(|i| i as f32 * 10.0).collect();
+        let data = Dataset::from_f32_targets(values, 2, targets, 1).unwrap();
+        let data = data.with_weights((0..rows).map(|i| i as f32 + 0.5).collect()).unwrap();
+        let shuffled = data.shuffled(3);
+        assert_eq!(shuffled, data.shuffled(3));
+        assert_ne!(shuffled, data.shuffled(4));
+        let mut seen: Vec<u32> = Vec::new();
+        for (row, words) in shuffled.target_words().chunks_exact(2).enumerate() {
+            let i = shuffled.features_of(row..row + 1)[0];
+            assert_eq!(shuffled.features_of(row..row + 1)[1], -i);
+            assert_eq!((f32::from_bits(words[0]), f32::from_bits(words[1])), (i * 10.0, i + 0.5));
+            seen.push(i as u32);
+        }
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..rows as u32));
+        let (train, held) = shuffled.hold_out(0.2).unwrap();
+        assert_eq!((train.rows(), held.rows()), (40, 10));
+        assert_eq!(held.weights().unwrap().len(), 10);
+        assert!(data.hold_out(0.001).is_err());
     }
 }

@@ -65,6 +65,24 @@ impl Device {
         }
     }
 
+    /// Submits a copy of a whole buffer to another of its size.
+    pub(crate) fn copy(&self, from: &Storage, to: &Storage) -> Result<()> {
+        match (self, from, to) {
+            (Device::Gpu(gpu), Storage::Gpu(from), Storage::Gpu(to)) => {
+                gpu.check_lost()?;
+                let mut encoder = gpu.encoder();
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
+                gpu.submit(encoder);
+            }
+            (_, Storage::Cpu(from), Storage::Cpu(to)) => {
+                let words = from.lock().clone();
+                *to.lock() = words;
+            }
+            _ => unreachable!("{MIXED}"),
+        }
+        Ok(())
+    }
+
     /// Submits a copy of the first `words` words and waits for them.
     pub(crate) async fn read(&self, storage: &Storage, words: usize) -> Result<Vec<u32>> {
         match (self, storage) {

@@ -110,6 +110,17 @@ pub enum Error {
         value: f32,
     },
 
+    /// A target or a row's weight is NaN or infinite.
+    #[error("{what} of row {row} is {value}: it must be finite")]
+    NonFiniteTarget {
+        /// `"target"` or `"weight"`.
+        what: &'static str,
+        /// The row, from 0.
+        row: usize,
+        /// The value.
+        value: f32,
+    },
+
     /// The loss became NaN or infinite, so the weights are no longer usable.
     #[error(
         "the loss became NaN or infinite in epoch {epoch}, step {step} of the run: \
@@ -129,9 +140,9 @@ pub enum Error {
         call: &'static str,
     },
 
-    /// A data file is missing, cut short or of another format.
-    #[error("data file {path}: {reason}")]
-    DataFile {
+    /// A file is missing, cut short, of another format, or cannot be written.
+    #[error("{path}: {reason}")]
+    File {
         /// The file.
         path: String,
         /// What is wrong with it.

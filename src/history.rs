@@ -1,81 +1,110 @@
-//! What a training run is asked for, and what it tells.
+//! What a training run did.
 
-use crate::dataset::Dataset;
 use crate::plan::RowMetrics;
-
-/// What [`Trainer::fit`](crate::Trainer::fit) is to do.
-#[derive(Debug, Clone, Copy)]
-pub struct Fit<'a> {
-    /// How many times over the data set. Default 1.
-    pub epochs: u32,
-    /// Evaluated after each epoch. Default none.
-    pub validation: Option<&'a Dataset>,
-    /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
-    /// progress bar, instead of once an epoch. Default false.
-    pub live: bool,
-}
-
-impl Default for Fit<'_> {
-    fn default() -> Self {
-        Self { epochs: 1, validation: None, live: false }
-    }
-}
 
 /// Mean loss and accuracy over some rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
-    /// Mean loss.
+    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum.
     pub loss: f64,
-    /// Share of rows whose largest output is the label's, 0 to 1.
+    /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the largest
+    /// target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the target
+    /// is. Of a regression it says nothing.
     pub accuracy: f64,
     /// How many rows.
     pub rows: u32,
 }
 
 impl Evaluation {
-    pub(crate) fn new(metrics: RowMetrics) -> Self {
+    pub(crate) fn new(metrics: RowMetrics, mean: bool) -> Self {
         let rows = f64::from(metrics.rows.max(1));
-        Self { loss: f64::from(metrics.loss) / rows, accuracy: f64::from(metrics.correct) / rows, rows: metrics.rows }
+        let loss = f64::from(metrics.loss) / if mean { rows } else { 1.0 };
+        Self { loss, accuracy: f64::from(metrics.correct) / rows, rows: metrics.rows }
     }
 }
 
 /// One epoch of a [`History`].
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Epoch {
-    /// From 1.
+    /// From 1; of all epochs that the trainer has trained.
     pub epoch: u32,
     /// Over the batches as they were trained on: the weights changed between them.
     pub train: Evaluation,
     /// Over the validation set, after the epoch.
     pub validation: Option<Evaluation>,
-    /// Steps taken.
+    /// Steps of the epoch.
     pub steps: u32,
-    /// Seconds of training, without the validation and without compiling kernels. `None` in a browser, where wgrad reads no clock.
+    /// The learning rate of its last update.
+    pub learning_rate: f32,
+    /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
+    /// then. `None` in a browser, where wgrad reads no clock.
     pub seconds: Option<f64>,
 }
 
 /// What [`Trainer::fit`](crate::Trainer::fit) did.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct History {
     /// Each epoch, in order.
     pub epochs: Vec<Epoch>,
 }
 
-/// What [`Trainer::fit`](crate::Trainer::fit) tells while it runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The GPU has finished some more steps. The first one comes after a single step.
-    Steps {
-        /// From 1.
-        epoch: u32,
-        /// Steps of this epoch that are done.
-        done: u32,
-        /// Steps of the epoch.
-        steps: u32,
-        /// Over the epoch so far, where [`Fit::live`] asks for it and at the end of the epoch.
-        train: Option<Evaluation>,
-    },
-    /// An epoch and its validation are over.
-    Epoch(Epoch),
+impl History {
+    /// The history as CSV: a line of names, then a line for each epoch. What an epoch lacks is left empty.
+    pub fn to_csv(&self) -> String {
+        let mut csv = String::from("epoch,steps,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n");
+        for e in &self.epochs {
+            let or_empty = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+            let (loss, accuracy) = (e.validation.map(|v| v.loss), e.validation.map(|v| v.accuracy));
+            csv += &format!(
+                "{},{},{},{},{},{},{},{}\n",
+                e.epoch,
+                e.steps,
+                e.learning_rate,
+                e.train.loss,
+                e.train.accuracy,
+                or_empty(loss),
+                or_empty(accuracy),
+                or_empty(e.seconds)
+            );
+        }
+        csv
+    }
+
+    /// The history as JSON, with the names of the fields of [`Epoch`] and [`Evaluation`].
+    #[cfg(feature = "files")]
+    pub fn to_json(&self) -> String {
+        // Numbers and vectors of them: there is nothing that JSON could not hold.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history() -> History {
+        let train = Evaluation { loss: 0.5, accuracy: 0.75, rows: 8 };
+        let first =
+            Epoch { epoch: 1, train, validation: Some(train), steps: 2, learning_rate: 0.25, seconds: Some(1.5) };
+        History { epochs: vec![first, Epoch { epoch: 2, validation: None, seconds: None, ..first }] }
+    }
+
+    #[test]
+    fn csv_has_a_line_for_each_epoch() {
+        assert_eq!(
+            history().to_csv(),
+            "epoch,steps,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n\
+             1,2,0.25,0.5,0.75,0.5,0.75,1.5\n2,2,0.25,0.5,0.75,,,\n"
+        );
+    }
+
+    #[cfg(feature = "files")]
+    #[test]
+    fn json_reads_back() {
+        let read: History = serde_json::from_str(&history().to_json()).unwrap();
+        assert_eq!(read, history());
+    }
 }

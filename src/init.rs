@@ -5,10 +5,18 @@ use crate::random::{self, Stream};
 /// How a tensor of weights is filled at the start. The numbers depend on the seed and on the tensor's place in the
 /// network only, and are drawn on the host, so every device starts from the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Init {
     /// All zeros. The default for biases.
     Zeros,
+    /// All this number.
+    Constant(f32),
+    /// Uniform in ±bound.
+    Uniform {
+        /// The largest magnitude.
+        bound: f32,
+    },
     /// Normal with mean 0 and this standard deviation.
     Normal {
         /// The standard deviation.
@@ -24,11 +32,18 @@ pub enum Init {
     HeUniform,
     /// Normal with variance 2 / fan_in: He et al., 2015. Not truncated.
     HeNormal,
+    /// Uniform in ±√(3 / fan_in): LeCun et al., 1998.
+    LecunUniform,
+    /// Normal with variance 1 / fan_in: LeCun et al., 1998. The default here for selu.
+    LecunNormal,
+    /// A matrix whose rows or columns, whichever are fewer, are orthonormal: Saxe et al., 2014. A row of a weight counts
+    /// as one input's weights. A bias becomes a random vector of length 1.
+    Orthogonal,
 }
 
 impl Init {
-    /// Fills `values`, the weights of tensor number `tensor`.
-    pub(crate) fn fill(self, values: &mut [f32], fan_in: u32, fan_out: u32, seed: u64, tensor: u32) {
+    /// Fills `values`, the weights of tensor number `tensor`, in rows of `row` numbers.
+    pub(crate) fn fill(self, values: &mut [f32], row: u32, [fan_in, fan_out]: [u32; 2], seed: u64, tensor: u32) {
         let (fan_in, fan_out) = (f64::from(fan_in), f64::from(fan_out));
         let draw = |index: usize| random::uniform(seed, Stream::Weights, tensor, index as u32);
         let mut uniform = |bound: f64| {
@@ -38,6 +53,11 @@ impl Init {
         };
         let std = match self {
             Init::Zeros => return values.fill(0.0),
+            Init::Constant(value) => return values.fill(value),
+            Init::Orthogonal => return orthogonal(values, row as usize, draw),
+            Init::Uniform { bound } => return uniform(bound.into()),
+            Init::LecunUniform => return uniform((3.0 / fan_in).sqrt()),
+            Init::LecunNormal => (1.0 / fan_in).sqrt(),
             Init::GlorotUniform => return uniform((6.0 / (fan_in + fan_out)).sqrt()),
             Init::HeUniform => return uniform((6.0 / fan_in).sqrt()),
             Init::Normal { std } => f64::from(std),
@@ -50,9 +70,51 @@ impl Init {
     }
 }
 
+/// Gram and Schmidt's process, on normal random vectors, twice over for the orthogonality that rounding takes away.
+fn orthogonal(values: &mut [f32], columns: usize, draw: impl Fn(usize) -> f64) {
+    let rows = values.len() / columns;
+    let (count, length) = (rows.min(columns), rows.max(columns));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for i in 0..count {
+        let mut vector: Vec<f64> = (0..length).map(|j| random::normal_quantile(draw(i * length + j))).collect();
+        for _ in 0..2 {
+            for other in &basis {
+                let along = dot(&vector, other);
+                vector.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
+            }
+        }
+        let norm = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|v| *v /= norm);
+        basis.push(vector);
+    }
+    for (i, value) in values.iter_mut().enumerate() {
+        let (row, column) = (i / columns, i % columns);
+        *value = if rows <= columns { basis[row][column] } else { basis[column][row] } as f32;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn orthogonal_rows_or_columns_have_length_one_and_no_overlap() {
+        for (rows, columns) in [(7usize, 7usize), (40, 9), (9, 40), (1, 16)] {
+            let mut w = vec![f32::NAN; rows * columns];
+            Init::Orthogonal.fill(&mut w, columns as u32, [rows as u32, columns as u32], 3, 1);
+            let (count, length) = (rows.min(columns), rows.max(columns));
+            let at = |i: usize, j: usize| f64::from(if rows <= columns { w[i * columns + j] } else { w[j * columns + i] });
+            for i in 0..count {
+                for k in 0..=i {
+                    let dot: f64 = (0..length).map(|j| at(i, j) * at(k, j)).sum();
+                    // Each of `length` products is off by twice the rounding of a number to f32.
+                    let bound = length as f64 * 2.0 * f64::from(f32::EPSILON);
+                    assert!((dot - f64::from(u8::from(i == k))).abs() < bound, "{rows}x{columns} {i} {k}: {dot}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn each_initialiser_has_the_variance_of_its_formula() {
@@ -65,10 +127,13 @@ mod tests {
             (Init::GlorotNormal, 2.0 / 400.0),
             (Init::HeUniform, 2.0 / 300.0),
             (Init::HeNormal, 2.0 / 300.0),
+            (Init::LecunUniform, 1.0 / 300.0),
+            (Init::LecunNormal, 1.0 / 300.0),
+            (Init::Uniform { bound: 0.3 }, 0.03),
         ];
         for (init, variance) in cases {
             let mut w = vec![f32::NAN; n];
-            init.fill(&mut w, fan_in, fan_out, 42, 0);
+            init.fill(&mut w, fan_out, [fan_in, fan_out], 42, 0);
             let mean = w.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
             let actual = w.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
             // Five standard errors; the sample variance of n normal numbers has standard error var·√(2/n).
@@ -81,7 +146,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bits_and_another_does_not() {
         let weights = |seed, tensor| {
             let mut w = [0.0; 64];
-            Init::HeNormal.fill(&mut w, 8, 8, seed, tensor);
+            Init::HeNormal.fill(&mut w, 8, [8, 8], seed, tensor);
             w.map(f32::to_bits)
         };
         assert_eq!(weights(1, 0), weights(1, 0));

@@ -69,10 +69,15 @@
 
 #![warn(missing_docs)]
 
+mod activation;
+mod config;
 mod cpu;
 mod dataset;
 mod device;
 mod error;
+#[cfg(feature = "files")]
+mod files;
+mod fit;
 mod gpu;
 mod history;
 mod init;
@@ -86,20 +91,27 @@ mod network;
 mod optimizer;
 pub mod plan;
 mod random;
+mod schedule;
+mod scores;
 mod trainer;
-mod training;
 
-pub use dataset::Dataset;
+pub use activation::Activation;
+pub use config::{Clip, Group, TrainerConfig};
+pub use dataset::{Dataset, Targets};
 pub use device::Device;
 pub use error::{Error, Result};
+#[cfg(feature = "files")]
+pub use fit::Checkpoint;
+pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 pub use gpu::{Gpu, Traffic};
-pub use history::{Epoch, Evaluation, Event, Fit, History};
+pub use history::{Epoch, Evaluation, History};
 pub use init::Init;
 pub use loss::Loss;
 pub use model::{Forward, Model};
-pub use network::{Activation, Dense, Layer, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary};
-pub use optimizer::{Adam, Optimizer, Sgd};
+pub use network::{Dense, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary};
+pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::Plan;
-pub use trainer::{Trainer, TrainerConfig};
-pub use training::Training;
+pub use schedule::{Plateau, Schedule};
+pub use scores::Scores;
+pub use trainer::{Trainer, Training};
 pub use wgpu;

@@ -1,11 +1,85 @@
 //! Losses: what training makes small.
 
-/// How wrong an output is. A loss is the mean over the rows of a batch that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+
+/// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
+/// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
+/// over the number of rows (as in Keras), not over the sum of weights.
+///
+/// Targets are numbers, one for each output, or labels. A label stands for 1 at that output and 0 elsewhere; where there
+/// is one output only, for the number itself, so that 0 and 1 are the two classes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Loss {
-    /// Softmax and cross-entropy in one, from logits (so the last layer is [`Identity`](crate::Activation::Identity))
-    /// and integer labels: −ln softmax(z)\[label\], computed as ln Σ exp(z − max z) − (z\[label\] − max z), which does
-    /// not overflow. Its gradient is (softmax(z) − one_hot(label)) / rows.
+    /// (y − t)².
+    MeanSquaredError,
+    /// Σ (y − t)², over outputs and rows: a sum, not a mean.
+    SumOfSquares,
+    /// |y − t|; its derivative at 0 is taken as 0.
+    MeanAbsoluteError,
+    /// (y − t)² / 2 within delta of the target, delta · (|y − t| − delta / 2) beyond: Huber, 1964.
+    Huber {
+        /// Where the square ends, above 0. PyTorch and Keras have 1.
+        delta: f32,
+    },
+    /// −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z): each output a question of its own, t from 0 to 1. The last
+    /// layer's activation is [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for outputs that are
+    /// logits. Either way it is computed from z as ln(1 + e^z) − t z, which neither overflows nor loses small values.
+    BinaryCrossEntropy,
+    /// −Σ t ln softmax(z), over the outputs: the classes exclude each other. The last layer's activation is
+    /// [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for outputs that are logits. Either way it
+    /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)). Its gradient is softmax(z) Σ t − t.
     SoftmaxCrossEntropy,
+    /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
+    SmoothedSoftmaxCrossEntropy {
+        /// From 0 to 1; 0.1 is usual.
+        smoothing: f32,
+    },
+}
+
+impl Loss {
+    /// Whether it treats the outputs of a row as logits of classes that exclude each other.
+    pub(crate) fn is_softmax(self) -> bool {
+        matches!(self, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. })
+    }
+
+    /// Whether it is a mean over rows; else a sum.
+    pub(crate) fn is_mean(self) -> bool {
+        self != Loss::SumOfSquares
+    }
+
+    /// The activation it is computed together with, from that one's input: what turns logits into probabilities.
+    pub(crate) fn link(self) -> Activation {
+        match self {
+            Loss::BinaryCrossEntropy => Activation::Sigmoid,
+            _ if self.is_softmax() => Activation::Softmax,
+            _ => Activation::Identity,
+        }
+    }
+
+    /// Checks its parameter, and that the network's last activation goes with it.
+    pub(crate) fn check(self, last: Activation) -> Result<()> {
+        let option = |name, expected, value: f32, valid| match valid {
+            true => Ok(()),
+            false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
+        };
+        match self {
+            Loss::Huber { delta } => option("delta", "finite and above 0", delta, delta.is_finite() && delta > 0.0)?,
+            Loss::SmoothedSoftmaxCrossEntropy { smoothing } => {
+                option("smoothing", "from 0 to 1", smoothing, (0.0..=1.0).contains(&smoothing))?;
+            }
+            _ => {}
+        }
+        let expected = match self.link() {
+            Activation::Identity => return Ok(()),
+            Activation::Sigmoid => "Sigmoid or Identity, as binary cross-entropy is computed from logits",
+            _ => "Softmax or Identity, as softmax cross-entropy is computed from logits",
+        };
+        if last == self.link() || last == Activation::Identity {
+            return Ok(());
+        }
+        Err(Error::InvalidOption { name: "the last layer's activation", expected, actual: format!("{last:?}") })
+    }
 }

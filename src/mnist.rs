@@ -44,7 +44,7 @@ impl Mnist {
     /// sets of the same size and format will do.
     ///
     /// # Errors
-    /// [`Error::DataFile`] for the first file that is missing, cut short, or not IDX of the right size;
+    /// [`Error::File`] for the first file that is missing, cut short, or not IDX of the right size;
     /// [`Error::LabelOutOfRange`].
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
@@ -141,5 +141,5 @@ fn check(file: &IdxFile, path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn data_file(path: &Path, reason: String) -> Error {
-    Error::DataFile { path: path.display().to_string(), reason }
+    Error::File { path: path.display().to_string(), reason }
 }

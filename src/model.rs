@@ -1,20 +1,25 @@
 //! A network with weights: what runs, after or beside training.
 
-use crate::cpu::first_largest;
+use crate::activation::Activation;
+use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::GpuExecutor;
+use crate::loss::Loss;
 use crate::network::Network;
 use crate::plan::{Plan, Role};
+use crate::scores::{Scores, classes};
 use crate::trainer::{check_storage, rows_that_fit};
 
 /// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
 /// or from weights given.
 #[derive(Debug, Clone)]
 pub struct Model {
-    device: Device,
+    pub(crate) device: Device,
     network: Network,
     parameters: Storage,
+    /// What turns outputs into probabilities, where the network's last layer does not.
+    link: Activation,
 }
 
 /// Rows that the conveniences run at a time, at most.
@@ -27,21 +32,33 @@ impl Model {
     /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::LimitExceeded`],
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
-        let words = network.parameter_words();
-        if parameters.len() != words as usize {
-            return Err(Error::Shape {
-                what: "parameters".into(),
-                expected: format!("{words} numbers, gaps included"),
-                actual: parameters.len().to_string(),
-            });
-        }
+        network.check_parameters(parameters)?;
         let device = device.into();
         let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
-        Ok(Self { device, network: network.clone(), parameters })
+        Ok(Self::of(device, network.clone(), parameters))
     }
 
     pub(crate) fn of(device: Device, network: Network, parameters: Storage) -> Self {
-        Self { device, network, parameters }
+        Self { device, network, parameters, link: Activation::Identity }
+    }
+
+    /// Says by which loss the network was trained: for a network that puts out logits, what
+    /// [`predict_proba`](Self::predict_proba) makes of them. A model from a trainer knows.
+    pub fn for_loss(mut self, loss: Loss) -> Self {
+        // Where the last layer is the link itself, the outputs are probabilities already.
+        self.link = match loss.link() == self.network.output_activation() {
+            true => Activation::Identity,
+            false => loss.link(),
+        };
+        self
+    }
+
+    pub(crate) fn link(&self) -> Activation {
+        self.link
+    }
+
+    pub(crate) fn with_link(self, link: Activation) -> Self {
+        Self { link, ..self }
     }
 
     /// The network.
@@ -49,8 +66,8 @@ impl Model {
         &self.network
     }
 
-    /// The class of each row: the first of its largest outputs. `features` holds whole rows, \[rows, inputs\].
-    /// Blocks, submits and polls; not for browsers.
+    /// The class of each row: the first of its largest outputs; of a network with one output, 1 where the probability is
+    /// above 1/2 and else 0. `features` holds whole rows, \[rows, inputs\]. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`] unless `features` is a whole number of rows; [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -64,8 +81,54 @@ impl Model {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub async fn predict_async(&self, features: &[f32]) -> Result<Vec<u32>> {
-        let outputs = self.forward_async(features).await?;
-        Ok(outputs.chunks_exact(self.network.outputs() as usize).map(|row| first_largest(row) as u32).collect())
+        let probabilities = self.predict_proba_async(features).await?;
+        Ok(classes(&probabilities, self.network.outputs() as usize))
+    }
+
+    /// The probability of each class, \[rows, outputs\]: the outputs, after the softmax or the sigmoid of the loss the
+    /// network was trained by, where it puts out logits. Of a regression, the outputs as they are. Blocks, submits and
+    /// polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn predict_proba(&self, features: &[f32]) -> Result<Vec<f32>> {
+        self.device.block_on(self.predict_proba_async(features))
+    }
+
+    /// [`predict_proba`](Self::predict_proba) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub async fn predict_proba_async(&self, features: &[f32]) -> Result<Vec<f32>> {
+        let network = match self.link {
+            Activation::Identity => return self.forward_async(features).await,
+            link => self.network.to_builder().activation(link).build()?,
+        };
+        Self { network, ..self.clone() }.forward_async(features).await
+    }
+
+    /// What the network makes of a data set, for accuracy, confusion matrix and the like. Blocks, submits and polls; not
+    /// for browsers.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict); [`Error::Shape`] where the targets do not go with the network's outputs.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn score(&self, data: &Dataset) -> Result<Scores> {
+        self.device.block_on(self.score_async(data))
+    }
+
+    /// [`score`](Self::score) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub async fn score_async(&self, data: &Dataset) -> Result<Scores> {
+        let mut probabilities = Vec::with_capacity(data.rows() * self.network.outputs() as usize);
+        for first in (0..data.rows()).step_by(ROWS as usize) {
+            let features = data.features_of(first..data.rows().min(first + ROWS as usize));
+            probabilities.extend(self.predict_proba_async(&features).await?);
+        }
+        Scores::new(probabilities, self.network.outputs(), data.targets())
     }
 
     /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy.

@@ -1,25 +1,82 @@
-//! Optimizers: how a gradient changes a weight.
+//! Optimizers: how a gradient changes a weight. g is the gradient, w the weight, t counts updates from 1.
 
 use crate::error::{Error, Result};
 
-/// Stochastic gradient descent with momentum: v ← momentum · v + g; w ← w − learning_rate · v.
+/// Stochastic gradient descent. v ← momentum · v + (1 − dampening) · g, at the first update v ← g;
+/// w ← w − learning_rate · v, with Nesterov's momentum w − learning_rate · (g + momentum · v).
 /// (Sutskever et al., 2013, in PyTorch's form.)
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sgd {
     /// Step size. Default 0.01.
     pub learning_rate: f32,
     /// Share of the last step that is kept, from 0 (none, the default) to below 1.
     pub momentum: f32,
+    /// Share of the gradient that the momentum leaves out, from 0 (none, the default) to 1.
+    pub dampening: f32,
+    /// Nesterov's momentum; wants a momentum and no dampening. Default false.
+    pub nesterov: bool,
+    /// L2: this share of the weight is added to its gradient. Default 0.
+    pub weight_decay: f32,
 }
 
 impl Default for Sgd {
     fn default() -> Self {
-        Self { learning_rate: 0.01, momentum: 0.0 }
+        Self { learning_rate: 0.01, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0 }
     }
 }
 
-/// Adam: Kingma and Ba, 2015, algorithm 1, with epsilon outside the square root and both moments bias-corrected.
+/// v ← alpha · v + (1 − alpha) · g²; b ← momentum · b + g / (√v + epsilon); w ← w − learning_rate · b.
+/// (Hinton's lectures, 2012, in PyTorch's form.)
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct RmsProp {
+    /// Step size. Default 0.01 (PyTorch; Keras has 0.001).
+    pub learning_rate: f32,
+    /// Decay of the mean of squared gradients. Default 0.99 (PyTorch; Keras calls it rho and has 0.9).
+    pub alpha: f32,
+    /// Keeps the division finite. Default 1e-8.
+    pub epsilon: f32,
+    /// Share of the last step that is kept. Default 0.
+    pub momentum: f32,
+    /// L2. Default 0.
+    pub weight_decay: f32,
+}
+
+impl Default for RmsProp {
+    fn default() -> Self {
+        Self { learning_rate: 0.01, alpha: 0.99, epsilon: 1e-8, momentum: 0.0, weight_decay: 0.0 }
+    }
+}
+
+/// v ← v + g², from initial_accumulator; w ← w − learning_rate / (1 + (t − 1) · rate_decay) · g / (√v + epsilon).
+/// (Duchi et al., 2011, in PyTorch's form.)
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct Adagrad {
+    /// Step size. Default 0.01.
+    pub learning_rate: f32,
+    /// How fast the step size falls. Default 0. PyTorch calls it lr_decay.
+    pub rate_decay: f32,
+    /// What v starts from. Default 0 (PyTorch; Keras has 0.1).
+    pub initial_accumulator: f32,
+    /// Keeps the division finite. Default 1e-10.
+    pub epsilon: f32,
+    /// L2. Default 0.
+    pub weight_decay: f32,
+}
+
+impl Default for Adagrad {
+    fn default() -> Self {
+        Self { learning_rate: 0.01, rate_decay: 0.0, initial_accumulator: 0.0, epsilon: 1e-10, weight_decay: 0.0 }
+    }
+}
+
+/// m ← beta1 · m + (1 − beta1) · g; v ← beta2 · v + (1 − beta2) · g²;
+/// w ← w − learning_rate · m / (1 − beta1ᵗ) / (√(v / (1 − beta2ᵗ)) + epsilon).
+/// (Kingma and Ba, 2015, algorithm 1.)
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Adam {
     /// Step size. Default 0.001.
     pub learning_rate: f32,
@@ -29,63 +86,174 @@ pub struct Adam {
     pub beta2: f32,
     /// Keeps the division finite. Default 1e-8 (PyTorch; Keras has 1e-7).
     pub epsilon: f32,
+    /// L2: this share of the weight is added to its gradient. Default 0.
+    pub weight_decay: f32,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { learning_rate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        Self { learning_rate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
     }
 }
 
-/// Any optimizer; [`Sgd`] and [`Adam`] convert into it.
+/// [`Adam`] whose weight decay is decoupled from the gradient: w first loses the share learning_rate · weight_decay.
+/// (Loshchilov and Hutter, 2019.)
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct AdamW {
+    /// Step size. Default 0.001.
+    pub learning_rate: f32,
+    /// Decay of the mean of gradients. Default 0.9.
+    pub beta1: f32,
+    /// Decay of the mean of squared gradients. Default 0.999.
+    pub beta2: f32,
+    /// Keeps the division finite. Default 1e-8.
+    pub epsilon: f32,
+    /// Decoupled. Default 0.01.
+    pub weight_decay: f32,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        let Adam { learning_rate, beta1, beta2, epsilon, .. } = Adam::default();
+        Self { learning_rate, beta1, beta2, epsilon, weight_decay: 0.01 }
+    }
+}
+
+/// w first loses the share learning_rate · weight_decay; w ← w − learning_rate · sign(beta1 · m + (1 − beta1) · g);
+/// m ← beta2 · m + (1 − beta2) · g. The sign of 0 is 0. (Chen et al., 2023.)
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct Lion {
+    /// Step size. Default 0.0001: a tenth or less of Adam's, as every weight moves by all of it.
+    pub learning_rate: f32,
+    /// Weighs the mean of gradients against the gradient. Default 0.9.
+    pub beta1: f32,
+    /// Decay of the mean of gradients. Default 0.99.
+    pub beta2: f32,
+    /// Decoupled. Default 0.
+    pub weight_decay: f32,
+}
+
+impl Default for Lion {
+    fn default() -> Self {
+        Self { learning_rate: 0.0001, beta1: 0.9, beta2: 0.99, weight_decay: 0.0 }
+    }
+}
+
+/// Any optimizer; each one converts into it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Optimizer {
     /// See [`Sgd`].
     Sgd(Sgd),
+    /// See [`RmsProp`].
+    RmsProp(RmsProp),
+    /// See [`Adagrad`].
+    Adagrad(Adagrad),
     /// See [`Adam`].
     Adam(Adam),
+    /// See [`AdamW`].
+    AdamW(AdamW),
+    /// See [`Lion`].
+    Lion(Lion),
 }
 
-impl From<Sgd> for Optimizer {
-    fn from(sgd: Sgd) -> Self {
-        Self::Sgd(sgd)
-    }
+macro_rules! into_optimizer {
+    ($($name:ident)*) => {$(
+        impl From<$name> for Optimizer {
+            fn from(optimizer: $name) -> Self {
+                Self::$name(optimizer)
+            }
+        }
+    )*};
 }
-
-impl From<Adam> for Optimizer {
-    fn from(adam: Adam) -> Self {
-        Self::Adam(adam)
-    }
-}
+into_optimizer!(Sgd RmsProp Adagrad Adam AdamW Lion);
 
 impl Optimizer {
+    /// Its step size, before any schedule.
+    pub fn learning_rate(&self) -> f32 {
+        match self {
+            Optimizer::Sgd(o) => o.learning_rate,
+            Optimizer::RmsProp(o) => o.learning_rate,
+            Optimizer::Adagrad(o) => o.learning_rate,
+            Optimizer::Adam(o) => o.learning_rate,
+            Optimizer::AdamW(o) => o.learning_rate,
+            Optimizer::Lion(o) => o.learning_rate,
+        }
+    }
+
+    /// Its weight decay, and whether that is decoupled from the gradient.
+    pub(crate) fn weight_decay(&self) -> (f32, bool) {
+        match self {
+            Optimizer::Sgd(o) => (o.weight_decay, false),
+            Optimizer::RmsProp(o) => (o.weight_decay, false),
+            Optimizer::Adagrad(o) => (o.weight_decay, false),
+            Optimizer::Adam(o) => (o.weight_decay, false),
+            Optimizer::AdamW(o) => (o.weight_decay, true),
+            Optimizer::Lion(o) => (o.weight_decay, true),
+        }
+    }
+
+    /// How many numbers it keeps for each weight.
+    pub(crate) fn moments(&self) -> u32 {
+        match self {
+            Optimizer::Sgd(o) => u32::from(o.momentum != 0.0),
+            Optimizer::RmsProp(o) => 1 + u32::from(o.momentum != 0.0),
+            Optimizer::Adagrad(_) | Optimizer::Lion(_) => 1,
+            Optimizer::Adam(_) | Optimizer::AdamW(_) => 2,
+        }
+    }
+
     /// Checks each hyperparameter against its range.
     pub(crate) fn check(&self) -> Result<()> {
+        at_least_zero("learning_rate", self.learning_rate())?;
+        at_least_zero("weight_decay", self.weight_decay().0)?;
         match *self {
-            Optimizer::Sgd(Sgd { learning_rate, momentum }) => {
-                at_least_zero("learning_rate", learning_rate)?;
-                below_one("momentum", momentum)
+            Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
+                below_one("momentum", momentum)?;
+                option("dampening", "from 0 to 1", dampening, (0.0..=1.0).contains(&dampening))?;
+                let fits = !nesterov || (momentum > 0.0 && dampening == 0.0);
+                option("momentum", "above 0, and dampening 0, for nesterov", momentum, fits)
             }
-            Optimizer::Adam(Adam { learning_rate, beta1, beta2, epsilon }) => {
-                at_least_zero("learning_rate", learning_rate)?;
+            Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
+                below_one("alpha", alpha)?;
+                below_one("momentum", momentum)?;
+                above_zero("epsilon", epsilon)
+            }
+            Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
+                at_least_zero("rate_decay", rate_decay)?;
+                at_least_zero("initial_accumulator", initial_accumulator)?;
+                above_zero("epsilon", epsilon)
+            }
+            Optimizer::Adam(Adam { beta1, beta2, epsilon, .. })
+            | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)?;
-                option("epsilon", "finite and above 0", epsilon, epsilon.is_finite() && epsilon > 0.0)
+                above_zero("epsilon", epsilon)
+            }
+            Optimizer::Lion(Lion { beta1, beta2, .. }) => {
+                below_one("beta1", beta1)?;
+                below_one("beta2", beta2)
             }
         }
     }
 }
 
-fn at_least_zero(name: &'static str, value: f32) -> Result<()> {
+pub(crate) fn at_least_zero(name: &'static str, value: f32) -> Result<()> {
     option(name, "finite and at least 0", value, value.is_finite() && value >= 0.0)
+}
+
+pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
+    option(name, "finite and above 0", value, value.is_finite() && value > 0.0)
 }
 
 fn below_one(name: &'static str, value: f32) -> Result<()> {
     option(name, "at least 0 and below 1", value, (0.0..1.0).contains(&value))
 }
 
-fn option(name: &'static str, expected: &'static str, value: f32, valid: bool) -> Result<()> {
+pub(crate) fn option(name: &'static str, expected: &'static str, value: f32, valid: bool) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::InvalidOption { name, expected, actual: value.to_string() }) }
 }
 
@@ -95,18 +263,30 @@ mod tests {
 
     #[test]
     fn hyperparameters_outside_their_range_are_refused_by_name() {
-        let bad: [(Optimizer, &str); 5] = [
+        let bad: [(Optimizer, &str); 10] = [
             (Sgd { learning_rate: -0.1, ..Default::default() }.into(), "learning_rate"),
             (Sgd { momentum: 1.0, ..Default::default() }.into(), "momentum"),
+            (Sgd { nesterov: true, ..Default::default() }.into(), "momentum"),
+            (Sgd { dampening: 1.5, ..Default::default() }.into(), "dampening"),
             (Adam { learning_rate: f32::NAN, ..Default::default() }.into(), "learning_rate"),
             (Adam { beta2: 1.5, ..Default::default() }.into(), "beta2"),
             (Adam { epsilon: 0.0, ..Default::default() }.into(), "epsilon"),
+            (AdamW { weight_decay: -1.0, ..Default::default() }.into(), "weight_decay"),
+            (RmsProp { alpha: 1.0, ..Default::default() }.into(), "alpha"),
+            (Adagrad { initial_accumulator: f32::INFINITY, ..Default::default() }.into(), "initial_accumulator"),
         ];
         for (optimizer, name) in bad {
             let message = optimizer.check().unwrap_err().to_string();
             assert!(message.starts_with(name), "{message}");
         }
-        Optimizer::from(Adam::default()).check().unwrap();
-        Optimizer::from(Sgd::default()).check().unwrap();
+        let good: [Optimizer; 6] = [
+            Sgd::default().into(),
+            RmsProp::default().into(),
+            Adagrad::default().into(),
+            Adam::default().into(),
+            AdamW::default().into(),
+            Lion::default().into(),
+        ];
+        good.iter().for_each(|o| o.check().unwrap());
     }
 }

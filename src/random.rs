@@ -7,6 +7,8 @@
 pub(crate) enum Stream {
     /// Initial weights: index 0 is the first tensor's stream, and so on.
     Weights = 1,
+    /// The order of rows before a split.
+    Split = 2,
 }
 
 /// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",

@@ -26,7 +26,7 @@ impl Folder {
     }
 
     fn fault(&self) -> String {
-        let Error::DataFile { path, reason } = Mnist::read(&self.0).unwrap_err() else { panic!("another error") };
+        let Error::File { path, reason } = Mnist::read(&self.0).unwrap_err() else { panic!("another error") };
         format!("{}: {reason}", Path::new(&path).file_name().unwrap().to_str().unwrap())
     }
 }

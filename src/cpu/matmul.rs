@@ -1,9 +1,9 @@
 //! Twin of `shaders/matmul.wgsl` and of its variants.
 
-use crate::network::Activation;
+use super::pointwise::{activate, derivative};
 use crate::plan::{Epilogue, Layout, Matmul};
 
-/// `extra` is what the epilogue reads: the bias, or the activation's output.
+/// `extra` is what the epilogue reads: the bias, if there is one, or what the activation's derivative takes.
 pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], bias_gradient: Option<&mut [f32]>) {
     let (m, n, k) = (op.m as usize, op.n as usize, op.k as usize);
     let slice = op.slice.start as usize..op.slice.end as usize;
@@ -30,13 +30,13 @@ pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], b
         match op.epilogue {
             Epilogue::None => {}
             Epilogue::Bias { activation, .. } => {
-                for (c, &bias) in row.iter_mut().zip(extra) {
-                    *c = activate(activation, *c + bias);
+                for (j, c) in row.iter_mut().enumerate() {
+                    *c = activate(activation, *c + extra.get(j).copied().unwrap_or(0.0));
                 }
             }
             Epilogue::Derivative { activation, .. } => {
-                for (c, &y) in row.iter_mut().zip(&extra[i * n..]) {
-                    *c *= derivative(activation, y);
+                for (c, &saved) in row.iter_mut().zip(&extra[i * n..]) {
+                    *c *= derivative(activation, saved);
                 }
             }
         }
@@ -62,30 +62,4 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     sums.iter().sum()
-}
-
-/// The activation function. NaN stays NaN, so that a diverged network shows.
-pub fn activate(activation: Activation, z: f32) -> f32 {
-    match activation {
-        Activation::Identity => z,
-        Activation::Relu => {
-            if z < 0.0 {
-                0.0
-            } else {
-                z
-            }
-        }
-        Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
-        Activation::Tanh => z.tanh(),
-    }
-}
-
-/// Its derivative, from its output.
-pub fn derivative(activation: Activation, y: f32) -> f32 {
-    match activation {
-        Activation::Identity => 1.0,
-        Activation::Relu => f32::from(y > 0.0),
-        Activation::Sigmoid => y * (1.0 - y),
-        Activation::Tanh => 1.0 - y * y,
-    }
 }

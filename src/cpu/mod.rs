@@ -1,23 +1,30 @@
 //! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
 //! check against the textbook; and what trains where there is no GPU.
 
-mod adam;
+mod accumulate;
 mod gather;
+mod layer_norm;
+mod layer_norm_input;
+mod layer_norm_parameters;
 mod matmul;
 mod metrics;
 mod next_batch;
-mod sgd;
+mod pointwise;
+mod pointwise_loss;
+mod softmax;
 mod softmax_cross_entropy;
+mod sum_squares;
+mod update;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
-use crate::plan::{BufferId, Epilogue, Op, Plan, RowMetrics, StepState, Tensor};
+use crate::plan::{BufferId, DataInfo, Op, Plan, RowMetrics, StepState, Tensor};
 
 #[cfg(not(target_family = "wasm"))] // for the lockstep
-pub(crate) use matmul::{activate, derivative, matmul};
-pub(crate) use softmax_cross_entropy::first_largest;
+pub(crate) use {matmul::matmul, pointwise::activate, pointwise::derivative, pointwise_loss::Target};
+pub(crate) use {pointwise::dropout_key, pointwise::dropout_threshold, softmax_cross_entropy::first_largest};
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
 #[derive(Debug, Clone, Default)]
@@ -42,12 +49,15 @@ pub(crate) struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    /// Buffers in `given` are used as they are; the others are made, filled with zeros.
+    /// Buffers in `given` are used as they are; the others are made, filled as the plan says.
     pub(crate) fn new(plan: Arc<Plan>, given: &[(BufferId, CpuBuffer)]) -> Self {
-        let zeros = |words: Option<u64>| CpuBuffer::new(vec![0; words.unwrap_or(0) as usize]);
         let buffer = |i: usize| match given.iter().find(|(id, _)| id.0 == i) {
             Some((_, given)) => given.clone(),
-            None => zeros(plan.buffers[i].words()),
+            None => {
+                let mut words = plan.buffers[i].contents.clone();
+                words.resize(plan.buffers[i].words().unwrap_or(0) as usize, 0);
+                CpuBuffer::new(words)
+            }
         };
         let buffers = (0..plan.buffers.len()).map(buffer).collect();
         Self { plan, buffers }
@@ -116,6 +126,10 @@ impl Memory<'_> {
         cast_slice(self.words(tensor))[0]
     }
 
+    fn data(&self, tensor: Tensor) -> DataInfo {
+        cast_slice(self.words(tensor))[0]
+    }
+
     /// Runs an op: its outputs are copied out, handed to the twin beside its inputs, and copied back.
     fn run(&mut self, op: &Op) {
         let mut outputs: Vec<Vec<u32>> = op.outputs().iter().map(|&(t, _)| self.words(t).to_vec()).collect();
@@ -125,46 +139,75 @@ impl Memory<'_> {
             match op {
                 Op::NextBatch(op) => {
                     let (step, indices) = (next(), next());
-                    let data = cast_slice(self.words(op.data));
-                    next_batch::next_batch(op, &data[0], &mut cast_slice_mut(step)[0], indices);
+                    next_batch::next_batch(op, &self.data(op.data), &mut cast_slice_mut(step)[0], indices);
                 }
                 Op::Gather(op) => {
-                    let data = cast_slice(self.words(op.data));
-                    let (features, indices) = (self.words(op.features), self.words(op.indices));
-                    gather::gather(op, features, &data[0], &self.step(op.step), indices, cast_slice_mut(next()));
+                    let (features, indices, state) = (self.words(op.features), self.words(op.indices), self.step(op.step));
+                    gather::gather(op, features, &self.data(op.data), &state, indices, cast_slice_mut(next()));
                 }
                 Op::Matmul(op) => {
-                    let extra = match op.epilogue {
-                        Epilogue::None => &[],
-                        Epilogue::Bias { bias: t, .. } | Epilogue::Derivative { output: t, .. } => self.f32(t),
-                    };
+                    let extra = op.extra().map_or(&[][..], |t| self.f32(t));
                     let c = cast_slice_mut(next());
                     let bias_gradient = op.bias_gradient.map(|_| cast_slice_mut(next()));
                     matmul::matmul(op, self.f32(op.a), self.f32(op.b), extra, c, bias_gradient);
                 }
-                Op::SoftmaxCrossEntropy(op) => {
-                    let gradient = op.gradient.map(|_| cast_slice_mut(next()));
-                    softmax_cross_entropy::softmax_cross_entropy(
-                        op,
-                        self.f32(op.logits),
-                        self.words(op.labels),
-                        &self.step(op.step),
-                        self.words(op.indices),
+                Op::Pointwise(op) => {
+                    let cursor = op.dropout.map(|d| (self.step(d.step), self.data(d.data)));
+                    let cursor = cursor.as_ref().map(|(step, data)| (step, data));
+                    let saved = op.saved.map(|t| self.f32(t));
+                    pointwise::pointwise(op, self.f32(op.input), saved, cursor, cast_slice_mut(next()));
+                }
+                Op::Softmax(op) => {
+                    let saved = op.saved.map(|t| self.f32(t));
+                    softmax::softmax(op, self.f32(op.input), saved, cast_slice_mut(next()));
+                }
+                Op::LayerNorm(op) => {
+                    let (x, scale, shift) = (self.f32(op.x), self.f32(op.scale), self.f32(op.shift));
+                    layer_norm::layer_norm(op, x, scale, shift, cast_slice_mut(next()), cast_slice_mut(next()));
+                }
+                Op::LayerNormInput(op) => {
+                    let (gradient, x, scale) = (self.f32(op.gradient), self.f32(op.x), self.f32(op.scale));
+                    let statistics = self.f32(op.statistics);
+                    layer_norm_input::layer_norm_input(op, gradient, x, scale, statistics, cast_slice_mut(next()));
+                }
+                Op::LayerNormParameters(op) => layer_norm_parameters::layer_norm_parameters(
+                    op,
+                    self.f32(op.gradient),
+                    self.f32(op.x),
+                    self.f32(op.statistics),
+                    cast_slice_mut(next()),
+                    cast_slice_mut(next()),
+                ),
+                Op::PointwiseLoss(loss) | Op::SoftmaxCrossEntropy(loss) => {
+                    let run = match op {
+                        Op::PointwiseLoss(_) => pointwise_loss::pointwise_loss,
+                        _ => softmax_cross_entropy::softmax_cross_entropy,
+                    };
+                    let gradient = loss.gradient.map(|_| cast_slice_mut(next()));
+                    run(
+                        loss,
+                        self.f32(loss.output),
+                        self.words(loss.targets),
+                        &self.data(loss.data),
+                        &self.step(loss.step),
+                        self.words(loss.indices),
                         gradient,
                         cast_slice_mut(next()),
                     );
                 }
-                Op::Sgd(op) => {
-                    sgd::sgd(op, self.f32(op.gradients), cast_slice_mut(next()), cast_slice_mut(next()));
+                Op::Accumulate(op) => {
+                    let (gradients, state) = (self.f32(op.gradients), self.step(op.step));
+                    accumulate::accumulate(op, gradients, &state, cast_slice_mut(next()));
                 }
-                Op::Adam(op) => adam::adam(
-                    op,
-                    self.f32(op.gradients),
-                    &self.step(op.step),
-                    cast_slice_mut(next()),
-                    cast_slice_mut(next()),
-                    cast_slice_mut(next()),
-                ),
+                Op::SumSquares(op) => sum_squares::sum_squares(op, self.f32(op.input), cast_slice_mut(next())),
+                Op::Update(op) => {
+                    let parameters = cast_slice_mut(next());
+                    let mut moments: Vec<&mut [f32]> = op.moments.iter().map(|_| cast_slice_mut(next())).collect();
+                    let multipliers = op.multipliers.map(|t| self.f32(t));
+                    let scale = op.scale.map(|t| self.f32(t)[0]);
+                    let (gradients, state) = (self.f32(op.gradients), self.step(op.step));
+                    update::update(op, gradients, &state, multipliers, scale, parameters, &mut moments);
+                }
                 Op::Metrics(op) => {
                     let rows: &[RowMetrics] = cast_slice(self.words(op.rows));
                     cast_slice_mut(next())[0] = metrics::metrics(rows);

@@ -8,10 +8,19 @@ pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indice
     let position = if position < data.rows { position } else { 0 };
     let rows = op.batch.min(data.rows - position);
     let ends = position + rows == data.rows;
+    let begins_update = state.step == 0 || state.due != 0;
     state.step += 1;
     state.rows = rows;
     state.epoch = if ends { epoch + 1 } else { epoch };
     state.position = if ends { 0 } else { position + rows };
+    if begins_update {
+        state.update += 1;
+        (state.batches, state.update_rows) = (0, 0);
+    }
+    state.batches += 1;
+    state.update_rows += rows;
+    state.due = u32::from(ends || state.batches >= op.accumulate);
+    state.learning_rate = op.learning_rate * state.rate_scale * op.schedule.factor(state.update - 1);
     for (i, index) in (position..).zip(&mut indices[..rows as usize]) {
         *index = if data.shuffle != 0 { shuffled(i, epoch, data) } else { i };
     }
@@ -78,20 +87,37 @@ mod tests {
         assert!(chi2 < 81.0 + 5.0 * 162f64.sqrt(), "chi² {chi2}");
     }
 
+    fn op(batch: u32, accumulate: u32) -> NextBatch {
+        let tensor = |buffer| crate::plan::Tensor { buffer: crate::plan::BufferId(buffer), offset: 0, len: 0 };
+        let (data, step, indices) = (tensor(0), tensor(1), tensor(2));
+        NextBatch { data, step, indices, batch, accumulate, learning_rate: 0.5, schedule: Default::default() }
+    }
+
     #[test]
     fn the_last_batch_is_partial_and_the_next_epoch_follows() {
-        let op = |batch| NextBatch {
-            data: crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 0 },
-            step: crate::plan::Tensor { buffer: crate::plan::BufferId(1), offset: 0, len: 0 },
-            indices: crate::plan::Tensor { buffer: crate::plan::BufferId(2), offset: 0, len: 0 },
-            batch,
-        };
         let data = DataInfo { rows: 5, ..Default::default() };
         let mut state = StepState::default();
         let mut indices = [99; 3];
-        next_batch(&op(3), &data, &mut state, &mut indices);
-        assert_eq!((state, indices), (StepState { step: 1, rows: 3, epoch: 0, position: 3 }, [0, 1, 2]));
-        next_batch(&op(3), &data, &mut state, &mut indices);
-        assert_eq!((state, indices), (StepState { step: 2, rows: 2, epoch: 1, position: 0 }, [3, 4, 2]));
+        next_batch(&op(3, 1), &data, &mut state, &mut indices);
+        let first = StepState { step: 1, rows: 3, epoch: 0, position: 3, ..state };
+        assert_eq!((state, indices), (first, [0, 1, 2]));
+        assert_eq!((state.update, state.batches, state.update_rows, state.due), (1, 1, 3, 1));
+        next_batch(&op(3, 1), &data, &mut state, &mut indices);
+        let second = StepState { step: 2, rows: 2, epoch: 1, position: 0, ..state };
+        assert_eq!((state, indices), (second, [3, 4, 2]));
+        assert_eq!((state.update, state.update_rows, state.due, state.learning_rate), (2, 2, 1, 0.5));
+    }
+
+    #[test]
+    fn an_update_of_several_batches_ends_with_the_epoch() {
+        let data = DataInfo { rows: 10, ..Default::default() };
+        let mut state = StepState { rate_scale: 0.5, ..StepState::default() };
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            next_batch(&op(3, 3), &data, &mut state, &mut [0; 3]);
+            seen.push((state.update, state.batches, state.update_rows, state.due));
+        }
+        assert_eq!(seen, [(1, 1, 3, 0), (1, 2, 6, 0), (1, 3, 9, 1), (2, 1, 1, 1), (3, 1, 3, 0)]);
+        assert_eq!(state.learning_rate, 0.25);
     }
 }

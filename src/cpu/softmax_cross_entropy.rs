@@ -1,41 +1,70 @@
 //! Twin of `shaders/softmax_cross_entropy.wgsl`.
 
-use crate::plan::{RowMetrics, SoftmaxCrossEntropy, StepState};
+use super::pointwise_loss::Target;
+use crate::loss::Loss;
+use crate::plan::{DataInfo, LossOp, RowMetrics, StepState};
 
 pub fn softmax_cross_entropy(
-    op: &SoftmaxCrossEntropy,
+    op: &LossOp,
     logits: &[f32],
-    labels: &[u32],
+    targets: &[u32],
+    data: &DataInfo,
     state: &StepState,
     indices: &[u32],
     mut gradient: Option<&mut [f32]>,
     metrics: &mut [RowMetrics],
 ) {
-    let classes = op.classes as usize;
+    let classes = op.outputs as usize;
     let rows = state.rows as usize;
+    let smoothing = match op.loss {
+        Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
+        _ => 0.0,
+    };
     for (row, z) in logits.chunks_exact(classes).take(rows).enumerate() {
+        let target = Target::of(indices[row] as usize, targets, classes, data);
+        let smoothed = |class| {
+            let one_hot = match target.label() {
+                Some(label) => f32::from(u8::from(label == class)),
+                None => target.value(class),
+            };
+            (1.0 - smoothing) * one_hot + smoothing / classes as f32
+        };
         let predicted = first_largest(z);
         let largest = z[predicted];
         let sum: f32 = z.iter().map(|z| (z - largest).exp()).sum();
-        let label = labels[indices[row] as usize] as usize;
+        let (mut total, mut along) = (0.0, 0.0);
+        for (class, &z) in z.iter().enumerate() {
+            let t = smoothed(class);
+            total += t;
+            // A target of 0 asks nothing of its class, be its logit −∞.
+            along += if t != 0.0 { t * (z - largest) } else { 0.0 };
+        }
         if let Some(gradient) = gradient.as_deref_mut() {
-            for (class, (g, z)) in gradient[row * classes..].iter_mut().zip(z).enumerate() {
+            for (class, &z) in z.iter().enumerate() {
                 let softmax = (z - largest).exp() / sum;
-                *g = (softmax - f32::from(class == label)) / rows as f32;
+                gradient[row * classes + class] =
+                    (softmax * total - smoothed(class)) * target.weight / rows as f32;
             }
         }
         // A label that is no class, in data that the host has not seen, has no loss.
-        let loss = z.get(label).map_or(f32::NAN, |z| sum.ln() - (z - largest));
-        let metrics = &mut metrics[row];
-        metrics.loss += loss;
-        metrics.rows += 1;
-        metrics.correct += u32::from(predicted == label);
-        if !loss.is_finite() && metrics.non_finite_step == 0 {
-            metrics.non_finite_step = state.step;
-        }
+        let unknown = target.label().is_some_and(|label| label >= classes);
+        let loss = if unknown { f32::NAN } else { sum.ln() * total - along };
+        metrics[row].count(loss * target.weight, predicted == target.class(), state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * classes..].fill(0.0);
+    }
+}
+
+impl RowMetrics {
+    /// Counts a row.
+    pub(super) fn count(&mut self, loss: f32, correct: bool, step: u32) {
+        self.loss += loss;
+        self.rows += 1;
+        self.correct += u32::from(correct);
+        if !loss.is_finite() && self.non_finite_step == 0 {
+            self.non_finite_step = step;
+        }
     }
 }
 

@@ -46,7 +46,7 @@ struct Dispatch {
 }
 
 impl GpuExecutor {
-    /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled with zeros; the
+    /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled as it says; the
     /// rest are given later with [`bind`](Self::bind).
     pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)], checked: bool) -> Result<Self> {
         let launches = gpu.checked_launches(&plan)?;
@@ -62,7 +62,11 @@ impl GpuExecutor {
         }
         for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
             if let (None, Some(words)) = (&slot, buffer.words()) {
-                *slot = Some(gpu.zeros(&buffer.name, words * 4)?.into());
+                let made = match buffer.contents.is_empty() {
+                    true => gpu.zeros(&buffer.name, words * 4)?,
+                    false => gpu.upload(&buffer.name, bytemuck::cast_slice(&buffer.contents))?,
+                };
+                *slot = Some(made.into());
             }
         }
         let mut uniforms = vec![0; launches.len() * UNIFORM_STRIDE];

@@ -37,11 +37,19 @@ impl Plan {
                 let slice = if m.slice.len() as u32 == m.k { String::new() } else { format!(" k {:?}", m.slice) };
                 let epilogue = match &m.epilogue {
                     Epilogue::None => String::new(),
-                    Epilogue::Bias { activation, .. } => format!(" bias {activation:?}"),
-                    Epilogue::Derivative { activation, .. } => format!(" derivative of {activation:?}"),
+                    Epilogue::Bias { activation, .. } => format!(" bias {activation}"),
+                    Epilogue::Derivative { activation, .. } => format!(" derivative of {activation}"),
                 };
                 format!(" {:?} {}x{}x{}{slice}{epilogue}", m.layout, m.m, m.n, m.k)
             }
+            Op::Pointwise(p) => {
+                let of = if p.saved.is_some() { "derivative of " } else { "" };
+                let dropout = p.dropout.map_or(String::new(), |d| format!(", dropout {}", d.rate));
+                format!(" {of}{}{dropout}", p.activation)
+            }
+            Op::Softmax(s) if s.saved.is_some() => " gradient".into(),
+            Op::PointwiseLoss(l) | Op::SoftmaxCrossEntropy(l) => format!(" {:?}", l.loss),
+            Op::Update(u) => format!(" {:?}", u.optimizer),
             _ => String::new(),
         };
         format!("{}{detail}: {} -> {}", op.kernel(), list(op.inputs()), list(outputs))

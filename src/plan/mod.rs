@@ -1,17 +1,19 @@
 //! Network + loss + optimizer + batch size → [`Plan`]: buffers and ops in order. Pure data that needs no GPU; two
 //! executors run it, the GPU and the CPU reference.
 
+mod builder;
 mod display;
 mod layers;
 mod op;
 
 pub use op::*;
 
-use crate::error::{Error, Result};
+use crate::config::TrainerConfig;
+use crate::error::Result;
 use crate::loss::Loss;
-use crate::network::{Activation, Layer, Network};
-use crate::optimizer::{Adam, Optimizer, Sgd};
-use layers::{Before, Placed};
+use crate::network::Network;
+use crate::optimizer::Optimizer;
+use builder::Builder;
 
 /// Longest sum of one op: Mesa's lavapipe gives an invocation 65,535 loop iterations and then silently stops
 /// looping, and no kernel takes two iterations per k. Longer products are split into slices of this length.
@@ -21,8 +23,8 @@ pub const LONGEST_SLICE: u32 = 1 << 15;
 /// one, and as many again as its place is drawn anew; lanes of a subgroup wait for the unluckiest.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
-/// Most classes: what the 64 lanes of a row of `softmax_cross_entropy` can pass over three times.
-pub const MOST_CLASSES: u32 = 1 << 20;
+/// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
+pub const LONGEST_ROW: u32 = 1 << 20;
 
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
@@ -35,14 +37,23 @@ pub enum Role {
     Parameters,
     /// The gradient of every weight, laid out alike.
     Gradients,
-    /// The optimizer's first moment (SGD: the velocity), laid out alike.
+    /// The gradients of an update that several batches make, laid out alike.
+    AccumulatedGradients,
+    /// The optimizer's first moment, laid out alike.
     Moment1,
     /// The optimizer's second moment, laid out alike.
     Moment2,
+    /// For every 64 weights, what their learning rate and weight decay are multiplied by.
+    Multipliers,
+    /// Partial sums of squared gradients.
+    SquareSums,
+    /// What gradients are scaled by.
+    GradientScale,
     /// The data set's features: given at run time, of any length.
     Features,
-    /// The data set's labels, u32: given at run time, of any length.
-    Labels,
+    /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then its
+    /// weight if rows have one.
+    Targets,
     /// One [`DataInfo`]: written by the host when a data set is given.
     Data,
     /// One [`StepState`]: the cursor.
@@ -61,6 +72,8 @@ pub enum Role {
     Activation,
     /// The gradient of a layer's sums.
     ActivationGradient,
+    /// Means and deviations of rows, kept for the backward pass.
+    Statistics,
 }
 
 /// A buffer: a name, a shape and a role.
@@ -72,6 +85,8 @@ pub struct Buffer {
     pub shape: Vec<u32>,
     /// What it is for.
     pub role: Role,
+    /// What it starts with; zeros from the end of this on.
+    pub contents: Vec<u32>,
 }
 
 impl Buffer {
@@ -110,12 +125,17 @@ pub struct DataInfo {
     pub seed_high: u32,
     /// 1 where features are bytes, four to a word and rows padded to words; 0 where they are f32.
     pub bytes: u32,
+    /// 1 where targets are numbers, as many as outputs; 0 where they are labels.
+    pub values: u32,
+    /// 1 where each row of the targets ends with its weight.
+    pub weighted: u32,
 }
 
-/// The cursor in the data set: [`Role::Step`]. All zeros before the first step. Kernels move it, not the host, so
-/// that any number of steps can be recorded into one submission.
+/// The cursor in the data set: [`Role::Step`]. Kernels move it, not the host, so that any number of steps can be recorded
+/// into one submission.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct StepState {
     /// Steps begun, this one included.
     pub step: u32,
@@ -125,6 +145,25 @@ pub struct StepState {
     pub epoch: u32,
     /// Where in the epoch's order the next batch starts.
     pub position: u32,
+    /// The update that this batch belongs to, from 1.
+    pub update: u32,
+    /// Batches of this update so far, this one included.
+    pub batches: u32,
+    /// Their rows.
+    pub update_rows: u32,
+    /// 1 where this batch is the update's last.
+    pub due: u32,
+    /// Of this update.
+    pub learning_rate: f32,
+    /// What the scheduled rate is multiplied by: the host's to change.
+    pub rate_scale: f32,
+}
+
+impl Default for StepState {
+    /// Before the first step.
+    fn default() -> Self {
+        Self { rate_scale: 1.0, ..bytemuck::Zeroable::zeroed() }
+    }
 }
 
 /// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`], [`Role::Totals`].
@@ -133,7 +172,7 @@ pub struct StepState {
 pub struct RowMetrics {
     /// Sum of losses.
     pub loss: f32,
-    /// Rows whose largest logit is the label's.
+    /// Rows whose class is the target's: see [`Evaluation::accuracy`](crate::Evaluation::accuracy).
     pub correct: u32,
     /// Rows seen.
     pub rows: u32,
@@ -160,18 +199,20 @@ impl Plan {
     /// A training step: next batch, forward, loss, backward, update.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an optimizer's option or a last layer that does not go with the loss;
-    /// [`Error::Shape`] for a batch of 0; [`Error::LimitExceeded`] for what no kernel can address.
-    pub fn training(network: &Network, loss: Loss, optimizer: &Optimizer, batch: u32) -> Result<Self> {
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not go
+    /// with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0 or a group without a layer;
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
+    pub fn training(network: &Network, loss: Loss, optimizer: &Optimizer, config: &TrainerConfig) -> Result<Self> {
         optimizer.check()?;
-        let mut plan = Builder::new("training", network, batch)?;
-        let data = plan.data_set();
+        config.check(network)?;
+        let mut plan = Builder::new("training", network, config.batch)?;
+        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate);
         let x = plan.gather(&data)?;
-        let activations = plan.forward(x, None)?;
-        let gradient = plan.loss(loss, activations[activations.len() - 1], &data, true)?;
-        plan.backward(&activations, gradient)?;
-        plan.update(optimizer, data.step);
-        Ok(plan.plan)
+        plan.forward(x, None, Some(loss), Some(&data))?;
+        let gradient = plan.loss(loss, &data, true)?;
+        plan.backward(gradient, config)?;
+        plan.update(optimizer, config, loss, &data);
+        Ok(plan.finish())
     }
 
     /// A step of evaluation: next batch in order, forward, loss; nothing is changed but the metrics.
@@ -180,11 +221,11 @@ impl Plan {
     /// As [`training`](Self::training).
     pub fn evaluation(network: &Network, loss: Loss, batch: u32) -> Result<Self> {
         let mut plan = Builder::new("evaluation", network, batch)?;
-        let data = plan.data_set();
+        let data = plan.data_set(0.0, Default::default(), 1);
         let x = plan.gather(&data)?;
-        let activations = plan.forward(x, None)?;
-        plan.loss(loss, activations[activations.len() - 1], &data, false)?;
-        Ok(plan.plan)
+        plan.forward(x, None, Some(loss), None)?;
+        plan.loss(loss, &data, false)?;
+        Ok(plan.finish())
     }
 
     /// The forward pass alone, from a buffer of exactly `rows` input rows to one of `rows` output rows.
@@ -195,8 +236,8 @@ impl Plan {
         let mut plan = Builder::new("forward", network, rows)?;
         let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
         let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
-        plan.forward(x, Some(y))?;
-        Ok(plan.plan)
+        plan.forward(x, Some(y), None, None)?;
+        Ok(plan.finish())
     }
 
     /// The buffer of a role that only one buffer can have, if the plan has it.
@@ -223,216 +264,4 @@ impl Plan {
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
         self.step.iter().chain(&self.report)
     }
-}
-
-/// The tensors that batches come from.
-struct DataSet {
-    features: Tensor,
-    labels: Tensor,
-    data: Tensor,
-    step: Tensor,
-    indices: Tensor,
-}
-
-/// A matrix product as a layer asks for it: the builder splits a long one into slices.
-pub(crate) struct Product {
-    pub a: Tensor,
-    pub b: Tensor,
-    pub c: Tensor,
-    /// \[m, n, k\]
-    pub shape: [u32; 3],
-    pub layout: Layout,
-    pub epilogue: Epilogue,
-    pub bias_gradient: Option<Tensor>,
-}
-
-/// A plan under construction.
-pub(crate) struct Builder<'a> {
-    network: &'a Network,
-    pub batch: u32,
-    parameters: Tensor,
-    gradients: Option<Tensor>,
-    plan: Plan,
-}
-
-impl<'a> Builder<'a> {
-    fn new(name: &'static str, network: &'a Network, batch: u32) -> Result<Self> {
-        if batch == 0 {
-            return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
-        }
-        limit("rows of the batch", batch.into(), LARGEST_BATCH.into(), "rows")?;
-        let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
-        let none = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
-        let mut builder = Self { network, batch, parameters: none, gradients: None, plan };
-        builder.parameters = builder.buffer("parameters", &[network.parameter_words()], Role::Parameters)?;
-        Ok(builder)
-    }
-
-    /// Adds a buffer and returns the tensor that is all of it.
-    fn buffer(&mut self, name: &str, shape: &[u32], role: Role) -> Result<Tensor> {
-        let words = shape.iter().map(|&d| u64::from(d)).product::<u64>();
-        limit(&format!("buffer {name} {shape:?}"), words, LONGEST_TENSOR, "words")?;
-        Ok(self.add(name, shape, role, words as u32))
-    }
-
-    fn add(&mut self, name: &str, shape: &[u32], role: Role, len: u32) -> Tensor {
-        self.plan.buffers.push(Buffer { name: name.into(), shape: shape.into(), role });
-        Tensor { buffer: BufferId(self.plan.buffers.len() - 1), offset: 0, len }
-    }
-
-    /// The weights of parameter number `i` of the network.
-    pub fn parameter(&self, i: usize) -> Tensor {
-        let parameter = &self.network.parameters()[i];
-        Tensor { offset: parameter.offset, len: parameter.len(), ..self.parameters }
-    }
-
-    /// Their gradient.
-    pub fn parameter_gradient(&self, i: usize) -> Tensor {
-        let gradients = self.gradients.expect("backward() makes the buffer first");
-        Tensor { buffer: gradients.buffer, ..self.parameter(i) }
-    }
-
-    /// Adds the ops of a product.
-    pub fn matmul(&mut self, product: Product) {
-        let Product { a, b, c, shape: [m, n, k], layout, epilogue, bias_gradient } = product;
-        for start in (0..k).step_by(LONGEST_SLICE as usize) {
-            let slice = start..k.min(start + LONGEST_SLICE);
-            // Only the last slice holds the whole sum, which the epilogue needs.
-            let epilogue = if slice.end == k { epilogue.clone() } else { Epilogue::None };
-            self.plan.step.push(Op::Matmul(Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient }));
-        }
-    }
-
-    fn data_set(&mut self) -> DataSet {
-        const fn words<T>() -> u32 {
-            (size_of::<T>() / 4) as u32
-        }
-        let set = DataSet {
-            features: self.add("features", &[], Role::Features, 0),
-            labels: self.add("labels", &[], Role::Labels, 0),
-            data: self.add("data", &[words::<DataInfo>()], Role::Data, words::<DataInfo>()),
-            step: self.add("step", &[words::<StepState>()], Role::Step, words::<StepState>()),
-            indices: self.add("indices", &[self.batch], Role::Indices, self.batch),
-        };
-        let op = NextBatch { data: set.data, step: set.step, indices: set.indices, batch: self.batch };
-        self.plan.step.push(Op::NextBatch(op));
-        set
-    }
-
-    fn gather(&mut self, set: &DataSet) -> Result<Tensor> {
-        let columns = self.network.inputs();
-        let x = self.buffer("input", &[self.batch, columns], Role::Activation)?;
-        let DataSet { features, data, step, indices, .. } = *set;
-        self.plan.step.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
-        Ok(x)
-    }
-
-    /// Adds every layer; returns the input and each layer's output.
-    fn forward(&mut self, input: Tensor, output: Option<Tensor>) -> Result<Vec<Tensor>> {
-        let network = self.network;
-        let last = network.layers().len() - 1;
-        let mut activations = vec![input];
-        for (i, (name, layer)) in network.layers().enumerate() {
-            let output = match output {
-                Some(output) if i == last => output,
-                _ => self.buffer(name, &[self.batch, layer.outputs()], Role::Activation)?,
-            };
-            activations.push(output);
-            self.placed(i, &activations).forward(self);
-        }
-        Ok(activations)
-    }
-
-    fn backward(&mut self, activations: &[Tensor], loss_gradient: Tensor) -> Result<()> {
-        let network = self.network;
-        self.gradients = Some(self.buffer("gradients", &[network.parameter_words()], Role::Gradients)?);
-        let layers: Vec<(&str, &Layer)> = network.layers().collect();
-        let mut gradient = loss_gradient;
-        for i in (0..layers.len()).rev() {
-            let before = match i.checked_sub(1).map(|j| layers[j]) {
-                None => None,
-                Some((name, layer)) => {
-                    let name = format!("{name}.gradient");
-                    let gradient = self.buffer(&name, &[self.batch, layer.outputs()], Role::ActivationGradient)?;
-                    Some(Before { gradient, activation: layer.activation() })
-                }
-            };
-            let next = before.as_ref().map(|b| b.gradient);
-            self.placed(i, activations).backward(gradient, before, self);
-            gradient = next.unwrap_or(gradient);
-        }
-        Ok(())
-    }
-
-    fn placed<'b>(&self, i: usize, activations: &[Tensor]) -> Placed<'b>
-    where
-        'a: 'b,
-    {
-        let (_, layer) = self.network.layers().nth(i).expect("a layer of the network");
-        let before = self.network.layers().take(i);
-        let inputs = before.clone().last().map_or(self.network.inputs(), |(_, layer)| layer.outputs());
-        let first_parameter = before.map(|(_, layer)| layer.parameter_count()).sum();
-        Placed { layer, first_parameter, input: activations[i], inputs, output: activations[i + 1] }
-    }
-
-    /// Adds the loss and the report; returns the gradient of the last layer's sums where it is asked for.
-    fn loss(&mut self, loss: Loss, output: Tensor, set: &DataSet, gradient: bool) -> Result<Tensor> {
-        let classes = self.network.outputs();
-        let metric_words = (size_of::<RowMetrics>() / 4) as u32;
-        let metrics = self.buffer("row_metrics", &[self.batch, metric_words], Role::RowMetrics)?;
-        let totals = self.buffer("totals", &[metric_words], Role::Totals)?;
-        let (name, layer) = self.network.layers().last().expect("a network has a layer");
-        let out = match gradient {
-            true => {
-                let name = format!("{name}.gradient");
-                Some(self.buffer(&name, &[self.batch, classes], Role::ActivationGradient)?)
-            }
-            false => None,
-        };
-        match loss {
-            Loss::SoftmaxCrossEntropy => {
-                if layer.activation() != Activation::Identity {
-                    return Err(Error::InvalidOption {
-                        name: "the last layer's activation",
-                        expected: "Identity, as softmax cross-entropy takes logits",
-                        actual: format!("{:?} (layer {name})", layer.activation()),
-                    });
-                }
-                limit("classes", classes.into(), MOST_CLASSES.into(), "classes")?;
-                self.plan.step.push(Op::SoftmaxCrossEntropy(SoftmaxCrossEntropy {
-                    logits: output,
-                    labels: set.labels,
-                    step: set.step,
-                    indices: set.indices,
-                    gradient: out,
-                    metrics,
-                    batch: self.batch,
-                    classes,
-                }));
-            }
-        }
-        self.plan.report.push(Op::Metrics(Metrics { rows: metrics, totals, batch: self.batch }));
-        Ok(out.unwrap_or(output))
-    }
-
-    fn update(&mut self, optimizer: &Optimizer, step: Tensor) {
-        let Tensor { len, .. } = self.parameters;
-        let parameters = self.parameters;
-        let gradients = self.gradients.expect("backward() comes first");
-        let moment1 = self.add("moment1", &[len], Role::Moment1, len);
-        let op = match *optimizer {
-            Optimizer::Sgd(options @ Sgd { .. }) => {
-                Op::Sgd(SgdUpdate { parameters, gradients, velocity: moment1, options })
-            }
-            Optimizer::Adam(options @ Adam { .. }) => {
-                let moment2 = self.add("moment2", &[len], Role::Moment2, len);
-                Op::Adam(AdamUpdate { parameters, gradients, moment1, moment2, step, options })
-            }
-        };
-        self.plan.step.push(op);
-    }
-}
-
-fn limit(what: &str, needed: u64, limit: u64, unit: &'static str) -> Result<()> {
-    if needed <= limit { Ok(()) } else { Err(Error::LimitExceeded { what: what.into(), needed, limit, unit }) }
 }

@@ -1,8 +1,10 @@
 //! The operations a plan is made of: data only. Each names its kernel, its tensors and its dimensions.
 
 use super::Tensor;
-use crate::network::Activation;
-use crate::optimizer::{Adam, Sgd};
+use crate::activation::Activation;
+use crate::loss::Loss;
+use crate::optimizer::Optimizer;
+use crate::schedule::Schedule;
 
 /// One dispatch.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,17 +16,32 @@ pub enum Op {
     Gather(Gather),
     /// See [`Matmul`].
     Matmul(Matmul),
-    /// See [`SoftmaxCrossEntropy`].
-    SoftmaxCrossEntropy(SoftmaxCrossEntropy),
-    /// See [`SgdUpdate`].
-    Sgd(SgdUpdate),
-    /// See [`AdamUpdate`].
-    Adam(AdamUpdate),
+    /// See [`Pointwise`].
+    Pointwise(Pointwise),
+    /// See [`Softmax`].
+    Softmax(Softmax),
+    /// See [`LayerNormForward`].
+    LayerNorm(LayerNormForward),
+    /// See [`LayerNormInput`].
+    LayerNormInput(LayerNormInput),
+    /// See [`LayerNormParameters`].
+    LayerNormParameters(LayerNormParameters),
+    /// See [`LossOp`]; of outputs taken one by one.
+    PointwiseLoss(LossOp),
+    /// See [`LossOp`]; of classes that exclude each other.
+    SoftmaxCrossEntropy(LossOp),
+    /// See [`Accumulate`].
+    Accumulate(Accumulate),
+    /// See [`SumSquares`].
+    SumSquares(SumSquares),
+    /// See [`Update`].
+    Update(Update),
     /// See [`Metrics`].
     Metrics(Metrics),
 }
 
-/// Moves the cursor to the next batch and writes which rows of the data set it holds, shuffled anew each epoch.
+/// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
+/// learning rate of its update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextBatch {
     /// What is known of the data set: [`DataInfo`](super::DataInfo).
@@ -35,6 +52,12 @@ pub struct NextBatch {
     pub indices: Tensor,
     /// Rows of a full batch.
     pub batch: u32,
+    /// Batches of an update.
+    pub accumulate: u32,
+    /// Before the schedule.
+    pub learning_rate: f32,
+    /// What it is multiplied by.
+    pub schedule: Schedule,
 }
 
 /// Copies the batch's rows out of the data set: bytes are scaled, rows that a partial batch lacks become zeros.
@@ -92,6 +115,17 @@ pub enum Layout {
     Tn,
 }
 
+impl Matmul {
+    /// What the epilogue reads, if anything.
+    pub fn extra(&self) -> Option<Tensor> {
+        match self.epilogue {
+            Epilogue::None => None,
+            Epilogue::Bias { bias, .. } => bias,
+            Epilogue::Derivative { saved, .. } => Some(saved),
+        }
+    }
+}
+
 /// What happens to a sum before it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Epilogue {
@@ -99,69 +133,200 @@ pub enum Epilogue {
     None,
     /// activation(sum + bias\[column\]).
     Bias {
-        /// \[n\].
-        bias: Tensor,
+        /// \[n\], if there is one.
+        bias: Option<Tensor>,
         /// Applied last.
         activation: Activation,
     },
-    /// sum · activation′, from the activation's output in the forward pass.
+    /// sum · activation′.
     Derivative {
-        /// \[m, n\].
-        output: Tensor,
+        /// \[m, n\]: the activation's output in the forward pass, or its input where the derivative takes that.
+        saved: Tensor,
         /// Whose derivative.
         activation: Activation,
     },
 }
 
-/// Loss and gradient of softmax and cross-entropy, and each row's share of the running loss and correct count.
+/// output = f(input) · mask, number by number; f is the activation, or · activation′ where `saved` is given.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SoftmaxCrossEntropy {
-    /// \[batch, classes\].
-    pub logits: Tensor,
-    /// The labels of the whole data set.
-    pub labels: Tensor,
+pub struct Pointwise {
+    /// Numbers, or their gradient.
+    pub input: Tensor,
+    /// For the derivative: the activation's output in the forward pass, or its input where the derivative takes that.
+    pub saved: Option<Tensor>,
+    /// As long as the input, written.
+    pub output: Tensor,
+    /// Applied, or whose derivative.
+    pub activation: Activation,
+    /// The mask.
+    pub dropout: Option<Dropout>,
+}
+
+/// A mask of random zeros and 1 / (1 − rate), a function of the seed, the step, the layer and the place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Share of zeros.
+    pub rate: f32,
+    /// Tells the masks of a step apart.
+    pub layer: u32,
+    /// The cursor, for the number of the step.
+    pub step: Tensor,
+    /// What is known of the data set, for the seed.
+    pub data: Tensor,
+}
+
+/// Softmax of each row, or its gradient: y ⊙ (dy − Σ dy ⊙ y) where the softmax itself is given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Softmax {
+    /// \[rows, columns\]: z, or dy.
+    pub input: Tensor,
+    /// For the gradient: y, what the softmax returned.
+    pub saved: Option<Tensor>,
+    /// \[rows, columns\], written: y, or dz.
+    pub output: Tensor,
+    /// How many rows.
+    pub rows: u32,
+    /// Numbers of a row.
+    pub columns: u32,
+}
+
+/// Layer normalisation of each row: y = x̂ · scale + shift, with x̂ = (x − mean) / √(variance + epsilon).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerNormForward {
+    /// \[rows, columns\].
+    pub x: Tensor,
+    /// \[columns\].
+    pub scale: Tensor,
+    /// \[columns\].
+    pub shift: Tensor,
+    /// \[rows, columns\], written.
+    pub y: Tensor,
+    /// \[rows, 2\], written: mean and 1 / √(variance + epsilon).
+    pub statistics: Tensor,
+    /// How many rows.
+    pub rows: u32,
+    /// Numbers of a row.
+    pub columns: u32,
+    /// Keeps the division finite.
+    pub epsilon: f32,
+}
+
+/// The gradient of layer normalisation's input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance + epsilon).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerNormInput {
+    /// dy, \[rows, columns\].
+    pub gradient: Tensor,
+    /// \[rows, columns\].
+    pub x: Tensor,
+    /// \[columns\].
+    pub scale: Tensor,
+    /// \[rows, 2\], from the forward pass.
+    pub statistics: Tensor,
+    /// dx, \[rows, columns\], written.
+    pub output: Tensor,
+    /// How many rows.
+    pub rows: u32,
+    /// Numbers of a row.
+    pub columns: u32,
+}
+
+/// The gradient of layer normalisation's weights: Σ dy · x̂ and Σ dy over the rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerNormParameters {
+    /// dy, \[rows, columns\].
+    pub gradient: Tensor,
+    /// \[rows, columns\].
+    pub x: Tensor,
+    /// \[rows, 2\], from the forward pass.
+    pub statistics: Tensor,
+    /// \[columns\], written.
+    pub scale_gradient: Tensor,
+    /// \[columns\], written.
+    pub shift_gradient: Tensor,
+    /// How many rows.
+    pub rows: u32,
+    /// Numbers of a row.
+    pub columns: u32,
+}
+
+/// A loss and its gradient, and each row's share of the running loss and correct count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossOp {
+    /// Which.
+    pub loss: Loss,
+    /// \[batch, outputs\]: what the network puts out, or the logits where the loss takes them.
+    pub output: Tensor,
+    /// The targets of the whole data set.
+    pub targets: Tensor,
+    /// What is known of the data set.
+    pub data: Tensor,
     /// The cursor.
     pub step: Tensor,
     /// \[batch\] row numbers.
     pub indices: Tensor,
-    /// \[batch, classes\], written: (softmax − one_hot) / rows, and zeros in the rows that a partial batch lacks.
+    /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
     pub gradient: Option<Tensor>,
     /// \[batch\] of [`RowMetrics`](super::RowMetrics), added to.
     pub metrics: Tensor,
+    /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
+    pub activation: Activation,
     /// Rows of a full batch.
     pub batch: u32,
-    /// Columns of the logits.
-    pub classes: u32,
+    /// Numbers of an output row.
+    pub outputs: u32,
 }
 
-/// One step of SGD over the whole parameter buffer.
+/// Adds the gradients of a batch to those of the batches before it that make one update; divided by all their rows at
+/// the last of them, where the loss is a mean.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SgdUpdate {
-    /// Read and written.
-    pub parameters: Tensor,
-    /// Read.
+pub struct Accumulate {
+    /// Of this batch.
     pub gradients: Tensor,
-    /// Read and written.
-    pub velocity: Tensor,
-    /// The hyperparameters.
-    pub options: Sgd,
-}
-
-/// One step of Adam over the whole parameter buffer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdamUpdate {
-    /// Read and written.
-    pub parameters: Tensor,
-    /// Read.
-    pub gradients: Tensor,
-    /// Mean of gradients; read and written.
-    pub moment1: Tensor,
-    /// Mean of squared gradients; read and written.
-    pub moment2: Tensor,
-    /// The cursor, for the number of the step.
+    /// Read and written; overwritten by the first batch of an update.
+    pub sum: Tensor,
+    /// The cursor.
     pub step: Tensor,
-    /// The hyperparameters.
-    pub options: Adam,
+    /// Whether the loss is a mean over rows.
+    pub mean: bool,
+}
+
+/// The sum of squares of a long tensor, in two ops. The first leaves partial sums; the second, which has a limit, adds
+/// those and writes what the tensor must be scaled by for its norm to stay within: min(1, limit / (norm + 1e-6)).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SumSquares {
+    /// The tensor, or the partial sums.
+    pub input: Tensor,
+    /// [`SUM_PARTS`] partial sums, or 1 factor; written.
+    pub output: Tensor,
+    /// For the second op.
+    pub limit: Option<f32>,
+}
+
+/// Partial sums of [`SumSquares`]: enough workgroups to fill a GPU.
+pub const SUM_PARTS: u32 = 256;
+
+/// An optimizer's step over the whole parameter buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// Which, with its hyperparameters.
+    pub optimizer: Optimizer,
+    /// Read and written.
+    pub parameters: Tensor,
+    /// Read.
+    pub gradients: Tensor,
+    /// Up to two for each parameter; read and written. Of Adam the means of gradients and of their squares, of SGD the
+    /// velocity, of RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean.
+    pub moments: Vec<Tensor>,
+    /// The cursor, for the number of the update and its learning rate.
+    pub step: Tensor,
+    /// For every 64 parameters, what their learning rate and their weight decay are multiplied by, if not by 1.
+    pub multipliers: Option<Tensor>,
+    /// One factor for all gradients, if their norm has a limit.
+    pub scale: Option<Tensor>,
+    /// Each gradient is held between ± this.
+    pub clip: Option<f32>,
+    /// Whether it only acts at the last batch of an update.
+    pub accumulates: bool,
 }
 
 /// Sums the rows' metrics, in a fixed order.
@@ -191,9 +356,16 @@ impl Op {
             Op::NextBatch(_) => "next_batch",
             Op::Gather(_) => "gather",
             Op::Matmul(_) => "matmul",
+            Op::Pointwise(_) => "pointwise",
+            Op::Softmax(_) => "softmax",
+            Op::LayerNorm(_) => "layer_norm",
+            Op::LayerNormInput(_) => "layer_norm_input",
+            Op::LayerNormParameters(_) => "layer_norm_parameters",
+            Op::PointwiseLoss(_) => "pointwise_loss",
             Op::SoftmaxCrossEntropy(_) => "softmax_cross_entropy",
-            Op::Sgd(_) => "sgd",
-            Op::Adam(_) => "adam",
+            Op::Accumulate(_) => "accumulate",
+            Op::SumSquares(_) => "sum_squares",
+            Op::Update(_) => "update",
             Op::Metrics(_) => "metrics",
         }
     }
@@ -203,15 +375,23 @@ impl Op {
         match self {
             Op::NextBatch(op) => vec![op.data],
             Op::Gather(op) => vec![op.features, op.data, op.step, op.indices],
-            Op::Matmul(op) => match &op.epilogue {
-                Epilogue::None => vec![op.a, op.b],
-                Epilogue::Bias { bias: extra, .. } | Epilogue::Derivative { output: extra, .. } => {
-                    vec![op.a, op.b, *extra]
-                }
-            },
-            Op::SoftmaxCrossEntropy(op) => vec![op.logits, op.labels, op.step, op.indices],
-            Op::Sgd(op) => vec![op.gradients],
-            Op::Adam(op) => vec![op.gradients, op.step],
+            Op::Matmul(op) => [op.a, op.b].into_iter().chain(op.extra()).collect(),
+            Op::Pointwise(op) => {
+                let cursor = op.dropout.iter().flat_map(|d| [d.step, d.data]);
+                [op.input].into_iter().chain(op.saved).chain(cursor).collect()
+            }
+            Op::Softmax(op) => [op.input].into_iter().chain(op.saved).collect(),
+            Op::LayerNorm(op) => vec![op.x, op.scale, op.shift],
+            Op::LayerNormInput(op) => vec![op.gradient, op.x, op.scale, op.statistics],
+            Op::LayerNormParameters(op) => vec![op.gradient, op.x, op.statistics],
+            Op::PointwiseLoss(op) | Op::SoftmaxCrossEntropy(op) => {
+                vec![op.output, op.targets, op.data, op.step, op.indices]
+            }
+            Op::Accumulate(op) => vec![op.gradients, op.step],
+            Op::SumSquares(op) => vec![op.input],
+            Op::Update(op) => {
+                [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect()
+            }
             Op::Metrics(op) => vec![op.rows],
         }
     }
@@ -226,11 +406,19 @@ impl Op {
                 let access = if op.slice.start == 0 { Write } else { ReadWrite };
                 std::iter::once(op.c).chain(op.bias_gradient).map(|tensor| (tensor, access)).collect()
             }
-            Op::SoftmaxCrossEntropy(op) => {
+            Op::Pointwise(op) => vec![(op.output, Write)],
+            Op::Softmax(op) => vec![(op.output, Write)],
+            Op::LayerNorm(op) => vec![(op.y, Write), (op.statistics, Write)],
+            Op::LayerNormInput(op) => vec![(op.output, Write)],
+            Op::LayerNormParameters(op) => vec![(op.scale_gradient, Write), (op.shift_gradient, Write)],
+            Op::PointwiseLoss(op) | Op::SoftmaxCrossEntropy(op) => {
                 op.gradient.map(|g| (g, Write)).into_iter().chain([(op.metrics, ReadWrite)]).collect()
             }
-            Op::Sgd(op) => vec![(op.parameters, ReadWrite), (op.velocity, ReadWrite)],
-            Op::Adam(op) => vec![(op.parameters, ReadWrite), (op.moment1, ReadWrite), (op.moment2, ReadWrite)],
+            Op::Accumulate(op) => vec![(op.sum, ReadWrite)],
+            Op::SumSquares(op) => vec![(op.output, Write)],
+            Op::Update(op) => {
+                [op.parameters].iter().chain(&op.moments).map(|&tensor| (tensor, ReadWrite)).collect()
+            }
             Op::Metrics(op) => vec![(op.totals, Write)],
         }
     }

@@ -1,10 +1,11 @@
-//! Host side of `shaders/matmul.wgsl` and of its variant for software adapters, `shaders/matmul.subgroup.wgsl.in`.
+//! Host side of `shaders/matmul.wgsl.in` and of its variant for software adapters, `shaders/matmul.subgroup.wgsl.in`. Both
+//! follow the functions of `pointwise.wgsl`.
 //!
 //! Which one: `Variants::matmul_subgroup`, by adapter. How large a tile the variant has: by the size of the product.
 
-use super::{Launch, Variants, declarations, read, write};
+use super::{Launch, Variants, declarations, pointwise, read, write};
 use crate::gpu::pipelines::Shader;
-use crate::network::Activation;
+use crate::activation::Activation;
 use crate::plan::{Epilogue, Layout, Matmul};
 
 /// Rows and columns of C per workgroup of the tiled kernel.
@@ -29,7 +30,7 @@ struct MatmulUniforms {
 
 pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     let (name, source, [tile_m, tile_n]) = match variants.matmul_subgroup {
-        None => ("matmul".into(), TILED.into(), [TILE, TILE]),
+        None => ("matmul".into(), tiled_source().into(), [TILE, TILE]),
         Some(lanes) => {
             let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
             let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
@@ -43,20 +44,22 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     let (transpose_a, transpose_b) = (op.layout == Layout::Tn, op.layout == Layout::Nt);
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
-    let (epilogue, activation, extra) = match op.epilogue {
-        Epilogue::None => (0, Activation::Identity, None),
-        Epilogue::Bias { bias, activation } => (1, activation, Some(bias)),
-        Epilogue::Derivative { output, activation } => (2, activation, Some(output)),
+    let (epilogue, activation) = match op.epilogue {
+        Epilogue::None => (0, Activation::Identity),
+        Epilogue::Bias { activation, .. } => (1, activation),
+        Epilogue::Derivative { activation, .. } => (2, activation),
     };
-    let constants = vec![
+    let extra = op.extra();
+    let mut constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
         ("TRANSPOSE_B", f64::from(transpose_b)),
         ("A_ALIGNED", f64::from(row_of_a.is_multiple_of(4))),
         ("B_ALIGNED", f64::from(row_of_b.is_multiple_of(4))),
         ("EPILOGUE", f64::from(epilogue)),
-        ("ACTIVATION", f64::from(code(activation))),
+        ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),
     ];
+    constants.extend(pointwise::constants(activation));
     let tiles_n = op.n.div_ceil(tile_n);
     let tiles = op.m.div_ceil(tile_m) * tiles_n;
     let uniforms =
@@ -76,23 +79,18 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     }
 }
 
-/// The shader's number for an activation.
-fn code(activation: Activation) -> u32 {
-    match activation {
-        Activation::Identity => 0,
-        Activation::Relu => 1,
-        Activation::Sigmoid => 2,
-        Activation::Tanh => 3,
-    }
-}
-
-const TILED: &str = include_str!("../../../shaders/matmul.wgsl");
+const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
+
+/// The tiled kernel's text.
+pub(super) fn tiled_source() -> String {
+    pointwise::functions().to_owned() + TILED
+}
 
 /// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out
 /// and its choices made.
 pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool, wide: bool) -> String {
-    let mut source = declarations(TILED).to_owned();
+    let mut source = pointwise::functions().to_owned() + declarations(TILED);
     let mut lines = SUBGROUP.lines();
     while let Some(line) = lines.next() {
         let mut until = |end: &str| lines.by_ref().take_while(|l| l.trim() != end).collect::<Vec<_>>();

@@ -1,14 +1,21 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
-mod adam;
+mod accumulate;
 mod gather;
+mod layer_norm;
+mod layer_norm_input;
+mod layer_norm_parameters;
 mod matmul;
 mod metrics;
 mod next_batch;
-mod sgd;
+mod pointwise;
+mod pointwise_loss;
+mod softmax;
 mod softmax_cross_entropy;
+mod sum_squares;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use super::Variants;
 use super::pipelines::Shader;
@@ -52,9 +59,16 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::NextBatch(op) => next_batch::launch(op),
         Op::Gather(op) => gather::launch(op),
         Op::Matmul(op) => matmul::launch(op, variants),
+        Op::Pointwise(op) => pointwise::launch(op),
+        Op::Softmax(op) => softmax::launch(op),
+        Op::LayerNorm(op) => layer_norm::launch(op),
+        Op::LayerNormInput(op) => layer_norm_input::launch(op),
+        Op::LayerNormParameters(op) => layer_norm_parameters::launch(op),
+        Op::PointwiseLoss(op) => pointwise_loss::launch(op),
         Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op),
-        Op::Sgd(op) => sgd::launch(op),
-        Op::Adam(op) => adam::launch(op, variants),
+        Op::Accumulate(op) => accumulate::launch(op),
+        Op::SumSquares(op) => sum_squares::launch(op),
+        Op::Update(op) => update::launch(op, variants),
         Op::Metrics(op) => metrics::launch(op),
     }
 }
@@ -65,6 +79,12 @@ fn read(tensor: Tensor) -> Option<Binding> {
 
 fn write(tensor: Tensor) -> Option<Binding> {
     Some(Binding { tensor, writable: true })
+}
+
+/// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no
+/// barriers to wait at. Long ones: a workgroup for each.
+fn lanes_and_rows(columns: u32) -> (u32, u32) {
+    if columns <= 64 { (1, 64) } else { (64, 1) }
 }
 
 /// What a shader's variants share with it: its text up to the mark.

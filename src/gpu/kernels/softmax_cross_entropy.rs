@@ -1,29 +1,35 @@
 //! Host side of `shaders/softmax_cross_entropy.wgsl`.
 
-use super::{Launch, read, shader, write};
-use crate::plan::SoftmaxCrossEntropy;
+use super::{Launch, lanes_and_rows, read, shader, write};
+use crate::loss::Loss;
+use crate::plan::LossOp;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct SoftmaxCrossEntropyUniforms {
     batch: u32,
     classes: u32,
+    smoothing: f32,
 }
 
-pub(super) fn launch(op: &SoftmaxCrossEntropy) -> Launch {
-    // Few classes: an invocation for each row, and no barriers to wait at. Many: a workgroup for each row.
-    let (lanes, rows) = if op.classes <= 64 { (1, 64) } else { (64, 1) };
-    let gradient = op.gradient.is_some();
+pub(super) fn launch(op: &LossOp) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs);
+    let smoothing = match op.loss {
+        Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
+        _ => 0.0,
+    };
+    let uniforms = SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.outputs, smoothing };
     Launch {
         shader: shader(
             "softmax_cross_entropy",
             include_str!("../../../shaders/softmax_cross_entropy.wgsl"),
-            &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", gradient.into())],
+            &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", op.gradient.is_some().into())],
         ),
-        uniforms: bytemuck::bytes_of(&SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.classes }).to_vec(),
+        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![
-            read(op.logits),
-            read(op.labels),
+            read(op.output),
+            read(op.targets),
+            read(op.data),
             read(op.step),
             read(op.indices),
             write(op.metrics),

@@ -1,41 +1,58 @@
 //! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ.
 
-use super::{Before, Placed};
-use crate::network::Dense;
-use crate::plan::{Builder, Epilogue, Layout, Product, Tensor};
+use super::{Before, Builder, Epilogue, Layout, Placed, Product, Tensor};
+use crate::activation::Activation;
 
-pub(super) fn forward(at: &Placed, dense: &Dense, plan: &mut Builder) {
-    let (weight, bias) = (plan.parameter(at.first_parameter), plan.parameter(at.first_parameter + 1));
+pub(super) fn forward(at: &Placed, bias: bool, activation: Activation, plan: &mut Builder) {
+    let weight = at.stage.parameters.start;
+    let epilogue = match (bias, activation) {
+        (false, Activation::Identity) => Epilogue::None,
+        _ => Epilogue::Bias { bias: bias.then(|| plan.parameter(weight + 1)), activation },
+    };
     plan.matmul(Product {
         a: at.input,
-        b: weight,
+        b: plan.parameter(weight),
         c: at.output,
-        shape: [plan.batch, dense.units, at.inputs],
+        shape: [plan.batch, at.stage.outputs, at.stage.inputs],
         layout: Layout::Nn,
-        epilogue: Epilogue::Bias { bias, activation: dense.activation },
+        epilogue,
         bias_gradient: None,
     });
 }
 
-pub(super) fn backward(at: &Placed, dense: &Dense, gradient: Tensor, before: Option<Before>, plan: &mut Builder) {
-    plan.matmul(Product {
-        a: at.input,
-        b: gradient,
-        c: plan.parameter_gradient(at.first_parameter),
-        shape: [at.inputs, dense.units, plan.batch],
-        layout: Layout::Tn,
-        epilogue: Epilogue::None,
-        bias_gradient: Some(plan.parameter_gradient(at.first_parameter + 1)),
-    });
-    if let Some(before) = before {
+pub(super) fn backward(
+    at: &Placed,
+    bias: bool,
+    gradient: Tensor,
+    before: Option<Before>,
+    trained: bool,
+    plan: &mut Builder,
+) -> Tensor {
+    let weight = at.stage.parameters.start;
+    if trained {
         plan.matmul(Product {
-            a: gradient,
-            b: plan.parameter(at.first_parameter),
-            c: before.gradient,
-            shape: [plan.batch, at.inputs, dense.units],
-            layout: Layout::Nt,
-            epilogue: Epilogue::Derivative { output: at.input, activation: before.activation },
-            bias_gradient: None,
+            a: at.input,
+            b: gradient,
+            c: plan.parameter_gradient(weight),
+            shape: [at.stage.inputs, at.stage.outputs, plan.batch],
+            layout: Layout::Tn,
+            epilogue: Epilogue::None,
+            bias_gradient: bias.then(|| plan.parameter_gradient(weight + 1)),
         });
     }
+    let Some(Before { gradient: c, activation, saved }) = before else { return gradient };
+    let epilogue = match activation {
+        Activation::Identity => Epilogue::None,
+        _ => Epilogue::Derivative { saved, activation },
+    };
+    plan.matmul(Product {
+        a: gradient,
+        b: plan.parameter(weight),
+        c,
+        shape: [plan.batch, at.stage.inputs, at.stage.outputs],
+        layout: Layout::Nt,
+        epilogue,
+        bias_gradient: None,
+    });
+    c
 }

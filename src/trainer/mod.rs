@@ -1,35 +1,20 @@
 //! Training: a network, a loss and an optimizer on a device.
 
-use std::collections::VecDeque;
+mod fitting;
+mod training;
 
-use crate::dataset::Dataset;
-use crate::device::{Device, Executor, Run, Storage, Submission};
+use crate::config::TrainerConfig;
+use crate::dataset::{Dataset, Targets};
+use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
-use crate::history::{Epoch, Evaluation, Event, Fit, History};
+use crate::fit::Watch;
+use crate::history::{Evaluation, History};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
-use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
-use crate::training::Training;
-
-/// How batches are made, and where chance comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrainerConfig {
-    /// Rows of a batch. Default 32. The last batch of an epoch has what is left, and its mean is over its own rows.
-    pub batch: u32,
-    /// Seed of the initial weights and of the shuffle. Default 0. The same seed on the same adapter gives the same
-    /// weights, bit for bit.
-    pub seed: u64,
-    /// Whether each epoch has an order of its own. Default true.
-    pub shuffle: bool,
-}
-
-impl Default for TrainerConfig {
-    fn default() -> Self {
-        Self { batch: 32, seed: 0, shuffle: true }
-    }
-}
+use crate::plan::{DataInfo, Plan, Role, StepState};
+pub use training::Training;
 
 /// Trains a network on a device.
 ///
@@ -47,21 +32,45 @@ impl Default for TrainerConfig {
 /// ```
 #[derive(Debug)]
 pub struct Trainer {
-    device: Device,
-    network: Network,
-    loss: Loss,
-    config: TrainerConfig,
-    parameters: Storage,
-    training: Executor,
+    pub(crate) device: Device,
+    pub(crate) network: Network,
+    pub(crate) loss: Loss,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) config: TrainerConfig,
+    pub(crate) parameters: Storage,
+    pub(crate) training: Executor,
     evaluation: Option<Executor>,
-    /// Steps that `fit` has taken.
-    steps: u32,
+    pub(crate) progress: Progress,
+    /// The weights of the best epoch, while early stopping watches.
+    pub(crate) best: Option<Storage>,
     /// Whether a step has run.
     warm: bool,
 }
 
-/// Submissions that `fit` lets the GPU fall behind.
-const IN_FLIGHT: usize = 2;
+/// What the host knows of the training so far.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Progress {
+    pub history: History,
+    /// Updates that `fit` has made in whole epochs.
+    pub updates: u32,
+    /// An epoch that was cut short.
+    pub cut: Option<Cut>,
+    /// What the host multiplies the scheduled rate by.
+    pub rate_scale: Option<f32>,
+    pub plateau: Watch,
+    pub stopping: Watch,
+}
+
+/// An epoch that was cut short: by a callback, or by the end of the process that saved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Cut {
+    /// Rows of its data set.
+    pub rows: u32,
+    /// Steps done.
+    pub steps: u32,
+}
 
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
@@ -86,14 +95,56 @@ impl Trainer {
         optimizer: impl Into<Optimizer>,
         config: TrainerConfig,
     ) -> Result<Self> {
-        let device = device.into();
-        let plan = Plan::training(network, loss, &optimizer.into(), config.batch)?;
+        Self::with_parameters(device, network, loss, optimizer, config, None)
+    }
+
+    /// A trainer that starts from weights given, laid out as [`Network::parameters`] says: to fine-tune, or to compare
+    /// with another engine from the same start.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
+    pub fn from_parameters(
+        device: impl Into<Device>,
+        network: &Network,
+        loss: Loss,
+        optimizer: impl Into<Optimizer>,
+        config: TrainerConfig,
+        parameters: &[f32],
+    ) -> Result<Self> {
+        network.check_parameters(parameters)?;
+        Self::with_parameters(device, network, loss, optimizer, config, Some(parameters))
+    }
+
+    fn with_parameters(
+        device: impl Into<Device>,
+        network: &Network,
+        loss: Loss,
+        optimizer: impl Into<Optimizer>,
+        config: TrainerConfig,
+        parameters: Option<&[f32]>,
+    ) -> Result<Self> {
+        let (device, optimizer) = (device.into(), optimizer.into());
+        let plan = Plan::training(network, loss, &optimizer, &config)?;
         device.check_plan(&plan)?;
-        let weights = network.initial_parameters(config.seed);
+        let weights = match parameters {
+            Some(given) => std::borrow::Cow::from(given),
+            None => network.initial_parameters(config.seed).into(),
+        };
         let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
         let training = device.executor(plan, &[(Role::Parameters, &parameters)])?;
-        let network = network.clone();
-        Ok(Self { device, network, loss, config, parameters, training, evaluation: None, steps: 0, warm: false })
+        Ok(Self {
+            device,
+            network: network.clone(),
+            loss,
+            optimizer,
+            config,
+            parameters,
+            training,
+            evaluation: None,
+            progress: Progress::default(),
+            best: None,
+            warm: false,
+        })
     }
 
     /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
@@ -123,65 +174,27 @@ impl Trainer {
 
     /// The network with its weights, to run it. It shares the weights: training goes on in it.
     pub fn model(&self) -> Model {
-        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone())
+        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).for_loss(self.loss)
     }
 
-    /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
-    /// three submissions are under way. Blocks, submits and polls; not for browsers.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
-    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
-    /// of validation;
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
-    pub fn fit(&mut self, train: &Dataset, fit: Fit<'_>, progress: impl FnMut(Event)) -> Result<History> {
-        let device = self.device.clone();
-        device.block_on(self.fit_async(train, fit, progress))
+    /// Every epoch that `fit` has trained, also before a [resumption](Self::resume).
+    pub fn history(&self) -> &History {
+        &self.progress.history
     }
 
-    /// [`fit`](Self::fit) for async code and browsers: submits, but leaves polling the device to the app.
-    ///
-    /// # Errors
-    /// As [`fit`](Self::fit).
-    pub async fn fit_async(
-        &mut self,
-        train: &Dataset,
-        fit: Fit<'_>,
-        mut progress: impl FnMut(Event),
-    ) -> Result<History> {
-        self.check_fits(train)?;
-        fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
-        self.bind_training(train)?;
-        if let Some(validation) = fit.validation {
-            self.bind_evaluation(validation)?;
-        }
-        if !self.warm {
-            // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
-            self.warm_up();
-            self.training.finish().await?;
-        }
-        let mut history = History::default();
-        for epoch in 1..=fit.epochs {
-            let clock = Clock::start();
-            let steps = (train.rows() as u32).div_ceil(self.config.batch);
-            let train = self.train_epoch(epoch, steps, fit.live, &mut progress).await?;
-            let seconds = clock.seconds();
-            let validation = match fit.validation {
-                Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
-                None => None,
-            };
-            if validation.is_some_and(|v| !v.loss.is_finite()) {
-                return Err(Error::NonFiniteLoss { epoch, step: self.steps });
-            }
-            let report = Epoch { epoch, train, validation, steps, seconds };
-            history.epochs.push(report);
-            progress(Event::Epoch(report));
-        }
-        Ok(history)
+    /// How many epochs `fit` has trained to their end.
+    pub fn epochs(&self) -> u32 {
+        self.progress.history.epochs.len() as u32
     }
 
-    /// Mean loss and accuracy over a data set. Blocks, submits and polls; not for browsers.
+    /// Multiplies the scheduled learning rate by this, from the next submission on.
+    pub fn set_rate_scale(&mut self, scale: f32) {
+        self.progress.rate_scale = Some(scale);
+        let offset = std::mem::offset_of!(StepState, rate_scale) as u64;
+        self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes());
+    }
+
+    /// Mean loss and accuracy over a data set; [`Model::score`] has more. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
@@ -226,19 +239,22 @@ impl Trainer {
     pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
         self.needs_gpu("Trainer::prepare")?;
         self.check_fits(data)?;
-        self.bind_training(data)?;
+        self.bind_training(data, 0)?;
         self.recorder()
     }
 
     /// [`prepare`](Self::prepare) over data that are on the GPU already: `features` holds `rows` rows of f32,
-    /// `labels` as many u32. A label that is not a class makes the loss NaN.
+    /// `targets`, for a loss over classes, as many u32 labels, and for other losses `rows` rows of f32, one for each output.
+    /// A label that is not a class makes the loss NaN.
     ///
     /// # Errors
     /// [`Error::Shape`] where a buffer is too short; [`Error::NeedsGpu`] on [`Device::Cpu`].
-    pub fn prepare_buffers(&mut self, features: &wgpu::Buffer, labels: &wgpu::Buffer, rows: u32) -> Result<Training> {
+    pub fn prepare_buffers(&mut self, features: &wgpu::Buffer, targets: &wgpu::Buffer, rows: u32) -> Result<Training> {
         self.needs_gpu("Trainer::prepare_buffers")?;
-        let bytes = [u64::from(rows) * u64::from(self.network.inputs()) * 4, u64::from(rows) * 4];
-        for ((what, buffer), bytes) in [("features", features), ("labels", labels)].into_iter().zip(bytes) {
+        let values = !self.loss.is_softmax();
+        let width = if values { self.network.outputs() } else { 1 };
+        let bytes = [self.network.inputs(), width].map(|width| u64::from(rows) * u64::from(width) * 4);
+        for ((what, buffer), bytes) in [("features", features), ("targets", targets)].into_iter().zip(bytes) {
             let what = format!("buffer of {what} for {rows} rows");
             check_storage(&what, buffer)?;
             if buffer.size() < bytes || rows == 0 {
@@ -247,8 +263,8 @@ impl Trainer {
             }
         }
         self.training.bind(Role::Features, &Storage::Gpu(features.clone()), Some(bytes[0]))?;
-        self.training.bind(Role::Labels, &Storage::Gpu(labels.clone()), Some(bytes[1]))?;
-        self.start(rows, false)?;
+        self.training.bind(Role::Targets, &Storage::Gpu(targets.clone()), Some(bytes[1]))?;
+        self.start(DataInfo { rows, values: values.into(), ..DataInfo::default() }, 0)?;
         self.recorder()
     }
 
@@ -266,26 +282,32 @@ impl Trainer {
         }
     }
 
-    fn bind_training(&mut self, data: &Dataset) -> Result<()> {
+    fn bind_training(&mut self, data: &Dataset, done: u32) -> Result<()> {
         upload(&self.device, &mut self.training, data)?;
-        self.start(data.rows() as u32, data.is_u8())
+        self.start(data_info(data), done)
     }
 
-    /// Points the cursor at the start of a data set. The step goes on counting, and the epoch, so that the next run
+    /// Points the cursor at a step of the data set's epoch. The step goes on counting, and the epoch, so that the next run
     /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
     /// [`Training`] made before keeps its own.
-    fn start(&mut self, rows: u32, bytes: bool) -> Result<()> {
+    fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
         let info = DataInfo {
-            rows,
             shuffle: self.config.shuffle.into(),
             seed_low: self.config.seed as u32,
             seed_high: (self.config.seed >> 32) as u32,
-            bytes: bytes.into(),
+            ..data
         };
         let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&info))?;
         self.training.bind(Role::Data, &info, None)?;
-        let position = std::mem::offset_of!(StepState, position) as u64;
-        self.device.write(&self.training.storage(Role::Step), position, &[0; 4]);
+        if done == 0 {
+            // An update that lacks batches is left as it is: the next batch begins one of its own.
+            for (offset, word) in [
+                (std::mem::offset_of!(StepState, position), 0u32),
+                (std::mem::offset_of!(StepState, due), 1),
+            ] {
+                self.device.write(&self.training.storage(Role::Step), offset as u64, &word.to_ne_bytes());
+            }
+        }
         Ok(())
     }
 
@@ -300,8 +322,7 @@ impl Trainer {
             }
         };
         upload(&self.device, &mut executor, data)?;
-        let info = DataInfo { rows, bytes: data.is_u8().into(), ..DataInfo::default() };
-        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&info));
+        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data_info(data)));
         self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
         self.evaluation = Some(executor);
         Ok(())
@@ -312,7 +333,7 @@ impl Trainer {
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         if let Device::Gpu(gpu) = &self.device {
             gpu.check_size("the data set's features", data.feature_bytes())?;
-            gpu.check_size("the data set's labels", data.rows() as u64 * 4)?;
+            gpu.check_size("the data set's targets", data.target_words().len() as u64 * 4)?;
         }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {
@@ -322,49 +343,28 @@ impl Trainer {
                 data.features().to_string(),
             );
         }
-        if data.classes() > outputs {
-            return fault(
-                "classes of the data set",
-                format!("at most {outputs}, the network's output"),
-                data.classes().to_string(),
-            );
-        }
-        Ok(())
-    }
-
-    async fn train_epoch(
-        &mut self,
-        epoch: u32,
-        steps: u32,
-        live: bool,
-        progress: &mut impl FnMut(Event),
-    ) -> Result<Evaluation> {
-        let each = self.steps_of_a_submission(self.training.plan(), steps);
-        let mut under_way = VecDeque::new();
-        let mut submitted = 0;
-        let mut last = None;
-        while submitted < steps || !under_way.is_empty() {
-            // The first step of all goes alone, so that its end can be told.
-            let behind = if self.warm { IN_FLIGHT } else { 0 };
-            if submitted == steps || under_way.len() > behind {
-                let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
-                let metrics = submission.finish().await?;
-                self.warm = true;
-                if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
-                    return Err(Error::NonFiniteLoss { epoch, step });
+        match data.targets() {
+            Targets::Values { outputs: given, .. } if *given != outputs => {
+                fault("outputs of the data set's targets", format!("{outputs}, the network's"), given.to_string())
+            }
+            Targets::Values { .. } => Ok(()),
+            Targets::Labels { classes, .. } => {
+                // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
+                let most = match (outputs, self.loss.link()) {
+                    (1, crate::Activation::Sigmoid) => 2,
+                    (1, crate::Activation::Identity) => u32::MAX,
+                    _ => outputs,
+                };
+                match *classes <= most {
+                    true => Ok(()),
+                    false => fault(
+                        "classes of the data set",
+                        format!("at most {most}, the network's output"),
+                        classes.to_string(),
+                    ),
                 }
-                last = metrics.map(Evaluation::new);
-                progress(Event::Steps { epoch, done, steps, train: last });
-            } else {
-                let now = if self.warm { each.min(steps - submitted) } else { 1 };
-                let clear = submitted == 0;
-                submitted += now;
-                let report = live || submitted == steps;
-                under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
             }
         }
-        self.steps += steps;
-        Ok(last.expect("the last submission reports"))
     }
 
     async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
@@ -377,7 +377,7 @@ impl Trainer {
             let run = Run { steps: now, clear: first == 0, report: first + now == steps };
             metrics = executor.submit(run)?.finish().await?;
         }
-        Ok(Evaluation::new(metrics.expect("the last submission reports")))
+        Ok(Evaluation::new(metrics.expect("the last submission reports"), self.loss.is_mean()))
     }
 
     fn steps_of_a_submission(&self, plan: &Plan, steps: u32) -> u32 {
@@ -393,17 +393,28 @@ impl Trainer {
     }
 }
 
-/// Gives an executor the features and labels of a data set.
+/// What kernels are told of a data set, but for the shuffle and the seed.
+fn data_info(data: &Dataset) -> DataInfo {
+    DataInfo {
+        rows: data.rows() as u32,
+        bytes: data.is_u8().into(),
+        values: matches!(data.targets(), Targets::Values { .. }).into(),
+        weighted: data.weights().is_some().into(),
+        ..DataInfo::default()
+    }
+}
+
+/// Gives an executor the features and targets of a data set.
 fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
     let features = device.upload("the data set's features", &data.feature_words())?;
-    let labels = device.upload("the data set's labels", bytemuck::cast_slice(data.labels()))?;
+    let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
     executor.bind(Role::Features, &features, None)?;
-    executor.bind(Role::Labels, &labels, None)
+    executor.bind(Role::Targets, &targets, None)
 }
 
 /// How many rows, up to `wanted`, a plan may have for its widest buffer to fit the device.
 pub(crate) fn rows_that_fit(device: &Device, network: &Network, wanted: u32) -> u32 {
-    let outputs = network.layers().map(|(_, layer)| layer.outputs());
+    let outputs = network.placed().map(|(outputs, _)| outputs);
     let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
     let fitting = device.largest_binding() / (u64::from(widest) * 4);
     fitting.clamp(1, wanted.into()) as u32
@@ -416,26 +427,4 @@ pub(crate) fn check_storage(what: &str, buffer: &wgpu::Buffer) -> Result<()> {
     }
     let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
     Err(Error::Shape { what: what.into(), expected, actual })
-}
-
-/// A stopwatch, except in a browser.
-struct Clock {
-    #[cfg(not(target_family = "wasm"))]
-    start: std::time::Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            #[cfg(not(target_family = "wasm"))]
-            start: std::time::Instant::now(),
-        }
-    }
-
-    fn seconds(&self) -> Option<f64> {
-        #[cfg(not(target_family = "wasm"))]
-        return Some(self.start.elapsed().as_secs_f64());
-        #[cfg(target_family = "wasm")]
-        None
-    }
 }

@@ -1,109 +1,15 @@
 //! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
 
-use std::fmt;
+mod layer;
+mod summary;
 
+use std::ops::Range;
+
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
-
-/// A function applied to each output of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Activation {
-    /// z. For logits.
-    #[default]
-    Identity,
-    /// max(z, 0); its derivative at 0 is taken as 0.
-    Relu,
-    /// 1 / (1 + e^−z).
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-/// A fully connected layer: y = activation(x · W + b), with W of shape \[inputs, units\].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dense {
-    pub(crate) units: u32,
-    pub(crate) activation: Activation,
-    pub(crate) weight_init: Init,
-    pub(crate) bias_init: Init,
-}
-
-impl Dense {
-    /// A layer of `units` outputs. Weights start as [`Init::HeUniform`] for relu and [`Init::GlorotUniform`]
-    /// otherwise, biases as zeros.
-    pub fn new(units: u32, activation: Activation) -> Self {
-        let weight_init = match activation {
-            Activation::Relu => Init::HeUniform,
-            _ => Init::GlorotUniform,
-        };
-        Self { units, activation, weight_init, bias_init: Init::Zeros }
-    }
-
-    /// How many outputs it has.
-    pub fn units(&self) -> u32 {
-        self.units
-    }
-
-    /// What is applied to each of its outputs.
-    pub fn activation(&self) -> Activation {
-        self.activation
-    }
-
-    /// Another start for the weights.
-    pub fn weight_init(mut self, init: Init) -> Self {
-        self.weight_init = init;
-        self
-    }
-
-    /// Another start for the biases.
-    pub fn bias_init(mut self, init: Init) -> Self {
-        self.bias_init = init;
-        self
-    }
-}
-
-/// One layer of a network.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Layer {
-    /// See [`Dense`].
-    Dense(Dense),
-}
-
-impl From<Dense> for Layer {
-    fn from(dense: Dense) -> Self {
-        Layer::Dense(dense)
-    }
-}
-
-impl Layer {
-    fn kind(&self) -> &'static str {
-        match self {
-            Layer::Dense(_) => "dense",
-        }
-    }
-
-    /// Features of a row that comes out.
-    pub fn outputs(&self) -> u32 {
-        match self {
-            Layer::Dense(dense) => dense.units,
-        }
-    }
-
-    /// How many tensors of weights it has.
-    pub(crate) fn parameter_count(&self) -> usize {
-        match self {
-            Layer::Dense(_) => 2,
-        }
-    }
-
-    pub(crate) fn activation(&self) -> Activation {
-        match self {
-            Layer::Dense(dense) => dense.activation,
-        }
-    }
-}
+pub use layer::{Dense, Layer, LayerNorm};
+pub use summary::Summary;
 
 /// A tensor of weights: its name, its shape, and where it lies in the one parameter buffer.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,8 +20,8 @@ pub struct Parameter {
     pub shape: Vec<u32>,
     /// Index of its first number in the parameter buffer, in f32; a multiple of [`PARAMETER_ALIGNMENT`].
     pub offset: u32,
-    pub(crate) init: Init,
-    pub(crate) fans: (u32, u32),
+    init: Init,
+    fans: [u32; 2],
 }
 
 /// Tensors in the parameter buffer start at multiples of this many f32 (256 bytes, what every device can bind);
@@ -139,19 +45,30 @@ impl Parameter {
     }
 }
 
+/// A layer in its place.
+#[derive(Debug, Clone, PartialEq)]
+struct Placed {
+    name: String,
+    layer: Layer,
+    output_shape: Vec<u32>,
+    /// Which of the network's parameters are its own.
+    parameters: Range<usize>,
+}
+
 /// A network that has been checked: see [`Network::input`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
-    inputs: u32,
-    layers: Vec<(String, Layer)>,
+    input_shape: Vec<u32>,
+    layers: Vec<Placed>,
     parameters: Vec<Parameter>,
     parameter_words: u32,
 }
 
 /// Collects the layers of a [`Network`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct NetworkBuilder {
-    inputs: u32,
+    input_shape: Vec<u32>,
     layers: Vec<Layer>,
 }
 
@@ -161,47 +78,82 @@ impl NetworkBuilder {
         self.layer(Dense::new(units, activation))
     }
 
+    /// Adds an activation by itself. After a dense layer it costs what it would as that layer's own.
+    pub fn activation(self, activation: Activation) -> Self {
+        self.layer(activation)
+    }
+
+    /// Adds [`Layer::Flatten`].
+    pub fn flatten(self) -> Self {
+        self.layer(Layer::Flatten)
+    }
+
+    /// Adds [`Layer::Dropout`].
+    pub fn dropout(self, rate: f32) -> Self {
+        self.layer(Layer::Dropout(rate))
+    }
+
+    /// Adds a [`LayerNorm`] with the default epsilon.
+    pub fn layer_norm(self) -> Self {
+        self.layer(LayerNorm::default())
+    }
+
     /// Adds a layer.
     pub fn layer(mut self, layer: impl Into<Layer>) -> Self {
         self.layers.push(layer.into());
         self
     }
 
-    /// Checks the shapes and names the layers: `dense_1`, `dense_2` and so on.
+    /// Checks the shapes and names the layers by kind and place: `dense_1`, `dropout_2`, `dense_3` and so on.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the input or a layer has no features or there is no layer;
-    /// [`Error::LimitExceeded`] where the weights are more than can be addressed (2³⁰ numbers).
+    /// [`Error::Shape`] where the input or a layer has no features, there is no layer, or a layer cannot take what comes
+    /// in; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights are more than can be
+    /// addressed (2³⁰ numbers).
     pub fn build(self) -> Result<Network> {
-        let shape = |what: String, expected: &str, actual: &str| {
-            Err(Error::Shape { what, expected: expected.into(), actual: actual.into() })
+        let fault = |what: &str, expected: &str, actual: String| {
+            Err(Error::Shape { what: what.into(), expected: expected.into(), actual })
         };
-        if self.inputs == 0 {
-            return shape("input".into(), "at least 1 feature", "0");
+        let features = features(&self.input_shape);
+        if features == 0 || features > LARGEST_ROW {
+            let actual = format!("{:?}", self.input_shape);
+            return fault("shape of the input", "1 to 2³⁰ features", actual);
         }
         if self.layers.is_empty() {
-            return shape("network".into(), "at least 1 layer", "0");
+            return fault("network", "at least 1 layer", "0".into());
         }
+        let mut shape = self.input_shape.clone();
         let mut network =
-            Network { inputs: self.inputs, layers: Vec::new(), parameters: Vec::new(), parameter_words: 0 };
-        let mut inputs = self.inputs;
+            Network { input_shape: self.input_shape, layers: vec![], parameters: vec![], parameter_words: 0 };
         for (i, layer) in self.layers.into_iter().enumerate() {
             let name = format!("{}_{}", layer.kind(), i + 1);
-            if layer.outputs() == 0 {
-                return shape(format!("layer {name}"), "at least 1 unit", "0");
+            let output_shape = layer.output_shape(&name, &shape)?;
+            let first = network.parameters.len();
+            for own in layer.parameters(features_of(&shape)) {
+                network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
             }
-            match layer {
-                Layer::Dense(Dense { units, weight_init, bias_init, .. }) => {
-                    let fans = (inputs, units);
-                    network.add_parameter(format!("{name}.weight"), vec![inputs, units], weight_init, fans)?;
-                    network.add_parameter(format!("{name}.bias"), vec![units], bias_init, fans)?;
-                }
-            }
-            inputs = layer.outputs();
-            network.layers.push((name, layer));
+            let parameters = first..network.parameters.len();
+            shape.clone_from(&output_shape);
+            network.layers.push(Placed { name, layer, output_shape, parameters });
         }
+        if let Some(Placed { name, layer: Layer::Dropout(_), .. }) = network.layers.last() {
+            return fault("last layer", "one that is there outside of training too", name.clone());
+        }
+        // A buffer of no length could not be bound.
+        network.parameter_words = network.parameter_words.max(PARAMETER_ALIGNMENT);
         Ok(network)
     }
+}
+
+/// Most numbers of a row or of all weights: what the kernels' 32-bit indices can address.
+const LARGEST_ROW: u64 = 1 << 30;
+
+fn features(shape: &[u32]) -> u64 {
+    shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d.into()))
+}
+
+fn features_of(shape: &[u32]) -> u32 {
+    shape.iter().product()
 }
 
 impl Network {
@@ -217,22 +169,52 @@ impl Network {
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     pub fn input(features: u32) -> NetworkBuilder {
-        NetworkBuilder { inputs: features, layers: Vec::new() }
+        Self::input_shape([features])
+    }
+
+    /// Starts a network whose rows have a shape, such as \[height, width, channels\]. Dense layers want a
+    /// [`flatten`](NetworkBuilder::flatten) first.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Network};
+    /// let network = Network::input_shape([28, 28]).flatten().dense(10, Identity).build()?;
+    /// assert_eq!((network.inputs(), network.outputs()), (784, 10));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn input_shape(shape: impl Into<Vec<u32>>) -> NetworkBuilder {
+        NetworkBuilder { input_shape: shape.into(), layers: Vec::new() }
     }
 
     /// Features of an input row.
     pub fn inputs(&self) -> u32 {
-        self.inputs
+        features_of(&self.input_shape)
     }
 
     /// Features of an output row.
     pub fn outputs(&self) -> u32 {
-        self.layers.last().map_or(self.inputs, |(_, layer)| layer.outputs())
+        self.layers.last().map_or(self.inputs(), |placed| features_of(&placed.output_shape))
+    }
+
+    /// The activation at its end.
+    pub fn output_activation(&self) -> Activation {
+        let counts = |placed: &&Placed| placed.layer != Layer::Flatten;
+        self.layers.iter().rev().find(counts).map_or(Activation::Identity, |placed| placed.layer.activation())
+    }
+
+    /// The builder that makes it.
+    pub fn to_builder(&self) -> NetworkBuilder {
+        let layers = self.layers.iter().map(|placed| placed.layer).collect();
+        NetworkBuilder { input_shape: self.input_shape.clone(), layers }
     }
 
     /// Each layer with its name, first to last.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &Layer)> + Clone {
-        self.layers.iter().map(|(name, layer)| (name.as_str(), layer))
+        self.layers.iter().map(|placed| (placed.name.as_str(), &placed.layer))
+    }
+
+    /// The features that come out of each layer, and which of [`parameters`](Self::parameters) are its own.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (u32, Range<usize>)> + Clone {
+        self.layers.iter().map(|placed| (features_of(&placed.output_shape), placed.parameters.clone()))
     }
 
     /// Every tensor of weights, in the order of the parameter buffer.
@@ -250,11 +232,24 @@ impl Network {
         self.parameter_words
     }
 
+    /// Refuses weights that are not laid out as [`parameters`](Self::parameters) says.
+    pub(crate) fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
+        if parameters.len() == self.parameter_words as usize {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "parameters".into(),
+            expected: format!("{} numbers, gaps included", self.parameter_words),
+            actual: parameters.len().to_string(),
+        })
+    }
+
     /// The weights a training run with this seed starts from, laid out as the parameter buffer.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut values = vec![0.0; self.parameter_words as usize];
         for (i, p) in self.parameters.iter().enumerate() {
-            p.init.fill(&mut values[p.range()], p.fans.0, p.fans.1, seed, i as u32);
+            let row = p.shape.last().copied().unwrap_or(1);
+            p.init.fill(&mut values[p.range()], row, p.fans, seed, i as u32);
         }
         values
     }
@@ -264,16 +259,15 @@ impl Network {
         Summary(self)
     }
 
-    fn add_parameter(&mut self, name: String, shape: Vec<u32>, init: Init, fans: (u32, u32)) -> Result<()> {
-        const LIMIT: u64 = 1 << 30;
+    fn add_parameter(&mut self, name: String, shape: Vec<u32>, init: Init, fans: [u32; 2]) -> Result<()> {
         let offset = self.parameter_words;
         let len: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let end = (u64::from(offset) + len).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
-        if end > LIMIT {
+        if end > LARGEST_ROW {
             return Err(Error::LimitExceeded {
                 what: format!("weights up to {name}"),
                 needed: end,
-                limit: LIMIT,
+                limit: LARGEST_ROW,
                 unit: "numbers",
             });
         }
@@ -281,39 +275,6 @@ impl Network {
         self.parameters.push(Parameter { name, shape, offset, init, fans });
         Ok(())
     }
-}
-
-/// The table that [`Network::summary`] makes; print it.
-#[derive(Debug, Clone, Copy)]
-pub struct Summary<'a>(&'a Network);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let network = self.0;
-        writeln!(f, "{:<28}{:<18}{:>12}", "Layer", "Output shape", "Parameters")?;
-        writeln!(f, "{:<28}{:<18}{:>12}", "input", format!("[batch, {}]", network.inputs), 0)?;
-        for (name, layer) in &network.layers {
-            let own = |p: &&Parameter| p.name.split('.').next() == Some(name);
-            let count: u64 = network.parameters.iter().filter(own).map(|p| u64::from(p.len())).sum();
-            let title = format!("{name} ({})", format!("{:?}", layer.activation()).to_lowercase());
-            let shape = format!("[batch, {}]", layer.outputs());
-            writeln!(f, "{title:<28}{shape:<18}{:>12}", thousands(count))?;
-        }
-        write!(f, "Total params: {}", thousands(network.parameter_count()))
-    }
-}
-
-/// 567434 as 567,434.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -352,7 +313,7 @@ mod tests {
     #[test]
     fn a_shape_fault_names_the_layer() {
         let fault = |builder: NetworkBuilder| builder.build().unwrap_err().to_string();
-        assert_eq!(fault(Network::input(0).dense(1, Relu)), "input: expected at least 1 feature, got 0");
+        assert_eq!(fault(Network::input(0).dense(1, Relu)), "shape of the input: expected 1 to 2³⁰ features, got [0]");
         assert_eq!(fault(Network::input(1)), "network: expected at least 1 layer, got 0");
         assert_eq!(
             fault(Network::input(4).dense(3, Relu).dense(0, Relu)),

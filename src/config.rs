@@ -1,0 +1,137 @@
+//! How a trainer makes batches and turns gradients into updates.
+
+use crate::error::{Error, Result};
+use crate::network::Network;
+use crate::optimizer::{above_zero, at_least_zero};
+use crate::schedule::Schedule;
+
+/// How batches are made, where chance comes from, and what happens to gradients.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct TrainerConfig {
+    /// Rows of a batch. Default 32. The last batch of an epoch has what is left, and its mean is over its own rows. As
+    /// many as the data set has is full-batch training.
+    pub batch: u32,
+    /// Seed of the initial weights, of the shuffle and of dropout. Default 0. The same seed on the same adapter gives the
+    /// same weights, bit for bit.
+    pub seed: u64,
+    /// Whether each epoch has an order of its own. Default true.
+    pub shuffle: bool,
+    /// How the learning rate changes. Default constant.
+    pub schedule: Schedule,
+    /// A limit on gradients. Default none.
+    pub clip: Option<Clip>,
+    /// Batches whose gradients make one update, as one batch of all their rows would. Default 1. The last update of an
+    /// epoch has what is left.
+    pub accumulate: u32,
+    /// Whether weight decay takes hold of biases, scales and shifts too, as in PyTorch. Default true.
+    pub decay_biases: bool,
+    /// Layers that are trained in another way than the rest. Default none.
+    pub groups: Vec<Group>,
+}
+
+impl Default for TrainerConfig {
+    fn default() -> Self {
+        Self {
+            batch: 32,
+            seed: 0,
+            shuffle: true,
+            schedule: Schedule::constant(),
+            clip: None,
+            accumulate: 1,
+            decay_biases: true,
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl TrainerConfig {
+    /// Updates that so many epochs over so many rows take: for a [`Schedule`]'s length.
+    pub fn updates(&self, rows: usize, epochs: u32) -> u32 {
+        let batches = rows.div_ceil(self.batch.max(1) as usize);
+        (batches.div_ceil(self.accumulate.max(1) as usize) as u64 * u64::from(epochs)).min(u32::MAX.into()) as u32
+    }
+
+    /// Checks each option, and that the groups' layers exist.
+    pub(crate) fn check(&self, network: &Network) -> Result<()> {
+        self.schedule.check()?;
+        match self.clip {
+            Some(Clip::Norm(limit)) => above_zero("limit of the gradient's norm", limit)?,
+            Some(Clip::Value(limit)) => above_zero("limit of the gradient's values", limit)?,
+            None => {}
+        }
+        if self.accumulate == 0 {
+            return Err(Error::InvalidOption { name: "accumulate", expected: "at least 1", actual: "0".into() });
+        }
+        for group in &self.groups {
+            at_least_zero("rate of a group", group.rate)?;
+            if !network.layers().any(|(name, _)| name == group.layer) {
+                let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
+                return Err(Error::Shape {
+                    what: "layer of a group".into(),
+                    expected: format!("one of {}", names.join(", ")),
+                    actual: group.layer.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the learning rate and the weight decay of a parameter of the network are multiplied by.
+    pub(crate) fn multipliers(&self, network: &Network, parameter: usize) -> [f32; 2] {
+        let parameter = &network.parameters()[parameter];
+        let layer = parameter.name.split('.').next().unwrap_or_default();
+        let group = self.groups.iter().rev().find(|group| group.layer == layer);
+        let decays = group.is_none_or(|g| g.decay) && (self.decay_biases || parameter.shape.len() > 1);
+        [group.map_or(1.0, |g| g.rate), f32::from(u8::from(decays))]
+    }
+}
+
+/// A limit on gradients, applied to each update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Clip {
+    /// All gradients are scaled by the same factor, min(1, limit / (norm + 1e-6)), so that the square root of the sum of
+    /// all their squares is at most this: Pascanu et al., 2013, in PyTorch's form.
+    Norm(f32),
+    /// Each gradient is held between ± this.
+    Value(f32),
+}
+
+/// A layer that is trained in another way than the rest.
+///
+/// ```
+/// use wgrad::Group;
+/// let groups = vec![Group::layer("dense_1").frozen(), Group::layer("dense_2").rate(0.1).without_decay()];
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct Group {
+    layer: String,
+    rate: f32,
+    decay: bool,
+}
+
+impl Group {
+    /// The layer of this name, trained as the rest: see the methods.
+    pub fn layer(name: impl Into<String>) -> Self {
+        Self { layer: name.into(), rate: 1.0, decay: true }
+    }
+
+    /// Multiplies its learning rate.
+    pub fn rate(mut self, multiplier: f32) -> Self {
+        self.rate = multiplier;
+        self
+    }
+
+    /// Leaves its weights as they are: no gradients are computed for them, and none count in [`Clip::Norm`].
+    pub fn frozen(self) -> Self {
+        self.rate(0.0)
+    }
+
+    /// Without weight decay.
+    pub fn without_decay(mut self) -> Self {
+        self.decay = false;
+        self
+    }
+}

@@ -1,0 +1,100 @@
+//! Twin of `shaders/pointwise_loss.wgsl`.
+
+use super::first_largest;
+use super::pointwise::{derivative, softplus};
+use crate::loss::Loss;
+use crate::plan::{DataInfo, LossOp, RowMetrics, StepState};
+
+/// What is known of a row: its targets and its weight.
+pub struct Target<'a> {
+    words: &'a [u32],
+    outputs: usize,
+    values: bool,
+    pub weight: f32,
+}
+
+impl<'a> Target<'a> {
+    pub fn of(row: usize, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
+        let (values, weighted) = (data.values != 0, data.weighted != 0);
+        let width = if values { outputs } else { 1 };
+        let stride = width + usize::from(weighted);
+        let words = &targets[row * stride..][..stride];
+        let weight = if weighted { f32::from_bits(words[width]) } else { 1.0 };
+        Self { words: &words[..width], outputs, values, weight }
+    }
+
+    /// The label, where it is one.
+    pub fn label(&self) -> Option<usize> {
+        (!self.values).then(|| self.words[0] as usize)
+    }
+
+    /// The target of an output.
+    pub fn value(&self, output: usize) -> f32 {
+        match self.label() {
+            None => f32::from_bits(self.words[output]),
+            Some(label) if self.outputs == 1 => label as f32,
+            Some(label) => f32::from(u8::from(label == output)),
+        }
+    }
+
+    /// The class it names.
+    pub fn class(&self) -> usize {
+        let values: Vec<f32> = (0..self.outputs).map(|i| self.value(i)).collect();
+        self.label().unwrap_or_else(|| first_largest(&values))
+    }
+}
+
+pub fn pointwise_loss(
+    op: &LossOp,
+    output: &[f32],
+    targets: &[u32],
+    data: &DataInfo,
+    state: &StepState,
+    indices: &[u32],
+    mut gradient: Option<&mut [f32]>,
+    metrics: &mut [RowMetrics],
+) {
+    let outputs = op.outputs as usize;
+    let rows = state.rows as usize;
+    let of_row = if op.loss.is_mean() { outputs as f32 } else { 1.0 };
+    let of_batch = if op.loss.is_mean() { rows as f32 } else { 1.0 };
+    for (row, y) in output.chunks_exact(outputs).take(rows).enumerate() {
+        let target = Target::of(indices[row] as usize, targets, outputs, data);
+        let mut loss = 0.0;
+        for (i, &y) in y.iter().enumerate() {
+            let (value, slope) = loss_of(op.loss, y, target.value(i));
+            loss += value;
+            if let Some(gradient) = gradient.as_deref_mut() {
+                let through = derivative(op.activation, y);
+                gradient[row * outputs + i] = slope * through * target.weight / (of_row * of_batch);
+            }
+        }
+        let loss = loss / of_row * target.weight;
+        // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
+        let threshold = if op.loss == Loss::BinaryCrossEntropy { 0.0 } else { 0.5 };
+        let correct = match outputs {
+            1 => (y[0] > threshold) == (target.value(0) > 0.5),
+            _ => first_largest(y) == target.class(),
+        };
+        metrics[row].count(loss, correct, state.step);
+    }
+    if let Some(gradient) = gradient {
+        gradient[rows * outputs..].fill(0.0);
+    }
+}
+
+/// The loss of one output and its derivative.
+fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
+    let error = y - t;
+    match loss {
+        Loss::MeanSquaredError | Loss::SumOfSquares => (error * error, 2.0 * error),
+        Loss::MeanAbsoluteError => (error.abs(), if error == 0.0 { 0.0 } else { error.signum() }),
+        Loss::Huber { delta } if error.abs() <= delta => (0.5 * error * error, error),
+        Loss::Huber { delta } => (delta * (error.abs() - 0.5 * delta), delta * error.signum()),
+        // y is a logit.
+        _ => {
+            let (z, t) = (f64::from(y), f64::from(t));
+            ((softplus(z) - t * z) as f32, (1.0 / (1.0 + (-z).exp()) - t) as f32)
+        }
+    }
+}

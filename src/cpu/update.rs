@@ -1,0 +1,79 @@
+//! Twin of `shaders/update.wgsl`.
+
+use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+use crate::plan::{StepState, Update};
+
+/// `moments` has as many tensors as the op says.
+pub fn update(
+    op: &Update,
+    gradients: &[f32],
+    state: &StepState,
+    multipliers: Option<&[f32]>,
+    scale: Option<f32>,
+    parameters: &mut [f32],
+    moments: &mut [&mut [f32]],
+) {
+    if op.accumulates && state.due == 0 {
+        return;
+    }
+    let (weight_decay, decoupled) = op.optimizer.weight_decay();
+    for (i, w) in parameters.iter_mut().enumerate() {
+        let [rate, decay] = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+        let rate = state.learning_rate * rate;
+        let decay = weight_decay * decay;
+        let mut g = gradients[i] * scale.unwrap_or(1.0);
+        if let Some(limit) = op.clip {
+            g = g.clamp(-limit, limit);
+        }
+        if decoupled {
+            *w -= rate * decay * *w;
+        } else {
+            g += decay * *w;
+        }
+        match moments {
+            [] => *w -= step(&op.optimizer, rate, g, state, [&mut 0.0, &mut 0.0]),
+            [m] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut 0.0]),
+            [m, v, ..] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut v[i]]),
+        }
+    }
+}
+
+/// What is taken from a weight.
+fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: [&mut f32; 2]) -> f32 {
+    let first = state.update == 1;
+    let rest = |beta: f32| (1.0 - f64::from(beta)) as f32;
+    match *optimizer {
+        Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
+            if momentum == 0.0 {
+                return rate * g;
+            }
+            *m = if first { g } else { momentum * *m + rest(dampening) * g };
+            rate * if nesterov { g + momentum * *m } else { *m }
+        }
+        Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
+            *m = alpha * *m + rest(alpha) * g * g;
+            let direction = g / (m.sqrt() + epsilon);
+            if momentum == 0.0 {
+                return rate * direction;
+            }
+            *v = momentum * *v + direction;
+            rate * *v
+        }
+        Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
+            *m = if first { initial_accumulator } else { *m } + g * g;
+            rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / (m.sqrt() + epsilon)
+        }
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. })
+        | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+            let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(state.update))) as f32;
+            *m = beta1 * *m + rest(beta1) * g;
+            *v = beta2 * *v + rest(beta2) * g * g;
+            rate / correction(beta1) * *m / ((*v / correction(beta2)).sqrt() + epsilon)
+        }
+        Optimizer::Lion(Lion { beta1, beta2, .. }) => {
+            let direction = beta1 * *m + rest(beta1) * g;
+            *m = beta2 * *m + rest(beta2) * g;
+            rate * if direction == 0.0 { 0.0 } else { direction.signum() }
+        }
+    }
+}

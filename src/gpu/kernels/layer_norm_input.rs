@@ -1,0 +1,21 @@
+//! Host side of `shaders/layer_norm_input.wgsl`.
+
+use super::{Launch, read, shader, write};
+use crate::plan::LayerNormInput;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct LayerNormInputUniforms {
+    rows: u32,
+    columns: u32,
+}
+
+pub(super) fn launch(op: &LayerNormInput) -> Launch {
+    let uniforms = LayerNormInputUniforms { rows: op.rows, columns: op.columns };
+    Launch {
+        shader: shader("layer_norm_input", include_str!("../../../shaders/layer_norm_input.wgsl"), &[]),
+        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        bindings: vec![read(op.gradient), read(op.x), read(op.scale), read(op.statistics), write(op.output)],
+        workgroups: op.rows.into(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Host side of `shaders/pointwise.wgsl`.
+
+use super::{Launch, declarations, read, shader, write};
+use crate::activation::Activation;
+use crate::cpu::{dropout_key, dropout_threshold};
+use crate::plan::Pointwise;
+
+const LANES: u32 = 64;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+struct PointwiseUniforms {
+    quads: u32,
+    dropout_key: u32,
+    dropout_threshold: u32,
+    dropout_scale: f32,
+}
+
+const SOURCE: &str = include_str!("../../../shaders/pointwise.wgsl");
+
+pub(super) fn launch(op: &Pointwise) -> Launch {
+    let quads = op.output.len.div_ceil(4);
+    let uniforms = match op.dropout {
+        None => PointwiseUniforms { quads, ..Default::default() },
+        Some(dropout) => PointwiseUniforms {
+            quads,
+            dropout_key: dropout_key(dropout.layer),
+            dropout_threshold: dropout_threshold(dropout.rate),
+            dropout_scale: 1.0 / (1.0 - dropout.rate),
+        },
+    };
+    let [activation, parameter] = constants(op.activation);
+    let flags = [("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
+    // What is not used is not read; any readable tensor will do.
+    let (state, data) = op.dropout.map_or((op.input, op.input), |d| (d.step, d.data));
+    Launch {
+        shader: shader("pointwise", SOURCE, &[activation, parameter, flags[0], flags[1]]),
+        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        bindings: vec![read(op.input), read(op.saved.unwrap_or(op.input)), read(state), read(data), write(op.output)],
+        workgroups: quads.div_ceil(LANES).into(),
+    }
+}
+
+/// The functions that other kernels' texts follow.
+pub(super) fn functions() -> &'static str {
+    declarations(SOURCE)
+}
+
+/// What tells those functions which activation they are.
+pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 2] {
+    let code = match activation {
+        // Not number by number: `softmax.rs`.
+        Activation::Identity | Activation::Softmax => 0,
+        Activation::Relu => 1,
+        Activation::LeakyRelu(_) => 2,
+        Activation::Elu(_) => 3,
+        Activation::Selu => 4,
+        Activation::GeluErf => 5,
+        Activation::GeluTanh => 6,
+        Activation::Silu => 7,
+        Activation::Softplus => 8,
+        Activation::Sigmoid => 9,
+        Activation::Tanh => 10,
+        Activation::HardSigmoid => 11,
+        Activation::HardSwish => 12,
+    };
+    [("ACTIVATION", f64::from(code)), ("PARAMETER", activation.parameter().into())]
+}

@@ -1,0 +1,52 @@
+//! Host side of `shaders/pointwise_loss.wgsl.in`, which follows the functions of `pointwise.wgsl`.
+
+use super::{Launch, lanes_and_rows, pointwise, read, write};
+use crate::gpu::pipelines::Shader;
+use crate::loss::Loss;
+use crate::plan::LossOp;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct PointwiseLossUniforms {
+    batch: u32,
+    outputs: u32,
+    delta: f32,
+}
+
+pub(super) fn source() -> String {
+    pointwise::functions().to_owned() + include_str!("../../../shaders/pointwise_loss.wgsl.in")
+}
+
+pub(super) fn launch(op: &LossOp) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs);
+    let (code, delta) = match op.loss {
+        Loss::SumOfSquares => (1, 0.0),
+        Loss::MeanAbsoluteError => (2, 0.0),
+        Loss::Huber { delta } => (3, delta),
+        Loss::BinaryCrossEntropy => (4, 0.0),
+        // Softmax losses have a kernel of their own.
+        _ => (0, 0.0),
+    };
+    let mut constants = vec![
+        ("LOSS", f64::from(code)),
+        ("LANES", lanes.into()),
+        ("ROWS", rows.into()),
+        ("GRADIENT", op.gradient.is_some().into()),
+    ];
+    constants.extend(pointwise::constants(op.activation));
+    let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta };
+    Launch {
+        shader: Shader { name: "pointwise_loss".into(), source: source().into(), constants },
+        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        bindings: vec![
+            read(op.output),
+            read(op.targets),
+            read(op.data),
+            read(op.step),
+            read(op.indices),
+            write(op.metrics),
+            op.gradient.and_then(write),
+        ],
+        workgroups: op.batch.div_ceil(rows).into(),
+    }
+}

@@ -1,0 +1,26 @@
+//! Host side of `shaders/softmax.wgsl`.
+
+use super::{Launch, lanes_and_rows, read, shader, write};
+use crate::plan::Softmax;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct SoftmaxUniforms {
+    rows: u32,
+    columns: u32,
+}
+
+pub(super) fn launch(op: &Softmax) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.columns);
+    Launch {
+        shader: shader(
+            "softmax",
+            include_str!("../../../shaders/softmax.wgsl"),
+            &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", op.saved.is_some().into())],
+        ),
+        uniforms: bytemuck::bytes_of(&SoftmaxUniforms { rows: op.rows, columns: op.columns }).to_vec(),
+        // What is not used is not read; any readable tensor will do.
+        bindings: vec![read(op.input), read(op.saved.unwrap_or(op.input)), write(op.output)],
+        workgroups: op.rows.div_ceil(rows).into(),
+    }
+}

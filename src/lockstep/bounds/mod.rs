@@ -1,0 +1,143 @@
+//! How far a GPU's result may lie from the reference's, derived op by op from the accuracy of the arithmetic.
+//!
+//! u = 2⁻²⁴ is the unit roundoff of f32: +, − and × err by at most u relative. A sum of k products in any order errs by
+//! at most (k + 1) u Σ|a·b| (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1), so two of them lie
+//! within twice that. WGSL's accuracy table (§15.7.4) gives division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹, sqrt
+//! and tanh what is used below; an ulp is at most 2u relative. Denormals may be flushed to zero.
+
+mod activation;
+mod loss;
+mod norm;
+mod update;
+
+use crate::cpu::{CpuExecutor, derivative, matmul};
+use crate::plan::{Epilogue, Matmul, Metrics, NextBatch, Op, RowMetrics, StepState, Tensor};
+use activation::{of_activation, of_derivative};
+
+const U: f64 = 1.0 / 16_777_216.0;
+const ULP: f64 = 2.0 * U;
+const DIVISION: f64 = 2.5 * ULP;
+
+/// The bounds of one output.
+pub(super) enum Bounds {
+    /// Bit for bit: integers, and numbers that are copied or rounded once.
+    Exact,
+    /// One for each number.
+    Each(Vec<f64>),
+    /// [`RowMetrics`]: a bound for each loss; the counts are exact.
+    Losses(Vec<f64>),
+    /// [`StepState`]: a bound for the learning rate; the rest is exact.
+    State(f64),
+}
+
+impl Bounds {
+    /// The bound of a 32-bit word of the output.
+    pub fn of(&self, word: usize) -> f64 {
+        let flushed = f64::from(f32::MIN_POSITIVE);
+        match self {
+            Bounds::Exact => 0.0,
+            Bounds::Each(bounds) => bounds[word] + flushed,
+            Bounds::Losses(bounds) if word.is_multiple_of(4) => bounds[word / 4] + flushed,
+            Bounds::Losses(_) => 0.0,
+            Bounds::State(rate) if word * 4 == std::mem::offset_of!(StepState, learning_rate) => rate + flushed,
+            Bounds::State(_) => 0.0,
+        }
+    }
+}
+
+/// The bounds of each output of an op, from what its inputs are before it runs.
+pub(super) fn bounds(op: &Op, memory: &CpuExecutor) -> Vec<Bounds> {
+    match op {
+        Op::NextBatch(op) => vec![of_state(op, memory), Bounds::Exact],
+        Op::Gather(_) => vec![Bounds::Exact],
+        Op::Matmul(op) => of_matmul(op, memory),
+        Op::Pointwise(op) => vec![activation::of_pointwise(op, memory)],
+        Op::Softmax(op) => vec![loss::of_softmax(op, memory)],
+        Op::LayerNorm(op) => norm::of_forward(op, memory),
+        Op::LayerNormInput(op) => vec![norm::of_input(op, memory)],
+        Op::LayerNormParameters(op) => norm::of_parameters(op, memory),
+        Op::PointwiseLoss(op) => loss::of_pointwise_loss(op, memory),
+        Op::SoftmaxCrossEntropy(op) => loss::of_softmax_cross_entropy(op, memory),
+        Op::Accumulate(op) => vec![update::of_accumulate(op, memory)],
+        Op::SumSquares(op) => vec![update::of_sum_squares(op, memory)],
+        Op::Update(op) => update::of_update(op, memory),
+        Op::Metrics(op) => of_metrics(op, memory),
+    }
+}
+
+/// The state of a cursor.
+fn state(memory: &CpuExecutor, tensor: Tensor) -> StepState {
+    bytemuck::cast_slice(&memory.words(tensor))[0]
+}
+
+/// Schedules: e^x errs by exp's table and by 2u |x| for its argument; half a cosine by a series of sines, some 20
+/// roundings, of the difference of two shares of at most 1.
+fn of_state(op: &NextBatch, memory: &CpuExecutor) -> Bounds {
+    let before = state(memory, op.step);
+    let n = before.update + u32::from(before.step == 0 || before.due != 0) - 1;
+    let base = f64::from(op.learning_rate) * f64::from(before.rate_scale);
+    let factor = f64::from(op.schedule.factor(n));
+    let exponent = factor.max(f64::from(f32::MIN_POSITIVE)).ln().abs();
+    Bounds::State(base * (factor * 2.0 * ((3.0 + 2.0 * exponent) * ULP + 2.0 * U * exponent) + 2.0 * 20.0 * U))
+}
+
+fn f32s(memory: &CpuExecutor, tensor: Tensor) -> Vec<f32> {
+    bytemuck::cast_vec(memory.words(tensor))
+}
+
+fn f64s(memory: &CpuExecutor, tensor: Tensor) -> Vec<f64> {
+    f32s(memory, tensor).into_iter().map(f64::from).collect()
+}
+
+fn of_matmul(op: &Matmul, memory: &CpuExecutor) -> Vec<Bounds> {
+    let abs = |tensor| f32s(memory, tensor).into_iter().map(f32::abs).collect::<Vec<_>>();
+    let before = |tensor: Tensor| if op.slice.start == 0 { vec![0.0; tensor.len as usize] } else { abs(tensor) };
+    // Σ|a·b|: the product of the absolute values, on top of what the slices before have left.
+    let sums = Matmul { epilogue: Epilogue::None, ..op.clone() };
+    let (a, b, mut magnitude) = (abs(op.a), abs(op.b), before(op.c));
+    let mut column_magnitude = op.bias_gradient.map(before);
+    matmul(&sums, &a, &b, &[], &mut magnitude, column_magnitude.as_deref_mut());
+    let roundings = 2.0 * (op.slice.len() as f64 + 2.0) * U;
+    let of_sums = |magnitudes: Vec<f32>| magnitudes.into_iter().map(|m| roundings * f64::from(m)).collect();
+
+    let mut bounds: Vec<f64> = of_sums(magnitude);
+    if !matches!(op.epilogue, Epilogue::None) {
+        let mut exact = before(op.c);
+        matmul(
+            &sums,
+            &f32s(memory, op.a),
+            &f32s(memory, op.b),
+            &[],
+            &mut exact,
+            column_magnitude.clone().as_deref_mut(),
+        );
+        let n = op.n as usize;
+        match op.epilogue {
+            Epilogue::None => {}
+            Epilogue::Bias { bias, activation } => {
+                let bias = bias.map(|bias| f32s(memory, bias));
+                for (i, bound) in bounds.iter_mut().enumerate() {
+                    let z = exact[i] + bias.as_ref().map_or(0.0, |bias| bias[i % n]);
+                    *bound += 2.0 * U * f64::from(z.abs());
+                    *bound = of_activation(activation, f64::from(z), *bound);
+                }
+            }
+            Epilogue::Derivative { saved, activation } => {
+                let saved = f32s(memory, saved);
+                for (i, bound) in bounds.iter_mut().enumerate() {
+                    let slope = f64::from(derivative(activation, saved[i]).abs());
+                    let off = of_derivative(activation, f64::from(saved[i]));
+                    *bound = *bound * slope + f64::from(exact[i].abs()) * (off + slope * 2.0 * U);
+                }
+            }
+        }
+    }
+    std::iter::once(bounds).chain(column_magnitude.map(of_sums)).map(Bounds::Each).collect()
+}
+
+fn of_metrics(op: &Metrics, memory: &CpuExecutor) -> Vec<Bounds> {
+    let words = memory.words(op.rows);
+    let rows: &[RowMetrics] = bytemuck::cast_slice(&words);
+    let magnitude: f64 = rows.iter().map(|r| f64::from(r.loss).abs()).sum();
+    vec![Bounds::Losses(vec![2.0 * f64::from(op.batch) * U * magnitude])]
+}

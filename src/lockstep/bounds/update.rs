@@ -1,0 +1,169 @@
+//! Optimizers, and what happens to gradients before them.
+
+use super::{Bounds, DIVISION, U, ULP, f64s, state};
+use crate::cpu::CpuExecutor;
+use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+use crate::plan::{Accumulate, StepState, SumSquares, Update};
+
+pub(super) fn of_accumulate(op: &Accumulate, memory: &CpuExecutor) -> Bounds {
+    let state = state(memory, op.step);
+    let (gradients, sums) = (f64s(memory, op.gradients), f64s(memory, op.sum));
+    let rows = if op.mean { f64::from(state.rows) } else { 1.0 };
+    let all = if op.mean && state.due != 0 { f64::from(state.update_rows) } else { 1.0 };
+    let bound = |(g, sum): (&f64, &f64)| {
+        let before = if state.batches > 1 { sum.abs() } else { 0.0 };
+        2.0 * (2.0 * U + DIVISION) * ((g * rows).abs() + before) / all
+    };
+    Bounds::Each(gradients.iter().zip(&sums).map(bound).collect())
+}
+
+pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
+    let input = f64s(memory, op.input);
+    let roundings = 2.0 * (input.len() as f64 + 2.0) * U;
+    match op.limit {
+        None => {
+            let parts = op.output.len as usize;
+            let mut sums = vec![0.0; parts];
+            for (i, x) in input.iter().enumerate() {
+                sums[i / 256 % parts] += x * x;
+            }
+            Bounds::Each(sums.into_iter().map(|sum| sum * 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U).collect())
+        }
+        Some(limit) => {
+            let norm = input.iter().sum::<f64>().sqrt();
+            let share = 0.5 * roundings + 2.0 * (3.0 * ULP + DIVISION + U);
+            Bounds::Each(vec![(f64::from(limit) / (norm + 1e-6)).min(1.0) * share])
+        }
+    }
+}
+
+/// A number and what it may be off by.
+#[derive(Clone, Copy)]
+struct Off {
+    value: f64,
+    off: f64,
+}
+
+impl Off {
+    /// A sum of terms, each already with its error, that `roundings` more on either side made.
+    fn sum<const N: usize>(terms: [Off; N], roundings: f64) -> Off {
+        let magnitude: f64 = terms.iter().map(|t| t.value.abs()).sum();
+        let off = terms.iter().map(|t| t.off).sum::<f64>() + 2.0 * roundings * U * magnitude;
+        Off { value: terms.iter().map(|t| t.value).sum(), off }
+    }
+
+    fn exact(value: f64) -> Off {
+        Off { value, off: 0.0 }
+    }
+
+    fn times(self, factor: f64) -> Off {
+        Off { value: self.value * factor, off: self.off * factor.abs() }
+    }
+
+    fn squared(self) -> Off {
+        Off { value: self.value * self.value, off: (2.0 * self.value.abs() + self.off) * self.off }
+    }
+
+    /// self / (√v + epsilon): the root is 3 ulp, the division by its table.
+    fn over_root(self, v: Off, epsilon: f64) -> Off {
+        let root = v.value.sqrt();
+        let of_root = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * 3.0 * ULP * root;
+        let divisor = root + epsilon;
+        // The divisor may be off by as much as it is: then the quotient is bounded by the smallest it can be.
+        let smallest = (divisor - of_root).max(epsilon);
+        let value = self.value / divisor;
+        let off = self.off / smallest + self.value.abs() * (1.0 / smallest - 1.0 / divisor);
+        Off { value, off: off + 2.0 * (DIVISION + 2.0 * U) * value.abs() }
+    }
+}
+
+pub(super) fn of_update(op: &Update, memory: &CpuExecutor) -> Vec<Bounds> {
+    let state = state(memory, op.step);
+    let (w, gradients) = (f64s(memory, op.parameters), f64s(memory, op.gradients));
+    let moments: Vec<Vec<f64>> = op.moments.iter().map(|&m| f64s(memory, m)).collect();
+    let mut bounds = vec![vec![0.0; w.len()]; 1 + moments.len()];
+    if op.accumulates && state.due == 0 {
+        return bounds.into_iter().map(Bounds::Each).collect();
+    }
+    let multipliers = op.multipliers.map(|m| f64s(memory, m));
+    let scale = op.scale.map_or(1.0, |s| f64s(memory, s)[0]);
+    let (weight_decay, decoupled) = op.optimizer.weight_decay();
+    for i in 0..w.len() {
+        let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+        let rate = f64::from(state.learning_rate) * rate;
+        let decay = f64::from(weight_decay) * decay;
+        let mut g = Off::sum([Off::exact(gradients[i] * scale)], f64::from(u8::from(op.scale.is_some())));
+        if let Some(limit) = op.clip {
+            g.value = g.value.clamp(-f64::from(limit), limit.into());
+        }
+        let mut before = Off::exact(w[i]);
+        if decay != 0.0 && decoupled {
+            before = Off::sum([before, Off::sum([Off::exact(-rate * decay * w[i])], 3.0)], 1.0);
+        } else if decay != 0.0 {
+            g = Off::sum([g, Off::exact(decay * w[i])], 3.0);
+        }
+        let own = |m: usize| moments.get(m).map_or(0.0, |values| values[i]);
+        let (step, kept) = of_step(&op.optimizer, rate, g, &state, own(0), own(1));
+        bounds[0][i] = Off::sum([before, step], 1.0).off;
+        for (bound, kept) in bounds[1..].iter_mut().zip(kept) {
+            bound[i] = kept.off;
+        }
+    }
+    bounds.into_iter().map(Bounds::Each).collect()
+}
+
+/// What is taken from a weight, and the moments.
+fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
+    let none = Off::exact(0.0);
+    let mix = |beta: f32, m: f64, g: Off| {
+        let beta = f64::from(beta);
+        Off::sum([Off::exact(beta * m), g.times(1.0 - beta)], 4.0)
+    };
+    let scaled = |direction: Off, rate: f64| Off::sum([direction.times(rate)], 3.0);
+    match *optimizer {
+        Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
+            if momentum == 0.0 {
+                return (scaled(g, rate), [none, none]);
+            }
+            let (momentum, dampening) = (f64::from(momentum), f64::from(dampening));
+            let velocity = match state.update {
+                1 => g,
+                _ => Off::sum([Off::exact(momentum * m), g.times(1.0 - dampening)], 3.0),
+            };
+            let direction = if nesterov { Off::sum([g, velocity.times(momentum)], 2.0) } else { velocity };
+            (scaled(direction, rate), [velocity, none])
+        }
+        Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
+            let squares = mix(alpha, m, g.squared());
+            let direction = g.over_root(squares, epsilon.into());
+            let velocity = Off::sum([Off::exact(f64::from(momentum) * v), direction], 2.0);
+            let direction = if momentum == 0.0 { direction } else { velocity };
+            (scaled(direction, rate), [squares, velocity])
+        }
+        Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
+            let before = if state.update == 1 { initial_accumulator.into() } else { m };
+            let squares = Off::sum([Off::exact(before), g.squared()], 2.0);
+            let rate = rate / (1.0 + f64::from(state.update - 1) * f64::from(rate_decay));
+            let step = scaled(g.over_root(squares, epsilon.into()), rate);
+            (Off { off: step.off + 2.0 * (DIVISION + 2.0 * U) * step.value.abs(), ..step }, [squares, none])
+        }
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+            let (mean, squares) = (mix(beta1, m, g), mix(beta2, v, g.squared()));
+            let correction = |beta: f32| 1.0 - f64::from(beta).powf(f64::from(state.update));
+            // 1 − β^t by nine terms of a series (nine roundings) or by exp, whose error grows by e^x / (1 − e^x) ≤ 1.6;
+            // ln β is rounded to f32, which x times over is u |x| of e^x.
+            let of_correction = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
+            let corrected = squares.times(1.0 / correction(beta2));
+            let corrected = Off { off: corrected.off + corrected.value * (of_correction + 2.0 * DIVISION), ..corrected };
+            let step = scaled(mean.over_root(corrected, epsilon.into()), rate / correction(beta1));
+            (Off { off: step.off + (of_correction + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
+        }
+        Optimizer::Lion(Lion { beta1, beta2, .. }) => {
+            let direction = mix(beta1, m, g);
+            // Where the direction may be off by more than it is, so may its sign.
+            let off = if direction.value.abs() <= direction.off { 2.0 } else { 0.0 };
+            let sign = if direction.value == 0.0 { 0.0 } else { direction.value.signum() };
+            (scaled(Off { value: sign, off }, rate), [mix(beta2, m, g), none])
+        }
+    }
+}

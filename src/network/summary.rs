@@ -1,0 +1,46 @@
+//! The table of a network.
+
+use std::fmt;
+
+use super::Network;
+use crate::activation::Activation;
+
+/// The table that [`Network::summary`] makes; print it.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary<'a>(pub(super) &'a Network);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = self.0;
+        let shape = |shape: &[u32]| {
+            let sizes: Vec<String> = shape.iter().map(u32::to_string).collect();
+            format!("[batch, {}]", sizes.join(", "))
+        };
+        writeln!(f, "{:<28}{:<18}{:>12}", "Layer", "Output shape", "Parameters")?;
+        writeln!(f, "{:<28}{:<18}{:>12}", "input", shape(&network.input_shape), 0)?;
+        for placed in &network.layers {
+            let title = match (placed.layer, placed.layer.activation()) {
+                (super::Layer::Dropout(rate), _) => format!("{} ({rate})", placed.name),
+                (layer, Activation::Identity) if layer.parameters(1).is_empty() => placed.name.clone(),
+                (super::Layer::LayerNorm(_), _) => placed.name.clone(),
+                (_, activation) => format!("{} ({activation})", placed.name),
+            };
+            let count: u64 = network.parameters[placed.parameters.clone()].iter().map(|p| u64::from(p.len())).sum();
+            writeln!(f, "{title:<28}{:<18}{:>12}", shape(&placed.output_shape), thousands(count))?;
+        }
+        write!(f, "Total params: {}", thousands(network.parameter_count()))
+    }
+}
+
+/// 567434 as 567,434.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

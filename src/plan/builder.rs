@@ -1,0 +1,306 @@
+//! A plan under construction.
+
+use super::layers::{Before, Kind, Placed, Stage, stages};
+use super::*;
+use crate::activation::Activation;
+use crate::config::Clip;
+use crate::error::Error;
+use crate::network::PARAMETER_ALIGNMENT;
+use crate::schedule::Schedule;
+
+/// The tensors that batches come from.
+pub(crate) struct DataSet {
+    features: Tensor,
+    targets: Tensor,
+    pub data: Tensor,
+    pub step: Tensor,
+    indices: Tensor,
+}
+
+/// A matrix product as a layer asks for it: the builder splits a long one into slices.
+pub(crate) struct Product {
+    pub a: Tensor,
+    pub b: Tensor,
+    pub c: Tensor,
+    /// \[m, n, k\]
+    pub shape: [u32; 3],
+    pub layout: Layout,
+    pub epilogue: Epilogue,
+    pub bias_gradient: Option<Tensor>,
+}
+
+/// Collects the buffers and ops of a plan.
+pub(crate) struct Builder<'a> {
+    network: &'a Network,
+    pub batch: u32,
+    parameters: Tensor,
+    gradients: Option<Tensor>,
+    stages: Vec<Placed>,
+    plan: Plan,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(name: &'static str, network: &'a Network, batch: u32) -> Result<Self> {
+        if batch == 0 {
+            return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
+        }
+        limit("rows of the batch", batch.into(), LARGEST_BATCH.into(), "rows")?;
+        let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
+        let none = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
+        let mut builder = Self { network, batch, parameters: none, gradients: None, stages: Vec::new(), plan };
+        builder.parameters = builder.buffer("parameters", &[network.parameter_words()], Role::Parameters)?;
+        Ok(builder)
+    }
+
+    pub fn finish(self) -> Plan {
+        self.plan
+    }
+
+    pub fn push(&mut self, op: Op) {
+        self.plan.step.push(op);
+    }
+
+    /// Adds a buffer and returns the tensor that is all of it.
+    pub fn buffer(&mut self, name: &str, shape: &[u32], role: Role) -> Result<Tensor> {
+        let words = shape.iter().map(|&d| u64::from(d)).product::<u64>();
+        limit(&format!("buffer {name} {shape:?}"), words, LONGEST_TENSOR, "words")?;
+        Ok(self.add(name, shape, role, words as u32))
+    }
+
+    /// A buffer whose size has been checked.
+    fn add(&mut self, name: &str, shape: &[u32], role: Role, len: u32) -> Tensor {
+        self.plan.buffers.push(Buffer { name: name.into(), shape: shape.into(), role, contents: Vec::new() });
+        Tensor { buffer: BufferId(self.plan.buffers.len() - 1), offset: 0, len }
+    }
+
+    fn fill(&mut self, tensor: Tensor, contents: Vec<u32>) {
+        self.plan.buffers[tensor.buffer.0].contents = contents;
+    }
+
+    /// The weights of parameter number `i` of the network.
+    pub fn parameter(&self, i: usize) -> Tensor {
+        let parameter = &self.network.parameters()[i];
+        Tensor { offset: parameter.offset, len: parameter.len(), ..self.parameters }
+    }
+
+    /// Their gradient.
+    pub fn parameter_gradient(&self, i: usize) -> Tensor {
+        let gradients = self.gradients.expect("backward() makes the buffer first");
+        Tensor { buffer: gradients.buffer, ..self.parameter(i) }
+    }
+
+    /// Adds the ops of a product.
+    pub fn matmul(&mut self, product: Product) {
+        let Product { a, b, c, shape: [m, n, k], layout, epilogue, bias_gradient } = product;
+        for start in (0..k).step_by(LONGEST_SLICE as usize) {
+            let slice = start..k.min(start + LONGEST_SLICE);
+            // Only the last slice holds the whole sum, which the epilogue needs.
+            let epilogue = if slice.end == k { epilogue.clone() } else { Epilogue::None };
+            self.push(Op::Matmul(Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient }));
+        }
+    }
+
+    pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> DataSet {
+        const fn words<T>() -> u32 {
+            (size_of::<T>() / 4) as u32
+        }
+        let set = DataSet {
+            features: self.add("features", &[], Role::Features, 0),
+            targets: self.add("targets", &[], Role::Targets, 0),
+            data: self.add("data", &[words::<DataInfo>()], Role::Data, words::<DataInfo>()),
+            step: self.add("step", &[words::<StepState>()], Role::Step, words::<StepState>()),
+            indices: self.add("indices", &[self.batch], Role::Indices, self.batch),
+        };
+        self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
+        let DataSet { data, step, indices, .. } = set;
+        let batch = self.batch;
+        self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
+        set
+    }
+
+    pub fn gather(&mut self, set: &DataSet) -> Result<Tensor> {
+        let columns = self.network.inputs();
+        let x = self.buffer("input", &[self.batch, columns], Role::Activation)?;
+        let DataSet { features, data, step, indices, .. } = *set;
+        self.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
+        Ok(x)
+    }
+
+    /// Adds every layer, but for what the loss computes itself; dropout only where masks have a data set's seed and
+    /// step to draw on.
+    pub fn forward(
+        &mut self,
+        input: Tensor,
+        output: Option<Tensor>,
+        loss: Option<Loss>,
+        masks: Option<&DataSet>,
+    ) -> Result<()> {
+        let stages = stages(self.network, loss, masks);
+        let last = stages.len() - 1;
+        let mut input = input;
+        for (i, stage) in stages.into_iter().enumerate() {
+            let output = match output {
+                Some(output) if i == last => output,
+                _ => self.buffer(&stage.name, &[self.batch, stage.outputs], Role::Activation)?,
+            };
+            let statistics = match stage.kind {
+                Kind::LayerNorm { .. } => {
+                    limit("features to normalise", stage.inputs.into(), LONGEST_ROW.into(), "features")?;
+                    Some(self.buffer(&format!("{}.statistics", stage.name), &[self.batch, 2], Role::Statistics)?)
+                }
+                Kind::Softmax => {
+                    limit("classes", stage.inputs.into(), LONGEST_ROW.into(), "classes")?;
+                    None
+                }
+                _ => None,
+            };
+            let placed = Placed { stage, input, output, statistics };
+            placed.forward(self);
+            self.stages.push(placed);
+            input = output;
+        }
+        Ok(())
+    }
+
+    /// Adds the loss and the report; returns the gradient of the last stage's sums where it is asked for.
+    pub fn loss(&mut self, loss: Loss, set: &DataSet, gradient: bool) -> Result<Option<Tensor>> {
+        loss.check(self.network.output_activation())?;
+        let outputs = self.network.outputs();
+        limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
+        let metric_words = (size_of::<RowMetrics>() / 4) as u32;
+        let metrics = self.buffer("row_metrics", &[self.batch, metric_words], Role::RowMetrics)?;
+        let totals = self.buffer("totals", &[metric_words], Role::Totals)?;
+        let last = self.stages.last().expect("forward() comes first");
+        let (output, (activation, saved)) = (last.output, last.end());
+        let name = format!("{}.gradient", last.stage.name);
+        // What the loss kernel cannot do itself is done after it.
+        let fused = activation.differentiates_from_output();
+        let gradient = match gradient {
+            true => Some(self.buffer(&name, &[self.batch, outputs], Role::ActivationGradient)?),
+            false => None,
+        };
+        let op = LossOp {
+            loss,
+            output,
+            targets: set.targets,
+            data: set.data,
+            step: set.step,
+            indices: set.indices,
+            gradient,
+            metrics,
+            activation: if fused { activation } else { Activation::Identity },
+            batch: self.batch,
+            outputs,
+        };
+        self.push(if loss.is_softmax() { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) });
+        self.plan.report.push(Op::Metrics(Metrics { rows: metrics, totals, batch: self.batch }));
+        match gradient {
+            Some(gradient) if !fused => {
+                let sums = self.buffer(&format!("{name}.sums"), &[self.batch, outputs], Role::ActivationGradient)?;
+                let before = Before { gradient: sums, activation, saved };
+                Ok(Some(self.through(gradient, &before)))
+            }
+            gradient => Ok(gradient),
+        }
+    }
+
+    /// From the gradient of a layer's outputs to that of its sums: through its activation.
+    pub fn through(&mut self, input: Tensor, before: &Before) -> Tensor {
+        if before.activation == Activation::Identity {
+            return input;
+        }
+        let Before { gradient: output, activation, saved } = *before;
+        self.push(Op::Pointwise(Pointwise { input, saved: Some(saved), output, activation, dropout: None }));
+        output
+    }
+
+    /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one.
+    pub fn backward(&mut self, gradient: Option<Tensor>, config: &TrainerConfig) -> Result<()> {
+        self.gradients = Some(self.buffer("gradients", &[self.network.parameter_words()], Role::Gradients)?);
+        let trained = |stage: &Stage| {
+            stage.parameters.clone().next().is_some_and(|p| config.multipliers(self.network, p)[0] != 0.0)
+        };
+        let trained: Vec<bool> = self.stages.iter().map(|placed| trained(&placed.stage)).collect();
+        let (Some(mut gradient), Some(first)) = (gradient, trained.iter().position(|&t| t)) else { return Ok(()) };
+        let stages = std::mem::take(&mut self.stages);
+        for i in (first..stages.len()).rev() {
+            let before = match i.checked_sub(1) {
+                Some(j) if i > first => {
+                    let (activation, saved) = stages[j].end();
+                    let name = format!("{}.gradient", stages[j].stage.name);
+                    let shape = [self.batch, stages[j].stage.outputs];
+                    Some(Before { gradient: self.buffer(&name, &shape, Role::ActivationGradient)?, activation, saved })
+                }
+                _ => None,
+            };
+            gradient = stages[i].backward(gradient, before, trained[i], self)?;
+        }
+        self.stages = stages;
+        Ok(())
+    }
+
+    pub fn update(&mut self, optimizer: &Optimizer, config: &TrainerConfig, loss: Loss, set: &DataSet) {
+        let parameters = self.parameters;
+        let Tensor { len, .. } = parameters;
+        let step = set.step;
+        let mut gradients = self.gradients.expect("backward() comes first");
+        if config.accumulate > 1 {
+            let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
+            self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean: loss.is_mean() }));
+            gradients = sum;
+        }
+        let scale = match config.clip {
+            Some(Clip::Norm(limit)) => {
+                let sums = self.add("square_sums", &[SUM_PARTS], Role::SquareSums, SUM_PARTS);
+                let scale = self.add("gradient_scale", &[1], Role::GradientScale, 1);
+                self.push(Op::SumSquares(SumSquares { input: gradients, output: sums, limit: None }));
+                self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
+                Some(scale)
+            }
+            _ => None,
+        };
+        let multipliers = self.multipliers(config);
+        let roles = [("moment1", Role::Moment1), ("moment2", Role::Moment2)];
+        let moments = roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, &[len], *role, len));
+        let moments = moments.collect();
+        self.push(Op::Update(Update {
+            optimizer: *optimizer,
+            parameters,
+            gradients,
+            moments,
+            step,
+            multipliers,
+            scale,
+            clip: match config.clip {
+                Some(Clip::Value(limit)) => Some(limit),
+                _ => None,
+            },
+            accumulates: config.accumulate > 1,
+        }));
+    }
+
+    /// The table of multipliers, where some are not 1.
+    fn multipliers(&mut self, config: &TrainerConfig) -> Option<Tensor> {
+        let of_parameter: Vec<[f32; 2]> =
+            (0..self.network.parameters().len()).map(|i| config.multipliers(self.network, i)).collect();
+        if of_parameter.iter().all(|m| *m == [1.0, 1.0]) {
+            return None;
+        }
+        let mut table = vec![1.0f32; (self.parameters.len / PARAMETER_ALIGNMENT) as usize * 2];
+        for (parameter, multipliers) in self.network.parameters().iter().zip(of_parameter) {
+            let first = (parameter.offset / PARAMETER_ALIGNMENT) as usize;
+            let blocks = parameter.len().div_ceil(PARAMETER_ALIGNMENT) as usize;
+            for pair in table[first * 2..][..blocks * 2].chunks_exact_mut(2) {
+                pair.copy_from_slice(&multipliers);
+            }
+        }
+        let words = table.len() as u32;
+        let tensor = self.add("multipliers", &[words], Role::Multipliers, words);
+        self.fill(tensor, bytemuck::cast_vec(table));
+        Some(tensor)
+    }
+}
+
+fn limit(what: &str, needed: u64, limit: u64, unit: &'static str) -> Result<()> {
+    if needed <= limit { Ok(()) } else { Err(Error::LimitExceeded { what: what.into(), needed, limit, unit }) }
+}

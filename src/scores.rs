@@ -1,0 +1,186 @@
+//! How good a model's outputs are, counted in several ways.
+
+use crate::cpu::first_largest;
+use crate::dataset::Targets;
+use crate::error::{Error, Result};
+
+/// A model's outputs, as probabilities where it classifies, beside what was right: see
+/// [`Model::score`](crate::Model::score).
+///
+/// ```
+/// use wgrad::{Scores, Targets};
+/// // Three rows, two classes.
+/// let targets = Targets::Labels { labels: vec![0, 1, 1], classes: 2 };
+/// let scores = Scores::new(vec![0.9, 0.1, 0.6, 0.4, 0.2, 0.8], 2, &targets)?;
+/// assert_eq!(scores.predictions(), [0, 0, 1]);
+/// assert_eq!(scores.accuracy(), 2.0 / 3.0);
+/// assert_eq!(scores.top_k_accuracy(2), 1.0);
+/// assert_eq!(scores.confusion_matrix(), [[1, 0], [1, 1]]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    outputs: Vec<f32>,
+    width: usize,
+    targets: Targets,
+}
+
+impl Scores {
+    /// From outputs \[rows, width\] of whatever model.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is a row of outputs for each target, as wide as a row of targets that are numbers,
+    /// and wide enough for every class (one output will do for two).
+    pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
+        let fault = |what: &str, expected: String, actual: String| {
+            Err(Error::Shape { what: what.into(), expected, actual })
+        };
+        let (rows, needed, expected) = match targets {
+            Targets::Labels { labels, classes } => {
+                let enough = width >= *classes || width == 1;
+                (labels.len(), enough, format!("{classes}, one for each class, or 1"))
+            }
+            Targets::Values { values, outputs } => {
+                (values.len() / *outputs as usize, width == *outputs, format!("{outputs}, as of the targets"))
+            }
+        };
+        if !needed {
+            return fault("outputs of a row", expected, width.to_string());
+        }
+        if outputs.len() != rows * width as usize {
+            return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
+        }
+        Ok(Self { outputs, width: width as usize, targets: targets.clone() })
+    }
+
+    /// The outputs, \[rows, width\].
+    pub fn outputs(&self) -> &[f32] {
+        &self.outputs
+    }
+
+    /// The class of each row: the first of the largest outputs, or of one output whether it is above 1/2.
+    pub fn predictions(&self) -> Vec<u32> {
+        classes(&self.outputs, self.width)
+    }
+
+    /// The right class of each row: its label, or what its target values would be as a prediction.
+    pub fn expected(&self) -> Vec<u32> {
+        match &self.targets {
+            Targets::Labels { labels, .. } => labels.clone(),
+            Targets::Values { values, .. } => classes(values, self.width),
+        }
+    }
+
+    /// Share of rows whose class is right.
+    pub fn accuracy(&self) -> f64 {
+        mean(self.predictions().iter().zip(self.expected()).map(|(p, e)| f64::from(u8::from(*p == e))))
+    }
+
+    /// Share of rows whose right class is among the `k` largest outputs; of equal outputs the first counts as larger.
+    pub fn top_k_accuracy(&self, k: usize) -> f64 {
+        let hit = |(row, expected): (&[f32], u32)| {
+            let expected = expected as usize;
+            let Some(&own) = row.get(expected) else { return 0.0 };
+            let larger = row.iter().enumerate().filter(|&(i, &y)| y > own || (y == own && i < expected));
+            f64::from(u8::from(!own.is_nan() && larger.count() < k))
+        };
+        mean(self.outputs.chunks_exact(self.width).zip(self.expected()).map(hit))
+    }
+
+    /// Share of outputs on the right side: above `threshold` where the target is above 1/2. For sigmoid outputs, each a
+    /// question of its own.
+    pub fn binary_accuracy(&self, threshold: f32) -> f64 {
+        mean(self.pairs().map(|(y, t)| f64::from(u8::from((y > threshold) == (t > 0.5)))))
+    }
+
+    /// Mean of |output − target| over all outputs.
+    pub fn mean_absolute_error(&self) -> f64 {
+        mean(self.pairs().map(|(y, t)| (f64::from(y) - f64::from(t)).abs()))
+    }
+
+    /// Mean of (output − target)² over all outputs.
+    pub fn mean_squared_error(&self) -> f64 {
+        mean(self.pairs().map(|(y, t)| (f64::from(y) - f64::from(t)).powi(2)))
+    }
+
+    /// How many rows of class i (the row of the matrix) were taken for class j (its column).
+    pub fn confusion_matrix(&self) -> Vec<Vec<u32>> {
+        let (expected, predicted) = (self.expected(), self.predictions());
+        let classes = expected.iter().chain(&predicted).max().map_or(0, |&c| c as usize + 1).max(self.width);
+        let mut counts = vec![vec![0; classes]; classes];
+        for (expected, predicted) in expected.into_iter().zip(predicted) {
+            counts[expected as usize][predicted as usize] += 1;
+        }
+        counts
+    }
+
+    /// Each output with its target.
+    fn pairs(&self) -> impl ExactSizeIterator<Item = (f32, f32)> {
+        self.outputs.iter().enumerate().map(|(i, &output)| {
+            let (row, column) = (i / self.width, i % self.width);
+            let target = match &self.targets {
+                Targets::Values { values, .. } => values[i],
+                Targets::Labels { labels, .. } if self.width == 1 => labels[row] as f32,
+                Targets::Labels { labels, .. } => f32::from(u8::from(labels[row] as usize == column)),
+            };
+            (output, target)
+        })
+    }
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len().max(1) as f64;
+    values.sum::<f64>() / count
+}
+
+/// The class of each row of outputs.
+pub(crate) fn classes(outputs: &[f32], width: usize) -> Vec<u32> {
+    let class = |row: &[f32]| match row {
+        [one] => u32::from(*one > 0.5),
+        row => first_largest(row) as u32,
+    };
+    outputs.chunks_exact(width).map(class).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_output_tells_two_classes_apart() {
+        let targets = Targets::Labels { labels: vec![0, 1, 1, 0], classes: 2 };
+        let scores = Scores::new(vec![0.2, 0.7, 0.4, 0.9], 1, &targets).unwrap();
+        assert_eq!(scores.predictions(), [0, 1, 0, 1]);
+        assert_eq!(scores.confusion_matrix(), [[1, 1], [1, 1]]);
+        assert_eq!((scores.accuracy(), scores.binary_accuracy(0.3)), (0.5, 0.75));
+        assert!((scores.mean_absolute_error() - (0.2 + 0.3 + 0.6 + 0.9) / 4.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn errors_of_numbers_are_means_over_all_outputs() {
+        let targets = Targets::Values { values: vec![1.0, 2.0, 3.0, 4.0], outputs: 2 };
+        let scores = Scores::new(vec![1.0, 4.0, 3.0, 3.0], 2, &targets).unwrap();
+        assert_eq!((scores.mean_absolute_error(), scores.mean_squared_error()), (0.75, 1.25));
+        assert_eq!(scores.expected(), [1, 1]);
+        assert_eq!(scores.predictions(), [1, 0]);
+    }
+
+    #[test]
+    fn the_k_largest_count_ties_once() {
+        let targets = Targets::Labels { labels: vec![2, 2, 0], classes: 3 };
+        let scores = Scores::new(vec![0.5, 0.3, 0.2, 0.4, 0.2, 0.4, 0.1, 0.1, 0.8], 3, &targets).unwrap();
+        assert_eq!([1, 2, 3].map(|k| scores.top_k_accuracy(k)), [0.0, 2.0 / 3.0, 1.0]);
+    }
+
+    #[test]
+    fn outputs_that_do_not_go_with_the_targets_are_refused() {
+        let labels = Targets::Labels { labels: vec![0, 2], classes: 3 };
+        let fault = |outputs: usize, width, targets: &Targets| {
+            Scores::new(vec![0.0; outputs], width, targets).unwrap_err().to_string()
+        };
+        assert_eq!(fault(4, 2, &labels), "outputs of a row: expected 3, one for each class, or 1, got 2");
+        assert_eq!(fault(5, 3, &labels), "outputs: expected 2 rows of 3, got 5 numbers");
+        let values = Targets::Values { values: vec![0.0; 4], outputs: 2 };
+        assert_eq!(fault(2, 1, &values), "outputs of a row: expected 2, as of the targets, got 1");
+    }
+}

@@ -1,0 +1,231 @@
+//! The training loop: epochs, validation, and what the host decides between them.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::{Cut, Trainer};
+use crate::dataset::Dataset;
+use crate::device::{Run, Submission};
+use crate::error::{Error, Result};
+use crate::fit::{Control, Event, Fit};
+use crate::history::{Epoch, Evaluation, History};
+use crate::plan::RowMetrics;
+
+/// Submissions that `fit` lets the GPU fall behind.
+const IN_FLIGHT: usize = 2;
+
+impl Trainer {
+    /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
+    /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
+    /// the epochs of this call; [`history`](Self::history) has those before it too. An epoch that was cut short, over a
+    /// data set of as many rows, is finished first and counts as one. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
+    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
+    /// of validation; [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn fit<C: Into<Control>>(
+        &mut self,
+        train: &Dataset,
+        fit: Fit<'_>,
+        progress: impl FnMut(Event) -> C,
+    ) -> Result<History> {
+        let device = self.device.clone();
+        device.block_on(self.fit_async(train, fit, progress))
+    }
+
+    /// [`fit`](Self::fit) for async code and browsers: submits, but leaves polling the device to the app.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub async fn fit_async<C: Into<Control>>(
+        &mut self,
+        train: &Dataset,
+        fit: Fit<'_>,
+        mut progress: impl FnMut(Event) -> C,
+    ) -> Result<History> {
+        self.check_fits(train)?;
+        fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
+        let rows = train.rows() as u32;
+        // An epoch that was cut short over another data set is given up.
+        let done = self.progress.cut.take_if(|cut| cut.rows == rows).map_or(0, |cut| cut.steps);
+        self.progress.cut = None;
+        self.bind_training(train, done)?;
+        if let Some(validation) = fit.validation {
+            self.bind_evaluation(validation)?;
+        }
+        if !self.warm {
+            // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
+            self.warm_up();
+            self.training.finish().await?;
+        }
+        let first = self.progress.history.epochs.len();
+        let mut next = done;
+        for _ in 0..fit.epochs {
+            if self.run_epoch(train, next, &fit, &mut |event| progress(event).into()).await? {
+                break;
+            }
+            next = 0;
+        }
+        if let Some(best) = self.best.take() {
+            self.device.copy(&best, &self.parameters)?;
+            self.progress.cut = None;
+        }
+        self.progress.stopping = Default::default();
+        Ok(History { epochs: self.progress.history.epochs[first..].to_vec() })
+    }
+
+    /// An epoch from step `done` on, its validation and its consequences; returns whether to stop.
+    async fn run_epoch(
+        &mut self,
+        train: &Dataset,
+        done: u32,
+        fit: &Fit<'_>,
+        progress: &mut impl FnMut(Event) -> Control,
+    ) -> Result<bool> {
+        let rows = train.rows() as u32;
+        let epoch = self.epochs() + 1;
+        let steps = rows.div_ceil(self.config.batch);
+        let clock = Clock::start();
+        let (evaluation, mut stop) = self.train_epoch(epoch, done..steps, rows, fit, progress).await?;
+        let Some(evaluation) = evaluation else { return Ok(true) };
+        let seconds = clock.seconds();
+        let validation = match fit.validation {
+            Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
+            None => None,
+        };
+        if validation.is_some_and(|v| !v.loss.is_finite()) {
+            let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
+            return Err(Error::NonFiniteLoss { epoch, step: before + steps });
+        }
+        self.progress.updates += steps.div_ceil(self.config.accumulate);
+        let factor = self.config.schedule.factor(self.progress.updates - 1);
+        let learning_rate = self.optimizer.learning_rate() * factor * self.progress.rate_scale.unwrap_or(1.0);
+        let report = Epoch { epoch, train: evaluation, validation, steps, learning_rate, seconds };
+        self.progress.history.epochs.push(report);
+        stop |= self.watch(&report, fit)?;
+        match progress(Event::Epoch(report)) {
+            Control::Continue => {}
+            Control::Stop => stop = true,
+            Control::RateScale(scale) => self.set_rate_scale(scale),
+        }
+        self.checkpoint(fit).await?;
+        Ok(stop)
+    }
+
+    /// What follows from how an epoch went: a lower rate on a plateau, an early stop. Returns whether to stop.
+    fn watch(&mut self, epoch: &Epoch, fit: &Fit<'_>) -> Result<bool> {
+        if let Some(plateau) = self.config.schedule.plateau().copied() {
+            let watch = &mut self.progress.plateau;
+            if !watch.improves(plateau.monitor, epoch, plateau.min_delta) && watch.waited > plateau.patience {
+                watch.waited = 0;
+                let scale = self.progress.rate_scale.unwrap_or(1.0);
+                self.set_rate_scale((scale * plateau.factor).max(plateau.floor));
+            }
+        }
+        let Some(stopping) = fit.early_stopping else { return Ok(false) };
+        let improves = self.progress.stopping.improves(stopping.monitor, epoch, stopping.min_delta);
+        if improves && stopping.restore_best {
+            let best = match self.best.take() {
+                Some(best) => best,
+                None => self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?,
+            };
+            self.device.copy(&self.parameters, &best)?;
+            self.best = Some(best);
+        }
+        Ok(!improves && self.progress.stopping.waited >= stopping.patience)
+    }
+
+    /// Trains some steps of an epoch. Returns the epoch's evaluation, or none where it was cut short, and whether to stop.
+    async fn train_epoch(
+        &mut self,
+        epoch: u32,
+        range: Range<u32>,
+        rows: u32,
+        fit: &Fit<'_>,
+        progress: &mut impl FnMut(Event) -> Control,
+    ) -> Result<(Option<Evaluation>, bool)> {
+        let steps = range.end;
+        let each = self.steps_of_a_submission(self.training.plan(), steps);
+        let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
+        let each = if fit.every.is_some() { each.max(tell) } else { each };
+        // Steps from here to the next multiple of n.
+        let until = |n: u32, from: u32| n - from % n;
+        let mut under_way = VecDeque::new();
+        let mut submitted = range.start;
+        let mut last = None;
+        let mut stop = false;
+        while (submitted < steps && !stop) || !under_way.is_empty() {
+            // The first step of all goes alone, so that its end can be told; and nothing runs ahead of a checkpoint.
+            let behind = if self.warm { IN_FLIGHT } else { 0 };
+            let pause = submitted.is_multiple_of(save) && !under_way.is_empty();
+            if submitted == steps || stop || pause || under_way.len() > behind {
+                let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
+                let metrics = submission.finish().await?;
+                self.warm = true;
+                if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
+                    return Err(Error::NonFiniteLoss { epoch, step });
+                }
+                last = metrics.map(|metrics| Evaluation::new(metrics, self.loss.is_mean()));
+                match progress(Event::Steps { epoch, done, steps, train: last }) {
+                    Control::Continue => {}
+                    Control::Stop => stop = true,
+                    Control::RateScale(scale) => self.set_rate_scale(scale),
+                }
+                if done.is_multiple_of(save) && done < steps {
+                    self.progress.cut = Some(Cut { rows, steps: done });
+                    self.checkpoint(fit).await?;
+                    self.progress.cut = None;
+                }
+            } else {
+                let left = (steps - submitted).min(until(tell, submitted)).min(until(save, submitted));
+                let now = if self.warm { each.min(left) } else { 1 };
+                let clear = submitted == 0;
+                submitted += now;
+                let report = fit.live || submitted == steps || submitted.is_multiple_of(tell);
+                under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
+            }
+        }
+        if submitted < steps {
+            self.progress.cut = Some(Cut { rows, steps: submitted });
+            return Ok((None, true));
+        }
+        Ok((last, stop))
+    }
+
+    #[cfg(feature = "files")]
+    async fn checkpoint(&self, fit: &Fit<'_>) -> Result<()> {
+        match fit.checkpoint {
+            Some(checkpoint) => self.save_async(checkpoint.path).await,
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(feature = "files"))]
+    async fn checkpoint(&self, _: &Fit<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A stopwatch, except in a browser.
+struct Clock {
+    #[cfg(not(target_family = "wasm"))]
+    start: std::time::Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            #[cfg(not(target_family = "wasm"))]
+            start: std::time::Instant::now(),
+        }
+    }
+
+    fn seconds(&self) -> Option<f64> {
+        #[cfg(not(target_family = "wasm"))]
+        return Some(self.start.elapsed().as_secs_f64());
+        #[cfg(target_family = "wasm")]
+        None
+    }
+}

@@ -1,0 +1,816 @@
+#!/usr/bin/env python3
+"""Writes the safetensors files beside this script, with PyTorch as the oracle.
+
+The Rust tests compare the engine with these files; no test runs this script. Run it by hand
+after changing a case, then check in the files:
+
+    python3 -m venv venv
+    venv/bin/pip install torch numpy safetensors
+    venv/bin/python tests/oracle/generate.py           # writes, reloads, checks, prints a table
+    venv/bin/python tests/oracle/generate.py --check   # only reloads, checks, prints
+
+The stored files were made with torch 2.15.0 on a CPU; each file's metadata holds the version
+under `torch_version`. Seeds are fixed, inputs come from NumPy's generator, so that a second run
+writes the same bytes.
+
+Inputs are float32. Expected values are computed by PyTorch in float64 from exactly these float32
+inputs, and rounded to float32 once, when they are stored. README.md describes the files.
+"""
+
+import json
+import math
+import pathlib
+import struct
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+HERE = pathlib.Path(__file__).resolve().parent
+torch.set_num_threads(1)
+
+
+def rng(seed):
+    return np.random.default_rng(seed)
+
+
+def f32(values):
+    """A float32 tensor: an input as it is stored."""
+    return torch.tensor(np.asarray(values, dtype=np.float32))
+
+
+def store(name, tensors, cases=None, plain=None):
+    """Writes one file: float64 results are rounded to float32 here."""
+    metadata = {"torch_version": str(torch.__version__)}
+    metadata.update(plain or {})
+    metadata.update({key: json.dumps(value, sort_keys=True) for key, value in (cases or {}).items()})
+    out = {}
+    for key, tensor in tensors.items():
+        tensor = tensor.detach()
+        if tensor.dtype == torch.float64:
+            tensor = tensor.to(torch.float32)
+        assert tensor.dtype in (torch.float32, torch.int32), key
+        assert not torch.isnan(tensor.float()).any(), key
+        if "extreme" not in key:
+            assert torch.isfinite(tensor.float()).all(), key
+        out[key] = tensor.contiguous().clone()
+    path = HERE / f"{name}.safetensors"
+    save_file(out, path, metadata=metadata)
+    sort_header(path)
+
+
+def sort_header(path):
+    """Sorts the header's metadata, whose order the writer leaves to chance. No offset moves."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    header = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    path.chmod(0o644)
+
+
+# 1. Activations ---------------------------------------------------------------------------------
+
+LEAKY_SLOPE, ELU_ALPHA = 0.1, 0.7
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def elu(x, alpha):
+    # With expm1, exact near zero; the clamp keeps the unused branch finite.
+    return torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0)))
+
+
+def gelu_tanh(x):
+    # 0.5 (1 + tanh(u)) = sigmoid(2 u), which does not cancel for negative x.
+    return x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+# name: (function, PyTorch's own for a cross-check, limit at -inf, limit at inf, options)
+ACTIVATIONS = {
+    "identity": (lambda x: x * 1, nn.Identity(), -math.inf, math.inf, {}),
+    "relu": (torch.relu, F.relu, 0.0, math.inf, {}),
+    "leaky_relu": (
+        lambda x: F.leaky_relu(x, LEAKY_SLOPE),
+        lambda x: F.leaky_relu(x, LEAKY_SLOPE),
+        -math.inf,
+        math.inf,
+        {"slope": LEAKY_SLOPE},
+    ),
+    "elu": (
+        lambda x: elu(x, ELU_ALPHA),
+        lambda x: F.elu(x, ELU_ALPHA),
+        -ELU_ALPHA,
+        math.inf,
+        {"alpha": ELU_ALPHA},
+    ),
+    "selu": (
+        lambda x: SELU_SCALE * elu(x, SELU_ALPHA),
+        F.selu,
+        -SELU_SCALE * SELU_ALPHA,
+        math.inf,
+        {"scale": SELU_SCALE, "alpha": SELU_ALPHA},
+    ),
+    "gelu_erf": (lambda x: 0.5 * x * torch.erfc(-x / math.sqrt(2)), F.gelu, 0.0, math.inf, {}),
+    "gelu_tanh": (gelu_tanh, lambda x: F.gelu(x, approximate="tanh"), 0.0, math.inf, {}),
+    "silu": (F.silu, F.silu, 0.0, math.inf, {}),
+    "softplus": (
+        lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+        lambda x: F.softplus(x, beta=1, threshold=40),
+        0.0,
+        math.inf,
+        {"beta": 1.0},
+    ),
+    "sigmoid": (torch.sigmoid, torch.sigmoid, 0.0, 1.0, {}),
+    "tanh": (torch.tanh, torch.tanh, -1.0, 1.0, {}),
+    "hard_sigmoid": (lambda x: F.relu6(x + 3) / 6, F.hardsigmoid, 0.0, 1.0, {}),
+    "hard_swish": (F.hardswish, F.hardswish, 0.0, math.inf, {}),
+}
+
+
+def activation_inputs(seed):
+    """About 160 values, none at (or within 1e-3 of) the kinks at -3 and 3, none zero."""
+    random = rng(seed)
+    normal = 3 * random.standard_normal(148)
+    normal = np.where(np.abs(np.abs(normal) - 3) < 1e-3, 3.5, normal)
+    special = [1e4, 1e-30, 1e-40, 88.0, 100.0, 17.0]
+    x = f32(np.concatenate([normal, special, [-value for value in special]]))
+    assert (x != 0).all() and ((x.abs() - 3).abs() > 5e-4).all() and len(x) == 160
+    return x, f32(random.standard_normal(160))
+
+
+def pull_back(function, x, dy):
+    x64 = x.double().requires_grad_()
+    y = function(x64)
+    (dx,) = torch.autograd.grad(y, x64, dy.double())
+    return y, dx
+
+
+def activations():
+    tensors, cases = {}, {}
+    for seed, (name, (function, torch_own, low, high, options)) in enumerate(ACTIVATIONS.items()):
+        x, dy = activation_inputs(100 + seed)
+        y, dx = pull_back(function, x, dy)
+        own_y, own_dx = pull_back(torch_own, x, dy)
+        torch.testing.assert_close(y, own_y, rtol=1e-12, atol=1e-12)
+        # The slope of PyTorch's hardsigmoid is a sixth rounded to float32.
+        rough = 4e-8 if name == "hard_sigmoid" else 1e-12
+        torch.testing.assert_close(dx, own_dx, rtol=rough, atol=1e-12)
+        extreme_x = f32([-math.inf, -1e4, 1e4, math.inf])
+        extreme_y = function(extreme_x.double())
+        limits = torch.tensor([low, high], dtype=torch.float64)
+        ends = extreme_y[[0, 3]]
+        torch.testing.assert_close(torch.where(ends.isnan(), limits, ends), limits)
+        extreme_y = torch.cat([limits[:1], extreme_y[1:3], limits[1:]])
+        parts = dict(x=x, dy=dy, y=y, dx=dx, extreme_x=extreme_x, extreme_y=extreme_y)
+        tensors.update({f"{name}.{part}": tensor for part, tensor in parts.items()})
+        cases[name] = options
+    random = rng(120)
+    x = 2 * random.standard_normal((6, 11))
+    x[2] = [1e4, 1e4 - 1, -1e4, 0, 9998.5, -1e4, 1e4, 5e3, 1, -1, 9997]
+    x[4] = 0.25
+    x, dy = f32(x), f32(random.standard_normal((6, 11)))
+    y, dx = pull_back(lambda v: torch.softmax(v, -1), x, dy)
+    tensors.update({"softmax.x": x, "softmax.dy": dy, "softmax.y": y, "softmax.dx": dx})
+    cases["softmax"] = {}
+    store("activations", tensors, cases)
+
+
+# 2. Losses --------------------------------------------------------------------------------------
+
+ROWS, OUTPUTS = 7, 5
+SMOOTHING = 0.1
+
+
+def loss_case(row_losses, z, target, weight=None, reduction="mean"):
+    """Loss, gradient and the rows' own (unweighted) losses, in float64."""
+    z = z.double().requires_grad_()
+    target = target.double() if target.is_floating_point() else target.long()
+    rows = row_losses(z, target)
+    assert rows.shape == (ROWS,)
+    weighted = rows if weight is None else rows * weight.double()
+    loss = weighted.sum() if reduction == "sum" else weighted.sum() / ROWS
+    (gradient,) = torch.autograd.grad(loss, z)
+    return {"loss": loss.reshape(1), "gradient": gradient, "row_loss": rows}
+
+
+def mean_of(function, **options):
+    return lambda z, target: function(z, target, reduction="none", **options).mean(-1)
+
+
+def cross_entropy(smoothing=0.0):
+    return lambda z, target: F.cross_entropy(z, target, reduction="none", label_smoothing=smoothing)
+
+
+def losses():
+    tensors, cases = {}, {}
+    weight = f32([0.5, 1.75, 0.0, 2.25, 1.0, 0.125, 3.0])
+
+    def add(name, row_losses, z, target, extra=None, weighted=False, **options):
+        reduction = options.get("reduction", "mean")
+        shown = {"output": z, "target": target, **(extra or {})}
+        for case, row_weight in [(name, None), (f"{name}_weighted", weight)][: 1 + weighted]:
+            parts = {**shown, **loss_case(row_losses, z, target, row_weight, reduction)}
+            if row_weight is not None:
+                parts["weight"] = row_weight
+            tensors.update({f"{case}.{part}": tensor for part, tensor in parts.items()})
+            cases[case] = {"reduction": "mean", **options, "weighted": row_weight is not None}
+
+    def pair(seed):
+        random = rng(seed)
+        z, target = 2 * random.standard_normal((ROWS, OUTPUTS)), random.standard_normal((ROWS, OUTPUTS))
+        # Errors stay clear of the corners at 0, 0.5 and 1.
+        error = np.abs(z - target)
+        near = np.minimum(np.minimum(error, np.abs(error - 0.5)), np.abs(error - 1)) < 1e-2
+        return f32(np.where(near, z + 0.05, z)), f32(target)
+
+    add("mean_squared_error", mean_of(F.mse_loss), *pair(200), weighted=True)
+    add(
+        "sum_of_squares",
+        lambda z, target: F.mse_loss(z, target, reduction="none").sum(-1),
+        *pair(201),
+        weighted=True,
+        reduction="sum",
+    )
+    add("mean_absolute_error", mean_of(F.l1_loss), *pair(202))
+    add("huber", mean_of(F.huber_loss, delta=0.5), *pair(203), weighted=True, delta=0.5)
+    add("huber_1", mean_of(F.huber_loss, delta=1.0), *pair(204), delta=1.0)
+
+    random = rng(205)
+    z = 3 * random.standard_normal((ROWS, OUTPUTS))
+    target = random.uniform(0, 1, (ROWS, OUTPUTS))
+    z[4], target[4] = [50, -50, 50, -50, 0], [1, 0, 0.25, 0.75, 0.5]
+    z[5], target[5] = [1e4, -1e4, 30, -30, 1e4], [1, 0, 1, 0, 1]
+    z[6], target[6] = [1e4, -1e4, 1, -1, 2], [0.5, 1, 0, 1, 1]
+    bce = mean_of(F.binary_cross_entropy_with_logits)
+    add("binary_cross_entropy", bce, f32(z), f32(target), weighted=True, output="logits")
+
+    z = f32(np.clip(2 * random.standard_normal((ROWS, OUTPUTS)), -4, 4))
+    target = random.uniform(0, 1, (ROWS, OUTPUTS))
+    target[0], target[1] = [0, 1, 0, 1, 1], [1, 1, 0, 0, 0]
+    target = f32(target)
+    output = torch.sigmoid(z.double())
+    # Written once more from the output: the same row losses.
+    own = F.binary_cross_entropy(output, target.double(), reduction="none").mean(-1)
+    torch.testing.assert_close(own, bce(z.double(), target.double()))
+    extra = {"logits": z, "output": output}
+    add("binary_cross_entropy_sigmoid", bce, z, target, extra=extra, output="sigmoid(logits)")
+
+    def logits(seed):
+        random = rng(seed)
+        z = 2 * random.standard_normal((ROWS, OUTPUTS))
+        z[5] = [1000, -1000, 500, 0, -300]
+        z[6] = [-800, 900, 899, 0, 300]
+        labels = [*random.permutation(OUTPUTS), 2, 2]
+        soft = random.dirichlet(np.ones(OUTPUTS), ROWS)
+        soft[0] = [0, 0, 1, 0, 0]
+        return f32(z), torch.tensor(labels, dtype=torch.int32), f32(soft)
+
+    z, labels, _ = logits(206)
+    add("softmax_cross_entropy", cross_entropy(), z, labels, weighted=True, output="logits")
+    z, _, soft = logits(207)
+    add("softmax_cross_entropy_soft", cross_entropy(), z, soft, output="logits")
+    smooth = dict(output="logits", smoothing=SMOOTHING)
+    z, labels, _ = logits(208)
+    add("smoothed_softmax_cross_entropy", cross_entropy(SMOOTHING), z, labels, **smooth)
+    z, _, soft = logits(209)
+    add("smoothed_softmax_cross_entropy_soft", cross_entropy(SMOOTHING), z, soft, **smooth)
+    store("losses", tensors, cases)
+
+
+# 3. Optimizers ----------------------------------------------------------------------------------
+
+PARAMETERS, STEPS = 64, 10
+
+
+class Lion(torch.optim.Optimizer):
+    """The paper's update (Chen and others, 2023), with decoupled weight decay."""
+
+    def __init__(self, parameters, lr, betas, weight_decay):
+        super().__init__(parameters, dict(lr=lr, betas=betas, weight_decay=weight_decay))
+        self.least = math.inf  # the smallest |c|: a sign must not hang on a rounding
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
+            for w in group["params"]:
+                m = self.state[w].get("m", torch.zeros_like(w))
+                c = b1 * m + (1 - b1) * w.grad
+                self.least = min(self.least, c[c != 0].abs().min().item())
+                w -= lr * (torch.sign(c) + decay * w)
+                self.state[w]["m"] = b2 * m + (1 - b2) * w.grad
+
+
+def sgd(**options):
+    base = dict(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False)
+    return "sgd", torch.optim.SGD, {**base, **options}, {}
+
+
+def rmsprop(**options):
+    base = dict(lr=0.01, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False)
+    return "rmsprop", torch.optim.RMSprop, {**base, **options}, {}
+
+
+def adagrad(**options):
+    base = dict(lr=0.1, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10)
+    return "adagrad", torch.optim.Adagrad, {**base, **options}, {}
+
+
+def adam(clip=None, **options):
+    base = dict(lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    return "adam", torch.optim.Adam, {**base, **options}, clip or {}
+
+
+OPTIMIZERS = {
+    "sgd": sgd(),
+    "sgd_momentum": sgd(momentum=0.9),
+    "sgd_nesterov": sgd(momentum=0.9, nesterov=True),
+    "sgd_dampening": sgd(momentum=0.9, dampening=0.3),
+    "sgd_weight_decay": sgd(momentum=0.9, weight_decay=0.01),
+    "rmsprop": rmsprop(),
+    "rmsprop_momentum": rmsprop(alpha=0.9, momentum=0.9, weight_decay=0.01),
+    "adagrad": adagrad(),
+    "adagrad_options": adagrad(lr_decay=0.05, initial_accumulator_value=0.1, weight_decay=0.01),
+    "adam": adam(),
+    "adam_weight_decay": adam(betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1),
+    "adamw": (
+        "adamw",
+        torch.optim.AdamW,
+        dict(lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
+        {},
+    ),
+    "lion": ("lion", Lion, dict(lr=0.01, betas=(0.9, 0.99), weight_decay=0.1), {}),
+    "adam_clip_norm": adam(clip={"clip_norm": 1.0}),
+    "adam_clip_value": adam(clip={"clip_value": 0.3}),
+}
+
+
+def run_optimizer(case, start, gradients):
+    _, make, options, clip = OPTIMIZERS[case]
+    w = nn.Parameter(start.clone())
+    optimizer = make([w], **options)
+    rows = []
+    for gradient in gradients:
+        w.grad = gradient.clone()
+        if "clip_norm" in clip:
+            nn.utils.clip_grad_norm_([w], clip["clip_norm"])
+        if "clip_value" in clip:
+            nn.utils.clip_grad_value_([w], clip["clip_value"])
+        optimizer.step()
+        rows.append(w.detach().clone())
+    if isinstance(optimizer, Lion):
+        assert optimizer.least > 1e-10, optimizer.least
+    return torch.stack(rows)
+
+
+def optimizers():
+    random = rng(300)
+    start = f32(random.standard_normal(PARAMETERS))
+    gradients = random.standard_normal((STEPS, PARAMETERS))
+    # Signs that stay, so that a momentum builds up; then scales, where epsilon and clipping show.
+    gradients[:, :32] = 0.5 * gradients[:, :32] + random.choice([-1.0, 1.0], 32)
+    gradients[:, 0] = 0  # never a gradient
+    gradients[4:, 1] = 0  # none any more
+    gradients[:4, 2] = 0  # a late one
+    gradients[:, 3] *= 1e-7
+    gradients[:, 4] *= 1e-3
+    gradients[:, 5] *= 20
+    gradients[3] *= 0.02  # a step that norm clipping leaves alone
+    gradients[7] *= 5
+    gradients = f32(gradients)
+    norms = gradients.norm(dim=1)
+    assert norms.min() < 1 < norms.max()
+    tensors, cases = {"gradients": gradients, "start": start}, {}
+    for case, (kind, _, options, clip) in OPTIMIZERS.items():
+        tensors[f"{case}.parameters"] = run_optimizer(case, start.double(), gradients.double())
+        cases[case] = {"optimizer": kind, **options, **clip}
+    store("optimizers", tensors, cases)
+
+
+# 4. Schedules -----------------------------------------------------------------------------------
+
+UPDATES, BASE_RATE = 60, 0.1
+
+
+def scheduled(make, updates=UPDATES):
+    """The rates a PyTorch scheduler gives for `updates` updates."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=BASE_RATE)
+    scheduler = make(optimizer)
+    rates = []
+    for update in range(updates):
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        if update + 1 < updates:
+            scheduler.step()
+    return rates
+
+
+def schedules():
+    of = torch.optim.lr_scheduler
+    cosine = scheduled(lambda o: of.CosineAnnealingLR(o, T_max=50, eta_min=0.001), 51)
+    after = scheduled(lambda o: of.CosineAnnealingLR(o, T_max=40, eta_min=0.0), 41)
+    cycle = dict(max_lr=BASE_RATE, total_steps=UPDATES, pct_start=0.3, div_factor=25.0, final_div_factor=1e4)
+    rates = {
+        "constant": [BASE_RATE] * UPDATES,
+        "step": scheduled(lambda o: of.StepLR(o, step_size=7, gamma=0.5)),
+        "exponential": scheduled(lambda o: of.ExponentialLR(o, gamma=0.95)),
+        # PyTorch's would rise again after T_max; here it stays at the bottom.
+        "cosine": cosine + [0.001] * (UPDATES - 51),
+        "warmup_cosine": [BASE_RATE * (n + 1) / 10 for n in range(10)] + after + [0.0] * (UPDATES - 51),
+        "one_cycle": scheduled(
+            lambda o: of.OneCycleLR(o, anneal_strategy="cos", cycle_momentum=False, **cycle)
+        ),
+    }
+    cases = {
+        "constant": {"rate": BASE_RATE},
+        "step": {"rate": BASE_RATE, "step_size": 7, "gamma": 0.5},
+        "exponential": {"rate": BASE_RATE, "gamma": 0.95},
+        "cosine": {"rate": BASE_RATE, "t_max": 50, "eta_min": 0.001},
+        "warmup_cosine": {"rate": BASE_RATE, "warmup": 10, "t_max": 40, "eta_min": 0.0},
+        "one_cycle": {**cycle, "anneal": "cos"},
+    }
+    tensors = {f"{name}.rates": torch.tensor(values, dtype=torch.float64) for name, values in rates.items()}
+    assert all(tensor.shape == (UPDATES,) for tensor in tensors.values())
+
+    # Falls; then creeps by less than the threshold a step, which adds up to an improvement; then
+    # stalls and falls by turns until the rate is at its floor.
+    losses = [1.0, 0.8, 0.7, 0.69996, 0.69992, 0.69986, 0.69982, 0.6999, 0.69977, 0.7]
+    losses += [0.6, 0.61, 0.62, 0.65, 0.64, 0.63, 0.62, 0.55, 0.56, 0.57]
+    losses += [0.5, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56, 0.57, 0.4, 0.41]
+    losses = f32(losses)
+    options = dict(mode="min", factor=0.5, patience=2, threshold=1e-4, threshold_mode="abs", cooldown=0, min_lr=0.01)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=BASE_RATE)
+    plateau = of.ReduceLROnPlateau(optimizer, **options)
+    seen = []
+    for loss in losses.tolist():
+        plateau.step(loss)
+        seen.append(float(optimizer.param_groups[0]["lr"]))
+    tensors["plateau.losses"] = losses
+    tensors["plateau.rates"] = torch.tensor(seen, dtype=torch.float64)
+    cases["plateau"] = {"rate": BASE_RATE, **options}
+    store("schedules", tensors, cases)
+
+
+# 5. Layer normalization -------------------------------------------------------------------------
+
+LAYER_NORM_EPS = 1e-5
+
+
+def layer_norm():
+    random = rng(500)
+    x = random.standard_normal((6, 37))
+    x[2] = 3 * x[2] + 20
+    x[3] *= 3e-3  # as small as epsilon's root: epsilon counts
+    x[4] *= 50
+    x, dy = f32(x), f32(random.standard_normal((6, 37)))
+    gamma, beta = f32(1 + 0.5 * random.standard_normal(37)), f32(0.5 * random.standard_normal(37))
+    inputs = [tensor.double().requires_grad_() for tensor in (x, gamma, beta)]
+    y = F.layer_norm(inputs[0], (37,), inputs[1], inputs[2], eps=LAYER_NORM_EPS)
+    dx, dgamma, dbeta = torch.autograd.grad(y, inputs, dy.double())
+    tensors = dict(x=x, gamma=gamma, beta=beta, dy=dy, y=y, dx=dx, dgamma=dgamma, dbeta=dbeta)
+    store("layer_norm", tensors, {"layer_norm": {"eps": LAYER_NORM_EPS}})
+
+
+# 6. A network as PyTorch stores it --------------------------------------------------------------
+
+
+def fill(network, seed):
+    """Parameters from NumPy's generator, as wide as PyTorch's own."""
+    random = rng(seed)
+    with torch.no_grad():
+        for module in network:
+            if isinstance(module, nn.Linear):
+                bound = 1 / math.sqrt(module.in_features)
+                for parameter in module.parameters():
+                    parameter.copy_(f32(random.uniform(-bound, bound, parameter.shape)))
+            elif isinstance(module, nn.LayerNorm):
+                module.weight.copy_(f32(1 + 0.3 * random.standard_normal(module.weight.shape)))
+                module.bias.copy_(f32(0.3 * random.standard_normal(module.bias.shape)))
+    return network
+
+
+def sequential():
+    layers = [nn.Linear(7, 9), nn.ReLU(), nn.LayerNorm(9), nn.Linear(9, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)]
+    network = fill(nn.Sequential(*layers), 600)
+    # The usual mark of a file that PyTorch's users write.
+    store("sequential", network.state_dict(), plain={"format": "pt"})
+    x = f32(rng(601).standard_normal((4, 7)))
+    store("sequential_io", {"input": x, "output": network.double()(x.double())})
+
+
+# 7. A training ----------------------------------------------------------------------------------
+
+TRAINING = dict(optimizer="adam", lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+
+
+def train(network, x, labels, steps=30):
+    options = {key: value for key, value in TRAINING.items() if key != "optimizer"}
+    optimizer = torch.optim.Adam(network.parameters(), **options)
+    losses, corner = [], math.inf
+    for _ in range(steps):
+        optimizer.zero_grad()
+        before = network[2](network[1](network[0](x)))
+        corner = min(corner, before.abs().min().item())
+        loss = F.cross_entropy(network[4](network[3](before)), labels.long())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses), {key: value.detach() for key, value in network.state_dict().items()}, corner
+
+
+def training():
+    def start():
+        layers = [nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3)]
+        return fill(nn.Sequential(*layers), 700)
+
+    random = rng(701)
+    x = f32(random.standard_normal((20, 6)))
+    labels = torch.tensor(np.argmax(x.numpy() @ random.standard_normal((6, 3)), axis=1), dtype=torch.int32)
+    assert set(labels.tolist()) == {0, 1, 2}
+    losses, final, corner = train(start().double(), x.double(), labels)
+    assert corner > 1e-5, corner  # no unit of the ReLU is on its corner at any step
+    # PyTorch's own float32 run, for the tolerance a float32 engine needs.
+    losses32, final32, _ = train(start(), x, labels)
+    loss_error = (losses32.double() - losses).abs().max().item()
+    final_error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
+    print(f"training: float32 differs by {loss_error:.1e} in a loss, {final_error:.1e} in a parameter")
+    assert loss_error < 1e-5 and final_error < 1e-4
+    tensors = {"x": x, "labels": labels, "losses": losses, **start().state_dict()}
+    tensors.update({f"final.{key}": value for key, value in final.items()})
+    store("training", tensors, {"training": {**TRAINING, "loss": "softmax_cross_entropy", "steps": 30}})
+
+
+# The check: the stored files against formulas written a second time, in NumPy -------------------
+
+
+def load(name):
+    with safe_open(HERE / f"{name}.safetensors", framework="numpy") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    wide = {key: value.astype(np.float64) if value.dtype == np.float32 else value for key, value in tensors.items()}
+    cases = {key: json.loads(value) for key, value in metadata.items() if key not in ("torch_version", "format")}
+    return tensors, wide, cases
+
+
+def close(got, expected, what, rtol=2e-7, atol=1e-9):
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol, err_msg=what)
+
+
+def logistic(x):
+    return np.where(x > 0, 1 / (1 + np.exp(-np.abs(x))), np.exp(-np.abs(x)) / (1 + np.exp(-np.abs(x))))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def log_softmax(x):
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def differences(function, x, relative=1e-6):
+    """The derivative of a sum-like function by central differences, one element at a time."""
+    out = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        step = relative * max(1.0, abs(x[index]))
+        up, down = x.copy(), x.copy()
+        up[index] += step
+        down[index] -= step
+        out[index] = (function(up) - function(down)) / (up[index] - down[index])
+    return out
+
+
+def check_activations():
+    _, t, _ = load("activations")
+    root = math.sqrt(2 / math.pi)
+    lower = lambda x: np.minimum(x, 0)
+    formulas = {
+        "identity": lambda x: x,
+        "relu": lambda x: np.maximum(x, 0),
+        "leaky_relu": lambda x: np.where(x > 0, x, 0.1 * x),
+        "elu": lambda x: np.where(x > 0, x, 0.7 * np.expm1(lower(x))),
+        "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(lower(x))),
+        "gelu_erf": lambda x: x * 0.5 * np.vectorize(math.erfc)(-x / math.sqrt(2)),
+        "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(root * (x + 0.044715 * x**3))),
+        "silu": lambda x: x * logistic(x),
+        "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        "sigmoid": logistic,
+        "tanh": np.tanh,
+        "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+        "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    }
+    assert formulas.keys() == ACTIVATIONS.keys()
+    for name, formula in formulas.items():
+        x, dy = t[f"{name}.x"], t[f"{name}.dy"]
+        close(t[f"{name}.y"], formula(x), name)
+        step = 1e-5 * np.maximum(1, np.abs(x))
+        far = np.abs(x) > 1e-3  # a difference would cross the corner at zero
+        slope = (formula(x + step) - formula(x - step)) / (2 * step)
+        straight = np.minimum(np.abs(x), np.abs(np.abs(x) - 3)) > 2 * step
+        sure = far & straight
+        assert sure.sum() > 140, name
+        close(t[f"{name}.dx"][sure], (dy * slope)[sure], f"{name}.dx", rtol=1e-6, atol=1e-7)
+        # Beside zero: the one-sided slope, from a point away from it.
+        tiny = ~far
+        side = np.sign(x[tiny]) * 1e-7
+        slope = (formula(2 * side) - formula(side)) / side
+        close(t[f"{name}.dx"][tiny], dy[tiny] * slope, f"{name}.dx", rtol=1e-6, atol=1e-7)
+        # As the argument grows, the values approach the limits.
+        for end, sign in ((0, -1), (3, 1)):
+            value, limit = formula(np.array(sign * 1e5)), t[f"{name}.extreme_y"][end]
+            if np.isinf(limit):
+                assert value * sign >= 1e4 and limit * sign > 0, name
+            else:
+                close(value, limit, name)
+        close(t[f"{name}.extreme_y"][1:3], formula(t[f"{name}.extreme_x"][1:3]), name)
+    x, dy = t["softmax.x"], t["softmax.dy"]
+    close(t["softmax.y"], softmax(x), "softmax")
+    expected = differences(lambda v: (dy * softmax(v)).sum(), x, 1e-7)
+    close(t["softmax.dx"][[0, 1, 3, 4, 5]], expected[[0, 1, 3, 4, 5]], "softmax.dx", rtol=1e-5, atol=1e-7)
+    y = softmax(x)
+    close(t["softmax.dx"], y * (dy - (dy * y).sum(-1, keepdims=True)), "softmax.dx")
+
+
+def check_losses():
+    _, t, cases = load("losses")
+
+    def huber(z, target, delta):
+        error = np.abs(z - target)
+        return np.where(error < delta, error**2 / 2, delta * (error - delta / 2))
+
+    def entropy(z, target, smoothing):
+        if target.ndim == 1:
+            target = np.eye(OUTPUTS)[target]
+        target = target * (1 - smoothing) + smoothing / OUTPUTS
+        return -(target * log_softmax(z)).sum(-1)
+
+    bce = lambda z, target: np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
+    for case, options in cases.items():
+        target = t[f"{case}.target"]
+        if case.startswith("mean_squared"):
+            rows = lambda z: ((z - target) ** 2).mean(-1)
+        elif case.startswith("sum_of"):
+            rows = lambda z: ((z - target) ** 2).sum(-1)
+        elif case.startswith("mean_absolute"):
+            rows = lambda z: np.abs(z - target).mean(-1)
+        elif case.startswith("huber"):
+            rows = lambda z: huber(z, target, options["delta"]).mean(-1)
+        elif case.startswith("binary"):
+            rows = lambda z: bce(z, target).mean(-1)
+        else:
+            rows = lambda z: entropy(z, target, options.get("smoothing", 0.0))
+        weight = t.get(f"{case}.weight", np.ones(ROWS))
+        assert (f"{case}.weight" in t) == options["weighted"] == case.endswith("_weighted")
+        divisor = 1 if options["reduction"] == "sum" else ROWS
+        z = t.get(f"{case}.logits", t[f"{case}.output"])
+        loss = lambda v: (weight * rows(v)).sum() / divisor
+        close(t[f"{case}.row_loss"], rows(z), case)
+        close(t[f"{case}.loss"], [loss(z)], case)
+        # By rows, so that a row of large numbers does not drown the others' differences.
+        for row in range(ROWS):
+            one = np.zeros(ROWS)
+            one[row] = weight[row] / divisor
+            expected = differences(lambda v: (one * rows(v)).sum(), z)[row]
+            close(t[f"{case}.gradient"][row], expected, f"{case} row {row}", rtol=1e-5, atol=2e-7)
+
+
+def check_optimizers():
+    _, t, cases = load("optimizers")
+    for case, o in cases.items():
+        w = t["start"].copy()
+        m, v = np.zeros_like(w), np.full_like(w, o.get("initial_accumulator_value", 0.0))
+        for n, g in enumerate(t["gradients"], 1):
+            kind, lr, decay = o["optimizer"], o["lr"], o["weight_decay"]
+            if "clip_norm" in o:
+                g = g * min(1, o["clip_norm"] / (math.sqrt((g * g).sum()) + 1e-6))
+            if "clip_value" in o:
+                g = np.clip(g, -o["clip_value"], o["clip_value"])
+            if kind in ("adamw", "lion"):
+                w = w - lr * decay * w
+            else:
+                g = g + decay * w
+            if kind == "sgd":
+                m = g if n == 1 else o["momentum"] * m + (1 - o["dampening"]) * g
+                w = w - lr * (g + o["momentum"] * m if o["nesterov"] else m)
+            elif kind == "rmsprop":
+                v = o["alpha"] * v + (1 - o["alpha"]) * g * g
+                m = o["momentum"] * m + g / (np.sqrt(v) + o["eps"])
+                w = w - lr * m
+            elif kind == "adagrad":
+                v = v + g * g
+                w = w - lr / (1 + (n - 1) * o["lr_decay"]) * g / (np.sqrt(v) + o["eps"])
+            elif kind == "lion":
+                b1, b2 = o["betas"]
+                w = w - lr * np.sign(b1 * m + (1 - b1) * g)
+                m = b2 * m + (1 - b2) * g
+            else:
+                b1, b2 = o["betas"]
+                m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+                w = w - lr * (m / (1 - b1**n)) / (np.sqrt(v / (1 - b2**n)) + o["eps"])
+            close(t[f"{case}.parameters"][n - 1], w, f"{case} step {n}")
+
+
+def check_schedules():
+    _, t, _ = load("schedules")
+    n = np.arange(UPDATES)
+    fall = lambda top, bottom, part: bottom + (top - bottom) * (1 + np.cos(np.pi * np.minimum(part, 1))) / 2
+    close(t["constant.rates"], 0.1 + 0 * n, "constant")
+    close(t["step.rates"], 0.1 * 0.5 ** (n // 7), "step")
+    close(t["exponential.rates"], 0.1 * 0.95**n, "exponential")
+    close(t["cosine.rates"], fall(0.1, 0.001, n / 50), "cosine")
+    close(t["warmup_cosine.rates"], np.where(n < 10, 0.01 * (n + 1), fall(0.1, 0, (n - 10) / 40)), "warmup_cosine")
+    up, last = 0.3 * UPDATES - 1, UPDATES - 1
+    cycle = np.where(n <= up, fall(0.004, 0.1, n / up), fall(0.1, 4e-7, (n - up) / (last - up)))
+    close(t["one_cycle.rates"], cycle, "one_cycle")
+    rate, best, bad = 0.1, math.inf, 0
+    for loss, expected in zip(t["plateau.losses"], t["plateau.rates"]):
+        best, bad = (loss, 0) if loss < best - 1e-4 else (best, bad + 1)
+        if bad > 2:
+            rate, bad = max(rate * 0.5, 0.01), 0
+        close(expected, rate, "plateau")
+    assert rate == 0.01
+
+
+def check_networks():
+    _, t, cases = load("layer_norm")
+    x, gamma, beta, dy = t["x"], t["gamma"], t["beta"], t["dy"]
+
+    def norm(x, gamma, beta):
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + cases["layer_norm"]["eps"]) * gamma + beta
+
+    close(t["y"], norm(x, gamma, beta), "layer_norm")
+    close(t["dx"], differences(lambda v: (dy * norm(v, gamma, beta)).sum(), x, 1e-7), "dx", 1e-5, 2e-5)
+    close(t["dgamma"], differences(lambda v: (dy * norm(x, v, beta)).sum(), gamma), "dgamma", 1e-6, 1e-7)
+    close(t["dbeta"], differences(lambda v: (dy * norm(x, gamma, v)).sum(), beta), "dbeta", 1e-6, 1e-7)
+
+    _, s, _ = load("sequential")
+    _, io, _ = load("sequential_io")
+    h = np.maximum(io["input"] @ s["0.weight"].T + s["0.bias"], 0)
+    centred = h - h.mean(-1, keepdims=True)
+    h = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * s["2.weight"] + s["2.bias"]
+    close(io["output"], np.tanh(h @ s["3.weight"].T) @ s["5.weight"].T + s["5.bias"], "sequential")
+
+    _, t, _ = load("training")
+
+    def loss(p):
+        h = np.tanh(t["x"] @ p["0.weight"].T + p["0.bias"])
+        h = np.maximum(h @ p["2.weight"].T + p["2.bias"], 0)
+        z = h @ p["4.weight"].T + p["4.bias"]
+        return -log_softmax(z)[np.arange(20), t["labels"]].mean()
+
+    names = [f"{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")]
+    p = {name: t[name] for name in names}
+    state = {name: [np.zeros_like(p[name]), np.zeros_like(p[name])] for name in names}
+    for n in range(1, 31):
+        close(t["losses"][n - 1], loss(p), f"training loss {n}", rtol=1e-6)
+        gradient = {name: differences(lambda v: loss({**p, name: v}), p[name], 1e-6) for name in names}
+        for name, g in gradient.items():
+            m, v = state[name]
+            state[name] = m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            p[name] = p[name] - 0.01 * (m / (1 - 0.9**n)) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8)
+    for name in names:
+        close(t[f"final.{name}"], p[name], f"final {name}", rtol=1e-4, atol=1e-5)
+
+
+def table():
+    total = 0
+    for path in sorted(HERE.glob("*.safetensors")):
+        tensors, _, _ = load(path.stem)
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+        total += path.stat().st_size
+        print(f"\n{path.name}: {path.stat().st_size} bytes, torch {metadata['torch_version']}")
+        for key, value in tensors.items():
+            low, high = value.min(), value.max()
+            print(f"  {key:52} {str(value.dtype):8} {str(list(value.shape)):9} {low:.6g} .. {high:.6g}")
+        for key, value in sorted(metadata.items()):
+            if key != "torch_version":
+                print(f"  # {key}: {value}")
+    print(f"\n{total} bytes together")
+    assert total < 300_000
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--check"]):
+        sys.exit("usage: generate.py [--check]")
+    if not sys.argv[1:]:
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training):
+            write()
+    for check in (check_activations, check_losses, check_optimizers, check_schedules, check_networks):
+        check()
+        print(f"{check.__name__}: passed")
+    table()
+
+
+if __name__ == "__main__":
+    main()
