@@ -1,0 +1,125 @@
+//! The cat pictures of Coursera's course "Neural Networks and Deep Learning", 209 to train on and 50 to test: two HDF5
+//! files.
+
+use std::path::Path;
+use std::process::Command;
+
+use hdf5_reader::{Dataset, Hdf5File};
+use sha2::{Digest, Sha256};
+
+use super::{Result, partial};
+
+/// Width and height of a picture.
+pub const SIDE: u32 = 64;
+/// Features of a picture: red, green and blue of each pixel, row by row.
+pub const FEATURES: usize = (SIDE * SIDE * 3) as usize;
+
+/// The pictures, and whether each shows a cat (class 1) or not (class 0).
+pub struct Cats {
+    pub train: Pictures,
+    pub test: Pictures,
+    /// The name of each class.
+    pub classes: Vec<String>,
+}
+
+/// Pictures one after the other, [`FEATURES`] bytes each, and the class of each.
+pub struct Pictures {
+    pub pixels: Vec<u8>,
+    pub labels: Vec<u32>,
+}
+
+/// The files and their SHA-256.
+const FILES: [(&str, &str); 2] = [
+    ("train_catvnoncat.h5", "fbe56ab67c3ae28d564e3a644189117976d6b31af0a3ce9bb17dbf22908af242"),
+    ("test_catvnoncat.h5", "6a9d39ce52fa85953c5834695b8534a30ed8cfd54971fb2f080b5a24d002b951"),
+];
+
+/// Public copies, tried in this order.
+const SOURCES: [&str; 3] = [
+    "https://github.com/ridhimagarg/Cat-vs-Non-cat-Deep-learning-implementation/raw/master/datasets",
+    "https://raw.githubusercontent.com/jalalmansoori19/Cat-Classifier/master/datasets",
+    "https://raw.githubusercontent.com/Youngyi/DeepLearning/dff21304241c5e651d4a6680cba6e23c3990e915/datasets",
+];
+
+/// Downloads the files that the folder lacks, with curl.
+pub fn fetch(folder: &Path) -> Result<()> {
+    for (file, sha256) in FILES {
+        let path = folder.join(file);
+        if path.exists() {
+            continue;
+        }
+        println!("downloading {file}");
+        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+        let mut faults = String::new();
+        if !SOURCES.iter().any(|source| {
+            let fetched = download(&format!("{source}/{file}"), sha256, &path);
+            fetched.inspect_err(|e| faults += &format!("\n  {source}: {e}")).is_ok()
+        }) {
+            let advice = format!("put the file there by hand, SHA-256 {sha256}");
+            return Err(format!("cannot download {}; {advice}{faults}", path.display()).into());
+        }
+    }
+    Ok(())
+}
+
+fn download(url: &str, sha256: &str, path: &Path) -> Result<()> {
+    let partial = partial(path);
+    let checked = || -> Result<()> {
+        let mut curl = Command::new("curl");
+        curl.args(["--fail", "--location", "--silent", "--show-error", "--connect-timeout", "20", "--max-time", "300"]);
+        let output =
+            curl.arg("--output").arg(&partial).arg(url).output().map_err(|e| format!("cannot run curl: {e}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+        }
+        let digest: String = Sha256::digest(std::fs::read(&partial)?).iter().map(|b| format!("{b:02x}")).collect();
+        if digest != sha256 {
+            return Err(format!("SHA-256: expected {sha256}, got {digest}").into());
+        }
+        Ok(std::fs::rename(&partial, path)?)
+    };
+    checked().inspect_err(|_| drop(std::fs::remove_file(&partial)))
+}
+
+/// Reads both files.
+pub fn load(folder: &Path) -> Result<Cats> {
+    let [train, test] = FILES.map(|(file, _)| folder.join(file));
+    let classes = read(&train, class_names)?;
+    let pictures = |path, part| read(path, |file| pictures(file, part, classes.len()));
+    Ok(Cats { train: pictures(&train, "train")?, test: pictures(&test, "test")?, classes })
+}
+
+/// Reads from a file; an error names the file.
+fn read<T>(path: &Path, read: impl FnOnce(&Hdf5File) -> Result<T>) -> Result<T> {
+    let open = || -> Result<_> { Ok(Hdf5File::from_vec(std::fs::read(path)?)?) };
+    open().and_then(|file| read(&file)).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+fn class_names(file: &Hdf5File) -> Result<Vec<String>> {
+    let name = "list_classes";
+    let names = dataset(file, name, |shape| matches!(shape, [n] if *n > 0), "[classes]")?.read_strings();
+    names.map_err(|e| format!("data set {name}: {e}").into())
+}
+
+fn pictures(file: &Hdf5File, part: &str, classes: usize) -> Result<Pictures> {
+    let fits = |shape: &[u64]| matches!(shape, [n, h, w, 3] if *n > 0 && [*h, *w] == [u64::from(SIDE); 2]);
+    let (x, y) = (format!("{part}_set_x"), format!("{part}_set_y"));
+    let pixels = dataset(file, &x, fits, &format!("[pictures, {SIDE}, {SIDE}, 3]"))?;
+    let rows = pixels.shape()[0];
+    let labels = dataset(file, &y, |shape| shape == [rows], &format!("[{rows}]"))?;
+    let pixels = pixels.read_array::<u8>()?.into_iter().collect();
+    let labels = labels.read_array::<i64>()?;
+    let labels = labels.into_iter().enumerate().map(|(row, label)| match u32::try_from(label) {
+        Ok(label) if (label as usize) < classes => Ok(label),
+        _ => Err(format!("data set {y}: label of row {row}: expected 0 to {}, got {label}", classes - 1)),
+    });
+    Ok(Pictures { pixels, labels: labels.collect::<Result<_, _>>()? })
+}
+
+fn dataset(file: &Hdf5File, name: &str, fits: impl Fn(&[u64]) -> bool, expected: &str) -> Result<Dataset> {
+    let dataset = file.dataset(name)?;
+    match fits(dataset.shape()) {
+        true => Ok(dataset),
+        false => Err(format!("data set {name}: expected the shape {expected}, got {:?}", dataset.shape()).into()),
+    }
+}

@@ -1,0 +1,31 @@
+//! What the examples share: plots, pictures and data sets.
+#![allow(dead_code, unused_imports)] // each example uses a part
+
+use std::path::{Path, PathBuf};
+
+pub mod cats;
+pub mod picture;
+pub mod plot;
+
+pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Writes a file whole or not at all, making its folder where there is none.
+pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+    let write = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let partial = partial(path);
+        std::fs::write(&partial, contents.as_ref())
+            .and_then(|()| std::fs::rename(&partial, path))
+            .inspect_err(|_| drop(std::fs::remove_file(&partial)))
+    };
+    write().map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+}
+
+/// Where a file stands until it is whole.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    name.into()
+}

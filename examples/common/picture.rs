@@ -1,0 +1,203 @@
+//! Pictures from files as a network wants them, and sheets of pictures to look at.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use base64::Engine;
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageReader, RgbImage};
+
+use super::{Result, write_whole};
+
+/// Width and height of an MNIST digit.
+const DIGIT: u32 = 28;
+/// The box that MNIST's digits were scaled to fit.
+const INK_BOX: u32 = 20;
+
+/// A PNG or JPEG picture of any size, scaled to this one: red, green and blue of each pixel, row by row.
+pub fn load_rgb(path: &Path, width: u32, height: u32) -> Result<Vec<u8>> {
+    let picture = DynamicImage::from(open(path)?);
+    Ok(picture.resize_exact(width, height, FilterType::Lanczos3).into_rgb8().into_raw())
+}
+
+/// A PNG or JPEG picture of one digit, of any size, dark on light or light on dark, as MNIST has them: 28x28 grey,
+/// light ink on black, scaled to fit 20x20, its centre of mass in the middle.
+pub fn load_digit(path: &Path) -> Result<Vec<u8>> {
+    let grey = DynamicImage::from(open(path)?).into_luma8();
+    digit(grey).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+fn digit(mut grey: GrayImage) -> Result<Vec<u8>> {
+    // Averages away the grain of a photo.
+    if grey.width().max(grey.height()) > 256 {
+        grey = DynamicImage::from(grey).resize(256, 256, FilterType::Triangle).into_luma8();
+    }
+    let ink = ink(grey)?;
+    let inked = || ink.enumerate_pixels().filter(|(.., p)| p[0] > 0).map(|(x, y, _)| (x, y));
+    let bounds = |values: &mut dyn Iterator<Item = u32>| values.fold((u32::MAX, 0), |(a, b), v| (a.min(v), b.max(v)));
+    let (left, right) = bounds(&mut inked().map(|p| p.0));
+    let (top, bottom) = bounds(&mut inked().map(|p| p.1));
+    let cropped = imageops::crop_imm(&ink, left, top, right - left + 1, bottom - top + 1).to_image();
+    let scaled = DynamicImage::from(cropped).resize(INK_BOX, INK_BOX, FilterType::CatmullRom).into_luma8();
+
+    let (mut mass, mut x_moment, mut y_moment) = (0.0, 0.0, 0.0);
+    for (x, y, p) in scaled.enumerate_pixels() {
+        mass += f64::from(p[0]);
+        x_moment += f64::from(p[0]) * f64::from(x);
+        y_moment += f64::from(p[0]) * f64::from(y);
+    }
+    // Where the middle lies in MNIST's own pictures: at pixel 14 of 0 to 27.
+    let place = |moment: f64, size: u32| ((14.0 - moment / mass).round() as i64).clamp(0, (DIGIT - size).into());
+    let mut digit = GrayImage::new(DIGIT, DIGIT);
+    let (x, y) = (place(x_moment, scaled.width()), place(y_moment, scaled.height()));
+    imageops::replace(&mut digit, &scaled, x, y);
+    Ok(stretched(digit).into_raw())
+}
+
+/// The ink alone, light on black: how much darker each pixel is than the paper around it, or lighter where it is light
+/// on dark. The border shows which.
+fn ink(mut grey: GrayImage) -> Result<GrayImage> {
+    let (right, bottom) = (grey.width() - 1, grey.height() - 1);
+    let border = grey.enumerate_pixels().filter(|&(x, y, _)| x == 0 || y == 0 || x == right || y == bottom);
+    let mut border: Vec<u8> = border.map(|(.., p)| p[0]).collect();
+    border.sort_unstable();
+    let darkest = grey.pixels().map(|p| p[0]).min().unwrap_or(0);
+    let lightest = grey.pixels().map(|p| p[0]).max().unwrap_or(0);
+    if border[border.len() / 2] < u8::midpoint(darkest, lightest) {
+        imageops::invert(&mut grey);
+    }
+    // The paper, shadows included: what is left without anything dark and narrower than a third of the picture (this is
+    // a morphological closing).
+    let radius = grey.width().max(grey.height()) / 6 + 1;
+    let paper = extreme(&extreme(&grey, radius, u8::max), radius, u8::min);
+    let mut ink = GrayImage::from_fn(grey.width(), grey.height(), |x, y| {
+        image::Luma([paper.get_pixel(x, y)[0].saturating_sub(grey.get_pixel(x, y)[0])])
+    });
+    let strongest = ink.pixels().map(|p| p[0]).max().unwrap_or(0);
+    if strongest < 48 {
+        let got = format!("brightness {darkest} to {lightest} of 0 to 255");
+        return Err(format!("no digit found: expected one that stands out from its background, got {got}").into());
+    }
+    // Fainter is what shadows and grain leave.
+    ink.pixels_mut().filter(|p| p[0] < strongest / 4).for_each(|p| p[0] = 0);
+    Ok(ink)
+}
+
+/// The greatest or the least value within a distance of each pixel, across and down.
+fn extreme(grey: &GrayImage, radius: u32, pick: fn(u8, u8) -> u8) -> GrayImage {
+    let (width, height) = grey.dimensions();
+    let near = |at: u32, size: u32| at.saturating_sub(radius)..(at + radius + 1).min(size);
+    let of = |values: &mut dyn Iterator<Item = u8>| image::Luma([values.reduce(pick).unwrap_or(0)]);
+    let rows = GrayImage::from_fn(width, height, |x, y| of(&mut near(x, width).map(|x| grey.get_pixel(x, y)[0])));
+    GrayImage::from_fn(width, height, |x, y| of(&mut near(y, height).map(|y| rows.get_pixel(x, y)[0])))
+}
+
+/// The lightest pixel at 255.
+fn stretched(mut grey: GrayImage) -> GrayImage {
+    let lightest = grey.pixels().map(|p| p[0]).max().unwrap_or(0).max(1);
+    grey.pixels_mut().for_each(|p| p[0] = (u32::from(p[0]) * 255 / u32::from(lightest)) as u8);
+    grey
+}
+
+/// Upright, and on white where it is transparent.
+fn open(path: &Path) -> Result<RgbImage> {
+    let decode = || -> Result<_> {
+        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let orientation = decoder.orientation()?;
+        let mut picture = DynamicImage::from_decoder(decoder)?;
+        picture.apply_orientation(orientation);
+        Ok(picture)
+    };
+    let picture = decode().map_err(|e| format!("cannot read the picture {}: {e}", path.display()))?.into_rgba8();
+    Ok(RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [r, g, b, alpha] = picture.get_pixel(x, y).0.map(u32::from);
+        image::Rgb([r, g, b].map(|c| ((c * alpha + 255 * (255 - alpha)) / 255) as u8))
+    }))
+}
+
+/// A picture of a sheet.
+pub struct Tile {
+    /// Row by row; a byte of grey or three of red, green and blue.
+    pub pixels: Vec<u8>,
+    pub width: u32,
+    pub height: u32,
+    /// May have several lines.
+    pub caption: String,
+    /// Framed, to stand out.
+    pub marked: bool,
+}
+
+/// Writes an SVG sheet of pictures with their captions.
+pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result<()> {
+    const GAP: usize = 14;
+    const LINE: usize = 17;
+    const HEAD: usize = 56;
+    // Whole screen pixels for each pixel, so that all are alike.
+    let zoom = |tile: &Tile| (128 / tile.width.max(tile.height).max(1)).max(1) as usize;
+    let size = |tile: &Tile| (tile.width as usize * zoom(tile), tile.height as usize * zoom(tile));
+    let most = |of: &dyn Fn(&Tile) -> usize| tiles.iter().map(of).max().unwrap_or(0);
+    // Without the font's own measures, a letter is about 0.55 of its size wide.
+    let letters = |text: &str, size: usize| text.chars().count() * size * 55 / 100;
+    let (image_width, image_height) = (most(&|t| size(t).0), most(&|t| size(t).1));
+    let cell_width = image_width.max(most(&|t| t.caption.lines().map(|l| letters(l, 14)).max().unwrap_or(0))) + GAP;
+    let cell_height = image_height + most(&|t| t.caption.lines().count()) * LINE + GAP + 6;
+    let columns = columns.clamp(1, tiles.len().max(1));
+    let width = (columns * cell_width).max(letters(title, 20)) + 2 * GAP;
+    let height = HEAD + tiles.len().div_ceil(columns) * cell_height + GAP;
+
+    let mut svg = format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' viewBox='0 0 {width} {height}' \
+         font-family='sans-serif' font-size='14' text-anchor='middle' fill='#333'>\n\
+         <rect width='100%' height='100%' fill='white'/>\n\
+         <text x='{}' y='34' font-size='20'>{}</text>\n",
+        width / 2,
+        escaped(title)
+    );
+    for (i, tile) in tiles.iter().enumerate() {
+        let url = png_data_url(&tile.pixels, tile.width, tile.height).map_err(|e| format!("picture {i}: {e}"))?;
+        let (w, h) = size(tile);
+        let middle = (width - columns * cell_width) / 2 + i % columns * cell_width + cell_width / 2;
+        let (x, y) = (middle - w / 2, HEAD + i / columns * cell_height);
+        writeln!(
+            svg,
+            "<image x='{x}' y='{y}' width='{w}' height='{h}' style='image-rendering: pixelated' href='{url}'/>"
+        )?;
+        let (colour, weight) = if tile.marked { (MARK, "bold") } else { ("#333", "normal") };
+        if tile.marked {
+            let (x, y, w, h) = (x - 2, y - 2, w + 4, h + 4);
+            writeln!(
+                svg,
+                "<rect x='{x}' y='{y}' width='{w}' height='{h}' fill='none' stroke='{MARK}' stroke-width='4'/>"
+            )?;
+        }
+        for (n, line) in tile.caption.lines().enumerate() {
+            let (y, line) = (y + h + 3 + (n + 1) * LINE, escaped(line));
+            writeln!(svg, "<text x='{middle}' y='{y}' fill='{colour}' font-weight='{weight}'>{line}</text>")?;
+        }
+    }
+    write_whole(path, svg + "</svg>\n")
+}
+
+/// Vermillion of the palette of Okabe and Ito.
+const MARK: &str = "#d55e00";
+
+/// A picture of a byte of grey or three of RGB for each pixel, as an SVG file can hold it.
+pub fn png_data_url(pixels: &[u8], width: u32, height: u32) -> Result<String> {
+    let grey = width as usize * height as usize;
+    let colour = match pixels.len() {
+        0 => return Err("the picture has no pixel".into()),
+        n if n == grey => ExtendedColorType::L8,
+        n if n == grey * 3 => ExtendedColorType::Rgb8,
+        n => {
+            let expected = format!("{grey} bytes (grey) or {} (RGB)", grey * 3);
+            return Err(format!("pixels of {width}x{height}: expected {expected}, got {n}").into());
+        }
+    };
+    let mut png = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut png).write_image(pixels, width, height, colour)?;
+    Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png)))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,102 @@
+//! An axis of a plot: its range and its ticks.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+
+use crate::common::Result;
+
+pub struct Axis {
+    /// From the first to the last value; of a logarithmic axis, as decimal logarithms.
+    range: Range<f64>,
+    /// Inside the range.
+    ticks: Vec<f64>,
+    /// Digits after the point of each label; of a logarithmic axis they depend on the tick.
+    decimals: usize,
+    log: bool,
+}
+
+impl Axis {
+    /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten. A `rounded` one begins and ends at a tick;
+    /// the ticks of one that is not are whole numbers where the values are.
+    pub fn linear(values: impl Iterator<Item = f64> + Clone, rounded: bool) -> Result<Self> {
+        let whole = !rounded && values.clone().all(|v| v.fract() == 0.0);
+        let mut range = extent(values, if whole { 1.0 } else { 0.01 })?;
+        let least_step = (range.end - range.start) / 10.0;
+        let power = 10f64.powf(least_step.log10().floor());
+        let nice = [1.0, 2.0, 5.0].map(|m| m * power).into_iter().find(|&s| s >= least_step).unwrap_or(10.0 * power);
+        let step = if whole { nice.max(1.0) } else { nice };
+        if rounded {
+            range = (range.start / step).floor() * step..(range.end / step).ceil() * step;
+        }
+        // The tolerance keeps a tick that rounding put just outside.
+        let ticks = (range.start / step - 1e-6).ceil() as i64..=(range.end / step + 1e-6).floor() as i64;
+        let ticks = ticks.map(|i| i as f64 * step).collect();
+        Ok(Self { range, ticks, decimals: (-step.log10() - 1e-6).ceil().max(0.0) as usize, log: false })
+    }
+
+    /// A logarithmic axis, which begins and ends at a tick. The values must be positive. Those within a factor of 2 get
+    /// a linear axis, which has more ticks to read them by.
+    pub fn log(values: impl Iterator<Item = f64> + Clone) -> Result<Self> {
+        let Range { start, end } = extent(values.clone().map(f64::log10), 0.0)?;
+        if end - start < 0.3 {
+            return Self::linear(values, true);
+        }
+        let digits: &[f64] = if end - start <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let stride = ((end - start) / 8.0).ceil().max(1.0);
+        let decades = (0..).map(|i| start.floor() + f64::from(i) * stride).take_while(|d| d - stride <= end);
+        let mut ticks: Vec<f64> = decades.flat_map(|d| digits.iter().map(move |m| d + m.log10())).collect();
+        // The last before the start and the first after the end close the axis.
+        ticks.drain(..ticks.iter().rposition(|&t| t <= start).unwrap_or(0));
+        ticks.truncate(ticks.iter().position(|&t| t >= end).map_or(ticks.len(), |last| last + 1));
+        let range = ticks[0]..ticks[ticks.len() - 1];
+        Ok(Self { range, ticks: ticks.into_iter().map(|t| 10f64.powf(t)).collect(), decimals: 0, log: true })
+    }
+
+    /// How far along the axis a value stands: 0 at its start and 1 at its end.
+    pub fn position(&self, value: f64) -> f64 {
+        let value = if self.log { value.log10() } else { value };
+        (value - self.range.start) / (self.range.end - self.range.start)
+    }
+}
+
+/// From the least to the greatest value, widened where they are as good as the same.
+fn extent(values: impl Iterator<Item = f64>, least: f64) -> Result<Range<f64>> {
+    let (start, end) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+    let least = least * start.abs().max(1.0);
+    match end - start {
+        0.0..1e-300 => Ok(start - least..end + least),
+        span if span.is_finite() => Ok(start..end),
+        _ => Err("expected a point that can be shown, got none".into()),
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        limit.0 + (self.position(*value) * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        if self.log { 10f64.powf(self.range.start)..10f64.powf(self.range.end) } else { self.range.clone() }
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format_ext(&self, value: &f64) -> String {
+        let decade = (value.log10() + 1e-6).floor();
+        match self.log {
+            true if !(-4.0..6.0).contains(&decade) => format!("{value:.0e}"),
+            true => format!("{value:.*}", (-decade).max(0.0) as usize),
+            false if *value != 0.0 && (self.decimals > 5 || value.abs() >= 1e6) => format!("{value:.1e}"),
+            false if self.decimals > 5 => "0".into(),
+            false => format!("{value:.*}", self.decimals),
+        }
+    }
+}
