@@ -1,5 +1,5 @@
 // Number by number: an activation, or times an activation's derivative; then dropout's mask.
-// The functions before the mark "////" serve matmul and pointwise_loss too.
+// What stands before the mark serves matmul and pointwise_loss too.
 
 override ACTIVATION: u32 = 0; // in the order of the cases below
 override PARAMETER: f32 = 0.0; // the slope or alpha of those that have one

@@ -23,10 +23,12 @@ fn dataset() -> Dataset {
     Dataset::from_f32(features, 5, labels, 3).unwrap()
 }
 
-const CONFIG: TrainerConfig = TrainerConfig { batch: 8, seed: 5, shuffle: true };
+fn config() -> TrainerConfig {
+    TrainerConfig { batch: 8, seed: 5, ..TrainerConfig::default() }
+}
 
 fn trainer(gpu: &Gpu) -> Trainer {
-    Trainer::new(gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap()
+    Trainer::new(gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap()
 }
 
 fn storage(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
@@ -84,7 +86,7 @@ fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     let mut trainer = trainer(&gpu);
     // A second trainer, of another network, on the same device.
     let other_network = Network::input(5).dense(3, Identity).build().unwrap();
-    let mut other = Trainer::new(&gpu, &other_network, Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+    let mut other = Trainer::new(&gpu, &other_network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
 
     let (features, _) = data();
     let input = storage(&device, bytemuck::cast_slice(&features));
@@ -137,16 +139,16 @@ impl Reference {
     fn new(network: &Network) -> Self {
         use wgrad::plan::{DataInfo, Role};
         let plan =
-            wgrad::Plan::training(network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), CONFIG.batch).unwrap();
+            wgrad::Plan::training(network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config()).unwrap();
         let mut lockstep = wgrad::lockstep::Lockstep::new(gpu(), plan).unwrap();
         let (features, labels) = data();
-        let info = DataInfo { rows: 20, shuffle: 1, seed_low: CONFIG.seed as u32, ..DataInfo::default() };
+        let info = DataInfo { rows: 20, shuffle: 1, seed_low: config().seed as u32, ..DataInfo::default() };
         let find = |role| lockstep.plan().find(role).unwrap();
-        let (f, l, d, p) = (find(Role::Features), find(Role::Labels), find(Role::Data), find(Role::Parameters));
+        let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
         lockstep.set(f, &features).unwrap();
         lockstep.set(l, &labels).unwrap();
         lockstep.set(d, &[info]).unwrap();
-        lockstep.set(p, &network.initial_parameters(CONFIG.seed)).unwrap();
+        lockstep.set(p, &network.initial_parameters(config().seed)).unwrap();
         Self { lockstep, network: network.clone() }
     }
 
@@ -197,7 +199,7 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     queue.submit([encoder.finish()]);
     let weights: Vec<f32> = read(&device, &queue, a.parameter_buffer());
     assert_eq!(weights, read::<f32>(&device, &queue, b.parameter_buffer()));
-    assert_ne!(weights[..60], network().initial_parameters(CONFIG.seed)[..60]);
+    assert_ne!(weights[..60], network().initial_parameters(config().seed)[..60]);
 }
 
 /// A handle goes on with the data it was prepared with, whatever the trainer has been given since.
@@ -214,8 +216,8 @@ fn a_handle_keeps_its_own_data() {
         read(&device, &queue, training.metrics_buffer())[0]
     };
     // With a rate of 0 each epoch of the same data has the same loss.
-    let sgd = wgrad::Sgd { learning_rate: 0.0, momentum: 0.0 };
-    let mut trainer = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, CONFIG).unwrap();
+    let sgd = wgrad::Sgd { learning_rate: 0.0, ..Default::default() };
+    let mut trainer = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, config()).unwrap();
     let small = trainer.prepare(&dataset()).unwrap();
     let expected = metrics(&small);
     assert_eq!(expected.rows, 20);
@@ -312,7 +314,7 @@ fn buffers_that_are_too_short_are_refused() {
     assert_eq!(error, "buffer given as input: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let error = trainer.prepare_buffers(&large, &no_storage, 20).unwrap_err().to_string();
     assert_eq!(error, "buffer of labels for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
-    let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+    let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
     let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
     assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");
 }

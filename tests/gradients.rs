@@ -4,47 +4,113 @@ mod common;
 
 use common::*;
 use wgrad::plan::Role;
-use wgrad::{Activation, Adam, Dense, Init, Loss, Network, Plan};
+use wgrad::{Activation, Adam, Dense, Init, Layer, Loss, Network, Plan};
+
+/// The textbook's activation in f64; of softmax, row by row.
+fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
+    match activation {
+        Activation::Identity => z.to_vec(),
+        Activation::Relu => each(&|z| z.max(0.0)),
+        Activation::LeakyRelu(slope) => each(&|z| if z > 0.0 { z } else { f64::from(slope) * z }),
+        Activation::Elu(alpha) => each(&|z| if z > 0.0 { z } else { f64::from(alpha) * (z.exp() - 1.0) }),
+        Activation::Selu => {
+            each(&|z| 1.0507009873554805 * if z > 0.0 { z } else { 1.6732632423543772 * (z.exp() - 1.0) })
+        }
+        Activation::GeluErf => each(&|z| z * 0.5 * libm::erfc(-z / 2f64.sqrt())),
+        Activation::GeluTanh => each(&|z| {
+            0.5 * z * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh())
+        }),
+        Activation::Silu => each(&|z| z * sigmoid(z)),
+        Activation::Softplus => each(&|z| (1.0 + z.exp()).ln()),
+        Activation::Sigmoid => each(&sigmoid),
+        Activation::Tanh => each(&|z| z.tanh()),
+        Activation::HardSigmoid => each(&|z| (z / 6.0 + 0.5).clamp(0.0, 1.0)),
+        Activation::HardSwish => each(&|z| z * (z / 6.0 + 0.5).clamp(0.0, 1.0)),
+        Activation::Softmax => {
+            let sum: f64 = z.iter().map(|z| z.exp()).sum();
+            each(&|z| z.exp() / sum)
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
+/// The textbook's network in f64, on one row; a last activation that is the loss's own is left to the loss.
+fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f64> {
+    let mut x = row.to_vec();
+    let mut parameters = network.parameters().iter();
+    let mut next = || &weights[parameters.next().unwrap().range()];
+    let layers = network.layers().len();
+    for (i, (_, layer)) in network.layers().enumerate() {
+        match layer {
+            Layer::Dense(dense) => {
+                let units = dense.units() as usize;
+                let w = next();
+                let b = if dense.has_bias() { next().to_vec() } else { vec![0.0; units] };
+                let dot = |j: usize| x.iter().enumerate().map(|(i, x)| x * w[i * units + j]).sum::<f64>();
+                x = (0..units).map(|j| b[j] + dot(j)).collect();
+            }
+            Layer::LayerNorm(norm) => {
+                let n = x.len() as f64;
+                let (scale, shift) = (next(), next());
+                let mean = x.iter().sum::<f64>() / n;
+                let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+                let deviation = (variance + f64::from(norm.epsilon)).sqrt();
+                x = (0..x.len()).map(|j| (x[j] - mean) / deviation * scale[j] + shift[j]).collect();
+            }
+            _ => {}
+        }
+        let own = match loss {
+            Loss::BinaryCrossEntropy => Activation::Sigmoid,
+            Loss::SoftmaxCrossEntropy => Activation::Softmax,
+            _ => Activation::Identity,
+        };
+        if i + 1 < layers || layer.activation() != own {
+            x = activate(layer.activation(), &x);
+        }
+    }
+    x
+}
 
 /// The textbook's mean loss in f64, over all rows.
-fn loss(network: &Network, weights: &[f64], rows: &[Vec<f64>], labels: &[u32]) -> f64 {
+fn loss(loss: Loss, network: &Network, weights: &[f64], rows: &[Vec<f64>], labels: &[u32]) -> f64 {
     let mut total = 0.0;
     for (row, &label) in rows.iter().zip(labels) {
-        let mut x = row.clone();
-        for (pair, (_, layer)) in network.parameters().chunks(2).zip(network.layers()) {
-            let (w, b) = (&weights[pair[0].range()], &weights[pair[1].range()]);
-            let units = b.len();
-            let wgrad::Layer::Dense(dense) = layer else { panic!("dense layers only") };
-            x = (0..units)
-                .map(|j| {
-                    let z = b[j] + x.iter().enumerate().map(|(i, x)| x * w[i * units + j]).sum::<f64>();
-                    match dense.activation() {
-                        Activation::Identity => z,
-                        Activation::Relu => z.max(0.0),
-                        Activation::Sigmoid => 1.0 / (1.0 + (-z).exp()),
-                        Activation::Tanh => z.tanh(),
-                        other => panic!("{other:?} has no formula here"),
-                    }
-                })
-                .collect();
-        }
-        let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        total += x.iter().map(|z| (z - largest).exp()).sum::<f64>().ln() + largest - x[label as usize];
+        let y = forward(network, weights, row, loss);
+        let target = |i: usize| match y.len() {
+            1 => f64::from(label),
+            _ => f64::from(u8::from(i == label as usize)),
+        };
+        let sum = |f: &dyn Fn(f64, f64) -> f64| y.iter().enumerate().map(|(i, &y)| f(y, target(i))).sum::<f64>();
+        let n = y.len() as f64;
+        total += match loss {
+            Loss::MeanSquaredError => sum(&|y, t| (y - t).powi(2)) / n,
+            Loss::SumOfSquares => sum(&|y, t| (y - t).powi(2)) * rows.len() as f64,
+            Loss::MeanAbsoluteError => sum(&|y, t| (y - t).abs()) / n,
+            Loss::Huber { delta } => {
+                let delta = f64::from(delta);
+                let huber = |e: f64| if e <= delta { 0.5 * e * e } else { delta * (e - 0.5 * delta) };
+                sum(&|y, t| huber((y - t).abs())) / n
+            }
+            Loss::BinaryCrossEntropy => sum(&|z, t| (1.0 + z.exp()).ln() - t * z) / n,
+            _ => y.iter().map(|z| z.exp()).sum::<f64>().ln() - y[label as usize],
+        };
     }
     total / rows.len() as f64
 }
 
-fn check(network: &Network, rows: u32, seed: u64) {
+fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     // One batch holds every row; the batch has room for more, as a last partial batch has.
-    let plan = Plan::training(network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), rows + 3).unwrap();
+    let plan = Plan::training(network, of, &Adam::default().into(), &batches_of(rows + 3)).unwrap();
     let mut lockstep = lockstep_with_data(gpu(), network, plan, rows, seed);
     let buffer = |role| lockstep.plan().find(role).unwrap();
-    let (parameters, features, labels, gradients) =
-        (buffer(Role::Parameters), buffer(Role::Features), buffer(Role::Labels), buffer(Role::Gradients));
+    let (parameters, features, targets, gradients) =
+        (buffer(Role::Parameters), buffer(Role::Features), buffer(Role::Targets), buffer(Role::Gradients));
     let weights: Vec<f64> = lockstep.get(parameters).into_iter().map(f64::from).collect();
     let data: Vec<f64> = lockstep.get(features).into_iter().map(f64::from).collect();
     let data: Vec<Vec<f64>> = data.chunks(network.inputs() as usize).map(<[f64]>::to_vec).collect();
-    let labels: Vec<u32> = lockstep.get(labels).into_iter().map(f32::to_bits).collect();
+    let labels: Vec<u32> = lockstep.get(targets).into_iter().map(f32::to_bits).collect();
     assert_agree(&mut lockstep, "gradients");
     let gradient = lockstep.get(gradients);
 
@@ -58,34 +124,79 @@ fn check(network: &Network, rows: u32, seed: u64) {
     for i in inside {
         let mut moved = weights.clone();
         moved[i] = weights[i] + h;
-        let above = loss(network, &moved, &data, &labels);
+        let above = loss(of, network, &moved, &data, &labels);
         moved[i] = weights[i] - h;
-        let below = loss(network, &moved, &data, &labels);
+        let below = loss(of, network, &moved, &data, &labels);
         let expected = (above - below) / (2.0 * h);
         let error = (f64::from(gradient[i]) - expected).abs();
         assert!(error <= bound, "weight {i}: {} is not {expected}, off by {error:e} of {bound:e}", gradient[i]);
     }
 }
 
+fn random_bias(units: u32, activation: Activation) -> Dense {
+    Dense::new(units, activation).bias_init(Init::Normal { std: 0.3 })
+}
+
 #[test]
 fn gradients_match_finite_differences_through_every_activation() {
-    for (seed, activation) in
-        [Activation::Tanh, Activation::Sigmoid, Activation::Relu, Activation::Identity].into_iter().enumerate()
-    {
-        let random_bias = |units, activation| Dense::new(units, activation).bias_init(Init::Normal { std: 0.3 });
+    for (seed, activation) in Activation::ALL.into_iter().enumerate() {
         let network = Network::input(6)
             .layer(random_bias(9, activation))
             .layer(random_bias(7, Activation::Tanh))
-            .layer(random_bias(5, activation))
+            .activation(activation)
+            .layer(random_bias(5, activation).without_bias())
             .layer(random_bias(4, Activation::Identity))
             .build()
             .unwrap();
-        check(&network, 11, seed as u64 + 1);
+        check(&network, Loss::SoftmaxCrossEntropy, 11, seed as u64 + 1);
     }
+}
+
+#[test]
+fn gradients_match_finite_differences_under_every_loss_and_last_activation() {
+    let losses = [
+        Loss::MeanSquaredError,
+        Loss::SumOfSquares,
+        Loss::MeanAbsoluteError,
+        Loss::Huber { delta: 0.2 },
+        Loss::BinaryCrossEntropy,
+        Loss::SoftmaxCrossEntropy,
+    ];
+    for (seed, loss) in losses.into_iter().enumerate() {
+        for (i, activation) in Activation::ALL.into_iter().enumerate() {
+            let taken = match loss {
+                Loss::BinaryCrossEntropy => matches!(activation, Activation::Identity | Activation::Sigmoid),
+                Loss::SoftmaxCrossEntropy => matches!(activation, Activation::Identity | Activation::Softmax),
+                _ => true,
+            };
+            let outputs = if activation == Activation::Softmax { 3 } else { 1 + (i as u32) % 3 };
+            let network = Network::input(4)
+                .layer(random_bias(6, Activation::Tanh))
+                .layer(random_bias(outputs, activation))
+                .build()
+                .unwrap();
+            if taken {
+                check(&network, loss, 7, 20 * seed as u64 + i as u64 + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences_through_layer_normalisation() {
+    let network = Network::input(5)
+        .layer(random_bias(8, Activation::Relu))
+        .layer_norm()
+        .layer(random_bias(6, Activation::GeluTanh))
+        .layer_norm()
+        .layer(random_bias(3, Activation::Identity))
+        .build()
+        .unwrap();
+    check(&network, Loss::SoftmaxCrossEntropy, 9, 4);
 }
 
 #[test]
 fn gradients_match_finite_differences_in_a_single_layer() {
     let network = Network::input(3).dense(2, Activation::Identity).build().unwrap();
-    check(&network, 1, 5);
+    check(&network, Loss::SoftmaxCrossEntropy, 1, 5);
 }

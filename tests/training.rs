@@ -31,7 +31,9 @@ fn trainer(device: impl Into<Device>, optimizer: impl Into<Optimizer>, config: T
     Trainer::new(device, &network(), Loss::SoftmaxCrossEntropy, optimizer, config).unwrap()
 }
 
-const CONFIG: TrainerConfig = TrainerConfig { batch: 16, seed: 3, shuffle: true };
+fn config() -> TrainerConfig {
+    TrainerConfig { batch: 16, seed: 3, ..TrainerConfig::default() }
+}
 
 fn fit(device: impl Into<Device>, config: TrainerConfig, epochs: u32) -> (History, Vec<u32>) {
     let mut trainer = trainer(device, Adam { learning_rate: 0.01, ..Adam::default() }, config);
@@ -45,7 +47,7 @@ fn fit(device: impl Into<Device>, config: TrainerConfig, epochs: u32) -> (Histor
 #[test]
 fn it_learns_on_every_device() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
-        let (history, _) = fit(device, CONFIG, 15);
+        let (history, _) = fit(device, config(), 15);
         let (first, last) = (history.epochs[0], history.epochs[14]);
         assert!(last.train.loss < 0.3 * first.train.loss, "{history:?}");
         assert!(last.validation.unwrap().accuracy >= 0.95, "{history:?}");
@@ -56,21 +58,21 @@ fn it_learns_on_every_device() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_others() {
     for gpu in gpus() {
-        let (history, weights) = fit(gpu, CONFIG, 3);
-        let (again, weights_again) = fit(gpu, CONFIG, 3);
+        let (history, weights) = fit(gpu, config(), 3);
+        let (again, weights_again) = fit(gpu, config(), 3);
         assert_eq!(weights, weights_again);
         let losses = |h: &History| h.epochs.iter().map(|e| e.train.loss.to_bits()).collect::<Vec<_>>();
         assert_eq!(losses(&history), losses(&again));
-        assert_ne!(weights, fit(gpu, TrainerConfig { seed: 4, ..CONFIG }, 3).1);
+        assert_ne!(weights, fit(gpu, TrainerConfig { seed: 4, ..config() }, 3).1);
     }
 }
 
 #[test]
 fn how_steps_are_submitted_does_not_change_the_bits() {
-    let (_, weights) = fit(gpu(), CONFIG, 2);
-    let mut live = trainer(gpu(), Adam { learning_rate: 0.01, ..Adam::default() }, CONFIG);
+    let (_, weights) = fit(gpu(), config(), 2);
+    let mut live = trainer(gpu(), Adam { learning_rate: 0.01, ..Adam::default() }, config());
     let (train, test) = (clouds(300, 1), clouds(100, 2));
-    let options = Fit { epochs: 2, validation: Some(&test), live: true };
+    let options = Fit { epochs: 2, validation: Some(&test), live: true, ..Fit::default() };
     live.fit(&train, options, |_| {}).unwrap();
     let bits: Vec<u32> = live.model().parameters().unwrap().into_iter().map(f32::to_bits).collect();
     assert_eq!(weights, bits);
@@ -80,7 +82,7 @@ fn how_steps_are_submitted_does_not_change_the_bits() {
 #[test]
 fn twenty_steps_follow_the_reference() {
     for gpu in gpus() {
-        for optimizer in [Optimizer::from(Adam::default()), Sgd { learning_rate: 0.1, momentum: 0.9 }.into()] {
+        for optimizer in [Optimizer::from(Adam::default()), Sgd { learning_rate: 0.1, momentum: 0.9, ..Sgd::default() }.into()] {
             let data = clouds(160, 5);
             // An epoch of one step reports that step's loss.
             let batches: Vec<Dataset> = (0..20)
@@ -91,7 +93,7 @@ fn twenty_steps_follow_the_reference() {
                 })
                 .collect();
             let run = |device: Device| {
-                let mut trainer = trainer(device, optimizer, TrainerConfig { batch: 8, ..CONFIG });
+                let mut trainer = trainer(device, optimizer, TrainerConfig { batch: 8, ..config() });
                 let losses: Vec<f64> = batches
                     .iter()
                     .map(|batch| trainer.fit(batch, Fit::default(), |_| {}).unwrap().epochs[0].train.loss)
@@ -114,16 +116,16 @@ fn twenty_steps_follow_the_reference() {
 /// batch of 4.
 #[test]
 fn a_partial_batch_counts_only_its_own_rows() {
-    let config = TrainerConfig { shuffle: false, ..CONFIG };
-    let sgd = Sgd { learning_rate: 0.5, momentum: 0.0 };
+    let config = TrainerConfig { shuffle: false, ..config() };
+    let sgd = Sgd { learning_rate: 0.5, ..Sgd::default() };
     let data = clouds(20, 9);
     let part = |rows: std::ops::Range<usize>| {
         Dataset::from_f32(data.features_of(rows.clone()), 2, data.labels()[rows].to_vec(), 3).unwrap()
     };
     for device in [Device::from(gpu()), Device::Cpu] {
-        let mut whole = trainer(device.clone(), sgd, config);
+        let mut whole = trainer(device.clone(), sgd, config.clone());
         whole.fit(&data, Fit::default(), |_| {}).unwrap();
-        let mut first = trainer(device.clone(), sgd, config);
+        let mut first = trainer(device.clone(), sgd, config.clone());
         first.fit(&part(0..16), Fit::default(), |_| {}).unwrap();
         first.fit(&part(16..20), Fit::default(), |_| {}).unwrap();
         assert_eq!(whole.model().parameters().unwrap(), first.model().parameters().unwrap());
@@ -133,7 +135,7 @@ fn a_partial_batch_counts_only_its_own_rows() {
 #[test]
 fn evaluation_and_prediction_agree_with_a_count_by_hand() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
-        let mut trainer = trainer(device, Adam::default(), CONFIG);
+        let mut trainer = trainer(device, Adam::default(), config());
         // More rows than a batch of evaluation, and than a batch of forward has.
         let data = clouds(5000, 11);
         let evaluation = trainer.evaluate(&data).unwrap();
@@ -168,7 +170,7 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
     for device in [Device::from(gpu()), Device::Cpu] {
         let weights = |data: &Dataset| {
             let mut t =
-                Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+                Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
             t.fit(data, Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
             t.model().parameters().unwrap()
         };
@@ -178,14 +180,14 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
 
 #[test]
 fn initial_weights_are_the_same_on_every_device() {
-    let (gpu, cpu) = (trainer(gpu(), Adam::default(), CONFIG), trainer(Device::Cpu, Adam::default(), CONFIG));
+    let (gpu, cpu) = (trainer(gpu(), Adam::default(), config()), trainer(Device::Cpu, Adam::default(), config()));
     assert_eq!(gpu.model().parameters().unwrap(), cpu.model().parameters().unwrap());
 }
 
 #[test]
 fn a_loss_that_diverges_names_the_epoch_and_the_step() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
-        let mut trainer = trainer(device, Sgd { learning_rate: 3e38, momentum: 0.0 }, CONFIG);
+        let mut trainer = trainer(device, Sgd { learning_rate: 3e38, ..Sgd::default() }, config());
         let error = trainer.fit(&clouds(300, 1), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap_err();
         let Error::NonFiniteLoss { epoch: 1, step } = error else { panic!("{error}") };
         assert!((2..=19).contains(&step), "{error}");
@@ -198,7 +200,7 @@ fn nan_is_not_swallowed_on_the_way() {
     for (gpu, activation) in gpus().into_iter().flat_map(|gpu| [Relu, Tanh, Sigmoid, Identity].map(|a| (gpu, a))) {
         let nan = Dense::new(4, activation).bias_init(Init::Normal { std: f32::NAN });
         let network = Network::input(2).layer(nan).dense(3, Identity).build().unwrap();
-        let mut trainer = Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), CONFIG).unwrap();
+        let mut trainer = Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
         let error = trainer.fit(&clouds(20, 1), Fit::default(), |_| {}).unwrap_err();
         assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
     }
@@ -208,7 +210,7 @@ fn nan_is_not_swallowed_on_the_way() {
 #[test]
 fn weights_ruined_by_the_last_step_show_in_the_validation() {
     let mut trainer =
-        trainer(gpu(), Sgd { learning_rate: 3e38, momentum: 0.0 }, TrainerConfig { batch: 300, ..CONFIG });
+        trainer(gpu(), Sgd { learning_rate: 3e38, ..Sgd::default() }, TrainerConfig { batch: 300, ..config() });
     let data = clouds(300, 1);
     let error = trainer.fit(&data, Fit { validation: Some(&data), ..Fit::default() }, |_| {}).unwrap_err();
     assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
@@ -217,7 +219,7 @@ fn weights_ruined_by_the_last_step_show_in_the_validation() {
 #[test]
 fn weights_given_from_outside_run_without_a_trainer() {
     for device in [Device::from(gpu()), Device::Cpu] {
-        let trainer = trainer(device.clone(), Adam::default(), CONFIG);
+        let trainer = trainer(device.clone(), Adam::default(), config());
         let weights = trainer.model().parameters().unwrap();
         let model = Model::new(device.clone(), &network(), &weights).unwrap();
         let features = clouds(50, 4).features_of(0..50);
@@ -234,10 +236,10 @@ fn weights_given_from_outside_run_without_a_trainer() {
 fn progress_comes_in_order_and_with_few_submissions() {
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device, queue);
-    let mut trainer = trainer(&gpu, Adam::default(), TrainerConfig { batch: 1, ..CONFIG });
+    let mut trainer = trainer(&gpu, Adam::default(), TrainerConfig { batch: 1, ..config() });
     let data = clouds(1000, 1);
     let mut seen = Vec::new();
-    trainer.fit(&data, Fit { epochs: 2, validation: Some(&data), live: false }, |event| seen.push(event)).unwrap();
+    trainer.fit(&data, Fit { epochs: 2, validation: Some(&data), ..Fit::default() }, |event| seen.push(event)).unwrap();
     let Event::Steps { epoch: 1, done: 1, steps: 1000, train: None } = seen[0] else { panic!("{:?}", seen[0]) };
     let mut last = (0, 0);
     for event in &seen {

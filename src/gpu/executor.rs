@@ -18,8 +18,8 @@ pub(crate) struct GpuExecutor {
     plan: Arc<Plan>,
     buffers: Vec<Option<Given>>,
     uniforms: wgpu::Buffer,
-    /// Bound where a kernel has a binding that an op leaves unused; written by none.
-    unused: wgpu::Buffer,
+    /// Bound where an op leaves a binding unused: one where it could read, one where it could write.
+    unused: [wgpu::Buffer; 2],
     launches: Vec<Launch>,
     dispatches: Vec<Dispatch>,
 }
@@ -74,7 +74,8 @@ impl GpuExecutor {
             slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
-        let unused = gpu.zeros("unused bindings", 16)?;
+        // As long as the longest struct that a kernel may declare there.
+        let unused = [gpu.zeros("unused bindings", 64)?, gpu.zeros("unused bindings", 64)?];
 
         let dispatches = pipelines
             .into_iter()
@@ -102,7 +103,7 @@ impl GpuExecutor {
     /// Gives a buffer, or its first `bytes`. Where it does not fit, the one before stays.
     pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer, bytes: Option<u64>) -> Result<()> {
         let before = self.buffers[id.0].replace(Given { buffer: buffer.clone(), bytes });
-        let bound = self.make_bind_groups(|launch| launch.bindings.iter().flatten().any(|b| b.tensor.buffer == id));
+        let bound = self.make_bind_groups(|launch| launch.bindings.iter().flat_map(|b| b.tensor).any(|t| t.buffer == id));
         if bound.is_err() {
             self.buffers[id.0] = before;
         }
@@ -150,7 +151,7 @@ impl GpuExecutor {
     fn make_bind_groups(&mut self, affected: impl Fn(&Launch) -> bool) -> Result<()> {
         for i in (0..self.launches.len()).filter(|&i| affected(&self.launches[i])) {
             let launch = &self.launches[i];
-            let given = launch.bindings.iter().flatten().all(|b| self.buffer(b.tensor.buffer).is_some());
+            let given = launch.bindings.iter().flat_map(|b| b.tensor).all(|t| self.buffer(t.buffer).is_some());
             if given {
                 let bind_group = self.bind_group(i, launch)?;
                 self.dispatches[i].bind_group = Some(bind_group);
@@ -167,9 +168,9 @@ impl GpuExecutor {
         };
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
         for (binding, used) in (1..).zip(&launch.bindings) {
-            let resource = match used {
-                Some(used) => self.binding(used.tensor)?,
-                None => self.unused.as_entire_binding(),
+            let resource = match used.tensor {
+                Some(tensor) => self.binding(tensor)?,
+                None => self.unused[usize::from(used.writable)].as_entire_binding(),
             };
             entries.push(wgpu::BindGroupEntry { binding, resource });
         }

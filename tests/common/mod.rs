@@ -75,23 +75,58 @@ pub fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
 }
 
+/// What the targets of a data set are.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TargetKind {
+    /// Numbers, one for each output, from 0 to 1; else labels.
+    pub values: bool,
+    /// Whether rows have weights.
+    pub weighted: bool,
+}
+
 /// A training or evaluation plan in lockstep, over random rows, with the network's initial weights.
 pub fn lockstep_with_data(gpu: &Gpu, network: &Network, plan: Plan, rows: u32, seed: u64) -> Lockstep {
+    lockstep_with_targets(gpu, network, plan, rows, seed, TargetKind::default())
+}
+
+pub fn lockstep_with_targets(
+    gpu: &Gpu,
+    network: &Network,
+    plan: Plan,
+    rows: u32,
+    seed: u64,
+    kind: TargetKind,
+) -> Lockstep {
     let mut random = Random(seed | 1);
     let mut lockstep = lockstep(gpu, plan);
     let find = |l: &Lockstep, role| l.plan().find(role).unwrap();
     let features = random.f32s((rows * network.inputs()) as usize);
-    let labels: Vec<u32> = (0..rows).map(|_| random.below(network.outputs())).collect();
-    let info = DataInfo { rows, shuffle: 1, seed_low: seed as u32, ..DataInfo::default() };
+    let mut targets = Vec::new();
+    for _ in 0..rows {
+        match kind.values {
+            true => targets.extend((0..network.outputs()).map(|_| random.f32().abs().to_bits())),
+            false => targets.push(random.below(network.outputs())),
+        }
+        if kind.weighted {
+            targets.push((random.f32() + 1.0).to_bits());
+        }
+    }
+    let (values, weighted) = (kind.values.into(), kind.weighted.into());
+    let info = DataInfo { rows, shuffle: 1, seed_low: seed as u32, values, weighted, ..DataInfo::default() };
     let id = find(&lockstep, Role::Features);
     lockstep.set(id, &features).unwrap();
-    let id = find(&lockstep, Role::Labels);
-    lockstep.set(id, &labels).unwrap();
+    let id = find(&lockstep, Role::Targets);
+    lockstep.set(id, &targets).unwrap();
     let id = find(&lockstep, Role::Data);
     lockstep.set(id, &[info]).unwrap();
     let id = find(&lockstep, Role::Parameters);
     lockstep.set(id, &network.initial_parameters(seed)).unwrap();
     lockstep
+}
+
+/// A configuration with this batch size.
+pub fn batches_of(batch: u32) -> wgrad::TrainerConfig {
+    wgrad::TrainerConfig { batch, ..Default::default() }
 }
 
 /// Runs a plan's ops on both sides and fails at the first that diverges, naming it.
@@ -105,7 +140,7 @@ pub fn assert_agree(lockstep: &mut Lockstep, what: &str) {
 pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
     let buffers = buffers
         .iter()
-        .map(|&(name, len, role)| wgrad::plan::Buffer { name: name.into(), shape: vec![len], role })
+        .map(|&(name, len, role)| wgrad::plan::Buffer { name: name.into(), shape: vec![len], role, contents: vec![] })
         .collect();
     Plan { name: "single", batch: 1, buffers, step: vec![op], report: vec![] }
 }

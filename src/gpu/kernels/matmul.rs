@@ -70,10 +70,9 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
         bindings: vec![
             read(op.a),
             read(op.b),
-            // Without an epilogue the kernel does not read it; any readable tensor will do.
-            read(extra.unwrap_or(op.a)),
+            read(extra),
             write(op.c),
-            op.bias_gradient.and_then(write),
+            write(op.bias_gradient),
         ],
         workgroups: tiles.into(),
     }

@@ -33,8 +33,8 @@ pub(super) struct Launch {
     pub shader: Shader,
     /// Bytes of the shader's uniform struct: binding 0.
     pub uniforms: Vec<u8>,
-    /// Storage bindings from 1 on; `None` where this op leaves a writable one unused.
-    pub bindings: Vec<Option<Binding>>,
+    /// Storage bindings from 1 on.
+    pub bindings: Vec<Binding>,
     /// How many, before they are folded into two dimensions.
     pub workgroups: u64,
 }
@@ -42,14 +42,15 @@ pub(super) struct Launch {
 /// A storage binding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Binding {
-    pub tensor: Tensor,
+    /// `None` where this op leaves it unused.
+    pub tensor: Option<Tensor>,
     pub writable: bool,
 }
 
 impl Launch {
     /// For each storage binding, whether the kernel writes it.
     pub fn writable(&self) -> Vec<bool> {
-        self.bindings.iter().map(|b| b.is_none_or(|b| b.writable)).collect()
+        self.bindings.iter().map(|binding| binding.writable).collect()
     }
 }
 
@@ -73,12 +74,12 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
     }
 }
 
-fn read(tensor: Tensor) -> Option<Binding> {
-    Some(Binding { tensor, writable: false })
+fn read(tensor: impl Into<Option<Tensor>>) -> Binding {
+    Binding { tensor: tensor.into(), writable: false }
 }
 
-fn write(tensor: Tensor) -> Option<Binding> {
-    Some(Binding { tensor, writable: true })
+fn write(tensor: impl Into<Option<Tensor>>) -> Binding {
+    Binding { tensor: tensor.into(), writable: true }
 }
 
 /// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no

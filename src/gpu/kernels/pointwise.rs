@@ -31,12 +31,11 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
     };
     let [activation, parameter] = constants(op.activation);
     let flags = [("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
-    // What is not used is not read; any readable tensor will do.
-    let (state, data) = op.dropout.map_or((op.input, op.input), |d| (d.step, d.data));
+    let (state, data) = (op.dropout.map(|d| d.step), op.dropout.map(|d| d.data));
     Launch {
         shader: shader("pointwise", SOURCE, &[activation, parameter, flags[0], flags[1]]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
-        bindings: vec![read(op.input), read(op.saved.unwrap_or(op.input)), read(state), read(data), write(op.output)],
+        bindings: vec![read(op.input), read(op.saved), read(state), read(data), write(op.output)],
         workgroups: quads.div_ceil(LANES).into(),
     }
 }

@@ -19,8 +19,7 @@ pub(super) fn launch(op: &Softmax) -> Launch {
             &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", op.saved.is_some().into())],
         ),
         uniforms: bytemuck::bytes_of(&SoftmaxUniforms { rows: op.rows, columns: op.columns }).to_vec(),
-        // What is not used is not read; any readable tensor will do.
-        bindings: vec![read(op.input), read(op.saved.unwrap_or(op.input)), write(op.output)],
+        bindings: vec![read(op.input), read(op.saved), write(op.output)],
         workgroups: op.rows.div_ceil(rows).into(),
     }
 }

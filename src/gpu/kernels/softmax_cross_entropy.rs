@@ -33,7 +33,7 @@ pub(super) fn launch(op: &LossOp) -> Launch {
             read(op.step),
             read(op.indices),
             write(op.metrics),
-            op.gradient.and_then(write),
+            write(op.gradient),
         ],
         workgroups: op.batch.div_ceil(rows).into(),
     }

@@ -10,7 +10,7 @@ use naga::{Module, ScalarKind, TypeInner};
 use super::*;
 use crate::network::Network;
 use crate::plan::{DataInfo, Plan, RowMetrics, StepState};
-use crate::{Activation, Adam, Loss, Optimizer, Sgd};
+use crate::{Activation, Adam, Clip, Loss, Schedule, Sgd, TrainerConfig};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -31,7 +31,9 @@ fn texts() -> BTreeMap<String, String> {
             texts.insert(format!("{name} {rows}x{lanes} {aligned}"), source);
         }
     }
-    texts.insert("adam.wide".into(), adam::wide_source());
+    texts.insert("matmul".into(), matmul::tiled_source());
+    texts.insert("pointwise_loss".into(), pointwise_loss::source());
+    texts.insert("update.wide".into(), update::wide_source());
     texts
 }
 
@@ -39,18 +41,39 @@ fn parse(name: &str, text: &str) -> Module {
     naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)))
 }
 
-/// The launches of every op of training and evaluation, on every kind of adapter.
+/// Plans that together have every kind of op.
+fn plans() -> Vec<Plan> {
+    let network = Network::input(5)
+        .dense(7, Activation::Relu)
+        .layer_norm()
+        .dense(100, Activation::Silu)
+        .dropout(0.5)
+        .dense(6, Activation::Softmax)
+        .dense(3, Activation::Sigmoid)
+        .build()
+        .unwrap();
+    let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
+    let schedule = Schedule::cosine(50, 0.25).warm_up(3);
+    let clip = Some(Clip::Norm(1.0));
+    let config = TrainerConfig { batch: 12, accumulate: 2, clip, schedule, ..TrainerConfig::default() };
+    let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625, weight_decay: 0.25 }.into();
+    let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
+    let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
+    vec![
+        Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
+        Plan::training(&logits, smoothed, &sgd, &TrainerConfig { batch: 12, ..TrainerConfig::default() }).unwrap(),
+        Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
+        Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
+    ]
+}
+
+/// The launches of every kind of op, on every kind of adapter.
 fn launches() -> Vec<Launch> {
-    let network =
-        Network::input(5).dense(7, Activation::Relu).dense(100, Activation::Tanh).dense(3, Activation::Identity);
-    let network = network.build().unwrap();
     let mut launches = Vec::new();
-    for optimizer in [Optimizer::from(Adam::default()), Sgd { learning_rate: 0.25, momentum: 0.75 }.into()] {
-        let training = Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, 12).unwrap();
-        let evaluation = Plan::evaluation(&network, Loss::SoftmaxCrossEntropy, 12).unwrap();
+    for plan in plans() {
         for matmul_subgroup in [None, Some(8), Some(16)] {
             let variants = Variants { matmul_subgroup, wide_access: matmul_subgroup == Some(8) };
-            launches.extend(training.ops().chain(evaluation.ops()).map(|op| launch(op, variants)));
+            launches.extend(plan.ops().map(|op| launch(op, variants)));
         }
     }
     launches
@@ -165,8 +188,27 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
         };
     }
     let twins = [
-        layout!(DataInfo { rows: Uint, shuffle: Uint, seed_low: Uint, seed_high: Uint, bytes: Uint }),
-        layout!(StepState { step: Uint, rows: Uint, epoch: Uint, position: Uint }),
+        layout!(DataInfo {
+            rows: Uint,
+            shuffle: Uint,
+            seed_low: Uint,
+            seed_high: Uint,
+            bytes: Uint,
+            values: Uint,
+            weighted: Uint
+        }),
+        layout!(StepState {
+            step: Uint,
+            rows: Uint,
+            epoch: Uint,
+            position: Uint,
+            update: Uint,
+            batches: Uint,
+            update_rows: Uint,
+            due: Uint,
+            learning_rate: Float,
+            rate_scale: Float
+        }),
         layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
     ];
     let mut found = 0;
@@ -185,24 +227,47 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 /// Each uniform struct, read back by the shader's own layout, holds what the op says.
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
-    let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625 };
-    let sgd = Sgd { learning_rate: 0.25, momentum: 0.5 };
-    let network = Network::input(5).dense(7, Activation::Identity).build().unwrap();
-    // 5 x 7 weights pad to 64 words, 7 biases to 64: 32 vec4s.
-    let expected: [(&str, &[(&str, f64)]); 7] = [
-        ("next_batch", &[("batch", 12.0)]),
+    // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
+    let expected: [(&str, &[(&str, f64)]); 14] = [
+        (
+            "next_batch",
+            &[
+                ("batch", 12.0),
+                ("accumulate", 2.0),
+                ("learning_rate", 0.5),
+                ("warm_up", 3.0),
+                ("schedule", 2.0),
+                ("updates", 50.0),
+                ("log_factor", 0.0),
+                ("floor", 0.25),
+                ("rise", 0.0),
+                ("start", 0.0),
+                ("end", 0.0),
+            ],
+        ),
         ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
         (
             "matmul",
             &[("m", 12.0), ("n", 7.0), ("k", 5.0), ("k_start", 0.0), ("k_end", 5.0), ("tiles_n", 1.0), ("tiles", 1.0)],
         ),
-        ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 7.0)]),
-        ("sgd", &[("quads", 32.0), ("learning_rate", 0.25), ("momentum", 0.5)]),
         (
-            "adam",
+            "pointwise",
+            &[("quads", 300.0), ("dropout_key", 0.0), ("dropout_threshold", 0.0), ("dropout_scale", 0.0)],
+        ),
+        ("softmax", &[("rows", 12.0), ("columns", 6.0)]),
+        ("layer_norm", &[("rows", 12.0), ("columns", 7.0), ("epsilon", 1e-5)]),
+        ("layer_norm_input", &[("rows", 12.0), ("columns", 7.0)]),
+        ("layer_norm_parameters", &[("rows", 12.0), ("columns", 7.0)]),
+        ("pointwise_loss", &[("batch", 12.0), ("outputs", 3.0), ("delta", 0.75)]),
+        ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 3.0), ("smoothing", 0.125)]),
+        ("accumulate", &[("quads", 480.0)]),
+        ("sum_squares", &[("quads", 480.0), ("limit", 0.0)]),
+        (
+            "update",
             &[
-                ("quads", 32.0),
-                ("learning_rate", 0.5),
+                ("quads", 480.0),
+                ("momentum", 0.0),
+                ("one_minus_dampening", 0.0),
                 ("beta1", 0.75),
                 ("beta2", 0.875),
                 ("one_minus_beta1", 0.25),
@@ -210,12 +275,15 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
                 ("log_beta1", -0.287_682_072_451_780_9),
                 ("log_beta2", -0.133_531_392_624_522_62),
                 ("epsilon", 0.0625),
+                ("rate_decay", 0.0),
+                ("initial_accumulator", 0.0),
+                ("weight_decay", 0.25),
+                ("clip", 0.0),
             ],
         ),
         ("metrics", &[("batch", 12.0)]),
     ];
-    let plan = |optimizer: Optimizer| Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, 12).unwrap();
-    let plans = [plan(adam.into()), plan(sgd.into())];
+    let plans = plans();
     for (kernel, values) in expected {
         let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
         let launch = launch(op, Variants { matmul_subgroup: None, wide_access: false });
@@ -256,11 +324,7 @@ fn shaders_host_sides_and_twins_have_the_same_stems() {
     let shaders = stems("shaders", &["wgsl", "wgsl.in"]);
     assert_eq!(shaders, stems("src/gpu/kernels", &["rs"]));
     assert_eq!(shaders, stems("src/cpu", &["rs"]));
-    let named: std::collections::BTreeSet<String> = {
-        let network = Network::input(1).dense(1, Activation::Identity).build().unwrap();
-        let plan = |o: Optimizer| Plan::training(&network, Loss::SoftmaxCrossEntropy, &o, 1).unwrap();
-        let plans = [plan(Adam::default().into()), plan(Sgd::default().into())];
-        plans.iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect()
-    };
+    let named: std::collections::BTreeSet<String> =
+        plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
     assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
 }

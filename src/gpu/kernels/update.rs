@@ -60,11 +60,10 @@ pub(super) fn launch(op: &Update, variants: Variants) -> Launch {
             read(op.gradients),
             read(op.step),
             write(op.parameters),
-            op.moments.first().copied().and_then(write),
-            op.moments.get(1).copied().and_then(write),
-            // What is not used is not read; any readable tensor will do.
-            read(op.multipliers.unwrap_or(op.step)),
-            read(op.scale.unwrap_or(op.step)),
+            write(op.moments.first().copied()),
+            write(op.moments.get(1).copied()),
+            read(op.multipliers),
+            read(op.scale),
         ],
         workgroups: op.parameters.len.div_ceil(parameters_each * LANES).into(),
     }
