@@ -19,7 +19,8 @@ pub struct Mnist {
 /// Rows and columns of an image.
 pub const SIDE: usize = 28;
 
-const TRAIN: u32 = 60_000;
+/// Images to train on.
+pub const TRAIN_ROWS: usize = 60_000;
 const TEST: u32 = 10_000;
 
 /// A file of the set: its name, the magic number it starts with, and its dimensions.
@@ -33,8 +34,8 @@ const IMAGES: u32 = 0x0803;
 const LABELS: u32 = 0x0801;
 
 const FILES: [IdxFile; 4] = [
-    IdxFile { name: "train-images-idx3-ubyte", magic: IMAGES, dimensions: &[TRAIN, SIDE as u32, SIDE as u32] },
-    IdxFile { name: "train-labels-idx1-ubyte", magic: LABELS, dimensions: &[TRAIN] },
+    IdxFile { name: "train-images-idx3-ubyte", magic: IMAGES, dimensions: &[TRAIN_ROWS as u32, SIDE as u32, SIDE as u32] },
+    IdxFile { name: "train-labels-idx1-ubyte", magic: LABELS, dimensions: &[TRAIN_ROWS as u32] },
     IdxFile { name: "t10k-images-idx3-ubyte", magic: IMAGES, dimensions: &[TEST, SIDE as u32, SIDE as u32] },
     IdxFile { name: "t10k-labels-idx1-ubyte", magic: LABELS, dimensions: &[TEST] },
 ];
@@ -65,7 +66,7 @@ impl Mnist {
         let mnist = mnist::MnistBuilder::new()
             .base_path(base)
             .label_format_digit()
-            .training_set_length(TRAIN)
+            .training_set_length(TRAIN_ROWS as u32)
             .validation_set_length(0)
             .test_set_length(TEST)
             .finalize();

@@ -297,7 +297,7 @@ fn buffers_that_are_too_short_are_refused() {
     let error = trainer.model().prepare_forward(&large, &large, 0).unwrap_err().to_string();
     assert_eq!(error, "batch: expected at least 1 row, got 0");
     let error = trainer.prepare_buffers(&large, &small, 20).unwrap_err().to_string();
-    assert!(error.starts_with("buffer of labels for 20 rows: expected at least 1 row and 80 bytes"), "{error}");
+    assert!(error.starts_with("buffer of targets for 20 rows: expected at least 1 row and 80 bytes"), "{error}");
     let error = trainer.model().prepare_forward(&large, &large, 5).unwrap_err().to_string();
     assert_eq!(
         error,
@@ -313,7 +313,7 @@ fn buffers_that_are_too_short_are_refused() {
     let error = trainer.model().prepare_forward(&no_storage, &large, 5).unwrap_err().to_string();
     assert_eq!(error, "buffer given as input: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let error = trainer.prepare_buffers(&large, &no_storage, 20).unwrap_err().to_string();
-    assert_eq!(error, "buffer of labels for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
+    assert_eq!(error, "buffer of targets for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
     let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
     assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");

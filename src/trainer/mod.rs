@@ -167,6 +167,11 @@ impl Trainer {
         &self.network
     }
 
+    /// How it trains.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
+    }
+
     /// The training step: its buffers and its ops.
     pub fn plan(&self) -> &Plan {
         self.training.plan()

@@ -97,10 +97,14 @@ pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool, wide: bool) 
             "// for each row" => {
                 let block = until("// end");
                 for row in 0..rows {
-                    // After the last row comes none: its own number will do.
-                    let next_row = (row + 1).min(rows - 1);
-                    push(&mut source, &block, &[("{row}", row), ("{next_row}", next_row), ("{group}", row / lanes)]);
+                    // After the last rows come none: the last one's number will do.
+                    let later_row = (row + 8).min(rows - 1);
+                    push(&mut source, &block, &[("{row}", row), ("{later_row}", later_row), ("{group}", row / lanes)]);
                 }
+            }
+            "// for each of eight" => {
+                let block = until("// end");
+                (0..8).for_each(|i| push(&mut source, &block, &[("{i}", i)]));
             }
             "// for each group" => {
                 let block = until("// end");
@@ -109,13 +113,16 @@ pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool, wide: bool) 
                 }
             }
             choice if choice.starts_with("// if ") => {
-                let chosen = match choice {
-                    "// if the rows of C are a multiple of 4 long" => aligned,
+                let taken = match choice {
                     "// if memory is read in words of 64 bits" => wide,
+                    "// if memory is read in words of 32 bits" => !wide,
+                    "// if the rows of C are a multiple of 4 long, in words of 64 bits" => aligned && wide,
+                    "// if the rows of C are a multiple of 4 long, in words of 32 bits" => aligned && !wide,
+                    "// if the rows of C are of any length" => !aligned,
                     _ => unreachable!("{choice}"),
                 };
-                let (when_true, when_false) = (until("// else"), until("// end"));
-                push(&mut source, if chosen { &when_true } else { &when_false }, &[]);
+                let block = until("// end");
+                push(&mut source, if taken { &block } else { &[] }, &[]);
             }
             _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes)]),
         }

@@ -1,0 +1,116 @@
+//! Options that say what to train and how: layers, optimizer, learning rate, schedule.
+
+use clap::{Args, ValueEnum};
+use wgrad::{Activation, Adagrad, Adam, AdamW, Lion, Loss, Network, Optimizer, Plateau, RmsProp, Schedule, Sgd};
+
+#[derive(Args)]
+pub struct Recipe {
+    /// Units of each hidden layer
+    #[arg(long, value_delimiter = ',', default_value = "512,256,128")]
+    hidden: Vec<u32>,
+    /// Share of the numbers into each layer but the first that a step leaves out
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    dropout: f32,
+    /// Share of each label that is spread over all classes
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    smoothing: f32,
+    #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
+    optimizer: OptimizerName,
+    /// Step size [default: 0.1 for sgd, 0.001 for rmsprop, 0.01 for adagrad, 0.0001 for lion; for adam and adamw 0.0003 at
+    /// a batch of 32, in proportion to the batch, at most 0.001]
+    #[arg(long, allow_negative_numbers = true)]
+    learning_rate: Option<f32>,
+    /// Momentum of sgd and rmsprop
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    momentum: f32,
+    /// Weight decay: decoupled in adamw and lion, else L2 [default: 0.01 for adamw, else 0]
+    #[arg(long, allow_negative_numbers = true)]
+    weight_decay: Option<f32>,
+    /// How the step size changes over the run
+    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
+    schedule: ScheduleName,
+    /// Epochs over which the step size first rises
+    #[arg(long, default_value_t = 0)]
+    warm_up: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum OptimizerName {
+    Sgd,
+    #[value(name = "rmsprop")]
+    RmsProp,
+    Adagrad,
+    Adam,
+    #[value(name = "adamw")]
+    AdamW,
+    Lion,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleName {
+    Constant,
+    /// A tenth after each third of the run
+    Step,
+    /// Down to a hundredth at the end
+    Exponential,
+    /// Down to a thousandth along half a cosine
+    Cosine,
+    /// Up, then down
+    OneCycle,
+    /// A tenth after three epochs without improvement
+    Plateau,
+}
+
+impl Recipe {
+    /// For 28x28 pixels and ten classes.
+    pub fn network(&self) -> wgrad::Result<Network> {
+        let network = self.hidden.iter().fold(Network::input(784), |network, &units| {
+            let network = network.dense(units, Activation::Relu);
+            if self.dropout == 0.0 { network } else { network.dropout(self.dropout) }
+        });
+        network.dense(10, Activation::Softmax).build()
+    }
+
+    pub fn loss(&self) -> Loss {
+        match self.smoothing {
+            0.0 => Loss::SoftmaxCrossEntropy,
+            smoothing => Loss::SmoothedSoftmaxCrossEntropy { smoothing },
+        }
+    }
+
+    pub fn optimizer(&self, batch: u32) -> Optimizer {
+        let rate = |default| self.learning_rate.unwrap_or(default);
+        let weight_decay = self.weight_decay.unwrap_or(0.0);
+        let momentum = self.momentum;
+        // Small batches are noisy: at 0.001 their accuracy still wavers in the last epochs.
+        let adam = (0.0003 * batch as f32 / 32.0).min(0.001);
+        match self.optimizer {
+            OptimizerName::Sgd => Sgd { learning_rate: rate(0.1), momentum, weight_decay, ..Sgd::default() }.into(),
+            OptimizerName::RmsProp => {
+                RmsProp { learning_rate: rate(0.001), momentum, weight_decay, ..RmsProp::default() }.into()
+            }
+            OptimizerName::Adagrad => Adagrad { learning_rate: rate(0.01), weight_decay, ..Adagrad::default() }.into(),
+            OptimizerName::Adam => Adam { learning_rate: rate(adam), weight_decay, ..Adam::default() }.into(),
+            OptimizerName::AdamW => {
+                let weight_decay = self.weight_decay.unwrap_or(AdamW::default().weight_decay);
+                AdamW { learning_rate: rate(adam), weight_decay, ..AdamW::default() }.into()
+            }
+            OptimizerName::Lion => Lion { learning_rate: rate(0.0001), weight_decay, ..Lion::default() }.into(),
+        }
+    }
+
+    /// The schedule of a run of `epochs` epochs of `updates` updates each.
+    pub fn schedule(&self, epochs: u32, updates: u32) -> Schedule {
+        let warm_up = self.warm_up * updates;
+        let rest = (epochs * updates).saturating_sub(warm_up).max(1);
+        let schedule = match self.schedule {
+            ScheduleName::Constant => Schedule::constant(),
+            ScheduleName::Step => Schedule::step(rest.div_ceil(3), 0.1),
+            ScheduleName::Exponential => Schedule::exponential(0.01f32.powf(1.0 / rest as f32)),
+            ScheduleName::Cosine => Schedule::cosine(rest, 0.001),
+            ScheduleName::OneCycle => Schedule::one_cycle(rest),
+            ScheduleName::Plateau => Schedule::reduce_on_plateau(Plateau { patience: 3, ..Plateau::default() }),
+        };
+        schedule.warm_up(warm_up)
+    }
+}
