@@ -75,7 +75,8 @@ pub fn activate(activation: Activation, z: f32) -> f32 {
         Activation::Elu(alpha) => if positive { z } else { f64::from(alpha) * z.exp_m1() },
         Activation::Selu => SELU_SCALE * if positive { z } else { SELU_ALPHA * z.exp_m1() },
         Activation::GeluErf => gated(z, normal(z).0),
-        Activation::GeluTanh => gated(z, 0.5 * (1.0 + gelu_inner(z).0.tanh())),
+        // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u.
+        Activation::GeluTanh => gated(z, sigmoid(2.0 * gelu_inner(z).0)),
         Activation::Silu => gated(z, sigmoid(z)),
         Activation::Softplus => softplus(z),
         Activation::Sigmoid => sigmoid(z),
@@ -113,8 +114,8 @@ pub fn derivative(activation: Activation, saved: f32) -> f32 {
         Activation::GeluTanh => {
             let z = x.clamp(-1e3, 1e3);
             let (inner, slope) = gelu_inner(z);
-            let t = inner.tanh();
-            0.5 * (1.0 + t) + 0.5 * z * (1.0 - t * t) * slope
+            let gate = sigmoid(2.0 * inner);
+            gate + 2.0 * z * gate * (1.0 - gate) * slope
         }
         Activation::Silu => {
             let z = x.clamp(-1e3, 1e3);

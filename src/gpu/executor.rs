@@ -8,8 +8,11 @@ use super::kernels::{self, Launch};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Plan, Tensor};
 
-/// Uniforms start at multiples of this: what every device allows.
-const UNIFORM_STRIDE: usize = 256;
+/// Bindings that share a buffer start at multiples of this: what every device allows.
+const STRIDE: usize = 256;
+
+/// The most bindings of a kernel: what every device allows.
+const MOST_BINDINGS: usize = 8;
 
 /// A plan with a GPU buffer for each of its buffers.
 #[derive(Debug, Clone)]
@@ -69,13 +72,13 @@ impl GpuExecutor {
                 *slot = Some(made.into());
             }
         }
-        let mut uniforms = vec![0; launches.len() * UNIFORM_STRIDE];
-        for (slot, launch) in uniforms.chunks_exact_mut(UNIFORM_STRIDE).zip(&launches) {
+        let mut uniforms = vec![0; launches.len() * STRIDE];
+        for (slot, launch) in uniforms.chunks_exact_mut(STRIDE).zip(&launches) {
             slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
-        // As long as the longest struct that a kernel may declare there.
-        let unused = [gpu.zeros("unused bindings", 64)?, gpu.zeros("unused bindings", 64)?];
+        let unused_bytes = (MOST_BINDINGS * STRIDE) as u64;
+        let unused = [gpu.zeros("unused inputs", unused_bytes)?, gpu.zeros("unused outputs", unused_bytes)?];
 
         let dispatches = pipelines
             .into_iter()
@@ -163,14 +166,19 @@ impl GpuExecutor {
     fn bind_group(&self, index: usize, launch: &Launch) -> Result<wgpu::BindGroup> {
         let uniforms = wgpu::BufferBinding {
             buffer: &self.uniforms,
-            offset: (index * UNIFORM_STRIDE) as u64,
+            offset: (index * STRIDE) as u64,
             size: NonZeroU64::new(launch.uniforms.len() as u64),
         };
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
         for (binding, used) in (1..).zip(&launch.bindings) {
             let resource = match used.tensor {
                 Some(tensor) => self.binding(tensor)?,
-                None => self.unused[usize::from(used.writable)].as_entire_binding(),
+                // A range for each, as writable ones may not overlap; longer than any struct that a kernel declares.
+                None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.unused[usize::from(used.writable)],
+                    offset: (binding as usize * STRIDE) as u64,
+                    size: NonZeroU64::new(STRIDE as u64),
+                }),
             };
             entries.push(wgpu::BindGroupEntry { binding, resource });
         }

@@ -1,7 +1,7 @@
 //! Activations and their derivatives. Where a function's own arithmetic is a chain of roundings, they are counted; exp is
 //! by its table, and what an argument is off by counts times the steepest slope.
 
-use super::{Bounds, DIVISION, U, ULP, f32s};
+use super::{Bounds, DIVISION, FLUSHED, U, ULP, f32s};
 use crate::activation::Activation;
 use crate::cpu::{CpuExecutor, activate, derivative};
 use crate::plan::Pointwise;
@@ -31,19 +31,22 @@ fn of_exp(x: f64, off: f64) -> f64 {
     (3.0 + 2.0 * x.abs()) * ULP + off
 }
 
-/// sigmoid(z): e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it.
+/// sigmoid(z): e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before
+/// it is multiplied by z.
 fn of_sigmoid(z: f64) -> f64 {
     let y = 1.0 / (1.0 + (-z).exp());
-    y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION)
+    y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
 }
 
-/// The normal distribution function, from its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products.
+/// The normal distribution function, from its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products; and the
+/// difference to 1 above 0.
 fn of_normal(z: f64) -> f64 {
     let x = (z.abs() * std::f64::consts::FRAC_1_SQRT_2).min(9.5);
     let tail = 0.5 * libm::erfc(x);
-    // p is at most 1.4; its ten steps err by a rounding each of what they add up.
-    let argument = 2.0 * U * x * x + 20.0 * U * 1.4 + U * (x * x + 1.4);
-    tail * (2.1e-7 + of_exp(x * x + 1.4, argument) + DIVISION + 4.0 * U) + U
+    // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add up.
+    let argument = 5.0 * U * x * x + 20.0 * U * 1.4 + U * (x * x + 1.4);
+    let of_tail = tail * (2.1e-7 + of_exp(x * x + 1.4, argument) + DIVISION + 4.0 * U) + FLUSHED;
+    if z < 0.0 { of_tail } else { of_tail + U }
 }
 
 /// The inner function of gelu's approximation: some six roundings.
@@ -62,9 +65,11 @@ fn of_gelu_gate(z: f64) -> f64 {
 pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
     use Activation::*;
     let y = f64::from(activate(activation, z as f32)).abs();
-    if !y.is_finite() || !z.is_finite() {
+    if !y.is_finite() {
         return error;
     }
+    // What the kernel multiplies gates by.
+    let near = z.max(-100.0).abs();
     // The steepest slope, and what its own arithmetic and the reference's last rounding lose.
     let (slope, own) = match activation {
         Identity | Relu | Softmax => (1.0, 0.0),
@@ -72,11 +77,11 @@ pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
         // Nine terms of a series where z > −½; below, e^z ≤ 0.61 and |z| e^z ≤ 0.37 bound exp's error.
         Elu(alpha) => (f64::from(alpha).max(1.0), y * 24.0 * U + f64::from(alpha) * of_exp(1.0, 0.0) * 0.61),
         Selu => (1.76, y * 24.0 * U + 1.76 * of_exp(1.0, 0.0) * 0.61),
-        GeluErf => (1.13, z.abs() * of_normal(z) + y * 2.0 * U),
-        GeluTanh => (1.13, z.abs() * of_gelu_gate(z) + y * 2.0 * U),
-        Silu => (1.1, z.abs() * of_sigmoid(z) + y * 2.0 * U),
+        GeluErf => (1.13, near * of_normal(z) + y * 2.0 * U),
+        GeluTanh => (1.13, near * of_gelu_gate(z) + y * 2.0 * U),
+        Silu => (1.1, near * of_sigmoid(z) + y * 2.0 * U),
         // e = e^−|z| is off by a share; the series has some 20 roundings.
-        Softplus => (1.0, (-z.abs()).exp() * of_exp(z, 0.0) + y * (24.0 * U + DIVISION)),
+        Softplus => (1.0, (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION)),
         Sigmoid => (0.25, of_sigmoid(z)),
         // WGSL: within 1e-5; the reference is far closer.
         Tanh => (1.0, 1e-5),

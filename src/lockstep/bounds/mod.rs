@@ -2,8 +2,9 @@
 //!
 //! u = 2⁻²⁴ is the unit roundoff of f32: +, − and × err by at most u relative. A sum of k products in any order errs by
 //! at most (k + 1) u Σ|a·b| (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1), so two of them lie
-//! within twice that. WGSL's accuracy table (§15.7.4) gives division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹, sqrt
-//! and tanh what is used below; an ulp is at most 2u relative. Denormals may be flushed to zero.
+//! within twice that. WGSL's accuracy table (§15.7.4) gives division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹, tanh
+//! 10⁻⁵, and sqrt what 1 / inverseSqrt has, 2 ulp and a division; an ulp is at most 2u relative. Denormals may be flushed
+//! to zero.
 
 mod activation;
 mod loss;
@@ -17,6 +18,9 @@ use activation::{of_activation, of_derivative};
 const U: f64 = 1.0 / 16_777_216.0;
 const ULP: f64 = 2.0 * U;
 const DIVISION: f64 = 2.5 * ULP;
+const ROOT: f64 = 2.0 * ULP + DIVISION;
+/// The largest number that may be flushed to zero.
+const FLUSHED: f64 = f32::MIN_POSITIVE as f64;
 
 /// The bounds of one output.
 pub(super) enum Bounds {
@@ -33,13 +37,12 @@ pub(super) enum Bounds {
 impl Bounds {
     /// The bound of a 32-bit word of the output.
     pub fn of(&self, word: usize) -> f64 {
-        let flushed = f64::from(f32::MIN_POSITIVE);
         match self {
             Bounds::Exact => 0.0,
-            Bounds::Each(bounds) => bounds[word] + flushed,
-            Bounds::Losses(bounds) if word.is_multiple_of(4) => bounds[word / 4] + flushed,
+            Bounds::Each(bounds) => bounds[word] + FLUSHED,
+            Bounds::Losses(bounds) if word.is_multiple_of(4) => bounds[word / 4] + FLUSHED,
             Bounds::Losses(_) => 0.0,
-            Bounds::State(rate) if word * 4 == std::mem::offset_of!(StepState, learning_rate) => rate + flushed,
+            Bounds::State(rate) if word * 4 == std::mem::offset_of!(StepState, learning_rate) => rate + FLUSHED,
             Bounds::State(_) => 0.0,
         }
     }
@@ -77,7 +80,7 @@ fn of_state(op: &NextBatch, memory: &CpuExecutor) -> Bounds {
     let n = before.update + u32::from(before.step == 0 || before.due != 0) - 1;
     let base = f64::from(op.learning_rate) * f64::from(before.rate_scale);
     let factor = f64::from(op.schedule.factor(n));
-    let exponent = factor.max(f64::from(f32::MIN_POSITIVE)).ln().abs();
+    let exponent = factor.max(FLUSHED).ln().abs();
     Bounds::State(base * (factor * 2.0 * ((3.0 + 2.0 * exponent) * ULP + 2.0 * U * exponent) + 2.0 * 20.0 * U))
 }
 

@@ -1,11 +1,11 @@
 //! Layer normalisation.
 
-use super::{Bounds, DIVISION, U, ULP, f64s};
+use super::{Bounds, DIVISION, ROOT, U, f64s};
 use crate::cpu::CpuExecutor;
 use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
 /// What the square root and the division behind 1 / √x lose, both sides: its own share.
-const INVERSE_ROOT: f64 = 2.0 * (DIVISION + 3.0 * ULP);
+const INVERSE_ROOT: f64 = 2.0 * (DIVISION + ROOT);
 
 pub(super) fn of_forward(op: &LayerNormForward, memory: &CpuExecutor) -> Vec<Bounds> {
     let columns = op.columns as usize;

@@ -1,6 +1,6 @@
 //! Optimizers, and what happens to gradients before them.
 
-use super::{Bounds, DIVISION, U, ULP, f64s, state};
+use super::{Bounds, DIVISION, FLUSHED, ROOT, U, ULP, f64s, state};
 use crate::cpu::CpuExecutor;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 use crate::plan::{Accumulate, StepState, SumSquares, Update};
@@ -31,7 +31,7 @@ pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
         }
         Some(limit) => {
             let norm = input.iter().sum::<f64>().sqrt();
-            let share = 0.5 * roundings + 2.0 * (3.0 * ULP + DIVISION + U);
+            let share = 0.5 * roundings + 2.0 * (ROOT + DIVISION + U);
             Bounds::Each(vec![(f64::from(limit) / (norm + 1e-6)).min(1.0) * share])
         }
     }
@@ -64,10 +64,10 @@ impl Off {
         Off { value: self.value * self.value, off: (2.0 * self.value.abs() + self.off) * self.off }
     }
 
-    /// self / (√v + epsilon): the root is 3 ulp, the division by its table.
+    /// self / (√v + epsilon): the root and the division by their table.
     fn over_root(self, v: Off, epsilon: f64) -> Off {
         let root = v.value.sqrt();
-        let of_root = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * 3.0 * ULP * root;
+        let of_root = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * ROOT * root;
         let divisor = root + epsilon;
         // The divisor may be off by as much as it is: then the quotient is bounded by the smallest it can be.
         let smallest = (divisor - of_root).max(epsilon);
@@ -160,8 +160,9 @@ fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, 
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = mix(beta1, m, g);
-            // Where the direction may be off by more than it is, so may its sign.
-            let off = if direction.value.abs() <= direction.off { 2.0 } else { 0.0 };
+            // Where the direction may be off by more than it is, so may its sign; a 0 of zeros is none.
+            let unsure = direction.off > 0.0 && direction.value.abs() <= direction.off + FLUSHED;
+            let off = if unsure { 2.0 } else { 0.0 };
             let sign = if direction.value == 0.0 { 0.0 } else { direction.value.signum() };
             (scaled(Off { value: sign, off }, rate), [mix(beta2, m, g), none])
         }
