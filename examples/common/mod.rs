@@ -1,13 +1,26 @@
-//! What the examples share: plots, pictures and data sets.
+//! What the examples share: devices, plots, pictures and data sets.
 #![allow(dead_code, unused_imports)] // each example uses a part
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 pub mod cats;
+pub mod device;
 pub mod picture;
 pub mod plot;
 
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// How an example ends: an error is told in its own words.
+pub fn exit_code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Writes a file whole or not at all, making its folder where there is none.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
