@@ -1,4 +1,5 @@
-// Sums the metrics of the batch's rows. One workgroup: each lane sums every 256th row, then lane 0 sums the lanes.
+// Sums the metrics of the batch's rows. One workgroup: each lane sums every 256th row, then half the lanes add the other
+// half's sums, and half of those, and so on: a tree, where rounding errors grow with the logarithm of the rows.
 
 struct MetricsUniforms {
     batch: u32,
@@ -36,11 +37,13 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         total = add(total, rows[i]);
     }
     lane_total[lane] = total;
-    workgroupBarrier();
-    if lane == 0u {
-        for (var i = 1u; i < LANES; i++) {
-            total = add(total, lane_total[i]);
+    for (var lanes = LANES / 2u; lanes > 0u; lanes /= 2u) {
+        workgroupBarrier();
+        if lane < lanes {
+            lane_total[lane] = add(lane_total[lane], lane_total[lane + lanes]);
         }
-        totals = total;
+    }
+    if lane == 0u {
+        totals = lane_total[0];
     }
 }

@@ -17,9 +17,11 @@ fn at_least(z: vec4f, floor: f32) -> vec4f {
     return select(z, vec4f(floor), z < vec4f(floor));
 }
 
-// e^89 overflows; below z = -88 it is 0 but for a subnormal number, and 0 times a large z is what a gate must be.
+// From e^-|z|, which does not overflow; near 1 as 1 - tail, since 1 / (1 + e) would be rounded twice.
 fn sigmoid(z: vec4f) -> vec4f {
-    return select(1.0 / (1.0 + exp(-at_least(z, -88.0))), vec4f(0.0), z < vec4f(-88.0));
+    let e = exp(-abs(z));
+    let tail = e / (1.0 + e);
+    return select(tail, 1.0 - tail, z > vec4f(0.0));
 }
 
 // ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|; ln(1 + e) = 2 artanh(s) with s = e / (2 + e) <= 1/3, by its series.

@@ -97,7 +97,7 @@ fn read<T>(path: &Path, read: impl FnOnce(&Hdf5File) -> Result<T>) -> Result<T> 
 
 fn class_names(file: &Hdf5File) -> Result<Vec<String>> {
     let name = "list_classes";
-    let names = dataset(file, name, |shape| matches!(shape, [n] if *n > 0), "[classes]")?.read_strings();
+    let names = dataset(file, name, |shape| shape == [2], "[2]")?.read_strings();
     names.map_err(|e| format!("data set {name}: {e}").into())
 }
 

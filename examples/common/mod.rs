@@ -1,13 +1,30 @@
-//! What the examples share: plots, pictures and data sets.
+//! What the examples share: devices, plots, pictures and data sets.
 #![allow(dead_code, unused_imports)] // each example uses a part
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 pub mod cats;
+pub mod device;
+pub mod digits;
 pub mod picture;
 pub mod plot;
+pub mod progress;
+pub mod recipe;
+pub mod report;
 
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// How an example ends: an error is told in its own words.
+pub fn exit_code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Writes a file whole or not at all, making its folder where there is none.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
@@ -21,6 +38,18 @@ pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
             .inspect_err(|_| drop(std::fs::remove_file(&partial)))
     };
     write().map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+}
+
+/// Whether a file could be written there: better to know before the training than after it.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let partial = partial(path);
+    let check = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::write(&partial, []).and_then(|()| std::fs::remove_file(&partial))
+    };
+    check().map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
 /// Where a file stands until it is whole.

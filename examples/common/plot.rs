@@ -99,6 +99,7 @@ fn chart<'a>(area: &Area<'a>, title: &str, x: (Axis, &str), y: (Axis, &str)) -> 
     let area = area.margin(12 * UNIT, 0, 0, 0).titled(title, text(18.0))?;
     let mut chart = ChartBuilder::on(&area)
         .margin(12 * UNIT)
+        .margin_right(24 * UNIT) // half of the last label reaches into it
         .x_label_area_size(46 * UNIT)
         .y_label_area_size(64 * UNIT)
         .build_cartesian_2d(x.0, y.0)?;

@@ -1,0 +1,82 @@
+//! The smallest network with a hidden layer: three inputs, four neurons, one output, trained on four rows.
+//!
+//!     cargo run --release --example two_layer
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use common::Result;
+use common::device::DeviceChoice;
+use common::plot::{self, Curve, Panel};
+use wgrad::Activation::Sigmoid;
+use wgrad::{Dataset, Dense, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfig};
+
+/// Trains a 3-4-1 network without biases on four rows.
+#[derive(Parser)]
+struct Args {
+    /// Steps of gradient descent, each over all four rows
+    #[arg(long, default_value_t = 1500)]
+    iterations: u32,
+    /// Learning rate
+    #[arg(long, default_value_t = 1.0)]
+    rate: f32,
+    /// Seed of the initial weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the picture
+    #[arg(long, value_name = "DIR", default_value = "out/two_layer")]
+    out: PathBuf,
+    /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+fn main() -> ExitCode {
+    common::exit_code(run(&Args::parse()))
+}
+
+/// The output is whether the first two differ; the third, always 1, stands in for a bias of the hidden layer.
+const INPUTS: [[f32; 3]; 4] = [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]];
+const TARGETS: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
+
+fn run(args: &Args) -> Result<()> {
+    let device = args.device.open()?;
+    let data = Dataset::from_f32_targets(INPUTS.concat(), 3, TARGETS.to_vec(), 1)?;
+
+    let dense = |units| Dense::new(units, Sigmoid).without_bias().weight_init(Init::Uniform { bound: 1.0 });
+    let network = Network::input(3).layer(dense(4)).layer(dense(1)).build()?;
+    println!("{}", network.summary());
+
+    // A batch of all rows makes an epoch of one step, whose loss is that of the weights before it.
+    let config = TrainerConfig { batch: 4, seed: args.seed, ..TrainerConfig::default() };
+    let descent = Sgd { learning_rate: args.rate, ..Sgd::default() };
+    let mut trainer = Trainer::new(device, &network, Loss::SumOfSquares, descent, config)?;
+    let history = trainer.fit(&data, Fit { epochs: args.iterations, ..Fit::default() }, |_| {})?;
+    let losses: Vec<f64> = history.epochs.iter().map(|e| e.train.loss).chain([trainer.evaluate(&data)?.loss]).collect();
+
+    for (iteration, loss) in losses.iter().enumerate().step_by(100) {
+        println!("after {iteration} iterations: loss {loss:.6}");
+    }
+    match losses.windows(2).position(|pair| pair[1] > pair[0]) {
+        None => println!("the loss fell in every iteration"),
+        Some(iteration) => println!("the loss rose in iteration {}", iteration + 1),
+    }
+    let outputs = trainer.model().forward(&INPUTS.concat())?;
+    for ((input, target), output) in INPUTS.iter().zip(TARGETS).zip(&outputs) {
+        println!("{input:?}: {output:.3}, target {target}");
+    }
+
+    let panel = Panel {
+        title: "A 3-4-1 network on four rows",
+        x_label: "iteration",
+        y_label: "loss (sum of squares)",
+        log_y: true,
+        curves: vec![Curve { label: "loss".into(), points: (0..).map(f64::from).zip(losses).collect() }],
+    };
+    plot::curves(&args.out.join("loss.svg"), &[panel])?;
+    println!("see loss.svg in {}", args.out.display());
+    Ok(())
+}

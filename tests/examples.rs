@@ -1,0 +1,87 @@
+//! The examples as a user runs them: cargo builds and starts each, and what it prints is read.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What an example prints on a device. It must end well and write each of its pictures.
+fn run(example: &str, device: &str, options: &[&str], pictures: &[&str]) -> String {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(example).join(device);
+    let _ = std::fs::remove_dir_all(&out);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", example]);
+    // As this test was built, so that cargo finds the example built too.
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo.args(["--", "--device", device, "--out"]).arg(&out).args(options);
+    let output = cargo.output().expect("cargo runs");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{example}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+    for picture in pictures {
+        let svg = std::fs::read_to_string(out.join(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
+        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{picture}");
+    }
+    assert!(printed.ends_with(&format!("in {}\n", out.display())), "{printed}");
+    printed
+}
+
+/// The number that follows these words.
+fn after(printed: &str, words: &str) -> f64 {
+    let (_, rest) = printed.split_once(words).unwrap_or_else(|| panic!("no {words:?} in: {printed}"));
+    let number = rest.trim_start().split([' ', '\n', ',', '%']).next().unwrap_or_default();
+    number.parse().unwrap_or_else(|e| panic!("after {words:?}: {number:?}: {e}"))
+}
+
+#[test]
+fn neuron_has_the_outputs_and_gradients_of_pen_and_paper() {
+    for device in ["auto", "cpu"] {
+        let printed = run("neuron", device, &[], &["gradient.svg"]);
+        assert_eq!(after(&printed, "b = 4, on x = [2, 3]:"), 0.9990889);
+        assert_eq!(after(&printed, "b = 0, on x = [2, 3]:"), 0.7216325);
+        assert_eq!(after(&printed, "on x = [-2, -1]:"), 0.524);
+        assert_eq!(after(&printed, "w1, x1 to h1"), 0.02147);
+        for line in printed.lines().filter(|line| line.starts_with(['w', 'b'])) {
+            let numbers: Vec<f64> = line.split_whitespace().rev().take(2).map(|n| n.parse().unwrap()).collect();
+            assert!((numbers[0] - numbers[1]).abs() < 5e-5, "{line}");
+        }
+    }
+}
+
+#[test]
+fn weight_height_tells_strangers_apart_whatever_the_seed() {
+    for (device, seed) in [("auto", "0"), ("cpu", "0"), ("cpu", "1"), ("cpu", "2")] {
+        let printed = run("weight_height", device, &["--seed", seed], &["loss.svg", "boundary.svg"]);
+        assert_eq!(printed.matches(": loss ").count(), 100, "{printed}");
+        assert!(after(&printed, "epoch 1000: loss") < 0.01, "{printed}");
+        assert!(after(&printed, "63 inches: a woman with probability") > 0.9, "{printed}");
+        assert!(after(&printed, "68 inches: a woman with probability") < 0.1, "{printed}");
+    }
+}
+
+#[test]
+fn two_layer_falls_all_the_way_and_learns_every_row() {
+    for (device, seed) in [("auto", "0"), ("cpu", "0"), ("cpu", "1")] {
+        let printed = run("two_layer", device, &["--seed", seed], &["loss.svg"]);
+        assert!(printed.contains("the loss fell in every iteration"), "{printed}");
+        for (row, target) in [("[0.0, 0.0", 0.0), ("[0.0, 1.0", 1.0), ("[1.0, 0.0", 1.0), ("[1.0, 1.0", 0.0)] {
+            let output = after(&printed, &format!("{row}, 1.0]:"));
+            assert!((output - target).abs() < 0.05, "{printed}");
+        }
+    }
+}
+
+/// The data are not the project's to ship: the test runs where they lie beside it.
+#[test]
+fn cats_begins_at_ln_2_and_learns() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cats");
+    if !data.exists() {
+        eprintln!("NOT RUN: the example cats, as there are no data in {}", data.display());
+        return;
+    }
+    let data = data.to_string_lossy();
+    let pictures = ["cost.svg", "test.svg", "confusion.svg"];
+    let printed = run("cats", "auto", &["--data", &data, "--iterations", "301"], &pictures);
+    assert_eq!(after(&printed, "cost after iteration 0:"), 0.693147);
+    assert!(after(&printed, "cost after iteration 300:") < 0.4, "{printed}");
+    assert!(after(&printed, "train accuracy") > 80.0, "{printed}");
+}
