@@ -74,8 +74,20 @@ impl Activation {
     pub const ALL: [Activation; 14] = {
         use Activation::*;
         [
-            Identity, Relu, LeakyRelu(0.01), Elu(1.0), Selu, GeluErf, GeluTanh, Silu, Softplus, Sigmoid, Tanh,
-            HardSigmoid, HardSwish, Softmax,
+            Identity,
+            Relu,
+            LeakyRelu(0.01),
+            Elu(1.0),
+            Selu,
+            GeluErf,
+            GeluTanh,
+            Silu,
+            Softplus,
+            Sigmoid,
+            Tanh,
+            HardSigmoid,
+            HardSwish,
+            Softmax,
         ]
     };
 }

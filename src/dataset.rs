@@ -109,10 +109,10 @@ impl Dataset {
             Values::F32(v) => v.len(),
         };
         check(count, features, &targets)?;
-        if let Values::F32(v) = &values {
-            if let Some(i) = v.iter().position(|v| !v.is_finite()) {
-                return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: v[i] });
-            }
+        if let Values::F32(v) = &values
+            && let Some(i) = v.iter().position(|v| !v.is_finite())
+        {
+            return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: v[i] });
         }
         Ok(Self { values, features, targets, weights: None })
     }
@@ -194,9 +194,7 @@ impl Dataset {
             Values::F32(v) => Values::F32(v.split_off(at * self.features)),
         };
         let targets = match &mut self.targets {
-            Targets::Labels { labels, classes } => {
-                Targets::Labels { labels: labels.split_off(at), classes: *classes }
-            }
+            Targets::Labels { labels, classes } => Targets::Labels { labels: labels.split_off(at), classes: *classes },
             Targets::Values { values, outputs } => {
                 Targets::Values { values: values.split_off(at * *outputs as usize), outputs: *outputs }
             }
@@ -242,6 +240,15 @@ impl Dataset {
         };
         let weights = self.weights.as_ref().map(|w| rows(&order, w, 1));
         Self { values, features: self.features, targets, weights }
+    }
+
+    /// Bytes of the targets as uploaded.
+    pub(crate) fn target_bytes(&self) -> u64 {
+        let width = match &self.targets {
+            Targets::Labels { .. } => 1,
+            Targets::Values { outputs, .. } => u64::from(*outputs),
+        };
+        (width + u64::from(self.weights.is_some())) * self.rows() as u64 * 4
     }
 
     /// The targets as uploaded: a row's label or numbers, then its weight if rows have one.
@@ -319,9 +326,7 @@ fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
             None => Ok(()),
         },
         Targets::Values { values, outputs } => match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => {
-                Err(Error::NonFiniteTarget { what: "target", row: i / *outputs as usize, value: values[i] })
-            }
+            Some(i) => Err(Error::NonFiniteTarget { what: "target", row: i / *outputs as usize, value: values[i] }),
             None => Ok(()),
         },
     }

@@ -117,7 +117,8 @@ mod tests {
             let mut w = vec![f32::NAN; rows * columns];
             Init::Orthogonal.fill(&mut w, columns as u32, [rows as u32, columns as u32], 3, 1);
             let (count, length) = (rows.min(columns), rows.max(columns));
-            let at = |i: usize, j: usize| f64::from(if rows <= columns { w[i * columns + j] } else { w[j * columns + i] });
+            let at =
+                |i: usize, j: usize| f64::from(if rows <= columns { w[i * columns + j] } else { w[j * columns + i] });
             for i in 0..count {
                 for k in 0..=i {
                     let dot: f64 = (0..length).map(|j| at(i, j) * at(k, j)).sum();

@@ -34,7 +34,11 @@ const IMAGES: u32 = 0x0803;
 const LABELS: u32 = 0x0801;
 
 const FILES: [IdxFile; 4] = [
-    IdxFile { name: "train-images-idx3-ubyte", magic: IMAGES, dimensions: &[TRAIN_ROWS as u32, SIDE as u32, SIDE as u32] },
+    IdxFile {
+        name: "train-images-idx3-ubyte",
+        magic: IMAGES,
+        dimensions: &[TRAIN_ROWS as u32, SIDE as u32, SIDE as u32],
+    },
     IdxFile { name: "train-labels-idx1-ubyte", magic: LABELS, dimensions: &[TRAIN_ROWS as u32] },
     IdxFile { name: "t10k-images-idx3-ubyte", magic: IMAGES, dimensions: &[TEST, SIDE as u32, SIDE as u32] },
     IdxFile { name: "t10k-labels-idx1-ubyte", magic: LABELS, dimensions: &[TEST] },

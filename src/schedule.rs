@@ -120,9 +120,7 @@ impl Schedule {
         };
         let factor = match self.shape {
             Shape::Constant | Shape::Plateau(_) => 1.0,
-            Shape::Step { every, factor } => {
-                libm::exp((n / f64::from(every)).floor() * libm::log(f64::from(factor)))
-            }
+            Shape::Step { every, factor } => libm::exp((n / f64::from(every)).floor() * libm::log(f64::from(factor))),
             Shape::Cosine { updates, floor } => anneal(1.0, floor, n.min(updates.into()), updates.into()),
             Shape::OneCycle { updates, rise, start, end } => {
                 let (last, top) = (f64::from(updates) - 1.0, f64::from(rise) * f64::from(updates) - 1.0);
@@ -146,7 +144,8 @@ impl Schedule {
     /// Checks each number against its range.
     pub(crate) fn check(&self) -> Result<()> {
         let share = |name, value: f32| option(name, "from 0 to 1", value, (0.0..=1.0).contains(&value));
-        let factor = |value: f32| option("factor of the schedule", "above 0, at most 1", value, value > 0.0 && value <= 1.0);
+        let factor =
+            |value: f32| option("factor of the schedule", "above 0, at most 1", value, value > 0.0 && value <= 1.0);
         let at_least = |name, least: u32, expected, value: u32| match value >= least {
             true => Ok(()),
             false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
@@ -166,7 +165,12 @@ impl Schedule {
             Shape::Plateau(Plateau { factor: f, floor, min_delta, .. }) => {
                 factor(f)?;
                 share("floor of the schedule", floor)?;
-                option("min_delta", "finite and at least 0", min_delta as f32, min_delta.is_finite() && min_delta >= 0.0)
+                option(
+                    "min_delta",
+                    "finite and at least 0",
+                    min_delta as f32,
+                    min_delta.is_finite() && min_delta >= 0.0,
+                )
             }
         }
     }

@@ -32,9 +32,8 @@ impl Scores {
     /// [`Error::Shape`] unless there is a row of outputs for each target, as wide as a row of targets that are numbers,
     /// and wide enough for every class (one output will do for two).
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
-        let fault = |what: &str, expected: String, actual: String| {
-            Err(Error::Shape { what: what.into(), expected, actual })
-        };
+        let fault =
+            |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         let (rows, needed, expected) = match targets {
             Targets::Labels { labels, classes } => {
                 let enough = width >= *classes || width == 1;

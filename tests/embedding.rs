@@ -314,7 +314,8 @@ fn buffers_that_are_too_short_are_refused() {
     assert_eq!(error, "buffer given as input: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let error = trainer.prepare_buffers(&large, &no_storage, 20).unwrap_err().to_string();
     assert_eq!(error, "buffer of targets for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
-    let mut on_cpu = Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
+    let mut on_cpu =
+        Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
     let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
     assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");
 }

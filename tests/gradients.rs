@@ -19,9 +19,9 @@ fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
             each(&|z| 1.0507009873554805 * if z > 0.0 { z } else { 1.6732632423543772 * (z.exp() - 1.0) })
         }
         Activation::GeluErf => each(&|z| z * 0.5 * libm::erfc(-z / 2f64.sqrt())),
-        Activation::GeluTanh => each(&|z| {
-            0.5 * z * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh())
-        }),
+        Activation::GeluTanh => {
+            each(&|z| 0.5 * z * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh()))
+        }
         Activation::Silu => each(&|z| z * sigmoid(z)),
         Activation::Softplus => each(&|z| (1.0 + z.exp()).ln()),
         Activation::Sigmoid => each(&sigmoid),

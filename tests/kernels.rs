@@ -277,8 +277,7 @@ fn check_loss(
     let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
     let metrics: Vec<RowMetrics> =
         (0..batch).map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 }).collect();
-    let info =
-        DataInfo { rows: data_rows, values: values.into(), weighted: weighted.into(), ..DataInfo::default() };
+    let info = DataInfo { rows: data_rows, values: values.into(), weighted: weighted.into(), ..DataInfo::default() };
     lockstep.set(BufferId(0), &outputs_given).unwrap();
     lockstep.set(BufferId(1), &targets).unwrap();
     lockstep.set(BufferId(2), &[step_state(3, present)]).unwrap();
@@ -400,9 +399,6 @@ fn metrics_sum_every_row() {
     }
 }
 
-/// Lengths are multiples of 64, as parameter buffers are.
-const LENGTHS: [u32; 3] = [64, 320, 1757 * 64];
-
 /// An update of `len` parameters, of batches that are due unless they `accumulate`.
 struct UpdateCase {
     optimizer: Optimizer,
@@ -521,11 +517,8 @@ fn gradients_of_several_batches_accumulate() {
         for len in [64, 1757 * 64] {
             let (gradients, sum, step) = (tensor(0, len), tensor(1, len), tensor(2, STEP));
             let op = Op::Accumulate(Accumulate { gradients, sum, step, mean });
-            let buffers = [
-                ("g", len, Role::Gradients),
-                ("sum", len, Role::AccumulatedGradients),
-                ("step", STEP, Role::Step),
-            ];
+            let buffers =
+                [("g", len, Role::Gradients), ("sum", len, Role::AccumulatedGradients), ("step", STEP, Role::Step)];
             let mut random = Random(u64::from(len));
             let mut lockstep = lockstep(gpu(), single(&buffers, op));
             lockstep.set(BufferId(0), &random.f32s(len as usize)).unwrap();
@@ -628,7 +621,9 @@ fn softmax_and_its_gradient() {
 
 #[test]
 fn layer_normalisation_and_its_gradients() {
-    for (rows, columns, offset) in [(1, 1, 0.0), (3, 5, 2.0), (65, 64, 0.0), (7, 65, 10.0), (2, 1757, 0.0), (300, 9, 1.0)] {
+    for (rows, columns, offset) in
+        [(1, 1, 0.0), (3, 5, 2.0), (65, 64, 0.0), (7, 65, 10.0), (2, 1757, 0.0), (300, 9, 1.0)]
+    {
         let len = rows * columns;
         let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, len));
         let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, columns));
@@ -643,7 +638,15 @@ fn layer_normalisation_and_its_gradients() {
         let forward = LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon: 1e-5 };
         let mut plan = single(&buffers, Op::LayerNorm(forward));
         let (out, g) = (output, gradient);
-        plan.step.push(Op::LayerNormInput(LayerNormInput { gradient: g, x, scale, statistics, output: out, rows, columns }));
+        plan.step.push(Op::LayerNormInput(LayerNormInput {
+            gradient: g,
+            x,
+            scale,
+            statistics,
+            output: out,
+            rows,
+            columns,
+        }));
         let op = LayerNormParameters { gradient: g, x, statistics, scale_gradient, shift_gradient, rows, columns };
         plan.step.push(Op::LayerNormParameters(op));
         let mut lockstep = lockstep(gpu(), plan);
@@ -699,12 +702,8 @@ fn the_lockstep_catches_a_wrong_kernel() {
         clip: None,
         accumulates: false,
     });
-    let buffers = [
-        ("w", 64, Role::Parameters),
-        ("g", 64, Role::Gradients),
-        ("v", 64, Role::Moment1),
-        ("step", STEP, Role::Step),
-    ];
+    let buffers =
+        [("w", 64, Role::Parameters), ("g", 64, Role::Gradients), ("v", 64, Role::Moment1), ("step", STEP, Role::Step)];
     let mut lockstep = lockstep(gpu(), single(&buffers, op));
     let mut random = Random(3);
     for buffer in 0..3 {

@@ -88,10 +88,10 @@ fn optimizer() -> impl Strategy<Value = Optimizer> {
         (0.1f32..0.95).prop_map(move |momentum| {
             Sgd { learning_rate: rate, momentum, nesterov: true, weight_decay: 0.01, ..Sgd::default() }.into()
         }),
-        (0.0f32..0.95).prop_map(move |momentum| {
-            RmsProp { learning_rate: rate, momentum, ..RmsProp::default() }.into()
-        }),
-        (0.0f32..0.5).prop_map(move |rate_decay| Adagrad { learning_rate: rate, rate_decay, ..Adagrad::default() }.into()),
+        (0.0f32..0.95)
+            .prop_map(move |momentum| { RmsProp { learning_rate: rate, momentum, ..RmsProp::default() }.into() }),
+        (0.0f32..0.5)
+            .prop_map(move |rate_decay| Adagrad { learning_rate: rate, rate_decay, ..Adagrad::default() }.into()),
         (0.0f32..0.95).prop_map(|beta1| Adam { beta1, weight_decay: 0.01, ..Adam::default() }.into()),
         (0.0f32..0.95).prop_map(|beta1| AdamW { beta1, ..AdamW::default() }.into()),
         (0.0f32..0.95).prop_map(|beta1| Lion { beta1, weight_decay: 0.1, ..Lion::default() }.into())

@@ -59,7 +59,7 @@ fn missing_and_foreign_files_are_named() {
     std::fs::write(folder.0.join("t10k-labels-idx1-ubyte"), b"\0\0").unwrap();
     assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte: cut short: 2 bytes, in the midst of its header");
     let gone = Mnist::read("no/such/folder").unwrap_err().to_string();
-    assert!(gone.starts_with("data file no/such/folder/train-images-idx3-ubyte.gz: not found"), "{gone}");
+    assert!(gone.starts_with("no/such/folder/train-images-idx3-ubyte.gz: not found"), "{gone}");
 }
 
 #[test]

@@ -95,11 +95,11 @@ fn decay_can_leave_biases_alone() {
     let data = Dataset::from_f32_targets(vec![0.0; 6], 3, vec![0.0; 2], 1).unwrap();
     for device in devices() {
         for (decay_biases, share) in [(true, 0.9), (false, 1.0)] {
-            let network = Network::input(3).layer(Dense::new(1, Identity).bias_init(Init::Constant(0.5))).build().unwrap();
+            let network =
+                Network::input(3).layer(Dense::new(1, Identity).bias_init(Init::Constant(0.5))).build().unwrap();
             let adamw = AdamW { learning_rate: 1e-12, weight_decay: 1e11, ..AdamW::default() };
             let config = TrainerConfig { decay_biases, ..config(2) };
-            let mut trainer =
-                Trainer::new(device.clone(), &network, Loss::MeanSquaredError, adamw, config).unwrap();
+            let mut trainer = Trainer::new(device.clone(), &network, Loss::MeanSquaredError, adamw, config).unwrap();
             trainer.fit(&data, Fit::default(), |_| {}).unwrap();
             let (after, before) = (trainer.model().parameters().unwrap(), network.initial_parameters(7));
             let bias = network.parameters()[1].range().start;
@@ -264,9 +264,9 @@ fn accuracy_can_be_watched_too() {
 
 #[test]
 fn dropout_acts_in_training_only_and_drops_its_share() {
-    let network = Network::input(400).dropout(0.25).layer(
-        Dense::new(1, Identity).weight_init(Init::Constant(1.0)).without_bias(),
-    );
+    let network = Network::input(400)
+        .dropout(0.25)
+        .layer(Dense::new(1, Identity).weight_init(Init::Constant(1.0)).without_bias());
     let network = network.build().unwrap();
     let rows = 50;
     let data = Dataset::from_f32_targets(vec![1.0; rows * 400], 400, vec![400.0; rows], 1).unwrap();

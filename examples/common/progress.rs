@@ -47,9 +47,8 @@ impl Progress {
 
 fn line(epoch: &Epoch, epochs: u32) -> String {
     let seconds = epoch.seconds.unwrap_or(f64::NAN);
-    let validation = epoch
-        .validation
-        .map(|v| format!("validation loss {:.4}, accuracy {:.2}%, ", v.loss, v.accuracy * 100.0));
+    let validation =
+        epoch.validation.map(|v| format!("validation loss {:.4}, accuracy {:.2}%, ", v.loss, v.accuracy * 100.0));
     format!(
         "epoch {}/{epochs}: train loss {:.4}, accuracy {:.2}%; {}{seconds:.1} s, {:.0} samples/s",
         epoch.epoch,

@@ -1,7 +1,9 @@
 //! Options that say what to train and how: layers, optimizer, learning rate, schedule.
 
 use clap::{Args, ValueEnum};
-use wgrad::{Activation, Adagrad, Adam, AdamW, Lion, Loss, Network, Optimizer, Plateau, RmsProp, Schedule, Sgd};
+use wgrad::{
+    Activation, Adagrad, Adam, AdamW, Lion, Loss, Network, NetworkBuilder, Optimizer, Plateau, RmsProp, Schedule, Sgd,
+};
 
 #[derive(Args)]
 pub struct Recipe {
@@ -11,6 +13,9 @@ pub struct Recipe {
     /// Share of the numbers into each layer but the first that a step leaves out
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     dropout: f32,
+    /// Share of the pixels that a step leaves out
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    input_dropout: f32,
     /// Share of each label that is spread over all classes
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     smoothing: f32,
@@ -64,10 +69,12 @@ enum ScheduleName {
 impl Recipe {
     /// For 28x28 pixels and ten classes.
     pub fn network(&self) -> wgrad::Result<Network> {
-        let network = self.hidden.iter().fold(Network::input(784), |network, &units| {
-            let network = network.dense(units, Activation::Relu);
-            if self.dropout == 0.0 { network } else { network.dropout(self.dropout) }
-        });
+        let dropout = |network: NetworkBuilder, rate| if rate == 0.0 { network } else { network.dropout(rate) };
+        let input = dropout(Network::input(784), self.input_dropout);
+        let network = self
+            .hidden
+            .iter()
+            .fold(input, |network, &units| dropout(network.dense(units, Activation::Relu), self.dropout));
         network.dense(10, Activation::Softmax).build()
     }
 

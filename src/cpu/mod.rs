@@ -142,7 +142,8 @@ impl Memory<'_> {
                     next_batch::next_batch(op, &self.data(op.data), &mut cast_slice_mut(step)[0], indices);
                 }
                 Op::Gather(op) => {
-                    let (features, indices, state) = (self.words(op.features), self.words(op.indices), self.step(op.step));
+                    let (features, indices, state) =
+                        (self.words(op.features), self.words(op.indices), self.step(op.step));
                     gather::gather(op, features, &self.data(op.data), &state, indices, cast_slice_mut(next()));
                 }
                 Op::Matmul(op) => {
@@ -183,17 +184,14 @@ impl Memory<'_> {
                         Op::PointwiseLoss(_) => pointwise_loss::pointwise_loss,
                         _ => softmax_cross_entropy::softmax_cross_entropy,
                     };
+                    let batch = pointwise_loss::Batch {
+                        targets: self.words(loss.targets),
+                        data: self.data(loss.data),
+                        state: self.step(loss.step),
+                        indices: self.words(loss.indices),
+                    };
                     let gradient = loss.gradient.map(|_| cast_slice_mut(next()));
-                    run(
-                        loss,
-                        self.f32(loss.output),
-                        self.words(loss.targets),
-                        &self.data(loss.data),
-                        &self.step(loss.step),
-                        self.words(loss.indices),
-                        gradient,
-                        cast_slice_mut(next()),
-                    );
+                    run(loss, self.f32(loss.output), &batch, gradient, cast_slice_mut(next()));
                 }
                 Op::Accumulate(op) => {
                     let (gradients, state) = (self.f32(op.gradients), self.step(op.step));

@@ -70,9 +70,27 @@ pub fn activate(activation: Activation, z: f32) -> f32 {
     let z = f64::from(z);
     let y = match activation {
         Activation::Identity | Activation::Softmax => z,
-        Activation::Relu => if positive { z } else { 0.0 },
-        Activation::LeakyRelu(slope) => if positive { z } else { f64::from(slope) * z },
-        Activation::Elu(alpha) => if positive { z } else { f64::from(alpha) * z.exp_m1() },
+        Activation::Relu => {
+            if positive {
+                z
+            } else {
+                0.0
+            }
+        }
+        Activation::LeakyRelu(slope) => {
+            if positive {
+                z
+            } else {
+                f64::from(slope) * z
+            }
+        }
+        Activation::Elu(alpha) => {
+            if positive {
+                z
+            } else {
+                f64::from(alpha) * z.exp_m1()
+            }
+        }
         Activation::Selu => SELU_SCALE * if positive { z } else { SELU_ALPHA * z.exp_m1() },
         Activation::GeluErf => gated(z, normal(z).0),
         // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u.
@@ -98,13 +116,43 @@ pub fn derivative(activation: Activation, saved: f32) -> f32 {
     let x = f64::from(saved);
     let derivative = match activation {
         Activation::Identity | Activation::Softmax => 1.0,
-        Activation::Relu => if x > 0.0 { 1.0 } else { 0.0 },
-        Activation::LeakyRelu(slope) => if x > 0.0 { 1.0 } else { slope.into() },
-        Activation::Elu(alpha) => if x > 0.0 { 1.0 } else { x + f64::from(alpha) },
-        Activation::Selu => if x > 0.0 { SELU_SCALE } else { x + SELU_SCALE * SELU_ALPHA },
+        Activation::Relu => {
+            if x > 0.0 {
+                1.0
+            } else {
+                0.0
+            }
+        }
+        Activation::LeakyRelu(slope) => {
+            if x > 0.0 {
+                1.0
+            } else {
+                slope.into()
+            }
+        }
+        Activation::Elu(alpha) => {
+            if x > 0.0 {
+                1.0
+            } else {
+                x + f64::from(alpha)
+            }
+        }
+        Activation::Selu => {
+            if x > 0.0 {
+                SELU_SCALE
+            } else {
+                x + SELU_SCALE * SELU_ALPHA
+            }
+        }
         Activation::Sigmoid => x * (1.0 - x),
         Activation::Tanh => 1.0 - x * x,
-        Activation::HardSigmoid => if x > 0.0 && x < 1.0 { 1.0 / 6.0 } else { 0.0 },
+        Activation::HardSigmoid => {
+            if x > 0.0 && x < 1.0 {
+                1.0 / 6.0
+            } else {
+                0.0
+            }
+        }
         // From the input. Beyond ±1000 each has its limit, 0 or 1.
         Activation::GeluErf => {
             let z = x.clamp(-1e3, 1e3);
@@ -124,7 +172,13 @@ pub fn derivative(activation: Activation, saved: f32) -> f32 {
         }
         Activation::Softplus => sigmoid(x),
         Activation::HardSwish => {
-            if x <= -3.0 { 0.0 } else if x >= 3.0 { 1.0 } else { x / 3.0 + 0.5 }
+            if x <= -3.0 {
+                0.0
+            } else if x >= 3.0 {
+                1.0
+            } else {
+                x / 3.0 + 0.5
+            }
         }
     };
     derivative as f32

@@ -44,22 +44,33 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The rows of a batch and where their targets are.
+pub struct Batch<'a> {
+    pub targets: &'a [u32],
+    pub data: DataInfo,
+    pub state: StepState,
+    pub indices: &'a [u32],
+}
+
+impl<'a> Batch<'a> {
+    pub fn target(&self, row: usize, outputs: usize) -> Target<'a> {
+        Target::of(self.indices[row] as usize, self.targets, outputs, &self.data)
+    }
+}
+
 pub fn pointwise_loss(
     op: &LossOp,
     output: &[f32],
-    targets: &[u32],
-    data: &DataInfo,
-    state: &StepState,
-    indices: &[u32],
+    batch: &Batch,
     mut gradient: Option<&mut [f32]>,
     metrics: &mut [RowMetrics],
 ) {
     let outputs = op.outputs as usize;
-    let rows = state.rows as usize;
+    let rows = batch.state.rows as usize;
     let of_row = if op.loss.is_mean() { outputs as f32 } else { 1.0 };
     let of_batch = if op.loss.is_mean() { rows as f32 } else { 1.0 };
     for (row, y) in output.chunks_exact(outputs).take(rows).enumerate() {
-        let target = Target::of(indices[row] as usize, targets, outputs, data);
+        let target = batch.target(row, outputs);
         let mut loss = 0.0;
         for (i, &y) in y.iter().enumerate() {
             let (value, slope) = loss_of(op.loss, y, target.value(i));
@@ -76,7 +87,7 @@ pub fn pointwise_loss(
             1 => (y[0] > threshold) == (target.value(0) > 0.5),
             _ => first_largest(y) == target.class(),
         };
-        metrics[row].count(loss, correct, state.step);
+        metrics[row].count(loss, correct, batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * outputs..].fill(0.0);

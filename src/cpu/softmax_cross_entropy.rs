@@ -1,27 +1,24 @@
 //! Twin of `shaders/softmax_cross_entropy.wgsl`.
 
-use super::pointwise_loss::Target;
+use super::pointwise_loss::Batch;
 use crate::loss::Loss;
-use crate::plan::{DataInfo, LossOp, RowMetrics, StepState};
+use crate::plan::{LossOp, RowMetrics};
 
 pub fn softmax_cross_entropy(
     op: &LossOp,
     logits: &[f32],
-    targets: &[u32],
-    data: &DataInfo,
-    state: &StepState,
-    indices: &[u32],
+    batch: &Batch,
     mut gradient: Option<&mut [f32]>,
     metrics: &mut [RowMetrics],
 ) {
     let classes = op.outputs as usize;
-    let rows = state.rows as usize;
+    let rows = batch.state.rows as usize;
     let smoothing = match op.loss {
         Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
         _ => 0.0,
     };
     for (row, z) in logits.chunks_exact(classes).take(rows).enumerate() {
-        let target = Target::of(indices[row] as usize, targets, classes, data);
+        let target = batch.target(row, classes);
         let smoothed = |class| {
             let one_hot = match target.label() {
                 Some(label) => f32::from(u8::from(label == class)),
@@ -42,14 +39,13 @@ pub fn softmax_cross_entropy(
         if let Some(gradient) = gradient.as_deref_mut() {
             for (class, &z) in z.iter().enumerate() {
                 let softmax = (z - largest).exp() / sum;
-                gradient[row * classes + class] =
-                    (softmax * total - smoothed(class)) * target.weight / rows as f32;
+                gradient[row * classes + class] = (softmax * total - smoothed(class)) * target.weight / rows as f32;
             }
         }
         // A label that is no class, in data that the host has not seen, has no loss.
         let unknown = target.label().is_some_and(|label| label >= classes);
         let loss = if unknown { f32::NAN } else { sum.ln() * total - along };
-        metrics[row].count(loss * target.weight, predicted == target.class(), state.step);
+        metrics[row].count(loss * target.weight, predicted == target.class(), batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * classes..].fill(0.0);

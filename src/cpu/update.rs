@@ -63,8 +63,7 @@ fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: [&m
             *m = if first { initial_accumulator } else { *m } + g * g;
             rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / (m.sqrt() + epsilon)
         }
-        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. })
-        | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
             let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(state.update))) as f32;
             *m = beta1 * *m + rest(beta1) * g;
             *v = beta2 * *v + rest(beta2) * g * g;

@@ -106,7 +106,8 @@ impl GpuExecutor {
     /// Gives a buffer, or its first `bytes`. Where it does not fit, the one before stays.
     pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer, bytes: Option<u64>) -> Result<()> {
         let before = self.buffers[id.0].replace(Given { buffer: buffer.clone(), bytes });
-        let bound = self.make_bind_groups(|launch| launch.bindings.iter().flat_map(|b| b.tensor).any(|t| t.buffer == id));
+        let bound =
+            self.make_bind_groups(|launch| launch.bindings.iter().flat_map(|b| b.tensor).any(|t| t.buffer == id));
         if bound.is_err() {
             self.buffers[id.0] = before;
         }

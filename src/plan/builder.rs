@@ -261,7 +261,8 @@ impl<'a> Builder<'a> {
         };
         let multipliers = self.multipliers(config);
         let roles = [("moment1", Role::Moment1), ("moment2", Role::Moment2)];
-        let moments = roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, &[len], *role, len));
+        let moments =
+            roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, &[len], *role, len));
         let moments = moments.collect();
         self.push(Op::Update(Update {
             optimizer: *optimizer,

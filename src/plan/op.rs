@@ -389,9 +389,7 @@ impl Op {
             }
             Op::Accumulate(op) => vec![op.gradients, op.step],
             Op::SumSquares(op) => vec![op.input],
-            Op::Update(op) => {
-                [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect()
-            }
+            Op::Update(op) => [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect(),
             Op::Metrics(op) => vec![op.rows],
         }
     }
@@ -416,9 +414,7 @@ impl Op {
             }
             Op::Accumulate(op) => vec![(op.sum, ReadWrite)],
             Op::SumSquares(op) => vec![(op.output, Write)],
-            Op::Update(op) => {
-                [op.parameters].iter().chain(&op.moments).map(|&tensor| (tensor, ReadWrite)).collect()
-            }
+            Op::Update(op) => [op.parameters].iter().chain(&op.moments).map(|&tensor| (tensor, ReadWrite)).collect(),
             Op::Metrics(op) => vec![(op.totals, Write)],
         }
     }

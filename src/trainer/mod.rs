@@ -338,7 +338,7 @@ impl Trainer {
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         if let Device::Gpu(gpu) = &self.device {
             gpu.check_size("the data set's features", data.feature_bytes())?;
-            gpu.check_size("the data set's targets", data.target_words().len() as u64 * 4)?;
+            gpu.check_size("the data set's targets", data.target_bytes())?;
         }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {

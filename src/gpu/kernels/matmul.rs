@@ -4,8 +4,8 @@
 //! Which one: `Variants::matmul_subgroup`, by adapter. How large a tile the variant has: by the size of the product.
 
 use super::{Launch, Variants, declarations, pointwise, read, write};
-use crate::gpu::pipelines::Shader;
 use crate::activation::Activation;
+use crate::gpu::pipelines::Shader;
 use crate::plan::{Epilogue, Layout, Matmul};
 
 /// Rows and columns of C per workgroup of the tiled kernel.
@@ -67,13 +67,7 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     Launch {
         shader: Shader { name, source, constants },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
-        bindings: vec![
-            read(op.a),
-            read(op.b),
-            read(extra),
-            write(op.c),
-            write(op.bias_gradient),
-        ],
+        bindings: vec![read(op.a), read(op.b), read(extra), write(op.c), write(op.bias_gradient)],
         workgroups: tiles.into(),
     }
 }

@@ -250,10 +250,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
             "matmul",
             &[("m", 12.0), ("n", 7.0), ("k", 5.0), ("k_start", 0.0), ("k_end", 5.0), ("tiles_n", 1.0), ("tiles", 1.0)],
         ),
-        (
-            "pointwise",
-            &[("quads", 300.0), ("dropout_key", 0.0), ("dropout_threshold", 0.0), ("dropout_scale", 0.0)],
-        ),
+        ("pointwise", &[("quads", 300.0), ("dropout_key", 0.0), ("dropout_threshold", 0.0), ("dropout_scale", 0.0)]),
         ("softmax", &[("rows", 12.0), ("columns", 6.0)]),
         ("layer_norm", &[("rows", 12.0), ("columns", 7.0), ("epsilon", 1e-5)]),
         ("layer_norm_input", &[("rows", 12.0), ("columns", 7.0)]),

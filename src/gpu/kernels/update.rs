@@ -93,8 +93,7 @@ fn of(optimizer: &Optimizer) -> (u32, bool, UpdateUniforms) {
         Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
             (2, false, UpdateUniforms { rate_decay, initial_accumulator, epsilon, ..Default::default() })
         }
-        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. })
-        | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
             (3, false, UpdateUniforms { epsilon, ..betas(beta1, beta2) })
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => (4, false, betas(beta1, beta2)),

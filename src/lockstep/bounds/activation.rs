@@ -100,8 +100,8 @@ pub(super) fn of_derivative(activation: Activation, saved: f64) -> f64 {
         // One sum.
         Elu(alpha) => (saved.abs() + f64::from(alpha)) * U,
         Selu => (saved.abs() + 1.76) * U,
-        // Both cancel: their errors are relative to 1, not to the slope.
-        Sigmoid | Tanh => 3.0 * U,
+        // Both cancel: their errors are relative to what cancels, not to the slope.
+        Sigmoid | Tanh => 3.0 * U * (1.0 + saved * saved),
         // Φ + z e^(−z²/2) / √(2π).
         GeluErf => {
             let density = 0.4 * (-0.5 * z * z).exp();

@@ -38,9 +38,8 @@ pub(super) fn of_softmax(op: &Softmax, memory: &CpuExecutor) -> Bounds {
             for (dy, y) in input.chunks_exact(columns).zip(saved.chunks_exact(columns)) {
                 let along: f64 = dy.iter().zip(y).map(|(dy, y)| (dy * y).abs()).sum();
                 let of_along = 2.0 * (columns as f64 + 1.0) * U * along;
-                bounds.extend(dy.iter().zip(y).map(|(dy, y)| {
-                    y.abs() * (of_along + 2.0 * 2.0 * U * (dy.abs() + along))
-                }));
+                bounds
+                    .extend(dy.iter().zip(y).map(|(dy, y)| y.abs() * (of_along + 2.0 * 2.0 * U * (dy.abs() + along))));
             }
         }
     }
@@ -109,7 +108,12 @@ fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
         Loss::Huber { delta } => {
             let delta = f64::from(delta);
             let value = if error <= delta { 0.5 * error * error } else { delta * (error - 0.5 * delta) };
-            (value, delta.max(error) * off + 6.0 * U * (value + 0.5 * delta * delta), delta.min(error), off + 2.0 * U * delta)
+            (
+                value,
+                delta.max(error) * off + 6.0 * U * (value + 0.5 * delta * delta),
+                delta.min(error),
+                off + 2.0 * U * delta,
+            )
         }
         Loss::BinaryCrossEntropy => {
             let softplus = y.max(0.0) + (-y.abs()).exp().ln_1p();
@@ -118,7 +122,12 @@ fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
             let sigmoid = 1.0 / (1.0 + (-y).exp());
             let of_sigmoid = 2.0 * (sigmoid * (1.0 - sigmoid) * share + sigmoid * (U + DIVISION));
             let value = softplus - t * y;
-            (value.abs(), of_softplus + 2.0 * 2.0 * U * (softplus + (t * y).abs()), (sigmoid - t).abs(), of_sigmoid + 2.0 * U)
+            (
+                value.abs(),
+                of_softplus + 2.0 * 2.0 * U * (softplus + (t * y).abs()),
+                (sigmoid - t).abs(),
+                of_sigmoid + 2.0 * U,
+            )
         }
         _ => (error * error, 2.0 * error * off + 2.0 * U * error * error, 2.0 * error, 2.0 * off),
     }

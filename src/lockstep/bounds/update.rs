@@ -27,7 +27,9 @@ pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
             for (i, x) in input.iter().enumerate() {
                 sums[i / 256 % parts] += x * x;
             }
-            Bounds::Each(sums.into_iter().map(|sum| sum * 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U).collect())
+            Bounds::Each(
+                sums.into_iter().map(|sum| sum * 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U).collect(),
+            )
         }
         Some(limit) => {
             let norm = input.iter().sum::<f64>().sqrt();
@@ -154,7 +156,8 @@ fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, 
             // ln β is rounded to f32, which x times over is u |x| of e^x.
             let of_correction = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
             let corrected = squares.times(1.0 / correction(beta2));
-            let corrected = Off { off: corrected.off + corrected.value * (of_correction + 2.0 * DIVISION), ..corrected };
+            let corrected =
+                Off { off: corrected.off + corrected.value * (of_correction + 2.0 * DIVISION), ..corrected };
             let step = scaled(mean.over_root(corrected, epsilon.into()), rate / correction(beta1));
             (Off { off: step.off + (of_correction + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
         }

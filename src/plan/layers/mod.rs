@@ -28,11 +28,16 @@ pub(super) struct Stage {
 
 pub(super) enum Kind {
     /// With an activation that is fused.
-    Dense { bias: bool, activation: Activation },
+    Dense {
+        bias: bool,
+        activation: Activation,
+    },
     Activation(Activation),
     Softmax,
     Dropout(Dropout),
-    LayerNorm { epsilon: f32 },
+    LayerNorm {
+        epsilon: f32,
+    },
 }
 
 /// The stages of a network, but for a last activation that the loss computes itself.
@@ -43,9 +48,9 @@ pub(super) fn stages(network: &Network, loss: Option<Loss>, masks: Option<&DataS
         let linear = match *layer {
             Layer::Dense(dense) => Some(Kind::Dense { bias: dense.has_bias(), activation: Activation::Identity }),
             Layer::LayerNorm(norm) => Some(Kind::LayerNorm { epsilon: norm.epsilon }),
-            Layer::Dropout(rate) if rate > 0.0 => masks.map(|set| {
-                Kind::Dropout(Dropout { rate, layer: i as u32, step: set.step, data: set.data })
-            }),
+            Layer::Dropout(rate) if rate > 0.0 => {
+                masks.map(|set| Kind::Dropout(Dropout { rate, layer: i as u32, step: set.step, data: set.data }))
+            }
             _ => None,
         };
         stages.extend(linear.map(|kind| Stage { name: name.into(), kind, inputs, outputs, parameters }));
@@ -54,8 +59,12 @@ pub(super) fn stages(network: &Network, loss: Option<Loss>, masks: Option<&DataS
             Activation::Softmax => Some(Kind::Softmax),
             activation => Some(Kind::Activation(activation)),
         };
-        stages.extend(activation.map(|kind| {
-            Stage { name: name.into(), kind, inputs: outputs, outputs, parameters: 0..0 }
+        stages.extend(activation.map(|kind| Stage {
+            name: name.into(),
+            kind,
+            inputs: outputs,
+            outputs,
+            parameters: 0..0,
         }));
         inputs = outputs;
     }
