@@ -203,6 +203,36 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
 }
 
 /// A handle goes on with the data it was prepared with, whatever the trainer has been given since.
+/// Of a loss that is not over classes, the app's targets are numbers; schedule, dropout and accumulation need no host.
+#[test]
+fn targets_in_the_apps_own_buffers_may_be_numbers() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let network = Network::input(5).dense(8, Tanh).dropout(0.2).dense(2, Identity).build().unwrap();
+    let config = TrainerConfig {
+        schedule: wgrad::Schedule::cosine(4, 0.1).warm_up(2),
+        accumulate: 2,
+        clip: Some(wgrad::Clip::Norm(0.5)),
+        ..config()
+    };
+    let mut random = Random(4);
+    let (features, targets) = (random.f32s(20 * 5), random.f32s(20 * 2));
+    let make = || Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap();
+    let mut from_data = make();
+    let data = Dataset::from_f32_targets(features.clone(), 5, targets.clone(), 2).unwrap();
+    from_data.fit(&data, Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap();
+
+    let mut from_buffers = make();
+    let features = storage(&device, bytemuck::cast_slice(&features));
+    let targets = storage(&device, bytemuck::cast_slice(&targets));
+    let training = from_buffers.prepare_buffers(&features, &targets, 20).unwrap();
+    let mut encoder = device.create_command_encoder(&Default::default());
+    // Three epochs of three batches.
+    training.record_steps(&mut encoder, 9);
+    queue.submit([encoder.finish()]);
+    assert_eq!(from_data.model().parameters().unwrap(), from_buffers.model().parameters().unwrap());
+}
+
 #[test]
 fn a_handle_keeps_its_own_data() {
     let (device, queue) = own_device();
