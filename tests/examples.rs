@@ -83,7 +83,7 @@ fn cats_begins_at_ln_2_and_learns() {
     let data = data.to_string_lossy();
     let pictures = ["cost.svg", "test.svg", "confusion.svg"];
     let printed = run("cats", "auto", &["--data", &data, "--iterations", "301"], &pictures);
-    assert_eq!(after(&printed, "cost after iteration 0:"), 0.693147);
+    assert!((after(&printed, "cost after iteration 0:") - 2f64.ln()).abs() < 5e-7, "{printed}");
     assert!(after(&printed, "cost after iteration 300:") < 0.4, "{printed}");
     assert!(after(&printed, "train accuracy") > 80.0, "{printed}");
 }
