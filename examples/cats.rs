@@ -22,16 +22,17 @@ struct Args {
     /// Units of each hidden layer, as in 20,7,5 [default: none, which makes it logistic regression]
     #[arg(long, value_name = "UNITS", value_delimiter = ',')]
     layers: Vec<u32>,
-    /// Activation of hidden layers: relu, sigmoid, tanh or another
+    /// Activation of hidden layers: relu, tanh, sigmoid (which learns from --rate 0.1 on) or another
     #[arg(long, value_name = "ACTIVATION", default_value = "relu", value_parser = activation)]
     hidden: Activation,
     /// Learning rate. Several, as in 0.01,0.001,0.0001, train a network each: one plot shows the costs of all, the other
     /// pictures are the first one's [default: 0.005, with hidden layers 0.0075]
-    #[arg(long, visible_alias = "rates", value_delimiter = ',')]
+    #[arg(long, visible_alias = "rates", value_delimiter = ',', allow_negative_numbers = true)]
     rate: Vec<f32>,
     /// Steps of gradient descent, each over all 209 pictures [default: 2000, with hidden layers 2500]
-    #[arg(long, visible_alias = "epochs")]
+    #[arg(long, visible_alias = "epochs", value_parser = clap::value_parser!(u32).range(1..))]
     iterations: Option<u32>,
+    // Of 20,7,5 the seeds 0 to 3 all get 100% of the training pictures right and 74 to 76% of the test pictures.
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -68,7 +69,7 @@ fn run(args: &Args) -> Result<()> {
 
     // Hidden layers need a random start: from zeros, all neurons of a layer would stay the same.
     let (init, rate, iterations) =
-        if args.layers.is_empty() { (Init::Zeros, 0.005, 2000) } else { (Init::LecunNormal, 0.0075, 2500) };
+        if args.layers.is_empty() { (Init::Zeros, 0.005, 2000) } else { (Init::HeNormal, 0.0075, 2500) };
     let rates = if args.rate.is_empty() { &[rate] } else { args.rate.as_slice() };
     let dense = |units, activation| Dense::new(units, activation).weight_init(init);
     let hidden = args.layers.iter().fold(Network::input(FEATURES as u32), |n, &u| n.layer(dense(u, args.hidden)));

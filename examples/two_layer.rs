@@ -18,11 +18,12 @@ use wgrad::{Dataset, Dense, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfi
 #[derive(Parser)]
 struct Args {
     /// Steps of gradient descent, each over all four rows
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..))]
     iterations: u32,
     /// Learning rate
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
     rate: f32,
+    // Of the seeds 0 to 199, all learn it.
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,

@@ -18,11 +18,12 @@ use wgrad::{Dataset, Dense, Event, Fit, Init, Loss, Network, Sgd, Trainer, Train
 #[derive(Parser)]
 struct Args {
     /// Times over the four people
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// Learning rate
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
     rate: f32,
+    // Of the seeds 0 to 199, all learn it.
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0)]
     seed: u64,
