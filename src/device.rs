@@ -85,16 +85,28 @@ impl Device {
 
     /// Submits a copy of the first `words` words and waits for them.
     pub(crate) async fn read(&self, storage: &Storage, words: usize) -> Result<Vec<u32>> {
-        match (self, storage) {
-            (Device::Gpu(gpu), Storage::Gpu(buffer)) => {
-                let mut encoder = gpu.encoder();
-                let readback = gpu.record_readback(&mut encoder, buffer, 0..words as u64 * 4)?;
-                gpu.submit(encoder);
-                readback.read(gpu)?.finish().await
-            }
-            (_, Storage::Cpu(buffer)) => Ok(buffer.lock()[..words].to_vec()),
-            _ => unreachable!("{MIXED}"),
+        Ok(self.read_all([(storage, words)]).await?.swap_remove(0))
+    }
+
+    /// As [`read`](Self::read), of several buffers at one moment.
+    pub(crate) async fn read_all<'a>(
+        &self,
+        parts: impl IntoIterator<Item = (&'a Storage, usize)>,
+    ) -> Result<Vec<Vec<u32>>> {
+        let parts = parts.into_iter();
+        let Device::Gpu(gpu) = self else {
+            return Ok(parts.map(|(storage, words)| storage.cpu().lock()[..words].to_vec()).collect());
+        };
+        let mut encoder = gpu.encoder();
+        let copies = parts.map(|(from, words)| gpu.record_readback(&mut encoder, from.gpu(), 0..words as u64 * 4));
+        let copies = copies.collect::<Result<Vec<_>>>()?;
+        gpu.submit(encoder);
+        let readings = copies.into_iter().map(|copy| copy.read(gpu)).collect::<Result<Vec<_>>>()?;
+        let mut read = Vec::with_capacity(readings.len());
+        for reading in readings {
+            read.push(reading.finish().await?);
         }
+        Ok(read)
     }
 
     /// Binds a plan. Buffers of the roles in `given` are used as they are.

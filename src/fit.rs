@@ -17,8 +17,8 @@ pub struct Fit<'a> {
     pub every: Option<u32>,
     /// Ends training that has stopped improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
-    /// Saves the trainer as it goes, to be [resumed](crate::Trainer::resume). Default none.
-    #[cfg(feature = "files")]
+    /// Saves the trainer as it goes, to be [resumed](crate::Trainer::resume). Default none. Not in browsers.
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub checkpoint: Option<Checkpoint<'a>>,
 }
 
@@ -30,7 +30,7 @@ impl Default for Fit<'_> {
             live: false,
             every: None,
             early_stopping: None,
-            #[cfg(feature = "files")]
+            #[cfg(all(feature = "files", not(target_family = "wasm")))]
             checkpoint: None,
         }
     }
@@ -39,18 +39,19 @@ impl Default for Fit<'_> {
 impl Fit<'_> {
     /// Steps between checkpoints within an epoch.
     pub(crate) fn save_every(&self) -> u32 {
-        #[cfg(feature = "files")]
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
         return self.checkpoint.and_then(|checkpoint| checkpoint.every).unwrap_or(u32::MAX);
-        #[cfg(not(feature = "files"))]
+        #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
         u32::MAX
     }
 }
 
 /// Where and when [`Trainer::fit`](crate::Trainer::fit) saves the trainer.
-#[cfg(feature = "files")]
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
-    /// The file. It is replaced whole, by renaming: killed at any moment, it holds the last state saved.
+    /// The file. It is replaced whole, by renaming: whenever the process is killed, it holds the last state saved. What was
+    /// being written then stays beside it, as a hidden file that ends in `.tmp`.
     pub path: &'a std::path::Path,
     /// After every so many steps of an epoch, beside its end.
     pub every: Option<u32>,
@@ -109,6 +110,11 @@ impl Watch {
             self.waited += 1;
         }
         improves
+    }
+
+    /// Whether so many epochs in a row have passed without improvement.
+    pub(crate) fn is_over(&self, patience: u32) -> bool {
+        self.waited >= patience.max(1)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Initialisers: how a weight starts.
 
+use crate::error::Result;
+use crate::optimizer::option;
 use crate::random::{self, Stream};
 
 /// How a tensor of weights is filled at the start. The numbers depend on the seed and on the tensor's place in the
@@ -42,6 +44,17 @@ pub enum Init {
 }
 
 impl Init {
+    /// Checks its number.
+    pub(crate) fn check(self) -> Result<()> {
+        let (name, value) = match self {
+            Init::Constant(value) => ("value of Init::Constant", value),
+            Init::Uniform { bound } => ("bound of Init::Uniform", bound),
+            Init::Normal { std } => ("std of Init::Normal", std),
+            _ => return Ok(()),
+        };
+        option(name, "finite", value, value.is_finite())
+    }
+
     /// Fills `values`, the weights of tensor number `tensor`, in rows of `row` numbers.
     pub(crate) fn fill(self, values: &mut [f32], row: u32, [fan_in, fan_out]: [u32; 2], seed: u64, tensor: u32) {
         let (fan_in, fan_out) = (f64::from(fan_in), f64::from(fan_out));

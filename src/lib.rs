@@ -101,6 +101,8 @@ pub use dataset::{Dataset, Targets};
 pub use device::Device;
 pub use error::{Error, Result};
 #[cfg(feature = "files")]
+pub use files::Naming;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 pub use gpu::{Gpu, Traffic};

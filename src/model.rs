@@ -53,10 +53,12 @@ impl Model {
         self
     }
 
+    #[cfg(feature = "files")]
     pub(crate) fn link(&self) -> Activation {
         self.link
     }
 
+    #[cfg(feature = "files")]
     pub(crate) fn with_link(self, link: Activation) -> Self {
         Self { link, ..self }
     }

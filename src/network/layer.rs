@@ -155,7 +155,11 @@ impl Layer {
         }
         match *self {
             Layer::Dense(Dense { units: 0, .. }) => fault("at least 1 unit", "0".into()),
-            Layer::Dense(dense) => Ok(vec![dense.units]),
+            Layer::Dense(dense) => {
+                dense.weight_init.check()?;
+                dense.bias_init.map_or(Ok(()), Init::check)?;
+                Ok(vec![dense.units])
+            }
             Layer::Flatten => Ok(vec![input.iter().product()]),
             Layer::Dropout(rate) if !(0.0..1.0).contains(&rate) => Err(Error::InvalidOption {
                 name: "rate of dropout",

@@ -311,6 +311,13 @@ mod tests {
     }
 
     #[test]
+    fn an_initialiser_that_is_not_finite_is_refused() {
+        let dense = Dense::new(1, Relu).bias_init(Init::Normal { std: f32::INFINITY });
+        let message = Network::input(1).layer(dense).build().unwrap_err().to_string();
+        assert_eq!(message, "std of Init::Normal must be finite, got inf");
+    }
+
+    #[test]
     fn a_shape_fault_names_the_layer() {
         let fault = |builder: NetworkBuilder| builder.build().unwrap_err().to_string();
         assert_eq!(fault(Network::input(0).dense(1, Relu)), "shape of the input: expected 1 to 2³⁰ features, got [0]");

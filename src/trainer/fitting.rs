@@ -18,7 +18,8 @@ impl Trainer {
     /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
     /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
     /// the epochs of this call; [`history`](Self::history) has those before it too. An epoch that was cut short, over a
-    /// data set of as many rows, is finished first and counts as one. Blocks, submits and polls; not for browsers.
+    /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
+    /// trainer was [resumed](Self::resume) from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
@@ -49,8 +50,7 @@ impl Trainer {
         fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         let rows = train.rows() as u32;
         // An epoch that was cut short over another data set is given up.
-        let done = self.progress.cut.take_if(|cut| cut.rows == rows).map_or(0, |cut| cut.steps);
-        self.progress.cut = None;
+        let done = self.progress.cut.filter(|cut| cut.rows == rows).map_or(0, |cut| cut.steps);
         self.bind_training(train, done)?;
         if let Some(validation) = fit.validation {
             self.bind_evaluation(validation)?;
@@ -62,13 +62,16 @@ impl Trainer {
         }
         let first = self.progress.history.epochs.len();
         let mut next = done;
-        for _ in 0..fit.epochs {
+        // A trainer that was saved at its early stop does not go on.
+        let over = fit.early_stopping.is_some_and(|stopping| self.progress.stopping.is_over(stopping.patience));
+        for _ in 0..if over { 0 } else { fit.epochs } {
             if self.run_epoch(train, next, &fit, &mut |event| progress(event).into()).await? {
                 break;
             }
             next = 0;
         }
-        if let Some(best) = self.best.take() {
+        let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
+        if let Some(best) = self.best.take().filter(|_| restores) {
             self.device.copy(&best, &self.parameters)?;
             self.progress.cut = None;
         }
@@ -95,7 +98,7 @@ impl Trainer {
             Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
             None => None,
         };
-        if validation.is_some_and(|v| !v.loss.is_finite()) {
+        if [Some(evaluation), validation].iter().flatten().any(|e| !e.loss.is_finite()) {
             let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
             return Err(Error::NonFiniteLoss { epoch, step: before + steps });
         }
@@ -125,16 +128,20 @@ impl Trainer {
             }
         }
         let Some(stopping) = fit.early_stopping else { return Ok(false) };
-        let improves = self.progress.stopping.improves(stopping.monitor, epoch, stopping.min_delta);
+        let watch = &mut self.progress.stopping;
+        let improves = watch.improves(stopping.monitor, epoch, stopping.min_delta);
+        let over = watch.is_over(stopping.patience);
         if improves && stopping.restore_best {
             let best = match self.best.take() {
                 Some(best) => best,
-                None => self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?,
+                None => {
+                    self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?
+                }
             };
             self.device.copy(&self.parameters, &best)?;
             self.best = Some(best);
         }
-        Ok(!improves && self.progress.stopping.waited >= stopping.patience)
+        Ok(over)
     }
 
     /// Trains some steps of an epoch. Returns the epoch's evaluation, or none where it was cut short, and whether to stop.
@@ -146,6 +153,7 @@ impl Trainer {
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<Evaluation>, bool)> {
+        self.progress.cut = None;
         let steps = range.end;
         let each = self.steps_of_a_submission(self.training.plan(), steps);
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
@@ -194,7 +202,7 @@ impl Trainer {
         Ok((last, stop))
     }
 
-    #[cfg(feature = "files")]
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
     async fn checkpoint(&self, fit: &Fit<'_>) -> Result<()> {
         match fit.checkpoint {
             Some(checkpoint) => self.save_async(checkpoint.path).await,
@@ -202,7 +210,7 @@ impl Trainer {
         }
     }
 
-    #[cfg(not(feature = "files"))]
+    #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     async fn checkpoint(&self, _: &Fit<'_>) -> Result<()> {
         Ok(())
     }

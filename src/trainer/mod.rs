@@ -300,11 +300,11 @@ impl Trainer {
         let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&info))?;
         self.training.bind(Role::Data, &info, None)?;
         if done == 0 {
+            self.progress.cut = None;
             // An update that lacks batches is left as it is: the next batch begins one of its own.
-            for (offset, word) in [
-                (std::mem::offset_of!(StepState, position), 0u32),
-                (std::mem::offset_of!(StepState, due), 1),
-            ] {
+            for (offset, word) in
+                [(std::mem::offset_of!(StepState, position), 0u32), (std::mem::offset_of!(StepState, due), 1)]
+            {
                 self.device.write(&self.training.storage(Role::Step), offset as u64, &word.to_ne_bytes());
             }
         }

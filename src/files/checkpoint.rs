@@ -1,0 +1,185 @@
+//! Files of training runs.
+
+use safetensors::tensor::Dtype;
+
+use super::format::{Contents, Tensor, encode};
+use super::model::{json, metadata, tensors};
+use super::{BYTES, STATE};
+use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::plan::{Plan, Role, RowMetrics, StepState};
+use crate::trainer::{Progress, Trainer};
+
+/// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
+const ROLES: [(Role, Dtype); 5] = [
+    (Role::Moment1, Dtype::F32),
+    (Role::Moment2, Dtype::F32),
+    (Role::AccumulatedGradients, Dtype::F32),
+    (Role::Step, Dtype::U32),
+    (Role::RowMetrics, Dtype::U32),
+];
+
+/// The weights of the best epoch.
+const BEST: &str = "best";
+
+impl Trainer {
+    /// Writes the training run to a file from which [`resume`](Self::resume) goes on as if there had been no break: the
+    /// weights, what the optimizer keeps, the place in the epoch, the history and every option. It is a
+    /// [model's file](crate::Model::save) with more in it, so [`Model::load`](crate::Model::load) takes it too. A file that
+    /// is there is replaced whole, or on an error left as it is. [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it
+    /// goes. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        self.device.block_on(self.save_async(path))
+    }
+
+    /// [`save`](Self::save) for async code: submits, but leaves polling to the app; writing blocks.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        super::disk::write(path.as_ref(), &self.to_bytes_async().await?)
+    }
+
+    /// The bytes of the file that [`save`](Self::save) writes. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.device.block_on(self.to_bytes_async())
+    }
+
+    /// [`to_bytes`](Self::to_bytes) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
+        let mut metadata = metadata(&self.model());
+        metadata.extend([
+            ("loss", json(&self.loss)),
+            ("optimizer", json(&self.optimizer)),
+            ("config", json(&self.config)),
+            ("progress", json(&self.progress)),
+        ]);
+        let plan = self.plan();
+        let parameter_shape = vec![self.network.parameter_words()];
+        let mut state = Vec::new();
+        for (role, dtype) in ROLES {
+            if let Some(id) = plan.find(role) {
+                let buffer = plan.buffer(id);
+                state.push((buffer.name.as_str(), dtype, buffer.shape.clone(), self.training.storage(role)));
+            }
+        }
+        if let Some(best) = &self.best {
+            state.push((BEST, Dtype::F32, parameter_shape.clone(), best.clone()));
+        }
+        let words = |shape: &[u32]| shape.iter().map(|&d| d as usize).product();
+        let parameters = (&self.parameters, words(&parameter_shape));
+        let others = state.iter().map(|(_, _, shape, storage)| (storage, words(shape)));
+        let mut read = self.device.read_all([parameters].into_iter().chain(others)).await?.into_iter();
+
+        let parameters: Vec<f32> = bytemuck::cast_vec(read.next().unwrap_or_default());
+        let mut tensors = tensors(&self.network, &parameters);
+        for ((name, dtype, shape, _), words) in state.into_iter().zip(read) {
+            tensors.push(Tensor { name: format!("{STATE}{name}"), dtype, shape, words: words.into() });
+        }
+        Ok(encode(&metadata, &tensors))
+    }
+
+    /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
+    /// training gives the same weights, bit for bit, as one that was never interrupted, and the same
+    /// [history](Self::history) but for the seconds; from within an epoch too, over the same data. What
+    /// [`fit`](Self::fit) is asked for is not in the file: ask for the same, for the epochs that are left; where none are,
+    /// it still brings back the best weights, if it is asked to.
+    ///
+    /// ```no_run
+    /// use std::path::Path;
+    /// use wgrad::{Activation::*, Adam, Checkpoint, Fit, Gpu, Loss, Network, Trainer, TrainerConfig};
+    /// # fn data() -> wgrad::Result<wgrad::Dataset> { unimplemented!() }
+    /// let path = Path::new("run.safetensors");
+    /// let gpu = Gpu::request()?;
+    /// let mut trainer = match path.exists() {
+    ///     true => Trainer::resume(&gpu, path)?,
+    ///     false => {
+    ///         let network = Network::input(784).dense(128, Relu).dense(10, Identity).build()?;
+    ///         let config = TrainerConfig::default();
+    ///         Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config)?
+    ///     }
+    /// };
+    /// let checkpoint = Some(Checkpoint { path, every: Some(500) });
+    /// let epochs = 10 - trainer.epochs();
+    /// trainer.fit(&data()?, Fit { epochs, checkpoint, ..Fit::default() }, |event| println!("{event:?}"))?;
+    /// trainer.model().save("model.safetensors")?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged, of another format or version or a model's only, describes what
+    /// cannot be built, or has not just its tensors. As [`new`](Self::new).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn resume(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes))
+    }
+
+    /// [`resume`](Self::resume) from the bytes of a file. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_from_bytes(device: impl Into<Device>, bytes: &[u8]) -> Result<Self> {
+        read(device.into(), BYTES, bytes)
+    }
+}
+
+fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
+    let mut file = Contents::read(path, bytes)?;
+    let network = file.network()?;
+    if file.metadata("progress").is_none() {
+        return Err(file.fault("is a model without a training run: use Model::load, or Trainer::from_parameters"));
+    }
+    let (loss, optimizer, config) = (file.json("loss")?, file.json("optimizer")?, file.json("config")?);
+    let mut progress: Progress = file.json("progress")?;
+    let plan = Plan::training(&network, loss, &optimizer, &config)
+        .map_err(|e| file.fault(format!("its training run cannot be built: {e}")))?;
+
+    let parameters = file.parameters(&network)?;
+    let mut state = Vec::new();
+    for (role, dtype) in ROLES {
+        if let Some(id) = plan.find(role) {
+            let buffer = plan.buffer(id);
+            state.push((role, file.take(&format!("{STATE}{}", buffer.name), dtype, &buffer.shape)?));
+        }
+    }
+    let best = format!("{STATE}{BEST}");
+    let has_best = file.tensors().any(|(name, _)| name == best);
+    let best = has_best.then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
+    let words = |wanted| state.iter().find(|(role, _)| *role == wanted).map_or(&[][..], |(_, words)| words);
+    let step: StepState = bytemuck::cast_slice(words(Role::Step))[0];
+    let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
+    if counts.iter().any(|&count| count > i32::MAX as u32) {
+        return Err(file.fault(format!("has a cursor that no training leads to: {step:?}")));
+    }
+    // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
+    let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));
+    let sum = |count: fn(&RowMetrics) -> u32| metrics.iter().map(|row| u64::from(count(row))).sum::<u64>();
+    let position = u64::from(step.position);
+    let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
+    progress.cut.take_if(|cut| u64::from(cut.steps) * u64::from(config.batch) != position || !intact);
+    file.finish()?;
+
+    let mut trainer = Trainer::from_parameters(device, &network, loss, optimizer, config, &parameters)?;
+    for (role, words) in &state {
+        trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
+    }
+    if let Some(best) = best {
+        trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);
+    }
+    trainer.progress = progress;
+    Ok(trainer)
+}

@@ -1,0 +1,246 @@
+//! Safetensors: the length of a header, the header, as JSON, and the tensors it tells of, as little-endian numbers.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// A tensor to be written: of words, or of numbers that are words.
+pub(super) struct Tensor<'a> {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<u32>,
+    pub words: Cow<'a, [u32]>,
+}
+
+/// A file's bytes. The same contents give the same bytes, which `safetensors` itself does not promise: it writes
+/// metadata in the order of a hash map.
+pub(super) fn encode(metadata: &BTreeMap<&'static str, String>, tensors: &[Tensor<'_>]) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Entry<'a> {
+        Metadata(&'a BTreeMap<&'static str, String>),
+        Tensor(TensorInfo),
+    }
+    let mut entries = Vec::with_capacity(tensors.len() + 1);
+    if !metadata.is_empty() {
+        entries.push(("__metadata__", Entry::Metadata(metadata)));
+    }
+    let mut end = 0;
+    for Tensor { name, dtype, shape, words } in tensors {
+        let (start, shape) = (end, shape.iter().map(|&d| d as usize).collect());
+        end += words.len() * 4;
+        entries.push((name, Entry::Tensor(TensorInfo { dtype: *dtype, shape, data_offsets: (start, end) })));
+    }
+    let mut header = Vec::new();
+    serde_json::Serializer::new(&mut header).collect_map(entries).expect("text and whole numbers");
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut bytes = Vec::with_capacity(8 + header.len() + end);
+    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&header);
+    for word in tensors.iter().flat_map(|tensor| tensor.words.iter()) {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// A file that has been read. What is taken out of it has been checked; nothing is allocated that it does not hold.
+pub(super) struct Contents<'a> {
+    path: &'a str,
+    metadata: HashMap<String, String>,
+    tensors: BTreeMap<String, (TensorInfo, &'a [u8])>,
+}
+
+impl<'a> Contents<'a> {
+    pub fn read(path: &'a str, bytes: &'a [u8]) -> Result<Self> {
+        let fault = |reason: String| Error::File { path: path.into(), reason };
+        let Some((length, rest)) = bytes.split_first_chunk() else {
+            return Err(fault(format!("is not a safetensors file: it has {} bytes", bytes.len())));
+        };
+        let length = u64::from_le_bytes(*length);
+        let Some((header, numbers)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
+        else {
+            return Err(fault(format!(
+                "is not a safetensors file, or is cut short: expected a header of {length} bytes, got {}",
+                rest.len()
+            )));
+        };
+        let header: Metadata = serde_json::from_slice(header)
+            .map_err(|e| fault(format!("is not a safetensors file, or is damaged: in its header, {e}")))?;
+        let expected = header.data_len();
+        if expected != numbers.len() {
+            let got = numbers.len();
+            return Err(fault(format!("is cut short or damaged: expected {expected} bytes of tensors, got {got}")));
+        }
+        let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let tensors = header.tensors().into_iter().map(|(name, info)| {
+            let (start, end) = info.data_offsets;
+            (name, (info.clone(), &numbers[start..end]))
+        });
+        Ok(Self { path, metadata, tensors: tensors.collect() })
+    }
+
+    pub fn fault(&self, reason: impl Into<String>) -> Error {
+        Error::File { path: self.path.into(), reason: reason.into() }
+    }
+
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// What the JSON of a metadata entry describes.
+    pub fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        let text = self.metadata(key).ok_or_else(|| self.fault(format!("lacks the metadata {key:?}")))?;
+        serde_json::from_str(text).map_err(|e| self.fault(format!("its metadata {key:?} cannot be understood: {e}")))
+    }
+
+    /// The name and the shape of each tensor that has not been taken.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice()))
+    }
+
+    /// Leaves out the tensors whose names begin so.
+    pub fn leave_out(&mut self, prefix: &str) {
+        self.tensors.retain(|name, _| !name.starts_with(prefix));
+    }
+
+    /// Takes a tensor of exactly this kind and shape.
+    pub fn take(&mut self, name: &str, dtype: Dtype, shape: &[u32]) -> Result<Vec<u32>> {
+        let (_, bytes) = self.remove(name, &[dtype], shape)?;
+        Ok(words(bytes))
+    }
+
+    /// Takes a tensor of numbers of this shape: F32, or any of three others, which are rounded to it.
+    pub fn take_numbers(&mut self, name: &str, shape: &[u32]) -> Result<Vec<f32>> {
+        let (dtype, bytes) = self.remove(name, &[Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16], shape)?;
+        let halves = bytes.as_chunks().0.iter().map(|&half| u16::from_le_bytes(half));
+        Ok(match dtype {
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|&double| f64::from_le_bytes(double) as f32).collect(),
+            Dtype::F16 => halves.map(from_f16).collect(),
+            Dtype::BF16 => halves.map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
+            _ => bytemuck::cast_vec(words(bytes)),
+        })
+    }
+
+    fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
+        let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(", ");
+        let Some((info, bytes)) = self.tensors.remove(name) else {
+            let names: Vec<&str> = self.tensors().map(|(name, _)| name).take(8).collect();
+            let left = if names.is_empty() { "no more".into() } else { names.join(", ") };
+            return Err(self.fault(format!("lacks the tensor {name}, {kinds} {shape:?}: got {left}")));
+        };
+        let fits = info.shape.iter().copied().eq(shape.iter().map(|&d| d as usize));
+        if !fits || !dtypes.contains(&info.dtype) {
+            let TensorInfo { dtype, shape: got, .. } = info;
+            return Err(self.fault(format!("tensor {name}: expected {kinds} {shape:?}, got {dtype} {got:?}")));
+        }
+        Ok((info.dtype, bytes))
+    }
+
+    /// Refuses tensors that nobody has taken.
+    pub fn finish(self) -> Result<()> {
+        let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        match left[..] {
+            [] => Ok(()),
+            _ => Err(self.fault(format!("has tensors that the network does not: {}", left.join(", ")))),
+        }
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).collect()
+}
+
+/// The value of an IEEE 754 half.
+fn from_f16(bits: u16) -> f32 {
+    let fraction = f32::from(bits & 0x3ff);
+    let magnitude = match bits >> 10 & 0x1f {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        exponent => (1024.0 + fraction) * 2f32.powi(i32::from(exponent) - 25),
+    };
+    if bits >> 15 == 0 { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_have_the_values_of_the_standard() {
+        let known = [
+            (0x0000, 0.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x03ff, 6.097_555e-5),
+            (0x0400, 6.103_515_6e-5),
+            (0x3555, 0.333_251_95),
+            (0x3c00, 1.0),
+            (0x7bff, 65504.0),
+            (0x7c00, f32::INFINITY),
+            (0xc000, -2.0),
+        ];
+        for (bits, value) in known {
+            assert_eq!(from_f16(bits), value, "{bits:04x}");
+        }
+        assert!(from_f16(0x8000).is_sign_negative() && from_f16(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn what_is_written_is_safetensors_and_always_the_same() {
+        let metadata = BTreeMap::from([("b", "2".into()), ("a", "\"1\"".into()), ("c", "3".into())]);
+        let words = [1, 2, 3, u32::MAX];
+        let tensor = |name: &str, words: &'static [u32]| Tensor {
+            name: name.into(),
+            dtype: Dtype::U32,
+            shape: vec![1, words.len() as u32],
+            words: words.into(),
+        };
+        let bytes = encode(&metadata, &[tensor("z.1", &[1, 2, 3, u32::MAX]), tensor("empty", &[])]);
+        let header = r#"{"__metadata__":{"a":"\"1\"","b":"2","c":"3"},"#;
+        assert_eq!(&bytes[8..8 + header.len()], header.as_bytes());
+        let parsed = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let z = parsed.tensor("z.1").unwrap();
+        assert_eq!((z.dtype(), z.shape()), (Dtype::U32, &[1, 4][..]));
+        assert_eq!(z.data(), words.map(u32::to_le_bytes).as_flattened());
+        let mut contents = Contents::read("file", &bytes).unwrap();
+        assert_eq!(contents.metadata("a"), Some("\"1\""));
+        assert_eq!(contents.take("z.1", Dtype::U32, &[1, 4]).unwrap(), words);
+        assert_eq!(contents.finish().unwrap_err().to_string(), "file: has tensors that the network does not: empty");
+    }
+
+    #[test]
+    fn an_absurd_header_is_refused() {
+        let file = |header: &str, numbers: &[u8]| {
+            let length = (header.len() as u64).to_le_bytes();
+            [&length[..], header.as_bytes(), numbers].concat()
+        };
+        let huge = u64::MAX / 16;
+        let tensors: Vec<String> = (0..9)
+            .map(|i| {
+                let (start, end) = (i * (u64::MAX / 9), (i + 1) * (u64::MAX / 9));
+                format!(r#""{i}":{{"dtype":"U8","shape":[{}],"data_offsets":[{start},{end}]}}"#, u64::MAX / 9)
+            })
+            .collect();
+        let files = [
+            vec![],
+            u64::MAX.to_le_bytes().to_vec(),
+            file("{", b""),
+            file(&"[".repeat(100_000), b""),
+            file(&format!(r#"{{"x":{{"dtype":"F32","shape":[{huge}],"data_offsets":[0,{huge}]}}}}"#), b""),
+            file(r#"{"x":{"dtype":"F32","shape":[4294967296,4294967296,2],"data_offsets":[0,0]}}"#, b""),
+            file(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8]),
+            file(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0; 8]),
+            file(r#"{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, &[0; 4]),
+            file(&format!("{{{}}}", tensors.join(",")), b""),
+        ];
+        for bytes in files {
+            assert!(Contents::read("file", &bytes).is_err());
+        }
+    }
+}

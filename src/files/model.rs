@@ -1,0 +1,259 @@
+//! Files of models, and of weights alone.
+
+use std::collections::BTreeMap;
+
+use safetensors::tensor::Dtype;
+use serde::Serialize;
+
+use super::format::{Contents, Tensor, encode};
+use super::naming::{self, Naming};
+use super::{BYTES, STATE};
+use crate::activation::Activation;
+use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::model::Model;
+use crate::network::{Network, NetworkBuilder, Parameter};
+
+const FORMAT: &str = "wgrad";
+const VERSION: &str = "1";
+
+impl Model {
+    /// Writes the model to a file that is all [`load`](Self::load) needs: safetensors with an F32 tensor for each of
+    /// [`Network::parameters`], named and shaped as there, and the network as metadata. The same model gives the same
+    /// bytes. A file that is there is replaced whole, or on an error left as it is. Blocks, submits and polls; not for
+    /// browsers.
+    ///
+    /// ```no_run
+    /// use wgrad::{Device, Model};
+    /// # fn f(trainer: &wgrad::Trainer, features: &[f32]) -> wgrad::Result<()> {
+    /// trainer.model().save("digits.safetensors")?;
+    /// let digits = Model::load(Device::Cpu, "digits.safetensors")?.predict(features)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        self.device.block_on(self.save_async(path))
+    }
+
+    /// [`save`](Self::save) for async code: submits, but leaves polling to the app; writing blocks.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        super::disk::write(path.as_ref(), &self.to_bytes_async().await?)
+    }
+
+    /// The bytes of the file that [`save`](Self::save) writes. Blocks, submits and polls; not for browsers.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Device, Model, Network};
+    /// let network = Network::input(3).dense(2, Tanh).build()?;
+    /// let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1))?;
+    /// let copy = Model::from_bytes(Device::Cpu, &model.to_bytes()?)?;
+    /// assert_eq!(copy.network(), &network);
+    /// assert_eq!(copy.forward(&[1.0, 2.0, 3.0])?, model.forward(&[1.0, 2.0, 3.0])?);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.device.block_on(self.to_bytes_async())
+    }
+
+    /// [`to_bytes`](Self::to_bytes) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
+        let parameters = self.parameters_async().await?;
+        Ok(encode(&metadata(self), &tensors(self.network(), &parameters)))
+    }
+
+    /// Reads a model from a file that [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save) has written; of a
+    /// trainer's, the model as it was then.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged or of another format or version, describes
+    /// no network that can be built, or has not just its tensors. Of weights from elsewhere, see
+    /// [`load_weights`](Self::load_weights). As [`new`](Self::new).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes))
+    }
+
+    /// Reads a model from the bytes of a file, such as one embedded with `include_bytes!`. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(device: impl Into<Device>, bytes: &[u8]) -> Result<Self> {
+        read(device.into(), BYTES, bytes)
+    }
+
+    /// Writes the weights alone, named and laid out for another program. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn save_weights(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
+        self.device.block_on(self.save_weights_async(path, naming))
+    }
+
+    /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app; writing blocks.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    #[cfg(not(target_family = "wasm"))]
+    pub async fn save_weights_async(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
+        super::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
+    }
+
+    /// The bytes of the file that [`save_weights`](Self::save_weights) writes. Blocks, submits and polls; not for
+    /// browsers.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn weights_to_bytes(&self, naming: Naming) -> Result<Vec<u8>> {
+        self.device.block_on(self.weights_to_bytes_async(naming))
+    }
+
+    /// [`weights_to_bytes`](Self::weights_to_bytes) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
+        let parameters = self.parameters_async().await?;
+        let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
+        Ok(encode(&naming.metadata(), &tensors))
+    }
+
+    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16 named in one of the
+    /// ways of [`Naming`]; which one, the names tell. Layers that have weights are matched in order, so their numbers may
+    /// have gaps. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
+    ///
+    /// ```no_run
+    /// use wgrad::{Activation::*, Gpu, Loss, Model, Network};
+    /// // PyTorch: nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.LayerNorm(64), nn.Linear(64, 10)), its state_dict()
+    /// // saved with safetensors.torch.save_file
+    /// let network = Network::input(784).dense(64, Relu).layer_norm().dense(10, Identity).build()?;
+    /// let model = Model::load_weights(&Gpu::request()?, &network, "sequential.safetensors")?
+    ///     .for_loss(Loss::SoftmaxCrossEntropy);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read or is damaged, its names tell no order, or its tensors
+    /// are not those of the network: the first that differs is named, with the shape expected. As [`new`](Self::new).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load_weights(
+        device: impl Into<Device>,
+        network: &Network,
+        path: impl AsRef<std::path::Path>,
+    ) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes))
+    }
+
+    /// [`load_weights`](Self::load_weights) from the bytes of a file. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`load_weights`](Self::load_weights).
+    pub fn weights_from_bytes(device: impl Into<Device>, network: &Network, bytes: &[u8]) -> Result<Self> {
+        read_weights(device.into(), network, BYTES, bytes)
+    }
+}
+
+fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Model> {
+    let mut file = Contents::read(path, bytes)?;
+    let network = file.network()?;
+    let link: Activation = file.json("link")?;
+    if link != Activation::Identity {
+        let linked = network.to_builder().activation(link).build();
+        linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
+    }
+    let parameters = file.parameters(&network)?;
+    file.leave_out(STATE);
+    file.finish()?;
+    Ok(Model::new(device, &network, &parameters)?.with_link(link))
+}
+
+fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8]) -> Result<Model> {
+    let mut file = Contents::read(path, bytes)?;
+    if file.metadata("format") == Some(FORMAT) {
+        file.leave_out(STATE);
+    }
+    let parameters = naming::parameters(network, &mut file)?;
+    file.finish()?;
+    Model::new(device, network, &parameters)
+}
+
+/// A description that serde can write as JSON: it has no maps whose keys are not text.
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("structs, numbers and text")
+}
+
+/// What a model's file says beside its weights.
+pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("format", FORMAT.into()),
+        ("version", VERSION.into()),
+        ("network", json(&model.network().to_builder())),
+        ("link", json(&model.link())),
+    ])
+}
+
+/// The network's tensors, out of its parameter buffer.
+pub(super) fn tensors<'a>(network: &Network, parameters: &'a [f32]) -> Vec<Tensor<'a>> {
+    let tensor = |p: &Parameter| Tensor {
+        name: p.name.clone(),
+        dtype: Dtype::F32,
+        shape: p.shape.clone(),
+        words: bytemuck::cast_slice(&parameters[p.range()]).into(),
+    };
+    network.parameters().iter().map(tensor).collect()
+}
+
+/// What `tensors` took apart.
+pub(super) fn assemble(network: &Network, tensors: &[Vec<f32>]) -> Vec<f32> {
+    let mut parameters = vec![0.0; network.parameter_words() as usize];
+    for (parameter, tensor) in network.parameters().iter().zip(tensors) {
+        parameters[parameter.range()].copy_from_slice(tensor);
+    }
+    parameters
+}
+
+impl Contents<'_> {
+    /// The network, of a file that wgrad has written.
+    pub(super) fn network(&self) -> Result<Network> {
+        if self.metadata("format") != Some(FORMAT) {
+            return Err(self.fault(
+                "has no network description: a file from PyTorch or Keras? Use Model::load_weights with the network",
+            ));
+        }
+        match self.metadata("version") {
+            Some(VERSION) => {}
+            version => {
+                let got = version.unwrap_or("none");
+                return Err(self.fault(format!("expected version {VERSION} of the format, got {got}")));
+            }
+        }
+        let network: NetworkBuilder = self.json("network")?;
+        network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))
+    }
+
+    /// The weights of the network, laid out as its parameter buffer.
+    pub(super) fn parameters(&mut self, network: &Network) -> Result<Vec<f32>> {
+        let take = |p: &Parameter| Ok(bytemuck::cast_vec(self.take(&p.name, Dtype::F32, &p.shape)?));
+        let tensors = network.parameters().iter().map(take).collect::<Result<Vec<_>>>()?;
+        Ok(assemble(network, &tensors))
+    }
+}
