@@ -1,0 +1,69 @@
+//! A process that is killed while it trains, again and again.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use super::*;
+
+const FOLDER: &str = "WGRAD_TEST_DEATH_FOLDER";
+const EPOCHS: u32 = 60;
+const KILLS: u32 = 10;
+
+/// What the child does: goes on from the checkpoint, if there is one, and saves the model at the end.
+fn train(folder: &Path, pause: Duration) {
+    let path = &folder.join("checkpoint");
+    let mut trainer = match path.exists() {
+        true => Trainer::resume(Device::Cpu, path).unwrap(),
+        false => {
+            let network = Network::input(4).dense(8, Relu).dropout(0.2).dense(2, Identity).build().unwrap();
+            let config = TrainerConfig { batch: 4, accumulate: 2, ..TrainerConfig::default() };
+            Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap()
+        }
+    };
+    let labels = random(1, 38).iter().map(|&n| u32::from(n > 0.0)).collect();
+    let data = Dataset::from_f32(random(2, 38 * 4), 4, labels, 2).unwrap();
+    let checkpoint = Some(Checkpoint { path, every: Some(3) });
+    let fit = Fit { epochs: EPOCHS - trainer.epochs(), checkpoint, ..Fit::default() };
+    trainer.fit(&data, fit, |_| std::thread::sleep(pause)).unwrap();
+    trainer.model().save(folder.join("model")).unwrap();
+}
+
+#[test]
+#[ignore = "the child of killed_at_any_moment_training_ends_as_if_it_had_not_been"]
+fn child() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        // 600 steps: 3 seconds at least, however fast the machine.
+        train(Path::new(&folder), Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn killed_at_any_moment_training_ends_as_if_it_had_not_been() {
+    let (folder, whole) = (folder("killed"), folder("not-killed"));
+    let start = || {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "death::child"]).env(FOLDER, &folder);
+        child.stdout(Stdio::null()).spawn().unwrap()
+    };
+    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let mut epochs = 0;
+    for _ in 0..KILLS {
+        let mut child = start();
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let alive = Duration::from_millis(20 + u64::from(seed >> 16) % 230);
+        std::thread::sleep(alive);
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "it was killed, after {alive:?}, before it was done");
+        let checkpoint = folder.join("checkpoint");
+        if checkpoint.exists() {
+            epochs = Trainer::resume(Device::Cpu, &checkpoint).unwrap().epochs();
+            Model::load(Device::Cpu, &checkpoint).unwrap();
+        }
+    }
+    assert!((1..EPOCHS).contains(&epochs), "{epochs} epochs between the kills");
+    assert!(start().wait().unwrap().success());
+    train(&whole, Duration::ZERO);
+    let model = |folder: &Path| std::fs::read(folder.join("model")).unwrap();
+    assert_eq!(model(&folder), model(&whole));
+}

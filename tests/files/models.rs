@@ -1,0 +1,121 @@
+//! Files of models.
+
+use safetensors::tensor::{Dtype, SafeTensors};
+
+use super::*;
+
+#[test]
+fn a_file_is_enough_to_run_the_model_on_any_device() {
+    let path = folder("model").join("model.safetensors");
+    let features = random(1, 4 * 6);
+    for device in devices() {
+        let model = model(device.clone());
+        model.save(&path).unwrap();
+        for other in devices() {
+            let loaded = Model::load(other, &path).unwrap();
+            assert_eq!(loaded.network(), model.network());
+            assert_eq!(bits(&loaded.parameters().unwrap()), bits(&model.parameters().unwrap()));
+            assert_eq!(loaded.to_bytes().unwrap(), std::fs::read(&path).unwrap(), "always the same bytes");
+        }
+        let loaded = Model::load(device, &path).unwrap();
+        assert_eq!(loaded.forward(&features).unwrap(), model.forward(&features).unwrap());
+        let probabilities = loaded.predict_proba(&features).unwrap();
+        assert_eq!(probabilities, model.predict_proba(&features).unwrap());
+        assert!(probabilities.chunks(3).all(|p| (p.iter().sum::<f32>() - 1.0).abs() < 1e-6), "{probabilities:?}");
+    }
+}
+
+#[test]
+fn weights_keep_every_bit() {
+    let network = Network::input(2).dense(3, Identity).build().unwrap();
+    let mut parameters = vec![0.0; network.parameter_words() as usize];
+    let odd = [f32::NAN, f32::from_bits(0xffc1_2345), f32::INFINITY, -0.0, f32::MIN_POSITIVE / 8.0, f32::MIN];
+    parameters[..6].copy_from_slice(&odd);
+    for device in devices() {
+        let bytes = Model::new(device.clone(), &network, &parameters).unwrap().to_bytes().unwrap();
+        let loaded = Model::from_bytes(device, &bytes).unwrap();
+        assert_eq!(bits(&loaded.parameters().unwrap()), bits(&parameters));
+    }
+}
+
+#[test]
+fn a_file_is_safetensors_that_tells_what_it_is() {
+    let bytes = model(Device::Cpu).to_bytes().unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    assert_eq!((&*metadata["format"], &*metadata["version"], &*metadata["link"]), ("wgrad", "1", "\"Softmax\""));
+    assert!(metadata["network"].starts_with(r#"{"input_shape":[2,3],"layers":["Flatten",{"Dense":{"units":7,"#));
+    let weight = header.info("dense_2.weight").unwrap();
+    assert_eq!((weight.dtype, &weight.shape[..]), (Dtype::F32, &[6, 7][..]));
+    assert_eq!(header.offset_keys().len(), network().parameters().len());
+}
+
+#[test]
+fn a_fault_says_what_was_expected_and_what_came() {
+    let good = model(Device::Cpu).to_bytes().unwrap();
+    let load = |bytes: &[u8]| reason(Model::from_bytes(Device::Cpu, bytes));
+    let length = good.len();
+    assert_eq!(load(&[]), "is not a safetensors file: it has 0 bytes");
+    assert!(
+        load(b"PK\x03\x04 and so on").starts_with("is not a safetensors file, or is cut short: expected a header of")
+    );
+    assert!(load(&good[..100]).starts_with("is not a safetensors file, or is cut short: expected a header of"));
+    let cut = load(&good[..length - 4]);
+    assert!(cut.starts_with("is cut short or damaged: expected ") && cut.contains(" bytes of tensors, got "), "{cut}");
+    assert!(load(&[&good[..], &[0; 4]].concat()).starts_with("is cut short or damaged: "));
+
+    // The same length, so that the header still fits.
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = good.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
+        let mut bytes = good.clone();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        load(&bytes)
+    };
+    let foreign = "has no network description: a file from PyTorch or Keras? Use Model::load_weights with the network";
+    assert_eq!(replaced(r#""format":"wgrad""#, r#""format":"other""#), foreign);
+    assert_eq!(replaced(r#""version":"1""#, r#""version":"2""#), "expected version 1 of the format, got 2");
+    let unknown = replaced(r#"\"Softmax\""#, r#"\"Softmux\""#);
+    assert!(unknown.starts_with("its metadata \"link\" cannot be understood: unknown variant `Softmux`"), "{unknown}");
+    assert_eq!(
+        replaced(r#"{\"units\":3"#, r#"{\"units\":0"#),
+        "its network cannot be built: layer dense_8: expected at least 1 unit, got 0"
+    );
+    assert_eq!(
+        replaced(r#"{\"units\":3"#, r#"{\"units\":4"#),
+        "tensor dense_8.weight: expected F32 [5, 4], got F32 [5, 3]"
+    );
+    assert_eq!(
+        replaced(r#""dense_8.bias":"#, r#""dense_9.bias":"#),
+        "lacks the tensor dense_8.bias, F32 [3]: got dense_9.bias"
+    );
+    assert_eq!(
+        replaced(r#""dense_8.bias":{"dtype":"F32""#, r#""dense_8.bias":{"dtype":"I32""#),
+        "tensor dense_8.bias: expected F32 [3], got I32 [3]"
+    );
+    let error = Model::load(Device::Cpu, "absent/model").unwrap_err().to_string();
+    assert!(error.starts_with("absent/model: cannot be read: "), "{error}");
+}
+
+#[test]
+fn a_tensor_too_many_is_refused() {
+    let network = Network::input(2).dense(1, Identity).build().unwrap();
+    let bytes = foreign(&[
+        ("dense_1.weight", Dtype::F32, &[2, 1], f32s(&[1.0, 2.0])),
+        ("dense_1.bias", Dtype::F32, &[1], f32s(&[3.0])),
+        ("dense_2.bias", Dtype::F32, &[1], f32s(&[3.0])),
+    ]);
+    let reason = reason(Model::weights_from_bytes(Device::Cpu, &network, &bytes));
+    assert_eq!(reason, "has tensors that the network does not: dense_2.bias");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_old_one() {
+    let folder = folder("unwritable");
+    let path = folder.join("model.safetensors");
+    model(Device::Cpu).save(&path).unwrap();
+    let message = model(Device::Cpu).save(folder.join("absent").join("x")).unwrap_err().to_string();
+    assert!(message.contains("cannot be written"), "{message}");
+    Model::load(Device::Cpu, &path).unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}

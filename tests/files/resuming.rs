@@ -1,0 +1,214 @@
+//! Training runs that are saved and resumed: the same bits as without a break.
+
+use std::path::Path;
+
+use super::*;
+
+const EPOCHS: u32 = 30;
+const EARLY_STOPPING: EarlyStopping =
+    EarlyStopping { monitor: Monitor::Loss, patience: 3, min_delta: 0.0, restore_best: true };
+
+/// Rows whose labels are noisy, so that training improves for some epochs and then no more.
+fn noisy(seed: u64, rows: usize) -> Dataset {
+    let features = random(seed, rows * 6);
+    let label = |(row, noise): (&[f32], f32)| (row[0] + 0.5 * noise + 1.5) as u32;
+    let labels = features.chunks(6).zip(random(seed + 1, rows)).map(label).collect();
+    Dataset::from_f32(features, 6, labels, 3).unwrap()
+}
+
+/// All that a checkpoint must hold: moments, sums of gradients, masks, a rate that falls, half an update.
+fn trainer(device: Device) -> Trainer {
+    let network = Network::input(6).dense(16, Relu).dropout(0.3).layer_norm().dense(3, Identity).build().unwrap();
+    let plateau = Plateau { patience: 0, factor: 0.5, ..Plateau::default() };
+    let config = TrainerConfig {
+        batch: 4,
+        seed: 5,
+        accumulate: 3,
+        schedule: Schedule::reduce_on_plateau(plateau),
+        clip: Some(Clip::Norm(1.0)),
+        groups: vec![Group::layer("dense_4").rate(0.5)],
+        ..TrainerConfig::default()
+    };
+    let adam = Adam { learning_rate: 0.03, ..Adam::default() };
+    Trainer::new(device, &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap()
+}
+
+/// Trains up to [`EPOCHS`], with a checkpoint every 4 of an epoch's 10 steps, and returns the different files that
+/// there were.
+fn train(trainer: &mut Trainer, path: &Path) -> Vec<Vec<u8>> {
+    let (data, validation) = (noisy(1, 38), noisy(3, 20));
+    let mut files: Vec<Vec<u8>> = Vec::new();
+    let mut look = || {
+        if let Ok(file) = std::fs::read(path)
+            && files.last() != Some(&file)
+        {
+            files.push(file);
+        }
+    };
+    let fit = Fit {
+        epochs: EPOCHS - trainer.epochs(),
+        validation: Some(&validation),
+        early_stopping: Some(EARLY_STOPPING),
+        checkpoint: Some(Checkpoint { path, every: Some(4) }),
+        ..Fit::default()
+    };
+    trainer.fit(&data, fit, |_| look()).unwrap();
+    look();
+    files
+}
+
+/// What a run leaves: its weights, and its history but for the clock.
+fn result(trainer: &Trainer) -> (Vec<u32>, Vec<Epoch>) {
+    let epochs = trainer.history().epochs.iter().map(|&epoch| Epoch { seconds: None, ..epoch });
+    (bits(&trainer.model().parameters().unwrap()), epochs.collect())
+}
+
+fn resumed_equals_uninterrupted(device: Device, stride: usize) {
+    let folder = folder(if matches!(device, Device::Cpu) { "resume-cpu" } else { "resume-gpu" });
+    let mut whole = trainer(device.clone());
+    let files = train(&mut whole, &folder.join("whole"));
+    let whole = result(&whole);
+
+    // That there was something to go wrong.
+    let epochs = &whole.1;
+    let stopped = epochs.len() as u32;
+    assert!((5..EPOCHS).contains(&stopped), "it stops early, after {stopped} epochs: {epochs:?}");
+    assert!(epochs[epochs.len() - 1].learning_rate < 0.03, "the rate has fallen");
+    assert_eq!(files.len() as u32, 3 * stopped, "a file after steps 4, 8 and 10 of each epoch");
+    let last = Model::from_bytes(Device::Cpu, files.last().unwrap()).unwrap();
+    assert_ne!(bits(&last.parameters().unwrap()), whole.0, "the best weights are not the last");
+
+    // From the last file, too, whose run is over but for the return to the best weights.
+    for (i, file) in files.iter().enumerate().rev().step_by(stride) {
+        let mut resumed = Trainer::resume_from_bytes(device.clone(), file).unwrap();
+        assert_eq!(&resumed.to_bytes().unwrap(), file, "what was read is written again");
+        assert_eq!(resumed.epochs() as usize, (i + 1) / 3);
+        train(&mut resumed, &folder.join(i.to_string()));
+        assert_eq!(result(&resumed), whole, "from file {i}");
+    }
+}
+
+#[test]
+fn resumed_equals_uninterrupted_on_the_cpu() {
+    resumed_equals_uninterrupted(Device::Cpu, 1);
+}
+
+#[test]
+fn resumed_equals_uninterrupted_on_the_gpu() {
+    resumed_equals_uninterrupted(gpu().into(), 4);
+}
+
+#[test]
+fn every_optimizer_resumes_within_an_update() {
+    let network = Network::input(6).dense(4, Tanh).dense(1, Identity).build().unwrap();
+    let data = Dataset::from_f32_targets(random(1, 30 * 6), 6, random(2, 30), 1).unwrap();
+    let optimizers: [Optimizer; 7] = [
+        Sgd::default().into(),
+        Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),
+        RmsProp { momentum: 0.5, ..RmsProp::default() }.into(),
+        Adagrad { rate_decay: 0.1, initial_accumulator: 0.1, ..Adagrad::default() }.into(),
+        Adam::default().into(),
+        AdamW::default().into(),
+        Lion::default().into(),
+    ];
+    for device in devices() {
+        for optimizer in optimizers {
+            let config = TrainerConfig {
+                batch: 4,
+                accumulate: 2,
+                schedule: Schedule::cosine(20, 0.1).warm_up(2),
+                ..TrainerConfig::default()
+            };
+            let new = || {
+                let (device, loss) = (device.clone(), Loss::Huber { delta: 0.3 });
+                Trainer::new(device, &network, loss, optimizer, config.clone()).unwrap()
+            };
+            let go_on = |trainer: &mut Trainer| {
+                trainer.fit(&data, Fit { epochs: 3 - trainer.epochs(), ..Fit::default() }, |_| ()).unwrap();
+                result(trainer)
+            };
+            let mut cut = new();
+            let stop = |event| match event {
+                Event::Steps { epoch: 2, .. } => Control::Stop,
+                _ => Control::Continue,
+            };
+            cut.fit(&data, Fit { epochs: 3, ..Fit::default() }, stop).unwrap();
+            let mut resumed = Trainer::resume_from_bytes(device.clone(), &cut.to_bytes().unwrap()).unwrap();
+            let whole = go_on(&mut new());
+            assert_eq!(go_on(&mut resumed), whole, "{optimizer:?}");
+            assert_eq!(go_on(&mut cut), whole, "{optimizer:?}, without a file");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_one_device_is_one_of_the_other() {
+    let path = folder("devices").join("run");
+    let mut on_gpu = trainer(gpu().into());
+    let data = noisy(1, 38);
+    on_gpu.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+    on_gpu.save(&path).unwrap();
+    let mut on_cpu = Trainer::resume(Device::Cpu, &path).unwrap();
+    assert_eq!(result(&on_cpu), result(&on_gpu));
+    for trainer in [&mut on_cpu, &mut on_gpu] {
+        trainer.fit(&data, Fit::default(), |_| ()).unwrap();
+    }
+    let (cpu, gpu) = (on_cpu.model().parameters().unwrap(), on_gpu.model().parameters().unwrap());
+    assert!(cpu.iter().zip(&gpu).all(|(a, b)| (a - b).abs() < 1e-3));
+}
+
+#[test]
+fn a_run_is_a_model_but_a_model_is_no_run() {
+    let path = folder("kinds").join("run");
+    let mut trainer = trainer(Device::Cpu);
+    train(&mut trainer, &path);
+    let model = Model::load(Device::Cpu, &path).unwrap();
+    assert_eq!(model.network(), trainer.network());
+    let features = random(9, 12);
+    trainer.save(&path).unwrap();
+    for model in [Model::load(Device::Cpu, &path), Model::load_weights(Device::Cpu, trainer.network(), &path)] {
+        assert_eq!(model.unwrap().forward(&features).unwrap(), trainer.model().forward(&features).unwrap());
+    }
+    assert_eq!(
+        reason(Trainer::resume_from_bytes(Device::Cpu, &model.to_bytes().unwrap())),
+        "is a model without a training run: use Model::load, or Trainer::from_parameters"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
+    let folder = folder("full");
+    let path = folder.join("run");
+    let data = noisy(1, 38);
+    let mut whole = trainer(Device::Cpu);
+    whole.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+    // A folder stands where the file should be.
+    std::fs::create_dir_all(path.join("inside")).unwrap();
+    let mut broken = trainer(Device::Cpu);
+    let fit = Fit { epochs: 2, checkpoint: Some(Checkpoint { path: &path, every: Some(4) }), ..Fit::default() };
+    assert!(reason(broken.fit(&data, fit, |_| ())).starts_with("cannot be written: "));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "no temporary file stays");
+    broken.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+    assert_eq!(result(&broken), result(&whole));
+}
+
+#[test]
+fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
+    let data = noisy(1, 38);
+    let mut trainer = trainer(gpu().into());
+    trainer.fit(&data, Fit::default(), |_| Control::Stop).unwrap();
+    trainer.prepare(&data).unwrap();
+    let history = trainer.fit(&data, Fit::default(), |_| ()).unwrap();
+    assert_eq!(history.epochs[0].train.rows, 38, "a whole epoch, from its start");
+    trainer.fit(&data, Fit::default(), |_| Control::Stop).unwrap();
+    trainer.fit(&data, Fit { epochs: 0, ..Fit::default() }, |_| ()).unwrap();
+    let mut steps = Vec::new();
+    let note = |event| {
+        if let Event::Steps { done, .. } = event {
+            steps.push(done);
+        }
+    };
+    let history = trainer.fit(&data, Fit::default(), note).unwrap();
+    assert!(steps[0] > 1, "no epochs asked for leave it as it is: {steps:?}");
+    assert_eq!(history.epochs[0].train.rows, 38);
+}
