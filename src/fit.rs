@@ -50,7 +50,8 @@ impl Fit<'_> {
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
-    /// The file. It is replaced whole, by renaming: killed at any moment, it holds the last state saved.
+    /// The file. It is replaced whole, by renaming: whenever the process is killed, it holds the last state saved. What was
+    /// being written then stays beside it, as a hidden file that ends in `.tmp`.
     pub path: &'a std::path::Path,
     /// After every so many steps of an epoch, beside its end.
     pub every: Option<u32>,

@@ -9,7 +9,7 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::plan::{Plan, Role, StepState};
+use crate::plan::{Plan, Role, RowMetrics, StepState};
 use crate::trainer::{Progress, Trainer};
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
@@ -96,7 +96,8 @@ impl Trainer {
     /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
     /// training gives the same weights, bit for bit, as one that was never interrupted, and the same
     /// [history](Self::history) but for the seconds; from within an epoch too, over the same data. What
-    /// [`fit`](Self::fit) is asked for is not in the file: ask for the same, for the epochs that are left.
+    /// [`fit`](Self::fit) is asked for is not in the file: ask for the same, for the epochs that are left; where none are,
+    /// it still brings back the best weights, if it is asked to.
     ///
     /// ```no_run
     /// use std::path::Path;
@@ -158,17 +159,18 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let best = format!("{STATE}{BEST}");
     let has_best = file.tensors().any(|(name, _)| name == best);
     let best = has_best.then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
-    for (role, words) in &state {
-        if *role == Role::Step {
-            let step: StepState = bytemuck::cast_slice(words)[0];
-            let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
-            if counts.iter().any(|&count| count > i32::MAX as u32) {
-                return Err(file.fault(format!("has a cursor that no training leads to: {step:?}")));
-            }
-            // An app may have recorded steps of its own since: then that epoch is given up.
-            progress.cut.take_if(|cut| cut.steps.checked_mul(config.batch) != Some(step.position));
-        }
+    let words = |wanted| state.iter().find(|(role, _)| *role == wanted).map_or(&[][..], |(_, words)| words);
+    let step: StepState = bytemuck::cast_slice(words(Role::Step))[0];
+    let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
+    if counts.iter().any(|&count| count > i32::MAX as u32) {
+        return Err(file.fault(format!("has a cursor that no training leads to: {step:?}")));
     }
+    // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
+    let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));
+    let sum = |count: fn(&RowMetrics) -> u32| metrics.iter().map(|row| u64::from(count(row))).sum::<u64>();
+    let position = u64::from(step.position);
+    let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
+    progress.cut.take_if(|cut| u64::from(cut.steps) * u64::from(config.batch) != position || !intact);
     file.finish()?;
 
     let mut trainer = Trainer::from_parameters(device, &network, loss, optimizer, config, &parameters)?;

@@ -18,7 +18,8 @@ impl Trainer {
     /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
     /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
     /// the epochs of this call; [`history`](Self::history) has those before it too. An epoch that was cut short, over a
-    /// data set of as many rows, is finished first and counts as one. Blocks, submits and polls; not for browsers.
+    /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
+    /// trainer was [resumed](Self::resume) from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the

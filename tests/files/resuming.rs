@@ -39,10 +39,10 @@ fn train(trainer: &mut Trainer, path: &Path) -> Vec<Vec<u8>> {
     let (data, validation) = (noisy(1, 38), noisy(3, 20));
     let mut files: Vec<Vec<u8>> = Vec::new();
     let mut look = || {
-        if let Ok(file) = std::fs::read(path) {
-            if files.last() != Some(&file) {
-                files.push(file);
-            }
+        if let Ok(file) = std::fs::read(path)
+            && files.last() != Some(&file)
+        {
+            files.push(file);
         }
     };
     let fit = Fit {
@@ -203,9 +203,10 @@ fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
     trainer.fit(&data, Fit::default(), |_| Control::Stop).unwrap();
     trainer.fit(&data, Fit { epochs: 0, ..Fit::default() }, |_| ()).unwrap();
     let mut steps = Vec::new();
-    let note = |event| match event {
-        Event::Steps { done, .. } => steps.push(done),
-        _ => {}
+    let note = |event| {
+        if let Event::Steps { done, .. } = event {
+            steps.push(done);
+        }
     };
     let history = trainer.fit(&data, Fit::default(), note).unwrap();
     assert!(steps[0] > 1, "no epochs asked for leave it as it is: {steps:?}");
