@@ -35,10 +35,26 @@ struct StepState {
 @group(0) @binding(2) var<storage, read> data: DataInfo;
 @group(0) @binding(3) var<storage, read> state: StepState;
 @group(0) @binding(4) var<storage, read> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> x: array<f32>;
-
 const LANES: u32 = 64u;
 const SCALE: f32 = 1.0 / 255.0;
+
+// Four columns of a row of the batch, or as many as `count` says.
+fn fetch(row: u32, quad: u32, count: u32) -> vec4f {
+    if row >= state.rows {
+        return vec4f(0.0);
+    }
+    if data.bytes != 0u {
+        let word = features[indices[row] * u.quads + quad];
+        return vec4f((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)) * SCALE;
+    }
+    let start = indices[row] * u.columns + quad * 4u;
+    let at = start + min(vec4u(0u, 1u, 2u, 3u), vec4u(count - 1u));
+    return bitcast<vec4f>(vec4u(features[at.x], features[at.y], features[at.z], features[at.w]));
+}
+
+//// The kernel. gather.aligned.wgsl.in is another one for the declarations above.
+
+@group(0) @binding(5) var<storage, read_write> x: array<f32>;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -52,22 +68,9 @@ fn main(
     }
     let row = id / u.quads;
     let quad = id % u.quads;
-    let column = quad * 4u;
-    let count = min(u.columns - column, 4u);
-    var value = vec4f(0.0);
-    if row < state.rows {
-        if data.bytes != 0u {
-            let word = features[indices[row] * u.quads + quad];
-            value = vec4f((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)) * SCALE;
-        } else {
-            let start = indices[row] * u.columns + column;
-            value.x = bitcast<f32>(features[start]);
-            if count > 1u { value.y = bitcast<f32>(features[start + 1u]); }
-            if count > 2u { value.z = bitcast<f32>(features[start + 2u]); }
-            if count > 3u { value.w = bitcast<f32>(features[start + 3u]); }
-        }
-    }
-    let start = row * u.columns + column;
+    let count = min(u.columns - quad * 4u, 4u);
+    let value = fetch(row, quad, count);
+    let start = row * u.columns + quad * 4u;
     x[start] = value.x;
     if count > 1u { x[start + 1u] = value.y; }
     if count > 2u { x[start + 2u] = value.z; }

@@ -31,6 +31,7 @@ fn texts() -> BTreeMap<String, String> {
             texts.insert(format!("{name} {rows}x{lanes} {aligned}"), source);
         }
     }
+    texts.insert("gather.aligned".into(), gather::aligned_source());
     texts.insert("matmul".into(), matmul::tiled_source());
     texts.insert("pointwise_loss".into(), pointwise_loss::source());
     texts.insert("update.wide".into(), update::wide_source());
