@@ -41,7 +41,9 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
             (name.into(), subgroup_source(rows, lanes, aligned, wide).into(), [rows, 4 * lanes])
         }
     };
-    let (transpose_a, transpose_b) = (op.layout == Layout::Tn, op.layout == Layout::Nt);
+    let transpose_a = op.layout == Layout::Tn;
+    // A single column is the same numbers either way; as a row it is read in whole vectors.
+    let transpose_b = op.layout == Layout::Nt || op.n == 1;
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
     let (epilogue, activation) = match op.epilogue {
