@@ -29,16 +29,20 @@ struct MatmulUniforms {
 }
 
 pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
+    let (epilogue, activation) = match op.epilogue {
+        Epilogue::None => (0, Activation::Identity),
+        Epilogue::Bias { activation, .. } => (1, activation),
+        Epilogue::Derivative { activation, .. } => (2, activation),
+    };
     let (name, source, [tile_m, tile_n]) = match variants.matmul_subgroup {
-        None => ("matmul".into(), tiled_source().into(), [TILE, TILE]),
+        None => (format!("matmul {activation}").into(), tiled_source(activation).into(), [TILE, TILE]),
         Some(lanes) => {
             let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
             let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
-            let aligned = op.n.is_multiple_of(4);
-            let wide = variants.wide_access;
-            let flag = |name, set| if set { name } else { "" };
-            let name = format!("matmul.subgroup {rows}x{lanes}{}{}", flag(" aligned", aligned), flag(" wide", wide));
-            (name.into(), subgroup_source(rows, lanes, aligned, wide).into(), [rows, 4 * lanes])
+            let epilogue = (epilogue > 0).then_some(activation);
+            let (aligned, wide) = (op.n.is_multiple_of(4), variants.wide_access);
+            let text = SubgroupText { rows, lanes, aligned, wide, epilogue };
+            (text.name().into(), text.source().into(), [rows, 4 * lanes])
         }
     };
     let transpose_a = op.layout == Layout::Tn;
@@ -46,11 +50,6 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
     let transpose_b = op.layout == Layout::Nt || op.n == 1;
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
-    let (epilogue, activation) = match op.epilogue {
-        Epilogue::None => (0, Activation::Identity),
-        Epilogue::Bias { activation, .. } => (1, activation),
-        Epilogue::Derivative { activation, .. } => (2, activation),
-    };
     let extra = op.extra();
     let mut constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
@@ -78,52 +77,78 @@ const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 
 /// The tiled kernel's text.
-pub(super) fn tiled_source() -> String {
-    pointwise::functions().to_owned() + TILED
+pub(super) fn tiled_source(activation: Activation) -> String {
+    pointwise::functions(activation) + TILED
 }
 
-/// The variant's text: the declarations of the tiled kernel's file, then the template with its repetitions written out
-/// and its choices made.
-pub(super) fn subgroup_source(rows: u32, lanes: u32, aligned: bool, wide: bool) -> String {
-    let mut source = pointwise::functions().to_owned() + declarations(TILED);
-    let mut lines = SUBGROUP.lines();
-    while let Some(line) = lines.next() {
-        let mut until = |end: &str| lines.by_ref().take_while(|l| l.trim() != end).collect::<Vec<_>>();
-        match line.trim() {
-            "// for each row" => {
-                let block = until("// end");
-                for row in 0..rows {
-                    // After the last rows come none: the last one's number will do.
-                    let later_row = (row + 8).min(rows - 1);
-                    push(&mut source, &block, &[("{row}", row), ("{later_row}", later_row), ("{group}", row / lanes)]);
-                }
-            }
-            "// for each of eight" => {
-                let block = until("// end");
-                (0..8).for_each(|i| push(&mut source, &block, &[("{i}", i)]));
-            }
-            "// for each group" => {
-                let block = until("// end");
-                for group in 0..rows.div_ceil(lanes) {
-                    push(&mut source, &block, &[("{group}", group)]);
-                }
-            }
-            choice if choice.starts_with("// if ") => {
-                let taken = match choice {
-                    "// if memory is read in words of 64 bits" => wide,
-                    "// if memory is read in words of 32 bits" => !wide,
-                    "// if the rows of C are a multiple of 4 long, in words of 64 bits" => aligned && wide,
-                    "// if the rows of C are a multiple of 4 long, in words of 32 bits" => aligned && !wide,
-                    "// if the rows of C are of any length" => !aligned,
-                    _ => unreachable!("{choice}"),
-                };
-                let block = until("// end");
-                push(&mut source, if taken { &block } else { &[] }, &[]);
-            }
-            _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes)]),
-        }
+/// What the text of the subgroup variant is made for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SubgroupText {
+    /// Of a tile.
+    pub rows: u32,
+    pub lanes: u32,
+    /// Whether the rows of C are a multiple of 4 long.
+    pub aligned: bool,
+    /// Whether memory is read in words of 64 bits.
+    pub wide: bool,
+    /// The activation of an epilogue, if there is one.
+    pub epilogue: Option<Activation>,
+}
+
+impl SubgroupText {
+    pub fn name(self) -> String {
+        let Self { rows, lanes, aligned, wide, epilogue } = self;
+        let flag = |name, set| if set { name } else { "" };
+        let epilogue = epilogue.map_or("sums".into(), |activation| activation.to_string());
+        format!("matmul.subgroup {rows}x{lanes}{}{} {epilogue}", flag(" aligned", aligned), flag(" wide", wide))
     }
-    source
+
+    /// The declarations of the tiled kernel's file, then the template with its repetitions written out and its choices
+    /// made.
+    pub fn source(self) -> String {
+        let Self { rows, lanes, aligned, wide, epilogue } = self;
+        let pass = if epilogue.is_some() { 1 } else { 8 };
+        let mut source = pointwise::functions(epilogue.unwrap_or_default()) + declarations(TILED);
+        let mut lines = SUBGROUP.lines();
+        while let Some(line) = lines.next() {
+            let mut until = |end: &str| lines.by_ref().take_while(|l| l.trim() != end).collect::<Vec<_>>();
+            match line.trim() {
+                "// for each row" => {
+                    let block = until("// end");
+                    for row in 0..rows {
+                        // After the last rows come none: the last one's number will do.
+                        let later_row = (row + pass).min(rows - 1);
+                        let names = [("{row}", row), ("{later_row}", later_row), ("{group}", row / lanes)];
+                        push(&mut source, &block, &names);
+                    }
+                }
+                "// for each row of a pass" => {
+                    let block = until("// end");
+                    (0..pass).for_each(|i| push(&mut source, &block, &[("{i}", i)]));
+                }
+                "// for each group" => {
+                    let block = until("// end");
+                    for group in 0..rows.div_ceil(lanes) {
+                        push(&mut source, &block, &[("{group}", group)]);
+                    }
+                }
+                choice if choice.starts_with("// if ") => {
+                    let taken = match choice {
+                        "// if memory is read in words of 64 bits" => wide,
+                        "// if memory is read in words of 32 bits" => !wide,
+                        "// if the rows of C are a multiple of 4 long, in words of 64 bits" => aligned && wide,
+                        "// if the rows of C are a multiple of 4 long, in words of 32 bits" => aligned && !wide,
+                        "// if the rows of C are of any length" => !aligned,
+                        _ => unreachable!("{choice}"),
+                    };
+                    let block = until("// end");
+                    push(&mut source, if taken { &block } else { &[] }, &[]);
+                }
+                _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes), ("{pass}", pass)]),
+            }
+        }
+        source
+    }
 }
 
 /// Appends lines with some names replaced by numbers.

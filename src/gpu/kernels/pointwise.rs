@@ -40,14 +40,34 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
     }
 }
 
-/// The functions that other kernels' texts follow.
-pub(super) fn functions() -> &'static str {
-    declarations(SOURCE)
+/// The functions that other kernels' texts follow, with the cases of one activation only: kernels that apply it in many
+/// places would keep a driver's compiler busy with the others, though they are never taken.
+pub(super) fn functions(activation: Activation) -> String {
+    let own = format!("case {}u:", code(activation));
+    let mut text = String::new();
+    let mut lines = declarations(SOURCE).lines();
+    while let Some(line) = lines.next() {
+        let case = line.trim_start();
+        if case.starts_with("case ") && !case.starts_with(&own) {
+            if !case.contains('}') {
+                lines.by_ref().find(|line| line.trim() == "}");
+            }
+            continue;
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// What tells those functions which activation they are.
 pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 2] {
-    let code = match activation {
+    [("ACTIVATION", f64::from(code(activation))), ("PARAMETER", activation.parameter().into())]
+}
+
+/// The shader's number for an activation.
+fn code(activation: Activation) -> u32 {
+    match activation {
         // Not number by number: `softmax.rs`.
         Activation::Identity | Activation::Softmax => 0,
         Activation::Relu => 1,
@@ -62,6 +82,5 @@ pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 2] {
         Activation::Tanh => 10,
         Activation::HardSigmoid => 11,
         Activation::HardSwish => 12,
-    };
-    [("ACTIVATION", f64::from(code)), ("PARAMETER", activation.parameter().into())]
+    }
 }

@@ -1,6 +1,7 @@
 //! Host side of `shaders/pointwise_loss.wgsl.in`, which follows the functions of `pointwise.wgsl`.
 
 use super::{Launch, lanes_and_rows, pointwise, read, write};
+use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::loss::Loss;
 use crate::plan::LossOp;
@@ -13,8 +14,8 @@ struct PointwiseLossUniforms {
     delta: f32,
 }
 
-pub(super) fn source() -> String {
-    pointwise::functions().to_owned() + include_str!("../../../shaders/pointwise_loss.wgsl.in")
+pub(super) fn source(activation: Activation) -> String {
+    pointwise::functions(activation) + include_str!("../../../shaders/pointwise_loss.wgsl.in")
 }
 
 pub(super) fn launch(op: &LossOp) -> Launch {
@@ -36,7 +37,11 @@ pub(super) fn launch(op: &LossOp) -> Launch {
     constants.extend(pointwise::constants(op.activation));
     let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta };
     Launch {
-        shader: Shader { name: "pointwise_loss".into(), source: source().into(), constants },
+        shader: Shader {
+            name: format!("pointwise_loss {}", op.activation).into(),
+            source: source(op.activation).into(),
+            constants,
+        },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![
             read(op.output),

@@ -26,14 +26,17 @@ fn texts() -> BTreeMap<String, String> {
     }
     for (rows, lanes) in [(8, 8), (32, 8), (8, 16), (32, 16)] {
         for (aligned, wide) in [(false, false), (true, false), (false, true), (true, true)] {
-            let source = matmul::subgroup_source(rows, lanes, aligned, wide);
-            let name = if wide { "matmul.subgroup.wide" } else { "matmul.subgroup" };
-            texts.insert(format!("{name} {rows}x{lanes} {aligned}"), source);
+            for epilogue in [None, Some(Activation::GeluErf)] {
+                let text = matmul::SubgroupText { rows, lanes, aligned, wide, epilogue };
+                texts.insert(text.name(), text.source());
+            }
         }
     }
     texts.insert("gather.aligned".into(), gather::aligned_source());
-    texts.insert("matmul".into(), matmul::tiled_source());
-    texts.insert("pointwise_loss".into(), pointwise_loss::source());
+    for activation in Activation::ALL {
+        texts.insert(format!("matmul {activation}"), matmul::tiled_source(activation));
+        texts.insert(format!("pointwise_loss {activation}"), pointwise_loss::source(activation));
+    }
     texts.insert("update.wide".into(), update::wide_source());
     texts
 }
