@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::optimizer::at_least_zero;
 
 /// A function applied to each output of a layer. Where a formula has a limit at ±∞, the limit comes out there.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -45,14 +46,10 @@ pub enum Activation {
 impl Activation {
     /// Checks its parameter.
     pub(crate) fn check(self) -> Result<()> {
-        let (name, value) = match self {
-            Activation::LeakyRelu(slope) => ("slope of LeakyRelu", slope),
-            Activation::Elu(alpha) => ("alpha of Elu", alpha),
-            _ => return Ok(()),
-        };
-        match value.is_finite() && value >= 0.0 {
-            true => Ok(()),
-            false => Err(Error::InvalidOption { name, expected: "finite and at least 0", actual: value.to_string() }),
+        match self {
+            Activation::LeakyRelu(slope) => at_least_zero("slope of LeakyRelu", slope),
+            Activation::Elu(alpha) => at_least_zero("alpha of Elu", alpha),
+            _ => Ok(()),
         }
     }
 

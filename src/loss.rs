@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
+use crate::optimizer::{above_zero, option};
 
 /// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
 /// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
@@ -61,12 +62,8 @@ impl Loss {
 
     /// Checks its parameter, and that the network's last activation goes with it.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
-        let option = |name, expected, value: f32, valid| match valid {
-            true => Ok(()),
-            false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
-        };
         match self {
-            Loss::Huber { delta } => option("delta", "finite and above 0", delta, delta.is_finite() && delta > 0.0)?,
+            Loss::Huber { delta } => above_zero("delta", delta)?,
             Loss::SmoothedSoftmaxCrossEntropy { smoothing } => {
                 option("smoothing", "from 0 to 1", smoothing, (0.0..=1.0).contains(&smoothing))?;
             }

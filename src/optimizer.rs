@@ -249,7 +249,7 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
     option(name, "finite and above 0", value, value.is_finite() && value > 0.0)
 }
 
-fn below_one(name: &'static str, value: f32) -> Result<()> {
+pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {
     option(name, "at least 0 and below 1", value, (0.0..1.0).contains(&value))
 }
 

@@ -28,28 +28,22 @@ pub fn exit_code(result: Result<()>) -> ExitCode {
 
 /// Writes a file whole or not at all, making its folder where there is none.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    let write = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let partial = partial(path);
-        std::fs::write(&partial, contents.as_ref())
-            .and_then(|()| std::fs::rename(&partial, path))
-            .inspect_err(|_| drop(std::fs::remove_file(&partial)))
-    };
-    write().map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+    in_folder(path, |partial| {
+        std::fs::write(partial, contents.as_ref())
+            .and_then(|()| std::fs::rename(partial, path))
+            .inspect_err(|_| drop(std::fs::remove_file(partial)))
+    })
 }
 
 /// Whether a file could be written there: better to know before the training than after it.
 pub fn check_writable(path: &Path) -> Result<()> {
-    let partial = partial(path);
-    let check = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(&partial, []).and_then(|()| std::fs::remove_file(&partial))
-    };
-    check().map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+    in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))
+}
+
+/// Makes the folder of a file, then does something with the place where the file stands until it is whole.
+fn in_folder(path: &Path, act: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    folder.and_then(|()| act(&partial(path))).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
 /// Where a file stands until it is whole.

@@ -39,8 +39,8 @@ impl<'a> Target<'a> {
 
     /// The class it names.
     pub fn class(&self) -> usize {
-        let values: Vec<f32> = (0..self.outputs).map(|i| self.value(i)).collect();
-        self.label().unwrap_or_else(|| first_largest(&values))
+        let largest = || first_largest(&(0..self.outputs).map(|i| self.value(i)).collect::<Vec<_>>());
+        self.label().unwrap_or_else(largest)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
+use crate::optimizer::{above_zero, below_one};
 
 /// A fully connected layer: y = activation(x · W + b), with W of shape \[inputs, units\].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -161,17 +162,9 @@ impl Layer {
                 Ok(vec![dense.units])
             }
             Layer::Flatten => Ok(vec![input.iter().product()]),
-            Layer::Dropout(rate) if !(0.0..1.0).contains(&rate) => Err(Error::InvalidOption {
-                name: "rate of dropout",
-                expected: "at least 0 and below 1",
-                actual: rate.to_string(),
-            }),
-            Layer::LayerNorm(LayerNorm { epsilon }) if !(epsilon.is_finite() && epsilon > 0.0) => {
-                Err(Error::InvalidOption {
-                    name: "epsilon of layer_norm",
-                    expected: "finite and above 0",
-                    actual: epsilon.to_string(),
-                })
+            Layer::Dropout(rate) => below_one("rate of dropout", rate).map(|()| input.to_vec()),
+            Layer::LayerNorm(LayerNorm { epsilon }) => {
+                above_zero("epsilon of layer_norm", epsilon).map(|()| input.to_vec())
             }
             _ => Ok(input.to_vec()),
         }

@@ -108,13 +108,17 @@ impl Trainer {
         let report = Epoch { epoch, train: evaluation, validation, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
-        match progress(Event::Epoch(report)) {
-            Control::Continue => {}
-            Control::Stop => stop = true,
-            Control::RateScale(scale) => self.set_rate_scale(scale),
-        }
+        stop |= self.obey(progress(Event::Epoch(report)));
         self.checkpoint(fit).await?;
         Ok(stop)
+    }
+
+    /// Does what a callback answers, but for stopping: returns whether to.
+    fn obey(&mut self, control: Control) -> bool {
+        if let Control::RateScale(scale) = control {
+            self.set_rate_scale(scale);
+        }
+        control == Control::Stop
     }
 
     /// What follows from how an epoch went: a lower rate on a plateau, an early stop. Returns whether to stop.
@@ -176,11 +180,7 @@ impl Trainer {
                     return Err(Error::NonFiniteLoss { epoch, step });
                 }
                 last = metrics.map(|metrics| Evaluation::new(metrics, self.loss.is_mean()));
-                match progress(Event::Steps { epoch, done, steps, train: last }) {
-                    Control::Continue => {}
-                    Control::Stop => stop = true,
-                    Control::RateScale(scale) => self.set_rate_scale(scale),
-                }
+                stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }));
                 if done.is_multiple_of(save) && done < steps {
                     self.progress.cut = Some(Cut { rows, steps: done });
                     self.checkpoint(fit).await?;
