@@ -105,6 +105,8 @@ pub use files::Naming;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
+#[doc(hidden)]
+pub use gpu::Products;
 pub use gpu::{Gpu, Traffic};
 pub use history::{Epoch, Evaluation, History};
 pub use init::Init;

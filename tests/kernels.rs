@@ -64,7 +64,7 @@ const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 #[test]
 fn matmul_at_awkward_sizes() {
     let sizes = [1, 3, 4, 63, 64, 65, 257];
-    for gpu in gpus() {
+    for gpu in gpus().into_iter().chain(gpus_of_products()) {
         for (i, &m) in sizes.iter().enumerate() {
             for (j, &n) in sizes.iter().enumerate() {
                 let k = sizes[(i + j) % sizes.len()];
@@ -76,7 +76,7 @@ fn matmul_at_awkward_sizes() {
 
 #[test]
 fn matmul_in_every_layout_with_every_epilogue() {
-    for gpu in gpus() {
+    for gpu in gpus().into_iter().chain(gpus_of_products()) {
         for layout in LAYOUTS {
             for epilogue in 0..3 {
                 // Several activations, by (m + n) % 13; aligned to vectors and not; small tiles and large ones.
@@ -94,7 +94,7 @@ fn matmul_in_every_layout_with_every_epilogue() {
 
 #[test]
 fn matmul_in_slices_of_k() {
-    for gpu in gpus() {
+    for gpu in gpus().into_iter().chain(gpus_of_products()) {
         for layout in LAYOUTS {
             check_matmul(gpu, [33, 35, 130], layout, 1, true, 3);
             check_matmul(gpu, [65, 64, 257], layout, 2, true, 2);
@@ -105,7 +105,7 @@ fn matmul_in_slices_of_k() {
 /// The longest slice a plan may ask for, and a sum that takes several: lavapipe would silently stop looping.
 #[test]
 fn matmul_near_the_iteration_limit() {
-    for gpu in gpus() {
+    for gpu in gpus().into_iter().chain(gpus_of_products()) {
         for layout in LAYOUTS {
             check_matmul(gpu, [2, 5, LONGEST_SLICE], layout, 0, true, 1);
         }

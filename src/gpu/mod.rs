@@ -4,6 +4,7 @@ mod executor;
 mod kernels;
 mod memory;
 mod pipelines;
+mod template;
 mod wait;
 
 use std::collections::VecDeque;
@@ -44,13 +45,27 @@ pub struct Traffic {
     pub readback_bytes: u64,
 }
 
-/// Which of a kernel's variants suit this adapter.
+/// What decides which of a kernel's variants is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Variants {
+    /// Whether the adapter is the CPU itself.
+    pub software: bool,
     /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul.rs`.
     pub matmul_subgroup: Option<u32>,
     /// Whether memory is best read in vectors of 64-bit words.
     pub wide_access: bool,
+    /// The kernels that make products, where not those of the rule.
+    pub products: Option<Products>,
+}
+
+/// Families of kernels that make products: see `kernels/matmul.rs`.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    Tiled,
+    Plain,
+    Subgroup,
+    Wide,
 }
 
 /// Device features that some variant uses.
@@ -66,7 +81,7 @@ impl Variants {
         let known = info.subgroup_max_size == lanes && matches!(lanes, 8 | 16);
         let subgroups = software && known && features.contains(wgpu::Features::SUBGROUP);
         let wide_access = software && lanes == 8 && features.contains(wgpu::Features::SHADER_INT64);
-        Self { matmul_subgroup: subgroups.then_some(lanes), wide_access }
+        Self { software, matmul_subgroup: subgroups.then_some(lanes), wide_access, products: None }
     }
 }
 
@@ -168,6 +183,16 @@ impl Gpu {
             traffic: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Makes products with kernels of this family wherever it can: for tests that would see each on one adapter.
+    ///
+    /// # Panics
+    /// Where there are clones.
+    #[doc(hidden)]
+    pub fn with_products(mut self, products: Products) -> Self {
+        Arc::get_mut(&mut self.inner).expect("no clone yet").variants.products = Some(products);
+        self
     }
 
     /// The device.

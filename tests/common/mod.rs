@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use wgrad::plan::{DataInfo, Op, Role};
-use wgrad::{Gpu, Network, Plan, lockstep::Lockstep};
+use wgrad::{Gpu, Network, Products, Plan, lockstep::Lockstep};
 
 /// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
 pub fn gpu() -> &'static Gpu {
@@ -12,18 +12,27 @@ pub fn gpu() -> &'static Gpu {
     GPU.get_or_init(|| Gpu::request().unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// The same adapter through a device without optional features, so with the kernels that real GPUs use.
+/// The same adapter through a device without optional features, with the products that real GPUs use.
 pub fn plain_gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
         let (device, queue) = own_device();
-        Gpu::from_parts(device, queue)
+        Gpu::from_parts(device, queue).with_products(Products::Tiled)
     })
 }
 
-/// Both: every kernel variant that this machine can run.
+/// Both.
 pub fn gpus() -> [&'static Gpu; 2] {
     [gpu(), plain_gpu()]
+}
+
+/// One for each family of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
+pub fn gpus_of_products() -> &'static [Gpu] {
+    static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
+    GPUS.get_or_init(|| {
+        let of = |products| Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(products);
+        [Products::Plain, Products::Subgroup, Products::Wide].map(of).into()
+    })
 }
 
 /// A device as an app would make it, with default limits and no features.

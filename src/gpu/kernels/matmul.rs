@@ -1,20 +1,83 @@
-//! Host side of `shaders/matmul.wgsl.in` and of its variant for software adapters, `shaders/matmul.subgroup.wgsl.in`. Both
-//! follow the functions of `pointwise.wgsl`.
-//!
-//! Which one: `Variants::matmul_subgroup`, by adapter. How large a tile the variant has: by the size of the product.
+//! Host side of `shaders/matmul.wgsl.in` and of its variants. All follow the functions of `pointwise.wgsl`.
 
-use super::{Launch, Variants, declarations, pointwise, read, write};
+use super::{Launch, Products, Variants, declarations, pointwise, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::template;
 use crate::plan::{Epilogue, Layout, Matmul};
 
-/// Rows and columns of C per workgroup of the tiled kernel.
-const TILE: u32 = 32;
+const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
+const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
+const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
+const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 
-/// Rows of a tile of the subgroup variant: many, so that each load of B serves many; but few where the product takes
-/// less time than the driver's compiler would take over more rows.
-const SUBGROUP_ROWS: [u32; 2] = [8, 32];
-const SMALL_PRODUCT: u64 = 1 << 19;
+/// A way to make a product. Each gives the same within the bounds of the lockstep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MatmulKernel {
+    /// `matmul.wgsl.in`: tiles of both operands in workgroup memory.
+    Tiled,
+    /// `matmul.plain.wgsl.in`: nothing is shared.
+    Plain,
+    /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
+    Subgroup { rows: u32, lanes: u32 },
+    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
+    Wide { rows: u32 },
+}
+
+use MatmulKernel::{Plain, Subgroup, Tiled, Wide};
+
+/// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
+const SMALL: u64 = 1 << 19;
+/// Up to here the compiler's time for 32 rows of a product by a transpose is not worth it.
+const MEDIUM: u64 = 1 << 25;
+
+impl MatmulKernel {
+    /// Every kernel that can make a product on an adapter.
+    pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
+        let mut kernels = vec![Tiled, Plain];
+        if let Some(lanes) = variants.matmul_subgroup {
+            kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
+            if variants.wide_access && words_fit(op) {
+                kernels.extend([8, 16, 32].map(|rows| Wide { rows }));
+            }
+        }
+        kernels
+    }
+
+    /// The kernel for a product where nothing has been measured.
+    ///
+    /// On GPUs the tiled one: workgroup memory feeds many multiply-adds per load. On software adapters, where a barrier
+    /// costs more than any load, a subgroup that is a vector register: the more rows, the more a load of B is used, but the
+    /// longer the driver compiles. Of a software adapter without such subgroups the plain one.
+    pub fn rule(op: &Matmul, variants: Variants) -> Self {
+        let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
+        let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
+        let family = variants.products.unwrap_or(match (variants.software, subgroups) {
+            (false, _) => Products::Tiled,
+            (true, None) => Products::Plain,
+            (true, Some(_)) => Products::Wide,
+        });
+        let lanes = match (family, subgroups) {
+            (Products::Tiled, _) => return Tiled,
+            (Products::Plain, _) | (_, None) => return Plain,
+            (_, Some(lanes)) => lanes,
+        };
+        let rows = match op.m {
+            ..=8 => 8,
+            ..=16 => 16,
+            _ if op.layout == Layout::Nt && size <= MEDIUM => 16,
+            _ => 32,
+        };
+        let wide = family == Products::Wide && variants.wide_access && words_fit(op);
+        if wide { Wide { rows } } else { Subgroup { rows, lanes } }
+    }
+}
+
+/// Whether the rows of the matrices are whole words for the wide kernel.
+fn words_fit(op: &Matmul) -> bool {
+    let row_of_a = if op.layout == Layout::Tn { op.m } else { op.k };
+    op.n.is_multiple_of(8) && row_of_a.is_multiple_of(4)
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -28,26 +91,17 @@ struct MatmulUniforms {
     tiles: u32,
 }
 
-pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
+pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     let (epilogue, activation) = match op.epilogue {
+        _ if op.slice.end < op.k => (0, Activation::Identity),
         Epilogue::None => (0, Activation::Identity),
         Epilogue::Bias { activation, .. } => (1, activation),
         Epilogue::Derivative { activation, .. } => (2, activation),
     };
-    let (name, source, [tile_m, tile_n]) = match variants.matmul_subgroup {
-        None => (format!("matmul {activation}").into(), tiled_source(activation).into(), [TILE, TILE]),
-        Some(lanes) => {
-            let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
-            let rows = SUBGROUP_ROWS[usize::from(size > SMALL_PRODUCT)];
-            let epilogue = (epilogue > 0).then_some(activation);
-            let (aligned, wide) = (op.n.is_multiple_of(4), variants.wide_access);
-            let text = SubgroupText { rows, lanes, aligned, wide, epilogue };
-            (text.name().into(), text.source().into(), [rows, 4 * lanes])
-        }
-    };
     let transpose_a = op.layout == Layout::Tn;
     // A single column is the same numbers either way; as a row it is read in whole vectors.
     let transpose_b = op.layout == Layout::Nt || op.n == 1;
+    let text = MatmulText { kernel, transpose_a, transpose_b, aligned: op.n.is_multiple_of(4), epilogue, activation };
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
     let extra = op.extra();
@@ -59,103 +113,110 @@ pub(super) fn launch(op: &Matmul, variants: Variants) -> Launch {
         ("EPILOGUE", f64::from(epilogue)),
         ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),
+        ("CONTINUES", f64::from(op.slice.start > 0)),
     ];
     constants.extend(pointwise::constants(activation));
-    let tiles_n = op.n.div_ceil(tile_n);
-    let tiles = op.m.div_ceil(tile_m) * tiles_n;
+    let (tiles, tiles_n) = match text.tile() {
+        Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
+        None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(64), 1),
+    };
     let uniforms =
         MatmulUniforms { m: op.m, n: op.n, k: op.k, k_start: op.slice.start, k_end: op.slice.end, tiles_n, tiles };
     Launch {
-        shader: Shader { name, source, constants },
+        shader: Shader { name: text.name().into(), source: text.source().into(), constants },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.a), read(op.b), read(extra), write(op.c), write(op.bias_gradient)],
         workgroups: tiles.into(),
     }
 }
 
-const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
-const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
-
-/// The tiled kernel's text.
-pub(super) fn tiled_source(activation: Activation) -> String {
-    pointwise::functions(activation) + TILED
-}
-
-/// What the text of the subgroup variant is made for.
+/// What a kernel's text depends on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SubgroupText {
-    /// Of a tile.
-    pub rows: u32,
-    pub lanes: u32,
+pub(super) struct MatmulText {
+    pub kernel: MatmulKernel,
+    pub transpose_a: bool,
+    pub transpose_b: bool,
     /// Whether the rows of C are a multiple of 4 long.
     pub aligned: bool,
-    /// Whether memory is read in words of 64 bits.
-    pub wide: bool,
-    /// The activation of an epilogue, if there is one.
-    pub epilogue: Option<Activation>,
+    /// As the shader numbers them.
+    pub epilogue: u32,
+    pub activation: Activation,
 }
 
-impl SubgroupText {
-    pub fn name(self) -> String {
-        let Self { rows, lanes, aligned, wide, epilogue } = self;
-        let flag = |name, set| if set { name } else { "" };
-        let epilogue = epilogue.map_or("sums".into(), |activation| activation.to_string());
-        format!("matmul.subgroup {rows}x{lanes}{}{} {epilogue}", flag(" aligned", aligned), flag(" wide", wide))
+impl MatmulText {
+    /// Rows and columns of C per workgroup, where it makes a tile.
+    fn tile(self) -> Option<[u32; 2]> {
+        match self.kernel {
+            Tiled => Some([32, 32]),
+            Plain => None,
+            Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
+            Wide { rows } => Some([rows, 64]),
+        }
     }
 
-    /// The declarations of the tiled kernel's file, then the template with its repetitions written out and its choices
-    /// made.
-    pub fn source(self) -> String {
-        let Self { rows, lanes, aligned, wide, epilogue } = self;
-        let pass = if epilogue.is_some() { 1 } else { 8 };
-        let mut source = pointwise::functions(epilogue.unwrap_or_default()) + declarations(TILED);
-        let mut lines = SUBGROUP.lines();
-        while let Some(line) = lines.next() {
-            let mut until = |end: &str| lines.by_ref().take_while(|l| l.trim() != end).collect::<Vec<_>>();
-            match line.trim() {
-                "// for each row" => {
-                    let block = until("// end");
-                    for row in 0..rows {
-                        // After the last rows come none: the last one's number will do.
-                        let later_row = (row + pass).min(rows - 1);
-                        let names = [("{row}", row), ("{later_row}", later_row), ("{group}", row / lanes)];
-                        push(&mut source, &block, &names);
-                    }
-                }
-                "// for each row of a pass" => {
-                    let block = until("// end");
-                    (0..pass).for_each(|i| push(&mut source, &block, &[("{i}", i)]));
-                }
-                "// for each group" => {
-                    let block = until("// end");
-                    for group in 0..rows.div_ceil(lanes) {
-                        push(&mut source, &block, &[("{group}", group)]);
-                    }
-                }
-                choice if choice.starts_with("// if ") => {
-                    let taken = match choice {
-                        "// if memory is read in words of 64 bits" => wide,
-                        "// if memory is read in words of 32 bits" => !wide,
-                        "// if the rows of C are a multiple of 4 long, in words of 64 bits" => aligned && wide,
-                        "// if the rows of C are a multiple of 4 long, in words of 32 bits" => aligned && !wide,
-                        "// if the rows of C are of any length" => !aligned,
-                        _ => unreachable!("{choice}"),
-                    };
-                    let block = until("// end");
-                    push(&mut source, if taken { &block } else { &[] }, &[]);
-                }
-                _ => push(&mut source, &[line], &[("{rows}", rows), ("{lanes}", lanes), ("{pass}", pass)]),
+    pub fn name(self) -> String {
+        let Self { transpose_a, transpose_b, aligned, activation, .. } = self;
+        let flag = |name, set| if set { name } else { "" };
+        match self.kernel {
+            Tiled => format!("matmul {activation}"),
+            Plain => format!("matmul.plain {activation}"),
+            Subgroup { rows, lanes } => {
+                format!("matmul.subgroup {rows}x{lanes}{} {activation} {}", flag(" aligned", aligned), self.pass())
+            }
+            Wide { rows } => {
+                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
+                format!("matmul.wide {rows}{a}{b} {activation}")
             }
         }
-        source
     }
-}
 
-/// Appends lines with some names replaced by numbers.
-fn push(source: &mut String, lines: &[&str], names: &[(&str, u32)]) {
-    for line in lines {
-        let replaced = names.iter().fold(line.to_string(), |line, (name, n)| line.replace(name, &n.to_string()));
-        source.push_str(&replaced);
-        source.push('\n');
+    /// The activation's functions, the declarations of the tiled kernel's file, then the kernel.
+    pub fn source(self) -> String {
+        let Self { transpose_a, transpose_b, aligned, activation, .. } = self;
+        let functions = pointwise::functions(activation);
+        let kernel = match self.kernel {
+            Tiled => return functions + TILED,
+            Plain => PLAIN.to_owned(),
+            Subgroup { rows, lanes } => {
+                let conditions =
+                    [("the rows of C are a multiple of 4 long", aligned), ("the rows of C are of any length", !aligned)];
+                template::expand(SUBGROUP, &self.counts(rows, lanes), &conditions)
+            }
+            Wide { rows } => {
+                let conditions = [
+                    ("A is transposed", transpose_a),
+                    ("A is as it is", !transpose_a),
+                    ("B is transposed", transpose_b),
+                    ("B is as it is", !transpose_b),
+                ];
+                template::expand(WIDE, &self.counts(rows, 8), &conditions)
+            }
+        };
+        functions + declarations(TILED) + &kernel
+    }
+
+    /// How many rows leave the accumulators at a time. Moving all of them costs most of a short product's time where one
+    /// row leaves at a time; but code for each row costs the driver's compiler most of its.
+    fn pass(self) -> u32 {
+        match self.kernel {
+            Subgroup { .. } if self.epilogue == 0 && self.aligned => 8,
+            Wide { .. } if self.epilogue == 0 => 2,
+            _ => 1,
+        }
+    }
+
+    fn counts(self, rows: u32, lanes: u32) -> [(&'static str, u32); 9] {
+        let pass = self.pass();
+        [
+            ("row", rows),
+            ("rows", rows),
+            ("lanes", lanes),
+            ("group", rows.div_ceil(lanes)),
+            ("step", 4),
+            ("column", 8),
+            ("pass", pass),
+            ("leaving row", pass),
+            ("staying row", rows - pass),
+        ]
     }
 }

@@ -17,7 +17,7 @@ mod sum_squares;
 mod tests;
 mod update;
 
-use super::Variants;
+use super::{Products, Variants};
 use super::pipelines::Shader;
 use crate::plan::{Op, Tensor};
 
@@ -59,7 +59,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
     match op {
         Op::NextBatch(op) => next_batch::launch(op),
         Op::Gather(op) => gather::launch(op),
-        Op::Matmul(op) => matmul::launch(op, variants),
+        Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants)),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op),
         Op::LayerNorm(op) => layer_norm::launch(op),

@@ -24,22 +24,42 @@ fn texts() -> BTreeMap<String, String> {
             texts.insert(name, std::fs::read_to_string(path).unwrap());
         }
     }
-    for (rows, lanes) in [(8, 8), (32, 8), (8, 16), (32, 16)] {
-        for (aligned, wide) in [(false, false), (true, false), (false, true), (true, true)] {
-            for epilogue in [None, Some(Activation::GeluErf)] {
-                let text = matmul::SubgroupText { rows, lanes, aligned, wide, epilogue };
+    for kernel in product_kernels() {
+        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
+            for (aligned, epilogue) in [(false, 0), (true, 0), (false, 2), (true, 2)] {
+                let activation = Activation::GeluErf;
+                let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, epilogue, activation };
                 texts.insert(text.name(), text.source());
             }
         }
     }
     texts.insert("gather.aligned".into(), gather::aligned_source());
     for activation in Activation::ALL {
-        texts.insert(format!("matmul {activation}"), matmul::tiled_source(activation));
+        let kernel = matmul::MatmulKernel::Tiled;
+        let (transpose_a, transpose_b, aligned, epilogue) = (false, false, false, 1);
+        let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, epilogue, activation };
+        texts.insert(text.name(), text.source());
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss::source(activation));
     }
     texts.insert("update.wide".into(), update::wide_source());
     texts
 }
+
+/// Every kernel of products, on any adapter.
+fn product_kernels() -> Vec<matmul::MatmulKernel> {
+    let tensor = crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 64 };
+    let (layout, epilogue) = (crate::plan::Layout::Nn, crate::plan::Epilogue::None);
+    let [a, b, c] = [tensor; 3];
+    let op = crate::plan::Matmul { a, b, c, m: 8, n: 8, k: 8, slice: 0..8, layout, epilogue, bias_gradient: None };
+    let adapters = [Some(8), Some(16)].map(software_variants);
+    adapters.into_iter().flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants)).collect()
+}
+
+fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
+    Variants { software: true, matmul_subgroup, wide_access: matmul_subgroup == Some(8), products: None }
+}
+
+const HARDWARE: Variants = Variants { software: false, matmul_subgroup: None, wide_access: false, products: None };
 
 fn parse(name: &str, text: &str) -> Module {
     naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)))
@@ -75,8 +95,7 @@ fn plans() -> Vec<Plan> {
 fn launches() -> Vec<Launch> {
     let mut launches = Vec::new();
     for plan in plans() {
-        for matmul_subgroup in [None, Some(8), Some(16)] {
-            let variants = Variants { matmul_subgroup, wide_access: matmul_subgroup == Some(8) };
+        for variants in [HARDWARE, software_variants(None), software_variants(Some(8)), software_variants(Some(16))] {
             launches.extend(plan.ops().map(|op| launch(op, variants)));
         }
     }
@@ -287,7 +306,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
     let plans = plans();
     for (kernel, values) in expected {
         let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
-        let launch = launch(op, Variants { matmul_subgroup: None, wide_access: false });
+        let launch = launch(op, HARDWARE);
         let module = parse(kernel, &launch.shader.source);
         let camel: String =
             kernel.split('_').map(|w| w[..1].to_uppercase() + &w[1..]).chain(["Uniforms".into()]).collect();

@@ -1,0 +1,109 @@
+//! Writes out the repetitions of a shader template and makes its choices: WGSL has neither macros nor loops over names, and
+//! accumulators need names.
+//!
+//! - Lines between `// for each NAME` and `// end` are repeated as often as `counts` says of NAME.
+//! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold.
+//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`, `{NAME%count}` and
+//!   `{NAME+count}` what they say, where count is a number or a name.
+
+/// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and whether
+/// it holds.
+///
+/// # Panics
+/// Where the template names something else: a mistake in the shader, which the tests would meet first.
+pub fn expand(template: &str, counts: &[(&str, u32)], conditions: &[(&str, bool)]) -> String {
+    let mut text = String::new();
+    let lines: Vec<&str> = template.lines().collect();
+    push(&mut text, &lines, &counts.to_vec(), counts, conditions);
+    text
+}
+
+fn push(text: &mut String, lines: &[&str], names: &Vec<(&str, u32)>, counts: &[(&str, u32)], conditions: &[(&str, bool)]) {
+    let mut at = 0;
+    while at < lines.len() {
+        let line = lines[at].trim();
+        let block = || &lines[at + 1..end_of(lines, at)];
+        if let Some(name) = line.strip_prefix("// for each ") {
+            for i in 0..value(counts, name) {
+                let mut names = names.clone();
+                names.retain(|(known, _)| *known != name);
+                names.push((name, i));
+                push(text, block(), &names, counts, conditions);
+            }
+            at = end_of(lines, at);
+        } else if let Some(condition) = line.strip_prefix("// if ") {
+            let holds = conditions.iter().find(|(known, _)| *known == condition);
+            if holds.unwrap_or_else(|| panic!("unknown condition: {condition}")).1 {
+                push(text, block(), names, counts, conditions);
+            }
+            at = end_of(lines, at);
+        } else {
+            push_line(text, lines[at], names);
+        }
+        at += 1;
+    }
+}
+
+/// The line of the `// end` that belongs to the block begun at `start`.
+fn end_of(lines: &[&str], start: usize) -> usize {
+    let mut depth = 0;
+    for (i, line) in lines.iter().enumerate().skip(start) {
+        match line.trim() {
+            "// end" => depth -= 1,
+            line if line.starts_with("// for each ") || line.starts_with("// if ") => depth += 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return i;
+        }
+    }
+    panic!("no end to {}", lines[start]);
+}
+
+/// Appends a line, its names in braces replaced. A brace that opens or closes a block of WGSL stands alone.
+fn push_line(text: &mut String, line: &str, names: &[(&str, u32)]) {
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        match after.split_once('}') {
+            Some((name, after)) if !name.trim().is_empty() && !name.contains([';', '{']) => {
+                text.push_str(&expression(names, name).to_string());
+                rest = after;
+            }
+            _ => {
+                text.push('{');
+                rest = after;
+            }
+        }
+    }
+    text.push_str(rest);
+    text.push('\n');
+}
+
+fn expression(names: &[(&str, u32)], text: &str) -> u32 {
+    let Some(at) = text.find(['/', '%', '+']) else { return value(names, text) };
+    let (left, right) = (value(names, &text[..at]), value(names, &text[at + 1..]));
+    match text.as_bytes()[at] {
+        b'/' => left / right,
+        b'%' => left % right,
+        _ => left + right,
+    }
+}
+
+fn value(names: &[(&str, u32)], text: &str) -> u32 {
+    let known = names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    known.or_else(|| text.parse().ok()).unwrap_or_else(|| panic!("unknown name in a template: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+
+    #[test]
+    fn repetitions_nest_and_choices_are_made() {
+        let template = "// for each row\n// for each step\nx_{row/2}_{step+pass} {\n// end\n// end\n// if a\na {\n}\n// end\n\
+                        // if b\n// for each row\nb\n// end\n// end\n{row}";
+        let text = expand(template, &[("row", 3), ("step", 1), ("pass", 4)], &[("a", true), ("b", false)]);
+        assert_eq!(text, "x_0_4 {\nx_0_4 {\nx_1_4 {\na {\n}\n3\n");
+    }
+}
