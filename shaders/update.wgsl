@@ -2,19 +2,6 @@
 
 struct UpdateUniforms {
     quads: u32, // parameters / 4
-    momentum: f32,
-    one_minus_dampening: f32,
-    beta1: f32,
-    beta2: f32, // RMSProp: alpha
-    one_minus_beta1: f32, // from the host, in f64: 1 - 0.999 in f32 is off by 1.3e-5
-    one_minus_beta2: f32,
-    log_beta1: f32,
-    log_beta2: f32,
-    epsilon: f32,
-    rate_decay: f32,
-    initial_accumulator: f32,
-    weight_decay: f32,
-    clip: f32,
 }
 
 struct StepState {
@@ -30,22 +17,44 @@ struct StepState {
     rate_scale: f32,
 }
 
-@group(0) @binding(0) var<storage, read> u: UpdateUniforms;
-@group(0) @binding(2) var<storage, read> state: StepState;
+@group(0) @binding(3) var<storage, read> state: StepState;
 // For every 64 parameters, what their learning rate and their weight decay are multiplied by.
-@group(0) @binding(6) var<storage, read> multipliers: array<vec2f>;
-@group(0) @binding(7) var<storage, read> scale: array<f32>; // one factor for all gradients
+@group(0) @binding(7) var<storage, read> multipliers: array<vec2f>;
 
 override OPTIMIZER: u32 = 3; // 0 SGD, 1 RMSProp, 2 Adagrad, 3 Adam, 4 Lion
 override MOMENTS: u32 = 2;   // numbers kept for each parameter
 override NESTEROV: bool = false;
 override DECAY: u32 = 0; // 0 none, 1 added to the gradient, 2 decoupled from it
 override MULTIPLIERS: bool = false;
-override SCALE: bool = false;
+override SCALE: bool = false; // all gradients have one factor
 override CLIP: bool = false;
 override ACCUMULATES: bool = false; // acts at the last batch of an update only
 
-const LANES: u32 = 64u;
+
+// Hyperparameters: constants, as each read of memory counts here.
+override MOMENTUM: f32 = 0.0;
+override ONE_MINUS_DAMPENING: f32 = 1.0;
+override BETA1: f32 = 0.9;
+override BETA2: f32 = 0.999; // RMSProp: alpha
+override ONE_MINUS_BETA1: f32 = 0.1; // from the host, in f64: 1 - 0.999 in f32 is off by 1.3e-5
+override ONE_MINUS_BETA2: f32 = 0.001;
+override LOG_BETA1: f32 = -0.105360515;
+override LOG_BETA2: f32 = -0.001000500;
+override EPSILON: f32 = 1e-8;
+override RATE_DECAY: f32 = 0.0;
+override INITIAL_ACCUMULATOR: f32 = 0.0;
+override WEIGHT_DECAY: f32 = 0.0;
+override LIMIT: f32 = 0.0; // of each gradient, with CLIP
+
+// What an update takes of the state.
+struct Cursor {
+    learning_rate: f32,
+    update: u32,
+}
+
+fn now() -> Cursor {
+    return Cursor(state.learning_rate, state.update);
+}
 
 // Four parameters with their moments.
 struct Quad {
@@ -71,20 +80,17 @@ fn one_minus_exp(x: f32) -> f32 {
 }
 
 // The parameters of `quad` after an update, and their moments. `block` numbers every 64 parameters.
-fn updated(before: Quad, gradient: vec4f, block: u32) -> Quad {
-    var rate = state.learning_rate;
-    var decay = u.weight_decay;
+fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
+    var rate = at.learning_rate;
+    var decay = WEIGHT_DECAY;
     if MULTIPLIERS {
         rate *= multipliers[block].x;
         decay *= multipliers[block].y;
     }
     var g = gradient;
     var w = before.parameters;
-    if SCALE {
-        g *= scale[0];
-    }
     if CLIP {
-        g = select(clamp(g, vec4f(-u.clip), vec4f(u.clip)), g, (bitcast<vec4u>(g) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+        g = select(clamp(g, vec4f(-LIMIT), vec4f(LIMIT)), g, (bitcast<vec4u>(g) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
     }
     if DECAY == 1u {
         g += decay * w;
@@ -94,54 +100,58 @@ fn updated(before: Quad, gradient: vec4f, block: u32) -> Quad {
     }
     var m = before.moment1;
     var v = before.moment2;
-    let first = state.update == 1u;
+    let first = at.update == 1u;
     switch OPTIMIZER {
         case 0u: {
             if MOMENTS == 0u {
                 return Quad(w - rate * g, m, v);
             }
-            m = select(u.momentum * m + u.one_minus_dampening * g, g, first);
+            m = select(MOMENTUM * m + ONE_MINUS_DAMPENING * g, g, first);
             if NESTEROV {
-                return Quad(w - rate * (g + u.momentum * m), m, v);
+                return Quad(w - rate * (g + MOMENTUM * m), m, v);
             }
             return Quad(w - rate * m, m, v);
         }
         case 1u: {
-            m = u.beta2 * m + u.one_minus_beta2 * g * g;
-            let direction = g / (sqrt(m) + u.epsilon);
+            m = BETA2 * m + ONE_MINUS_BETA2 * g * g;
+            let direction = g / (sqrt(m) + EPSILON);
             if MOMENTS == 1u {
                 return Quad(w - rate * direction, m, v);
             }
-            v = u.momentum * v + direction;
+            v = MOMENTUM * v + direction;
             return Quad(w - rate * v, m, v);
         }
         case 2u: {
-            m = select(m, vec4f(u.initial_accumulator), first) + g * g;
-            rate /= 1.0 + f32(state.update - 1u) * u.rate_decay;
-            return Quad(w - rate * g / (sqrt(m) + u.epsilon), m, v);
+            m = select(m, vec4f(INITIAL_ACCUMULATOR), first) + g * g;
+            rate /= 1.0 + f32(at.update - 1u) * RATE_DECAY;
+            return Quad(w - rate * g / (sqrt(m) + EPSILON), m, v);
         }
         case 4u: {
-            let direction = u.beta1 * m + u.one_minus_beta1 * g;
-            m = u.beta2 * m + u.one_minus_beta2 * g;
+            let direction = BETA1 * m + ONE_MINUS_BETA1 * g;
+            m = BETA2 * m + ONE_MINUS_BETA2 * g;
             return Quad(w - rate * sign(direction), m, v);
         }
         default: {
-            let t = f32(state.update);
-            let correction1 = one_minus_exp(t * u.log_beta1);
-            let correction2 = one_minus_exp(t * u.log_beta2);
-            m = u.beta1 * m + u.one_minus_beta1 * g;
-            v = u.beta2 * v + u.one_minus_beta2 * g * g;
-            return Quad(w - rate / correction1 * m / (sqrt(v / correction2) + u.epsilon), m, v);
+            let t = f32(at.update);
+            let correction1 = one_minus_exp(t * LOG_BETA1);
+            let correction2 = one_minus_exp(t * LOG_BETA2);
+            m = BETA1 * m + ONE_MINUS_BETA1 * g;
+            v = BETA2 * v + ONE_MINUS_BETA2 * g * g;
+            return Quad(w - rate / correction1 * m / (sqrt(v / correction2) + EPSILON), m, v);
         }
     }
 }
 
 //// The kernel. update.wide.wgsl.in is another one for the declarations above.
 
+@group(0) @binding(0) var<storage, read> u: UpdateUniforms;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> parameters: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> moment1: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> moment2: array<vec4f>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(4) var<storage, read_write> parameters: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> moment1: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> moment2: array<vec4f>;
+
+const LANES: u32 = 64u;
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -156,7 +166,11 @@ fn main(
     var quad = Quad(parameters[i], vec4f(0.0), vec4f(0.0));
     if MOMENTS > 0u { quad.moment1 = moment1[i]; }
     if MOMENTS > 1u { quad.moment2 = moment2[i]; }
-    quad = updated(quad, gradients[i], i >> 4u);
+    var gradient = gradients[i];
+    if SCALE {
+        gradient *= scale[0];
+    }
+    quad = updated(quad, gradient, now(), i >> 4u);
     parameters[i] = quad.parameters;
     if MOMENTS > 0u { moment1[i] = quad.moment1; }
     if MOMENTS > 1u { moment2[i] = quad.moment2; }

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use wgrad::plan::Role;
-use wgrad::{Activation, Adam, Dense, Init, Layer, Loss, Network, Plan};
+use wgrad::{Activation, Adam, Dense, Init, Layer, Loss, Network, Plan, TrainerConfig};
 
 /// The textbook's activation in f64; of softmax, row by row.
 fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
@@ -102,7 +102,8 @@ fn loss(loss: Loss, network: &Network, weights: &[f64], rows: &[Vec<f64>], label
 
 fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     // One batch holds every row; the batch has room for more, as a last partial batch has.
-    let plan = Plan::training(network, of, &Adam::default().into(), &batches_of(rows + 3)).unwrap();
+    let config = TrainerConfig { keep_gradients: true, ..batches_of(rows + 3) };
+    let plan = Plan::training(network, of, &Adam::default().into(), &config).unwrap();
     let mut lockstep = lockstep_with_data(gpu(), network, plan, rows, seed);
     let buffer = |role| lockstep.plan().find(role).unwrap();
     let (parameters, features, targets, gradients) =

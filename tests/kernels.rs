@@ -22,6 +22,7 @@ fn check_matmul(gpu: &Gpu, [m, n, k]: [u32; 3], layout: Layout, epilogue: u32, b
     let extra_len = if epilogue == 2 { m * n } else { n };
     let plan_epilogue = match epilogue {
         0 => Epilogue::None,
+        3 => return check_matmul_update(gpu, [m, n, k], layout, bias_gradient),
         1 => Epilogue::Bias { bias: (n % 7 != 0).then(|| tensor(2, n)), activation },
         _ => Epilogue::Derivative { saved: tensor(2, m * n), activation },
     };
@@ -59,6 +60,51 @@ fn check_matmul(gpu: &Gpu, [m, n, k]: [u32; 3], layout: Layout, epilogue: u32, b
     }
 }
 
+/// A product whose sums go into an optimizer: another one for each shape.
+fn check_matmul_update(gpu: &Gpu, [m, n, k]: [u32; 3], layout: Layout, biases: bool) {
+    let (optimizer, moments): (Optimizer, usize) = match (m + n + k) % 3 {
+        0 => (Adam { weight_decay: 0.01, ..Adam::default() }.into(), 2),
+        1 => (Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(), 1),
+        _ => (Sgd::default().into(), 0),
+    };
+    let bias_at = (m * n).next_multiple_of(64);
+    let len = if biases { bias_at + n } else { m * n };
+    let moments = (0..moments).map(|i| tensor(4 + i, len)).collect();
+    let update = Update {
+        optimizer,
+        parameters: tensor(3, len),
+        gradients: tensor(3, len),
+        moments,
+        step: tensor(2, STEP),
+        multipliers: None,
+        scale: None,
+        clip: (n % 2 == 0).then_some(0.5),
+        accumulates: false,
+    };
+    let bias = Tensor { buffer: BufferId(3), offset: bias_at, len: n };
+    let (a, b, c) = (tensor(0, m * k), tensor(1, k * n), tensor(3, m * n));
+    let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(update)), biases.then_some(bias));
+    let op = Op::Matmul(Matmul { a, b, c, m, n, k, slice: 0..k, layout, epilogue, bias_gradient });
+    let buffers = [
+        ("a", m * k, Role::Activation),
+        ("b", k * n, Role::Activation),
+        ("step", STEP, Role::Step),
+        ("parameters", len, Role::Parameters),
+        ("moment1", len, Role::Moment1),
+        ("moment2", len, Role::Moment2),
+    ];
+    let mut random = Random(u64::from(m * 31 + n * 17 + k));
+    let mut lockstep = lockstep(gpu, single(&buffers, op));
+    for (i, len) in [(0, m * k), (1, k * n), (3, len), (4, len)] {
+        lockstep.set(BufferId(i), &random.f32s(len as usize)).unwrap();
+    }
+    let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(f32::abs).collect();
+    lockstep.set(BufferId(5), &squares).unwrap();
+    let state = StepState { update: 3, learning_rate: 0.01, ..step_state(3, k) };
+    lockstep.set(BufferId(2), &[state]).unwrap();
+    assert_agree(&mut lockstep, &format!("{optimizer:?} {m}x{n}x{k} {layout:?}, biases {biases}"));
+}
+
 const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 
 #[test]
@@ -68,7 +114,7 @@ fn matmul_at_awkward_sizes() {
         for (i, &m) in sizes.iter().enumerate() {
             for (j, &n) in sizes.iter().enumerate() {
                 let k = sizes[(i + j) % sizes.len()];
-                check_matmul(gpu, [m, n, k], LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 3, (i * j) % 2 == 0, 1);
+                check_matmul(gpu, [m, n, k], LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0, 1);
             }
         }
     }
@@ -78,7 +124,7 @@ fn matmul_at_awkward_sizes() {
 fn matmul_in_every_layout_with_every_epilogue() {
     for gpu in gpus().into_iter().chain(gpus_of_products()) {
         for layout in LAYOUTS {
-            for epilogue in 0..3 {
+            for epilogue in 0..4 {
                 // Several activations, by (m + n) % 13; aligned to vectors and not; small tiles and large ones.
                 for (m, n) in [(36, 44), (37, 44), (38, 44), (39, 44), (33, 10)] {
                     check_matmul(gpu, [m, n, 18], layout, epilogue, true, 1);

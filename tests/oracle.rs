@@ -287,7 +287,7 @@ fn losses_and_their_gradients() {
 
         for (&last, batch) in [Activation::Identity].iter().chain(links).flat_map(|last| [(last, 7), (last, 10)]) {
             let network = Network::input(5).activation(last).build().unwrap();
-            let config = TrainerConfig { batch, ..TrainerConfig::default() };
+            let config = TrainerConfig { batch, keep_gradients: true, ..TrainerConfig::default() };
             let plan = Plan::training(&network, loss, &Sgd::default().into(), &config).unwrap();
             let id = |role| plan.find(role).unwrap();
             let (features, data, targets_id) = (id(Role::Features), id(Role::Data), id(Role::Targets));
@@ -356,7 +356,7 @@ fn optimizers_over_ten_updates() {
     for (case, options) in oracle.cases() {
         let expected = oracle.get(&format!("{case}.parameters"));
         let (optimizer, clip) = optimizer(&options);
-        let config = TrainerConfig { clip, ..TrainerConfig::default() };
+        let config = TrainerConfig { clip, keep_gradients: true, ..TrainerConfig::default() };
         let mut plan = Plan::training(&network, Loss::MeanSquaredError, &optimizer, &config).unwrap();
         plan.step.retain(|op| matches!(op, Op::SumSquares(_) | Op::Update(_)));
         plan.report.clear();

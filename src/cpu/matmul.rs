@@ -1,7 +1,7 @@
 //! Twin of `shaders/matmul.wgsl` and of its variants.
 
 use super::pointwise::{activate, derivative};
-use crate::plan::{Epilogue, Layout, Matmul};
+use crate::plan::{Epilogue, Layout, Matmul, StepState, Update};
 
 /// `extra` is what the epilogue reads: the bias, if there is one, or what the activation's derivative takes.
 pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], bias_gradient: Option<&mut [f32]>) {
@@ -28,7 +28,7 @@ pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], b
             }
         }
         match op.epilogue {
-            Epilogue::None => {}
+            Epilogue::None | Epilogue::Update(_) => {}
             Epilogue::Bias { activation, .. } => {
                 for (j, c) in row.iter_mut().enumerate() {
                     *c = activate(activation, *c + extra.get(j).copied().unwrap_or(0.0));
@@ -50,6 +50,37 @@ pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], b
                 *sum += if op.layout == Layout::Nt { b[j * k + p] } else { b[p * n + j] };
             }
         }
+    }
+}
+
+/// A product whose sums are gradients: makes them, then the update. `parameters` and each of `moments` are as the update says.
+pub fn matmul_update(
+    op: &Matmul,
+    a: &[f32],
+    b: &[f32],
+    update: &Update,
+    state: &StepState,
+    parameters: &mut [f32],
+    moments: &mut [&mut [f32]],
+) {
+    let weights_end = op.c.len as usize;
+    let biases_start = op.bias_gradient.map_or(parameters.len(), |bias| (bias.offset - op.c.offset) as usize);
+    let mut gradients = vec![0.0; parameters.len()];
+    let (weights, rest) = gradients.split_at_mut(weights_end);
+    let biases = op.bias_gradient.map(|bias| &mut rest[biases_start - weights_end..][..bias.len as usize]);
+    matmul(op, a, b, &[], weights, biases);
+    // The gap between weights and biases stays as it is.
+    for range in [0..weights_end, biases_start..parameters.len()] {
+        let mut moments: Vec<&mut [f32]> = moments.iter_mut().map(|moment| &mut moment[range.clone()]).collect();
+        super::update::update(
+            update,
+            &gradients[range.clone()],
+            state,
+            None,
+            None,
+            &mut parameters[range],
+            &mut moments,
+        );
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
-use crate::plan::{BufferId, DataInfo, Op, Plan, RowMetrics, StepState, Tensor};
+use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, RowMetrics, StepState, Tensor};
 
 #[cfg(not(target_family = "wasm"))] // for the lockstep
 pub(crate) use {matmul::matmul, pointwise::activate, pointwise::derivative, pointwise_loss::Target};
@@ -145,6 +145,12 @@ impl Memory<'_> {
                     let (features, indices, state) =
                         (self.words(op.features), self.words(op.indices), self.step(op.step));
                     gather::gather(op, features, &self.data(op.data), &state, indices, cast_slice_mut(next()));
+                }
+                Op::Matmul(op @ Matmul { epilogue: Epilogue::Update(update), .. }) => {
+                    let (a, b, state) = (self.f32(op.a), self.f32(op.b), self.step(update.step));
+                    let parameters = cast_slice_mut(next());
+                    let mut moments: Vec<&mut [f32]> = update.moments.iter().map(|_| cast_slice_mut(next())).collect();
+                    matmul::matmul_update(op, a, b, update, &state, parameters, &mut moments);
                 }
                 Op::Matmul(op) => {
                     let extra = op.extra().map_or(&[][..], |t| self.f32(t));

@@ -18,7 +18,13 @@ pub fn expand(template: &str, counts: &[(&str, u32)], conditions: &[(&str, bool)
     text
 }
 
-fn push(text: &mut String, lines: &[&str], names: &Vec<(&str, u32)>, counts: &[(&str, u32)], conditions: &[(&str, bool)]) {
+fn push(
+    text: &mut String,
+    lines: &[&str],
+    names: &Vec<(&str, u32)>,
+    counts: &[(&str, u32)],
+    conditions: &[(&str, bool)],
+) {
     let mut at = 0;
     while at < lines.len() {
         let line = lines[at].trim();

@@ -35,6 +35,10 @@ pub(crate) struct Builder<'a> {
     pub batch: u32,
     parameters: Tensor,
     gradients: Option<Tensor>,
+    /// The optimizer's step over all parameters.
+    update: Option<Update>,
+    /// Whether each layer's gradients go straight into it.
+    fused: bool,
     stages: Vec<Placed>,
     plan: Plan,
 }
@@ -47,7 +51,16 @@ impl<'a> Builder<'a> {
         limit("rows of the batch", batch.into(), LARGEST_BATCH.into(), "rows")?;
         let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
         let none = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
-        let mut builder = Self { network, batch, parameters: none, gradients: None, stages: Vec::new(), plan };
+        let mut builder = Self {
+            network,
+            batch,
+            parameters: none,
+            gradients: None,
+            update: None,
+            fused: false,
+            stages: Vec::new(),
+            plan,
+        };
         builder.parameters = builder.buffer("parameters", &[network.parameter_words()], Role::Parameters)?;
         Ok(builder)
     }
@@ -87,6 +100,18 @@ impl<'a> Builder<'a> {
     pub fn parameter_gradient(&self, i: usize) -> Tensor {
         let gradients = self.gradients.expect("backward() makes the buffer first");
         Tensor { buffer: gradients.buffer, ..self.parameter(i) }
+    }
+
+    /// The update that the products of a dense layer's backward pass make themselves, if they do: of the weights, and of
+    /// the biases behind them.
+    pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<Update> {
+        let update = self.update.as_ref().filter(|_| self.fused)?;
+        let (weight, last) = (self.parameter(weight), self.parameter(bias.unwrap_or(weight)));
+        let here =
+            |tensor: Tensor| Tensor { offset: weight.offset, len: last.offset + last.len - weight.offset, ..tensor };
+        let parameters = here(update.parameters);
+        let moments = update.moments.iter().map(|&moment| here(moment)).collect();
+        Some(Update { parameters, gradients: parameters, moments, ..update.clone() })
     }
 
     /// Adds the ops of a product.
@@ -214,9 +239,18 @@ impl<'a> Builder<'a> {
         output
     }
 
-    /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one.
+    /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one. They go straight
+    /// into the optimizer where nothing else needs them; else [`update`](Self::update) has more to do.
     pub fn backward(&mut self, gradient: Option<Tensor>, config: &TrainerConfig) -> Result<()> {
-        self.gradients = Some(self.buffer("gradients", &[self.network.parameter_words()], Role::Gradients)?);
+        self.fused = self.update.as_ref().is_some_and(|update| update.multipliers.is_none())
+            && !config.keep_gradients
+            && config.accumulate == 1
+            && !matches!(config.clip, Some(Clip::Norm(_)))
+            && self.batch <= LONGEST_SLICE
+            && self.stages.iter().all(|p| p.stage.parameters.is_empty() || matches!(p.stage.kind, Kind::Dense { .. }));
+        if !self.fused {
+            self.gradients = Some(self.buffer("gradients", &[self.network.parameter_words()], Role::Gradients)?);
+        }
         let trained = |stage: &Stage| {
             stage.parameters.clone().next().is_some_and(|p| config.multipliers(self.network, p)[0] != 0.0)
         };
@@ -239,45 +273,51 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    pub fn update(&mut self, optimizer: &Optimizer, config: &TrainerConfig, loss: Loss, set: &DataSet) {
+    /// Makes the optimizer's buffers.
+    pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) {
         let parameters = self.parameters;
-        let Tensor { len, .. } = parameters;
-        let step = set.step;
-        let mut gradients = self.gradients.expect("backward() comes first");
-        if config.accumulate > 1 {
-            let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
-            self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean: loss.is_mean() }));
-            gradients = sum;
-        }
-        let scale = match config.clip {
-            Some(Clip::Norm(limit)) => {
-                let sums = self.add("square_sums", &[SUM_PARTS], Role::SquareSums, SUM_PARTS);
-                let scale = self.add("gradient_scale", &[1], Role::GradientScale, 1);
-                self.push(Op::SumSquares(SumSquares { input: gradients, output: sums, limit: None }));
-                self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
-                Some(scale)
-            }
-            _ => None,
-        };
+        let len = parameters.len;
         let multipliers = self.multipliers(config);
         let roles = [("moment1", Role::Moment1), ("moment2", Role::Moment2)];
         let moments =
             roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, &[len], *role, len));
         let moments = moments.collect();
-        self.push(Op::Update(Update {
+        let clip = match config.clip {
+            Some(Clip::Value(limit)) => Some(limit),
+            _ => None,
+        };
+        self.update = Some(Update {
             optimizer: *optimizer,
             parameters,
-            gradients,
+            gradients: parameters,
             moments,
-            step,
+            step: set.step,
             multipliers,
-            scale,
-            clip: match config.clip {
-                Some(Clip::Value(limit)) => Some(limit),
-                _ => None,
-            },
+            scale: None,
+            clip,
             accumulates: config.accumulate > 1,
-        }));
+        });
+    }
+
+    /// Adds the update of all parameters, where the products have not made it.
+    pub fn update(&mut self, config: &TrainerConfig, loss: Loss) {
+        let Some(gradients) = self.gradients else { return };
+        let mut update = self.update.take().expect("optimizer() comes first");
+        let (len, step) = (update.parameters.len, update.step);
+        update.gradients = gradients;
+        if config.accumulate > 1 {
+            let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
+            self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean: loss.is_mean() }));
+            update.gradients = sum;
+        }
+        if let Some(Clip::Norm(limit)) = config.clip {
+            let sums = self.add("square_sums", &[SUM_PARTS], Role::SquareSums, SUM_PARTS);
+            let scale = self.add("gradient_scale", &[1], Role::GradientScale, 1);
+            self.push(Op::SumSquares(SumSquares { input: update.gradients, output: sums, limit: None }));
+            self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
+            update.scale = Some(scale);
+        }
+        self.push(Op::Update(update));
     }
 
     /// The table of multipliers, where some are not 1.

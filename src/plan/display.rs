@@ -39,6 +39,7 @@ impl Plan {
                     Epilogue::None => String::new(),
                     Epilogue::Bias { activation, .. } => format!(" bias {activation}"),
                     Epilogue::Derivative { activation, .. } => format!(" derivative of {activation}"),
+                    Epilogue::Update(update) => format!(" {:?}", update.optimizer),
                 };
                 format!(" {:?} {}x{}x{}{slice}{epilogue}", m.layout, m.m, m.n, m.k)
             }

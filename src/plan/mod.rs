@@ -210,8 +210,9 @@ impl Plan {
         let x = plan.gather(&data)?;
         plan.forward(x, None, Some(loss), Some(&data))?;
         let gradient = plan.loss(loss, &data, true)?;
+        plan.optimizer(optimizer, config, &data);
         plan.backward(gradient, config)?;
-        plan.update(optimizer, config, loss, &data);
+        plan.update(config, loss);
         Ok(plan.finish())
     }
 

@@ -86,7 +86,7 @@ pub struct Matmul {
     pub a: Tensor,
     /// \[k, n\], or \[n, k\] where transposed.
     pub b: Tensor,
-    /// \[m, n\], written; a slice of k that does not start at 0 adds to it.
+    /// \[m, n\], written; a slice of k that does not start at 0 adds to it. Under [`Epilogue::Update`] the weights.
     pub c: Tensor,
     /// Rows of C.
     pub m: u32,
@@ -100,7 +100,8 @@ pub struct Matmul {
     pub layout: Layout,
     /// What is done to the sums before they are written; by the last slice only.
     pub epilogue: Epilogue,
-    /// \[n\]: the column sums of B over the slice, the gradient of a bias where B is the gradient of its outputs.
+    /// \[n\]: the column sums of B over the slice, the gradient of a bias where B is the gradient of its outputs. Under
+    /// [`Epilogue::Update`] the biases.
     pub bias_gradient: Option<Tensor>,
 }
 
@@ -119,7 +120,7 @@ impl Matmul {
     /// What the epilogue reads, if anything.
     pub fn extra(&self) -> Option<Tensor> {
         match self.epilogue {
-            Epilogue::None => None,
+            Epilogue::None | Epilogue::Update(_) => None,
             Epilogue::Bias { bias, .. } => bias,
             Epilogue::Derivative { saved, .. } => Some(saved),
         }
@@ -145,6 +146,10 @@ pub enum Epilogue {
         /// Whose derivative.
         activation: Activation,
     },
+    /// The sums are the gradient of weights, C, and go straight into the optimizer, as the column sums do for the biases:
+    /// neither is written anywhere. The update's parameters are the weights and, behind them, the biases; its gradients
+    /// are not read. Of a product in one slice only.
+    Update(Box<Update>),
 }
 
 /// output = f(input) · mask, number by number; f is the activation, or · activation′ where `saved` is given.
@@ -312,7 +317,7 @@ pub struct Update {
     pub optimizer: Optimizer,
     /// Read and written.
     pub parameters: Tensor,
-    /// Read.
+    /// Read; laid out as the parameters.
     pub gradients: Tensor,
     /// Up to two for each parameter; read and written. Of Adam the means of gradients and of their squares, of SGD the
     /// velocity, of RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean.
@@ -327,6 +332,12 @@ pub struct Update {
     pub clip: Option<f32>,
     /// Whether it only acts at the last batch of an update.
     pub accumulates: bool,
+}
+
+impl Update {
+    fn outputs(&self) -> Vec<(Tensor, Access)> {
+        [self.parameters].iter().chain(&self.moments).map(|&tensor| (tensor, Access::ReadWrite)).collect()
+    }
 }
 
 /// Sums the rows' metrics, in a fixed order.
@@ -375,7 +386,13 @@ impl Op {
         match self {
             Op::NextBatch(op) => vec![op.data],
             Op::Gather(op) => vec![op.features, op.data, op.step, op.indices],
-            Op::Matmul(op) => [op.a, op.b].into_iter().chain(op.extra()).collect(),
+            Op::Matmul(op) => {
+                let step = match &op.epilogue {
+                    Epilogue::Update(update) => Some(update.step),
+                    _ => None,
+                };
+                [op.a, op.b].into_iter().chain(op.extra()).chain(step).collect()
+            }
             Op::Pointwise(op) => {
                 let cursor = op.dropout.iter().flat_map(|d| [d.step, d.data]);
                 [op.input].into_iter().chain(op.saved).chain(cursor).collect()
@@ -400,6 +417,7 @@ impl Op {
         match self {
             Op::NextBatch(op) => vec![(op.step, ReadWrite), (op.indices, ReadWrite)],
             Op::Gather(op) => vec![(op.x, Write)],
+            Op::Matmul(Matmul { epilogue: Epilogue::Update(update), .. }) => update.outputs(),
             Op::Matmul(op) => {
                 let access = if op.slice.start == 0 { Write } else { ReadWrite };
                 std::iter::once(op.c).chain(op.bias_gradient).map(|tensor| (tensor, access)).collect()
@@ -414,7 +432,7 @@ impl Op {
             }
             Op::Accumulate(op) => vec![(op.sum, ReadWrite)],
             Op::SumSquares(op) => vec![(op.output, Write)],
-            Op::Update(op) => [op.parameters].iter().chain(&op.moments).map(|&tensor| (tensor, ReadWrite)).collect(),
+            Op::Update(op) => op.outputs(),
             Op::Metrics(op) => vec![(op.totals, Write)],
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use wgrad::plan::{DataInfo, Op, Role};
-use wgrad::{Gpu, Network, Products, Plan, lockstep::Lockstep};
+use wgrad::{Gpu, Network, Plan, Products, lockstep::Lockstep};
 
 /// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
 pub fn gpu() -> &'static Gpu {

@@ -1,12 +1,13 @@
 //! Host side of `shaders/matmul.wgsl.in` and of its variants. All follow the functions of `pointwise.wgsl`.
 
-use super::{Launch, Products, Variants, declarations, pointwise, read, write};
+use super::{Launch, Products, Variants, declarations, pointwise, read, update, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::gpu::template;
 use crate::plan::{Epilogue, Layout, Matmul};
 
 const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
+const SUMS: &str = include_str!("../../../shaders/matmul.sums.wgsl.in");
 const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
@@ -89,19 +90,26 @@ struct MatmulUniforms {
     k_end: u32,
     tiles_n: u32,
     tiles: u32,
+    bias_at: u32,
 }
 
 pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     let (epilogue, activation) = match op.epilogue {
         _ if op.slice.end < op.k => (0, Activation::Identity),
-        Epilogue::None => (0, Activation::Identity),
+        Epilogue::None | Epilogue::Update(_) => (0, Activation::Identity),
         Epilogue::Bias { activation, .. } => (1, activation),
         Epilogue::Derivative { activation, .. } => (2, activation),
+    };
+    let update = match &op.epilogue {
+        Epilogue::Update(update) => Some(update.as_ref()),
+        _ => None,
     };
     let transpose_a = op.layout == Layout::Tn;
     // A single column is the same numbers either way; as a row it is read in whole vectors.
     let transpose_b = op.layout == Layout::Nt || op.n == 1;
-    let text = MatmulText { kernel, transpose_a, transpose_b, aligned: op.n.is_multiple_of(4), epilogue, activation };
+    let aligned = op.n.is_multiple_of(4);
+    let updates = update.is_some();
+    let text = MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates };
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
     let extra = op.extra();
@@ -115,17 +123,27 @@ pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),
         ("CONTINUES", f64::from(op.slice.start > 0)),
     ];
-    constants.extend(pointwise::constants(activation));
+    match update {
+        Some(update) => constants.extend(update::constants(update)),
+        None => constants.extend(pointwise::constants(activation)),
+    }
     let (tiles, tiles_n) = match text.tile() {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(64), 1),
     };
-    let uniforms =
-        MatmulUniforms { m: op.m, n: op.n, k: op.k, k_start: op.slice.start, k_end: op.slice.end, tiles_n, tiles };
+    let Matmul { m, n, k, .. } = *op;
+    let (k_start, k_end) = (op.slice.start, op.slice.end);
+    let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
+    let uniforms = MatmulUniforms { m, n, k, k_start, k_end, tiles_n, tiles, bias_at };
+    let mut bindings = vec![read(op.a), read(op.b)];
+    bindings.extend(match update {
+        None => vec![read(extra), write(op.c), write(op.bias_gradient)],
+        Some(update) => update::bindings(update),
+    });
     Launch {
         shader: Shader { name: text.name().into(), source: text.source().into(), constants },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
-        bindings: vec![read(op.a), read(op.b), read(extra), write(op.c), write(op.bias_gradient)],
+        bindings,
         workgroups: tiles.into(),
     }
 }
@@ -138,9 +156,9 @@ pub(super) struct MatmulText {
     pub transpose_b: bool,
     /// Whether the rows of C are a multiple of 4 long.
     pub aligned: bool,
-    /// As the shader numbers them.
-    pub epilogue: u32,
     pub activation: Activation,
+    /// Whether the sums are gradients, for an optimizer.
+    pub updates: bool,
 }
 
 impl MatmulText {
@@ -155,58 +173,58 @@ impl MatmulText {
     }
 
     pub fn name(self) -> String {
-        let Self { transpose_a, transpose_b, aligned, activation, .. } = self;
+        let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
         let flag = |name, set| if set { name } else { "" };
-        match self.kernel {
-            Tiled => format!("matmul {activation}"),
-            Plain => format!("matmul.plain {activation}"),
-            Subgroup { rows, lanes } => {
-                format!("matmul.subgroup {rows}x{lanes}{} {activation} {}", flag(" aligned", aligned), self.pass())
-            }
+        let whole = flag(" aligned", aligned);
+        let kernel = match self.kernel {
+            Tiled => format!("matmul{whole}"),
+            Plain => format!("matmul.plain{whole}"),
+            Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
             Wide { rows } => {
                 let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
-                format!("matmul.wide {rows}{a}{b} {activation}")
+                format!("matmul.wide {rows}{a}{b}")
             }
-        }
+        };
+        if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
     }
 
-    /// The activation's functions, the declarations of the tiled kernel's file, then the kernel.
+    /// The functions that the sums go through, the declarations of the tiled kernel's file, then the kernel.
     pub fn source(self) -> String {
-        let Self { transpose_a, transpose_b, aligned, activation, .. } = self;
-        let functions = pointwise::functions(activation);
+        let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
+        let mut source = match updates {
+            false => pointwise::functions(activation),
+            true => update::functions().to_owned(),
+        };
+        source.push_str(declarations(TILED));
+        if !matches!(self.kernel, Wide { .. }) {
+            let conditions = [
+                ("C takes the sums, in whole vectors", !updates && aligned),
+                ("C takes the sums, in rows of any length", !updates && !aligned),
+                ("the sums are gradients, in whole vectors", updates && aligned),
+                ("the sums are gradients, in rows of any length", updates && !aligned),
+            ];
+            source.push_str(&template::expand(SUMS, &[], &conditions));
+        }
         let kernel = match self.kernel {
-            Tiled => return functions + TILED,
-            Plain => PLAIN.to_owned(),
-            Subgroup { rows, lanes } => {
-                let conditions =
-                    [("the rows of C are a multiple of 4 long", aligned), ("the rows of C are of any length", !aligned)];
-                template::expand(SUBGROUP, &self.counts(rows, lanes), &conditions)
-            }
+            Tiled => &TILED[declarations(TILED).len()..],
+            Plain => PLAIN,
+            Subgroup { rows, lanes } => return source + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]),
             Wide { rows } => {
                 let conditions = [
                     ("A is transposed", transpose_a),
                     ("A is as it is", !transpose_a),
                     ("B is transposed", transpose_b),
                     ("B is as it is", !transpose_b),
+                    ("C takes the sums", !updates),
+                    ("the sums are gradients", updates),
                 ];
-                template::expand(WIDE, &self.counts(rows, 8), &conditions)
+                return source + &template::expand(WIDE, &self.counts(rows, 8), &conditions);
             }
         };
-        functions + declarations(TILED) + &kernel
+        source + kernel
     }
 
-    /// How many rows leave the accumulators at a time. Moving all of them costs most of a short product's time where one
-    /// row leaves at a time; but code for each row costs the driver's compiler most of its.
-    fn pass(self) -> u32 {
-        match self.kernel {
-            Subgroup { .. } if self.epilogue == 0 && self.aligned => 8,
-            Wide { .. } if self.epilogue == 0 => 2,
-            _ => 1,
-        }
-    }
-
-    fn counts(self, rows: u32, lanes: u32) -> [(&'static str, u32); 9] {
-        let pass = self.pass();
+    fn counts(self, rows: u32, lanes: u32) -> [(&'static str, u32); 8] {
         [
             ("row", rows),
             ("rows", rows),
@@ -214,9 +232,8 @@ impl MatmulText {
             ("group", rows.div_ceil(lanes)),
             ("step", 4),
             ("column", 8),
-            ("pass", pass),
-            ("leaving row", pass),
-            ("staying row", rows - pass),
+            ("next row", rows.min(lanes) - 1),
+            ("later row", rows.saturating_sub(lanes)),
         ]
     }
 }

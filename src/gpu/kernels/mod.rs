@@ -17,8 +17,8 @@ mod sum_squares;
 mod tests;
 mod update;
 
-use super::{Products, Variants};
 use super::pipelines::Shader;
+use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
 
 /// The largest workgroup of any kernel.

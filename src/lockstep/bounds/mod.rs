@@ -12,8 +12,9 @@ mod norm;
 mod update;
 
 use crate::cpu::{CpuExecutor, derivative, matmul};
-use crate::plan::{Epilogue, Matmul, Metrics, NextBatch, Op, RowMetrics, StepState, Tensor};
+use crate::plan::{Epilogue, Matmul, Metrics, NextBatch, Op, RowMetrics, StepState, Tensor, Update};
 use activation::{of_activation, of_derivative};
+use update::Off;
 
 const U: f64 = 1.0 / 16_777_216.0;
 const ULP: f64 = 2.0 * U;
@@ -93,6 +94,9 @@ fn f64s(memory: &CpuExecutor, tensor: Tensor) -> Vec<f64> {
 }
 
 fn of_matmul(op: &Matmul, memory: &CpuExecutor) -> Vec<Bounds> {
+    if let Epilogue::Update(update) = &op.epilogue {
+        return of_matmul_update(op, update, memory);
+    }
     let abs = |tensor| f32s(memory, tensor).into_iter().map(f32::abs).collect::<Vec<_>>();
     let before = |tensor: Tensor| if op.slice.start == 0 { vec![0.0; tensor.len as usize] } else { abs(tensor) };
     // Σ|a·b|: the product of the absolute values, on top of what the slices before have left.
@@ -116,7 +120,7 @@ fn of_matmul(op: &Matmul, memory: &CpuExecutor) -> Vec<Bounds> {
         );
         let n = op.n as usize;
         match op.epilogue {
-            Epilogue::None => {}
+            Epilogue::None | Epilogue::Update(_) => {}
             Epilogue::Bias { bias, activation } => {
                 let bias = bias.map(|bias| f32s(memory, bias));
                 for (i, bound) in bounds.iter_mut().enumerate() {
@@ -136,6 +140,26 @@ fn of_matmul(op: &Matmul, memory: &CpuExecutor) -> Vec<Bounds> {
         }
     }
     std::iter::once(bounds).chain(column_magnitude.map(of_sums)).map(Bounds::Each).collect()
+}
+
+/// The gradients err as sums do, and the update goes on from there.
+fn of_matmul_update(op: &Matmul, update: &Update, memory: &CpuExecutor) -> Vec<Bounds> {
+    let (a, b) = (f32s(memory, op.a), f32s(memory, op.b));
+    let abs = |values: &[f32]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let sums = Matmul { epilogue: Epilogue::None, ..op.clone() };
+    let weights = op.c.len as usize;
+    let products = |a: &[f32], b: &[f32]| {
+        let mut all = vec![0.0; update.parameters.len as usize];
+        let (c, rest) = all.split_at_mut(weights);
+        let biases =
+            op.bias_gradient.map(|bias| &mut rest[(bias.offset - op.c.offset) as usize - weights..][..op.n as usize]);
+        matmul(&sums, a, b, &[], c, biases);
+        all
+    };
+    let roundings = 2.0 * (op.slice.len() as f64 + 2.0) * U;
+    let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
+    let gradients: Vec<Off> = products(&a, &b).into_iter().zip(products(&abs(&a), &abs(&b))).map(off).collect();
+    update::of_update_by(update, &gradients, memory)
 }
 
 fn of_metrics(op: &Metrics, memory: &CpuExecutor) -> Vec<Bounds> {

@@ -41,9 +41,9 @@ pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
 
 /// A number and what it may be off by.
 #[derive(Clone, Copy)]
-struct Off {
-    value: f64,
-    off: f64,
+pub(super) struct Off {
+    pub value: f64,
+    pub off: f64,
 }
 
 impl Off {
@@ -80,8 +80,14 @@ impl Off {
 }
 
 pub(super) fn of_update(op: &Update, memory: &CpuExecutor) -> Vec<Bounds> {
+    let gradients: Vec<Off> = f64s(memory, op.gradients).into_iter().map(Off::exact).collect();
+    of_update_by(op, &gradients, memory)
+}
+
+/// The same where the gradients come with errors of their own.
+pub(super) fn of_update_by(op: &Update, gradients: &[Off], memory: &CpuExecutor) -> Vec<Bounds> {
     let state = state(memory, op.step);
-    let (w, gradients) = (f64s(memory, op.parameters), f64s(memory, op.gradients));
+    let w = f64s(memory, op.parameters);
     let moments: Vec<Vec<f64>> = op.moments.iter().map(|&m| f64s(memory, m)).collect();
     let mut bounds = vec![vec![0.0; w.len()]; 1 + moments.len()];
     if op.accumulates && state.due == 0 {
@@ -94,7 +100,7 @@ pub(super) fn of_update(op: &Update, memory: &CpuExecutor) -> Vec<Bounds> {
         let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
         let rate = f64::from(state.learning_rate) * rate;
         let decay = f64::from(weight_decay) * decay;
-        let mut g = Off::sum([Off::exact(gradients[i] * scale)], f64::from(u8::from(op.scale.is_some())));
+        let mut g = Off::sum([gradients[i].times(scale)], f64::from(u8::from(op.scale.is_some())));
         if let Some(limit) = op.clip {
             g.value = g.value.clamp(-f64::from(limit), limit.into());
         }

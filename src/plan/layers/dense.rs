@@ -29,30 +29,39 @@ pub(super) fn backward(
     plan: &mut Builder,
 ) -> Tensor {
     let weight = at.stage.parameters.start;
+    // The gradient of the input first: that of the weights may change them at once.
+    if let Some(Before { gradient: c, activation, saved }) = before {
+        let epilogue = match activation {
+            Activation::Identity => Epilogue::None,
+            _ => Epilogue::Derivative { saved, activation },
+        };
+        plan.matmul(Product {
+            a: gradient,
+            b: plan.parameter(weight),
+            c,
+            shape: [plan.batch, at.stage.inputs, at.stage.outputs],
+            layout: Layout::Nt,
+            epilogue,
+            bias_gradient: None,
+        });
+    }
     if trained {
+        let bias = bias.then_some(weight + 1);
+        let (c, bias_gradient, epilogue) = match plan.update_of(weight, bias) {
+            Some(update) => {
+                (plan.parameter(weight), bias.map(|i| plan.parameter(i)), Epilogue::Update(Box::new(update)))
+            }
+            None => (plan.parameter_gradient(weight), bias.map(|i| plan.parameter_gradient(i)), Epilogue::None),
+        };
         plan.matmul(Product {
             a: at.input,
             b: gradient,
-            c: plan.parameter_gradient(weight),
+            c,
             shape: [at.stage.inputs, at.stage.outputs, plan.batch],
             layout: Layout::Tn,
-            epilogue: Epilogue::None,
-            bias_gradient: bias.then(|| plan.parameter_gradient(weight + 1)),
+            epilogue,
+            bias_gradient,
         });
     }
-    let Some(Before { gradient: c, activation, saved }) = before else { return gradient };
-    let epilogue = match activation {
-        Activation::Identity => Epilogue::None,
-        _ => Epilogue::Derivative { saved, activation },
-    };
-    plan.matmul(Product {
-        a: gradient,
-        b: plan.parameter(weight),
-        c,
-        shape: [plan.batch, at.stage.inputs, at.stage.outputs],
-        layout: Layout::Nt,
-        epilogue,
-        bias_gradient: None,
-    });
-    c
+    before.map_or(gradient, |before| before.gradient)
 }

@@ -113,6 +113,7 @@ pub(super) struct Placed {
 }
 
 /// The activation that made a stage's input, whose derivative the stage applies to the gradient it hands back.
+#[derive(Clone, Copy)]
 pub(super) struct Before {
     /// Where the gradient goes.
     pub gradient: Tensor,
