@@ -131,6 +131,11 @@ fn matmul_in_every_layout_with_every_epilogue() {
                 }
                 check_matmul(gpu, [128, 96, 68], layout, epilogue, true, 1);
             }
+            for epilogue in 0..4 {
+                check_matmul(gpu, [68, 1, 300], layout, epilogue, true, 1);
+                check_matmul(gpu, [1, 68, 300], layout, epilogue, false, 1);
+            }
+            check_matmul(gpu, [300, 1, 520], layout, 1, true, 2);
             check_matmul(gpu, [1757, 33, 1], layout, 1, false, 1);
             check_matmul(gpu, [5, 1757, 257], layout, 2, true, 1);
             check_matmul(gpu, [130, 70, 1757], layout, 0, true, 1);

@@ -63,6 +63,7 @@ pub(crate) struct Variants {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
     Tiled,
+    Vector,
     Plain,
     Subgroup,
     Wide,

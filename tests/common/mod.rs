@@ -31,7 +31,7 @@ pub fn gpus_of_products() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
         let of = |products| Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(products);
-        [Products::Plain, Products::Subgroup, Products::Wide].map(of).into()
+        [Products::Vector, Products::Plain, Products::Subgroup, Products::Wide].map(of).into()
     })
 }
 

@@ -8,6 +8,7 @@ use crate::plan::{Epilogue, Layout, Matmul};
 
 const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
 const SUMS: &str = include_str!("../../../shaders/matmul.sums.wgsl.in");
+const VECTOR: &str = include_str!("../../../shaders/matmul.vector.wgsl.in");
 const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
@@ -15,8 +16,10 @@ const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MatmulKernel {
-    /// `matmul.wgsl.in`: tiles of both operands in workgroup memory.
-    Tiled,
+    /// `matmul.wgsl.in`: tiles of both operands in workgroup memory, k in so many slices summed side by side.
+    Tiled { slices: u32 },
+    /// `matmul.vector.wgsl.in`: one operand is a vector; so many invocations work together.
+    Vector { lanes: u32 },
     /// `matmul.plain.wgsl.in`: nothing is shared.
     Plain,
     /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
@@ -25,17 +28,25 @@ pub(crate) enum MatmulKernel {
     Wide { rows: u32 },
 }
 
-use MatmulKernel::{Plain, Subgroup, Tiled, Wide};
+use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
 /// Up to here the compiler's time for 32 rows of a product by a transpose is not worth it.
 const MEDIUM: u64 = 1 << 25;
 
+/// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
+const FEW_TILES: u32 = 128;
+/// From here on a quarter of a sum is long beside the adding up.
+const LONG_SUM: usize = 256;
+
 impl MatmulKernel {
     /// Every kernel that can make a product on an adapter.
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
-        let mut kernels = vec![Tiled, Plain];
+        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        if is_vector(op) {
+            kernels.push(Vector { lanes: if variants.software { 8 } else { 64 } });
+        }
         if let Some(lanes) = variants.matmul_subgroup {
             kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
             if variants.wide_access && words_fit(op) {
@@ -47,10 +58,14 @@ impl MatmulKernel {
 
     /// The kernel for a product where nothing has been measured.
     ///
-    /// On GPUs the tiled one: workgroup memory feeds many multiply-adds per load. On software adapters, where a barrier
+    /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
+    /// many multiply-adds per load. Where C has too few tiles to occupy a GPU, k is split. On software adapters, where a barrier
     /// costs more than any load, a subgroup that is a vector register: the more rows, the more a load of B is used, but the
     /// longer the driver compiles. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
+        if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
+            return Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } };
+        }
         let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
         let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
         let family = variants.products.unwrap_or(match (variants.software, subgroups) {
@@ -59,7 +74,10 @@ impl MatmulKernel {
             (true, Some(_)) => Products::Wide,
         });
         let lanes = match (family, subgroups) {
-            (Products::Tiled, _) => return Tiled,
+            (Products::Tiled | Products::Vector, _) => {
+                let few = op.m.div_ceil(32) * op.n.div_ceil(32) < FEW_TILES && op.slice.len() >= LONG_SUM;
+                return Tiled { slices: if few { 4 } else { 1 } };
+            }
             (Products::Plain, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
         };
@@ -72,6 +90,20 @@ impl MatmulKernel {
         let wide = family == Products::Wide && variants.wide_access && words_fit(op);
         if wide { Wide { rows } } else { Subgroup { rows, lanes } }
     }
+}
+
+/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
+/// column sums of B are the other kernels' to make.
+fn is_vector(op: &Matmul) -> bool {
+    let (row_of_matrix, sums_rows) = match (op.n, op.m, op.layout) {
+        (1, _, Layout::Tn) => (op.m, false),
+        (1, _, _) => (op.k, true),
+        (_, 1, Layout::Nt) => (op.k, true),
+        (_, 1, _) => (op.n, op.bias_gradient.is_some()),
+        _ => return false,
+    };
+    let biases = op.bias_gradient.is_some() && sums_rows;
+    row_of_matrix.is_multiple_of(4) && !biases && op.k > 1
 }
 
 /// Whether the rows of the matrices are whole words for the wide kernel.
@@ -109,7 +141,8 @@ pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     let transpose_b = op.layout == Layout::Nt || op.n == 1;
     let aligned = op.n.is_multiple_of(4);
     let updates = update.is_some();
-    let text = MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates };
+    let c_is_row = op.n > 1 && op.m == 1;
+    let text = MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
     let extra = op.extra();
@@ -129,6 +162,7 @@ pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     }
     let (tiles, tiles_n) = match text.tile() {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
+        None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(64), 1),
     };
     let Matmul { m, n, k, .. } = *op;
@@ -159,14 +193,16 @@ pub(super) struct MatmulText {
     pub activation: Activation,
     /// Whether the sums are gradients, for an optimizer.
     pub updates: bool,
+    /// Whether C is a single row.
+    pub c_is_row: bool,
 }
 
 impl MatmulText {
     /// Rows and columns of C per workgroup, where it makes a tile.
     fn tile(self) -> Option<[u32; 2]> {
         match self.kernel {
-            Tiled => Some([32, 32]),
-            Plain => None,
+            Tiled { .. } => Some([32, 32]),
+            Plain | Vector { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
             Wide { rows } => Some([rows, 64]),
         }
@@ -177,7 +213,11 @@ impl MatmulText {
         let flag = |name, set| if set { name } else { "" };
         let whole = flag(" aligned", aligned);
         let kernel = match self.kernel {
-            Tiled => format!("matmul{whole}"),
+            Tiled { slices } => format!("matmul {slices}{whole}"),
+            Vector { lanes } => {
+                let (row, along) = (flag(" row", self.c_is_row), flag(" rows", self.outputs_are_rows()));
+                format!("matmul.vector {lanes}{row}{along}{whole}")
+            }
             Plain => format!("matmul.plain{whole}"),
             Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
             Wide { rows } => {
@@ -206,8 +246,23 @@ impl MatmulText {
             source.push_str(&template::expand(SUMS, &[], &conditions));
         }
         let kernel = match self.kernel {
-            Tiled => &TILED[declarations(TILED).len()..],
             Plain => PLAIN,
+            Tiled { slices } => {
+                let kernel = &TILED[declarations(TILED).len()..];
+                return source + &template::expand(kernel, &[("slices", slices)], &[("k is split", slices > 1)]);
+            }
+            Vector { lanes } => {
+                let (rows, parts) = (self.outputs_are_rows(), self.vector_parts());
+                let conditions = [
+                    ("C is a column", !self.c_is_row),
+                    ("C is a row", self.c_is_row),
+                    ("outputs are rows of the matrix", rows),
+                    ("outputs are columns of the matrix", !rows),
+                    ("several invocations share columns", parts > 1),
+                    ("each invocation has columns of its own", parts == 1),
+                ];
+                return source + &template::expand(VECTOR, &[("lanes", lanes), ("parts", parts)], &conditions);
+            }
             Subgroup { rows, lanes } => return source + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]),
             Wide { rows } => {
                 let conditions = [
@@ -222,6 +277,24 @@ impl MatmulText {
             }
         };
         source + kernel
+    }
+
+    /// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
+    fn outputs_are_rows(self) -> bool {
+        if self.c_is_row { self.transpose_b } else { !self.transpose_a }
+    }
+
+    /// How many invocations of that kernel share the steps of a column.
+    fn vector_parts(self) -> u32 {
+        if matches!(self.kernel, Vector { lanes: 64 }) { 4 } else { 1 }
+    }
+
+    /// Outputs of a workgroup of that kernel.
+    fn vector_outputs(self) -> u32 {
+        match self.kernel {
+            Vector { lanes } if !self.outputs_are_rows() => 4 * lanes / self.vector_parts(),
+            _ => 4,
+        }
     }
 
     fn counts(self, rows: u32, lanes: u32) -> [(&'static str, u32); 8] {

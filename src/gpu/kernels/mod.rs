@@ -24,8 +24,8 @@ use crate::plan::{Op, Tensor};
 /// The largest workgroup of any kernel.
 pub(super) const MOST_INVOCATIONS: u32 = 256;
 
-/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s, or 256 `RowMetrics`.
-pub(super) const MOST_WORKGROUP_MEMORY: u32 = 4096;
+/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product.
+pub(super) const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
 /// All that a dispatch needs.
 #[derive(Debug, Clone)]

@@ -28,16 +28,19 @@ fn texts() -> BTreeMap<String, String> {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
             for (aligned, updates) in [(false, false), (false, true), (true, false), (true, true)] {
                 let activation = Activation::GeluErf;
-                let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates };
-                texts.insert(text.name(), text.source());
+                for c_is_row in [false, true] {
+                    let text =
+                        matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
+                    texts.insert(text.name(), text.source());
+                }
             }
         }
     }
     texts.insert("gather.aligned".into(), gather::aligned_source());
     for activation in Activation::ALL {
-        let kernel = matmul::MatmulKernel::Tiled;
-        let (transpose_a, transpose_b, aligned, updates) = (false, false, false, false);
-        let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates };
+        let kernel = matmul::MatmulKernel::Tiled { slices: 1 };
+        let [transpose_a, transpose_b, aligned, updates, c_is_row] = [false; 5];
+        let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
         texts.insert(text.name(), text.source());
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss::source(activation));
     }
@@ -52,7 +55,12 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
     let [a, b, c] = [tensor; 3];
     let op = crate::plan::Matmul { a, b, c, m: 8, n: 8, k: 8, slice: 0..8, layout, epilogue, bias_gradient: None };
     let adapters = [Some(8), Some(16)].map(software_variants);
-    adapters.into_iter().flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants)).collect()
+    let of_vectors = [8, 64].map(|lanes| matmul::MatmulKernel::Vector { lanes });
+    adapters
+        .into_iter()
+        .flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants))
+        .chain(of_vectors)
+        .collect()
 }
 
 fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
