@@ -32,6 +32,7 @@ use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
+const OF_UPDATE: u64 = 32;
 /// Up to here the compiler's time for 32 rows of a product by a transpose is not worth it.
 const MEDIUM: u64 = 1 << 25;
 
@@ -66,7 +67,9 @@ impl MatmulKernel {
         if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
             return Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } };
         }
-        let size = u64::from(op.m) * u64::from(op.n) * u64::from(op.k);
+        // To update a weight takes as long as some multiply-adds of its gradient's sum.
+        let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
+        let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
         let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
         let family = variants.products.unwrap_or(match (variants.software, subgroups) {
             (false, _) => Products::Tiled,
