@@ -24,8 +24,8 @@ pub(crate) enum MatmulKernel {
     Plain,
     /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
     Subgroup { rows: u32, lanes: u32 },
-    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
-    Wide { rows: u32 },
+    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits, so many steps of k at a time.
+    Wide { rows: u32, steps: u32 },
 }
 
 use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
@@ -33,7 +33,7 @@ use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
 const OF_UPDATE: u64 = 32;
-/// Up to here the compiler's time for 32 rows of a product by a transpose is not worth it.
+/// Up to here the compiler's time for more than 16 rows and 4 steps of a product by a transpose is not worth it.
 const MEDIUM: u64 = 1 << 25;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
@@ -50,8 +50,8 @@ impl MatmulKernel {
         }
         if let Some(lanes) = variants.matmul_subgroup {
             kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
-            if variants.wide_access && words_fit(op) {
-                kernels.extend([8, 16, 32].map(|rows| Wide { rows }));
+            for steps in [4, 8].into_iter().filter(|&steps| variants.wide_access && words_fit(op, steps)) {
+                kernels.extend([8, 16, 32].map(|rows| Wide { rows, steps }));
             }
         }
         kernels
@@ -90,8 +90,13 @@ impl MatmulKernel {
             _ if op.layout == Layout::Nt && size <= MEDIUM => 16,
             _ => 32,
         };
-        let wide = family == Products::Wide && variants.wide_access && words_fit(op);
-        if wide { Wide { rows } } else { Subgroup { rows, lanes } }
+        // Twice the steps, and twice the code: only a transpose gains, as its words lie along k.
+        let steps = if op.layout == Layout::Nt && size > MEDIUM { 8 } else { 4 };
+        let fits = |steps| family == Products::Wide && variants.wide_access && words_fit(op, steps);
+        match [steps, 4].into_iter().find(|&steps| fits(steps)) {
+            Some(steps) => Wide { rows, steps },
+            None => Subgroup { rows, lanes },
+        }
     }
 }
 
@@ -110,9 +115,9 @@ fn is_vector(op: &Matmul) -> bool {
 }
 
 /// Whether the rows of the matrices are whole words for the wide kernel.
-fn words_fit(op: &Matmul) -> bool {
-    let row_of_a = if op.layout == Layout::Tn { op.m } else { op.k };
-    op.n.is_multiple_of(8) && row_of_a.is_multiple_of(4)
+fn words_fit(op: &Matmul, steps: u32) -> bool {
+    let along_k = op.k.is_multiple_of(steps) && op.slice.start.is_multiple_of(steps);
+    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(4) } else { along_k }
 }
 
 #[repr(C)]
@@ -207,7 +212,7 @@ impl MatmulText {
             Tiled { .. } => Some([32, 32]),
             Plain | Vector { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
-            Wide { rows } => Some([rows, 64]),
+            Wide { rows, .. } => Some([rows, 64]),
         }
     }
 
@@ -223,9 +228,9 @@ impl MatmulText {
             }
             Plain => format!("matmul.plain{whole}"),
             Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
-            Wide { rows } => {
+            Wide { rows, steps } => {
                 let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
-                format!("matmul.wide {rows}{a}{b}")
+                format!("matmul.wide {rows}x{steps}{a}{b}")
             }
         };
         if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
@@ -267,16 +272,25 @@ impl MatmulText {
                 return source + &template::expand(VECTOR, &[("lanes", lanes), ("parts", parts)], &conditions);
             }
             Subgroup { rows, lanes } => return source + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]),
-            Wide { rows } => {
+            Wide { rows, steps } => {
+                let (a_of_eight, b_of_four) = (steps == 8 && !transpose_a, steps == 4 && transpose_b);
                 let conditions = [
                     ("A is transposed", transpose_a),
                     ("A is as it is", !transpose_a),
                     ("B is transposed", transpose_b),
                     ("B is as it is", !transpose_b),
+                    ("nothing is transposed", !transpose_a && !transpose_b),
+                    ("A is read in words of eight", a_of_eight),
+                    ("A is read in words of four", !a_of_eight),
+                    ("B is read in words of eight", !b_of_four),
+                    ("B is read in words of four", b_of_four),
+                    ("a word is eight steps", steps == 8),
+                    ("a word is four steps", steps == 4),
                     ("C takes the sums", !updates),
                     ("the sums are gradients", updates),
                 ];
-                return source + &template::expand(WIDE, &self.counts(rows, 8), &conditions);
+                let counts = [&self.counts(rows, 8)[..], &[("steps", steps), ("four", steps / 4)]].concat();
+                return source + &template::expand(WIDE, &counts, &conditions);
             }
         };
         source + kernel
