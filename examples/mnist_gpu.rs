@@ -103,7 +103,7 @@ fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> R
         }
     };
     println!("{}", trainer.network().summary());
-    trainer.warm_up();
+    trainer.warm_up()?;
 
     let Mnist { train, test } = data()?;
     let mut progress = Progress::new(args.epochs, trainer.config().batch);

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Gpu;
-use super::kernels::{self, Launch};
+use super::kernels::{self, Binding, Launch};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Plan, Tensor};
 
@@ -126,12 +126,18 @@ impl GpuExecutor {
         self.record(encoder, "report", report, 1);
     }
 
-    /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs.
-    /// Ops that still lack a buffer are left out.
-    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) {
-        let bound = self.dispatches.iter().filter(|d| d.bind_group.is_some());
-        let idle: Vec<Dispatch> = bound.map(|d| Dispatch { grid: [0, 0], ..d.clone() }).collect();
-        self.record(encoder, "warm up", &idle, 1);
+    /// Records every op of a step with no workgroups and, so that none lacks a buffer, without its own buffers: drivers
+    /// that compile at a kernel's first use do so, and nothing runs. The report's can wait for the first report.
+    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (dispatch, launch) in self.dispatches.iter().zip(&self.launches).take(self.plan.step.len()) {
+            let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
+            let bind_group = self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })?;
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(0, 0, 1);
+        }
+        Ok(())
     }
 
     /// Records one op of the plan, by its place in [`Plan::ops`].

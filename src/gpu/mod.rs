@@ -142,9 +142,14 @@ impl Gpu {
 
     async fn open(adapter: wgpu::Adapter) -> Result<Self> {
         let available = adapter.limits();
+        let info = adapter.get_info();
+        let wanted = match info.device_type {
+            wgpu::DeviceType::Cpu => OPTIONAL_FEATURES | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+            _ => OPTIONAL_FEATURES,
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_features: adapter.features() & OPTIONAL_FEATURES,
+            required_features: adapter.features() & wanted,
             // The default limits, but buffers as large as the adapter can have them.
             required_limits: wgpu::Limits {
                 max_buffer_size: available.max_buffer_size,
@@ -153,7 +158,6 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let info = adapter.get_info();
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
