@@ -1,5 +1,7 @@
 //! The GPU executor: a device, the kernels compiled for it, and plans bound to its buffers.
 
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+mod cache;
 mod executor;
 mod kernels;
 mod memory;
@@ -69,8 +71,9 @@ pub enum Products {
     Wide,
 }
 
-/// Device features that some variant uses.
-const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
+/// Device features that are used where they are there: the first two by some variant of a kernel.
+const OPTIONAL_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64).union(wgpu::Features::PIPELINE_CACHE);
 
 impl Variants {
     /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
