@@ -161,7 +161,9 @@ fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     alone(2);
     let (alone_short, alone_long) = (alone(2), alone(20));
     println!("epochs of 48 and 480 steps: {short} and {long} allocations; wgpu alone {alone_short} and {alone_long}");
-    assert_eq!(long - short, alone_long - alone_short);
+    // The lists' doubling may fall to either side, once or so in a submission.
+    let (more, alone) = (long - short, alone_long - alone_short);
+    assert!(more.abs_diff(alone) <= 2 * u64::from(SUBMISSIONS), "{more} and {alone}, for {} steps", SUBMISSIONS * 18);
 }
 
 /// The bar of the project, which the least of many measurements keeps even while other programs run: 60 µs for each step

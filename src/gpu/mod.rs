@@ -7,6 +7,8 @@ mod kernels;
 mod memory;
 mod pipelines;
 mod template;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+mod tuning;
 mod wait;
 
 use std::collections::VecDeque;
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 pub(crate) use executor::GpuExecutor;
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+pub use tuning::Tuning;
 pub(crate) use wait::Signal;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
@@ -31,6 +35,8 @@ struct Inner {
     info: wgpu::AdapterInfo,
     variants: Variants,
     pipelines: Pipelines,
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
+    tuner: Mutex<Option<tuning::Tuner>>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
     /// Submissions made here whose end nobody has waited for, oldest first.
@@ -186,6 +192,8 @@ impl Gpu {
             info,
             variants,
             pipelines: Pipelines::default(),
+            #[cfg(all(feature = "files", not(target_family = "wasm")))]
+            tuner: Mutex::default(),
             lost: Arc::default(),
             in_flight: Mutex::default(),
             traffic: Mutex::default(),
