@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap::Parser;
 use common::{Result, device::DeviceChoice, digits, picture, progress::Progress, recipe::Recipe, report};
 use wgrad::mnist::Mnist;
-use wgrad::{Checkpoint, Dataset, Fit, Model, Trainer, TrainerConfig};
+use wgrad::{Checkpoint, Dataset, Device, Fit, Model, Trainer, TrainerConfig};
 
 /// Trains a dense network on MNIST, on a GPU.
 #[derive(Parser)]
@@ -30,6 +30,9 @@ struct Args {
     /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// Keeps compiled kernels in a folder from one run to the next, where the driver hands them out
+    #[arg(long, value_name = "DIR")]
+    pipeline_cache: Option<PathBuf>,
     /// Folder of the four MNIST files, packed or not
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"))]
     data: PathBuf,
@@ -69,7 +72,7 @@ fn run(args: &Args, start: Instant) -> Result<()> {
         let data = scope.spawn(|| Mnist::read(&args.data));
         let data = || data.join().map_err(|_| "reading the data panicked")?.map_err(Into::into);
         match &args.load {
-            Some(path) => Ok((Model::load(args.device.open()?, path)?, data()?.test)),
+            Some(path) => Ok((Model::load(open(args)?, path)?, data()?.test)),
             None => train(args, start, data),
         }
     })?;
@@ -90,8 +93,16 @@ fn run(args: &Args, start: Instant) -> Result<()> {
     Ok(())
 }
 
-fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> Result<(Model, Dataset)> {
+fn open(args: &Args) -> wgrad::Result<Device> {
     let device = args.device.open()?;
+    if let (Device::Gpu(gpu), Some(folder)) = (&device, &args.pipeline_cache) {
+        gpu.cache_pipelines(folder)?;
+    }
+    Ok(device)
+}
+
+fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> Result<(Model, Dataset)> {
+    let device = open(args)?;
     let mut trainer = match &args.resume {
         Some(path) if path.exists() => Trainer::resume(device, path)?,
         _ => {
@@ -103,7 +114,7 @@ fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> R
         }
     };
     println!("{}", trainer.network().summary());
-    trainer.warm_up();
+    trainer.warm_up()?;
 
     let Mnist { train, test } = data()?;
     let mut progress = Progress::new(args.epochs, trainer.config().batch);

@@ -107,6 +107,8 @@ pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 #[doc(hidden)]
 pub use gpu::Products;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+pub use gpu::Tuning;
 pub use gpu::{Gpu, Traffic};
 pub use history::{Epoch, Evaluation, History};
 pub use init::Init;

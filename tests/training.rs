@@ -263,3 +263,26 @@ fn progress_comes_in_order_and_with_few_submissions() {
     // One read of 16 bytes for each epoch, one for each validation.
     assert_eq!(traffic.readback_bytes, 4 * 16);
 }
+
+#[test]
+fn at_most_three_submissions_are_under_way() {
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device, queue);
+    let mut trainer = trainer(&gpu, Adam::default(), TrainerConfig { batch: 1, ..config() });
+    let data = clouds(1000, 1);
+    // The first call warms up; after it all submissions are of steps.
+    trainer.fit(&data, Fit::default(), |_| {}).unwrap();
+    let before = gpu.traffic().submits;
+    let (mut ended, mut most) = (0, 0);
+    trainer
+        .fit(&data, Fit { epochs: 3, ..Fit::default() }, |event| {
+            if let Event::Steps { .. } = event {
+                // This one has ended just now.
+                most = most.max(gpu.traffic().submits - before - ended);
+                ended += 1;
+            }
+        })
+        .unwrap();
+    assert_eq!(ended, gpu.traffic().submits - before);
+    assert_eq!(most, 3);
+}

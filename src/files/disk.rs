@@ -18,8 +18,13 @@ pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&str, &[u8]) -> Result<T>)
 }
 
 /// Replaces a file, or makes it: whoever reads it, and whenever this process dies, it is the old one or the new one.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|e| fault(path, "written", &e))
+}
+
+/// Makes a folder, with those above it, where there is none.
+pub(crate) fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| fault(path, "made", &e))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -6,7 +6,7 @@
 
 mod checkpoint;
 #[cfg(not(target_family = "wasm"))]
-mod disk;
+pub(crate) mod disk;
 mod format;
 mod model;
 mod naming;

@@ -4,9 +4,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::Gpu;
-use super::kernels::{self, Launch};
+use super::kernels::{self, Binding, Launch};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Plan, Tensor};
+use crate::plan::{BufferId, Op, Plan, Tensor};
 
 /// Bindings that share a buffer start at multiples of this: what every device allows.
 const STRIDE: usize = 256;
@@ -52,7 +52,23 @@ impl GpuExecutor {
     /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled as it says; the
     /// rest are given later with [`bind`](Self::bind).
     pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)], checked: bool) -> Result<Self> {
+        gpu.check_plan(&plan)?;
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        if !checked {
+            gpu.measure(&plan)?;
+        }
         let launches = gpu.checked_launches(&plan)?;
+        Self::with_launches(gpu, plan, given, checked, launches)
+    }
+
+    /// An executor of such launches, one for each op.
+    pub(super) fn with_launches(
+        gpu: &Gpu,
+        plan: Arc<Plan>,
+        given: &[(BufferId, wgpu::Buffer)],
+        checked: bool,
+        launches: Vec<Launch>,
+    ) -> Result<Self> {
         let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
@@ -126,12 +142,18 @@ impl GpuExecutor {
         self.record(encoder, "report", report, 1);
     }
 
-    /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs.
-    /// Ops that still lack a buffer are left out.
-    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) {
-        let bound = self.dispatches.iter().filter(|d| d.bind_group.is_some());
-        let idle: Vec<Dispatch> = bound.map(|d| Dispatch { grid: [0, 0], ..d.clone() }).collect();
-        self.record(encoder, "warm up", &idle, 1);
+    /// Records every op of a step with no workgroups and, so that none lacks a buffer, without its own buffers: drivers
+    /// that compile at a kernel's first use do so, and nothing runs. The report's can wait for the first report.
+    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (dispatch, launch) in self.dispatches.iter().zip(&self.launches).take(self.plan.step.len()) {
+            let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
+            let bind_group = self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })?;
+            pass.set_pipeline(&dispatch.pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(0, 0, 1);
+        }
+        Ok(())
     }
 
     /// Records one op of the plan, by its place in [`Plan::ops`].
@@ -234,7 +256,7 @@ impl Gpu {
         check("a workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
         let most = kernels::MOST_WORKGROUP_MEMORY;
         check("a workgroup's memory".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
-        let launches: Vec<Launch> = plan.ops().map(|op| kernels::launch(op, self.inner.variants)).collect();
+        let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
         for launch in &launches {
             let needed = launch.bindings.len() as u32 + 1;
             let what = format!("kernel {}", launch.shader.name);
@@ -242,6 +264,17 @@ impl Gpu {
             self.grid(launch)?;
         }
         Ok(launches)
+    }
+
+    /// The launch of an op, of a product with the kernel that was measured to be the fastest, if any was.
+    fn launch(&self, op: &Op) -> Launch {
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        if let Op::Matmul(op) = op
+            && let Some(kernel) = self.measured(op)
+        {
+            return kernels::matmul::launch(op, kernel);
+        }
+        kernels::launch(op, self.inner.variants)
     }
 
     /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the

@@ -46,6 +46,9 @@ impl Gpu {
         // Whole vec4s, so that kernels may read four numbers at once up to the end.
         let size = bytes.max(16).next_multiple_of(16);
         let mapped_at_creation = contents.is_some();
+        // A software adapter's memory is the host's: contents go where they are to stay, without a copy in between.
+        let in_place = mapped_at_creation && self.maps_buffers();
+        let usage = if in_place { usage | wgpu::BufferUsages::MAP_WRITE } else { usage };
         self.guard(what, bytes, || {
             let buffer = self.device().create_buffer(&wgpu::BufferDescriptor {
                 label: Some(what),
@@ -62,6 +65,12 @@ impl Gpu {
             }
             buffer
         })
+    }
+
+    /// Whether any buffer can be mapped, where that is no loss.
+    fn maps_buffers(&self) -> bool {
+        self.adapter_info().device_type == wgpu::DeviceType::Cpu
+            && self.device().features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
     }
 
     /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].

@@ -1,10 +1,14 @@
 //! The GPU executor: a device, the kernels compiled for it, and plans bound to its buffers.
 
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+mod cache;
 mod executor;
 mod kernels;
 mod memory;
 mod pipelines;
 mod template;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+mod tuning;
 mod wait;
 
 use std::collections::VecDeque;
@@ -14,6 +18,8 @@ use crate::error::{Error, Result};
 pub(crate) use executor::GpuExecutor;
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+pub use tuning::Tuning;
 pub(crate) use wait::Signal;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
@@ -29,6 +35,8 @@ struct Inner {
     info: wgpu::AdapterInfo,
     variants: Variants,
     pipelines: Pipelines,
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
+    tuner: Mutex<Option<tuning::Tuner>>,
     /// Why the device was lost, once it was.
     lost: Arc<Mutex<Option<String>>>,
     /// Submissions made here whose end nobody has waited for, oldest first.
@@ -69,8 +77,9 @@ pub enum Products {
     Wide,
 }
 
-/// Device features that some variant uses.
-const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64);
+/// Device features that are used where they are there: the first two by some variant of a kernel.
+const OPTIONAL_FEATURES: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64).union(wgpu::Features::PIPELINE_CACHE);
 
 impl Variants {
     /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
@@ -142,9 +151,14 @@ impl Gpu {
 
     async fn open(adapter: wgpu::Adapter) -> Result<Self> {
         let available = adapter.limits();
+        let info = adapter.get_info();
+        let wanted = match info.device_type {
+            wgpu::DeviceType::Cpu => OPTIONAL_FEATURES | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+            _ => OPTIONAL_FEATURES,
+        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_features: adapter.features() & OPTIONAL_FEATURES,
+            required_features: adapter.features() & wanted,
             // The default limits, but buffers as large as the adapter can have them.
             required_limits: wgpu::Limits {
                 max_buffer_size: available.max_buffer_size,
@@ -153,7 +167,6 @@ impl Gpu {
             },
             ..Default::default()
         };
-        let info = adapter.get_info();
         let (device, queue) = adapter
             .request_device(&descriptor)
             .await
@@ -179,6 +192,8 @@ impl Gpu {
             info,
             variants,
             pipelines: Pipelines::default(),
+            #[cfg(all(feature = "files", not(target_family = "wasm")))]
+            tuner: Mutex::default(),
             lost: Arc::default(),
             in_flight: Mutex::default(),
             traffic: Mutex::default(),

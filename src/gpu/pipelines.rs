@@ -31,6 +31,8 @@ pub(crate) struct Pipelines {
     made: Mutex<HashMap<String, wgpu::ComputePipeline>>,
     modules: Mutex<HashMap<(Cow<'static, str>, bool), wgpu::ShaderModule>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
+    pub cache: Mutex<Option<super::cache::PipelineCache>>,
 }
 
 impl Gpu {
@@ -59,6 +61,9 @@ impl Gpu {
             Ok(())
         };
         in_parallel(&missing, compile)?;
+        if !missing.is_empty() {
+            self.keep_pipelines();
+        }
         let made = lock(&pipelines.made);
         Ok(keys.iter().map(|key| made[key].clone()).collect())
     }
@@ -105,10 +110,18 @@ impl Gpu {
                     // Kernels write workgroup memory before they read it, and zeroing it is slow on some GPUs.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.pipeline_cache().as_ref(),
             })
         })
     }
+
+    #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
+    fn pipeline_cache(&self) -> Option<wgpu::PipelineCache> {
+        None
+    }
+
+    #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
+    fn keep_pipelines(&self) {}
 
     fn module(&self, shader: &Shader, checked: bool) -> wgpu::ShaderModule {
         let key = (shader.name.clone(), checked);

@@ -57,7 +57,7 @@ impl Trainer {
         }
         if !self.warm {
             // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
-            self.warm_up();
+            self.warm_up()?;
             self.training.finish().await?;
         }
         let first = self.progress.history.epochs.len();

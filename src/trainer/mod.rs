@@ -149,12 +149,16 @@ impl Trainer {
 
     /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
     /// calling before a data set is read. Submits, once; waits for nothing.
-    pub fn warm_up(&self) {
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
         if let Executor::Gpu(executor) = &self.training {
             let mut encoder = executor.gpu().encoder();
-            executor.record_warm_up(&mut encoder);
+            executor.record_warm_up(&mut encoder)?;
             executor.gpu().submit(encoder);
         }
+        Ok(())
     }
 
     /// The device.

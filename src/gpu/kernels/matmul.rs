@@ -13,6 +13,10 @@ const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 
+/// What all kernels are made from.
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+pub(crate) const TEXTS: [&str; 5] = [TILED, SUMS, PLAIN, SUBGROUP, WIDE];
+
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MatmulKernel {
@@ -43,6 +47,7 @@ const LONG_SUM: usize = 256;
 
 impl MatmulKernel {
     /// Every kernel that can make a product on an adapter.
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
         if is_vector(op) {
@@ -133,7 +138,7 @@ struct MatmulUniforms {
     bias_at: u32,
 }
 
-pub(super) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
+pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     let (epilogue, activation) = match op.epilogue {
         _ if op.slice.end < op.k => (0, Activation::Identity),
         Epilogue::None | Epilogue::Update(_) => (0, Activation::Identity),

@@ -5,7 +5,7 @@ mod gather;
 mod layer_norm;
 mod layer_norm_input;
 mod layer_norm_parameters;
-mod matmul;
+pub(super) mod matmul;
 mod metrics;
 mod next_batch;
 mod pointwise;

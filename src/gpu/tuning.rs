@@ -1,0 +1,209 @@
+//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `kernels/matmul.rs` needs none.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::kernels::matmul::{self, MatmulKernel};
+use super::{Gpu, GpuExecutor, cache, lock};
+use crate::error::Result;
+use crate::files::disk;
+use crate::plan::{BufferId, Epilogue, Matmul, Op, Plan};
+
+/// How the kernel of each matrix product is chosen: see [`Gpu::tune`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Tuning {
+    /// By a rule, from the kind of the adapter and the size of the product. Costs nothing.
+    #[default]
+    Rule,
+    /// By timing every kernel that there is, once for each shape of product, as a trainer or a model is made. It takes
+    /// from a second to a minute a network, most of it the driver's compiler.
+    Measure {
+        /// Where the choice is kept, as JSON, if anywhere.
+        file: Option<PathBuf>,
+    },
+}
+
+/// What has been measured on a device.
+#[derive(Debug)]
+pub(super) struct Tuner {
+    file: Option<PathBuf>,
+    choices: Choices,
+}
+
+/// The contents of a file.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+struct Choices {
+    /// What they hold for: adapter, driver, version and the kernels' text.
+    key: String,
+    /// The fastest kernel of each product.
+    products: BTreeMap<String, String>,
+}
+
+/// How long a kernel runs to be timed, at least.
+const LONG_ENOUGH: Duration = Duration::from_millis(4);
+
+impl Gpu {
+    /// Sets how the kernels of products are chosen, for trainers and models made from now on. A file of another adapter,
+    /// driver or version, or one that is damaged, counts as empty, and is replaced once something has been measured.
+    ///
+    /// With [`Tuning::Measure`], making a trainer or a model blocks, submits and polls. All kernels agree within rounding;
+    /// but another choice is another order of sums, so that two runs are the same bit for bit only where the choice is:
+    /// from the same file. Where the file cannot be written, it is an [`Error::File`](crate::Error::File).
+    ///
+    /// ```no_run
+    /// use wgrad::{Gpu, Tuning};
+    /// let gpu = Gpu::request()?;
+    /// gpu.tune(Tuning::Measure { file: Some("kernels.json".into()) });
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn tune(&self, tuning: Tuning) {
+        let key =
+            || format!("{}, {:016x}", cache::key(self.adapter_info()), cache::hash(matmul::TEXTS.concat().as_bytes()));
+        *lock(&self.inner.tuner) = match tuning {
+            Tuning::Rule => None,
+            Tuning::Measure { file } => Some(Tuner { choices: Choices::read(file.as_deref(), key()), file }),
+        };
+    }
+
+    /// The kernel that was measured to make a product fastest.
+    pub(super) fn measured(&self, op: &Matmul) -> Option<MatmulKernel> {
+        let tuner = lock(&self.inner.tuner);
+        let name = tuner.as_ref()?.choices.products.get(&product(op))?;
+        // What a file says is taken for one of those that can make this product, or for nothing.
+        MatmulKernel::candidates(op, self.inner.variants).into_iter().find(|kernel| format!("{kernel:?}") == *name)
+    }
+
+    /// Measures the products of a plan that have not been, where that was asked for.
+    pub(super) fn measure(&self, plan: &Plan) -> Result<()> {
+        let mut found = BTreeMap::new();
+        if lock(&self.inner.tuner).is_some() {
+            for op in plan.ops() {
+                let Op::Matmul(op) = op else { continue };
+                let name = product(op);
+                if !found.contains_key(&name) && self.measured(op).is_none() {
+                    found.insert(name, format!("{:?}", self.fastest(plan, op)?));
+                }
+            }
+        }
+        match lock(&self.inner.tuner).as_mut() {
+            Some(tuner) if !found.is_empty() => {
+                tuner.choices.products.append(&mut found);
+                tuner.write()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
+        // The rule's choice stands where nothing is faster.
+        let mut best = MatmulKernel::rule(op, self.inner.variants);
+        let mut least = self.time(plan, op, best)?;
+        for kernel in MatmulKernel::candidates(op, self.inner.variants) {
+            let time = if kernel == best { least } else { self.time(plan, op, kernel)? };
+            if time < least {
+                (best, least) = (kernel, time);
+            }
+        }
+        Ok(best)
+    }
+
+    /// How long a kernel takes for a product, on buffers of its own.
+    fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
+        let launch = matmul::launch(op, kernel);
+        let used: Vec<BufferId> = launch.bindings.iter().filter_map(|b| b.tensor).map(|t| t.buffer).collect();
+        let mut alone = plan.clone();
+        (alone.step, alone.report) = (vec![Op::Matmul(op.clone())], vec![]);
+        let mut given = vec![];
+        let longest = [(op.m, op.k), (op.k, op.n), (op.m, op.n)].map(|(a, b)| u64::from(a) * u64::from(b) * 4);
+        for (id, buffer) in (0..).map(BufferId).zip(&mut alone.buffers) {
+            match buffer.words() {
+                None if used.contains(&id) => {
+                    given.push((id, self.zeros(&buffer.name, longest.into_iter().max().unwrap_or(0))?));
+                }
+                // No plan of this op alone needs the others.
+                _ if !used.contains(&id) => buffer.shape.clear(),
+                _ => {}
+            }
+        }
+        let executor = GpuExecutor::with_launches(self, Arc::new(alone), &given, false, vec![launch])?;
+        let run = |times: u32| -> Result<Duration> {
+            let start = Instant::now();
+            let mut encoder = self.encoder();
+            executor.record_steps(&mut encoder, times);
+            self.submit(encoder);
+            self.block_on(self.submitted_work_done());
+            self.check_lost()?;
+            Ok(start.elapsed())
+        };
+        // The first run compiles, on some drivers.
+        run(1)?;
+        let once = run(1)?;
+        let times = (LONG_ENOUGH.as_nanos() / once.as_nanos().max(1)).clamp(1, 100) as u32;
+        let mut least = once;
+        for _ in 0..3 {
+            least = least.min(run(times)? / times);
+        }
+        Ok(least)
+    }
+}
+
+impl Tuner {
+    fn write(&self) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let text = serde_json::to_string_pretty(&self.choices).unwrap_or_default();
+        disk::write(file, (text + "\n").as_bytes())
+    }
+}
+
+impl Choices {
+    /// What a file holds for `key`: nothing, where it is not there, damaged or for another.
+    fn read(file: Option<&Path>, key: String) -> Self {
+        let text = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+        match serde_json::from_slice::<Self>(&text) {
+            Ok(choices) if choices.key == key => choices,
+            _ => Self { key, ..Self::default() },
+        }
+    }
+}
+
+/// What tells products apart that may want different kernels.
+fn product(op: &Matmul) -> String {
+    let Matmul { m, n, k, slice, layout, epilogue, bias_gradient, .. } = op;
+    let epilogue = match epilogue {
+        Epilogue::None => "sums".to_string(),
+        Epilogue::Bias { bias, activation } => format!("{activation}{}", if bias.is_some() { " of bias" } else { "" }),
+        Epilogue::Derivative { activation, .. } => format!("{activation}'s derivative"),
+        Epilogue::Update(update) => format!("update with {} moments", update.moments.len()),
+    };
+    let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
+    format!("{layout:?} {m}x{n}x{k} [{}, {}): {epilogue}{sums}", slice.start, slice.end).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_and_foreign_files_count_as_empty() {
+        let path = std::env::temp_dir().join(format!("wgrad-choices-{}.json", std::process::id()));
+        let read = |bytes: &[u8], key: &str| {
+            std::fs::write(&path, bytes).unwrap();
+            Choices::read(Some(&path), key.into())
+        };
+        let products = BTreeMap::from([("nn 1x2x3".to_string(), "Plain".to_string())]);
+        let sound = serde_json::to_vec(&Choices { key: "this".into(), products: products.clone() }).unwrap();
+        assert_eq!(read(&sound, "this").products, products);
+        let other = read(&sound, "that");
+        assert_eq!((other.key.as_str(), other.products.len()), ("that", 0));
+        let noise: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let damages =
+            [&b""[..], &noise, b"[1, 2, {}]", br#"{"key": "this"}"#, br#"{"key": "this", "products": {"a": 1}}"#];
+        for bytes in damages.into_iter().chain((0..sound.len()).map(|length| &sound[..length])) {
+            assert!(read(bytes, "this").products.is_empty());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(Choices::read(Some(&path), "this".into()).products.is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! Kernels chosen by measurement: kept in a file, never harmed by one, and all with the same results.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+
+use common::*;
+use serde_json::Value;
+use wgrad::Activation::{Identity, Relu};
+use wgrad::plan::{DataInfo, Op, Role};
+use wgrad::{Adam, Error, Gpu, Loss, Network, Plan, Trainer, TrainerConfig, Tuning, lockstep::Lockstep};
+
+/// A file of a test's own.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("wgrad-tuning-{}-{name}.json", std::process::id()));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn read(&self) -> Value {
+        serde_json::from_slice(&fs::read(&self.0).unwrap()).unwrap()
+    }
+
+    /// A GPU that measures what this file does not hold.
+    fn gpu(&self) -> Gpu {
+        let gpu = Gpu::request().unwrap();
+        gpu.tune(Tuning::Measure { file: Some(self.0.clone()) });
+        gpu
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn network() -> Network {
+    Network::input(8).dense(16, Relu).dense(3, Identity).build().unwrap()
+}
+
+fn config() -> TrainerConfig {
+    TrainerConfig { batch: 12, seed: 1, ..TrainerConfig::default() }
+}
+
+fn trainer(gpu: &Gpu) -> wgrad::Result<Trainer> {
+    Trainer::new(gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config())
+}
+
+/// A training step on the GPU and on the CPU, within the derived bounds.
+fn agrees(gpu: &Gpu, what: &str) {
+    let plan = Plan::training(&network(), Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config()).unwrap();
+    let mut lockstep = lockstep(gpu, plan);
+    for _ in 0..2 {
+        assert_agree(&mut lockstep, what);
+    }
+}
+
+fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
+    // SAFETY: the plan is one that `Plan` makes, and what follows is of its shapes.
+    let mut lockstep = unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap();
+    let find = |role| lockstep.plan().find(role).unwrap();
+    let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
+    lockstep.set(f, &Random(3).f32s(20 * 8)).unwrap();
+    lockstep.set(l, &(0..20).map(|i| i % 3).collect::<Vec<u32>>()).unwrap();
+    lockstep.set(d, &[DataInfo { rows: 20, shuffle: 1, ..DataInfo::default() }]).unwrap();
+    lockstep.set(p, &network().initial_parameters(1)).unwrap();
+    lockstep
+}
+
+#[test]
+fn what_was_measured_is_kept_and_not_measured_again() {
+    let file = File::new("kept");
+    let gpu = file.gpu();
+    let products = trainer(&gpu).unwrap().plan().step.iter().filter(|op| matches!(op, Op::Matmul(_))).count();
+    assert!(gpu.traffic().submits > 0);
+    let kept = file.read();
+    assert_eq!(kept["products"].as_object().unwrap().len(), products, "{kept:#}");
+    let again = file.gpu();
+    trainer(&again).unwrap();
+    assert_eq!(again.traffic().submits, 0, "nothing is measured");
+    assert_eq!(file.read(), kept);
+    // Another way back is the rule, which measures nothing either.
+    let gpu = Gpu::request().unwrap();
+    gpu.tune(Tuning::Measure { file: None });
+    gpu.tune(Tuning::default());
+    trainer(&gpu).unwrap();
+    assert_eq!(gpu.traffic().submits, 0);
+}
+
+#[test]
+fn every_kernel_that_a_file_may_name_agrees_with_the_reference() {
+    let file = File::new("each");
+    trainer(&file.gpu()).unwrap();
+    let measured = file.read();
+    let rows = |family: &str, lanes: &str, rows: &[u32]| -> Vec<String> {
+        rows.iter().map(|rows| format!("{family} {{ rows: {rows}{lanes} }}")).collect()
+    };
+    let names = [
+        vec!["Tiled".to_string(), "Plain".into()],
+        rows("Subgroup", ", lanes: 8", &[8, 16, 32, 64]),
+        rows("Subgroup", ", lanes: 16", &[8, 16, 32, 64]),
+        rows("Wide", "", &[8, 16, 32]),
+    ];
+    for name in names.concat() {
+        let mut choices = measured.clone();
+        for kernel in choices["products"].as_object_mut().unwrap().values_mut() {
+            *kernel = name.clone().into();
+        }
+        fs::write(&file.0, choices.to_string()).unwrap();
+        agrees(&file.gpu(), &name);
+    }
+}
+
+/// What else a file may be is tested beside the code that reads it.
+#[test]
+fn a_damaged_file_and_unknown_kernels_are_measured_anew() {
+    let file = File::new("damaged");
+    let network = Network::input(4).dense(3, Identity).build().unwrap();
+    let trainer =
+        |gpu: &Gpu| Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
+    fs::write(&file.0, b"{ \"key\": ").unwrap();
+    trainer(&file.gpu());
+    let expected = file.read();
+    let mut unknown = expected.clone();
+    for kernel in unknown["products"].as_object_mut().unwrap().values_mut() {
+        *kernel = "Quantum { rows: 4 }".into();
+    }
+    fs::write(&file.0, unknown.to_string()).unwrap();
+    let gpu = file.gpu();
+    trainer(&gpu);
+    assert!(gpu.traffic().submits > 0);
+    let names = |choices: &Value| choices["products"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&file.read()), names(&expected));
+    assert!(!file.read().to_string().contains("Quantum"));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_an_error() {
+    let folder = File::new("absent");
+    let gpu = Gpu::request().unwrap();
+    let path = folder.0.join("kernels.json");
+    gpu.tune(Tuning::Measure { file: Some(path.clone()) });
+    let Error::File { path: named, reason } = trainer(&gpu).unwrap_err() else { panic!("another error") };
+    assert_eq!(named, path.display().to_string());
+    assert!(reason.starts_with("cannot be written: "), "{reason}");
+}
