@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor};
-use crate::plan::{BufferId, Plan};
+use crate::plan::{Buffer, BufferId, Epilogue, LONGEST_SLICE, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
 use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
@@ -15,10 +15,23 @@ pub struct Runner {
 }
 
 impl Runner {
+    /// A product as training has it, op(A) · op(B) of \[m, n, k\], with nothing after it. Its buffers: 0 is A, 1 is B, 2 is C.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
+    pub fn product(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shape, layout)?), &[], false)? })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        self.executor.plan()
+    }
+
     /// Binds a plan; every buffer starts as the plan says, else as zeros.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     ///
     /// # Safety
     /// As of [`Lockstep::new_unchecked`](crate::lockstep::Lockstep::new_unchecked).
@@ -29,8 +42,8 @@ impl Runner {
     /// Fills a buffer.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) where it is shorter than the plan's buffer;
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::Shape`] where it is shorter than the plan's buffer;
+    /// [`Error::OutOfMemory`].
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let name = &self.executor.plan().buffer(buffer).name;
         let uploaded = self.executor.gpu().upload(name, bytemuck::cast_slice(contents))?;
@@ -45,7 +58,7 @@ impl Runner {
     /// Submits steps and waits for their end.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn run(&self, steps: u32) -> Result<()> {
         let gpu = self.executor.gpu();
@@ -60,7 +73,7 @@ impl Runner {
     /// What a buffer that the plan knows the length of, or that has been [`set`](Self::set), holds.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     ///
     /// # Panics
     /// Where it is neither.
@@ -84,4 +97,37 @@ impl Runner {
     pub fn profile(&self, steps: u32) -> Result<Profile> {
         self.executor.gpu().block_on(Profile::of(&self.executor, steps))
     }
+}
+
+fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
+    let shapes = [("a", [m, k]), ("b", [k, n]), ("c", [m, n])];
+    for (name, [rows, columns]) in shapes {
+        if !(1..=LONGEST_TENSOR).contains(&(u64::from(rows) * u64::from(columns))) {
+            let expected = format!("1 to {LONGEST_TENSOR} numbers");
+            return Err(Error::Shape { what: name.into(), expected, actual: format!("{rows}x{columns}") });
+        }
+    }
+    let buffers = shapes.map(|(name, [rows, columns])| Buffer {
+        name: name.into(),
+        shape: vec![rows, columns],
+        role: Role::Activation,
+        contents: Vec::new(),
+    });
+    let tensor = |buffer: usize, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
+    let op = |start: u32| {
+        Op::Matmul(Matmul {
+            a: tensor(0, m * k),
+            b: tensor(1, k * n),
+            c: tensor(2, m * n),
+            m,
+            n,
+            k,
+            slice: start..k.min(start + LONGEST_SLICE),
+            layout,
+            epilogue: Epilogue::None,
+            bias_gradient: None,
+        })
+    };
+    let step = (0..k).step_by(LONGEST_SLICE as usize).map(op).collect();
+    Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
 }
