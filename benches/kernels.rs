@@ -12,7 +12,7 @@ use wgrad::{Adam, Gpu, Loss, Plan, TrainerConfig};
 
 fn products(criterion: &mut Criterion) {
     let gpu = gpu();
-    let mut group = criterion.benchmark_group("product");
+    let mut group = group(criterion, "product");
     let shapes = [
         (Layout::Nn, [128, 512, 784]),
         (Layout::Nt, [128, 512, 256]),
@@ -38,7 +38,7 @@ fn kernels_of_a_step(criterion: &mut Criterion) {
     let config = TrainerConfig { batch: BATCH, ..TrainerConfig::default() };
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config)
         .expect("a plan without fault");
-    let mut group = criterion.benchmark_group("kernel");
+    let mut group = group(criterion, "kernel");
     let mut seen = BTreeSet::new();
     for op in plan.step.iter().chain(&plan.report) {
         // Products have a group of their own.

@@ -24,7 +24,7 @@ fn data(network: &Network) -> Dataset {
 fn training(criterion: &mut Criterion) {
     let (gpu, network) = (gpu(), mnist_network());
     let train = data(&network);
-    let mut group = criterion.benchmark_group("train 784-512-256-128-10");
+    let mut group = group(criterion, "train 784-512-256-128-10");
     for batch in [1, 32, 128, 1024] {
         let mut trainer = trainer(&gpu, &network, batch);
         let training = trainer.prepare(&train).expect("data that fit");
@@ -43,7 +43,7 @@ fn inference(criterion: &mut Criterion) {
         [("784-512-256-128-10", mnist_network(), [1, 1024]), ("32-64-64-64-3", narrow, [1024, 16_384])]
     {
         let model = trainer(&gpu, &network, 1).model();
-        let mut group = criterion.benchmark_group(format!("infer {name}"));
+        let mut group = group(criterion, &format!("infer {name}"));
         for batch in batches {
             let buffer = |features: u32| {
                 let size = (u64::from(batch * features) * 4).next_multiple_of(16);

@@ -127,7 +127,11 @@ fn bench(gpu: &Gpu, args: &Args, suffix: &str) -> Result<Value> {
         Err(error) => return Err(error),
     }
 
-    let series = [("products", &products), ("training", &training), ("inference", &inference)];
+    let series = [
+        ("products: layout, m x n x k", &products),
+        ("training: widths, batch", &training),
+        ("inference: widths, batch", &inference),
+    ];
     let roofline = Roofline {
         title: &info.name,
         flops_per_second: roofs.flops_per_second,

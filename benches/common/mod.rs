@@ -1,9 +1,11 @@
 //! What the benches share. They compare commits: `cargo bench -- --save-baseline before`, then, after a change,
-//! `cargo bench -- --baseline before`.
+//! `cargo bench -- --baseline before`. Add words to run only what has them in its name. Elements a second are
+//! floating-point operations of products, and rows of networks.
 
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use wgrad::{Activation::*, Gpu, Network, wgpu};
 
 /// Few samples of little time: all benches together take about a minute.
@@ -13,6 +15,13 @@ pub fn criterion() -> Criterion {
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))
         .configure_from_args()
+}
+
+/// A group whose samples are all as long.
+pub fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.sampling_mode(SamplingMode::Flat);
+    group
 }
 
 pub fn gpu() -> Gpu {
