@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use cases::{CASES, Case, Check};
 use clap::Parser;
-use wgrad::{Gpu, wgpu};
+use wgrad::{Gpu, Products, wgpu};
 
 /// Faults of a case that are shown.
 const SHOWN: usize = 3;
@@ -56,16 +56,27 @@ async fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let adapter = find(&args.adapter).await?;
     describe(&adapter);
 
-    let gpu = Gpu::from_adapter(&adapter).await?;
-    let mut failed = check("The kernels that wgrad chooses for this adapter", &gpu, &cases, args.falsify);
+    let mut run = 0;
+    let mut failed = 0;
+    let mut check = |title: &str, gpu: &Gpu, cases: &[&Case]| {
+        run += cases.len();
+        failed += check(title, gpu, cases, args.falsify);
+    };
+    check("The kernels that wgrad chooses for this adapter", &Gpu::from_adapter(&adapter).await?, &cases);
     // Those of a device that an app has made without any features.
     let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
-    failed += check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases, args.falsify);
-
+    check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases);
+    let products: Vec<&Case> = cases.into_iter().filter(|case| case.kernels.contains(&"matmul")).collect();
+    for family in [Products::Plain, Products::Subgroup, Products::Wide] {
+        if !products.is_empty() {
+            let gpu = Gpu::from_adapter(&adapter).await?.with_products(family);
+            check(&format!("Products of the family {family:?}, where the adapter can"), &gpu, &products);
+        }
+    }
     match failed {
         0 => println!("\nAll is well: every kernel agrees with the reference."),
-        _ if args.falsify => println!("\n{failed} of {} noticed that inputs were made wrong.", 2 * cases.len()),
-        _ => println!("\n{failed} of {} FAILED. Please send all of this with your report.", 2 * cases.len()),
+        _ if args.falsify => println!("\n{failed} of {run} noticed that inputs were made wrong."),
+        _ => println!("\n{failed} of {run} FAILED. Please send all of this with your report."),
     }
     Ok(failed == 0)
 }
