@@ -92,6 +92,7 @@ mod optimizer;
 pub mod plan;
 mod profile;
 mod random;
+#[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub mod runner;
 mod schedule;

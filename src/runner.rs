@@ -59,7 +59,6 @@ impl Runner {
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
     pub fn run(&self, steps: u32) -> Result<()> {
         let gpu = self.executor.gpu();
         gpu.check_lost()?;
@@ -77,7 +76,6 @@ impl Runner {
     ///
     /// # Panics
     /// Where it is neither.
-    #[cfg(not(target_family = "wasm"))]
     pub fn get(&self, buffer: BufferId) -> Result<Vec<f32>> {
         let gpu = self.executor.gpu();
         let from = self.executor.buffer(buffer).expect("a buffer that was made or set");
@@ -93,7 +91,6 @@ impl Runner {
     ///
     /// # Errors
     /// As there.
-    #[cfg(not(target_family = "wasm"))]
     pub fn profile(&self, steps: u32) -> Result<Profile> {
         self.executor.gpu().block_on(Profile::of(&self.executor, steps))
     }
