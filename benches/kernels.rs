@@ -35,7 +35,8 @@ fn products(criterion: &mut Criterion) {
 fn kernels_of_a_step(criterion: &mut Criterion) {
     const BATCH: u32 = 128;
     let (gpu, network) = (gpu(), mnist_network());
-    let config = TrainerConfig { batch: BATCH, ..TrainerConfig::default() };
+    // With an update of its own.
+    let config = TrainerConfig { batch: BATCH, keep_gradients: true, ..TrainerConfig::default() };
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config)
         .expect("a plan without fault");
     let mut group = group(criterion, "kernel");
