@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use cases::{CASES, Case, Check};
 use clap::Parser;
-use wgrad::{Gpu, Products, wgpu};
+use wgrad::{Gpu, wgpu};
 
 /// Faults of a case that are shown.
 const SHOWN: usize = 3;
@@ -67,7 +67,7 @@ async fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
     check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases);
     let products: Vec<&Case> = cases.into_iter().filter(|case| case.kernels.contains(&"matmul")).collect();
-    for family in [Products::Plain, Products::Subgroup, Products::Wide] {
+    for family in common::PRODUCTS {
         if !products.is_empty() {
             let gpu = Gpu::from_adapter(&adapter).await?.with_products(family);
             check(&format!("Products of the family {family:?}, where the adapter can"), &gpu, &products);
