@@ -140,6 +140,18 @@ pub enum Error {
         call: &'static str,
     },
 
+    /// The device lacks a feature that wgpu calls so.
+    #[error(
+        "{what} needs the device feature {feature}, which this device lacks: its adapter has none, or the app that made \
+         the device did not ask for it"
+    )]
+    MissingFeature {
+        /// What needs it.
+        what: &'static str,
+        /// Its name in `wgpu::Features`.
+        feature: &'static str,
+    },
+
     /// A file is missing, cut short, of another format, or cannot be written.
     #[error("{path}: {reason}")]
     File {

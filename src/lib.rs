@@ -90,7 +90,11 @@ mod model;
 mod network;
 mod optimizer;
 pub mod plan;
+mod profile;
 mod random;
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod runner;
 mod schedule;
 mod scores;
 mod trainer;
@@ -116,7 +120,8 @@ pub use loss::Loss;
 pub use model::{Forward, Model};
 pub use network::{Dense, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
-pub use plan::Plan;
+pub use plan::{Cost, Plan, Work};
+pub use profile::{OpProfile, Profile};
 pub use schedule::{Plateau, Schedule};
 pub use scores::Scores;
 pub use trainer::{Trainer, Training};

@@ -1,29 +1,52 @@
 //! The examples as a user runs them: cargo builds and starts each, and what it prints is read.
 
 use std::io::Write;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-/// What an example prints on a device. It must end well and write each of its pictures.
-fn run(example: &str, device: &str, options: &[&str], pictures: &[&str]) -> String {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(example).join(device);
-    let _ = std::fs::remove_dir_all(&out);
+/// A command that starts an example; its options are to follow.
+fn example(name: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", example]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", name]);
     // As this test was built, so that cargo finds the example built too.
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    cargo.args(["--", "--device", device, "--out"]).arg(&out).args(options);
-    let output = cargo.output().expect("cargo runs");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{example}: {printed}{}", String::from_utf8_lossy(&output.stderr));
-    for picture in pictures {
-        let svg = std::fs::read_to_string(out.join(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
-        assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{picture}");
-    }
+    cargo.arg("--");
+    cargo
+}
+
+/// What a command prints, and how it ends.
+fn output(command: &mut Command) -> (String, Output) {
+    let output = command.output().expect("cargo runs");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output)
+}
+
+/// What an example with these options prints, and how it ends.
+fn started(name: &str, options: &[&str]) -> (String, Output) {
+    output(example(name).args(options))
+}
+
+/// An empty folder.
+fn folder(name: &str) -> PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&out);
+    out
+}
+
+/// What an example prints on a device. It must end well and write each of its pictures.
+fn run(name: &str, device: &str, options: &[&str], pictures: &[&str]) -> String {
+    let out = folder(&format!("{name}/{device}"));
+    let (printed, output) = output(example(name).args(["--device", device, "--out"]).arg(&out).args(options));
+    assert!(output.status.success(), "{name}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+    pictures.iter().for_each(|picture| check_picture(&out.join(picture)));
     assert!(printed.ends_with(&format!("in {}\n", out.display())), "{printed}");
     printed
+}
+
+fn check_picture(path: &Path) {
+    let svg = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"), "{}", path.display());
 }
 
 /// The number that follows these words.
@@ -87,4 +110,50 @@ fn cats_begins_at_ln_2_and_learns() {
     assert!((after(&printed, "cost after iteration 0:") - std::f64::consts::LN_2).abs() < 5e-7);
     assert!(after(&printed, "cost after iteration 300:") < 0.4, "{printed}");
     assert!(after(&printed, "train accuracy") > 80.0, "{printed}");
+}
+
+#[test]
+fn bench_measures_what_lies_below_the_roofs() {
+    let out = folder("bench");
+    let (printed, output) = output(example("bench").args(["--quick", "--out"]).arg(&out));
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    check_picture(&out.join("roofline.svg"));
+    let read = |file: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(out.join(file)).unwrap()).unwrap()
+    };
+    assert!(read("trace.json")["traceEvents"].as_array().unwrap().len() > 20);
+    let adapter = &read("bench.json")["adapters"][0];
+    for roof in ["kernel_copy_bytes_per_second", "command_copy_bytes_per_second", "flops_per_second"] {
+        assert!(adapter[roof].as_f64().unwrap() > 1e6, "{adapter}");
+    }
+    for kind in ["products", "training", "inference"] {
+        let measured = adapter[kind].as_array().unwrap();
+        assert!(!measured.is_empty(), "{kind}");
+        for one in measured {
+            let [seconds, flops, rate] = ["seconds", "flops", "flops_per_second"].map(|key| one[key].as_f64().unwrap());
+            assert!(seconds > 0.0 && (rate * seconds / flops - 1.0).abs() < 1e-6, "{one}");
+            // At most 1, but what the machine is busy with besides comes and goes: this is to catch wrong units.
+            assert!((0.0..10.0).contains(&one["share_of_roof"].as_f64().unwrap()), "{one}");
+            assert!(printed.contains(one["title"].as_str().unwrap()), "{printed}");
+        }
+    }
+    let (printed, output) = started("bench", &["--adapter", "no such adapter"]);
+    assert!(!output.status.success() && printed.contains("adapters:"), "{printed}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no adapter named \"no such adapter\""));
+}
+
+#[test]
+fn doctor_passes_kernels_and_fails_falsified_ones() {
+    let (printed, output) = started("doctor", &["--kernel", "softmax"]);
+    assert!(output.status.success(), "{printed}");
+    assert_eq!(printed.matches("  pass\n").count(), 2, "with the device's features and without: {printed}");
+    for words in ["driver ", "features ", "limit of ", "All is well"] {
+        assert!(printed.contains(words), "{words:?} in {printed}");
+    }
+    let (printed, output) = started("doctor", &["--kernel", "softmax", "--falsify"]);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert_eq!(printed.matches("  FAIL\n").count(), 2, "{printed}");
+    assert!(printed.contains("softmax: out[0] is "), "what differs is told: {printed}");
+    let (_, output) = started("doctor", &["--kernel", "nonsense"]);
+    assert_eq!(output.status.code(), Some(1));
 }

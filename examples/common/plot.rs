@@ -11,9 +11,11 @@ use axis::Axis;
 mod axis;
 mod boundary;
 mod confusion;
+mod roofline;
 
 pub use boundary::{Grid, decision_boundary};
 pub use confusion::confusion_matrix;
+pub use roofline::{Roofline, roofline};
 
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const VERMILLION: RGBColor = RGBColor(213, 94, 0);

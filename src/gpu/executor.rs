@@ -1,6 +1,7 @@
 //! A plan bound to buffers: every pipeline and bind group is made once, then a step is a list of dispatches.
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Gpu;
@@ -162,15 +163,22 @@ impl GpuExecutor {
         self.record(encoder, "op", &self.dispatches[index..=index], 1);
     }
 
+    /// Records some ops of a step, and when they begin and end.
+    pub(super) fn record_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        ops: Range<usize>,
+        writes: wgpu::ComputePassTimestampWrites<'_>,
+    ) {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: Some(writes) };
+        dispatch(&mut encoder.begin_compute_pass(&descriptor), &self.dispatches[ops]);
+    }
+
     fn record(&self, encoder: &mut wgpu::CommandEncoder, label: &str, dispatches: &[Dispatch], times: u32) {
         let mut pass =
             encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
         for _ in 0..times {
-            for dispatch in dispatches {
-                pass.set_pipeline(&dispatch.pipeline);
-                pass.set_bind_group(0, &dispatch.bind_group, &[]);
-                pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
-            }
+            dispatch(&mut pass, dispatches);
         }
     }
 
@@ -232,6 +240,14 @@ impl GpuExecutor {
             });
         }
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(bytes) }))
+    }
+}
+
+fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
+    for dispatch in dispatches {
+        pass.set_pipeline(&dispatch.pipeline);
+        pass.set_bind_group(0, &dispatch.bind_group, &[]);
+        pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
     }
 }
 

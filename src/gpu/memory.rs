@@ -34,6 +34,11 @@ impl Gpu {
         self.buffer(what, contents.len() as u64, USAGE, Some(contents))
     }
 
+    /// Where timestamps are resolved to.
+    pub(super) fn query_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.buffer("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC, None)
+    }
+
     fn buffer(
         &self,
         what: &str,

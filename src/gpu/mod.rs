@@ -7,6 +7,7 @@ mod kernels;
 mod memory;
 mod pipelines;
 mod template;
+mod timing;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
 mod wait;
@@ -77,9 +78,11 @@ pub enum Products {
     Wide,
 }
 
-/// Device features that are used where they are there: the first two by some variant of a kernel.
-const OPTIONAL_FEATURES: wgpu::Features =
-    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_INT64).union(wgpu::Features::PIPELINE_CACHE);
+/// Device features that are used where they are there: by some variant of a kernel, the pipeline cache, the profiler.
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
+    .union(wgpu::Features::SHADER_INT64)
+    .union(wgpu::Features::PIPELINE_CACHE)
+    .union(wgpu::Features::TIMESTAMP_QUERY);
 
 impl Variants {
     /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
@@ -127,7 +130,7 @@ impl Gpu {
             .request_adapter(&options)
             .await
             .map_err(|e| Error::NoAdapter { wanted: String::new(), reason: e.to_string() })?;
-        Self::open(adapter).await
+        Self::from_adapter(&adapter).await
     }
 
     /// `request_named` for async code. In a browser, whose adapters have no names, use
@@ -141,7 +144,7 @@ impl Gpu {
         let names: Vec<String> = adapters.iter().map(|a| a.get_info().name).collect();
         let matches = |n: &String| n.to_lowercase().contains(&name.to_lowercase());
         match names.iter().position(matches).and_then(|i| adapters.into_iter().nth(i)) {
-            Some(adapter) => Self::open(adapter).await,
+            Some(adapter) => Self::from_adapter(&adapter).await,
             None => {
                 let reason = format!("there are {}: {}", names.len(), names.join(", "));
                 Err(Error::NoAdapter { wanted: wanted(), reason })
@@ -149,7 +152,12 @@ impl Gpu {
         }
     }
 
-    async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+    /// Opens an adapter that the app has found, with the features that make kernels fast and profiles possible where it
+    /// has them.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`].
+    pub async fn from_adapter(adapter: &wgpu::Adapter) -> Result<Self> {
         let available = adapter.limits();
         let info = adapter.get_info();
         let wanted = match info.device_type {
@@ -182,7 +190,9 @@ impl Gpu {
     /// Uses an app's own device and queue. Nothing is created or submitted here.
     ///
     /// The kernels need the default limits of WebGPU. Software adapters are faster where the device has the features
-    /// [`SUBGROUP`](wgpu::Features::SUBGROUP) and [`SHADER_INT64`](wgpu::Features::SHADER_INT64). The app keeps the device: its device-lost callback and its uncaptured-error handler stay its own.
+    /// [`SUBGROUP`](wgpu::Features::SUBGROUP) and [`SHADER_INT64`](wgpu::Features::SHADER_INT64); profiling needs
+    /// [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY). The app keeps the device: its device-lost callback and its
+    /// uncaptured-error handler stay its own.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let variants = Variants::of(&info, device.features());

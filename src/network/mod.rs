@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::init::Init;
 pub use layer::{Dense, Layer, LayerNorm};
 pub use summary::Summary;
+pub(crate) use summary::thousands;
 
 /// A tensor of weights: its name, its shape, and where it lies in the one parameter buffer.
 #[derive(Debug, Clone, PartialEq)]

@@ -33,7 +33,7 @@ impl fmt::Display for Summary<'_> {
 }
 
 /// 567434 as 567,434.
-fn thousands(n: u64) -> String {
+pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

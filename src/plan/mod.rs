@@ -2,10 +2,12 @@
 //! executors run it, the GPU and the CPU reference.
 
 mod builder;
+mod cost;
 mod display;
 mod layers;
 mod op;
 
+pub use cost::{Cost, Work};
 pub use op::*;
 
 use crate::config::TrainerConfig;
@@ -249,16 +251,6 @@ impl Plan {
     /// The buffer of that index.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0]
-    }
-
-    /// Floating-point operations of one step of a full batch.
-    pub fn flops(&self) -> u64 {
-        self.step.iter().map(Op::flops).sum()
-    }
-
-    /// Bytes that the ops of one step read and write, each tensor counted once an op; data sets are not counted.
-    pub fn bytes(&self) -> u64 {
-        self.step.iter().map(Op::bytes).sum()
     }
 
     /// Every op: those of a step, then those of the report.

@@ -436,19 +436,4 @@ impl Op {
             Op::Metrics(op) => vec![(op.totals, Write)],
         }
     }
-
-    /// Bytes read and written, each tensor counted once; those given at run time are not counted.
-    pub fn bytes(&self) -> u64 {
-        let read: u64 = self.inputs().iter().map(|t| u64::from(t.len)).sum();
-        let written: u64 = self.outputs().iter().map(|(t, _)| u64::from(t.len)).sum();
-        4 * (read + written)
-    }
-
-    /// Floating-point operations, a multiply-add counted as two; 0 for ops that only move data.
-    pub fn flops(&self) -> u64 {
-        match self {
-            Op::Matmul(op) => 2 * u64::from(op.m) * u64::from(op.n) * op.slice.len() as u64,
-            _ => 0,
-        }
-    }
 }

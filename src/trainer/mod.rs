@@ -1,6 +1,7 @@
 //! Training: a network, a loss and an optimizer on a device.
 
 mod fitting;
+mod profiling;
 mod training;
 
 use crate::config::TrainerConfig;
@@ -300,13 +301,7 @@ impl Trainer {
     /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
     /// [`Training`] made before keeps its own.
     fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
-        let info = DataInfo {
-            shuffle: self.config.shuffle.into(),
-            seed_low: self.config.seed as u32,
-            seed_high: (self.config.seed >> 32) as u32,
-            ..data
-        };
-        let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&info))?;
+        let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
         self.training.bind(Role::Data, &info, None)?;
         if done == 0 {
             self.progress.cut = None;
@@ -318,6 +313,12 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// With the shuffle and the seed of the training.
+    fn shuffled(&self, data: DataInfo) -> DataInfo {
+        let (shuffle, seed) = (self.config.shuffle.into(), self.config.seed);
+        DataInfo { shuffle, seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..data }
     }
 
     fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
@@ -394,8 +395,9 @@ impl Trainer {
         if let (Device::Cpu, "training") = (&self.device, plan.name) {
             return steps.div_ceil(SUBMISSIONS * 8);
         }
-        let by_flops = SUBMISSION_FLOPS / plan.flops().max(1);
-        let by_bytes = SUBMISSION_BYTES / plan.bytes().max(1);
+        let work = plan.cost().total();
+        let by_flops = SUBMISSION_FLOPS / work.flops.max(1);
+        let by_bytes = SUBMISSION_BYTES / work.bytes.max(1);
         let most = by_flops.min(by_bytes).clamp(1, u32::MAX.into()) as u32;
         // An evaluation has no progress to show: as few submissions as will do.
         most.min(if plan.name == "training" { steps.div_ceil(SUBMISSIONS) } else { steps })

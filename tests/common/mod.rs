@@ -26,12 +26,15 @@ pub fn gpus() -> [&'static Gpu; 2] {
     [gpu(), plain_gpu()]
 }
 
-/// One for each family of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
+/// Families of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
+pub const PRODUCTS: [Products; 4] = [Products::Vector, Products::Plain, Products::Subgroup, Products::Wide];
+
+/// One for each of [`PRODUCTS`].
 pub fn gpus_of_products() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
         let of = |products| Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(products);
-        [Products::Vector, Products::Plain, Products::Subgroup, Products::Wide].map(of).into()
+        PRODUCTS.map(of).into()
     })
 }
 

@@ -1,0 +1,202 @@
+//! Which GPUs are there, how fast are they, and how much of that does wgrad use?
+//!
+//!     cargo run --release --example bench
+
+mod common;
+#[path = "bench/networks.rs"]
+mod networks;
+#[path = "bench/products.rs"]
+mod products;
+#[path = "bench/roofs.rs"]
+mod roofs;
+#[path = "bench/timing.rs"]
+mod timing;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use common::plot::{self, Roofline};
+use common::{Result, write_whole};
+use roofs::Roofs;
+use serde_json::{Value, json};
+use timing::Effort;
+use wgrad::{Error, Gpu, Work, wgpu};
+
+/// Measures products, training and inference on every GPU, beside what each can do at most.
+#[derive(Parser)]
+struct Args {
+    /// Only the GPUs whose name contains this
+    #[arg(long, value_name = "NAME", default_value = "")]
+    adapter: String,
+    /// A few measurements of a few milliseconds
+    #[arg(long)]
+    quick: bool,
+    /// Folder for the figures as JSON, the plots, and traces of a training step
+    #[arg(long, value_name = "DIR", default_value = "out/bench")]
+    out: PathBuf,
+}
+
+/// Something that was run, and how long it took.
+struct Measured {
+    title: String,
+    /// A shorter title, for plots.
+    label: String,
+    work: Work,
+    seconds: f64,
+    /// Rows of a batch.
+    rows: u32,
+    details: Value,
+}
+
+fn main() -> ExitCode {
+    common::exit_code(pollster::block_on(run(&Args::parse())))
+}
+
+async fn run(args: &Args) -> Result<()> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    println!("{} adapters:", adapters.len());
+    for adapter in &adapters {
+        let info = adapter.get_info();
+        println!(
+            "  {} ({:?}), {}, driver {} {}",
+            info.name, info.device_type, info.backend, info.driver, info.driver_info
+        );
+    }
+    let is_wanted = |a: &&wgpu::Adapter| a.get_info().name.to_lowercase().contains(&args.adapter.to_lowercase());
+    let wanted: Vec<_> = adapters.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Err(format!("no adapter named {:?}: see the list, or scripts/setup.sh", args.adapter).into());
+    }
+    let mut reports = Vec::new();
+    for (i, adapter) in wanted.into_iter().enumerate() {
+        // One that will not open does not keep the others from being measured.
+        let gpu = match Gpu::from_adapter(adapter).await {
+            Ok(gpu) => gpu,
+            Err(error) => {
+                println!("\n{error}");
+                continue;
+            }
+        };
+        let suffix = if i == 0 { String::new() } else { format!("-{}", i + 1) };
+        reports.push(bench(&gpu, args, &suffix)?);
+    }
+    write_whole(&args.out.join("bench.json"), format!("{:#}\n", json!({ "adapters": reports })))?;
+    println!("\nfigures, plots and traces are in {}", args.out.display());
+    Ok(())
+}
+
+fn bench(gpu: &Gpu, args: &Args, suffix: &str) -> Result<Value> {
+    let info = gpu.adapter_info();
+    println!("\n{}", info.name);
+    let effort = match args.quick {
+        true => Effort { seconds: 0.005, submissions: 3 },
+        false => Effort { seconds: 0.1, submissions: 7 },
+    };
+    let roofs = Roofs::measure(gpu, effort, if args.quick { 16 << 20 } else { 128 << 20 })?;
+    println!(
+        "copies {:.1} GB/s by a kernel, {:.1} GB/s by a command; multiplies and adds {:.1} GFLOP/s in registers",
+        roofs.kernel_bytes_per_second * 1e-9,
+        roofs.command_bytes_per_second * 1e-9,
+        roofs.flops_per_second * 1e-9
+    );
+
+    println!("{:<40}{:>12}{:>14}{:>12}{:>12}", "", "ms", "rows/s", "GFLOP/s", "of roof");
+    let line = |one: &Measured| {
+        let (ms, rows) = (one.seconds * 1e3, f64::from(one.rows) / one.seconds);
+        let share = one.flops_per_second() / roofs.at(one.work.intensity()) * 100.0;
+        println!("{:<40}{ms:>12.4}{rows:>14.0}{:>12.2}{share:>11.1}%", one.title, one.flops_per_second() * 1e-9);
+    };
+    println!("products, C = op(A) · op(B) of m x n x k");
+    let products = products::measure(gpu, effort, args.quick, line)?;
+    let mut heading = "";
+    let [training, inference] = networks::measure(gpu, effort, args.quick, |which, one| {
+        if which != heading {
+            println!("{which}");
+            heading = if which == "training" { "training" } else { "inference" };
+        }
+        line(one);
+    })?;
+    match networks::profile(gpu) {
+        Ok(profile) => {
+            println!("\n{profile}");
+            write_whole(&args.out.join(format!("trace{suffix}.json")), profile.to_chrome_trace())?;
+        }
+        Err(error) if matches!(error.downcast_ref(), Some(Error::MissingFeature { .. })) => println!("\n{error}"),
+        Err(error) => return Err(error),
+    }
+
+    let series = [
+        ("products: layout, m x n x k", &products),
+        ("training: widths, batch", &training),
+        ("inference: widths, batch", &inference),
+    ];
+    let roofline = Roofline {
+        title: &info.name,
+        flops_per_second: roofs.flops_per_second,
+        bytes_per_second: roofs.bytes_per_second(),
+        series: series.map(|(name, all)| (name, all.iter().map(Measured::point).collect())).into(),
+    };
+    plot::roofline(&args.out.join(format!("roofline{suffix}.svg")), &roofline)?;
+    Ok(json!({
+        "name": info.name,
+        "backend": info.backend.to_string(),
+        "device_type": format!("{:?}", info.device_type),
+        "driver": format!("{} {}", info.driver, info.driver_info).trim(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "quick": args.quick,
+        "kernel_copy_bytes_per_second": roofs.kernel_bytes_per_second,
+        "command_copy_bytes_per_second": roofs.command_bytes_per_second,
+        "flops_per_second": roofs.flops_per_second,
+        "products": products.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
+        "training": training.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
+        "inference": inference.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
+    }))
+}
+
+impl Measured {
+    fn flops_per_second(&self) -> f64 {
+        self.work.flops as f64 / self.seconds
+    }
+
+    fn point(&self) -> (String, f64, f64) {
+        (self.label.clone(), self.work.intensity(), self.flops_per_second())
+    }
+
+    fn json(&self, roofs: &Roofs) -> Value {
+        let mut value = json!({
+            "title": self.title,
+            "seconds": self.seconds,
+            "flops": self.work.flops,
+            "bytes": self.work.bytes,
+            "flops_per_second": self.flops_per_second(),
+            "share_of_roof": self.flops_per_second() / roofs.at(self.work.intensity()),
+        });
+        for (key, detail) in self.details.as_object().into_iter().flatten() {
+            value[key] = detail.clone();
+        }
+        value
+    }
+}
+
+/// Random numbers: xorshift.
+struct Random(u64);
+
+impl Random {
+    fn word(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32
+    }
+
+    /// Uniform in −1 to 1.
+    fn f32s(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.word() as f32 / 2_147_483_648.0 - 1.0).collect()
+    }
+
+    fn below(&mut self, n: u32) -> u32 {
+        self.word() % n
+    }
+}

@@ -1,0 +1,164 @@
+//! What a step spends its time on: a table, and a trace.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::gpu::GpuExecutor;
+use crate::plan::Work;
+
+/// Steps that are run first and not counted: drivers compile, and clocks rise.
+const UNCOUNTED: u32 = 2;
+
+/// How long each op of a step takes: [`Trainer::profile`](crate::Trainer::profile). Print it for a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The adapter's name.
+    pub adapter: String,
+    /// What was run: "training".
+    pub name: &'static str,
+    /// Rows of a step.
+    pub batch: u32,
+    /// Each op of a step, in order.
+    pub ops: Vec<OpProfile>,
+    /// Seconds of a step as training runs it, in one pass: the median.
+    pub step_seconds: f64,
+}
+
+/// How long one op takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpProfile {
+    /// As [`Plan::title`](crate::Plan::title) has it.
+    pub op: String,
+    /// The stem of its kernel.
+    pub kernel: &'static str,
+    /// Its arithmetic and traffic.
+    pub work: Work,
+    /// When it began and ended in each step, in seconds from the beginning of the step's first op.
+    pub runs: Vec<[f64; 2]>,
+}
+
+impl OpProfile {
+    /// How long it takes: the median.
+    pub fn seconds(&self) -> f64 {
+        median(self.runs.iter().map(|[begin, end]| end - begin))
+    }
+
+    /// Floating-point operations a second; infinite where the op is too short for the GPU's clock.
+    pub fn flops_per_second(&self) -> f64 {
+        rate(self.work.flops, self.seconds())
+    }
+
+    /// Bytes a second, as [`Work::bytes`] counts them; infinite where the op is too short for the GPU's clock.
+    pub fn bytes_per_second(&self) -> f64 {
+        rate(self.work.bytes, self.seconds())
+    }
+}
+
+fn rate(count: u64, seconds: f64) -> f64 {
+    if count == 0 { 0.0 } else { count as f64 / seconds }
+}
+
+impl Profile {
+    pub(crate) async fn of(executor: &GpuExecutor, steps: u32) -> Result<Self> {
+        let gpu = executor.gpu();
+        gpu.check_timestamps()?;
+        if steps == 0 {
+            return Err(Error::InvalidOption { name: "steps", expected: "at least 1", actual: "0".into() });
+        }
+        let mut encoder = gpu.encoder();
+        executor.record_warm_up(&mut encoder);
+        gpu.submit(encoder);
+        for _ in 0..UNCOUNTED {
+            executor.time_step().await?;
+        }
+        let plan = executor.plan();
+        let op = |op: &crate::plan::Op| OpProfile {
+            op: plan.title(op),
+            kernel: op.kernel(),
+            work: op.work(),
+            runs: Vec::with_capacity(steps as usize),
+        };
+        let mut ops: Vec<OpProfile> = plan.step.iter().map(op).collect();
+        let mut whole = Vec::with_capacity(steps as usize);
+        for _ in 0..steps {
+            let times = executor.time_step().await?;
+            whole.push(times.step[1] - times.step[0]);
+            let begin = times.ops[0][0];
+            for (op, run) in ops.iter_mut().zip(times.ops) {
+                op.runs.push(run.map(|t| t - begin));
+            }
+        }
+        let adapter = gpu.adapter_info().name.clone();
+        Ok(Self { adapter, name: plan.name, batch: plan.batch, ops, step_seconds: median(whole.into_iter()) })
+    }
+
+    /// Seconds of all ops together.
+    pub fn seconds(&self) -> f64 {
+        self.ops.iter().map(OpProfile::seconds).sum()
+    }
+
+    /// An op's share of that, 0 to 1.
+    pub fn share(&self, op: &OpProfile) -> f64 {
+        op.seconds() / self.seconds()
+    }
+
+    /// The profiled steps, one after the other, in Chrome's trace event format: what ui.perfetto.dev and
+    /// chrome://tracing read. Times are in microseconds.
+    #[cfg(feature = "files")]
+    pub fn to_chrome_trace(&self) -> String {
+        use serde_json::json;
+        let title = format!("{}, batch {}", self.name, self.batch);
+        let name =
+            |what: &str, name: &str| json!({"ph": "M", "name": what, "pid": 1, "tid": 1, "args": {"name": name}});
+        let mut events = vec![name("process_name", &self.adapter), name("thread_name", &title)];
+        let mut clock = 0.0;
+        for step in 0..self.ops.first().map_or(0, |op| op.runs.len()) {
+            // A step is drawn around its ops.
+            let length = self.ops.iter().map(|op| op.runs[step][1]).fold(0.0, f64::max);
+            let event = |name: &str, category: &str, [begin, end]: [f64; 2]| {
+                let (ts, dur) = ((clock + begin) * 1e6, (end - begin) * 1e6);
+                json!({"ph": "X", "name": name, "cat": category, "ts": ts, "dur": dur, "pid": 1, "tid": 1})
+            };
+            events.push(event(&format!("step {}", step + 1), "step", [0.0, length]));
+            for op in &self.ops {
+                let mut event = event(&op.op, op.kernel, op.runs[step]);
+                event["args"] = json!({"flops": op.work.flops, "bytes": op.work.bytes});
+                events.push(event);
+            }
+            clock += length;
+        }
+        format!("{:#}\n", json!({"traceEvents": events, "displayTimeUnit": "ms"}))
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = self.ops.first().map_or(0, |op| op.runs.len());
+        writeln!(f, "{} of {} rows on {}, medians of {runs} steps", self.name, self.batch, self.adapter)?;
+        writeln!(f, "{:<64}{:>10}{:>9}{:>11}{:>10}", "op", "ms", "share", "GFLOP/s", "GB/s")?;
+        for op in &self.ops {
+            let (ms, share) = (op.seconds() * 1e3, self.share(op) * 100.0);
+            let [flops, bytes] = [op.flops_per_second(), op.bytes_per_second()].map(|rate| rate * 1e-9);
+            writeln!(f, "{:<64}{ms:>10.4}{share:>8.1}%{flops:>11.2}{bytes:>10.2}", op.op)?;
+        }
+        let work: Work = self.ops.iter().map(|op| op.work).sum();
+        let line = |seconds: f64| {
+            let [flops, bytes] = [work.flops, work.bytes].map(|count| rate(count, seconds) * 1e-9);
+            (seconds * 1e3, flops, bytes)
+        };
+        let (ms, flops, bytes) = line(self.seconds());
+        writeln!(f, "{:<64}{ms:>10.4}{:>8.1}%{flops:>11.2}{bytes:>10.2}", "all ops, each in a pass of its own", 100.0)?;
+        let (ms, flops, bytes) = line(self.step_seconds);
+        write!(f, "{:<64}{ms:>10.4}{:>9}{flops:>11.2}{bytes:>10.2}", "a step in one pass", "")
+    }
+}
+
+/// The one in the middle, or between the two there.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n => f64::midpoint(values[(n - 1) / 2], values[n / 2]),
+    }
+}

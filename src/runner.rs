@@ -1,0 +1,130 @@
+//! A plan by itself on a GPU, with the very kernels that training uses: for benchmarks. [`lockstep`](crate::lockstep)
+//! is for checks.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuExecutor};
+use crate::plan::{Buffer, BufferId, Epilogue, LONGEST_SLICE, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
+use crate::profile::Profile;
+
+/// A plan bound to buffers of a GPU.
+#[derive(Debug)]
+pub struct Runner {
+    executor: GpuExecutor,
+}
+
+impl Runner {
+    /// A product as training has it, op(A) · op(B) of \[m, n, k\], with nothing after it. Its buffers: 0 is A, 1 is B, 2 is C.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
+    pub fn product(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shape, layout)?), &[], false)? })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        self.executor.plan()
+    }
+
+    /// Binds a plan; every buffer starts as the plan says, else as zeros.
+    ///
+    /// # Errors
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`].
+    ///
+    /// # Safety
+    /// As of [`Lockstep::new_unchecked`](crate::lockstep::Lockstep::new_unchecked).
+    pub unsafe fn new_unchecked(gpu: &Gpu, plan: Plan) -> Result<Self> {
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(plan), &[], false)? })
+    }
+
+    /// Fills a buffer.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it is shorter than the plan's buffer;
+    /// [`Error::OutOfMemory`].
+    pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
+        let name = &self.executor.plan().buffer(buffer).name;
+        let uploaded = self.executor.gpu().upload(name, bytemuck::cast_slice(contents))?;
+        self.executor.bind(buffer, &uploaded, None)
+    }
+
+    /// Records steps: one compute pass.
+    pub fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
+        self.executor.record_steps(encoder, steps);
+    }
+
+    /// Submits steps and waits for their end.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub fn run(&self, steps: u32) -> Result<()> {
+        let gpu = self.executor.gpu();
+        gpu.check_lost()?;
+        let mut encoder = gpu.encoder();
+        self.record_steps(&mut encoder, steps);
+        gpu.submit(encoder);
+        gpu.block_on(gpu.submitted_work_done());
+        gpu.check_lost()
+    }
+
+    /// What a buffer that the plan knows the length of, or that has been [`set`](Self::set), holds.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    ///
+    /// # Panics
+    /// Where it is neither.
+    pub fn get(&self, buffer: BufferId) -> Result<Vec<f32>> {
+        let gpu = self.executor.gpu();
+        let from = self.executor.buffer(buffer).expect("a buffer that was made or set");
+        let words = self.executor.plan().buffer(buffer).words();
+        let bytes = words.map_or(from.size(), |words| words * 4);
+        let mut encoder = gpu.encoder();
+        let readback = gpu.record_readback(&mut encoder, from, 0..bytes)?;
+        gpu.submit(encoder);
+        Ok(bytemuck::cast_vec(gpu.block_on(readback.read(gpu)?.finish())?))
+    }
+
+    /// Times each op: [`Trainer::profile`](crate::Trainer::profile).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn profile(&self, steps: u32) -> Result<Profile> {
+        self.executor.gpu().block_on(Profile::of(&self.executor, steps))
+    }
+}
+
+fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
+    let shapes = [("a", [m, k]), ("b", [k, n]), ("c", [m, n])];
+    for (name, [rows, columns]) in shapes {
+        if !(1..=LONGEST_TENSOR).contains(&(u64::from(rows) * u64::from(columns))) {
+            let expected = format!("1 to {LONGEST_TENSOR} numbers");
+            return Err(Error::Shape { what: name.into(), expected, actual: format!("{rows}x{columns}") });
+        }
+    }
+    let buffers = shapes.map(|(name, [rows, columns])| Buffer {
+        name: name.into(),
+        shape: vec![rows, columns],
+        role: Role::Activation,
+        contents: Vec::new(),
+    });
+    let tensor = |buffer: usize, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
+    let op = |start: u32| {
+        Op::Matmul(Matmul {
+            a: tensor(0, m * k),
+            b: tensor(1, k * n),
+            c: tensor(2, m * n),
+            m,
+            n,
+            k,
+            slice: start..k.min(start + LONGEST_SLICE),
+            layout,
+            epilogue: Epilogue::None,
+            bias_gradient: None,
+        })
+    };
+    let step = (0..k).step_by(LONGEST_SLICE as usize).map(op).collect();
+    Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
+}

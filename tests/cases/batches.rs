@@ -1,0 +1,126 @@
+//! Batches of a data set, and the sums of their metrics.
+
+use super::*;
+
+fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, present: u32, bytes: bool) -> Result<()> {
+    let op = Op::Gather(Gather {
+        features: tensor(0, 0),
+        data: tensor(1, DATA),
+        step: tensor(2, STEP),
+        indices: tensor(3, batch),
+        x: tensor(4, batch * columns),
+        batch,
+        columns,
+    });
+    let row_words = if bytes { columns.div_ceil(4) } else { columns };
+    let buffers = [
+        ("features", data_rows * row_words, Role::Features),
+        ("data", DATA, Role::Data),
+        ("step", STEP, Role::Step),
+        ("indices", batch, Role::Indices),
+        ("x", batch * columns, Role::Activation),
+    ];
+    let mut random = Random(u64::from(batch * 7 + columns));
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    let features: Vec<u32> = match bytes {
+        true => (0..data_rows * row_words).map(|_| random.word()).collect(),
+        false => random.f32s((data_rows * row_words) as usize).into_iter().map(f32::to_bits).collect(),
+    };
+    let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
+    lockstep.set(BufferId(0), &features)?;
+    lockstep.set(BufferId(1), &[DataInfo { rows: data_rows, bytes: bytes.into(), ..DataInfo::default() }])?;
+    lockstep.set(BufferId(2), &[step_state(1, present)])?;
+    lockstep.set(BufferId(3), &indices)?;
+    check.agree(&mut lockstep, &format!("gather {batch}x{columns}, {present} present, bytes {bytes}"))?;
+    Ok(())
+}
+
+pub fn gather_of_bytes_and_of_floats(check: &mut Check) -> Result<()> {
+    for (batch, columns, present) in [(1, 1, 1), (3, 5, 3), (63, 4, 17), (65, 257, 64), (128, 784, 128)] {
+        for bytes in [false, true] {
+            check_gather(check, batch, columns, 70, present, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn a_grid_of_more_than_65535_workgroups(check: &mut Check) -> Result<()> {
+    // Five invocations a row, 64 a workgroup: 81,920 workgroups, folded into two dimensions.
+    check_gather(check, LARGEST_BATCH, 18, 1000, LARGEST_BATCH - 5, true)?;
+    Ok(())
+}
+
+fn check_next_batch(
+    check: &mut Check,
+    batch: u32,
+    rows: u32,
+    shuffle: bool,
+    start: StepState,
+    accumulate: u32,
+    schedule: Schedule,
+) -> Result<()> {
+    let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
+    let op = Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate: 0.3, schedule });
+    let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    let info = DataInfo { rows, shuffle: shuffle.into(), seed_low: 77, seed_high: 5, ..DataInfo::default() };
+    lockstep.set(BufferId(0), &[info])?;
+    lockstep.set(BufferId(1), &[start])?;
+    for _ in 0..3 {
+        check.agree(&mut lockstep, &format!("next_batch {batch} of {rows}, {accumulate} an update, {schedule:?}"))?;
+    }
+    Ok(())
+}
+
+pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()> {
+    for (batch, rows) in [(1, 1), (2, 3), (32, 60_000), (257, 300), (1757, 1757), (1000, 10)] {
+        let constant = Schedule::constant();
+        check_next_batch(check, batch, rows, true, StepState::default(), 1, constant)?;
+        let later = StepState { step: 9, epoch: 4, update: 3, batches: 2, update_rows: 50, ..StepState::default() };
+        check_next_batch(check, batch, rows, false, later, 4, constant)?;
+    }
+    Ok(())
+}
+
+pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Result<()> {
+    let schedules = [
+        Schedule::constant().warm_up(7),
+        Schedule::step(10, 0.5),
+        Schedule::exponential(0.999).warm_up(100),
+        Schedule::cosine(1000, 0.02),
+        Schedule::cosine(3, 0.0).warm_up(2),
+        Schedule::one_cycle(1000),
+        Schedule::one_cycle(8),
+    ];
+    for schedule in schedules {
+        for update in [0, 1, 2, 3, 5, 6, 7, 8, 100, 250, 299, 300, 499, 500, 501, 900, 998, 999, 1000, 1001, 5000] {
+            let start = StepState { step: update, update, due: 1, rate_scale: 0.7, ..StepState::default() };
+            check_next_batch(check, 1, 10, false, start, 1, schedule)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn next_batch_of_the_largest_batch(check: &mut Check) -> Result<()> {
+    check_next_batch(check, LARGEST_BATCH, LARGEST_BATCH + 3, true, StepState::default(), 1, Schedule::constant())?;
+    Ok(())
+}
+
+pub fn metrics_sum_every_row(check: &mut Check) -> Result<()> {
+    for batch in [1, 3, 255, 256, 257, 1757, LARGEST_BATCH] {
+        let op = Op::Metrics(Metrics { rows: tensor(0, batch * 4), totals: tensor(1, 4), batch });
+        let buffers = [("rows", batch * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
+        let mut random = Random(u64::from(batch));
+        let row = |i: u32, random: &mut Random| RowMetrics {
+            loss: random.f32().abs(),
+            correct: i % 2,
+            rows: 1,
+            non_finite_step: if i % 3 == 1 { 100 + random.below(1000) } else { 0 },
+        };
+        let rows: Vec<RowMetrics> = (0..batch).map(|i| row(i, &mut random)).collect();
+        let mut lockstep = check.lockstep(single(&buffers, op))?;
+        lockstep.set(BufferId(0), &rows)?;
+        check.agree(&mut lockstep, &format!("metrics of {batch}"))?;
+    }
+    Ok(())
+}

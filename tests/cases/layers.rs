@@ -1,0 +1,120 @@
+//! Activations, dropout, softmax and layer normalisation.
+
+use super::*;
+
+fn check_pointwise(
+    check: &mut Check,
+    activation: Activation,
+    x: &[f32],
+    derivative: bool,
+    dropout: Option<f32>,
+) -> Result<()> {
+    let len = x.len() as u32;
+    let (step, data) = (tensor(3, STEP), tensor(4, DATA));
+    let op = Op::Pointwise(Pointwise {
+        input: tensor(0, len),
+        saved: derivative.then(|| tensor(1, len)),
+        output: tensor(2, len),
+        activation,
+        dropout: dropout.map(|rate| Dropout { rate, layer: 3, step, data }),
+    });
+    let buffers = [
+        ("x", len, Role::Activation),
+        ("saved", len, Role::Activation),
+        ("y", len, Role::Activation),
+        ("step", STEP, Role::Step),
+        ("data", DATA, Role::Data),
+    ];
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    lockstep.set(BufferId(0), x)?;
+    lockstep.set(BufferId(1), &Random(8).f32s(len as usize).iter().map(|s| s * 4.0).collect::<Vec<_>>())?;
+    lockstep.set(BufferId(3), &[step_state(12, 1)])?;
+    lockstep.set(BufferId(4), &[DataInfo { seed_low: 5, seed_high: 6, ..DataInfo::default() }])?;
+    check.agree(&mut lockstep, &format!("{activation} of {len}, derivative {derivative}, dropout {dropout:?}"))?;
+    Ok(())
+}
+
+pub fn every_activation_and_its_derivative(check: &mut Check) -> Result<()> {
+    for activation in Activation::ALL.into_iter().filter(|a| *a != Activation::Softmax) {
+        for (i, len) in [1, 3, 63, 65, 257, 1757].into_iter().enumerate() {
+            let x: Vec<f32> = Random(len as u64).f32s(len).iter().map(|x| x * [1.0, 8.0, 30.0][i % 3]).collect();
+            check_pointwise(check, activation, &x, false, None)?;
+            check_pointwise(check, activation, &x, true, None)?;
+        }
+        let extreme = [1e4, -1e4, 88.0, -88.0, 1e-30, -1e-30, 1e-42, -1e-42, 0.0, -0.0, 3.0, -3.0, 1e20, -1e20];
+        check_pointwise(check, activation, &extreme, false, None)?;
+    }
+    Ok(())
+}
+
+pub fn dropout_masks_are_the_references(check: &mut Check) -> Result<()> {
+    for len in [1, 63, 65, 1757] {
+        let x = Random(len as u64).f32s(len);
+        check_pointwise(check, Activation::Identity, &x, false, Some(0.25))?;
+        check_pointwise(check, Activation::Relu, &x, true, Some(0.5))?;
+    }
+    Ok(())
+}
+
+fn check_softmax_layer(check: &mut Check, rows: u32, columns: u32, gradient: bool, scale: f32) -> Result<()> {
+    let len = rows * columns;
+    let (input, output) = (tensor(0, len), tensor(2, len));
+    let op = Op::Softmax(Softmax { input, saved: gradient.then(|| tensor(1, len)), output, rows, columns });
+    let buffers = [("z", len, Role::Activation), ("y", len, Role::Activation), ("out", len, Role::Activation)];
+    let mut random = Random(u64::from(len));
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    lockstep.set(BufferId(0), &random.f32s(len as usize).iter().map(|z| z * scale).collect::<Vec<_>>())?;
+    lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+    check.agree(&mut lockstep, &format!("softmax {rows}x{columns}, gradient {gradient}"))?;
+    Ok(())
+}
+
+pub fn softmax_and_its_gradient(check: &mut Check) -> Result<()> {
+    for (rows, columns) in [(1, 1), (3, 5), (65, 64), (7, 65), (2, 1757)] {
+        check_softmax_layer(check, rows, columns, false, 4.0)?;
+        check_softmax_layer(check, rows, columns, false, 1e4)?;
+        check_softmax_layer(check, rows, columns, true, 1.0)?;
+    }
+    Ok(())
+}
+
+pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
+    for (rows, columns, offset) in
+        [(1, 1, 0.0), (3, 5, 2.0), (65, 64, 0.0), (7, 65, 10.0), (2, 1757, 0.0), (300, 9, 1.0)]
+    {
+        let len = rows * columns;
+        let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, len));
+        let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, columns));
+        let statistics = tensor(8, rows * 2);
+        let names = ["x", "gradient", "y", "output", "scale", "shift", "scale_gradient", "shift_gradient"];
+        let buffers: Vec<(&str, u32, Role)> = names
+            .into_iter()
+            .enumerate()
+            .map(|(i, name)| (name, if i < 4 { len } else { columns }, Role::Activation))
+            .chain([("statistics", rows * 2, Role::Statistics)])
+            .collect();
+        let forward = LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon: 1e-5 };
+        let mut plan = single(&buffers, Op::LayerNorm(forward));
+        let (out, g) = (output, gradient);
+        plan.step.push(Op::LayerNormInput(LayerNormInput {
+            gradient: g,
+            x,
+            scale,
+            statistics,
+            output: out,
+            rows,
+            columns,
+        }));
+        let op = LayerNormParameters { gradient: g, x, statistics, scale_gradient, shift_gradient, rows, columns };
+        plan.step.push(Op::LayerNormParameters(op));
+        let mut lockstep = check.lockstep(plan)?;
+        let mut random = Random(u64::from(len));
+        let values: Vec<f32> = random.f32s(len as usize).iter().map(|x| x + offset).collect();
+        lockstep.set(BufferId(0), &values)?;
+        lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+        lockstep.set(BufferId(4), &random.f32s(columns as usize))?;
+        lockstep.set(BufferId(5), &random.f32s(columns as usize))?;
+        check.agree(&mut lockstep, &format!("layer normalisation {rows}x{columns}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Losses and their gradients.
+
+use super::*;
+
+/// What a row of targets holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Labels,
+    WeightedLabels,
+    Values,
+    WeightedValues,
+}
+use Kind::*;
+
+#[allow(clippy::too_many_arguments)]
+fn check_loss(
+    check: &mut Check,
+    loss: Loss,
+    activation: Activation,
+    [batch, outputs, present]: [u32; 3],
+    gradient: bool,
+    scale: f32,
+    kind: Kind,
+) -> Result<()> {
+    let (data_rows, len) = (50, batch * outputs);
+    let op = LossOp {
+        loss,
+        output: tensor(0, len),
+        targets: tensor(1, 0),
+        data: tensor(6, DATA),
+        step: tensor(2, STEP),
+        indices: tensor(3, batch),
+        gradient: gradient.then(|| tensor(4, len)),
+        metrics: tensor(5, batch * 4),
+        activation,
+        batch,
+        outputs,
+    };
+    let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
+    let op = if softmax { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) };
+    let (values, weighted) = (matches!(kind, Values | WeightedValues), matches!(kind, WeightedLabels | WeightedValues));
+    let width = if values { outputs } else { 1 };
+    let buffers = [
+        ("output", len, Role::Activation),
+        ("targets", data_rows * (width + u32::from(weighted)), Role::Targets),
+        ("step", STEP, Role::Step),
+        ("indices", batch, Role::Indices),
+        ("gradient", len, Role::ActivationGradient),
+        ("metrics", batch * 4, Role::RowMetrics),
+        ("data", DATA, Role::Data),
+    ];
+    let mut random = Random(u64::from(batch + outputs));
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    let outputs_given: Vec<f32> = random.f32s(len as usize).into_iter().map(|z| z * scale).collect();
+    let mut targets = Vec::new();
+    for _ in 0..data_rows {
+        match values {
+            true => targets.extend((0..outputs).map(|_| random.f32().abs().to_bits())),
+            false => targets.push(random.below(outputs.max(2))),
+        }
+        if weighted {
+            targets.push((random.f32() + 1.0).to_bits());
+        }
+    }
+    if softmax && outputs == 1 && !values {
+        targets.chunks_mut(1 + usize::from(weighted)).for_each(|row| row[0] = 0);
+    }
+    let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
+    let metrics: Vec<RowMetrics> =
+        (0..batch).map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 }).collect();
+    let info = DataInfo { rows: data_rows, values: values.into(), weighted: weighted.into(), ..DataInfo::default() };
+    lockstep.set(BufferId(0), &outputs_given)?;
+    lockstep.set(BufferId(1), &targets)?;
+    lockstep.set(BufferId(2), &[step_state(3, present)])?;
+    lockstep.set(BufferId(3), &indices)?;
+    lockstep.set(BufferId(5), &metrics)?;
+    lockstep.set(BufferId(6), &[info])?;
+    check.agree(&mut lockstep, &format!("{loss:?} {batch}x{outputs}, scale {scale}, {kind:?}, {activation}"))?;
+    Ok(())
+}
+
+fn check_softmax(check: &mut Check, batch: u32, classes: u32, present: u32, gradient: bool, scale: f32) -> Result<()> {
+    let size = [batch, classes, present];
+    check_loss(check, Loss::SoftmaxCrossEntropy, Activation::Identity, size, gradient, scale, Labels)?;
+    Ok(())
+}
+
+pub fn softmax_cross_entropy_with_every_kind_of_target(check: &mut Check) -> Result<()> {
+    for kind in [Labels, WeightedLabels, Values, WeightedValues] {
+        for loss in [Loss::SoftmaxCrossEntropy, Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.1 }] {
+            for size in [[1, 1, 1], [3, 2, 2], [63, 10, 63], [65, 64, 33], [5, 65, 5], [7, 1757, 6]] {
+                check_loss(check, loss, Activation::Identity, size, true, 5.0, kind)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn pointwise_losses_with_every_kind_of_target(check: &mut Check) -> Result<()> {
+    let losses = [
+        Loss::MeanSquaredError,
+        Loss::SumOfSquares,
+        Loss::MeanAbsoluteError,
+        Loss::Huber { delta: 0.3 },
+        Loss::BinaryCrossEntropy,
+    ];
+    for loss in losses {
+        for (i, kind) in [Labels, WeightedLabels, Values, WeightedValues].into_iter().enumerate() {
+            for (j, size) in
+                [[1, 1, 1], [3, 2, 2], [63, 1, 60], [65, 64, 33], [5, 65, 5], [7, 1757, 6]].into_iter().enumerate()
+            {
+                let activations = [Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Elu(0.5)];
+                check_loss(check, loss, activations[(i + j) % 4], size, j != 2, 1.0, kind)?;
+            }
+        }
+    }
+    // Logits whose exponentials overflow f32.
+    check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [40, 3, 40], true, 300.0, Values)?;
+    Ok(())
+}
+
+pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()> {
+    for (batch, classes, present) in [(1, 1, 1), (3, 2, 2), (63, 10, 63), (65, 64, 33), (5, 65, 5), (7, 1757, 6)] {
+        check_softmax(check, batch, classes, present, true, 5.0)?;
+        check_softmax(check, batch, classes, present, false, 1.0)?;
+    }
+    // Equal logits: the first of the largest is the prediction, within a lane's classes and across lanes.
+    check_softmax(check, 40, 10, 40, true, 0.0)?;
+    check_softmax(check, 40, 100, 40, true, 0.0)?;
+    // Logits whose exponentials overflow f32 unless the largest is subtracted.
+    check_softmax(check, 9, 10, 9, true, 1000.0)?;
+    check_softmax(check, 2, LONGEST_ROW, 2, true, 3.0)?;
+    Ok(())
+}
+
+pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Result<()> {
+    // The last one has gone wrong before, in step 7, which stays the first.
+    let cases = [(f32::NAN, 0, 0), (f32::INFINITY, 0, 0), (f32::NEG_INFINITY, 1, 0), (0.0, 7, 0), (f32::NAN, 0, 7)];
+    for (logit, label, before) in cases {
+        let op = LossOp {
+            loss: Loss::SoftmaxCrossEntropy,
+            output: tensor(0, 2),
+            targets: tensor(1, 0),
+            data: tensor(5, DATA),
+            step: tensor(2, STEP),
+            indices: tensor(3, 1),
+            gradient: None,
+            metrics: tensor(4, 4),
+            activation: Activation::Identity,
+            batch: 1,
+            outputs: 2,
+        };
+        let buffers = [
+            ("logits", 2, Role::Activation),
+            ("labels", 1, Role::Targets),
+            ("step", STEP, Role::Step),
+            ("indices", 1, Role::Indices),
+            ("metrics", 4, Role::RowMetrics),
+            ("data", DATA, Role::Data),
+        ];
+        let mut lockstep = check.lockstep(single(&buffers, Op::SoftmaxCrossEntropy(op)))?;
+        lockstep.set(BufferId(0), &[1.0, logit])?;
+        lockstep.set(BufferId(1), &[label])?;
+        lockstep.set(BufferId(2), &[step_state(42, 1)])?;
+        lockstep.set(BufferId(4), &[RowMetrics { non_finite_step: before, ..RowMetrics::default() }])?;
+        // The loss need not be the same NaN; the step at which it went wrong must be.
+        let divergence = lockstep.run()?.remove(0).divergence;
+        let only_the_loss = divergence.as_ref().is_none_or(|d| d.index == 0);
+        let first = lockstep.get(BufferId(4))[3].to_bits();
+        let right = only_the_loss && first == if before == 0 { 42 } else { before };
+        check.expect(right, || format!("logit {logit}, label {label}: first in step {first}, {divergence:?}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Every kernel against its CPU twin: awkward sizes, random data, outputs poisoned with NaN first (by `Lockstep`). The
+//! bounds are derived in `src/lockstep/bounds/`. `tests/kernels.rs` runs these cases as tests, and the example `doctor`
+//! on a user's adapter.
+
+use wgrad::lockstep::{Divergence, Lockstep};
+use wgrad::plan::*;
+use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Optimizer, Result, RmsProp, Schedule, Sgd};
+
+use crate::common::{Random, single};
+
+mod batches;
+mod layers;
+mod losses;
+mod products;
+mod updates;
+
+/// Some checks of one or several kernels.
+pub struct Case {
+    /// Stems of the kernels.
+    pub kernels: &'static [&'static str],
+    pub name: &'static str,
+    pub run: fn(&mut Check) -> Result<()>,
+}
+
+/// All of them.
+pub const CASES: &[Case] = &{
+    use {batches::*, layers::*, losses::*, products::*, updates::*};
+    macro_rules! case {
+        ($name:ident, $($kernel:literal)+) => {
+            Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
+        };
+    }
+    [
+        case!(next_batch_shuffles_as_the_reference_does, "next_batch"),
+        case!(next_batch_of_the_largest_batch, "next_batch"),
+        case!(schedules_follow_the_reference_at_every_stage, "next_batch"),
+        case!(gather_of_bytes_and_of_floats, "gather"),
+        case!(a_grid_of_more_than_65535_workgroups, "gather"),
+        case!(matmul_at_awkward_sizes, "matmul"),
+        case!(matmul_in_every_layout_with_every_epilogue, "matmul"),
+        case!(matmul_in_slices_of_k, "matmul"),
+        case!(matmul_near_the_iteration_limit, "matmul"),
+        case!(every_activation_and_its_derivative, "pointwise"),
+        case!(dropout_masks_are_the_references, "pointwise"),
+        case!(softmax_and_its_gradient, "softmax"),
+        case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
+        case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
+        case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
+        case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
+        case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
+        case!(metrics_sum_every_row, "metrics"),
+        case!(gradients_of_several_batches_accumulate, "accumulate"),
+        case!(a_norm_has_a_limit, "sum_squares"),
+        case!(every_optimizer_updates_at_awkward_lengths, "update"),
+        case!(adam_updates_at_early_and_late_steps, "update"),
+        case!(updates_with_groups_limits_and_accumulation, "update"),
+    ]
+};
+
+/// Collects how the checks of a case went.
+pub struct Check<'a> {
+    gpu: &'a Gpu,
+    /// Whether an input is made wrong on the GPU before each op, which every check of numbers must then notice.
+    falsify: bool,
+    /// How many ops were compared.
+    pub compared: usize,
+    /// The largest error as a share of what is allowed.
+    pub worst: f64,
+    /// What was wrong.
+    pub faults: Vec<String>,
+}
+
+impl<'a> Check<'a> {
+    pub fn new(gpu: &'a Gpu, falsify: bool) -> Self {
+        Self { gpu, falsify, compared: 0, worst: 0.0, faults: Vec::new() }
+    }
+
+    /// A lockstep of the kernels that training uses.
+    fn lockstep(&self, plan: Plan) -> Result<Lockstep> {
+        // SAFETY: the cases build plans, and set buffers, of the lengths that their ops say.
+        unsafe { Lockstep::new_unchecked(self.gpu, plan) }
+    }
+
+    /// Each op's outputs must agree within their bounds.
+    fn agree(&mut self, lockstep: &mut Lockstep, what: &str) -> Result<()> {
+        self.compare(lockstep, what, f64::INFINITY)
+    }
+
+    /// Each op's outputs must be the same.
+    fn exact(&mut self, lockstep: &mut Lockstep, what: &str) -> Result<()> {
+        self.compare(lockstep, what, 0.0)
+    }
+
+    fn compare(&mut self, lockstep: &mut Lockstep, what: &str, most: f64) -> Result<()> {
+        if self.falsify {
+            falsify(lockstep);
+        }
+        for comparison in lockstep.run()? {
+            self.compared += 1;
+            self.worst = self.worst.max(comparison.worst);
+            let kernel = comparison.op.split([' ', ':']).next().unwrap_or_default();
+            match comparison.divergence {
+                Some(Divergence { buffer, index, gpu, cpu, bound }) => self.faults.push(format!(
+                    "{what}: {kernel}: {buffer}[{index}] is {gpu:e}, the reference has {cpu:e}; may differ by {bound:.1e}"
+                )),
+                None if comparison.worst > most => {
+                    self.faults.push(format!("{what}: {kernel}: not exact, {:.1e} of the bound", comparison.worst));
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, right: bool, what: impl FnOnce() -> String) {
+        if !right {
+            self.faults.push(what());
+        }
+    }
+}
+
+/// Adds 1 to the first numbers that the first op reads, on the GPU only. A mask may hide some.
+fn falsify(lockstep: &mut Lockstep) {
+    let plan = lockstep.plan();
+    let is_number = |t: &Tensor| {
+        !matches!(plan.buffer(t.buffer).role, Role::Features | Role::Targets | Role::Data | Role::Step | Role::Indices)
+    };
+    let input = plan.step.first().and_then(|op| op.inputs().into_iter().find(is_number));
+    if let Some(input) = input {
+        for word in 0..input.len.min(16) {
+            lockstep.disturb_gpu(input.buffer, (input.offset + word) as usize, 1.0);
+        }
+    }
+}
+
+/// Words of the shared structs.
+const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
+const STEP: u32 = (size_of::<StepState>() / 4) as u32;
+
+fn tensor(buffer: usize, len: u32) -> Tensor {
+    Tensor { buffer: BufferId(buffer), offset: 0, len }
+}
+
+fn step_state(step: u32, rows: u32) -> StepState {
+    StepState { step, rows, ..StepState::default() }
+}

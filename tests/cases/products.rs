@@ -1,0 +1,146 @@
+//! Products.
+
+use super::*;
+
+/// A product over all of k, or over several slices of it one after the other.
+fn check_matmul(
+    check: &mut Check,
+    [m, n, k]: [u32; 3],
+    layout: Layout,
+    epilogue: u32,
+    bias_gradient: bool,
+    slices: u32,
+) -> Result<()> {
+    // Of all that a product can apply: those whose derivative its output tells.
+    let activation = Activation::ALL[((m + n) % 13) as usize];
+    let extra_len = if epilogue == 2 { m * n } else { n };
+    let plan_epilogue = match epilogue {
+        0 => Epilogue::None,
+        3 => return check_matmul_update(check, [m, n, k], layout, bias_gradient),
+        1 => Epilogue::Bias { bias: (n % 7 != 0).then(|| tensor(2, n)), activation },
+        _ => Epilogue::Derivative { saved: tensor(2, m * n), activation },
+    };
+    let buffers = [
+        ("a", m * k, Role::Activation),
+        ("b", k * n, Role::Activation),
+        ("extra", extra_len, Role::Activation),
+        ("c", m * n, Role::Activation),
+        ("sums", n, Role::Activation),
+    ];
+    let step = k.div_ceil(slices).next_multiple_of(4);
+    let ops = (0..k).step_by(step as usize).map(|start| {
+        let slice = start..k.min(start + step);
+        let epilogue = if slice.end == k { plan_epilogue.clone() } else { Epilogue::None };
+        let bias_gradient = bias_gradient.then(|| tensor(4, n));
+        let (a, b, c) = (tensor(0, m * k), tensor(1, k * n), tensor(3, m * n));
+        Op::Matmul(Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient })
+    });
+    let ops: Vec<Op> = ops.collect();
+    let mut plan = single(&buffers, ops[0].clone());
+    plan.step = ops;
+    let mut random = Random(u64::from(m * 31 + n * 17 + k));
+    let mut lockstep = check.lockstep(plan)?;
+    // Long sums are of 1, 2 and 3: no sum is ever rounded, so that not one term may be missing.
+    let long = k > 10_000;
+    let number = |x: f32| if long { (x.abs() * 2.99).floor() + 1.0 } else { x };
+    let mut numbers = |len: u32| random.f32s(len as usize).into_iter().map(number).collect::<Vec<_>>();
+    lockstep.set(BufferId(0), &numbers(m * k))?;
+    lockstep.set(BufferId(1), &numbers(k * n))?;
+    lockstep.set(BufferId(2), &numbers(extra_len))?;
+    let what = format!("{m}x{n}x{k} {layout:?} epilogue {epilogue}");
+    if long { check.exact(&mut lockstep, &what) } else { check.agree(&mut lockstep, &what) }
+}
+
+/// A product whose sums go into an optimizer: another one for each shape.
+fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, biases: bool) -> Result<()> {
+    let (optimizer, moments): (Optimizer, usize) = match (m + n + k) % 3 {
+        0 => (Adam { weight_decay: 0.01, ..Adam::default() }.into(), 2),
+        1 => (Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(), 1),
+        _ => (Sgd::default().into(), 0),
+    };
+    let bias_at = (m * n).next_multiple_of(64);
+    let len = if biases { bias_at + n } else { m * n };
+    let moments = (0..moments).map(|i| tensor(4 + i, len)).collect();
+    let update = Update {
+        optimizer,
+        parameters: tensor(3, len),
+        gradients: tensor(3, len),
+        moments,
+        step: tensor(2, STEP),
+        multipliers: None,
+        scale: None,
+        clip: (n % 2 == 0).then_some(0.5),
+        accumulates: false,
+    };
+    let bias = Tensor { buffer: BufferId(3), offset: bias_at, len: n };
+    let (a, b, c) = (tensor(0, m * k), tensor(1, k * n), tensor(3, m * n));
+    let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(update)), biases.then_some(bias));
+    let op = Op::Matmul(Matmul { a, b, c, m, n, k, slice: 0..k, layout, epilogue, bias_gradient });
+    let buffers = [
+        ("a", m * k, Role::Activation),
+        ("b", k * n, Role::Activation),
+        ("step", STEP, Role::Step),
+        ("parameters", len, Role::Parameters),
+        ("moment1", len, Role::Moment1),
+        ("moment2", len, Role::Moment2),
+    ];
+    let mut random = Random(u64::from(m * 31 + n * 17 + k));
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    for (i, len) in [(0, m * k), (1, k * n), (3, len), (4, len)] {
+        lockstep.set(BufferId(i), &random.f32s(len as usize))?;
+    }
+    let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(f32::abs).collect();
+    lockstep.set(BufferId(5), &squares)?;
+    let state = StepState { update: 3, learning_rate: 0.01, ..step_state(3, k) };
+    lockstep.set(BufferId(2), &[state])?;
+    check.agree(&mut lockstep, &format!("{optimizer:?} {m}x{n}x{k} {layout:?}, biases {biases}"))
+}
+
+const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
+
+pub fn matmul_at_awkward_sizes(check: &mut Check) -> Result<()> {
+    let sizes = [1, 3, 4, 63, 64, 65, 257];
+    for (i, &m) in sizes.iter().enumerate() {
+        for (j, &n) in sizes.iter().enumerate() {
+            let k = sizes[(i + j) % sizes.len()];
+            check_matmul(check, [m, n, k], LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0, 1)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
+    for layout in LAYOUTS {
+        for epilogue in 0..4 {
+            // Several activations, by (m + n) % 13; aligned to vectors and not; small tiles and large ones.
+            for (m, n) in [(36, 44), (37, 44), (38, 44), (39, 44), (33, 10)] {
+                check_matmul(check, [m, n, 18], layout, epilogue, true, 1)?;
+            }
+            check_matmul(check, [128, 96, 68], layout, epilogue, true, 1)?;
+            check_matmul(check, [68, 1, 300], layout, epilogue, true, 1)?;
+            check_matmul(check, [1, 68, 300], layout, epilogue, false, 1)?;
+        }
+        check_matmul(check, [300, 1, 520], layout, 1, true, 2)?;
+        check_matmul(check, [1757, 33, 1], layout, 1, false, 1)?;
+        check_matmul(check, [5, 1757, 257], layout, 2, true, 1)?;
+        check_matmul(check, [130, 70, 1757], layout, 0, true, 1)?;
+    }
+    Ok(())
+}
+
+pub fn matmul_in_slices_of_k(check: &mut Check) -> Result<()> {
+    for layout in LAYOUTS {
+        check_matmul(check, [33, 35, 130], layout, 1, true, 3)?;
+        check_matmul(check, [65, 64, 257], layout, 2, true, 2)?;
+    }
+    Ok(())
+}
+
+/// The longest slice a plan may ask for, and a sum that takes several: lavapipe would silently stop looping.
+pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
+    for layout in LAYOUTS {
+        check_matmul(check, [2, 5, LONGEST_SLICE], layout, 0, true, 1)?;
+    }
+    check_matmul(check, [3, 4, 2 * LONGEST_SLICE + 12], Layout::Tn, 0, true, 3)?;
+    Ok(())
+}

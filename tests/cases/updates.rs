@@ -1,0 +1,155 @@
+//! Optimizers, and what is done to gradients before them.
+
+use super::*;
+
+/// An update of `len` parameters, of batches that are due unless they `accumulate`.
+struct UpdateCase {
+    optimizer: Optimizer,
+    len: u32,
+    update: u32,
+    multipliers: bool,
+    scale: bool,
+    clip: Option<f32>,
+    accumulates: bool,
+}
+
+impl UpdateCase {
+    fn new(optimizer: impl Into<Optimizer>, len: u32, update: u32) -> Self {
+        let optimizer = optimizer.into();
+        Self { optimizer, len, update, multipliers: false, scale: false, clip: None, accumulates: false }
+    }
+
+    fn run(self, check: &mut Check) -> Result<()> {
+        let Self { optimizer, len, update, .. } = self;
+        let blocks = len / 64 * 2;
+        let moments = match optimizer {
+            Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => 0,
+            Optimizer::RmsProp(o) if o.momentum == 0.0 => 1,
+            Optimizer::Sgd(_) | Optimizer::Adagrad(_) | Optimizer::Lion(_) => 1,
+            _ => 2,
+        };
+        let op = Update {
+            optimizer,
+            parameters: tensor(0, len),
+            gradients: tensor(1, len),
+            moments: (0..moments).map(|m| tensor(2 + m, len)).collect(),
+            step: tensor(4, STEP),
+            multipliers: self.multipliers.then(|| tensor(5, blocks)),
+            scale: self.scale.then(|| tensor(6, 1)),
+            clip: self.clip,
+            accumulates: self.accumulates,
+        };
+        let buffers = [
+            ("w", len, Role::Parameters),
+            ("g", len, Role::Gradients),
+            ("m", len, Role::Moment1),
+            ("v", len, Role::Moment2),
+            ("step", STEP, Role::Step),
+            ("multipliers", blocks, Role::Multipliers),
+            ("scale", 1, Role::GradientScale),
+        ];
+        let mut random = Random(u64::from(len + update));
+        let mut lockstep = check.lockstep(single(&buffers, Op::Update(op)))?;
+        lockstep.set(BufferId(0), &random.f32s(len as usize))?;
+        lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+        // Means of squares are not negative.
+        for moment in [2, 3] {
+            let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(|x| x * x).collect();
+            lockstep.set(BufferId(moment), &squares)?;
+        }
+        let multipliers: Vec<f32> = random.f32s(blocks as usize).into_iter().map(f32::abs).collect();
+        lockstep.set(BufferId(5), &multipliers)?;
+        lockstep.set(BufferId(6), &[0.37f32])?;
+        let due = u32::from(!self.accumulates);
+        let state = StepState { step: update, update, due, learning_rate: 0.05, ..StepState::default() };
+        lockstep.set(BufferId(4), &[state])?;
+        for _ in 0..2 {
+            check.agree(&mut lockstep, &format!("{optimizer:?} of {len} at update {update}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn optimizers() -> Vec<Optimizer> {
+    vec![
+        Sgd::default().into(),
+        Sgd { momentum: 0.9, weight_decay: 0.1, ..Sgd::default() }.into(),
+        Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),
+        Sgd { momentum: 0.5, dampening: 0.3, ..Sgd::default() }.into(),
+        RmsProp::default().into(),
+        RmsProp { momentum: 0.9, weight_decay: 0.1, ..RmsProp::default() }.into(),
+        Adagrad::default().into(),
+        Adagrad { rate_decay: 0.1, initial_accumulator: 0.1, ..Adagrad::default() }.into(),
+        Adam::default().into(),
+        Adam { beta1: 0.0, weight_decay: 0.1, ..Adam::default() }.into(),
+        AdamW::default().into(),
+        Lion { weight_decay: 0.1, ..Lion::default() }.into(),
+    ]
+}
+
+pub fn every_optimizer_updates_at_awkward_lengths(check: &mut Check) -> Result<()> {
+    for optimizer in optimizers() {
+        for (len, update) in [(64, 1), (320, 2), (1757 * 64, 10)] {
+            UpdateCase::new(optimizer, len, update).run(check)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn adam_updates_at_early_and_late_steps(check: &mut Check) -> Result<()> {
+    for (update, beta1) in [(1, 0.9), (2, 0.0), (10, 0.9), (500, 0.9), (1_000_000, 0.9)] {
+        UpdateCase::new(Adam { beta1, ..Adam::default() }, 320, update).run(check)?;
+    }
+    Ok(())
+}
+
+pub fn updates_with_groups_limits_and_accumulation(check: &mut Check) -> Result<()> {
+    for optimizer in optimizers() {
+        UpdateCase { multipliers: true, ..UpdateCase::new(optimizer, 640, 3) }.run(check)?;
+        UpdateCase { scale: true, ..UpdateCase::new(optimizer, 320, 3) }.run(check)?;
+        UpdateCase { clip: Some(0.2), ..UpdateCase::new(optimizer, 320, 1) }.run(check)?;
+        UpdateCase { accumulates: true, ..UpdateCase::new(optimizer, 320, 3) }.run(check)?;
+    }
+    Ok(())
+}
+
+pub fn gradients_of_several_batches_accumulate(check: &mut Check) -> Result<()> {
+    for (mean, batches, due) in [(true, 1, 0), (true, 1, 1), (true, 3, 0), (true, 3, 1), (false, 1, 1), (false, 2, 1)] {
+        for len in [64, 1757 * 64] {
+            let (gradients, sum, step) = (tensor(0, len), tensor(1, len), tensor(2, STEP));
+            let op = Op::Accumulate(Accumulate { gradients, sum, step, mean });
+            let buffers =
+                [("g", len, Role::Gradients), ("sum", len, Role::AccumulatedGradients), ("step", STEP, Role::Step)];
+            let mut random = Random(u64::from(len));
+            let mut lockstep = check.lockstep(single(&buffers, op))?;
+            lockstep.set(BufferId(0), &random.f32s(len as usize))?;
+            lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+            let state = StepState { rows: 7, update_rows: 19, batches, due, ..StepState::default() };
+            lockstep.set(BufferId(2), &[state])?;
+            check.agree(&mut lockstep, &format!("batch {batches} of {len}, due {due}, mean {mean}"))?;
+        }
+    }
+    Ok(())
+}
+
+pub fn a_norm_has_a_limit(check: &mut Check) -> Result<()> {
+    for (len, limit) in [(64, 1.0), (320, 100.0), (1757 * 64, 1.0)] {
+        let (sums, scale) = (tensor(1, SUM_PARTS), tensor(2, 1));
+        let mut plan = single(
+            &[("g", len, Role::Gradients), ("sums", SUM_PARTS, Role::SquareSums), ("scale", 1, Role::GradientScale)],
+            Op::SumSquares(SumSquares { input: tensor(0, len), output: sums, limit: None }),
+        );
+        plan.step.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
+        let mut lockstep = check.lockstep(plan)?;
+        let gradients = Random(9).f32s(len as usize);
+        lockstep.set(BufferId(0), &gradients)?;
+        check.agree(&mut lockstep, &format!("norm of {len}"))?;
+        let norm = gradients.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let expected = (f64::from(limit) / (norm + 1e-6)).min(1.0);
+        let actual = f64::from(lockstep.get(BufferId(2))[0]);
+        // Half the roundings of the longest sum, 1757 x 64 / 256 squares and then 256 parts, count under the root.
+        let near = (actual - expected).abs() <= expected * 700.0 / 16_777_216.0;
+        check.expect(near, || format!("norm of {len}: scale {actual} is not {expected}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! What plans cost and what steps take: counts against formulas, timestamps against the wall clock, traces against the
+//! format.
+
+mod common;
+
+use std::time::Instant;
+
+use common::*;
+use wgrad::plan::{Matmul, Op, Role, StepState};
+use wgrad::{Activation::*, Adam, Dataset, Device, Error, Gpu, Loss, Network, Plan, Sgd, Trainer, TrainerConfig, wgpu};
+
+fn mnist_network() -> Network {
+    Network::input(784).dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity).build().unwrap()
+}
+
+/// Random rows of the network's width, with random labels.
+fn data(network: &Network, rows: usize) -> Dataset {
+    let mut random = Random(7);
+    let labels = (0..rows).map(|_| random.below(network.outputs())).collect();
+    let features = random.f32s(rows * network.inputs() as usize);
+    Dataset::from_f32(features, network.inputs() as usize, labels, network.outputs()).unwrap()
+}
+
+fn trainer(device: impl Into<Device>, network: &Network, batch: u32) -> Trainer {
+    let loss = Loss::SoftmaxCrossEntropy;
+    Trainer::new(device, network, loss, Adam::default(), batches_of(batch)).unwrap()
+}
+
+#[test]
+fn the_cost_of_a_small_plan_by_hand() {
+    // 3 rows, 5 features, 4 units, 2 classes.
+    let network = Network::input(5).dense(4, Relu).dense(2, Identity).build().unwrap();
+    let optimizer = Sgd::default().into();
+    let config = TrainerConfig { keep_gradients: true, ..batches_of(3) };
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, &config).unwrap();
+    let cost = plan.cost();
+    let of =
+        |title: &str| cost.ops.iter().find(|(op, _)| op.contains(title)).unwrap_or_else(|| panic!("{title}\n{cost}")).1;
+    // Multiply-adds, biases and relus; features, weights, biases and what is written.
+    assert_eq!(of("Nn 3x4x5").flops, 2 * 3 * 4 * 5 + 3 * 4 + 3 * 4);
+    assert_eq!(of("Nn 3x4x5").bytes, 4 * (3 * 5 + 5 * 4 + 4 + 3 * 4));
+    // The gradient of the weights, and of the bias as column sums.
+    assert_eq!(of("Tn 4x2x3").flops, 2 * 4 * 2 * 3 + 2 * 3);
+    assert_eq!(of("Tn 4x2x3").bytes, 4 * (3 * 4 + 3 * 2 + 4 * 2 + 2));
+    // The gradient of the hidden layer: relu's derivative, a comparison and a product.
+    assert_eq!(of("Nt 3x4x2").flops, 2 * 3 * 4 * 2 + 3 * 4 * 2);
+    assert_eq!(of("softmax_cross_entropy").flops, 5 * 3 + 12 * 3 * 2);
+    // rate · g and a difference; the gradient is read, the weight read and written, and the cursor's ten words read.
+    let words = u64::from(network.parameter_words());
+    assert_eq!(of("update").flops, 2 * words);
+    assert_eq!(of("update").bytes, 4 * (3 * words + 10));
+    // The rows' numbers, what is known of the data set (7 words) and the cursor; rows read and written.
+    assert_eq!(of("gather").bytes, 4 * (3 + 7 + 10 + 2 * 3 * 5));
+    assert_eq!(cost.total().flops, cost.ops.iter().map(|(_, work)| work.flops).sum::<u64>());
+    assert!(plan.to_string().starts_with(&format!(
+        "training of 3 rows: {} ops a step, {} flops",
+        plan.step.len(),
+        cost.total().flops
+    )));
+}
+
+/// An update costs the same by itself and as the epilogue of products, but for the gradients, which are neither written
+/// nor read, and for the gaps between tensors.
+#[test]
+fn a_fused_update_saves_the_gradients() {
+    let network = Network::input(64).dense(64, Relu).dense(64, Identity).build().unwrap();
+    let cost = |keep_gradients| {
+        let config = TrainerConfig { keep_gradients, ..batches_of(32) };
+        Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config).unwrap().cost()
+    };
+    let (separate, fused) = (cost(true), cost(false));
+    assert_eq!(separate.ops.len(), fused.ops.len() + 1);
+    assert_eq!(separate.total().flops, fused.total().flops);
+    // The cursor is read once for each product instead of once.
+    let gradients = u64::from(network.parameter_words()) * 4;
+    assert_eq!(separate.total().bytes, fused.total().bytes + 2 * gradients - size_of::<StepState>() as u64);
+    assert_eq!(separate.memory(), fused.memory() + gradients);
+}
+
+#[test]
+fn memory_is_that_of_every_buffer() {
+    let network = mnist_network();
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(128)).unwrap();
+    let cost = plan.cost();
+    let size = |name: &str| cost.buffers.iter().find(|(n, _)| n == name).unwrap().1;
+    let words = u64::from(network.parameter_words());
+    assert_eq!([size("parameters"), size("moment1"), size("moment2")], [Some(words * 4); 3]);
+    assert_eq!([size("features"), size("targets")], [None; 2], "given at run time");
+    assert_eq!(size("input"), Some(128 * 784 * 4));
+    assert_eq!(cost.memory(), cost.buffers.iter().filter_map(|b| b.1).sum::<u64>());
+    let table = cost.to_string();
+    assert!(table.lines().any(|line| line.starts_with("a step ") && line.contains(&thousands(cost.total().flops))));
+    assert!(table.lines().last().unwrap().ends_with(&thousands(cost.memory())), "{table}");
+    println!("{table}");
+}
+
+/// As in 1,234,567.
+fn thousands(n: u64) -> String {
+    if n < 1000 { n.to_string() } else { format!("{},{:03}", thousands(n / 1000), n % 1000) }
+}
+
+/// What an op costs does not depend on how a long sum is cut, but for the sums that are read again.
+#[test]
+fn slices_of_a_product_cost_what_the_product_costs() {
+    let tensor = |buffer, len| wgrad::plan::Tensor { buffer: wgrad::plan::BufferId(buffer), offset: 0, len };
+    let (m, n, k) = (6, 10, 20);
+    let slice = |range: std::ops::Range<u32>| {
+        Op::Matmul(Matmul {
+            a: tensor(0, m * k),
+            b: tensor(1, k * n),
+            c: tensor(2, m * n),
+            m,
+            n,
+            k,
+            slice: range,
+            layout: wgrad::plan::Layout::Nn,
+            epilogue: wgrad::plan::Epilogue::None,
+            bias_gradient: None,
+        })
+        .work()
+    };
+    let (whole, parts) = (slice(0..k), slice(0..8) + slice(8..k));
+    assert_eq!(whole.flops, parts.flops);
+    assert_eq!(whole.bytes + u64::from(4 * 2 * m * n), parts.bytes);
+}
+
+#[test]
+fn timestamps_agree_with_the_wall_clock() {
+    let network = mnist_network();
+    let train = data(&network, 512);
+    let trainer = trainer(gpu(), &network, 128);
+    let profile = trainer.profile(&train, 10).unwrap();
+    println!("{profile}");
+    assert_eq!(profile.ops.len(), trainer.plan().step.len());
+    for op in &profile.ops {
+        assert_eq!(op.runs.len(), 10);
+        assert!(op.runs.iter().all(|[begin, end]| begin <= end), "{op:?}");
+    }
+    // One after the other: no op begins before the one before it has ended.
+    for pair in profile.ops.windows(2) {
+        for (before, after) in pair[0].runs.iter().zip(&pair[1].runs) {
+            assert!(before[1] <= after[0], "{pair:?}");
+        }
+    }
+    let shares: f64 = profile.ops.iter().map(|op| profile.share(op)).sum();
+    assert!((shares - 1.0).abs() < 1e-9, "{shares}");
+
+    // By the wall clock. What the GPU's clock tells happened within the call, in which each step ran in one pass, too, and
+    // little else went on: so it is about half. Ticks that were taken for nanoseconds would be far off.
+    let steps = 15;
+    let start = Instant::now();
+    let profile = trainer.profile(&train, steps).unwrap();
+    let wall = start.elapsed().as_secs_f64();
+    let in_ops: f64 = profile.ops.iter().flat_map(|op| &op.runs).map(|[begin, end]| end - begin).sum();
+    let in_steps = profile.step_seconds * f64::from(steps);
+    println!("of {wall:.3} s: {in_ops:.3} s in ops, {in_steps:.3} s in steps of one pass");
+    assert!((0.1..1.0).contains(&(in_ops / wall)), "{in_ops} s of {wall} s");
+}
+
+#[test]
+fn a_profile_leaves_the_training_as_it_is() {
+    let network = Network::input(12).dense(33, Tanh).dropout(0.2).dense(3, Softmax).build().unwrap();
+    let train = data(&network, 50);
+    let weights = |profiled: bool| {
+        let mut trainer = trainer(gpu(), &network, 16);
+        for _ in 0..2 {
+            trainer.fit(&train, wgrad::Fit::default(), |_| {}).unwrap();
+            if profiled {
+                trainer.profile(&train, 3).unwrap();
+            }
+        }
+        let weights = trainer.model().parameters().unwrap();
+        weights.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    assert_eq!(weights(false), weights(true));
+}
+
+#[test]
+fn a_trace_is_in_the_trace_event_format() {
+    let network = mnist_network();
+    let profile = trainer(gpu(), &network, 32).profile(&data(&network, 64), 3).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&profile.to_chrome_trace()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    // Names of process and thread; then three steps, each with its ops inside.
+    assert_eq!(events.len(), 2 + 3 * (1 + profile.ops.len()));
+    let (names, runs) = events.split_at(2);
+    for name in names {
+        assert!(name["ph"] == "M" && name["args"]["name"].is_string(), "{name}");
+    }
+    let mut step = [0.0, 0.0];
+    for event in runs {
+        // A complete event: name, category, process, thread, start and duration in microseconds.
+        assert!(event["ph"] == "X" && event["name"].is_string() && event["cat"].is_string(), "{event}");
+        assert!(event["pid"].is_u64() && event["tid"].is_u64(), "{event}");
+        let [start, length] = ["ts", "dur"].map(|key| event[key].as_f64().unwrap());
+        assert!(length >= 0.0, "{event}");
+        if event["cat"] == "step" {
+            // A nanosecond's tolerance for the sum of the steps before.
+            assert!(start >= step[1] - 1e-3, "{event}");
+            step = [start, start + length];
+        } else {
+            assert!(start >= step[0] - 1e-3 && start + length <= step[1] + 1e-3, "{event} in {step:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_profiled_is_told() {
+    let network = Network::input(2).dense(2, Softmax).build().unwrap();
+    let train = data(&network, 4);
+    // A device made without the feature.
+    let error = trainer(plain_gpu(), &network, 2).profile(&train, 1).unwrap_err();
+    assert!(matches!(error, Error::MissingFeature { feature: "TIMESTAMP_QUERY", .. }), "{error}");
+    assert!(error.to_string().starts_with("profiling needs the device feature TIMESTAMP_QUERY"), "{error}");
+    let error = trainer(Device::Cpu, &network, 2).profile(&train, 1).unwrap_err();
+    assert!(matches!(error, Error::NeedsGpu { call: "Trainer::profile" }), "{error}");
+    let error = trainer(gpu(), &network, 2).profile(&train, 0).unwrap_err();
+    assert_eq!(error.to_string(), "steps must be at least 1, got 0");
+    let other = Network::input(3).dense(2, Softmax).build().unwrap();
+    assert!(matches!(trainer(gpu(), &other, 2).profile(&train, 1), Err(Error::Shape { .. })));
+}
+
+/// More passes than a query set holds timestamps for.
+#[test]
+fn a_plan_of_thousands_of_ops_is_timed() {
+    let network = Network::input(4).dense(4, Relu).build().unwrap();
+    let mut plan = Plan::forward(&network, 3).unwrap();
+    plan.step = vec![plan.step[0].clone(); 2500];
+    let (input, output) = (plan.find(Role::Input).unwrap(), plan.find(Role::Output).unwrap());
+    // SAFETY: the plan is one of wgrad's, an op of it repeated.
+    let runner = unsafe { wgrad::runner::Runner::new_unchecked(gpu(), plan) }.unwrap();
+    let profile = runner.profile(1).unwrap();
+    assert_eq!(profile.ops.len(), 2500);
+    assert!(profile.ops.windows(2).all(|pair| pair[0].runs[0][1] <= pair[1].runs[0][0]));
+    assert!(runner.get(input).is_ok() && runner.get(output).is_ok());
+}
+
+#[test]
+fn a_gpu_is_opened_from_an_adapter() {
+    let adapters = pollster::block_on(async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        instance.enumerate_adapters(wgpu::Backends::all()).await
+    });
+    let gpu = pollster::block_on(Gpu::from_adapter(&adapters[0])).unwrap();
+    assert_eq!(gpu.adapter_info().name, adapters[0].get_info().name);
+}
