@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::Result;
 use crate::report::WGPU_PROGRAM;
 use crate::results::{Builds, Circumstances, Program};
+use compare::Result;
 
 /// The folders of hello/.
 const PROGRAMS: [&str; 6] = [WGPU_PROGRAM, "wgrad", "burn-wgpu", "meganeura", "burn-ndarray", "candle-cpu"];

@@ -5,10 +5,10 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::Result;
-use crate::engines::{BASE, FLOOR};
 use crate::report::{factor, name, thousands};
 use crate::results::{Peer, Results, Run};
+use compare::Result;
+use compare::engines::{BASE, FLOOR};
 
 const WIDTH: i32 = 980;
 const PANELS_A_ROW: i32 = 2;

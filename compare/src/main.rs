@@ -4,13 +4,11 @@
 
 mod builds;
 mod chart;
-mod engines;
 mod peers;
 mod process;
 mod report;
 mod results;
 mod rounds;
-mod task;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -18,9 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use compare::{Result, engines, task::Task};
 use results::{Job, Results};
-
-pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Trains one network with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
 #[derive(Parser)]
@@ -47,6 +44,12 @@ struct Args {
     /// A Python that has PyTorch
     #[arg(long, env = "COMPARE_PYTHON", default_value = "python3")]
     python: PathBuf,
+    /// TensorFlow.js in Chromium too: slow, and asks for `npm ci --prefix compare/peers/tfjs`
+    #[arg(long)]
+    tfjs: bool,
+    /// The browser for it
+    #[arg(long, env = "COMPARE_CHROMIUM", default_value = "/usr/bin/chromium", value_name = "FILE")]
+    chromium: PathBuf,
     /// Folder of the MNIST files
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/mnist"))]
     data: PathBuf,
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     if let Some(Role::Worker { engine, job, batch, task }) = args.role {
-        return worker::serve(engines::find(&engine)?, job, task::Task::open(task, batch));
+        return worker::serve(engines::find(&engine)?, job, Task::open(task, batch));
     }
     let json = args.out.join("results.json");
     let mut results = Results::read(&json)?;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Result;
 use crate::results::Job;
+use compare::Result;
 
 /// An engine that takes longer for one answer is given up.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How an engine's process is started; the job, the batch size and the folder of the task follow.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub struct Recipe {
     pub program: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// Whether its memory is that of the process started, not of others that this one starts.
+    pub one_process: bool,
 }
 
 pub struct Process {

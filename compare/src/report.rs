@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::engines::{BASE, FLOOR};
 use crate::results::{Builds, Circumstances, Job, LEARNING_STEPS, Peer, Program, Results, Run, median};
+use compare::engines::{BASE, FLOOR};
 
 /// Losses that differ by more than this from wgrad's are no longer a matter of rounding: rounding moves them by 0.1%.
 const SAME_LOSS: f64 = 0.01;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use compare::Result;
 
 /// A run leaves alone what only builds measure, and the other way round.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::engines::BASE;
 use crate::peers::{self, Candidate};
 use crate::process::Process;
 use crate::results::{Circumstances, Job, LEARNING_STEPS, Measured, Run};
-use crate::task::Task;
-use crate::{Args, Result};
+use compare::Result;
+use compare::task::Task;
+
+use crate::Args;
 
 /// Batch size of the starts and of the memory.
 const STANDARD_BATCH: usize = 128;
@@ -20,16 +21,21 @@ pub const FORWARD_BATCH: usize = 4096;
 /// Seconds of cold starts after which an engine has no further one.
 const COLD_SECONDS: f64 = 15.0;
 
+/// An engine that would take longer than this for its first steps and its turns is left out.
+const MOST_SECONDS: f64 = 120.0;
+
 pub fn measure(args: &Args) -> Result<Run> {
     if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
         return Err("there must be a round, of more than 0 seconds".into());
     }
     let start = Instant::now();
+    let info = wgrad::Gpu::request()?.adapter_info().clone();
+    let adapter = format!("{}, {} {}", info.name, info.driver, info.driver_info);
     let folder = tempfile::tempdir()?;
     let task = folder.path().join("task");
     std::fs::create_dir(&task)?;
     Task::write(&args.data, &task)?;
-    let (mut candidates, absent) = peers::find(&args.only, args.vector_width, &args.python)?;
+    let (mut candidates, absent) = peers::find(args)?;
     for absent in &absent {
         println!("left out: {}: {}", absent.name, absent.why);
     }
@@ -56,8 +62,6 @@ pub fn measure(args: &Args) -> Result<Run> {
     }
 
     let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
-    let base = peers.iter().find(|p| p.name == BASE).expect("it is always a candidate");
-    let adapter = base.device.clone();
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     Ok(Run { circumstances: Circumstances::now(), adapter, minutes, peers, absent })
 }
@@ -107,7 +111,7 @@ fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize,
     println!("{job}, batch {batch}");
     let mut players = Vec::new();
     for candidate in candidates.iter_mut().filter(|c| !c.is_floor() || (job, batch) == (Job::Train, STANDARD_BATCH)) {
-        match Player::prepare(candidate, args.seconds, job, batch, task, home) {
+        match Player::prepare(candidate, args, job, batch, task, home) {
             Ok(player) => players.push(player),
             Err((candidate, e)) => candidate.fail(&format!("{job} {batch}"), &*e),
         }
@@ -130,7 +134,7 @@ impl<'a> Player<'a> {
     /// Starts the engine, has it take the first steps, and finds out how many make a turn.
     fn prepare(
         candidate: &'a mut Candidate,
-        seconds: f64,
+        args: &Args,
         job: Job,
         batch: usize,
         task: &Path,
@@ -143,12 +147,16 @@ impl<'a> Player<'a> {
             }
             let mut losses = vec![process.loss()?];
             let steps = if job == Job::Train { LEARNING_STEPS - 1 } else { 2 };
-            let mut each = process.run(steps)? / steps as f64;
+            let mut each = process.run(1)?;
+            if each * (steps + args.rounds) as f64 > MOST_SECONDS {
+                return Err(format!("{each:.1} s a step are too slow to wait for").into());
+            }
+            process.run(steps - 1)?;
             if job == Job::Train {
                 losses.push(process.loss()?);
             }
             // Once more, now that everything is compiled and tuned.
-            let count = |each: f64| (seconds / each).ceil() as usize;
+            let count = |each: f64| (args.seconds / each).ceil() as usize;
             each = process.run(count(each))? / count(each) as f64;
             Ok((process, count(each), losses))
         };
@@ -169,7 +177,7 @@ impl<'a> Player<'a> {
     fn finish(self) {
         let Self { candidate, process, measured, .. } = self;
         if (measured.job, measured.batch) == (Job::Train, STANDARD_BATCH) {
-            candidate.peer.peak_memory = process.peak_memory();
+            candidate.peer.peak_memory = candidate.recipe.one_process.then(|| process.peak_memory()).flatten();
         }
         if !candidate.is_floor() {
             let losses: Vec<String> = measured.losses.iter().map(|l| format!("{l:.4}")).collect();

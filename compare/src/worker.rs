@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::Result;
-use crate::engines::{Engine, Kind};
 use crate::results::Job;
-use crate::task::Task;
+use compare::Result;
+use compare::engines::{Engine, Kind};
+use compare::task::Task;
 
 pub fn serve(kind: &Kind, job: Job, task: Task) -> Result<()> {
     let task = Rc::new(task);
