@@ -50,17 +50,17 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
         let base = run.fields()[0].base.measured(job, batch);
         for (line, peer) in peers.iter().enumerate() {
             let y = y + PANEL_TITLE + BAR * line as i32;
-            write(&area, &name(peer), (x, y + 5), 13, INK)?;
+            write(&area, &name(peer), (x, y + 7), 13, INK)?;
             let left = x + NAMES;
             let (Some(own), Some(base)) = (measured(peer), base) else {
-                write(&area, "not measured", (left, y + 5), 13, PALE)?;
+                write(&area, "not measured", (left, y + 7), 13, PALE)?;
                 continue;
             };
             let right = left + (own.throughput() / most * room).max(1.0) as i32;
             area.draw(&Rectangle::new([(left, y + 3), (right, y + BAR - 4)], colour(peer).filled()))?;
             let ratio =
                 if peer.name == BASE { String::new() } else { format!(" ({})", factor(own.speed_beside(base))) };
-            write(&area, &format!("{}{ratio}", thousands(own.throughput())), (right + 6, y + 5), 13, INK)?;
+            write(&area, &format!("{}{ratio}", thousands(own.throughput())), (right + 6, y + 7), 13, INK)?;
         }
     }
     area.present()?;
@@ -69,7 +69,10 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
 
 fn subtitle(run: &Run) -> String {
     let c = &run.circumstances;
-    format!("{}; {}; {}. In brackets: how fast beside wgrad, in the same run.", run.adapter, c.machine, c.date)
+    format!(
+        "{}; {}; {}. Blue: engines on the GPU, grey: on the CPU. In brackets: how fast beside wgrad.",
+        run.adapter, c.machine, c.date
+    )
 }
 
 fn colour(peer: &Peer) -> RGBColor {
