@@ -173,7 +173,11 @@ pub fn name(peer: &Peer) -> String {
 
 /// A ratio, to two figures.
 pub fn factor(ratio: f64) -> String {
-    let decimals = if ratio >= 10.0 { 0 } else { if ratio >= 1.0 { 1 } else { 2 } };
+    let decimals = match ratio {
+        r if r >= 10.0 => 0,
+        r if r >= 1.0 => 1,
+        _ => 2,
+    };
     format!("{ratio:.decimals$}×")
 }
 

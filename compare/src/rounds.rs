@@ -16,7 +16,7 @@ use crate::Args;
 const STANDARD_BATCH: usize = 128;
 
 /// Rows of a forward pass.
-pub const FORWARD_BATCH: usize = 4096;
+const FORWARD_BATCH: usize = 4096;
 
 /// Seconds of cold starts after which an engine has no further one.
 const COLD_SECONDS: f64 = 15.0;

@@ -125,7 +125,7 @@ pub struct Batches {
 
 impl Batches {
     /// Features as numbers from 0 to 1, and labels.
-    pub fn next(&mut self) -> (Vec<f32>, &[u8]) {
+    pub fn next_batch(&mut self) -> (Vec<f32>, &[u8]) {
         let rows = self.next..self.next + self.rows;
         self.next = if rows.end + self.rows > ROWS { 0 } else { rows.end };
         (scaled(&self.images[rows.start * FEATURES..rows.end * FEATURES]), &self.labels[rows])

@@ -76,7 +76,7 @@ impl<B: AutodiffBackend> Engine for Burn<B> {
         }
         let batches = self.batches.as_mut().expect("it was made above");
         for _ in 0..steps {
-            let (features, labels) = batches.next();
+            let (features, labels) = batches.next_batch();
             let rows = labels.len();
             let labels = labels.iter().map(|&l| i32::from(l)).collect::<Vec<_>>();
             let features = Tensor::from_data(TensorData::new(features, [rows, FEATURES]), &self.device);

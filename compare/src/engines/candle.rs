@@ -54,7 +54,7 @@ impl Engine for Candle {
         }
         let batches = self.batches.as_mut().expect("it was made above");
         for _ in 0..steps {
-            let (features, labels) = batches.next();
+            let (features, labels) = batches.next_batch();
             let rows = labels.len();
             let labels: Vec<u32> = labels.iter().map(|&l| u32::from(l)).collect();
             let features = Tensor::from_vec(features, (rows, FEATURES), &Device::Cpu)?;

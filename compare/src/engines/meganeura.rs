@@ -65,7 +65,7 @@ impl Engine for Meganeura {
         }
         let (session, batches) = self.training.as_mut().expect("it was made above");
         for _ in 0..steps {
-            let (features, labels) = batches.next();
+            let (features, labels) = batches.next_batch();
             let mut one_hot = vec![0.0; labels.len() * CLASSES];
             for (row, &label) in labels.iter().enumerate() {
                 one_hot[row * CLASSES + usize::from(label)] = 1.0;
