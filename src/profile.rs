@@ -66,7 +66,7 @@ impl Profile {
             return Err(Error::InvalidOption { name: "steps", expected: "at least 1", actual: "0".into() });
         }
         let mut encoder = gpu.encoder();
-        executor.record_warm_up(&mut encoder);
+        executor.record_warm_up(&mut encoder)?;
         gpu.submit(encoder);
         for _ in 0..UNCOUNTED {
             executor.time_step().await?;

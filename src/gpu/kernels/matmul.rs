@@ -91,7 +91,7 @@ impl MatmulKernel {
         };
         let rows = match op.m {
             ..=8 => 8,
-            ..=16 => 16,
+            9..=16 => 16,
             _ if op.layout == Layout::Nt && size <= MEDIUM => 16,
             _ => 32,
         };

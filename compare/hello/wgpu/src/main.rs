@@ -1,0 +1,4 @@
+fn main() -> hello_wgpu::Result<()> {
+    println!("{}", hello_wgpu::Alone::open()?.run()?);
+    Ok(())
+}

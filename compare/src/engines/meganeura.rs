@@ -1,0 +1,99 @@
+//! meganeura: a graph compiled for one batch size; a session trains it, another runs it forward.
+
+use std::rc::Rc;
+
+use meganeura::{Graph, Mode, Session, SessionConfig, build};
+
+use super::Engine;
+use crate::Result;
+use crate::task::{BETA1, BETA2, Batches, CLASSES, EPSILON, FEATURES, LEARNING_RATE, Task, WIDTHS};
+
+struct Meganeura {
+    task: Rc<Task>,
+    training: Option<(Session, Batches)>,
+    inference: Option<Session>,
+}
+
+pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
+    Ok(Box::new(Meganeura { task, training: None, inference: None }))
+}
+
+fn parameters() -> impl Iterator<Item = [String; 2]> {
+    (1..WIDTHS.len()).map(|i| [format!("weight_{i}"), format!("bias_{i}")])
+}
+
+impl Meganeura {
+    /// The network, with its loss or without, compiled, and the weights that all start from.
+    fn session(&self, mode: Mode) -> Result<Session> {
+        let mut graph = Graph::new();
+        let rows = self.task.batch;
+        let mut x = graph.input("features", &[rows, FEATURES]);
+        for ([weight, bias], width) in parameters().zip(WIDTHS.windows(2)) {
+            let weight = graph.parameter(&weight, width);
+            let bias = graph.parameter(&bias, &width[1..]);
+            let product = graph.matmul(x, weight);
+            x = graph.bias_add(product, bias);
+            if width[1] != CLASSES {
+                x = graph.relu(x);
+            }
+        }
+        if mode == Mode::Training {
+            let labels = graph.input("labels", &[rows, CLASSES]);
+            x = graph.cross_entropy_loss(x, labels);
+        }
+        graph.set_outputs(vec![x]);
+        let (mut session, _) = build(&graph, SessionConfig { mode, ..SessionConfig::from_env() });
+        for ([weight, bias], layer) in parameters().zip(self.task.layers()?) {
+            session.set_parameter(&weight, &layer.weight);
+            session.set_parameter(&bias, &layer.bias);
+        }
+        Ok(session)
+    }
+}
+
+impl Engine for Meganeura {
+    fn device(&self) -> String {
+        let session = self.training.as_ref().map(|(session, _)| session).or(self.inference.as_ref());
+        session.map_or_else(|| "not opened yet".into(), |s| s.device_information().device_name.clone())
+    }
+
+    fn train(&mut self, steps: usize) -> Result<()> {
+        if self.training.is_none() {
+            let mut session = self.session(Mode::Training)?;
+            session.set_adam(LEARNING_RATE as f32, BETA1 as f32, BETA2 as f32, EPSILON as f32);
+            self.training = Some((session, self.task.batches()?));
+        }
+        let (session, batches) = self.training.as_mut().expect("it was made above");
+        for _ in 0..steps {
+            let (features, labels) = batches.next_batch();
+            let mut one_hot = vec![0.0; labels.len() * CLASSES];
+            for (row, &label) in labels.iter().enumerate() {
+                one_hot[row * CLASSES + usize::from(label)] = 1.0;
+            }
+            session.set_input("features", &features);
+            session.set_input("labels", &one_hot);
+            session.step();
+        }
+        session.wait();
+        Ok(())
+    }
+
+    fn forward(&mut self) -> Result<Vec<f32>> {
+        if self.inference.is_none() {
+            let mut session = self.session(Mode::Inference)?;
+            session.set_input("features", &self.task.test_features()?);
+            self.inference = Some(session);
+        }
+        let session = self.inference.as_mut().expect("it was made above");
+        if let Some((training, _)) = &self.training {
+            let names: Vec<String> = parameters().flatten().collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            for (name, values) in names.iter().zip(training.read_params(&names)) {
+                session.set_parameter(name, &values);
+            }
+        }
+        session.step();
+        session.wait();
+        Ok(session.read_output(self.task.batch * CLASSES))
+    }
+}

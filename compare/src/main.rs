@@ -1,0 +1,102 @@
+//! Trains one network with wgrad and with its peers, in turn, and says how they compare: README.md beside this crate.
+//!
+//!     cargo run --release --manifest-path compare/Cargo.toml -- --help
+
+mod builds;
+mod chart;
+mod peers;
+mod process;
+mod report;
+mod results;
+mod rounds;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use compare::{Result, engines, task::Task};
+use results::{Job, Results};
+
+/// Trains one network with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Args {
+    /// Times that each engine has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of a turn
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Starts with nothing cached on disk, of which the median counts; slow starters have fewer
+    #[arg(long, default_value_t = 3)]
+    cold: usize,
+    /// Batch sizes to train at
+    #[arg(long, value_delimiter = ',', default_values_t = [32, 128, 1024])]
+    batches: Vec<usize>,
+    /// Only these engines, and wgrad
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// Runs the GPU's engines a second time with this LP_NATIVE_VECTOR_WIDTH (Mesa's software driver), for a second table
+    #[arg(long, value_name = "BITS")]
+    vector_width: Option<u32>,
+    /// A Python that has PyTorch
+    #[arg(long, env = "COMPARE_PYTHON", default_value = "python3")]
+    python: PathBuf,
+    /// TensorFlow.js in Chromium too: slow, and asks for `npm ci --prefix compare/peers/tfjs`
+    #[arg(long)]
+    tfjs: bool,
+    /// The browser for it
+    #[arg(long, env = "COMPARE_CHROMIUM", default_value = "/usr/bin/chromium", value_name = "FILE")]
+    chromium: PathBuf,
+    /// Folder of the MNIST files
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/mnist"))]
+    data: PathBuf,
+    /// Folder of the results
+    #[arg(long, value_name = "DIR", default_value = env!("CARGO_MANIFEST_DIR"))]
+    out: PathBuf,
+    /// Measures clean builds of minimal programs instead, which takes many minutes
+    #[arg(long)]
+    build: bool,
+    /// Only draws the table and the chart again
+    #[arg(long, conflicts_with = "build")]
+    draw: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// The process of one engine, which answers questions: src/worker.rs
+    #[command(hide = true)]
+    Worker { engine: String, job: Job, batch: usize, task: PathBuf },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
+    if let Some(Role::Worker { engine, job, batch, task }) = args.role {
+        return worker::serve(engines::find(&engine)?, job, Task::open(task, batch));
+    }
+    let json = args.out.join("results.json");
+    let mut results = Results::read(&json)?;
+    if args.build {
+        results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")))?);
+    } else if !args.draw {
+        results.run = Some(rounds::measure(&args)?);
+    }
+    results.write(&json)?;
+    let table = report::markdown(&results);
+    print!("{table}");
+    std::fs::write(args.out.join("results.md"), table)?;
+    chart::draw(&results, &args.out.join("results.svg"))
+}

@@ -1,0 +1,131 @@
+//! Who is compared: the crates, and what runs outside of Rust where it can be found.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Args;
+use crate::process::Recipe;
+use crate::results::{Absent, Peer};
+use compare::Result;
+use compare::engines::{BASE, ENGINES, FLOOR, Kind};
+
+const TFJS: &str = "tfjs-webgpu";
+
+/// An engine, what is known of it, and how to start it.
+pub struct Candidate {
+    pub peer: Peer,
+    pub recipe: Recipe,
+}
+
+impl Candidate {
+    fn new(name: String, version: String, recipe: Recipe) -> Self {
+        let peer = Peer {
+            name,
+            version,
+            device: String::new(),
+            vector_width: None,
+            cold_first_step: Vec::new(),
+            warm_first_step: None,
+            peak_memory: None,
+            measured: Vec::new(),
+            failures: Vec::new(),
+        };
+        Self { peer, recipe }
+    }
+
+    pub fn is_floor(&self) -> bool {
+        self.peer.name == FLOOR
+    }
+}
+
+/// Those that are here, and those that are not.
+pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
+    let Args { only, vector_width, .. } = args;
+    let itself = std::env::current_exe()?;
+    let of_kind = |kind: &Kind, vector_width: Option<u32>| {
+        let recipe = Recipe {
+            program: itself.clone(),
+            arguments: vec!["worker".into(), kind.name.into()],
+            environment: vector_width.map(|w| ("LP_NATIVE_VECTOR_WIDTH".into(), w.to_string())).into_iter().collect(),
+            one_process: true,
+        };
+        let mut candidate = Candidate::new(kind.name.into(), locked_version(kind.package), recipe);
+        candidate.peer.vector_width = vector_width;
+        candidate
+    };
+    let torch = [1, 2].map(|threads| (threads, format!("torch-cpu-{threads}")));
+    let known = || ENGINES.iter().map(|k| k.name).chain(torch.iter().map(|(_, name)| name.as_str())).chain([TFJS]);
+    if let Some(unknown) = only.iter().find(|name| !known().any(|known| known == *name)) {
+        let known: Vec<&str> = known().collect();
+        return Err(format!("no engine {unknown}: there are {}", known.join(", ")).into());
+    }
+    let wanted = |name: &str| only.is_empty() || name == BASE || only.iter().any(|n| n == name);
+    let kinds = || ENGINES.iter().filter(|kind| wanted(kind.name));
+    let mut candidates: Vec<Candidate> = kinds().map(|kind| of_kind(kind, None)).collect();
+    let mut absent = Vec::new();
+    let torch: Vec<_> = torch.iter().filter(|(_, name)| wanted(name)).collect();
+    if !torch.is_empty() {
+        match python_with_torch(&args.python) {
+            Ok(program) => candidates.extend(torch.into_iter().map(|(threads, name)| {
+                let arguments = vec![in_folder("pytorch.py"), threads.to_string()];
+                let recipe = Recipe { program: program.clone(), arguments, environment: vec![], one_process: true };
+                Candidate::new(name.clone(), String::new(), recipe)
+            })),
+            Err(why) => absent.push(Absent { name: "torch-cpu".into(), why: why.to_string() }),
+        }
+    }
+    if args.tfjs && wanted(TFJS) {
+        match node_with_tfjs(&args.chromium) {
+            Ok(recipe) => candidates.push(Candidate::new(TFJS.into(), String::new(), recipe)),
+            Err(why) => absent.push(Absent { name: TFJS.into(), why: why.to_string() }),
+        }
+    }
+    if vector_width.is_some() {
+        candidates.extend(kinds().filter(|k| k.gpu && k.name != FLOOR).map(|kind| of_kind(kind, *vector_width)));
+    }
+    Ok((candidates, absent))
+}
+
+/// A file of those that run outside of Rust.
+fn in_folder(name: &str) -> String {
+    format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn node_with_tfjs(chromium: &Path) -> Result<Recipe> {
+    if !Path::new(&in_folder("tfjs/node_modules")).is_dir() {
+        return Err("its packages are not here: npm ci --prefix compare/peers/tfjs".into());
+    }
+    if !chromium.is_file() {
+        return Err(format!("{} is not there; name a Chromium in COMPARE_CHROMIUM", chromium.display()).into());
+    }
+    let arguments = vec![in_folder("tfjs/worker.js"), chromium.display().to_string()];
+    Ok(Recipe { program: "node".into(), arguments, environment: vec![], one_process: false })
+}
+
+/// The interpreter itself: what is on the PATH may be a script that needs the user's home.
+fn python_with_torch(python: &Path) -> Result<PathBuf> {
+    let output = Command::new(python)
+        .args(["-c", "import sys, torch; print(sys.executable)"])
+        .output()
+        .map_err(|e| format!("{}: {e}; name a Python that has PyTorch in COMPARE_PYTHON", python.display()))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().into()),
+        false => Err(format!(
+            "{} has no PyTorch; name a Python that has it in COMPARE_PYTHON (pip install torch)",
+            python.display()
+        )
+        .into()),
+    }
+}
+
+/// The version of a package that this program is built with: the newest, where several are in it.
+fn locked_version(package: &str) -> String {
+    let mut lines = include_str!("../Cargo.lock").lines();
+    let name = format!("name = \"{package}\"");
+    let mut version = String::new();
+    while lines.any(|line| line == name) {
+        let line = lines.next().unwrap_or_default();
+        version = line.trim_start_matches("version = ").trim_matches('"').into();
+    }
+    version
+}

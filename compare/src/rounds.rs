@@ -1,0 +1,193 @@
+//! The order of things: cold starts; then for each job and batch size all engines are started, do the same first steps,
+//! and take turns; last, warm starts.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::peers::{self, Candidate};
+use crate::process::Process;
+use crate::results::{Circumstances, Job, LEARNING_STEPS, Measured, Run};
+use compare::Result;
+use compare::task::Task;
+
+use crate::Args;
+
+/// Batch size of the starts and of the memory.
+const STANDARD_BATCH: usize = 128;
+
+/// Rows of a forward pass.
+const FORWARD_BATCH: usize = 4096;
+
+/// Seconds of cold starts after which an engine has no further one.
+const COLD_SECONDS: f64 = 15.0;
+
+/// An engine that would take longer than this for its first steps and its turns is left out.
+const MOST_SECONDS: f64 = 120.0;
+
+pub fn measure(args: &Args) -> Result<Run> {
+    if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
+        return Err("there must be a round, of more than 0 seconds".into());
+    }
+    let start = Instant::now();
+    let info = wgrad::Gpu::request()?.adapter_info().clone();
+    let adapter = format!("{}, {} {}", info.name, info.driver, info.driver_info);
+    let folder = tempfile::tempdir()?;
+    let task = folder.path().join("task");
+    std::fs::create_dir(&task)?;
+    Task::write(&args.data, &task)?;
+    let (mut candidates, absent) = peers::find(args)?;
+    for absent in &absent {
+        println!("left out: {}: {}", absent.name, absent.why);
+    }
+
+    println!("cold starts");
+    for round in 0..args.cold {
+        for (i, candidate) in candidates.iter_mut().enumerate() {
+            if candidate.peer.cold_first_step.iter().sum::<f64>() < COLD_SECONDS && candidate.peer.failures.is_empty() {
+                start_cold(candidate, &task, &folder.path().join(format!("cold-{round}-{i}")));
+            }
+        }
+    }
+    let warm = folder.path().join("warm");
+    for &batch in &args.batches {
+        take_turns(&mut candidates, args, Job::Train, batch, &task, &warm);
+    }
+    take_turns(&mut candidates, args, Job::Forward, FORWARD_BATCH, &task, &warm);
+    println!("warm starts");
+    for candidate in &mut candidates {
+        match Process::start(&candidate.recipe, Job::Train, STANDARD_BATCH, &task, &warm) {
+            Ok(process) => candidate.peer.warm_first_step = Some(process.first_step),
+            Err(e) => candidate.fail("warm start", &*e),
+        }
+    }
+
+    let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
+    let minutes = start.elapsed().as_secs_f64() / 60.0;
+    Ok(Run { circumstances: Circumstances::now(), adapter, minutes, peers, absent })
+}
+
+impl Candidate {
+    fn fail(&mut self, at: &str, error: &dyn std::error::Error) {
+        println!("  {} failed: {at}: {error}", self.peer.name);
+        self.peer.failures.push(format!("{at}: {error}"));
+    }
+
+    fn label(&self) -> String {
+        match self.peer.vector_width {
+            Some(bits) => format!("{} ({bits} bits)", self.peer.name),
+            None => self.peer.name.clone(),
+        }
+    }
+}
+
+fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
+    let mut recipe = candidate.recipe.clone();
+    recipe.environment.push(("MESA_SHADER_CACHE_DISABLE".into(), "true".into()));
+    match Process::start(&recipe, Job::Train, STANDARD_BATCH, task, home) {
+        Ok(process) => {
+            println!("  {:24} {:6.2} s", candidate.label(), process.first_step);
+            let peer = &mut candidate.peer;
+            peer.cold_first_step.push(process.first_step);
+            peer.device.clone_from(&process.device);
+            if let Some(version) = &process.version {
+                peer.version.clone_from(version);
+            }
+        }
+        Err(e) => candidate.fail("cold start", &*e),
+    }
+}
+
+/// An engine that is running, and what it does in a turn.
+struct Player<'a> {
+    candidate: &'a mut Candidate,
+    process: Process,
+    /// How often it does its job in a turn.
+    count: usize,
+    measured: Measured,
+}
+
+/// All engines at one job, alternating.
+fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize, task: &Path, home: &Path) {
+    println!("{job}, batch {batch}");
+    let mut players = Vec::new();
+    for candidate in candidates.iter_mut().filter(|c| !c.is_floor() || (job, batch) == (Job::Train, STANDARD_BATCH)) {
+        match Player::prepare(candidate, args, job, batch, task, home) {
+            Ok(player) => players.push(player),
+            Err((candidate, e)) => candidate.fail(&format!("{job} {batch}"), &*e),
+        }
+    }
+    for round in 0..args.rounds {
+        for turn in 0..players.len() {
+            let player = (turn + round) % players.len();
+            if let Err(e) = players[player].turn() {
+                players.remove(player).candidate.fail(&format!("{job} {batch}"), &*e);
+                break; // the others have their turn in the next round
+            }
+        }
+    }
+    for player in players {
+        player.finish();
+    }
+}
+
+impl<'a> Player<'a> {
+    /// Starts the engine, has it take the first steps, and finds out how many make a turn.
+    fn prepare(
+        candidate: &'a mut Candidate,
+        args: &Args,
+        job: Job,
+        batch: usize,
+        task: &Path,
+        home: &Path,
+    ) -> std::result::Result<Self, (&'a mut Candidate, Box<dyn std::error::Error>)> {
+        let begin = || -> Result<(Process, usize, Vec<f64>)> {
+            let mut process = Process::start(&candidate.recipe, job, batch, task, home)?;
+            if candidate.is_floor() {
+                return Ok((process, 1, Vec::new()));
+            }
+            let mut losses = vec![process.loss()?];
+            let steps = if job == Job::Train { LEARNING_STEPS - 1 } else { 2 };
+            let mut each = process.run(1)?;
+            if each * (steps + args.rounds) as f64 > MOST_SECONDS {
+                return Err(format!("{each:.1} s a step are too slow to wait for").into());
+            }
+            process.run(steps - 1)?;
+            if job == Job::Train {
+                losses.push(process.loss()?);
+            }
+            // Once more, now that everything is compiled and tuned.
+            let count = |each: f64| (args.seconds / each).ceil() as usize;
+            each = process.run(count(each))? / count(each) as f64;
+            Ok((process, count(each), losses))
+        };
+        match begin() {
+            Ok((process, count, losses)) => {
+                let measured = Measured { job, batch, seconds: Vec::new(), losses };
+                Ok(Self { candidate, process, count, measured })
+            }
+            Err(e) => Err((candidate, e)),
+        }
+    }
+
+    fn turn(&mut self) -> Result<()> {
+        self.measured.seconds.push(self.process.run(self.count)? / self.count as f64);
+        Ok(())
+    }
+
+    fn finish(self) {
+        let Self { candidate, process, measured, .. } = self;
+        if (measured.job, measured.batch) == (Job::Train, STANDARD_BATCH) {
+            candidate.peer.peak_memory = candidate.recipe.one_process.then(|| process.peak_memory()).flatten();
+        }
+        if !candidate.is_floor() {
+            let losses: Vec<String> = measured.losses.iter().map(|l| format!("{l:.4}")).collect();
+            println!(
+                "  {:24} {:9.0} samples/s, losses {}",
+                candidate.label(),
+                measured.throughput(),
+                losses.join(", ")
+            );
+            candidate.peer.measured.push(measured);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A process of one engine. It does its job once, says what it runs on, and then answers what is asked, a line each:
+//!
+//!     run 20     does the job twenty times      {"seconds": 0.31}
+//!     loss       of the test rows, as it is     {"loss": 1.84}
+
+use std::io::stdin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::results::Job;
+use compare::Result;
+use compare::engines::{Engine, Kind};
+use compare::task::Task;
+
+pub fn serve(kind: &Kind, job: Job, task: Task) -> Result<()> {
+    let task = Rc::new(task);
+    let mut engine = (kind.start)(task.clone())?;
+    run(engine.as_mut(), job, 1)?;
+    println!("{}", json!({ "device": engine.device() }));
+    for line in stdin().lines() {
+        let line = line?;
+        let answer = match line.split_once(' ') {
+            Some(("run", count)) => {
+                let count = count.parse()?;
+                let start = Instant::now();
+                run(engine.as_mut(), job, count)?;
+                json!({ "seconds": start.elapsed().as_secs_f64() })
+            }
+            None if line == "loss" => json!({ "loss": task.loss(&engine.forward()?)? }),
+            _ => return Err(format!("\"{line}\" is neither \"run\" and a number nor \"loss\"").into()),
+        };
+        println!("{answer}");
+    }
+    Ok(())
+}
+
+fn run(engine: &mut dyn Engine, job: Job, count: usize) -> Result<()> {
+    match job {
+        Job::Train => engine.train(count),
+        Job::Forward => (0..count).try_for_each(|_| engine.forward().map(drop)),
+    }
+}
