@@ -11,6 +11,7 @@ mod timing;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
 mod wait;
+mod wgsl;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,7 @@ mod softmax;
 use std::ops::Range;
 
 use super::builder::{Builder, DataSet, Product};
-use super::{Dropout, Epilogue, Layout, Op, Pointwise, Tensor};
+use super::{Dropout, Epilogue, LONGEST_SLICE, Layout, NarrowLayer, Op, Pointwise, Tensor, WIDEST_NARROW};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::loss::Loss;
@@ -101,6 +101,30 @@ fn fused(stages: Vec<Stage>) -> Vec<Stage> {
         }
     }
     out
+}
+
+/// The layers of a network that can run as one op, [`Narrow`](super::Narrow): each dense and narrow, an activation at its
+/// end; few enough rows of weights for the loops of one invocation. An encoding in front would be one more field there.
+pub(super) fn narrow(network: &Network) -> Option<Vec<NarrowLayer>> {
+    let mut layers: Vec<NarrowLayer> = Vec::new();
+    for Stage { kind, inputs, outputs: units, parameters, .. } in stages(network, None, None) {
+        let offset = |i: usize| network.parameters()[parameters.start + i].offset;
+        let activation = match kind {
+            Kind::Dense { bias, activation } => {
+                let (weight, bias) = (offset(0), bias.then(|| offset(1)));
+                layers.push(NarrowLayer { weight, bias, inputs, units, activation });
+                continue;
+            }
+            Kind::Activation(activation) => activation,
+            Kind::Softmax => Activation::Softmax,
+            _ => return None,
+        };
+        let last = layers.last_mut().filter(|last| last.activation == Activation::Identity)?;
+        last.activation = activation;
+    }
+    let is_narrow = |layer: &NarrowLayer| layer.inputs.max(layer.units) <= WIDEST_NARROW;
+    let rows: u64 = layers.iter().map(|layer| u64::from(layer.inputs)).sum();
+    (layers.iter().all(is_narrow) && rows <= LONGEST_SLICE.into()).then_some(layers)
 }
 
 /// A stage as placed in a plan.

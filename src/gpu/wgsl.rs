@@ -1,0 +1,214 @@
+//! WGSL that evaluates a network of narrow layers, for one row in one invocation: what the kernel `narrow` and the function
+//! of [`Wgsl`](crate::Wgsl) have in common. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
+
+use std::fmt::Write;
+
+use super::kernels::activations;
+use crate::activation::Activation;
+use crate::plan::NarrowLayer;
+
+/// Layers alike, one after the other: one loop.
+pub(super) struct Run {
+    pub layer: NarrowLayer,
+    pub count: u32,
+    /// From the weights of one to those of the next, in numbers; of the biases too.
+    pub stride: u32,
+}
+
+/// The layers as runs; the last layer is by itself, as its outputs go elsewhere.
+pub(super) fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (i, &layer) in layers.iter().enumerate() {
+        if let Some(run) = runs.last_mut().filter(|_| i + 1 < layers.len() && layer.inputs == layer.units) {
+            let stride = if run.count == 1 { layer.weight.wrapping_sub(run.layer.weight) } else { run.stride };
+            let shift = stride.wrapping_mul(run.count);
+            let next = NarrowLayer {
+                weight: run.layer.weight.wrapping_add(shift),
+                bias: run.layer.bias.map(|bias| bias.wrapping_add(shift)),
+                ..run.layer
+            };
+            if next == layer && layer.weight > run.layer.weight {
+                (run.count, run.stride) = (run.count + 1, stride);
+                continue;
+            }
+        }
+        runs.push(Run { layer, count: 1, stride: 0 });
+    }
+    runs
+}
+
+/// How many vectors of four hold these numbers.
+pub(super) fn quads(numbers: u32) -> u32 {
+    numbers.div_ceil(4)
+}
+
+/// Number `i` of vectors `name_0`, `name_1` and so on.
+pub(super) fn element(name: &str, i: u32) -> String {
+    format!("{name}_{}.{}", i / 4, ["x", "y", "z", "w"][i as usize % 4])
+}
+
+/// Where a row lies between two layers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// In vectors `x_0`, `x_1` and so on: every product is a line of its own.
+    Vectors,
+    /// In workgroup memory, `tile[i * LANES + lane]`: products are a loop.
+    Tile,
+}
+
+/// What a layer's text is written with.
+pub(super) struct Writer<'a> {
+    pub text: String,
+    /// Of the parameters: an array of vec4f.
+    pub parameters: &'a str,
+    /// Before the names of the functions that are called.
+    pub prefix: &'a str,
+    pub place: Place,
+}
+
+impl Writer<'_> {
+    /// The activations that the layers call, each once.
+    pub fn functions(&mut self, layers: &[NarrowLayer]) {
+        let mut called: Vec<Activation> = Vec::new();
+        for layer in layers {
+            if !matches!(layer.activation, Activation::Identity | Activation::Softmax)
+                && !called.contains(&layer.activation)
+            {
+                called.push(layer.activation);
+            }
+        }
+        self.text += &activations(self.prefix, &called);
+    }
+
+    /// All layers. The row goes in where `place` says, and comes out as `y_0`, `y_1` and so on.
+    pub fn layers(&mut self, layers: &[NarrowLayer]) {
+        let outputs = layers.last().map_or(0, |layer| layer.units);
+        for q in 0..quads(outputs) {
+            self.line(&format!("var y_{q}: vec4f;"));
+        }
+        let runs = runs(layers);
+        for (i, run) in runs.iter().enumerate() {
+            self.run(run, i + 1 == runs.len());
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.text.push_str("    ");
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn run(&mut self, run: &Run, last: bool) {
+        let Run { layer, count, stride } = run;
+        let NarrowLayer { bias, inputs, units, activation, .. } = *layer;
+        let layers = if *count > 1 { format!("{count} layers") } else { "a layer".into() };
+        self.line(&format!("// {layers} of {inputs} x {units}, {activation}"));
+        // Indices of vectors; tensors start at multiples of 64 numbers.
+        let shift = match count {
+            1 => {
+                self.line("{");
+                String::new()
+            }
+            _ => {
+                self.line(&format!("for (var layer = 0u; layer < {count}u; layer++) {{"));
+                format!(" + layer * {}u", stride / 4)
+            }
+        };
+        for q in 0..quads(units) {
+            let start = match bias {
+                Some(bias) => format!("{}[{}u{shift}]", self.parameters, bias / 4 + q),
+                None => "vec4f(0.0)".into(),
+            };
+            self.line(&format!("var sum_{q} = {start};"));
+        }
+        self.products(layer, &shift);
+        self.activation(activation, units);
+        match (last, self.place) {
+            (true, _) => (0..quads(units)).for_each(|q| self.line(&format!("y_{q} = sum_{q};"))),
+            (_, Place::Vectors) => (0..quads(units)).for_each(|q| self.line(&format!("x_{q} = sum_{q};"))),
+            (_, Place::Tile) => {
+                (0..units).for_each(|i| self.line(&format!("tile[{i}u * LANES + lane] = {};", element("sum", i))));
+            }
+        }
+        self.line("}");
+    }
+
+    /// sum += x · W. Rows of W that are no whole vectors are taken four at a time, which are.
+    fn products(&mut self, layer: &NarrowLayer, shift: &str) {
+        let NarrowLayer { weight, inputs, units, .. } = *layer;
+        let step = if units.is_multiple_of(4) { 1 } else { 4 };
+        let looped = if self.place == Place::Tile { inputs / step } else { 0 };
+        if looped > 0 {
+            self.line(&format!("for (var i = 0u; i < {}u; i += {step}u) {{", looped * step));
+            self.line(&format!("let at = {}u{shift} + i * {units}u / 4u;", weight / 4));
+            let values: Vec<String> = (0..step).map(|k| format!("tile[(i + {k}u) * LANES + lane]")).collect();
+            self.rows(units, "at", &values);
+            self.line("}");
+        }
+        for first in (looped * step..inputs).step_by(step as usize) {
+            let values = first..inputs.min(first + step);
+            let values = values.map(|k| match self.place {
+                Place::Vectors => element("x", k),
+                Place::Tile => format!("tile[{k}u * LANES + lane]"),
+            });
+            let at = format!("{}u{shift}", (weight + first * units) / 4);
+            self.rows(units, &at, &values.collect::<Vec<_>>());
+        }
+    }
+
+    /// Adds `values` times as many rows of W, which start at a whole vector.
+    fn rows(&mut self, units: u32, at: &str, values: &[String]) {
+        let aligned = units.is_multiple_of(4);
+        let numbers = values.len() as u32 * units;
+        self.line("{");
+        for i in 0..quads(numbers) {
+            self.line(&format!("let w_{i} = {}[{at} + {i}u];", self.parameters));
+        }
+        for (k, value) in (0..).zip(values) {
+            self.line(&format!("let value_{k} = vec4f({value});"));
+            for q in 0..quads(units) {
+                let first = k * units + q * 4;
+                let weights = match aligned {
+                    true => format!("w_{}", first / 4),
+                    false => {
+                        let of = |i| if q * 4 + i < units { element("w", first + i) } else { "0.0".into() };
+                        format!("vec4f({}, {}, {}, {})", of(0), of(1), of(2), of(3))
+                    }
+                };
+                self.line(&format!("sum_{q} = fma(value_{k}, {weights}, sum_{q});"));
+            }
+        }
+        self.line("}");
+    }
+
+    fn activation(&mut self, activation: Activation, units: u32) {
+        match activation {
+            Activation::Identity => {}
+            Activation::Softmax => {
+                let sums: Vec<String> = (0..units).map(|i| element("sum", i)).collect();
+                // Subtracting the largest keeps exp from overflowing.
+                let largest = sums[1..].iter().fold(sums[0].clone(), |most, sum| format!("max({most}, {sum})"));
+                self.line(&format!("let largest = {largest};"));
+                for q in 0..quads(units) {
+                    self.line(&format!("sum_{q} = exp(sum_{q} - largest);"));
+                }
+                self.line(&format!("let total = {};", sums.join(" + ")));
+                for q in 0..quads(units) {
+                    self.line(&format!("sum_{q} /= total;"));
+                }
+            }
+            activation => {
+                let function = super::kernels::activation_name(self.prefix, activation);
+                for q in 0..quads(units) {
+                    self.line(&format!("sum_{q} = {function}(sum_{q});"));
+                }
+            }
+        }
+    }
+}
+
+/// Appends formatted text.
+pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    let _ = text.write_fmt(line);
+    text.push('\n');
+}
