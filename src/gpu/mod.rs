@@ -23,6 +23,7 @@ use pipelines::Pipelines;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
 pub(crate) use wait::Signal;
+pub use wgsl::Wgsl;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
 #[derive(Debug, Clone)]

@@ -1,11 +1,118 @@
-//! WGSL that evaluates a network of narrow layers, for one row in one invocation: what the kernel `narrow` and the function
-//! of [`Wgsl`](crate::Wgsl) have in common. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
+//! WGSL that evaluates a network of narrow layers, for one row in one invocation: the kernel `narrow`, and the function of
+//! [`Wgsl`] for an app's own shaders. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::num::NonZeroU64;
 
 use super::kernels::activations;
 use crate::activation::Activation;
+use crate::error::{Error, Result};
 use crate::plan::NarrowLayer;
+
+/// A WGSL function that evaluates a network inside an app's own shader, of any stage: from
+/// [`Model::wgsl`](crate::Model::wgsl). It prints as text to be put in front of that shader: the declaration of the
+/// parameter buffer, helpers, whose names begin with the function's, and the function,
+///
+/// ```wgsl
+/// fn network(input: vec3f) -> f32
+/// ```
+///
+/// where 1 input or output is an `f32`, 2 to 4 are a vector, and more are an `array<f32, N>`.
+///
+/// Weights are read from a uniform buffer where they take at most 64 KiB, which every device can bind, and else from
+/// read-only storage. All lines are straight, a multiply-add for each weight: layers of 16 or 32 suit a shader that calls
+/// it often. Layers alike are one loop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wgsl {
+    name: String,
+    group: u32,
+    binding: u32,
+    layers: Vec<NarrowLayer>,
+    /// Length of the parameter buffer, in numbers.
+    words: u32,
+}
+
+/// The largest uniform binding that every device allows, in bytes.
+const LARGEST_UNIFORM: u32 = 1 << 16;
+
+impl Wgsl {
+    pub(crate) fn new(name: &str, layers: Vec<NarrowLayer>, words: u32) -> Result<Self> {
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
+            return Err(Error::InvalidOption {
+                name: "name of a WGSL function",
+                expected: "letters, digits and underscores, a letter first",
+                actual: format!("{name:?}"),
+            });
+        }
+        Ok(Self { name: name.into(), group: 0, binding: 0, layers, words })
+    }
+
+    /// Where the parameter buffer is bound; group 0, binding 0 unless said otherwise.
+    pub fn bound_at(self, group: u32, binding: u32) -> Self {
+        Self { group, binding, ..self }
+    }
+
+    /// What an app's bind group layout says of the parameter buffer.
+    pub fn binding_type(&self) -> wgpu::BindingType {
+        let ty = match self.is_uniform() {
+            true => wgpu::BufferBindingType::Uniform,
+            false => wgpu::BufferBindingType::Storage { read_only: true },
+        };
+        let min_binding_size = NonZeroU64::new(u64::from(self.words) * 4);
+        wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size }
+    }
+
+    fn is_uniform(&self) -> bool {
+        self.words <= LARGEST_UNIFORM / 4
+    }
+}
+
+/// The text.
+impl fmt::Display for Wgsl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, group, binding, layers, words } = self;
+        let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return Ok(()) };
+        let (inputs, outputs) = (first.inputs, last.units);
+        let space = if self.is_uniform() { "uniform" } else { "storage, read" };
+        let (prefix, parameters) = (format!("{name}_"), format!("{name}_parameters"));
+        let vectors = words / 4;
+        writeln!(f, "@group({group}) @binding({binding}) var<{space}> {parameters}: array<vec4f, {vectors}>;\n")?;
+        let mut writer =
+            Writer { text: String::new(), parameters: &parameters, prefix: &prefix, place: Place::Vectors };
+        writer.functions(layers);
+        push(&mut writer.text, format_args!("fn {name}(input: {}) -> {} {{", of_type(inputs), of_type(outputs)));
+        let widest = layers.iter().map(|layer| layer.inputs).max().unwrap_or(inputs);
+        for q in 0..quads(widest) {
+            let of = |i| if i < inputs { part("input", i, inputs) } else { "0.0".into() };
+            let start = [0, 1, 2, 3].map(|i| of(q * 4 + i)).join(", ");
+            let start = if q * 4 < inputs { format!(" = vec4f({start})") } else { String::new() };
+            writer.line(&format!("var x_{q}: vec4f{start};"));
+        }
+        writer.layers(layers);
+        let values: Vec<String> = (0..outputs).map(|i| element("y", i)).collect();
+        writer.line(&format!("return {}({});", of_type(outputs), values.join(", ")));
+        writer.text.push('}');
+        writeln!(f, "{}", writer.text)
+    }
+}
+
+/// The type of a row of numbers, and one of them.
+fn of_type(numbers: u32) -> String {
+    match numbers {
+        1 => "f32".into(),
+        2..=4 => format!("vec{numbers}f"),
+        _ => format!("array<f32, {numbers}>"),
+    }
+}
+
+fn part(name: &str, i: u32, numbers: u32) -> String {
+    match numbers {
+        1 => name.into(),
+        2..=4 => format!("{name}.{}", ["x", "y", "z", "w"][i as usize]),
+        _ => format!("{name}[{i}]"),
+    }
+}
 
 /// Layers alike, one after the other: one loop.
 pub(super) struct Run {
@@ -121,7 +228,7 @@ impl Writer<'_> {
             };
             self.line(&format!("var sum_{q} = {start};"));
         }
-        self.products(layer, &shift);
+        self.products(run, &shift);
         self.activation(activation, units);
         match (last, self.place) {
             (true, _) => (0..quads(units)).for_each(|q| self.line(&format!("y_{q} = sum_{q};"))),
@@ -134,13 +241,17 @@ impl Writer<'_> {
     }
 
     /// sum += x · W. Rows of W that are no whole vectors are taken four at a time, which are.
-    fn products(&mut self, layer: &NarrowLayer, shift: &str) {
-        let NarrowLayer { weight, inputs, units, .. } = *layer;
+    fn products(&mut self, run: &Run, shift: &str) {
+        let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
         let looped = if self.place == Place::Tile { inputs / step } else { 0 };
         if looped > 0 {
             self.line(&format!("for (var i = 0u; i < {}u; i += {step}u) {{", looped * step));
-            self.line(&format!("let at = {}u{shift} + i * {units}u / 4u;", weight / 4));
+            // The bound, which is never reached, tells compilers that sums with it do not wrap around: they become
+            // offsets of the loads.
+            let vectors = if step == 1 { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
+            let last = weight + stride * (count - 1) + inputs * units;
+            self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
             let values: Vec<String> = (0..step).map(|k| format!("tile[(i + {k}u) * LANES + lane]")).collect();
             self.rows(units, "at", &values);
             self.line("}");

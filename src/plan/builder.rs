@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
     pub fn narrow(&mut self, input: Tensor, output: Tensor) -> bool {
         let parameters = self.parameters;
         let layers = narrow(self.network);
-        let found = layers.is_some();
+        let found = layers.is_ok();
         let op = |layers| Op::Narrow(Narrow { input, parameters, output, rows: self.batch, layers });
         self.plan.step.extend(layers.map(op));
         found

@@ -8,6 +8,7 @@ mod layers;
 mod op;
 
 pub use cost::{Cost, Work};
+pub(crate) use layers::narrow;
 pub use op::*;
 
 use crate::config::TrainerConfig;

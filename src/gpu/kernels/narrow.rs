@@ -11,9 +11,11 @@ use crate::plan::{Narrow, NarrowLayer};
 
 /// Rows of a workgroup.
 const LANES: u32 = 64;
-/// Rows of a workgroup of the subgroup variant: with 8 it runs half as fast, with 32 it takes the driver's compiler twice
-/// as long.
-const SUBGROUP_ROWS: u32 = 16;
+/// Rows of a workgroup of the subgroup variant, at least one for each lane: many, so that each load of a weight serves many; but few where all rows
+/// take less time than the driver's compiler would take over more. With 32 it would take twice as long again.
+const SUBGROUP_ROWS: [u32; 2] = [8, 16];
+/// Multiply-adds from which the larger is worth it.
+const SMALL_NETWORK: u64 = 1 << 24;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -24,7 +26,11 @@ struct NarrowUniforms {
 pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
     let (kind, source, rows) = match variants.matmul_subgroup {
         None => ("narrow", source(op), LANES),
-        Some(lanes) => ("narrow.subgroup", subgroup_source(op, lanes), SUBGROUP_ROWS),
+        Some(lanes) => {
+            let weights: u64 = op.layers.iter().map(|layer| u64::from(layer.inputs * layer.units)).sum();
+            let rows = SUBGROUP_ROWS[usize::from(weights * u64::from(op.rows) > SMALL_NETWORK)].max(lanes);
+            ("narrow.subgroup", subgroup_source(op, rows, lanes), rows)
+        }
     };
     let mut hasher = DefaultHasher::new();
     source.hash(&mut hasher);
@@ -58,25 +64,27 @@ fn fill(text: String, names: &[(&str, u32)]) -> String {
 }
 
 /// The text for software adapters.
-pub(super) fn subgroup_source(op: &Narrow, lanes: u32) -> String {
+pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
     let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
     writer.functions(&op.layers);
-    let mut layers = Subgroup { text: String::new(), columns: 4 * lanes, lanes };
+    let mut layers = Subgroup { text: String::new(), rows, lanes, columns: 4 * lanes };
     let widest = op.layers[1..].iter().map(|layer| layer.inputs).max().unwrap_or(0).max(op.outputs());
     for g in 0..widest.div_ceil(layers.columns) {
-        (0..SUBGROUP_ROWS).for_each(|r| push(&mut layers.text, format_args!("    var x_{g}_{r}: vec4f;")));
+        (0..rows).for_each(|r| push(&mut layers.text, format_args!("    var x_{g}_{r}: vec4f;")));
     }
     for (i, run) in runs(&op.layers).iter().enumerate() {
         layers.run(run, i == 0);
     }
     layers.stores(op.outputs());
     let text = writer.text + declarations(SOURCE) + &SUBGROUP.replace("{layers}", layers.text.trim());
-    let names = [("rows", SUBGROUP_ROWS), ("lanes", lanes), ("columns", 4 * lanes)];
+    let names = [("rows", rows), ("lanes", lanes), ("columns", 4 * lanes)];
     fill(fill(text, &names), &[("inputs", op.inputs()), ("outputs", op.outputs())])
 }
 
 struct Subgroup {
     text: String,
+    /// Of a workgroup.
+    rows: u32,
     lanes: u32,
     /// That one vector of each lane holds.
     columns: u32,
@@ -85,7 +93,7 @@ struct Subgroup {
 impl Subgroup {
     fn run(&mut self, run: &Run, first: bool) {
         let Run { layer, count, stride } = run;
-        let NarrowLayer { weight, bias, inputs, units, activation } = *layer;
+        let NarrowLayer { bias, inputs, units, activation, .. } = *layer;
         let groups = units.div_ceil(self.columns);
         let text = &mut self.text;
         push(text, format_args!("    // {count} of {inputs} x {units}, {activation}"));
@@ -100,7 +108,7 @@ impl Subgroup {
                 }
                 None => push(text, format_args!("    let bias_{g} = ZERO;")),
             }
-            (0..SUBGROUP_ROWS).for_each(|r| push(text, format_args!("    var sum_{g}_{r} = bias_{g};")));
+            (0..self.rows).for_each(|r| push(text, format_args!("    var sum_{g}_{r} = bias_{g};")));
         }
         if first {
             self.products(layer, *stride, 0, inputs, true);
@@ -111,7 +119,7 @@ impl Subgroup {
         }
         self.activation(activation, units);
         for g in 0..groups {
-            (0..SUBGROUP_ROWS).for_each(|r| push(&mut self.text, format_args!("    x_{g}_{r} = sum_{g}_{r};")));
+            (0..self.rows).for_each(|r| push(&mut self.text, format_args!("    x_{g}_{r} = sum_{g}_{r};")));
         }
         self.text += "    }\n";
     }
@@ -146,12 +154,12 @@ impl Subgroup {
             }
         }
         if first {
-            for rows in 0..SUBGROUP_ROWS.div_ceil(self.lanes) {
+            for rows in 0..self.rows.div_ceil(self.lanes) {
                 let row = rows * self.lanes;
                 push(text, format_args!("    let input_{rows} = load(first_row + {row}u + lane, {i} * 4u);"));
             }
         }
-        for r in 0..SUBGROUP_ROWS {
+        for r in 0..self.rows {
             match first {
                 true => {
                     let (rows, lane) = (r / self.lanes, r % self.lanes);
@@ -181,7 +189,7 @@ impl Subgroup {
                     let columns = format!("{}u + column + vec4u(0u, 1u, 2u, 3u)", g * self.columns);
                     push(text, format_args!("    let inside_{g} = {columns} < vec4u({units}u);"));
                 }
-                for r in 0..SUBGROUP_ROWS {
+                for r in 0..self.rows {
                     text.push_str("    {\n    var most = vec4f(-3.4028234e38);\n    var total = ZERO;\n");
                     for g in 0..groups {
                         push(text, format_args!("    most = max(most, select(most, sum_{g}_{r}, inside_{g}));"));
@@ -201,7 +209,7 @@ impl Subgroup {
             activation => {
                 let function = activation_name("", activation);
                 for g in 0..groups {
-                    for r in 0..SUBGROUP_ROWS {
+                    for r in 0..self.rows {
                         push(text, format_args!("    sum_{g}_{r} = {function}(sum_{g}_{r});"));
                     }
                 }
@@ -215,15 +223,15 @@ impl Subgroup {
             let g = from / self.columns;
             let count = quads(outputs.min(from + self.columns) - from);
             push(&mut self.text, format_args!("    for (var i = 0u; i < {count}u; i++) {{"));
-            for rows in 0..SUBGROUP_ROWS.div_ceil(self.lanes) {
+            for rows in 0..self.rows.div_ceil(self.lanes) {
                 push(&mut self.text, format_args!("    var row_{rows} = ZERO;"));
             }
-            for r in 0..SUBGROUP_ROWS {
+            for r in 0..self.rows {
                 let (rows, lane) = (r / self.lanes, r % self.lanes);
                 let value = format!("subgroupShuffle(x_{g}_{r}, i)");
                 push(&mut self.text, format_args!("    row_{rows} = select(row_{rows}, {value}, lane == {lane}u);"));
             }
-            for rows in 0..SUBGROUP_ROWS.div_ceil(self.lanes) {
+            for rows in 0..self.rows.div_ceil(self.lanes) {
                 let row = rows * self.lanes;
                 push(
                     &mut self.text,

@@ -8,6 +8,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{Module, ScalarKind, TypeInner};
 
 use super::*;
+use crate::gpu::Wgsl;
 use crate::network::Network;
 use crate::plan::{DataInfo, Narrow, Plan, RowMetrics, StepState};
 use crate::{Activation, Adam, Clip, Loss, Schedule, Sgd, TrainerConfig};
@@ -46,10 +47,11 @@ fn texts() -> BTreeMap<String, String> {
     }
     for (name, op) in narrow_ops() {
         texts.insert(format!("narrow {name}"), narrow::source(&op));
-        for lanes in [8, 16] {
-            texts.insert(format!("narrow.subgroup {name} {lanes}"), narrow::subgroup_source(&op, lanes));
+        for (rows, lanes) in [(8, 8), (16, 8), (16, 16)] {
+            texts.insert(format!("narrow.subgroup {name} {rows}x{lanes}"), narrow::subgroup_source(&op, rows, lanes));
         }
     }
+    texts.insert("functions of networks".into(), wgsl_functions());
     texts.insert("update.wide".into(), update::wide_source());
     texts
 }
@@ -88,6 +90,17 @@ fn narrow_ops() -> Vec<(String, Narrow)> {
         (name.to_owned(), op.clone())
     };
     [("deep", deep), ("odd", odd), ("all", all)].map(op).into()
+}
+
+/// What `Model::wgsl` makes of them, all in one shader of an app's.
+fn wgsl_functions() -> String {
+    let mut text = String::new();
+    for (binding, (name, op)) in (0..).zip(narrow_ops()) {
+        let words = op.layers.last().map_or(0, |layer| layer.weight + 64 * 64 + 64);
+        let function = Wgsl::new(&name, op.layers, words).unwrap();
+        text += &function.bound_at(1, binding).to_string();
+    }
+    text
 }
 
 fn parse(name: &str, text: &str) -> Module {
@@ -396,17 +409,4 @@ fn shaders_host_sides_and_twins_have_the_same_stems() {
     let named: std::collections::BTreeSet<String> =
         plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
     assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
-}
-#[test]
-fn zz_dump() {
-    for (name, dims) in [("64", vec![3u32, 64, 64, 64, 3]), ("32", vec![3, 32, 32, 1]), ("16", vec![2, 16, 16, 3])] {
-        let last = dims.len() - 2;
-        let net = dims[1..].iter().enumerate().fold(Network::input(dims[0]), |net, (i, &n)| {
-            net.dense(n, if i == last { Activation::Identity } else { Activation::Relu })
-        });
-        let plan = Plan::forward(&net.build().unwrap(), 9).unwrap();
-        let [Op::Narrow(op)] = plan.step.as_slice() else { panic!() };
-        std::fs::write(format!("/tmp/narrow/T{name}.wgsl"), narrow::source(op)).unwrap();
-        std::fs::write(format!("/tmp/narrow/G{name}.wgsl"), narrow::subgroup_source(op, 8)).unwrap();
-    }
 }
