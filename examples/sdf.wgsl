@@ -82,7 +82,7 @@ fn render(@builtin(global_invocation_id) id: vec3u) {
     for (var i = 0u; i < 96u && t < end; i++) {
         let hit = corner > 0u;
         let p = eye + t * direction;
-        let distance = field(select(p, p + 0.004 * side_of(corner), hit));
+        let distance = field(select(p, p + 0.01 * side_of(corner), hit));
         if hit {
             slope += distance * side_of(corner);
             corner++;
