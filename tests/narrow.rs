@@ -133,7 +133,7 @@ fn layer() -> impl Strategy<Value = Dense> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn random_narrow_networks_agree_with_the_twin(
