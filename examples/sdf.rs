@@ -23,7 +23,7 @@ use wgrad::{Adam, Device, Gpu, Loss, Network, Schedule, Trainer, TrainerConfig, 
 #[derive(Parser)]
 struct Args {
     /// Steps of training
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// Width and height of a picture, in pixels
     #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(8..=4096))]

@@ -94,7 +94,7 @@ fn two_layer_falls_all_the_way_and_learns_every_row() {
     }
 }
 
-/// In a quick form: 256 of the 4096 steps.
+/// In a quick form: 256 of the 2048 steps.
 #[test]
 fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     let options = ["--steps", "256", "--size", "64"];
