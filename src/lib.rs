@@ -113,7 +113,7 @@ pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
-pub use gpu::{Gpu, Traffic};
+pub use gpu::{Gpu, Traffic, Wgsl};
 pub use history::{Epoch, Evaluation, History};
 pub use init::Init;
 pub use loss::Loss;

@@ -4,10 +4,10 @@ use crate::activation::Activation;
 use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::GpuExecutor;
+use crate::gpu::{GpuExecutor, Wgsl};
 use crate::loss::Loss;
 use crate::network::Network;
-use crate::plan::{Plan, Role};
+use crate::plan::{Plan, Role, narrow};
 use crate::scores::{Scores, classes};
 use crate::trainer::{check_storage, rows_that_fit};
 
@@ -220,6 +220,36 @@ impl Model {
             Executor::Gpu(executor) => Ok(Forward { executor }),
             Executor::Cpu(_) => Err(Error::NeedsGpu { call: "Model::prepare_forward" }),
         }
+    }
+
+    /// The buffer that holds the weights on the GPU, laid out as [`Network::parameters`] says: for an app's own shaders,
+    /// such as those that call [`wgsl`](Self::wgsl).
+    ///
+    /// # Errors
+    /// [`Error::NeedsGpu`] on [`Device::Cpu`].
+    pub fn parameter_buffer(&self) -> Result<&wgpu::Buffer> {
+        match &self.parameters {
+            Storage::Gpu(buffer) => Ok(buffer),
+            Storage::Cpu(_) => Err(Error::NeedsGpu { call: "Model::parameter_buffer" }),
+        }
+    }
+
+    /// A WGSL function of this name, any that WGSL does not reserve, which evaluates the network inside an app's own
+    /// shader, from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out for one row.
+    ///
+    /// ```no_run
+    /// # fn app(model: wgrad::Model, shader: &str) -> wgrad::Result<()> {
+    /// let source = format!("{}{shader}", model.wgsl("network")?.bound_at(1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a layer wider than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW), or of a kind that is neither
+    /// dense, flatten, dropout nor an activation after a dense layer that has none; [`Error::InvalidOption`] for a name that
+    /// is none.
+    pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
+        Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
 
     fn forward_executor(&self, rows: u32) -> Result<Executor> {

@@ -8,6 +8,7 @@ mod layer_norm_input;
 mod layer_norm_parameters;
 mod matmul;
 mod metrics;
+mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
@@ -211,6 +212,9 @@ impl Memory<'_> {
                     let scale = op.scale.map(|t| self.f32(t)[0]);
                     let (gradients, state) = (self.f32(op.gradients), self.step(op.step));
                     update::update(op, gradients, &state, multipliers, scale, parameters, &mut moments);
+                }
+                Op::Narrow(op) => {
+                    narrow::narrow(op, self.f32(op.input), self.f32(op.parameters), cast_slice_mut(next()))
                 }
                 Op::Metrics(op) => {
                     let rows: &[RowMetrics] = cast_slice(self.words(op.rows));

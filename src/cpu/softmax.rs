@@ -7,11 +7,7 @@ pub fn softmax(op: &Softmax, input: &[f32], saved: Option<&[f32]>, output: &mut 
     for (row, out) in output.chunks_exact_mut(columns).enumerate() {
         let x = &input[row * columns..][..columns];
         match saved {
-            None => {
-                let largest = x[super::first_largest(x)];
-                let sum: f32 = x.iter().map(|z| (z - largest).exp()).sum();
-                out.iter_mut().zip(x).for_each(|(y, z)| *y = (z - largest).exp() / sum);
-            }
+            None => softmax_of(x, out),
             Some(y) => {
                 let y = &y[row * columns..][..columns];
                 let along: f32 = x.iter().zip(y).map(|(dy, y)| dy * y).sum();
@@ -19,4 +15,11 @@ pub fn softmax(op: &Softmax, input: &[f32], saved: Option<&[f32]>, output: &mut 
             }
         }
     }
+}
+
+/// Of one row.
+pub fn softmax_of(x: &[f32], y: &mut [f32]) {
+    let largest = x[super::first_largest(x)];
+    let sum: f32 = x.iter().map(|z| (z - largest).exp()).sum();
+    y.iter_mut().zip(x).for_each(|(y, z)| *y = (z - largest).exp() / sum);
 }

@@ -5,8 +5,11 @@ use super::{Gpu, lock};
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
 
-const USAGE: wgpu::BufferUsages =
-    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+/// UNIFORM is for the weights, which an app's shader may read so: see [`Wgsl`](super::Wgsl).
+const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+    .union(wgpu::BufferUsages::UNIFORM)
+    .union(wgpu::BufferUsages::COPY_SRC)
+    .union(wgpu::BufferUsages::COPY_DST);
 
 impl Gpu {
     /// Refuses a buffer that the device could not have, or not bind whole.

@@ -11,6 +11,7 @@ mod timing;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
 mod wait;
+mod wgsl;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use pipelines::Pipelines;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
 pub(crate) use wait::Signal;
+pub use wgsl::Wgsl;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! A plan under construction.
 
-use super::layers::{Before, Kind, Placed, Stage, stages};
+use super::layers::{Before, Kind, Placed, Stage, narrow, stages};
 use super::*;
 use crate::activation::Activation;
 use crate::config::Clip;
@@ -149,6 +149,16 @@ impl<'a> Builder<'a> {
         let DataSet { features, data, step, indices, .. } = *set;
         self.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
         Ok(x)
+    }
+
+    /// Adds the whole network as one op, where it is narrow enough.
+    pub fn narrow(&mut self, input: Tensor, output: Tensor) -> bool {
+        let parameters = self.parameters;
+        let layers = narrow(self.network);
+        let found = layers.is_ok();
+        let op = |layers| Op::Narrow(Narrow { input, parameters, output, rows: self.batch, layers });
+        self.plan.step.extend(layers.map(op));
+        found
     }
 
     /// Adds every layer, but for what the loss computes itself; dropout only where masks have a data set's seed and

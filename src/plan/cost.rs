@@ -147,6 +147,7 @@ impl Op {
             },
             Op::Update(op) => of_update(op),
             Op::Metrics(op) => op.batch.into(),
+            Op::Narrow(op) => u64::from(op.rows) * op.layers.iter().map(of_narrow_layer).sum::<u64>(),
         }
     }
 
@@ -184,6 +185,12 @@ fn of_matmul(op: &Matmul) -> u64 {
     };
     let column_sums = if op.bias_gradient.is_some() { n * k } else { 0 };
     2 * m * n * k + epilogue + column_sums
+}
+
+/// Of a row: what the layer's product and its softmax would take.
+fn of_narrow_layer(layer: &NarrowLayer) -> u64 {
+    let end = if layer.activation == Activation::Softmax { 5 } else { activation(layer.activation) };
+    u64::from(layer.units) * (2 * u64::from(layer.inputs) + u64::from(layer.bias.is_some()) + end)
 }
 
 /// Of an activation.

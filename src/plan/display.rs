@@ -69,6 +69,10 @@ fn detail(op: &Op) -> String {
             format!(" {of}{}{dropout}", p.activation)
         }
         Op::Softmax(s) if s.saved.is_some() => " gradient".into(),
+        Op::Narrow(n) => {
+            let layers = n.layers.iter().map(|layer| format!("-{} {}", layer.units, layer.activation));
+            format!(" {}{}", n.inputs(), layers.collect::<String>())
+        }
         _ => String::new(),
     }
 }

@@ -8,6 +8,7 @@ mod layers;
 mod op;
 
 pub use cost::{Cost, Work};
+pub(crate) use layers::narrow;
 pub use op::*;
 
 use crate::config::TrainerConfig;
@@ -231,7 +232,8 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// The forward pass alone, from a buffer of exactly `rows` input rows to one of `rows` output rows.
+    /// The forward pass alone, from a buffer of exactly `rows` input rows to one of `rows` output rows. A network of dense
+    /// layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
     ///
     /// # Errors
     /// As [`training`](Self::training).
@@ -239,7 +241,9 @@ impl Plan {
         let mut plan = Builder::new("forward", network, rows)?;
         let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
         let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
-        plan.forward(x, Some(y), None, None)?;
+        if !plan.narrow(x, y) {
+            plan.forward(x, Some(y), None, None)?;
+        }
         Ok(plan.finish())
     }
 

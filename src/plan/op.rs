@@ -38,6 +38,8 @@ pub enum Op {
     Update(Update),
     /// See [`Metrics`].
     Metrics(Metrics),
+    /// See [`Narrow`].
+    Narrow(Narrow),
 }
 
 /// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
@@ -351,6 +353,51 @@ pub struct Metrics {
     pub batch: u32,
 }
 
+/// A whole network of narrow dense layers, a forward pass in one dispatch: what lies between its layers is stored nowhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Narrow {
+    /// \[rows, inputs\].
+    pub input: Tensor,
+    /// Every weight of the network.
+    pub parameters: Tensor,
+    /// \[rows, outputs\], written.
+    pub output: Tensor,
+    /// How many rows.
+    pub rows: u32,
+    /// First to last, at least one; none takes in or puts out more than [`WIDEST_NARROW`].
+    pub layers: Vec<NarrowLayer>,
+}
+
+/// A layer of [`Narrow`]: y = activation(x · W + b).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NarrowLayer {
+    /// Where W, \[inputs, units\], starts in the parameters: a multiple of 64.
+    pub weight: u32,
+    /// Where b, \[units\], starts, if there is one: a multiple of 64.
+    pub bias: Option<u32>,
+    /// Length of a row that comes in.
+    pub inputs: u32,
+    /// Length of a row that goes out.
+    pub units: u32,
+    /// Applied last; may be softmax.
+    pub activation: Activation,
+}
+
+/// The widest layer of [`Narrow`]: a row of it, in and out, still fits the registers of one GPU invocation.
+pub const WIDEST_NARROW: u32 = 64;
+
+impl Narrow {
+    /// Length of an input row.
+    pub fn inputs(&self) -> u32 {
+        self.layers.first().map_or(0, |layer| layer.inputs)
+    }
+
+    /// Length of an output row.
+    pub fn outputs(&self) -> u32 {
+        self.layers.last().map_or(0, |layer| layer.units)
+    }
+}
+
 /// How an op uses a tensor that it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -378,6 +425,7 @@ impl Op {
             Op::SumSquares(_) => "sum_squares",
             Op::Update(_) => "update",
             Op::Metrics(_) => "metrics",
+            Op::Narrow(_) => "narrow",
         }
     }
 
@@ -408,6 +456,7 @@ impl Op {
             Op::SumSquares(op) => vec![op.input],
             Op::Update(op) => [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect(),
             Op::Metrics(op) => vec![op.rows],
+            Op::Narrow(op) => vec![op.input, op.parameters],
         }
     }
 
@@ -434,6 +483,7 @@ impl Op {
             Op::SumSquares(op) => vec![(op.output, Write)],
             Op::Update(op) => op.outputs(),
             Op::Metrics(op) => vec![(op.totals, Write)],
+            Op::Narrow(op) => vec![(op.output, Write)],
         }
     }
 }

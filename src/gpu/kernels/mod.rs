@@ -7,6 +7,7 @@ mod layer_norm_input;
 mod layer_norm_parameters;
 pub(super) mod matmul;
 mod metrics;
+mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
@@ -20,11 +21,13 @@ mod update;
 use super::pipelines::Shader;
 use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
+pub(super) use pointwise::{activation_name, activations};
 
 /// The largest workgroup of any kernel.
 pub(super) const MOST_INVOCATIONS: u32 = 256;
 
-/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product.
+/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product, and 64
+/// rows of 64 numbers in `narrow`. Every device of WebGPU has it.
 pub(super) const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
 /// All that a dispatch needs.
@@ -71,6 +74,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::SumSquares(op) => sum_squares::launch(op),
         Op::Update(op) => update::launch(op, variants),
         Op::Metrics(op) => metrics::launch(op),
+        Op::Narrow(op) => narrow::launch(op, variants),
     }
 }
 

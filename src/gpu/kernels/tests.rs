@@ -8,8 +8,9 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{Module, ScalarKind, TypeInner};
 
 use super::*;
+use crate::gpu::Wgsl;
 use crate::network::Network;
-use crate::plan::{DataInfo, Plan, RowMetrics, StepState};
+use crate::plan::{DataInfo, Narrow, Plan, RowMetrics, StepState};
 use crate::{Activation, Adam, Clip, Loss, Schedule, Sgd, TrainerConfig};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -44,6 +45,13 @@ fn texts() -> BTreeMap<String, String> {
         texts.insert(text.name(), text.source());
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss::source(activation));
     }
+    for (name, op) in narrow_ops() {
+        texts.insert(format!("narrow {name}"), narrow::source(&op));
+        for (rows, lanes) in [(8, 8), (16, 8), (16, 16)] {
+            texts.insert(format!("narrow.subgroup {name} {rows}x{lanes}"), narrow::subgroup_source(&op, rows, lanes));
+        }
+    }
+    texts.insert("functions of networks".into(), wgsl_functions());
     texts.insert("update.wide".into(), update::wide_source());
     texts
 }
@@ -68,6 +76,32 @@ fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
 }
 
 const HARDWARE: Variants = Variants { software: false, matmul_subgroup: None, wide_access: false, products: None };
+
+/// Networks that the kernel for narrow ones is written for: one width, odd widths, runs, every activation.
+fn narrow_ops() -> Vec<(String, Narrow)> {
+    let deep =
+        (0..5).fold(Network::input(64), |net, _| net.dense(64, Activation::GeluErf)).dense(64, Activation::Softmax);
+    let odd =
+        [7, 1, 33, 63].into_iter().fold(Network::input(5), |net, units| net.dense(units, Activation::LeakyRelu(0.2)));
+    let all = Activation::ALL.into_iter().fold(Network::input(12), |net, activation| net.dense(12, activation));
+    let op = |(name, network): (&str, crate::NetworkBuilder)| {
+        let plan = Plan::forward(&network.build().unwrap(), 9).unwrap();
+        let [Op::Narrow(op)] = plan.step.as_slice() else { panic!("{plan}") };
+        (name.to_owned(), op.clone())
+    };
+    [("deep", deep), ("odd", odd), ("all", all)].map(op).into()
+}
+
+/// What `Model::wgsl` makes of them, all in one shader of an app's.
+fn wgsl_functions() -> String {
+    let mut text = String::new();
+    for (binding, (name, op)) in (0..).zip(narrow_ops()) {
+        let words = op.layers.last().map_or(0, |layer| layer.weight + 64 * 64 + 64);
+        let function = Wgsl::new(&name, op.layers, words).unwrap();
+        text += &function.bound_at(1, binding).to_string();
+    }
+    text
+}
 
 fn parse(name: &str, text: &str) -> Module {
     naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)))
@@ -96,6 +130,7 @@ fn plans() -> Vec<Plan> {
         Plan::training(&logits, smoothed, &sgd, &TrainerConfig { batch: 12, ..TrainerConfig::default() }).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
+        Plan::forward(&logits, 12).unwrap(),
     ]
 }
 
@@ -259,7 +294,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
-    let expected: [(&str, &[(&str, f64)]); 14] = [
+    let expected: [(&str, &[(&str, f64)]); 15] = [
         (
             "next_batch",
             &[
@@ -301,6 +336,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         ("sum_squares", &[("quads", 480.0), ("limit", 0.0)]),
         ("update", &[("quads", 480.0)]),
         ("metrics", &[("batch", 12.0)]),
+        ("narrow", &[("rows", 12.0)]),
     ];
     let plans = plans();
     for (kernel, values) in expected {

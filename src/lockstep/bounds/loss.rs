@@ -19,6 +19,15 @@ fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
     (distances, sum, off / sum + 2.0 * z.len() as f64 * U)
 }
 
+/// The softmax of a row, and the bounds of it.
+pub(super) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> {
+    let (distances, sum, of_sum) = softmax(z);
+    distances.into_iter().map(move |d| match d.is_finite() {
+        true => (d.exp() / sum, d.exp() / sum * (of_distance(d) + of_sum + 2.0 * DIVISION)),
+        false => (0.0, 0.0),
+    })
+}
+
 pub(super) fn of_softmax(op: &Softmax, memory: &CpuExecutor) -> Bounds {
     let columns = op.columns as usize;
     let input = f64s(memory, op.input);
@@ -26,11 +35,7 @@ pub(super) fn of_softmax(op: &Softmax, memory: &CpuExecutor) -> Bounds {
     match op.saved {
         None => {
             for z in input.chunks_exact(columns) {
-                let (distances, sum, of_sum) = softmax(z);
-                bounds.extend(distances.iter().map(|&d| match d.is_finite() {
-                    true => d.exp() / sum * (of_distance(d) + of_sum + 2.0 * DIVISION),
-                    false => 0.0,
-                }));
+                bounds.extend(of_softmax_row(z).map(|(_, bound)| bound));
             }
         }
         Some(saved) => {

@@ -8,6 +8,7 @@
 
 mod activation;
 mod loss;
+mod narrow;
 mod norm;
 mod update;
 
@@ -66,6 +67,7 @@ pub(super) fn bounds(op: &Op, memory: &CpuExecutor) -> Vec<Bounds> {
         Op::SumSquares(op) => vec![update::of_sum_squares(op, memory)],
         Op::Update(op) => update::of_update(op, memory),
         Op::Metrics(op) => of_metrics(op, memory),
+        Op::Narrow(op) => vec![narrow::of_narrow(op, memory)],
     }
 }
 

@@ -1,0 +1,109 @@
+// The app's own shader: the shape that is to be learned, samples of it, and pictures. `fn field(p: vec3f) -> f32`, which
+// the host puts behind it, is that shape or the network.
+
+struct Frame {
+    seed: u32,
+    size: u32, // of the picture, in pixels
+}
+
+@group(0) @binding(0) var<storage, read> frame: Frame;
+@group(0) @binding(1) var<storage, read_write> points: array<f32>; // [rows, 3]
+@group(0) @binding(2) var<storage, read_write> distances: array<f32>;
+@group(0) @binding(3) var<storage, read_write> picture: array<u32>; // red, green, blue and 1 where the shape was hit
+
+// A ring and a ball that run into each other, less a box. Distances to primitives and their smooth union are those of
+// Inigo Quilez, iquilezles.org/articles/distfunctions.
+fn shape(p: vec3f) -> f32 {
+    let ring = length(vec2f(length(p.xz) - 0.6, p.y)) - 0.2;
+    let ball = length(p - vec3f(-0.45, 0.2, -0.3)) - 0.4;
+    let h = max(0.25 - abs(ring - ball), 0.0);
+    let joined = min(ring, ball) - h * h; // (0.25 - |difference|)^2 / (4 * 0.25)
+    let corner = abs(p - vec3f(0.6, 0.25, 0.35)) - vec3f(0.3);
+    let box = length(max(corner, vec3f(0.0))) + min(max(corner.x, max(corner.y, corner.z)), 0.0);
+    return max(joined, -box);
+}
+
+// Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020: pcg3d.
+fn random(key: vec3u) -> vec3f {
+    var v = key * 1664525u + 1013904223u;
+    v.x += v.y * v.z;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    v ^= v >> vec3u(16u);
+    v.x += v.y * v.z;
+    v.y += v.z * v.x;
+    v.z += v.x * v.y;
+    return vec3f(v >> vec3u(8u)) / 16777216.0;
+}
+
+// Points of the cube from -1 to 1; every other one is then brought near the surface, where it matters.
+@compute @workgroup_size(64)
+fn samples(@builtin(global_invocation_id) id: vec3u) {
+    let row = id.x;
+    if row >= arrayLength(&distances) {
+        return;
+    }
+    var p = random(vec3u(row, frame.seed, 0u)) * 2.0 - 1.0;
+    if row % 2u == 1u {
+        let e = vec2f(1e-3, 0.0);
+        let slope = vec3f(shape(p + e.xyy), shape(p + e.yxy), shape(p + e.yyx)) - shape(p);
+        let noise = (random(vec3u(row, frame.seed, 1u)) - 0.5) * 0.1;
+        p = clamp(p - normalize(slope + 1e-9) * shape(p) + noise, vec3f(-1.0), vec3f(1.0));
+    }
+    points[row * 3u] = p.x;
+    points[row * 3u + 1u] = p.y;
+    points[row * 3u + 2u] = p.z;
+    distances[row] = shape(p);
+}
+
+// Sphere tracing (Hart, 1996) within the cube. What a network says is no exact distance: steps are shorter.
+@compute @workgroup_size(8, 8)
+fn render(@builtin(global_invocation_id) id: vec3u) {
+    if id.x >= frame.size || id.y >= frame.size {
+        return;
+    }
+    let at = (vec2f(id.xy) + 0.5) / f32(frame.size) * 2.0 - 1.0;
+    let eye = vec3f(1.7, 1.9, 2.3);
+    let forward = normalize(-eye);
+    let right = normalize(cross(forward, vec3f(0.0, 1.0, 0.0)));
+    let direction = normalize(forward * 3.3 + right * at.x - cross(right, forward) * at.y);
+    let sides = -eye / direction;
+    let reach = abs(1.0 / direction);
+    let enter = sides - reach;
+    let leave = sides + reach;
+    var t = max(enter.x, max(enter.y, enter.z));
+    let end = min(leave.x, min(leave.y, leave.z));
+
+    // Once it is there, the loop looks at the four corners of a small tetrahedron for the slope: so the network's code is
+    // in the shader once.
+    var corner = 0u;
+    var slope = vec3f(0.0);
+    var colour = vec3f(0.93 + 0.05 * at.y);
+    for (var i = 0u; i < 96u && t < end; i++) {
+        let hit = corner > 0u;
+        let p = eye + t * direction;
+        let distance = field(select(p, p + 0.01 * side_of(corner), hit));
+        if hit {
+            slope += distance * side_of(corner);
+            corner++;
+            if corner > 4u {
+                let normal = normalize(slope);
+                let light = max(dot(normal, normalize(vec3f(0.3, 0.9, 0.5))), 0.0);
+                colour = (0.25 + 0.75 * light) * (0.55 + 0.35 * normal);
+                break;
+            }
+        } else if distance < 0.002 {
+            corner = 1u;
+        } else {
+            t += 0.8 * distance;
+        }
+    }
+    let bytes = vec3u(clamp(colour, vec3f(0.0), vec3f(1.0)) * 255.0);
+    picture[id.y * frame.size + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (select(0u, 1u, corner > 4u) << 24u);
+}
+
+// The corners of a tetrahedron, 1 to 4.
+fn side_of(corner: u32) -> vec3f {
+    let bits = vec3u(corner, corner >> 1u, corner ^ (corner >> 1u)) & vec3u(1u);
+    return 1.0 - 2.0 * vec3f(bits);
+}

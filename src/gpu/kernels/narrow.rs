@@ -1,0 +1,244 @@
+//! Host side of `shaders/narrow.wgsl.in` and of its variant for software adapters, `shaders/narrow.subgroup.wgsl.in`: their
+//! text is written for the network.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::{Launch, Variants, activation_name, declarations, read, write};
+use crate::activation::Activation;
+use crate::gpu::pipelines::Shader;
+use crate::gpu::wgsl::{Place, Run, Writer, element, push, quads, runs};
+use crate::plan::{Narrow, NarrowLayer};
+
+/// Rows of a workgroup.
+const LANES: u32 = 64;
+/// Rows of a workgroup of the subgroup variant, at least one for each lane: many, so that each load of a weight serves many; but few where all rows
+/// take less time than the driver's compiler would take over more. With 32 it would take twice as long again.
+const SUBGROUP_ROWS: [u32; 2] = [8, 16];
+/// Multiply-adds from which the larger is worth it.
+const SMALL_NETWORK: u64 = 1 << 24;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct NarrowUniforms {
+    rows: u32,
+}
+
+pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
+    let (kind, source, rows) = match variants.matmul_subgroup {
+        None => ("narrow", source(op), LANES),
+        Some(lanes) => {
+            let weights: u64 = op.layers.iter().map(|layer| u64::from(layer.inputs * layer.units)).sum();
+            let rows = SUBGROUP_ROWS[usize::from(weights * u64::from(op.rows) > SMALL_NETWORK)].max(lanes);
+            ("narrow.subgroup", subgroup_source(op, rows, lanes), rows)
+        }
+    };
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    let name = format!("{kind} {}-{} {:016x}", op.inputs(), op.outputs(), hasher.finish());
+    Launch {
+        shader: Shader { name: name.into(), source: source.into(), constants: Vec::new() },
+        uniforms: bytemuck::bytes_of(&NarrowUniforms { rows: op.rows }).to_vec(),
+        bindings: vec![read(op.parameters), read(op.input), write(op.output)],
+        workgroups: op.rows.div_ceil(rows).into(),
+    }
+}
+
+const SOURCE: &str = include_str!("../../../shaders/narrow.wgsl.in");
+const SUBGROUP: &str = include_str!("../../../shaders/narrow.subgroup.wgsl.in");
+
+/// The text for real GPUs.
+pub(super) fn source(op: &Narrow) -> String {
+    let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Tile };
+    writer.functions(&op.layers);
+    let functions = std::mem::take(&mut writer.text);
+    writer.layers(&op.layers);
+    let store = |i: u32| format!("output[row * OUTPUTS + {i}u] = {};\n    ", element("y", i));
+    let stores: String = (0..op.outputs()).map(store).collect();
+    let widest = op.layers.iter().map(|layer| layer.inputs).max().unwrap_or(1);
+    let text = functions + &SOURCE.replace("{layers}", writer.text.trim()).replace("{stores}", stores.trim());
+    fill(text, &[("inputs", op.inputs()), ("outputs", op.outputs()), ("widest", widest)])
+}
+
+fn fill(text: String, names: &[(&str, u32)]) -> String {
+    names.iter().fold(text, |text, (name, value)| text.replace(&format!("{{{name}}}"), &value.to_string()))
+}
+
+/// The text for software adapters.
+pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
+    let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
+    writer.functions(&op.layers);
+    let mut layers = Subgroup { text: String::new(), rows, lanes, columns: 4 * lanes };
+    let widest = op.layers[1..].iter().map(|layer| layer.inputs).max().unwrap_or(0).max(op.outputs());
+    for g in 0..widest.div_ceil(layers.columns) {
+        (0..rows).for_each(|r| push(&mut layers.text, format_args!("    var x_{g}_{r}: vec4f;")));
+    }
+    for (i, run) in runs(&op.layers).iter().enumerate() {
+        layers.run(run, i == 0);
+    }
+    layers.stores(op.outputs());
+    let text = writer.text + declarations(SOURCE) + &SUBGROUP.replace("{layers}", layers.text.trim());
+    let names = [("rows", rows), ("lanes", lanes), ("columns", 4 * lanes)];
+    fill(fill(text, &names), &[("inputs", op.inputs()), ("outputs", op.outputs())])
+}
+
+struct Subgroup {
+    text: String,
+    /// Of a workgroup.
+    rows: u32,
+    lanes: u32,
+    /// That one vector of each lane holds.
+    columns: u32,
+}
+
+impl Subgroup {
+    fn run(&mut self, run: &Run, first: bool) {
+        let Run { layer, count, stride } = run;
+        let NarrowLayer { bias, inputs, units, activation, .. } = *layer;
+        let groups = units.div_ceil(self.columns);
+        let text = &mut self.text;
+        push(text, format_args!("    // {count} of {inputs} x {units}, {activation}"));
+        push(text, format_args!("    for (var layer = 0u; layer < {count}u; layer++) {{"));
+        let whole = if units.is_multiple_of(4) { "whole_weights" } else { "weights" };
+        for g in 0..groups {
+            let column = g * self.columns;
+            match bias {
+                Some(bias) => {
+                    let start = format!("{bias}u + layer * {stride}u");
+                    push(text, format_args!("    let bias_{g} = {whole}({start}, {column}u + column, {units}u);"));
+                }
+                None => push(text, format_args!("    let bias_{g} = ZERO;")),
+            }
+            (0..self.rows).for_each(|r| push(text, format_args!("    var sum_{g}_{r} = bias_{g};")));
+        }
+        if first {
+            self.products(layer, *stride, 0, inputs, true);
+        } else {
+            for from in (0..inputs).step_by(self.columns as usize) {
+                self.products(layer, *stride, from, inputs.min(from + self.columns), false);
+            }
+        }
+        self.activation(activation, units);
+        for g in 0..groups {
+            (0..self.rows).for_each(|r| push(&mut self.text, format_args!("    x_{g}_{r} = sum_{g}_{r};")));
+        }
+        self.text += "    }\n";
+    }
+
+    /// The products of the inputs `from..to`, four at a time.
+    fn products(&mut self, layer: &NarrowLayer, stride: u32, from: u32, to: u32, first: bool) {
+        let whole = (to - from) / 4;
+        if whole > 0 {
+            push(&mut self.text, format_args!("    for (var i = 0u; i < {whole}u; i++) {{"));
+            self.block(layer, stride, from, 4, "i", first);
+            self.text += "    }\n";
+        }
+        if !to.is_multiple_of(4) {
+            self.text += "    {\n";
+            self.block(layer, stride, from, to % 4, &format!("{whole}u"), first);
+            self.text += "    }\n";
+        }
+    }
+
+    /// The products of `count` inputs from `from + 4 * i` on. Of the first layer's, a lane loads a row; of another's, the
+    /// lane i holds four.
+    fn block(&mut self, layer: &NarrowLayer, stride: u32, from: u32, count: u32, i: &str, first: bool) {
+        let NarrowLayer { weight, units, .. } = *layer;
+        let text = &mut self.text;
+        let groups = units.div_ceil(self.columns);
+        let whole = if units.is_multiple_of(4) { "whole_weights" } else { "weights" };
+        for k in 0..count {
+            let start = format!("{weight}u + layer * {stride}u + ({}u + {i} * 4u) * {units}u", from + k);
+            for g in 0..groups {
+                let column = g * self.columns;
+                push(text, format_args!("    let w_{k}_{g} = {whole}({start}, {column}u + column, {units}u);"));
+            }
+        }
+        if first {
+            for rows in 0..self.rows.div_ceil(self.lanes) {
+                let row = rows * self.lanes;
+                push(text, format_args!("    let input_{rows} = load(first_row + {row}u + lane, {i} * 4u);"));
+            }
+        }
+        for r in 0..self.rows {
+            match first {
+                true => {
+                    let (rows, lane) = (r / self.lanes, r % self.lanes);
+                    push(text, format_args!("    let value_{r} = subgroupBroadcast(input_{rows}, {lane}u);"));
+                }
+                false => {
+                    let g = from / self.columns;
+                    push(text, format_args!("    let value_{r} = subgroupShuffle(x_{g}_{r}, {i});"));
+                }
+            }
+            for (k, axis) in (0..count).zip(["x", "y", "z", "w"]) {
+                for g in 0..groups {
+                    let sum = format!("sum_{g}_{r}");
+                    push(text, format_args!("    {sum} = fma(vec4f(value_{r}.{axis}), w_{k}_{g}, {sum});"));
+                }
+            }
+        }
+    }
+
+    fn activation(&mut self, activation: Activation, units: u32) {
+        let groups = units.div_ceil(self.columns);
+        let text = &mut self.text;
+        match activation {
+            Activation::Identity => {}
+            Activation::Softmax => {
+                for g in 0..groups {
+                    let columns = format!("{}u + column + vec4u(0u, 1u, 2u, 3u)", g * self.columns);
+                    push(text, format_args!("    let inside_{g} = {columns} < vec4u({units}u);"));
+                }
+                for r in 0..self.rows {
+                    text.push_str("    {\n    var most = vec4f(-3.4028234e38);\n    var total = ZERO;\n");
+                    for g in 0..groups {
+                        push(text, format_args!("    most = max(most, select(most, sum_{g}_{r}, inside_{g}));"));
+                    }
+                    text.push_str(
+                        "    let largest = largest_of_lanes(max(max(most.x, most.y), max(most.z, most.w)));\n",
+                    );
+                    for g in 0..groups {
+                        push(text, format_args!("    sum_{g}_{r} = exp(sum_{g}_{r} - largest);"));
+                        push(text, format_args!("    total += select(ZERO, sum_{g}_{r}, inside_{g});"));
+                    }
+                    text.push_str("    let sum = sum_of_lanes((total.x + total.y) + (total.z + total.w));\n");
+                    (0..groups).for_each(|g| push(text, format_args!("    sum_{g}_{r} /= sum;")));
+                    text.push_str("    }\n");
+                }
+            }
+            activation => {
+                let function = activation_name("", activation);
+                for g in 0..groups {
+                    for r in 0..self.rows {
+                        push(text, format_args!("    sum_{g}_{r} = {function}(sum_{g}_{r});"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rows leave with a lane for each: four of their columns at a time come to it from lane i.
+    fn stores(&mut self, outputs: u32) {
+        for from in (0..outputs).step_by(self.columns as usize) {
+            let g = from / self.columns;
+            let count = quads(outputs.min(from + self.columns) - from);
+            push(&mut self.text, format_args!("    for (var i = 0u; i < {count}u; i++) {{"));
+            for rows in 0..self.rows.div_ceil(self.lanes) {
+                push(&mut self.text, format_args!("    var row_{rows} = ZERO;"));
+            }
+            for r in 0..self.rows {
+                let (rows, lane) = (r / self.lanes, r % self.lanes);
+                let value = format!("subgroupShuffle(x_{g}_{r}, i)");
+                push(&mut self.text, format_args!("    row_{rows} = select(row_{rows}, {value}, lane == {lane}u);"));
+            }
+            for rows in 0..self.rows.div_ceil(self.lanes) {
+                let row = rows * self.lanes;
+                push(
+                    &mut self.text,
+                    format_args!("    store(first_row + {row}u + lane, {from}u + i * 4u, row_{rows});"),
+                );
+            }
+            self.text += "    }\n";
+        }
+    }
+}

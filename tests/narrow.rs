@@ -1,0 +1,147 @@
+//! Narrow networks in one dispatch: both kernels against their twin, and the rule that chooses them.
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use wgrad::Activation::{GeluTanh, Identity, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh};
+use wgrad::plan::{Op, Role};
+use wgrad::{Activation, Dense, Device, Gpu, Init, Model, Network, NetworkBuilder, Plan};
+
+fn is_one_op(network: &Network) -> bool {
+    matches!(Plan::forward(network, 3).unwrap().step.as_slice(), [Op::Narrow(_)])
+}
+
+/// Weights and biases at random, of a size that neither lets activations saturate nor vanish.
+fn weights(network: &Network, random: &mut Random) -> Vec<f32> {
+    let mut weights = network.initial_parameters(random.word().into());
+    for parameter in network.parameters().iter().filter(|p| p.shape.len() == 1) {
+        weights[parameter.range()].fill_with(|| 0.3 * random.f32());
+    }
+    weights
+}
+
+fn assert_agrees(gpu: &Gpu, network: &Network, rows: u32) {
+    let plan = Plan::forward(network, rows).unwrap();
+    assert!(is_one_op(network), "{plan}");
+    let mut random = Random(u64::from(rows) + 7);
+    let mut lockstep = lockstep(gpu, plan);
+    let [parameters, input] = [Role::Parameters, Role::Input].map(|role| lockstep.plan().find(role).unwrap());
+    lockstep.set(parameters, &weights(network, &mut random)).unwrap();
+    lockstep.set(input, &random.f32s((rows * network.inputs()) as usize)).unwrap();
+    assert_agree(&mut lockstep, &format!("{rows} rows of {}", network.summary()));
+}
+
+fn network(inputs: u32, layers: &[(u32, Activation)]) -> Network {
+    let dense = |net: NetworkBuilder, &(units, activation): &_| net.dense(units, activation);
+    layers.iter().fold(Network::input(inputs), dense).build().unwrap()
+}
+
+#[test]
+fn awkward_widths_and_row_counts_agree_with_the_twin() {
+    let networks = [
+        network(1, &[(1, Identity)]),
+        network(3, &[(64, Relu), (64, Relu), (64, Relu), (3, Sigmoid)]),
+        network(64, &[(64, Silu)]),
+        network(5, &[(7, Tanh), (1, LeakyRelu(0.2)), (33, Relu), (63, Identity), (2, GeluTanh)]),
+        network(31, &[(32, Relu), (36, Relu), (4, Relu)]),
+    ];
+    for gpu in gpus() {
+        for network in &networks {
+            for rows in [1, 17, 257] {
+                assert_agrees(gpu, network, rows);
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_is_taken_of_whole_rows_last_and_between() {
+    for gpu in gpus() {
+        assert_agrees(gpu, &network(6, &[(10, Relu), (37, Softmax)]), 33);
+        assert_agrees(gpu, &network(6, &[(64, Softmax), (3, Softmax), (1, Softmax)]), 33);
+    }
+}
+
+/// Layers alike are one loop, also where the last of them has no loop of its own.
+#[test]
+fn deep_networks_agree_with_the_twin() {
+    let deep = |width, depth| {
+        let hidden = Dense::new(width, Tanh).without_bias().weight_init(Init::Orthogonal);
+        let net = (0..depth).fold(Network::input(3).dense(width, Relu), |net, _| net.layer(hidden));
+        net.dense(width, Relu).dense(width, Relu).build().unwrap()
+    };
+    for gpu in gpus() {
+        assert_agrees(gpu, &deep(8, 50), 20);
+        assert_agrees(gpu, &deep(6, 3), 20);
+        assert_agrees(gpu, &deep(64, 4), 20);
+    }
+}
+
+#[test]
+fn more_rows_than_a_dimension_of_the_grid_has_workgroups() {
+    for gpu in gpus() {
+        assert_agrees(gpu, &network(1, &[(1, Relu)]), 16 * 65_536 - 3);
+    }
+}
+
+#[test]
+fn what_is_wide_or_not_dense_is_left_to_the_kernels_of_its_layers() {
+    assert!(is_one_op(
+        &Network::input_shape([4, 16]).flatten().dense(64, Relu).dropout(0.5).dense(1, Tanh).build().unwrap()
+    ));
+    for other in [
+        Network::input(65).dense(2, Relu),
+        Network::input(2).dense(65, Relu).dense(1, Relu),
+        Network::input(2).dense(3, Relu).layer_norm().dense(1, Relu),
+        Network::input(2).activation(Relu).dense(1, Relu),
+        Network::input(2).dense(3, Relu).activation(Tanh),
+    ] {
+        assert!(!is_one_op(&other.build().unwrap()));
+    }
+}
+
+/// NaN and infinities go through as they do through the kernels of single layers.
+#[test]
+fn a_diverged_network_shows() {
+    let network = network(2, &[(4, Relu), (3, Tanh)]);
+    let mut weights = network.initial_parameters(1);
+    weights[network.parameters()[0].range()][3] = f32::NAN;
+    for gpu in gpus() {
+        let outputs = Model::new(gpu, &network, &weights).unwrap().forward(&[0.5; 10]).unwrap();
+        assert!(outputs.iter().all(|y| y.is_nan()), "{outputs:?}");
+    }
+}
+
+#[test]
+fn the_same_rows_give_the_same_bits_whatever_stands_around_them() {
+    let network = network(3, &[(20, GeluTanh), (20, GeluTanh), (4, Softmax)]);
+    let features = Random(3).f32s(3 * 70);
+    for device in [gpu().into(), plain_gpu().into(), Device::Cpu] {
+        let model = Model::new(device, &network, &network.initial_parameters(2)).unwrap();
+        let all = model.forward(&features).unwrap();
+        assert_eq!(all[4 * 33..4 * 40], model.forward(&features[3 * 33..3 * 40]).unwrap());
+    }
+}
+
+fn layer() -> impl Strategy<Value = Dense> {
+    let activation = prop::sample::select(Activation::ALL.to_vec());
+    (1u32..65, activation, any::<bool>()).prop_map(|(units, activation, bias)| {
+        let dense = Dense::new(units, activation);
+        if bias { dense } else { dense.without_bias() }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_narrow_networks_agree_with_the_twin(
+        inputs in 1u32..65, layers in prop::collection::vec(layer(), 1..4), rows in 1u32..130,
+    ) {
+        let network = layers.into_iter().fold(Network::input(inputs), NetworkBuilder::layer).build().unwrap();
+        for gpu in gpus() {
+            assert_agrees(gpu, &network, rows);
+        }
+    }
+}

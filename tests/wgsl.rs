@@ -1,0 +1,186 @@
+//! Networks inside an app's own shaders.
+
+mod common;
+
+use common::*;
+use wgrad::Activation::{GeluErf, Identity, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh};
+use wgrad::wgpu::{self, util::DeviceExt};
+use wgrad::{Device, Gpu, Model, Network};
+
+const ROWS: u32 = 70;
+
+/// A dispatch of an app's own, over ROWS rows: `shader` reads `input` and writes `output`, both at group 0, and calls the
+/// functions of the models, whose weights are at group 1.
+fn run(gpu: &Gpu, models: &[(&Model, &str)], shader: &str, input: &[f32], outputs: u32) -> Vec<f32> {
+    let device = gpu.device();
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let buffer = |contents: &[f32]| {
+        let contents = bytemuck::cast_slice(contents);
+        device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+    };
+    let [input, output] = [buffer(input), buffer(&vec![f32::NAN; (ROWS * outputs) as usize])];
+
+    let functions = |(binding, (model, name)): (u32, &(&Model, &str))| model.wgsl(name).unwrap().bound_at(1, binding);
+    let functions: Vec<_> = (0..).zip(models).map(functions).collect();
+    let text: String = functions.iter().map(ToString::to_string).collect();
+    let source = format!(
+        "{text}
+        @group(0) @binding(0) var<storage, read> input: array<f32>;
+        @group(0) @binding(1) var<storage, read_write> output: array<f32>;
+        @compute @workgroup_size(32) fn main(@builtin(global_invocation_id) id: vec3u) {{
+            let row = id.x;
+            if row >= {ROWS}u {{ return; }}
+            {shader}
+        }}"
+    );
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: None,
+        source: wgpu::ShaderSource::Wgsl(source.into()),
+    });
+    let entry = |(binding, ty)| wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty,
+        count: None,
+    };
+    let storage = |read_only| wgpu::BindingType::Buffer {
+        ty: wgpu::BufferBindingType::Storage { read_only },
+        has_dynamic_offset: false,
+        min_binding_size: None,
+    };
+    let own = (0..).zip([storage(true), storage(false)]).map(entry).collect::<Vec<_>>();
+    let weights = (0..).zip(functions.iter().map(wgrad::Wgsl::binding_type)).map(entry).collect::<Vec<_>>();
+    let layouts = [own, weights].map(|entries| {
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+    });
+    let group = |layout: usize, buffers: &[&wgpu::Buffer]| {
+        let bindings = (0..).zip(buffers).map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
+        let entries: Vec<_> = bindings.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        let layout = &layouts[layout];
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    };
+    let own = group(0, &[&input, &output]);
+    let buffers: Vec<_> = models.iter().map(|(model, _)| model.parameter_buffer().unwrap()).collect();
+    let weights = group(1, &buffers);
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: None,
+        bind_group_layouts: &[Some(&layouts[0]), Some(&layouts[1])],
+        ..Default::default()
+    });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: Some(&layout),
+        module: &module,
+        entry_point: None,
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    let mut encoder = device.create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &own, &[]);
+        pass.set_bind_group(1, &weights, &[]);
+        pass.dispatch_workgroups(ROWS.div_ceil(32), 1, 1);
+    }
+    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: output.size(),
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    encoder.copy_buffer_to_buffer(&output, 0, &staging, 0, output.size());
+    gpu.queue().submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
+}
+
+fn model(device: impl Into<Device>, network: &Network) -> Model {
+    let mut weights = network.initial_parameters(4);
+    let mut random = Random(5);
+    for bias in network.parameters().iter().filter(|p| p.shape.len() == 1) {
+        weights[bias.range()].fill_with(|| random.f32());
+    }
+    Model::new(device, network, &weights).unwrap()
+}
+
+/// Both add the same products, in orders of their own: outputs of about 1 from some 40 products a layer.
+fn assert_close(actual: &[f32], expected: &[f32]) {
+    assert_eq!(actual.len(), expected.len());
+    for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "output {i}: {a}, by the model {b}");
+    }
+}
+
+#[test]
+fn two_networks_in_one_shader_of_an_app_agree_with_their_models() {
+    let colour = Network::input(3).dense(16, Relu).dense(13, GeluErf).dense(3, Sigmoid).build().unwrap();
+    let height = Network::input(2).dense(8, Tanh).dense(1, Identity).build().unwrap();
+    let (colour, height) = (model(gpu(), &colour), model(gpu(), &height));
+    let input = Random(9).f32s(3 * ROWS as usize);
+    let shader = "
+        let at = vec3f(input[row * 3u], input[row * 3u + 1u], input[row * 3u + 2u]);
+        let rgb = colour(at);
+        output[row * 4u] = rgb.x;
+        output[row * 4u + 1u] = rgb.y;
+        output[row * 4u + 2u] = rgb.z;
+        output[row * 4u + 3u] = height(at.xy);";
+    let actual = run(gpu(), &[(&colour, "colour"), (&height, "height")], shader, &input, 4);
+    let of_height: Vec<f32> = input.chunks(3).flat_map(|at| [at[0], at[1]]).collect();
+    let (rgb, height) = (colour.forward(&input).unwrap(), height.forward(&of_height).unwrap());
+    let expected: Vec<f32> = rgb.chunks(3).zip(&height).flat_map(|(rgb, h)| [rgb[0], rgb[1], rgb[2], *h]).collect();
+    assert_close(&actual, &expected);
+}
+
+#[test]
+fn wide_rows_come_and_go_as_arrays_and_layers_alike_are_a_loop() {
+    let network = (0..4).fold(Network::input(5), |net, _| net.dense(12, Silu).dropout(0.3));
+    let network = network.dense(12, LeakyRelu(0.3)).dense(12, LeakyRelu(0.3)).dense(7, Softmax).build().unwrap();
+    let model = model(gpu(), &network);
+    let text = model.wgsl("f").unwrap().to_string();
+    assert!(text.contains("fn f(input: array<f32, 5>) -> array<f32, 7>") && text.contains("layer < 3u"), "{text}");
+    let input = Random(9).f32s(5 * ROWS as usize);
+    let shader = "
+        var x: array<f32, 5>;
+        for (var i = 0u; i < 5u; i++) { x[i] = input[row * 5u + i]; }
+        let y = f(x);
+        for (var i = 0u; i < 7u; i++) { output[row * 7u + i] = y[i]; }";
+    assert_close(&run(gpu(), &[(&model, "f")], shader, &input, 7), &model.forward(&input).unwrap());
+}
+
+/// More weights than a uniform buffer may hold; the layers are few and small enough for the driver's compiler.
+#[test]
+fn many_weights_are_read_from_storage() {
+    let network = (0..140).fold(Network::input(1).dense(8, Tanh), |net, _| net.dense(8, Tanh));
+    let network = network.dense(1, Identity).build().unwrap();
+    assert!(network.parameter_words() > 1 << 14);
+    let model = model(gpu(), &network);
+    assert!(model.wgsl("deep").unwrap().to_string().contains("var<storage, read> deep_parameters"));
+    let input = Random(9).f32s(ROWS as usize);
+    let actual = run(gpu(), &[(&model, "deep")], "output[row] = deep(input[row]);", &input, 1);
+    assert!(actual.iter().all(|y| y.is_finite()));
+    assert_close(&actual, &model.forward(&input).unwrap());
+}
+
+#[test]
+fn what_a_function_cannot_be_is_refused_by_name() {
+    let fault = |network: wgrad::NetworkBuilder, name: &str| {
+        model(Device::Cpu, &network.build().unwrap()).wgsl(name).unwrap_err().to_string()
+    };
+    assert_eq!(
+        fault(Network::input(2).dense(65, Relu).dense(1, Relu), "f"),
+        "layer dense_1, to run as one kernel: expected at most 64 features in and out, got 2 x 65"
+    );
+    assert_eq!(
+        fault(Network::input(2).dense(5, Relu).layer_norm(), "f"),
+        "layer layer_norm_2, to run as one kernel: expected a dense layer, or an activation right after one that has none, \
+         got another kind"
+    );
+    assert_eq!(
+        fault(Network::input(2).dense(5, Relu), "2f"),
+        "name of a WGSL function must be letters, digits and underscores, a letter first, got \"2f\""
+    );
+    let on_cpu = model(Device::Cpu, &Network::input(2).dense(5, Relu).build().unwrap());
+    assert!(on_cpu.parameter_buffer().unwrap_err().to_string().contains("Model::parameter_buffer"));
+}
