@@ -3,7 +3,7 @@
 use wgrad::{Gpu, wgpu};
 
 use super::common::Result;
-use super::timing::{Effort, seconds};
+use super::timing::{Effort, least_seconds};
 
 /// The roofs of a roofline.
 #[derive(Clone, Copy)]
@@ -43,11 +43,11 @@ fn copy(gpu: &Gpu, effort: Effort, bytes: u64) -> Result<[f64; 2]> {
     let rows = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension);
     let grid = [workgroups.div_ceil(rows), rows];
     let kernel = Kernel::new(gpu, "copy", include_str!("copy.wgsl"), &[], [&from, &to], grid);
-    let by_kernel = seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
+    let by_kernel = least_seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
     if read(gpu, &to)? != words {
         return Err("copy.wgsl: what came out is not what went in".into());
     }
-    let by_command = seconds(gpu, effort, |encoder, repetitions| {
+    let by_command = least_seconds(gpu, effort, |encoder, repetitions| {
         (0..repetitions).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes));
     });
     Ok([by_kernel, by_command].map(|seconds| 2.0 * bytes as f64 / seconds))
@@ -64,7 +64,7 @@ fn multiply_add(gpu: &Gpu, effort: Effort, fused: bool) -> Result<f64> {
     let constants = [("FUSED", f64::from(u8::from(fused))), ("ROUNDS", f64::from(ROUNDS))];
     let source = include_str!("multiply_add.wgsl");
     let kernel = Kernel::new(gpu, "multiply_add", source, &constants, [&ab, &sums], [WORKGROUPS, 1]);
-    let seconds = seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
+    let seconds = least_seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
     if read(gpu, &sums)?.iter().any(|&sum| f32::from_bits(sum) != 12.0) {
         return Err("multiply_add.wgsl: its sums are not 12".into());
     }
