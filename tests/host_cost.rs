@@ -119,7 +119,9 @@ impl Bare {
 fn allocations_of(device: &wgpu::Device, queue: &wgpu::Queue, record: impl Fn(&mut wgpu::CommandEncoder)) -> [u64; 2] {
     let mut encoder = device.create_command_encoder(&Default::default());
     let recording = allocations(|| record(&mut encoder));
-    let submitting = allocations(|| _ = queue.submit([encoder.finish()]));
+    let submitting = allocations(|| {
+        queue.submit([encoder.finish()]);
+    });
     [recording, submitting]
 }
 
