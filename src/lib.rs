@@ -38,12 +38,16 @@
 //!
 //! // Each frame:
 //! let mut encoder = device.create_command_encoder(&Default::default());
-//! training.record_steps(&mut encoder, 4);
+//! training.record_steps(&mut encoder, 4); // or record_within: as many as a budget of time allows
 //! forward.record_forward(&mut encoder);
 //! queue.submit([encoder.finish()]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Trainer::prepare_chain`] makes the network a link of a larger differentiable computation, with a loss of the app's own;
+//! [`Rows`] are parts of the app's buffers, [`TextureSamples`] and [`TextureOutput`] its textures; [`Trainer::rebuild`] goes on
+//! after its device was lost. `docs/embedding.md` is a tutorial.
 //!
 //! # How it works
 //!
@@ -70,6 +74,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod clock;
 mod config;
 mod cpu;
 mod dataset;
@@ -92,11 +97,13 @@ mod optimizer;
 pub mod plan;
 mod profile;
 mod random;
+mod rows;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub mod runner;
 mod schedule;
 mod scores;
+mod texture;
 mod trainer;
 
 pub use activation::Activation;
@@ -113,7 +120,7 @@ pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
-pub use gpu::{Gpu, Traffic, Wgsl};
+pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
 pub use history::{Epoch, Evaluation, History};
 pub use init::Init;
 pub use loss::Loss;
@@ -122,7 +129,9 @@ pub use network::{Dense, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_AL
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use profile::{OpProfile, Profile};
+pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
 pub use scores::Scores;
-pub use trainer::{Trainer, Training};
+pub use texture::{TextureOutput, TextureSamples};
+pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;

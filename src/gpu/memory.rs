@@ -18,7 +18,14 @@ impl Gpu {
         if bytes <= limit {
             return Ok(());
         }
-        Err(Error::LimitExceeded { what: format!("GPU buffer for {what}"), needed: bytes, limit, unit: "bytes" })
+        let limits = self.device().limits();
+        let name = match limit {
+            _ if limit == limits.max_storage_buffer_binding_size => "max_storage_buffer_binding_size",
+            _ if limit == limits.max_buffer_size => "max_buffer_size",
+            _ => "32-bit indices",
+        };
+        let what = format!("GPU buffer for {what}, by {name}");
+        Err(Error::LimitExceeded { what, needed: bytes, limit, unit: "bytes" })
     }
 
     /// The longest buffer that can be made and bound whole, and that kernels' 32-bit indices reach the end of.
@@ -83,7 +90,7 @@ impl Gpu {
 
     /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+    pub(crate) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
         let device = self.device();
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
             .map(|filter| device.push_error_scope(filter));
@@ -105,6 +112,17 @@ impl Gpu {
         }
     }
 
+    /// An error if the device is lost, by asking it: an app's device has the app's device-lost callback, and what is made
+    /// on a lost device fails silently.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        self.check_lost()?;
+        #[cfg(not(target_family = "wasm"))]
+        if !self.makes_buffers() {
+            return Err(Error::DeviceLost { reason: "it makes no buffers any more".into() });
+        }
+        Ok(())
+    }
+
     /// Whether the device still does the least that a device can.
     #[cfg(not(target_family = "wasm"))]
     fn makes_buffers(&self) -> bool {
@@ -118,8 +136,13 @@ impl Gpu {
     /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
     /// by default writes them to the console.
     #[cfg(target_family = "wasm")]
-    pub(super) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
+    pub(crate) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
         Ok(make())
+    }
+
+    /// A buffer that the host can read.
+    pub(crate) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.buffer("reading back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
     }
 
     /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
@@ -130,8 +153,7 @@ impl Gpu {
         range: std::ops::Range<u64>,
     ) -> Result<Readback> {
         let bytes = range.end - range.start;
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("reading back", bytes, usage, None)?;
+        let staging = self.staging(bytes)?;
         encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, bytes);
         lock(&self.inner.traffic).readback_bytes += bytes;
         Ok(Readback { staging, bytes })

@@ -1,6 +1,7 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
 mod accumulate;
+mod from_texture;
 mod gather;
 mod layer_norm;
 mod layer_norm_input;
@@ -16,12 +17,15 @@ mod softmax_cross_entropy;
 mod sum_squares;
 #[cfg(test)]
 mod tests;
+mod to_texture;
 mod update;
 
 use super::pipelines::Shader;
 use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
+pub(crate) use from_texture::from_texture;
 pub(super) use pointwise::{activation_name, activations};
+pub(crate) use to_texture::{FORMATS, to_texture};
 
 /// The largest workgroup of any kernel.
 pub(super) const MOST_INVOCATIONS: u32 = 256;

@@ -1,0 +1,317 @@
+//! Textures as data sets, and outputs as textures.
+
+use crate::error::{Error, Result};
+use crate::gpu::{FORMATS, Gpu, Recorder, Shader, from_texture, to_texture};
+use crate::rows::Rows;
+
+/// Lines and columns of a workgroup of either kernel.
+const TILE: u32 = 8;
+
+/// Makes training data of a texture: one row for each texel, line by line from the top left. Its features are the texel's
+/// centre, x and y as shares of width and height, so from 0 to 1; its targets the colour.
+///
+/// ```no_run
+/// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, picture: &wgrad::wgpu::Texture,
+/// #      encoder: &mut wgrad::wgpu::CommandEncoder) -> wgrad::Result<()> {
+/// let samples = wgrad::TextureSamples::new(gpu, picture, 3)?;
+/// let training = trainer.prepare_buffers(samples.features(), samples.targets(), samples.rows())?;
+/// samples.record(encoder); // again whenever the texture has changed
+/// training.record_steps(encoder, 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct TextureSamples {
+    features: wgpu::Buffer,
+    targets: wgpu::Buffer,
+    rows: u32,
+    dispatch: Dispatch,
+}
+
+impl TextureSamples {
+    /// From a 2-D texture of any format that shaders read as f32, its mip level 0; `channels` of it, 1 to 4, are targets. A
+    /// texture of an sRGB format yields linear colours. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the texture is not such, or lacks the usage `TEXTURE_BINDING`; [`Error::LimitExceeded`],
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<Self> {
+        let what = "texture to take samples from";
+        check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
+        let format = texture.format();
+        if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
+            let (what, expected) = (what.into(), "a format that shaders read as f32".into());
+            return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
+        }
+        let rows = texture.width() * texture.height();
+        let features = gpu.zeros("features of texels", u64::from(rows) * 8)?;
+        let targets = gpu.zeros("colours of texels", u64::from(rows) * u64::from(channels) * 4)?;
+        let view = view(texture);
+        let bindings =
+            [wgpu::BindingResource::TextureView(&view), features.as_entire_binding(), targets.as_entire_binding()];
+        let dispatch = Dispatch::new(gpu, &from_texture(channels), &bindings, texture)?;
+        Ok(Self { features, targets, rows, dispatch })
+    }
+
+    /// Records the making of the rows. No allocation, no submission, no polling; cannot fail.
+    pub fn record(&self, to: &mut impl Recorder) {
+        self.dispatch.record(to, "samples of a texture");
+    }
+
+    /// \[rows, 2\]: x and y.
+    pub fn features(&self) -> &wgpu::Buffer {
+        &self.features
+    }
+
+    /// \[rows, channels\].
+    pub fn targets(&self) -> &wgpu::Buffer {
+        &self.targets
+    }
+
+    /// How many there are: one for each texel.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+}
+
+/// Writes rows, such as a network's outputs, to a texture: a texel each, line by line from the top left. One channel is grey,
+/// two are red and green, and alpha is 1 unless there are four.
+#[derive(Debug, Clone)]
+pub struct TextureOutput {
+    dispatch: Dispatch,
+}
+
+impl TextureOutput {
+    /// From as many rows of `channels` f32, 1 to 4, as the texture has texels, to its mip level 0: a 2-D texture of the
+    /// format `Rgba8Unorm`, `Rgba8Snorm`, `Rgba16Float`, `Rgba32Float` or `R32Float`. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few,
+    /// start where the device cannot bind them, or have gaps between them; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new<'a>(gpu: &Gpu, rows: impl Into<Rows<'a>>, channels: u32, texture: &wgpu::Texture) -> Result<Self> {
+        let what = "texture to write to";
+        check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING)?;
+        let Some((_, format)) = FORMATS.iter().find(|(format, _)| *format == texture.format()) else {
+            let formats: Vec<String> = FORMATS.iter().map(|(format, _)| format!("{format:?}")).collect();
+            let (what, expected) = (what.into(), format!("one of {}", formats.join(", ")));
+            return Err(Error::Shape { what, expected, actual: format!("{:?}", texture.format()) });
+        };
+        let region = rows.into().bound(gpu, "rows of the texture", channels)?;
+        let bytes = u64::from(texture.width()) * u64::from(texture.height()) * u64::from(channels) * 4;
+        if region.bytes < bytes {
+            let expected = format!("at least {bytes} bytes (width x height x channels x 4)");
+            let (what, actual) = ("buffer given as rows of the texture".into(), format!("{} bytes", region.bytes));
+            return Err(Error::Shape { what, expected, actual });
+        }
+        gpu.check_size("rows of the texture", bytes)?;
+        let rows = wgpu::BufferBinding {
+            buffer: &region.buffer,
+            offset: region.offset,
+            size: std::num::NonZeroU64::new(bytes),
+        };
+        let view = view(texture);
+        let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
+        Ok(Self { dispatch: Dispatch::new(gpu, &to_texture(format, channels), &bindings, texture)? })
+    }
+
+    /// Records the writing. No allocation, no submission, no polling; cannot fail.
+    pub fn record(&self, to: &mut impl Recorder) {
+        self.dispatch.record(to, "rows to a texture");
+    }
+}
+
+fn view(texture: &wgpu::Texture) -> wgpu::TextureView {
+    texture.create_view(&wgpu::TextureViewDescriptor { mip_level_count: Some(1), ..Default::default() })
+}
+
+/// Refuses what is not a plain 2-D texture with that usage.
+fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::TextureUsages) -> Result<()> {
+    let fault = |expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
+    if !(1..=4).contains(&channels) {
+        return fault("1 to 4 channels".into(), channels.to_string());
+    }
+    if !texture.usage().contains(usage) {
+        return fault(format!("the usage {usage:?}"), format!("{:?}", texture.usage()));
+    }
+    let (dimension, layers, samples) = (texture.dimension(), texture.depth_or_array_layers(), texture.sample_count());
+    if (dimension, layers, samples) != (wgpu::TextureDimension::D2, 1, 1) {
+        return fault("2-D, 1 layer, 1 sample".into(), format!("{dimension:?}, {layers} layers, {samples} samples"));
+    }
+    Ok(())
+}
+
+/// A dispatch over the texels of a texture.
+#[derive(Debug, Clone)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 2],
+}
+
+impl Dispatch {
+    fn new(
+        gpu: &Gpu,
+        shader: &Shader,
+        bindings: &[wgpu::BindingResource<'_>],
+        texture: &wgpu::Texture,
+    ) -> Result<Self> {
+        gpu.check_alive()?;
+        let pipeline = gpu.pipeline_of_its_own_layout(shader)?;
+        let entries = bindings.iter().zip(0..);
+        let entries: Vec<_> =
+            entries.map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource: resource.clone() }).collect();
+        let bind_group = gpu.guard(&format!("bind group of {}", shader.name), 0, || {
+            gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&shader.name),
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            })
+        })?;
+        let grid = [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE));
+        Ok(Self { pipeline, bind_group, grid })
+    }
+
+    fn record(&self, to: &mut impl Recorder, label: &str) {
+        to.compute(label, |pass| {
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &self.bind_group, &[]);
+            pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu;
+
+    const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 13, height: 10, depth_or_array_layers: 1 };
+    const TEXELS: usize = 130;
+
+    fn gpu() -> Gpu {
+        Gpu::request().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
+        gpu.device().create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: SIZE,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage: usage | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        })
+    }
+
+    fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
+        let copy = gpu.record_readback(&mut encoder, buffer, 0..buffer.size()).unwrap();
+        gpu.submit(encoder);
+        gpu.block_on(copy.read(gpu).unwrap().finish()).unwrap()
+    }
+
+    #[test]
+    fn texels_become_rows() {
+        let gpu = gpu();
+        let image = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
+        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
+        let texels: Vec<[f32; 4]> = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        for channels in 1..=4 {
+            let samples = TextureSamples::new(&gpu, &image, channels).unwrap();
+            assert_eq!(samples.rows(), TEXELS as u32);
+            let [features, targets] = [samples.features(), samples.targets()].map(|buffer| {
+                let mut encoder = gpu.encoder();
+                samples.record(&mut encoder);
+                read(&gpu, encoder, buffer)
+            });
+            let (x, y) = cpu::from_texture([SIZE.width, SIZE.height], &texels, channels as usize);
+            // A division is off by 2.5 units in the last place, and so is what a driver makes of a byte.
+            for (words, expected) in [(features, x), (targets, y)] {
+                for (word, expected) in words.into_iter().zip(expected) {
+                    let actual = f32::from_bits(word);
+                    assert!((actual - expected).abs() <= 3.0 * f32::EPSILON * expected, "{actual} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_texels() {
+        let gpu = gpu();
+        let values: Vec<f32> = (0..64 + TEXELS * 4).map(|i| (i as f32 * 0.37).fract()).collect();
+        let rows = gpu.upload("rows", bytemuck::cast_slice(&values)).unwrap();
+        for (format, _) in FORMATS {
+            let image = texture(&gpu, format, wgpu::TextureUsages::STORAGE_BINDING);
+            for channels in 1..=4 {
+                // From the second 256 bytes on.
+                let output = TextureOutput::new(&gpu, rows.slice(256..), channels, &image).unwrap();
+                let line = 256;
+                let copied = gpu.zeros("copy", line * u64::from(SIZE.height)).unwrap();
+                let mut encoder = gpu.encoder();
+                output.record(&mut encoder);
+                let layout =
+                    wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(line as u32), rows_per_image: None };
+                let to = wgpu::TexelCopyBufferInfo { buffer: &copied, layout };
+                encoder.copy_texture_to_buffer(image.as_image_copy(), to, SIZE);
+                let words = read(&gpu, encoder, &copied);
+                let bytes: &[u8] = bytemuck::cast_slice(&words);
+                let expected = cpu::to_texture(&values[64..][..TEXELS * channels as usize], channels as usize);
+                for (i, expected) in expected.into_iter().enumerate() {
+                    let texel = &bytes[i / 13 * 256..][i % 13 * format.block_copy_size(None).unwrap() as usize..];
+                    let (kept, step, actual): (usize, f32, [f32; 4]) = match format {
+                        wgpu::TextureFormat::Rgba8Unorm => {
+                            (4, 0.5 / 255.0, [0, 1, 2, 3].map(|c| f32::from(texel[c]) / 255.0))
+                        }
+                        wgpu::TextureFormat::Rgba8Snorm => {
+                            (4, 0.5 / 127.0, [0, 1, 2, 3].map(|c| f32::from(texel[c] as i8) / 127.0))
+                        }
+                        wgpu::TextureFormat::Rgba16Float => {
+                            let half = |c: usize| half(u16::from_ne_bytes([texel[2 * c], texel[2 * c + 1]]));
+                            // Half a unit in the last of 11 places, of numbers below 1; some drivers cut instead.
+                            (4, 1.0 / 2048.0, [0, 1, 2, 3].map(half))
+                        }
+                        _ => {
+                            let kept = if format == wgpu::TextureFormat::R32Float { 1 } else { 4 };
+                            let number = |c: usize| f32::from_ne_bytes(texel[4 * c..][..4].try_into().unwrap());
+                            (kept, 0.0, [0, 1, 2, 3].map(|c| if c < kept { number(c) } else { 0.0 }))
+                        }
+                    };
+                    for c in 0..kept {
+                        let error = (actual[c] - expected[c]).abs();
+                        let what = format!("{format:?}, texel {i}, channel {c} of {channels}");
+                        assert!(error <= step * 1.001, "{what}: {actual:?} {expected:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A 16-bit float from 0 to 1.
+    fn half(bits: u16) -> f32 {
+        let (exponent, fraction) = (i32::from(bits >> 10), f32::from(bits & 1023) / 1024.0);
+        if exponent == 0 { fraction * 2f32.powi(-14) } else { (1.0 + fraction) * 2f32.powi(exponent - 15) }
+    }
+
+    #[test]
+    fn textures_that_do_not_serve_are_refused() {
+        let gpu = gpu();
+        let samples = |t: &wgpu::Texture, channels| TextureSamples::new(&gpu, t, channels).unwrap_err().to_string();
+        let (float, binding) = (wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let plain = texture(&gpu, float, wgpu::TextureUsages::COPY_DST);
+        assert!(samples(&plain, 3).starts_with("texture to take samples from: expected the usage"));
+        let good = texture(&gpu, float, binding);
+        assert_eq!(samples(&good, 5), "texture to take samples from: expected 1 to 4 channels, got 5");
+        let integers = texture(&gpu, wgpu::TextureFormat::Rgba8Uint, binding);
+        assert!(samples(&integers, 3).ends_with("expected a format that shaders read as f32, got Rgba8Uint"));
+        let rows = gpu.zeros("rows", 512).unwrap();
+        let output = |t: &wgpu::Texture| TextureOutput::new(&gpu, &rows, 3, t).unwrap_err().to_string();
+        assert!(output(&good).contains("STORAGE_BINDING"));
+        let storage = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::STORAGE_BINDING);
+        assert!(output(&storage).starts_with("buffer given as rows of the texture: expected at least 1560 bytes"));
+        let uint = texture(&gpu, wgpu::TextureFormat::R32Uint, wgpu::TextureUsages::STORAGE_BINDING);
+        assert!(output(&uint).starts_with("texture to write to: expected one of Rgba8Unorm"));
+    }
+}
