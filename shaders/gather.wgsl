@@ -61,7 +61,7 @@ fn fetch(row: u32, quad: u32, count: u32) -> vec4f {
     return bitcast<vec4f>(vec4u(features[at.x], features[at.y], features[at.z], features[at.w]));
 }
 
-//// The kernel. gather.aligned.wgsl.in is another one for the declarations above.
+//// The kernel. gather.aligned.wgsl.in and gather.wide.wgsl.in are others for the declarations above.
 
 @group(0) @binding(5) var<storage, read_write> x: array<f32>;
 

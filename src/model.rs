@@ -244,18 +244,6 @@ impl Model {
         }
     }
 
-    /// The buffer that holds the weights on the GPU, laid out as [`Network::parameters`] says: for an app's own shaders,
-    /// such as those that call [`wgsl`](Self::wgsl).
-    ///
-    /// # Errors
-    /// [`Error::NeedsGpu`] on [`Device::Cpu`].
-    pub fn parameter_buffer(&self) -> Result<&wgpu::Buffer> {
-        match &self.parameters {
-            Storage::Gpu(buffer) => Ok(buffer),
-            Storage::Cpu(_) => Err(Error::NeedsGpu { call: "Model::parameter_buffer" }),
-        }
-    }
-
     /// A WGSL function of this name, any that WGSL does not reserve, which evaluates the network inside an app's own
     /// shader, from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out for one row.
     ///

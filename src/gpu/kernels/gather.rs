@@ -1,6 +1,7 @@
-//! Host side of `shaders/gather.wgsl` and of its variant for rows in fours, `shaders/gather.aligned.wgsl.in`.
+//! Host side of `shaders/gather.wgsl` and of its variants for rows in fours, `shaders/gather.aligned.wgsl.in`, and, on
+//! software adapters, in eights, `shaders/gather.wide.wgsl.in`.
 
-use super::{Launch, declarations, read, shader, write};
+use super::{Launch, Variants, declarations, read, shader, write};
 use crate::gpu::pipelines::Shader;
 use crate::plan::Gather;
 
@@ -15,21 +16,32 @@ struct GatherUniforms {
 }
 
 const PLAIN: &str = include_str!("../../../shaders/gather.wgsl");
-const ALIGNED: &str = include_str!("../../../shaders/gather.aligned.wgsl.in");
+pub(super) const ALIGNED: &str = include_str!("../../../shaders/gather.aligned.wgsl.in");
+pub(super) const WIDE: &str = include_str!("../../../shaders/gather.wide.wgsl.in");
 
-/// The variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
-pub(super) fn aligned_source() -> String {
-    declarations(PLAIN).to_owned() + ALIGNED
+/// What an invocation of the wide variant copies of a row.
+const WIDE_COLUMNS: u32 = 64;
+
+/// A variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
+pub(super) fn variant_source(variant: &str) -> String {
+    declarations(PLAIN).to_owned() + variant
 }
 
-pub(super) fn launch(op: &Gather) -> Launch {
+pub(super) fn launch(op: &Gather, variants: Variants) -> Launch {
     let quads = op.columns.div_ceil(4);
-    let invocations = op.batch * quads;
+    let variant = |name: &'static str, text| Shader {
+        name: name.into(),
+        source: variant_source(text).into(),
+        constants: Vec::new(),
+    };
+    let (shader, of_row) = match op.columns {
+        n if n.is_multiple_of(8) && variants.wide_access => (variant("gather.wide", WIDE), n.div_ceil(WIDE_COLUMNS)),
+        n if n.is_multiple_of(4) => (variant("gather.aligned", ALIGNED), quads),
+        _ => (shader("gather", PLAIN, &[]), quads),
+    };
+    let invocations = op.batch * of_row;
     Launch {
-        shader: match op.columns.is_multiple_of(4) {
-            false => shader("gather", PLAIN, &[]),
-            true => Shader { name: "gather.aligned".into(), source: aligned_source().into(), constants: vec![] },
-        },
+        shader,
         uniforms: bytemuck::bytes_of(&GatherUniforms { columns: op.columns, quads, invocations }).to_vec(),
         bindings: vec![read(op.features), read(op.data), read(op.step), read(op.indices), write(op.x)],
         workgroups: invocations.div_ceil(LANES).into(),

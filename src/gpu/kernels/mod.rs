@@ -65,7 +65,7 @@ impl Launch {
 pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
     match op {
         Op::NextBatch(op) => next_batch::launch(op),
-        Op::Gather(op) => gather::launch(op),
+        Op::Gather(op) => gather::launch(op, variants),
         Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants)),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op),

@@ -37,7 +37,8 @@ fn texts() -> BTreeMap<String, String> {
             }
         }
     }
-    texts.insert("gather.aligned".into(), gather::aligned_source());
+    texts.insert("gather.aligned".into(), gather::variant_source(gather::ALIGNED));
+    texts.insert("gather.wide".into(), gather::variant_source(gather::WIDE));
     for activation in Activation::ALL {
         let kernel = matmul::MatmulKernel::Tiled { slices: 1 };
         let [transpose_a, transpose_b, aligned, updates, c_is_row] = [false; 5];
