@@ -40,7 +40,7 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
         max_compute_invocations_per_workgroup: MOST_INVOCATIONS,
         max_compute_workgroup_size_x: MOST_INVOCATIONS,
         max_compute_workgroup_size_y: MOST_ROWS,
-        max_compute_workgroup_size_z: 1,
+        max_compute_workgroup_size_z: MOST_SLICES,
         // More are folded into two dimensions.
         max_compute_workgroups_per_dimension: workgroups
             .min(most.max_compute_workgroups_per_dimension.into())
@@ -50,6 +50,9 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
         ..lowest
     }
 }
+
+/// The most slices of k that a workgroup of any kernel sums: its size in z.
+const MOST_SLICES: u32 = 4;
 
 /// The most rows of a workgroup of any kernel: its size in y.
 const MOST_ROWS: u32 = 64;

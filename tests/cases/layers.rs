@@ -118,3 +118,29 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whole networks in one dispatch: see `tests/narrow.rs` for more.
+pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
+    use Activation::{Identity, Relu, Sigmoid, Softmax, Tanh};
+    let networks: [&[(u32, Activation)]; 3] = [
+        &[(1, Identity)],
+        &[(7, Tanh), (33, Relu), (63, Identity), (2, Sigmoid)],
+        &[(64, Relu), (64, Relu), (10, Softmax)],
+    ];
+    for layers in networks {
+        let network = layers.iter().fold(Network::input(5), |net, &(units, f)| net.dense(units, f)).build()?;
+        for rows in [1, 17, 257] {
+            let plan = Plan::forward(&network, rows)?;
+            check.expect(matches!(plan.step.as_slice(), [Op::Narrow(_)]), || format!("not one op: {plan}"));
+            let mut random = Random(u64::from(rows) + 7);
+            let mut lockstep = check.lockstep(plan)?;
+            let [parameters, input] = [Role::Parameters, Role::Input].map(|role| lockstep.plan().find(role).unwrap());
+            let weights: Vec<f32> =
+                random.f32s(network.parameter_words() as usize).into_iter().map(|w| w * 0.3).collect();
+            lockstep.set(parameters, &weights)?;
+            lockstep.set(input, &random.f32s((rows * network.inputs()) as usize))?;
+            check.agree(&mut lockstep, &format!("{rows} rows of {}", network.summary()))?;
+        }
+    }
+    Ok(())
+}

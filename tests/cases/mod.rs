@@ -4,7 +4,7 @@
 
 use wgrad::lockstep::{Divergence, Lockstep};
 use wgrad::plan::*;
-use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Optimizer, Result, RmsProp, Schedule, Sgd};
+use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimizer, Result, RmsProp, Schedule, Sgd};
 
 use crate::common::{Random, single};
 
@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &{
         case!(dropout_masks_are_the_references, "pointwise"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
+        case!(narrow_networks_at_awkward_widths, "narrow"),
         case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
