@@ -15,6 +15,10 @@ struct DataInfo {
     bytes: u32,
     values: u32,
     weighted: u32,
+    first_feature: u32,
+    feature_stride: u32,
+    first_target: u32,
+    target_stride: u32,
 }
 
 struct StepState {
@@ -38,16 +42,21 @@ struct StepState {
 const LANES: u32 = 64u;
 const SCALE: f32 = 1.0 / 255.0;
 
+// Where a row of the batch begins in the data set, whose rows are `words` long.
+fn first_of(row: u32, words: u32) -> u32 {
+    return data.first_feature + indices[row] * select(data.feature_stride, words, data.feature_stride == 0u);
+}
+
 // Four columns of a row of the batch, or as many as `count` says.
 fn fetch(row: u32, quad: u32, count: u32) -> vec4f {
     if row >= state.rows {
         return vec4f(0.0);
     }
     if data.bytes != 0u {
-        let word = features[indices[row] * u.quads + quad];
+        let word = features[first_of(row, u.quads) + quad];
         return vec4f((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)) * SCALE;
     }
-    let start = indices[row] * u.columns + quad * 4u;
+    let start = first_of(row, u.columns) + quad * 4u;
     let at = start + min(vec4u(0u, 1u, 2u, 3u), vec4u(count - 1u));
     return bitcast<vec4f>(vec4u(features[at.x], features[at.y], features[at.z], features[at.w]));
 }

@@ -24,6 +24,10 @@ struct DataInfo {
     bytes: u32,
     values: u32,
     weighted: u32,
+    first_feature: u32,
+    feature_stride: u32,
+    first_target: u32,
+    target_stride: u32,
 }
 
 struct StepState {

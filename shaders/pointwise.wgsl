@@ -165,6 +165,10 @@ struct DataInfo {
     bytes: u32,
     values: u32,
     weighted: u32,
+    first_feature: u32,
+    feature_stride: u32,
+    first_target: u32,
+    target_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: PointwiseUniforms;

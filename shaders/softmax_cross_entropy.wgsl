@@ -29,6 +29,10 @@ struct DataInfo {
     bytes: u32,
     values: u32,
     weighted: u32,
+    first_feature: u32,
+    feature_stride: u32,
+    first_target: u32,
+    target_stride: u32,
 }
 
 struct RowMetrics {
@@ -91,7 +95,8 @@ fn main(
     // A row of targets: a label or a number for each class, then its weight if rows have one.
     let values = data.values != 0u;
     let width = select(1u, u.classes, values);
-    let first = select(0u, indices[min(row, u.batch - 1u)], exists) * (width + data.weighted);
+    let stride = select(data.target_stride, width + data.weighted, data.target_stride == 0u);
+    let first = data.first_target + select(0u, indices[min(row, u.batch - 1u)], exists) * stride;
 
     // The largest logit and the first class that has it.
     var largest = LOWEST;

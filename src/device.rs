@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuExecutor, Reading, Signal};
+use crate::gpu::{Gpu, GpuExecutor, Reading, Region, Signal};
 use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, RowMetrics};
 
 /// What trains and runs a network. A [`Gpu`] converts into it.
@@ -114,8 +114,8 @@ impl Device {
         let find = |role: Role| plan.find(role).expect("a role of this plan");
         match self {
             Device::Gpu(gpu) => {
-                let given: Vec<(BufferId, wgpu::Buffer)> =
-                    given.iter().map(|(role, storage)| (find(*role), storage.gpu().clone())).collect();
+                let given: Vec<(BufferId, Region)> =
+                    given.iter().map(|(role, storage)| (find(*role), storage.gpu().clone().into())).collect();
                 Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given, false)?))
             }
             Device::Cpu => {
@@ -205,15 +205,24 @@ impl Executor {
         }
     }
 
-    /// Gives the buffer of a role, or its first `bytes`.
-    pub(crate) fn bind(&mut self, role: Role, storage: &Storage, bytes: Option<u64>) -> Result<()> {
+    /// Gives the buffer of a role.
+    pub(crate) fn bind(&mut self, role: Role, storage: &Storage) -> Result<()> {
         let id = self.find(role);
         match self {
-            Executor::Gpu(executor) => executor.bind(id, storage.gpu(), bytes),
+            Executor::Gpu(executor) => executor.bind(id, storage.gpu().clone()),
             Executor::Cpu(executor) => {
                 executor.bind(id, storage.cpu());
                 Ok(())
             }
+        }
+    }
+
+    /// Gives a range of an app's buffer for a role.
+    pub(crate) fn bind_region(&mut self, role: Role, region: Region) -> Result<()> {
+        let id = self.find(role);
+        match self {
+            Executor::Gpu(executor) => executor.bind(id, region),
+            Executor::Cpu(_) => unreachable!("{MIXED}"),
         }
     }
 

@@ -50,11 +50,17 @@ pub enum Error {
     },
 
     /// The device was lost: reset, unplugged, or taken away by the driver.
-    #[error("the GPU device was lost: {reason}. What was on it is gone: create a new Gpu and Trainer")]
+    #[error(
+        "the GPU device was lost: {reason}. What was on it is gone: make a new Gpu, and a new Trainer or Trainer::rebuild"
+    )]
     DeviceLost {
         /// What the driver said.
         reason: String,
     },
+
+    /// [`Trainer::rebuild`](crate::Trainer::rebuild) without a snapshot to go on from.
+    #[error("there is no snapshot to rebuild from: take one with Trainer::snapshot or Snapshots::record_snapshot")]
+    NoSnapshot,
 
     /// The driver or wgpu refused something: a device, or a buffer of the app's, that lacks what it needs; or a bug in
     /// wgrad or in the driver.

@@ -70,6 +70,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod clock;
 mod config;
 mod cpu;
 mod dataset;
@@ -92,11 +93,13 @@ mod optimizer;
 pub mod plan;
 mod profile;
 mod random;
+mod rows;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
 pub mod runner;
 mod schedule;
 mod scores;
+mod texture;
 mod trainer;
 
 pub use activation::Activation;
@@ -113,7 +116,7 @@ pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
 pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
-pub use gpu::{Gpu, Traffic, Wgsl};
+pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
 pub use history::{Epoch, Evaluation, History};
 pub use init::Init;
 pub use loss::Loss;
@@ -122,7 +125,9 @@ pub use network::{Dense, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_AL
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use profile::{OpProfile, Profile};
+pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
 pub use scores::Scores;
-pub use trainer::{Trainer, Training};
+pub use texture::{TextureOutput, TextureSamples};
+pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;

@@ -1,15 +1,18 @@
 //! A network with weights: what runs, after or beside training.
 
+use std::sync::Arc;
+
 use crate::activation::Activation;
 use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::{GpuExecutor, Wgsl};
+use crate::gpu::{GpuExecutor, Recorder, Wgsl};
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
+use crate::rows::Rows;
 use crate::scores::{Scores, classes};
-use crate::trainer::{check_storage, rows_that_fit};
+use crate::trainer::rows_that_fit;
 
 /// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
 /// or from weights given.
@@ -194,36 +197,43 @@ impl Model {
     }
 
     /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
-    /// buffers, with the usage `STORAGE` and a size rounded up to 16 bytes. Submits nothing.
+    /// buffers, or parts of them, with the usage `STORAGE` and a size rounded up to 16 bytes: up to 12 bytes after the last
+    /// output are overwritten too. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] where a buffer is too short or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`];
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    pub fn prepare_forward(&self, input: &wgpu::Buffer, output: &wgpu::Buffer, rows: u32) -> Result<Forward> {
-        let plan = Plan::forward(&self.network, rows)?;
-        let (input, output) = (Storage::Gpu(input.clone()), Storage::Gpu(output.clone()));
-        if let Storage::Gpu(parameters) = &self.parameters {
-            check_storage("buffer given as input", input.gpu())?;
-            check_storage("buffer given as output", output.gpu())?;
-            if input.gpu() == output.gpu() || output.gpu() == parameters {
-                return Err(Error::Shape {
-                    what: "buffer given as output".into(),
-                    expected: "one that the pass does not read".into(),
-                    actual: "the input or the parameters".into(),
-                });
-            }
-        } else {
+    /// [`Error::Shape`] where a buffer is too short, starts where the device cannot bind it, has gaps between rows, or
+    /// `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn prepare_forward<'a>(
+        &self,
+        input: impl Into<Rows<'a>>,
+        output: impl Into<Rows<'a>>,
+        rows: u32,
+    ) -> Result<Forward> {
+        let (Device::Gpu(gpu), Storage::Gpu(parameters)) = (&self.device, &self.parameters) else {
             return Err(Error::NeedsGpu { call: "Model::prepare_forward" });
+        };
+        let plan = Plan::forward(&self.network, rows)?;
+        let input = input.into().bound(gpu, "input", self.network.inputs())?;
+        let output = output.into().bound(gpu, "output", self.network.outputs())?;
+        if input.buffer == output.buffer || output.buffer == *parameters {
+            return Err(Error::Shape {
+                what: "buffer given as output".into(),
+                expected: "one that the pass does not read".into(),
+                actual: "the input or the parameters".into(),
+            });
         }
-        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
-        match self.device.executor(plan, &given)? {
-            Executor::Gpu(executor) => Ok(Forward { executor }),
-            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "Model::prepare_forward" }),
-        }
+        let find = |role| plan.find(role).expect("a role of every forward plan");
+        let given = [
+            (find(Role::Parameters), parameters.clone().into()),
+            (find(Role::Input), input),
+            (find(Role::Output), output),
+        ];
+        Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given, false)? })
     }
 
-    /// The buffer that holds the weights on the GPU, laid out as [`Network::parameters`] says: for an app's own shaders,
-    /// such as those that call [`wgsl`](Self::wgsl).
+    /// The weights: [`Parameter`](crate::Parameter) tells where each tensor lies. They can be copied from and to, and bound
+    /// as storage; what is copied there while nothing runs is what runs next.
     ///
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`].
@@ -232,6 +242,17 @@ impl Model {
             Storage::Gpu(buffer) => Ok(buffer),
             Storage::Cpu(_) => Err(Error::NeedsGpu { call: "Model::parameter_buffer" }),
         }
+    }
+
+    /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
+    /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
+    pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
+        self.network.check_parameters(parameters)?;
+        self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters));
+        Ok(())
     }
 
     /// A WGSL function of this name, any that WGSL does not reserve, which evaluates the network inside an app's own
@@ -270,8 +291,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Records the pass. No allocation, no submission, no polling; cannot fail.
-    pub fn record_forward(&self, encoder: &mut wgpu::CommandEncoder) {
-        self.executor.record_steps(encoder, 1);
+    /// Records the pass, into an encoder or into a compute pass. No allocation, no submission, no polling; cannot fail.
+    pub fn record_forward(&self, to: &mut impl Recorder) {
+        self.executor.record_steps(to, 1);
     }
 }

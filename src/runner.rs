@@ -47,7 +47,7 @@ impl Runner {
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let name = &self.executor.plan().buffer(buffer).name;
         let uploaded = self.executor.gpu().upload(name, bytemuck::cast_slice(contents))?;
-        self.executor.bind(buffer, &uploaded, None)
+        self.executor.bind(buffer, uploaded)
     }
 
     /// Records steps: one compute pass.

@@ -12,14 +12,14 @@ pub fn gather(op: &Gather, features: &[u32], data: &DataInfo, state: &StepState,
         }
         let index = indices[row] as usize;
         if data.bytes != 0 {
-            let stride = columns.next_multiple_of(4);
-            let bytes = &bytemuck::cast_slice::<u32, u8>(features)[index * stride..];
+            let start = data.feature(index, columns.div_ceil(4));
+            let bytes = bytemuck::cast_slice::<u32, u8>(&features[start..]);
             for (out, &byte) in out.iter_mut().zip(bytes) {
                 *out = f32::from(byte) * U8_SCALE;
             }
         } else {
-            let numbers = &bytemuck::cast_slice::<u32, f32>(features)[index * columns..];
-            out.copy_from_slice(&numbers[..columns]);
+            let start = data.feature(index, columns);
+            out.copy_from_slice(bytemuck::cast_slice(&features[start..start + columns]));
         }
     }
 }

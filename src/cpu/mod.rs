@@ -2,6 +2,8 @@
 //! check against the textbook; and what trains where there is no GPU.
 
 mod accumulate;
+#[cfg(test)]
+mod from_texture;
 mod gather;
 mod layer_norm;
 mod layer_norm_input;
@@ -15,6 +17,8 @@ mod pointwise_loss;
 mod softmax;
 mod softmax_cross_entropy;
 mod sum_squares;
+#[cfg(test)]
+mod to_texture;
 mod update;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +27,8 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, RowMetrics, StepState, Tensor};
 
+#[cfg(test)]
+pub(crate) use {from_texture::from_texture, to_texture::to_texture};
 #[cfg(not(target_family = "wasm"))] // for the lockstep
 pub(crate) use {matmul::matmul, pointwise::activate, pointwise::derivative, pointwise_loss::Target};
 pub(crate) use {pointwise::dropout_key, pointwise::dropout_threshold, softmax_cross_entropy::first_largest};

@@ -18,7 +18,7 @@ impl<'a> Target<'a> {
         let (values, weighted) = (data.values != 0, data.weighted != 0);
         let width = if values { outputs } else { 1 };
         let stride = width + usize::from(weighted);
-        let words = &targets[row * stride..][..stride];
+        let words = &targets[data.target(row, stride)..][..stride];
         let weight = if weighted { f32::from_bits(words[width]) } else { 1.0 };
         Self { words: &words[..width], outputs, values, weight }
     }

@@ -10,16 +10,15 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::plan::{Plan, Role, RowMetrics, StepState};
-use crate::trainer::{Progress, Trainer};
+use crate::trainer::{CARRIED, Progress, Trainer};
 
-/// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
-const ROLES: [(Role, Dtype); 5] = [
-    (Role::Moment1, Dtype::F32),
-    (Role::Moment2, Dtype::F32),
-    (Role::AccumulatedGradients, Dtype::F32),
-    (Role::Step, Dtype::U32),
-    (Role::RowMetrics, Dtype::U32),
-];
+/// What a file calls the words of a buffer.
+fn dtype(role: Role) -> Dtype {
+    match role {
+        Role::Step | Role::RowMetrics => Dtype::U32,
+        _ => Dtype::F32,
+    }
+}
 
 /// The weights of the best epoch.
 const BEST: &str = "best";
@@ -71,10 +70,10 @@ impl Trainer {
         let plan = self.plan();
         let parameter_shape = vec![self.network.parameter_words()];
         let mut state = Vec::new();
-        for (role, dtype) in ROLES {
+        for role in CARRIED {
             if let Some(id) = plan.find(role) {
                 let buffer = plan.buffer(id);
-                state.push((buffer.name.as_str(), dtype, buffer.shape.clone(), self.training.storage(role)));
+                state.push((buffer.name.as_str(), dtype(role), buffer.shape.clone(), self.training.storage(role)));
             }
         }
         if let Some(best) = &self.best {
@@ -150,10 +149,10 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
 
     let parameters = file.parameters(&network)?;
     let mut state = Vec::new();
-    for (role, dtype) in ROLES {
+    for role in CARRIED {
         if let Some(id) = plan.find(role) {
             let buffer = plan.buffer(id);
-            state.push((role, file.take(&format!("{STATE}{}", buffer.name), dtype, &buffer.shape)?));
+            state.push((role, file.take(&format!("{STATE}{}", buffer.name), dtype(role), &buffer.shape)?));
         }
     }
     let best = format!("{STATE}{BEST}");

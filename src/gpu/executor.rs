@@ -4,10 +4,10 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Gpu;
 use super::kernels::{self, Binding, Launch};
+use super::{Gpu, Recorder};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Op, Plan, Tensor};
+use crate::plan::{BufferId, Op, Plan, Role, Tensor};
 
 /// Bindings that share a buffer start at multiples of this: what every device allows.
 const STRIDE: usize = 256;
@@ -15,12 +15,19 @@ const STRIDE: usize = 256;
 /// The most bindings of a kernel: what every device allows.
 const MOST_BINDINGS: usize = 8;
 
+const UNUSED_BYTES: u64 = (MOST_BINDINGS * STRIDE) as u64;
+
+/// The longest buffer that an executor makes beside the plan's.
+pub(super) fn own_bytes(ops: usize) -> u64 {
+    UNUSED_BYTES.max((ops * STRIDE) as u64)
+}
+
 /// A plan with a GPU buffer for each of its buffers.
 #[derive(Debug, Clone)]
 pub(crate) struct GpuExecutor {
     gpu: Gpu,
     plan: Arc<Plan>,
-    buffers: Vec<Option<Given>>,
+    buffers: Vec<Option<Region>>,
     uniforms: wgpu::Buffer,
     /// Bound where an op leaves a binding unused: one where it could read, one where it could write.
     unused: [wgpu::Buffer; 2],
@@ -28,16 +35,18 @@ pub(crate) struct GpuExecutor {
     dispatches: Vec<Dispatch>,
 }
 
+/// A range of a buffer, in bytes.
 #[derive(Debug, Clone)]
-struct Given {
-    buffer: wgpu::Buffer,
-    /// How much of it is bound where the plan leaves the length open; all of it if unsaid.
-    bytes: Option<u64>,
+pub(crate) struct Region {
+    pub buffer: wgpu::Buffer,
+    /// A multiple of the device's `min_storage_buffer_offset_alignment`.
+    pub offset: u64,
+    pub bytes: u64,
 }
 
-impl From<wgpu::Buffer> for Given {
+impl From<wgpu::Buffer> for Region {
     fn from(buffer: wgpu::Buffer) -> Self {
-        Self { buffer, bytes: None }
+        Self { offset: 0, bytes: buffer.size(), buffer }
     }
 }
 
@@ -52,7 +61,7 @@ struct Dispatch {
 impl GpuExecutor {
     /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled as it says; the
     /// rest are given later with [`bind`](Self::bind).
-    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, wgpu::Buffer)], checked: bool) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)], checked: bool) -> Result<Self> {
         gpu.check_plan(&plan)?;
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         if !checked {
@@ -66,7 +75,7 @@ impl GpuExecutor {
     pub(super) fn with_launches(
         gpu: &Gpu,
         plan: Arc<Plan>,
-        given: &[(BufferId, wgpu::Buffer)],
+        given: &[(BufferId, Region)],
         checked: bool,
         launches: Vec<Launch>,
     ) -> Result<Self> {
@@ -77,8 +86,8 @@ impl GpuExecutor {
         let pipelines = gpu.pipelines(&shaders, checked)?;
 
         let mut buffers = vec![None; plan.buffers.len()];
-        for (id, buffer) in given {
-            buffers[id.0] = Some(buffer.clone().into());
+        for (id, region) in given {
+            buffers[id.0] = Some(region.clone());
         }
         for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
             if let (None, Some(words)) = (&slot, buffer.words()) {
@@ -94,8 +103,7 @@ impl GpuExecutor {
             slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
-        let unused_bytes = (MOST_BINDINGS * STRIDE) as u64;
-        let unused = [gpu.zeros("unused inputs", unused_bytes)?, gpu.zeros("unused outputs", unused_bytes)?];
+        let unused = [gpu.zeros("unused inputs", UNUSED_BYTES)?, gpu.zeros("unused outputs", UNUSED_BYTES)?];
 
         let dispatches = pipelines
             .into_iter()
@@ -117,12 +125,18 @@ impl GpuExecutor {
 
     /// The buffer behind a plan's buffer, if it has been given.
     pub(crate) fn buffer(&self, id: BufferId) -> Option<&wgpu::Buffer> {
-        self.buffers[id.0].as_ref().map(|given| &given.buffer)
+        self.buffers[id.0].as_ref().map(|region| &region.buffer)
     }
 
-    /// Gives a buffer, or its first `bytes`. Where it does not fit, the one before stays.
-    pub(crate) fn bind(&mut self, id: BufferId, buffer: &wgpu::Buffer, bytes: Option<u64>) -> Result<()> {
-        let before = self.buffers[id.0].replace(Given { buffer: buffer.clone(), bytes });
+    /// The buffer of a role that every plan of this kind has.
+    pub(crate) fn of(&self, role: Role) -> &wgpu::Buffer {
+        let id = self.plan.find(role).expect("a role of every plan of this kind");
+        self.buffer(id).expect("a buffer that was made")
+    }
+
+    /// Gives a buffer, or a range of one. Where it does not fit, the one before stays.
+    pub(crate) fn bind(&mut self, id: BufferId, region: impl Into<Region>) -> Result<()> {
+        let before = self.buffers[id.0].replace(region.into());
         let bound =
             self.make_bind_groups(|launch| launch.bindings.iter().flat_map(|b| b.tensor).any(|t| t.buffer == id));
         if bound.is_err() {
@@ -132,15 +146,20 @@ impl GpuExecutor {
     }
 
     /// Records steps: one compute pass, no allocation.
-    pub(crate) fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
+    pub(crate) fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
         let (step, _) = self.dispatches.split_at(self.plan.step.len());
-        self.record(encoder, self.plan.name, step, steps);
+        self.record(to, self.plan.name, step, steps);
     }
 
     /// Records the sum of the metrics.
-    pub(crate) fn record_report(&self, encoder: &mut wgpu::CommandEncoder) {
+    pub(crate) fn record_report(&self, to: &mut impl Recorder) {
         let (_, report) = self.dispatches.split_at(self.plan.step.len());
-        self.record(encoder, "report", report, 1);
+        self.record(to, "report", report, 1);
+    }
+
+    /// Records some ops of a step.
+    pub(crate) fn record_part(&self, to: &mut impl Recorder, label: &str, part: Range<usize>) {
+        self.record(to, label, &self.dispatches[part], 1);
     }
 
     /// Records every op of a step with no workgroups and, so that none lacks a buffer, without its own buffers: drivers
@@ -174,12 +193,12 @@ impl GpuExecutor {
         dispatch(&mut encoder.begin_compute_pass(&descriptor), &self.dispatches[ops]);
     }
 
-    fn record(&self, encoder: &mut wgpu::CommandEncoder, label: &str, dispatches: &[Dispatch], times: u32) {
-        let mut pass =
-            encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None });
-        for _ in 0..times {
-            dispatch(&mut pass, dispatches);
-        }
+    fn record(&self, to: &mut impl Recorder, label: &str, dispatches: &[Dispatch], times: u32) {
+        to.compute(label, |pass| {
+            for _ in 0..times {
+                dispatch(pass, dispatches);
+            }
+        });
     }
 
     fn make_bind_groups(&mut self, affected: impl Fn(&Launch) -> bool) -> Result<()> {
@@ -225,20 +244,21 @@ impl GpuExecutor {
     }
 
     fn binding(&self, tensor: Tensor) -> Result<wgpu::BindingResource<'_>> {
-        let Given { buffer, bytes } = self.buffers[tensor.buffer.0].as_ref().expect("make_bind_groups has looked");
+        let region = self.buffers[tensor.buffer.0].as_ref().expect("make_bind_groups has looked");
         let bytes = match tensor.len {
-            0 => bytes.unwrap_or(buffer.size()),
+            0 => region.bytes,
             len => (u64::from(len) * 4).next_multiple_of(16),
         };
         self.gpu.check_size(&self.plan.buffer(tensor.buffer).name, bytes)?;
         let offset = u64::from(tensor.offset) * 4;
-        if offset + bytes > buffer.size() {
+        if offset + bytes > region.bytes {
             return Err(Error::Shape {
                 what: format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
                 expected: format!("at least {} bytes (rows x features x 4, rounded up to 16)", offset + bytes),
-                actual: format!("{} bytes", buffer.size()),
+                actual: format!("{} bytes", region.bytes),
             });
         }
+        let (buffer, offset) = (&region.buffer, region.offset + offset);
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(bytes) }))
     }
 }

@@ -83,7 +83,7 @@ impl Gpu {
 
     /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
+    pub(crate) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
         let device = self.device();
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
             .map(|filter| device.push_error_scope(filter));
@@ -118,8 +118,13 @@ impl Gpu {
     /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
     /// by default writes them to the console.
     #[cfg(target_family = "wasm")]
-    pub(super) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
+    pub(crate) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
         Ok(make())
+    }
+
+    /// A buffer that the host can read.
+    pub(crate) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        self.buffer("reading back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
     }
 
     /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
@@ -130,8 +135,7 @@ impl Gpu {
         range: std::ops::Range<u64>,
     ) -> Result<Readback> {
         let bytes = range.end - range.start;
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("reading back", bytes, usage, None)?;
+        let staging = self.staging(bytes)?;
         encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, bytes);
         lock(&self.inner.traffic).readback_bytes += bytes;
         Ok(Readback { staging, bytes })

@@ -4,8 +4,10 @@
 mod cache;
 mod executor;
 mod kernels;
+mod limits;
 mod memory;
 mod pipelines;
+mod recorder;
 mod template;
 mod timing;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
@@ -17,9 +19,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-pub(crate) use executor::GpuExecutor;
+pub(crate) use executor::{GpuExecutor, Region};
+pub(crate) use kernels::{FORMATS, from_texture, to_texture};
+pub use limits::{optional_features, required_limits};
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;
+pub(crate) use pipelines::Shader;
+pub use recorder::Recorder;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
 pub(crate) use wait::Signal;
@@ -57,7 +63,7 @@ pub struct Traffic {
 }
 
 /// What decides which of a kernel's variants is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Variants {
     /// Whether the adapter is the CPU itself.
     pub software: bool,
@@ -162,13 +168,9 @@ impl Gpu {
     pub async fn from_adapter(adapter: &wgpu::Adapter) -> Result<Self> {
         let available = adapter.limits();
         let info = adapter.get_info();
-        let wanted = match info.device_type {
-            wgpu::DeviceType::Cpu => OPTIONAL_FEATURES | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
-            _ => OPTIONAL_FEATURES,
-        };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
-            required_features: adapter.features() & wanted,
+            required_features: optional_features(adapter),
             // The default limits, but buffers as large as the adapter can have them.
             required_limits: wgpu::Limits {
                 max_buffer_size: available.max_buffer_size,
@@ -191,10 +193,10 @@ impl Gpu {
 
     /// Uses an app's own device and queue. Nothing is created or submitted here.
     ///
-    /// The kernels need the default limits of WebGPU. Software adapters are faster where the device has the features
-    /// [`SUBGROUP`](wgpu::Features::SUBGROUP) and [`SHADER_INT64`](wgpu::Features::SHADER_INT64); profiling needs
-    /// [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY). The app keeps the device: its device-lost callback and its
-    /// uncaptured-error handler stay its own.
+    /// The default limits of WebGPU do, for all but very long buffers: [`required_limits`] has the least that a plan needs,
+    /// [`optional_features`] what is worth having. The app keeps the device: its device-lost callback and its
+    /// uncaptured-error handler stay its own. Trainers and models that are given clones of one `Gpu` share what is compiled:
+    /// make one for a device, and clone it.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let variants = Variants::of(&info, device.features());
@@ -238,6 +240,11 @@ impl Gpu {
         &self.inner.info
     }
 
+    /// How many kernels have been compiled for this GPU so far.
+    pub fn kernels_compiled(&self) -> usize {
+        self.inner.pipelines.count()
+    }
+
     /// What wgrad itself has submitted and read back on this GPU so far.
     pub fn traffic(&self) -> Traffic {
         *lock(&self.inner.traffic)
@@ -277,6 +284,6 @@ fn instance(wanted: impl Fn() -> String) -> Result<wgpu::Instance> {
 }
 
 /// Locks; a panic elsewhere does not make the data unusable.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -35,6 +35,12 @@ pub(crate) struct Pipelines {
     pub cache: Mutex<Option<super::cache::PipelineCache>>,
 }
 
+impl Pipelines {
+    pub(super) fn count(&self) -> usize {
+        lock(&self.made).len()
+    }
+}
+
 impl Gpu {
     /// The pipeline of each shader. `writable` tells for each binding from 1 on whether the kernel writes it.
     ///
@@ -56,7 +62,7 @@ impl Gpu {
         }
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];
-            let pipeline = self.compile(shader, writable, checked)?;
+            let pipeline = self.compile(shader, Some(writable), checked)?;
             lock(&pipelines.made).insert(keys[i].clone(), pipeline);
             Ok(())
         };
@@ -91,18 +97,31 @@ impl Gpu {
         layouts.entry(writable.to_vec()).or_insert_with(make).clone()
     }
 
-    fn compile(&self, shader: &Shader, writable: &[bool], checked: bool) -> Result<wgpu::ComputePipeline> {
+    /// The pipeline of a shader whose bindings are told by its text: of those that take textures.
+    pub(crate) fn pipeline_of_its_own_layout(&self, shader: &Shader) -> Result<wgpu::ComputePipeline> {
+        let key = shader.key(false);
+        if let Some(pipeline) = lock(&self.inner.pipelines.made).get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = self.compile(shader, None, false)?;
+        lock(&self.inner.pipelines.made).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compile(&self, shader: &Shader, writable: Option<&[bool]>, checked: bool) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
         self.guard(&format!("kernel {}", shader.key(checked)), 0, || {
             let module = self.module(shader, checked);
-            let layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: None,
-                bind_group_layouts: &[Some(&self.bind_group_layout(writable))],
-                ..Default::default()
+            let layout = writable.map(|writable| {
+                self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: None,
+                    bind_group_layouts: &[Some(&self.bind_group_layout(writable))],
+                    ..Default::default()
+                })
             });
             self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(&shader.name),
-                layout: Some(&layout),
+                layout: layout.as_ref(),
                 module: &module,
                 entry_point: Some("main"),
                 compilation_options: wgpu::PipelineCompilationOptions {

@@ -120,7 +120,7 @@ impl Gpu {
         for (id, buffer) in (0..).map(BufferId).zip(&mut alone.buffers) {
             match buffer.words() {
                 None if used.contains(&id) => {
-                    given.push((id, self.zeros(&buffer.name, longest.into_iter().max().unwrap_or(0))?));
+                    given.push((id, self.zeros(&buffer.name, longest.into_iter().max().unwrap_or(0))?.into()));
                 }
                 // No plan of this op alone needs the others.
                 _ if !used.contains(&id) => buffer.shape.clear(),

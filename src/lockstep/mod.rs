@@ -93,7 +93,7 @@ impl Lockstep {
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(contents);
         let uploaded = self.gpu.upload(&self.plan.buffer(buffer).name, bytes)?;
-        self.on_gpu.bind(buffer, &uploaded, None)?;
+        self.on_gpu.bind(buffer, uploaded)?;
         self.on_cpu.bind(buffer, &CpuBuffer::new(bytemuck::pod_collect_to_vec(bytes)));
         Ok(())
     }

@@ -8,10 +8,8 @@ use crate::error::Error;
 use crate::network::PARAMETER_ALIGNMENT;
 use crate::schedule::Schedule;
 
-/// The tensors that batches come from.
+/// The cursor in what batches come from.
 pub(crate) struct DataSet {
-    features: Tensor,
-    targets: Tensor,
     pub data: Tensor,
     pub step: Tensor,
     indices: Tensor,
@@ -130,14 +128,12 @@ impl<'a> Builder<'a> {
             (size_of::<T>() / 4) as u32
         }
         let set = DataSet {
-            features: self.add("features", &[], Role::Features, 0),
-            targets: self.add("targets", &[], Role::Targets, 0),
             data: self.add("data", &[words::<DataInfo>()], Role::Data, words::<DataInfo>()),
             step: self.add("step", &[words::<StepState>()], Role::Step, words::<StepState>()),
             indices: self.add("indices", &[self.batch], Role::Indices, self.batch),
         };
         self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
-        let DataSet { data, step, indices, .. } = set;
+        let DataSet { data, step, indices } = set;
         let batch = self.batch;
         self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
         set
@@ -146,7 +142,8 @@ impl<'a> Builder<'a> {
     pub fn gather(&mut self, set: &DataSet) -> Result<Tensor> {
         let columns = self.network.inputs();
         let x = self.buffer("input", &[self.batch, columns], Role::Activation)?;
-        let DataSet { features, data, step, indices, .. } = *set;
+        let features = self.add("features", &[], Role::Features, 0);
+        let DataSet { data, step, indices } = *set;
         self.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
         Ok(x)
     }
@@ -217,7 +214,7 @@ impl<'a> Builder<'a> {
         let op = LossOp {
             loss,
             output,
-            targets: set.targets,
+            targets: self.add("targets", &[], Role::Targets, 0),
             data: set.data,
             step: set.step,
             indices: set.indices,
@@ -239,6 +236,18 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// From the gradient of the network's outputs to that of its last stage's sums.
+    pub fn gradient_of_sums(&mut self, gradient: Tensor) -> Result<Tensor> {
+        let last = self.stages.last().expect("forward() comes first");
+        let (activation, saved) = last.end();
+        if activation == Activation::Identity {
+            return Ok(gradient);
+        }
+        let (name, shape) = (format!("{}.gradient", last.stage.name), [self.batch, last.stage.outputs]);
+        let sums = self.buffer(&name, &shape, Role::ActivationGradient)?;
+        Ok(self.through(gradient, &Before { gradient: sums, activation, saved }))
+    }
+
     /// From the gradient of a layer's outputs to that of its sums: through its activation.
     pub fn through(&mut self, input: Tensor, before: &Before) -> Tensor {
         if before.activation == Activation::Identity {
@@ -249,9 +258,15 @@ impl<'a> Builder<'a> {
         output
     }
 
-    /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one. They go straight
-    /// into the optimizer where nothing else needs them; else [`update`](Self::update) has more to do.
-    pub fn backward(&mut self, gradient: Option<Tensor>, config: &TrainerConfig) -> Result<()> {
+    /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one, or to the
+    /// input where its gradient is asked for too. They go straight into the optimizer where nothing else needs them; else
+    /// [`update`](Self::update) has more to do.
+    pub fn backward(
+        &mut self,
+        gradient: Option<Tensor>,
+        config: &TrainerConfig,
+        input_gradient: Option<Tensor>,
+    ) -> Result<()> {
         self.fused = self.update.as_ref().is_some_and(|update| update.multipliers.is_none())
             && !config.keep_gradients
             && config.accumulate == 1
@@ -265,7 +280,8 @@ impl<'a> Builder<'a> {
             stage.parameters.clone().next().is_some_and(|p| config.multipliers(self.network, p)[0] != 0.0)
         };
         let trained: Vec<bool> = self.stages.iter().map(|placed| trained(&placed.stage)).collect();
-        let (Some(mut gradient), Some(first)) = (gradient, trained.iter().position(|&t| t)) else { return Ok(()) };
+        let first = if input_gradient.is_some() { Some(0) } else { trained.iter().position(|&t| t) };
+        let (Some(mut gradient), Some(first)) = (gradient, first) else { return Ok(()) };
         let stages = std::mem::take(&mut self.stages);
         for i in (first..stages.len()).rev() {
             let before = match i.checked_sub(1) {
@@ -275,11 +291,21 @@ impl<'a> Builder<'a> {
                     let shape = [self.batch, stages[j].stage.outputs];
                     Some(Before { gradient: self.buffer(&name, &shape, Role::ActivationGradient)?, activation, saved })
                 }
-                _ => None,
+                // Before the first stage there is no activation.
+                _ => input_gradient.map(|gradient| Before {
+                    gradient,
+                    activation: Activation::Identity,
+                    saved: stages[0].input,
+                }),
             };
             gradient = stages[i].backward(gradient, before, trained[i], self)?;
         }
         self.stages = stages;
+        if let Some(output) = input_gradient.filter(|wanted| *wanted != gradient) {
+            // An activation at the start hands back what it was given: its derivative has been applied by then.
+            let (activation, saved) = (Activation::Identity, None);
+            self.push(Op::Pointwise(Pointwise { input: gradient, saved, output, activation, dropout: None }));
+        }
         Ok(())
     }
 
@@ -310,14 +336,14 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds the update of all parameters, where the products have not made it.
-    pub fn update(&mut self, config: &TrainerConfig, loss: Loss) {
+    pub fn update(&mut self, config: &TrainerConfig, mean: bool) {
         let Some(gradients) = self.gradients else { return };
         let mut update = self.update.take().expect("optimizer() comes first");
         let (len, step) = (update.parameters.len, update.step);
         update.gradients = gradients;
         if config.accumulate > 1 {
             let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
-            self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean: loss.is_mean() }));
+            self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean }));
             update.gradients = sum;
         }
         if let Some(Clip::Norm(limit)) = config.clip {

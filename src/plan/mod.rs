@@ -71,6 +71,10 @@ pub enum Role {
     Input,
     /// The output of a forward plan: given at run time.
     Output,
+    /// The gradient of a chain's output: given at run time.
+    OutputGradient,
+    /// The gradient of a chain's input: given at run time.
+    InputGradient,
     /// What a layer puts out, or the gathered batch.
     Activation,
     /// The gradient of a layer's sums.
@@ -132,6 +136,30 @@ pub struct DataInfo {
     pub values: u32,
     /// 1 where each row of the targets ends with its weight.
     pub weighted: u32,
+    /// Where the first row's features begin, in words.
+    pub first_feature: u32,
+    /// Words from one row's features to the next one's; 0 where they stand side by side.
+    pub feature_stride: u32,
+    /// Where the first row's targets begin, in words.
+    pub first_target: u32,
+    /// Words from one row's targets to the next one's; 0 where they stand side by side.
+    pub target_stride: u32,
+}
+
+impl DataInfo {
+    /// Where a row's features begin, in words, of rows that are `words` long.
+    pub(crate) fn feature(&self, row: usize, words: usize) -> usize {
+        start(self.first_feature, self.feature_stride, row, words)
+    }
+
+    /// Where a row's targets begin, in words, of rows that are `words` long.
+    pub(crate) fn target(&self, row: usize, words: usize) -> usize {
+        start(self.first_target, self.target_stride, row, words)
+    }
+}
+
+fn start(first: u32, stride: u32, row: usize, words: usize) -> usize {
+    first as usize + row * if stride == 0 { words } else { stride as usize }
 }
 
 /// The cursor in the data set: [`Role::Step`]. Kernels move it, not the host, so that any number of steps can be recorded
@@ -186,7 +214,7 @@ pub struct RowMetrics {
 /// Buffers and the ops of one step, in order. Print it to read it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What it does: "training", "evaluation" or "forward".
+    /// What it does: "training", "evaluation", "forward" or "chain".
     pub name: &'static str,
     /// Rows of a full batch.
     pub batch: u32,
@@ -214,9 +242,52 @@ impl Plan {
         plan.forward(x, None, Some(loss), Some(&data))?;
         let gradient = plan.loss(loss, &data, true)?;
         plan.optimizer(optimizer, config, &data);
-        plan.backward(gradient, config)?;
-        plan.update(config, loss);
+        plan.backward(gradient, config, None)?;
+        plan.update(config, loss.is_mean());
         Ok(plan.finish())
+    }
+
+    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from a buffer of exactly
+    /// `config.batch` input rows to one of outputs; backward, from the gradient of the outputs to that of the weights and,
+    /// if `input_gradient` says so, of the inputs; update. The gradients of `config.accumulate` batches are summed.
+    ///
+    /// # Errors
+    /// As [`training`](Self::training).
+    pub fn chain(
+        network: &Network,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+        input_gradient: bool,
+    ) -> Result<Self> {
+        optimizer.check()?;
+        config.check(network)?;
+        let mut plan = Builder::new("chain", network, config.batch)?;
+        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate);
+        let (of_x, of_y) = ([config.batch, network.inputs()], [config.batch, network.outputs()]);
+        let x = plan.buffer("input", &of_x, Role::Input)?;
+        let y = plan.buffer("output", &of_y, Role::Output)?;
+        plan.forward(x, Some(y), None, Some(&data))?;
+        let dy = plan.buffer("output_gradient", &of_y, Role::OutputGradient)?;
+        let dx = match input_gradient {
+            true => Some(plan.buffer("input_gradient", &of_x, Role::InputGradient)?),
+            false => None,
+        };
+        let gradient = plan.gradient_of_sums(dy)?;
+        plan.optimizer(optimizer, config, &data);
+        // The update is a phase of its own.
+        let config = TrainerConfig { keep_gradients: true, ..config.clone() };
+        plan.backward(Some(gradient), &config, dx)?;
+        plan.update(&config, false);
+        Ok(plan.finish())
+    }
+
+    /// Where in [`step`](Self::step) the phases of a chain are: forward, backward, update.
+    pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
+        let makes_output = |op: &Op| op.outputs().iter().any(|(t, _)| self.buffer(t.buffer).role == Role::Output);
+        let backward = self.step.iter().rposition(makes_output).map_or(0, |last| last + 1);
+        let updates = |op: &Op| matches!(op, Op::SumSquares(_) | Op::Update(_));
+        let update = self.step.iter().position(updates).unwrap_or(self.step.len());
+        [0..backward, backward..update, update..self.step.len()]
     }
 
     /// A step of evaluation: next batch in order, forward, loss; nothing is changed but the metrics.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::{Cut, Trainer};
+use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::device::{Run, Submission};
 use crate::error::{Error, Result};
@@ -51,6 +52,8 @@ impl Trainer {
         let rows = train.rows() as u32;
         // An epoch that was cut short over another data set is given up.
         let done = self.progress.cut.filter(|cut| cut.rows == rows).map_or(0, |cut| cut.steps);
+        // An epoch begins at the start of the data, wherever a snapshot had the cursor.
+        self.brought_back = false;
         self.bind_training(train, done)?;
         if let Some(validation) = fit.validation {
             self.bind_evaluation(validation)?;
@@ -213,27 +216,5 @@ impl Trainer {
     #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     async fn checkpoint(&self, _: &Fit<'_>) -> Result<()> {
         Ok(())
-    }
-}
-
-/// A stopwatch, except in a browser.
-struct Clock {
-    #[cfg(not(target_family = "wasm"))]
-    start: std::time::Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self {
-            #[cfg(not(target_family = "wasm"))]
-            start: std::time::Instant::now(),
-        }
-    }
-
-    fn seconds(&self) -> Option<f64> {
-        #[cfg(not(target_family = "wasm"))]
-        return Some(self.start.elapsed().as_secs_f64());
-        #[cfg(target_family = "wasm")]
-        None
     }
 }

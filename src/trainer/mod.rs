@@ -1,8 +1,13 @@
 //! Training: a network, a loss and an optimizer on a device.
 
+mod chain;
 mod fitting;
+mod frames;
 mod profiling;
+mod snapshots;
 mod training;
+
+use std::sync::{Arc, Mutex};
 
 use crate::config::TrainerConfig;
 use crate::dataset::{Dataset, Targets};
@@ -15,6 +20,11 @@ use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::plan::{DataInfo, Plan, Role, StepState};
+pub use chain::{Chain, ChainRows};
+pub use frames::Frame;
+pub(crate) use snapshots::CARRIED;
+use snapshots::Snapshot;
+pub use snapshots::Snapshots;
 pub use training::Training;
 
 /// Trains a network on a device.
@@ -46,6 +56,10 @@ pub struct Trainer {
     pub(crate) best: Option<Storage>,
     /// Whether a step has run.
     warm: bool,
+    /// The state to go on from where the device is lost.
+    snapshot: Arc<Mutex<Option<Snapshot>>>,
+    /// Whether the cursor stands where a snapshot had it.
+    brought_back: bool,
 }
 
 /// What the host knows of the training so far.
@@ -145,6 +159,8 @@ impl Trainer {
             progress: Progress::default(),
             best: None,
             warm: false,
+            snapshot: Arc::default(),
+            brought_back: false,
         })
     }
 
@@ -241,57 +257,6 @@ impl Trainer {
         self.model().predict_async(features).await
     }
 
-    /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
-    /// Uploads only: nothing is submitted or polled.
-    ///
-    /// # Errors
-    /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
-    pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
-        self.needs_gpu("Trainer::prepare")?;
-        self.check_fits(data)?;
-        self.bind_training(data, 0)?;
-        self.recorder()
-    }
-
-    /// [`prepare`](Self::prepare) over data that are on the GPU already: `features` holds `rows` rows of f32,
-    /// `targets`, for a loss over classes, as many u32 labels, and for other losses `rows` rows of f32, one for each output.
-    /// A label that is not a class makes the loss NaN.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where a buffer is too short; [`Error::NeedsGpu`] on [`Device::Cpu`].
-    pub fn prepare_buffers(&mut self, features: &wgpu::Buffer, targets: &wgpu::Buffer, rows: u32) -> Result<Training> {
-        self.needs_gpu("Trainer::prepare_buffers")?;
-        let values = !self.loss.is_softmax();
-        let width = if values { self.network.outputs() } else { 1 };
-        let bytes = [self.network.inputs(), width].map(|width| u64::from(rows) * u64::from(width) * 4);
-        for ((what, buffer), bytes) in [("features", features), ("targets", targets)].into_iter().zip(bytes) {
-            let what = format!("buffer of {what} for {rows} rows");
-            check_storage(&what, buffer)?;
-            if buffer.size() < bytes || rows == 0 {
-                let expected = format!("at least 1 row and {bytes} bytes");
-                return Err(Error::Shape { what, expected, actual: format!("{} bytes", buffer.size()) });
-            }
-        }
-        self.training.bind(Role::Features, &Storage::Gpu(features.clone()), Some(bytes[0]))?;
-        self.training.bind(Role::Targets, &Storage::Gpu(targets.clone()), Some(bytes[1]))?;
-        self.start(DataInfo { rows, values: values.into(), ..DataInfo::default() }, 0)?;
-        self.recorder()
-    }
-
-    fn needs_gpu(&self, call: &'static str) -> Result<()> {
-        match self.device {
-            Device::Gpu(_) => Ok(()),
-            Device::Cpu => Err(Error::NeedsGpu { call }),
-        }
-    }
-
-    fn recorder(&self) -> Result<Training> {
-        match &self.training {
-            Executor::Gpu(executor) => Ok(Training::new(executor.clone())),
-            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
-        }
-    }
-
     fn bind_training(&mut self, data: &Dataset, done: u32) -> Result<()> {
         upload(&self.device, &mut self.training, data)?;
         self.start(data_info(data), done)
@@ -302,8 +267,14 @@ impl Trainer {
     /// [`Training`] made before keeps its own.
     fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
         let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
-        self.training.bind(Role::Data, &info, None)?;
-        if done == 0 {
+        self.training.bind(Role::Data, &info)?;
+        self.rewind(done);
+        Ok(())
+    }
+
+    /// Points the cursor at the start of the data, unless some steps are done or it was brought back from a snapshot.
+    fn rewind(&mut self, done: u32) {
+        if done == 0 && !std::mem::take(&mut self.brought_back) {
             self.progress.cut = None;
             // An update that lacks batches is left as it is: the next batch begins one of its own.
             for (offset, word) in
@@ -312,7 +283,6 @@ impl Trainer {
                 self.device.write(&self.training.storage(Role::Step), offset as u64, &word.to_ne_bytes());
             }
         }
-        Ok(())
     }
 
     /// With the shuffle and the seed of the training.
@@ -419,8 +389,8 @@ fn data_info(data: &Dataset) -> DataInfo {
 fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
     let features = device.upload("the data set's features", &data.feature_words())?;
     let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
-    executor.bind(Role::Features, &features, None)?;
-    executor.bind(Role::Targets, &targets, None)
+    executor.bind(Role::Features, &features)?;
+    executor.bind(Role::Targets, &targets)
 }
 
 /// How many rows, up to `wanted`, a plan may have for its widest buffer to fit the device.
@@ -429,13 +399,4 @@ pub(crate) fn rows_that_fit(device: &Device, network: &Network, wanted: u32) -> 
     let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
     let fitting = device.largest_binding() / (u64::from(widest) * 4);
     fitting.clamp(1, wanted.into()) as u32
-}
-
-/// Refuses an app's buffer that kernels could not bind.
-pub(crate) fn check_storage(what: &str, buffer: &wgpu::Buffer) -> Result<()> {
-    if buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-        return Ok(());
-    }
-    let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
-    Err(Error::Shape { what: what.into(), expected, actual })
 }

@@ -40,7 +40,7 @@ impl Trainer {
     /// As [`profile`](Self::profile).
     pub async fn profile_async(&self, data: &Dataset, steps: u32) -> Result<Profile> {
         const CALL: &str = "Trainer::profile";
-        self.needs_gpu(CALL)?;
+        self.gpu(CALL)?;
         self.check_fits(data)?;
         let weights = vec![0; self.network.parameter_words() as usize * 4];
         let weights = self.device.upload("a copy of the weights", &weights)?;

@@ -1,9 +1,83 @@
 //! Training steps for an app's own encoders.
 
-use crate::gpu::GpuExecutor;
-use crate::plan::Role;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Training steps over a data set, to be recorded into an app's own command encoders: see
+use super::Trainer;
+use super::frames::{Frame, Frames};
+use crate::dataset::Dataset;
+use crate::device::{Device, Executor};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuExecutor, Recorder};
+use crate::plan::{DataInfo, Role};
+use crate::rows::Rows;
+
+impl Trainer {
+    /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
+    /// Uploads only: nothing is submitted or polled.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
+    pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
+        self.gpu("Trainer::prepare")?;
+        self.check_fits(data)?;
+        self.bind_training(data, 0)?;
+        self.recorder()
+    }
+
+    /// [`prepare`](Self::prepare) over data that are on the GPU already, in the app's own buffers: `features` holds `rows`
+    /// rows of f32, `targets`, for a loss over classes, as many u32 labels, and for other losses `rows` rows of f32, one for
+    /// each output. What the buffers hold when a step runs is what it trains on. A label that is not a class makes the loss
+    /// NaN.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a buffer is too short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on
+    /// [`Device::Cpu`]; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn prepare_buffers<'a>(
+        &mut self,
+        features: impl Into<Rows<'a>>,
+        targets: impl Into<Rows<'a>>,
+        rows: u32,
+    ) -> Result<Training> {
+        let gpu = self.gpu("Trainer::prepare_buffers")?;
+        let values = !self.loss.is_softmax();
+        let width = if values { self.network.outputs() } else { 1 };
+        let features = features.into().strided(&gpu, "features", rows, self.network.inputs())?;
+        let targets = targets.into().strided(&gpu, "targets", rows, width)?;
+        self.training.bind_region(Role::Features, features.region)?;
+        self.training.bind_region(Role::Targets, targets.region)?;
+        let info = DataInfo {
+            rows,
+            values: values.into(),
+            first_feature: features.first,
+            feature_stride: features.stride,
+            first_target: targets.first,
+            target_stride: targets.stride,
+            ..DataInfo::default()
+        };
+        self.start(info, 0)?;
+        self.recorder()
+    }
+
+    pub(super) fn gpu(&self, call: &'static str) -> Result<Gpu> {
+        match &self.device {
+            Device::Gpu(gpu) => Ok(gpu.clone()),
+            Device::Cpu => Err(Error::NeedsGpu { call }),
+        }
+    }
+
+    fn recorder(&self) -> Result<Training> {
+        match &self.training {
+            Executor::Gpu(executor) => {
+                let frames = Frames::new(executor.gpu(), self.loss.is_mean())?;
+                Ok(Training { executor: executor.clone(), frames: Arc::new(frames) })
+            }
+            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
+        }
+    }
+}
+
+/// Training steps over a data set, to be recorded into an app's own command encoders and compute passes: see
 /// [`Trainer::prepare`](crate::Trainer::prepare).
 ///
 /// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
@@ -11,41 +85,74 @@ use crate::plan::Role;
 #[derive(Debug, Clone)]
 pub struct Training {
     executor: GpuExecutor,
+    frames: Arc<Frames>,
 }
 
 impl Training {
-    pub(crate) fn new(executor: GpuExecutor) -> Self {
-        Self { executor }
+    /// Records steps: one compute pass, or into the one that is open. No allocation, no submission, no polling; cannot
+    /// fail.
+    pub fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
+        self.executor.record_steps(to, steps);
     }
 
-    /// Records steps: one compute pass. No allocation, no submission, no polling; cannot fail.
-    pub fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
-        self.executor.record_steps(encoder, steps);
+    /// Records as many steps as take `budget` on the GPU, by what steps have taken so far, and returns how many.
+    ///
+    /// Each call's steps are timed by timestamps around their pass, which arrive with their loss and accuracy, some frames
+    /// later, while the app submits or polls; where the device lacks
+    /// [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY), by the time until then, which counts everything that was in the
+    /// way and so errs on the side of few steps. A slower measurement is believed at once, a faster one by a quarter. A call
+    /// records one step until the second measurement is there, as the first may have compiled the kernels, and at most twice
+    /// as many as the last timed one did. Where a step takes longer than the budget, calls record none until together they
+    /// could have afforded it. No more than three calls are under way: a fourth records nothing. Neither does a
+    /// [paused](Self::pause) training.
+    ///
+    /// Clears the running metrics, as [`on_frame`](Self::on_frame) tells those of each call. Allocates nothing on the GPU;
+    /// on the host, `wgpu` boxes a callback. The encoder has to be submitted, or dropped: what it is to be mapped for is
+    /// free again then.
+    pub fn record_within(&self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> u32 {
+        self.frames.record(encoder, budget, &self.executor)
+    }
+
+    /// Has a function called with what each [`record_within`](Self::record_within) came to, once the GPU is done with it:
+    /// while the app submits or polls, on that thread. It replaces the one before.
+    pub fn on_frame(&self, told: impl FnMut(Frame) + Send + 'static) {
+        self.frames.set_told(Box::new(told));
+    }
+
+    /// From now on [`record_within`](Self::record_within) records nothing.
+    pub fn pause(&self) {
+        self.frames.set_paused(true);
+    }
+
+    /// Ends a [pause](Self::pause).
+    pub fn resume(&self) {
+        self.frames.set_paused(false);
     }
 
     /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer).
-    pub fn record_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
-        self.executor.record_report(encoder);
+    pub fn record_metrics(&self, to: &mut impl Recorder) {
+        self.executor.record_report(to);
     }
 
     /// Records setting the running metrics to zero.
     pub fn record_clear_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.clear_buffer(self.buffer(Role::RowMetrics), 0, None);
+        encoder.clear_buffer(self.executor.of(Role::RowMetrics), 0, None);
     }
 
     /// One [`RowMetrics`](crate::plan::RowMetrics): sums over the rows trained on since the metrics were last cleared. It
     /// can be copied from, and bound as storage.
     pub fn metrics_buffer(&self) -> &wgpu::Buffer {
-        self.buffer(Role::Totals)
+        self.executor.of(Role::Totals)
     }
 
-    /// The weights, as [`Network::parameters`](crate::Network::parameters) lays them out. They can be copied from and to, and bound as storage.
+    /// The weights: [`Network::parameters`](crate::Network::parameters) tells name, place and shape of each tensor. They can
+    /// be copied from and to, and bound as storage.
     pub fn parameter_buffer(&self) -> &wgpu::Buffer {
-        self.buffer(Role::Parameters)
+        self.executor.of(Role::Parameters)
     }
 
-    fn buffer(&self, role: Role) -> &wgpu::Buffer {
-        let id = self.executor.plan().find(role).expect("a role of every training plan");
-        self.executor.buffer(id).expect("a buffer that was made")
+    /// The gradients of the last batch, laid out as the weights are. They can be copied from and bound as storage.
+    pub fn gradient_buffer(&self) -> &wgpu::Buffer {
+        self.executor.of(Role::Gradients)
     }
 }

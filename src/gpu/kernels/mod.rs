@@ -1,6 +1,7 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
 mod accumulate;
+mod from_texture;
 mod gather;
 mod layer_norm;
 mod layer_norm_input;
@@ -16,11 +17,14 @@ mod softmax_cross_entropy;
 mod sum_squares;
 #[cfg(test)]
 mod tests;
+mod to_texture;
 mod update;
 
 use super::pipelines::Shader;
 use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
+pub(crate) use from_texture::from_texture;
+pub(crate) use to_texture::{FORMATS, to_texture};
 pub(super) use pointwise::{activation_name, activations};
 
 /// The largest workgroup of any kernel.

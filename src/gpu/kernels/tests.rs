@@ -53,6 +53,10 @@ fn texts() -> BTreeMap<String, String> {
     }
     texts.insert("functions of networks".into(), wgsl_functions());
     texts.insert("update.wide".into(), update::wide_source());
+    for (_, format) in FORMATS {
+        let shader = to_texture(format, 3);
+        texts.insert(shader.name.into(), shader.source.into());
+    }
     texts
 }
 
@@ -261,7 +265,11 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             seed_high: Uint,
             bytes: Uint,
             values: Uint,
-            weighted: Uint
+            weighted: Uint,
+            first_feature: Uint,
+            feature_stride: Uint,
+            first_target: Uint,
+            target_stride: Uint
         }),
         layout!(StepState {
             step: Uint,
@@ -406,7 +414,9 @@ fn shaders_host_sides_and_twins_have_the_same_stems() {
     let shaders = stems("shaders", &["wgsl", "wgsl.in"]);
     assert_eq!(shaders, stems("src/gpu/kernels", &["rs"]));
     assert_eq!(shaders, stems("src/cpu", &["rs"]));
-    let named: std::collections::BTreeSet<String> =
+    let mut named: std::collections::BTreeSet<String> =
         plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
+    // Plans know nothing of textures.
+    named.extend(["from_texture", "to_texture"].map(String::from));
     assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
 }

@@ -1,0 +1,21 @@
+//! Host side of `shaders/to_texture.wgsl.in`.
+
+use crate::gpu::pipelines::Shader;
+
+/// The formats that it can write, with their names in WGSL: those that every device can store to and that hold colours.
+pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
+    (wgpu::TextureFormat::Rgba8Unorm, "rgba8unorm"),
+    (wgpu::TextureFormat::Rgba8Snorm, "rgba8snorm"),
+    (wgpu::TextureFormat::Rgba16Float, "rgba16float"),
+    (wgpu::TextureFormat::Rgba32Float, "rgba32float"),
+    (wgpu::TextureFormat::R32Float, "r32float"),
+];
+
+/// For a format by its name in WGSL.
+pub(crate) fn to_texture(format: &str, channels: u32) -> Shader {
+    Shader {
+        name: format!("to_texture {format}").into(),
+        source: include_str!("../../../shaders/to_texture.wgsl.in").replace("{format}", format).into(),
+        constants: vec![("CHANNELS", channels.into())],
+    }
+}

@@ -1,0 +1,66 @@
+//! What a device must have, and what it had better have: for an app to ask for with the rest of its own.
+
+use super::kernels::{self, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY};
+use super::{OPTIONAL_FEATURES, Variants, executor};
+use crate::plan::Plan;
+
+/// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole; every other limit is
+/// as low as WebGPU goes. The default limits of WebGPU are enough for most plans: what can exceed them is the length of a
+/// buffer. Merge them into the app's own request:
+///
+/// ```no_run
+/// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits, network: wgrad::Network) -> wgrad::Result<()> {
+/// use wgrad::{Adam, Loss, Plan, TrainerConfig, wgpu};
+/// let config = TrainerConfig::default();
+/// let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config)?;
+/// let descriptor = wgpu::DeviceDescriptor {
+///     required_limits: mine.or_better_values_from(&wgrad::required_limits(&plan)),
+///     required_features: wgrad::optional_features(&adapter), // and the app's own
+///     ..Default::default()
+/// };
+/// let (device, queue) = adapter.request_device(&descriptor).await.expect("a device");
+/// # Ok(())
+/// # }
+/// ```
+pub fn required_limits(plan: &Plan) -> wgpu::Limits {
+    let lowest = wgpu::Limits::downlevel_webgl2_defaults();
+    let most = wgpu::Limits::default();
+    let launches: Vec<_> = plan.ops().map(|op| kernels::launch(op, Variants::default())).collect();
+    let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
+    let workgroups = launches.iter().map(|launch| launch.workgroups).max().unwrap_or(1);
+    let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0) * 4;
+    // Whole vec4s, and room for what ops bind where they have nothing of their own.
+    let longest = longest.next_multiple_of(16).max(executor::own_bytes(launches.len()));
+    wgpu::Limits {
+        max_buffer_size: longest,
+        max_storage_buffer_binding_size: longest,
+        max_storage_buffers_per_shader_stage: bindings,
+        max_bindings_per_bind_group: bindings,
+        max_compute_workgroup_storage_size: MOST_WORKGROUP_MEMORY,
+        max_compute_invocations_per_workgroup: MOST_INVOCATIONS,
+        max_compute_workgroup_size_x: MOST_INVOCATIONS,
+        max_compute_workgroup_size_y: MOST_ROWS,
+        max_compute_workgroup_size_z: 1,
+        // More are folded into two dimensions.
+        max_compute_workgroups_per_dimension: workgroups
+            .min(most.max_compute_workgroups_per_dimension.into())
+            .try_into()
+            .unwrap_or(most.max_compute_workgroups_per_dimension),
+        min_storage_buffer_offset_alignment: most.min_storage_buffer_offset_alignment,
+        ..lowest
+    }
+}
+
+/// The most rows of a workgroup of any kernel: its size in y.
+const MOST_ROWS: u32 = 64;
+
+/// The features of an adapter that wgrad makes use of: subgroups and 64-bit integers, with which software adapters are
+/// faster, as with buffers that the host can fill in place; the pipeline cache; and timestamps, by which [`Training::record_within`](crate::Training::record_within) measures its steps. It runs
+/// without any.
+pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    let wanted = match adapter.get_info().device_type {
+        wgpu::DeviceType::Cpu => OPTIONAL_FEATURES | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+        _ => OPTIONAL_FEATURES,
+    };
+    adapter.features() & wanted
+}

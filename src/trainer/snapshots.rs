@@ -1,0 +1,186 @@
+//! The state of a training run, copied out as it goes: to go on from where a device is lost.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::{Progress, Trainer};
+use crate::device::{Device, Storage};
+use crate::error::{Error, Result};
+use crate::gpu::lock;
+use crate::plan::{Role, StepState};
+
+/// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
+pub(crate) const CARRIED: [Role; 5] =
+    [Role::Moment1, Role::Moment2, Role::AccumulatedGradients, Role::Step, Role::RowMetrics];
+
+/// A training run at one moment: the weights, then the rest.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    parameters: Vec<u32>,
+    state: Vec<(Role, Vec<u32>)>,
+    progress: Progress,
+}
+
+impl Trainer {
+    /// Keeps the state of the training run in main memory, for [`rebuild`](Self::rebuild). Blocks, submits and polls; not
+    /// for browsers. [`prepare_snapshots`](Self::prepare_snapshots) does it without waiting.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn snapshot(&mut self) -> Result<()> {
+        let device = self.device.clone();
+        device.block_on(self.snapshot_async())
+    }
+
+    /// [`snapshot`](Self::snapshot) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub async fn snapshot_async(&mut self) -> Result<()> {
+        let parts = self.parts();
+        let mut read = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
+        let parameters = read.remove(0);
+        let state = parts.iter().skip(1).map(|(role, ..)| *role).zip(read).collect();
+        let snapshot = Snapshot { parameters, state, progress: self.progress.clone() };
+        *lock(&self.snapshot) = Some(snapshot);
+        Ok(())
+    }
+
+    /// Makes what is needed to copy the state of the training run to main memory from within the app's own frames: as many
+    /// bytes as the weights and what the optimizer keeps. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn prepare_snapshots(&self) -> Result<Snapshots> {
+        let gpu = self.gpu("Trainer::prepare_snapshots")?;
+        let copies = self.parts().into_iter().map(|(role, storage, words)| {
+            let from = storage.gpu().clone();
+            let staging = gpu.staging(words as u64 * 4)?;
+            Ok(Copy { role, from, staging })
+        });
+        let copies = copies.collect::<Result<_>>()?;
+        let progress = self.progress.clone();
+        let (left, busy, snapshot) = (AtomicUsize::new(0), AtomicBool::new(false), self.snapshot.clone());
+        Ok(Snapshots { shared: Arc::new(Shared { copies, progress, left, busy, snapshot }) })
+    }
+
+    /// Goes on from the last snapshot on another device, as one that was lost takes everything with it. Options, weights,
+    /// what the optimizer keeps, history and the place in the data are as they were: over the same data, the same steps
+    /// follow, and on the same adapter and driver to the same bits. What was prepared from this trainer belongs to the lost
+    /// device: prepare it anew. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] where none has been taken. As [`new`](Self::new); the trainer is then left as it is.
+    pub fn rebuild(&mut self, device: impl Into<Device>) -> Result<()> {
+        let rebuilt = {
+            let snapshot = lock(&self.snapshot);
+            let Some(Snapshot { parameters, state, progress }) = &*snapshot else { return Err(Error::NoSnapshot) };
+            let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
+            let parameters = bytemuck::cast_slice(parameters);
+            let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
+            for (role, words) in state {
+                trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
+            }
+            trainer.progress = progress.clone();
+            trainer
+        };
+        let snapshot = std::mem::take(&mut self.snapshot);
+        *self = Self { snapshot, brought_back: true, ..rebuilt };
+        Ok(())
+    }
+
+    /// Starts the training anew, from the weights that the seed draws, before whatever is submitted next: weights, what the
+    /// optimizer keeps, cursor, metrics and history. What has been prepared stays valid. Submits nothing.
+    pub fn reset(&mut self) {
+        let weights = self.network.initial_parameters(self.config.seed);
+        for (role, storage, words) in self.parts() {
+            match role {
+                Role::Parameters => self.device.write(&storage, 0, bytemuck::cast_slice(&weights)),
+                Role::Step => self.device.write(&storage, 0, bytemuck::bytes_of(&StepState::default())),
+                _ => self.device.write(&storage, 0, &vec![0; words * 4]),
+            }
+        }
+        self.progress = Progress::default();
+        self.best = None;
+        self.brought_back = false;
+    }
+
+    /// The weights, then the rest of the state, each with its length in words.
+    fn parts(&self) -> Vec<(Role, Storage, usize)> {
+        let roles = [Role::Parameters].into_iter().chain(CARRIED);
+        let parts = roles.filter_map(|role| {
+            let id = self.plan().find(role)?;
+            Some((role, self.training.storage(role), self.plan().buffer(id).words()? as usize))
+        });
+        parts.collect()
+    }
+}
+
+/// Copies of a training run's state, recorded into the app's own encoders: see [`Trainer::prepare_snapshots`].
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    copies: Vec<Copy>,
+    progress: Progress,
+    /// Copies that have not arrived.
+    left: AtomicUsize,
+    busy: AtomicBool,
+    snapshot: Arc<Mutex<Option<Snapshot>>>,
+}
+
+#[derive(Debug)]
+struct Copy {
+    role: Role,
+    from: wgpu::Buffer,
+    staging: wgpu::Buffer,
+}
+
+impl Snapshots {
+    /// Records a copy of the state as it is at this point of the encoder; when it has arrived, some frames later, while the
+    /// app submits or polls, it is the trainer's last snapshot. Its history is that of when this was prepared. Returns false,
+    /// and records nothing, while the one before is still under way. Allocates nothing on the GPU; never waits.
+    pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
+        if self.shared.busy.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        self.shared.left.store(self.shared.copies.len(), Ordering::Release);
+        // Dropped with the last of the callbacks, called or not.
+        let taking = Arc::new(Taking(self.shared.clone()));
+        for Copy { from, staging, .. } in &self.shared.copies {
+            encoder.copy_buffer_to_buffer(from, 0, staging, 0, staging.size());
+            let taking = taking.clone();
+            encoder.map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |mapped| {
+                if mapped.is_ok() && taking.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    taking.0.arrive();
+                }
+            });
+        }
+        true
+    }
+}
+
+/// A snapshot under way.
+struct Taking(Arc<Shared>);
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        // Those that were mapped, where others could not be; the rest are not.
+        self.0.copies.iter().for_each(|copy| copy.staging.unmap());
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn arrive(&self) {
+        let read = |copy: &Copy| Some(bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?));
+        let Some(mut read) = self.copies.iter().map(read).collect::<Option<Vec<Vec<u32>>>>() else { return };
+        let parameters = read.remove(0);
+        let state = self.copies.iter().skip(1).map(|copy| copy.role).zip(read).collect();
+        *lock(&self.snapshot) = Some(Snapshot { parameters, state, progress: self.progress.clone() });
+    }
+}
