@@ -155,6 +155,7 @@ impl Dispatch {
         bindings: &[wgpu::BindingResource<'_>],
         texture: &wgpu::Texture,
     ) -> Result<Self> {
+        gpu.check_alive()?;
         let pipeline = gpu.pipeline_of_its_own_layout(shader)?;
         let entries = bindings.iter().zip(0..);
         let entries: Vec<_> =
@@ -176,5 +177,141 @@ impl Dispatch {
             pass.set_bind_group(0, &self.bind_group, &[]);
             pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu;
+
+    const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 13, height: 10, depth_or_array_layers: 1 };
+    const TEXELS: usize = 130;
+
+    fn gpu() -> Gpu {
+        Gpu::request().unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
+        gpu.device().create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: SIZE,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage: usage | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        })
+    }
+
+    fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
+        let copy = gpu.record_readback(&mut encoder, buffer, 0..buffer.size()).unwrap();
+        gpu.submit(encoder);
+        gpu.block_on(copy.read(gpu).unwrap().finish()).unwrap()
+    }
+
+    #[test]
+    fn texels_become_rows() {
+        let gpu = gpu();
+        let image = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
+        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
+        let texels: Vec<[f32; 4]> = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        for channels in 1..=4 {
+            let samples = TextureSamples::new(&gpu, &image, channels).unwrap();
+            assert_eq!(samples.rows(), TEXELS as u32);
+            let [features, targets] = [samples.features(), samples.targets()].map(|buffer| {
+                let mut encoder = gpu.encoder();
+                samples.record(&mut encoder);
+                read(&gpu, encoder, buffer)
+            });
+            let (x, y) = cpu::from_texture([SIZE.width, SIZE.height], &texels, channels as usize);
+            // A division is off by 2.5 units in the last place, and so is what a driver makes of a byte.
+            for (words, expected) in [(features, x), (targets, y)] {
+                for (word, expected) in words.into_iter().zip(expected) {
+                    let actual = f32::from_bits(word);
+                    assert!((actual - expected).abs() <= 3.0 * f32::EPSILON * expected, "{actual} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_texels() {
+        let gpu = gpu();
+        let values: Vec<f32> = (0..64 + TEXELS * 4).map(|i| (i as f32 * 0.37).fract()).collect();
+        let rows = gpu.upload("rows", bytemuck::cast_slice(&values)).unwrap();
+        for (format, _) in FORMATS {
+            let image = texture(&gpu, format, wgpu::TextureUsages::STORAGE_BINDING);
+            for channels in 1..=4 {
+                // From the second 256 bytes on.
+                let output = TextureOutput::new(&gpu, rows.slice(256..), channels, &image).unwrap();
+                let line = 256;
+                let copied = gpu.zeros("copy", line * u64::from(SIZE.height)).unwrap();
+                let mut encoder = gpu.encoder();
+                output.record(&mut encoder);
+                let layout =
+                    wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(line as u32), rows_per_image: None };
+                let to = wgpu::TexelCopyBufferInfo { buffer: &copied, layout };
+                encoder.copy_texture_to_buffer(image.as_image_copy(), to, SIZE);
+                let words = read(&gpu, encoder, &copied);
+                let bytes: &[u8] = bytemuck::cast_slice(&words);
+                let expected = cpu::to_texture(&values[64..][..TEXELS * channels as usize], channels as usize);
+                for (i, expected) in expected.into_iter().enumerate() {
+                    let texel = &bytes[i / 13 * 256..][i % 13 * format.block_copy_size(None).unwrap() as usize..];
+                    let (kept, step, actual): (usize, f32, [f32; 4]) = match format {
+                        wgpu::TextureFormat::Rgba8Unorm => {
+                            (4, 0.5 / 255.0, [0, 1, 2, 3].map(|c| f32::from(texel[c]) / 255.0))
+                        }
+                        wgpu::TextureFormat::Rgba8Snorm => {
+                            (4, 0.5 / 127.0, [0, 1, 2, 3].map(|c| f32::from(texel[c] as i8) / 127.0))
+                        }
+                        wgpu::TextureFormat::Rgba16Float => {
+                            let half = |c: usize| half(u16::from_ne_bytes([texel[2 * c], texel[2 * c + 1]]));
+                            // Half a unit in the last of 11 places, of numbers below 1; some drivers cut instead.
+                            (4, 1.0 / 2048.0, [0, 1, 2, 3].map(half))
+                        }
+                        _ => {
+                            let kept = if format == wgpu::TextureFormat::R32Float { 1 } else { 4 };
+                            let number = |c: usize| f32::from_ne_bytes(texel[4 * c..][..4].try_into().unwrap());
+                            (kept, 0.0, [0, 1, 2, 3].map(|c| if c < kept { number(c) } else { 0.0 }))
+                        }
+                    };
+                    for c in 0..kept {
+                        let error = (actual[c] - expected[c]).abs();
+                        let what = format!("{format:?}, texel {i}, channel {c} of {channels}");
+                        assert!(error <= step * 1.001, "{what}: {actual:?} {expected:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A 16-bit float from 0 to 1.
+    fn half(bits: u16) -> f32 {
+        let (exponent, fraction) = (i32::from(bits >> 10), f32::from(bits & 1023) / 1024.0);
+        if exponent == 0 { fraction * 2f32.powi(-14) } else { (1.0 + fraction) * 2f32.powi(exponent - 15) }
+    }
+
+    #[test]
+    fn textures_that_do_not_serve_are_refused() {
+        let gpu = gpu();
+        let samples = |t: &wgpu::Texture, channels| TextureSamples::new(&gpu, t, channels).unwrap_err().to_string();
+        let (float, binding) = (wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let plain = texture(&gpu, float, wgpu::TextureUsages::COPY_DST);
+        assert!(samples(&plain, 3).starts_with("texture to take samples from: expected the usage"));
+        let good = texture(&gpu, float, binding);
+        assert_eq!(samples(&good, 5), "texture to take samples from: expected 1 to 4 channels, got 5");
+        let integers = texture(&gpu, wgpu::TextureFormat::Rgba8Uint, binding);
+        assert!(samples(&integers, 3).ends_with("expected a format that shaders read as f32, got Rgba8Uint"));
+        let rows = gpu.zeros("rows", 512).unwrap();
+        let output = |t: &wgpu::Texture| TextureOutput::new(&gpu, &rows, 3, t).unwrap_err().to_string();
+        assert!(output(&good).contains("STORAGE_BINDING"));
+        let storage = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::STORAGE_BINDING);
+        assert!(output(&storage).starts_with("buffer given as rows of the texture: expected at least 1560 bytes"));
+        let uint = texture(&gpu, wgpu::TextureFormat::R32Uint, wgpu::TextureUsages::STORAGE_BINDING);
+        assert!(output(&uint).starts_with("texture to write to: expected one of Rgba8Unorm"));
     }
 }

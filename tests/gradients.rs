@@ -201,3 +201,68 @@ fn gradients_match_finite_differences_in_a_single_layer() {
     let network = Network::input(3).dense(2, Activation::Identity).build().unwrap();
     check(&network, Loss::SoftmaxCrossEntropy, 1, 5);
 }
+
+/// Of a network inside a larger computation: L = Σ g · y, whose gradient with respect to the outputs is g.
+#[test]
+fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_layer() {
+    use wgrad::plan::DataInfo;
+    let rows = 5;
+    for (seed, activation) in (1..).zip(Activation::ALL) {
+        for first in 0..3 {
+            let network = Network::input(4);
+            let network = match first {
+                0 => network,
+                1 => network.activation(activation),
+                _ => network.layer_norm(),
+            };
+            let last = random_bias(3, activation);
+            let network = network.layer(random_bias(6, Activation::Tanh)).layer(last).build().unwrap();
+            let plan = Plan::chain(&network, &Adam::default().into(), &batches_of(rows), true).unwrap();
+            let mut lockstep = lockstep(gpu(), plan);
+            let mut random = Random(seed);
+            let find = |role| lockstep.plan().find(role).unwrap();
+            let (input, given, data, parameters, dx) = (
+                find(Role::Input),
+                find(Role::OutputGradient),
+                find(Role::Data),
+                find(Role::Parameters),
+                find(Role::InputGradient),
+            );
+            let x = random.f32s((rows * 4) as usize);
+            let g = random.f32s((rows * 3) as usize);
+            let weights = network.initial_parameters(seed);
+            lockstep.set(input, &x).unwrap();
+            lockstep.set(given, &g).unwrap();
+            lockstep.set(parameters, &weights).unwrap();
+            lockstep.set(data, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
+            assert_agree(&mut lockstep, "input gradient");
+            let gradient = lockstep.get(dx);
+
+            let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
+            // No loss of wgrad's: the last activation stays.
+            let scalar = |row: &[f64], g: &[f32]| -> f64 {
+                let y = forward(&network, &weights, row, Loss::MeanSquaredError);
+                y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum()
+            };
+            let largest = gradient.iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
+            // As in `check`: twice the lengths of the chain's sums; a normalisation divides by a deviation that can be
+            // small, which the magnitude of its gradient shows.
+            let (h, u) = (1e-5, 1.0 / 16_777_216.0);
+            let lengths = 2.0 * f64::from(4 + 6 + 3 + 4);
+            let bound = 2.0 * lengths * u * f64::from(largest.max(1.0)) + 100.0 * h * h * f64::from(largest.max(1.0));
+            for (row, (x, g)) in x.chunks(4).zip(g.chunks(3)).enumerate() {
+                for i in 0..4 {
+                    let mut moved: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+                    moved[i] += h;
+                    let above = scalar(&moved, g);
+                    moved[i] -= 2.0 * h;
+                    let expected = (above - scalar(&moved, g)) / (2.0 * h);
+                    let actual = f64::from(gradient[row * 4 + i]);
+                    let error = (actual - expected).abs();
+                    let what = format!("{activation:?} first {first}, row {row}, input {i}");
+                    assert!(error <= bound, "{what}: {actual} is not {expected}, off by {error:e} of {bound:e}");
+                }
+            }
+        }
+    }
+}

@@ -279,7 +279,7 @@ impl Gpu {
 
     /// The launch of each op, of a plan that the device can hold and run.
     fn checked_launches(&self, plan: &Plan) -> Result<Vec<Launch>> {
-        self.check_lost()?;
+        self.check_alive()?;
         for buffer in &plan.buffers {
             self.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
         }
@@ -289,13 +289,13 @@ impl Gpu {
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
         let most = kernels::MOST_INVOCATIONS;
-        check("a workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
+        check("a workgroup, by max_compute_invocations_per_workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
         let most = kernels::MOST_WORKGROUP_MEMORY;
-        check("a workgroup's memory".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
+        check("a workgroup, by max_compute_workgroup_storage_size".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
         let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
         for launch in &launches {
             let needed = launch.bindings.len() as u32 + 1;
-            let what = format!("kernel {}", launch.shader.name);
+            let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
             self.grid(launch)?;
         }
@@ -321,7 +321,7 @@ impl Gpu {
         let y = needed.div_ceil(limit.into());
         if y > limit.into() {
             return Err(Error::LimitExceeded {
-                what: format!("grid of {}", launch.shader.name),
+                what: format!("grid of {}, by max_compute_workgroups_per_dimension", launch.shader.name),
                 needed,
                 limit: u64::from(limit) * u64::from(limit),
                 unit: "workgroups",

@@ -18,7 +18,14 @@ impl Gpu {
         if bytes <= limit {
             return Ok(());
         }
-        Err(Error::LimitExceeded { what: format!("GPU buffer for {what}"), needed: bytes, limit, unit: "bytes" })
+        let limits = self.device().limits();
+        let name = match limit {
+            _ if limit == limits.max_storage_buffer_binding_size => "max_storage_buffer_binding_size",
+            _ if limit == limits.max_buffer_size => "max_buffer_size",
+            _ => "32-bit indices",
+        };
+        let what = format!("GPU buffer for {what}, by {name}");
+        Err(Error::LimitExceeded { what, needed: bytes, limit, unit: "bytes" })
     }
 
     /// The longest buffer that can be made and bound whole, and that kernels' 32-bit indices reach the end of.
@@ -103,6 +110,17 @@ impl Gpu {
                 Err(Error::DeviceLost { reason })
             }
         }
+    }
+
+    /// An error if the device is lost, by asking it: an app's device has the app's device-lost callback, and what is made
+    /// on a lost device fails silently.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        self.check_lost()?;
+        #[cfg(not(target_family = "wasm"))]
+        if !self.makes_buffers() {
+            return Err(Error::DeviceLost { reason: "it makes no buffers any more".into() });
+        }
+        Ok(())
     }
 
     /// Whether the device still does the least that a device can.

@@ -44,6 +44,11 @@ impl Parameter {
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset as usize..(self.offset + self.len()) as usize
     }
+
+    /// The same in bytes, as `wgpu` counts: to bind or to copy it. It starts at a multiple of 256.
+    pub fn bytes(&self) -> std::ops::Range<u64> {
+        u64::from(self.offset) * 4..u64::from(self.offset + self.len()) * 4
+    }
 }
 
 /// A layer in its place.

@@ -103,6 +103,7 @@ impl Pace {
 
 impl Frames {
     pub(super) fn new(gpu: &Gpu, mean: bool) -> Result<Self> {
+        gpu.check_alive()?;
         let device = gpu.device();
         let buffer = |label, size, usage| {
             gpu.guard(label, size, || {

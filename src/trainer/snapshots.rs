@@ -54,6 +54,7 @@ impl Trainer {
     /// [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_snapshots(&self) -> Result<Snapshots> {
         let gpu = self.gpu("Trainer::prepare_snapshots")?;
+        gpu.check_alive()?;
         let copies = self.parts().into_iter().map(|(role, storage, words)| {
             let from = storage.gpu().clone();
             let staging = gpu.staging(words as u64 * 4)?;
@@ -169,15 +170,17 @@ struct Taking(Arc<Shared>);
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        // Those that were mapped, where others could not be; the rest are not.
-        self.0.copies.iter().for_each(|copy| copy.staging.unmap());
         self.0.busy.store(false, Ordering::Release);
     }
 }
 
 impl Shared {
     fn arrive(&self) {
-        let read = |copy: &Copy| Some(bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?));
+        let read = |copy: &Copy| {
+            let words = bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?);
+            copy.staging.unmap();
+            Some(words)
+        };
         let Some(mut read) = self.copies.iter().map(read).collect::<Option<Vec<Vec<u32>>>>() else { return };
         let parameters = read.remove(0);
         let state = self.copies.iter().skip(1).map(|copy| copy.role).zip(read).collect();

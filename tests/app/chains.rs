@@ -1,0 +1,184 @@
+//! A network inside a larger differentiable computation.
+
+use proptest::prelude::*;
+use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
+use wgrad::plan::{DataInfo, Role};
+use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Sgd, Trainer, TrainerConfig};
+
+use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu};
+
+/// A network of any kind of first and last stage.
+fn network() -> impl Strategy<Value = Network> {
+    let activation = || prop::sample::select(Activation::ALL.to_vec());
+    (1u32..40, 0..4, activation(), 1u32..40, activation()).prop_map(|(inputs, first, hidden, units, last)| {
+        let network = Network::input(inputs);
+        let network = match first {
+            0 => network,
+            1 => network.activation(hidden),
+            2 => network.dropout(0.3),
+            _ => network.layer_norm(),
+        };
+        network.dense(units, hidden).layer_norm().dense(9, hidden).dense(1 + units % 5, last).build().unwrap()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 40, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_chains_run_alike_on_both(
+        network in network(), batch in 1u32..40, accumulate in 1u32..3, clip: bool, wanted: bool, frozen: bool,
+        seed in 1u64..1000, plain: bool,
+    ) {
+        let gpu = if plain { plain_gpu() } else { gpu() };
+        let clip = clip.then_some(Clip::Norm(0.1));
+        let groups = network.layers().filter(|_| frozen).map(|(name, _)| Group::layer(name).frozen()).collect();
+        let config = TrainerConfig { batch, accumulate, clip, groups, ..TrainerConfig::default() };
+        let plan = Plan::chain(&network, &Adam::default().into(), &config, wanted).unwrap();
+        let phases = plan.phases();
+        prop_assert_eq!(phases.iter().map(|p| p.len()).sum::<usize>(), plan.step.len());
+        let mut lockstep = lockstep(gpu, plan);
+        let mut random = Random(seed);
+        let find = |role| lockstep.plan().find(role).unwrap();
+        let (input, dy, data, parameters) =
+            (find(Role::Input), find(Role::OutputGradient), find(Role::Data), find(Role::Parameters));
+        lockstep.set(input, &random.f32s((batch * network.inputs()) as usize)).unwrap();
+        lockstep.set(dy, &random.f32s((batch * network.outputs()) as usize)).unwrap();
+        lockstep.set(parameters, &network.initial_parameters(seed)).unwrap();
+        lockstep.set(data, &[DataInfo { rows: batch * accumulate, ..DataInfo::default() }]).unwrap();
+        for step in 0..3 {
+            assert_agree(&mut lockstep, &format!("step {step} of\n{}", network.summary()));
+        }
+    }
+}
+
+/// The gradient of the mean squared error, as `pointwise_loss.wgsl` has it.
+const LOSS: &str = "
+    @group(0) @binding(0) var<storage, read> y: array<f32>;
+    @group(0) @binding(1) var<storage, read> t: array<f32>;
+    @group(0) @binding(2) var<storage, read> rows: f32;
+    @group(0) @binding(3) var<storage, read_write> dy: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+        if id.x < arrayLength(&dy) { dy[id.x] = 2.0 * (y[id.x] - t[id.x]) / (2.0 * rows); }
+    }";
+
+/// A loss of the app's own that happens to be one of wgrad's trains to the same bits.
+#[test]
+fn an_outside_loss_trains_as_the_same_loss_inside() {
+    let app = App::new();
+    let network = Network::input(5).dense(16, Silu).layer_norm().dense(2, Tanh).build().unwrap();
+    let rows = 16;
+    let config = TrainerConfig { batch: rows, shuffle: false, ..TrainerConfig::default() };
+    let make = || {
+        Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap()
+    };
+    let mut random = Random(9);
+    let x = app.storage(&random.f32s(16 * 5));
+    let t = app.storage(&random.f32s(16 * 2));
+    let mut inside = make();
+    let training = inside.prepare_buffers(&x, &t, rows).unwrap();
+
+    let mut outside = make();
+    let (y, dy, dx) = (app.storage(&[0f32; 32]), app.storage(&[f32::NAN; 32]), app.storage(&[f32::NAN; 80]));
+    let ends = ChainRows {
+        input: (&x).into(),
+        output: (&y).into(),
+        output_gradient: (&dy).into(),
+        input_gradient: Some((&dx).into()),
+    };
+    let chain = outside.prepare_chain(ends, rows).unwrap();
+    let rows_of_mean = app.storage(&[16f32]);
+    let loss = app.pass(LOSS, &[&y, &t, &rows_of_mean, &dy]);
+    for _ in 0..6 {
+        app.frame(|encoder| {
+            training.record_steps(encoder, 1);
+            chain.record_forward(encoder);
+            // The rest in one pass that is open.
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            loss.record(&mut pass, 1);
+            chain.record_backward(&mut pass);
+            chain.record_update(&mut pass);
+        });
+    }
+    let gradients: Vec<f32> = app.read(training.gradient_buffer());
+    assert_eq!(gradients, app.read::<f32>(chain.gradient_buffer()));
+    assert!(gradients.iter().any(|&g| g != 0.0));
+    assert_eq!(inside.model().parameters().unwrap(), outside.model().parameters().unwrap());
+    assert!(app.read::<f32>(&dx).iter().all(|g| g.is_finite()));
+    // A chain shares its trainer's optimizer and cursor: both count six updates.
+    assert_eq!(app.gpu.traffic().submits, 2, "the two models' own");
+}
+
+/// Halves of a batch, one after the other, add up to the whole.
+#[test]
+fn gradients_of_several_batches_add_up() {
+    let app = App::new();
+    let network = Network::input(3).dense(7, Tanh).dense(2, Identity).build().unwrap();
+    let mut random = Random(19);
+    let (x, dy) = (random.f32s(24 * 3), random.f32s(24 * 2));
+    let sgd = Sgd { learning_rate: 0.1, ..Sgd::default() };
+    let run = |batches: usize| {
+        let config = TrainerConfig { accumulate: batches as u32, ..TrainerConfig::default() };
+        let mut trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, sgd, config).unwrap();
+        let rows = 24 / batches;
+        let (on_gpu, output) = (app.storage(&x[..rows * 3]), app.storage(&vec![0f32; rows * 2]));
+        let gradient = app.storage(&dy[..rows * 2]);
+        let ends = ChainRows {
+            input: (&on_gpu).into(),
+            output: (&output).into(),
+            output_gradient: (&gradient).into(),
+            input_gradient: None,
+        };
+        let chain = trainer.prepare_chain(ends, rows as u32).unwrap();
+        let before = trainer.model().parameters().unwrap();
+        for batch in 0..batches {
+            // An update before the last batch does nothing.
+            assert_eq!(trainer.model().parameters().unwrap(), before);
+            app.queue.write_buffer(&on_gpu, 0, bytemuck::cast_slice(&x[batch * rows * 3..][..rows * 3]));
+            app.queue.write_buffer(&gradient, 0, bytemuck::cast_slice(&dy[batch * rows * 2..][..rows * 2]));
+            app.frame(|encoder| {
+                chain.record_forward(encoder);
+                chain.record_backward(encoder);
+                chain.record_update(encoder);
+            });
+        }
+        (app.read::<f32>(chain.gradient_buffer()), trainer.model().parameters().unwrap())
+    };
+    let (whole, halves) = (run(1), run(2));
+    // Sums of 24 products, of factors up to about 1, in two orders.
+    let bound = 2.0 * 24.0 * f32::EPSILON * 4.0;
+    for (a, b) in whole.0.iter().zip(&halves.0).chain(whole.1.iter().zip(&halves.1)) {
+        assert!((a - b).abs() <= bound, "{a} {b}");
+    }
+    assert!(whole.0.iter().any(|g| g.abs() > 0.1));
+}
+
+#[test]
+fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
+    let app = App::new();
+    let network = Network::input(2).dense(2, Relu).build().unwrap();
+    let config = TrainerConfig::default();
+    let mut trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap();
+    let [a, b, c] = [0, 1, 2].map(|_| app.storage(&[0f32; 256]));
+    let mut refused = |x: &wgrad::wgpu::Buffer, y, dy, dx: Option<&wgrad::wgpu::Buffer>, rows| {
+        let input_gradient = dx.map(Into::into);
+        let ends = ChainRows { input: x.into(), output: y, output_gradient: dy, input_gradient };
+        trainer.prepare_chain(ends, rows).unwrap_err().to_string()
+    };
+    let error = refused(&a, (&a).into(), (&b).into(), None, 4);
+    assert!(error.starts_with("buffer given as output: expected one that is nothing else"), "{error}");
+    assert!(error.ends_with("that of input too"), "{error}");
+    let error = refused(&a, (&b).into(), (&c).into(), Some(&c), 4);
+    assert!(error.starts_with("buffer given as input_gradient") && error.ends_with("output_gradient too"), "{error}");
+    let error = refused(&a, (&b).into(), c.slice(4..).into(), None, 4);
+    assert!(error.starts_with("buffer given as output_gradient: expected an offset"), "{error}");
+    assert_eq!(refused(&a, (&b).into(), (&c).into(), None, 0), "batch: expected at least 1 row, got 0");
+    let error = refused(&a, (&b).into(), (&c).into(), None, 1000);
+    assert!(error.contains("at least 8000 bytes"), "{error}");
+    let rebuilt = trainer.snapshot().and_then(|()| trainer.rebuild(wgrad::Device::Cpu));
+    assert!(rebuilt.is_ok());
+    let (input, output) = ((&a).into(), (&b).into());
+    let ends = ChainRows { input, output, output_gradient: (&c).into(), input_gradient: None };
+    let error = trainer.prepare_chain(ends, 4).unwrap_err().to_string();
+    assert!(error.starts_with("Trainer::prepare_chain records commands for a GPU"), "{error}");
+}

@@ -1,0 +1,189 @@
+//! Training within a frame's budget; weights swapped, training paused and reset between frames.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use wgrad::Activation::{Identity, Tanh};
+use wgrad::{Adam, Frame, Loss, Network, Trainer, TrainerConfig, Training, wgpu};
+
+use super::{App, Random};
+
+/// Apps with timestamps and without.
+fn apps() -> [App; 2] {
+    let timestamps = {
+        let request = |adapter: &wgpu::Adapter| wgpu::DeviceDescriptor {
+            required_features: wgrad::optional_features(adapter) & wgpu::Features::TIMESTAMP_QUERY,
+            ..Default::default()
+        };
+        let (device, queue) = super::limits::device_of(request);
+        assert!(device.features().contains(wgpu::Features::TIMESTAMP_QUERY), "this adapter has no timestamps");
+        App::on(device, queue)
+    };
+    [timestamps, App::new()]
+}
+
+fn trainer(app: &App) -> Trainer {
+    let network = Network::input(5).dense(32, Tanh).dense(2, Identity).build().unwrap();
+    let config = TrainerConfig { batch: 16, ..TrainerConfig::default() };
+    Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap()
+}
+
+fn training(app: &App, trainer: &mut Trainer) -> Training {
+    let mut random = Random(4);
+    let (features, targets) = (app.storage(&random.f32s(64 * 5)), app.storage(&random.f32s(64 * 2)));
+    trainer.prepare_buffers(&features, &targets, 64).unwrap()
+}
+
+/// A frame of the app's, without waiting: what has finished by now is told of.
+fn frame(app: &App, training: &Training, budget: Duration) -> u32 {
+    let steps = app.frame(|encoder| training.record_within(encoder, budget));
+    app.device.poll(wgpu::PollType::Poll).unwrap();
+    steps
+}
+
+#[test]
+fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
+    for (app, timed) in apps().into_iter().zip([true, false]) {
+        let mut trainer = trainer(&app);
+        let training = training(&app, &mut trainer);
+        let (send, receive) = mpsc::channel::<Frame>();
+        training.on_frame(move |frame| send.send(frame).unwrap());
+        // Nothing is measured before the GPU is done with something: one step a call, and no more than three calls.
+        let budget = Duration::from_millis(20);
+        let recorded: Vec<u32> =
+            (0..5).map(|_| app.frame(|encoder| training.record_within(encoder, budget))).collect();
+        assert_eq!(recorded[0], 1);
+        assert!(recorded.iter().sum::<u32>() >= 3);
+        app.wait();
+        let mut recorded: u32 = recorded.iter().sum();
+        let mut told: Vec<Frame> = Vec::new();
+        for _ in 0..60 {
+            recorded += frame(&app, &training, budget);
+            app.wait();
+            told.extend(receive.try_iter());
+        }
+        assert_eq!(told.iter().map(|frame| frame.steps).sum::<u32>(), recorded);
+        assert!(told.iter().all(|frame| frame.train.rows == 16 * frame.steps && frame.train.loss.is_finite()));
+        assert!(told.last().unwrap().train.loss < told[0].train.loss);
+        if timed {
+            // What a call took, by its own timestamps, stays about the budget: half of it to twice, in the middle of
+            // the calls, on a machine on which other things run.
+            let mut took: Vec<f64> =
+                told[20..].iter().map(|f| f.step_time.unwrap().as_secs_f64() * f64::from(f.steps)).collect();
+            took.sort_by(f64::total_cmp);
+            let median = took[took.len() / 2];
+            assert!((0.010..0.040).contains(&median), "{median}");
+            assert!(told.iter().any(|frame| frame.steps > 4), "{told:?}");
+        }
+        assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
+        // The steps are those that record_steps would have recorded.
+        let mut same = self::trainer(&app);
+        let same_training = self::training(&app, &mut same);
+        app.frame(|encoder| same_training.record_steps(encoder, recorded));
+        assert_eq!(
+            app.read::<u32>(training.parameter_buffer()),
+            app.read::<u32>(same_training.parameter_buffer())
+        );
+    }
+}
+
+#[test]
+fn no_more_than_three_calls_are_under_way_and_dropped_encoders_free_theirs() {
+    let app = App::new();
+    let mut trainer = trainer(&app);
+    let training = training(&app, &mut trainer);
+    let budget = Duration::from_millis(1);
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    let recorded: Vec<u32> = (0..5).map(|_| training.record_within(&mut encoder, budget)).collect();
+    assert_eq!(recorded, [1, 1, 1, 0, 0]);
+    drop(encoder);
+    let recorded = app.frame(|encoder| [0; 5].map(|_| training.record_within(encoder, budget)));
+    assert_eq!(recorded, [1, 1, 1, 0, 0]);
+    app.wait();
+    assert!(app.frame(|encoder| training.record_within(encoder, Duration::from_secs(1))) > 0);
+}
+
+#[test]
+fn a_pause_records_nothing_and_a_reset_starts_anew() {
+    let app = App::new();
+    let mut trainer = trainer(&app);
+    let training = training(&app, &mut trainer);
+    let start: Vec<u32> = app.read(training.parameter_buffer());
+    let run = |steps| {
+        app.frame(|encoder| training.record_steps(encoder, steps));
+        app.read::<u32>(training.parameter_buffer())
+    };
+    let first = run(6);
+    assert_ne!(first, start);
+    training.pause();
+    assert_eq!(frame(&app, &training, Duration::from_secs(1)), 0);
+    assert_eq!(app.read::<u32>(training.parameter_buffer()), first);
+    training.resume();
+    assert_eq!(frame(&app, &training, Duration::from_secs(1)), 1);
+    trainer.reset();
+    assert_eq!(app.read::<u32>(training.parameter_buffer()), start);
+    assert_eq!(run(6), first, "the same steps from the same start: weights, moments and cursor");
+    assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
+}
+
+#[test]
+fn weights_are_swapped_between_frames() {
+    let app = App::new();
+    let (mut a, b) = (trainer(&app), trainer(&app));
+    let training = training(&app, &mut a);
+    app.frame(|encoder| training.record_steps(encoder, 5));
+    let input = app.storage(&[0.5f32; 5 * 16]);
+    let output = app.storage(&[0f32; 2 * 16]);
+    let (model, other) = (b.model(), a.model());
+    let forward = model.prepare_forward(&input, &output, 16).unwrap();
+    let run = || {
+        app.frame(|encoder| forward.record_forward(encoder));
+        app.read::<f32>(&output)
+    };
+    let before = run();
+    // From the host,
+    let given: Vec<f32> = app.read(other.parameter_buffer().unwrap());
+    model.set_parameters(&given).unwrap();
+    let after = run();
+    assert_eq!(after, other.forward(&[0.5; 5 * 16]).unwrap());
+    assert_ne!(after, before);
+    // and on the GPU: what a network trained in the background has learnt goes to the one that is shown.
+    let (from, to) = (training.parameter_buffer(), model.parameter_buffer().unwrap());
+    app.frame(|encoder| {
+        training.record_steps(encoder, 5);
+        encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
+        forward.record_forward(encoder);
+    });
+    assert_eq!(app.read::<f32>(&output), other.forward(&[0.5; 5 * 16]).unwrap());
+    let error = model.set_parameters(&given[1..]).unwrap_err().to_string();
+    assert!(error.starts_with("parameters: expected 384 numbers"), "{error}");
+}
+
+/// The table of parameters, for the app's own shaders.
+#[test]
+fn parameters_lie_where_the_table_says() {
+    let app = App::new();
+    let trainer = trainer(&app);
+    let model = trainer.model();
+    let table: Vec<(&str, u64, &[u32])> = model
+        .network()
+        .parameters()
+        .iter()
+        .map(|p| (p.name.as_str(), p.bytes().start, p.shape.as_slice()))
+        .collect();
+    let expected: [(&str, u64, &[u32]); 4] = [
+        ("dense_1.weight", 0, &[5, 32]),
+        ("dense_1.bias", 768, &[32]),
+        ("dense_2.weight", 1024, &[32, 2]),
+        ("dense_2.bias", 1280, &[2]),
+    ];
+    assert_eq!(table, expected);
+    // A shader of the app's doubles the weight of the second layer, bound as the table has it.
+    let weight = model.network().parameters()[2].bytes();
+    let buffer = model.parameter_buffer().unwrap();
+    let before: Vec<f32> = app.read(buffer);
+    let part = app.storage(&[0f32; 64]);
+    app.frame(|encoder| encoder.copy_buffer_to_buffer(buffer, weight.start, &part, 0, 256));
+    assert_eq!(app.read::<f32>(&part), before[weight.start as usize / 4..][..64]);
+    assert_eq!(before, model.network().initial_parameters(0));
+}

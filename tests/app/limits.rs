@@ -1,0 +1,109 @@
+//! What a device must have, and what is refused where it has it not.
+
+use wgrad::Activation::{Identity, Relu};
+use wgrad::{Adam, Dataset, Error, Fit, Loss, Network, Plan, Trainer, TrainerConfig, wgpu};
+
+use super::{App, Random, own_device_with};
+
+/// A device by a request of the app's own.
+pub fn device_of<'a>(
+    request: impl FnOnce(&wgpu::Adapter) -> wgpu::DeviceDescriptor<'a>,
+) -> (wgpu::Device, wgpu::Queue) {
+    pollster::block_on(async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        let adapter = instance.request_adapter(&options).await.expect("an adapter: see scripts/setup.sh");
+        adapter.request_device(&request(&adapter)).await.expect("a device")
+    })
+}
+
+fn network() -> Network {
+    Network::input(20).dense(64, Relu).dropout(0.1).layer_norm().dense(3, Identity).build().unwrap()
+}
+
+fn data() -> Dataset {
+    let mut random = Random(5);
+    let (features, labels) = (random.f32s(100 * 20), (0..100).map(|_| random.below(3)).collect());
+    Dataset::from_f32(features, 20, labels, 3).unwrap()
+}
+
+/// As little as `required_limits` asks for is enough, on its own or merged into what an app asks for.
+#[test]
+fn the_required_limits_of_a_plan_are_enough_for_it() {
+    let config = TrainerConfig { clip: Some(wgrad::Clip::Norm(1.0)), accumulate: 2, ..TrainerConfig::default() };
+    let network = network();
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config).unwrap();
+    let needed = wgrad::required_limits(&plan);
+    let default = wgpu::Limits::default();
+    assert!(needed.check_limits(&default), "the default limits are enough for a small network");
+    let merged = default.clone().or_better_values_from(&needed);
+    assert_eq!(merged, default);
+    // The data set's buffers and evaluation's, whose batch is larger, are not the plan's.
+    let needed = wgpu::Limits { max_buffer_size: 1 << 17, max_storage_buffer_binding_size: 1 << 17, ..needed };
+    let run = |limits: wgpu::Limits| {
+        let (device, queue) = own_device_with(limits);
+        let app = App::on(device, queue);
+        let mut trainer =
+            Trainer::new(&app.gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config.clone()).unwrap();
+        trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+        trainer.model().parameters().unwrap()
+    };
+    assert_eq!(run(needed), run(merged));
+}
+
+#[test]
+fn a_long_buffer_raises_the_required_limits() {
+    let network = Network::input(8192).dense(8192, Identity).build().unwrap();
+    let plan = Plan::forward(&network, 1).unwrap();
+    let needed = wgrad::required_limits(&plan);
+    // 8192² weights and 8192 biases.
+    let bytes = 4 * (8192 * 8192 + 8192);
+    assert_eq!((needed.max_storage_buffer_binding_size, needed.max_buffer_size), (bytes, bytes));
+    assert!(!needed.check_limits(&wgpu::Limits::default()));
+}
+
+/// At the default limits what is too long is refused by name, before anything is allocated.
+#[test]
+fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
+    let (device, queue) = own_device_with(wgpu::Limits::default());
+    let app = App::on(device, queue);
+    let network = Network::input(8192).dense(8192, Identity).build().unwrap();
+    let config = TrainerConfig { batch: 1, ..TrainerConfig::default() };
+    let before = app.device.generate_allocator_report();
+    let error = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("GPU buffer for parameters, by max_storage_buffer_binding_size: 268468224 bytes needed"), "{message}");
+    assert_eq!(app.gpu.kernels_compiled(), 0);
+    let after = app.device.generate_allocator_report();
+    assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));
+}
+
+/// A second trainer on a clone of the same `Gpu` compiles nothing, nor does a model.
+#[test]
+fn trainers_on_one_device_share_what_is_compiled() {
+    let app = App::new();
+    let make = || {
+        let config = TrainerConfig::default();
+        Trainer::new(app.gpu.clone(), &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap()
+    };
+    let first = make();
+    let compiled = app.gpu.kernels_compiled();
+    assert!(compiled >= 8, "{compiled}");
+    let (input, output) = (app.storage(&[0f32; 640]), app.storage(&[0f32; 96]));
+    let model = first.model();
+    let _forward = model.prepare_forward(&input, &output, 32).unwrap();
+    let with_forward = app.gpu.kernels_compiled();
+    let mut second = make();
+    let training = second.prepare(&data()).unwrap();
+    let _also = second.model().prepare_forward(&input, &output, 32).unwrap();
+    assert_eq!(app.gpu.kernels_compiled(), with_forward);
+    app.frame(|encoder| training.record_steps(encoder, 1));
+    app.wait();
+    // Another optimizer needs its own update, and nothing else.
+    let sgd = wgrad::Sgd::default();
+    let third = Trainer::new(&app.gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, TrainerConfig::default());
+    assert!(third.is_ok());
+    assert_eq!(app.gpu.kernels_compiled(), with_forward + 1);
+}

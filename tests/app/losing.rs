@@ -1,0 +1,128 @@
+//! The app's device dies.
+
+use wgrad::Activation::{Identity, Relu};
+use wgrad::{Adam, Dataset, Device, Error, Fit, Loss, Network, Trainer, TrainerConfig};
+
+use super::{App, Random};
+
+fn data() -> Dataset {
+    let mut random = Random(12);
+    let features = random.f32s(40 * 5);
+    let labels = features.chunks(5).map(|x| u32::from(x[0] > x[1])).collect();
+    Dataset::from_f32(features, 5, labels, 2).unwrap()
+}
+
+fn trainer(app: &App) -> Trainer {
+    let network = Network::input(5).dense(16, Relu).dropout(0.2).dense(2, Identity).build().unwrap();
+    let config = TrainerConfig { batch: 8, accumulate: 2, ..TrainerConfig::default() };
+    Trainer::new(&app.gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap()
+}
+
+#[track_caller]
+fn is_lost<T>(result: wgrad::Result<T>) {
+    match result {
+        Err(Error::DeviceLost { reason }) => assert!(!reason.is_empty()),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("a call on a lost device went well"),
+    }
+}
+
+#[test]
+fn every_call_on_a_lost_device_says_so() {
+    let app = App::new();
+    let mut trainer = trainer(&app);
+    let training = trainer.prepare(&data()).unwrap();
+    let model = trainer.model();
+    let (input, output) = (app.storage(&[0f32; 40]), app.storage(&[0f32; 16]));
+    let forward = model.prepare_forward(&input, &output, 8).unwrap();
+    app.device.destroy();
+    // Recording cannot fail, and does not now.
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    training.record_steps(&mut encoder, 2);
+    training.record_within(&mut encoder, std::time::Duration::from_millis(1));
+    forward.record_forward(&mut encoder);
+    drop(encoder);
+    is_lost(trainer.prepare(&data()));
+    is_lost(trainer.fit(&data(), Fit::default(), |_| {}));
+    is_lost(trainer.evaluate(&data()));
+    is_lost(trainer.snapshot());
+    is_lost(trainer.prepare_snapshots());
+    is_lost(model.forward(&[0.0; 40]));
+    is_lost(model.parameters());
+    is_lost(model.prepare_forward(&input, &output, 8));
+    is_lost(Trainer::new(&app.gpu, trainer.network(), Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default()));
+}
+
+#[test]
+fn training_goes_on_from_the_last_snapshot() {
+    let uninterrupted = {
+        let app = App::new();
+        let mut trainer = trainer(&app);
+        let training = trainer.prepare(&data()).unwrap();
+        app.frame(|encoder| training.record_steps(encoder, 20));
+        app.read::<u32>(training.parameter_buffer())
+    };
+    let app = App::new();
+    let mut trainer = trainer(&app);
+    assert!(matches!(trainer.rebuild(&App::new().gpu), Err(Error::NoSnapshot)));
+    let training = trainer.prepare(&data()).unwrap();
+    let snapshots = trainer.prepare_snapshots().unwrap();
+    // 7 of the 5 steps of an epoch: in the midst of an epoch, and of an update of two batches.
+    app.frame(|encoder| {
+        training.record_steps(encoder, 3);
+        assert!(snapshots.record_snapshot(encoder));
+        assert!(!snapshots.record_snapshot(encoder), "the one before is under way");
+        training.record_steps(encoder, 4);
+    });
+    app.wait();
+    assert!(app.frame(|encoder| {
+        let taken = snapshots.record_snapshot(encoder);
+        training.record_steps(encoder, 9);
+        taken
+    }));
+    app.wait();
+    // One that never arrives changes nothing; nor does an encoder that is not submitted.
+    drop({
+        let mut encoder = app.device.create_command_encoder(&Default::default());
+        assert!(snapshots.record_snapshot(&mut encoder));
+        encoder
+    });
+    assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
+    app.device.destroy();
+
+    let new = App::new();
+    trainer.rebuild(&new.gpu).unwrap();
+    let training = trainer.prepare(&data()).unwrap();
+    new.frame(|encoder| training.record_steps(encoder, 13));
+    assert_eq!(new.read::<u32>(training.parameter_buffer()), uninterrupted);
+    // And again, from the same snapshot.
+    let newer = App::new();
+    trainer.rebuild(&newer.gpu).unwrap();
+    let training = trainer.prepare(&data()).unwrap();
+    newer.frame(|encoder| training.record_steps(encoder, 13));
+    assert_eq!(newer.read::<u32>(training.parameter_buffer()), uninterrupted);
+}
+
+/// Between epochs of `fit`: the history goes on too; and where no GPU is left, the CPU reference takes over.
+#[test]
+fn a_fit_goes_on_from_a_snapshot() {
+    let app = App::new();
+    let (mut whole, mut trainer) = (trainer(&app), trainer(&app));
+    whole.fit(&data(), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
+    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    trainer.snapshot().unwrap();
+    trainer.fit(&data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
+    let new = App::new();
+    trainer.rebuild(&new.gpu).unwrap();
+    assert_eq!(trainer.epochs(), 2);
+    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    assert_eq!(trainer.model().parameters().unwrap(), whole.model().parameters().unwrap());
+    let losses = |t: &Trainer| t.history().epochs.iter().map(|e| e.train.loss).collect::<Vec<_>>();
+    assert_eq!(losses(&trainer), losses(&whole));
+    trainer.rebuild(Device::Cpu).unwrap();
+    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    let expected = losses(&whole);
+    for (actual, expected) in losses(&trainer).iter().zip(expected) {
+        assert!((actual - expected).abs() < 1e-4, "{actual} {expected}");
+    }
+}

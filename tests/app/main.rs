@@ -1,0 +1,100 @@
+//! What an app that owns the device asks of wgrad, beside the basics in `tests/embedding.rs`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod chains;
+mod frames;
+mod limits;
+mod losing;
+mod parts;
+
+use common::*;
+use wgrad::wgpu;
+
+/// A device of the app's own, its queue, and wgrad on them.
+pub struct App {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub gpu: wgrad::Gpu,
+}
+
+impl App {
+    pub fn new() -> Self {
+        let (device, queue) = own_device();
+        Self::on(device, queue)
+    }
+
+    pub fn on(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let gpu = wgrad::Gpu::from_parts(device.clone(), queue.clone());
+        Self { device, queue, gpu }
+    }
+
+    pub fn storage<T: bytemuck::Pod>(&self, contents: &[T]) -> wgpu::Buffer {
+        use wgpu::util::DeviceExt;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let contents = bytemuck::cast_slice(contents);
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+    }
+
+    /// One submission of the app's own.
+    pub fn frame<R>(&self, record: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let result = record(&mut encoder);
+        self.queue.submit([encoder.finish()]);
+        result
+    }
+
+    /// The app's own way to read.
+    pub fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer) -> Vec<T> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: buffer.size(),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.frame(|encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size()));
+        staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+        self.wait();
+        bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
+    }
+
+    pub fn wait(&self) {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
+
+    /// A pass of the app's own: WGSL whose `main` has workgroups of 64, over buffers at bindings 0 and on.
+    pub fn pass(&self, source: &str, buffers: &[&wgpu::Buffer]) -> Pass {
+        let source = wgpu::ShaderSource::Wgsl(source.into());
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let entries = buffers.iter().zip(0..);
+        let entries: Vec<_> = entries
+            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let layout = &pipeline.get_bind_group_layout(0);
+        let group =
+            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        Pass { pipeline, group }
+    }
+}
+
+pub struct Pass {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+}
+
+impl Pass {
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, workgroups: u32) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(workgroups, 1, 1);
+    }
+}
