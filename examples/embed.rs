@@ -1,42 +1,42 @@
 //! A network inside somebody else's GPU app: the app's device, its passes, one submission a frame. Each frame a pass of the
 //! app's draws samples of a moving picture, the network learns from them where they lie, and a pass of the app's shows what
-//! the network makes of every pixel. Leaves `frames.png`: pictures above, what the network had learnt of them by then below.
+//! the network makes of every pixel. Leaves six of the frames, above as they are and below as learnt by then.
 //!
 //!     cargo run --release --example embed -- --out out/embed
 
 use std::time::Duration;
 
-use wgrad::wgpu::{self, util::DeviceExt};
+use wgrad::wgpu;
 use wgrad::{Activation::*, Adam, Gpu, Loss, Network, Trainer, TrainerConfig};
 
 const SIDE: u32 = 96; // of the picture, in pixels
-const SAMPLES: u32 = 1024;
+const PIXELS: u32 = SIDE * SIDE;
+const SAMPLES: u32 = 256;
 const FRAMES: u32 = 240;
 
-/// The app's own shaders: it knows nothing of networks.
+/// The app's own shaders: they know nothing of networks.
 const APP: &str = "
     @group(0) @binding(0) var<storage, read> frame: u32;
     @group(0) @binding(1) var<storage, read_write> position: array<vec2f>;
-    @group(0) @binding(2) var<storage, read_write> colour: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> colour: array<array<f32, 3>>;
     @group(0) @binding(3) var<storage, read_write> picture: array<u32>;
     fn scene(p: vec2f) -> vec3f {
-        let t = f32(frame) * 0.01;
-        let ring = sin(9.0 * distance(p, 0.5 + 0.3 * vec2f(cos(t), sin(t))) - 3.0 * t);
-        return 0.5 + 0.4 * vec3f(ring, sin(6.0 * p.x + t), cos(5.0 * p.y - t) * ring);
+        let t = f32(frame) * 0.004;
+        let ring = sin(7.0 * distance(p, 0.5 + 0.3 * vec2f(cos(t), sin(t))) - t);
+        return 0.5 + 0.4 * vec3f(ring, sin(5.0 * p.x + t), cos(4.0 * p.y - t) * ring);
     }
     @compute @workgroup_size(64) fn draw_samples(@builtin(global_invocation_id) id: vec3u) {
-        let n = frame * 1024u + id.x; // Roberts' sequence: evenly spread, new ones each frame
-        let p = fract(vec2f(f32(n * 3242174889u), f32(n * 2447445413u)) / 4294967296.0);
-        position[id.x] = p;
+        let n = frame * 256u + id.x; // Roberts' sequence: evenly spread, and new ones each frame
+        let p = vec2f(vec2u(n * 3242174889u, n * 2447445413u)) / 4294967296.0;
         let c = scene(p);
-        colour[3u * id.x] = c.x;
-        colour[3u * id.x + 1u] = c.y;
-        colour[3u * id.x + 2u] = c.z;
+        position[id.x] = p;
+        colour[id.x] = array(c.x, c.y, c.z);
     }
     @compute @workgroup_size(64) fn show(@builtin(global_invocation_id) id: vec3u) {
-        let c = vec3f(colour[3u * id.x], colour[3u * id.x + 1u], colour[3u * id.x + 2u]);
-        picture[id.x] = pack4x8unorm(vec4f(scene(position[id.x]), 1.0));
-        picture[id.x + arrayLength(&picture) / 2u] = pack4x8unorm(vec4f(c, 1.0));
+        let c = colour[id.x];
+        let place = id.x / 96u * 576u + (frame - 1u) / 40u * 96u + id.x % 96u;
+        picture[place] = pack4x8unorm(vec4f(scene(position[id.x]), 1.0));
+        picture[place + arrayLength(&picture) / 2u] = pack4x8unorm(vec4f(c[0], c[1], c[2], 1.0));
     }";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,76 +49,69 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-    let buffer = |size: u32| {
-        let size = u64::from(size);
+    let buffer = |words: u32| {
+        let size = u64::from(words) * 4;
         device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     };
-    let pixels = SIDE * SIDE;
-    let (frame, position, colour) = (buffer(4), buffer(SAMPLES * 8), buffer(SAMPLES * 12));
-    let (learnt, picture) = (buffer(pixels * 12), buffer(pixels * 8));
-    let grid: Vec<[f32; 2]> =
-        (0..pixels).map(|i| [i % SIDE, i / SIDE].map(|c| (c as f32 + 0.5) / SIDE as f32)).collect();
-    let contents = bytemuck::cast_slice(&grid);
-    let grid = device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage });
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: None,
-        source: wgpu::ShaderSource::Wgsl(APP.into()),
-    });
-    let pass = |entry_point, buffers: &[(u32, &wgpu::Buffer)]| {
+    let (frame, position, colour) = (buffer(1), buffer(SAMPLES * 2), buffer(SAMPLES * 3));
+    let (grid, learnt, picture) = (buffer(PIXELS * 2), buffer(PIXELS * 3), buffer(PIXELS * 2 * 6));
+    let centre = |i: u32| [i % SIDE, i / SIDE].map(|c| (c as f32 + 0.5) / SIDE as f32);
+    queue.write_buffer(&grid, 0, bytemuck::cast_slice(&(0..PIXELS).map(centre).collect::<Vec<_>>()));
+    let source = wgpu::ShaderSource::Wgsl(APP.into());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+    let pass = |entry_point, buffers: &[&wgpu::Buffer], invocations: u32| {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None, layout: None, module: &module, entry_point: Some(entry_point),
-            compilation_options: Default::default(), cache: None,
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: Some(entry_point),
+            compilation_options: Default::default(),
+            cache: None,
         });
-        let entry = |&(binding, buffer): &(u32, &wgpu::Buffer)| {
-            wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() }
-        };
-        let entries: Vec<_> = buffers.iter().map(entry).collect();
+        let resources = buffers.iter().map(|buffer| buffer.as_entire_binding());
+        let entries = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+        let entries: Vec<_> = entries.collect();
         let layout = &pipeline.get_bind_group_layout(0);
-        (device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries }), pipeline)
+        let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
+        move |encoder: &mut wgpu::CommandEncoder| {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(invocations / 64, 1, 1);
+        }
     };
-    let run = |encoder: &mut wgpu::CommandEncoder, (group, pipeline): &(wgpu::BindGroup, _), invocations: u32| {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[]);
-        pass.dispatch_workgroups(invocations / 64, 1, 1);
-    };
-    let draw_samples = pass("draw_samples", &[(0, &frame), (1, &position), (2, &colour)]);
-    let show = pass("show", &[(0, &frame), (1, &grid), (2, &learnt), (3, &picture)]);
+    let draw_samples = pass("draw_samples", &[&frame, &position, &colour], SAMPLES);
+    let show = pass("show", &[&frame, &grid, &learnt, &picture], PIXELS);
 
     // wgrad, on that device and those buffers: what can fail, fails here.
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
-    let network = Network::input(2).dense(64, Tanh).dense(64, Tanh).dense(3, Sigmoid).build()?;
-    let (optimizer, config) = (Adam::with_rate(0.01), TrainerConfig { batch: SAMPLES, ..Default::default() });
-    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, optimizer, config)?;
+    let network = Network::input(2).dense(32, Tanh).dense(32, Tanh).dense(3, Sigmoid).build()?;
+    let config = TrainerConfig { batch: SAMPLES, ..Default::default() };
+    let adam = Adam { learning_rate: 0.01, ..Adam::default() };
+    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
     let training = trainer.prepare_buffers(&position, &colour, SAMPLES)?;
-    let forward = trainer.model().prepare_forward(&grid, &learnt, pixels)?;
-    let mut told = 0;
-    training.on_frame(move |result| {
-        told += 1;
-        if told % 30 == 0 {
-            println!("frame {told}: {} steps, loss {:.5}", result.steps, result.train.loss);
-        }
-    });
+    let forward = trainer.model().prepare_forward(&grid, &learnt, PIXELS)?;
+    training.on_frame(|told| println!("{} steps, loss {:.5}", told.steps, told.train.loss));
 
-    let mut pictures = Vec::new();
     for n in 1..=FRAMES {
         queue.write_buffer(&frame, 0, &n.to_ne_bytes());
         let mut encoder = device.create_command_encoder(&Default::default());
-        run(&mut encoder, &draw_samples, SAMPLES);
-        training.record_within(&mut encoder, Duration::from_millis(8));
+        draw_samples(&mut encoder);
+        training.record_within(&mut encoder, Duration::from_millis(16));
         forward.record_forward(&mut encoder);
-        run(&mut encoder, &show, pixels);
-        let submission = queue.submit([encoder.finish()]); // the frame's one submission
-        // Where another app would present, this one waits; and keeps a picture now and then.
-        device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None })?;
-        if n % (FRAMES / 6) == 0 {
-            let download = |slice: wgpu::BufferView| slice.to_vec();
-            wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &picture.slice(..), |_| {});
-            let _ = download;
-            pictures.push(n);
-        }
+        show(&mut encoder);
+        let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one submission
+        // Where another app would present its picture, this one waits.
+        device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
     }
+
     std::fs::create_dir_all(&out)?;
-    println!("{pictures:?} in {out}");
+    let file = std::path::Path::new(&out).join("frames.png");
+    wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &picture.slice(..), move |bytes| {
+        let bytes = bytes.expect("the picture");
+        image::save_buffer(file, &bytes, SIDE * 6, SIDE * 2, image::ColorType::Rgba8).expect("the file");
+    });
+    device.poll(wgpu::PollType::wait_indefinitely())?;
+    println!("{FRAMES} frames, {} submissions by wgrad; six of them in {out}", gpu.traffic().submits);
     Ok(())
 }

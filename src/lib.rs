@@ -38,12 +38,16 @@
 //!
 //! // Each frame:
 //! let mut encoder = device.create_command_encoder(&Default::default());
-//! training.record_steps(&mut encoder, 4);
+//! training.record_steps(&mut encoder, 4); // or record_within: as many as a budget of time allows
 //! forward.record_forward(&mut encoder);
 //! queue.submit([encoder.finish()]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! [`Trainer::prepare_chain`] makes the network a link of a larger differentiable computation, with a loss of the app's own;
+//! [`Rows`] are parts of the app's buffers, [`TextureSamples`] and [`TextureOutput`] its textures; [`Trainer::rebuild`] goes on
+//! after its device was lost. `docs/embedding.md` is a tutorial.
 //!
 //! # How it works
 //!

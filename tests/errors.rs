@@ -121,7 +121,10 @@ fn a_device_with_fewer_bindings_than_a_kernel_needs_is_refused_with_the_numbers(
     let gpu = Gpu::from_parts(device, queue);
     for _ in 0..2 {
         let error = new(&gpu, &network(), Adam::default(), 1).unwrap_err().to_string();
-        assert_eq!(error, "kernel gather.aligned, by max_storage_buffers_per_shader_stage: 6 storage buffers needed, but the limit is 4");
+        assert_eq!(
+            error,
+            "kernel gather.aligned, by max_storage_buffers_per_shader_stage: 6 storage buffers needed, but the limit is 4"
+        );
     }
 }
 

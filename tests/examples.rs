@@ -106,6 +106,30 @@ fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     assert!(std::fs::read(&frame).unwrap().starts_with(b"\x89PNG"), "{}", frame.display());
 }
 
+/// An app that takes no options but its folder.
+#[test]
+fn embed_learns_within_the_frames_of_an_app() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embed");
+    let _ = std::fs::remove_dir_all(&out);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", "embed"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.args(["--", "--out"]).arg(&out).output().expect("cargo runs");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("240 frames, 0 submissions by wgrad"), "{printed}");
+    let losses: Vec<f64> =
+        printed.lines().filter(|line| line.contains("loss")).map(|line| after(line, "loss")).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
+    assert!(last < 0.7 * first, "{printed}");
+    // Six frames of 96 pixels, as they are and as learnt.
+    let picture = image::open(out.join("frames.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (576, 192));
+}
+
 /// The data are not the project's to ship: the test runs where they lie beside it.
 #[test]
 fn cats_begins_at_ln_2_and_learns() {

@@ -289,9 +289,19 @@ impl Gpu {
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
         let most = kernels::MOST_INVOCATIONS;
-        check("a workgroup, by max_compute_invocations_per_workgroup".into(), most, limits.max_compute_invocations_per_workgroup, "invocations")?;
+        check(
+            "a workgroup, by max_compute_invocations_per_workgroup".into(),
+            most,
+            limits.max_compute_invocations_per_workgroup,
+            "invocations",
+        )?;
         let most = kernels::MOST_WORKGROUP_MEMORY;
-        check("a workgroup, by max_compute_workgroup_storage_size".into(), most, limits.max_compute_workgroup_storage_size, "bytes")?;
+        check(
+            "a workgroup, by max_compute_workgroup_storage_size".into(),
+            most,
+            limits.max_compute_workgroup_storage_size,
+            "bytes",
+        )?;
         let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
         for launch in &launches {
             let needed = launch.bindings.len() as u32 + 1;

@@ -69,9 +69,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     let network = Network::input(5).dense(16, Silu).layer_norm().dense(2, Tanh).build().unwrap();
     let rows = 16;
     let config = TrainerConfig { batch: rows, shuffle: false, ..TrainerConfig::default() };
-    let make = || {
-        Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap()
-    };
+    let make = || Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap();
     let mut random = Random(9);
     let x = app.storage(&random.f32s(16 * 5));
     let t = app.storage(&random.f32s(16 * 2));

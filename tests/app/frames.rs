@@ -50,8 +50,7 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
         training.on_frame(move |frame| send.send(frame).unwrap());
         // Nothing is measured before the GPU is done with something: one step a call, and no more than three calls.
         let budget = Duration::from_millis(20);
-        let recorded: Vec<u32> =
-            (0..5).map(|_| app.frame(|encoder| training.record_within(encoder, budget))).collect();
+        let recorded: Vec<u32> = (0..5).map(|_| app.frame(|encoder| training.record_within(encoder, budget))).collect();
         assert_eq!(recorded[0], 1);
         assert!(recorded.iter().sum::<u32>() >= 3);
         app.wait();
@@ -80,10 +79,7 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
         let mut same = self::trainer(&app);
         let same_training = self::training(&app, &mut same);
         app.frame(|encoder| same_training.record_steps(encoder, recorded));
-        assert_eq!(
-            app.read::<u32>(training.parameter_buffer()),
-            app.read::<u32>(same_training.parameter_buffer())
-        );
+        assert_eq!(app.read::<u32>(training.parameter_buffer()), app.read::<u32>(same_training.parameter_buffer()));
     }
 }
 
@@ -165,12 +161,8 @@ fn parameters_lie_where_the_table_says() {
     let app = App::new();
     let trainer = trainer(&app);
     let model = trainer.model();
-    let table: Vec<(&str, u64, &[u32])> = model
-        .network()
-        .parameters()
-        .iter()
-        .map(|p| (p.name.as_str(), p.bytes().start, p.shape.as_slice()))
-        .collect();
+    let table: Vec<(&str, u64, &[u32])> =
+        model.network().parameters().iter().map(|p| (p.name.as_str(), p.bytes().start, p.shape.as_slice())).collect();
     let expected: [(&str, u64, &[u32]); 4] = [
         ("dense_1.weight", 0, &[5, 32]),
         ("dense_1.bias", 768, &[32]),

@@ -74,7 +74,10 @@ fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
     let error = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap_err();
     assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
     let message = error.to_string();
-    assert!(message.starts_with("GPU buffer for parameters, by max_storage_buffer_binding_size: 268468224 bytes needed"), "{message}");
+    assert!(
+        message.starts_with("GPU buffer for parameters, by max_storage_buffer_binding_size: 268468224 bytes needed"),
+        "{message}"
+    );
     assert_eq!(app.gpu.kernels_compiled(), 0);
     let after = app.device.generate_allocator_report();
     assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));

@@ -50,7 +50,13 @@ fn every_call_on_a_lost_device_says_so() {
     is_lost(model.forward(&[0.0; 40]));
     is_lost(model.parameters());
     is_lost(model.prepare_forward(&input, &output, 8));
-    is_lost(Trainer::new(&app.gpu, trainer.network(), Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default()));
+    is_lost(Trainer::new(
+        &app.gpu,
+        trainer.network(),
+        Loss::SoftmaxCrossEntropy,
+        Adam::default(),
+        TrainerConfig::default(),
+    ));
 }
 
 #[test]

@@ -19,9 +19,8 @@ fn interleaved_samples_train_like_packed_ones() {
         let width = if loss == Loss::MeanSquaredError { 3 } else { 1 };
         let mut random = Random(3);
         let features = random.f32s(rows * inputs);
-        let targets: Vec<u32> = (0..rows * width)
-            .map(|_| if width == 3 { random.f32().to_bits() } else { random.below(3) })
-            .collect();
+        let targets: Vec<u32> =
+            (0..rows * width).map(|_| if width == 3 { random.f32().to_bits() } else { random.below(3) }).collect();
         let stride = inputs + width + 2;
         let before = 5;
         let mut samples = vec![f32::NAN.to_bits(); before + rows * stride];
@@ -140,9 +139,8 @@ fn parts_that_do_not_fit_are_refused() {
     assert_eq!(error, "buffer given as input: expected rows side by side: a stride of 20, got 24");
     assert!(model.prepare_forward(Rows::from(&buffer).stride(20), &other, 3).is_ok());
 
-    let mut refused = |features: Rows, targets: Rows, rows| {
-        trainer.prepare_buffers(features, targets, rows).unwrap_err().to_string()
-    };
+    let mut refused =
+        |features: Rows, targets: Rows, rows| trainer.prepare_buffers(features, targets, rows).unwrap_err().to_string();
     let error = refused(buffer.slice(2..).into(), (&other).into(), 3);
     assert!(error.contains("multiples of 4") && error.contains("offset 2, stride 20"), "{error}");
     let error = refused((&buffer).into(), Rows::from(&other).stride(8), 3);

@@ -1,0 +1,246 @@
+use std::time::Duration;
+
+use wgrad::Activation::{Identity, Tanh};
+use wgrad::wgpu::{self, util::DeviceExt};
+use wgrad::{Adam, ChainRows, Gpu, Loss, Network, Plan, Rows, TextureOutput, TextureSamples, Trainer, TrainerConfig};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+struct App {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+}
+
+impl App {
+    fn open(network: &Network) -> Result<Self> {
+        let plan = Plan::training(network, Loss::MeanSquaredError, &Adam::default().into(), &TrainerConfig::default())?;
+        let mine = wgpu::Limits::default();
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+        let descriptor = wgpu::DeviceDescriptor {
+            required_features: wgrad::optional_features(&adapter),
+            required_limits: mine.or_better_values_from(&wgrad::required_limits(&plan)),
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
+        Ok(Self { device, queue })
+    }
+
+    fn buffer(&self, contents: &[f32]) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let contents = bytemuck::cast_slice(contents);
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+    }
+
+    /// A pass over buffers at bindings 0 and on.
+    fn pass(&self, source: &str, buffers: &[&wgpu::Buffer]) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
+        let source = wgpu::ShaderSource::Wgsl(source.into());
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: None,
+            layout: None,
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let resources = buffers.iter().map(|buffer| buffer.as_entire_binding());
+        let entries = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+        let entries: Vec<_> = entries.collect();
+        let layout = &pipeline.get_bind_group_layout(0);
+        let group = wgpu::BindGroupDescriptor { label: None, layout, entries: &entries };
+        let group = self.device.create_bind_group(&group);
+        (pipeline, group)
+    }
+
+    /// A frame: one encoder, one submission. Where you would present, this app waits.
+    fn frame(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        record(&mut encoder);
+        self.queue.submit([encoder.finish()]);
+        self.device.poll(wgpu::PollType::wait_indefinitely())?;
+        Ok(())
+    }
+}
+
+fn run(encoder: &mut wgpu::CommandEncoder, pass: &(wgpu::ComputePipeline, wgpu::BindGroup), workgroups: u32) {
+    let mut compute = encoder.begin_compute_pass(&Default::default());
+    compute.set_pipeline(&pass.0);
+    compute.set_bind_group(0, &pass.1, &[]);
+    compute.dispatch_workgroups(workgroups, 1, 1);
+}
+
+fn main() -> Result<()> {
+    let network = Network::input(2).dense(32, Tanh).dense(32, Tanh).dense(1, Identity).build()?;
+    let app = App::open(&network)?;
+    let gpu = Gpu::from_parts(app.device.clone(), app.queue.clone());
+    let config = TrainerConfig { batch: 256, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config)?;
+
+    train(&app, &mut trainer)?;
+    infer(&app, &trainer)?;
+    within_a_budget(&app, &mut trainer)?;
+    interleaved(&app, &mut trainer)?;
+    own_loss(&app, &mut trainer)?;
+    pictures(&app, &gpu)?;
+    swap(&app, &trainer)?;
+    println!("wgrad submitted {} times by itself", gpu.traffic().submits);
+    survive(&app, &mut trainer)?;
+    Ok(())
+}
+
+const SAMPLES: &str = "
+    @group(0) @binding(0) var<storage, read_write> x: array<vec2f>;
+    @group(0) @binding(1) var<storage, read_write> t: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> frame: array<u32, 4>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+        let n = frame[0] * 1024u + id.x;
+        let p = vec2f(vec2u(n * 3242174889u, n * 2447445413u)) / 2147483648.0 - 1.0;
+        x[id.x] = p;
+        t[id.x] = sin(3.0 * p.x) * p.y;
+    }";
+
+fn train(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let (x, t, frame) = (app.buffer(&[0.0; 2048]), app.buffer(&[0.0; 1024]), app.buffer(&[0.0; 4]));
+    let make_samples = app.pass(SAMPLES, &[&x, &t, &frame]);
+    let training = trainer.prepare_buffers(&x, &t, 1024)?; // rows of 2 and of 1 f32
+    for n in 0..50u32 {
+        app.queue.write_buffer(&frame, 0, &n.to_ne_bytes());
+        app.frame(|encoder| {
+            run(encoder, &make_samples, 1024 / 64);
+            training.record_steps(encoder, 4);
+        })?;
+    }
+    Ok(())
+}
+
+fn infer(app: &App, trainer: &Trainer) -> Result<()> {
+    let input = app.buffer(&[0.25; 128]); // 64 rows of 2 f32
+    let output = app.buffer(&[0.0; 128]);
+    // The second 256 bytes: 64 rows of one f32.
+    let forward = trainer.model().prepare_forward(&input, output.slice(256..512), 64)?;
+    let double = "
+        @group(0) @binding(0) var<storage, read_write> y: array<f32>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { y[64u + id.x] *= 2.0; }";
+    let (pipeline, group) = app.pass(double, &[&output]);
+    app.frame(|encoder| {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        forward.record_forward(&mut pass);
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.dispatch_workgroups(1, 1, 1);
+    })
+}
+
+fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let (x, t, frame) = (app.buffer(&[0.0; 2048]), app.buffer(&[0.0; 1024]), app.buffer(&[0.0; 4]));
+    let make_samples = app.pass(SAMPLES, &[&x, &t, &frame]);
+    let training = trainer.prepare_buffers(&x, &t, 1024)?;
+    training.on_frame(|told| println!("{} steps, loss {:.4}", told.steps, told.train.loss));
+    for n in 0..10 {
+        if n == 5 {
+            training.pause(); // until training.resume()
+        }
+        app.frame(|encoder| {
+            run(encoder, &make_samples, 1024 / 64);
+            training.record_within(encoder, Duration::from_millis(4));
+        })?;
+    }
+    Ok(())
+}
+
+fn interleaved(app: &App, trainer: &mut Trainer) -> Result<()> {
+    // 300 structs of four f32: something of the app's, x, y, target.
+    let samples: Vec<f32> = (0..300).flat_map(|i| [7.0, i as f32 / 300.0, 0.5, 0.25]).collect();
+    let samples = app.buffer(&samples);
+    let features = Rows::from(samples.slice(4..)).stride(16);
+    let targets = Rows::from(samples.slice(12..)).stride(16);
+    let training = trainer.prepare_buffers(features, targets, 300)?;
+    app.frame(|encoder| training.record_steps(encoder, 2)) // 256 rows and 44
+}
+
+fn own_loss(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let (x, y) = (app.buffer(&[0.5; 128]), app.buffer(&[0.0; 64]));
+    let (dy, dx) = (app.buffer(&[0.0; 64]), app.buffer(&[0.0; 128]));
+    let rows = ChainRows {
+        input: (&x).into(),
+        output: (&y).into(),
+        output_gradient: (&dy).into(),
+        input_gradient: Some((&dx).into()),
+    };
+    let chain = trainer.prepare_chain(rows, 64)?;
+    // The loss is the mean of (y - 1)^4 over 64 rows; this is its derivative.
+    let quartic = "
+        @group(0) @binding(0) var<storage, read> y: array<f32>;
+        @group(0) @binding(1) var<storage, read_write> dy: array<f32>;
+        @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+            let e = y[id.x] - 1.0;
+            dy[id.x] = 4.0 * e * e * e / 64.0;
+        }";
+    let loss = app.pass(quartic, &[&y, &dy]);
+    app.frame(|encoder| {
+        chain.record_forward(encoder); // x -> y
+        run(encoder, &loss, 1); // y -> dy
+        chain.record_backward(encoder); // dy -> dx, and the gradients of the weights
+        chain.record_update(encoder);
+    })
+}
+
+fn pictures(app: &App, gpu: &Gpu) -> Result<()> {
+    let texture = |usage| {
+        app.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width: 32, height: 32, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            usage,
+            view_formats: &[],
+        })
+    };
+    let picture = texture(wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST);
+    let shown = texture(wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::STORAGE_BINDING);
+
+    let network = Network::input(2).dense(32, Tanh).dense(3, Identity).build()?;
+    let config = TrainerConfig { batch: 256, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(gpu, &network, Loss::MeanSquaredError, Adam::default(), config)?;
+    let samples = TextureSamples::new(gpu, &picture, 3)?; // red, green and blue
+    let training = trainer.prepare_buffers(samples.features(), samples.targets(), samples.rows())?;
+    let colours = app.buffer(&[0.0; 32 * 32 * 3]);
+    let forward = trainer.model().prepare_forward(samples.features(), &colours, samples.rows())?;
+    let output = TextureOutput::new(gpu, &colours, 3, &shown)?;
+    app.frame(|encoder| {
+        samples.record(encoder); // again whenever the picture has changed
+        training.record_steps(encoder, 4);
+        forward.record_forward(encoder);
+        output.record(encoder);
+    })
+}
+
+fn swap(app: &App, trainer: &Trainer) -> Result<()> {
+    let model = trainer.model();
+    for parameter in model.network().parameters() {
+        println!("{} {:?} at bytes {:?}", parameter.name, parameter.shape, parameter.bytes());
+    }
+    let weights = trainer.network().initial_parameters(0);
+    let shown = wgrad::Model::new(trainer.device().clone(), trainer.network(), &weights)?;
+    let (from, to) = (model.parameter_buffer()?, shown.parameter_buffer()?);
+    app.frame(|encoder| encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size()))?;
+    // Or from the host, before whatever is submitted next.
+    shown.set_parameters(&trainer.network().initial_parameters(1))?;
+    Ok(())
+}
+
+fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let snapshots = trainer.prepare_snapshots()?;
+    app.frame(|encoder| {
+        snapshots.record_snapshot(encoder); // now and then: every minute, say
+    })?;
+    app.device.destroy(); // what a crash of the driver amounts to
+    assert!(matches!(trainer.prepare_snapshots(), Err(wgrad::Error::DeviceLost { .. })));
+
+    let app = App::open(trainer.network())?;
+    trainer.rebuild(&Gpu::from_parts(app.device.clone(), app.queue.clone()))?;
+    train(&app, trainer) // prepare anew, and go on
+}
