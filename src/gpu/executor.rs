@@ -279,7 +279,6 @@ impl Gpu {
 
     /// The launch of each op, of a plan that the device can hold and run.
     fn checked_launches(&self, plan: &Plan) -> Result<Vec<Launch>> {
-        self.check_alive()?;
         for buffer in &plan.buffers {
             self.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
         }
@@ -309,6 +308,7 @@ impl Gpu {
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
             self.grid(launch)?;
         }
+        self.check_alive()?;
         Ok(launches)
     }
 

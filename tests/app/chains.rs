@@ -65,7 +65,7 @@ const LOSS: &str = "
 /// A loss of the app's own that happens to be one of wgrad's trains to the same bits.
 #[test]
 fn an_outside_loss_trains_as_the_same_loss_inside() {
-    let app = App::new();
+    let app = App::open();
     let network = Network::input(5).dense(16, Silu).layer_norm().dense(2, Tanh).build().unwrap();
     let rows = 16;
     let config = TrainerConfig { batch: rows, shuffle: false, ..TrainerConfig::default() };
@@ -110,7 +110,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
 /// Halves of a batch, one after the other, add up to the whole.
 #[test]
 fn gradients_of_several_batches_add_up() {
-    let app = App::new();
+    let app = App::open();
     let network = Network::input(3).dense(7, Tanh).dense(2, Identity).build().unwrap();
     let mut random = Random(19);
     let (x, dy) = (random.f32s(24 * 3), random.f32s(24 * 2));
@@ -153,7 +153,7 @@ fn gradients_of_several_batches_add_up() {
 
 #[test]
 fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
-    let app = App::new();
+    let app = App::open();
     let network = Network::input(2).dense(2, Relu).build().unwrap();
     let config = TrainerConfig::default();
     let mut trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap();

@@ -19,7 +19,7 @@ fn apps() -> [App; 2] {
         assert!(device.features().contains(wgpu::Features::TIMESTAMP_QUERY), "this adapter has no timestamps");
         App::on(device, queue)
     };
-    [timestamps, App::new()]
+    [timestamps, App::open()]
 }
 
 fn trainer(app: &App) -> Trainer {
@@ -48,32 +48,33 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
         let training = training(&app, &mut trainer);
         let (send, receive) = mpsc::channel::<Frame>();
         training.on_frame(move |frame| send.send(frame).unwrap());
-        // Nothing is measured before the GPU is done with something: one step a call, and no more than three calls.
-        let budget = Duration::from_millis(20);
-        let recorded: Vec<u32> = (0..5).map(|_| app.frame(|encoder| training.record_within(encoder, budget))).collect();
-        assert_eq!(recorded[0], 1);
-        assert!(recorded.iter().sum::<u32>() >= 3);
-        app.wait();
-        let mut recorded: u32 = recorded.iter().sum();
-        let mut told: Vec<Frame> = Vec::new();
-        for _ in 0..60 {
-            recorded += frame(&app, &training, budget);
+        // Nothing is measured before the GPU is done with something: one step a call.
+        let budget = Duration::from_secs(20);
+        let mut recorded: Vec<u32> = Vec::new();
+        for _ in 0..2 {
+            recorded.push(frame(&app, &training, budget));
             app.wait();
-            told.extend(receive.try_iter());
         }
-        assert_eq!(told.iter().map(|frame| frame.steps).sum::<u32>(), recorded);
+        assert_eq!(recorded, [1, 1]);
+        // Then as many as fit, but no more than twice as many as before: the budget holds far more than these.
+        for _ in 0..5 {
+            recorded.push(frame(&app, &training, budget));
+            app.wait();
+        }
+        assert_eq!(recorded, [1, 1, 2, 4, 8, 16, 32]);
+        assert_eq!(frame(&app, &training, Duration::ZERO), 0);
+        let told: Vec<Frame> = receive.try_iter().collect();
+        assert_eq!(told.iter().map(|frame| frame.steps).collect::<Vec<_>>(), recorded);
         assert!(told.iter().all(|frame| frame.train.rows == 16 * frame.steps && frame.train.loss.is_finite()));
         assert!(told.last().unwrap().train.loss < told[0].train.loss);
-        if timed {
-            // What a call took, by its own timestamps, stays about the budget: half of it to twice, in the middle of
-            // the calls, on a machine on which other things run.
-            let mut took: Vec<f64> =
-                told[20..].iter().map(|f| f.step_time.unwrap().as_secs_f64() * f64::from(f.steps)).collect();
-            took.sort_by(f64::total_cmp);
-            let median = took[took.len() / 2];
-            assert!((0.010..0.040).contains(&median), "{median}");
-            assert!(told.iter().any(|frame| frame.steps > 4), "{told:?}");
-        }
+        assert!(told.iter().all(|frame| frame.step_time.is_some_and(|time| time > Duration::ZERO)));
+        // A budget of two and a half of the slowest steps so far holds two of them at least; how many exactly is a matter
+        // of what the rest of the machine does.
+        let slowest = told[1..].iter().filter_map(|frame| frame.step_time).max().unwrap();
+        recorded.push(frame(&app, &training, slowest * 5 / 2));
+        assert!((2..=64).contains(recorded.last().unwrap()), "{recorded:?}");
+        assert_eq!(timed, app.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
+        let recorded: u32 = recorded.iter().sum();
         assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
         // The steps are those that record_steps would have recorded.
         let mut same = self::trainer(&app);
@@ -85,7 +86,7 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
 
 #[test]
 fn no_more_than_three_calls_are_under_way_and_dropped_encoders_free_theirs() {
-    let app = App::new();
+    let app = App::open();
     let mut trainer = trainer(&app);
     let training = training(&app, &mut trainer);
     let budget = Duration::from_millis(1);
@@ -101,7 +102,7 @@ fn no_more_than_three_calls_are_under_way_and_dropped_encoders_free_theirs() {
 
 #[test]
 fn a_pause_records_nothing_and_a_reset_starts_anew() {
-    let app = App::new();
+    let app = App::open();
     let mut trainer = trainer(&app);
     let training = training(&app, &mut trainer);
     let start: Vec<u32> = app.read(training.parameter_buffer());
@@ -124,7 +125,7 @@ fn a_pause_records_nothing_and_a_reset_starts_anew() {
 
 #[test]
 fn weights_are_swapped_between_frames() {
-    let app = App::new();
+    let app = App::open();
     let (mut a, b) = (trainer(&app), trainer(&app));
     let training = training(&app, &mut a);
     app.frame(|encoder| training.record_steps(encoder, 5));
@@ -158,7 +159,7 @@ fn weights_are_swapped_between_frames() {
 /// The table of parameters, for the app's own shaders.
 #[test]
 fn parameters_lie_where_the_table_says() {
-    let app = App::new();
+    let app = App::open();
     let trainer = trainer(&app);
     let model = trainer.model();
     let table: Vec<(&str, u64, &[u32])> =

@@ -86,7 +86,7 @@ fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
 /// A second trainer on a clone of the same `Gpu` compiles nothing, nor does a model.
 #[test]
 fn trainers_on_one_device_share_what_is_compiled() {
-    let app = App::new();
+    let app = App::open();
     let make = || {
         let config = TrainerConfig::default();
         Trainer::new(app.gpu.clone(), &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap()

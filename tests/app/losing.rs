@@ -29,7 +29,7 @@ fn is_lost<T>(result: wgrad::Result<T>) {
 
 #[test]
 fn every_call_on_a_lost_device_says_so() {
-    let app = App::new();
+    let app = App::open();
     let mut trainer = trainer(&app);
     let training = trainer.prepare(&data()).unwrap();
     let model = trainer.model();
@@ -62,15 +62,15 @@ fn every_call_on_a_lost_device_says_so() {
 #[test]
 fn training_goes_on_from_the_last_snapshot() {
     let uninterrupted = {
-        let app = App::new();
+        let app = App::open();
         let mut trainer = trainer(&app);
         let training = trainer.prepare(&data()).unwrap();
         app.frame(|encoder| training.record_steps(encoder, 20));
         app.read::<u32>(training.parameter_buffer())
     };
-    let app = App::new();
+    let app = App::open();
     let mut trainer = trainer(&app);
-    assert!(matches!(trainer.rebuild(&App::new().gpu), Err(Error::NoSnapshot)));
+    assert!(matches!(trainer.rebuild(&App::open().gpu), Err(Error::NoSnapshot)));
     let training = trainer.prepare(&data()).unwrap();
     let snapshots = trainer.prepare_snapshots().unwrap();
     // 7 of the 5 steps of an epoch: in the midst of an epoch, and of an update of two batches.
@@ -96,13 +96,13 @@ fn training_goes_on_from_the_last_snapshot() {
     assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
     app.device.destroy();
 
-    let new = App::new();
+    let new = App::open();
     trainer.rebuild(&new.gpu).unwrap();
     let training = trainer.prepare(&data()).unwrap();
     new.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(new.read::<u32>(training.parameter_buffer()), uninterrupted);
     // And again, from the same snapshot.
-    let newer = App::new();
+    let newer = App::open();
     trainer.rebuild(&newer.gpu).unwrap();
     let training = trainer.prepare(&data()).unwrap();
     newer.frame(|encoder| training.record_steps(encoder, 13));
@@ -112,13 +112,13 @@ fn training_goes_on_from_the_last_snapshot() {
 /// Between epochs of `fit`: the history goes on too; and where no GPU is left, the CPU reference takes over.
 #[test]
 fn a_fit_goes_on_from_a_snapshot() {
-    let app = App::new();
+    let app = App::open();
     let (mut whole, mut trainer) = (trainer(&app), trainer(&app));
     whole.fit(&data(), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
     trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     trainer.snapshot().unwrap();
     trainer.fit(&data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
-    let new = App::new();
+    let new = App::open();
     trainer.rebuild(&new.gpu).unwrap();
     assert_eq!(trainer.epochs(), 2);
     trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();

@@ -20,7 +20,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new() -> Self {
+    pub fn open() -> Self {
         let (device, queue) = own_device();
         Self::on(device, queue)
     }

@@ -12,7 +12,7 @@ fn config() -> TrainerConfig {
 /// Samples as structs: a word of something else, the features, the targets, another word. Of numbers and of labels.
 #[test]
 fn interleaved_samples_train_like_packed_ones() {
-    let app = App::new();
+    let app = App::open();
     let (rows, inputs) = (21, 6);
     for loss in [Loss::MeanSquaredError, Loss::SoftmaxCrossEntropy] {
         let network = Network::input(inputs as u32).dense(9, Tanh).dense(3, Identity).build().unwrap();
@@ -52,7 +52,7 @@ fn interleaved_samples_train_like_packed_ones() {
 /// Ten runs side by side in one buffer each way; nothing between them is touched.
 #[test]
 fn inputs_and_outputs_may_be_parts_of_buffers() {
-    let app = App::new();
+    let app = App::open();
     for last in [Identity, Sigmoid, wgrad::Activation::GeluErf] {
         let network = Network::input(5).dense(12, Relu).dense(3, last).build().unwrap();
         let trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config()).unwrap();
@@ -85,7 +85,7 @@ fn inputs_and_outputs_may_be_parts_of_buffers() {
 
 #[test]
 fn steps_in_an_open_pass_are_the_same_steps() {
-    let app = App::new();
+    let app = App::open();
     let network = Network::input(4).dense(8, Tanh).dense(1, Identity).build().unwrap();
     let mut random = Random(6);
     let (features, targets) = (app.storage(&random.f32s(40)), app.storage(&random.f32s(10)));
@@ -120,7 +120,7 @@ fn steps_in_an_open_pass_are_the_same_steps() {
 
 #[test]
 fn parts_that_do_not_fit_are_refused() {
-    let app = App::new();
+    let app = App::open();
     let network = Network::input(5).dense(3, Identity).build().unwrap();
     let mut trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config()).unwrap();
     let model = trainer.model();

@@ -241,6 +241,6 @@ fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
     assert!(matches!(trainer.prepare_snapshots(), Err(wgrad::Error::DeviceLost { .. })));
 
     let app = App::open(trainer.network())?;
-    trainer.rebuild(&Gpu::from_parts(app.device.clone(), app.queue.clone()))?;
+    trainer.rebuild(Gpu::from_parts(app.device.clone(), app.queue.clone()))?;
     train(&app, trainer) // prepare anew, and go on
 }
