@@ -86,13 +86,21 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
     // 600 x 600 weights and 600 biases are 361,472 numbers with their padding (the last bias is padded too).
     let wide = Network::input(600).dense(600, Relu).dense(2, Identity).build().unwrap();
     let words = u64::from(wide.parameter_words());
-    refused(new(&gpu, &wide, Adam::default(), 1).unwrap_err(), "GPU buffer for parameters", words * 4);
-    refused(new(&gpu, &network(), Adam::default(), 100_000).unwrap_err(), "GPU buffer for input", 1_600_000);
+    refused(
+        new(&gpu, &wide, Adam::default(), 1).unwrap_err(),
+        "GPU buffer for parameters, by max_storage_buffer_binding_size",
+        words * 4,
+    );
+    refused(
+        new(&gpu, &network(), Adam::default(), 100_000).unwrap_err(),
+        "GPU buffer for input, by max_storage_buffer_binding_size",
+        1_600_000,
+    );
     let mut trainer = new(&gpu, &network(), Adam::default(), 8).unwrap();
     let large = Dataset::from_u8(vec![0; 400_000 * 4], 4, vec![0; 400_000], 2).unwrap();
     refused(
         trainer.fit(&large, Fit::default(), |_| {}).unwrap_err(),
-        "GPU buffer for the data set's features",
+        "GPU buffer for the data set's features, by max_storage_buffer_binding_size",
         1_600_000,
     );
     // And what fits, works.

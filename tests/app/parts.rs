@@ -151,3 +151,50 @@ fn parts_that_do_not_fit_are_refused() {
     let error = refused(Rows::from(&buffer).stride(u64::MAX - 3), (&other).into(), 3);
     assert!(error.contains("bytes"), "{error}");
 }
+
+/// The same on the CPU reference, op by op: rows with gaps, of lengths that are multiples of 4 and not, of numbers and labels.
+#[test]
+fn rows_with_gaps_are_read_alike_on_both() {
+    use wgrad::plan::{DataInfo, Role};
+    let rows = 19;
+    for (inputs, loss) in [(6, Loss::MeanSquaredError), (8, Loss::SoftmaxCrossEntropy), (1, Loss::BinaryCrossEntropy)] {
+        let network = Network::input(inputs).dense(5, Tanh).dense(3, Identity).build().unwrap();
+        let config = TrainerConfig { batch: 7, ..TrainerConfig::default() };
+        let plan = wgrad::Plan::training(&network, loss, &Adam::default().into(), &config).unwrap();
+        for gpu in super::gpus() {
+            let mut lockstep = super::lockstep(gpu, plan.clone());
+            let mut random = Random(2);
+            let find = |role| lockstep.plan().find(role).unwrap();
+            let (features, targets, data, parameters) =
+                (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
+            let info = DataInfo {
+                rows,
+                shuffle: 1,
+                values: u32::from(loss != Loss::SoftmaxCrossEntropy),
+                first_feature: 3,
+                feature_stride: inputs + 2,
+                first_target: 5,
+                target_stride: 4,
+                ..DataInfo::default()
+            };
+            let numbers = random.f32s((3 + rows * (inputs + 2)) as usize);
+            let values: Vec<u32> = match info.values {
+                1 => (0..5 + rows * 4).map(|_| random.f32().abs().to_bits()).collect(),
+                _ => (0..5 + rows * 4).map(|_| random.below(3)).collect(),
+            };
+            lockstep.set(features, &numbers).unwrap();
+            lockstep.set(targets, &values).unwrap();
+            lockstep.set(data, &[info]).unwrap();
+            lockstep.set(parameters, &network.initial_parameters(3)).unwrap();
+            for step in 0..4 {
+                super::assert_agree(&mut lockstep, &format!("{loss:?}, step {step}"));
+            }
+            // The last batch of the epoch has the rows it should: what was gathered stands at the stride.
+            let x = lockstep
+                .get(wgrad::plan::BufferId(lockstep.plan().buffers.iter().position(|b| b.name == "input").unwrap()));
+            let starts = (0..rows).map(|row| (3 + row * (inputs + 2)) as usize);
+            let gathered = &x[..inputs as usize];
+            assert!(starts.map(|at| &numbers[at..at + inputs as usize]).any(|row| row == gathered));
+        }
+    }
+}
