@@ -151,8 +151,9 @@ impl Training {
         self.executor.of(Role::Parameters)
     }
 
-    /// The gradients of the last batch, laid out as the weights are. They can be copied from and bound as storage.
-    pub fn gradient_buffer(&self) -> &wgpu::Buffer {
-        self.executor.of(Role::Gradients)
+    /// The gradients of the last batch, laid out as the weights are: they can be copied from and bound as storage. None
+    /// where they go straight into the optimizer, unless [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
+    pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
+        self.executor.plan().find(Role::Gradients).and_then(|id| self.executor.buffer(id))
     }
 }
