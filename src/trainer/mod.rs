@@ -22,6 +22,7 @@ use crate::optimizer::Optimizer;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
+#[cfg(feature = "files")]
 pub(crate) use snapshots::CARRIED;
 use snapshots::Snapshot;
 pub use snapshots::Snapshots;
