@@ -24,8 +24,8 @@ use super::pipelines::Shader;
 use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
 pub(crate) use from_texture::from_texture;
-pub(crate) use to_texture::{FORMATS, to_texture};
 pub(super) use pointwise::{activation_name, activations};
+pub(crate) use to_texture::{FORMATS, to_texture};
 
 /// The largest workgroup of any kernel.
 pub(super) const MOST_INVOCATIONS: u32 = 256;
