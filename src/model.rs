@@ -244,6 +244,17 @@ impl Model {
         }
     }
 
+    /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
+    /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
+    pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
+        self.network.check_parameters(parameters)?;
+        self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters));
+        Ok(())
+    }
+
     /// A WGSL function of this name, any that WGSL does not reserve, which evaluates the network inside an app's own
     /// shader, from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out for one row.
     ///
