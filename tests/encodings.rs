@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
 use wgrad::plan::*;
 use wgrad::{
-    Adam, Clip, Dataset, Device, Encoding, Error, Fit, Gpu, Group, HashGrid, Loss, Model, Network, Trainer,
+    Adam, Clip, Dataset, Device, Encoding, Error, Fit, Gpu, Group, HashGrid, Loss, Model, Naming, Network, Trainer,
     TrainerConfig,
 };
 
@@ -265,6 +265,11 @@ fn files_keep_hash_grids_and_training_resumes_to_the_same_bits() {
     let read = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
     assert_eq!(read.network(), model.network());
     assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()));
+    for naming in [Naming::Wgrad, Naming::PyTorch, Naming::Keras] {
+        let bytes = model.weights_to_bytes(naming).unwrap();
+        let read = Model::weights_from_bytes(Device::Cpu, model.network(), &bytes).unwrap();
+        assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()), "{naming:?}");
+    }
     for encoding in POINTWISE {
         let model =
             Model::new(Device::Cpu, &network(2, encoding), &network(2, encoding).initial_parameters(0)).unwrap();
