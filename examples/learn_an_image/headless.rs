@@ -72,7 +72,8 @@ fn train(learner: &Learner, steps: u32) -> Result<f64> {
     // Nobody else listens, so the message arrives.
     learner.read_loss(move |loss| sender.send(loss).unwrap_or_default());
     device.poll(wgpu::PollType::wait_indefinitely())?;
-    Ok(receiver.recv()?)
+    let loss = receiver.recv()?;
+    if loss.is_finite() { Ok(loss) } else { Err("the loss is not finite any more".into()) }
 }
 
 /// The picture as the network has it.
