@@ -46,7 +46,7 @@ fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
         Encoding::Identity { scale, offset } => features(1, &|x, _| f64::from(scale) * x + f64::from(offset)),
         Encoding::Frequency { frequencies } => features(2 * frequencies, &|x, k| {
             let angle = 2f64.powi(k as i32 / 2) * PI * x;
-            if k % 2 == 0 { angle.sin() } else { angle.cos() }
+            if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
         }),
         // The arcsine of a sine is a triangle wave.
         Encoding::TriangleWave { frequencies } => {

@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     headless: bool,
     /// Steps without a window
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
     /// Pixels of a step
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,4 +1,4 @@
-//! How programs name and lay out the weights of dense layers and layer normalisations; hash grids, which they lack, go along.
+//! How programs name and lay out the weights of dense layers and layer normalisations; what hash grids are called beside them.
 
 use std::collections::{BTreeMap, VecDeque};
 

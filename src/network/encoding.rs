@@ -9,8 +9,9 @@ use crate::optimizer::option;
 /// ```
 /// use wgrad::{Activation::*, Encoding, HashGrid, Network};
 /// // x and y to red, green and blue.
-/// let image = Network::input(2).encoding(HashGrid::default()).dense(64, Relu).dense(64, Relu).dense(3, Identity).build()?;
-/// let nerf = Network::input(3).encoding(Encoding::Frequency { frequencies: 12 }).dense(64, Relu).dense(3, Identity).build()?;
+/// let image = Network::input(2).encoding(HashGrid::default()).dense(64, Relu).dense(3, Identity).build()?;
+/// let waves = Encoding::Frequency { frequencies: 12 };
+/// let image = Network::input(2).encoding(waves).dense(64, Relu).dense(64, Relu).dense(3, Identity).build()?;
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -38,17 +38,17 @@ impl View {
 
     /// By so many pixels of the window.
     pub fn pan(&mut self, by: [f64; 2]) {
-        for i in 0..2 {
-            self.corner[i] -= by[i] as f32 * self.pixel[i];
+        for ((corner, pixel), by) in self.corner.iter_mut().zip(self.pixel).zip(by) {
+            *corner -= by as f32 * pixel;
         }
     }
 
     /// About a pixel of the window, which stays where it is.
     pub fn zoom(&mut self, factor: f64, about: [f64; 2]) {
-        for i in 0..2 {
-            let pixel = (f64::from(self.pixel[i]) / factor).clamp(1e-6, 0.1) as f32;
-            self.corner[i] += about[i] as f32 * (self.pixel[i] - pixel);
-            self.pixel[i] = pixel;
+        for ((corner, pixel), about) in self.corner.iter_mut().zip(&mut self.pixel).zip(about) {
+            let before = *pixel;
+            *pixel = (f64::from(before) / factor).clamp(1e-6, 0.1) as f32;
+            *corner += about as f32 * (before - *pixel);
         }
     }
 }
