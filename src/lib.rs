@@ -125,7 +125,9 @@ pub use history::{Epoch, Evaluation, History};
 pub use init::Init;
 pub use loss::Loss;
 pub use model::{Forward, Model};
-pub use network::{Dense, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary};
+pub use network::{
+    Dense, Encoding, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary,
+};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use profile::{OpProfile, Profile};

@@ -273,17 +273,6 @@ impl Model {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
 
-    /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
-    /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
-    pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
-        self.network.check_parameters(parameters)?;
-        self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters));
-        Ok(())
-    }
-
     fn forward_executor(&self, rows: u32) -> Result<Executor> {
         let plan = Plan::forward(&self.network, rows)?;
         self.device.check_plan(&plan)?;

@@ -130,6 +130,21 @@ fn embed_learns_within_the_frames_of_an_app() {
     assert_eq!((picture.width(), picture.height()), (576, 192));
 }
 
+#[test]
+fn learn_an_image_learns_and_shows_what_it_has() {
+    let options = ["--headless", "--size", "64", "--steps", "100", "--batch", "1024"];
+    let printed = run("learn_an_image", "auto", &options, &["curves.svg", "comparison.svg"]);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("learn_an_image").join("auto");
+    let psnr = |step: u32| {
+        let picture = image::open(folder.join(format!("step_{step:06}.png"))).unwrap();
+        assert_eq!((picture.width(), picture.height()), (64, 64));
+        let (_, of_step) = printed.split_once(&format!("step {step}: ")).unwrap();
+        after(of_step, "PSNR")
+    };
+    let learned: Vec<f64> = [1, 2, 4, 8, 16, 32, 64, 100].map(psnr).into();
+    assert!(learned[0] < 15.0 && learned[7] > 24.0, "{printed}");
+}
+
 /// The data are not the project's to ship: the test runs where they lie beside it.
 #[test]
 fn cats_begins_at_ln_2_and_learns() {

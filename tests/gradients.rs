@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use wgrad::plan::Role;
-use wgrad::{Activation, Adam, Dense, Init, Layer, Loss, Network, Plan, TrainerConfig};
+use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Layer, Loss, Network, Plan, TrainerConfig};
 
 /// The textbook's activation in f64; of softmax, row by row.
 fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
@@ -36,6 +36,66 @@ fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
     }
 }
 
+/// The textbook's encodings in f64.
+fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
+    use std::f64::consts::PI;
+    let features = |n: u32, f: &dyn Fn(f64, u32) -> f64| {
+        x.iter().flat_map(|&x| (0..n).map(move |k| (x, k))).map(|(x, k)| f(x, k)).collect::<Vec<f64>>()
+    };
+    match encoding {
+        Encoding::Identity { scale, offset } => features(1, &|x, _| f64::from(scale) * x + f64::from(offset)),
+        Encoding::Frequency { frequencies } => features(2 * frequencies, &|x, k| {
+            let angle = 2f64.powi(k as i32 / 2) * PI * x;
+            if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        }),
+        // The arcsine of a sine is a triangle wave.
+        Encoding::TriangleWave { frequencies } => {
+            features(frequencies, &|x, k| (2f64.powi(k as i32) * PI * x).sin().asin() * 2.0 / PI)
+        }
+        // The kernel's integral over a bin, by Simpson's rule on enough intervals.
+        Encoding::OneBlob { bins } => features(bins, &|x, k| {
+            let n = f64::from(bins);
+            let kernel = |u: f64| 15.0 / 16.0 * (1.0 - u * u).max(0.0).powi(2);
+            let (start, end) = (f64::from(k) - n * x, f64::from(k) + 1.0 - n * x);
+            let (start, end) = (start.clamp(-1.0, 1.0), end.clamp(-1.0, 1.0));
+            let simpson = |a: f64, b: f64| (b - a) / 6.0 * (kernel(a) + 4.0 * kernel((a + b) / 2.0) + kernel(b));
+            let at = |i: u32| start + (end - start) * f64::from(i) / 64.0;
+            (0..64).map(|i| simpson(at(i), at(i + 1))).sum()
+        }),
+        Encoding::HashGrid(grid) => {
+            let (entries, features) = (1u64 << grid.log2_hashmap_size, grid.features_per_level as usize);
+            let mut first = 0;
+            let mut y = Vec::new();
+            for level in 0..grid.levels {
+                let scale = f64::from(grid.per_level_scale).powi(level as i32);
+                let resolution = (f64::from(grid.base_resolution) * scale).round();
+                let vertices = (resolution as u64 + 1).pow(x.len() as u32);
+                let mut sum = vec![0.0; features];
+                for corner in 0..1usize << x.len() {
+                    let (mut weight, mut number, mut hash) = (1.0, 0, 0u32);
+                    for (axis, x) in x.iter().enumerate().rev() {
+                        let p = x.clamp(0.0, 1.0) * resolution;
+                        let cell = p.floor().min(resolution - 1.0);
+                        let far = (corner >> axis & 1) as f64;
+                        weight *= 1.0 - (p - cell - far).abs();
+                        let vertex = (cell + far) as u64;
+                        number = number * (resolution as u64 + 1) + vertex;
+                        hash ^= (vertex as u32).wrapping_mul([1, 2654435761, 805459861, 3674653429][axis]);
+                    }
+                    let entry = if vertices > entries { u64::from(hash) % entries } else { number };
+                    for (f, sum) in sum.iter_mut().enumerate() {
+                        *sum += weight * table[(first + entry as usize) * features + f];
+                    }
+                }
+                y.extend(sum);
+                first += (vertices.min(entries) as usize).next_multiple_of(64 / features);
+            }
+            y
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
 /// The textbook's network in f64, on one row; a last activation that is the loss's own is left to the loss.
 fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f64> {
     let mut x = row.to_vec();
@@ -58,6 +118,10 @@ fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f
                 let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
                 let deviation = (variance + f64::from(norm.epsilon)).sqrt();
                 x = (0..x.len()).map(|j| (x[j] - mean) / deviation * scale[j] + shift[j]).collect();
+            }
+            &Layer::Encoding(encoding) => {
+                let table = if matches!(encoding, Encoding::HashGrid(_)) { next() } else { &[] };
+                x = encode(encoding, &x, table);
             }
             _ => {}
         }
@@ -108,7 +172,14 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let buffer = |role| lockstep.plan().find(role).unwrap();
     let (parameters, features, targets, gradients) =
         (buffer(Role::Parameters), buffer(Role::Features), buffer(Role::Targets), buffer(Role::Gradients));
-    let weights: Vec<f64> = lockstep.get(parameters).into_iter().map(f64::from).collect();
+    let mut weights = lockstep.get(parameters);
+    let is_table = |name: &str| name.ends_with(".table");
+    // Tables start near zero, where a wrong slope would not show.
+    for table in network.parameters().iter().filter(|p| is_table(&p.name)) {
+        weights[table.range()].iter_mut().for_each(|w| *w *= 5000.0);
+    }
+    lockstep.set(parameters, &weights).unwrap();
+    let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
     let data: Vec<f64> = lockstep.get(features).into_iter().map(f64::from).collect();
     let data: Vec<Vec<f64>> = data.chunks(network.inputs() as usize).map(<[f64]>::to_vec).collect();
     let labels: Vec<u32> = lockstep.get(targets).into_iter().map(f32::to_bits).collect();
@@ -119,7 +190,9 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let largest = inside.iter().map(|&i| gradient[i].abs()).fold(0.0, f32::max);
     // Each product of the backward chain adds a relative error of its length times u = 2⁻²⁴; the chain's lengths add up,
     // twice for forward and backward, and its factors are of order 1. Central differences err by h² and 10⁻¹⁶ / h.
-    let lengths: u32 = network.parameters().iter().map(|p| p.shape[0]).sum::<u32>() + rows;
+    // A point takes few numbers of a table.
+    let length = |p: &wgrad::Parameter| if is_table(&p.name) { 16 } else { p.shape[0] };
+    let lengths: u32 = network.parameters().iter().map(length).sum::<u32>() + rows;
     let (h, u) = (1e-5, 1.0 / 16_777_216.0);
     let bound = 2.0 * f64::from(lengths) * u * f64::from(largest) + 10.0 * h * h + 1e-10;
     for i in inside {
@@ -194,6 +267,33 @@ fn gradients_match_finite_differences_through_layer_normalisation() {
         .build()
         .unwrap();
     check(&network, Loss::SoftmaxCrossEntropy, 9, 4);
+}
+
+/// The layer before an encoding gets its gradient through it.
+#[test]
+fn gradients_match_finite_differences_through_every_encoding() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
+    let encodings = [
+        Encoding::Identity { scale: -1.5, offset: 0.25 },
+        Encoding::Frequency { frequencies: 3 },
+        Encoding::TriangleWave { frequencies: 3 },
+        Encoding::OneBlob { bins: 5 },
+        grid.into(),
+        HashGrid { features_per_level: 1, per_level_scale: 1.6, ..grid }.into(),
+        HashGrid { features_per_level: 4, levels: 2, ..grid }.into(),
+    ];
+    for (i, encoding) in (1..).zip(encodings) {
+        for dimensions in 1..=3 {
+            let network = Network::input(3)
+                .layer(random_bias(dimensions, Activation::Sigmoid))
+                .encoding(encoding)
+                .layer(random_bias(5, Activation::Tanh))
+                .layer(random_bias(3, Activation::Identity))
+                .build()
+                .unwrap();
+            check(&network, Loss::SoftmaxCrossEntropy, 9, 10 * i + u64::from(dimensions));
+        }
+    }
 }
 
 #[test]

@@ -20,6 +20,13 @@ pub fn load_rgb(path: &Path, width: u32, height: u32) -> Result<Vec<u8>> {
     Ok(picture.resize_exact(width, height, FilterType::Lanczos3).into_rgb8().into_raw())
 }
 
+/// A PNG or JPEG picture, scaled down where a side is longer than this.
+pub fn load_at_most(path: &Path, side: u32) -> Result<RgbImage> {
+    let picture = DynamicImage::from(open(path)?);
+    let larger = picture.width().max(picture.height()) > side;
+    Ok(if larger { picture.resize(side, side, FilterType::Lanczos3) } else { picture }.into_rgb8())
+}
+
 /// A PNG or JPEG picture of one digit, of any size, dark on light or light on dark, as MNIST has them: 28x28 grey,
 /// light ink on black, scaled to fit 20x20, its centre of mass in the middle.
 pub fn load_digit(path: &Path) -> Result<Vec<u8>> {

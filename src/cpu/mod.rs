@@ -2,9 +2,15 @@
 //! check against the textbook; and what trains where there is no GPU.
 
 mod accumulate;
+mod encode;
 #[cfg(test)]
 mod from_texture;
 mod gather;
+mod hash_grid;
+mod hash_grid_gradient;
+mod hash_grid_input;
+mod hash_grid_scale;
+mod hash_grid_scatter;
 mod layer_norm;
 mod layer_norm_input;
 mod layer_norm_parameters;
@@ -27,10 +33,17 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, RowMetrics, StepState, Tensor};
 
+#[cfg(not(target_family = "wasm"))] // for the lockstep
+pub(crate) use {
+    encode::slope,
+    hash_grid::{Corner, for_each_corner},
+    hash_grid_scale::{scale_of, sums},
+    matmul::matmul,
+    pointwise::{activate, derivative},
+    pointwise_loss::Target,
+};
 #[cfg(test)]
 pub(crate) use {from_texture::from_texture, to_texture::to_texture};
-#[cfg(not(target_family = "wasm"))] // for the lockstep
-pub(crate) use {matmul::matmul, pointwise::activate, pointwise::derivative, pointwise_loss::Target};
 pub(crate) use {pointwise::dropout_key, pointwise::dropout_threshold, softmax_cross_entropy::first_largest};
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
@@ -192,6 +205,37 @@ impl Memory<'_> {
                     cast_slice_mut(next()),
                     cast_slice_mut(next()),
                 ),
+                Op::Encode(op) => {
+                    let gradient = op.gradient.map(|t| self.f32(t));
+                    encode::encode(op, self.f32(op.x), gradient, cast_slice_mut(next()));
+                }
+                Op::HashGrid(op) => {
+                    let (x, levels, table) = (self.f32(op.x), self.words(op.levels), self.f32(op.table));
+                    hash_grid::hash_grid(op, x, levels, table, cast_slice_mut(next()));
+                }
+                Op::HashGridScale(op) => {
+                    hash_grid_scale::hash_grid_scale(op, self.f32(op.gradient), cast_slice_mut(next()));
+                }
+                Op::HashGridScatter(op) => {
+                    let (x, levels) = (self.f32(op.x), self.words(op.levels));
+                    let (gradient, scales) = (self.f32(op.gradient), self.f32(op.scales));
+                    hash_grid_scatter::hash_grid_scatter(op, x, levels, gradient, scales, cast_slice_mut(next()));
+                }
+                Op::HashGridGradient(op) => {
+                    let (sums, gradient) = (cast_slice_mut(next()), cast_slice_mut(next()));
+                    hash_grid_gradient::hash_grid_gradient(self.f32(op.scales), self.words(op.blocks), sums, gradient);
+                }
+                Op::HashGridInput(op) => {
+                    let (x, levels, table) = (self.f32(op.x), self.words(op.levels), self.f32(op.table));
+                    hash_grid_input::hash_grid_input(
+                        op,
+                        x,
+                        levels,
+                        table,
+                        self.f32(op.gradient),
+                        cast_slice_mut(next()),
+                    );
+                }
                 Op::PointwiseLoss(loss) | Op::SoftmaxCrossEntropy(loss) => {
                     let run = match op {
                         Op::PointwiseLoss(_) => pointwise_loss::pointwise_loss,

@@ -1,4 +1,4 @@
-//! How programs name and lay out the weights of dense layers and layer normalisations.
+//! How programs name and lay out the weights of dense layers and layer normalisations; what hash grids are called beside them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,8 +20,36 @@ pub enum Naming {
     PyTorch,
     /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
     /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`; read with a `.` for the `/`, or with
-    /// a `:0` at the end, too. The two kinds of layers are numbered each on their own.
+    /// a `:0` at the end, too. The kinds of layers are numbered each on their own.
     Keras,
+}
+
+/// Layers that have weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    LayerNorm,
+    Dense,
+    HashGrid,
+}
+
+impl Kind {
+    fn of(layer: &Layer) -> Self {
+        match layer {
+            Layer::Dense(_) => Kind::Dense,
+            Layer::Encoding(_) => Kind::HashGrid,
+            _ => Kind::LayerNorm,
+        }
+    }
+
+    /// What Keras calls it, or would.
+    fn keras(self) -> &'static str {
+        ["layer_normalization", "dense", "hash_grid"][self as usize]
+    }
+
+    /// What of its tensors tells it from the others.
+    fn mark(self) -> &'static str {
+        ["vectors only", "a matrix", "a table"][self as usize]
+    }
 }
 
 impl Naming {
@@ -37,9 +65,9 @@ impl Naming {
         }
     }
 
-    /// Whether it has a tensor of this shape the other way round.
-    fn transposes(self, shape: &[u32]) -> bool {
-        self == Naming::PyTorch && shape.len() == 2
+    /// Whether it has this tensor the other way round.
+    fn transposes(self, name: &str, shape: &[u32]) -> bool {
+        self == Naming::PyTorch && shape.len() == 2 && name.ends_with(".weight")
     }
 
     pub(super) fn metadata(self) -> BTreeMap<&'static str, String> {
@@ -57,7 +85,7 @@ impl Naming {
             let (layer, role) = tensor.name.split_once('.').expect("the name of a layer and a role");
             let name = names[layer].clone() + self.role(role);
             match tensor.shape[..] {
-                [rows, columns] if self.transposes(&tensor.shape) => {
+                [rows, columns] if self.transposes(&tensor.name, &tensor.shape) => {
                     let words = transposed(&tensor.words, columns as usize).into();
                     Tensor { name, words, shape: vec![columns, rows], ..tensor }
                 }
@@ -69,31 +97,25 @@ impl Naming {
 
     /// What the tensors of each layer are called, up to their role.
     fn layers(self, network: &Network) -> BTreeMap<&str, String> {
-        let (mut modules, mut of_kind) = (0, [0, 0]);
+        let (mut modules, mut of_kind) = (0, [0; 3]);
         let mut names = BTreeMap::new();
-        for (name, layer) in network.layers() {
+        for ((name, layer), (_, own)) in network.layers().zip(network.placed()) {
+            let has_weights = !own.is_empty();
             let theirs = match self {
                 Naming::Wgrad => format!("{name}."),
                 Naming::PyTorch => format!("{modules}."),
                 Naming::Keras => {
-                    let dense = matches!(layer, Layer::Dense(_));
-                    let kind = if dense { "dense" } else { "layer_normalization" };
-                    match of_kind[usize::from(dense)] {
-                        0 => format!("{kind}/"),
-                        n => format!("{kind}_{n}/"),
+                    let kind = Kind::of(layer);
+                    match of_kind[kind as usize] {
+                        0 => format!("{}/", kind.keras()),
+                        n => format!("{}_{n}/", kind.keras()),
                     }
                 }
             };
             names.insert(name, theirs);
+            of_kind[Kind::of(layer) as usize] += usize::from(has_weights);
             match layer {
-                Layer::Dense(dense) => {
-                    of_kind[1] += 1;
-                    modules += if dense.activation() == Activation::Identity { 1 } else { 2 };
-                }
-                Layer::LayerNorm(_) => {
-                    of_kind[0] += 1;
-                    modules += 1;
-                }
+                Layer::Dense(dense) if dense.activation() != Activation::Identity => modules += 2,
                 _ => modules += 1,
             }
         }
@@ -110,7 +132,7 @@ fn transposed<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>) -> Result<Vec<f32>> {
     let (naming, sources) = sources(network, file)?;
     let take = |(parameter, source): (&Parameter, String)| {
-        if !naming.transposes(&parameter.shape) {
+        if !naming.transposes(&parameter.name, &parameter.shape) {
             return file.take_numbers(&source, &parameter.shape);
         }
         let shape: Vec<u32> = parameter.shape.iter().rev().copied().collect();
@@ -127,8 +149,8 @@ struct Module {
     /// `dense` and 1 of `dense_1`, `net` and 0 of `net.0`. A name without a number comes first.
     stem: String,
     numbers: Vec<u64>,
-    /// Whether it has a matrix; else it is taken for a layer normalisation.
-    dense: bool,
+    /// A hash grid where it has a table, a dense layer where it has a matrix, else a layer normalisation.
+    kind: Kind,
     /// What the tensor of each role is called.
     tensors: BTreeMap<String, String>,
 }
@@ -141,10 +163,10 @@ fn sources(network: &Network, file: &Contents<'_>) -> Result<(Naming, Vec<String
         return Ok((naming, network.parameters().iter().map(|p| p.name.clone()).collect()));
     }
     // Keras numbers each kind of layers on its own.
-    let series = |dense: bool| usize::from(dense && naming == Naming::Keras);
-    let mut modules: [VecDeque<Module>; 2] = Default::default();
+    let series = |kind: Kind| if naming == Naming::Keras { kind as usize } else { 0 };
+    let mut modules: [VecDeque<Module>; 3] = Default::default();
     for module in gather(naming, file) {
-        modules[series(module.dense)].push_back(module);
+        modules[series(module.kind)].push_back(module);
     }
     for modules in &mut modules {
         let modules = modules.make_contiguous();
@@ -156,12 +178,12 @@ fn sources(network: &Network, file: &Contents<'_>) -> Result<(Naming, Vec<String
     }
     let mut sources = Vec::new();
     for ((name, layer), (_, own)) in network.layers().zip(network.placed()).filter(|(_, (_, own))| !own.is_empty()) {
-        let dense = matches!(layer, Layer::Dense(_));
-        let Some(mut module) = modules[series(dense)].pop_front() else {
+        let kind = Kind::of(layer);
+        let Some(mut module) = modules[series(kind)].pop_front() else {
             return Err(file.fault(format!("has too few layers: there is none for {name}")));
         };
-        if module.dense != dense {
-            let [expected, got] = [dense, module.dense].map(|d| if d { "a matrix" } else { "vectors only" });
+        if module.kind != kind {
+            let [expected, got] = [kind, module.kind].map(Kind::mark);
             return Err(file.fault(format!("layer {name}: expected {expected}, got {got} in {}", module.prefix)));
         }
         for parameter in &network.parameters()[own] {
@@ -179,7 +201,7 @@ fn naming(file: &Contents<'_>) -> Naming {
     let mut numbered = file.tensors().next().is_some();
     for (name, _) in file.tensors() {
         let Some((layer, role)) = split(name) else { return Naming::Wgrad };
-        if matches!(role, "kernel" | "gamma" | "beta") {
+        if matches!(role, "kernel" | "gamma" | "beta") || (role == "table" && name.contains('/')) {
             return Naming::Keras;
         }
         numbered &= !numbers(Naming::PyTorch, layer).1.is_empty();
@@ -214,9 +236,13 @@ fn gather(naming: Naming, file: &Contents<'_>) -> impl Iterator<Item = Module> {
         let module = modules.entry(layer).or_insert_with(|| {
             let (stem, numbers) = numbers(naming, layer);
             let prefix = name[..layer.len() + 1].into();
-            Module { prefix, stem, numbers, dense: false, tensors: BTreeMap::new() }
+            Module { prefix, stem, numbers, kind: Kind::LayerNorm, tensors: BTreeMap::new() }
         });
-        module.dense |= shape.len() == 2;
+        match role {
+            "table" => module.kind = Kind::HashGrid,
+            _ if shape.len() == 2 => module.kind = Kind::Dense,
+            _ => {}
+        }
         module.tensors.insert(role.into(), name.into());
     }
     modules.into_values()

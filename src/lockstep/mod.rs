@@ -12,6 +12,7 @@ use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor};
 use crate::plan::{Access, BufferId, Op, Plan, Tensor};
+use bounds::Bounds;
 
 /// A plan bound to both executors.
 #[derive(Debug)]
@@ -140,10 +141,14 @@ impl Lockstep {
             let cpu = self.on_cpu.words(tensor);
             for (i, (&gpu, &cpu)) in gpu.iter().zip(&cpu).enumerate() {
                 let bound = bounds.of(i);
-                let share = error(gpu, cpu, bound);
+                let share = error(gpu, cpu, &bounds, bound);
                 comparison.worst = comparison.worst.max(share);
                 if share > 1.0 && comparison.divergence.is_none() {
-                    let value = |word: u32| if bound > 0.0 { f64::from(f32::from_bits(word)) } else { word.into() };
+                    let value = |word: u32| match bounds {
+                        Bounds::Whole(_) => f64::from(word as i32),
+                        _ if bound > 0.0 => f64::from(f32::from_bits(word)),
+                        _ => word.into(),
+                    };
                     let buffer = self.plan.buffer(tensor.buffer).name.clone();
                     let divergence = Divergence { buffer, index: i, gpu: value(gpu), cpu: value(cpu), bound };
                     comparison.divergence = Some(divergence);
@@ -173,8 +178,12 @@ impl Lockstep {
 }
 
 /// The distance of two words as a share of the bound, infinite where they may not differ and do, or where one is NaN.
-fn error(gpu: u32, cpu: u32, bound: f64) -> f64 {
-    let (x, y) = (f64::from(f32::from_bits(gpu)), f64::from(f32::from_bits(cpu)));
+fn error(gpu: u32, cpu: u32, bounds: &Bounds, bound: f64) -> f64 {
+    let value = |word: u32| match bounds {
+        Bounds::Whole(_) => f64::from(word as i32),
+        _ => f64::from(f32::from_bits(word)),
+    };
+    let (x, y) = (value(gpu), value(cpu));
     if gpu == cpu || (x == y && bound > 0.0) {
         0.0
     } else if bound > 0.0 && (x - y).is_finite() {

@@ -1,5 +1,6 @@
 //! The kinds of layers.
 
+use super::Encoding;
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -96,6 +97,8 @@ pub enum Layer {
     Dropout(f32),
     /// See [`LayerNorm`].
     LayerNorm(LayerNorm),
+    /// See [`Encoding`].
+    Encoding(Encoding),
 }
 
 impl From<Dense> for Layer {
@@ -107,6 +110,12 @@ impl From<Dense> for Layer {
 impl From<Activation> for Layer {
     fn from(activation: Activation) -> Self {
         Layer::Activation(activation)
+    }
+}
+
+impl From<Encoding> for Layer {
+    fn from(encoding: Encoding) -> Self {
+        Layer::Encoding(encoding)
     }
 }
 
@@ -133,6 +142,7 @@ impl Layer {
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",
             Layer::LayerNorm(_) => "layer_norm",
+            Layer::Encoding(encoding) => encoding.kind(),
         }
     }
 
@@ -150,7 +160,8 @@ impl Layer {
             Err(Error::Shape { what: format!("layer {name}"), expected: expected.into(), actual })
         };
         self.activation().check()?;
-        let flat = matches!(self, Layer::Dense(_) | Layer::LayerNorm(_)) || self.activation() == Activation::Softmax;
+        let flat = matches!(self, Layer::Dense(_) | Layer::LayerNorm(_) | Layer::Encoding(_))
+            || self.activation() == Activation::Softmax;
         if flat && input.len() != 1 {
             return fault("a row of features: add a flatten layer before it", format!("rows of shape {input:?}"));
         }
@@ -161,6 +172,7 @@ impl Layer {
                 dense.bias_init.map_or(Ok(()), Init::check)?;
                 Ok(vec![dense.units])
             }
+            Layer::Encoding(encoding) => Ok(vec![encoding.outputs(name, input[0])?]),
             Layer::Flatten => Ok(vec![input.iter().product()]),
             Layer::Dropout(rate) => below_one("rate of dropout", rate).map(|()| input.to_vec()),
             Layer::LayerNorm(LayerNorm { epsilon }) => {
@@ -185,6 +197,11 @@ impl Layer {
                     OwnParameter { role, shape, init, fans: [inputs, inputs] }
                 };
                 vec![own("scale", 1.0), own("shift", 0.0)]
+            }
+            Layer::Encoding(Encoding::HashGrid(grid)) => {
+                let entries = grid.levels(inputs).last().map_or(0, |level| level.first + level.entries);
+                let (shape, init) = (vec![entries, grid.features_per_level], Init::Uniform { bound: 1e-4 });
+                vec![OwnParameter { role: "table", shape, init, fans: [inputs, grid.features_per_level] }]
             }
             _ => Vec::new(),
         }

@@ -1,5 +1,6 @@
 //! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
 
+mod encoding;
 mod layer;
 mod summary;
 
@@ -8,6 +9,8 @@ use std::ops::Range;
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
+pub(crate) use encoding::BLOCK;
+pub use encoding::{Encoding, HashGrid};
 pub use layer::{Dense, Layer, LayerNorm};
 pub use summary::Summary;
 pub(crate) use summary::thousands;
@@ -87,6 +90,11 @@ impl NetworkBuilder {
     /// Adds an activation by itself. After a dense layer it costs what it would as that layer's own.
     pub fn activation(self, activation: Activation) -> Self {
         self.layer(activation)
+    }
+
+    /// Adds an [`Encoding`]: most often first of all.
+    pub fn encoding(self, encoding: impl Into<Encoding>) -> Self {
+        self.layer(encoding.into())
     }
 
     /// Adds [`Layer::Flatten`].

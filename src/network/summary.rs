@@ -22,7 +22,7 @@ impl fmt::Display for Summary<'_> {
             let title = match (placed.layer, placed.layer.activation()) {
                 (super::Layer::Dropout(rate), _) => format!("{} ({rate})", placed.name),
                 (layer, Activation::Identity) if layer.parameters(1).is_empty() => placed.name.clone(),
-                (super::Layer::LayerNorm(_), _) => placed.name.clone(),
+                (super::Layer::LayerNorm(_) | super::Layer::Encoding(_), _) => placed.name.clone(),
                 (_, activation) => format!("{} ({activation})", placed.name),
             };
             let count: u64 = network.parameters[placed.parameters.clone()].iter().map(|p| u64::from(p.len())).sum();

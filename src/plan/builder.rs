@@ -1,6 +1,6 @@
 //! A plan under construction.
 
-use super::layers::{Before, Kind, Placed, Stage, narrow, stages};
+use super::layers::{Before, Kind, Placed, Stage, hash_grid, narrow, stages};
 use super::*;
 use crate::activation::Activation;
 use crate::config::Clip;
@@ -84,7 +84,7 @@ impl<'a> Builder<'a> {
         Tensor { buffer: BufferId(self.plan.buffers.len() - 1), offset: 0, len }
     }
 
-    fn fill(&mut self, tensor: Tensor, contents: Vec<u32>) {
+    pub fn fill(&mut self, tensor: Tensor, contents: Vec<u32>) {
         self.plan.buffers[tensor.buffer.0].contents = contents;
     }
 
@@ -186,7 +186,11 @@ impl<'a> Builder<'a> {
                 }
                 _ => None,
             };
-            let placed = Placed { stage, input, output, statistics };
+            let levels = match stage.kind {
+                Kind::HashGrid(grid) => Some(hash_grid::levels(grid, &stage, self)?),
+                _ => None,
+            };
+            let placed = Placed { stage, input, output, statistics, levels };
             placed.forward(self);
             self.stages.push(placed);
             input = output;

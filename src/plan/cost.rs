@@ -6,7 +6,7 @@ use std::ops::Add;
 
 use super::*;
 use crate::activation::Activation;
-use crate::network::thousands;
+use crate::network::{Encoding, thousands};
 use crate::optimizer::{Adagrad, Lion, RmsProp, Sgd};
 
 /// Arithmetic, and traffic with memory.
@@ -138,6 +138,13 @@ impl Op {
             }
             // x̂ 2, its product, two sums.
             Op::LayerNormParameters(op) => 5 * rows_and_columns(op.rows, op.columns).1,
+            Op::Encode(op) => of_encode(op),
+            // Of a corner: its shares and their product; then its entry's numbers, multiplied and added, each way.
+            Op::HashGrid(op) => of_corners(&op.shape, 5 + 2 * u64::from(op.shape.features)),
+            Op::HashGridScale(op) => len(&op.gradient) * 2,
+            Op::HashGridScatter(op) => of_corners(&op.shape, 5 + 3 * u64::from(op.shape.features)),
+            Op::HashGridGradient(op) => len(&op.sums),
+            Op::HashGridInput(op) => of_corners(&op.shape, 12 + 2 * u64::from(op.shape.features)),
             Op::PointwiseLoss(op) | Op::SoftmaxCrossEntropy(op) => of_loss(op),
             Op::Accumulate(op) => len(&op.sum) * if op.mean { 2 } else { 1 },
             // The second op sums, takes the root, adds, divides, compares.
@@ -168,11 +175,38 @@ impl Op {
             }
             // From the data set, whose tensors have no length.
             Op::Gather(op) => tensors + u64::from(op.batch) * u64::from(op.columns),
+            // Of a table, the entries at the corners of each point's cells.
+            Op::HashGrid(HashGridForward { shape, table, .. })
+            | Op::HashGridInput(HashGridInput { shape, table, .. }) => {
+                tensors - u64::from(table.len) + of_corners(shape, shape.features.into())
+            }
+            Op::HashGridScatter(op) => {
+                tensors - 2 * u64::from(op.sums.len) + of_corners(&op.shape, 2 * u64::from(op.shape.features))
+            }
             Op::SoftmaxCrossEntropy(op) => tensors + u64::from(op.batch),
             Op::PointwiseLoss(op) => tensors + u64::from(op.batch) * u64::from(op.outputs),
             _ => tensors,
         }
     }
+}
+
+/// So much for each corner of each point's cell in each level.
+fn of_corners(shape: &GridShape, each: u64) -> u64 {
+    (u64::from(shape.rows) * u64::from(shape.levels) * each) << shape.dimensions
+}
+
+/// Of each feature, or of its slope and the sum. A sine's series has 14 steps, its argument 4.
+fn of_encode(op: &Encode) -> u64 {
+    let features = u64::from(op.rows) * u64::from(op.columns) * u64::from(op.encoding.features());
+    let gradient = op.gradient.is_some();
+    let each = match op.encoding {
+        Encoding::Identity { .. } => 2,
+        Encoding::Frequency { .. } => 18 + if gradient { 4 } else { 0 },
+        Encoding::TriangleWave { .. } => 6,
+        Encoding::OneBlob { .. } => 18,
+        Encoding::HashGrid(_) => 0,
+    };
+    features * each
 }
 
 fn of_matmul(op: &Matmul) -> u64 {

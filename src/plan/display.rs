@@ -68,6 +68,7 @@ fn detail(op: &Op) -> String {
             let dropout = p.dropout.map_or(String::new(), |d| format!(", dropout {}", d.rate));
             format!(" {of}{}{dropout}", p.activation)
         }
+        Op::Encode(e) => format!(" {}{:?}", if e.gradient.is_some() { "gradient of " } else { "" }, e.encoding),
         Op::Softmax(s) if s.saved.is_some() => " gradient".into(),
         Op::Narrow(n) => {
             let layers = n.layers.iter().map(|layer| format!("-{} {}", layer.units, layer.activation));

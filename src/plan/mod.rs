@@ -81,6 +81,12 @@ pub enum Role {
     ActivationGradient,
     /// Means and deviations of rows, kept for the backward pass.
     Statistics,
+    /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
+    GridLevels,
+    /// For each level of a hash grid, what makes its gradients whole numbers, and one over it.
+    GridScales,
+    /// i32: the gradient of a hash grid's table, as sums of whole numbers; zeros between steps.
+    GridSums,
 }
 
 /// A buffer: a name, a shape and a role.

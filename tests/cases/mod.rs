@@ -9,6 +9,7 @@ use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimize
 use crate::common::{Random, single};
 
 mod batches;
+mod encodings;
 mod layers;
 mod losses;
 mod products;
@@ -24,7 +25,7 @@ pub struct Case {
 
 /// All of them.
 pub const CASES: &[Case] = &{
-    use {batches::*, layers::*, losses::*, products::*, updates::*};
+    use {batches::*, encodings::*, layers::*, losses::*, products::*, updates::*};
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
             Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
@@ -44,6 +45,11 @@ pub const CASES: &[Case] = &{
         case!(dropout_masks_are_the_references, "pointwise"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
+        case!(encodings_at_awkward_sizes, "encode"),
+        case!(
+            hash_grids_at_awkward_sizes,
+            "hash_grid" "hash_grid_scale" "hash_grid_scatter" "hash_grid_gradient" "hash_grid_input"
+        ),
         case!(narrow_networks_at_awkward_widths, "narrow"),
         case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),

@@ -1,8 +1,14 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
 mod accumulate;
+mod encode;
 mod from_texture;
 mod gather;
+mod hash_grid;
+mod hash_grid_gradient;
+mod hash_grid_input;
+mod hash_grid_scale;
+mod hash_grid_scatter;
 mod layer_norm;
 mod layer_norm_input;
 mod layer_norm_parameters;
@@ -72,6 +78,12 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::LayerNorm(op) => layer_norm::launch(op),
         Op::LayerNormInput(op) => layer_norm_input::launch(op),
         Op::LayerNormParameters(op) => layer_norm_parameters::launch(op),
+        Op::Encode(op) => encode::launch(op),
+        Op::HashGrid(op) => hash_grid::launch(op),
+        Op::HashGridScale(op) => hash_grid_scale::launch(op),
+        Op::HashGridScatter(op) => hash_grid_scatter::launch(op),
+        Op::HashGridGradient(op) => hash_grid_gradient::launch(op),
+        Op::HashGridInput(op) => hash_grid_input::launch(op),
         Op::PointwiseLoss(op) => pointwise_loss::launch(op),
         Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op),
         Op::Accumulate(op) => accumulate::launch(op),

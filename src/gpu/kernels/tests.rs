@@ -11,7 +11,7 @@ use super::*;
 use crate::gpu::Wgsl;
 use crate::network::Network;
 use crate::plan::{DataInfo, Narrow, Plan, RowMetrics, StepState};
-use crate::{Activation, Adam, Clip, Loss, Schedule, Sgd, TrainerConfig};
+use crate::{Activation, Adam, Clip, Encoding, HashGrid, Loss, Schedule, Sgd, TrainerConfig};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -37,6 +37,11 @@ fn texts() -> BTreeMap<String, String> {
             }
         }
     }
+    for features in [1, 2, 4] {
+        texts.insert(format!("hash_grid {features}"), hash_grid::source(features));
+    }
+    texts.insert("hash_grid_scatter".into(), hash_grid_scatter::source());
+    texts.insert("hash_grid_input".into(), hash_grid_input::source());
     texts.insert("gather.aligned".into(), gather::variant_source(gather::ALIGNED));
     texts.insert("gather.wide".into(), gather::variant_source(gather::WIDE));
     for activation in Activation::ALL {
@@ -123,6 +128,15 @@ fn plans() -> Vec<Plan> {
         .dense(3, Activation::Sigmoid)
         .build()
         .unwrap();
+    let grid = HashGrid { levels: 4, log2_hashmap_size: 8, features_per_level: 4, ..HashGrid::default() };
+    let encoded = Network::input(2)
+        .encoding(grid)
+        .dense(3, Activation::Tanh)
+        .encoding(grid)
+        .encoding(Encoding::Identity { scale: 0.5, offset: 0.25 })
+        .dense(3, Activation::Identity)
+        .build()
+        .unwrap();
     let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
     let schedule = Schedule::cosine(50, 0.25).warm_up(3);
     let clip = Some(Clip::Norm(1.0));
@@ -133,6 +147,7 @@ fn plans() -> Vec<Plan> {
     vec![
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &TrainerConfig { batch: 12, ..TrainerConfig::default() }).unwrap(),
+        Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
         Plan::forward(&logits, 12).unwrap(),
@@ -303,7 +318,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
-    let expected: [(&str, &[(&str, f64)]); 15] = [
+    let expected: [(&str, &[(&str, f64)]); 21] = [
         (
             "next_batch",
             &[
@@ -339,6 +354,13 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         ("layer_norm", &[("rows", 12.0), ("columns", 7.0), ("epsilon", 1e-5)]),
         ("layer_norm_input", &[("rows", 12.0), ("columns", 7.0)]),
         ("layer_norm_parameters", &[("rows", 12.0), ("columns", 7.0)]),
+        ("encode", &[("numbers", 192.0), ("outputs", 1.0), ("scale", 0.5), ("offset", 0.25)]),
+        ("hash_grid", &[("rows", 12.0), ("levels", 4.0), ("groups", 1.0)]),
+        ("hash_grid_scale", &[("rows", 12.0), ("levels", 4.0)]),
+        ("hash_grid_scatter", &[("rows", 12.0), ("levels", 4.0), ("groups", 1.0)]),
+        // Four times 256 entries of 4.
+        ("hash_grid_gradient", &[("quads", 1024.0)]),
+        ("hash_grid_input", &[("rows", 12.0), ("levels", 4.0)]),
         ("pointwise_loss", &[("batch", 12.0), ("outputs", 3.0), ("delta", 0.75)]),
         ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 3.0), ("smoothing", 0.125)]),
         ("accumulate", &[("quads", 480.0)]),

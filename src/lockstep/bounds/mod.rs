@@ -7,6 +7,7 @@
 //! to zero.
 
 mod activation;
+mod encoding;
 mod loss;
 mod narrow;
 mod norm;
@@ -30,6 +31,8 @@ pub(super) enum Bounds {
     Exact,
     /// One for each number.
     Each(Vec<f64>),
+    /// Whole numbers, i32: one for each.
+    Whole(Vec<f64>),
     /// [`RowMetrics`]: a bound for each loss; the counts are exact.
     Losses(Vec<f64>),
     /// [`StepState`]: a bound for the learning rate; the rest is exact.
@@ -42,6 +45,7 @@ impl Bounds {
         match self {
             Bounds::Exact => 0.0,
             Bounds::Each(bounds) => bounds[word] + FLUSHED,
+            Bounds::Whole(bounds) => bounds[word],
             Bounds::Losses(bounds) if word.is_multiple_of(4) => bounds[word / 4] + FLUSHED,
             Bounds::Losses(_) => 0.0,
             Bounds::State(rate) if word * 4 == std::mem::offset_of!(StepState, learning_rate) => rate + FLUSHED,
@@ -61,6 +65,12 @@ pub(super) fn bounds(op: &Op, memory: &CpuExecutor) -> Vec<Bounds> {
         Op::LayerNorm(op) => norm::of_forward(op, memory),
         Op::LayerNormInput(op) => vec![norm::of_input(op, memory)],
         Op::LayerNormParameters(op) => norm::of_parameters(op, memory),
+        Op::Encode(op) => vec![encoding::of_encode(op, memory)],
+        Op::HashGrid(op) => vec![encoding::of_hash_grid(op, memory)],
+        Op::HashGridScale(op) => vec![encoding::of_scale(op, memory)],
+        Op::HashGridScatter(op) => vec![encoding::of_scatter(op, memory)],
+        Op::HashGridGradient(op) => vec![Bounds::Exact, encoding::of_gradient(op, memory)],
+        Op::HashGridInput(op) => vec![encoding::of_input(op, memory)],
         Op::PointwiseLoss(op) => loss::of_pointwise_loss(op, memory),
         Op::SoftmaxCrossEntropy(op) => loss::of_softmax_cross_entropy(op, memory),
         Op::Accumulate(op) => vec![update::of_accumulate(op, memory)],

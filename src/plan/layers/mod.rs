@@ -3,6 +3,8 @@
 mod activation;
 mod dense;
 mod dropout;
+mod encode;
+pub(super) mod hash_grid;
 mod layer_norm;
 mod softmax;
 
@@ -13,7 +15,7 @@ use super::{Dropout, Epilogue, LONGEST_SLICE, Layout, NarrowLayer, Op, Pointwise
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::network::{Layer, Network};
+use crate::network::{Encoding, HashGrid, Layer, Network};
 
 /// A part of a layer, or all of it, that ops stand for. A dense layer is a product and, where its activation cannot be
 /// fused, that activation; flatten is nothing.
@@ -38,6 +40,9 @@ pub(super) enum Kind {
     LayerNorm {
         epsilon: f32,
     },
+    /// Of coordinates one by one.
+    Encode(Encoding),
+    HashGrid(HashGrid),
 }
 
 /// The stages of a network, but for a last activation that the loss computes itself.
@@ -48,6 +53,8 @@ pub(super) fn stages(network: &Network, loss: Option<Loss>, masks: Option<&DataS
         let linear = match *layer {
             Layer::Dense(dense) => Some(Kind::Dense { bias: dense.has_bias(), activation: Activation::Identity }),
             Layer::LayerNorm(norm) => Some(Kind::LayerNorm { epsilon: norm.epsilon }),
+            Layer::Encoding(Encoding::HashGrid(grid)) => Some(Kind::HashGrid(grid)),
+            Layer::Encoding(encoding) => Some(Kind::Encode(encoding)),
             Layer::Dropout(rate) if rate > 0.0 => {
                 masks.map(|set| Kind::Dropout(Dropout { rate, layer: i as u32, step: set.step, data: set.data }))
             }
@@ -147,6 +154,8 @@ pub(super) struct Placed {
     pub output: Tensor,
     /// Of the rows, for a layer normalisation.
     pub statistics: Option<Tensor>,
+    /// Of a hash grid.
+    pub levels: Option<Tensor>,
 }
 
 /// The activation that made a stage's input, whose derivative the stage applies to the gradient it hands back.
@@ -177,6 +186,8 @@ impl Placed {
             Kind::Softmax => softmax::forward(self, plan),
             Kind::Dropout(dropout) => dropout::forward(self, dropout, plan),
             Kind::LayerNorm { epsilon } => layer_norm::forward(self, epsilon, plan),
+            Kind::Encode(encoding) => encode::forward(self, encoding, plan),
+            Kind::HashGrid(grid) => hash_grid::forward(self, grid, plan),
         }
     }
 
@@ -195,6 +206,8 @@ impl Placed {
             Kind::Softmax => softmax::backward(self, gradient, before, plan),
             Kind::Dropout(dropout) => Ok(dropout::backward(dropout, gradient, before, plan)),
             Kind::LayerNorm { .. } => layer_norm::backward(self, gradient, before, trained, plan),
+            Kind::Encode(encoding) => encode::backward(self, encoding, gradient, before, plan),
+            Kind::HashGrid(grid) => hash_grid::backward(self, grid, gradient, before, trained, plan),
         }
     }
 

@@ -1,0 +1,280 @@
+//! Encodings: what makes of a few coordinates the many features that a small network can learn fine detail from.
+
+use crate::error::{Error, Result};
+use crate::optimizer::option;
+
+/// Features of coordinates: most often a network's first layer. Each coordinate is encoded by itself, into features that
+/// stand together, but by a [`HashGrid`], which takes all coordinates of a row as one point.
+///
+/// ```
+/// use wgrad::{Activation::*, Encoding, HashGrid, Network};
+/// // x and y to red, green and blue.
+/// let image = Network::input(2).encoding(HashGrid::default()).dense(64, Relu).dense(3, Identity).build()?;
+/// let waves = Encoding::Frequency { frequencies: 12 };
+/// let image = Network::input(2).encoding(waves).dense(64, Relu).dense(64, Relu).dense(3, Identity).build()?;
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum Encoding {
+    /// scale · x + offset: one feature a coordinate.
+    Identity {
+        /// 1 leaves the coordinate as it is.
+        scale: f32,
+        /// Added after that.
+        offset: f32,
+    },
+    /// sin(2ᵏ π x), cos(2ᵏ π x) for k from 0 on: two features for each frequency. Mildenhall et al., 2020 (NeRF).
+    Frequency {
+        /// How many values of k, 1 to 32. 12 is usual.
+        frequencies: u32,
+    },
+    /// A triangle wave with the zeros and peaks of sin(2ᵏ π x), for k from 0 on: a feature for each frequency. Müller et
+    /// al., 2021 (neural radiance caching).
+    TriangleWave {
+        /// How many values of k, 1 to 32. 12 is usual.
+        frequencies: u32,
+    },
+    /// How much of a blob around x, as wide as a bin to either side, falls into each of the bins that 0 to 1 is cut into:
+    /// a feature for each. Müller et al., 2019; with a quartic kernel, 15/16 (1 − u²)², for the Gaussian.
+    OneBlob {
+        /// How many bins, 1 to 1024. 16 is usual.
+        bins: u32,
+    },
+    /// See [`HashGrid`].
+    HashGrid(HashGrid),
+}
+
+/// A multiresolution hash grid: Müller et al., 2022 (Instant NGP). Grids over the unit cube, each finer than the one
+/// before, have a few weights at each vertex; the features of a point are the weights at the corners of its cell,
+/// interpolated linearly, of every level one after the other. A level with more vertices than a hash table has entries
+/// keeps them in such a table, where vertices may share an entry; the training sorts out who matters there. Takes 1 to 4
+/// coordinates, from 0 to 1; what lies outside is taken to the edge. The weights start uniform in ±10⁻⁴.
+///
+/// The defaults are those of tiny-cuda-nn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct HashGrid {
+    /// How many grids, 1 to 32. Default 16.
+    pub levels: u32,
+    /// Weights at a vertex, 1, 2 or 4. Default 2.
+    pub features_per_level: u32,
+    /// Most entries of a level, as a power of two, 1 to 24. Default 19.
+    pub log2_hashmap_size: u32,
+    /// Cells along a side of the first grid, at least 1. Default 16.
+    pub base_resolution: u32,
+    /// How many times finer the next one is, at least 1; cells are rounded to whole ones. Default 2.
+    pub per_level_scale: f32,
+}
+
+impl Default for HashGrid {
+    fn default() -> Self {
+        Self { levels: 16, features_per_level: 2, log2_hashmap_size: 19, base_resolution: 16, per_level_scale: 2.0 }
+    }
+}
+
+impl HashGrid {
+    /// With the [`per_level_scale`](Self::per_level_scale) by which the last level has this many cells along a side.
+    pub fn up_to(self, finest_resolution: u32) -> Self {
+        let ratio = f64::from(finest_resolution) / f64::from(self.base_resolution);
+        let steps = f64::from(self.levels.max(2) - 1);
+        Self { per_level_scale: libm::exp(libm::log(ratio) / steps) as f32, ..self }
+    }
+
+    /// Each level, for points of so many coordinates.
+    pub(crate) fn levels(&self, dimensions: u32) -> Vec<Level> {
+        let mut first = 0;
+        let most = 1u64 << self.log2_hashmap_size;
+        (0..self.levels)
+            .map(|level| {
+                let resolution = self.resolution(level) as u32;
+                let vertices = (u64::from(resolution) + 1).saturating_pow(dimensions);
+                let hashed = vertices > most;
+                let entries = vertices.min(most).next_multiple_of(u64::from(BLOCK / self.features_per_level)) as u32;
+                let level = Level { resolution, first, entries, mask: if hashed { most as u32 - 1 } else { 0 } };
+                first += entries;
+                level
+            })
+            .collect()
+    }
+
+    /// Cells along a side.
+    fn resolution(&self, level: u32) -> f64 {
+        libm::round(f64::from(self.base_resolution) * libm::pow(self.per_level_scale.into(), level.into()))
+    }
+
+    fn check(&self) -> Result<()> {
+        within("levels of HashGrid", "1 to 32", self.levels, 1..=32)?;
+        within("log2_hashmap_size of HashGrid", "1 to 24", self.log2_hashmap_size, 1..=24)?;
+        within("base_resolution of HashGrid", "at least 1", self.base_resolution, 1..=u32::MAX)?;
+        let features = self.features_per_level;
+        if ![1, 2, 4].contains(&features) {
+            let (name, actual) = ("features_per_level of HashGrid", features.to_string());
+            return Err(Error::InvalidOption { name, expected: "1, 2 or 4", actual });
+        }
+        let scale = self.per_level_scale;
+        option("per_level_scale of HashGrid", "finite and at least 1", scale, scale.is_finite() && scale >= 1.0)?;
+        // From where on an f32 cannot tell cells apart.
+        let finest = self.resolution(self.levels - 1);
+        if finest > FINEST {
+            return Err(Error::LimitExceeded {
+                what: "cells along a side of HashGrid's last level".into(),
+                needed: finest as u64,
+                limit: FINEST as u64,
+                unit: "cells",
+            });
+        }
+        Ok(())
+    }
+}
+
+const FINEST: f64 = 8_388_608.0;
+
+/// Levels start at multiples of this many numbers, so that every such block of the table is of one level.
+pub(crate) const BLOCK: u32 = 64;
+
+/// A level of a hash grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Cells along a side.
+    pub resolution: u32,
+    /// Its first entry in the table.
+    pub first: u32,
+    /// What fills a block up included.
+    pub entries: u32,
+    /// The mask of its hashes; 0 where vertices have an entry each.
+    pub mask: u32,
+}
+
+impl From<HashGrid> for Encoding {
+    fn from(grid: HashGrid) -> Self {
+        Encoding::HashGrid(grid)
+    }
+}
+
+impl Encoding {
+    /// As it stands in a layer's name.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Encoding::Identity { .. } => "identity",
+            Encoding::Frequency { .. } => "frequency",
+            Encoding::TriangleWave { .. } => "triangle_wave",
+            Encoding::OneBlob { .. } => "one_blob",
+            Encoding::HashGrid(_) => "hash_grid",
+        }
+    }
+
+    /// Features of each coordinate; of a hash grid, of all of them.
+    pub(crate) fn features(&self) -> u32 {
+        match *self {
+            Encoding::Identity { .. } => 1,
+            Encoding::Frequency { frequencies } => 2 * frequencies,
+            Encoding::TriangleWave { frequencies } => frequencies,
+            Encoding::OneBlob { bins } => bins,
+            Encoding::HashGrid(grid) => grid.levels * grid.features_per_level,
+        }
+    }
+
+    /// Features of a row of so many coordinates, where it can take them.
+    pub(super) fn outputs(&self, name: &str, coordinates: u32) -> Result<u32> {
+        match *self {
+            Encoding::Identity { scale, offset } => {
+                option("scale of Encoding::Identity", "finite", scale, scale.is_finite())?;
+                option("offset of Encoding::Identity", "finite", offset, offset.is_finite())?;
+            }
+            Encoding::Frequency { frequencies } | Encoding::TriangleWave { frequencies } => {
+                within("frequencies of an encoding", "1 to 32", frequencies, 1..=32)?;
+            }
+            Encoding::OneBlob { bins } => within("bins of Encoding::OneBlob", "1 to 1024", bins, 1..=1024)?,
+            Encoding::HashGrid(grid) => {
+                grid.check()?;
+                if coordinates > 4 {
+                    let (what, actual) = (format!("layer {name}"), coordinates.to_string());
+                    return Err(Error::Shape { what, expected: "1 to 4 coordinates".into(), actual });
+                }
+                return Ok(self.features());
+            }
+        }
+        let limit = super::LARGEST_ROW;
+        let needed = u64::from(coordinates) * u64::from(self.features());
+        match needed <= limit {
+            true => Ok(needed as u32),
+            false => Err(Error::LimitExceeded { what: format!("outputs of {name}"), needed, limit, unit: "features" }),
+        }
+    }
+}
+
+fn within(name: &'static str, expected: &'static str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<()> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_dense_where_they_fit_and_start_at_blocks() {
+        let grid = HashGrid { levels: 4, log2_hashmap_size: 10, ..HashGrid::default() };
+        let levels = grid.levels(2);
+        let sides: Vec<u32> = levels.iter().map(|l| l.resolution).collect();
+        assert_eq!(sides, [16, 32, 64, 128]);
+        // 17 x 17 vertices, filled up to a multiple of 32 entries of 2; 33 x 33 are more than 1024.
+        assert_eq!(levels[0], Level { resolution: 16, first: 0, entries: 320, mask: 0 });
+        assert_eq!(levels[1], Level { resolution: 32, first: 320, entries: 1024, mask: 1023 });
+        assert_eq!(levels[3].first, 320 + 2 * 1024);
+        // 31 x 31 + ... just fits.
+        let fits = HashGrid { base_resolution: 31, levels: 1, ..grid };
+        assert_eq!(fits.levels(2)[0].mask, 0);
+        assert_eq!(HashGrid { base_resolution: 32, ..fits }.levels(2)[0].mask, 1023);
+        // 8,388,608⁴ does not fit 64 bits.
+        assert_eq!(HashGrid { base_resolution: 1 << 23, ..fits }.levels(4)[0].entries, 1024);
+    }
+
+    #[test]
+    fn up_to_ends_at_the_resolution_asked_for() {
+        for (levels, finest) in [(16, 512), (8, 512), (12, 2048), (2, 17), (16, 16)] {
+            let grid = HashGrid { levels, ..HashGrid::default() }.up_to(finest);
+            assert_eq!(grid.levels(2).last().unwrap().resolution, finest);
+        }
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused_by_name() {
+        let grid = HashGrid::default();
+        let bad: [(Encoding, &str); 9] = [
+            (
+                Encoding::Identity { scale: f32::NAN, offset: 0.0 },
+                "scale of Encoding::Identity must be finite, got NaN",
+            ),
+            (Encoding::Frequency { frequencies: 0 }, "frequencies of an encoding must be 1 to 32, got 0"),
+            (Encoding::TriangleWave { frequencies: 33 }, "frequencies of an encoding must be 1 to 32, got 33"),
+            (Encoding::OneBlob { bins: 0 }, "bins of Encoding::OneBlob must be 1 to 1024, got 0"),
+            (HashGrid { levels: 0, ..grid }.into(), "levels of HashGrid must be 1 to 32, got 0"),
+            (
+                HashGrid { features_per_level: 3, ..grid }.into(),
+                "features_per_level of HashGrid must be 1, 2 or 4, got 3",
+            ),
+            (
+                HashGrid { log2_hashmap_size: 25, ..grid }.into(),
+                "log2_hashmap_size of HashGrid must be 1 to 24, got 25",
+            ),
+            (
+                HashGrid { per_level_scale: 0.5, ..grid }.into(),
+                "per_level_scale of HashGrid must be finite and at least 1, got 0.5",
+            ),
+            (
+                HashGrid { levels: 32, ..grid }.into(),
+                "cells along a side of HashGrid's last level: 34359738368 cells needed, but the limit is 8388608",
+            ),
+        ];
+        for (encoding, message) in bad {
+            assert_eq!(encoding.outputs("x", 2).unwrap_err().to_string(), message);
+        }
+        let message = Encoding::from(grid).outputs("hash_grid_1", 5).unwrap_err().to_string();
+        assert_eq!(message, "layer hash_grid_1: expected 1 to 4 coordinates, got 5");
+    }
+}

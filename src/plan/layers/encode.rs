@@ -1,0 +1,25 @@
+//! An encoding of coordinates one by one; dx = Σ dy · y′ over a coordinate's features.
+
+use super::{Before, Builder, Op, Placed, Tensor};
+use crate::error::Result;
+use crate::network::Encoding;
+use crate::plan::Encode;
+
+pub(super) fn forward(at: &Placed, encoding: Encoding, plan: &mut Builder) {
+    let (x, output, rows, columns) = (at.input, at.output, plan.batch, at.stage.inputs);
+    plan.push(Op::Encode(Encode { encoding, x, gradient: None, output, rows, columns }));
+}
+
+pub(super) fn backward(
+    at: &Placed,
+    encoding: Encoding,
+    gradient: Tensor,
+    before: Option<Before>,
+    plan: &mut Builder,
+) -> Result<Tensor> {
+    let Some(before) = before else { return Ok(gradient) };
+    let output = at.input_gradient(&before, plan)?;
+    let (x, rows, columns) = (at.input, plan.batch, at.stage.inputs);
+    plan.push(Op::Encode(Encode { encoding, x, gradient: Some(gradient), output, rows, columns }));
+    Ok(plan.through(output, &before))
+}

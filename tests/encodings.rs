@@ -1,0 +1,258 @@
+//! Encodings: every kernel against its twin, known values, and training that repeats bit for bit.
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use wgrad::Activation::{Identity, Relu, Tanh};
+use wgrad::plan::*;
+use wgrad::{
+    Adam, Clip, Dataset, Device, Encoding, Error, Fit, Gpu, Group, HashGrid, Loss, Model, Naming, Network, Trainer,
+    TrainerConfig,
+};
+
+/// Encodings that take coordinates one by one.
+const POINTWISE: [Encoding; 4] = [
+    Encoding::Identity { scale: -0.75, offset: 0.3 },
+    Encoding::Frequency { frequencies: 12 },
+    Encoding::TriangleWave { frequencies: 32 },
+    Encoding::OneBlob { bins: 16 },
+];
+
+fn network(coordinates: u32, encoding: Encoding) -> Network {
+    Network::input(coordinates).dense(coordinates, Identity).encoding(encoding).dense(3, Tanh).build().unwrap()
+}
+
+/// All points in one cell, with gradients of one sign, of the largest batch: sums as near the limit of 32 bits as they come.
+#[test]
+fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
+    let rows = 1 << 20;
+    let grid =
+        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 4, base_resolution: 1, per_level_scale: 1.0 };
+    let network = Network::input(1).encoding(grid).dense(1, Identity).build().unwrap();
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(rows)).unwrap();
+    let step: Vec<Op> = plan.step.iter().filter(|op| op.kernel().starts_with("hash_grid_")).cloned().collect();
+    let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
+    let (x, gradient, table_gradient) = (scatter.x, scatter.gradient, of_table.table_gradient);
+    let mut lockstep = lockstep(gpu(), Plan { step, report: vec![], ..plan });
+    lockstep.set(x.buffer, &vec![0.0f32; rows as usize]).unwrap();
+    // Just below 2: their sum of 2²¹ has the largest mantissa there is.
+    lockstep.set(gradient.buffer, &vec![1.999_999_9f32; rows as usize]).unwrap();
+    assert_agree(&mut lockstep, "one entry");
+    let sum = lockstep.get(table_gradient.buffer)[table_gradient.offset as usize];
+    assert!((sum - 2_097_151.9).abs() < 1.0, "{sum}");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
+    let grid = HashGrid { levels: 2, log2_hashmap_size: 8, ..HashGrid::default() };
+    let network = Network::input(2).encoding(grid).dense(1, Identity).build().unwrap();
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(4)).unwrap();
+    let step: Vec<Op> = plan.step.iter().filter(|op| op.kernel().starts_with("hash_grid_")).cloned().collect();
+    let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (x, gradient, out) = (scatter.x, scatter.gradient, of_table.table_gradient);
+        let mut lockstep = lockstep(gpu(), Plan { step: step.clone(), report: vec![], ..plan.clone() });
+        lockstep.set(x.buffer, &[0.3f32; 8]).unwrap();
+        let mut dy = [0.5f32; 16];
+        dy[6] = bad;
+        lockstep.set(gradient.buffer, &dy).unwrap();
+        for comparison in lockstep.run().unwrap() {
+            assert!(comparison.divergence.is_none_or(|d| d.gpu.is_nan() && d.cpu.is_nan()), "{}", comparison.op);
+        }
+        let gradients = lockstep.get(out.buffer);
+        let (first, second) = gradients[out.offset as usize..][..out.len as usize].split_at(out.len as usize / 2);
+        assert!(first.iter().all(|g| g.is_finite()) && first.iter().any(|g| *g != 0.0));
+        assert!(second.iter().all(|g| g.is_nan()));
+    }
+}
+
+/// Outputs of a network that is an encoding alone, on each device.
+fn encode(encoding: impl Into<Encoding>, coordinates: u32, x: &[f32], parameters: Option<&[f32]>) -> Vec<f32> {
+    let network = Network::input(coordinates).encoding(encoding).build().unwrap();
+    let initial = network.initial_parameters(1);
+    let parameters = parameters.unwrap_or(&initial);
+    let [cpu, gpu] =
+        [Device::Cpu, gpu().into()].map(|d| Model::new(d, &network, parameters).unwrap().forward(x).unwrap());
+    for (a, b) in cpu.iter().zip(&gpu) {
+        assert!((a - b).abs() < 1e-5, "{a} on the CPU is {b} on the GPU");
+    }
+    gpu
+}
+
+fn assert_near(actual: &[f32], expected: &[f32]) {
+    assert_eq!(actual.len(), expected.len());
+    for (a, e) in actual.iter().zip(expected) {
+        assert!((a - e).abs() < 2e-6, "{actual:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn encodings_have_the_values_of_their_formulas() {
+    assert_near(&encode(Encoding::Identity { scale: 2.0, offset: -1.0 }, 2, &[0.25, 1.0], None), &[-0.5, 1.0]);
+    let half = 0.5f32.sqrt();
+    // sin and cos of pi/4, pi/2, pi; of 3 pi, 6 pi, 12 pi.
+    let x = [0.25, 3.0];
+    let expected = [half, half, 1.0, 0.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0];
+    assert_near(&encode(Encoding::Frequency { frequencies: 3 }, 2, &x, None), &expected);
+    // At 1/8 of a turn of 2: 1/4 of the way to the peak at 1/2; then the peak's half, the peak, zero.
+    assert_near(&encode(Encoding::TriangleWave { frequencies: 4 }, 1, &[0.125], None), &[0.25, 0.5, 1.0, 0.0]);
+    assert_near(&encode(Encoding::TriangleWave { frequencies: 2 }, 1, &[0.75], None), &[0.5, -1.0]);
+    // In the middle of bin 1 of 4: the kernel's integral from -1/2 to 1/2 is 203/256, the rest is shared.
+    let [in_bin, beside] = [203.0 / 256.0, 53.0 / 512.0];
+    assert_near(&encode(Encoding::OneBlob { bins: 4 }, 1, &[0.375], None), &[beside, in_bin, beside, 0.0]);
+}
+
+#[test]
+fn a_hash_grid_interpolates_between_vertices() {
+    // One level of 2 x 2 cells and 9 vertices, numbered along x first, padded to 64.
+    let grid =
+        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 6, base_resolution: 2, per_level_scale: 1.0 };
+    let mut table = [0.0f32; 64];
+    for (v, value) in table[..9].iter_mut().enumerate() {
+        *value = [1.0, 10.0, 100.0][v % 3] * [1.0, 2.0, 4.0][v / 3];
+    }
+    let x = [0.0, 0.0, 0.5, 0.0, 1.0, 1.0, 0.25, 0.0, 0.75, 0.25, -3.0, 7.0];
+    assert_near(&encode(grid, 2, &x, Some(&table)), &[1.0, 10.0, 400.0, 5.5, 55.0 * 1.5, 4.0]);
+}
+
+/// A small picture to learn: rows of coordinates and colours.
+fn picture(side: usize) -> Dataset {
+    let at = |i: usize| [(i % side) as f32 + 0.5, (i / side) as f32 + 0.5].map(|c| c / side as f32);
+    let features: Vec<f32> = (0..side * side).flat_map(at).collect();
+    let targets = features.chunks(2).flat_map(|p| [(9.0 * p[0]).sin(), (p[0] * p[1] * 20.0).cos(), p[1]]).collect();
+    Dataset::from_f32_targets(features, 2, targets, 3).unwrap()
+}
+
+fn grid_trainer(device: impl Into<Device>, config: TrainerConfig) -> Trainer {
+    let grid = HashGrid { levels: 6, log2_hashmap_size: 9, ..HashGrid::default() }.up_to(64);
+    let network = Network::input(2).encoding(grid).dense(16, Relu).dense(3, Identity).build().unwrap();
+    let adam = Adam { learning_rate: 0.01, epsilon: 1e-15, ..Adam::default() };
+    Trainer::new(device, &network, Loss::MeanSquaredError, adam, config).unwrap()
+}
+
+fn bits(values: Vec<f32>) -> Vec<u32> {
+    values.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn hash_grid_training_learns_and_repeats_bit_for_bit() {
+    let data = picture(48);
+    let run = |gpu: &Gpu, seed| {
+        let mut trainer = grid_trainer(gpu, TrainerConfig { batch: 500, seed, ..TrainerConfig::default() });
+        let history = trainer.fit(&data, Fit { epochs: 40, ..Fit::default() }, |_| {}).unwrap();
+        (history.epochs.last().unwrap().train.loss, bits(trainer.model().parameters().unwrap()))
+    };
+    for gpu in gpus() {
+        let (loss, weights) = run(gpu, 3);
+        assert!(loss < 2e-3, "{loss}");
+        for _ in 0..3 {
+            assert_eq!(run(gpu, 3), (loss, weights.clone()));
+        }
+        assert_ne!(run(gpu, 4).1, weights);
+    }
+}
+
+#[test]
+fn hash_grids_train_alike_with_every_way_to_treat_gradients() {
+    let config = |clip, accumulate, groups| TrainerConfig { batch: 50, clip, accumulate, groups, ..Default::default() };
+    let slow = vec![Group::layer("hash_grid_1").rate(0.1).without_decay()];
+    let frozen = vec![Group::layer("hash_grid_1").frozen()];
+    for config in
+        [config(Some(Clip::Norm(0.1)), 1, vec![]), config(Some(Clip::Value(0.01)), 3, slow), config(None, 2, frozen)]
+    {
+        let network = grid_trainer(Device::Cpu, config.clone()).network().clone();
+        let adam = Adam { weight_decay: 0.01, ..Adam::default() }.into();
+        let plan = Plan::training(&network, Loss::MeanSquaredError, &adam, &config).unwrap();
+        let trained = config.groups.iter().all(|group| *group != Group::layer("hash_grid_1").frozen());
+        assert_eq!(plan.step.iter().any(|op| op.kernel() == "hash_grid_scatter"), trained);
+        let kind = TargetKind { values: true, weighted: true };
+        let mut lockstep = lockstep_with_targets(gpu(), &network, plan, 120, 7, kind);
+        for step in 0..4 {
+            assert_agree(&mut lockstep, &format!("step {step}, {config:?}"));
+        }
+    }
+}
+
+#[test]
+fn files_keep_hash_grids_and_training_resumes_to_the_same_bits() {
+    let data = picture(24);
+    let config = TrainerConfig { batch: 100, seed: 9, ..TrainerConfig::default() };
+    let fit = |trainer: &mut Trainer, epochs| trainer.fit(&data, Fit { epochs, ..Fit::default() }, |_| {}).unwrap();
+    let mut whole = grid_trainer(gpu(), config.clone());
+    fit(&mut whole, 4);
+    let mut first = grid_trainer(gpu(), config);
+    fit(&mut first, 2);
+    let mut second = Trainer::resume_from_bytes(gpu(), &first.to_bytes().unwrap()).unwrap();
+    fit(&mut second, 2);
+    assert_eq!(bits(second.model().parameters().unwrap()), bits(whole.model().parameters().unwrap()));
+
+    let model = whole.model();
+    let read = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
+    assert_eq!(read.network(), model.network());
+    assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()));
+    for naming in [Naming::Wgrad, Naming::PyTorch, Naming::Keras] {
+        let bytes = model.weights_to_bytes(naming).unwrap();
+        let read = Model::weights_from_bytes(Device::Cpu, model.network(), &bytes).unwrap();
+        assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()), "{naming:?}");
+    }
+    for encoding in POINTWISE {
+        let model =
+            Model::new(Device::Cpu, &network(2, encoding), &network(2, encoding).initial_parameters(0)).unwrap();
+        let read = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
+        assert_eq!(read.network(), model.network());
+    }
+}
+
+#[test]
+fn a_table_that_no_device_holds_is_refused_before_allocation() {
+    let grid = HashGrid { levels: 32, log2_hashmap_size: 24, per_level_scale: 1.3, ..HashGrid::default() };
+    let grid = HashGrid { features_per_level: 4, ..grid };
+    let error = Network::input(3).encoding(grid).build().unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+    let shaped = Network::input_shape([2, 2]).encoding(grid).build().unwrap_err().to_string();
+    assert!(shaped.starts_with("layer hash_grid_1: expected a row of features"), "{shaped}");
+    let summary = Network::input(2).encoding(HashGrid::default()).dense(3, Identity).build().unwrap();
+    let summary = summary.summary().to_string();
+    assert!(summary.contains("hash_grid_1  ") && summary.contains("[batch, 32]"), "{summary}");
+}
+
+fn encoding() -> impl Strategy<Value = Encoding> {
+    let grid = (1u32..7, 0u32..3, 2u32..9, 1u32..20, 1.0f32..2.5);
+    prop_oneof![
+        1 => (-2.0f32..2.0, -1.0f32..1.0).prop_map(|(scale, offset)| Encoding::Identity { scale, offset }),
+        1 => (1u32..9).prop_map(|frequencies| Encoding::Frequency { frequencies }),
+        1 => (1u32..9).prop_map(|frequencies| Encoding::TriangleWave { frequencies }),
+        1 => (1u32..20).prop_map(|bins| Encoding::OneBlob { bins }),
+        3 => grid.prop_map(|(levels, features, log2_hashmap_size, base_resolution, per_level_scale)| {
+            let features_per_level = 1 << features;
+            HashGrid { levels, features_per_level, log2_hashmap_size, base_resolution, per_level_scale }.into()
+        })
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_encodings_train_alike_on_both(
+        inputs in 1u32..5, first in encoding(), before in prop::option::of(1u32..5), second in encoding(), after: bool,
+        batch in 1u32..90, rows in 1u32..150, seed in 0u64..1000, plain: bool,
+    ) {
+        let mut network = Network::input(inputs);
+        if let Some(units) = before {
+            network = network.encoding(first).dense(units, Tanh);
+        }
+        network = network.encoding(second);
+        if after {
+            network = network.activation(Tanh);
+        }
+        let network = network.dense(7, Relu).dense(2, Identity).build().unwrap();
+        let gpu = if plain { plain_gpu() } else { gpu() };
+        let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(batch)).unwrap();
+        let mut lockstep = lockstep_with_data(gpu, &network, plan, rows, seed);
+        for step in 0..3 {
+            assert_agree(&mut lockstep, &format!("step {step} of {rows} rows\n{}", network.summary()));
+        }
+    }
+}
