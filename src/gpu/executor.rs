@@ -280,13 +280,23 @@ impl Gpu {
     /// The launch of each op, of a plan that the device can hold and run.
     fn checked_launches(&self, plan: &Plan) -> Result<Vec<Launch>> {
         for buffer in &plan.buffers {
-            self.check_size(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
+            self.check_buffer(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
         }
         let limits = self.device().limits();
         let check = |what: String, needed: u32, limit: u32, unit| match needed <= limit {
             true => Ok(()),
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
+        let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
+        for launch in &launches {
+            let needed = launch.bindings.len() as u32 + 1;
+            let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
+            check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
+            self.grid(launch)?;
+            for tensor in launch.bindings.iter().flat_map(|binding| binding.tensor) {
+                self.check_size(&plan.buffer(tensor.buffer).name, u64::from(tensor.len) * 4)?;
+            }
+        }
         let most = kernels::MOST_INVOCATIONS;
         check(
             "a workgroup, by max_compute_invocations_per_workgroup".into(),
@@ -301,13 +311,6 @@ impl Gpu {
             limits.max_compute_workgroup_storage_size,
             "bytes",
         )?;
-        let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
-        for launch in &launches {
-            let needed = launch.bindings.len() as u32 + 1;
-            let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
-            check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
-            self.grid(launch)?;
-        }
         self.check_alive()?;
         Ok(launches)
     }

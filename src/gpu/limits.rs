@@ -28,12 +28,14 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let launches: Vec<_> = plan.ops().map(|op| kernels::launch(op, Variants::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
     let workgroups = launches.iter().map(|launch| launch.workgroups).max().unwrap_or(1);
-    let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0) * 4;
     // Whole vec4s, and room for what ops bind where they have nothing of their own.
-    let longest = longest.next_multiple_of(16).max(executor::own_bytes(launches.len()));
+    let whole = |words: u64| (words * 4).next_multiple_of(16).max(executor::own_bytes(launches.len()));
+    let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
+    let tensors = launches.iter().flat_map(|launch| &launch.bindings).flat_map(|binding| binding.tensor);
+    let bound = tensors.map(|tensor| u64::from(tensor.len)).max().unwrap_or(0);
     wgpu::Limits {
-        max_buffer_size: longest,
-        max_storage_buffer_binding_size: longest,
+        max_buffer_size: whole(longest),
+        max_storage_buffer_binding_size: whole(bound),
         max_storage_buffers_per_shader_stage: bindings,
         max_bindings_per_bind_group: bindings,
         max_compute_workgroup_storage_size: MOST_WORKGROUP_MEMORY,

@@ -14,16 +14,20 @@ const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 impl Gpu {
     /// Refuses a buffer that the device could not have, or not bind whole.
     pub(crate) fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
-        let limit = self.largest_binding();
+        self.check_buffer(what, bytes)?;
+        self.check_limit(what, bytes, self.largest_binding(), "max_storage_buffer_binding_size")
+    }
+
+    /// Refuses a buffer that the device could not have. Ops may bind parts of a longer one than they could bind.
+    pub(crate) fn check_buffer(&self, what: &str, bytes: u64) -> Result<()> {
+        self.check_limit(what, bytes, LONGEST_TENSOR * 4, "32-bit indices")?;
+        self.check_limit(what, bytes, self.device().limits().max_buffer_size, "max_buffer_size")
+    }
+
+    fn check_limit(&self, what: &str, bytes: u64, limit: u64, name: &str) -> Result<()> {
         if bytes <= limit {
             return Ok(());
         }
-        let limits = self.device().limits();
-        let name = match limit {
-            _ if limit == limits.max_storage_buffer_binding_size => "max_storage_buffer_binding_size",
-            _ if limit == limits.max_buffer_size => "max_buffer_size",
-            _ => "32-bit indices",
-        };
         let what = format!("GPU buffer for {what}, by {name}");
         Err(Error::LimitExceeded { what, needed: bytes, limit, unit: "bytes" })
     }
@@ -57,7 +61,7 @@ impl Gpu {
         contents: Option<&[u8]>,
     ) -> Result<wgpu::Buffer> {
         self.check_lost()?;
-        self.check_size(what, bytes)?;
+        self.check_buffer(what, bytes)?;
         // Whole vec4s, so that kernels may read four numbers at once up to the end.
         let size = bytes.max(16).next_multiple_of(16);
         let mapped_at_creation = contents.is_some();

@@ -357,7 +357,22 @@ impl<'a> Builder<'a> {
             self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
             update.scale = Some(scale);
         }
-        self.push(Op::Update(update));
+        for start in (0..len).step_by(LONGEST_UPDATE as usize) {
+            let part = |tensor: Tensor| Tensor { offset: start, len: LONGEST_UPDATE.min(len - start), ..tensor };
+            // Two numbers for every block of parameters.
+            let blocks = |Tensor { offset, len, .. }| [offset, len].map(|words| words / PARAMETER_ALIGNMENT * 2);
+            let parameters = part(update.parameters);
+            self.push(Op::Update(Update {
+                parameters,
+                gradients: part(update.gradients),
+                moments: update.moments.iter().map(|&moment| part(moment)).collect(),
+                multipliers: update.multipliers.map(|table| {
+                    let [offset, len] = blocks(parameters);
+                    Tensor { offset, len, ..table }
+                }),
+                ..update.clone()
+            }));
+        }
     }
 
     /// The table of multipliers, where some are not 1.

@@ -29,6 +29,9 @@ pub const LARGEST_BATCH: u32 = 1 << 20;
 /// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
 pub const LONGEST_ROW: u32 = 1 << 20;
 
+/// Most parameters of one [`Update`]: what a device's binding holds by default, 128 MiB.
+pub const LONGEST_UPDATE: u32 = 1 << 25;
+
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
 

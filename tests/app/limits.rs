@@ -1,8 +1,9 @@
 //! What a device must have, and what is refused where it has it not.
 
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Error, Fit, Loss, Network, Plan, Trainer, TrainerConfig, wgpu};
+use wgrad::{Adam, Dataset, Error, Fit, Gpu, Loss, Network, Plan, Sgd, Trainer, TrainerConfig, wgpu};
 
+use super::common::{assert_agree, lockstep_with_data};
 use super::{App, Random, own_device_with};
 
 /// A device by a request of the app's own.
@@ -57,9 +58,9 @@ fn a_long_buffer_raises_the_required_limits() {
     let network = Network::input(8192).dense(8192, Identity).build().unwrap();
     let plan = Plan::forward(&network, 1).unwrap();
     let needed = wgrad::required_limits(&plan);
-    // 8192² weights and 8192 biases.
-    let bytes = 4 * (8192 * 8192 + 8192);
-    assert_eq!((needed.max_storage_buffer_binding_size, needed.max_buffer_size), (bytes, bytes));
+    // 8192² weights, bound by themselves, and 8192 biases behind them.
+    let (weights, biases) = (4 * 8192 * 8192, 4 * 8192);
+    assert_eq!((needed.max_storage_buffer_binding_size, needed.max_buffer_size), (weights, weights + biases));
     assert!(!needed.check_limits(&wgpu::Limits::default()));
 }
 
@@ -68,19 +69,34 @@ fn a_long_buffer_raises_the_required_limits() {
 fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
     let (device, queue) = own_device_with(wgpu::Limits::default());
     let app = App::on(device, queue);
-    let network = Network::input(8192).dense(8192, Identity).build().unwrap();
-    let config = TrainerConfig { batch: 1, ..TrainerConfig::default() };
     let before = app.device.generate_allocator_report();
-    let error = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap_err();
-    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
-    let message = error.to_string();
-    assert!(
-        message.starts_with("GPU buffer for parameters, by max_storage_buffer_binding_size: 268468224 bytes needed"),
-        "{message}"
-    );
+    // Too long for a buffer, and for a layer's part of one.
+    for (width, limit) in [(8192, "max_buffer_size: 268468224"), (6000, "max_storage_buffer_binding_size: 144000000")] {
+        let network = Network::input(width).dense(width, Identity).build().unwrap();
+        let config = TrainerConfig { batch: 1, ..TrainerConfig::default() };
+        let error = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config).unwrap_err();
+        assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.starts_with(&format!("GPU buffer for parameters, by {limit} bytes needed")), "{message}");
+    }
     assert_eq!(app.gpu.kernels_compiled(), 0);
     let after = app.device.generate_allocator_report();
     assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));
+}
+
+/// Ops bind the parts of buffers that they need: weights may be longer than the longest binding.
+#[test]
+fn a_network_longer_than_a_binding_trains_at_the_default_limits() {
+    let (device, queue) = own_device_with(wgpu::Limits::default());
+    let gpu = Gpu::from_parts(device, queue);
+    let network = Network::input(4200).dense(4200, Identity).dense(4200, Identity).build().unwrap();
+    assert!(u64::from(network.parameter_words()) * 4 > wgpu::Limits::default().max_storage_buffer_binding_size);
+    for keep_gradients in [false, true] {
+        let config = TrainerConfig { batch: 1, keep_gradients, ..TrainerConfig::default() };
+        let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Sgd::default().into(), &config).unwrap();
+        let mut lockstep = lockstep_with_data(&gpu, &network, plan, 3, 1);
+        assert_agree(&mut lockstep, "a long network");
+    }
 }
 
 /// A second trainer on a clone of the same `Gpu` compiles nothing, nor does a model.
