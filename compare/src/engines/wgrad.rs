@@ -48,7 +48,7 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
 
 impl Wgrad {
     fn prepare_training(&mut self) -> Result<Training> {
-        self.trainer.warm_up(); // the driver compiles while the data are read
+        self.trainer.warm_up()?; // the driver compiles while the data are read
         let labels = self.task.train_labels()?.into_iter().map(u32::from).collect();
         let data = Dataset::from_u8(self.task.train_images()?, FEATURES, labels, CLASSES as u32)?;
         Ok(self.trainer.prepare(&data)?)
