@@ -1,0 +1,83 @@
+//! What batches come from and go to: the cursor, the rows, the loss, the metrics.
+
+use crate::activation::Activation;
+use crate::loss::Loss;
+use crate::plan::Tensor;
+use crate::schedule::Schedule;
+
+/// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
+/// learning rate of its update.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NextBatch {
+    /// What is known of the data set: [`DataInfo`](super::super::DataInfo).
+    pub data: Tensor,
+    /// The cursor: [`StepState`](super::super::StepState). Read and written.
+    pub step: Tensor,
+    /// \[batch\] row numbers; those beyond the rows of a partial batch are not written.
+    pub indices: Tensor,
+    /// Rows of a full batch.
+    pub batch: u32,
+    /// Batches of an update.
+    pub accumulate: u32,
+    /// Before the schedule.
+    pub learning_rate: f32,
+    /// What it is multiplied by.
+    pub schedule: Schedule,
+}
+
+/// Copies the batch's rows out of the data set: bytes are scaled, rows that a partial batch lacks become zeros.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gather {
+    /// The features of the whole data set.
+    pub features: Tensor,
+    /// What is known of the data set.
+    pub data: Tensor,
+    /// The cursor.
+    pub step: Tensor,
+    /// \[batch\] row numbers.
+    pub indices: Tensor,
+    /// \[batch, columns\], written.
+    pub x: Tensor,
+    /// Rows of a full batch.
+    pub batch: u32,
+    /// Features of a row.
+    pub columns: u32,
+}
+
+/// A loss and its gradient, and each row's share of the running loss and correct count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossOp {
+    /// Which.
+    pub loss: Loss,
+    /// \[batch, outputs\]: what the network puts out, or the logits where the loss takes them.
+    pub output: Tensor,
+    /// The targets of the whole data set.
+    pub targets: Tensor,
+    /// What is known of the data set.
+    pub data: Tensor,
+    /// The cursor.
+    pub step: Tensor,
+    /// \[batch\] row numbers.
+    pub indices: Tensor,
+    /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
+    pub gradient: Option<Tensor>,
+    /// \[batch\] of [`RowMetrics`](super::super::RowMetrics), added to.
+    pub metrics: Tensor,
+    /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
+    pub activation: Activation,
+    /// Rows of a full batch.
+    pub batch: u32,
+    /// Numbers of an output row.
+    pub outputs: u32,
+}
+
+/// Sums the rows' metrics, in a fixed order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// \[batch\] of [`RowMetrics`](super::super::RowMetrics).
+    pub rows: Tensor,
+    /// One [`RowMetrics`](super::super::RowMetrics), written.
+    pub totals: Tensor,
+    /// How many rows.
+    pub batch: u32,
+}
