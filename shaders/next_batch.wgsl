@@ -4,16 +4,6 @@
 struct NextBatchUniforms {
     batch: u32,
     accumulate: u32, // batches of an update
-    learning_rate: f32,
-    // The schedule: src/schedule.rs has the formulas.
-    warm_up: u32,
-    schedule: u32, // 0 constant, 1 step, 2 cosine, 3 one cycle
-    updates: u32,  // its length; of 1, updates between steps
-    log_factor: f32, // of 1
-    floor: f32,      // of 2
-    rise: f32,       // of 3: the first share, its start and its end
-    start: f32,
-    end: f32,
 }
 
 struct DataInfo {
@@ -48,6 +38,17 @@ struct StepState {
 @group(0) @binding(2) var<storage, read_write> state: StepState;
 @group(0) @binding(3) var<storage, read_write> indices: array<u32>;
 
+// The schedule, by the formulas of src/schedule.rs: constants, so that nothing is compiled for one that is none.
+override LEARNING_RATE: f32 = 0.001;
+override SCHEDULE: u32 = 0; // 0 constant, 1 step or exponential, 2 cosine, 3 one-cycle
+override WARM_UP: u32 = 0;
+override UPDATES: u32 = 1; // its length; of 1, updates between steps
+override LOG_FACTOR: f32 = 0.0;
+override FLOOR: f32 = 0.0;
+override RISE: f32 = 0.5; // of 3: the first share, its start and its end
+override START: f32 = 1.0;
+override END: f32 = 0.0;
+
 const LANES: u32 = 256u;
 
 // Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020.
@@ -66,30 +67,30 @@ fn pcg4d(key: vec4u) -> vec4u {
 }
 
 // Two rounds of a Feistel network: each half is mixed with a hash of the other, which any hash makes invertible.
-fn feistel(halves: vec2u, masks: vec2u, round: u32) -> vec2u {
+fn feistel(halves: vec2u, masks: vec2u, round: u32, seed: vec2u) -> vec2u {
     var h = halves;
-    h.x ^= pcg4d(vec4u(h.y, round, data.seed_low, data.seed_high)).x & masks.x;
-    h.y ^= pcg4d(vec4u(h.x, round + 1u, data.seed_low, data.seed_high)).x & masks.y;
+    h.x ^= pcg4d(vec4u(h.y, round, seed)).x & masks.x;
+    h.y ^= pcg4d(vec4u(h.x, round + 1u, seed)).x & masks.y;
     return h;
 }
 
 // Where row `index` of the epoch's order stands in the data set: a permutation computed, not stored. A Feistel
 // network permutes the next power of two; numbers beyond the data set are permuted again until they fall inside
 // (Mitchell et al., "Bandwidth-Optimal Random Shuffling for GPUs", 2021).
-fn shuffled(index: u32, epoch: u32) -> u32 {
-    let bits = max(32u - countLeadingZeros(data.rows - 1u), 2u);
+fn shuffled(index: u32, epoch: u32, rows: u32, seed: vec2u) -> u32 {
+    let bits = max(32u - countLeadingZeros(rows - 1u), 2u);
     let low_bits = bits / 2u;
     let masks = (vec2u(1u) << vec2u(bits - low_bits, low_bits)) - 1u;
     var x = index;
     loop {
         var halves = vec2u(x >> low_bits, x & masks.y);
         // Unrolled by hand: loop iterations are scarce on lavapipe.
-        halves = feistel(halves, masks, epoch * 8u);
-        halves = feistel(halves, masks, epoch * 8u + 2u);
-        halves = feistel(halves, masks, epoch * 8u + 4u);
-        halves = feistel(halves, masks, epoch * 8u + 6u);
+        halves = feistel(halves, masks, epoch * 8u, seed);
+        halves = feistel(halves, masks, epoch * 8u + 2u, seed);
+        halves = feistel(halves, masks, epoch * 8u + 4u, seed);
+        halves = feistel(halves, masks, epoch * 8u + 6u, seed);
         x = (halves.x << low_bits) | halves.y;
-        if x < data.rows {
+        if x < rows {
             break;
         }
     }
@@ -115,21 +116,21 @@ fn anneal(a: f32, b: f32, done: f32, span: f32) -> f32 {
 
 // What the learning rate is multiplied by at update n, from 0.
 fn scheduled(update: u32) -> f32 {
-    if update < u.warm_up {
-        return f32(update + 1u) / f32(u.warm_up);
+    if update < WARM_UP {
+        return f32(update + 1u) / f32(WARM_UP);
     }
-    let n = update - u.warm_up;
-    switch u.schedule {
-        case 1u: { return exp(f32(n / u.updates) * u.log_factor); }
-        case 2u: { return anneal(1.0, u.floor, f32(min(n, u.updates)), f32(u.updates)); }
+    let n = update - WARM_UP;
+    switch SCHEDULE {
+        case 1u: { return exp(f32(n / UPDATES) * LOG_FACTOR); }
+        case 2u: { return anneal(1.0, FLOOR, f32(min(n, UPDATES)), f32(UPDATES)); }
         case 3u: {
-            let last = f32(u.updates) - 1.0;
-            let top = u.rise * f32(u.updates) - 1.0;
+            let last = f32(UPDATES) - 1.0;
+            let top = RISE * f32(UPDATES) - 1.0;
             let now = min(f32(n), last);
             if now <= top {
-                return anneal(u.start, 1.0, now, top);
+                return anneal(START, 1.0, now, top);
             }
-            return anneal(1.0, u.end, now - top, last - top);
+            return anneal(1.0, END, now - top, last - top);
         }
         default: { return 1.0; }
     }
@@ -137,17 +138,17 @@ fn scheduled(update: u32) -> f32 {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    let epoch = state.epoch;
     // The cursor may stand where another, longer data set left it.
-    let position = select(0u, state.position, state.position < data.rows);
     let before = state;
-    let rows = min(u.batch, data.rows - position);
+    let known = data;
+    let position = select(0u, before.position, before.position < known.rows);
+    let rows = min(u.batch, known.rows - position);
     storageBarrier();
     if lane == 0u {
-        let ends = position + rows == data.rows;
+        let ends = position + rows == known.rows;
         state.step = before.step + 1u;
         state.rows = rows;
-        state.epoch = select(epoch, epoch + 1u, ends);
+        state.epoch = select(before.epoch, before.epoch + 1u, ends);
         state.position = select(position + rows, 0u, ends);
         let begins_update = before.step == 0u || before.due != 0u;
         let batches = select(before.batches, 0u, begins_update) + 1u;
@@ -156,12 +157,12 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         state.batches = batches;
         state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
         state.due = select(0u, 1u, ends || batches >= u.accumulate);
-        state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
+        state.learning_rate = LEARNING_RATE * before.rate_scale * scheduled(update - 1u);
     }
     for (var i = lane; i < rows; i += LANES) {
         var index = position + i;
-        if data.shuffle != 0u {
-            index = shuffled(index, epoch);
+        if known.shuffle != 0u {
+            index = shuffled(index, before.epoch, known.rows, vec2u(known.seed_low, known.seed_high));
         }
         indices[i] = index;
     }

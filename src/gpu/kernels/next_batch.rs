@@ -5,44 +5,43 @@ use crate::plan::NextBatch;
 use crate::schedule::{Schedule, Shape};
 
 #[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct NextBatchUniforms {
     batch: u32,
     accumulate: u32,
-    learning_rate: f32,
-    warm_up: u32,
-    schedule: u32,
-    updates: u32,
-    log_factor: f32,
-    floor: f32,
-    rise: f32,
-    start: f32,
-    end: f32,
 }
 
 pub(super) fn launch(op: &NextBatch) -> Launch {
-    let NextBatch { batch, accumulate, learning_rate, .. } = *op;
-    let uniforms = NextBatchUniforms { batch, accumulate, learning_rate, ..of(op.schedule) };
+    let mut constants = vec![("LEARNING_RATE", f64::from(op.learning_rate))];
+    constants.extend(of(op.schedule));
     Launch {
-        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &[]),
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &constants),
+        uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch: op.batch, accumulate: op.accumulate }).to_vec(),
         bindings: vec![read(op.data), write(op.step), write(op.indices)],
         workgroups: 1,
     }
 }
 
-fn of(Schedule { warm_up, shape }: Schedule) -> NextBatchUniforms {
-    let none = NextBatchUniforms { warm_up, ..Default::default() };
-    match shape {
+/// The shader's number for a schedule, and what it is made of.
+fn of(Schedule { warm_up, shape }: Schedule) -> Vec<(&'static str, f64)> {
+    let mut constants = match shape {
         // The host watches a plateau.
-        Shape::Constant | Shape::Plateau(_) => none,
+        Shape::Constant | Shape::Plateau(_) => vec![],
         Shape::Step { every, factor } => {
-            let log_factor = libm::log(f64::from(factor)) as f32;
-            NextBatchUniforms { schedule: 1, updates: every, log_factor, ..none }
+            let log_factor = libm::log(f64::from(factor));
+            vec![("SCHEDULE", 1.0), ("UPDATES", every.into()), ("LOG_FACTOR", log_factor)]
         }
-        Shape::Cosine { updates, floor } => NextBatchUniforms { schedule: 2, updates, floor, ..none },
-        Shape::OneCycle { updates, rise, start, end } => {
-            NextBatchUniforms { schedule: 3, updates, rise, start, end, ..none }
+        Shape::Cosine { updates, floor } => {
+            vec![("SCHEDULE", 2.0), ("UPDATES", updates.into()), ("FLOOR", floor.into())]
         }
-    }
+        Shape::OneCycle { updates, rise, start, end } => vec![
+            ("SCHEDULE", 3.0),
+            ("UPDATES", updates.into()),
+            ("RISE", rise.into()),
+            ("START", start.into()),
+            ("END", end.into()),
+        ],
+    };
+    constants.push(("WARM_UP", warm_up.into()));
+    constants
 }

@@ -319,22 +319,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
     let expected: [(&str, &[(&str, f64)]); 21] = [
-        (
-            "next_batch",
-            &[
-                ("batch", 12.0),
-                ("accumulate", 2.0),
-                ("learning_rate", 0.5),
-                ("warm_up", 3.0),
-                ("schedule", 2.0),
-                ("updates", 50.0),
-                ("log_factor", 0.0),
-                ("floor", 0.25),
-                ("rise", 0.0),
-                ("start", 0.0),
-                ("end", 0.0),
-            ],
-        ),
+        ("next_batch", &[("batch", 12.0), ("accumulate", 2.0)]),
         ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
         (
             "matmul",
@@ -396,10 +381,18 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
 #[test]
 fn hyperparameters_reach_the_shader_unrounded() {
     let plans = plans();
-    let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == "update").unwrap();
-    let constants = launch(op, HARDWARE).shader.constants;
-    let value = |name| constants.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1;
+    let constants = |kernel: &str| {
+        let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
+        launch(op, HARDWARE).shader.constants
+    };
+    let all = [constants("update"), constants("next_batch")].concat();
+    let value = |name| all.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1;
     let expected = [
+        ("LEARNING_RATE", 0.5),
+        ("WARM_UP", 3.0),
+        ("SCHEDULE", 2.0),
+        ("UPDATES", 50.0),
+        ("FLOOR", 0.25),
         ("BETA1", 0.75),
         ("BETA2", 0.875),
         ("ONE_MINUS_BETA1", 0.25),
@@ -412,10 +405,13 @@ fn hyperparameters_reach_the_shader_unrounded() {
     for (name, expected) in expected {
         assert_eq!(value(name), expected, "{name}");
     }
-    let module = parse("update", include_str!("../../../shaders/update.wgsl"));
-    let declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-    for (name, _) in constants {
-        assert!(declared.contains(&name), "{name} is no constant of update.wgsl");
+    let texts = texts();
+    for kernel in ["update", "next_batch"] {
+        let module = parse(kernel, &texts[&format!("{kernel}.wgsl")]);
+        let declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+        for (name, _) in constants(kernel) {
+            assert!(declared.contains(&name), "{name} is no constant of {kernel}.wgsl");
+        }
     }
 }
 
