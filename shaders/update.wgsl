@@ -1,4 +1,4 @@
-// An optimizer's step over the whole parameter buffer: formulas and sources are in src/optimizer.rs.
+// An optimizer's step over the parameters, or a part of them: formulas and sources are in src/optimizer.rs.
 
 struct UpdateUniforms {
     quads: u32, // parameters / 4

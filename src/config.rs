@@ -26,9 +26,10 @@ pub struct TrainerConfig {
     pub accumulate: u32,
     /// Whether weight decay takes hold of biases, scales and shifts too, as in PyTorch. Default true.
     pub decay_biases: bool,
-    /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them, limits
-    /// on their norm, accumulation, groups or a layer normalisation, the products that make them hand them straight to the
-    /// optimizer, which saves a quarter of its memory traffic.
+    /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them there, the
+    /// products that make them hand them straight to the optimizer, which saves a quarter of its memory traffic. What needs
+    /// them: a limit on their norm, accumulation, groups, biases that do not decay, a chain, weights of layers that are not
+    /// dense, and a batch or a layer too large for one operation.
     #[cfg_attr(feature = "files", serde(default))]
     pub keep_gradients: bool,
     /// Layers that are trained in another way than the rest. Default none.

@@ -1,4 +1,4 @@
-//! Twin of `shaders/matmul.wgsl` and of its variants.
+//! Twin of `shaders/matmul.wgsl.in` and of its variants.
 
 use super::pointwise::{activate, derivative};
 use crate::plan::{Epilogue, Layout, Matmul, StepState, Update};

@@ -27,7 +27,6 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let most = wgpu::Limits::default();
     let launches: Vec<_> = plan.ops().map(|op| kernels::launch(op, Variants::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
-    let workgroups = launches.iter().map(|launch| launch.workgroups).max().unwrap_or(1);
     // Whole vec4s, and room for what ops bind where they have nothing of their own.
     let whole = |words: u64| (words * 4).next_multiple_of(16).max(executor::own_bytes(launches.len()));
     let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
@@ -43,11 +42,8 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
         max_compute_workgroup_size_x: MOST_INVOCATIONS,
         max_compute_workgroup_size_y: MOST_ROWS,
         max_compute_workgroup_size_z: MOST_SLICES,
-        // More are folded into two dimensions.
-        max_compute_workgroups_per_dimension: workgroups
-            .min(most.max_compute_workgroups_per_dimension.into())
-            .try_into()
-            .unwrap_or(most.max_compute_workgroups_per_dimension),
+        // What every device has; more are folded into two dimensions. How many there are depends on the adapter's kernels.
+        max_compute_workgroups_per_dimension: most.max_compute_workgroups_per_dimension,
         min_storage_buffer_offset_alignment: most.min_storage_buffer_offset_alignment,
         ..lowest
     }

@@ -41,14 +41,15 @@ struct Choices {
     products: BTreeMap<String, String>,
 }
 
-/// How long a kernel runs to be timed, at least.
+/// How long a kernel runs to be timed, at least, if a hundred runs are as long.
 const LONG_ENOUGH: Duration = Duration::from_millis(4);
 
 impl Gpu {
     /// Sets how the kernels of products are chosen, for trainers and models made from now on. A file of another adapter,
     /// driver or version, or one that is damaged, counts as empty, and is replaced once something has been measured.
     ///
-    /// With [`Tuning::Measure`], making a trainer or a model blocks, submits and polls. All kernels agree within rounding;
+    /// With [`Tuning::Measure`], whatever binds a plan whose products have not been measured yet blocks, submits and polls, the
+    /// async forms too: a new trainer, its evaluation, `prepare_*`, each new number of rows of a forward pass. All kernels agree within rounding;
     /// but another choice is another order of sums, so that two runs are the same bit for bit only where the choice is:
     /// from the same file. Where the file cannot be written, it is an [`Error::File`](crate::Error::File).
     ///
@@ -65,6 +66,11 @@ impl Gpu {
             Tuning::Rule => None,
             Tuning::Measure { file } => Some(Tuner { choices: Choices::read(file.as_deref(), key()), file }),
         };
+    }
+
+    /// Whether kernels are to be measured.
+    pub(super) fn measures(&self) -> bool {
+        lock(&self.inner.tuner).is_some()
     }
 
     /// The kernel that was measured to make a product fastest.

@@ -1,7 +1,7 @@
 //! Any plan on the GPU and on the CPU reference side by side: op by op, every output compared.
 //!
 //! Before an op both sides hold the same bits, and what it is to overwrite holds NaN on the GPU; after it each output
-//! must agree within what the arithmetic of that op allows (`bounds.rs`), and the GPU then goes on from the
+//! must agree within what the arithmetic of that op allows (`bounds/`), and the GPU then goes on from the
 //! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
 
 mod bounds;

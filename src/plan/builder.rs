@@ -262,6 +262,16 @@ impl<'a> Builder<'a> {
         output
     }
 
+    /// Whether the product that makes a stage's gradients can hand them to the optimizer: there is one, and the weights and
+    /// biases can be bound together.
+    fn can_fuse(&self, stage: &Stage) -> bool {
+        let (Some(first), Some(last)) = (stage.parameters.clone().next(), stage.parameters.clone().last()) else {
+            return true;
+        };
+        let (first, last) = (self.parameter(first), self.parameter(last));
+        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len - first.offset <= LONGEST_UPDATE
+    }
+
     /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one, or to the
     /// input where its gradient is asked for too. They go straight into the optimizer where nothing else needs them; else
     /// [`update`](Self::update) has more to do.
@@ -276,7 +286,7 @@ impl<'a> Builder<'a> {
             && config.accumulate == 1
             && !matches!(config.clip, Some(Clip::Norm(_)))
             && self.batch <= LONGEST_SLICE
-            && self.stages.iter().all(|p| p.stage.parameters.is_empty() || matches!(p.stage.kind, Kind::Dense { .. }));
+            && self.stages.iter().all(|placed| self.can_fuse(&placed.stage));
         if !self.fused {
             self.gradients = Some(self.buffer("gradients", &[self.network.parameter_words()], Role::Gradients)?);
         }

@@ -1,4 +1,5 @@
-//! Host side of `shaders/matmul.wgsl.in` and of its variants. All follow the functions of `pointwise.wgsl`.
+//! Host side of `shaders/matmul.wgsl.in` and of its variants, and the rule that chooses among them. All follow the functions
+//! of `pointwise.wgsl`, or of `update.wgsl` where the sums are gradients.
 
 use super::{Launch, Products, Variants, declarations, pointwise, read, update, write};
 use crate::activation::Activation;
@@ -13,9 +14,9 @@ const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 
-/// What all kernels are made from.
+/// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 5] = [TILED, SUMS, PLAIN, SUBGROUP, WIDE];
+pub(crate) const TEXTS: [&str; 8] = [TILED, SUMS, VECTOR, PLAIN, SUBGROUP, WIDE, pointwise::SOURCE, update::PLAIN];
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
+/// Multiply-adds that take as long as the update of a weight.
 const OF_UPDATE: u64 = 32;
 /// Up to here the compiler's time for more than 16 rows and 4 steps of a product by a transpose is not worth it.
 const MEDIUM: u64 = 1 << 25;
@@ -72,7 +74,6 @@ impl MatmulKernel {
         if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
             return Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } };
         }
-        // To update a weight takes as long as some multiply-adds of its gradient's sum.
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
         let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
         let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
@@ -121,7 +122,7 @@ fn is_vector(op: &Matmul) -> bool {
 
 /// Whether the rows of the matrices are whole words for the wide kernel.
 fn words_fit(op: &Matmul, steps: u32) -> bool {
-    let along_k = op.k.is_multiple_of(steps) && op.slice.start.is_multiple_of(steps);
+    let along_k = [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps));
     op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(4) } else { along_k }
 }
 

@@ -18,7 +18,7 @@ struct PointwiseUniforms {
     dropout_scale: f32,
 }
 
-const SOURCE: &str = include_str!("../../../shaders/pointwise.wgsl");
+pub(super) const SOURCE: &str = include_str!("../../../shaders/pointwise.wgsl");
 
 pub(super) fn launch(op: &Pointwise) -> Launch {
     let quads = op.output.len.div_ceil(4);

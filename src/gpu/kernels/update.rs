@@ -13,7 +13,7 @@ struct UpdateUniforms {
     quads: u32,
 }
 
-const PLAIN: &str = include_str!("../../../shaders/update.wgsl");
+pub(super) const PLAIN: &str = include_str!("../../../shaders/update.wgsl");
 const WIDE: &str = include_str!("../../../shaders/update.wide.wgsl.in");
 
 pub(super) fn launch(op: &Update, variants: Variants) -> Launch {

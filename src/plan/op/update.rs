@@ -33,7 +33,7 @@ pub struct SumSquares {
 /// Partial sums of [`SumSquares`]: enough workgroups to fill a GPU.
 pub const SUM_PARTS: u32 = 256;
 
-/// An optimizer's step over the whole parameter buffer.
+/// An optimizer's step over the parameters, or a part of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
     /// Which, with its hyperparameters.
