@@ -4,6 +4,7 @@
 struct NextBatchUniforms {
     batch: u32,
     accumulate: u32, // batches of an update
+    learning_rate: f32,
 }
 
 struct DataInfo {
@@ -39,7 +40,6 @@ struct StepState {
 @group(0) @binding(3) var<storage, read_write> indices: array<u32>;
 
 // The schedule, by the formulas of src/schedule.rs: constants, so that nothing is compiled for one that is none.
-override LEARNING_RATE: f32 = 0.001;
 override SCHEDULE: u32 = 0; // 0 constant, 1 step or exponential, 2 cosine, 3 one-cycle
 override WARM_UP: u32 = 0;
 override UPDATES: u32 = 1; // its length; of 1, updates between steps
@@ -157,7 +157,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         state.batches = batches;
         state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
         state.due = select(0u, 1u, ends || batches >= u.accumulate);
-        state.learning_rate = LEARNING_RATE * before.rate_scale * scheduled(update - 1u);
+        state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
     }
     for (var i = lane; i < rows; i += LANES) {
         var index = position + i;

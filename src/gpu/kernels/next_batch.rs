@@ -9,14 +9,14 @@ use crate::schedule::{Schedule, Shape};
 struct NextBatchUniforms {
     batch: u32,
     accumulate: u32,
+    learning_rate: f32,
 }
 
 pub(super) fn launch(op: &NextBatch) -> Launch {
-    let mut constants = vec![("LEARNING_RATE", f64::from(op.learning_rate))];
-    constants.extend(of(op.schedule));
+    let NextBatch { batch, accumulate, learning_rate, .. } = *op;
     Launch {
-        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &constants),
-        uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch: op.batch, accumulate: op.accumulate }).to_vec(),
+        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &of(op.schedule)),
+        uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch, accumulate, learning_rate }).to_vec(),
         bindings: vec![read(op.data), write(op.step), write(op.indices)],
         workgroups: 1,
     }

@@ -319,7 +319,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
     let expected: [(&str, &[(&str, f64)]); 21] = [
-        ("next_batch", &[("batch", 12.0), ("accumulate", 2.0)]),
+        ("next_batch", &[("batch", 12.0), ("accumulate", 2.0), ("learning_rate", 0.5)]),
         ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
         (
             "matmul",
@@ -388,7 +388,6 @@ fn hyperparameters_reach_the_shader_unrounded() {
     let all = [constants("update"), constants("next_batch")].concat();
     let value = |name| all.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1;
     let expected = [
-        ("LEARNING_RATE", 0.5),
         ("WARM_UP", 3.0),
         ("SCHEDULE", 2.0),
         ("UPDATES", 50.0),
