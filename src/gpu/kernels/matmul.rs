@@ -126,6 +126,9 @@ fn words_fit(op: &Matmul, steps: u32) -> bool {
     op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(4) } else { along_k }
 }
 
+/// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
+const PLAIN_BLOCKS: u32 = 16;
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct MatmulUniforms {
@@ -177,7 +180,7 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     let (tiles, tiles_n) = match text.tile() {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
         None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),
-        None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(64), 1),
+        None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1),
     };
     let Matmul { m, n, k, .. } = *op;
     let (k_start, k_end) = (op.slice.start, op.slice.end);

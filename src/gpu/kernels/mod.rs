@@ -74,7 +74,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::Gather(op) => gather::launch(op, variants),
         Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants)),
         Op::Pointwise(op) => pointwise::launch(op),
-        Op::Softmax(op) => softmax::launch(op),
+        Op::Softmax(op) => softmax::launch(op, variants),
         Op::LayerNorm(op) => layer_norm::launch(op),
         Op::LayerNormInput(op) => layer_norm_input::launch(op),
         Op::LayerNormParameters(op) => layer_norm_parameters::launch(op),
@@ -84,8 +84,8 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::HashGridScatter(op) => hash_grid_scatter::launch(op),
         Op::HashGridGradient(op) => hash_grid_gradient::launch(op),
         Op::HashGridInput(op) => hash_grid_input::launch(op),
-        Op::PointwiseLoss(op) => pointwise_loss::launch(op),
-        Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op),
+        Op::PointwiseLoss(op) => pointwise_loss::launch(op, variants),
+        Op::SoftmaxCrossEntropy(op) => softmax_cross_entropy::launch(op, variants),
         Op::Accumulate(op) => accumulate::launch(op),
         Op::SumSquares(op) => sum_squares::launch(op),
         Op::Update(op) => update::launch(op, variants),
@@ -103,9 +103,13 @@ fn write(tensor: impl Into<Option<Tensor>>) -> Binding {
 }
 
 /// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no
-/// barriers to wait at. Long ones: a workgroup for each.
-fn lanes_and_rows(columns: u32) -> (u32, u32) {
-    if columns <= 64 { (1, 64) } else { (64, 1) }
+/// barriers to wait at; few to a workgroup where workgroups are what threads share. Long ones: a workgroup for each.
+fn lanes_and_rows(columns: u32, variants: Variants) -> (u32, u32) {
+    match columns {
+        ..=64 if variants.software => (1, 16),
+        ..=64 => (1, 64),
+        _ => (64, 1),
+    }
 }
 
 /// What a shader's variants share with it: its text up to the mark.

@@ -1,6 +1,6 @@
 //! Host side of `shaders/pointwise_loss.wgsl.in`, which follows the functions of `pointwise.wgsl`.
 
-use super::{Launch, lanes_and_rows, pointwise, read, write};
+use super::{Launch, Variants, lanes_and_rows, pointwise, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::loss::Loss;
@@ -18,8 +18,8 @@ pub(super) fn source(activation: Activation) -> String {
     pointwise::functions(activation) + include_str!("../../../shaders/pointwise_loss.wgsl.in")
 }
 
-pub(super) fn launch(op: &LossOp) -> Launch {
-    let (lanes, rows) = lanes_and_rows(op.outputs);
+pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs, variants);
     let (code, delta) = match op.loss {
         Loss::SumOfSquares => (1, 0.0),
         Loss::MeanAbsoluteError => (2, 0.0),

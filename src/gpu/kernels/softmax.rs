@@ -1,6 +1,6 @@
 //! Host side of `shaders/softmax.wgsl`.
 
-use super::{Launch, lanes_and_rows, read, shader, write};
+use super::{Launch, Variants, lanes_and_rows, read, shader, write};
 use crate::plan::Softmax;
 
 #[repr(C)]
@@ -10,8 +10,8 @@ struct SoftmaxUniforms {
     columns: u32,
 }
 
-pub(super) fn launch(op: &Softmax) -> Launch {
-    let (lanes, rows) = lanes_and_rows(op.columns);
+pub(super) fn launch(op: &Softmax, variants: Variants) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.columns, variants);
     Launch {
         shader: shader(
             "softmax",

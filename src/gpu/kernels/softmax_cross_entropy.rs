@@ -1,6 +1,6 @@
 //! Host side of `shaders/softmax_cross_entropy.wgsl`.
 
-use super::{Launch, lanes_and_rows, read, shader, write};
+use super::{Launch, Variants, lanes_and_rows, read, shader, write};
 use crate::loss::Loss;
 use crate::plan::LossOp;
 
@@ -12,8 +12,8 @@ struct SoftmaxCrossEntropyUniforms {
     smoothing: f32,
 }
 
-pub(super) fn launch(op: &LossOp) -> Launch {
-    let (lanes, rows) = lanes_and_rows(op.outputs);
+pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs, variants);
     let smoothing = match op.loss {
         Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
         _ => 0.0,
