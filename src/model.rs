@@ -268,7 +268,7 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] for a layer wider than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW), or of a kind that is neither
     /// dense, flatten, dropout nor an activation after a dense layer that has none; [`Error::InvalidOption`] for a name that
-    /// is none.
+    /// is none, or that of a WGSL function or type that the text makes use of.
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }

@@ -44,8 +44,13 @@ impl TextureSamples {
             return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
         }
         let rows = texture.width() * texture.height();
-        let features = gpu.zeros("features of texels", u64::from(rows) * 8)?;
-        let targets = gpu.zeros("colours of texels", u64::from(rows) * u64::from(channels) * 4)?;
+        let buffers = [("features of texels", 2), ("colours of texels", channels)];
+        let buffers = buffers.map(|(what, width)| (what, u64::from(rows) * u64::from(width) * 4));
+        for (what, bytes) in buffers {
+            gpu.check_size(what, bytes)?;
+        }
+        let [features, targets] = buffers.map(|(what, bytes)| gpu.zeros(what, bytes));
+        let (features, targets) = (features?, targets?);
         let view = view(texture);
         let bindings =
             [wgpu::BindingResource::TextureView(&view), features.as_entire_binding(), targets.as_entire_binding()];

@@ -181,6 +181,21 @@ fn what_a_function_cannot_be_is_refused_by_name() {
         fault(Network::input(2).dense(5, Relu), "2f"),
         "name of a WGSL function must be letters, digits and underscores, a letter first, got \"2f\""
     );
+    for name in ["fma", "vec4f", "vec2f", "exp", "max", "array", "f32"] {
+        assert_eq!(
+            fault(Network::input(2).dense(5, Softmax), name),
+            format!(
+                "name of a WGSL function must be none of the WGSL functions and types that the network is written with, \
+                 got \"{name}\""
+            )
+        );
+    }
+    assert!(fault(Network::input(2).dense(5, Tanh), "tanh").ends_with("got \"tanh\""));
+    // What the text has otherwise, or what other networks call, is no matter.
+    let plain = model(Device::Cpu, &Network::input(2).dense(5, Identity).build().unwrap());
+    for name in ["tanh", "layer", "x", "sum", "input_1"] {
+        assert!(plain.wgsl(name).is_ok(), "{name}");
+    }
     let on_cpu = model(Device::Cpu, &Network::input(2).dense(5, Relu).build().unwrap());
     assert!(on_cpu.parameter_buffer().unwrap_err().to_string().contains("Model::parameter_buffer"));
 }

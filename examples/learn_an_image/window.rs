@@ -1,5 +1,5 @@
-//! Learning a picture in a window: the app owns the device, and every frame is one encoder and one submission, in which
-//! training steps stand beside the app's own passes.
+//! Learning a picture in a window: the app owns the device, and training steps stand beside its own passes in one encoder
+//! and one submission a frame; twice a second there is one more, to read the loss.
 
 mod painter;
 

@@ -32,20 +32,30 @@ pub struct Wgsl {
     words: u32,
 }
 
+/// What the text may be written with, beside functions that it calls.
+const TYPES: [&str; 5] = ["f32", "vec2f", "vec3f", "vec4f", "array"];
+
 /// The largest uniform binding that every device allows, in bytes.
 const LARGEST_UNIFORM: u32 = 1 << 16;
 
 impl Wgsl {
     pub(crate) fn new(name: &str, layers: Vec<NarrowLayer>, words: u32) -> Result<Self> {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let fault = |expected| {
+            let actual = format!("{name:?}");
+            Err(Error::InvalidOption { name: "name of a WGSL function", expected, actual })
+        };
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
-            return Err(Error::InvalidOption {
-                name: "name of a WGSL function",
-                expected: "letters, digits and underscores, a letter first",
-                actual: format!("{name:?}"),
-            });
+            return fault("letters, digits and underscores, a letter first");
         }
-        Ok(Self { name: name.into(), group: 0, binding: 0, layers, words })
+        let wgsl = Self { name: name.into(), group: 0, binding: 0, layers, words };
+        // The function would hide the built-in one: the text may have its name in one place, the declaration.
+        let text = wgsl.to_string();
+        let called = text.split('(').filter_map(|before| before.rsplit(|c| !letters(c)).next());
+        if TYPES.contains(&name) || called.filter(|called| *called == name).count() > 1 {
+            return fault("none of the WGSL functions and types that the network is written with");
+        }
+        Ok(wgsl)
     }
 
     /// Where the parameter buffer is bound; group 0, binding 0 unless said otherwise.

@@ -63,13 +63,19 @@ struct State {
     told: Option<Box<dyn FnMut(Frame) + Send>>,
 }
 
+/// The longest that budgets are saved up for, in seconds of them: whatever a step is thought to take, it is tried then.
+const MOST_SAVED: f64 = 1.0;
+
+/// How much slower a measurement may make a step, at most: what has been in the way once is not there for good.
+const MOST_SLOWER: f64 = 4.0;
+
 /// How many steps fit a budget.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Measurements so far.
-    measured: u32,
-    /// Seconds of a step.
-    step: f64,
+    /// Whether a call has come back: those begun before may have waited for the driver's compiler.
+    warm: bool,
+    /// Seconds of a step, once measured.
+    step: Option<f64>,
     /// Steps of the last call that was measured.
     last: u32,
     /// Seconds of budgets that no step fitted into.
@@ -78,25 +84,34 @@ struct Pace {
 
 impl Pace {
     fn steps(&mut self, budget: f64) -> u32 {
-        if self.measured < 2 {
-            return 1;
-        }
-        let afforded = (budget + self.saved) / self.step;
+        let Some(step) = self.step else { return 1 };
+        let afforded = (budget + self.saved) / step;
         if afforded < 1.0 {
             self.saved += budget;
-            return 0;
+            if self.saved < MOST_SAVED {
+                return 0;
+            }
+            self.saved = 0.0;
+            return 1;
         }
         self.saved = 0.0;
         // Where the clock is too coarse to see a step at all, `afforded` is infinite: the cast saturates.
         (afforded as u32).min(self.last.max(1).saturating_mul(2))
     }
 
-    fn measure(&mut self, seconds: f64, steps: u32) {
-        let step = seconds / f64::from(steps);
-        // The first measurement may be of the driver's compiler.
-        let slower = self.measured < 2 || step > self.step;
-        self.step = if slower { step } else { 0.75 * self.step + 0.25 * step };
-        self.measured = self.measured.saturating_add(1);
+    /// Of a call that began `warm` or not.
+    fn measure(&mut self, seconds: f64, steps: u32, warm: bool) {
+        self.warm = true;
+        if !warm {
+            return;
+        }
+        let new = seconds / f64::from(steps);
+        self.step = Some(match self.step {
+            Some(old) if new <= old => 0.75 * old + 0.25 * new,
+            // Of 0, which a coarse clock may have seen, there is no multiple.
+            Some(old) if old > 0.0 => new.min(MOST_SLOWER * old),
+            _ => new,
+        });
         self.last = steps;
     }
 }
@@ -187,7 +202,8 @@ impl Frames {
             return None;
         }
         state.busy[slot] = true;
-        Some(Ticket { frames: self.clone(), slot, steps, clock: Clock::start() })
+        let warm = state.pace.warm;
+        Some(Ticket { frames: self.clone(), slot, steps, warm, clock: Clock::start() })
     }
 }
 
@@ -196,6 +212,8 @@ struct Ticket {
     frames: Arc<Frames>,
     slot: usize,
     steps: u32,
+    /// Whether a call had come back when it began.
+    warm: bool,
     clock: Clock,
 }
 
@@ -225,7 +243,7 @@ impl Ticket {
         };
         let mut state = lock(&self.frames.state);
         if let Some(seconds) = seconds {
-            state.pace.measure(seconds, self.steps);
+            state.pace.measure(seconds, self.steps, self.warm);
         }
         let told = state.told.take();
         // The app's function is called with nothing locked, as it may record.
@@ -246,25 +264,57 @@ mod tests {
     fn a_budget_is_filled_by_what_steps_have_taken() {
         let mut pace = Pace::default();
         assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
-        pace.measure(5.0, 1);
-        assert_eq!(pace.steps(1.0), 1, "the first measurement may be of the compiler");
-        pace.measure(0.125, 1);
+        // Three calls that began before the first was back: all may be of the compiler.
+        for _ in 0..3 {
+            pace.measure(5.0, 1, false);
+            assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
+        }
+        assert!(pace.warm);
+        pace.measure(0.125, 1, true);
         assert_eq!(pace.steps(1.0), 2, "at most twice the last");
-        pace.measure(0.25, 2);
-        pace.measure(0.5, 4);
+        pace.measure(0.25, 2, true);
+        pace.measure(0.5, 4, true);
         assert_eq!(pace.steps(1.0), 8);
         assert_eq!(pace.steps(0.5), 4);
-        pace.measure(2.0, 8);
+        pace.measure(2.0, 8, true);
         assert_eq!(pace.steps(1.0), 4, "a slower step is believed at once");
-        pace.measure(0.5, 4);
-        assert_eq!(pace.step, 0.75 * 0.25 + 0.25 * 0.125, "a faster one by a quarter");
+        pace.measure(0.5, 4, true);
+        assert_eq!(pace.step, Some(0.75 * 0.25 + 0.25 * 0.125), "a faster one by a quarter");
+    }
+
+    /// A laptop that was shut for an hour, say.
+    #[test]
+    fn one_long_gap_is_soon_forgotten() {
+        let mut pace = Pace { warm: true, step: Some(0.0009765625), last: 4, saved: 0.0 };
+        pace.measure(3600.0, 4, true);
+        assert_eq!(pace.step, Some(0.00390625), "four times what it was");
+        // However slow the steps were thought to be, they are tried, and found to be fast.
+        pace.step = Some(900.0);
+        let mut frames = 0;
+        loop {
+            let steps = pace.steps(0.00390625);
+            if steps >= 2 {
+                break;
+            }
+            if steps > 0 {
+                pace.measure(0.0009765625, steps, true);
+            }
+            frames += 1;
+            assert!(frames < 100_000, "a step is thought to take {:?}", pace.step);
+        }
+    }
+
+    #[test]
+    fn a_step_is_tried_once_a_second_of_budgets_is_saved() {
+        let mut pace = Pace { warm: true, step: Some(900.0), last: 1, saved: 0.0 };
+        let steps: Vec<u32> = (0..8).map(|_| pace.steps(0.25)).collect();
+        assert_eq!(steps, [0, 0, 0, 1, 0, 0, 0, 1]);
     }
 
     #[test]
     fn a_step_longer_than_the_budget_is_saved_up_for() {
         let mut pace = Pace::default();
-        pace.measure(1.0, 1);
-        pace.measure(1.0, 1);
+        pace.measure(1.0, 1, true);
         let steps: Vec<u32> = (0..9).map(|_| pace.steps(0.375)).collect();
         assert_eq!(steps, [0, 0, 1, 0, 0, 1, 0, 0, 1]);
         assert_eq!(pace.steps(0.0), 0);
@@ -273,10 +323,11 @@ mod tests {
     #[test]
     fn a_clock_that_sees_nothing_does_not_run_away() {
         let mut pace = Pace::default();
-        pace.measure(0.0, 1);
-        pace.measure(0.0, 3);
+        pace.measure(0.0, 3, true);
         assert_eq!(pace.steps(1.0), 6);
         // 0 / 0: no budget, no step.
         assert_eq!(pace.steps(0.0), 0);
+        pace.measure(0.5, 1, true);
+        assert_eq!(pace.step, Some(0.5), "what is seen at last is believed");
     }
 }

@@ -59,7 +59,7 @@ pub struct Trainer {
     warm: bool,
     /// The state to go on from where the device is lost.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
-    /// Whether the cursor stands where a snapshot had it.
+    /// Whether the cursor is to be left where a snapshot had it, whatever is prepared: until `fit` or `reset`.
     brought_back: bool,
 }
 
@@ -275,8 +275,12 @@ impl Trainer {
 
     /// Points the cursor at the start of the data, unless some steps are done or it was brought back from a snapshot.
     fn rewind(&mut self, done: u32) {
-        if done == 0 && !std::mem::take(&mut self.brought_back) {
-            self.progress.cut = None;
+        if done > 0 {
+            return;
+        }
+        // Steps that are recorded from here move the cursor unseen: no epoch can be finished any more.
+        self.progress.cut = None;
+        if !self.brought_back {
             // An update that lacks batches is left as it is: the next batch begins one of its own.
             for (offset, word) in
                 [(std::mem::offset_of!(StepState, position), 0u32), (std::mem::offset_of!(StepState, due), 1)]

@@ -58,7 +58,7 @@ impl Trainer {
         let copies = self.parts().into_iter().map(|(role, storage, words)| {
             let from = storage.gpu().clone();
             let staging = gpu.staging(words as u64 * 4)?;
-            Ok(Copy { role, from, staging })
+            Ok(Copy { role, from, staging, words })
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
@@ -69,7 +69,8 @@ impl Trainer {
     /// Goes on from the last snapshot on another device, as one that was lost takes everything with it. Options, weights,
     /// what the optimizer keeps, history and the place in the data are as they were: over the same data, the same steps
     /// follow, and on the same adapter and driver to the same bits. What was prepared from this trainer belongs to the lost
-    /// device: prepare it anew. Submits nothing.
+    /// device: prepare it anew, which leaves the place in the data as it is until [`fit`](Self::fit) or
+    /// [`reset`](Self::reset) starts over. Submits nothing.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`] where none has been taken. As [`new`](Self::new); the trainer is then left as it is.
@@ -138,13 +139,18 @@ struct Shared {
 struct Copy {
     role: Role,
     from: wgpu::Buffer,
+    /// Rounded up to whole vec4s, as `from` is.
     staging: wgpu::Buffer,
+    words: usize,
 }
 
 impl Snapshots {
     /// Records a copy of the state as it is at this point of the encoder; when it has arrived, some frames later, while the
-    /// app submits or polls, it is the trainer's last snapshot. Its history is that of when this was prepared. Returns false,
-    /// and records nothing, while the one before is still under way. Allocates nothing on the GPU; never waits.
+    /// app submits or polls, it is the trainer's last snapshot. What the host keeps of the run is in it as it was when this
+    /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
+    /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
+    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; never
+    /// waits.
     pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return false;
@@ -177,8 +183,9 @@ impl Drop for Taking {
 impl Shared {
     fn arrive(&self) {
         let read = |copy: &Copy| {
-            let words = bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?);
+            let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?);
             copy.staging.unmap();
+            words.truncate(copy.words);
             Some(words)
         };
         let Some(mut read) = self.copies.iter().map(read).collect::<Option<Vec<Vec<u32>>>>() else { return };

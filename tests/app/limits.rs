@@ -126,3 +126,28 @@ fn trainers_on_one_device_share_what_is_compiled() {
     assert!(third.is_ok());
     assert_eq!(app.gpu.kernels_compiled(), with_forward + 1);
 }
+
+/// The limit that is named is the one that a binding of the whole buffer exceeds.
+#[test]
+fn a_texture_of_more_texels_than_can_be_bound_is_refused() {
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 17, ..wgpu::Limits::default() };
+    let (device, queue) = own_device_with(limits);
+    let app = App::on(device, queue);
+    let fault = |side: u32| {
+        let texture = app.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width: side, height: side, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            usage: wgpu::TextureUsages::TEXTURE_BINDING,
+            view_formats: &[],
+        });
+        wgrad::TextureSamples::new(&app.gpu, &texture, 3).unwrap_err().to_string()
+    };
+    for (side, what) in [(128, "colours"), (256, "features")] {
+        let fault = fault(side);
+        assert!(fault.contains(what) && fault.contains("max_storage_buffer_binding_size"), "{fault}");
+    }
+}

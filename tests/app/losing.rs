@@ -1,7 +1,7 @@
 //! The app's device dies.
 
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Device, Error, Fit, Loss, Network, Trainer, TrainerConfig};
+use wgrad::{Adam, Control, Dataset, Device, Error, Event, Fit, Loss, Network, Trainer, TrainerConfig};
 
 use super::{App, Random};
 
@@ -107,6 +107,47 @@ fn training_goes_on_from_the_last_snapshot() {
     let training = trainer.prepare(&data()).unwrap();
     newer.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(newer.read::<u32>(training.parameter_buffer()), uninterrupted);
+    // However much is prepared.
+    let newest = App::open();
+    trainer.rebuild(&newest.gpu).unwrap();
+    let at_snapshot = trainer.model().parameters().unwrap();
+    let (first, second) = (trainer.prepare(&data()).unwrap(), trainer.prepare(&data()).unwrap());
+    newest.frame(|encoder| {
+        first.record_steps(encoder, 6);
+        second.record_steps(encoder, 7);
+    });
+    assert_eq!(newest.read::<u32>(second.parameter_buffer()), uninterrupted);
+    // On no GPU: from the same weights.
+    trainer.rebuild(Device::Cpu).unwrap();
+    assert_eq!(trainer.model().parameters().unwrap(), at_snapshot);
+    let history = trainer.fit(&data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
+    assert!(history.epochs[0].train.loss.is_finite());
+}
+
+/// Steps that an app records move the cursor: an epoch that `fit` had cut short before is not finished then.
+#[test]
+fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
+    let app = App::open();
+    let mut trainer = trainer(&app);
+    let first_told = |trainer: &mut Trainer, stops: bool| {
+        let mut first = None;
+        let told = |event| {
+            if let Event::Steps { done, .. } = event {
+                first.get_or_insert(done);
+            }
+            if stops { Control::Stop } else { Control::Continue }
+        };
+        trainer.fit(&data(), Fit { epochs: 1, every: Some(1), ..Fit::default() }, told).unwrap();
+        first
+    };
+    assert_eq!(first_told(&mut trainer, true), Some(1));
+    trainer.snapshot().unwrap();
+    trainer.rebuild(&app.gpu).unwrap();
+    assert_eq!(first_told(&mut trainer, false), Some(2), "the epoch is finished");
+    trainer.rebuild(&app.gpu).unwrap();
+    let training = trainer.prepare(&data()).unwrap();
+    app.frame(|encoder| training.record_steps(encoder, 2));
+    assert_eq!(first_told(&mut trainer, false), Some(1), "the epoch is a new one");
 }
 
 /// Between epochs of `fit`: the history goes on too; and where no GPU is left, the CPU reference takes over.

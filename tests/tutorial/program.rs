@@ -84,6 +84,7 @@ fn main() -> Result<()> {
     own_loss(&app, &mut trainer)?;
     pictures(&app, &gpu)?;
     swap(&app, &trainer)?;
+    inside_a_shader(&app, &trainer)?;
     println!("wgrad submitted {} times by itself", gpu.traffic().submits);
     survive(&app, &mut trainer)?;
     Ok(())
@@ -230,6 +231,20 @@ fn swap(app: &App, trainer: &Trainer) -> Result<()> {
     // Or from the host, before whatever is submitted next.
     shown.set_parameters(&trainer.network().initial_parameters(1))?;
     Ok(())
+}
+
+const DRAW: &str = "
+    @group(0) @binding(1) var<storage, read_write> line: array<f32, 64>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+        line[id.x] = network(vec2f(f32(id.x) / 64.0, 0.5));
+    }";
+
+fn inside_a_shader(app: &App, trainer: &Trainer) -> Result<()> {
+    let model = trainer.model();
+    let network = model.wgsl("network")?.bound_at(0, 0); // fn network(input: vec2f) -> f32
+    let line = app.buffer(&[0.0; 64]);
+    let draw = app.pass(&format!("{network}{DRAW}"), &[model.parameter_buffer()?, &line]);
+    app.frame(|encoder| run(encoder, &draw, 1))
 }
 
 fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
