@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::pass::Pass;
 use common::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
 use wgrad::plan::RowMetrics;
@@ -54,29 +55,12 @@ fn read<T: bytemuck::Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &w
 }
 
 /// A pass of the app's own, over the output that the network leaves in the app's buffer: y ← 2y.
-fn doubling(device: &wgpu::Device, buffer: &wgpu::Buffer) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
+fn doubling(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Pass {
     let source = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;
         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
             if id.x < arrayLength(&y) { y[id.x] *= 2.0; }
         }";
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: None,
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: None,
-        layout: None,
-        module: &module,
-        entry_point: None,
-        compilation_options: Default::default(),
-        cache: None,
-    });
-    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
-    });
-    (pipeline, group)
+    Pass::new(device, source, &[buffer])
 }
 
 #[test]
@@ -94,19 +78,14 @@ fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     let training = trainer.prepare(&dataset()).unwrap();
     let other_training = other.prepare(&dataset()).unwrap();
     let forward = trainer.model().prepare_forward(&input, &output, 20).unwrap();
-    let (pipeline, group) = doubling(&device, &output);
+    let doubling = doubling(&device, &output);
 
     let mut encoder = device.create_command_encoder(&Default::default());
     training.record_clear_metrics(&mut encoder);
     training.record_steps(&mut encoder, 2);
     other_training.record_steps(&mut encoder, 3);
     forward.record_forward(&mut encoder);
-    {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(1, 1, 1);
-    }
+    doubling.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
     training.record_metrics(&mut encoder);
     queue.submit([encoder.finish()]);
     assert_eq!(gpu.traffic(), wgrad::Traffic::default(), "wgrad itself has submitted and read nothing");

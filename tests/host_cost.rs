@@ -1,10 +1,13 @@
 //! What a step costs the host: nothing but wgpu's own recording. On wgpu's `noop` backend, where a GPU costs nothing.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use wgrad::Activation::{Relu, Softmax};
+use common::{Random, pass::Pass};
+use wgrad::Activation::{Identity, Relu, Softmax};
 use wgrad::{Adam, Dataset, Fit, Gpu, Loss, Network, Trainer, TrainerConfig, Training, wgpu};
 
 /// Counts what each thread allocates.
@@ -71,35 +74,17 @@ fn training(device: &wgpu::Device, queue: &wgpu::Queue) -> (Trainer, Training) {
 
 /// The least that wgpu can be asked to do for as many dispatches: one pass, each with a pipeline and a bind group.
 struct Bare {
-    dispatches: Vec<(wgpu::ComputePipeline, wgpu::BindGroup)>,
+    dispatches: Vec<Pass>,
 }
 
 impl Bare {
     fn new(device: &wgpu::Device, dispatches: usize) -> Self {
         let source = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
             @compute @workgroup_size(64) fn main() { x[0] = 1.0; }";
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: None,
-            source: wgpu::ShaderSource::Wgsl(source.into()),
-        });
         let make = |_| {
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: None,
-                layout: None,
-                module: &module,
-                entry_point: None,
-                compilation_options: Default::default(),
-                cache: None,
-            });
             let usage = wgpu::BufferUsages::STORAGE;
             let descriptor = wgpu::BufferDescriptor { label: None, size: 256, usage, mapped_at_creation: false };
-            let buffer = device.create_buffer(&descriptor);
-            let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &pipeline.get_bind_group_layout(0),
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
-            });
-            (pipeline, bind_group)
+            Pass::new(device, source, &[&device.create_buffer(&descriptor)])
         };
         Self { dispatches: (0..dispatches).map(make).collect() }
     }
@@ -107,10 +92,8 @@ impl Bare {
     fn record(&self, encoder: &mut wgpu::CommandEncoder, times: u32) {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("training"), timestamp_writes: None };
         let mut pass = encoder.begin_compute_pass(&descriptor);
-        for (pipeline, bind_group) in (0..times).flat_map(|_| &self.dispatches) {
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, bind_group, &[]);
-            pass.dispatch_workgroups(1, 1, 1);
+        for dispatch in (0..times).flat_map(|_| &self.dispatches) {
+            dispatch.record(&mut pass, 1);
         }
     }
 }
@@ -196,4 +179,48 @@ fn a_step_costs_the_host_few_microseconds() {
         );
         assert!(step <= Duration::from_micros(60) && step / dispatches <= Duration::from_micros(3), "{step:?}");
     }
+}
+
+/// Recording allocates nothing of its own: what is left is wgpu's list of commands, which doubles as it grows.
+#[test]
+fn recording_allocates_nothing_per_step() {
+    let (device, queue) = noop();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let network = Network::input(64).dense(32, Relu).dropout(0.1).dense(32, Relu).dense(10, Identity).build().unwrap();
+    let config = TrainerConfig { clip: Some(wgrad::Clip::Norm(1.0)), ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
+    let mut random = Random(1);
+    let data = Dataset::from_f32(random.f32s(100 * 64), 64, vec![1; 100], 10).unwrap();
+    let training = trainer.prepare(&data).unwrap();
+    let steps = |n: u32| {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        training.record_steps(&mut pass, 1);
+        let count = allocations(|| training.record_steps(&mut pass, n));
+        drop(pass);
+        queue.submit([encoder.finish()]);
+        count
+    };
+    steps(10);
+    let (few, many) = (steps(16), steps(16 * 64));
+    // 64 times as many commands: the list doubles six times more.
+    println!("{few} allocations for 16 steps, {many} for 1024");
+    assert!(many <= few + 8, "{few} allocations for 16 steps, {many} for 1024");
+
+    // And a frame of record_within: as many whatever the number of frames before.
+    let frame = || {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut steps = 0;
+        let count = allocations(|| {
+            steps = training.record_within(&mut encoder, std::time::Duration::from_millis(1));
+        });
+        queue.submit([encoder.finish()]);
+        device.poll(wgpu::PollType::Poll).unwrap();
+        (count, steps)
+    };
+    let counts: Vec<(u64, u32)> = (0..50).map(|_| frame()).collect();
+    let most = counts.iter().map(|(count, _)| count).max().unwrap();
+    println!("at most {most} allocations a frame of record_within");
+    assert!(counts.iter().all(|(_, steps)| *steps >= 1));
+    assert_eq!(gpu.traffic(), wgrad::Traffic::default());
 }

@@ -1,46 +1,11 @@
 //! An app with a hostile frame: its own passes write what wgrad reads and read what wgrad writes, in one encoder and one
-//! submission, a thousand times. And what recording takes from the host, by a counting allocator and wgpu's noop backend.
+//! submission, a thousand times.
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-use common::{Random, own_device};
+use common::{own_device, pass::Pass};
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Device, Gpu, Loss, Network, Sgd, Trainer, TrainerConfig, wgpu};
-
-/// Counts the allocations of each thread.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|n| n.set(n.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|n| n.set(n.get() + 1));
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
+use wgrad::{Dataset, Device, Gpu, Loss, Network, Sgd, Trainer, TrainerConfig, wgpu};
 
 const ROWS: u32 = 12;
 const INPUTS: usize = 5;
@@ -81,31 +46,6 @@ const AFTER: &str = "
         if id.x == 0u { frame++; }
     }";
 
-fn pass(device: &wgpu::Device, source: &str, buffers: &[&wgpu::Buffer]) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
-    let source = wgpu::ShaderSource::Wgsl(source.into());
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: None,
-        layout: None,
-        module: &module,
-        entry_point: None,
-        compilation_options: Default::default(),
-        cache: None,
-    });
-    let entries = buffers.iter().zip(0..);
-    let entries: Vec<_> =
-        entries.map(|(b, binding)| wgpu::BindGroupEntry { binding, resource: b.as_entire_binding() }).collect();
-    let layout = &pipeline.get_bind_group_layout(0);
-    let group = device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
-    (pipeline, group)
-}
-
-fn dispatch(pass: &mut wgpu::ComputePass<'_>, (pipeline, group): &(wgpu::ComputePipeline, wgpu::BindGroup)) {
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, group, &[]);
-    pass.dispatch_workgroups(1, 1, 1);
-}
-
 /// Resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
@@ -131,8 +71,8 @@ fn a_thousand_hostile_frames() {
     let words = |of_row: usize| u64::from(ROWS) * of_row as u64;
     let (x, t, y) = (buffer(words(INPUTS)), buffer(words(OUTPUTS)), buffer(words(OUTPUTS)));
     let (log, frame) = (buffer(words(OUTPUTS) * u64::from(FRAMES)), buffer(1));
-    let before = pass(&device, BEFORE, &[&x, &t, &frame]);
-    let after = pass(&device, AFTER, &[&y, &log, &frame]);
+    let before = Pass::new(&device, BEFORE, &[&x, &t, &frame]);
+    let after = Pass::new(&device, AFTER, &[&y, &log, &frame]);
     let training = trainer.prepare_buffers(&x, &t, ROWS).unwrap();
     let forward = trainer.model().prepare_forward(&x, &y, ROWS).unwrap();
 
@@ -141,17 +81,17 @@ fn a_thousand_hostile_frames() {
         let mut encoder = device.create_command_encoder(&Default::default());
         if n % 2 == 0 {
             // Passes of its own for everyone,
-            dispatch(&mut encoder.begin_compute_pass(&Default::default()), &before);
+            before.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
             forward.record_forward(&mut encoder);
             training.record_steps(&mut encoder, 1);
-            dispatch(&mut encoder.begin_compute_pass(&Default::default()), &after);
+            after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
         } else {
             // or one for all.
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            dispatch(&mut pass, &before);
+            before.record(&mut pass, 1);
             forward.record_forward(&mut pass);
             training.record_steps(&mut pass, 1);
-            dispatch(&mut pass, &after);
+            after.record(&mut pass, 1);
         }
         let submission = queue.submit([encoder.finish()]);
         // The app paces itself: it waits for the frame before the last.
@@ -207,60 +147,4 @@ fn a_thousand_hostile_frames() {
         reference.fit(&data, wgrad::Fit::default(), |_| {}).unwrap();
     }
     println!("{FRAMES} frames, largest error {worst:e}, memory grown by {grown:?} bytes over the last half");
-}
-
-/// A device that does nothing, so that only the host's work is left.
-fn noop() -> (wgpu::Device, wgpu::Queue) {
-    pollster::block_on(async {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::NOOP;
-        descriptor.backend_options.noop.enable = true;
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter = instance.request_adapter(&Default::default()).await.unwrap();
-        adapter.request_device(&Default::default()).await.unwrap()
-    })
-}
-
-/// Recording allocates nothing of its own: what is left is wgpu's list of commands, which doubles as it grows.
-#[test]
-fn recording_allocates_nothing_per_step() {
-    let (device, queue) = noop();
-    let gpu = Gpu::from_parts(device.clone(), queue.clone());
-    let network = Network::input(64).dense(32, Relu).dropout(0.1).dense(32, Relu).dense(10, Identity).build().unwrap();
-    let config = TrainerConfig { clip: Some(wgrad::Clip::Norm(1.0)), ..TrainerConfig::default() };
-    let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
-    let mut random = Random(1);
-    let data = Dataset::from_f32(random.f32s(100 * 64), 64, vec![1; 100], 10).unwrap();
-    let training = trainer.prepare(&data).unwrap();
-    let steps = |n: u32| {
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        training.record_steps(&mut pass, 1);
-        let count = allocations(|| training.record_steps(&mut pass, n));
-        drop(pass);
-        queue.submit([encoder.finish()]);
-        count
-    };
-    steps(10);
-    let (few, many) = (steps(16), steps(16 * 64));
-    // 64 times as many commands: the list doubles six times more.
-    println!("{few} allocations for 16 steps, {many} for 1024");
-    assert!(many <= few + 8, "{few} allocations for 16 steps, {many} for 1024");
-
-    // And a frame of record_within: as many whatever the number of frames before.
-    let frame = || {
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut steps = 0;
-        let count = allocations(|| {
-            steps = training.record_within(&mut encoder, std::time::Duration::from_millis(1));
-        });
-        queue.submit([encoder.finish()]);
-        device.poll(wgpu::PollType::Poll).unwrap();
-        (count, steps)
-    };
-    let counts: Vec<(u64, u32)> = (0..50).map(|_| frame()).collect();
-    let most = counts.iter().map(|(count, _)| count).max().unwrap();
-    println!("at most {most} allocations a frame of record_within");
-    assert!(counts.iter().all(|(_, steps)| *steps >= 1));
-    assert_eq!(gpu.traffic(), wgrad::Traffic::default());
 }

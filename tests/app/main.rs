@@ -9,6 +9,7 @@ mod limits;
 mod losing;
 mod parts;
 
+use common::pass::Pass;
 use common::*;
 use wgrad::wgpu;
 
@@ -65,36 +66,6 @@ impl App {
 
     /// A pass of the app's own: WGSL whose `main` has workgroups of 64, over buffers at bindings 0 and on.
     pub fn pass(&self, source: &str, buffers: &[&wgpu::Buffer]) -> Pass {
-        let source = wgpu::ShaderSource::Wgsl(source.into());
-        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: None,
-            layout: None,
-            module: &module,
-            entry_point: None,
-            compilation_options: Default::default(),
-            cache: None,
-        });
-        let entries = buffers.iter().zip(0..);
-        let entries: Vec<_> = entries
-            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
-            .collect();
-        let layout = &pipeline.get_bind_group_layout(0);
-        let group =
-            self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries });
-        Pass { pipeline, group }
-    }
-}
-
-pub struct Pass {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-}
-
-impl Pass {
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, workgroups: u32) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups(workgroups, 1, 1);
+        Pass::new(&self.device, source, buffers)
     }
 }

@@ -1,6 +1,8 @@
 //! What several tests share.
 #![allow(dead_code)] // each test uses some of it
 
+pub mod pass;
+
 use std::sync::OnceLock;
 
 use wgrad::plan::{DataInfo, Op, Role};
