@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor};
-use crate::plan::{Buffer, BufferId, Epilogue, LONGEST_SLICE, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
+use crate::plan::{Buffer, BufferId, Epilogue, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
 use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
@@ -111,20 +111,18 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
         contents: Vec::new(),
     });
     let tensor = |buffer: usize, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
-    let op = |start: u32| {
-        Op::Matmul(Matmul {
-            a: tensor(0, m * k),
-            b: tensor(1, k * n),
-            c: tensor(2, m * n),
-            m,
-            n,
-            k,
-            slice: start..k.min(start + LONGEST_SLICE),
-            layout,
-            epilogue: Epilogue::None,
-            bias_gradient: None,
-        })
+    let whole = Matmul {
+        a: tensor(0, m * k),
+        b: tensor(1, k * n),
+        c: tensor(2, m * n),
+        m,
+        n,
+        k,
+        slice: 0..k,
+        layout,
+        epilogue: Epilogue::None,
+        bias_gradient: None,
     };
-    let step = (0..k).step_by(LONGEST_SLICE as usize).map(op).collect();
+    let step = whole.sliced().map(Op::Matmul).collect();
     Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
 }

@@ -63,8 +63,7 @@ impl GpuExecutor {
     /// rest are given later with [`bind`](Self::bind).
     pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)], checked: bool) -> Result<Self> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
-        if !checked && gpu.measures() {
-            gpu.check_plan(&plan)?;
+        if !checked {
             gpu.measure(&plan)?;
         }
         let launches = gpu.checked_launches(&plan)?;

@@ -49,7 +49,7 @@ impl Gpu {
     }
 
     /// Where timestamps are resolved to.
-    pub(super) fn query_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
+    pub(crate) fn query_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
         self.buffer("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC, None)
     }
 

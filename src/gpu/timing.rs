@@ -15,13 +15,29 @@ pub(crate) struct Times {
 }
 
 impl Gpu {
+    /// Whether the device has a clock.
+    pub(crate) fn has_timestamps(&self) -> bool {
+        self.device().features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// An error where the device has no clock.
     pub(crate) fn check_timestamps(&self) -> Result<()> {
-        let feature = wgpu::Features::TIMESTAMP_QUERY;
-        match self.device().features().contains(feature) {
+        match self.has_timestamps() {
             true => Ok(()),
             false => Err(Error::MissingFeature { what: "profiling", feature: "TIMESTAMP_QUERY" }),
         }
+    }
+
+    /// Room for so many timestamps.
+    pub(crate) fn query_set(&self, count: u32) -> Result<wgpu::QuerySet> {
+        let (label, ty) = (Some("timestamps"), wgpu::QueryType::Timestamp);
+        let descriptor = wgpu::QuerySetDescriptor { label, ty, count };
+        self.guard("timestamps", u64::from(count) * 8, || self.device().create_query_set(&descriptor))
+    }
+
+    /// Seconds of a tick of the device's clock.
+    pub(crate) fn tick(&self) -> f64 {
+        f64::from(self.queue().get_timestamp_period()) * 1e-9
     }
 }
 
@@ -52,7 +68,7 @@ impl GpuExecutor {
         let words = readback.read(gpu)?.finish().await?;
 
         let ticks: &[[u64; 2]] = &bytemuck::pod_collect_to_vec(&words);
-        let seconds = f64::from(gpu.queue().get_timestamp_period()) * 1e-9;
+        let seconds = gpu.tick();
         // Differences first: an f64 does not hold every nanosecond since 1970.
         let first = ticks[0][0];
         let mut times = ticks.iter().map(|pass| pass.map(|t| t.wrapping_sub(first) as i64 as f64 * seconds));
@@ -60,11 +76,7 @@ impl GpuExecutor {
     }
 
     fn query_sets(&self, passes: u32) -> Result<Vec<wgpu::QuerySet>> {
-        let make = |first: u32| {
-            let count = QUERIES.min(2 * passes - first);
-            let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
-            self.gpu().guard("timestamps", u64::from(count) * 8, || self.gpu().device().create_query_set(&descriptor))
-        };
+        let make = |first: u32| self.gpu().query_set(QUERIES.min(2 * passes - first));
         (0..2 * passes).step_by(QUERIES as usize).map(make).collect()
     }
 }

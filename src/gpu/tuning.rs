@@ -49,8 +49,8 @@ impl Gpu {
     /// driver or version, or one that is damaged, counts as empty, and is replaced once something has been measured.
     ///
     /// With [`Tuning::Measure`], whatever binds a plan whose products have not been measured yet blocks, submits and polls, the
-    /// async forms too: a new trainer, its evaluation, `prepare_*`, each new number of rows of a forward pass. All kernels agree within rounding;
-    /// but another choice is another order of sums, so that two runs are the same bit for bit only where the choice is:
+    /// async forms too: a new trainer, its evaluation, `prepare_*`, each new number of rows of a forward pass. All kernels
+    /// agree within rounding; but another choice is another order of sums, so that two runs are the same bit for bit only where the choice is:
     /// from the same file. Where the file cannot be written, it is an [`Error::File`](crate::Error::File).
     ///
     /// ```no_run
@@ -68,11 +68,6 @@ impl Gpu {
         };
     }
 
-    /// Whether kernels are to be measured.
-    pub(super) fn measures(&self) -> bool {
-        lock(&self.inner.tuner).is_some()
-    }
-
     /// The kernel that was measured to make a product fastest.
     pub(super) fn measured(&self, op: &Matmul) -> Option<MatmulKernel> {
         let tuner = lock(&self.inner.tuner);
@@ -81,16 +76,18 @@ impl Gpu {
         MatmulKernel::candidates(op, self.inner.variants).into_iter().find(|kernel| format!("{kernel:?}") == *name)
     }
 
-    /// Measures the products of a plan that have not been, where that was asked for.
+    /// Measures the products of a plan that have not been, where that was asked for and the device can hold the plan.
     pub(super) fn measure(&self, plan: &Plan) -> Result<()> {
+        if lock(&self.inner.tuner).is_none() {
+            return Ok(());
+        }
+        self.check_plan(plan)?;
         let mut found = BTreeMap::new();
-        if lock(&self.inner.tuner).is_some() {
-            for op in plan.ops() {
-                let Op::Matmul(op) = op else { continue };
-                let name = product(op);
-                if !found.contains_key(&name) && self.measured(op).is_none() {
-                    found.insert(name, format!("{:?}", self.fastest(plan, op)?));
-                }
+        for op in plan.ops() {
+            let Op::Matmul(op) = op else { continue };
+            let name = product(op);
+            if !found.contains_key(&name) && self.measured(op).is_none() {
+                found.insert(name, format!("{:?}", self.fastest(plan, op)?));
             }
         }
         match lock(&self.inner.tuner).as_mut() {

@@ -115,12 +115,8 @@ impl<'a> Builder<'a> {
     /// Adds the ops of a product.
     pub fn matmul(&mut self, product: Product) {
         let Product { a, b, c, shape: [m, n, k], layout, epilogue, bias_gradient } = product;
-        for start in (0..k).step_by(LONGEST_SLICE as usize) {
-            let slice = start..k.min(start + LONGEST_SLICE);
-            // Only the last slice holds the whole sum, which the epilogue needs.
-            let epilogue = if slice.end == k { epilogue.clone() } else { Epilogue::None };
-            self.push(Op::Matmul(Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient }));
-        }
+        let whole = Matmul { a, b, c, m, n, k, slice: 0..k, layout, epilogue, bias_gradient };
+        self.plan.step.extend(whole.sliced().map(Op::Matmul));
     }
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> DataSet {

@@ -119,32 +119,14 @@ impl Pace {
 impl Frames {
     pub(super) fn new(gpu: &Gpu, mean: bool) -> Result<Self> {
         gpu.check_alive()?;
-        let device = gpu.device();
-        let buffer = |label, size, usage| {
-            gpu.guard(label, size, || {
-                let label = Some(label);
-                device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
-            })
-        };
-        let slot = || {
-            let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-            buffer("results of a frame", METRICS + TIMESTAMPS, usage)
-        };
-        let timing = match device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        let slot = || gpu.staging(METRICS + TIMESTAMPS);
+        let timing = match gpu.has_timestamps() {
             false => None,
-            true => {
-                let descriptor = wgpu::QuerySetDescriptor {
-                    label: Some("timestamps of frames"),
-                    ty: wgpu::QueryType::Timestamp,
-                    count: 2 * UNDER_WAY as u32,
-                };
-                let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-                Some(Timing {
-                    queries: gpu.guard("timestamps of frames", 0, || device.create_query_set(&descriptor))?,
-                    resolved: buffer("timestamps of frames", UNDER_WAY as u64 * RESOLVE_ALIGNMENT, usage)?,
-                    period: f64::from(gpu.queue().get_timestamp_period()) * 1e-9,
-                })
-            }
+            true => Some(Timing {
+                queries: gpu.query_set(2 * UNDER_WAY as u32)?,
+                resolved: gpu.query_buffer(UNDER_WAY as u64 * RESOLVE_ALIGNMENT)?,
+                period: gpu.tick(),
+            }),
         };
         Ok(Self { slots: [slot()?, slot()?, slot()?], timing, mean, state: Mutex::default() })
     }

@@ -1,7 +1,7 @@
 //! Host side of `shaders/gather.wgsl` and of its variants for rows in fours, `shaders/gather.aligned.wgsl.in`, and, on
 //! software adapters, in eights, `shaders/gather.wide.wgsl.in`.
 
-use super::{Launch, Variants, declarations, read, shader, write};
+use super::{Launch, Variants, WORDS, declarations, read, shader, write};
 use crate::gpu::pipelines::Shader;
 use crate::plan::Gather;
 
@@ -16,15 +16,15 @@ struct GatherUniforms {
 }
 
 const PLAIN: &str = include_str!("../../../shaders/gather.wgsl");
-pub(super) const ALIGNED: &str = include_str!("../../../shaders/gather.aligned.wgsl.in");
-pub(super) const WIDE: &str = include_str!("../../../shaders/gather.wide.wgsl.in");
+pub(super) const ALIGNED: &[&str] = &[include_str!("../../../shaders/gather.aligned.wgsl.in")];
+pub(super) const WIDE: &[&str] = &[WORDS, include_str!("../../../shaders/gather.wide.wgsl.in")];
 
 /// What an invocation of the wide variant copies of a row.
 const WIDE_COLUMNS: u32 = 64;
 
 /// A variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
-pub(super) fn variant_source(variant: &str) -> String {
-    declarations(PLAIN).to_owned() + variant
+pub(super) fn variant_source(parts: &[&str]) -> String {
+    declarations(PLAIN).to_owned() + &parts.concat()
 }
 
 pub(super) fn launch(op: &Gather, variants: Variants) -> Launch {

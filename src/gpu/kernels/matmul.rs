@@ -1,7 +1,7 @@
 //! Host side of `shaders/matmul.wgsl.in` and of its variants, and the rule that chooses among them. All follow the functions
 //! of `pointwise.wgsl`, or of `update.wgsl` where the sums are gradients.
 
-use super::{Launch, Products, Variants, declarations, pointwise, read, update, write};
+use super::{Launch, Products, Variants, WORDS, declarations, pointwise, read, update, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::gpu::template;
@@ -16,7 +16,8 @@ const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 8] = [TILED, SUMS, VECTOR, PLAIN, SUBGROUP, WIDE, pointwise::SOURCE, update::PLAIN];
+pub(crate) const TEXTS: [&str; 9] =
+    [TILED, SUMS, VECTOR, PLAIN, SUBGROUP, WIDE, WORDS, pointwise::SOURCE, update::PLAIN];
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl MatmulKernel {
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
         if is_vector(op) {
-            kernels.push(Vector { lanes: if variants.software { 8 } else { 64 } });
+            kernels.push(vector(variants));
         }
         if let Some(lanes) = variants.matmul_subgroup {
             kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
@@ -72,7 +73,7 @@ impl MatmulKernel {
     /// longer the driver compiles. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
         if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
-            return Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } };
+            return vector(variants);
         }
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
         let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
@@ -104,6 +105,11 @@ impl MatmulKernel {
             None => Subgroup { rows, lanes },
         }
     }
+}
+
+/// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.
+fn vector(variants: Variants) -> MatmulKernel {
+    Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } }
 }
 
 /// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
@@ -299,7 +305,7 @@ impl MatmulText {
                     ("the sums are gradients", updates),
                 ];
                 let counts = [&self.counts(rows, 8)[..], &[("steps", steps), ("four", steps / 4)]].concat();
-                return source + &template::expand(WIDE, &counts, &conditions);
+                return source + WORDS + &template::expand(WIDE, &counts, &conditions);
             }
         };
         source + kernel

@@ -117,6 +117,9 @@ fn declarations(source: &'static str) -> &'static str {
     source.split_once("////").map_or(source, |(declarations, _)| declarations)
 }
 
+/// What the variants that access memory in words of 64 bits share.
+const WORDS: &str = include_str!("../../../shaders/words.wgsl.in");
+
 /// The shader of a kernel that has one text.
 fn shader(name: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Shader {
     Shader { name: name.into(), source: source.into(), constants: constants.to_vec() }

@@ -1,6 +1,6 @@
 //! Host side of `shaders/update.wgsl` and of its variant for software adapters, `shaders/update.wide.wgsl.in`.
 
-use super::{Binding, Launch, Variants, declarations, read, write};
+use super::{Binding, Launch, Variants, WORDS, declarations, read, write};
 use crate::gpu::pipelines::Shader;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 use crate::plan::Update;
@@ -104,5 +104,5 @@ pub(super) fn functions() -> &'static str {
 
 /// The variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
 pub(super) fn wide_source() -> String {
-    declarations(PLAIN).to_owned() + WIDE
+    declarations(PLAIN).to_owned() + WORDS + WIDE
 }

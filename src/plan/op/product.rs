@@ -2,7 +2,7 @@
 
 use super::Update;
 use crate::activation::Activation;
-use crate::plan::Tensor;
+use crate::plan::{LONGEST_SLICE, Tensor};
 
 /// C = op(A) · op(B) over a slice of k, then the epilogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,15 @@ pub enum Layout {
 }
 
 impl Matmul {
+    /// The product in slices of k that kernels can sum. Only the last one holds the whole sum, which the epilogue needs.
+    pub(crate) fn sliced(self) -> impl Iterator<Item = Self> {
+        (0..self.k).step_by(LONGEST_SLICE as usize).map(move |start| {
+            let slice = start..self.k.min(start + LONGEST_SLICE);
+            let epilogue = if slice.end == self.k { self.epilogue.clone() } else { Epilogue::None };
+            Self { slice, epilogue, ..self.clone() }
+        })
+    }
+
     /// What the epilogue reads, if anything.
     pub fn extra(&self) -> Option<Tensor> {
         match self.epilogue {
