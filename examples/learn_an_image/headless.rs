@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use wgrad::plan::RowMetrics;
 use wgrad::{Device, Error, wgpu};
 
 use crate::common::picture::{self, Tile};
@@ -65,15 +66,20 @@ pub fn run(args: &Args, picture: &RgbImage) -> Result<()> {
 /// Trains so many steps; returns their mean loss.
 fn train(learner: &Learner, steps: u32) -> Result<f64> {
     let (device, queue) = (learner.gpu.device(), learner.gpu.queue());
+    let training = &learner.training;
     let mut encoder = device.create_command_encoder(&Default::default());
-    learner.training.record_steps(&mut encoder, steps);
+    training.record_clear_metrics(&mut encoder);
+    training.record_steps(&mut encoder, steps);
+    training.record_metrics(&mut encoder);
     queue.submit([encoder.finish()]);
     let (sender, receiver) = channel();
     // Nobody else listens, so the message arrives.
-    learner.read_loss(move |loss| sender.send(loss).unwrap_or_default());
+    let read = move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
+    wgpu::util::DownloadBuffer::read_buffer(device, queue, &training.metrics_buffer().slice(..), read);
     device.poll(wgpu::PollType::wait_indefinitely())?;
-    let loss = receiver.recv()?;
-    if loss.is_finite() { Ok(loss) } else { Err("the loss is not finite any more".into()) }
+    let bytes = receiver.recv()??;
+    let RowMetrics { loss, rows, .. } = bytemuck::pod_read_unaligned(&bytes[..size_of::<RowMetrics>()]);
+    if loss.is_finite() { Ok(f64::from(loss) / f64::from(rows)) } else { Err("the loss is not finite any more".into()) }
 }
 
 /// The picture as the network has it.

@@ -19,8 +19,7 @@ use common::Result;
 use common::device::DeviceChoice;
 use image::RgbImage;
 use wgrad::Activation::{Identity, Relu};
-use wgrad::plan::RowMetrics;
-use wgrad::{Adam, Dataset, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
+use wgrad::{Adam, Dataset, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training};
 
 /// Learns a picture from coordinates.
 #[derive(Parser)]
@@ -86,21 +85,6 @@ impl Learner {
         let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
         let training = trainer.prepare(&pixels(picture)?)?;
         Ok(Self { gpu, trainer, training })
-    }
-
-    /// Calls back with the mean loss of the steps since the last call, once the GPU has come to it.
-    fn read_loss(&self, then: impl FnOnce(f64) + Send + 'static) {
-        let (device, queue) = (self.gpu.device(), self.gpu.queue());
-        let mut encoder = device.create_command_encoder(&Default::default());
-        self.training.record_metrics(&mut encoder);
-        self.training.record_clear_metrics(&mut encoder);
-        queue.submit([encoder.finish()]);
-        let totals = self.training.metrics_buffer().slice(..);
-        wgpu::util::DownloadBuffer::read_buffer(device, queue, &totals, |read| {
-            let Ok(bytes) = read else { return };
-            let RowMetrics { loss, rows, .. } = bytemuck::pod_read_unaligned(&bytes[..size_of::<RowMetrics>()]);
-            then(f64::from(loss) / f64::from(rows.max(1)));
-        });
     }
 }
 

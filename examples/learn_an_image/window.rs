@@ -1,5 +1,5 @@
-//! Learning a picture in a window: the app owns the device, and training steps stand beside its own passes in one encoder
-//! and one submission a frame; twice a second there is one more, to read the loss.
+//! Learning a picture in a window: the app owns the device, and as many training steps as fit a budget stand beside its own
+//! passes in one encoder and one submission a frame. Their loss comes back some frames later; nothing waits.
 
 mod painter;
 
@@ -19,8 +19,9 @@ use crate::common::Result;
 use crate::{Args, Learner, decibels};
 use painter::{LATTICES, Painter, View};
 
-/// How long a frame may take.
+/// How long a frame may take, and what of it is for training.
 const BUDGET: Duration = Duration::from_millis(33);
+const TRAINING: Duration = Duration::from_millis(16);
 
 pub fn run(args: &Args, picture: &RgbImage) -> Result<()> {
     let unavailable = |e| format!("cannot open a window ({e}): --headless needs none");
@@ -129,6 +130,8 @@ impl Session {
         let view = View::whole([width, height], [config.width, config.height]);
         let cursor = PhysicalPosition::default();
         let (pace, loss) = (Pace::new(), Arc::new(AtomicU64::new(f64::NAN.to_bits())));
+        let arrived = loss.clone();
+        learner.training.on_frame(move |frame| arrived.store(frame.train.loss.to_bits(), Ordering::Relaxed));
         window.request_redraw();
         Ok(Self { window, surface, config, learner, painter, view, cursor, dragging: false, pace, steps: 0, loss })
     }
@@ -172,18 +175,16 @@ impl Session {
         };
         let (device, queue) = (self.learner.gpu.device(), self.learner.gpu.queue());
         let mut encoder = device.create_command_encoder(&Default::default());
-        self.learner.training.record_steps(&mut encoder, self.pace.steps);
+        let steps = self.learner.training.record_within(&mut encoder, TRAINING);
         self.painter.record(queue, &mut encoder, &self.view, self.pace.lattices, &texture.texture);
         queue.submit([encoder.finish()]);
         queue.present(texture);
-        // Losses that have come back are told; nothing waits.
+        // What has come back is told.
         device.poll(wgpu::PollType::Poll)?;
-        self.steps += u64::from(self.pace.steps);
+        self.steps += u64::from(steps);
         if self.pace.next_frame() {
-            let loss = self.loss.clone();
-            self.learner.read_loss(move |value| loss.store(value.to_bits(), Ordering::Relaxed));
             let psnr = decibels(f64::from_bits(self.loss.load(Ordering::Relaxed)));
-            let Pace { steps, milliseconds, .. } = self.pace;
+            let milliseconds = self.pace.milliseconds;
             let title = format!("{} steps: {psnr:.1} dB; frame: {milliseconds:.0} ms, steps: {steps}", self.steps);
             self.window.set_title(&title);
         }
@@ -197,15 +198,14 @@ async fn open_gpu(instance: &wgpu::Instance, surface: &wgpu::Surface<'_>) -> Res
     let compatible_surface = Some(surface);
     let options = wgpu::RequestAdapterOptions { power_preference, compatible_surface, ..Default::default() };
     let adapter = instance.request_adapter(&options).await?;
-    let required_features = adapter.features() & (wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64);
+    let required_features = wgrad::optional_features(&adapter);
     let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
     let (device, queue) = adapter.request_device(&descriptor).await?;
     Ok((adapter, Gpu::from_parts(device, queue)))
 }
 
-/// How much a frame does: as much as fits its budget, found by trying.
+/// How much of the window a frame paints: as much as fits its budget, found by trying.
 struct Pace {
-    steps: u32,
     lattices: u32,
     /// Of a frame, lately.
     milliseconds: f64,
@@ -215,7 +215,7 @@ struct Pace {
 
 impl Pace {
     fn new() -> Self {
-        Self { steps: 1, lattices: 2, milliseconds: 0.0, last: Instant::now(), told: Instant::now() }
+        Self { lattices: 2, milliseconds: 0.0, last: Instant::now(), told: Instant::now() }
     }
 
     /// After a frame: plans the next. Returns whether it is time to tell how it goes.
@@ -225,12 +225,10 @@ impl Pace {
         let new = took.as_secs_f64() * 1000.0;
         self.milliseconds = if self.milliseconds == 0.0 { new } else { 0.9 * self.milliseconds + 0.1 * new };
         // Up by little and down by much.
-        let more = |n: u32| n + 1 + n / 16;
-        let less = |n: u32, least: u32| (n * 3 / 4).max(least);
         if took < BUDGET * 3 / 4 {
-            (self.steps, self.lattices) = (more(self.steps), more(self.lattices).min(LATTICES));
+            self.lattices = (self.lattices + 1 + self.lattices / 16).min(LATTICES);
         } else if took > BUDGET {
-            (self.steps, self.lattices) = (less(self.steps, 1), less(self.lattices, 2));
+            self.lattices = (self.lattices * 3 / 4).max(2);
         }
         let tells = self.told.elapsed() > Duration::from_millis(500);
         if tells {
