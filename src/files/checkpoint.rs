@@ -1,16 +1,16 @@
 //! Files of training runs.
 
+use std::borrow::Cow;
+
 use safetensors::tensor::Dtype;
 
 use super::format::{Contents, Tensor, encode};
 use super::model::{json, metadata, tensors};
 use super::{BYTES, STATE};
 use crate::device::Device;
-#[cfg(doc)]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Role, RowMetrics, StepState};
-use crate::trainer::{CARRIED, Progress, Trainer};
+use crate::trainer::{CARRIED, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
 fn dtype(role: Role) -> Dtype {
@@ -60,43 +60,72 @@ impl Trainer {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
+        let (roles, buffers): (Vec<Role>, Vec<_>) =
+            self.parts().into_iter().map(|(role, storage, words)| (role, (storage, words))).unzip();
+        let best = self.best.iter().map(|best| (best, self.network.parameter_words() as usize));
+        let read = self.device.read_all(buffers.iter().map(|(storage, words)| (storage, *words)).chain(best)).await?;
+        let (parts, best) = read.split_at(roles.len());
+        let parts: Vec<_> = roles.into_iter().zip(parts).collect();
+        Ok(self.encoded(&parts, best.first(), &self.progress))
+    }
+
+    /// Writes the last [snapshot](Self::prepare_snapshots) to a file as [`save`](Self::save) does, from main memory: nothing is
+    /// submitted and no GPU waited for, so an app may do it between two frames, or after its device was lost. The best
+    /// epoch's weights, which `fit` keeps for early stopping, are not in it. Not for browsers, for which
+    /// [`snapshot_to_bytes`](Self::snapshot_to_bytes) is.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] where none has been taken; [`Error::File`] where the file cannot be written.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        super::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
+    }
+
+    /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] where none has been taken.
+    pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
+        let snapshot = self.taken();
+        let Snapshot { parameters, state, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
+        let state = state.iter().map(|(role, words)| (*role, words));
+        let parts: Vec<_> = [(Role::Parameters, parameters)].into_iter().chain(state).collect();
+        Ok(self.encoded(&parts, None, progress))
+    }
+
+    /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
+    fn encoded(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Vec<u8> {
         let mut metadata = metadata(&self.model());
         metadata.extend([
             ("loss", json(&self.loss)),
             ("optimizer", json(&self.optimizer)),
             ("config", json(&self.config)),
-            ("progress", json(&self.progress)),
+            ("progress", json(progress)),
         ]);
-        let plan = self.plan();
-        let parameter_shape = vec![self.network.parameter_words()];
-        let mut state = Vec::new();
-        for role in CARRIED {
-            if let Some(id) = plan.find(role) {
-                let buffer = plan.buffer(id);
-                state.push((buffer.name.as_str(), dtype(role), buffer.shape.clone(), self.training.storage(role)));
+        let mut file = Vec::new();
+        let tensor = |name: &str, dtype, shape: &[u32], words| Tensor {
+            name: format!("{STATE}{name}"),
+            dtype,
+            shape: shape.to_vec(),
+            words: Cow::Borrowed(words),
+        };
+        for &(role, words) in parts {
+            match self.plan().find(role).map(|id| self.plan().buffer(id)) {
+                _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
+                Some(buffer) => file.push(tensor(&buffer.name, dtype(role), &buffer.shape, words)),
+                None => {}
             }
         }
-        if let Some(best) = &self.best {
-            state.push((BEST, Dtype::F32, parameter_shape.clone(), best.clone()));
-        }
-        let words = |shape: &[u32]| shape.iter().map(|&d| d as usize).product();
-        let parameters = (&self.parameters, words(&parameter_shape));
-        let others = state.iter().map(|(_, _, shape, storage)| (storage, words(shape)));
-        let mut read = self.device.read_all([parameters].into_iter().chain(others)).await?.into_iter();
-
-        let parameters: Vec<f32> = bytemuck::cast_vec(read.next().unwrap_or_default());
-        let mut tensors = tensors(&self.network, &parameters);
-        for ((name, dtype, shape, _), words) in state.into_iter().zip(read) {
-            tensors.push(Tensor { name: format!("{STATE}{name}"), dtype, shape, words: words.into() });
-        }
-        Ok(encode(&metadata, &tensors))
+        file.extend(best.map(|best| tensor(BEST, Dtype::F32, &[self.network.parameter_words()], best)));
+        encode(&metadata, &file)
     }
 
     /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
     /// training gives the same weights, bit for bit, as one that was never interrupted, and the same
     /// [history](Self::history) but for the seconds; from within an epoch too, over the same data. What
     /// [`fit`](Self::fit) is asked for is not in the file: ask for the same, for the epochs that are left; where none are,
-    /// it still brings back the best weights, if it is asked to.
+    /// it still brings back the best weights, if it is asked to. An app that records steps of its own prepares them anew, which
+    /// leaves the place in the data as it was, until [`fit`](Self::fit) or [`reset`](Self::reset) starts over.
     ///
     /// ```no_run
     /// use std::path::Path;
@@ -180,5 +209,6 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
         trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);
     }
     trainer.progress = progress;
+    trainer.brought_back = true;
     Ok(trainer)
 }

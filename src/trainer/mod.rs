@@ -22,10 +22,9 @@ use crate::optimizer::Optimizer;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
-#[cfg(feature = "files")]
-pub(crate) use snapshots::CARRIED;
-use snapshots::Snapshot;
 pub use snapshots::Snapshots;
+#[cfg(feature = "files")]
+pub(crate) use snapshots::{CARRIED, Snapshot};
 pub use training::Training;
 
 /// Trains a network on a device.
@@ -60,7 +59,7 @@ pub struct Trainer {
     /// The state to go on from where the device is lost.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
     /// Whether the cursor is to be left where a snapshot had it, whatever is prepared: until `fit` or `reset`.
-    brought_back: bool,
+    pub(crate) brought_back: bool,
 }
 
 /// What the host knows of the training so far.

@@ -1,7 +1,7 @@
 //! The state of a training run, copied out as it goes: to go on from where a device is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
@@ -15,10 +15,10 @@ pub(crate) const CARRIED: [Role; 5] =
 
 /// A training run at one moment: the weights, then the rest.
 #[derive(Debug)]
-pub(super) struct Snapshot {
-    parameters: Vec<u32>,
-    state: Vec<(Role, Vec<u32>)>,
-    progress: Progress,
+pub(crate) struct Snapshot {
+    pub parameters: Vec<u32>,
+    pub state: Vec<(Role, Vec<u32>)>,
+    pub progress: Progress,
 }
 
 impl Trainer {
@@ -66,17 +66,29 @@ impl Trainer {
         Ok(Snapshots { shared: Arc::new(Shared { copies, progress, left, busy, snapshot }) })
     }
 
-    /// Goes on from the last snapshot on another device, as one that was lost takes everything with it. Options, weights,
+    /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
+    pub fn steps_at_snapshot(&self) -> Option<u32> {
+        let snapshot = self.taken();
+        let (_, words) = snapshot.as_ref()?.state.iter().find(|(role, _)| *role == Role::Step)?;
+        Some(bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step)
+    }
+
+    /// The last snapshot, while nothing else takes one.
+    pub(crate) fn taken(&self) -> MutexGuard<'_, Option<Snapshot>> {
+        lock(&self.snapshot)
+    }
+
+    /// Goes on from the last snapshot, on this device or on another, as one that was lost takes everything with it. Options, weights,
     /// what the optimizer keeps, history and the place in the data are as they were: over the same data, the same steps
     /// follow, and on the same adapter and driver to the same bits. What was prepared from this trainer belongs to the lost
-    /// device: prepare it anew, which leaves the place in the data as it is until [`fit`](Self::fit) or
+    /// device: prepare it anew (and set [`on_frame`](crate::Training::on_frame) again), which leaves the place in the data as it is until [`fit`](Self::fit) or
     /// [`reset`](Self::reset) starts over. Submits nothing.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`] where none has been taken. As [`new`](Self::new); the trainer is then left as it is.
     pub fn rebuild(&mut self, device: impl Into<Device>) -> Result<()> {
         let rebuilt = {
-            let snapshot = lock(&self.snapshot);
+            let snapshot = self.taken();
             let Some(Snapshot { parameters, state, progress }) = &*snapshot else { return Err(Error::NoSnapshot) };
             let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
             let parameters = bytemuck::cast_slice(parameters);
@@ -109,7 +121,7 @@ impl Trainer {
     }
 
     /// The weights, then the rest of the state, each with its length in words.
-    fn parts(&self) -> Vec<(Role, Storage, usize)> {
+    pub(crate) fn parts(&self) -> Vec<(Role, Storage, usize)> {
         let roles = [Role::Parameters].into_iter().chain(CARRIED);
         let parts = roles.filter_map(|role| {
             let id = self.plan().find(role)?;

@@ -73,6 +73,8 @@ fn training_goes_on_from_the_last_snapshot() {
     assert!(matches!(trainer.rebuild(&App::open().gpu), Err(Error::NoSnapshot)));
     let training = trainer.prepare(&data()).unwrap();
     let snapshots = trainer.prepare_snapshots().unwrap();
+    assert_eq!(trainer.steps_at_snapshot(), None);
+    assert!(matches!(trainer.snapshot_to_bytes(), Err(Error::NoSnapshot)));
     // 7 of the 5 steps of an epoch: in the midst of an epoch, and of an update of two batches.
     app.frame(|encoder| {
         training.record_steps(encoder, 3);
@@ -81,6 +83,7 @@ fn training_goes_on_from_the_last_snapshot() {
         training.record_steps(encoder, 4);
     });
     app.wait();
+    assert_eq!(trainer.steps_at_snapshot(), Some(3));
     assert!(app.frame(|encoder| {
         let taken = snapshots.record_snapshot(encoder);
         training.record_steps(encoder, 9);
@@ -95,6 +98,16 @@ fn training_goes_on_from_the_last_snapshot() {
     });
     assert_eq!(app.gpu.traffic(), wgrad::Traffic::default());
     app.device.destroy();
+
+    assert_eq!(trainer.steps_at_snapshot(), Some(7));
+    // From a file of it, which takes no device.
+    let file = trainer.snapshot_to_bytes().unwrap();
+    let next = App::open();
+    let mut resumed = wgrad::Trainer::resume_from_bytes(&next.gpu, &file).unwrap();
+    assert_eq!(resumed.to_bytes().unwrap(), file, "what is saved then is the same");
+    let training = resumed.prepare(&data()).unwrap();
+    next.frame(|encoder| training.record_steps(encoder, 13));
+    assert_eq!(next.read::<u32>(training.parameter_buffer()), uninterrupted);
 
     let new = App::open();
     trainer.rebuild(&new.gpu).unwrap();
