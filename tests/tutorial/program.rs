@@ -11,9 +11,14 @@ struct App {
     queue: wgpu::Queue,
 }
 
+/// 256 rows make a step.
+fn config() -> TrainerConfig {
+    TrainerConfig { batch: 256, ..TrainerConfig::default() }
+}
+
 impl App {
     fn open(network: &Network) -> Result<Self> {
-        let plan = Plan::training(network, Loss::MeanSquaredError, &Adam::default().into(), &TrainerConfig::default())?;
+        let plan = Plan::training(network, Loss::MeanSquaredError, &Adam::default().into(), &config())?;
         let mine = wgpu::Limits::default();
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
@@ -74,8 +79,7 @@ fn main() -> Result<()> {
     let network = Network::input(2).dense(32, Tanh).dense(32, Tanh).dense(1, Identity).build()?;
     let app = App::open(&network)?;
     let gpu = Gpu::from_parts(app.device.clone(), app.queue.clone());
-    let config = TrainerConfig { batch: 256, ..TrainerConfig::default() };
-    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config)?;
+    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config())?;
 
     train(&app, &mut trainer)?;
     infer(&app, &trainer)?;
@@ -204,8 +208,7 @@ fn pictures(app: &App, gpu: &Gpu) -> Result<()> {
     let shown = texture(wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::STORAGE_BINDING);
 
     let network = Network::input(2).dense(32, Tanh).dense(3, Identity).build()?;
-    let config = TrainerConfig { batch: 256, ..TrainerConfig::default() };
-    let mut trainer = Trainer::new(gpu, &network, Loss::MeanSquaredError, Adam::default(), config)?;
+    let mut trainer = Trainer::new(gpu, &network, Loss::MeanSquaredError, Adam::default(), config())?;
     let samples = TextureSamples::new(gpu, &picture, 3)?; // red, green and blue
     let training = trainer.prepare_buffers(samples.features(), samples.targets(), samples.rows())?;
     let colours = app.buffer(&[0.0; 32 * 32 * 3]);
@@ -250,8 +253,9 @@ fn inside_a_shader(app: &App, trainer: &Trainer) -> Result<()> {
 fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
     let snapshots = trainer.prepare_snapshots()?;
     app.frame(|encoder| {
-        snapshots.record_snapshot(encoder); // now and then: every minute, say
+        snapshots.record_snapshot(encoder); // now and then; false, and nothing, while the last is under way
     })?;
+    println!("the snapshot is of step {:?}", trainer.steps_at_snapshot());
     app.device.destroy(); // what a crash of the driver amounts to
     assert!(matches!(trainer.prepare_snapshots(), Err(wgrad::Error::DeviceLost { .. })));
 
