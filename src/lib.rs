@@ -71,7 +71,15 @@
 //! For models of billions of weights, many GPUs or a zoo of layers, use a large framework. wgrad is small: dense
 //! networks, one GPU, f32.
 
+//! # Features
+//!
+//! - `backends`, the default: wgpu's own backends. An app that has them from wgpu itself says `default-features = false`.
+//! - `files`: models and training runs as safetensors, [`Model::save`], [`Trainer::resume`] and the like; compiled kernels and
+//!   measurements on disk. It takes `safetensors`, `serde` and `serde_json`.
+//! - `mnist`: the MNIST files.
+
 #![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod activation;
 mod clock;

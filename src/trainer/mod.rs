@@ -22,9 +22,10 @@ use crate::optimizer::Optimizer;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
-pub use snapshots::Snapshots;
 #[cfg(feature = "files")]
-pub(crate) use snapshots::{CARRIED, Snapshot};
+pub(crate) use snapshots::CARRIED;
+pub(crate) use snapshots::Snapshot;
+pub use snapshots::Snapshots;
 pub use training::Training;
 
 /// Trains a network on a device.
