@@ -70,13 +70,22 @@ var<workgroup> lane_largest: array<f32, 64>;
 var<workgroup> lane_class: array<u32, 64>;
 var<workgroup> lane_sums: array<Sums, 64>;
 
-// The target of class `c`, of a row whose targets begin at `first`.
-fn target_of(c: u32, first: u32) -> f32 {
-    var t = select(0.0, 1.0, targets[first] == c);
-    if data.values != 0u {
-        t = bitcast<f32>(targets[first + c]);
+// What a row asks of its classes. Read once a row, as a read is dear on software adapters.
+struct RowTarget {
+    first: u32, // where it begins
+    label: u32, // what is there: the label, unless each class has a number
+    values: bool,
+    kept: f32,   // what smoothing leaves of a target
+    spread: f32, // and what it gives to each class
+}
+
+// The target of class `c`.
+fn target_of(c: u32, row: RowTarget) -> f32 {
+    var t = select(0.0, 1.0, row.label == c);
+    if row.values {
+        t = bitcast<f32>(targets[row.first + c]);
     }
-    return (1.0 - u.smoothing) * t + u.smoothing / f32(u.classes);
+    return row.kept * t + row.spread;
 }
 
 @compute @workgroup_size(LANES, ROWS)
@@ -97,6 +106,8 @@ fn main(
     let width = select(1u, u.classes, values);
     let stride = select(data.target_stride, width + data.weighted, data.target_stride == 0u);
     let first = data.first_target + select(0u, indices[min(row, u.batch - 1u)], exists) * stride;
+    let smoothing = u.smoothing;
+    let asked = RowTarget(first, targets[first], values, 1.0 - smoothing, smoothing / f32(u.classes));
 
     // The largest logit and the first class that has it.
     var largest = LOWEST;
@@ -128,7 +139,7 @@ fn main(
     var sums = Sums(0.0, 0.0, 0.0, 0u, LOWEST);
     for (var c = lane; c < classes; c += LANES) {
         let distance = logits[start + c] - largest;
-        let t = target_of(c, first);
+        let t = target_of(c, asked);
         sums.exps += exp(distance);
         sums.targets += t;
         // A target of 0 asks nothing of its class, be its logit -infinity.
@@ -171,7 +182,7 @@ fn main(
         let rows = f32(state.rows);
         for (var c = lane; c < classes; c += LANES) {
             let softmax = exp(logits[start + c] - largest) / sums.exps;
-            gradient[start + c] = (softmax * sums.targets - target_of(c, first)) * weight / rows;
+            gradient[start + c] = (softmax * sums.targets - target_of(c, asked)) * weight / rows;
         }
     }
     if lane == 0u {
@@ -179,11 +190,10 @@ fn main(
         var correct = predicted == sums.expected;
         if !values {
             // A label that is no class, in data that the host has not seen.
-            let label = targets[first];
-            if label >= classes {
-                loss = bitcast<f32>(0x7f800000u | label); // not a constant, which WGSL would refuse
+            if asked.label >= classes {
+                loss = bitcast<f32>(0x7f800000u | asked.label); // not a constant, which WGSL would refuse
             }
-            correct = predicted == label;
+            correct = predicted == asked.label;
         }
         metrics[row].loss += loss;
         metrics[row].rows += 1u;
