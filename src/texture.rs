@@ -91,8 +91,8 @@ impl TextureOutput {
     /// format `Rgba8Unorm`, `Rgba8Snorm`, `Rgba16Float`, `Rgba32Float` or `R32Float`. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few,
-    /// start where the device cannot bind them, or have gaps between them; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few or
+    /// do not start at multiples of 4 bytes; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new<'a>(gpu: &Gpu, rows: impl Into<Rows<'a>>, channels: u32, texture: &wgpu::Texture) -> Result<Self> {
         let what = "texture to write to";
         check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING)?;
@@ -101,22 +101,17 @@ impl TextureOutput {
             let (what, expected) = (what.into(), format!("one of {}", formats.join(", ")));
             return Err(Error::Shape { what, expected, actual: format!("{:?}", texture.format()) });
         };
-        let region = rows.into().bound(gpu, "rows of the texture", channels)?;
-        let bytes = u64::from(texture.width()) * u64::from(texture.height()) * u64::from(channels) * 4;
-        if region.bytes < bytes {
-            let expected = format!("at least {bytes} bytes (width x height x channels x 4)");
-            let (what, actual) = ("buffer given as rows of the texture".into(), format!("{} bytes", region.bytes));
-            return Err(Error::Shape { what, expected, actual });
-        }
-        gpu.check_size("rows of the texture", bytes)?;
+        let texels = texture.width() * texture.height();
+        let rows = rows.into().strided(gpu, "texels", texels, channels)?;
+        let shader = to_texture(format, channels, rows.first, rows.stride);
         let rows = wgpu::BufferBinding {
-            buffer: &region.buffer,
-            offset: region.offset,
-            size: std::num::NonZeroU64::new(bytes),
+            buffer: &rows.region.buffer,
+            offset: rows.region.offset,
+            size: std::num::NonZeroU64::new(rows.region.bytes),
         };
         let view = view(texture);
         let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
-        Ok(Self { dispatch: Dispatch::new(gpu, &to_texture(format, channels), &bindings, texture)? })
+        Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, texture)? })
     }
 
     /// Records the writing. No allocation, no submission, no polling; cannot fail.
