@@ -33,11 +33,13 @@ impl Model {
     /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, and [`Error::LimitExceeded`] where the device
+    /// cannot run the network even a row at a time, before anything is allocated; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
         let device = device.into();
+        device.check_plan(&Plan::forward(network, 1)?)?;
         let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
         Ok(Self::of(device, network.clone(), parameters))
     }

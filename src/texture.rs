@@ -241,13 +241,16 @@ mod tests {
     #[test]
     fn rows_become_texels() {
         let gpu = gpu();
-        let values: Vec<f32> = (0..64 + TEXELS * 4).map(|i| (i as f32 * 0.37).fract()).collect();
+        let values: Vec<f32> = (0..64 + TEXELS * 5).map(|i| (i as f32 * 0.37).fract()).collect();
         let rows = gpu.upload("rows", bytemuck::cast_slice(&values)).unwrap();
         for (format, _) in FORMATS {
             let image = texture(&gpu, format, wgpu::TextureUsages::STORAGE_BINDING);
             for channels in 1..=4 {
-                // From the second 256 bytes on.
-                let output = TextureOutput::new(&gpu, rows.slice(256..), channels, &image).unwrap();
+                // From the 65th number on, or with a number between two rows from the fourth.
+                let (first, gap) = if channels % 2 == 0 { (64, 0) } else { (3, 1) };
+                let stride = channels as usize + gap;
+                let texels = Rows::from(rows.slice(first as u64 * 4..)).stride(stride as u64 * 4);
+                let output = TextureOutput::new(&gpu, texels, channels, &image).unwrap();
                 let line = 256;
                 let copied = gpu.zeros("copy", line * u64::from(SIZE.height)).unwrap();
                 let mut encoder = gpu.encoder();
@@ -258,7 +261,12 @@ mod tests {
                 encoder.copy_texture_to_buffer(image.as_image_copy(), to, SIZE);
                 let words = read(&gpu, encoder, &copied);
                 let bytes: &[u8] = bytemuck::cast_slice(&words);
-                let expected = cpu::to_texture(&values[64..][..TEXELS * channels as usize], channels as usize);
+                let packed: Vec<f32> = values[first..]
+                    .chunks(stride)
+                    .take(TEXELS)
+                    .flat_map(|row| row[..channels as usize].to_vec())
+                    .collect();
+                let expected = cpu::to_texture(&packed, channels as usize);
                 for (i, expected) in expected.into_iter().enumerate() {
                     let texel = &bytes[i / 13 * 256..][i % 13 * format.block_copy_size(None).unwrap() as usize..];
                     let (kept, step, actual): (usize, f32, [f32; 4]) = match format {
@@ -310,7 +318,7 @@ mod tests {
         let output = |t: &wgpu::Texture| TextureOutput::new(&gpu, &rows, 3, t).unwrap_err().to_string();
         assert!(output(&good).contains("STORAGE_BINDING"));
         let storage = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::STORAGE_BINDING);
-        assert!(output(&storage).starts_with("buffer given as rows of the texture: expected at least 1560 bytes"));
+        assert!(output(&storage).starts_with("buffer of texels for 130 rows: expected at least 1 row and 1560 bytes"));
         let uint = texture(&gpu, wgpu::TextureFormat::R32Uint, wgpu::TextureUsages::STORAGE_BINDING);
         assert!(output(&uint).starts_with("texture to write to: expected one of Rgba8Unorm"));
     }

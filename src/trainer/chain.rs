@@ -68,7 +68,8 @@ impl Trainer {
         let config = TrainerConfig { batch, ..self.config.clone() };
         let plan = Plan::chain(&self.network, &self.optimizer, &config, rows.input_gradient.is_some())?;
         let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient, rows));
-        let ends = [(Role::Input, rows.input), (Role::Output, rows.output), (Role::OutputGradient, rows.output_gradient)];
+        let ends =
+            [(Role::Input, rows.input), (Role::Output, rows.output), (Role::OutputGradient, rows.output_gradient)];
         let ends = Ends::new(&gpu, &plan, ends.into_iter().chain(input_gradient))?;
         ends.refuse_overlaps()?;
         // What the trainer has, the chain shares.

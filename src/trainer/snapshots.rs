@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::lock;
+use crate::gpu::{Gpu, lock};
 use crate::plan::{Role, StepState};
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
@@ -62,8 +62,9 @@ impl Trainer {
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
-        let (left, busy, snapshot) = (AtomicUsize::new(0), AtomicBool::new(false), self.snapshot.clone());
-        Ok(Snapshots { shared: Arc::new(Shared { copies, progress, left, busy, snapshot }) })
+        let (left, mapped, busy) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        let snapshot = self.snapshot.clone();
+        Ok(Snapshots { shared: Arc::new(Shared { gpu, copies, progress, left, mapped, busy, snapshot }) })
     }
 
     /// Goes on from the last snapshot on another device, as one that was lost takes everything with it. Options, weights,
@@ -127,10 +128,12 @@ pub struct Snapshots {
 
 #[derive(Debug)]
 struct Shared {
+    gpu: Gpu,
     copies: Vec<Copy>,
     progress: Progress,
-    /// Copies that have not arrived.
+    /// Copies that are under way, and those that have arrived.
     left: AtomicUsize,
+    mapped: AtomicUsize,
     busy: AtomicBool,
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
@@ -156,14 +159,13 @@ impl Snapshots {
             return false;
         }
         self.shared.left.store(self.shared.copies.len(), Ordering::Release);
-        // Dropped with the last of the callbacks, called or not.
-        let taking = Arc::new(Taking(self.shared.clone()));
+        self.shared.mapped.store(0, Ordering::Release);
         for Copy { from, staging, .. } in &self.shared.copies {
             encoder.copy_buffer_to_buffer(from, 0, staging, 0, staging.size());
-            let taking = taking.clone();
-            encoder.map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |mapped| {
-                if mapped.is_ok() && taking.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    taking.0.arrive();
+            let taking = Taking(self.shared.clone());
+            self.shared.gpu.record_map(encoder, staging, move |mapped| {
+                if mapped.is_ok() {
+                    taking.0.mapped.fetch_add(1, Ordering::AcqRel);
                 }
             });
         }
@@ -171,12 +173,17 @@ impl Snapshots {
     }
 }
 
-/// A snapshot under way.
+/// A copy under way: dropped with its callback, called or not.
 struct Taking(Arc<Shared>);
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.0.mapped.load(Ordering::Acquire) == self.0.copies.len() {
+                self.0.arrive();
+            }
+            self.0.busy.store(false, Ordering::Release);
+        }
     }
 }
 
