@@ -152,8 +152,8 @@ impl Snapshots {
     /// app submits or polls, it is the trainer's last snapshot. What the host keeps of the run is in it as it was when this
     /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
     /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
-    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; never
-    /// waits.
+    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; on the host,
+    /// `wgpu` boxes a callback for each buffer of the state, and what arrives is kept there. Never waits.
     pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return false;
