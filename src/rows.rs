@@ -1,4 +1,4 @@
-//! Rows in an app's own buffers.
+//! Rows in an app's own buffers: any offset, any stride.
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Region};
