@@ -2,8 +2,8 @@
 
 use super::{Gpu, lock};
 
-/// What wgrad itself has asked of the device, and what has gone over the bus for it. Nothing that is called `prepare_*` or
-/// `record_*` adds to it, but for [`maps_on_submit`](Self::maps_on_submit).
+/// What wgrad itself has asked of the device, and what has gone over the bus for it. Nothing that is called `record_*`
+/// adds to it but [`maps_on_submit`](Self::maps_on_submit), nor does a `prepare_*`, unless `Gpu::tune` asks for measurement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Command buffers submitted.
