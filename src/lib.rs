@@ -87,6 +87,7 @@ mod config;
 mod cpu;
 mod dataset;
 mod device;
+mod ends;
 mod error;
 #[cfg(feature = "files")]
 mod files;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::activation::Activation;
 use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
+use crate::ends::Ends;
 use crate::error::{Error, Result};
 use crate::gpu::{GpuExecutor, Recorder, Wgsl};
 use crate::loss::Loss;
@@ -32,11 +33,13 @@ impl Model {
     /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, and [`Error::LimitExceeded`] where the device
+    /// cannot run the network even a row at a time, before anything is allocated; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
         let device = device.into();
+        device.check_plan(&Plan::forward(network, 1)?)?;
         let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
         Ok(Self::of(device, network.clone(), parameters))
     }
@@ -196,14 +199,14 @@ impl Model {
         Ok(bytemuck::cast_vec(words))
     }
 
-    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
-    /// buffers, or parts of them, with the usage `STORAGE` and a size rounded up to 16 bytes: up to 12 bytes after the last
-    /// output are overwritten too. Submits nothing.
+    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own buffers with
+    /// the usage `STORAGE`, or parts of them, with [any stride](Rows). Both may be in one buffer, even at the same place: all
+    /// input is read before any output is written. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] where a buffer is too short, starts where the device cannot bind it, has gaps between rows, or
-    /// `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// [`Error::Shape`] where a buffer is too short, rows do not start at multiples of 4 bytes, the output lies in the
+    /// [weights](Self::parameter_buffer), or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::LimitExceeded`],
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_forward<'a>(
         &self,
         input: impl Into<Rows<'a>>,
@@ -214,21 +217,10 @@ impl Model {
             return Err(Error::NeedsGpu { call: "Model::prepare_forward" });
         };
         let plan = Plan::forward(&self.network, rows)?;
-        let input = input.into().bound(gpu, "input", self.network.inputs())?;
-        let output = output.into().bound(gpu, "output", self.network.outputs())?;
-        if input.buffer == output.buffer || output.buffer == *parameters {
-            return Err(Error::Shape {
-                what: "buffer given as output".into(),
-                expected: "one that the pass does not read".into(),
-                actual: "the input or the parameters".into(),
-            });
-        }
+        let ends = Ends::new(gpu, &plan, [(Role::Input, input.into()), (Role::Output, output.into())])?;
         let find = |role| plan.find(role).expect("a role of every forward plan");
-        let given = [
-            (find(Role::Parameters), parameters.clone().into()),
-            (find(Role::Input), input),
-            (find(Role::Output), output),
-        ];
+        let mut given = vec![(find(Role::Parameters), parameters.clone().into())];
+        let plan = ends.bind(plan, &mut given)?;
         Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given, false)? })
     }
 

@@ -1,11 +1,11 @@
-//! Rows in an app's own buffers.
+//! Rows in an app's own buffers: any offset, any stride.
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Region};
 use crate::plan::LONGEST_TENSOR;
 
 /// Where rows of f32 (of labels, u32) lie in an app's storage buffer: from the start of the buffer, or of a part of it,
-/// one after the other. Nothing is copied. Sizes and offsets are in bytes, as everywhere in `wgpu`.
+/// one after the other. Sizes and offsets are in bytes, as everywhere in `wgpu`.
 ///
 /// ```no_run
 /// # fn f(model: &wgrad::Model, trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device,
@@ -17,13 +17,20 @@ use crate::plan::LONGEST_TENSOR;
 /// let features = Rows::from(samples).stride(20);
 /// let targets = Rows::from(samples.slice(8..)).stride(20);
 /// let training = trainer.prepare_buffers(features, targets, 1000)?;
+/// // So is what a network runs on: the outputs go where the targets are.
+/// let forward = model.prepare_forward(features, targets, 1000)?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Data to train on may start at any multiple of 4 bytes and have any stride: a kernel that gathers batches reads them, row
-/// by row. What a network reads and writes directly, its kernels bind: it starts at a multiple of the device's
-/// `min_storage_buffer_offset_alignment` (256 in WebGPU), and its rows stand side by side.
+/// Rows start at any multiple of 4 bytes and have any stride of at least their length. Only their own bytes are written,
+/// none before, between or behind them.
+///
+/// Data to train on are read where they are, row by row. What a network reads and writes directly, its kernels bind, if the
+/// rows stand side by side, start at a multiple of the device's `min_storage_buffer_offset_alignment` (256 in WebGPU) and
+/// end, or have room to, at a multiple of 16 bytes; up to 12 bytes of that room are overwritten behind the last output.
+/// Other rows are copied on the GPU, before the network reads them or once it has written them, as are outputs in a buffer
+/// that the network reads too: a dispatch more at that end, and memory for so many rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rows<'a> {
     slice: wgpu::BufferSlice<'a>,
@@ -42,12 +49,46 @@ impl<'a> From<wgpu::BufferSlice<'a>> for Rows<'a> {
     }
 }
 
-/// Rows that a kernel finds by itself: a range to bind, and where in it they are, in words.
+/// Rows as a kernel finds them: a range to bind, and where in it they are, in words.
 #[derive(Debug)]
 pub(crate) struct Strided {
     pub region: Region,
     pub first: u32,
     pub stride: u32,
+    rows: u32,
+    columns: u32,
+    /// Whether the range that the app gave goes on to the next multiple of 16 bytes.
+    padded: bool,
+}
+
+impl Strided {
+    /// The range for kernels that take rows as they stand side by side, in whole vec4s: where it is that.
+    pub(crate) fn packed(&self) -> Option<Region> {
+        let bytes = self.region.bytes.next_multiple_of(16);
+        let packed = self.first == 0 && self.stride == self.columns && self.padded;
+        packed.then(|| Region { bytes, ..self.region.clone() })
+    }
+
+    /// Whether some word is of both.
+    pub(crate) fn overlap(&self, other: &Self) -> bool {
+        let (mut mine, mut others) = (0, 0);
+        while self.region.buffer == other.region.buffer && mine < self.rows && others < other.rows {
+            let (a, b) = (self.row(mine), other.row(others));
+            match () {
+                () if a.end <= b.start => mine += 1,
+                () if b.end <= a.start => others += 1,
+                () => return true,
+            }
+        }
+        false
+    }
+
+    /// The words of a row, from the start of the buffer.
+    fn row(&self, row: u32) -> std::ops::Range<u64> {
+        let first = self.region.offset / 4 + u64::from(self.first);
+        let start = first + u64::from(row) * u64::from(self.stride);
+        start..start + u64::from(self.columns)
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -56,15 +97,14 @@ impl<'a> Rows<'a> {
         Self { stride: Some(bytes), ..self }
     }
 
-    pub(crate) fn buffer(&self) -> &'a wgpu::Buffer {
-        self.slice.buffer()
-    }
-
-    /// The range for a kernel that is told where rows are.
-    pub(crate) fn strided(&self, gpu: &Gpu, what: &str, rows: u32, words: u32) -> Result<Strided> {
-        let what = format!("buffer of {what} for {rows} rows");
-        check_storage(&what, self.buffer())?;
-        let row = u64::from(words) * 4;
+    /// So many rows, of so many words each.
+    pub(crate) fn strided(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
+        let (what, buffer) = (format!("buffer of {what} for {rows} rows"), self.slice.buffer());
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
+            return Err(Error::Shape { what, expected, actual });
+        }
+        let row = u64::from(columns) * 4;
         let stride = self.stride.unwrap_or(row);
         let fault = |expected: String, actual: String| Err(Error::Shape { what: what.clone(), expected, actual });
         let offset = self.slice.offset();
@@ -83,47 +123,18 @@ impl<'a> Rows<'a> {
             return fault(format!("at least 1 row and {bytes} bytes"), format!("{} bytes", self.slice.size()));
         }
         // What precedes the first row within the device's alignment is bound too.
-        let before = offset % alignment(gpu);
+        let before = offset % u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);
         gpu.check_size(&what, before + bytes)?;
         if stride / 4 >= LONGEST_TENSOR {
             return Err(Error::LimitExceeded { what, needed: stride, limit: LONGEST_TENSOR * 4, unit: "bytes" });
         }
-        let region = Region { buffer: self.buffer().clone(), offset: offset - before, bytes: before + bytes };
-        Ok(Strided { region, first: (before / 4) as u32, stride: (stride / 4) as u32 })
+        Ok(Strided {
+            region: Region { buffer: buffer.clone(), offset: offset - before, bytes: before + bytes },
+            first: (before / 4) as u32,
+            stride: (stride / 4) as u32,
+            rows,
+            columns,
+            padded: self.slice.size() >= bytes.next_multiple_of(16),
+        })
     }
-
-    /// The range for kernels that take rows of `words` words as they are.
-    pub(crate) fn bound(&self, gpu: &Gpu, name: &str, words: u32) -> Result<Region> {
-        let what = format!("buffer given as {name}");
-        check_storage(&what, self.buffer())?;
-        let (offset, alignment) = (self.slice.offset(), alignment(gpu));
-        let fault = |expected: String, actual: String| Err(Error::Shape { what: what.clone(), expected, actual });
-        if !offset.is_multiple_of(alignment) {
-            return fault(
-                format!(
-                    "an offset that is a multiple of {alignment}, the device's min_storage_buffer_offset_alignment"
-                ),
-                offset.to_string(),
-            );
-        }
-        match self.stride {
-            Some(stride) if stride != u64::from(words) * 4 => {
-                fault(format!("rows side by side: a stride of {}", words * 4), stride.to_string())
-            }
-            _ => Ok(Region { buffer: self.buffer().clone(), offset, bytes: self.slice.size() }),
-        }
-    }
-}
-
-fn alignment(gpu: &Gpu) -> u64 {
-    gpu.device().limits().min_storage_buffer_offset_alignment.into()
-}
-
-/// Refuses an app's buffer that kernels could not bind.
-fn check_storage(what: &str, buffer: &wgpu::Buffer) -> Result<()> {
-    if buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-        return Ok(());
-    }
-    let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
-    Err(Error::Shape { what: what.into(), expected, actual })
 }

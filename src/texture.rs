@@ -91,8 +91,8 @@ impl TextureOutput {
     /// format `Rgba8Unorm`, `Rgba8Snorm`, `Rgba16Float`, `Rgba32Float` or `R32Float`. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few,
-    /// start where the device cannot bind them, or have gaps between them; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few or
+    /// do not start at multiples of 4 bytes; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new<'a>(gpu: &Gpu, rows: impl Into<Rows<'a>>, channels: u32, texture: &wgpu::Texture) -> Result<Self> {
         let what = "texture to write to";
         check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING)?;
@@ -101,22 +101,17 @@ impl TextureOutput {
             let (what, expected) = (what.into(), format!("one of {}", formats.join(", ")));
             return Err(Error::Shape { what, expected, actual: format!("{:?}", texture.format()) });
         };
-        let region = rows.into().bound(gpu, "rows of the texture", channels)?;
-        let bytes = u64::from(texture.width()) * u64::from(texture.height()) * u64::from(channels) * 4;
-        if region.bytes < bytes {
-            let expected = format!("at least {bytes} bytes (width x height x channels x 4)");
-            let (what, actual) = ("buffer given as rows of the texture".into(), format!("{} bytes", region.bytes));
-            return Err(Error::Shape { what, expected, actual });
-        }
-        gpu.check_size("rows of the texture", bytes)?;
+        let texels = texture.width() * texture.height();
+        let rows = rows.into().strided(gpu, "texels", texels, channels)?;
+        let shader = to_texture(format, channels, rows.first, rows.stride);
         let rows = wgpu::BufferBinding {
-            buffer: &region.buffer,
-            offset: region.offset,
-            size: std::num::NonZeroU64::new(bytes),
+            buffer: &rows.region.buffer,
+            offset: rows.region.offset,
+            size: std::num::NonZeroU64::new(rows.region.bytes),
         };
         let view = view(texture);
         let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
-        Ok(Self { dispatch: Dispatch::new(gpu, &to_texture(format, channels), &bindings, texture)? })
+        Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, texture)? })
     }
 
     /// Records the writing. No allocation, no submission, no polling; cannot fail.
@@ -246,13 +241,16 @@ mod tests {
     #[test]
     fn rows_become_texels() {
         let gpu = gpu();
-        let values: Vec<f32> = (0..64 + TEXELS * 4).map(|i| (i as f32 * 0.37).fract()).collect();
+        let values: Vec<f32> = (0..64 + TEXELS * 5).map(|i| (i as f32 * 0.37).fract()).collect();
         let rows = gpu.upload("rows", bytemuck::cast_slice(&values)).unwrap();
         for (format, _) in FORMATS {
             let image = texture(&gpu, format, wgpu::TextureUsages::STORAGE_BINDING);
             for channels in 1..=4 {
-                // From the second 256 bytes on.
-                let output = TextureOutput::new(&gpu, rows.slice(256..), channels, &image).unwrap();
+                // From the 65th number on, or with a number between two rows from the fourth.
+                let (first, gap) = if channels % 2 == 0 { (64, 0) } else { (3, 1) };
+                let stride = channels as usize + gap;
+                let texels = Rows::from(rows.slice(first as u64 * 4..)).stride(stride as u64 * 4);
+                let output = TextureOutput::new(&gpu, texels, channels, &image).unwrap();
                 let line = 256;
                 let copied = gpu.zeros("copy", line * u64::from(SIZE.height)).unwrap();
                 let mut encoder = gpu.encoder();
@@ -263,7 +261,12 @@ mod tests {
                 encoder.copy_texture_to_buffer(image.as_image_copy(), to, SIZE);
                 let words = read(&gpu, encoder, &copied);
                 let bytes: &[u8] = bytemuck::cast_slice(&words);
-                let expected = cpu::to_texture(&values[64..][..TEXELS * channels as usize], channels as usize);
+                let packed: Vec<f32> = values[first..]
+                    .chunks(stride)
+                    .take(TEXELS)
+                    .flat_map(|row| row[..channels as usize].to_vec())
+                    .collect();
+                let expected = cpu::to_texture(&packed, channels as usize);
                 for (i, expected) in expected.into_iter().enumerate() {
                     let texel = &bytes[i / 13 * 256..][i % 13 * format.block_copy_size(None).unwrap() as usize..];
                     let (kept, step, actual): (usize, f32, [f32; 4]) = match format {
@@ -315,7 +318,7 @@ mod tests {
         let output = |t: &wgpu::Texture| TextureOutput::new(&gpu, &rows, 3, t).unwrap_err().to_string();
         assert!(output(&good).contains("STORAGE_BINDING"));
         let storage = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::STORAGE_BINDING);
-        assert!(output(&storage).starts_with("buffer given as rows of the texture: expected at least 1560 bytes"));
+        assert!(output(&storage).starts_with("buffer of texels for 130 rows: expected at least 1 row and 1560 bytes"));
         let uint = texture(&gpu, wgpu::TextureFormat::R32Uint, wgpu::TextureUsages::STORAGE_BINDING);
         assert!(output(&uint).starts_with("texture to write to: expected one of Rgba8Unorm"));
     }

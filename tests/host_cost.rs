@@ -4,11 +4,15 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Random, pass::Pass};
 use wgrad::Activation::{Identity, Relu, Softmax};
-use wgrad::{Adam, Dataset, Fit, Gpu, Loss, Network, Trainer, TrainerConfig, Training, wgpu};
+use wgrad::{
+    Adam, ChainRows, Dataset, Fit, Gpu, Loss, Network, Plan, Rows, TextureOutput, TextureSamples, Traffic, Trainer,
+    TrainerConfig, Training, wgpu,
+};
 
 /// Counts what each thread allocates.
 struct Counting;
@@ -72,30 +76,68 @@ fn training(device: &wgpu::Device, queue: &wgpu::Queue) -> (Trainer, Training) {
     (trainer, training)
 }
 
-/// The least that wgpu can be asked to do for as many dispatches: one pass, each with a pipeline and a bind group.
+/// What a call records.
+#[derive(Debug, Clone, Copy, Default)]
+struct Commands {
+    clears: usize,
+    /// In one pass.
+    dispatches: usize,
+    /// To where the host can read.
+    copies: usize,
+    /// Of what was copied there, by the submission.
+    maps: usize,
+}
+
+/// The least that wgpu can be asked to do for that: one pass, each dispatch with a pipeline and a bind group.
 struct Bare {
     dispatches: Vec<Pass>,
+    commands: Commands,
+    buffer: wgpu::Buffer,
+    staging: Vec<wgpu::Buffer>,
+    /// Something for a callback to hold, as one that does something does.
+    held: Arc<()>,
 }
 
 impl Bare {
-    fn new(device: &wgpu::Device, dispatches: usize) -> Self {
+    fn new(device: &wgpu::Device, commands: Commands) -> Self {
         let source = "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
             @compute @workgroup_size(64) fn main() { x[0] = 1.0; }";
-        let make = |_| {
-            let usage = wgpu::BufferUsages::STORAGE;
+        let buffer = |usage| {
             let descriptor = wgpu::BufferDescriptor { label: None, size: 256, usage, mapped_at_creation: false };
-            Pass::new(device, source, &[&device.create_buffer(&descriptor)])
+            device.create_buffer(&descriptor)
         };
-        Self { dispatches: (0..dispatches).map(make).collect() }
+        let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let staging = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        Self {
+            dispatches: (0..commands.dispatches).map(|_| Pass::new(device, source, &[&buffer(storage)])).collect(),
+            commands,
+            buffer: buffer(storage),
+            staging: (0..commands.copies).map(|_| buffer(staging)).collect(),
+            held: Arc::default(),
+        }
     }
 
     fn record(&self, encoder: &mut wgpu::CommandEncoder, times: u32) {
-        let descriptor = wgpu::ComputePassDescriptor { label: Some("training"), timestamp_writes: None };
-        let mut pass = encoder.begin_compute_pass(&descriptor);
-        for dispatch in (0..times).flat_map(|_| &self.dispatches) {
-            dispatch.record(&mut pass, 1);
+        (0..self.commands.clears).for_each(|_| encoder.clear_buffer(&self.buffer, 0, None));
+        if !self.dispatches.is_empty() {
+            let descriptor = wgpu::ComputePassDescriptor { label: Some("training"), timestamp_writes: None };
+            let mut pass = encoder.begin_compute_pass(&descriptor);
+            for dispatch in (0..times).flat_map(|_| &self.dispatches) {
+                dispatch.record(&mut pass, 1);
+            }
+        }
+        for (i, staging) in self.staging.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(&self.buffer, 0, staging, 0, 256);
+            if i < self.commands.maps {
+                let held = self.held.clone();
+                encoder.map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |_| drop(held));
+            }
         }
     }
+}
+
+fn dispatches_of(dispatches: usize) -> Commands {
+    Commands { dispatches, ..Commands::default() }
 }
 
 /// How often `record` allocates, and how often wgpu does as it finishes the encoder and submits.
@@ -112,7 +154,7 @@ fn allocations_of(device: &wgpu::Device, queue: &wgpu::Queue, record: impl Fn(&m
 fn recording_steps_allocates_nothing_that_wgpu_does_not() {
     let (device, queue) = noop();
     let (trainer, training) = training(&device, &queue);
-    let bare = Bare::new(&device, trainer.plan().step.len());
+    let bare = Bare::new(&device, dispatches_of(trainer.plan().step.len()));
     for steps in [1, 2, 16, 128] {
         let [expected, _] = allocations_of(&device, &queue, |encoder| bare.record(encoder, steps));
         let [actual, _] = allocations_of(&device, &queue, |encoder| training.record_steps(encoder, steps));
@@ -122,11 +164,105 @@ fn recording_steps_allocates_nothing_that_wgpu_does_not() {
     }
 }
 
+/// Every `record_*`: it allocates as often as wgpu does for the same commands, and what is counted of wgrad's dealings with
+/// the device is the mappings that the app's submission will ask for.
+#[test]
+fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
+    let (device, queue) = noop();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    // Wider than what runs as one op.
+    let network = Network::input(6).dense(70, Relu).layer_norm().dense(3, Identity).build().unwrap();
+    let config = TrainerConfig { batch: 16, accumulate: 2, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap();
+    let buffer = |words: u64| {
+        let (usage, size) = (wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC, words * 4);
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let [x, y, dy, dx] = [6, 3, 3, 6].map(|columns| buffer(16 * columns));
+    let structs = buffer(16 * 20);
+    let packed = [&x, &y, &dy, &dx].map(Rows::from);
+    let interleaved = [1, 7, 10, 13].map(|first| Rows::from(structs.slice(first * 4..)).stride(80));
+    let training = trainer.prepare_buffers(&x, &y, 16).unwrap();
+    let forwards = [packed, interleaved].map(|[x, y, ..]| trainer.model().prepare_forward(x, y, 16).unwrap());
+    let chains = [packed, interleaved].map(|[input, output, output_gradient, dx]| {
+        trainer.prepare_chain(ChainRows { input, output, output_gradient, input_gradient: Some(dx) }, 16).unwrap()
+    });
+    let snapshots = trainer.prepare_snapshots().unwrap();
+    let texture = device.create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size: wgpu::Extent3d { width: 8, height: 8, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::Rgba8Unorm,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::STORAGE_BINDING,
+        view_formats: &[],
+    });
+    let samples = TextureSamples::new(&gpu, &texture, 3).unwrap();
+    let output = TextureOutput::new(&gpu, samples.targets(), 3, &texture).unwrap();
+
+    let of_step = trainer.plan().step.len();
+    let of_forward = Plan::forward(&network, 16).unwrap().step.len();
+    let of_chain = Plan::chain(&network, &Adam::default().into(), &config, true).unwrap().phases().map(|p| p.len());
+    let [of_0, of_1, of_2] = of_chain.map(dispatches_of);
+    // Each end that is copied takes a dispatch more: of a chain, two forward and two backward.
+    let more = |commands: Commands| dispatches_of(commands.dispatches + 2);
+    let within = Commands { clears: 1, dispatches: of_step + 1, copies: 1, maps: 1 };
+    // Weights, two moments, accumulated gradients, cursor and metrics.
+    let snapshot = Commands { copies: 6, maps: 6, ..Commands::default() };
+    let budget = Duration::from_millis(1);
+    type Record<'a> = Box<dyn Fn(&mut wgpu::CommandEncoder) + 'a>;
+    let calls: [(&str, Commands, Record<'_>); 16] = [
+        ("steps", dispatches_of(of_step), Box::new(|to| training.record_steps(to, 1))),
+        ("metrics", dispatches_of(1), Box::new(|to| training.record_metrics(to))),
+        (
+            "clear_metrics",
+            Commands { clears: 1, ..Commands::default() },
+            Box::new(|to| training.record_clear_metrics(to)),
+        ),
+        ("within", within, Box::new(|to| assert_eq!(training.record_within(to, budget), 1))),
+        (
+            "a paused training",
+            Commands::default(),
+            Box::new(|to| {
+                training.pause();
+                assert_eq!(training.record_within(to, budget), 0);
+                training.resume();
+            }),
+        ),
+        ("forward", dispatches_of(of_forward), Box::new(|to| forwards[0].record_forward(to))),
+        ("forward, strided", dispatches_of(of_forward + 2), Box::new(|to| forwards[1].record_forward(to))),
+        ("chain, forward", of_0, Box::new(|to| chains[0].record_forward(to))),
+        ("chain, backward", of_1, Box::new(|to| chains[0].record_backward(to))),
+        ("chain, update", of_2, Box::new(|to| chains[0].record_update(to))),
+        ("strided chain, forward", more(of_0), Box::new(|to| chains[1].record_forward(to))),
+        ("strided chain, backward", more(of_1), Box::new(|to| chains[1].record_backward(to))),
+        ("strided chain, update", of_2, Box::new(|to| chains[1].record_update(to))),
+        ("snapshot", snapshot, Box::new(|to| assert!(snapshots.record_snapshot(to)))),
+        ("samples of a texture", dispatches_of(1), Box::new(|to| samples.record(to))),
+        ("rows to a texture", dispatches_of(1), Box::new(|to| output.record(to))),
+    ];
+    for (call, commands, record) in calls {
+        let bare = Bare::new(&device, commands);
+        let before = gpu.traffic();
+        let [expected, _] = allocations_of(&device, &queue, |encoder| bare.record(encoder, 1));
+        let [actual, _] = allocations_of(&device, &queue, &record);
+        assert_eq!(actual, expected, "{call}: {commands:?}");
+        let maps_on_submit = before.maps_on_submit + commands.maps as u64;
+        assert_eq!(gpu.traffic(), Traffic { maps_on_submit, ..Traffic::default() }, "{call}");
+        device.poll(wgpu::PollType::Poll).unwrap();
+    }
+    // What is counted is counted: one submission, and a mapping that is waited for.
+    trainer.model().parameters().unwrap();
+    let now = gpu.traffic();
+    assert_eq!((now.submits, now.maps, now.polls > 0), (1, 1, true), "{now:?}");
+}
+
 #[test]
 fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     let (device, queue) = noop();
     let (mut trainer, _) = training(&device, &queue);
-    let bare = Bare::new(&device, trainer.plan().step.len());
+    let bare = Bare::new(&device, dispatches_of(trainer.plan().step.len()));
     // Epochs of as many submissions, of so many steps each.
     const SUBMISSIONS: u32 = 24;
     let mut fit = |steps: u32| {
@@ -158,7 +294,7 @@ fn a_step_costs_the_host_few_microseconds() {
     let (device, queue) = noop();
     let (trainer, training) = training(&device, &queue);
     let dispatches = trainer.plan().step.len() as u32;
-    let bare = Bare::new(&device, dispatches as usize);
+    let bare = Bare::new(&device, dispatches_of(dispatches as usize));
     let time = |steps: u32, record: &dyn Fn(&mut wgpu::CommandEncoder)| {
         let mut least = Duration::MAX;
         for _ in 0..1000 {
@@ -221,6 +357,8 @@ fn recording_allocates_nothing_per_step() {
     let counts: Vec<(u64, u32)> = (0..50).map(|_| frame()).collect();
     let most = counts.iter().map(|(count, _)| count).max().unwrap();
     println!("at most {most} allocations a frame of record_within");
-    assert!(counts.iter().all(|(_, steps)| *steps >= 1));
-    assert_eq!(gpu.traffic(), wgrad::Traffic::default());
+    // More than the first frame's, of one step, by the list's doubling only.
+    let doubling = |steps: u32| u64::from(steps.ilog2()) + 1;
+    assert!(counts.iter().all(|(count, steps)| *steps >= 1 && *count <= counts[0].0 + doubling(*steps)), "{counts:?}");
+    assert_eq!(gpu.traffic(), Traffic { maps_on_submit: 50, ..Traffic::default() });
 }

@@ -1,11 +1,17 @@
 //! An app with a hostile frame: its own passes write what wgrad reads and read what wgrad writes, in one encoder and one
-//! submission, a thousand times.
+//! submission, a thousand times; and frames with every other call that records.
 
 mod common;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use common::{own_device, pass::Pass};
-use wgrad::Activation::{Identity, Relu};
-use wgrad::{Dataset, Device, Gpu, Loss, Network, Sgd, Trainer, TrainerConfig, wgpu};
+use wgrad::Activation::{Elu, Identity, Relu};
+use wgrad::{
+    ChainRows, Dataset, Device, Fit, Gpu, Loss, Network, Rows, Sgd, TextureOutput, TextureSamples, Traffic, Trainer,
+    TrainerConfig, wgpu,
+};
 
 const ROWS: u32 = 12;
 const INPUTS: usize = 5;
@@ -46,14 +52,62 @@ const AFTER: &str = "
         if id.x == 0u { frame++; }
     }";
 
+/// What is measured is the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
 }
 
+/// What is allocated at some frame.
+struct Memory {
+    resident: Option<u64>,
+    counters: wgpu::HalCounters,
+    allocated: Option<u64>,
+}
+
+impl Memory {
+    fn of(device: &wgpu::Device) -> Self {
+        let allocated = device.generate_allocator_report().map(|report| report.total_allocated_bytes);
+        Self { resident: resident(), counters: device.get_internal_counters().hal, allocated }
+    }
+
+    /// Fails where more is allocated now; returns by how much the process has grown.
+    fn assert_no_growth(&self, device: &wgpu::Device) -> Option<u64> {
+        let now = Self::of(device);
+        let grown = self.resident.zip(now.resident).map(|(before, after)| after.saturating_sub(before));
+        // What a driver keeps of hundreds of frames must not add up; a kilobyte or two each would be 512 KiB.
+        assert!(grown.is_none_or(|grown| grown < 512 << 10), "{grown:?} bytes more after as many frames again");
+        assert_eq!(self.allocated, now.allocated);
+        let counted = |counters: &wgpu::HalCounters| (counters.buffers.read(), counters.bind_groups.read());
+        assert_eq!(counted(&self.counters), counted(&now.counters));
+        assert!(now.counters.buffers.read() > 0, "wgpu counts");
+        grown
+    }
+}
+
+/// The app's own way to read.
+fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let (size, usage) = (buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+    let staging = device.create_buffer(&descriptor);
+    let mut encoder = device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+    queue.submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
+}
+
 #[test]
 fn a_thousand_hostile_frames() {
+    let _alone = alone();
     const FRAMES: u32 = 1000;
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
@@ -76,7 +130,7 @@ fn a_thousand_hostile_frames() {
     let training = trainer.prepare_buffers(&x, &t, ROWS).unwrap();
     let forward = trainer.model().prepare_forward(&x, &y, ROWS).unwrap();
 
-    let (mut settled, mut at_start) = (None, None);
+    let mut memory = None;
     for n in 0..FRAMES {
         let mut encoder = device.create_command_encoder(&Default::default());
         if n % 2 == 0 {
@@ -100,36 +154,16 @@ fn a_thousand_hostile_frames() {
             device.poll(wait).unwrap();
         }
         if n == FRAMES / 2 {
-            at_start = Some((device.get_internal_counters().hal, device.generate_allocator_report()));
-            settled = resident();
+            memory = Some(Memory::of(&device));
         }
     }
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    let grown = settled.zip(resident()).map(|(before, after)| after.saturating_sub(before));
-    assert_eq!(gpu.traffic(), wgrad::Traffic::default(), "no submission and no reading of wgrad's");
-    // What a driver keeps of five hundred frames must not add up; a kilobyte each would be 512 KiB.
-    assert!(grown.is_none_or(|grown| grown < 512 << 10), "{grown:?} bytes more after five hundred more frames");
-    let (counters, report) = at_start.unwrap();
-    let allocated = |report: Option<wgpu::AllocatorReport>| report.map(|r| r.total_allocated_bytes);
-    assert_eq!(allocated(report), allocated(device.generate_allocator_report()));
-    let now = device.get_internal_counters().hal;
-    assert_eq!((counters.buffers.read(), counters.bind_groups.read()), (now.buffers.read(), now.bind_groups.read()));
-    assert!(now.buffers.read() > 0, "wgpu counts");
+    assert_eq!(gpu.traffic(), Traffic::default(), "no submission, no poll and no mapping of wgrad's");
+    let grown = memory.unwrap().assert_no_growth(&device);
 
     // The reference: the same frames on the CPU.
     let mut reference = make(Device::Cpu);
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
-        label: None,
-        size: log.size(),
-        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
-    let mut encoder = device.create_command_encoder(&Default::default());
-    encoder.copy_buffer_to_buffer(&log, 0, &staging, 0, log.size());
-    queue.submit([encoder.finish()]);
-    staging.map_async(wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-    let log: Vec<f32> = bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap());
+    let log = read(&device, &queue, &log);
     let mut worst = 0f32;
     for (n, outputs) in (0..FRAMES).zip(log.chunks(ROWS as usize * OUTPUTS)) {
         let numbers = |n_of: usize, first: u32| (0..ROWS * n_of as u32).map(|i| number(i + first, n)).collect();
@@ -144,7 +178,267 @@ fn a_thousand_hostile_frames() {
             assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
         }
         let data = Dataset::from_f32_targets(features, INPUTS, targets, OUTPUTS as u32).unwrap();
-        reference.fit(&data, wgrad::Fit::default(), |_| {}).unwrap();
+        reference.fit(&data, Fit::default(), |_| {}).unwrap();
     }
     println!("{FRAMES} frames, largest error {worst:e}, memory grown by {grown:?} bytes over the last half");
+}
+
+/// The app's structs, in words: x, the chain's output and its gradient, the gradient of x, another pass's output, targets;
+/// a word of the app's before and one after. The first begins at the third word, with five words behind the last.
+const STRIDE: usize = 24;
+const FIRST: usize = 3;
+const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;
+const X: usize = 1;
+const Y: usize = 6;
+const DY: usize = 9;
+const DX: usize = 12;
+const F: usize = 17;
+const T: usize = 20;
+/// A picture: lines of 256 bytes, as copies want them.
+const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 64, height: 2, depth_or_array_layers: 1 };
+const TEXELS: usize = 128;
+
+/// Writes all of the structs, and a picture.
+const BEFORE_ALL: &str = "
+    @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
+    @group(0) @binding(1) var<storage, read_write> picture: array<u32>;
+    @group(0) @binding(2) var<storage, read_write> frame: u32;
+    fn hash(i: u32) -> u32 { return i * 2654435761u + frame * 40503u; }
+    @compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
+        for (var i = lane; i < arrayLength(&structs); i += 64u) { structs[i] = f32(hash(i) >> 26u) / 32.0 - 1.0; }
+        for (var i = lane; i < arrayLength(&picture); i += 64u) { picture[i] = hash(i + 500u); }
+    }";
+
+/// The gradient of the mean squared error.
+const LOSS: &str = "
+    @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
+        if lane < 36u {
+            let first = 3u + lane / 3u * 24u + lane % 3u;
+            structs[first + 9u] = 2.0 * (structs[first + 6u] - structs[first + 20u]) / 36.0;
+        }
+    }";
+
+/// Logs the structs, and spoils them.
+const AFTER_ALL: &str = "
+    @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
+    @group(0) @binding(1) var<storage, read_write> log: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> frame: u32;
+    @compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
+        let words = arrayLength(&structs);
+        for (var i = lane; i < words; i += 64u) {
+            log[frame * words + i] = structs[i];
+            structs[i] = 1e30;
+        }
+        storageBarrier();
+        workgroupBarrier();
+        if lane == 0u { frame++; }
+    }";
+
+/// The gradient of the input of a network of two layers, the first with ELU, as textbooks have it.
+fn input_gradient(network: &Network, parameters: &[f32], x: &[f32], dy: &[f32]) -> Vec<f64> {
+    let of = |i: usize| {
+        let parameter = &network.parameters()[i];
+        let range = parameter.offset as usize..(parameter.offset + parameter.len()) as usize;
+        parameters[range].iter().map(|&w| f64::from(w)).collect::<Vec<_>>()
+    };
+    let (w1, b1, w2) = (of(0), of(1), of(2));
+    let hidden = b1.len();
+    let slope = |j: usize| {
+        let z: f64 = b1[j] + x.iter().enumerate().map(|(i, &x)| f64::from(x) * w1[i * hidden + j]).sum::<f64>();
+        if z > 0.0 { 1.0 } else { z.exp() }
+    };
+    let dz =
+        |j: usize| slope(j) * dy.iter().enumerate().map(|(c, &dy)| f64::from(dy) * w2[j * OUTPUTS + c]).sum::<f64>();
+    let dz: Vec<f64> = (0..hidden).map(dz).collect();
+    x.iter().enumerate().map(|(i, _)| dz.iter().enumerate().map(|(j, dz)| dz * w1[i * hidden + j]).sum()).collect()
+}
+
+/// Chains, snapshots, textures, rows in structs and steps within a budget, in one frame.
+#[test]
+fn frames_with_everything_in_them() {
+    let _alone = alone();
+    const FRAMES: usize = 300;
+    let (device, queue) = own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue.clone());
+    let network = |inputs| Network::input(inputs).dense(16, Elu(1.0)).dense(OUTPUTS as u32, Identity).build().unwrap();
+    let (network, of_picture) = (network(INPUTS as u32), network(2));
+    let make = |on: Device, network: &Network, batch: u32| {
+        let config = TrainerConfig { batch, shuffle: false, ..TrainerConfig::default() };
+        let sgd = Sgd { learning_rate: 0.01, ..Sgd::default() };
+        Trainer::new(on, network, Loss::MeanSquaredError, sgd, config).unwrap()
+    };
+    let mut trainer = make(Device::from(&gpu), &network, ROWS);
+    let mut painter = make(Device::from(&gpu), &of_picture, TEXELS as u32);
+
+    let buffer = |words: usize| {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let size = words as u64 * 4;
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let texture = |format, usage| {
+        device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: SIZE,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage,
+            view_formats: &[],
+        })
+    };
+    let (structs, texels, frame, log) = (buffer(WORDS), buffer(TEXELS), buffer(1), buffer(WORDS * FRAMES));
+    let (colours, painted) = (buffer(TEXELS * 3), buffer(TEXELS * 4 * FRAMES));
+    let usages = wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST;
+    let picture = texture(wgpu::TextureFormat::Rgba8Unorm, usages);
+    let usages = wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_SRC;
+    let shown = texture(wgpu::TextureFormat::Rgba32Float, usages);
+    let lines = |buffer, offset: usize, bytes_per_row| wgpu::TexelCopyBufferInfo {
+        buffer,
+        layout: wgpu::TexelCopyBufferLayout {
+            offset: offset as u64,
+            bytes_per_row: Some(bytes_per_row),
+            rows_per_image: None,
+        },
+    };
+
+    let before = Pass::new(&device, BEFORE_ALL, &[&structs, &texels, &frame]);
+    let loss = Pass::new(&device, LOSS, &[&structs]);
+    let after = Pass::new(&device, AFTER_ALL, &[&structs, &log, &frame]);
+    let rows = |word: usize| Rows::from(structs.slice((FIRST + word) as u64 * 4..)).stride(STRIDE as u64 * 4);
+    let forward = trainer.model().prepare_forward(rows(X), rows(F), ROWS).unwrap();
+    let ends = ChainRows { input: rows(X), output: rows(Y), output_gradient: rows(DY), input_gradient: Some(rows(DX)) };
+    let chain = trainer.prepare_chain(ends, ROWS).unwrap();
+    let snapshots = trainer.prepare_snapshots().unwrap();
+    let samples = TextureSamples::new(&gpu, &picture, 3).unwrap();
+    let training = painter.prepare_buffers(samples.features(), samples.targets(), samples.rows()).unwrap();
+    let paint = painter.model().prepare_forward(samples.features(), &colours, samples.rows()).unwrap();
+    let output = TextureOutput::new(&gpu, &colours, 3, &shown).unwrap();
+
+    // A software adapter's memory counts once it is touched.
+    let mut encoder = device.create_command_encoder(&Default::default());
+    encoder.clear_buffer(&painted, 0, None);
+    queue.submit([encoder.finish()]);
+    let mut memory = None;
+    let mut steps = Vec::new();
+    let mut last_snapshot = (0, 0);
+    for n in 0..FRAMES {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        before.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
+        encoder.copy_buffer_to_texture(lines(&texels, 0, 256), picture.as_image_copy(), SIZE);
+        if n % 2 == 0 {
+            samples.record(&mut encoder);
+            forward.record_forward(&mut encoder);
+            chain.record_forward(&mut encoder);
+            loss.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
+            chain.record_backward(&mut encoder);
+            chain.record_update(&mut encoder);
+        } else {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            samples.record(&mut pass);
+            forward.record_forward(&mut pass);
+            chain.record_forward(&mut pass);
+            loss.record(&mut pass, 1);
+            chain.record_backward(&mut pass);
+            chain.record_update(&mut pass);
+        }
+        if n % 16 == 5 && snapshots.record_snapshot(&mut encoder) {
+            last_snapshot = (n, last_snapshot.1 + 1);
+        }
+        steps.push(training.record_within(&mut encoder, Duration::from_millis(5)));
+        paint.record_forward(&mut encoder);
+        output.record(&mut encoder);
+        let to = lines(&painted, n * TEXELS * 16, 64 * 16);
+        encoder.copy_texture_to_buffer(shown.as_image_copy(), to, SIZE);
+        after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
+        let submission = queue.submit([encoder.finish()]);
+        if n % 8 == 7 {
+            let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            device.poll(wait).unwrap();
+        }
+        if n == FRAMES / 2 {
+            memory = Some(Memory::of(&device));
+        }
+    }
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let grown = memory.unwrap().assert_no_growth(&device);
+    // Each call that has recorded steps has a mapping, each snapshot one of weights, of the cursor and of the metrics.
+    let calls = steps.iter().filter(|steps| **steps > 0).count() as u64;
+    let maps_on_submit = calls + 3 * last_snapshot.1;
+    assert_eq!(gpu.traffic(), Traffic { maps_on_submit, ..Traffic::default() });
+    assert!(last_snapshot.1 >= 2 && calls >= 8, "{calls} calls, {last_snapshot:?}");
+
+    // The reference: the same frames on the CPU.
+    let mut reference = make(Device::Cpu, &network, ROWS);
+    let mut reference_painter = make(Device::Cpu, &of_picture, TEXELS as u32);
+    let (log, painted) = (read(&device, &queue, &log), read(&device, &queue, &painted));
+    let places: Vec<f32> =
+        (0..TEXELS).flat_map(|i| [(i % 64) as f32 / 64.0 + 0.5 / 64.0, (i / 64) as f32 / 2.0 + 0.25]).collect();
+    // The sums of the hidden layer, of 6 numbers that make up 3, and e^x to 9 units in the last place, are off by 70 u on
+    // either side; the sum of 17 numbers passes that on ten times, and adds as much again. Each step counts a hundredth of
+    // that, of weights that outputs pass on thirty times.
+    let bound = |steps: usize| f32::EPSILON * 550.0 * (1.0 + 0.01 * 30.0 * steps as f32);
+    let mut worst = 0f32;
+    let mut near = |what: &str, n: usize, actual: &[f32], expected: &[f32], bound: f32| {
+        assert_eq!(actual.len(), expected.len());
+        for (actual, expected) in actual.iter().zip(expected) {
+            let error = (actual - expected).abs();
+            worst = worst.max(error);
+            assert!(error <= bound, "frame {n}, {what}: {actual} is not {expected} by {error} of {bound}");
+        }
+    };
+    let mut kept = Vec::new();
+    let mut done = 0;
+    for (n, words) in log.chunks(WORDS).enumerate() {
+        let written: Vec<f32> = (0..WORDS as u32).map(|i| number(i, n as u32)).collect();
+        let rows_of = |words: &[f32], first: usize, columns: usize| -> Vec<f32> {
+            let row = |row: usize| words[FIRST + row * STRIDE + first..][..columns].to_vec();
+            (0..ROWS as usize).flat_map(row).collect()
+        };
+        let (x, t) = (rows_of(&written, X, INPUTS), rows_of(&written, T, OUTPUTS));
+        let expected = reference.model().forward(&x).unwrap();
+        for (what, first) in [("the chain's output", Y), ("the output", F)] {
+            near(what, n, &rows_of(words, first, OUTPUTS), &expected, bound(n));
+        }
+        let dy: Vec<f32> = expected.iter().zip(&t).map(|(y, t)| 2.0 * (y - t) / 36.0).collect();
+        let parameters = reference.model().parameters().unwrap();
+        let dx =
+            x.chunks(INPUTS).zip(dy.chunks(OUTPUTS)).flat_map(|(x, dy)| input_gradient(&network, &parameters, x, dy));
+        // An error of the output is a twentieth of one of dy, of which dx has some fifteen; those of slopes and weights come
+        // on top.
+        let dx: Vec<f32> = dx.map(|dx| dx as f32).collect();
+        near("the input's gradient", n, &rows_of(words, DX, INPUTS), &dx, 2.0 * bound(n));
+        // All else is as the app has written it.
+        let mut others = words.to_vec();
+        for row in 0..ROWS as usize {
+            let places = FIRST + row * STRIDE + Y..FIRST + row * STRIDE + T;
+            others[places.clone()].copy_from_slice(&written[places]);
+        }
+        assert!(others == written, "frame {n}: what lies between the rows was touched");
+        let data = Dataset::from_f32_targets(x, INPUTS, t, OUTPUTS as u32).unwrap();
+        reference.fit(&data, Fit::default(), |_| {}).unwrap();
+        if n == last_snapshot.0 {
+            kept = reference.model().parameters().unwrap();
+        }
+
+        if steps[n] > 0 {
+            let hash = |i: u32| (i + 500).wrapping_mul(2_654_435_761).wrapping_add((n as u32).wrapping_mul(40_503));
+            let colours = (0..TEXELS as u32).flat_map(|i| hash(i).to_le_bytes()[..3].to_vec());
+            let colours = colours.map(|byte| f32::from(byte) / 255.0).collect();
+            let data = Dataset::from_f32_targets(places.clone(), 2, colours, 3).unwrap();
+            let fit = Fit { epochs: steps[n], ..Fit::default() };
+            reference_painter.fit(&data, fit, |_| {}).unwrap();
+            done += steps[n] as usize;
+        }
+        let expected = reference_painter.model().forward(&places).unwrap();
+        let texels = &painted[n * TEXELS * 4..][..TEXELS * 4];
+        assert!(texels.iter().skip(3).step_by(4).all(|&alpha| alpha == 1.0));
+        let colours: Vec<f32> = texels.chunks(4).flat_map(|texel| texel[..3].to_vec()).collect();
+        near("the painting", n, &colours, &expected, bound(done));
+    }
+    // The snapshot that arrived last is of its frame.
+    trainer.rebuild(Device::Cpu).unwrap();
+    near("the snapshot", last_snapshot.0, &trainer.model().parameters().unwrap(), &kept, bound(last_snapshot.0));
+    println!("{FRAMES} frames, {done} steps within budgets, largest error {worst:e}, grown by {grown:?} bytes");
 }

@@ -2,6 +2,7 @@
 //! check against the textbook; and what trains where there is no GPU.
 
 mod accumulate;
+mod copy_rows;
 mod encode;
 #[cfg(test)]
 mod from_texture;
@@ -166,6 +167,7 @@ impl Memory<'_> {
                         (self.words(op.features), self.words(op.indices), self.step(op.step));
                     gather::gather(op, features, &self.data(op.data), &state, indices, cast_slice_mut(next()));
                 }
+                Op::CopyRows(op) => copy_rows::copy_rows(op, self.words(op.input), next()),
                 Op::Matmul(op @ Matmul { epilogue: Epilogue::Update(update), .. }) => {
                     let (a, b, state) = (self.f32(op.a), self.f32(op.b), self.step(update.step));
                     let parameters = cast_slice_mut(next());

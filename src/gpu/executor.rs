@@ -287,6 +287,7 @@ impl Gpu {
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
         let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
+        self.check_buffer("uniforms", own_bytes(launches.len()))?;
         for launch in &launches {
             let needed = launch.bindings.len() as u32 + 1;
             let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);

@@ -1,7 +1,7 @@
 //! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
 
+use super::Gpu;
 use super::wait::Signal;
-use super::{Gpu, lock};
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
 
@@ -159,7 +159,6 @@ impl Gpu {
         let bytes = range.end - range.start;
         let staging = self.staging(bytes)?;
         encoder.copy_buffer_to_buffer(buffer, range.start, &staging, 0, bytes);
-        lock(&self.inner.traffic).readback_bytes += bytes;
         Ok(Readback { staging, bytes })
     }
 }
@@ -175,8 +174,7 @@ impl Readback {
     /// Asks for the bytes.
     pub(crate) fn read(self, gpu: &Gpu) -> Result<Reading> {
         let (mapped, fulfil) = Signal::new();
-        let ask = || self.staging.map_async(wgpu::MapMode::Read, ..self.bytes, fulfil);
-        gpu.guard("reading back", self.bytes, ask)?;
+        gpu.guard("reading back", self.bytes, || gpu.map(&self.staging, self.bytes, fulfil))?;
         Ok(Reading { readback: self, mapped, gpu: gpu.clone() })
     }
 }

@@ -10,6 +10,7 @@ mod pipelines;
 mod recorder;
 mod template;
 mod timing;
+mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
 mod wait;
@@ -26,6 +27,7 @@ pub(crate) use memory::Reading;
 use pipelines::Pipelines;
 pub(crate) use pipelines::Shader;
 pub use recorder::Recorder;
+pub use traffic::Traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
 pub(crate) use wait::Signal;
@@ -51,15 +53,6 @@ struct Inner {
     /// Submissions made here whose end nobody has waited for, oldest first.
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     traffic: Mutex<Traffic>,
-}
-
-/// What has gone over the bus at wgrad's own behest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Command buffers submitted.
-    pub submits: u64,
-    /// Bytes read back.
-    pub readback_bytes: u64,
 }
 
 /// What decides which of a kernel's variants is used.
@@ -243,23 +236,6 @@ impl Gpu {
     /// How many kernels have been compiled for this GPU so far.
     pub fn kernels_compiled(&self) -> usize {
         self.inner.pipelines.count()
-    }
-
-    /// What wgrad itself has submitted and read back on this GPU so far.
-    pub fn traffic(&self) -> Traffic {
-        *lock(&self.inner.traffic)
-    }
-
-    /// Submits a finished encoder.
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
-        let index = self.queue().submit([encoder.finish()]);
-        lock(&self.inner.traffic).submits += 1;
-        let mut in_flight = lock(&self.inner.in_flight);
-        in_flight.push_back(index);
-        // Where only async forms are used, nobody waits here: old ones need not be kept.
-        if in_flight.len() > 8 {
-            in_flight.pop_front();
-        }
     }
 
     pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {

@@ -157,7 +157,7 @@ impl Gpu {
         };
         // SAFETY: in plans that `Plan` itself makes, every index a kernel forms is below the length of its binding, as
         // the plan's shapes are what buffers are made from and what the kernels' uniforms hold, and GpuExecutor checks
-        // buffers given from outside; every loop ends within the plan's limits. Plans made by hand come with
+        // buffers given from outside, `Rows::strided` those whose length a plan does not know; every loop ends within the plan's limits. Plans made by hand come with
         // `checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
         lock(&self.inner.pipelines.modules).entry(key).or_insert(module).clone()

@@ -69,9 +69,7 @@ impl Gpu {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            let submission_index = lock(&self.inner.in_flight).pop_front();
-            // An error here is a lost device, which the future itself reports.
-            let _ = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+            self.poll();
         }
     }
 }

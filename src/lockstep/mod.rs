@@ -137,8 +137,8 @@ impl Lockstep {
 
         let mut comparison = Comparison { op: self.plan.describe(op), worst: 0.0, divergence: None };
         for ((tensor, _), bounds) in op.outputs().into_iter().zip(bounds) {
-            let gpu = self.read(tensor)?;
             let cpu = self.on_cpu.words(tensor);
+            let gpu = self.read(tensor, cpu.len())?;
             for (i, (&gpu, &cpu)) in gpu.iter().zip(&cpu).enumerate() {
                 let bound = bounds.of(i);
                 let share = error(gpu, cpu, &bounds, bound);
@@ -160,7 +160,7 @@ impl Lockstep {
     }
 
     fn gpu_buffer(&self, tensor: Tensor) -> &wgpu::Buffer {
-        self.on_gpu.buffer(tensor.buffer).expect("outputs have a length, so they were made")
+        self.on_gpu.buffer(tensor.buffer).expect("a buffer that was made, or has been set")
     }
 
     fn write(&self, tensor: Tensor, words: &[u32]) {
@@ -168,9 +168,10 @@ impl Lockstep {
         self.gpu.queue().write_buffer(self.gpu_buffer(tensor), offset, bytemuck::cast_slice(words));
     }
 
-    fn read(&self, tensor: Tensor) -> Result<Vec<u32>> {
+    fn read(&self, tensor: Tensor, words: usize) -> Result<Vec<u32>> {
         let mut encoder = self.gpu.encoder();
-        let range = u64::from(tensor.offset) * 4..u64::from(tensor.offset + tensor.len) * 4;
+        let start = u64::from(tensor.offset) * 4;
+        let range = start..start + words as u64 * 4;
         let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
         self.gpu.submit(encoder);
         self.gpu.block_on(readback.read(&self.gpu)?.finish())

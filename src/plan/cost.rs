@@ -117,7 +117,7 @@ impl Op {
             // Integers; and the learning rate, once.
             Op::NextBatch(_) => 0,
             // Copies; bytes are scaled, but a plan does not know of them.
-            Op::Gather(_) => 0,
+            Op::Gather(_) | Op::CopyRows(_) => 0,
             Op::Matmul(op) => of_matmul(op),
             Op::Pointwise(op) => {
                 let function =
@@ -175,6 +175,8 @@ impl Op {
             }
             // From the data set, whose tensors have no length.
             Op::Gather(op) => tensors + u64::from(op.batch) * u64::from(op.columns),
+            // An app's buffer has no length here, and of it only the rows count.
+            Op::CopyRows(op) => 2 * u64::from(op.rows) * u64::from(op.columns),
             // Of a table, the entries at the corners of each point's cells.
             Op::HashGrid(HashGridForward { shape, table, .. })
             | Op::HashGridInput(HashGridInput { shape, table, .. }) => {

@@ -69,6 +69,7 @@ fn detail(op: &Op) -> String {
             format!(" {of}{}{dropout}", p.activation)
         }
         Op::Encode(e) => format!(" {}{:?}", if e.gradient.is_some() { "gradient of " } else { "" }, e.encoding),
+        Op::CopyRows(c) => format!(" {}x{}", c.rows, c.columns),
         Op::Softmax(s) if s.saved.is_some() => " gradient".into(),
         Op::Narrow(n) => {
             let layers = n.layers.iter().map(|layer| format!("-{} {}", layer.units, layer.activation));

@@ -327,6 +327,55 @@ impl Plan {
         Ok(plan.finish())
     }
 
+    /// The same plan with rows that have any place and stride at one of its ends, [`Role::Input`], [`Role::Output`] or the
+    /// gradient of either: in a buffer of any length the first row begins at the word `first`, the next ones `stride`
+    /// words further each, at least as many as a row has. One more op, [`CopyRows`], copies them from there before they are
+    /// first read, or there once they are written.
+    pub fn strided(mut self, role: Role, first: u32, stride: u32) -> Self {
+        let Some(packed) = self.find(role) else { return self };
+        let writes = |op: &Op| op.outputs().iter().any(|(tensor, _)| tensor.buffer == packed);
+        let reads = |op: &Op| op.inputs().iter().any(|tensor| tensor.buffer == packed);
+        let (last_write, first_read) = (self.step.iter().rposition(writes), self.step.iter().position(reads));
+
+        let given = BufferId(self.buffers.len());
+        let buffer = &mut self.buffers[packed.0];
+        let [rows, columns] = buffer.shape[..] else { return self };
+        let name = buffer.name.clone();
+        buffer.name += ".packed";
+        buffer.role = Role::Activation;
+        self.buffers.push(Buffer { name, shape: Vec::new(), role, contents: Vec::new() });
+
+        let packed = Tensor { buffer: packed, offset: 0, len: rows * columns };
+        let given = Tensor { buffer: given, offset: 0, len: 0 };
+        let copy = match last_write {
+            Some(_) => CopyRows {
+                input: packed,
+                input_first: 0,
+                input_stride: columns,
+                output: given,
+                output_first: first,
+                output_stride: stride,
+                rows,
+                columns,
+            },
+            None => CopyRows {
+                input: given,
+                input_first: first,
+                input_stride: stride,
+                output: packed,
+                output_first: 0,
+                output_stride: columns,
+                rows,
+                columns,
+            },
+        };
+        // What no op uses needs no copy.
+        if let Some(at) = last_write.map(|last| last + 1).or(first_read) {
+            self.step.insert(at, Op::CopyRows(copy));
+        }
+        self
+    }
+
     /// The buffer of a role that only one buffer can have, if the plan has it.
     pub fn find(&self, role: Role) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.role == role).map(BufferId)

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use super::Trainer;
 use crate::config::TrainerConfig;
-use crate::error::{Error, Result};
+use crate::ends::Ends;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, Region};
 use crate::plan::{BufferId, DataInfo, Plan, Role};
 use crate::rows::Rows;
 
-/// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has. A buffer that is written
-/// may be none of the others.
+/// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
+/// They may be in one buffer, if no word that is written is another's too.
 #[derive(Debug, Clone, Copy)]
 pub struct ChainRows<'a> {
     /// Read by the forward pass, and by the backward pass again.
@@ -57,50 +60,32 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where a buffer is too short, starts where the device cannot bind it, has gaps between rows, or is
-    /// written and used otherwise too, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
+    /// [`Error::Shape`] where a buffer is too short, rows do not start at multiples of 4 bytes, rows are written where others
+    /// or the trainer's own buffers lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
     /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.gpu("Trainer::prepare_chain")?;
         let config = TrainerConfig { batch, ..self.config.clone() };
         let plan = Plan::chain(&self.network, &self.optimizer, &config, rows.input_gradient.is_some())?;
-        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        let ends = [
-            (Role::Input, "input", Some(rows.input), inputs),
-            (Role::Output, "output", Some(rows.output), outputs),
-            (Role::OutputGradient, "output_gradient", Some(rows.output_gradient), outputs),
-            (Role::InputGradient, "input_gradient", rows.input_gradient, inputs),
-        ];
-        let mut given: Vec<(BufferId, Region)> = Vec::new();
-        for (role, name, rows, words) in ends {
-            if let (Some(id), Some(rows)) = (plan.find(role), rows) {
-                given.push((id, rows.bound(&gpu, name, words)?));
-            }
-        }
+        let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient, rows));
+        let ends =
+            [(Role::Input, rows.input), (Role::Output, rows.output), (Role::OutputGradient, rows.output_gradient)];
+        let ends = Ends::new(&gpu, &plan, ends.into_iter().chain(input_gradient))?;
+        ends.refuse_overlaps()?;
         // What the trainer has, the chain shares.
-        let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
-        // Rows come as the app has them.
-        let info = DataInfo { shuffle: 0, ..self.shuffled(info) };
-        let info = self.device.upload("what is known of the batch", bytemuck::bytes_of(&info))?;
+        let mut given: Vec<(BufferId, Region)> = Vec::new();
         for role in SHARED {
             if let (Some(id), Some(_)) = (plan.find(role), self.plan().find(role)) {
                 given.push((id, self.training.storage(role).gpu().clone().into()));
             }
         }
-        given.extend(plan.find(Role::Data).map(|id| (id, info.gpu().clone().into())));
-        for written in [Role::Output, Role::InputGradient].into_iter().filter_map(|role| plan.find(role)) {
-            let buffer = |id: BufferId| given.iter().find(|(given, _)| *given == id).map(|(_, region)| &region.buffer);
-            let clash = given.iter().find(|(id, region)| *id != written && Some(&region.buffer) == buffer(written));
-            if let Some((id, _)) = clash {
-                return Err(Error::Shape {
-                    what: format!("buffer given as {}", plan.buffer(written).name),
-                    expected: "one that is nothing else, as it is written".into(),
-                    actual: format!("that of {} too", plan.buffer(*id).name),
-                });
-            }
-        }
+        let plan = ends.bind(plan, &mut given)?;
         let phases = plan.phases();
         let executor = GpuExecutor::new(&gpu, Arc::new(plan), &given, false)?;
+        let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
+        // Rows come as the app has them.
+        let info = DataInfo { shuffle: 0, ..self.shuffled(info) };
+        gpu.queue().write_buffer(executor.of(Role::Data), 0, bytemuck::bytes_of(&info));
         self.rewind(0);
         Ok(Chain { executor, phases })
     }

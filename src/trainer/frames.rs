@@ -170,7 +170,7 @@ impl Frames {
             encoder.resolve_query_set(&timing.queries, begin..end + 1, &timing.resolved, offset);
             encoder.copy_buffer_to_buffer(&timing.resolved, offset, staging, METRICS, TIMESTAMPS);
         }
-        encoder.map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |mapped| {
+        executor.gpu().record_map(encoder, staging, move |mapped| {
             if mapped.is_ok() {
                 ticket.arrive();
             }

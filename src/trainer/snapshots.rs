@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::lock;
+use crate::gpu::{Gpu, lock};
 use crate::plan::{Role, StepState};
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
@@ -62,8 +62,9 @@ impl Trainer {
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
-        let (left, busy, snapshot) = (AtomicUsize::new(0), AtomicBool::new(false), self.snapshot.clone());
-        Ok(Snapshots { shared: Arc::new(Shared { copies, progress, left, busy, snapshot }) })
+        let (left, mapped, busy) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        let snapshot = self.snapshot.clone();
+        Ok(Snapshots { shared: Arc::new(Shared { gpu, copies, progress, left, mapped, busy, snapshot }) })
     }
 
     /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
@@ -139,10 +140,12 @@ pub struct Snapshots {
 
 #[derive(Debug)]
 struct Shared {
+    gpu: Gpu,
     copies: Vec<Copy>,
     progress: Progress,
-    /// Copies that have not arrived.
+    /// Copies that are under way, and those that have arrived.
     left: AtomicUsize,
+    mapped: AtomicUsize,
     busy: AtomicBool,
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
@@ -161,21 +164,20 @@ impl Snapshots {
     /// app submits or polls, it is the trainer's last snapshot. What the host keeps of the run is in it as it was when this
     /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
     /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
-    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; never
-    /// waits.
+    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; on the host,
+    /// `wgpu` boxes a callback for each buffer of the state, and what arrives is kept there. Never waits.
     pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return false;
         }
         self.shared.left.store(self.shared.copies.len(), Ordering::Release);
-        // Dropped with the last of the callbacks, called or not.
-        let taking = Arc::new(Taking(self.shared.clone()));
+        self.shared.mapped.store(0, Ordering::Release);
         for Copy { from, staging, .. } in &self.shared.copies {
             encoder.copy_buffer_to_buffer(from, 0, staging, 0, staging.size());
-            let taking = taking.clone();
-            encoder.map_buffer_on_submit(staging, wgpu::MapMode::Read, .., move |mapped| {
-                if mapped.is_ok() && taking.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    taking.0.arrive();
+            let taking = Taking(self.shared.clone());
+            self.shared.gpu.record_map(encoder, staging, move |mapped| {
+                if mapped.is_ok() {
+                    taking.0.mapped.fetch_add(1, Ordering::AcqRel);
                 }
             });
         }
@@ -183,12 +185,17 @@ impl Snapshots {
     }
 }
 
-/// A snapshot under way.
+/// A copy under way: dropped with its callback, called or not.
 struct Taking(Arc<Shared>);
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Release);
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if self.0.mapped.load(Ordering::Acquire) == self.0.copies.len() {
+                self.0.arrive();
+            }
+            self.0.busy.store(false, Ordering::Release);
+        }
     }
 }
 

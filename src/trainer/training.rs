@@ -108,8 +108,9 @@ impl Training {
     /// calls are under way: a fourth records nothing. Neither does a [paused](Self::pause) training.
     ///
     /// Clears the running metrics, as [`on_frame`](Self::on_frame) tells those of each call. Allocates nothing on the GPU;
-    /// on the host, `wgpu` boxes a callback. The encoder has to be submitted, or dropped: what it is to be mapped for is
-    /// free again then.
+    /// on the host, `wgpu` boxes a callback. What was measured is mapped by the app's own submission
+    /// ([`maps_on_submit`](crate::Traffic::maps_on_submit)). The encoder has to be submitted, or dropped: what it is to be
+    /// mapped for is free again then.
     pub fn record_within(&self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> u32 {
         self.frames.record(encoder, budget, &self.executor)
     }
@@ -130,12 +131,13 @@ impl Training {
         self.frames.set_paused(false);
     }
 
-    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer).
+    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no submission, no
+    /// polling; cannot fail.
     pub fn record_metrics(&self, to: &mut impl Recorder) {
         self.executor.record_report(to);
     }
 
-    /// Records setting the running metrics to zero.
+    /// Records setting the running metrics to zero. No allocation, no submission, no polling; cannot fail.
     pub fn record_clear_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
         encoder.clear_buffer(self.executor.of(Role::RowMetrics), 0, None);
     }

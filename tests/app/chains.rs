@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
-use wgrad::plan::{DataInfo, Role};
-use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Sgd, Trainer, TrainerConfig};
+use wgrad::plan::{DataInfo, Op, Role};
+use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Rows, Sgd, Trainer, TrainerConfig};
 
 use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu};
 
@@ -28,22 +28,44 @@ proptest! {
     #[test]
     fn random_chains_run_alike_on_both(
         network in network(), batch in 1u32..40, accumulate in 1u32..3, clip: bool, wanted: bool, frozen: bool,
-        seed in 1u64..1000, plain: bool,
+        seed in 1u64..1000, plain: bool, strided: [bool; 4],
     ) {
         let gpu = if plain { plain_gpu() } else { gpu() };
         let clip = clip.then_some(Clip::Norm(0.1));
         let groups = network.layers().filter(|_| frozen).map(|(name, _)| Group::layer(name).frozen()).collect();
         let config = TrainerConfig { batch, accumulate, clip, groups, ..TrainerConfig::default() };
         let plan = Plan::chain(&network, &Adam::default().into(), &config, wanted).unwrap();
+        // An app's buffers, of any length: rows from the fifth word on, three words apart.
+        let ends = [Role::Input, Role::Output, Role::OutputGradient, Role::InputGradient];
+        let width = |role| if matches!(role, Role::Input | Role::InputGradient) { network.inputs() } else { network.outputs() };
+        let strided = ends.into_iter().zip(strided).filter(|(_, strided)| *strided).map(|(role, _)| role);
+        let given: Vec<Role> = strided.filter(|role| plan.find(*role).is_some()).collect();
+        let plan = given.iter().fold(plan, |plan, &role| plan.strided(role, 5, width(role) + 3));
         let phases = plan.phases();
         prop_assert_eq!(phases.iter().map(|p| p.len()).sum::<usize>(), plan.step.len());
+        // What the app writes between forward and backward is read in the backward phase, and the output is there by then.
+        let copies = |phase: usize, wanted: Role| plan.step[phases[phase].clone()].iter().any(|op| {
+            let Op::CopyRows(copy) = op else { return false };
+            [copy.input, copy.output].iter().any(|tensor| plan.buffer(tensor.buffer).role == wanted)
+        });
+        for &role in &given {
+            // Of a network that is frozen whole, no op need read the gradient.
+            let read = role != Role::OutputGradient || wanted || !frozen;
+            let phase = if matches!(role, Role::Input | Role::Output) { 0 } else { 1 };
+            prop_assert!(copies(phase, role) || !read, "{:?} in\n{}", role, plan);
+            prop_assert!((0..3).all(|other| other == phase || !copies(other, role)), "{:?} in\n{}", role, plan);
+        }
         let mut lockstep = lockstep(gpu, plan);
         let mut random = Random(seed);
+        for role in given {
+            let id = lockstep.plan().find(role).unwrap();
+            lockstep.set(id, &random.f32s((5 + batch * (width(role) + 3)) as usize)).unwrap();
+        }
         let find = |role| lockstep.plan().find(role).unwrap();
         let (input, dy, data, parameters) =
             (find(Role::Input), find(Role::OutputGradient), find(Role::Data), find(Role::Parameters));
-        lockstep.set(input, &random.f32s((batch * network.inputs()) as usize)).unwrap();
-        lockstep.set(dy, &random.f32s((batch * network.outputs()) as usize)).unwrap();
+        lockstep.set(input, &random.f32s((5 + batch * (network.inputs() + 3)) as usize)).unwrap();
+        lockstep.set(dy, &random.f32s((5 + batch * (network.outputs() + 3)) as usize)).unwrap();
         lockstep.set(parameters, &network.initial_parameters(seed)).unwrap();
         lockstep.set(data, &[DataInfo { rows: batch * accumulate, ..DataInfo::default() }]).unwrap();
         for step in 0..3 {
@@ -164,15 +186,26 @@ fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
         trainer.prepare_chain(ends, rows).unwrap_err().to_string()
     };
     let error = refused(&a, (&a).into(), (&b).into(), None, 4);
-    assert!(error.starts_with("buffer given as output: expected one that is nothing else"), "{error}");
-    assert!(error.ends_with("that of input too"), "{error}");
+    assert_eq!(
+        error,
+        "rows given as output: expected words that are nothing else's, as they are written, got some of input too"
+    );
     let error = refused(&a, (&b).into(), (&c).into(), Some(&c), 4);
-    assert!(error.starts_with("buffer given as input_gradient") && error.ends_with("output_gradient too"), "{error}");
-    let error = refused(&a, (&b).into(), c.slice(4..).into(), None, 4);
-    assert!(error.starts_with("buffer given as output_gradient: expected an offset"), "{error}");
+    assert!(error.starts_with("rows given as input_gradient") && error.ends_with("output_gradient too"), "{error}");
+    // Rows of two words, 3 words apart: they meet in the last.
+    let error = refused(&a, Rows::from(&b).stride(12), Rows::from(b.slice(40..)).stride(8), None, 4);
+    assert!(error.starts_with("rows given as output") && error.ends_with("output_gradient too"), "{error}");
+    let error = refused(&a, (&b).into(), c.slice(2..).into(), None, 4);
+    assert!(error.starts_with("buffer of output_gradient for 4 rows: expected an offset"), "{error}");
     assert_eq!(refused(&a, (&b).into(), (&c).into(), None, 0), "batch: expected at least 1 row, got 0");
     let error = refused(&a, (&b).into(), (&c).into(), None, 1000);
-    assert!(error.contains("at least 8000 bytes"), "{error}");
+    assert!(error.contains("at least 1 row and 8000 bytes"), "{error}");
+    let weights = trainer.model();
+    let (input, output, output_gradient) = ((&a).into(), (&b).into(), (&c).into());
+    let input_gradient = Some(weights.parameter_buffer().unwrap().into());
+    let ends = ChainRows { input, output, output_gradient, input_gradient };
+    let error = trainer.prepare_chain(ends, 4).unwrap_err().to_string();
+    assert!(error.starts_with("buffer given as input_gradient") && error.ends_with("that of parameters"), "{error}");
     let rebuilt = trainer.snapshot().and_then(|()| trainer.rebuild(wgrad::Device::Cpu));
     assert!(rebuilt.is_ok());
     let (input, output) = ((&a).into(), (&b).into());

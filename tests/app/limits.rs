@@ -1,7 +1,9 @@
 //! What a device must have, and what is refused where it has it not.
 
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Error, Fit, Gpu, Loss, Network, Plan, Sgd, Trainer, TrainerConfig, wgpu};
+use wgrad::{
+    Adam, ChainRows, Dataset, Error, Fit, Gpu, Loss, Model, Network, Plan, Rows, Sgd, Trainer, TrainerConfig, wgpu,
+};
 
 use super::common::{assert_agree, lockstep_with_data};
 use super::{App, Random, own_device_with};
@@ -78,10 +80,78 @@ fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
         assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
         let message = error.to_string();
         assert!(message.starts_with(&format!("GPU buffer for parameters, by {limit} bytes needed")), "{message}");
+        let error = Model::new(&app.gpu, &network, &vec![0.0; network.parameter_words() as usize]).unwrap_err();
+        assert_eq!(error.to_string(), message);
     }
     assert_eq!(app.gpu.kernels_compiled(), 0);
     let after = app.device.generate_allocator_report();
     assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));
+}
+
+/// What lies between rows counts too, as it is bound with them; rows that are copied need a packed copy within the limits.
+#[test]
+fn rows_that_reach_too_far_are_refused_before_anything_is_allocated() {
+    let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 17, ..wgpu::Limits::default() };
+    let (device, queue) = own_device_with(limits);
+    let app = App::on(device, queue);
+    let network = Network::input(8).dense(8, Identity).build().unwrap();
+    let mut trainer =
+        Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), TrainerConfig::default()).unwrap();
+    let (far, near) = (app.storage(&vec![0f32; 1 << 16]), app.storage(&vec![0f32; 1 << 15]));
+    let allocated = || app.device.generate_allocator_report().map(|report| report.total_allocated_bytes);
+    let before = (app.gpu.kernels_compiled(), allocated());
+    // 128 strides of 1,028 bytes and a row of 32.
+    let rows = Rows::from(&far).stride(1028);
+    let refused = trainer.model().prepare_forward(rows, &near, 129).unwrap_err();
+    assert!(matches!(refused, Error::LimitExceeded { needed: 131_616, limit: 131_072, .. }), "{refused}");
+    assert!(refused.to_string().contains("input for 129 rows, by max_storage_buffer_binding_size"), "{refused}");
+    let refused = trainer.model().prepare_forward(&near, rows, 129).unwrap_err();
+    assert!(refused.to_string().contains("output for 129 rows, by max_storage_buffer_binding_size"), "{refused}");
+    let ends = ChainRows { input: (&near).into(), output: (&near).into(), output_gradient: rows, input_gradient: None };
+    let refused = trainer.prepare_chain(ends, 129).unwrap_err();
+    assert!(refused.to_string().contains("output_gradient for 129 rows, by max_storage_buffer"), "{refused}");
+    // Layers' rows: of 2^17 bytes and 32.
+    let refused = trainer.model().prepare_forward(&far, &far, (1 << 12) + 1).unwrap_err();
+    assert!(matches!(refused, Error::LimitExceeded { needed: 131_104, .. }), "{refused}");
+    assert_eq!((app.gpu.kernels_compiled(), allocated()), before);
+    // A stride less, and it fits.
+    assert!(trainer.model().prepare_forward(rows, &near, 128).is_ok());
+}
+
+/// A device with fewer of something than WebGPU's defaults is told which.
+#[test]
+fn what_a_lesser_device_lacks_is_named() {
+    let defaults = wgpu::Limits::default();
+    let lesser = [
+        (
+            "max_storage_buffers_per_shader_stage",
+            wgpu::Limits { max_storage_buffers_per_shader_stage: 3, ..defaults.clone() },
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            wgpu::Limits { max_compute_workgroup_storage_size: 8192, ..defaults.clone() },
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            wgpu::Limits { max_compute_invocations_per_workgroup: 128, ..defaults },
+        ),
+    ];
+    for (limit, limits) in lesser {
+        let (device, queue) = own_device_with(limits);
+        let app = App::on(device, queue);
+        let network = network();
+        let before = app.device.generate_allocator_report();
+        let trainer =
+            Trainer::new(&app.gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default());
+        let model = Model::new(&app.gpu, &network, &network.initial_parameters(0));
+        for error in [trainer.unwrap_err(), model.unwrap_err()] {
+            assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+            assert!(error.to_string().contains(limit), "{error}");
+        }
+        assert_eq!(app.gpu.kernels_compiled(), 0);
+        let after = app.device.generate_allocator_report();
+        assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));
+    }
 }
 
 /// Ops bind the parts of buffers that they need: weights may be longer than the longest binding.

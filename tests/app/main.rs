@@ -8,6 +8,7 @@ mod frames;
 mod limits;
 mod losing;
 mod parts;
+mod rows;
 
 use common::pass::Pass;
 use common::*;

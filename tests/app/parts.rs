@@ -1,4 +1,4 @@
-//! Parts of the app's buffers: any offset and stride to train on, aligned offsets to run on; and open compute passes.
+//! Parts of the app's buffers, and open compute passes.
 
 use wgrad::Activation::{Identity, Relu, Sigmoid, Tanh};
 use wgrad::{Adam, Loss, Network, Rows, Trainer, TrainerConfig};
@@ -126,18 +126,20 @@ fn parts_that_do_not_fit_are_refused() {
     let model = trainer.model();
     let buffer = app.storage(&[0f32; 1024]);
     let other = app.storage(&[0f32; 1024]);
-    let refused = |result: wgrad::Result<wgrad::Forward>| result.unwrap_err().to_string();
-    let error = refused(model.prepare_forward(buffer.slice(128..), &other, 4));
-    let alignment = "a multiple of 256, the device's min_storage_buffer_offset_alignment";
-    assert_eq!(error, format!("buffer given as input: expected an offset that is {alignment}, got 128"));
-    let error = refused(model.prepare_forward(&buffer, other.slice(256..292), 3));
+    let refused = |input: Rows, output: Rows| model.prepare_forward(input, output, 3).unwrap_err().to_string();
+    let error = refused(buffer.slice(126..).into(), (&other).into());
+    let expected = "an offset and a stride that are multiples of 4, the stride at least a row's 20 bytes";
+    assert_eq!(error, format!("buffer of input for 3 rows: expected {expected}, got offset 126, stride 20"));
+    let error = refused((&buffer).into(), other.slice(256..288).into());
+    assert_eq!(error, "buffer of output for 3 rows: expected at least 1 row and 36 bytes, got 32 bytes");
+    let error = refused(Rows::from(&buffer).stride(16), (&other).into());
+    assert!(error.ends_with("got offset 0, stride 16"), "{error}");
+    let weights = trainer.model();
+    let error = refused((&buffer).into(), weights.parameter_buffer().unwrap().into());
     assert_eq!(
         error,
-        "buffer given as output: expected at least 48 bytes (rows x features x 4, rounded up to 16), got 36 bytes"
+        "buffer given as output: expected one of the app's own, as it is written, got that of parameters"
     );
-    let error = refused(model.prepare_forward(Rows::from(&buffer).stride(24), &other, 3));
-    assert_eq!(error, "buffer given as input: expected rows side by side: a stride of 20, got 24");
-    assert!(model.prepare_forward(Rows::from(&buffer).stride(20), &other, 3).is_ok());
 
     let mut refused =
         |features: Rows, targets: Rows, rows| trainer.prepare_buffers(features, targets, rows).unwrap_err().to_string();

@@ -50,6 +50,34 @@ pub fn a_grid_of_more_than_65535_workgroups(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+pub fn rows_are_copied_from_any_stride_to_any(check: &mut Check) -> Result<()> {
+    // Rows, columns, and on either side the first word and what lies between two rows.
+    let layouts = [
+        (1, 1, [0, 0], [0, 0]),
+        (3, 5, [7, 2], [0, 0]),
+        (257, 3, [0, 0], [1, 4]),
+        (63, 65, [2, 1], [64, 3]),
+        // 81,920 workgroups, folded into two dimensions.
+        (LARGEST_BATCH, 5, [1, 0], [0, 1]),
+    ];
+    for (rows, columns, [input_first, input_gap], [output_first, output_gap]) in layouts {
+        let (input_stride, output_stride) = (columns + input_gap, columns + output_gap);
+        // With room behind the last row.
+        let (from, to) = (input_first + rows * input_stride + 9, output_first + rows * output_stride);
+        let to = if output_first + output_gap == 0 { to } else { to + 9 };
+        let (input, output) = (tensor(0, from), tensor(1, to));
+        let op = CopyRows { input, input_first, input_stride, output, output_first, output_stride, rows, columns };
+        let buffers = [("from", from, Role::Activation), ("to", to, Role::Activation)];
+        let mut random = Random(u64::from(rows + columns));
+        let mut lockstep = check.lockstep(single(&buffers, Op::CopyRows(op)))?;
+        lockstep.set(BufferId(0), &random.f32s(from as usize))?;
+        // Any bits, of numbers or not: those that are not written stay.
+        lockstep.set(BufferId(1), &(0..to).map(|_| random.word()).collect::<Vec<_>>())?;
+        check.exact(&mut lockstep, &format!("{rows} rows of {columns} from {input_stride} to {output_stride}"))?;
+    }
+    Ok(())
+}
+
 fn check_next_batch(
     check: &mut Check,
     batch: u32,

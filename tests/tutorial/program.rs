@@ -128,8 +128,14 @@ fn infer(app: &App, trainer: &Trainer) -> Result<()> {
         @group(0) @binding(0) var<storage, read_write> y: array<f32>;
         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { y[64u + id.x] *= 2.0; }";
     let (pipeline, group) = app.pass(double, &[&output]);
+    // 50 structs of five f32: x and y, something of the app's, where the output is to go, something else.
+    let structs = app.buffer(&[0.25; 250]);
+    let x_and_y = Rows::from(&structs).stride(20);
+    let z = Rows::from(structs.slice(12..)).stride(20);
+    let in_structs = trainer.model().prepare_forward(x_and_y, z, 50)?;
     app.frame(|encoder| {
         let mut pass = encoder.begin_compute_pass(&Default::default());
+        in_structs.record_forward(&mut pass);
         forward.record_forward(&mut pass);
         pass.set_pipeline(&pipeline);
         pass.set_bind_group(0, &group, &[]);

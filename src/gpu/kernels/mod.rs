@@ -1,6 +1,7 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
 mod accumulate;
+mod copy_rows;
 mod encode;
 mod from_texture;
 mod gather;
@@ -72,6 +73,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
     match op {
         Op::NextBatch(op) => next_batch::launch(op),
         Op::Gather(op) => gather::launch(op, variants),
+        Op::CopyRows(op) => copy_rows::launch(op),
         Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants)),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op, variants),

@@ -60,7 +60,7 @@ fn texts() -> BTreeMap<String, String> {
     texts.insert("functions of networks".into(), wgsl_functions());
     texts.insert("update.wide".into(), update::wide_source());
     for (_, format) in FORMATS {
-        let shader = to_texture(format, 3);
+        let shader = to_texture(format, 3, 0, 3);
         texts.insert(shader.name.into(), shader.source.into());
     }
     texts
@@ -150,7 +150,7 @@ fn plans() -> Vec<Plan> {
         Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
-        Plan::forward(&logits, 12).unwrap(),
+        Plan::forward(&logits, 12).unwrap().strided(crate::plan::Role::Input, 3, 8),
     ]
 }
 
@@ -318,9 +318,20 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
-    let expected: [(&str, &[(&str, f64)]); 21] = [
+    let expected: [(&str, &[(&str, f64)]); 22] = [
         ("next_batch", &[("batch", 12.0), ("accumulate", 2.0), ("learning_rate", 0.5)]),
         ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
+        (
+            "copy_rows",
+            &[
+                ("columns", 5.0),
+                ("words", 60.0),
+                ("input_first", 3.0),
+                ("input_stride", 8.0),
+                ("output_first", 0.0),
+                ("output_stride", 5.0),
+            ],
+        ),
         (
             "matmul",
             &[

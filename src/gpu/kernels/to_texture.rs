@@ -11,11 +11,12 @@ pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
     (wgpu::TextureFormat::R32Float, "r32float"),
 ];
 
-/// For a format by its name in WGSL.
-pub(crate) fn to_texture(format: &str, channels: u32) -> Shader {
+/// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride` words
+/// further each.
+pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
     Shader {
         name: format!("to_texture {format}").into(),
         source: include_str!("../../../shaders/to_texture.wgsl.in").replace("{format}", format).into(),
-        constants: vec![("CHANNELS", channels.into())],
+        constants: vec![("CHANNELS", channels.into()), ("FIRST", first.into()), ("STRIDE", stride.into())],
     }
 }

@@ -44,6 +44,27 @@ pub struct Gather {
     pub columns: u32,
 }
 
+/// Copies rows, word for word, between where an app has them and where they stand side by side. Nothing else is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CopyRows {
+    /// The rows, and whatever lies before and between them.
+    pub input: Tensor,
+    /// The word at which the first row begins.
+    pub input_first: u32,
+    /// Words from the start of one row to the start of the next.
+    pub input_stride: u32,
+    /// Where they go to, written.
+    pub output: Tensor,
+    /// The word at which the first row is to begin.
+    pub output_first: u32,
+    /// Words from the start of one row to the start of the next.
+    pub output_stride: u32,
+    /// How many rows.
+    pub rows: u32,
+    /// Words of a row.
+    pub columns: u32,
+}
+
 /// A loss and its gradient, and each row's share of the running loss and correct count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {

@@ -22,6 +22,8 @@ pub enum Op {
     NextBatch(NextBatch),
     /// See [`Gather`].
     Gather(Gather),
+    /// See [`CopyRows`].
+    CopyRows(CopyRows),
     /// See [`Matmul`].
     Matmul(Matmul),
     /// See [`Pointwise`].
@@ -77,6 +79,7 @@ impl Op {
         match self {
             Op::NextBatch(_) => "next_batch",
             Op::Gather(_) => "gather",
+            Op::CopyRows(_) => "copy_rows",
             Op::Matmul(_) => "matmul",
             Op::Pointwise(_) => "pointwise",
             Op::Softmax(_) => "softmax",
@@ -104,6 +107,7 @@ impl Op {
         match self {
             Op::NextBatch(op) => vec![op.data],
             Op::Gather(op) => vec![op.features, op.data, op.step, op.indices],
+            Op::CopyRows(op) => vec![op.input],
             Op::Matmul(op) => {
                 let step = match &op.epilogue {
                     Epilogue::Update(update) => Some(update.step),
@@ -142,6 +146,11 @@ impl Op {
         match self {
             Op::NextBatch(op) => vec![(op.step, ReadWrite), (op.indices, ReadWrite)],
             Op::Gather(op) => vec![(op.x, Write)],
+            Op::CopyRows(op) => {
+                // Without gaps, all of it.
+                let whole = op.output.len == op.rows * op.columns;
+                vec![(op.output, if whole { Write } else { ReadWrite })]
+            }
             Op::Matmul(Matmul { epilogue: Epilogue::Update(update), .. }) => update.outputs(),
             Op::Matmul(op) => {
                 let access = if op.slice.start == 0 { Write } else { ReadWrite };

@@ -1,0 +1,73 @@
+//! The ends of a plan on an app's own rows: what a forward pass or a chain reads and writes there.
+
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Region};
+use crate::plan::{BufferId, Plan, Role};
+use crate::rows::{Rows, Strided};
+
+/// Which rows of the app's are at which end.
+pub(crate) struct Ends(Vec<End>);
+
+struct End {
+    role: Role,
+    name: String,
+    rows: Strided,
+    written: bool,
+}
+
+impl Ends {
+    /// Of those roles that the plan has. What cannot be bound is refused.
+    pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
+        let of = |(role, rows): (Role, Rows<'a>)| {
+            let buffer = plan.buffer(plan.find(role)?);
+            let [batch, columns] = buffer.shape[..] else { return None };
+            let written = matches!(role, Role::Output | Role::InputGradient);
+            let rows = rows.strided(gpu, &buffer.name, batch, columns);
+            Some(rows.map(|rows| End { role, name: buffer.name.clone(), rows, written }))
+        };
+        Ok(Self(ends.into_iter().filter_map(of).collect::<Result<_>>()?))
+    }
+
+    /// Refuses rows that are written where others lie.
+    pub fn refuse_overlaps(&self) -> Result<()> {
+        for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
+            let clashes = |(j, other): &(usize, &End)| *j != i && other.rows.overlap(&written.rows);
+            if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
+                return Err(Error::Shape {
+                    what: format!("rows given as {}", written.name),
+                    expected: "words that are nothing else's, as they are written".into(),
+                    actual: format!("some of {} too", other.name),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the plan its ends, beside what it is `given` already. Kernels bind rows where they lie if they stand side by
+    /// side and the device can bind their start; `wgpu` lets no dispatch read and write one buffer, so rows that are written
+    /// have it for themselves then. All others are copied, by an op more.
+    pub fn bind(self, mut plan: Plan, given: &mut Vec<(BufferId, Region)>) -> Result<Plan> {
+        let owner = |end: &End| given.iter().find(|(_, region)| region.buffer == end.rows.region.buffer);
+        let own: Vec<Option<BufferId>> = self.0.iter().map(|end| owner(end).map(|(id, _)| *id)).collect();
+        for (i, (end, own)) in self.0.iter().zip(own).enumerate() {
+            if let Some(id) = own.filter(|_| end.written) {
+                return Err(Error::Shape {
+                    what: format!("buffer given as {}", end.name),
+                    expected: "one of the app's own, as it is written".into(),
+                    actual: format!("that of {}", plan.buffer(id).name),
+                });
+            }
+            let shares = |(j, other): (usize, &End)| j != i && other.rows.region.buffer == end.rows.region.buffer;
+            let shared = end.written && self.0.iter().enumerate().any(shares);
+            let region = match end.rows.packed().filter(|_| own.is_none() && !shared) {
+                Some(region) => region,
+                None => {
+                    plan = plan.strided(end.role, end.rows.first, end.rows.stride);
+                    end.rows.region.clone()
+                }
+            };
+            given.extend(plan.find(end.role).map(|id| (id, region)));
+        }
+        Ok(plan)
+    }
+}
