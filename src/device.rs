@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading, Region, Signal};
+use crate::network::Network;
 use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, RowMetrics};
 
 /// What trains and runs a network. A [`Gpu`] converts into it.
@@ -140,6 +141,14 @@ impl Device {
             Device::Gpu(gpu) => gpu.largest_binding(),
             Device::Cpu => LONGEST_TENSOR * 4,
         }
+    }
+
+    /// How many rows, up to `wanted`, a plan may have for its widest buffer to fit.
+    pub(crate) fn rows_that_fit(&self, network: &Network, wanted: u32) -> u32 {
+        let outputs = network.placed().map(|(outputs, _)| outputs);
+        let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
+        let fitting = self.largest_binding() / (u64::from(widest) * 4);
+        fitting.clamp(1, wanted.into()) as u32
     }
 
     /// Runs a future of this crate to its end; on a GPU it blocks and polls.

@@ -1,7 +1,7 @@
 //! What a training run is asked for, what it tells while it runs, and what it can be told.
 
 use crate::dataset::Dataset;
-use crate::history::{Epoch, Evaluation};
+use crate::history::{Epoch, Evaluation, Monitor};
 
 /// What [`Trainer::fit`](crate::Trainer::fit) is to do.
 #[derive(Debug, Clone, Copy)]
@@ -74,16 +74,6 @@ impl Default for EarlyStopping {
     fn default() -> Self {
         Self { monitor: Monitor::Loss, patience: 5, min_delta: 0.0, restore_best: true }
     }
-}
-
-/// A number that tells how well training goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub enum Monitor {
-    /// The smaller the better.
-    Loss,
-    /// The larger the better.
-    Accuracy,
 }
 
 /// What has been seen of a [`Monitor`].

@@ -1,7 +1,5 @@
 //! What a training run did.
 
-use crate::plan::RowMetrics;
-
 /// Mean loss and accuracy over some rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
@@ -14,14 +12,6 @@ pub struct Evaluation {
     pub accuracy: f64,
     /// How many rows.
     pub rows: u32,
-}
-
-impl Evaluation {
-    pub(crate) fn new(metrics: RowMetrics, mean: bool) -> Self {
-        let rows = f64::from(metrics.rows.max(1));
-        let loss = f64::from(metrics.loss) / if mean { rows } else { 1.0 };
-        Self { loss, accuracy: f64::from(metrics.correct) / rows, rows: metrics.rows }
-    }
 }
 
 /// One epoch of a [`History`].
@@ -41,6 +31,16 @@ pub struct Epoch {
     /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
     /// then. `None` in a browser, where wgrad reads no clock.
     pub seconds: Option<f64>,
+}
+
+/// A number that tells how well training goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Monitor {
+    /// The smaller the better.
+    Loss,
+    /// The larger the better.
+    Accuracy,
 }
 
 /// What [`Trainer::fit`](crate::Trainer::fit) did.

@@ -124,13 +124,13 @@ pub use error::{Error, Result};
 pub use files::Naming;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
-pub use fit::{Control, EarlyStopping, Event, Fit, Monitor};
+pub use fit::{Control, EarlyStopping, Event, Fit};
 #[doc(hidden)]
 pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
-pub use history::{Epoch, Evaluation, History};
+pub use history::{Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::Loss;
 pub use model::{Forward, Model};

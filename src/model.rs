@@ -13,7 +13,6 @@ use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
 use crate::rows::Rows;
 use crate::scores::{Scores, classes};
-use crate::trainer::rows_that_fit;
 
 /// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
 /// or from weights given.
@@ -164,7 +163,7 @@ impl Model {
         }
         let mut outputs = Vec::new();
         let mut ready: Option<Executor> = None;
-        let rows = rows_that_fit(&self.device, &self.network, ROWS) as usize;
+        let rows = self.device.rows_that_fit(&self.network, ROWS) as usize;
         for chunk in features.chunks(rows * inputs) {
             let rows = (chunk.len() / inputs) as u32;
             let executor = match ready.take() {

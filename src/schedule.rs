@@ -2,7 +2,7 @@
 //! be recorded ahead; only [`Schedule::reduce_on_plateau`] is decided by the host, between epochs.
 
 use crate::error::{Error, Result};
-use crate::fit::Monitor;
+use crate::history::Monitor;
 use crate::optimizer::option;
 
 /// What the optimizer's learning rate is multiplied by at update n, counted from 0.

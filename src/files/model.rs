@@ -6,7 +6,7 @@ use safetensors::tensor::Dtype;
 use serde::Serialize;
 
 use super::format::{Contents, Tensor, encode};
-use super::naming::{self, Naming};
+use super::naming::{self, Naming, assemble};
 use super::{BYTES, STATE};
 use crate::activation::Activation;
 use crate::device::Device;
@@ -220,15 +220,6 @@ pub(super) fn tensors<'a>(network: &Network, parameters: &'a [f32]) -> Vec<Tenso
         words: bytemuck::cast_slice(&parameters[p.range()]).into(),
     };
     network.parameters().iter().map(tensor).collect()
-}
-
-/// What `tensors` took apart.
-pub(super) fn assemble(network: &Network, tensors: &[Vec<f32>]) -> Vec<f32> {
-    let mut parameters = vec![0.0; network.parameter_words() as usize];
-    for (parameter, tensor) in network.parameters().iter().zip(tensors) {
-        parameters[parameter.range()].copy_from_slice(tensor);
-    }
-    parameters
 }
 
 impl Contents<'_> {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::format::{Contents, Tensor};
-use super::model::assemble;
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::network::{Layer, Network, Parameter};
@@ -140,6 +139,15 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>) -> Result<V
     };
     let tensors = network.parameters().iter().zip(sources).map(take).collect::<Result<Vec<_>>>()?;
     Ok(assemble(network, &tensors))
+}
+
+/// A network's parameter buffer, out of its tensors.
+pub(super) fn assemble(network: &Network, tensors: &[Vec<f32>]) -> Vec<f32> {
+    let mut parameters = vec![0.0; network.parameter_words() as usize];
+    for (parameter, tensor) in network.parameters().iter().zip(tensors) {
+        parameters[parameter.range()].copy_from_slice(tensor);
+    }
+    parameters
 }
 
 /// The tensors of one layer of a file.

@@ -13,6 +13,7 @@ pub use op::*;
 
 use crate::config::TrainerConfig;
 use crate::error::Result;
+use crate::history::Evaluation;
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
@@ -212,12 +213,21 @@ impl Default for StepState {
 pub struct RowMetrics {
     /// Sum of losses.
     pub loss: f32,
-    /// Rows whose class is the target's: see [`Evaluation::accuracy`](crate::Evaluation::accuracy).
+    /// Rows whose class is the target's: see [`Evaluation::accuracy`].
     pub correct: u32,
     /// Rows seen.
     pub rows: u32,
     /// The first step whose loss was not finite, or 0.
     pub non_finite_step: u32,
+}
+
+impl RowMetrics {
+    /// What the sum comes to, of a loss that is a mean over rows or not.
+    pub(crate) fn evaluation(self, mean: bool) -> Evaluation {
+        let rows = f64::from(self.rows.max(1));
+        let loss = f64::from(self.loss) / if mean { rows } else { 1.0 };
+        Evaluation { loss, accuracy: f64::from(self.correct) / rows, rows: self.rows }
+    }
 }
 
 /// Buffers and the ops of one step, in order. Print it to read it.

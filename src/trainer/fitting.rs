@@ -182,7 +182,7 @@ impl Trainer {
                 if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
                     return Err(Error::NonFiniteLoss { epoch, step });
                 }
-                last = metrics.map(|metrics| Evaluation::new(metrics, self.loss.is_mean()));
+                last = metrics.map(|metrics| metrics.evaluation(self.loss.is_mean()));
                 stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }));
                 if done.is_multiple_of(save) && done < steps {
                     self.progress.cut = Some(Cut { rows, steps: done });

@@ -235,7 +235,7 @@ impl Ticket {
         drop(state);
         if let Some(mut told) = told {
             let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
-            told(Frame { steps: self.steps, train: Evaluation::new(metrics, self.frames.mean), step_time });
+            told(Frame { steps: self.steps, train: metrics.evaluation(self.frames.mean), step_time });
             lock(&self.frames.state).told.get_or_insert(told);
         }
     }

@@ -298,7 +298,7 @@ impl Trainer {
 
     fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
         let rows = data.rows() as u32;
-        let batch = rows.min(rows_that_fit(&self.device, &self.network, EVALUATION_BATCH));
+        let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         let mut executor = match self.evaluation.take() {
             Some(executor) if executor.plan().batch == batch => executor,
             _ => {
@@ -362,7 +362,7 @@ impl Trainer {
             let run = Run { steps: now, clear: first == 0, report: first + now == steps };
             metrics = executor.submit(run)?.finish().await?;
         }
-        Ok(Evaluation::new(metrics.expect("the last submission reports"), self.loss.is_mean()))
+        Ok(metrics.expect("the last submission reports").evaluation(self.loss.is_mean()))
     }
 
     fn steps_of_a_submission(&self, plan: &Plan, steps: u32) -> u32 {
@@ -396,12 +396,4 @@ fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()
     let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
     executor.bind(Role::Features, &features)?;
     executor.bind(Role::Targets, &targets)
-}
-
-/// How many rows, up to `wanted`, a plan may have for its widest buffer to fit the device.
-pub(crate) fn rows_that_fit(device: &Device, network: &Network, wanted: u32) -> u32 {
-    let outputs = network.placed().map(|(outputs, _)| outputs);
-    let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
-    let fitting = device.largest_binding() / (u64::from(widest) * 4);
-    fitting.clamp(1, wanted.into()) as u32
 }
