@@ -13,7 +13,8 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -
     let mut shared = Vec::new();
     let Some(first) = encodings.first() else { return text };
     for (n, encoding) in encodings.iter().enumerate() {
-        let function = if n + 1 == encodings.len() { format!("{prefix}encoded") } else { format!("{prefix}encoded_{n}") };
+        let function =
+            if n + 1 == encodings.len() { format!("{prefix}encoded") } else { format!("{prefix}encoded_{n}") };
         let row = Row { first, before: n.checked_sub(1).map(|before| format!("{prefix}encoded_{before}")) };
         match encoding.encoding {
             Encoding::HashGrid(grid) => {

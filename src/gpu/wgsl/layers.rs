@@ -48,7 +48,7 @@ pub fn element(name: &str, i: u32) -> String {
 /// Where a row lies between two layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Place {
-    /// In vectors `x_0`, `x_1` and so on: every product is a line of its own.
+    /// In vectors `x_0`, `x_1` and so on.
     Vectors,
     /// In workgroup memory, `tile[i * LANES + lane]`: products are a loop.
     Tile,
@@ -65,6 +65,11 @@ pub struct Writer<'a> {
     pub prefix: &'a str,
     pub place: Place,
 }
+
+/// Up to so many inputs each product of a layer in vectors is a line of its own. More would be code beyond a GPU's cache of
+/// instructions, and minutes of a driver's time: then they are a loop, of so many inputs a turn.
+const STRAIGHT: u32 = 32;
+const TURN: u32 = 8;
 
 impl Writer<'_> {
     /// The activations that the layers call, each once.
@@ -143,19 +148,29 @@ impl Writer<'_> {
         let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
         // Inputs of a turn of the loop, and of all turns.
-        let turn = if self.place == Place::Encoded { 4 } else { step };
-        let looped = if self.place == Place::Vectors { 0 } else { inputs / turn * turn };
+        let turn = match self.place {
+            Place::Vectors => TURN,
+            Place::Tile => step,
+            Place::Encoded => 4,
+        };
+        let straight = self.place == Place::Vectors && inputs <= STRAIGHT;
+        let looped = if straight { 0 } else { inputs / turn * turn };
         if looped > 0 {
             self.line(&format!("for (var i = 0u; i < {looped}u; i += {turn}u) {{"));
             // The bound, which is never reached, tells compilers that sums with it do not wrap around: they become
             // offsets of the loads.
-            let vectors = if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
+            let vectors =
+                if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
             let last = weight + stride * (count - 1) + inputs * units;
             self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
             self.encoded("i / 4u");
             for k in (0..turn).step_by(step as usize) {
                 let values: Vec<String> = (k..k + step).map(|k| self.value(&format!("(i + {k}u)"), k)).collect();
                 self.rows(units, &format!("at + {}u", k * units / 4), &values);
+            }
+            if self.place == Place::Vectors {
+                // Vectors have no index: the row moves on instead.
+                (TURN / 4..quads(inputs)).for_each(|q| self.line(&format!("x_{} = x_{q};", q - TURN / 4)));
             }
             self.line("}");
         }
@@ -164,7 +179,7 @@ impl Writer<'_> {
         }
         for first in (looped..inputs).step_by(step as usize) {
             let values = first..inputs.min(first + step);
-            let values: Vec<String> = values.map(|k| self.value(&format!("{k}u"), k)).collect();
+            let values: Vec<String> = values.map(|k| self.value(&format!("{k}u"), k - looped)).collect();
             self.rows(units, &format!("{}u{shift}", (weight + first * units) / 4), &values);
         }
     }
@@ -176,7 +191,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A number of the row, by its index in the text, and by itself where that is known.
+    /// A number of the row, by its index in the text, and by its place in what a turn of the loop has.
     fn value(&self, index: &str, k: u32) -> String {
         match self.place {
             Place::Vectors => element("x", k),
