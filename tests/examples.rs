@@ -97,7 +97,7 @@ fn two_layer_falls_all_the_way_and_learns_every_row() {
 /// In a quick form: 256 of the 2048 steps.
 #[test]
 fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
-    let options = ["--steps", "256", "--size", "64"];
+    let options = ["--headless", "--steps", "256", "--size", "64"];
     let printed = run("sdf", "auto", &options, &["sheet.svg", "loss.svg"]);
     assert!(after(&printed, "step     1: loss") > 0.2, "{printed}");
     assert!(after(&printed, "step   256: loss") < 0.04, "{printed}");
