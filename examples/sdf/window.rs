@@ -111,7 +111,7 @@ impl ShapeScene {
 
 impl Scene for ShapeScene {
     /// Pixels of the picture's shorter side.
-    const AMOUNT: RangeInclusive<u32> = 64..=2160;
+    const AMOUNT: RangeInclusive<u32> = 96..=2160;
 
     fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()> {
         let (gpu, frame) = (&self.learner.gpu, self.learner.frame.as_entire_binding());
