@@ -1,6 +1,7 @@
 // A multiresolution hash grid (Mueller et al., "Instant Neural Graphics Primitives", 2022): the entries at the corners of a
 // point's cell, interpolated linearly, of every level.
-// What stands before the mark serves hash_grid_scatter and hash_grid_input too.
+// What stands before the mark serves hash_grid_scatter and hash_grid_input too; `interpolated` and what it calls are cut out
+// for apps' shaders, with an `entry_of_table` of their own.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>; // rows of DIMENSIONS coordinates
 // Of each level: cells along a side, its first entry, the mask of its hashes or 0 where vertices are numbered.
@@ -75,6 +76,19 @@ struct HashGridUniforms {
 @group(0) @binding(3) var<storage, read> table: array<Features>;
 @group(0) @binding(4) var<storage, read_write> y: array<Features>;
 
+fn entry_of_table(i: u32) -> Features {
+    return table[i];
+}
+
+fn interpolated(point: vec4f, level: vec4u) -> Features {
+    let cell = cell_of(point, level.x);
+    var sum = Features();
+    for (var corner = 0u; corner < (1u << DIMENSIONS); corner++) {
+        sum += corner_weight(cell, corner) * entry_of_table(corner_entry(level, cell, corner));
+    }
+    return sum;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
@@ -88,11 +102,5 @@ fn main(
     if l >= u.levels || row >= u.rows {
         return;
     }
-    let level = levels[l];
-    let cell = cell_of(coordinates(row), level.x);
-    var sum = Features();
-    for (var corner = 0u; corner < (1u << DIMENSIONS); corner++) {
-        sum += corner_weight(cell, corner) * table[corner_entry(level, cell, corner)];
-    }
-    y[row * u.levels + l] = sum;
+    y[row * u.levels + l] = interpolated(coordinates(row), levels[l]);
 }

@@ -246,8 +246,10 @@ impl Model {
         Ok(())
     }
 
-    /// A WGSL function of this name, any that WGSL does not reserve, which evaluates the network inside an app's own
-    /// shader, from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out for one row.
+    /// A WGSL function of this name which evaluates the network for one row inside an app's own shader, of any stage, from
+    /// the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out. The network is any number
+    /// of [encodings](crate::Encoding), hash grids included, then dense layers, at least one, each with at most one
+    /// activation after it. Flatten and dropout are nothing.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, shader: &str) -> wgrad::Result<()> {
@@ -257,9 +259,10 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] for a layer wider than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW), or of a kind that is neither
-    /// dense, flatten, dropout nor an activation after a dense layer that has none; [`Error::InvalidOption`] for a name that
-    /// is none, or that of a WGSL function or type that the text makes use of.
+    /// [`Error::Shape`] for a dense layer that puts out more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW) features, or
+    /// takes in more (behind an encoding it may), and for a layer of another kind or in another order. What has a name that
+    /// is none in WGSL, a keyword, a reserved word, or the name of a built-in function, type or value is
+    /// [`Error::InvalidOption`].
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use wgrad::Activation::{GeluErf, Identity, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh};
 use wgrad::wgpu::{self, util::DeviceExt};
-use wgrad::{Device, Gpu, Model, Network};
+use wgrad::{Device, Encoding, Gpu, HashGrid, Model, Network, NetworkBuilder};
 
 const ROWS: u32 = 70;
 
@@ -163,9 +163,170 @@ fn many_weights_are_read_from_storage() {
     assert_close(&actual, &model.forward(&input).unwrap());
 }
 
+/// A network behind encodings, of an awkward width and of whole vectors, against its model. What makes the encodings differ
+/// from their layers' is the driver's rounding, 1e-6 of their values; the table's entries are of about 1.
+fn check_encoded(inputs: u32, encodings: &[Encoding]) {
+    for units in [16, 7] {
+        let network = encodings.iter().fold(Network::input(inputs), |network, &encoding| network.encoding(encoding));
+        let network = network.dense(units, Tanh).dense(units, Tanh).dense(2, Identity).build().unwrap();
+        let mut weights = network.initial_parameters(4);
+        let mut random = Random(5);
+        let tables = network.parameters().iter().filter(|parameter| parameter.name.contains("hash_grid"));
+        tables.for_each(|table| weights[table.range()].fill_with(|| random.f32()));
+        let model = Model::new(gpu(), &network, &weights).unwrap();
+        // Inside the unit cube, where a grid is, and around it.
+        let input: Vec<f32> = random.f32s((ROWS * inputs) as usize).iter().map(|x| 0.5 + 0.6 * x).collect();
+        let ty = match inputs {
+            1 => "f32".to_owned(),
+            2..=4 => format!("vec{inputs}f"),
+            _ => format!("array<f32, {inputs}>"),
+        };
+        let x: Vec<String> = (0..inputs).map(|i| format!("input[row * {inputs}u + {i}u]")).collect();
+        let shader = format!(
+            "let y = f({ty}({}));
+            output[row * 2u] = y.x;
+            output[row * 2u + 1u] = y.y;",
+            x.join(", ")
+        );
+        let actual = run(gpu(), &[(&model, "f")], &shader, &input, 2);
+        let expected = model.forward(&input).unwrap();
+        // It is the encoded features that tell rows apart.
+        assert!(expected.chunks(2).all(|y| y[0] != 0.0) && expected[0] != expected[2], "{encodings:?}");
+        assert_close(&actual, &expected);
+        let on_cpu = Model::new(Device::Cpu, &network, &weights).unwrap();
+        assert_close(&actual, &on_cpu.forward(&input).unwrap());
+    }
+}
+
+#[test]
+fn every_encoding_is_evaluated_in_front_of_the_layers() {
+    let grid = HashGrid { levels: 5, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
+    check_encoded(3, &[Encoding::Identity { scale: -0.5, offset: 0.25 }]);
+    check_encoded(1, &[Encoding::Frequency { frequencies: 5 }]);
+    check_encoded(2, &[Encoding::TriangleWave { frequencies: 6 }]);
+    check_encoded(5, &[Encoding::OneBlob { bins: 16 }]);
+    for (dimensions, features_per_level) in [(1, 2), (2, 1), (2, 2), (3, 2), (3, 4), (4, 1)] {
+        check_encoded(dimensions, &[HashGrid { features_per_level, ..grid }.into()]);
+    }
+}
+
+/// Wider than any layer may be, as it is stored nowhere; and of one encoding what another has made.
+#[test]
+fn encodings_may_be_wide_and_follow_each_other() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
+    check_encoded(3, &[Encoding::Frequency { frequencies: 12 }]);
+    check_encoded(3, &[Encoding::Identity { scale: 0.5, offset: 0.5 }, grid.into()]);
+    check_encoded(
+        1,
+        &[Encoding::Frequency { frequencies: 2 }, Encoding::Identity { scale: 0.5, offset: 0.5 }, grid.into()],
+    );
+    check_encoded(2, &[grid.into(), Encoding::OneBlob { bins: 3 }]);
+}
+
+/// Into a texture of four floats a texel, which is read back: the network of `examples/learn_an_image`, as fine as a picture
+/// of 512 pixels, with a table beyond what a uniform buffer holds.
+#[test]
+fn a_fragment_shader_evaluates_the_network_of_learn_an_image() {
+    const SIDE: u32 = 16; // a row of texels is 256 bytes
+    let grid = HashGrid { levels: 10, log2_hashmap_size: 15, ..HashGrid::default() }.up_to(512);
+    let network = (0..4).fold(Network::input(2).encoding(grid), |network, _| network.dense(64, Relu));
+    let network = network.dense(3, Identity).build().unwrap();
+    let mut weights = network.initial_parameters(4);
+    let mut random = Random(5);
+    weights[network.parameters()[0].range()].fill_with(|| random.f32());
+    let gpu = gpu();
+    let device = gpu.device();
+    let model = Model::new(gpu, &network, &weights).unwrap();
+    let function = model.wgsl("picture").unwrap();
+    let source = format!(
+        "{function}
+        @vertex fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {{
+            return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
+        }}
+        @fragment fn colour(@builtin(position) at: vec4f) -> @location(0) vec4f {{
+            return vec4f(picture(at.xy / {SIDE}.0), 1.0);
+        }}"
+    );
+    let source = wgpu::ShaderSource::Wgsl(source.into());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+    let format = wgpu::TextureFormat::Rgba32Float;
+    let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: None,
+        layout: None,
+        vertex: wgpu::VertexState {
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            buffers: &[],
+        },
+        primitive: Default::default(),
+        depth_stencil: None,
+        multisample: Default::default(),
+        fragment: Some(wgpu::FragmentState {
+            module: &module,
+            entry_point: None,
+            compilation_options: Default::default(),
+            targets: &[Some(format.into())],
+        }),
+        multiview_mask: None,
+        cache: None,
+    });
+    let resource = model.parameter_buffer().unwrap().as_entire_binding();
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource }],
+    });
+    let size = wgpu::Extent3d { width: SIDE, height: SIDE, depth_or_array_layers: 1 };
+    let texture = device.create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size,
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC,
+        view_formats: &[],
+    });
+    let view = texture.create_view(&Default::default());
+    let mut encoder = device.create_command_encoder(&Default::default());
+    {
+        let ops = wgpu::Operations::default();
+        let colour = wgpu::RenderPassColorAttachment { view: &view, depth_slice: None, resolve_target: None, ops };
+        let color_attachments = &[Some(colour)];
+        let mut pass =
+            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &group, &[]);
+        pass.draw(0..3, 0..1);
+    }
+    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: u64::from(SIDE * SIDE * 16),
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(SIDE * 16), rows_per_image: None };
+    encoder.copy_texture_to_buffer(
+        texture.as_image_copy(),
+        wgpu::TexelCopyBufferInfo { buffer: &staging, layout },
+        size,
+    );
+    gpu.queue().submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let texels: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap());
+
+    let middle = |i: u32| (i as f32 + 0.5) / SIDE as f32;
+    let places: Vec<f32> = (0..SIDE).flat_map(|y| (0..SIDE).flat_map(move |x| [middle(x), middle(y)])).collect();
+    let on_cpu = Model::new(Device::Cpu, &network, &weights).unwrap();
+    let actual: Vec<f32> = texels.iter().flat_map(|texel| texel[..3].to_vec()).collect();
+    assert_close(&actual, &on_cpu.forward(&places).unwrap());
+}
+
 #[test]
 fn what_a_function_cannot_be_is_refused_by_name() {
-    let fault = |network: wgrad::NetworkBuilder, name: &str| {
+    let fault = |network: NetworkBuilder, name: &str| {
         model(Device::Cpu, &network.build().unwrap()).wgsl(name).unwrap_err().to_string()
     };
     assert_eq!(
@@ -174,26 +335,37 @@ fn what_a_function_cannot_be_is_refused_by_name() {
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu).layer_norm(), "f"),
-        "layer layer_norm_2, to run as one kernel: expected a dense layer, or an activation right after one that has none, \
-         got another kind"
+        "layer layer_norm_2, to run as one kernel: expected a dense layer, an activation right after one that has none, or \
+         an encoding before them all, got another kind"
+    );
+    let grid = HashGrid::default();
+    assert!(fault(Network::input(2).dense(2, Relu).encoding(grid), "f").contains("layer hash_grid_2"));
+    assert_eq!(
+        fault(Network::input(2).encoding(grid), "f"),
+        "network, to run as one kernel: expected a dense layer after its encodings, got none"
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu), "2f"),
         "name of a WGSL function must be letters, digits and underscores, a letter first, got \"2f\""
     );
-    for name in ["fma", "vec4f", "vec2f", "exp", "max", "array", "f32"] {
+    for name in ["_", "__x", "_x", "a-b", "", "naïve"] {
+        assert!(fault(Network::input(2).dense(5, Relu), name).contains("a letter first, got"), "{name}");
+    }
+    // Keywords, reserved words, types, values, functions.
+    let taken =
+        ["fn", "let", "loop", "true", "class", "async", "vec4", "vec4f", "array", "f32", "storage", "read", "tanh"];
+    for name in taken {
         assert_eq!(
-            fault(Network::input(2).dense(5, Softmax), name),
+            fault(Network::input(2).dense(5, Relu), name),
             format!(
-                "name of a WGSL function must be none of the WGSL functions and types that the network is written with, \
-                 got \"{name}\""
+                "name of a WGSL function must be no keyword, reserved word, or name of a built-in function, type or value \
+                 of WGSL, got \"{name}\""
             )
         );
     }
-    assert!(fault(Network::input(2).dense(5, Tanh), "tanh").ends_with("got \"tanh\""));
-    // What the text has otherwise, or what other networks call, is no matter.
+    // What the text has otherwise is no matter.
     let plain = model(Device::Cpu, &Network::input(2).dense(5, Identity).build().unwrap());
-    for name in ["tanh", "layer", "x", "sum", "input_1"] {
+    for name in ["layer", "x", "sum", "input", "input_1", "encoded"] {
         assert!(plain.wgsl(name).is_ok(), "{name}");
     }
     let on_cpu = model(Device::Cpu, &Network::input(2).dense(5, Relu).build().unwrap());

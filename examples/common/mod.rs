@@ -12,6 +12,7 @@ pub mod plot;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod window;
 
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 

@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod cache;
+mod excerpt;
 mod executor;
 mod kernels;
 mod limits;

@@ -147,6 +147,13 @@ pub(crate) struct Level {
     pub mask: u32,
 }
 
+impl Level {
+    /// As the kernels have it: its resolution, its first entry, its mask.
+    pub fn words(&self) -> [u32; 4] {
+        [self.resolution, self.first, self.mask, 0]
+    }
+}
+
 impl From<HashGrid> for Encoding {
     fn from(grid: HashGrid) -> Self {
         Encoding::HashGrid(grid)

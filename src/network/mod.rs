@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
-pub(crate) use encoding::BLOCK;
+pub(crate) use encoding::{BLOCK, Level};
 pub use encoding::{Encoding, HashGrid};
 pub use layer::{Dense, Layer, LayerNorm};
 pub use summary::Summary;

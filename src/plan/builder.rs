@@ -1,6 +1,7 @@
 //! A plan under construction.
 
-use super::layers::{Before, Kind, Placed, Stage, hash_grid, narrow, stages};
+use super::layers::{Before, Kind, Placed, Stage, hash_grid, stages};
+use super::narrow::narrow;
 use super::*;
 use crate::activation::Activation;
 use crate::config::Clip;
@@ -144,13 +145,13 @@ impl<'a> Builder<'a> {
         Ok(x)
     }
 
-    /// Adds the whole network as one op, where it is narrow enough.
+    /// Adds the whole network as one op, where it is narrow enough and has no encodings.
     pub fn narrow(&mut self, input: Tensor, output: Tensor) -> bool {
         let parameters = self.parameters;
-        let layers = narrow(self.network);
-        let found = layers.is_ok();
+        let network = narrow(self.network).ok().filter(|network| network.encodings.is_empty());
+        let found = network.is_some();
         let op = |layers| Op::Narrow(Narrow { input, parameters, output, rows: self.batch, layers });
-        self.plan.step.extend(layers.map(op));
+        self.plan.step.extend(network.map(|network| op(network.layers)));
         found
     }
 

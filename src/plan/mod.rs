@@ -5,10 +5,11 @@ mod builder;
 mod cost;
 mod display;
 mod layers;
+mod narrow;
 mod op;
 
 pub use cost::{Cost, Work};
-pub(crate) use layers::narrow;
+pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
 pub use op::*;
 
 use crate::config::TrainerConfig;

@@ -1,6 +1,7 @@
 //! Host side of `shaders/hash_grid.wgsl`.
 
 use super::{Launch, declarations, read, write};
+use crate::gpu::excerpt::excerpt;
 use crate::gpu::pipelines::Shader;
 use crate::plan::{GridShape, HashGridForward};
 
@@ -33,12 +34,44 @@ pub(super) fn launch(op: &HashGridForward) -> Launch {
 
 /// The text for so many features of an entry.
 pub(super) fn source(features: u32) -> String {
-    let features = match features {
+    SOURCE.replace("alias Features = vec2f;", &format!("alias Features = {};", of_entry(features)))
+}
+
+/// The type of an entry.
+fn of_entry(features: u32) -> &'static str {
+    match features {
         1 => "f32",
         2 => "vec2f",
         _ => "vec4f",
+    }
+}
+
+/// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a level,
+/// and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number `table` on.
+pub(in crate::gpu) fn interpolation(
+    texts: &mut Vec<String>,
+    [dimensions, features]: [u32; 2],
+    (parameters, table): (&str, u32),
+    name: &str,
+    prefix: &str,
+) {
+    let first = table / 4;
+    let entry = match features {
+        1 => format!("return {parameters}[{first}u + i / 4u][i % 4u];"),
+        2 => {
+            let quad = format!("let quad = {parameters}[{first}u + i / 2u];");
+            format!("{quad}\n    return select(quad.xy, quad.zw, i % 2u == 1u);")
+        }
+        _ => format!("return {parameters}[{first}u + i];"),
     };
-    SOURCE.replace("alias Features = vec2f;", &format!("alias Features = {features};"))
+    let text = SOURCE.replace("Features", of_entry(features)).replace("return table[i];", &entry);
+    let text = text.replace("DIMENSIONS", &format!("{dimensions}u"));
+    excerpt(texts, &text, "interpolated", |called| match called {
+        "interpolated" => name.to_owned(),
+        // Of this grid alone.
+        "entry_of_table" => format!("{name}_entry"),
+        called => format!("{prefix}{called}"),
+    });
 }
 
 /// What the other kernels of a hash grid follow.

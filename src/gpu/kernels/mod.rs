@@ -30,7 +30,9 @@ mod update;
 use super::pipelines::Shader;
 use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
+pub(super) use encode::feature;
 pub(crate) use from_texture::from_texture;
+pub(super) use hash_grid::interpolation;
 pub(super) use pointwise::{activation_name, activations};
 pub(crate) use to_texture::{FORMATS, to_texture};
 

@@ -1,10 +1,9 @@
 //! Host side of `shaders/pointwise.wgsl`.
 
-use std::collections::BTreeMap;
-
 use super::{Launch, declarations, read, shader, write};
 use crate::activation::Activation;
 use crate::cpu::{dropout_key, dropout_threshold};
+use crate::gpu::excerpt::{excerpt, only_case};
 use crate::plan::Pointwise;
 
 const LANES: u32 = 64;
@@ -45,21 +44,7 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
 /// The functions that other kernels' texts follow, with the cases of one activation only: kernels that apply it in many
 /// places would keep a driver's compiler busy with the others, though they are never taken.
 pub(super) fn functions(activation: Activation) -> String {
-    let own = format!("case {}u:", code(activation));
-    let mut text = String::new();
-    let mut lines = declarations(SOURCE).lines();
-    while let Some(line) = lines.next() {
-        let case = line.trim_start();
-        if case.starts_with("case ") && !case.starts_with(&own) {
-            if !case.contains('}') {
-                lines.by_ref().find(|line| line.trim() == "}");
-            }
-            continue;
-        }
-        text.push_str(line);
-        text.push('\n');
-    }
-    text
+    only_case(declarations(SOURCE), code(activation))
 }
 
 /// Functions that apply one activation each, under a name of its own, and what they call: for texts that apply several.
@@ -70,26 +55,10 @@ pub(in crate::gpu) fn activations(prefix: &str, wanted: &[Activation]) -> String
         let [(_, code), (_, parameter)] = constants(activation);
         let text = functions(activation).replace("ACTIVATION {", &format!("{code}u {{"));
         let text = text.replace("PARAMETER", &format!("{:?}", parameter as f32));
-        let items = items(&text);
-        let mut called = vec!["activate"];
-        while let Some(next) = called
-            .iter()
-            .flat_map(|name| words(items[name]))
-            .find(|word| items.contains_key(word) && !called.contains(word))
-        {
-            called.push(next);
-        }
-        let renamed = |word: &str| match word {
+        excerpt(&mut texts, &text, "activate", |called| match called {
             "activate" => activation_name(prefix, activation),
-            word if called.contains(&word) => format!("{prefix}{word}"),
-            word => word.to_owned(),
-        };
-        for name in called.iter().rev() {
-            let text: String = words(items[name]).map(renamed).collect();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+            called => format!("{prefix}{called}"),
+        });
     }
     texts.concat()
 }
@@ -102,36 +71,6 @@ pub(in crate::gpu) fn activation_name(prefix: &str, activation: Activation) -> S
         0.0 => format!("{prefix}activate_{name}"),
         parameter => format!("{prefix}activate_{name}_{:x}", parameter.to_bits()),
     }
-}
-
-/// The functions and constants of a text, by name, without comments.
-fn items(text: &str) -> BTreeMap<&str, &str> {
-    let mut items = BTreeMap::new();
-    for (start, _) in text.match_indices('\n') {
-        let item = &text[start + 1..];
-        let end = match () {
-            () if item.starts_with("fn ") => item.find("\n}").map(|end| end + 3),
-            () if item.starts_with("const ") => item.find(";\n").map(|end| end + 2),
-            () => None,
-        };
-        if let Some(item) = end.and_then(|end| item.get(..end)) {
-            items.extend(words(item).nth(2).map(|name| (name, item)));
-        }
-    }
-    items
-}
-
-/// A text cut into names and what is between them.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let first = rest.chars().next()?;
-        let end = rest.find(|c| is_part(c) != is_part(first)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        rest = after;
-        Some(word)
-    })
 }
 
 /// What tells those functions which activation they are.

@@ -10,7 +10,7 @@ use naga::{Module, ScalarKind, TypeInner};
 use super::*;
 use crate::gpu::Wgsl;
 use crate::network::Network;
-use crate::plan::{DataInfo, Narrow, Plan, RowMetrics, StepState};
+use crate::plan::{DataInfo, Narrow, NarrowNetwork, Plan, RowMetrics, StepState, narrow};
 use crate::{Activation, Adam, Clip, Encoding, HashGrid, Loss, Schedule, Sgd, TrainerConfig};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -99,16 +99,41 @@ fn narrow_ops() -> Vec<(String, Narrow)> {
         let [Op::Narrow(op)] = plan.step.as_slice() else { panic!("{plan}") };
         (name.to_owned(), op.clone())
     };
-    [("deep", deep), ("odd", odd), ("all", all)].map(op).into()
+    [("deep", deep), ("odd", odd), ("activations", all)].map(op).into()
 }
 
-/// What `Model::wgsl` makes of them, all in one shader of an app's.
+/// What `Model::wgsl` makes of them and of networks with encodings, all in one shader of an app's.
 fn wgsl_functions() -> String {
     let mut text = String::new();
-    for (binding, (name, op)) in (0..).zip(narrow_ops()) {
+    let mut add = |name: &str, network: NarrowNetwork, words| {
+        let binding = text.matches("@binding").count() as u32;
+        text += &Wgsl::new(name, network, words).unwrap().bound_at(1, binding).to_string();
+    };
+    for (name, op) in narrow_ops() {
         let words = op.layers.last().map_or(0, |layer| layer.weight + 64 * 64 + 64);
-        let function = Wgsl::new(&name, op.layers, words).unwrap();
-        text += &function.bound_at(1, binding).to_string();
+        add(&name, NarrowNetwork { encodings: Vec::new(), layers: op.layers }, words);
+    }
+    let grids = [1, 2, 4].map(|features_per_level| HashGrid { levels: 5, features_per_level, ..HashGrid::default() });
+    let scaled = Encoding::Identity { scale: -0.5, offset: 1e-9 };
+    let waves = Encoding::Frequency { frequencies: 3 };
+    let blob = Encoding::OneBlob { bins: 9 };
+    let encoded: [(&str, u32, &[Encoding]); 9] = [
+        ("scaled", 3, &[scaled]),
+        ("waves", 1, &[waves]),
+        ("triangles", 64, &[Encoding::TriangleWave { frequencies: 12 }]),
+        ("blob", 2, &[blob]),
+        ("grid1", 1, &[grids[0].into()]),
+        ("grid2", 2, &[grids[1].into()]),
+        ("grid4", 4, &[grids[2].into()]),
+        ("several", 3, &[scaled, grids[1].into(), waves, scaled]),
+        ("grid_and_blob", 3, &[grids[2].into(), Encoding::Identity { scale: 1.0, offset: 0.0 }, blob]),
+    ];
+    for (name, inputs, encodings) in encoded {
+        for units in [8, 3] {
+            let network = encodings.iter().fold(Network::input(inputs), |network, &e| network.encoding(e));
+            let network = network.dense(units, Activation::Silu).dense(units, Activation::Silu).build().unwrap();
+            add(&format!("{name}_to_{units}"), narrow(&network).unwrap(), network.parameter_words());
+        }
     }
     text
 }

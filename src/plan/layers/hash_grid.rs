@@ -3,14 +3,13 @@
 
 use super::{Before, Builder, Op, Placed, Stage, Tensor};
 use crate::error::Result;
-use crate::network::{BLOCK, HashGrid};
+use crate::network::{BLOCK, HashGrid, Level};
 use crate::plan::{GridShape, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter, Role};
 
 /// The table of levels that both passes read.
 pub fn levels(grid: HashGrid, stage: &Stage, plan: &mut Builder) -> Result<Tensor> {
     let tensor = plan.buffer(&format!("{}.levels", stage.name), &[grid.levels, 4], Role::GridLevels)?;
-    let levels = grid.levels(stage.inputs);
-    plan.fill(tensor, levels.iter().flat_map(|l| [l.resolution, l.first, l.mask, 0]).collect());
+    plan.fill(tensor, grid.levels(stage.inputs).iter().flat_map(Level::words).collect());
     Ok(tensor)
 }
 

@@ -11,9 +11,9 @@ mod softmax;
 use std::ops::Range;
 
 use super::builder::{Builder, DataSet, Product};
-use super::{Dropout, Epilogue, LONGEST_SLICE, Layout, NarrowLayer, Op, Pointwise, Tensor, WIDEST_NARROW};
+use super::{Dropout, Epilogue, Layout, Op, Pointwise, Tensor};
 use crate::activation::Activation;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::loss::Loss;
 use crate::network::{Encoding, HashGrid, Layer, Network};
 
@@ -108,43 +108,6 @@ fn fused(stages: Vec<Stage>) -> Vec<Stage> {
         }
     }
     out
-}
-
-/// The layers of a network that can run as one op, [`Narrow`](super::Narrow): each dense and narrow, an activation at its
-/// end; few enough rows of weights for the loops of one invocation. Else an error that names the first that cannot. An
-/// encoding in front would be one more field of the op.
-pub(crate) fn narrow(network: &Network) -> Result<Vec<NarrowLayer>> {
-    let fault = |what: &str, expected: String, actual: String| {
-        Err(Error::Shape { what: format!("{what}, to run as one kernel"), expected, actual })
-    };
-    let kinds = "a dense layer, or an activation right after one that has none".to_owned();
-    let mut layers: Vec<NarrowLayer> = Vec::new();
-    for Stage { name, kind, inputs, outputs: units, parameters } in stages(network, None, None) {
-        if inputs.max(units) > WIDEST_NARROW {
-            let actual = format!("{inputs} x {units}");
-            return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} features in and out"), actual);
-        }
-        let offset = |i: usize| network.parameters()[parameters.start + i].offset;
-        let activation = match kind {
-            Kind::Dense { bias, activation } => {
-                let (weight, bias) = (offset(0), bias.then(|| offset(1)));
-                layers.push(NarrowLayer { weight, bias, inputs, units, activation });
-                continue;
-            }
-            Kind::Activation(activation) => activation,
-            Kind::Softmax => Activation::Softmax,
-            _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
-        };
-        match layers.last_mut().filter(|last| last.activation == Activation::Identity) {
-            Some(last) => last.activation = activation,
-            None => return fault(&format!("layer {name}"), kinds, activation.to_string()),
-        }
-    }
-    let rows: u64 = layers.iter().map(|layer| u64::from(layer.inputs)).sum();
-    if rows > LONGEST_SLICE.into() {
-        return fault("network", format!("at most {LONGEST_SLICE} inputs of all its layers"), rows.to_string());
-    }
-    Ok(layers)
 }
 
 /// A stage as placed in a plan.

@@ -1,9 +1,11 @@
 // The app's own shader: the shape that is to be learned, samples of it, and pictures. `fn field(p: vec3f) -> f32`, which
-// the host puts behind it, is that shape or the network.
+// the host puts behind it, is that shape or the network; for passes without rays it is nothing.
 
 struct Frame {
+    eye: vec3f,
+    lens: f32, // how long; the picture is 2 wide or high, whichever is less
+    size: vec2u, // of the picture, in pixels
     seed: u32,
-    size: u32, // of the picture, in pixels
 }
 
 @group(0) @binding(0) var<storage, read> frame: Frame;
@@ -56,22 +58,20 @@ fn samples(@builtin(global_invocation_id) id: vec3u) {
     distances[row] = shape(p);
 }
 
-// Sphere tracing (Hart, 1996) within the cube. What a network says is no exact distance: steps are shorter.
-@compute @workgroup_size(8, 8)
-fn render(@builtin(global_invocation_id) id: vec3u) {
-    if id.x >= frame.size || id.y >= frame.size {
-        return;
-    }
-    let at = (vec2f(id.xy) + 0.5) / f32(frame.size) * 2.0 - 1.0;
-    let eye = vec3f(1.7, 1.9, 2.3);
+// Sphere tracing (Hart, 1996) within the cube. What a network says is no exact distance: steps are shorter. Red, green, blue,
+// and 1 where the shape was hit.
+fn march(pixel: vec2f) -> vec4f {
+    let size = vec2f(frame.size);
+    let at = (2.0 * pixel - size) / min(size.x, size.y);
+    let eye = frame.eye;
     let forward = normalize(-eye);
     let right = normalize(cross(forward, vec3f(0.0, 1.0, 0.0)));
-    let direction = normalize(forward * 3.3 + right * at.x - cross(right, forward) * at.y);
+    let direction = normalize(forward * frame.lens + right * at.x - cross(right, forward) * at.y);
     let sides = -eye / direction;
     let reach = abs(1.0 / direction);
     let enter = sides - reach;
     let leave = sides + reach;
-    var t = max(enter.x, max(enter.y, enter.z));
+    var t = max(max(enter.x, 0.0), max(enter.y, enter.z));
     let end = min(leave.x, min(leave.y, leave.z));
 
     // Once it is there, the loop looks at the four corners of a small tetrahedron for the slope: so the network's code is
@@ -98,8 +98,41 @@ fn render(@builtin(global_invocation_id) id: vec3u) {
             t += 0.8 * distance;
         }
     }
-    let bytes = vec3u(clamp(colour, vec3f(0.0), vec3f(1.0)) * 255.0);
-    picture[id.y * frame.size + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (select(0u, 1u, corner > 4u) << 24u);
+    return vec4f(clamp(colour, vec3f(0.0), vec3f(1.0)), select(0.0, 1.0, corner > 4u));
+}
+
+// Without a window.
+@compute @workgroup_size(8, 8)
+fn render(@builtin(global_invocation_id) id: vec3u) {
+    if any(id.xy >= frame.size) {
+        return;
+    }
+    let seen = march(vec2f(id.xy) + 0.5);
+    let bytes = vec4u(seen * vec4f(255.0, 255.0, 255.0, 1.0));
+    picture[id.y * frame.size.x + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
+}
+
+// In a window: a picture of fewer pixels, and that one stretched over the window. One triangle covers either.
+@vertex
+fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
+    return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
+}
+
+@fragment
+fn look(@builtin(position) position: vec4f) -> @location(0) vec4f {
+    return march(position.xy);
+}
+
+@group(0) @binding(4) var small: texture_2d<f32>;
+@group(0) @binding(5) var between_texels: sampler;
+
+@fragment
+fn stretch(@builtin(position) position: vec4f) -> @location(0) vec4f {
+    // The texture is as large as the window; the picture fills a corner of it.
+    let whole = vec2f(textureDimensions(small));
+    let filled = vec2f(frame.size);
+    let place = clamp(position.xy / whole * filled, vec2f(0.5), filled - 0.5);
+    return textureSampleLevel(small, between_texels, place / whole, 0.0);
 }
 
 // The corners of a tetrahedron, 1 to 4.

@@ -1,131 +1,12 @@
-//! WGSL that evaluates a network of narrow layers, for one row in one invocation: the kernel `narrow`, and the function of
-//! [`Wgsl`] for an app's own shaders. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
+//! Dense layers as text. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
 
-use std::fmt::{self, Write};
-use std::num::NonZeroU64;
-
-use super::kernels::activations;
+use super::part;
 use crate::activation::Activation;
-use crate::error::{Error, Result};
+use crate::gpu::kernels::{activation_name, activations};
 use crate::plan::NarrowLayer;
 
-/// A WGSL function that evaluates a network inside an app's own shader, of any stage: from
-/// [`Model::wgsl`](crate::Model::wgsl). It prints as text to be put in front of that shader: the declaration of the
-/// parameter buffer, helpers, whose names begin with the function's, and the function,
-///
-/// ```wgsl
-/// fn network(input: vec3f) -> f32
-/// ```
-///
-/// where 1 input or output is an `f32`, 2 to 4 are a vector, and more are an `array<f32, N>`.
-///
-/// Weights are read from a uniform buffer where they take at most 64 KiB, which every device can bind, and else from
-/// read-only storage. All lines are straight, a multiply-add for each weight: layers of 16 or 32 suit a shader that calls
-/// it often. Layers alike are one loop.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Wgsl {
-    name: String,
-    group: u32,
-    binding: u32,
-    layers: Vec<NarrowLayer>,
-    /// Length of the parameter buffer, in numbers.
-    words: u32,
-}
-
-/// What the text may be written with, beside functions that it calls.
-const TYPES: [&str; 5] = ["f32", "vec2f", "vec3f", "vec4f", "array"];
-
-/// The largest uniform binding that every device allows, in bytes.
-const LARGEST_UNIFORM: u32 = 1 << 16;
-
-impl Wgsl {
-    pub(crate) fn new(name: &str, layers: Vec<NarrowLayer>, words: u32) -> Result<Self> {
-        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let fault = |expected| {
-            let actual = format!("{name:?}");
-            Err(Error::InvalidOption { name: "name of a WGSL function", expected, actual })
-        };
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
-            return fault("letters, digits and underscores, a letter first");
-        }
-        let wgsl = Self { name: name.into(), group: 0, binding: 0, layers, words };
-        // The function would hide the built-in one: the text may have its name in one place, the declaration.
-        let text = wgsl.to_string();
-        let called = text.split('(').filter_map(|before| before.rsplit(|c| !letters(c)).next());
-        if TYPES.contains(&name) || called.filter(|called| *called == name).count() > 1 {
-            return fault("none of the WGSL functions and types that the network is written with");
-        }
-        Ok(wgsl)
-    }
-
-    /// Where the parameter buffer is bound; group 0, binding 0 unless said otherwise.
-    pub fn bound_at(self, group: u32, binding: u32) -> Self {
-        Self { group, binding, ..self }
-    }
-
-    /// What an app's bind group layout says of the parameter buffer.
-    pub fn binding_type(&self) -> wgpu::BindingType {
-        let ty = match self.is_uniform() {
-            true => wgpu::BufferBindingType::Uniform,
-            false => wgpu::BufferBindingType::Storage { read_only: true },
-        };
-        let min_binding_size = NonZeroU64::new(u64::from(self.words) * 4);
-        wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size }
-    }
-
-    fn is_uniform(&self) -> bool {
-        self.words <= LARGEST_UNIFORM / 4
-    }
-}
-
-/// The text.
-impl fmt::Display for Wgsl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, group, binding, layers, words } = self;
-        let (Some(first), Some(last)) = (layers.first(), layers.last()) else { return Ok(()) };
-        let (inputs, outputs) = (first.inputs, last.units);
-        let space = if self.is_uniform() { "uniform" } else { "storage, read" };
-        let (prefix, parameters) = (format!("{name}_"), format!("{name}_parameters"));
-        let vectors = words / 4;
-        writeln!(f, "@group({group}) @binding({binding}) var<{space}> {parameters}: array<vec4f, {vectors}>;\n")?;
-        let mut writer =
-            Writer { text: String::new(), parameters: &parameters, prefix: &prefix, place: Place::Vectors };
-        writer.functions(layers);
-        push(&mut writer.text, format_args!("fn {name}(input: {}) -> {} {{", of_type(inputs), of_type(outputs)));
-        let widest = layers.iter().map(|layer| layer.inputs).max().unwrap_or(inputs);
-        for q in 0..quads(widest) {
-            let of = |i| if i < inputs { part("input", i, inputs) } else { "0.0".into() };
-            let start = [0, 1, 2, 3].map(|i| of(q * 4 + i)).join(", ");
-            let start = if q * 4 < inputs { format!(" = vec4f({start})") } else { String::new() };
-            writer.line(&format!("var x_{q}: vec4f{start};"));
-        }
-        writer.layers(layers);
-        let values: Vec<String> = (0..outputs).map(|i| element("y", i)).collect();
-        writer.line(&format!("return {}({});", of_type(outputs), values.join(", ")));
-        writer.text.push('}');
-        writeln!(f, "{}", writer.text)
-    }
-}
-
-/// The type of a row of numbers, and one of them.
-fn of_type(numbers: u32) -> String {
-    match numbers {
-        1 => "f32".into(),
-        2..=4 => format!("vec{numbers}f"),
-        _ => format!("array<f32, {numbers}>"),
-    }
-}
-
-fn part(name: &str, i: u32, numbers: u32) -> String {
-    match numbers {
-        1 => name.into(),
-        2..=4 => format!("{name}.{}", ["x", "y", "z", "w"][i as usize]),
-        _ => format!("{name}[{i}]"),
-    }
-}
-
 /// Layers alike, one after the other: one loop.
-pub(super) struct Run {
+pub struct Run {
     pub layer: NarrowLayer,
     pub count: u32,
     /// From the weights of one to those of the next, in numbers; of the biases too.
@@ -133,7 +14,7 @@ pub(super) struct Run {
 }
 
 /// The layers as runs; the last layer is by itself, as its outputs go elsewhere.
-pub(super) fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
+pub fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (i, &layer) in layers.iter().enumerate() {
         if let Some(run) = runs.last_mut().filter(|_| i + 1 < layers.len() && layer.inputs == layer.units) {
@@ -155,26 +36,28 @@ pub(super) fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
 }
 
 /// How many vectors of four hold these numbers.
-pub(super) fn quads(numbers: u32) -> u32 {
+pub fn quads(numbers: u32) -> u32 {
     numbers.div_ceil(4)
 }
 
 /// Number `i` of vectors `name_0`, `name_1` and so on.
-pub(super) fn element(name: &str, i: u32) -> String {
+pub fn element(name: &str, i: u32) -> String {
     format!("{name}_{}.{}", i / 4, ["x", "y", "z", "w"][i as usize % 4])
 }
 
 /// Where a row lies between two layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Place {
-    /// In vectors `x_0`, `x_1` and so on: every product is a line of its own.
+pub enum Place {
+    /// In vectors `x_0`, `x_1` and so on.
     Vectors,
     /// In workgroup memory, `tile[i * LANES + lane]`: products are a loop.
     Tile,
+    /// Nowhere: before the first layer, a function `encoded(input, i)` gives four numbers of it, and products are a loop.
+    Encoded,
 }
 
 /// What a layer's text is written with.
-pub(super) struct Writer<'a> {
+pub struct Writer<'a> {
     pub text: String,
     /// Of the parameters: an array of vec4f.
     pub parameters: &'a str,
@@ -182,6 +65,11 @@ pub(super) struct Writer<'a> {
     pub prefix: &'a str,
     pub place: Place,
 }
+
+/// Up to so many inputs each product of a layer in vectors is a line of its own. More would be code beyond a GPU's cache of
+/// instructions, and minutes of a driver's time: then they are a loop, of so many inputs a turn.
+const STRAIGHT: u32 = 32;
+const TURN: u32 = 8;
 
 impl Writer<'_> {
     /// The activations that the layers call, each once.
@@ -203,13 +91,15 @@ impl Writer<'_> {
         for q in 0..quads(outputs) {
             self.line(&format!("var y_{q}: vec4f;"));
         }
-        let runs = runs(layers);
+        // The layer after an encoding is like no other.
+        let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
+        let runs: Vec<Run> = runs(first).into_iter().chain(runs(rest)).collect();
         for (i, run) in runs.iter().enumerate() {
             self.run(run, i + 1 == runs.len());
         }
     }
 
-    fn line(&mut self, line: &str) {
+    pub fn line(&mut self, line: &str) {
         self.text.push_str("    ");
         self.text.push_str(line);
         self.text.push('\n');
@@ -242,9 +132,12 @@ impl Writer<'_> {
         self.activation(activation, units);
         match (last, self.place) {
             (true, _) => (0..quads(units)).for_each(|q| self.line(&format!("y_{q} = sum_{q};"))),
-            (_, Place::Vectors) => (0..quads(units)).for_each(|q| self.line(&format!("x_{q} = sum_{q};"))),
             (_, Place::Tile) => {
                 (0..units).for_each(|i| self.line(&format!("tile[{i}u * LANES + lane] = {};", element("sum", i))));
+            }
+            _ => {
+                (0..quads(units)).for_each(|q| self.line(&format!("x_{q} = sum_{q};")));
+                self.place = Place::Vectors;
             }
         }
         self.line("}");
@@ -254,26 +147,56 @@ impl Writer<'_> {
     fn products(&mut self, run: &Run, shift: &str) {
         let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
-        let looped = if self.place == Place::Tile { inputs / step } else { 0 };
+        // Inputs of a turn of the loop, and of all turns.
+        let turn = match self.place {
+            Place::Vectors => TURN,
+            Place::Tile => step,
+            Place::Encoded => 4,
+        };
+        let straight = self.place == Place::Vectors && inputs <= STRAIGHT;
+        let looped = if straight { 0 } else { inputs / turn * turn };
         if looped > 0 {
-            self.line(&format!("for (var i = 0u; i < {}u; i += {step}u) {{", looped * step));
+            self.line(&format!("for (var i = 0u; i < {looped}u; i += {turn}u) {{"));
             // The bound, which is never reached, tells compilers that sums with it do not wrap around: they become
             // offsets of the loads.
-            let vectors = if step == 1 { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
+            let vectors =
+                if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
             let last = weight + stride * (count - 1) + inputs * units;
             self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
-            let values: Vec<String> = (0..step).map(|k| format!("tile[(i + {k}u) * LANES + lane]")).collect();
-            self.rows(units, "at", &values);
+            self.encoded("i / 4u");
+            for k in (0..turn).step_by(step as usize) {
+                let values: Vec<String> = (k..k + step).map(|k| self.value(&format!("(i + {k}u)"), k)).collect();
+                self.rows(units, &format!("at + {}u", k * units / 4), &values);
+            }
+            if self.place == Place::Vectors {
+                // Vectors have no index: the row moves on instead.
+                (TURN / 4..quads(inputs)).for_each(|q| self.line(&format!("x_{} = x_{q};", q - TURN / 4)));
+            }
             self.line("}");
         }
-        for first in (looped * step..inputs).step_by(step as usize) {
+        if looped < inputs {
+            self.encoded(&format!("{}u", looped / 4));
+        }
+        for first in (looped..inputs).step_by(step as usize) {
             let values = first..inputs.min(first + step);
-            let values = values.map(|k| match self.place {
-                Place::Vectors => element("x", k),
-                Place::Tile => format!("tile[{k}u * LANES + lane]"),
-            });
-            let at = format!("{}u{shift}", (weight + first * units) / 4);
-            self.rows(units, &at, &values.collect::<Vec<_>>());
+            let values: Vec<String> = values.map(|k| self.value(&format!("{k}u"), k - looped)).collect();
+            self.rows(units, &format!("{}u{shift}", (weight + first * units) / 4), &values);
+        }
+    }
+
+    /// Asks for the four numbers `i` of an encoded row.
+    fn encoded(&mut self, i: &str) {
+        if self.place == Place::Encoded {
+            self.line(&format!("let encoded = {}encoded(input, {i});", self.prefix));
+        }
+    }
+
+    /// A number of the row, by its index in the text, and by its place in what a turn of the loop has.
+    fn value(&self, index: &str, k: u32) -> String {
+        match self.place {
+            Place::Vectors => element("x", k),
+            Place::Tile => format!("tile[{index} * LANES + lane]"),
+            Place::Encoded => part("encoded", k % 4, 4),
         }
     }
 
@@ -319,17 +242,11 @@ impl Writer<'_> {
                 }
             }
             activation => {
-                let function = super::kernels::activation_name(self.prefix, activation);
+                let function = activation_name(self.prefix, activation);
                 for q in 0..quads(units) {
                     self.line(&format!("sum_{q} = {function}(sum_{q});"));
                 }
             }
         }
     }
-}
-
-/// Appends formatted text.
-pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    let _ = text.write_fmt(line);
-    text.push('\n');
 }

@@ -1,0 +1,109 @@
+//! Learning a shape without a window: pictures of what is learned at every power of two steps, and the curve.
+
+use std::path::Path;
+
+use image::ImageEncoder;
+use wgrad::plan::RowMetrics;
+use wgrad::{Device, Error, Gpu, wgpu};
+
+use crate::common::picture::{self, Tile};
+use crate::common::plot::{self, Curve, Panel};
+use crate::common::{self, Result, write_whole};
+use crate::{Args, FRAME, Frame, Learner, Pass, buffer};
+
+const EYE: [f32; 3] = [1.7, 1.9, 2.3];
+
+pub fn run(args: &Args) -> Result<()> {
+    let Device::Gpu(gpu) = args.device.open()? else { return Err(Error::NeedsGpu { call: "sdf" }.into()) };
+    common::check_writable(&args.out.join("loss.svg"))?;
+    let learner = Learner::new(gpu.clone(), args, Some(args.steps))?;
+    let (training, model) = (&learner.training, learner.trainer.model());
+    let picture = buffer(&gpu, args.size * args.size);
+    let resources = [(0, learner.frame.as_entire_binding()), (3, picture.as_entire_binding())];
+    let truth = Pass::new(&gpu, "render", "fn field(p: vec3f) -> f32 { return shape(p); }", &resources, None);
+    let learned = Pass::new(&gpu, "render", &learner.field()?, &resources, Some(model.parameter_buffer()?));
+    let tiles_across = args.size.div_ceil(8);
+    // The encoder of the app's frame with this number.
+    let frame = |number| {
+        learner.write(Frame::new(EYE, [args.size; 2], number));
+        gpu.device().create_command_encoder(&Default::default())
+    };
+
+    let mut encoder = frame(0);
+    truth.record(&mut encoder, [tiles_across, tiles_across]);
+    let truth: Vec<u32> = read(&gpu, encoder, &picture)?;
+
+    let (mut frames, mut losses, mut overlap) = (Vec::new(), Vec::new(), 0.0);
+    let (mut done, mut looked, mut next) = (0, 0, 1);
+    while done < args.steps {
+        // The app's frame: its own pass, the network's steps, its own pass, one submission.
+        let mut encoder = frame(done);
+        if done == looked {
+            training.record_clear_metrics(&mut encoder);
+        }
+        let steps = FRAME.min(next - done);
+        learner.record_samples(&mut encoder);
+        training.record_steps(&mut encoder, steps);
+        done += steps;
+        if done < next {
+            gpu.queue().submit([encoder.finish()]);
+            continue;
+        }
+        training.record_metrics(&mut encoder);
+        learned.record(&mut encoder, [tiles_across, tiles_across]);
+        let pixels: Vec<u32> = read(&gpu, encoder, &picture)?;
+        let metrics: RowMetrics = read(&gpu, frame(done), training.metrics_buffer())?[0];
+
+        let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
+        overlap = overlap_of(&pixels, &truth);
+        println!("step {done:>5}: loss {loss:.6}, the outlines overlap to {:.1}%", overlap * 100.0);
+        let frame = tile(&pixels, args.size, format!("step {done}\nloss {loss:.6}"));
+        save(&args.out.join(format!("step_{done:06}.png")), &frame)?;
+        losses.push((f64::from(done), loss));
+        frames.push(frame);
+        (looked, next) = (done, (next * 2).min(args.steps));
+    }
+
+    let mut tiles = vec![tile(&truth, args.size, "the shape".into())];
+    save(&args.out.join("shape.png"), &tiles[0])?;
+    tiles.extend(frames.pop().map(|frame| Tile { marked: true, ..frame }));
+    tiles.extend(frames);
+    picture::sheet(&args.out.join("sheet.svg"), "A shape, what was learned of its distance, and how", &tiles, 5)?;
+    let curve = Curve { label: "loss".into(), points: losses };
+    let (title, x_label, y_label) = ("Distance to a shape", "step", "mean error since the last picture");
+    plot::curves(&args.out.join("loss.svg"), &[Panel { title, x_label, y_label, log_y: true, curves: vec![curve] }])?;
+    println!("at the end, the outlines overlap to {:.1}%", overlap * 100.0);
+    println!("see sheet.svg, loss.svg and the frames in {}", args.out.display());
+    Ok(())
+}
+
+/// The pixels that both pictures hit, as a share of those that either does.
+fn overlap_of(a: &[u32], b: &[u32]) -> f64 {
+    let hits =
+        |both: fn(bool, bool) -> bool| a.iter().zip(b).filter(|(a, b)| both(**a >> 24 > 0, **b >> 24 > 0)).count();
+    hits(|a, b| a && b) as f64 / hits(|a, b| a || b).max(1) as f64
+}
+
+fn tile(pixels: &[u32], size: u32, caption: String) -> Tile {
+    let pixels = pixels.iter().flat_map(|pixel| pixel.to_le_bytes()[..3].to_vec()).collect();
+    Tile { pixels, width: size, height: size, caption, marked: false }
+}
+
+fn save(path: &Path, tile: &Tile) -> Result<()> {
+    let mut png = Vec::new();
+    let encoder = image::codecs::png::PngEncoder::new(&mut png);
+    encoder.write_image(&tile.pixels, tile.width, tile.height, image::ExtendedColorType::Rgb8)?;
+    write_whole(path, png)
+}
+
+/// Submits, waits, and reads a buffer.
+fn read<T: bytemuck::Pod>(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let (size, mapped_at_creation) = (buffer.size(), false);
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation });
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+    gpu.queue().submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |_| {});
+    gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
+    Ok(bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..)?))
+}

@@ -1,0 +1,179 @@
+//! A signed distance field of a 3-D shape, learned while it is looked at: the app's own passes make the samples on the GPU and
+//! march rays through what the network has learned so far, by calling it as a function of their own shader. In a window it
+//! trains within the frame while you look around: drag to orbit, turn the wheel to come closer. Without one it writes what it
+//! has learned at every power of two steps, and its curve.
+//!
+//!     cargo run --release --example sdf
+//!     cargo run --release --example sdf -- --headless
+
+#[path = "../common/mod.rs"]
+mod common;
+mod headless;
+mod window;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bytemuck::{Pod, Zeroable};
+use clap::Parser;
+use common::Result;
+use common::device::DeviceChoice;
+use wgrad::Activation::{Identity, Relu};
+use wgrad::{Adam, Encoding, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
+
+/// Learns the distance to a shape, by a hash grid and two layers of 16, and marches rays through it.
+#[derive(Parser)]
+struct Args {
+    /// Without a window: writes pictures and a curve
+    #[arg(long)]
+    headless: bool,
+    /// Steps without a window
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Width and height of a picture without a window, in pixels
+    #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(8..=4096))]
+    size: u32,
+    /// Seed of the initial weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, value_name = "DIR", default_value = "out/sdf")]
+    out: PathBuf,
+    /// auto or part of a GPU's name
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    common::exit_code(if args.headless { headless::run(&args) } else { window::run(&args) })
+}
+
+const BATCH: u32 = 1024;
+/// Batches of new samples that a frame begins with.
+const FRAME: u32 = 16;
+const SHADER: &str = include_str!("sdf.wgsl");
+
+/// What the app's shader knows of a frame: see `sdf.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Frame {
+    eye: [f32; 3],
+    lens: f32,
+    size: [u32; 2],
+    seed: u32,
+    padding: u32,
+}
+
+impl Frame {
+    fn new(eye: [f32; 3], size: [u32; 2], seed: u32) -> Self {
+        Self { eye, lens: 3.3, size, seed, padding: 0 }
+    }
+}
+
+/// A shape's network in training, and the app's passes around it.
+struct Learner {
+    gpu: Gpu,
+    trainer: Trainer,
+    training: Training,
+    frame: wgpu::Buffer,
+    samples: Pass,
+}
+
+impl Learner {
+    /// A hash grid and two small layers, as rays ask for much at once. The rate falls over `steps` where there is an end.
+    fn new(gpu: Gpu, args: &Args, steps: Option<u32>) -> Result<Self> {
+        // The shape lies in the cube from -1 to 1, a grid in that from 0 to 1.
+        let to_grid = Encoding::Identity { scale: 0.5, offset: 0.5 };
+        let grid = HashGrid { levels: 6, log2_hashmap_size: 15, base_resolution: 4, ..HashGrid::default() }.up_to(32);
+        let network = Network::input(3).encoding(to_grid).encoding(grid);
+        let network = network.dense(16, Relu).dense(16, Relu).dense(1, Identity).build()?;
+        println!("{}", network.summary());
+        let schedule = steps.map_or(Schedule::constant(), |steps| Schedule::cosine(steps, 0.02));
+        let config =
+            TrainerConfig { batch: BATCH, seed: args.seed, shuffle: false, schedule, ..TrainerConfig::default() };
+        let adam = Adam { learning_rate: 0.005, ..Adam::default() };
+        let mut trainer = Trainer::new(&gpu, &network, Loss::MeanAbsoluteError, adam, config)?;
+
+        let frame = buffer(&gpu, (size_of::<Frame>() / 4) as u32);
+        let [points, distances] = [3, 1].map(|numbers| buffer(&gpu, BATCH * FRAME * numbers));
+        let training = trainer.prepare_buffers(&points, &distances, BATCH * FRAME)?;
+        let resources = [(0, &frame), (1, &points), (2, &distances)].map(|(i, buffer)| (i, buffer.as_entire_binding()));
+        let samples = Pass::new(&gpu, "samples", NO_FIELD, &resources, None);
+        Ok(Self { gpu, trainer, training, frame, samples })
+    }
+
+    fn record_samples(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.samples.record(encoder, [BATCH * FRAME / 64, 1]);
+    }
+
+    /// The network as the shader's `field`. Its weights are at group 1, binding 0.
+    fn field(&self) -> Result<String> {
+        let network = self.trainer.model().wgsl("network")?.bound_at(1, 0);
+        Ok(format!("{network}fn field(p: vec3f) -> f32 {{ return network(p); }}"))
+    }
+
+    /// From the next submission on.
+    fn write(&self, frame: Frame) {
+        self.gpu.queue().write_buffer(&self.frame, 0, bytemuck::bytes_of(&frame));
+    }
+}
+
+const NO_FIELD: &str = "fn field(p: vec3f) -> f32 { return 0.0; }";
+
+fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let (size, mapped_at_creation) = (u64::from(words) * 4, false);
+    gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation })
+}
+
+/// The app's shader with a `field` of its own.
+fn module(gpu: &Gpu, field: &str) -> wgpu::ShaderModule {
+    let source = wgpu::ShaderSource::Wgsl(format!("{SHADER}{field}").into());
+    gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("sdf"), source })
+}
+
+fn group(gpu: &Gpu, layout: &wgpu::BindGroupLayout, resources: &[(u32, wgpu::BindingResource<'_>)]) -> wgpu::BindGroup {
+    let entries = resources.iter().cloned().map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+    let entries: Vec<_> = entries.collect();
+    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+}
+
+/// A compute pass of the app's.
+struct Pass {
+    pipeline: wgpu::ComputePipeline,
+    groups: Vec<wgpu::BindGroup>,
+}
+
+impl Pass {
+    /// Of one of the shader's entry points, with a `field` and the weights that this one reads.
+    fn new(
+        gpu: &Gpu,
+        entry: &str,
+        field: &str,
+        resources: &[(u32, wgpu::BindingResource<'_>)],
+        weights: Option<&wgpu::Buffer>,
+    ) -> Self {
+        let pipeline = gpu.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry),
+            layout: None,
+            module: &module(gpu, field),
+            entry_point: Some(entry),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let own = group(gpu, &pipeline.get_bind_group_layout(0), resources);
+        let weights =
+            weights.map(|weights| group(gpu, &pipeline.get_bind_group_layout(1), &[(0, weights.as_entire_binding())]));
+        Self { pipeline, groups: [own].into_iter().chain(weights).collect() }
+    }
+
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, [x, y]: [u32; 2]) {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&self.pipeline);
+        for (index, group) in (0..).zip(&self.groups) {
+            pass.set_bind_group(index, group, &[]);
+        }
+        pass.dispatch_workgroups(x, y, 1);
+    }
+}

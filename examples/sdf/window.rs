@@ -1,0 +1,188 @@
+//! Learning a shape in a window: a scene whose frames make samples, train the network, and march rays through it in a fragment
+//! shader, for as many pixels as fit the frame; the window shows that picture stretched.
+
+use std::ops::RangeInclusive;
+
+use wgrad::{Training, wgpu};
+
+use crate::common::Result;
+use crate::common::window::{self, Scene};
+use crate::{Args, Frame, Learner, NO_FIELD, group, module};
+
+pub fn run(args: &Args) -> Result<()> {
+    window::run(|gpu| {
+        let learner = Learner::new(gpu, args, None)?;
+        Ok(ShapeScene { learner, shown: None, camera: Camera::START, frames: 0 })
+    })
+}
+
+struct ShapeScene {
+    learner: Learner,
+    /// What a window of some size takes.
+    shown: Option<Shown>,
+    camera: Camera,
+    frames: u32,
+}
+
+/// Looks at the middle of the shape.
+struct Camera {
+    /// Angles, in radians, and distance.
+    yaw: f32,
+    pitch: f32,
+    distance: f32,
+}
+
+impl Camera {
+    const START: Self = Self { yaw: 0.64, pitch: 0.59, distance: 3.4 };
+
+    fn eye(&self) -> [f32; 3] {
+        let flat = self.distance * self.pitch.cos();
+        [flat * self.yaw.sin(), self.distance * self.pitch.sin(), flat * self.yaw.cos()]
+    }
+}
+
+struct Shown {
+    /// As large as the window; the picture fills a corner of it.
+    texture: wgpu::TextureView,
+    size: [u32; 2],
+    look: Draw,
+    stretch: Draw,
+}
+
+impl Shown {
+    /// Width and height of the picture, its shorter side of so many pixels.
+    fn small(&self, amount: u32) -> [u32; 2] {
+        let shorter = self.size[0].min(self.size[1]);
+        self.size.map(|side| side * amount.min(shorter) / shorter)
+    }
+}
+
+/// A render pass that covers its target.
+struct Draw {
+    pipeline: wgpu::RenderPipeline,
+    groups: Vec<wgpu::BindGroup>,
+}
+
+impl Draw {
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, view: &wgpu::TextureView, [width, height]: [u32; 2]) {
+        let ops = wgpu::Operations::default();
+        let colour = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops };
+        let color_attachments = &[Some(colour)];
+        let mut pass =
+            encoder.begin_render_pass(&wgpu::RenderPassDescriptor { color_attachments, ..Default::default() });
+        pass.set_pipeline(&self.pipeline);
+        for (index, group) in (0..).zip(&self.groups) {
+            pass.set_bind_group(index, group, &[]);
+        }
+        pass.set_viewport(0.0, 0.0, width as f32, height as f32, 0.0, 1.0);
+        pass.draw(0..3, 0..1);
+    }
+}
+
+/// What the texture of fewer pixels holds.
+const SMALL: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
+
+impl ShapeScene {
+    fn pipeline(&self, field: &str, entry: &str, format: wgpu::TextureFormat) -> wgpu::RenderPipeline {
+        let module = module(&self.learner.gpu, field);
+        self.learner.gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+            label: Some(entry),
+            layout: None,
+            vertex: wgpu::VertexState {
+                module: &module,
+                entry_point: Some("corners"),
+                compilation_options: Default::default(),
+                buffers: &[],
+            },
+            primitive: Default::default(),
+            depth_stencil: None,
+            multisample: Default::default(),
+            fragment: Some(wgpu::FragmentState {
+                module: &module,
+                entry_point: Some(entry),
+                compilation_options: Default::default(),
+                targets: &[Some(format.into())],
+            }),
+            multiview_mask: None,
+            cache: None,
+        })
+    }
+}
+
+impl Scene for ShapeScene {
+    /// Pixels of the picture's shorter side.
+    const AMOUNT: RangeInclusive<u32> = 96..=2160;
+
+    fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()> {
+        let (gpu, frame) = (&self.learner.gpu, self.learner.frame.as_entire_binding());
+        let texture = gpu.device().create_texture(&wgpu::TextureDescriptor {
+            label: Some("picture"),
+            size: wgpu::Extent3d { width: size[0], height: size[1], depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: SMALL,
+            usage: wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING,
+            view_formats: &[],
+        });
+        let texture = texture.create_view(&Default::default());
+        let filter = wgpu::FilterMode::Linear;
+        let sampler = gpu.device().create_sampler(&wgpu::SamplerDescriptor {
+            mag_filter: filter,
+            min_filter: filter,
+            ..Default::default()
+        });
+        let model = self.learner.trainer.model();
+        let weights = model.parameter_buffer()?.as_entire_binding();
+        // The pipeline of the rays takes long to compile, and does not depend on the size.
+        let look = match self.shown.take() {
+            Some(shown) => shown.look,
+            None => {
+                let pipeline = self.pipeline(&self.learner.field()?, "look", SMALL);
+                let own = group(gpu, &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
+                let weights = group(gpu, &pipeline.get_bind_group_layout(1), &[(0, weights)]);
+                Draw { pipeline, groups: vec![own, weights] }
+            }
+        };
+        let pipeline = self.pipeline(NO_FIELD, "stretch", format);
+        let resources = [
+            (0, frame),
+            (4, wgpu::BindingResource::TextureView(&texture)),
+            (5, wgpu::BindingResource::Sampler(&sampler)),
+        ];
+        let own = group(gpu, &pipeline.get_bind_group_layout(0), &resources);
+        let stretch = Draw { pipeline, groups: vec![own] };
+        self.shown = Some(Shown { texture, size, look, stretch });
+        Ok(())
+    }
+
+    fn drag(&mut self, by: [f64; 2]) {
+        self.camera.yaw -= 0.01 * by[0] as f32;
+        self.camera.pitch = (self.camera.pitch + 0.01 * by[1] as f32).clamp(-1.5, 1.5);
+    }
+
+    fn zoom(&mut self, lines: f64, _: [f64; 2]) {
+        self.camera.distance = (self.camera.distance * 0.9f32.powf(lines as f32)).clamp(0.5, 20.0);
+    }
+
+    fn training(&self) -> &Training {
+        &self.learner.training
+    }
+
+    fn record_before(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32) {
+        let Some(shown) = &self.shown else { return };
+        self.frames = self.frames.wrapping_add(1);
+        self.learner.write(Frame::new(self.camera.eye(), shown.small(amount), self.frames));
+        self.learner.record_samples(encoder);
+    }
+
+    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture) {
+        let Some(shown) = &self.shown else { return };
+        shown.look.record(encoder, &shown.texture, shown.small(amount));
+        shown.stretch.record(encoder, &target.create_view(&Default::default()), shown.size);
+    }
+
+    fn told(&self, loss: f64) -> String {
+        format!("mean error {loss:.4}")
+    }
+}

@@ -1,0 +1,102 @@
+//! Encodings as text: functions that give four numbers of an encoded row at a time, so that no row is ever stored.
+
+use super::{of_type, part, push};
+use crate::gpu::kernels::{feature, interpolation};
+use crate::network::{Encoding, HashGrid};
+use crate::plan::NarrowEncoding;
+
+/// `fn encoded(input, i: u32) -> vec4f`: numbers 4 i to 4 i + 3 of what all encodings make of the input, one after the other;
+/// past the row's end the last again. Names begin with `prefix`.
+pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -> String {
+    let mut text = String::new();
+    // What they share stands there once.
+    let mut shared = Vec::new();
+    let Some(first) = encodings.first() else { return text };
+    for (n, encoding) in encodings.iter().enumerate() {
+        let function =
+            if n + 1 == encodings.len() { format!("{prefix}encoded") } else { format!("{prefix}encoded_{n}") };
+        let row = Row { first, before: n.checked_sub(1).map(|before| format!("{prefix}encoded_{before}")) };
+        match encoding.encoding {
+            Encoding::HashGrid(grid) => {
+                let names = [function, format!("{prefix}level_{n}"), format!("{prefix}levels_{n}")];
+                let level = [encoding.inputs, grid.features_per_level];
+                let table = (parameters, encoding.table);
+                interpolation(&mut shared, level, table, &names[1], &format!("{prefix}grid_"));
+                hash_grid(&mut text, grid, &row, encoding.inputs, names);
+            }
+            of_numbers => {
+                let names = [function, format!("{prefix}feature_{n}"), format!("{prefix}number_{n}")];
+                feature(&mut shared, of_numbers, &names[1], &format!("{prefix}encoding_"));
+                one_by_one(&mut text, encoding, &row, names);
+            }
+        }
+    }
+    shared.concat() + &text
+}
+
+/// The row that an encoding is given.
+struct Row<'a> {
+    /// What takes the network's input.
+    first: &'a NarrowEncoding,
+    /// The function that gives four numbers of it; none where it is the input.
+    before: Option<String>,
+}
+
+impl Row<'_> {
+    fn input(&self) -> String {
+        format!("input: {}", of_type(self.first.inputs))
+    }
+
+    /// Number `i`, a name in the text.
+    fn number(&self, i: &str) -> String {
+        match &self.before {
+            Some(before) => format!("{before}(input, {i} / 4u)[{i} % 4u]"),
+            None if self.first.inputs == 1 => "input".into(),
+            None => format!("input[{i}]"),
+        }
+    }
+
+    /// All of it, at most four numbers, as a point.
+    fn point(&self, numbers: u32) -> String {
+        let of = |i| match &self.before {
+            _ if i >= numbers => "0.0".into(),
+            Some(_) => part("before", i, 4),
+            None => part("input", i, numbers),
+        };
+        format!("vec4f({})", [0, 1, 2, 3].map(of).join(", "))
+    }
+}
+
+/// Each number by itself; its features stand together.
+fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, feature, number]: [String; 3]) {
+    let (input, features, last) = (row.input(), at.encoding.features(), at.outputs - 1);
+    let of = row.number("j");
+    push(
+        text,
+        format_args!(
+            "fn {number}({input}, i: u32) -> f32 {{
+    let j = min(i, {last}u) / {features}u;
+    return {feature}({of}, min(i, {last}u) % {features}u);
+}}
+fn {function}({input}, i: u32) -> vec4f {{"
+        ),
+    );
+    let numbers = [0, 1, 2, 3].map(|k| format!("{number}(input, i * 4u + {k}u)"));
+    push(text, format_args!("    return vec4f({});\n}}", numbers.join(", ")));
+}
+
+/// All numbers as a point; of each level, the features of an entry.
+fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, level, levels]: [String; 3]) {
+    let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
+    let table = table.join(", ").replace(['['], "(").replace([']'], ")");
+    let (count, last) = (grid.levels, grid.levels - 1);
+    push(text, format_args!("const {levels} = array<vec4u, {count}>({table});"));
+    push(text, format_args!("fn {function}({}, i: u32) -> vec4f {{", row.input()));
+    if let Some(before) = &row.before {
+        push(text, format_args!("    let before = {before}(input, 0u);"));
+    }
+    push(text, format_args!("    let point = {};", row.point(dimensions)));
+    let each = 4 / grid.features_per_level;
+    let quad = (0..each).map(|k| format!("{level}(point, {levels}[min(i * {each}u + {k}u, {last}u)])"));
+    push(text, format_args!("    return vec4f({});\n}}", quad.collect::<Vec<_>>().join(", ")));
+}

@@ -1,0 +1,94 @@
+//! Networks that one invocation can evaluate for a row: as an op, [`Narrow`](super::Narrow), or inside an app's shader.
+
+use super::layers::{Kind, Stage, stages};
+use super::{LONGEST_SLICE, NarrowLayer, WIDEST_NARROW};
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::network::{Encoding, Network};
+
+/// Encodings, if any, then dense layers, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NarrowNetwork {
+    pub encodings: Vec<NarrowEncoding>,
+    pub layers: Vec<NarrowLayer>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct NarrowEncoding {
+    pub encoding: Encoding,
+    /// Coordinates of a row.
+    pub inputs: u32,
+    pub outputs: u32,
+    /// Where a hash grid's table starts in the parameters: a multiple of 64.
+    pub table: u32,
+}
+
+impl NarrowNetwork {
+    /// Length of an input row.
+    pub fn inputs(&self) -> u32 {
+        let of_layers = self.layers.first().map_or(0, |layer| layer.inputs);
+        self.encodings.first().map_or(of_layers, |encoding| encoding.inputs)
+    }
+
+    /// Length of an output row.
+    pub fn outputs(&self) -> u32 {
+        self.layers.last().map_or(0, |layer| layer.units)
+    }
+}
+
+/// A network as such: its dense layers narrow, each with an activation at its end, and few enough rows of weights for the
+/// loops of one invocation. What an encoding puts out may have any length, as it is stored nowhere. Else an error that
+/// names the first layer that cannot.
+pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
+    let fault = |what: &str, expected: String, actual: String| {
+        Err(Error::Shape { what: format!("{what}, to run as one kernel"), expected, actual })
+    };
+    let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
+    let mut encodings: Vec<NarrowEncoding> = Vec::new();
+    let mut layers: Vec<NarrowLayer> = Vec::new();
+    for Stage { name, kind, inputs, outputs, parameters } in stages(network, None, None) {
+        let encoded = layers.is_empty() && !encodings.is_empty();
+        let offset = |i: usize| network.parameters()[parameters.start + i].offset;
+        let encoding = match kind {
+            Kind::Encode(encoding) => Some((encoding, 0)),
+            Kind::HashGrid(grid) => Some((grid.into(), offset(0))),
+            _ => None,
+        };
+        let widest = match (encoding, encoded) {
+            (Some(_), true) => 0,
+            (Some(_), false) => inputs,
+            (None, true) => outputs,
+            (None, false) => inputs.max(outputs),
+        };
+        if widest > WIDEST_NARROW {
+            let actual = format!("{inputs} x {outputs}");
+            return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} features in and out"), actual);
+        }
+        let activation = match (encoding, kind) {
+            (Some((encoding, table)), _) if layers.is_empty() => {
+                encodings.push(NarrowEncoding { encoding, inputs, outputs, table });
+                continue;
+            }
+            (_, Kind::Dense { bias, activation }) => {
+                let (weight, bias) = (offset(0), bias.then(|| offset(1)));
+                layers.push(NarrowLayer { weight, bias, inputs, units: outputs, activation });
+                continue;
+            }
+            (_, Kind::Activation(activation)) => activation,
+            (_, Kind::Softmax) => Activation::Softmax,
+            _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
+        };
+        match layers.last_mut().filter(|last| last.activation == Activation::Identity) {
+            Some(last) => last.activation = activation,
+            None => return fault(&format!("layer {name}"), kinds, activation.to_string()),
+        }
+    }
+    if layers.is_empty() {
+        return fault("network", "a dense layer after its encodings".into(), "none".into());
+    }
+    let rows: u64 = layers.iter().map(|layer| u64::from(layer.inputs)).sum();
+    if rows > LONGEST_SLICE.into() {
+        return fault("network", format!("at most {LONGEST_SLICE} inputs of all its layers"), rows.to_string());
+    }
+    Ok(NarrowNetwork { encodings, layers })
+}
