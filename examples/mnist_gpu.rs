@@ -110,7 +110,7 @@ fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> R
             let config = TrainerConfig { batch: args.batch, seed: args.seed, ..TrainerConfig::default() };
             let schedule = args.recipe.schedule(args.epochs, config.updates(wgrad::mnist::TRAIN_ROWS, 1));
             let config = TrainerConfig { schedule, ..config };
-            Trainer::new(device, &network, args.recipe.loss(), args.recipe.optimizer(args.batch), config)?
+            Trainer::new(device, &network, args.recipe.loss(), args.recipe.optimizer(), config)?
         }
     };
     println!("{}", trainer.network().summary());

@@ -21,8 +21,7 @@ pub struct Recipe {
     smoothing: f32,
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
-    /// Step size [default: 0.1 for sgd, 0.001 for rmsprop, 0.01 for adagrad, 0.0001 for lion; for adam and adamw 0.0003 at
-    /// a batch of 32, in proportion to the batch, at most 0.001]
+    /// Step size, at first [default: 0.1 for sgd, 0.01 for adagrad, 0.0001 for lion, else 0.001]
     #[arg(long, allow_negative_numbers = true)]
     learning_rate: Option<f32>,
     /// Momentum of sgd and rmsprop
@@ -31,8 +30,8 @@ pub struct Recipe {
     /// Weight decay: decoupled in adamw and lion, else L2 [default: 0.01 for adamw, else 0]
     #[arg(long, allow_negative_numbers = true)]
     weight_decay: Option<f32>,
-    /// How the step size changes over the run
-    #[arg(long, value_enum, default_value_t = ScheduleName::Constant)]
+    /// How the step size changes over the epochs asked for; a run that is resumed keeps its own
+    #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
     schedule: ScheduleName,
     /// Epochs over which the step size first rises
     #[arg(long, default_value_t = 0)]
@@ -85,22 +84,20 @@ impl Recipe {
         }
     }
 
-    pub fn optimizer(&self, batch: u32) -> Optimizer {
+    pub fn optimizer(&self) -> Optimizer {
         let rate = |default| self.learning_rate.unwrap_or(default);
         let weight_decay = self.weight_decay.unwrap_or(0.0);
         let momentum = self.momentum;
-        // Small batches are noisy: at 0.001 their accuracy still wavers in the last epochs.
-        let adam = (0.0003 * batch as f32 / 32.0).min(0.001);
         match self.optimizer {
             OptimizerName::Sgd => Sgd { learning_rate: rate(0.1), momentum, weight_decay, ..Sgd::default() }.into(),
             OptimizerName::RmsProp => {
                 RmsProp { learning_rate: rate(0.001), momentum, weight_decay, ..RmsProp::default() }.into()
             }
             OptimizerName::Adagrad => Adagrad { learning_rate: rate(0.01), weight_decay, ..Adagrad::default() }.into(),
-            OptimizerName::Adam => Adam { learning_rate: rate(adam), weight_decay, ..Adam::default() }.into(),
+            OptimizerName::Adam => Adam { learning_rate: rate(0.001), weight_decay, ..Adam::default() }.into(),
             OptimizerName::AdamW => {
                 let weight_decay = self.weight_decay.unwrap_or(AdamW::default().weight_decay);
-                AdamW { learning_rate: rate(adam), weight_decay, ..AdamW::default() }.into()
+                AdamW { learning_rate: rate(0.001), weight_decay, ..AdamW::default() }.into()
             }
             OptimizerName::Lion => Lion { learning_rate: rate(0.0001), weight_decay, ..Lion::default() }.into(),
         }
