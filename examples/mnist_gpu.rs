@@ -42,7 +42,8 @@ struct Args {
     /// Evaluates a saved model instead of training one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "save"])]
     load: Option<PathBuf>,
-    /// Keeps the state of the training in a file, after each epoch, and goes on from it if it is there
+    /// Keeps the state of the training in a file, after each epoch, and goes on from it if it is there, with the options it
+    /// was begun with: ask for all its epochs at first, as the step size falls towards their end
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Draws curves, a sheet of digits and the confusion matrix into a folder

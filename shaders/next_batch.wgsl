@@ -32,6 +32,7 @@ struct StepState {
     due: u32,
     learning_rate: f32,
     rate_scale: f32,
+    data_rows: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: NextBatchUniforms;
@@ -138,10 +139,11 @@ fn scheduled(update: u32) -> f32 {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    // The cursor may stand where another, longer data set left it.
     let before = state;
     let known = data;
-    let position = select(0u, before.position, before.position < known.rows);
+    // Where data of another length left the cursor is no place in these.
+    let goes_on = before.data_rows == known.rows;
+    let position = select(0u, before.position, goes_on);
     let rows = min(u.batch, known.rows - position);
     storageBarrier();
     if lane == 0u {
@@ -150,7 +152,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         state.rows = rows;
         state.epoch = select(before.epoch, before.epoch + 1u, ends);
         state.position = select(position + rows, 0u, ends);
-        let begins_update = before.step == 0u || before.due != 0u;
+        let begins_update = !goes_on || before.due != 0u;
         let batches = select(before.batches, 0u, begins_update) + 1u;
         let update = before.update + select(0u, 1u, begins_update);
         state.update = update;
@@ -158,6 +160,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
         state.due = select(0u, 1u, ends || batches >= u.accumulate);
         state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
+        state.data_rows = known.rows;
     }
     for (var i = lane; i < rows; i += LANES) {
         var index = position + i;

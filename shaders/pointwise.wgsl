@@ -155,6 +155,7 @@ struct StepState {
     due: u32,
     learning_rate: f32,
     rate_scale: f32,
+    data_rows: u32,
 }
 
 struct DataInfo {

@@ -15,6 +15,7 @@ struct StepState {
     due: u32,
     learning_rate: f32,
     rate_scale: f32,
+    data_rows: u32,
 }
 
 @group(0) @binding(3) var<storage, read> state: StepState;

@@ -200,7 +200,8 @@ impl Model {
 
     /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own buffers with
     /// the usage `STORAGE`, or parts of them, with [any stride](Rows). Both may be in one buffer, even at the same place: all
-    /// input is read before any output is written. Submits nothing.
+    /// input is read before any output is written. Outputs side by side in a part with room for it are [rounded up](Rows) to
+    /// 16 bytes. Submits nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] where a buffer is too short, rows do not start at multiples of 4 bytes, the output lies in the
@@ -260,9 +261,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Shape`] for a dense layer that puts out more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW) features, or
-    /// takes in more (behind an encoding it may), and for a layer of another kind or in another order. What has a name that
-    /// is none in WGSL, a keyword, a reserved word, or the name of a built-in function, type or value is
-    /// [`Error::InvalidOption`].
+    /// takes in more (behind an encoding it may), for a layer of another kind or in another order, and where all layers
+    /// together take in more than 32,768 numbers; [`Error::InvalidOption`] for a name that is none in WGSL, or a keyword, a
+    /// reserved word, or that of a built-in function, type or value.
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }

@@ -23,8 +23,8 @@ use crate::plan::LONGEST_TENSOR;
 /// # }
 /// ```
 ///
-/// Rows start at any multiple of 4 bytes and have any stride of at least their length. Only their own bytes are written,
-/// none before, between or behind them.
+/// Rows start at any multiple of 4 bytes and have any stride of at least their length. No bytes before or between them are
+/// written, and none behind them but for the rounding told of below.
 ///
 /// Data to train on are read where they are, row by row. What a network reads and writes directly, its kernels bind, if the
 /// rows stand side by side, start at a multiple of the device's `min_storage_buffer_offset_alignment` (256 in WebGPU) and

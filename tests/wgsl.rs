@@ -331,18 +331,18 @@ fn what_a_function_cannot_be_is_refused_by_name() {
     };
     assert_eq!(
         fault(Network::input(2).dense(65, Relu).dense(1, Relu), "f"),
-        "layer dense_1, to run as one kernel: expected at most 64 features in and out, got 2 x 65"
+        "layer dense_1, as part of a WGSL function: expected at most 64 features in and out, got 2 x 65"
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu).layer_norm(), "f"),
-        "layer layer_norm_2, to run as one kernel: expected a dense layer, an activation right after one that has none, or \
+        "layer layer_norm_2, as part of a WGSL function: expected a dense layer, an activation right after one that has none, or \
          an encoding before them all, got another kind"
     );
     let grid = HashGrid::default();
     assert!(fault(Network::input(2).dense(2, Relu).encoding(grid), "f").contains("layer hash_grid_2"));
     assert_eq!(
         fault(Network::input(2).encoding(grid), "f"),
-        "network, to run as one kernel: expected a dense layer after its encodings, got none"
+        "network, as part of a WGSL function: expected a dense layer after its encodings, got none"
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu), "2f"),

@@ -134,17 +134,16 @@ impl Scene for ShapeScene {
         });
         let model = self.learner.trainer.model();
         let weights = model.parameter_buffer()?.as_entire_binding();
-        // The pipeline of the rays takes long to compile, and does not depend on the size.
-        let look = match self.shown.take() {
-            Some(shown) => shown.look,
+        // The pipelines do not depend on the size; that of the rays takes long to compile.
+        let (look, pipeline) = match self.shown.take() {
+            Some(shown) => (shown.look, shown.stretch.pipeline),
             None => {
                 let pipeline = self.pipeline(&self.learner.field()?, "look", SMALL);
                 let own = group(gpu, &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
                 let weights = group(gpu, &pipeline.get_bind_group_layout(1), &[(0, weights)]);
-                Draw { pipeline, groups: vec![own, weights] }
+                (Draw { pipeline, groups: vec![own, weights] }, self.pipeline(NO_FIELD, "stretch", format))
             }
         };
-        let pipeline = self.pipeline(NO_FIELD, "stretch", format);
         let resources = [
             (0, frame),
             (4, wgpu::BindingResource::TextureView(&texture)),

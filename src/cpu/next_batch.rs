@@ -5,10 +5,11 @@ use crate::random::pcg4d;
 
 pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indices: &mut [u32]) {
     let StepState { epoch, position, .. } = *state;
-    let position = if position < data.rows { position } else { 0 };
+    let goes_on = state.data_rows == data.rows;
+    let position = if goes_on { position } else { 0 };
     let rows = op.batch.min(data.rows - position);
     let ends = position + rows == data.rows;
-    let begins_update = state.step == 0 || state.due != 0;
+    let begins_update = !goes_on || state.due != 0;
     state.step += 1;
     state.rows = rows;
     state.epoch = if ends { epoch + 1 } else { epoch };
@@ -21,6 +22,7 @@ pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indice
     state.update_rows += rows;
     state.due = u32::from(ends || state.batches >= op.accumulate);
     state.learning_rate = op.learning_rate * state.rate_scale * op.schedule.factor(state.update - 1);
+    state.data_rows = data.rows;
     for (i, index) in (position..).zip(&mut indices[..rows as usize]) {
         *index = if data.shuffle != 0 { shuffled(i, epoch, data) } else { i };
     }
@@ -106,6 +108,18 @@ mod tests {
         let second = StepState { step: 2, rows: 2, epoch: 1, position: 0, ..state };
         assert_eq!((state, indices), (second, [3, 4, 2]));
         assert_eq!((state.update, state.update_rows, state.due, state.learning_rate), (2, 2, 1, 0.5));
+    }
+
+    #[test]
+    fn in_data_of_another_length_the_cursor_and_the_update_begin_anew() {
+        let (long, short) = (DataInfo { rows: 12, ..Default::default() }, DataInfo { rows: 10, ..Default::default() });
+        let mut state = StepState::default();
+        let mut indices = [99; 3];
+        next_batch(&op(3, 3), &long, &mut state, &mut indices);
+        assert_eq!((state.position, state.update, state.batches, state.due), (3, 1, 1, 0));
+        next_batch(&op(3, 3), &short, &mut state, &mut indices);
+        assert_eq!((state.position, state.update, state.batches, state.update_rows), (3, 2, 1, 3));
+        assert_eq!(indices, [0, 1, 2]);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use super::kernels::{self, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY};
 use super::{OPTIONAL_FEATURES, Variants, executor};
 use crate::plan::Plan;
 
-/// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole; every other limit is
-/// as low as WebGPU goes. The default limits of WebGPU are enough for most plans: what can exceed them is the length of a
+/// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole, and beside what
+/// [strided rows](crate::Rows) reach over; every other limit is as low as WebGPU goes. The default limits of WebGPU are enough for most plans: what can exceed them is the length of a
 /// buffer. Merge them into the app's own request:
 ///
 /// ```no_run

@@ -199,6 +199,8 @@ pub struct StepState {
     pub learning_rate: f32,
     /// What the scheduled rate is multiplied by: the host's to change.
     pub rate_scale: f32,
+    /// Rows of the data in which `position` is.
+    pub data_rows: u32,
 }
 
 impl Default for StepState {

@@ -41,7 +41,7 @@ impl NarrowNetwork {
 /// names the first layer that cannot.
 pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
     let fault = |what: &str, expected: String, actual: String| {
-        Err(Error::Shape { what: format!("{what}, to run as one kernel"), expected, actual })
+        Err(Error::Shape { what: format!("{what}, as part of a WGSL function"), expected, actual })
     };
     let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
     let mut encodings: Vec<NarrowEncoding> = Vec::new();

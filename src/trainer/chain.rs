@@ -37,7 +37,7 @@ impl Trainer {
     /// A trainer has one cursor, which all that is prepared of it shares: a batch's [forward](Chain::record_forward),
     /// [backward](Chain::record_backward) and [update](Chain::record_update) go in that order, with nothing of the same
     /// trainer in between, steps or another chain; and this, as every `prepare_*` that trains, points it at the start of the
-    /// data. To run the network in between, use [`Model::prepare_forward`](crate::Model::prepare_forward).
+    /// data, unless it was brought back by [`rebuild`](Self::rebuild). To run the network in between, use [`Model::prepare_forward`](crate::Model::prepare_forward).
     ///
     /// ```no_run
     /// # fn f(trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device, x: &wgrad::wgpu::Buffer, y: &wgrad::wgpu::Buffer,

@@ -58,13 +58,13 @@ impl Trainer {
         let copies = self.parts().into_iter().map(|(role, storage, words)| {
             let from = storage.gpu().clone();
             let staging = gpu.staging(words as u64 * 4)?;
-            Ok(Copy { role, from, staging, words })
+            Ok(Copy { role, from, staging, words, mapped: AtomicBool::new(false) })
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
-        let (left, mapped, busy) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        let (left, busy) = (AtomicUsize::new(0), AtomicBool::new(false));
         let snapshot = self.snapshot.clone();
-        Ok(Snapshots { shared: Arc::new(Shared { gpu, copies, progress, left, mapped, busy, snapshot }) })
+        Ok(Snapshots { shared: Arc::new(Shared { gpu, copies, progress, left, busy, snapshot }) })
     }
 
     /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
@@ -82,27 +82,38 @@ impl Trainer {
     /// Goes on from the last snapshot, on this device or on another, as one that was lost takes everything with it. Options, weights,
     /// what the optimizer keeps, history and the place in the data are as they were: over the same data, the same steps
     /// follow, and on the same adapter and driver to the same bits. What was prepared from this trainer belongs to the lost
-    /// device: prepare it anew (and set [`on_frame`](crate::Training::on_frame) again), which leaves the place in the data as it is until [`fit`](Self::fit) or
-    /// [`reset`](Self::reset) starts over. Submits nothing.
+    /// device: prepare it anew (and set [`on_frame`](crate::Training::on_frame) again), which leaves the place in data of the
+    /// same length as it is, until [`fit`](Self::fit) or [`reset`](Self::reset) starts over. A copy still under way is lost.
+    /// Submits nothing.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`] where none has been taken. As [`new`](Self::new); the trainer is then left as it is.
     pub fn rebuild(&mut self, device: impl Into<Device>) -> Result<()> {
-        let rebuilt = {
-            let snapshot = self.taken();
-            let Some(Snapshot { parameters, state, progress }) = &*snapshot else { return Err(Error::NoSnapshot) };
-            let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
-            let parameters = bytemuck::cast_slice(parameters);
-            let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
-            for (role, words) in state {
-                trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
+        // Nothing is locked meanwhile, as what is under way may arrive.
+        let Some(snapshot) = self.taken().take() else { return Err(Error::NoSnapshot) };
+        match self.rebuilt(device.into(), &snapshot) {
+            Ok(rebuilt) => {
+                // What arrives from now on is the old trainer's.
+                *self = Self { snapshot: Arc::new(Mutex::new(Some(snapshot))), brought_back: true, ..rebuilt };
+                Ok(())
             }
-            trainer.progress = progress.clone();
-            trainer
-        };
-        let snapshot = std::mem::take(&mut self.snapshot);
-        *self = Self { snapshot, brought_back: true, ..rebuilt };
-        Ok(())
+            Err(error) => {
+                self.taken().get_or_insert(snapshot);
+                Err(error)
+            }
+        }
+    }
+
+    fn rebuilt(&self, device: Device, snapshot: &Snapshot) -> Result<Self> {
+        let Snapshot { parameters, state, progress } = snapshot;
+        let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
+        let parameters = bytemuck::cast_slice(parameters);
+        let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
+        for (role, words) in state {
+            trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
+        }
+        trainer.progress = progress.clone();
+        Ok(trainer)
     }
 
     /// Starts the training anew, from the weights that the seed draws, before whatever is submitted next: weights, what the
@@ -143,9 +154,8 @@ struct Shared {
     gpu: Gpu,
     copies: Vec<Copy>,
     progress: Progress,
-    /// Copies that are under way, and those that have arrived.
+    /// Copies that are under way.
     left: AtomicUsize,
-    mapped: AtomicUsize,
     busy: AtomicBool,
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
@@ -157,11 +167,13 @@ struct Copy {
     /// Rounded up to whole vec4s, as `from` is.
     staging: wgpu::Buffer,
     words: usize,
+    mapped: AtomicBool,
 }
 
 impl Snapshots {
     /// Records a copy of the state as it is at this point of the encoder; when it has arrived, some frames later, while the
-    /// app submits or polls, it is the trainer's last snapshot. What the host keeps of the run is in it as it was when this
+    /// app submits or polls, it is the trainer's last snapshot: unless `wgpu` refuses the app's submission, when what arrives
+    /// is none, and not to be used. What the host keeps of the run is in it as it was when this
     /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
     /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
     /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; on the host,
@@ -171,14 +183,11 @@ impl Snapshots {
             return false;
         }
         self.shared.left.store(self.shared.copies.len(), Ordering::Release);
-        self.shared.mapped.store(0, Ordering::Release);
-        for Copy { from, staging, .. } in &self.shared.copies {
+        for (i, Copy { from, staging, .. }) in self.shared.copies.iter().enumerate() {
             encoder.copy_buffer_to_buffer(from, 0, staging, 0, staging.size());
             let taking = Taking(self.shared.clone());
             self.shared.gpu.record_map(encoder, staging, move |mapped| {
-                if mapped.is_ok() {
-                    taking.0.mapped.fetch_add(1, Ordering::AcqRel);
-                }
+                taking.0.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
             });
         }
         true
@@ -191,23 +200,28 @@ struct Taking(Arc<Shared>);
 impl Drop for Taking {
     fn drop(&mut self) {
         if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            if self.0.mapped.load(Ordering::Acquire) == self.0.copies.len() {
-                self.0.arrive();
-            }
+            self.0.arrive();
             self.0.busy.store(false, Ordering::Release);
         }
     }
 }
 
 impl Shared {
+    /// Takes the copies, if all have been mapped, and leaves none of them so.
     fn arrive(&self) {
         let read = |copy: &Copy| {
-            let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(&copy.staging.get_mapped_range(..).ok()?);
+            if !copy.mapped.swap(false, Ordering::AcqRel) {
+                return None;
+            }
+            let words = copy.staging.get_mapped_range(..).map(|view| bytemuck::pod_collect_to_vec(&view));
             copy.staging.unmap();
+            let mut words: Vec<u32> = words.ok()?;
             words.truncate(copy.words);
             Some(words)
         };
-        let Some(mut read) = self.copies.iter().map(read).collect::<Option<Vec<Vec<u32>>>>() else { return };
+        // Each, before what is missing ends it.
+        let read: Vec<_> = self.copies.iter().map(read).collect();
+        let Some(mut read) = read.into_iter().collect::<Option<Vec<Vec<u32>>>>() else { return };
         let parameters = read.remove(0);
         let state = self.copies.iter().skip(1).map(|copy| copy.role).zip(read).collect();
         *lock(&self.snapshot) = Some(Snapshot { parameters, state, progress: self.progress.clone() });

@@ -138,6 +138,31 @@ fn training_goes_on_from_the_last_snapshot() {
     assert!(history.epochs[0].train.loss.is_finite());
 }
 
+#[test]
+fn a_snapshot_under_way_is_the_old_trainers_after_a_rebuild() {
+    let app = App::open();
+    let mut trainer = trainer(&app);
+    let training = trainer.prepare(&data()).unwrap();
+    let snapshots = trainer.prepare_snapshots().unwrap();
+    app.frame(|encoder| {
+        training.record_steps(encoder, 2);
+        assert!(snapshots.record_snapshot(encoder));
+    });
+    app.wait();
+    let mut encoder = app.device.create_command_encoder(&Default::default());
+    training.record_steps(&mut encoder, 3);
+    assert!(snapshots.record_snapshot(&mut encoder));
+    app.queue.submit([encoder.finish()]);
+    // On the device that is there: back to step 2.
+    trainer.rebuild(&app.gpu).unwrap();
+    app.wait();
+    assert_eq!(trainer.steps_at_snapshot(), Some(2));
+    // The old copies are free again, wherever they went.
+    app.frame(|encoder| assert!(snapshots.record_snapshot(encoder)));
+    app.wait();
+    assert_eq!(trainer.steps_at_snapshot(), Some(2));
+}
+
 /// Steps that an app records move the cursor: an epoch that `fit` had cut short before is not finished then.
 #[test]
 fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {

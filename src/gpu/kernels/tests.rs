@@ -322,7 +322,8 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             update_rows: Uint,
             due: Uint,
             learning_rate: Float,
-            rate_scale: Float
+            rate_scale: Float,
+            data_rows: Uint
         }),
         layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
     ];

@@ -23,8 +23,9 @@ pub(super) use layers::{Place, Run, Writer, element, quads, runs};
 /// where 1 input or output is an `f32`, 2 to 4 are a vector, and more are an `array<f32, N>`.
 ///
 /// Weights are read from a uniform buffer where they take at most 64 KiB, which every device can bind, and else from
-/// read-only storage. Dense layers are straight lines, a multiply-add for each weight: layers of 16 or 32 suit a shader that
-/// calls it often. Layers alike are one loop; so are the features of encodings, which are stored nowhere.
+/// read-only storage. Dense layers of up to 32 inputs are straight lines, a multiply-add for each weight: layers of 16 or 32
+/// suit a shader that calls it often. Longer ones are loops, as are layers alike and the features of encodings, which are
+/// stored nowhere.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wgsl {
     name: String,
