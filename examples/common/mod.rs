@@ -7,6 +7,7 @@ use std::process::ExitCode;
 pub mod cats;
 pub mod device;
 pub mod digits;
+pub mod passes;
 pub mod picture;
 pub mod plot;
 pub mod progress;

@@ -18,6 +18,7 @@ use bytemuck::{Pod, Zeroable};
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::passes::group;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Encoding, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
 
@@ -133,12 +134,6 @@ fn module(gpu: &Gpu, field: &str) -> wgpu::ShaderModule {
     gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("sdf"), source })
 }
 
-fn group(gpu: &Gpu, layout: &wgpu::BindGroupLayout, resources: &[(u32, wgpu::BindingResource<'_>)]) -> wgpu::BindGroup {
-    let entries = resources.iter().cloned().map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
-    let entries: Vec<_> = entries.collect();
-    gpu.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
-}
-
 /// A compute pass of the app's.
 struct Pass {
     pipeline: wgpu::ComputePipeline,
@@ -162,9 +157,10 @@ impl Pass {
             compilation_options: Default::default(),
             cache: None,
         });
-        let own = group(gpu, &pipeline.get_bind_group_layout(0), resources);
-        let weights =
-            weights.map(|weights| group(gpu, &pipeline.get_bind_group_layout(1), &[(0, weights.as_entire_binding())]));
+        let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), resources);
+        let weights = weights.map(|weights| {
+            group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights.as_entire_binding())])
+        });
         Self { pipeline, groups: [own].into_iter().chain(weights).collect() }
     }
 

@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use wgrad::{Training, wgpu};
 
 use crate::common::Result;
+use crate::common::passes::{covering, group};
 use crate::common::window::{self, Scene};
-use crate::{Args, Frame, Learner, NO_FIELD, group, module};
+use crate::{Args, Frame, Learner, NO_FIELD, module};
 
 pub fn run(args: &Args) -> Result<()> {
     window::run(|gpu| {
@@ -85,27 +86,7 @@ const SMALL: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 impl ShapeScene {
     fn pipeline(&self, field: &str, entry: &str, format: wgpu::TextureFormat) -> wgpu::RenderPipeline {
         let module = module(&self.learner.gpu, field);
-        self.learner.gpu.device().create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some(entry),
-            layout: None,
-            vertex: wgpu::VertexState {
-                module: &module,
-                entry_point: Some("corners"),
-                compilation_options: Default::default(),
-                buffers: &[],
-            },
-            primitive: Default::default(),
-            depth_stencil: None,
-            multisample: Default::default(),
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some(entry),
-                compilation_options: Default::default(),
-                targets: &[Some(format.into())],
-            }),
-            multiview_mask: None,
-            cache: None,
-        })
+        covering(self.learner.gpu.device(), None, &module, entry, format)
     }
 }
 
@@ -139,8 +120,8 @@ impl Scene for ShapeScene {
             Some(shown) => (shown.look, shown.stretch.pipeline),
             None => {
                 let pipeline = self.pipeline(&self.learner.field()?, "look", SMALL);
-                let own = group(gpu, &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
-                let weights = group(gpu, &pipeline.get_bind_group_layout(1), &[(0, weights)]);
+                let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
+                let weights = group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights)]);
                 (Draw { pipeline, groups: vec![own, weights] }, self.pipeline(NO_FIELD, "stretch", format))
             }
         };
@@ -149,7 +130,7 @@ impl Scene for ShapeScene {
             (4, wgpu::BindingResource::TextureView(&texture)),
             (5, wgpu::BindingResource::Sampler(&sampler)),
         ];
-        let own = group(gpu, &pipeline.get_bind_group_layout(0), &resources);
+        let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), &resources);
         let stretch = Draw { pipeline, groups: vec![own] };
         self.shown = Some(Shown { texture, size, look, stretch });
         Ok(())

@@ -5,6 +5,7 @@ use wgrad::{Forward, wgpu};
 
 use crate::Learner;
 use crate::common::Result;
+use crate::common::passes::{covering, group};
 
 /// The window is asked for in so many parts: see `view.wgsl`.
 pub const LATTICES: u32 = 64;
@@ -119,12 +120,6 @@ impl Painter {
         ]);
         let fragment = wgpu::ShaderStages::FRAGMENT;
         let drawing_layout = layout(&[entry(0, fragment, uniform, false), entry(5, fragment, storage(true), false)]);
-        let group = |layout, resources: &[(u32, wgpu::BindingResource<'_>)]| {
-            let entries: Vec<_> = (resources.iter().cloned())
-                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-                .collect();
-            device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
-        };
         let lattice = wgpu::BufferBinding { buffer: &lattices, offset: 0, size: wgpu::BufferSize::new(4) };
         let asking = screens.each_ref().map(|screen| {
             let resources = [
@@ -134,11 +129,11 @@ impl Painter {
                 (3, screen.as_entire_binding()),
                 (4, wgpu::BindingResource::Buffer(lattice.clone())),
             ];
-            group(&asking_layout, &resources)
+            group(device, &asking_layout, &resources)
         });
-        let drawing = screens
-            .each_ref()
-            .map(|screen| group(&drawing_layout, &[(0, view.as_entire_binding()), (5, screen.as_entire_binding())]));
+        let drawing = screens.each_ref().map(|screen| {
+            group(device, &drawing_layout, &[(0, view.as_entire_binding()), (5, screen.as_entire_binding())])
+        });
         let compute = |entry_point| {
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(entry_point),
@@ -149,27 +144,8 @@ impl Painter {
                 cache: None,
             })
         };
-        let draw = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-            label: Some("draw"),
-            layout: Some(&pipeline_layout(&drawing_layout)),
-            vertex: wgpu::VertexState {
-                module: &module,
-                entry_point: Some("corners"),
-                compilation_options: Default::default(),
-                buffers: &[],
-            },
-            primitive: Default::default(),
-            depth_stencil: None,
-            multisample: Default::default(),
-            fragment: Some(wgpu::FragmentState {
-                module: &module,
-                entry_point: Some("colour"),
-                compilation_options: Default::default(),
-                targets: &[Some(format.into())],
-            }),
-            multiview_mask: None,
-            cache: None,
-        });
+        let drawing_pipeline = pipeline_layout(&drawing_layout);
+        let draw = covering(device, Some(&drawing_pipeline), &module, "colour", format);
         let (ask, show) = (compute("ask"), compute("show"));
         Ok(Self { forward, view, ask, show, draw, asking, drawing, places, next: 0, fresh: true, filling: 0 })
     }
