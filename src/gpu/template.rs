@@ -3,8 +3,8 @@
 //!
 //! - Lines between `// for each NAME` and `// end` are repeated as often as `counts` says of NAME.
 //! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold.
-//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`, `{NAME%count}` and
-//!   `{NAME+count}` what they say, where count is a number or a name.
+//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`, `{NAME%count+1}` and
+//!   the like what they say: sums of products, of names and numbers.
 
 /// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and whether
 /// it holds.
@@ -86,13 +86,18 @@ fn push_line(text: &mut String, line: &str, names: &[(&str, u32)]) {
     text.push('\n');
 }
 
+/// Sums of products, as in `row/8+2*step`; products from left to right, nothing in parentheses.
 fn expression(names: &[(&str, u32)], text: &str) -> u32 {
-    let Some(at) = text.find(['/', '%', '+']) else { return value(names, text) };
-    let (left, right) = (value(names, &text[..at]), value(names, &text[at + 1..]));
-    match text.as_bytes()[at] {
+    text.split('+').map(|term| product(names, term)).sum()
+}
+
+fn product(names: &[(&str, u32)], term: &str) -> u32 {
+    let Some(at) = term.rfind(['*', '/', '%']) else { return value(names, term) };
+    let (left, right) = (product(names, &term[..at]), value(names, &term[at + 1..]));
+    match term.as_bytes()[at] {
+        b'*' => left * right,
         b'/' => left / right,
-        b'%' => left % right,
-        _ => left + right,
+        _ => left % right,
     }
 }
 
@@ -107,9 +112,9 @@ mod tests {
 
     #[test]
     fn repetitions_nest_and_choices_are_made() {
-        let template = "// for each row\n// for each step\nx_{row/2}_{step+pass} {\n// end\n// end\n// if a\na {\n}\n// end\n\
+        let template = "// for each row\n// for each step\nx_{row/2}_{step+row%2*2+pass} {\n// end\n// end\n// if a\na {\n}\n// end\n\
                         // if b\n// for each row\nb\n// end\n// end\n{row}";
         let text = expand(template, &[("row", 3), ("step", 1), ("pass", 4)], &[("a", true), ("b", false)]);
-        assert_eq!(text, "x_0_4 {\nx_0_4 {\nx_1_4 {\na {\n}\n3\n");
+        assert_eq!(text, "x_0_4 {\nx_0_6 {\nx_1_4 {\na {\n}\n3\n");
     }
 }

@@ -40,7 +40,8 @@ use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
 const SMALL: u64 = 1 << 19;
 /// Multiply-adds that take as long as the update of a weight.
 const OF_UPDATE: u64 = 32;
-/// Up to here the compiler's time for more than 16 rows and 4 steps of a product by a transpose is not worth it.
+/// Up to here the compiler's time for more than 16 rows and 4 steps of a product by a transpose is not worth it, and up to
+/// twice that for more than 16 rows of one of matrices as they are.
 const MEDIUM: u64 = 1 << 25;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
@@ -91,11 +92,18 @@ impl MatmulKernel {
             (Products::Plain, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
         };
+        let compiled_longer = match op.layout {
+            Layout::Nn => size > 2 * MEDIUM,
+            Layout::Nt => size > MEDIUM,
+            Layout::Tn => true,
+        };
         let rows = match op.m {
             ..=8 => 8,
             9..=16 => 16,
-            _ if op.layout == Layout::Nt && size <= MEDIUM => 16,
-            _ => 32,
+            17..=32 if lanes == 16 => 32,
+            _ if lanes == 16 => 64,
+            _ if compiled_longer => 32,
+            _ => 16,
         };
         // Twice the steps, and twice the code: only a transpose gains, as its words lie along k.
         let steps = if op.layout == Layout::Nt && size > MEDIUM { 8 } else { 4 };
@@ -129,7 +137,7 @@ fn is_vector(op: &Matmul) -> bool {
 /// Whether the rows of the matrices are whole words for the wide kernel.
 fn words_fit(op: &Matmul, steps: u32) -> bool {
     let along_k = [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps));
-    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(4) } else { along_k }
+    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { along_k }
 }
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -288,7 +296,7 @@ impl MatmulText {
             }
             Subgroup { rows, lanes } => return source + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]),
             Wide { rows, steps } => {
-                let (a_of_eight, b_of_four) = (steps == 8 && !transpose_a, steps == 4 && transpose_b);
+                let (a_of_eight, b_of_four) = (steps == 8 || transpose_a, steps == 4 && transpose_b);
                 let conditions = [
                     ("A is transposed", transpose_a),
                     ("A is as it is", !transpose_a),
@@ -304,7 +312,13 @@ impl MatmulText {
                     ("C takes the sums", !updates),
                     ("the sums are gradients", updates),
                 ];
-                let counts = [&self.counts(rows, 8)[..], &[("steps", steps), ("four", steps / 4)]].concat();
+                // Of a transposed A, `share` lanes have the rows of one step, and a load `parts` steps.
+                let share = rows / 8;
+                let parts = steps.min(8 / share);
+                let of_steps = [("steps", steps), ("k", steps), ("four", steps / 4)];
+                let of_transposed =
+                    [("share", share), ("part", parts), ("parts", parts), ("load", steps / parts), ("pair", rows / 2)];
+                let counts = [&self.counts(rows, 8)[..], &of_steps, &of_transposed].concat();
                 return source + WORDS + &template::expand(WIDE, &counts, &conditions);
             }
         };
