@@ -127,7 +127,7 @@ fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> R
         checkpoint: args.resume.as_ref().map(|path| Checkpoint { path, every: None }),
         ..Fit::default()
     };
-    trainer.fit(&train, fit, |event| {
+    trainer.fit(train, fit, |event| {
         first_step_seconds.get_or_insert_with(|| start.elapsed().as_secs_f64());
         progress.show(event);
     })?;

@@ -1,5 +1,6 @@
 //! A data set: rows of features with a label each, as they are uploaded.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -15,8 +16,9 @@ pub struct Dataset {
     weights: Option<Vec<f32>>,
 }
 
+/// Features, as they are uploaded too: each row of bytes is whole words there.
 #[derive(Debug, Clone, PartialEq)]
-enum Values {
+pub(crate) enum Values {
     U8(Vec<u8>),
     F32(Vec<f32>),
 }
@@ -278,19 +280,43 @@ impl Dataset {
     }
 
     /// The features as uploaded: each row of bytes starts at a whole word.
-    pub(crate) fn feature_words(&self) -> std::borrow::Cow<'_, [u8]> {
+    pub(crate) fn feature_words(&self) -> Cow<'_, [u8]> {
         match &self.values {
             Values::F32(v) => bytemuck::cast_slice(v).into(),
             Values::U8(v) if self.features.is_multiple_of(4) => v.into(),
-            Values::U8(v) => {
-                let mut words = Vec::with_capacity(self.feature_bytes() as usize);
-                for row in v.chunks_exact(self.features) {
-                    words.extend_from_slice(row);
-                    words.resize(words.len().next_multiple_of(4), 0);
-                }
-                words.into()
-            }
+            Values::U8(v) => self.padded(v).into(),
         }
+    }
+
+    /// [`feature_words`](Self::feature_words) of a data set that is given away.
+    pub(crate) fn into_feature_words(self) -> Values {
+        match self.values {
+            Values::U8(ref v) if !self.features.is_multiple_of(4) => Values::U8(self.padded(v)),
+            values => values,
+        }
+    }
+
+    fn padded(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut words = Vec::with_capacity(self.feature_bytes() as usize);
+        for row in bytes.chunks_exact(self.features) {
+            words.extend_from_slice(row);
+            words.resize(words.len().next_multiple_of(4), 0);
+        }
+        words
+    }
+}
+
+/// A data set that is lent: what trains on it uploads a copy.
+impl<'a> From<&'a Dataset> for Cow<'a, Dataset> {
+    fn from(data: &'a Dataset) -> Self {
+        Cow::Borrowed(data)
+    }
+}
+
+/// A data set that is given away: its features are freed as they are uploaded, so that there never are two of them.
+impl From<Dataset> for Cow<'_, Dataset> {
+    fn from(data: Dataset) -> Self {
+        Cow::Owned(data)
     }
 }
 
@@ -379,6 +405,7 @@ mod tests {
     fn rows_of_bytes_are_padded_to_words_and_read_back_scaled() {
         let data = Dataset::from_u8(vec![0, 51, 255, 102, 1, 2], 3, vec![0, 1], 2).unwrap();
         assert_eq!(data.feature_words().as_ref(), [0, 51, 255, 0, 102, 1, 2, 0]);
+        assert_eq!(data.clone().into_feature_words(), Values::U8(vec![0, 51, 255, 0, 102, 1, 2, 0]));
         assert_eq!(data.feature_bytes(), 8);
         assert_eq!(data.features_of(0..1), [0.0, 51.0 * U8_SCALE, 1.0]);
         let (head, tail) = data.split(1).unwrap();

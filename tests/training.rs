@@ -181,6 +181,36 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
 }
 
 #[test]
+fn data_that_are_given_away_train_as_those_that_are_lent() {
+    // Rows of bytes that are whole words and such that are not, and numbers; more than the eight parts they are freed in.
+    let mut random = Random(5);
+    let labels: Vec<u32> = (0..61).map(|row| row % 3).collect();
+    let mut sets = Vec::new();
+    for width in [4, 7] {
+        let bytes = (0..61 * width).map(|_| random.below(256) as u8).collect();
+        sets.push(Dataset::from_u8(bytes, width, labels.clone(), 3).unwrap());
+    }
+    let numbers = (0..61 * 3).map(|_| random.f32()).collect();
+    sets.push(Dataset::from_f32(numbers, 3, labels, 3).unwrap());
+    for data in sets {
+        let network = Network::input(data.features() as u32).dense(5, Tanh).dense(3, Identity).build().unwrap();
+        for device in [Device::from(gpu()), Device::Cpu] {
+            let bits = |given: bool| {
+                let loss = Loss::SoftmaxCrossEntropy;
+                let mut trainer = Trainer::new(device.clone(), &network, loss, Adam::default(), config()).unwrap();
+                let fit = Fit { epochs: 2, ..Fit::default() };
+                match given {
+                    true => trainer.fit(data.clone(), fit, |_| {}).unwrap(),
+                    false => trainer.fit(&data, fit, |_| {}).unwrap(),
+                };
+                trainer.model().parameters().unwrap().into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+            };
+            assert_eq!(bits(true), bits(false));
+        }
+    }
+}
+
+#[test]
 fn initial_weights_are_the_same_on_every_device() {
     let (gpu, cpu) = (trainer(gpu(), Adam::default(), config()), trainer(Device::Cpu, Adam::default(), config()));
     assert_eq!(gpu.model().parameters().unwrap(), cpu.model().parameters().unwrap());

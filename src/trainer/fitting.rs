@@ -1,5 +1,6 @@
 //! The training loop: epochs, validation, and what the host decides between them.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -22,14 +23,17 @@ impl Trainer {
     /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
     /// trainer was [resumed](Self::resume) from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
+    /// A data set that is given away, `train` instead of `&train`, is freed as it is uploaded: where CPU and GPU share
+    /// their memory, that saves as much as it takes.
+    ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
     /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
     /// of validation; [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
     #[cfg(not(target_family = "wasm"))]
-    pub fn fit<C: Into<Control>>(
+    pub fn fit<'a, C: Into<Control>>(
         &mut self,
-        train: &Dataset,
+        train: impl Into<Cow<'a, Dataset>>,
         fit: Fit<'_>,
         progress: impl FnMut(Event) -> C,
     ) -> Result<History> {
@@ -41,13 +45,14 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub async fn fit_async<C: Into<Control>>(
+    pub async fn fit_async<'a, C: Into<Control>>(
         &mut self,
-        train: &Dataset,
+        train: impl Into<Cow<'a, Dataset>>,
         fit: Fit<'_>,
         mut progress: impl FnMut(Event) -> C,
     ) -> Result<History> {
-        self.check_fits(train)?;
+        let train = train.into();
+        self.check_fits(&train)?;
         fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         let rows = train.rows() as u32;
         // An epoch that was cut short over another data set is given up.
@@ -68,7 +73,7 @@ impl Trainer {
         // A trainer that was saved at its early stop does not go on.
         let over = fit.early_stopping.is_some_and(|stopping| self.progress.stopping.is_over(stopping.patience));
         for _ in 0..if over { 0 } else { fit.epochs } {
-            if self.run_epoch(train, next, &fit, &mut |event| progress(event).into()).await? {
+            if self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await? {
                 break;
             }
             next = 0;
@@ -82,15 +87,14 @@ impl Trainer {
         Ok(History { epochs: self.progress.history.epochs[first..].to_vec() })
     }
 
-    /// An epoch from step `done` on, its validation and its consequences; returns whether to stop.
+    /// An epoch over so many rows from step `done` on, its validation and its consequences; returns whether to stop.
     async fn run_epoch(
         &mut self,
-        train: &Dataset,
+        rows: u32,
         done: u32,
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<bool> {
-        let rows = train.rows() as u32;
         let epoch = self.epochs() + 1;
         let steps = rows.div_ceil(self.config.batch);
         let clock = Clock::start();

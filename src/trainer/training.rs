@@ -1,5 +1,6 @@
 //! Training steps for an app's own encoders.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,15 @@ impl Trainer {
     /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
     /// Uploads only: nothing is submitted or polled.
     ///
+    /// A data set that is given away, `data` instead of `&data`, is freed as it is uploaded: where CPU and GPU share their
+    /// memory, that saves as much as it takes.
+    ///
     /// # Errors
     /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
-    pub fn prepare(&mut self, data: &Dataset) -> Result<Training> {
+    pub fn prepare<'a>(&mut self, data: impl Into<Cow<'a, Dataset>>) -> Result<Training> {
+        let data = data.into();
         self.gpu("Trainer::prepare")?;
-        self.check_fits(data)?;
+        self.check_fits(&data)?;
         self.bind_training(data, 0)?;
         self.recorder()
     }

@@ -51,7 +51,7 @@ impl Wgrad {
         self.trainer.warm_up()?; // the driver compiles while the data are read
         let labels = self.task.train_labels()?.into_iter().map(u32::from).collect();
         let data = Dataset::from_u8(self.task.train_images()?, FEATURES, labels, CLASSES as u32)?;
-        Ok(self.trainer.prepare(&data)?)
+        Ok(self.trainer.prepare(data)?)
     }
 
     fn prepare_inference(&self) -> Result<Inference> {
