@@ -9,7 +9,7 @@ use std::path::Path;
 use cases::{CASES, Check};
 use common::*;
 use wgrad::plan::*;
-use wgrad::{Gpu, Sgd};
+use wgrad::{Gpu, Products, Sgd};
 
 /// Words of the cursor and of what is known of a data set.
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
@@ -27,12 +27,11 @@ fn faults(case: &cases::Case, gpu: &Gpu, falsify: bool) -> Vec<String> {
     check.faults
 }
 
-/// Every case of the kernels that a name stands for, on both devices; of products, with every family of kernels.
-fn pass(kernels: &str) {
+/// Every case of the kernels that a name stands for.
+fn pass(kernels: &str, gpus: &[&Gpu]) {
     let cases: Vec<_> = CASES.iter().filter(|case| case.kernels.contains(&kernels)).collect();
     assert!(!cases.is_empty(), "no case of {kernels}");
-    let families = if kernels == "matmul" { gpus_of_products() } else { &[] };
-    for gpu in gpus().into_iter().chain(families) {
+    for gpu in gpus {
         for case in &cases {
             let faults = faults(case, gpu, false);
             assert!(faults.is_empty(), "{} on {:?}: {faults:#?}", case.name, gpu.device().features());
@@ -42,7 +41,7 @@ fn pass(kernels: &str) {
 
 macro_rules! kernels {
     ($($kernel:ident)+) => {
-        $(#[test] fn $kernel() { pass(stringify!($kernel)) })+
+        $(#[test] fn $kernel() { pass(stringify!($kernel), &gpus()) })+
         const KERNELS: &[&str] = &[$(stringify!($kernel)),+];
     };
 }
@@ -50,6 +49,24 @@ macro_rules! kernels {
 kernels! {
     next_batch gather copy_rows matmul pointwise softmax layer_norm layer_norm_input layer_norm_parameters encode hash_grid
     hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input pointwise_loss softmax_cross_entropy metrics accumulate sum_squares update narrow
+}
+
+/// Products, with every family of kernels.
+macro_rules! families {
+    ($($test:ident $family:ident)+) => {
+        $(#[test] fn $test() { pass("matmul", &[&with_products(Products::$family)]) })+
+        const FAMILIES: &[Products] = &[$(Products::$family),+];
+    };
+}
+
+// All but the tiled, which is the second device's.
+families! {
+    matmul_large Large matmul_vector Vector matmul_plain Plain matmul_subgroup Subgroup matmul_wide Wide
+}
+
+#[test]
+fn every_family_of_products_is_tested() {
+    assert_eq!(FAMILIES, PRODUCTS);
 }
 
 #[test]

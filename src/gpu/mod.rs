@@ -74,6 +74,7 @@ pub(crate) struct Variants {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
     Tiled,
+    Large,
     Vector,
     Plain,
     Subgroup,

@@ -29,15 +29,12 @@ pub fn gpus() -> [&'static Gpu; 2] {
 }
 
 /// Families of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
-pub const PRODUCTS: [Products; 4] = [Products::Vector, Products::Plain, Products::Subgroup, Products::Wide];
+pub const PRODUCTS: [Products; 5] =
+    [Products::Large, Products::Vector, Products::Plain, Products::Subgroup, Products::Wide];
 
-/// One for each of [`PRODUCTS`].
-pub fn gpus_of_products() -> &'static [Gpu] {
-    static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
-    GPUS.get_or_init(|| {
-        let of = |products| Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(products);
-        PRODUCTS.map(of).into()
-    })
+/// The GPU, products made by one family of kernels.
+pub fn with_products(family: Products) -> Gpu {
+    Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(family)
 }
 
 /// A device as an app would make it, with default limits and no features.

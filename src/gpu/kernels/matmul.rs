@@ -9,6 +9,8 @@ use crate::plan::{Epilogue, Layout, Matmul};
 
 const TILED: &str = include_str!("../../../shaders/matmul.wgsl.in");
 const SUMS: &str = include_str!("../../../shaders/matmul.sums.wgsl.in");
+const LOADS: &str = include_str!("../../../shaders/matmul.loads.wgsl.in");
+const LARGE: &str = include_str!("../../../shaders/matmul.large.wgsl.in");
 const VECTOR: &str = include_str!("../../../shaders/matmul.vector.wgsl.in");
 const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
@@ -16,14 +18,16 @@ const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 9] =
-    [TILED, SUMS, VECTOR, PLAIN, SUBGROUP, WIDE, WORDS, pointwise::SOURCE, update::PLAIN];
+pub(crate) const TEXTS: [&str; 11] =
+    [TILED, SUMS, LOADS, LARGE, VECTOR, PLAIN, SUBGROUP, WIDE, WORDS, pointwise::SOURCE, update::PLAIN];
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MatmulKernel {
     /// `matmul.wgsl.in`: tiles of both operands in workgroup memory, k in so many slices summed side by side.
     Tiled { slices: u32 },
+    /// `matmul.large.wgsl.in`: the same, four times as much of C at a time.
+    Large,
     /// `matmul.vector.wgsl.in`: one operand is a vector; so many invocations work together.
     Vector { lanes: u32 },
     /// `matmul.plain.wgsl.in`: nothing is shared.
@@ -34,7 +38,7 @@ pub(crate) enum MatmulKernel {
     Wide { rows: u32, steps: u32 },
 }
 
-use MatmulKernel::{Plain, Subgroup, Tiled, Vector, Wide};
+use MatmulKernel::{Large, Plain, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
@@ -46,6 +50,8 @@ const MEDIUM: u64 = 1 << 25;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
 const FEW_TILES: u32 = 128;
+/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many registers needs.
+const MANY_LARGE_TILES: u32 = 256;
 /// From here on a quarter of a sum is long beside the adding up.
 const LONG_SUM: usize = 256;
 
@@ -53,7 +59,7 @@ impl MatmulKernel {
     /// Every kernel that can make a product on an adapter.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
-        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Large, Plain];
         if is_vector(op) {
             kernels.push(vector(variants));
         }
@@ -69,7 +75,7 @@ impl MatmulKernel {
     /// The kernel for a product where nothing has been measured.
     ///
     /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
-    /// many multiply-adds per load. Where C has too few tiles to occupy a GPU, k is split. On software adapters, where a barrier
+    /// many multiply-adds per load, more of them where C has many tiles. Where it has too few to occupy a GPU, k is split. On software adapters, where a barrier
     /// costs more than any load, a subgroup that is a vector register: the more rows, the more a load of B is used, but the
     /// longer the driver compiles. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
@@ -85,11 +91,16 @@ impl MatmulKernel {
             (true, Some(_)) => Products::Wide,
         });
         let lanes = match (family, subgroups) {
-            (Products::Tiled | Products::Vector, _) => {
-                let few = op.m.div_ceil(32) * op.n.div_ceil(32) < FEW_TILES && op.slice.len() >= LONG_SUM;
-                return Tiled { slices: if few { 4 } else { 1 } };
+            (Products::Large, _) => return Large,
+            (Products::Tiled, _) => {
+                let tiles = |side| op.m.div_ceil(side) * op.n.div_ceil(side);
+                return match tiles(32) < FEW_TILES && op.slice.len() >= LONG_SUM {
+                    _ if tiles(64) >= MANY_LARGE_TILES => Large,
+                    true => Tiled { slices: 4 },
+                    false => Tiled { slices: 1 },
+                };
             }
-            (Products::Plain, _) | (_, None) => return Plain,
+            (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
         };
         let compiled_longer = match op.layout {
@@ -233,6 +244,7 @@ impl MatmulText {
     fn tile(self) -> Option<[u32; 2]> {
         match self.kernel {
             Tiled { .. } => Some([32, 32]),
+            Large => Some([64, 64]),
             Plain | Vector { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
             Wide { rows, .. } => Some([rows, 64]),
@@ -245,6 +257,7 @@ impl MatmulText {
         let whole = flag(" aligned", aligned);
         let kernel = match self.kernel {
             Tiled { slices } => format!("matmul {slices}{whole}"),
+            Large => format!("matmul.large{whole}"),
             Vector { lanes } => {
                 let (row, along) = (flag(" row", self.c_is_row), flag(" rows", self.outputs_are_rows()));
                 format!("matmul.vector {lanes}{row}{along}{whole}")
@@ -280,7 +293,12 @@ impl MatmulText {
             Plain => PLAIN,
             Tiled { slices } => {
                 let kernel = &TILED[declarations(TILED).len()..];
-                return source + &template::expand(kernel, &[("slices", slices)], &[("k is split", slices > 1)]);
+                return source
+                    + LOADS
+                    + &template::expand(kernel, &[("slices", slices)], &[("k is split", slices > 1)]);
+            }
+            Large => {
+                return source + LOADS + &template::expand(LARGE, &[("row", 8), ("step", 4), ("quarter", 4)], &[]);
             }
             Vector { lanes } => {
                 let (rows, parts) = (self.outputs_are_rows(), self.vector_parts());
@@ -294,7 +312,9 @@ impl MatmulText {
                 ];
                 return source + &template::expand(VECTOR, &[("lanes", lanes), ("parts", parts)], &conditions);
             }
-            Subgroup { rows, lanes } => return source + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]),
+            Subgroup { rows, lanes } => {
+                return source + LOADS + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]);
+            }
             Wide { rows, steps } => {
                 let (a_of_eight, b_of_four) = (steps == 8 || transpose_a, steps == 4 && transpose_b);
                 let conditions = [
