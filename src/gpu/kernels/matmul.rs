@@ -56,10 +56,13 @@ const MANY_LARGE_TILES: u32 = 256;
 const LONG_SUM: usize = 256;
 
 impl MatmulKernel {
-    /// Every kernel that can make a product on an adapter.
+    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
-        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Large, Plain];
+        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        if !variants.software {
+            kernels.push(Large);
+        }
         if is_vector(op) {
             kernels.push(vector(variants));
         }
@@ -298,7 +301,7 @@ impl MatmulText {
                     + &template::expand(kernel, &[("slices", slices)], &[("k is split", slices > 1)]);
             }
             Large => {
-                return source + LOADS + &template::expand(LARGE, &[("row", 8), ("step", 4), ("quarter", 4)], &[]);
+                return source + LOADS + &template::expand(LARGE, &[("row", 8), ("step", 16), ("quarter", 4)], &[]);
             }
             Vector { lanes } => {
                 let (rows, parts) = (self.outputs_are_rows(), self.vector_parts());

@@ -72,7 +72,7 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
     let (layout, epilogue) = (crate::plan::Layout::Nn, crate::plan::Epilogue::None);
     let [a, b, c] = [tensor; 3];
     let op = crate::plan::Matmul { a, b, c, m: 8, n: 8, k: 8, slice: 0..8, layout, epilogue, bias_gradient: None };
-    let adapters = [Some(8), Some(16)].map(software_variants);
+    let adapters = [software_variants(Some(8)), software_variants(Some(16)), HARDWARE];
     let of_vectors = [8, 64].map(|lanes| matmul::MatmulKernel::Vector { lanes });
     adapters
         .into_iter()
