@@ -72,7 +72,7 @@ fn recording(criterion: &mut Criterion) {
     const STEPS: u32 = 100;
     let (gpu, network) = (gpu(), mnist_network());
     let mut trainer = trainer(&gpu, &network, 128);
-    let training = trainer.prepare(&data(&network)).expect("data that fit");
+    let training = trainer.prepare(data(&network)).expect("data that fit");
     criterion.bench_function("record a step of 784-512-256-128-10", |bencher| {
         bencher.iter_custom(|times| {
             let start = Instant::now();

@@ -75,8 +75,8 @@ fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     let (features, _) = data();
     let input = storage(&device, bytemuck::cast_slice(&features));
     let output = storage(&device, bytemuck::cast_slice(&[f32::NAN; 20 * 3]));
-    let training = trainer.prepare(&dataset()).unwrap();
-    let other_training = other.prepare(&dataset()).unwrap();
+    let training = trainer.prepare(dataset()).unwrap();
+    let other_training = other.prepare(dataset()).unwrap();
     let forward = trainer.model().prepare_forward(&input, &output, 20).unwrap();
     let doubling = doubling(&device, &output);
 
@@ -171,7 +171,7 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     let features = storage(&device, bytemuck::cast_slice(&features));
     let labels = storage(&device, bytemuck::cast_slice(&labels));
     let a = from_buffers.prepare_buffers(&features, &labels, 20).unwrap();
-    let b = from_dataset.prepare(&dataset()).unwrap();
+    let b = from_dataset.prepare(dataset()).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
     a.record_steps(&mut encoder, 7);
     b.record_steps(&mut encoder, 7);
@@ -227,7 +227,7 @@ fn a_handle_keeps_its_own_data() {
     // With a rate of 0 each epoch of the same data has the same loss.
     let sgd = wgrad::Sgd { learning_rate: 0.0, ..Default::default() };
     let mut trainer = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, config()).unwrap();
-    let small = trainer.prepare(&dataset()).unwrap();
+    let small = trainer.prepare(dataset()).unwrap();
     let expected = metrics(&small);
     assert_eq!(expected.rows, 20);
     // Bytes, and far more of them; the cursor stands far behind the end of the small set.
@@ -240,7 +240,7 @@ fn a_handle_keeps_its_own_data() {
     assert_eq!((again.rows, again.correct), (20, expected.correct));
     assert!((again.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{again:?} {expected:?}");
     // And fit starts at the start of its data, wherever the cursor stands.
-    let history = trainer.fit(&dataset(), Fit::default(), |_| {}).unwrap();
+    let history = trainer.fit(dataset(), Fit::default(), |_| {}).unwrap();
     assert_eq!(history.epochs[0].train.rows, 20);
 }
 
@@ -249,9 +249,9 @@ fn recorded_steps_and_fit_are_the_same_training() {
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
     let mut fitted = trainer(&gpu);
-    fitted.fit(&dataset(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    fitted.fit(dataset(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     let mut recorded = trainer(&gpu);
-    let training = recorded.prepare(&dataset()).unwrap();
+    let training = recorded.prepare(dataset()).unwrap();
     // Two epochs are six steps; the cursor passes from one to the next by itself.
     for steps in [1, 4, 1] {
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -285,7 +285,7 @@ fn async_forms_work_where_the_app_polls() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     poller.join().unwrap();
     let mut blocking = self::trainer(&gpu);
-    blocking.fit(&dataset(), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap();
+    blocking.fit(dataset(), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap();
     assert_eq!(outputs, blocking.model().forward(&features).unwrap());
 }
 
@@ -321,6 +321,6 @@ fn buffers_that_are_too_short_are_refused() {
     assert_eq!(error, "buffer of targets for 20 rows: expected the usage STORAGE, got BufferUsages(COPY_DST)");
     let mut on_cpu =
         Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
-    let error = on_cpu.prepare(&dataset()).unwrap_err().to_string();
+    let error = on_cpu.prepare(dataset()).unwrap_err().to_string();
     assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");
 }

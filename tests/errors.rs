@@ -54,17 +54,17 @@ fn what_a_trainer_is_made_of_is_checked() {
 fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
     for device in [Device::from(gpu()), Device::Cpu] {
         let mut trainer = new(device, &network(), Adam::default(), 2).unwrap();
-        let narrow = trainer.fit(&data(5, 2), Fit::default(), |_| {}).unwrap_err().to_string();
+        let narrow = trainer.fit(data(5, 2), Fit::default(), |_| {}).unwrap_err().to_string();
         assert_eq!(narrow, "features of the data set: expected 4, the network's input, got 5");
         let classes = trainer.evaluate(&data(4, 3)).unwrap_err().to_string();
         assert_eq!(classes, "classes of the data set: expected at most 2, the network's output, got 3");
         let validation = data(4, 7);
         let fit = Fit { validation: Some(&validation), ..Fit::default() };
-        assert!(trainer.fit(&data(4, 2), fit, |_| {}).unwrap_err().to_string().starts_with("classes of the data set"));
+        assert!(trainer.fit(data(4, 2), fit, |_| {}).unwrap_err().to_string().starts_with("classes of the data set"));
         let ragged = trainer.predict(&[0.0; 7]).unwrap_err().to_string();
         assert_eq!(ragged, "features: expected whole rows of 4, got 7 numbers");
         // After all that it still trains.
-        trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+        trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
         assert_eq!(trainer.predict(&[]).unwrap(), Vec::<u32>::new());
     }
 }
@@ -103,7 +103,7 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
         1_600_000,
     );
     // And what fits, works.
-    trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+    trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
 }
 
 /// What trains in small batches can be evaluated and run, however large the data: in batches that fit.
@@ -173,10 +173,10 @@ fn a_lost_device_is_an_error() {
 
 fn lost_device_is_an_error(gpu: Gpu) {
     let mut trainer = new(&gpu, &network(), Adam::default(), 2).unwrap();
-    trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap();
+    trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
     gpu.device().destroy();
     let _ = gpu.device().poll(wgpu::PollType::wait_indefinitely());
-    let error = trainer.fit(&data(4, 2), Fit::default(), |_| {}).unwrap_err();
+    let error = trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap_err();
     assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
     assert!(matches!(trainer.model().parameters().unwrap_err(), Error::DeviceLost { .. }));
     assert!(matches!(new(&gpu, &network(), Adam::default(), 2).unwrap_err(), Error::DeviceLost { .. }));

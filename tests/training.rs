@@ -128,8 +128,8 @@ fn a_partial_batch_counts_only_its_own_rows() {
         let mut whole = trainer(device.clone(), sgd, config.clone());
         whole.fit(&data, Fit::default(), |_| {}).unwrap();
         let mut first = trainer(device.clone(), sgd, config.clone());
-        first.fit(&part(0..16), Fit::default(), |_| {}).unwrap();
-        first.fit(&part(16..20), Fit::default(), |_| {}).unwrap();
+        first.fit(part(0..16), Fit::default(), |_| {}).unwrap();
+        first.fit(part(16..20), Fit::default(), |_| {}).unwrap();
         assert_eq!(whole.model().parameters().unwrap(), first.model().parameters().unwrap());
     }
 }
@@ -220,7 +220,7 @@ fn initial_weights_are_the_same_on_every_device() {
 fn a_loss_that_diverges_names_the_epoch_and_the_step() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
         let mut trainer = trainer(device, Sgd { learning_rate: 3e38, ..Sgd::default() }, config());
-        let error = trainer.fit(&clouds(300, 1), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap_err();
+        let error = trainer.fit(clouds(300, 1), Fit { epochs: 3, ..Fit::default() }, |_| {}).unwrap_err();
         let Error::NonFiniteLoss { epoch: 1, step } = error else { panic!("{error}") };
         assert!((2..=19).contains(&step), "{error}");
     }
@@ -236,7 +236,7 @@ fn nan_is_not_swallowed_on_the_way() {
         let adam = Adam::default();
         let mut trainer =
             Trainer::from_parameters(gpu, &network, Loss::SoftmaxCrossEntropy, adam, config(), &weights).unwrap();
-        let error = trainer.fit(&clouds(20, 1), Fit::default(), |_| {}).unwrap_err();
+        let error = trainer.fit(clouds(20, 1), Fit::default(), |_| {}).unwrap_err();
         assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
     }
 }

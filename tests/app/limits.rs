@@ -49,7 +49,7 @@ fn the_required_limits_of_a_plan_are_enough_for_it() {
         let app = App::on(device, queue);
         let mut trainer =
             Trainer::new(&app.gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config.clone()).unwrap();
-        trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+        trainer.fit(data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
         trainer.model().parameters().unwrap()
     };
     assert_eq!(run(needed), run(merged));
@@ -185,7 +185,7 @@ fn trainers_on_one_device_share_what_is_compiled() {
     let _forward = model.prepare_forward(&input, &output, 32).unwrap();
     let with_forward = app.gpu.kernels_compiled();
     let mut second = make();
-    let training = second.prepare(&data()).unwrap();
+    let training = second.prepare(data()).unwrap();
     let _also = second.model().prepare_forward(&input, &output, 32).unwrap();
     assert_eq!(app.gpu.kernels_compiled(), with_forward);
     app.frame(|encoder| training.record_steps(encoder, 1));

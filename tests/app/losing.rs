@@ -31,7 +31,7 @@ fn is_lost<T>(result: wgrad::Result<T>) {
 fn every_call_on_a_lost_device_says_so() {
     let app = App::open();
     let mut trainer = trainer(&app);
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     let model = trainer.model();
     let (input, output) = (app.storage(&[0f32; 40]), app.storage(&[0f32; 16]));
     let forward = model.prepare_forward(&input, &output, 8).unwrap();
@@ -42,8 +42,8 @@ fn every_call_on_a_lost_device_says_so() {
     training.record_within(&mut encoder, std::time::Duration::from_millis(1));
     forward.record_forward(&mut encoder);
     drop(encoder);
-    is_lost(trainer.prepare(&data()));
-    is_lost(trainer.fit(&data(), Fit::default(), |_| {}));
+    is_lost(trainer.prepare(data()));
+    is_lost(trainer.fit(data(), Fit::default(), |_| {}));
     is_lost(trainer.evaluate(&data()));
     is_lost(trainer.snapshot());
     is_lost(trainer.prepare_snapshots());
@@ -64,14 +64,14 @@ fn training_goes_on_from_the_last_snapshot() {
     let uninterrupted = {
         let app = App::open();
         let mut trainer = trainer(&app);
-        let training = trainer.prepare(&data()).unwrap();
+        let training = trainer.prepare(data()).unwrap();
         app.frame(|encoder| training.record_steps(encoder, 20));
         app.read::<u32>(training.parameter_buffer())
     };
     let app = App::open();
     let mut trainer = trainer(&app);
     assert!(matches!(trainer.rebuild(&App::open().gpu), Err(Error::NoSnapshot)));
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     let snapshots = trainer.prepare_snapshots().unwrap();
     assert_eq!(trainer.steps_at_snapshot(), None);
     assert!(matches!(trainer.snapshot_to_bytes(), Err(Error::NoSnapshot)));
@@ -106,26 +106,26 @@ fn training_goes_on_from_the_last_snapshot() {
     let next = App::open();
     let mut resumed = wgrad::Trainer::resume_from_bytes(&next.gpu, &file).unwrap();
     assert_eq!(resumed.to_bytes().unwrap(), file, "what is saved then is the same");
-    let training = resumed.prepare(&data()).unwrap();
+    let training = resumed.prepare(data()).unwrap();
     next.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(next.read::<u32>(training.parameter_buffer()), uninterrupted);
 
     let new = App::open();
     trainer.rebuild(&new.gpu).unwrap();
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     new.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(new.read::<u32>(training.parameter_buffer()), uninterrupted);
     // And again, from the same snapshot.
     let newer = App::open();
     trainer.rebuild(&newer.gpu).unwrap();
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     newer.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(newer.read::<u32>(training.parameter_buffer()), uninterrupted);
     // However much is prepared.
     let newest = App::open();
     trainer.rebuild(&newest.gpu).unwrap();
     let at_snapshot = trainer.model().parameters().unwrap();
-    let (first, second) = (trainer.prepare(&data()).unwrap(), trainer.prepare(&data()).unwrap());
+    let (first, second) = (trainer.prepare(data()).unwrap(), trainer.prepare(data()).unwrap());
     newest.frame(|encoder| {
         first.record_steps(encoder, 6);
         second.record_steps(encoder, 7);
@@ -134,7 +134,7 @@ fn training_goes_on_from_the_last_snapshot() {
     // On no GPU: from the same weights.
     trainer.rebuild(Device::Cpu).unwrap();
     assert_eq!(trainer.model().parameters().unwrap(), at_snapshot);
-    let history = trainer.fit(&data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
+    let history = trainer.fit(data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
     assert!(history.epochs[0].train.loss.is_finite());
 }
 
@@ -142,7 +142,7 @@ fn training_goes_on_from_the_last_snapshot() {
 fn a_snapshot_under_way_is_the_old_trainers_after_a_rebuild() {
     let app = App::open();
     let mut trainer = trainer(&app);
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     let snapshots = trainer.prepare_snapshots().unwrap();
     app.frame(|encoder| {
         training.record_steps(encoder, 2);
@@ -176,7 +176,7 @@ fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
             }
             if stops { Control::Stop } else { Control::Continue }
         };
-        trainer.fit(&data(), Fit { epochs: 1, every: Some(1), ..Fit::default() }, told).unwrap();
+        trainer.fit(data(), Fit { epochs: 1, every: Some(1), ..Fit::default() }, told).unwrap();
         first
     };
     assert_eq!(first_told(&mut trainer, true), Some(1));
@@ -184,7 +184,7 @@ fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
     trainer.rebuild(&app.gpu).unwrap();
     assert_eq!(first_told(&mut trainer, false), Some(2), "the epoch is finished");
     trainer.rebuild(&app.gpu).unwrap();
-    let training = trainer.prepare(&data()).unwrap();
+    let training = trainer.prepare(data()).unwrap();
     app.frame(|encoder| training.record_steps(encoder, 2));
     assert_eq!(first_told(&mut trainer, false), Some(1), "the epoch is a new one");
 }
@@ -194,19 +194,19 @@ fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
 fn a_fit_goes_on_from_a_snapshot() {
     let app = App::open();
     let (mut whole, mut trainer) = (trainer(&app), trainer(&app));
-    whole.fit(&data(), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
-    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    whole.fit(data(), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
+    trainer.fit(data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     trainer.snapshot().unwrap();
-    trainer.fit(&data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
+    trainer.fit(data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
     let new = App::open();
     trainer.rebuild(&new.gpu).unwrap();
     assert_eq!(trainer.epochs(), 2);
-    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    trainer.fit(data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     assert_eq!(trainer.model().parameters().unwrap(), whole.model().parameters().unwrap());
     let losses = |t: &Trainer| t.history().epochs.iter().map(|e| e.train.loss).collect::<Vec<_>>();
     assert_eq!(losses(&trainer), losses(&whole));
     trainer.rebuild(Device::Cpu).unwrap();
-    trainer.fit(&data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    trainer.fit(data(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     let expected = losses(&whole);
     for (actual, expected) in losses(&trainer).iter().zip(expected) {
         assert!((actual - expected).abs() < 1e-4, "{actual} {expected}");

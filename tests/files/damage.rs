@@ -90,7 +90,7 @@ fn files() -> &'static [Vec<u8>; 3] {
         let checkpoint = Some(Checkpoint { path: &path, every: Some(1) });
         let fit = Fit { epochs: 3, early_stopping, checkpoint, ..Fit::default() };
         trainer
-            .fit(&data(), fit, |_| {
+            .fit(data(), fit, |_| {
                 if let Ok(run) = std::fs::read(&path) {
                     file = run;
                 }
@@ -131,7 +131,7 @@ fn read(file: &[u8]) {
             run(trainer.model());
             Trainer::resume_from_bytes(Device::Cpu, &trainer.to_bytes().unwrap()).unwrap();
             let early_stopping = Some(EarlyStopping::default());
-            match trainer.fit(&data(), Fit { early_stopping, ..Fit::default() }, |_| ()) {
+            match trainer.fit(data(), Fit { early_stopping, ..Fit::default() }, |_| ()) {
                 // With other options, it may well diverge.
                 Ok(_) | Err(Error::NonFiniteLoss { .. }) => {}
                 // Shapes without weights may have changed.
