@@ -16,9 +16,8 @@ pub struct Dataset {
     weights: Option<Vec<f32>>,
 }
 
-/// Features, as they are uploaded too: each row of bytes is whole words there.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Values {
+enum Values {
     U8(Vec<u8>),
     F32(Vec<f32>),
 }
@@ -284,25 +283,15 @@ impl Dataset {
         match &self.values {
             Values::F32(v) => bytemuck::cast_slice(v).into(),
             Values::U8(v) if self.features.is_multiple_of(4) => v.into(),
-            Values::U8(v) => self.padded(v).into(),
+            Values::U8(v) => {
+                let mut words = Vec::with_capacity(self.feature_bytes() as usize);
+                for row in v.chunks_exact(self.features) {
+                    words.extend_from_slice(row);
+                    words.resize(words.len().next_multiple_of(4), 0);
+                }
+                words.into()
+            }
         }
-    }
-
-    /// [`feature_words`](Self::feature_words) of a data set that is given away.
-    pub(crate) fn into_feature_words(self) -> Values {
-        match self.values {
-            Values::U8(ref v) if !self.features.is_multiple_of(4) => Values::U8(self.padded(v)),
-            values => values,
-        }
-    }
-
-    fn padded(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut words = Vec::with_capacity(self.feature_bytes() as usize);
-        for row in bytes.chunks_exact(self.features) {
-            words.extend_from_slice(row);
-            words.resize(words.len().next_multiple_of(4), 0);
-        }
-        words
     }
 }
 
@@ -313,7 +302,7 @@ impl<'a> From<&'a Dataset> for Cow<'a, Dataset> {
     }
 }
 
-/// A data set that is given away: its features are freed as they are uploaded, so that there never are two of them.
+/// A data set that is given away: what trains on it frees it once it is uploaded.
 impl From<Dataset> for Cow<'_, Dataset> {
     fn from(data: Dataset) -> Self {
         Cow::Owned(data)
@@ -405,7 +394,6 @@ mod tests {
     fn rows_of_bytes_are_padded_to_words_and_read_back_scaled() {
         let data = Dataset::from_u8(vec![0, 51, 255, 102, 1, 2], 3, vec![0, 1], 2).unwrap();
         assert_eq!(data.feature_words().as_ref(), [0, 51, 255, 0, 102, 1, 2, 0]);
-        assert_eq!(data.clone().into_feature_words(), Values::U8(vec![0, 51, 255, 0, 102, 1, 2, 0]));
         assert_eq!(data.feature_bytes(), 8);
         assert_eq!(data.features_of(0..1), [0.0, 51.0 * U8_SCALE, 1.0]);
         let (head, tail) = data.split(1).unwrap();

@@ -53,14 +53,6 @@ impl Device {
         })
     }
 
-    /// [`upload`](Self::upload) of what is not needed here any more: it is freed on the way.
-    pub(crate) fn upload_given<T: bytemuck::Pod>(&self, what: &str, contents: Vec<T>) -> Result<Storage> {
-        match self {
-            Device::Gpu(gpu) => Ok(Storage::Gpu(gpu.upload_given(what, contents)?)),
-            Device::Cpu => self.upload(what, bytemuck::cast_slice(&contents)),
-        }
-    }
-
     /// Overwrites part of a buffer before whatever is submitted next.
     pub(crate) fn write(&self, storage: &Storage, offset: u64, bytes: &[u8]) {
         match (self, storage) {

@@ -35,6 +35,7 @@ use crate::plan::LONGEST_TENSOR;
 pub struct Rows<'a> {
     slice: wgpu::BufferSlice<'a>,
     stride: Option<u64>,
+    bytes: bool,
 }
 
 impl<'a> From<&'a wgpu::Buffer> for Rows<'a> {
@@ -45,7 +46,7 @@ impl<'a> From<&'a wgpu::Buffer> for Rows<'a> {
 
 impl<'a> From<wgpu::BufferSlice<'a>> for Rows<'a> {
     fn from(slice: wgpu::BufferSlice<'a>) -> Self {
-        Self { slice, stride: None }
+        Self { slice, stride: None, bytes: false }
     }
 }
 
@@ -97,8 +98,28 @@ impl<'a> Rows<'a> {
         Self { stride: Some(bytes), ..self }
     }
 
+    /// Rows of bytes instead of f32, each read as byte / 255: features to train on, such as 8-bit images. A row starts at a
+    /// multiple of 4 bytes, and takes its length rounded up to one.
+    pub fn bytes(self) -> Self {
+        Self { bytes: true, ..self }
+    }
+
+    /// So many rows of features to train on, and whether they are bytes.
+    pub(crate) fn features(&self, gpu: &Gpu, rows: u32, columns: u32) -> Result<(Strided, bool)> {
+        let words = if self.bytes { columns.div_ceil(4) } else { columns };
+        Ok((self.place(gpu, "features", rows, words)?, self.bytes))
+    }
+
     /// So many rows, of so many words each.
     pub(crate) fn strided(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
+        if self.bytes {
+            let (what, expected) = (format!("buffer of {what}"), "rows of 32-bit numbers".into());
+            return Err(Error::Shape { what, expected, actual: "rows of bytes".into() });
+        }
+        self.place(gpu, what, rows, columns)
+    }
+
+    fn place(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
         let (what, buffer) = (format!("buffer of {what} for {rows} rows"), self.slice.buffer());
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));

@@ -6,7 +6,7 @@ use common::pass::Pass;
 use common::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
 use wgrad::plan::RowMetrics;
-use wgrad::{Adam, Dataset, Device, Fit, Gpu, Loss, Network, Trainer, TrainerConfig, wgpu};
+use wgrad::{Adam, Dataset, Device, Fit, Gpu, Loss, Network, Rows, Trainer, TrainerConfig, wgpu};
 
 fn network() -> Network {
     Network::input(5).dense(12, Relu).dense(6, Tanh).dense(3, Identity).build().unwrap()
@@ -179,6 +179,48 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     let weights: Vec<f32> = read(&device, &queue, a.parameter_buffer());
     assert_eq!(weights, read::<f32>(&device, &queue, b.parameter_buffer()));
     assert_ne!(weights[..60], network().initial_parameters(config().seed)[..60]);
+}
+
+/// Rows of bytes, whole words or not, packed or parts of larger structs, on the variants of the kernel that copies them.
+#[test]
+fn bytes_in_the_apps_own_buffers_train_like_a_data_set() {
+    for gpu in gpus() {
+        let (device, queue) = (gpu.device(), gpu.queue());
+        for (width, words, stride) in [(8, 2, 2), (12, 3, 5), (7, 2, 2), (5, 2, 6)] {
+            let mut random = Random(9);
+            let bytes: Vec<u8> = (0..20 * width).map(|_| random.below(256) as u8).collect();
+            let labels: Vec<u32> = (0..20).map(|row| row % 3).collect();
+            let mut structs = vec![0xa5; 20 * stride * 4];
+            for (row, bytes) in bytes.chunks(width).enumerate() {
+                structs[row * stride * 4..][..width].copy_from_slice(bytes);
+            }
+            let network = Network::input(width as u32).dense(6, Tanh).dense(3, Identity).build().unwrap();
+            let trainer = || Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
+            let (mut from_buffers, mut from_dataset) = (trainer(), trainer());
+            let (features, targets) = (storage(device, &structs), storage(device, bytemuck::cast_slice(&labels)));
+            let rows = Rows::from(&features).bytes();
+            let rows = if stride == words { rows } else { rows.stride(stride as u64 * 4) };
+            let a = from_buffers.prepare_buffers(rows, &targets, 20).unwrap();
+            let b = from_dataset.prepare(Dataset::from_u8(bytes, width, labels, 3).unwrap()).unwrap();
+            let mut encoder = device.create_command_encoder(&Default::default());
+            a.record_steps(&mut encoder, 7);
+            b.record_steps(&mut encoder, 7);
+            queue.submit([encoder.finish()]);
+            let weights: Vec<f32> = read(device, queue, a.parameter_buffer());
+            assert_eq!(weights, read::<f32>(device, queue, b.parameter_buffer()), "{width} {stride}");
+            assert_ne!(weights[..10], network.initial_parameters(config().seed)[..10]);
+
+            // They are rounded up to words; and nothing but features may be bytes.
+            let short = storage(device, &structs[..20 * stride * 4 - stride * 4 + words * 4 - 4]);
+            let error =
+                from_buffers.prepare_buffers(Rows::from(&short).bytes().stride(stride as u64 * 4), &targets, 20);
+            assert!(
+                error.unwrap_err().to_string().contains("buffer of features for 20 rows: expected at least 1 row and")
+            );
+            let error = from_buffers.prepare_buffers(rows, Rows::from(&targets).bytes(), 20).unwrap_err().to_string();
+            assert_eq!(error, "buffer of targets: expected rows of 32-bit numbers, got rows of bytes");
+        }
+    }
 }
 
 /// A handle goes on with the data it was prepared with, whatever the trainer has been given since.

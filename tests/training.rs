@@ -182,7 +182,7 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
 
 #[test]
 fn data_that_are_given_away_train_as_those_that_are_lent() {
-    // Rows of bytes that are whole words and such that are not, and numbers; more than the eight parts they are freed in.
+    // Rows of bytes that are whole words and such that are not, and numbers.
     let mut random = Random(5);
     let labels: Vec<u32> = (0..61).map(|row| row % 3).collect();
     let mut sets = Vec::new();

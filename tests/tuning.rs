@@ -98,8 +98,7 @@ fn every_kernel_that_a_file_may_name_agrees_with_the_reference() {
     trainer(&file.gpu()).unwrap();
     let measured = file.read();
     let lanes = Gpu::request().unwrap().adapter_info().subgroup_min_size;
-    let mut names: Vec<String> =
-        ["Tiled { slices: 1 }", "Tiled { slices: 4 }", "Plain"].map(Into::into).into();
+    let mut names: Vec<String> = ["Tiled { slices: 1 }", "Tiled { slices: 4 }", "Plain"].map(Into::into).into();
     if lanes == 8 || lanes == 16 {
         names.extend([8, 16, 32, 64].map(|rows| format!("Subgroup {{ rows: {rows}, lanes: {lanes} }}")));
     }

@@ -73,6 +73,12 @@ impl Task {
         self.read(TRAIN_IMAGES)
     }
 
+    /// The same, to be read piece by piece.
+    pub fn train_images_file(&self) -> Result<fs::File> {
+        let path = self.folder.join(TRAIN_IMAGES);
+        fs::File::open(&path).map_err(|e| format!("{}: {e}", path.display()).into())
+    }
+
     pub fn train_labels(&self) -> Result<Vec<u8>> {
         self.read(TRAIN_LABELS)
     }

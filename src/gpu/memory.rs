@@ -45,28 +45,7 @@ impl Gpu {
 
     /// A storage buffer that starts as `contents`.
     pub(crate) fn upload(&self, what: &str, contents: &[u8]) -> Result<wgpu::Buffer> {
-        let fill = |view: &mut wgpu::BufferViewMut| view.slice(..contents.len()).copy_from_slice(contents);
-        self.buffer(what, contents.len() as u64, USAGE, Some(&fill))
-    }
-
-    /// [`upload`](Self::upload) of what is not needed here any more: part by part, each of which is freed at once, so that
-    /// there never are two of it.
-    pub(crate) fn upload_given<T: bytemuck::Pod>(&self, what: &str, contents: Vec<T>) -> Result<wgpu::Buffer> {
-        let size = size_of::<T>();
-        let bytes = contents.len() * size;
-        let contents = std::cell::Cell::new(contents);
-        let fill = |view: &mut wgpu::BufferViewMut| {
-            let mut rest = contents.take();
-            // Few parts, as some allocators copy what is left.
-            let part = rest.len().div_ceil(8);
-            while !rest.is_empty() {
-                let from = rest.len().saturating_sub(part);
-                view.slice(from * size..rest.len() * size).copy_from_slice(bytemuck::cast_slice(&rest[from..]));
-                rest.truncate(from);
-                rest.shrink_to_fit();
-            }
-        };
-        self.buffer(what, bytes as u64, USAGE, Some(&fill))
+        self.buffer(what, contents.len() as u64, USAGE, Some(contents))
     }
 
     /// Where timestamps are resolved to.
@@ -79,13 +58,13 @@ impl Gpu {
         what: &str,
         bytes: u64,
         usage: wgpu::BufferUsages,
-        fill: Option<&dyn Fn(&mut wgpu::BufferViewMut)>,
+        contents: Option<&[u8]>,
     ) -> Result<wgpu::Buffer> {
         self.check_lost()?;
         self.check_buffer(what, bytes)?;
         // Whole vec4s, so that kernels may read four numbers at once up to the end.
         let size = bytes.max(16).next_multiple_of(16);
-        let mapped_at_creation = fill.is_some();
+        let mapped_at_creation = contents.is_some();
         // A software adapter's memory is the host's: contents go where they are to stay, without a copy in between.
         let in_place = mapped_at_creation && self.maps_buffers();
         let usage = if in_place { usage | wgpu::BufferUsages::MAP_WRITE } else { usage };
@@ -96,10 +75,10 @@ impl Gpu {
                 usage,
                 mapped_at_creation,
             });
-            if let Some(fill) = fill {
+            if let Some(contents) = contents {
                 // Mapping fails where creation did; the guard reports that.
                 if let Ok(mut view) = buffer.get_mapped_range_mut(..) {
-                    fill(&mut view);
+                    view.slice(..contents.len()).copy_from_slice(contents);
                 }
                 buffer.unmap();
             }

@@ -23,8 +23,7 @@ impl Trainer {
     /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
     /// trainer was [resumed](Self::resume) from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
-    /// A data set that is given away, `train` instead of `&train`, is freed as it is uploaded: where CPU and GPU share
-    /// their memory, that saves as much as it takes.
+    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded.
     ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use crate::config::TrainerConfig;
-use crate::dataset::{Dataset, Targets, Values};
+use crate::dataset::{Dataset, Targets};
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
 use crate::fit::Watch;
@@ -259,10 +259,10 @@ impl Trainer {
         self.model().predict_async(features).await
     }
 
+    /// A data set that is given away is not held beyond this.
     fn bind_training(&mut self, data: Cow<'_, Dataset>, done: u32) -> Result<()> {
-        let info = data_info(&data);
-        upload(&self.device, &mut self.training, data)?;
-        self.start(info, done)
+        upload(&self.device, &mut self.training, &data)?;
+        self.start(data_info(&data), done)
     }
 
     /// Points the cursor at a step of the data set's epoch. The step goes on counting, and the epoch, so that the next run
@@ -308,7 +308,7 @@ impl Trainer {
                 self.device.executor(plan, &[(Role::Parameters, &self.parameters)])?
             }
         };
-        upload(&self.device, &mut executor, data.into())?;
+        upload(&self.device, &mut executor, data)?;
         self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data_info(data)));
         self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
         self.evaluation = Some(executor);
@@ -393,16 +393,9 @@ fn data_info(data: &Dataset) -> DataInfo {
 }
 
 /// Gives an executor the features and targets of a data set.
-fn upload(device: &Device, executor: &mut Executor, data: Cow<'_, Dataset>) -> Result<()> {
-    const FEATURES: &str = "the data set's features";
+fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
+    let features = device.upload("the data set's features", &data.feature_words())?;
     let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
-    let features = match data {
-        Cow::Borrowed(data) => device.upload(FEATURES, &data.feature_words())?,
-        Cow::Owned(data) => match data.into_feature_words() {
-            Values::U8(bytes) => device.upload_given(FEATURES, bytes)?,
-            Values::F32(numbers) => device.upload_given(FEATURES, numbers)?,
-        },
-    };
     executor.bind(Role::Features, &features)?;
     executor.bind(Role::Targets, &targets)
 }

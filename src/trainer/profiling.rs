@@ -46,7 +46,7 @@ impl Trainer {
         let weights = self.device.upload("a copy of the weights", &weights)?;
         self.device.copy(&self.parameters, &weights)?;
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, &weights)])?;
-        upload(&self.device, &mut copy, data.into())?;
+        upload(&self.device, &mut copy, data)?;
         let info = self.shuffled(data_info(data));
         self.device.write(&copy.storage(Role::Data), 0, bytemuck::bytes_of(&info));
         match copy {

@@ -17,8 +17,8 @@ impl Trainer {
     /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
     /// Uploads only: nothing is submitted or polled.
     ///
-    /// A data set that is given away, `data` instead of `&data`, is freed as it is uploaded: where CPU and GPU share their
-    /// memory, that saves as much as it takes.
+    /// A data set that is given away, `data` instead of `&data`, is freed once it is uploaded. To have it in memory only
+    /// once from the start, read it into a buffer of your own: see [`prepare_buffers`](Self::prepare_buffers).
     ///
     /// # Errors
     /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
@@ -31,9 +31,9 @@ impl Trainer {
     }
 
     /// [`prepare`](Self::prepare) over data that are on the GPU already, in the app's own buffers: `features` holds `rows`
-    /// rows of f32, `targets`, for a loss over classes, as many u32 labels, and for other losses `rows` rows of f32, one for
-    /// each output. What the buffers hold when a step runs is what it trains on. A label that is not a class makes the loss
-    /// NaN.
+    /// rows of f32, or of [bytes](Rows::bytes); `targets`, for a loss over classes, as many u32 labels, and for other losses
+    /// `rows` rows of f32, one for each output. What the buffers hold when a step runs is what it trains on. A label that is
+    /// not a class makes the loss NaN.
     ///
     /// # Errors
     /// [`Error::Shape`] where a buffer is too short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on
@@ -47,12 +47,13 @@ impl Trainer {
         let gpu = self.gpu("Trainer::prepare_buffers")?;
         let values = !self.loss.is_softmax();
         let width = if values { self.network.outputs() } else { 1 };
-        let features = features.into().strided(&gpu, "features", rows, self.network.inputs())?;
+        let (features, bytes) = features.into().features(&gpu, rows, self.network.inputs())?;
         let targets = targets.into().strided(&gpu, "targets", rows, width)?;
         self.training.bind_region(Role::Features, features.region)?;
         self.training.bind_region(Role::Targets, targets.region)?;
         let info = DataInfo {
             rows,
+            bytes: bytes.into(),
             values: values.into(),
             first_feature: features.first,
             feature_stride: features.stride,

@@ -1,8 +1,9 @@
-//! wgrad: the data set on the GPU, steps recorded into encoders of our own.
+//! wgrad: the data set in a buffer of ours on the GPU, steps recorded into encoders of our own.
 
+use std::io::Read;
 use std::rc::Rc;
 
-use wgrad::{Adam, Dataset, Forward, Gpu, Loss, Trainer, TrainerConfig, Training, wgpu};
+use wgrad::{Adam, Forward, Gpu, Loss, Rows, Trainer, TrainerConfig, Training, wgpu};
 
 use super::Engine;
 use crate::Result;
@@ -49,9 +50,36 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
 impl Wgrad {
     fn prepare_training(&mut self) -> Result<Training> {
         self.trainer.warm_up()?; // the driver compiles while the data are read
-        let labels = self.task.train_labels()?.into_iter().map(u32::from).collect();
-        let data = Dataset::from_u8(self.task.train_images()?, FEATURES, labels, CLASSES as u32)?;
-        Ok(self.trainer.prepare(data)?)
+        // Read straight to where it stays.
+        let images = self.buffer_from(task::ROWS * FEATURES, self.task.train_images_file()?)?;
+        let labels: Vec<u8> =
+            self.task.train_labels()?.into_iter().flat_map(|class| u32::from(class).to_le_bytes()).collect();
+        let labels = self.buffer_from(labels.len(), labels.as_slice())?;
+        Ok(self.trainer.prepare_buffers(Rows::from(&images).bytes(), &labels, task::ROWS as u32)?)
+    }
+
+    /// So many bytes in a buffer for kernels to read.
+    fn buffer_from(&self, size: usize, mut contents: impl Read) -> Result<wgpu::Buffer> {
+        let features = self.gpu.device().features();
+        // Where any memory can be mapped, it is mapped itself, and not a copy that is uploaded later.
+        let in_place = features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+        let map = if in_place { wgpu::BufferUsages::MAP_WRITE } else { wgpu::BufferUsages::empty() };
+        let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("data set"),
+            size: size as u64,
+            usage: wgpu::BufferUsages::STORAGE | map,
+            mapped_at_creation: true,
+        });
+        let mut view = buffer.get_mapped_range_mut(..)?;
+        let mut piece = vec![0; 1 << 20];
+        for first in (0..size).step_by(piece.len()) {
+            let piece = &mut piece[..(1 << 20).min(size - first)];
+            contents.read_exact(piece)?;
+            view.slice(first..first + piece.len()).copy_from_slice(piece);
+        }
+        drop(view);
+        buffer.unmap();
+        Ok(buffer)
     }
 
     fn prepare_inference(&self) -> Result<Inference> {
