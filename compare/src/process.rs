@@ -43,7 +43,10 @@ impl Process {
         fs::create_dir_all(home)?;
         let log = home.join("log");
         let start = Instant::now();
-        let mut child = Command::new(&recipe.program)
+        let mut command = Command::new(&recipe.program);
+        #[cfg(unix)] // a group of its own, to be stopped with all that it starts
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command
             .args(&recipe.arguments)
             .args([job.to_string(), batch.to_string()])
             .arg(task)
@@ -71,6 +74,7 @@ impl Process {
         process.first_step = start.elapsed().as_secs_f64();
         process.device = hello["device"].as_str().unwrap_or_default().to_string();
         process.version = hello["version"].as_str().map(Into::into);
+        process.signal("STOP");
         Ok(process)
     }
 
@@ -92,10 +96,21 @@ impl Process {
     }
 
     fn ask(&mut self, question: &str, key: &str) -> Result<f64> {
+        self.signal("CONT");
         // If it is gone, the answer that does not come says so, with its last words.
         let _ = self.questions.as_mut().map(|q| writeln!(q, "{question}"));
-        let answer = self.answer()?;
+        let answer = self.answer();
+        self.signal("STOP");
+        let answer = answer?;
         answer[key].as_f64().ok_or_else(|| format!("asked for \"{question}\", it answered {answer}").into())
+    }
+
+    /// Stops it between its turns, as some engines poll, or starts it again, where the system can.
+    fn signal(&self, name: &str) {
+        if cfg!(unix) {
+            let group = format!("-{}", self.child.id());
+            let _ = Command::new("kill").args(["-s", name, "--", &group]).stderr(Stdio::null()).status();
+        }
     }
 
     fn answer(&mut self) -> Result<Value> {
@@ -112,6 +127,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.signal("CONT");
         drop(self.questions.take()); // the end of its questions is the end of its work
         for _ in 0..50 {
             if let Ok(Some(_)) = self.child.try_wait() {

@@ -78,9 +78,10 @@ impl MatmulKernel {
     /// The kernel for a product where nothing has been measured.
     ///
     /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
-    /// many multiply-adds per load, more of them where C has many tiles. Where it has too few to occupy a GPU, k is split. On software adapters, where a barrier
-    /// costs more than any load, a subgroup that is a vector register: the more rows, the more a load of B is used, but the
-    /// longer the driver compiles. Of a software adapter without such subgroups the plain one.
+    /// many multiply-adds per load, more of them in large tiles, where C has many. Where it has too few tiles to occupy a GPU,
+    /// k is split. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
+    /// more rows, the more a load of B is used, but the longer the driver compiles. Of a software adapter without such
+    /// subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
         if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
             return vector(variants);
