@@ -1,6 +1,8 @@
 //! Networks inside an app's own shaders.
 
 mod common;
+#[path = "../examples/common/passes.rs"]
+mod passes;
 
 use common::*;
 use wgrad::Activation::{GeluErf, Identity, LeakyRelu, Relu, Sigmoid, Silu, Softmax, Tanh};
@@ -250,33 +252,9 @@ fn a_fragment_shader_evaluates_the_network_of_learn_an_image() {
     let source = wgpu::ShaderSource::Wgsl(source.into());
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
     let format = wgpu::TextureFormat::Rgba32Float;
-    let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
-        label: None,
-        layout: None,
-        vertex: wgpu::VertexState {
-            module: &module,
-            entry_point: None,
-            compilation_options: Default::default(),
-            buffers: &[],
-        },
-        primitive: Default::default(),
-        depth_stencil: None,
-        multisample: Default::default(),
-        fragment: Some(wgpu::FragmentState {
-            module: &module,
-            entry_point: None,
-            compilation_options: Default::default(),
-            targets: &[Some(format.into())],
-        }),
-        multiview_mask: None,
-        cache: None,
-    });
+    let pipeline = passes::covering(device, None, &module, "colour", format);
     let resource = model.parameter_buffer().unwrap().as_entire_binding();
-    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &[wgpu::BindGroupEntry { binding: 0, resource }],
-    });
+    let group = passes::group(device, &pipeline.get_bind_group_layout(0), &[(0, resource)]);
     let size = wgpu::Extent3d { width: SIDE, height: SIDE, depth_or_array_layers: 1 };
     let texture = device.create_texture(&wgpu::TextureDescriptor {
         label: None,

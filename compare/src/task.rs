@@ -1,6 +1,7 @@
 //! What every engine is given: the network, where its weights start, and the data, in files that any language can read.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use wgrad::{Activation, Network, mnist::Mnist};
@@ -64,9 +65,15 @@ impl Task {
         Self { folder, batch }
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
+    fn file(&self, name: &str) -> Result<File> {
         let path = self.folder.join(name);
-        fs::read(&path).map_err(|e| format!("{}: {e}", path.display()).into())
+        File::open(&path).map_err(|e| format!("{}: {e}", path.display()).into())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let mut contents = Vec::new();
+        self.file(name)?.read_to_end(&mut contents).map_err(|e| format!("{name}: {e}"))?;
+        Ok(contents)
     }
 
     pub fn train_images(&self) -> Result<Vec<u8>> {
@@ -74,9 +81,8 @@ impl Task {
     }
 
     /// The same, to be read piece by piece.
-    pub fn train_images_file(&self) -> Result<fs::File> {
-        let path = self.folder.join(TRAIN_IMAGES);
-        fs::File::open(&path).map_err(|e| format!("{}: {e}", path.display()).into())
+    pub fn train_images_file(&self) -> Result<File> {
+        self.file(TRAIN_IMAGES)
     }
 
     pub fn train_labels(&self) -> Result<Vec<u8>> {

@@ -9,6 +9,9 @@ use super::Engine;
 use crate::Result;
 use crate::task::{self, CLASSES, FEATURES, Task};
 
+/// Bytes of the data set that are read at a time.
+const PIECE: usize = 1 << 20;
+
 /// Steps of a submission.
 const STEPS: usize = 10;
 
@@ -71,9 +74,9 @@ impl Wgrad {
             mapped_at_creation: true,
         });
         let mut view = buffer.get_mapped_range_mut(..)?;
-        let mut piece = vec![0; 1 << 20];
-        for first in (0..size).step_by(piece.len()) {
-            let piece = &mut piece[..(1 << 20).min(size - first)];
+        let mut piece = vec![0; PIECE];
+        for first in (0..size).step_by(PIECE) {
+            let piece = &mut piece[..PIECE.min(size - first)];
             contents.read_exact(piece)?;
             view.slice(first..first + piece.len()).copy_from_slice(piece);
         }

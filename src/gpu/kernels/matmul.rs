@@ -98,11 +98,11 @@ impl MatmulKernel {
             (Products::Large, _) => return Large,
             (Products::Tiled, _) => {
                 let tiles = |side| op.m.div_ceil(side) * op.n.div_ceil(side);
-                return match tiles(32) < FEW_TILES && op.slice.len() >= LONG_SUM {
-                    _ if tiles(64) >= MANY_LARGE_TILES => Large,
-                    true => Tiled { slices: 4 },
-                    false => Tiled { slices: 1 },
-                };
+                if tiles(64) >= MANY_LARGE_TILES {
+                    return Large;
+                }
+                let few = tiles(32) < FEW_TILES && op.slice.len() >= LONG_SUM;
+                return Tiled { slices: if few { 4 } else { 1 } };
             }
             (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
