@@ -79,6 +79,7 @@ pub enum Products {
     Plain,
     Subgroup,
     Wide,
+    Panel,
 }
 
 /// Device features that are used where they are there: by some variant of a kernel, the pipeline cache, the profiler.

@@ -136,6 +136,24 @@ pub fn matmul_in_slices_of_k(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+/// Rows and columns of no whole tile, sums of no whole panel of B, one and several.
+pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
+    for epilogue in 0..4 {
+        for k in [1, 8, 20, 64] {
+            check_matmul(check, [132, 72, k], Layout::Tn, epilogue, k != 8, 1)?;
+        }
+    }
+    for layout in [Layout::Nn, Layout::Nt] {
+        for epilogue in 0..3 {
+            check_matmul(check, [37, 72, 136], layout, epilogue, false, 1)?;
+        }
+        check_matmul(check, [130, 520, 64], layout, 1, false, 1)?;
+        check_matmul(check, [3, 8, 272], layout, 1, false, 2)?;
+    }
+    // As many rows and panels as a workgroup may go through.
+    check_matmul(check, [2048, 8, 8192], Layout::Nn, 0, false, 1)
+}
+
 /// The longest slice a plan may ask for, and a sum that takes several: lavapipe would silently stop looping.
 pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {

@@ -15,11 +15,26 @@ const VECTOR: &str = include_str!("../../../shaders/matmul.vector.wgsl.in");
 const PLAIN: &str = include_str!("../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/matmul.wide.wgsl.in");
+const WIDE_PANEL: &str = include_str!("../../../shaders/matmul.wide.panel.wgsl.in");
+const WIDE_SUMS: &str = include_str!("../../../shaders/matmul.wide.sums.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 11] =
-    [TILED, SUMS, LOADS, LARGE, VECTOR, PLAIN, SUBGROUP, WIDE, WORDS, pointwise::SOURCE, update::PLAIN];
+pub(crate) const TEXTS: [&str; 13] = [
+    TILED,
+    SUMS,
+    LOADS,
+    LARGE,
+    VECTOR,
+    PLAIN,
+    SUBGROUP,
+    WIDE,
+    WIDE_PANEL,
+    WIDE_SUMS,
+    WORDS,
+    pointwise::SOURCE,
+    update::PLAIN,
+];
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,19 +49,32 @@ pub(crate) enum MatmulKernel {
     Plain,
     /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
     Subgroup { rows: u32, lanes: u32 },
-    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits, so many steps of k at a time.
-    Wide { rows: u32, steps: u32 },
+    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
+    Wide { rows: u32 },
+    /// `matmul.wide.panel.wgsl.in`: with so many steps of k at hand, which are all there are where A is transposed.
+    Panel { steps: u32 },
 }
 
-use MatmulKernel::{Large, Plain, Subgroup, Tiled, Vector, Wide};
+use MatmulKernel::{Large, Panel, Plain, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
 /// Multiply-adds that take as long as the update of a weight.
 const OF_UPDATE: u64 = 32;
-/// Up to here the compiler's time for more than 16 rows and 4 steps of a product by a transpose is not worth it, and up to
-/// twice that for more than 16 rows of one of matrices as they are.
-const MEDIUM: u64 = 1 << 25;
+/// Up to here the compiler's time for more than 16 rows is not worth it, but for gradients of weights.
+const MEDIUM: u64 = 1 << 26;
+
+/// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
+const MANY_ROWS: u32 = 128;
+const PANELS: u64 = 1 << 22;
+/// Steps of k in a panel of B, whose 16 KiB leave room for the rest in a processor's first cache.
+const PANEL: u32 = 64;
+/// Rows that share a panel's loading.
+const PANEL_ROWS: u32 = 256;
+/// So many panels, one after the other, over so many rows are within the iterations that lavapipe's loops may have.
+const MOST_PANELS: usize = 128;
+/// Workgroups that keep the threads of a software adapter busy.
+const FEW_WORKGROUPS: u32 = 8;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
 const FEW_TILES: u32 = 128;
@@ -68,9 +96,10 @@ impl MatmulKernel {
         }
         if let Some(lanes) = variants.matmul_subgroup {
             kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
-            for steps in [4, 8].into_iter().filter(|&steps| variants.wide_access && words_fit(op, steps)) {
-                kernels.extend([8, 16, 32].map(|rows| Wide { rows, steps }));
+            if variants.wide_access && wide_fits(op) {
+                kernels.extend([8, 16, 32].map(|rows| Wide { rows }));
             }
+            kernels.extend(panel(op, variants));
         }
         kernels
     }
@@ -80,8 +109,8 @@ impl MatmulKernel {
     /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
     /// many multiply-adds per load, more of them in large tiles, where C has many. Where it has too few tiles to occupy a GPU,
     /// k is split. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
-    /// more rows, the more a load of B is used, but the longer the driver compiles. Of a software adapter without such
-    /// subgroups the plain one.
+    /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
+    /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
         if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
             return vector(variants);
@@ -92,6 +121,7 @@ impl MatmulKernel {
         let family = variants.products.unwrap_or(match (variants.software, subgroups) {
             (false, _) => Products::Tiled,
             (true, None) => Products::Plain,
+            (true, Some(_)) if op.layout == Layout::Tn || op.m >= MANY_ROWS && size >= PANELS => Products::Panel,
             (true, Some(_)) => Products::Wide,
         });
         let lanes = match (family, subgroups) {
@@ -107,32 +137,37 @@ impl MatmulKernel {
             (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
         };
-        let compiled_longer = match op.layout {
-            Layout::Nn => size > 2 * MEDIUM,
-            Layout::Nt => size > MEDIUM,
-            Layout::Tn => true,
-        };
+        if let (Products::Panel, Some(panel)) = (family, panel(op, variants)) {
+            return panel;
+        }
         let rows = match op.m {
             ..=8 => 8,
             9..=16 => 16,
             17..=32 if lanes == 16 => 32,
             _ if lanes == 16 => 64,
-            _ if compiled_longer => 32,
+            _ if op.layout == Layout::Tn || size > MEDIUM => 32,
             _ => 16,
         };
-        // Twice the steps, and twice the code: only a transpose gains, as its words lie along k.
-        let steps = if op.layout == Layout::Nt && size > MEDIUM { 8 } else { 4 };
-        let fits = |steps| family == Products::Wide && variants.wide_access && words_fit(op, steps);
-        match [steps, 4].into_iter().find(|&steps| fits(steps)) {
-            Some(steps) => Wide { rows, steps },
-            None => Subgroup { rows, lanes },
-        }
+        let wide = matches!(family, Products::Wide | Products::Panel) && variants.wide_access && wide_fits(op);
+        if wide { Wide { rows } } else { Subgroup { rows, lanes } }
     }
 }
 
 /// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.
 fn vector(variants: Variants) -> MatmulKernel {
     Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } }
+}
+
+/// The kernel for a panel of B, where it can make a product.
+fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
+    let fits = match op.layout {
+        Layout::Tn => op.slice == (0..op.k) && op.k <= PANEL && op.m.is_multiple_of(4),
+        // Between two panels the sums are in C, where an update has its parameters.
+        _ if matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some() => false,
+        _ => op.slice.len() <= MOST_PANELS * PANEL as usize && steps_fit(op, 8),
+    };
+    let steps = if op.layout == Layout::Tn { op.k.next_multiple_of(8) } else { PANEL };
+    (variants.wide_access && op.n.is_multiple_of(8) && fits).then_some(Panel { steps })
 }
 
 /// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
@@ -150,9 +185,13 @@ fn is_vector(op: &Matmul) -> bool {
 }
 
 /// Whether the rows of the matrices are whole words for the wide kernel.
-fn words_fit(op: &Matmul, steps: u32) -> bool {
-    let along_k = [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps));
-    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { along_k }
+fn wide_fits(op: &Matmul) -> bool {
+    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { steps_fit(op, 4) }
+}
+
+/// Whether k and its slice are whole words of so many steps.
+fn steps_fit(op: &Matmul, steps: u32) -> bool {
+    [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps))
 }
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -208,6 +247,11 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
     }
     let (tiles, tiles_n) = match text.tile() {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
+        None if let Panel { .. } = kernel => {
+            let tiles_n = op.n.div_ceil(64);
+            let tiles_m = op.m.div_ceil(PANEL_ROWS).max(FEW_WORKGROUPS.div_ceil(tiles_n));
+            (tiles_m * tiles_n, tiles_n)
+        }
         None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1),
     };
@@ -249,7 +293,7 @@ impl MatmulText {
         match self.kernel {
             Tiled { .. } => Some([32, 32]),
             Large => Some([64, 64]),
-            Plain | Vector { .. } => None,
+            Plain | Vector { .. } | Panel { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
             Wide { rows, .. } => Some([rows, 64]),
         }
@@ -268,9 +312,13 @@ impl MatmulText {
             }
             Plain => format!("matmul.plain{whole}"),
             Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
-            Wide { rows, steps } => {
+            Wide { rows } => {
                 let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
-                format!("matmul.wide {rows}x{steps}{a}{b}")
+                format!("matmul.wide {rows}{a}{b}")
+            }
+            Panel { steps } => {
+                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
+                format!("matmul.wide panel {steps}{a}{b}")
             }
         };
         if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
@@ -284,7 +332,18 @@ impl MatmulText {
             true => update::functions().to_owned(),
         };
         source.push_str(declarations(TILED));
-        if !matches!(self.kernel, Wide { .. }) {
+        let layout = [
+            ("A is transposed", transpose_a),
+            ("A is as it is", !transpose_a),
+            ("B is transposed", transpose_b),
+            ("B is as it is", !transpose_b),
+            ("nothing is transposed", !transpose_a && !transpose_b),
+        ];
+        let of_sums = [("C takes the sums", !updates), ("the sums are gradients", updates)];
+        if matches!(self.kernel, Wide { .. } | Panel { .. }) {
+            source.push_str(WORDS);
+            source.push_str(&template::expand(WIDE_SUMS, &[], &of_sums));
+        } else {
             let conditions = [
                 ("C takes the sums, in whole vectors", !updates && aligned),
                 ("C takes the sums, in rows of any length", !updates && !aligned),
@@ -319,31 +378,36 @@ impl MatmulText {
             Subgroup { rows, lanes } => {
                 return source + LOADS + &template::expand(SUBGROUP, &self.counts(rows, lanes), &[]);
             }
-            Wide { rows, steps } => {
-                let (a_of_eight, b_of_four) = (steps == 8 || transpose_a, steps == 4 && transpose_b);
-                let conditions = [
-                    ("A is transposed", transpose_a),
-                    ("A is as it is", !transpose_a),
-                    ("B is transposed", transpose_b),
-                    ("B is as it is", !transpose_b),
-                    ("nothing is transposed", !transpose_a && !transpose_b),
-                    ("A is read in words of eight", a_of_eight),
-                    ("A is read in words of four", !a_of_eight),
-                    ("B is read in words of eight", !b_of_four),
-                    ("B is read in words of four", b_of_four),
-                    ("a word is eight steps", steps == 8),
-                    ("a word is four steps", steps == 4),
-                    ("C takes the sums", !updates),
-                    ("the sums are gradients", updates),
-                ];
+            Wide { rows } => {
+                let conditions = [&layout[..], &of_sums].concat();
                 // Of a transposed A, `share` lanes have the rows of one step, and a load `parts` steps.
                 let share = rows / 8;
-                let parts = steps.min(8 / share);
-                let of_steps = [("steps", steps), ("k", steps), ("four", steps / 4)];
-                let of_transposed =
-                    [("share", share), ("part", parts), ("parts", parts), ("load", steps / parts), ("pair", rows / 2)];
-                let counts = [&self.counts(rows, 8)[..], &of_steps, &of_transposed].concat();
-                return source + WORDS + &template::expand(WIDE, &counts, &conditions);
+                let parts = 4.min(8 / share);
+                let of_transposed = [
+                    ("k", 4),
+                    ("share", share),
+                    ("part", parts),
+                    ("parts", parts),
+                    ("load", 4 / parts),
+                    ("pair", rows / 2),
+                ];
+                let counts = [&self.counts(rows, 8)[..], &of_transposed].concat();
+                return source + &template::expand(WIDE, &counts, &conditions);
+            }
+            Panel { steps } => {
+                let conditions = [&layout[..], &of_sums].concat();
+                let counts = [
+                    ("steps", steps),
+                    ("step", steps),
+                    ("pair", steps / 2),
+                    ("eight", steps / 8),
+                    ("earlier step", steps - 8),
+                    ("earlier steps", steps - 8),
+                    ("new step", 8),
+                    ("column", 8),
+                    ("half", 4),
+                ];
+                return source + &template::expand(WIDE_PANEL, &counts, &conditions);
             }
         };
         source + kernel

@@ -28,6 +28,10 @@ fn texts() -> BTreeMap<String, String> {
     for kernel in product_kernels() {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
             for (aligned, updates) in [(false, false), (false, true), (true, false), (true, true)] {
+                // A panel's sums go through C, which parameters are not; but for those of weights' gradients.
+                if updates && !transpose_a && matches!(kernel, matmul::MatmulKernel::Panel { .. }) {
+                    continue;
+                }
                 let activation = Activation::GeluErf;
                 for c_is_row in [false, true] {
                     let text =
@@ -74,10 +78,12 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
     let op = crate::plan::Matmul { a, b, c, m: 8, n: 8, k: 8, slice: 0..8, layout, epilogue, bias_gradient: None };
     let adapters = [software_variants(Some(8)), software_variants(Some(16)), HARDWARE];
     let of_vectors = [8, 64].map(|lanes| matmul::MatmulKernel::Vector { lanes });
+    let of_short_sums = [8, 32].map(|steps| matmul::MatmulKernel::Panel { steps });
     adapters
         .into_iter()
         .flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants))
         .chain(of_vectors)
+        .chain(of_short_sums)
         .collect()
 }
 
