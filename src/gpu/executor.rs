@@ -321,7 +321,7 @@ impl Gpu {
         if let Op::Matmul(op) = op
             && let Some(kernel) = self.measured(op)
         {
-            return kernels::matmul::launch(op, kernel);
+            return kernels::matmul::launch(op, kernel, self.inner.variants);
         }
         kernels::launch(op, self.inner.variants)
     }

@@ -61,6 +61,8 @@ struct Inner {
 pub(crate) struct Variants {
     /// Whether the adapter is the CPU itself.
     pub software: bool,
+    /// Threads that a software adapter shares the workgroups of a dispatch among.
+    pub threads: u32,
     /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul.rs`.
     pub matmul_subgroup: Option<u32>,
     /// Whether memory is best read in vectors of 64-bit words.
@@ -98,7 +100,8 @@ impl Variants {
         let known = info.subgroup_max_size == lanes && matches!(lanes, 8 | 16);
         let subgroups = software && known && features.contains(wgpu::Features::SUBGROUP);
         let wide_access = software && lanes == 8 && features.contains(wgpu::Features::SHADER_INT64);
-        Self { software, matmul_subgroup: subgroups.then_some(lanes), wide_access, products: None }
+        let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
+        Self { software, threads, matmul_subgroup: subgroups.then_some(lanes), wide_access, products: None }
     }
 }
 

@@ -114,7 +114,7 @@ impl Gpu {
 
     /// How long a kernel takes for a product, on buffers of its own.
     fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
-        let launch = matmul::launch(op, kernel);
+        let launch = matmul::launch(op, kernel, self.inner.variants);
         let used: Vec<BufferId> = launch.bindings.iter().filter_map(|b| b.tensor).map(|t| t.buffer).collect();
         let mut alone = plan.clone();
         (alone.step, alone.report) = (vec![Op::Matmul(op.clone())], vec![]);

@@ -69,12 +69,13 @@ const MANY_ROWS: u32 = 128;
 const PANELS: u64 = 1 << 22;
 /// Steps of k in a panel of B, whose 16 KiB leave room for the rest in a processor's first cache.
 const PANEL: u32 = 64;
-/// Rows that share a panel's loading.
+/// The most and the fewest rows that share a panel's loading.
 const PANEL_ROWS: u32 = 256;
+const FEW_PANEL_ROWS: u32 = 64;
 /// So many panels, one after the other, over so many rows are within the iterations that lavapipe's loops may have.
 const MOST_PANELS: usize = 128;
-/// Workgroups that keep the threads of a software adapter busy.
-const FEW_WORKGROUPS: u32 = 8;
+/// Workgroups that each thread of a software adapter should have, or one waits for another.
+const WORKGROUPS_OF_THREAD: u32 = 4;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
 const FEW_TILES: u32 = 128;
@@ -210,7 +211,7 @@ struct MatmulUniforms {
     bias_at: u32,
 }
 
-pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
+pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
     let (epilogue, activation) = match op.epilogue {
         _ if op.slice.end < op.k => (0, Activation::Identity),
         Epilogue::None | Epilogue::Update(_) => (0, Activation::Identity),
@@ -249,7 +250,8 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel) -> Launch {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
         None if let Panel { .. } = kernel => {
             let tiles_n = op.n.div_ceil(64);
-            let tiles_m = op.m.div_ceil(PANEL_ROWS).max(FEW_WORKGROUPS.div_ceil(tiles_n));
+            let enough = (WORKGROUPS_OF_THREAD * variants.threads).div_ceil(tiles_n);
+            let tiles_m = enough.min(op.m.div_ceil(FEW_PANEL_ROWS)).max(op.m.div_ceil(PANEL_ROWS));
             (tiles_m * tiles_n, tiles_n)
         }
         None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),

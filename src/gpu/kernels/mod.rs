@@ -76,7 +76,7 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::NextBatch(op) => next_batch::launch(op),
         Op::Gather(op) => gather::launch(op, variants),
         Op::CopyRows(op) => copy_rows::launch(op),
-        Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants)),
+        Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants), variants),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op, variants),
         Op::LayerNorm(op) => layer_norm::launch(op),

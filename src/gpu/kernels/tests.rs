@@ -88,10 +88,12 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
 }
 
 fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
-    Variants { software: true, matmul_subgroup, wide_access: matmul_subgroup == Some(8), products: None }
+    let wide_access = matmul_subgroup == Some(8);
+    Variants { software: true, threads: 2, matmul_subgroup, wide_access, products: None }
 }
 
-const HARDWARE: Variants = Variants { software: false, matmul_subgroup: None, wide_access: false, products: None };
+const HARDWARE: Variants =
+    Variants { software: false, threads: 2, matmul_subgroup: None, wide_access: false, products: None };
 
 /// Networks that the kernel for narrow ones is written for: one width, odd widths, runs, every activation.
 fn narrow_ops() -> Vec<(String, Narrow)> {
