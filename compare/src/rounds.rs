@@ -55,9 +55,8 @@ pub fn measure(args: &Args) -> Result<Run> {
     take_turns(&mut candidates, args, Job::Forward, FORWARD_BATCH, &task, &warm);
     println!("warm starts");
     for candidate in &mut candidates {
-        match Process::start(&candidate.recipe, Job::Train, STANDARD_BATCH, &task, &warm) {
-            Ok(process) => candidate.peer.warm_first_step = Some(process.first_step),
-            Err(e) => candidate.fail("warm start", &*e),
+        if let Err(e) = start_warm(candidate, &task, &warm) {
+            candidate.fail("warm start", &*e);
         }
     }
 
@@ -95,6 +94,17 @@ fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
         }
         Err(e) => candidate.fail("cold start", &*e),
     }
+}
+
+/// Also counts the memory: of a process for which the driver's compiler, which has its own, has nothing left to do.
+fn start_warm(candidate: &mut Candidate, task: &Path, home: &Path) -> Result<()> {
+    let mut process = Process::start(&candidate.recipe, Job::Train, STANDARD_BATCH, task, home)?;
+    candidate.peer.warm_first_step = Some(process.first_step);
+    if !candidate.is_floor() {
+        process.run(LEARNING_STEPS - 1)?;
+    }
+    candidate.peer.peak_memory = candidate.recipe.one_process.then(|| process.peak_memory()).flatten();
+    Ok(())
 }
 
 /// An engine that is running, and what it does in a turn.
@@ -175,10 +185,7 @@ impl<'a> Player<'a> {
     }
 
     fn finish(self) {
-        let Self { candidate, process, measured, .. } = self;
-        if (measured.job, measured.batch) == (Job::Train, STANDARD_BATCH) {
-            candidate.peer.peak_memory = candidate.recipe.one_process.then(|| process.peak_memory()).flatten();
-        }
+        let Self { candidate, measured, .. } = self;
         if !candidate.is_floor() {
             let losses: Vec<String> = measured.losses.iter().map(|l| format!("{l:.4}")).collect();
             println!(

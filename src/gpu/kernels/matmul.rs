@@ -61,7 +61,7 @@ use MatmulKernel::{Large, Panel, Plain, Subgroup, Tiled, Vector, Wide};
 const SMALL: u64 = 1 << 19;
 /// Multiply-adds that take as long as the update of a weight.
 const OF_UPDATE: u64 = 32;
-/// Up to here the compiler's time for more than 16 rows is not worth it, but for gradients of weights.
+/// Up to here the compiler's time for more than 16 rows is not worth it.
 const MEDIUM: u64 = 1 << 26;
 
 /// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
@@ -146,7 +146,7 @@ impl MatmulKernel {
             9..=16 => 16,
             17..=32 if lanes == 16 => 32,
             _ if lanes == 16 => 64,
-            _ if op.layout == Layout::Tn || size > MEDIUM => 32,
+            _ if size > MEDIUM => 32,
             _ => 16,
         };
         let wide = matches!(family, Products::Wide | Products::Panel) && variants.wide_access && wide_fits(op);
