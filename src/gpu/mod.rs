@@ -63,7 +63,7 @@ pub(crate) struct Variants {
     pub software: bool,
     /// Threads that a software adapter shares the workgroups of a dispatch among.
     pub threads: u32,
-    /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul.rs`.
+    /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul/rule.rs`.
     pub matmul_subgroup: Option<u32>,
     /// Whether memory is best read in vectors of 64-bit words.
     pub wide_access: bool,
@@ -71,7 +71,7 @@ pub(crate) struct Variants {
     pub products: Option<Products>,
 }
 
-/// Families of kernels that make products: see `kernels/matmul.rs`.
+/// Families of kernels that make products: see `kernels/matmul/rule.rs`.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {

@@ -1,4 +1,4 @@
-//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `kernels/matmul.rs` needs none.
+//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `kernels/matmul/rule.rs` needs none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

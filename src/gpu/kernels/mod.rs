@@ -27,8 +27,8 @@ mod tests;
 mod to_texture;
 mod update;
 
+use super::Variants;
 use super::pipelines::Shader;
-use super::{Products, Variants};
 use crate::plan::{Op, Tensor};
 pub(super) use encode::feature;
 pub(crate) use from_texture::from_texture;

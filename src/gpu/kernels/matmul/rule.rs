@@ -1,0 +1,169 @@
+//! Which kernel makes a product. The table in `shaders/README.md` says why.
+
+use crate::gpu::{Products, Variants};
+use crate::plan::{Epilogue, Layout, Matmul};
+
+/// A way to make a product. Each gives the same within the bounds of the lockstep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MatmulKernel {
+    /// `matmul.wgsl.in`: tiles of both operands in workgroup memory, k in so many slices summed side by side.
+    Tiled { slices: u32 },
+    /// `matmul.large.wgsl.in`: the same, four times as much of C at a time.
+    Large,
+    /// `matmul.vector.wgsl.in`: one operand is a vector; so many invocations work together.
+    Vector { lanes: u32 },
+    /// `matmul.plain.wgsl.in`: nothing is shared.
+    Plain,
+    /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
+    Subgroup { rows: u32, lanes: u32 },
+    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
+    Wide { rows: u32 },
+    /// `matmul.wide.panel.wgsl.in`: with so many steps of k at hand, which are all there are where A is transposed.
+    Panel { steps: u32 },
+}
+
+pub(super) use MatmulKernel::{Large, Panel, Plain, Subgroup, Tiled, Vector, Wide};
+
+/// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
+const SMALL: u64 = 1 << 19;
+/// Multiply-adds that take as long as the update of a weight.
+const OF_UPDATE: u64 = 32;
+/// Up to here the compiler's time for more than 16 rows is not worth it.
+const MEDIUM: u64 = 1 << 26;
+
+/// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
+const MANY_ROWS: u32 = 128;
+const PANELS: u64 = 1 << 22;
+/// Steps of k in a panel of B, whose 16 KiB leave room for the rest in a processor's first cache.
+const PANEL: u32 = 64;
+/// The most and the fewest rows that share a panel's loading.
+const PANEL_ROWS: u32 = 256;
+const FEW_PANEL_ROWS: u32 = 64;
+/// So many panels, one after the other, over so many rows are within the iterations that lavapipe's loops may have.
+const MOST_PANELS: usize = 128;
+/// Workgroups that each thread of a software adapter should have, or one waits for another.
+const WORKGROUPS_OF_THREAD: u32 = 4;
+
+/// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
+const FEW_TILES: u32 = 128;
+/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many registers needs.
+const MANY_LARGE_TILES: u32 = 256;
+/// From here on a quarter of a sum is long beside the adding up.
+const LONG_SUM: usize = 256;
+
+impl MatmulKernel {
+    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
+    pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
+        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        if !variants.software {
+            kernels.push(Large);
+        }
+        if is_vector(op) {
+            kernels.push(vector(variants));
+        }
+        if let Some(lanes) = variants.matmul_subgroup {
+            kernels.extend([8, 16, 32, 64].map(|rows| Subgroup { rows, lanes }));
+            if variants.wide_access && wide_fits(op) {
+                kernels.extend([8, 16, 32].map(|rows| Wide { rows }));
+            }
+            kernels.extend(panel(op, variants));
+        }
+        kernels
+    }
+
+    /// The kernel for a product where nothing has been measured.
+    ///
+    /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
+    /// many multiply-adds per load, more of them in large tiles, where C has many. Where it has too few tiles to occupy a GPU,
+    /// k is split. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
+    /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
+    /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
+    pub fn rule(op: &Matmul, variants: Variants) -> Self {
+        if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
+            return vector(variants);
+        }
+        let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
+        let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
+        let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
+        let family = variants.products.unwrap_or(match (variants.software, subgroups) {
+            (false, _) => Products::Tiled,
+            (true, None) => Products::Plain,
+            (true, Some(_)) if op.layout == Layout::Tn || op.m >= MANY_ROWS && size >= PANELS => Products::Panel,
+            (true, Some(_)) => Products::Wide,
+        });
+        let lanes = match (family, subgroups) {
+            (Products::Large, _) => return Large,
+            (Products::Tiled, _) => {
+                let tiles = |side| op.m.div_ceil(side) * op.n.div_ceil(side);
+                if tiles(64) >= MANY_LARGE_TILES {
+                    return Large;
+                }
+                let few = tiles(32) < FEW_TILES && op.slice.len() >= LONG_SUM;
+                return Tiled { slices: if few { 4 } else { 1 } };
+            }
+            (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
+            (_, Some(lanes)) => lanes,
+        };
+        if let (Products::Panel, Some(panel)) = (family, panel(op, variants)) {
+            return panel;
+        }
+        let rows = match op.m {
+            ..=8 => 8,
+            9..=16 => 16,
+            17..=32 if lanes == 16 => 32,
+            _ if lanes == 16 => 64,
+            _ if size > MEDIUM => 32,
+            _ => 16,
+        };
+        let wide = matches!(family, Products::Wide | Products::Panel) && variants.wide_access && wide_fits(op);
+        if wide { Wide { rows } } else { Subgroup { rows, lanes } }
+    }
+}
+
+/// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.
+fn vector(variants: Variants) -> MatmulKernel {
+    Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } }
+}
+
+/// The kernel for a panel of B, where it can make a product.
+fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
+    let fits = match op.layout {
+        Layout::Tn => op.slice == (0..op.k) && op.k <= PANEL && op.m.is_multiple_of(4),
+        // Between two panels the sums are in C, where an update has its parameters.
+        _ if matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some() => false,
+        _ => op.slice.len() <= MOST_PANELS * PANEL as usize && steps_fit(op, 8),
+    };
+    let steps = if op.layout == Layout::Tn { op.k.next_multiple_of(8) } else { PANEL };
+    (variants.wide_access && op.n.is_multiple_of(8) && fits).then_some(Panel { steps })
+}
+
+/// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share it.
+pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
+    let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
+    enough.min(op.m.div_ceil(FEW_PANEL_ROWS)).max(op.m.div_ceil(PANEL_ROWS))
+}
+
+/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
+/// column sums of B are the other kernels' to make.
+fn is_vector(op: &Matmul) -> bool {
+    let (row_of_matrix, sums_rows) = match (op.n, op.m, op.layout) {
+        (1, _, Layout::Tn) => (op.m, false),
+        (1, _, _) => (op.k, true),
+        (_, 1, Layout::Nt) => (op.k, true),
+        (_, 1, _) => (op.n, op.bias_gradient.is_some()),
+        _ => return false,
+    };
+    let biases = op.bias_gradient.is_some() && sums_rows;
+    row_of_matrix.is_multiple_of(4) && !biases && op.k > 1
+}
+
+/// Whether the rows of the matrices are whole words for the wide kernel.
+fn wide_fits(op: &Matmul) -> bool {
+    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { steps_fit(op, 4) }
+}
+
+/// Whether k and its slice are whole words of so many steps.
+fn steps_fit(op: &Matmul, steps: u32) -> bool {
+    [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps))
+}

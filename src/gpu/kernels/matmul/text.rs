@@ -1,0 +1,195 @@
+//! The texts of the kernels that make products. All follow the functions of `pointwise.wgsl`, or of `update.wgsl` where the sums
+//! are gradients.
+
+use super::rule::{Large, MatmulKernel, Panel, Plain, Subgroup, Tiled, Vector, Wide};
+use crate::activation::Activation;
+use crate::gpu::kernels::{WORDS, declarations, pointwise, update};
+use crate::gpu::template;
+
+const TILED: &str = include_str!("../../../../shaders/matmul.wgsl.in");
+const SUMS: &str = include_str!("../../../../shaders/matmul.sums.wgsl.in");
+const LOADS: &str = include_str!("../../../../shaders/matmul.loads.wgsl.in");
+const LARGE: &str = include_str!("../../../../shaders/matmul.large.wgsl.in");
+const VECTOR: &str = include_str!("../../../../shaders/matmul.vector.wgsl.in");
+const PLAIN: &str = include_str!("../../../../shaders/matmul.plain.wgsl.in");
+const SUBGROUP: &str = include_str!("../../../../shaders/matmul.subgroup.wgsl.in");
+const WIDE: &str = include_str!("../../../../shaders/matmul.wide.wgsl.in");
+const WIDE_PANEL: &str = include_str!("../../../../shaders/matmul.wide.panel.wgsl.in");
+const WIDE_SUMS: &str = include_str!("../../../../shaders/matmul.wide.sums.wgsl.in");
+
+/// What all kernels are made from, for who keeps a choice among them.
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+pub(crate) const TEXTS: [&str; 13] = [
+    TILED,
+    SUMS,
+    LOADS,
+    LARGE,
+    VECTOR,
+    PLAIN,
+    SUBGROUP,
+    WIDE,
+    WIDE_PANEL,
+    WIDE_SUMS,
+    WORDS,
+    pointwise::SOURCE,
+    update::PLAIN,
+];
+
+/// What a kernel's text depends on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::gpu::kernels) struct MatmulText {
+    pub kernel: MatmulKernel,
+    pub transpose_a: bool,
+    pub transpose_b: bool,
+    /// Whether the rows of C are a multiple of 4 long.
+    pub aligned: bool,
+    pub activation: Activation,
+    /// Whether the sums are gradients, for an optimizer.
+    pub updates: bool,
+    /// Whether C is a single row.
+    pub c_is_row: bool,
+}
+
+impl MatmulText {
+    /// Rows and columns of C per workgroup, where it makes a tile.
+    pub fn tile(self) -> Option<[u32; 2]> {
+        match self.kernel {
+            Tiled { .. } => Some([32, 32]),
+            Large => Some([64, 64]),
+            Plain | Vector { .. } | Panel { .. } => None,
+            Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
+            Wide { rows, .. } => Some([rows, 64]),
+        }
+    }
+
+    pub fn name(self) -> String {
+        let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
+        let flag = |name, set| if set { name } else { "" };
+        let whole = flag(" aligned", aligned);
+        let kernel = match self.kernel {
+            Tiled { slices } => format!("matmul {slices}{whole}"),
+            Large => format!("matmul.large{whole}"),
+            Vector { lanes } => {
+                let (row, along) = (flag(" row", self.c_is_row), flag(" rows", self.outputs_are_rows()));
+                format!("matmul.vector {lanes}{row}{along}{whole}")
+            }
+            Plain => format!("matmul.plain{whole}"),
+            Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
+            Wide { rows } => {
+                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
+                format!("matmul.wide {rows}{a}{b}")
+            }
+            Panel { steps } => {
+                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
+                format!("matmul.wide panel {steps}{a}{b}")
+            }
+        };
+        if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
+    }
+
+    /// The functions that the sums go through, the declarations of the tiled kernel's file, what the kernel shares with others,
+    /// then the kernel.
+    pub fn source(self) -> String {
+        let conditions = self.conditions();
+        let expand = |text, counts: &[_]| template::expand(text, counts, &conditions);
+        let functions = if self.updates { update::functions() } else { &pointwise::functions(self.activation) };
+        let (loads, sums) = match self.kernel {
+            Wide { .. } | Panel { .. } => (WORDS, WIDE_SUMS),
+            Plain | Vector { .. } => ("", SUMS),
+            Tiled { .. } | Large | Subgroup { .. } => (LOADS, SUMS),
+        };
+        let kernel = match self.kernel {
+            Plain => PLAIN.to_owned(),
+            Tiled { slices } => expand(&TILED[declarations(TILED).len()..], &[("slices", slices)]),
+            Large => expand(LARGE, &[("row", 8), ("step", 16), ("quarter", 4)]),
+            Vector { lanes } => expand(VECTOR, &[("lanes", lanes), ("parts", self.vector_parts())]),
+            Subgroup { rows, lanes } => expand(SUBGROUP, &of_subgroup(rows, lanes)),
+            Wide { rows } => expand(WIDE, &of_wide(rows)),
+            Panel { steps } => expand(WIDE_PANEL, &of_panel(steps)),
+        };
+        [functions, declarations(TILED), loads, &expand(sums, &[]), &kernel].concat()
+    }
+
+    /// All that any of the texts asks for.
+    fn conditions(self) -> Vec<(&'static str, bool)> {
+        let Self { transpose_a, transpose_b, aligned, updates, c_is_row, .. } = self;
+        let rows = self.outputs_are_rows();
+        let split = matches!(self.kernel, Tiled { slices } if slices > 1);
+        vec![
+            ("A is transposed", transpose_a),
+            ("A is as it is", !transpose_a),
+            ("B is transposed", transpose_b),
+            ("B is as it is", !transpose_b),
+            ("nothing is transposed", !transpose_a && !transpose_b),
+            ("k is split", split),
+            ("C takes the sums", !updates),
+            ("C takes the sums, in whole vectors", !updates && aligned),
+            ("C takes the sums, in rows of any length", !updates && !aligned),
+            ("the sums are gradients", updates),
+            ("the sums are gradients, in whole vectors", updates && aligned),
+            ("the sums are gradients, in rows of any length", updates && !aligned),
+            ("C is a column", !c_is_row),
+            ("C is a row", c_is_row),
+            ("outputs are rows of the matrix", rows),
+            ("outputs are columns of the matrix", !rows),
+            ("several invocations share columns", self.vector_parts() > 1),
+            ("each invocation has columns of its own", self.vector_parts() == 1),
+        ]
+    }
+
+    /// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
+    fn outputs_are_rows(self) -> bool {
+        if self.c_is_row { self.transpose_b } else { !self.transpose_a }
+    }
+
+    /// How many invocations of that kernel share the steps of a column.
+    fn vector_parts(self) -> u32 {
+        if matches!(self.kernel, Vector { lanes: 64 }) { 4 } else { 1 }
+    }
+
+    /// Outputs of a workgroup of that kernel.
+    pub fn vector_outputs(self) -> u32 {
+        match self.kernel {
+            Vector { lanes } if !self.outputs_are_rows() => 4 * lanes / self.vector_parts(),
+            _ => 4,
+        }
+    }
+}
+
+/// What repeats in a kernel that keeps the sums of so many rows, and how often.
+fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 8] {
+    [
+        ("row", rows),
+        ("rows", rows),
+        ("lanes", lanes),
+        ("group", rows.div_ceil(lanes)),
+        ("step", 4),
+        ("column", 8),
+        ("next row", rows.min(lanes) - 1),
+        ("later row", rows.saturating_sub(lanes)),
+    ]
+}
+
+/// The same in words of 64 bits. Of a transposed A, `share` lanes have the rows of one step, and a load `parts` steps.
+fn of_wide(rows: u32) -> Vec<(&'static str, u32)> {
+    let share = rows / 8;
+    let parts = 4.min(8 / share);
+    let of_transposed =
+        [("k", 4), ("share", share), ("part", parts), ("parts", parts), ("load", 4 / parts), ("pair", rows / 2)];
+    [&of_subgroup(rows, 8)[..], &of_transposed].concat()
+}
+
+/// The same for a panel of so many steps.
+fn of_panel(steps: u32) -> [(&'static str, u32); 9] {
+    [
+        ("steps", steps),
+        ("step", steps),
+        ("pair", steps / 2),
+        ("eight", steps / 8),
+        ("earlier step", steps - 8),
+        ("earlier steps", steps - 8),
+        ("new step", 8),
+        ("column", 8),
+        ("half", 4),
+    ]
+}
