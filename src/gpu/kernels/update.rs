@@ -14,6 +14,8 @@ struct UpdateUniforms {
 }
 
 pub(super) const PLAIN: &str = include_str!("../../../shaders/update.wgsl");
+/// What the variants in words of 64 bits share, those of products too.
+pub(super) const OCTET: &str = include_str!("../../../shaders/update.octet.wgsl.in");
 const WIDE: &str = include_str!("../../../shaders/update.wide.wgsl.in");
 
 pub(super) fn launch(op: &Update, variants: Variants) -> Launch {
@@ -104,5 +106,5 @@ pub(super) fn functions() -> &'static str {
 
 /// The variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
 pub(super) fn wide_source() -> String {
-    declarations(PLAIN).to_owned() + WORDS + WIDE
+    [declarations(PLAIN), WORDS, OCTET, WIDE].concat()
 }

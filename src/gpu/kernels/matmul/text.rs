@@ -19,7 +19,7 @@ const WIDE_SUMS: &str = include_str!("../../../../shaders/matmul.wide.sums.wgsl.
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 13] = [
+pub(crate) const TEXTS: [&str; 14] = [
     TILED,
     SUMS,
     LOADS,
@@ -33,6 +33,7 @@ pub(crate) const TEXTS: [&str; 13] = [
     WORDS,
     pointwise::SOURCE,
     update::PLAIN,
+    update::OCTET,
 ];
 
 /// What a kernel's text depends on.
@@ -58,7 +59,7 @@ impl MatmulText {
             Large => Some([64, 64]),
             Plain | Vector { .. } | Panel { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
-            Wide { rows, .. } => Some([rows, 64]),
+            Wide { rows } => Some([rows, 64]),
         }
     }
 
@@ -66,6 +67,7 @@ impl MatmulText {
         let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
         let flag = |name, set| if set { name } else { "" };
         let whole = flag(" aligned", aligned);
+        let transposed = [flag(" A transposed", transpose_a), flag(" B transposed", transpose_b)].concat();
         let kernel = match self.kernel {
             Tiled { slices } => format!("matmul {slices}{whole}"),
             Large => format!("matmul.large{whole}"),
@@ -75,14 +77,8 @@ impl MatmulText {
             }
             Plain => format!("matmul.plain{whole}"),
             Subgroup { rows, lanes } => format!("matmul.subgroup {rows}x{lanes}{whole}"),
-            Wide { rows } => {
-                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
-                format!("matmul.wide {rows}{a}{b}")
-            }
-            Panel { steps } => {
-                let (a, b) = (flag(" A transposed", transpose_a), flag(" B transposed", transpose_b));
-                format!("matmul.wide panel {steps}{a}{b}")
-            }
+            Wide { rows } => format!("matmul.wide {rows}{transposed}"),
+            Panel { steps } => format!("matmul.wide panel {steps}{transposed}"),
         };
         if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
     }
@@ -94,6 +90,7 @@ impl MatmulText {
         let expand = |text, counts: &[_]| template::expand(text, counts, &conditions);
         let functions = if self.updates { update::functions() } else { &pointwise::functions(self.activation) };
         let (loads, sums) = match self.kernel {
+            Wide { .. } | Panel { .. } if self.updates => (WORDS, update::OCTET),
             Wide { .. } | Panel { .. } => (WORDS, WIDE_SUMS),
             Plain | Vector { .. } => ("", SUMS),
             Tiled { .. } | Large | Subgroup { .. } => (LOADS, SUMS),
