@@ -47,14 +47,12 @@ override INITIAL_ACCUMULATOR: f32 = 0.0;
 override WEIGHT_DECAY: f32 = 0.0;
 override LIMIT: f32 = 0.0; // of each gradient, with CLIP
 
-// What an update takes of the state.
+// What an update takes of the state: the same for all parameters, so kernels ask once.
 struct Cursor {
     learning_rate: f32,
     update: u32,
-}
-
-fn now() -> Cursor {
-    return Cursor(state.learning_rate, state.update);
+    unbiased1: f32, // of Adam, 1 / (1 - beta1^update)
+    unbiased2: f32, // and 1 / sqrt(1 - beta2^update)
 }
 
 // Four parameters with their moments.
@@ -78,6 +76,16 @@ fn one_minus_exp(x: f32) -> f32 {
     s = 1.0 + x / 3.0 * s;
     s = 1.0 + x / 2.0 * s;
     return -x * s;
+}
+
+fn now() -> Cursor {
+    var cursor = Cursor(state.learning_rate, state.update, 1.0, 1.0);
+    if OPTIMIZER == 3u {
+        let t = f32(cursor.update);
+        cursor.unbiased1 = 1.0 / one_minus_exp(t * LOG_BETA1);
+        cursor.unbiased2 = 1.0 / sqrt(one_minus_exp(t * LOG_BETA2));
+    }
+    return cursor;
 }
 
 // The parameters of `quad` after an update, and their moments. `block` numbers every 64 parameters.
@@ -133,12 +141,9 @@ fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
             return Quad(w - rate * sign(direction), m, v);
         }
         default: {
-            let t = f32(at.update);
-            let correction1 = one_minus_exp(t * LOG_BETA1);
-            let correction2 = one_minus_exp(t * LOG_BETA2);
             m = BETA1 * m + ONE_MINUS_BETA1 * g;
             v = BETA2 * v + ONE_MINUS_BETA2 * g * g;
-            return Quad(w - rate / correction1 * m / (sqrt(v / correction2) + EPSILON), m, v);
+            return Quad(w - rate * at.unbiased1 * m / (sqrt(v) * at.unbiased2 + EPSILON), m, v);
         }
     }
 }
