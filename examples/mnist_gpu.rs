@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use wgrad::{Checkpoint, Dataset, Device, Fit, Model, Trainer, TrainerConfig};
 #[derive(Parser)]
 struct Args {
     /// Times over the 60,000 training images
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
     /// Images of a step
     #[arg(long, default_value_t = 32)]
@@ -40,7 +40,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Evaluates a saved model instead of training one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "save"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "save", "json"])]
     load: Option<PathBuf>,
     /// Keeps the state of the training in a file, after each epoch, and goes on from it if it is there, with the options it
     /// was begun with: ask for all its epochs at first, as the step size falls towards their end
@@ -65,15 +65,19 @@ fn main() -> ExitCode {
 fn run(args: &Args, start: Instant) -> Result<()> {
     // Better to fail now than after the training.
     let image = args.image.as_ref().map(|path| picture::load_digit(path)).transpose()?;
-    for path in [&args.save, &args.json].into_iter().flatten() {
+    let outputs: Vec<_> = [&args.save, &args.resume, &args.json].into_iter().flatten().collect();
+    for (i, path) in outputs.iter().enumerate() {
         common::check_writable(path)?;
+        if outputs[..i].contains(path) {
+            return Err(format!("{} is asked to hold two things: give each a file of its own", path.display()).into());
+        }
     }
     // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
     let (model, test) = std::thread::scope(|scope| {
         let data = scope.spawn(|| Mnist::read(&args.data));
         let data = || data.join().map_err(|_| "reading the data panicked")?.map_err(Into::into);
         match &args.load {
-            Some(path) => Ok((Model::load(open(args)?, path)?, data()?.test)),
+            Some(path) => Ok((load(args, path)?, data()?.test)),
             None => train(args, start, data),
         }
     })?;
@@ -100,6 +104,16 @@ fn open(args: &Args) -> wgrad::Result<Device> {
         gpu.cache_pipelines(folder)?;
     }
     Ok(device)
+}
+
+fn load(args: &Args, path: &Path) -> Result<Model> {
+    let model = Model::load(open(args)?, path)?;
+    match (model.network().inputs(), model.network().outputs()) {
+        (784, 10) => Ok(model),
+        (inputs, outputs) => {
+            Err(format!("{}: expected 784 inputs and 10 outputs, got {inputs} and {outputs}", path.display()).into())
+        }
+    }
 }
 
 fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> Result<(Model, Dataset)> {

@@ -154,7 +154,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         state.position = select(position + rows, 0u, ends);
         let begins_update = !goes_on || before.due != 0u;
         let batches = select(before.batches, 0u, begins_update) + 1u;
-        let update = before.update + select(0u, 1u, begins_update);
+        // One that was left before its last batch was none: its number is the next one's.
+        let counts = begins_update && (before.due != 0u || before.update == 0u);
+        let update = before.update + select(0u, 1u, counts);
         state.update = update;
         state.batches = batches;
         state.update_rows = select(before.update_rows, 0u, begins_update) + rows;

@@ -186,7 +186,7 @@ impl Dataset {
         if at == 0 || at >= self.rows() {
             return Err(Error::Shape {
                 what: "row to split the data set at".into(),
-                expected: format!("1 to {}", self.rows() - 1),
+                expected: format!("above 0 and below {}, its rows", self.rows()),
                 actual: at.to_string(),
             });
         }
@@ -212,6 +212,13 @@ impl Dataset {
     /// [`Error::Shape`] unless both parts have a row.
     pub fn hold_out(self, share: f64) -> Result<(Self, Self)> {
         let held = (self.rows() as f64 * share).round().clamp(0.0, self.rows() as f64) as usize;
+        if held == 0 || held == self.rows() {
+            return Err(Error::Shape {
+                what: "rows held back".into(),
+                expected: format!("at least 1 of {}, and not all", self.rows()),
+                actual: format!("{held}, a share of {share}"),
+            });
+        }
         let at = self.rows() - held;
         self.split(at)
     }
@@ -370,7 +377,7 @@ mod tests {
             ),
             (
                 Dataset::from_u8(vec![1; 6], 3, vec![0, 0], 1).and_then(|d| d.split(2)).map(|(d, _)| d),
-                "row to split the data set at: expected 1 to 1, got 2",
+                "row to split the data set at: expected above 0 and below 2, its rows, got 2",
             ),
             (
                 Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0; 3], 2),

@@ -1,6 +1,7 @@
 //! What a training run is asked for, what it tells while it runs, and what it can be told.
 
 use crate::dataset::Dataset;
+use crate::error::{Error, Result};
 use crate::history::{Epoch, Evaluation, Monitor};
 
 /// What [`Trainer::fit`](crate::Trainer::fit) is to do.
@@ -13,7 +14,7 @@ pub struct Fit<'a> {
     /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
     /// progress bar, instead of once an epoch. Default false.
     pub live: bool,
-    /// Tells of every so many steps, with the running loss and accuracy. Default none.
+    /// Tells of every so many steps, with the running loss and accuracy, and of the first of all. Default none.
     pub every: Option<u32>,
     /// Ends training that has stopped improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
@@ -37,6 +38,18 @@ impl Default for Fit<'_> {
 }
 
 impl Fit<'_> {
+    pub(crate) fn check(&self) -> Result<()> {
+        let min_delta = self.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
+        match min_delta >= 0.0 && min_delta.is_finite() {
+            true => Ok(()),
+            false => Err(Error::InvalidOption {
+                name: "min_delta of EarlyStopping",
+                expected: "finite and at least 0",
+                actual: min_delta.to_string(),
+            }),
+        }
+    }
+
     /// Steps between checkpoints within an epoch.
     pub(crate) fn save_every(&self) -> u32 {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
@@ -64,9 +77,10 @@ pub struct EarlyStopping {
     pub monitor: Monitor,
     /// How many epochs in a row. Default 5.
     pub patience: u32,
-    /// What counts as improvement: by more than this. Default 0.
+    /// What counts as improvement: by more than this, at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the weights go back to those of the best epoch, whatever ends the training. Default true.
+    /// Whether the weights go back to those of the best epoch, whatever ends the training, a loss that
+    /// diverges too. Default true.
     pub restore_best: bool,
 }
 
@@ -147,7 +161,8 @@ pub enum Control {
     /// Stop, within an epoch too: what has been submitted, three reports' worth at most, still runs. A later
     /// [`fit`](crate::Trainer::fit) over as many rows finishes the epoch first.
     Stop,
-    /// Multiply the scheduled learning rate by this from the next submission on, until another such answer.
+    /// Multiply the scheduled learning rate by this, finite and at least 0, from the next submission on, until another such
+    /// answer.
     RateScale(f32),
 }
 

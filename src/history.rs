@@ -26,7 +26,8 @@ pub struct Epoch {
     pub validation: Option<Evaluation>,
     /// Steps of the epoch.
     pub steps: u32,
-    /// The learning rate of its last update.
+    /// The learning rate of its last update, by the updates that `fit` has made: an app's own steps move the schedule on, too,
+    /// but are not counted here.
     pub learning_rate: f32,
     /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
     /// then. `None` in a browser, where wgrad reads no clock.

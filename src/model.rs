@@ -119,7 +119,8 @@ impl Model {
     /// for browsers.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); [`Error::Shape`] where the targets do not go with the network's outputs.
+    /// As [`predict`](Self::predict); [`Error::Shape`] where the features do not go with the network's inputs or the targets
+    /// with its outputs; [`Error::LabelOutOfRange`].
     #[cfg(not(target_family = "wasm"))]
     pub fn score(&self, data: &Dataset) -> Result<Scores> {
         self.device.block_on(self.score_async(data))
@@ -130,6 +131,13 @@ impl Model {
     /// # Errors
     /// As [`score`](Self::score).
     pub async fn score_async(&self, data: &Dataset) -> Result<Scores> {
+        if data.features() != self.network.inputs() as usize {
+            return Err(Error::Shape {
+                what: "features of the data set".into(),
+                expected: format!("{}, the network's input", self.network.inputs()),
+                actual: data.features().to_string(),
+            });
+        }
         let mut probabilities = Vec::with_capacity(data.rows() * self.network.outputs() as usize);
         for first in (0..data.rows()).step_by(ROWS as usize) {
             let features = data.features_of(first..data.rows().min(first + ROWS as usize));

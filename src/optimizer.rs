@@ -214,8 +214,8 @@ impl Optimizer {
             Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
                 below_one("momentum", momentum)?;
                 option("dampening", "from 0 to 1", dampening, (0.0..=1.0).contains(&dampening))?;
-                let fits = !nesterov || (momentum > 0.0 && dampening == 0.0);
-                option("momentum", "above 0, and dampening 0, for nesterov", momentum, fits)
+                option("momentum", "above 0 for nesterov", momentum, !nesterov || momentum > 0.0)?;
+                option("dampening", "0 for nesterov", dampening, !nesterov || dampening == 0.0)
             }
             Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
                 below_one("alpha", alpha)?;
@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn hyperparameters_outside_their_range_are_refused_by_name() {
-        let bad: [(Optimizer, &str); 10] = [
+        let bad: [(Optimizer, &str); 11] = [
+            (Sgd { momentum: 0.9, nesterov: true, dampening: 0.1, ..Default::default() }.into(), "dampening"),
             (Sgd { learning_rate: -0.1, ..Default::default() }.into(), "learning_rate"),
             (Sgd { momentum: 1.0, ..Default::default() }.into(), "momentum"),
             (Sgd { nesterov: true, ..Default::default() }.into(), "momentum"),

@@ -95,7 +95,8 @@ impl Schedule {
         Self { warm_up: 0, shape: Shape::OneCycle { updates, rise: 0.3, start: 0.04, end: 0.000_004 } }
     }
 
-    /// Falls by a factor after each epoch that ends `patience` epochs without improvement: PyTorch's `ReduceLROnPlateau`.
+    /// Falls by a factor after each epoch that ends `patience` epochs without improvement: PyTorch's `ReduceLROnPlateau` with
+    /// `threshold_mode="abs"`, and as there never up.
     /// Watches the validation set where [`Fit`](crate::Fit) has one, else the training data.
     pub fn reduce_on_plateau(plateau: Plateau) -> Self {
         Self { warm_up: 0, shape: Shape::Plateau(plateau) }

@@ -30,22 +30,30 @@ impl Scores {
     ///
     /// # Errors
     /// [`Error::Shape`] unless there is a row of outputs for each target, as wide as a row of targets that are numbers,
-    /// and wide enough for every class (one output will do for two).
+    /// and wide enough for every class. One output will do for two classes; of more, the labels are the numbers that it is to
+    /// put out. [`Error::LabelOutOfRange`] for the first label not below the number of classes.
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
         let fault =
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
-        let (rows, needed, expected) = match targets {
-            Targets::Labels { labels, classes } => {
-                let enough = width >= *classes || width == 1;
-                (labels.len(), enough, format!("{classes}, one for each class, or 1"))
+        let (fits, expected) = match targets {
+            Targets::Labels { classes, .. } => {
+                (width >= *classes || width == 1, format!("{classes}, one for each class, or 1"))
             }
-            Targets::Values { values, outputs } => {
-                (values.len() / *outputs as usize, width == *outputs, format!("{outputs}, as of the targets"))
-            }
+            Targets::Values { outputs, .. } => (width == *outputs, format!("{outputs}, as of the targets")),
         };
-        if !needed {
-            return fault("outputs of a row", expected, width.to_string());
+        if width == 0 || !fits {
+            return fault("outputs of a row", if width == 0 { "at least 1".into() } else { expected }, width.to_string());
         }
+        let rows = match targets {
+            Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
+                Some(row) => return Err(Error::LabelOutOfRange { row, label: labels[row], classes: *classes }),
+                None => labels.len(),
+            },
+            Targets::Values { values, .. } if !values.len().is_multiple_of(width as usize) => {
+                return fault("targets", format!("whole rows of {width}"), format!("{} numbers", values.len()));
+            }
+            Targets::Values { values, .. } => values.len() / width as usize,
+        };
         if outputs.len() != rows * width as usize {
             return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
         }
@@ -62,9 +70,11 @@ impl Scores {
         classes(&self.outputs, self.width)
     }
 
-    /// The right class of each row: its label, or what its target values would be as a prediction.
+    /// The right class of each row: its label, or what its target values would be as a prediction. Beside one output a label is
+    /// such a value.
     pub fn expected(&self) -> Vec<u32> {
         match &self.targets {
+            Targets::Labels { labels, .. } if self.width == 1 => labels.iter().map(|&label| label.min(1)).collect(),
             Targets::Labels { labels, .. } => labels.clone(),
             Targets::Values { values, .. } => classes(values, self.width),
         }
@@ -75,8 +85,14 @@ impl Scores {
         mean(self.predictions().iter().zip(self.expected()).map(|(p, e)| f64::from(u8::from(*p == e))))
     }
 
-    /// Share of rows whose right class is among the `k` largest outputs; of equal outputs the first counts as larger.
+    /// Share of rows whose right class is among the `k` largest outputs; of equal outputs the first counts as larger. Of one
+    /// output, two classes: the one it is for, and the other.
     pub fn top_k_accuracy(&self, k: usize) -> f64 {
+        if self.width == 1 {
+            let rank = |(&y, class): (&f32, u32)| usize::from(u32::from(y > 0.5) != class);
+            let hit = |row: (&f32, u32)| f64::from(u8::from(!row.0.is_nan() && rank(row) < k));
+            return mean(self.outputs.iter().zip(self.expected()).map(hit));
+        }
         let hit = |(row, expected): (&[f32], u32)| {
             let expected = expected as usize;
             let Some(&own) = row.get(expected) else { return 0.0 };
@@ -105,7 +121,7 @@ impl Scores {
     /// How many rows of class i (the row of the matrix) were taken for class j (its column).
     pub fn confusion_matrix(&self) -> Vec<Vec<u32>> {
         let (expected, predicted) = (self.expected(), self.predictions());
-        let classes = expected.iter().chain(&predicted).max().map_or(0, |&c| c as usize + 1).max(self.width);
+        let classes = self.width.max(2);
         let mut counts = vec![vec![0; classes]; classes];
         for (expected, predicted) in expected.into_iter().zip(predicted) {
             counts[expected as usize][predicted as usize] += 1;
@@ -152,6 +168,7 @@ mod tests {
         assert_eq!(scores.predictions(), [0, 1, 0, 1]);
         assert_eq!(scores.confusion_matrix(), [[1, 1], [1, 1]]);
         assert_eq!((scores.accuracy(), scores.binary_accuracy(0.3)), (0.5, 0.75));
+        assert_eq!([0, 1, 2].map(|k| scores.top_k_accuracy(k)), [0.0, 0.5, 1.0]);
         assert!((scores.mean_absolute_error() - (0.2 + 0.3 + 0.6 + 0.9) / 4.0).abs() < 1e-7);
     }
 
@@ -181,5 +198,11 @@ mod tests {
         assert_eq!(fault(5, 3, &labels), "outputs: expected 2 rows of 3, got 5 numbers");
         let values = Targets::Values { values: vec![0.0; 4], outputs: 2 };
         assert_eq!(fault(2, 1, &values), "outputs of a row: expected 2, as of the targets, got 1");
+        let part = Targets::Values { values: vec![0.0; 3], outputs: 2 };
+        assert_eq!(fault(2, 2, &part), "targets: expected whole rows of 2, got 3 numbers");
+        let none = Targets::Values { values: vec![], outputs: 0 };
+        assert_eq!(fault(0, 0, &none), "outputs of a row: expected at least 1, got 0");
+        let beyond = Targets::Labels { labels: vec![0, u32::MAX], classes: 3 };
+        assert_eq!(fault(6, 3, &beyond), Error::LabelOutOfRange { row: 1, label: u32::MAX, classes: 3 }.to_string());
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use wgrad::Activation::{Identity, Relu, Sigmoid, Tanh};
 use wgrad::{
-    Adam, AdamW, Clip, Control, Dataset, Dense, Device, EarlyStopping, Event, Fit, Group, Init, Loss, Monitor, Network,
+    Adam, AdamW, Clip, Control, Dataset, Dense, Device, EarlyStopping, Error, Event, Fit, Group, Init, Loss, Monitor, Network,
     Optimizer, Plateau, Schedule, Sgd, Trainer, TrainerConfig,
 };
 
@@ -163,6 +163,96 @@ fn a_plateau_lowers_the_rate_after_its_patience() {
         // The first epoch is the best; three without improvement are one too many.
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]);
     }
+}
+
+#[test]
+fn a_plateau_never_raises_the_rate() {
+    let data = plane(8, 4);
+    let plateau = Plateau { factor: 0.5, patience: 0, floor: 0.2, ..Plateau::default() };
+    let frozen = vec![Group::layer("dense_1").frozen(), Group::layer("dense_2").frozen()];
+    let config = TrainerConfig { schedule: Schedule::reduce_on_plateau(plateau), groups: frozen, ..config(8) };
+    let mut trainer = trainer(gpu(), Sgd { learning_rate: 1.0, ..Sgd::default() }, config);
+    let history = trainer.fit(&data, Fit { epochs: 4, ..Fit::default() }, |event| match event {
+        Event::Epoch(epoch) if epoch.epoch == 1 => Control::RateScale(0.01),
+        _ => Control::Continue,
+    });
+    let rates: Vec<f32> = history.unwrap().epochs.iter().map(|e| e.learning_rate).collect();
+    assert_eq!(rates, [1.0, 0.01, 0.01, 0.01]);
+}
+
+#[test]
+fn an_epoch_tells_the_rate_that_it_was_trained_at() {
+    let data = plane(10, 6);
+    for device in devices() {
+        // Changed by the last event of the epoch's steps, when all of them are done.
+        let mut trainer = trainer(device, Sgd { learning_rate: 0.5, ..Sgd::default() }, config(10));
+        let fit = Fit { epochs: 2, ..Fit::default() };
+        let history = trainer.fit(&data, fit, |event| match event {
+            Event::Steps { epoch: 1, .. } => Control::RateScale(0.5),
+            _ => Control::Continue,
+        });
+        let rates: Vec<f32> = history.unwrap().epochs.iter().map(|e| e.learning_rate).collect();
+        assert_eq!(rates, [0.5, 0.25]);
+        // Of an epoch that is given up, the updates have been made.
+        let schedule = Schedule::step(3, 0.1);
+        let sgd = Sgd { learning_rate: 1.0, ..Sgd::default() };
+        let mut trainer = self::trainer(trainer.device().clone(), sgd, TrainerConfig { schedule, ..config(5) });
+        trainer.fit(&data, Fit { every: Some(1), ..Fit::default() }, |_| Control::Stop).unwrap();
+        let history = trainer.fit(plane(5, 1), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
+        let rates: Vec<f32> = history.epochs.iter().map(|e| (e.learning_rate * 10.0).round() / 10.0).collect();
+        assert_eq!(rates, [1.0, 1.0, 0.1, 0.1], "the first was the second update");
+    }
+}
+
+#[test]
+fn an_update_that_was_left_half_done_does_not_count() {
+    // Adam's first update is the rate, whatever the gradient: its corrections count updates from 1.
+    let (long, short) = (plane(12, 5), plane(6, 6));
+    for device in devices() {
+        let config = TrainerConfig { accumulate: 3, ..config(2) };
+        let fresh = trained(trainer(device.clone(), Adam::default(), config.clone()), &short, 1);
+        let mut left = trainer(device, Adam::default(), config);
+        left.fit(&long, Fit { every: Some(1), ..Fit::default() }, |_| Control::Stop).unwrap();
+        assert_eq!(trained(left, &short, 1), fresh);
+    }
+}
+
+#[test]
+fn a_diverging_loss_goes_back_to_the_best_weights_too() {
+    let (data, held) = plane(60, 7).hold_out(0.25).unwrap();
+    for device in devices() {
+        let mut trainer = trainer(device, Sgd { learning_rate: 0.02, ..Sgd::default() }, config(45));
+        let early_stopping = Some(EarlyStopping::default());
+        let fit = |epochs| Fit { epochs, validation: Some(&held), early_stopping, ..Fit::default() };
+        let error = trainer.fit(&data, fit(5), |event| match event {
+            Event::Epoch(epoch) if epoch.epoch == 2 => Control::RateScale(3e38),
+            _ => Control::Continue,
+        });
+        assert!(matches!(error, Err(Error::NonFiniteLoss { .. })), "{error:?}");
+        let losses: Vec<f64> = trainer.history().epochs.iter().map(|e| e.validation.unwrap().loss).collect();
+        let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert_eq!((losses.len(), trainer.evaluate(&held).unwrap().loss), (2, best));
+        trainer.set_rate_scale(1.0).unwrap();
+        assert_eq!(trainer.fit(&data, fit(1), |_| {}).unwrap().epochs.len(), 1);
+    }
+}
+
+#[test]
+fn numbers_that_would_ruin_a_run_are_refused() {
+    let data = plane(8, 4);
+    let mut trainer = trainer(Device::Cpu, Adam::default(), config(8));
+    let early_stopping = Some(EarlyStopping { min_delta: f64::NAN, ..EarlyStopping::default() });
+    let error = trainer.fit(&data, Fit { early_stopping, ..Fit::default() }, |_| {}).unwrap_err().to_string();
+    assert_eq!(error, "min_delta of EarlyStopping must be finite and at least 0, got NaN");
+    let before = trainer.model().parameters().unwrap();
+    for scale in [f32::NAN, f32::INFINITY, -1.0] {
+        let error = trainer.set_rate_scale(scale).unwrap_err().to_string();
+        assert_eq!(error, format!("the scale of the learning rate must be finite and at least 0, got {scale}"));
+        let error = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| Control::RateScale(scale)).unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+    }
+    let after = trainer.model().parameters().unwrap();
+    assert!(before != after && after.iter().all(|w| w.is_finite()));
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
 
 /// Whether a file could be written there: better to know before the training than after it.
 pub fn check_writable(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(format!("cannot write {}: it is a folder", path.display()).into());
+    }
     in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))
 }
 

@@ -105,8 +105,8 @@ impl Recipe {
 
     /// The schedule of a run of `epochs` epochs of `updates` updates each.
     pub fn schedule(&self, epochs: u32, updates: u32) -> Schedule {
-        let warm_up = self.warm_up * updates;
-        let rest = (epochs * updates).saturating_sub(warm_up).max(1);
+        let warm_up = self.warm_up.saturating_mul(updates);
+        let rest = epochs.saturating_mul(updates).saturating_sub(warm_up).max(1);
         let schedule = match self.schedule {
             ScheduleName::Constant => Schedule::constant(),
             ScheduleName::Step => Schedule::step(rest.div_ceil(3), 0.1),

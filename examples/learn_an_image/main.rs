@@ -74,7 +74,9 @@ impl Learner {
     /// where there is an end.
     fn new(gpu: Gpu, args: &Args, picture: &RgbImage, steps: Option<u32>) -> Result<Self> {
         let (width, height) = picture.dimensions();
-        let grid = HashGrid { levels: 10, log2_hashmap_size: 15, ..HashGrid::default() }.up_to(width.max(height));
+        let finest = width.max(height);
+        let base_resolution = HashGrid::default().base_resolution.min(finest);
+        let grid = HashGrid { levels: 10, log2_hashmap_size: 15, base_resolution, ..HashGrid::default() }.up_to(finest);
         let hidden = (0..4).fold(Network::input(2).encoding(grid), |network, _| network.dense(64, Relu));
         let network = hidden.dense(3, Identity).build()?;
         println!("{}", network.summary());

@@ -15,7 +15,8 @@ pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indice
     state.epoch = if ends { epoch + 1 } else { epoch };
     state.position = if ends { 0 } else { position + rows };
     if begins_update {
-        state.update += 1;
+        // One that was left before its last batch was none: its number is the next one's.
+        state.update += u32::from(state.due != 0 || state.update == 0);
         (state.batches, state.update_rows) = (0, 0);
     }
     state.batches += 1;
@@ -118,7 +119,7 @@ mod tests {
         next_batch(&op(3, 3), &long, &mut state, &mut indices);
         assert_eq!((state.position, state.update, state.batches, state.due), (3, 1, 1, 0));
         next_batch(&op(3, 3), &short, &mut state, &mut indices);
-        assert_eq!((state.position, state.update, state.batches, state.update_rows), (3, 2, 1, 3));
+        assert_eq!((state.position, state.update, state.batches, state.update_rows), (3, 1, 1, 3));
         assert_eq!(indices, [0, 1, 2]);
     }
 

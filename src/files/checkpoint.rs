@@ -10,7 +10,7 @@ use super::{BYTES, STATE};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Role, RowMetrics, StepState};
-use crate::trainer::{CARRIED, Progress, Snapshot, Trainer};
+use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
 fn dtype(role: Role) -> Dtype {
@@ -142,7 +142,7 @@ impl Trainer {
     ///     }
     /// };
     /// let checkpoint = Some(Checkpoint { path, every: Some(500) });
-    /// let epochs = 10 - trainer.epochs();
+    /// let epochs = 10u32.saturating_sub(trainer.epochs());
     /// trainer.fit(&data()?, Fit { epochs, checkpoint, ..Fit::default() }, |event| println!("{event:?}"))?;
     /// trainer.model().save("model.safetensors")?;
     /// # Ok::<(), wgrad::Error>(())
@@ -190,7 +190,8 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let words = |wanted| state.iter().find(|(role, _)| *role == wanted).map_or(&[][..], |(_, words)| words);
     let step: StepState = bytemuck::cast_slice(words(Role::Step))[0];
     let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
-    if counts.iter().any(|&count| count > i32::MAX as u32) {
+    let beyond = step.position != 0 && step.position >= step.data_rows;
+    if beyond || counts.iter().any(|&count| count > i32::MAX as u32) {
         return Err(file.fault(format!("has a cursor that no training leads to: {step:?}")));
     }
     // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
@@ -198,7 +199,10 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let sum = |count: fn(&RowMetrics) -> u32| metrics.iter().map(|row| u64::from(count(row))).sum::<u64>();
     let position = u64::from(step.position);
     let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
-    progress.cut.take_if(|cut| u64::from(cut.steps) * u64::from(config.batch) != position || !intact);
+    let stale = |cut: &mut Cut| u64::from(cut.steps) * u64::from(config.batch) != position || !intact;
+    if let Some(cut) = progress.cut.take_if(stale) {
+        progress.updates = progress.updates.saturating_add(cut.steps / config.accumulate);
+    }
     file.finish()?;
 
     let mut trainer = Trainer::from_parameters(device, &network, loss, optimizer, config, &parameters)?;

@@ -75,7 +75,8 @@ impl Default for HashGrid {
 }
 
 impl HashGrid {
-    /// With the [`per_level_scale`](Self::per_level_scale) by which the last level has this many cells along a side.
+    /// With the [`per_level_scale`](Self::per_level_scale) by which the last level has this many cells along a side: at least
+    /// [`base_resolution`](Self::base_resolution), or building the network fails.
     pub fn up_to(self, finest_resolution: u32) -> Self {
         let ratio = f64::from(finest_resolution) / f64::from(self.base_resolution);
         let steps = f64::from(self.levels.max(2) - 1);

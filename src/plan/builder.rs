@@ -198,6 +198,10 @@ impl<'a> Builder<'a> {
     /// Adds the loss and the report; returns the gradient of the last stage's sums where it is asked for.
     pub fn loss(&mut self, loss: Loss, set: &DataSet, gradient: bool) -> Result<Option<Tensor>> {
         loss.check(self.network.output_activation())?;
+        // What `Model::predict_proba` will put behind the network must go there.
+        if loss.link() != Activation::Identity && self.network.output_activation() == Activation::Identity {
+            self.network.to_builder().activation(loss.link()).build()?;
+        }
         let outputs = self.network.outputs();
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
         let metric_words = (size_of::<RowMetrics>() / 4) as u32;

@@ -51,6 +51,7 @@ impl Trainer {
         mut progress: impl FnMut(Event) -> C,
     ) -> Result<History> {
         let train = train.into();
+        fit.check()?;
         self.check_fits(&train)?;
         fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         let rows = train.rows() as u32;
@@ -71,18 +72,27 @@ impl Trainer {
         let mut next = done;
         // A trainer that was saved at its early stop does not go on.
         let over = fit.early_stopping.is_some_and(|stopping| self.progress.stopping.is_over(stopping.patience));
+        let mut ended = Ok(());
         for _ in 0..if over { 0 } else { fit.epochs } {
-            if self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await? {
-                break;
+            match self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await {
+                Ok(true) => break,
+                Ok(false) => next = 0,
+                // What the device or the disk says ends this call, but not the run.
+                Err(error) if !matches!(error, Error::NonFiniteLoss { .. }) => return Err(error),
+                Err(error) => {
+                    ended = Err(error);
+                    break;
+                }
             }
-            next = 0;
         }
         let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
-        if let Some(best) = self.best.take().filter(|_| restores) {
-            self.device.copy(&best, &self.parameters)?;
-            self.progress.cut = None;
-        }
+        let best = self.best.take().filter(|_| restores);
         self.progress.stopping = Default::default();
+        if best.is_some() {
+            self.give_up_epoch();
+        }
+        let restored = best.map_or(Ok(()), |best| self.device.copy(&best, &self.parameters));
+        ended.and(restored)?;
         Ok(History { epochs: self.progress.history.epochs[first..].to_vec() })
     }
 
@@ -97,8 +107,8 @@ impl Trainer {
         let epoch = self.epochs() + 1;
         let steps = rows.div_ceil(self.config.batch);
         let clock = Clock::start();
-        let (evaluation, mut stop) = self.train_epoch(epoch, done..steps, rows, fit, progress).await?;
-        let Some(evaluation) = evaluation else { return Ok(true) };
+        let (trained, mut stop) = self.train_epoch(epoch, done..steps, rows, fit, progress).await?;
+        let Some((evaluation, rate_scale)) = trained else { return Ok(true) };
         let seconds = clock.seconds();
         let validation = match fit.validation {
             Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
@@ -110,21 +120,21 @@ impl Trainer {
         }
         self.progress.updates += steps.div_ceil(self.config.accumulate);
         let factor = self.config.schedule.factor(self.progress.updates - 1);
-        let learning_rate = self.optimizer.learning_rate() * factor * self.progress.rate_scale.unwrap_or(1.0);
+        let learning_rate = self.optimizer.learning_rate() * factor * rate_scale;
         let report = Epoch { epoch, train: evaluation, validation, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
-        stop |= self.obey(progress(Event::Epoch(report)));
+        stop |= self.obey(progress(Event::Epoch(report)))?;
         self.checkpoint(fit).await?;
         Ok(stop)
     }
 
     /// Does what a callback answers, but for stopping: returns whether to.
-    fn obey(&mut self, control: Control) -> bool {
+    fn obey(&mut self, control: Control) -> Result<bool> {
         if let Control::RateScale(scale) = control {
-            self.set_rate_scale(scale);
+            self.set_rate_scale(scale)?;
         }
-        control == Control::Stop
+        Ok(control == Control::Stop)
     }
 
     /// What follows from how an epoch went: a lower rate on a plateau, an early stop. Returns whether to stop.
@@ -133,8 +143,8 @@ impl Trainer {
             let watch = &mut self.progress.plateau;
             if !watch.improves(plateau.monitor, epoch, plateau.min_delta) && watch.waited > plateau.patience {
                 watch.waited = 0;
-                let scale = self.progress.rate_scale.unwrap_or(1.0);
-                self.set_rate_scale((scale * plateau.factor).max(plateau.floor));
+                let scale = self.rate_scale();
+                self.set_rate_scale((scale * plateau.factor).max(plateau.floor).min(scale))?;
             }
         }
         let Some(stopping) = fit.early_stopping else { return Ok(false) };
@@ -154,7 +164,8 @@ impl Trainer {
         Ok(over)
     }
 
-    /// Trains some steps of an epoch. Returns the epoch's evaluation, or none where it was cut short, and whether to stop.
+    /// Trains some steps of an epoch. Returns the epoch's evaluation with the rate's scale at its last step, or none where it
+    /// was cut short, and whether to stop.
     async fn train_epoch(
         &mut self,
         epoch: u32,
@@ -162,17 +173,21 @@ impl Trainer {
         rows: u32,
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
-    ) -> Result<(Option<Evaluation>, bool)> {
+    ) -> Result<(Option<(Evaluation, f32)>, bool)> {
         self.progress.cut = None;
         let steps = range.end;
         let each = self.steps_of_a_submission(self.training.plan(), steps);
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
-        let each = if fit.every.is_some() { each.max(tell) } else { each };
+        let each = match fit.every {
+            Some(_) => each.max(tell).min(self.most_steps(self.training.plan())),
+            None => each,
+        };
         // Steps from here to the next multiple of n.
         let until = |n: u32, from: u32| n - from % n;
         let mut under_way = VecDeque::new();
         let mut submitted = range.start;
         let mut last = None;
+        let mut rate_scale = self.rate_scale();
         let mut stop = false;
         while (submitted < steps && !stop) || !under_way.is_empty() {
             // The first step of all goes alone, so that its end can be told; and nothing runs ahead of a checkpoint.
@@ -181,12 +196,15 @@ impl Trainer {
             if submitted == steps || stop || pause || under_way.len() > behind {
                 let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
-                self.warm = true;
+                let first_of_all = !std::mem::replace(&mut self.warm, true);
                 if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
                     return Err(Error::NonFiniteLoss { epoch, step });
                 }
                 last = metrics.map(|metrics| metrics.evaluation(self.loss.is_mean()));
-                stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }));
+                // Of what went alone for other reasons nobody asked.
+                if fit.every.is_none() || first_of_all || done.is_multiple_of(tell) || done == steps {
+                    stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }))?;
+                }
                 if done.is_multiple_of(save) && done < steps {
                     self.progress.cut = Some(Cut { rows, steps: done });
                     self.checkpoint(fit).await?;
@@ -197,7 +215,10 @@ impl Trainer {
                 let now = if self.warm { each.min(left) } else { 1 };
                 let clear = submitted == 0;
                 submitted += now;
-                let report = fit.live || submitted == steps || submitted.is_multiple_of(tell);
+                // A checkpoint, too, asks whether the loss is still finite.
+                let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
+                let report = fit.live || submitted == steps || asks;
+                rate_scale = self.rate_scale();
                 under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
             }
         }
@@ -205,7 +226,7 @@ impl Trainer {
             self.progress.cut = Some(Cut { rows, steps: submitted });
             return Ok((None, true));
         }
-        Ok((last, stop))
+        Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
     }
 
     #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -19,7 +19,7 @@ use crate::history::{Evaluation, History};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, at_least_zero};
 use crate::plan::{DataInfo, Plan, Role, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
@@ -216,16 +216,26 @@ impl Trainer {
     }
 
     /// Multiplies the scheduled learning rate by this, from the next submission on.
-    pub fn set_rate_scale(&mut self, scale: f32) {
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] unless it is finite and at least 0; then the one before stays.
+    pub fn set_rate_scale(&mut self, scale: f32) -> Result<()> {
+        at_least_zero("the scale of the learning rate", scale)?;
         self.progress.rate_scale = Some(scale);
         let offset = std::mem::offset_of!(StepState, rate_scale) as u64;
         self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes());
+        Ok(())
     }
 
-    /// Mean loss and accuracy over a data set; [`Model::score`] has more. Blocks, submits and polls; not for browsers.
+    fn rate_scale(&self) -> f32 {
+        self.progress.rate_scale.unwrap_or(1.0)
+    }
+
+    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as such.
+    /// Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
+    /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
         let device = self.device.clone();
@@ -235,7 +245,7 @@ impl Trainer {
     /// [`evaluate`](Self::evaluate) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
+    /// As [`evaluate`](Self::evaluate).
     pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
         self.check_fits(data)?;
         self.bind_evaluation(data)?;
@@ -281,14 +291,19 @@ impl Trainer {
             return;
         }
         // Steps that are recorded from here move the cursor unseen: no epoch can be finished any more.
-        self.progress.cut = None;
+        self.give_up_epoch();
         if !self.brought_back {
-            // An update that lacks batches is left as it is: the next batch begins one of its own.
-            for (offset, word) in
-                [(std::mem::offset_of!(StepState, position), 0u32), (std::mem::offset_of!(StepState, due), 1)]
-            {
-                self.device.write(&self.training.storage(Role::Step), offset as u64, &word.to_ne_bytes());
+            // As in data of another length, the next batch is the first, and begins its update.
+            for offset in [std::mem::offset_of!(StepState, position), std::mem::offset_of!(StepState, data_rows)] {
+                self.device.write(&self.training.storage(Role::Step), offset as u64, &0u32.to_ne_bytes());
             }
+        }
+    }
+
+    /// An epoch that was cut short is not finished; the updates that it made have been made.
+    fn give_up_epoch(&mut self) {
+        if let Some(cut) = self.progress.cut.take() {
+            self.progress.updates += cut.steps / self.config.accumulate;
         }
     }
 
@@ -372,12 +387,16 @@ impl Trainer {
         if let (Device::Cpu, "training") = (&self.device, plan.name) {
             return steps.div_ceil(SUBMISSIONS * 8);
         }
+        // An evaluation has no progress to show: as few submissions as will do.
+        self.most_steps(plan).min(if plan.name == "training" { steps.div_ceil(SUBMISSIONS) } else { steps })
+    }
+
+    /// The most steps of a submission.
+    fn most_steps(&self, plan: &Plan) -> u32 {
         let work = plan.cost().total();
         let by_flops = SUBMISSION_FLOPS / work.flops.max(1);
         let by_bytes = SUBMISSION_BYTES / work.bytes.max(1);
-        let most = by_flops.min(by_bytes).clamp(1, u32::MAX.into()) as u32;
-        // An evaluation has no progress to show: as few submissions as will do.
-        most.min(if plan.name == "training" { steps.div_ceil(SUBMISSIONS) } else { steps })
+        by_flops.min(by_bytes).clamp(1, u32::MAX.into()) as u32
     }
 }
 

@@ -193,6 +193,32 @@ fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
 }
 
 #[test]
+fn a_run_that_diverged_leaves_the_checkpoint_of_when_it_had_not() {
+    let path = folder("diverged").join("run");
+    let data = noisy(1, 38);
+    for device in devices() {
+        let mut trainer = trainer(device.clone());
+        let checkpoint = Some(Checkpoint { path: &path, every: Some(1) });
+        let error = trainer.fit(&data, Fit { epochs: 3, checkpoint, ..Fit::default() }, |event| match event {
+            Event::Epoch(epoch) if epoch.epoch == 1 => Control::RateScale(3e38),
+            _ => Control::Continue,
+        });
+        let Err(wgrad::Error::NonFiniteLoss { epoch: 2, step }) = error else { panic!("{error:?}") };
+        assert!((12..20).contains(&step), "not the last of the epoch's ten steps, but {step}");
+        let mut saved = Trainer::resume(device, &path).unwrap();
+        let mut next = None;
+        let note = |event| {
+            if let Event::Steps { done, .. } = event {
+                next.get_or_insert(done);
+            }
+            Control::Stop
+        };
+        saved.fit(&data, Fit::default(), note).unwrap();
+        assert_eq!(next.map(|done| done + 10), Some(step), "saved before the step whose loss was not finite");
+    }
+}
+
+#[test]
 fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
     let data = noisy(1, 38);
     let mut trainer = trainer(gpu().into());
