@@ -395,6 +395,9 @@ mod tests {
         for (result, message) in cases {
             assert_eq!(result.unwrap_err().to_string(), message);
         }
+        let one = Dataset::from_u8(vec![1; 3], 3, vec![0], 1).unwrap();
+        let reason = one.hold_out(0.5).unwrap_err().to_string();
+        assert_eq!(reason, "rows held back: expected at least 1 of 1, and not all, got 1, a share of 0.5");
     }
 
     #[test]

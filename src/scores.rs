@@ -42,7 +42,11 @@ impl Scores {
             Targets::Values { outputs, .. } => (width == *outputs, format!("{outputs}, as of the targets")),
         };
         if width == 0 || !fits {
-            return fault("outputs of a row", if width == 0 { "at least 1".into() } else { expected }, width.to_string());
+            return fault(
+                "outputs of a row",
+                if width == 0 { "at least 1".into() } else { expected },
+                width.to_string(),
+            );
         }
         let rows = match targets {
             Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {

@@ -26,7 +26,12 @@ fn new(
 #[test]
 fn what_a_trainer_is_made_of_is_checked() {
     let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
-    let cases: [(Result<Trainer, Error>, &str); 5] = [
+    let table = Network::input_shape([2, 3]).dropout(0.5).build().unwrap();
+    let cases: [(Result<Trainer, Error>, &str); 6] = [
+        (
+            new(gpu(), &table, Adam::default(), 1),
+            "layer activation_2: expected a row of features: add a flatten layer before it, got rows of shape [2, 3]",
+        ),
         (new(gpu(), &network(), Adam::default(), 0), "batch: expected at least 1 row, got 0"),
         (
             new(gpu(), &network(), Sgd { momentum: 2.0, ..Sgd::default() }, 1),
@@ -56,6 +61,8 @@ fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
         let mut trainer = new(device, &network(), Adam::default(), 2).unwrap();
         let narrow = trainer.fit(data(5, 2), Fit::default(), |_| {}).unwrap_err().to_string();
         assert_eq!(narrow, "features of the data set: expected 4, the network's input, got 5");
+        let scored = trainer.model().score(&data(2, 2)).unwrap_err().to_string();
+        assert_eq!(scored, "features of the data set: expected 4, the network's input, got 2");
         let classes = trainer.evaluate(&data(4, 3)).unwrap_err().to_string();
         assert_eq!(classes, "classes of the data set: expected at most 2, the network's output, got 3");
         let validation = data(4, 7);

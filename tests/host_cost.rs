@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use common::{Random, pass::Pass};
 use wgrad::Activation::{Identity, Relu, Softmax};
 use wgrad::{
-    Adam, ChainRows, Dataset, Fit, Gpu, Loss, Network, Plan, Rows, TextureOutput, TextureSamples, Traffic, Trainer,
-    TrainerConfig, Training, wgpu,
+    Adam, ChainRows, Dataset, Device, Event, Fit, Gpu, Loss, Network, Plan, Rows, TextureOutput, TextureSamples,
+    Traffic, Trainer, TrainerConfig, Training, wgpu,
 };
 
 /// Counts what each thread allocates.
@@ -285,6 +285,28 @@ fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     // The lists' doubling may fall to either side, once or so in a submission.
     let (more, alone) = (long - short, alone_long - alone_short);
     assert!(more.abs_diff(alone) <= 2 * u64::from(SUBMISSIONS), "{more} and {alone}, for {} steps", SUBMISSIONS * 18);
+}
+
+/// However seldom an app wants to hear of steps: an operating system resets a GPU that takes seconds over a submission.
+#[test]
+fn a_submission_has_no_more_work_than_a_gpu_may_take_at_once() {
+    let (device, queue) = noop();
+    let (mut trainer, _) = training(&device, &queue);
+    let work = trainer.plan().cost().total();
+    let steps = 1000;
+    let rows = 128 * steps as usize;
+    let data = Dataset::from_u8(vec![0; 784 * rows], 784, vec![0; rows], 10).unwrap();
+    let mut told = Vec::new();
+    let note = |event| {
+        if let Event::Steps { done, .. } = event {
+            told.push(done);
+        }
+    };
+    trainer.fit(data, Fit { every: Some(steps), ..Fit::default() }, note).unwrap();
+    assert_eq!(told, [1, steps]);
+    let Device::Gpu(gpu) = trainer.device() else { unreachable!() };
+    let least = (u64::from(steps) * work.flops / 50_000_000_000).max(u64::from(steps) * work.bytes / 10_000_000_000);
+    assert!(least > 2 && gpu.traffic().submits > least, "{} for {least} times the work of one", gpu.traffic().submits);
 }
 
 /// The bar of the project, which the least of many measurements keeps even while other programs run: 60 µs for each step

@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use wgrad::Activation::{Identity, Relu, Sigmoid, Tanh};
 use wgrad::{
-    Adam, AdamW, Clip, Control, Dataset, Dense, Device, EarlyStopping, Error, Event, Fit, Group, Init, Loss, Monitor, Network,
-    Optimizer, Plateau, Schedule, Sgd, Trainer, TrainerConfig,
+    Adam, AdamW, Clip, Control, Dataset, Dense, Device, EarlyStopping, Error, Event, Fit, Group, Init, Loss, Monitor,
+    Network, Optimizer, Plateau, Schedule, Sgd, Trainer, TrainerConfig,
 };
 
 /// Rows of a noisy plane, and its height.

@@ -192,6 +192,28 @@ fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
     assert_eq!(result(&broken), result(&whole));
 }
 
+/// Kernels without bounds checks rely on it.
+#[test]
+fn a_cursor_beyond_its_data_is_refused() {
+    let mut trainer = trainer(Device::Cpu);
+    trainer.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap();
+    let mut file = trainer.to_bytes().unwrap();
+    let position = {
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let cursor = tensors.tensor("trainer.step").unwrap().data().as_ptr();
+        cursor as usize - file.as_ptr() as usize + std::mem::offset_of!(plan::StepState, position)
+    };
+    let reasons = [37u32, 38, u32::MAX].map(|beyond| {
+        file[position..position + 4].copy_from_slice(&beyond.to_le_bytes());
+        Trainer::resume_from_bytes(Device::Cpu, &file).map_err(|error| error.to_string())
+    });
+    assert!(reasons[0].is_ok(), "{:?}", reasons[0]);
+    for reason in &reasons[1..] {
+        let reason = reason.as_ref().unwrap_err();
+        assert!(reason.contains("has a cursor that no training leads to"), "{reason}");
+    }
+}
+
 #[test]
 fn a_run_that_diverged_leaves_the_checkpoint_of_when_it_had_not() {
     let path = folder("diverged").join("run");
