@@ -69,20 +69,25 @@ async fn run(args: &Args) -> Result<()> {
     if wanted.is_empty() {
         return Err(format!("no adapter named {:?}: see the list, or scripts/setup.sh", args.adapter).into());
     }
+    let path = args.out.join("bench.json");
+    common::check_writable(&path)?;
     let mut reports = Vec::new();
     for (i, adapter) in wanted.into_iter().enumerate() {
-        // One that will not open does not keep the others from being measured.
-        let gpu = match Gpu::from_adapter(adapter).await {
-            Ok(gpu) => gpu,
-            Err(error) => {
-                println!("\n{error}");
-                continue;
-            }
-        };
+        // One that fails does not keep the others from being measured, nor their figures from being written.
         let suffix = if i == 0 { String::new() } else { format!("-{}", i + 1) };
-        reports.push(bench(&gpu, args, &suffix)?);
+        let report = match Gpu::from_adapter(adapter).await {
+            Ok(gpu) => bench(&gpu, args, &suffix),
+            Err(error) => Err(error.into()),
+        };
+        match report {
+            Ok(report) => reports.push(report),
+            Err(error) => println!("\n{}: {error}", adapter.get_info().name),
+        }
+        write_whole(&path, format!("{:#}\n", json!({ "adapters": reports })))?;
     }
-    write_whole(&args.out.join("bench.json"), format!("{:#}\n", json!({ "adapters": reports })))?;
+    if reports.is_empty() {
+        return Err("no adapter could be measured".into());
+    }
     println!("\nfigures, plots and traces are in {}", args.out.display());
     Ok(())
 }

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let image = args.image.as_ref().map(|file| picture::load_rgb(file, SIDE, SIDE)).transpose()?;
+    common::check_writable(&args.out.join("cost.svg"))?;
     cats::fetch(&args.data)?;
     let cats = cats::load(&args.data)?;
     let dataset = |p: &Pictures| Dataset::from_u8(p.pixels.clone(), FEATURES, p.labels.clone(), 2);
@@ -86,20 +87,27 @@ fn run(args: &Args) -> Result<()> {
         let mut trainer = Trainer::new(device.clone(), &network, Loss::BinaryCrossEntropy, descent, config)?;
         let fit = Fit { epochs: args.iterations.unwrap_or(iterations), ..Fit::default() };
         let mut points = Vec::new();
-        trainer.fit(&train, fit, |event| match event {
+        let trained = trainer.fit(&train, fit, |event| match event {
             Event::Epoch(e) if e.epoch % 100 == 1 => {
                 println!("cost after iteration {}: {:.6}", e.epoch - 1, e.train.loss);
                 points.push((f64::from(e.epoch - 1), e.train.loss));
             }
             _ => {}
-        })?;
+        });
+        // One rate that is too high does not keep the others from being seen.
+        if let Err(error @ wgrad::Error::NonFiniteLoss { .. }) = trained {
+            println!("{error}");
+            curves.push(Curve { label: format!("rate {learning_rate}, diverged"), points });
+            continue;
+        }
+        trained?;
         let (on_train, on_test) = (trainer.evaluate(&train)?.accuracy, trainer.evaluate(&test)?.accuracy);
         println!("train accuracy {:.2}%, test accuracy {:.2}%", on_train * 100.0, on_test * 100.0);
         curves.push(Curve { label: format!("rate {learning_rate}"), points });
         models.push(trainer.model());
     }
 
-    let model = &models[0];
+    let model = models.first().ok_or("every rate diverged")?;
     if let (Some(pixels), Some(file)) = (image, &args.image) {
         let features: Vec<f32> = pixels.into_iter().map(|byte| f32::from(byte) / 255.0).collect();
         println!("{}: {}", file.display(), verdict(&cats, model.forward(&features)?[0]));

@@ -40,7 +40,12 @@ const APP: &str = "
     }";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let out = std::env::args().skip_while(|a| a != "--out").nth(1).unwrap_or("out/embed".into());
+    let out = match &std::env::args().skip(1).collect::<Vec<_>>()[..] {
+        [] => "out/embed".to_string(),
+        [option, folder] if option == "--out" => folder.clone(),
+        _ => return Err("usage: embed [--out DIR]".into()),
+    };
+    std::fs::create_dir_all(&out)?;
 
     // The app: a device, buffers and two passes of its own.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
@@ -100,16 +105,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         training.record_within(&mut encoder, Duration::from_millis(16));
         forward.record_forward(&mut encoder);
         show(&mut encoder);
-        let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one submission
-        // Where another app would present its picture, this one waits.
+        let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one; where others present, it waits
         device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
     }
 
-    std::fs::create_dir_all(&out)?;
-    let file = std::path::Path::new(&out).join("frames.png");
+    let file = format!("{out}/frames.png");
     wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &picture.slice(..), move |bytes| {
-        let bytes = bytes.expect("the picture");
-        image::save_buffer(file, &bytes, SIDE * 6, SIDE * 2, image::ColorType::Rgba8).expect("the file");
+        image::save_buffer(file, &bytes.expect("bytes"), SIDE * 6, SIDE * 2, image::ColorType::Rgba8)
+            .expect("the file");
     });
     device.poll(wgpu::PollType::wait_indefinitely())?;
     println!("{FRAMES} frames, {} submissions by wgrad; six of them in {out}", gpu.traffic().submits);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -65,19 +65,15 @@ fn main() -> ExitCode {
 fn run(args: &Args, start: Instant) -> Result<()> {
     // Better to fail now than after the training.
     let image = args.image.as_ref().map(|path| picture::load_digit(path)).transpose()?;
-    let outputs: Vec<_> = [&args.save, &args.resume, &args.json].into_iter().flatten().collect();
-    for (i, path) in outputs.iter().enumerate() {
-        common::check_writable(path)?;
-        if outputs[..i].contains(path) {
-            return Err(format!("{} is asked to hold two things: give each a file of its own", path.display()).into());
-        }
-    }
+    let history = args.plot.as_ref().map(|folder| folder.join("history.svg"));
+    let outputs = [&args.save, &args.resume, &args.json, &history].into_iter().flatten();
+    common::check_outputs(&outputs.map(PathBuf::as_path).collect::<Vec<_>>())?;
     // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
     let (model, test) = std::thread::scope(|scope| {
         let data = scope.spawn(|| Mnist::read(&args.data));
         let data = || data.join().map_err(|_| "reading the data panicked")?.map_err(Into::into);
         match &args.load {
-            Some(path) => Ok((load(args, path)?, data()?.test)),
+            Some(path) => Ok((digits::load(open(args)?, path)?, data()?.test)),
             None => train(args, start, data),
         }
     })?;
@@ -104,16 +100,6 @@ fn open(args: &Args) -> wgrad::Result<Device> {
         gpu.cache_pipelines(folder)?;
     }
     Ok(device)
-}
-
-fn load(args: &Args, path: &Path) -> Result<Model> {
-    let model = Model::load(open(args)?, path)?;
-    match (model.network().inputs(), model.network().outputs()) {
-        (784, 10) => Ok(model),
-        (inputs, outputs) => {
-            Err(format!("{}: expected 784 inputs and 10 outputs, got {inputs} and {outputs}", path.display()).into())
-        }
-    }
 }
 
 fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> Result<(Model, Dataset)> {

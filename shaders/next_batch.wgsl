@@ -144,13 +144,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     // Where data of another length left the cursor is no place in these.
     let goes_on = before.data_rows == known.rows;
     let position = select(0u, before.position, goes_on);
+    // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
+    let epoch = select(before.epoch + select(0u, 1u, before.position != 0u), before.epoch, goes_on);
     let rows = min(u.batch, known.rows - position);
     storageBarrier();
     if lane == 0u {
         let ends = position + rows == known.rows;
         state.step = before.step + 1u;
         state.rows = rows;
-        state.epoch = select(before.epoch, before.epoch + 1u, ends);
+        state.epoch = select(epoch, epoch + 1u, ends);
         state.position = select(position + rows, 0u, ends);
         let begins_update = !goes_on || before.due != 0u;
         let batches = select(before.batches, 0u, begins_update) + 1u;
@@ -167,7 +169,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     for (var i = lane; i < rows; i += LANES) {
         var index = position + i;
         if known.shuffle != 0u {
-            index = shuffled(index, before.epoch, known.rows, vec2u(known.seed_low, known.seed_high));
+            index = shuffled(index, epoch, known.rows, vec2u(known.seed_low, known.seed_high));
         }
         indices[i] = index;
     }

@@ -192,7 +192,7 @@ fn main(
         if !values {
             // A label that is no class, in data that the host has not seen.
             if asked.label >= classes {
-                loss = bitcast<f32>(0x7f800000u | asked.label); // not a constant, which WGSL would refuse
+                loss = bitcast<f32>(0x7fc00000u | asked.label); // not a constant, which WGSL would refuse
             }
             correct = predicted == asked.label;
         }

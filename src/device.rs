@@ -153,7 +153,7 @@ impl Device {
 
     /// Runs a future of this crate to its end; on a GPU it blocks and polls.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         match self {
             Device::Gpu(gpu) => gpu.block_on(future),
             Device::Cpu => pollster::block_on(future),

@@ -65,8 +65,7 @@ impl Runner {
         let mut encoder = gpu.encoder();
         self.record_steps(&mut encoder, steps);
         gpu.submit(encoder);
-        gpu.block_on(gpu.submitted_work_done());
-        gpu.check_lost()
+        gpu.finish()
     }
 
     /// What a buffer that the plan knows the length of, or that has been [`set`](Self::set), holds.

@@ -4,7 +4,9 @@ mod common;
 
 use common::*;
 use wgrad::Activation::{Identity, Relu, Sigmoid};
-use wgrad::{Adam, Dataset, Device, Error, Fit, Gpu, Loss, Network, Optimizer, Sgd, Trainer, TrainerConfig, wgpu};
+use wgrad::{
+    Adam, Dataset, Device, Error, Fit, Gpu, Loss, Model, Network, Optimizer, Plan, Sgd, Trainer, TrainerConfig, wgpu,
+};
 
 fn network() -> Network {
     Network::input(4).dense(3, Relu).dense(2, Identity).build().unwrap()
@@ -26,7 +28,7 @@ fn new(
 #[test]
 fn what_a_trainer_is_made_of_is_checked() {
     let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
-    let table = Network::input_shape([2, 3]).dropout(0.5).build().unwrap();
+    let table = Network::input_shape([2, 3]).activation(Identity).build().unwrap();
     let cases: [(Result<Trainer, Error>, &str); 6] = [
         (
             new(gpu(), &table, Adam::default(), 1),
@@ -53,6 +55,18 @@ fn what_a_trainer_is_made_of_is_checked() {
     for (result, message) in cases {
         assert_eq!(result.unwrap_err().to_string(), message);
     }
+}
+
+/// A batch has a limit, as one workgroup numbers its rows; a picture's pixels to run the network on have none but the device's.
+#[test]
+fn a_forward_pass_has_as_many_rows_as_a_large_picture() {
+    let rows = 3840 * 2160;
+    assert_eq!(Plan::forward(&network(), rows).unwrap().batch, rows);
+    let model = Model::new(gpu(), &network(), &network().initial_parameters(0)).unwrap();
+    let rows = (1 << 20) + 3;
+    let features: Vec<f32> = (0..rows * 4).map(|i| (i % 97) as f32 / 97.0).collect();
+    let outputs = model.forward(&features).unwrap();
+    assert_eq!(outputs[(rows - 3) * 2..], model.forward(&features[(rows - 3) * 4..]).unwrap());
 }
 
 #[test]

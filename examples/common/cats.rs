@@ -41,11 +41,15 @@ const SOURCES: [&str; 3] = [
     "https://raw.githubusercontent.com/Youngyi/DeepLearning/dff21304241c5e651d4a6680cba6e23c3990e915/datasets",
 ];
 
-/// Downloads the files that the folder lacks, with curl.
+/// Downloads the files that the folder lacks, with curl. Of those that are there, says where they are others.
 pub fn fetch(folder: &Path) -> Result<()> {
     for (file, sha256) in FILES {
         let path = folder.join(file);
-        if path.exists() {
+        if let Ok(contents) = std::fs::read(&path) {
+            if digest(&contents) != sha256 {
+                let advice = "not the file of the course, or damaged: delete it, and it is downloaded";
+                eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {})", path.display(), digest(&contents));
+            }
             continue;
         }
         println!("downloading {file}");
@@ -62,6 +66,10 @@ pub fn fetch(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+fn digest(contents: &[u8]) -> String {
+    Sha256::digest(contents).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 fn download(url: &str, sha256: &str, path: &Path) -> Result<()> {
     let partial = partial(path);
     let checked = || -> Result<()> {
@@ -72,7 +80,7 @@ fn download(url: &str, sha256: &str, path: &Path) -> Result<()> {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).trim().into());
         }
-        let digest: String = Sha256::digest(std::fs::read(&partial)?).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = digest(&std::fs::read(&partial)?);
         if digest != sha256 {
             return Err(format!("SHA-256: expected {sha256}, got {digest}").into());
         }

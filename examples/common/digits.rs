@@ -2,11 +2,22 @@
 
 use std::path::Path;
 
-use wgrad::{Dataset, Epoch, Evaluation, History, Scores};
+use wgrad::{Dataset, Device, Epoch, Evaluation, History, Model, Scores};
 
 use super::Result;
 use super::picture::{self, Tile};
 use super::plot::{self, Curve, Panel};
+
+/// A saved model that reads digits.
+pub fn load(device: Device, path: &Path) -> Result<Model> {
+    let model = Model::load(device, path)?;
+    match (model.network().inputs(), model.network().outputs()) {
+        (784, 10) => Ok(model),
+        (inputs, outputs) => {
+            Err(format!("{}: expected 784 inputs and 10 outputs, got {inputs} and {outputs}", path.display()).into())
+        }
+    }
+}
 
 /// Loss and accuracy, of training and validation.
 pub fn draw_history(folder: &Path, history: &History) -> Result<()> {

@@ -45,6 +45,21 @@ pub fn check_writable(path: &Path) -> Result<()> {
     in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))
 }
 
+/// The same of several files, which must not be one.
+pub fn check_outputs(paths: &[&Path]) -> Result<()> {
+    let mut whole: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        check_writable(path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let file = folder.canonicalize()?.join(path.file_name().unwrap_or_default());
+        if whole.contains(&file) {
+            return Err(format!("{} is asked to hold two things: give each a file of its own", path.display()).into());
+        }
+        whole.push(file);
+    }
+    Ok(())
+}
+
 /// Makes the folder of a file, then does something with the place where the file stands until it is whole.
 fn in_folder(path: &Path, act: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);

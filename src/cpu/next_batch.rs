@@ -4,9 +4,12 @@ use crate::plan::{DataInfo, NextBatch, StepState};
 use crate::random::pcg4d;
 
 pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indices: &mut [u32]) {
-    let StepState { epoch, position, .. } = *state;
     let goes_on = state.data_rows == data.rows;
-    let position = if goes_on { position } else { 0 };
+    // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
+    let (epoch, position) = match goes_on {
+        true => (state.epoch, state.position),
+        false => (state.epoch + u32::from(state.position != 0), 0),
+    };
     let rows = op.batch.min(data.rows - position);
     let ends = position + rows == data.rows;
     let begins_update = !goes_on || state.due != 0;
@@ -120,7 +123,7 @@ mod tests {
         assert_eq!((state.position, state.update, state.batches, state.due), (3, 1, 1, 0));
         next_batch(&op(3, 3), &short, &mut state, &mut indices);
         assert_eq!((state.position, state.update, state.batches, state.update_rows), (3, 1, 1, 3));
-        assert_eq!(indices, [0, 1, 2]);
+        assert_eq!((indices, state.epoch), ([0, 1, 2], 1));
     }
 
     #[test]

@@ -331,7 +331,7 @@ impl Gpu {
     fn grid(&self, launch: &Launch) -> Result<[u32; 2]> {
         let limit = self.device().limits().max_compute_workgroups_per_dimension;
         let needed = launch.workgroups.max(1);
-        let y = needed.div_ceil(limit.into());
+        let y = needed.div_ceil(u64::from(limit).max(1));
         if y > limit.into() {
             return Err(Error::LimitExceeded {
                 what: format!("grid of {}, by max_compute_workgroups_per_dimension", launch.shader.name),

@@ -5,8 +5,9 @@ use super::{OPTIONAL_FEATURES, Variants, executor};
 use crate::plan::Plan;
 
 /// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole, and beside what
-/// [strided rows](crate::Rows) reach over; every other limit is as low as WebGPU goes. The default limits of WebGPU are enough for most plans: what can exceed them is the length of a
-/// buffer. Merge them into the app's own request:
+/// [strided rows](crate::Rows) reach over; for uniforms
+/// and textures what WebGPU has by default, every other limit lower. The default limits of WebGPU are enough for most plans: what
+/// can exceed them is the length of a buffer. Merge them into the app's own request:
 ///
 /// ```no_run
 /// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits, network: wgrad::Network) -> wgrad::Result<()> {
@@ -45,6 +46,9 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
         // What every device has; more are folded into two dimensions. How many there are depends on the adapter's kernels.
         max_compute_workgroups_per_dimension: most.max_compute_workgroups_per_dimension,
         min_storage_buffer_offset_alignment: most.min_storage_buffer_offset_alignment,
+        // For `Model::wgsl`, whose weights may be uniforms, and for textures as outputs.
+        max_uniform_buffer_binding_size: most.max_uniform_buffer_binding_size,
+        max_storage_textures_per_shader_stage: most.max_storage_textures_per_shader_stage,
         ..lowest
     }
 }

@@ -39,12 +39,20 @@ impl Gpu {
     }
 
     /// Waits for the oldest submission that nobody has waited for, or for the last.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost), after which nothing that is waited for may ever come.
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn poll(&self) {
+    pub(super) fn poll(&self) -> crate::Result<()> {
         lock(&self.inner.traffic).polls += 1;
         let submission_index = lock(&self.inner.in_flight).pop_front();
-        // An error here is a lost device, which whoever waits finds out.
-        let _ = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        let wait = || self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        // Where the driver has lost the device, wgpu panics.
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)) {
+            let reason = panic.downcast::<String>().map_or("wgpu panicked".into(), |message| *message);
+            lock(&self.inner.lost).get_or_insert(reason);
+        }
+        self.check_lost()
     }
 
     /// Asks for the first bytes of a buffer.

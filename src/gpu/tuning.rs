@@ -136,8 +136,7 @@ impl Gpu {
             let mut encoder = self.encoder();
             executor.record_steps(&mut encoder, times);
             self.submit(encoder);
-            self.block_on(self.submitted_work_done());
-            self.check_lost()?;
+            self.finish()?;
             Ok(start.elapsed())
         };
         // The first run compiles, on some drivers.

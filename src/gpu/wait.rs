@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::{Gpu, lock};
+#[cfg(not(target_family = "wasm"))]
+use crate::error::Result;
 
 /// A value that a callback of wgpu will give: a future of it.
 #[derive(Debug)]
@@ -59,17 +61,28 @@ impl Gpu {
         signal
     }
 
+    /// Waits for the end of everything submitted so far.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn finish(&self) -> Result<()> {
+        let done = self.submitted_work_done();
+        self.block_on(async {
+            done.await;
+            Ok(())
+        })?;
+        self.check_lost()
+    }
+
     /// Runs a future of this module to its end. Blocks and polls the device, waiting for the oldest submission first
     /// so that younger ones keep the GPU busy.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = std::pin::pin!(future);
         let mut context = Context::from_waker(Waker::noop());
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            self.poll();
+            self.poll()?;
         }
     }
 }

@@ -24,7 +24,7 @@ use builder::Builder;
 /// looping, and no kernel takes two iterations per k. Longer products are split into slices of this length.
 pub const LONGEST_SLICE: u32 = 1 << 15;
 
-/// Largest batch: what the single workgroup of `next_batch` can number within the same 65,535 iterations. A row takes
+/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the same 65,535 iterations. A row takes
 /// one, and as many again as its place is drawn anew; lanes of a subgroup wait for the unluckiest.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 

@@ -173,6 +173,7 @@ impl Trainer {
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub fn warm_up(&self) -> Result<()> {
         if let Executor::Gpu(executor) = &self.training {
+            executor.gpu().check_alive()?;
             let mut encoder = executor.gpu().encoder();
             executor.record_warm_up(&mut encoder)?;
             executor.gpu().submit(encoder);
