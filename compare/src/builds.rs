@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -41,11 +41,13 @@ fn build(workspace: &Path, name: &str) -> Result<Program> {
         .args(["--release", "--offline", "--message-format", "json", "--package", &format!("hello-{name}")])
         .arg("--target-dir")
         .arg(target.path())
-        .stderr(Stdio::null())
         .output()?;
     let seconds = start.elapsed().as_secs_f64();
     if !output.status.success() {
-        return Err(format!("hello-{name} did not build").into());
+        let words = String::from_utf8_lossy(&output.stderr);
+        let last: Vec<&str> = words.lines().rev().take(5).collect();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join(" / ");
+        return Err(format!("hello-{name} did not build: {last}").into());
     }
     let mut packages = HashSet::new();
     let mut bytes = None;

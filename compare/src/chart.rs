@@ -1,7 +1,5 @@
 //! The speeds as bars.
 
-use std::path::Path;
-
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -28,15 +26,17 @@ const PALE: RGBColor = RGBColor(100, 106, 115);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-pub fn draw(results: &Results, path: &Path) -> Result<()> {
-    let Some(run) = &results.run else { return Ok(()) };
+/// As SVG; empty where nothing was measured.
+pub fn draw(results: &Results) -> Result<String> {
+    let mut svg = String::new();
+    let Some(run) = &results.run else { return Ok(svg) };
     // One vector width a chart: the driver's own.
     let peers: Vec<&Peer> = run.peers.iter().filter(|p| p.vector_width.is_none() && p.name != FLOOR).collect();
     let jobs = run.jobs();
     let panel = (WIDTH / PANELS_A_ROW, PANEL_TITLE + BAR * peers.len() as i32 + MARGIN);
     let rows = (jobs.len() as i32 + PANELS_A_ROW - 1) / PANELS_A_ROW;
     let height = TITLE + panel.1 * rows;
-    let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
+    let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     write(&area, "Samples per second, 784-512-256-128-10, Adam: longer is faster", (MARGIN, 14), 18, INK)?;
     write(&area, &subtitle(run), (MARGIN, 38), 12, PALE)?;
@@ -64,7 +64,8 @@ pub fn draw(results: &Results, path: &Path) -> Result<()> {
         }
     }
     area.present()?;
-    Ok(())
+    drop(area);
+    Ok(svg)
 }
 
 fn subtitle(run: &Run) -> String {

@@ -87,16 +87,21 @@ fn run(args: Args) -> Result<()> {
     if let Some(Role::Worker { engine, job, batch, task }) = args.role {
         return worker::serve(engines::find(&engine)?, job, Task::open(task, batch));
     }
+    if !args.only.is_empty() && args.out == Path::new(env!("CARGO_MANIFEST_DIR")) {
+        let there = args.out.display();
+        return Err(format!("--only: name a folder with --out, as {there} has the results of all engines").into());
+    }
     let json = args.out.join("results.json");
     let mut results = Results::read(&json)?;
     if args.build {
         results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")))?);
     } else if !args.draw {
+        results::write_whole(&json, &results.json()?)?; // what cannot be written is known before it is measured
         results.run = Some(rounds::measure(&args)?);
     }
-    results.write(&json)?;
+    results::write_whole(&json, &results.json()?)?;
     let table = report::markdown(&results);
     print!("{table}");
-    std::fs::write(args.out.join("results.md"), table)?;
-    chart::draw(&results, &args.out.join("results.svg"))
+    results::write_whole(&args.out.join("results.md"), &table)?;
+    results::write_whole(&args.out.join("results.svg"), &chart::draw(&results)?)
 }

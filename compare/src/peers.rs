@@ -74,7 +74,7 @@ pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
             Err(why) => absent.push(Absent { name: "torch-cpu".into(), why: why.to_string() }),
         }
     }
-    if args.tfjs && wanted(TFJS) {
+    if args.tfjs && wanted(TFJS) || only.iter().any(|name| name == TFJS) {
         match node_with_tfjs(&args.chromium) {
             Ok(recipe) => candidates.push(Candidate::new(TFJS.into(), String::new(), recipe)),
             Err(why) => absent.push(Absent { name: TFJS.into(), why: why.to_string() }),

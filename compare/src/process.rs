@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,9 @@ impl Process {
     /// Starts it, its caches and its home in the folder given, and waits for its first step.
     pub fn start(recipe: &Recipe, job: Job, batch: usize, task: &Path, home: &Path) -> Result<Self> {
         fs::create_dir_all(home)?;
-        let log = home.join("log");
+        // Each has its own: those that take turns share a home.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let log = home.join(format!("log-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let start = Instant::now();
         let mut command = Command::new(&recipe.program);
         #[cfg(unix)] // a group of its own, to be stopped with all that it starts

@@ -135,7 +135,14 @@ fn losses(run: &Run) -> String {
 
 fn notes(run: &Run) -> String {
     let mut lines: Vec<String> = run.absent.iter().map(|a| format!("- left out: {}: {}\n", a.name, a.why)).collect();
+    let adapter_of = |peer: &Peer| {
+        let own = |p: &&Peer| p.name == BASE && p.vector_width == peer.vector_width;
+        run.peers.iter().find(own).map_or("", |base| &base.device).to_string()
+    };
     for peer in &run.peers {
+        if !peer.device.is_empty() && !peer.device.starts_with("CPU") && peer.device != adapter_of(peer) {
+            lines.push(format!("- {}: on another adapter, {}\n", name(peer), peer.device));
+        }
         lines.extend(peer.failures.iter().map(|failure| format!("- {}: {failure}\n", name(peer))));
     }
     if lines.is_empty() { String::new() } else { format!("\n{}", lines.concat()) }

@@ -115,9 +115,17 @@ impl Results {
         }
     }
 
-    pub fn write(&self, path: &Path) -> Result<()> {
-        Ok(fs::write(path, serde_json::to_string_pretty(self)? + "\n")?)
+    pub fn json(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
+}
+
+/// Writes a file whole or not at all, making its folder where there is none.
+pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
+    let partial = path.with_added_extension("partial");
+    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+    let written = folder.and_then(|()| fs::write(&partial, contents)).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|e| format!("cannot write {}: {e}", path.display()).into())
 }
 
 impl Circumstances {

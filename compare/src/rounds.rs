@@ -2,18 +2,23 @@
 //! and take turns; last, warm starts.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::peers::{self, Candidate};
 use crate::process::Process;
 use crate::results::{Circumstances, Job, LEARNING_STEPS, Measured, Run};
 use compare::Result;
-use compare::task::Task;
+use compare::engines::BASE;
+use compare::task::{self, Task};
 
 use crate::Args;
 
 /// Batch size of the starts and of the memory.
 const STANDARD_BATCH: usize = 128;
+
+/// Rows of the test set, which losses are of.
+const MOST_ROWS: usize = 10_000;
 
 /// Rows of a forward pass.
 const FORWARD_BATCH: usize = 4096;
@@ -27,6 +32,13 @@ const MOST_SECONDS: f64 = 120.0;
 pub fn measure(args: &Args) -> Result<Run> {
     if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
         return Err("there must be a round, of more than 0 seconds".into());
+    }
+    let whole = |batch: usize| batch > 0 && batch <= MOST_ROWS && task::ROWS.is_multiple_of(batch);
+    if let Some(batch) = args.batches.iter().find(|&&batch| !whole(batch)) {
+        return Err(format!("--batches: expected divisors of {} up to {MOST_ROWS}, got {batch}", task::ROWS).into());
+    }
+    if cfg!(unix) && Command::new("kill").arg("-l").stdout(Stdio::null()).status().is_err() {
+        return Err("no program kill (procps) here: engines could not be stopped between their turns".into());
     }
     let start = Instant::now();
     let info = wgrad::Gpu::request()?.adapter_info().clone();
@@ -60,6 +72,10 @@ pub fn measure(args: &Args) -> Result<Run> {
         }
     }
 
+    let base = &candidates[0].peer;
+    if let Some(failure) = base.failures.first() {
+        return Err(format!("{BASE} failed, with which all are compared: {failure}").into());
+    }
     let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
     let minutes = start.elapsed().as_secs_f64() / 60.0;
     Ok(Run { circumstances: Circumstances::now(), adapter, minutes, peers, absent })
@@ -69,6 +85,14 @@ impl Candidate {
     fn fail(&mut self, at: &str, error: &dyn std::error::Error) {
         println!("  {} failed: {at}: {error}", self.peer.name);
         self.peer.failures.push(format!("{at}: {error}"));
+    }
+
+    /// Notes what only the process knows.
+    fn meet(&mut self, process: &Process) {
+        self.peer.device.clone_from(&process.device);
+        if let Some(version) = &process.version {
+            self.peer.version.clone_from(version);
+        }
     }
 
     fn label(&self) -> String {
@@ -85,12 +109,8 @@ fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
     match Process::start(&recipe, Job::Train, STANDARD_BATCH, task, home) {
         Ok(process) => {
             println!("  {:24} {:6.2} s", candidate.label(), process.first_step);
-            let peer = &mut candidate.peer;
-            peer.cold_first_step.push(process.first_step);
-            peer.device.clone_from(&process.device);
-            if let Some(version) = &process.version {
-                peer.version.clone_from(version);
-            }
+            candidate.meet(&process);
+            candidate.peer.cold_first_step.push(process.first_step);
         }
         Err(e) => candidate.fail("cold start", &*e),
     }
@@ -99,6 +119,7 @@ fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
 /// Also counts the memory: of a process for which the driver's compiler, which has its own, has nothing left to do.
 fn start_warm(candidate: &mut Candidate, task: &Path, home: &Path) -> Result<()> {
     let mut process = Process::start(&candidate.recipe, Job::Train, STANDARD_BATCH, task, home)?;
+    candidate.meet(&process);
     candidate.peer.warm_first_step = Some(process.first_step);
     if !candidate.is_floor() {
         process.run(LEARNING_STEPS - 1)?;
@@ -122,20 +143,21 @@ fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize,
     let mut players = Vec::new();
     for candidate in candidates.iter_mut().filter(|c| !c.is_floor() || (job, batch) == (Job::Train, STANDARD_BATCH)) {
         match Player::prepare(candidate, args, job, batch, task, home) {
-            Ok(player) => players.push(player),
+            Ok(player) => players.push(Some(player)),
             Err((candidate, e)) => candidate.fail(&format!("{job} {batch}"), &*e),
         }
     }
     for round in 0..args.rounds {
         for turn in 0..players.len() {
-            let player = (turn + round) % players.len();
-            if let Err(e) = players[player].turn() {
-                players.remove(player).candidate.fail(&format!("{job} {batch}"), &*e);
-                break; // the others have their turn in the next round
+            let at = (turn + round) % players.len();
+            let place = &mut players[at];
+            let Some(Err(e)) = place.as_mut().map(Player::turn) else { continue };
+            if let Some(player) = place.take() {
+                player.candidate.fail(&format!("{job} {batch}"), &*e);
             }
         }
     }
-    for player in players {
+    for player in players.into_iter().flatten() {
         player.finish();
     }
 }

@@ -27,7 +27,9 @@ pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 impl Alone {
     pub fn open() -> Result<Self> {
         let instance = wgpu::Instance::default();
-        let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+        let power_preference = wgpu::PowerPreference::HighPerformance;
+        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        let adapter = pollster::block_on(instance.request_adapter(&options))?;
         let (device, queue) = pollster::block_on(adapter.request_device(&Default::default()))?;
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("double"),
