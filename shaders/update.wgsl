@@ -51,8 +51,8 @@ override LIMIT: f32 = 0.0; // of each gradient, with CLIP
 struct Cursor {
     learning_rate: f32,
     update: u32,
-    unbiased1: f32, // of Adam, 1 / (1 - beta1^update)
-    unbiased2: f32, // and 1 / sqrt(1 - beta2^update)
+    correction1: f32, // of Adam, 1 - beta1^update
+    correction2: f32, // and 1 - beta2^update
 }
 
 // Four parameters with their moments.
@@ -82,8 +82,8 @@ fn now() -> Cursor {
     var cursor = Cursor(state.learning_rate, state.update, 1.0, 1.0);
     if OPTIMIZER == 3u {
         let t = f32(cursor.update);
-        cursor.unbiased1 = 1.0 / one_minus_exp(t * LOG_BETA1);
-        cursor.unbiased2 = 1.0 / sqrt(one_minus_exp(t * LOG_BETA2));
+        cursor.correction1 = one_minus_exp(t * LOG_BETA1);
+        cursor.correction2 = one_minus_exp(t * LOG_BETA2);
     }
     return cursor;
 }
@@ -143,7 +143,7 @@ fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
         default: {
             m = BETA1 * m + ONE_MINUS_BETA1 * g;
             v = BETA2 * v + ONE_MINUS_BETA2 * g * g;
-            return Quad(w - rate * at.unbiased1 * m / (sqrt(v) * at.unbiased2 + EPSILON), m, v);
+            return Quad(w - rate / at.correction1 * m / (sqrt(v / at.correction2) + EPSILON), m, v);
         }
     }
 }

@@ -39,14 +39,10 @@ impl Scores {
             Targets::Labels { classes, .. } => {
                 (width >= *classes || width == 1, format!("{classes}, one for each class, or 1"))
             }
-            Targets::Values { outputs, .. } => (width == *outputs, format!("{outputs}, as of the targets")),
+            Targets::Values { outputs, .. } => (width == *outputs, format!("{}, as of the targets", outputs.max(&1))),
         };
-        if width == 0 || !fits {
-            return fault(
-                "outputs of a row",
-                if width == 0 { "at least 1".into() } else { expected },
-                width.to_string(),
-            );
+        if !fits || width == 0 {
+            return fault("outputs of a row", expected, width.to_string());
         }
         let rows = match targets {
             Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
@@ -205,7 +201,7 @@ mod tests {
         let part = Targets::Values { values: vec![0.0; 3], outputs: 2 };
         assert_eq!(fault(2, 2, &part), "targets: expected whole rows of 2, got 3 numbers");
         let none = Targets::Values { values: vec![], outputs: 0 };
-        assert_eq!(fault(0, 0, &none), "outputs of a row: expected at least 1, got 0");
+        assert_eq!(fault(0, 0, &none), "outputs of a row: expected 1, as of the targets, got 0");
         let beyond = Targets::Labels { labels: vec![0, u32::MAX], classes: 3 };
         assert_eq!(fault(6, 3, &beyond), Error::LabelOutOfRange { row: 1, label: u32::MAX, classes: 3 }.to_string());
     }

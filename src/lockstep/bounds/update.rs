@@ -162,11 +162,10 @@ fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, 
             // ln β is rounded to f32, which x times over is u |x| of e^x.
             let of_correction = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
             let corrected = squares.times(1.0 / correction(beta2));
-            // The factor of the root is a reciprocal root, and twice as far off in the square.
-            let of_factor = of_correction + 2.0 * 2.0 * (ROOT + DIVISION + U);
-            let corrected = Off { off: corrected.off + corrected.value * of_factor, ..corrected };
+            let corrected =
+                Off { off: corrected.off + corrected.value * (of_correction + 2.0 * DIVISION), ..corrected };
             let step = scaled(mean.over_root(corrected, epsilon.into()), rate / correction(beta1));
-            (Off { off: step.off + (of_correction + 2.0 * (DIVISION + U)) * step.value.abs(), ..step }, [mean, squares])
+            (Off { off: step.off + (of_correction + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = mix(beta1, m, g);
