@@ -49,12 +49,8 @@ async fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         .iter()
         .filter(|case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str())))
         .collect();
-    if cases.is_empty() {
-        return Err(format!(
-            "--kernel: expected a file of shaders/ without its ending, got {}",
-            args.kernel.as_deref().unwrap_or_default()
-        )
-        .into());
+    if let (true, Some(kernel)) = (cases.is_empty(), &args.kernel) {
+        return Err(format!("--kernel: expected a file of shaders/ without its ending, got {kernel}").into());
     }
     println!("wgrad {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
     let adapter = find(&args.adapter).await?;

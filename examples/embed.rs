@@ -105,14 +105,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         training.record_within(&mut encoder, Duration::from_millis(16));
         forward.record_forward(&mut encoder);
         show(&mut encoder);
-        let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one; where others present, it waits
+        let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one submission
+        // Where another app would present its picture, this one waits.
         device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
     }
 
     let file = format!("{out}/frames.png");
     wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &picture.slice(..), move |bytes| {
-        image::save_buffer(file, &bytes.expect("bytes"), SIDE * 6, SIDE * 2, image::ColorType::Rgba8)
-            .expect("the file");
+        let bytes = bytes.expect("the picture");
+        image::save_buffer(file, &bytes, SIDE * 6, SIDE * 2, image::ColorType::Rgba8).expect("the file");
     });
     device.poll(wgpu::PollType::wait_indefinitely())?;
     println!("{FRAMES} frames, {} submissions by wgrad; six of them in {out}", gpu.traffic().submits);

@@ -1,8 +1,9 @@
 //! What a training run is asked for, what it tells while it runs, and what it can be told.
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::history::{Epoch, Evaluation, Monitor};
+use crate::optimizer::option;
 
 /// What [`Trainer::fit`](crate::Trainer::fit) is to do.
 #[derive(Debug, Clone, Copy)]
@@ -40,14 +41,8 @@ impl Default for Fit<'_> {
 impl Fit<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         let min_delta = self.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
-        match min_delta >= 0.0 && min_delta.is_finite() {
-            true => Ok(()),
-            false => Err(Error::InvalidOption {
-                name: "min_delta of EarlyStopping",
-                expected: "finite and at least 0",
-                actual: min_delta.to_string(),
-            }),
-        }
+        let valid = min_delta.is_finite() && min_delta >= 0.0;
+        option("min_delta of EarlyStopping", "finite and at least 0", min_delta as f32, valid)
     }
 
     /// Steps between checkpoints within an epoch.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::process::last_words;
 use crate::report::WGPU_PROGRAM;
 use crate::results::{Builds, Circumstances, Program};
 use compare::Result;
@@ -44,10 +45,8 @@ fn build(workspace: &Path, name: &str) -> Result<Program> {
         .output()?;
     let seconds = start.elapsed().as_secs_f64();
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let last: Vec<&str> = words.lines().rev().take(5).collect();
-        let last = last.into_iter().rev().collect::<Vec<_>>().join(" / ");
-        return Err(format!("hello-{name} did not build: {last}").into());
+        let log = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("hello-{name} did not build: {}", last_words(&log)).into());
     }
     let mut packages = HashSet::new();
     let mut bytes = None;

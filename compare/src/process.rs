@@ -121,11 +121,16 @@ impl Process {
             Ok(line) => Ok(serde_json::from_str(&line)?),
             Err(e) => {
                 let log = fs::read_to_string(&self.log).unwrap_or_default();
-                let words: Vec<&str> = log.lines().rev().take(5).collect();
-                Err(format!("{e}: {}", words.into_iter().rev().collect::<Vec<_>>().join(" / ")).into())
+                Err(format!("{e}: {}", last_words(&log)).into())
             }
         }
     }
+}
+
+/// The last lines of what a program wrote, as one.
+pub fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join(" / ")
 }
 
 impl Drop for Process {

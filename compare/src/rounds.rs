@@ -150,9 +150,9 @@ fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize,
     for round in 0..args.rounds {
         for turn in 0..players.len() {
             let at = (turn + round) % players.len();
-            let place = &mut players[at];
-            let Some(Err(e)) = place.as_mut().map(Player::turn) else { continue };
-            if let Some(player) = place.take() {
+            if let Some(Err(e)) = players[at].as_mut().map(Player::turn)
+                && let Some(player) = players[at].take()
+            {
                 player.candidate.fail(&format!("{job} {batch}"), &*e);
             }
         }

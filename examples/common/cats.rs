@@ -46,9 +46,10 @@ pub fn fetch(folder: &Path) -> Result<()> {
     for (file, sha256) in FILES {
         let path = folder.join(file);
         if let Ok(contents) = std::fs::read(&path) {
-            if digest(&contents) != sha256 {
+            let found = digest(&contents);
+            if found != sha256 {
                 let advice = "not the file of the course, or damaged: delete it, and it is downloaded";
-                eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {})", path.display(), digest(&contents));
+                eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {found})", path.display());
             }
             continue;
         }

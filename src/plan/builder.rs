@@ -47,9 +47,6 @@ impl<'a> Builder<'a> {
         if batch == 0 {
             return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
         }
-        if name != "forward" {
-            limit("rows of the batch", batch.into(), LARGEST_BATCH.into(), "rows")?;
-        }
         let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
         let none = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
         let mut builder = Self {
@@ -122,7 +119,8 @@ impl<'a> Builder<'a> {
         self.plan.step.extend(whole.sliced().map(Op::Matmul));
     }
 
-    pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> DataSet {
+    pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
+        limit("rows of the batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
         const fn words<T>() -> u32 {
             (size_of::<T>() / 4) as u32
         }
@@ -135,7 +133,7 @@ impl<'a> Builder<'a> {
         let DataSet { data, step, indices } = set;
         let batch = self.batch;
         self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
-        set
+        Ok(set)
     }
 
     pub fn gather(&mut self, set: &DataSet) -> Result<Tensor> {

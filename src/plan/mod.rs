@@ -259,7 +259,7 @@ impl Plan {
         optimizer.check()?;
         config.check(network)?;
         let mut plan = Builder::new("training", network, config.batch)?;
-        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate);
+        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         let x = plan.gather(&data)?;
         plan.forward(x, None, Some(loss), Some(&data))?;
         let gradient = plan.loss(loss, &data, true)?;
@@ -284,7 +284,7 @@ impl Plan {
         optimizer.check()?;
         config.check(network)?;
         let mut plan = Builder::new("chain", network, config.batch)?;
-        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate);
+        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         let (of_x, of_y) = ([config.batch, network.inputs()], [config.batch, network.outputs()]);
         let x = plan.buffer("input", &of_x, Role::Input)?;
         let y = plan.buffer("output", &of_y, Role::Output)?;
@@ -318,7 +318,7 @@ impl Plan {
     /// As [`training`](Self::training).
     pub fn evaluation(network: &Network, loss: Loss, batch: u32) -> Result<Self> {
         let mut plan = Builder::new("evaluation", network, batch)?;
-        let data = plan.data_set(0.0, Default::default(), 1);
+        let data = plan.data_set(0.0, Default::default(), 1)?;
         let x = plan.gather(&data)?;
         plan.forward(x, None, Some(loss), None)?;
         plan.loss(loss, &data, false)?;
