@@ -28,6 +28,9 @@ struct MatmulUniforms {
     tiles_n: u32,
     tiles: u32,
     bias_at: u32,
+    transpose_b: u32,
+    epilogue: u32,
+    aux: u32,
 }
 
 pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
@@ -53,14 +56,18 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
     let extra = op.extra();
     let mut constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
-        ("TRANSPOSE_B", f64::from(transpose_b)),
         ("A_ALIGNED", f64::from(row_of_a.is_multiple_of(4))),
         ("B_ALIGNED", f64::from(row_of_b.is_multiple_of(4))),
-        ("EPILOGUE", f64::from(epilogue)),
-        ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),
         ("CONTINUES", f64::from(op.slice.start > 0)),
     ];
+    if !text.serves_both_passes() {
+        constants.extend([
+            ("TRANSPOSE_B", f64::from(transpose_b)),
+            ("EPILOGUE", f64::from(epilogue)),
+            ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
+        ]);
+    }
     match update {
         Some(update) => constants.extend(update::constants(update)),
         None => constants.extend(pointwise::constants(activation)),
@@ -77,7 +84,8 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
     let Matmul { m, n, k, .. } = *op;
     let (k_start, k_end) = (op.slice.start, op.slice.end);
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
-    let uniforms = MatmulUniforms { m, n, k, k_start, k_end, tiles_n, tiles, bias_at };
+    let [transpose_b, aux] = [transpose_b, epilogue > 0 && extra.is_some()].map(u32::from);
+    let uniforms = MatmulUniforms { m, n, k, k_start, k_end, tiles_n, tiles, bias_at, transpose_b, epilogue, aux };
     let mut bindings = vec![read(op.a), read(op.b)];
     bindings.extend(match update {
         None => vec![read(extra), write(op.c), write(op.bias_gradient)],

@@ -67,6 +67,7 @@ impl MatmulText {
         let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
         let flag = |name, set| if set { name } else { "" };
         let whole = flag(" aligned", aligned);
+        let transpose_b = transpose_b && !self.serves_both_passes();
         let transposed = [flag(" A transposed", transpose_a), flag(" B transposed", transpose_b)].concat();
         let kernel = match self.kernel {
             Tiled { slices } => format!("matmul {slices}{whole}"),
@@ -132,6 +133,11 @@ impl MatmulText {
             ("several invocations share columns", self.vector_parts() > 1),
             ("each invocation has columns of its own", self.vector_parts() == 1),
         ]
+    }
+
+    /// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in.
+    pub fn serves_both_passes(self) -> bool {
+        matches!(self.kernel, Panel { .. }) && !self.transpose_a
     }
 
     /// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
