@@ -132,7 +132,7 @@ fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
         Layout::Tn => op.slice == (0..op.k) && op.k <= PANEL && op.m.is_multiple_of(4),
         // Between two panels the sums are in C, where an update has its parameters.
         _ if matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some() => false,
-        _ => op.slice.len() <= MOST_PANELS * PANEL as usize && steps_fit(op, 8),
+        _ => op.slice.len() <= MOST_PANELS * PANEL as usize && steps_fit(op),
     };
     let steps = if op.layout == Layout::Tn { op.k.next_multiple_of(8) } else { PANEL };
     (variants.wide_access && op.n.is_multiple_of(8) && fits).then_some(Panel { steps })
@@ -160,10 +160,10 @@ fn is_vector(op: &Matmul) -> bool {
 
 /// Whether the rows of the matrices are whole words for the wide kernel.
 fn wide_fits(op: &Matmul) -> bool {
-    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { steps_fit(op, 4) }
+    op.n.is_multiple_of(8) && if op.layout == Layout::Tn { op.m.is_multiple_of(8) } else { steps_fit(op) }
 }
 
-/// Whether k and its slice are whole words of so many steps.
-fn steps_fit(op: &Matmul, steps: u32) -> bool {
-    [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(steps))
+/// Whether k and its slice are whole words.
+fn steps_fit(op: &Matmul) -> bool {
+    [op.k, op.slice.start, op.slice.end].iter().all(|k| k.is_multiple_of(8))
 }

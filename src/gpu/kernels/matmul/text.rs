@@ -15,11 +15,12 @@ const PLAIN: &str = include_str!("../../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../../shaders/matmul.subgroup.wgsl.in");
 const WIDE: &str = include_str!("../../../../shaders/matmul.wide.wgsl.in");
 const WIDE_PANEL: &str = include_str!("../../../../shaders/matmul.wide.panel.wgsl.in");
+const WIDE_BLOCK: &str = include_str!("../../../../shaders/matmul.wide.block.wgsl.in");
 const WIDE_SUMS: &str = include_str!("../../../../shaders/matmul.wide.sums.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 14] = [
+pub(crate) const TEXTS: [&str; 15] = [
     TILED,
     SUMS,
     LOADS,
@@ -29,6 +30,7 @@ pub(crate) const TEXTS: [&str; 14] = [
     SUBGROUP,
     WIDE,
     WIDE_PANEL,
+    WIDE_BLOCK,
     WIDE_SUMS,
     WORDS,
     pointwise::SOURCE,
@@ -105,20 +107,21 @@ impl MatmulText {
             Wide { rows } => expand(WIDE, &of_wide(rows)),
             Panel { steps } => expand(WIDE_PANEL, &of_panel(steps)),
         };
-        [functions, declarations(TILED), loads, &expand(sums, &[]), &kernel].concat()
+        let block = match self.serves_both_passes() {
+            true => expand(WIDE_BLOCK, &[("step", 8), ("load", 8), ("pair", 4)]),
+            false => String::new(),
+        };
+        [functions, declarations(TILED), loads, &expand(sums, &[]), &block, &kernel].concat()
     }
 
     /// All that any of the texts asks for.
     fn conditions(self) -> Vec<(&'static str, bool)> {
-        let Self { transpose_a, transpose_b, aligned, updates, c_is_row, .. } = self;
+        let Self { transpose_a, aligned, updates, c_is_row, .. } = self;
         let rows = self.outputs_are_rows();
         let split = matches!(self.kernel, Tiled { slices } if slices > 1);
         vec![
             ("A is transposed", transpose_a),
             ("A is as it is", !transpose_a),
-            ("B is transposed", transpose_b),
-            ("B is as it is", !transpose_b),
-            ("nothing is transposed", !transpose_a && !transpose_b),
             ("k is split", split),
             ("C takes the sums", !updates),
             ("C takes the sums, in whole vectors", !updates && aligned),
@@ -137,7 +140,7 @@ impl MatmulText {
 
     /// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in.
     pub fn serves_both_passes(self) -> bool {
-        matches!(self.kernel, Panel { .. }) && !self.transpose_a
+        matches!(self.kernel, Panel { .. } | Wide { .. }) && !self.transpose_a
     }
 
     /// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
@@ -160,14 +163,12 @@ impl MatmulText {
 }
 
 /// What repeats in a kernel that keeps the sums of so many rows, and how often.
-fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 8] {
+fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 6] {
     [
         ("row", rows),
         ("rows", rows),
         ("lanes", lanes),
         ("group", rows.div_ceil(lanes)),
-        ("step", 4),
-        ("column", 8),
         ("next row", rows.min(lanes) - 1),
         ("later row", rows.saturating_sub(lanes)),
     ]
@@ -179,11 +180,12 @@ fn of_wide(rows: u32) -> Vec<(&'static str, u32)> {
     let parts = 4.min(8 / share);
     let of_transposed =
         [("k", 4), ("share", share), ("part", parts), ("parts", parts), ("load", 4 / parts), ("pair", rows / 2)];
-    [&of_subgroup(rows, 8)[..], &of_transposed].concat()
+    let of_others = [("step", 8), ("pair of steps", 4)];
+    [&of_subgroup(rows, 8)[..], &of_transposed, &of_others].concat()
 }
 
 /// The same for a panel of so many steps.
-fn of_panel(steps: u32) -> [(&'static str, u32); 9] {
+fn of_panel(steps: u32) -> [(&'static str, u32); 7] {
     [
         ("steps", steps),
         ("step", steps),
@@ -192,7 +194,5 @@ fn of_panel(steps: u32) -> [(&'static str, u32); 9] {
         ("earlier step", steps - 8),
         ("earlier steps", steps - 8),
         ("new step", 8),
-        ("column", 8),
-        ("half", 4),
     ]
 }
