@@ -60,6 +60,8 @@ impl Gpu {
                 }
             }
         }
+        // The longest first, so that threads end together.
+        missing.sort_by_key(|&i| std::cmp::Reverse(wanted[i].0.source.len()));
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];
             let pipeline = self.compile(shader, Some(writable), checked)?;
