@@ -77,7 +77,7 @@ macro_rules! families {
 
 // All but the tiled, which is the second device's.
 families! {
-    matmul_large Large matmul_vector Vector matmul_plain Plain matmul_subgroup Subgroup matmul_wide Wide matmul_panel Panel
+    matmul_split Split matmul_large Large matmul_vector Vector matmul_plain Plain matmul_subgroup Subgroup matmul_wide Wide matmul_panel Panel
 }
 
 #[test]

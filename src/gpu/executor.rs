@@ -18,8 +18,12 @@ const MOST_BINDINGS: usize = 8;
 const UNUSED_BYTES: u64 = (MOST_BINDINGS * STRIDE) as u64;
 
 /// The longest buffer that an executor makes beside the plan's.
-pub(super) fn own_bytes(ops: usize) -> u64 {
-    UNUSED_BYTES.max((ops * STRIDE) as u64)
+pub(super) fn own_bytes<'a>(launches: impl Iterator<Item = &'a Launch> + Clone) -> u64 {
+    UNUSED_BYTES.max((launches.clone().count() * STRIDE) as u64).max(scratch_bytes(launches))
+}
+
+fn scratch_bytes<'a>(launches: impl Iterator<Item = &'a Launch>) -> u64 {
+    launches.flat_map(|launch| &launch.bindings).map(|binding| binding.scratch).max().unwrap_or(0)
 }
 
 /// A plan with a GPU buffer for each of its buffers.
@@ -31,8 +35,12 @@ pub(crate) struct GpuExecutor {
     uniforms: wgpu::Buffer,
     /// Bound where an op leaves a binding unused: one where it could read, one where it could write.
     unused: [wgpu::Buffer; 2],
+    /// Bound where one launch of an op leaves something for the next.
+    scratch: wgpu::Buffer,
     launches: Vec<Launch>,
     dispatches: Vec<Dispatch>,
+    /// Where each op's dispatches begin, and where the last's end.
+    ops: Vec<usize>,
 }
 
 /// A range of a buffer, in bytes.
@@ -70,14 +78,20 @@ impl GpuExecutor {
         Self::with_launches(gpu, plan, given, checked, launches)
     }
 
-    /// An executor of such launches, one for each op.
+    /// An executor of such launches, those of each op.
     pub(super) fn with_launches(
         gpu: &Gpu,
         plan: Arc<Plan>,
         given: &[(BufferId, Region)],
         checked: bool,
-        launches: Vec<Launch>,
+        launches: Vec<Vec<Launch>>,
     ) -> Result<Self> {
+        let ends = launches.iter().scan(0, |end, of_op| {
+            *end += of_op.len();
+            Some(*end)
+        });
+        let ops = std::iter::once(0).chain(ends).collect();
+        let launches: Vec<Launch> = launches.into_iter().flatten().collect();
         let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
@@ -104,12 +118,15 @@ impl GpuExecutor {
         let uniforms = gpu.upload("uniforms", &uniforms)?;
         let unused = [gpu.zeros("unused inputs", UNUSED_BYTES)?, gpu.zeros("unused outputs", UNUSED_BYTES)?];
 
+        let scratch = gpu.zeros("scratch", scratch_bytes(launches.iter()).max(16))?;
+
         let dispatches = pipelines
             .into_iter()
             .zip(grids)
             .map(|(pipeline, grid)| Dispatch { pipeline, bind_group: None, grid })
             .collect();
-        let mut executor = Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, launches, dispatches };
+        let mut executor =
+            Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, scratch, launches, dispatches, ops };
         executor.make_bind_groups(|_| true)?;
         Ok(executor)
     }
@@ -146,26 +163,25 @@ impl GpuExecutor {
 
     /// Records steps: one compute pass, no allocation.
     pub(crate) fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
-        let (step, _) = self.dispatches.split_at(self.plan.step.len());
-        self.record(to, self.plan.name, step, steps);
+        self.record(to, self.plan.name, self.step(), steps);
     }
 
     /// Records the sum of the metrics.
     pub(crate) fn record_report(&self, to: &mut impl Recorder) {
-        let (_, report) = self.dispatches.split_at(self.plan.step.len());
+        let report = self.of_ops(self.plan.step.len()..self.ops.len() - 1);
         self.record(to, "report", report, 1);
     }
 
     /// Records some ops of a step.
     pub(crate) fn record_part(&self, to: &mut impl Recorder, label: &str, part: Range<usize>) {
-        self.record(to, label, &self.dispatches[part], 1);
+        self.record(to, label, self.of_ops(part), 1);
     }
 
     /// Records every op of a step with no workgroups and, so that none lacks a buffer, without its own buffers: drivers
     /// that compile at a kernel's first use do so, and nothing runs. The report's can wait for the first report.
     pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (dispatch, launch) in self.dispatches.iter().zip(&self.launches).take(self.plan.step.len()) {
+        for (dispatch, launch) in self.step().iter().zip(&self.launches) {
             let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
             let bind_group = self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })?;
             pass.set_pipeline(&dispatch.pipeline);
@@ -178,7 +194,7 @@ impl GpuExecutor {
     /// Records one op of the plan, by its place in [`Plan::ops`].
     #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
-        self.record(encoder, "op", &self.dispatches[index..=index], 1);
+        self.record(encoder, "op", self.of_ops(index..index + 1), 1);
     }
 
     /// Records some ops of a step, and when they begin and end.
@@ -189,7 +205,15 @@ impl GpuExecutor {
         writes: wgpu::ComputePassTimestampWrites<'_>,
     ) {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes: Some(writes) };
-        dispatch(&mut encoder.begin_compute_pass(&descriptor), &self.dispatches[ops]);
+        dispatch(&mut encoder.begin_compute_pass(&descriptor), self.of_ops(ops));
+    }
+
+    fn of_ops(&self, ops: Range<usize>) -> &[Dispatch] {
+        &self.dispatches[self.ops[ops.start]..self.ops[ops.end]]
+    }
+
+    fn step(&self) -> &[Dispatch] {
+        self.of_ops(0..self.plan.step.len())
     }
 
     fn record(&self, to: &mut impl Recorder, label: &str, dispatches: &[Dispatch], times: u32) {
@@ -222,6 +246,11 @@ impl GpuExecutor {
         for (binding, used) in (1..).zip(&launch.bindings) {
             let resource = match used.tensor {
                 Some(tensor) => self.binding(tensor)?,
+                None if used.scratch > 0 => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer: &self.scratch,
+                    offset: 0,
+                    size: NonZeroU64::new(used.scratch),
+                }),
                 // A range for each, as writable ones may not overlap; longer than any struct that a kernel declares.
                 None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &self.unused[usize::from(used.writable)],
@@ -276,8 +305,8 @@ impl Gpu {
         self.checked_launches(plan).map(drop)
     }
 
-    /// The launch of each op, of a plan that the device can hold and run.
-    fn checked_launches(&self, plan: &Plan) -> Result<Vec<Launch>> {
+    /// The launches of each op, of a plan that the device can hold and run.
+    fn checked_launches(&self, plan: &Plan) -> Result<Vec<Vec<Launch>>> {
         for buffer in &plan.buffers {
             self.check_buffer(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
         }
@@ -286,9 +315,9 @@ impl Gpu {
             true => Ok(()),
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
-        let launches: Vec<Launch> = plan.ops().map(|op| self.launch(op)).collect();
-        self.check_buffer("uniforms", own_bytes(launches.len()))?;
-        for launch in &launches {
+        let launches: Vec<Vec<Launch>> = plan.ops().map(|op| self.launches(op)).collect();
+        self.check_buffer("uniforms and scratch", own_bytes(launches.iter().flatten()))?;
+        for launch in launches.iter().flatten() {
             let needed = launch.bindings.len() as u32 + 1;
             let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
@@ -315,15 +344,15 @@ impl Gpu {
         Ok(launches)
     }
 
-    /// The launch of an op, of a product with the kernel that was measured to be the fastest, if any was.
-    fn launch(&self, op: &Op) -> Launch {
+    /// The launches of an op, of a product with the kernel that was measured to be the fastest, if any was.
+    fn launches(&self, op: &Op) -> Vec<Launch> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         if let Op::Matmul(op) = op
             && let Some(kernel) = self.measured(op)
         {
-            return kernels::matmul::launch(op, kernel, self.inner.variants);
+            return kernels::matmul::launches(op, kernel, self.inner.variants);
         }
-        kernels::launch(op, self.inner.variants)
+        kernels::launches(op, self.inner.variants)
     }
 
     /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the

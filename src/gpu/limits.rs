@@ -26,10 +26,10 @@ use crate::plan::Plan;
 pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let lowest = wgpu::Limits::downlevel_webgl2_defaults();
     let most = wgpu::Limits::default();
-    let launches: Vec<_> = plan.ops().map(|op| kernels::launch(op, Variants::default())).collect();
+    let launches: Vec<_> = plan.ops().flat_map(|op| kernels::launches(op, Variants::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
     // Whole vec4s, and room for what ops bind where they have nothing of their own.
-    let whole = |words: u64| (words * 4).next_multiple_of(16).max(executor::own_bytes(launches.len()));
+    let whole = |words: u64| (words * 4).next_multiple_of(16).max(executor::own_bytes(launches.iter()));
     let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
     let tensors = launches.iter().flat_map(|launch| &launch.bindings).flat_map(|binding| binding.tensor);
     let bound = tensors.map(|tensor| u64::from(tensor.len)).max().unwrap_or(0);

@@ -76,6 +76,7 @@ pub(crate) struct Variants {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Products {
     Tiled,
+    Split,
     Large,
     Vector,
     Plain,

@@ -114,8 +114,9 @@ impl Gpu {
 
     /// How long a kernel takes for a product, on buffers of its own.
     fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
-        let launch = matmul::launch(op, kernel, self.inner.variants);
-        let used: Vec<BufferId> = launch.bindings.iter().filter_map(|b| b.tensor).map(|t| t.buffer).collect();
+        let launches = matmul::launches(op, kernel, self.inner.variants);
+        let bindings = launches.iter().flat_map(|launch| &launch.bindings);
+        let used: Vec<BufferId> = bindings.filter_map(|b| b.tensor).map(|t| t.buffer).collect();
         let mut alone = plan.clone();
         (alone.step, alone.report) = (vec![Op::Matmul(op.clone())], vec![]);
         let mut given = vec![];
@@ -130,7 +131,7 @@ impl Gpu {
                 _ => {}
             }
         }
-        let executor = GpuExecutor::with_launches(self, Arc::new(alone), &given, false, vec![launch])?;
+        let executor = GpuExecutor::with_launches(self, Arc::new(alone), &given, false, vec![launches])?;
         let run = |times: u32| -> Result<Duration> {
             let start = Instant::now();
             let mut encoder = self.encoder();

@@ -29,8 +29,15 @@ pub fn gpus() -> [&'static Gpu; 2] {
 }
 
 /// Families of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
-pub const PRODUCTS: [Products; 6] =
-    [Products::Large, Products::Vector, Products::Plain, Products::Subgroup, Products::Wide, Products::Panel];
+pub const PRODUCTS: [Products; 7] = [
+    Products::Split,
+    Products::Large,
+    Products::Vector,
+    Products::Plain,
+    Products::Subgroup,
+    Products::Wide,
+    Products::Panel,
+];
 
 /// The GPU, products made by one family of kernels.
 pub fn with_products(family: Products) -> Gpu {

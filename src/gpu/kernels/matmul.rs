@@ -3,13 +3,13 @@
 mod rule;
 mod text;
 
-use super::{Launch, Variants, pointwise, read, update, write};
+use super::{Binding, Launch, Variants, pointwise, read, update, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::plan::{Epilogue, Layout, Matmul};
 
 pub(crate) use rule::MatmulKernel;
-use rule::{Panel, Vector};
+use rule::{Panel, Parts, Split, Vector};
 pub(super) use text::MatmulText;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub(crate) use text::TEXTS;
@@ -31,9 +31,30 @@ struct MatmulUniforms {
     transpose_b: u32,
     epilogue: u32,
     aux: u32,
+    parts: u32,
+    part_steps: u32,
 }
 
-pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
+/// The launches of a product by a kernel: two where its k is split over workgroups.
+pub(in crate::gpu) fn launches(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Vec<Launch> {
+    let Split { parts } = kernel else { return vec![launch(op, kernel, variants)] };
+    let mut first = launch(&Matmul { epilogue: Epilogue::None, ..op.clone() }, kernel, variants);
+    let mut second = launch(op, Parts { parts }, variants);
+    let (parts, _) = cut(op, parts);
+    let scratch = u64::from(parts) * u64::from(op.m + 1) * u64::from(op.n.div_ceil(4)) * 16;
+    first.bindings = vec![read(op.a), read(op.b), Binding { scratch, ..write(None) }];
+    second.bindings[..2].copy_from_slice(&[Binding { scratch, ..read(None) }, read(None)]);
+    vec![first, second]
+}
+
+/// How many parts k is cut into where so many are wanted, and the steps of each: whole turns of all slices of a workgroup.
+fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
+    let steps = op.slice.len() as u32;
+    let each = steps.div_ceil(parts).next_multiple_of(64);
+    (steps.div_ceil(each), each)
+}
+
+fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
     let (epilogue, activation) = match op.epilogue {
         _ if op.slice.end < op.k => (0, Activation::Identity),
         Epilogue::None | Epilogue::Update(_) => (0, Activation::Identity),
@@ -54,6 +75,8 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
     let row_of_a = if transpose_a { op.m } else { op.k };
     let row_of_b = if transpose_b { op.k } else { op.n };
     let extra = op.extra();
+    let Matmul { m, n, k, .. } = *op;
+    let (k_start, k_end) = (op.slice.start, op.slice.end);
     let mut constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
         ("A_ALIGNED", f64::from(row_of_a.is_multiple_of(4))),
@@ -72,6 +95,10 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
         Some(update) => constants.extend(update::constants(update)),
         None => constants.extend(pointwise::constants(activation)),
     }
+    let (parts, part_steps) = match kernel {
+        Split { parts } | Parts { parts } => cut(op, parts),
+        _ => (1, k_end - k_start),
+    };
     let (tiles, tiles_n) = match text.tile() {
         Some([rows, columns]) => (op.m.div_ceil(rows) * op.n.div_ceil(columns), op.n.div_ceil(columns)),
         None if let Panel { .. } = kernel => {
@@ -79,13 +106,26 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
             (tiles_n * rule::tiles_of_rows(op, tiles_n, variants.threads), tiles_n)
         }
         None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),
+        None if let Parts { .. } = kernel => (((op.m + 1) * op.n.div_ceil(4)).div_ceil(64), 1),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1),
     };
-    let Matmul { m, n, k, .. } = *op;
-    let (k_start, k_end) = (op.slice.start, op.slice.end);
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transpose_b, epilogue > 0 && extra.is_some()].map(u32::from);
-    let uniforms = MatmulUniforms { m, n, k, k_start, k_end, tiles_n, tiles, bias_at, transpose_b, epilogue, aux };
+    let uniforms = MatmulUniforms {
+        m,
+        n,
+        k,
+        k_start,
+        k_end,
+        tiles_n,
+        tiles,
+        bias_at,
+        transpose_b,
+        epilogue,
+        aux,
+        parts,
+        part_steps,
+    };
     let mut bindings = vec![read(op.a), read(op.b)];
     bindings.extend(match update {
         None => vec![read(extra), write(op.c), write(op.bias_gradient)],
@@ -95,6 +135,6 @@ pub(in crate::gpu) fn launch(op: &Matmul, kernel: MatmulKernel, variants: Varian
         shader: Shader { name: text.name().into(), source: text.source().into(), constants },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings,
-        workgroups: tiles.into(),
+        workgroups: u64::from(tiles) * if let Split { .. } = kernel { parts.into() } else { 1 },
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Launch {
 pub(super) struct Binding {
     /// `None` where this op leaves it unused.
     pub tensor: Option<Tensor>,
+    /// Bytes that are of no tensor, left by one launch of an op for the next.
+    pub scratch: u64,
     pub writable: bool,
 }
 
@@ -70,13 +72,13 @@ impl Launch {
     }
 }
 
-/// The launch of an op.
-pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
-    match op {
+/// The launches of an op, one after the other.
+pub(super) fn launches(op: &Op, variants: Variants) -> Vec<Launch> {
+    vec![match op {
+        Op::Matmul(op) => return matmul::launches(op, matmul::MatmulKernel::rule(op, variants), variants),
         Op::NextBatch(op) => next_batch::launch(op),
         Op::Gather(op) => gather::launch(op, variants),
         Op::CopyRows(op) => copy_rows::launch(op),
-        Op::Matmul(op) => matmul::launch(op, matmul::MatmulKernel::rule(op, variants), variants),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op, variants),
         Op::LayerNorm(op) => layer_norm::launch(op),
@@ -95,15 +97,15 @@ pub(super) fn launch(op: &Op, variants: Variants) -> Launch {
         Op::Update(op) => update::launch(op, variants),
         Op::Metrics(op) => metrics::launch(op),
         Op::Narrow(op) => narrow::launch(op, variants),
-    }
+    }]
 }
 
 fn read(tensor: impl Into<Option<Tensor>>) -> Binding {
-    Binding { tensor: tensor.into(), writable: false }
+    Binding { tensor: tensor.into(), scratch: 0, writable: false }
 }
 
 fn write(tensor: impl Into<Option<Tensor>>) -> Binding {
-    Binding { tensor: tensor.into(), writable: true }
+    Binding { tensor: tensor.into(), scratch: 0, writable: true }
 }
 
 /// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no

@@ -28,8 +28,13 @@ fn texts() -> BTreeMap<String, String> {
     for kernel in product_kernels() {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
             for (aligned, updates) in [(false, false), (false, true), (true, false), (true, true)] {
-                // A panel's sums go through C, which parameters are not; but for those of weights' gradients.
-                if updates && !transpose_a && matches!(kernel, matmul::MatmulKernel::Panel { .. }) {
+                // A panel's sums go through C, which parameters are not; but for those of weights' gradients. And parts of sums
+                // are no gradients.
+                let never = match kernel {
+                    matmul::MatmulKernel::Panel { .. } => !transpose_a,
+                    kernel => matches!(kernel, matmul::MatmulKernel::Split { .. }),
+                };
+                if updates && never {
                     continue;
                 }
                 let activation = Activation::GeluErf;
@@ -84,6 +89,7 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
         .flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants))
         .chain(of_vectors)
         .chain(of_short_sums)
+        .chain([matmul::MatmulKernel::Parts { parts: 8 }])
         .collect()
 }
 
@@ -192,7 +198,7 @@ fn launches() -> Vec<Launch> {
     let mut launches = Vec::new();
     for plan in plans() {
         for variants in [HARDWARE, software_variants(None), software_variants(Some(8)), software_variants(Some(16))] {
-            launches.extend(plan.ops().map(|op| launch(op, variants)));
+            launches.extend(plan.ops().flat_map(|op| super::launches(op, variants)));
         }
     }
     launches
@@ -380,6 +386,8 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
                 ("transpose_b", 0.0),
                 ("epilogue", 1.0),
                 ("aux", 1.0),
+                ("parts", 1.0),
+                ("part_steps", 5.0),
             ],
         ),
         ("pointwise", &[("quads", 300.0), ("dropout_key", 0.0), ("dropout_threshold", 0.0), ("dropout_scale", 0.0)]),
@@ -405,7 +413,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
     let plans = plans();
     for (kernel, values) in expected {
         let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
-        let launch = launch(op, HARDWARE);
+        let launch = super::launches(op, HARDWARE).remove(0);
         let module = parse(kernel, &launch.shader.source);
         let camel: String =
             kernel.split('_').map(|w| w[..1].to_uppercase() + &w[1..]).chain(["Uniforms".into()]).collect();
@@ -431,7 +439,7 @@ fn hyperparameters_reach_the_shader_unrounded() {
     let plans = plans();
     let constants = |kernel: &str| {
         let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
-        launch(op, HARDWARE).shader.constants
+        super::launches(op, HARDWARE).remove(0).shader.constants
     };
     let all = [constants("update"), constants("next_batch")].concat();
     let value = |name| all.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1;

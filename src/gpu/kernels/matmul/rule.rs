@@ -8,6 +8,10 @@ use crate::plan::{Epilogue, Layout, Matmul};
 pub(crate) enum MatmulKernel {
     /// `matmul.wgsl.in`: tiles of both operands in workgroup memory, k in so many slices summed side by side.
     Tiled { slices: u32 },
+    /// The same, by workgroups that have a part of k each: `Parts` adds them up.
+    Split { parts: u32 },
+    /// `matmul.parts.wgsl.in`: what comes after `Split`, and never alone.
+    Parts { parts: u32 },
     /// `matmul.large.wgsl.in`: the same, four times as much of C at a time.
     Large,
     /// `matmul.vector.wgsl.in`: one operand is a vector; so many invocations work together.
@@ -22,7 +26,7 @@ pub(crate) enum MatmulKernel {
     Panel { steps: u32 },
 }
 
-pub(super) use MatmulKernel::{Large, Panel, Plain, Subgroup, Tiled, Vector, Wide};
+pub(super) use MatmulKernel::{Large, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
@@ -50,12 +54,20 @@ const FEW_TILES: u32 = 128;
 const MANY_LARGE_TILES: u32 = 256;
 /// From here on a quarter of a sum is long beside the adding up.
 const LONG_SUM: usize = 256;
+/// So many workgroups occupy a GPU; and the fewest steps of k that are worth one, and parts their adding up.
+const MANY_WORKGROUPS: u32 = 256;
+const STEPS_OF_PART: u32 = 1024;
+/// Parts to try where nothing is known.
+const FEW_PARTS: u32 = 8;
 
 impl MatmulKernel {
     /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        if tiles(op, 32) < FEW_TILES {
+            kernels.push(Split { parts: FEW_PARTS });
+        }
         if !variants.software {
             kernels.push(Large);
         }
@@ -80,7 +92,10 @@ impl MatmulKernel {
     /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
     /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
-        if is_vector(op) && variants.products.is_none_or(|family| family == Products::Vector) {
+        let parts = parts(op);
+        // The gradient of a single column, of many rows, is the work of one workgroup there.
+        let splits = !variants.software && op.layout == Layout::Tn && parts > 1;
+        if is_vector(op) && variants.products.map_or(!splits, |family| family == Products::Vector) {
             return vector(variants);
         }
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
@@ -94,13 +109,17 @@ impl MatmulKernel {
         });
         let lanes = match (family, subgroups) {
             (Products::Large, _) => return Large,
+            (Products::Split, _) => return Split { parts: FEW_PARTS },
             (Products::Tiled, _) => {
-                let tiles = |side| op.m.div_ceil(side) * op.n.div_ceil(side);
-                if tiles(64) >= MANY_LARGE_TILES {
+                if tiles(op, 64) >= MANY_LARGE_TILES {
                     return Large;
                 }
-                let few = tiles(32) < FEW_TILES && op.slice.len() >= LONG_SUM;
-                return Tiled { slices: if few { 4 } else { 1 } };
+                let few = tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM;
+                return match (parts, few) {
+                    (2.., _) => Split { parts },
+                    (_, true) => Tiled { slices: 4 },
+                    (_, false) => Tiled { slices: 1 },
+                };
             }
             (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
@@ -119,6 +138,16 @@ impl MatmulKernel {
         let wide = matches!(family, Products::Wide | Products::Panel) && variants.wide_access && wide_fits(op);
         if wide { Wide { rows } } else { Subgroup { rows, lanes } }
     }
+}
+
+/// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
+fn parts(op: &Matmul) -> u32 {
+    (MANY_WORKGROUPS / tiles(op, 32)).min(op.slice.len() as u32 / STEPS_OF_PART)
+}
+
+/// Square tiles of C.
+fn tiles(op: &Matmul, side: u32) -> u32 {
+    op.m.div_ceil(side) * op.n.div_ceil(side)
 }
 
 /// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.

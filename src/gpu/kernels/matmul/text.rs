@@ -1,7 +1,7 @@
 //! The texts of the kernels that make products. All follow the functions of `pointwise.wgsl`, or of `update.wgsl` where the sums
 //! are gradients.
 
-use super::rule::{Large, MatmulKernel, Panel, Plain, Subgroup, Tiled, Vector, Wide};
+use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
 use crate::activation::Activation;
 use crate::gpu::kernels::{WORDS, declarations, pointwise, update};
 use crate::gpu::template;
@@ -10,6 +10,7 @@ const TILED: &str = include_str!("../../../../shaders/matmul.wgsl.in");
 const SUMS: &str = include_str!("../../../../shaders/matmul.sums.wgsl.in");
 const LOADS: &str = include_str!("../../../../shaders/matmul.loads.wgsl.in");
 const LARGE: &str = include_str!("../../../../shaders/matmul.large.wgsl.in");
+const PARTS: &str = include_str!("../../../../shaders/matmul.parts.wgsl.in");
 const VECTOR: &str = include_str!("../../../../shaders/matmul.vector.wgsl.in");
 const PLAIN: &str = include_str!("../../../../shaders/matmul.plain.wgsl.in");
 const SUBGROUP: &str = include_str!("../../../../shaders/matmul.subgroup.wgsl.in");
@@ -20,11 +21,12 @@ const WIDE_SUMS: &str = include_str!("../../../../shaders/matmul.wide.sums.wgsl.
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 15] = [
+pub(crate) const TEXTS: [&str; 16] = [
     TILED,
     SUMS,
     LOADS,
     LARGE,
+    PARTS,
     VECTOR,
     PLAIN,
     SUBGROUP,
@@ -37,6 +39,9 @@ pub(crate) const TEXTS: [&str; 15] = [
     update::PLAIN,
     update::OCTET,
 ];
+
+/// Slices of k that a workgroup sums where it makes a part.
+const SLICES: u32 = 4;
 
 /// What a kernel's text depends on.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +62,9 @@ impl MatmulText {
     /// Rows and columns of C per workgroup, where it makes a tile.
     pub fn tile(self) -> Option<[u32; 2]> {
         match self.kernel {
-            Tiled { .. } => Some([32, 32]),
+            Tiled { .. } | Split { .. } => Some([32, 32]),
             Large => Some([64, 64]),
-            Plain | Vector { .. } | Panel { .. } => None,
+            Parts { .. } | Plain | Vector { .. } | Panel { .. } => None,
             Subgroup { rows, lanes } => Some([rows, 4 * lanes]),
             Wide { rows } => Some([rows, 64]),
         }
@@ -74,6 +79,8 @@ impl MatmulText {
         let kernel = match self.kernel {
             Tiled { slices } => format!("matmul {slices}{whole}"),
             Large => format!("matmul.large{whole}"),
+            Split { .. } => "matmul split".into(),
+            Parts { .. } => format!("matmul.parts{whole}"),
             Vector { lanes } => {
                 let (row, along) = (flag(" row", self.c_is_row), flag(" rows", self.outputs_are_rows()));
                 format!("matmul.vector {lanes}{row}{along}{whole}")
@@ -95,12 +102,15 @@ impl MatmulText {
         let (loads, sums) = match self.kernel {
             Wide { .. } | Panel { .. } if self.updates => (WORDS, update::OCTET),
             Wide { .. } | Panel { .. } => (WORDS, WIDE_SUMS),
-            Plain | Vector { .. } => ("", SUMS),
-            Tiled { .. } | Large | Subgroup { .. } => (LOADS, SUMS),
+            Parts { .. } | Plain | Vector { .. } => ("", SUMS),
+            Tiled { .. } | Split { .. } | Large | Subgroup { .. } => (LOADS, SUMS),
         };
+        let tiled = &TILED[declarations(TILED).len()..];
         let kernel = match self.kernel {
             Plain => PLAIN.to_owned(),
-            Tiled { slices } => expand(&TILED[declarations(TILED).len()..], &[("slices", slices)]),
+            Parts { .. } => PARTS.to_owned(),
+            Tiled { slices } => expand(tiled, &[("slices", slices)]),
+            Split { .. } => expand(tiled, &[("slices", SLICES)]),
             Large => expand(LARGE, &[("row", 8), ("step", 16), ("quarter", 4)]),
             Vector { lanes } => expand(VECTOR, &[("lanes", lanes), ("parts", self.vector_parts())]),
             Subgroup { rows, lanes } => expand(SUBGROUP, &of_subgroup(rows, lanes)),
@@ -118,14 +128,18 @@ impl MatmulText {
     fn conditions(self) -> Vec<(&'static str, bool)> {
         let Self { transpose_a, aligned, updates, c_is_row, .. } = self;
         let rows = self.outputs_are_rows();
-        let split = matches!(self.kernel, Tiled { slices } if slices > 1);
+        let in_parts = matches!(self.kernel, Split { .. });
+        let split = in_parts || matches!(self.kernel, Tiled { slices } if slices > 1);
         vec![
             ("A is transposed", transpose_a),
             ("A is as it is", !transpose_a),
             ("k is split", split),
-            ("C takes the sums", !updates),
-            ("C takes the sums, in whole vectors", !updates && aligned),
-            ("C takes the sums, in rows of any length", !updates && !aligned),
+            ("the sums are of a part of k", in_parts),
+            ("the sums are of all of k", !in_parts),
+            ("an end takes no state", !updates),
+            ("C takes the sums", !updates && !in_parts),
+            ("C takes the sums, in whole vectors", !updates && !in_parts && aligned),
+            ("C takes the sums, in rows of any length", !updates && !in_parts && !aligned),
             ("the sums are gradients", updates),
             ("the sums are gradients, in whole vectors", updates && aligned),
             ("the sums are gradients, in rows of any length", updates && !aligned),
