@@ -39,8 +39,6 @@ pub(crate) struct GpuExecutor {
     scratch: wgpu::Buffer,
     launches: Vec<Launch>,
     dispatches: Vec<Dispatch>,
-    /// Where each op's dispatches begin, and where the last's end.
-    ops: Vec<usize>,
 }
 
 /// A range of a buffer, in bytes.
@@ -60,6 +58,8 @@ impl From<wgpu::Buffer> for Region {
 
 #[derive(Debug, Clone)]
 struct Dispatch {
+    /// Of which op of the plan.
+    op: usize,
     pipeline: wgpu::ComputePipeline,
     /// Absent until every buffer of the op has been given.
     bind_group: Option<wgpu::BindGroup>,
@@ -86,12 +86,9 @@ impl GpuExecutor {
         checked: bool,
         launches: Vec<Vec<Launch>>,
     ) -> Result<Self> {
-        let ends = launches.iter().scan(0, |end, of_op| {
-            *end += of_op.len();
-            Some(*end)
-        });
-        let ops = std::iter::once(0).chain(ends).collect();
-        let launches: Vec<Launch> = launches.into_iter().flatten().collect();
+        let of_ops = launches.into_iter().enumerate();
+        let (ops, launches): (Vec<usize>, Vec<Launch>) =
+            of_ops.flat_map(|(op, launches)| launches.into_iter().map(move |launch| (op, launch))).unzip();
         let grids = launches.iter().map(|l| gpu.grid(l)).collect::<Result<Vec<_>>>()?;
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
@@ -123,10 +120,10 @@ impl GpuExecutor {
         let dispatches = pipelines
             .into_iter()
             .zip(grids)
-            .map(|(pipeline, grid)| Dispatch { pipeline, bind_group: None, grid })
+            .zip(ops)
+            .map(|((pipeline, grid), op)| Dispatch { op, pipeline, bind_group: None, grid })
             .collect();
-        let mut executor =
-            Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, scratch, launches, dispatches, ops };
+        let mut executor = Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, scratch, launches, dispatches };
         executor.make_bind_groups(|_| true)?;
         Ok(executor)
     }
@@ -168,8 +165,8 @@ impl GpuExecutor {
 
     /// Records the sum of the metrics.
     pub(crate) fn record_report(&self, to: &mut impl Recorder) {
-        let report = self.of_ops(self.plan.step.len()..self.ops.len() - 1);
-        self.record(to, "report", report, 1);
+        let report = self.plan.step.len()..usize::MAX;
+        self.record(to, "report", self.of_ops(report), 1);
     }
 
     /// Records some ops of a step.
@@ -209,7 +206,8 @@ impl GpuExecutor {
     }
 
     fn of_ops(&self, ops: Range<usize>) -> &[Dispatch] {
-        &self.dispatches[self.ops[ops.start]..self.ops[ops.end]]
+        let begin = |op| self.dispatches.partition_point(|dispatch| dispatch.op < op);
+        &self.dispatches[begin(ops.start)..begin(ops.end)]
     }
 
     fn step(&self) -> &[Dispatch] {

@@ -108,7 +108,7 @@ impl MatmulText {
         let tiled = &TILED[declarations(TILED).len()..];
         let kernel = match self.kernel {
             Plain => PLAIN.to_owned(),
-            Parts { .. } => PARTS.to_owned(),
+            Parts { .. } => expand(PARTS, &[("load", 4)]),
             Tiled { slices } => expand(tiled, &[("slices", slices)]),
             Split { .. } => expand(tiled, &[("slices", SLICES)]),
             Large => expand(LARGE, &[("row", 8), ("step", 16), ("quarter", 4)]),
