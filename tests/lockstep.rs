@@ -187,14 +187,15 @@ fn the_mnist_network_trains_alike_on_both() {
     }
 }
 
-/// Where the products of real GPUs split k over workgroups: an op is two dispatches then.
+/// With the products of real GPUs for such shapes, two dispatches each.
 #[test]
 fn narrow_layers_over_large_batches_train_alike_on_both() {
     use Activation::{Identity, Relu};
     let network = Network::input(7).dense(24, Relu).dense(1, Identity).build().unwrap();
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(5000)).unwrap();
     let kind = TargetKind { values: true, weighted: false };
-    let mut lockstep = lockstep_with_targets(plain_gpu(), &network, plan, 9000, 1, kind);
+    let gpu = with_products(wgrad::Products::Split);
+    let mut lockstep = lockstep_with_targets(&gpu, &network, plan, 9000, 1, kind);
     for step in 0..3 {
         assert_agree(&mut lockstep, &format!("step {step}"));
     }

@@ -98,7 +98,7 @@ fn check(widths: &[u32], numbers: &[f32]) -> Result<()> {
 
 fn measured(widths: &[u32], batch: u32, plan: &wgrad::Plan, seconds: f64) -> Measured {
     let name = widths.iter().map(u32::to_string).collect::<Vec<_>>().join("-");
-    let details = json!({ "network": name, "batch": batch, "dispatches": plan.step.len() });
+    let details = json!({ "network": name, "batch": batch, "ops": plan.step.len() });
     let label = format!("{}-…-{}, {batch}", widths[0], widths[widths.len() - 1]);
     Measured {
         title: format!("{name}, batch {batch}"),

@@ -23,7 +23,7 @@ pub fn write(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, te
         "batch_size": trainer.config().batch,
         "seed": trainer.config().seed,
         "first_step_seconds": first_step_seconds,
-        "dispatches_per_step": trainer.plan().step.len(),
+        "ops_per_step": trainer.plan().step.len(),
         "submits": traffic.submits,
         "readback_bytes": traffic.readback_bytes,
         "epochs": trainer.history().epochs.iter().map(epoch).collect::<Vec<_>>(),

@@ -17,12 +17,13 @@ const MOST_BINDINGS: usize = 8;
 
 const UNUSED_BYTES: u64 = (MOST_BINDINGS * STRIDE) as u64;
 
-/// The longest buffer that an executor makes beside the plan's.
-pub(super) fn own_bytes<'a>(launches: impl Iterator<Item = &'a Launch> + Clone) -> u64 {
-    UNUSED_BYTES.max((launches.clone().count() * STRIDE) as u64).max(scratch_bytes(launches))
+/// The longest buffer of fixed size that an executor makes beside the plan's.
+pub(super) fn own_bytes(launches: usize) -> u64 {
+    UNUSED_BYTES.max((launches * STRIDE) as u64)
 }
 
-fn scratch_bytes<'a>(launches: impl Iterator<Item = &'a Launch>) -> u64 {
+/// What launches leave for the next ones.
+pub(super) fn scratch_bytes<'a>(launches: impl Iterator<Item = &'a Launch>) -> u64 {
     launches.flat_map(|launch| &launch.bindings).map(|binding| binding.scratch).max().unwrap_or(0)
 }
 
@@ -114,8 +115,7 @@ impl GpuExecutor {
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
         let unused = [gpu.zeros("unused inputs", UNUSED_BYTES)?, gpu.zeros("unused outputs", UNUSED_BYTES)?];
-
-        let scratch = gpu.zeros("scratch", scratch_bytes(launches.iter()).max(16))?;
+        let scratch = gpu.zeros("scratch", scratch_bytes(launches.iter()))?;
 
         let dispatches = pipelines
             .into_iter()
@@ -314,7 +314,8 @@ impl Gpu {
             false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
         };
         let launches: Vec<Vec<Launch>> = plan.ops().map(|op| self.launches(op)).collect();
-        self.check_buffer("uniforms and scratch", own_bytes(launches.iter().flatten()))?;
+        self.check_buffer("uniforms", own_bytes(launches.iter().flatten().count()))?;
+        self.check_size("scratch", scratch_bytes(launches.iter().flatten()))?;
         for launch in launches.iter().flatten() {
             let needed = launch.bindings.len() as u32 + 1;
             let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);

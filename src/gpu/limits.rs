@@ -28,8 +28,10 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let most = wgpu::Limits::default();
     let launches: Vec<_> = plan.ops().flat_map(|op| kernels::launches(op, Variants::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
-    // Whole vec4s, and room for what ops bind where they have nothing of their own.
-    let whole = |words: u64| (words * 4).next_multiple_of(16).max(executor::own_bytes(launches.iter()));
+    // Whole vec4s, and room for what ops bind where they have nothing of their own: for two launches of each, which a product
+    // may have by measurement, and for what the first leaves for the second.
+    let own = executor::own_bytes(2 * launches.len()).max(executor::scratch_bytes(launches.iter()));
+    let whole = |words: u64| (words * 4).next_multiple_of(16).max(own);
     let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
     let tensors = launches.iter().flat_map(|launch| &launch.bindings).flat_map(|binding| binding.tensor);
     let bound = tensors.map(|tensor| u64::from(tensor.len)).max().unwrap_or(0);

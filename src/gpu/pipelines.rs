@@ -60,7 +60,7 @@ impl Gpu {
                 }
             }
         }
-        // The longest first, so that threads end together.
+        // The longest texts first, so that threads end together.
         missing.sort_by_key(|&i| std::cmp::Reverse(wanted[i].0.source.len()));
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];

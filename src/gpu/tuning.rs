@@ -73,7 +73,7 @@ impl Gpu {
         let tuner = lock(&self.inner.tuner);
         let name = tuner.as_ref()?.choices.products.get(&product(op))?;
         // What a file says is taken for one of those that can make this product, or for nothing.
-        MatmulKernel::candidates(op, self.inner.variants).into_iter().find(|kernel| format!("{kernel:?}") == *name)
+        self.candidates(op).find(|kernel| format!("{kernel:?}") == *name)
     }
 
     /// Measures the products of a plan that have not been, where that was asked for and the device can hold the plan.
@@ -99,11 +99,17 @@ impl Gpu {
         }
     }
 
+    /// The kernels for a product that the device has room for.
+    fn candidates(&self, op: &Matmul) -> impl Iterator<Item = MatmulKernel> {
+        let kernels = MatmulKernel::candidates(op, self.inner.variants).into_iter();
+        kernels.filter(|&kernel| matmul::scratch_bytes(op, kernel) <= self.largest_binding())
+    }
+
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
         // The rule's choice stands where nothing is faster.
         let mut best = MatmulKernel::rule(op, self.inner.variants);
         let mut least = self.time(plan, op, best)?;
-        for kernel in MatmulKernel::candidates(op, self.inner.variants) {
+        for kernel in self.candidates(op) {
             let time = if kernel == best { least } else { self.time(plan, op, kernel)? };
             if time < least {
                 (best, least) = (kernel, time);

@@ -49,7 +49,7 @@ pub struct Cost {
     /// Each op of a step, as [`Plan::title`] has it.
     pub ops: Vec<(String, Work)>,
     /// Each buffer's name, and its size in bytes where the plan knows it. On a GPU sizes are rounded up to 16, and
-    /// beside these there are 256 bytes of uniforms for each op.
+    /// beside these there are 256 bytes of uniforms for each dispatch, and 1 to 4 MiB of scratch memory where products split k.
     pub buffers: Vec<(String, Option<u64>)>,
 }
 

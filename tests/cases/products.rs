@@ -116,7 +116,7 @@ pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<(
             for (m, n) in [(36, 44), (37, 44), (38, 44), (39, 44), (33, 10)] {
                 check_matmul(check, [m, n, 18], layout, epilogue, true, 1)?;
             }
-            check_matmul(check, [128, 96, 68], layout, epilogue, true, 1)?;
+            check_matmul(check, [128, 96, 72], layout, epilogue, true, 1)?;
             check_matmul(check, [68, 1, 300], layout, epilogue, true, 1)?;
             check_matmul(check, [1, 68, 300], layout, epilogue, false, 1)?;
         }
@@ -147,6 +147,7 @@ pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
         for epilogue in 0..3 {
             check_matmul(check, [37, 72, 136], layout, epilogue, false, 1)?;
         }
+        check_matmul(check, [37, 56, 136], layout, 1, false, 1)?; // an activation without a bias
         check_matmul(check, [130, 520, 64], layout, 1, false, 1)?;
         check_matmul(check, [3, 8, 272], layout, 1, false, 2)?;
     }

@@ -38,19 +38,29 @@ struct MatmulUniforms {
 /// The launches of a product by a kernel: two where its k is split over workgroups.
 pub(in crate::gpu) fn launches(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Vec<Launch> {
     let Split { parts } = kernel else { return vec![launch(op, kernel, variants)] };
+    let scratch = scratch_bytes(op, kernel);
     let mut first = launch(&Matmul { epilogue: Epilogue::None, ..op.clone() }, kernel, variants);
-    let mut second = launch(op, Parts { parts }, variants);
-    let (parts, _) = cut(op, parts);
-    let scratch = u64::from(parts) * u64::from(op.m + 1) * u64::from(op.n.div_ceil(4)) * 16;
     first.bindings = vec![read(op.a), read(op.b), Binding { scratch, ..write(None) }];
+    let mut second = launch(op, Parts { parts }, variants);
     second.bindings[..2].copy_from_slice(&[Binding { scratch, ..read(None) }, read(None)]);
     vec![first, second]
+}
+
+/// What the launches of a product by a kernel need beside its operands.
+pub(in crate::gpu) fn scratch_bytes(op: &Matmul, kernel: MatmulKernel) -> u64 {
+    let Split { parts } = kernel else { return 0 };
+    u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 16
+}
+
+/// A part is C in rows of whole vectors and, as one more row, the column sums of B where they are asked for.
+fn quads_of_part(op: &Matmul) -> u32 {
+    (op.m + u32::from(op.bias_gradient.is_some())) * op.n.div_ceil(4)
 }
 
 /// How many parts k is cut into where so many are wanted, and the steps of each: whole turns of all slices of a workgroup.
 fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
     let steps = op.slice.len() as u32;
-    let each = steps.div_ceil(parts).next_multiple_of(64);
+    let each = steps.div_ceil(parts).max(1).next_multiple_of(64);
     (steps.div_ceil(each), each)
 }
 
@@ -79,18 +89,15 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
     let (k_start, k_end) = (op.slice.start, op.slice.end);
     let mut constants = vec![
         ("TRANSPOSE_A", f64::from(transpose_a)),
+        ("TRANSPOSE_B", f64::from(transpose_b)),
         ("A_ALIGNED", f64::from(row_of_a.is_multiple_of(4))),
         ("B_ALIGNED", f64::from(row_of_b.is_multiple_of(4))),
+        ("EPILOGUE", f64::from(epilogue)),
+        ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
         ("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some())),
         ("CONTINUES", f64::from(op.slice.start > 0)),
     ];
-    if !text.serves_both_passes() {
-        constants.extend([
-            ("TRANSPOSE_B", f64::from(transpose_b)),
-            ("EPILOGUE", f64::from(epilogue)),
-            ("BIAS", f64::from(epilogue == 1 && extra.is_some())),
-        ]);
-    }
+    constants.retain(|(name, _)| !text.ignores().contains(name));
     match update {
         Some(update) => constants.extend(update::constants(update)),
         None => constants.extend(pointwise::constants(activation)),
@@ -106,7 +113,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
             (tiles_n * rule::tiles_of_rows(op, tiles_n, variants.threads), tiles_n)
         }
         None if let Vector { .. } = kernel => (op.m.max(op.n).div_ceil(text.vector_outputs()), 1),
-        None if let Parts { .. } = kernel => (((op.m + 1) * op.n.div_ceil(4)).div_ceil(64), 1),
+        None if let Parts { .. } = kernel => (quads_of_part(op).div_ceil(64), 1),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1),
     };
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));

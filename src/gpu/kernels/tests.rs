@@ -77,10 +77,7 @@ fn texts() -> BTreeMap<String, String> {
 
 /// Every kernel of products, on any adapter.
 fn product_kernels() -> Vec<matmul::MatmulKernel> {
-    let tensor = crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 64 };
-    let (layout, epilogue) = (crate::plan::Layout::Nn, crate::plan::Epilogue::None);
-    let [a, b, c] = [tensor; 3];
-    let op = crate::plan::Matmul { a, b, c, m: 8, n: 8, k: 8, slice: 0..8, layout, epilogue, bias_gradient: None };
+    let op = product(8, 8, 8, crate::plan::Layout::Nn);
     let adapters = [software_variants(Some(8)), software_variants(Some(16)), HARDWARE];
     let of_vectors = [8, 64].map(|lanes| matmul::MatmulKernel::Vector { lanes });
     let of_short_sums = [8, 32].map(|steps| matmul::MatmulKernel::Panel { steps });
@@ -89,8 +86,15 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
         .flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants))
         .chain(of_vectors)
         .chain(of_short_sums)
-        .chain([matmul::MatmulKernel::Parts { parts: 8 }])
+        .chain([matmul::MatmulKernel::Split { parts: 8 }, matmul::MatmulKernel::Parts { parts: 8 }])
         .collect()
+}
+
+fn product(m: u32, n: u32, k: u32, layout: crate::plan::Layout) -> crate::plan::Matmul {
+    let tensor = crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 64 };
+    let [a, b, c] = [tensor; 3];
+    let (slice, epilogue) = (0..k, crate::plan::Epilogue::None);
+    crate::plan::Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient: None }
 }
 
 fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
@@ -183,9 +187,11 @@ fn plans() -> Vec<Plan> {
     let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625, weight_decay: 0.25 }.into();
     let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
     let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
+    let batches_of = |batch| TrainerConfig { batch, ..TrainerConfig::default() };
     vec![
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
-        Plan::training(&logits, smoothed, &sgd, &TrainerConfig { batch: 12, ..TrainerConfig::default() }).unwrap(),
+        Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
+        Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),
         Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
@@ -202,6 +208,41 @@ fn launches() -> Vec<Launch> {
         }
     }
     launches
+}
+
+/// Gradients of few weights from many rows, and sums for few outputs: on GPUs the work of many workgroups.
+#[test]
+fn long_sums_are_split_where_there_are_few() {
+    let of = |m, n, k, layout| matmul::MatmulKernel::rule(&product(m, n, k, layout), HARDWARE);
+    use crate::plan::Layout::{Nn, Tn};
+    use matmul::MatmulKernel::{Split, Tiled, Vector};
+    assert_eq!(of(64, 64, 32768, Tn), Split { parts: 32 });
+    assert_eq!(of(64, 1, 4096, Tn), Split { parts: 4 });
+    assert_eq!(of(1, 64, 8192, Nn), Split { parts: 8 });
+    assert_eq!(of(512, 256, 2048, Tn), Split { parts: 2 });
+    assert_eq!(of(64, 64, 2047, Tn), Tiled { slices: 4 });
+    assert_eq!(of(4096, 1, 32768, Tn), Vector { lanes: 64 });
+    let launches = plans().iter().flat_map(Plan::ops).map(|op| super::launches(op, HARDWARE).len()).collect::<Vec<_>>();
+    assert!(launches.contains(&2), "a split product is two launches");
+}
+
+/// What the tuner measured and the rule chose is found again in a file.
+#[cfg(feature = "files")]
+#[test]
+fn the_rule_chooses_among_the_candidates() {
+    let adapters = [HARDWARE, software_variants(None), software_variants(Some(8)), software_variants(Some(16))];
+    for variants in adapters {
+        for layout in [crate::plan::Layout::Nn, crate::plan::Layout::Nt, crate::plan::Layout::Tn] {
+            for [m, n] in [[1, 64], [64, 1], [64, 64], [512, 256], [1, 5000], [700, 900], [2048, 2048]] {
+                for k in [1, 40, 300, 1000, 5000, 32768] {
+                    let op = product(m, n, k, layout);
+                    let chosen = matmul::MatmulKernel::rule(&op, variants);
+                    let candidates = matmul::MatmulKernel::candidates(&op, variants);
+                    assert!(candidates.contains(&chosen), "{chosen:?} for {layout:?} {m}x{n}x{k}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -57,6 +57,8 @@ const LONG_SUM: usize = 256;
 /// So many workgroups occupy a GPU; and the fewest steps of k that are worth one, and parts their adding up.
 const MANY_WORKGROUPS: u32 = 256;
 const STEPS_OF_PART: u32 = 1024;
+/// Outputs of 16 workgroups of the kernel for vectors.
+const ENOUGH_OUTPUTS: u32 = 1024;
 /// Parts to try where nothing is known.
 const FEW_PARTS: u32 = 8;
 
@@ -65,11 +67,15 @@ impl MatmulKernel {
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
-        if tiles(op, 32) < FEW_TILES {
-            kernels.push(Split { parts: FEW_PARTS });
-        }
         if !variants.software {
             kernels.push(Large);
+            match parts(op) {
+                parts @ 2.. => kernels.push(Split { parts }),
+                _ if tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM => {
+                    kernels.push(Split { parts: FEW_PARTS })
+                }
+                _ => {}
+            }
         }
         if is_vector(op) {
             kernels.push(vector(variants));
@@ -86,22 +92,23 @@ impl MatmulKernel {
 
     /// The kernel for a product where nothing has been measured.
     ///
-    /// For a vector the kernel that reads each number of the matrix once. Else, on GPUs the tiled one: workgroup memory feeds
+    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to do. Else, on GPUs the tiled one: workgroup memory feeds
     /// many multiply-adds per load, more of them in large tiles, where C has many. Where it has too few tiles to occupy a GPU,
     /// k is split. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
     /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
     /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
-        let parts = parts(op);
-        // The gradient of a single column, of many rows, is the work of one workgroup there.
-        let splits = !variants.software && op.layout == Layout::Tn && parts > 1;
-        if is_vector(op) && variants.products.map_or(!splits, |family| family == Products::Vector) {
+        let in_parts = !variants.software && parts(op) > 1;
+        if is_vector(op)
+            && variants.products.map_or(!in_parts || is_wide_vector(op), |family| family == Products::Vector)
+        {
             return vector(variants);
         }
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
         let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
         let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
         let family = variants.products.unwrap_or(match (variants.software, subgroups) {
+            (false, _) if in_parts => Products::Split,
             (false, _) => Products::Tiled,
             (true, None) => Products::Plain,
             (true, Some(_)) if op.layout == Layout::Tn || op.m >= MANY_ROWS && size >= PANELS => Products::Panel,
@@ -109,17 +116,13 @@ impl MatmulKernel {
         });
         let lanes = match (family, subgroups) {
             (Products::Large, _) => return Large,
-            (Products::Split, _) => return Split { parts: FEW_PARTS },
+            (Products::Split, _) => return Split { parts: if parts(op) > 1 { parts(op) } else { FEW_PARTS } },
             (Products::Tiled, _) => {
                 if tiles(op, 64) >= MANY_LARGE_TILES {
                     return Large;
                 }
                 let few = tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM;
-                return match (parts, few) {
-                    (2.., _) => Split { parts },
-                    (_, true) => Tiled { slices: 4 },
-                    (_, false) => Tiled { slices: 1 },
-                };
+                return Tiled { slices: if few { 4 } else { 1 } };
             }
             (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
@@ -142,12 +145,18 @@ impl MatmulKernel {
 
 /// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
 fn parts(op: &Matmul) -> u32 {
-    (MANY_WORKGROUPS / tiles(op, 32)).min(op.slice.len() as u32 / STEPS_OF_PART)
+    (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.slice.len() as u32 / STEPS_OF_PART)
 }
 
 /// Square tiles of C.
 fn tiles(op: &Matmul, side: u32) -> u32 {
     op.m.div_ceil(side) * op.n.div_ceil(side)
+}
+
+/// Whether the kernel for vectors has enough workgroups on a GPU. Where outputs are sums over columns, one has 64.
+fn is_wide_vector(op: &Matmul) -> bool {
+    let over_columns = if op.n == 1 { op.layout == Layout::Tn } else { op.layout != Layout::Nt };
+    !over_columns || op.m.max(op.n) >= ENOUGH_OUTPUTS
 }
 
 /// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.

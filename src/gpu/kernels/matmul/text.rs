@@ -71,11 +71,10 @@ impl MatmulText {
     }
 
     pub fn name(self) -> String {
-        let Self { transpose_a, transpose_b, aligned, activation, updates, .. } = self;
+        let Self { transpose_a, aligned, activation, updates, .. } = self;
         let flag = |name, set| if set { name } else { "" };
         let whole = flag(" aligned", aligned);
-        let transpose_b = transpose_b && !self.serves_both_passes();
-        let transposed = [flag(" A transposed", transpose_a), flag(" B transposed", transpose_b)].concat();
+        let transposed = flag(" A transposed", transpose_a);
         let kernel = match self.kernel {
             Tiled { slices } => format!("matmul {slices}{whole}"),
             Large => format!("matmul.large{whole}"),
@@ -129,14 +128,14 @@ impl MatmulText {
         let Self { transpose_a, aligned, updates, c_is_row, .. } = self;
         let rows = self.outputs_are_rows();
         let in_parts = matches!(self.kernel, Split { .. });
-        let split = in_parts || matches!(self.kernel, Tiled { slices } if slices > 1);
+        let sliced = in_parts || matches!(self.kernel, Tiled { slices } if slices > 1);
         vec![
             ("A is transposed", transpose_a),
             ("A is as it is", !transpose_a),
-            ("k is split", split),
+            ("k is in slices", sliced),
             ("the sums are of a part of k", in_parts),
             ("the sums are of all of k", !in_parts),
-            ("an end takes no state", !updates),
+            ("the sums are no gradients", !updates),
             ("C takes the sums", !updates && !in_parts),
             ("C takes the sums, in whole vectors", !updates && !in_parts && aligned),
             ("C takes the sums, in rows of any length", !updates && !in_parts && !aligned),
@@ -153,8 +152,18 @@ impl MatmulText {
     }
 
     /// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in.
-    pub fn serves_both_passes(self) -> bool {
+    fn serves_both_passes(self) -> bool {
         matches!(self.kernel, Panel { .. } | Wide { .. }) && !self.transpose_a
+    }
+
+    /// Constants that the text does not depend on, so that neither should its pipelines.
+    pub fn ignores(self) -> &'static [&'static str] {
+        match self.kernel {
+            _ if self.serves_both_passes() => &["TRANSPOSE_B", "EPILOGUE", "BIAS"],
+            Split { .. } => &["EPILOGUE", "BIAS", "CONTINUES"],
+            Parts { .. } => &["TRANSPOSE_A", "TRANSPOSE_B", "A_ALIGNED", "B_ALIGNED"],
+            _ => &[],
+        }
     }
 
     /// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
