@@ -92,15 +92,15 @@ impl MatmulKernel {
 
     /// The kernel for a product where nothing has been measured.
     ///
-    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to do. Else, on GPUs the tiled one: workgroup memory feeds
-    /// many multiply-adds per load, more of them in large tiles, where C has many. Where it has too few tiles to occupy a GPU,
-    /// k is split. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
+    /// For a vector the kernel that reads each number of the matrix once, unless on a GPU a few workgroups would have it all to do.
+    /// Else, on GPUs the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C has
+    /// many. Where it has too few tiles to occupy a GPU, k is split, within workgroups or over them. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
     /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
     /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
         let in_parts = !variants.software && parts(op) > 1;
         if is_vector(op)
-            && variants.products.map_or(!in_parts || is_wide_vector(op), |family| family == Products::Vector)
+            && variants.products.map_or(!in_parts || vector_occupies_gpu(op), |family| family == Products::Vector)
         {
             return vector(variants);
         }
@@ -154,7 +154,7 @@ fn tiles(op: &Matmul, side: u32) -> u32 {
 }
 
 /// Whether the kernel for vectors has enough workgroups on a GPU. Where outputs are sums over columns, one has 64.
-fn is_wide_vector(op: &Matmul) -> bool {
+fn vector_occupies_gpu(op: &Matmul) -> bool {
     let over_columns = if op.n == 1 { op.layout == Layout::Tn } else { op.layout != Layout::Nt };
     !over_columns || op.m.max(op.n) >= ENOUGH_OUTPUTS
 }
