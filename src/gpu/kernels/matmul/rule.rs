@@ -69,12 +69,8 @@ impl MatmulKernel {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
         if !variants.software {
             kernels.push(Large);
-            match parts(op) {
-                parts @ 2.. => kernels.push(Split { parts }),
-                _ if tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM => {
-                    kernels.push(Split { parts: FEW_PARTS })
-                }
-                _ => {}
+            if parts(op) > 1 || is_deep(op) {
+                kernels.push(split(op));
             }
         }
         if is_vector(op) {
@@ -116,13 +112,12 @@ impl MatmulKernel {
         });
         let lanes = match (family, subgroups) {
             (Products::Large, _) => return Large,
-            (Products::Split, _) => return Split { parts: if parts(op) > 1 { parts(op) } else { FEW_PARTS } },
+            (Products::Split, _) => return split(op),
             (Products::Tiled, _) => {
                 if tiles(op, 64) >= MANY_LARGE_TILES {
                     return Large;
                 }
-                let few = tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM;
-                return Tiled { slices: if few { 4 } else { 1 } };
+                return Tiled { slices: if is_deep(op) { 4 } else { 1 } };
             }
             (Products::Plain | Products::Vector, _) | (_, None) => return Plain,
             (_, Some(lanes)) => lanes,
@@ -146,6 +141,16 @@ impl MatmulKernel {
 /// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
 fn parts(op: &Matmul) -> u32 {
     (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.slice.len() as u32 / STEPS_OF_PART)
+}
+
+/// The product in those, or in a few, to try.
+fn split(op: &Matmul) -> MatmulKernel {
+    Split { parts: if parts(op) > 1 { parts(op) } else { FEW_PARTS } }
+}
+
+/// Whether C has few tiles, and sums are long.
+fn is_deep(op: &Matmul) -> bool {
+    tiles(op, 32) < FEW_TILES && op.slice.len() >= LONG_SUM
 }
 
 /// Square tiles of C.
