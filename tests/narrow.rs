@@ -63,6 +63,16 @@ fn softmax_is_taken_of_whole_rows_last_and_between() {
     }
 }
 
+/// The first layer, too, may be like those that follow it.
+#[test]
+fn layers_alike_from_the_first_on_agree_with_the_twin() {
+    for gpu in gpus() {
+        assert_agrees(gpu, &network(2, &[(2, Relu), (2, Relu), (1, Identity)]), 5);
+        assert_agrees(gpu, &network(8, &[(8, Tanh), (8, Tanh), (8, Tanh), (8, Tanh), (8, Tanh)]), 20);
+        assert_agrees(gpu, &network(64, &[(64, Relu), (64, Relu), (64, Silu), (10, Softmax)]), 33);
+    }
+}
+
 /// Layers alike are one loop, also where the last of them has no loop of its own.
 #[test]
 fn deep_networks_agree_with_the_twin() {
@@ -124,11 +134,12 @@ fn the_same_rows_give_the_same_bits_whatever_stands_around_them() {
     }
 }
 
-fn layer() -> impl Strategy<Value = Dense> {
+/// A layer, and how many alike follow one another.
+fn layers() -> impl Strategy<Value = (u32, Dense, usize)> {
     let activation = prop::sample::select(Activation::ALL.to_vec());
-    (1u32..65, activation, any::<bool>()).prop_map(|(units, activation, bias)| {
+    (1u32..65, activation, any::<bool>(), 1usize..4).prop_map(|(units, activation, bias, count)| {
         let dense = Dense::new(units, activation);
-        if bias { dense } else { dense.without_bias() }
+        (units, if bias { dense } else { dense.without_bias() }, count)
     })
 }
 
@@ -137,9 +148,12 @@ proptest! {
 
     #[test]
     fn random_narrow_networks_agree_with_the_twin(
-        inputs in 1u32..65, layers in prop::collection::vec(layer(), 1..4), rows in 1u32..130,
+        inputs in prop::option::of(1u32..65), layers in prop::collection::vec(layers(), 1..4), rows in 1u32..130,
     ) {
-        let network = layers.into_iter().fold(Network::input(inputs), NetworkBuilder::layer).build().unwrap();
+        // Half of the first layers have as many inputs as outputs.
+        let inputs = Network::input(inputs.unwrap_or(layers[0].0));
+        let layers = layers.into_iter().flat_map(|(_, layer, count)| std::iter::repeat_n(layer, count));
+        let network = layers.fold(inputs, NetworkBuilder::layer).build().unwrap();
         for gpu in gpus() {
             assert_agrees(gpu, &network, rows);
         }

@@ -72,9 +72,10 @@ pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
     for g in 0..widest.div_ceil(layers.columns) {
         (0..rows).for_each(|r| push(&mut layers.text, format_args!("    var x_{g}_{r}: vec4f;")));
     }
-    for (i, run) in runs(&op.layers).iter().enumerate() {
-        layers.run(run, i == 0);
-    }
+    // The first layer takes its rows from elsewhere, so it is in no run.
+    let (first, rest) = op.layers.split_at(1);
+    runs(first).iter().for_each(|run| layers.run(run, true));
+    runs(rest).iter().for_each(|run| layers.run(run, false));
     layers.stores(op.outputs());
     let text = writer.text + declarations(SOURCE) + &SUBGROUP.replace("{layers}", layers.text.trim());
     let names = [("rows", rows), ("lanes", lanes), ("columns", 4 * lanes)];
