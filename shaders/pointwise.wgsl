@@ -7,11 +7,6 @@ override PARAMETER: f32 = 0.0; // the slope or alpha of those that have one
 // Beyond these a gate is 0 or 1; infinities times 0 would be NaN.
 const FAR: vec4f = vec4f(100.0);
 
-// NaN by its bits, as compilers may take z == z for granted.
-fn is_nan(z: vec4f) -> vec4<bool> {
-    return (bitcast<vec4u>(z) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
-}
-
 // Not max(z, floor), which loses NaN.
 fn at_least(z: vec4f, floor: f32) -> vec4f {
     return select(z, vec4f(floor), z < vec4f(floor));
@@ -78,8 +73,15 @@ fn gelu_inner(z: vec4f) -> vec4f {
     return 0.7978846 * (z + 0.044715 * z * z * z);
 }
 
-// Every activation keeps NaN, so that a diverged network shows. tanh saturates long before |z| = 15; some drivers return
-// NaN for large arguments, hence the clamp, which on its own would lose a NaN.
+// Not the built-in function, of which some drivers make (e^2z - 1) / (e^2z + 1): that cancels near 0, to nothing at 3e-8, and
+// is NaN where e^2z overflows.
+fn hyperbolic_tangent(z: vec4f) -> vec4f {
+    let e = exp_minus_1(-2.0 * abs(z));
+    let y = -e / (2.0 + e);
+    return select(y, -y, z < vec4f(0.0));
+}
+
+// Every activation keeps NaN, so that a diverged network shows.
 fn activate(z: vec4f) -> vec4f {
     let zero = vec4f(0.0);
     let near = at_least(z, -FAR.x);
@@ -93,7 +95,7 @@ fn activate(z: vec4f) -> vec4f {
         case 7u: { return near * sigmoid(z); } // silu
         case 8u: { return softplus(z); }
         case 9u: { return sigmoid(z); }
-        case 10u: { return select(tanh(clamp(z, vec4f(-15.0), vec4f(15.0))), z, is_nan(z)); } // tanh
+        case 10u: { return hyperbolic_tangent(z); }
         case 11u: { // hard sigmoid
             let y = at_least(z / 6.0 + 0.5, 0.0);
             return select(y, vec4f(1.0), y > vec4f(1.0));

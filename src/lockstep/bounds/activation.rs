@@ -83,8 +83,13 @@ pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
         // e = e^−|z| is off by a share; the series has some 20 roundings.
         Softplus => (1.0, (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION)),
         Sigmoid => (0.25, of_sigmoid(z)),
-        // WGSL: within 1e-5; the reference is far closer.
-        Tanh => (1.0, 1e-5),
+        // −e / (2 + e) with e = e^−2|z| − 1: what e is off by counts at most twice, as a share of y where the series makes it
+        // and, where z is not near 0, as what exp is off by.
+        Tanh => {
+            let w = (2.0 * z.abs()).min(88.0);
+            let of_far = if w > 0.4 { 2.0 * (-w).exp() * of_exp(w, 0.0) } else { 0.0 };
+            (1.0, y * (48.0 * U + DIVISION) + of_far)
+        }
         HardSigmoid => (1.0 / 6.0, DIVISION + 2.0 * U),
         HardSwish => (1.5, z.abs().min(4.0) * (DIVISION + 3.0 * U) + y * U),
     };
