@@ -1,8 +1,8 @@
-// Sums the metrics of the batch's rows. One workgroup: each lane sums every 256th row, then half the lanes add the other
-// half's sums, and half of those, and so on: a tree, where rounding errors grow with the logarithm of the rows.
+// Sums the metrics of all slots. One workgroup: each lane sums every 256th slot, then half the lanes add the other
+// half's sums, and half of those, and so on: a tree, where rounding errors grow with the logarithm of the slots.
 
 struct MetricsUniforms {
-    batch: u32,
+    count: u32,
 }
 
 struct RowMetrics {
@@ -13,7 +13,7 @@ struct RowMetrics {
 }
 
 @group(0) @binding(0) var<storage, read> u: MetricsUniforms;
-@group(0) @binding(1) var<storage, read> rows: array<RowMetrics>;
+@group(0) @binding(1) var<storage, read> slots: array<RowMetrics>;
 @group(0) @binding(2) var<storage, read_write> totals: RowMetrics;
 
 const LANES: u32 = 256u;
@@ -33,8 +33,8 @@ fn add(a: RowMetrics, b: RowMetrics) -> RowMetrics {
 @compute @workgroup_size(LANES)
 fn main(@builtin(local_invocation_index) lane: u32) {
     var total = RowMetrics();
-    for (var i = lane; i < u.batch; i += LANES) {
-        total = add(total, rows[i]);
+    for (var i = lane; i < u.count; i += LANES) {
+        total = add(total, slots[i]);
     }
     lane_total[lane] = total;
     for (var lanes = LANES / 2u; lanes > 0u; lanes /= 2u) {

@@ -6,6 +6,7 @@ struct SoftmaxCrossEntropyUniforms {
     batch: u32,
     classes: u32,
     smoothing: f32,
+    turns: u32, // steps have slots of the metrics by turns
 }
 
 struct StepState {
@@ -196,15 +197,16 @@ fn main(
             }
             correct = predicted == asked.label;
         }
-        metrics[row].loss += loss;
-        metrics[row].rows += 1u;
+        let slot = state.step % u.turns * u.batch + row;
+        metrics[slot].loss += loss;
+        metrics[slot].rows += 1u;
         if correct {
-            metrics[row].correct += 1u;
+            metrics[slot].correct += 1u;
         }
         // By its bits: compilers may assume that no NaN exists.
         let finite = (bitcast<u32>(loss) & 0x7f800000u) != 0x7f800000u;
-        if !finite && metrics[row].non_finite_step == 0u {
-            metrics[row].non_finite_step = state.step;
+        if !finite && metrics[slot].non_finite_step == 0u {
+            metrics[slot].non_finite_step = state.step;
         }
     }
 }

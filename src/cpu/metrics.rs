@@ -2,14 +2,14 @@
 
 use crate::plan::RowMetrics;
 
-pub fn metrics(rows: &[RowMetrics]) -> RowMetrics {
+pub fn metrics(slots: &[RowMetrics]) -> RowMetrics {
     // The losses in f64: rounded once, where a running sum would drift.
-    let loss = rows.iter().map(|row| f64::from(row.loss)).sum::<f64>() as f32;
-    rows.iter().fold(RowMetrics { loss, ..RowMetrics::default() }, |sum, row| RowMetrics {
+    let loss = slots.iter().map(|slot| f64::from(slot.loss)).sum::<f64>() as f32;
+    slots.iter().fold(RowMetrics { loss, ..RowMetrics::default() }, |sum, slot| RowMetrics {
         loss,
-        correct: sum.correct + row.correct,
-        rows: sum.rows + row.rows,
-        non_finite_step: match (sum.non_finite_step, row.non_finite_step) {
+        correct: sum.correct + slot.correct,
+        rows: sum.rows + slot.rows,
+        non_finite_step: match (sum.non_finite_step, slot.non_finite_step) {
             (0, step) | (step, 0) => step,
             (a, b) => a.min(b),
         },

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
-use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, RowMetrics, StepState, Tensor};
+use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, StepState, Tensor};
 
 #[cfg(not(target_family = "wasm"))] // for the lockstep
 pub(crate) use {
@@ -269,8 +269,7 @@ impl Memory<'_> {
                     narrow::narrow(op, self.f32(op.input), self.f32(op.parameters), cast_slice_mut(next()))
                 }
                 Op::Metrics(op) => {
-                    let rows: &[RowMetrics] = cast_slice(self.words(op.rows));
-                    cast_slice_mut(next())[0] = metrics::metrics(rows);
+                    cast_slice_mut(next())[0] = metrics::metrics(cast_slice(self.words(op.slots)));
                 }
             }
         }

@@ -87,7 +87,7 @@ pub fn pointwise_loss(
             1 => (y[0] > threshold) == (target.value(0) > 0.5),
             _ => first_largest(y) == target.class(),
         };
-        metrics[row].count(loss, correct, batch.state.step);
+        metrics[op.slot(row, &batch.state)].count(loss, correct, batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * outputs..].fill(0.0);

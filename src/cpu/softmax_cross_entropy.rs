@@ -45,7 +45,7 @@ pub fn softmax_cross_entropy(
         // A label that is no class, in data that the host has not seen, has no loss.
         let unknown = target.label().is_some_and(|label| label >= classes);
         let loss = if unknown { f32::NAN } else { sum.ln() * total - along };
-        metrics[row].count(loss * target.weight, predicted == target.class(), batch.state.step);
+        metrics[op.slot(row, &batch.state)].count(loss * target.weight, predicted == target.class(), batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * classes..].fill(0.0);

@@ -64,7 +64,8 @@ impl Gpu {
         self.check_buffer(what, bytes)?;
         // Whole vec4s, so that kernels may read four numbers at once up to the end.
         let size = bytes.max(16).next_multiple_of(16);
-        let mapped_at_creation = contents.is_some();
+        // In a browser, creation throws where there is no memory to map, which wgpu turns into a panic.
+        let mapped_at_creation = contents.is_some() && !cfg!(target_family = "wasm");
         // A software adapter's memory is the host's: contents go where they are to stay, without a copy in between.
         let in_place = mapped_at_creation && self.maps_buffers();
         let usage = if in_place { usage | wgpu::BufferUsages::MAP_WRITE } else { usage };
@@ -75,7 +76,10 @@ impl Gpu {
                 usage,
                 mapped_at_creation,
             });
-            if let Some(contents) = contents {
+            if let Some(contents) = contents.filter(|_| !mapped_at_creation) {
+                self.queue().write_buffer(&buffer, 0, contents);
+            }
+            if let Some(contents) = contents.filter(|_| mapped_at_creation) {
                 // Mapping fails where creation did; the guard reports that.
                 if let Ok(mut view) = buffer.get_mapped_range_mut(..) {
                     view.slice(..contents.len()).copy_from_slice(contents);

@@ -67,6 +67,8 @@ pub(crate) struct Variants {
     pub matmul_subgroup: Option<u32>,
     /// Whether memory is best read in vectors of 64-bit words.
     pub wide_access: bool,
+    /// Whether an invocation may hold some 120 numbers in registers at no loss.
+    pub many_registers: bool,
     /// The kernels that make products, where not those of the rule.
     pub products: Option<Products>,
 }
@@ -91,18 +93,29 @@ const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::PIPELINE_CACHE)
     .union(wgpu::Features::TIMESTAMP_QUERY);
 
+/// Vendors' numbers on the PCI bus.
+const NVIDIA: u32 = 0x10de;
+const AMD: u32 = 0x1002;
+
 impl Variants {
     /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
     /// instruction, and workgroup memory buys nothing. They need a subgroup of one known size. And an access to memory
-    /// is a loop over the lanes, whatever its width, except that 16 lanes of 64 bits take two registers.
+    /// is a loop over the lanes, whatever its width, except that 16 lanes of 64 bits take two registers. A browser wants
+    /// another text for subgroups, which naga does not take.
+    ///
+    /// NVIDIA's and AMD's invocations have some 250 registers; Intel's and Arm's spill long before, and a browser does not
+    /// tell whose they are.
     fn of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let lanes = info.subgroup_min_size;
         let known = info.subgroup_max_size == lanes && matches!(lanes, 8 | 16);
-        let subgroups = software && known && features.contains(wgpu::Features::SUBGROUP);
+        let native = info.backend != wgpu::Backend::BrowserWebGpu;
+        let subgroups = software && known && native && features.contains(wgpu::Features::SUBGROUP);
         let wide_access = software && lanes == 8 && features.contains(wgpu::Features::SHADER_INT64);
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
-        Self { software, threads, matmul_subgroup: subgroups.then_some(lanes), wide_access, products: None }
+        let many_registers = matches!(info.vendor, NVIDIA | AMD);
+        let matmul_subgroup = subgroups.then_some(lanes);
+        Self { software, threads, matmul_subgroup, wide_access, many_registers, products: None }
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) struct Product {
     pub bias_gradient: Option<Tensor>,
 }
 
+/// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a step adds.
+const FEWEST_SLOTS: u32 = 1024;
+
 /// Collects the buffers and ops of a plan.
 pub(crate) struct Builder<'a> {
     network: &'a Network,
@@ -205,7 +208,9 @@ impl<'a> Builder<'a> {
         let outputs = self.network.outputs();
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
         let metric_words = (size_of::<RowMetrics>() / 4) as u32;
-        let metrics = self.buffer("row_metrics", &[self.batch, metric_words], Role::RowMetrics)?;
+        let turns = (FEWEST_SLOTS / self.batch).max(1);
+        let slots = turns * self.batch;
+        let metrics = self.buffer("row_metrics", &[slots, metric_words], Role::RowMetrics)?;
         let totals = self.buffer("totals", &[metric_words], Role::Totals)?;
         let last = self.stages.last().expect("forward() comes first");
         let (output, (activation, saved)) = (last.output, last.end());
@@ -225,12 +230,13 @@ impl<'a> Builder<'a> {
             indices: set.indices,
             gradient,
             metrics,
+            turns,
             activation: if fused { activation } else { Activation::Identity },
             batch: self.batch,
             outputs,
         };
         self.push(if loss.is_softmax() { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) });
-        self.plan.report.push(Op::Metrics(Metrics { rows: metrics, totals, batch: self.batch }));
+        self.plan.report.push(Op::Metrics(Metrics { slots: metrics, totals, count: slots }));
         match gradient {
             Some(gradient) if !fused => {
                 let sums = self.buffer(&format!("{name}.sums"), &[self.batch, outputs], Role::ActivationGradient)?;

@@ -102,6 +102,11 @@ impl Plan {
             buffers: self.buffers.iter().map(|b| (b.name.clone(), b.words().map(|words| words * 4))).collect(),
         }
     }
+
+    /// Of a step.
+    pub(crate) fn work(&self) -> Work {
+        self.step.iter().map(Op::work).sum()
+    }
 }
 
 impl Op {
@@ -153,7 +158,7 @@ impl Op {
                 Some(_) => len(&op.input) + 4,
             },
             Op::Update(op) => of_update(op),
-            Op::Metrics(op) => op.batch.into(),
+            Op::Metrics(op) => op.count.into(),
             Op::Narrow(op) => u64::from(op.rows) * op.layers.iter().map(of_narrow_layer).sum::<u64>(),
         }
     }

@@ -13,7 +13,7 @@ pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
 pub use op::*;
 
 use crate::config::TrainerConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::history::Evaluation;
 use crate::loss::Loss;
 use crate::network::Network;
@@ -225,6 +225,19 @@ pub struct RowMetrics {
 }
 
 impl RowMetrics {
+    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they find
+    /// at fault, a loss of zero would be a lie.
+    pub(crate) fn check_rows(self, what: &str, expected: u32) -> Result<()> {
+        if self.rows == expected {
+            return Ok(());
+        }
+        let reason = format!(
+            "of {expected} rows it has done {}; what is wrong went to the device's own error handler, or the console",
+            self.rows
+        );
+        Err(Error::Gpu { what: what.into(), reason })
+    }
+
     /// What the sum comes to, of a loss that is a mean over rows or not.
     pub(crate) fn evaluation(self, mean: bool) -> Evaluation {
         let rows = f64::from(self.rows.max(1));

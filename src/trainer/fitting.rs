@@ -176,10 +176,10 @@ impl Trainer {
     ) -> Result<(Option<(Evaluation, f32)>, bool)> {
         self.progress.cut = None;
         let steps = range.end;
-        let each = self.steps_of_a_submission(self.training.plan(), steps);
+        let each = self.steps_of_a_submission(&self.training, steps);
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
         let each = match fit.every {
-            Some(_) => each.max(tell).min(self.most_steps(self.training.plan())),
+            Some(_) => each.max(tell).min(self.training.most_steps()),
             None => each,
         };
         // Steps from here to the next multiple of n.
@@ -199,6 +199,9 @@ impl Trainer {
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
                 if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
                     return Err(Error::NonFiniteLoss { epoch, step });
+                }
+                if let Some(metrics) = metrics {
+                    metrics.check_rows("part of an epoch", done.saturating_mul(self.config.batch).min(rows))?;
                 }
                 last = metrics.map(|metrics| metrics.evaluation(self.loss.is_mean()));
                 // Of what went alone for other reasons nobody asked.

@@ -20,7 +20,7 @@ use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::{Optimizer, at_least_zero};
-use crate::plan::{DataInfo, Plan, Role, StepState};
+use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
 #[cfg(feature = "files")]
@@ -91,10 +91,6 @@ pub(crate) struct Cut {
 
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
-
-/// Most work of one submission: well below the seconds after which an operating system resets a GPU.
-const SUBMISSION_FLOPS: u64 = 50_000_000_000;
-const SUBMISSION_BYTES: u64 = 10_000_000_000;
 
 /// Rows of a batch of evaluation: enough to fill a GPU.
 const EVALUATION_BATCH: u32 = 512;
@@ -373,31 +369,26 @@ impl Trainer {
     async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
         let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
         let steps = rows.div_ceil(executor.plan().batch);
-        let each = self.steps_of_a_submission(executor.plan(), steps);
+        let each = self.steps_of_a_submission(executor, steps);
         let mut metrics = None;
         for first in (0..steps).step_by(each as usize) {
             let now = each.min(steps - first);
             let run = Run { steps: now, clear: first == 0, report: first + now == steps };
             metrics = executor.submit(run)?.finish().await?;
         }
-        Ok(metrics.expect("the last submission reports").evaluation(self.loss.is_mean()))
+        let metrics: RowMetrics = metrics.expect("the last submission reports");
+        metrics.check_rows("part of an evaluation", rows)?;
+        Ok(metrics.evaluation(self.loss.is_mean()))
     }
 
-    fn steps_of_a_submission(&self, plan: &Plan, steps: u32) -> u32 {
+    fn steps_of_a_submission(&self, executor: &Executor, steps: u32) -> u32 {
+        let is_training = executor.plan().name == "training";
         // The CPU is done when a submission returns: there, one step at a time keeps a progress bar alive.
-        if let (Device::Cpu, "training") = (&self.device, plan.name) {
+        if matches!(self.device, Device::Cpu) && is_training {
             return steps.div_ceil(SUBMISSIONS * 8);
         }
         // An evaluation has no progress to show: as few submissions as will do.
-        self.most_steps(plan).min(if plan.name == "training" { steps.div_ceil(SUBMISSIONS) } else { steps })
-    }
-
-    /// The most steps of a submission.
-    fn most_steps(&self, plan: &Plan) -> u32 {
-        let work = plan.cost().total();
-        let by_flops = SUBMISSION_FLOPS / work.flops.max(1);
-        let by_bytes = SUBMISSION_BYTES / work.bytes.max(1);
-        by_flops.min(by_bytes).clamp(1, u32::MAX.into()) as u32
+        executor.most_steps().min(if is_training { steps.div_ceil(SUBMISSIONS) } else { steps })
     }
 }
 

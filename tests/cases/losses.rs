@@ -22,7 +22,7 @@ fn check_loss(
     scale: f32,
     kind: Kind,
 ) -> Result<()> {
-    let (data_rows, len) = (50, batch * outputs);
+    let (data_rows, len, turns) = (50, batch * outputs, 1 + batch % 3);
     let op = LossOp {
         loss,
         output: tensor(0, len),
@@ -31,7 +31,8 @@ fn check_loss(
         step: tensor(2, STEP),
         indices: tensor(3, batch),
         gradient: gradient.then(|| tensor(4, len)),
-        metrics: tensor(5, batch * 4),
+        metrics: tensor(5, turns * batch * 4),
+        turns,
         activation,
         batch,
         outputs,
@@ -46,7 +47,7 @@ fn check_loss(
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("gradient", len, Role::ActivationGradient),
-        ("metrics", batch * 4, Role::RowMetrics),
+        ("metrics", turns * batch * 4, Role::RowMetrics),
         ("data", DATA, Role::Data),
     ];
     let mut random = Random(u64::from(batch + outputs));
@@ -66,8 +67,9 @@ fn check_loss(
         targets.chunks_mut(1 + usize::from(weighted)).for_each(|row| row[0] = 0);
     }
     let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
-    let metrics: Vec<RowMetrics> =
-        (0..batch).map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 }).collect();
+    let metrics: Vec<RowMetrics> = (0..turns * batch)
+        .map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 })
+        .collect();
     let info = DataInfo { rows: data_rows, values: values.into(), weighted: weighted.into(), ..DataInfo::default() };
     lockstep.set(BufferId(0), &outputs_given)?;
     lockstep.set(BufferId(1), &targets)?;
@@ -146,6 +148,7 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
             indices: tensor(3, 1),
             gradient: None,
             metrics: tensor(4, 4),
+            turns: 1,
             activation: Activation::Identity,
             batch: 1,
             outputs: 2,

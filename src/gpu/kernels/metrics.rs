@@ -6,14 +6,14 @@ use crate::plan::Metrics;
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct MetricsUniforms {
-    batch: u32,
+    count: u32,
 }
 
 pub(super) fn launch(op: &Metrics) -> Launch {
     Launch {
         shader: shader("metrics", include_str!("../../../shaders/metrics.wgsl"), &[]),
-        uniforms: bytemuck::bytes_of(&MetricsUniforms { batch: op.batch }).to_vec(),
-        bindings: vec![read(op.rows), write(op.totals)],
+        uniforms: bytemuck::bytes_of(&MetricsUniforms { count: op.count }).to_vec(),
+        bindings: vec![read(op.slots), write(op.totals)],
         workgroups: 1,
     }
 }

@@ -12,6 +12,7 @@ struct PointwiseLossUniforms {
     batch: u32,
     outputs: u32,
     delta: f32,
+    turns: u32,
 }
 
 pub(super) fn source(activation: Activation) -> String {
@@ -35,7 +36,7 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         ("GRADIENT", op.gradient.is_some().into()),
     ];
     constants.extend(pointwise::constants(op.activation));
-    let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta };
+    let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta, turns: op.turns };
     Launch {
         shader: Shader {
             name: format!("pointwise_loss {}", op.activation).into(),

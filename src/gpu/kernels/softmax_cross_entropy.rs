@@ -10,6 +10,7 @@ struct SoftmaxCrossEntropyUniforms {
     batch: u32,
     classes: u32,
     smoothing: f32,
+    turns: u32,
 }
 
 pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
@@ -18,7 +19,7 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
         _ => 0.0,
     };
-    let uniforms = SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.outputs, smoothing };
+    let uniforms = SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.outputs, smoothing, turns: op.turns };
     Launch {
         shader: shader(
             "softmax_cross_entropy",

@@ -99,11 +99,17 @@ fn product(m: u32, n: u32, k: u32, layout: crate::plan::Layout) -> crate::plan::
 
 fn software_variants(matmul_subgroup: Option<u32>) -> Variants {
     let wide_access = matmul_subgroup == Some(8);
-    Variants { software: true, threads: 2, matmul_subgroup, wide_access, products: None }
+    Variants { software: true, threads: 2, matmul_subgroup, wide_access, many_registers: false, products: None }
 }
 
-const HARDWARE: Variants =
-    Variants { software: false, threads: 2, matmul_subgroup: None, wide_access: false, products: None };
+const HARDWARE: Variants = Variants {
+    software: false,
+    threads: 2,
+    matmul_subgroup: None,
+    wide_access: false,
+    many_registers: true,
+    products: None,
+};
 
 /// Networks that the kernel for narrow ones is written for: one width, odd widths, runs, every activation.
 fn narrow_ops() -> Vec<(String, Narrow)> {
@@ -448,7 +454,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         ("accumulate", &[("quads", 480.0)]),
         ("sum_squares", &[("quads", 480.0), ("limit", 0.0)]),
         ("update", &[("quads", 480.0)]),
-        ("metrics", &[("batch", 12.0)]),
+        ("metrics", &[("count", 12.0)]),
         ("narrow", &[("rows", 12.0)]),
     ];
     let plans = plans();

@@ -3,7 +3,7 @@
 use super::{Bounds, DIVISION, U, ULP, f32s, f64s, of_derivative, state};
 use crate::cpu::{CpuExecutor, Target, derivative};
 use crate::loss::Loss;
-use crate::plan::{DataInfo, LossOp, RowMetrics, Softmax};
+use crate::plan::{DataInfo, LossOp, RowMetrics, Softmax, StepState};
 
 /// e^d with d = z − max rounded (off by u |d|), by exp's table: twice, as both sides err. A share of itself.
 fn of_distance(d: f64) -> f64 {
@@ -64,9 +64,12 @@ fn data(op: &LossOp, memory: &CpuExecutor) -> DataInfo {
     bytemuck::cast_slice(&memory.words(op.data))[0]
 }
 
-fn with_gradient(op: &LossOp, gradients: Vec<f64>, losses: Vec<f64>) -> Vec<Bounds> {
+/// Of the slots that are another step's turn nothing may change.
+fn with_gradient(op: &LossOp, state: &StepState, gradients: Vec<f64>, losses: &[f64]) -> Vec<Bounds> {
+    let mut slots = vec![0.0; (op.turns * op.batch) as usize];
+    slots[op.slot(0, state)..][..losses.len()].copy_from_slice(losses);
     let gradients = op.gradient.map(|_| Bounds::Each(gradients));
-    gradients.into_iter().chain([Bounds::Losses(losses)]).collect()
+    gradients.into_iter().chain([Bounds::Losses(slots)]).collect()
 }
 
 pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds> {
@@ -98,9 +101,9 @@ pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds
         }
         let off = (off + 2.0 * (outputs as f64 + 1.0) * U * sum) / of_row * weight;
         let loss = sum / of_row * weight;
-        losses.push(running(&metrics[row], loss, off + loss * 2.0 * (DIVISION + U)));
+        losses.push(running(&metrics[op.slot(row, &state)], loss, off + loss * 2.0 * (DIVISION + U)));
     }
-    with_gradient(op, gradients, losses)
+    with_gradient(op, &state, gradients, &losses)
 }
 
 /// The loss of an output and its slope, in magnitude, each with its bound.
@@ -175,7 +178,7 @@ pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec
         let of_along = along * (of_t + 2.0 * (classes as f64 + 2.0) * U);
         let loss = weight * (sum.ln().abs() * total + along);
         let off = weight * (log * total + sum.ln().abs() * of_total + of_along);
-        losses.push(running(&metrics[row], loss, off + loss * 2.0 * 3.0 * U));
+        losses.push(running(&metrics[op.slot(row, &state)], loss, off + loss * 2.0 * 3.0 * U));
     }
-    with_gradient(op, gradients, losses)
+    with_gradient(op, &state, gradients, &losses)
 }

@@ -175,8 +175,8 @@ fn of_matmul_update(op: &Matmul, update: &Update, memory: &CpuExecutor) -> Vec<B
 }
 
 fn of_metrics(op: &Metrics, memory: &CpuExecutor) -> Vec<Bounds> {
-    let words = memory.words(op.rows);
-    let rows: &[RowMetrics] = bytemuck::cast_slice(&words);
-    let magnitude: f64 = rows.iter().map(|r| f64::from(r.loss).abs()).sum();
-    vec![Bounds::Losses(vec![2.0 * f64::from(op.batch) * U * magnitude])]
+    let words = memory.words(op.slots);
+    let slots: &[RowMetrics] = bytemuck::cast_slice(&words);
+    let magnitude: f64 = slots.iter().map(|slot| f64::from(slot.loss).abs()).sum();
+    vec![Bounds::Losses(vec![2.0 * f64::from(op.count) * U * magnitude])]
 }

@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::loss::Loss;
-use crate::plan::Tensor;
+use crate::plan::{StepState, Tensor};
 use crate::schedule::Schedule;
 
 /// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
@@ -82,8 +82,10 @@ pub struct LossOp {
     pub indices: Tensor,
     /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
     pub gradient: Option<Tensor>,
-    /// \[batch\] of [`RowMetrics`](super::super::RowMetrics), added to.
+    /// \[turns, batch\] of [`RowMetrics`](super::super::RowMetrics), added to.
     pub metrics: Tensor,
+    /// Steps add to their rows' slots of the metrics by turns, so that no slot's sum grows long where batches are small.
+    pub turns: u32,
     /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
     pub activation: Activation,
     /// Rows of a full batch.
@@ -92,13 +94,20 @@ pub struct LossOp {
     pub outputs: u32,
 }
 
-/// Sums the rows' metrics, in a fixed order.
+impl LossOp {
+    /// Where the metrics of a row of the batch are summed in this step.
+    pub(crate) fn slot(&self, row: usize, state: &StepState) -> usize {
+        (state.step % self.turns * self.batch) as usize + row
+    }
+}
+
+/// Sums the metrics of all slots, in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// \[batch\] of [`RowMetrics`](super::super::RowMetrics).
-    pub rows: Tensor,
+    /// \[count\] of [`RowMetrics`](super::super::RowMetrics).
+    pub slots: Tensor,
     /// One [`RowMetrics`](super::super::RowMetrics), written.
     pub totals: Tensor,
-    /// How many rows.
-    pub batch: u32,
+    /// How many.
+    pub count: u32,
 }

@@ -135,7 +135,7 @@ impl Op {
             Op::Accumulate(op) => vec![op.gradients, op.step],
             Op::SumSquares(op) => vec![op.input],
             Op::Update(op) => [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect(),
-            Op::Metrics(op) => vec![op.rows],
+            Op::Metrics(op) => vec![op.slots],
             Op::Narrow(op) => vec![op.input, op.parameters],
         }
     }

@@ -35,6 +35,9 @@ const OF_UPDATE: u64 = 32;
 /// Up to here the compiler's time for more than 16 rows is not worth it.
 const MEDIUM: u64 = 1 << 26;
 
+/// Multiply-adds that the plain kernel is tried with on a GPU.
+const LARGEST_PLAIN: u64 = 1 << 28;
+
 /// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
 const MANY_ROWS: u32 = 128;
 const PANELS: u64 = 1 << 22;
@@ -66,7 +69,11 @@ impl MatmulKernel {
     /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
-        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }, Plain];
+        let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }];
+        // Larger ones would take it seconds on a GPU, after which an operating system resets that.
+        if variants.software || size(op) <= LARGEST_PLAIN {
+            kernels.push(Plain);
+        }
         if !variants.software {
             kernels.push(Large);
             if parts(op) > 1 || is_deep(op) {
@@ -90,8 +97,9 @@ impl MatmulKernel {
     ///
     /// For a vector the kernel that reads each number of the matrix once, unless on a GPU a few workgroups would have it all to do.
     /// Else, on GPUs the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C has
-    /// many. Where it has too few tiles to occupy a GPU, k is split, within workgroups or over them. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register: the
-    /// more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
+    /// many and invocations may have many registers. Where it has too few tiles to occupy a GPU, k is split, within workgroups
+    /// or over them. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register:
+    /// the more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
     /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
     pub fn rule(op: &Matmul, variants: Variants) -> Self {
         let in_parts = !variants.software && parts(op) > 1;
@@ -101,7 +109,7 @@ impl MatmulKernel {
             return vector(variants);
         }
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
-        let size = u64::from(op.m) * u64::from(op.n) * (u64::from(op.k) + update);
+        let size = size(op) + u64::from(op.m) * u64::from(op.n) * update;
         let subgroups = variants.matmul_subgroup.filter(|_| variants.products.is_some() || size > SMALL);
         let family = variants.products.unwrap_or(match (variants.software, subgroups) {
             (false, _) if in_parts => Products::Split,
@@ -114,7 +122,7 @@ impl MatmulKernel {
             (Products::Large, _) => return Large,
             (Products::Split, _) => return split(op),
             (Products::Tiled, _) => {
-                if tiles(op, 64) >= MANY_LARGE_TILES {
+                if variants.many_registers && tiles(op, 64) >= MANY_LARGE_TILES {
                     return Large;
                 }
                 return Tiled { slices: if is_deep(op) { 4 } else { 1 } };
@@ -136,6 +144,11 @@ impl MatmulKernel {
         let wide = matches!(family, Products::Wide | Products::Panel) && variants.wide_access && wide_fits(op);
         if wide { Wide { rows } } else { Subgroup { rows, lanes } }
     }
+}
+
+/// Multiply-adds.
+fn size(op: &Matmul) -> u64 {
+    u64::from(op.m) * u64::from(op.n) * u64::from(op.k)
 }
 
 /// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
