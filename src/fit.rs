@@ -74,8 +74,8 @@ pub struct EarlyStopping {
     pub patience: u32,
     /// What counts as improvement: by more than this, at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the weights go back to those of the best epoch, whatever ends the training, a loss that
-    /// diverges too. Default true.
+    /// Whether the weights go back to those of the best epoch, whatever ends the training, a loss that diverges too: then what
+    /// the optimizer keeps, which is ruined, is as before the first update. Default true.
     pub restore_best: bool,
 }
 

@@ -5,10 +5,12 @@
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
     /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum.
+    #[cfg_attr(feature = "files", serde(with = "number"))]
     pub loss: f64,
     /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the largest
     /// target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the target
     /// is. Of a regression it says nothing.
+    #[cfg_attr(feature = "files", serde(with = "number"))]
     pub accuracy: f64,
     /// How many rows.
     pub rows: u32,
@@ -28,6 +30,7 @@ pub struct Epoch {
     pub steps: u32,
     /// The learning rate of its last update, by the updates that `fit` has made: an app's own steps move the schedule on, too,
     /// but are not counted here.
+    #[cfg_attr(feature = "files", serde(with = "number"))]
     pub learning_rate: f32,
     /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
     /// then. `None` in a browser, where wgrad reads no clock.
@@ -74,11 +77,42 @@ impl History {
         csv
     }
 
-    /// The history as JSON, with the names of the fields of [`Epoch`] and [`Evaluation`].
+    /// The history as JSON, with the names of the fields of [`Epoch`] and [`Evaluation`]. What is not finite is text there:
+    /// "NaN", "inf" or "-inf".
     #[cfg(feature = "files")]
     pub fn to_json(&self) -> String {
-        // Numbers and vectors of them: there is nothing that JSON could not hold.
+        // There is nothing that JSON could not hold.
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// Numbers in JSON, which has no NaN and no infinities: those are text.
+#[cfg(feature = "files")]
+mod number {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub fn serialize<T: Copy + Into<f64> + Serialize, S: Serializer>(number: &T, to: S) -> Result<S::Ok, S::Error> {
+        let wide: f64 = (*number).into();
+        if wide.is_finite() { number.serialize(to) } else { to.collect_str(&wide) }
+    }
+
+    pub fn deserialize<'a, T, D: Deserializer<'a>>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display> + Deserialize<'a>,
+    {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Number<T> {
+            Finite(T),
+            Other(String),
+        }
+        match Number::deserialize(from)? {
+            Number::Finite(number) => Ok(number),
+            Number::Other(text) => text.parse().map_err(D::Error::custom),
+        }
     }
 }
 
@@ -107,5 +141,19 @@ mod tests {
     fn json_reads_back() {
         let read: History = serde_json::from_str(&history().to_json()).unwrap();
         assert_eq!(read, history());
+    }
+
+    #[cfg(feature = "files")]
+    #[test]
+    fn json_holds_what_is_not_finite() {
+        let mut history = history();
+        let [first, second] = &mut history.epochs[..] else { unreachable!() };
+        (first.train.loss, first.learning_rate, second.train.loss) = (f64::INFINITY, f32::NEG_INFINITY, f64::NAN);
+        second.learning_rate = 0.1;
+        let text = history.to_json();
+        let read: History = serde_json::from_str(&text).unwrap();
+        assert!(read.epochs[1].train.loss.is_nan());
+        assert_eq!((read.epochs[0], &read.to_json()), (history.epochs[0], &text));
+        assert!(serde_json::from_str::<History>(&text.replace("NaN", "much")).is_err());
     }
 }

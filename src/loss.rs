@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::optimizer::{above_zero, option};
+use crate::optimizer::{above_zero, below_one};
 
 /// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
 /// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
@@ -35,7 +35,7 @@ pub enum Loss {
     SoftmaxCrossEntropy,
     /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
     SmoothedSoftmaxCrossEntropy {
-        /// From 0 to 1; 0.1 is usual.
+        /// From 0 to below 1, where all targets would be alike; 0.1 is usual.
         smoothing: f32,
     },
 }
@@ -64,9 +64,7 @@ impl Loss {
     pub(crate) fn check(self, last: Activation) -> Result<()> {
         match self {
             Loss::Huber { delta } => above_zero("delta", delta)?,
-            Loss::SmoothedSoftmaxCrossEntropy { smoothing } => {
-                option("smoothing", "from 0 to 1", smoothing, (0.0..=1.0).contains(&smoothing))?;
-            }
+            Loss::SmoothedSoftmaxCrossEntropy { smoothing } => below_one("smoothing", smoothing)?,
             _ => {}
         }
         let expected = match self.link() {

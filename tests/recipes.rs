@@ -201,6 +201,19 @@ fn an_epoch_tells_the_rate_that_it_was_trained_at() {
         let history = trainer.fit(plane(5, 1), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
         let rates: Vec<f32> = history.epochs.iter().map(|e| (e.learning_rate * 10.0).round() / 10.0).collect();
         assert_eq!(rates, [1.0, 1.0, 0.1, 0.1], "the first was the second update");
+        // So they have of one that ended in an error: it goes on where it was, or only its report was missing.
+        for refused_at in [1, 2] {
+            let config = TrainerConfig { schedule, ..config(5) };
+            let mut trainer = self::trainer(trainer.device().clone(), sgd, config);
+            let refused = trainer.fit(&data, Fit { every: Some(1), ..Fit::default() }, |event| match event {
+                Event::Steps { done, .. } if done == refused_at => Control::RateScale(f32::NAN),
+                _ => Control::Continue,
+            });
+            assert!(matches!(refused, Err(Error::InvalidOption { .. })));
+            let history = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+            let rates: Vec<f32> = history.epochs.iter().map(|e| (e.learning_rate * 10.0).round() / 10.0).collect();
+            assert_eq!(rates, if refused_at == 1 { [1.0, 0.1] } else { [0.1, 0.1] });
+        }
     }
 }
 
@@ -220,8 +233,13 @@ fn an_update_that_was_left_half_done_does_not_count() {
 #[test]
 fn a_diverging_loss_goes_back_to_the_best_weights_too() {
     let (data, held) = plane(60, 7).hold_out(0.25).unwrap();
-    for device in devices() {
-        let mut trainer = trainer(device, Sgd { learning_rate: 0.02, ..Sgd::default() }, config(45));
+    let optimizers: [Optimizer; 3] = [
+        Sgd { learning_rate: 0.02, ..Sgd::default() }.into(),
+        Sgd { learning_rate: 0.02, momentum: 0.9, ..Sgd::default() }.into(),
+        Adam::default().into(),
+    ];
+    for (device, optimizer) in devices().into_iter().flat_map(|d| optimizers.map(|o| (d.clone(), o))) {
+        let mut trainer = trainer(device, optimizer, config(45));
         let early_stopping = Some(EarlyStopping::default());
         let fit = |epochs| Fit { epochs, validation: Some(&held), early_stopping, ..Fit::default() };
         let error = trainer.fit(&data, fit(5), |event| match event {
@@ -232,8 +250,9 @@ fn a_diverging_loss_goes_back_to_the_best_weights_too() {
         let losses: Vec<f64> = trainer.history().epochs.iter().map(|e| e.validation.unwrap().loss).collect();
         let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert_eq!((losses.len(), trainer.evaluate(&held).unwrap().loss), (2, best));
+        // What the optimizer keeps has not kept the divergence.
         trainer.set_rate_scale(1.0).unwrap();
-        assert_eq!(trainer.fit(&data, fit(1), |_| {}).unwrap().epochs.len(), 1);
+        assert_eq!(trainer.fit(&data, fit(3), |_| {}).unwrap().epochs.len(), 3);
     }
 }
 
@@ -245,9 +264,15 @@ fn numbers_that_would_ruin_a_run_are_refused() {
     let error = trainer.fit(&data, Fit { early_stopping, ..Fit::default() }, |_| {}).unwrap_err().to_string();
     assert_eq!(error, "min_delta of EarlyStopping must be finite and at least 0, got NaN");
     let before = trainer.model().parameters().unwrap();
+    assert!(
+        self::trainer(Device::Cpu, Sgd { learning_rate: 1e20, ..Sgd::default() }, config(8))
+            .set_rate_scale(1e20)
+            .is_err()
+    );
     for scale in [f32::NAN, f32::INFINITY, -1.0] {
         let error = trainer.set_rate_scale(scale).unwrap_err().to_string();
-        assert_eq!(error, format!("the scale of the learning rate must be finite and at least 0, got {scale}"));
+        let expected = "at least 0, and the rate with it finite";
+        assert_eq!(error, format!("the scale of the learning rate must be {expected}, got {scale}"));
         let error = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| Control::RateScale(scale)).unwrap_err();
         assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
     }

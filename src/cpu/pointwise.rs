@@ -80,6 +80,8 @@ pub fn activate(activation: Activation, z: f32) -> f32 {
         Activation::LeakyRelu(slope) => {
             if positive {
                 z
+            } else if slope == 0.0 {
+                0.0
             } else {
                 f64::from(slope) * z
             }

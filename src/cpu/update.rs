@@ -25,10 +25,11 @@ pub fn update(
         if let Some(limit) = op.clip {
             g = g.clamp(-limit, limit);
         }
-        if decoupled {
-            *w -= rate * decay * *w;
-        } else {
-            g += decay * *w;
+        match decoupled {
+            // Else an infinite weight would become NaN.
+            _ if weight_decay == 0.0 => {}
+            true => *w -= rate * decay * *w,
+            false => g += decay * *w,
         }
         match moments {
             [] => *w -= step(&op.optimizer, rate, g, state, [&mut 0.0, &mut 0.0]),

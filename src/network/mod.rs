@@ -150,7 +150,10 @@ impl NetworkBuilder {
             shape.clone_from(&output_shape);
             network.layers.push(Placed { name, layer, output_shape, parameters });
         }
-        if let Some(Placed { name, layer: Layer::Dropout(_), .. }) = network.layers.last() {
+        let does_nothing =
+            |layer: &&Placed| matches!(layer.layer, Layer::Flatten | Layer::Activation(Activation::Identity));
+        let last = network.layers.iter().rev().find(|layer| !does_nothing(layer));
+        if let Some(Placed { name, layer: Layer::Dropout(_), .. }) = last {
             return fault("last layer", "one that is there outside of training too", name.clone());
         }
         // A buffer of no length could not be bound.
@@ -334,6 +337,11 @@ mod tests {
     #[test]
     fn a_shape_fault_names_the_layer() {
         let fault = |builder: NetworkBuilder| builder.build().unwrap_err().to_string();
+        // What comes after it does nothing.
+        assert_eq!(
+            fault(Network::input(4).dense(3, Relu).dropout(0.5).activation(Identity).flatten()),
+            "last layer: expected one that is there outside of training too, got dropout_2"
+        );
         assert_eq!(fault(Network::input(0).dense(1, Relu)), "shape of the input: expected 1 to 2³⁰ features, got [0]");
         assert_eq!(fault(Network::input(1)), "network: expected at least 1 layer, got 0");
         assert_eq!(

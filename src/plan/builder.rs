@@ -206,6 +206,13 @@ impl<'a> Builder<'a> {
             self.network.to_builder().activation(loss.link()).build()?;
         }
         let outputs = self.network.outputs();
+        if loss.is_softmax() && outputs < 2 {
+            return Err(Error::Shape {
+                what: "outputs under a softmax and cross-entropy".into(),
+                expected: "at least 2, one for each class; of two classes, binary cross-entropy tells by 1".into(),
+                actual: outputs.to_string(),
+            });
+        }
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
         let metric_words = (size_of::<RowMetrics>() / 4) as u32;
         let turns = (FEWEST_SLOTS / self.batch).max(1);

@@ -11,7 +11,7 @@ use crate::device::{Run, Submission};
 use crate::error::{Error, Result};
 use crate::fit::{Control, Event, Fit};
 use crate::history::{Epoch, Evaluation, History};
-use crate::plan::RowMetrics;
+use crate::plan::{Role, RowMetrics};
 
 /// Submissions that `fit` lets the GPU fall behind.
 const IN_FLIGHT: usize = 2;
@@ -55,8 +55,9 @@ impl Trainer {
         self.check_fits(&train)?;
         fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         let rows = train.rows() as u32;
-        // An epoch that was cut short over another data set is given up.
-        let done = self.progress.cut.filter(|cut| cut.rows == rows).map_or(0, |cut| cut.steps);
+        // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
+        let unfinished = |cut: &Cut| cut.rows == rows && cut.steps < rows.div_ceil(self.config.batch);
+        let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
         self.bind_training(train, done)?;
@@ -80,6 +81,7 @@ impl Trainer {
                 // What the device or the disk says ends this call, but not the run.
                 Err(error) if !matches!(error, Error::NonFiniteLoss { .. }) => return Err(error),
                 Err(error) => {
+                    self.give_up_epoch();
                     ended = Err(error);
                     break;
                 }
@@ -91,8 +93,14 @@ impl Trainer {
         if best.is_some() {
             self.give_up_epoch();
         }
-        let restored = best.map_or(Ok(()), |best| self.device.copy(&best, &self.parameters));
-        ended.and(restored)?;
+        if let Some(best) = best {
+            if ended.is_err() {
+                // As NaN is all that would come of it.
+                self.forget([Role::Moment1, Role::Moment2, Role::AccumulatedGradients]);
+            }
+            self.device.copy(&best, &self.parameters)?;
+        }
+        ended?;
         Ok(History { epochs: self.progress.history.epochs[first..].to_vec() })
     }
 
@@ -114,11 +122,11 @@ impl Trainer {
             Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
             None => None,
         };
+        self.progress.updates += steps.div_ceil(self.config.accumulate);
         if [Some(evaluation), validation].iter().flatten().any(|e| !e.loss.is_finite()) {
             let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
             return Err(Error::NonFiniteLoss { epoch, step: before + steps });
         }
-        self.progress.updates += steps.div_ceil(self.config.accumulate);
         let factor = self.config.schedule.factor(self.progress.updates - 1);
         let learning_rate = self.optimizer.learning_rate() * factor * rate_scale;
         let report = Epoch { epoch, train: evaluation, validation, steps, learning_rate, seconds };
@@ -174,7 +182,6 @@ impl Trainer {
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<(Evaluation, f32)>, bool)> {
-        self.progress.cut = None;
         let steps = range.end;
         let each = self.steps_of_a_submission(&self.training, steps);
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
@@ -209,9 +216,7 @@ impl Trainer {
                     stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }))?;
                 }
                 if done.is_multiple_of(save) && done < steps {
-                    self.progress.cut = Some(Cut { rows, steps: done });
                     self.checkpoint(fit).await?;
-                    self.progress.cut = None;
                 }
             } else {
                 let left = (steps - submitted).min(until(tell, submitted)).min(until(save, submitted));
@@ -223,12 +228,14 @@ impl Trainer {
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
                 under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
+                // Whatever ends this call here, an epoch was cut short.
+                self.progress.cut = Some(Cut { rows, steps: submitted });
             }
         }
         if submitted < steps {
-            self.progress.cut = Some(Cut { rows, steps: submitted });
             return Ok((None, true));
         }
+        self.progress.cut = None;
         Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
     }
 

@@ -19,7 +19,7 @@ use crate::history::{Evaluation, History};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
-use crate::optimizer::{Optimizer, at_least_zero};
+use crate::optimizer::{Optimizer, option};
 use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
@@ -215,9 +215,11 @@ impl Trainer {
     /// Multiplies the scheduled learning rate by this, from the next submission on.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] unless it is finite and at least 0; then the one before stays.
+    /// [`Error::InvalidOption`] unless it is at least 0 and leaves the rate finite; then the one before stays.
     pub fn set_rate_scale(&mut self, scale: f32) -> Result<()> {
-        at_least_zero("the scale of the learning rate", scale)?;
+        let finite = scale.is_finite() && (scale * self.optimizer.learning_rate()).is_finite();
+        let expected = "at least 0, and the rate with it finite";
+        option("the scale of the learning rate", expected, scale, finite && scale >= 0.0)?;
         self.progress.rate_scale = Some(scale);
         let offset = std::mem::offset_of!(StepState, rate_scale) as u64;
         self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes());

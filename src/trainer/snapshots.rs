@@ -120,16 +120,19 @@ impl Trainer {
     /// optimizer keeps, cursor, metrics and history. What has been prepared stays valid. Submits nothing.
     pub fn reset(&mut self) {
         let weights = self.network.initial_parameters(self.config.seed);
-        for (role, storage, words) in self.parts() {
-            match role {
-                Role::Parameters => self.device.write(&storage, 0, bytemuck::cast_slice(&weights)),
-                Role::Step => self.device.write(&storage, 0, bytemuck::bytes_of(&StepState::default())),
-                _ => self.device.write(&storage, 0, &vec![0; words * 4]),
-            }
-        }
+        self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
+        self.forget(CARRIED);
+        self.device.write(&self.training.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
         self.progress = Progress::default();
         self.best = None;
         self.brought_back = false;
+    }
+
+    /// Sets some of the state to zero, before whatever is submitted next.
+    pub(super) fn forget<const N: usize>(&self, roles: [Role; N]) {
+        for (_, storage, words) in self.parts().iter().filter(|(role, ..)| roles.contains(role)) {
+            self.device.write(storage, 0, &vec![0; words * 4]);
+        }
     }
 
     /// The weights, then the rest of the state, each with its length in words.

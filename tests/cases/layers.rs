@@ -41,9 +41,13 @@ pub fn every_activation_and_its_derivative(check: &mut Check) -> Result<()> {
             check_pointwise(check, activation, &x, false, None)?;
             check_pointwise(check, activation, &x, true, None)?;
         }
-        let extreme = [1e4, -1e4, 88.0, -88.0, 1e-30, -1e-30, 1e-42, -1e-42, 0.0, -0.0, 3.0, -3.0, 1e20, -1e20];
+        let extreme = [
+            1e4, -1e4, 88.0, -88.0, 1e-3, -1e-5, 1e-7, 1e-30, -1e-30, 1e-42, -1e-42, 0.0, -0.0, 3.0, -3.0, 1e20, -1e20,
+        ];
         check_pointwise(check, activation, &extreme, false, None)?;
     }
+    // 0 times an infinity is 0 here.
+    check_pointwise(check, Activation::LeakyRelu(0.0), &[f32::INFINITY, f32::NEG_INFINITY, -1.0, 2.0], false, None)?;
     Ok(())
 }
 

@@ -449,12 +449,12 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         // Four times 256 entries of 4.
         ("hash_grid_gradient", &[("quads", 1024.0)]),
         ("hash_grid_input", &[("rows", 12.0), ("levels", 4.0)]),
-        ("pointwise_loss", &[("batch", 12.0), ("outputs", 3.0), ("delta", 0.75)]),
-        ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 3.0), ("smoothing", 0.125)]),
+        ("pointwise_loss", &[("batch", 12.0), ("outputs", 3.0), ("delta", 0.75), ("turns", 85.0)]),
+        ("softmax_cross_entropy", &[("batch", 12.0), ("classes", 3.0), ("smoothing", 0.125), ("turns", 85.0)]),
         ("accumulate", &[("quads", 480.0)]),
         ("sum_squares", &[("quads", 480.0), ("limit", 0.0)]),
         ("update", &[("quads", 480.0)]),
-        ("metrics", &[("count", 12.0)]),
+        ("metrics", &[("count", 1020.0)]),
         ("narrow", &[("rows", 12.0)]),
     ];
     let plans = plans();
