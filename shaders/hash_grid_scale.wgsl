@@ -1,20 +1,19 @@
-// What turns the gradients of a hash grid's entries into whole numbers: for each level a power of two, 2^k, with
-// 2^29 <= 2^k * S < 2^30, where S is the sum of |dy| over the level's features. No sum of an entry is larger than S, as a
-// point's corners have shares of 1 together: shaders/README.md. A workgroup for each level.
+// For each level of a hash grid, the sum of |dy| over its features, of a part of the rows: hash_grid_scale.parts adds the
+// parts up, and says what for. A workgroup has all levels of its rows, so that neighbours read what lies side by side.
 
 struct HashGridScaleUniforms {
     rows: u32,
     levels: u32,
+    part_rows: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: HashGridScaleUniforms;
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read_write> scales: array<vec2f>; // the power, and one over it
+@group(0) @binding(2) var<storage, read_write> parts: array<f32>; // [parts, levels]
 
 override FEATURES: u32 = 2; // of an entry
 
-const LANES: u32 = 256u;
-const NAN: u32 = 0x7fc00000u;
+const LANES: u32 = 256u; // a row has at most half as many features
 
 var<workgroup> lane_sum: array<f32, LANES>;
 
@@ -24,28 +23,27 @@ fn main(
     @builtin(num_workgroups) grid: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let l = workgroup.y * grid.x + workgroup.x;
-    // No early return, as a barrier follows: a level that does not exist has no rows.
-    let rows = select(0u, u.rows, l < u.levels);
+    let part = workgroup.y * grid.x + workgroup.x;
+    let first = part * u.part_rows;
+    let end = min(first + u.part_rows, u.rows);
+    // As many rows side by side as fit.
+    let width = u.levels * FEATURES;
+    let abreast = LANES / width;
     var sum = 0.0;
-    for (var row = lane; row < rows; row += LANES) {
-        for (var f = 0u; f < FEATURES; f++) {
-            sum += abs(gradient[(row * u.levels + l) * FEATURES + f]);
+    if lane < abreast * width {
+        for (var row = first + lane / width; row < end; row += abreast) {
+            sum += abs(gradient[row * width + lane % width]);
         }
     }
     lane_sum[lane] = sum;
     workgroupBarrier();
-    if lane != 0u || l >= u.levels {
-        return;
+    if lane < u.levels && first < u.rows {
+        sum = 0.0;
+        for (var row = 0u; row < abreast; row++) {
+            for (var f = 0u; f < FEATURES; f++) {
+                sum += lane_sum[row * width + lane * FEATURES + f];
+            }
+        }
+        parts[part * u.levels + lane] = sum;
     }
-    sum = 0.0;
-    for (var i = 0u; i < LANES; i++) {
-        sum += lane_sum[i];
-    }
-    // By the bits: the exponent of a sum that is 0 or tiny counts as -97, so that one over the power is no denormal.
-    let exponent = max(bitcast<u32>(sum) >> 23u, 30u);
-    let finite = exponent < 255u;
-    let power = select(NAN, (283u - exponent) << 23u, finite);
-    let inverse = select(NAN, (exponent - 29u) << 23u, finite);
-    scales[l] = vec2f(bitcast<f32>(power), bitcast<f32>(inverse));
 }

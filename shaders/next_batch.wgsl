@@ -1,5 +1,5 @@
-// Moves the cursor to the next batch, numbers its rows and sets the learning rate. One workgroup, so that every invocation reads the cursor
-// before the first one moves it.
+// Moves the cursor to the next batch and sets the learning rate; numbers the batch's rows. For both, one workgroup, so that
+// every invocation reads the cursor before the first one moves it. Large batches are numbered by a dispatch of their own.
 
 struct NextBatchUniforms {
     batch: u32,
@@ -49,6 +49,9 @@ override FLOOR: f32 = 0.0;
 override RISE: f32 = 0.5; // of 3: the first share, its start and its end
 override START: f32 = 1.0;
 override END: f32 = 0.0;
+
+override CURSOR: bool = true;  // what is done here
+override NUMBERS: bool = true;
 
 const LANES: u32 = 256u;
 
@@ -138,39 +141,52 @@ fn scheduled(update: u32) -> f32 {
 }
 
 @compute @workgroup_size(LANES)
-fn main(@builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3u,
+    @builtin(num_workgroups) grid: vec3u,
+    @builtin(local_invocation_index) lane: u32,
+) {
     let before = state;
     let known = data;
-    // Where data of another length left the cursor is no place in these.
-    let goes_on = before.data_rows == known.rows;
-    let position = select(0u, before.position, goes_on);
-    // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
-    let epoch = select(before.epoch + select(0u, 1u, before.position != 0u), before.epoch, goes_on);
-    let rows = min(u.batch, known.rows - position);
-    storageBarrier();
-    if lane == 0u {
-        let ends = position + rows == known.rows;
-        state.step = before.step + 1u;
-        state.rows = rows;
-        state.epoch = select(epoch, epoch + 1u, ends);
-        state.position = select(position + rows, 0u, ends);
-        let begins_update = !goes_on || before.due != 0u;
-        let batches = select(before.batches, 0u, begins_update) + 1u;
-        // One that was left before its last batch was none: its number is the next one's.
-        let counts = begins_update && (before.due != 0u || before.update == 0u);
-        let update = before.update + select(0u, 1u, counts);
-        state.update = update;
-        state.batches = batches;
-        state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
-        state.due = select(0u, 1u, ends || batches >= u.accumulate);
-        state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
-        state.data_rows = known.rows;
-    }
-    for (var i = lane; i < rows; i += LANES) {
-        var index = position + i;
-        if known.shuffle != 0u {
-            index = shuffled(index, epoch, known.rows, vec2u(known.seed_low, known.seed_high));
+    // Of this batch: by itself, what numbers the rows finds the cursor behind them already.
+    var rows = before.rows;
+    var position = select(before.position, known.rows, before.position == 0u) - rows;
+    var epoch = before.epoch - select(0u, 1u, before.position == 0u);
+    if CURSOR {
+        // Where data of another length left the cursor is no place in these.
+        let goes_on = before.data_rows == known.rows;
+        position = select(0u, before.position, goes_on);
+        // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
+        epoch = before.epoch + select(0u, 1u, !goes_on && before.position != 0u);
+        rows = min(u.batch, known.rows - position);
+        storageBarrier();
+        if lane == 0u {
+            let ends = position + rows == known.rows;
+            state.step = before.step + 1u;
+            state.rows = rows;
+            state.epoch = select(epoch, epoch + 1u, ends);
+            state.position = select(position + rows, 0u, ends);
+            let begins_update = !goes_on || before.due != 0u;
+            let batches = select(before.batches, 0u, begins_update) + 1u;
+            // One that was left before its last batch was none: its number is the next one's.
+            let counts = begins_update && (before.due != 0u || before.update == 0u);
+            let update = before.update + select(0u, 1u, counts);
+            state.update = update;
+            state.batches = batches;
+            state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
+            state.due = select(0u, 1u, ends || batches >= u.accumulate);
+            state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
+            state.data_rows = known.rows;
         }
-        indices[i] = index;
+    }
+    if NUMBERS {
+        let all = grid.x * grid.y * LANES;
+        for (var i = (workgroup.y * grid.x + workgroup.x) * LANES + lane; i < rows; i += all) {
+            var index = position + i;
+            if known.shuffle != 0u {
+                index = shuffled(index, epoch, known.rows, vec2u(known.seed_low, known.seed_high));
+            }
+            indices[i] = index;
+        }
     }
 }

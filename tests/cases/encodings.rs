@@ -76,5 +76,8 @@ pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
     // A table of two entries, where everything collides; and the finest grid there can be.
     let grid = HashGrid { levels: 1, log2_hashmap_size: 1, ..HashGrid::default() };
     check_encoding(check, 3, grid.into(), 500)?;
+    // As many features as a row can have, of more rows than a workgroup adds up.
+    let widest = HashGrid { levels: 32, features_per_level: 4, log2_hashmap_size: 6, per_level_scale: 1.1, ..grid };
+    check_encoding(check, 2, widest.into(), 3001)?;
     check_encoding(check, 2, HashGrid { base_resolution: 1 << 23, ..grid }.into(), 100)
 }

@@ -83,9 +83,16 @@ pub fn softmax_and_its_gradient(check: &mut Check) -> Result<()> {
 }
 
 pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
-    for (rows, columns, offset) in
-        [(1, 1, 0.0), (3, 5, 2.0), (65, 64, 0.0), (7, 65, 10.0), (2, 1757, 0.0), (300, 9, 1.0)]
-    {
+    for (rows, columns, offset) in [
+        (1, 1, 0.0),
+        (3, 5, 2.0),
+        (65, 64, 0.0),
+        (7, 65, 10.0),
+        (2, 1757, 0.0),
+        (300, 9, 1.0),
+        (5000, 9, 1.0),
+        (70_001, 3, 0.0),
+    ] {
         let len = rows * columns;
         let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, len));
         let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, columns));

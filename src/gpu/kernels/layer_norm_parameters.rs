@@ -1,31 +1,58 @@
-//! Host side of `shaders/layer_norm_parameters.wgsl`.
+//! Host side of `shaders/layer_norm_parameters.wgsl`, and of `layer_norm_parameters.parts.wgsl`, which comes after it where
+//! rows are many.
 
-use super::{Launch, read, shader, write};
+use super::{Launch, leave, left, read, shader, write};
 use crate::plan::LayerNormParameters;
 
 /// Columns of a workgroup.
 const COLUMNS: u32 = 8;
+/// Rows that are worth workgroups of their own, and the most parts.
+const ROWS_OF_PART: u32 = 2048;
+const MOST_PARTS: u32 = 64;
+/// Columns of a workgroup that adds parts up.
+const LANES: u32 = 64;
 
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct LayerNormParametersUniforms {
     rows: u32,
     columns: u32,
+    parts: u32,
+    part_rows: u32,
 }
 
-pub(super) fn launch(op: &LayerNormParameters) -> Launch {
-    let uniforms = LayerNormParametersUniforms { rows: op.rows, columns: op.columns };
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct LayerNormParametersPartsUniforms {
+    columns: u32,
+    parts: u32,
+}
+
+pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
+    let LayerNormParameters { rows, columns, .. } = *op;
+    let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
+    let parts = rows.div_ceil(part_rows);
+    let words = 2 * parts * columns;
+    let outputs = match parts {
+        1 => [write(op.scale_gradient), write(op.shift_gradient)],
+        _ => [leave(words), write(None)],
+    };
     let source = include_str!("../../../shaders/layer_norm_parameters.wgsl");
-    Launch {
+    let uniforms = LayerNormParametersUniforms { rows, columns, parts, part_rows };
+    let mut launches = vec![Launch {
         shader: shader("layer_norm_parameters", source, &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
-        bindings: vec![
-            read(op.gradient),
-            read(op.x),
-            read(op.statistics),
-            write(op.scale_gradient),
-            write(op.shift_gradient),
-        ],
-        workgroups: op.columns.div_ceil(COLUMNS).into(),
+        bindings: [read(op.gradient), read(op.x), read(op.statistics)].into_iter().chain(outputs).collect(),
+        workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
+    }];
+    if parts > 1 {
+        let source = include_str!("../../../shaders/layer_norm_parameters.parts.wgsl");
+        launches.push(Launch {
+            shader: shader("layer_norm_parameters.parts", source, &[]),
+            uniforms: bytemuck::bytes_of(&LayerNormParametersPartsUniforms { columns, parts }).to_vec(),
+            bindings: vec![left(words), write(op.scale_gradient), write(op.shift_gradient)],
+            workgroups: columns.div_ceil(LANES).into(),
+        });
     }
+    launches
 }

@@ -76,17 +76,17 @@ impl Launch {
 pub(super) fn launches(op: &Op, variants: Variants) -> Vec<Launch> {
     vec![match op {
         Op::Matmul(op) => return matmul::launches(op, matmul::MatmulKernel::rule(op, variants), variants),
-        Op::NextBatch(op) => next_batch::launch(op),
+        Op::NextBatch(op) => return next_batch::launches(op),
         Op::Gather(op) => gather::launch(op, variants),
         Op::CopyRows(op) => copy_rows::launch(op),
         Op::Pointwise(op) => pointwise::launch(op),
         Op::Softmax(op) => softmax::launch(op, variants),
         Op::LayerNorm(op) => layer_norm::launch(op),
         Op::LayerNormInput(op) => layer_norm_input::launch(op),
-        Op::LayerNormParameters(op) => layer_norm_parameters::launch(op),
+        Op::LayerNormParameters(op) => return layer_norm_parameters::launches(op),
         Op::Encode(op) => encode::launch(op),
         Op::HashGrid(op) => hash_grid::launch(op),
-        Op::HashGridScale(op) => hash_grid_scale::launch(op),
+        Op::HashGridScale(op) => return hash_grid_scale::launches(op),
         Op::HashGridScatter(op) => hash_grid_scatter::launch(op),
         Op::HashGridGradient(op) => hash_grid_gradient::launch(op),
         Op::HashGridInput(op) => hash_grid_input::launch(op),
@@ -106,6 +106,16 @@ fn read(tensor: impl Into<Option<Tensor>>) -> Binding {
 
 fn write(tensor: impl Into<Option<Tensor>>) -> Binding {
     Binding { tensor: tensor.into(), scratch: 0, writable: true }
+}
+
+/// Words that one launch of an op leaves there for the next.
+fn leave(words: u32) -> Binding {
+    Binding { tensor: None, scratch: u64::from(words) * 4, writable: true }
+}
+
+/// What the launch before has left.
+fn left(words: u32) -> Binding {
+    Binding { writable: false, ..leave(words) }
 }
 
 /// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no

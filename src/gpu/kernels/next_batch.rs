@@ -12,13 +12,28 @@ struct NextBatchUniforms {
     learning_rate: f32,
 }
 
-pub(super) fn launch(op: &NextBatch) -> Launch {
+/// Rows that one workgroup numbers in less time than another dispatch takes.
+const FEW: u32 = 4096;
+/// Those of a workgroup else.
+const LANES: u32 = 256;
+
+/// Two launches for a large batch.
+pub(super) fn launches(op: &NextBatch) -> Vec<Launch> {
+    if op.batch <= FEW {
+        return vec![launch(op, of(op.schedule), 1)];
+    }
+    let mut cursor = of(op.schedule);
+    cursor.push(("NUMBERS", 0.0));
+    vec![launch(op, cursor, 1), launch(op, vec![("CURSOR", 0.0)], op.batch.div_ceil(LANES))]
+}
+
+fn launch(op: &NextBatch, constants: Vec<(&'static str, f64)>, workgroups: u32) -> Launch {
     let NextBatch { batch, accumulate, learning_rate, .. } = *op;
     Launch {
-        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &of(op.schedule)),
+        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &constants),
         uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch, accumulate, learning_rate }).to_vec(),
         bindings: vec![read(op.data), write(op.step), write(op.indices)],
-        workgroups: 1,
+        workgroups: workgroups.into(),
     }
 }
 

@@ -198,6 +198,7 @@ fn plans() -> Vec<Plan> {
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),
+        Plan::training(&network, Loss::MeanSquaredError, &sgd, &batches_of(4097)).unwrap(),
         Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
@@ -405,7 +406,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
     // Weights of 5x7, 7, 7, 7, 7x100, 100, 100x6, 6, 6x3 and 3, each padded to 64s: 1,920, which are 480 vec4s.
-    let expected: [(&str, &[(&str, f64)]); 22] = [
+    let expected: [(&str, &[(&str, f64)]); 24] = [
         ("next_batch", &[("batch", 12.0), ("accumulate", 2.0), ("learning_rate", 0.5)]),
         ("gather", &[("columns", 5.0), ("quads", 2.0), ("invocations", 24.0)]),
         (
@@ -441,10 +442,12 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         ("softmax", &[("rows", 12.0), ("columns", 6.0)]),
         ("layer_norm", &[("rows", 12.0), ("columns", 7.0), ("epsilon", 1e-5)]),
         ("layer_norm_input", &[("rows", 12.0), ("columns", 7.0)]),
-        ("layer_norm_parameters", &[("rows", 12.0), ("columns", 7.0)]),
+        ("layer_norm_parameters", &[("rows", 12.0), ("columns", 7.0), ("parts", 1.0), ("part_rows", 12.0)]),
+        ("layer_norm_parameters.parts", &[("columns", 7.0), ("parts", 2.0)]),
         ("encode", &[("numbers", 192.0), ("outputs", 1.0), ("scale", 0.5), ("offset", 0.25)]),
         ("hash_grid", &[("rows", 12.0), ("levels", 4.0), ("groups", 1.0)]),
-        ("hash_grid_scale", &[("rows", 12.0), ("levels", 4.0)]),
+        ("hash_grid_scale", &[("rows", 12.0), ("levels", 4.0), ("part_rows", 12.0)]),
+        ("hash_grid_scale.parts", &[("levels", 4.0), ("parts", 1.0)]),
         ("hash_grid_scatter", &[("rows", 12.0), ("levels", 4.0), ("groups", 1.0)]),
         // Four times 256 entries of 4.
         ("hash_grid_gradient", &[("quads", 1024.0)]),
@@ -459,11 +462,16 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
     ];
     let plans = plans();
     for (kernel, values) in expected {
-        let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
-        let launch = super::launches(op, HARDWARE).remove(0);
+        let mut launches = plans.iter().flat_map(Plan::ops).flat_map(|op| {
+            // What comes first has the op's name, what comes after it its own.
+            let names =
+                |i: usize, launch: &Launch| if i == 0 { op.kernel().into() } else { launch.shader.name.clone() };
+            super::launches(op, HARDWARE).into_iter().enumerate().map(move |(i, launch)| (names(i, &launch), launch))
+        });
+        let (_, launch) = launches.find(|(name, _)| name == kernel).unwrap_or_else(|| panic!("no launch of {kernel}"));
         let module = parse(kernel, &launch.shader.source);
         let camel: String =
-            kernel.split('_').map(|w| w[..1].to_uppercase() + &w[1..]).chain(["Uniforms".into()]).collect();
+            kernel.split(['_', '.']).map(|w| w[..1].to_uppercase() + &w[1..]).chain(["Uniforms".into()]).collect();
         let (span, members) = members(&module, &camel).unwrap_or_else(|| panic!("{camel} in {kernel}"));
         assert_eq!(span as usize, launch.uniforms.len(), "{camel}");
         for (field, value) in values {
