@@ -69,7 +69,7 @@ pub const CASES: &[Case] = &{
 /// Collects how the checks of a case went.
 pub struct Check<'a> {
     gpu: &'a Gpu,
-    /// Whether an input is made wrong on the GPU before each op, which every check of numbers must then notice.
+    /// Whether an input is made wrong on the GPU before each op, which every case must then notice.
     falsify: bool,
     /// How many ops were compared.
     pub compared: usize,
@@ -128,17 +128,33 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Adds 1 to the first numbers that the first op reads, on the GPU only. A mask may hide some.
+/// Makes an input of the first op wrong, on the GPU only: adds 1 to the first numbers that it reads, of which a mask may
+/// hide some. Where it reads words by which it finds its way, those stay, as a kernel without checks must not lose it.
 fn falsify(lockstep: &mut Lockstep) {
     let plan = lockstep.plan();
     let is_number = |t: &Tensor| {
         !matches!(plan.buffer(t.buffer).role, Role::Features | Role::Targets | Role::Data | Role::Step | Role::Indices)
     };
-    let input = plan.step.first().and_then(|op| op.inputs().into_iter().find(is_number));
-    if let Some(input) = input {
-        for word in 0..input.len.min(16) {
-            lockstep.disturb_gpu(input.buffer, (input.offset + word) as usize, 1.0);
+    let wrong = match plan.step.first() {
+        // The seed, which orders the rows, and what the rate is multiplied by.
+        Some(Op::NextBatch(op)) => {
+            let seed = std::mem::offset_of!(DataInfo, seed_low) / 4;
+            let rate_scale = std::mem::offset_of!(StepState, rate_scale) / 4;
+            vec![(op.data.buffer, seed), (op.step.buffer, rate_scale)]
         }
+        // All features, as the batch has rows from anywhere.
+        Some(Op::Gather(op)) => {
+            let words = plan.buffer(op.features.buffer).words().unwrap_or(0) as usize;
+            (0..words).map(|word| (op.features.buffer, word)).collect()
+        }
+        Some(op) => {
+            let number = op.inputs().into_iter().find(is_number).into_iter();
+            number.flat_map(|t| (0..t.len.min(16)).map(move |i| (t.buffer, (t.offset + i) as usize))).collect()
+        }
+        None => vec![],
+    };
+    for (buffer, word) in wrong {
+        lockstep.disturb_gpu(buffer, word, 1.0);
     }
 }
 
