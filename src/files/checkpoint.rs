@@ -169,7 +169,7 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let mut file = Contents::read(path, bytes)?;
     let network = file.network()?;
     if file.metadata("progress").is_none() {
-        return Err(file.fault("is a model without a training run: use Model::load, or Trainer::from_parameters"));
+        return Err(file.fault("is a model without a training run: load it as one, or train anew from its weights"));
     }
     let (loss, optimizer, config) = (file.json("loss")?, file.json("optimizer")?, file.json("config")?);
     let mut progress: Progress = file.json("progress")?;

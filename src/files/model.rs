@@ -226,9 +226,9 @@ impl Contents<'_> {
     /// The network, of a file that wgrad has written.
     pub(super) fn network(&self) -> Result<Network> {
         if self.metadata("format") != Some(FORMAT) {
-            return Err(self.fault(
-                "has no network description: a file from PyTorch or Keras? Use Model::load_weights with the network",
-            ));
+            return Err(
+                self.fault("has no network description: a file from PyTorch or Keras? Load its weights into a network")
+            );
         }
         match self.metadata("version") {
             Some(VERSION) => {}

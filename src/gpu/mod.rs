@@ -167,7 +167,10 @@ impl Gpu {
         match names.iter().position(matches).and_then(|i| adapters.into_iter().nth(i)) {
             Some(adapter) => Self::from_adapter(&adapter).await,
             None => {
-                let reason = format!("there are {}: {}", names.len(), names.join(", "));
+                let reason = match names.len() {
+                    0 => "there is none".into(),
+                    count => format!("there are {count}: {}", names.join(", ")),
+                };
                 Err(Error::NoAdapter { wanted: wanted(), reason })
             }
         }

@@ -72,7 +72,7 @@ fn a_fault_says_what_was_expected_and_what_came() {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         load(&bytes)
     };
-    let foreign = "has no network description: a file from PyTorch or Keras? Use Model::load_weights with the network";
+    let foreign = "has no network description: a file from PyTorch or Keras? Load its weights into a network";
     assert_eq!(replaced(r#""format":"wgrad""#, r#""format":"other""#), foreign);
     assert_eq!(replaced(r#""version":"1""#, r#""version":"2""#), "expected version 1 of the format, got 2");
     let unknown = replaced(r#"\"Softmax\""#, r#"\"Softmux\""#);

@@ -171,7 +171,7 @@ fn a_run_is_a_model_but_a_model_is_no_run() {
     }
     assert_eq!(
         reason(Trainer::resume_from_bytes(Device::Cpu, &model.to_bytes().unwrap())),
-        "is a model without a training run: use Model::load, or Trainer::from_parameters"
+        "is a model without a training run: load it as one, or train anew from its weights"
     );
 }
 
