@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
 use super::{Result, write_whole};
@@ -87,8 +88,17 @@ fn draw_panel(area: &Area, panel: &Panel) -> Result<()> {
     for (i, (label, points)) in lines.iter().enumerate() {
         let colour = PALETTE[i % PALETTE.len()];
         let style = colour.stroke_width(2 * PIXEL);
-        let line = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
-        line.label(*label).legend(move |(x, y)| PathElement::new([(x, y), (x + 22 * UNIT, y)], style));
+        let dot = move |at| Circle::new(at, 3 * UNIT, colour.filled());
+        // One long dash; where the colours begin again, short ones, and longer gaps each time.
+        let (dash, gap) = match i / PALETTE.len() {
+            0 => (1 << 20, 0),
+            round => (7 * UNIT, 6 * UNIT * round as i32),
+        };
+        let line = chart.draw_series(DashedLineSeries::new(points.iter().copied(), dash, gap, style))?.label(*label);
+        match points.len() {
+            1 => line.legend(move |(x, y)| dot((x + 11 * UNIT, y))),
+            _ => line.legend(move |(x, y)| DashedPathElement::new([(x, y), (x + 22 * UNIT, y)], dash, gap, style)),
+        };
         if points.len() <= 30 {
             chart.draw_series(points.iter().map(|&p| Circle::new(p, 3 * UNIT, colour.filled())))?;
         }
@@ -99,11 +109,13 @@ fn draw_panel(area: &Area, panel: &Panel) -> Result<()> {
 /// A coordinate system without anything in it.
 fn chart<'a>(area: &Area<'a>, title: &str, x: (Axis, &str), y: (Axis, &str)) -> Result<Chart<'a>> {
     let area = area.margin(12 * UNIT, 0, 0, 0).titled(title, text(18.0))?;
+    // The axis' name stands beside its labels, of which a letter is about 8 wide.
+    let room = (32 + 8 * y.0.longest_label() as i32).max(64);
     let mut chart = ChartBuilder::on(&area)
         .margin(12 * UNIT)
         .margin_right(24 * UNIT) // half of the last label reaches into it
         .x_label_area_size(46 * UNIT)
-        .y_label_area_size(64 * UNIT)
+        .y_label_area_size(room * UNIT)
         .build_cartesian_2d(x.0, y.0)?;
     chart
         .configure_mesh()

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::common::Result;
+use super::super::Result;
 
 pub struct Axis {
     /// From the first to the last value; of a logarithmic axis, as decimal logarithms.
@@ -14,6 +14,8 @@ pub struct Axis {
     /// Digits after the point of each label; of a logarithmic axis they depend on the tick.
     decimals: usize,
     log: bool,
+    /// Whether labels are written as in 1e-5: all, where one of them had better be.
+    scientific: bool,
 }
 
 impl Axis {
@@ -31,8 +33,10 @@ impl Axis {
         }
         // The tolerance keeps a tick that rounding put just outside.
         let ticks = (range.start / step - 1e-6).ceil() as i64..=(range.end / step + 1e-6).floor() as i64;
-        let ticks = ticks.map(|i| i as f64 * step).collect();
-        Ok(Self { range, ticks, decimals: (-step.log10() - 1e-6).ceil().max(0.0) as usize, log: false })
+        let ticks: Vec<f64> = ticks.map(|i| i as f64 * step).collect();
+        let decimals = (-step.log10() - 1e-6).ceil().max(0.0) as usize;
+        let scientific = decimals > 5 || ticks.iter().any(|tick| tick.abs() >= 1e6);
+        Ok(Self { range, ticks, decimals, log: false, scientific })
     }
 
     /// A logarithmic axis, which begins and ends at a tick. The values must be positive. Those within a factor of 2 get
@@ -50,7 +54,14 @@ impl Axis {
         ticks.drain(..ticks.iter().rposition(|&t| t <= start).unwrap_or(0));
         ticks.truncate(ticks.iter().position(|&t| t >= end).map_or(ticks.len(), |last| last + 1));
         let range = ticks[0]..ticks[ticks.len() - 1];
-        Ok(Self { range, ticks: ticks.into_iter().map(|t| 10f64.powf(t)).collect(), decimals: 0, log: true })
+        let scientific = ticks.iter().any(|tick| !(-4.0..6.0).contains(&decade(*tick)));
+        let ticks = ticks.into_iter().map(|t| 10f64.powf(t)).collect();
+        Ok(Self { range, ticks, decimals: 0, log: true, scientific })
+    }
+
+    /// Letters of the longest label.
+    pub fn longest_label(&self) -> usize {
+        self.ticks.iter().map(|tick| self.format_ext(tick).len()).max().unwrap_or(0)
     }
 
     /// How far along the axis a value stands: 0 at its start and 1 at its end.
@@ -58,6 +69,11 @@ impl Axis {
         let value = if self.log { value.log10() } else { value };
         (value - self.range.start) / (self.range.end - self.range.start)
     }
+}
+
+/// The power of ten of a number, of which this is the logarithm; the tolerance is for ticks, which are rounded.
+fn decade(logarithm: f64) -> f64 {
+    (logarithm + 1e-6).floor()
 }
 
 /// From the least to the greatest value, widened where they are as good as the same.
@@ -90,13 +106,12 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
-        let decade = (value.log10() + 1e-6).floor();
-        match self.log {
-            true if !(-4.0..6.0).contains(&decade) => format!("{value:.0e}"),
-            true => format!("{value:.*}", (-decade).max(0.0) as usize),
-            false if *value != 0.0 && (self.decimals > 5 || value.abs() >= 1e6) => format!("{value:.1e}"),
-            false if self.decimals > 5 => "0".into(),
-            false => format!("{value:.*}", self.decimals),
+        match (self.log, self.scientific) {
+            (true, true) => format!("{value:.0e}"),
+            (true, false) => format!("{value:.*}", (-decade(value.log10())).max(0.0) as usize),
+            (false, true) if *value == 0.0 => "0".into(),
+            (false, true) => format!("{value:.1e}"),
+            (false, false) => format!("{value:.*}", self.decimals),
         }
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::super::Result;
+use super::super::picture::png_data_url;
 use super::axis::Axis;
 use super::{Area, BLUE, PIXEL, UNIT, VERMILLION, chart, draw_legend, emptiest_corner, save, text};
-use crate::common::Result;
-use crate::common::picture::png_data_url;
 
 /// A regular grid over the two inputs of a network.
 pub struct Grid {
@@ -87,10 +87,13 @@ pub fn decision_boundary(
         let corner = emptiest_corner(&x, &y, drawn);
         let mut chart = chart(&map, title, (x, axes[0]), (y, axes[1]))?;
         let line = BLACK.stroke_width(2 * PIXEL);
-        chart
-            .draw_series(boundary.into_iter().map(|ends| PathElement::new(ends, line)))?
-            .label("probability 0.5")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22 * UNIT, y)], line));
+        // There is none where all the map is on one side of it.
+        if !boundary.is_empty() {
+            chart
+                .draw_series(boundary.into_iter().map(|ends| PathElement::new(ends, line)))?
+                .label("probability 0.5")
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 22 * UNIT, y)], line));
+        }
         for (class, colour) in [(false, BLUE), (true, VERMILLION)] {
             let point = move |at| {
                 let edge = Circle::new((0, 0), 5 * UNIT, WHITE.filled());

@@ -5,8 +5,8 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::super::Result;
 use super::{BLUE, TEXT, UNIT, VERMILLION, save, text};
-use crate::common::Result;
 
 /// Writes a confusion matrix: `counts[i][j]` rows of class i were predicted to be of class j. The strength of a cell's
 /// colour is the cube root of its share of the row, so that a few errors show.

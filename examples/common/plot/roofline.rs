@@ -5,9 +5,9 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::super::Result;
 use super::axis::Axis;
-use super::{PALETTE, PIXEL, TEXT, UNIT, chart, save, text};
-use crate::common::Result;
+use super::{PALETTE, PIXEL, TEXT, UNIT, chart, draw_legend, emptiest_corner, save, text};
 
 /// Name, operations a byte, operations a second.
 pub type Point = (String, f64, f64);
@@ -35,6 +35,11 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
     let y = Axis::log(points().map(|p| p.1).chain([peak]))?;
     let (start, end) = (x.range().start, x.range().end);
     let bottom = y.range().start;
+    // The roofs and their names are to be seen too.
+    let along = |share: f64| start * (end / start).powf(share);
+    let roofs = (0..=20).map(|i| along(f64::from(i) / 20.0)).map(|x| (x, peak.min(x * bandwidth)));
+    let copy = (1..=10).map(|i| (ridge * (start / end).powf(f64::from(i) / 80.0), peak));
+    let corner = emptiest_corner(&x, &y, points().chain(roofs).chain(copy));
     save(path, SIZE, |root| {
         let (x, y) = ((x, "floating-point operations a byte"), (y, "GFLOP/s"));
         let mut chart = chart(root, &format!("{}: speed beside the measured roofs", plot.title), x, y)?;
@@ -74,7 +79,10 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
                     at.1.clamp(rect[1], rect[3]),
                 );
                 leaders.push(PathElement::new([at, edge], PALETTE[i].mix(0.5).stroke_width(PIXEL)));
-                names.push(Text::new(name.clone(), (rect[0], rect[1]), text(LABEL).color(&PALETTE[i])));
+                // Flush with the side that faces the point.
+                let (side, x) = if middle < at.0 { (HPos::Right, rect[2]) } else { (HPos::Left, rect[0]) };
+                let style = text(LABEL).color(&PALETTE[i]).pos(Pos::new(side, VPos::Top));
+                names.push(Text::new(name.clone(), (x, rect[1]), style));
             }
         }
         for leader in leaders {
@@ -91,7 +99,7 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
         for name in names {
             root.draw(&name)?;
         }
-        super::draw_legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
+        draw_legend(&mut chart, corner)?;
         Ok(String::new())
     })
 }
@@ -102,7 +110,7 @@ fn chart_top(chart: &super::Chart) -> f64 {
 
 /// About as wide as a name is written.
 fn width(name: &str) -> i32 {
-    (name.chars().count() as f64 * 0.56 * LABEL) as i32 * UNIT + 4 * UNIT
+    (name.chars().count() as f64 * 0.64 * LABEL) as i32 * UNIT
 }
 
 /// Where a name hides the least, and near its point.
@@ -114,7 +122,7 @@ fn free_place((x, y): (i32, i32), width: i32, [left, top, right, low]: Rect, tak
     };
     let candidates = (0..12).flat_map(|ring| (0..16).map(move |i| (ring, i))).map(|(ring, i)| {
         let angle = f64::from(i) * std::f64::consts::TAU / 16.0;
-        let distance = f64::from((8 + 9 * ring) * UNIT);
+        let distance = f64::from((10 + 9 * ring) * UNIT);
         let (dx, dy) = (angle.cos() * distance, angle.sin() * distance);
         let left = x + dx as i32
             - if dx < -1.0 {
