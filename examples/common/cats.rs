@@ -1,13 +1,14 @@
 //! The cat pictures of Coursera's course "Neural Networks and Deep Learning", 209 to train on and 50 to test: two HDF5
 //! files.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
 use hdf5_reader::{Dataset, Hdf5File};
 use sha2::{Digest, Sha256};
 
-use super::{Result, partial};
+use super::{Result, write_whole};
 
 /// Width and height of a picture.
 pub const SIDE: u32 = 64;
@@ -45,24 +46,29 @@ const SOURCES: [&str; 3] = [
 pub fn fetch(folder: &Path) -> Result<()> {
     for (file, sha256) in FILES {
         let path = folder.join(file);
-        if let Ok(contents) = std::fs::read(&path) {
-            let found = digest(&contents);
-            if found != sha256 {
-                let advice = "not the file of the course, or damaged: delete it, and it is downloaded";
-                eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {found})", path.display());
+        match std::fs::read(&path) {
+            Ok(contents) => {
+                let found = digest(&contents);
+                if found != sha256 {
+                    let advice = "not the file of the course, or damaged: delete it, and it is downloaded";
+                    eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {found})", path.display());
+                }
+                continue;
             }
-            continue;
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display()).into()),
         }
-        println!("downloading {file}");
-        std::fs::create_dir_all(folder).map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+        println!("there is no {}: downloading it", path.display());
         let mut faults = String::new();
-        if !SOURCES.iter().any(|source| {
-            let fetched = download(&format!("{source}/{file}"), sha256, &path);
-            fetched.inspect_err(|e| faults += &format!("\n  {source}: {e}")).is_ok()
-        }) {
-            let advice = format!("put the file there by hand, SHA-256 {sha256}");
-            return Err(format!("cannot download {}; {advice}{faults}", path.display()).into());
-        }
+        let contents = SOURCES.iter().find_map(|source| {
+            let url = format!("{source}/{file}");
+            download(&url, sha256).inspect_err(|e| faults += &format!("\n  {url}: {e}")).ok()
+        });
+        let Some(contents) = contents else {
+            let advice = format!("fetch it from one of these places by hand, SHA-256 {sha256}");
+            return Err(format!("cannot download {}: {advice}{faults}", path.display()).into());
+        };
+        write_whole(&path, contents)?;
     }
     Ok(())
 }
@@ -71,23 +77,28 @@ fn digest(contents: &[u8]) -> String {
     Sha256::digest(contents).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn download(url: &str, sha256: &str, path: &Path) -> Result<()> {
-    let partial = partial(path);
-    let checked = || -> Result<()> {
-        let mut curl = Command::new("curl");
-        curl.args(["--fail", "--location", "--silent", "--show-error", "--connect-timeout", "20", "--max-time", "300"]);
-        let output =
-            curl.arg("--output").arg(&partial).arg(url).output().map_err(|e| format!("cannot run curl: {e}"))?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().into());
-        }
-        let digest = digest(&std::fs::read(&partial)?);
-        if digest != sha256 {
-            return Err(format!("SHA-256: expected {sha256}, got {digest}").into());
-        }
-        Ok(std::fs::rename(&partial, path)?)
-    };
-    checked().inspect_err(|_| drop(std::fs::remove_file(&partial)))
+fn download(url: &str, sha256: &str) -> Result<Vec<u8>> {
+    let mut curl = Command::new("curl");
+    curl.args([
+        "--fail",
+        "--location",
+        "--silent",
+        "--show-error",
+        "--connect-timeout",
+        "20",
+        "--max-time",
+        "300",
+        url,
+    ]);
+    let output = curl.output().map_err(|e| format!("cannot run curl: {e}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().into());
+    }
+    let digest = digest(&output.stdout);
+    match digest == sha256 {
+        true => Ok(output.stdout),
+        false => Err(format!("SHA-256: expected {sha256}, got {digest}").into()),
+    }
 }
 
 /// Reads both files.
