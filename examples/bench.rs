@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example bench
 
+#[macro_use]
 mod common;
 #[path = "bench/networks.rs"]
 mod networks;
@@ -16,8 +17,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use common::plot::{self, Roofline};
-use common::{Result, write_whole};
+use common::{Result, device, options, write_whole};
 use roofs::Roofs;
 use serde_json::{Value, json};
 use timing::Effort;
@@ -26,9 +28,9 @@ use wgrad::{Error, Gpu, Work, wgpu};
 /// Measures products, training and inference on every GPU, beside what each can do at most.
 #[derive(Parser)]
 struct Args {
-    /// Only the GPUs whose name contains this
-    #[arg(long, value_name = "NAME", default_value = "")]
-    adapter: String,
+    /// Only the GPUs whose name contains this [default: all]
+    #[arg(long, alias = "adapter", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    device: Option<String>,
     /// A few measurements of a few milliseconds
     #[arg(long)]
     quick: bool,
@@ -50,33 +52,34 @@ struct Measured {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(pollster::block_on(run(&Args::parse())))
+    common::exit_code(pollster::block_on(run(&options::parse())))
 }
 
 async fn run(args: &Args) -> Result<()> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    println!("{} adapters:", adapters.len());
-    for adapter in &adapters {
-        let info = adapter.get_info();
-        println!(
-            "  {} ({:?}), {}, driver {} {}",
-            info.name, info.device_type, info.backend, info.driver, info.driver_info
-        );
+    let adapters = device::instance().enumerate_adapters(wgpu::Backends::all()).await;
+    match adapters.len() {
+        0 => return Err(device::no_gpu("wgpu lists no adapter").into()),
+        1 => println!("1 adapter:"),
+        many => println!("{many} adapters:"),
     }
-    let is_wanted = |a: &&wgpu::Adapter| a.get_info().name.to_lowercase().contains(&args.adapter.to_lowercase());
-    let wanted: Vec<_> = adapters.iter().filter(is_wanted).collect();
+    for adapter in &adapters {
+        println!("  {}", device::described(&adapter.get_info()));
+    }
+    let name = args.device.as_deref().unwrap_or("");
+    let wanted: Vec<_> = adapters.iter().filter(|adapter| device::is_named(adapter, name)).collect();
     if wanted.is_empty() {
-        return Err(format!("no adapter named {:?}: see the list, or scripts/setup.sh", args.adapter).into());
+        return Err(device::none_named(name, &adapters).into());
     }
     let path = args.out.join("bench.json");
-    common::check_writable(&path)?;
+    let suffix = |i: usize| if i == 0 { String::new() } else { format!("-{}", i + 1) };
+    let drawn =
+        (0..wanted.len()).flat_map(|i| [format!("roofline{}.svg", suffix(i)), format!("trace{}.json", suffix(i))]);
+    common::check_outputs(drawn.map(|file| args.out.join(file)).chain([path.clone()]))?;
     let mut reports = Vec::new();
     for (i, adapter) in wanted.into_iter().enumerate() {
         // One that fails does not keep the others from being measured, nor their figures from being written.
-        let suffix = if i == 0 { String::new() } else { format!("-{}", i + 1) };
         let report = match Gpu::from_adapter(adapter).await {
-            Ok(gpu) => bench(&gpu, args, &suffix),
+            Ok(gpu) => bench(&gpu, args, &suffix(i)),
             Err(error) => Err(error.into()),
         };
         match report {

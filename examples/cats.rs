@@ -3,6 +3,7 @@
 //!     cargo run --release --example cats
 //!     cargo run --release --example cats -- --layers 20,7,5 --image my_cat.jpg
 
+#[macro_use]
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use clap::Parser;
 use common::Result;
 use common::cats::{self, Cats, FEATURES, Pictures, SIDE};
 use common::device::DeviceChoice;
+use common::options::{self, activation, rate, seed, whole};
 use common::picture::{self, Tile};
 use common::plot::{self, Curve, Panel};
 use wgrad::{Activation, Dataset, Dense, Event, Fit, Init, Loss, Model, Network, Sgd, Trainer, TrainerConfig};
@@ -20,21 +22,21 @@ use wgrad::{Activation, Dataset, Dense, Event, Fit, Init, Loss, Model, Network, 
 #[derive(Parser)]
 struct Args {
     /// Units of each hidden layer, as in 20,7,5 [default: none, which makes it logistic regression]
-    #[arg(long, value_name = "UNITS", value_delimiter = ',')]
+    #[arg(long, value_name = "UNITS", value_delimiter = ',', value_parser = whole(1..=u32::MAX))]
     layers: Vec<u32>,
-    /// Activation of hidden layers: relu, tanh, sigmoid (which learns from --rate 0.1 on) or another
+    /// Activation of hidden layers: relu, tanh, sigmoid (which learns from a rate of 0.1 on) or another
     #[arg(long, value_name = "ACTIVATION", default_value = "relu", value_parser = activation)]
     hidden: Activation,
-    /// Learning rate. Several, as in 0.01,0.001,0.0001, train a network each: one plot shows the costs of all, the other
+    /// Learning rate; several, as in 0.01,0.001,0.0001, train a network each: one plot shows the costs of all, the other
     /// pictures are the first one's [default: 0.005, with hidden layers 0.0075]
-    #[arg(long, visible_alias = "rates", value_delimiter = ',', allow_negative_numbers = true)]
-    rate: Vec<f32>,
+    #[arg(long, visible_alias = "rate", value_delimiter = ',', value_parser = rate)]
+    rates: Vec<f32>,
     /// Steps of gradient descent, each over all 209 pictures [default: 2000, with hidden layers 2500]
-    #[arg(long, visible_alias = "epochs", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, visible_alias = "epochs", value_parser = whole(1..=u32::MAX))]
     iterations: Option<u32>,
     // Of 20,7,5 the seeds 0 to 3 all get 100% of the training pictures right and 74 to 76% of the test pictures.
     /// Seed of the initial weights
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// A picture of your own to judge, PNG or JPEG, of any size
     #[arg(long, value_name = "FILE")]
@@ -50,28 +52,24 @@ struct Args {
     device: DeviceChoice,
 }
 
-fn activation(name: &str) -> Result<Activation, String> {
-    let names = || Activation::ALL.map(|a| a.to_string()).join(", ");
-    Activation::ALL.into_iter().find(|a| a.to_string() == name).ok_or_else(|| format!("expected one of {}", names()))
-}
-
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(&options::parse()))
 }
 
 fn run(args: &Args) -> Result<()> {
     let image = args.image.as_ref().map(|file| picture::load_rgb(file, SIDE, SIDE)).transpose()?;
-    common::check_writable(&args.out.join("cost.svg"))?;
+    let device = args.device.open()?;
     cats::fetch(&args.data)?;
     let cats = cats::load(&args.data)?;
+    let [cost, sheet, confusion] = common::outputs(&args.out, ["cost.svg", "test.svg", "confusion.svg"])?;
     let dataset = |p: &Pictures| Dataset::from_u8(p.pixels.clone(), FEATURES, p.labels.clone(), 2);
     let (train, test) = (dataset(&cats.train)?, dataset(&cats.test)?);
-    let device = args.device.open()?;
 
     // Hidden layers need a random start: from zeros, all neurons of a layer would stay the same.
     let (init, rate, iterations) =
         if args.layers.is_empty() { (Init::Zeros, 0.005, 2000) } else { (Init::HeNormal, 0.0075, 2500) };
-    let rates = if args.rate.is_empty() { &[rate] } else { args.rate.as_slice() };
+    let rates = if args.rates.is_empty() { &[rate] } else { args.rates.as_slice() };
+    let iterations = args.iterations.unwrap_or(iterations);
     let dense = |units, activation| Dense::new(units, activation).weight_init(init);
     let hidden = args.layers.iter().fold(Network::input(FEATURES as u32), |n, &u| n.layer(dense(u, args.hidden)));
     // The last neuron's output is the probability of a cat.
@@ -85,7 +83,7 @@ fn run(args: &Args) -> Result<()> {
         let config = TrainerConfig { batch: train.rows() as u32, seed: args.seed, ..TrainerConfig::default() };
         let descent = Sgd { learning_rate, ..Sgd::default() };
         let mut trainer = Trainer::new(device.clone(), &network, Loss::BinaryCrossEntropy, descent, config)?;
-        let fit = Fit { epochs: args.iterations.unwrap_or(iterations), ..Fit::default() };
+        let fit = Fit { epochs: iterations, ..Fit::default() };
         let mut points = Vec::new();
         let trained = trainer.fit(&train, fit, |event| match event {
             Event::Epoch(e) if e.epoch % 100 == 1 => {
@@ -101,8 +99,10 @@ fn run(args: &Args) -> Result<()> {
             continue;
         }
         trained?;
-        let (on_train, on_test) = (trainer.evaluate(&train)?.accuracy, trainer.evaluate(&test)?.accuracy);
-        println!("train accuracy {:.2}%, test accuracy {:.2}%", on_train * 100.0, on_test * 100.0);
+        let (on_train, on_test) = (trainer.evaluate(&train)?, trainer.evaluate(&test)?);
+        println!("cost after iteration {iterations}: {:.6}", on_train.loss);
+        points.push((f64::from(iterations), on_train.loss));
+        println!("train accuracy {:.2}%, test accuracy {:.2}%", on_train.accuracy * 100.0, on_test.accuracy * 100.0);
         curves.push(Curve { label: format!("rate {learning_rate}"), points });
         models.push(trainer.model());
     }
@@ -114,14 +114,14 @@ fn run(args: &Args) -> Result<()> {
     }
     let (x_label, y_label) = ("iteration", "cost (binary cross-entropy)");
     let panel = Panel { title: "Is it a cat?", x_label, y_label, log_y: false, curves };
-    plot::curves(&args.out.join("cost.svg"), &[panel])?;
-    draw_test(&args.out, model, &test, &cats)?;
+    plot::curves(&cost, &[panel])?;
+    draw_test([&sheet, &confusion], model, &test, &cats)?;
     println!("see cost.svg, test.svg and confusion.svg in {}", args.out.display());
     Ok(())
 }
 
 /// The test pictures with what the model makes of them, and how often it errs.
-fn draw_test(out: &Path, model: &Model, test: &Dataset, cats: &Cats) -> Result<()> {
+fn draw_test([sheet, confusion]: [&Path; 2], model: &Model, test: &Dataset, cats: &Cats) -> Result<()> {
     let scores = model.score(test)?;
     let outcomes = scores.outputs().iter().zip(scores.predictions()).zip(scores.expected());
     let tiles: Vec<Tile> = (cats.test.pixels.chunks_exact(FEATURES).zip(outcomes))
@@ -130,11 +130,11 @@ fn draw_test(out: &Path, model: &Model, test: &Dataset, cats: &Cats) -> Result<(
             width: SIDE,
             height: SIDE,
             caption: verdict(cats, probability),
-            marked: predicted != expected,
+            frame: (predicted != expected).then_some(picture::MISTAKE),
         })
         .collect();
-    picture::sheet(&out.join("test.svg"), "The test pictures, mistakes framed", &tiles, 10)?;
-    plot::confusion_matrix(&out.join("confusion.svg"), "Test pictures", &cats.classes, &scores.confusion_matrix())
+    picture::sheet(sheet, "The test pictures, mistakes framed", &tiles, 10)?;
+    plot::confusion_matrix(confusion, "Test pictures", &cats.classes, &scores.confusion_matrix())
 }
 
 /// As in `cat, 93%`.

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example mnist_gpu -- --help
 
+#[macro_use]
 mod common;
 
 use std::path::PathBuf;
@@ -9,24 +10,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use common::options::{self, whole};
 use common::{Result, device::DeviceChoice, digits, picture, progress::Progress, recipe::Recipe, report};
 use wgrad::mnist::Mnist;
-use wgrad::{Checkpoint, Dataset, Device, Fit, Model, Trainer, TrainerConfig};
+use wgrad::{Checkpoint, Dataset, Device, Fit, Model, Trainer};
 
 /// Trains a dense network on MNIST, on a GPU.
 #[derive(Parser)]
 struct Args {
     /// Times over the 60,000 training images
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = whole(1..=u32::MAX))]
     epochs: u32,
-    /// Images of a step
-    #[arg(long, default_value_t = 32)]
-    batch: u32,
     #[command(flatten)]
     recipe: Recipe,
-    /// Seed of the initial weights, of the shuffle and of dropout
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
     /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
@@ -40,7 +36,7 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Evaluates a saved model instead of training one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["resume", "save", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["epochs", "resume", "save", "json"])]
     load: Option<PathBuf>,
     /// Keeps the state of the training in a file, after each epoch, and goes on from it if it is there, with the options it
     /// was begun with: ask for all its epochs at first, as the step size falls towards their end
@@ -59,22 +55,22 @@ struct Args {
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    common::exit_code(run(&Args::parse(), start))
+    let (args, given) = options::parse_given();
+    common::exit_code(run(&args, &given, start))
 }
 
-fn run(args: &Args, start: Instant) -> Result<()> {
+fn run(args: &Args, given: &[String], start: Instant) -> Result<()> {
     // Better to fail now than after the training.
     let image = args.image.as_ref().map(|path| picture::load_digit(path)).transpose()?;
-    let history = args.plot.as_ref().map(|folder| folder.join("history.svg"));
-    let outputs = [&args.save, &args.resume, &args.json, &history].into_iter().flatten();
-    common::check_outputs(&outputs.map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let plots = args.plot.iter().flat_map(|folder| digits::PLOTS.map(|plot| folder.join(plot)));
+    common::check_outputs([&args.save, &args.resume, &args.json].into_iter().flatten().cloned().chain(plots))?;
     // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
     let (model, test) = std::thread::scope(|scope| {
         let data = scope.spawn(|| Mnist::read(&args.data));
         let data = || data.join().map_err(|_| "reading the data panicked")?.map_err(Into::into);
         match &args.load {
-            Some(path) => Ok((digits::load(open(args)?, path)?, data()?.test)),
-            None => train(args, start, data),
+            Some(path) => Ok((digits::load(open(args)?, path, given)?, data()?.test)),
+            None => train(args, given, start, data),
         }
     })?;
 
@@ -89,12 +85,12 @@ fn run(args: &Args, start: Instant) -> Result<()> {
         let ink: Vec<f32> = pixels.iter().map(|&p| f32::from(p) / 255.0).collect();
         let probabilities = model.predict_proba(&ink)?;
         let digit = model.predict(&ink)?[0];
-        println!("the picture shows a {digit} ({:.1}%)", probabilities[digit as usize] * 100.0);
+        println!("the digit in the picture: {digit} ({:.1}%)", probabilities[digit as usize] * 100.0);
     }
     Ok(())
 }
 
-fn open(args: &Args) -> wgrad::Result<Device> {
+fn open(args: &Args) -> Result<Device> {
     let device = args.device.open()?;
     if let (Device::Gpu(gpu), Some(folder)) = (&device, &args.pipeline_cache) {
         gpu.cache_pipelines(folder)?;
@@ -102,16 +98,19 @@ fn open(args: &Args) -> wgrad::Result<Device> {
     Ok(device)
 }
 
-fn train(args: &Args, start: Instant, data: impl FnOnce() -> Result<Mnist>) -> Result<(Model, Dataset)> {
+fn train(
+    args: &Args,
+    given: &[String],
+    start: Instant,
+    data: impl FnOnce() -> Result<Mnist>,
+) -> Result<(Model, Dataset)> {
     let device = open(args)?;
     let mut trainer = match &args.resume {
-        Some(path) if path.exists() => Trainer::resume(device, path)?,
+        Some(path) if path.exists() => digits::resume(device, path, args.epochs, given)?,
         _ => {
-            let network = args.recipe.network()?;
-            let config = TrainerConfig { batch: args.batch, seed: args.seed, ..TrainerConfig::default() };
-            let schedule = args.recipe.schedule(args.epochs, config.updates(wgrad::mnist::TRAIN_ROWS, 1));
-            let config = TrainerConfig { schedule, ..config };
-            Trainer::new(device, &network, args.recipe.loss(), args.recipe.optimizer(), config)?
+            let config = args.recipe.config(args.epochs, wgrad::mnist::TRAIN_ROWS)?;
+            let (network, loss, optimizer) = (args.recipe.network()?, args.recipe.loss(), args.recipe.optimizer());
+            Trainer::new(device, &network, loss, optimizer, config).map_err(|e| options::blame("--batch", e))?
         }
     };
     println!("{}", trainer.network().summary());

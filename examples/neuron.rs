@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example neuron
 
+#[macro_use]
 mod common;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::options;
 use common::plot::{self, Curve, Panel};
 use wgrad::Activation::Sigmoid;
 use wgrad::{Dataset, Device, Fit, Loss, Model, Network, Sgd, Trainer, TrainerConfig};
@@ -26,7 +28,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(&options::parse()))
 }
 
 /// The sample that the gradient is computed on.
@@ -39,6 +41,7 @@ const NAMES: [&str; 9] =
 
 fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
+    let [picture] = common::outputs(&args.out, ["gradient.svg"])?;
     let output = |network: &Network, weights: &[f32], x: &[f32]| -> Result<f32> {
         Ok(Model::new(device.clone(), network, weights)?.forward(x)?[0])
     };
@@ -89,7 +92,7 @@ fn run(args: &Args) -> Result<()> {
             named("w1 = 1", vec![(1.0, here)]),
         ],
     };
-    plot::curves(&args.out.join("gradient.svg"), &[panel])?;
+    plot::curves(&picture, &[panel])?;
     println!("\nsee gradient.svg in {}", args.out.display());
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example two_layer
 
+#[macro_use]
 mod common;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::options::{self, rate, seed, whole};
 use common::plot::{self, Curve, Panel};
 use wgrad::Activation::Sigmoid;
 use wgrad::{Dataset, Dense, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfig};
@@ -18,14 +20,14 @@ use wgrad::{Dataset, Dense, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfi
 #[derive(Parser)]
 struct Args {
     /// Steps of gradient descent, each over all four rows
-    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1500, value_parser = whole(1..=u32::MAX))]
     iterations: u32,
     /// Learning rate
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 1.0, value_parser = rate)]
     rate: f32,
     // Of the seeds 0 to 199, all learn it.
     /// Seed of the initial weights
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// Folder for the picture
     #[arg(long, value_name = "DIR", default_value = "out/two_layer")]
@@ -36,7 +38,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(&options::parse()))
 }
 
 /// The output is whether the first two differ; the third, always 1, stands in for a bias of the hidden layer.
@@ -45,6 +47,7 @@ const TARGETS: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
 
 fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
+    let [picture] = common::outputs(&args.out, ["loss.svg"])?;
     let data = Dataset::from_f32_targets(INPUTS.concat(), 3, TARGETS.to_vec(), 1)?;
 
     let dense = |units| Dense::new(units, Sigmoid).without_bias().weight_init(Init::Uniform { bound: 1.0 });
@@ -58,12 +61,12 @@ fn run(args: &Args) -> Result<()> {
     let history = trainer.fit(&data, Fit { epochs: args.iterations, ..Fit::default() }, |_| {})?;
     let losses: Vec<f64> = history.epochs.iter().map(|e| e.train.loss).chain([trainer.evaluate(&data)?.loss]).collect();
 
-    for (iteration, loss) in losses.iter().enumerate().step_by(100) {
-        println!("after {iteration} iterations: loss {loss:.6}");
+    for (iteration, loss) in losses.iter().enumerate().filter(|(i, _)| i % 100 == 0 || i + 1 == losses.len()) {
+        println!("loss after iteration {iteration}: {loss:.6}");
     }
-    match losses.windows(2).position(|pair| pair[1] > pair[0]) {
+    match losses.windows(2).position(|pair| pair[1] >= pair[0]) {
         None => println!("the loss fell in every iteration"),
-        Some(iteration) => println!("the loss rose in iteration {}", iteration + 1),
+        Some(before) => println!("the loss did not fall in iteration {}", before + 1),
     }
     let outputs = trainer.model().forward(&INPUTS.concat())?;
     for ((input, target), output) in INPUTS.iter().zip(TARGETS).zip(&outputs) {
@@ -77,7 +80,7 @@ fn run(args: &Args) -> Result<()> {
         log_y: true,
         curves: vec![Curve { label: "loss".into(), points: (0..).map(f64::from).zip(losses).collect() }],
     };
-    plot::curves(&args.out.join("loss.svg"), &[panel])?;
+    plot::curves(&picture, &[panel])?;
     println!("see loss.svg in {}", args.out.display());
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example weight_height
 
+#[macro_use]
 mod common;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::options::{self, rate, seed, whole};
 use common::plot::{self, Curve, Grid, Panel};
 use wgrad::Activation::Sigmoid;
 use wgrad::{Dataset, Dense, Event, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfig};
@@ -18,14 +20,14 @@ use wgrad::{Dataset, Dense, Event, Fit, Init, Loss, Network, Sgd, Trainer, Train
 #[derive(Parser)]
 struct Args {
     /// Times over the four people
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1000, value_parser = whole(1..=u32::MAX))]
     epochs: u32,
     /// Learning rate
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.1, value_parser = rate)]
     rate: f32,
     // Of the seeds 0 to 199, all learn it.
     /// Seed of the initial weights
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// Folder for the pictures
     #[arg(long, value_name = "DIR", default_value = "out/weight_height")]
@@ -36,7 +38,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    common::exit_code(run(&Args::parse()))
+    common::exit_code(run(&options::parse()))
 }
 
 /// Weight less 135 pounds, height less 66 inches, and whether it is a woman: numbers near 0 are the easier to learn from.
@@ -48,6 +50,7 @@ const STRANGERS: [(&str, [f32; 2]); 2] =
 
 fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
+    let [loss, boundary] = common::outputs(&args.out, ["loss.svg", "boundary.svg"])?;
     let features = PEOPLE.iter().flat_map(|p| [p.0, p.1]).collect();
     let data = Dataset::from_f32_targets(features, 2, PEOPLE.iter().map(|p| p.2).collect(), 1)?;
 
@@ -63,7 +66,7 @@ fn run(args: &Args) -> Result<()> {
     // The loss of all four after each epoch; while it runs, the weights still change from person to person.
     let fit = Fit { epochs: args.epochs, validation: Some(&data), ..Fit::default() };
     let history = trainer.fit(&data, fit, |event| match event {
-        Event::Epoch(e) if e.epoch % 10 == 0 => {
+        Event::Epoch(e) if e.epoch % 10 == 0 || e.epoch == args.epochs => {
             println!("epoch {}: loss {:.4}", e.epoch, e.validation.map_or(f64::NAN, |v| v.loss))
         }
         _ => {}
@@ -82,13 +85,13 @@ fn run(args: &Args) -> Result<()> {
         log_y: false,
         curves: vec![Curve::of_epochs("loss", losses)],
     };
-    plot::curves(&args.out.join("loss.svg"), &[panel])?;
+    plot::curves(&loss, &[panel])?;
 
     let points = PEOPLE.map(|p| (f64::from(p.0) + 135.0, f64::from(p.1) + 66.0, p.2 > 0.5));
     let grid = Grid::over(&points);
     let cells: Vec<f32> = grid.cells().flat_map(|(x, y)| [(x - 135.0) as f32, (y - 66.0) as f32]).collect();
     plot::decision_boundary(
-        &args.out.join("boundary.svg"),
+        &boundary,
         "What the network makes of any weight and height",
         ["weight in pounds", "height in inches"],
         &grid,

@@ -2,15 +2,23 @@
 
 use std::path::Path;
 
-use wgrad::{Dataset, Device, Epoch, Evaluation, History, Model, Scores};
+use wgrad::{Dataset, Device, Epoch, Evaluation, History, Model, Scores, Trainer};
 
 use super::Result;
 use super::picture::{self, Tile};
 use super::plot::{self, Curve, Panel};
+use super::recipe::Recipe;
 
-/// A saved model that reads digits.
-pub fn load(device: Device, path: &Path) -> Result<Model> {
+/// A saved model that reads digits, if no option is given that would train another.
+pub fn load(device: Device, path: &Path, given: &[String]) -> Result<Model> {
+    let idle = Recipe::among(given);
+    if !idle.is_empty() {
+        return Err(format!("--load trains no network, so {} would change nothing", idle.join(", ")).into());
+    }
     let model = Model::load(device, path)?;
+    if model.parameters()?.iter().any(|weight| !weight.is_finite()) {
+        return Err(format!("{}: a weight is not finite: its training went wrong", path.display()).into());
+    }
     match (model.network().inputs(), model.network().outputs()) {
         (784, 10) => Ok(model),
         (inputs, outputs) => {
@@ -18,6 +26,23 @@ pub fn load(device: Device, path: &Path) -> Result<Model> {
         }
     }
 }
+
+/// A training run that goes on from its file; it keeps the recipe that it was begun with, whatever options are given.
+pub fn resume(device: Device, path: &Path, epochs: u32, given: &[String]) -> Result<Trainer> {
+    let trainer = Trainer::resume(device, path)?;
+    match trainer.epochs() {
+        done if done < epochs => println!("resumed {} after epoch {done}", path.display()),
+        done => println!("resumed {}, which has all its {done} epochs: nothing is left to train", path.display()),
+    }
+    let overridden = Recipe::among(given);
+    if !overridden.is_empty() {
+        println!("taken from the file, not from the command line: {}", overridden.join(", "));
+    }
+    Ok(trainer)
+}
+
+/// The files that the pictures are.
+pub const PLOTS: [&str; 3] = ["history.svg", "digits.svg", "confusion.svg"];
 
 /// Loss and accuracy, of training and validation.
 pub fn draw_history(folder: &Path, history: &History) -> Result<()> {
@@ -39,24 +64,25 @@ pub fn draw_history(folder: &Path, history: &History) -> Result<()> {
     plot::curves(&folder.join("history.svg"), &panels)
 }
 
-/// The first hundred digits, those misread first and marked, with what each was taken for; and the confusion matrix.
+/// The first hundred digits, those misread first and framed, with what each was taken for; and the confusion matrix.
 pub fn draw(folder: &Path, data: &Dataset, scores: &Scores) -> Result<()> {
     let (predictions, expected) = (scores.predictions(), scores.expected());
     let mut rows: Vec<usize> = (0..data.rows()).collect();
     rows.sort_by_key(|&row| (predictions[row] == expected[row], row));
     // Some that were read right keep them company.
-    let misread = rows.iter().filter(|&&row| predictions[row] != expected[row]).count().min(70);
-    let shown = rows[..misread].iter().chain(rows.iter().filter(|&&row| predictions[row] == expected[row]));
+    let misread = rows.iter().filter(|&&row| predictions[row] != expected[row]).count();
+    let most = misread.min(70);
+    let shown = rows[..most].iter().chain(rows.iter().filter(|&&row| predictions[row] == expected[row]));
     let tiles: Vec<Tile> = shown
         .take(100)
         .map(|&row| {
             let pixels = data.features_of(row..row + 1).iter().map(|ink| (ink * 255.0).round() as u8).collect();
-            let marked = predictions[row] != expected[row];
-            let was = if marked { format!(", was {}", expected[row]) } else { String::new() };
-            Tile { pixels, width: 28, height: 28, caption: format!("{}{was}", predictions[row]), marked }
+            let frame = (predictions[row] != expected[row]).then_some(picture::MISTAKE);
+            let was = if frame.is_some() { format!(", was {}", expected[row]) } else { String::new() };
+            Tile { pixels, width: 28, height: 28, caption: format!("{}{was}", predictions[row]), frame }
         })
         .collect();
-    let title = format!("Test digits as read; marked: misread ({misread} shown)");
+    let title = format!("Test digits as read; framed: misread ({most} of {misread} shown)");
     picture::sheet(&folder.join("digits.svg"), &title, &tiles, 10)?;
     let names: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
     let counts = scores.confusion_matrix();

@@ -1,18 +1,35 @@
-//! What the examples share: devices, plots, pictures and data sets.
-#![allow(dead_code, unused_imports)] // each example uses a part
+//! What the examples share: options, devices, plots, pictures and data sets.
+#![allow(dead_code, unused_imports, unused_macros)] // each example uses a part
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+// These hide the standard macros of the same names, which panic where nobody reads on, as in `neuron | head -1`: a
+// training goes on then, and its files are written.
+macro_rules! println {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod cats;
 pub mod device;
 pub mod digits;
+pub mod options;
 pub mod passes;
 pub mod picture;
 pub mod plot;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod steps;
 pub mod window;
 
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -37,19 +54,16 @@ pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     })
 }
 
-/// Whether a file could be written there: better to know before the training than after it.
-pub fn check_writable(path: &Path) -> Result<()> {
-    if path.is_dir() {
-        return Err(format!("cannot write {}: it is a folder", path.display()).into());
-    }
-    in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))
-}
-
-/// The same of several files, which must not be one.
-pub fn check_outputs(paths: &[&Path]) -> Result<()> {
+/// Whether these files could be written, each one of its own, in folders that are made where there are none: better to
+/// know before the training than after it.
+pub fn check_outputs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<()> {
     let mut whole: Vec<PathBuf> = Vec::new();
     for path in paths {
-        check_writable(path)?;
+        let path = path.as_ref();
+        if path.is_dir() {
+            return Err(format!("cannot write {}: it is a folder", path.display()).into());
+        }
+        in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = folder.canonicalize()?.join(path.file_name().unwrap_or_default());
         if whole.contains(&file) {
@@ -60,10 +74,23 @@ pub fn check_outputs(paths: &[&Path]) -> Result<()> {
     Ok(())
 }
 
+/// The files of a folder that are to be written, checked.
+pub fn outputs<const N: usize>(folder: &Path, names: [&str; N]) -> Result<[PathBuf; N]> {
+    let files = names.map(|name| folder.join(name));
+    check_outputs(&files)?;
+    Ok(files)
+}
+
 /// Makes the folder of a file, then does something with the place where the file stands until it is whole.
 fn in_folder(path: &Path, act: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder.and_then(|()| act(&partial(path))).map_err(|e| format!("cannot write {}: {e}", path.display()).into())
+    folder.and_then(|()| act(&partial(path))).map_err(|error| {
+        let reason = match path.ancestors().skip(1).find(|above| above.is_file()) {
+            Some(file) => format!("{} is a file, not a folder", file.display()),
+            None => error.to_string(),
+        };
+        format!("cannot write {}: {reason}", path.display()).into()
+    })
 }
 
 /// Where a file stands until it is whole.

@@ -1,11 +1,14 @@
 //! Pictures from files as a network wants them, and sheets of pictures to look at.
 
 use std::fmt::Write;
+use std::io::Cursor;
 use std::path::Path;
 
 use base64::Engine;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageReader, RgbImage};
+use image::{
+    DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, RgbImage,
+};
 
 use super::{Result, write_whole};
 
@@ -109,17 +112,37 @@ fn stretched(mut grey: GrayImage) -> GrayImage {
 /// Upright, and on white where it is transparent.
 fn open(path: &Path) -> Result<RgbImage> {
     let decode = || -> Result<_> {
-        let mut decoder = ImageReader::open(path)?.with_guessed_format()?.into_decoder()?;
+        let file = std::fs::read(path)?;
+        let reader = ImageReader::new(Cursor::new(&file)).with_guessed_format()?;
+        if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(&file) {
+            return Err("it is a JPEG file that was cut short".into());
+        }
+        let mut decoder = reader.into_decoder()?;
         let orientation = decoder.orientation()?;
         let mut picture = DynamicImage::from_decoder(decoder)?;
         picture.apply_orientation(orientation);
         Ok(picture)
     };
-    let picture = decode().map_err(|e| format!("cannot read the picture {}: {e}", path.display()))?.into_rgba8();
+    let fault = |e: Box<dyn std::error::Error>| format!("cannot read the picture {}: {e}", path.display());
+    let picture = decode().map_err(|e| fault(e).trim_end().to_owned())?.into_rgba8();
     Ok(RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [r, g, b, alpha] = picture.get_pixel(x, y).0.map(u32::from);
         image::Rgb([r, g, b].map(|c| ((c * alpha + 255 * (255 - alpha)) / 255) as u8))
     }))
+}
+
+/// Whether a JPEG file has its end: the decoder makes grey of what is missing.
+fn jpeg_ends(file: &[u8]) -> bool {
+    const SCAN: u8 = 0xda;
+    const END: u8 = 0xd9;
+    // What stands before the scan has its length in it, and may hold a smaller picture with an end of its own.
+    let mut rest = file.get(2..).unwrap_or_default();
+    while let &[0xff, marker, high, low, ..] = rest
+        && marker != SCAN
+    {
+        rest = rest.get(2 + usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+    }
+    rest.windows(2).any(|two| two == [0xff, END])
 }
 
 /// A picture of a sheet.
@@ -130,8 +153,8 @@ pub struct Tile {
     pub height: u32,
     /// May have several lines.
     pub caption: String,
-    /// Framed, to stand out.
-    pub marked: bool,
+    /// The colour of a frame, to stand out.
+    pub frame: Option<&'static str>,
 }
 
 /// Writes an SVG sheet of pictures with their captions.
@@ -169,12 +192,12 @@ pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result
             svg,
             "<image x='{x}' y='{y}' width='{w}' height='{h}' style='image-rendering: pixelated' href='{url}'/>"
         )?;
-        let (colour, weight) = if tile.marked { (MARK, "bold") } else { ("#333", "normal") };
-        if tile.marked {
+        let (colour, weight) = tile.frame.map_or(("#333", "normal"), |colour| (colour, "bold"));
+        if tile.frame.is_some() {
             let (x, y, w, h) = (x - 2, y - 2, w + 4, h + 4);
             writeln!(
                 svg,
-                "<rect x='{x}' y='{y}' width='{w}' height='{h}' fill='none' stroke='{MARK}' stroke-width='4'/>"
+                "<rect x='{x}' y='{y}' width='{w}' height='{h}' fill='none' stroke='{colour}' stroke-width='4'/>"
             )?;
         }
         for (n, line) in tile.caption.lines().enumerate() {
@@ -185,8 +208,9 @@ pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result
     write_whole(path, svg + "</svg>\n")
 }
 
-/// Vermillion of the palette of Okabe and Ito.
-const MARK: &str = "#d55e00";
+/// Frames of what is wrong, and of what is to be learned: vermillion and blue of the palette of Okabe and Ito.
+pub const MISTAKE: &str = "#d55e00";
+pub const TARGET: &str = "#0072b2";
 
 /// A picture of a byte of grey or three of RGB for each pixel, as an SVG file can hold it.
 pub fn png_data_url(pixels: &[u8], width: u32, height: u32) -> Result<String> {
@@ -200,9 +224,15 @@ pub fn png_data_url(pixels: &[u8], width: u32, height: u32) -> Result<String> {
             return Err(format!("pixels of {width}x{height}: expected {expected}, got {n}").into());
         }
     };
+    let png = png(pixels, width, height, colour)?;
+    Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png)))
+}
+
+/// The bytes of a PNG file.
+pub fn png(pixels: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Result<Vec<u8>> {
     let mut png = Vec::new();
     image::codecs::png::PngEncoder::new(&mut png).write_image(pixels, width, height, colour)?;
-    Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png)))
+    Ok(png)
 }
 
 fn escaped(text: &str) -> String {

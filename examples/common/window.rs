@@ -14,6 +14,7 @@ use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop, OwnedDisplayHan
 use winit::window::{Window, WindowId};
 
 use super::Result;
+use super::device::{DeviceChoice, described, no_gpu};
 
 /// How long a frame may take, and what of it is for training.
 const BUDGET: Duration = Duration::from_millis(33);
@@ -46,17 +47,21 @@ pub trait Scene: Sized {
 }
 
 /// Opens a window and the device, makes the scene of it, and shows that until the window is closed.
-pub fn run<S: Scene>(open: impl FnOnce(Gpu) -> Result<S>) -> Result<()> {
-    let unavailable = |e| format!("cannot open a window ({e}): --headless needs none");
-    let event_loop = EventLoop::new().map_err(unavailable)?;
+pub fn run<S: Scene>(device: &DeviceChoice, open: impl FnOnce(Gpu) -> Result<S>) -> Result<()> {
+    let event_loop = EventLoop::new().map_err(|error| {
+        // Before the reason it tells where in its own source it stands.
+        let error = error.to_string();
+        format!("no display ({}): use -- --headless", error.rsplit(": ").next().unwrap_or(&error).trim_end_matches('.'))
+    })?;
     event_loop.set_control_flow(ControlFlow::Poll);
     let display = event_loop.owned_display_handle();
-    let mut app = App { open: Some(open), display, session: None, error: None };
+    let mut app = App { device, open: Some(open), display, session: None, error: None };
     event_loop.run_app(&mut app)?;
     app.error.map_or(Ok(()), Err)
 }
 
-struct App<S, F> {
+struct App<'a, S, F> {
+    device: &'a DeviceChoice,
     /// Until there is a session.
     open: Option<F>,
     display: OwnedDisplayHandle,
@@ -65,10 +70,10 @@ struct App<S, F> {
     error: Option<Box<dyn std::error::Error>>,
 }
 
-impl<S: Scene, F: FnOnce(Gpu) -> Result<S>> ApplicationHandler for App<S, F> {
+impl<S: Scene, F: FnOnce(Gpu) -> Result<S>> ApplicationHandler for App<'_, S, F> {
     fn resumed(&mut self, event_loop: &ActiveEventLoop) {
         if let Some(open) = self.open.take() {
-            match Session::open(event_loop, self.display.clone(), open) {
+            match Session::open(event_loop, self.display.clone(), self.device, open) {
                 Ok(session) => self.session = Some(session),
                 Err(error) => self.end(event_loop, Err(error)),
             }
@@ -100,7 +105,7 @@ impl<S: Scene, F: FnOnce(Gpu) -> Result<S>> ApplicationHandler for App<S, F> {
     }
 }
 
-impl<S, F> App<S, F> {
+impl<S, F> App<'_, S, F> {
     fn end(&mut self, event_loop: &ActiveEventLoop, result: Result<()>) {
         if let Err(error) = result {
             self.error = Some(error);
@@ -128,6 +133,7 @@ impl<S: Scene> Session<S> {
     fn open(
         event_loop: &ActiveEventLoop,
         display: OwnedDisplayHandle,
+        device: &DeviceChoice,
         open: impl FnOnce(Gpu) -> Result<S>,
     ) -> Result<Self> {
         let side = LogicalSize::new(640, 640);
@@ -136,10 +142,9 @@ impl<S: Scene> Session<S> {
         let window = Arc::new(window);
         let display = Box::new(display);
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle_from_env(display));
-        let surface = instance.create_surface(window.clone())?;
-        let (adapter, gpu) = pollster::block_on(open_gpu(&instance, &surface))?;
-        let info = adapter.get_info();
-        println!("{} ({:?}), {}", info.name, info.device_type, info.backend);
+        let surface = instance.create_surface(window.clone()).map_err(no_gpu)?;
+        let (adapter, gpu) = pollster::block_on(open_gpu(&instance, device, &surface))?;
+        println!("{}", described(&adapter.get_info()));
 
         let size = window.inner_size();
         let mut config = surface
@@ -215,12 +220,12 @@ impl<S: Scene> Session<S> {
 }
 
 /// The device is the app's, with what wgrad's kernels like to have.
-async fn open_gpu(instance: &wgpu::Instance, surface: &wgpu::Surface<'_>) -> Result<(wgpu::Adapter, Gpu)> {
-    let power_preference = wgpu::PowerPreference::HighPerformance;
-    let compatible_surface = Some(surface);
-    let options = wgpu::RequestAdapterOptions { power_preference, compatible_surface, ..Default::default() };
-    let unavailable = |e| format!("no GPU can draw into this window ({e}): --headless needs none");
-    let adapter = instance.request_adapter(&options).await.map_err(unavailable)?;
+async fn open_gpu(
+    instance: &wgpu::Instance,
+    device: &DeviceChoice,
+    surface: &wgpu::Surface<'_>,
+) -> Result<(wgpu::Adapter, Gpu)> {
+    let adapter = device.adapter(instance, Some(surface)).await?;
     let required_features = wgrad::optional_features(&adapter);
     let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
     let (device, queue) = adapter.request_device(&descriptor).await?;

@@ -1,50 +1,53 @@
 //! Learning a picture without a window: what is learned at every power of two steps, the curves, a comparison.
 
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use image::RgbImage;
+use image::{ExtendedColorType, RgbImage};
 use wgrad::plan::RowMetrics;
-use wgrad::{Device, Error, wgpu};
+use wgrad::wgpu;
 
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
-use crate::common::{self, Result};
+use crate::common::{self, Result, steps};
 use crate::{Args, Learner, decibels, places};
 
 /// Steps of a submission: well below the seconds after which an operating system resets a GPU.
 const SUBMISSION: u32 = 16;
 
-pub fn run(args: &Args, picture: &RgbImage) -> Result<()> {
-    let Device::Gpu(gpu) = args.device.open()? else { return Err(Error::NeedsGpu { call: "learn_an_image" }.into()) };
-    common::check_writable(&args.out.join("curves.svg"))?;
+pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
+    let gpu = args.device.open_gpu()?;
+    let [curves, comparison] = common::outputs(&args.out, ["curves.svg", "comparison.svg"])?;
+    let looked_at = steps::looked_at(args.steps);
+    common::check_outputs(looked_at.iter().map(|&step| steps::file(&args.out, step)))?;
+    let picture = &picture();
     let learner = Learner::new(gpu, args, picture, Some(args.steps))?;
     let (width, height) = picture.dimensions();
     println!("learning {width}x{height} pixels, {} a step", args.batch);
 
     let (mut losses, mut of_batches, mut of_picture) = (Vec::new(), Vec::new(), Vec::new());
     let (mut learned, mut training) = (picture.clone(), Duration::ZERO);
-    let (mut done, mut next) = (0, 1);
-    while done < args.steps {
-        let steps = SUBMISSION.min(next - done);
-        let start = Instant::now();
-        let loss = train(&learner, steps)?;
-        training += start.elapsed();
-        done += steps;
-        losses.push((f64::from(done), loss));
-        of_batches.push((f64::from(done), decibels(loss)));
-        if done == next {
-            learned = render(&learner, picture)?;
-            let psnr = decibels(squared_error(picture, &learned));
-            of_picture.push((f64::from(done), psnr));
-            println!(
-                "step {done}: loss {loss:.6}, PSNR {psnr:.2} dB, after {:.1} s of training",
-                training.as_secs_f64()
-            );
-            write_png(&args.out.join(format!("step_{done:06}.png")), &learned)?;
-            next = (next * 2).min(args.steps);
+    let mut done = 0;
+    for next in looked_at {
+        let mut loss = f64::NAN;
+        while done < next {
+            let steps = SUBMISSION.min(next - done);
+            let start = Instant::now();
+            loss = train(&learner, steps)?;
+            training += start.elapsed();
+            done += steps;
+            losses.push((f64::from(done), loss));
+            of_batches.push((f64::from(done), decibels(loss)));
         }
+        learned = render(&learner, picture)?;
+        let psnr = decibels(squared_error(picture, &learned));
+        of_picture.push((f64::from(done), psnr));
+        println!("step {done}: loss {loss:.6}, PSNR {psnr:.2} dB, after {:.1} s of training", training.as_secs_f64());
+        let png = picture::png(&learned, learned.width(), learned.height(), ExtendedColorType::Rgb8)?;
+        common::write_whole(&steps::file(&args.out, done), png)?;
     }
+    steps::remove_others(&args.out, args.steps)?;
 
     let curve = |label: &str, points| Curve { label: label.into(), points };
     let panel = |title, y_label, log_y, curves| Panel { title, x_label: "step", y_label, log_y, curves };
@@ -57,8 +60,8 @@ pub fn run(args: &Args, picture: &RgbImage) -> Result<()> {
             vec![curve("of batches", of_batches), curve("of the picture", of_picture)],
         ),
     ];
-    plot::curves(&args.out.join("curves.svg"), &panels)?;
-    compare(args, picture, &learned)?;
+    plot::curves(&curves, &panels)?;
+    compare(&comparison, args.steps, picture, &learned)?;
     println!("see step_*.png, curves.svg and comparison.svg in {}", args.out.display());
     Ok(())
 }
@@ -95,24 +98,18 @@ fn squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
     a.as_raw().iter().zip(b.as_raw()).map(square).sum::<f64>() / a.as_raw().len() as f64
 }
 
-fn write_png(path: &std::path::Path, picture: &RgbImage) -> Result<()> {
-    let mut png = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut png, image::ImageFormat::Png)?;
-    common::write_whole(path, png.into_inner())
-}
-
 /// Target, learned and their difference side by side.
-fn compare(args: &Args, picture: &RgbImage, learned: &RgbImage) -> Result<()> {
+fn compare(path: &Path, steps: u32, picture: &RgbImage, learned: &RgbImage) -> Result<()> {
     const STRONGER: u8 = 8;
     let apart = |(&a, &b): (&u8, &u8)| a.abs_diff(b).saturating_mul(STRONGER);
     let difference = picture.as_raw().iter().zip(learned.as_raw()).map(apart).collect();
     let (width, height) = picture.dimensions();
-    let tile = |pixels, caption: String| Tile { pixels, width, height, caption, marked: false };
+    let tile = |pixels, caption: String| Tile { pixels, width, height, caption, frame: None };
     let psnr = decibels(squared_error(picture, learned));
     let tiles = [
         tile(picture.as_raw().clone(), "target".into()),
-        tile(learned.as_raw().clone(), format!("learned: {psnr:.2} dB after {} steps", args.steps)),
+        tile(learned.as_raw().clone(), format!("learned: {psnr:.2} dB at step {steps}")),
         tile(difference, format!("difference, {STRONGER} times as strong")),
     ];
-    picture::sheet(&args.out.join("comparison.svg"), "A picture learned from coordinates", &tiles, 3)
+    picture::sheet(path, "A picture learned from coordinates", &tiles, 3)
 }

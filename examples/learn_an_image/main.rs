@@ -5,6 +5,7 @@
 //!     cargo run --release --example learn_an_image
 //!     cargo run --release --example learn_an_image -- --headless --image FILE
 
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
 mod headless;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::options::{self, seed, whole};
 use image::RgbImage;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Dataset, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training};
@@ -28,19 +30,19 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
     /// Longest side, in pixels: larger pictures are scaled down
-    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=4096))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = whole(16..=4096))]
     size: u32,
     /// Without a window: writes pictures and curves
     #[arg(long)]
     headless: bool,
     /// Steps without a window
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1024, value_parser = whole(1..=u32::MAX))]
     steps: u32,
     /// Pixels of a step
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 4096, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
     batch: u32,
     /// Seed of the initial weights and of the order of pixels
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// Folder for the pictures
     #[arg(long, value_name = "DIR", default_value = "out/learn_an_image")]
@@ -51,13 +53,12 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = options::parse::<Args>();
     let run = || {
-        let picture = match &args.image {
-            Some(file) => common::picture::load_at_most(file, args.size)?,
-            None => landscape::draw(args.size),
-        };
-        if args.headless { headless::run(&args, &picture) } else { window::run(&args, &picture) }
+        // A file is read first, as it may be no picture; the landscape is drawn last, as that takes seconds.
+        let file = args.image.as_ref().map(|file| common::picture::load_at_most(file, args.size)).transpose()?;
+        let picture = || file.unwrap_or_else(|| landscape::draw(args.size));
+        if args.headless { headless::run(&args, picture) } else { window::run(&args, picture) }
     };
     common::exit_code(run())
 }
@@ -84,7 +85,8 @@ impl Learner {
         let schedule = steps.map_or(Schedule::constant(), |steps| Schedule::cosine(steps, 0.05));
         let config = TrainerConfig { batch: args.batch, seed: args.seed, schedule, ..TrainerConfig::default() };
         let adam = Adam { learning_rate: 0.01, beta2: 0.99, epsilon: 1e-15, ..Adam::default() };
-        let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
+        let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)
+            .map_err(|e| options::blame("--batch", e))?;
         let training = trainer.prepare(&pixels(picture)?)?;
         Ok(Self { gpu, trainer, training })
     }

@@ -12,9 +12,10 @@ use crate::common::window::{self, Scene};
 use crate::{Args, Learner, decibels};
 use painter::{LATTICES, Painter, View};
 
-pub fn run(args: &Args, picture: &RgbImage) -> Result<()> {
-    window::run(|gpu| {
-        let learner = Learner::new(gpu, args, picture, None)?;
+pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
+    window::run(&args.device, |gpu| {
+        let picture = picture();
+        let learner = Learner::new(gpu, args, &picture, None)?;
         Ok(PictureScene { learner, picture: picture.dimensions().into(), shown: None })
     })
 }

@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use image::ImageEncoder;
+use image::ExtendedColorType;
 use wgrad::plan::RowMetrics;
-use wgrad::{Device, Error, Gpu, wgpu};
+use wgrad::{Gpu, wgpu};
 
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
-use crate::common::{self, Result, write_whole};
+use crate::common::{self, Result, steps, write_whole};
 use crate::{Args, FRAME, Frame, Learner, Pass, buffer};
 
 const EYE: [f32; 3] = [1.7, 1.9, 2.3];
 
 pub fn run(args: &Args) -> Result<()> {
-    let Device::Gpu(gpu) = args.device.open()? else { return Err(Error::NeedsGpu { call: "sdf" }.into()) };
-    common::check_writable(&args.out.join("loss.svg"))?;
+    let gpu = args.device.open_gpu()?;
+    let [shape_file, sheet, curve_file] = common::outputs(&args.out, ["shape.png", "sheet.svg", "loss.svg"])?;
+    let looked_at = steps::looked_at(args.steps);
+    common::check_outputs(looked_at.iter().map(|&step| steps::file(&args.out, step)))?;
     let learner = Learner::new(gpu.clone(), args, Some(args.steps))?;
     let (training, model) = (&learner.training, learner.trainer.model());
     let picture = buffer(&gpu, args.size * args.size);
@@ -34,21 +36,24 @@ pub fn run(args: &Args) -> Result<()> {
     let truth: Vec<u32> = read(&gpu, encoder, &picture)?;
 
     let (mut frames, mut losses, mut overlap) = (Vec::new(), Vec::new(), 0.0);
-    let (mut done, mut looked, mut next) = (0, 0, 1);
-    while done < args.steps {
-        // The app's frame: its own pass, the network's steps, its own pass, one submission.
-        let mut encoder = frame(done);
-        if done == looked {
-            training.record_clear_metrics(&mut encoder);
-        }
-        let steps = FRAME.min(next - done);
-        learner.record_samples(&mut encoder);
-        training.record_steps(&mut encoder, steps);
-        done += steps;
-        if done < next {
+    let mut done = 0;
+    for next in looked_at {
+        let before = done;
+        let mut encoder = loop {
+            // The app's frame: its own pass, the network's steps, its own pass, one submission.
+            let mut encoder = frame(done);
+            if done == before {
+                training.record_clear_metrics(&mut encoder);
+            }
+            let steps = FRAME.min(next - done);
+            learner.record_samples(&mut encoder);
+            training.record_steps(&mut encoder, steps);
+            done += steps;
+            if done == next {
+                break encoder;
+            }
             gpu.queue().submit([encoder.finish()]);
-            continue;
-        }
+        };
         training.record_metrics(&mut encoder);
         learned.record(&mut encoder, [tiles_across, tiles_across]);
         let pixels: Vec<u32> = read(&gpu, encoder, &picture)?;
@@ -58,22 +63,21 @@ pub fn run(args: &Args) -> Result<()> {
         overlap = overlap_of(&pixels, &truth);
         println!("step {done:>5}: loss {loss:.6}, the outlines overlap to {:.1}%", overlap * 100.0);
         let frame = tile(&pixels, args.size, format!("step {done}\nloss {loss:.6}"));
-        save(&args.out.join(format!("step_{done:06}.png")), &frame)?;
+        save(&steps::file(&args.out, done), &frame)?;
         losses.push((f64::from(done), loss));
         frames.push(frame);
-        (looked, next) = (done, (next * 2).min(args.steps));
     }
+    steps::remove_others(&args.out, args.steps)?;
 
-    let mut tiles = vec![tile(&truth, args.size, "the shape".into())];
-    save(&args.out.join("shape.png"), &tiles[0])?;
-    tiles.extend(frames.pop().map(|frame| Tile { marked: true, ..frame }));
-    tiles.extend(frames);
-    picture::sheet(&args.out.join("sheet.svg"), "A shape, what was learned of its distance, and how", &tiles, 5)?;
+    let truth = Tile { frame: Some(picture::TARGET), ..tile(&truth, args.size, "the shape".into()) };
+    save(&shape_file, &truth)?;
+    let tiles: Vec<Tile> = [truth].into_iter().chain(frames).collect();
+    picture::sheet(&sheet, "A shape, and what was learned of its distance", &tiles, 5)?;
     let curve = Curve { label: "loss".into(), points: losses };
     let (title, x_label, y_label) = ("Distance to a shape", "step", "mean error since the last picture");
-    plot::curves(&args.out.join("loss.svg"), &[Panel { title, x_label, y_label, log_y: true, curves: vec![curve] }])?;
+    plot::curves(&curve_file, &[Panel { title, x_label, y_label, log_y: true, curves: vec![curve] }])?;
     println!("at the end, the outlines overlap to {:.1}%", overlap * 100.0);
-    println!("see sheet.svg, loss.svg and the frames in {}", args.out.display());
+    println!("see sheet.svg, loss.svg, shape.png and step_*.png in {}", args.out.display());
     Ok(())
 }
 
@@ -86,14 +90,11 @@ fn overlap_of(a: &[u32], b: &[u32]) -> f64 {
 
 fn tile(pixels: &[u32], size: u32, caption: String) -> Tile {
     let pixels = pixels.iter().flat_map(|pixel| pixel.to_le_bytes()[..3].to_vec()).collect();
-    Tile { pixels, width: size, height: size, caption, marked: false }
+    Tile { pixels, width: size, height: size, caption, frame: None }
 }
 
 fn save(path: &Path, tile: &Tile) -> Result<()> {
-    let mut png = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut png);
-    encoder.write_image(&tile.pixels, tile.width, tile.height, image::ExtendedColorType::Rgb8)?;
-    write_whole(path, png)
+    write_whole(path, picture::png(&tile.pixels, tile.width, tile.height, ExtendedColorType::Rgb8)?)
 }
 
 /// Submits, waits, and reads a buffer.

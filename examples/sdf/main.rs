@@ -6,6 +6,7 @@
 //!     cargo run --release --example sdf
 //!     cargo run --release --example sdf -- --headless
 
+#[macro_use]
 #[path = "../common/mod.rs"]
 mod common;
 mod headless;
@@ -18,6 +19,7 @@ use bytemuck::{Pod, Zeroable};
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
+use common::options::{self, seed, whole};
 use common::passes::group;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Encoding, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
@@ -29,13 +31,13 @@ struct Args {
     #[arg(long)]
     headless: bool,
     /// Steps without a window
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 2048, value_parser = whole(1..=u32::MAX))]
     steps: u32,
     /// Width and height of a picture without a window, in pixels
-    #[arg(long, default_value_t = 192, value_parser = clap::value_parser!(u32).range(8..=4096))]
+    #[arg(long, default_value_t = 192, value_parser = whole(8..=4096))]
     size: u32,
     /// Seed of the initial weights
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
     /// Folder for the pictures
     #[arg(long, value_name = "DIR", default_value = "out/sdf")]
@@ -46,7 +48,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = options::parse::<Args>();
     common::exit_code(if args.headless { headless::run(&args) } else { window::run(&args) })
 }
 

@@ -11,7 +11,7 @@ use crate::common::window::{self, Scene};
 use crate::{Args, Frame, Learner, NO_FIELD, module};
 
 pub fn run(args: &Args) -> Result<()> {
-    window::run(|gpu| {
+    window::run(&args.device, |gpu| {
         let learner = Learner::new(gpu, args, None)?;
         Ok(ShapeScene { learner, shown: None, camera: Camera::START, frames: 0 })
     })
