@@ -1,11 +1,18 @@
 //! A network inside somebody else's GPU app: the app's device, its passes, one submission a frame. Each frame a pass of the
 //! app's draws samples of a moving picture, the network learns from them where they lie, and a pass of the app's shows what
-//! the network makes of every pixel. Leaves six of the frames, above as they are and below as learnt by then.
+//! the network makes of every pixel. Leaves six of the frames as a picture.
 //!
 //!     cargo run --release --example embed -- --out out/embed
 
+#[macro_use]
+mod common;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use common::{Result, device, picture};
 use wgrad::wgpu;
 use wgrad::{Activation::*, Adam, Gpu, Loss, Network, Trainer, TrainerConfig};
 
@@ -13,6 +20,7 @@ const SIDE: u32 = 96; // of the picture, in pixels
 const PIXELS: u32 = SIDE * SIDE;
 const SAMPLES: u32 = 256;
 const FRAMES: u32 = 240;
+const EACH: u32 = 40; // frames between two that are kept
 
 /// The app's own shaders: they know nothing of networks.
 const APP: &str = "
@@ -39,17 +47,29 @@ const APP: &str = "
         picture[place + arrayLength(&picture) / 2u] = pack4x8unorm(vec4f(c[0], c[1], c[2], 1.0));
     }";
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let out = match &std::env::args().skip(1).collect::<Vec<_>>()[..] {
-        [] => "out/embed".to_string(),
-        [option, folder] if option == "--out" => folder.clone(),
-        _ => return Err("usage: embed [--out DIR]".into()),
-    };
-    std::fs::create_dir_all(&out)?;
+fn main() -> ExitCode {
+    common::exit_code(run())
+}
+
+fn run() -> Result<()> {
+    let usage = "usage: embed [--out DIR]";
+    let mut options = std::env::args_os().skip(1);
+    let mut out = PathBuf::from("out/embed");
+    while let Some(option) = options.next() {
+        match option.to_str() {
+            Some("-h" | "--help") => {
+                println!("Trains a network within the frames of an app\n\n{usage}");
+                return Ok(());
+            }
+            Some("--out") => out = options.next().ok_or("--out: expected a folder, got nothing")?.into(),
+            _ => return Err(format!("unexpected option {}\n{usage}", option.display()).into()),
+        }
+    }
 
     // The app: a device, buffers and two passes of its own.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
+    let adapter = pollster::block_on(instance.request_adapter(&Default::default())).map_err(device::no_gpu)?;
+    let [file] = common::outputs(&out, ["frames.png"])?;
     let required_features = wgrad::optional_features(&adapter);
     let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
@@ -59,7 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     };
     let (frame, position, colour) = (buffer(1), buffer(SAMPLES * 2), buffer(SAMPLES * 3));
-    let (grid, learnt, picture) = (buffer(PIXELS * 2), buffer(PIXELS * 3), buffer(PIXELS * 2 * 6));
+    let (grid, learnt, pictures) = (buffer(PIXELS * 2), buffer(PIXELS * 3), buffer(PIXELS * 2 * 6));
     let centre = |i: u32| [i % SIDE, i / SIDE].map(|c| (c as f32 + 0.5) / SIDE as f32);
     queue.write_buffer(&grid, 0, bytemuck::cast_slice(&(0..PIXELS).map(centre).collect::<Vec<_>>()));
     let source = wgpu::ShaderSource::Wgsl(APP.into());
@@ -86,7 +106,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let draw_samples = pass("draw_samples", &[&frame, &position, &colour], SAMPLES);
-    let show = pass("show", &[&frame, &grid, &learnt, &picture], PIXELS);
+    let show = pass("show", &[&frame, &grid, &learnt, &pictures], PIXELS);
 
     // wgrad, on that device and those buffers: what can fail, fails here.
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
@@ -96,7 +116,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
     let training = trainer.prepare_buffers(&position, &colour, SAMPLES)?;
     let forward = trainer.model().prepare_forward(&grid, &learnt, PIXELS)?;
-    training.on_frame(|told| println!("{} steps, loss {:.5}", told.steps, told.train.loss));
+    let (mut frames, mut steps) = (0, 0);
+    training.on_frame(move |told| {
+        (frames, steps) = (frames + 1, steps + told.steps);
+        if frames % EACH == 0 {
+            println!("frame {frames}: {steps} steps, loss {:.5}", told.train.loss);
+        }
+    });
 
     for n in 1..=FRAMES {
         queue.write_buffer(&frame, 0, &n.to_ne_bytes());
@@ -110,12 +136,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
     }
 
-    let file = format!("{out}/frames.png");
-    wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &picture.slice(..), move |bytes| {
-        let bytes = bytes.expect("the picture");
-        image::save_buffer(file, &bytes, SIDE * 6, SIDE * 2, image::ColorType::Rgba8).expect("the file");
-    });
+    let (sender, receiver) = channel();
+    let read = move |bytes| sender.send(bytes).unwrap_or_default(); // who else would listen, but `receiver`?
+    wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &pictures.slice(..), read);
     device.poll(wgpu::PollType::wait_indefinitely())?;
-    println!("{FRAMES} frames, {} submissions by wgrad; six of them in {out}", gpu.traffic().submits);
+    let png = picture::png(&receiver.recv()??, SIDE * 6, SIDE * 2, image::ExtendedColorType::Rgba8)?;
+    common::write_whole(&file, png)?;
+    println!("{FRAMES} frames, {} submissions by wgrad", gpu.traffic().submits);
+    println!("see frames.png in {}: each {EACH}th frame, above as it was, below as learnt by then", out.display());
     Ok(())
 }
