@@ -6,54 +6,58 @@
 mod cases;
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[macro_use]
+#[path = "common/mod.rs"]
+mod examples;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use cases::{CASES, Case, Check};
 use clap::Parser;
+use examples::device::{self, DeviceChoice};
+use examples::{Result, options};
 use wgrad::{Gpu, wgpu};
 
 /// Faults of a case that are shown.
 const SHOWN: usize = 3;
 
-/// Runs every kernel on a GPU and on the CPU reference, and compares every number. The exit code is 1 where one fails.
+/// Runs every kernel on a GPU and on the CPU reference, and compares every number. The exit code is 1 where one fails, or
+/// where a wrong input is not noticed.
 #[derive(Parser)]
 struct Args {
-    /// Part of the GPU's name; the one that wgrad would choose if left out
-    #[arg(long, value_name = "NAME", default_value = "")]
-    adapter: String,
+    /// auto or part of a GPU's name
+    #[arg(long, alias = "adapter", value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
     /// Only the cases of this kernel, a file of shaders/ without its ending
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
-    /// Makes inputs wrong on the GPU, to see that the doctor notices: the kernels must fail
+    /// Makes an input of every case wrong on the GPU, to see that the doctor notices
     #[arg(long)]
     falsify: bool,
 }
 
 fn main() -> ExitCode {
-    match pollster::block_on(run(&Args::parse())) {
+    match pollster::block_on(run(&options::parse())) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => examples::exit_code(Err(error)),
     }
 }
 
 /// Whether all is well.
-async fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
-    let cases: Vec<&Case> = CASES
-        .iter()
-        .filter(|case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str())))
-        .collect();
+async fn run(args: &Args) -> Result<bool> {
+    let is_wanted = |case: &&Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
+    let cases: Vec<&Case> = CASES.iter().filter(is_wanted).collect();
     if let (true, Some(kernel)) = (cases.is_empty(), &args.kernel) {
-        return Err(format!("--kernel: expected a file of shaders/ without its ending, got {kernel}").into());
+        let kernels: BTreeSet<&str> = CASES.iter().flat_map(|case| case.kernels).copied().collect();
+        let kernels = kernels.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(format!("--kernel: expected one of {kernels}; got {kernel}").into());
     }
     println!("wgrad {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
-    let adapter = find(&args.adapter).await?;
+    let adapter = args.device.adapter(&device::instance(), None).await?;
     describe(&adapter);
 
     let mut run = 0;
@@ -73,25 +77,13 @@ async fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
             check(&format!("Products of the family {family:?}, where the adapter can"), &gpu, &products);
         }
     }
-    match failed {
-        0 => println!("\nAll is well: every kernel agrees with the reference."),
-        _ if args.falsify => println!("\n{failed} of {run} noticed that inputs were made wrong."),
-        _ => println!("\n{failed} of {run} FAILED. Please send all of this with your report."),
+    match (failed, args.falsify) {
+        (0, false) => println!("\nAll is well: every kernel agrees with the reference."),
+        (0, true) => println!("\nAll {run} noticed that an input was made wrong."),
+        (_, false) => println!("\n{failed} of {run} FAILED. Please send all of this with your report."),
+        (_, true) => println!("\n{failed} of {run} did NOT notice that an input was made wrong."),
     }
     Ok(failed == 0)
-}
-
-async fn find(name: &str) -> Result<wgpu::Adapter, Box<dyn std::error::Error>> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-    if name.is_empty() {
-        let power_preference = wgpu::PowerPreference::HighPerformance;
-        let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
-        return Ok(instance.request_adapter(&options).await?);
-    }
-    let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
-    let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
-    let found = adapters.into_iter().zip(&names).find(|(_, n)| n.to_lowercase().contains(&name.to_lowercase()));
-    found.map(|(adapter, _)| adapter).ok_or_else(|| format!("no adapter named {name:?}: there are {names:?}").into())
 }
 
 fn describe(adapter: &wgpu::Adapter) {
@@ -100,7 +92,7 @@ fn describe(adapter: &wgpu::Adapter) {
     println!("  vendor {:#06x}, device {:#06x}, PCI bus {:?}", info.vendor, info.device, info.device_pci_bus_id);
     println!("  driver {} {}", info.driver, info.driver_info);
     println!("  subgroups of {} to {} invocations", info.subgroup_min_size, info.subgroup_max_size);
-    println!("  features {}", adapter.features());
+    println!("  features {}", features(adapter.features()));
     let limits = adapter.limits();
     for (name, limit) in [
         ("buffer, bytes", limits.max_buffer_size),
@@ -115,29 +107,37 @@ fn describe(adapter: &wgpu::Adapter) {
     }
 }
 
-/// Runs the cases and prints how they went; returns how many failed.
+/// Runs the cases and prints how they went; returns how many failed. Of falsified ones, those do that find nothing wrong.
 fn check(title: &str, gpu: &Gpu, cases: &[&Case], falsify: bool) -> usize {
-    println!("\n{title}; device features {}", gpu.device().features());
+    println!("\n{title}; device features {}", features(gpu.device().features()));
     println!("{:<56}{:>6}{:>12}{:>9}", "", "ops", "error/bound", "seconds");
     let mut failed = 0;
     for case in cases {
         // Where a driver crashes, the last line is the culprit's.
-        print!("{:<56}", case.name.replace('_', " "));
+        let _ = write!(std::io::stdout(), "{:<56}", case.name.replace('_', " "));
         let _ = std::io::stdout().flush();
         let start = Instant::now();
         let mut check = Check::new(gpu, falsify);
-        if let Err(error) = (case.run)(&mut check) {
-            check.faults.push(error.to_string());
-        }
-        let verdict = if check.faults.is_empty() { "pass" } else { "FAIL" };
+        let ran = (case.run)(&mut check);
+        let passes = ran.is_ok() && check.faults.is_empty() != falsify;
+        let verdict = match (passes, falsify) {
+            (true, false) => "pass",
+            (true, true) => "noticed",
+            (false, _) => "FAIL",
+        };
         let seconds = start.elapsed().as_secs_f64();
         let worst = if check.worst < 1e3 { format!("{:.3}", check.worst) } else { format!("{:.0e}", check.worst) };
         println!("{:>6}{worst:>12}{seconds:>9.2}  {verdict}", check.compared);
+        check.faults.extend(ran.err().map(|error| error.to_string()));
         check.faults.iter().take(SHOWN).for_each(|fault| println!("    {fault}"));
         if check.faults.len() > SHOWN {
             println!("    and {} more", check.faults.len() - SHOWN);
         }
-        failed += usize::from(!check.faults.is_empty());
+        failed += usize::from(!passes);
     }
     failed
+}
+
+fn features(features: wgpu::Features) -> String {
+    if features.is_empty() { "none".into() } else { features.to_string() }
 }
