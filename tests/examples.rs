@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A command that starts an example; its options are to follow.
 fn example(name: &str) -> Command {
@@ -94,6 +94,75 @@ fn two_layer_falls_all_the_way_and_learns_every_row() {
     }
 }
 
+/// What is wrong is said before anything is trained, in a line that names it, what was expected and what came.
+#[test]
+fn faults_are_told_at_once() {
+    let folder = folder("faults");
+    std::fs::create_dir_all(folder.join("taken/confusion.svg")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    std::fs::write(at("file"), "not a folder").unwrap();
+    let mut jpeg = Vec::new();
+    let grey = image::DynamicImage::from(image::GrayImage::from_fn(64, 64, |x, y| image::Luma([(x * y) as u8])));
+    grey.write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
+    std::fs::write(at("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
+    std::fs::write(at("bad.png"), b"\x89PNG\r\n\x1a\nxx").unwrap();
+    let cases: [(&str, &[&str], &str); 15] = [
+        ("neuron", &["--device", "no such GPU"], "no GPU named \"no such GPU\": there is "),
+        ("neuron", &["--device", ""], "expected auto, cpu or part of a GPU's name"),
+        ("neuron", &["--device", "cpu", "--out", &at("file")], "file is a file, not a folder"),
+        ("weight_height", &["--epochs", "-1"], "'--epochs <EPOCHS>': expected a whole number from 1 to 4294967295"),
+        ("two_layer", &["--seed", "-3"], "'--seed <SEED>': expected a whole number from 0 to"),
+        ("cats", &["--rates", "1,-1"], "'-1' for '--rates <RATES>': expected a number, 0 or more"),
+        ("cats", &["--layers", "20,7,"], "'' for '--layers <UNITS>': expected a whole number"),
+        (
+            "mnist_gpu",
+            &["--load", &at("file"), "--batch", "8"],
+            "--load trains no network, so --batch would change nothing",
+        ),
+        ("mnist_gpu", &["--warm-up", "5", "--epochs", "2"], "--warm-up: expected at most the 2 of --epochs, got 5"),
+        ("mnist_gpu", &["--image", &at("cut.jpg")], "cut.jpg: it is a JPEG file that was cut short"),
+        ("mnist_gpu", &["--image", &at("bad.png")], "bad.png: unexpected end of file"),
+        ("mnist_gpu", &["--plot", &at("taken")], "confusion.svg: it is a folder"),
+        ("sdf", &["--headless", "--device", "cpu"], "--device cpu: this example needs a GPU"),
+        ("embed", &["--into", "x"], "unexpected option --into"),
+        ("embed", &["--out", &at("file")], "file is a file, not a folder"),
+    ];
+    for (name, options, told) in cases {
+        let (_, output) = started(name, options);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(told), "{name} {options:?}: {errors}");
+        assert!(!errors.contains("panicked"), "{name} {options:?}: {errors}");
+    }
+}
+
+/// As in `neuron | head -1`: what is printed has nowhere to go, but the run goes on to its end.
+#[test]
+fn a_reader_that_leaves_ends_no_run() {
+    let out = folder("unread");
+    let mut run = example("neuron").arg("--out").arg(&out).stdout(Stdio::piped()).spawn().expect("cargo runs");
+    drop(run.stdout.take());
+    assert!(run.wait().unwrap().success());
+    check_picture(&out.join("gradient.svg"));
+}
+
+#[test]
+fn mnist_gpu_says_what_it_resumes() {
+    let folder = folder("resume");
+    let run = |options: &[&str]| {
+        let (printed, output) = output(example("mnist_gpu").arg("--resume").arg(folder.join("run.st")).args(options));
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        printed
+    };
+    assert!(!run(&["--epochs", "1", "--batch", "2048", "--hidden", "16"]).contains("resumed"));
+    let printed = run(&["--epochs", "2", "--seed", "5"]);
+    assert!(
+        printed.contains("run.st after epoch 1\ntaken from the file, not from the command line: --seed\n"),
+        "{printed}"
+    );
+    let printed = run(&["--epochs", "2"]);
+    assert!(printed.contains("run.st, which has all its 2 epochs") && !printed.contains("taken from"), "{printed}");
+}
+
 /// In a quick form: 256 of the 2048 steps.
 #[test]
 fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
@@ -102,29 +171,24 @@ fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     assert!(after(&printed, "step     1: loss") > 0.2, "{printed}");
     assert!(after(&printed, "step   256: loss") < 0.01, "{printed}");
     assert!(after(&printed, "at the end, the outlines overlap to") > 95.0, "{printed}");
-    let frame = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdf/auto/step_000256.png");
-    assert!(std::fs::read(&frame).unwrap().starts_with(b"\x89PNG"), "{}", frame.display());
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdf/auto");
+    let frame = |step: u32| out.join(format!("step_{step:06}.png"));
+    assert!(std::fs::read(frame(256)).unwrap().starts_with(b"\x89PNG"));
+    // A shorter run leaves no pictures of the longer one's.
+    started("sdf", &["--headless", "--steps", "3", "--size", "64", "--out", &out.display().to_string()]);
+    assert_eq!([2, 3, 4, 256].map(|step| frame(step).exists()), [true, true, false, false]);
 }
 
 /// An app that takes no options but its folder.
 #[test]
 fn embed_learns_within_the_frames_of_an_app() {
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embed");
-    let _ = std::fs::remove_dir_all(&out);
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", "embed"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = cargo.args(["--", "--out"]).arg(&out).output().expect("cargo runs");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let out = folder("embed");
+    let (printed, output) = output(example("embed").arg("--out").arg(&out));
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains("240 frames, 0 submissions by wgrad"), "{printed}");
-    let losses: Vec<f64> =
-        printed.lines().filter(|line| line.contains("loss")).map(|line| after(line, "loss")).collect();
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
-    assert!(last < 0.7 * first, "{printed}");
+    let losses = [40, 80, 120, 160, 200, 240]
+        .map(|frame| after(printed.split_once(&format!("frame {frame}:")).unwrap().1, "loss"));
+    assert!(losses[5] < 0.7 * losses[0], "{printed}");
     // Six frames of 96 pixels, as they are and as learnt.
     let picture = image::open(out.join("frames.png")).unwrap();
     assert_eq!((picture.width(), picture.height()), (576, 192));
@@ -188,23 +252,32 @@ fn bench_measures_what_lies_below_the_roofs() {
             assert!(printed.contains(one["title"].as_str().unwrap()), "{printed}");
         }
     }
-    let (printed, output) = started("bench", &["--adapter", "no such adapter"]);
-    assert!(!output.status.success() && printed.contains("adapters:"), "{printed}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no adapter named \"no such adapter\""));
+    let (printed, output) = started("bench", &["--device", "no such adapter"]);
+    assert!(!output.status.success() && printed.contains("adapter"), "{printed}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no GPU named \"no such adapter\": there is "));
 }
 
 #[test]
-fn doctor_passes_kernels_and_fails_falsified_ones() {
+fn doctor_passes_kernels_and_notices_falsified_ones() {
     let (printed, output) = started("doctor", &["--kernel", "softmax"]);
     assert!(output.status.success(), "{printed}");
     assert_eq!(printed.matches("  pass\n").count(), 2, "with the device's features and without: {printed}");
     for words in ["driver ", "features ", "limit of ", "All is well"] {
         assert!(printed.contains(words), "{words:?} in {printed}");
     }
-    let (printed, output) = started("doctor", &["--kernel", "softmax", "--falsify"]);
-    assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert_eq!(printed.matches("  FAIL\n").count(), 2, "{printed}");
-    assert!(printed.contains("softmax: out[0] is "), "what differs is told: {printed}");
+    for (kernel, noticed, told) in [
+        ("softmax", 2, "softmax: out[0] is "),
+        ("softmax_cross_entropy", 6, "first in step 7"),
+        ("gather", 4, "gather: x["),
+        ("next_batch", 6, "next_batch: step["),
+    ] {
+        let (printed, output) = started("doctor", &["--kernel", kernel, "--falsify"]);
+        assert!(output.status.success(), "{printed}");
+        assert_eq!(printed.matches("  noticed\n").count(), noticed, "{printed}");
+        assert!(printed.contains(told), "what differs is told: {printed}");
+        assert!(printed.ends_with(&format!("All {noticed} noticed that an input was made wrong.\n")), "{printed}");
+    }
     let (_, output) = started("doctor", &["--kernel", "nonsense"]);
     assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("layer_norm, "), "the kernels are named");
 }
