@@ -1,4 +1,5 @@
-//! `docs/embedding.md` is a program: its Rust blocks, in order, are `tests/tutorial/program.rs`, which runs here.
+//! `docs/embedding.md` is a program: its Rust blocks, in order, are `tests/tutorial/program.rs`, which runs here. So is the
+//! first Rust block of README.md, as `tests/tutorial/readme.rs`.
 
 mod program {
     include!("tutorial/program.rs");
@@ -9,17 +10,37 @@ mod program {
     }
 }
 
-/// To take over what the page says: `WRITE_TUTORIAL=1 cargo test --test tutorial`.
-#[test]
-fn the_program_is_what_the_page_says() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(root.join("docs/embedding.md")).unwrap();
-    let blocks: Vec<&str> =
-        page.split("```rust\n").skip(1).map(|rest| rest.split_once("```").expect("a block that ends").0).collect();
-    assert_eq!(page.matches("```").count(), 2 * (blocks.len() + 1), "all blocks but Cargo.toml's are Rust");
-    let program = root.join("tests/tutorial/program.rs");
+mod readme {
+    include!("tutorial/readme.rs");
+
+    #[test]
+    fn the_readme_runs() {
+        // Where its file may stand.
+        std::env::set_current_dir(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        main().unwrap();
+    }
+}
+
+/// To take over what the pages say: `WRITE_TUTORIAL=1 cargo test --test tutorial`.
+fn check(program: &str, blocks: &[&str]) {
+    let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial").join(program);
     if std::env::var_os("WRITE_TUTORIAL").is_some() {
         std::fs::write(&program, blocks.join("\n")).unwrap();
     }
     assert_eq!(std::fs::read_to_string(&program).unwrap(), blocks.join("\n"));
+}
+
+/// The Rust blocks of a page, and how many blocks there are of any kind.
+fn blocks(page: &str) -> (Vec<&str>, usize) {
+    let rust = page.split("```rust\n").skip(1).map(|rest| rest.split_once("```").expect("a block that ends").0);
+    (rust.collect(), page.matches("```").count() / 2)
+}
+
+#[test]
+fn the_programs_are_what_the_pages_say() {
+    let (rust, all) = blocks(include_str!("../docs/embedding.md"));
+    assert_eq!(all, rust.len() + 1, "all blocks but Cargo.toml's are Rust");
+    check("program.rs", &rust);
+    let (rust, _) = blocks(include_str!("../README.md"));
+    check("readme.rs", &rust[..1]);
 }
