@@ -62,18 +62,18 @@ fn loss() -> impl Strategy<Value = Loss> {
 fn network_and_loss() -> impl Strategy<Value = (Network, Loss)> {
     let hidden = prop::collection::vec(layer(), 0..5);
     (1u32..90, hidden, dense(1..14), loss(), any::<bool>()).prop_map(|(inputs, hidden, last, loss, logits)| {
+        let exclusive = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
         let activation = match loss {
             Loss::BinaryCrossEntropy if logits => Activation::Identity,
             Loss::BinaryCrossEntropy => Activation::Sigmoid,
-            Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. } if logits => Activation::Identity,
-            Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. } => Activation::Softmax,
+            _ if exclusive && logits => Activation::Identity,
+            _ if exclusive => Activation::Softmax,
             _ => last.activation(),
         };
-        let last = if last.has_bias() {
-            Dense::new(last.units(), activation)
-        } else {
-            Dense::new(last.units(), activation).without_bias()
-        };
+        // Classes that exclude each other are several.
+        let units = last.units().max(if exclusive { 2 } else { 1 });
+        let new = Dense::new(units, activation);
+        let last = if last.has_bias() { new } else { new.without_bias() };
         let network = hidden.into_iter().fold(Network::input(inputs), |net, layer| net.layer(layer));
         (network.layer(last).build().unwrap(), loss)
     })
