@@ -60,7 +60,8 @@ fn of_run(run: &Run) -> String {
 }
 
 fn caption(text: &mut String, c: &Circumstances, rest: &str) {
-    let _ = write!(text, "\n{}, {}, `{}`. {rest}\n\n", c.date, c.machine, c.command);
+    let revision = c.revision.as_ref().map_or(String::new(), |revision| format!(", revision {revision}"));
+    let _ = write!(text, "\n{}{revision}, {}, `{}`. {rest}\n\n", c.date, c.machine, c.command);
 }
 
 fn row(cells: impl IntoIterator<Item = String>) -> String {

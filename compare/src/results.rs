@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct Circumstances {
     pub date: String,
     pub command: String,
     pub machine: String,
+    /// Of this repository, where it is one.
+    #[serde(default)]
+    pub revision: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -137,8 +141,14 @@ impl Circumstances {
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let machine = format!("{}, {cores} cores", processor().unwrap_or_else(|| std::env::consts::ARCH.into()));
-        Self { date: jiff::Zoned::now().date().to_string(), command, machine }
+        Self { date: jiff::Zoned::now().date().to_string(), command, machine, revision: revision() }
     }
+}
+
+fn revision() -> Option<String> {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let git = Command::new("git").args(["-C", folder, "describe", "--always", "--dirty"]).output().ok()?;
+    git.status.success().then(|| String::from_utf8_lossy(&git.stdout).trim().to_string())
 }
 
 fn processor() -> Option<String> {
