@@ -35,9 +35,6 @@ const OF_UPDATE: u64 = 32;
 /// Up to here the compiler's time for more than 16 rows is not worth it.
 const MEDIUM: u64 = 1 << 26;
 
-/// Multiply-adds that the plain kernel is tried with on a GPU.
-const LARGEST_PLAIN: u64 = 1 << 28;
-
 /// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
 const MANY_ROWS: u32 = 128;
 const PANELS: u64 = 1 << 22;
@@ -70,8 +67,9 @@ impl MatmulKernel {
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }];
-        // Larger ones would take it seconds on a GPU, after which an operating system resets that.
-        if variants.software || size(op) <= LARGEST_PLAIN {
+        // More multiply-adds could take it seconds on a GPU, after which an operating system resets that.
+        const MOST_OF_PLAIN: u64 = 1 << 28;
+        if variants.software || size(op) <= MOST_OF_PLAIN {
             kernels.push(Plain);
         }
         if !variants.software {
