@@ -85,7 +85,7 @@ fn code(activation: Activation) -> u32 {
         Activation::Identity | Activation::Softmax => 0,
         Activation::Relu => 1,
         // 0 times minus infinity would be NaN.
-        Activation::LeakyRelu(slope) if slope == 0.0 => 1,
+        Activation::LeakyRelu(0.0) => 1,
         Activation::LeakyRelu(_) => 2,
         Activation::Elu(_) => 3,
         Activation::Selu => 4,
