@@ -16,7 +16,7 @@ use compare::Result;
 const PROGRAMS: [&str; 6] = [WGPU_PROGRAM, "wgrad", "burn-wgpu", "meganeura", "burn-ndarray", "candle-cpu"];
 
 /// Builds the programs of the workspace in the folder given.
-pub fn measure(workspace: &Path) -> Result<Builds> {
+pub fn measure(workspace: &Path, circumstances: Circumstances) -> Result<Builds> {
     let fetched = cargo(workspace, "fetch").status()?;
     if !fetched.success() {
         return Err("cargo fetch failed".into());
@@ -26,7 +26,7 @@ pub fn measure(workspace: &Path) -> Result<Builds> {
         println!("{name}: {:.0} s, {} packages, {} bytes", program.seconds, program.crates, program.bytes);
         Ok(program)
     });
-    Ok(Builds { programs: programs.collect::<Result<_>>()?, circumstances: Circumstances::now() })
+    Ok(Builds { programs: programs.collect::<Result<_>>()?, circumstances })
 }
 
 fn cargo(workspace: &Path, command: &str) -> Command {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use compare::{Result, engines, task::Task};
-use results::{Job, Results};
+use results::{Circumstances, Job, Results};
 
 /// Trains one network with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
 #[derive(Parser)]
@@ -92,12 +92,13 @@ fn run(args: Args) -> Result<()> {
         return Err(format!("--only: name a folder with --out, as {there} has the results of all engines").into());
     }
     let json = args.out.join("results.json");
+    let now = Circumstances::now(); // before anything is written, which would be a change of the revision
     let mut results = Results::read(&json)?;
     if args.build {
-        results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")))?);
+        results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")), now)?);
     } else if !args.draw {
         results::write_whole(&json, &results.json()?)?; // what cannot be written is known before it is measured
-        results.run = Some(rounds::measure(&args)?);
+        results.run = Some(rounds::measure(&args, now)?);
     }
     results::write_whole(&json, &results.json()?)?;
     let table = report::markdown(&results);

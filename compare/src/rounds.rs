@@ -29,7 +29,7 @@ const COLD_SECONDS: f64 = 15.0;
 /// An engine that would take longer than this for its first steps and its turns is left out.
 const MOST_SECONDS: f64 = 120.0;
 
-pub fn measure(args: &Args) -> Result<Run> {
+pub fn measure(args: &Args, circumstances: Circumstances) -> Result<Run> {
     if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
         return Err("there must be a round, of more than 0 seconds".into());
     }
@@ -78,7 +78,7 @@ pub fn measure(args: &Args) -> Result<Run> {
     }
     let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
     let minutes = start.elapsed().as_secs_f64() / 60.0;
-    Ok(Run { circumstances: Circumstances::now(), adapter, minutes, peers, absent })
+    Ok(Run { circumstances, adapter, minutes, peers, absent })
 }
 
 impl Candidate {
