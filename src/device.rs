@@ -1,13 +1,13 @@
 //! Where plans run: a GPU, or the CPU reference. What follows is the little that a trainer needs of either.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading, Region, Signal};
 use crate::network::Network;
-use crate::plan::{BufferId, LONGEST_TENSOR, Op, Plan, Role, RowMetrics, Work};
+use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, RowMetrics, Work};
+use crate::submission::{MOST, Most};
 
 /// What trains and runs a network. A [`Gpu`] converts into it.
 #[derive(Debug, Clone)]
@@ -42,42 +42,6 @@ pub(crate) enum Storage {
 pub(crate) enum Executor {
     Gpu(GpuExecutor),
     Cpu(CpuExecutor),
-}
-
-/// What a submission may take: well below the seconds after which an operating system resets a GPU, slow ones too.
-#[derive(Debug, Clone, Copy)]
-struct Most {
-    flops: u64,
-    bytes: u64,
-    /// Each a dispatch or two, which take microseconds however little they do.
-    ops: u64,
-}
-
-const MOST: Most = Most { flops: 50_000_000_000, bytes: 10_000_000_000, ops: 16_384 };
-
-impl Most {
-    /// How often so many ops, of so much work in all, may be submitted at once. 0 where not even once.
-    fn times(self, work: Work, ops: usize) -> u64 {
-        let Most { flops, bytes, ops: dispatches } = self;
-        (flops / work.flops.max(1)).min(bytes / work.bytes.max(1)).min(dispatches / ops.max(1) as u64)
-    }
-
-    /// A step cut into parts for a submission each, where it is too much for one. An op is a part at least.
-    fn parts(self, step: &[Op]) -> Vec<Range<usize>> {
-        let mut parts = vec![];
-        let (mut start, mut work) = (0, Work::default());
-        for (i, op) in step.iter().enumerate() {
-            let with_op = work + op.work();
-            if i > start && self.times(with_op, i + 1 - start) == 0 {
-                parts.push(start..i);
-                (start, work) = (i, op.work());
-            } else {
-                work = with_op;
-            }
-        }
-        parts.push(start..step.len());
-        parts
-    }
 }
 
 const MIXED: &str = "storage and executor of one device";
@@ -294,7 +258,7 @@ impl Executor {
         self.submit_at_most(MOST, run)
     }
 
-    fn submit_at_most(&self, most: Most, run: Run) -> Result<Submission> {
+    pub(crate) fn submit_at_most(&self, most: Most, run: Run) -> Result<Submission> {
         match self {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
@@ -370,43 +334,4 @@ async fn yield_once() {
         std::task::Poll::Pending
     })
     .await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Activation, Adam, Dataset, Loss, Trainer, TrainerConfig};
-
-    #[test]
-    fn a_step_that_is_too_much_is_submitted_in_parts() {
-        let network = Network::input(5).dense(8, Activation::Tanh).dropout(0.5).dense(3, Activation::Identity);
-        let network = network.build().unwrap();
-        let numbers = (0..60).map(|i| (i * 7 % 11) as f32 / 11.0).collect();
-        let data = Dataset::from_f32(numbers, 5, (0..12).map(|row| row % 3).collect(), 3).unwrap();
-        let gpu = Gpu::request().expect("a GPU, real or software: scripts/setup.sh installs a driver");
-        let trained = |most: Most| {
-            let config = TrainerConfig { batch: 5, ..TrainerConfig::default() };
-            let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
-            trainer.prepare(&data).unwrap();
-            let before = gpu.traffic().submits;
-            let run = Run { steps: 3, clear: true, report: true };
-            let submission = trainer.training.submit_at_most(most, run).unwrap();
-            let submits = gpu.traffic().submits - before;
-            let metrics = trainer.device.block_on(submission.finish()).unwrap().unwrap();
-            (submits, metrics, trainer.model().parameters().unwrap(), trainer.training.plan().clone())
-        };
-        let (one, metrics, weights, plan) = trained(MOST);
-        assert_eq!((one, metrics.rows), (1, 12));
-        for most in
-            [Most { ops: 1, ..MOST }, Most { ops: 4, ..MOST }, Most { flops: 1, ..MOST }, Most { bytes: 1, ..MOST }]
-        {
-            let parts = most.parts(&plan.step);
-            assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= most.ops as usize));
-            assert!(parts.iter().flat_map(Clone::clone).eq(0..plan.step.len()));
-            let (submits, by_parts, weights_by_parts, _) = trained(most);
-            // What is left for the last one is the report.
-            assert_eq!(submits, 3 * parts.len() as u64 + 1);
-            assert_eq!((by_parts, weights_by_parts), (metrics, weights.clone()));
-        }
-    }
 }

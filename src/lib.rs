@@ -112,6 +112,7 @@ mod rows;
 pub mod runner;
 mod schedule;
 mod scores;
+mod submission;
 mod texture;
 mod trainer;
 

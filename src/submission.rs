@@ -1,0 +1,81 @@
+//! How much goes to a device at once.
+
+use std::ops::Range;
+
+use crate::plan::{Op, Work};
+
+/// What a submission may take: well below the seconds after which an operating system resets a GPU, slow ones too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub flops: u64,
+    pub bytes: u64,
+    /// Each a dispatch or two, which take microseconds however little they do.
+    pub ops: u64,
+}
+
+pub(crate) const MOST: Most = Most { flops: 50_000_000_000, bytes: 10_000_000_000, ops: 16_384 };
+
+impl Most {
+    /// How often so many ops, of so much work in all, may be submitted at once. 0 where not even once.
+    pub fn times(self, work: Work, ops: usize) -> u64 {
+        let Most { flops, bytes, ops: dispatches } = self;
+        (flops / work.flops.max(1)).min(bytes / work.bytes.max(1)).min(dispatches / ops.max(1) as u64)
+    }
+
+    /// A step cut into parts for a submission each, where it is too much for one. An op is a part at least.
+    pub fn parts(self, step: &[Op]) -> Vec<Range<usize>> {
+        let mut parts = vec![];
+        let (mut start, mut work) = (0, Work::default());
+        for (i, op) in step.iter().enumerate() {
+            let with_op = work + op.work();
+            if i > start && self.times(with_op, i + 1 - start) == 0 {
+                parts.push(start..i);
+                (start, work) = (i, op.work());
+            } else {
+                work = with_op;
+            }
+        }
+        parts.push(start..step.len());
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Run;
+    use crate::{Activation, Adam, Dataset, Gpu, Loss, Network, Trainer, TrainerConfig};
+
+    #[test]
+    fn a_step_that_is_too_much_is_submitted_in_parts() {
+        let network = Network::input(5).dense(8, Activation::Tanh).dropout(0.5).dense(3, Activation::Identity);
+        let network = network.build().unwrap();
+        let numbers = (0..60).map(|i| (i * 7 % 11) as f32 / 11.0).collect();
+        let data = Dataset::from_f32(numbers, 5, (0..12).map(|row| row % 3).collect(), 3).unwrap();
+        let gpu = Gpu::request().expect("a GPU, real or software: scripts/setup.sh installs a driver");
+        let trained = |most: Most| {
+            let config = TrainerConfig { batch: 5, ..TrainerConfig::default() };
+            let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
+            trainer.prepare(&data).unwrap();
+            let before = gpu.traffic().submits;
+            let run = Run { steps: 3, clear: true, report: true };
+            let submission = trainer.training.submit_at_most(most, run).unwrap();
+            let submits = gpu.traffic().submits - before;
+            let metrics = trainer.device.block_on(submission.finish()).unwrap().unwrap();
+            (submits, metrics, trainer.model().parameters().unwrap(), trainer.training.plan().clone())
+        };
+        let (one, metrics, weights, plan) = trained(MOST);
+        assert_eq!((one, metrics.rows), (1, 12));
+        for most in
+            [Most { ops: 1, ..MOST }, Most { ops: 4, ..MOST }, Most { flops: 1, ..MOST }, Most { bytes: 1, ..MOST }]
+        {
+            let parts = most.parts(&plan.step);
+            assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= most.ops as usize));
+            assert!(parts.iter().flat_map(Clone::clone).eq(0..plan.step.len()));
+            let (submits, by_parts, weights_by_parts, _) = trained(most);
+            // What is left for the last one is the report.
+            assert_eq!(submits, 3 * parts.len() as u64 + 1);
+            assert_eq!((by_parts, weights_by_parts), (metrics, weights.clone()));
+        }
+    }
+}
