@@ -116,13 +116,9 @@ fn run() -> Result<()> {
     let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
     let training = trainer.prepare_buffers(&position, &colour, SAMPLES)?;
     let forward = trainer.model().prepare_forward(&grid, &learnt, PIXELS)?;
-    let (mut frames, mut steps) = (0, 0);
-    training.on_frame(move |told| {
-        (frames, steps) = (frames + 1, steps + told.steps);
-        if frames % EACH == 0 {
-            println!("frame {frames}: {steps} steps, loss {:.5}", told.train.loss);
-        }
-    });
+    let (teller, told) = channel();
+    training.on_frame(move |frame| teller.send(frame).unwrap_or_default()); // who else would listen, but `told`?
+    let (mut steps, mut loss) = (0, f64::NAN);
 
     for n in 1..=FRAMES {
         queue.write_buffer(&frame, 0, &n.to_ne_bytes());
@@ -134,10 +130,15 @@ fn run() -> Result<()> {
         let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one submission
         // Where another app would present its picture, this one waits.
         device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
+        // Nothing is told of a frame whose budget held no step.
+        told.try_iter().for_each(|frame| (steps, loss) = (steps + frame.steps, frame.train.loss));
+        if n % EACH == 0 {
+            println!("frame {n}: {steps} steps, loss {loss:.5}");
+        }
     }
 
     let (sender, receiver) = channel();
-    let read = move |bytes| sender.send(bytes).unwrap_or_default(); // who else would listen, but `receiver`?
+    let read = move |bytes| sender.send(bytes).unwrap_or_default();
     wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &pictures.slice(..), read);
     device.poll(wgpu::PollType::wait_indefinitely())?;
     let png = picture::png(&receiver.recv()??, SIDE * 6, SIDE * 2, image::ExtendedColorType::Rgba8)?;
