@@ -34,7 +34,18 @@ impl Trainer {
         &mut self,
         train: impl Into<Cow<'a, Dataset>>,
         fit: Fit<'_>,
-        progress: impl FnMut(Event) -> C,
+        mut progress: impl FnMut(Event) -> C,
+    ) -> Result<History> {
+        self.fit_blocking(train.into(), fit, &mut |event| progress(event).into())
+    }
+
+    /// The loop is compiled here once, and not in every app for every callback.
+    #[cfg(not(target_family = "wasm"))]
+    fn fit_blocking(
+        &mut self,
+        train: Cow<'_, Dataset>,
+        fit: Fit<'_>,
+        progress: &mut dyn FnMut(Event) -> Control,
     ) -> Result<History> {
         let device = self.device.clone();
         device.block_on(self.fit_async(train, fit, progress))

@@ -108,7 +108,7 @@ impl Trainer {
         optimizer: impl Into<Optimizer>,
         config: TrainerConfig,
     ) -> Result<Self> {
-        Self::with_parameters(device, network, loss, optimizer, config, None)
+        Self::with_parameters(device.into(), network, loss, optimizer.into(), config, None)
     }
 
     /// A trainer that starts from weights given, laid out as [`Network::parameters`] says: to fine-tune, or to compare
@@ -125,18 +125,17 @@ impl Trainer {
         parameters: &[f32],
     ) -> Result<Self> {
         network.check_parameters(parameters)?;
-        Self::with_parameters(device, network, loss, optimizer, config, Some(parameters))
+        Self::with_parameters(device.into(), network, loss, optimizer.into(), config, Some(parameters))
     }
 
     fn with_parameters(
-        device: impl Into<Device>,
+        device: Device,
         network: &Network,
         loss: Loss,
-        optimizer: impl Into<Optimizer>,
+        optimizer: Optimizer,
         config: TrainerConfig,
         parameters: Option<&[f32]>,
     ) -> Result<Self> {
-        let (device, optimizer) = (device.into(), optimizer.into());
         let plan = Plan::training(network, loss, &optimizer, &config)?;
         device.check_plan(&plan)?;
         let weights = match parameters {
