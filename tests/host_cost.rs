@@ -410,8 +410,9 @@ fn recording_allocates_nothing_per_step() {
     let counts: Vec<(u64, u32)> = (0..50).map(|_| frame()).collect();
     let most = counts.iter().map(|(count, _)| count).max().unwrap();
     println!("at most {most} allocations a frame of record_within");
-    // More than the first frame's, of one step, by the list's doubling only.
-    let doubling = |steps: u32| u64::from(steps.ilog2()) + 1;
-    assert!(counts.iter().all(|(count, steps)| *steps >= 1 && *count <= counts[0].0 + doubling(*steps)), "{counts:?}");
+    // More than the first frame's, of one step, by the list's doubling only. Where the machine paused, a frame has no step.
+    let doubling = |steps: u32| u64::from(steps.max(1).ilog2()) + 1;
+    assert!(counts.iter().all(|(count, steps)| *count <= counts[0].0 + doubling(*steps)), "{counts:?}");
+    assert!(counts.iter().filter(|(_, steps)| *steps >= 1).count() >= 2, "{counts:?}");
     assert_eq!(gpu.traffic(), Traffic { maps_on_submit: 50, ..Traffic::default() });
 }

@@ -59,11 +59,11 @@ kernels! {
 fn pass_products(family: Products) {
     let mut cases = cases_of("matmul");
     if family == Products::Large {
-        // A software adapter takes a second to compile each variant of it. The other cases have every layout and every
-        // epilogue too, and the doctor runs all.
-        let all = cases.len();
-        cases.retain(|case| case.name != "matmul_in_every_layout_with_every_epilogue");
-        assert_eq!(cases.len(), all - 1);
+        // A software adapter takes long to compile each variant of it. These have every layout and every epilogue, too, and
+        // the doctor runs all.
+        let few = ["matmul_at_awkward_sizes", "matmul_in_slices_of_k", "matmul_near_the_iteration_limit"];
+        cases.retain(|case| few.contains(&case.name));
+        assert_eq!(cases.len(), few.len());
     }
     pass(&cases, &[&with_products(family)]);
 }

@@ -39,6 +39,7 @@ pub const CASES: &[Case] = &{
         case!(a_grid_of_more_than_65535_workgroups, "gather"),
         case!(rows_are_copied_from_any_stride_to_any, "copy_rows"),
         case!(matmul_at_awkward_sizes, "matmul"),
+        case!(matmul_at_all_awkward_sizes, "matmul"),
         case!(matmul_in_every_layout_with_every_epilogue, "matmul"),
         case!(matmul_in_slices_of_k, "matmul"),
         case!(matmul_by_panels, "matmul"),
