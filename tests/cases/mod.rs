@@ -43,6 +43,7 @@ pub const CASES: &[Case] = &{
         case!(matmul_in_every_layout_with_every_epilogue, "matmul"),
         case!(matmul_in_slices_of_k, "matmul"),
         case!(matmul_by_panels, "matmul"),
+        case!(matmul_in_blocks, "matmul"),
         case!(matmul_near_the_iteration_limit, "matmul"),
         case!(every_activation_and_its_derivative, "pointwise"),
         case!(dropout_masks_are_the_references, "pointwise"),

@@ -163,6 +163,11 @@ pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
     check_matmul(check, [2048, 8, 8192], Layout::Nn, 0, false, 1)
 }
 
+/// Where the operands are too large for caches, C is gone through in blocks: here of four rows of tiles, then of what is left.
+pub fn matmul_in_blocks(check: &mut Check) -> Result<()> {
+    check_matmul(check, [136, 520, 4096], Layout::Tn, 0, true, 1)
+}
+
 /// The longest slice a plan may ask for, and a sum that takes several: lavapipe would silently stop looping.
 pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {

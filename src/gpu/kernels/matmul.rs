@@ -33,6 +33,7 @@ struct MatmulUniforms {
     aux: u32,
     parts: u32,
     part_steps: u32,
+    block: u32,
 }
 
 /// The launches of a product by a kernel: two where its k is split over workgroups.
@@ -132,6 +133,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
         aux,
         parts,
         part_steps,
+        block: rule::block(op, tiles / tiles_n),
     };
     let mut bindings = vec![read(op.a), read(op.b)];
     bindings.extend(match update {

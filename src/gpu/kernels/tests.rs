@@ -436,6 +436,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
                 ("aux", 1.0),
                 ("parts", 1.0),
                 ("part_steps", 5.0),
+                ("block", 1.0),
             ],
         ),
         ("pointwise", &[("quads", 300.0), ("dropout_key", 0.0), ("dropout_threshold", 0.0), ("dropout_scale", 0.0)]),

@@ -48,6 +48,11 @@ const MOST_PANELS: usize = 128;
 /// Workgroups that each thread of a software adapter should have, or one waits for another.
 const WORKGROUPS_OF_THREAD: u32 = 4;
 
+/// Numbers of B, 8 MiB, that a processor's last cache holds while a row of C's tiles is made; and rows of tiles of a block, times
+/// the steps of k, whose A, 2 MiB with 32 rows to a tile, stays nearer.
+const NEAR: u64 = 1 << 21;
+const ROWS_OF_BLOCK: u32 = 1 << 14;
+
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
 const FEW_TILES: u32 = 128;
 /// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many registers needs.
@@ -196,6 +201,16 @@ fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
 pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
     let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
     enough.min(op.m.div_ceil(FEW_PANEL_ROWS)).max(op.m.div_ceil(PANEL_ROWS))
+}
+
+/// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C is large
+/// beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
+pub(super) fn block(op: &Matmul, tiles_m: u32) -> u32 {
+    match op.layout {
+        Layout::Nn | Layout::Nt => tiles_m,
+        Layout::Tn if u64::from(op.k) * u64::from(op.n) <= NEAR => 1,
+        Layout::Tn => (ROWS_OF_BLOCK / op.k).clamp(1, tiles_m),
+    }
 }
 
 /// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
