@@ -2,15 +2,18 @@
 
 use thiserror::Error;
 
+#[cfg(not(target_family = "wasm"))]
+const WITHOUT_ADAPTER: &str =
+    "Install a Vulkan driver (Debian and Ubuntu: apt-get install mesa-vulkan-drivers gives a software one)";
+#[cfg(target_family = "wasm")]
+const WITHOUT_ADAPTER: &str = "Take a browser that has WebGPU, to a page from https or localhost";
+
 /// What can go wrong. Each message names the thing, what was expected, what came and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
     /// No GPU, real or software, answered.
-    #[error(
-        "no GPU adapter found{wanted}: {reason}. Install a Vulkan driver (Debian and Ubuntu: \
-         apt-get install mesa-vulkan-drivers gives a software one), or train with Device::Cpu"
-    )]
+    #[error("no GPU adapter found{wanted}: {reason}. {}, or train with Device::Cpu", WITHOUT_ADAPTER)]
     NoAdapter {
         /// `" named \"x\""` where one was asked for by name, else empty.
         wanted: String,
