@@ -44,10 +44,10 @@ struct Args {
     /// A Python that has PyTorch
     #[arg(long, env = "COMPARE_PYTHON", default_value = "python3")]
     python: PathBuf,
-    /// TensorFlow.js in Chromium too: slow, and asks for `npm ci --prefix compare/peers/tfjs`
+    /// wgrad and TensorFlow.js in Chromium too: README.md says how to build them
     #[arg(long)]
-    tfjs: bool,
-    /// The browser for it
+    browser: bool,
+    /// The browser for them
     #[arg(long, env = "COMPARE_CHROMIUM", default_value = "/usr/bin/chromium", value_name = "FILE")]
     chromium: PathBuf,
     /// Folder of the MNIST files

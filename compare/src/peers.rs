@@ -9,7 +9,8 @@ use crate::results::{Absent, Peer};
 use compare::Result;
 use compare::engines::{BASE, ENGINES, FLOOR, Kind};
 
-const TFJS: &str = "tfjs-webgpu";
+/// What runs in a browser: its name here, and what `peers/browser/worker.js` calls it.
+const IN_BROWSER: [(&str, &str); 2] = [("wgrad-browser", "wgrad"), ("tfjs-browser", "tfjs")];
 
 /// An engine, what is known of it, and how to start it.
 pub struct Candidate {
@@ -54,7 +55,8 @@ pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
         candidate
     };
     let torch = [1, 2].map(|threads| (threads, format!("torch-cpu-{threads}")));
-    let known = || ENGINES.iter().map(|k| k.name).chain(torch.iter().map(|(_, name)| name.as_str())).chain([TFJS]);
+    let outside = || torch.iter().map(|(_, name)| name.as_str()).chain(IN_BROWSER.map(|(name, _)| name));
+    let known = || ENGINES.iter().map(|k| k.name).chain(outside());
     if let Some(unknown) = only.iter().find(|name| !known().any(|known| known == *name)) {
         let known: Vec<&str> = known().collect();
         return Err(format!("no engine {unknown}: there are {}", known.join(", ")).into());
@@ -74,10 +76,13 @@ pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
             Err(why) => absent.push(Absent { name: "torch-cpu".into(), why: why.to_string() }),
         }
     }
-    if args.tfjs && wanted(TFJS) || only.iter().any(|name| name == TFJS) {
-        match node_with_tfjs(&args.chromium) {
-            Ok(recipe) => candidates.push(Candidate::new(TFJS.into(), String::new(), recipe)),
-            Err(why) => absent.push(Absent { name: TFJS.into(), why: why.to_string() }),
+    for (name, engine) in IN_BROWSER {
+        if args.browser && wanted(name) || only.iter().any(|n| n == name) {
+            let version = if engine == BASE { locked_version(BASE) } else { String::new() };
+            match in_chromium(engine, &args.chromium) {
+                Ok(recipe) => candidates.push(Candidate::new(name.into(), version, recipe)),
+                Err(why) => absent.push(Absent { name: name.into(), why: why.to_string() }),
+            }
         }
     }
     if vector_width.is_some() {
@@ -91,14 +96,17 @@ fn in_folder(name: &str) -> String {
     format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn node_with_tfjs(chromium: &Path) -> Result<Recipe> {
-    if !Path::new(&in_folder("tfjs/node_modules")).is_dir() {
-        return Err("its packages are not here: npm ci --prefix compare/peers/tfjs".into());
+fn in_chromium(engine: &str, chromium: &Path) -> Result<Recipe> {
+    if !Path::new(&in_folder("browser/node_modules")).is_dir() {
+        return Err("its packages are not here: npm ci --prefix compare/peers/browser".into());
+    }
+    if engine == BASE && !Path::new(&in_folder("browser/wgrad/pkg")).is_dir() {
+        return Err("it is not built: npm run wgrad --prefix compare/peers/browser".into());
     }
     if !chromium.is_file() {
         return Err(format!("{} is not there; name a Chromium in COMPARE_CHROMIUM", chromium.display()).into());
     }
-    let arguments = vec![in_folder("tfjs/worker.js"), chromium.display().to_string()];
+    let arguments = vec![in_folder("browser/worker.js"), engine.into(), chromium.display().to_string()];
     Ok(Recipe { program: "node".into(), arguments, environment: vec![], one_process: false })
 }
 

@@ -1,26 +1,32 @@
-// TensorFlow.js in Chromium, as one of the processes that `compare` talks to: see src/worker.rs for what is asked and answered.
+// An engine in Chromium, tfjs or wgrad, as one of the processes that `compare` talks to: see src/worker.rs for what is asked and answered.
 
 import { createServer } from "node:http";
 import { createReadStream } from "node:fs";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { createInterface } from "node:readline";
 import puppeteer from "puppeteer-core";
 
-const [chromium, job, batch, folder] = process.argv.slice(2);
+const [engine, chromium, job, batch, folder] = process.argv.slice(2);
 const here = import.meta.dirname;
-const files = {
-  "/tf.js": join(here, "node_modules/@tensorflow/tfjs/dist/tf.min.js"),
-  "/webgpu.js": join(here, "node_modules/@tensorflow/tfjs-backend-webgpu/dist/tf-backend-webgpu.min.js"),
-  "/page.js": join(here, "page.js"),
+const tf = (name) => `node_modules/@tensorflow/${name}`;
+const scripts = {
+  tfjs: `
+    <script src="${tf("tfjs/dist/tf.min.js")}"></script>
+    <script src="${tf("tfjs-backend-webgpu/dist/tf-backend-webgpu.min.js")}"></script>
+    <script src="tfjs.js"></script>`,
+  wgrad: `<script type="module" src="wgrad.js"></script>`,
 };
-const page_text = `<!doctype html><script src="tf.js"></script><script src="webgpu.js"></script><script src="page.js"></script>`;
+const page_text = `<!doctype html><script src="page.js"></script>${scripts[engine]}`;
+const types = { ".js": "text/javascript", ".wasm": "application/wasm" };
 
 const server = createServer((request, response) => {
   if (request.url === "/") {
     response.setHeader("Content-Type", "text/html").end(page_text);
   } else {
-    const file = files[request.url] ?? join(folder, request.url.slice(1));
-    createReadStream(file).on("error", () => response.writeHead(404).end()).pipe(response);
+    // The task's files, and what lies here.
+    const root = types[extname(request.url)] ? here : folder;
+    response.setHeader("Content-Type", types[extname(request.url)] ?? "application/octet-stream");
+    createReadStream(join(root, request.url)).on("error", () => response.writeHead(404).end()).pipe(response);
   }
 });
 await new Promise((ready) => server.listen(0, "localhost", ready));

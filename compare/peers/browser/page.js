@@ -1,0 +1,50 @@
+// What every page has: the task's files, the timing, the loss. An engine's file, tfjs.js or wgrad.js, sets `window.engine`:
+//     open(job, batch)    makes the network, and its data where it is to train; returns its version, if it knows
+//     train(steps)        so many steps, and waits for them
+//     forward()           the logits of the first test rows, as many as a batch has
+
+const CLASSES = 10;
+
+let job, batch;
+
+async function read(name, type) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  return new type(await response.arrayBuffer());
+}
+
+async function testImages() {
+  return (await read("test-images.u8", Uint8Array)).subarray(0, batch * 784);
+}
+
+async function start(jobAsked, batchAsked) {
+  [job, batch] = [jobAsked, batchAsked];
+  const version = await engine.open(job, batch);
+  await run(1);
+  const { vendor, architecture, description } = (await navigator.gpu.requestAdapter()).info;
+  return { device: `${description || `${vendor} ${architecture}`}, WebGPU in Chromium`, version };
+}
+
+async function run(count) {
+  if (job === "train") return engine.train(count);
+  for (let i = 0; i < count; i++) await engine.forward();
+}
+
+async function timed(count) {
+  const start = performance.now();
+  await run(count);
+  return (performance.now() - start) / 1000;
+}
+
+// Mean cross-entropy, in numbers of 64 bits, as src/task.rs has it.
+async function loss() {
+  const labels = await read("test-labels.u8", Uint8Array);
+  const values = await engine.forward();
+  let sum = 0;
+  for (let row = 0; row < batch; row++) {
+    const of = values.subarray(row * CLASSES, (row + 1) * CLASSES);
+    const most = Math.max(...of);
+    sum += Math.log(of.reduce((sum, v) => sum + Math.exp(v - most), 0)) - (of[labels[row]] - most);
+  }
+  return sum / batch;
+}
