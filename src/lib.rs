@@ -95,7 +95,6 @@ mod fit;
 mod gpu;
 mod history;
 mod init;
-#[cfg(not(target_family = "wasm"))]
 pub mod lockstep;
 mod loss;
 #[cfg(feature = "mnist")]

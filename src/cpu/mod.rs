@@ -34,7 +34,6 @@ use bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, StepState, Tensor};
 
-#[cfg(not(target_family = "wasm"))] // for the lockstep
 pub(crate) use {
     encode::slope,
     hash_grid::{Corner, for_each_corner},
@@ -111,13 +110,11 @@ impl CpuExecutor {
     }
 
     /// What a tensor holds.
-    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn words(&self, tensor: Tensor) -> Vec<u32> {
         self.lock().words(tensor).to_vec()
     }
 
     /// Runs one op.
-    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn run(&self, op: &Op) {
         self.lock().run(op);
     }

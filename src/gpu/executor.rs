@@ -189,7 +189,6 @@ impl GpuExecutor {
     }
 
     /// Records one op of the plan, by its place in [`Plan::ops`].
-    #[cfg(not(target_family = "wasm"))] // for the lockstep
     pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
         self.record(encoder, "op", self.of_ops(index..index + 1), 1);
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuExecutor};
+use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::plan::{Access, BufferId, Op, Plan, Tensor};
 use bounds::Bounds;
 
@@ -114,16 +114,28 @@ impl Lockstep {
         self.gpu.queue().write_buffer(target, word as u64 * 4, &value.to_ne_bytes());
     }
 
-    /// Runs every op of the plan once, on both sides. Submits and polls.
+    /// Runs every op of the plan once, on both sides. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::DeviceLost`](crate::Error::DeviceLost).
+    #[cfg(not(target_family = "wasm"))]
     pub fn run(&mut self) -> Result<Vec<Comparison>> {
         let plan = self.plan.clone();
-        plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect()
+        let ops = plan.ops().enumerate();
+        ops.map(|(i, op)| self.run_op(i, op).and_then(|run| self.gpu.block_on(run.finish()))).collect()
     }
 
-    fn run_op(&mut self, index: usize, op: &Op) -> Result<Comparison> {
+    /// `run` for browsers, and for apps that poll. Submits; what the GPU makes is compared when the answer is awaited, and held
+    /// until then.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn start(&mut self) -> Result<Running> {
+        let plan = self.plan.clone();
+        Ok(Running { ops: plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect::<Result<_>>()? })
+    }
+
+    fn run_op(&mut self, index: usize, op: &Op) -> Result<OpRun> {
         let bounds = bounds::bounds(op, &self.on_cpu);
         for (tensor, access) in op.outputs() {
             if access == Access::Write {
@@ -135,28 +147,14 @@ impl Lockstep {
         self.gpu.submit(encoder);
         self.on_cpu.run(op);
 
-        let mut comparison = Comparison { op: self.plan.describe(op), worst: 0.0, divergence: None };
-        for ((tensor, _), bounds) in op.outputs().into_iter().zip(bounds) {
+        let output = |((tensor, _), bounds): ((Tensor, Access), Bounds)| {
             let cpu = self.on_cpu.words(tensor);
             let gpu = self.read(tensor, cpu.len())?;
-            for (i, (&gpu, &cpu)) in gpu.iter().zip(&cpu).enumerate() {
-                let bound = bounds.of(i);
-                let share = error(gpu, cpu, &bounds, bound);
-                comparison.worst = comparison.worst.max(share);
-                if share > 1.0 && comparison.divergence.is_none() {
-                    let value = |word: u32| match bounds {
-                        Bounds::Whole(_) => f64::from(word as i32),
-                        _ if bound > 0.0 => f64::from(f32::from_bits(word)),
-                        _ => word.into(),
-                    };
-                    let buffer = self.plan.buffer(tensor.buffer).name.clone();
-                    let divergence = Divergence { buffer, index: i, gpu: value(gpu), cpu: value(cpu), bound };
-                    comparison.divergence = Some(divergence);
-                }
-            }
             self.write(tensor, &cpu);
-        }
-        Ok(comparison)
+            Ok(Output { buffer: self.plan.buffer(tensor.buffer).name.clone(), gpu, cpu, bounds })
+        };
+        let outputs = op.outputs().into_iter().zip(bounds).map(output).collect::<Result<_>>()?;
+        Ok(OpRun { op: self.plan.describe(op), outputs })
     }
 
     fn gpu_buffer(&self, tensor: Tensor) -> &wgpu::Buffer {
@@ -168,13 +166,72 @@ impl Lockstep {
         self.gpu.queue().write_buffer(self.gpu_buffer(tensor), offset, bytemuck::cast_slice(words));
     }
 
-    fn read(&self, tensor: Tensor, words: usize) -> Result<Vec<u32>> {
+    fn read(&self, tensor: Tensor, words: usize) -> Result<Reading> {
         let mut encoder = self.gpu.encoder();
         let start = u64::from(tensor.offset) * 4;
         let range = start..start + words as u64 * 4;
         let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
         self.gpu.submit(encoder);
-        self.gpu.block_on(readback.read(&self.gpu)?.finish())
+        readback.read(&self.gpu)
+    }
+}
+
+/// Ops that the GPU is at.
+#[derive(Debug)]
+pub struct Running {
+    ops: Vec<OpRun>,
+}
+
+#[derive(Debug)]
+struct OpRun {
+    op: String,
+    outputs: Vec<Output>,
+}
+
+/// What an op has left in a buffer, on its way from the GPU.
+#[derive(Debug)]
+struct Output {
+    buffer: String,
+    gpu: Reading,
+    cpu: Vec<u32>,
+    bounds: Bounds,
+}
+
+impl Running {
+    /// How the ops did.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    pub async fn finish(self) -> Result<Vec<Comparison>> {
+        let mut comparisons = Vec::new();
+        for op in self.ops {
+            comparisons.push(op.finish().await?);
+        }
+        Ok(comparisons)
+    }
+}
+
+impl OpRun {
+    async fn finish(self) -> Result<Comparison> {
+        let mut comparison = Comparison { op: self.op, worst: 0.0, divergence: None };
+        for Output { buffer, gpu, cpu, bounds } in self.outputs {
+            for (i, (&gpu, &cpu)) in gpu.finish().await?.iter().zip(&cpu).enumerate() {
+                let bound = bounds.of(i);
+                let share = error(gpu, cpu, &bounds, bound);
+                comparison.worst = comparison.worst.max(share);
+                if share > 1.0 && comparison.divergence.is_none() {
+                    let value = |word: u32| match bounds {
+                        Bounds::Whole(_) => f64::from(word as i32),
+                        _ if bound > 0.0 => f64::from(f32::from_bits(word)),
+                        _ => word.into(),
+                    };
+                    let buffer = buffer.clone();
+                    let divergence = Divergence { buffer, index: i, gpu: value(gpu), cpu: value(cpu), bound };
+                    comparison.divergence = Some(divergence);
+                }
+            }
+        }
+        Ok(comparison)
     }
 }
 

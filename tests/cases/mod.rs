@@ -2,7 +2,9 @@
 //! bounds are derived in `src/lockstep/bounds/`. `tests/kernels.rs` runs these cases as tests, and the example `doctor`
 //! on a user's adapter.
 
-use wgrad::lockstep::{Divergence, Lockstep};
+#[cfg(target_family = "wasm")]
+use wgrad::lockstep::Running;
+use wgrad::lockstep::{Comparison, Divergence, Lockstep};
 use wgrad::plan::*;
 use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimizer, Result, RmsProp, Schedule, Sgd};
 
@@ -79,11 +81,25 @@ pub struct Check<'a> {
     pub worst: f64,
     /// What was wrong.
     pub faults: Vec<String>,
+    /// What is to be judged by [`finish`](Self::finish), as nothing blocks in a browser.
+    #[cfg(target_family = "wasm")]
+    running: Vec<(Running, Verdict)>,
 }
+
+#[cfg(target_family = "wasm")]
+type Verdict = Box<dyn FnOnce(&mut Check<'_>, Vec<Comparison>)>;
 
 impl<'a> Check<'a> {
     pub fn new(gpu: &'a Gpu, falsify: bool) -> Self {
-        Self { gpu, falsify, compared: 0, worst: 0.0, faults: Vec::new() }
+        Self {
+            gpu,
+            falsify,
+            compared: 0,
+            worst: 0.0,
+            faults: Vec::new(),
+            #[cfg(target_family = "wasm")]
+            running: Vec::new(),
+        }
     }
 
     /// A lockstep of the kernels that training uses.
@@ -106,7 +122,34 @@ impl<'a> Check<'a> {
         if self.falsify {
             falsify(lockstep);
         }
-        for comparison in lockstep.run()? {
+        let what = what.to_owned();
+        self.run(lockstep, move |check, comparisons| check.judge(&what, most, comparisons))
+    }
+
+    /// Runs the ops, and has the outcome judged: at once or, in a browser, at the end of the case.
+    fn run(
+        &mut self,
+        lockstep: &mut Lockstep,
+        verdict: impl FnOnce(&mut Check<'_>, Vec<Comparison>) + 'static,
+    ) -> Result<()> {
+        #[cfg(not(target_family = "wasm"))]
+        verdict(self, lockstep.run()?);
+        #[cfg(target_family = "wasm")]
+        self.running.push((lockstep.start()?, Box::new(verdict)));
+        Ok(())
+    }
+
+    #[cfg(target_family = "wasm")]
+    pub async fn finish(&mut self) -> Result<()> {
+        for (running, verdict) in std::mem::take(&mut self.running) {
+            let comparisons = running.finish().await?;
+            verdict(self, comparisons);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, what: &str, most: f64, comparisons: Vec<Comparison>) {
+        for comparison in comparisons {
             self.compared += 1;
             self.worst = self.worst.max(comparison.worst);
             let kernel = comparison.op.split([' ', ':']).next().unwrap_or_default();
@@ -120,7 +163,6 @@ impl<'a> Check<'a> {
                 None => {}
             }
         }
-        Ok(())
     }
 
     fn expect(&mut self, right: bool, what: impl FnOnce() -> String) {

@@ -1,11 +1,13 @@
 //! What several tests share.
-#![allow(dead_code)] // each test uses some of it
+#![allow(dead_code, unused_imports)] // each test uses some of it
 
+mod inputs;
 pub mod pass;
 
 use std::sync::OnceLock;
 
-use wgrad::plan::{DataInfo, Op, Role};
+pub use inputs::{Random, single};
+use wgrad::plan::{DataInfo, Role};
 use wgrad::{Gpu, Network, Plan, Products, lockstep::Lockstep};
 
 /// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
@@ -60,31 +62,6 @@ pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::De
         let descriptor = wgpu::DeviceDescriptor { required_limits, ..Default::default() };
         adapter.request_device(&descriptor).await.expect("a device")
     })
-}
-
-/// Random numbers for tests: xorshift, so that a test's data depend on nothing but its seed.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn word(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 32) as u32
-    }
-
-    /// Uniform in −1 to 1.
-    pub fn f32(&mut self) -> f32 {
-        self.word() as f32 / 2_147_483_648.0 - 1.0
-    }
-
-    pub fn f32s(&mut self, n: usize) -> Vec<f32> {
-        (0..n).map(|_| self.f32()).collect()
-    }
-
-    pub fn below(&mut self, n: u32) -> u32 {
-        self.word() % n
-    }
 }
 
 /// A lockstep of the kernels that training uses.
@@ -152,13 +129,4 @@ pub fn assert_agree(lockstep: &mut Lockstep, what: &str) {
     for comparison in lockstep.run().unwrap() {
         assert_eq!(comparison.divergence, None, "{what}: {} (worst {})", comparison.op, comparison.worst);
     }
-}
-
-/// A plan of one op, its buffers by name, length and role.
-pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
-    let buffers = buffers
-        .iter()
-        .map(|&(name, len, role)| wgrad::plan::Buffer { name: name.into(), shape: vec![len], role, contents: vec![] })
-        .collect();
-    Plan { name: "single", batch: 1, buffers, step: vec![op], report: vec![] }
 }

@@ -7,7 +7,13 @@
 //!     wasm-bindgen --target web --out-dir examples/browser/pkg target/wasm32-unknown-unknown/release/browser.wasm
 //!     python3 -m http.server --directory examples/browser
 //!
-//! and open <http://localhost:8000>.
+//! and open <http://localhost:8000>, or <http://localhost:8000/doctor.html> for every kernel beside the CPU reference.
+
+#[path = "../../../tests/cases/mod.rs"]
+mod cases;
+#[path = "../../../tests/common/inputs.rs"]
+mod common;
+mod doctor;
 
 use wasm_bindgen::prelude::*;
 use wgrad::Activation::{Identity, Relu};

@@ -1,7 +1,7 @@
 //! Encodings. A hash grid's cells are the same on both sides, as the product that tells them is rounded once and then cut
 //! off; the fraction that is left may come from the product before it was rounded (a fused multiply-add).
 
-use super::{Bounds, U, f32s, f64s};
+use super::{Bounds, FLUSHED, U, f32s, f64s};
 use crate::cpu::{Corner, CpuExecutor, for_each_corner, scale_of, slope, sums};
 use crate::network::Encoding;
 use crate::plan::{Encode, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
@@ -9,10 +9,12 @@ use crate::plan::{Encode, HashGridForward, HashGridGradient, HashGridInput, Hash
 /// Of a feature, and of its derivative.
 fn of_feature(encoding: Encoding, x: f32, k: u32) -> [f64; 2] {
     let x = f64::from(x.abs());
+    // A coordinate this small may be taken for zero before it is multiplied.
+    let flushed = if x < FLUSHED { x } else { 0.0 };
     match encoding {
         Encoding::Identity { scale, offset } => {
             let scale = f64::from(scale.abs());
-            [2.0 * U * (2.0 * scale * x + f64::from(offset.abs())), 0.0]
+            [2.0 * U * (2.0 * scale * x + f64::from(offset.abs())) + scale * flushed, 0.0]
         }
         // The turn is exact. The sine: pi's own rounding, the product with it and the last one move it by their share; so
         // do the series' steps, by less, and what it leaves out, 1e-9. The cosine's turn is rounded once more, near 1/2.
@@ -21,7 +23,7 @@ fn of_feature(encoding: Encoding, x: f32, k: u32) -> [f64; 2] {
             [of_sine, std::f64::consts::PI * 2f64.powi(k as i32 / 2) * (of_sine + 4.0 * U)]
         }
         // Exact: differences of neighbours, and powers of two.
-        Encoding::TriangleWave { .. } => [0.0; 2],
+        Encoding::TriangleWave { .. } => [2f64.powi(k as i32 + 1) * flushed, 0.0],
         // The edges are off by the roundings of x * bins, of the difference and of the sum; the kernel is at most 15/16
         // high and 1.44 steep, and its polynomials have some six roundings of numbers up to 1, on either side.
         Encoding::OneBlob { bins } => {

@@ -26,6 +26,7 @@ const ROOT: f64 = 2.0 * ULP + DIVISION;
 const FLUSHED: f64 = f32::MIN_POSITIVE as f64;
 
 /// The bounds of one output.
+#[derive(Debug)]
 pub(super) enum Bounds {
     /// Bit for bit: integers, and numbers that are copied or rounded once.
     Exact,
