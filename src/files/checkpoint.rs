@@ -199,7 +199,9 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let sum = |count: fn(&RowMetrics) -> u32| metrics.iter().map(|row| u64::from(count(row))).sum::<u64>();
     let position = u64::from(step.position);
     let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
-    let stale = |cut: &mut Cut| u64::from(cut.steps) * u64::from(config.batch) != position || !intact;
+    let stale = |cut: &mut Cut| {
+        cut.rows != step.data_rows || u64::from(cut.steps) * u64::from(config.batch) != position || !intact
+    };
     if let Some(cut) = progress.cut.take_if(stale) {
         progress.updates = progress.updates.saturating_add(cut.steps / config.accumulate);
     }

@@ -171,3 +171,16 @@ fn a_file_that_is_cut_anywhere_is_refused() {
         }
     }
 }
+
+/// The cursor would begin an epoch anew of whose rows the run says that some are done.
+#[test]
+fn an_epoch_cut_short_over_more_rows_than_the_cursor_knows_is_given_up() {
+    let mut file = files()[1].clone();
+    let numbers = 8 + header(&file);
+    let tensors: serde_json::Value = serde_json::from_slice(&file[8..numbers]).unwrap();
+    let step = numbers + tensors["trainer.step"]["data_offsets"][0].as_u64().unwrap() as usize;
+    let rows = step + std::mem::offset_of!(wgrad::plan::StepState, data_rows);
+    assert_eq!(file[rows..rows + 4], 10u32.to_le_bytes());
+    file[rows] = 9;
+    read(&file);
+}
