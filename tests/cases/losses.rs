@@ -171,15 +171,17 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
             lockstep.disturb_gpu(BufferId(4), 3, 1.0);
         }
         // The loss need not be the same NaN; the step at which it went wrong must be.
+        let wanted = if before == 0 { 42 } else { before };
         check.run(&mut lockstep, move |check, mut comparisons| {
             let divergence = comparisons.remove(0).divergence;
             check.compared += 1;
             let only_the_loss = divergence.as_ref().is_none_or(|d| d.index == 0);
-            check.expect(only_the_loss, || format!("logit {logit}, label {label}: {divergence:?}"));
+            check.expect(only_the_loss, || {
+                format!("logit {logit}, label {label}: not first in step {wanted}, {divergence:?}")
+            });
         })?;
         let first = lockstep.get(BufferId(4))[3].to_bits();
-        let right = first == if before == 0 { 42 } else { before };
-        check.expect(right, || format!("logit {logit}, label {label}: first in step {first}"));
+        check.expect(first == wanted, || format!("logit {logit}, label {label}: first in step {first}"));
     }
     Ok(())
 }

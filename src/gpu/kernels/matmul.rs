@@ -9,7 +9,7 @@ use crate::gpu::pipelines::Shader;
 use crate::plan::{Epilogue, Layout, Matmul};
 
 pub(crate) use rule::MatmulKernel;
-use rule::{Panel, Parts, Split, Vector};
+use rule::{Panel, Parts, Split, Vector, Wide};
 pub(super) use text::MatmulText;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub(crate) use text::TEXTS;
@@ -117,6 +117,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
         None if let Parts { .. } = kernel => (quads_of_part(op).div_ceil(64), 1),
         None => ((op.m.div_ceil(4) * op.n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1),
     };
+    let block = if let Wide { rows } = kernel { rule::block(op, rows) } else { 1 };
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transpose_b, epilogue > 0 && extra.is_some()].map(u32::from);
     let uniforms = MatmulUniforms {
@@ -133,7 +134,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
         aux,
         parts,
         part_steps,
-        block: rule::block(op, tiles / tiles_n),
+        block,
     };
     let mut bindings = vec![read(op.a), read(op.b)];
     bindings.extend(match update {

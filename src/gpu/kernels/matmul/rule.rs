@@ -205,11 +205,12 @@ pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
 
 /// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C is large
 /// beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
-pub(super) fn block(op: &Matmul, tiles_m: u32) -> u32 {
+pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
+    let tiles_m = op.m.div_ceil(rows);
     match op.layout {
         Layout::Nn | Layout::Nt => tiles_m,
         Layout::Tn if u64::from(op.k) * u64::from(op.n) <= NEAR => 1,
-        Layout::Tn => (ROWS_OF_BLOCK / op.k).clamp(1, tiles_m),
+        Layout::Tn => (ROWS_OF_BLOCK / op.k).max(1),
     }
 }
 
