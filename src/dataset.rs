@@ -1,5 +1,7 @@
 //! A data set: rows of features with a label each, as they are uploaded.
 
+mod weights;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -13,7 +15,9 @@ pub struct Dataset {
     values: Values,
     features: usize,
     targets: Targets,
+    /// Sample weights times class weights.
     weights: Option<Vec<f32>>,
+    class_weights: Option<Vec<f32>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -115,27 +119,7 @@ impl Dataset {
         {
             return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: v[i] });
         }
-        Ok(Self { values, features, targets, weights: None })
-    }
-
-    /// Gives each row a weight, which its loss is multiplied by: see [`Loss`](crate::Loss).
-    ///
-    /// # Errors
-    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
-    /// infinite.
-    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
-        if weights.len() != self.rows() {
-            return Err(Error::Shape {
-                what: "weights of rows".into(),
-                expected: format!("{}, one a row", self.rows()),
-                actual: weights.len().to_string(),
-            });
-        }
-        if let Some(row) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] });
-        }
-        self.weights = Some(weights);
-        Ok(self)
+        Ok(Self { values, features, targets, weights: None, class_weights: None })
     }
 
     /// How many rows there are; at least 1.
@@ -159,11 +143,6 @@ impl Dataset {
             Targets::Labels { labels, .. } => labels,
             Targets::Values { .. } => &[],
         }
-    }
-
-    /// The weight of every row, where rows have one.
-    pub fn weights(&self) -> Option<&[f32]> {
-        self.weights.as_deref()
     }
 
     /// The features of some rows as the network sees them.
@@ -201,7 +180,8 @@ impl Dataset {
             }
         };
         let weights = self.weights.as_mut().map(|w| w.split_off(at));
-        let tail = Self { values, features: self.features, targets, weights };
+        let class_weights = self.class_weights.clone();
+        let tail = Self { values, features: self.features, targets, weights, class_weights };
         Ok((self, tail))
     }
 
@@ -247,7 +227,8 @@ impl Dataset {
             }
         };
         let weights = self.weights.as_ref().map(|w| rows(&order, w, 1));
-        Self { values, features: self.features, targets, weights }
+        let class_weights = self.class_weights.clone();
+        Self { values, features: self.features, targets, weights, class_weights }
     }
 
     /// Bytes of the targets as uploaded.

@@ -4,12 +4,14 @@
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
-    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum.
+    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum. Weights of rows
+    /// multiply their losses; the mean stays over the number of rows.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub loss: f64,
     /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the largest
     /// target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the target
-    /// is. Of a regression it says nothing.
+    /// is. Of a regression it says nothing. Weights of rows take no part: for an accuracy that honours them see
+    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy).
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub accuracy: f64,
     /// How many rows.

@@ -143,7 +143,11 @@ impl Model {
             let features = data.features_of(first..data.rows().min(first + ROWS as usize));
             probabilities.extend(self.predict_proba_async(&features).await?);
         }
-        Scores::new(probabilities, self.network.outputs(), data.targets())
+        let scores = Scores::new(probabilities, self.network.outputs(), data.targets())?;
+        match data.weights() {
+            Some(weights) => scores.with_weights(weights.to_vec()),
+            None => Ok(scores),
+        }
     }
 
     /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy.

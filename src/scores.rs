@@ -1,5 +1,7 @@
 //! How good a model's outputs are, counted in several ways.
 
+mod weighted;
+
 use crate::cpu::first_largest;
 use crate::dataset::Targets;
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ pub struct Scores {
     outputs: Vec<f32>,
     width: usize,
     targets: Targets,
+    weights: Option<Vec<f32>>,
 }
 
 impl Scores {
@@ -57,7 +60,7 @@ impl Scores {
         if outputs.len() != rows * width as usize {
             return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
         }
-        Ok(Self { outputs, width: width as usize, targets: targets.clone() })
+        Ok(Self { outputs, width: width as usize, targets: targets.clone(), weights: None })
     }
 
     /// The outputs, \[rows, width\].

@@ -424,6 +424,38 @@ fn a_row_of_weight_two_counts_as_two_and_of_weight_zero_not() {
 }
 
 #[test]
+fn class_weights_weigh_each_loss_and_the_accuracy_of_scores() {
+    // Outputs are the features, two logits a row. By hand: softmax cross-entropy is ln(1 + e^-d), d the right logit less
+    // the other: d = 2, 1, -1, 3 for labels 0, 0, 1, 1.
+    let (features, labels) = (vec![2.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 3.0], vec![0, 0, 1, 1]);
+    let data = Dataset::from_f32(features, 2, labels, 2).unwrap();
+    let weighted = data.clone().with_class_weights(&[0.5, 3.0]).unwrap();
+    let network = Network::input(2).layer(Dense::new(2, Identity).without_bias()).build().unwrap();
+    let mut identity = vec![0.0; network.parameter_words() as usize];
+    identity[..4].copy_from_slice(&[1.0, 0.0, 0.0, 1.0]);
+    let losses = [2.0, 1.0, -1.0, 3.0].map(|d: f64| (-d).exp().ln_1p());
+    let by_hand = (0.5 * (losses[0] + losses[1]) + 3.0 * (losses[2] + losses[3])) / 4.0;
+    // The derivative by weight 0 of logit 0, from feature 0: the mean of w (p0 - t0) x0.
+    let p0 = [2.0, 1.0, 1.0, -3.0].map(|d: f64| 1.0 / (1.0 + (-d).exp()));
+    let slope = (0.5 * ((p0[0] - 1.0) * 2.0 + (p0[1] - 1.0)) + 3.0 * p0[2]) / 4.0;
+    for device in devices() {
+        let sgd = Sgd { learning_rate: 1.0, ..Sgd::default() };
+        let loss = Loss::SoftmaxCrossEntropy;
+        let mut trainer = Trainer::from_parameters(device, &network, loss, sgd, config(4), &identity).unwrap();
+        let evaluation = trainer.evaluate(&weighted).unwrap();
+        assert!((evaluation.loss - by_hand).abs() < ROUNDING.into(), "{} {by_hand}", evaluation.loss);
+        assert_eq!(evaluation.accuracy, 0.75, "the weights take no part");
+        let scores = trainer.model().score(&weighted).unwrap();
+        assert_eq!((scores.accuracy(), scores.weighted_accuracy()), (0.75, 4.0 / 7.0));
+        assert_eq!(trainer.model().score(&data).unwrap().weighted_accuracy(), 0.75);
+        let history = trainer.fit(&weighted, Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
+        assert!((history.epochs[0].train.loss - by_hand).abs() < ROUNDING.into());
+        let weight = f64::from(trainer.model().parameters().unwrap()[0]);
+        assert!((weight - (1.0 - slope)).abs() < ROUNDING.into(), "{weight} {slope}");
+    }
+}
+
+#[test]
 fn labels_and_their_one_hot_rows_train_alike() {
     let mut random = Random(9);
     let features = random.f32s(90);

@@ -1,0 +1,207 @@
+//! Weights of rows and of classes.
+
+use super::{Dataset, Targets};
+use crate::error::{Error, Result};
+
+/// Most classes that weights are balanced over: a table of them is made.
+const MOST_CLASSES: u32 = 1 << 24;
+
+impl Dataset {
+    /// Sample weights: each row's loss is multiplied by its weight. The mean stays over the number of rows: see
+    /// [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights) stay.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
+    /// infinite.
+    pub fn with_weights(mut self, mut weights: Vec<f32>) -> Result<Self> {
+        if weights.len() != self.rows() {
+            return Err(Error::Shape {
+                what: "weights of rows".into(),
+                expected: format!("{}, one a row", self.rows()),
+                actual: weights.len().to_string(),
+            });
+        }
+        check_rows(&weights)?;
+        if let (Some(of_classes), Targets::Labels { labels, .. }) = (&self.class_weights, &self.targets) {
+            multiply(&mut weights, labels, of_classes)?;
+        }
+        self.weights = Some(weights);
+        Ok(self)
+    }
+
+    /// Class weights: each row's loss is multiplied by the weight of its label, as with Keras' `class_weight`. The mean stays
+    /// over the number of rows; PyTorch's `weight` divides by the sum of the rows' weights instead. Both give the same loss
+    /// where the rows' weights sum to the number of rows, as [balanced](Self::balanced_class_weights) ones do.
+    ///
+    /// They multiply [sample weights](Self::with_weights) and class weights given before. Training, evaluation and
+    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy) use the products, which [`weights`](Self::weights)
+    /// returns.
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let data = Dataset::from_f32(vec![0.1, 0.2, 0.3], 1, vec![0, 0, 1], 2)?.with_class_weights(&[1.0, 5.0])?;
+    /// assert_eq!(data.weights(), Some(&[1.0, 1.0, 5.0][..]));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where targets are numbers, unless there is one weight for each class, for the first weight that is
+    /// negative, NaN or infinite, and for the first row whose product overflows.
+    pub fn with_class_weights(mut self, weights: &[f32]) -> Result<Self> {
+        let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
+        if weights.len() != *classes as usize {
+            return Err(Error::Shape {
+                what: "class weights".into(),
+                expected: format!("{classes}, one for each class"),
+                actual: weights.len().to_string(),
+            });
+        }
+        if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
+            return Err(Error::Shape {
+                what: format!("weight of class {class}"),
+                expected: "a finite number of at least 0".into(),
+                actual: weights[class].to_string(),
+            });
+        }
+        let mut of_rows = self.weights.take().unwrap_or_else(|| vec![1.0; labels.len()]);
+        multiply(&mut of_rows, labels, weights)?;
+        self.weights = Some(of_rows);
+        self.class_weights = Some(match self.class_weights.take() {
+            Some(before) => before.iter().zip(weights).map(|(a, b)| a * b).collect(),
+            None => weights.to_vec(),
+        });
+        Ok(self)
+    }
+
+    /// Class weights that balance the classes: rows / (classes · rows of the class), as scikit-learn's `"balanced"`. Classes
+    /// without rows are not counted, and have weight 1. All classes together weigh the same, and the mean weight of a row is 1.
+    ///
+    /// Balance the training set, and give the validation set the same weights.
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let train = Dataset::from_f32(vec![0.1, 0.2, 0.3, 0.4], 1, vec![0, 0, 0, 1], 2)?;
+    /// let weights = train.balanced_class_weights()?;
+    /// assert_eq!(weights, [4.0 / (2.0 * 3.0), 2.0]);
+    /// let train = train.with_class_weights(&weights)?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where targets are numbers or there are more than 16,777,216 classes.
+    pub fn balanced_class_weights(&self) -> Result<Vec<f32>> {
+        let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
+        if *classes > MOST_CLASSES {
+            return Err(Error::Shape {
+                what: "classes to balance".into(),
+                expected: format!("at most {MOST_CLASSES}"),
+                actual: classes.to_string(),
+            });
+        }
+        let mut counts = vec![0u32; *classes as usize];
+        for label in labels {
+            counts[*label as usize] += 1;
+        }
+        let present = counts.iter().filter(|count| **count > 0).count() as f64;
+        let weight = |count: u32| match count {
+            0 => 1.0,
+            _ => (labels.len() as f64 / (present * f64::from(count))) as f32,
+        };
+        Ok(counts.into_iter().map(weight).collect())
+    }
+
+    /// The weight that each row's loss is multiplied by: its sample weight times the weight of its class. `None` where
+    /// neither was given.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
+    }
+
+    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them.
+    pub fn class_weights(&self) -> Option<&[f32]> {
+        self.class_weights.as_deref()
+    }
+}
+
+fn no_labels() -> Error {
+    Error::Shape {
+        what: "targets, for class weights".into(),
+        expected: "labels".into(),
+        actual: "numbers; use Dataset::with_weights, a weight for each row".into(),
+    }
+}
+
+fn check_rows(weights: &[f32]) -> Result<()> {
+    match weights.iter().position(|w| !w.is_finite()) {
+        Some(row) => Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] }),
+        None => Ok(()),
+    }
+}
+
+/// Multiplies the weights of rows by those of their classes.
+fn multiply(of_rows: &mut [f32], labels: &[u32], of_classes: &[f32]) -> Result<()> {
+    for (weight, label) in of_rows.iter_mut().zip(labels) {
+        *weight *= of_classes[*label as usize];
+    }
+    check_rows(of_rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(labels: &[u32], classes: u32) -> Dataset {
+        Dataset::from_f32(vec![0.5; labels.len()], 1, labels.to_vec(), classes).unwrap()
+    }
+
+    #[test]
+    fn class_weights_multiply_sample_weights_in_either_order() {
+        let (samples, classes) = (vec![1.0, 2.0, 3.0, 4.0], [0.5, 10.0]);
+        let expected = [0.5, 20.0, 30.0, 2.0];
+        let labels = [0, 1, 1, 0];
+        let first = data(&labels, 2).with_weights(samples.clone()).unwrap().with_class_weights(&classes).unwrap();
+        let last = data(&labels, 2).with_class_weights(&classes).unwrap().with_weights(samples).unwrap();
+        assert_eq!(first.weights().unwrap(), expected);
+        assert_eq!(first, last);
+        let (head, tail) = first.split(1).unwrap();
+        assert_eq!((head.weights().unwrap(), tail.weights().unwrap()), (&expected[..1], &expected[1..]));
+        assert_eq!((head.class_weights(), tail.class_weights()), (Some(&classes[..]), Some(&classes[..])));
+        let twice = data(&labels, 2).with_class_weights(&classes).unwrap().with_class_weights(&[2.0, 1.0]).unwrap();
+        assert_eq!(twice.class_weights().unwrap(), [1.0, 10.0]);
+        let sum = |data: &Dataset| data.weights().unwrap().iter().sum::<f32>();
+        assert_eq!(sum(&twice.shuffled(3)), sum(&twice));
+    }
+
+    #[test]
+    fn balanced_weights_are_rows_over_classes_times_count() {
+        // By hand: 6 rows; 3 classes that occur, of 1, 2 and 3 rows.
+        let data = data(&[2, 0, 2, 1, 2, 1], 4);
+        let weights = data.balanced_class_weights().unwrap();
+        assert_eq!(weights, [2.0, 1.0, 2.0 / 3.0, 1.0]);
+        let data = data.with_class_weights(&weights).unwrap();
+        assert_eq!(data.weights().unwrap().iter().sum::<f32>(), 6.0);
+    }
+
+    #[test]
+    fn class_weights_that_do_not_fit_are_refused() {
+        let numbers = || Dataset::from_f32_targets(vec![0.5; 2], 1, vec![0.0, 1.0], 1).unwrap();
+        let no_labels = "targets, for class weights: expected labels, got numbers; use Dataset::with_weights, a weight for each row";
+        let of = |weights: &[f32]| data(&[0, 1], 2).with_class_weights(weights).map(drop);
+        let large = || data(&[0, 1], 2).with_weights(vec![1.0, 1e30]).unwrap();
+        let cases = [
+            (of(&[1.0]), "class weights: expected 2, one for each class, got 1"),
+            (of(&[1.0, -0.5]), "weight of class 1: expected a finite number of at least 0, got -0.5"),
+            (of(&[f32::NAN, 1.0]), "weight of class 0: expected a finite number of at least 0, got NaN"),
+            (of(&[1.0, f32::INFINITY]), "weight of class 1: expected a finite number of at least 0, got inf"),
+            (numbers().with_class_weights(&[1.0, 1.0]).map(drop), no_labels),
+            (numbers().balanced_class_weights().map(drop), no_labels),
+            (large().with_class_weights(&[1.0, 1e30]).map(drop), "weight of row 1 is inf: it must be finite"),
+            (
+                data(&[0, 1], u32::MAX).balanced_class_weights().map(drop),
+                "classes to balance: expected at most 16777216, got 4294967295",
+            ),
+        ];
+        for (result, message) in cases {
+            assert_eq!(result.unwrap_err().to_string(), message);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Accuracies that weigh rows or classes.
+
+use super::Scores;
+use crate::error::{Error, Result};
+
+impl Scores {
+    /// Gives each row a weight, for [`weighted_accuracy`](Self::weighted_accuracy). Scores from
+    /// [`Model::score`](crate::Model::score) have those of the data set.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
+    /// infinite.
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
+        let rows = self.outputs.len() / self.width;
+        if weights.len() != rows {
+            let (what, expected) = ("weights of rows".into(), format!("{rows}, one a row"));
+            return Err(Error::Shape { what, expected, actual: weights.len().to_string() });
+        }
+        if let Some(row) = weights.iter().position(|w| !w.is_finite()) {
+            return Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] });
+        }
+        self.weights = Some(weights);
+        Ok(self)
+    }
+
+    /// The weight of each row, where rows have one.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights.as_deref()
+    }
+
+    /// Sum of the weights of the rows whose class is right, over the sum of all weights: as Keras' `weighted_metrics` and
+    /// scikit-learn's `sample_weight`. Without weights it is [`accuracy`](Self::accuracy). NaN where the weights sum to 0.
+    ///
+    /// ```
+    /// use wgrad::{Scores, Targets};
+    /// let targets = Targets::Labels { labels: vec![0, 1], classes: 2 };
+    /// let scores = Scores::new(vec![0.9, 0.1, 0.6, 0.4], 2, &targets)?.with_weights(vec![3.0, 1.0])?;
+    /// assert_eq!((scores.accuracy(), scores.weighted_accuracy()), (0.5, 0.75));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn weighted_accuracy(&self) -> f64 {
+        let Some(weights) = &self.weights else { return self.accuracy() };
+        let (mut right, mut all) = (0.0, 0.0);
+        for (weight, (predicted, expected)) in weights.iter().zip(self.predictions().iter().zip(self.expected())) {
+            all += f64::from(*weight);
+            right += if *predicted == expected { f64::from(*weight) } else { 0.0 };
+        }
+        right / all
+    }
+
+    /// Balanced accuracy: the mean over the classes of the share of their rows that are right, the recall. Classes without
+    /// rows are not counted. Weights of rows take no part.
+    pub fn balanced_accuracy(&self) -> f64 {
+        let matrix = self.confusion_matrix();
+        let classes = matrix.iter().enumerate();
+        let recalls = classes.filter_map(|(class, row)| {
+            let rows: u64 = row.iter().map(|count| u64::from(*count)).sum();
+            (rows > 0).then(|| f64::from(row[class]) / rows as f64)
+        });
+        let recalls: Vec<f64> = recalls.collect();
+        super::mean(recalls.into_iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dataset::Targets;
+    use crate::scores::Scores;
+
+    #[test]
+    fn weighted_and_balanced_accuracy_are_what_hand_and_definition_say() {
+        // Predictions 0, 0, 1, 0; class 0 right in 2 of 2 rows, class 1 in 1 of 2, class 2 has no rows.
+        let targets = Targets::Labels { labels: vec![0, 0, 1, 1], classes: 3 };
+        let outputs = vec![0.8, 0.1, 0.1, 0.5, 0.3, 0.2, 0.1, 0.9, 0.0, 0.6, 0.4, 0.0];
+        let scores = Scores::new(outputs, 3, &targets).unwrap();
+        assert_eq!((scores.accuracy(), scores.weighted_accuracy(), scores.balanced_accuracy()), (0.75, 0.75, 0.75));
+        let weighted = scores.clone().with_weights(vec![1.0, 0.5, 2.0, 4.5]).unwrap();
+        assert_eq!((weighted.accuracy(), weighted.weighted_accuracy()), (0.75, 3.5 / 8.0));
+        assert_eq!(weighted.weights(), Some(&[1.0, 0.5, 2.0, 4.5][..]));
+        let none = scores.clone().with_weights(vec![0.0; 4]).unwrap();
+        assert!(none.weighted_accuracy().is_nan());
+        let fault = |weights: Vec<f32>| scores.clone().with_weights(weights).unwrap_err().to_string();
+        assert_eq!(fault(vec![1.0]), "weights of rows: expected 4, one a row, got 1");
+        assert_eq!(fault(vec![1.0, 1.0, f32::NAN, 1.0]), "weight of row 2 is NaN: it must be finite");
+        // Three of four rows of class 0, none of class 1.
+        let targets = Targets::Labels { labels: vec![0, 0, 0, 0, 1], classes: 2 };
+        let scores = Scores::new(vec![0.1, 0.2, 0.3, 0.9, 0.4], 1, &targets).unwrap();
+        assert_eq!((scores.accuracy(), scores.balanced_accuracy()), (0.6, 0.375));
+    }
+}
