@@ -130,16 +130,30 @@ pub enum Error {
         value: f32,
     },
 
-    /// The loss became NaN or infinite, so the weights are no longer usable.
+    /// Training diverged: the loss, a weight, or a number that the optimizer keeps became NaN or infinite, so the weights are
+    /// no longer usable.
     #[error(
-        "the loss became NaN or infinite in epoch {epoch}, step {step} of the run: \
-         lower the learning rate, or look at the data"
+        "the loss, a weight or an optimizer moment became NaN or infinite in epoch {epoch}, step {step} of the run: \
+         lower the learning rate, clip the gradients, or look at the data"
     )]
     NonFiniteLoss {
         /// The epoch, from 1.
         epoch: u32,
-        /// The step since the trainer was made, from 1.
+        /// The step since the trainer was made, from 1: the first whose loss was not finite, or where the losses were finite,
+        /// the last step before the weights were looked at.
         step: u32,
+    },
+
+    /// A weight, or a number that the optimizer keeps for it, is NaN or infinite: in numbers given, or about to be kept.
+    #[error("number {index} of {tensor} is {value}: weights and optimizer moments must be finite")]
+    NonFiniteParameter {
+        /// The tensor, as [`Network::parameters`](crate::Network::parameters) names it: `dense_1.weight`, or `moment_1 of
+        /// dense_1.weight`.
+        tensor: String,
+        /// Which of its numbers, from 0, row-major.
+        index: usize,
+        /// The value.
+        value: f32,
     },
 
     /// A call that only a GPU can serve, on the CPU.

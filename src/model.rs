@@ -32,9 +32,9 @@ impl Model {
     /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, and [`Error::LimitExceeded`] where the device
-    /// cannot run the network even a row at a time, before anything is allocated; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the first that
+    /// is NaN or infinite, and [`Error::LimitExceeded`] where the device cannot run the network even a row at a time, before
+    /// anything is allocated; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
         let device = device.into();
@@ -252,7 +252,8 @@ impl Model {
     /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::NonFiniteParameter`] for the first that
+    /// is NaN or infinite. Then the weights stay as they are.
     pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
         self.network.check_parameters(parameters)?;
         self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters));

@@ -249,16 +249,29 @@ impl Network {
         self.parameter_words
     }
 
-    /// Refuses weights that are not laid out as [`parameters`](Self::parameters) says.
+    /// Refuses weights that are not laid out as [`parameters`](Self::parameters) says, and weights that are not finite.
     pub(crate) fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
         if parameters.len() == self.parameter_words as usize {
-            return Ok(());
+            return self.check_finite("", parameters);
         }
         Err(Error::Shape {
             what: "parameters".into(),
             expected: format!("{} numbers, gaps included", self.parameter_words),
             actual: parameters.len().to_string(),
         })
+    }
+
+    /// Refuses NaN and infinities among weights (`of` is empty), or among what the optimizer keeps for them (`of` names that
+    /// buffer, as in "moment_1"), laid out as [`parameters`](Self::parameters) says. Names the tensor, or the gap before one.
+    pub(crate) fn check_finite(&self, of: &str, values: &[f32]) -> Result<()> {
+        let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
+        let own = self.parameters.iter().find(|p| p.range().contains(&at));
+        let (name, index) = match own {
+            Some(p) => (p.name.clone(), at - p.offset as usize),
+            None => ("the parameter buffer (in a gap)".into(), at),
+        };
+        let tensor = if of.is_empty() { name } else { format!("{of} of {name}") };
+        Err(Error::NonFiniteParameter { tensor, index, value: values[at] })
     }
 
     /// The weights a training run with this seed starts from, laid out as the parameter buffer.
@@ -332,6 +345,25 @@ mod tests {
         let dense = Dense::new(1, Relu).bias_init(Init::Normal { std: f32::INFINITY });
         let message = Network::input(1).layer(dense).build().unwrap_err().to_string();
         assert_eq!(message, "std of Init::Normal must be finite, got inf");
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_named() {
+        let network = Network::input(3).dense(2, Relu).dense(1, Identity).build().unwrap();
+        let fault = |of: &str, at: usize, value: f32| {
+            let mut values = network.initial_parameters(0);
+            values[at] = value;
+            network.check_finite(of, &values).unwrap_err().to_string()
+        };
+        let finite = "weights and optimizer moments must be finite";
+        let last = network.parameters()[2].range().end - 1;
+        assert_eq!(fault("", 5, f32::NAN), format!("number 5 of dense_1.weight is NaN: {finite}"));
+        assert_eq!(
+            fault("moment_1", last, f32::NEG_INFINITY),
+            format!("number 1 of moment_1 of dense_2.weight is -inf: {finite}")
+        );
+        assert!(fault("", 6, f32::INFINITY).starts_with("number 6 of the parameter buffer (in a gap) is inf: "));
+        assert!(network.check_finite("", &network.initial_parameters(0)).is_ok());
     }
 
     #[test]

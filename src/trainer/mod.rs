@@ -115,7 +115,8 @@ impl Trainer {
     /// with another engine from the same start.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::Shape`] unless there are [`Network::parameter_words`] numbers.
+    /// As [`new`](Self::new); [`Error::Shape`] unless there are [`Network::parameter_words`] numbers;
+    /// [`Error::NonFiniteParameter`] for the first that is NaN or infinite.
     pub fn from_parameters(
         device: impl Into<Device>,
         network: &Network,
