@@ -7,7 +7,7 @@ override PARAMETER: f32 = 0.0; // the slope or alpha of those that have one
 // Beyond these a gate is 0 or 1; infinities times 0 would be NaN.
 const FAR: vec4f = vec4f(100.0);
 
-// Not max(z, floor), which loses NaN.
+// Not max(z, floor) or clamp, which lose NaN.
 fn at_least(z: vec4f, floor: f32) -> vec4f {
     return select(z, vec4f(floor), z < vec4f(floor));
 }
@@ -113,7 +113,7 @@ fn derivative(saved: vec4f) -> vec4f {
     let zero = vec4f(0.0);
     let one = vec4f(1.0);
     let positive = saved > zero;
-    let z = clamp(saved, -FAR, FAR);
+    let z = at_least(select(saved, FAR, saved > FAR), -FAR.x);
     switch ACTIVATION {
         case 1u: { return select(zero, one, positive); }
         case 2u: { return select(vec4f(PARAMETER), one, positive); }

@@ -1,0 +1,46 @@
+//! One op on the GPU and on the CPU.
+#![allow(dead_code)] // each section uses some of it
+
+use bytemuck::Pod;
+use wgrad::plan::*;
+use wgrad::runner::Runner;
+
+use crate::common::{gpu, lockstep, single};
+
+/// Words of the cursor and of what is known of a data set.
+pub const STEP: u32 = (size_of::<StepState>() / 4) as u32;
+pub const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
+
+pub fn tensor(buffer: usize, len: usize) -> Tensor {
+    Tensor { buffer: BufferId(buffer), offset: 0, len: len as u32 }
+}
+
+/// A plan of one op on both devices.
+pub struct Both {
+    on_gpu: Runner,
+    on_cpu: wgrad::lockstep::Lockstep,
+}
+
+impl Both {
+    pub fn new(buffers: &[(&str, u32, Role)], op: Op) -> Self {
+        let plan = single(buffers, op);
+        // SAFETY: the sections make ops whose tensors are as long as their dimensions say.
+        let on_gpu = unsafe { Runner::new_unchecked(gpu(), plan.clone()) }.unwrap();
+        Self { on_gpu, on_cpu: lockstep(gpu(), plan) }
+    }
+
+    pub fn set<T: Pod>(&mut self, buffer: usize, contents: &[T]) {
+        self.on_gpu.set(BufferId(buffer), contents).unwrap();
+        self.on_cpu.set(BufferId(buffer), contents).unwrap();
+    }
+
+    pub fn run(&mut self) {
+        self.on_gpu.run(1).unwrap();
+        self.on_cpu.run().unwrap();
+    }
+
+    /// What a buffer holds: on the GPU, on the CPU.
+    pub fn get(&self, buffer: usize) -> [Vec<f32>; 2] {
+        [self.on_gpu.get(BufferId(buffer)).unwrap(), self.on_cpu.get(BufferId(buffer))]
+    }
+}
