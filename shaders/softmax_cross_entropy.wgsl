@@ -58,6 +58,7 @@ override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
 override GRADIENT: bool = true;
 
 const LOWEST: f32 = -3.4028234e38;
+const NO_CLASS: u32 = 0xffffffffu; // of a row with a NaN logit
 
 // What the lanes of a row find out about it.
 struct Sums {
@@ -65,7 +66,7 @@ struct Sums {
     targets: f32, // sum of targets
     along: f32,   // sum of target * (z - largest)
     expected: u32,          // the first class with
-    expected_target: f32,   // the largest target
+    expected_target: f32,   // the largest target, before smoothing, which rounds
 }
 
 var<workgroup> lane_largest: array<f32, 64>;
@@ -81,13 +82,23 @@ struct RowTarget {
     spread: f32, // and what it gives to each class
 }
 
-// The target of class `c`.
-fn target_of(c: u32, row: RowTarget) -> f32 {
+// The target of class `c`, before smoothing.
+fn given_target(c: u32, row: RowTarget) -> f32 {
     var t = select(0.0, 1.0, row.label == c);
     if row.values {
         t = bitcast<f32>(targets[row.first + c]);
     }
-    return row.kept * t + row.spread;
+    return t;
+}
+
+// The target of class `c`.
+fn target_of(c: u32, row: RowTarget) -> f32 {
+    return row.kept * given_target(c, row) + row.spread;
+}
+
+// By its bits: compilers may assume that no NaN exists.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
 @compute @workgroup_size(LANES, ROWS)
@@ -114,22 +125,26 @@ fn main(
     // The largest logit and the first class that has it.
     var largest = LOWEST;
     var predicted = 0u;
+    var unranked = false;
     for (var c = lane; c < classes; c += LANES) {
         let z = logits[start + c];
-        if z > largest {
+        unranked |= is_nan(z);
+        if z > largest || c == lane {
             largest = z;
             predicted = c;
         }
     }
     if LANES > 1u {
         lane_largest[lane] = largest;
-        lane_class[lane] = predicted;
+        lane_class[lane] = select(predicted, NO_CLASS, unranked);
         workgroupBarrier();
         largest = lane_largest[0];
         predicted = lane_class[0];
+        unranked = predicted == NO_CLASS;
         for (var i = 1u; i < LANES; i++) {
             let z = lane_largest[i];
             let c = lane_class[i];
+            unranked |= c == NO_CLASS;
             if z > largest || (z == largest && c < predicted) {
                 largest = z;
                 predicted = c;
@@ -146,9 +161,10 @@ fn main(
         sums.targets += t;
         // A target of 0 asks nothing of its class, be its logit -infinity.
         sums.along += select(0.0, t * distance, t != 0.0);
-        if t > sums.expected_target {
+        let given = given_target(c, asked);
+        if given > sums.expected_target {
             sums.expected = c;
-            sums.expected_target = t;
+            sums.expected_target = given;
         }
     }
     if LANES > 1u {
@@ -200,7 +216,7 @@ fn main(
         let slot = state.step % u.turns * u.batch + row;
         metrics[slot].loss += loss;
         metrics[slot].rows += 1u;
-        if correct {
+        if correct && !unranked {
             metrics[slot].correct += 1u;
         }
         // By its bits: compilers may assume that no NaN exists.

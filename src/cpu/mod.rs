@@ -44,7 +44,11 @@ pub(crate) use {
 };
 #[cfg(test)]
 pub(crate) use {from_texture::from_texture, to_texture::to_texture};
-pub(crate) use {pointwise::dropout_key, pointwise::dropout_threshold, softmax_cross_entropy::first_largest};
+pub(crate) use {
+    pointwise::dropout_key,
+    pointwise::dropout_threshold,
+    softmax_cross_entropy::{class, first_largest},
+};
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
 #[derive(Debug, Clone, Default)]
@@ -264,6 +268,10 @@ impl Memory<'_> {
                 }
                 Op::Narrow(op) => {
                     narrow::narrow(op, self.f32(op.input), self.f32(op.parameters), cast_slice_mut(next()))
+                }
+                Op::NonFinite(op) => {
+                    let (input, state) = (self.f32(op.input), self.step(op.step));
+                    metrics::non_finite(input, &state, &mut cast_slice_mut(next())[0]);
                 }
                 Op::Metrics(op) => {
                     cast_slice_mut(next())[0] = metrics::metrics(cast_slice(self.words(op.slots)));

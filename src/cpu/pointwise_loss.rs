@@ -1,7 +1,7 @@
 //! Twin of `shaders/pointwise_loss.wgsl`.
 
-use super::first_largest;
 use super::pointwise::{derivative, softplus};
+use super::{class, first_largest};
 use crate::loss::Loss;
 use crate::plan::{DataInfo, LossOp, RowMetrics, StepState};
 
@@ -84,8 +84,8 @@ pub fn pointwise_loss(
         // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
         let threshold = if op.loss == Loss::BinaryCrossEntropy { 0.0 } else { 0.5 };
         let correct = match outputs {
-            1 => (y[0] > threshold) == (target.value(0) > 0.5),
-            _ => first_largest(y) == target.class(),
+            1 => !y[0].is_nan() && (y[0] > threshold) == (target.value(0) > 0.5),
+            _ => class(y) == Some(target.class()),
         };
         metrics[op.slot(row, &batch.state)].count(loss, correct, batch.state.step);
     }

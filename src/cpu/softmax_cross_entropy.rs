@@ -45,7 +45,8 @@ pub fn softmax_cross_entropy(
         // A label that is no class, in data that the host has not seen, has no loss.
         let unknown = target.label().is_some_and(|label| label >= classes);
         let loss = if unknown { f32::NAN } else { sum.ln() * total - along };
-        metrics[op.slot(row, &batch.state)].count(loss * target.weight, predicted == target.class(), batch.state.step);
+        let correct = class(z) == Some(target.class());
+        metrics[op.slot(row, &batch.state)].count(loss * target.weight, correct, batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * classes..].fill(0.0);
@@ -62,6 +63,11 @@ impl RowMetrics {
             self.non_finite_step = step;
         }
     }
+}
+
+/// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has none.
+pub fn class(z: &[f32]) -> Option<usize> {
+    (!z.iter().any(|z| z.is_nan())).then(|| first_largest(z))
 }
 
 /// The index of the largest number; of several, the first. NaN is never the largest.

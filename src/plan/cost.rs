@@ -123,6 +123,8 @@ impl Op {
             Op::NextBatch(_) => 0,
             // Copies; bytes are scaled, but a plan does not know of them.
             Op::Gather(_) | Op::CopyRows(_) => 0,
+            // Looks at bits.
+            Op::NonFinite(_) => 0,
             Op::Matmul(op) => of_matmul(op),
             Op::Pointwise(op) => {
                 let function =

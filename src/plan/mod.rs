@@ -249,7 +249,7 @@ impl RowMetrics {
 /// Buffers and the ops of one step, in order. Print it to read it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What it does: "training", "evaluation", "forward" or "chain".
+    /// What it does: "training", "evaluation", "forward", "chain" or "finite".
     pub name: &'static str,
     /// Rows of a full batch.
     pub batch: u32,
@@ -336,6 +336,24 @@ impl Plan {
         plan.forward(x, None, Some(loss), None)?;
         plan.loss(loss, &data, false)?;
         Ok(plan.finish())
+    }
+
+    /// What looks over all that a training plan keeps from step to step, for numbers that are not finite: it marks the totals
+    /// of the metrics. Its buffers have the roles and the lengths of that plan's.
+    pub fn finite(training: &Self) -> Self {
+        let roles =
+            [Role::Step, Role::Totals, Role::Parameters, Role::Moment1, Role::Moment2, Role::AccumulatedGradients];
+        let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });
+        let buffers: Vec<Buffer> = roles.into_iter().filter_map(find).collect();
+        let len = |i: usize| buffers[i].words().unwrap_or(0) as u32;
+        let tensor = |i: usize| Tensor { buffer: BufferId(i), offset: 0, len: len(i) };
+        let parts = |i: usize| (0..len(i)).step_by(LONGEST_UPDATE as usize).map(move |start| (i, start));
+        let look = |(i, start): (usize, u32)| {
+            let input = Tensor { offset: start, len: LONGEST_UPDATE.min(len(i) - start), ..tensor(i) };
+            Op::NonFinite(NonFinite { input, step: tensor(0), totals: tensor(1) })
+        };
+        let step = (2..buffers.len()).flat_map(parts).map(look).collect();
+        Self { name: "finite", batch: training.batch, step, report: Vec::new(), buffers }
     }
 
     /// The forward pass alone, from a buffer of exactly `rows` input rows to one of `rows` output rows. A network of dense

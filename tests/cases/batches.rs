@@ -134,6 +134,36 @@ pub fn next_batch_of_the_largest_batch(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+pub fn numbers_that_are_not_finite_mark_the_totals(check: &mut Check) -> Result<()> {
+    // In the first number, the last one and between; alone, and where an earlier step was marked.
+    let odd = [f32::INFINITY, f32::NEG_INFINITY, -f32::NAN, f32::MAX, -f32::from_bits(1)].map(|odd| (odd, 64, 0));
+    let places = [(4, 3), (1024, 1023), (1024 * 257, 1024 * 256 + 5), (1024 * 300 + 4, 1024 * 300 + 3)];
+    for (odd, len, at) in odd.into_iter().chain(places.map(|(len, at)| (f32::NAN, len, at))) {
+        for before in [0, 7] {
+            let op = NonFinite { input: tensor(0, len), step: tensor(1, STEP), totals: tensor(2, 4) };
+            let buffers = [("weights", len, Role::Parameters), ("step", STEP, Role::Step), ("totals", 4, Role::Totals)];
+            let mut numbers = Random(u64::from(len)).f32s(len as usize);
+            numbers[at] = odd;
+            let mut lockstep = check.lockstep(single(&buffers, Op::NonFinite(op)))?;
+            lockstep.set(BufferId(0), &numbers)?;
+            lockstep.set(BufferId(1), &[step_state(42, 1)])?;
+            lockstep.set(BufferId(2), &[RowMetrics { loss: 0.5, correct: 3, rows: 9, non_finite_step: before }])?;
+            if check.falsify {
+                lockstep.disturb_gpu(BufferId(2), 3, 1.0);
+            }
+            let what = format!("{odd} among {len} numbers, before {before}");
+            check.run(&mut lockstep, {
+                let what = what.clone();
+                move |check, comparisons| check.judge(&what, 0.0, comparisons)
+            })?;
+            let marked = lockstep.get(BufferId(2))[3].to_bits();
+            let expected = if before == 0 && !odd.is_finite() { 42 } else { before };
+            check.expect(marked == expected, || format!("{what}: marked with step {marked}"));
+        }
+    }
+    Ok(())
+}
+
 pub fn metrics_sum_every_row(check: &mut Check) -> Result<()> {
     for batch in [1, 3, 255, 256, 257, 1757, LARGEST_BATCH] {
         let op = Op::Metrics(Metrics { slots: tensor(0, batch * 4), totals: tensor(1, 4), count: batch });

@@ -62,6 +62,7 @@ pub const CASES: &[Case] = &{
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
         case!(metrics_sum_every_row, "metrics"),
+        case!(numbers_that_are_not_finite_mark_the_totals, "metrics"),
         case!(gradients_of_several_batches_accumulate, "accumulate"),
         case!(a_norm_has_a_limit, "sum_squares"),
         case!(every_optimizer_updates_at_awkward_lengths, "update"),

@@ -96,6 +96,7 @@ pub(super) fn launches(op: &Op, variants: Variants) -> Vec<Launch> {
         Op::SumSquares(op) => sum_squares::launch(op),
         Op::Update(op) => update::launch(op, variants),
         Op::Metrics(op) => metrics::launch(op),
+        Op::NonFinite(op) => metrics::finite(op),
         Op::Narrow(op) => narrow::launch(op, variants),
     }]
 }

@@ -203,6 +203,7 @@ fn plans() -> Vec<Plan> {
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
         Plan::forward(&logits, 12).unwrap().strided(crate::plan::Role::Input, 3, 8),
+        Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
     ]
 }
 

@@ -59,7 +59,7 @@ impl Bounds {
 pub(super) fn bounds(op: &Op, memory: &CpuExecutor) -> Vec<Bounds> {
     match op {
         Op::NextBatch(op) => vec![of_state(op, memory), Bounds::Exact],
-        Op::Gather(_) | Op::CopyRows(_) => vec![Bounds::Exact],
+        Op::Gather(_) | Op::CopyRows(_) | Op::NonFinite(_) => vec![Bounds::Exact],
         Op::Matmul(op) => of_matmul(op, memory),
         Op::Pointwise(op) => vec![activation::of_pointwise(op, memory)],
         Op::Softmax(op) => vec![loss::of_softmax(op, memory)],

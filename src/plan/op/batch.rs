@@ -101,6 +101,17 @@ impl LossOp {
     }
 }
 
+/// Marks the totals of the metrics as not finite where weights or moments hold NaN or an infinity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NonFinite {
+    /// What is looked over; a whole number of vec4s.
+    pub input: Tensor,
+    /// One [`StepState`].
+    pub step: Tensor,
+    /// One [`RowMetrics`](super::super::RowMetrics), whose `non_finite_step` becomes the step's unless it is set already.
+    pub totals: Tensor,
+}
+
 /// Sums the metrics of all slots, in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {

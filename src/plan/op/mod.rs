@@ -60,6 +60,8 @@ pub enum Op {
     Update(Update),
     /// See [`Metrics`].
     Metrics(Metrics),
+    /// See [`NonFinite`].
+    NonFinite(NonFinite),
     /// See [`Narrow`].
     Narrow(Narrow),
 }
@@ -97,7 +99,7 @@ impl Op {
             Op::Accumulate(_) => "accumulate",
             Op::SumSquares(_) => "sum_squares",
             Op::Update(_) => "update",
-            Op::Metrics(_) => "metrics",
+            Op::Metrics(_) | Op::NonFinite(_) => "metrics",
             Op::Narrow(_) => "narrow",
         }
     }
@@ -136,6 +138,7 @@ impl Op {
             Op::SumSquares(op) => vec![op.input],
             Op::Update(op) => [op.gradients, op.step].into_iter().chain(op.multipliers).chain(op.scale).collect(),
             Op::Metrics(op) => vec![op.slots],
+            Op::NonFinite(op) => vec![op.input, op.step],
             Op::Narrow(op) => vec![op.input, op.parameters],
         }
     }
@@ -174,6 +177,7 @@ impl Op {
             Op::SumSquares(op) => vec![(op.output, Write)],
             Op::Update(op) => op.outputs(),
             Op::Metrics(op) => vec![(op.totals, Write)],
+            Op::NonFinite(op) => vec![(op.totals, ReadWrite)],
             Op::Narrow(op) => vec![(op.output, Write)],
         }
     }
