@@ -1,10 +1,13 @@
-//! Time, where there is a clock.
+//! Time, and turns of a browser's event loop.
 
-/// A stopwatch, except in a browser.
+/// A stopwatch.
 #[derive(Debug)]
 pub(crate) struct Clock {
     #[cfg(not(target_family = "wasm"))]
     start: std::time::Instant,
+    /// Milliseconds.
+    #[cfg(target_family = "wasm")]
+    start: f64,
 }
 
 impl Clock {
@@ -12,13 +15,69 @@ impl Clock {
         Self {
             #[cfg(not(target_family = "wasm"))]
             start: std::time::Instant::now(),
+            #[cfg(target_family = "wasm")]
+            start: crate::web::now(),
         }
     }
 
-    pub(crate) fn seconds(&self) -> Option<f64> {
+    pub(crate) fn seconds(&self) -> f64 {
         #[cfg(not(target_family = "wasm"))]
-        return Some(self.start.elapsed().as_secs_f64());
+        return self.start.elapsed().as_secs_f64();
+        // Where the computer's clock stands in for a monotonic one, it may have been set back.
         #[cfg(target_family = "wasm")]
-        None
+        return ((crate::web::now() - self.start) / 1e3).max(0.0);
+    }
+}
+
+/// How long work on the CPU may keep a page from drawing and hearing, in seconds.
+#[cfg(target_family = "wasm")]
+const LONGEST_TURN: f64 = 0.01;
+
+/// Work on the CPU between two turns of a page. Elsewhere than in browsers it has no end: there, a thread is the app's to give.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    #[cfg(target_family = "wasm")]
+    clock: Option<Clock>,
+}
+
+impl Turn {
+    pub(crate) fn start() -> Self {
+        Self {
+            #[cfg(target_family = "wasm")]
+            clock: Some(Clock::start()),
+        }
+    }
+
+    /// Whether it is time to [give way](Self::give_way). The next turn begins when this is asked again.
+    pub(crate) fn is_over(&mut self) -> bool {
+        #[cfg(target_family = "wasm")]
+        {
+            let over = self.clock.get_or_insert_with(Clock::start).seconds() >= LONGEST_TURN;
+            if over {
+                self.clock = None;
+            }
+            return over;
+        }
+        #[cfg(not(target_family = "wasm"))]
+        false
+    }
+
+    /// Lets everything else run that waits for this thread: in a browser drawing, input and messages, elsewhere the other
+    /// tasks of an async runtime.
+    pub(crate) async fn give_way() {
+        #[cfg(target_family = "wasm")]
+        crate::web::next_task().await;
+        #[cfg(not(target_family = "wasm"))]
+        {
+            let mut yielded = false;
+            std::future::poll_fn(|context| {
+                if std::mem::replace(&mut yielded, true) {
+                    return std::task::Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
+        }
     }
 }

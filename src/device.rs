@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Turn;
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading, Region, Signal};
@@ -253,12 +254,13 @@ impl Executor {
         MOST.times(plan.work(), plan.step.len()).clamp(1, u32::MAX.into()) as u32
     }
 
-    /// Submits steps, a step that is too much for a submission in several. The CPU has done them when this returns.
-    pub(crate) fn submit(&self, run: Run) -> Result<Submission> {
-        self.submit_at_most(MOST, run)
+    /// Submits steps, a step that is too much for a submission in several. A GPU has them to do when this returns, which it
+    /// does at once; the CPU has done them.
+    pub(crate) async fn submit(&self, run: Run) -> Result<Submission> {
+        self.submit_at_most(MOST, run).await
     }
 
-    pub(crate) fn submit_at_most(&self, most: Most, run: Run) -> Result<Submission> {
+    pub(crate) async fn submit_at_most(&self, most: Most, run: Run) -> Result<Submission> {
         match self {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
@@ -292,11 +294,9 @@ impl Executor {
                 if run.clear {
                     executor.buffer(self.find(Role::RowMetrics)).lock().fill(0);
                 }
-                executor.run_steps(run.steps);
-                let totals = run.report.then(|| {
-                    executor.run_report();
-                    bytemuck::cast_slice(&executor.buffer(self.find(Role::Totals)).lock())[0]
-                });
+                executor.run_steps(run.steps, run.report).await;
+                let totals =
+                    run.report.then(|| bytemuck::cast_slice(&executor.buffer(self.find(Role::Totals)).lock())[0]);
                 Ok(Submission::Cpu { totals })
             }
         }
@@ -316,22 +316,9 @@ impl Submission {
                 }
             }
             Submission::Cpu { totals } => {
-                yield_once().await;
+                Turn::give_way().await;
                 Ok(totals)
             }
         }
     }
-}
-
-/// Lets other tasks of an async runtime run: the CPU has worked while it submitted.
-async fn yield_once() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return std::task::Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }

@@ -185,5 +185,60 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A stable name of the kind of error, for code that branches on it where the type is out of reach: JavaScript in a page,
+    /// a log. It is the variant's name: `"DeviceLost"`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::NoAdapter { .. } => "NoAdapter",
+            Error::NoDevice { .. } => "NoDevice",
+            Error::LimitExceeded { .. } => "LimitExceeded",
+            Error::OutOfMemory { .. } => "OutOfMemory",
+            Error::DeviceLost { .. } => "DeviceLost",
+            Error::NoSnapshot => "NoSnapshot",
+            Error::Gpu { .. } => "Gpu",
+            Error::Shape { .. } => "Shape",
+            Error::InvalidOption { .. } => "InvalidOption",
+            Error::LabelOutOfRange { .. } => "LabelOutOfRange",
+            Error::NonFiniteFeature { .. } => "NonFiniteFeature",
+            Error::NonFiniteTarget { .. } => "NonFiniteTarget",
+            Error::NonFiniteLoss { .. } => "NonFiniteLoss",
+            Error::NeedsGpu { .. } => "NeedsGpu",
+            Error::MissingFeature { .. } => "MissingFeature",
+            Error::File { .. } => "File",
+        }
+    }
+}
+
 /// A result whose error is [`Error`](enum@Error).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    /// By the source, so that a variant added later is held to it.
+    #[test]
+    fn the_code_of_every_variant_is_its_name() {
+        let source = include_str!("error.rs");
+        let variants = source.split_once("pub enum Error {").unwrap().1.split_once("\n}\n").unwrap().0;
+        let names = variants
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()) && line.ends_with(['{', ',']));
+        let names: Vec<&str> = names.map(|line| line.trim_end_matches([' ', '{', ','])).collect();
+        assert!(names.len() >= 16, "{names:?}");
+        let codes = source.split_once("pub fn code(").unwrap().1.split_once("\n    }\n").unwrap().0;
+        for name in &names {
+            let arm = codes.lines().find(|line| line.contains(&format!("Error::{name} ")));
+            assert!(arm.is_some_and(|arm| arm.contains(&format!("=> \"{name}\","))), "{name}: {arm:?}");
+        }
+        assert_eq!(codes.matches("=> \"").count(), names.len());
+    }
+
+    #[test]
+    fn a_code_can_be_branched_on() {
+        assert_eq!(Error::DeviceLost { reason: "unplugged".into() }.code(), "DeviceLost");
+        assert_eq!(Error::NoSnapshot.code(), "NoSnapshot");
+    }
+}

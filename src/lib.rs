@@ -114,6 +114,8 @@ mod scores;
 mod submission;
 mod texture;
 mod trainer;
+#[cfg(target_family = "wasm")]
+mod web;
 
 pub use activation::Activation;
 pub use config::{Clip, Group, TrainerConfig};

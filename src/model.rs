@@ -183,7 +183,7 @@ impl Model {
                 _ => self.forward_executor(rows)?,
             };
             self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk));
-            executor.submit(Run { steps: 1, ..Run::default() })?;
+            executor.submit(Run { steps: 1, ..Run::default() }).await?;
             let words = (rows * self.network.outputs()) as usize;
             let words = self.device.read(&executor.storage(Role::Output), words).await?;
             outputs.extend_from_slice(bytemuck::cast_slice(&words));

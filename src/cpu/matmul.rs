@@ -1,16 +1,31 @@
 //! Twin of `shaders/matmul.wgsl.in` and of its variants.
 
+use std::ops::Range;
+
 use super::pointwise::{activate, derivative};
 use crate::plan::{Epilogue, Layout, Matmul, StepState, Update};
 
 /// `extra` is what the epilogue reads: the bias, if there is one, or what the activation's derivative takes.
 pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], bias_gradient: Option<&mut [f32]>) {
+    matmul_rows(op, 0..op.m as usize, a, b, extra, c, bias_gradient);
+}
+
+/// As [`matmul`], of some rows of C; `c` holds those rows alone.
+pub fn matmul_rows(
+    op: &Matmul,
+    rows: Range<usize>,
+    a: &[f32],
+    b: &[f32],
+    extra: &[f32],
+    c: &mut [f32],
+    bias_gradient: Option<&mut [f32]>,
+) {
     let (m, n, k) = (op.m as usize, op.n as usize, op.k as usize);
     let slice = op.slice.start as usize..op.slice.end as usize;
     if slice.start == 0 {
         c.fill(0.0);
     }
-    for (i, row) in c.chunks_exact_mut(n).enumerate() {
+    for (i, row) in rows.zip(c.chunks_exact_mut(n)) {
         match op.layout {
             Layout::Nn | Layout::Tn => {
                 for p in slice.clone() {
@@ -53,9 +68,11 @@ pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], b
     }
 }
 
-/// A product whose sums are gradients: makes them, then the update. `parameters` and each of `moments` are as the update says.
+/// A product whose sums are gradients: makes those of some rows of the weights, then updates them. `parameters` and each of
+/// `moments` are as the update says, from the first of those rows on; the biases come with the last row.
 pub fn matmul_update(
     op: &Matmul,
+    rows: Range<usize>,
     a: &[f32],
     b: &[f32],
     update: &Update,
@@ -63,12 +80,13 @@ pub fn matmul_update(
     parameters: &mut [f32],
     moments: &mut [&mut [f32]],
 ) {
-    let weights_end = op.c.len as usize;
-    let biases_start = op.bias_gradient.map_or(parameters.len(), |bias| (bias.offset - op.c.offset) as usize);
+    let (first, weights_end) = (rows.start * op.n as usize, rows.len() * op.n as usize);
+    let bias = op.bias_gradient.filter(|_| rows.end == op.m as usize);
+    let biases_start = bias.map_or(parameters.len(), |bias| (bias.offset - op.c.offset) as usize - first);
     let mut gradients = vec![0.0; parameters.len()];
     let (weights, rest) = gradients.split_at_mut(weights_end);
-    let biases = op.bias_gradient.map(|bias| &mut rest[biases_start - weights_end..][..bias.len as usize]);
-    matmul(op, a, b, &[], weights, biases);
+    let biases = bias.map(|bias| &mut rest[biases_start - weights_end..][..bias.len as usize]);
+    matmul_rows(op, rows, a, b, &[], weights, biases);
     // The gap between weights and biases stays as it is.
     for range in [0..weights_end, biases_start..parameters.len()] {
         let mut moments: Vec<&mut [f32]> = moments.iter_mut().map(|moment| &mut moment[range.clone()]).collect();

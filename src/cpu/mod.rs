@@ -28,10 +28,12 @@ mod sum_squares;
 mod to_texture;
 mod update;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{cast_slice, cast_slice_mut};
 
+use crate::clock::Turn;
 use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, StepState, Tensor};
 
 pub(crate) use {
@@ -99,18 +101,32 @@ impl CpuExecutor {
         self.buffers[id.0] = buffer.clone();
     }
 
-    /// Runs `steps` steps.
-    pub(crate) fn run_steps(&self, steps: u32) {
-        let mut memory = self.lock();
-        for _ in 0..steps {
-            self.plan.step.iter().for_each(|op| memory.run(op));
-        }
+    /// Runs `steps` steps, then where wanted the sum of the metrics. In a browser the page gets a turn every few
+    /// milliseconds, also in the middle of a step.
+    pub(crate) async fn run_steps(&self, steps: u32, report: bool) {
+        let mut turn = Turn::start();
+        self.run_pieces(steps, report, MOST_FLOPS, || turn.is_over().then(Turn::give_way)).await;
     }
 
-    /// Sums up the metrics.
-    pub(crate) fn run_report(&self) {
-        let mut memory = self.lock();
-        self.plan.report.iter().for_each(|op| memory.run(op));
+    /// Runs steps in pieces of at most so many floating-point operations. Between pieces it awaits what `pause` returns,
+    /// with nothing locked: others may use the buffers meanwhile.
+    async fn run_pieces<P: Future>(&self, steps: u32, report: bool, most: u64, mut pause: impl FnMut() -> Option<P>) {
+        let report = self.plan.report.iter().filter(|_| report);
+        let ops = (0..steps).flat_map(|_| &self.plan.step).chain(report);
+        let mut pieces = ops.flat_map(|op| pieces(op, most).map(move |rows| (op, rows)));
+        loop {
+            let paused = {
+                let mut memory = self.lock();
+                loop {
+                    let Some((op, rows)) = pieces.next() else { return };
+                    memory.run(op, rows);
+                    if let Some(paused) = pause() {
+                        break paused;
+                    }
+                }
+            };
+            paused.await;
+        }
     }
 
     /// What a tensor holds.
@@ -120,11 +136,46 @@ impl CpuExecutor {
 
     /// Runs one op.
     pub(crate) fn run(&self, op: &Op) {
-        self.lock().run(op);
+        self.lock().run(op, 0..rows(op));
     }
 
     fn lock(&self) -> Memory<'_> {
         Memory(self.buffers.iter().map(CpuBuffer::lock).collect())
+    }
+}
+
+/// Floating-point operations of a piece of an op: a few milliseconds in a browser. Elsewhere ops are not cut.
+const MOST_FLOPS: u64 = if cfg!(target_family = "wasm") { 4_000_000 } else { u64::MAX };
+
+/// Rows that an op can be cut between: of a matrix product those of C. Other ops are short, and are one row.
+fn rows(op: &Op) -> usize {
+    match op {
+        Op::Matmul(op) => op.m as usize,
+        _ => 1,
+    }
+}
+
+/// The rows of each piece of an op.
+fn pieces(op: &Op, most_flops: u64) -> impl Iterator<Item = Range<usize>> + use<> {
+    let rows = rows(op);
+    let each = match op {
+        Op::Matmul(op) => (most_flops / (2 * u64::from(op.n) * op.slice.len() as u64).max(1)).max(1),
+        _ => u64::MAX,
+    };
+    let each = each.min(rows.max(1) as u64) as usize;
+    (0..rows.max(1)).step_by(each).map(move |first| first..rows.min(first + each))
+}
+
+/// What some rows of an op write. The biases of a product come with its last row.
+fn outputs(op: &Op, rows: &Range<usize>) -> Vec<Tensor> {
+    let whole = op.outputs().into_iter().map(|(tensor, _)| tensor);
+    let Op::Matmul(op) = op else { return whole.collect() };
+    let (n, is_last) = (op.n, rows.end == op.m as usize);
+    let (first, end) = (rows.start as u32 * n, rows.end as u32 * n);
+    let part = |tensor: Tensor, end: u32| Tensor { offset: tensor.offset + first, len: end - first, ..tensor };
+    match op.epilogue {
+        Epilogue::Update(_) => whole.map(|t| part(t, if is_last { t.len } else { end })).collect(),
+        _ => std::iter::once(part(op.c, end)).chain(op.bias_gradient.filter(|_| is_last)).collect(),
     }
 }
 
@@ -152,9 +203,10 @@ impl Memory<'_> {
         cast_slice(self.words(tensor))[0]
     }
 
-    /// Runs an op: its outputs are copied out, handed to the twin beside its inputs, and copied back.
-    fn run(&mut self, op: &Op) {
-        let mut outputs: Vec<Vec<u32>> = op.outputs().iter().map(|&(t, _)| self.words(t).to_vec()).collect();
+    /// Runs some rows of an op: its outputs are copied out, handed to the twin beside its inputs, and copied back.
+    fn run(&mut self, op: &Op, rows: Range<usize>) {
+        let tensors = outputs(op, &rows);
+        let mut outputs: Vec<Vec<u32>> = tensors.iter().map(|&t| self.words(t).to_vec()).collect();
         {
             let mut outputs = outputs.iter_mut().map(Vec::as_mut_slice);
             let mut next = || outputs.next().expect("an output that Op::outputs names");
@@ -173,13 +225,14 @@ impl Memory<'_> {
                     let (a, b, state) = (self.f32(op.a), self.f32(op.b), self.step(update.step));
                     let parameters = cast_slice_mut(next());
                     let mut moments: Vec<&mut [f32]> = update.moments.iter().map(|_| cast_slice_mut(next())).collect();
-                    matmul::matmul_update(op, a, b, update, &state, parameters, &mut moments);
+                    matmul::matmul_update(op, rows, a, b, update, &state, parameters, &mut moments);
                 }
                 Op::Matmul(op) => {
                     let extra = op.extra().map_or(&[][..], |t| self.f32(t));
+                    let bias_gradient = op.bias_gradient.filter(|_| rows.end == op.m as usize);
                     let c = cast_slice_mut(next());
-                    let bias_gradient = op.bias_gradient.map(|_| cast_slice_mut(next()));
-                    matmul::matmul(op, self.f32(op.a), self.f32(op.b), extra, c, bias_gradient);
+                    let bias_gradient = bias_gradient.map(|_| cast_slice_mut(next()));
+                    matmul::matmul_rows(op, rows, self.f32(op.a), self.f32(op.b), extra, c, bias_gradient);
                 }
                 Op::Pointwise(op) => {
                     let cursor = op.dropout.map(|d| (self.step(d.step), self.data(d.data)));
@@ -278,9 +331,46 @@ impl Memory<'_> {
                 }
             }
         }
-        for ((tensor, _), words) in op.outputs().into_iter().zip(outputs) {
+        for (tensor, words) in tensors.into_iter().zip(outputs) {
             let (start, len) = (tensor.offset as usize, words.len());
             self.0[tensor.buffer.0][start..start + len].copy_from_slice(&words);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Role;
+    use crate::{Activation::*, Adam, Dataset, Device, Loss, Network, Trainer, TrainerConfig};
+
+    /// A page gets a turn in the middle of a step: what comes of the step must not depend on where.
+    #[test]
+    fn steps_in_pieces_leave_the_same_bits() {
+        let network = Network::input(7).dense(9, Relu).dense(5, Tanh).dense(3, Identity).build().unwrap();
+        let features = (0..11 * 7).map(|i| (i * 5 % 13) as f32 / 13.0).collect();
+        let data = Dataset::from_f32(features, 7, (0..11).map(|row| row % 3).collect(), 3).unwrap();
+        for keep_gradients in [false, true] {
+            let after = |most: u64| {
+                let config = TrainerConfig { batch: 4, keep_gradients, ..TrainerConfig::default() };
+                let adam = Adam::default();
+                let mut trainer = Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap();
+                trainer.bind_training(std::borrow::Cow::Borrowed(&data), 0).unwrap();
+                let crate::device::Executor::Cpu(executor) = &trainer.training else { unreachable!() };
+                let mut pauses = 0;
+                let pause = || {
+                    pauses += 1;
+                    Some(std::future::ready(()))
+                };
+                pollster::block_on(executor.run_pieces(5, true, most, pause));
+                let words = |role| executor.buffer(executor.plan().find(role).unwrap()).lock().clone();
+                let kept = [Role::Parameters, Role::Moment1, Role::Moment2, Role::Totals].map(words);
+                (kept, pauses)
+            };
+            let (whole, few) = after(u64::MAX);
+            let (pieces, many) = after(1);
+            assert_eq!(whole, pieces, "keep_gradients {keep_gradients}");
+            assert!(many > 3 * few, "{many} pieces of {few} ops");
         }
     }
 }

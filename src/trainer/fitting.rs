@@ -128,7 +128,7 @@ impl Trainer {
         let clock = Clock::start();
         let (trained, mut stop) = self.train_epoch(epoch, done..steps, rows, fit, progress).await?;
         let Some((evaluation, rate_scale)) = trained else { return Ok(true) };
-        let seconds = clock.seconds();
+        let seconds = Some(clock.seconds());
         let validation = match fit.validation {
             Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
             None => None,
@@ -238,7 +238,8 @@ impl Trainer {
                 let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
-                under_way.push_back((submitted, self.training.submit(Run { steps: now, clear, report })?));
+                let submission = self.training.submit(Run { steps: now, clear, report }).await?;
+                under_way.push_back((submitted, submission));
                 // Whatever ends this call here, an epoch was cut short.
                 self.progress.cut = Some(Cut { rows, steps: submitted });
             }

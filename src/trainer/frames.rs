@@ -224,7 +224,7 @@ impl Ticket {
                 let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(bytemuck::cast_slice(timestamps));
                 Some(end.saturating_sub(begin) as f64 * timing.period)
             }
-            None => self.clock.seconds(),
+            None => Some(self.clock.seconds()),
         };
         let mut state = lock(&self.frames.state);
         if let Some(seconds) = seconds {

@@ -269,7 +269,7 @@ impl Trainer {
     }
 
     /// A data set that is given away is not held beyond this.
-    fn bind_training(&mut self, data: Cow<'_, Dataset>, done: u32) -> Result<()> {
+    pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, done: u32) -> Result<()> {
         upload(&self.device, &mut self.training, &data)?;
         self.start(data_info(&data), done)
     }
@@ -376,7 +376,7 @@ impl Trainer {
         for first in (0..steps).step_by(each as usize) {
             let now = each.min(steps - first);
             let run = Run { steps: now, clear: first == 0, report: first + now == steps };
-            metrics = executor.submit(run)?.finish().await?;
+            metrics = executor.submit(run).await?.finish().await?;
         }
         let metrics: RowMetrics = metrics.expect("the last submission reports");
         metrics.check_rows("part of an evaluation", rows)?;
