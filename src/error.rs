@@ -205,6 +205,7 @@ impl Error {
             Error::NonFiniteLoss { .. } => "NonFiniteLoss",
             Error::NeedsGpu { .. } => "NeedsGpu",
             Error::MissingFeature { .. } => "MissingFeature",
+            Error::NonFiniteParameter { .. } => "NonFiniteParameter",
             Error::File { .. } => "File",
         }
     }
