@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::pointwise::{activate, derivative};
-use crate::plan::{Epilogue, Layout, Matmul, StepState, Update};
+use crate::plan::{Epilogue, Layout, Matmul, StepState};
 
 /// `extra` is what the epilogue reads: the bias, if there is one, or what the activation's derivative takes.
 pub fn matmul(op: &Matmul, a: &[f32], b: &[f32], extra: &[f32], c: &mut [f32], bias_gradient: Option<&mut [f32]>) {
@@ -75,11 +75,11 @@ pub fn matmul_update(
     rows: Range<usize>,
     a: &[f32],
     b: &[f32],
-    update: &Update,
     state: &StepState,
     parameters: &mut [f32],
     moments: &mut [&mut [f32]],
 ) {
+    let Epilogue::Update(update) = &op.epilogue else { unreachable!("its only caller has looked") };
     let (first, weights_end) = (rows.start * op.n as usize, rows.len() * op.n as usize);
     let bias = op.bias_gradient.filter(|_| rows.end == op.m as usize);
     let biases_start = bias.map_or(parameters.len(), |bias| (bias.offset - op.c.offset) as usize - first);

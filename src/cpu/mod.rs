@@ -225,7 +225,7 @@ impl Memory<'_> {
                     let (a, b, state) = (self.f32(op.a), self.f32(op.b), self.step(update.step));
                     let parameters = cast_slice_mut(next());
                     let mut moments: Vec<&mut [f32]> = update.moments.iter().map(|_| cast_slice_mut(next())).collect();
-                    matmul::matmul_update(op, rows, a, b, update, &state, parameters, &mut moments);
+                    matmul::matmul_update(op, rows, a, b, &state, parameters, &mut moments);
                 }
                 Op::Matmul(op) => {
                     let extra = op.extra().map_or(&[][..], |t| self.f32(t));
