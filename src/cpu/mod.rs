@@ -340,7 +340,6 @@ impl Memory<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::plan::Role;
     use crate::{Activation::*, Adam, Dataset, Device, Loss, Network, Trainer, TrainerConfig};
 
