@@ -1,5 +1,8 @@
-// The sum of squares of a long tensor, in two dispatches. The first leaves a partial sum for each workgroup; the second,
-// with LIMIT, is one workgroup that adds those and writes what the tensor must be scaled by for its norm to stay within.
+// The sum of squares of a long tensor, in two dispatches. The first writes a partial sum for each workgroup. The second,
+// with LIMIT, is one workgroup: it adds the partial sums and writes the factor that keeps the tensor's norm within the limit.
+//
+// A sum beyond f32 is kept as the sum of squares of x * 2^-96, with a minus sign to tell the two apart. Infinities and NaN
+// end as a factor of NaN, so that the weights show them.
 
 struct SumSquaresUniforms {
     quads: u32, // numbers / 4
@@ -13,8 +16,42 @@ struct SumSquaresUniforms {
 override LIMIT: bool = false;
 
 const LANES: u32 = 64u;
+const LARGEST: f32 = 3e38; // beyond this a sum is kept scaled
+const EXPONENT: u32 = 0x7f800000u;
+const SQUARED_SCALE: u32 = 192u << 23u; // 2^-192, as a difference of exponents
 
 var<workgroup> lane_sum: array<f32, LANES>;
+
+// A sum in units of the scaled ones. By its bits, as compilers may merge two factors into one that underflows.
+fn scaled(sum: f32) -> f32 {
+    let bits = bitcast<u32>(sum);
+    let size = bits & 0x7fffffffu;
+    if (bits >> 31u) != 0u || size >= EXPONENT {
+        return bitcast<f32>(size);
+    }
+    return bitcast<f32>(select(0u, bits - SQUARED_SCALE, bits > SQUARED_SCALE + 0x00800000u));
+}
+
+fn add(a: f32, b: f32) -> f32 {
+    let sum = a + b;
+    if a < 0.0 || b < 0.0 || sum > LARGEST {
+        return -(scaled(a) + scaled(b));
+    }
+    return sum;
+}
+
+// What a tensor of this sum of squares is multiplied by. Below f32's range it is -factor * 2^96: see update.wgsl.
+fn factor(sum: f32) -> f32 {
+    let bits = bitcast<u32>(sum);
+    if (bits & EXPONENT) == EXPONENT {
+        return bitcast<f32>(bits | 0x7fc00000u);
+    }
+    if sum < 0.0 {
+        let f = u.limit * 0x1p-32 / sqrt(-sum); // the factor * 2^64
+        return select(-f * 0x1p32, min(1.0, f * 0x1p-64), f >= 0x1p-52);
+    }
+    return min(1.0, u.limit / (sqrt(sum) + 1e-6));
+}
 
 @compute @workgroup_size(LANES)
 fn main(
@@ -22,25 +59,35 @@ fn main(
     @builtin(num_workgroups) grid: vec3u,
     @builtin(local_invocation_index) lane: u32,
 ) {
+    let first = workgroup.x * LANES + lane;
+    let stride = grid.x * LANES;
     var sum = 0.0;
-    for (var i = workgroup.x * LANES + lane; i < u.quads; i += grid.x * LANES) {
+    for (var i = first; i < u.quads; i += stride) {
         let values = input[i];
         if LIMIT {
-            sum += (values.x + values.y) + (values.z + values.w);
+            sum = add(sum, add(add(values.x, values.y), add(values.z, values.w)));
         } else {
             sum += dot(values, values);
         }
+    }
+    if !LIMIT && sum > LARGEST {
+        sum = 0.0;
+        for (var i = first; i < u.quads; i += stride) {
+            let values = input[i] * 0x1p-96;
+            sum += dot(values, values);
+        }
+        sum = -sum;
     }
     lane_sum[lane] = sum;
     workgroupBarrier();
     if lane == 0u {
         sum = 0.0;
         for (var i = 0u; i < LANES; i++) {
-            sum += lane_sum[i];
-        }
-        if LIMIT {
-            sum = min(1.0, u.limit / (sqrt(sum) + 1e-6));
+            sum = add(sum, lane_sum[i]);
         }
         output[workgroup.x] = sum;
+        if LIMIT {
+            output[workgroup.x] = factor(sum);
+        }
     }
 }

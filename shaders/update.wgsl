@@ -88,8 +88,43 @@ fn now() -> Cursor {
     return cursor;
 }
 
-// The parameters of `quad` after an update, and their moments. `block` numbers every 64 parameters.
+// Whether x is beyond the limit or NaN. By its bits: compilers may assume that neither infinities nor NaN exist.
+fn beyond(x: vec4f, limit: f32) -> vec4<bool> {
+    return (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(bitcast<u32>(limit));
+}
+
+// NaN, for any x.
+fn lost(x: vec4f) -> vec4f {
+    return bitcast<vec4f>(bitcast<vec4u>(x) | vec4u(0x7fc00000u));
+}
+
+// sqrt(squares) + epsilon. Where squares have overflowed it is NaN: infinity would make every later step 0.
+fn divisor(squares: vec4f) -> vec4f {
+    let d = sqrt(squares) + EPSILON;
+    return select(d, lost(d), beyond(d, 1.8e19));
+}
+
+// Gradients times the factor of a clipped norm; a negative one is -factor * 2^96, of norms near the end of f32's range.
+fn clipped(gradient: vec4f, factor: f32) -> vec4f {
+    if factor < 0.0 {
+        // 2^-96 by its exponent, as compilers may merge two factors into one that underflows.
+        let bits = bitcast<vec4u>(gradient);
+        let large = (bits & vec4u(0x7fffffffu)) > vec4u(97u << 23u);
+        let small = bitcast<vec4f>(select(vec4u(0u), bits - vec4u(96u << 23u), large));
+        return select(small, gradient, beyond(gradient, 3.4028234e38)) * -factor;
+    }
+    return gradient * factor;
+}
+
+// The parameters of `quad` after an update, and their moments. `block` numbers every 64 parameters. Weights that leave f32's
+// range become NaN: infinite ones would stay as they are, and behind a relu the loss would not show them.
 fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
+    let after = stepped(before, gradient, at, block);
+    let w = after.parameters;
+    return Quad(select(w, lost(w), beyond(w, 3.4e38)), after.moment1, after.moment2);
+}
+
+fn stepped(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
     var rate = at.learning_rate;
     var decay = WEIGHT_DECAY;
     if MULTIPLIERS {
@@ -123,7 +158,7 @@ fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
         }
         case 1u: {
             m = BETA2 * m + ONE_MINUS_BETA2 * g * g;
-            let direction = g / (sqrt(m) + EPSILON);
+            let direction = g / divisor(m);
             if MOMENTS == 1u {
                 return Quad(w - rate * direction, m, v);
             }
@@ -133,17 +168,18 @@ fn updated(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
         case 2u: {
             m = select(m, vec4f(INITIAL_ACCUMULATOR), first) + g * g;
             rate /= 1.0 + f32(at.update - 1u) * RATE_DECAY;
-            return Quad(w - rate * g / (sqrt(m) + EPSILON), m, v);
+            return Quad(w - rate * g / divisor(m), m, v);
         }
         case 4u: {
             let direction = BETA1 * m + ONE_MINUS_BETA1 * g;
             m = BETA2 * m + ONE_MINUS_BETA2 * g;
-            return Quad(w - rate * sign(direction), m, v);
+            // The sign of NaN is whatever a driver makes of it, and that of an infinite mean never changes.
+            return Quad(select(w - rate * sign(direction), lost(m), beyond(m, 3.4e38)), m, v);
         }
         default: {
             m = BETA1 * m + ONE_MINUS_BETA1 * g;
             v = BETA2 * v + ONE_MINUS_BETA2 * g * g;
-            return Quad(w - rate / at.correction1 * m / (sqrt(v / at.correction2) + EPSILON), m, v);
+            return Quad(w - rate / at.correction1 * m / divisor(v / at.correction2), m, v);
         }
     }
 }
@@ -174,7 +210,7 @@ fn main(
     if MOMENTS > 1u { quad.moment2 = moment2[i]; }
     var gradient = gradients[i];
     if SCALE {
-        gradient *= scale[0];
+        gradient = clipped(gradient, scale[0]);
     }
     quad = updated(quad, gradient, now(), i >> 4u);
     parameters[i] = quad.parameters;

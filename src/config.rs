@@ -99,9 +99,10 @@ impl TrainerConfig {
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Clip {
     /// All gradients are scaled by the same factor, min(1, limit / (norm + 1e-6)), so that the square root of the sum of
-    /// all their squares is at most this: Pascanu et al., 2013, in PyTorch's form.
+    /// all their squares is at most this: Pascanu et al., 2013, in PyTorch's form. The norm may be beyond f32's range; a
+    /// gradient that is infinite or NaN makes all trained weights NaN, which the next loss shows.
     Norm(f32),
-    /// Each gradient is held between ± this.
+    /// Each gradient is held between ± this. NaN stays NaN.
     Value(f32),
 }
 

@@ -1,4 +1,7 @@
 //! Optimizers: how a gradient changes a weight. g is the gradient, w the weight, t counts updates from 1.
+//!
+//! A weight becomes NaN where a mean of squares, or the weight itself, leaves f32's range: the next loss is then not finite
+//! and training ends with an error. An infinite mean would make every later step 0.
 
 use crate::error::{Error, Result};
 
@@ -35,7 +38,7 @@ pub struct RmsProp {
     pub learning_rate: f32,
     /// Decay of the mean of squared gradients. Default 0.99 (PyTorch; Keras calls it rho and has 0.9).
     pub alpha: f32,
-    /// Keeps the division finite. Default 1e-8.
+    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8.
     pub epsilon: f32,
     /// Share of the last step that is kept. Default 0.
     pub momentum: f32,
@@ -60,7 +63,7 @@ pub struct Adagrad {
     pub rate_decay: f32,
     /// What v starts from. Default 0 (PyTorch; Keras has 0.1).
     pub initial_accumulator: f32,
-    /// Keeps the division finite. Default 1e-10.
+    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-10.
     pub epsilon: f32,
     /// L2. Default 0.
     pub weight_decay: f32,
@@ -84,7 +87,7 @@ pub struct Adam {
     pub beta1: f32,
     /// Decay of the mean of squared gradients. Default 0.999.
     pub beta2: f32,
-    /// Keeps the division finite. Default 1e-8 (PyTorch; Keras has 1e-7).
+    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8 (PyTorch; Keras has 1e-7).
     pub epsilon: f32,
     /// L2: this share of the weight is added to its gradient. Default 0.
     pub weight_decay: f32,
@@ -107,7 +110,7 @@ pub struct AdamW {
     pub beta1: f32,
     /// Decay of the mean of squared gradients. Default 0.999.
     pub beta2: f32,
-    /// Keeps the division finite. Default 1e-8.
+    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8.
     pub epsilon: f32,
     /// Decoupled. Default 0.01.
     pub weight_decay: f32,
@@ -220,18 +223,18 @@ impl Optimizer {
             Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
                 below_one("alpha", alpha)?;
                 below_one("momentum", momentum)?;
-                above_zero("epsilon", epsilon)
+                normal("epsilon", epsilon)
             }
             Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
                 at_least_zero("rate_decay", rate_decay)?;
                 at_least_zero("initial_accumulator", initial_accumulator)?;
-                above_zero("epsilon", epsilon)
+                normal("epsilon", epsilon)
             }
             Optimizer::Adam(Adam { beta1, beta2, epsilon, .. })
             | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)?;
-                above_zero("epsilon", epsilon)
+                normal("epsilon", epsilon)
             }
             Optimizer::Lion(Lion { beta1, beta2, .. }) => {
                 below_one("beta1", beta1)?;
@@ -249,6 +252,11 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
     option(name, "finite and above 0", value, value.is_finite() && value > 0.0)
 }
 
+/// Of denormals GPUs make 0, and 0 / 0 would be NaN.
+fn normal(name: &'static str, value: f32) -> Result<()> {
+    option(name, "finite and at least 1.1754944e-38", value, value.is_finite() && value >= f32::MIN_POSITIVE)
+}
+
 pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {
     option(name, "at least 0 and below 1", value, (0.0..1.0).contains(&value))
 }
@@ -263,7 +271,7 @@ mod tests {
 
     #[test]
     fn hyperparameters_outside_their_range_are_refused_by_name() {
-        let bad: [(Optimizer, &str); 11] = [
+        let bad: [(Optimizer, &str); 12] = [
             (Sgd { momentum: 0.9, nesterov: true, dampening: 0.1, ..Default::default() }.into(), "dampening"),
             (Sgd { learning_rate: -0.1, ..Default::default() }.into(), "learning_rate"),
             (Sgd { momentum: 1.0, ..Default::default() }.into(), "momentum"),
@@ -272,6 +280,7 @@ mod tests {
             (Adam { learning_rate: f32::NAN, ..Default::default() }.into(), "learning_rate"),
             (Adam { beta2: 1.5, ..Default::default() }.into(), "beta2"),
             (Adam { epsilon: 0.0, ..Default::default() }.into(), "epsilon"),
+            (Adagrad { epsilon: 1e-40, ..Default::default() }.into(), "epsilon"),
             (AdamW { weight_decay: -1.0, ..Default::default() }.into(), "weight_decay"),
             (RmsProp { alpha: 1.0, ..Default::default() }.into(), "alpha"),
             (Adagrad { initial_accumulator: f32::INFINITY, ..Default::default() }.into(), "initial_accumulator"),

@@ -21,7 +21,11 @@ pub fn update(
         let [rate, decay] = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
         let rate = state.learning_rate * rate;
         let decay = weight_decay * decay;
-        let mut g = gradients[i] * scale.unwrap_or(1.0);
+        let mut g = match scale {
+            // See `sum_squares`: −factor · 2⁹⁶.
+            Some(scale) if scale < 0.0 => gradients[i] * (1.0 / (1u128 << 96) as f32) * -scale,
+            scale => gradients[i] * scale.unwrap_or(1.0),
+        };
         if let Some(limit) = op.clip {
             g = g.clamp(-limit, limit);
         }
@@ -36,7 +40,19 @@ pub fn update(
             [m] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut 0.0]),
             [m, v, ..] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut v[i]]),
         }
+        // An infinite weight would stay as it is, and behind a relu the loss would not show it.
+        *w = within(*w, 3.4e38);
     }
+}
+
+/// NaN where x is beyond the limit.
+fn within(x: f32, limit: f32) -> f32 {
+    if x.abs() > limit { f32::NAN } else { x }
+}
+
+/// √squares + epsilon. Where squares have overflowed it is NaN: infinity would make every later step 0.
+fn divisor(squares: f32, epsilon: f32) -> f32 {
+    within(squares.sqrt() + epsilon, 1.8e19)
 }
 
 /// What is taken from a weight.
@@ -53,7 +69,7 @@ fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: [&m
         }
         Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
             *m = alpha * *m + rest(alpha) * g * g;
-            let direction = g / (m.sqrt() + epsilon);
+            let direction = g / divisor(*m, epsilon);
             if momentum == 0.0 {
                 return rate * direction;
             }
@@ -62,18 +78,25 @@ fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: [&m
         }
         Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
             *m = if first { initial_accumulator } else { *m } + g * g;
-            rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / (m.sqrt() + epsilon)
+            rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / divisor(*m, epsilon)
         }
         Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
             let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(state.update))) as f32;
             *m = beta1 * *m + rest(beta1) * g;
             *v = beta2 * *v + rest(beta2) * g * g;
-            rate / correction(beta1) * *m / ((*v / correction(beta2)).sqrt() + epsilon)
+            rate / correction(beta1) * *m / divisor(*v / correction(beta2), epsilon)
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = beta1 * *m + rest(beta1) * g;
             *m = beta2 * *m + rest(beta2) * g;
-            rate * if direction == 0.0 { 0.0 } else { direction.signum() }
+            // The sign of an infinite mean would never change.
+            rate * if m.abs() > 3.4e38 {
+                f32::NAN
+            } else if direction == 0.0 {
+                0.0
+            } else {
+                direction.signum()
+            }
         }
     }
 }

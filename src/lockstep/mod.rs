@@ -235,14 +235,16 @@ impl OpRun {
     }
 }
 
-/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where one is NaN.
+/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where only one is NaN.
 fn error(gpu: u32, cpu: u32, bounds: &Bounds, bound: f64) -> f64 {
     let value = |word: u32| match bounds {
         Bounds::Whole(_) => f64::from(word as i32),
         _ => f64::from(f32::from_bits(word)),
     };
     let (x, y) = (value(gpu), value(cpu));
-    if gpu == cpu || (x == y && bound > 0.0) {
+    // NaN has many bit patterns.
+    let both_nan = x.is_nan() && y.is_nan() && bound != 0.0;
+    if gpu == cpu || both_nan || (x == y && bound > 0.0) {
         0.0
     } else if bound > 0.0 && (x - y).is_finite() {
         (x - y).abs() / bound

@@ -65,9 +65,11 @@ pub const CASES: &[Case] = &{
         case!(numbers_that_are_not_finite_mark_the_totals, "metrics"),
         case!(gradients_of_several_batches_accumulate, "accumulate"),
         case!(a_norm_has_a_limit, "sum_squares"),
+        case!(a_norm_beyond_f32_has_a_limit, "sum_squares"),
         case!(every_optimizer_updates_at_awkward_lengths, "update"),
         case!(adam_updates_at_early_and_late_steps, "update"),
         case!(updates_with_groups_limits_and_accumulation, "update"),
+        case!(updates_at_the_edges_of_the_numbers, "update"),
     ]
 };
 

@@ -21,6 +21,16 @@ impl UpdateCase {
 
     fn run(self, check: &mut Check) -> Result<()> {
         let Self { optimizer, len, update, .. } = self;
+        let (mut lockstep, _) = self.lockstep(check)?;
+        for _ in 0..2 {
+            check.agree(&mut lockstep, &format!("{optimizer:?} of {len} at update {update}"))?;
+        }
+        Ok(())
+    }
+
+    /// With random numbers, and how many moments there are.
+    fn lockstep(self, check: &Check) -> Result<(Lockstep, usize)> {
+        let Self { optimizer, len, update, .. } = self;
         let blocks = len / 64 * 2;
         let moments = match optimizer {
             Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => 0,
@@ -63,10 +73,7 @@ impl UpdateCase {
         let due = u32::from(!self.accumulates);
         let state = StepState { step: update, update, due, learning_rate: 0.05, ..StepState::default() };
         lockstep.set(BufferId(4), &[state])?;
-        for _ in 0..2 {
-            check.agree(&mut lockstep, &format!("{optimizer:?} of {len} at update {update}"))?;
-        }
-        Ok(())
+        Ok((lockstep, moments))
     }
 }
 
@@ -150,6 +157,73 @@ pub fn a_norm_has_a_limit(check: &mut Check) -> Result<()> {
         // Half the roundings of the longest sum, 1757 x 64 / 256 squares and then 256 parts, count under the root.
         let near = (actual - expected).abs() <= expected * 700.0 / 16_777_216.0;
         check.expect(near, || format!("norm of {len}: scale {actual} is not {expected}"));
+    }
+    Ok(())
+}
+
+pub fn updates_at_the_edges_of_the_numbers(check: &mut Check) -> Result<()> {
+    // Gradients whose squares overflow or vanish, and what is no number; factors below f32's range, as -factor * 2^96.
+    let gradients = [0.0, 1.0, -1e10, 1e19, 1e20, -1e30, 3e38, f32::INFINITY, f32::NAN, 1e-20, -1e-30, 1e-38];
+    let len = 64;
+    for optimizer in optimizers() {
+        for (update, scale) in [(1, 1.0f32), (3, 1.0), (2, -1.5e-10), (2, f32::NAN)] {
+            let case = UpdateCase { scale: scale != 1.0, ..UpdateCase::new(optimizer, len, update) };
+            let (mut lockstep, moments) = case.lockstep(check)?;
+            let g: Vec<f32> = (0..len as usize).map(|i| gradients[i % gradients.len()]).collect();
+            lockstep.set(BufferId(0), &vec![0.5f32; len as usize])?;
+            lockstep.set(BufferId(1), &g)?;
+            lockstep.set(BufferId(6), &[scale])?;
+            for moment in 0..moments {
+                lockstep.set(BufferId(2 + moment), &vec![0.0f32; len as usize])?;
+            }
+            check.agree(&mut lockstep, &format!("{optimizer:?} at the edges, update {update}, scale {scale}"))?;
+            // What stands still must be told from what has a gradient.
+            for (g, w) in g.iter().zip(lockstep.get(BufferId(0))) {
+                // The negative factor makes every gradient small.
+                let stands = w.is_finite() && (w - 0.5).abs() < 1e-9;
+                check.expect(!stands || g.abs() < 1e-6 || scale < 0.0, || {
+                    format!("{optimizer:?}: {w} after a gradient of {g}")
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn a_norm_beyond_f32_has_a_limit(check: &mut Check) -> Result<()> {
+    let len = 64 * 257;
+    let (sums, scale) = (tensor(1, SUM_PARTS), tensor(2, 1));
+    let buffers =
+        [("g", len, Role::Gradients), ("sums", SUM_PARTS, Role::SquareSums), ("scale", 1, Role::GradientScale)];
+    // Every number, or one in 500, is of this size; the rest are of size 1.
+    for limit in [1.0f32, 1e30] {
+        let op = SumSquares { input: tensor(0, len), output: sums, limit: None };
+        let mut plan = single(&buffers, Op::SumSquares(op));
+        plan.step.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
+        let mut lockstep = check.lockstep(plan)?;
+        for (size, every) in
+            [(1e18f32, 1), (1e18, 500), (2e19, 1), (2e19, 500), (1e30, 500), (3.4e38, 1), (3.4e38, 500), (1e-30, 1)]
+        {
+            let mut gradients = Random(11).f32s(len as usize);
+            gradients.iter_mut().step_by(every).for_each(|g| *g *= size);
+            lockstep.set(BufferId(0), &gradients)?;
+            check.agree(&mut lockstep, &format!("norm of {size:e}, limit {limit:e}"))?;
+            let norm = gradients.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+            let expected = (f64::from(limit) / (norm + 1e-6)).min(1.0);
+            let actual = match f64::from(lockstep.get(BufferId(2))[0]) {
+                factor if factor < 0.0 => -factor / (1u128 << 96) as f64,
+                factor => factor,
+            };
+            // As above, of 65 + 256 additions.
+            let near = (actual - expected).abs() <= expected * 330.0 / 16_777_216.0;
+            check.expect(near, || format!("norm of {size:e}, limit {limit:e}: {actual:e} is not {expected:e}"));
+        }
+        for odd in [f32::INFINITY, f32::NAN] {
+            lockstep.set(BufferId(0), &[vec![3e38; 700], vec![odd], vec![1.0; len as usize - 701]].concat())?;
+            check.agree(&mut lockstep, &format!("norm of {odd}"))?;
+            let factor = lockstep.get(BufferId(2))[0];
+            check.expect(factor.is_nan(), || format!("norm of {odd}: {factor}"));
+        }
     }
     Ok(())
 }

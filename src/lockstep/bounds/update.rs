@@ -20,6 +20,8 @@ pub(super) fn of_accumulate(op: &Accumulate, memory: &CpuExecutor) -> Bounds {
 pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
     let input = f64s(memory, op.input);
     let roundings = 2.0 * (input.len() as f64 + 2.0) * U;
+    // A sum beyond f32 is kept as −Σ(x · 2⁻⁹⁶)².
+    let squared_scale = 2f64.powi(-192);
     match op.limit {
         None => {
             let parts = op.output.len as usize;
@@ -27,14 +29,17 @@ pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
             for (i, x) in input.iter().enumerate() {
                 sums[i / 256 % parts] += x * x;
             }
-            Bounds::Each(
-                sums.into_iter().map(|sum| sum * 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U).collect(),
-            )
+            let kept = |sum: f64| if sum > 3e38 { sum * squared_scale } else { sum };
+            let share = 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U;
+            Bounds::Each(sums.into_iter().map(|sum| kept(sum) * share).collect())
         }
         Some(limit) => {
-            let norm = input.iter().sum::<f64>().sqrt();
+            let unscaled = |sum: &f64| if *sum < 0.0 { -sum / squared_scale } else { *sum };
+            let norm = input.iter().map(unscaled).sum::<f64>().sqrt();
             let share = 0.5 * roundings + 2.0 * (ROOT + DIVISION + U);
-            Bounds::Each(vec![(f64::from(limit) / (norm + 1e-6)).min(1.0) * share])
+            let factor = (f64::from(limit) / (norm + 1e-6)).min(1.0);
+            let kept = if factor < 2f64.powi(-116) { factor * 2f64.powi(96) } else { factor };
+            Bounds::Each(vec![kept * share])
         }
     }
 }
@@ -94,7 +99,9 @@ pub(super) fn of_update_by(op: &Update, gradients: &[Off], memory: &CpuExecutor)
         return bounds.into_iter().map(Bounds::Each).collect();
     }
     let multipliers = op.multipliers.map(|m| f64s(memory, m));
+    // A negative factor is −factor · 2⁹⁶.
     let scale = op.scale.map_or(1.0, |s| f64s(memory, s)[0]);
+    let scale = if scale < 0.0 { -scale / (1u128 << 96) as f64 } else { scale };
     let (weight_decay, decoupled) = op.optimizer.weight_decay();
     for i in 0..w.len() {
         let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
