@@ -173,6 +173,11 @@ impl Storage {
         }
     }
 
+    /// Looks at a buffer of the CPU.
+    pub(crate) fn with_words(&self, look: impl FnOnce(&[u32])) {
+        look(&self.cpu().lock());
+    }
+
     fn cpu(&self) -> &CpuBuffer {
         match self {
             Storage::Cpu(buffer) => buffer,

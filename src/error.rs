@@ -2,22 +2,28 @@
 
 use thiserror::Error;
 
-#[cfg(not(target_family = "wasm"))]
-const WITHOUT_ADAPTER: &str =
-    "Install a Vulkan driver (Debian and Ubuntu: apt-get install mesa-vulkan-drivers gives a software one)";
-#[cfg(target_family = "wasm")]
-const WITHOUT_ADAPTER: &str = "Take a browser that has WebGPU, to a page from https or localhost";
+/// For a developer on a desktop what to install; in a browser the reason alone, which a visitor of the page may read.
+fn no_adapter(wanted: &str, reason: &str) -> String {
+    match cfg!(target_family = "wasm") {
+        true => reason.into(),
+        false => format!(
+            "no GPU adapter found{wanted}: {reason}. Install a Vulkan driver (Debian and Ubuntu: apt-get install \
+             mesa-vulkan-drivers gives a software one), or train with Device::Cpu"
+        ),
+    }
+}
 
 /// What can go wrong. Each message names the thing, what was expected, what came and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No GPU, real or software, answered.
-    #[error("no GPU adapter found{wanted}: {reason}. {}, or train with Device::Cpu", WITHOUT_ADAPTER)]
+    /// No GPU, real or software, answered. In a browser the message is for a visitor of the page;
+    /// [`Device::Cpu`](crate::Device::Cpu) trains there too: see [`Gpu::request_or_cpu_async`](crate::Gpu::request_or_cpu_async).
+    #[error("{}", no_adapter(wanted, reason))]
     NoAdapter {
         /// `" named \"x\""` where one was asked for by name, else empty.
         wanted: String,
-        /// What the platform said.
+        /// What the platform said; in a browser, in plain words.
         reason: String,
     },
 

@@ -35,7 +35,7 @@ pub struct Epoch {
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub learning_rate: f32,
     /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
-    /// then. `None` in a browser, where wgrad reads no clock.
+    /// then. `None` of an epoch that was saved without.
     pub seconds: Option<f64>,
 }
 

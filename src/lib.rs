@@ -103,6 +103,7 @@ mod model;
 mod network;
 mod optimizer;
 pub mod plan;
+mod predictor;
 mod profile;
 mod random;
 mod rows;
@@ -141,6 +142,7 @@ pub use network::{
 };
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
+pub use predictor::Predictor;
 pub use profile::{OpProfile, Profile};
 pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};

@@ -108,11 +108,16 @@ impl Model {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub async fn predict_proba_async(&self, features: &[f32]) -> Result<Vec<f32>> {
+        self.with_probabilities()?.forward_async(features).await
+    }
+
+    /// The model whose outputs are probabilities, where its loss makes them of logits.
+    pub(crate) fn with_probabilities(&self) -> Result<Self> {
         let network = match self.link {
-            Activation::Identity => return self.forward_async(features).await,
+            Activation::Identity => self.network.clone(),
             link => self.network.to_builder().activation(link).build()?,
         };
-        Self { network, ..self.clone() }.forward_async(features).await
+        Ok(Self { network, ..self.clone() })
     }
 
     /// What the network makes of a data set, for accuracy, confusion matrix and the like. Blocks, submits and polls; not
@@ -281,7 +286,7 @@ impl Model {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
 
-    fn forward_executor(&self, rows: u32) -> Result<Executor> {
+    pub(crate) fn forward_executor(&self, rows: u32) -> Result<Executor> {
         let plan = Plan::forward(&self.network, rows)?;
         self.device.check_plan(&plan)?;
         let bytes = |features: u32| vec![0; rows as usize * features as usize * 4];

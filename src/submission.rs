@@ -40,6 +40,37 @@ impl Most {
     }
 }
 
+/// Seconds that a submission should take. A browser's page hears and draws between them, up to three are under way, and a stop
+/// waits for those. Elsewhere an operating system resets a GPU that is busy for two seconds.
+const LONGEST: f64 = if cfg!(target_family = "wasm") { 0.05 } else { 1.0 };
+
+/// How many steps make a submission: by the time that those before took, as no count says how slow an adapter is.
+#[derive(Debug)]
+pub(crate) struct Sizing {
+    steps: u32,
+    most: u32,
+}
+
+impl Sizing {
+    /// Of at most so many steps.
+    pub fn up_to(most: u32) -> Self {
+        // A page should not wait for what nobody has measured.
+        Self { steps: if cfg!(target_family = "wasm") { 1 } else { most }, most }
+    }
+
+    /// Steps of the next submission.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Takes in how long some steps took, at most twice as many may follow.
+    pub fn measure(&mut self, seconds: f64, steps: u32) {
+        // Where the clock is too coarse to see a step, this is infinite: the cast saturates.
+        let fitting = (LONGEST * f64::from(steps) / seconds) as u32;
+        self.steps = fitting.clamp(1, self.steps.saturating_mul(2)).min(self.most);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +108,21 @@ mod tests {
             assert_eq!(submits, 3 * parts.len() as u64 + 1);
             assert_eq!((by_parts, weights_by_parts), (metrics, weights.clone()));
         }
+    }
+
+    #[test]
+    fn submissions_are_as_long_as_their_time_allows() {
+        let mut sizing = Sizing::up_to(20);
+        assert_eq!(sizing.steps(), 20, "nothing is known yet");
+        sizing.measure(LONGEST / 2.0, 20);
+        assert_eq!(sizing.steps(), 20, "it could be longer, but is not to");
+        sizing.measure(LONGEST * 4.0, 20);
+        assert_eq!(sizing.steps(), 5);
+        sizing.measure(LONGEST * 100.0, 5);
+        assert_eq!(sizing.steps(), 1, "a step at least");
+        sizing.measure(LONGEST / 16.0, 1);
+        assert_eq!(sizing.steps(), 2, "twice as many as the last at most");
+        sizing.measure(0.0, 2);
+        assert_eq!(sizing.steps(), 4, "a clock that sees nothing");
     }
 }

@@ -42,3 +42,19 @@ pub(crate) async fn next_task() {
     come.await;
     to.close();
 }
+
+/// Why a browser gives no adapter, for a visitor of the page.
+pub(crate) fn why_no_adapter() -> &'static str {
+    let get = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    let global = js_sys::global();
+    if get(&global, "isSecureContext").is_falsy() {
+        return "This page came over an unprotected connection (http), where browsers do not let it use the graphics \
+                processor. Open it by an address that begins with https.";
+    }
+    if get(&get(&global, "navigator"), "gpu").is_falsy() {
+        return "This browser cannot use the graphics processor for computation (it has no WebGPU, or it is switched off). \
+                A current Chrome, Edge, Firefox or Safari may.";
+    }
+    "This browser has WebGPU, but found no graphics processor to use it on. Its driver may be missing, too old or blocked; \
+     on Linux, WebGPU may have to be switched on in the browser's settings."
+}

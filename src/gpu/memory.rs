@@ -153,6 +153,16 @@ impl Gpu {
         self.buffer("reading back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
     }
 
+    /// A buffer that the host writes, and may at once.
+    pub(crate) fn staging_up(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+        self.check_lost()?;
+        self.check_buffer("writing", bytes)?;
+        let size = bytes.max(16).next_multiple_of(16);
+        let descriptor = wgpu::BufferDescriptor { label: Some("writing"), size, usage, mapped_at_creation: true };
+        self.guard("writing", bytes, || self.device().create_buffer(&descriptor))
+    }
+
     /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
     pub(crate) fn record_readback(
         &self,

@@ -20,6 +20,7 @@ mod wgsl;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
 pub(crate) use executor::{GpuExecutor, Region};
 pub(crate) use kernels::{FORMATS, from_texture, to_texture};
@@ -150,8 +151,34 @@ impl Gpu {
         let adapter = instance(String::new)?
             .request_adapter(&options)
             .await
-            .map_err(|e| Error::NoAdapter { wanted: String::new(), reason: e.to_string() })?;
+            .map_err(|e| Error::NoAdapter { wanted: String::new(), reason: reason(&e) })?;
         Self::from_adapter(&adapter).await
+    }
+
+    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why there
+    /// is no GPU. Blocks; not for browsers.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn request_or_cpu() -> (Device, Option<Error>) {
+        pollster::block_on(Self::request_or_cpu_async())
+    }
+
+    /// The best device there is, for async code and browsers: [`request_async`](Self::request_async), or
+    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message that a
+    /// page can show to its visitor.
+    ///
+    /// ```no_run
+    /// # async fn page() {
+    /// let (device, why) = wgrad::Gpu::request_or_cpu_async().await;
+    /// if let Some(why) = why {
+    ///     println!("Training on the CPU, which is slower. {why}");
+    /// }
+    /// # }
+    /// ```
+    pub async fn request_or_cpu_async() -> (Device, Option<Error>) {
+        match Self::request_async().await {
+            Ok(gpu) => (gpu.into(), None),
+            Err(why) => (Device::Cpu, Some(why)),
+        }
     }
 
     /// `request_named` for async code. In a browser, whose adapters have no names, use
@@ -280,6 +307,18 @@ fn instance(wanted: impl Fn() -> String) -> Result<wgpu::Instance> {
         return Err(Error::NoAdapter { wanted: wanted(), reason: reason.into() });
     }
     Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
+}
+
+/// Why there is no adapter.
+#[cfg(not(target_family = "wasm"))]
+fn reason(error: &wgpu::RequestAdapterError) -> String {
+    error.to_string()
+}
+
+/// Why there is no adapter: wgpu's own words name what it was built without, which no visitor of a page could change.
+#[cfg(target_family = "wasm")]
+fn reason(_: &wgpu::RequestAdapterError) -> String {
+    crate::web::why_no_adapter().into()
 }
 
 /// Locks; a panic elsewhere does not make the data unusable.

@@ -56,7 +56,7 @@ impl Gpu {
     }
 
     /// Asks for the first bytes of a buffer.
-    pub(super) fn map(
+    pub(crate) fn map(
         &self,
         buffer: &wgpu::Buffer,
         bytes: u64,
@@ -66,7 +66,16 @@ impl Gpu {
         traffic.maps += 1;
         traffic.readback_bytes += bytes;
         drop(traffic);
-        buffer.map_async(wgpu::MapMode::Read, ..bytes, done);
+        ask(buffer, wgpu::MapMode::Read, bytes, done);
+    }
+
+    /// Asks for a buffer to be written, whole. It is not read back, so it does not count.
+    pub(crate) fn map_to_write(
+        &self,
+        buffer: &wgpu::Buffer,
+        done: impl FnOnce(MapResult) + wgpu::WasmNotSend + 'static,
+    ) {
+        ask(buffer, wgpu::MapMode::Write, buffer.size(), done);
     }
 
     /// Records that the submission of an app's encoder is to ask for a buffer.
@@ -79,6 +88,15 @@ impl Gpu {
         lock(&self.inner.traffic).maps_on_submit += 1;
         encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Read, .., done);
     }
+}
+
+fn ask(
+    buffer: &wgpu::Buffer,
+    mode: wgpu::MapMode,
+    bytes: u64,
+    done: impl FnOnce(MapResult) + wgpu::WasmNotSend + 'static,
+) {
+    buffer.map_async(mode, ..bytes, done);
 }
 
 /// What a callback of a mapping is told.

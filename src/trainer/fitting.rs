@@ -7,11 +7,12 @@ use std::ops::Range;
 use super::{Cut, Trainer};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
-use crate::device::{Run, Submission};
+use crate::device::{Device, Run, Submission};
 use crate::error::{Error, Result};
 use crate::fit::{Control, Event, Fit};
 use crate::history::{Epoch, Evaluation, History};
 use crate::plan::{Role, RowMetrics};
+use crate::submission::Sizing;
 
 /// Submissions that `fit` lets the GPU fall behind.
 const IN_FLIGHT: usize = 2;
@@ -202,6 +203,8 @@ impl Trainer {
         };
         // Steps from here to the next multiple of n.
         let until = |n: u32, from: u32| n - from % n;
+        let mut sizing = Sizing::up_to(each);
+        let mut since_last = Clock::start();
         let mut under_way = VecDeque::new();
         let mut submitted = range.start;
         let mut last = None;
@@ -209,12 +212,18 @@ impl Trainer {
         let mut stop = false;
         while (submitted < steps && !stop) || !under_way.is_empty() {
             // The first step of all goes alone, so that its end can be told; and nothing runs ahead of a checkpoint.
-            let behind = if self.warm { IN_FLIGHT } else { 0 };
+            let behind = if self.warm { self.in_flight() } else { 0 };
             let pause = submitted.is_multiple_of(save) && !under_way.is_empty();
             if submitted == steps || stop || pause || under_way.len() > behind {
-                let (done, submission): (u32, Submission) = under_way.pop_front().expect("not empty");
+                let (done, now, clock, submission): (u32, u32, Clock, Submission) =
+                    under_way.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
+                // Since it began: when it was submitted, or when the one before ended. The first of all may have compiled.
+                if !first_of_all {
+                    sizing.measure(clock.seconds().min(since_last.seconds()), now);
+                }
+                since_last = Clock::start();
                 if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
                     return Err(Error::NonFiniteLoss { epoch, step });
                 }
@@ -231,15 +240,16 @@ impl Trainer {
                 }
             } else {
                 let left = (steps - submitted).min(until(tell, submitted)).min(until(save, submitted));
-                let now = if self.warm { each.min(left) } else { 1 };
+                let now = if self.warm { sizing.steps().min(left) } else { 1 };
                 let clear = submitted == 0;
                 submitted += now;
                 // A checkpoint, too, asks whether the loss is still finite.
                 let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
+                let clock = Clock::start();
                 let submission = self.training.submit(Run { steps: now, clear, report }).await?;
-                under_way.push_back((submitted, submission));
+                under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
                 self.progress.cut = Some(Cut { rows, steps: submitted });
             }
@@ -249,6 +259,15 @@ impl Trainer {
         }
         self.progress.cut = None;
         Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
+    }
+
+    /// Submissions that may be under way when the next is made. The CPU has done them by then: in a browser, where a stop should
+    /// be heard at once, none is.
+    fn in_flight(&self) -> usize {
+        match self.device {
+            Device::Cpu if cfg!(target_family = "wasm") => 0,
+            _ => IN_FLIGHT,
+        }
     }
 
     #[cfg(all(feature = "files", not(target_family = "wasm")))]

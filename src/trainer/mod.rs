@@ -10,6 +10,7 @@ mod training;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
+use crate::clock::Clock;
 use crate::config::TrainerConfig;
 use crate::dataset::{Dataset, Targets};
 use crate::device::{Device, Executor, Run, Storage};
@@ -21,6 +22,7 @@ use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
 use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
+use crate::submission::Sizing;
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
 #[cfg(feature = "files")]
@@ -371,12 +373,16 @@ impl Trainer {
     async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
         let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
         let steps = rows.div_ceil(executor.plan().batch);
-        let each = self.steps_of_a_submission(executor, steps);
+        let mut sizing = Sizing::up_to(self.steps_of_a_submission(executor, steps));
         let mut metrics = None;
-        for first in (0..steps).step_by(each as usize) {
-            let now = each.min(steps - first);
-            let run = Run { steps: now, clear: first == 0, report: first + now == steps };
+        let mut done = 0;
+        while done < steps {
+            let now = sizing.steps().min(steps - done);
+            let run = Run { steps: now, clear: done == 0, report: done + now == steps };
+            let clock = Clock::start();
             metrics = executor.submit(run).await?.finish().await?;
+            sizing.measure(clock.seconds(), now);
+            done += now;
         }
         let metrics: RowMetrics = metrics.expect("the last submission reports");
         metrics.check_rows("part of an evaluation", rows)?;

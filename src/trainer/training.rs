@@ -106,8 +106,7 @@ impl Training {
     /// Each call's steps are timed by timestamps around their pass, which arrive with their loss and accuracy, some frames
     /// later, while the app submits or polls; where the device lacks
     /// [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY), by the time until then, which counts everything that was in the
-    /// way and so errs on the side of few steps; and in a browser that lacks it, not at all, so that each call records one
-    /// step. A slower measurement is believed at once, up to four times the time before; a faster one half way. Calls
+    /// way and so errs on the side of few steps. A slower measurement is believed at once, up to four times the time before; a faster one half way. Calls
     /// that began before the first came back are not measured, as they may have waited for the driver's compiler: until one
     /// is, a call records one step, and then at most twice as many as the last timed one did. Where a step takes longer than
     /// the budget, calls record none until together they could have afforded it, or have saved a second. No more than three

@@ -1,0 +1,188 @@
+//! Predictions one after the other, without making anything for each.
+
+use crate::device::{Device, Executor, Run, Storage};
+use crate::error::{Error, Result};
+use crate::gpu::Signal;
+use crate::model::Model;
+use crate::plan::Role;
+use crate::scores::classes;
+
+/// A model made ready for repeated predictions of up to a fixed number of rows: from [`Model::predictor`].
+///
+/// Input, output and the buffers that numbers travel through are made once. A call writes its rows, submits once and reads
+/// back: on a GPU it makes no buffer, bind group or pipeline. The weights are the model's: those of the moment, also while a
+/// trainer changes them.
+#[derive(Debug)]
+pub struct Predictor {
+    device: Device,
+    executor: Executor,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    output: Storage,
+    mapped: Option<Mapped>,
+    /// Results, \[rows, outputs\], for the calls that return something else than them.
+    kept: Vec<f32>,
+}
+
+/// Buffers of a GPU that the host reads and writes.
+#[derive(Debug)]
+struct Mapped {
+    /// Mapped between calls.
+    up: wgpu::Buffer,
+    down: wgpu::Buffer,
+    /// What the last call asked for and, where its future was dropped, nobody has waited for.
+    under_way: Option<[Signal<Result<(), wgpu::BufferAsyncError>>; 2]>,
+}
+
+impl Predictor {
+    pub(crate) fn new(device: &Device, executor: Executor, network: &crate::Network, rows: u32) -> Result<Self> {
+        let (inputs, outputs) = (network.inputs() as usize, network.outputs() as usize);
+        let output = executor.storage(Role::Output);
+        let bytes = |features: usize| rows as u64 * features as u64 * 4;
+        let mapped = match device {
+            Device::Gpu(gpu) => {
+                Some(Mapped { up: gpu.staging_up(bytes(inputs))?, down: gpu.staging(bytes(outputs))?, under_way: None })
+            }
+            Device::Cpu => None,
+        };
+        let kept = vec![0.0; rows as usize * outputs];
+        Ok(Self { device: device.clone(), executor, rows: rows as usize, inputs, outputs, output, mapped, kept })
+    }
+
+    /// The most rows of a call.
+    pub fn rows(&self) -> u32 {
+        self.rows as u32
+    }
+
+    /// The class of each row, as [`Model::predict`]. `features` holds whole rows, \[rows, inputs\], at most
+    /// [`rows`](Self::rows). Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`forward_into`](Self::forward_into).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn predict(&mut self, features: &[f32]) -> Result<Vec<u32>> {
+        let device = self.device.clone();
+        device.block_on(self.predict_async(features))
+    }
+
+    /// [`predict`](Self::predict) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`forward_into`](Self::forward_into).
+    pub async fn predict_async(&mut self, features: &[f32]) -> Result<Vec<u32>> {
+        let numbers = features.len() / self.inputs * self.outputs;
+        let mut kept = std::mem::take(&mut self.kept);
+        // What is too long is refused with its own error.
+        let ran = self.forward_into_async(features, &mut kept[..numbers.min(self.rows * self.outputs)]).await;
+        let found = ran.map(|()| classes(&kept[..numbers], self.outputs));
+        self.kept = kept;
+        found
+    }
+
+    /// Writes the probability of each class to `probabilities`, \[rows, outputs\], as [`Model::predict_proba`]: for a
+    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most [`rows`](Self::rows). Blocks,
+    /// submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), and `probabilities` has as
+    /// many; [`Error::DeviceLost`]; [`Error::Gpu`] where a buffer cannot be mapped.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn forward_into(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        let device = self.device.clone();
+        device.block_on(self.forward_into_async(features, probabilities))
+    }
+
+    /// [`forward_into`](Self::forward_into) for async code and browsers: submits, but leaves polling to the app. Where its
+    /// future is dropped, the next call waits for what that one had submitted.
+    ///
+    /// # Errors
+    /// As [`forward_into`](Self::forward_into).
+    pub async fn forward_into_async(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        let rows = features.len() / self.inputs;
+        let shape = |what: &str, expected, actual: usize| {
+            Err(Error::Shape { what: what.into(), expected, actual: format!("{actual} numbers") })
+        };
+        if !features.len().is_multiple_of(self.inputs) || rows > self.rows {
+            let expected = format!("whole rows of {}, at most {}", self.inputs, self.rows);
+            return shape("features for a predictor", expected, features.len());
+        }
+        let numbers = rows * self.outputs;
+        if probabilities.len() != numbers {
+            let expected = format!("{numbers} numbers, {rows} rows of {}", self.outputs);
+            return shape("room for a predictor's outputs", expected, probabilities.len());
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let Some(mapped) = &mut self.mapped else {
+            self.device.write(&self.executor.storage(Role::Input), 0, bytemuck::cast_slice(features));
+            self.executor.submit(Run { steps: 1, ..Run::default() }).await?;
+            self.output.with_words(|words| probabilities.copy_from_slice(bytemuck::cast_slice(&words[..numbers])));
+            return Ok(());
+        };
+        let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, &self.executor) else {
+            unreachable!("only a GPU has mapped buffers");
+        };
+        gpu.check_lost()?;
+        if mapped.under_way.is_some() {
+            mapped.finish(gpu).await?;
+            mapped.down.unmap();
+        }
+        let failed = |error: String| Error::Gpu { what: "buffers of a predictor".into(), reason: error };
+        let bytes: &[u8] = bytemuck::cast_slice(features);
+        let mut view = mapped.up.get_mapped_range_mut(..).map_err(|e| failed(e.to_string()))?;
+        view.slice(..bytes.len()).copy_from_slice(bytes);
+        drop(view);
+        mapped.up.unmap();
+        let mut encoder = gpu.encoder();
+        encoder.copy_buffer_to_buffer(&mapped.up, 0, executor.of(Role::Input), 0, bytes.len() as u64);
+        executor.record_steps(&mut encoder, 1);
+        let read = numbers as u64 * 4;
+        encoder.copy_buffer_to_buffer(executor.of(Role::Output), 0, &mapped.down, 0, read);
+        gpu.submit(encoder);
+        let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
+        gpu.map(&mapped.down, read, read_it);
+        gpu.map_to_write(&mapped.up, write_it);
+        mapped.under_way = Some([down, up]);
+        mapped.finish(gpu).await?;
+        let view = mapped.down.get_mapped_range(..read).map_err(|e| failed(e.to_string()))?;
+        bytemuck::cast_slice_mut::<f32, u8>(probabilities).copy_from_slice(&view);
+        drop(view);
+        mapped.down.unmap();
+        Ok(())
+    }
+}
+
+impl Mapped {
+    /// Waits until both buffers are the host's.
+    async fn finish(&mut self, gpu: &crate::Gpu) -> Result<()> {
+        for signal in self.under_way.iter_mut().flatten() {
+            let mapped = signal.await;
+            gpu.check_lost()?;
+            mapped.map_err(|e| Error::Gpu { what: "buffers of a predictor".into(), reason: e.to_string() })?;
+        }
+        self.under_way = None;
+        Ok(())
+    }
+}
+
+impl Model {
+    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels. Worth it wherever a model
+    /// is asked more than once: [`predict`](Self::predict) makes them at every call.
+    ///
+    /// ```no_run
+    /// # fn app(model: wgrad::Model, digit: [f32; 784]) -> wgrad::Result<()> {
+    /// let mut predictor = model.predictor(1)?;
+    /// println!("{:?}", predictor.predict(&digit)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn predictor(&self, rows: u32) -> Result<Predictor> {
+        let model = self.with_probabilities()?;
+        Predictor::new(&self.device, model.forward_executor(rows)?, model.network(), rows)
+    }
+}

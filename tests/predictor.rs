@@ -1,0 +1,202 @@
+//! Repeated predictions of a few rows: the same numbers as `Model::predict`, and nothing made for a call.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::Future;
+use std::task::{Context, Waker};
+
+use common::{Random, gpu};
+use wgrad::Activation::{Identity, Relu};
+use wgrad::{Device, Error, Forward, Gpu, Loss, Model, Network, wgpu};
+
+/// Counts what each thread allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: all is handed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // Threads allocate on their way out too, when their counter is gone.
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// How often `work` allocates.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+const INPUTS: usize = 5;
+const OUTPUTS: usize = 3;
+const ROWS: u32 = 4;
+
+fn model(device: impl Into<Device>) -> Model {
+    let network = Network::input(INPUTS as u32).dense(16, Relu).dense(OUTPUTS as u32, Identity).build().unwrap();
+    let weights = Random(7).f32s(network.parameter_words() as usize);
+    Model::new(device, &network, &weights).unwrap().for_loss(Loss::SoftmaxCrossEntropy)
+}
+
+/// The executors of both devices.
+fn models() -> [Model; 2] {
+    [model(gpu()), model(Device::Cpu)]
+}
+
+#[test]
+fn a_predictor_gives_what_the_model_gives() {
+    for model in models() {
+        let mut predictor = model.predictor(ROWS).unwrap();
+        assert_eq!(predictor.rows(), ROWS);
+        // Fewer rows after more: what is left of those before must not be seen.
+        for rows in [4, 1, 3, 0, 2] {
+            let features = Random(rows as u64 + 1).f32s(rows * INPUTS);
+            let mut probabilities = vec![f32::NAN; rows * OUTPUTS];
+            predictor.forward_into(&features, &mut probabilities).unwrap();
+            assert_eq!(probabilities, model.predict_proba(&features).unwrap());
+            assert_eq!(predictor.predict(&features).unwrap(), model.predict(&features).unwrap());
+        }
+    }
+}
+
+/// A trainer and its model share weights, which change.
+#[test]
+fn a_predictor_sees_the_weights_of_the_moment() {
+    for model in models() {
+        let mut predictor = model.predictor(1).unwrap();
+        let (row, mut before, mut after) = ([0.5; INPUTS], [0.0; OUTPUTS], [0.0; OUTPUTS]);
+        predictor.forward_into(&row, &mut before).unwrap();
+        let weights = Random(8).f32s(model.network().parameter_words() as usize);
+        model.set_parameters(&weights).unwrap();
+        predictor.forward_into(&row, &mut after).unwrap();
+        assert_ne!(before, after);
+        assert_eq!(after.as_slice(), model.predict_proba(&row).unwrap());
+    }
+}
+
+/// An app's own way to predict a row: buffers of its own, one submission, one reading.
+struct Bare {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    up: wgpu::Buffer,
+    down: wgpu::Buffer,
+    ends: [wgpu::Buffer; 2],
+    forward: Forward,
+}
+
+impl Bare {
+    fn new(gpu: &Gpu, model: &Model) -> Self {
+        let (device, queue) = (gpu.device().clone(), gpu.queue().clone());
+        let buffer = |usage, mapped_at_creation| {
+            device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation })
+        };
+        use wgpu::BufferUsages as Usage;
+        let up = buffer(Usage::MAP_WRITE | Usage::COPY_SRC, true);
+        let down = buffer(Usage::MAP_READ | Usage::COPY_DST, false);
+        let ends = [(); 2].map(|()| buffer(Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST, false));
+        let forward = model.prepare_forward(&ends[0], &ends[1], 1).unwrap();
+        Self { device, queue, up, down, ends, forward }
+    }
+
+    fn predict(&self, row: &[f32; INPUTS], outputs: &mut [f32; OUTPUTS]) {
+        let bytes: &[u8] = bytemuck::cast_slice(row);
+        self.up.get_mapped_range_mut(..).unwrap().slice(..bytes.len()).copy_from_slice(bytes);
+        self.up.unmap();
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(&self.up, 0, &self.ends[0], 0, bytes.len() as u64);
+        self.forward.record_forward(&mut encoder);
+        encoder.copy_buffer_to_buffer(&self.ends[1], 0, &self.down, 0, size_of_val(outputs) as u64);
+        self.queue.submit([encoder.finish()]);
+        self.down.map_async(wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
+        self.up.map_async(wgpu::MapMode::Write, .., |mapped| mapped.unwrap());
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        let view = self.down.get_mapped_range(..size_of_val(outputs) as u64).unwrap();
+        bytemuck::cast_slice_mut::<f32, u8>(outputs).copy_from_slice(&view);
+        drop(view);
+        self.down.unmap();
+    }
+}
+
+/// What is freed again at once shows in no counter of what there is: this counts what the host allocates, which it does for
+/// every buffer, group and view of wgpu's.
+#[test]
+fn a_call_makes_nothing_that_an_apps_own_would_not() {
+    let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));
+    let network = Network::input(INPUTS as u32).dense(16, Relu).dense(OUTPUTS as u32, Identity).build().unwrap();
+    let model = Model::new(&gpu, &network, &Random(7).f32s(network.parameter_words() as usize)).unwrap();
+    let bare = Bare::new(&gpu, &model);
+    let mut predictor = model.predictor(1).unwrap();
+    let (row, mut own, mut given) = ([0.25; INPUTS], [0.0; OUTPUTS], [0.0; OUTPUTS]);
+    let mut counted = [u64::MAX; 3];
+    let traffic = gpu.traffic();
+    // The least of several: wgpu's own lists grow now and then.
+    for _ in 0..8 {
+        let now = [
+            allocations(|| bare.predict(&row, &mut own)),
+            allocations(|| predictor.forward_into(&row, &mut given).unwrap()),
+            allocations(|| drop(model.forward(&row).unwrap())),
+        ];
+        counted = std::array::from_fn(|i| counted[i].min(now[i]));
+        assert_eq!(own, given);
+    }
+    let [own, of_predictor, of_model] = counted;
+    // Beside an app's: the state that each of two mappings shares with its callback, and the label of the encoder and the pass.
+    assert!(of_predictor <= own + 4, "{of_predictor} allocations, an app's own {own}");
+    assert!(of_model > own + 50, "this test can see what a prepared predictor spares: {of_model}, an app's own {own}");
+    // Of each call one submission, one poll and one mapping to be read; the model's own have two submissions.
+    let after = gpu.traffic();
+    assert_eq!((after.submits - traffic.submits, after.maps - traffic.maps), (8 + 16, 8 + 8));
+}
+
+/// A page may leave a prediction behind, and ask again.
+#[test]
+fn a_call_whose_future_was_dropped_does_no_harm() {
+    for model in models() {
+        let mut predictor = model.predictor(2).unwrap();
+        let rows = Random(3).f32s(2 * INPUTS);
+        let mut left = [0.0; 2 * OUTPUTS];
+        for _ in 0..3 {
+            let mut future = Box::pin(predictor.forward_into_async(&rows, &mut left));
+            let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
+        let row = &rows[INPUTS..];
+        let mut probabilities = [0.0; OUTPUTS];
+        predictor.forward_into(row, &mut probabilities).unwrap();
+        assert_eq!(probabilities.as_slice(), model.predict_proba(row).unwrap());
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_predictor_is_refused() {
+    for model in models() {
+        let mut predictor = model.predictor(2).unwrap();
+        let mut room = [0.0; 2 * OUTPUTS];
+        let mut refused = |features: usize, room: &mut [f32], words: &str| {
+            let error = predictor.forward_into(&vec![0.0; features], room).unwrap_err();
+            assert!(matches!(error, Error::Shape { .. }), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        refused(INPUTS + 1, &mut room, "whole rows of 5, at most 2, got 6 numbers");
+        refused(3 * INPUTS, &mut room, "whole rows of 5, at most 2, got 15 numbers");
+        refused(INPUTS, &mut room, "3 numbers, 1 rows of 3, got 6 numbers");
+        assert!(matches!(predictor.predict(&[0.0; 3 * INPUTS]), Err(Error::Shape { .. })));
+        // And is none the worse for it.
+        predictor.forward_into(&[0.0; INPUTS], &mut room[..OUTPUTS]).unwrap();
+        assert!(matches!(model.predictor(0), Err(Error::Shape { .. })));
+    }
+}
