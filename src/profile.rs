@@ -65,9 +65,7 @@ impl Profile {
         if steps == 0 {
             return Err(Error::InvalidOption { name: "steps", expected: "at least 1", actual: "0".into() });
         }
-        let mut encoder = gpu.encoder();
-        executor.record_warm_up(&mut encoder)?;
-        gpu.submit(encoder);
+        executor.warm_up_step()?;
         for _ in 0..UNCOUNTED {
             executor.time_step().await?;
         }

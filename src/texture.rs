@@ -1,7 +1,7 @@
 //! Textures as data sets, and outputs as textures.
 
 use crate::error::{Error, Result};
-use crate::gpu::{FORMATS, Gpu, Recorder, Shader, from_texture, to_texture};
+use crate::gpu::{FORMATS, Gpu, Recorder, Shader, from_texture, to_texture, warm_up};
 use crate::rows::Rows;
 
 /// Lines and columns of a workgroup of either kernel.
@@ -63,6 +63,21 @@ impl TextureSamples {
         self.dispatch.record(to, "samples of a texture");
     }
 
+    /// Warm-up: has the driver compile the kernel now, in the background. Some drivers would else do so at the first
+    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
+        self.dispatch.warm_up()
+    }
+
+    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
+    /// submission, no polling; cannot fail.
+    pub fn record_warm_up(&self, to: &mut impl Recorder) {
+        self.dispatch.record_warm_up(to);
+    }
+
     /// \[rows, 2\]: x and y.
     pub fn features(&self) -> &wgpu::Buffer {
         &self.features
@@ -118,6 +133,21 @@ impl TextureOutput {
     pub fn record(&self, to: &mut impl Recorder) {
         self.dispatch.record(to, "rows to a texture");
     }
+
+    /// Warm-up: has the driver compile the kernel now, in the background. Some drivers would else do so at the first
+    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
+        self.dispatch.warm_up()
+    }
+
+    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
+    /// submission, no polling; cannot fail.
+    pub fn record_warm_up(&self, to: &mut impl Recorder) {
+        self.dispatch.record_warm_up(to);
+    }
 }
 
 fn view(texture: &wgpu::Texture) -> wgpu::TextureView {
@@ -143,6 +173,7 @@ fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::Textur
 /// A dispatch over the texels of a texture.
 #[derive(Debug, Clone)]
 struct Dispatch {
+    gpu: Gpu,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     grid: [u32; 2],
@@ -168,7 +199,7 @@ impl Dispatch {
             })
         })?;
         let grid = [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE));
-        Ok(Self { pipeline, bind_group, grid })
+        Ok(Self { gpu: gpu.clone(), pipeline, bind_group, grid })
     }
 
     fn record(&self, to: &mut impl Recorder, label: &str) {
@@ -177,6 +208,17 @@ impl Dispatch {
             pass.set_bind_group(0, &self.bind_group, &[]);
             pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
         });
+    }
+
+    fn warm_up(&self) -> Result<()> {
+        self.gpu.warm_up(|encoder| {
+            self.record_warm_up(encoder);
+            Ok(())
+        })
+    }
+
+    fn record_warm_up(&self, to: &mut impl Recorder) {
+        warm_up::record(to, [(&self.pipeline, Some(&self.bind_group))]);
     }
 }
 

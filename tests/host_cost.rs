@@ -204,6 +204,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     let of_step = trainer.plan().step.len();
     let of_forward = Plan::forward(&network, 16).unwrap().step.len();
     let of_chain = Plan::chain(&network, &Adam::default().into(), &config, true).unwrap().phases().map(|p| p.len());
+    let of_all = of_chain.iter().sum();
     let [of_0, of_1, of_2] = of_chain.map(dispatches_of);
     // Each end that is copied takes a dispatch more: of a chain, two forward and two backward.
     let more = |commands: Commands| dispatches_of(commands.dispatches + 2);
@@ -212,7 +213,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     let snapshot = Commands { copies: 6, maps: 6, ..Commands::default() };
     let budget = Duration::from_millis(1);
     type Record<'a> = Box<dyn Fn(&mut wgpu::CommandEncoder) + 'a>;
-    let calls: [(&str, Commands, Record<'_>); 16] = [
+    let calls: [(&str, Commands, Record<'_>); 21] = [
         ("steps", dispatches_of(of_step), Box::new(|to| training.record_steps(to, 1))),
         ("metrics", dispatches_of(1), Box::new(|to| training.record_metrics(to))),
         (
@@ -241,6 +242,12 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
         ("snapshot", snapshot, Box::new(|to| assert!(snapshots.record_snapshot(to)))),
         ("samples of a texture", dispatches_of(1), Box::new(|to| samples.record(to))),
         ("rows to a texture", dispatches_of(1), Box::new(|to| output.record(to))),
+        // Each dispatch of a warm-up has a pipeline and a bind group too, but no workgroups.
+        ("warm-up of steps", dispatches_of(of_step + 1), Box::new(|to| training.record_warm_up(to))),
+        ("warm-up of a forward pass", dispatches_of(of_forward), Box::new(|to| forwards[0].record_warm_up(to))),
+        ("warm-up of a chain", dispatches_of(of_all), Box::new(|to| chains[0].record_warm_up(to))),
+        ("warm-up of samples", dispatches_of(1), Box::new(|to| samples.record_warm_up(to))),
+        ("warm-up of an output", dispatches_of(1), Box::new(|to| output.record_warm_up(to))),
     ];
     for (call, commands, record) in calls {
         let bare = Bare::new(&device, commands);

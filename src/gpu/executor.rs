@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kernels::{self, Binding, Launch};
-use super::{Gpu, Recorder};
+use super::{Gpu, Recorder, warm_up};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Op, Plan, Role, Tensor};
 
@@ -174,18 +174,33 @@ impl GpuExecutor {
         self.record(to, label, self.of_ops(part), 1);
     }
 
-    /// Records every op of a step with no workgroups and, so that none lacks a buffer, without its own buffers: drivers
-    /// that compile at a kernel's first use do so, and nothing runs. The report's can wait for the first report.
-    pub(crate) fn record_warm_up(&self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (dispatch, launch) in self.step().iter().zip(&self.launches) {
-            let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
-            let bind_group = self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })?;
-            pass.set_pipeline(&dispatch.pipeline);
-            pass.set_bind_group(0, &bind_group, &[]);
-            pass.dispatch_workgroups(0, 0, 1);
-        }
-        Ok(())
+    /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs. Every
+    /// buffer must have been given.
+    pub(crate) fn record_warm_up(&self, to: &mut impl Recorder) {
+        warm_up::record(to, self.dispatches.iter().map(|d| (&d.pipeline, d.bind_group.as_ref())));
+    }
+
+    /// Submits the same, without the plan's own buffers: one may lack yet, or be destroyed.
+    pub(crate) fn warm_up(&self) -> Result<()> {
+        self.warm_up_ops(0..usize::MAX)
+    }
+
+    /// As [`warm_up`](Self::warm_up), but for the report's ops, which can wait for the first report.
+    pub(crate) fn warm_up_step(&self) -> Result<()> {
+        self.warm_up_ops(0..self.plan.step.len())
+    }
+
+    fn warm_up_ops(&self, ops: Range<usize>) -> Result<()> {
+        self.gpu.warm_up(|encoder| {
+            let dispatches = self.of_ops(ops);
+            let stand_ins = self.launches.iter().take(dispatches.len()).map(|launch| {
+                let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
+                self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })
+            });
+            let stand_ins = stand_ins.collect::<Result<Vec<_>>>()?;
+            warm_up::record(encoder, dispatches.iter().map(|d| &d.pipeline).zip(stand_ins.iter().map(Some)));
+            Ok(())
+        })
     }
 
     /// Records one op of the plan, by its place in [`Plan::ops`].

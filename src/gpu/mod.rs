@@ -15,6 +15,7 @@ mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
 mod wait;
+pub(crate) mod warm_up;
 mod wgsl;
 
 use std::collections::VecDeque;

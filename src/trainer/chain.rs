@@ -120,6 +120,21 @@ impl Chain {
         self.executor.record_part(to, "chain, update", self.phases[2].clone());
     }
 
+    /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first
+    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
+        self.executor.warm_up()
+    }
+
+    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
+    /// submission, no polling; cannot fail.
+    pub fn record_warm_up(&self, to: &mut impl Recorder) {
+        self.executor.record_warm_up(to);
+    }
+
     /// The weights: [`Network::parameters`](crate::Network::parameters) tells name, place and shape of each tensor. They can
     /// be copied from and to, and bound as storage.
     pub fn parameter_buffer(&self) -> &wgpu::Buffer {

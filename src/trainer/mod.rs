@@ -164,17 +164,15 @@ impl Trainer {
         })
     }
 
-    /// Has the driver compile the kernels now, in the background, where it would else do so at the first step: worth
-    /// calling before a data set is read. Submits, once; waits for nothing.
+    /// Warm-up: has the driver compile the kernels of a training step now, in the background. Some drivers would else do so at
+    /// the first step; browsers have done so already, and there this does nothing. Worth calling before a data set is read.
+    /// What is prepared has a `warm_up` of its own. Submits, once; waits for nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub fn warm_up(&self) -> Result<()> {
         if let Executor::Gpu(executor) = &self.training {
-            executor.gpu().check_alive()?;
-            let mut encoder = executor.gpu().encoder();
-            executor.record_warm_up(&mut encoder)?;
-            executor.gpu().submit(encoder);
+            executor.warm_up_step()?;
         }
         Ok(())
     }

@@ -136,6 +136,21 @@ impl Training {
         self.frames.set_paused(false);
     }
 
+    /// Warm-up: has the driver compile the kernels of the step and of the metrics now, in the background. Some drivers would else do so at the first
+    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
+        self.executor.warm_up()
+    }
+
+    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
+    /// submission, no polling; cannot fail.
+    pub fn record_warm_up(&self, to: &mut impl Recorder) {
+        self.executor.record_warm_up(to);
+    }
+
     /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no submission, no
     /// polling; cannot fail.
     pub fn record_metrics(&self, to: &mut impl Recorder) {

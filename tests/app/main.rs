@@ -9,6 +9,7 @@ mod limits;
 mod losing;
 mod parts;
 mod rows;
+mod warm_up;
 
 use common::pass::Pass;
 use common::*;

@@ -66,10 +66,11 @@ pub struct Writer<'a> {
     pub place: Place,
 }
 
-/// Up to so many inputs each product of a layer in vectors is a line of its own. More would be code beyond a GPU's cache of
-/// instructions, and minutes of a driver's time: then they are a loop, of so many inputs a turn.
-const STRAIGHT: u32 = 32;
-const TURN: u32 = 8;
+/// Up to so many inputs each product of a layer in vectors is a line of its own. Of more they are a loop, of so many inputs a
+/// turn: lavapipe takes four times as long to compile 32 inputs without one, as a fragment shader, and minutes for 64. RADV
+/// unrolls the loop of 32 and makes the same code of both.
+const STRAIGHT: u32 = 16;
+const TURN: u32 = 4;
 
 impl Writer<'_> {
     /// The activations that the layers call, each once.

@@ -1,0 +1,36 @@
+//! Warm-up: some drivers compile a kernel when it is first dispatched, which is better not in a frame that is shown.
+
+use super::{Gpu, Recorder};
+use crate::error::Result;
+
+/// Records dispatches of no workgroups, which make such drivers compile and run nothing. Nothing in browsers: they compile
+/// when a pipeline is made, and warn of dispatches without workgroups.
+pub(crate) fn record<'a>(
+    to: &mut impl Recorder,
+    dispatches: impl IntoIterator<Item = (&'a wgpu::ComputePipeline, Option<&'a wgpu::BindGroup>)>,
+) {
+    if cfg!(target_family = "wasm") {
+        return;
+    }
+    to.compute("warm-up", |pass| {
+        for (pipeline, bind_group) in dispatches {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, bind_group, &[]);
+            pass.dispatch_workgroups(0, 0, 1);
+        }
+    });
+}
+
+impl Gpu {
+    /// Submits what `record` records, in an encoder of its own. Waits for nothing.
+    pub(crate) fn warm_up(&self, record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>) -> Result<()> {
+        self.check_alive()?;
+        if cfg!(target_family = "wasm") {
+            return Ok(());
+        }
+        let mut encoder = self.encoder();
+        record(&mut encoder)?;
+        // An app may have destroyed a buffer that was bound.
+        self.guard("warm-up", 0, || self.submit(encoder))
+    }
+}
