@@ -74,7 +74,7 @@
 //! # Features
 //!
 //! - `backends`, the default: wgpu's own backends. An app that has them from wgpu itself says `default-features = false`.
-//! - `files`: models and training runs as safetensors, [`Model::save`], [`Trainer::resume`] and the like; compiled kernels and
+//! - `files`: models and training runs as safetensors, `Model::save`, `Trainer::resume` and the like; compiled kernels and
 //!   measurements on disk. It takes `safetensors`, `serde` and `serde_json`.
 //! - `mnist`: the MNIST files.
 
@@ -125,6 +125,9 @@ pub use device::Device;
 pub use error::{Error, Result};
 #[cfg(feature = "files")]
 pub use files::Naming;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+#[doc(hidden)] // for the examples
+pub use files::disk::{check as check_output, write as write_output};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};

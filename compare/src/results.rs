@@ -126,6 +126,9 @@ impl Results {
 
 /// Writes a file whole or not at all, making its folder where there is none.
 pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
+    if path.exists() && !path.is_file() {
+        return Err(format!("cannot write {}: only regular files are replaced", path.display()).into());
+    }
     let partial = path.with_added_extension("partial");
     let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
     let written = folder.and_then(|()| fs::write(&partial, contents)).and_then(|()| fs::rename(&partial, path));

@@ -47,11 +47,8 @@ pub fn exit_code(result: Result<()>) -> ExitCode {
 
 /// Writes a file whole or not at all, making its folder where there is none.
 pub fn write_whole(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
-    in_folder(path, |partial| {
-        std::fs::write(partial, contents.as_ref())
-            .and_then(|()| std::fs::rename(partial, path))
-            .inspect_err(|_| drop(std::fs::remove_file(partial)))
-    })
+    in_folder(path)?;
+    Ok(wgrad::write_output(path, contents.as_ref())?)
 }
 
 /// Whether these files could be written, each one of its own, in folders that are made where there are none: better to
@@ -63,7 +60,8 @@ pub fn check_outputs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Resu
         if path.is_dir() {
             return Err(format!("cannot write {}: it is a folder", path.display()).into());
         }
-        in_folder(path, |partial| std::fs::write(partial, []).and_then(|()| std::fs::remove_file(partial)))?;
+        in_folder(path)?;
+        wgrad::check_output(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = folder.canonicalize()?.join(path.file_name().unwrap_or_default());
         if whole.contains(&file) {
@@ -81,21 +79,14 @@ pub fn outputs<const N: usize>(folder: &Path, names: [&str; N]) -> Result<[PathB
     Ok(files)
 }
 
-/// Makes the folder of a file, then does something with the place where the file stands until it is whole.
-fn in_folder(path: &Path, act: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+/// Makes the folder of a file.
+fn in_folder(path: &Path) -> Result<()> {
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    folder.and_then(|()| act(&partial(path))).map_err(|error| {
+    folder.map_err(|error| {
         let reason = match path.ancestors().skip(1).find(|above| above.is_file()) {
             Some(file) => format!("{} is a file, not a folder", file.display()),
             None => error.to_string(),
         };
         format!("cannot write {}: {reason}", path.display()).into()
     })
-}
-
-/// Where a file stands until it is whole.
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }

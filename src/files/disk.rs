@@ -1,25 +1,60 @@
 //! Files read and written whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::{foreign, stale};
 use crate::error::{Error, Result};
+
+/// Bytes that are enough to tell what kind of file it is.
+const HEAD: usize = 1 << 16;
 
 fn fault(path: &Path, what: &str, error: &io::Error) -> Error {
     Error::File { path: path.display().to_string(), reason: format!("cannot be {what}: {error}") }
 }
 
-/// Reads a file and hands it on, with its name for errors.
+/// Reads a file and hands it on, with its name for errors. Of a file that is no safetensors only the start is read.
 pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&str, &[u8]) -> Result<T>) -> Result<T> {
-    let bytes = fs::read(path).map_err(|e| fault(path, "read", &e))?;
+    let bytes = read_whole(path).map_err(|e| fault(path, "read", &e))?;
     parse(&path.display().to_string(), &bytes)
 }
 
-/// Replaces a file, or makes it: whoever reads it, and whenever this process dies, it is the old one or the new one.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe can be read, a terminal or a disk has no end.
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, foreign::directory(path)));
+    }
+    if let Some(kind) = device(&metadata) {
+        return Err(io::Error::other(format!("it is {kind}, not a file")));
+    }
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD as u64).read_to_end(&mut bytes)?;
+    if bytes.len() == HEAD && metadata.is_file() && foreign::recognise(&bytes).is_some() {
+        return Ok(bytes);
+    }
+    bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or(0).saturating_sub(bytes.len()));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Replaces a regular file, or makes it: whoever reads it, and whenever this process dies, it is the old one or the new
+/// one. Anything else that has the name is refused, and so is a file that is read-only.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|e| fault(path, "written", &e))
+}
+
+/// Whether [`write`] could write this file: it makes a temporary file in its folder and removes it again.
+pub fn check(path: &Path) -> Result<()> {
+    let check = || {
+        let (target, _) = target(path)?;
+        let (_, temporary) = temporary(&target)?;
+        fs::remove_file(temporary)
+    };
+    check().map_err(|e| fault(path, "written", &e))
 }
 
 /// Makes a folder, with those above it, where there is none.
@@ -28,59 +63,201 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let path = &behind_links(path);
-    path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    // In the same folder, as a file can only be renamed within a file system; no two writers share one.
-    let unique = format!(".wgrad-{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let temporary = path.with_file_name(unique);
-    let written = File::create(&temporary).and_then(|mut file| {
-        // Who may read the file before may read it after, and nobody else.
-        if let Ok(before) = fs::metadata(path) {
-            file.set_permissions(before.permissions())?;
+    let (path, before) = target(path)?;
+    stale::remove(folder(&path));
+    let (mut file, temporary) = temporary(&path)?;
+    let mut written = || {
+        if let Some(before) = &before {
+            keep_access(&file, before)?;
         }
         file.write_all(bytes)?;
         // Else the new name could outlive a power cut, and the contents not.
         file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temporary, path));
+    };
+    let written = written();
+    drop(file);
+    let replaced = written.and_then(|()| fs::rename(&temporary, &path));
     if replaced.is_err() {
         // The error to tell is the first one.
         let _ = fs::remove_file(&temporary);
     }
+    // So that the new name outlives a power cut, too, where the system can do it.
+    #[cfg(unix)]
+    if replaced.is_ok() {
+        let _ = File::open(folder(&path)).and_then(|folder| folder.sync_all());
+    }
     replaced
 }
 
+/// The file that a name stands for, behind links, and what is known of it if it exists. An error says why it cannot be
+/// replaced.
+fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
+    // Links of the system's own, as /dev/stdout is, lead to what has no name.
+    if let Some(kind) = fs::metadata(path).ok().and_then(|metadata| device(&metadata).or(pipe(&metadata))) {
+        return Err(io::Error::other(format!("it is {kind}, and only regular files are replaced")));
+    }
+    let path = behind_links(path)?;
+    let names_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    if path.file_name().is_none() || names_a_folder {
+        return Err(io::Error::new(ErrorKind::IsADirectory, "the name is that of a directory, not of a file"));
+    }
+    let metadata = match fs::symlink_metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((path, None)),
+        Err(error) => return Err(error),
+    };
+    if metadata.is_dir() {
+        let reason = "it is a directory: give the name of a file in it";
+        return Err(io::Error::new(ErrorKind::IsADirectory, reason));
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file, and only those are replaced"));
+    }
+    // For root, who may write to any file, the mode still says that nobody is meant to.
+    let refused = is_read_only(&metadata) || {
+        let opened = OpenOptions::new().write(true).open(&path);
+        opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
+    };
+    if refused {
+        let reason = "the file is read-only: make it writable, or save under another name";
+        return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
+    }
+    Ok((path, Some(metadata)))
+}
+
+fn is_read_only(metadata: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    return std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o200 == 0;
+    #[cfg(not(unix))]
+    metadata.permissions().readonly()
+}
+
+/// What a device is called.
+fn device(metadata: &fs::Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_char_device() || kind.is_block_device() {
+            return Some("a device");
+        }
+    }
+    let _ = metadata;
+    None
+}
+
+/// What is called so that hands bytes on and keeps none.
+fn pipe(metadata: &fs::Metadata) -> Option<&'static str> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = metadata.file_type();
+        if kind.is_fifo() || kind.is_socket() {
+            return Some(if kind.is_fifo() { "a named pipe" } else { "a socket" });
+        }
+    }
+    let _ = metadata;
+    None
+}
+
+/// Who may read the file before may read it after, and nobody else.
+fn keep_access(file: &File, before: &fs::Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let now = file.metadata()?;
+        if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+            // Only root may give a file away; a group is often one's own.
+            let given = fchown(file, Some(before.uid()), Some(before.gid()));
+            let _ = given.or_else(|_| fchown(file, None, Some(before.gid())));
+        }
+    }
+    file.set_permissions(before.permissions())
+}
+
+/// A new file beside `path`, as a file can only be renamed within a file system; no two writers share one.
+fn temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let temporary = path.with_file_name(stale::name(COUNT.fetch_add(1, Ordering::Relaxed)));
+        match File::create_new(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            // Of a process that had the same number.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(explained(error, folder(path))),
+        }
+    }
+}
+
+/// What the system says of a folder in which no file can be made, and what to do.
+fn explained(error: io::Error, folder: &Path) -> io::Error {
+    let kind = error.kind();
+    let folder = folder.display();
+    let reason = match kind {
+        ErrorKind::NotFound => format!("the directory {folder} does not exist"),
+        ErrorKind::NotADirectory => format!("{folder} is not a directory"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            format!("no new file can be made in the directory {folder} ({error}), and a file is replaced by a new one")
+        }
+        _ => return error,
+    };
+    io::Error::new(kind, reason)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What a name stands for in the end: it is to stay a link where it is one.
-fn behind_links(path: &Path) -> PathBuf {
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
     const MOST_LINKS: usize = 40; // as many as Linux follows
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::read_link(&path) {
             Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
-            Err(_) => break,
+            Err(_) => return Ok(path),
         }
     }
-    path
+    Err(io::Error::other("it is a symbolic link that leads in a circle"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// An empty folder of a test's own.
+    fn empty(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("wgrad-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn refused(path: &Path) -> String {
+        let Error::File { reason, .. } = write(path, b"x").unwrap_err() else { panic!() };
+        let Error::File { reason: checked, .. } = check(path).unwrap_err() else { panic!() };
+        assert_eq!(checked, reason);
+        reason
+    }
+
     #[test]
     fn a_file_that_cannot_be_replaced_leaves_nothing_behind() {
-        let folder = std::env::temp_dir().join(format!("wgrad-disk-{}", std::process::id()));
+        let folder = empty("disk");
         let occupied = folder.join("occupied");
         fs::create_dir_all(occupied.join("inside")).unwrap();
         let file = folder.join("file");
+        check(&file).unwrap();
+        assert!(!file.exists());
         write(&file, b"old").unwrap();
         write(&file, b"new").unwrap();
+        check(&file).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
-        let message = write(&occupied, b"x").unwrap_err().to_string();
-        assert!(message.starts_with(&format!("{}: cannot be written: ", occupied.display())), "{message}");
-        assert!(write(&folder.join("absent").join("file"), b"x").is_err());
-        assert!(write(Path::new("/"), b"x").is_err());
+        let directory = "cannot be written: it is a directory: give the name of a file in it";
+        assert_eq!(refused(&occupied), directory);
+        assert!(refused(&folder.join("absent").join("file")).contains("absent does not exist"));
+        assert!(refused(&file.join("below")).contains("cannot be written: "));
+        assert!(refused(Path::new("/")).contains("the name is that of a directory"));
+        assert!(refused(&folder.join("new/")).contains("the name is that of a directory"));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no temporary file stays");
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -89,7 +266,7 @@ mod tests {
     #[test]
     fn links_stay_links_and_permissions_stay() {
         use std::os::unix::fs::{PermissionsExt, symlink};
-        let folder = std::env::temp_dir().join(format!("wgrad-links-{}", std::process::id()));
+        let folder = empty("links");
         fs::create_dir_all(folder.join("far")).unwrap();
         let [link, second, file] = ["link", "far/second", "far/file"].map(|name| folder.join(name));
         symlink("far/second", &link).unwrap();
@@ -102,6 +279,44 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         // As long as a name may be.
         write(&folder.join("n".repeat(255)), b"x").unwrap();
+        // Another name of the same file keeps what was there.
+        let other = folder.join("other");
+        fs::hard_link(&file, &other).unwrap();
+        write(&file, b"newer").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), fs::read(&other).unwrap()), (b"newer".to_vec(), b"new".to_vec()));
+        symlink("circle", folder.join("circle")).unwrap();
+        assert!(refused(&folder.join("circle")).contains("leads in a circle"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_that_are_not_read_only_are_replaced() {
+        use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+        let folder = empty("kinds");
+        assert_eq!(
+            refused(Path::new("/dev/full")),
+            "cannot be written: it is a device, and only regular files are replaced"
+        );
+        assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+        symlink("/dev/null", folder.join("link")).unwrap();
+        assert!(refused(&folder.join("link")).contains("it is a device"));
+        let socket = folder.join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(refused(&socket).contains("it is a socket"));
+        let pipe = folder.join("pipe");
+        if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            assert!(refused(&pipe).contains("it is a named pipe"));
+        }
+        let file = folder.join("file");
+        write(&file, b"old").unwrap();
+        for mode in [0o444, 0o400, 0o044, 0o555] {
+            fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            assert!(refused(&file).contains("the file is read-only"), "{mode:o}");
+        }
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o200)).unwrap();
+        write(&file, b"new").unwrap();
+        assert!(read(Path::new("/dev/zero"), |_, _| Ok(())).unwrap_err().to_string().contains("it is a device"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

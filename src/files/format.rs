@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
+use super::foreign;
 use crate::error::{Error, Result};
 
 /// A tensor to be written: of words, or of numbers that are words.
@@ -59,9 +60,17 @@ pub(super) struct Contents<'a> {
 impl<'a> Contents<'a> {
     pub fn read(path: &'a str, bytes: &'a [u8]) -> Result<Self> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
+        if let Some(reason) = foreign::recognise(bytes) {
+            return Err(fault(reason));
+        }
         let Some((length, rest)) = bytes.split_first_chunk() else {
             return Err(fault(format!("is not a safetensors file: it has {} bytes", bytes.len())));
         };
+        if rest.first().is_some_and(|&byte| byte != b'{') {
+            let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let start = start.join(" ");
+            return Err(fault(format!("is not a safetensors file, nor of a kind known here: it begins with {start}")));
+        }
         let length = u64::from_le_bytes(*length);
         let Some((header, numbers)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
         else {

@@ -7,9 +7,12 @@
 mod checkpoint;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod disk;
+mod foreign;
 mod format;
 mod model;
 mod naming;
+#[cfg(not(target_family = "wasm"))]
+mod stale;
 
 pub use naming::Naming;
 

@@ -22,7 +22,7 @@ impl Trainer {
     /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
     /// the epochs of this call; [`history`](Self::history) has those before it too. An epoch that was cut short, over a
     /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
-    /// trainer was [resumed](Self::resume) from, it ends it again at once. Blocks, submits and polls; not for browsers.
+    /// trainer was resumed from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
     /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded.
     ///

@@ -202,7 +202,7 @@ impl Trainer {
         Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).for_loss(self.loss)
     }
 
-    /// Every epoch that `fit` has trained, also before a [resumption](Self::resume).
+    /// Every epoch that `fit` has trained, also before it was saved and resumed.
     pub fn history(&self) -> &History {
         &self.progress.history
     }

@@ -1,0 +1,224 @@
+//! What a file is that is no safetensors, by its first bytes, and how to make safetensors of it.
+
+#[cfg(not(target_family = "wasm"))]
+use std::path::Path;
+
+const TORCH: &str = "Convert it in Python: import torch, safetensors.torch; \
+    safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"weights.safetensors\"), where FILE holds a \
+    state_dict; then load it with Model::load_weights";
+const KERAS: &str = "Convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
+    safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it with \
+    Model::load_weights";
+const NUMPY: &str = "Convert it in Python: import numpy, safetensors.numpy; \
+    safetensors.numpy.save_file(dict(numpy.load(\"FILE\")), \"weights.safetensors\"); then load it with \
+    Model::load_weights";
+const ONNX: &str = "Convert it in Python: import onnx, onnx.numpy_helper, safetensors.numpy; \
+    safetensors.numpy.save_file({t.name: onnx.numpy_helper.to_array(t) for t in \
+    onnx.load(\"FILE\").graph.initializer}, \"weights.safetensors\"); then load it with Model::load_weights";
+const EXPORT: &str =
+    "Export its weights as safetensors from the program that made it, and load them with Model::load_weights";
+const UNPACK: &str = "Unpack it first";
+const DOWNLOAD: &str = "Was a download cut off or redirected? Get the file again";
+const WRONG: &str = "Give a file that Model::save, Trainer::save or Model::save_weights has written, or safetensors of \
+    another program";
+
+/// First bytes that tell a kind of file by themselves: what it is, and what to do.
+const SIGNATURES: [(&[u8], &str, &str); 23] = [
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes with the ending .h5", KERAS),
+    (
+        b"\x93NUMPY",
+        "a NumPy array (.npy), one tensor without a name",
+        "Convert it in Python: import numpy, safetensors.numpy; \
+        safetensors.numpy.save_file({\"0.weight\": numpy.load(\"FILE\")}, \"weights.safetensors\"), with all tensors of \
+        the network in the one file; then load it with Model::load_weights",
+    ),
+    (b"GGUF", "a GGUF file, as of llama.cpp", EXPORT),
+    (b"PK\x05\x06", "an empty zip archive", DOWNLOAD),
+    (b"\x1f\x8b", "compressed with gzip", "Unpack it first: gunzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "Unpack it first: unzstd FILE"),
+    (b"\xfd7zXZ\0", "compressed with xz", "Unpack it first: unxz FILE"),
+    (b"BZh", "compressed with bzip2", "Unpack it first: bunzip2 FILE"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
+    (b"Rar!", "a RAR archive", UNPACK),
+    (b"\x89PNG", "a picture (PNG)", WRONG),
+    (b"\xff\xd8\xff", "a picture (JPEG)", WRONG),
+    (b"GIF8", "a picture (GIF)", WRONG),
+    (b"%PDF", "a PDF document", WRONG),
+    (b"RIFF", "a RIFF file (WAV, AVI or WebP)", WRONG),
+    (b"\x7fELF", "a program (ELF)", WRONG),
+    (b"SQLite format 3", "an SQLite data base", WRONG),
+    (b"\0\0\x08\x01", "a file of labels (IDX, as MNIST's)", "Read data sets with wgrad::mnist::Mnist::read"),
+    (b"\0\0\x08\x03", "a file of images (IDX, as MNIST's)", "Read data sets with wgrad::mnist::Mnist::read"),
+    (
+        b"version https://git-lfs",
+        "a pointer of Git LFS, which stands for the file",
+        "Fetch the file itself: git lfs pull",
+    ),
+    (b"wgrad's compiled kernels", "wgrad's cache of compiled kernels (Gpu::cache_pipelines)", WRONG),
+    (b"\xef\xbb\xbf", "text (UTF-8 with a byte order mark)", WRONG),
+    (b"\xff\xfe", "text (UTF-16)", WRONG),
+];
+
+/// What a file is that begins so, and what to do; none where it may be safetensors, or nothing is known of it.
+pub(super) fn recognise(bytes: &[u8]) -> Option<String> {
+    // The header of safetensors is JSON, behind its length.
+    if bytes.get(8) == Some(&b'{') && bytes[4..8] == [0; 4] {
+        return None;
+    }
+    let (kind, advice) = kind(bytes)?;
+    Some(format!("is not a safetensors file: it is {kind}. {advice}"))
+}
+
+fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
+    let known = SIGNATURES.iter().find(|(signature, ..)| bytes.starts_with(signature));
+    if let Some(&(_, kind, advice)) = known {
+        return Some((kind.into(), advice));
+    }
+    if bytes.starts_with(b"PK\x03\x04") {
+        return Some(archive(bytes));
+    }
+    let of = |kind: &str, advice| Some((kind.into(), advice));
+    match bytes {
+        [0x80, 2..=5, ..] => return of("a Python pickle, as of torch.save before version 1.6", TORCH),
+        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => return of("a TensorFlow Lite model (.tflite)", EXPORT),
+        // Protocol buffers: a version, then a short text that names the producer, or messages that are longer.
+        [8, 1..=30, 0x12, length @ 1..=0x7f, rest @ ..]
+            if rest.iter().take(usize::from(*length)).all(|byte| byte.is_ascii_graphic() || *byte == b' ') =>
+        {
+            return of("an ONNX model", ONNX);
+        }
+        [8, 1, 0x12, 0x80..=0xff, ..] => return of("a TensorFlow SavedModel (saved_model.pb)", KERAS),
+        [8, 1..=30, 0x3a | 0x42, ..] => return of("an ONNX model", ONNX),
+        _ => {}
+    }
+    if bytes.get(257..262) == Some(b"ustar") {
+        return of("a tar archive", UNPACK);
+    }
+    if bytes.len() >= 8 && bytes[..8] == [0; 8] {
+        return of("one that begins with zeros", DOWNLOAD);
+    }
+    text(bytes)
+}
+
+/// A zip archive: the name of its first file tells of which program.
+fn archive(bytes: &[u8]) -> (String, &'static str) {
+    let length = bytes.get(26..28).map_or(0, |length| usize::from(length[0]) | usize::from(length[1]) << 8);
+    let name = bytes.get(30..).map_or(&[][..], |rest| &rest[..length.min(rest.len())]);
+    let has = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    let (kind, advice) = match () {
+        () if name.ends_with(b".npy") => ("a NumPy archive (.npz)", NUMPY),
+        () if name.ends_with(b"data.pkl") || has(b"/data.pkl") => ("a PyTorch file (torch.save)", TORCH),
+        () if has(b"model.weights.h5") || has(b"\"keras_version\"") => ("a Keras model (.keras)", KERAS),
+        () => ("a zip archive", "Give the safetensors file in it, or export the weights as one"),
+    };
+    (kind.into(), advice)
+}
+
+/// Text, where the start is text.
+fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
+    let head = &bytes[..bytes.len().min(4096)];
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // A character that the end cuts in two.
+        Err(error) if error.valid_up_to() + 4 > head.len() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
+        Err(_) => return None,
+    };
+    let text = text.trim_start();
+    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return None;
+    }
+    let lower = text.get(..64).unwrap_or(text).to_lowercase();
+    let of = |kind: &str, advice| Some((kind.into(), advice));
+    if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
+        return of("a web page (HTML), perhaps of an error", DOWNLOAD);
+    }
+    if text.starts_with("<?xml") || text.starts_with('<') {
+        return of("XML", WRONG);
+    }
+    if text.starts_with(['{', '[']) {
+        return match () {
+            () if text.contains("\"weight_map\"") => of(
+                "the index of safetensors that come in parts (JSON)",
+                "Put the parts that it names into one file in Python: load each with safetensors.torch.load_file, save all \
+                 with safetensors.torch.save_file",
+            ),
+            () if text.contains("\"epochs\"") => of("JSON, by its names the history or the report of a run", WRONG),
+            () => of("JSON", WRONG),
+        };
+    }
+    if text.starts_with("epoch,steps,") {
+        return of("the history of a run as CSV", WRONG);
+    }
+    let start: String = text.lines().next().unwrap_or_default().chars().take(40).collect();
+    Some((format!("text that begins {start:?}"), WRONG))
+}
+
+/// What a directory is that was given for a file, and what to do.
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn directory(path: &Path) -> String {
+    if path.join("saved_model.pb").exists() {
+        return format!("it is a directory with a TensorFlow SavedModel. {KERAS}");
+    }
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.retain(|name| name.ends_with(".safetensors"));
+    names.sort();
+    names.truncate(4);
+    match names[..] {
+        [] => "it is a directory: give the name of a file".into(),
+        _ => format!("it is a directory: give the name of a file in it, as {}", names.join(" or ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_called_by_what_it_is() {
+        let zip = |name: &str| {
+            let mut bytes = b"PK\x03\x04".to_vec();
+            bytes.resize(26, 0);
+            bytes.extend([name.len() as u8, 0, 0, 0]);
+            [&bytes, name.as_bytes(), b"\x80\x02"].concat()
+        };
+        let cases: [(&[u8], &str, &str); 26] = [
+            (b"\x89HDF\r\n\x1a\n\0\0", "HDF5", "w.path: w.numpy()"),
+            (&zip("archive/data.pkl"), "PyTorch", "torch.load"),
+            (&zip("metadata.json\x01model.weights.h5"), "Keras", "keras.models.load_model"),
+            (&zip("arr_0.npy"), ".npz", "numpy.load"),
+            (&zip("photo.jpg"), "zip archive", "safetensors"),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "pickle", "torch.load"),
+            (b"\x80\x04\x95\x10\0\0\0\0\0\0\0", "pickle", "torch.load"),
+            (b"GGUF\x03\0\0\0\x10\0\0\0", "GGUF", "Export"),
+            (b"\x93NUMPY\x01\0v\0{'descr'", ".npy", "numpy.load"),
+            (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:", "ONNX", "onnx.load"),
+            (b"\x08\x01\x12\xa0\x8f\x02\n", "SavedModel", "keras"),
+            (b"\x1c\0\0\0TFL3\0\0", "TensorFlow Lite", "Export"),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0", "gzip", "gunzip"),
+            (b"\x28\xb5\x2f\xfd\x04\0", "Zstandard", "unzstd"),
+            (b"\x89PNG\r\n\x1a\n\0", "PNG", "Model::save"),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF", "JPEG", "Model::save"),
+            (b"\0\0\x08\x03\0\0\xea\x60", "IDX", "Mnist::read"),
+            (b"version https://git-lfs.github.com/spec/v1\noid", "Git LFS", "git lfs pull"),
+            (b"{\n  \"epochs\": [\n", "history", "Model::save"),
+            (b"{\"metadata\":{},\"weight_map\":{\"a\":\"b\"}}", "index", "save_file"),
+            (b"[1, 2, 3, 4, 5]", "JSON", "Model::save"),
+            (b"\n<!DOCTYPE HTML><title>404", "HTML", "again"),
+            (b"<?xml version=\"1.0\"?><svg/>", "XML", "Model::save"),
+            (b"epoch,steps,learning_rate,loss", "CSV", "Model::save"),
+            (b"Not Found, see elsewhere", "text that begins \"Not Found, see elsewhere\"", "Model::save"),
+            (&[0; 64], "zeros", "again"),
+        ];
+        for (bytes, kind, advice) in cases {
+            let told = recognise(bytes).unwrap_or_else(|| panic!("{kind}"));
+            assert!(told.starts_with("is not a safetensors file: it is ") && told.contains(kind), "{told}");
+            assert!(told.contains(advice), "{told}");
+        }
+        let header = |length: u64| [&length.to_le_bytes()[..], b"{\"x\":1}"].concat();
+        for length in [7, 0x0708, 0x0007_1207_0708, 2120] {
+            assert!(length > 1 << 32 || recognise(&header(length)).is_none(), "{length}");
+        }
+        assert_eq!(recognise(b"\x10\x9a\xb3\xc4\xd5\xe6\xf7\x88\x99"), None);
+    }
+}
