@@ -18,7 +18,7 @@ use wgrad::{Checkpoint, Dataset, Device, Fit, Model, Trainer};
 /// Trains a dense network on MNIST, on a GPU.
 #[derive(Parser)]
 struct Args {
-    /// Times over the 60,000 training images
+    /// Epochs over the 60,000 training images, in total
     #[arg(long, default_value_t = 10, value_parser = whole(1..=u32::MAX))]
     epochs: u32,
     #[command(flatten)]
@@ -32,14 +32,15 @@ struct Args {
     /// Folder of the four MNIST files, packed or not
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"))]
     data: PathBuf,
-    /// Writes the trained model to a file
+    /// Saves the trained model to a file
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// Evaluates a saved model instead of training one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["epochs", "resume", "save", "json"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["epochs", "resume", "save"])]
     load: Option<PathBuf>,
-    /// Keeps the state of the training in a file, after each epoch, and goes on from it if it is there, with the options it
-    /// was begun with: ask for all its epochs at first, as the step size falls towards their end
+    /// Checkpoint: written after each epoch, and resumed if the file exists. A resumed run keeps its options; --batch,
+    /// --learning-rate, --optimizer and --schedule change them from there on. Give the total in --epochs from the start, as
+    /// schedules end with it
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
     /// Draws curves, a sheet of digits and the confusion matrix into a folder
@@ -48,7 +49,7 @@ struct Args {
     /// Reads a digit from a picture, PNG or JPEG, too
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// Writes the figures of the run to a file
+    /// Writes the results to a file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -65,16 +66,24 @@ fn run(args: &Args, given: &[String], start: Instant) -> Result<()> {
     let plots = args.plot.iter().flat_map(|folder| digits::PLOTS.map(|plot| folder.join(plot)));
     common::check_outputs([&args.save, &args.resume, &args.json].into_iter().flatten().cloned().chain(plots))?;
     // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
+    let mut loaded = None;
     let (model, test) = std::thread::scope(|scope| {
         let data = scope.spawn(|| Mnist::read(&args.data));
         let data = || data.join().map_err(|_| "reading the data panicked")?.map_err(Into::into);
         match &args.load {
-            Some(path) => Ok((digits::load(open(args)?, path, given)?, data()?.test)),
+            Some(path) => {
+                let device = open(args)?;
+                loaded = Some(device.clone());
+                Ok((digits::load(device, path, given)?, data()?.test))
+            }
             None => train(args, given, start, data),
         }
     })?;
 
     let scores = model.score(&test)?;
+    if let (Some(device), Some(path)) = (&loaded, &args.json) {
+        report::write_model(path, &model, device, &test, scores.accuracy())?;
+    }
     println!("test accuracy {:.2}%, error {:.2}%", scores.accuracy() * 100.0, (1.0 - scores.accuracy()) * 100.0);
     println!("the right digit is among the first two in {:.2}%", scores.top_k_accuracy(2) * 100.0);
     if let Some(folder) = &args.plot {
@@ -106,7 +115,7 @@ fn train(
 ) -> Result<(Model, Dataset)> {
     let device = open(args)?;
     let mut trainer = match &args.resume {
-        Some(path) if path.exists() => digits::resume(device, path, args.epochs, given)?,
+        Some(path) if path.exists() => digits::resume(device, path, args.epochs, &args.recipe, given)?,
         _ => {
             let config = args.recipe.config(args.epochs, wgrad::mnist::TRAIN_ROWS)?;
             let (network, loss, optimizer) = (args.recipe.network()?, args.recipe.loss(), args.recipe.optimizer());

@@ -59,7 +59,9 @@ impl Fit<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
     /// The file. It is replaced whole, by renaming: whenever the process is killed, it holds the last state saved. What was
-    /// being written then stays beside it, as a hidden file that ends in `.tmp`.
+    /// being written then stays beside it, as a hidden file that ends in `.tmp`, until the next file that is saved in the
+    /// folder; one of another machine's process until it is an hour old. It grows by 36 bytes an epoch, for the history, 56
+    /// with a validation set.
     pub path: &'a std::path::Path,
     /// After every so many steps of an epoch, beside its end.
     pub every: Option<u32>,

@@ -123,11 +123,11 @@ pub use config::{Clip, Group, TrainerConfig};
 pub use dataset::{Dataset, Targets};
 pub use device::Device;
 pub use error::{Error, Result};
-#[cfg(feature = "files")]
-pub use files::Naming;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples
 pub use files::disk::{check as check_output, write as write_output};
+#[cfg(feature = "files")]
+pub use files::{LoadWeights, Naming, Resume};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};

@@ -23,6 +23,9 @@ pub struct Model {
     parameters: Storage,
     /// What turns outputs into probabilities, where the network's last layer does not.
     link: Activation,
+    /// Whether it may be written to a file with weights that are not finite.
+    #[cfg(feature = "files")]
+    pub(crate) allow_non_finite: bool,
 }
 
 /// Rows that the conveniences run at a time, at most.
@@ -37,14 +40,25 @@ impl Model {
     /// anything is allocated; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
-        let device = device.into();
+        Self::unchecked(device.into(), network, parameters)
+    }
+
+    /// [`new`](Self::new), of as many numbers as the network has, whether finite or not.
+    pub(crate) fn unchecked(device: Device, network: &Network, parameters: &[f32]) -> Result<Self> {
         device.check_plan(&Plan::forward(network, 1)?)?;
         let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
         Ok(Self::of(device, network.clone(), parameters))
     }
 
     pub(crate) fn of(device: Device, network: Network, parameters: Storage) -> Self {
-        Self { device, network, parameters, link: Activation::Identity }
+        Self {
+            device,
+            network,
+            parameters,
+            link: Activation::Identity,
+            #[cfg(feature = "files")]
+            allow_non_finite: false,
+        }
     }
 
     /// Says by which loss the network was trained: for a network that puts out logits, what

@@ -187,6 +187,18 @@ impl Optimizer {
         }
     }
 
+    #[cfg(feature = "files")]
+    pub(crate) fn set_learning_rate(&mut self, rate: f32) {
+        match self {
+            Optimizer::Sgd(o) => o.learning_rate = rate,
+            Optimizer::RmsProp(o) => o.learning_rate = rate,
+            Optimizer::Adagrad(o) => o.learning_rate = rate,
+            Optimizer::Adam(o) => o.learning_rate = rate,
+            Optimizer::AdamW(o) => o.learning_rate = rate,
+            Optimizer::Lion(o) => o.learning_rate = rate,
+        }
+    }
+
     /// Its weight decay, and whether that is decoupled from the gradient.
     pub(crate) fn weight_decay(&self) -> (f32, bool) {
         match self {

@@ -148,6 +148,7 @@ fn a_reader_that_leaves_ends_no_run() {
 #[test]
 fn mnist_gpu_says_what_it_resumes() {
     let folder = folder("resume");
+    let at = |name: &str| folder.join(name).display().to_string();
     let run = |options: &[&str]| {
         let (printed, output) = output(example("mnist_gpu").arg("--resume").arg(folder.join("run.st")).args(options));
         assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
@@ -161,6 +162,17 @@ fn mnist_gpu_says_what_it_resumes() {
     );
     let printed = run(&["--epochs", "2"]);
     assert!(printed.contains("run.st, which has all its 2 epochs") && !printed.contains("taken from"), "{printed}");
+    let options = ["--batch", "4096", "--optimizer", "sgd", "--epochs", "3", "--save", &at("model")];
+    let printed = run(&options);
+    assert!(printed.contains("after epoch 2\nfrom here on with the new --batch, --optimizer\n"), "{printed}");
+    assert!(printed.contains("epoch 3/3: "), "{printed}");
+
+    let (printed, output) = started("mnist_gpu", &["--load", &at("model"), "--json", &at("report")]);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(at("report")).unwrap()).unwrap();
+    let told = after(&printed, "test accuracy");
+    assert!((report["test_accuracy"].as_f64().unwrap() * 100.0 - told).abs() <= 0.005, "{printed}{report}");
+    assert!(report["test_loss"].as_f64().unwrap() > 0.0 && report["epochs"] == serde_json::json!([]), "{report}");
 }
 
 /// In a quick form: 256 of the 2048 steps.

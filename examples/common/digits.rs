@@ -4,10 +4,10 @@ use std::path::Path;
 
 use wgrad::{Dataset, Device, Epoch, Evaluation, History, Model, Scores, Trainer};
 
-use super::Result;
 use super::picture::{self, Tile};
 use super::plot::{self, Curve, Panel};
 use super::recipe::Recipe;
+use super::{Result, options};
 
 /// A saved model that reads digits, if no option is given that would train another.
 pub fn load(device: Device, path: &Path, given: &[String]) -> Result<Model> {
@@ -16,9 +16,6 @@ pub fn load(device: Device, path: &Path, given: &[String]) -> Result<Model> {
         return Err(format!("--load trains no network, so {} would change nothing", idle.join(", ")).into());
     }
     let model = Model::load(device, path)?;
-    if model.parameters()?.iter().any(|weight| !weight.is_finite()) {
-        return Err(format!("{}: a weight is not finite: its training went wrong", path.display()).into());
-    }
     match (model.network().inputs(), model.network().outputs()) {
         (784, 10) => Ok(model),
         (inputs, outputs) => {
@@ -27,16 +24,21 @@ pub fn load(device: Device, path: &Path, given: &[String]) -> Result<Model> {
     }
 }
 
-/// A training run that goes on from its file; it keeps the recipe that it was begun with, whatever options are given.
-pub fn resume(device: Device, path: &Path, epochs: u32, given: &[String]) -> Result<Trainer> {
-    let trainer = Trainer::resume(device, path)?;
+/// A training run that goes on from its file, with what the options that were given change of it.
+pub fn resume(device: Device, path: &Path, epochs: u32, recipe: &Recipe, given: &[String]) -> Result<Trainer> {
+    // Read on the CPU first, as the schedule depends on how far it came.
+    let saved = Trainer::resume(Device::Cpu, path)?;
+    let (resume, changed, kept) = recipe.changes(given, &saved, epochs, wgrad::mnist::TRAIN_ROWS)?;
+    let trainer = Trainer::resume_with(device, path, &resume).map_err(|e| options::blame("--batch", e))?;
     match trainer.epochs() {
         done if done < epochs => println!("resumed {} after epoch {done}", path.display()),
         done => println!("resumed {}, which has all its {done} epochs: nothing is left to train", path.display()),
     }
-    let overridden = Recipe::among(given);
-    if !overridden.is_empty() {
-        println!("taken from the file, not from the command line: {}", overridden.join(", "));
+    if !changed.is_empty() {
+        println!("from here on with the new {}", changed.join(", "));
+    }
+    if !kept.is_empty() {
+        println!("taken from the file, not from the command line: {}", kept.join(", "));
     }
     Ok(trainer)
 }

@@ -2,8 +2,8 @@
 
 use clap::{Arg, Args, Command, ValueEnum};
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, Lion, Loss, Network, NetworkBuilder, Optimizer, Plateau, RmsProp, Schedule, Sgd,
-    TrainerConfig,
+    Activation, Adagrad, Adam, AdamW, Lion, Loss, Network, NetworkBuilder, Optimizer, Plateau, Resume, RmsProp,
+    Schedule, Sgd, Trainer, TrainerConfig,
 };
 
 use super::Result;
@@ -11,24 +11,25 @@ use super::options::{number, rate, seed, whole};
 
 #[derive(Args)]
 pub struct Recipe {
-    /// Images of a step
+    /// Batch size, in images
     #[arg(long, default_value_t = 32, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
     batch: u32,
-    /// Units of each hidden layer
+    /// Units of the hidden layers
     #[arg(long, value_delimiter = ',', default_value = "512,256,128", value_parser = whole(1..=u32::MAX))]
     hidden: Vec<u32>,
-    /// Share of the numbers into each layer but the first that a step leaves out
+    /// Dropout rate of the hidden layers, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     dropout: f32,
-    /// Share of the pixels that a step leaves out
+    /// Dropout rate of the pixels, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     input_dropout: f32,
-    /// Share of each label that is spread over all classes
+    /// Label smoothing, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     smoothing: f32,
+    /// Optimizer; a resumed run given another kind starts with fresh moments
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
-    /// Step size, at first [default: 0.1 for sgd, 0.01 for adagrad, 0.0001 for lion, else 0.001]
+    /// Learning rate before the schedule [default: 0.1 for sgd, 0.01 for adagrad, 0.0001 for lion, else 0.001]
     #[arg(long, value_parser = rate)]
     learning_rate: Option<f32>,
     /// Momentum of sgd and rmsprop
@@ -37,10 +38,10 @@ pub struct Recipe {
     /// Weight decay: decoupled in adamw and lion, else L2 [default: 0.01 for adamw, else 0]
     #[arg(long, value_parser = number)]
     weight_decay: Option<f32>,
-    /// How the step size changes over the epochs asked for; a run that is resumed keeps its own
+    /// Learning-rate schedule over all epochs; a resumed run keeps its own unless this or --optimizer is given
     #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
     schedule: ScheduleName,
-    /// Epochs over which the step size first rises
+    /// Epochs of linear warm-up of the learning rate
     #[arg(long, default_value_t = 0, value_parser = whole(0..=u32::MAX))]
     warm_up: u32,
     /// Seed of the initial weights, of the shuffle and of dropout
@@ -82,6 +83,44 @@ impl Recipe {
         let own: Vec<String> =
             of_recipe.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
         options.iter().filter(|option| own.contains(option)).map(String::as_str).collect()
+    }
+
+    /// What these options, of those that were given, change of a run that is resumed after some epochs of so many updates; and
+    /// which of the others change nothing, as a run keeps them.
+    pub fn changes<'a>(
+        &self,
+        given: &'a [String],
+        saved: &Trainer,
+        epochs: u32,
+        rows: usize,
+    ) -> Result<(Resume, Vec<&'a str>, Vec<&'a str>)> {
+        const OF_OPTIMIZER: [&str; 2] = ["--momentum", "--weight-decay"];
+        const OF_SCHEDULE: [&str; 3] = ["--schedule", "--warm-up", "--optimizer"];
+        let is_given = |option: &str| given.iter().any(|given| given == option);
+        if let Some(option) = OF_OPTIMIZER.into_iter().find(|&option| is_given(option) && !is_given("--optimizer")) {
+            return Err(format!("{option} of a run that is resumed needs --optimizer beside it").into());
+        }
+        let batch = if is_given("--batch") { self.batch } else { saved.config().batch };
+        let mut resume = Resume { batch: Some(batch), ..Resume::default() };
+        if is_given("--optimizer") {
+            resume.optimizer = Some(self.optimizer());
+        } else if is_given("--learning-rate") {
+            resume.learning_rate = self.learning_rate;
+        }
+        // Laid anew over the updates made, unless a new optimizer counts from 1, and those to come.
+        if OF_SCHEDULE.into_iter().any(is_given) {
+            let config = TrainerConfig { batch, ..saved.config().clone() };
+            let left = epochs.saturating_sub(saved.epochs());
+            let made: u32 = saved.history().epochs.iter().map(|epoch| epoch.steps).sum();
+            let made = if is_given("--optimizer") { 0 } else { made };
+            let updates = made.saturating_add(config.updates(rows, left));
+            let warm_up = self.warm_up.saturating_mul(config.updates(rows, 1));
+            resume.schedule = Some(self.schedule_over(updates, warm_up));
+        }
+        let changing = ["--batch", "--learning-rate"].iter().chain(&OF_OPTIMIZER).chain(&OF_SCHEDULE);
+        let changing: Vec<&str> = changing.copied().collect();
+        let (changes, kept) = Self::among(given).into_iter().partition(|option| changing.contains(option));
+        Ok((resume, changes, kept))
     }
 
     /// For 28x28 pixels and ten classes.
@@ -133,8 +172,12 @@ impl Recipe {
 
     /// The schedule of a run of `epochs` epochs of `updates` updates each.
     fn schedule(&self, epochs: u32, updates: u32) -> Schedule {
-        let warm_up = self.warm_up.saturating_mul(updates);
-        let rest = epochs.saturating_mul(updates).saturating_sub(warm_up).max(1);
+        self.schedule_over(epochs.saturating_mul(updates), self.warm_up.saturating_mul(updates))
+    }
+
+    /// The schedule of a run of so many updates, with those of the warm-up.
+    fn schedule_over(&self, updates: u32, warm_up: u32) -> Schedule {
+        let rest = updates.saturating_sub(warm_up).max(1);
         let schedule = match self.schedule {
             ScheduleName::Constant => Schedule::constant(),
             ScheduleName::Step => Schedule::step(rest.div_ceil(3), 0.1),

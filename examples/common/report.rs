@@ -3,35 +3,60 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use wgrad::{Device, Epoch, Evaluation, Network, Traffic, Trainer};
+use wgrad::{Adam, Dataset, Device, Epoch, Evaluation, Loss, Model, Network, Traffic, Trainer, TrainerConfig};
 
 use super::{Result, write_whole};
 
-/// Writes them as JSON.
+/// Writes those of a training run as JSON.
 pub fn write(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, test: Evaluation) -> Result<()> {
-    let traffic = match trainer.device() {
+    let mut report = common(&trainer.model(), trainer.device(), test.loss, test.accuracy)?;
+    let of_training = [
+        ("batch_size", json!(trainer.config().batch)),
+        ("seed", json!(trainer.config().seed)),
+        ("first_step_seconds", json!(first_step_seconds)),
+        ("ops_per_step", json!(trainer.plan().step.len())),
+        ("epochs", trainer.history().epochs.iter().map(epoch).collect()),
+    ];
+    for (name, value) in of_training {
+        report[name] = value;
+    }
+    write_whole(path, format!("{report:#}\n"))
+}
+
+/// Writes those of a saved model as JSON: what is of a training run is null, and there are no epochs.
+pub fn write_model(path: &Path, model: &Model, device: &Device, test: &Dataset, accuracy: f64) -> Result<()> {
+    // A trainer measures the loss. A network that is not trained by this one has none here.
+    let (loss, config) = (Loss::SoftmaxCrossEntropy, TrainerConfig::default());
+    let weights = model.parameters()?;
+    let trainer =
+        Trainer::from_parameters(device.clone(), model.network(), loss, Adam::default(), config, &weights).ok();
+    let loss = trainer.map(|mut trainer| trainer.evaluate(test)).transpose()?.map_or(f64::NAN, |test| test.loss);
+    write_whole(path, format!("{:#}\n", common(model, device, loss, accuracy)?))
+}
+
+/// What reports of training runs and of models have in common, in the order of the file.
+fn common(model: &Model, device: &Device, test_loss: f64, test_accuracy: f64) -> Result<Value> {
+    let traffic = match device {
         Device::Gpu(gpu) => gpu.traffic(),
         Device::Cpu => Traffic::default(),
     };
-    let weights = trainer.model().parameters()?;
-    let network = trainer.network();
-    let report = json!({
-        "adapter": adapter(trainer.device()),
-        "executor": if matches!(trainer.device(), Device::Gpu(_)) { "gpu" } else { "cpu" },
+    let network = model.network();
+    Ok(json!({
+        "adapter": adapter(device),
+        "executor": if matches!(device, Device::Gpu(_)) { "gpu" } else { "cpu" },
         "network": widths(network),
         "parameters": network.parameter_count(),
-        "batch_size": trainer.config().batch,
-        "seed": trainer.config().seed,
-        "first_step_seconds": first_step_seconds,
-        "ops_per_step": trainer.plan().step.len(),
+        "batch_size": null,
+        "seed": null,
+        "first_step_seconds": null,
+        "ops_per_step": null,
         "submits": traffic.submits,
         "readback_bytes": traffic.readback_bytes,
-        "epochs": trainer.history().epochs.iter().map(epoch).collect::<Vec<_>>(),
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        "weights_fnv1a": format!("{:016x}", fnv1a(&weights)),
-    });
-    write_whole(path, format!("{report:#}\n"))
+        "epochs": [],
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "weights_fnv1a": format!("{:016x}", fnv1a(&model.parameters()?)),
+    }))
 }
 
 /// As in 784-512-256-128-10.

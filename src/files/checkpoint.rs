@@ -6,7 +6,9 @@ use safetensors::tensor::Dtype;
 
 use super::format::{Contents, Tensor, encode};
 use super::model::{json, metadata, tensors};
-use super::{BYTES, STATE};
+use super::resume::{Change, Resume};
+use super::{BYTES, STATE, epochs};
+use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Role, RowMetrics, StepState};
@@ -27,11 +29,13 @@ impl Trainer {
     /// Writes the training run to a file from which [`resume`](Self::resume) goes on as if there had been no break: the
     /// weights, what the optimizer keeps, the place in the epoch, the history and every option. It is a
     /// [model's file](crate::Model::save) with more in it, so [`Model::load`](crate::Model::load) takes it too. A file that
-    /// is there is replaced whole, or on an error left as it is. [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it
-    /// goes. Blocks, submits and polls; not for browsers.
+    /// is there is replaced whole, or on an error left as it is. An epoch of the history takes 36 bytes, 56 with a validation
+    /// set. [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it goes. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::NonFiniteParameter`] where a weight, or what the optimizer keeps for it, is NaN or infinite, unless
+    /// [allowed](Self::set_allow_non_finite); [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         self.device.block_on(self.save_async(path))
@@ -46,10 +50,17 @@ impl Trainer {
         super::disk::write(path.as_ref(), &self.to_bytes_async().await?)
     }
 
+    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that are NaN
+    /// or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false: they are an
+    /// error, and the file that is there stays as it was.
+    pub fn set_allow_non_finite(&mut self, allow: bool) {
+        self.allow_non_finite = allow;
+    }
+
     /// The bytes of the file that [`save`](Self::save) writes. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::NonFiniteParameter`], as [`save`](Self::save); [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.device.block_on(self.to_bytes_async())
@@ -66,7 +77,7 @@ impl Trainer {
         let read = self.device.read_all(buffers.iter().map(|(storage, words)| (storage, *words)).chain(best)).await?;
         let (parts, best) = read.split_at(roles.len());
         let parts: Vec<_> = roles.into_iter().zip(parts).collect();
-        Ok(self.encoded(&parts, best.first(), &self.progress))
+        self.encoded(&parts, best.first(), &self.progress)
     }
 
     /// Writes the last [snapshot](Self::prepare_snapshots) to a file as [`save`](Self::save) does, from main memory: nothing is
@@ -75,7 +86,8 @@ impl Trainer {
     /// [`snapshot_to_bytes`](Self::snapshot_to_bytes) is.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken; [`Error::File`] where the file cannot be written.
+    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save);
+    /// [`Error::File`] where the file cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         super::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
@@ -84,17 +96,20 @@ impl Trainer {
     /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken.
+    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save).
     pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
         let snapshot = self.taken();
         let Snapshot { parameters, state, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
         let state = state.iter().map(|(role, words)| (*role, words));
         let parts: Vec<_> = [(Role::Parameters, parameters)].into_iter().chain(state).collect();
-        Ok(self.encoded(&parts, None, progress))
+        self.encoded(&parts, None, progress)
     }
 
     /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
-    fn encoded(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Vec<u8> {
+    fn encoded(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Result<Vec<u8>> {
+        if !self.allow_non_finite {
+            self.check_finite(parts, best)?;
+        }
         let mut metadata = metadata(&self.model());
         metadata.extend([
             ("loss", json(&self.loss)),
@@ -117,7 +132,23 @@ impl Trainer {
             }
         }
         file.extend(best.map(|best| tensor(BEST, Dtype::F32, &[self.network.parameter_words()], best)));
-        encode(&metadata, &file)
+        file.extend(epochs::tensors(&progress.history));
+        Ok(encode(&metadata, &file))
+    }
+
+    /// Refuses numbers that are not finite among the weights and what the optimizer keeps for them.
+    fn check_finite(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>) -> Result<()> {
+        for &(role, words) in parts {
+            let of = match role {
+                Role::Parameters => "",
+                Role::Moment1 => "moment1",
+                Role::Moment2 => "moment2",
+                Role::AccumulatedGradients => "the accumulated gradients",
+                _ => continue,
+            };
+            self.network.check_finite(of, bytemuck::cast_slice(words))?;
+        }
+        best.map_or(Ok(()), |best| self.network.check_finite("the best weights", bytemuck::cast_slice(best)))
     }
 
     /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
@@ -153,7 +184,17 @@ impl Trainer {
     /// cannot be built, or has not just its tensors. As [`new`](Self::new).
     #[cfg(not(target_family = "wasm"))]
     pub fn resume(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes))
+        Self::resume_with(device, path, &Resume::default())
+    }
+
+    /// [`resume`](Self::resume) with another batch size, learning rate, optimizer or schedule: see [`Resume`]. Without any
+    /// difference it is `resume`.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume); [`Error::InvalidOption`] and [`Error::LimitExceeded`] for what changes.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn resume_with(device: impl Into<Device>, path: impl AsRef<std::path::Path>, resume: &Resume) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, resume))
     }
 
     /// [`resume`](Self::resume) from the bytes of a file. Submits nothing.
@@ -161,15 +202,32 @@ impl Trainer {
     /// # Errors
     /// As [`resume`](Self::resume).
     pub fn resume_from_bytes(device: impl Into<Device>, bytes: &[u8]) -> Result<Self> {
-        read(device.into(), BYTES, bytes)
+        read(device.into(), BYTES, bytes, &Resume::default())
+    }
+
+    /// [`resume_with`](Self::resume_with) from the bytes of a file. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`resume_with`](Self::resume_with).
+    pub fn resume_from_bytes_with(device: impl Into<Device>, bytes: &[u8], resume: &Resume) -> Result<Self> {
+        read(device.into(), BYTES, bytes, resume)
     }
 }
 
-fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
+/// Rows of an epoch that was cut short, by its steps.
+pub(super) fn rows_done(cut: &Cut, batch: u32) -> u64 {
+    u64::from(cut.before.1) + u64::from(cut.steps.saturating_sub(cut.before.0)) * u64::from(batch)
+}
+
+fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Trainer> {
     let mut file = Contents::read(path, bytes)?;
+    file.allow_non_finite = resume.allow_non_finite;
     let network = file.network()?;
     if file.metadata("progress").is_none() {
-        return Err(file.fault("is a model without a training run: load it as one, or train anew from its weights"));
+        return Err(file.fault(
+            "is a model without a training run: load it with Model::load, or train anew from its weights, with \
+             Trainer::from_parameters",
+        ));
     }
     let (loss, optimizer, config) = (file.json("loss")?, file.json("optimizer")?, file.json("config")?);
     let mut progress: Progress = file.json("progress")?;
@@ -187,6 +245,53 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let best = format!("{STATE}{BEST}");
     let has_best = file.tensors().any(|(name, _)| name == best);
     let best = has_best.then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
+    if let Some(history) = epochs::take(&mut file)? {
+        progress.history = history;
+    }
+    check_place(&file, &state, &config, &mut progress)?;
+    file.finish()?;
+
+    let change = resume.change(optimizer, config);
+    if !change.is_none() {
+        state.retain(|(role, _)| match role {
+            Role::Moment1 | Role::Moment2 => !change.is_of_kind(),
+            Role::AccumulatedGradients => !change.breaks_update(),
+            _ => true,
+        });
+        let words = state.iter_mut().find(|(role, _)| *role == Role::Step);
+        let step: &mut StepState = &mut bytemuck::cast_slice_mut(&mut words.expect("every plan has a cursor").1)[0];
+        change.apply(step, &mut progress);
+    }
+    let (optimizer, config) = change.after;
+    let mut trainer = Trainer::with_parameters(device, &network, loss, optimizer, config, Some(&parameters))?;
+    for (role, words) in &state {
+        // What the optimizer keeps no more is left, and what it did not keep starts from zero.
+        let Some(id) = trainer.plan().find(*role) else { continue };
+        let slots = trainer.plan().buffer(id).shape[0] as usize;
+        let folded = match role {
+            Role::RowMetrics if words.len() != slots * 4 => {
+                bytemuck::cast_vec(Change::fold(bytemuck::cast_slice(words), slots))
+            }
+            _ => words.clone(),
+        };
+        trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(&folded));
+    }
+    if let Some(best) = best {
+        trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);
+    }
+    trainer.progress = progress;
+    trainer.brought_back = true;
+    trainer.allow_non_finite = resume.allow_non_finite;
+    Ok(trainer)
+}
+
+/// Refuses a cursor that no training leads to, and gives up an epoch that was cut short elsewhere than it stands.
+fn check_place(
+    file: &Contents<'_>,
+    state: &[(Role, Vec<u32>)],
+    config: &TrainerConfig,
+    progress: &mut Progress,
+) -> Result<()> {
     let words = |wanted| state.iter().find(|(role, _)| *role == wanted).map_or(&[][..], |(_, words)| words);
     let step: StepState = bytemuck::cast_slice(words(Role::Step))[0];
     let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
@@ -200,21 +305,12 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Trainer> {
     let position = u64::from(step.position);
     let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
     let stale = |cut: &mut Cut| {
-        cut.rows != step.data_rows || u64::from(cut.steps) * u64::from(config.batch) != position || !intact
+        let possible = cut.before.0 <= cut.steps && cut.before.1 <= cut.rows && cut.steps <= i32::MAX as u32;
+        !possible || cut.rows != step.data_rows || rows_done(cut, config.batch) != position || !intact
     };
     if let Some(cut) = progress.cut.take_if(stale) {
-        progress.updates = progress.updates.saturating_add(cut.steps / config.accumulate);
+        let steps = cut.steps.saturating_sub(cut.before.0);
+        progress.updates = progress.updates.saturating_add(steps / config.accumulate);
     }
-    file.finish()?;
-
-    let mut trainer = Trainer::from_parameters(device, &network, loss, optimizer, config, &parameters)?;
-    for (role, words) in &state {
-        trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
-    }
-    if let Some(best) = best {
-        trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);
-    }
-    trainer.progress = progress;
-    trainer.brought_back = true;
-    Ok(trainer)
+    Ok(())
 }

@@ -55,6 +55,8 @@ pub(super) struct Contents<'a> {
     path: &'a str,
     metadata: HashMap<String, String>,
     tensors: BTreeMap<String, (TensorInfo, &'a [u8])>,
+    /// Whether tensors of numbers may hold some that are not finite.
+    pub allow_non_finite: bool,
 }
 
 impl<'a> Contents<'a> {
@@ -91,7 +93,7 @@ impl<'a> Contents<'a> {
             let (start, end) = info.data_offsets;
             (name, (info.clone(), &numbers[start..end]))
         });
-        Ok(Self { path, metadata, tensors: tensors.collect() })
+        Ok(Self { path, metadata, tensors: tensors.collect(), allow_non_finite: false })
     }
 
     pub fn fault(&self, reason: impl Into<String>) -> Error {
@@ -113,27 +115,81 @@ impl<'a> Contents<'a> {
         self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice()))
     }
 
+    /// The same, with where in the file each begins.
+    pub fn placed(&self) -> impl Iterator<Item = (&str, &[usize], usize)> {
+        self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice(), info.data_offsets.0))
+    }
+
+    /// The shape of a tensor that has not been taken.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|(info, _)| info.shape.as_slice())
+    }
+
+    /// Whether the tensors stand in the order of their names, the widest numbers first: as `safetensors` sorts them, whatever
+    /// order they were given in.
+    pub fn is_sorted(&self) -> bool {
+        let mut tensors: Vec<_> = self.tensors.iter().collect();
+        tensors.sort_by_key(|(_, (info, _))| info.data_offsets);
+        tensors.is_sorted_by(|(a, (left, _)), (b, (right, _))| right.dtype.cmp(&left.dtype).then(a.cmp(b)).is_le())
+    }
+
     /// Leaves out the tensors whose names begin so.
     pub fn leave_out(&mut self, prefix: &str) {
         self.tensors.retain(|name, _| !name.starts_with(prefix));
     }
 
-    /// Takes a tensor of exactly this kind and shape.
+    /// Takes a tensor of exactly this kind and shape. Numbers must be finite, unless others are allowed.
     pub fn take(&mut self, name: &str, dtype: Dtype, shape: &[u32]) -> Result<Vec<u32>> {
         let (_, bytes) = self.remove(name, &[dtype], shape)?;
-        Ok(words(bytes))
+        let words = words(bytes);
+        if dtype == Dtype::F32 {
+            let numbers: &[f32] = bytemuck::cast_slice(&words);
+            self.check(name, shape, numbers.iter().map(|&number| number.into()))?;
+        }
+        Ok(words)
     }
 
     /// Takes a tensor of numbers of this shape: F32, or any of three others, which are rounded to it.
     pub fn take_numbers(&mut self, name: &str, shape: &[u32]) -> Result<Vec<f32>> {
         let (dtype, bytes) = self.remove(name, &[Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16], shape)?;
         let halves = bytes.as_chunks().0.iter().map(|&half| u16::from_le_bytes(half));
-        Ok(match dtype {
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|&double| f64::from_le_bytes(double) as f32).collect(),
+        if dtype == Dtype::F64 {
+            let doubles = bytes.as_chunks().0.iter().map(|&double| f64::from_le_bytes(double));
+            self.check(name, shape, doubles.clone())?;
+            return Ok(doubles.map(|double| double as f32).collect());
+        }
+        let numbers: Vec<f32> = match dtype {
             Dtype::F16 => halves.map(from_f16).collect(),
             Dtype::BF16 => halves.map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
             _ => bytemuck::cast_vec(words(bytes)),
-        })
+        };
+        self.check(name, shape, numbers.iter().map(|&number| number.into()))?;
+        Ok(numbers)
+    }
+
+    /// Refuses numbers that are not finite, unless they are allowed, and those that f32 does not reach.
+    fn check(&self, name: &str, shape: &[u32], numbers: impl Iterator<Item = f64>) -> Result<()> {
+        let is_wrong = |number: &f64| match number.is_finite() {
+            true => (*number as f32).is_infinite(),
+            false => !self.allow_non_finite,
+        };
+        let Some((index, number)) = numbers.enumerate().find(|(_, number)| is_wrong(number)) else { return Ok(()) };
+        let mut left = index;
+        let mut place: Vec<usize> = shape
+            .iter()
+            .rev()
+            .map(|&d| {
+                let at = left % d as usize;
+                left /= d as usize;
+                at
+            })
+            .collect();
+        place.reverse();
+        let what = match number.is_finite() {
+            true => "is beyond the range of f32, ±3.4e38",
+            false => "is not finite: to read it all the same, say so by allow_non_finite or load_non_finite",
+        };
+        Err(self.fault(format!("tensor {name}: the number at {place:?}, {number:e}, {what}")))
     }
 
     fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
@@ -151,9 +207,14 @@ impl<'a> Contents<'a> {
         Ok((info.dtype, bytes))
     }
 
+    /// The names of the tensors that nobody has taken.
+    pub fn left(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
+    }
+
     /// Refuses tensors that nobody has taken.
     pub fn finish(self) -> Result<()> {
-        let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        let left = self.left();
         match left[..] {
             [] => Ok(()),
             _ => Err(self.fault(format!("has tensors that the network does not: {}", left.join(", ")))),

@@ -7,14 +7,20 @@
 mod checkpoint;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) mod disk;
+mod epochs;
 mod foreign;
 mod format;
+mod load;
+mod matching;
 mod model;
 mod naming;
+mod resume;
 #[cfg(not(target_family = "wasm"))]
 mod stale;
 
+pub use load::LoadWeights;
 pub use naming::Naming;
+pub use resume::Resume;
 
 /// What the name of a tensor begins with that is a training run's and not the model's.
 const STATE: &str = "trainer.";

@@ -6,7 +6,9 @@ use safetensors::tensor::Dtype;
 use serde::Serialize;
 
 use super::format::{Contents, Tensor, encode};
-use super::naming::{self, Naming, assemble};
+use super::load::LoadWeights;
+use super::matching;
+use super::naming::{Naming, assemble};
 use super::{BYTES, STATE};
 use crate::activation::Activation;
 use crate::device::Device;
@@ -22,8 +24,9 @@ const VERSION: &str = "1";
 impl Model {
     /// Writes the model to a file that is all [`load`](Self::load) needs: safetensors with an F32 tensor for each of
     /// [`Network::parameters`], named and shaped as there, and the network as metadata. The same model gives the same
-    /// bytes. A file that is there is replaced whole, or on an error left as it is. Blocks, submits and polls; not for
-    /// browsers.
+    /// bytes. A regular file that is there is replaced whole, by renaming a new one, or on an error left as it is; of a
+    /// symbolic link, the file that it leads to. Another hard link to it keeps what was there. Blocks, submits and polls; not
+    /// for browsers.
     ///
     /// ```no_run
     /// use wgrad::{Device, Model};
@@ -35,7 +38,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`],
+    /// [`Error::NonFiniteParameter`] where a weight is NaN or infinite, unless [allowed](Self::allow_non_finite);
+    /// [`Error::File`] where the file cannot be written: it is read-only, or no regular file; [`Error::OutOfMemory`],
     /// [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
@@ -64,7 +68,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::NonFiniteParameter`], as [`save`](Self::save); [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.device.block_on(self.to_bytes_async())
@@ -75,8 +79,25 @@ impl Model {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
-        let parameters = self.parameters_async().await?;
+        let parameters = self.parameters_to_write().await?;
         Ok(encode(&metadata(self), &tensors(self.network(), &parameters)))
+    }
+
+    /// The weights, refused where a file must not have them.
+    async fn parameters_to_write(&self) -> Result<Vec<f32>> {
+        let parameters = self.parameters_async().await?;
+        if !self.allow_non_finite {
+            self.network().check_finite("", &parameters)?;
+        }
+        Ok(parameters)
+    }
+
+    /// Lets [`save`](Self::save), [`to_bytes`](Self::to_bytes), [`save_weights`](Self::save_weights) and their like write
+    /// weights that are NaN or infinite, which else are an error: to look at what became of a run.
+    /// [`load_non_finite`](Self::load_non_finite) reads them.
+    pub fn allow_non_finite(mut self) -> Self {
+        self.allow_non_finite = true;
+        self
     }
 
     /// Reads a model from a file that [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save) has written; of a
@@ -84,11 +105,21 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::File`] where it cannot be read, is damaged or of another format or version, describes
-    /// no network that can be built, or has not just its tensors. Of weights from elsewhere, see
-    /// [`load_weights`](Self::load_weights). As [`new`](Self::new).
+    /// no network that can be built, has not just its tensors, or has a weight that is NaN or infinite. Of weights from
+    /// elsewhere, see [`load_weights`](Self::load_weights). As [`new`](Self::new).
     #[cfg(not(target_family = "wasm"))]
     pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes))
+        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
+    }
+
+    /// [`load`](Self::load) of a file whose weights may be NaN or infinite: to look at what became of a run. What it returns
+    /// may be [saved so](Self::allow_non_finite) again.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load_non_finite(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
     }
 
     /// Reads a model from the bytes of a file, such as one embedded with `include_bytes!`. Submits nothing.
@@ -96,7 +127,15 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_bytes(device: impl Into<Device>, bytes: &[u8]) -> Result<Self> {
-        read(device.into(), BYTES, bytes)
+        read(device.into(), BYTES, bytes, false)
+    }
+
+    /// [`load_non_finite`](Self::load_non_finite) from the bytes of a file. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes_non_finite(device: impl Into<Device>, bytes: &[u8]) -> Result<Self> {
+        read(device.into(), BYTES, bytes, true)
     }
 
     /// Writes the weights alone, named and laid out for another program. Blocks, submits and polls; not for browsers.
@@ -132,14 +171,17 @@ impl Model {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
-        let parameters = self.parameters_async().await?;
+        let parameters = self.parameters_to_write().await?;
         let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
         Ok(encode(&naming.metadata(), &tensors))
     }
 
-    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16 named in one of the
-    /// ways of [`Naming`]; which one, the names tell. Layers that have weights are matched in order, so their numbers may
-    /// have gaps. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
+    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16. Whether dense weights
+    /// are \[units, inputs\], as in PyTorch, or \[inputs, units\], is told by the file's metadata (`format: pt`), else by their
+    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Layers are matched by our names, else by the
+    /// numbers in theirs (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`), where the names differ in nothing else, else by their
+    /// shapes (`hidden`, `out`). A file that fits in several ways is refused: [`load_weights_with`](Self::load_weights_with) takes
+    /// a map. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
     ///
     /// ```no_run
     /// use wgrad::{Activation::*, Gpu, Loss, Model, Network};
@@ -152,15 +194,39 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read or is damaged, its names tell no order, or its tensors
-    /// are not those of the network: the first that differs is named, with the shape expected. As [`new`](Self::new).
+    /// [`Error::File`] where it cannot be read or is damaged, fits the network in no way or in several, which lists what was
+    /// wanted and what was found, or has a number that is NaN, infinite or, of F64, beyond the range of f32, which is named. As
+    /// [`new`](Self::new).
     #[cfg(not(target_family = "wasm"))]
     pub fn load_weights(
         device: impl Into<Device>,
         network: &Network,
         path: impl AsRef<std::path::Path>,
     ) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes))
+        Self::load_weights_with(device, network, path, &LoadWeights::default())
+    }
+
+    /// [`load_weights`](Self::load_weights), with a map from the file's names to the network's, or another wish.
+    ///
+    /// ```no_run
+    /// use wgrad::{Activation::*, Gpu, LoadWeights, Model, Network};
+    /// let network = Network::input(64).dense(64, Tanh).dense(64, Identity).build()?;
+    /// // encode and decode have the same shapes, so the file cannot tell which comes first.
+    /// let names = LoadWeights::new().map([("encode", "dense_1"), ("decode", "dense_2")]);
+    /// let model = Model::load_weights_with(&Gpu::request()?, &network, "autoencoder.safetensors", &names)?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load_weights`](Self::load_weights); [`Error::File`] where the map names what is not there.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn load_weights_with(
+        device: impl Into<Device>,
+        network: &Network,
+        path: impl AsRef<std::path::Path>,
+        options: &LoadWeights,
+    ) -> Result<Self> {
+        super::disk::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes, options))
     }
 
     /// [`load_weights`](Self::load_weights) from the bytes of a file. Submits nothing.
@@ -168,12 +234,26 @@ impl Model {
     /// # Errors
     /// As [`load_weights`](Self::load_weights).
     pub fn weights_from_bytes(device: impl Into<Device>, network: &Network, bytes: &[u8]) -> Result<Self> {
-        read_weights(device.into(), network, BYTES, bytes)
+        read_weights(device.into(), network, BYTES, bytes, &LoadWeights::default())
+    }
+
+    /// [`load_weights_with`](Self::load_weights_with) from the bytes of a file. Submits nothing.
+    ///
+    /// # Errors
+    /// As [`load_weights_with`](Self::load_weights_with).
+    pub fn weights_from_bytes_with(
+        device: impl Into<Device>,
+        network: &Network,
+        bytes: &[u8],
+        options: &LoadWeights,
+    ) -> Result<Self> {
+        read_weights(device.into(), network, BYTES, bytes, options)
     }
 }
 
-fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Model> {
+fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Result<Model> {
     let mut file = Contents::read(path, bytes)?;
+    file.allow_non_finite = allow_non_finite;
     let network = file.network()?;
     let link: Activation = file.json("link")?;
     if link != Activation::Identity {
@@ -183,17 +263,25 @@ fn read(device: Device, path: &str, bytes: &[u8]) -> Result<Model> {
     let parameters = file.parameters(&network)?;
     file.leave_out(STATE);
     file.finish()?;
-    Ok(Model::new(device, &network, &parameters)?.with_link(link))
+    let mut model = Model::unchecked(device, &network, &parameters)?.with_link(link);
+    model.allow_non_finite = allow_non_finite;
+    Ok(model)
 }
 
-fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8]) -> Result<Model> {
+fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], options: &LoadWeights) -> Result<Model> {
     let mut file = Contents::read(path, bytes)?;
     if file.metadata("format") == Some(FORMAT) {
         file.leave_out(STATE);
     }
-    let parameters = naming::parameters(network, &mut file)?;
-    file.finish()?;
-    Model::new(device, network, &parameters)
+    let listing = matching::listing(network, &file);
+    let parameters = matching::parameters(network, &mut file, options)?;
+    let left = file.left();
+    if !left.is_empty() && !options.ignore_others {
+        return Err(file.fault(format!("has tensors that the network does not: {}. {listing}", left.join(", "))));
+    }
+    let mut model = Model::unchecked(device, network, &parameters)?;
+    model.allow_non_finite = options.allow_non_finite;
+    Ok(model)
 }
 
 /// A description that serde can write as JSON: it has no maps whose keys are not text.
@@ -227,7 +315,7 @@ impl Contents<'_> {
     pub(super) fn network(&self) -> Result<Network> {
         if self.metadata("format") != Some(FORMAT) {
             return Err(
-                self.fault("has no network description: a file from PyTorch or Keras? Load its weights into a network")
+                self.fault("has no network description: a file from PyTorch or Keras? Load its weights into a network, with Model::load_weights")
             );
         }
         match self.metadata("version") {

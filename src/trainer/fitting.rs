@@ -68,7 +68,7 @@ impl Trainer {
         fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
         let rows = train.rows() as u32;
         // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
-        let unfinished = |cut: &Cut| cut.rows == rows && cut.steps < rows.div_ceil(self.config.batch);
+        let unfinished = |cut: &Cut| cut.rows == rows && cut.steps < cut.all_steps(self.config.batch);
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
@@ -125,16 +125,18 @@ impl Trainer {
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<bool> {
         let epoch = self.epochs() + 1;
-        let steps = rows.div_ceil(self.config.batch);
+        // What was done of it with another batch size.
+        let before = self.progress.cut.filter(|_| done > 0).map_or((0, 0), |cut| cut.before);
+        let steps = Cut { rows, steps: done, before }.all_steps(self.config.batch);
         let clock = Clock::start();
-        let (trained, mut stop) = self.train_epoch(epoch, done..steps, rows, fit, progress).await?;
+        let (trained, mut stop) = self.train_epoch(epoch, done..steps, (rows, before), fit, progress).await?;
         let Some((evaluation, rate_scale)) = trained else { return Ok(true) };
         let seconds = Some(clock.seconds());
         let validation = match fit.validation {
             Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
             None => None,
         };
-        self.progress.updates += steps.div_ceil(self.config.accumulate);
+        self.progress.updates += (steps - before.0).div_ceil(self.config.accumulate);
         if [Some(evaluation), validation].iter().flatten().any(|e| !e.loss.is_finite()) {
             let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
             return Err(Error::NonFiniteLoss { epoch, step: before + steps });
@@ -190,7 +192,7 @@ impl Trainer {
         &mut self,
         epoch: u32,
         range: Range<u32>,
-        rows: u32,
+        (rows, before): (u32, (u32, u32)),
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<(Evaluation, f32)>, bool)> {
@@ -228,7 +230,8 @@ impl Trainer {
                     return Err(Error::NonFiniteLoss { epoch, step });
                 }
                 if let Some(metrics) = metrics {
-                    metrics.check_rows("part of an epoch", done.saturating_mul(self.config.batch).min(rows))?;
+                    let since = (done - before.0).saturating_mul(self.config.batch);
+                    metrics.check_rows("part of an epoch", before.1.saturating_add(since).min(rows))?;
                 }
                 last = metrics.map(|metrics| metrics.evaluation(self.loss.is_mean()));
                 // Of what went alone for other reasons nobody asked.
@@ -251,7 +254,7 @@ impl Trainer {
                 let submission = self.training.submit(Run { steps: now, clear, report }).await?;
                 under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
-                self.progress.cut = Some(Cut { rows, steps: submitted });
+                self.progress.cut = Some(Cut { rows, steps: submitted, before });
             }
         }
         if submitted < steps {

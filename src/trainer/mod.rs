@@ -64,12 +64,17 @@ pub struct Trainer {
     snapshot: Arc<Mutex<Option<Snapshot>>>,
     /// Whether the cursor is to be left where a snapshot had it, whatever is prepared: until `fit` or `reset`.
     pub(crate) brought_back: bool,
+    /// Whether it may be written to a file with numbers that are not finite.
+    #[cfg(feature = "files")]
+    pub(crate) allow_non_finite: bool,
 }
 
 /// What the host knows of the training so far.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Progress {
+    /// A file has it as tensors: those of earlier versions, here.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing))]
     pub history: History,
     /// Updates that `fit` has made in whole epochs.
     pub updates: u32,
@@ -89,7 +94,26 @@ pub(crate) struct Cut {
     pub rows: u32,
     /// Steps done.
     pub steps: u32,
+    /// The steps, and the rows, that were done before it was resumed with another batch size or other updates.
+    #[cfg_attr(feature = "files", serde(default))]
+    pub before: (u32, u32),
 }
+
+impl Cut {
+    /// Steps of the whole epoch, the rest in batches of this size.
+    fn all_steps(&self, batch: u32) -> u32 {
+        self.before.0 + (self.rows - self.before.1).div_ceil(batch)
+    }
+
+    /// Updates that were made since it was resumed with others, of so many batches each.
+    pub(crate) fn updates(&self, accumulate: u32) -> u32 {
+        (self.steps - self.before.0) / accumulate
+    }
+}
+
+/// What to do with a data set that a device cannot bind.
+const TOO_LARGE: &str = "Fit the parts of the data set (Dataset::split) in turn, give features of 0 to 255 as bytes \
+    (Dataset::from_u8), evaluate with Model::score, which takes a part at a time, or use a device of higher limits";
 
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
@@ -131,7 +155,7 @@ impl Trainer {
         Self::with_parameters(device.into(), network, loss, optimizer.into(), config, Some(parameters))
     }
 
-    fn with_parameters(
+    pub(crate) fn with_parameters(
         device: Device,
         network: &Network,
         loss: Loss,
@@ -161,6 +185,8 @@ impl Trainer {
             warm: false,
             snapshot: Arc::default(),
             brought_back: false,
+            #[cfg(feature = "files")]
+            allow_non_finite: false,
         })
     }
 
@@ -302,7 +328,7 @@ impl Trainer {
     /// An epoch that was cut short is not finished; the updates that it made have been made.
     fn give_up_epoch(&mut self) {
         if let Some(cut) = self.progress.cut.take() {
-            self.progress.updates += cut.steps / self.config.accumulate;
+            self.progress.updates += cut.updates(self.config.accumulate);
         }
     }
 
@@ -333,8 +359,14 @@ impl Trainer {
         let fault =
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         if let Device::Gpu(gpu) = &self.device {
-            gpu.check_size("the data set's features", data.feature_bytes())?;
-            gpu.check_size("the data set's targets", data.target_bytes())?;
+            let advice = |error| match error {
+                Error::LimitExceeded { what, needed, limit, unit } => {
+                    Error::LimitExceeded { what: format!("{what}. {TOO_LARGE}"), needed, limit, unit }
+                }
+                error => error,
+            };
+            gpu.check_size("the data set's features", data.feature_bytes()).map_err(advice)?;
+            gpu.check_size("the data set's targets", data.target_bytes()).map_err(advice)?;
         }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {

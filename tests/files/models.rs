@@ -56,9 +56,8 @@ fn a_fault_says_what_was_expected_and_what_came() {
     let load = |bytes: &[u8]| reason(Model::from_bytes(Device::Cpu, bytes));
     let length = good.len();
     assert_eq!(load(&[]), "is not a safetensors file: it has 0 bytes");
-    assert!(
-        load(b"PK\x03\x04 and so on").starts_with("is not a safetensors file, or is cut short: expected a header of")
-    );
+    assert!(load(b"PK\x03\x04 and so on").starts_with("is not a safetensors file: it is a zip archive. "));
+    assert!(load(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09").ends_with("it begins with 01 02 03 04 05 06 07 08"));
     assert!(load(&good[..100]).starts_with("is not a safetensors file, or is cut short: expected a header of"));
     let cut = load(&good[..length - 4]);
     assert!(cut.starts_with("is cut short or damaged: expected ") && cut.contains(" bytes of tensors, got "), "{cut}");
@@ -72,7 +71,8 @@ fn a_fault_says_what_was_expected_and_what_came() {
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
         load(&bytes)
     };
-    let foreign = "has no network description: a file from PyTorch or Keras? Load its weights into a network";
+    let foreign = "has no network description: a file from PyTorch or Keras? Load its weights into a network, \
+        with Model::load_weights";
     assert_eq!(replaced(r#""format":"wgrad""#, r#""format":"other""#), foreign);
     assert_eq!(replaced(r#""version":"1""#, r#""version":"2""#), "expected version 1 of the format, got 2");
     let unknown = replaced(r#"\"Softmax\""#, r#"\"Softmux\""#);
@@ -106,7 +106,7 @@ fn a_tensor_too_many_is_refused() {
         ("dense_2.bias", Dtype::F32, &[1], f32s(&[3.0])),
     ]);
     let reason = reason(Model::weights_from_bytes(Device::Cpu, &network, &bytes));
-    assert_eq!(reason, "has tensors that the network does not: dense_2.bias");
+    assert!(reason.starts_with("has tensors that the network does not: dense_2.bias. Wanted: "), "{reason}");
 }
 
 #[test]
@@ -118,4 +118,99 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     assert!(message.contains("cannot be written"), "{message}");
     Model::load(Device::Cpu, &path).unwrap();
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// The kinds themselves are tried where they are told apart.
+#[test]
+fn a_wrong_file_is_called_by_what_it_is() {
+    let folder = folder("wrong");
+    let wrong = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let told = reason(Model::load(Device::Cpu, &path));
+        assert_eq!(reason(Model::load_weights(Device::Cpu, &network(), &path)), told);
+        assert_eq!(reason(Trainer::resume(Device::Cpu, &path)), told);
+        told
+    };
+    // Larger than what is read to see it.
+    let packed = [b"\x1f\x8b\x08".to_vec(), vec![7; 100_000]].concat();
+    assert!(wrong("packed", &packed).contains("it is compressed with gzip. Unpack it first: gunzip FILE"));
+    assert!(wrong("page", b"<!DOCTYPE html><p>Not found").contains("it is a web page (HTML)"));
+    assert!(wrong("old.h5", b"\x89HDF\r\n\x1a\n and more").contains("it is an HDF5 file"));
+    let mut trainer = Trainer::new(
+        Device::Cpu,
+        &Network::input(1).dense(1, Identity).build().unwrap(),
+        Loss::MeanSquaredError,
+        Sgd::default(),
+        TrainerConfig::default(),
+    )
+    .unwrap();
+    let data = Dataset::from_f32_targets(vec![1.0], 1, vec![0.0], 1).unwrap();
+    let history = trainer.fit(data, Fit::default(), |_| ()).unwrap();
+    assert!(wrong("history.json", history.to_json().as_bytes()).contains("the history or the report of a run"));
+    assert!(wrong("history.csv", history.to_csv().as_bytes()).contains("the history of a run as CSV"));
+    let read = |path: &std::path::Path| reason(Model::load(Device::Cpu, path));
+    assert_eq!(read(&folder), "cannot be read: it is a directory: give the name of a file");
+    model(Device::Cpu).save(folder.join("model.safetensors")).unwrap();
+    assert!(read(&folder).ends_with("give the name of a file in it, as model.safetensors"));
+}
+
+/// The loss of the step that ruins a weight is finite.
+fn ruined(device: Device) -> Trainer {
+    let network = Network::input(1).layer(Dense::new(1, Identity).without_bias()).build().unwrap();
+    let mut start = vec![0.0; network.parameter_words() as usize];
+    start[0] = 1.0;
+    let sgd = Sgd { learning_rate: 3e38, momentum: 0.9, ..Sgd::default() };
+    let (loss, config) = (Loss::MeanSquaredError, TrainerConfig::default());
+    let mut trainer = Trainer::from_parameters(device, &network, loss, sgd, config, &start).unwrap();
+    let data = Dataset::from_f32_targets(vec![1.0], 1, vec![0.0], 1).unwrap();
+    let _ = trainer.fit(data, Fit::default(), |_| ());
+    assert_eq!(trainer.model().parameters().unwrap()[0], f32::NEG_INFINITY);
+    trainer
+}
+
+#[test]
+fn weights_that_are_not_finite_are_neither_saved_nor_loaded_unless_asked_for() {
+    let folder = folder("non-finite");
+    let path = folder.join("file");
+    std::fs::write(&path, "before").unwrap();
+    let named = |result: Result<()>| match result.unwrap_err() {
+        Error::NonFiniteParameter { tensor, index: 0, value } if value == f32::NEG_INFINITY => {
+            assert_eq!(tensor, "dense_1.weight");
+        }
+        error => panic!("{error:?}"),
+    };
+    for device in devices() {
+        let mut trainer = ruined(device.clone());
+        let model = trainer.model();
+        std::fs::write(&path, "before").unwrap();
+        named(model.save(&path));
+        named(model.save_weights(&path, Naming::PyTorch));
+        named(model.to_bytes().map(drop));
+        named(model.weights_to_bytes(Naming::Keras).map(drop));
+        named(trainer.save(&path));
+        named(trainer.to_bytes().map(drop));
+        if trainer.snapshot().is_ok() {
+            named(trainer.save_snapshot(&path));
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), b"before", "the earlier file stays");
+
+        let bytes = model.clone().allow_non_finite().to_bytes().unwrap();
+        let load = reason(Model::from_bytes(device.clone(), &bytes));
+        assert!(load.starts_with("tensor dense_1.weight: the number at [0, 0], -inf, is not finite"), "{load}");
+        assert_eq!(reason(Model::weights_from_bytes(device.clone(), model.network(), &bytes)), load);
+        let loaded = Model::from_bytes_non_finite(device.clone(), &bytes).unwrap();
+        assert_eq!(bits(&loaded.parameters().unwrap()), bits(&model.parameters().unwrap()));
+        assert_eq!(loaded.to_bytes().unwrap(), bytes);
+        let allowed = LoadWeights::new().allow_non_finite();
+        Model::weights_from_bytes_with(device.clone(), model.network(), &bytes, &allowed).unwrap();
+
+        trainer.set_allow_non_finite(true);
+        trainer.save(&path).unwrap();
+        assert_eq!(reason(Trainer::resume(device.clone(), &path)), load);
+        let resume = Resume { allow_non_finite: true, ..Resume::default() };
+        let resumed = Trainer::resume_with(device.clone(), &path, &resume).unwrap();
+        assert_eq!(resumed.to_bytes().unwrap(), std::fs::read(&path).unwrap());
+        Model::load_non_finite(device, &path).unwrap();
+    }
 }

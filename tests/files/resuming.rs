@@ -171,7 +171,8 @@ fn a_run_is_a_model_but_a_model_is_no_run() {
     }
     assert_eq!(
         reason(Trainer::resume_from_bytes(Device::Cpu, &model.to_bytes().unwrap())),
-        "is a model without a training run: load it as one, or train anew from its weights"
+        "is a model without a training run: load it with Model::load, or train anew from its weights, with \
+         Trainer::from_parameters"
     );
 }
 
@@ -259,4 +260,190 @@ fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
     let history = trainer.fit(&data, Fit::default(), note).unwrap();
     assert!(steps[0] > 1, "no epochs asked for leave it as it is: {steps:?}");
     assert_eq!(history.epochs[0].train.rows, 38);
+}
+
+/// A run over rows in their order, cut in its second epoch after 4 batches of 4 rows.
+fn cut_short(device: Device, optimizer: Optimizer, accumulate: u32) -> Vec<u8> {
+    let network = Network::input(6).dense(4, Tanh).dense(3, Identity).build().unwrap();
+    let config = TrainerConfig { batch: 4, shuffle: false, accumulate, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(device, &network, Loss::SoftmaxCrossEntropy, optimizer, config).unwrap();
+    let path = folder("cut-short").join("run");
+    let fit = Fit { epochs: 2, checkpoint: Some(Checkpoint { path: &path, every: Some(4) }), ..Fit::default() };
+    let mut file = Vec::new();
+    let note = |event| {
+        if let Event::Steps { epoch: 2, done: 5, .. } = event {
+            file = std::fs::read(&path).unwrap();
+        }
+    };
+    trainer.fit(noisy(1, 38), Fit { every: Some(1), ..fit }, note).unwrap();
+    file
+}
+
+/// The weights after the rest of the epoch, trained as a run of its own: from row 16, with these options.
+fn by_itself(device: Device, file: &[u8], optimizer: Optimizer, config: TrainerConfig) -> Vec<u32> {
+    let start = Model::from_bytes(Device::Cpu, file).unwrap();
+    let (_, rest) = noisy(1, 38).split(16).unwrap();
+    let (network, weights) = (start.network(), start.parameters().unwrap());
+    let loss = Loss::SoftmaxCrossEntropy;
+    let mut trainer = Trainer::from_parameters(device, network, loss, optimizer, config, &weights).unwrap();
+    trainer.fit(rest, Fit::default(), |_| ()).unwrap();
+    bits(&trainer.model().parameters().unwrap())
+}
+
+#[test]
+fn resumed_with_another_batch_an_epoch_goes_on_at_the_same_row() {
+    let sgd: Optimizer = Sgd { learning_rate: 0.1, ..Sgd::default() }.into();
+    for device in devices() {
+        // Of updates of 3 batches the second is half done: it is discarded.
+        for (saved, accumulate, batch) in [(1, 1, 5), (1, 1, 64), (3, 3, 5), (3, 1, 4), (1, 2, 5)] {
+            let file = cut_short(device.clone(), sgd, saved);
+            let resume = Resume { batch: Some(batch), accumulate: Some(accumulate), ..Resume::default() };
+            let mut resumed = Trainer::resume_from_bytes_with(device.clone(), &file, &resume).unwrap();
+            // What is saved before the epoch is over goes on, too.
+            let again = resumed.to_bytes().unwrap();
+            let mut again = Trainer::resume_from_bytes(device.clone(), &again).unwrap();
+            let config = TrainerConfig { batch, shuffle: false, accumulate, ..TrainerConfig::default() };
+            let expected = by_itself(device.clone(), &file, sgd, config);
+            for trainer in [&mut resumed, &mut again] {
+                let mut first = None;
+                let note = |event| {
+                    if let Event::Steps { done, .. } = event {
+                        first.get_or_insert(done);
+                    }
+                };
+                let history = trainer.fit(noisy(1, 38), Fit { every: Some(1), ..Fit::default() }, note).unwrap();
+                let epoch = history.epochs[0];
+                assert_eq!((epoch.epoch, epoch.train.rows, first), (2, 38, Some(5)));
+                assert_eq!(epoch.steps, 4 + 22u32.div_ceil(batch));
+                assert!(epoch.train.loss.is_finite() && epoch.train.loss > 0.0);
+                assert_eq!(bits(&trainer.model().parameters().unwrap()), expected, "{saved} {accumulate} {batch}");
+                // The next epoch is whole.
+                let epoch = trainer.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap().epochs[0];
+                assert_eq!((epoch.epoch, epoch.train.rows, epoch.steps), (3, 38, 38u32.div_ceil(batch)));
+            }
+        }
+    }
+}
+
+#[test]
+fn resumed_with_another_kind_of_optimizer_moments_start_anew() {
+    let adam: Optimizer = Adam { learning_rate: 0.03, ..Adam::default() }.into();
+    let schedule = Schedule::cosine(12, 0.1).warm_up(2);
+    let others: [Optimizer; 3] = [
+        Sgd { learning_rate: 0.1, momentum: 0.9, ..Sgd::default() }.into(),
+        Adagrad { initial_accumulator: 0.1, ..Adagrad::default() }.into(),
+        AdamW { learning_rate: 0.02, ..AdamW::default() }.into(),
+    ];
+    for device in devices() {
+        let file = cut_short(device.clone(), adam, 3);
+        for optimizer in others {
+            let resume = Resume { optimizer: Some(optimizer), schedule: Some(schedule), ..Resume::default() };
+            let mut resumed = Trainer::resume_from_bytes_with(device.clone(), &file, &resume).unwrap();
+            let config =
+                TrainerConfig { batch: 4, shuffle: false, accumulate: 3, schedule, ..TrainerConfig::default() };
+            let expected = by_itself(device.clone(), &file, optimizer, config);
+            let history = resumed.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap();
+            assert_eq!(bits(&resumed.model().parameters().unwrap()), expected, "{optimizer:?}");
+            // Two updates of 3 batches.
+            let rate = optimizer.learning_rate() * schedule.factor(1);
+            assert_eq!((history.epochs[0].learning_rate, history.epochs[0].train.rows), (rate, 38));
+        }
+    }
+}
+
+#[test]
+fn resumed_at_another_rate_moments_stay() {
+    let adam = Adam { learning_rate: 0.03, ..Adam::default() };
+    for device in devices() {
+        let file = cut_short(device.clone(), adam.into(), 3);
+        let go_on = |mut trainer: Trainer, scale: f32| {
+            trainer.set_rate_scale(scale).unwrap();
+            trainer.fit(noisy(1, 38), Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+            result(&trainer)
+        };
+        let resume = |resume: Resume| Trainer::resume_from_bytes_with(device.clone(), &file, &resume).unwrap();
+        let expected = go_on(resume(Resume::default()), 2.0);
+        let twice = Resume { learning_rate: Some(0.06), ..Resume::default() };
+        assert_eq!(go_on(resume(twice), 1.0), expected);
+        let twice = Adam { learning_rate: 0.06, ..adam };
+        let twice = Resume { optimizer: Some(twice.into()), ..Resume::default() };
+        assert_eq!(go_on(resume(twice), 1.0), expected);
+        // What a plateau had made of the old rate is not for the new one.
+        let mut slowed = resume(Resume::default());
+        slowed.set_rate_scale(0.25).unwrap();
+        let slowed = slowed.to_bytes().unwrap();
+        let faster = Resume { learning_rate: Some(0.06), ..Resume::default() };
+        let faster = Trainer::resume_from_bytes_with(device.clone(), &slowed, &faster).unwrap();
+        assert_eq!(go_on(faster, 1.0), expected);
+    }
+}
+
+#[test]
+fn resumed_with_what_it_had_nothing_changes() {
+    let adam = Adam { learning_rate: 0.03, ..Adam::default() };
+    let file = cut_short(Device::Cpu, adam.into(), 3);
+    let same = Resume {
+        batch: Some(4),
+        accumulate: Some(3),
+        optimizer: Some(adam.into()),
+        learning_rate: Some(0.03),
+        schedule: Some(Schedule::constant()),
+        clip: Some(None),
+        groups: Some(Vec::new()),
+        allow_non_finite: false,
+    };
+    let resumed = Trainer::resume_from_bytes_with(Device::Cpu, &file, &same).unwrap();
+    assert_eq!(resumed.to_bytes().unwrap(), file);
+    // Frozen, clipped: the rest goes on as it was.
+    let groups = Some(vec![Group::layer("dense_1").frozen()]);
+    let frozen = Resume { groups, clip: Some(Some(Clip::Norm(0.5))), ..Resume::default() };
+    let mut frozen = Trainer::resume_from_bytes_with(Device::Cpu, &file, &frozen).unwrap();
+    let before = frozen.model().parameters().unwrap();
+    frozen.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap();
+    let after = frozen.model().parameters().unwrap();
+    assert!(bits(&before)[..24] == bits(&after)[..24] && before != after);
+    for (resume, name) in [
+        (Resume { batch: Some(0), ..Resume::default() }, "batch"),
+        (Resume { learning_rate: Some(-1.0), ..Resume::default() }, "learning_rate"),
+        (Resume { accumulate: Some(0), ..Resume::default() }, "accumulate"),
+    ] {
+        let error = Trainer::resume_from_bytes_with(Device::Cpu, &file, &resume).unwrap_err();
+        assert!(!matches!(error, Error::File { .. }) && error.to_string().contains(name), "{error}");
+    }
+}
+
+/// A file with the history as JSON, as wgrad wrote it once.
+fn earlier(file: &[u8], history: &History) -> Vec<u8> {
+    let (_, header) = safetensors::SafeTensors::read_metadata(file).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    let mut progress: serde_json::Value = serde_json::from_str(&metadata["progress"]).unwrap();
+    progress["history"] = serde_json::from_str(&history.to_json()).unwrap();
+    if let Some(cut) = progress["cut"].as_object_mut() {
+        cut.remove("before");
+    }
+    metadata.insert("progress".into(), progress.to_string());
+    let tensors = safetensors::SafeTensors::deserialize(file).unwrap();
+    let kept = tensors.tensors().into_iter().filter(|(name, _)| !name.starts_with("trainer.history"));
+    safetensors::serialize(kept, Some(metadata)).unwrap()
+}
+
+#[test]
+fn a_checkpoint_grows_by_what_its_history_needs() {
+    let network = Network::input(1).dense(1, Identity).build().unwrap();
+    let (loss, adam) = (Loss::MeanSquaredError, Adam::default());
+    let mut trainer = Trainer::new(Device::Cpu, &network, loss, adam, TrainerConfig::default()).unwrap();
+    let data = Dataset::from_f32_targets(vec![1.0], 1, vec![0.25], 1).unwrap();
+    let mut size = |epochs| {
+        let fit = Fit { epochs, validation: Some(&data), ..Fit::default() };
+        trainer.fit(&data, fit, |_| ()).unwrap();
+        trainer.to_bytes().unwrap()
+    };
+    let (few, many) = (size(100), size(1900));
+    assert!(many.len() <= few.len() + 64 * 1900, "{} bytes, then {}", few.len(), many.len());
+    for (file, epochs) in [(few, 100), (many, 2000)] {
+        let resumed = Trainer::resume_from_bytes(Device::Cpu, &file).unwrap();
+        assert_eq!(resumed.history().epochs[..], trainer.history().epochs[..epochs]);
+        let old = Trainer::resume_from_bytes(Device::Cpu, &earlier(&file, resumed.history())).unwrap();
+        assert_eq!(old.to_bytes().unwrap(), file);
+    }
 }
