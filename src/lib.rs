@@ -104,6 +104,8 @@ mod network;
 mod optimizer;
 pub mod plan;
 mod predictor;
+#[cfg(all(any(feature = "files", feature = "mnist"), not(target_family = "wasm")))]
+mod process;
 mod profile;
 mod random;
 mod rows;

@@ -81,6 +81,9 @@ impl Mnist {
     }
 }
 
+/// What the name of such a folder begins with: its process follows, and a number.
+const FOLDER: &str = "wgrad-mnist-";
+
 /// A temporary folder, removed when dropped.
 struct Unpacked(PathBuf);
 
@@ -88,9 +91,28 @@ impl Unpacked {
     fn new() -> Result<Self> {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("wgrad-mnist-{}-{count}", std::process::id()));
+        Self::remove_stale(&std::env::temp_dir());
+        let path = std::env::temp_dir().join(format!("{FOLDER}{}-{count}", std::process::id()));
         fs::create_dir_all(&path).map_err(|e| data_file(&path, e.to_string()))?;
         Ok(Self(path))
+    }
+
+    /// Removes what processes that were killed have left. Containers may share the folder, in which processes have numbers of
+    /// their own: what is a minute old is read no more.
+    fn remove_stale(folder: &Path) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.split_once('-'));
+            let process = process.and_then(|(process, count)| count.parse::<u32>().ok().and(process.parse().ok()));
+            let modified = entry.metadata().and_then(|metadata| metadata.modified());
+            let age = modified.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+            #[cfg(not(target_family = "wasm"))]
+            if age.as_secs() > 60 && process.is_some_and(crate::process::is_gone) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+            #[cfg(target_family = "wasm")]
+            let _: (Option<u32>, _) = (process, age);
+        }
     }
 }
 
@@ -147,4 +169,27 @@ fn check(file: &IdxFile, path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn data_file(path: &Path, reason: String) -> Error {
     Error::File { path: path.display().to_string(), reason }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_removed() {
+        let folder = std::env::temp_dir().join(format!("wgrad-mnist-test-{}", std::process::id()));
+        let own = format!("{}-999", std::process::id());
+        let [gone, new, own, other] = [&format!("{}-0", u32::MAX), &format!("{}-1", u32::MAX), &own, "notes"]
+            .map(|name| folder.join(format!("{FOLDER}{name}")));
+        for made in [&gone, &new, &own, &other] {
+            fs::create_dir_all(made.join("inside")).unwrap();
+        }
+        for old in [&gone, &own, &other] {
+            let time = std::time::SystemTime::now() - std::time::Duration::from_secs(90);
+            fs::File::open(old).unwrap().set_modified(time).unwrap();
+        }
+        Unpacked::remove_stale(&folder);
+        assert!(!gone.exists() && new.exists() && own.exists() && other.exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

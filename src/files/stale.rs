@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::process::is_gone;
+
 /// A temporary file that nobody has written to for as long is nobody's any more, whatever machine made it.
 const OLD: Duration = Duration::from_secs(60 * 60);
 
@@ -54,19 +56,6 @@ fn maker(name: &str) -> Option<Option<u32>> {
             Some((from == place()).then_some(process))
         }
         _ => None,
-    }
-}
-
-/// Whether a process of this machine has ended. Where that cannot be told, no.
-fn is_gone(process: u32) -> bool {
-    let proc = Path::new("/proc");
-    if process == std::process::id() || !proc.join("self/stat").exists() {
-        return false;
-    }
-    match fs::read_to_string(proc.join(process.to_string()).join("stat")) {
-        // The state follows the name, which is in brackets: one that has ended may wait to be asked for its exit status.
-        Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X'])),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -169,7 +169,7 @@ impl Tuner {
 impl Choices {
     /// What a file holds for `key`: nothing, where it is not there, damaged or for another.
     fn read(file: Option<&Path>, key: String) -> Self {
-        let text = file.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+        let text = file.filter(|file| file.is_file()).and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
         match serde_json::from_slice::<Self>(&text) {
             Ok(choices) if choices.key == key => choices,
             _ => Self { key, ..Self::default() },

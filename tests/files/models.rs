@@ -165,7 +165,7 @@ fn ruined(device: Device) -> Trainer {
     let mut trainer = Trainer::from_parameters(device, &network, loss, sgd, config, &start).unwrap();
     let data = Dataset::from_f32_targets(vec![1.0], 1, vec![0.0], 1).unwrap();
     let _ = trainer.fit(data, Fit::default(), |_| ());
-    assert_eq!(trainer.model().parameters().unwrap()[0], f32::NEG_INFINITY);
+    assert!(!trainer.model().parameters().unwrap()[0].is_finite());
     trainer
 }
 
@@ -175,7 +175,7 @@ fn weights_that_are_not_finite_are_neither_saved_nor_loaded_unless_asked_for() {
     let path = folder.join("file");
     std::fs::write(&path, "before").unwrap();
     let named = |result: Result<()>| match result.unwrap_err() {
-        Error::NonFiniteParameter { tensor, index: 0, value } if value == f32::NEG_INFINITY => {
+        Error::NonFiniteParameter { tensor, index: 0, value } if !value.is_finite() => {
             assert_eq!(tensor, "dense_1.weight");
         }
         error => panic!("{error:?}"),
@@ -197,7 +197,8 @@ fn weights_that_are_not_finite_are_neither_saved_nor_loaded_unless_asked_for() {
 
         let bytes = model.clone().allow_non_finite().to_bytes().unwrap();
         let load = reason(Model::from_bytes(device.clone(), &bytes));
-        assert!(load.starts_with("tensor dense_1.weight: the number at [0, 0], -inf, is not finite"), "{load}");
+        assert!(load.starts_with("tensor dense_1.weight: the number at [0, 0], "), "{load}");
+        assert!(load.contains(", is not finite: "), "{load}");
         assert_eq!(reason(Model::weights_from_bytes(device.clone(), model.network(), &bytes)), load);
         let loaded = Model::from_bytes_non_finite(device.clone(), &bytes).unwrap();
         assert_eq!(bits(&loaded.parameters().unwrap()), bits(&model.parameters().unwrap()));
