@@ -9,6 +9,8 @@ pub(crate) enum Stream {
     Weights = 1,
     /// The order of rows before a split.
     Split = 2,
+    /// Points of a texture, in the second word of a key: `shaders/random_texels.wgsl`.
+    Texels = 3,
 }
 
 /// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",

@@ -1,5 +1,7 @@
 //! Textures as data sets, and outputs as textures.
 
+mod random;
+
 use crate::error::{Error, Result};
 use crate::gpu::{FORMATS, Gpu, Recorder, Shader, from_texture, to_texture, warm_up};
 use crate::rows::Rows;
@@ -8,7 +10,8 @@ use crate::rows::Rows;
 const TILE: u32 = 8;
 
 /// Makes training data of a texture: one row for each texel, line by line from the top left. Its features are the texel's
-/// centre, x and y as shares of width and height, so from 0 to 1; its targets the colour.
+/// centre, x and y as shares of width and height, so from 0 to 1; its targets the colour. Or rows at
+/// [random points](Self::random) between the texels.
 ///
 /// ```no_run
 /// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, picture: &wgrad::wgpu::Texture,
@@ -36,26 +39,24 @@ impl TextureSamples {
     /// [`Error::Shape`] where the texture is not such, or lacks the usage `TEXTURE_BINDING`; [`Error::LimitExceeded`],
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<Self> {
-        let what = "texture to take samples from";
-        check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
-        let format = texture.format();
-        if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
-            let (what, expected) = (what.into(), "a format that shaders read as f32".into());
-            return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
-        }
+        check_samples(texture, channels)?;
         let rows = texture.width() * texture.height();
+        let [features, targets] = Self::buffers(gpu, rows, channels)?;
+        let view = view(texture);
+        let bindings =
+            [wgpu::BindingResource::TextureView(&view), features.as_entire_binding(), targets.as_entire_binding()];
+        let dispatch = Dispatch::new(gpu, &from_texture(channels), &bindings, tiles(texture))?;
+        Ok(Self { features, targets, rows, dispatch })
+    }
+
+    fn buffers(gpu: &Gpu, rows: u32, channels: u32) -> Result<[wgpu::Buffer; 2]> {
         let buffers = [("features of texels", 2), ("colours of texels", channels)];
         let buffers = buffers.map(|(what, width)| (what, u64::from(rows) * u64::from(width) * 4));
         for (what, bytes) in buffers {
             gpu.check_size(what, bytes)?;
         }
         let [features, targets] = buffers.map(|(what, bytes)| gpu.zeros(what, bytes));
-        let (features, targets) = (features?, targets?);
-        let view = view(texture);
-        let bindings =
-            [wgpu::BindingResource::TextureView(&view), features.as_entire_binding(), targets.as_entire_binding()];
-        let dispatch = Dispatch::new(gpu, &from_texture(channels), &bindings, texture)?;
-        Ok(Self { features, targets, rows, dispatch })
+        Ok([features?, targets?])
     }
 
     /// Records the making of the rows. No allocation, no submission, no polling; cannot fail.
@@ -88,7 +89,7 @@ impl TextureSamples {
         &self.targets
     }
 
-    /// How many there are: one for each texel.
+    /// How many there are: one for each texel, or as many [random points](Self::random) as were asked for.
     pub fn rows(&self) -> u32 {
         self.rows
     }
@@ -126,7 +127,7 @@ impl TextureOutput {
         };
         let view = view(texture);
         let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
-        Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, texture)? })
+        Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, tiles(texture))? })
     }
 
     /// Records the writing. No allocation, no submission, no polling; cannot fail.
@@ -154,6 +155,23 @@ fn view(texture: &wgpu::Texture) -> wgpu::TextureView {
     texture.create_view(&wgpu::TextureViewDescriptor { mip_level_count: Some(1), ..Default::default() })
 }
 
+/// Workgroups for a texel each invocation.
+fn tiles(texture: &wgpu::Texture) -> [u32; 2] {
+    [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE))
+}
+
+/// Refuses a texture whose colours shaders do not read as f32.
+fn check_samples(texture: &wgpu::Texture, channels: u32) -> Result<()> {
+    let what = "texture to take samples from";
+    check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
+    let format = texture.format();
+    if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
+        let (what, expected) = (what.into(), "a format that shaders read as f32".into());
+        return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
+    }
+    Ok(())
+}
+
 /// Refuses what is not a plain 2-D texture with that usage.
 fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::TextureUsages) -> Result<()> {
     let fault = |expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
@@ -170,7 +188,7 @@ fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::Textur
     Ok(())
 }
 
-/// A dispatch over the texels of a texture.
+/// A dispatch that reads or writes a texture.
 #[derive(Debug, Clone)]
 struct Dispatch {
     gpu: Gpu,
@@ -180,12 +198,7 @@ struct Dispatch {
 }
 
 impl Dispatch {
-    fn new(
-        gpu: &Gpu,
-        shader: &Shader,
-        bindings: &[wgpu::BindingResource<'_>],
-        texture: &wgpu::Texture,
-    ) -> Result<Self> {
+    fn new(gpu: &Gpu, shader: &Shader, bindings: &[wgpu::BindingResource<'_>], grid: [u32; 2]) -> Result<Self> {
         gpu.check_alive()?;
         let pipeline = gpu.pipeline_of_its_own_layout(shader)?;
         let entries = bindings.iter().zip(0..);
@@ -198,7 +211,6 @@ impl Dispatch {
                 entries: &entries,
             })
         })?;
-        let grid = [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE));
         Ok(Self { gpu: gpu.clone(), pipeline, bind_group, grid })
     }
 
@@ -227,14 +239,14 @@ mod tests {
     use super::*;
     use crate::cpu;
 
-    const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 13, height: 10, depth_or_array_layers: 1 };
-    const TEXELS: usize = 130;
+    pub(super) const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 13, height: 10, depth_or_array_layers: 1 };
+    pub(super) const TEXELS: usize = 130;
 
-    fn gpu() -> Gpu {
+    pub(super) fn gpu() -> Gpu {
         Gpu::request().unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
+    pub(super) fn texture(gpu: &Gpu, format: wgpu::TextureFormat, usage: wgpu::TextureUsages) -> wgpu::Texture {
         gpu.device().create_texture(&wgpu::TextureDescriptor {
             label: None,
             size: SIZE,
@@ -247,7 +259,7 @@ mod tests {
         })
     }
 
-    fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
+    pub(super) fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
         let copy = gpu.record_readback(&mut encoder, buffer, 0..buffer.size()).unwrap();
         gpu.submit(encoder);
         gpu.block_on(copy.read(gpu).unwrap().finish()).unwrap()

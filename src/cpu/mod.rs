@@ -21,6 +21,8 @@ mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
+#[cfg(test)]
+mod random_texels;
 mod softmax;
 mod softmax_cross_entropy;
 mod sum_squares;
@@ -45,7 +47,11 @@ pub(crate) use {
     pointwise_loss::Target,
 };
 #[cfg(test)]
-pub(crate) use {from_texture::from_texture, to_texture::to_texture};
+pub(crate) use {
+    from_texture::from_texture,
+    random_texels::{bilinear, random_texels},
+    to_texture::to_texture,
+};
 pub(crate) use {
     pointwise::dropout_key,
     pointwise::dropout_threshold,

@@ -19,6 +19,7 @@ mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
+mod random_texels;
 mod softmax;
 mod softmax_cross_entropy;
 mod sum_squares;
@@ -34,6 +35,7 @@ pub(super) use encode::feature;
 pub(crate) use from_texture::from_texture;
 pub(super) use hash_grid::interpolation;
 pub(super) use pointwise::{activation_name, activations};
+pub(crate) use random_texels::{LANES as RANDOM_TEXELS_LANES, random_texels};
 pub(crate) use to_texture::{FORMATS, to_texture};
 
 /// The largest workgroup of any kernel.

@@ -1,0 +1,41 @@
+//! Twin of `shaders/random_texels.wgsl`: for its test, as only a GPU has textures.
+
+use crate::random::{Stream, pcg4d};
+
+/// Features and targets of rows that were drawn `drawn` times before.
+pub fn random_texels(
+    size: [u32; 2],
+    texels: &[[f32; 4]],
+    channels: usize,
+    rows: u32,
+    seed: u64,
+    drawn: u32,
+) -> (Vec<f32>, Vec<f32>) {
+    let mut features = Vec::new();
+    let mut targets = Vec::new();
+    for row in 0..rows {
+        let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Texels as u32, drawn, row];
+        let [x, y, ..] = pcg4d(key).map(|bits| (bits >> 8) as f32 / 16_777_216.0);
+        features.extend([x, y]);
+        targets.extend(&bilinear(size, texels, [x, y])[..channels]);
+    }
+    (features, targets)
+}
+
+/// The colour at a point, x and y as shares of width and height.
+pub fn bilinear(size: [u32; 2], texels: &[[f32; 4]], point: [f32; 2]) -> [f32; 4] {
+    let axis = |i: usize| {
+        let texel = point[i] * size[i] as f32 - 0.5;
+        let corner = texel.floor();
+        let place = |offset: i32| (corner as i32 + offset).clamp(0, size[i] as i32 - 1) as u32;
+        (place(0), place(1), texel - corner)
+    };
+    let ((left, right, x), (top, bottom, y)) = (axis(0), axis(1));
+    let at = |x: u32, y: u32| texels[(y * size[0] + x) as usize];
+    let mix = |a: f32, b: f32, share: f32| a * (1.0 - share) + b * share;
+    let corners = [at(left, top), at(right, top), at(left, bottom), at(right, bottom)];
+    [0, 1, 2, 3].map(|c| {
+        let [a, b, c, d] = corners.map(|colour| colour[c]);
+        mix(mix(a, b, x), mix(c, d, x), y)
+    })
+}

@@ -1,0 +1,113 @@
+//! Rows from random points of a texture.
+
+use super::{Dispatch, TextureSamples, check_samples, view};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, RANDOM_TEXELS_LANES, random_texels};
+use crate::random::Stream;
+
+impl TextureSamples {
+    /// Samples at random points between the texels, `rows` of them: each [`record`](Self::record) draws new points. Features
+    /// are the point, x and y from 0 up to 1; targets the colour there, bilinear between the nearest texels, edges clamped. At
+    /// a texel's centre that is the texel, as [`new`](Self::new) has it. The same seed draws the same points on every device.
+    /// Submits nothing.
+    ///
+    /// For steps of a batch each that never see a point twice, take `rows` = batch · steps of a frame, and record once before
+    /// the steps.
+    ///
+    /// ```no_run
+    /// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, picture: &wgrad::wgpu::Texture,
+    /// #      encoder: &mut wgrad::wgpu::CommandEncoder) -> wgrad::Result<()> {
+    /// let rows = trainer.config().batch * 4;
+    /// let samples = wgrad::TextureSamples::random(gpu, picture, 3, rows, 7)?;
+    /// let training = trainer.prepare_buffers(samples.features(), samples.targets(), rows)?;
+    /// samples.record(encoder); // in each frame
+    /// training.record_steps(encoder, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`Error::Shape`] where `rows` is 0.
+    pub fn random(gpu: &Gpu, texture: &wgpu::Texture, channels: u32, rows: u32, seed: u64) -> Result<Self> {
+        check_samples(texture, channels)?;
+        if rows == 0 {
+            let (what, expected) = ("random samples of a texture".into(), "at least 1 row".into());
+            return Err(Error::Shape { what, expected, actual: "0".into() });
+        }
+        let [features, targets] = Self::buffers(gpu, rows, channels)?;
+        // A key, then how often each row was drawn.
+        let state = gpu.zeros("random state of texels", (u64::from(rows) + 2) * 4)?;
+        let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Texels as u32];
+        gpu.queue().write_buffer(&state, 0, bytemuck::cast_slice(&key));
+        let view = view(texture);
+        let bindings = [
+            wgpu::BindingResource::TextureView(&view),
+            features.as_entire_binding(),
+            targets.as_entire_binding(),
+            state.as_entire_binding(),
+        ];
+        // Folded into two dimensions, as each may have 65,535 workgroups at most.
+        let workgroups = rows.div_ceil(RANDOM_TEXELS_LANES);
+        let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
+        let grid = [workgroups.div_ceil(lines), lines];
+        let dispatch = Dispatch::new(gpu, &random_texels(channels, rows), &bindings, grid)?;
+        Ok(Self { features, targets, rows, dispatch })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{SIZE, TEXELS, gpu, read, texture};
+    use super::*;
+    use crate::cpu;
+
+    #[test]
+    fn bilinear_is_the_texel_at_its_centre_and_the_mean_between_two() {
+        let texels = [[0.0, 4.0, 1.0, 0.0], [1.0, 2.0, 1.0, 0.5], [0.5, 0.0, 1.0, 0.25], [0.25, 8.0, 1.0, 1.0]];
+        let at = |x, y| cpu::bilinear([2, 2], &texels, [x, y]);
+        assert_eq!([at(0.25, 0.25), at(0.75, 0.25), at(0.25, 0.75), at(0.75, 0.75)], texels);
+        assert_eq!(at(0.5, 0.25), [0.5, 3.0, 1.0, 0.25]);
+        assert_eq!(at(0.25, 0.5), [0.25, 2.0, 1.0, 0.125]);
+        assert_eq!(at(0.5, 0.5), [0.4375, 3.5, 1.0, 0.4375]);
+        assert_eq!([at(0.0, 0.0), at(0.999, 0.0)], [texels[0], texels[1]], "edges are clamped");
+    }
+
+    #[test]
+    fn each_record_draws_new_points_and_what_lies_between_the_texels() {
+        let gpu = gpu();
+        let image = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
+        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
+        let texels: Vec<[f32; 4]> = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        let (rows, seed) = (200, 0x1234_5678_9abc_def0);
+        let mut points = Vec::new();
+        for channels in 1..=4 {
+            let samples = TextureSamples::random(&gpu, &image, channels, rows, seed).unwrap();
+            assert_eq!(samples.rows(), rows);
+            for drawn in 0..2 {
+                let mut encoder = gpu.encoder();
+                samples.record(&mut encoder);
+                let features = read(&gpu, encoder, samples.features());
+                let targets = read(&gpu, gpu.encoder(), samples.targets());
+                let size = [SIZE.width, SIZE.height];
+                let (x, y) = cpu::random_texels(size, &texels, channels as usize, rows, seed, drawn);
+                assert!(features.iter().map(|word| f32::from_bits(*word)).eq(x.iter().copied()), "the same points");
+                // A place among 13 texels is off by two roundings of 2^-21 on either side, the colour by as much on each of
+                // two axes, and by some 16 roundings of 2^-24: those of the mixes, and of a byte as f32.
+                let bound = 2.0 * 4.0 / (1 << 21) as f32 + 16.0 / (1 << 24) as f32;
+                for (word, expected) in targets.into_iter().zip(y) {
+                    let actual = f32::from_bits(word);
+                    assert!((actual - expected).abs() <= bound, "{actual} {expected}");
+                }
+                points.push(x);
+            }
+        }
+        assert_ne!(points[0], points[1], "new points");
+        assert_eq!(points[0], points[2], "by the seed alone");
+        let other = cpu::random_texels([13, 10], &texels, 1, rows, seed ^ 1 << 40, 0).0;
+        assert_ne!(points[0], other);
+        let none = TextureSamples::random(&gpu, &image, 3, 0, seed).unwrap_err().to_string();
+        assert_eq!(none, "random samples of a texture: expected at least 1 row, got 0");
+    }
+}
