@@ -4,6 +4,7 @@
 struct LayerNormInputUniforms {
     rows: u32,
     columns: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: LayerNormInputUniforms;
@@ -17,6 +18,11 @@ const LANES: u32 = 64u;
 
 var<workgroup> lane_sums: array<vec2f, LANES>;
 
+// As in layer_norm.wgsl: the mean is kept less the row's first number.
+fn normalised(i: u32, first: f32, of_row: vec2f) -> f32 {
+    return (bitcast<f32>(bitcast<u32>(x[i] - first) | u.zero) - of_row.x) * of_row.y;
+}
+
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
@@ -28,14 +34,16 @@ fn main(
     let columns = select(0u, u.columns, row < u.rows);
     let start = row * u.columns;
     var of_row = vec2f(0.0);
+    var first = 0.0;
     if row < u.rows {
         of_row = statistics[row];
+        first = x[start];
     }
 
     var sums = vec2f(0.0);
     for (var c = lane; c < columns; c += LANES) {
         let d = gradient[start + c] * scale[c];
-        sums += d * vec2f(1.0, (x[start + c] - of_row.x) * of_row.y);
+        sums += d * vec2f(1.0, normalised(start + c, first, of_row));
     }
     lane_sums[lane] = sums;
     workgroupBarrier();
@@ -46,7 +54,6 @@ fn main(
     let means = sums / f32(u.columns);
     for (var c = lane; c < columns; c += LANES) {
         let d = gradient[start + c] * scale[c];
-        let normalised = (x[start + c] - of_row.x) * of_row.y;
-        output[start + c] = (d - means.x - normalised * means.y) * of_row.y;
+        output[start + c] = (d - means.x - normalised(start + c, first, of_row) * means.y) * of_row.y;
     }
 }

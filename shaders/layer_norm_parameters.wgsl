@@ -7,6 +7,7 @@ struct LayerNormParametersUniforms {
     columns: u32,
     parts: u32,
     part_rows: u32,
+    zero: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: LayerNormParametersUniforms;
@@ -38,7 +39,9 @@ fn main(
         for (var row = first + local.y; row < end; row += LANES) {
             let at = row * u.columns + column;
             let of_row = statistics[row];
-            sums += gradient[at] * vec2f((x[at] - of_row.x) * of_row.y, 1.0);
+            // As in layer_norm.wgsl: the mean is kept less the row's first number.
+            let d = bitcast<f32>(bitcast<u32>(x[at] - x[row * u.columns]) | u.zero);
+            sums += gradient[at] * vec2f((d - of_row.x) * of_row.y, 1.0);
         }
     }
     lane_sums[local.y * COLUMNS + local.x] = sums;

@@ -63,6 +63,7 @@ const NO_CLASS: u32 = 0xffffffffu; // of a row with a NaN logit
 // What the lanes of a row find out about it.
 struct Sums {
     exps: f32,    // sum of e^(z - largest)
+    others: f32,  // the same without the predicted class, whose 1 would swallow them
     targets: f32, // sum of targets
     along: f32,   // sum of target * (z - largest)
     expected: u32,          // the first class with
@@ -99,6 +100,26 @@ fn target_of(c: u32, row: RowTarget) -> f32 {
 // By its bits: compilers may assume that no NaN exists.
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// Infinite or NaN, by its bits: compilers may assume that neither exists.
+fn is_spoilt(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u;
+}
+
+// ln(1 + u) for u >= 0. Where u is small, 1 + u would lose it: 2 artanh(s) with s = u / (2 + u) <= 1/3, by its series.
+fn log_1_plus(u: f32) -> f32 {
+    let s = u / (2.0 + u);
+    let q = s * s;
+    var series = 1.0 / 15.0;
+    series = series * q + 1.0 / 13.0;
+    series = series * q + 1.0 / 11.0;
+    series = series * q + 1.0 / 9.0;
+    series = series * q + 1.0 / 7.0;
+    series = series * q + 1.0 / 5.0;
+    series = series * q + 1.0 / 3.0;
+    series = series * q + 1.0;
+    return select(2.0 * s * series, log(1.0 + u), u > 1.0);
 }
 
 @compute @workgroup_size(LANES, ROWS)
@@ -153,11 +174,13 @@ fn main(
     }
 
     // Subtracting the largest keeps exp from overflowing.
-    var sums = Sums(0.0, 0.0, 0.0, 0u, LOWEST);
+    var sums = Sums(0.0, 0.0, 0.0, 0.0, 0u, LOWEST);
     for (var c = lane; c < classes; c += LANES) {
         let distance = logits[start + c] - largest;
         let t = target_of(c, asked);
-        sums.exps += exp(distance);
+        let e = exp(distance);
+        sums.exps += e;
+        sums.others += select(e, 0.0, c == predicted);
         sums.targets += t;
         // A target of 0 asks nothing of its class, be its logit -infinity.
         sums.along += select(0.0, t * distance, t != 0.0);
@@ -174,6 +197,7 @@ fn main(
         for (var i = 1u; i < LANES; i++) {
             let other = lane_sums[i];
             sums.exps += other.exps;
+            sums.others += other.others;
             sums.targets += other.targets;
             sums.along += other.along;
             if other.expected_target > sums.expected_target
@@ -204,7 +228,9 @@ fn main(
         }
     }
     if lane == 0u {
-        var loss = (log(sums.exps) * sums.targets - sums.along) * weight;
+        var loss = (log_1_plus(sums.others) * sums.targets - sums.along) * weight;
+        // NaN, where a logit is.
+        loss = select(loss, sums.exps, is_spoilt(sums.exps));
         var correct = predicted == sums.expected;
         if !values {
             // A label that is no class, in data that the host has not seen.
@@ -219,9 +245,7 @@ fn main(
         if correct && !unranked {
             metrics[slot].correct += 1u;
         }
-        // By its bits: compilers may assume that no NaN exists.
-        let finite = (bitcast<u32>(loss) & 0x7f800000u) != 0x7f800000u;
-        if !finite && metrics[slot].non_finite_step == 0u {
+        if is_spoilt(loss) && metrics[slot].non_finite_step == 0u {
             metrics[slot].non_finite_step = state.step;
         }
     }

@@ -1,5 +1,6 @@
 //! Twin of `shaders/layer_norm_parameters.wgsl`.
 
+use super::layer_norm::normalised;
 use crate::plan::LayerNormParameters;
 
 pub fn layer_norm_parameters(
@@ -11,13 +12,17 @@ pub fn layer_norm_parameters(
     shift_gradient: &mut [f32],
 ) {
     let columns = op.columns as usize;
-    scale_gradient.fill(0.0);
-    shift_gradient.fill(0.0);
-    for (row, (dy, x)) in gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).enumerate() {
-        let (mean, inverse) = (statistics[2 * row], statistics[2 * row + 1]);
-        for i in 0..columns {
-            scale_gradient[i] += dy[i] * (x[i] - mean) * inverse;
-            shift_gradient[i] += dy[i];
+    // In f64, as rows may be many.
+    let mut sums = vec![[0.0; 2]; columns];
+    for ((dy, x), statistics) in
+        gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).zip(statistics.chunks_exact(2))
+    {
+        for (i, [scale, shift]) in sums.iter_mut().enumerate() {
+            *scale += f64::from(dy[i]) * normalised(x, statistics, i);
+            *shift += f64::from(dy[i]);
         }
+    }
+    for (i, [scale, shift]) in sums.into_iter().enumerate() {
+        (scale_gradient[i], shift_gradient[i]) = (scale as f32, shift as f32);
     }
 }

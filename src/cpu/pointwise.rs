@@ -108,7 +108,7 @@ pub fn activate(activation: Activation, z: f32) -> f32 {
 }
 
 /// ln(1 + e^z).
-pub fn softplus(z: f64) -> f64 {
+fn softplus(z: f64) -> f64 {
     if z.is_nan() { z } else { z.max(0.0) + (-z.abs()).exp().ln_1p() }
 }
 

@@ -29,12 +29,15 @@ pub fn softmax_cross_entropy(
         let predicted = first_largest(z);
         let largest = z[predicted];
         let sum: f32 = z.iter().map(|z| (z - largest).exp()).sum();
-        let (mut total, mut along) = (0.0, 0.0);
+        // The loss in f64, and the sum without the predicted class, whose 1 would swallow the others.
+        let (mut total, mut along, mut others) = (0.0, 0.0, 0.0);
         for (class, &z) in z.iter().enumerate() {
             let t = smoothed(class);
             total += t;
             // A target of 0 asks nothing of its class, be its logit −∞.
-            along += if t != 0.0 { t * (z - largest) } else { 0.0 };
+            let distance = f64::from(z) - f64::from(largest);
+            along += if t != 0.0 { f64::from(t) * distance } else { 0.0 };
+            others += if class == predicted { 0.0 } else { distance.exp() };
         }
         if let Some(gradient) = gradient.as_deref_mut() {
             for (class, &z) in z.iter().enumerate() {
@@ -44,7 +47,9 @@ pub fn softmax_cross_entropy(
         }
         // A label that is no class, in data that the host has not seen, has no loss.
         let unknown = target.label().is_some_and(|label| label >= classes);
-        let loss = if unknown { f32::NAN } else { sum.ln() * total - along };
+        // NaN, where a logit is.
+        let unknown = unknown || sum.is_nan();
+        let loss = if unknown { f32::NAN } else { (others.ln_1p() * f64::from(total) - along) as f32 };
         let correct = class(z) == Some(target.class());
         metrics[op.slot(row, &batch.state)].count(loss * target.weight, correct, batch.state.step);
     }

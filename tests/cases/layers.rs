@@ -83,15 +83,20 @@ pub fn softmax_and_its_gradient(check: &mut Check) -> Result<()> {
 }
 
 pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
-    for (rows, columns, offset) in [
-        (1, 1, 0.0),
-        (3, 5, 2.0),
-        (65, 64, 0.0),
-        (7, 65, 10.0),
-        (2, 1757, 0.0),
-        (300, 9, 1.0),
-        (5000, 9, 1.0),
-        (70_001, 3, 0.0),
+    // Rows of random numbers in -range to range, beside an offset: the last ones constant, or with squares beyond f32.
+    for (rows, columns, offset, range) in [
+        (1, 1, 0.0, 1.0),
+        (3, 5, 2.0, 1.0),
+        (65, 64, 0.0, 1.0),
+        (7, 65, 10.0, 1.0),
+        (2, 1757, 0.0, 1.0),
+        (300, 9, 1.0, 1.0),
+        (5000, 9, 1.0, 1.0),
+        (70_001, 3, 0.0, 1.0),
+        (2, 8192, 1e6, 1.0),
+        (3, 65, 1e-20, 1e-20),
+        (3, 300, 0.0, 1e20),
+        (3, 300, 123_456.7, 0.0),
     ] {
         let len = rows * columns;
         let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, len));
@@ -120,12 +125,12 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
         plan.step.push(Op::LayerNormParameters(op));
         let mut lockstep = check.lockstep(plan)?;
         let mut random = Random(u64::from(len));
-        let values: Vec<f32> = random.f32s(len as usize).iter().map(|x| x + offset).collect();
+        let values: Vec<f32> = random.f32s(len as usize).iter().map(|x| x * range + offset).collect();
         lockstep.set(BufferId(0), &values)?;
         lockstep.set(BufferId(1), &random.f32s(len as usize))?;
         lockstep.set(BufferId(4), &random.f32s(columns as usize))?;
         lockstep.set(BufferId(5), &random.f32s(columns as usize))?;
-        check.agree(&mut lockstep, &format!("layer normalisation {rows}x{columns}"))?;
+        check.agree(&mut lockstep, &format!("layer normalisation {rows}x{columns} of {offset} ± {range}"))?;
     }
     Ok(())
 }

@@ -116,8 +116,11 @@ pub fn pointwise_losses_with_every_kind_of_target(check: &mut Check) -> Result<(
             }
         }
     }
-    // Logits whose exponentials overflow f32.
-    check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [40, 3, 40], true, 300.0, Values)?;
+    // Logits whose exponentials overflow f32; and labels, so that half the losses are as small as these exponentials.
+    for kind in [Values, Labels] {
+        check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [40, 3, 40], true, 300.0, kind)?;
+    }
+    check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [63, 1, 63], true, 30.0, Labels)?;
     Ok(())
 }
 

@@ -9,10 +9,16 @@ struct LayerNormUniforms {
     rows: u32,
     columns: u32,
     epsilon: f32,
+    share: f32,
+    zero: u32,
 }
 
 pub(super) fn launch(op: &LayerNormForward) -> Launch {
-    let uniforms = LayerNormUniforms { rows: op.rows, columns: op.columns, epsilon: op.epsilon };
+    let LayerNormForward { rows, columns, .. } = *op;
+    // A subnormal epsilon may be flushed to zero, and with it the reason why nothing is divided by zero.
+    let epsilon = op.epsilon.max(f32::MIN_POSITIVE);
+    let share = 1.0 / columns.next_power_of_two() as f32;
+    let uniforms = LayerNormUniforms { rows, columns, epsilon, share, zero: 0 };
     Launch {
         shader: shader("layer_norm", include_str!("../../../shaders/layer_norm.wgsl"), &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),

@@ -8,10 +8,11 @@ use crate::plan::LayerNormInput;
 struct LayerNormInputUniforms {
     rows: u32,
     columns: u32,
+    zero: u32,
 }
 
 pub(super) fn launch(op: &LayerNormInput) -> Launch {
-    let uniforms = LayerNormInputUniforms { rows: op.rows, columns: op.columns };
+    let uniforms = LayerNormInputUniforms { rows: op.rows, columns: op.columns, zero: 0 };
     Launch {
         shader: shader("layer_norm_input", include_str!("../../../shaders/layer_norm_input.wgsl"), &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),

@@ -19,6 +19,7 @@ struct LayerNormParametersUniforms {
     columns: u32,
     parts: u32,
     part_rows: u32,
+    zero: u32,
 }
 
 #[repr(C)]
@@ -38,7 +39,7 @@ pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
         _ => [leave(words), write(None)],
     };
     let source = include_str!("../../../shaders/layer_norm_parameters.wgsl");
-    let uniforms = LayerNormParametersUniforms { rows, columns, parts, part_rows };
+    let uniforms = LayerNormParametersUniforms { rows, columns, parts, part_rows, zero: 0 };
     let mut launches = vec![Launch {
         shader: shader("layer_norm_parameters", source, &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),

@@ -1,6 +1,6 @@
 //! Losses, and the softmax.
 
-use super::{Bounds, DIVISION, U, ULP, f32s, f64s, of_derivative, state};
+use super::{Bounds, DIVISION, FLUSHED, U, ULP, f32s, f64s, of_derivative, state};
 use crate::cpu::{CpuExecutor, Target, derivative};
 use crate::loss::Loss;
 use crate::plan::{DataInfo, LossOp, RowMetrics, Softmax, StepState};
@@ -17,6 +17,15 @@ fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
     let sum: f64 = distances.iter().map(|d| d.exp()).sum();
     let off = distances.iter().filter(|d| d.is_finite()).map(|d| d.exp() * of_distance(*d)).sum::<f64>();
     (distances, sum, off / sum + 2.0 * z.len() as f64 * U)
+}
+
+/// The sum of the exponentials but for the largest, which is 1, and what it is off by; each may be flushed to zero.
+fn others(distances: &[f64]) -> (f64, f64) {
+    let largest = distances.iter().position(|d| *d == 0.0);
+    let rest = distances.iter().enumerate().filter(|(i, d)| Some(*i) != largest && d.is_finite());
+    let (sum, off) =
+        rest.fold((0.0, 0.0), |(sum, off), (_, d)| (sum + d.exp(), off + d.exp() * of_distance(*d) + FLUSHED));
+    (sum, off + 2.0 * distances.len() as f64 * U * sum)
 }
 
 /// The softmax of a row, and the bounds of it.
@@ -124,17 +133,20 @@ fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
             )
         }
         Loss::BinaryCrossEntropy => {
-            let softplus = y.max(0.0) + (-y.abs()).exp().ln_1p();
+            // e = e^−|y| is off by a share, or flushed to zero; the series has some 20 roundings.
+            let e = (-y.abs()).exp();
             let share = (3.0 + 2.0 * y.abs()) * ULP;
-            let of_softplus = 2.0 * ((-y.abs()).exp() * share + softplus * (24.0 * U + DIVISION));
-            let sigmoid = 1.0 / (1.0 + (-y).exp());
-            let of_sigmoid = 2.0 * (sigmoid * (1.0 - sigmoid) * share + sigmoid * (U + DIVISION));
-            let value = softplus - t * y;
+            let (answer, tail) = (e.ln_1p(), e / (1.0 + e));
+            let of_answer = 2.0 * (e * share + answer * (24.0 * U + DIVISION)) + FLUSHED;
+            let of_tail = 2.0 * tail * (share + 2.0 * U + DIVISION) + FLUSHED;
+            // 1 − t, the product and the sum are rounded.
+            let against = if y > 0.0 { 1.0 - t } else { t }.abs();
+            let value = answer + y.abs() * against;
             (
-                value.abs(),
-                of_softplus + 2.0 * 2.0 * U * (softplus + (t * y).abs()),
-                (sigmoid - t).abs(),
-                of_sigmoid + 2.0 * U,
+                value,
+                of_answer + 2.0 * U * (2.0 * y.abs() * against + value),
+                tail.max(against),
+                of_tail + 2.0 * U * (against + tail.max(against)),
             )
         }
         _ => (error * error, 2.0 * error * off + 2.0 * U * error * error, 2.0 * error, 2.0 * off),
@@ -160,6 +172,7 @@ pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec
         let target = Target::of(indices[row] as usize, &targets, classes, &data);
         let weight = f64::from(target.weight).abs();
         let (distances, sum, of_sum) = softmax(z);
+        let (others, of_others) = others(&distances);
         // Three roundings of each side's target, and more of their sum, where they are not 0 and 1.
         let t: Vec<f64> =
             (0..classes).map(|c| (1.0 - smoothing) * f64::from(target.value(c)) + smoothing / classes as f64).collect();
@@ -174,10 +187,12 @@ pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec
             gradients.push(weight / rows * (off + t.abs() * of_t + gradient * 2.0 * (2.0 * U + DIVISION)));
         }
         let along: f64 = t.iter().zip(&distances).filter(|(t, _)| **t != 0.0).map(|(t, d)| (t * d).abs()).sum();
-        let log = 2.0 * (1.0 / 2_097_152.0 + 3.0 * ULP * sum.ln().abs()) + of_sum;
+        // By a series of some 20 roundings, or log of a rounded sum: its value is then more than 1/2.
+        let log = others.ln_1p();
+        let of_log = 2.0 * log * (26.0 * U + DIVISION + 3.0 * ULP) + of_others / (1.0 + others);
         let of_along = along * (of_t + 2.0 * (classes as f64 + 2.0) * U);
-        let loss = weight * (sum.ln().abs() * total + along);
-        let off = weight * (log * total + sum.ln().abs() * of_total + of_along);
+        let loss = weight * (log * total + along);
+        let off = weight * (of_log * total + log * of_total + of_along);
         losses.push(running(&metrics[op.slot(row, &state)], loss, off + loss * 2.0 * 3.0 * U));
     }
     with_gradient(op, &state, gradients, &losses)

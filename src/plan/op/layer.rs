@@ -57,7 +57,7 @@ pub struct LayerNormForward {
     pub shift: Tensor,
     /// \[rows, columns\], written.
     pub y: Tensor,
-    /// \[rows, 2\], written: mean and 1 / √(variance + epsilon).
+    /// \[rows, 2\], written: the mean less the row's first number, and 1 / √(variance + epsilon).
     pub statistics: Tensor,
     /// How many rows.
     pub rows: u32,
