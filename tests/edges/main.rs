@@ -7,13 +7,16 @@
 mod common;
 
 mod activations;
+mod faults;
+mod losses;
+mod norms;
 mod page;
 mod run;
 
 use page::Section;
 
 /// The sections of the page, in order. Another one is another module with a function like these.
-const SECTIONS: &[fn() -> Section] = &[activations::section];
+const SECTIONS: &[fn() -> Section] = &[activations::section, losses::softmax_section, losses::section, norms::section];
 
 #[test]
 fn the_page_says_what_runs() {

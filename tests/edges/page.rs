@@ -57,7 +57,8 @@ pub struct Value {
 }
 
 impl Value {
-    fn is_right(&self, got: f32) -> bool {
+    /// Whether a device's number is within the tolerance.
+    pub fn is_right(&self, got: f32) -> bool {
         let rounded = self.exact as f32;
         let (got, exact) = (f64::from(got), self.exact);
         // What rounds to infinity in f32 is infinite there.

@@ -1,4 +1,4 @@
-//! One op on the GPU and on the CPU.
+//! Ops on the GPU and on the CPU.
 #![allow(dead_code)] // each section uses some of it
 
 use bytemuck::Pod;
@@ -15,7 +15,7 @@ pub fn tensor(buffer: usize, len: usize) -> Tensor {
     Tensor { buffer: BufferId(buffer), offset: 0, len: len as u32 }
 }
 
-/// A plan of one op on both devices.
+/// A plan of some ops on both devices.
 pub struct Both {
     on_gpu: Runner,
     on_cpu: wgrad::lockstep::Lockstep,
@@ -23,7 +23,14 @@ pub struct Both {
 
 impl Both {
     pub fn new(buffers: &[(&str, u32, Role)], op: Op) -> Self {
-        let plan = single(buffers, op);
+        Self::of(buffers, [op])
+    }
+
+    /// Ops that run one after the other.
+    pub fn of(buffers: &[(&str, u32, Role)], ops: impl IntoIterator<Item = Op>) -> Self {
+        let mut ops = ops.into_iter();
+        let mut plan = single(buffers, ops.next().expect("an op"));
+        plan.step.extend(ops);
         // SAFETY: the sections make ops whose tensors are as long as their dimensions say.
         let on_gpu = unsafe { Runner::new_unchecked(gpu(), plan.clone()) }.unwrap();
         Self { on_gpu, on_cpu: lockstep(gpu(), plan) }

@@ -1,0 +1,91 @@
+//! Right values that a user sees, through trainers and models: small losses, and layer normalisation of equal numbers.
+
+use wgrad::*;
+
+use crate::common::gpu;
+
+fn devices() -> [Device; 2] {
+    [gpu().into(), Device::Cpu]
+}
+
+/// The mean loss of rows that are the network's outputs.
+fn loss_of(device: &Device, loss: Loss, rows: &[f32], outputs: u32, targets: Vec<f32>) -> f64 {
+    let network = Network::input(outputs).activation(Activation::Identity).build().unwrap();
+    let mut trainer = Trainer::new(device.clone(), &network, loss, Sgd::default(), TrainerConfig::default()).unwrap();
+    let data = Dataset::from_f32_targets(rows.to_vec(), outputs as usize, targets, outputs).unwrap();
+    trainer.evaluate(&data).unwrap().loss
+}
+
+/// The losses of right answers are as small as e^-|z|, whichever the target.
+#[test]
+fn binary_cross_entropy_keeps_the_small_losses_of_both_targets() {
+    for device in devices() {
+        for (z, t, expected) in [
+            (20.0, 1.0, 2.061153620314381e-9),
+            (-20.0, 0.0, 2.061153620314381e-9),
+            (16.0, 1.0, 1.1253516838480948e-7),
+            (-16.0, 0.0, 1.1253516838480948e-7),
+            (30.0, 1.0, 9.357622968839299e-14),
+            (80.0, 1.0, 1.8048513878454153e-35),
+            (20.0, 0.5, 10.000000002061153),
+            (80.0, 0.0, 80.0),
+        ] {
+            let loss = loss_of(&device, Loss::BinaryCrossEntropy, &[z], 1, vec![t]);
+            // exp may be off by 3 + 2 |z| ulp.
+            let share = (16.0 + 2.0 * f64::from(z.abs())) / 8_388_608.0;
+            assert!((loss - expected).abs() <= share * expected, "{device:?}: z {z}, t {t}: {loss:e}");
+        }
+    }
+}
+
+/// And with a weight of 1 and a target of 1, a step goes on from where f32 still can.
+#[test]
+fn binary_cross_entropy_keeps_the_small_gradients_of_both_targets() {
+    for device in devices() {
+        for (x, t) in [(20.0f32, 1.0), (-20.0, 0.0)] {
+            let network = Network::input(1).layer(Dense::new(1, Activation::Identity).without_bias()).build().unwrap();
+            // A step of 1 / gradient is a step of x against the weight of 1.
+            let gradient = f64::from(x) * 2.061153620314381e-9 * f64::from(-x.signum());
+            let sgd = Sgd { learning_rate: (-1.0 / gradient) as f32, ..Sgd::default() };
+            let (loss, config) = (Loss::BinaryCrossEntropy, TrainerConfig::default());
+            let mut weights = vec![0.0; network.parameter_words() as usize];
+            weights[0] = 1.0;
+            let sgd = Sgd { learning_rate: sgd.learning_rate.abs(), ..sgd };
+            let mut trainer = Trainer::from_parameters(device.clone(), &network, loss, sgd, config, &weights).unwrap();
+            let data = Dataset::from_f32_targets(vec![x], 1, vec![t], 1).unwrap();
+            trainer.fit(&data, 1, |_| {}).unwrap();
+            let weight = trainer.model().parameters().unwrap()[0];
+            assert!((weight - 2.0).abs() < 1e-4, "{device:?}: x {x}, t {t}: {weight}");
+        }
+    }
+}
+
+/// The largest logit's 1 does not swallow the rest.
+#[test]
+fn softmax_cross_entropy_keeps_small_losses() {
+    for device in devices() {
+        for (z, expected) in
+            [(20.0f32, 4.122307236391383e-9), (40.0, 8.49670851048319e-18), (80.0, 3.609702775690831e-35)]
+        {
+            let rows = [z, 0.0, 0.0];
+            let loss = loss_of(&device, Loss::SoftmaxCrossEntropy, &rows, 3, vec![1.0, 0.0, 0.0]);
+            let share = (24.0 + 2.0 * f64::from(z)) / 8_388_608.0;
+            assert!((loss - expected).abs() <= share * expected, "{device:?}: z {z}: {loss:e}");
+        }
+    }
+}
+
+/// Exactly 0, as nothing deviates from the mean.
+#[test]
+fn layer_normalisation_of_a_constant_row_is_0() {
+    for device in devices() {
+        for columns in [1u32, 3, 64, 300, 8192, 10_000] {
+            let network = Network::input(columns).layer_norm().build().unwrap();
+            let model = Model::new(device.clone(), &network, &network.initial_parameters(1)).unwrap();
+            for value in [123_456.7f32, 1234.567, 1e20, -1e-20, 3e38] {
+                let y = model.forward(&vec![value; columns as usize]).unwrap();
+                assert!(y.iter().all(|y| *y == 0.0), "{device:?}: {columns} times {value}: {:?}", &y[..1]);
+            }
+        }
+    }
+}
