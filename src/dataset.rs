@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::loss::Loss;
 use crate::random::{self, Stream};
 
 /// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch is
@@ -46,6 +47,18 @@ pub enum Targets {
 }
 
 impl Targets {
+    /// Refuses values that a loss cannot take.
+    pub(crate) fn check_range(&self, loss: Loss) -> Result<()> {
+        let (Targets::Values { values, outputs }, Some(loss)) = (self, loss.of_probabilities()) else { return Ok(()) };
+        match values.iter().position(|value| !(0.0..=1.0).contains(value)) {
+            Some(i) => {
+                let (row, column) = (i / *outputs as usize, i % *outputs as usize);
+                Err(Error::TargetOutOfRange { row, column, value: values[i], loss })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn rows(&self) -> usize {
         match self {
             Targets::Labels { labels, .. } => labels.len(),

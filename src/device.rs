@@ -262,10 +262,15 @@ impl Executor {
     /// Submits steps, a step that is too much for a submission in several. A GPU has them to do when this returns, which it
     /// does at once; the CPU has done them.
     pub(crate) async fn submit(&self, run: Run) -> Result<Submission> {
-        self.submit_at_most(MOST, run).await
+        self.submit_at_most(MOST, run, None).await
     }
 
-    pub(crate) async fn submit_at_most(&self, most: Most, run: Run) -> Result<Submission> {
+    /// As [`submit`](Self::submit). Where metrics are read back, `check` marks them first: see [`Plan::finite`].
+    pub(crate) async fn submit_checked(&self, run: Run, check: Option<&Executor>) -> Result<Submission> {
+        self.submit_at_most(MOST, run, check).await
+    }
+
+    pub(crate) async fn submit_at_most(&self, most: Most, run: Run, check: Option<&Executor>) -> Result<Submission> {
         match self {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
@@ -286,6 +291,9 @@ impl Executor {
                 let readback = match run.report {
                     true => {
                         executor.record_report(&mut encoder);
+                        if let Some(Executor::Gpu(check)) = check {
+                            check.record_steps(&mut encoder, 1);
+                        }
                         let totals = self.storage(Role::Totals);
                         Some(gpu.record_readback(&mut encoder, totals.gpu(), 0..size_of::<RowMetrics>() as u64)?)
                     }
@@ -300,6 +308,9 @@ impl Executor {
                     executor.buffer(self.find(Role::RowMetrics)).lock().fill(0);
                 }
                 executor.run_steps(run.steps, run.report).await;
+                if let (Some(Executor::Cpu(check)), true) = (check, run.report) {
+                    check.run_steps(1, false).await;
+                }
                 let totals =
                     run.report.then(|| bytemuck::cast_slice(&executor.buffer(self.find(Role::Totals)).lock())[0]);
                 Ok(Submission::Cpu { totals })

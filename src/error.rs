@@ -136,6 +136,31 @@ pub enum Error {
         value: f32,
     },
 
+    /// A target lies outside the range that a loss takes.
+    #[error("target {column} of row {row} is {value}: {loss} takes targets from 0 to 1")]
+    TargetOutOfRange {
+        /// The row, from 0.
+        row: usize,
+        /// Which of the row's targets, from 0.
+        column: usize,
+        /// The value.
+        value: f32,
+        /// The loss, in words.
+        loss: &'static str,
+    },
+
+    /// An output is NaN, so its row has no class.
+    #[error(
+        "output {column} of row {row} is NaN, so the row has no class: look for NaN or infinities among the weights, and for \
+         features too large for them"
+    )]
+    NoClass {
+        /// The row, from 0.
+        row: usize,
+        /// The first of its outputs that is NaN, from 0.
+        column: usize,
+    },
+
     /// Training diverged: the loss, a weight, or a number that the optimizer keeps became NaN or infinite, so the weights are
     /// no longer usable.
     #[error(
@@ -212,6 +237,8 @@ impl Error {
             Error::NeedsGpu { .. } => "NeedsGpu",
             Error::MissingFeature { .. } => "MissingFeature",
             Error::NonFiniteParameter { .. } => "NonFiniteParameter",
+            Error::TargetOutOfRange { .. } => "TargetOutOfRange",
+            Error::NoClass { .. } => "NoClass",
             Error::File { .. } => "File",
         }
     }

@@ -1,7 +1,7 @@
 //! What a training run is asked for, what it tells while it runs, and what it can be told.
 
 use crate::dataset::Dataset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::history::{Epoch, Evaluation, Monitor};
 use crate::optimizer::option;
 
@@ -15,7 +15,7 @@ pub struct Fit<'a> {
     /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
     /// progress bar, instead of once an epoch. Default false.
     pub live: bool,
-    /// Tells of every so many steps, with the running loss and accuracy, and of the first of all. Default none.
+    /// Tells of every so many steps, at least 1, with the running loss and accuracy, and of the first of all. Default none.
     pub every: Option<u32>,
     /// Ends training that has stopped improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
@@ -42,7 +42,23 @@ impl Fit<'_> {
     pub(crate) fn check(&self) -> Result<()> {
         let min_delta = self.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
         let valid = min_delta.is_finite() && min_delta >= 0.0;
-        option("min_delta of EarlyStopping", "finite and at least 0", min_delta as f32, valid)
+        option("min_delta of EarlyStopping", "finite and at least 0", min_delta as f32, valid)?;
+        let steps = |name: &'static str, every: Option<u32>| match every {
+            Some(0) => {
+                let expected = "at least 1 step, or None for a report or a file at the end of an epoch only";
+                Err(Error::InvalidOption { name, expected, actual: "Some(0)".into() })
+            }
+            _ => Ok(()),
+        };
+        steps("every of Fit", self.every)?;
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        steps("every of Checkpoint", self.checkpoint.and_then(|checkpoint| checkpoint.every))?;
+        Ok(())
+    }
+
+    /// Whether the training data are evaluated after each epoch, to know the best weights.
+    pub(crate) fn measures(&self) -> bool {
+        self.validation.is_none() && self.early_stopping.is_some_and(|stopping| stopping.restore_best)
     }
 
     /// Steps between checkpoints within an epoch.
@@ -63,7 +79,7 @@ pub struct Checkpoint<'a> {
     /// folder; one of another machine's process until it is an hour old. It grows by 36 bytes an epoch, for the history, 56
     /// with a validation set.
     pub path: &'a std::path::Path,
-    /// After every so many steps of an epoch, beside its end.
+    /// After every so many steps of an epoch, at least 1, beside its end.
     pub every: Option<u32>,
 }
 
@@ -76,8 +92,12 @@ pub struct EarlyStopping {
     pub patience: u32,
     /// What counts as improvement: by more than this, at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the weights go back to those of the best epoch, whatever ends the training, a loss that diverges too: then what
-    /// the optimizer keeps, which is ruined, is as before the first update. Default true.
+    /// Whether the weights go back to the best, whatever ends the training, a loss that diverges too: then what the optimizer
+    /// keeps, which is ruined, is as before the first update. With a validation set, they are those after the epoch whose
+    /// validation was the best. Without one, a training loss tells of weights that changed meanwhile: then the training data
+    /// are evaluated before the first epoch and [after each](Epoch::measured), which takes about a third of an epoch's time,
+    /// and the weights with the best value come back, those of before the first epoch included.
+    /// [`Trainer::best`](crate::Trainer::best) tells which. Default true.
     pub restore_best: bool,
 }
 
@@ -100,10 +120,7 @@ impl Watch {
     /// Whether the epoch is the best so far, by more than `min_delta`.
     pub(crate) fn improves(&mut self, monitor: Monitor, epoch: &Epoch, min_delta: f64) -> bool {
         let seen: &Evaluation = epoch.validation.as_ref().unwrap_or(&epoch.train);
-        let badness = match monitor {
-            Monitor::Loss => seen.loss,
-            Monitor::Accuracy => -seen.accuracy,
-        };
+        let badness = monitor.badness(seen);
         let improves = self.best.is_none_or(|best| badness < best - min_delta);
         if improves {
             *self = Watch { best: Some(badness), waited: 0 };

@@ -28,6 +28,10 @@ pub struct Epoch {
     pub train: Evaluation,
     /// Over the validation set, after the epoch.
     pub validation: Option<Evaluation>,
+    /// Over the training data, with the weights as they are after the epoch: measured where early stopping is to
+    /// [restore the best weights](crate::EarlyStopping::restore_best) and there is no validation set.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub measured: Option<Evaluation>,
     /// Steps of the epoch.
     pub steps: u32,
     /// The learning rate of its last update, by the updates that `fit` has made: an app's own steps move the schedule on, too,
@@ -39,6 +43,20 @@ pub struct Epoch {
     pub seconds: Option<f64>,
 }
 
+/// The best weights of a [`fit`](crate::Trainer::fit), which it hands back where early stopping is to
+/// [restore them](crate::EarlyStopping::restore_best): [`Trainer::best`](crate::Trainer::best).
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Best {
+    /// Epochs that the trainer had trained to their end with these weights: 0 for the weights it was made with.
+    pub epoch: u32,
+    /// What was measured with these weights.
+    pub evaluation: Evaluation,
+    /// Whether it was measured over the validation set, else over the training data.
+    pub validation: bool,
+}
+
 /// A number that tells how well training goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
@@ -47,6 +65,16 @@ pub enum Monitor {
     Loss,
     /// The larger the better.
     Accuracy,
+}
+
+impl Monitor {
+    /// What it sees of an evaluation: the smaller the better.
+    pub(crate) fn badness(self, seen: &Evaluation) -> f64 {
+        match self {
+            Monitor::Loss => seen.loss,
+            Monitor::Accuracy => -seen.accuracy,
+        }
+    }
 }
 
 /// What [`Trainer::fit`](crate::Trainer::fit) did.
@@ -124,9 +152,17 @@ mod tests {
 
     fn history() -> History {
         let train = Evaluation { loss: 0.5, accuracy: 0.75, rows: 8 };
-        let first =
-            Epoch { epoch: 1, train, validation: Some(train), steps: 2, learning_rate: 0.25, seconds: Some(1.5) };
-        History { epochs: vec![first, Epoch { epoch: 2, validation: None, seconds: None, ..first }] }
+        let first = Epoch {
+            epoch: 1,
+            train,
+            validation: Some(train),
+            measured: None,
+            steps: 2,
+            learning_rate: 0.25,
+            seconds: Some(1.5),
+        };
+        let second = Epoch { epoch: 2, validation: None, measured: Some(train), seconds: None, ..first };
+        History { epochs: vec![first, second] }
     }
 
     #[test]
@@ -143,6 +179,9 @@ mod tests {
     fn json_reads_back() {
         let read: History = serde_json::from_str(&history().to_json()).unwrap();
         assert_eq!(read, history());
+        // A file of before epochs were measured has none.
+        let [first, _] = &read.epochs[..] else { unreachable!() };
+        assert_eq!((first.measured, history().to_json().matches("measured").count()), (None, 1));
     }
 
     #[cfg(feature = "files")]

@@ -138,7 +138,7 @@ pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
-pub use history::{Epoch, Evaluation, History, Monitor};
+pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::Loss;
 pub use model::{Forward, Model};

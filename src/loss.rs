@@ -25,11 +25,13 @@ pub enum Loss {
         /// Where the square ends, above 0. PyTorch and Keras have 1.
         delta: f32,
     },
-    /// −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z): each output a question of its own, t from 0 to 1. The last
+    /// −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z): each output a question of its own, t from 0 to 1, which is checked
+    /// where a [`Dataset`](crate::Dataset) holds the targets. The last
     /// layer's activation is [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for outputs that are
     /// logits. Either way it is computed from z as ln(1 + e^z) − t z, which neither overflows nor loses small values.
     BinaryCrossEntropy,
-    /// −Σ t ln softmax(z), over the outputs: the classes exclude each other. The last layer's activation is
+    /// −Σ t ln softmax(z), over the outputs: the classes exclude each other. Each t is from 0 to 1, which is checked where a
+    /// [`Dataset`](crate::Dataset) holds the targets. The last layer's activation is
     /// [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for outputs that are logits. Either way it
     /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)). Its gradient is softmax(z) Σ t − t.
     SoftmaxCrossEntropy,
@@ -44,6 +46,15 @@ impl Loss {
     /// Whether it treats the outputs of a row as logits of classes that exclude each other.
     pub(crate) fn is_softmax(self) -> bool {
         matches!(self, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. })
+    }
+
+    /// Its name where it takes targets from 0 to 1 only.
+    pub(crate) fn of_probabilities(self) -> Option<&'static str> {
+        match self.link() {
+            Activation::Sigmoid => Some("binary cross-entropy"),
+            Activation::Softmax => Some("softmax cross-entropy"),
+            _ => None,
+        }
     }
 
     /// Whether it is a mean over rows; else a sum.

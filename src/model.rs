@@ -23,6 +23,9 @@ pub struct Model {
     parameters: Storage,
     /// What turns outputs into probabilities, where the network's last layer does not.
     link: Activation,
+    /// Whether the network was trained by a loss of its outputs as they are: classes come from these then, even behind a
+    /// sigmoid or a softmax, and not from what those take.
+    ranks_outputs: bool,
     /// Whether it may be written to a file with weights that are not finite.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
@@ -30,6 +33,9 @@ pub struct Model {
 
 /// Rows that the conveniences run at a time, at most.
 const ROWS: u32 = 4096;
+
+/// Rows that tell classes at a time: as many as an evaluation has, so that the same kernels give the same bits.
+const RANKED_ROWS: u32 = crate::trainer::EVALUATION_BATCH;
 
 impl Model {
     /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
@@ -56,20 +62,44 @@ impl Model {
             network,
             parameters,
             link: Activation::Identity,
+            ranks_outputs: false,
             #[cfg(feature = "files")]
             allow_non_finite: false,
         }
     }
 
     /// Says by which loss the network was trained: for a network that puts out logits, what
-    /// [`predict_proba`](Self::predict_proba) makes of them. A model from a trainer knows.
+    /// [`predict_proba`](Self::predict_proba) makes of them; and what [`predict`](Self::predict) tells classes by. A model
+    /// from a trainer knows. Default: outputs as they are and, of a network whose last activation is a sigmoid or a softmax,
+    /// classes by the logits that this one takes.
     pub fn for_loss(mut self, loss: Loss) -> Self {
         // Where the last layer is the link itself, the outputs are probabilities already.
         self.link = match loss.link() == self.network.output_activation() {
             true => Activation::Identity,
             false => loss.link(),
         };
+        self.ranks_outputs = loss.link() == Activation::Identity;
         self
+    }
+
+    /// The loss that takes what classes are told by, and computes a sigmoid or a softmax of it itself; none where classes are
+    /// told by the outputs as they are.
+    fn ranks(&self) -> Option<Loss> {
+        let link = match self.link {
+            Activation::Identity => self.network.output_activation(),
+            link => link,
+        };
+        match link {
+            _ if self.ranks_outputs => None,
+            Activation::Sigmoid => Some(Loss::BinaryCrossEntropy),
+            Activation::Softmax if self.network.outputs() > 1 => Some(Loss::SoftmaxCrossEntropy),
+            _ => None,
+        }
+    }
+
+    /// The number above which one output tells class 1.
+    pub(crate) fn threshold(&self) -> f32 {
+        if self.ranks() == Some(Loss::BinaryCrossEntropy) { 0.0 } else { 0.5 }
     }
 
     #[cfg(feature = "files")]
@@ -82,16 +112,32 @@ impl Model {
         Self { link, ..self }
     }
 
+    /// Whether classes come from the outputs as they are, where the default would be otherwise.
+    #[cfg(feature = "files")]
+    pub(crate) fn ranks_outputs(&self) -> bool {
+        let by_default = Self { ranks_outputs: false, ..self.clone() };
+        self.ranks().is_none() && by_default.ranks().is_some()
+    }
+
+    #[cfg(feature = "files")]
+    pub(crate) fn ranking_outputs(self, ranks_outputs: bool) -> Self {
+        Self { ranks_outputs, ..self }
+    }
+
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
     /// The class of each row: the first of its largest outputs; of a network with one output, 1 where the probability is
-    /// above 1/2 and else 0. `features` holds whole rows, \[rows, inputs\]. Blocks, submits and polls; not for browsers.
+    /// above 1/2 and else 0. Where a sigmoid or a softmax makes probabilities, logits are compared, as in
+    /// [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits are rounded to 1, all alike. `features`
+    /// holds whole rows, \[rows, inputs\]. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless `features` is a whole number of rows; [`Error::NonFiniteFeature`] for the first that is NaN or
+    /// infinite; [`Error::NoClass`] for the first row with an output that is NaN; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn predict(&self, features: &[f32]) -> Result<Vec<u32>> {
         self.device.block_on(self.predict_async(features))
@@ -102,8 +148,17 @@ impl Model {
     /// # Errors
     /// As [`predict`](Self::predict).
     pub async fn predict_async(&self, features: &[f32]) -> Result<Vec<u32>> {
-        let probabilities = self.predict_proba_async(features).await?;
-        Ok(classes(&probabilities, self.network.outputs() as usize))
+        self.check_features(features)?;
+        let ranks = self.ranks_of(features, (features.len() / self.network.inputs() as usize) as u32).await?;
+        every_class(&ranks, self.network.outputs() as usize, self.threshold())
+    }
+
+    /// What classes are told by, \[rows, outputs\], to the bit as an evaluation of a data set of `of` rows has it.
+    async fn ranks_of(&self, features: &[f32], of: u32) -> Result<Vec<f32>> {
+        let rows = of.min(self.device.rows_that_fit(&self.network, RANKED_ROWS));
+        // On the CPU a row's bits do not depend on how many there are.
+        let full = matches!(self.device, Device::Gpu(_));
+        self.run(features, rows, full, |rows| Plan::ranks(&self.network, self.ranks(), rows, false)).await
     }
 
     /// The probability of each class, \[rows, outputs\]: the outputs, after the softmax or the sigmoid of the loss the
@@ -111,7 +166,7 @@ impl Model {
     /// polls; not for browsers.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As [`predict`](Self::predict), but for [`Error::NoClass`]: outputs that are NaN are returned as such.
     #[cfg(not(target_family = "wasm"))]
     pub fn predict_proba(&self, features: &[f32]) -> Result<Vec<f32>> {
         self.device.block_on(self.predict_proba_async(features))
@@ -120,7 +175,7 @@ impl Model {
     /// [`predict_proba`](Self::predict_proba) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As [`predict_proba`](Self::predict_proba).
     pub async fn predict_proba_async(&self, features: &[f32]) -> Result<Vec<f32>> {
         self.with_probabilities()?.forward_async(features).await
     }
@@ -134,12 +189,14 @@ impl Model {
         Ok(Self { network, ..self.clone() })
     }
 
-    /// What the network makes of a data set, for accuracy, confusion matrix and the like. Blocks, submits and polls; not
-    /// for browsers.
+    /// What the network makes of a data set, for accuracy, confusion matrix and the like: the classes of
+    /// [`predict`](Self::predict), and of a [`Trainer::evaluate`](crate::Trainer::evaluate). Rows with an output that is NaN
+    /// have [no class](Scores::NO_CLASS). Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict); [`Error::Shape`] where the features do not go with the network's inputs or the targets
-    /// with its outputs; [`Error::LabelOutOfRange`].
+    /// [`Error::Shape`] where the features do not go with the network's inputs or the targets with its outputs;
+    /// [`Error::LabelOutOfRange`]; [`Error::TargetOutOfRange`] where the network was trained by a loss that takes targets from
+    /// 0 to 1; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn score(&self, data: &Dataset) -> Result<Scores> {
         self.device.block_on(self.score_async(data))
@@ -157,12 +214,25 @@ impl Model {
                 actual: data.features().to_string(),
             });
         }
-        let mut probabilities = Vec::with_capacity(data.rows() * self.network.outputs() as usize);
-        for first in (0..data.rows()).step_by(ROWS as usize) {
-            let features = data.features_of(first..data.rows().min(first + ROWS as usize));
-            probabilities.extend(self.predict_proba_async(&features).await?);
+        if let Some(loss) = self.ranks() {
+            data.targets().check_range(loss)?;
         }
-        let scores = Scores::new(probabilities, self.network.outputs(), data.targets())?;
+        let rows = data.rows() as u32;
+        let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(&self.network, RANKED_ROWS));
+        let (mut probabilities, mut ranks) = (Vec::new(), Vec::new());
+        for first in (0..rows).step_by(of_chunk as usize) {
+            let features = data.features_of(first as usize..rows.min(first.saturating_add(of_chunk)) as usize);
+            ranks.extend(self.ranks_of(&features, rows).await?);
+            if self.ranks().is_some() {
+                probabilities.extend(self.predict_proba_async(&features).await?);
+            }
+        }
+        let scores = match self.ranks() {
+            Some(_) => {
+                Scores::new(probabilities, self.network.outputs(), data.targets())?.ranked(ranks, self.threshold())
+            }
+            None => Scores::new(ranks, self.network.outputs(), data.targets())?,
+        };
         match data.weights() {
             Some(weights) => scores.with_weights(weights.to_vec()),
             None => Ok(scores),
@@ -173,7 +243,7 @@ impl Model {
     /// Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As [`predict_proba`](Self::predict_proba).
     #[cfg(not(target_family = "wasm"))]
     pub fn forward(&self, features: &[f32]) -> Result<Vec<f32>> {
         self.device.block_on(self.forward_async(features))
@@ -182,8 +252,15 @@ impl Model {
     /// [`forward`](Self::forward) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict).
+    /// As [`predict_proba`](Self::predict_proba).
     pub async fn forward_async(&self, features: &[f32]) -> Result<Vec<f32>> {
+        self.check_features(features)?;
+        let rows = self.device.rows_that_fit(&self.network, ROWS);
+        self.run(features, rows, false, |rows| Plan::forward(&self.network, rows)).await
+    }
+
+    /// Refuses what are not whole rows, and features that are not finite.
+    fn check_features(&self, features: &[f32]) -> Result<()> {
         let inputs = self.network.inputs() as usize;
         if !features.len().is_multiple_of(inputs) {
             return Err(Error::Shape {
@@ -192,18 +269,31 @@ impl Model {
                 actual: format!("{} numbers", features.len()),
             });
         }
-        let mut outputs = Vec::new();
+        check_finite(features, inputs)
+    }
+
+    /// Runs a plan over chunks of so many rows; `full` says whether the last one, too, is to have as many, the rest of them
+    /// left from before.
+    async fn run(
+        &self,
+        features: &[f32],
+        rows: u32,
+        full: bool,
+        plan: impl Fn(u32) -> Result<Plan>,
+    ) -> Result<Vec<f32>> {
+        let inputs = self.network.inputs() as usize;
+        let mut outputs = Vec::with_capacity(features.len() / inputs * self.network.outputs() as usize);
         let mut ready: Option<Executor> = None;
-        let rows = self.device.rows_that_fit(&self.network, ROWS) as usize;
-        for chunk in features.chunks(rows * inputs) {
-            let rows = (chunk.len() / inputs) as u32;
+        for chunk in features.chunks(rows.max(1) as usize * inputs) {
+            let present = (chunk.len() / inputs) as u32;
+            let batch = if full { rows } else { present };
             let executor = match ready.take() {
-                Some(executor) if executor.plan().batch == rows => executor,
-                _ => self.forward_executor(rows)?,
+                Some(executor) if executor.plan().batch == batch => executor,
+                _ => self.forward_executor(plan(batch)?)?,
             };
             self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk));
             executor.submit(Run { steps: 1, ..Run::default() }).await?;
-            let words = (rows * self.network.outputs()) as usize;
+            let words = (present * self.network.outputs()) as usize;
             let words = self.device.read(&executor.storage(Role::Output), words).await?;
             outputs.extend_from_slice(bytemuck::cast_slice(&words));
             ready = Some(executor);
@@ -300,14 +390,38 @@ impl Model {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
 
-    pub(crate) fn forward_executor(&self, rows: u32) -> Result<Executor> {
-        let plan = Plan::forward(&self.network, rows)?;
+    pub(crate) fn forward_executor(&self, plan: Plan) -> Result<Executor> {
         self.device.check_plan(&plan)?;
-        let bytes = |features: u32| vec![0; rows as usize * features as usize * 4];
+        let bytes = |features: u32| vec![0; plan.batch as usize * features as usize * 4];
         let input = self.device.upload("input", &bytes(self.network.inputs()))?;
         let output = self.device.upload("output", &bytes(self.network.outputs()))?;
         let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
         self.device.executor(plan, &given)
+    }
+
+    /// What tells classes, with the input and the output of a forward pass of as many rows.
+    pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
+        let plan = Plan::ranks(&self.network, self.ranks(), forward.plan().batch, true)?;
+        self.device.check_plan(&plan)?;
+        let [input, output] = [Role::Input, Role::Output].map(|role| forward.storage(role));
+        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
+        self.device.executor(plan, &given)
+    }
+}
+
+/// Names the first feature that is not finite, of rows of so many.
+pub(crate) fn check_finite(features: &[f32], inputs: usize) -> Result<()> {
+    match features.iter().position(|feature| !feature.is_finite()) {
+        Some(at) => Err(Error::NonFiniteFeature { row: at / inputs, column: at % inputs, value: features[at] }),
+        None => Ok(()),
+    }
+}
+
+/// The class of each row of what ranks them, or an error that names the first row without one.
+pub(crate) fn every_class(ranks: &[f32], outputs: usize, threshold: f32) -> Result<Vec<u32>> {
+    match ranks.iter().position(|rank| rank.is_nan()) {
+        Some(at) => Err(Error::NoClass { row: at / outputs, column: at % outputs }),
+        None => Ok(classes(ranks, outputs, threshold)),
     }
 }
 

@@ -3,9 +3,8 @@
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::Signal;
-use crate::model::Model;
-use crate::plan::Role;
-use crate::scores::classes;
+use crate::model::{Model, check_finite, every_class};
+use crate::plan::{Plan, Role};
 
 /// A model made ready for repeated predictions of up to a fixed number of rows: from [`Model::predictor`].
 ///
@@ -16,6 +15,9 @@ use crate::scores::classes;
 pub struct Predictor {
     device: Device,
     executor: Executor,
+    /// What classes are told by: with the same input and output.
+    ranking: Executor,
+    threshold: f32,
     rows: usize,
     inputs: usize,
     outputs: usize,
@@ -36,8 +38,12 @@ struct Mapped {
 }
 
 impl Predictor {
-    pub(crate) fn new(device: &Device, executor: Executor, network: &crate::Network, rows: u32) -> Result<Self> {
-        let (inputs, outputs) = (network.inputs() as usize, network.outputs() as usize);
+    fn new(model: &Model, rows: u32) -> Result<Self> {
+        let device = &model.device;
+        let (inputs, outputs) = (model.network().inputs() as usize, model.network().outputs() as usize);
+        let probabilities = model.with_probabilities()?;
+        let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;
+        let (ranking, threshold) = (model.ranks_executor(&executor)?, model.threshold());
         let output = executor.storage(Role::Output);
         let bytes = |features: usize| rows as u64 * features as u64 * 4;
         let mapped = match device {
@@ -47,7 +53,8 @@ impl Predictor {
             Device::Cpu => None,
         };
         let kept = vec![0.0; rows as usize * outputs];
-        Ok(Self { device: device.clone(), executor, rows: rows as usize, inputs, outputs, output, mapped, kept })
+        let (device, rows) = (device.clone(), rows as usize);
+        Ok(Self { device, executor, ranking, threshold, rows, inputs, outputs, output, mapped, kept })
     }
 
     /// The most rows of a call.
@@ -59,7 +66,7 @@ impl Predictor {
     /// [`rows`](Self::rows). Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// As [`forward_into`](Self::forward_into).
+    /// As [`forward_into`](Self::forward_into), and [`Error::NoClass`] for the first row with an output that is NaN.
     #[cfg(not(target_family = "wasm"))]
     pub fn predict(&mut self, features: &[f32]) -> Result<Vec<u32>> {
         let device = self.device.clone();
@@ -69,13 +76,13 @@ impl Predictor {
     /// [`predict`](Self::predict) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
-    /// As [`forward_into`](Self::forward_into).
+    /// As [`predict`](Self::predict).
     pub async fn predict_async(&mut self, features: &[f32]) -> Result<Vec<u32>> {
         let numbers = features.len() / self.inputs * self.outputs;
         let mut kept = std::mem::take(&mut self.kept);
         // What is too long is refused with its own error.
-        let ran = self.forward_into_async(features, &mut kept[..numbers.min(self.rows * self.outputs)]).await;
-        let found = ran.map(|()| classes(&kept[..numbers], self.outputs));
+        let ran = self.run(true, features, &mut kept[..numbers.min(self.rows * self.outputs)]).await;
+        let found = ran.and_then(|()| every_class(&kept[..numbers], self.outputs, self.threshold));
         self.kept = kept;
         found
     }
@@ -86,7 +93,8 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), and `probabilities` has as
-    /// many; [`Error::DeviceLost`]; [`Error::Gpu`] where a buffer cannot be mapped.
+    /// many; [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
+    /// where a buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
     pub fn forward_into(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
         let device = self.device.clone();
@@ -99,6 +107,11 @@ impl Predictor {
     /// # Errors
     /// As [`forward_into`](Self::forward_into).
     pub async fn forward_into_async(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
+        self.run(false, features, probabilities).await
+    }
+
+    /// Writes the probabilities or, where asked to, what classes are told by.
+    async fn run(&mut self, ranks: bool, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
         let rows = features.len() / self.inputs;
         let shape = |what: &str, expected, actual: usize| {
             Err(Error::Shape { what: what.into(), expected, actual: format!("{actual} numbers") })
@@ -112,16 +125,18 @@ impl Predictor {
             let expected = format!("{numbers} numbers, {rows} rows of {}", self.outputs);
             return shape("room for a predictor's outputs", expected, probabilities.len());
         }
+        check_finite(features, self.inputs)?;
         if rows == 0 {
             return Ok(());
         }
+        let executor = if ranks { &self.ranking } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
-            self.device.write(&self.executor.storage(Role::Input), 0, bytemuck::cast_slice(features));
-            self.executor.submit(Run { steps: 1, ..Run::default() }).await?;
+            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features));
+            executor.submit(Run { steps: 1, ..Run::default() }).await?;
             self.output.with_words(|words| probabilities.copy_from_slice(bytemuck::cast_slice(&words[..numbers])));
             return Ok(());
         };
-        let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, &self.executor) else {
+        let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, executor) else {
             unreachable!("only a GPU has mapped buffers");
         };
         gpu.check_lost()?;
@@ -182,7 +197,6 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn predictor(&self, rows: u32) -> Result<Predictor> {
-        let model = self.with_probabilities()?;
-        Predictor::new(&self.device, model.forward_executor(rows)?, model.network(), rows)
+        Predictor::new(self, rows)
     }
 }

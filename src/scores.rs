@@ -2,12 +2,16 @@
 
 mod weighted;
 
-use crate::cpu::first_largest;
+use crate::cpu::class;
 use crate::dataset::Targets;
 use crate::error::{Error, Result};
 
 /// A model's outputs, as probabilities where it classifies, beside what was right: see
-/// [`Model::score`](crate::Model::score).
+/// [`Model::score`](crate::Model::score). Scores from there tell classes by the logits behind these probabilities, as
+/// [`Trainer::evaluate`](crate::Trainer::evaluate) and [`Model::predict`](crate::Model::predict) do: probabilities of large
+/// logits are rounded to 1, all alike. Scores of outputs [given](Self::new) tell them by these.
+///
+/// A row with an output that is NaN has no class: it counts as wrong everywhere.
 ///
 /// ```
 /// use wgrad::{Scores, Targets};
@@ -26,9 +30,16 @@ pub struct Scores {
     width: usize,
     targets: Targets,
     weights: Option<Vec<f32>>,
+    /// What classes are told by, where it is not the outputs.
+    ranks: Option<Vec<f32>>,
+    /// Above which one output tells class 1.
+    threshold: f32,
 }
 
 impl Scores {
+    /// What [`predictions`](Self::predictions) has for a row without a class: one with an output that is NaN.
+    pub const NO_CLASS: u32 = u32::MAX;
+
     /// From outputs \[rows, width\] of whatever model.
     ///
     /// # Errors
@@ -60,7 +71,18 @@ impl Scores {
         if outputs.len() != rows * width as usize {
             return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
         }
-        Ok(Self { outputs, width: width as usize, targets: targets.clone(), weights: None })
+        let (width, targets) = (width as usize, targets.clone());
+        Ok(Self { outputs, width, targets, weights: None, ranks: None, threshold: 0.5 })
+    }
+
+    /// Has classes told by other numbers than the outputs, laid out alike.
+    pub(crate) fn ranked(self, ranks: Vec<f32>, threshold: f32) -> Self {
+        Self { ranks: Some(ranks), threshold, ..self }
+    }
+
+    /// What classes are told by, \[rows, width\].
+    fn ranks(&self) -> &[f32] {
+        self.ranks.as_ref().unwrap_or(&self.outputs)
     }
 
     /// The outputs, \[rows, width\].
@@ -69,8 +91,9 @@ impl Scores {
     }
 
     /// The class of each row: the first of the largest outputs, or of one output whether it is above 1/2.
+    /// [`NO_CLASS`](Self::NO_CLASS) for a row with an output that is NaN.
     pub fn predictions(&self) -> Vec<u32> {
-        classes(&self.outputs, self.width)
+        classes(self.ranks(), self.width, self.threshold)
     }
 
     /// The right class of each row: its label, or what its target values would be as a prediction. Beside one output a label is
@@ -79,7 +102,7 @@ impl Scores {
         match &self.targets {
             Targets::Labels { labels, .. } if self.width == 1 => labels.iter().map(|&label| label.min(1)).collect(),
             Targets::Labels { labels, .. } => labels.clone(),
-            Targets::Values { values, .. } => classes(values, self.width),
+            Targets::Values { values, .. } => classes(values, self.width, 0.5),
         }
     }
 
@@ -92,23 +115,29 @@ impl Scores {
     /// output, two classes: the one it is for, and the other.
     pub fn top_k_accuracy(&self, k: usize) -> f64 {
         if self.width == 1 {
-            let rank = |(&y, class): (&f32, u32)| usize::from(u32::from(y > 0.5) != class);
+            let rank = |(&y, class): (&f32, u32)| usize::from(u32::from(y > self.threshold) != class);
             let hit = |row: (&f32, u32)| f64::from(u8::from(!row.0.is_nan() && rank(row) < k));
-            return mean(self.outputs.iter().zip(self.expected()).map(hit));
+            return mean(self.ranks().iter().zip(self.expected()).map(hit));
         }
         let hit = |(row, expected): (&[f32], u32)| {
             let expected = expected as usize;
             let Some(&own) = row.get(expected) else { return 0.0 };
             let larger = row.iter().enumerate().filter(|&(i, &y)| y > own || (y == own && i < expected));
-            f64::from(u8::from(!own.is_nan() && larger.count() < k))
+            f64::from(u8::from(!row.iter().any(|y| y.is_nan()) && larger.count() < k))
         };
-        mean(self.outputs.chunks_exact(self.width).zip(self.expected()).map(hit))
+        mean(self.ranks().chunks_exact(self.width).zip(self.expected()).map(hit))
     }
 
-    /// Share of outputs on the right side: above `threshold` where the target is above 1/2. For sigmoid outputs, each a
-    /// question of its own.
+    /// Share of outputs on the right side: above `threshold` where the target is above 1/2, else not above it; NaN is on
+    /// neither. For sigmoid outputs, each a question of its own.
     pub fn binary_accuracy(&self, threshold: f32) -> f64 {
-        mean(self.pairs().map(|(y, t)| f64::from(u8::from((y > threshold) == (t > 0.5)))))
+        // Behind a sigmoid, 1/2 is a logit of 0, which says more than a probability that was rounded.
+        let (numbers, threshold) = match (threshold, self.threshold) {
+            (0.5, 0.0) => (self.ranks(), 0.0),
+            _ => (self.outputs(), threshold),
+        };
+        let right = |(y, (_, t)): (&f32, (f32, f32))| !y.is_nan() && (*y > threshold) == (t > 0.5);
+        mean(numbers.iter().zip(self.pairs()).map(|pair| f64::from(u8::from(right(pair)))))
     }
 
     /// Mean of |output − target| over all outputs.
@@ -121,13 +150,16 @@ impl Scores {
         mean(self.pairs().map(|(y, t)| (f64::from(y) - f64::from(t)).powi(2)))
     }
 
-    /// How many rows of class i (the row of the matrix) were taken for class j (its column).
+    /// How many rows of class i (the row of the matrix) were taken for class j (its column). Rows
+    /// [without a class](Self::NO_CLASS) are in none of them.
     pub fn confusion_matrix(&self) -> Vec<Vec<u32>> {
         let (expected, predicted) = (self.expected(), self.predictions());
         let classes = self.width.max(2);
         let mut counts = vec![vec![0; classes]; classes];
         for (expected, predicted) in expected.into_iter().zip(predicted) {
-            counts[expected as usize][predicted as usize] += 1;
+            if predicted != Self::NO_CLASS {
+                counts[expected as usize][predicted as usize] += 1;
+            }
         }
         counts
     }
@@ -151,11 +183,11 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / count
 }
 
-/// The class of each row of outputs.
-pub(crate) fn classes(outputs: &[f32], width: usize) -> Vec<u32> {
+/// The class of each row of outputs; of one output, whether it is above the threshold.
+pub(crate) fn classes(outputs: &[f32], width: usize, threshold: f32) -> Vec<u32> {
     let class = |row: &[f32]| match row {
-        [one] => u32::from(*one > 0.5),
-        row => first_largest(row) as u32,
+        [one] if !one.is_nan() => u32::from(*one > threshold),
+        row => class(row).map_or(Scores::NO_CLASS, |class| class as u32),
     };
     outputs.chunks_exact(width).map(class).collect()
 }
@@ -173,6 +205,23 @@ mod tests {
         assert_eq!((scores.accuracy(), scores.binary_accuracy(0.3)), (0.5, 0.75));
         assert_eq!([0, 1, 2].map(|k| scores.top_k_accuracy(k)), [0.0, 0.5, 1.0]);
         assert!((scores.mean_absolute_error() - (0.2 + 0.3 + 0.6 + 0.9) / 4.0).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_row_with_nan_has_no_class_and_is_wrong_everywhere() {
+        let nan = f32::NAN;
+        let targets = Targets::Labels { labels: vec![0, 0, 1, 2], classes: 3 };
+        let outputs = vec![0.9, nan, 0.1, nan, nan, nan, f32::NEG_INFINITY, 0.5, 0.4, 0.1, 0.2, f32::INFINITY];
+        let scores = Scores::new(outputs, 3, &targets).unwrap();
+        assert_eq!(scores.predictions(), [Scores::NO_CLASS, Scores::NO_CLASS, 1, 2]);
+        assert_eq!((scores.accuracy(), scores.weighted_accuracy(), scores.balanced_accuracy()), (0.5, 0.5, 2.0 / 3.0));
+        assert_eq!([1, 3].map(|k| scores.top_k_accuracy(k)), [0.5, 0.5]);
+        assert_eq!(scores.confusion_matrix(), [[0, 0, 0], [0, 1, 0], [0, 0, 1]]);
+        // Of the outputs that are numbers, 0.5 alone is not above 1/2 where its target is.
+        assert_eq!(scores.binary_accuracy(0.5), 7.0 / 12.0);
+        let one = Scores::new(vec![nan, nan], 1, &Targets::Labels { labels: vec![0, 1], classes: 2 }).unwrap();
+        assert_eq!((one.predictions(), one.accuracy()), (vec![Scores::NO_CLASS; 2], 0.0));
+        assert_eq!((one.top_k_accuracy(2), one.binary_accuracy(0.5), one.balanced_accuracy()), (0.0, 0.0, 0.0));
     }
 
     #[test]

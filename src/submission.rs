@@ -90,7 +90,7 @@ mod tests {
             trainer.prepare(&data).unwrap();
             let before = gpu.traffic().submits;
             let run = Run { steps: 3, clear: true, report: true };
-            let submission = trainer.device.block_on(trainer.training.submit_at_most(most, run)).unwrap();
+            let submission = trainer.device.block_on(trainer.training.submit_at_most(most, run, None)).unwrap();
             let submits = gpu.traffic().submits - before;
             let metrics = trainer.device.block_on(submission.finish()).unwrap().unwrap();
             (submits, metrics, trainer.model().parameters().unwrap(), trainer.training.plan().clone())

@@ -30,7 +30,7 @@ impl Trainer {
     /// weights, what the optimizer keeps, the place in the epoch, the history and every option. It is a
     /// [model's file](crate::Model::save) with more in it, so [`Model::load`](crate::Model::load) takes it too. A file that
     /// is there is replaced whole, or on an error left as it is. An epoch of the history takes 36 bytes, 56 with a validation
-    /// set. [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it goes. Blocks, submits and polls; not for browsers.
+    /// set or [measured](crate::Epoch::measured). [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it goes. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::NonFiniteParameter`] where a weight, or what the optimizer keeps for it, is NaN or infinite, unless

@@ -1,5 +1,5 @@
 //! The history in a training run's file: tensors of words, a row for each epoch. As JSON an epoch took 280 bytes, as words it
-//! takes 36, and 20 more where there is a validation set.
+//! takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each epoch.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,14 @@ use crate::history::{Epoch, Evaluation, History};
 
 const HISTORY: &str = "history";
 const VALIDATION: &str = "history.validation";
+const MEASURED: &str = "history.measured";
 
 /// Words of an epoch: steps, learning rate, seconds, and the evaluation over the training data.
 const EPOCH: usize = 4 + EVALUATION;
 const EVALUATION: usize = 5;
 
-/// The history's tensors: none where there are no epochs, and no validation where no epoch has one. What is missing is NaN
-/// in them, and no rows.
+/// The history's tensors: none where there are no epochs, and no validation where no epoch has one, and the like of what was
+/// measured. What is missing is NaN in them, and no rows.
 pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
     let tensor = |name: &str, width: usize, words: Vec<u32>| Tensor {
         name: format!("{STATE}{name}"),
@@ -34,31 +35,40 @@ pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
         });
         tensors.push(tensor(HISTORY, EPOCH, words.collect()));
     }
-    if history.epochs.iter().any(|e| e.validation.is_some()) {
-        let none = Evaluation { loss: 0.0, accuracy: 0.0, rows: 0 };
-        let words = history.epochs.iter().flat_map(|e| evaluation(&e.validation.unwrap_or(none)));
-        tensors.push(tensor(VALIDATION, EVALUATION, words.collect()));
+    let others: [(&str, fn(&Epoch) -> Option<Evaluation>); 2] =
+        [(VALIDATION, |epoch| epoch.validation), (MEASURED, |epoch| epoch.measured)];
+    for (name, of) in others {
+        if history.epochs.iter().any(|epoch| of(epoch).is_some()) {
+            let none = Evaluation { loss: 0.0, accuracy: 0.0, rows: 0 };
+            let words = history.epochs.iter().flat_map(|epoch| evaluation(&of(epoch).unwrap_or(none)));
+            tensors.push(tensor(name, EVALUATION, words.collect()));
+        }
     }
     tensors
 }
 
 /// Takes the history out of a file; none where the file has none, as those of earlier versions, which have it as JSON.
 pub(super) fn take(file: &mut Contents<'_>) -> Result<Option<History>> {
-    let [history, validation] = [HISTORY, VALIDATION].map(|name| format!("{STATE}{name}"));
+    let [history, validation, measured] = [HISTORY, VALIDATION, MEASURED].map(|name| format!("{STATE}{name}"));
     let Some(&[epochs, _]) = file.shape(&history) else { return Ok(None) };
     let epochs = u32::try_from(epochs).unwrap_or(u32::MAX);
     let words = file.take(&history, Dtype::U32, &[epochs, EPOCH as u32])?;
-    let validation = match file.shape(&validation).is_some() {
-        true => file.take(&validation, Dtype::U32, &[epochs, EVALUATION as u32])?,
-        false => Vec::new(),
+    let mut others = |name: &str| match file.shape(name).is_some() {
+        true => file.take(name, Dtype::U32, &[epochs, EVALUATION as u32]),
+        false => Ok(Vec::new()),
     };
-    let mut validation = validation.chunks_exact(EVALUATION).map(read);
+    let (validation, measured) = (others(&validation)?, others(&measured)?);
+    let of = |words: &[u32], i: usize| {
+        let evaluation = words.chunks_exact(EVALUATION).nth(i).map(read);
+        evaluation.filter(|evaluation| evaluation.rows > 0)
+    };
     let epoch = |(i, words): (usize, &[u32])| {
         let seconds = joined(words[2], words[3]);
         Epoch {
             epoch: i as u32 + 1,
             train: read(&words[4..]),
-            validation: validation.next().filter(|evaluation| evaluation.rows > 0),
+            validation: of(&validation, i),
+            measured: of(&measured, i),
             steps: words[0],
             learning_rate: f32::from_bits(words[1]),
             seconds: (!seconds.is_nan()).then_some(seconds),
@@ -102,6 +112,7 @@ mod tests {
             epoch: i + 1,
             train: evaluation(f64::from(i) / 7.0),
             validation: (i % 3 != 1).then(|| evaluation(f64::from(i) / 11.0)),
+            measured: (i % 3 == 1).then(|| evaluation(f64::from(i) / 12.0)),
             steps: i,
             learning_rate: 1.0 / (i + 1) as f32,
             seconds: (i % 2 == 0).then_some(f64::from(i) / 13.0),
@@ -109,7 +120,7 @@ mod tests {
         for epochs in [0, 1, 1000] {
             let history = History { epochs: (0..epochs).map(epoch).collect() };
             let file = encode(&BTreeMap::new(), &tensors(&history));
-            assert!(file.len() <= 256 + 56 * epochs as usize, "{} bytes for {epochs} epochs", file.len());
+            assert!(file.len() <= 384 + 76 * epochs as usize, "{} bytes for {epochs} epochs", file.len());
             let mut file = Contents::read("file", &file).unwrap();
             assert_eq!(take(&mut file).unwrap().unwrap_or_default(), history);
             file.finish().unwrap();

@@ -21,6 +21,11 @@ use crate::network::{Network, NetworkBuilder, Parameter};
 const FORMAT: &str = "wgrad";
 const VERSION: &str = "1";
 
+/// What classes are told by, where a sigmoid or a softmax at the end of the network would say the logits: of a network that
+/// was trained by a loss of its outputs as they are.
+const RANKS: &str = "ranks";
+const OUTPUTS: &str = "outputs";
+
 impl Model {
     /// Writes the model to a file that is all [`load`](Self::load) needs: safetensors with an F32 tensor for each of
     /// [`Network::parameters`], named and shaped as there, and the network as metadata. The same model gives the same
@@ -260,10 +265,11 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
         let linked = network.to_builder().activation(link).build();
         linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
     }
+    let ranks_outputs = file.metadata(RANKS) == Some(OUTPUTS);
     let parameters = file.parameters(&network)?;
     file.leave_out(STATE);
     file.finish()?;
-    let mut model = Model::unchecked(device, &network, &parameters)?.with_link(link);
+    let mut model = Model::unchecked(device, &network, &parameters)?.with_link(link).ranking_outputs(ranks_outputs);
     model.allow_non_finite = allow_non_finite;
     Ok(model)
 }
@@ -291,12 +297,16 @@ pub(super) fn json(value: &impl Serialize) -> String {
 
 /// What a model's file says beside its weights.
 pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
-    BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("format", FORMAT.into()),
         ("version", VERSION.into()),
         ("network", json(&model.network().to_builder())),
         ("link", json(&model.link())),
-    ])
+    ]);
+    if model.ranks_outputs() {
+        metadata.insert(RANKS, OUTPUTS.into());
+    }
+    metadata
 }
 
 /// The network's tensors, out of its parameter buffer.

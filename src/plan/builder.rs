@@ -1,7 +1,7 @@
 //! A plan under construction.
 
 use super::layers::{Before, Kind, Placed, Stage, hash_grid, stages};
-use super::narrow::narrow;
+use super::narrow::narrow_under;
 use super::*;
 use crate::activation::Activation;
 use crate::config::Clip;
@@ -148,10 +148,10 @@ impl<'a> Builder<'a> {
         Ok(x)
     }
 
-    /// Adds the whole network as one op, where it is narrow enough and has no encodings.
-    pub fn narrow(&mut self, input: Tensor, output: Tensor) -> bool {
+    /// Adds the whole network as one op, where it is narrow enough and has no encodings; but for what the loss computes itself.
+    pub fn narrow(&mut self, input: Tensor, output: Tensor, loss: Option<Loss>) -> bool {
         let parameters = self.parameters;
-        let network = narrow(self.network).ok().filter(|network| network.encodings.is_empty());
+        let network = narrow_under(self.network, loss).ok().filter(|network| network.encodings.is_empty());
         let found = network.is_some();
         let op = |layers| Op::Narrow(Narrow { input, parameters, output, rows: self.batch, layers });
         self.plan.step.extend(network.map(|network| op(network.layers)));

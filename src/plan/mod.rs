@@ -338,11 +338,22 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// What looks over all that a training plan keeps from step to step, for numbers that are not finite: it marks the totals
-    /// of the metrics. Its buffers have the roles and the lengths of that plan's.
+    /// As [`forward`](Self::forward), but for a last activation that the loss computes itself: what an
+    /// [`evaluation`](Self::evaluation) tells classes by. Layer by layer, as that one runs them, unless it `may_be_one_op`.
+    pub(crate) fn ranks(network: &Network, loss: Option<Loss>, rows: u32, may_be_one_op: bool) -> Result<Self> {
+        let mut plan = Builder::new("forward", network, rows)?;
+        let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
+        let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
+        if !may_be_one_op || !plan.narrow(x, y, loss) {
+            plan.forward(x, Some(y), loss, None)?;
+        }
+        Ok(plan.finish())
+    }
+
+    /// What looks for weights and moments of a training plan that are not finite: it marks the totals of the metrics. Its
+    /// buffers have the roles and the lengths of that plan's.
     pub fn finite(training: &Self) -> Self {
-        let roles =
-            [Role::Step, Role::Totals, Role::Parameters, Role::Moment1, Role::Moment2, Role::AccumulatedGradients];
+        let roles = [Role::Step, Role::Totals, Role::Parameters, Role::Moment1, Role::Moment2];
         let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });
         let buffers: Vec<Buffer> = roles.into_iter().filter_map(find).collect();
         let len = |i: usize| buffers[i].words().unwrap_or(0) as u32;
@@ -365,7 +376,7 @@ impl Plan {
         let mut plan = Builder::new("forward", network, rows)?;
         let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
         let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
-        if !plan.narrow(x, y) {
+        if !plan.narrow(x, y, None) {
             plan.forward(x, Some(y), None, None)?;
         }
         Ok(plan.finish())

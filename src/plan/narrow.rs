@@ -4,6 +4,7 @@ use super::layers::{Kind, Stage, stages};
 use super::{LONGEST_SLICE, NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
+use crate::loss::Loss;
 use crate::network::{Encoding, Network};
 
 /// Encodings, if any, then dense layers, at least one.
@@ -40,13 +41,18 @@ impl NarrowNetwork {
 /// loops of one invocation. What an encoding puts out may have any length, as it is stored nowhere. Else an error that
 /// names the first layer that cannot.
 pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
+    narrow_under(network, None)
+}
+
+/// As [`narrow`], but for a last activation that a loss computes itself.
+pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<NarrowNetwork> {
     let fault = |what: &str, expected: String, actual: String| {
         Err(Error::Shape { what: format!("{what}, as part of a WGSL function"), expected, actual })
     };
     let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
     let mut encodings: Vec<NarrowEncoding> = Vec::new();
     let mut layers: Vec<NarrowLayer> = Vec::new();
-    for Stage { name, kind, inputs, outputs, parameters } in stages(network, None, None) {
+    for Stage { name, kind, inputs, outputs, parameters } in stages(network, loss, None) {
         let encoded = layers.is_empty() && !encodings.is_empty();
         let offset = |i: usize| network.parameters()[parameters.start + i].offset;
         let encoding = match kind {

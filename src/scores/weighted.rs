@@ -49,15 +49,17 @@ impl Scores {
     }
 
     /// Balanced accuracy: the mean over the classes of the share of their rows that are right, the recall. Classes without
-    /// rows are not counted. Weights of rows take no part.
+    /// rows are not counted. A row [without a class](Self::NO_CLASS) is wrong. Weights of rows take no part.
     pub fn balanced_accuracy(&self) -> f64 {
-        let matrix = self.confusion_matrix();
-        let classes = matrix.iter().enumerate();
-        let recalls = classes.filter_map(|(class, row)| {
-            let rows: u64 = row.iter().map(|count| u64::from(*count)).sum();
-            (rows > 0).then(|| f64::from(row[class]) / rows as f64)
-        });
-        let recalls: Vec<f64> = recalls.collect();
+        // Rows of each class, and how many of them are right.
+        let mut counts = vec![(0u64, 0u64); self.width.max(2)];
+        for (expected, predicted) in self.expected().into_iter().zip(self.predictions()) {
+            let (rows, right) = &mut counts[expected as usize];
+            *rows += 1;
+            *right += u64::from(predicted == expected);
+        }
+        let seen = counts.into_iter().filter(|(rows, _)| *rows > 0);
+        let recalls: Vec<f64> = seen.map(|(rows, right)| right as f64 / rows as f64).collect();
         super::mean(recalls.into_iter())
     }
 }

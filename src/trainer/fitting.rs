@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Cut, Trainer};
+use super::{Cut, Trainer, data_info};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
-use crate::device::{Device, Run, Submission};
+use crate::device::{Device, Run, Storage, Submission};
 use crate::error::{Error, Result};
 use crate::fit::{Control, Event, Fit};
-use crate::history::{Epoch, Evaluation, History};
-use crate::plan::{Role, RowMetrics};
+use crate::history::{Best, Epoch, Evaluation, History};
+use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission::Sizing;
 
 /// Submissions that `fit` lets the GPU fall behind.
@@ -29,7 +29,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
     /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
-    /// of validation; [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
+    /// of validation, or in which a weight or an optimizer moment did, though the losses were finite;
+    /// [`Error::TargetOutOfRange`] where a loss takes targets from 0 to 1; [`Error::InvalidOption`] for what `fit` asks;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn fit<'a, C: Into<Control>>(
         &mut self,
@@ -72,10 +74,14 @@ impl Trainer {
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
+        let info = data_info(&train);
         self.bind_training(train, done)?;
-        if let Some(validation) = fit.validation {
-            self.bind_evaluation(validation)?;
+        match fit.validation {
+            Some(validation) => self.bind_evaluation(validation)?,
+            None if fit.measures() => self.bind_evaluation_to_training(info)?,
+            None => {}
         }
+        self.prepare_check()?;
         if !self.warm {
             // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
             self.warm_up()?;
@@ -86,12 +92,18 @@ impl Trainer {
         // A trainer that was saved at its early stop does not go on.
         let over = fit.early_stopping.is_some_and(|stopping| self.progress.stopping.is_over(stopping.patience));
         let mut ended = Ok(());
-        for _ in 0..if over { 0 } else { fit.epochs } {
+        let epochs = if over { 0 } else { fit.epochs };
+        if epochs > 0 {
+            self.measure_start(rows, &fit).await?;
+        }
+        for _ in 0..epochs {
             match self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await {
                 Ok(true) => break,
                 Ok(false) => next = 0,
                 // What the device or the disk says ends this call, but not the run.
-                Err(error) if !matches!(error, Error::NonFiniteLoss { .. }) => return Err(error),
+                Err(error) if !matches!(error, Error::NonFiniteLoss { .. } | Error::NonFiniteParameter { .. }) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     self.give_up_epoch();
                     ended = Err(error);
@@ -102,6 +114,10 @@ impl Trainer {
         let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
         let best = self.best.take().filter(|_| restores);
         self.progress.stopping = Default::default();
+        if fit.measures() {
+            // Else the training data would stay on the device for as long as nothing else is evaluated.
+            self.evaluation = None;
+        }
         if best.is_some() {
             self.give_up_epoch();
         }
@@ -130,20 +146,24 @@ impl Trainer {
         let steps = Cut { rows, steps: done, before }.all_steps(self.config.batch);
         let clock = Clock::start();
         let (trained, mut stop) = self.train_epoch(epoch, done..steps, (rows, before), fit, progress).await?;
-        let Some((evaluation, rate_scale)) = trained else { return Ok(true) };
+        let Some((evaluation, rate_scale)) = trained else {
+            self.measure_stop(rows, fit).await?;
+            return Ok(true);
+        };
         let seconds = Some(clock.seconds());
-        let validation = match fit.validation {
-            Some(validation) => Some(self.run_evaluation(validation.rows() as u32).await?),
-            None => None,
+        let (validation, measured) = match fit.validation {
+            Some(validation) => (Some(self.run_evaluation(validation.rows() as u32).await?), None),
+            None if fit.measures() => (None, Some(self.run_evaluation(rows).await?)),
+            None => (None, None),
         };
         self.progress.updates += (steps - before.0).div_ceil(self.config.accumulate);
-        if [Some(evaluation), validation].iter().flatten().any(|e| !e.loss.is_finite()) {
+        if [Some(evaluation), validation, measured].iter().flatten().any(|e| !e.loss.is_finite()) {
             let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
             return Err(Error::NonFiniteLoss { epoch, step: before + steps });
         }
         let factor = self.config.schedule.factor(self.progress.updates - 1);
         let learning_rate = self.optimizer.learning_rate() * factor * rate_scale;
-        let report = Epoch { epoch, train: evaluation, validation, steps, learning_rate, seconds };
+        let report = Epoch { epoch, train: evaluation, validation, measured, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
         stop |= self.obey(progress(Event::Epoch(report)))?;
@@ -173,17 +193,88 @@ impl Trainer {
         let watch = &mut self.progress.stopping;
         let improves = watch.improves(stopping.monitor, epoch, stopping.min_delta);
         let over = watch.is_over(stopping.patience);
-        if improves && stopping.restore_best {
-            let best = match self.best.take() {
-                Some(best) => best,
-                None => {
-                    self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?
-                }
-            };
-            self.device.copy(&self.parameters, &best)?;
-            self.best = Some(best);
+        let evaluation = match epoch.measured {
+            Some(measured) => self.is_better(measured, fit).then_some(measured),
+            None => epoch.validation.filter(|_| improves),
+        };
+        if let Some(evaluation) = evaluation.filter(|_| stopping.restore_best) {
+            let validation = fit.validation.is_some();
+            self.keep_best(Best { epoch: epoch.epoch, evaluation, validation })?;
         }
         Ok(over)
+    }
+
+    /// Whether the weights as they are were measured to be better than the best so far.
+    fn is_better(&self, measured: Evaluation, fit: &Fit<'_>) -> bool {
+        let Some(stopping) = fit.early_stopping else { return false };
+        let badness = |evaluation: &Evaluation| stopping.monitor.badness(evaluation);
+        self.progress.best.is_none_or(|best| badness(&measured) < badness(&best.evaluation))
+    }
+
+    /// Keeps the weights as they are, which have been found to be finite.
+    fn keep_best(&mut self, best: Best) -> Result<()> {
+        let kept = match self.best.take() {
+            Some(kept) => kept,
+            None => self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?,
+        };
+        self.device.copy(&self.parameters, &kept)?;
+        self.best = Some(kept);
+        self.progress.best = Some(best);
+        Ok(())
+    }
+
+    /// Measures the weights that training starts from, where those may be what comes back; unless a resumed run has them.
+    async fn measure_start(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
+        let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
+        let resumed =
+            self.best.is_some() && self.progress.best.is_some_and(|b| b.validation == fit.validation.is_some());
+        if restores && resumed {
+            return Ok(());
+        }
+        self.progress.best = None;
+        if fit.measures() {
+            // Of another run, or of a file from before the best weights were measured.
+            self.best = None;
+            let evaluation = self.run_evaluation(rows).await?;
+            if evaluation.loss.is_finite() {
+                self.keep_best(Best { epoch: self.epochs(), evaluation, validation: false })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After a stop within an epoch: weights that are better than the best stay as they are, and the epoch can be finished.
+    async fn measure_stop(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
+        if fit.measures() {
+            let evaluation = self.run_evaluation(rows).await?;
+            if evaluation.loss.is_finite() && self.is_better(evaluation, fit) {
+                self.best = None;
+                self.progress.best = Some(Best { epoch: self.epochs(), evaluation, validation: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// An error where weights or moments are not finite, whatever the losses were.
+    async fn check_weights(&self, epoch: u32) -> Result<()> {
+        let Some(finite) = &self.finite else { return Ok(()) };
+        let totals = finite.storage(Role::Totals);
+        self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()));
+        finite.submit(Run { steps: 1, ..Run::default() }).await?;
+        let words = self.device.read(&totals, size_of::<RowMetrics>() / 4).await?;
+        check_finite(epoch, Some(bytemuck::cast_slice(&words)[0]))
+    }
+
+    /// Makes what looks for weights and moments that are not finite.
+    fn prepare_check(&mut self) -> Result<()> {
+        if self.finite.is_none() {
+            let plan = Plan::finite(self.training.plan());
+            let given: Vec<(Role, Storage)> =
+                plan.buffers.iter().map(|buffer| (buffer.role, self.training.storage(buffer.role))).collect();
+            let given: Vec<(Role, &Storage)> = given.iter().map(|(role, storage)| (*role, storage)).collect();
+            self.finite = Some(self.device.executor(plan, &given)?);
+        }
+        Ok(())
     }
 
     /// Trains some steps of an epoch. Returns the epoch's evaluation with the rate's scale at its last step, or none where it
@@ -226,9 +317,7 @@ impl Trainer {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
                 since_last = Clock::start();
-                if let Some(RowMetrics { non_finite_step: step @ 1.., .. }) = metrics {
-                    return Err(Error::NonFiniteLoss { epoch, step });
-                }
+                check_finite(epoch, metrics)?;
                 if let Some(metrics) = metrics {
                     let since = (done - before.0).saturating_mul(self.config.batch);
                     metrics.check_rows("part of an epoch", before.1.saturating_add(since).min(rows))?;
@@ -250,14 +339,17 @@ impl Trainer {
                 let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
+                // A finite loss says nothing of the weights that the last step left, which are to be kept.
+                let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
-                let submission = self.training.submit(Run { steps: now, clear, report }).await?;
+                let submission = self.training.submit_checked(Run { steps: now, clear, report }, check).await?;
                 under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
                 self.progress.cut = Some(Cut { rows, steps: submitted, before });
             }
         }
         if submitted < steps {
+            self.check_weights(epoch).await?;
             return Ok((None, true));
         }
         self.progress.cut = None;
@@ -284,5 +376,13 @@ impl Trainer {
     #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     async fn checkpoint(&self, _: &Fit<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// An error where a loss, a weight or a moment was found not to be finite.
+fn check_finite(epoch: u32, metrics: Option<RowMetrics>) -> Result<()> {
+    match metrics {
+        Some(RowMetrics { non_finite_step: step @ 1.., .. }) => Err(Error::NonFiniteLoss { epoch, step }),
+        _ => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ use crate::dataset::{Dataset, Targets};
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
 use crate::fit::Watch;
-use crate::history::{Evaluation, History};
+use crate::history::{Best, Evaluation, History};
 use crate::loss::Loss;
 use crate::model::Model;
 use crate::network::Network;
@@ -55,8 +55,10 @@ pub struct Trainer {
     pub(crate) parameters: Storage,
     pub(crate) training: Executor,
     evaluation: Option<Executor>,
+    /// Looks for weights and moments that are not finite: see [`Plan::finite`]. Made by the first `fit`.
+    finite: Option<Executor>,
     pub(crate) progress: Progress,
-    /// The weights of the best epoch, while early stopping watches.
+    /// The best weights, while early stopping watches.
     pub(crate) best: Option<Storage>,
     /// Whether a step has run.
     warm: bool,
@@ -84,6 +86,9 @@ pub(crate) struct Progress {
     pub rate_scale: Option<f32>,
     pub plateau: Watch,
     pub stopping: Watch,
+    /// What was measured of the best weights.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub best: Option<Best>,
 }
 
 /// An epoch that was cut short: by a callback, or by the end of the process that saved it.
@@ -119,7 +124,7 @@ const TOO_LARGE: &str = "Fit the parts of the data set (Dataset::split) in turn,
 const SUBMISSIONS: u32 = 24;
 
 /// Rows of a batch of evaluation: enough to fill a GPU.
-const EVALUATION_BATCH: u32 = 512;
+pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Trainer {
     /// Plans the step, allocates its buffers, draws the initial weights and compiles the kernels. Submits nothing.
@@ -180,6 +185,7 @@ impl Trainer {
             parameters,
             training,
             evaluation: None,
+            finite: None,
             progress: Progress::default(),
             best: None,
             warm: false,
@@ -231,6 +237,12 @@ impl Trainer {
     /// Every epoch that `fit` has trained, also before it was saved and resumed.
     pub fn history(&self) -> &History {
         &self.progress.history
+    }
+
+    /// What was measured of the weights that the last [`fit`](Self::fit) has handed back, where early stopping was to
+    /// [restore the best](crate::EarlyStopping::restore_best); none where no epoch was measured.
+    pub fn best(&self) -> Option<Best> {
+        self.progress.best
     }
 
     /// How many epochs `fit` has trained to their end.
@@ -339,20 +351,38 @@ impl Trainer {
     }
 
     fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
-        let rows = data.rows() as u32;
+        let mut executor = self.evaluation_executor(data.rows() as u32)?;
+        upload(&self.device, &mut executor, data)?;
+        self.evaluate_with(executor, data_info(data));
+        Ok(())
+    }
+
+    /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
+    fn bind_evaluation_to_training(&mut self, data: DataInfo) -> Result<()> {
+        let mut executor = self.evaluation_executor(data.rows)?;
+        for role in [Role::Features, Role::Targets] {
+            executor.bind(role, &self.training.storage(role))?;
+        }
+        self.evaluate_with(executor, data);
+        Ok(())
+    }
+
+    /// For a data set of so many rows, without it.
+    fn evaluation_executor(&mut self, rows: u32) -> Result<Executor> {
         let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
-        let mut executor = match self.evaluation.take() {
-            Some(executor) if executor.plan().batch == batch => executor,
+        match self.evaluation.take() {
+            Some(executor) if executor.plan().batch == batch => Ok(executor),
             _ => {
                 let plan = Plan::evaluation(&self.network, self.loss, batch)?;
-                self.device.executor(plan, &[(Role::Parameters, &self.parameters)])?
+                self.device.executor(plan, &[(Role::Parameters, &self.parameters)])
             }
-        };
-        upload(&self.device, &mut executor, data)?;
-        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data_info(data)));
+        }
+    }
+
+    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) {
+        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data));
         self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
         self.evaluation = Some(executor);
-        Ok(())
     }
 
     fn check_fits(&self, data: &Dataset) -> Result<()> {
@@ -380,7 +410,7 @@ impl Trainer {
             Targets::Values { outputs: given, .. } if *given != outputs => {
                 fault("outputs of the data set's targets", format!("{outputs}, the network's"), given.to_string())
             }
-            Targets::Values { .. } => Ok(()),
+            targets @ Targets::Values { .. } => targets.check_range(self.loss),
             Targets::Labels { classes, .. } => {
                 // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
                 let most = match (outputs, self.loss.link()) {
