@@ -17,6 +17,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: AccumulateUniforms;
@@ -35,7 +38,9 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * LANES + lane;
-    if i >= u.quads {
+    // A chain's backward pass whose forward pass never ran has nothing to add.
+    let stale = state.chain != 0u && state.chain != state.gradients_of;
+    if i >= u.quads || stale {
         return;
     }
     var total = gradients[i];

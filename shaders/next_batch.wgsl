@@ -19,6 +19,8 @@ struct DataInfo {
     feature_stride: u32,
     first_target: u32,
     target_stride: u32,
+    chain: u32,
+    chain_pass: u32,
 }
 
 struct StepState {
@@ -33,6 +35,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: NextBatchUniforms;
@@ -140,6 +145,20 @@ fn scheduled(update: u32) -> f32 {
     }
 }
 
+// A chain's batch has gone back (1), or its update has been made (2): told by the number that was recorded, as the pass before
+// it may never have run.
+fn mark(before: StepState, known: DataInfo) {
+    let own = before.chain == known.chain;
+    if known.chain_pass == 1u {
+        state.gradients_of = known.chain;
+        if own {
+            state.passes = max(before.passes, 1u);
+        }
+    } else if own && before.gradients_of == known.chain {
+        state.passes = 2u;
+    }
+}
+
 @compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) workgroup: vec3u,
@@ -148,6 +167,12 @@ fn main(
 ) {
     let before = state;
     let known = data;
+    if known.chain_pass != 0u {
+        if lane == 0u {
+            mark(before, known);
+        }
+        return;
+    }
     // Of this batch: by itself, what numbers the rows finds the cursor behind them already.
     var rows = before.rows;
     var position = select(before.position, known.rows, before.position == 0u) - rows;
@@ -155,9 +180,13 @@ fn main(
     if CURSOR {
         // Where data of another length left the cursor is no place in these.
         let goes_on = before.data_rows == known.rows;
-        position = select(0u, before.position, goes_on);
-        // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
-        epoch = before.epoch + select(0u, 1u, !goes_on && before.position != 0u);
+        // A chain's batch whose backward pass never ran is not counted: this one takes its place.
+        let lost = goes_on && known.chain != 0u && before.chain > 1u && before.passes == 0u;
+        if !lost {
+            position = select(0u, before.position, goes_on);
+            // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
+            epoch = before.epoch + select(0u, 1u, !goes_on && before.position != 0u);
+        }
         rows = min(u.batch, known.rows - position);
         storageBarrier();
         if lane == 0u {
@@ -166,17 +195,20 @@ fn main(
             state.rows = rows;
             state.epoch = select(epoch, epoch + 1u, ends);
             state.position = select(position + rows, 0u, ends);
-            let begins_update = !goes_on || before.due != 0u;
-            let batches = select(before.batches, 0u, begins_update) + 1u;
-            // One that was left before its last batch was none: its number is the next one's.
-            let counts = begins_update && (before.due != 0u || before.update == 0u);
+            let begins_update = !goes_on || (before.due != 0u && !lost);
+            let batches = select(before.batches, 0u, begins_update) + select(1u, 0u, lost);
+            // One that was left before its last batch, or that a chain never made, was none: its number is the next one's.
+            let counts = begins_update && ((before.due != 0u && (before.chain < 2u || before.passes > 1u)) || before.update == 0u);
             let update = before.update + select(0u, 1u, counts);
             state.update = update;
             state.batches = batches;
-            state.update_rows = select(before.update_rows, 0u, begins_update) + rows;
+            state.update_rows = select(before.update_rows, 0u, begins_update) + rows - select(0u, before.rows, lost);
             state.due = select(0u, 1u, ends || batches >= u.accumulate);
             state.learning_rate = u.learning_rate * before.rate_scale * scheduled(update - 1u);
             state.data_rows = known.rows;
+            state.chain = known.chain;
+            state.gradients_of = 0u;
+            state.passes = 0u;
         }
     }
     if NUMBERS {

@@ -158,6 +158,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 struct DataInfo {
@@ -172,6 +175,8 @@ struct DataInfo {
     feature_stride: u32,
     first_target: u32,
     target_stride: u32,
+    chain: u32,
+    chain_pass: u32,
 }
 
 @group(0) @binding(0) var<storage, read> u: PointwiseUniforms;

@@ -21,6 +21,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 struct DataInfo {
@@ -35,6 +38,8 @@ struct DataInfo {
     feature_stride: u32,
     first_target: u32,
     target_stride: u32,
+    chain: u32,
+    chain_pass: u32,
 }
 
 struct RowMetrics {

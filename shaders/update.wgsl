@@ -16,6 +16,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 @group(0) @binding(3) var<storage, read> state: StepState;
@@ -29,7 +32,7 @@ override DECAY: u32 = 0; // 0 none, 1 added to the gradient, 2 decoupled from it
 override MULTIPLIERS: bool = false;
 override SCALE: bool = false; // all gradients have one factor
 override CLIP: bool = false;
-override ACCUMULATES: bool = false; // acts at the last batch of an update only
+override ACCUMULATES: bool = false; // acts at the last batch of an update only; in a chain, once its gradients are there
 
 
 // Hyperparameters: constants, as each read of memory counts here.
@@ -202,7 +205,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * LANES + lane;
-    if i >= u.quads || (ACCUMULATES && state.due == 0u) {
+    if i >= u.quads || (ACCUMULATES && (state.due == 0u || (state.chain != 0u && (state.chain != state.gradients_of || state.passes > 1u)))) {
         return;
     }
     var quad = Quad(parameters[i], vec4f(0.0), vec4f(0.0));

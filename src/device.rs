@@ -56,15 +56,24 @@ impl Device {
     }
 
     /// Overwrites part of a buffer before whatever is submitted next.
-    pub(crate) fn write(&self, storage: &Storage, offset: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, storage: &Storage, offset: u64, bytes: &[u8]) -> Result<()> {
         match (self, storage) {
-            (Device::Gpu(gpu), Storage::Gpu(buffer)) => gpu.queue().write_buffer(buffer, offset, bytes),
+            (Device::Gpu(gpu), Storage::Gpu(buffer)) => gpu.write(buffer, offset, bytes)?,
             (_, Storage::Cpu(buffer)) => {
                 let mut words = buffer.lock();
                 bytemuck::cast_slice_mut::<u32, u8>(&mut words)[offset as usize..][..bytes.len()]
                     .copy_from_slice(bytes);
             }
             _ => unreachable!("{MIXED}"),
+        }
+        Ok(())
+    }
+
+    /// An error if the device is lost.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => gpu.check_alive(),
+            Device::Cpu => Ok(()),
         }
     }
 
@@ -76,6 +85,8 @@ impl Device {
                 let mut encoder = gpu.encoder();
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
                 gpu.submit(encoder);
+                // A lost device drops the copy without a word.
+                gpu.check_alive()?;
             }
             (_, Storage::Cpu(from), Storage::Cpu(to)) => {
                 let words = from.lock().clone();

@@ -291,7 +291,7 @@ impl Model {
                 Some(executor) if executor.plan().batch == batch => executor,
                 _ => self.forward_executor(plan(batch)?)?,
             };
-            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk));
+            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk))?;
             executor.submit(Run { steps: 1, ..Run::default() }).await?;
             let words = (present * self.network.outputs()) as usize;
             let words = self.device.read(&executor.storage(Role::Output), words).await?;
@@ -362,11 +362,11 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::NonFiniteParameter`] for the first that
-    /// is NaN or infinite. Then the weights stay as they are.
+    /// is NaN or infinite; [`Error::DeviceLost`]. Then the weights stay as they are.
     pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
         self.network.check_parameters(parameters)?;
-        self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters));
-        Ok(())
+        self.device.check_alive()?;
+        self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters))
     }
 
     /// A WGSL function of this name which evaluates the network for one row inside an app's own shader, of any stage, from

@@ -120,7 +120,8 @@ impl<'a> Rows<'a> {
     }
 
     fn place(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
-        let (what, buffer) = (format!("buffer of {what} for {rows} rows"), self.slice.buffer());
+        let named = format!("{what} for {rows} rows");
+        let (what, buffer) = (format!("buffer of {named}"), self.slice.buffer());
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
             let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
             return Err(Error::Shape { what, expected, actual });
@@ -145,10 +146,11 @@ impl<'a> Rows<'a> {
         }
         // What precedes the first row within the device's alignment is bound too.
         let before = offset % u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);
-        gpu.check_size(&what, before + bytes)?;
+        gpu.check_size(&named, before + bytes)?;
         if stride / 4 >= LONGEST_TENSOR {
             return Err(Error::LimitExceeded { what, needed: stride, limit: LONGEST_TENSOR * 4, unit: "bytes" });
         }
+        gpu.check_buffer_is_ours(&what, buffer)?;
         Ok(Strided {
             region: Region { buffer: buffer.clone(), offset: offset - before, bytes: before + bytes },
             first: (before / 4) as u32,

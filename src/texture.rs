@@ -39,10 +39,9 @@ impl TextureSamples {
     /// [`Error::Shape`] where the texture is not such, or lacks the usage `TEXTURE_BINDING`; [`Error::LimitExceeded`],
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<Self> {
-        check_samples(texture, channels)?;
+        let view = check_samples(gpu, texture, channels)?;
         let rows = texture.width() * texture.height();
         let [features, targets] = Self::buffers(gpu, rows, channels)?;
-        let view = view(texture);
         let bindings =
             [wgpu::BindingResource::TextureView(&view), features.as_entire_binding(), targets.as_entire_binding()];
         let dispatch = Dispatch::new(gpu, &from_texture(channels), &bindings, tiles(texture))?;
@@ -117,6 +116,7 @@ impl TextureOutput {
             let (what, expected) = (what.into(), format!("one of {}", formats.join(", ")));
             return Err(Error::Shape { what, expected, actual: format!("{:?}", texture.format()) });
         };
+        let view = gpu.view(what, texture)?;
         let texels = texture.width() * texture.height();
         let rows = rows.into().strided(gpu, "texels", texels, channels)?;
         let shader = to_texture(format, channels, rows.first, rows.stride);
@@ -125,7 +125,6 @@ impl TextureOutput {
             offset: rows.region.offset,
             size: std::num::NonZeroU64::new(rows.region.bytes),
         };
-        let view = view(texture);
         let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
         Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, tiles(texture))? })
     }
@@ -151,17 +150,13 @@ impl TextureOutput {
     }
 }
 
-fn view(texture: &wgpu::Texture) -> wgpu::TextureView {
-    texture.create_view(&wgpu::TextureViewDescriptor { mip_level_count: Some(1), ..Default::default() })
-}
-
 /// Workgroups for a texel each invocation.
 fn tiles(texture: &wgpu::Texture) -> [u32; 2] {
     [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE))
 }
 
-/// Refuses a texture whose colours shaders do not read as f32.
-fn check_samples(texture: &wgpu::Texture, channels: u32) -> Result<()> {
+/// A view of a texture whose colours shaders read as f32; others are refused.
+fn check_samples(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<wgpu::TextureView> {
     let what = "texture to take samples from";
     check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
     let format = texture.format();
@@ -169,7 +164,7 @@ fn check_samples(texture: &wgpu::Texture, channels: u32) -> Result<()> {
         let (what, expected) = (what.into(), "a format that shaders read as f32".into());
         return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
     }
-    Ok(())
+    gpu.view(what, texture)
 }
 
 /// Refuses what is not a plain 2-D texture with that usage.

@@ -4,22 +4,43 @@ use crate::plan::{DataInfo, NextBatch, StepState};
 use crate::random::pcg4d;
 
 pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indices: &mut [u32]) {
+    // A chain's batch has gone back, or its update has been made: told by the number that was recorded.
+    let own = state.chain == data.chain;
+    match data.chain_pass {
+        0 => {}
+        1 => {
+            state.gradients_of = data.chain;
+            state.passes = if own { state.passes.max(1) } else { state.passes };
+            return;
+        }
+        _ => {
+            state.passes = if own && state.gradients_of == data.chain { 2 } else { state.passes };
+            return;
+        }
+    }
     let goes_on = state.data_rows == data.rows;
     // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
+    // A chain's batch whose backward pass never ran is not counted: this one takes its place.
+    let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
     let (epoch, position) = match goes_on {
+        true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
+        true if lost => (state.epoch, state.position - state.rows),
         true => (state.epoch, state.position),
         false => (state.epoch + u32::from(state.position != 0), 0),
     };
     let rows = op.batch.min(data.rows - position);
     let ends = position + rows == data.rows;
+    if lost {
+        (state.batches, state.update_rows, state.due) = (state.batches - 1, state.update_rows - state.rows, 0);
+    }
     let begins_update = !goes_on || state.due != 0;
     state.step += 1;
     state.rows = rows;
     state.epoch = if ends { epoch + 1 } else { epoch };
     state.position = if ends { 0 } else { position + rows };
     if begins_update {
-        // One that was left before its last batch was none: its number is the next one's.
-        state.update += u32::from(state.due != 0 || state.update == 0);
+        // One that was left before its last batch, or that a chain never made, was none: its number is the next one's.
+        state.update += u32::from((state.due != 0 && (state.chain < 2 || state.passes > 1)) || state.update == 0);
         (state.batches, state.update_rows) = (0, 0);
     }
     state.batches += 1;
@@ -27,6 +48,7 @@ pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indice
     state.due = u32::from(ends || state.batches >= op.accumulate);
     state.learning_rate = op.learning_rate * state.rate_scale * op.schedule.factor(state.update - 1);
     state.data_rows = data.rows;
+    (state.chain, state.gradients_of, state.passes) = (data.chain, 0, 0);
     for (i, index) in (position..).zip(&mut indices[..rows as usize]) {
         *index = if data.shuffle != 0 { shuffled(i, epoch, data) } else { i };
     }

@@ -13,7 +13,7 @@ pub fn update(
     parameters: &mut [f32],
     moments: &mut [&mut [f32]],
 ) {
-    if op.accumulates && state.due == 0 {
+    if op.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1) {
         return;
     }
     let (weight_decay, decoupled) = op.optimizer.weight_decay();

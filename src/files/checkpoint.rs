@@ -22,6 +22,17 @@ fn dtype(role: Role) -> Dtype {
     }
 }
 
+/// Words of the cursor in a file: all but those of a chain's batch, which is given up.
+const CURSOR: usize = std::mem::offset_of!(StepState, chain) / 4;
+
+/// The shape that a buffer of the training state has in a file.
+fn shape(role: Role, of_buffer: &[u32]) -> Cow<'_, [u32]> {
+    match role {
+        Role::Step => vec![CURSOR as u32].into(),
+        _ => of_buffer.into(),
+    }
+}
+
 /// The weights of the best epoch.
 const BEST: &str = "best";
 
@@ -127,7 +138,11 @@ impl Trainer {
         for &(role, words) in parts {
             match self.plan().find(role).map(|id| self.plan().buffer(id)) {
                 _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
-                Some(buffer) => file.push(tensor(&buffer.name, dtype(role), &buffer.shape, words)),
+                Some(buffer) => {
+                    let shape = shape(role, &buffer.shape);
+                    let words = if role == Role::Step { &words[..CURSOR] } else { &words[..] };
+                    file.push(tensor(&buffer.name, dtype(role), &shape, words));
+                }
                 None => {}
             }
         }
@@ -239,7 +254,13 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     for role in CARRIED {
         if let Some(id) = plan.find(role) {
             let buffer = plan.buffer(id);
-            state.push((role, file.take(&format!("{STATE}{}", buffer.name), dtype(role), &buffer.shape)?));
+            let shape = shape(role, &buffer.shape);
+            let mut words = file.take(&format!("{STATE}{}", buffer.name), dtype(role), &shape)?;
+            if role == Role::Step {
+                // No update is due before the next forward pass.
+                words.extend([1, 0, 0]);
+            }
+            state.push((role, words));
         }
     }
     let best = format!("{STATE}{BEST}");
@@ -274,7 +295,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
             }
             _ => words.clone(),
         };
-        trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(&folded));
+        trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(&folded))?;
     }
     if let Some(best) = best {
         trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);

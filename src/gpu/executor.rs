@@ -64,6 +64,8 @@ struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     /// Absent until every buffer of the op has been given.
     bind_group: Option<wgpu::BindGroup>,
+    /// What takes its place, by number, where one of its buffers [varies](GpuExecutor::vary).
+    varied: Vec<Option<wgpu::BindGroup>>,
     grid: [u32; 2],
 }
 
@@ -121,7 +123,7 @@ impl GpuExecutor {
             .into_iter()
             .zip(grids)
             .zip(ops)
-            .map(|((pipeline, grid), op)| Dispatch { op, pipeline, bind_group: None, grid })
+            .map(|((pipeline, grid), op)| Dispatch { op, pipeline, bind_group: None, varied: Vec::new(), grid })
             .collect();
         let mut executor = Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, scratch, launches, dispatches };
         executor.make_bind_groups(|_| true)?;
@@ -156,6 +158,40 @@ impl GpuExecutor {
             self.buffers[id.0] = before;
         }
         bound
+    }
+
+    /// Makes variants of the dispatches that read a buffer, and no other one that varies: each reads other contents.
+    pub(crate) fn vary<T: bytemuck::Pod>(&mut self, id: BufferId, contents: &[T]) -> Result<()> {
+        let mut bytes = vec![0; contents.len() * STRIDE];
+        for (slot, contents) in bytes.chunks_exact_mut(STRIDE).zip(contents) {
+            slot[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(contents));
+        }
+        let buffer = self.gpu.upload("variants", &bytes)?;
+        let before = self.buffers[id.0].clone();
+        let reads = |launch: &Launch| launch.bindings.iter().flat_map(|b| b.tensor).any(|t| t.buffer == id);
+        for i in 0..self.launches.len() {
+            if !reads(&self.launches[i]) {
+                continue;
+            }
+            for n in 0..contents.len() {
+                let offset = (n * STRIDE) as u64;
+                self.buffers[id.0] = Some(Region { buffer: buffer.clone(), offset, bytes: STRIDE as u64 });
+                let bind_group = self.bind_group(i, &self.launches[i])?;
+                self.dispatches[i].varied.push(Some(bind_group));
+            }
+        }
+        self.buffers[id.0] = before;
+        Ok(())
+    }
+
+    /// Records some ops of a step, in one of the variants that [`vary`](Self::vary) has made.
+    pub(crate) fn record_varied(&self, to: &mut impl Recorder, label: &str, part: Range<usize>, variant: usize) {
+        to.compute(label, |pass| {
+            for dispatch in self.of_ops(part) {
+                let bind_group = dispatch.varied.get(variant).unwrap_or(&dispatch.bind_group);
+                record(pass, dispatch, bind_group);
+            }
+        });
     }
 
     /// Records steps: one compute pass, no allocation.
@@ -305,10 +341,14 @@ impl GpuExecutor {
 
 fn dispatch(pass: &mut wgpu::ComputePass<'_>, dispatches: &[Dispatch]) {
     for dispatch in dispatches {
-        pass.set_pipeline(&dispatch.pipeline);
-        pass.set_bind_group(0, &dispatch.bind_group, &[]);
-        pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
+        record(pass, dispatch, &dispatch.bind_group);
     }
+}
+
+fn record(pass: &mut wgpu::ComputePass<'_>, dispatch: &Dispatch, bind_group: &Option<wgpu::BindGroup>) {
+    pass.set_pipeline(&dispatch.pipeline);
+    pass.set_bind_group(0, bind_group, &[]);
+    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], 1);
 }
 
 impl Gpu {
@@ -354,6 +394,7 @@ impl Gpu {
             "bytes",
         )?;
         self.check_alive()?;
+        self.check_queue()?;
         Ok(launches)
     }
 
@@ -376,7 +417,10 @@ impl Gpu {
         let y = needed.div_ceil(u64::from(limit).max(1));
         if y > limit.into() {
             return Err(Error::LimitExceeded {
-                what: format!("grid of {}, by max_compute_workgroups_per_dimension", launch.shader.name),
+                what: format!(
+                    "grid of {}, in two dimensions of at most {limit} each (max_compute_workgroups_per_dimension)",
+                    launch.shader.name
+                ),
                 needed,
                 limit: u64::from(limit) * u64::from(limit),
                 unit: "workgroups",

@@ -5,6 +5,12 @@ use super::wait::Signal;
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
 
+/// What is known of a lost device whose device-lost callback is the app's.
+#[cfg(not(target_family = "wasm"))]
+fn lost() -> Error {
+    Error::DeviceLost { reason: "it was destroyed, reset or removed".into() }
+}
+
 /// UNIFORM is for the weights, which an app's shader may read so: see [`Wgsl`](super::Wgsl).
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::UNIFORM)
@@ -115,7 +121,7 @@ impl Gpu {
                     return Err(Error::Gpu { what: what.into(), reason });
                 }
                 // An app's device has the app's device-lost callback, not ours: this is how we see it.
-                Err(Error::DeviceLost { reason })
+                Err(lost())
             }
         }
     }
@@ -126,7 +132,7 @@ impl Gpu {
         self.check_lost()?;
         #[cfg(not(target_family = "wasm"))]
         if !self.makes_buffers() {
-            return Err(Error::DeviceLost { reason: "it makes no buffers any more".into() });
+            return Err(lost());
         }
         Ok(())
     }
@@ -139,6 +145,59 @@ impl Gpu {
         let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: true };
         self.device().create_buffer(&descriptor).unmap();
         pollster::block_on(scope.pop()).is_none()
+    }
+
+    /// Overwrites part of a buffer before whatever is submitted next.
+    pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.check_lost()?;
+        self.guard("writing to a buffer", 0, || self.queue().write_buffer(buffer, offset, bytes))
+    }
+
+    /// Refuses an app's buffer that is destroyed, or another device's, by its own name: `what`.
+    pub(crate) fn check_buffer_is_ours(&self, what: &str, buffer: &wgpu::Buffer) -> Result<()> {
+        let layout = self.bind_group_layout(&[]);
+        let binding = wgpu::BufferBinding { buffer, offset: 0, size: std::num::NonZeroU64::new(4) };
+        let entries = [wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }];
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        self.ours(what, "buffer", || drop(self.device().create_bind_group(&descriptor)))
+    }
+
+    /// Refuses an app's texture that is destroyed, or another device's, by its own name; returns a view of mip level 0.
+    pub(crate) fn view(&self, what: &str, texture: &wgpu::Texture) -> Result<wgpu::TextureView> {
+        // A texture tells its own device of its faults, whose errors are not ours to catch: an encoder of this device is asked
+        // first.
+        self.ours(what, "texture", || {
+            let mut encoder = self.encoder();
+            let state = wgpu::TextureUses::RESOURCE;
+            let texture = wgpu::wgt::TextureTransition { texture, selector: None, state };
+            encoder.transition_resources(std::iter::empty(), std::iter::once(texture));
+            drop(encoder.finish());
+        })?;
+        let descriptor = wgpu::TextureViewDescriptor { mip_level_count: Some(1), ..Default::default() };
+        self.ours(what, "texture", || texture.create_view(&descriptor))
+    }
+
+    fn ours<T>(&self, what: &str, kind: &str, make: impl FnOnce() -> T) -> Result<T> {
+        self.check_lost()?;
+        // What is of another `wgpu::Instance` makes wgpu panic.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.guard(what, 0, make)));
+        let elsewhere = |_| Error::Shape {
+            what: what.into(),
+            expected: format!("a {kind} of this Gpu's device"),
+            actual: "one of another device, of another wgpu::Instance".into(),
+        };
+        made.map_err(elsewhere)?.map_err(|error| match error {
+            Error::Gpu { reason, .. } => {
+                let actual = match () {
+                    () if reason.contains("has been destroyed") => "one that has been destroyed".into(),
+                    () if reason.contains("is invalid") => "one that wgpu could not make".into(),
+                    () if reason.contains("evice") => "one of another device".into(),
+                    () => super::first_line(&reason),
+                };
+                Error::Shape { what: what.into(), expected: format!("a {kind} of this Gpu's device"), actual }
+            }
+            error => error,
+        })
     }
 
     /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
@@ -177,6 +236,16 @@ impl Gpu {
     }
 }
 
+impl Gpu {
+    /// What a mapped buffer holds; it is unmapped then. None where the device or the buffer was destroyed meanwhile, which is
+    /// not told to the app's error handler.
+    pub(crate) fn take_mapped(&self, buffer: &wgpu::Buffer) -> Option<Vec<u32>> {
+        let words = buffer.get_mapped_range(..).ok().map(|view| bytemuck::pod_collect_to_vec(&view))?;
+        let _ = self.guard("reading back", 0, || buffer.unmap());
+        Some(words)
+    }
+}
+
 /// Bytes on their way to the host. Call [`read`](Self::read) after the encoder has been submitted.
 #[derive(Debug)]
 pub(crate) struct Readback {
@@ -206,9 +275,12 @@ impl Reading {
     pub(crate) async fn finish(self) -> Result<Vec<u32>> {
         let mapped = self.mapped.await;
         self.gpu.check_lost()?;
-        let failed = |reason: String| Error::Gpu { what: "reading back".into(), reason };
+        let failed = |reason: String| match self.gpu.check_alive() {
+            Ok(()) => Error::Gpu { what: "reading back".into(), reason },
+            Err(lost) => lost,
+        };
         mapped.map_err(|e| failed(e.to_string()))?;
-        let Readback { staging, bytes } = self.readback;
+        let Readback { staging, bytes } = &self.readback;
         let view = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?;
         Ok(bytemuck::pod_collect_to_vec(&view))
     }

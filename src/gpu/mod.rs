@@ -19,6 +19,7 @@ pub(crate) mod warm_up;
 mod wgsl;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::device::Device;
@@ -56,6 +57,8 @@ struct Inner {
     /// Submissions made here whose end nobody has waited for, oldest first.
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     traffic: Mutex<Traffic>,
+    /// Whether the queue is known to be the device's.
+    own_queue: AtomicBool,
 }
 
 /// What decides which of a kernel's variants is used.
@@ -228,9 +231,10 @@ impl Gpu {
             .await
             .map_err(|e| Error::NoDevice { adapter: info.name.clone(), reason: e.to_string() })?;
         let gpu = Self::from_parts(device, queue);
+        gpu.inner.own_queue.store(true, Ordering::Relaxed);
         let lost = gpu.inner.lost.clone();
         gpu.device().set_device_lost_callback(move |reason, message| {
-            *lock(&lost) = Some(format!("{reason:?}: {message}"));
+            *lock(&lost) = Some(first_line(&format!("{reason:?}: {message}")));
         });
         Ok(gpu)
     }
@@ -239,7 +243,8 @@ impl Gpu {
     ///
     /// The default limits of WebGPU do, for all but very long buffers: [`required_limits`] has the least that a plan needs,
     /// [`optional_features`] what is worth having. The app keeps the device: its device-lost callback and its
-    /// uncaptured-error handler stay its own. Trainers and models that are given clones of one `Gpu` share what is compiled:
+    /// uncaptured-error handler stay its own. A queue of another device is refused with [`Error::Gpu`] by what is made first.
+    /// Trainers and models that are given clones of one `Gpu` share what is compiled:
     /// make one for a device, and clone it.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
@@ -255,6 +260,7 @@ impl Gpu {
             lost: Arc::default(),
             in_flight: Mutex::default(),
             traffic: Mutex::default(),
+            own_queue: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -320,6 +326,11 @@ fn reason(error: &wgpu::RequestAdapterError) -> String {
 #[cfg(target_family = "wasm")]
 fn reason(_: &wgpu::RequestAdapterError) -> String {
     crate::web::why_no_adapter().into()
+}
+
+/// What says it all, of a text of many lines.
+pub(crate) fn first_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' ']).into()
 }
 
 /// Locks; a panic elsewhere does not make the data unusable.

@@ -38,21 +38,40 @@ impl Gpu {
         }
     }
 
-    /// Waits for the oldest submission that nobody has waited for, or for the last.
+    /// Waits for the oldest submission that nobody has waited for, or for the last. Returns whether the device has nothing left to
+    /// do, as far as it knows.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), after which nothing that is waited for may ever come.
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn poll(&self) -> crate::Result<()> {
+    pub(super) fn poll(&self) -> crate::Result<bool> {
         lock(&self.inner.traffic).polls += 1;
         let submission_index = lock(&self.inner.in_flight).pop_front();
-        let wait = || self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.poll_once(wgpu::PollType::Wait { submission_index, timeout: None })
+    }
+
+    /// Looks whether something has finished, without waiting. Returns what [`poll`](Self::poll) does.
+    #[cfg(not(target_family = "wasm"))]
+    pub(super) fn look(&self) -> crate::Result<bool> {
+        self.poll_once(wgpu::PollType::Poll)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn poll_once(&self, kind: wgpu::PollType) -> crate::Result<bool> {
+        let poll = || self.device().poll(kind);
         // Where the driver has lost the device, wgpu panics.
-        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(wait)) {
-            let reason = panic.downcast::<String>().map_or("wgpu panicked".into(), |message| *message);
-            lock(&self.inner.lost).get_or_insert(reason);
-        }
-        self.check_lost()
+        let idle = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)) {
+            Ok(Ok(status)) => status.is_queue_empty(),
+            // A submission that this device does not know of: nothing was waited for.
+            Ok(Err(_)) => true,
+            Err(panic) => {
+                let reason = panic.downcast::<String>().map_or("wgpu panicked".into(), |message| *message);
+                lock(&self.inner.lost).get_or_insert_with(|| super::first_line(&reason));
+                false
+            }
+        };
+        self.check_lost()?;
+        Ok(idle)
     }
 
     /// Asks for the first bytes of a buffer.

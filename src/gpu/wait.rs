@@ -7,7 +7,15 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Gpu, lock};
 #[cfg(not(target_family = "wasm"))]
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
+#[cfg(not(target_family = "wasm"))]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long a device that has nothing to do is asked whether the queue is its own.
+#[cfg(not(target_family = "wasm"))]
+const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// A value that a callback of wgpu will give: a future of it.
 #[derive(Debug)]
@@ -73,16 +81,69 @@ impl Gpu {
     }
 
     /// Runs a future of this module to its end. Blocks and polls the device, waiting for the oldest submission first
-    /// so that younger ones keep the GPU busy.
+    /// so that younger ones keep the GPU busy. Ends with an error where the device has nothing left to do, and what is waited
+    /// for still does not come.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = std::pin::pin!(future);
         let mut context = Context::from_waker(Waker::noop());
+        let mut idle_since: Option<std::time::Instant> = None;
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            self.poll()?;
+            if !self.poll()? {
+                idle_since = None;
+                continue;
+            }
+            match idle_since {
+                None => idle_since = Some(std::time::Instant::now()),
+                Some(since) if since.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(1)),
+                Some(_) => {
+                    self.check_alive()?;
+                    let reason = "the device has nothing left to do, but no answer has come: was Gpu::from_parts given the \
+                                  queue of another device?";
+                    return Err(Error::Gpu { what: "waiting for the GPU".into(), reason: reason.into() });
+                }
+            }
         }
+    }
+
+    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device is
+    /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn check_queue(&self) -> Result<()> {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        if self.inner.own_queue.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = told.clone();
+        self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
+        let since = std::time::Instant::now();
+        loop {
+            let idle = self.look()?;
+            if told.load(Ordering::Acquire) {
+                self.inner.own_queue.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+            if !idle {
+                return Ok(());
+            }
+            if since.elapsed() > QUEUE_PATIENCE {
+                return Err(Error::Gpu {
+                    what: "the queue given to Gpu::from_parts".into(),
+                    reason: "it is the queue of another device: give the two that Adapter::request_device returned"
+                        .into(),
+                });
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    /// In a browser nobody could wait for the answer.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn check_queue(&self) -> crate::Result<()> {
+        Ok(())
     }
 }

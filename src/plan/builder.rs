@@ -363,12 +363,17 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// Adds the update of all parameters, where the products have not made it.
-    pub fn update(&mut self, config: &TrainerConfig, mean: bool) {
+    /// Adds the update of all parameters, where the products have not made it. A chain's update runs once, and only after a
+    /// backward pass.
+    pub fn update(&mut self, config: &TrainerConfig, mean: bool, chain: Option<&DataSet>) {
         let Some(gradients) = self.gradients else { return };
         let mut update = self.update.take().expect("optimizer() comes first");
         let (len, step) = (update.parameters.len, update.step);
         update.gradients = gradients;
+        if let Some(set) = chain {
+            update.accumulates = true;
+            self.mark(set, 1);
+        }
         if config.accumulate > 1 {
             let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
             self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean }));
@@ -397,6 +402,20 @@ impl<'a> Builder<'a> {
                 ..update.clone()
             }));
         }
+        if let Some(set) = chain {
+            self.mark(set, 2);
+        }
+    }
+
+    /// Tells a chain's cursor of a pass that has run.
+    fn mark(&mut self, set: &DataSet, chain_pass: u32) {
+        const WORDS: u32 = (size_of::<DataInfo>() / 4) as u32;
+        let data = self.add(&format!("chain_pass_{chain_pass}"), &[WORDS], Role::ChainMarks, WORDS);
+        let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
+        self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
+        let DataSet { step, indices, .. } = *set;
+        let (batch, accumulate, learning_rate, schedule) = (1, 1, 0.0, Schedule::constant());
+        self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
     }
 
     /// The table of multipliers, where some are not 1.

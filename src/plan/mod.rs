@@ -92,6 +92,8 @@ pub enum Role {
     GridScales,
     /// i32: the gradient of a hash grid's table, as sums of whole numbers; zeros between steps.
     GridSums,
+    /// One [`DataInfo`]: by which a chain tells its cursor that a pass has run.
+    ChainMarks,
 }
 
 /// A buffer: a name, a shape and a role.
@@ -155,6 +157,10 @@ pub struct DataInfo {
     pub first_target: u32,
     /// Words from one row's targets to the next one's; 0 where they stand side by side.
     pub target_stride: u32,
+    /// Of a chain, whose passes are recorded one by one, the batch's number, from 2; else 0.
+    pub chain: u32,
+    /// What the cursor is told: 0 of the next batch, 1 of a chain's backward pass, 2 of its update.
+    pub chain_pass: u32,
 }
 
 impl DataInfo {
@@ -201,6 +207,19 @@ pub struct StepState {
     pub rate_scale: f32,
     /// Rows of the data in which `position` is.
     pub data_rows: u32,
+    /// The number of a chain's batch, from 2; 1 before its first; 0 for a training step.
+    pub chain: u32,
+    /// The number that the chain's last backward pass was recorded for since; 0 for none.
+    pub gradients_of: u32,
+    /// 1 once the batch's backward pass has run, 2 once its update has, 0 before.
+    pub passes: u32,
+}
+
+impl StepState {
+    /// Whether gradients are those of the batch: a chain's backward pass may be of another one.
+    pub(crate) fn takes_gradients(&self) -> bool {
+        self.chain == 0 || self.chain == self.gradients_of
+    }
 }
 
 impl Default for StepState {
@@ -278,7 +297,7 @@ impl Plan {
         let gradient = plan.loss(loss, &data, true)?;
         plan.optimizer(optimizer, config, &data);
         plan.backward(gradient, config, None)?;
-        plan.update(config, loss.is_mean());
+        plan.update(config, loss.is_mean(), None);
         Ok(plan.finish())
     }
 
@@ -312,7 +331,7 @@ impl Plan {
         // The update is a phase of its own.
         let config = TrainerConfig { keep_gradients: true, ..config.clone() };
         plan.backward(Some(gradient), &config, dx)?;
-        plan.update(&config, false);
+        plan.update(&config, false, Some(&data));
         Ok(plan.finish())
     }
 
@@ -434,6 +453,11 @@ impl Plan {
     /// The buffer of a role that only one buffer can have, if the plan has it.
     pub fn find(&self, role: Role) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.role == role).map(BufferId)
+    }
+
+    /// The buffers of a role.
+    pub(crate) fn all(&self, role: Role) -> impl Iterator<Item = BufferId> {
+        self.buffers.iter().enumerate().filter(move |(_, buffer)| buffer.role == role).map(|(i, _)| BufferId(i))
     }
 
     /// The buffer of that index.

@@ -1,6 +1,6 @@
 //! Rows from random points of a texture.
 
-use super::{Dispatch, TextureSamples, check_samples, view};
+use super::{Dispatch, TextureSamples, check_samples};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, RANDOM_TEXELS_LANES, random_texels};
 use crate::random::Stream;
@@ -29,7 +29,7 @@ impl TextureSamples {
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Shape`] where `rows` is 0.
     pub fn random(gpu: &Gpu, texture: &wgpu::Texture, channels: u32, rows: u32, seed: u64) -> Result<Self> {
-        check_samples(texture, channels)?;
+        let view = check_samples(gpu, texture, channels)?;
         if rows == 0 {
             let (what, expected) = ("random samples of a texture".into(), "at least 1 row".into());
             return Err(Error::Shape { what, expected, actual: "0".into() });
@@ -39,7 +39,6 @@ impl TextureSamples {
         let state = gpu.zeros("random state of texels", (u64::from(rows) + 2) * 4)?;
         let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Texels as u32];
         gpu.queue().write_buffer(&state, 0, bytemuck::cast_slice(&key));
-        let view = view(texture);
         let bindings = [
             wgpu::BindingResource::TextureView(&view),
             features.as_entire_binding(),

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Trainer;
 use crate::config::TrainerConfig;
@@ -10,7 +11,7 @@ use crate::ends::Ends;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, Region};
-use crate::plan::{BufferId, DataInfo, Plan, Role};
+use crate::plan::{BufferId, DataInfo, Plan, Role, StepState};
 use crate::rows::Rows;
 
 /// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
@@ -81,13 +82,24 @@ impl Trainer {
         }
         let plan = ends.bind(plan, &mut given)?;
         let phases = plan.phases();
-        let executor = GpuExecutor::new(&gpu, Arc::new(plan), &given, false)?;
+        let mut executor = GpuExecutor::new(&gpu, Arc::new(plan), &given, false)?;
         let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
         // Rows come as the app has them.
         let info = DataInfo { shuffle: 0, ..self.shuffled(info) };
-        gpu.queue().write_buffer(executor.of(Role::Data), 0, bytemuck::bytes_of(&info));
-        self.rewind(0);
-        Ok(Chain { executor, phases })
+        gpu.write(executor.of(Role::Data), 0, bytemuck::bytes_of(&info))?;
+        let read: Vec<BufferId> =
+            executor.plan().all(Role::Data).chain(executor.plan().all(Role::ChainMarks)).collect();
+        for (id, chain_pass) in read.into_iter().zip(0..) {
+            let of_batch = |chain| DataInfo { chain, chain_pass, ..info };
+            executor.vary(id, &(2..2 + BATCHES as u32).map(of_batch).collect::<Vec<_>>())?;
+        }
+        self.rewind(0)?;
+        // No update is due before the first forward pass.
+        let none = [1u32, 0, 0];
+        let offset = std::mem::offset_of!(StepState, chain) as u64;
+        self.device.write(&self.training.storage(Role::Step), offset, bytemuck::cast_slice(&none))?;
+        let (order, id) = (self.order.clone(), self.order.chain());
+        Ok(Chain { executor, phases, order, id })
     }
 }
 
@@ -100,24 +112,87 @@ const SHARED: [Role; 6] =
 pub struct Chain {
     executor: GpuExecutor,
     phases: [Range<usize>; 3],
+    order: Arc<Order>,
+    id: u64,
+}
+
+/// Batches that are told apart: what was recorded for one does nothing for another, whose passes may never have run.
+const BATCHES: u64 = 16;
+
+/// Which pass was recorded last, among all chains of a trainer: a pass out of order is not recorded. The cursor on the GPU asks
+/// the same again, as a pass that was recorded may never run.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    /// (chain x [`BATCHES`] + batch) x 4 + pass, where pass 1 is forward, 2 backward, 3 update; 0 for none.
+    last: AtomicU64,
+    chains: AtomicU64,
+    batches: AtomicU64,
+    out_of_order: AtomicU64,
+}
+
+impl Order {
+    /// The number of a new chain.
+    fn chain(&self) -> u64 {
+        self.chains.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Something else moves the cursor: a batch that is under way is given up.
+    pub fn interrupt(&self) {
+        self.last.store(0, Ordering::Release);
+    }
+
+    /// Begins a batch with its forward pass: which of [`BATCHES`] it is.
+    fn forward(&self, chain: u64) -> usize {
+        let batch = self.batches.fetch_add(1, Ordering::Relaxed) % BATCHES;
+        self.last.store((chain * BATCHES + batch) * 4 + 1, Ordering::Release);
+        batch as usize
+    }
+
+    /// The batch whose pass may follow now: backward (2) after forward (1), update (3) after backward.
+    fn follow(&self, chain: u64, pass: u64) -> Option<usize> {
+        let last = self.last.load(Ordering::Acquire);
+        let (batch, before) = (last / 4, last % 4);
+        let follows = batch / BATCHES == chain && before + 1 == pass;
+        let moved = |()| self.last.compare_exchange(last, last + 1, Ordering::AcqRel, Ordering::Acquire).ok();
+        let batch = follows.then_some(()).and_then(moved).map(|_| (batch % BATCHES) as usize);
+        if batch.is_none() {
+            self.out_of_order.fetch_add(1, Ordering::Relaxed);
+        }
+        batch
+    }
 }
 
 impl Chain {
     /// Records the forward pass of a batch, as in training: with dropout, and keeping what the backward pass needs. No
-    /// allocation, no submission, no polling; cannot fail.
+    /// allocation, no submission, no polling; cannot fail. A batch whose backward pass has not run is given up.
     pub fn record_forward(&self, to: &mut impl Recorder) {
-        self.executor.record_part(to, "chain, forward", self.phases[0].clone());
+        let batch = self.order.forward(self.id);
+        self.executor.record_varied(to, "chain, forward", self.phases[0].clone(), batch);
     }
 
-    /// Records the backward pass of that batch. No allocation, no submission, no polling; cannot fail.
+    /// Records the backward pass of that batch, once. No allocation, no submission, no polling; cannot fail. Records nothing
+    /// where the call before it, among those that train this trainer, was not this chain's
+    /// [`record_forward`](Self::record_forward): see [`out_of_order`](Self::out_of_order).
     pub fn record_backward(&self, to: &mut impl Recorder) {
-        self.executor.record_part(to, "chain, backward", self.phases[1].clone());
+        if let Some(batch) = self.order.follow(self.id, 2) {
+            self.executor.record_varied(to, "chain, backward", self.phases[1].clone(), batch);
+        }
     }
 
     /// Records the optimizer's step, which does nothing unless the batch was the last of its update. No allocation, no
-    /// submission, no polling; cannot fail.
+    /// submission, no polling; cannot fail. Records nothing where the call before it was not this chain's
+    /// [`record_backward`](Self::record_backward). It changes no weight where the forward or the backward pass of the batch
+    /// never ran, because `wgpu` refused their submission or because their encoder was dropped.
     pub fn record_update(&self, to: &mut impl Recorder) {
-        self.executor.record_part(to, "chain, update", self.phases[2].clone());
+        if let Some(batch) = self.order.follow(self.id, 3) {
+            self.executor.record_varied(to, "chain, update", self.phases[2].clone(), batch);
+        }
+    }
+
+    /// How many calls of [`record_backward`](Self::record_backward) and [`record_update`](Self::record_update) came out of
+    /// order and recorded nothing, of all chains of the trainer: 0 in an app that records each batch's passes in order.
+    pub fn out_of_order(&self) -> u64 {
+        self.order.out_of_order.load(Ordering::Relaxed)
     }
 
     /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first

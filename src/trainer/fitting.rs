@@ -124,7 +124,7 @@ impl Trainer {
         if let Some(best) = best {
             if ended.is_err() {
                 // As NaN is all that would come of it.
-                self.forget([Role::Moment1, Role::Moment2, Role::AccumulatedGradients]);
+                self.forget([Role::Moment1, Role::Moment2, Role::AccumulatedGradients])?;
             }
             self.device.copy(&best, &self.parameters)?;
         }

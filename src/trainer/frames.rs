@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, lock};
@@ -12,7 +13,7 @@ use crate::plan::{Role, RowMetrics};
 /// Calls whose results have not arrived, at most.
 const UNDER_WAY: usize = 3;
 
-/// Where the results of a call lie in its staging buffer: a `RowMetrics`, then two timestamps.
+/// Where the results of a call lie in its staging buffer: a `RowMetrics`, two timestamps, the call's token.
 const METRICS: u64 = size_of::<RowMetrics>() as u64;
 const TIMESTAMPS: u64 = 16;
 
@@ -23,6 +24,9 @@ const RESOLVE_ALIGNMENT: u64 = wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Frame {
+    /// Which call: its number among all calls of [`record_within`](crate::Training::record_within) on this training, from 1,
+    /// those that recorded no step included. A call whose submission `wgpu` refused has no `Frame`.
+    pub call: u64,
     /// How many there were.
     pub steps: u32,
     /// Loss and accuracy over their rows.
@@ -35,6 +39,7 @@ pub struct Frame {
 pub(super) struct Frames {
     slots: [wgpu::Buffer; UNDER_WAY],
     timing: Option<Timing>,
+    tokens: Tokens,
     /// Whether the loss is a mean over rows.
     mean: bool,
     state: Mutex<State>,
@@ -58,6 +63,12 @@ struct Timing {
 #[derive(Default)]
 struct State {
     busy: [bool; UNDER_WAY],
+    /// The token in each slot.
+    held: [u32; UNDER_WAY],
+    /// Calls so far.
+    calls: u64,
+    /// The newest result that has arrived.
+    last: Option<Frame>,
     pace: Pace,
     paused: bool,
     told: Option<Box<dyn FnMut(Frame) + Send>>,
@@ -86,6 +97,9 @@ struct Pace {
 
 impl Pace {
     fn steps(&mut self, budget: f64) -> u32 {
+        if budget <= 0.0 {
+            return 0;
+        }
         let Some(step) = self.step else { return 1 };
         let afforded = (budget + self.saved) / step;
         if afforded < 1.0 {
@@ -122,7 +136,7 @@ impl Pace {
 impl Frames {
     pub(super) fn new(gpu: &Gpu, mean: bool) -> Result<Self> {
         gpu.check_alive()?;
-        let slot = || gpu.staging(METRICS + TIMESTAMPS);
+        let slot = || gpu.staging(METRICS + TIMESTAMPS + Tokens::BYTES);
         let timing = match gpu.has_timestamps() {
             false => None,
             true => Some(Timing {
@@ -131,7 +145,8 @@ impl Frames {
                 period: gpu.tick(),
             }),
         };
-        Ok(Self { slots: [slot()?, slot()?, slot()?], timing, mean, state: Mutex::default() })
+        let tokens = Tokens::new(gpu)?;
+        Ok(Self { slots: [slot()?, slot()?, slot()?], timing, tokens, mean, state: Mutex::default() })
     }
 
     pub(super) fn set_paused(&self, paused: bool) {
@@ -142,6 +157,10 @@ impl Frames {
         lock(&self.state).told = Some(told);
     }
 
+    pub(super) fn last(&self) -> Option<Frame> {
+        lock(&self.state).last
+    }
+
     pub(super) fn record(
         self: &Arc<Self>,
         encoder: &mut wgpu::CommandEncoder,
@@ -149,7 +168,7 @@ impl Frames {
         executor: &GpuExecutor,
     ) -> u32 {
         let Some(ticket) = self.begin(budget) else { return 0 };
-        let Ticket { slot, steps, .. } = ticket;
+        let Ticket { slot, steps, token, .. } = ticket;
         let [begin, end] = [0, 1].map(|i| (2 * slot + i) as u32);
         encoder.clear_buffer(executor.of(Role::RowMetrics), 0, None);
         {
@@ -170,9 +189,11 @@ impl Frames {
             encoder.resolve_query_set(&timing.queries, begin..end + 1, &timing.resolved, offset);
             encoder.copy_buffer_to_buffer(&timing.resolved, offset, staging, METRICS, TIMESTAMPS);
         }
+        self.tokens.record(encoder, token, staging, METRICS + TIMESTAMPS);
+        let gpu = executor.gpu().clone();
         executor.gpu().record_map(encoder, staging, move |mapped| {
             if mapped.is_ok() {
-                ticket.arrive();
+                ticket.arrive(&gpu);
             }
         });
         steps
@@ -181,14 +202,16 @@ impl Frames {
     /// Takes a slot, if there is one and a step to record.
     fn begin(self: &Arc<Self>, budget: Duration) -> Option<Ticket> {
         let mut state = lock(&self.state);
+        state.calls += 1;
         let slot = state.busy.iter().position(|busy| !busy).filter(|_| !state.paused)?;
         let steps = state.pace.steps(budget.as_secs_f64());
         if steps == 0 {
             return None;
         }
         state.busy[slot] = true;
-        let warm = state.pace.warm;
-        Some(Ticket { frames: self.clone(), slot, steps, warm, clock: Clock::start() })
+        let (warm, call) = (state.pace.warm, state.calls);
+        let token = Tokens::of(call, state.held[slot]);
+        Some(Ticket { frames: self.clone(), slot, call, token, steps, warm, clock: Clock::start() })
     }
 }
 
@@ -196,6 +219,9 @@ impl Frames {
 struct Ticket {
     frames: Arc<Frames>,
     slot: usize,
+    call: u64,
+    /// What the slot holds once this call's results are there.
+    token: u32,
     steps: u32,
     /// Whether a call had come back when it began.
     warm: bool,
@@ -209,15 +235,15 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
-    /// Takes the results out of the mapped slot and tells of them.
-    fn arrive(self) {
-        let staging = &self.frames.slots[self.slot];
-        let words: Vec<u32> = match staging.get_mapped_range(..) {
-            Ok(view) => bytemuck::pod_collect_to_vec(&view),
-            Err(_) => return,
-        };
-        staging.unmap();
-        let (metrics, timestamps) = words.split_at(METRICS as usize / 4);
+    /// Takes the results out of the mapped slot and tells of them, unless they are not this call's: then `wgpu` has refused
+    /// the submission, and nothing is known of its steps.
+    fn arrive(self, gpu: &Gpu) {
+        let Some(words) = gpu.take_mapped(&self.frames.slots[self.slot]) else { return };
+        let (metrics, rest) = words.split_at(METRICS as usize / 4);
+        let (timestamps, token) = rest.split_at(TIMESTAMPS as usize / 4);
+        if token.first() != Some(&self.token) {
+            return;
+        }
         let metrics: RowMetrics = bytemuck::pod_read_unaligned(bytemuck::cast_slice(metrics));
         let seconds = match &self.frames.timing {
             Some(timing) => {
@@ -226,16 +252,22 @@ impl Ticket {
             }
             None => Some(self.clock.seconds()),
         };
+        let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
+        let train = metrics.evaluation(self.frames.mean);
+        let frame = Frame { call: self.call, steps: self.steps, train, step_time };
         let mut state = lock(&self.frames.state);
+        state.held[self.slot] = self.token;
         if let Some(seconds) = seconds {
             state.pace.measure(seconds, self.steps, self.warm);
+        }
+        if state.last.is_none_or(|last| last.call < frame.call) {
+            state.last = Some(frame);
         }
         let told = state.told.take();
         // The app's function is called with nothing locked, as it may record.
         drop(state);
         if let Some(mut told) = told {
-            let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
-            told(Frame { steps: self.steps, train: metrics.evaluation(self.frames.mean), step_time });
+            told(frame);
             lock(&self.frames.state).told.get_or_insert(told);
         }
     }
@@ -248,6 +280,7 @@ mod tests {
     #[test]
     fn a_budget_is_filled_by_what_steps_have_taken() {
         let mut pace = Pace::default();
+        assert_eq!(pace.steps(0.0), 0, "no budget, no step");
         assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
         // Three calls that began before the first was back: all may be of the compiler.
         for _ in 0..3 {

@@ -5,6 +5,7 @@ mod fitting;
 mod frames;
 mod profiling;
 mod snapshots;
+mod tokens;
 mod training;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
 use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
 use crate::submission::Sizing;
+use chain::Order;
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
 #[cfg(feature = "files")]
@@ -69,6 +71,8 @@ pub struct Trainer {
     /// Whether it may be written to a file with numbers that are not finite.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
+    /// Which pass of which chain was recorded last.
+    order: Arc<Order>,
 }
 
 /// What the host knows of the training so far.
@@ -193,6 +197,7 @@ impl Trainer {
             brought_back: false,
             #[cfg(feature = "files")]
             allow_non_finite: false,
+            order: Arc::default(),
         })
     }
 
@@ -253,14 +258,16 @@ impl Trainer {
     /// Multiplies the scheduled learning rate by this, from the next submission on.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] unless it is at least 0 and leaves the rate finite; then the one before stays.
+    /// [`Error::InvalidOption`] unless it is at least 0 and leaves the rate finite; [`Error::DeviceLost`]. Then the one before
+    /// stays.
     pub fn set_rate_scale(&mut self, scale: f32) -> Result<()> {
         let finite = scale.is_finite() && (scale * self.optimizer.learning_rate()).is_finite();
         let expected = "at least 0, and the rate with it finite";
         option("the scale of the learning rate", expected, scale, finite && scale >= 0.0)?;
-        self.progress.rate_scale = Some(scale);
+        self.device.check_alive()?;
         let offset = std::mem::offset_of!(StepState, rate_scale) as u64;
-        self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes());
+        self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes())?;
+        self.progress.rate_scale = Some(scale);
         Ok(())
     }
 
@@ -318,23 +325,24 @@ impl Trainer {
     fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
         let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
         self.training.bind(Role::Data, &info)?;
-        self.rewind(done);
-        Ok(())
+        self.rewind(done)
     }
 
     /// Points the cursor at the start of the data, unless some steps are done or it was brought back from a snapshot.
-    fn rewind(&mut self, done: u32) {
+    fn rewind(&mut self, done: u32) -> Result<()> {
+        self.order.interrupt();
         if done > 0 {
-            return;
+            return Ok(());
         }
         // Steps that are recorded from here move the cursor unseen: no epoch can be finished any more.
         self.give_up_epoch();
         if !self.brought_back {
             // As in data of another length, the next batch is the first, and begins its update.
             for offset in [std::mem::offset_of!(StepState, position), std::mem::offset_of!(StepState, data_rows)] {
-                self.device.write(&self.training.storage(Role::Step), offset as u64, &0u32.to_ne_bytes());
+                self.device.write(&self.training.storage(Role::Step), offset as u64, &0u32.to_ne_bytes())?;
             }
         }
+        Ok(())
     }
 
     /// An epoch that was cut short is not finished; the updates that it made have been made.
@@ -353,8 +361,7 @@ impl Trainer {
     fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
         let mut executor = self.evaluation_executor(data.rows() as u32)?;
         upload(&self.device, &mut executor, data)?;
-        self.evaluate_with(executor, data_info(data));
-        Ok(())
+        self.evaluate_with(executor, data_info(data))
     }
 
     /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
@@ -363,8 +370,7 @@ impl Trainer {
         for role in [Role::Features, Role::Targets] {
             executor.bind(role, &self.training.storage(role))?;
         }
-        self.evaluate_with(executor, data);
-        Ok(())
+        self.evaluate_with(executor, data)
     }
 
     /// For a data set of so many rows, without it.
@@ -379,10 +385,11 @@ impl Trainer {
         }
     }
 
-    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) {
-        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data));
-        self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
+    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) -> Result<()> {
+        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data))?;
+        self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()))?;
         self.evaluation = Some(executor);
+        Ok(())
     }
 
     fn check_fits(&self, data: &Dataset) -> Result<()> {

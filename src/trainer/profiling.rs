@@ -48,7 +48,7 @@ impl Trainer {
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, &weights)])?;
         upload(&self.device, &mut copy, data)?;
         let info = self.shuffled(data_info(data));
-        self.device.write(&copy.storage(Role::Data), 0, bytemuck::bytes_of(&info));
+        self.device.write(&copy.storage(Role::Data), 0, bytemuck::bytes_of(&info))?;
         match copy {
             Executor::Gpu(copy) => Profile::of(&copy, steps).await,
             Executor::Cpu(_) => Err(Error::NeedsGpu { call: CALL }),

@@ -1,8 +1,9 @@
 //! The state of a training run, copied out as it goes: to go on from where a device is lost.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::tokens::Tokens;
 use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
 use crate::error::{Error, Result};
@@ -55,16 +56,20 @@ impl Trainer {
     pub fn prepare_snapshots(&self) -> Result<Snapshots> {
         let gpu = self.gpu("Trainer::prepare_snapshots")?;
         gpu.check_alive()?;
-        let copies = self.parts().into_iter().map(|(role, storage, words)| {
+        let copies = self.parts().into_iter().enumerate().map(|(i, (role, storage, words))| {
             let from = storage.gpu().clone();
-            let staging = gpu.staging(words as u64 * 4)?;
+            // The first has room for the token of all.
+            let token = if i == 0 { Tokens::BYTES } else { 0 };
+            let staging = gpu.staging(from.size() + token)?;
             Ok(Copy { role, from, staging, words, mapped: AtomicBool::new(false) })
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
         let (left, busy) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let snapshot = self.snapshot.clone();
-        Ok(Snapshots { shared: Arc::new(Shared { gpu, copies, progress, left, busy, snapshot }) })
+        let (snapshot, tokens) = (self.snapshot.clone(), Tokens::new(&gpu)?);
+        let (calls, token, held) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        let shared = Shared { gpu, copies, tokens, calls, token, held, progress, left, busy, snapshot };
+        Ok(Snapshots { shared: Arc::new(shared) })
     }
 
     /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
@@ -110,29 +115,34 @@ impl Trainer {
         let parameters = bytemuck::cast_slice(parameters);
         let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
         for (role, words) in state {
-            trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words));
+            trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words))?;
         }
+        trainer.device.check_alive()?;
         trainer.progress = progress.clone();
         Ok(trainer)
     }
 
     /// Starts the training anew, from the weights that the seed draws, before whatever is submitted next: weights, what the
-    /// optimizer keeps, cursor, metrics and history. What has been prepared stays valid. Submits nothing.
+    /// optimizer keeps, cursor, metrics and history. What has been prepared stays valid. Submits nothing. On a lost device it
+    /// resets only what the host keeps; the next call that can fail says that the device is lost.
     pub fn reset(&mut self) {
         let weights = self.network.initial_parameters(self.config.seed);
-        self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
-        self.forget(CARRIED);
-        self.device.write(&self.training.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()));
+        let _ = self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
+        let _ = self.forget(CARRIED);
+        let step = self.training.storage(Role::Step);
+        let _ = self.device.write(&step, 0, bytemuck::bytes_of(&StepState::default()));
+        self.order.interrupt();
         self.progress = Progress::default();
         self.best = None;
         self.brought_back = false;
     }
 
     /// Sets some of the state to zero, before whatever is submitted next.
-    pub(super) fn forget<const N: usize>(&self, roles: [Role; N]) {
+    pub(super) fn forget<const N: usize>(&self, roles: [Role; N]) -> Result<()> {
         for (_, storage, words) in self.parts().iter().filter(|(role, ..)| roles.contains(role)) {
-            self.device.write(storage, 0, &vec![0; words * 4]);
+            self.device.write(storage, 0, &vec![0; words * 4])?;
         }
+        Ok(())
     }
 
     /// The weights, then the rest of the state, each with its length in words.
@@ -156,6 +166,11 @@ pub struct Snapshots {
 struct Shared {
     gpu: Gpu,
     copies: Vec<Copy>,
+    tokens: Tokens,
+    calls: AtomicU64,
+    /// What the copy that is under way leaves behind the weights, and what lies there.
+    token: AtomicU32,
+    held: AtomicU32,
     progress: Progress,
     /// Copies that are under way.
     left: AtomicUsize,
@@ -175,8 +190,8 @@ struct Copy {
 
 impl Snapshots {
     /// Records a copy of the state as it is at this point of the encoder; when it has arrived, some frames later, while the
-    /// app submits or polls, it is the trainer's last snapshot: unless `wgpu` refuses the app's submission, when what arrives
-    /// is none, and not to be used. What the host keeps of the run is in it as it was when this
+    /// app submits or polls, it is the trainer's last snapshot. It is none where `wgpu` refuses the app's submission, nor where
+    /// a weight or an optimizer moment is NaN or infinite: then the snapshot before stays. What the host keeps of the run is in it as it was when this
     /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
     /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
     /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; on the host,
@@ -185,10 +200,17 @@ impl Snapshots {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return false;
         }
-        self.shared.left.store(self.shared.copies.len(), Ordering::Release);
-        for (i, Copy { from, staging, .. }) in self.shared.copies.iter().enumerate() {
-            encoder.copy_buffer_to_buffer(from, 0, staging, 0, staging.size());
-            let taking = Taking(self.shared.clone());
+        let shared = &self.shared;
+        let call = shared.calls.fetch_add(1, Ordering::AcqRel);
+        let token = Tokens::of(call, shared.held.load(Ordering::Acquire));
+        shared.token.store(token, Ordering::Release);
+        shared.left.store(shared.copies.len(), Ordering::Release);
+        for (i, Copy { from, staging, .. }) in shared.copies.iter().enumerate() {
+            encoder.copy_buffer_to_buffer(from, 0, staging, 0, from.size());
+            if i == 0 {
+                shared.tokens.record(encoder, token, staging, from.size());
+            }
+            let taking = Taking(shared.clone());
             self.shared.gpu.record_map(encoder, staging, move |mapped| {
                 taking.0.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
             });
@@ -210,23 +232,34 @@ impl Drop for Taking {
 }
 
 impl Shared {
-    /// Takes the copies, if all have been mapped, and leaves none of them so.
+    /// Takes the copies, if all have been mapped and are of the call that is under way, and leaves none of them mapped.
     fn arrive(&self) {
-        let read = |copy: &Copy| {
-            if !copy.mapped.swap(false, Ordering::AcqRel) {
-                return None;
-            }
-            let words = copy.staging.get_mapped_range(..).map(|view| bytemuck::pod_collect_to_vec(&view));
-            copy.staging.unmap();
-            let mut words: Vec<u32> = words.ok()?;
-            words.truncate(copy.words);
-            Some(words)
+        let read = |copy: &Copy| match copy.mapped.swap(false, Ordering::AcqRel) {
+            true => self.gpu.take_mapped(&copy.staging),
+            false => None,
         };
         // Each, before what is missing ends it.
         let read: Vec<_> = self.copies.iter().map(read).collect();
         let Some(mut read) = read.into_iter().collect::<Option<Vec<Vec<u32>>>>() else { return };
+        let token = self.token.load(Ordering::Acquire);
+        let at = (self.copies[0].from.size() / 4) as usize;
+        if read[0].get(at) != Some(&token) {
+            return;
+        }
+        self.held.store(token, Ordering::Release);
+        for (copy, words) in self.copies.iter().zip(&mut read) {
+            words.truncate(copy.words);
+        }
+        if !self.copies.iter().zip(&read).all(|(copy, words)| is_finite(copy.role, words)) {
+            return;
+        }
         let parameters = read.remove(0);
         let state = self.copies.iter().skip(1).map(|copy| copy.role).zip(read).collect();
         *lock(&self.snapshot) = Some(Snapshot { parameters, state, progress: self.progress.clone() });
     }
+}
+
+/// Whether the weights, or what the optimizer keeps, are finite: what else is carried is counted, not trained.
+fn is_finite(role: Role, words: &[u32]) -> bool {
+    matches!(role, Role::Step | Role::RowMetrics) || words.iter().all(|&word| f32::from_bits(word).is_finite())
 }

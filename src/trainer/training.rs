@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Trainer;
+use super::chain::Order;
 use super::frames::{Frame, Frames};
 use crate::dataset::Dataset;
 use crate::device::{Device, Executor};
@@ -76,7 +77,8 @@ impl Trainer {
         match &self.training {
             Executor::Gpu(executor) => {
                 let frames = Frames::new(executor.gpu(), self.loss.is_mean())?;
-                Ok(Training { executor: executor.clone(), frames: Arc::new(frames) })
+                let order = self.order.clone();
+                Ok(Training { executor: executor.clone(), frames: Arc::new(frames), order })
             }
             Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
         }
@@ -92,12 +94,16 @@ impl Trainer {
 pub struct Training {
     executor: GpuExecutor,
     frames: Arc<Frames>,
+    order: Arc<Order>,
 }
 
 impl Training {
     /// Records steps: one compute pass, or into the one that is open. No allocation, no submission, no polling; cannot
-    /// fail.
+    /// fail. The loss of these steps is in [`metrics_buffer`](Self::metrics_buffer) after
+    /// [`record_metrics`](Self::record_metrics). Where `wgpu` refuses the submission, no step has run, and a copy of that buffer
+    /// holds what it held before: copy a number of your own beside it to tell.
     pub fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
+        self.order.interrupt();
         self.executor.record_steps(to, steps);
     }
 
@@ -110,20 +116,33 @@ impl Training {
     /// that began before the first came back are not measured, as they may have waited for the driver's compiler: until one
     /// is, a call records one step, and then at most twice as many as the last timed one did. Where a step takes longer than
     /// the budget, calls record none until together they could have afforded it, or have saved a second. No more than three
-    /// calls are under way: a fourth records nothing. Neither does a [paused](Self::pause) training.
+    /// calls are under way: a fourth records nothing. Neither does a [paused](Self::pause) training, nor a budget of zero.
+    ///
+    /// What arrives carries the number of its call. Where `wgpu` refuses the app's submission, no step has run, nothing is told,
+    /// and nothing is learnt of how long steps take.
     ///
     /// Clears the running metrics, as [`on_frame`](Self::on_frame) tells those of each call. Allocates nothing on the GPU;
     /// on the host, `wgpu` boxes a callback. What was measured is mapped by the app's own submission
     /// ([`maps_on_submit`](crate::Traffic::maps_on_submit)). The encoder has to be submitted, or dropped: what it is to be
     /// mapped for is free again then.
     pub fn record_within(&self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> u32 {
-        self.frames.record(encoder, budget, &self.executor)
+        let steps = self.frames.record(encoder, budget, &self.executor);
+        if steps > 0 {
+            self.order.interrupt();
+        }
+        steps
     }
 
     /// Has a function called with what each [`record_within`](Self::record_within) came to, once the GPU is done with it:
     /// while the app submits or polls, on that thread. It replaces the one before.
     pub fn on_frame(&self, told: impl FnMut(Frame) + Send + 'static) {
         self.frames.set_told(Box::new(told));
+    }
+
+    /// The newest result that has arrived: loss, accuracy and step time of a [`record_within`](Self::record_within), with the
+    /// number of the call. None before the first. Asks the GPU nothing.
+    pub fn last_frame(&self) -> Option<Frame> {
+        self.frames.last()
     }
 
     /// From now on [`record_within`](Self::record_within) records nothing.

@@ -373,7 +373,9 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             first_feature: Uint,
             feature_stride: Uint,
             first_target: Uint,
-            target_stride: Uint
+            target_stride: Uint,
+            chain: Uint,
+            chain_pass: Uint
         }),
         layout!(StepState {
             step: Uint,
@@ -386,7 +388,10 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             due: Uint,
             learning_rate: Float,
             rate_scale: Float,
-            data_rows: Uint
+            data_rows: Uint,
+            chain: Uint,
+            gradients_of: Uint,
+            passes: Uint
         }),
         layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
     ];

@@ -91,7 +91,8 @@ fn state(memory: &CpuExecutor, tensor: Tensor) -> StepState {
 /// roundings, of the difference of two shares of at most 1.
 fn of_state(op: &NextBatch, memory: &CpuExecutor) -> Bounds {
     let before = state(memory, op.step);
-    let n = before.update + u32::from(before.step == 0 || before.due != 0) - 1;
+    let n =
+        before.update + u32::from(before.step == 0 || (before.due != 0 && (before.chain < 2 || before.passes > 1))) - 1;
     let base = f64::from(op.learning_rate) * f64::from(before.rate_scale);
     let factor = f64::from(op.schedule.factor(n));
     let exponent = factor.max(FLUSHED).ln().abs();

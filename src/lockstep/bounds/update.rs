@@ -95,7 +95,7 @@ pub(super) fn of_update_by(op: &Update, gradients: &[Off], memory: &CpuExecutor)
     let w = f64s(memory, op.parameters);
     let moments: Vec<Vec<f64>> = op.moments.iter().map(|&m| f64s(memory, m)).collect();
     let mut bounds = vec![vec![0.0; w.len()]; 1 + moments.len()];
-    if op.accumulates && state.due == 0 {
+    if op.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1) {
         return bounds.into_iter().map(Bounds::Each).collect();
     }
     let multipliers = op.multipliers.map(|m| f64s(memory, m));

@@ -1,0 +1,644 @@
+//! Frames that fail: the app's submission is refused, its device destroyed, at every moment of a frame. Such a frame costs only
+//! itself: the app's error handler hears of nothing, nothing is told that did not happen, and no weight changes.
+
+mod common;
+
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use common::{Random, own_device};
+use wgrad::Activation::Identity;
+use wgrad::{
+    Adagrad, Adam, AdamW, Chain, ChainRows, Error, Forward, Frame, Gpu, Lion, Loss, Network, Optimizer, RmsProp, Rows,
+    Sgd, Snapshots, TextureOutput, TextureSamples, Trainer, TrainerConfig, Training, wgpu,
+};
+
+const ROWS: u32 = 8;
+const INPUTS: u32 = 2;
+
+/// Runs a test in a thread of its own, and fails where it hangs.
+fn watched(test: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        done.send(()).ok();
+    });
+    if let Err(mpsc::RecvTimeoutError::Timeout) = ended.recv_timeout(Duration::from_secs(60)) {
+        panic!("it hangs");
+    }
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// An app whose error handler keeps what it is called with: in these tests that is a fault.
+struct App {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    gpu: Gpu,
+    errors: Arc<Mutex<Vec<String>>>,
+}
+
+impl App {
+    fn open() -> Self {
+        let (device, queue) = own_device();
+        Self::on(device, queue)
+    }
+
+    /// Two devices of one adapter.
+    fn two() -> [Self; 2] {
+        let adapter = pollster::block_on(async {
+            let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+            let power_preference = wgpu::PowerPreference::HighPerformance;
+            let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+            instance.request_adapter(&options).await.expect("an adapter: see scripts/setup.sh")
+        });
+        [(); 2].map(|()| {
+            let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).expect("a device");
+            Self::on(device, queue)
+        })
+    }
+
+    fn on(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let errors: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| heard.lock().unwrap().push(error.to_string())));
+        let gpu = Gpu::from_parts(device.clone(), queue.clone());
+        Self { device, queue, gpu, errors }
+    }
+
+    #[track_caller]
+    fn assert_quiet(&self, when: &str) {
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(errors.is_empty(), "{when}: the app's error handler was called with {errors:?}");
+    }
+
+    fn storage(&self, contents: &[f32]) -> wgpu::Buffer {
+        use wgpu::util::DeviceExt;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let contents = bytemuck::cast_slice(contents);
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+    }
+
+    fn texture(&self) -> wgpu::Texture {
+        self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width: 4, height: 2, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::STORAGE_BINDING,
+            view_formats: &[],
+        })
+    }
+
+    /// A frame. A refused one has a fault of the app's own in its encoder, which the app catches.
+    fn frame<R>(&self, refused: bool, record: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let recorded = record(&mut encoder);
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        if refused {
+            let buffer = self.storage(&[0.0; 4]);
+            encoder.clear_buffer(&buffer, 0, None);
+            buffer.destroy();
+        }
+        self.queue.submit([encoder.finish()]);
+        assert_eq!(pollster::block_on(scope.pop()).is_some(), refused, "whether wgpu refused the submission");
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        recorded
+    }
+
+    fn read(&self, buffer: &wgpu::Buffer) -> Vec<f32> {
+        let (size, usage) = (buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        let staging = self.device.create_buffer(&descriptor);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, size);
+        self.queue.submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |mapped| mapped.unwrap());
+        self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
+    }
+
+    fn trainer(&self, optimizer: impl Into<Optimizer>, accumulate: u32) -> Trainer {
+        let network = Network::input(INPUTS).dense(1, Identity).build().unwrap();
+        let config = TrainerConfig { batch: ROWS, accumulate, shuffle: false, ..TrainerConfig::default() };
+        Trainer::new(&self.gpu, &network, Loss::MeanSquaredError, optimizer, config).unwrap()
+    }
+}
+
+/// Everything that records, prepared over an app's buffers.
+struct Prepared {
+    trainer: Trainer,
+    x: wgpu::Buffer,
+    y: wgpu::Buffer,
+    dy: wgpu::Buffer,
+    training: Training,
+    forward: Forward,
+    chain: Chain,
+    snapshots: Snapshots,
+    samples: TextureSamples,
+    output: TextureOutput,
+    texture: wgpu::Texture,
+    told: Arc<Mutex<Vec<Frame>>>,
+}
+
+impl Prepared {
+    fn new(app: &App) -> Self {
+        let mut random = Random(5);
+        let [x, t, y, dy] = [2, 1, 1, 1].map(|columns| app.storage(&random.f32s((ROWS * columns) as usize)));
+        let (mut trainer, texture) = (app.trainer(Adam::default(), 1), app.texture());
+        let training = trainer.prepare_buffers(&x, &t, ROWS).unwrap();
+        let told: Arc<Mutex<Vec<Frame>>> = Arc::default();
+        let tell = told.clone();
+        training.on_frame(move |frame| tell.lock().unwrap().push(frame));
+        let forward = trainer.model().prepare_forward(&x, &y, ROWS).unwrap();
+        let ends =
+            ChainRows { input: (&x).into(), output: (&y).into(), output_gradient: (&dy).into(), input_gradient: None };
+        let chain = trainer.prepare_chain(ends, ROWS).unwrap();
+        let snapshots = trainer.prepare_snapshots().unwrap();
+        let samples = TextureSamples::new(&app.gpu, &texture, 1).unwrap();
+        let output = TextureOutput::new(&app.gpu, &y, 1, &texture).unwrap();
+        Self { trainer, x, y, dy, training, forward, chain, snapshots, samples, output, texture, told }
+    }
+
+    /// Records one thing of each kind, by its number.
+    fn record(&self, kind: usize, encoder: &mut wgpu::CommandEncoder) {
+        match kind {
+            0 => self.training.record_steps(encoder, 2),
+            1 => drop(self.training.record_within(encoder, Duration::from_millis(2))),
+            2 => self.training.record_metrics(encoder),
+            3 => self.training.record_clear_metrics(encoder),
+            4 => self.forward.record_forward(encoder),
+            5 => {
+                self.chain.record_forward(encoder);
+                self.chain.record_backward(encoder);
+                self.chain.record_update(encoder);
+            }
+            6 => drop(self.snapshots.record_snapshot(encoder)),
+            7 => self.samples.record(encoder),
+            _ => self.output.record(encoder),
+        }
+    }
+
+    const KINDS: usize = 9;
+
+    /// Every call that prepares, on a device that is gone.
+    #[track_caller]
+    fn all_say_lost(&mut self, app: &App) {
+        let ends = ChainRows {
+            input: (&self.x).into(),
+            output: (&self.y).into(),
+            output_gradient: (&self.dy).into(),
+            input_gradient: None,
+        };
+        let model = self.trainer.model();
+        let weights = vec![0.0; model.network().parameter_words() as usize];
+        let results = [
+            self.trainer.prepare_buffers(&self.x, &self.y, ROWS).map(drop),
+            model.prepare_forward(&self.x, &self.y, ROWS).map(drop),
+            self.trainer.prepare_chain(ends, ROWS).map(drop),
+            self.trainer.prepare_snapshots().map(drop),
+            TextureSamples::new(&app.gpu, &self.texture, 1).map(drop),
+            TextureOutput::new(&app.gpu, &self.y, 1, &self.texture).map(drop),
+            model.set_parameters(&weights),
+            self.trainer.set_rate_scale(0.5),
+            self.trainer.warm_up(),
+            self.trainer.snapshot(),
+            model.forward(&[0.0; 2]).map(drop),
+            model.parameters().map(drop),
+        ];
+        for (i, result) in results.into_iter().enumerate() {
+            match result {
+                Err(Error::DeviceLost { reason }) => {
+                    assert!(!reason.is_empty() && reason.len() < 80 && !reason.contains('\n'), "call {i}: {reason:?}");
+                }
+                Err(other) => panic!("call {i}: {other}"),
+                Ok(()) => panic!("call {i} went well"),
+            }
+        }
+        self.trainer.reset();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Moment {
+    Prepared,
+    Recorded,
+    Finished,
+    Submitted,
+    Polled,
+}
+
+#[test]
+fn a_device_destroyed_at_any_moment_is_no_news_to_the_apps_error_handler() {
+    watched(|| {
+        use Moment::*;
+        for moment in [Prepared, Recorded, Finished, Submitted, Polled] {
+            let app = App::open();
+            let mut all = self::Prepared::new(&app);
+            let dies = |now: Moment| {
+                if now == moment {
+                    app.device.destroy();
+                }
+            };
+            dies(Prepared);
+            let mut encoder = app.device.create_command_encoder(&Default::default());
+            (0..self::Prepared::KINDS).for_each(|kind| all.record(kind, &mut encoder));
+            dies(Recorded);
+            let commands = encoder.finish();
+            dies(Finished);
+            app.queue.submit([commands]);
+            dies(Submitted);
+            let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
+            app.assert_quiet(&format!("{moment:?}"));
+            dies(Polled);
+            let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
+            // What never ran has no result.
+            let told = all.told.lock().unwrap().clone();
+            if moment < Submitted {
+                assert!(told.is_empty() && all.training.last_frame().is_none(), "{moment:?}: {told:?}");
+                assert_eq!(all.trainer.steps_at_snapshot(), None, "{moment:?}");
+            }
+            if moment == Polled {
+                assert_eq!(told.len(), 1);
+                assert_eq!(all.trainer.steps_at_snapshot(), Some(2 + 1 + 1));
+            }
+            // Another frame, recorded and dropped, or submitted.
+            for submitted in [false, true] {
+                let mut encoder = app.device.create_command_encoder(&Default::default());
+                (0..self::Prepared::KINDS).for_each(|kind| all.record(kind, &mut encoder));
+                if submitted {
+                    app.queue.submit([encoder.finish()]);
+                }
+                let _ = app.device.poll(wgpu::PollType::Poll);
+            }
+            assert_eq!(all.told.lock().unwrap().len(), told.len(), "{moment:?}");
+            all.all_say_lost(&app);
+            drop(all);
+            let _ = app.device.poll(wgpu::PollType::Poll);
+            app.assert_quiet(&format!("{moment:?}, and everything after it"));
+        }
+    });
+}
+
+#[test]
+fn a_refused_submission_changes_nothing_and_the_next_frame_goes_well() {
+    watched(|| {
+        let app = App::open();
+        let all = Prepared::new(&app);
+        let weights = || app.read(all.training.parameter_buffer());
+        let start = weights();
+        for kind in 0..Prepared::KINDS {
+            for _ in 0..4 {
+                app.frame(true, |encoder| all.record(kind, encoder));
+            }
+        }
+        assert_eq!(weights(), start);
+        assert!(all.told.lock().unwrap().is_empty() && all.training.last_frame().is_none());
+        assert_eq!(all.trainer.steps_at_snapshot(), None, "a snapshot of a refused submission is none");
+        assert_eq!(all.chain.out_of_order(), 0);
+        // One snapshot, then refused ones: the one that arrived stays.
+        app.frame(false, |encoder| {
+            all.training.record_steps(encoder, 3);
+            all.record(6, encoder);
+        });
+        assert_eq!(all.trainer.steps_at_snapshot(), Some(3));
+        for _ in 0..3 {
+            app.frame(false, |encoder| all.training.record_steps(encoder, 1));
+            app.frame(true, |encoder| all.record(6, encoder));
+            assert_eq!(all.trainer.steps_at_snapshot(), Some(3), "an older copy was taken for a new one");
+        }
+        app.frame(false, |encoder| all.record(6, encoder));
+        assert_eq!(all.trainer.steps_at_snapshot(), Some(6));
+        for kind in 0..Prepared::KINDS {
+            app.frame(false, |encoder| all.record(kind, encoder));
+        }
+        assert_ne!(weights(), start);
+        app.assert_quiet("refused submissions");
+    });
+}
+
+/// Refused frames are no measurement: they do not make the next good frame longer.
+#[test]
+fn a_budget_learns_nothing_from_refused_frames() {
+    watched(|| {
+        let app = App::open();
+        let all = Prepared::new(&app);
+        let within = |refused, budget| app.frame(refused, |encoder| all.training.record_within(encoder, budget));
+        let budget = Duration::from_secs(20);
+        // No budget, no step: not in the first frames either.
+        assert_eq!([(); 3].map(|()| within(false, Duration::ZERO)), [0; 3]);
+        assert_eq!([(); 14].map(|()| within(true, budget)), [1; 14]);
+        assert!(all.training.last_frame().is_none());
+        assert_eq!([(); 4].map(|()| within(false, budget)), [1, 1, 2, 4]);
+        let last = all.training.last_frame().unwrap();
+        assert_eq!((last.call, last.steps, last.train.rows), (21, 4, 4 * ROWS));
+        // Warm: a slot's older result is not taken for the refused call's.
+        assert_eq!([(); 14].map(|()| within(true, budget)), [8; 14]);
+        assert_eq!(all.training.last_frame(), Some(last));
+        assert_eq!(within(false, budget), 8);
+        assert_eq!(within(false, Duration::ZERO), 0);
+        let told = all.told.lock().unwrap();
+        let calls: Vec<(u64, u32)> = told.iter().map(|frame| (frame.call, frame.steps)).collect();
+        assert_eq!(calls, [(18, 1), (19, 1), (20, 2), (21, 4), (36, 8)]);
+        assert!(told.iter().all(|frame| frame.train.rows == frame.steps * ROWS && frame.train.loss > 0.0));
+        assert_eq!(all.training.last_frame(), told.last().copied());
+        app.assert_quiet("refused frames");
+    });
+}
+
+/// Several calls in one encoder, and two encoders in one submission, share its fate.
+#[test]
+fn every_call_of_a_refused_submission_is_dropped() {
+    watched(|| {
+        let app = App::open();
+        let all = Prepared::new(&app);
+        let budget = Duration::from_millis(1);
+        app.frame(false, |encoder| [(); 3].map(|()| all.training.record_within(encoder, budget)));
+        let told = all.told.lock().unwrap().len();
+        assert_eq!(told, 3);
+        let mut first = app.device.create_command_encoder(&Default::default());
+        all.training.record_within(&mut first, Duration::from_secs(1));
+        let first = first.finish();
+        let scope = app.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let buffer = app.storage(&[0.0; 4]);
+        let mut second = app.device.create_command_encoder(&Default::default());
+        second.clear_buffer(&buffer, 0, None);
+        all.training.record_within(&mut second, Duration::from_secs(1));
+        buffer.destroy();
+        app.queue.submit([first, second.finish()]);
+        assert!(pollster::block_on(scope.pop()).is_some());
+        app.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        assert_eq!(all.told.lock().unwrap().len(), told);
+        app.assert_quiet("two encoders");
+    });
+}
+
+/// A chain of a batch over an app's buffers, whose passes are recorded by letter: f, b, u.
+struct Batch<'a> {
+    app: &'a App,
+    trainer: Trainer,
+    chain: Chain,
+    x: wgpu::Buffer,
+    dy: wgpu::Buffer,
+}
+
+impl<'a> Batch<'a> {
+    fn new(app: &'a App, optimizer: Optimizer, accumulate: u32) -> Self {
+        let mut trainer = app.trainer(optimizer, accumulate);
+        let [x, y, dy] = [2, 1, 1].map(|columns| app.storage(&vec![0.0; (ROWS * columns) as usize]));
+        let ends =
+            ChainRows { input: (&x).into(), output: (&y).into(), output_gradient: (&dy).into(), input_gradient: None };
+        let chain = trainer.prepare_chain(ends, ROWS).unwrap();
+        Self { app, trainer, chain, x, dy }
+    }
+
+    /// Sets the numbers of a batch.
+    fn set(&self, batch: u64) {
+        let mut random = Random(batch * 2 + 1);
+        self.app.queue.write_buffer(&self.x, 0, bytemuck::cast_slice(&random.f32s((ROWS * 2) as usize)));
+        self.app.queue.write_buffer(&self.dy, 0, bytemuck::cast_slice(&random.f32s(ROWS as usize)));
+    }
+
+    /// Frames of passes; those in upper case are refused.
+    fn run(&self, frames: &str) -> &Self {
+        for frame in frames.split(' ') {
+            let refused = frame.to_lowercase() != frame;
+            self.app.frame(refused, |encoder| {
+                for pass in frame.to_lowercase().chars() {
+                    match pass {
+                        'f' => self.chain.record_forward(encoder),
+                        'b' => self.chain.record_backward(encoder),
+                        _ => self.chain.record_update(encoder),
+                    }
+                }
+            });
+        }
+        self
+    }
+
+    fn weights(&self) -> Vec<f32> {
+        self.app.read(self.chain.parameter_buffer())
+    }
+}
+
+fn optimizers() -> Vec<Optimizer> {
+    vec![
+        Sgd { momentum: 0.9, weight_decay: 0.1, ..Sgd::default() }.into(),
+        RmsProp { momentum: 0.5, ..RmsProp::default() }.into(),
+        Adagrad { initial_accumulator: 0.1, ..Adagrad::default() }.into(),
+        Adam::default().into(),
+        AdamW::default().into(),
+        Lion::default().into(),
+    ]
+}
+
+/// Passes out of order, and passes after others that never ran.
+#[test]
+fn a_chains_update_is_made_only_of_a_batch_that_went_forward_and_back() {
+    watched(|| {
+        let app = App::open();
+        for (optimizer, accumulate) in optimizers().into_iter().flat_map(|optimizer| [1, 2].map(|n| (optimizer, n))) {
+            let what = format!("{optimizer:?}, updates of {accumulate}");
+            let (clean, faulty) = (Batch::new(&app, optimizer, accumulate), Batch::new(&app, optimizer, accumulate));
+            let start = faulty.weights();
+            faulty.set(0);
+            // Told by the order of the calls; then, what only the GPU can know.
+            assert_eq!(faulty.run("u b bu fu f u").weights(), start, "{what}");
+            assert_eq!(faulty.chain.out_of_order(), 6, "{what}");
+            assert_eq!(faulty.run("F bu f B u F B u FB u FBU").weights(), start, "{what}");
+            // Two updates, the second one after more faults.
+            for batch in 0..2 * u64::from(accumulate) {
+                clean.set(batch);
+                faulty.set(batch);
+                let before = faulty.weights();
+                let due = batch % u64::from(accumulate) == u64::from(accumulate) - 1;
+                clean.run("fbu");
+                // The backward pass of an earlier try never ran, nor did the update; in the last one all do, once.
+                faulty.run("F f B f fB u");
+                assert_eq!(faulty.weights(), before, "{what}, batch {batch}");
+                faulty.run("f bb u u F bu");
+                let now = faulty.weights();
+                assert_eq!(now, clean.weights(), "{what}, batch {batch}");
+                assert_eq!(now != before, due, "{what}, batch {batch}");
+                assert!(now.iter().all(|w| w.is_finite()), "{what}, batch {batch}");
+            }
+        }
+        app.assert_quiet("chains");
+    });
+}
+
+/// An update that never ran is not counted: the next one has its number, and so its bias corrections.
+#[test]
+fn an_update_that_was_refused_has_no_number() {
+    watched(|| {
+        let app = App::open();
+        for optimizer in optimizers() {
+            let (clean, faulty) = (Batch::new(&app, optimizer, 1), Batch::new(&app, optimizer, 1));
+            faulty.set(7);
+            faulty.run("fb U fbU fb");
+            for batch in 0..2 {
+                clean.set(batch);
+                faulty.set(batch);
+                clean.run("fbu");
+                faulty.run("fbu");
+            }
+            assert_eq!(faulty.weights(), clean.weights(), "{optimizer:?}");
+        }
+    });
+}
+
+/// What else trains in between gives up the batch that is under way.
+#[test]
+fn a_chain_is_interrupted_by_other_chains_and_by_steps() {
+    watched(|| {
+        let app = App::open();
+        let Batch { mut trainer, chain, x, dy, .. } = Batch::new(&app, Sgd::default().into(), 1);
+        let y = app.storage(&[0.0; ROWS as usize]);
+        let ends =
+            ChainRows { input: (&x).into(), output: (&y).into(), output_gradient: (&dy).into(), input_gradient: None };
+        let other = trainer.prepare_chain(ends, ROWS).unwrap();
+        app.frame(false, |encoder| {
+            chain.record_forward(encoder);
+            other.record_forward(encoder);
+            chain.record_backward(encoder);
+            chain.record_update(encoder);
+            other.record_backward(encoder);
+            other.record_update(encoder);
+        });
+        assert_eq!((chain.out_of_order(), other.out_of_order()), (2, 2));
+        let training = trainer.prepare_buffers(&x, &dy, ROWS).unwrap();
+        app.frame(false, |encoder| {
+            chain.record_forward(encoder);
+            training.record_steps(encoder, 1);
+            chain.record_backward(encoder);
+            chain.record_forward(encoder);
+            assert_eq!(training.record_within(encoder, Duration::from_millis(1)), 1);
+            chain.record_backward(encoder);
+            chain.record_update(encoder);
+        });
+        assert_eq!(chain.out_of_order(), 5);
+        app.assert_quiet("two chains");
+    });
+}
+
+#[test]
+fn a_queue_of_another_device_is_refused() {
+    watched(|| {
+        let [app, other] = App::two();
+        let mixed = Gpu::from_parts(app.device.clone(), other.queue.clone());
+        let network = Network::input(INPUTS).dense(1, Identity).build().unwrap();
+        let make = || {
+            Trainer::new(&mixed, &network, Loss::MeanSquaredError, Adam::default(), TrainerConfig::default()).map(drop)
+        };
+        let start = std::time::Instant::now();
+        for result in [make(), make(), wgrad::Model::new(&mixed, &network, &[0.0; 128]).map(drop)] {
+            let error = result.unwrap_err().to_string();
+            assert!(
+                error.starts_with("the queue given to Gpu::from_parts was refused") && error.contains("another device")
+            );
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        for app in [&app, &other] {
+            app.assert_quiet("another's queue");
+            // Either is as good as before.
+            assert!(app.trainer(Adam::default(), 1).model().forward(&[0.0; 4]).is_ok());
+        }
+    });
+}
+
+/// Buffers and textures that are destroyed, or another device's: the error names the argument.
+#[test]
+fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
+    watched(|| {
+        let [app, other] = App::two();
+        let mut trainer = app.trainer(Adam::default(), 1);
+        let model = trainer.model();
+        let (good, dead, foreign) = (app.storage(&[0.0; 16]), app.storage(&[0.0; 16]), other.storage(&[0.0; 16]));
+        dead.destroy();
+        let dead_foreign = other.storage(&[0.0; 16]);
+        dead_foreign.destroy();
+        for (bad, fault) in [(&dead, "destroyed"), (&foreign, "another device"), (&dead_foreign, "another device")] {
+            let is = |error: Error, argument: &str| {
+                let text = error.to_string();
+                assert!(matches!(error, Error::Shape { .. }), "{text}");
+                assert!(text.starts_with(argument) && text.contains("this Gpu's device"), "{text}");
+                assert!(text.ends_with(&format!("got one of {fault}")) || text.contains(fault), "{text}");
+            };
+            is(trainer.prepare_buffers(bad, &good, ROWS).unwrap_err(), "buffer of features");
+            is(trainer.prepare_buffers(&good, bad, ROWS).unwrap_err(), "buffer of targets");
+            is(model.prepare_forward(bad, &good, ROWS).unwrap_err(), "buffer of input");
+            is(model.prepare_forward(&good, bad, ROWS).unwrap_err(), "buffer of output");
+            let names = ["input", "output", "output_gradient", "input_gradient"];
+            for (i, name) in names.into_iter().enumerate() {
+                let free = [0, 1, 2, 3].map(|_| app.storage(&[0.0; 16]));
+                let rows = |j: usize| Rows::from(if i == j { bad } else { &free[j] });
+                let (input, output, output_gradient, input_gradient) = (rows(0), rows(1), rows(2), Some(rows(3)));
+                let ends = ChainRows { input, output, output_gradient, input_gradient };
+                is(trainer.prepare_chain(ends, ROWS).unwrap_err(), &format!("buffer of {name} "));
+            }
+            is(TextureOutput::new(&app.gpu, bad, 1, &app.texture()).unwrap_err(), "buffer of texels");
+        }
+        let [dead, foreign, dead_foreign] = [app.texture(), other.texture(), other.texture()];
+        dead.destroy();
+        dead_foreign.destroy();
+        for (bad, fault) in [(&dead, "destroyed"), (&foreign, "another device"), (&dead_foreign, "another device")] {
+            let samples = TextureSamples::new(&app.gpu, bad, 1).unwrap_err().to_string();
+            assert!(samples.starts_with("texture to take samples from: ") && samples.contains(fault), "{samples}");
+            let output = TextureOutput::new(&app.gpu, &good, 1, bad).unwrap_err().to_string();
+            assert!(output.starts_with("texture to write to: ") && output.contains(fault), "{output}");
+        }
+        // Too large for the device: the argument, and nothing said twice.
+        let small = {
+            let limits = wgpu::Limits { max_storage_buffer_binding_size: 256, ..wgpu::Limits::default() };
+            let (device, queue) = common::own_device_with(limits);
+            Gpu::from_parts(device, queue)
+        };
+        let network = Network::input(INPUTS).dense(1, Identity).build();
+        let tight = wgrad::Model::new(&small, &network.unwrap(), &[0.0; 128]);
+        if let Ok(model) = tight {
+            let long = small.device().create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: 1024,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            });
+            let error = model.prepare_forward(&long, &long, 100).unwrap_err().to_string();
+            assert!(!error.contains("buffer for buffer"), "{error}");
+        }
+        for app in [&app, &other] {
+            app.assert_quiet("bad arguments");
+        }
+    });
+}
+
+/// Weights that are not finite do not replace a snapshot of weights that are.
+#[test]
+fn a_snapshot_holds_no_weight_that_is_not_finite() {
+    watched(|| {
+        let app = App::open();
+        let all = Prepared::new(&app);
+        let steps = || all.trainer.steps_at_snapshot();
+        let ruin = |w: f32| app.queue.write_buffer(all.training.parameter_buffer(), 0, &w.to_ne_bytes());
+        ruin(f32::NAN);
+        app.frame(false, |encoder| all.record(6, encoder));
+        assert_eq!(steps(), None);
+        ruin(0.5);
+        app.frame(false, |encoder| {
+            all.training.record_steps(encoder, 1);
+            all.record(6, encoder);
+        });
+        assert_eq!(steps(), Some(1));
+        for w in [f32::INFINITY, f32::NAN] {
+            ruin(w);
+            app.frame(false, |encoder| {
+                all.training.record_steps(encoder, 1);
+                all.record(6, encoder);
+            });
+            assert_eq!(steps(), Some(1));
+        }
+        app.assert_quiet("snapshots");
+    });
+}
