@@ -84,7 +84,7 @@ impl Device {
                 gpu.check_lost()?;
                 let mut encoder = gpu.encoder();
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
-                gpu.submit(encoder);
+                gpu.submit(encoder)?;
                 // A lost device drops the copy without a word.
                 gpu.check_alive()?;
             }
@@ -114,7 +114,7 @@ impl Device {
         let mut encoder = gpu.encoder();
         let copies = parts.map(|(from, words)| gpu.record_readback(&mut encoder, from.gpu(), 0..words as u64 * 4));
         let copies = copies.collect::<Result<Vec<_>>>()?;
-        gpu.submit(encoder);
+        gpu.submit(encoder)?;
         let readings = copies.into_iter().map(|copy| copy.read(gpu)).collect::<Result<Vec<_>>>()?;
         let mut read = Vec::with_capacity(readings.len());
         for reading in readings {
@@ -295,7 +295,7 @@ impl Executor {
                     parts => {
                         for part in (0..run.steps).flat_map(|_| parts) {
                             executor.record_part(&mut encoder, self.plan().name, part.clone());
-                            gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()));
+                            gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()))?;
                         }
                     }
                 }
@@ -310,7 +310,7 @@ impl Executor {
                     }
                     false => None,
                 };
-                gpu.submit(encoder);
+                gpu.submit(encoder)?;
                 let totals = readback.map(|r| r.read(gpu)).transpose()?;
                 Ok(Submission::Gpu { done: gpu.submitted_work_done(), totals, gpu: gpu.clone() })
             }

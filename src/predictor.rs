@@ -131,7 +131,7 @@ impl Predictor {
         }
         let executor = if ranks { &self.ranking } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
-            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features));
+            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features))?;
             executor.submit(Run { steps: 1, ..Run::default() }).await?;
             self.output.with_words(|words| probabilities.copy_from_slice(bytemuck::cast_slice(&words[..numbers])));
             return Ok(());
@@ -142,30 +142,34 @@ impl Predictor {
         gpu.check_lost()?;
         if mapped.under_way.is_some() {
             mapped.finish(gpu).await?;
-            mapped.down.unmap();
+            gpu.unmap(&mapped.down)?;
         }
-        let failed = |error: String| Error::Gpu { what: "buffers of a predictor".into(), reason: error };
+        let failed = |reason: String| gpu.fault("buffers of a predictor", reason);
         let bytes: &[u8] = bytemuck::cast_slice(features);
         let mut view = mapped.up.get_mapped_range_mut(..).map_err(|e| failed(e.to_string()))?;
         view.slice(..bytes.len()).copy_from_slice(bytes);
         drop(view);
-        mapped.up.unmap();
+        gpu.unmap(&mapped.up)?;
         let mut encoder = gpu.encoder();
         encoder.copy_buffer_to_buffer(&mapped.up, 0, executor.of(Role::Input), 0, bytes.len() as u64);
         executor.record_steps(&mut encoder, 1);
         let read = numbers as u64 * 4;
         encoder.copy_buffer_to_buffer(executor.of(Role::Output), 0, &mapped.down, 0, read);
-        gpu.submit(encoder);
+        let submitted = gpu.submit(encoder);
         let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
         gpu.map(&mapped.down, read, read_it);
         gpu.map_to_write(&mapped.up, write_it);
         mapped.under_way = Some([down, up]);
         mapped.finish(gpu).await?;
+        if submitted.is_err() {
+            // The buffers are as they were for the next call.
+            gpu.unmap(&mapped.down)?;
+            return submitted;
+        }
         let view = mapped.down.get_mapped_range(..read).map_err(|e| failed(e.to_string()))?;
         bytemuck::cast_slice_mut::<f32, u8>(probabilities).copy_from_slice(&view);
         drop(view);
-        mapped.down.unmap();
-        Ok(())
+        gpu.unmap(&mapped.down)
     }
 }
 
@@ -175,7 +179,7 @@ impl Mapped {
         for signal in self.under_way.iter_mut().flatten() {
             let mapped = signal.await;
             gpu.check_lost()?;
-            mapped.map_err(|e| Error::Gpu { what: "buffers of a predictor".into(), reason: e.to_string() })?;
+            mapped.map_err(|e| gpu.fault("buffers of a predictor", e.to_string()))?;
         }
         self.under_way = None;
         Ok(())

@@ -64,7 +64,7 @@ impl Runner {
         gpu.check_lost()?;
         let mut encoder = gpu.encoder();
         self.record_steps(&mut encoder, steps);
-        gpu.submit(encoder);
+        gpu.submit(encoder)?;
         gpu.finish()
     }
 
@@ -82,7 +82,7 @@ impl Runner {
         let bytes = words.map_or(from.size(), |words| words * 4);
         let mut encoder = gpu.encoder();
         let readback = gpu.record_readback(&mut encoder, from, 0..bytes)?;
-        gpu.submit(encoder);
+        gpu.submit(encoder)?;
         Ok(bytemuck::cast_vec(gpu.block_on(readback.read(gpu)?.finish())?))
     }
 

@@ -256,7 +256,7 @@ mod tests {
 
     pub(super) fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
         let copy = gpu.record_readback(&mut encoder, buffer, 0..buffer.size()).unwrap();
-        gpu.submit(encoder);
+        gpu.submit(encoder).unwrap();
         gpu.block_on(copy.read(gpu).unwrap().finish()).unwrap()
     }
 

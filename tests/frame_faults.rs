@@ -619,25 +619,28 @@ fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
 fn a_snapshot_holds_no_weight_that_is_not_finite() {
     watched(|| {
         let app = App::open();
-        let all = Prepared::new(&app);
-        let steps = || all.trainer.steps_at_snapshot();
-        let ruin = |w: f32| app.queue.write_buffer(all.training.parameter_buffer(), 0, &w.to_ne_bytes());
+        let mut all = Prepared::new(&app);
+        let weights = all.training.parameter_buffer().clone();
+        let ruin = |w: f32| app.queue.write_buffer(&weights, 0, &w.to_ne_bytes());
         ruin(f32::NAN);
         app.frame(false, |encoder| all.record(6, encoder));
-        assert_eq!(steps(), None);
+        assert_eq!(all.trainer.steps_at_snapshot(), None);
         ruin(0.5);
         app.frame(false, |encoder| {
             all.training.record_steps(encoder, 1);
             all.record(6, encoder);
         });
-        assert_eq!(steps(), Some(1));
+        assert_eq!(all.trainer.steps_at_snapshot(), Some(1));
         for w in [f32::INFINITY, f32::NAN] {
             ruin(w);
             app.frame(false, |encoder| {
                 all.training.record_steps(encoder, 1);
                 all.record(6, encoder);
             });
-            assert_eq!(steps(), Some(1));
+            assert_eq!(all.trainer.steps_at_snapshot(), Some(1));
+            let error = all.trainer.snapshot().unwrap_err().to_string();
+            assert!(error.starts_with("number 0 of dense_1.weight is "), "{error}");
+            assert_eq!(all.trainer.steps_at_snapshot(), Some(1));
         }
         app.assert_quiet("snapshots");
     });

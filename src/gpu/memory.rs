@@ -237,12 +237,22 @@ impl Gpu {
 }
 
 impl Gpu {
+    /// What a call has failed of: the loss of the device, or what wgpu says.
+    pub(crate) fn fault(&self, what: &str, reason: String) -> Error {
+        self.check_alive().err().unwrap_or_else(|| Error::Gpu { what: what.into(), reason })
+    }
+
     /// What a mapped buffer holds; it is unmapped then. None where the device or the buffer was destroyed meanwhile, which is
     /// not told to the app's error handler.
     pub(crate) fn take_mapped(&self, buffer: &wgpu::Buffer) -> Option<Vec<u32>> {
         let words = buffer.get_mapped_range(..).ok().map(|view| bytemuck::pod_collect_to_vec(&view))?;
-        let _ = self.guard("reading back", 0, || buffer.unmap());
+        self.unmap(buffer).ok()?;
         Some(words)
+    }
+
+    /// Unmaps a buffer, which its device may have destroyed by now.
+    pub(crate) fn unmap(&self, buffer: &wgpu::Buffer) -> Result<()> {
+        self.guard("a mapped buffer", 0, || buffer.unmap())
     }
 }
 
@@ -275,10 +285,7 @@ impl Reading {
     pub(crate) async fn finish(self) -> Result<Vec<u32>> {
         let mapped = self.mapped.await;
         self.gpu.check_lost()?;
-        let failed = |reason: String| match self.gpu.check_alive() {
-            Ok(()) => Error::Gpu { what: "reading back".into(), reason },
-            Err(lost) => lost,
-        };
+        let failed = |reason: String| self.gpu.fault("reading back", reason);
         mapped.map_err(|e| failed(e.to_string()))?;
         let Readback { staging, bytes } = &self.readback;
         let view = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?;

@@ -64,7 +64,7 @@ impl GpuExecutor {
             encoder.resolve_query_set(set, 0..QUERIES.min(2 * passes - first), &resolved, u64::from(first) * 8);
         }
         let readback = gpu.record_readback(&mut encoder, &resolved, 0..u64::from(passes) * 16)?;
-        gpu.submit(encoder);
+        gpu.submit(encoder)?;
         let words = readback.read(gpu)?.finish().await?;
 
         let ticks: &[[u64; 2]] = &bytemuck::pod_collect_to_vec(&words);

@@ -26,16 +26,18 @@ impl Gpu {
         *lock(&self.inner.traffic)
     }
 
-    /// Submits a finished encoder.
-    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) {
+    /// Finishes an encoder and submits it. An app may have destroyed a buffer that it got from us: that is our error then, not
+    /// one of the app's handler.
+    pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> crate::Result<()> {
         lock(&self.inner.traffic).submits += 1;
-        let index = self.queue().submit([encoder.finish()]);
+        let index = self.guard("a submission", 0, || self.queue().submit([encoder.finish()]))?;
         let mut in_flight = lock(&self.inner.in_flight);
         in_flight.push_back(index);
         // Where only async forms are used, nobody waits here: old ones need not be kept.
         if in_flight.len() > 8 {
             in_flight.pop_front();
         }
+        Ok(())
     }
 
     /// Waits for the oldest submission that nobody has waited for, or for the last. Returns whether the device has nothing left to

@@ -142,7 +142,7 @@ impl Gpu {
             let start = Instant::now();
             let mut encoder = self.encoder();
             executor.record_steps(&mut encoder, times);
-            self.submit(encoder);
+            self.submit(encoder)?;
             self.finish()?;
             Ok(start.elapsed())
         };

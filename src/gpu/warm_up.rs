@@ -30,7 +30,7 @@ impl Gpu {
         }
         let mut encoder = self.encoder();
         record(&mut encoder)?;
-        // An app may have destroyed a buffer that was bound.
-        self.guard("warm-up", 0, || self.submit(encoder))
+        self.submit(encoder)?;
+        self.check_alive()
     }
 }

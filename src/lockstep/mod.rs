@@ -144,7 +144,7 @@ impl Lockstep {
         }
         let mut encoder = self.gpu.encoder();
         self.on_gpu.record_op(&mut encoder, index);
-        self.gpu.submit(encoder);
+        self.gpu.submit(encoder)?;
         self.on_cpu.run(op);
 
         let output = |((tensor, _), bounds): ((Tensor, Access), Bounds)| {
@@ -171,7 +171,7 @@ impl Lockstep {
         let start = u64::from(tensor.offset) * 4;
         let range = start..start + words as u64 * 4;
         let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
-        self.gpu.submit(encoder);
+        self.gpu.submit(encoder)?;
         readback.read(&self.gpu)
     }
 }

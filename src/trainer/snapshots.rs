@@ -27,6 +27,7 @@ impl Trainer {
     /// for browsers. [`prepare_snapshots`](Self::prepare_snapshots) does it without waiting.
     ///
     /// # Errors
+    /// [`Error::NonFiniteParameter`] where a weight or an optimizer moment is NaN or infinite: then the snapshot before stays.
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn snapshot(&mut self) -> Result<()> {
@@ -41,6 +42,16 @@ impl Trainer {
     pub async fn snapshot_async(&mut self) -> Result<()> {
         let parts = self.parts();
         let mut read = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
+        for ((role, ..), words) in parts.iter().zip(&read) {
+            let of = match role {
+                Role::Step | Role::RowMetrics => continue,
+                Role::Parameters => "",
+                Role::Moment1 => "moment_1",
+                Role::Moment2 => "moment_2",
+                _ => "accumulated gradient",
+            };
+            self.network.check_finite(of, bytemuck::cast_slice(words))?;
+        }
         let parameters = read.remove(0);
         let state = parts.iter().skip(1).map(|(role, ..)| *role).zip(read).collect();
         let snapshot = Snapshot { parameters, state, progress: self.progress.clone() };
