@@ -150,6 +150,7 @@ impl Gpu {
     /// Overwrites part of a buffer before whatever is submitted next.
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         self.check_lost()?;
+        self.check_queue()?;
         self.guard("writing to a buffer", 0, || self.queue().write_buffer(buffer, offset, bytes))
     }
 

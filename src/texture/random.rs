@@ -38,7 +38,7 @@ impl TextureSamples {
         // A key, then how often each row was drawn.
         let state = gpu.zeros("random state of texels", (u64::from(rows) + 2) * 4)?;
         let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Texels as u32];
-        gpu.queue().write_buffer(&state, 0, bytemuck::cast_slice(&key));
+        gpu.write(&state, 0, bytemuck::cast_slice(&key))?;
         let bindings = [
             wgpu::BindingResource::TextureView(&view),
             features.as_entire_binding(),
