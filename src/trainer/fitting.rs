@@ -259,7 +259,7 @@ impl Trainer {
     async fn check_weights(&self, epoch: u32) -> Result<()> {
         let Some(finite) = &self.finite else { return Ok(()) };
         let totals = finite.storage(Role::Totals);
-        self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()));
+        self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()))?;
         finite.submit(Run { steps: 1, ..Run::default() }).await?;
         let words = self.device.read(&totals, size_of::<RowMetrics>() / 4).await?;
         check_finite(epoch, Some(bytemuck::cast_slice(&words)[0]))
