@@ -49,13 +49,24 @@ const LONGEST: f64 = if cfg!(target_family = "wasm") { 0.05 } else { 1.0 };
 pub(crate) struct Sizing {
     steps: u32,
     most: u32,
+    /// Seconds of the last submission.
+    last: f64,
 }
+
+/// Submissions that may be under way when the next is made: the device has something to do while the host makes one.
+const UNDER_WAY: usize = 2;
 
 impl Sizing {
     /// Of at most so many steps.
     pub fn up_to(most: u32) -> Self {
         // A page should not wait for what nobody has measured.
-        Self { steps: if cfg!(target_family = "wasm") { 1 } else { most }, most }
+        Self { steps: if cfg!(target_family = "wasm") { 1 } else { most }, most, last: 0.0 }
+    }
+
+    /// Submissions that may be under way when the next is made. In a browser, where a stop waits for them, none where they are
+    /// so long that a gap between them is nothing.
+    pub fn under_way(&self) -> usize {
+        if cfg!(target_family = "wasm") && self.last > 1.5 * LONGEST { 0 } else { UNDER_WAY }
     }
 
     /// Steps of the next submission.
@@ -66,6 +77,7 @@ impl Sizing {
     /// Takes in how long some steps took, at most twice as many may follow.
     pub fn measure(&mut self, seconds: f64, steps: u32) {
         // Where the clock is too coarse to see a step, this is infinite: the cast saturates.
+        self.last = seconds;
         let fitting = (LONGEST * f64::from(steps) / seconds) as u32;
         self.steps = fitting.clamp(1, self.steps.saturating_mul(2)).min(self.most);
     }

@@ -28,9 +28,20 @@ pub fn matmul_rows(
     for (i, row) in rows.zip(c.chunks_exact_mut(n)) {
         match op.layout {
             Layout::Nn | Layout::Tn => {
-                for p in slice.clone() {
-                    let a = if op.layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
-                    for (c, &b) in row.iter_mut().zip(&b[p * n..]) {
+                let at = |p: usize| if op.layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
+                let of_b = |p: usize| &b[p * n..][..n];
+                // Four terms at a time, each sum in the same order: a row of C is read and written a quarter as often.
+                let fours = slice.start..slice.end - slice.len() % 4;
+                for p in fours.clone().step_by(4) {
+                    let a: [f32; 4] = std::array::from_fn(|i| at(p + i));
+                    let rows = of_b(p).iter().zip(of_b(p + 1)).zip(of_b(p + 2)).zip(of_b(p + 3));
+                    for (c, (((b0, b1), b2), b3)) in row.iter_mut().zip(rows) {
+                        *c = *c + a[0] * b0 + a[1] * b1 + a[2] * b2 + a[3] * b3;
+                    }
+                }
+                for p in fours.end..slice.end {
+                    let a = at(p);
+                    for (c, &b) in row.iter_mut().zip(of_b(p)) {
                         *c += a * b;
                     }
                 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kernels::{self, Binding, Launch};
-use super::{Gpu, Recorder, warm_up};
+use super::{Gpu, Recorder, Shader, warm_up};
 use crate::error::{Error, Result};
 use crate::plan::{BufferId, Op, Plan, Role, Tensor};
 
@@ -355,6 +355,32 @@ impl Gpu {
     /// Refuses a plan that the device cannot hold or run. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
         self.checked_launches(plan).map(drop)
+    }
+
+    /// Compiles the kernels of a plan that are not there yet: in a browser one by one, with a turn for the page after each.
+    /// `progress` hears how many are there, and of how many.
+    pub(crate) async fn compile_async(&self, plan: &Plan, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let launches = self.checked_launches(plan)?;
+        let mut wanted: Vec<(&Shader, Vec<bool>)> = Vec::new();
+        for launch in launches.iter().flatten() {
+            if !wanted.iter().any(|(shader, _)| **shader == launch.shader) {
+                wanted.push((&launch.shader, launch.writable()));
+            }
+        }
+        let (each, all) = (if cfg!(target_family = "wasm") { 1 } else { wanted.len().max(1) }, wanted.len());
+        progress(0, all);
+        for (i, some) in wanted.chunks(each).enumerate() {
+            let some: Vec<_> = some.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
+            self.pipelines(&some, false)?;
+            // A browser's GPU process compiles what it is told to before it says that it is done with what came before.
+            #[cfg(target_family = "wasm")]
+            {
+                self.submitted_work_done().await;
+                crate::web::next_task().await;
+            }
+            progress(all.min((i + 1) * each), all);
+        }
+        Ok(())
     }
 
     /// The launches of each op, of a plan that the device can hold and run.

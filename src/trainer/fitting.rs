@@ -14,9 +14,6 @@ use crate::history::{Best, Epoch, Evaluation, History};
 use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission::Sizing;
 
-/// Submissions that `fit` lets the GPU fall behind.
-const IN_FLIGHT: usize = 2;
-
 impl Trainer {
     /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
     /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
@@ -305,7 +302,9 @@ impl Trainer {
         let mut stop = false;
         while (submitted < steps && !stop) || !under_way.is_empty() {
             // The first step of all goes alone, so that its end can be told; and nothing runs ahead of a checkpoint.
-            let behind = if self.warm { self.in_flight() } else { 0 };
+            // Nor ahead of the CPU, which has done it by then; but in a browser it is for a stop to be heard.
+            let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
+            let behind = if alone { 0 } else { sizing.under_way() };
             let pause = submitted.is_multiple_of(save) && !under_way.is_empty();
             if submitted == steps || stop || pause || under_way.len() > behind {
                 let (done, now, clock, submission): (u32, u32, Clock, Submission) =
@@ -354,15 +353,6 @@ impl Trainer {
         }
         self.progress.cut = None;
         Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
-    }
-
-    /// Submissions that may be under way when the next is made. The CPU has done them by then: in a browser, where a stop should
-    /// be heard at once, none is.
-    fn in_flight(&self) -> usize {
-        match self.device {
-            Device::Cpu if cfg!(target_family = "wasm") => 0,
-            _ => IN_FLIGHT,
-        }
     }
 
     #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -1,6 +1,7 @@
 //! Training: a network, a loss and an optimizer on a device.
 
 mod chain;
+mod compiling;
 mod fitting;
 mod frames;
 mod profiling;

@@ -54,6 +54,9 @@ fn answer(mut stream: TcpStream, folder: &Path) -> Result<()> {
         _ => "application/octet-stream",
     };
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
     Ok(stream.write_all(&body)?)
 }
