@@ -37,7 +37,7 @@ pub enum Error {
     },
 
     /// Something is larger than the device or a kernel allows. Found before anything is allocated.
-    #[error("{what}: {needed} {unit} needed, but the limit is {limit}")]
+    #[error("{what}: {needed} {unit} needed, but the limit is {limit}{}", instead(what))]
     LimitExceeded {
         /// The buffer, binding or dimension.
         what: String,
@@ -241,6 +241,17 @@ impl Error {
             Error::NoClass { .. } => "NoClass",
             Error::File { .. } => "File",
         }
+    }
+}
+
+/// What to do about something that is larger than the device allows, where there is something.
+fn instead(what: &str) -> &'static str {
+    match what.contains("the data set's") {
+        true => {
+            ". Fit the parts of the data set (Dataset::split) in turn, give features of 0 to 255 as bytes (Dataset::from_u8), \
+             evaluate with Model::score, which takes a part at a time, or use a device of higher limits"
+        }
+        false => "",
     }
 }
 

@@ -129,6 +129,12 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
         "GPU buffer for the data set's features, by max_storage_buffer_binding_size",
         1_600_000,
     );
+    for told in [
+        trainer.fit(&large, Fit::default(), |_| {}).unwrap_err().to_string(),
+        trainer.evaluate(&large).unwrap_err().to_string(),
+    ] {
+        assert!(told.contains("limit is 1048576. Fit the parts") && told.contains("with Model::score"), "{told}");
+    }
     // And what fits, works.
     trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
 }

@@ -121,10 +121,6 @@ impl Cut {
     }
 }
 
-/// What to do with a data set that a device cannot bind.
-const TOO_LARGE: &str = "Fit the parts of the data set (Dataset::split) in turn, give features of 0 to 255 as bytes \
-    (Dataset::from_u8), evaluate with Model::score, which takes a part at a time, or use a device of higher limits";
-
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
 
@@ -397,14 +393,8 @@ impl Trainer {
         let fault =
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         if let Device::Gpu(gpu) = &self.device {
-            let advice = |error| match error {
-                Error::LimitExceeded { what, needed, limit, unit } => {
-                    Error::LimitExceeded { what: format!("{what}. {TOO_LARGE}"), needed, limit, unit }
-                }
-                error => error,
-            };
-            gpu.check_size("the data set's features", data.feature_bytes()).map_err(advice)?;
-            gpu.check_size("the data set's targets", data.target_bytes()).map_err(advice)?;
+            gpu.check_size("the data set's features", data.feature_bytes())?;
+            gpu.check_size("the data set's targets", data.target_bytes())?;
         }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {

@@ -67,4 +67,7 @@ fn killed_at_any_moment_training_ends_as_if_it_had_not_been() {
     }
     let model = |folder: &Path| std::fs::read(folder.join("model")).unwrap();
     assert_eq!(model(&folder), model(&whole));
+    // What was being written when it was killed went with the next save.
+    let left = std::fs::read_dir(&folder).unwrap().count();
+    assert!(!cfg!(target_os = "linux") || left == 2, "{left} files, not the checkpoint and the model alone");
 }
