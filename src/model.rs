@@ -426,6 +426,9 @@ pub(crate) fn every_class(ranks: &[f32], outputs: usize, threshold: f32) -> Resu
 }
 
 /// A forward pass bound to an app's own buffers: see [`Model::prepare_forward`].
+///
+/// Each record evaluates all `rows` rows that [`prepare_forward`](Model::prepare_forward) was given, whatever the batch of a
+/// trainer is, with the weights as they are when it runs. Prepare another pass for another number of rows.
 #[derive(Debug, Clone)]
 pub struct Forward {
     executor: GpuExecutor,

@@ -108,6 +108,11 @@ const SHARED: [Role; 6] =
     [Role::Parameters, Role::Gradients, Role::AccumulatedGradients, Role::Moment1, Role::Moment2, Role::Step];
 
 /// A network bound to an app's own buffers at both ends, and back: see [`Trainer::prepare_chain`].
+///
+/// A chain's forward pass, backward pass and update together are one step over one batch: all `batch` rows that
+/// [`prepare_chain`](Trainer::prepare_chain) was given, in their order. There is no data set, no epoch and no shuffle: what the
+/// input holds when the forward pass runs is the batch. An update takes
+/// [`accumulate`](TrainerConfig::accumulate) batches, and moves the learning-rate schedule on by one.
 #[derive(Debug, Clone)]
 pub struct Chain {
     executor: GpuExecutor,

@@ -90,6 +90,13 @@ impl Trainer {
 ///
 /// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
 /// stand in one encoder, beside the app's own passes.
+///
+/// Each step trains on one batch: [`TrainerConfig::batch`](crate::TrainerConfig::batch) rows. `rows` rows, of the data set or of
+/// the app's buffers, are an epoch of `rows` / `batch` steps, rounded up; its last batch has what is left. Each epoch visits each
+/// row once, in an order drawn anew, or in that of the rows where [`shuffle`](crate::TrainerConfig::shuffle) is off. Steps go
+/// on where the last recorded step ended, from frame to frame too. So where an app writes new rows in each frame,
+/// `rows` = `batch` · steps of a frame trains on each of them exactly once; with other numbers some are skipped or repeated.
+/// What a row holds when its step runs is what is trained on.
 #[derive(Debug, Clone)]
 pub struct Training {
     executor: GpuExecutor,
@@ -155,8 +162,9 @@ impl Training {
         self.frames.set_paused(false);
     }
 
-    /// Warm-up: has the driver compile the kernels of the step and of the metrics now, in the background. Some drivers would else do so at the first
-    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+    /// Warm-up: has the driver compile the kernels of the step and of the metrics now, in the background. Some drivers would
+    /// else do so at the first dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].

@@ -81,7 +81,9 @@ fn main() -> Result<()> {
     let gpu = Gpu::from_parts(app.device.clone(), app.queue.clone());
     let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config())?;
 
+    warm_up(&app, &mut trainer)?;
     train(&app, &mut trainer)?;
+    loss_of_steps(&app, &mut trainer)?;
     infer(&app, &trainer)?;
     within_a_budget(&app, &mut trainer)?;
     interleaved(&app, &mut trainer)?;
@@ -89,6 +91,7 @@ fn main() -> Result<()> {
     pictures(&app, &gpu)?;
     swap(&app, &trainer)?;
     inside_a_shader(&app, &trainer)?;
+    in_a_fragment_shader(&app, &gpu)?;
     println!("wgrad submitted {} times by itself", gpu.traffic().submits);
     survive(&app, &mut trainer)?;
     Ok(())
@@ -117,6 +120,29 @@ fn train(app: &App, trainer: &mut Trainer) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+fn loss_of_steps(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let (x, t) = (app.buffer(&[0.5; 2048]), app.buffer(&[0.25; 1024]));
+    let training = trainer.prepare_buffers(&x, &t, 1024)?;
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let staging = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false };
+    let staging = app.device.create_buffer(&staging);
+    app.frame(|encoder| {
+        training.record_clear_metrics(encoder); // or the sums go on from the last frame's
+        training.record_steps(encoder, 4);
+        training.record_metrics(encoder);
+        encoder.copy_buffer_to_buffer(training.metrics_buffer(), 0, &staging, 0, 16);
+        // Mapped by your submission; the closure runs while you poll or submit, some frames later.
+        let mapped = staging.clone();
+        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
+            if let (Ok(()), Ok(bytes)) = (result, mapped.get_mapped_range(..)) {
+                let sums: wgrad::plan::RowMetrics = bytemuck::pod_read_unaligned(&bytes);
+                println!("mean loss {} over {} rows", sums.loss / sums.rows as f32, sums.rows);
+            }
+            mapped.unmap(); // before it is copied to again
+        });
+    })
 }
 
 fn infer(app: &App, trainer: &Trainer) -> Result<()> {
@@ -156,6 +182,11 @@ fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
             run(encoder, &make_samples, 1024 / 64);
             training.record_within(encoder, Duration::from_millis(4));
         })?;
+        // Or ask for the newest result, where your window is drawn.
+        if let Some(frame) = training.last_frame() {
+            let (loss, accuracy) = (frame.train.loss, frame.train.accuracy);
+            println!("call {}: loss {loss:.4}, accuracy {accuracy:.2}", frame.call);
+        }
     }
     Ok(())
 }
@@ -215,14 +246,16 @@ fn pictures(app: &App, gpu: &Gpu) -> Result<()> {
 
     let network = Network::input(2).dense(32, Tanh).dense(3, Identity).build()?;
     let mut trainer = Trainer::new(gpu, &network, Loss::MeanSquaredError, Adam::default(), config())?;
-    let samples = TextureSamples::new(gpu, &picture, 3)?; // red, green and blue
+    let samples = TextureSamples::random(gpu, &picture, 3, 4 * 256, 7)?; // red, green and blue; seed 7
     let training = trainer.prepare_buffers(samples.features(), samples.targets(), samples.rows())?;
+    let texels = TextureSamples::new(gpu, &picture, 3)?;
     let colours = app.buffer(&[0.0; 32 * 32 * 3]);
-    let forward = trainer.model().prepare_forward(samples.features(), &colours, samples.rows())?;
+    let forward = trainer.model().prepare_forward(texels.features(), &colours, texels.rows())?;
     let output = TextureOutput::new(gpu, &colours, 3, &shown)?;
     app.frame(|encoder| {
-        samples.record(encoder); // again whenever the picture has changed
+        samples.record(encoder); // in each frame, for new points
         training.record_steps(encoder, 4);
+        texels.record(encoder); // once, and again whenever the picture has changed
         forward.record_forward(encoder);
         output.record(encoder);
     })
@@ -254,6 +287,112 @@ fn inside_a_shader(app: &App, trainer: &Trainer) -> Result<()> {
     let line = app.buffer(&[0.0; 64]);
     let draw = app.pass(&format!("{network}{DRAW}"), &[model.parameter_buffer()?, &line]);
     app.frame(|encoder| run(encoder, &draw, 1))
+}
+
+const MATERIAL: &str = "
+    @group(0) @binding(0) var<storage, read> time: array<f32>;
+    @vertex fn corner(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
+        return vec4f(vec2f(vec2u(i << 1u, i) & vec2u(2u)) * 2.0 - 1.0, 0.0, 1.0);
+    }
+    @fragment fn shade(@builtin(position) at: vec4f) -> @location(0) vec4f {
+        let out = material(vec3f(at.xy / 32.0, time[0]));
+        let light = max(out[5], 0.0); // of a normal out[3], out[4], out[5]
+        return vec4f(vec3f(out[0], out[1], out[2]) * light, 1.0);
+    }";
+
+fn in_a_fragment_shader(app: &App, gpu: &Gpu) -> Result<()> {
+    let network = Network::input(3).dense(16, Tanh).dense(16, Tanh).dense(6, Identity).build()?;
+    let model = wgrad::Model::new(gpu, &network, &network.initial_parameters(0))?;
+    let function = model.wgsl("material")?.bound_at(1, 0); // fn material(input: vec3f) -> array<f32, 6>
+
+    let device = &app.device;
+    let layout = |ty| {
+        let visibility = wgpu::ShaderStages::FRAGMENT;
+        let entries = &[wgpu::BindGroupLayoutEntry { binding: 0, visibility, ty, count: None }];
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries })
+    };
+    let storage = wgpu::BindingType::Buffer {
+        ty: wgpu::BufferBindingType::Storage { read_only: true },
+        has_dynamic_offset: false,
+        min_binding_size: None,
+    };
+    let layouts = [layout(storage), layout(function.binding_type())];
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        bind_group_layouts: &[Some(&layouts[0]), Some(&layouts[1])],
+        ..Default::default()
+    });
+    let source = wgpu::ShaderSource::Wgsl(format!("{function}{MATERIAL}").into());
+    let module = &device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+    let compilation_options = wgpu::PipelineCompilationOptions::default();
+    let format = wgpu::TextureFormat::Rgba8Unorm;
+    let pipeline = device.create_render_pipeline(&wgpu::RenderPipelineDescriptor {
+        label: None,
+        layout: Some(&pipeline_layout),
+        vertex: wgpu::VertexState {
+            module,
+            entry_point: None,
+            compilation_options: compilation_options.clone(),
+            buffers: &[],
+        },
+        primitive: Default::default(),
+        depth_stencil: None,
+        multisample: Default::default(),
+        fragment: Some(wgpu::FragmentState {
+            module,
+            entry_point: None,
+            compilation_options,
+            targets: &[Some(format.into())],
+        }),
+        multiview_mask: None,
+        cache: None,
+    });
+    let buffers = [&app.buffer(&[0.0; 4]), model.parameter_buffer()?];
+    let groups = [0, 1].map(|i| {
+        let entries = &[wgpu::BindGroupEntry { binding: 0, resource: buffers[i].as_entire_binding() }];
+        device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layouts[i], entries })
+    });
+    let target = device.create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size: wgpu::Extent3d { width: 32, height: 32, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::RENDER_ATTACHMENT,
+        view_formats: &[],
+    });
+    let view = target.create_view(&Default::default());
+    let draw = |pixels: u32| {
+        app.frame(|encoder| {
+            let attachment = wgpu::RenderPassColorAttachment {
+                view: &view,
+                depth_slice: None,
+                resolve_target: None,
+                ops: Default::default(),
+            };
+            let mut pass = encoder.begin_render_pass(&wgpu::RenderPassDescriptor {
+                color_attachments: &[Some(attachment)],
+                ..Default::default()
+            });
+            pass.set_scissor_rect(0, 0, pixels, pixels);
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &groups[0], &[]);
+            pass.set_bind_group(1, &groups[1], &[]);
+            pass.draw(0..3, 0..1);
+        })
+    };
+    draw(1)?; // while the app starts: see the next section
+    draw(32)
+}
+
+fn warm_up(app: &App, trainer: &mut Trainer) -> Result<()> {
+    let (x, t) = (app.buffer(&[0.0; 2048]), app.buffer(&[0.0; 1024]));
+    let training = trainer.prepare_buffers(&x, &t, 1024)?;
+    let forward = trainer.model().prepare_forward(&x, &t, 1024)?;
+    app.frame(|encoder| {
+        training.record_warm_up(encoder);
+        forward.record_warm_up(encoder);
+    })
 }
 
 fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
