@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{Random, own_device};
 use wgrad::Activation::Identity;
 use wgrad::{
-    Adagrad, Adam, AdamW, Chain, ChainRows, Error, Forward, Frame, Gpu, Lion, Loss, Network, Optimizer, RmsProp, Rows,
-    Sgd, Snapshots, TextureOutput, TextureSamples, Trainer, TrainerConfig, Training, wgpu,
+    Adagrad, Adam, AdamW, Chain, ChainRows, Dataset, Error, Fit, Forward, Frame, Gpu, Lion, Loss, Network, Optimizer,
+    RmsProp, Rows, Sgd, Snapshots, TextureOutput, TextureSamples, Trainer, TrainerConfig, Training, wgpu,
 };
 
 const ROWS: u32 = 8;
@@ -590,24 +590,6 @@ fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
             let output = TextureOutput::new(&app.gpu, &good, 1, bad).unwrap_err().to_string();
             assert!(output.starts_with("texture to write to: ") && output.contains(fault), "{output}");
         }
-        // Too large for the device: the argument, and nothing said twice.
-        let small = {
-            let limits = wgpu::Limits { max_storage_buffer_binding_size: 256, ..wgpu::Limits::default() };
-            let (device, queue) = common::own_device_with(limits);
-            Gpu::from_parts(device, queue)
-        };
-        let network = Network::input(INPUTS).dense(1, Identity).build();
-        let tight = wgrad::Model::new(&small, &network.unwrap(), &[0.0; 128]);
-        if let Ok(model) = tight {
-            let long = small.device().create_buffer(&wgpu::BufferDescriptor {
-                label: None,
-                size: 1024,
-                usage: wgpu::BufferUsages::STORAGE,
-                mapped_at_creation: false,
-            });
-            let error = model.prepare_forward(&long, &long, 100).unwrap_err().to_string();
-            assert!(!error.contains("buffer for buffer"), "{error}");
-        }
         for app in [&app, &other] {
             app.assert_quiet("bad arguments");
         }
@@ -643,5 +625,120 @@ fn a_snapshot_holds_no_weight_that_is_not_finite() {
             assert_eq!(all.trainer.steps_at_snapshot(), Some(1));
         }
         app.assert_quiet("snapshots");
+    });
+}
+
+/// Buffers and grids that a device cannot have: the error names the argument, and the device's own limit.
+#[test]
+fn limits_are_told_as_the_device_has_them() {
+    watched(|| {
+        let limits = wgpu::Limits {
+            max_storage_buffer_binding_size: 16 << 10,
+            max_compute_workgroups_per_dimension: 2,
+            ..wgpu::Limits::default()
+        };
+        let (device, queue) = common::own_device_with(limits);
+        let gpu = Gpu::from_parts(device, queue);
+        let network = Network::input(1).dense(1, Identity).build().unwrap();
+        let model = wgrad::Model::new(&gpu, &network, &[0.0; 128]).unwrap();
+        let usage = wgpu::BufferUsages::STORAGE;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 1 << 20, usage, mapped_at_creation: false };
+        let [x, y] = [(); 2].map(|()| gpu.device().create_buffer(&descriptor));
+        let error = model.prepare_forward(&x, &y, 1 << 16).unwrap_err().to_string();
+        assert!(
+            error.starts_with("GPU buffer for input for 65536 rows, by max_storage_buffer_binding_size: "),
+            "{error}"
+        );
+        let error = model.prepare_forward(&x, &y, 1 << 11).unwrap_err().to_string();
+        assert!(
+            error.contains("in two dimensions of at most 2 each (max_compute_workgroups_per_dimension)"),
+            "{error}"
+        );
+    });
+}
+
+/// An app may destroy a buffer that it got from wgrad: that is an error of the call that meets it.
+#[test]
+fn a_buffer_of_wgrads_that_the_app_destroyed_is_an_error_of_the_call() {
+    watched(|| {
+        let app = App::open();
+        let mut all = Prepared::new(&app);
+        let data = data();
+        all.trainer.fit(&data, Fit::default(), |_| {}).unwrap();
+        let mut predictor = all.trainer.model().predictor(4).unwrap();
+        all.trainer.model().parameter_buffer().unwrap().destroy();
+        let model = all.trainer.model();
+        let results = [
+            all.trainer.fit(&data, Fit::default(), |_| {}).map(drop),
+            all.trainer.evaluate(&data).map(drop),
+            all.trainer.snapshot(),
+            all.trainer.warm_up(),
+            model.forward(&[0.0; 2]).map(drop),
+            model.parameters().map(drop),
+            model.set_parameters(&[0.0; 128]),
+            predictor.predict(&[0.0; 2]).map(drop),
+            predictor.predict(&[0.0; 2]).map(drop),
+            model.prepare_forward(&all.x, &all.y, ROWS).map(drop),
+            all.trainer.prepare_buffers(&all.x, &all.y, ROWS).map(drop),
+        ];
+        for (i, result) in results.into_iter().enumerate() {
+            // A warm-up uses no buffer of the app's, and what was bound before is prepared again without it.
+            let error = match result {
+                Err(error) => error.to_string(),
+                Ok(()) if matches!(i, 3 | 10) => continue,
+                Ok(()) => panic!("call {i} went well"),
+            };
+            assert!(error.contains("has been destroyed"), "call {i}: {error}");
+        }
+        all.trainer.reset();
+        app.assert_quiet("a destroyed buffer of wgrad's");
+    });
+}
+
+fn data() -> Dataset {
+    let mut random = Random(3);
+    Dataset::from_f32_targets(random.f32s(128), INPUTS as usize, random.f32s(64), 1).unwrap()
+}
+
+/// A device that dies while a call waits for it: the call ends, and says so.
+#[test]
+fn a_device_destroyed_under_a_call_ends_it() {
+    watched(|| {
+        let data = data();
+        for steps in [0, 3, 8] {
+            let app = App::open();
+            let mut trainer = app.trainer(Adam::default(), 1);
+            let mut told = 0;
+            let fit = Fit { epochs: 3, every: Some(1), ..Fit::default() };
+            let ended = trainer.fit(&data, fit, |_| {
+                if told == steps {
+                    app.device.destroy();
+                }
+                told += 1;
+            });
+            assert!(matches!(ended, Err(Error::DeviceLost { .. })), "after {steps}: {ended:?}");
+            let model = trainer.model();
+            let results = [
+                trainer.evaluate(&data).map(drop),
+                trainer.fit(&data, Fit::default(), |_| {}).map(drop),
+                trainer.prepare(&data).map(drop),
+                model.predict(&[0.0; 2]).map(drop),
+                model.predictor(1).map(drop),
+                trainer.snapshot(),
+            ];
+            for (i, result) in results.into_iter().enumerate() {
+                assert!(matches!(result, Err(Error::DeviceLost { .. })), "call {i}: {result:?}");
+            }
+            app.assert_quiet("a device that died under fit");
+        }
+        let app = App::open();
+        let mut predictor = app.trainer(Adam::default(), 1).model().predictor(2).unwrap();
+        predictor.predict(&[0.0; 2]).unwrap();
+        app.device.destroy();
+        for _ in 0..2 {
+            let result = predictor.predict(&[0.0; 2]);
+            assert!(matches!(result, Err(Error::DeviceLost { .. })), "{result:?}");
+        }
+        app.assert_quiet("a predictor of a dead device");
     });
 }

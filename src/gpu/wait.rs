@@ -2,8 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+#[cfg(not(target_family = "wasm"))]
+use std::time::{Duration, Instant};
 
 use super::{Gpu, lock};
 #[cfg(not(target_family = "wasm"))]
@@ -11,11 +15,11 @@ use crate::error::{Error, Result};
 
 /// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
 #[cfg(not(target_family = "wasm"))]
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a device that has nothing to do is asked whether the queue is its own.
 #[cfg(not(target_family = "wasm"))]
-const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(300);
+const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
 
 /// A value that a callback of wgpu will give: a future of it.
 #[derive(Debug)]
@@ -61,6 +65,18 @@ impl<T> Future for Signal<T> {
     }
 }
 
+/// Whether something that is waited for has come.
+#[cfg(not(target_family = "wasm"))]
+#[derive(Default)]
+struct Progress(AtomicBool);
+
+#[cfg(not(target_family = "wasm"))]
+impl std::task::Wake for Progress {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 impl Gpu {
     /// A future of the end of everything submitted so far.
     pub(crate) fn submitted_work_done(&self) -> Signal<()> {
@@ -85,20 +101,28 @@ impl Gpu {
     /// for still does not come.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.block_on_within(future, PATIENCE)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn block_on_within<T>(&self, future: impl Future<Output = Result<T>>, patience: Duration) -> Result<T> {
         let mut future = std::pin::pin!(future);
-        let mut context = Context::from_waker(Waker::noop());
-        let mut idle_since: Option<std::time::Instant> = None;
+        let progress = Arc::new(Progress::default());
+        let waker = Waker::from(progress.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut idle_since: Option<Instant> = None;
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            if !self.poll()? {
+            let idle = self.poll()?;
+            if progress.0.swap(false, Ordering::AcqRel) || !idle {
                 idle_since = None;
                 continue;
             }
             match idle_since {
-                None => idle_since = Some(std::time::Instant::now()),
-                Some(since) if since.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(1)),
+                None => idle_since = Some(Instant::now()),
+                Some(since) if since.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
                 Some(_) => {
                     self.check_alive()?;
                     let reason = "the device has nothing left to do, but no answer has come: was Gpu::from_parts given the \
@@ -113,14 +137,13 @@ impl Gpu {
     /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn check_queue(&self) -> Result<()> {
-        use std::sync::atomic::{AtomicBool, Ordering};
         if self.inner.own_queue.load(Ordering::Relaxed) {
             return Ok(());
         }
         let told = Arc::new(AtomicBool::new(false));
         let tell = told.clone();
         self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
-        let since = std::time::Instant::now();
+        let since = Instant::now();
         loop {
             let idle = self.look()?;
             if told.load(Ordering::Acquire) {
@@ -137,7 +160,7 @@ impl Gpu {
                         .into(),
                 });
             }
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -145,5 +168,37 @@ impl Gpu {
     #[cfg(target_family = "wasm")]
     pub(crate) fn check_queue(&self) -> crate::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(target_family = "wasm")))]
+mod tests {
+    use super::*;
+
+    /// What waits for many things, one after the other, is patient with each; what nothing will answer ends.
+    #[test]
+    fn waiting_ends_where_nothing_comes_and_only_there() {
+        let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));
+        let patience = Duration::from_millis(60);
+        let long = async {
+            for _ in 0..20 {
+                gpu.submit(gpu.encoder())?;
+                gpu.submitted_work_done().await;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(())
+        };
+        gpu.block_on_within(long, patience).unwrap();
+        let (never, fulfil) = Signal::<()>::new();
+        let stuck = async {
+            never.await;
+            Ok(())
+        };
+        let error = gpu.block_on_within(stuck, patience).unwrap_err().to_string();
+        assert!(
+            error.starts_with("waiting for the GPU was refused by wgpu: the device has nothing left to do"),
+            "{error}"
+        );
+        drop(fulfil);
     }
 }

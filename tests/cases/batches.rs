@@ -110,6 +110,44 @@ pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()
     Ok(())
 }
 
+/// The cursor of a chain: after batches whose passes ran, ran in part or never did, on to the next batch or told of a pass.
+pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
+    let batch = 8;
+    let schedule = Schedule::cosine(10, 0.1);
+    for chain_pass in 0..3 {
+        let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
+        let op = Op::NextBatch(NextBatch { data, step, indices, batch, accumulate: 2, learning_rate: 0.3, schedule });
+        let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
+        let mut lockstep = check.lockstep(single(&buffers, op))?;
+        let info = DataInfo { rows: 16, chain: 3, chain_pass, ..DataInfo::default() };
+        for (chain, gradients_of) in [(0, 0), (1, 0), (2, 0), (2, 2), (2, 3), (3, 0), (3, 2), (3, 3)] {
+            for (passes, due) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)] {
+                let position = if due == 1 { 0 } else { 8 };
+                let (rows, update_rows) = (8, 8 + 8 * due);
+                let start = StepState {
+                    step: 5,
+                    rows,
+                    epoch: 2,
+                    position,
+                    update: 3,
+                    batches: 1 + due,
+                    update_rows,
+                    due,
+                    data_rows: 16,
+                    chain,
+                    gradients_of,
+                    passes,
+                    ..StepState::default()
+                };
+                lockstep.set(BufferId(0), &[info])?;
+                lockstep.set(BufferId(1), &[start])?;
+                check.agree(&mut lockstep, &format!("chain_pass {chain_pass} after {start:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Result<()> {
     let schedules = [
         Schedule::constant().warm_up(7),

@@ -36,6 +36,7 @@ pub const CASES: &[Case] = &{
     [
         case!(next_batch_shuffles_as_the_reference_does, "next_batch"),
         case!(next_batch_of_the_largest_batch, "next_batch"),
+        case!(a_chains_cursor_follows_the_reference, "next_batch"),
         case!(schedules_follow_the_reference_at_every_stage, "next_batch"),
         case!(gather_of_bytes_and_of_floats, "gather"),
         case!(a_grid_of_more_than_65535_workgroups, "gather"),
