@@ -28,12 +28,14 @@ pub enum Loss {
     /// −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z): each output a question of its own, t from 0 to 1, which is checked
     /// where a [`Dataset`](crate::Dataset) holds the targets. The last
     /// layer's activation is [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for outputs that are
-    /// logits. Either way it is computed from z as ln(1 + e^z) − t z, which neither overflows nor loses small values.
+    /// logits. Either way it is computed from z as ln(1 + e^−|z|) plus |z| times what the target says against the sign
+    /// of z: that neither overflows nor loses the small losses of right answers.
     BinaryCrossEntropy,
     /// −Σ t ln softmax(z), over the outputs: the classes exclude each other. Each t is from 0 to 1, which is checked where a
     /// [`Dataset`](crate::Dataset) holds the targets. The last layer's activation is
     /// [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for outputs that are logits. Either way it
-    /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)). Its gradient is softmax(z) Σ t − t.
+    /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)), with the small losses of right answers. Its gradient is
+    /// softmax(z) Σ t − t.
     SoftmaxCrossEntropy,
     /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
     SmoothedSoftmaxCrossEntropy {

@@ -71,16 +71,17 @@ pub fn pointwise_loss(
     let of_batch = if op.loss.is_mean() { rows as f32 } else { 1.0 };
     for (row, y) in output.chunks_exact(outputs).take(rows).enumerate() {
         let target = batch.target(row, outputs);
+        // In f64, as rows may be long.
         let mut loss = 0.0;
         for (i, &y) in y.iter().enumerate() {
             let (value, slope) = loss_of(op.loss, y, target.value(i));
-            loss += value;
+            loss += f64::from(value);
             if let Some(gradient) = gradient.as_deref_mut() {
                 let through = derivative(op.activation, y);
                 gradient[row * outputs + i] = slope * through * target.weight / (of_row * of_batch);
             }
         }
-        let loss = loss / of_row * target.weight;
+        let loss = loss as f32 / of_row * target.weight;
         // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
         let threshold = if op.loss == Loss::BinaryCrossEntropy { 0.0 } else { 0.5 };
         let correct = match outputs {

@@ -66,7 +66,8 @@ impl Dense {
 
 /// Layer normalisation: each row is brought to mean 0 and variance 1, then scaled and shifted by weights,
 /// y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at the start:
-/// Ba et al., 2016.
+/// Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs no digits. A row
+/// with differences of 4e37 and more becomes NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct LayerNorm {

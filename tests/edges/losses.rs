@@ -169,11 +169,16 @@ fn softmax_cross_entropy(z: &[f32], target: Target, smoothing: f64) -> [f64; 2] 
 fn softmax_table() -> Table {
     let long = vec![3e38; 1000];
     let (inf, nan) = (f32::INFINITY, f32::NAN);
-    let rows: [(&str, &[f32], Target, f32); 19] = [
+    let mut dominated = vec![0.0; 1000];
+    dominated[999] = 30.0;
+    let mut spoilt = vec![0.0; 1000];
+    spoilt[999] = nan;
+    let rows: [(&str, &[f32], Target, f32); 21] = [
         ("0, 0; label 0", &[0.0, 0.0], Label(0), 0.0),
         ("3e38, 3e38; label 0", &[3e38, 3e38], Label(0), 0.0),
         ("1000 times 3e38; label 999", &long, Label(999), 0.0),
         ("20, 0; label 0", &[20.0, 0.0], Label(0), 0.0),
+        ("999 times 0, 30; label 999", &dominated, Label(999), 0.0),
         ("0, 20; label 0", &[0.0, 20.0], Label(0), 0.0),
         ("80, 0, 0; label 0", &[80.0, 0.0, 0.0], Label(0), 0.0),
         ("1e-6, 0; label 0", &[1e-6, 0.0], Label(0), 0.0),
@@ -189,6 +194,7 @@ fn softmax_table() -> Table {
         ("-inf, -inf; label 0", &[-inf, -inf], Label(0), 0.0),
         ("inf, 0; label 0", &[inf, 0.0], Label(0), 0.0),
         ("NaN, 0; label 1", &[nan, 0.0], Label(1), 0.0),
+        ("999 times 0, NaN; label 0", &spoilt, Label(0), 0.0),
     ];
     let lines = rows.into_iter().map(|(input, z, target, smoothing)| {
         let loss = match smoothing {

@@ -7,6 +7,7 @@
 mod common;
 
 mod activations;
+mod encodings;
 mod faults;
 mod losses;
 mod norms;
@@ -16,7 +17,8 @@ mod run;
 use page::Section;
 
 /// The sections of the page, in order. Another one is another module with a function like these.
-const SECTIONS: &[fn() -> Section] = &[activations::section, losses::softmax_section, losses::section, norms::section];
+const SECTIONS: &[fn() -> Section] =
+    &[activations::section, encodings::section, losses::softmax_section, losses::section, norms::section];
 
 #[test]
 fn the_page_says_what_runs() {
