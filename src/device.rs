@@ -255,6 +255,14 @@ impl Executor {
         }
     }
 
+    /// Has the driver compile every kernel. The CPU has none.
+    pub(crate) fn warm_up(&self) -> Result<()> {
+        match self {
+            Executor::Gpu(executor) => executor.warm_up(),
+            Executor::Cpu(_) => Ok(()),
+        }
+    }
+
     /// Waits for the end of everything submitted.
     pub(crate) async fn finish(&self) -> Result<()> {
         if let Executor::Gpu(executor) = self {

@@ -57,6 +57,16 @@ impl Predictor {
         Ok(Self { device, executor, ranking, threshold, rows, inputs, outputs, output, mapped, kept })
     }
 
+    /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first call; in
+    /// browsers and on [`Device::Cpu`] this does nothing. Waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn warm_up(&self) -> Result<()> {
+        self.executor.warm_up()?;
+        self.ranking.warm_up()
+    }
+
     /// The most rows of a call.
     pub fn rows(&self) -> u32 {
         self.rows as u32

@@ -1,7 +1,7 @@
 //! Warm-up: some drivers compile a kernel when it is first dispatched, which is better not in a frame that is shown.
 
 use super::{Gpu, Recorder};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Records dispatches of no workgroups, which make such drivers compile and run nothing. Nothing in browsers: they compile
 /// when a pipeline is made, and warn of dispatches without workgroups.
@@ -30,7 +30,12 @@ impl Gpu {
         }
         let mut encoder = self.encoder();
         record(&mut encoder)?;
-        self.submit(encoder)?;
-        self.check_alive()
+        let submitted = self.submit(encoder);
+        self.check_alive()?;
+        // Such as that a texture was destroyed.
+        submitted.map_err(|error| match error {
+            Error::Gpu { reason, .. } => Error::Gpu { what: "warm-up".into(), reason },
+            error => error,
+        })
     }
 }

@@ -200,7 +200,7 @@ impl Trainer {
 
     /// Warm-up: has the driver compile the kernels of a training step now, in the background. Some drivers would else do so at
     /// the first step; browsers have done so already, and there this does nothing. Worth calling before a data set is read.
-    /// What is prepared has a `warm_up` of its own. Submits, once; waits for nothing.
+    /// What is prepared has a `warm_up` of its own, and [evaluation](Self::warm_up_evaluation). Submits, once; waits for nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
@@ -208,6 +208,23 @@ impl Trainer {
         if let Executor::Gpu(executor) = &self.training {
             executor.warm_up_step()?;
         }
+        Ok(())
+    }
+
+    /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows` rows: makes
+    /// what they need and has the driver compile the kernels, in the background. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `rows` is 0 or more than 4,294,967,295; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn warm_up_evaluation(&mut self, rows: usize) -> Result<()> {
+        let Some(rows) = u32::try_from(rows).ok().filter(|rows| *rows > 0) else {
+            let (what, expected) = ("rows to evaluate".into(), "1 to 4,294,967,295".into());
+            return Err(Error::Shape { what, expected, actual: rows.to_string() });
+        };
+        let executor = self.evaluation_executor(rows)?;
+        executor.warm_up()?;
+        self.evaluation = Some(executor);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
-    Adam, ChainRows, Error, Loss, Network, Result, TextureOutput, TextureSamples, Trainer, TrainerConfig, wgpu,
+    Adam, ChainRows, Dataset, Error, Loss, Network, Result, TextureOutput, TextureSamples, Trainer, TrainerConfig, wgpu,
 };
 
 use super::App;
@@ -37,22 +37,33 @@ fn a_warm_up_is_one_submission_that_changes_nothing() {
     let forward = trainer.model().prepare_forward(&x, &y, 16).unwrap();
     let output = TextureOutput::new(&app.gpu, &y, 3, &texture).unwrap();
 
+    // An evaluation's is of the trainer's own buffers, and changes no evaluation that follows.
+    let data = Dataset::from_f32_targets(vec![0.5; 40], 2, vec![0.25; 60], 3).unwrap();
+    trainer.warm_up_evaluation(20).unwrap();
+    let loss = trainer.evaluate(&data).unwrap();
+    trainer.warm_up_evaluation(20).unwrap();
+    assert_eq!(trainer.evaluate(&data).unwrap(), loss);
+    let none = trainer.warm_up_evaluation(0).unwrap_err().to_string();
+    assert_eq!(none, "rows to evaluate: expected 1 to 4,294,967,295, got 0");
+
+    let predictor = trainer.model().predictor(16).unwrap();
     let weights = app.read::<u32>(training.parameter_buffer());
-    let warm_ups: [(&str, &dyn Fn() -> Result<()>); 6] = [
+    let warm_ups: [(&str, &dyn Fn() -> Result<()>); 7] = [
         ("trainer", &|| trainer.warm_up()),
         ("training", &|| training.warm_up()),
         ("forward", &|| forward.warm_up()),
         ("chain", &|| chain.warm_up()),
         ("samples", &|| samples.warm_up()),
         ("output", &|| output.warm_up()),
+        ("predictor", &|| predictor.warm_up()),
     ];
     let before = app.gpu.traffic();
     for (_, warm_up) in &warm_ups {
         warm_up().unwrap();
     }
     let mut expected = before;
-    expected.submits += 6;
-    assert_eq!(app.gpu.traffic(), expected, "a submission each, and nothing waited for");
+    expected.submits += 8; // of a predictor two: what it puts out, and what tells classes
+    assert_eq!(app.gpu.traffic(), expected, "nothing is waited for");
     app.frame(|encoder| {
         training.record_warm_up(encoder);
         let mut pass = encoder.begin_compute_pass(&Default::default());
