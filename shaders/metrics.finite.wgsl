@@ -17,6 +17,9 @@ struct StepState {
     learning_rate: f32,
     rate_scale: f32,
     data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
 }
 
 // RowMetrics, whose last word several workgroups may set: all to the same.
