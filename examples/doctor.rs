@@ -1,6 +1,7 @@
 //! Runs every kernel on your GPU and on the CPU reference, and says whether they agree: what to send with a bug report.
 //!
 //!     cargo run --release --example doctor
+//!     cargo run --release --example doctor -- --quick --case softmax
 
 #[path = "../tests/cases/mod.rs"]
 mod cases;
@@ -34,6 +35,12 @@ struct Args {
     /// Only the cases of this kernel, a file of shaders/ without its ending
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
+    /// Only the cases whose name contains this; may be given several times
+    #[arg(long, value_name = "PART")]
+    case: Vec<String>,
+    /// Only the kernels that wgrad chooses for the adapter, not all that it could use
+    #[arg(long)]
+    quick: bool,
     /// Makes an input of every case wrong on the GPU, to see that the doctor notices
     #[arg(long)]
     falsify: bool,
@@ -49,12 +56,18 @@ fn main() -> ExitCode {
 
 /// Whether all is well.
 async fn run(args: &Args) -> Result<bool> {
-    let is_wanted = |case: &&Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
-    let cases: Vec<&Case> = CASES.iter().filter(is_wanted).collect();
+    let is_named = |case: &Case| args.case.iter().any(|part| case.name.contains(&part.replace(' ', "_")));
+    let of_kernel = |case: &Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
+    let cases: Vec<&Case> = CASES.iter().filter(|case| of_kernel(case)).collect();
     if let (true, Some(kernel)) = (cases.is_empty(), &args.kernel) {
         let kernels: BTreeSet<&str> = CASES.iter().flat_map(|case| case.kernels).copied().collect();
         let kernels = kernels.into_iter().collect::<Vec<_>>().join(", ");
         return Err(format!("--kernel: expected one of {kernels}; got {kernel}").into());
+    }
+    let names = cases.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+    let cases: Vec<&Case> = cases.into_iter().filter(|case| args.case.is_empty() || is_named(case)).collect();
+    if cases.is_empty() {
+        return Err(format!("--case: expected part of one of {names}; got {}", args.case.join(", ")).into());
     }
     println!("wgrad {} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
     let adapter = args.device.adapter(&device::instance(), None).await?;
@@ -67,10 +80,13 @@ async fn run(args: &Args) -> Result<bool> {
         failed += check(title, gpu, cases, args.falsify);
     };
     check("The kernels that wgrad chooses for this adapter", &Gpu::from_adapter(&adapter).await?, &cases);
-    // Those of a device that an app has made without any features.
-    let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
-    check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases);
-    let products: Vec<&Case> = cases.into_iter().filter(|case| case.kernels.contains(&"matmul")).collect();
+    if !args.quick {
+        // Those of a device that an app has made without any features.
+        let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
+        check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases);
+    }
+    let makes_products = |case: &&Case| !args.quick && case.kernels.contains(&"matmul");
+    let products: Vec<&Case> = cases.into_iter().filter(makes_products).collect();
     for family in common::PRODUCTS {
         if !products.is_empty() {
             let gpu = Gpu::from_adapter(&adapter).await?.with_products(family);

@@ -123,3 +123,43 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     }
     sums.iter().sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{BufferId, Tensor};
+
+    /// Several terms at a time are still added one after the other: weights trained on the CPU keep their bits.
+    #[test]
+    fn sums_are_in_the_order_of_k() {
+        let (m, n, k) = (3, 5, 11);
+        let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 313.0 - 1.6;
+        let a: Vec<f32> = (0..m * k).map(number).collect();
+        let b: Vec<f32> = (0..k * n).map(|i| number(i + 500)).collect();
+        let tensor = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
+        for layout in [Layout::Nn, Layout::Tn] {
+            for slice in [0..k, 0..3, 0..8, 0..1] {
+                let op = Matmul {
+                    a: tensor,
+                    b: tensor,
+                    c: tensor,
+                    m: m as u32,
+                    n: n as u32,
+                    k: k as u32,
+                    slice: slice.start as u32..slice.end as u32,
+                    layout,
+                    epilogue: Epilogue::None,
+                    bias_gradient: None,
+                };
+                let mut c = vec![0.0; m * n];
+                matmul(&op, &a, &b, &[], &mut c, None);
+                for (at, c) in c.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let of_a = |p: usize| if layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
+                    let sum = slice.clone().fold(0.0f32, |sum, p| sum + of_a(p) * b[p * n + j]);
+                    assert_eq!(c.to_bits(), sum.to_bits(), "{layout:?} {slice:?} {i} {j}");
+                }
+            }
+        }
+    }
+}

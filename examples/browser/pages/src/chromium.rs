@@ -13,18 +13,20 @@ use crate::Result;
 /// The names that systems give it.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
-/// WebGPU on the CPU, by SwiftShader, where there is no GPU. `CHROMIUM_FLAGS` adds others, or takes its place with
-/// `--use-webgpu-adapter=default`.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 6] = [
     "--headless=new",
     "--remote-debugging-pipe",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-dev-shm-usage",
-    "--enable-unsafe-webgpu",
-    "--use-webgpu-adapter=swiftshader",
-    "--enable-features=Vulkan",
+    "--host-resolver-rules=MAP unprotected.test 127.0.0.1",
 ];
+
+/// A name of this machine that is not `localhost`: what it serves by http is not to be trusted.
+pub const UNPROTECTED: &str = "unprotected.test";
+
+/// WebGPU on the CPU, by SwiftShader, as where there is no GPU. `CHROMIUM_FLAGS` takes its place.
+const WEBGPU: &str = "--enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --enable-features=Vulkan";
 
 /// How a page went.
 pub struct Visit {
@@ -83,7 +85,7 @@ impl Browser {
         command.arg(format!("--user-data-dir={}", profile.display()));
         // It refuses to start as root with a sandbox.
         command.args((std::env::var("USER").as_deref() == Ok("root") || is_root()).then_some("--no-sandbox"));
-        command.args(std::env::var("CHROMIUM_FLAGS").unwrap_or_default().split_whitespace());
+        command.args(std::env::var("CHROMIUM_FLAGS").as_deref().unwrap_or(WEBGPU).split_whitespace());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (to, out) = (child.stdin.take().ok_or("no pipe")?, child.stdout.take().ok_or("no pipe")?);
         let (send, from) = channel();

@@ -4,6 +4,7 @@
 //!     pages bind FILE.wasm FOLDER            writes what a page imports: FOLDER/browser.js and FOLDER/browser_bg.wasm
 //!     pages serve FOLDER                     serves a folder on http://localhost:8000
 //!     pages open FOLDER PAGE [SECONDS]       opens FOLDER/PAGE in Chromium without a window (`index.html?epochs=20`)
+//!     pages open-http FOLDER PAGE [SECONDS]  the same by http from a host that is not this one, where there is no WebGPU
 //!
 //! `open` fails where the page says that it failed, does not end within SECONDS (60), or where the console has a warning or an
 //! error, also of a worker's. A page says how it went in `document.body.dataset.outcome`: "done" or "failed".
@@ -25,12 +26,12 @@ fn main() -> ExitCode {
             println!("http://localhost:{}", server.port);
             server.wait();
         }),
-        ["open", folder, page] => open(folder, page, 60),
-        ["open", folder, page, seconds] => match seconds.parse() {
-            Ok(seconds) => open(folder, page, seconds),
+        ["open" | "open-http", folder, page] => open(folder, page, 60, args[0] == "open"),
+        ["open" | "open-http", folder, page, seconds] => match seconds.parse() {
+            Ok(seconds) => open(folder, page, seconds, args[0] == "open"),
             Err(_) => Err(format!("SECONDS: expected a whole number, got {seconds}").into()),
         },
-        _ => Err("expected bind FILE.wasm FOLDER, serve FOLDER, or open FOLDER PAGE [SECONDS]".into()),
+        _ => Err("expected bind FILE.wasm FOLDER, serve FOLDER, or open (or open-http) FOLDER PAGE [SECONDS]".into()),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,9 +49,10 @@ fn bind(wasm: &str, folder: &str) -> Result<()> {
     bindgen.generate(folder).map_err(|e| format!("{e:#}").into())
 }
 
-fn open(folder: &str, page: &str, seconds: u64) -> Result<()> {
+fn open(folder: &str, page: &str, seconds: u64, protected: bool) -> Result<()> {
     let server = server::Server::start(folder, 0)?;
-    let url = format!("http://localhost:{}/{page}", server.port);
+    let host = if protected { "localhost" } else { chromium::UNPROTECTED };
+    let url = format!("http://{host}:{}/{page}", server.port);
     let visit = chromium::visit(&url, Duration::from_secs(seconds))?;
     println!("{page}: {}\n{}", visit.outcome, visit.text.trim());
     for line in &visit.console {

@@ -1,4 +1,5 @@
-//! Repeated predictions of a few rows: the same numbers as `Model::predict`, and nothing made for a call.
+//! What pages ask for: repeated predictions of a few rows, with the numbers of `Model::predict` and nothing made for a call; a
+//! device in any case; kernels compiled with progress.
 
 mod common;
 
@@ -9,7 +10,7 @@ use std::task::{Context, Waker};
 
 use common::{Random, gpu};
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Device, Error, Forward, Gpu, Loss, Model, Network, wgpu};
+use wgrad::{Adam, Dataset, Device, Error, Fit, Forward, Gpu, Loss, Model, Network, Trainer, TrainerConfig, wgpu};
 
 /// Counts what each thread allocates.
 struct Counting;
@@ -155,8 +156,9 @@ fn a_call_makes_nothing_that_an_apps_own_would_not() {
         assert_eq!(own, given);
     }
     let [own, of_predictor, of_model] = counted;
-    // Beside an app's: the state that each of two mappings shares with its callback, and the label of the encoder and the pass.
-    assert!(of_predictor <= own + 4, "{of_predictor} allocations, an app's own {own}");
+    // Beside an app's: what each of two mappings shares with its callback, the labels of the encoder and the pass, and the error
+    // scopes of three calls of wgpu's, at 4 each. A buffer takes as many for its scopes alone.
+    assert!(of_predictor <= own + 4 + 3 * 4, "{of_predictor} allocations, an app's own {own}");
     assert!(of_model > own + 50, "this test can see what a prepared predictor spares: {of_model}, an app's own {own}");
     // Of each call one submission, one poll and one mapping to be read; the model's own have two submissions.
     let after = gpu.traffic();
@@ -198,5 +200,63 @@ fn what_does_not_fit_a_predictor_is_refused() {
         // And is none the worse for it.
         predictor.forward_into(&[0.0; INPUTS], &mut room[..OUTPUTS]).unwrap();
         assert!(matches!(model.predictor(0), Err(Error::Shape { .. })));
+    }
+}
+
+#[test]
+fn there_is_a_device_in_any_case_and_a_reason() {
+    let (device, why) = Gpu::request_or_cpu();
+    // On this machine there is a GPU, real or software: see `common::gpu`.
+    assert!(matches!(device, Device::Gpu(_)) && why.is_none(), "{why:?}");
+}
+
+/// Kernels are compiled beforehand, with progress; what is trained is the same.
+#[test]
+fn a_trainer_made_with_progress_is_as_any_other() {
+    let network = Network::input(INPUTS as u32).dense(16, Relu).dense(OUTPUTS as u32, Identity).build().unwrap();
+    let rows = 12;
+    let labels = (0..rows as u32).map(|row| row % OUTPUTS as u32).collect();
+    let data = Dataset::from_f32(Random(5).f32s(rows * INPUTS), INPUTS, labels, OUTPUTS as u32).unwrap();
+    for device in [Device::from(Gpu::request().unwrap_or_else(|e| panic!("{e}"))), Device::Cpu] {
+        let config = TrainerConfig { batch: 5, ..TrainerConfig::default() };
+        let loss = Loss::SoftmaxCrossEntropy;
+        let mut told = Vec::new();
+        let progress = |done, of| told.push((done, of));
+        let made = Trainer::new_async(device.clone(), &network, loss, Adam::default(), config.clone(), progress);
+        let mut made = device_block_on(&device, made);
+        match &device {
+            Device::Gpu(gpu) => {
+                let all = told[0].1;
+                assert!(all > 3 && told.last() == Some(&(all, all)), "{told:?}");
+                assert!(told.iter().all(|(done, of)| done <= of) && told[0].0 == 0, "{told:?}");
+                assert!(gpu.kernels_compiled() >= all);
+                let compiled = gpu.kernels_compiled();
+                let mut other = Trainer::new(device.clone(), &network, loss, Adam::default(), config.clone()).unwrap();
+                assert_eq!(gpu.kernels_compiled(), compiled, "all were there");
+                device_block_on(&device, other.warm_up_async(|_, _| ()));
+                let compiled = gpu.kernels_compiled();
+                other.evaluate(&data).unwrap();
+                assert_eq!(gpu.kernels_compiled(), compiled, "those of evaluation too");
+            }
+            Device::Cpu => assert!(told.is_empty()),
+        }
+        let mut other = Trainer::new(device.clone(), &network, loss, Adam::default(), config).unwrap();
+        let fit = Fit { epochs: 2, ..Fit::default() };
+        assert_eq!(made.fit(&data, fit, |_| ()).unwrap().epochs.len(), 2);
+        other.fit(&data, fit, |_| ()).unwrap();
+        assert_eq!(made.model().parameters().unwrap(), other.model().parameters().unwrap());
+    }
+}
+
+/// As an app does that awaits: something else polls the device.
+fn device_block_on<T>(device: &Device, future: impl Future<Output = wgrad::Result<T>>) -> T {
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(made) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return made.unwrap();
+        }
+        if let Device::Gpu(gpu) = device {
+            gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+        }
     }
 }
