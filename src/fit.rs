@@ -88,7 +88,7 @@ pub struct Checkpoint<'a> {
 pub struct EarlyStopping {
     /// What is watched, of the validation set where there is one, else of the training data. Default the loss.
     pub monitor: Monitor,
-    /// How many epochs in a row. Default 5.
+    /// How many epochs in a row; 0 is as 1. Default 5.
     pub patience: u32,
     /// What counts as improvement: by more than this, at least 0. Default 0.
     pub min_delta: f64,

@@ -45,7 +45,8 @@ impl Scores {
     /// # Errors
     /// [`Error::Shape`] unless there is a row of outputs for each target, as wide as a row of targets that are numbers,
     /// and wide enough for every class. One output will do for two classes; of more, the labels are the numbers that it is to
-    /// put out. [`Error::LabelOutOfRange`] for the first label not below the number of classes.
+    /// put out. [`Error::LabelOutOfRange`] for the first label not below the number of classes;
+    /// [`Error::NonFiniteTarget`] for the first target that is NaN or infinite.
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
         let fault =
             |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
@@ -66,7 +67,13 @@ impl Scores {
             Targets::Values { values, .. } if !values.len().is_multiple_of(width as usize) => {
                 return fault("targets", format!("whole rows of {width}"), format!("{} numbers", values.len()));
             }
-            Targets::Values { values, .. } => values.len() / width as usize,
+            Targets::Values { values, .. } => match values.iter().position(|value| !value.is_finite()) {
+                Some(i) => {
+                    let (row, value) = (i / width as usize, values[i]);
+                    return Err(Error::NonFiniteTarget { what: "target", row, value });
+                }
+                None => values.len() / width as usize,
+            },
         };
         if outputs.len() != rows * width as usize {
             return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
@@ -252,6 +259,8 @@ mod tests {
         assert_eq!(fault(2, 1, &values), "outputs of a row: expected 2, as of the targets, got 1");
         let part = Targets::Values { values: vec![0.0; 3], outputs: 2 };
         assert_eq!(fault(2, 2, &part), "targets: expected whole rows of 2, got 3 numbers");
+        let nan = Targets::Values { values: vec![0.0, 1.0, f32::NAN, 1.0], outputs: 2 };
+        assert_eq!(fault(4, 2, &nan), "target of row 1 is NaN: it must be finite");
         let none = Targets::Values { values: vec![], outputs: 0 };
         assert_eq!(fault(0, 0, &none), "outputs of a row: expected 1, as of the targets, got 0");
         let beyond = Targets::Labels { labels: vec![0, u32::MAX], classes: 3 };

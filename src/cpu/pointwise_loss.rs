@@ -81,14 +81,17 @@ pub fn pointwise_loss(
                 gradient[row * outputs + i] = slope * through * target.weight / (of_row * of_batch);
             }
         }
-        let loss = loss as f32 / of_row * target.weight;
+        // A target that the loss does not take, in data that the host has not seen, has no loss and no class.
+        let taken = |t: f32| !t.is_nan() && (op.loss != Loss::BinaryCrossEntropy || (0.0..=1.0).contains(&t));
+        let taken = (0..outputs).all(|i| taken(target.value(i)));
+        let loss = if taken { loss as f32 / of_row * target.weight } else { f32::NAN };
         // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
         let threshold = if op.loss == Loss::BinaryCrossEntropy { 0.0 } else { 0.5 };
         let correct = match outputs {
             1 => !y[0].is_nan() && (y[0] > threshold) == (target.value(0) > 0.5),
             _ => class(y) == Some(target.class()),
         };
-        metrics[op.slot(row, &batch.state)].count(loss, correct, batch.state.step);
+        metrics[op.slot(row, &batch.state)].count(loss, correct && taken, batch.state.step);
     }
     if let Some(gradient) = gradient {
         gradient[rows * outputs..].fill(0.0);

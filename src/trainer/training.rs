@@ -34,7 +34,8 @@ impl Trainer {
     /// [`prepare`](Self::prepare) over data that are on the GPU already, in the app's own buffers: `features` holds `rows`
     /// rows of f32, or of [bytes](Rows::bytes); `targets`, for a loss over classes, as many u32 labels, and for other losses
     /// `rows` rows of f32, one for each output. What the buffers hold when a step runs is what it trains on. A label that is
-    /// not a class makes the loss NaN. Other targets are not looked at: for binary cross-entropy they must be from 0 to 1.
+    /// not a class makes the loss NaN. So does a target
+    /// of binary cross-entropy that is not from 0 to 1.
     ///
     /// # Errors
     /// [`Error::Shape`] where a buffer is too short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on

@@ -188,3 +188,67 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
     }
     Ok(())
 }
+
+/// NaN among the outputs, and targets that the loss does not take: the row has a loss that is NaN, and is not right.
+pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()> {
+    let (mse, bce) = (Loss::MeanSquaredError, Loss::BinaryCrossEntropy);
+    let wrong = [
+        (mse, f32::NAN, 0.5),
+        (mse, 0.0, f32::NAN),
+        (bce, f32::NAN, 0.5),
+        (bce, 1.0, f32::NAN),
+        (bce, 1.0, 1.5),
+        (bce, -1.0, -0.001),
+    ];
+    let right = [(mse, 0.0, 3.0), (bce, 1.0, 1.0), (bce, -1.0, 0.0)];
+    // One output, a lane for two, and 64 lanes.
+    let sizes = [1, 2, 70];
+    for ((loss, y, t), outputs) in wrong.into_iter().chain(right).flat_map(|case| sizes.map(|size| (case, size))) {
+        let op = LossOp {
+            loss,
+            output: tensor(0, outputs),
+            targets: tensor(1, 0),
+            data: tensor(5, DATA),
+            step: tensor(2, STEP),
+            indices: tensor(3, 1),
+            gradient: None,
+            metrics: tensor(4, 4),
+            turns: 1,
+            activation: Activation::Identity,
+            batch: 1,
+            outputs,
+        };
+        let buffers = [
+            ("outputs", outputs, Role::Activation),
+            ("targets", outputs, Role::Targets),
+            ("step", STEP, Role::Step),
+            ("indices", 1, Role::Indices),
+            ("metrics", 4, Role::RowMetrics),
+            ("data", DATA, Role::Data),
+        ];
+        let mut lockstep = check.lockstep(single(&buffers, Op::PointwiseLoss(op)))?;
+        // The last output is the odd one, and all others are alike.
+        let with_last = |last: f32| [vec![0.25; outputs as usize - 1], vec![last]].concat();
+        lockstep.set(BufferId(0), &with_last(y))?;
+        lockstep.set(BufferId(1), &with_last(t))?;
+        lockstep.set(BufferId(2), &[step_state(42, 1)])?;
+        lockstep.set(BufferId(5), &[DataInfo { rows: 1, values: 1, ..DataInfo::default() }])?;
+        if check.falsify {
+            lockstep.disturb_gpu(BufferId(4), 3, 1.0);
+        }
+        let what = format!("{loss:?} of {y} for {t}, {outputs} outputs");
+        let of = what.clone();
+        check.run(&mut lockstep, move |check, mut comparisons| {
+            let divergence = comparisons.remove(0).divergence;
+            check.compared += 1;
+            // The loss need not be the same NaN.
+            check.expect(divergence.as_ref().is_none_or(|d| d.index == 0), || format!("{of}: {divergence:?}"));
+        })?;
+        let words = lockstep.get(BufferId(4));
+        let is_wrong = wrong.iter().any(|w| format!("{w:?}") == format!("{:?}", (loss, y, t)));
+        let [correct, first] = [1, 3].map(|i| words[i].to_bits());
+        let expected = if is_wrong { (0, 42) } else { (correct, 0) };
+        check.expect((correct, first) == expected, || format!("{what}: correct {correct}, first in step {first}"));
+    }
+    Ok(())
+}

@@ -59,6 +59,7 @@ pub const CASES: &[Case] = &{
         ),
         case!(narrow_networks_at_awkward_widths, "narrow"),
         case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
+        case!(pointwise_losses_flag_what_is_not_finite, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
