@@ -106,6 +106,21 @@ fn shuffled(index: u32, epoch: u32, rows: u32, seed: vec2u) -> u32 {
     return x;
 }
 
+// Of this many rows or fewer the order is that of random keys, as the network above does not reach all orders evenly.
+const FEW: u32 = 32u;
+
+var<workgroup> keys: array<u32, FEW>;
+
+// The place of row `index`: how many rows have smaller keys, or the same and come before it.
+fn place(index: u32, rows: u32) -> u32 {
+    let key = keys[index];
+    var smaller = 0u;
+    for (var i = 0u; i < rows; i++) {
+        smaller += select(0u, 1u, keys[i] < key || (keys[i] == key && i < index));
+    }
+    return smaller;
+}
+
 // sin(x) for 0 <= x <= pi/8, by its series: WGSL's own may be off by 2^-11.
 fn sine(x: f32) -> f32 {
     let q = x * x;
@@ -211,7 +226,19 @@ fn main(
             state.passes = 0u;
         }
     }
-    if NUMBERS {
+    if NUMBERS && known.shuffle != 0u && known.rows <= FEW {
+        if lane < known.rows {
+            keys[lane] = pcg4d(vec4u(lane, epoch, known.seed_low, known.seed_high)).x;
+        }
+        workgroupBarrier();
+        // Every workgroup finds the same places; the first writes them.
+        if lane < known.rows && workgroup.x + workgroup.y == 0u {
+            let at = place(lane, known.rows) - position;
+            if at < rows {
+                indices[at] = lane;
+            }
+        }
+    } else if NUMBERS {
         let all = grid.x * grid.y * LANES;
         for (var i = (workgroup.y * grid.x + workgroup.x) * LANES + lane; i < rows; i += all) {
             var index = position + i;

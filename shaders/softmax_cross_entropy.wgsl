@@ -61,6 +61,7 @@ struct RowMetrics {
 override LANES: u32 = 64; // invocations of a row: 1 or 64
 override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
 override GRADIENT: bool = true;
+override LEVELS: u32 = 1; // of slots: see LossOp::levels
 
 const LOWEST: f32 = -3.4028234e38;
 const NO_CLASS: u32 = 0xffffffffu; // of a row with a NaN logit
@@ -245,8 +246,19 @@ fn main(
             correct = predicted == asked.label;
         }
         let slot = state.step % u.turns * u.batch + row;
-        metrics[slot].loss += loss;
-        metrics[slot].rows += 1u;
+        let rows = metrics[slot].rows + 1u;
+        metrics[slot].rows = rows;
+        // Every 8th row the sum moves up a level, every 64th the next one too: no sum has many terms, so none loses much.
+        var sum = metrics[slot].loss + loss;
+        var at = slot;
+        var mask = 7u;
+        for (var level = 1u; level < LEVELS && (rows & mask) == 0u; level++) {
+            metrics[at].loss = 0.0;
+            at += u.turns * u.batch;
+            sum += metrics[at].loss;
+            mask = (mask << 3u) | 7u;
+        }
+        metrics[at].loss = sum;
         if correct && !unranked {
             metrics[slot].correct += 1u;
         }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::optimizer::option;
+use crate::orthogonal::orthonormal;
 use crate::random::{self, Stream};
 
 /// How a tensor of weights is filled at the start. The numbers depend on the seed and on the tensor's place in the
@@ -83,27 +84,14 @@ impl Init {
     }
 }
 
-/// Gram and Schmidt's process, on normal random vectors, twice over for the orthogonality that rounding takes away.
+/// Orthonormal rows, or columns where those are fewer.
 fn orthogonal(values: &mut [f32], columns: usize, draw: impl Fn(usize) -> f64) {
     let rows = values.len() / columns;
     let (count, length) = (rows.min(columns), rows.max(columns));
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
-    for i in 0..count {
-        let mut vector: Vec<f64> = (0..length).map(|j| random::normal_quantile(draw(i * length + j))).collect();
-        for _ in 0..2 {
-            for other in &basis {
-                let along = dot(&vector, other);
-                vector.iter_mut().zip(other).for_each(|(v, o)| *v -= along * o);
-            }
-        }
-        let norm = dot(&vector, &vector).sqrt();
-        vector.iter_mut().for_each(|v| *v /= norm);
-        basis.push(vector);
-    }
+    let basis = orthonormal(count, length, |i, j| random::normal_quantile(draw(i * length + j)));
     for (i, value) in values.iter_mut().enumerate() {
         let (row, column) = (i / columns, i % columns);
-        *value = if rows <= columns { basis[row][column] } else { basis[column][row] } as f32;
+        *value = if rows <= columns { basis[i] } else { basis[column * length + row] } as f32;
     }
 }
 
@@ -113,7 +101,7 @@ mod tests {
 
     #[test]
     fn orthogonal_rows_or_columns_have_length_one_and_no_overlap() {
-        for (rows, columns) in [(7usize, 7usize), (40, 9), (9, 40), (1, 16)] {
+        for (rows, columns) in [(7usize, 7usize), (40, 9), (9, 40), (1, 16), (33, 33), (130, 67), (64, 129), (1, 1)] {
             let mut w = vec![f32::NAN; rows * columns];
             Init::Orthogonal.fill(&mut w, columns as u32, [rows as u32, columns as u32], 3, 1);
             let (count, length) = (rows.min(columns), rows.max(columns));
@@ -128,6 +116,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of a uniform orthogonal matrix of 3 rows: the trace has mean 0 and variance 1 (Diaconis and Mallows, 1986), the
+    /// determinant is 1 or -1 alike.
+    #[test]
+    fn orthogonal_matrices_are_uniform() {
+        let n = 4000;
+        let (mut trace, mut squares, mut determinant) = (0.0, 0.0, 0.0);
+        for seed in 0..n {
+            let mut w = [0.0; 9];
+            Init::Orthogonal.fill(&mut w, 3, [3, 3], seed, 0);
+            let [a, b, c, d, e, f, g, h, i] = w.map(f64::from);
+            trace += a + e + i;
+            squares += (a + e + i).powi(2);
+            determinant += a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
+        }
+        let n = n as f64;
+        // Five standard errors; a square of at most 9, with mean 1, has a variance of at most 8.
+        let bound = 5.0 / n.sqrt();
+        assert!((trace / n).abs() < bound, "trace {}", trace / n);
+        assert!((determinant / n).abs() < bound, "determinant {}", determinant / n);
+        assert!((squares / n - 1.0).abs() < bound * 8f64.sqrt(), "squared trace {}", squares / n);
     }
 
     #[test]

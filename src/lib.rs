@@ -102,6 +102,7 @@ pub mod mnist;
 mod model;
 mod network;
 mod optimizer;
+mod orthogonal;
 pub mod plan;
 mod predictor;
 #[cfg(all(any(feature = "files", feature = "mnist"), not(target_family = "wasm")))]

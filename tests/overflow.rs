@@ -4,6 +4,8 @@ mod common;
 
 use common::*;
 use wgrad::Activation::Identity;
+use wgrad::plan::*;
+use wgrad::runner::Runner;
 use wgrad::{
     Adagrad, Adam, AdamW, Clip, Dataset, Dense, Device, Error, Fit, Group, Init, Lion, Loss, Network, Optimizer,
     RmsProp, Sgd, Trainer, TrainerConfig,
@@ -93,4 +95,81 @@ fn no_optimizer_stands_still_under_a_gradient_whose_square_overflows() {
             }
         }
     }
+}
+
+/// A sum of 20 million equal losses in f32, added one by one, is off by percents.
+const ROWS: usize = 20_000_000;
+/// Its square, the loss, has all bits of an f32.
+const OUTPUT: f32 = 0.785_398_2;
+
+#[test]
+fn the_running_loss_of_20_million_equal_rows_is_right_on_the_cpu() {
+    // 1024 slots of the metrics, as for every smaller batch.
+    let config = TrainerConfig { batch: 512, ..TrainerConfig::default() };
+    let mut line = Line::new(&Device::Cpu, OUTPUT, &[1.0], Sgd::default(), config);
+    let data = Dataset::from_f32_targets(vec![1.0; ROWS], 1, vec![0.0; ROWS], 1).unwrap();
+    let evaluation = line.trainer.evaluate(&data).unwrap();
+    assert_eq!(evaluation.rows as usize, ROWS);
+    let loss = f64::from(OUTPUT * OUTPUT);
+    assert!((evaluation.loss / loss - 1.0).abs() < 1e-6, "{} is not {loss}", evaluation.loss);
+}
+
+/// The same sums by the kernels alone: 16 of the 1024 slots, then all of them with what those have.
+#[test]
+fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
+    const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
+    const STEP: u32 = (size_of::<StepState>() / 4) as u32;
+    let (batch, slots, each) = (16u32, 1024, ROWS.div_ceil(1024) as u32);
+    let network = Network::input(1).dense(1, Identity).build().unwrap();
+    let plan = Plan::evaluation(&network, Loss::MeanSquaredError, 32).unwrap();
+    let levels = plan.buffer(plan.find(Role::RowMetrics).unwrap()).shape[0] / slots;
+    let tensor = |buffer, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
+    let op = Op::PointwiseLoss(LossOp {
+        loss: Loss::MeanSquaredError,
+        output: tensor(0, batch),
+        targets: tensor(1, 0),
+        data: tensor(2, DATA),
+        step: tensor(3, STEP),
+        indices: tensor(4, batch),
+        gradient: None,
+        metrics: tensor(5, levels * batch * 4),
+        turns: 1,
+        activation: Identity,
+        batch,
+        outputs: 1,
+    });
+    let buffers = [
+        ("output", batch, Role::Activation),
+        ("targets", 1, Role::Targets),
+        ("data", DATA, Role::Data),
+        ("step", STEP, Role::Step),
+        ("indices", batch, Role::Indices),
+        ("metrics", levels * batch * 4, Role::RowMetrics),
+    ];
+    // SAFETY: tensors are as long as the ops' dimensions say.
+    let mut losses = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
+    losses.set(BufferId(0), &[OUTPUT; 16]).unwrap();
+    losses.set(BufferId(1), &[0u32]).unwrap();
+    losses.set(BufferId(2), &[DataInfo { rows: 1, ..DataInfo::default() }]).unwrap();
+    losses.set(BufferId(3), &[StepState { rows: batch, ..StepState::default() }]).unwrap();
+    losses.set(BufferId(4), &[0u32; 16]).unwrap();
+    losses.set(BufferId(5), &vec![0u32; (levels * batch * 4) as usize]).unwrap();
+    for _ in 0..each / 1024 {
+        losses.run(1024).unwrap();
+    }
+    losses.run(each % 1024).unwrap();
+    let some = losses.get(BufferId(5)).unwrap();
+    let all: Vec<f32> = some.chunks((batch * 4) as usize).flat_map(|level| level.repeat(64)).collect();
+
+    let count = levels * slots;
+    let op = Op::Metrics(Metrics { slots: tensor(0, count * 4), totals: tensor(1, 4), count });
+    let buffers = [("slots", count * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
+    // SAFETY: as above.
+    let mut sum = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
+    sum.set(BufferId(0), &all).unwrap();
+    sum.run(1).unwrap();
+    let totals = sum.get(BufferId(1)).unwrap();
+    assert_eq!(totals[2].to_bits(), each * slots);
+    let (loss, expected) = (f64::from(totals[0]) / f64::from(each * slots), f64::from(OUTPUT * OUTPUT));
+    assert!((loss / expected - 1.0).abs() < 1e-6, "{loss} is not {expected}");
 }

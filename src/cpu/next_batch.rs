@@ -49,9 +49,24 @@ pub fn next_batch(op: &NextBatch, data: &DataInfo, state: &mut StepState, indice
     state.learning_rate = op.learning_rate * state.rate_scale * op.schedule.factor(state.update - 1);
     state.data_rows = data.rows;
     (state.chain, state.gradients_of, state.passes) = (data.chain, 0, 0);
+    let few = if data.shuffle != 0 && data.rows <= FEW { order(epoch, data) } else { Vec::new() };
     for (i, index) in (position..).zip(&mut indices[..rows as usize]) {
-        *index = if data.shuffle != 0 { shuffled(i, epoch, data) } else { i };
+        *index = match data.shuffle {
+            0 => i,
+            _ if data.rows <= FEW => few[i as usize],
+            _ => shuffled(i, epoch, data),
+        };
     }
+}
+
+/// Of this many rows or fewer the order is that of random keys, as a Feistel network does not reach all orders evenly.
+const FEW: u32 = 32;
+
+/// The rows by their keys; those with the same key as they are.
+fn order(epoch: u32, data: &DataInfo) -> Vec<u32> {
+    let mut rows: Vec<u32> = (0..data.rows).collect();
+    rows.sort_by_key(|&row| pcg4d([row, epoch, data.seed_low, data.seed_high])[0]);
+    rows
 }
 
 /// Where row `index` of the epoch's order stands in the data set: a Feistel network over the next power of two,
@@ -82,9 +97,13 @@ fn shuffled(index: u32, epoch: u32, data: &DataInfo) -> u32 {
 mod tests {
     use super::*;
 
+    /// The order of an epoch, as batches of all rows have it.
     fn order(rows: u32, seed: u32, epoch: u32) -> Vec<u32> {
         let data = DataInfo { rows, shuffle: 1, seed_low: seed, ..Default::default() };
-        (0..rows).map(|i| shuffled(i, epoch, &data)).collect()
+        let mut state = StepState { epoch, data_rows: rows, due: 1, ..StepState::default() };
+        let mut indices = vec![u32::MAX; rows as usize];
+        next_batch(&op(rows, 1), &data, &mut state, &mut indices);
+        indices
     }
 
     #[test]
@@ -99,20 +118,60 @@ mod tests {
         assert_eq!(order(100, 1, 0), order(100, 1, 0));
     }
 
+    /// χ² of counts that are all as likely must lie within five standard deviations, √(2 · freedom), of the freedom.
+    fn assert_even(counts: &[u32], freedom: f64, what: &str) {
+        let expected = counts.iter().map(|&c| f64::from(c)).sum::<f64>() / counts.len() as f64;
+        let chi2 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum::<f64>();
+        let off = (chi2 - freedom) / (2.0 * freedom).sqrt();
+        assert!(off.abs() < 5.0, "{what}: χ² {chi2} of {freedom}, {off} deviations");
+    }
+
+    /// Epochs of one seed, and seeds at one epoch.
+    fn orders(rows: u32, count: u32) -> [(&'static str, Vec<Vec<u32>>); 2] {
+        [
+            ("epochs", (0..count).map(|epoch| order(rows, 5, epoch)).collect()),
+            ("seeds", (0..count).map(|seed| order(rows, seed, 3)).collect()),
+        ]
+    }
+
     #[test]
-    fn every_row_is_as_likely_at_every_place() {
-        // A chi-squared test of (place, row) counts over 10 rows and 20,000 orders.
-        let (rows, epochs) = (10u32, 20_000u32);
-        let mut counts = [[0u32; 10]; 10];
-        for epoch in 0..epochs {
-            for (place, row) in order(rows, 5, epoch).into_iter().enumerate() {
-                counts[place][row as usize] += 1;
+    fn every_order_of_few_rows_is_as_likely() {
+        for (rows, orders_there_are) in [(1, 1), (2, 2), (3, 6), (4, 24), (5, 120), (6, 720), (7, 5040)] {
+            for (what, orders) in orders(rows, (20 * orders_there_are).max(2000)) {
+                let mut counts = vec![0; orders_there_are as usize];
+                for order in orders {
+                    // The order's number: how many of the rows after each one are smaller, in a mixed base.
+                    let smaller = |i: usize| order[i + 1..].iter().filter(|&&row| row < order[i]).count();
+                    counts[(0..order.len()).fold(0, |number, i| number * (order.len() - i) + smaller(i))] += 1;
+                }
+                let freedom = f64::from(orders_there_are - 1).max(1.0);
+                let what = format!("orders of {rows} over {what}");
+                match rows {
+                    1 => assert_eq!(counts, [2000]),
+                    _ => assert_even(&counts, freedom, &what),
+                }
             }
         }
-        let expected = f64::from(epochs) / f64::from(rows);
-        let chi2: f64 = counts.iter().flatten().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
-        // 81 degrees of freedom: mean 81, standard deviation √162; five of them away.
-        assert!(chi2 < 81.0 + 5.0 * 162f64.sqrt(), "chi² {chi2}");
+    }
+
+    #[test]
+    fn rows_are_as_likely_at_every_place_and_beside_every_other() {
+        for rows in [8u32, 9, 10, 17, 32, 33, 65] {
+            let n = rows as usize;
+            for (what, orders) in orders(rows, 200 * rows) {
+                let (mut places, mut neighbours) = (vec![0; n * n], vec![0; n * n]);
+                for order in orders {
+                    order.iter().enumerate().for_each(|(place, &row)| places[place * n + row as usize] += 1);
+                    order.windows(2).for_each(|pair| neighbours[pair[0] as usize * n + pair[1] as usize] += 1);
+                }
+                // A row is at one place, and a place has one row.
+                assert_even(&places, f64::from(rows - 1).powi(2), &format!("places of {rows} over {what}"));
+                let pairs: Vec<u32> = (0..n * n).filter(|i| i / n != i % n).map(|i| neighbours[i]).collect();
+                // A row follows, and is followed by, at most one: at most one condition for each, and one less.
+                let freedom = (pairs.len() as f64 - 2.0 * f64::from(rows)) + 1.0;
+                assert_even(&pairs, freedom, &format!("neighbours of {rows} over {what}"));
+            }
+        }
     }
 
     fn op(batch: u32, accumulate: u32) -> NextBatch {

@@ -1,6 +1,7 @@
 //! Twin of `shaders/pointwise_loss.wgsl`.
 
 use super::pointwise::derivative;
+use super::softmax_cross_entropy::count;
 use super::{class, first_largest};
 use crate::loss::Loss;
 use crate::plan::{DataInfo, LossOp, RowMetrics, StepState};
@@ -91,7 +92,7 @@ pub fn pointwise_loss(
             1 => !y[0].is_nan() && (y[0] > threshold) == (target.value(0) > 0.5),
             _ => class(y) == Some(target.class()),
         };
-        metrics[op.slot(row, &batch.state)].count(loss, correct && taken, batch.state.step);
+        count(op, metrics, row, &batch.state, loss, correct && taken);
     }
     if let Some(gradient) = gradient {
         gradient[rows * outputs..].fill(0.0);

@@ -2,7 +2,7 @@
 
 use super::pointwise_loss::Batch;
 use crate::loss::Loss;
-use crate::plan::{LossOp, RowMetrics};
+use crate::plan::{LossOp, RowMetrics, StepState};
 
 pub fn softmax_cross_entropy(
     op: &LossOp,
@@ -51,23 +51,32 @@ pub fn softmax_cross_entropy(
         let unknown = unknown || sum.is_nan();
         let loss = if unknown { f32::NAN } else { (others.ln_1p() * f64::from(total) - along) as f32 };
         let correct = class(z) == Some(target.class());
-        metrics[op.slot(row, &batch.state)].count(loss * target.weight, correct, batch.state.step);
+        count(op, metrics, row, &batch.state, loss * target.weight, correct);
     }
     if let Some(gradient) = gradient {
         gradient[rows * classes..].fill(0.0);
     }
 }
 
-impl RowMetrics {
-    /// Counts a row.
-    pub(super) fn count(&mut self, loss: f32, correct: bool, step: u32) {
-        self.loss += loss;
-        self.rows += 1;
-        self.correct += u32::from(correct);
-        if !loss.is_finite() && self.non_finite_step == 0 {
-            self.non_finite_step = step;
-        }
+/// Counts a row in its slot; see [`LossOp::metrics`] for the levels.
+pub(super) fn count(op: &LossOp, metrics: &mut [RowMetrics], row: usize, state: &StepState, loss: f32, correct: bool) {
+    let mut at = op.slot(row, state);
+    let slot = &mut metrics[at];
+    slot.rows += 1;
+    slot.correct += u32::from(correct);
+    if !loss.is_finite() && slot.non_finite_step == 0 {
+        slot.non_finite_step = state.step;
     }
+    let (rows, mut sum) = (slot.rows, slot.loss + loss);
+    for level in 1..op.levels() {
+        if !rows.is_multiple_of(8u32.pow(level)) {
+            break;
+        }
+        metrics[at].loss = 0.0;
+        at += (op.turns * op.batch) as usize;
+        sum += metrics[at].loss;
+    }
+    metrics[at].loss = sum;
 }
 
 /// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has none.

@@ -11,7 +11,7 @@ use super::{BYTES, STATE, epochs};
 use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Role, RowMetrics, StepState};
+use crate::plan::{Op, Plan, Role, RowMetrics, StepState};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
@@ -254,8 +254,16 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     for role in CARRIED {
         if let Some(id) = plan.find(role) {
             let buffer = plan.buffer(id);
-            let shape = shape(role, &buffer.shape);
-            let mut words = file.take(&format!("{STATE}{}", buffer.name), dtype(role), &shape)?;
+            let name = format!("{STATE}{}", buffer.name);
+            let mut shape = shape(role, &buffer.shape).into_owned();
+            // Files of version 0.1 have the first level of the metrics' slots only.
+            if let Some(slots) = first_level(&plan).filter(|_| role == Role::RowMetrics) {
+                let earlier = [slots as usize, shape[1] as usize];
+                if file.tensors().any(|(tensor, shape)| tensor == name && shape == earlier) {
+                    shape[0] = slots;
+                }
+            }
+            let mut words = file.take(&name, dtype(role), &shape)?;
             if role == Role::Step {
                 // No update is due before the next forward pass.
                 words.extend([1, 0, 0]);
@@ -334,4 +342,12 @@ fn check_place(
         progress.updates = progress.updates.saturating_add(steps / config.accumulate);
     }
     Ok(())
+}
+
+/// Slots of the metrics at their first level.
+fn first_level(plan: &Plan) -> Option<u32> {
+    plan.step.iter().find_map(|op| match op {
+        Op::PointwiseLoss(loss) | Op::SoftmaxCrossEntropy(loss) => Some(loss.turns * loss.batch),
+        _ => None,
+    })
 }

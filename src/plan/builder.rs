@@ -28,6 +28,11 @@ pub(crate) struct Product {
     pub bias_gradient: Option<Tensor>,
 }
 
+/// Levels of slots, each with sums of 8 of the level before: for 2²⁶ rows, and with less accuracy for more.
+fn levels(slots: u32) -> u32 {
+    (26u32.saturating_sub(slots.ilog2()) / 3).max(1)
+}
+
 /// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a step adds.
 const FEWEST_SLOTS: u32 = 1024;
 
@@ -216,7 +221,7 @@ impl<'a> Builder<'a> {
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
         let metric_words = (size_of::<RowMetrics>() / 4) as u32;
         let turns = (FEWEST_SLOTS / self.batch).max(1);
-        let slots = turns * self.batch;
+        let slots = turns * self.batch * levels(turns * self.batch);
         let metrics = self.buffer("row_metrics", &[slots, metric_words], Role::RowMetrics)?;
         let totals = self.buffer("totals", &[metric_words], Role::Totals)?;
         let last = self.stages.last().expect("forward() comes first");

@@ -68,7 +68,7 @@ pub enum Role {
     Step,
     /// u32 row numbers of the batch.
     Indices,
-    /// One [`RowMetrics`] a row of the batch.
+    /// Slots of [`RowMetrics`] for the rows of the batch: see [`LossOp::metrics`].
     RowMetrics,
     /// One [`RowMetrics`]: their sum.
     Totals,

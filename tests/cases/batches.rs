@@ -101,7 +101,19 @@ fn check_next_batch(
 }
 
 pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()> {
-    for (batch, rows) in [(1, 1), (2, 3), (32, 60_000), (257, 300), (1757, 1757), (1000, 10), (5000, 12_003)] {
+    for (batch, rows) in [
+        (1, 1),
+        (2, 3),
+        (7, 20),
+        (64, 64),
+        (9, 65),
+        (5000, 50),
+        (32, 60_000),
+        (257, 300),
+        (1757, 1757),
+        (1000, 10),
+        (5000, 12_003),
+    ] {
         let constant = Schedule::constant();
         check_next_batch(check, batch, rows, true, StepState::default(), 1, constant)?;
         let later = StepState { step: 9, epoch: 4, update: 3, batches: 2, update_rows: 50, ..StepState::default() };

@@ -252,3 +252,60 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
     }
     Ok(())
 }
+
+/// Sums of losses that move up none, one and two of three levels.
+pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
+    let (batch, outputs, turns) = (6, 2, 2);
+    let slots = turns * batch;
+    for loss in [Loss::SoftmaxCrossEntropy, Loss::MeanSquaredError] {
+        let op = LossOp {
+            loss,
+            output: tensor(0, batch * outputs),
+            targets: tensor(1, 0),
+            data: tensor(2, DATA),
+            step: tensor(3, STEP),
+            indices: tensor(4, batch),
+            gradient: None,
+            metrics: tensor(5, 3 * slots * 4),
+            turns,
+            activation: Activation::Identity,
+            batch,
+            outputs,
+        };
+        let softmax = loss == Loss::SoftmaxCrossEntropy;
+        let op = if softmax { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) };
+        let buffers = [
+            ("output", batch * outputs, Role::Activation),
+            ("targets", 1, Role::Targets),
+            ("data", DATA, Role::Data),
+            ("step", STEP, Role::Step),
+            ("indices", batch, Role::Indices),
+            ("metrics", 3 * slots * 4, Role::RowMetrics),
+        ];
+        let mut random = Random(3);
+        let mut lockstep = check.lockstep(single(&buffers, op))?;
+        lockstep.set(BufferId(0), &random.f32s((batch * outputs) as usize))?;
+        lockstep.set(BufferId(1), &[1u32])?;
+        lockstep.set(BufferId(2), &[DataInfo { rows: 1, ..DataInfo::default() }])?;
+        lockstep.set(BufferId(3), &[step_state(5, batch - 1)])?;
+        lockstep.set(BufferId(4), &vec![0u32; batch as usize])?;
+        let rows = [0, 6, 7, 15, 63, 511];
+        let metrics: Vec<RowMetrics> = (0..3 * slots)
+            .map(|i| match i / slots {
+                0 => RowMetrics { loss: 1.0 + random.f32(), rows: rows[(i % batch) as usize], ..RowMetrics::default() },
+                level => RowMetrics { loss: 9.0f32.powi(level as i32) * random.f32(), ..RowMetrics::default() },
+            })
+            .collect();
+        lockstep.set(BufferId(5), &metrics)?;
+        check.agree(&mut lockstep, &format!("levels of {loss:?}"))?;
+        let after = lockstep.get(BufferId(5));
+        for (level, moved) in [(0usize, [false, false, true, true, true]), (1, [false, false, false, false, true])] {
+            for (row, moved) in moved.into_iter().enumerate() {
+                // Step 5 has the second turn.
+                let at = (level * slots as usize + batch as usize + row) * 4;
+                check.expect((after[at] == 0.0) == moved, || format!("level {level} of row {row}: {}", after[at]));
+            }
+        }
+    }
+    Ok(())
+}

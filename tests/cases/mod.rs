@@ -62,6 +62,7 @@ pub const CASES: &[Case] = &{
         case!(pointwise_losses_flag_what_is_not_finite, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
+        case!(running_losses_move_up_levels, "pointwise_loss" "softmax_cross_entropy"),
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
         case!(metrics_sum_every_row, "metrics"),
         case!(numbers_that_are_not_finite_mark_the_totals, "metrics"),

@@ -11,14 +11,23 @@ mod encodings;
 mod faults;
 mod losses;
 mod norms;
+mod optimizers;
 mod page;
 mod run;
 
 use page::Section;
 
 /// The sections of the page, in order. Another one is another module with a function like these.
-const SECTIONS: &[fn() -> Section] =
-    &[activations::section, encodings::section, losses::softmax_section, losses::section, norms::section];
+const SECTIONS: &[fn() -> Section] = &[
+    activations::section,
+    encodings::section,
+    losses::softmax_section,
+    losses::section,
+    norms::section,
+    optimizers::section,
+    optimizers::clip_section,
+    optimizers::sums_section,
+];
 
 #[test]
 fn the_page_says_what_runs() {

@@ -34,6 +34,7 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         ("LANES", lanes.into()),
         ("ROWS", rows.into()),
         ("GRADIENT", op.gradient.is_some().into()),
+        ("LEVELS", op.levels().into()),
     ];
     constants.extend(pointwise::constants(op.activation));
     let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta, turns: op.turns };

@@ -24,7 +24,12 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         shader: shader(
             "softmax_cross_entropy",
             include_str!("../../../shaders/softmax_cross_entropy.wgsl"),
-            &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", op.gradient.is_some().into())],
+            &[
+                ("LANES", lanes.into()),
+                ("ROWS", rows.into()),
+                ("GRADIENT", op.gradient.is_some().into()),
+                ("LEVELS", op.levels().into()),
+            ],
         ),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![

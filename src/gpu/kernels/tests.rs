@@ -467,7 +467,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         ("accumulate", &[("quads", 480.0)]),
         ("sum_squares", &[("quads", 480.0), ("limit", 0.0)]),
         ("update", &[("quads", 480.0)]),
-        ("metrics", &[("count", 1020.0)]),
+        ("metrics", &[("count", 5100.0)]),
         ("narrow", &[("rows", 12.0)]),
     ];
     let plans = plans();

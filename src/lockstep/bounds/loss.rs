@@ -60,9 +60,10 @@ pub(super) fn of_softmax(op: &Softmax, memory: &CpuExecutor) -> Bounds {
     Bounds::Each(bounds)
 }
 
-/// A row's share of the running loss: its own error, and the sum's.
-fn running(metrics: &RowMetrics, loss: f64, off: f64) -> f64 {
-    off + 2.0 * U * (loss.abs() + (f64::from(metrics.loss) + loss).abs())
+/// The running loss of a row's slot after it, in magnitude, and its bound: the row's own error, and the sum's.
+fn running(metrics: &RowMetrics, loss: f64, off: f64) -> [f64; 2] {
+    let sum = (f64::from(metrics.loss) + loss).abs();
+    [sum, off + 2.0 * U * (loss.abs() + sum)]
 }
 
 fn metrics(op: &LossOp, memory: &CpuExecutor) -> Vec<RowMetrics> {
@@ -73,10 +74,25 @@ fn data(op: &LossOp, memory: &CpuExecutor) -> DataInfo {
     bytemuck::cast_slice(&memory.words(op.data))[0]
 }
 
-/// Of the slots that are another step's turn nothing may change.
-fn with_gradient(op: &LossOp, state: &StepState, gradients: Vec<f64>, losses: &[f64]) -> Vec<Bounds> {
-    let mut slots = vec![0.0; (op.turns * op.batch) as usize];
-    slots[op.slot(0, state)..][..losses.len()].copy_from_slice(losses);
+/// Of the slots that are another step's turn nothing may change. Sums move up a level as they do in the kernels.
+fn with_gradient(
+    op: &LossOp,
+    state: &StepState,
+    gradients: Vec<f64>,
+    losses: &[[f64; 2]],
+    before: &[RowMetrics],
+) -> Vec<Bounds> {
+    let mut slots = vec![0.0; before.len()];
+    for (row, &[mut sum, mut off]) in losses.iter().enumerate().take(state.rows as usize) {
+        let mut at = op.slot(row, state);
+        let rows = before[at].rows + 1;
+        for _ in (1..op.levels()).take_while(|&level| rows.is_multiple_of(8u32.pow(level))) {
+            at += (op.turns * op.batch) as usize;
+            sum += f64::from(before[at].loss).abs();
+            off += 2.0 * U * sum;
+        }
+        slots[at] = off;
+    }
     let gradients = op.gradient.map(|_| Bounds::Each(gradients));
     gradients.into_iter().chain([Bounds::Losses(slots)]).collect()
 }
@@ -93,7 +109,7 @@ pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds
     for (row, y) in output.chunks_exact(outputs).enumerate() {
         if row >= state.rows as usize {
             gradients.extend(std::iter::repeat_n(0.0, outputs));
-            losses.push(0.0);
+            losses.push([0.0, 0.0]);
             continue;
         }
         let target = Target::of(indices[row] as usize, &targets, outputs, &data);
@@ -112,7 +128,7 @@ pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds
         let loss = sum / of_row * weight;
         losses.push(running(&metrics[op.slot(row, &state)], loss, off + loss * 2.0 * (DIVISION + U)));
     }
-    with_gradient(op, &state, gradients, &losses)
+    with_gradient(op, &state, gradients, &losses, &metrics)
 }
 
 /// The loss of an output and its slope, in magnitude, each with its bound.
@@ -166,7 +182,7 @@ pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec
     for (row, z) in logits.chunks_exact(classes).enumerate() {
         if row >= state.rows as usize {
             gradients.extend(std::iter::repeat_n(0.0, classes));
-            losses.push(0.0);
+            losses.push([0.0, 0.0]);
             continue;
         }
         let target = Target::of(indices[row] as usize, &targets, classes, &data);
@@ -195,5 +211,5 @@ pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec
         let off = weight * (of_log * total + log * of_total + of_along);
         losses.push(running(&metrics[op.slot(row, &state)], loss, off + loss * 2.0 * 3.0 * U));
     }
-    with_gradient(op, &state, gradients, &losses)
+    with_gradient(op, &state, gradients, &losses, &metrics)
 }

@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::loss::Loss;
-use crate::plan::{StepState, Tensor};
+use crate::plan::{RowMetrics, StepState, Tensor};
 use crate::schedule::Schedule;
 
 /// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
@@ -65,6 +65,9 @@ pub struct CopyRows {
     pub columns: u32,
 }
 
+/// Of a [`RowMetrics`](super::super::RowMetrics).
+const METRIC_WORDS: u32 = (size_of::<RowMetrics>() / 4) as u32;
+
 /// A loss and its gradient, and each row's share of the running loss and correct count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {
@@ -82,7 +85,9 @@ pub struct LossOp {
     pub indices: Tensor,
     /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
     pub gradient: Option<Tensor>,
-    /// \[turns, batch\] of [`RowMetrics`](super::super::RowMetrics), added to.
+    /// \[levels, turns, batch\] of [`RowMetrics`](super::super::RowMetrics), added to. Counts are at the first level. Every
+    /// 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum to the one after:
+    /// no sum has many terms, so rounding takes little from the sum of millions.
     pub metrics: Tensor,
     /// Steps add to their rows' slots of the metrics by turns, so that no slot's sum grows long where batches are small.
     pub turns: u32,
@@ -95,6 +100,11 @@ pub struct LossOp {
 }
 
 impl LossOp {
+    /// How many levels of slots there are.
+    pub(crate) fn levels(&self) -> u32 {
+        (self.metrics.len / (METRIC_WORDS * self.turns * self.batch)).max(1)
+    }
+
     /// Where the metrics of a row of the batch are summed in this step.
     pub(crate) fn slot(&self, row: usize, state: &StepState) -> usize {
         (state.step % self.turns * self.batch) as usize + row

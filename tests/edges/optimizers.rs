@@ -1,0 +1,168 @@
+//! One update of every optimizer, and gradients whose norm is clipped.
+
+use wgrad::plan::*;
+use wgrad::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+
+use crate::page::{Line, Section, Table, Value, short};
+use crate::run::{Both, STEP, tensor};
+
+/// The unit roundoff of f32.
+const U: f64 = 1.0 / 16_777_216.0;
+/// Of a block of parameters.
+const LEN: usize = 64;
+const RATE: f32 = 0.01;
+/// The weight before, and how far from it a step leads.
+const WEIGHT: f32 = 0.5;
+
+const GRADIENTS: [f32; 12] = [0.0, 1e-38, 1e-30, 1e-20, 1.0, -1e10, 1e18, 1e20, -1e30, 3e38, f32::INFINITY, f32::NAN];
+/// The gradients of which the page has lines.
+const SHOWN: [f32; 6] = [1e-20, 1e18, 1e20, 3e38, f32::INFINITY, f32::NAN];
+
+fn optimizers() -> [(&'static str, Optimizer); 7] {
+    [
+        ("Sgd", Sgd::default().into()),
+        ("Sgd, momentum 0.9, Nesterov", Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into()),
+        ("RmsProp", RmsProp::default().into()),
+        ("Adagrad", Adagrad::default().into()),
+        ("Adam", Adam::default().into()),
+        ("AdamW", AdamW::default().into()),
+        ("Lion", Lion::default().into()),
+    ]
+}
+
+/// The first step of each, in f64: moments are 0 before.
+fn exact(optimizer: Optimizer, g: f64) -> f64 {
+    let (rate, w) = (f64::from(RATE), f64::from(WEIGHT));
+    let step = |beta: f32, epsilon: f32| (1.0 - f64::from(beta)).sqrt() * g.abs() + f64::from(epsilon);
+    match optimizer {
+        Optimizer::Sgd(Sgd { nesterov: true, momentum, .. }) => w - rate * (1.0 + f64::from(momentum)) * g,
+        Optimizer::Sgd(_) => w - rate * g,
+        Optimizer::RmsProp(o) => w - rate * g / step(o.alpha, o.epsilon),
+        Optimizer::Adagrad(o) => w - rate * g / step(0.0, o.epsilon),
+        Optimizer::Adam(o) => w - rate * g / step(0.0, o.epsilon),
+        Optimizer::AdamW(o) => w * (1.0 - rate * f64::from(o.weight_decay)) - rate * g / step(0.0, o.epsilon),
+        _ => w - rate * if g == 0.0 || g.is_nan() { g } else { g.signum() },
+    }
+}
+
+fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>, moments: usize) -> Op {
+    Op::Update(Update {
+        optimizer,
+        parameters: tensor(0, LEN),
+        gradients,
+        moments: (0..moments).map(|m| tensor(2 + m, LEN)).collect(),
+        step: tensor(4, STEP as usize),
+        multipliers: None,
+        scale,
+        clip: None,
+        accumulates: false,
+    })
+}
+
+/// What the ops share, and the two of [`clipped`].
+const BUFFERS: [(&str, u32, Role); 7] = [
+    ("w", LEN as u32, Role::Parameters),
+    ("g", LEN as u32, Role::Gradients),
+    ("m", LEN as u32, Role::Moment1),
+    ("v", LEN as u32, Role::Moment2),
+    ("step", STEP, Role::Step),
+    ("sums", SUM_PARTS, Role::SquareSums),
+    ("scale", 1, Role::GradientScale),
+];
+
+fn start(both: &mut Both, weight: f32, rate: f32, gradients: &[f32]) {
+    both.set(0, &[weight; LEN]);
+    both.set(1, gradients);
+    both.set(2, &[0.0f32; LEN]);
+    both.set(3, &[0.0f32; LEN]);
+    both.set(4, &[StepState { step: 1, update: 1, due: 1, learning_rate: rate, ..StepState::default() }]);
+    both.run();
+}
+
+fn table((name, optimizer): (&str, Optimizer)) -> Table {
+    let moments = match optimizer {
+        Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => 0,
+        Optimizer::Adam(_) | Optimizer::AdamW(_) => 2,
+        _ => 1,
+    };
+    let mut both = Both::new(&BUFFERS, update(optimizer, tensor(1, LEN), None, moments));
+    let gradients: Vec<f32> = (0..LEN).map(|i| GRADIENTS[i % GRADIENTS.len()]).collect();
+    start(&mut both, WEIGHT, RATE, &gradients);
+    let [gpu, cpu] = both.get(0);
+    let line = |(i, g): (usize, &f32)| {
+        let exact = exact(optimizer, f64::from(*g));
+        let off = 64.0 * U * (exact - f64::from(WEIGHT)).abs() + 2.0 * U * exact.abs();
+        let shown = SHOWN.iter().any(|shown| shown.to_bits() == g.to_bits());
+        // Those that the page leaves out must be right, or NaN where a square overflows.
+        let value = Value { exact, gpu: gpu[i], cpu: cpu[i], off };
+        let overflows = g.abs() > 1e19 && gpu[i].is_nan() && cpu[i].is_nan();
+        Line { input: short((*g).into()), values: vec![value], shown: shown || overflows }
+    };
+    let lines = GRADIENTS.iter().enumerate().map(line).collect();
+    Table { text: format!("`{name}`"), input: "gradient", outputs: vec!["weight"], lines }
+}
+
+pub fn section() -> Section {
+    let text = "\
+The first update of a weight of 0.5, rate 0.01, other hyperparameters as by default. Where the square of a gradient leaves
+f32's range, or the weight does, the weight becomes NaN: the next loss is NaN and training ends with an error. An infinite
+mean of squares would make every later step 0, and training would stand still. The page has fewer gradients than the test.
+
+Gradients below 1e-19 have squares that f32 flushes to 0: epsilon alone divides them. This matters only for an epsilon below
+1e-18.
+
+Tolerance: 64 roundings of 2^-24 of the step, and two of the weight.";
+    Section { title: "Optimizers", text: text.into(), tables: optimizers().map(table).into() }
+}
+
+/// The first gradient after the clip: SGD at rate 1 takes it from a weight of 0.
+fn clipped(input: &str, limit: f32, gradients: &[f32]) -> Line {
+    let (sums, scale) = (tensor(5, SUM_PARTS as usize), tensor(6, 1));
+    let ops = [
+        Op::SumSquares(SumSquares { input: tensor(1, LEN), output: sums, limit: None }),
+        Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }),
+        update(Sgd::default().into(), tensor(1, LEN), Some(scale), 0),
+    ];
+    let mut both = Both::of(&BUFFERS, ops);
+    start(&mut both, 0.0, 1.0, gradients);
+    let norm = gradients.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+    let exact = f64::from(gradients[0]) * (f64::from(limit) / (norm + 1e-6)).min(1.0);
+    let [gpu, cpu] = both.get(0);
+    let value = Value { exact, gpu: -gpu[0], cpu: -cpu[0], off: 64.0 * U * exact.abs() };
+    Line { input: input.into(), values: vec![value], shown: true }
+}
+
+pub fn clip_section() -> Section {
+    let with_first = |first: f32| [vec![first], vec![1.0; LEN - 1]].concat();
+    let lines = vec![
+        clipped("64 times 1e-30, limit 1", 1.0, &[1e-30; LEN]),
+        clipped("64 times 1e-3, limit 1", 1.0, &[1e-3; LEN]),
+        clipped("64 times 1e10, limit 1", 1.0, &[1e10; LEN]),
+        clipped("64 times 1e19, limit 1", 1.0, &[1e19; LEN]),
+        clipped("64 times 3e38, limit 1", 1.0, &[3e38; LEN]),
+        clipped("64 times 3e38, limit 1e30", 1e30, &[3e38; LEN]),
+        clipped("1e20, 63 times 1, limit 0.001", 0.001, &with_first(1e20)),
+        clipped("inf, 63 times 1, limit 1", 1.0, &with_first(f32::INFINITY)),
+        clipped("NaN, 63 times 1, limit 1", 1.0, &with_first(f32::NAN)),
+    ];
+    let text = "\
+The first gradient after `Clip::Norm`. A sum of squares beyond f32 is kept as that of scaled gradients. Where a gradient is
+infinite or NaN, every trained weight becomes NaN. `Clip::Value` makes its limit of an infinite gradient and keeps NaN.
+
+Tolerance: 64 roundings of 2^-24.";
+    let table = Table { text: String::new(), input: "gradients", outputs: vec!["clipped"], lines };
+    Section { title: "Gradients whose norm is clipped", text: text.into(), tables: vec![table] }
+}
+
+/// No tables: `tests/overflow.rs` holds the sums, `src/cpu/next_batch.rs` the orders.
+pub fn sums_section() -> Section {
+    let text = "\
+The running loss of an epoch or an evaluation adds each row's loss to one of many slots. Every 8th row a slot's sum
+moves to a second level, every 64th that sum to a third, up to five levels: no sum has many terms. 20 million equal rows give
+their loss to within 1e-6 on both devices (a single f32 sum is off by percents). A sum of finite losses beyond 3.4e38 is
+infinite, and training ends with an error.
+
+Up to 32 rows are ordered by random keys, so every order is as likely; more rows by a Feistel network. The tests count all
+orders of 2 to 7 rows, and places and neighbours of 8 and more.";
+    Section { title: "Sums over many rows, orders of few", text: text.into(), tables: vec![] }
+}
