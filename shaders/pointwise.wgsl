@@ -19,6 +19,14 @@ fn sigmoid(z: vec4f) -> vec4f {
     return select(tail, 1.0 - tail, z > vec4f(0.0));
 }
 
+// a * sigmoid(z). A small sigmoid is the product of two numbers, of which a takes one first: what is below the smallest
+// normal number may be flushed to 0, and a of 88 would make a normal one of it.
+fn times_sigmoid(a: vec4f, z: vec4f) -> vec4f {
+    let root = exp(-0.5 * abs(z));
+    let rest = root / (1.0 + root * root);
+    return select(a * root * rest, a * (1.0 - root * rest), z > vec4f(0.0));
+}
+
 // ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|; ln(1 + e) = 2 artanh(s) with s = e / (2 + e) <= 1/3, by its series.
 fn softplus(z: vec4f) -> vec4f {
     let e = exp(-abs(z));
@@ -91,8 +99,8 @@ fn activate(z: vec4f) -> vec4f {
         case 3u: { return select(z, PARAMETER * exp_minus_1(min(z, zero)), z < zero); } // elu
         case 4u: { return 1.050701 * select(z, 1.6732632 * exp_minus_1(min(z, zero)), z < zero); } // selu
         case 5u: { return near * normal_distribution(z); } // gelu, by the error function
-        case 6u: { return near * sigmoid(2.0 * gelu_inner(clamp(z, -FAR, FAR))); } // gelu, by tanh
-        case 7u: { return near * sigmoid(z); } // silu
+        case 6u: { return times_sigmoid(near, 2.0 * gelu_inner(clamp(z, -FAR, FAR))); } // gelu, by tanh
+        case 7u: { return times_sigmoid(near, z); } // silu
         case 8u: { return softplus(z); }
         case 9u: { return sigmoid(z); }
         case 10u: { return hyperbolic_tangent(z); }
@@ -121,12 +129,11 @@ fn derivative(saved: vec4f) -> vec4f {
         case 4u: { return select(saved + 1.7580993, vec4f(1.050701), positive); }
         case 5u: { return normal_distribution(z) + z * 0.3989423 * exp(-0.5 * z * z); }
         case 6u: {
-            let gate = sigmoid(2.0 * gelu_inner(z));
-            return gate + z * 2.0 * gate * (1.0 - gate) * 0.7978846 * (1.0 + 0.134145 * z * z);
+            let inner = 2.0 * gelu_inner(z);
+            return times_sigmoid(1.0 + z * 2.0 * sigmoid(-inner) * 0.7978846 * (1.0 + 0.134145 * z * z), inner);
         }
         case 7u: {
-            let gate = sigmoid(z);
-            return gate * (1.0 + z * (1.0 - gate));
+            return times_sigmoid(1.0 + z * sigmoid(-z), z);
         }
         case 8u: { return sigmoid(z); }
         case 9u: { return saved * (1.0 - saved); }

@@ -38,6 +38,12 @@ fn of_sigmoid(z: f64) -> f64 {
     y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
 }
 
+/// What times_sigmoid(a, z) is off by, as a share of a: e^(−|z|/2), off by a share, counts twice. Only the end may be flushed.
+fn of_gate(z: f64) -> f64 {
+    let y = 1.0 / (1.0 + (-z).exp());
+    y * (1.0 - y) * (of_exp(z.clamp(-176.0, 176.0), 0.0) + 3.0 * ULP + U) + y * (3.0 * U + DIVISION)
+}
+
 /// The normal distribution function, from its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products; and the
 /// difference to 1 above 0.
 fn of_normal(z: f64) -> f64 {
@@ -58,7 +64,7 @@ fn gelu_inner(z: f64) -> f64 {
 fn of_gelu_gate(z: f64) -> f64 {
     let inner = 2.0 * gelu_inner(z.clamp(-100.0, 100.0));
     let y = 1.0 / (1.0 + (-inner).exp());
-    y * (1.0 - y) * 6.0 * U * inner.abs().min(200.0) + of_sigmoid(inner)
+    y * (1.0 - y) * 6.0 * U * inner.abs().min(200.0) + of_gate(inner)
 }
 
 /// The bound of activation(z) where z is off by `error`.
@@ -78,8 +84,8 @@ pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
         Elu(alpha) => (f64::from(alpha).max(1.0), y * 24.0 * U + f64::from(alpha) * of_exp(1.0, 0.0) * 0.61),
         Selu => (1.76, y * 24.0 * U + 1.76 * of_exp(1.0, 0.0) * 0.61),
         GeluErf => (1.13, near * of_normal(z) + y * 2.0 * U),
-        GeluTanh => (1.13, near * of_gelu_gate(z) + y * 2.0 * U),
-        Silu => (1.1, near * of_sigmoid(z) + y * 2.0 * U),
+        GeluTanh => (1.13, near * of_gelu_gate(z) + y * 2.0 * U + FLUSHED),
+        Silu => (1.1, near * of_gate(z) + y * 2.0 * U + FLUSHED),
         // e = e^−|z| is off by a share; the series has some 20 roundings.
         Softplus => (1.0, (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION)),
         Sigmoid => (0.25, of_sigmoid(z)),
@@ -121,7 +127,12 @@ pub(super) fn of_derivative(activation: Activation, saved: f64) -> f64 {
             let far = if product < 1e-30 { 0.0 } else { 2.0 * z.abs() * slope };
             of_gelu_gate(z) * (1.0 + far) + far * U + 8.0 * U * product + 2.0 * U
         }
-        Silu => of_sigmoid(z) * (1.0 + 2.0 * z.abs()) + (1.0 + z.abs()) * 3.0 * U,
+        Silu => {
+            let gate = 1.0 / (1.0 + (-z).exp());
+            // The factor 1 + z sigmoid(−z): its own error is small where the gate is.
+            let of_factor = z.abs() * of_sigmoid(-z) + 3.0 * U * (1.0 + z.abs() * (1.0 - gate));
+            of_gate(z) * (1.0 + z.abs() * (1.0 - gate)) + gate * of_factor + FLUSHED
+        }
         Softplus => of_sigmoid(z),
         HardSwish => DIVISION + 2.0 * U,
     };
