@@ -183,7 +183,7 @@ fn mapped<'a>(
     file: &Contents<'_>,
     options: &LoadWeights,
     wanted: &[Wanted<'a>],
-    modules: &mut Vec<Module>,
+    modules: &mut [Module],
     found: &mut BTreeMap<&'a str, String>,
     matched: &mut [Option<usize>],
 ) -> Result<()> {
@@ -450,7 +450,7 @@ fn digits(layer: &str) -> (String, Vec<u64>) {
     let (mut stem, mut numbers) = (String::new(), Vec::new());
     for c in layer.chars() {
         match (c.to_digit(10), stem.ends_with('#'), numbers.last_mut()) {
-            (Some(digit), true, Some(number)) => *number = u64::saturating_add(*number * 10, digit.into()),
+            (Some(digit), true, Some(number)) => *number = number.saturating_mul(10).saturating_add(digit.into()),
             (Some(digit), ..) => {
                 stem.push('#');
                 numbers.push(digit.into());

@@ -340,6 +340,32 @@ fn what_fits_in_two_ways_is_refused() {
     assert_eq!(weights(&network, &with_metadata(&named, None), &layout).unwrap(), expected);
 }
 
+/// As a program writes it that does not sort: the header and the numbers in the order given.
+fn unsorted(names: [&str; 2], format: &str) -> Vec<u8> {
+    let entry = |i: usize| {
+        format!(r#""{}":{{"dtype":"F32","shape":[1,1],"data_offsets":[{},{}]}}"#, names[i], 4 * i, 4 * i + 4)
+    };
+    let header = format!(r#"{{"__metadata__":{{"format":"{format}"}},{},{}}}"#, entry(0), entry(1));
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &f32s(&[1.0, 2.0])].concat()
+}
+
+#[test]
+fn layers_of_no_other_difference_go_by_the_order_that_a_file_keeps() {
+    let dense = || Dense::new(1, Identity).without_bias();
+    let network = Network::input(1).layer(dense()).layer(dense()).build().unwrap();
+    let read = |names, format| weights(&network, &unsorted(names, format), &LoadWeights::new());
+    assert_eq!(read(["zeta.weight", "alpha.weight"], "pt").unwrap(), [1.0, 2.0]);
+    // Sorted by name, or by chance: the order says nothing.
+    for (names, format) in [(["alpha.weight", "zeta.weight"], "pt"), (["zeta.weight", "alpha.weight"], "mlx")] {
+        let told = reason(read(names, format));
+        assert!(told.starts_with("does not tell in which order alpha. and zeta. come"), "{told}");
+    }
+    // Longer numbers than any integer has.
+    let long = |digit: &str| format!("fc{}.weight", digit.repeat(40));
+    let told = reason(read([&long("8"), &long("9")], "pt"));
+    assert!(told.starts_with("does not tell in which order fc888"), "{told}");
+}
+
 #[test]
 fn a_map_from_the_files_names_decides() {
     let (a, b): (&[f32], &[f32]) = (&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
