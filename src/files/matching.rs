@@ -447,7 +447,7 @@ fn suffixed(layer: &str) -> (String, Vec<u64>) {
 
 /// A name with `#` for each number in it, and the numbers: `fc#` and 1 of `fc1`.
 fn digits(layer: &str) -> (String, Vec<u64>) {
-    let (mut stem, mut numbers) = (String::new(), Vec::new());
+    let (mut stem, mut numbers) = (String::new(), Vec::<u64>::new());
     for c in layer.chars() {
         match (c.to_digit(10), stem.ends_with('#'), numbers.last_mut()) {
             (Some(digit), true, Some(number)) => *number = number.saturating_mul(10).saturating_add(digit.into()),
