@@ -18,6 +18,9 @@ const MEASURED: &str = "history.measured";
 const EPOCH: usize = 4 + EVALUATION;
 const EVALUATION: usize = 5;
 
+/// An evaluation that an epoch may have beside that of its training.
+type Other = fn(&Epoch) -> Option<Evaluation>;
+
 /// The history's tensors: none where there are no epochs, and no validation where no epoch has one, and the like of what was
 /// measured. What is missing is NaN in them, and no rows.
 pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
@@ -35,8 +38,7 @@ pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
         });
         tensors.push(tensor(HISTORY, EPOCH, words.collect()));
     }
-    let others: [(&str, fn(&Epoch) -> Option<Evaluation>); 2] =
-        [(VALIDATION, |epoch| epoch.validation), (MEASURED, |epoch| epoch.measured)];
+    let others: [(&str, Other); 2] = [(VALIDATION, |epoch| epoch.validation), (MEASURED, |epoch| epoch.measured)];
     for (name, of) in others {
         if history.epochs.iter().any(|epoch| of(epoch).is_some()) {
             let none = Evaluation { loss: 0.0, accuracy: 0.0, rows: 0 };

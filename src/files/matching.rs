@@ -255,6 +255,9 @@ struct Matching<'a> {
     keras: bool,
 }
 
+/// The layers and the modules of the same shapes.
+type Group = (Vec<usize>, Vec<usize>);
+
 impl Matching<'_> {
     /// The module of each layer, where each layer's own name is in the file.
     fn by_own_names(&self) -> Option<Vec<usize>> {
@@ -316,7 +319,7 @@ impl Matching<'_> {
     /// Each layer gets the module that alone has its shapes; of several, those whose names differ in a number alone go by
     /// that, and else by their order in the file, where the file keeps one.
     fn by_shape(&self, layout: Layout, layers: &[usize], free: &[usize], assigned: &mut [usize]) -> Result<()> {
-        let mut groups: BTreeMap<Vec<Vec<u32>>, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<Vec<u32>>, Group> = BTreeMap::new();
         for &i in layers {
             let shapes = self.wanted[self.open[i]].parameters.iter().map(|p| layout.shape(p)).collect();
             groups.entry(shapes).or_default().0.push(i);
