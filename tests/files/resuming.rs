@@ -267,7 +267,9 @@ fn cut_short(device: Device, optimizer: Optimizer, accumulate: u32) -> Vec<u8> {
     let network = Network::input(6).dense(4, Tanh).dense(3, Identity).build().unwrap();
     let config = TrainerConfig { batch: 4, shuffle: false, accumulate, ..TrainerConfig::default() };
     let mut trainer = Trainer::new(device, &network, Loss::SoftmaxCrossEntropy, optimizer, config).unwrap();
-    let path = folder("cut-short").join("run");
+    // Tests that run at once must not empty each other's folder.
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let path = folder(&format!("cut-short-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).join("run");
     let fit = Fit { epochs: 2, checkpoint: Some(Checkpoint { path: &path, every: Some(4) }), ..Fit::default() };
     let mut file = Vec::new();
     let note = |event| {
