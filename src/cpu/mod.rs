@@ -157,31 +157,37 @@ const MOST_FLOPS: u64 = if cfg!(target_family = "wasm") { 4_000_000 } else { u64
 fn rows(op: &Op) -> usize {
     match op {
         Op::Matmul(op) => op.m as usize,
+        Op::Narrow(op) => op.rows as usize,
         _ => 1,
     }
 }
 
 /// The rows of each piece of an op.
 fn pieces(op: &Op, most_flops: u64) -> impl Iterator<Item = Range<usize>> + use<> {
-    let rows = rows(op);
-    let each = match op {
-        Op::Matmul(op) => (most_flops / (2 * u64::from(op.n) * op.slice.len() as u64).max(1)).max(1),
-        _ => u64::MAX,
+    let rows = rows(op).max(1);
+    let each = match (rows, most_flops) {
+        (1, _) | (_, u64::MAX) => rows,
+        _ => (most_flops / (op.work().flops / rows as u64).max(1)).clamp(1, rows as u64) as usize,
     };
-    let each = each.min(rows.max(1) as u64) as usize;
-    (0..rows.max(1)).step_by(each).map(move |first| first..rows.min(first + each))
+    (0..rows).step_by(each).map(move |first| first..rows.min(first + each))
 }
 
 /// What some rows of an op write. The biases of a product come with its last row.
 fn outputs(op: &Op, rows: &Range<usize>) -> Vec<Tensor> {
     let whole = op.outputs().into_iter().map(|(tensor, _)| tensor);
-    let Op::Matmul(op) = op else { return whole.collect() };
-    let (n, is_last) = (op.n, rows.end == op.m as usize);
-    let (first, end) = (rows.start as u32 * n, rows.end as u32 * n);
-    let part = |tensor: Tensor, end: u32| Tensor { offset: tensor.offset + first, len: end - first, ..tensor };
+    let of_rows = |tensor: Tensor, columns: u32, end: Option<u32>| {
+        let (first, end) = (rows.start as u32 * columns, end.unwrap_or(rows.end as u32 * columns));
+        Tensor { offset: tensor.offset + first, len: end - first, ..tensor }
+    };
+    let op = match op {
+        Op::Matmul(op) => op,
+        Op::Narrow(op) => return vec![of_rows(op.output, op.outputs(), None)],
+        _ => return whole.collect(),
+    };
+    let is_last = rows.end == op.m as usize;
     match op.epilogue {
-        Epilogue::Update(_) => whole.map(|t| part(t, if is_last { t.len } else { end })).collect(),
-        _ => std::iter::once(part(op.c, end)).chain(op.bias_gradient.filter(|_| is_last)).collect(),
+        Epilogue::Update(_) => whole.map(|t| of_rows(t, op.n, is_last.then_some(t.len))).collect(),
+        _ => std::iter::once(of_rows(op.c, op.n, None)).chain(op.bias_gradient.filter(|_| is_last)).collect(),
     }
 }
 
@@ -326,7 +332,8 @@ impl Memory<'_> {
                     update::update(op, gradients, &state, multipliers, scale, parameters, &mut moments);
                 }
                 Op::Narrow(op) => {
-                    narrow::narrow(op, self.f32(op.input), self.f32(op.parameters), cast_slice_mut(next()))
+                    let input = &self.f32(op.input)[rows.start * op.inputs() as usize..];
+                    narrow::narrow(op, input, self.f32(op.parameters), cast_slice_mut(next()))
                 }
                 Op::NonFinite(op) => {
                     let (input, state) = (self.f32(op.input), self.step(op.step));
@@ -377,5 +384,30 @@ mod tests {
             assert_eq!(whole, pieces, "keep_gradients {keep_gradients}");
             assert!(many > 3 * few, "{many} pieces of {few} ops");
         }
+    }
+
+    #[test]
+    fn a_narrow_network_in_pieces_puts_out_the_same_bits() {
+        let network = Network::input(2).dense(8, Relu).dense(3, Sigmoid).build().unwrap();
+        let weights = network.initial_parameters(5);
+        let model = crate::Model::new(Device::Cpu, &network, &weights).unwrap();
+        let plan = crate::Plan::forward(&network, 5).unwrap();
+        assert!(plan.step.iter().any(|op| matches!(op, super::Op::Narrow(_))), "{plan}");
+        let after = |most: u64| {
+            let executor = model.forward_executor(plan.clone()).unwrap();
+            let crate::device::Executor::Cpu(executor) = &executor else { unreachable!() };
+            let buffer = |role| executor.buffer(executor.plan().find(role).unwrap());
+            buffer(Role::Input).lock().iter_mut().zip(1..).for_each(|(x, i)| *x = (i as f32 * 0.25).to_bits());
+            let mut pauses = 0;
+            let pause = || {
+                pauses += 1;
+                Some(std::future::ready(()))
+            };
+            pollster::block_on(executor.run_pieces(1, false, most, pause));
+            let words = buffer(Role::Output).lock().clone();
+            (words, pauses)
+        };
+        let ((whole, one), (pieces, five)) = (after(u64::MAX), after(1));
+        assert_eq!((whole, one, five), (pieces, 1, 5));
     }
 }
