@@ -6,6 +6,8 @@ mod copy_rows;
 mod encode;
 #[cfg(test)]
 mod from_texture;
+#[cfg(test)]
+mod from_texture_random;
 mod gather;
 mod hash_grid;
 mod hash_grid_gradient;
@@ -21,8 +23,6 @@ mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
-#[cfg(test)]
-mod random_texels;
 mod softmax;
 mod softmax_cross_entropy;
 mod sum_squares;
@@ -49,7 +49,7 @@ pub(crate) use {
 #[cfg(test)]
 pub(crate) use {
     from_texture::from_texture,
-    random_texels::{bilinear, random_texels},
+    from_texture_random::{bilinear, from_texture_random},
     to_texture::to_texture,
 };
 pub(crate) use {

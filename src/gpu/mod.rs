@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::device::Device;
 use crate::error::{Error, Result};
 pub(crate) use executor::{GpuExecutor, Region};
-pub(crate) use kernels::{FORMATS, RANDOM_TEXELS_LANES, from_texture, random_texels, to_texture};
+pub(crate) use kernels::{FORMATS, RANDOM_TEXELS_LANES, from_texture, from_texture_random, to_texture};
 pub use limits::{optional_features, required_limits};
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;

@@ -2,7 +2,7 @@
 
 use super::{Dispatch, TextureSamples, check_samples};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, RANDOM_TEXELS_LANES, random_texels};
+use crate::gpu::{Gpu, RANDOM_TEXELS_LANES, from_texture_random};
 use crate::random::Stream;
 
 impl TextureSamples {
@@ -49,7 +49,7 @@ impl TextureSamples {
         let workgroups = rows.div_ceil(RANDOM_TEXELS_LANES);
         let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
         let grid = [workgroups.div_ceil(lines), lines];
-        let dispatch = Dispatch::new(gpu, &random_texels(channels, rows), &bindings, grid)?;
+        let dispatch = Dispatch::new(gpu, &from_texture_random(channels, rows), &bindings, grid)?;
         Ok(Self { features, targets, rows, dispatch })
     }
 }
@@ -90,7 +90,7 @@ mod tests {
                 let features = read(&gpu, encoder, samples.features());
                 let targets = read(&gpu, gpu.encoder(), samples.targets());
                 let size = [SIZE.width, SIZE.height];
-                let (x, y) = cpu::random_texels(size, &texels, channels as usize, rows, seed, drawn);
+                let (x, y) = cpu::from_texture_random(size, &texels, channels as usize, rows, seed, drawn);
                 assert!(features.iter().map(|word| f32::from_bits(*word)).eq(x.iter().copied()), "the same points");
                 // A place among 13 texels is off by two roundings of 2^-21 on either side, the colour by as much on each of
                 // two axes, and by some 16 roundings of 2^-24: those of the mixes, and of a byte as f32.
@@ -104,7 +104,7 @@ mod tests {
         }
         assert_ne!(points[0], points[1], "new points");
         assert_eq!(points[0], points[2], "by the seed alone");
-        let other = cpu::random_texels([13, 10], &texels, 1, rows, seed ^ 1 << 40, 0).0;
+        let other = cpu::from_texture_random([13, 10], &texels, 1, rows, seed ^ 1 << 40, 0).0;
         assert_ne!(points[0], other);
         let none = TextureSamples::random(&gpu, &image, 3, 0, seed).unwrap_err().to_string();
         assert_eq!(none, "random samples of a texture: expected at least 1 row, got 0");

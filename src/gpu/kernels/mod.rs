@@ -4,6 +4,7 @@ mod accumulate;
 mod copy_rows;
 mod encode;
 mod from_texture;
+mod from_texture_random;
 mod gather;
 mod hash_grid;
 mod hash_grid_gradient;
@@ -19,7 +20,6 @@ mod narrow;
 mod next_batch;
 mod pointwise;
 mod pointwise_loss;
-mod random_texels;
 mod softmax;
 mod softmax_cross_entropy;
 mod sum_squares;
@@ -33,9 +33,9 @@ use super::pipelines::Shader;
 use crate::plan::{Op, Tensor};
 pub(super) use encode::feature;
 pub(crate) use from_texture::from_texture;
+pub(crate) use from_texture_random::{LANES as RANDOM_TEXELS_LANES, from_texture_random};
 pub(super) use hash_grid::interpolation;
 pub(super) use pointwise::{activation_name, activations};
-pub(crate) use random_texels::{LANES as RANDOM_TEXELS_LANES, random_texels};
 pub(crate) use to_texture::{FORMATS, to_texture};
 
 /// The largest workgroup of any kernel.

@@ -556,6 +556,6 @@ fn shaders_host_sides_and_twins_have_the_same_stems() {
     let mut named: std::collections::BTreeSet<String> =
         plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
     // Plans know nothing of textures.
-    named.extend(["from_texture", "random_texels", "to_texture"].map(String::from));
+    named.extend(["from_texture", "from_texture_random", "to_texture"].map(String::from));
     assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
 }

@@ -1,9 +1,9 @@
-//! Twin of `shaders/random_texels.wgsl`: for its test, as only a GPU has textures.
+//! Twin of `shaders/from_texture_random.wgsl`: for its test, as only a GPU has textures.
 
 use crate::random::{Stream, pcg4d};
 
 /// Features and targets of rows that were drawn `drawn` times before.
-pub fn random_texels(
+pub fn from_texture_random(
     size: [u32; 2],
     texels: &[[f32; 4]],
     channels: usize,
