@@ -117,7 +117,7 @@ mod tests {
             measured: (i % 3 == 1).then(|| evaluation(f64::from(i) / 12.0)),
             steps: i,
             learning_rate: 1.0 / (i + 1) as f32,
-            seconds: (i % 2 == 0).then_some(f64::from(i) / 13.0),
+            seconds: (i.is_multiple_of(2)).then_some(f64::from(i) / 13.0),
         };
         for epochs in [0, 1, 1000] {
             let history = History { epochs: (0..epochs).map(epoch).collect() };
