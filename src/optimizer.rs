@@ -266,7 +266,8 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
 
 /// Of denormals GPUs make 0, and 0 / 0 would be NaN.
 fn normal(name: &'static str, value: f32) -> Result<()> {
-    option(name, "finite and at least 1.1754944e-38", value, value.is_finite() && value >= f32::MIN_POSITIVE)
+    above_zero(name, value)?;
+    option(name, "at least 1.1754944e-38, as a GPU takes less for 0", value, value >= f32::MIN_POSITIVE)
 }
 
 pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {

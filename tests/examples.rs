@@ -279,9 +279,9 @@ fn doctor_passes_kernels_and_notices_falsified_ones() {
     }
     for (kernel, noticed, told) in [
         ("softmax", 2, "softmax: out[0] is "),
-        ("softmax_cross_entropy", 6, "first in step 7"),
+        ("softmax_cross_entropy", 8, "first in step 42"),
         ("gather", 4, "gather: x["),
-        ("next_batch", 6, "next_batch: step["),
+        ("next_batch", 8, "next_batch: step["),
     ] {
         let (printed, output) = started("doctor", &["--kernel", kernel, "--falsify"]);
         assert!(output.status.success(), "{printed}");
