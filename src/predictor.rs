@@ -34,7 +34,7 @@ struct Mapped {
     up: wgpu::Buffer,
     down: wgpu::Buffer,
     /// What the last call asked for and, where its future was dropped, nobody has waited for.
-    under_way: Option<[Signal<Result<(), wgpu::BufferAsyncError>>; 2]>,
+    under_way: Vec<Signal<Result<(), wgpu::BufferAsyncError>>>,
 }
 
 impl Predictor {
@@ -47,9 +47,11 @@ impl Predictor {
         let output = executor.storage(Role::Output);
         let bytes = |features: usize| rows as u64 * features as u64 * 4;
         let mapped = match device {
-            Device::Gpu(gpu) => {
-                Some(Mapped { up: gpu.staging_up(bytes(inputs))?, down: gpu.staging(bytes(outputs))?, under_way: None })
-            }
+            Device::Gpu(gpu) => Some(Mapped {
+                up: gpu.staging_up(bytes(inputs))?,
+                down: gpu.staging(bytes(outputs))?,
+                under_way: Vec::new(),
+            }),
             Device::Cpu => None,
         };
         let kept = vec![0.0; rows as usize * outputs];
@@ -90,6 +92,8 @@ impl Predictor {
     pub async fn predict_async(&mut self, features: &[f32]) -> Result<Vec<u32>> {
         let numbers = features.len() / self.inputs * self.outputs;
         let mut kept = std::mem::take(&mut self.kept);
+        // A call whose future was dropped has taken them with it.
+        kept.resize(self.rows * self.outputs, 0.0);
         // What is too long is refused with its own error.
         let ran = self.run(true, features, &mut kept[..numbers.min(self.rows * self.outputs)]).await;
         let found = ran.and_then(|()| every_class(&kept[..numbers], self.outputs, self.threshold));
@@ -150,7 +154,7 @@ impl Predictor {
             unreachable!("only a GPU has mapped buffers");
         };
         gpu.check_lost()?;
-        if mapped.under_way.is_some() {
+        if !mapped.under_way.is_empty() {
             mapped.finish(gpu).await?;
             gpu.unmap(&mapped.down)?;
         }
@@ -169,7 +173,7 @@ impl Predictor {
         let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
         gpu.map(&mapped.down, read, read_it);
         gpu.map_to_write(&mapped.up, write_it);
-        mapped.under_way = Some([down, up]);
+        mapped.under_way.extend([up, down]);
         mapped.finish(gpu).await?;
         if submitted.is_err() {
             // The buffers are as they were for the next call.
@@ -186,13 +190,15 @@ impl Predictor {
 impl Mapped {
     /// Waits until both buffers are the host's.
     async fn finish(&mut self, gpu: &crate::Gpu) -> Result<()> {
-        for signal in self.under_way.iter_mut().flatten() {
+        let mut ended = Ok(());
+        while let Some(signal) = self.under_way.last_mut() {
             let mapped = signal.await;
-            gpu.check_lost()?;
-            mapped.map_err(|e| gpu.fault("buffers of a predictor", e.to_string()))?;
+            // What has come does not come again: this future may be dropped before the other has.
+            self.under_way.pop();
+            ended = ended.and(mapped);
         }
-        self.under_way = None;
-        Ok(())
+        gpu.check_lost()?;
+        ended.map_err(|e| gpu.fault("buffers of a predictor", e.to_string()))
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::Future;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use common::{Random, gpu};
 use wgrad::Activation::{Identity, Relu};
@@ -72,6 +72,41 @@ fn a_predictor_gives_what_the_model_gives() {
             assert_eq!(probabilities, model.predict_proba(&features).unwrap());
             assert_eq!(predictor.predict(&features).unwrap(), model.predict(&features).unwrap());
         }
+    }
+}
+
+/// Futures that are dropped at any moment, and a device that is gone: every later call ends.
+#[test]
+fn a_predictor_goes_on_after_a_call_that_was_given_up() {
+    let mut context = Context::from_waker(Waker::noop());
+    let features = Random(5).f32s(ROWS as usize * INPUTS);
+    for model in models() {
+        let mut predictor = model.predictor(ROWS).unwrap();
+        let expected = model.predict(&features).unwrap();
+        for polls in 0..3 {
+            {
+                let mut given_up = std::pin::pin!(predictor.predict_async(&features));
+                let _ = (0..polls).any(|_| given_up.as_mut().poll(&mut context).is_ready());
+            }
+            assert_eq!(predictor.predict(&features).unwrap(), expected, "given up after {polls}");
+        }
+    }
+    let (device, queue) = common::own_device();
+    let gpu = Gpu::from_parts(device.clone(), queue);
+    let mut predictor = model(&gpu).predictor(ROWS).unwrap();
+    for call in 0..3 {
+        let mut asked = std::pin::pin!(predictor.predict_async(&features));
+        let mut ended = asked.as_mut().poll(&mut context);
+        device.destroy();
+        for _ in 0..1000 {
+            if ended.is_ready() {
+                break;
+            }
+            let _ = device.poll(wgpu::PollType::Poll);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            ended = asked.as_mut().poll(&mut context);
+        }
+        assert!(matches!(ended, Poll::Ready(Err(Error::DeviceLost { .. }))), "call {call}: {ended:?}");
     }
 }
 

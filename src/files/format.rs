@@ -50,6 +50,9 @@ pub(super) fn encode(metadata: &BTreeMap<&'static str, String>, tensors: &[Tenso
     bytes
 }
 
+/// Bytes of the longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
 /// A file that has been read. What is taken out of it has been checked; nothing is allocated that it does not hold.
 pub(super) struct Contents<'a> {
     path: &'a str,
@@ -68,7 +71,7 @@ impl<'a> Contents<'a> {
         let Some((length, rest)) = bytes.split_first_chunk() else {
             return Err(fault(format!("is not a safetensors file: it has {} bytes", bytes.len())));
         };
-        if rest.first().is_some_and(|&byte| byte != b'{') {
+        if rest.first().is_some_and(|&byte| byte != b'{') || u64::from_le_bytes(*length) > LONGEST_HEADER {
             let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             let start = start.join(" ");
             return Err(fault(format!("is not a safetensors file, nor of a kind known here: it begins with {start}")));

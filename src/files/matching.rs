@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::format::Contents;
 use super::load::LoadWeights;
 use super::naming::{Kind, Naming, assemble, transposed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
 
 /// How a file has the weight of a dense layer.
@@ -59,8 +59,13 @@ struct Module {
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &LoadWeights) -> Result<Vec<f32>> {
     file.allow_non_finite = options.allow_non_finite;
     let (layout, sources) = sources(network, file, options)?;
+    let listing = listing(network, file);
     let take = |(parameter, source): (&Parameter, String)| {
-        let numbers = file.take_numbers(&source, &layout.shape(parameter))?;
+        let is_there = file.shape(&source).is_some();
+        let numbers = file.take_numbers(&source, &layout.shape(parameter)).map_err(|error| match error {
+            Error::File { path, reason } if !is_there => Error::File { path, reason: format!("{reason}. {listing}") },
+            error => error,
+        })?;
         Ok(match layout.transposes(parameter) {
             true => transposed(&numbers, parameter.shape[0] as usize),
             false => numbers,
@@ -166,7 +171,7 @@ fn layouts(file: &Contents<'_>, options: &LoadWeights) -> Result<Option<(Layout,
     Ok(Some((layout, KERNELS_ASIDE)))
 }
 
-fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> crate::error::Error {
+fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
     let (told, fits) = match told {
         Layout::InputsFirst => ("[inputs, units]", "[units, inputs], as Naming::PyTorch has them"),
         Layout::UnitsFirst => ("[units, inputs], as Naming::PyTorch has them", "[inputs, units]"),
@@ -222,7 +227,7 @@ fn mapped<'a>(
 }
 
 /// An error with what was wanted beside what was found.
-fn unknown(network: &Network, file: &Contents<'_>, what: &str) -> crate::error::Error {
+fn unknown(network: &Network, file: &Contents<'_>, what: &str) -> Error {
     file.fault(format!("{what}. {}", listing(network, file)))
 }
 
@@ -369,11 +374,11 @@ impl Matching<'_> {
         Some(order)
     }
 
-    fn too_few(&self, layer: &str) -> crate::error::Error {
+    fn too_few(&self, layer: &str) -> Error {
         unknown(self.network, self.file, &format!("has too few layers: there is none for {layer}"))
     }
 
-    fn unclear_layout(&self) -> crate::error::Error {
+    fn unclear_layout(&self) -> Error {
         let what = "fits in two ways: with dense weights as [inputs, units], or as [units, inputs] and the layers in \
                     another order. Say which with LoadWeights::layout, or name the layers";
         unknown(self.network, self.file, what)

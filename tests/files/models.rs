@@ -56,6 +56,8 @@ fn a_fault_says_what_was_expected_and_what_came() {
     let load = |bytes: &[u8]| reason(Model::from_bytes(Device::Cpu, bytes));
     let length = good.len();
     assert_eq!(load(&[]), "is not a safetensors file: it has 0 bytes");
+    let long = "is not a safetensors file, nor of a kind known here: it begins with 57 fb 80 8b 24 75 47 db";
+    assert_eq!(load(b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"), long, "no header is that long");
     assert!(load(b"PK\x03\x04 and so on").starts_with("is not a safetensors file: it is a zip archive. "));
     assert!(load(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09").ends_with("it begins with 01 02 03 04 05 06 07 08"));
     assert!(load(&good[..100]).starts_with("is not a safetensors file, or is cut short: expected a header of"));

@@ -190,6 +190,10 @@ fn weights_of_another_network_are_refused_with_what_was_expected() {
     let biased = Network::input(7).dense(9, Relu).layer_norm().dense(5, Tanh).dense(3, Identity).build().unwrap();
     let missing = load(&biased);
     assert!(missing.starts_with("lacks the tensor 3.bias, F32, F64, F16, BF16 [5]: got 5."), "{missing}");
+    assert!(
+        missing.contains(". Wanted: dense_1.weight [7, 9], ") && missing.contains(". Found: 0.bias [9], "),
+        "{missing}"
+    );
     let plain = Network::input(7).dense(9, Relu).dense(5, Tanh).dense(3, Identity).build().unwrap();
     assert_eq!(load(&plain), "layer dense_2: expected a matrix, got vectors only in 2.");
     let shorter = Network::input(7).dense(9, Relu).layer_norm().build().unwrap();
