@@ -16,7 +16,7 @@ within the tolerance that the section states; numbers below 1.2e-38 may be flush
 else, it stands there.
 
 WGSL lets drivers assume that no NaN and no infinity exists. The rows with NaN and infinite inputs say what the kernels
-make of them where a driver keeps them, as Mesa, NVIDIA and browsers do.
+make of them where a driver keeps them, as lavapipe does.
 ";
 
 /// A part of the page.
