@@ -1,48 +1,17 @@
 //! What pages ask for: repeated predictions of a few rows, with the numbers of `Model::predict` and nothing made for a call; a
 //! device in any case; kernels compiled with progress.
 
+#[path = "common/allocations.rs"]
+mod allocations;
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
+use allocations::allocations;
 use common::{Random, gpu};
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Dataset, Device, Error, Fit, Forward, Gpu, Loss, Model, Network, Trainer, TrainerConfig, wgpu};
-
-/// Counts what each thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: all is handed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // Threads allocate on their way out too, when their counter is gone.
-        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-        // SAFETY: the caller's promises are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// How often `work` allocates.
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 const INPUTS: usize = 5;
 const OUTPUTS: usize = 3;
