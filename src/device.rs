@@ -69,6 +69,14 @@ impl Device {
         Ok(())
     }
 
+    /// An error if the queue is another device's.
+    pub(crate) async fn know_queue(&self) -> Result<()> {
+        match self {
+            Device::Gpu(gpu) => gpu.know_queue().await,
+            Device::Cpu => Ok(()),
+        }
+    }
+
     /// An error if the device is lost.
     pub(crate) fn check_alive(&self) -> Result<()> {
         match self {
@@ -111,6 +119,7 @@ impl Device {
         let Device::Gpu(gpu) = self else {
             return Ok(parts.map(|(storage, words)| storage.cpu().lock()[..words].to_vec()).collect());
         };
+        gpu.know_queue().await?;
         let mut encoder = gpu.encoder();
         let copies = parts.map(|(from, words)| gpu.record_readback(&mut encoder, from.gpu(), 0..words as u64 * 4));
         let copies = copies.collect::<Result<Vec<_>>>()?;
@@ -294,6 +303,7 @@ impl Executor {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
                 gpu.check_lost()?;
+                gpu.know_queue().await?;
                 let mut encoder = gpu.encoder();
                 if run.clear {
                     encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);

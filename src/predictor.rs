@@ -154,6 +154,7 @@ impl Predictor {
             unreachable!("only a GPU has mapped buffers");
         };
         gpu.check_lost()?;
+        gpu.know_queue().await?;
         if !mapped.under_way.is_empty() {
             mapped.finish(gpu).await?;
             gpu.unmap(&mapped.down)?;

@@ -549,6 +549,47 @@ fn a_queue_of_another_device_is_refused() {
     });
 }
 
+/// A device that has something to do cannot tell at once; what waits for an answer is told, async forms too.
+#[test]
+fn a_queue_of_another_device_is_refused_while_the_device_is_busy() {
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+    watched(|| {
+        let [app, other] = App::two();
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 16 << 20, usage, mapped_at_creation: false };
+        let [from, to] = [(); 2].map(|()| app.device.create_buffer(&descriptor));
+        let network = Network::input(INPUTS).dense(1, Identity).build().unwrap();
+        let data = data();
+        for asynchronous in [false, true] {
+            let mut encoder = app.device.create_command_encoder(&Default::default());
+            (0..100).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, from.size()));
+            app.queue.submit([encoder.finish()]);
+            let mixed = Gpu::from_parts(app.device.clone(), other.queue.clone());
+            let ended =
+                Trainer::new(&mixed, &network, Loss::MeanSquaredError, Adam::default(), TrainerConfig::default())
+                    .and_then(|mut trainer| {
+                        if !asynchronous {
+                            return trainer.fit(&data, Fit::default(), |_| {}).map(drop);
+                        }
+                        let model = trainer.model();
+                        let mut asked = std::pin::pin!(model.forward_async(&[0.0; 2]));
+                        let mut context = Context::from_waker(Waker::noop());
+                        loop {
+                            if let Poll::Ready(ended) = asked.as_mut().poll(&mut context) {
+                                return ended.map(drop);
+                            }
+                            app.device.poll(wgpu::PollType::Poll).unwrap();
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    });
+            let error = ended.unwrap_err().to_string();
+            assert!(error.starts_with("the queue given to Gpu::from_parts was refused"), "{error}");
+        }
+        app.assert_quiet("another's queue, a busy device");
+    });
+}
+
 /// Buffers and textures that are destroyed, or another device's: the error names the argument.
 #[test]
 fn what_a_kernel_cannot_bind_is_named_by_its_argument() {

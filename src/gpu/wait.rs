@@ -154,20 +154,65 @@ impl Gpu {
                 return Ok(());
             }
             if since.elapsed() > QUEUE_PATIENCE {
-                return Err(Error::Gpu {
-                    what: "the queue given to Gpu::from_parts".into(),
-                    reason: "it is the queue of another device: give the two that Adapter::request_device returned"
-                        .into(),
-                });
+                return Err(another_devices_queue());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// As [`check_queue`](Self::check_queue), which a busy device leaves open: awaits the answer, before anything is awaited
+    /// that a queue of another device would never give, or give wrongly. Goes on whenever the app polls.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) async fn know_queue(&self) -> Result<()> {
+        self.check_queue()?;
+        if self.inner.own_queue.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = told.clone();
+        self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
+        // A mapping is answered by the next poll of the device, whatever its queue does.
+        let buffer = self.staging_up(4)?;
+        let mut idle_since: Option<Instant> = None;
+        loop {
+            self.unmap(&buffer)?;
+            let (polled, fulfil) = Signal::new();
+            self.map_to_write(&buffer, fulfil);
+            if polled.await.is_err() {
+                return self.check_alive();
+            }
+            let idle = self.look()?;
+            if told.load(Ordering::Acquire) {
+                self.inner.own_queue.store(true, Ordering::Relaxed);
+                return Ok(());
+            }
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            if !idle {
+                idle_since = None;
+            } else if since.elapsed() > QUEUE_PATIENCE {
+                return Err(another_devices_queue());
+            }
+        }
+    }
+
+    /// In a browser nobody could tell.
+    #[cfg(target_family = "wasm")]
+    pub(crate) async fn know_queue(&self) -> crate::Result<()> {
+        Ok(())
     }
 
     /// In a browser nobody could wait for the answer.
     #[cfg(target_family = "wasm")]
     pub(crate) fn check_queue(&self) -> crate::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn another_devices_queue() -> Error {
+    Error::Gpu {
+        what: "the queue given to Gpu::from_parts".into(),
+        reason: "it is the queue of another device: give the two that Adapter::request_device returned".into(),
     }
 }
 

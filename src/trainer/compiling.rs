@@ -53,6 +53,7 @@ impl Trainer {
         let Executor::Gpu(executor) = &self.training else { return Ok(()) };
         let gpu = executor.gpu();
         gpu.compile_async(&Plan::evaluation(&self.network, self.loss, 1)?, &mut progress).await?;
+        gpu.know_queue().await?;
         self.warm_up()?;
         self.training.finish().await
     }

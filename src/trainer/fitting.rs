@@ -81,6 +81,7 @@ impl Trainer {
         self.prepare_check()?;
         if !self.warm {
             // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
+            self.device.know_queue().await?;
             self.warm_up()?;
             self.training.finish().await?;
         }
