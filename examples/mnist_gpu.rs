@@ -64,7 +64,15 @@ fn run(args: &Args, given: &[String], start: Instant) -> Result<()> {
     // Better to fail now than after the training.
     let image = args.image.as_ref().map(|path| picture::load_digit(path)).transpose()?;
     let plots = args.plot.iter().flat_map(|folder| digits::PLOTS.map(|plot| folder.join(plot)));
-    common::check_outputs([&args.save, &args.resume, &args.json].into_iter().flatten().cloned().chain(plots))?;
+    let outputs: Vec<_> = [&args.save, &args.resume, &args.json].into_iter().flatten().cloned().chain(plots).collect();
+    common::check_outputs(&outputs)?;
+    for input in [&args.load, &args.image].into_iter().flatten() {
+        let same =
+            |output: &&PathBuf| output.canonicalize().is_ok_and(|path| input.canonicalize().is_ok_and(|i| i == path));
+        if let Some(output) = outputs.iter().find(same) {
+            return Err(format!("{} is read, so it cannot be written: give another file", output.display()).into());
+        }
+    }
     // The files are read while the GPU opens and compiles; the scope waits for the reader also where something fails.
     let mut loaded = None;
     let (model, test) = std::thread::scope(|scope| {

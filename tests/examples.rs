@@ -106,7 +106,7 @@ fn faults_are_told_at_once() {
     grey.write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
     std::fs::write(at("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
     std::fs::write(at("bad.png"), b"\x89PNG\r\n\x1a\nxx").unwrap();
-    let cases: [(&str, &[&str], &str); 15] = [
+    let cases: [(&str, &[&str], &str); 16] = [
         ("neuron", &["--device", "no such GPU"], "no GPU named \"no such GPU\": there is "),
         ("neuron", &["--device", ""], "expected auto, cpu or part of a GPU's name"),
         ("neuron", &["--device", "cpu", "--out", &at("file")], "file is a file, not a folder"),
@@ -122,6 +122,7 @@ fn faults_are_told_at_once() {
         ("mnist_gpu", &["--warm-up", "5", "--epochs", "2"], "--warm-up: expected at most the 2 of --epochs, got 5"),
         ("mnist_gpu", &["--image", &at("cut.jpg")], "cut.jpg: it is a JPEG file that was cut short"),
         ("mnist_gpu", &["--image", &at("bad.png")], "bad.png: unexpected end of file"),
+        ("mnist_gpu", &["--load", &at("file"), "--json", &at("file")], "file is read, so it cannot be written"),
         ("mnist_gpu", &["--plot", &at("taken")], "confusion.svg: it is a folder"),
         ("sdf", &["--headless", "--device", "cpu"], "--device cpu: this example needs a GPU"),
         ("embed", &["--into", "x"], "unexpected option --into"),
