@@ -19,8 +19,8 @@ fn sigmoid(z: vec4f) -> vec4f {
     return select(tail, 1.0 - tail, z > vec4f(0.0));
 }
 
-// a * sigmoid(z). A small sigmoid is the product of two numbers, of which a takes one first: what is below the smallest
-// normal number may be flushed to 0, and a of 88 would make a normal one of it.
+// a * sigmoid(z). Far left, sigmoid(z) is below the smallest normal number and may be flushed to 0, though the product is not.
+// So sigmoid(z) is computed as two factors, and a is multiplied by the first before the second.
 fn times_sigmoid(a: vec4f, z: vec4f) -> vec4f {
     let root = exp(-0.5 * abs(z));
     let rest = root / (1.0 + root * root);

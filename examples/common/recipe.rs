@@ -85,8 +85,7 @@ impl Recipe {
         options.iter().filter(|option| own.contains(option)).map(String::as_str).collect()
     }
 
-    /// What these options, of those that were given, change of a run that is resumed after some epochs of so many updates; and
-    /// which of the others change nothing, as a run keeps them.
+    /// Which of the given options change a run that is resumed, and which change nothing because the run keeps its own.
     pub fn changes<'a>(
         &self,
         given: &'a [String],
@@ -175,7 +174,7 @@ impl Recipe {
         self.schedule_over(epochs.saturating_mul(updates), self.warm_up.saturating_mul(updates))
     }
 
-    /// The schedule of a run of so many updates, with those of the warm-up.
+    /// The schedule of a run of `updates` updates, of which the first `warm_up` are the warm-up.
     fn schedule_over(&self, updates: u32, warm_up: u32) -> Schedule {
         let rest = updates.saturating_sub(warm_up).max(1);
         let schedule = match self.schedule {

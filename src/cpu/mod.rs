@@ -114,7 +114,7 @@ impl CpuExecutor {
         self.run_pieces(steps, report, MOST_FLOPS, || turn.is_over().then(Turn::give_way)).await;
     }
 
-    /// Runs steps in pieces of at most so many floating-point operations. Between pieces it awaits what `pause` returns,
+    /// Runs steps in pieces of at most `most` floating-point operations. Between pieces it awaits what `pause` returns,
     /// with nothing locked: others may use the buffers meanwhile.
     async fn run_pieces<P: Future>(&self, steps: u32, report: bool, most: u64, mut pause: impl FnMut() -> Option<P>) {
         let report = self.plan.report.iter().filter(|_| report);

@@ -33,7 +33,7 @@ struct State {
 
 #[wasm_bindgen]
 impl Digits {
-    /// Opens the best device there is, or the CPU, with so many digits.
+    /// Opens the best device, or the CPU where asked, with `rows` digits.
     pub async fn open(cpu: bool, rows: u32, told: Function) -> Result<Digits, JsValue> {
         State::open(cpu, rows, told).await.map(|state| Self(Rc::new(state))).map_err(of)
     }

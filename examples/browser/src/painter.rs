@@ -34,7 +34,7 @@ const ROWS: u32 = 4096;
 
 #[wasm_bindgen]
 impl Painter {
-    /// Opens the best device there is, for a square picture of so many pixels a side, whose bytes are red, green, blue and
+    /// Opens the best device for a square picture of `side` × `side` pixels, whose bytes are red, green, blue and
     /// alpha. Calls `told` with how many kernels are compiled, and of how many.
     pub async fn open(side: u32, rgba: Vec<u8>, told: Function) -> Result<Painter, JsValue> {
         State::open(side, rgba, told).await.map(|state| Self(Rc::new(state))).map_err(of)
