@@ -15,7 +15,7 @@ pub struct Fit<'a> {
     /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
     /// progress bar, instead of once an epoch. Default false.
     pub live: bool,
-    /// Tells of every so many steps, at least 1, with the running loss and accuracy, and of the first of all. Default none.
+    /// Reports the running loss and accuracy every `n` steps, at least 1, and after the first step. Default none.
     pub every: Option<u32>,
     /// Ends training that has stopped improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
@@ -79,7 +79,7 @@ pub struct Checkpoint<'a> {
     /// folder; one of another machine's process until it is an hour old. It grows by 36 bytes an epoch, for the history, 56
     /// with a validation set.
     pub path: &'a std::path::Path,
-    /// After every so many steps of an epoch, at least 1, beside its end.
+    /// Saves every `n` steps of an epoch, at least 1, and at its end. Default: at its end only.
     pub every: Option<u32>,
 }
 

@@ -272,8 +272,8 @@ impl Model {
         check_finite(features, inputs)
     }
 
-    /// Runs a plan over chunks of so many rows; `full` says whether the last one, too, is to have as many, the rest of them
-    /// left from before.
+    /// Runs a plan over chunks of at most `rows` rows. With `full` the last chunk runs with all rows too, where those beyond
+    /// its own hold what was there before.
     async fn run(
         &self,
         features: &[f32],

@@ -254,6 +254,16 @@ mod tests {
         })
     }
 
+    /// A texture to take samples from, and its texels.
+    pub(super) fn picture(gpu: &Gpu) -> (wgpu::Texture, Vec<[f32; 4]>) {
+        let image = texture(gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
+        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
+        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
+        let texels = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        (image, texels)
+    }
+
     pub(super) fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<u32> {
         let copy = gpu.record_readback(&mut encoder, buffer, 0..buffer.size()).unwrap();
         gpu.submit(encoder).unwrap();
@@ -263,11 +273,7 @@ mod tests {
     #[test]
     fn texels_become_rows() {
         let gpu = gpu();
-        let image = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
-        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
-        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
-        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
-        let texels: Vec<[f32; 4]> = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        let (image, texels) = picture(&gpu);
         for channels in 1..=4 {
             let samples = TextureSamples::new(&gpu, &image, channels).unwrap();
             assert_eq!(samples.rows(), TEXELS as u32);

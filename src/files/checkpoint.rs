@@ -119,7 +119,10 @@ impl Trainer {
     /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
     fn encoded(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Result<Vec<u8>> {
         if !self.allow_non_finite {
-            self.check_finite(parts, best)?;
+            for (role, words) in parts {
+                self.check_finite(*role, words)?;
+            }
+            best.map_or(Ok(()), |best| self.network.check_finite("the best weights", bytemuck::cast_slice(best)))?;
         }
         let mut metadata = metadata(&self.model());
         metadata.extend([
@@ -149,21 +152,6 @@ impl Trainer {
         file.extend(best.map(|best| tensor(BEST, Dtype::F32, &[self.network.parameter_words()], best)));
         file.extend(epochs::tensors(&progress.history));
         Ok(encode(&metadata, &file))
-    }
-
-    /// Refuses numbers that are not finite among the weights and what the optimizer keeps for them.
-    fn check_finite(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>) -> Result<()> {
-        for &(role, words) in parts {
-            let of = match role {
-                Role::Parameters => "",
-                Role::Moment1 => "moment1",
-                Role::Moment2 => "moment2",
-                Role::AccumulatedGradients => "the accumulated gradients",
-                _ => continue,
-            };
-            self.network.check_finite(of, bytemuck::cast_slice(words))?;
-        }
-        best.map_or(Ok(()), |best| self.network.check_finite("the best weights", bytemuck::cast_slice(best)))
     }
 
     /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its

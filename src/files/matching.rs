@@ -218,7 +218,7 @@ fn mapped<'a>(
             return Err(unknown(network, file, &format!("the map names {ours}, which the network lacks")));
         }
     }
-    // A module of which tensors are taken singly is no layer by itself.
+    // Tensors that the map names one by one are taken out of their modules.
     let taken: Vec<&String> = found.values().collect();
     for module in modules.iter_mut() {
         module.tensors.retain(|_, (name, _)| !taken.contains(&&*name));
@@ -398,7 +398,7 @@ impl Module {
         names.iter().find_map(|name| self.tensors.get(*name))
     }
 
-    /// What the tensor of a role is called; where there is none, what it would be.
+    /// The file's name of the tensor with this role, or the name that it would have if it is missing.
     fn source(&self, kind: Kind, role: &str, keras: bool) -> String {
         let ours = ["scale", "shift"].iter().any(|role| self.tensors.contains_key(*role));
         match (self.find(kind, role), keras) {

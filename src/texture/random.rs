@@ -56,7 +56,7 @@ impl TextureSamples {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{SIZE, TEXELS, gpu, read, texture};
+    use super::super::tests::{SIZE, gpu, picture, read};
     use super::*;
     use crate::cpu;
 
@@ -74,11 +74,7 @@ mod tests {
     #[test]
     fn each_record_draws_new_points_and_what_lies_between_the_texels() {
         let gpu = gpu();
-        let image = texture(&gpu, wgpu::TextureFormat::Rgba8Unorm, wgpu::TextureUsages::TEXTURE_BINDING);
-        let bytes: Vec<u8> = (0..TEXELS * 4).map(|i| (i * 37 % 256) as u8).collect();
-        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(13 * 4), rows_per_image: None };
-        gpu.queue().write_texture(image.as_image_copy(), &bytes, layout, SIZE);
-        let texels: Vec<[f32; 4]> = bytes.chunks(4).map(|t| [0, 1, 2, 3].map(|i| f32::from(t[i]) / 255.0)).collect();
+        let (image, texels) = picture(&gpu);
         let (rows, seed) = (200, 0x1234_5678_9abc_def0);
         let mut points = Vec::new();
         for channels in 1..=4 {

@@ -43,14 +43,7 @@ impl Trainer {
         let parts = self.parts();
         let mut read = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
         for ((role, ..), words) in parts.iter().zip(&read) {
-            let of = match role {
-                Role::Step | Role::RowMetrics => continue,
-                Role::Parameters => "",
-                Role::Moment1 => "moment_1",
-                Role::Moment2 => "moment_2",
-                _ => "accumulated gradient",
-            };
-            self.network.check_finite(of, bytemuck::cast_slice(words))?;
+            self.check_finite(*role, words)?;
         }
         let parameters = read.remove(0);
         let state = parts.iter().skip(1).map(|(role, ..)| *role).zip(read).collect();
@@ -154,6 +147,11 @@ impl Trainer {
             self.device.write(storage, 0, &vec![0; words * 4])?;
         }
         Ok(())
+    }
+
+    /// Refuses NaN and infinities among the weights or what the optimizer keeps for them.
+    pub(crate) fn check_finite(&self, role: Role, words: &[u32]) -> Result<()> {
+        trained(role).map_or(Ok(()), |of| self.network.check_finite(of, bytemuck::cast_slice(words)))
     }
 
     /// The weights, then the rest of the state, each with its length in words.
@@ -270,7 +268,17 @@ impl Shared {
     }
 }
 
-/// Whether the weights, or what the optimizer keeps, are finite: what else is carried is counted, not trained.
+/// The name in errors of a role with a number for each weight. `None` for the cursor and the metrics, which are not trained.
+fn trained(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Parameters => Some(""),
+        Role::Moment1 => Some("moment_1"),
+        Role::Moment2 => Some("moment_2"),
+        Role::AccumulatedGradients => Some("accumulated gradients"),
+        _ => None,
+    }
+}
+
 fn is_finite(role: Role, words: &[u32]) -> bool {
-    matches!(role, Role::Step | Role::RowMetrics) || words.iter().all(|&word| f32::from_bits(word).is_finite())
+    trained(role).is_none() || words.iter().all(|&word| f32::from_bits(word).is_finite())
 }

@@ -138,25 +138,30 @@ pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()
     Ok(())
 }
 
+/// The loss of one row, over buffers in this order: outputs, targets, step, indices, metrics, data.
+fn loss_of_one_row(loss: Loss, outputs: u32) -> LossOp {
+    LossOp {
+        loss,
+        output: tensor(0, outputs),
+        targets: tensor(1, 0),
+        data: tensor(5, DATA),
+        step: tensor(2, STEP),
+        indices: tensor(3, 1),
+        gradient: None,
+        metrics: tensor(4, 4),
+        turns: 1,
+        activation: Activation::Identity,
+        batch: 1,
+        outputs,
+    }
+}
+
 pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Result<()> {
     // The last two have gone wrong before, in step 7, which stays the first: one goes wrong again, the other does not.
     let wrong = [(f32::NAN, 0, 0), (f32::INFINITY, 0, 0), (f32::NEG_INFINITY, 1, 0), (0.0, 7, 0), (f32::NAN, 0, 7)];
     let cases = wrong.into_iter().chain([(0.0, 0, 7)]);
     for (logit, label, before) in cases {
-        let op = LossOp {
-            loss: Loss::SoftmaxCrossEntropy,
-            output: tensor(0, 2),
-            targets: tensor(1, 0),
-            data: tensor(5, DATA),
-            step: tensor(2, STEP),
-            indices: tensor(3, 1),
-            gradient: None,
-            metrics: tensor(4, 4),
-            turns: 1,
-            activation: Activation::Identity,
-            batch: 1,
-            outputs: 2,
-        };
+        let op = loss_of_one_row(Loss::SoftmaxCrossEntropy, 2);
         let buffers = [
             ("logits", 2, Role::Activation),
             ("labels", 1, Role::Targets),
@@ -204,20 +209,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
     // One output, a lane for two, and 64 lanes.
     let sizes = [1, 2, 70];
     for ((loss, y, t), outputs) in wrong.into_iter().chain(right).flat_map(|case| sizes.map(|size| (case, size))) {
-        let op = LossOp {
-            loss,
-            output: tensor(0, outputs),
-            targets: tensor(1, 0),
-            data: tensor(5, DATA),
-            step: tensor(2, STEP),
-            indices: tensor(3, 1),
-            gradient: None,
-            metrics: tensor(4, 4),
-            turns: 1,
-            activation: Activation::Identity,
-            batch: 1,
-            outputs,
-        };
+        let op = loss_of_one_row(loss, outputs);
         let buffers = [
             ("outputs", outputs, Role::Activation),
             ("targets", outputs, Role::Targets),

@@ -66,8 +66,8 @@ pub struct Writer<'a> {
     pub place: Place,
 }
 
-/// Up to so many inputs each product of a layer in vectors is a line of its own. Of more they are a loop, of so many inputs a
-/// turn: lavapipe takes four times as long to compile 32 inputs without one, as a fragment shader, and minutes for 64. RADV
+/// The most inputs of a layer whose products are written out, a line each. With more inputs they are a loop of `TURN` inputs a
+/// turn. Written out, 32 inputs take lavapipe four times as long to compile in a fragment shader, and 64 take minutes. RADV
 /// unrolls the loop of 32 and makes the same code of both.
 const STRAIGHT: u32 = 16;
 const TURN: u32 = 4;
