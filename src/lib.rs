@@ -134,11 +134,11 @@ pub use files::{LoadWeights, Naming, Resume};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};
-#[doc(hidden)]
-pub use gpu::Products;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
+#[doc(hidden)]
+pub use gpu::{Products, inspect};
 pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::Loss;

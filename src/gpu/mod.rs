@@ -4,6 +4,7 @@
 mod cache;
 mod excerpt;
 mod executor;
+pub mod inspect;
 mod kernels;
 mod limits;
 mod memory;
