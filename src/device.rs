@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::clock::Turn;
 use crate::cpu::{CpuBuffer, CpuExecutor};
-use crate::error::Result;
-use crate::gpu::{Gpu, GpuExecutor, Reading, Region, Signal};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuExecutor, Reading, Region};
 use crate::network::Network;
 use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, RowMetrics, Work};
+use crate::signal::Signal;
 use crate::submission::{MOST, Most};
 
 /// What trains and runs a network. A [`Gpu`] converts into it.
@@ -28,6 +29,34 @@ impl From<Gpu> for Device {
 impl From<&Gpu> for Device {
     fn from(gpu: &Gpu) -> Self {
         Device::Gpu(gpu.clone())
+    }
+}
+
+impl Gpu {
+    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why there
+    /// is no GPU. Blocks; not for browsers.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn request_or_cpu() -> (Device, Option<Error>) {
+        pollster::block_on(Self::request_or_cpu_async())
+    }
+
+    /// The best device there is, for async code and browsers: [`request_async`](Self::request_async), or
+    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message that a
+    /// page can show to its visitor.
+    ///
+    /// ```no_run
+    /// # async fn page() {
+    /// let (device, why) = wgrad::Gpu::request_or_cpu_async().await;
+    /// if let Some(why) = why {
+    ///     println!("Training on the CPU, which is slower. {why}");
+    /// }
+    /// # }
+    /// ```
+    pub async fn request_or_cpu_async() -> (Device, Option<Error>) {
+        match Self::request_async().await {
+            Ok(gpu) => (gpu.into(), None),
+            Err(why) => (Device::Cpu, Some(why)),
+        }
     }
 }
 

@@ -87,6 +87,8 @@ mod config;
 mod cpu;
 mod dataset;
 mod device;
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+mod disk;
 mod ends;
 mod error;
 #[cfg(feature = "files")]
@@ -115,6 +117,7 @@ mod rows;
 pub mod runner;
 mod schedule;
 mod scores;
+mod signal;
 mod submission;
 mod texture;
 mod trainer;
@@ -125,10 +128,10 @@ pub use activation::Activation;
 pub use config::{Clip, Group, TrainerConfig};
 pub use dataset::{Dataset, Targets};
 pub use device::Device;
-pub use error::{Error, Result};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples
-pub use files::disk::{check as check_output, write as write_output};
+pub use disk::{check as check_output, write as write_output};
+pub use error::{Error, Result};
 #[cfg(feature = "files")]
 pub use files::{LoadWeights, Naming, Resume};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -34,8 +34,9 @@ pub struct Model {
 /// Rows that the conveniences run at a time, at most.
 const ROWS: u32 = 4096;
 
-/// Rows that tell classes at a time: as many as an evaluation has, so that the same kernels give the same bits.
-const RANKED_ROWS: u32 = crate::trainer::EVALUATION_BATCH;
+/// Rows of a batch of evaluation: enough to fill a GPU. What tells classes takes as many at a time, so that the same kernels
+/// give the same bits.
+pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
     /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
@@ -155,7 +156,7 @@ impl Model {
 
     /// What classes are told by, \[rows, outputs\], to the bit as an evaluation of a data set of `of` rows has it.
     async fn ranks_of(&self, features: &[f32], of: u32) -> Result<Vec<f32>> {
-        let rows = of.min(self.device.rows_that_fit(&self.network, RANKED_ROWS));
+        let rows = of.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         // On the CPU a row's bits do not depend on how many there are.
         let full = matches!(self.device, Device::Gpu(_));
         self.run(features, rows, full, |rows| Plan::ranks(&self.network, self.ranks(), rows, false)).await
@@ -218,7 +219,7 @@ impl Model {
             data.targets().check_range(loss)?;
         }
         let rows = data.rows() as u32;
-        let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(&self.network, RANKED_ROWS));
+        let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         let (mut probabilities, mut ranks) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(of_chunk as usize) {
             let features = data.features_of(first as usize..rows.min(first.saturating_add(of_chunk)) as usize);

@@ -2,9 +2,9 @@
 
 use crate::device::{Device, Executor, Run, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::Signal;
 use crate::model::{Model, check_finite, every_class};
 use crate::plan::{Plan, Role};
+use crate::signal::Signal;
 
 /// A model made ready for repeated predictions of up to a fixed number of rows: from [`Model::predictor`].
 ///

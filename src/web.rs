@@ -2,7 +2,7 @@
 
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 
-use crate::gpu::Signal;
+use crate::signal::Signal;
 
 #[wasm_bindgen]
 extern "C" {

@@ -58,7 +58,7 @@ impl Trainer {
     /// As [`save`](Self::save).
     #[cfg(not(target_family = "wasm"))]
     pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        super::disk::write(path.as_ref(), &self.to_bytes_async().await?)
+        crate::disk::write(path.as_ref(), &self.to_bytes_async().await?)
     }
 
     /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that are NaN
@@ -101,7 +101,7 @@ impl Trainer {
     /// [`Error::File`] where the file cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        super::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
+        crate::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
     }
 
     /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
@@ -197,7 +197,7 @@ impl Trainer {
     /// As [`resume`](Self::resume); [`Error::InvalidOption`] and [`Error::LimitExceeded`] for what changes.
     #[cfg(not(target_family = "wasm"))]
     pub fn resume_with(device: impl Into<Device>, path: impl AsRef<std::path::Path>, resume: &Resume) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, resume))
+        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, resume))
     }
 
     /// [`resume`](Self::resume) from the bytes of a file. Submits nothing.
@@ -215,11 +215,6 @@ impl Trainer {
     pub fn resume_from_bytes_with(device: impl Into<Device>, bytes: &[u8], resume: &Resume) -> Result<Self> {
         read(device.into(), BYTES, bytes, resume)
     }
-}
-
-/// Rows of an epoch that was cut short, by its steps.
-pub(super) fn rows_done(cut: &Cut, batch: u32) -> u64 {
-    u64::from(cut.before.1) + u64::from(cut.steps.saturating_sub(cut.before.0)) * u64::from(batch)
 }
 
 fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Trainer> {
@@ -323,7 +318,7 @@ fn check_place(
     let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
     let stale = |cut: &mut Cut| {
         let possible = cut.before.0 <= cut.steps && cut.before.1 <= cut.rows && cut.steps <= i32::MAX as u32;
-        !possible || cut.rows != step.data_rows || rows_done(cut, config.batch) != position || !intact
+        !possible || cut.rows != step.data_rows || cut.rows_done(config.batch) != position || !intact
     };
     if let Some(cut) = progress.cut.take_if(stale) {
         let steps = cut.steps.saturating_sub(cut.before.0);

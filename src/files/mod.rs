@@ -5,8 +5,6 @@
 //! with more tensors, whose names begin with `trainer.`, and more metadata.
 
 mod checkpoint;
-#[cfg(not(target_family = "wasm"))]
-pub(crate) mod disk;
 mod epochs;
 mod foreign;
 mod format;
@@ -14,9 +12,9 @@ mod load;
 mod matching;
 mod model;
 mod naming;
-mod resume;
 #[cfg(not(target_family = "wasm"))]
-mod stale;
+mod read;
+mod resume;
 
 pub use load::LoadWeights;
 pub use naming::Naming;

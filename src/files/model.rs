@@ -57,7 +57,7 @@ impl Model {
     /// As [`save`](Self::save).
     #[cfg(not(target_family = "wasm"))]
     pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        super::disk::write(path.as_ref(), &self.to_bytes_async().await?)
+        crate::disk::write(path.as_ref(), &self.to_bytes_async().await?)
     }
 
     /// The bytes of the file that [`save`](Self::save) writes. Blocks, submits and polls; not for browsers.
@@ -114,7 +114,7 @@ impl Model {
     /// elsewhere, see [`load_weights`](Self::load_weights). As [`new`](Self::new).
     #[cfg(not(target_family = "wasm"))]
     pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
+        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
     }
 
     /// [`load`](Self::load) of a file whose weights may be NaN or infinite: to look at what became of a run. What it returns
@@ -124,7 +124,7 @@ impl Model {
     /// As [`load`](Self::load).
     #[cfg(not(target_family = "wasm"))]
     pub fn load_non_finite(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
+        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
     }
 
     /// Reads a model from the bytes of a file, such as one embedded with `include_bytes!`. Submits nothing.
@@ -158,7 +158,7 @@ impl Model {
     /// As [`save`](Self::save).
     #[cfg(not(target_family = "wasm"))]
     pub async fn save_weights_async(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
-        super::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
+        crate::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
     }
 
     /// The bytes of the file that [`save_weights`](Self::save_weights) writes. Blocks, submits and polls; not for
@@ -231,7 +231,7 @@ impl Model {
         path: impl AsRef<std::path::Path>,
         options: &LoadWeights,
     ) -> Result<Self> {
-        super::disk::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes, options))
+        super::read::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes, options))
     }
 
     /// [`load_weights`](Self::load_weights) from the bytes of a file. Submits nothing.

@@ -1,6 +1,5 @@
 //! What changes where a training run is resumed in another way than it was begun.
 
-use super::checkpoint::rows_done;
 use crate::config::{Clip, Group, TrainerConfig};
 use crate::optimizer::Optimizer;
 use crate::plan::{RowMetrics, StepState};
@@ -95,7 +94,7 @@ impl Change {
     pub fn apply(&self, step: &mut StepState, progress: &mut Progress) {
         if self.breaks_update() {
             if let Some(cut) = progress.cut.as_mut() {
-                let rows = rows_done(cut, self.before.1.batch);
+                let rows = cut.rows_done(self.before.1.batch);
                 progress.updates = progress.updates.saturating_add(cut.updates(self.before.1.accumulate));
                 *cut = Cut { before: (cut.steps, rows as u32), ..*cut };
             }

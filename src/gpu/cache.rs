@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Gpu, lock};
+use crate::disk;
 use crate::error::Result;
-use crate::files::disk;
 
 const MAGIC: &[u8] = b"wgrad's compiled kernels, version 1\n";
 

@@ -1,9 +1,9 @@
 //! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
 
 use super::Gpu;
-use super::wait::Signal;
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
+use crate::signal::Signal;
 
 /// What is known of a lost device whose device-lost callback is the app's.
 #[cfg(not(target_family = "wasm"))]

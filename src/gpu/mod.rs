@@ -21,10 +21,10 @@ mod wgsl;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::signal::lock;
 pub(crate) use executor::{GpuExecutor, Region};
 pub(crate) use kernels::{FORMATS, RANDOM_TEXELS_LANES, from_texture, from_texture_random, to_texture};
 pub use limits::{optional_features, required_limits};
@@ -35,7 +35,6 @@ pub use recorder::Recorder;
 pub use traffic::Traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
-pub(crate) use wait::Signal;
 pub use wgsl::Wgsl;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
@@ -158,32 +157,6 @@ impl Gpu {
             .await
             .map_err(|e| Error::NoAdapter { wanted: String::new(), reason: reason(&e) })?;
         Self::from_adapter(&adapter).await
-    }
-
-    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why there
-    /// is no GPU. Blocks; not for browsers.
-    #[cfg(not(target_family = "wasm"))]
-    pub fn request_or_cpu() -> (Device, Option<Error>) {
-        pollster::block_on(Self::request_or_cpu_async())
-    }
-
-    /// The best device there is, for async code and browsers: [`request_async`](Self::request_async), or
-    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message that a
-    /// page can show to its visitor.
-    ///
-    /// ```no_run
-    /// # async fn page() {
-    /// let (device, why) = wgrad::Gpu::request_or_cpu_async().await;
-    /// if let Some(why) = why {
-    ///     println!("Training on the CPU, which is slower. {why}");
-    /// }
-    /// # }
-    /// ```
-    pub async fn request_or_cpu_async() -> (Device, Option<Error>) {
-        match Self::request_async().await {
-            Ok(gpu) => (gpu.into(), None),
-            Err(why) => (Device::Cpu, Some(why)),
-        }
     }
 
     /// `request_named` for async code. In a browser, whose adapters have no names, use
@@ -333,9 +306,4 @@ fn reason(_: &wgpu::RequestAdapterError) -> String {
 /// What says it all, of a text of many lines.
 pub(crate) fn first_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' ']).into()
-}
-
-/// Locks; a panic elsewhere does not make the data unusable.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::kernels::matmul::{self, MatmulKernel};
 use super::{Gpu, GpuExecutor, cache, lock};
+use crate::disk;
 use crate::error::Result;
-use crate::files::disk;
 use crate::plan::{BufferId, Epilogue, Matmul, Op, Plan};
 
 /// How the kernel of each matrix product is chosen: see [`Gpu::tune`].

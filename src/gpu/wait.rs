@@ -1,17 +1,18 @@
-//! Waiting for the GPU: signals for async code, and a loop that blocks for the rest.
+//! Waiting for the GPU: futures of its work, and a loop that blocks until one is ready.
 
-use std::future::Future;
-use std::pin::Pin;
+#[cfg(not(target_family = "wasm"))]
+use std::sync::Arc;
 #[cfg(not(target_family = "wasm"))]
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+#[cfg(not(target_family = "wasm"))]
 use std::task::{Context, Poll, Waker};
 #[cfg(not(target_family = "wasm"))]
 use std::time::{Duration, Instant};
 
-use super::{Gpu, lock};
+use super::Gpu;
 #[cfg(not(target_family = "wasm"))]
 use crate::error::{Error, Result};
+use crate::signal::Signal;
 
 /// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
 #[cfg(not(target_family = "wasm"))]
@@ -20,50 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a device that has nothing to do is asked whether the queue is its own.
 #[cfg(not(target_family = "wasm"))]
 const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
-
-/// A value that a callback of wgpu will give: a future of it.
-#[derive(Debug)]
-pub(crate) struct Signal<T>(Arc<Mutex<State<T>>>);
-
-#[derive(Debug)]
-struct State<T> {
-    value: Option<T>,
-    waker: Option<Waker>,
-}
-
-impl<T> Signal<T> {
-    /// The future, and the function that fulfils it.
-    pub(crate) fn new() -> (Self, impl FnOnce(T) + use<T>) {
-        let state = Arc::new(Mutex::new(State { value: None, waker: None }));
-        let given = state.clone();
-        let fulfil = move |value| {
-            let waker = {
-                let mut state = lock(&given);
-                state.value = Some(value);
-                state.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        };
-        (Self(state), fulfil)
-    }
-}
-
-impl<T> Future for Signal<T> {
-    type Output = T;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let mut state = lock(&self.0);
-        match state.value.take() {
-            Some(value) => Poll::Ready(value),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
 
 /// Whether something that is waited for has come.
 #[cfg(not(target_family = "wasm"))]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::tokens::Tokens;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::gpu::{Gpu, GpuExecutor, lock};
+use crate::gpu::{Gpu, GpuExecutor};
 use crate::history::Evaluation;
 use crate::plan::{Role, RowMetrics};
+use crate::signal::lock;
 
 /// Calls whose results have not arrived, at most.
 const UNDER_WAY: usize = 3;

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::fit::Watch;
 use crate::history::{Best, Evaluation, History};
 use crate::loss::Loss;
-use crate::model::Model;
+use crate::model::{EVALUATION_BATCH, Model};
 use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
 use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
@@ -119,13 +119,16 @@ impl Cut {
     pub(crate) fn updates(&self, accumulate: u32) -> u32 {
         (self.steps - self.before.0) / accumulate
     }
+
+    /// Rows that were done, by the steps.
+    #[cfg(feature = "files")]
+    pub(crate) fn rows_done(&self, batch: u32) -> u64 {
+        u64::from(self.before.1) + u64::from(self.steps.saturating_sub(self.before.0)) * u64::from(batch)
+    }
 }
 
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
-
-/// Rows of a batch of evaluation: enough to fill a GPU.
-pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Trainer {
     /// Plans the step, allocates its buffers, draws the initial weights and compiles the kernels. Submits nothing.

@@ -7,8 +7,9 @@ use super::tokens::Tokens;
 use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, lock};
+use crate::gpu::Gpu;
 use crate::plan::{Role, StepState};
+use crate::signal::lock;
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
 pub(crate) const CARRIED: [Role; 5] =

@@ -1,44 +1,17 @@
-//! Files read and written whole.
+//! Files written whole or not at all.
+
+mod stale;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{foreign, stale};
 use crate::error::{Error, Result};
 
-/// Bytes that are enough to tell what kind of file it is.
-const HEAD: usize = 1 << 16;
-
-fn fault(path: &Path, what: &str, error: &io::Error) -> Error {
+/// What went wrong with a file, as this crate's error.
+pub(crate) fn fault(path: &Path, what: &str, error: &io::Error) -> Error {
     Error::File { path: path.display().to_string(), reason: format!("cannot be {what}: {error}") }
-}
-
-/// Reads a file and hands it on, with its name for errors. Of a file that is no safetensors only the start is read.
-pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&str, &[u8]) -> Result<T>) -> Result<T> {
-    let bytes = read_whole(path).map_err(|e| fault(path, "read", &e))?;
-    parse(&path.display().to_string(), &bytes)
-}
-
-fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe can be read, a terminal or a disk has no end.
-    let metadata = fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, foreign::directory(path)));
-    }
-    if let Some(kind) = device(&metadata) {
-        return Err(io::Error::other(format!("it is {kind}, not a file")));
-    }
-    let mut file = File::open(path)?;
-    let mut bytes = Vec::new();
-    (&mut file).take(HEAD as u64).read_to_end(&mut bytes)?;
-    if bytes.len() == HEAD && metadata.is_file() && foreign::recognise(&bytes).is_some() {
-        return Ok(bytes);
-    }
-    bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or(0).saturating_sub(bytes.len()));
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Replaces a regular file, or makes it: whoever reads it, and whenever this process dies, it is the old one or the new
@@ -132,8 +105,8 @@ fn is_read_only(metadata: &fs::Metadata) -> bool {
     metadata.permissions().readonly()
 }
 
-/// What a device is called.
-fn device(metadata: &fs::Metadata) -> Option<&'static str> {
+/// What a device is called; none for files.
+pub(crate) fn device(metadata: &fs::Metadata) -> Option<&'static str> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
@@ -316,7 +289,6 @@ mod tests {
         }
         fs::set_permissions(&file, PermissionsExt::from_mode(0o200)).unwrap();
         write(&file, b"new").unwrap();
-        assert!(read(Path::new("/dev/zero"), |_, _| Ok(())).unwrap_err().to_string().contains("it is a device"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -90,7 +90,7 @@ mod tests {
             file.set_modified(std::time::SystemTime::now() - 2 * OLD).unwrap();
         }
         fs::create_dir(folder.join(format!(".wgrad-{gone}-9.tmp"))).unwrap();
-        super::super::disk::write(&folder.join("file"), b"new").unwrap();
+        crate::disk::write(&folder.join("file"), b"new").unwrap();
         let exists = |name: &String| folder.join(name).exists();
         assert!(kept.iter().all(exists));
         assert!(!old.iter().any(exists));

@@ -1,0 +1,47 @@
+//! Files read whole, and no further than it takes to see that they are of another kind.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use super::foreign;
+use crate::disk;
+use crate::error::Result;
+
+/// Bytes that are enough to tell what kind of file it is.
+const HEAD: usize = 1 << 16;
+
+/// Reads a file and hands it on, with its name for errors. Of a file that is no safetensors only the start is read.
+pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&str, &[u8]) -> Result<T>) -> Result<T> {
+    let bytes = read_whole(path).map_err(|e| disk::fault(path, "read", &e))?;
+    parse(&path.display().to_string(), &bytes)
+}
+
+fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe can be read, a terminal or a disk has no end.
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(ErrorKind::IsADirectory, foreign::directory(path)));
+    }
+    if let Some(kind) = disk::device(&metadata) {
+        return Err(io::Error::other(format!("it is {kind}, not a file")));
+    }
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    (&mut file).take(HEAD as u64).read_to_end(&mut bytes)?;
+    if bytes.len() == HEAD && metadata.is_file() && foreign::recognise(&bytes).is_some() {
+        return Ok(bytes);
+    }
+    bytes.reserve_exact(usize::try_from(metadata.len()).unwrap_or(0).saturating_sub(bytes.len()));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #[test]
+    fn a_device_that_never_ends_is_not_read() {
+        let error = super::read("/dev/zero".as_ref(), |_, _| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("it is a device"), "{error}");
+    }
+}

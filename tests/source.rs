@@ -1,0 +1,62 @@
+//! What holds of the source as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Rust files of a folder and of those in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The code of a file, without comments and unit tests.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let text = text.split("mod tests {").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+fn word(text: &str) -> &str {
+    words(text).next().unwrap()
+}
+
+/// The modules that each module of the crate's root names by `crate::`, also by what `lib.rs` exports of them.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let lib = code(&root.join("lib.rs"));
+    let exported = lib.split("pub use ").skip(1).filter_map(|line| line.split_once(';')?.0.split_once("::"));
+    let exports: Vec<(&str, Vec<&str>)> = exported.map(|(module, list)| (module, words(list).collect())).collect();
+    let mut uses = BTreeMap::<String, BTreeSet<String>>::new();
+    for path in files(&root) {
+        let inside = path.strip_prefix(&root).unwrap();
+        let module = word(inside.iter().next().unwrap().to_str().unwrap()).to_owned();
+        if module == "lib" || inside.ends_with("tests.rs") {
+            continue;
+        }
+        let code = code(&path);
+        for name in code.split("crate::").skip(1).map(word) {
+            assert!(!name.is_empty(), "{}: `crate::` before a brace hides what is used", inside.display());
+            let of = exports.iter().find(|(_, names)| names.contains(&name)).map_or(name, |(module, _)| module);
+            if of != module {
+                uses.entry(module.clone()).or_default().insert(of.into());
+            }
+        }
+    }
+    uses
+}
+
+#[test]
+fn modules_form_no_circles() {
+    let mut uses = uses();
+    assert!(uses["trainer"].contains("device") && uses["files"].contains("trainer"), "{uses:?}");
+    // Modules whose own are all done are done; what is left then has a circle in it.
+    while let Some(done) = uses.keys().find(|module| uses[*module].iter().all(|used| !uses.contains_key(used))) {
+        let done = done.clone();
+        uses.remove(&done);
+    }
+    assert!(uses.is_empty(), "among these is a circle: {uses:#?}");
+}
