@@ -5,23 +5,6 @@ struct AccumulateUniforms {
     quads: u32, // parameters / 4
 }
 
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
 @group(0) @binding(0) var<storage, read> u: AccumulateUniforms;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read> state: StepState;

@@ -18,10 +18,6 @@ override GRADIENT: bool = false;
 const LANES: u32 = 64u;
 const PI: f32 = 3.1415927;
 
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
 fn two_to(k: u32) -> f32 {
     return bitcast<f32>((127u + k) << 23u);
 }

@@ -2,28 +2,9 @@
 // channels there, bilinear between texels, edges clamped. Each row counts how often it was drawn, so that no invocation waits
 // for another's count.
 
-@group(0) @binding(0) var image: texture_2d<f32>;
-@group(0) @binding(1) var<storage, read_write> features: array<vec2f>;
-@group(0) @binding(2) var<storage, read_write> targets: array<f32>;
 @group(0) @binding(3) var<storage, read_write> state: array<u32>; // a key of two words; how often each row was drawn
 
-override CHANNELS: u32 = 3;
 override ROWS: u32 = 1;
-
-// As in next_batch.wgsl.
-fn pcg4d(key: vec4u) -> vec4u {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    v ^= v >> vec4u(16u);
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    return v;
-}
 
 @compute @workgroup_size(64)
 fn main(
@@ -40,7 +21,6 @@ fn main(
     let hash = pcg4d(vec4u(state[0], state[1], drawn, row));
     // 24 bits, which f32 holds exactly.
     let point = vec2f(hash.xy >> vec2u(8u)) / 16777216.0;
-    features[row] = point;
 
     let size = textureDimensions(image);
     let texel = point * vec2f(size) - 0.5;
@@ -51,10 +31,5 @@ fn main(
     let high = clamp(vec2i(corner) + 1, vec2i(0), last);
     let above = mix(textureLoad(image, low, 0), textureLoad(image, vec2i(high.x, low.y), 0), share.x);
     let below = mix(textureLoad(image, vec2i(low.x, high.y), 0), textureLoad(image, high, 0), share.x);
-    let colour = mix(above, below, share.y);
-    let first = row * CHANNELS;
-    targets[first] = colour.x;
-    if CHANNELS > 1u { targets[first + 1u] = colour.y; }
-    if CHANNELS > 2u { targets[first + 2u] = colour.z; }
-    if CHANNELS > 3u { targets[first + 3u] = colour.w; }
+    leave_row(row, point, mix(above, below, share.y));
 }

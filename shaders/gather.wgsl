@@ -7,39 +7,6 @@ struct GatherUniforms {
     invocations: u32,
 }
 
-struct DataInfo {
-    rows: u32,
-    shuffle: u32,
-    seed_low: u32,
-    seed_high: u32,
-    bytes: u32,
-    values: u32,
-    weighted: u32,
-    first_feature: u32,
-    feature_stride: u32,
-    first_target: u32,
-    target_stride: u32,
-    chain: u32,
-    chain_pass: u32,
-}
-
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
 @group(0) @binding(0) var<storage, read> u: GatherUniforms;
 @group(0) @binding(1) var<storage, read> features: array<u32>;
 @group(0) @binding(2) var<storage, read> data: DataInfo;

@@ -24,10 +24,8 @@ const MOST: u32 = 167u;
 var<workgroup> lane_sums: array<vec2f, LANES>;
 var<workgroup> lane_squares: array<vec2f, LANES>;
 
-// How far x is from the row's first number: 0 in a constant row, however large, and with the low bits that a large mean
-// would take. The bits pass an integer operation, or a compiler with fast math might subtract the mean from the first.
 fn difference(i: u32, first: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(x[i] - first) | u.zero);
+    return from_first(x[i], first);
 }
 
 @compute @workgroup_size(LANES)

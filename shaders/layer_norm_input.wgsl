@@ -20,7 +20,7 @@ var<workgroup> lane_sums: array<vec2f, LANES>;
 
 // As in layer_norm.wgsl: the mean is kept less the row's first number.
 fn normalised(i: u32, first: f32, of_row: vec2f) -> f32 {
-    return (bitcast<f32>(bitcast<u32>(x[i] - first) | u.zero) - of_row.x) * of_row.y;
+    return (from_first(x[i], first) - of_row.x) * of_row.y;
 }
 
 @compute @workgroup_size(LANES)

@@ -40,7 +40,7 @@ fn main(
             let at = row * u.columns + column;
             let of_row = statistics[row];
             // As in layer_norm.wgsl: the mean is kept less the row's first number.
-            let d = bitcast<f32>(bitcast<u32>(x[at] - x[row * u.columns]) | u.zero);
+            let d = from_first(x[at], x[row * u.columns]);
             sums += gradient[at] * vec2f((d - of_row.x) * of_row.y, 1.0);
         }
     }

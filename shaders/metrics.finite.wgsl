@@ -5,23 +5,6 @@ struct MetricsFiniteUniforms {
     quads: u32, // numbers / 4
 }
 
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
 // RowMetrics, whose last word several workgroups may set: all to the same.
 struct Totals {
     loss: f32,

@@ -5,13 +5,6 @@ struct MetricsUniforms {
     count: u32,
 }
 
-struct RowMetrics {
-    loss: f32,
-    correct: u32,
-    rows: u32,
-    non_finite_step: u32,
-}
-
 @group(0) @binding(0) var<storage, read> u: MetricsUniforms;
 @group(0) @binding(1) var<storage, read> slots: array<RowMetrics>;
 @group(0) @binding(2) var<storage, read_write> totals: RowMetrics;

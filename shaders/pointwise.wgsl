@@ -153,39 +153,6 @@ struct PointwiseUniforms {
     dropout_scale: f32,     // 1 / (1 - rate)
 }
 
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
-struct DataInfo {
-    rows: u32,
-    shuffle: u32,
-    seed_low: u32,
-    seed_high: u32,
-    bytes: u32,
-    values: u32,
-    weighted: u32,
-    first_feature: u32,
-    feature_stride: u32,
-    first_target: u32,
-    target_stride: u32,
-    chain: u32,
-    chain_pass: u32,
-}
-
 @group(0) @binding(0) var<storage, read> u: PointwiseUniforms;
 @group(0) @binding(1) var<storage, read> input: array<vec4f>;
 @group(0) @binding(2) var<storage, read> saved: array<vec4f>;
@@ -197,21 +164,6 @@ override DERIVATIVE: bool = false;
 override DROPOUT: bool = false;
 
 const LANES: u32 = 64u;
-
-// Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020.
-fn pcg4d(key: vec4u) -> vec4u {
-    var v = key * 1664525u + 1013904223u;
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    v ^= v >> vec4u(16u);
-    v.x += v.y * v.w;
-    v.y += v.z * v.x;
-    v.z += v.x * v.y;
-    v.w += v.y * v.z;
-    return v;
-}
 
 @compute @workgroup_size(LANES)
 fn main(

@@ -1,6 +1,5 @@
 // Softmax and cross-entropy of a row of logits: its loss, its share of the running metrics and, with GRADIENT, the
-// gradient (softmax * sum of targets - target) * weight / rows. LANES invocations share a row; each sums the lanes' partial results in the same
-// order, so all agree to the bit. With one lane a row there is nothing to share, and no barrier.
+// gradient (softmax * sum of targets - target) * weight / rows.
 
 struct SoftmaxCrossEntropyUniforms {
     batch: u32,
@@ -9,62 +8,8 @@ struct SoftmaxCrossEntropyUniforms {
     turns: u32, // steps have slots of the metrics by turns
 }
 
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
-struct DataInfo {
-    rows: u32,
-    shuffle: u32,
-    seed_low: u32,
-    seed_high: u32,
-    bytes: u32,
-    values: u32,
-    weighted: u32,
-    first_feature: u32,
-    feature_stride: u32,
-    first_target: u32,
-    target_stride: u32,
-    chain: u32,
-    chain_pass: u32,
-}
-
-struct RowMetrics {
-    loss: f32,
-    correct: u32,
-    rows: u32,
-    non_finite_step: u32,
-}
-
 @group(0) @binding(0) var<storage, read> u: SoftmaxCrossEntropyUniforms;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> targets: array<u32>;
-@group(0) @binding(3) var<storage, read> data: DataInfo;
-@group(0) @binding(4) var<storage, read> state: StepState;
-@group(0) @binding(5) var<storage, read> indices: array<u32>;
-@group(0) @binding(6) var<storage, read_write> metrics: array<RowMetrics>;
-@group(0) @binding(7) var<storage, read_write> gradient: array<f32>;
-
-override LANES: u32 = 64; // invocations of a row: 1 or 64
-override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
-override GRADIENT: bool = true;
-override LEVELS: u32 = 1; // of slots: see LossOp::levels
-
-const LOWEST: f32 = -3.4028234e38;
-const NO_CLASS: u32 = 0xffffffffu; // of a row with a NaN logit
 
 // What the lanes of a row find out about it.
 struct Sums {
@@ -103,16 +48,6 @@ fn target_of(c: u32, row: RowTarget) -> f32 {
     return row.kept * given_target(c, row) + row.spread;
 }
 
-// By its bits: compilers may assume that no NaN exists.
-fn is_nan(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
-}
-
-// Infinite or NaN, by its bits: compilers may assume that neither exists.
-fn is_spoilt(x: f32) -> bool {
-    return (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u;
-}
-
 // ln(1 + u) for u >= 0. Where u is small, 1 + u would lose it: 2 artanh(s) with s = u / (2 + u) <= 1/3, by its series.
 fn log_1_plus(u: f32) -> f32 {
     let s = u / (2.0 + u);
@@ -143,9 +78,8 @@ fn main(
 
     // A row of targets: a label or a number for each class, then its weight if rows have one.
     let values = data.values != 0u;
-    let width = select(1u, u.classes, values);
-    let stride = select(data.target_stride, width + data.weighted, data.target_stride == 0u);
-    let first = data.first_target + select(0u, indices[min(row, u.batch - 1u)], exists) * stride;
+    let width = width_of_targets(u.classes);
+    let first = first_target(row, exists, width);
     let smoothing = u.smoothing;
     let asked = RowTarget(first, targets[first], values, 1.0 - smoothing, smoothing / f32(u.classes));
 
@@ -236,7 +170,7 @@ fn main(
     if lane == 0u {
         var loss = (log_1_plus(sums.others) * sums.targets - sums.along) * weight;
         // NaN, where a logit is.
-        loss = select(loss, sums.exps, is_spoilt(sums.exps));
+        loss = select(loss, sums.exps, !is_finite(sums.exps));
         var correct = predicted == sums.expected;
         if !values {
             // A label that is no class, in data that the host has not seen.
@@ -245,25 +179,6 @@ fn main(
             }
             correct = predicted == asked.label;
         }
-        let slot = state.step % u.turns * u.batch + row;
-        let rows = metrics[slot].rows + 1u;
-        metrics[slot].rows = rows;
-        // Every 8th row the sum moves up a level, every 64th the next one too: no sum has many terms, so none loses much.
-        var sum = metrics[slot].loss + loss;
-        var at = slot;
-        var mask = 7u;
-        for (var level = 1u; level < LEVELS && (rows & mask) == 0u; level++) {
-            metrics[at].loss = 0.0;
-            at += u.turns * u.batch;
-            sum += metrics[at].loss;
-            mask = (mask << 3u) | 7u;
-        }
-        metrics[at].loss = sum;
-        if correct && !unranked {
-            metrics[slot].correct += 1u;
-        }
-        if is_spoilt(loss) && metrics[slot].non_finite_step == 0u {
-            metrics[slot].non_finite_step = state.step;
-        }
+        count_row(row, loss, correct && !unranked);
     }
 }

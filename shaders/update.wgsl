@@ -4,23 +4,6 @@ struct UpdateUniforms {
     quads: u32, // parameters / 4
 }
 
-struct StepState {
-    step: u32,
-    rows: u32,
-    epoch: u32,
-    position: u32,
-    update: u32,
-    batches: u32,
-    update_rows: u32,
-    due: u32,
-    learning_rate: f32,
-    rate_scale: f32,
-    data_rows: u32,
-    chain: u32,
-    gradients_of: u32,
-    passes: u32,
-}
-
 @group(0) @binding(3) var<storage, read> state: StepState;
 // For every 64 parameters, what their learning rate and their weight decay are multiplied by.
 @group(0) @binding(7) var<storage, read> multipliers: array<vec2f>;

@@ -14,7 +14,7 @@ pub(crate) enum Stream {
 }
 
 /// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",
-/// Journal of Computer Graphics Techniques 9(3), 2020. `shaders/next_batch.wgsl` has the same function.
+/// Journal of Computer Graphics Techniques 9(3), 2020. `shaders/shared/pcg4d.wgsl` has the same function.
 pub(crate) fn pcg4d(v: [u32; 4]) -> [u32; 4] {
     let mut v = v.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
     let mix = |v: &mut [u32; 4]| {

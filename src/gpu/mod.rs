@@ -11,6 +11,7 @@ mod memory;
 mod pipelines;
 mod recorder;
 mod template;
+pub(crate) mod texts;
 mod timing;
 mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -1,6 +1,7 @@
 //! Host side of `shaders/copy_rows.wgsl`.
 
 use super::{Launch, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::CopyRows;
 
 const LANES: u64 = 64;
@@ -21,7 +22,7 @@ pub(super) fn launch(op: &CopyRows) -> Launch {
     let CopyRows { columns, input_first, input_stride, output_first, output_stride, .. } = *op;
     let uniforms = CopyRowsUniforms { columns, words, input_first, input_stride, output_first, output_stride };
     Launch {
-        shader: shader("copy_rows", include_str!("../../../shaders/copy_rows.wgsl"), &[]),
+        shader: shader("copy_rows", text!("copy_rows.wgsl"), &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.input), write(op.output)],
         workgroups: u64::from(words).div_ceil(LANES),

@@ -2,6 +2,7 @@
 
 use super::{Launch, read, shader, write};
 use crate::gpu::excerpt::{excerpt, only_case};
+use crate::gpu::texts::text;
 use crate::network::Encoding;
 use crate::plan::Encode;
 
@@ -16,7 +17,7 @@ struct EncodeUniforms {
     offset: f32,
 }
 
-const SOURCE: &str = include_str!("../../../shaders/encode.wgsl");
+const SOURCE: &str = text!("shared/bits.wgsl", "encode.wgsl");
 
 pub(super) fn launch(op: &Encode) -> Launch {
     let (encoding, [scale, offset]) = constants(op.encoding);

@@ -2,8 +2,9 @@
 
 use super::shader;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 
 pub(crate) fn from_texture(channels: u32) -> Shader {
-    let source = include_str!("../../../shaders/from_texture.wgsl");
+    let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl");
     shader("from_texture", source, &[("CHANNELS", channels.into())])
 }

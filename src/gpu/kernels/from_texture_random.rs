@@ -2,11 +2,12 @@
 
 use super::shader;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 
 /// Rows of a workgroup.
 pub(crate) const LANES: u32 = 64;
 
 pub(crate) fn from_texture_random(channels: u32, rows: u32) -> Shader {
-    let source = include_str!("../../../shaders/from_texture_random.wgsl");
+    let source = text!("shared/texture_rows.wgsl", "shared/pcg4d.wgsl", "from_texture_random.wgsl");
     shader("from_texture_random", source, &[("CHANNELS", channels.into()), ("ROWS", rows.into())])
 }

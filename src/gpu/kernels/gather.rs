@@ -3,6 +3,7 @@
 
 use super::{Launch, Variants, WORDS, declarations, read, shader, write};
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::plan::Gather;
 
 const LANES: u32 = 64;
@@ -15,9 +16,9 @@ struct GatherUniforms {
     invocations: u32,
 }
 
-const PLAIN: &str = include_str!("../../../shaders/gather.wgsl");
-pub(super) const ALIGNED: &[&str] = &[include_str!("../../../shaders/gather.aligned.wgsl.in")];
-pub(super) const WIDE: &[&str] = &[WORDS, include_str!("../../../shaders/gather.wide.wgsl.in")];
+const PLAIN: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.wgsl");
+pub(super) const ALIGNED: &[&str] = &[text!("gather.aligned.wgsl.in")];
+pub(super) const WIDE: &[&str] = &[WORDS, text!("gather.wide.wgsl.in")];
 
 /// What an invocation of the wide variant copies of a row.
 const WIDE_COLUMNS: u32 = 64;

@@ -3,6 +3,7 @@
 use super::{Launch, declarations, read, write};
 use crate::gpu::excerpt::excerpt;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::plan::{GridShape, HashGridForward};
 
 pub(super) const LANES: u32 = 64;
@@ -15,7 +16,7 @@ struct HashGridUniforms {
     groups: u32,
 }
 
-const SOURCE: &str = include_str!("../../../shaders/hash_grid.wgsl");
+const SOURCE: &str = text!("hash_grid.wgsl");
 
 pub(super) fn launch(op: &HashGridForward) -> Launch {
     let GridShape { rows, dimensions, levels, features } = op.shape;

@@ -3,6 +3,7 @@
 use super::hash_grid::{LANES, functions};
 use super::{Launch, read, write};
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::plan::{GridShape, HashGridInput};
 
 #[repr(C)]
@@ -27,5 +28,5 @@ pub(super) fn launch(op: &HashGridInput) -> Launch {
 }
 
 pub(super) fn source() -> String {
-    functions().to_owned() + include_str!("../../../shaders/hash_grid_input.wgsl.in")
+    functions().to_owned() + text!("hash_grid_input.wgsl.in")
 }

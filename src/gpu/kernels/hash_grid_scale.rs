@@ -1,6 +1,7 @@
 //! Host side of `shaders/hash_grid_scale.wgsl`, and of `hash_grid_scale.parts.wgsl`, which comes after it.
 
 use super::{Launch, leave, left, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::{GridShape, HashGridScale};
 
 /// Rows that are worth a workgroup of their own, and the most parts.
@@ -26,14 +27,14 @@ pub(super) fn launches(op: &HashGridScale) -> Vec<Launch> {
     let GridShape { rows, levels, features, .. } = op.shape;
     let part_rows = rows.div_ceil(rows.div_ceil(ROWS_OF_PART).min(MOST_PARTS));
     let parts = rows.div_ceil(part_rows);
-    let source = include_str!("../../../shaders/hash_grid_scale.wgsl");
+    let source = text!("hash_grid_scale.wgsl");
     let sums = Launch {
         shader: shader("hash_grid_scale", source, &[("FEATURES", features.into())]),
         uniforms: bytemuck::bytes_of(&HashGridScaleUniforms { rows, levels, part_rows }).to_vec(),
         bindings: vec![read(op.gradient), leave(parts * levels)],
         workgroups: parts.into(),
     };
-    let source = include_str!("../../../shaders/hash_grid_scale.parts.wgsl");
+    let source = text!("hash_grid_scale.parts.wgsl");
     let scales = Launch {
         shader: shader("hash_grid_scale.parts", source, &[]),
         uniforms: bytemuck::bytes_of(&HashGridScalePartsUniforms { levels, parts }).to_vec(),

@@ -3,6 +3,7 @@
 use super::hash_grid::{LANES, functions};
 use super::{Launch, read, write};
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::plan::{GridShape, HashGridScatter};
 
 #[repr(C)]
@@ -29,5 +30,5 @@ pub(super) fn launch(op: &HashGridScatter) -> Launch {
 }
 
 pub(super) fn source() -> String {
-    functions().to_owned() + include_str!("../../../shaders/hash_grid_scatter.wgsl.in")
+    functions().to_owned() + text!("shared/bits.wgsl", "hash_grid_scatter.wgsl.in")
 }

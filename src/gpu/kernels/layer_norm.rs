@@ -1,6 +1,7 @@
 //! Host side of `shaders/layer_norm.wgsl`.
 
 use super::{Launch, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::LayerNormForward;
 
 #[repr(C)]
@@ -20,7 +21,7 @@ pub(super) fn launch(op: &LayerNormForward) -> Launch {
     let share = 1.0 / columns.next_power_of_two() as f32;
     let uniforms = LayerNormUniforms { rows, columns, epsilon, share, zero: 0 };
     Launch {
-        shader: shader("layer_norm", include_str!("../../../shaders/layer_norm.wgsl"), &[]),
+        shader: shader("layer_norm", text!("shared/from_first.wgsl", "layer_norm.wgsl"), &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.x), read(op.scale), read(op.shift), write(op.y), write(op.statistics)],
         workgroups: op.rows.into(),

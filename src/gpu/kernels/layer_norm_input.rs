@@ -1,6 +1,7 @@
 //! Host side of `shaders/layer_norm_input.wgsl`.
 
 use super::{Launch, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::LayerNormInput;
 
 #[repr(C)]
@@ -14,7 +15,7 @@ struct LayerNormInputUniforms {
 pub(super) fn launch(op: &LayerNormInput) -> Launch {
     let uniforms = LayerNormInputUniforms { rows: op.rows, columns: op.columns, zero: 0 };
     Launch {
-        shader: shader("layer_norm_input", include_str!("../../../shaders/layer_norm_input.wgsl"), &[]),
+        shader: shader("layer_norm_input", text!("shared/from_first.wgsl", "layer_norm_input.wgsl"), &[]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.gradient), read(op.x), read(op.scale), read(op.statistics), write(op.output)],
         workgroups: op.rows.into(),

@@ -2,6 +2,7 @@
 //! rows are many.
 
 use super::{Launch, leave, left, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::LayerNormParameters;
 
 /// Columns of a workgroup.
@@ -38,7 +39,7 @@ pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
         1 => [write(op.scale_gradient), write(op.shift_gradient)],
         _ => [leave(words), write(None)],
     };
-    let source = include_str!("../../../shaders/layer_norm_parameters.wgsl");
+    let source = text!("shared/from_first.wgsl", "layer_norm_parameters.wgsl");
     let uniforms = LayerNormParametersUniforms { rows, columns, parts, part_rows, zero: 0 };
     let mut launches = vec![Launch {
         shader: shader("layer_norm_parameters", source, &[]),
@@ -47,7 +48,7 @@ pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
         workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
     }];
     if parts > 1 {
-        let source = include_str!("../../../shaders/layer_norm_parameters.parts.wgsl");
+        let source = text!("layer_norm_parameters.parts.wgsl");
         launches.push(Launch {
             shader: shader("layer_norm_parameters.parts", source, &[]),
             uniforms: bytemuck::bytes_of(&LayerNormParametersPartsUniforms { columns, parts }).to_vec(),

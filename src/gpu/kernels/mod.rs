@@ -30,6 +30,7 @@ mod update;
 
 use super::Variants;
 use super::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::plan::{Op, Tensor};
 pub(super) use encode::feature;
 pub(crate) use from_texture::from_texture;
@@ -137,7 +138,7 @@ fn declarations(source: &'static str) -> &'static str {
 }
 
 /// What the variants that access memory in words of 64 bits share.
-const WORDS: &str = include_str!("../../../shaders/words.wgsl.in");
+const WORDS: &str = text!("words.wgsl.in");
 
 /// The shader of a kernel that has one text.
 fn shader(name: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Shader {

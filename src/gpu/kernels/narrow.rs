@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::{Launch, Variants, activation_name, declarations, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::gpu::wgsl::{Place, Run, Writer, element, push, quads, runs};
 use crate::plan::{Narrow, NarrowLayer};
 
@@ -43,8 +44,8 @@ pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
     }
 }
 
-const SOURCE: &str = include_str!("../../../shaders/narrow.wgsl.in");
-const SUBGROUP: &str = include_str!("../../../shaders/narrow.subgroup.wgsl.in");
+const SOURCE: &str = text!("narrow.wgsl.in");
+const SUBGROUP: &str = text!("narrow.subgroup.wgsl.in");
 
 /// The text for real GPUs.
 pub(super) fn source(op: &Narrow) -> String {

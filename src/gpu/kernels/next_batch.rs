@@ -1,6 +1,7 @@
 //! Host side of `shaders/next_batch.wgsl`.
 
 use super::{Launch, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::NextBatch;
 use crate::schedule::{Schedule, Shape};
 
@@ -30,7 +31,11 @@ pub(super) fn launches(op: &NextBatch) -> Vec<Launch> {
 fn launch(op: &NextBatch, constants: Vec<(&'static str, f64)>, workgroups: u32) -> Launch {
     let NextBatch { batch, accumulate, learning_rate, .. } = *op;
     Launch {
-        shader: shader("next_batch", include_str!("../../../shaders/next_batch.wgsl"), &constants),
+        shader: shader(
+            "next_batch",
+            text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "next_batch.wgsl"),
+            &constants,
+        ),
         uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch, accumulate, learning_rate }).to_vec(),
         bindings: vec![read(op.data), write(op.step), write(op.indices)],
         workgroups: workgroups.into(),

@@ -4,6 +4,7 @@ use super::{Launch, declarations, read, shader, write};
 use crate::activation::Activation;
 use crate::cpu::{dropout_key, dropout_threshold};
 use crate::gpu::excerpt::{excerpt, only_case};
+use crate::gpu::texts::text;
 use crate::plan::Pointwise;
 
 const LANES: u32 = 64;
@@ -17,7 +18,8 @@ struct PointwiseUniforms {
     dropout_scale: f32,
 }
 
-pub(super) const SOURCE: &str = include_str!("../../../shaders/pointwise.wgsl");
+const KERNEL: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl");
+pub(super) const SOURCE: &str = text!("pointwise.wgsl");
 
 pub(super) fn launch(op: &Pointwise) -> Launch {
     let quads = op.output.len.div_ceil(4);
@@ -34,7 +36,7 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
     let flags = [("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
     let (state, data) = (op.dropout.map(|d| d.step), op.dropout.map(|d| d.data));
     Launch {
-        shader: shader("pointwise", SOURCE, &[activation, parameter, flags[0], flags[1]]),
+        shader: shader("pointwise", KERNEL, &[activation, parameter, flags[0], flags[1]]),
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.input), read(op.saved), read(state), read(data), write(op.output)],
         workgroups: quads.div_ceil(LANES).into(),

@@ -3,6 +3,7 @@
 use super::{Launch, Variants, lanes_and_rows, pointwise, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::loss::Loss;
 use crate::plan::LossOp;
 
@@ -16,7 +17,15 @@ struct PointwiseLossUniforms {
 }
 
 pub(super) fn source(activation: Activation) -> String {
-    pointwise::functions(activation) + include_str!("../../../shaders/pointwise_loss.wgsl.in")
+    pointwise::functions(activation)
+        + text!(
+            "shared/step_state.wgsl",
+            "shared/data_info.wgsl",
+            "shared/row_metrics.wgsl",
+            "shared/bits.wgsl",
+            "shared/loss.wgsl",
+            "pointwise_loss.wgsl.in"
+        )
 }
 
 pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {

@@ -1,6 +1,7 @@
 //! Host side of `shaders/softmax.wgsl`.
 
 use super::{Launch, Variants, lanes_and_rows, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::Softmax;
 
 #[repr(C)]
@@ -15,7 +16,7 @@ pub(super) fn launch(op: &Softmax, variants: Variants) -> Launch {
     Launch {
         shader: shader(
             "softmax",
-            include_str!("../../../shaders/softmax.wgsl"),
+            text!("softmax.wgsl"),
             &[("LANES", lanes.into()), ("ROWS", rows.into()), ("GRADIENT", op.saved.is_some().into())],
         ),
         uniforms: bytemuck::bytes_of(&SoftmaxUniforms { rows: op.rows, columns: op.columns }).to_vec(),

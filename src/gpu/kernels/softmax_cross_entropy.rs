@@ -1,6 +1,7 @@
 //! Host side of `shaders/softmax_cross_entropy.wgsl`.
 
 use super::{Launch, Variants, lanes_and_rows, read, shader, write};
+use crate::gpu::texts::text;
 use crate::loss::Loss;
 use crate::plan::LossOp;
 
@@ -23,7 +24,14 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
     Launch {
         shader: shader(
             "softmax_cross_entropy",
-            include_str!("../../../shaders/softmax_cross_entropy.wgsl"),
+            text!(
+                "shared/step_state.wgsl",
+                "shared/data_info.wgsl",
+                "shared/row_metrics.wgsl",
+                "shared/bits.wgsl",
+                "shared/loss.wgsl",
+                "softmax_cross_entropy.wgsl"
+            ),
             &[
                 ("LANES", lanes.into()),
                 ("ROWS", rows.into()),

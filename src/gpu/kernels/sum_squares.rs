@@ -1,6 +1,7 @@
 //! Host side of `shaders/sum_squares.wgsl`.
 
 use super::{Launch, read, shader, write};
+use crate::gpu::texts::text;
 use crate::plan::SumSquares;
 
 #[repr(C)]
@@ -11,7 +12,7 @@ struct SumSquaresUniforms {
 }
 
 pub(super) fn launch(op: &SumSquares) -> Launch {
-    let source = include_str!("../../../shaders/sum_squares.wgsl");
+    let source = text!("sum_squares.wgsl");
     let uniforms = SumSquaresUniforms { quads: op.input.len / 4, limit: op.limit.unwrap_or(0.0) };
     Launch {
         shader: shader("sum_squares", source, &[("LIMIT", op.limit.is_some().into())]),

@@ -9,22 +9,19 @@ use naga::{Module, ScalarKind, TypeInner};
 
 use super::*;
 use crate::gpu::Wgsl;
+use crate::gpu::texts::text;
 use crate::network::Network;
 use crate::plan::{DataInfo, Narrow, NarrowNetwork, Plan, RowMetrics, StepState, narrow};
 use crate::{Activation, Adam, Clip, Encoding, HashGrid, Loss, Schedule, Sgd, TrainerConfig};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Every text by name: the files, and the product's variant with its repetitions written out.
+/// Every text by name: those of launches, and the variants of products and others that no plan here has.
 fn texts() -> BTreeMap<String, String> {
-    let mut texts = BTreeMap::new();
-    for entry in std::fs::read_dir(Path::new(ROOT).join("shaders")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "wgsl") {
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            texts.insert(name, std::fs::read_to_string(path).unwrap());
-        }
-    }
+    let of_launches = launches().into_iter().map(|launch| launch.shader);
+    let of_textures = [from_texture(3), from_texture_random(3, 9)].into_iter();
+    let mut texts: BTreeMap<_, _> =
+        of_launches.chain(of_textures).map(|shader| (shader.name.into_owned(), shader.source.into_owned())).collect();
     for kernel in product_kernels() {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
             for (aligned, updates) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -49,10 +46,6 @@ fn texts() -> BTreeMap<String, String> {
     for features in [1, 2, 4] {
         texts.insert(format!("hash_grid {features}"), hash_grid::source(features));
     }
-    texts.insert("hash_grid_scatter".into(), hash_grid_scatter::source());
-    texts.insert("hash_grid_input".into(), hash_grid_input::source());
-    texts.insert("gather.aligned".into(), gather::variant_source(gather::ALIGNED));
-    texts.insert("gather.wide".into(), gather::variant_source(gather::WIDE));
     for activation in Activation::ALL {
         let kernel = matmul::MatmulKernel::Tiled { slices: 1 };
         let [transpose_a, transpose_b, aligned, updates, c_is_row] = [false; 5];
@@ -67,7 +60,6 @@ fn texts() -> BTreeMap<String, String> {
         }
     }
     texts.insert("functions of networks".into(), wgsl_functions());
-    texts.insert("update.wide".into(), update::wide_source());
     for (_, format) in FORMATS {
         let shader = to_texture(format, 3, 0, 3);
         texts.insert(shader.name.into(), shader.source.into());
@@ -263,6 +255,19 @@ fn naga_accepts_every_shader() {
     }
 }
 
+/// Files that stand in texts as they are do so in one, at least.
+#[test]
+fn every_file_is_part_of_a_text() {
+    let texts = texts();
+    let shaders = Path::new(ROOT).join("shaders");
+    let folders = std::fs::read_dir(&shaders).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let files = folders.chain([shaders.clone()]).flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    for path in files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "wgsl")) {
+        let file = std::fs::read_to_string(&path).unwrap();
+        assert!(texts.values().any(|text| text.contains(&file)), "{} is in no text", path.display());
+    }
+}
+
 /// Chrome's compiler, where it is installed.
 #[test]
 fn tint_accepts_every_shader() {
@@ -352,7 +357,7 @@ fn members(module: &Module, name: &str) -> Option<(u32, Vec<Member>)> {
     Some((*span, members.iter().map(|m| (m.name.clone().unwrap(), m.offset, kind(m.ty))).collect()))
 }
 
-/// The structs that kernels share with the plan, against Rust's layout, in each shader that declares them.
+/// The structs that kernels share with the plan, against Rust's layout.
 #[test]
 fn shared_structs_have_the_layout_of_their_rust_twins() {
     macro_rules! layout {
@@ -395,17 +400,11 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
         }),
         layout!(RowMetrics { loss: Float, correct: Uint, rows: Uint, non_finite_step: Uint }),
     ];
-    let mut found = 0;
-    for (name, text) in texts() {
-        let module = parse(&name, &text);
-        for (twin, size, fields) in &twins {
-            if let Some(declared) = members(&module, twin) {
-                assert_eq!(declared, (*size, fields.clone()), "{twin} in {name}");
-                found += 1;
-            }
-        }
+    let text = text!("shared/data_info.wgsl", "shared/step_state.wgsl", "shared/row_metrics.wgsl");
+    let module = parse("shared structs", text);
+    for (twin, size, fields) in twins {
+        assert_eq!(members(&module, twin), Some((size, fields)), "{twin}");
     }
-    assert!(found >= 7, "only {found} declarations found");
 }
 
 /// Each uniform struct, read back by the shader's own layout, holds what the op says.
@@ -502,11 +501,11 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
 #[test]
 fn hyperparameters_reach_the_shader_unrounded() {
     let plans = plans();
-    let constants = |kernel: &str| {
+    let shader = |kernel: &str| {
         let op = plans.iter().flat_map(Plan::ops).find(|op| op.kernel() == kernel).unwrap();
-        super::launches(op, HARDWARE).remove(0).shader.constants
+        super::launches(op, HARDWARE).remove(0).shader
     };
-    let all = [constants("update"), constants("next_batch")].concat();
+    let all = [shader("update").constants, shader("next_batch").constants].concat();
     let value = |name| all.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1;
     let expected = [
         ("WARM_UP", 3.0),
@@ -525,12 +524,11 @@ fn hyperparameters_reach_the_shader_unrounded() {
     for (name, expected) in expected {
         assert_eq!(value(name), expected, "{name}");
     }
-    let texts = texts();
     for kernel in ["update", "next_batch"] {
-        let module = parse(kernel, &texts[&format!("{kernel}.wgsl")]);
+        let module = parse(kernel, &shader(kernel).source);
         let declared: Vec<&str> = module.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
-        for (name, _) in constants(kernel) {
-            assert!(declared.contains(&name), "{name} is no constant of {kernel}.wgsl");
+        for (name, _) in shader(kernel).constants {
+            assert!(declared.contains(&name), "{name} is no constant of {kernel}");
         }
     }
 }

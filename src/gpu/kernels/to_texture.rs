@@ -1,6 +1,7 @@
 //! Host side of `shaders/to_texture.wgsl.in`.
 
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 
 /// The formats that it can write, with their names in WGSL: those that every device can store to and that hold colours.
 pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
@@ -16,7 +17,7 @@ pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
 pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
     Shader {
         name: format!("to_texture {format}").into(),
-        source: include_str!("../../../shaders/to_texture.wgsl.in").replace("{format}", format).into(),
+        source: text!("to_texture.wgsl.in").replace("{format}", format).into(),
         constants: vec![("CHANNELS", channels.into()), ("FIRST", first.into()), ("STRIDE", stride.into())],
     }
 }

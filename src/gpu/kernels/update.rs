@@ -2,6 +2,7 @@
 
 use super::{Binding, Launch, Variants, WORDS, declarations, read, write};
 use crate::gpu::pipelines::Shader;
+use crate::gpu::texts::text;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 use crate::plan::Update;
 
@@ -13,10 +14,10 @@ struct UpdateUniforms {
     quads: u32,
 }
 
-pub(super) const PLAIN: &str = include_str!("../../../shaders/update.wgsl");
+pub(super) const PLAIN: &str = text!("shared/step_state.wgsl", "update.wgsl");
 /// What the variants in words of 64 bits share, those of products too.
-pub(super) const OCTET: &str = include_str!("../../../shaders/update.octet.wgsl.in");
-const WIDE: &str = include_str!("../../../shaders/update.wide.wgsl.in");
+pub(super) const OCTET: &str = text!("update.octet.wgsl.in");
+const WIDE: &str = text!("update.wide.wgsl.in");
 
 pub(super) fn launch(op: &Update, variants: Variants) -> Launch {
     let (name, source, parameters_each) = match variants.wide_access {

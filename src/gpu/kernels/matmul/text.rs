@@ -5,19 +5,20 @@ use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Til
 use crate::activation::Activation;
 use crate::gpu::kernels::{WORDS, declarations, pointwise, update};
 use crate::gpu::template;
+use crate::gpu::texts::text;
 
-const TILED: &str = include_str!("../../../../shaders/matmul.wgsl.in");
-const SUMS: &str = include_str!("../../../../shaders/matmul.sums.wgsl.in");
-const LOADS: &str = include_str!("../../../../shaders/matmul.loads.wgsl.in");
-const LARGE: &str = include_str!("../../../../shaders/matmul.large.wgsl.in");
-const PARTS: &str = include_str!("../../../../shaders/matmul.parts.wgsl.in");
-const VECTOR: &str = include_str!("../../../../shaders/matmul.vector.wgsl.in");
-const PLAIN: &str = include_str!("../../../../shaders/matmul.plain.wgsl.in");
-const SUBGROUP: &str = include_str!("../../../../shaders/matmul.subgroup.wgsl.in");
-const WIDE: &str = include_str!("../../../../shaders/matmul.wide.wgsl.in");
-const WIDE_PANEL: &str = include_str!("../../../../shaders/matmul.wide.panel.wgsl.in");
-const WIDE_BLOCK: &str = include_str!("../../../../shaders/matmul.wide.block.wgsl.in");
-const WIDE_SUMS: &str = include_str!("../../../../shaders/matmul.wide.sums.wgsl.in");
+const TILED: &str = text!("matmul.wgsl.in");
+const SUMS: &str = text!("matmul.sums.wgsl.in");
+const LOADS: &str = text!("matmul.loads.wgsl.in");
+const LARGE: &str = text!("matmul.large.wgsl.in");
+const PARTS: &str = text!("matmul.parts.wgsl.in");
+const VECTOR: &str = text!("matmul.vector.wgsl.in");
+const PLAIN: &str = text!("matmul.plain.wgsl.in");
+const SUBGROUP: &str = text!("matmul.subgroup.wgsl.in");
+const WIDE: &str = text!("matmul.wide.wgsl.in");
+const WIDE_PANEL: &str = text!("matmul.wide.panel.wgsl.in");
+const WIDE_BLOCK: &str = text!("matmul.wide.block.wgsl.in");
+const WIDE_SUMS: &str = text!("matmul.wide.sums.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -1,0 +1,17 @@
+// The cursor: `StepState` in src/plan/mod.rs.
+struct StepState {
+    step: u32,
+    rows: u32,
+    epoch: u32,
+    position: u32,
+    update: u32,
+    batches: u32,
+    update_rows: u32,
+    due: u32,
+    learning_rate: f32,
+    rate_scale: f32,
+    data_rows: u32,
+    chain: u32,
+    gradients_of: u32,
+    passes: u32,
+}
