@@ -81,6 +81,9 @@
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(test)]
+extern crate self as wgrad; // for what the library's tests share with others
+
 mod activation;
 mod clock;
 mod config;

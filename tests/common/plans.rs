@@ -1,0 +1,45 @@
+//! Plans that together have every kind of op: for the library's own tests and the example `kernels`.
+
+use wgrad::plan::{Plan, Role};
+use wgrad::{Activation, Adam, Clip, Encoding, HashGrid, Loss, Network, Schedule, Sgd, TrainerConfig};
+
+/// Plans that together have every kind of op.
+pub fn plans() -> Vec<Plan> {
+    let network = Network::input(5)
+        .dense(7, Activation::Relu)
+        .layer_norm()
+        .dense(100, Activation::Silu)
+        .dropout(0.5)
+        .dense(6, Activation::Softmax)
+        .dense(3, Activation::Sigmoid)
+        .build()
+        .unwrap();
+    let grid = HashGrid { levels: 4, log2_hashmap_size: 8, features_per_level: 4, ..HashGrid::default() };
+    let encoded = Network::input(2)
+        .encoding(grid)
+        .dense(3, Activation::Tanh)
+        .encoding(grid)
+        .encoding(Encoding::Identity { scale: 0.5, offset: 0.25 })
+        .dense(3, Activation::Identity)
+        .build()
+        .unwrap();
+    let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
+    let schedule = Schedule::cosine(50, 0.25).warm_up(3);
+    let clip = Some(Clip::Norm(1.0));
+    let config = TrainerConfig { batch: 12, accumulate: 2, clip, schedule, ..TrainerConfig::default() };
+    let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625, weight_decay: 0.25 }.into();
+    let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
+    let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
+    let batches_of = |batch| TrainerConfig { batch, ..TrainerConfig::default() };
+    vec![
+        Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
+        Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
+        Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),
+        Plan::training(&network, Loss::MeanSquaredError, &sgd, &batches_of(4097)).unwrap(),
+        Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+        Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
+        Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
+        Plan::forward(&logits, 12).unwrap().strided(Role::Input, 3, 8),
+        Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
+    ]
+}
