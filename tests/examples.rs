@@ -106,7 +106,7 @@ fn faults_are_told_at_once() {
     grey.write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
     std::fs::write(at("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
     std::fs::write(at("bad.png"), b"\x89PNG\r\n\x1a\nxx").unwrap();
-    let cases: [(&str, &[&str], &str); 16] = [
+    let cases: [(&str, &[&str], &str); 17] = [
         ("neuron", &["--device", "no such GPU"], "no GPU named \"no such GPU\": there is "),
         ("neuron", &["--device", ""], "expected auto, cpu or part of a GPU's name"),
         ("neuron", &["--device", "cpu", "--out", &at("file")], "file is a file, not a folder"),
@@ -125,6 +125,7 @@ fn faults_are_told_at_once() {
         ("mnist_gpu", &["--load", &at("file"), "--json", &at("file")], "file is read, so it cannot be written"),
         ("mnist_gpu", &["--plot", &at("taken")], "confusion.svg: it is a folder"),
         ("sdf", &["--headless", "--device", "cpu"], "--device cpu: this example needs a GPU"),
+        ("kernels", &["matmuls"], "no kernel's name contains \"matmuls\""),
         ("embed", &["--into", "x"], "unexpected option --into"),
         ("embed", &["--out", &at("file")], "file is a file, not a folder"),
     ];
@@ -190,6 +191,24 @@ fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     // A shorter run leaves no pictures of the longer one's.
     started("sdf", &["--headless", "--steps", "3", "--size", "64", "--out", &out.display().to_string()]);
     assert_eq!([2, 3, 4, 256].map(|step| frame(step).exists()), [true, true, false, false]);
+}
+
+#[test]
+fn kernels_are_listed_printed_and_written() {
+    let (list, _) = started("kernels", &[]);
+    for adapter in ["software8 software16 software gpu large-registers", "gpu large-registers", "software8"] {
+        assert!(list.lines().any(|line| line.ends_with(&format!("  {adapter}"))), "{list}");
+    }
+    let (text, _) = started("kernels", &["matmul", "--adapter", "gpu", "--hidden", "48", "--batch", "40"]);
+    assert!(text.contains("\n// gpu: matmul Nn 40x48x784 bias relu -> dense_1, workgroups 4\n"), "{text}");
+    assert!(text.contains(" uniforms m 40 n 48 k 784 ") && text.contains("\n@compute "), "{text}");
+    let out = folder("kernels");
+    let (printed, _) = started("kernels", &["update", "--out", &out.display().to_string()]);
+    let files: Vec<_> = out.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(printed.starts_with(&format!("{} texts are in ", files.len())), "{printed}");
+    for file in files {
+        naga::front::wgsl::parse_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    }
 }
 
 /// An app that takes no options but its folder.

@@ -32,7 +32,7 @@ fn plan_lines(batch: u32) -> Vec<String> {
     });
     let grids = inspect::ADAPTERS.map(|adapter| {
         let kernels = inspect::kernels(&plan, adapter).unwrap();
-        let step = kernels.iter().filter(|kernel| kernel.op < plan.step.len());
+        let step = kernels.iter().take(plan.step.len()).flatten();
         let grids: Vec<String> = step.map(|kernel| kernel.workgroups.to_string()).collect();
         format!("batch {batch} workgroups on {adapter}: {}", grids.join(" "))
     });

@@ -1,13 +1,11 @@
 //! The kernels that a plan becomes on each class of adapter, without a device: for tests and the example `kernels`.
 
-use super::{Gpu, Variants, kernels};
-use crate::plan::{Op, Plan};
+use super::{Gpu, Shader, Variants, kernels};
+use crate::plan::Plan;
 
 /// A dispatch as a GPU gets it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {
-    /// Index of its op in [`Plan::ops`].
-    pub op: usize,
     /// Name of the shader.
     pub name: String,
     /// WGSL.
@@ -16,24 +14,46 @@ pub struct Kernel {
     pub constants: Vec<(&'static str, f64)>,
     /// Bytes of the uniform struct, binding 0.
     pub uniforms: Vec<u8>,
-    /// Size of the grid.
+    /// Size of the grid, before it is folded into two dimensions; 0 where a texture decides it.
     pub workgroups: u64,
 }
 
 /// Classes of adapters that get different kernels.
 pub const ADAPTERS: [&str; 5] = ["software8", "software16", "software", "gpu", "large-registers"];
 
-/// The kernels of a plan on a class of [`ADAPTERS`], in order; `None` for another name. Software adapters have 2 threads.
-pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Kernel>> {
+/// The kernels of each op of a plan, in the order of [`Plan::ops`], on a class of [`ADAPTERS`]; `None` for another name.
+/// Software adapters have 2 threads.
+pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
     let variants = Variants::of_class(adapter)?;
-    Some(of_ops(plan, |op| kernels::launches(op, variants)))
+    Some(plan.ops().map(|op| kernels::launches(op, variants).into_iter().map(Kernel::from).collect()).collect())
+}
+
+/// The kernels that read and write textures of 3 channels, the same on every adapter.
+pub fn textures() -> Vec<Kernel> {
+    let reading = [kernels::from_texture(3), kernels::from_texture_random(3, 64)];
+    let writing = kernels::FORMATS.map(|(_, format)| kernels::to_texture(format, 3, 0, 3));
+    let kernel = |shader| Kernel::of(shader, Vec::new(), 0);
+    reading.into_iter().chain(writing).map(kernel).collect()
 }
 
 impl Gpu {
-    /// The kernels of a plan on this GPU, in order.
+    /// The kernels of each op of a plan on this GPU.
     #[doc(hidden)]
-    pub fn kernels(&self, plan: &Plan) -> Vec<Kernel> {
-        of_ops(plan, |op| self.launches(op))
+    pub fn kernels(&self, plan: &Plan) -> Vec<Vec<Kernel>> {
+        plan.ops().map(|op| self.launches(op).into_iter().map(Kernel::from).collect()).collect()
+    }
+}
+
+impl Kernel {
+    fn of(shader: Shader, uniforms: Vec<u8>, workgroups: u64) -> Self {
+        let Shader { name, source, constants } = shader;
+        Self { name: name.into(), source: source.into(), constants, uniforms, workgroups }
+    }
+}
+
+impl From<kernels::Launch> for Kernel {
+    fn from(launch: kernels::Launch) -> Self {
+        Self::of(launch.shader, launch.uniforms, launch.workgroups)
     }
 }
 
@@ -51,16 +71,4 @@ impl Variants {
             _ => return None,
         })
     }
-}
-
-fn of_ops(plan: &Plan, launches: impl Fn(&Op) -> Vec<kernels::Launch>) -> Vec<Kernel> {
-    let kernel = |op: usize, launch: kernels::Launch| Kernel {
-        op,
-        name: launch.shader.name.into(),
-        source: launch.shader.source.into(),
-        constants: launch.shader.constants,
-        uniforms: launch.uniforms,
-        workgroups: launch.workgroups,
-    };
-    plan.ops().enumerate().flat_map(|(i, op)| launches(op).into_iter().map(move |launch| kernel(i, launch))).collect()
 }
