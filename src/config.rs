@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::optimizer::{above_zero, at_least_zero};
+use crate::optimizer::{above_zero, at_least_zero, option};
 use crate::schedule::Schedule;
 
 /// How batches are made, where chance comes from, and what happens to gradients.
@@ -67,18 +67,12 @@ impl TrainerConfig {
             Some(Clip::Value(limit)) => above_zero("limit of the gradient's values", limit)?,
             None => {}
         }
-        if self.accumulate == 0 {
-            return Err(Error::InvalidOption { name: "accumulate", expected: "at least 1", actual: "0".into() });
-        }
+        option("accumulate", "at least 1", self.accumulate, self.accumulate > 0)?;
         for group in &self.groups {
             at_least_zero("rate of a group", group.rate)?;
             if !network.layers().any(|(name, _)| name == group.layer) {
                 let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
-                return Err(Error::Shape {
-                    what: "layer of a group".into(),
-                    expected: format!("one of {}", names.join(", ")),
-                    actual: group.layer.clone(),
-                });
+                return Err(Error::shape("layer of a group", format!("one of {}", names.join(", ")), &group.layer));
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::random::{self, Stream};
+pub(crate) use weights::check_weights;
 
 /// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch is
 /// gathered.
@@ -47,6 +48,25 @@ pub enum Targets {
 }
 
 impl Targets {
+    /// Numbers of a row.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Targets::Labels { .. } => 1,
+            Targets::Values { outputs, .. } => *outputs as usize,
+        }
+    }
+
+    /// Refuses labels that no class has, and numbers that are not finite.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
+                Some(row) => Err(Error::LabelOutOfRange { row, label: labels[row], classes: *classes }),
+                None => Ok(()),
+            },
+            Targets::Values { values, .. } => check_finite("target", values, self.width()),
+        }
+    }
+
     /// Refuses values that a loss cannot take.
     pub(crate) fn check_range(&self, loss: Loss) -> Result<()> {
         let (Targets::Values { values, outputs }, Some(loss)) = (self, loss.of_probabilities()) else { return Ok(()) };
@@ -59,7 +79,7 @@ impl Targets {
         }
     }
 
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match self {
             Targets::Labels { labels, .. } => labels.len(),
             Targets::Values { values, outputs } => values.len() / (*outputs).max(1) as usize,
@@ -176,11 +196,8 @@ impl Dataset {
     /// [`Error::Shape`] unless both parts have a row.
     pub fn split(mut self, at: usize) -> Result<(Self, Self)> {
         if at == 0 || at >= self.rows() {
-            return Err(Error::Shape {
-                what: "row to split the data set at".into(),
-                expected: format!("above 0 and below {}, its rows", self.rows()),
-                actual: at.to_string(),
-            });
+            let expected = format!("above 0 and below {}, its rows", self.rows());
+            return Err(Error::shape("row to split the data set at", expected, at));
         }
         let values = match &mut self.values {
             Values::U8(v) => Values::U8(v.split_off(at * self.features)),
@@ -206,11 +223,8 @@ impl Dataset {
     pub fn hold_out(self, share: f64) -> Result<(Self, Self)> {
         let held = (self.rows() as f64 * share).round().clamp(0.0, self.rows() as f64) as usize;
         if held == 0 || held == self.rows() {
-            return Err(Error::Shape {
-                what: "rows held back".into(),
-                expected: format!("at least 1 of {}, and not all", self.rows()),
-                actual: format!("{held}, a share of {share}"),
-            });
+            let expected = format!("at least 1 of {}, and not all", self.rows());
+            return Err(Error::shape("rows held back", expected, format!("{held}, a share of {share}")));
         }
         let at = self.rows() - held;
         self.split(at)
@@ -246,23 +260,19 @@ impl Dataset {
 
     /// Bytes of the targets as uploaded.
     pub(crate) fn target_bytes(&self) -> u64 {
-        let width = match &self.targets {
-            Targets::Labels { .. } => 1,
-            Targets::Values { outputs, .. } => u64::from(*outputs),
-        };
-        (width + u64::from(self.weights.is_some())) * self.rows() as u64 * 4
+        (self.targets.width() + usize::from(self.weights.is_some())) as u64 * self.rows() as u64 * 4
     }
 
     /// The targets as uploaded: a row's label or numbers, then its weight if rows have one.
     pub(crate) fn target_words(&self) -> Vec<u32> {
-        let (words, width): (&[u32], usize) = match &self.targets {
-            Targets::Labels { labels, .. } => (labels, 1),
-            Targets::Values { values, outputs } => (bytemuck::cast_slice(values), *outputs as usize),
+        let words: &[u32] = match &self.targets {
+            Targets::Labels { labels, .. } => labels,
+            Targets::Values { values, .. } => bytemuck::cast_slice(values),
         };
         match &self.weights {
             None => words.to_vec(),
             Some(weights) => {
-                let rows = words.chunks_exact(width).zip(weights);
+                let rows = words.chunks_exact(self.targets.width()).zip(weights);
                 rows.flat_map(|(words, weight)| words.iter().copied().chain([weight.to_bits()])).collect()
             }
         }
@@ -311,40 +321,34 @@ impl From<Dataset> for Cow<'_, Dataset> {
 }
 
 fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
-    let fault = |what: &str, expected: String, actual: usize| {
-        Err(Error::Shape { what: what.into(), expected, actual: actual.to_string() })
+    let at_least_1 = |what: &str, count: usize| match count {
+        0 => Err(Error::shape(what, "at least 1", 0)),
+        _ => Ok(()),
     };
-    if features == 0 {
-        return fault("features of a row", "at least 1".into(), 0);
-    }
+    at_least_1("features of a row", features)?;
     if let Targets::Values { values, outputs } = targets {
-        if *outputs == 0 {
-            return fault("outputs of a row of targets", "at least 1".into(), 0);
-        }
+        at_least_1("outputs of a row of targets", *outputs as usize)?;
         if !values.len().is_multiple_of(*outputs as usize) {
-            return fault("target values", format!("whole rows of {outputs}"), values.len());
+            return Err(Error::shape("target values", format!("whole rows of {outputs}"), values.len()));
         }
     }
     let rows = targets.rows();
-    if rows == 0 {
-        return fault("rows of the data set", "at least 1".into(), 0);
-    }
+    at_least_1("rows of the data set", rows)?;
     if rows > u32::MAX as usize {
-        return fault("rows of the data set", "at most 4,294,967,295".into(), rows);
+        return Err(Error::shape("rows of the data set", "at most 4,294,967,295", rows));
     }
     if Some(values) != rows.checked_mul(features) {
-        let expected = rows as u128 * features as u128;
-        return fault("feature values", format!("{expected} ({rows} targets of {features} features)"), values);
+        let expected = format!("{} ({rows} targets of {features} features)", rows as u128 * features as u128);
+        return Err(Error::shape("feature values", expected, values));
     }
-    match targets {
-        Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
-            Some(row) => Err(Error::LabelOutOfRange { row, label: labels[row], classes: *classes }),
-            None => Ok(()),
-        },
-        Targets::Values { values, outputs } => match values.iter().position(|v| !v.is_finite()) {
-            Some(i) => Err(Error::NonFiniteTarget { what: "target", row: i / *outputs as usize, value: values[i] }),
-            None => Ok(()),
-        },
+    targets.check()
+}
+
+/// Refuses numbers that are not finite, by the row of the first.
+fn check_finite(what: &'static str, values: &[f32], width: usize) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(i) => Err(Error::NonFiniteTarget { what, row: i / width, value: values[i] }),
+        None => Ok(()),
     }
 }
 

@@ -20,11 +20,7 @@ pub enum Device {
     Cpu,
 }
 
-impl From<Gpu> for Device {
-    fn from(gpu: Gpu) -> Self {
-        Device::Gpu(gpu)
-    }
-}
+from_variants!(Device: Gpu);
 
 impl From<&Gpu> for Device {
     fn from(gpu: &Gpu) -> Self {
@@ -77,6 +73,18 @@ pub(crate) enum Executor {
 const MIXED: &str = "storage and executor of one device";
 
 impl Device {
+    fn gpu(&self) -> Option<&Gpu> {
+        match self {
+            Device::Gpu(gpu) => Some(gpu),
+            Device::Cpu => None,
+        }
+    }
+
+    /// The GPU, or an error that names the call which only works there.
+    pub(crate) fn needs_gpu(&self, call: &'static str) -> Result<&Gpu> {
+        self.gpu().ok_or(Error::NeedsGpu { call })
+    }
+
     pub(crate) fn upload(&self, what: &str, bytes: &[u8]) -> Result<Storage> {
         Ok(match self {
             Device::Gpu(gpu) => Storage::Gpu(gpu.upload(what, bytes)?),
@@ -100,18 +108,15 @@ impl Device {
 
     /// An error if the queue is another device's.
     pub(crate) async fn know_queue(&self) -> Result<()> {
-        match self {
-            Device::Gpu(gpu) => gpu.know_queue().await,
-            Device::Cpu => Ok(()),
+        match self.gpu() {
+            Some(gpu) => gpu.know_queue().await,
+            None => Ok(()),
         }
     }
 
     /// An error if the device is lost.
     pub(crate) fn check_alive(&self) -> Result<()> {
-        match self {
-            Device::Gpu(gpu) => gpu.check_alive(),
-            Device::Cpu => Ok(()),
-        }
+        self.gpu().map_or(Ok(()), Gpu::check_alive)
     }
 
     /// Submits a copy of a whole buffer to another of its size.
@@ -162,7 +167,7 @@ impl Device {
     }
 
     /// Binds a plan. Buffers of the roles in `given` are used as they are.
-    pub(crate) fn executor(&self, plan: Plan, given: &[(Role, &Storage)]) -> Result<Executor> {
+    pub(crate) fn executor(&self, plan: Plan, given: &[(Role, Storage)]) -> Result<Executor> {
         let find = |role: Role| plan.find(role).expect("a role of this plan");
         match self {
             Device::Gpu(gpu) => {
@@ -180,18 +185,12 @@ impl Device {
 
     /// Refuses a plan that this device cannot hold or run. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
-        match self {
-            Device::Gpu(gpu) => gpu.check_plan(plan),
-            Device::Cpu => Ok(()),
-        }
+        self.gpu().map_or(Ok(()), |gpu| gpu.check_plan(plan))
     }
 
     /// The longest buffer that this device can bind, in bytes.
     pub(crate) fn largest_binding(&self) -> u64 {
-        match self {
-            Device::Gpu(gpu) => gpu.largest_binding(),
-            Device::Cpu => LONGEST_TENSOR * 4,
-        }
+        self.gpu().map_or(LONGEST_TENSOR * 4, Gpu::largest_binding)
     }
 
     /// How many rows, up to `wanted`, a forward pass may have for its widest buffer to fit and a submission to do it.
@@ -222,12 +221,7 @@ impl Storage {
         }
     }
 
-    /// Looks at a buffer of the CPU.
-    pub(crate) fn with_words(&self, look: impl FnOnce(&[u32])) {
-        look(&self.cpu().lock());
-    }
-
-    fn cpu(&self) -> &CpuBuffer {
+    pub(crate) fn cpu(&self) -> &CpuBuffer {
         match self {
             Storage::Cpu(buffer) => buffer,
             Storage::Gpu(_) => unreachable!("{MIXED}"),
@@ -256,6 +250,13 @@ impl Executor {
         match self {
             Executor::Gpu(executor) => executor.plan(),
             Executor::Cpu(executor) => executor.plan(),
+        }
+    }
+
+    pub(crate) fn gpu(&self) -> &GpuExecutor {
+        match self {
+            Executor::Gpu(executor) => executor,
+            Executor::Cpu(_) => unreachable!("{MIXED}"),
         }
     }
 
@@ -317,13 +318,8 @@ impl Executor {
     }
 
     /// Submits steps, a step that is too much for a submission in several. A GPU has them to do when this returns, which it
-    /// does at once; the CPU has done them.
-    pub(crate) async fn submit(&self, run: Run) -> Result<Submission> {
-        self.submit_at_most(MOST, run, None).await
-    }
-
-    /// As [`submit`](Self::submit). Where metrics are read back, `check` marks them first: see [`Plan::finite`].
-    pub(crate) async fn submit_checked(&self, run: Run, check: Option<&Executor>) -> Result<Submission> {
+    /// does at once; the CPU has done them. Where metrics are read back, `check` marks them first: see [`Plan::finite`].
+    pub(crate) async fn submit(&self, run: Run, check: Option<&Executor>) -> Result<Submission> {
         self.submit_at_most(MOST, run, check).await
     }
 

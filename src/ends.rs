@@ -33,11 +33,8 @@ impl Ends {
         for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
             let clashes = |(j, other): &(usize, &End)| *j != i && other.rows.overlap(&written.rows);
             if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
-                return Err(Error::Shape {
-                    what: format!("rows given as {}", written.name),
-                    expected: "words that are nothing else's, as they are written".into(),
-                    actual: format!("some of {} too", other.name),
-                });
+                let (what, actual) = (format!("rows given as {}", written.name), format!("some of {} too", other.name));
+                return Err(Error::shape(what, "words that are nothing else's, as they are written", actual));
             }
         }
         Ok(())
@@ -51,11 +48,9 @@ impl Ends {
         let own: Vec<Option<BufferId>> = self.0.iter().map(|end| owner(end).map(|(id, _)| *id)).collect();
         for (i, (end, own)) in self.0.iter().zip(own).enumerate() {
             if let Some(id) = own.filter(|_| end.written) {
-                return Err(Error::Shape {
-                    what: format!("buffer given as {}", end.name),
-                    expected: "one of the app's own, as it is written".into(),
-                    actual: format!("that of {}", plan.buffer(id).name),
-                });
+                let (what, actual) =
+                    (format!("buffer given as {}", end.name), format!("that of {}", plan.buffer(id).name));
+                return Err(Error::shape(what, "one of the app's own, as it is written", actual));
             }
             let shares = |(j, other): (usize, &End)| j != i && other.rows.region.buffer == end.rows.region.buffer;
             let shared = end.written && self.0.iter().enumerate().any(shares);

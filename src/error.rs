@@ -217,6 +217,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn shape(what: impl Into<String>, expected: impl Into<String>, actual: impl ToString) -> Self {
+        Error::Shape { what: what.into(), expected: expected.into(), actual: actual.to_string() }
+    }
+
     /// A stable name of the kind of error, for code that branches on it where the type is out of reach: JavaScript in a page,
     /// a log. It is the variant's name: `"DeviceLost"`.
     pub fn code(&self) -> &'static str {

@@ -1,9 +1,9 @@
 //! What a training run is asked for, what it tells while it runs, and what it can be told.
 
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::history::{Epoch, Evaluation, Monitor};
-use crate::optimizer::option;
+use crate::optimizer::{at_least_zero, option};
 
 /// What [`Trainer::fit`](crate::Trainer::fit) is to do.
 #[derive(Debug, Clone, Copy)]
@@ -40,16 +40,11 @@ impl Default for Fit<'_> {
 
 impl Fit<'_> {
     pub(crate) fn check(&self) -> Result<()> {
-        let min_delta = self.early_stopping.map_or(0.0, |stopping| stopping.min_delta);
-        let valid = min_delta.is_finite() && min_delta >= 0.0;
-        option("min_delta of EarlyStopping", "finite and at least 0", min_delta as f32, valid)?;
-        let steps = |name: &'static str, every: Option<u32>| match every {
-            Some(0) => {
-                let expected = "at least 1 step, or None for a report or a file at the end of an epoch only";
-                Err(Error::InvalidOption { name, expected, actual: "Some(0)".into() })
-            }
-            _ => Ok(()),
-        };
+        if let Some(stopping) = self.early_stopping {
+            at_least_zero("min_delta of EarlyStopping", stopping.min_delta)?;
+        }
+        let expected = "at least 1 step, or None for a report or a file at the end of an epoch only";
+        let steps = |name, every: Option<u32>| option(name, expected, "Some(0)", every != Some(0));
         steps("every of Fit", self.every)?;
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         steps("every of Checkpoint", self.checkpoint.and_then(|checkpoint| checkpoint.every))?;

@@ -84,6 +84,17 @@
 #[cfg(test)]
 extern crate self as wgrad; // for what the library's tests share with others
 
+/// Conversions of structs to the enum whose variants have their names.
+macro_rules! from_variants {
+    ($to:ident: $($from:ident)*) => {$(
+        impl From<$from> for $to {
+            fn from(from: $from) -> Self {
+                Self::$from(from)
+            }
+        }
+    )*};
+}
+
 mod activation;
 mod clock;
 mod config;

@@ -209,11 +209,8 @@ impl Model {
     /// As [`score`](Self::score).
     pub async fn score_async(&self, data: &Dataset) -> Result<Scores> {
         if data.features() != self.network.inputs() as usize {
-            return Err(Error::Shape {
-                what: "features of the data set".into(),
-                expected: format!("{}, the network's input", self.network.inputs()),
-                actual: data.features().to_string(),
-            });
+            let expected = format!("{}, the network's input", self.network.inputs());
+            return Err(Error::shape("features of the data set", expected, data.features()));
         }
         if let Some(loss) = self.ranks() {
             data.targets().check_range(loss)?;
@@ -264,11 +261,8 @@ impl Model {
     fn check_features(&self, features: &[f32]) -> Result<()> {
         let inputs = self.network.inputs() as usize;
         if !features.len().is_multiple_of(inputs) {
-            return Err(Error::Shape {
-                what: "features".into(),
-                expected: format!("whole rows of {inputs}"),
-                actual: format!("{} numbers", features.len()),
-            });
+            let (expected, actual) = (format!("whole rows of {inputs}"), format!("{} numbers", features.len()));
+            return Err(Error::shape("features", expected, actual));
         }
         check_finite(features, inputs)
     }
@@ -293,7 +287,7 @@ impl Model {
                 _ => self.forward_executor(plan(batch)?)?,
             };
             self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk))?;
-            executor.submit(Run { steps: 1, ..Run::default() }).await?;
+            executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
             let words = (present * self.network.outputs()) as usize;
             let words = self.device.read(&executor.storage(Role::Output), words).await?;
             outputs.extend_from_slice(bytemuck::cast_slice(&words));
@@ -335,13 +329,11 @@ impl Model {
         output: impl Into<Rows<'a>>,
         rows: u32,
     ) -> Result<Forward> {
-        let (Device::Gpu(gpu), Storage::Gpu(parameters)) = (&self.device, &self.parameters) else {
-            return Err(Error::NeedsGpu { call: "Model::prepare_forward" });
-        };
+        let gpu = self.device.needs_gpu("Model::prepare_forward")?;
         let plan = Plan::forward(&self.network, rows)?;
         let ends = Ends::new(gpu, &plan, [(Role::Input, input.into()), (Role::Output, output.into())])?;
         let find = |role| plan.find(role).expect("a role of every forward plan");
-        let mut given = vec![(find(Role::Parameters), parameters.clone().into())];
+        let mut given = vec![(find(Role::Parameters), self.parameters.gpu().clone().into())];
         let plan = ends.bind(plan, &mut given)?;
         Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given, false)? })
     }
@@ -352,10 +344,8 @@ impl Model {
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`].
     pub fn parameter_buffer(&self) -> Result<&wgpu::Buffer> {
-        match &self.parameters {
-            Storage::Gpu(buffer) => Ok(buffer),
-            Storage::Cpu(_) => Err(Error::NeedsGpu { call: "Model::parameter_buffer" }),
-        }
+        self.device.needs_gpu("Model::parameter_buffer")?;
+        Ok(self.parameters.gpu())
     }
 
     /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
@@ -393,19 +383,18 @@ impl Model {
 
     pub(crate) fn forward_executor(&self, plan: Plan) -> Result<Executor> {
         self.device.check_plan(&plan)?;
-        let bytes = |features: u32| vec![0; plan.batch as usize * features as usize * 4];
-        let input = self.device.upload("input", &bytes(self.network.inputs()))?;
-        let output = self.device.upload("output", &bytes(self.network.outputs()))?;
-        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
-        self.device.executor(plan, &given)
+        let zeros = |features: u32| vec![0; plan.batch as usize * features as usize * 4];
+        let input = self.device.upload("input", &zeros(self.network.inputs()))?;
+        let output = self.device.upload("output", &zeros(self.network.outputs()))?;
+        let parameters = self.parameters.clone();
+        self.device.executor(plan, &[(Role::Parameters, parameters), (Role::Input, input), (Role::Output, output)])
     }
 
     /// What tells classes, with the input and the output of a forward pass of as many rows.
     pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
         let plan = Plan::ranks(&self.network, self.ranks(), forward.plan().batch, true)?;
         self.device.check_plan(&plan)?;
-        let [input, output] = [Role::Input, Role::Output].map(|role| forward.storage(role));
-        let given = [(Role::Parameters, &self.parameters), (Role::Input, &input), (Role::Output, &output)];
+        let given = [Role::Parameters, Role::Input, Role::Output].map(|role| (role, forward.storage(role)));
         self.device.executor(plan, &given)
     }
 }

@@ -163,52 +163,37 @@ pub enum Optimizer {
     Lion(Lion),
 }
 
-macro_rules! into_optimizer {
-    ($($name:ident)*) => {$(
-        impl From<$name> for Optimizer {
-            fn from(optimizer: $name) -> Self {
-                Self::$name(optimizer)
-            }
+from_variants!(Optimizer: Sgd RmsProp Adagrad Adam AdamW Lion);
+
+/// What is read or written of a field that every kind has.
+macro_rules! each {
+    ($optimizer:expr, $o:ident => $field:expr) => {
+        match $optimizer {
+            Optimizer::Sgd($o) => $field,
+            Optimizer::RmsProp($o) => $field,
+            Optimizer::Adagrad($o) => $field,
+            Optimizer::Adam($o) => $field,
+            Optimizer::AdamW($o) => $field,
+            Optimizer::Lion($o) => $field,
         }
-    )*};
+    };
 }
-into_optimizer!(Sgd RmsProp Adagrad Adam AdamW Lion);
 
 impl Optimizer {
     /// Its step size, before any schedule.
     pub fn learning_rate(&self) -> f32 {
-        match self {
-            Optimizer::Sgd(o) => o.learning_rate,
-            Optimizer::RmsProp(o) => o.learning_rate,
-            Optimizer::Adagrad(o) => o.learning_rate,
-            Optimizer::Adam(o) => o.learning_rate,
-            Optimizer::AdamW(o) => o.learning_rate,
-            Optimizer::Lion(o) => o.learning_rate,
-        }
+        each!(self, o => o.learning_rate)
     }
 
     #[cfg(feature = "files")]
     pub(crate) fn set_learning_rate(&mut self, rate: f32) {
-        match self {
-            Optimizer::Sgd(o) => o.learning_rate = rate,
-            Optimizer::RmsProp(o) => o.learning_rate = rate,
-            Optimizer::Adagrad(o) => o.learning_rate = rate,
-            Optimizer::Adam(o) => o.learning_rate = rate,
-            Optimizer::AdamW(o) => o.learning_rate = rate,
-            Optimizer::Lion(o) => o.learning_rate = rate,
-        }
+        each!(self, o => o.learning_rate = rate)
     }
 
     /// Its weight decay, and whether that is decoupled from the gradient.
     pub(crate) fn weight_decay(&self) -> (f32, bool) {
-        match self {
-            Optimizer::Sgd(o) => (o.weight_decay, false),
-            Optimizer::RmsProp(o) => (o.weight_decay, false),
-            Optimizer::Adagrad(o) => (o.weight_decay, false),
-            Optimizer::Adam(o) => (o.weight_decay, false),
-            Optimizer::AdamW(o) => (o.weight_decay, true),
-            Optimizer::Lion(o) => (o.weight_decay, true),
-        }
+        let decoupled = matches!(self, Optimizer::AdamW(_) | Optimizer::Lion(_));
+        (each!(self, o => o.weight_decay), decoupled)
     }
 
     /// How many numbers it keeps for each weight.
@@ -256,8 +241,8 @@ impl Optimizer {
     }
 }
 
-pub(crate) fn at_least_zero(name: &'static str, value: f32) -> Result<()> {
-    option(name, "finite and at least 0", value, value.is_finite() && value >= 0.0)
+pub(crate) fn at_least_zero(name: &'static str, value: impl Into<f64> + ToString + Copy) -> Result<()> {
+    option(name, "finite and at least 0", value, value.into().is_finite() && value.into() >= 0.0)
 }
 
 pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
@@ -274,7 +259,7 @@ pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {
     option(name, "at least 0 and below 1", value, (0.0..1.0).contains(&value))
 }
 
-pub(crate) fn option(name: &'static str, expected: &'static str, value: f32, valid: bool) -> Result<()> {
+pub(crate) fn option(name: &'static str, expected: &'static str, value: impl ToString, valid: bool) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::InvalidOption { name, expected, actual: value.to_string() }) }
 }
 

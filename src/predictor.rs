@@ -81,8 +81,7 @@ impl Predictor {
     /// As [`forward_into`](Self::forward_into), and [`Error::NoClass`] for the first row with an output that is NaN.
     #[cfg(not(target_family = "wasm"))]
     pub fn predict(&mut self, features: &[f32]) -> Result<Vec<u32>> {
-        let device = self.device.clone();
-        device.block_on(self.predict_async(features))
+        self.device.clone().block_on(self.predict_async(features))
     }
 
     /// [`predict`](Self::predict) for async code and browsers: submits, but leaves polling to the app.
@@ -111,8 +110,7 @@ impl Predictor {
     /// where a buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
     pub fn forward_into(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
-        let device = self.device.clone();
-        device.block_on(self.forward_into_async(features, probabilities))
+        self.device.clone().block_on(self.forward_into_async(features, probabilities))
     }
 
     /// [`forward_into`](Self::forward_into) for async code and browsers: submits, but leaves polling to the app. Where its
@@ -127,9 +125,7 @@ impl Predictor {
     /// Writes the probabilities or, where asked to, what classes are told by.
     async fn run(&mut self, ranks: bool, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
         let rows = features.len() / self.inputs;
-        let shape = |what: &str, expected, actual: usize| {
-            Err(Error::Shape { what: what.into(), expected, actual: format!("{actual} numbers") })
-        };
+        let shape = |what, expected, actual: usize| Err(Error::shape(what, expected, format!("{actual} numbers")));
         if !features.len().is_multiple_of(self.inputs) || rows > self.rows {
             let expected = format!("whole rows of {}, at most {}", self.inputs, self.rows);
             return shape("features for a predictor", expected, features.len());
@@ -146,8 +142,8 @@ impl Predictor {
         let executor = if ranks { &self.ranking } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
             self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features))?;
-            executor.submit(Run { steps: 1, ..Run::default() }).await?;
-            self.output.with_words(|words| probabilities.copy_from_slice(bytemuck::cast_slice(&words[..numbers])));
+            executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
+            probabilities.copy_from_slice(bytemuck::cast_slice(&self.output.cpu().lock()[..numbers]));
             return Ok(());
         };
         let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, executor) else {

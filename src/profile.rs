@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::GpuExecutor;
+use crate::optimizer::option;
 use crate::plan::Work;
 
 /// Steps that are run first and not counted: drivers compile, and clocks rise.
@@ -62,9 +63,7 @@ impl Profile {
     pub(crate) async fn of(executor: &GpuExecutor, steps: u32) -> Result<Self> {
         let gpu = executor.gpu();
         gpu.check_timestamps()?;
-        if steps == 0 {
-            return Err(Error::InvalidOption { name: "steps", expected: "at least 1", actual: "0".into() });
-        }
+        option("steps", "at least 1", steps, steps > 0)?;
         executor.warm_up_step()?;
         for _ in 0..UNCOUNTED {
             executor.time_step().await?;

@@ -113,8 +113,7 @@ impl<'a> Rows<'a> {
     /// So many rows, of so many words each.
     pub(crate) fn strided(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
         if self.bytes {
-            let (what, expected) = (format!("buffer of {what}"), "rows of 32-bit numbers".into());
-            return Err(Error::Shape { what, expected, actual: "rows of bytes".into() });
+            return Err(Error::shape(format!("buffer of {what}"), "rows of 32-bit numbers", "rows of bytes"));
         }
         self.place(gpu, what, rows, columns)
     }
@@ -123,18 +122,15 @@ impl<'a> Rows<'a> {
         let named = format!("{what} for {rows} rows");
         let (what, buffer) = (format!("buffer of {named}"), self.slice.buffer());
         if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            let (expected, actual) = ("the usage STORAGE".into(), format!("{:?}", buffer.usage()));
-            return Err(Error::Shape { what, expected, actual });
+            return Err(Error::shape(what, "the usage STORAGE", format!("{:?}", buffer.usage())));
         }
         let row = u64::from(columns) * 4;
         let stride = self.stride.unwrap_or(row);
-        let fault = |expected: String, actual: String| Err(Error::Shape { what: what.clone(), expected, actual });
         let offset = self.slice.offset();
         if !offset.is_multiple_of(4) || !stride.is_multiple_of(4) || stride < row {
-            return fault(
-                format!("an offset and a stride that are multiples of 4, the stride at least a row's {row} bytes"),
-                format!("offset {offset}, stride {stride}"),
-            );
+            let expected =
+                format!("an offset and a stride that are multiples of 4, the stride at least a row's {row} bytes");
+            return Err(Error::shape(what, expected, format!("offset {offset}, stride {stride}")));
         }
         let bytes = match rows.checked_sub(1) {
             None => u64::MAX,
@@ -142,7 +138,8 @@ impl<'a> Rows<'a> {
         };
         if self.slice.size() < bytes {
             let bytes = if rows == 0 { row } else { bytes };
-            return fault(format!("at least 1 row and {bytes} bytes"), format!("{} bytes", self.slice.size()));
+            let actual = format!("{} bytes", self.slice.size());
+            return Err(Error::shape(what, format!("at least 1 row and {bytes} bytes"), actual));
         }
         // What precedes the first row within the device's alignment is bound too.
         let before = offset % u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);

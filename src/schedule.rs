@@ -1,9 +1,9 @@
 //! Schedules: how the learning rate changes from update to update. Kernels compute it, so that any number of steps can
 //! be recorded ahead; only [`Schedule::reduce_on_plateau`] is decided by the host, between epochs.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::history::Monitor;
-use crate::optimizer::option;
+use crate::optimizer::{at_least_zero, option};
 
 /// What the optimizer's learning rate is multiplied by at update n, counted from 0.
 ///
@@ -147,31 +147,22 @@ impl Schedule {
         let share = |name, value: f32| option(name, "from 0 to 1", value, (0.0..=1.0).contains(&value));
         let factor =
             |value: f32| option("factor of the schedule", "above 0, at most 1", value, value > 0.0 && value <= 1.0);
-        let at_least = |name, least: u32, expected, value: u32| match value >= least {
-            true => Ok(()),
-            false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
-        };
         match self.shape {
             Shape::Constant => Ok(()),
             Shape::Step { every, factor: f } => {
-                at_least("updates between steps of the schedule", 1, "at least 1", every)?;
+                option("updates between steps of the schedule", "at least 1", every, every >= 1)?;
                 factor(f)
             }
             Shape::Cosine { updates, floor } => {
-                at_least("updates of the schedule", 1, "at least 1", updates)?;
+                option("updates of the schedule", "at least 1", updates, updates >= 1)?;
                 share("floor of the schedule", floor)
             }
             // Fewer would leave no update for the rise.
-            Shape::OneCycle { updates, .. } => at_least("updates of the cycle", 8, "at least 8", updates),
+            Shape::OneCycle { updates, .. } => option("updates of the cycle", "at least 8", updates, updates >= 8),
             Shape::Plateau(Plateau { factor: f, floor, min_delta, .. }) => {
                 factor(f)?;
                 share("floor of the schedule", floor)?;
-                option(
-                    "min_delta",
-                    "finite and at least 0",
-                    min_delta as f32,
-                    min_delta.is_finite() && min_delta >= 0.0,
-                )
+                at_least_zero("min_delta", min_delta)
             }
         }
     }

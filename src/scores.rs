@@ -48,8 +48,6 @@ impl Scores {
     /// put out. [`Error::LabelOutOfRange`] for the first label not below the number of classes;
     /// [`Error::NonFiniteTarget`] for the first target that is NaN or infinite.
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
-        let fault =
-            |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         let (fits, expected) = match targets {
             Targets::Labels { classes, .. } => {
                 (width >= *classes || width == 1, format!("{classes}, one for each class, or 1"))
@@ -57,26 +55,18 @@ impl Scores {
             Targets::Values { outputs, .. } => (width == *outputs, format!("{}, as of the targets", outputs.max(&1))),
         };
         if !fits || width == 0 {
-            return fault("outputs of a row", expected, width.to_string());
+            return Err(Error::shape("outputs of a row", expected, width));
         }
-        let rows = match targets {
-            Targets::Labels { labels, classes } => match labels.iter().position(|label| label >= classes) {
-                Some(row) => return Err(Error::LabelOutOfRange { row, label: labels[row], classes: *classes }),
-                None => labels.len(),
-            },
-            Targets::Values { values, .. } if !values.len().is_multiple_of(width as usize) => {
-                return fault("targets", format!("whole rows of {width}"), format!("{} numbers", values.len()));
-            }
-            Targets::Values { values, .. } => match values.iter().position(|value| !value.is_finite()) {
-                Some(i) => {
-                    let (row, value) = (i / width as usize, values[i]);
-                    return Err(Error::NonFiniteTarget { what: "target", row, value });
-                }
-                None => values.len() / width as usize,
-            },
-        };
+        let numbers = |count: usize| format!("{count} numbers");
+        if let Targets::Values { values, .. } = targets
+            && !values.len().is_multiple_of(width as usize)
+        {
+            return Err(Error::shape("targets", format!("whole rows of {width}"), numbers(values.len())));
+        }
+        targets.check()?;
+        let rows = targets.rows();
         if outputs.len() != rows * width as usize {
-            return fault("outputs", format!("{rows} rows of {width}"), format!("{} numbers", outputs.len()));
+            return Err(Error::shape("outputs", format!("{rows} rows of {width}"), numbers(outputs.len())));
         }
         let (width, targets) = (width as usize, targets.clone());
         Ok(Self { outputs, width, targets, weights: None, ranks: None, threshold: 0.5 })

@@ -113,8 +113,8 @@ impl TextureOutput {
         check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING)?;
         let Some((_, format)) = FORMATS.iter().find(|(format, _)| *format == texture.format()) else {
             let formats: Vec<String> = FORMATS.iter().map(|(format, _)| format!("{format:?}")).collect();
-            let (what, expected) = (what.into(), format!("one of {}", formats.join(", ")));
-            return Err(Error::Shape { what, expected, actual: format!("{:?}", texture.format()) });
+            let expected = format!("one of {}", formats.join(", "));
+            return Err(Error::shape(what, expected, format!("{:?}", texture.format())));
         };
         let view = gpu.view(what, texture)?;
         let texels = texture.width() * texture.height();
@@ -161,24 +161,23 @@ fn check_samples(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<wg
     check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
     let format = texture.format();
     if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
-        let (what, expected) = (what.into(), "a format that shaders read as f32".into());
-        return Err(Error::Shape { what, expected, actual: format!("{format:?}") });
+        return Err(Error::shape(what, "a format that shaders read as f32", format!("{format:?}")));
     }
     gpu.view(what, texture)
 }
 
 /// Refuses what is not a plain 2-D texture with that usage.
 fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::TextureUsages) -> Result<()> {
-    let fault = |expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
     if !(1..=4).contains(&channels) {
-        return fault("1 to 4 channels".into(), channels.to_string());
+        return Err(Error::shape(what, "1 to 4 channels", channels));
     }
     if !texture.usage().contains(usage) {
-        return fault(format!("the usage {usage:?}"), format!("{:?}", texture.usage()));
+        return Err(Error::shape(what, format!("the usage {usage:?}"), format!("{:?}", texture.usage())));
     }
     let (dimension, layers, samples) = (texture.dimension(), texture.depth_or_array_layers(), texture.sample_count());
     if (dimension, layers, samples) != (wgpu::TextureDimension::D2, 1, 1) {
-        return fault("2-D, 1 layer, 1 sample".into(), format!("{dimension:?}, {layers} layers, {samples} samples"));
+        let actual = format!("{dimension:?}, {layers} layers, {samples} samples");
+        return Err(Error::shape(what, "2-D, 1 layer, 1 sample", actual));
     }
     Ok(())
 }

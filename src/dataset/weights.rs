@@ -1,6 +1,6 @@
 //! Weights of rows and of classes.
 
-use super::{Dataset, Targets};
+use super::{Dataset, Targets, check_finite};
 use crate::error::{Error, Result};
 
 /// Most classes that weights are balanced over: a table of them is made.
@@ -14,14 +14,7 @@ impl Dataset {
     /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
     /// infinite.
     pub fn with_weights(mut self, mut weights: Vec<f32>) -> Result<Self> {
-        if weights.len() != self.rows() {
-            return Err(Error::Shape {
-                what: "weights of rows".into(),
-                expected: format!("{}, one a row", self.rows()),
-                actual: weights.len().to_string(),
-            });
-        }
-        check_rows(&weights)?;
+        check_weights(&weights, self.rows())?;
         if let (Some(of_classes), Targets::Labels { labels, .. }) = (&self.class_weights, &self.targets) {
             multiply(&mut weights, labels, of_classes)?;
         }
@@ -50,18 +43,11 @@ impl Dataset {
     pub fn with_class_weights(mut self, weights: &[f32]) -> Result<Self> {
         let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
         if weights.len() != *classes as usize {
-            return Err(Error::Shape {
-                what: "class weights".into(),
-                expected: format!("{classes}, one for each class"),
-                actual: weights.len().to_string(),
-            });
+            return Err(Error::shape("class weights", format!("{classes}, one for each class"), weights.len()));
         }
         if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
-            return Err(Error::Shape {
-                what: format!("weight of class {class}"),
-                expected: "a finite number of at least 0".into(),
-                actual: weights[class].to_string(),
-            });
+            let what = format!("weight of class {class}");
+            return Err(Error::shape(what, "a finite number of at least 0", weights[class]));
         }
         let mut of_rows = self.weights.take().unwrap_or_else(|| vec![1.0; labels.len()]);
         multiply(&mut of_rows, labels, weights)?;
@@ -92,11 +78,7 @@ impl Dataset {
     pub fn balanced_class_weights(&self) -> Result<Vec<f32>> {
         let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
         if *classes > MOST_CLASSES {
-            return Err(Error::Shape {
-                what: "classes to balance".into(),
-                expected: format!("at most {MOST_CLASSES}"),
-                actual: classes.to_string(),
-            });
+            return Err(Error::shape("classes to balance", format!("at most {MOST_CLASSES}"), classes));
         }
         let mut counts = vec![0u32; *classes as usize];
         for label in labels {
@@ -123,18 +105,16 @@ impl Dataset {
 }
 
 fn no_labels() -> Error {
-    Error::Shape {
-        what: "targets, for class weights".into(),
-        expected: "labels".into(),
-        actual: "numbers; use Dataset::with_weights, a weight for each row".into(),
-    }
+    let actual = "numbers; use Dataset::with_weights, a weight for each row";
+    Error::shape("targets, for class weights", "labels", actual)
 }
 
-fn check_rows(weights: &[f32]) -> Result<()> {
-    match weights.iter().position(|w| !w.is_finite()) {
-        Some(row) => Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] }),
-        None => Ok(()),
+/// Refuses weights unless there is a finite one for each row.
+pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<()> {
+    if weights.len() != rows {
+        return Err(Error::shape("weights of rows", format!("{rows}, one a row"), weights.len()));
     }
+    check_finite("weight", weights, 1)
 }
 
 /// Multiplies the weights of rows by those of their classes.
@@ -142,7 +122,7 @@ fn multiply(of_rows: &mut [f32], labels: &[u32], of_classes: &[f32]) -> Result<(
     for (weight, label) in of_rows.iter_mut().zip(labels) {
         *weight *= of_classes[*label as usize];
     }
-    check_rows(of_rows)
+    check_finite("weight", of_rows, 1)
 }
 
 #[cfg(test)]

@@ -109,22 +109,14 @@ impl HashGrid {
         within("levels of HashGrid", "1 to 32", self.levels, 1..=32)?;
         within("log2_hashmap_size of HashGrid", "1 to 24", self.log2_hashmap_size, 1..=24)?;
         within("base_resolution of HashGrid", "at least 1", self.base_resolution, 1..=u32::MAX)?;
-        let features = self.features_per_level;
-        if ![1, 2, 4].contains(&features) {
-            let (name, actual) = ("features_per_level of HashGrid", features.to_string());
-            return Err(Error::InvalidOption { name, expected: "1, 2 or 4", actual });
-        }
-        let scale = self.per_level_scale;
+        let (features, scale) = (self.features_per_level, self.per_level_scale);
+        option("features_per_level of HashGrid", "1, 2 or 4", features, [1, 2, 4].contains(&features))?;
         option("per_level_scale of HashGrid", "finite and at least 1", scale, scale.is_finite() && scale >= 1.0)?;
         // From where on an f32 cannot tell cells apart.
         let finest = self.resolution(self.levels - 1);
         if finest > FINEST {
-            return Err(Error::LimitExceeded {
-                what: "cells along a side of HashGrid's last level".into(),
-                needed: finest as u64,
-                limit: FINEST as u64,
-                unit: "cells",
-            });
+            let what = "cells along a side of HashGrid's last level".into();
+            return Err(Error::LimitExceeded { what, needed: finest as u64, limit: FINEST as u64, unit: "cells" });
         }
         Ok(())
     }
@@ -155,11 +147,7 @@ impl Level {
     }
 }
 
-impl From<HashGrid> for Encoding {
-    fn from(grid: HashGrid) -> Self {
-        Encoding::HashGrid(grid)
-    }
-}
+from_variants!(Encoding: HashGrid);
 
 impl Encoding {
     /// As it stands in a layer's name.
@@ -198,8 +186,7 @@ impl Encoding {
             Encoding::HashGrid(grid) => {
                 grid.check()?;
                 if coordinates > 4 {
-                    let (what, actual) = (format!("layer {name}"), coordinates.to_string());
-                    return Err(Error::Shape { what, expected: "1 to 4 coordinates".into(), actual });
+                    return Err(Error::shape(format!("layer {name}"), "1 to 4 coordinates", coordinates));
                 }
                 return Ok(self.features());
             }
@@ -214,10 +201,7 @@ impl Encoding {
 }
 
 fn within(name: &'static str, expected: &'static str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<()> {
-    match range.contains(&value) {
-        true => Ok(()),
-        false => Err(Error::InvalidOption { name, expected, actual: value.to_string() }),
-    }
+    option(name, expected, value, range.contains(&value))
 }
 
 #[cfg(test)]

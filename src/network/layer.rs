@@ -102,29 +102,7 @@ pub enum Layer {
     Encoding(Encoding),
 }
 
-impl From<Dense> for Layer {
-    fn from(dense: Dense) -> Self {
-        Layer::Dense(dense)
-    }
-}
-
-impl From<Activation> for Layer {
-    fn from(activation: Activation) -> Self {
-        Layer::Activation(activation)
-    }
-}
-
-impl From<Encoding> for Layer {
-    fn from(encoding: Encoding) -> Self {
-        Layer::Encoding(encoding)
-    }
-}
-
-impl From<LayerNorm> for Layer {
-    fn from(layer_norm: LayerNorm) -> Self {
-        Layer::LayerNorm(layer_norm)
-    }
-}
+from_variants!(Layer: Dense Activation LayerNorm Encoding);
 
 /// A tensor of weights that a layer has: its role, its shape, its start and its fans.
 pub(super) struct OwnParameter {
@@ -157,9 +135,7 @@ impl Layer {
 
     /// The shape of a row that comes out, where it can take what comes in.
     pub(super) fn output_shape(&self, name: &str, input: &[u32]) -> Result<Vec<u32>> {
-        let fault = |expected: &str, actual: String| {
-            Err(Error::Shape { what: format!("layer {name}"), expected: expected.into(), actual })
-        };
+        let fault = |expected, actual| Err(Error::shape(format!("layer {name}"), expected, actual));
         self.activation().check()?;
         let flat = matches!(self, Layer::Dense(_) | Layer::LayerNorm(_) | Layer::Encoding(_))
             || self.activation() == Activation::Softmax;

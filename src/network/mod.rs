@@ -125,16 +125,12 @@ impl NetworkBuilder {
     /// in; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights are more than can be
     /// addressed (2³⁰ numbers).
     pub fn build(self) -> Result<Network> {
-        let fault = |what: &str, expected: &str, actual: String| {
-            Err(Error::Shape { what: what.into(), expected: expected.into(), actual })
-        };
         let features = features(&self.input_shape);
         if features == 0 || features > LARGEST_ROW {
-            let actual = format!("{:?}", self.input_shape);
-            return fault("shape of the input", "1 to 2³⁰ features", actual);
+            return Err(Error::shape("shape of the input", "1 to 2³⁰ features", format!("{:?}", self.input_shape)));
         }
         if self.layers.is_empty() {
-            return fault("network", "at least 1 layer", "0".into());
+            return Err(Error::shape("network", "at least 1 layer", 0));
         }
         let mut shape = self.input_shape.clone();
         let mut network =
@@ -154,7 +150,7 @@ impl NetworkBuilder {
             |layer: &&Placed| matches!(layer.layer, Layer::Flatten | Layer::Activation(Activation::Identity));
         let last = network.layers.iter().rev().find(|layer| !does_nothing(layer));
         if let Some(Placed { name, layer: Layer::Dropout(_), .. }) = last {
-            return fault("last layer", "one that is there outside of training too", name.clone());
+            return Err(Error::shape("last layer", "one that is there outside of training too", name));
         }
         // A buffer of no length could not be bound.
         network.parameter_words = network.parameter_words.max(PARAMETER_ALIGNMENT);
@@ -254,11 +250,8 @@ impl Network {
         if parameters.len() == self.parameter_words as usize {
             return self.check_finite("", parameters);
         }
-        Err(Error::Shape {
-            what: "parameters".into(),
-            expected: format!("{} numbers, gaps included", self.parameter_words),
-            actual: parameters.len().to_string(),
-        })
+        let expected = format!("{} numbers, gaps included", self.parameter_words);
+        Err(Error::shape("parameters", expected, parameters.len()))
     }
 
     /// Refuses NaN and infinities among weights (`of` is empty), or among what the optimizer keeps for them (`of` names that
@@ -294,12 +287,8 @@ impl Network {
         let len: u64 = shape.iter().map(|&d| u64::from(d)).product();
         let end = (u64::from(offset) + len).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
         if end > LARGEST_ROW {
-            return Err(Error::LimitExceeded {
-                what: format!("weights up to {name}"),
-                needed: end,
-                limit: LARGEST_ROW,
-                unit: "numbers",
-            });
+            let what = format!("weights up to {name}");
+            return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
         }
         self.parameter_words = end as u32;
         self.parameters.push(Parameter { name, shape, offset, init, fans });

@@ -1,7 +1,10 @@
 //! Accuracies that weigh rows or classes.
 
 use super::Scores;
-use crate::error::{Error, Result};
+use crate::dataset::check_weights;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 
 impl Scores {
     /// Gives each row a weight, for [`weighted_accuracy`](Self::weighted_accuracy). Scores from
@@ -11,14 +14,7 @@ impl Scores {
     /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
     /// infinite.
     pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
-        let rows = self.outputs.len() / self.width;
-        if weights.len() != rows {
-            let (what, expected) = ("weights of rows".into(), format!("{rows}, one a row"));
-            return Err(Error::Shape { what, expected, actual: weights.len().to_string() });
-        }
-        if let Some(row) = weights.iter().position(|w| !w.is_finite()) {
-            return Err(Error::NonFiniteTarget { what: "weight", row, value: weights[row] });
-        }
+        check_weights(&weights, self.outputs.len() / self.width)?;
         self.weights = Some(weights);
         Ok(self)
     }

@@ -31,8 +31,7 @@ impl TextureSamples {
     pub fn random(gpu: &Gpu, texture: &wgpu::Texture, channels: u32, rows: u32, seed: u64) -> Result<Self> {
         let view = check_samples(gpu, texture, channels)?;
         if rows == 0 {
-            let (what, expected) = ("random samples of a texture".into(), "at least 1 row".into());
-            return Err(Error::Shape { what, expected, actual: "0".into() });
+            return Err(Error::shape("random samples of a texture", "at least 1 row", 0));
         }
         let [features, targets] = Self::buffers(gpu, rows, channels)?;
         // A key, then how often each row was drawn.

@@ -65,7 +65,7 @@ impl Trainer {
     /// or the trainer's own buffers lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
     /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
-        let gpu = self.gpu("Trainer::prepare_chain")?;
+        let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
         let plan = Plan::chain(&self.network, &self.optimizer, &config, rows.input_gradient.is_some())?;
         let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient, rows));

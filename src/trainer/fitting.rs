@@ -14,6 +14,9 @@ use crate::history::{Best, Epoch, Evaluation, History};
 use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission::Sizing;
 
+/// Submissions an epoch is cut into.
+const SUBMISSIONS: u32 = 24;
+
 impl Trainer {
     /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
     /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
@@ -47,8 +50,7 @@ impl Trainer {
         fit: Fit<'_>,
         progress: &mut dyn FnMut(Event) -> Control,
     ) -> Result<History> {
-        let device = self.device.clone();
-        device.block_on(self.fit_async(train, fit, progress))
+        self.device.clone().block_on(self.fit_async(train, fit, progress))
     }
 
     /// [`fit`](Self::fit) for async code and browsers: submits, but leaves polling the device to the app.
@@ -258,7 +260,7 @@ impl Trainer {
         let Some(finite) = &self.finite else { return Ok(()) };
         let totals = finite.storage(Role::Totals);
         self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()))?;
-        finite.submit(Run { steps: 1, ..Run::default() }).await?;
+        finite.submit(Run { steps: 1, ..Run::default() }, None).await?;
         let words = self.device.read(&totals, size_of::<RowMetrics>() / 4).await?;
         check_finite(epoch, Some(bytemuck::cast_slice(&words)[0]))
     }
@@ -267,9 +269,8 @@ impl Trainer {
     fn prepare_check(&mut self) -> Result<()> {
         if self.finite.is_none() {
             let plan = Plan::finite(self.training.plan());
-            let given: Vec<(Role, Storage)> =
-                plan.buffers.iter().map(|buffer| (buffer.role, self.training.storage(buffer.role))).collect();
-            let given: Vec<(Role, &Storage)> = given.iter().map(|(role, storage)| (*role, storage)).collect();
+            let given = plan.buffers.iter().map(|buffer| (buffer.role, self.training.storage(buffer.role)));
+            let given: Vec<(Role, Storage)> = given.collect();
             self.finite = Some(self.device.executor(plan, &given)?);
         }
         Ok(())
@@ -286,7 +287,11 @@ impl Trainer {
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<(Evaluation, f32)>, bool)> {
         let steps = range.end;
-        let each = self.steps_of_a_submission(&self.training, steps);
+        let each = match self.device {
+            Device::Gpu(_) => self.training.most_steps().min(steps.div_ceil(SUBMISSIONS)),
+            // The CPU is done when a submission returns: there, few steps at a time keep a progress bar alive.
+            Device::Cpu => steps.div_ceil(SUBMISSIONS * 8),
+        };
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
         let each = match fit.every {
             Some(_) => each.max(tell).min(self.training.most_steps()),
@@ -342,7 +347,7 @@ impl Trainer {
                 // A finite loss says nothing of the weights that the last step left, which are to be kept.
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
-                let submission = self.training.submit_checked(Run { steps: now, clear, report }, check).await?;
+                let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
                 under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
                 self.progress.cut = Some(Cut { rows, steps: submitted, before });

@@ -2,6 +2,7 @@
 
 mod chain;
 mod compiling;
+mod evaluating;
 mod fitting;
 mod frames;
 mod profiling;
@@ -12,19 +13,17 @@ mod training;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use crate::clock::Clock;
 use crate::config::TrainerConfig;
 use crate::dataset::{Dataset, Targets};
-use crate::device::{Device, Executor, Run, Storage};
+use crate::device::{Device, Executor, Storage};
 use crate::error::{Error, Result};
 use crate::fit::Watch;
-use crate::history::{Best, Evaluation, History};
+use crate::history::{Best, History};
 use crate::loss::Loss;
-use crate::model::{EVALUATION_BATCH, Model};
+use crate::model::Model;
 use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
-use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
-use crate::submission::Sizing;
+use crate::plan::{DataInfo, Plan, Role, StepState};
 use chain::Order;
 pub use chain::{Chain, ChainRows};
 pub use frames::Frame;
@@ -127,9 +126,6 @@ impl Cut {
     }
 }
 
-/// Submissions an epoch is cut into.
-const SUBMISSIONS: u32 = 24;
-
 impl Trainer {
     /// Plans the step, allocates its buffers, draws the initial weights and compiles the kernels. Submits nothing.
     ///
@@ -179,7 +175,7 @@ impl Trainer {
             None => network.initial_parameters(config.seed).into(),
         };
         let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
-        let training = device.executor(plan, &[(Role::Parameters, &parameters)])?;
+        let training = device.executor(plan, &[(Role::Parameters, parameters.clone())])?;
         Ok(Self {
             device,
             network: network.clone(),
@@ -211,23 +207,6 @@ impl Trainer {
         if let Executor::Gpu(executor) = &self.training {
             executor.warm_up_step()?;
         }
-        Ok(())
-    }
-
-    /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows` rows: makes
-    /// what they need and has the driver compile the kernels, in the background. Submits, once; waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where `rows` is 0 or more than 4,294,967,295; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
-    pub fn warm_up_evaluation(&mut self, rows: usize) -> Result<()> {
-        let Some(rows) = u32::try_from(rows).ok().filter(|rows| *rows > 0) else {
-            let (what, expected) = ("rows to evaluate".into(), "1 to 4,294,967,295".into());
-            return Err(Error::Shape { what, expected, actual: rows.to_string() });
-        };
-        let executor = self.evaluation_executor(rows)?;
-        executor.warm_up()?;
-        self.evaluation = Some(executor);
         Ok(())
     }
 
@@ -292,27 +271,6 @@ impl Trainer {
         self.progress.rate_scale.unwrap_or(1.0)
     }
 
-    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as such.
-    /// Blocks, submits and polls; not for browsers.
-    ///
-    /// # Errors
-    /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
-    pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
-        let device = self.device.clone();
-        device.block_on(self.evaluate_async(data))
-    }
-
-    /// [`evaluate`](Self::evaluate) for async code and browsers: submits, but leaves polling to the app.
-    ///
-    /// # Errors
-    /// As [`evaluate`](Self::evaluate).
-    pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
-        self.check_fits(data)?;
-        self.bind_evaluation(data)?;
-        self.run_evaluation(data.rows() as u32).await
-    }
-
     /// The class of each row of `features`: [`Model::predict`].
     ///
     /// # Errors
@@ -375,58 +333,19 @@ impl Trainer {
         DataInfo { shuffle, seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..data }
     }
 
-    fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
-        let mut executor = self.evaluation_executor(data.rows() as u32)?;
-        upload(&self.device, &mut executor, data)?;
-        self.evaluate_with(executor, data_info(data))
-    }
-
-    /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
-    fn bind_evaluation_to_training(&mut self, data: DataInfo) -> Result<()> {
-        let mut executor = self.evaluation_executor(data.rows)?;
-        for role in [Role::Features, Role::Targets] {
-            executor.bind(role, &self.training.storage(role))?;
-        }
-        self.evaluate_with(executor, data)
-    }
-
-    /// For a data set of so many rows, without it.
-    fn evaluation_executor(&mut self, rows: u32) -> Result<Executor> {
-        let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
-        match self.evaluation.take() {
-            Some(executor) if executor.plan().batch == batch => Ok(executor),
-            _ => {
-                let plan = Plan::evaluation(&self.network, self.loss, batch)?;
-                self.device.executor(plan, &[(Role::Parameters, &self.parameters)])
-            }
-        }
-    }
-
-    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) -> Result<()> {
-        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data))?;
-        self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()))?;
-        self.evaluation = Some(executor);
-        Ok(())
-    }
-
     fn check_fits(&self, data: &Dataset) -> Result<()> {
-        let fault =
-            |what: &str, expected: String, actual: String| Err(Error::Shape { what: what.into(), expected, actual });
         if let Device::Gpu(gpu) = &self.device {
             gpu.check_size("the data set's features", data.feature_bytes())?;
             gpu.check_size("the data set's targets", data.target_bytes())?;
         }
         let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
         if data.features() != inputs as usize {
-            return fault(
-                "features of the data set",
-                format!("{inputs}, the network's input"),
-                data.features().to_string(),
-            );
+            let expected = format!("{inputs}, the network's input");
+            return Err(Error::shape("features of the data set", expected, data.features()));
         }
         match data.targets() {
             Targets::Values { outputs: given, .. } if *given != outputs => {
-                fault("outputs of the data set's targets", format!("{outputs}, the network's"), given.to_string())
+                Err(Error::shape("outputs of the data set's targets", format!("{outputs}, the network's"), given))
             }
             targets @ Targets::Values { .. } => targets.check_range(self.loss),
             Targets::Labels { classes, .. } => {
@@ -438,43 +357,13 @@ impl Trainer {
                 };
                 match *classes <= most {
                     true => Ok(()),
-                    false => fault(
-                        "classes of the data set",
-                        format!("at most {most}, the network's output"),
-                        classes.to_string(),
-                    ),
+                    false => {
+                        let expected = format!("at most {most}, the network's output");
+                        Err(Error::shape("classes of the data set", expected, classes))
+                    }
                 }
             }
         }
-    }
-
-    async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
-        let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
-        let steps = rows.div_ceil(executor.plan().batch);
-        let mut sizing = Sizing::up_to(self.steps_of_a_submission(executor, steps));
-        let mut metrics = None;
-        let mut done = 0;
-        while done < steps {
-            let now = sizing.steps().min(steps - done);
-            let run = Run { steps: now, clear: done == 0, report: done + now == steps };
-            let clock = Clock::start();
-            metrics = executor.submit(run).await?.finish().await?;
-            sizing.measure(clock.seconds(), now);
-            done += now;
-        }
-        let metrics: RowMetrics = metrics.expect("the last submission reports");
-        metrics.check_rows("part of an evaluation", rows)?;
-        Ok(metrics.evaluation(self.loss.is_mean()))
-    }
-
-    fn steps_of_a_submission(&self, executor: &Executor, steps: u32) -> u32 {
-        let is_training = executor.plan().name == "training";
-        // The CPU is done when a submission returns: there, one step at a time keeps a progress bar alive.
-        if matches!(self.device, Device::Cpu) && is_training {
-            return steps.div_ceil(SUBMISSIONS * 8);
-        }
-        // An evaluation has no progress to show: as few submissions as will do.
-        executor.most_steps().min(if is_training { steps.div_ceil(SUBMISSIONS) } else { steps })
     }
 }
 

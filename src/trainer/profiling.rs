@@ -4,8 +4,9 @@ use super::{Trainer, data_info, upload};
 use crate::dataset::Dataset;
 #[cfg(doc)]
 use crate::device::Device;
-use crate::device::Executor;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::plan::Role;
 use crate::profile::Profile;
 
@@ -39,19 +40,15 @@ impl Trainer {
     /// # Errors
     /// As [`profile`](Self::profile).
     pub async fn profile_async(&self, data: &Dataset, steps: u32) -> Result<Profile> {
-        const CALL: &str = "Trainer::profile";
-        self.gpu(CALL)?;
+        self.device.needs_gpu("Trainer::profile")?;
         self.check_fits(data)?;
         let weights = vec![0; self.network.parameter_words() as usize * 4];
         let weights = self.device.upload("a copy of the weights", &weights)?;
         self.device.copy(&self.parameters, &weights)?;
-        let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, &weights)])?;
+        let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, weights)])?;
         upload(&self.device, &mut copy, data)?;
         let info = self.shuffled(data_info(data));
         self.device.write(&copy.storage(Role::Data), 0, bytemuck::bytes_of(&info))?;
-        match copy {
-            Executor::Gpu(copy) => Profile::of(&copy, steps).await,
-            Executor::Cpu(_) => Err(Error::NeedsGpu { call: CALL }),
-        }
+        Profile::of(copy.gpu(), steps).await
     }
 }

@@ -32,8 +32,7 @@ impl Trainer {
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn snapshot(&mut self) -> Result<()> {
-        let device = self.device.clone();
-        device.block_on(self.snapshot_async())
+        self.device.clone().block_on(self.snapshot_async())
     }
 
     /// [`snapshot`](Self::snapshot) for async code and browsers: submits, but leaves polling to the app.
@@ -59,7 +58,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_snapshots(&self) -> Result<Snapshots> {
-        let gpu = self.gpu("Trainer::prepare_snapshots")?;
+        let gpu = self.device.needs_gpu("Trainer::prepare_snapshots")?.clone();
         gpu.check_alive()?;
         let copies = self.parts().into_iter().enumerate().map(|(i, (role, storage, words))| {
             let from = storage.gpu().clone();

@@ -8,9 +8,12 @@ use super::Trainer;
 use super::chain::Order;
 use super::frames::{Frame, Frames};
 use crate::dataset::Dataset;
-use crate::device::{Device, Executor};
-use crate::error::{Error, Result};
-use crate::gpu::{Gpu, GpuExecutor, Recorder};
+#[cfg(doc)]
+use crate::device::Device;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::gpu::{GpuExecutor, Recorder};
 use crate::plan::{DataInfo, Role};
 use crate::rows::Rows;
 
@@ -25,7 +28,7 @@ impl Trainer {
     /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
     pub fn prepare<'a>(&mut self, data: impl Into<Cow<'a, Dataset>>) -> Result<Training> {
         let data = data.into();
-        self.gpu("Trainer::prepare")?;
+        self.device.needs_gpu("Trainer::prepare")?;
         self.check_fits(&data)?;
         self.bind_training(data, 0)?;
         self.recorder()
@@ -46,11 +49,11 @@ impl Trainer {
         targets: impl Into<Rows<'a>>,
         rows: u32,
     ) -> Result<Training> {
-        let gpu = self.gpu("Trainer::prepare_buffers")?;
+        let gpu = self.device.needs_gpu("Trainer::prepare_buffers")?;
         let values = !self.loss.is_softmax();
         let width = if values { self.network.outputs() } else { 1 };
-        let (features, bytes) = features.into().features(&gpu, rows, self.network.inputs())?;
-        let targets = targets.into().strided(&gpu, "targets", rows, width)?;
+        let (features, bytes) = features.into().features(gpu, rows, self.network.inputs())?;
+        let targets = targets.into().strided(gpu, "targets", rows, width)?;
         self.training.bind_region(Role::Features, features.region)?;
         self.training.bind_region(Role::Targets, targets.region)?;
         let info = DataInfo {
@@ -67,22 +70,10 @@ impl Trainer {
         self.recorder()
     }
 
-    pub(super) fn gpu(&self, call: &'static str) -> Result<Gpu> {
-        match &self.device {
-            Device::Gpu(gpu) => Ok(gpu.clone()),
-            Device::Cpu => Err(Error::NeedsGpu { call }),
-        }
-    }
-
     fn recorder(&self) -> Result<Training> {
-        match &self.training {
-            Executor::Gpu(executor) => {
-                let frames = Frames::new(executor.gpu(), self.loss.is_mean())?;
-                let order = self.order.clone();
-                Ok(Training { executor: executor.clone(), frames: Arc::new(frames), order })
-            }
-            Executor::Cpu(_) => Err(Error::NeedsGpu { call: "recording" }),
-        }
+        let executor = self.training.gpu().clone();
+        let frames = Arc::new(Frames::new(executor.gpu(), self.loss.is_mean())?);
+        Ok(Training { executor, frames, order: self.order.clone() })
     }
 }
 

@@ -1,0 +1,105 @@
+//! Loss and accuracy over a data set.
+
+use super::{Trainer, data_info, upload};
+use crate::clock::Clock;
+use crate::dataset::Dataset;
+use crate::device::{Executor, Run};
+use crate::error::{Error, Result};
+use crate::history::Evaluation;
+use crate::model::EVALUATION_BATCH;
+#[cfg(doc)]
+use crate::model::Model;
+use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
+use crate::submission::Sizing;
+
+impl Trainer {
+    /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows` rows: makes
+    /// what they need and has the driver compile the kernels, in the background. Submits, once; waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where `rows` is 0 or more than 4,294,967,295; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
+    pub fn warm_up_evaluation(&mut self, rows: usize) -> Result<()> {
+        let Some(rows) = u32::try_from(rows).ok().filter(|rows| *rows > 0) else {
+            return Err(Error::shape("rows to evaluate", "1 to 4,294,967,295", rows));
+        };
+        let executor = self.evaluation_executor(rows)?;
+        executor.warm_up()?;
+        self.evaluation = Some(executor);
+        Ok(())
+    }
+
+    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as such.
+    /// Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_family = "wasm"))]
+    pub fn evaluate(&mut self, data: &Dataset) -> Result<Evaluation> {
+        self.device.clone().block_on(self.evaluate_async(data))
+    }
+
+    /// [`evaluate`](Self::evaluate) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
+        self.check_fits(data)?;
+        self.bind_evaluation(data)?;
+        self.run_evaluation(data.rows() as u32).await
+    }
+
+    pub(super) fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
+        let mut executor = self.evaluation_executor(data.rows() as u32)?;
+        upload(&self.device, &mut executor, data)?;
+        self.evaluate_with(executor, data_info(data))
+    }
+
+    /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
+    pub(super) fn bind_evaluation_to_training(&mut self, data: DataInfo) -> Result<()> {
+        let mut executor = self.evaluation_executor(data.rows)?;
+        for role in [Role::Features, Role::Targets] {
+            executor.bind(role, &self.training.storage(role))?;
+        }
+        self.evaluate_with(executor, data)
+    }
+
+    /// For a data set of so many rows, without it.
+    fn evaluation_executor(&mut self, rows: u32) -> Result<Executor> {
+        let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
+        match self.evaluation.take() {
+            Some(executor) if executor.plan().batch == batch => Ok(executor),
+            _ => {
+                let plan = Plan::evaluation(&self.network, self.loss, batch)?;
+                self.device.executor(plan, &[(Role::Parameters, self.parameters.clone())])
+            }
+        }
+    }
+
+    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) -> Result<()> {
+        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data))?;
+        self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()))?;
+        self.evaluation = Some(executor);
+        Ok(())
+    }
+
+    pub(super) async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
+        let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
+        let steps = rows.div_ceil(executor.plan().batch);
+        // There is no progress to show: as few submissions as will do.
+        let mut sizing = Sizing::up_to(executor.most_steps().min(steps));
+        let mut metrics = None;
+        let mut done = 0;
+        while done < steps {
+            let now = sizing.steps().min(steps - done);
+            let run = Run { steps: now, clear: done == 0, report: done + now == steps };
+            let clock = Clock::start();
+            metrics = executor.submit(run, None).await?.finish().await?;
+            sizing.measure(clock.seconds(), now);
+            done += now;
+        }
+        let metrics: RowMetrics = metrics.expect("the last submission reports");
+        metrics.check_rows("part of an evaluation", rows)?;
+        Ok(metrics.evaluation(self.loss.is_mean()))
+    }
+}
