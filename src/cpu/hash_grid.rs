@@ -1,4 +1,4 @@
-//! Twin of `shaders/hash_grid.wgsl`.
+//! Twin of `shaders/hash_grid.wgsl.in`.
 
 use crate::plan::{GridShape, HashGridForward};
 

@@ -1,4 +1,4 @@
-//! Twin of `shaders/hash_grid_scatter.wgsl.in`.
+//! Twin of `shaders/hash_grid_scatter.wgsl`.
 
 use super::hash_grid::for_each_corner;
 use crate::plan::HashGridScatter;

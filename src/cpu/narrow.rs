@@ -1,4 +1,4 @@
-//! Twin of `shaders/narrow.wgsl.in` and of its variant.
+//! Twin of `shaders/narrow.wgsl` and of its variant.
 
 use super::pointwise::activate;
 use super::softmax::softmax_of;

@@ -24,6 +24,11 @@ pub fn plans() -> Vec<Plan> {
         .build()
         .unwrap();
     let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
+    // Rows in fours and in eights.
+    let of_rows = |columns| {
+        let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
+        Plan::evaluation(&network, Loss::MeanSquaredError, 12).unwrap()
+    };
     let schedule = Schedule::cosine(50, 0.25).warm_up(3);
     let clip = Some(Clip::Norm(1.0));
     let config = TrainerConfig { batch: 12, accumulate: 2, clip, schedule, ..TrainerConfig::default() };
@@ -39,6 +44,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
+        of_rows(12),
+        of_rows(8),
         Plan::forward(&logits, 12).unwrap().strided(Role::Input, 3, 8),
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
     ]

@@ -1,8 +1,7 @@
-//! Host side of `shaders/gather.wgsl` and of its variants for rows in fours, `shaders/gather.aligned.wgsl.in`, and, on
-//! software adapters, in eights, `shaders/gather.wide.wgsl.in`.
+//! Host side of `shaders/gather.wgsl` and of its variants for rows in fours, `shaders/gather.aligned.wgsl`, and, on
+//! software adapters, in eights, `shaders/software/gather.wide.wgsl`.
 
-use super::{Launch, Variants, WORDS, declarations, read, shader, write};
-use crate::gpu::pipelines::Shader;
+use super::{Launch, Variants, read, shader, write};
 use crate::gpu::texts::text;
 use crate::plan::Gather;
 
@@ -16,29 +15,23 @@ struct GatherUniforms {
     invocations: u32,
 }
 
-const PLAIN: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.wgsl");
-pub(super) const ALIGNED: &[&str] = &[text!("gather.aligned.wgsl.in")];
-pub(super) const WIDE: &[&str] = &[WORDS, text!("gather.wide.wgsl.in")];
-
 /// What an invocation of the wide variant copies of a row.
 const WIDE_COLUMNS: u32 = 64;
 
-/// A variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
-pub(super) fn variant_source(parts: &[&str]) -> String {
-    declarations(PLAIN).to_owned() + &parts.concat()
-}
-
 pub(super) fn launch(op: &Gather, variants: Variants) -> Launch {
     let quads = op.columns.div_ceil(4);
-    let variant = |name: &'static str, text| Shader {
-        name: name.into(),
-        source: variant_source(text).into(),
-        constants: Vec::new(),
-    };
+    // The text of a variant: what all share, and its own memory and entry point.
+    macro_rules! variant {
+        ($name:literal, $($file:literal),+) => {
+            shader($name, text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.functions.wgsl", $($file),+), &[])
+        };
+    }
     let (shader, of_row) = match op.columns {
-        n if n.is_multiple_of(8) && variants.wide_access => (variant("gather.wide", WIDE), n.div_ceil(WIDE_COLUMNS)),
-        n if n.is_multiple_of(4) => (variant("gather.aligned", ALIGNED), quads),
-        _ => (shader("gather", PLAIN, &[]), quads),
+        n if n.is_multiple_of(8) && variants.wide_access => {
+            (variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl"), n.div_ceil(WIDE_COLUMNS))
+        }
+        n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl"), quads),
+        _ => (variant!("gather", "gather.wgsl"), quads),
     };
     let invocations = op.batch * of_row;
     Launch {

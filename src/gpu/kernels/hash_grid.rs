@@ -1,8 +1,9 @@
-//! Host side of `shaders/hash_grid.wgsl`.
+//! Host side of `shaders/hash_grid.wgsl.in`.
 
-use super::{Launch, declarations, read, write};
+use super::{Launch, read, write};
 use crate::gpu::excerpt::excerpt;
 use crate::gpu::pipelines::Shader;
+use crate::gpu::template;
 use crate::gpu::texts::text;
 use crate::plan::{GridShape, HashGridForward};
 
@@ -16,7 +17,7 @@ struct HashGridUniforms {
     groups: u32,
 }
 
-const SOURCE: &str = text!("hash_grid.wgsl");
+const SOURCE: &str = text!("hash_grid.functions.wgsl", "hash_grid.wgsl.in");
 
 pub(super) fn launch(op: &HashGridForward) -> Launch {
     let GridShape { rows, dimensions, levels, features } = op.shape;
@@ -35,7 +36,12 @@ pub(super) fn launch(op: &HashGridForward) -> Launch {
 
 /// The text for so many features of an entry.
 pub(super) fn source(features: u32) -> String {
-    SOURCE.replace("alias Features = vec2f;", &format!("alias Features = {};", of_entry(features)))
+    let conditions = [
+        ("entries have 1 feature", features == 1),
+        ("entries have 2 features", features == 2),
+        ("entries have 4 features", features == 4),
+    ];
+    template::expand(SOURCE, &[], &conditions)
 }
 
 /// The type of an entry.
@@ -73,9 +79,4 @@ pub(in crate::gpu) fn interpolation(
         "entry_of_table" => format!("{name}_entry"),
         called => format!("{prefix}{called}"),
     });
-}
-
-/// What the other kernels of a hash grid follow.
-pub(super) fn functions() -> &'static str {
-    declarations(SOURCE)
 }

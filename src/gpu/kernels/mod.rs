@@ -138,7 +138,7 @@ fn declarations(source: &'static str) -> &'static str {
 }
 
 /// What the variants that access memory in words of 64 bits share.
-const WORDS: &str = text!("words.wgsl.in");
+const WORDS: &str = text!("software/words.wgsl");
 
 /// The shader of a kernel that has one text.
 fn shader(name: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Shader {

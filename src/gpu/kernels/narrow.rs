@@ -1,9 +1,9 @@
-//! Host side of `shaders/narrow.wgsl.in` and of its variant for software adapters, `shaders/narrow.subgroup.wgsl.in`: their
-//! text is written for the network.
+//! Host side of `shaders/narrow.wgsl` and of its variant for software adapters, `shaders/software/narrow.subgroup.wgsl`: `evaluate`
+//! is written for the network.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{Launch, Variants, activation_name, declarations, read, write};
+use super::{Launch, Variants, activation_name, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
 use crate::gpu::texts::text;
@@ -44,31 +44,32 @@ pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
     }
 }
 
-const SOURCE: &str = text!("narrow.wgsl.in");
-const SUBGROUP: &str = text!("narrow.subgroup.wgsl.in");
-
 /// The text for real GPUs.
 pub(super) fn source(op: &Narrow) -> String {
     let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Tile };
     writer.functions(&op.layers);
-    let functions = std::mem::take(&mut writer.text);
-    writer.layers(&op.layers);
-    let store = |i: u32| format!("output[row * OUTPUTS + {i}u] = {};\n    ", element("y", i));
-    let stores: String = (0..op.outputs()).map(store).collect();
     let widest = op.layers.iter().map(|layer| layer.inputs).max().unwrap_or(1);
-    let text = functions + &SOURCE.replace("{layers}", writer.text.trim()).replace("{stores}", stores.trim());
-    fill(text, &[("inputs", op.inputs()), ("outputs", op.outputs()), ("widest", widest)])
+    constants(&mut writer.text, &[("INPUTS", op.inputs()), ("OUTPUTS", op.outputs()), ("WIDEST", widest)]);
+    writer.text += "fn evaluate(row: u32, lane: u32) {\n";
+    writer.layers(&op.layers);
+    for i in 0..op.outputs() {
+        push(&mut writer.text, format_args!("    output[row * OUTPUTS + {i}u] = {};", element("y", i)));
+    }
+    writer.text + "}\n" + text!("narrow.memory.wgsl", "narrow.wgsl")
 }
 
-fn fill(text: String, names: &[(&str, u32)]) -> String {
-    names.iter().fold(text, |text, (name, value)| text.replace(&format!("{{{name}}}"), &value.to_string()))
+fn constants(text: &mut String, constants: &[(&str, u32)]) {
+    constants.iter().for_each(|(name, value)| push(text, format_args!("const {name}: u32 = {value}u;")));
 }
 
 /// The text for software adapters.
 pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
     let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
     writer.functions(&op.layers);
-    let mut layers = Subgroup { text: String::new(), rows, lanes, columns: 4 * lanes };
+    let sizes = [("INPUTS", op.inputs()), ("OUTPUTS", op.outputs()), ("ROWS", rows), ("LANES", lanes)];
+    constants(&mut writer.text, &sizes);
+    writer.text += "fn evaluate(first_row: u32, lane: u32) {\n    let column = lane * 4u;\n";
+    let mut layers = Subgroup { text: writer.text, rows, lanes, columns: 4 * lanes };
     let widest = op.layers[1..].iter().map(|layer| layer.inputs).max().unwrap_or(0).max(op.outputs());
     for g in 0..widest.div_ceil(layers.columns) {
         (0..rows).for_each(|r| push(&mut layers.text, format_args!("    var x_{g}_{r}: vec4f;")));
@@ -78,9 +79,7 @@ pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
     runs(first).iter().for_each(|run| layers.run(run, true));
     runs(rest).iter().for_each(|run| layers.run(run, false));
     layers.stores(op.outputs());
-    let text = writer.text + declarations(SOURCE) + &SUBGROUP.replace("{layers}", layers.text.trim());
-    let names = [("rows", rows), ("lanes", lanes), ("columns", 4 * lanes)];
-    fill(fill(text, &names), &[("inputs", op.inputs()), ("outputs", op.outputs())])
+    layers.text + "}\n" + text!("narrow.memory.wgsl", "software/narrow.subgroup.wgsl")
 }
 
 struct Subgroup {

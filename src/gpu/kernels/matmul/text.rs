@@ -3,11 +3,12 @@
 
 use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
 use crate::activation::Activation;
-use crate::gpu::kernels::{WORDS, declarations, pointwise, update};
+use crate::gpu::kernels::{WORDS, pointwise, update};
 use crate::gpu::template;
 use crate::gpu::texts::text;
 
 const TILED: &str = text!("matmul.wgsl.in");
+const UNIFORMS: &str = text!("matmul.uniforms.wgsl");
 const SUMS: &str = text!("matmul.sums.wgsl.in");
 const LOADS: &str = text!("matmul.loads.wgsl.in");
 const LARGE: &str = text!("matmul.large.wgsl.in");
@@ -22,7 +23,8 @@ const WIDE_SUMS: &str = text!("matmul.wide.sums.wgsl.in");
 
 /// What all kernels are made from, for who keeps a choice among them.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 16] = [
+pub(crate) const TEXTS: [&str; 17] = [
+    UNIFORMS,
     TILED,
     SUMS,
     LOADS,
@@ -93,7 +95,7 @@ impl MatmulText {
         if updates { format!("{kernel} update") } else { format!("{kernel} {activation}") }
     }
 
-    /// The functions that the sums go through, the declarations of the tiled kernel's file, what the kernel shares with others,
+    /// The functions that the sums go through, the uniforms, what the kernel shares with others,
     /// then the kernel.
     pub fn source(self) -> String {
         let conditions = self.conditions();
@@ -105,12 +107,11 @@ impl MatmulText {
             Parts { .. } | Plain | Vector { .. } => ("", SUMS),
             Tiled { .. } | Split { .. } | Large | Subgroup { .. } => (LOADS, SUMS),
         };
-        let tiled = &TILED[declarations(TILED).len()..];
         let kernel = match self.kernel {
             Plain => PLAIN.to_owned(),
             Parts { .. } => expand(PARTS, &[("load", 4)]),
-            Tiled { slices } => expand(tiled, &[("slices", slices)]),
-            Split { .. } => expand(tiled, &[("slices", SLICES)]),
+            Tiled { slices } => expand(TILED, &[("slices", slices)]),
+            Split { .. } => expand(TILED, &[("slices", SLICES)]),
             Large => expand(LARGE, &[("row", 8), ("step", 16), ("quarter", 4)]),
             Vector { lanes } => expand(VECTOR, &[("lanes", lanes), ("parts", self.vector_parts())]),
             Subgroup { rows, lanes } => expand(SUBGROUP, &of_subgroup(rows, lanes)),
@@ -121,7 +122,7 @@ impl MatmulText {
             true => expand(WIDE_BLOCK, &[("step", 8), ("load", 8), ("pair", 4)]),
             false => String::new(),
         };
-        [functions, declarations(TILED), loads, &expand(sums, &[]), &block, &kernel].concat()
+        [functions, UNIFORMS, loads, &expand(sums, &[]), &block, &kernel].concat()
     }
 
     /// All that any of the texts asks for.

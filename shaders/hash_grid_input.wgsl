@@ -1,5 +1,5 @@
 // The gradient of a hash grid's points: the interpolation is linear along each axis, so its slope there is the difference
-// between the far corners and the near ones. Follows the declarations of hash_grid.wgsl.
+// between the far corners and the near ones. Follows hash_grid.functions.wgsl.
 
 struct HashGridInputUniforms {
     rows: u32,

@@ -1,5 +1,5 @@
 // The gradient of a hash grid's table: every point adds its share to the entries it took part of. It adds whole numbers,
-// gradients times a power of two: their sums are the same in any order. Follows the declarations of hash_grid.wgsl.
+// gradients times a power of two: their sums are the same in any order. Follows hash_grid.functions.wgsl.
 
 struct HashGridScatterUniforms {
     rows: u32,

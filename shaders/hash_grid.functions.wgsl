@@ -1,7 +1,4 @@
-// A multiresolution hash grid (Mueller et al., "Instant Neural Graphics Primitives", 2022): the entries at the corners of a
-// point's cell, interpolated linearly, of every level.
-// What stands before the mark serves hash_grid_scatter and hash_grid_input too; `interpolated` and what it calls are cut out
-// for apps' shaders, with an `entry_of_table` of their own.
+// Cells of a hash grid and the table's entries at their corners, for hash_grid, hash_grid_scatter and hash_grid_input.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>; // rows of DIMENSIONS coordinates
 // Of each level: cells along a side, its first entry, the mask of its hashes or 0 where vertices are numbered.
@@ -60,47 +57,4 @@ fn corner_entry(level: vec4u, cell: Cell, corner: u32) -> u32 {
     let number = v.x + side * (v.y + side * (v.z + side * v.w));
     let hash = v.x ^ (v.y * 2654435761u) ^ (v.z * 805459861u) ^ (v.w * 3674653429u);
     return level.y + select(number, hash & level.z, level.z != 0u);
-}
-
-//// The kernel.
-
-alias Features = vec2f; // of an entry; the host puts f32, vec2f or vec4f here
-
-struct HashGridUniforms {
-    rows: u32,
-    levels: u32,
-    groups: u32, // workgroups of a level
-}
-
-@group(0) @binding(0) var<storage, read> u: HashGridUniforms;
-@group(0) @binding(3) var<storage, read> table: array<Features>;
-@group(0) @binding(4) var<storage, read_write> y: array<Features>;
-
-fn entry_of_table(i: u32) -> Features {
-    return table[i];
-}
-
-fn interpolated(point: vec4f, level: vec4u) -> Features {
-    let cell = cell_of(point, level.x);
-    var sum = Features();
-    for (var corner = 0u; corner < (1u << DIMENSIONS); corner++) {
-        sum += corner_weight(cell, corner) * entry_of_table(corner_entry(level, cell, corner));
-    }
-    return sum;
-}
-
-@compute @workgroup_size(LANES)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3u,
-    @builtin(num_workgroups) grid: vec3u,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    // All rows of a level, then those of the next: what is read of the table stays in the cache.
-    let group = workgroup.y * grid.x + workgroup.x;
-    let l = group / u.groups;
-    let row = (group % u.groups) * LANES + lane;
-    if l >= u.levels || row >= u.rows {
-        return;
-    }
-    y[row * u.levels + l] = interpolated(coordinates(row), levels[l]);
 }

@@ -1,9 +1,7 @@
-// The network for software adapters. One workgroup is one subgroup of {lanes} lanes and takes {rows} rows; a lane holds four
-// columns of each, of every {columns} columns one vector: x_g_r is row r of group g. What a layer puts out lies where the
+// The network for software adapters. One workgroup is one subgroup of LANES lanes and takes ROWS rows; a lane holds four
+// columns of each, of every 4 * LANES columns one vector: x_g_r is row r of group g. What a layer puts out lies where the
 // next one's products take it from: they are shuffled to all lanes, against weights of the lane's own columns.
 
-const LANES = {lanes}u;
-const ROWS = {rows}u;
 const ZERO = vec4f(0.0);
 
 // Four weights of the row of W that starts at `start`, from `column` on; the last ones again past its end.
@@ -64,6 +62,5 @@ fn main(
 ) {
     // No early return: behind one, the compiler masks every assignment. Rows that do not exist are not stored.
     let first_row = (workgroup.y * grid.x + workgroup.x) * ROWS;
-    let column = lane * 4u;
-    {layers}
+    evaluate(first_row, lane);
 }
