@@ -19,13 +19,13 @@ use crate::scores::{Scores, classes};
 #[derive(Debug, Clone)]
 pub struct Model {
     pub(crate) device: Device,
-    network: Network,
-    parameters: Storage,
+    pub(crate) network: Network,
+    pub(crate) parameters: Storage,
     /// What turns outputs into probabilities, where the network's last layer does not.
-    link: Activation,
+    pub(crate) link: Activation,
     /// Whether the network was trained by a loss of its outputs as they are: classes come from these then, even behind a
     /// sigmoid or a softmax, and not from what those take.
-    ranks_outputs: bool,
+    pub(crate) ranks_outputs: bool,
     /// Whether it may be written to a file with weights that are not finite.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
@@ -103,26 +103,11 @@ impl Model {
         if self.ranks() == Some(Loss::BinaryCrossEntropy) { 0.0 } else { 0.5 }
     }
 
-    #[cfg(feature = "files")]
-    pub(crate) fn link(&self) -> Activation {
-        self.link
-    }
-
-    #[cfg(feature = "files")]
-    pub(crate) fn with_link(self, link: Activation) -> Self {
-        Self { link, ..self }
-    }
-
     /// Whether classes come from the outputs as they are, where the default would be otherwise.
     #[cfg(feature = "files")]
     pub(crate) fn ranks_outputs(&self) -> bool {
         let by_default = Self { ranks_outputs: false, ..self.clone() };
         self.ranks().is_none() && by_default.ranks().is_some()
-    }
-
-    #[cfg(feature = "files")]
-    pub(crate) fn ranking_outputs(self, ranks_outputs: bool) -> Self {
-        Self { ranks_outputs, ..self }
     }
 
     /// The network.

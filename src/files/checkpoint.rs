@@ -242,7 +242,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
             // Files of version 0.1 have the first level of the metrics' slots only.
             if let Some(slots) = first_level(&plan).filter(|_| role == Role::RowMetrics) {
                 let earlier = [slots as usize, shape[1] as usize];
-                if file.tensors().any(|(tensor, shape)| tensor == name && shape == earlier) {
+                if file.shape(&name).is_some_and(|shape| shape == earlier) {
                     shape[0] = slots;
                 }
             }
@@ -255,13 +255,13 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         }
     }
     let best = format!("{STATE}{BEST}");
-    let has_best = file.tensors().any(|(name, _)| name == best);
-    let best = has_best.then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
+    let best =
+        file.shape(&best).is_some().then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
     if let Some(history) = epochs::take(&mut file)? {
         progress.history = history;
     }
     check_place(&file, &state, &config, &mut progress)?;
-    file.finish()?;
+    file.finish("")?;
 
     let change = resume.change(optimizer, config);
     if !change.is_none() {

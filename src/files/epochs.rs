@@ -125,7 +125,7 @@ mod tests {
             assert!(file.len() <= 384 + 76 * epochs as usize, "{} bytes for {epochs} epochs", file.len());
             let mut file = Contents::read("file", &file).unwrap();
             assert_eq!(take(&mut file).unwrap().unwrap_or_default(), history);
-            file.finish().unwrap();
+            file.finish("").unwrap();
         }
     }
 }

@@ -65,18 +65,15 @@ pub(super) struct Contents<'a> {
 impl<'a> Contents<'a> {
     pub fn read(path: &'a str, bytes: &'a [u8]) -> Result<Self> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
-        if let Some(reason) = foreign::recognise(bytes) {
-            return Err(fault(reason));
-        }
+        foreign::recognise(bytes).map_or(Ok(()), |reason| Err(fault(reason)))?;
         let Some((length, rest)) = bytes.split_first_chunk() else {
             return Err(fault(format!("is not a safetensors file: it has {} bytes", bytes.len())));
         };
-        if rest.first().is_some_and(|&byte| byte != b'{') || u64::from_le_bytes(*length) > LONGEST_HEADER {
-            let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            let start = start.join(" ");
+        let length = u64::from_le_bytes(*length);
+        if rest.first().is_some_and(|&byte| byte != b'{') || length > LONGEST_HEADER {
+            let start = bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
             return Err(fault(format!("is not a safetensors file, nor of a kind known here: it begins with {start}")));
         }
-        let length = u64::from_le_bytes(*length);
         let Some((header, numbers)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
         else {
             return Err(fault(format!(
@@ -113,13 +110,8 @@ impl<'a> Contents<'a> {
         serde_json::from_str(text).map_err(|e| self.fault(format!("its metadata {key:?} cannot be understood: {e}")))
     }
 
-    /// The name and the shape of each tensor that has not been taken.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice()))
-    }
-
-    /// The same, with where in the file each begins.
-    pub fn placed(&self) -> impl Iterator<Item = (&str, &[usize], usize)> {
+    /// The name and the shape of each tensor that has not been taken, and where in the file it begins.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], usize)> {
         self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice(), info.data_offsets.0))
     }
 
@@ -177,17 +169,10 @@ impl<'a> Contents<'a> {
             false => !self.allow_non_finite,
         };
         let Some((index, number)) = numbers.enumerate().find(|(_, number)| is_wrong(number)) else { return Ok(()) };
-        let mut left = index;
-        let mut place: Vec<usize> = shape
-            .iter()
-            .rev()
-            .map(|&d| {
-                let at = left % d as usize;
-                left /= d as usize;
-                at
-            })
-            .collect();
-        place.reverse();
+        let (mut place, mut left) = (vec![0; shape.len()], index);
+        for (at, &d) in place.iter_mut().zip(shape).rev() {
+            (*at, left) = (left % d as usize, left / d as usize);
+        }
         let what = match number.is_finite() {
             true => "is beyond the range of f32, ±3.4e38",
             false => "is not finite: to read it all the same, say so by allow_non_finite or load_non_finite",
@@ -198,7 +183,7 @@ impl<'a> Contents<'a> {
     fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
         let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(", ");
         let Some((info, bytes)) = self.tensors.remove(name) else {
-            let names: Vec<&str> = self.tensors().map(|(name, _)| name).take(8).collect();
+            let names: Vec<&str> = self.tensors().map(|(name, ..)| name).take(8).collect();
             let left = if names.is_empty() { "no more".into() } else { names.join(", ") };
             return Err(self.fault(format!("lacks the tensor {name}, {kinds} {shape:?}: got {left}")));
         };
@@ -210,17 +195,12 @@ impl<'a> Contents<'a> {
         Ok((info.dtype, bytes))
     }
 
-    /// The names of the tensors that nobody has taken.
-    pub fn left(&self) -> Vec<&str> {
-        self.tensors.keys().map(String::as_str).collect()
-    }
-
-    /// Refuses tensors that nobody has taken.
-    pub fn finish(self) -> Result<()> {
-        let left = self.left();
+    /// Refuses tensors that nobody has taken, with what is to be said beside.
+    pub fn finish(self, beside: &str) -> Result<()> {
+        let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         match left[..] {
             [] => Ok(()),
-            _ => Err(self.fault(format!("has tensors that the network does not: {}", left.join(", ")))),
+            _ => Err(self.fault(format!("has tensors that the network does not: {}{beside}", left.join(", ")))),
         }
     }
 }
@@ -284,7 +264,7 @@ mod tests {
         let mut contents = Contents::read("file", &bytes).unwrap();
         assert_eq!(contents.metadata("a"), Some("\"1\""));
         assert_eq!(contents.take("z.1", Dtype::U32, &[1, 4]).unwrap(), words);
-        assert_eq!(contents.finish().unwrap_err().to_string(), "file: has tensors that the network does not: empty");
+        assert_eq!(contents.finish("").unwrap_err().to_string(), "file: has tensors that the network does not: empty");
     }
 
     #[test]

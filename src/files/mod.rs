@@ -11,6 +11,7 @@ mod format;
 mod load;
 mod matching;
 mod model;
+mod modules;
 mod naming;
 #[cfg(not(target_family = "wasm"))]
 mod read;

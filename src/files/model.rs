@@ -268,10 +268,8 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     let ranks_outputs = file.metadata(RANKS) == Some(OUTPUTS);
     let parameters = file.parameters(&network)?;
     file.leave_out(STATE);
-    file.finish()?;
-    let mut model = Model::unchecked(device, &network, &parameters)?.with_link(link).ranking_outputs(ranks_outputs);
-    model.allow_non_finite = allow_non_finite;
-    Ok(model)
+    file.finish("")?;
+    Ok(Model { link, ranks_outputs, allow_non_finite, ..Model::unchecked(device, &network, &parameters)? })
 }
 
 fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], options: &LoadWeights) -> Result<Model> {
@@ -281,13 +279,11 @@ fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], opt
     }
     let listing = matching::listing(network, &file);
     let parameters = matching::parameters(network, &mut file, options)?;
-    let left = file.left();
-    if !left.is_empty() && !options.ignore_others {
-        return Err(file.fault(format!("has tensors that the network does not: {}. {listing}", left.join(", "))));
+    if !options.ignore_others {
+        file.finish(&format!(". {listing}"))?;
     }
-    let mut model = Model::unchecked(device, network, &parameters)?;
-    model.allow_non_finite = options.allow_non_finite;
-    Ok(model)
+    let allow_non_finite = options.allow_non_finite;
+    Ok(Model { allow_non_finite, ..Model::unchecked(device, network, &parameters)? })
 }
 
 /// A description that serde can write as JSON: it has no maps whose keys are not text.
@@ -301,7 +297,7 @@ pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
         ("format", FORMAT.into()),
         ("version", VERSION.into()),
         ("network", json(&model.network().to_builder())),
-        ("link", json(&model.link())),
+        ("link", json(&model.link)),
     ]);
     if model.ranks_outputs() {
         metadata.insert(RANKS, OUTPUTS.into());
@@ -328,12 +324,9 @@ impl Contents<'_> {
                 self.fault("has no network description: a file from PyTorch or Keras? Load its weights into a network, with Model::load_weights")
             );
         }
-        match self.metadata("version") {
-            Some(VERSION) => {}
-            version => {
-                let got = version.unwrap_or("none");
-                return Err(self.fault(format!("expected version {VERSION} of the format, got {got}")));
-            }
+        let version = self.metadata("version").unwrap_or("none");
+        if version != VERSION {
+            return Err(self.fault(format!("expected version {VERSION} of the format, got {version}")));
         }
         let network: NetworkBuilder = self.json("network")?;
         network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))

@@ -90,24 +90,31 @@ impl Gpu {
         }
     }
 
-    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device is
-    /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
+    /// Asks the queue whether it is this device's own: then it answers while the device is polled. None where that is known.
     #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn check_queue(&self) -> Result<()> {
+    fn ask_queue(&self) -> Option<impl Fn() -> bool> {
         if self.inner.own_queue.load(Ordering::Relaxed) {
-            return Ok(());
+            return None;
         }
         let told = Arc::new(AtomicBool::new(false));
         let tell = told.clone();
         self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
+        Some(move || {
+            let is_own = told.load(Ordering::Acquire);
+            self.inner.own_queue.fetch_or(is_own, Ordering::Relaxed);
+            is_own
+        })
+    }
+
+    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device is
+    /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn check_queue(&self) -> Result<()> {
+        let Some(is_own) = self.ask_queue() else { return Ok(()) };
         let since = Instant::now();
         loop {
             let idle = self.look()?;
-            if told.load(Ordering::Acquire) {
-                self.inner.own_queue.store(true, Ordering::Relaxed);
-                return Ok(());
-            }
-            if !idle {
+            if is_own() || !idle {
                 return Ok(());
             }
             if since.elapsed() > QUEUE_PATIENCE {
@@ -122,12 +129,7 @@ impl Gpu {
     #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn know_queue(&self) -> Result<()> {
         self.check_queue()?;
-        if self.inner.own_queue.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let told = Arc::new(AtomicBool::new(false));
-        let tell = told.clone();
-        self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
+        let Some(is_own) = self.ask_queue() else { return Ok(()) };
         // A mapping is answered by the next poll of the device, whatever its queue does.
         let buffer = self.staging_up(4)?;
         let mut idle_since: Option<Instant> = None;
@@ -139,8 +141,7 @@ impl Gpu {
                 return self.check_alive();
             }
             let idle = self.look()?;
-            if told.load(Ordering::Acquire) {
-                self.inner.own_queue.store(true, Ordering::Relaxed);
+            if is_own() {
                 return Ok(());
             }
             let since = *idle_since.get_or_insert_with(Instant::now);
