@@ -7,7 +7,7 @@ use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
 use crate::ends::Ends;
 use crate::error::{Error, Result};
-use crate::gpu::{GpuExecutor, Recorder, Wgsl};
+use crate::gpu::{GpuExecutor, Recorder, Wgsl, warm_up};
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
@@ -409,24 +409,11 @@ pub struct Forward {
     executor: GpuExecutor,
 }
 
+warm_up::methods!(Forward: executor);
+
 impl Forward {
     /// Records the pass, into an encoder or into a compute pass. No allocation, no submission, no polling; cannot fail.
     pub fn record_forward(&self, to: &mut impl Recorder) {
         self.executor.record_steps(to, 1);
-    }
-
-    /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first
-    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
-    pub fn warm_up(&self) -> Result<()> {
-        self.executor.warm_up()
-    }
-
-    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
-    /// submission, no polling; cannot fail.
-    pub fn record_warm_up(&self, to: &mut impl Recorder) {
-        self.executor.record_warm_up(to);
     }
 }

@@ -132,21 +132,17 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let runs = self.ops.first().map_or(0, |op| op.runs.len());
         writeln!(f, "{} of {} rows on {}, medians of {runs} steps", self.name, self.batch, self.adapter)?;
-        writeln!(f, "{:<64}{:>10}{:>9}{:>11}{:>10}", "op", "ms", "share", "GFLOP/s", "GB/s")?;
+        write!(f, "{:<64}{:>10}{:>9}{:>11}{:>10}", "op", "ms", "share", "GFLOP/s", "GB/s")?;
+        let mut row = |what: &str, seconds: f64, share: &str, work: Work| {
+            let [flops, bytes] = [work.flops, work.bytes].map(|count| rate(count, seconds) * 1e-9);
+            write!(f, "\n{what:<64}{:>10.4}{share:>9}{flops:>11.2}{bytes:>10.2}", seconds * 1e3)
+        };
         for op in &self.ops {
-            let (ms, share) = (op.seconds() * 1e3, self.share(op) * 100.0);
-            let [flops, bytes] = [op.flops_per_second(), op.bytes_per_second()].map(|rate| rate * 1e-9);
-            writeln!(f, "{:<64}{ms:>10.4}{share:>8.1}%{flops:>11.2}{bytes:>10.2}", op.op)?;
+            row(&op.op, op.seconds(), &format!("{:.1}%", self.share(op) * 100.0), op.work)?;
         }
         let work: Work = self.ops.iter().map(|op| op.work).sum();
-        let line = |seconds: f64| {
-            let [flops, bytes] = [work.flops, work.bytes].map(|count| rate(count, seconds) * 1e-9);
-            (seconds * 1e3, flops, bytes)
-        };
-        let (ms, flops, bytes) = line(self.seconds());
-        writeln!(f, "{:<64}{ms:>10.4}{:>8.1}%{flops:>11.2}{bytes:>10.2}", "all ops, each in a pass of its own", 100.0)?;
-        let (ms, flops, bytes) = line(self.step_seconds);
-        write!(f, "{:<64}{ms:>10.4}{:>9}{flops:>11.2}{bytes:>10.2}", "a step in one pass", "")
+        row("all ops, each in a pass of its own", self.seconds(), "100.0%", work)?;
+        row("a step in one pass", self.step_seconds, "", work)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct TextureSamples {
     dispatch: Dispatch,
 }
 
+warm_up::methods!(TextureSamples: dispatch);
+
 impl TextureSamples {
     /// From a 2-D texture of any format that shaders read as f32, its mip level 0; `channels` of it, 1 to 4, are targets. A
     /// texture of an sRGB format yields linear colours. Submits nothing.
@@ -63,21 +65,6 @@ impl TextureSamples {
         self.dispatch.record(to, "samples of a texture");
     }
 
-    /// Warm-up: has the driver compile the kernel now, in the background. Some drivers would else do so at the first
-    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
-    pub fn warm_up(&self) -> Result<()> {
-        self.dispatch.warm_up()
-    }
-
-    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
-    /// submission, no polling; cannot fail.
-    pub fn record_warm_up(&self, to: &mut impl Recorder) {
-        self.dispatch.record_warm_up(to);
-    }
-
     /// \[rows, 2\]: x and y.
     pub fn features(&self) -> &wgpu::Buffer {
         &self.features
@@ -100,6 +87,8 @@ impl TextureSamples {
 pub struct TextureOutput {
     dispatch: Dispatch,
 }
+
+warm_up::methods!(TextureOutput: dispatch);
 
 impl TextureOutput {
     /// From as many rows of `channels` f32, 1 to 4, as the texture has texels, to its mip level 0: a 2-D texture of the
@@ -132,21 +121,6 @@ impl TextureOutput {
     /// Records the writing. No allocation, no submission, no polling; cannot fail.
     pub fn record(&self, to: &mut impl Recorder) {
         self.dispatch.record(to, "rows to a texture");
-    }
-
-    /// Warm-up: has the driver compile the kernel now, in the background. Some drivers would else do so at the first
-    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
-    pub fn warm_up(&self) -> Result<()> {
-        self.dispatch.warm_up()
-    }
-
-    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
-    /// submission, no polling; cannot fail.
-    pub fn record_warm_up(&self, to: &mut impl Recorder) {
-        self.dispatch.record_warm_up(to);
     }
 }
 

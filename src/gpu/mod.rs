@@ -16,6 +16,7 @@ mod timing;
 mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
+#[cfg(not(target_family = "wasm"))]
 mod wait;
 pub(crate) mod warm_up;
 mod wgsl;

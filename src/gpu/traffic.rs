@@ -1,6 +1,7 @@
 //! Submitting, polling and mapping: each in one place, where it is counted.
 
 use super::{Gpu, lock};
+use crate::signal::Signal;
 
 /// What wgrad itself has asked of the device, and what has gone over the bus for it. Nothing that is called `record_*`
 /// adds to it but [`maps_on_submit`](Self::maps_on_submit), nor does a `prepare_*`, unless `Gpu::tune` asks for measurement.
@@ -76,6 +77,13 @@ impl Gpu {
         Ok(idle)
     }
 
+    /// A future of the end of everything submitted so far.
+    pub(crate) fn submitted_work_done(&self) -> Signal<()> {
+        let (signal, fulfil) = Signal::new();
+        self.queue().on_submitted_work_done(move || fulfil(()));
+        signal
+    }
+
     /// Asks for the first bytes of a buffer.
     pub(crate) fn map(
         &self,
@@ -108,6 +116,18 @@ impl Gpu {
     ) {
         lock(&self.inner.traffic).maps_on_submit += 1;
         encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Read, .., done);
+    }
+}
+
+/// In a browser nobody could wait for the answer, nor tell.
+#[cfg(target_family = "wasm")]
+impl Gpu {
+    pub(crate) async fn know_queue(&self) -> crate::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn check_queue(&self) -> crate::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,33 +1,24 @@
-//! Waiting for the GPU: futures of its work, and a loop that blocks until one is ready.
+//! Waiting for the GPU, which nobody does in a browser: a loop that polls until a future is ready.
 
-#[cfg(not(target_family = "wasm"))]
 use std::sync::Arc;
-#[cfg(not(target_family = "wasm"))]
 use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(target_family = "wasm"))]
 use std::task::{Context, Poll, Waker};
-#[cfg(not(target_family = "wasm"))]
 use std::time::{Duration, Instant};
 
 use super::Gpu;
-#[cfg(not(target_family = "wasm"))]
 use crate::error::{Error, Result};
 use crate::signal::Signal;
 
 /// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
-#[cfg(not(target_family = "wasm"))]
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a device that has nothing to do is asked whether the queue is its own.
-#[cfg(not(target_family = "wasm"))]
 const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Whether something that is waited for has come.
-#[cfg(not(target_family = "wasm"))]
 #[derive(Default)]
 struct Progress(AtomicBool);
 
-#[cfg(not(target_family = "wasm"))]
 impl std::task::Wake for Progress {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Release);
@@ -35,15 +26,7 @@ impl std::task::Wake for Progress {
 }
 
 impl Gpu {
-    /// A future of the end of everything submitted so far.
-    pub(crate) fn submitted_work_done(&self) -> Signal<()> {
-        let (signal, fulfil) = Signal::new();
-        self.queue().on_submitted_work_done(move || fulfil(()));
-        signal
-    }
-
     /// Waits for the end of everything submitted so far.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn finish(&self) -> Result<()> {
         let done = self.submitted_work_done();
         self.block_on(async {
@@ -56,12 +39,10 @@ impl Gpu {
     /// Runs a future of this module to its end. Blocks and polls the device, waiting for the oldest submission first
     /// so that younger ones keep the GPU busy. Ends with an error where the device has nothing left to do, and what is waited
     /// for still does not come.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         self.block_on_within(future, PATIENCE)
     }
 
-    #[cfg(not(target_family = "wasm"))]
     fn block_on_within<T>(&self, future: impl Future<Output = Result<T>>, patience: Duration) -> Result<T> {
         let mut future = std::pin::pin!(future);
         let progress = Arc::new(Progress::default());
@@ -91,7 +72,6 @@ impl Gpu {
     }
 
     /// Asks the queue whether it is this device's own: then it answers while the device is polled. None where that is known.
-    #[cfg(not(target_family = "wasm"))]
     fn ask_queue(&self) -> Option<impl Fn() -> bool> {
         if self.inner.own_queue.load(Ordering::Relaxed) {
             return None;
@@ -108,7 +88,6 @@ impl Gpu {
 
     /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device is
     /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) fn check_queue(&self) -> Result<()> {
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
         let since = Instant::now();
@@ -126,7 +105,6 @@ impl Gpu {
 
     /// As [`check_queue`](Self::check_queue), which a busy device leaves open: awaits the answer, before anything is awaited
     /// that a queue of another device would never give, or give wrongly. Goes on whenever the app polls.
-    #[cfg(not(target_family = "wasm"))]
     pub(crate) async fn know_queue(&self) -> Result<()> {
         self.check_queue()?;
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
@@ -152,21 +130,8 @@ impl Gpu {
             }
         }
     }
-
-    /// In a browser nobody could tell.
-    #[cfg(target_family = "wasm")]
-    pub(crate) async fn know_queue(&self) -> crate::Result<()> {
-        Ok(())
-    }
-
-    /// In a browser nobody could wait for the answer.
-    #[cfg(target_family = "wasm")]
-    pub(crate) fn check_queue(&self) -> crate::Result<()> {
-        Ok(())
-    }
 }
 
-#[cfg(not(target_family = "wasm"))]
 fn another_devices_queue() -> Error {
     Error::Gpu {
         what: "the queue given to Gpu::from_parts".into(),
@@ -174,7 +139,7 @@ fn another_devices_queue() -> Error {
     }
 }
 
-#[cfg(all(test, not(target_family = "wasm")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

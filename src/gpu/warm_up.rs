@@ -39,3 +39,26 @@ impl Gpu {
         })
     }
 }
+
+/// The public methods of what records a pass, for warm-up.
+macro_rules! methods {
+    ($type:ident: $field:ident) => {
+        impl $type {
+            /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first
+            /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+            ///
+            /// # Errors
+            /// [`Error::DeviceLost`](crate::Error::DeviceLost), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+            pub fn warm_up(&self) -> crate::Result<()> {
+                self.$field.warm_up()
+            }
+
+            /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No
+            /// allocation, no submission, no polling; cannot fail.
+            pub fn record_warm_up(&self, to: &mut impl crate::Recorder) {
+                self.$field.record_warm_up(to);
+            }
+        }
+    };
+}
+pub(crate) use methods;

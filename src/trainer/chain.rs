@@ -10,7 +10,7 @@ use crate::ends::Ends;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::{GpuExecutor, Recorder, Region};
+use crate::gpu::{GpuExecutor, Recorder, Region, warm_up};
 use crate::plan::{BufferId, DataInfo, Plan, Role, StepState};
 use crate::rows::Rows;
 
@@ -167,6 +167,8 @@ impl Order {
     }
 }
 
+warm_up::methods!(Chain: executor);
+
 impl Chain {
     /// Records the forward pass of a batch, as in training: with dropout, and keeping what the backward pass needs. No
     /// allocation, no submission, no polling; cannot fail. A batch whose backward pass has not run is given up.
@@ -198,21 +200,6 @@ impl Chain {
     /// order and recorded nothing, of all chains of the trainer: 0 in an app that records each batch's passes in order.
     pub fn out_of_order(&self) -> u64 {
         self.order.out_of_order.load(Ordering::Relaxed)
-    }
-
-    /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first
-    /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
-    pub fn warm_up(&self) -> Result<()> {
-        self.executor.warm_up()
-    }
-
-    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
-    /// submission, no polling; cannot fail.
-    pub fn record_warm_up(&self, to: &mut impl Recorder) {
-        self.executor.record_warm_up(to);
     }
 
     /// The weights: [`Network::parameters`](crate::Network::parameters) tells name, place and shape of each tensor. They can

@@ -13,7 +13,7 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::gpu::{GpuExecutor, Recorder};
+use crate::gpu::{GpuExecutor, Recorder, warm_up};
 use crate::plan::{DataInfo, Role};
 use crate::rows::Rows;
 
@@ -96,6 +96,8 @@ pub struct Training {
     order: Arc<Order>,
 }
 
+warm_up::methods!(Training: executor);
+
 impl Training {
     /// Records steps: one compute pass, or into the one that is open. No allocation, no submission, no polling; cannot
     /// fail. The loss of these steps is in [`metrics_buffer`](Self::metrics_buffer) after
@@ -152,22 +154,6 @@ impl Training {
     /// Ends a [pause](Self::pause).
     pub fn resume(&self) {
         self.frames.set_paused(false);
-    }
-
-    /// Warm-up: has the driver compile the kernels of the step and of the metrics now, in the background. Some drivers would
-    /// else do so at the first dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for
-    /// nothing.
-    ///
-    /// # Errors
-    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
-    pub fn warm_up(&self) -> Result<()> {
-        self.executor.warm_up()
-    }
-
-    /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No allocation, no
-    /// submission, no polling; cannot fail.
-    pub fn record_warm_up(&self, to: &mut impl Recorder) {
-        self.executor.record_warm_up(to);
     }
 
     /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no submission, no
