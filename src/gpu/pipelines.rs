@@ -10,26 +10,31 @@ use crate::error::Result;
 /// WGSL and what is fixed when it is compiled.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shader {
-    /// Unique for the text of the shader.
+    /// For errors and tools.
     pub name: Cow<'static, str>,
     pub source: Cow<'static, str>,
     /// Values of the shader's `override` constants.
     pub constants: Vec<(&'static str, f64)>,
 }
 
+/// What tells modules apart: the text, and whether it is checked.
+type Text = (Cow<'static, str>, bool);
+
+/// What tells pipelines apart: the text, and the bits of its constants.
+type Key = (Text, Vec<(&'static str, u64)>);
+
 impl Shader {
-    /// The name with its constants: unique for a pipeline.
-    fn key(&self, checked: bool) -> String {
-        let constants: Vec<String> = self.constants.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("{} {}{}", self.name, constants.join(" "), if checked { " checked" } else { "" })
+    fn key(&self, checked: bool) -> Key {
+        let constants = self.constants.iter().map(|&(name, value)| (name, value.to_bits()));
+        ((self.source.clone(), checked), constants.collect())
     }
 }
 
-/// Every pipeline made for a device so far, by [`Shader::key`].
+/// Every pipeline made for a device so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
-    made: Mutex<HashMap<String, wgpu::ComputePipeline>>,
-    modules: Mutex<HashMap<(Cow<'static, str>, bool), wgpu::ShaderModule>>,
+    made: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    modules: Mutex<HashMap<Text, wgpu::ShaderModule>>,
     layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub cache: Mutex<Option<super::cache::PipelineCache>>,
@@ -50,7 +55,7 @@ impl Gpu {
     /// With `checked`, kernels check their own indices and loops, for plans that are not known to be sound.
     pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])], checked: bool) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
-        let keys: Vec<String> = wanted.iter().map(|(shader, _)| shader.key(checked)).collect();
+        let keys: Vec<Key> = wanted.iter().map(|(shader, _)| shader.key(checked)).collect();
         let mut missing: Vec<usize> = Vec::new();
         {
             let made = lock(&pipelines.made);
@@ -64,7 +69,7 @@ impl Gpu {
         missing.sort_by_key(|&i| std::cmp::Reverse(wanted[i].0.source.len()));
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];
-            let pipeline = self.compile(shader, Some(writable), checked)?;
+            let pipeline = self.compile(shader, &keys[i], Some(writable))?;
             lock(&pipelines.made).insert(keys[i].clone(), pipeline);
             Ok(())
         };
@@ -105,15 +110,15 @@ impl Gpu {
         if let Some(pipeline) = lock(&self.inner.pipelines.made).get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = self.compile(shader, None, false)?;
+        let pipeline = self.compile(shader, &key, None)?;
         lock(&self.inner.pipelines.made).insert(key, pipeline.clone());
         Ok(pipeline)
     }
 
-    fn compile(&self, shader: &Shader, writable: Option<&[bool]>, checked: bool) -> Result<wgpu::ComputePipeline> {
+    fn compile(&self, shader: &Shader, key: &Key, writable: Option<&[bool]>) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
-        self.guard(&format!("kernel {}", shader.key(checked)), 0, || {
-            let module = self.module(shader, checked);
+        self.guard(&format!("kernel {} {:?}", shader.name, shader.constants), 0, || {
+            let module = self.module(shader, &key.0);
             let layout = writable.map(|writable| {
                 self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                     label: None,
@@ -144,12 +149,11 @@ impl Gpu {
     #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     fn keep_pipelines(&self) {}
 
-    fn module(&self, shader: &Shader, checked: bool) -> wgpu::ShaderModule {
-        let key = (shader.name.clone(), checked);
-        if let Some(module) = lock(&self.inner.pipelines.modules).get(&key) {
+    fn module(&self, shader: &Shader, text: &Text) -> wgpu::ShaderModule {
+        if let Some(module) = lock(&self.inner.pipelines.modules).get(text) {
             return module.clone();
         }
-        let checks = match checked {
+        let checks = match text.1 {
             true => wgpu::ShaderRuntimeChecks::checked(),
             false => wgpu::ShaderRuntimeChecks::unchecked(),
         };
@@ -162,7 +166,7 @@ impl Gpu {
         // buffers given from outside, `Rows::strided` those whose length a plan does not know; every loop ends within the plan's limits. Plans made by hand come with
         // `checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
-        lock(&self.inner.pipelines.modules).entry(key).or_insert(module).clone()
+        lock(&self.inner.pipelines.modules).entry(text.clone()).or_insert(module).clone()
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// The text of files of `shaders/`.
 macro_rules! text {
-    ($($file:literal),+) => {
+    ($($file:expr),+) => {
         concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file))),+)
     };
 }

@@ -35,7 +35,7 @@ pub(super) struct Tuner {
 /// The contents of a file.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Choices {
-    /// What they hold for: adapter, driver, version and the kernels' text.
+    /// What they hold for: adapter, driver and version.
     key: String,
     /// The fastest kernel of each product.
     products: BTreeMap<String, String>,
@@ -60,8 +60,7 @@ impl Gpu {
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     pub fn tune(&self, tuning: Tuning) {
-        let key =
-            || format!("{}, {:016x}", cache::key(self.adapter_info()), cache::hash(matmul::TEXTS.concat().as_bytes()));
+        let key = || cache::key(self.adapter_info());
         *lock(&self.inner.tuner) = match tuning {
             Tuning::Rule => None,
             Tuning::Measure { file } => Some(Tuner { choices: Choices::read(file.as_deref(), key()), file }),
@@ -71,7 +70,7 @@ impl Gpu {
     /// The kernel that was measured to make a product fastest.
     pub(super) fn measured(&self, op: &Matmul) -> Option<MatmulKernel> {
         let tuner = lock(&self.inner.tuner);
-        let name = tuner.as_ref()?.choices.products.get(&product(op))?;
+        let name = tuner.as_ref()?.choices.products.get(&self.product(op))?;
         // What a file says is taken for one of those that can make this product, or for nothing.
         self.candidates(op).find(|kernel| format!("{kernel:?}") == *name)
     }
@@ -85,7 +84,7 @@ impl Gpu {
         let mut found = BTreeMap::new();
         for op in plan.ops() {
             let Op::Matmul(op) = op else { continue };
-            let name = product(op);
+            let name = self.product(op);
             if !found.contains_key(&name) && self.measured(op).is_none() {
                 found.insert(name, format!("{:?}", self.fastest(plan, op)?));
             }
@@ -103,6 +102,25 @@ impl Gpu {
     fn candidates(&self, op: &Matmul) -> impl Iterator<Item = MatmulKernel> {
         let kernels = MatmulKernel::candidates(op, self.inner.variants).into_iter();
         kernels.filter(|&kernel| matmul::scratch_bytes(op, kernel) <= self.largest_binding())
+    }
+
+    /// What tells products apart that may want different kernels, and the texts of their kernels.
+    fn product(&self, op: &Matmul) -> String {
+        let Matmul { m, n, k, slice, layout, epilogue, bias_gradient, .. } = op;
+        let epilogue = match epilogue {
+            Epilogue::None => "sums".to_string(),
+            Epilogue::Bias { bias, activation } => {
+                format!("{activation}{}", if bias.is_some() { " of bias" } else { "" })
+            }
+            Epilogue::Derivative { activation, .. } => format!("{activation}'s derivative"),
+            Epilogue::Update(update) => format!("update with {} moments", update.moments.len()),
+        };
+        let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
+        let launches = self.candidates(op).flat_map(|kernel| matmul::launches(op, kernel, self.inner.variants));
+        let texts: Vec<_> = launches.map(|launch| launch.shader.source).collect();
+        let hash = cache::hash(texts.concat().as_bytes());
+        format!("{layout:?} {m}x{n}x{k} [{}, {}): {epilogue}{sums}, kernels {hash:016x}", slice.start, slice.end)
+            .to_lowercase()
     }
 
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
@@ -175,19 +193,6 @@ impl Choices {
             _ => Self { key, ..Self::default() },
         }
     }
-}
-
-/// What tells products apart that may want different kernels.
-fn product(op: &Matmul) -> String {
-    let Matmul { m, n, k, slice, layout, epilogue, bias_gradient, .. } = op;
-    let epilogue = match epilogue {
-        Epilogue::None => "sums".to_string(),
-        Epilogue::Bias { bias, activation } => format!("{activation}{}", if bias.is_some() { " of bias" } else { "" }),
-        Epilogue::Derivative { activation, .. } => format!("{activation}'s derivative"),
-        Epilogue::Update(update) => format!("update with {} moments", update.moments.len()),
-    };
-    let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
-    format!("{layout:?} {m}x{n}x{k} [{}, {}): {epilogue}{sums}", slice.start, slice.end).to_lowercase()
 }
 
 #[cfg(test)]

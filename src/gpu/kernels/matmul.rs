@@ -11,8 +11,6 @@ use crate::plan::{Epilogue, Layout, Matmul};
 pub(crate) use rule::MatmulKernel;
 use rule::{Panel, Parts, Split, Vector, Wide};
 pub(super) use text::MatmulText;
-#[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) use text::TEXTS;
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
 const PLAIN_BLOCKS: u32 = 16;
@@ -101,7 +99,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
     constants.retain(|(name, _)| !text.ignores().contains(name));
     match update {
         Some(update) => constants.extend(update::constants(update)),
-        None => constants.extend(pointwise::constants(activation)),
+        None => constants.extend(pointwise::parameter(activation)),
     }
     let (parts, part_steps) = match kernel {
         Split { parts } | Parts { parts } => cut(op, parts),

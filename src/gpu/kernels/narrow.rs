@@ -1,8 +1,6 @@
 //! Host side of `shaders/narrow.wgsl` and of its variant for software adapters, `shaders/software/narrow.subgroup.wgsl`: `evaluate`
 //! is written for the network.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use super::{Launch, Variants, activation_name, read, write};
 use crate::activation::Activation;
 use crate::gpu::pipelines::Shader;
@@ -33,9 +31,7 @@ pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
             ("narrow.subgroup", subgroup_source(op, rows, lanes), rows)
         }
     };
-    let mut hasher = DefaultHasher::new();
-    source.hash(&mut hasher);
-    let name = format!("{kind} {}-{} {:016x}", op.inputs(), op.outputs(), hasher.finish());
+    let name = format!("{kind} {}-{}", op.inputs(), op.outputs());
     Launch {
         shader: Shader { name: name.into(), source: source.into(), constants: Vec::new() },
         uniforms: bytemuck::bytes_of(&NarrowUniforms { rows: op.rows }).to_vec(),

@@ -1,9 +1,10 @@
 //! Host side of `shaders/pointwise.wgsl`.
 
-use super::{Launch, declarations, read, shader, write};
+use super::{Launch, read, write};
 use crate::activation::Activation;
 use crate::cpu::{dropout_key, dropout_threshold};
-use crate::gpu::excerpt::{excerpt, only_case};
+use crate::gpu::excerpt::excerpt;
+use crate::gpu::pipelines::Shader;
 use crate::gpu::texts::text;
 use crate::plan::Pointwise;
 
@@ -19,7 +20,6 @@ struct PointwiseUniforms {
 }
 
 const KERNEL: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl");
-pub(super) const SOURCE: &str = text!("pointwise.wgsl");
 
 pub(super) fn launch(op: &Pointwise) -> Launch {
     let quads = op.output.len.div_ceil(4);
@@ -32,21 +32,54 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
             dropout_scale: 1.0 / (1.0 - dropout.rate),
         },
     };
-    let [activation, parameter] = constants(op.activation);
-    let flags = [("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
+    let mut constants = vec![("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
+    constants.extend(parameter(op.activation));
     let (state, data) = (op.dropout.map(|d| d.step), op.dropout.map(|d| d.data));
     Launch {
-        shader: shader("pointwise", KERNEL, &[activation, parameter, flags[0], flags[1]]),
+        shader: Shader {
+            name: format!("pointwise {}", op.activation).into(),
+            source: (functions(op.activation).to_owned() + KERNEL).into(),
+            constants,
+        },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.input), read(op.saved), read(state), read(data), write(op.output)],
         workgroups: quads.div_ceil(LANES).into(),
     }
 }
 
-/// The functions that other kernels' texts follow, with the cases of one activation only: kernels that apply it in many
-/// places would keep a driver's compiler busy with the others, though they are never taken.
-pub(super) fn functions(activation: Activation) -> String {
-    only_case(declarations(SOURCE), code(activation))
+/// The text of an activation: `activate` and `derivative` of four numbers, and what they call.
+pub(super) fn functions(activation: Activation) -> &'static str {
+    macro_rules! file {
+        ($name:literal) => {
+            text!("activations/functions.wgsl", concat!("activations/", $name, ".wgsl"))
+        };
+    }
+    match activation {
+        // Not number by number: `softmax.rs`.
+        Activation::Identity | Activation::Softmax => file!("identity"),
+        // 0 times minus infinity would be NaN.
+        Activation::Relu | Activation::LeakyRelu(0.0) => file!("relu"),
+        Activation::LeakyRelu(_) => file!("leaky_relu"),
+        Activation::Elu(_) => file!("elu"),
+        Activation::Selu => file!("selu"),
+        Activation::GeluErf => file!("gelu_erf"),
+        Activation::GeluTanh => file!("gelu_tanh"),
+        Activation::Silu => file!("silu"),
+        Activation::Softplus => file!("softplus"),
+        Activation::Sigmoid => file!("sigmoid"),
+        Activation::Tanh => file!("tanh"),
+        Activation::HardSigmoid => file!("hard_sigmoid"),
+        Activation::HardSwish => file!("hard_swish"),
+    }
+}
+
+/// The constant of that text, where it has one.
+pub(super) fn parameter(activation: Activation) -> Option<(&'static str, f64)> {
+    match activation {
+        Activation::LeakyRelu(0.0) => None,
+        Activation::LeakyRelu(parameter) | Activation::Elu(parameter) => Some(("PARAMETER", parameter.into())),
+        _ => None,
+    }
 }
 
 /// Functions that apply one activation each, under a name of its own, and what they call: for texts that apply several.
@@ -54,9 +87,7 @@ pub(super) fn functions(activation: Activation) -> String {
 pub(in crate::gpu) fn activations(prefix: &str, wanted: &[Activation]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for &activation in wanted {
-        let [(_, code), (_, parameter)] = constants(activation);
-        let text = functions(activation).replace("ACTIVATION {", &format!("{code}u {{"));
-        let text = text.replace("PARAMETER", &format!("{:?}", parameter as f32));
+        let text = functions(activation).replace("PARAMETER", &format!("{:?}", activation.parameter()));
         excerpt(&mut texts, &text, "activate", |called| match called {
             "activate" => activation_name(prefix, activation),
             called => format!("{prefix}{called}"),
@@ -72,32 +103,5 @@ pub(in crate::gpu) fn activation_name(prefix: &str, activation: Activation) -> S
     match activation.parameter() {
         0.0 => format!("{prefix}activate_{name}"),
         parameter => format!("{prefix}activate_{name}_{:x}", parameter.to_bits()),
-    }
-}
-
-/// What tells those functions which activation they are.
-pub(super) fn constants(activation: Activation) -> [(&'static str, f64); 2] {
-    [("ACTIVATION", f64::from(code(activation))), ("PARAMETER", activation.parameter().into())]
-}
-
-/// The shader's number for an activation.
-fn code(activation: Activation) -> u32 {
-    match activation {
-        // Not number by number: `softmax.rs`.
-        Activation::Identity | Activation::Softmax => 0,
-        Activation::Relu => 1,
-        // 0 times minus infinity would be NaN.
-        Activation::LeakyRelu(0.0) => 1,
-        Activation::LeakyRelu(_) => 2,
-        Activation::Elu(_) => 3,
-        Activation::Selu => 4,
-        Activation::GeluErf => 5,
-        Activation::GeluTanh => 6,
-        Activation::Silu => 7,
-        Activation::Softplus => 8,
-        Activation::Sigmoid => 9,
-        Activation::Tanh => 10,
-        Activation::HardSigmoid => 11,
-        Activation::HardSwish => 12,
     }
 }

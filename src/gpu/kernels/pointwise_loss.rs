@@ -1,4 +1,4 @@
-//! Host side of `shaders/pointwise_loss.wgsl.in`, which follows the functions of `pointwise.wgsl`.
+//! Host side of `shaders/pointwise_loss.wgsl`, which follows an activation.
 
 use super::{Launch, Variants, lanes_and_rows, pointwise, read, write};
 use crate::activation::Activation;
@@ -17,14 +17,14 @@ struct PointwiseLossUniforms {
 }
 
 pub(super) fn source(activation: Activation) -> String {
-    pointwise::functions(activation)
+    pointwise::functions(activation).to_owned()
         + text!(
             "shared/step_state.wgsl",
             "shared/data_info.wgsl",
             "shared/row_metrics.wgsl",
             "shared/bits.wgsl",
             "shared/loss.wgsl",
-            "pointwise_loss.wgsl.in"
+            "pointwise_loss.wgsl"
         )
 }
 
@@ -45,7 +45,7 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         ("GRADIENT", op.gradient.is_some().into()),
         ("LEVELS", op.levels().into()),
     ];
-    constants.extend(pointwise::constants(op.activation));
+    constants.extend(pointwise::parameter(op.activation));
     let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta, turns: op.turns };
     Launch {
         shader: Shader {

@@ -1,4 +1,4 @@
-//! The texts of the kernels that make products. All follow the functions of `pointwise.wgsl`, or of `update.wgsl` where the sums
+//! The texts of the kernels that make products. All follow an activation, or the functions of `update.wgsl` where the sums
 //! are gradients.
 
 use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
@@ -20,28 +20,6 @@ const WIDE: &str = text!("matmul.wide.wgsl.in");
 const WIDE_PANEL: &str = text!("matmul.wide.panel.wgsl.in");
 const WIDE_BLOCK: &str = text!("matmul.wide.block.wgsl.in");
 const WIDE_SUMS: &str = text!("matmul.wide.sums.wgsl.in");
-
-/// What all kernels are made from, for who keeps a choice among them.
-#[cfg(all(feature = "files", not(target_family = "wasm")))]
-pub(crate) const TEXTS: [&str; 17] = [
-    UNIFORMS,
-    TILED,
-    SUMS,
-    LOADS,
-    LARGE,
-    PARTS,
-    VECTOR,
-    PLAIN,
-    SUBGROUP,
-    WIDE,
-    WIDE_PANEL,
-    WIDE_BLOCK,
-    WIDE_SUMS,
-    WORDS,
-    pointwise::SOURCE,
-    update::PLAIN,
-    update::OCTET,
-];
 
 /// Slices of k that a workgroup sums where it makes a part.
 const SLICES: u32 = 4;
@@ -100,7 +78,7 @@ impl MatmulText {
     pub fn source(self) -> String {
         let conditions = self.conditions();
         let expand = |text, counts: &[_]| template::expand(text, counts, &conditions);
-        let functions = if self.updates { update::functions() } else { &pointwise::functions(self.activation) };
+        let functions = if self.updates { update::functions() } else { pointwise::functions(self.activation) };
         let (loads, sums) = match self.kernel {
             Wide { .. } | Panel { .. } if self.updates => (WORDS, update::OCTET),
             Wide { .. } | Panel { .. } => (WORDS, WIDE_SUMS),
