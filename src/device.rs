@@ -215,17 +215,13 @@ impl Device {
 
 impl Storage {
     pub(crate) fn gpu(&self) -> &wgpu::Buffer {
-        match self {
-            Storage::Gpu(buffer) => buffer,
-            Storage::Cpu(_) => unreachable!("{MIXED}"),
-        }
+        let Storage::Gpu(buffer) = self else { unreachable!("{MIXED}") };
+        buffer
     }
 
     pub(crate) fn cpu(&self) -> &CpuBuffer {
-        match self {
-            Storage::Cpu(buffer) => buffer,
-            Storage::Gpu(_) => unreachable!("{MIXED}"),
-        }
+        let Storage::Cpu(buffer) = self else { unreachable!("{MIXED}") };
+        buffer
     }
 }
 
@@ -254,10 +250,8 @@ impl Executor {
     }
 
     pub(crate) fn gpu(&self) -> &GpuExecutor {
-        match self {
-            Executor::Gpu(executor) => executor,
-            Executor::Cpu(_) => unreachable!("{MIXED}"),
-        }
+        let Executor::Gpu(executor) = self else { unreachable!("{MIXED}") };
+        executor
     }
 
     fn find(&self, role: Role) -> BufferId {
@@ -288,10 +282,8 @@ impl Executor {
     /// Gives a range of an app's buffer for a role.
     pub(crate) fn bind_region(&mut self, role: Role, region: Region) -> Result<()> {
         let id = self.find(role);
-        match self {
-            Executor::Gpu(executor) => executor.bind(id, region),
-            Executor::Cpu(_) => unreachable!("{MIXED}"),
-        }
+        let Executor::Gpu(executor) = self else { unreachable!("{MIXED}") };
+        executor.bind(id, region)
     }
 
     /// Has the driver compile every kernel. The CPU has none.

@@ -66,13 +66,13 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// replaced.
 fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     // Links of the system's own, as /dev/stdout is, lead to what has no name.
-    if let Some(kind) = fs::metadata(path).ok().and_then(|metadata| device(&metadata).or(pipe(&metadata))) {
+    if let Some(kind) = fs::metadata(path).ok().and_then(|metadata| special(&metadata)) {
         return Err(io::Error::other(format!("it is {kind}, and only regular files are replaced")));
     }
     let path = behind_links(path)?;
     let names_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     if path.file_name().is_none() || names_a_folder {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "the name is that of a directory, not of a file"));
+        return Err(io::Error::other("the name is that of a directory, not of a file"));
     }
     let metadata = match fs::symlink_metadata(&path) {
         Ok(metadata) => metadata,
@@ -80,8 +80,7 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
         Err(error) => return Err(error),
     };
     if metadata.is_dir() {
-        let reason = "it is a directory: give the name of a file in it";
-        return Err(io::Error::new(ErrorKind::IsADirectory, reason));
+        return Err(io::Error::other("it is a directory: give the name of a file in it"));
     }
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file, and only those are replaced"));
@@ -92,8 +91,7 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
         opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
     if refused {
-        let reason = "the file is read-only: make it writable, or save under another name";
-        return Err(io::Error::new(ErrorKind::PermissionDenied, reason));
+        return Err(io::Error::other("the file is read-only: make it writable, or save under another name"));
     }
     Ok((path, Some(metadata)))
 }
@@ -105,33 +103,22 @@ fn is_read_only(metadata: &fs::Metadata) -> bool {
     metadata.permissions().readonly()
 }
 
-/// What a device is called; none for files.
-pub(crate) fn device(metadata: &fs::Metadata) -> Option<&'static str> {
+/// What is called so that is neither a file nor a directory.
+pub(crate) fn special(metadata: &fs::Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
     #[cfg(unix)]
-    {
+    let kinds = {
         use std::os::unix::fs::FileTypeExt;
-        let kind = metadata.file_type();
-        if kind.is_char_device() || kind.is_block_device() {
-            return Some("a device");
-        }
-    }
-    let _ = metadata;
-    None
+        let is_device = kind.is_char_device() || kind.is_block_device();
+        [(is_device, DEVICE), (kind.is_fifo(), "a named pipe"), (kind.is_socket(), "a socket")]
+    };
+    #[cfg(not(unix))]
+    let kinds = [(!kind.is_file() && !kind.is_dir(), DEVICE)];
+    kinds.into_iter().find_map(|(is, name)| is.then_some(name))
 }
 
-/// What is called so that hands bytes on and keeps none.
-fn pipe(metadata: &fs::Metadata) -> Option<&'static str> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        let kind = metadata.file_type();
-        if kind.is_fifo() || kind.is_socket() {
-            return Some(if kind.is_fifo() { "a named pipe" } else { "a socket" });
-        }
-    }
-    let _ = metadata;
-    None
-}
+/// What has no end, or keeps nothing.
+pub(crate) const DEVICE: &str = "a device";
 
 /// Who may read the file before may read it after, and nobody else.
 fn keep_access(file: &File, before: &fs::Metadata) -> io::Result<()> {

@@ -51,9 +51,13 @@ impl Fit<'_> {
         Ok(())
     }
 
+    pub(crate) fn restores(&self) -> bool {
+        self.early_stopping.is_some_and(|stopping| stopping.restore_best)
+    }
+
     /// Whether the training data are evaluated after each epoch, to know the best weights.
     pub(crate) fn measures(&self) -> bool {
-        self.validation.is_none() && self.early_stopping.is_some_and(|stopping| stopping.restore_best)
+        self.validation.is_none() && self.restores()
     }
 
     /// Steps between checkpoints within an epoch.

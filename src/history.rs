@@ -90,19 +90,11 @@ impl History {
     pub fn to_csv(&self) -> String {
         let mut csv = String::from("epoch,steps,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds\n");
         for e in &self.epochs {
-            let or_empty = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
-            let (loss, accuracy) = (e.validation.map(|v| v.loss), e.validation.map(|v| v.accuracy));
-            csv += &format!(
-                "{},{},{},{},{},{},{},{}\n",
-                e.epoch,
-                e.steps,
-                e.learning_rate,
-                e.train.loss,
-                e.train.accuracy,
-                or_empty(loss),
-                or_empty(accuracy),
-                or_empty(e.seconds)
-            );
+            let Epoch { epoch, steps, learning_rate, train: Evaluation { loss, accuracy, .. }, validation, .. } = e;
+            let [val_loss, val_accuracy, seconds] =
+                [validation.map(|v| v.loss), validation.map(|v| v.accuracy), e.seconds]
+                    .map(|number| number.map_or(String::new(), |number| number.to_string()));
+            csv += &format!("{epoch},{steps},{learning_rate},{loss},{accuracy},{val_loss},{val_accuracy},{seconds}\n");
         }
         csv
     }

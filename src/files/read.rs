@@ -1,11 +1,11 @@
 //! Files read whole, and no further than it takes to see that they are of another kind.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::foreign;
-use crate::disk;
+use crate::disk::{self, DEVICE};
 use crate::error::Result;
 
 /// Bytes that are enough to tell what kind of file it is.
@@ -21,10 +21,10 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
     // A pipe can be read, a terminal or a disk has no end.
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, foreign::directory(path)));
+        return Err(io::Error::other(foreign::directory(path)));
     }
-    if let Some(kind) = disk::device(&metadata) {
-        return Err(io::Error::other(format!("it is {kind}, not a file")));
+    if disk::special(&metadata) == Some(DEVICE) {
+        return Err(io::Error::other(format!("it is {DEVICE}, not a file")));
     }
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();

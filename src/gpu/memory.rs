@@ -1,6 +1,6 @@
 //! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
 
-use super::Gpu;
+use super::{Gpu, first_line};
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
 use crate::signal::Signal;
@@ -182,21 +182,14 @@ impl Gpu {
         self.check_lost()?;
         // What is of another `wgpu::Instance` makes wgpu panic.
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.guard(what, 0, make)));
-        let elsewhere = |_| Error::Shape {
-            what: what.into(),
-            expected: format!("a {kind} of this Gpu's device"),
-            actual: "one of another device, of another wgpu::Instance".into(),
-        };
-        made.map_err(elsewhere)?.map_err(|error| match error {
-            Error::Gpu { reason, .. } => {
-                let actual = match () {
-                    () if reason.contains("has been destroyed") => "one that has been destroyed".into(),
-                    () if reason.contains("is invalid") => "one that wgpu could not make".into(),
-                    () if reason.contains("evice") => "one of another device".into(),
-                    () => super::first_line(&reason),
-                };
-                Error::Shape { what: what.into(), expected: format!("a {kind} of this Gpu's device"), actual }
-            }
+        let fault = |actual: &str| Error::shape(what, format!("a {kind} of this Gpu's device"), actual);
+        made.map_err(|_| fault("one of another device, of another wgpu::Instance"))?.map_err(|error| match error {
+            Error::Gpu { reason, .. } => fault(match () {
+                () if reason.contains("has been destroyed") => "one that has been destroyed",
+                () if reason.contains("is invalid") => "one that wgpu could not make",
+                () if reason.contains("evice") => "one of another device",
+                () => first_line(&reason),
+            }),
             error => error,
         })
     }

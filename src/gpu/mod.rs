@@ -210,7 +210,7 @@ impl Gpu {
         gpu.inner.own_queue.store(true, Ordering::Relaxed);
         let lost = gpu.inner.lost.clone();
         gpu.device().set_device_lost_callback(move |reason, message| {
-            *lock(&lost) = Some(first_line(&format!("{reason:?}: {message}")));
+            *lock(&lost) = Some(first_line(&format!("{reason:?}: {message}")).into());
         });
         Ok(gpu)
     }
@@ -306,6 +306,6 @@ fn reason(_: &wgpu::RequestAdapterError) -> String {
 }
 
 /// What says it all, of a text of many lines.
-pub(crate) fn first_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' ']).into()
+pub(crate) fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' '])
 }

@@ -69,7 +69,7 @@ impl Gpu {
             Ok(Err(_)) => true,
             Err(panic) => {
                 let reason = panic.downcast::<String>().map_or("wgpu panicked".into(), |message| *message);
-                lock(&self.inner.lost).get_or_insert_with(|| super::first_line(&reason));
+                lock(&self.inner.lost).get_or_insert_with(|| super::first_line(&reason).into());
                 false
             }
         };

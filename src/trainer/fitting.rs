@@ -100,28 +100,23 @@ impl Trainer {
             match self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await {
                 Ok(true) => break,
                 Ok(false) => next = 0,
-                // What the device or the disk says ends this call, but not the run.
-                Err(error) if !matches!(error, Error::NonFiniteLoss { .. } | Error::NonFiniteParameter { .. }) => {
-                    return Err(error);
-                }
-                Err(error) => {
+                Err(error @ (Error::NonFiniteLoss { .. } | Error::NonFiniteParameter { .. })) => {
                     self.give_up_epoch();
                     ended = Err(error);
                     break;
                 }
+                // What the device or the disk says ends this call, but not the run.
+                Err(error) => return Err(error),
             }
         }
-        let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
-        let best = self.best.take().filter(|_| restores);
+        let best = self.best.take().filter(|_| fit.restores());
         self.progress.stopping = Default::default();
         if fit.measures() {
             // Else the training data would stay on the device for as long as nothing else is evaluated.
             self.evaluation = None;
         }
-        if best.is_some() {
-            self.give_up_epoch();
-        }
         if let Some(best) = best {
+            self.give_up_epoch();
             if ended.is_err() {
                 // As NaN is all that would come of it.
                 self.forget([Role::Moment1, Role::Moment2, Role::AccumulatedGradients])?;
@@ -225,10 +220,8 @@ impl Trainer {
 
     /// Measures the weights that training starts from, where those may be what comes back; unless a resumed run has them.
     async fn measure_start(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
-        let restores = fit.early_stopping.is_some_and(|stopping| stopping.restore_best);
-        let resumed =
-            self.best.is_some() && self.progress.best.is_some_and(|b| b.validation == fit.validation.is_some());
-        if restores && resumed {
+        let of_the_same = |best: Best| best.validation == fit.validation.is_some();
+        if fit.restores() && self.best.is_some() && self.progress.best.is_some_and(of_the_same) {
             return Ok(());
         }
         self.progress.best = None;
@@ -361,16 +354,12 @@ impl Trainer {
         Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
     }
 
-    #[cfg(all(feature = "files", not(target_family = "wasm")))]
     async fn checkpoint(&self, fit: &Fit<'_>) -> Result<()> {
-        match fit.checkpoint {
-            Some(checkpoint) => self.save_async(checkpoint.path).await,
-            None => Ok(()),
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        if let Some(checkpoint) = fit.checkpoint {
+            return self.save_async(checkpoint.path).await;
         }
-    }
-
-    #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
-    async fn checkpoint(&self, _: &Fit<'_>) -> Result<()> {
+        let _ = fit;
         Ok(())
     }
 }
