@@ -25,25 +25,6 @@ pub fn excerpt(texts: &mut Vec<String>, text: &str, function: &str, renamed: imp
     }
 }
 
-/// A text whose choices have the case of this number only, and the default.
-pub fn only_case(text: &str, number: u32) -> String {
-    let own = format!("case {number}u:");
-    let mut out = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let case = line.trim_start();
-        if case.starts_with("case ") && !case.starts_with(&own) {
-            if !case.contains('}') {
-                lines.by_ref().find(|line| line.trim() == "}");
-            }
-            continue;
-        }
-        out.push_str(line);
-        out.push('\n');
-    }
-    out
-}
-
 /// The functions, constants and structs of a text, by name, without the comments before them.
 fn items(text: &str) -> BTreeMap<&str, &str> {
     let mut items = BTreeMap::new();

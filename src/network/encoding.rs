@@ -151,7 +151,7 @@ from_variants!(Encoding: HashGrid);
 
 impl Encoding {
     /// As it stands in a layer's name.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Encoding::Identity { .. } => "identity",
             Encoding::Frequency { .. } => "frequency",

@@ -24,6 +24,9 @@ pub fn plans() -> Vec<Plan> {
         .build()
         .unwrap();
     let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
+    let waves = [Encoding::Frequency { frequencies: 2 }, Encoding::TriangleWave { frequencies: 2 }];
+    let waves = waves.into_iter().fold(Network::input(2), |network, encoding| network.encoding(encoding));
+    let waves = waves.encoding(Encoding::OneBlob { bins: 3 }).dense(3, Activation::Identity).build().unwrap();
     // Rows in fours and in eights.
     let of_rows = |columns| {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
@@ -44,6 +47,7 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&encoded, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
+        Plan::training(&waves, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         of_rows(12),
         of_rows(8),
         Plan::forward(&logits, 12).unwrap().strided(Role::Input, 3, 8),

@@ -1,7 +1,8 @@
 //! Host side of `shaders/encode.wgsl`.
 
-use super::{Launch, read, shader, write};
-use crate::gpu::excerpt::{excerpt, only_case};
+use super::{Launch, read, write};
+use crate::gpu::excerpt::excerpt;
+use crate::gpu::pipelines::Shader;
 use crate::gpu::texts::text;
 use crate::network::Encoding;
 use crate::plan::Encode;
@@ -17,38 +18,51 @@ struct EncodeUniforms {
     offset: f32,
 }
 
-const SOURCE: &str = text!("shared/bits.wgsl", "encode.wgsl");
-
 pub(super) fn launch(op: &Encode) -> Launch {
-    let (encoding, [scale, offset]) = constants(op.encoding);
+    let [scale, offset] = scale_and_offset(op.encoding);
     let numbers = op.output.len;
     let uniforms = EncodeUniforms { numbers, outputs: op.encoding.features(), scale, offset };
-    let constants = [("ENCODING", f64::from(encoding)), ("GRADIENT", op.gradient.is_some().into())];
     Launch {
-        shader: shader("encode", SOURCE, &constants),
+        shader: Shader {
+            name: format!("encode {}", op.encoding.kind()).into(),
+            source: (functions(op.encoding).to_owned() + text!("encode.wgsl")).into(),
+            constants: vec![("GRADIENT", op.gradient.is_some().into())],
+        },
         uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
         bindings: vec![read(op.x), read(op.gradient), write(op.output)],
         workgroups: numbers.div_ceil(LANES).into(),
     }
 }
 
-/// The shader's number for an encoding, and what that one takes.
-fn constants(encoding: Encoding) -> (u32, [f32; 2]) {
+/// The text of an encoding: `feature`, `slope` and what they call.
+fn functions(encoding: Encoding) -> &'static str {
+    macro_rules! file {
+        ($name:literal) => {
+            text!("shared/bits.wgsl", "encodings/functions.wgsl", concat!("encodings/", $name, ".wgsl"))
+        };
+    }
     match encoding {
-        Encoding::Identity { scale, offset } => (0, [scale, offset]),
-        Encoding::Frequency { .. } => (1, [0.0; 2]),
-        Encoding::TriangleWave { .. } => (2, [0.0; 2]),
-        Encoding::OneBlob { .. } => (3, [0.0; 2]),
+        Encoding::Identity { .. } => file!("identity"),
+        Encoding::Frequency { .. } => file!("frequency"),
+        Encoding::TriangleWave { .. } => file!("triangle_wave"),
+        Encoding::OneBlob { .. } => file!("one_blob"),
         Encoding::HashGrid(_) => unreachable!("hash grids have ops of their own"),
+    }
+}
+
+/// What `identity` takes.
+fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
+    match encoding {
+        Encoding::Identity { scale, offset } => [scale, offset],
+        _ => [0.0; 2],
     }
 }
 
 /// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls, whose
 /// names begin with `prefix`.
 pub(in crate::gpu) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
-    let (code, [scale, offset]) = constants(encoding);
-    let text = only_case(SOURCE, code).replace("switch ENCODING", &format!("switch {code}u"));
-    let text = text.replace("u.outputs", &format!("{}u", encoding.features()));
+    let [scale, offset] = scale_and_offset(encoding);
+    let text = functions(encoding).replace("u.outputs", &format!("{}u", encoding.features()));
     let text = text.replace("u.scale", &format!("{scale:?}")).replace("u.offset", &format!("{offset:?}"));
     excerpt(texts, &text, "feature", |called| match called {
         "feature" => name.to_owned(),
