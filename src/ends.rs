@@ -20,7 +20,7 @@ impl Ends {
     pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
         let of = |(role, rows): (Role, Rows<'a>)| {
             let buffer = plan.buffer(plan.find(role)?);
-            let [batch, columns] = buffer.shape[..] else { return None };
+            let [batch, columns] = buffer.shape?[..] else { return None };
             let written = matches!(role, Role::Output | Role::InputGradient);
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
             Some(rows.map(|rows| End { role, name: buffer.name.clone(), rows, written }))

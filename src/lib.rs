@@ -117,6 +117,7 @@ mod loss;
 pub mod mnist;
 mod model;
 mod network;
+mod ops;
 mod optimizer;
 mod orthogonal;
 pub mod plan;
@@ -153,9 +154,9 @@ pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
-pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
 #[doc(hidden)]
-pub use gpu::{Products, inspect};
+pub use gpu::inspect;
+pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::Loss;
@@ -163,6 +164,8 @@ pub use model::{Forward, Model};
 pub use network::{
     Dense, Encoding, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary,
 };
+#[doc(hidden)]
+pub use ops::Products;
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;

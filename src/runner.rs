@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor};
-use crate::plan::{Buffer, BufferId, Epilogue, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
+use crate::plan::{Buffer, BufferId, Dtype, Epilogue, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
 use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
@@ -105,15 +105,16 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
     }
     let buffers = shapes.map(|(name, [rows, columns])| Buffer {
         name: name.into(),
-        shape: vec![rows, columns],
+        dtype: Dtype::F32,
+        shape: Some([rows, columns].into()),
         role: Role::Activation,
         contents: Vec::new(),
     });
-    let tensor = |buffer: usize, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
+    let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, shapes[i].1);
     let whole = Matmul {
-        a: tensor(0, m * k),
-        b: tensor(1, k * n),
-        c: tensor(2, m * n),
+        a: tensor(0),
+        b: tensor(1),
+        c: tensor(2),
         m,
         n,
         k,

@@ -61,7 +61,7 @@ fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
             assert!(comparison.divergence.is_none_or(|d| d.gpu.is_nan() && d.cpu.is_nan()), "{}", comparison.op);
         }
         let gradients = lockstep.get(out.buffer);
-        let (first, second) = gradients[out.offset as usize..][..out.len as usize].split_at(out.len as usize / 2);
+        let (first, second) = gradients[out.offset as usize..][..out.len() as usize].split_at(out.len() as usize / 2);
         assert!(first.iter().all(|g| g.is_finite()) && first.iter().any(|g| *g != 0.0));
         assert!(second.iter().all(|g| g.is_nan()));
     }

@@ -15,8 +15,8 @@ use wgrad::{Gpu, Products, Sgd};
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 
-fn tensor(buffer: usize, len: u32) -> Tensor {
-    Tensor { buffer: BufferId(buffer), offset: 0, len }
+fn tensor(buffer: usize, shape: impl Into<Shape>) -> Tensor {
+    Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
 /// What a case finds wrong on a GPU.
@@ -127,6 +127,7 @@ fn a_lockstep_of_an_unsound_plan_does_no_harm() {
             ("x", 32, Role::Activation),
         ];
         let mut lockstep = wgrad::lockstep::Lockstep::new(gpu, single(&buffers, op)).unwrap();
+        lockstep.set(BufferId(0), &[0.0; 4]).unwrap();
         assert!(lockstep.set(BufferId(4), &[0.0; 2]).is_err(), "shorter than its op says");
         lockstep.set(BufferId(1), &[DataInfo { rows: 1, ..DataInfo::default() }]).unwrap();
         lockstep.set(BufferId(2), &[StepState { step: 1, rows: 8, ..StepState::default() }]).unwrap();

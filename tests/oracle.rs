@@ -129,7 +129,8 @@ fn run(lockstep: &mut Lockstep, what: &str) {
 fn plan(lengths: &[usize], step: Vec<Op>) -> Plan {
     let buffer = |(i, len): (usize, &usize)| Buffer {
         name: format!("buffer {i}"),
-        shape: vec![*len as u32],
+        dtype: Dtype::F32,
+        shape: Some((*len as u32).into()),
         role: Role::Activation,
         contents: vec![],
     };
@@ -138,7 +139,7 @@ fn plan(lengths: &[usize], step: Vec<Op>) -> Plan {
 
 /// All of a buffer.
 fn tensor(buffer: usize, len: usize) -> Tensor {
-    Tensor { buffer: BufferId(buffer), offset: 0, len: len as u32 }
+    Tensor::new(BufferId(buffer), Dtype::F32, len as u32)
 }
 
 // Activations --------------------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ fn activations_and_their_derivatives() {
         let [x, dy, y, dx] = ["x", "dy", "y", "dx"].map(|part| oracle.get(&format!("{name}.{part}")));
         let n = x.len();
         let [in_x, in_dy, one, out_y, out_dx, product_y, product_dx] = [0, 1, 2, 3, 4, 5, 6].map(|i| tensor(i, n));
-        let one = Tensor { len: 1, ..one };
+        let one = tensor(one.buffer.0, 1);
         let saved = if from_input { in_x } else { out_y };
         let pointwise =
             |input, saved, output| Op::Pointwise(Pointwise { input, saved, output, activation, dropout: None });
@@ -497,7 +498,7 @@ fn layer_normalisation_and_its_gradients() {
     let [x, scale, shift, gradient, y, statistics, dx, scale_gradient, shift_gradient] =
         std::array::from_fn(|i| tensor(i, lengths[i]));
     let ops = vec![
-        Op::LayerNorm(LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon }),
+        Op::LayerNormForward(LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon }),
         Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output: dx, rows, columns }),
         Op::LayerNormParameters(LayerNormParameters {
             gradient,

@@ -122,9 +122,9 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let (batch, slots, each) = (16u32, 1024, ROWS.div_ceil(1024) as u32);
     let network = Network::input(1).dense(1, Identity).build().unwrap();
     let plan = Plan::evaluation(&network, Loss::MeanSquaredError, 32).unwrap();
-    let levels = plan.buffer(plan.find(Role::RowMetrics).unwrap()).shape[0] / slots;
-    let tensor = |buffer, len| Tensor { buffer: BufferId(buffer), offset: 0, len };
-    let op = Op::PointwiseLoss(LossOp {
+    let levels = plan.buffer(plan.find(Role::RowMetrics).unwrap()).shape.unwrap()[0] / slots;
+    let tensor = |buffer, len: u32| Tensor::new(BufferId(buffer), Dtype::F32, len);
+    let op = Op::LossOp(LossOp {
         loss: Loss::MeanSquaredError,
         output: tensor(0, batch),
         targets: tensor(1, 0),

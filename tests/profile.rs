@@ -102,7 +102,8 @@ fn thousands(n: u64) -> String {
 /// What an op costs does not depend on how a long sum is cut, but for the sums that are read again.
 #[test]
 fn slices_of_a_product_cost_what_the_product_costs() {
-    let tensor = |buffer, len| wgrad::plan::Tensor { buffer: wgrad::plan::BufferId(buffer), offset: 0, len };
+    let tensor =
+        |buffer, len: u32| wgrad::plan::Tensor::new(wgrad::plan::BufferId(buffer), wgrad::plan::Dtype::F32, len);
     let (m, n, k) = (6, 10, 20);
     let slice = |range: std::ops::Range<u32>| {
         Op::Matmul(Matmul {

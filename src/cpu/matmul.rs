@@ -96,7 +96,7 @@ pub fn matmul_update(
     let biases_start = bias.map_or(parameters.len(), |bias| (bias.offset - op.c.offset) as usize - first);
     let mut gradients = vec![0.0; parameters.len()];
     let (weights, rest) = gradients.split_at_mut(weights_end);
-    let biases = bias.map(|bias| &mut rest[biases_start - weights_end..][..bias.len as usize]);
+    let biases = bias.map(|bias| &mut rest[biases_start - weights_end..][..bias.len() as usize]);
     matmul_rows(op, rows, a, b, &[], weights, biases);
     // The gap between weights and biases stays as it is.
     for range in [0..weights_end, biases_start..parameters.len()] {
@@ -127,7 +127,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{BufferId, Tensor};
+    use crate::plan::{BufferId, Dtype, Tensor};
 
     /// Several terms at a time are still added one after the other: weights trained on the CPU keep their bits.
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 313.0 - 1.6;
         let a: Vec<f32> = (0..m * k).map(number).collect();
         let b: Vec<f32> = (0..k * n).map(|i| number(i + 500)).collect();
-        let tensor = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
+        let tensor = Tensor::new(BufferId(0), Dtype::F32, 0);
         for layout in [Layout::Nn, Layout::Tn] {
             for slice in [0..k, 0..3, 0..8, 0..1] {
                 let op = Matmul {

@@ -1,42 +1,41 @@
 //! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
 //! check against the textbook; and what trains where there is no GPU.
 
-mod accumulate;
-mod copy_rows;
-mod encode;
+pub(crate) mod accumulate;
+pub(crate) mod copy_rows;
+pub(crate) mod encode;
 #[cfg(test)]
-mod from_texture;
+pub(crate) mod from_texture;
 #[cfg(test)]
-mod from_texture_random;
-mod gather;
-mod hash_grid;
-mod hash_grid_gradient;
-mod hash_grid_input;
-mod hash_grid_scale;
-mod hash_grid_scatter;
-mod layer_norm;
-mod layer_norm_input;
-mod layer_norm_parameters;
-mod matmul;
-mod metrics;
-mod narrow;
-mod next_batch;
-mod pointwise;
-mod pointwise_loss;
-mod softmax;
-mod softmax_cross_entropy;
-mod sum_squares;
+pub(crate) mod from_texture_random;
+pub(crate) mod gather;
+pub(crate) mod hash_grid;
+pub(crate) mod hash_grid_gradient;
+pub(crate) mod hash_grid_input;
+pub(crate) mod hash_grid_scale;
+pub(crate) mod hash_grid_scatter;
+pub(crate) mod layer_norm;
+pub(crate) mod layer_norm_input;
+pub(crate) mod layer_norm_parameters;
+pub(crate) mod matmul;
+pub(crate) mod metrics;
+pub(crate) mod narrow;
+pub(crate) mod next_batch;
+pub(crate) mod pointwise;
+pub(crate) mod pointwise_loss;
+pub(crate) mod softmax;
+pub(crate) mod softmax_cross_entropy;
+pub(crate) mod sum_squares;
 #[cfg(test)]
-mod to_texture;
-mod update;
+pub(crate) mod to_texture;
+pub(crate) mod update;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytemuck::{cast_slice, cast_slice_mut};
-
 use crate::clock::Turn;
-use crate::plan::{BufferId, DataInfo, Epilogue, Matmul, Op, Plan, StepState, Tensor};
+use crate::ops::{BufferId, Op, Operands, Tensor};
+use crate::plan::Plan;
 
 pub(crate) use {
     encode::slope,
@@ -140,31 +139,28 @@ impl CpuExecutor {
         self.lock().words(tensor).to_vec()
     }
 
+    /// Lets an op look at what its operands hold.
+    pub(crate) fn inspect<T>(&self, op: &Op, look: impl FnOnce(&Operands<'_>) -> T) -> T {
+        let memory = self.lock();
+        look(&Operands::all_read(&op.as_kernel().operands(), |tensor| memory.words(tensor)))
+    }
+
     /// Runs one op.
     pub(crate) fn run(&self, op: &Op) {
-        self.lock().run(op, 0..rows(op));
+        self.lock().run(op, 0..op.as_kernel().rows());
     }
 
     fn lock(&self) -> Memory<'_> {
-        Memory(self.buffers.iter().map(CpuBuffer::lock).collect())
+        Memory { plan: &self.plan, buffers: self.buffers.iter().map(CpuBuffer::lock).collect() }
     }
 }
 
 /// Floating-point operations of a piece of an op: a few milliseconds in a browser. Elsewhere ops are not cut.
 const MOST_FLOPS: u64 = if cfg!(target_family = "wasm") { 4_000_000 } else { u64::MAX };
 
-/// Rows that an op can be cut between: of a matrix product those of C. Other ops are short, and are one row.
-fn rows(op: &Op) -> usize {
-    match op {
-        Op::Matmul(op) => op.m as usize,
-        Op::Narrow(op) => op.rows as usize,
-        _ => 1,
-    }
-}
-
 /// The rows of each piece of an op.
 fn pieces(op: &Op, most_flops: u64) -> impl Iterator<Item = Range<usize>> + use<> {
-    let rows = rows(op).max(1);
+    let rows = op.as_kernel().rows().max(1);
     let each = match (rows, most_flops) {
         (1, _) | (_, u64::MAX) => rows,
         _ => (most_flops / (op.work().flops / rows as u64).max(1)).clamp(1, rows as u64) as usize,
@@ -172,182 +168,23 @@ fn pieces(op: &Op, most_flops: u64) -> impl Iterator<Item = Range<usize>> + use<
     (0..rows).step_by(each).map(move |first| first..rows.min(first + each))
 }
 
-/// What some rows of an op write. The biases of a product come with its last row.
-fn outputs(op: &Op, rows: &Range<usize>) -> Vec<Tensor> {
-    let whole = op.outputs().into_iter().map(|(tensor, _)| tensor);
-    let of_rows = |tensor: Tensor, columns: u32, end: Option<u32>| {
-        let (first, end) = (rows.start as u32 * columns, end.unwrap_or(rows.end as u32 * columns));
-        Tensor { offset: tensor.offset + first, len: end - first, ..tensor }
-    };
-    let op = match op {
-        Op::Matmul(op) => op,
-        Op::Narrow(op) => return vec![of_rows(op.output, op.outputs(), None)],
-        _ => return whole.collect(),
-    };
-    let is_last = rows.end == op.m as usize;
-    match op.epilogue {
-        Epilogue::Update(_) => whole.map(|t| of_rows(t, op.n, is_last.then_some(t.len))).collect(),
-        _ => std::iter::once(of_rows(op.c, op.n, None)).chain(op.bias_gradient.filter(|_| is_last)).collect(),
-    }
-}
-
 /// Every buffer of a plan, held for as long as ops run.
-struct Memory<'a>(Vec<MutexGuard<'a, Vec<u32>>>);
+struct Memory<'a> {
+    plan: &'a Plan,
+    buffers: Vec<MutexGuard<'a, Vec<u32>>>,
+}
 
 impl Memory<'_> {
     fn words(&self, tensor: Tensor) -> &[u32] {
-        let words = &self.0[tensor.buffer.0];
-        match tensor.len {
-            0 => words,
-            len => &words[tensor.offset as usize..][..len as usize],
-        }
+        let words = &self.buffers[tensor.buffer.0];
+        &words[self.plan.words_of(tensor, words.len())]
     }
 
-    fn f32(&self, tensor: Tensor) -> &[f32] {
-        cast_slice(self.words(tensor))
-    }
-
-    fn step(&self, tensor: Tensor) -> StepState {
-        cast_slice(self.words(tensor))[0]
-    }
-
-    fn data(&self, tensor: Tensor) -> DataInfo {
-        cast_slice(self.words(tensor))[0]
-    }
-
-    /// Runs some rows of an op: its outputs are copied out, handed to the twin beside its inputs, and copied back.
+    /// Runs some rows of an op.
     fn run(&mut self, op: &Op, rows: Range<usize>) {
-        let tensors = outputs(op, &rows);
-        let mut outputs: Vec<Vec<u32>> = tensors.iter().map(|&t| self.words(t).to_vec()).collect();
-        {
-            let mut outputs = outputs.iter_mut().map(Vec::as_mut_slice);
-            let mut next = || outputs.next().expect("an output that Op::outputs names");
-            match op {
-                Op::NextBatch(op) => {
-                    let (step, indices) = (next(), next());
-                    next_batch::next_batch(op, &self.data(op.data), &mut cast_slice_mut(step)[0], indices);
-                }
-                Op::Gather(op) => {
-                    let (features, indices, state) =
-                        (self.words(op.features), self.words(op.indices), self.step(op.step));
-                    gather::gather(op, features, &self.data(op.data), &state, indices, cast_slice_mut(next()));
-                }
-                Op::CopyRows(op) => copy_rows::copy_rows(op, self.words(op.input), next()),
-                Op::Matmul(op @ Matmul { epilogue: Epilogue::Update(update), .. }) => {
-                    let (a, b, state) = (self.f32(op.a), self.f32(op.b), self.step(update.step));
-                    let parameters = cast_slice_mut(next());
-                    let mut moments: Vec<&mut [f32]> = update.moments.iter().map(|_| cast_slice_mut(next())).collect();
-                    matmul::matmul_update(op, rows, a, b, &state, parameters, &mut moments);
-                }
-                Op::Matmul(op) => {
-                    let extra = op.extra().map_or(&[][..], |t| self.f32(t));
-                    let bias_gradient = op.bias_gradient.filter(|_| rows.end == op.m as usize);
-                    let c = cast_slice_mut(next());
-                    let bias_gradient = bias_gradient.map(|_| cast_slice_mut(next()));
-                    matmul::matmul_rows(op, rows, self.f32(op.a), self.f32(op.b), extra, c, bias_gradient);
-                }
-                Op::Pointwise(op) => {
-                    let cursor = op.dropout.map(|d| (self.step(d.step), self.data(d.data)));
-                    let cursor = cursor.as_ref().map(|(step, data)| (step, data));
-                    let saved = op.saved.map(|t| self.f32(t));
-                    pointwise::pointwise(op, self.f32(op.input), saved, cursor, cast_slice_mut(next()));
-                }
-                Op::Softmax(op) => {
-                    let saved = op.saved.map(|t| self.f32(t));
-                    softmax::softmax(op, self.f32(op.input), saved, cast_slice_mut(next()));
-                }
-                Op::LayerNorm(op) => {
-                    let (x, scale, shift) = (self.f32(op.x), self.f32(op.scale), self.f32(op.shift));
-                    layer_norm::layer_norm(op, x, scale, shift, cast_slice_mut(next()), cast_slice_mut(next()));
-                }
-                Op::LayerNormInput(op) => {
-                    let (gradient, x, scale) = (self.f32(op.gradient), self.f32(op.x), self.f32(op.scale));
-                    let statistics = self.f32(op.statistics);
-                    layer_norm_input::layer_norm_input(op, gradient, x, scale, statistics, cast_slice_mut(next()));
-                }
-                Op::LayerNormParameters(op) => layer_norm_parameters::layer_norm_parameters(
-                    op,
-                    self.f32(op.gradient),
-                    self.f32(op.x),
-                    self.f32(op.statistics),
-                    cast_slice_mut(next()),
-                    cast_slice_mut(next()),
-                ),
-                Op::Encode(op) => {
-                    let gradient = op.gradient.map(|t| self.f32(t));
-                    encode::encode(op, self.f32(op.x), gradient, cast_slice_mut(next()));
-                }
-                Op::HashGrid(op) => {
-                    let (x, levels, table) = (self.f32(op.x), self.words(op.levels), self.f32(op.table));
-                    hash_grid::hash_grid(op, x, levels, table, cast_slice_mut(next()));
-                }
-                Op::HashGridScale(op) => {
-                    hash_grid_scale::hash_grid_scale(op, self.f32(op.gradient), cast_slice_mut(next()));
-                }
-                Op::HashGridScatter(op) => {
-                    let (x, levels) = (self.f32(op.x), self.words(op.levels));
-                    let (gradient, scales) = (self.f32(op.gradient), self.f32(op.scales));
-                    hash_grid_scatter::hash_grid_scatter(op, x, levels, gradient, scales, cast_slice_mut(next()));
-                }
-                Op::HashGridGradient(op) => {
-                    let (sums, gradient) = (cast_slice_mut(next()), cast_slice_mut(next()));
-                    hash_grid_gradient::hash_grid_gradient(self.f32(op.scales), self.words(op.blocks), sums, gradient);
-                }
-                Op::HashGridInput(op) => {
-                    let (x, levels, table) = (self.f32(op.x), self.words(op.levels), self.f32(op.table));
-                    hash_grid_input::hash_grid_input(
-                        op,
-                        x,
-                        levels,
-                        table,
-                        self.f32(op.gradient),
-                        cast_slice_mut(next()),
-                    );
-                }
-                Op::PointwiseLoss(loss) | Op::SoftmaxCrossEntropy(loss) => {
-                    let run = match op {
-                        Op::PointwiseLoss(_) => pointwise_loss::pointwise_loss,
-                        _ => softmax_cross_entropy::softmax_cross_entropy,
-                    };
-                    let batch = pointwise_loss::Batch {
-                        targets: self.words(loss.targets),
-                        data: self.data(loss.data),
-                        state: self.step(loss.step),
-                        indices: self.words(loss.indices),
-                    };
-                    let gradient = loss.gradient.map(|_| cast_slice_mut(next()));
-                    run(loss, self.f32(loss.output), &batch, gradient, cast_slice_mut(next()));
-                }
-                Op::Accumulate(op) => {
-                    let (gradients, state) = (self.f32(op.gradients), self.step(op.step));
-                    accumulate::accumulate(op, gradients, &state, cast_slice_mut(next()));
-                }
-                Op::SumSquares(op) => sum_squares::sum_squares(op, self.f32(op.input), cast_slice_mut(next())),
-                Op::Update(op) => {
-                    let parameters = cast_slice_mut(next());
-                    let mut moments: Vec<&mut [f32]> = op.moments.iter().map(|_| cast_slice_mut(next())).collect();
-                    let multipliers = op.multipliers.map(|t| self.f32(t));
-                    let scale = op.scale.map(|t| self.f32(t)[0]);
-                    let (gradients, state) = (self.f32(op.gradients), self.step(op.step));
-                    update::update(op, gradients, &state, multipliers, scale, parameters, &mut moments);
-                }
-                Op::Narrow(op) => {
-                    let input = &self.f32(op.input)[rows.start * op.inputs() as usize..];
-                    narrow::narrow(op, input, self.f32(op.parameters), cast_slice_mut(next()))
-                }
-                Op::NonFinite(op) => {
-                    let (input, state) = (self.f32(op.input), self.step(op.step));
-                    metrics::non_finite(input, &state, &mut cast_slice_mut(next())[0]);
-                }
-                Op::Metrics(op) => {
-                    cast_slice_mut(next())[0] = metrics::metrics(cast_slice(self.words(op.slots)));
-                }
-            }
-        }
-        for (tensor, words) in tensors.into_iter().zip(outputs) {
-            let (start, len) = (tensor.offset as usize, words.len());
-            self.0[tensor.buffer.0][start..start + len].copy_from_slice(&words);
-        }
+        let (plan, op) = (self.plan, op.as_kernel());
+        let buffers = self.buffers.iter_mut().map(|buffer| buffer.as_mut_slice());
+        op.twin(&mut Operands::new(&op.operands(), rows, buffers, |tensor, words| plan.words_of(tensor, words)));
     }
 }
 

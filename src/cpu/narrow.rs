@@ -2,12 +2,15 @@
 
 use super::pointwise::activate;
 use super::softmax::softmax_of;
+use std::ops::Range;
+
 use crate::activation::Activation;
 use crate::plan::{Narrow, NarrowLayer};
 
-pub fn narrow(op: &Narrow, input: &[f32], parameters: &[f32], output: &mut [f32]) {
+pub fn narrow(op: &Narrow, rows: Range<usize>, input: &[f32], parameters: &[f32], output: &mut [f32]) {
     let (inputs, outputs) = (op.inputs() as usize, op.outputs() as usize);
-    for (x, y) in input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs)) {
+    let all = input.chunks_exact(inputs).zip(output.chunks_exact_mut(outputs));
+    for (x, y) in all.skip(rows.start).take(rows.len()) {
         let row = op.layers.iter().fold(x.to_vec(), |row, layer| of_layer(layer, &row, parameters));
         y.copy_from_slice(&row);
     }

@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn op(batch: u32, accumulate: u32) -> NextBatch {
-        let tensor = |buffer| crate::plan::Tensor { buffer: crate::plan::BufferId(buffer), offset: 0, len: 0 };
+        let tensor = |buffer| crate::plan::Tensor::new(crate::plan::BufferId(buffer), crate::plan::Dtype::U32, 0);
         let (data, step, indices) = (tensor(0), tensor(1), tensor(2));
         NextBatch { data, step, indices, batch, accumulate, learning_rate: 0.5, schedule: Default::default() }
     }

@@ -11,7 +11,7 @@ use super::{BYTES, STATE, epochs};
 use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::{Op, Plan, Role, RowMetrics, StepState};
+use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
@@ -26,10 +26,10 @@ fn dtype(role: Role) -> Dtype {
 const CURSOR: usize = std::mem::offset_of!(StepState, chain) / 4;
 
 /// The shape that a buffer of the training state has in a file.
-fn shape(role: Role, of_buffer: &[u32]) -> Cow<'_, [u32]> {
-    match role {
-        Role::Step => vec![CURSOR as u32].into(),
-        _ => of_buffer.into(),
+fn shape(buffer: &Buffer) -> Vec<u32> {
+    match (buffer.role, buffer.shape) {
+        (Role::Step, _) => vec![CURSOR as u32],
+        (_, shape) => shape.map_or(vec![], |shape| shape.to_vec()),
     }
 }
 
@@ -142,7 +142,7 @@ impl Trainer {
             match self.plan().find(role).map(|id| self.plan().buffer(id)) {
                 _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
                 Some(buffer) => {
-                    let shape = shape(role, &buffer.shape);
+                    let shape = shape(buffer);
                     let words = if role == Role::Step { &words[..CURSOR] } else { &words[..] };
                     file.push(tensor(&buffer.name, dtype(role), &shape, words));
                 }
@@ -238,7 +238,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         if let Some(id) = plan.find(role) {
             let buffer = plan.buffer(id);
             let name = format!("{STATE}{}", buffer.name);
-            let mut shape = shape(role, &buffer.shape).into_owned();
+            let mut shape = shape(buffer);
             // Files of version 0.1 have the first level of the metrics' slots only.
             if let Some(slots) = first_level(&plan).filter(|_| role == Role::RowMetrics) {
                 let earlier = [slots as usize, shape[1] as usize];
@@ -279,7 +279,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     for (role, words) in &state {
         // What the optimizer keeps no more is left, and what it did not keep starts from zero.
         let Some(id) = trainer.plan().find(*role) else { continue };
-        let slots = trainer.plan().buffer(id).shape[0] as usize;
+        let slots = trainer.plan().buffer(id).shape.map_or(0, |shape| shape[0]) as usize;
         let folded = match role {
             Role::RowMetrics if words.len() != slots * 4 => {
                 bytemuck::cast_vec(Change::fold(bytemuck::cast_slice(words), slots))
@@ -330,7 +330,7 @@ fn check_place(
 /// Slots of the metrics at their first level.
 fn first_level(plan: &Plan) -> Option<u32> {
     plan.step.iter().find_map(|op| match op {
-        Op::PointwiseLoss(loss) | Op::SoftmaxCrossEntropy(loss) => Some(loss.turns * loss.batch),
+        Op::LossOp(loss) => Some(loss.turns * loss.batch),
         _ => None,
     })
 }

@@ -4,10 +4,10 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::kernels::{self, Binding, Launch};
-use super::{Gpu, Recorder, Shader, warm_up};
+use super::{Gpu, Recorder, warm_up};
 use crate::error::{Error, Result};
-use crate::plan::{BufferId, Op, Plan, Role, Tensor};
+use crate::ops::{BufferId, Launch, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY, Op, Operand, Shader, Tensor};
+use crate::plan::{Plan, Role};
 
 /// Bindings that share a buffer start at multiples of this: what every device allows.
 const STRIDE: usize = 256;
@@ -113,7 +113,7 @@ impl GpuExecutor {
         }
         let mut uniforms = vec![0; launches.len() * STRIDE];
         for (slot, launch) in uniforms.chunks_exact_mut(STRIDE).zip(&launches) {
-            slot[..launch.uniforms.len()].copy_from_slice(&launch.uniforms);
+            slot[..launch.bytes().len()].copy_from_slice(&launch.bytes());
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
         let unused = [gpu.zeros("unused inputs", UNUSED_BYTES)?, gpu.zeros("unused outputs", UNUSED_BYTES)?];
@@ -230,7 +230,7 @@ impl GpuExecutor {
         self.gpu.warm_up(|encoder| {
             let dispatches = self.of_ops(ops);
             let stand_ins = self.launches.iter().take(dispatches.len()).map(|launch| {
-                let unused = launch.bindings.iter().map(|&b| Binding { tensor: None, ..b }).collect();
+                let unused = launch.bindings.iter().map(|&b| Operand { tensor: None, ..b }).collect();
                 self.bind_group(0, &Launch { bindings: unused, ..launch.clone() })
             });
             let stand_ins = stand_ins.collect::<Result<Vec<_>>>()?;
@@ -288,7 +288,7 @@ impl GpuExecutor {
         let uniforms = wgpu::BufferBinding {
             buffer: &self.uniforms,
             offset: (index * STRIDE) as u64,
-            size: NonZeroU64::new(launch.uniforms.len() as u64),
+            size: NonZeroU64::new(4 * launch.uniforms.len() as u64),
         };
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
         for (binding, used) in (1..).zip(&launch.bindings) {
@@ -301,7 +301,7 @@ impl GpuExecutor {
                 }),
                 // A range for each, as writable ones may not overlap; longer than any struct that a kernel declares.
                 None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &self.unused[usize::from(used.writable)],
+                    buffer: &self.unused[usize::from(used.is_written())],
                     offset: (binding as usize * STRIDE) as u64,
                     size: NonZeroU64::new(STRIDE as u64),
                 }),
@@ -321,12 +321,12 @@ impl GpuExecutor {
 
     fn binding(&self, tensor: Tensor) -> Result<wgpu::BindingResource<'_>> {
         let region = self.buffers[tensor.buffer.0].as_ref().expect("make_bind_groups has looked");
-        let bytes = match tensor.len {
-            0 => region.bytes,
-            len => (u64::from(len) * 4).next_multiple_of(16),
+        let std::ops::Range { start, end } = tensor.words();
+        let (offset, bytes) = match self.plan.buffer(tensor.buffer).shape {
+            None => (0, region.bytes),
+            Some(_) => (start as u64 * 4, ((end - start) as u64 * 4).next_multiple_of(16)),
         };
         self.gpu.check_size(&self.plan.buffer(tensor.buffer).name, bytes)?;
-        let offset = u64::from(tensor.offset) * 4;
         if offset + bytes > region.bytes {
             return Err(Error::Shape {
                 what: format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
@@ -402,17 +402,19 @@ impl Gpu {
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
             self.grid(launch)?;
             for tensor in launch.bindings.iter().flat_map(|binding| binding.tensor) {
-                self.check_size(&plan.buffer(tensor.buffer).name, u64::from(tensor.len) * 4)?;
+                let buffer = plan.buffer(tensor.buffer);
+                let bytes = buffer.shape.map_or(0, |_| tensor.words().len() as u64 * 4);
+                self.check_size(&buffer.name, bytes)?;
             }
         }
-        let most = kernels::MOST_INVOCATIONS;
+        let most = MOST_INVOCATIONS;
         check(
             "a workgroup, by max_compute_invocations_per_workgroup".into(),
             most,
             limits.max_compute_invocations_per_workgroup,
             "invocations",
         )?;
-        let most = kernels::MOST_WORKGROUP_MEMORY;
+        let most = MOST_WORKGROUP_MEMORY;
         check(
             "a workgroup, by max_compute_workgroup_storage_size".into(),
             most,
@@ -430,9 +432,9 @@ impl Gpu {
         if let Op::Matmul(op) = op
             && let Some(kernel) = self.measured(op)
         {
-            return kernels::matmul::launches(op, kernel, self.inner.variants);
+            return super::kernels::matmul::launches(op, kernel, self.inner.adapter);
         }
-        kernels::launches(op, self.inner.variants)
+        op.launches(&self.inner.adapter)
     }
 
     /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the

@@ -1,6 +1,7 @@
 //! The kernels that a plan becomes on each class of adapter, without a device: for tests and the example `kernels`.
 
-use super::{Gpu, Shader, Variants, kernels};
+use super::{Gpu, kernels};
+use crate::ops::{Adapter, Launch, Shader};
 use crate::plan::Plan;
 
 /// A dispatch as a GPU gets it.
@@ -24,15 +25,15 @@ pub const ADAPTERS: [&str; 5] = ["software8", "software16", "software", "gpu", "
 /// The kernels of each op of a plan, in the order of [`Plan::ops`], on a class of [`ADAPTERS`]; `None` for another name.
 /// Software adapters have 2 threads.
 pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
-    let variants = Variants::of_class(adapter)?;
-    Some(plan.ops().map(|op| kernels::launches(op, variants).into_iter().map(Kernel::from).collect()).collect())
+    let adapter = Adapter::of_class(adapter)?;
+    Some(plan.ops().map(|op| op.launches(&adapter).into_iter().map(Kernel::from).collect()).collect())
 }
 
 /// The kernels that read and write textures of 3 channels, the same on every adapter.
 pub fn textures() -> Vec<Kernel> {
     let reading = [kernels::from_texture(3), kernels::from_texture_random(3, 64)];
     let writing = kernels::FORMATS.map(|(_, format)| kernels::to_texture(format, 3, 0, 3));
-    let kernel = |shader| Kernel::of(shader, Vec::new(), 0);
+    let kernel = |shader| Kernel::of(Vec::new(), shader, 0);
     reading.into_iter().chain(writing).map(kernel).collect()
 }
 
@@ -45,19 +46,19 @@ impl Gpu {
 }
 
 impl Kernel {
-    fn of(shader: Shader, uniforms: Vec<u8>, workgroups: u64) -> Self {
+    fn of(uniforms: Vec<u8>, shader: Shader, workgroups: u64) -> Self {
         let Shader { name, source, constants } = shader;
         Self { name: name.into(), source: source.into(), constants, uniforms, workgroups }
     }
 }
 
-impl From<kernels::Launch> for Kernel {
-    fn from(launch: kernels::Launch) -> Self {
-        Self::of(launch.shader, launch.uniforms, launch.workgroups)
+impl From<Launch> for Kernel {
+    fn from(launch: Launch) -> Self {
+        Self::of(launch.bytes(), launch.shader, launch.workgroups)
     }
 }
 
-impl Variants {
+impl Adapter {
     /// What an adapter of a class in [`ADAPTERS`] gets.
     pub(super) fn of_class(adapter: &str) -> Option<Self> {
         let software = Self { software: true, threads: 2, ..Self::default() };

@@ -1,7 +1,7 @@
 //! What a device must have, and what it had better have: for an app to ask for with the rest of its own.
 
-use super::kernels::{self, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY};
-use super::{OPTIONAL_FEATURES, Variants, executor};
+use super::{OPTIONAL_FEATURES, executor};
+use crate::ops::{Adapter, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY};
 use crate::plan::Plan;
 
 /// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole, and beside what
@@ -26,7 +26,7 @@ use crate::plan::Plan;
 pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let lowest = wgpu::Limits::downlevel_webgl2_defaults();
     let most = wgpu::Limits::default();
-    let launches: Vec<_> = plan.ops().flat_map(|op| kernels::launches(op, Variants::default())).collect();
+    let launches: Vec<_> = plan.ops().flat_map(|op| op.launches(&Adapter::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
     // Whole vec4s, and room for what ops bind where they have nothing of their own: for two launches of each, which a product
     // may have by measurement, and for what the first leaves for the second.
@@ -34,7 +34,8 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let whole = |words: u64| (words * 4).next_multiple_of(16).max(own);
     let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
     let tensors = launches.iter().flat_map(|launch| &launch.bindings).flat_map(|binding| binding.tensor);
-    let bound = tensors.map(|tensor| u64::from(tensor.len)).max().unwrap_or(0);
+    let bound =
+        tensors.filter(|t| plan.buffer(t.buffer).shape.is_some()).map(|t| t.words().len() as u64).max().unwrap_or(0);
     wgpu::Limits {
         max_buffer_size: whole(longest),
         max_storage_buffer_binding_size: whole(bound),

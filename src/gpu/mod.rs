@@ -5,14 +5,13 @@ mod cache;
 mod excerpt;
 mod executor;
 pub mod inspect;
-mod kernels;
+pub(crate) mod kernels;
 mod limits;
 mod memory;
 mod pipelines;
 mod recorder;
 mod template;
-pub(crate) mod texts;
-mod timing;
+pub(crate) mod timing;
 mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod tuning;
@@ -26,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use crate::ops::{Adapter, Products};
 use crate::signal::lock;
 pub(crate) use executor::{GpuExecutor, Region};
 pub(crate) use kernels::{FORMATS, RANDOM_TEXELS_LANES, from_texture, from_texture_random, to_texture};
@@ -50,7 +50,7 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    variants: Variants,
+    adapter: Adapter,
     pipelines: Pipelines,
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     tuner: Mutex<Option<tuning::Tuner>>,
@@ -63,37 +63,6 @@ struct Inner {
     own_queue: AtomicBool,
 }
 
-/// What decides which of a kernel's variants is used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Variants {
-    /// Whether the adapter is the CPU itself.
-    pub software: bool,
-    /// Threads that a software adapter shares the workgroups of a dispatch among.
-    pub threads: u32,
-    /// Lanes of a subgroup, where products are best made by subgroups: see `kernels/matmul/rule.rs`.
-    pub matmul_subgroup: Option<u32>,
-    /// Whether memory is best read in vectors of 64-bit words.
-    pub wide_access: bool,
-    /// Whether an invocation may hold some 120 numbers in registers at no loss.
-    pub many_registers: bool,
-    /// The kernels that make products, where not those of the rule.
-    pub products: Option<Products>,
-}
-
-/// Families of kernels that make products: see `kernels/matmul/rule.rs`.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Products {
-    Tiled,
-    Split,
-    Large,
-    Vector,
-    Plain,
-    Subgroup,
-    Wide,
-    Panel,
-}
-
 /// Device features that are used where they are there: by some variant of a kernel, the pipeline cache, the profiler.
 const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_INT64)
@@ -104,7 +73,7 @@ const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
 const NVIDIA: u32 = 0x10de;
 const AMD: u32 = 0x1002;
 
-impl Variants {
+impl Adapter {
     /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
     /// instruction, and workgroup memory buys nothing. They need a subgroup of one known size. And an access to memory
     /// is a loop over the lanes, whatever its width, except that 16 lanes of 64 bits take two registers. A browser wants
@@ -225,12 +194,12 @@ impl Gpu {
     /// make one for a device, and clone it.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
-        let variants = Variants::of(&info, device.features());
+        let adapter = Adapter::of(&info, device.features());
         let inner = Inner {
             device,
             queue,
             info,
-            variants,
+            adapter,
             pipelines: Pipelines::default(),
             #[cfg(all(feature = "files", not(target_family = "wasm")))]
             tuner: Mutex::default(),
@@ -248,7 +217,7 @@ impl Gpu {
     /// Where there are clones.
     #[doc(hidden)]
     pub fn with_products(mut self, products: Products) -> Self {
-        Arc::get_mut(&mut self.inner).expect("no clone yet").variants.products = Some(products);
+        Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.products = Some(products);
         self
     }
 

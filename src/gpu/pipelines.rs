@@ -6,16 +6,7 @@ use std::sync::Mutex;
 
 use super::{Gpu, lock};
 use crate::error::Result;
-
-/// WGSL and what is fixed when it is compiled.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shader {
-    /// For errors and tools.
-    pub name: Cow<'static, str>,
-    pub source: Cow<'static, str>,
-    /// Values of the shader's `override` constants.
-    pub constants: Vec<(&'static str, f64)>,
-}
+pub(crate) use crate::ops::Shader;
 
 /// What tells modules apart: the text, and whether it is checked.
 type Text = (Cow<'static, str>, bool);

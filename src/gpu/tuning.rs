@@ -100,7 +100,7 @@ impl Gpu {
 
     /// The kernels for a product that the device has room for.
     fn candidates(&self, op: &Matmul) -> impl Iterator<Item = MatmulKernel> {
-        let kernels = MatmulKernel::candidates(op, self.inner.variants).into_iter();
+        let kernels = MatmulKernel::candidates(op, self.inner.adapter).into_iter();
         kernels.filter(|&kernel| matmul::scratch_bytes(op, kernel) <= self.largest_binding())
     }
 
@@ -116,7 +116,7 @@ impl Gpu {
             Epilogue::Update(update) => format!("update with {} moments", update.moments.len()),
         };
         let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
-        let launches = self.candidates(op).flat_map(|kernel| matmul::launches(op, kernel, self.inner.variants));
+        let launches = self.candidates(op).flat_map(|kernel| matmul::launches(op, kernel, self.inner.adapter));
         let texts: Vec<_> = launches.map(|launch| launch.shader.source).collect();
         let hash = cache::hash(texts.concat().as_bytes());
         format!("{layout:?} {m}x{n}x{k} [{}, {}): {epilogue}{sums}, kernels {hash:016x}", slice.start, slice.end)
@@ -125,7 +125,7 @@ impl Gpu {
 
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
         // The rule's choice stands where nothing is faster.
-        let mut best = MatmulKernel::rule(op, self.inner.variants);
+        let mut best = MatmulKernel::rule(op, self.inner.adapter);
         let mut least = self.time(plan, op, best)?;
         for kernel in self.candidates(op) {
             let time = if kernel == best { least } else { self.time(plan, op, kernel)? };
@@ -138,7 +138,7 @@ impl Gpu {
 
     /// How long a kernel takes for a product, on buffers of its own.
     fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
-        let launches = matmul::launches(op, kernel, self.inner.variants);
+        let launches = matmul::launches(op, kernel, self.inner.adapter);
         let bindings = launches.iter().flat_map(|launch| &launch.bindings);
         let used: Vec<BufferId> = bindings.filter_map(|b| b.tensor).map(|t| t.buffer).collect();
         let mut alone = plan.clone();
@@ -151,7 +151,7 @@ impl Gpu {
                     given.push((id, self.zeros(&buffer.name, longest.into_iter().max().unwrap_or(0))?.into()));
                 }
                 // No plan of this op alone needs the others.
-                _ if !used.contains(&id) => buffer.shape.clear(),
+                _ if !used.contains(&id) => buffer.shape = None,
                 _ => {}
             }
         }

@@ -4,15 +4,13 @@
 //! must agree within what the arithmetic of that op allows (`bounds/`), and the GPU then goes on from the
 //! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
 
-mod bounds;
-
 use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading};
-use crate::plan::{Access, BufferId, Op, Plan, Tensor};
-use bounds::Bounds;
+use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
+use crate::plan::Plan;
 
 /// A plan bound to both executors.
 #[derive(Debug)]
@@ -136,10 +134,11 @@ impl Lockstep {
     }
 
     fn run_op(&mut self, index: usize, op: &Op) -> Result<OpRun> {
-        let bounds = bounds::bounds(op, &self.on_cpu);
+        let bounds = self.on_cpu.inspect(op, |at| op.as_kernel().bounds(at));
         for (tensor, access) in op.outputs() {
             if access == Access::Write {
-                self.write(tensor, &vec![POISON; tensor.len as usize]);
+                let words = tensor.words();
+                self.write(tensor, words.start, &vec![POISON; words.len()]);
             }
         }
         let mut encoder = self.gpu.encoder();
@@ -149,8 +148,9 @@ impl Lockstep {
 
         let output = |((tensor, _), bounds): ((Tensor, Access), Bounds)| {
             let cpu = self.on_cpu.words(tensor);
-            let gpu = self.read(tensor, cpu.len())?;
-            self.write(tensor, &cpu);
+            let start = self.plan.words_of(tensor, cpu.len()).start;
+            let gpu = self.read(tensor, start..start + cpu.len())?;
+            self.write(tensor, start, &cpu);
             Ok(Output { buffer: self.plan.buffer(tensor.buffer).name.clone(), gpu, cpu, bounds })
         };
         let outputs = op.outputs().into_iter().zip(bounds).map(output).collect::<Result<_>>()?;
@@ -161,15 +161,13 @@ impl Lockstep {
         self.on_gpu.buffer(tensor.buffer).expect("a buffer that was made, or has been set")
     }
 
-    fn write(&self, tensor: Tensor, words: &[u32]) {
-        let offset = u64::from(tensor.offset) * 4;
-        self.gpu.queue().write_buffer(self.gpu_buffer(tensor), offset, bytemuck::cast_slice(words));
+    fn write(&self, tensor: Tensor, start: usize, words: &[u32]) {
+        self.gpu.queue().write_buffer(self.gpu_buffer(tensor), start as u64 * 4, bytemuck::cast_slice(words));
     }
 
-    fn read(&self, tensor: Tensor, words: usize) -> Result<Reading> {
+    fn read(&self, tensor: Tensor, words: std::ops::Range<usize>) -> Result<Reading> {
         let mut encoder = self.gpu.encoder();
-        let start = u64::from(tensor.offset) * 4;
-        let range = start..start + words as u64 * 4;
+        let range = words.start as u64 * 4..words.end as u64 * 4;
         let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
         self.gpu.submit(encoder)?;
         readback.read(&self.gpu)

@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
             return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
         }
         let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
-        let none = Tensor { buffer: BufferId(0), offset: 0, len: 0 };
+        let none = Tensor::new(BufferId(0), Dtype::F32, 0);
         let mut builder = Self {
             network,
             batch,
@@ -67,7 +67,7 @@ impl<'a> Builder<'a> {
             stages: Vec::new(),
             plan,
         };
-        builder.parameters = builder.buffer("parameters", &[network.parameter_words()], Role::Parameters)?;
+        builder.parameters = builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
         Ok(builder)
     }
 
@@ -80,16 +80,24 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a buffer and returns the tensor that is all of it.
-    pub fn buffer(&mut self, name: &str, shape: &[u32], role: Role) -> Result<Tensor> {
-        let words = shape.iter().map(|&d| u64::from(d)).product::<u64>();
-        limit(&format!("buffer {name} {shape:?}"), words, LONGEST_TENSOR, "words")?;
-        Ok(self.add(name, shape, role, words as u32))
+    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Result<Tensor> {
+        let shape = shape.into();
+        limit(&format!("buffer {name} {shape:?}"), shape.elements(), LONGEST_TENSOR, "words")?;
+        Ok(self.add(name, shape, role))
     }
 
     /// A buffer whose size has been checked.
-    fn add(&mut self, name: &str, shape: &[u32], role: Role, len: u32) -> Tensor {
-        self.plan.buffers.push(Buffer { name: name.into(), shape: shape.into(), role, contents: Vec::new() });
-        Tensor { buffer: BufferId(self.plan.buffers.len() - 1), offset: 0, len }
+    fn add(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Tensor {
+        let (buffer, dtype, shape) = (BufferId(self.plan.buffers.len()), role.dtype(), shape.into());
+        self.plan.buffers.push(Buffer { name: name.into(), dtype, shape: Some(shape), role, contents: Vec::new() });
+        Tensor::new(buffer, dtype, shape)
+    }
+
+    /// A buffer that is given at run time, of rows of this shape.
+    fn given(&mut self, name: &str, row: u32, role: Role) -> Tensor {
+        let tensor = self.add(name, row, role);
+        self.plan.buffers[tensor.buffer.0].shape = None;
+        tensor
     }
 
     pub fn fill(&mut self, tensor: Tensor, contents: Vec<u32>) {
@@ -99,7 +107,7 @@ impl<'a> Builder<'a> {
     /// The weights of parameter number `i` of the network.
     pub fn parameter(&self, i: usize) -> Tensor {
         let parameter = &self.network.parameters()[i];
-        Tensor { offset: parameter.offset, len: parameter.len(), ..self.parameters }
+        Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, parameter.len()) }
     }
 
     /// Their gradient.
@@ -113,8 +121,7 @@ impl<'a> Builder<'a> {
     pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<Update> {
         let update = self.update.as_ref().filter(|_| self.fused)?;
         let (weight, last) = (self.parameter(weight), self.parameter(bias.unwrap_or(weight)));
-        let here =
-            |tensor: Tensor| Tensor { offset: weight.offset, len: last.offset + last.len - weight.offset, ..tensor };
+        let here = |tensor: Tensor| tensor.part(weight.offset, last.offset + last.len() - weight.offset);
         let parameters = here(update.parameters);
         let moments = update.moments.iter().map(|&moment| here(moment)).collect();
         Some(Update { parameters, gradients: parameters, moments, ..update.clone() })
@@ -133,9 +140,9 @@ impl<'a> Builder<'a> {
             (size_of::<T>() / 4) as u32
         }
         let set = DataSet {
-            data: self.add("data", &[words::<DataInfo>()], Role::Data, words::<DataInfo>()),
-            step: self.add("step", &[words::<StepState>()], Role::Step, words::<StepState>()),
-            indices: self.add("indices", &[self.batch], Role::Indices, self.batch),
+            data: self.add("data", words::<DataInfo>(), Role::Data),
+            step: self.add("step", words::<StepState>(), Role::Step),
+            indices: self.add("indices", self.batch, Role::Indices),
         };
         self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
         let DataSet { data, step, indices } = set;
@@ -146,8 +153,8 @@ impl<'a> Builder<'a> {
 
     pub fn gather(&mut self, set: &DataSet) -> Result<Tensor> {
         let columns = self.network.inputs();
-        let x = self.buffer("input", &[self.batch, columns], Role::Activation)?;
-        let features = self.add("features", &[], Role::Features, 0);
+        let x = self.buffer("input", [self.batch, columns], Role::Activation)?;
+        let features = self.given("features", columns, Role::Features);
         let DataSet { data, step, indices } = *set;
         self.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
         Ok(x)
@@ -178,12 +185,12 @@ impl<'a> Builder<'a> {
         for (i, stage) in stages.into_iter().enumerate() {
             let output = match output {
                 Some(output) if i == last => output,
-                _ => self.buffer(&stage.name, &[self.batch, stage.outputs], Role::Activation)?,
+                _ => self.buffer(&stage.name, [self.batch, stage.outputs], Role::Activation)?,
             };
             let statistics = match stage.kind {
                 Kind::LayerNorm { .. } => {
                     limit("features to normalise", stage.inputs.into(), LONGEST_ROW.into(), "features")?;
-                    Some(self.buffer(&format!("{}.statistics", stage.name), &[self.batch, 2], Role::Statistics)?)
+                    Some(self.buffer(&format!("{}.statistics", stage.name), [self.batch, 2], Role::Statistics)?)
                 }
                 Kind::Softmax => {
                     limit("classes", stage.inputs.into(), LONGEST_ROW.into(), "classes")?;
@@ -222,21 +229,22 @@ impl<'a> Builder<'a> {
         let metric_words = (size_of::<RowMetrics>() / 4) as u32;
         let turns = (FEWEST_SLOTS / self.batch).max(1);
         let slots = turns * self.batch * levels(turns * self.batch);
-        let metrics = self.buffer("row_metrics", &[slots, metric_words], Role::RowMetrics)?;
-        let totals = self.buffer("totals", &[metric_words], Role::Totals)?;
+        let metrics = self.buffer("row_metrics", [slots, metric_words], Role::RowMetrics)?;
+        let totals = self.buffer("totals", [metric_words], Role::Totals)?;
         let last = self.stages.last().expect("forward() comes first");
         let (output, (activation, saved)) = (last.output, last.end());
         let name = format!("{}.gradient", last.stage.name);
         // What the loss kernel cannot do itself is done after it.
         let fused = activation.differentiates_from_output();
         let gradient = match gradient {
-            true => Some(self.buffer(&name, &[self.batch, outputs], Role::ActivationGradient)?),
+            true => Some(self.buffer(&name, [self.batch, outputs], Role::ActivationGradient)?),
             false => None,
         };
+        let targets = self.given("targets", if loss.is_softmax() { 1 } else { outputs }, Role::Targets);
         let op = LossOp {
             loss,
             output,
-            targets: self.add("targets", &[], Role::Targets, 0),
+            targets,
             data: set.data,
             step: set.step,
             indices: set.indices,
@@ -247,11 +255,11 @@ impl<'a> Builder<'a> {
             batch: self.batch,
             outputs,
         };
-        self.push(if loss.is_softmax() { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) });
+        self.push(Op::LossOp(op));
         self.plan.report.push(Op::Metrics(Metrics { slots: metrics, totals, count: slots }));
         match gradient {
             Some(gradient) if !fused => {
-                let sums = self.buffer(&format!("{name}.sums"), &[self.batch, outputs], Role::ActivationGradient)?;
+                let sums = self.buffer(&format!("{name}.sums"), [self.batch, outputs], Role::ActivationGradient)?;
                 let before = Before { gradient: sums, activation, saved };
                 Ok(Some(self.through(gradient, &before)))
             }
@@ -267,7 +275,7 @@ impl<'a> Builder<'a> {
             return Ok(gradient);
         }
         let (name, shape) = (format!("{}.gradient", last.stage.name), [self.batch, last.stage.outputs]);
-        let sums = self.buffer(&name, &shape, Role::ActivationGradient)?;
+        let sums = self.buffer(&name, shape, Role::ActivationGradient)?;
         Ok(self.through(gradient, &Before { gradient: sums, activation, saved }))
     }
 
@@ -288,7 +296,7 @@ impl<'a> Builder<'a> {
             return true;
         };
         let (first, last) = (self.parameter(first), self.parameter(last));
-        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len - first.offset <= LONGEST_UPDATE
+        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len() - first.offset <= LONGEST_UPDATE
     }
 
     /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one, or to the
@@ -307,7 +315,7 @@ impl<'a> Builder<'a> {
             && self.batch <= LONGEST_SLICE
             && self.stages.iter().all(|placed| self.can_fuse(&placed.stage));
         if !self.fused {
-            self.gradients = Some(self.buffer("gradients", &[self.network.parameter_words()], Role::Gradients)?);
+            self.gradients = Some(self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?);
         }
         let trained = |stage: &Stage| {
             stage.parameters.clone().next().is_some_and(|p| config.multipliers(self.network, p)[0] != 0.0)
@@ -322,7 +330,7 @@ impl<'a> Builder<'a> {
                     let (activation, saved) = stages[j].end();
                     let name = format!("{}.gradient", stages[j].stage.name);
                     let shape = [self.batch, stages[j].stage.outputs];
-                    Some(Before { gradient: self.buffer(&name, &shape, Role::ActivationGradient)?, activation, saved })
+                    Some(Before { gradient: self.buffer(&name, shape, Role::ActivationGradient)?, activation, saved })
                 }
                 // Before the first stage there is no activation.
                 _ => input_gradient.map(|gradient| Before {
@@ -345,11 +353,10 @@ impl<'a> Builder<'a> {
     /// Makes the optimizer's buffers.
     pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) {
         let parameters = self.parameters;
-        let len = parameters.len;
+        let len = parameters.len();
         let multipliers = self.multipliers(config);
         let roles = [("moment1", Role::Moment1), ("moment2", Role::Moment2)];
-        let moments =
-            roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, &[len], *role, len));
+        let moments = roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, len, *role));
         let moments = moments.collect();
         let clip = match config.clip {
             Some(Clip::Value(limit)) => Some(limit),
@@ -373,36 +380,35 @@ impl<'a> Builder<'a> {
     pub fn update(&mut self, config: &TrainerConfig, mean: bool, chain: Option<&DataSet>) {
         let Some(gradients) = self.gradients else { return };
         let mut update = self.update.take().expect("optimizer() comes first");
-        let (len, step) = (update.parameters.len, update.step);
+        let (len, step) = (update.parameters.len(), update.step);
         update.gradients = gradients;
         if let Some(set) = chain {
             update.accumulates = true;
             self.mark(set, 1);
         }
         if config.accumulate > 1 {
-            let sum = self.add("accumulated_gradients", &[len], Role::AccumulatedGradients, len);
+            let sum = self.add("accumulated_gradients", len, Role::AccumulatedGradients);
             self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean }));
             update.gradients = sum;
         }
         if let Some(Clip::Norm(limit)) = config.clip {
-            let sums = self.add("square_sums", &[SUM_PARTS], Role::SquareSums, SUM_PARTS);
-            let scale = self.add("gradient_scale", &[1], Role::GradientScale, 1);
+            let sums = self.add("square_sums", SUM_PARTS, Role::SquareSums);
+            let scale = self.add("gradient_scale", 1, Role::GradientScale);
             self.push(Op::SumSquares(SumSquares { input: update.gradients, output: sums, limit: None }));
             self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
             update.scale = Some(scale);
         }
         for start in (0..len).step_by(LONGEST_UPDATE as usize) {
-            let part = |tensor: Tensor| Tensor { offset: start, len: LONGEST_UPDATE.min(len - start), ..tensor };
-            // Two numbers for every block of parameters.
-            let blocks = |Tensor { offset, len, .. }| [offset, len].map(|words| words / PARAMETER_ALIGNMENT * 2);
+            let part = |tensor: Tensor| tensor.part(start, LONGEST_UPDATE.min(len - start));
             let parameters = part(update.parameters);
             self.push(Op::Update(Update {
                 parameters,
                 gradients: part(update.gradients),
                 moments: update.moments.iter().map(|&moment| part(moment)).collect(),
+                // Two numbers for every block of parameters.
                 multipliers: update.multipliers.map(|table| {
-                    let [offset, len] = blocks(parameters);
-                    Tensor { offset, len, ..table }
+                    let [start, len] = [start, parameters.len()].map(|words| words / PARAMETER_ALIGNMENT * 2);
+                    table.part(start, len)
                 }),
                 ..update.clone()
             }));
@@ -415,7 +421,7 @@ impl<'a> Builder<'a> {
     /// Tells a chain's cursor of a pass that has run.
     fn mark(&mut self, set: &DataSet, chain_pass: u32) {
         const WORDS: u32 = (size_of::<DataInfo>() / 4) as u32;
-        let data = self.add(&format!("chain_pass_{chain_pass}"), &[WORDS], Role::ChainMarks, WORDS);
+        let data = self.add(&format!("chain_pass_{chain_pass}"), WORDS, Role::ChainMarks);
         let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
         self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
         let DataSet { step, indices, .. } = *set;
@@ -430,7 +436,7 @@ impl<'a> Builder<'a> {
         if of_parameter.iter().all(|m| *m == [1.0, 1.0]) {
             return None;
         }
-        let mut table = vec![1.0f32; (self.parameters.len / PARAMETER_ALIGNMENT) as usize * 2];
+        let mut table = vec![1.0f32; (self.parameters.len() / PARAMETER_ALIGNMENT) as usize * 2];
         for (parameter, multipliers) in self.network.parameters().iter().zip(of_parameter) {
             let first = (parameter.offset / PARAMETER_ALIGNMENT) as usize;
             let blocks = parameter.len().div_ceil(PARAMETER_ALIGNMENT) as usize;
@@ -439,7 +445,7 @@ impl<'a> Builder<'a> {
             }
         }
         let words = table.len() as u32;
-        let tensor = self.add("multipliers", &[words], Role::Multipliers, words);
+        let tensor = self.add("multipliers", words, Role::Multipliers);
         self.fill(tensor, bytemuck::cast_vec(table));
         Some(tensor)
     }

@@ -2,19 +2,17 @@
 //! executors run it, the GPU and the CPU reference.
 
 mod builder;
-mod cost;
+pub(crate) mod cost;
 mod display;
 mod layers;
 mod narrow;
-mod op;
 
-pub use cost::{Cost, Work};
+pub use crate::ops::*;
+pub use cost::Cost;
 pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
-pub use op::*;
 
 use crate::config::TrainerConfig;
-use crate::error::{Error, Result};
-use crate::history::Evaluation;
+use crate::error::Result;
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
@@ -37,7 +35,7 @@ pub const LONGEST_UPDATE: u32 = 1 << 25;
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
 
-/// What a buffer of a plan is for. Each buffer holds 32-bit words, f32 unless said otherwise.
+/// What a buffer of a plan is for. Each buffer holds f32 unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -96,13 +94,27 @@ pub enum Role {
     ChainMarks,
 }
 
+impl Role {
+    /// What the elements of such a buffer are.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::Data | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
+            Self::GridLevels | Self::ChainMarks => Dtype::U32,
+            Self::GridSums => Dtype::I32,
+            _ => Dtype::F32,
+        }
+    }
+}
+
 /// A buffer: a name, a shape and a role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Buffer {
     /// Unique within the plan.
     pub name: String,
-    /// Row-major shape in 32-bit words; empty where the length is known at run time only.
-    pub shape: Vec<u32>,
+    /// What its elements are.
+    pub dtype: Dtype,
+    /// How many there are, row-major; `None` where that is known at run time only.
+    pub shape: Option<Shape>,
     /// What it is for.
     pub role: Role,
     /// What it starts with; zeros from the end of this on.
@@ -112,156 +124,12 @@ pub struct Buffer {
 impl Buffer {
     /// Its length in 32-bit words, or `None` where it is known at run time only.
     pub fn words(&self) -> Option<u64> {
-        (!self.shape.is_empty()).then(|| self.shape.iter().map(|&d| u64::from(d)).product())
-    }
-}
-
-/// Index of a buffer in [`Plan::buffers`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BufferId(pub usize);
-
-/// A range of a buffer, in 32-bit words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tensor {
-    /// Of which buffer.
-    pub buffer: BufferId,
-    /// Where it starts; a multiple of 64 (256 bytes).
-    pub offset: u32,
-    /// How long it is; 0 where the buffer is given at run time: all of it.
-    pub len: u32,
-}
-
-/// What the kernels know of a data set: [`Role::Data`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct DataInfo {
-    /// Rows of the data set.
-    pub rows: u32,
-    /// 1 where each epoch has an order of its own, 0 where rows come as they are.
-    pub shuffle: u32,
-    /// The shuffle's seed, low word.
-    pub seed_low: u32,
-    /// The shuffle's seed, high word.
-    pub seed_high: u32,
-    /// 1 where features are bytes, four to a word and rows padded to words; 0 where they are f32.
-    pub bytes: u32,
-    /// 1 where targets are numbers, as many as outputs; 0 where they are labels.
-    pub values: u32,
-    /// 1 where each row of the targets ends with its weight.
-    pub weighted: u32,
-    /// Where the first row's features begin, in words.
-    pub first_feature: u32,
-    /// Words from one row's features to the next one's; 0 where they stand side by side.
-    pub feature_stride: u32,
-    /// Where the first row's targets begin, in words.
-    pub first_target: u32,
-    /// Words from one row's targets to the next one's; 0 where they stand side by side.
-    pub target_stride: u32,
-    /// Of a chain, whose passes are recorded one by one, the batch's number, from 2; else 0.
-    pub chain: u32,
-    /// What the cursor is told: 0 of the next batch, 1 of a chain's backward pass, 2 of its update.
-    pub chain_pass: u32,
-}
-
-impl DataInfo {
-    /// Where a row's features begin, in words, of rows that are `words` long.
-    pub(crate) fn feature(&self, row: usize, words: usize) -> usize {
-        start(self.first_feature, self.feature_stride, row, words)
+        self.bytes().map(|bytes| bytes / 4)
     }
 
-    /// Where a row's targets begin, in words, of rows that are `words` long.
-    pub(crate) fn target(&self, row: usize, words: usize) -> usize {
-        start(self.first_target, self.target_stride, row, words)
-    }
-}
-
-fn start(first: u32, stride: u32, row: usize, words: usize) -> usize {
-    first as usize + row * if stride == 0 { words } else { stride as usize }
-}
-
-/// The cursor in the data set: [`Role::Step`]. Kernels move it, not the host, so that any number of steps can be recorded
-/// into one submission.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct StepState {
-    /// Steps begun, this one included.
-    pub step: u32,
-    /// Rows in this batch.
-    pub rows: u32,
-    /// Epoch of the next batch, from 0.
-    pub epoch: u32,
-    /// Where in the epoch's order the next batch starts.
-    pub position: u32,
-    /// The update that this batch belongs to, from 1.
-    pub update: u32,
-    /// Batches of this update so far, this one included.
-    pub batches: u32,
-    /// Their rows.
-    pub update_rows: u32,
-    /// 1 where this batch is the update's last.
-    pub due: u32,
-    /// Of this update.
-    pub learning_rate: f32,
-    /// What the scheduled rate is multiplied by: the host's to change.
-    pub rate_scale: f32,
-    /// Rows of the data in which `position` is.
-    pub data_rows: u32,
-    /// The number of a chain's batch, from 2; 1 before its first; 0 for a training step.
-    pub chain: u32,
-    /// The number that the chain's last backward pass was recorded for since; 0 for none.
-    pub gradients_of: u32,
-    /// 1 once the batch's backward pass has run, 2 once its update has, 0 before.
-    pub passes: u32,
-}
-
-impl StepState {
-    /// Whether gradients are those of the batch: a chain's backward pass may be of another one.
-    pub(crate) fn takes_gradients(&self) -> bool {
-        self.chain == 0 || self.chain == self.gradients_of
-    }
-}
-
-impl Default for StepState {
-    /// Before the first step.
-    fn default() -> Self {
-        Self { rate_scale: 1.0, ..bytemuck::Zeroable::zeroed() }
-    }
-}
-
-/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`], [`Role::Totals`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct RowMetrics {
-    /// Sum of losses.
-    pub loss: f32,
-    /// Rows whose class is the target's: see [`Evaluation::accuracy`].
-    pub correct: u32,
-    /// Rows seen.
-    pub rows: u32,
-    /// The first step whose loss was not finite, or 0.
-    pub non_finite_step: u32,
-}
-
-impl RowMetrics {
-    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they find
-    /// at fault, a loss of zero would be a lie.
-    pub(crate) fn check_rows(self, what: &str, expected: u32) -> Result<()> {
-        if self.rows == expected {
-            return Ok(());
-        }
-        let reason = format!(
-            "of {expected} rows it has done {}; what is wrong went to the device's own error handler, or the console",
-            self.rows
-        );
-        Err(Error::Gpu { what: what.into(), reason })
-    }
-
-    /// What the sum comes to, of a loss that is a mean over rows or not.
-    pub(crate) fn evaluation(self, mean: bool) -> Evaluation {
-        let rows = f64::from(self.rows.max(1));
-        let loss = f64::from(self.loss) / if mean { rows } else { 1.0 };
-        Evaluation { loss, accuracy: f64::from(self.correct) / rows, rows: self.rows }
+    /// Its length in bytes.
+    pub fn bytes(&self) -> Option<u64> {
+        self.shape.map(|shape| self.dtype.bytes_of(shape.elements()))
     }
 }
 
@@ -318,12 +186,12 @@ impl Plan {
         let mut plan = Builder::new("chain", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         let (of_x, of_y) = ([config.batch, network.inputs()], [config.batch, network.outputs()]);
-        let x = plan.buffer("input", &of_x, Role::Input)?;
-        let y = plan.buffer("output", &of_y, Role::Output)?;
+        let x = plan.buffer("input", of_x, Role::Input)?;
+        let y = plan.buffer("output", of_y, Role::Output)?;
         plan.forward(x, Some(y), None, Some(&data))?;
-        let dy = plan.buffer("output_gradient", &of_y, Role::OutputGradient)?;
+        let dy = plan.buffer("output_gradient", of_y, Role::OutputGradient)?;
         let dx = match input_gradient {
-            true => Some(plan.buffer("input_gradient", &of_x, Role::InputGradient)?),
+            true => Some(plan.buffer("input_gradient", of_x, Role::InputGradient)?),
             false => None,
         };
         let gradient = plan.gradient_of_sums(dy)?;
@@ -361,8 +229,8 @@ impl Plan {
     /// [`evaluation`](Self::evaluation) tells classes by. Layer by layer, as that one runs them, unless it `may_be_one_op`.
     pub(crate) fn ranks(network: &Network, loss: Option<Loss>, rows: u32, may_be_one_op: bool) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
-        let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
+        let x = plan.buffer("input", [rows, network.inputs()], Role::Input)?;
+        let y = plan.buffer("output", [rows, network.outputs()], Role::Output)?;
         if !may_be_one_op || !plan.narrow(x, y, loss) {
             plan.forward(x, Some(y), loss, None)?;
         }
@@ -376,10 +244,10 @@ impl Plan {
         let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });
         let buffers: Vec<Buffer> = roles.into_iter().filter_map(find).collect();
         let len = |i: usize| buffers[i].words().unwrap_or(0) as u32;
-        let tensor = |i: usize| Tensor { buffer: BufferId(i), offset: 0, len: len(i) };
+        let tensor = |i: usize| Tensor::new(BufferId(i), buffers[i].dtype, buffers[i].shape.unwrap_or(0.into()));
         let parts = |i: usize| (0..len(i)).step_by(LONGEST_UPDATE as usize).map(move |start| (i, start));
         let look = |(i, start): (usize, u32)| {
-            let input = Tensor { offset: start, len: LONGEST_UPDATE.min(len(i) - start), ..tensor(i) };
+            let input = tensor(i).part(start, LONGEST_UPDATE.min(len(i) - start));
             Op::NonFinite(NonFinite { input, step: tensor(0), totals: tensor(1) })
         };
         let step = (2..buffers.len()).flat_map(parts).map(look).collect();
@@ -393,8 +261,8 @@ impl Plan {
     /// As [`training`](Self::training).
     pub fn forward(network: &Network, rows: u32) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", &[rows, network.inputs()], Role::Input)?;
-        let y = plan.buffer("output", &[rows, network.outputs()], Role::Output)?;
+        let x = plan.buffer("input", [rows, network.inputs()], Role::Input)?;
+        let y = plan.buffer("output", [rows, network.outputs()], Role::Output)?;
         if !plan.narrow(x, y, None) {
             plan.forward(x, Some(y), None, None)?;
         }
@@ -413,35 +281,18 @@ impl Plan {
 
         let given = BufferId(self.buffers.len());
         let buffer = &mut self.buffers[packed.0];
-        let [rows, columns] = buffer.shape[..] else { return self };
+        let Some(shape) = buffer.shape else { return self };
         let name = buffer.name.clone();
         buffer.name += ".packed";
         buffer.role = Role::Activation;
-        self.buffers.push(Buffer { name, shape: Vec::new(), role, contents: Vec::new() });
+        let dtype = buffer.dtype;
+        self.buffers.push(Buffer { name, dtype, shape: None, role, contents: Vec::new() });
 
-        let packed = Tensor { buffer: packed, offset: 0, len: rows * columns };
-        let given = Tensor { buffer: given, offset: 0, len: 0 };
+        let packed = Tensor::new(packed, dtype, shape);
+        let given = Tensor::new(given, dtype, shape).strided(first, stride);
         let copy = match last_write {
-            Some(_) => CopyRows {
-                input: packed,
-                input_first: 0,
-                input_stride: columns,
-                output: given,
-                output_first: first,
-                output_stride: stride,
-                rows,
-                columns,
-            },
-            None => CopyRows {
-                input: given,
-                input_first: first,
-                input_stride: stride,
-                output: packed,
-                output_first: 0,
-                output_stride: columns,
-                rows,
-                columns,
-            },
+            Some(_) => CopyRows { input: packed, output: given },
+            None => CopyRows { input: given, output: packed },
         };
         // What no op uses needs no copy.
         if let Some(at) = last_write.map(|last| last + 1).or(first_read) {
@@ -463,6 +314,11 @@ impl Plan {
     /// The buffer of that index.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0]
+    }
+
+    /// Where in its buffer, of so many words, a tensor lies: of what is given at run time, all of it.
+    pub(crate) fn words_of(&self, tensor: Tensor, words: usize) -> std::ops::Range<usize> {
+        if self.buffer(tensor.buffer).shape.is_none() { 0..words } else { tensor.words() }
     }
 
     /// Every op: those of a step, then those of the report.

@@ -21,7 +21,7 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
     let step: Vec<Op> = plan.step.iter().filter(encodes).cloned().collect();
     let (x, gradient) = match &step[..] {
         [Op::Encode(forward), Op::Encode(Encode { gradient: Some(gradient), .. })] => (forward.x, *gradient),
-        [Op::HashGrid(forward), .., Op::HashGridInput(backward)] => (forward.x, backward.gradient),
+        [Op::HashGridForward(forward), .., Op::HashGridInput(backward)] => (forward.x, backward.gradient),
         _ => {
             check.expect(false, || format!("{encoding:?} has ops of its own: {step:?}"));
             return Ok(());
@@ -30,8 +30,8 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
     let mut random = Random(u64::from(rows * 31 + coordinates) | 1);
     let parameters = plan.find(Role::Parameters);
     let mut lockstep = check.lockstep(Plan { step, report: vec![], ..plan })?;
-    lockstep.set(x.buffer, &points(&mut random, x.len as usize))?;
-    lockstep.set(gradient.buffer, &random.f32s(gradient.len as usize))?;
+    lockstep.set(x.buffer, &points(&mut random, x.len() as usize))?;
+    lockstep.set(gradient.buffer, &random.f32s(gradient.len() as usize))?;
     if let Some(id) = parameters {
         lockstep.set(id, &random.f32s(network.parameter_words() as usize))?;
     }

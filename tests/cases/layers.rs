@@ -110,7 +110,7 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
             .chain([("statistics", rows * 2, Role::Statistics)])
             .collect();
         let forward = LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon: 1e-5 };
-        let mut plan = single(&buffers, Op::LayerNorm(forward));
+        let mut plan = single(&buffers, Op::LayerNormForward(forward));
         let (out, g) = (output, gradient);
         plan.step.push(Op::LayerNormInput(LayerNormInput {
             gradient: g,

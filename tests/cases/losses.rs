@@ -38,7 +38,7 @@ fn check_loss(
         outputs,
     };
     let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
-    let op = if softmax { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) };
+    let op = if softmax { Op::LossOp(op) } else { Op::LossOp(op) };
     let (values, weighted) = (matches!(kind, Values | WeightedValues), matches!(kind, WeightedLabels | WeightedValues));
     let width = if values { outputs } else { 1 };
     let buffers = [
@@ -170,7 +170,7 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
             ("metrics", 4, Role::RowMetrics),
             ("data", DATA, Role::Data),
         ];
-        let mut lockstep = check.lockstep(single(&buffers, Op::SoftmaxCrossEntropy(op)))?;
+        let mut lockstep = check.lockstep(single(&buffers, Op::LossOp(op)))?;
         lockstep.set(BufferId(0), &[1.0, logit])?;
         lockstep.set(BufferId(1), &[label])?;
         lockstep.set(BufferId(2), &[step_state(42, 1)])?;
@@ -218,7 +218,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
             ("metrics", 4, Role::RowMetrics),
             ("data", DATA, Role::Data),
         ];
-        let mut lockstep = check.lockstep(single(&buffers, Op::PointwiseLoss(op)))?;
+        let mut lockstep = check.lockstep(single(&buffers, Op::LossOp(op)))?;
         // The last output is the odd one, and all others are alike.
         let with_last = |last: f32| [vec![0.25; outputs as usize - 1], vec![last]].concat();
         lockstep.set(BufferId(0), &with_last(y))?;
@@ -265,7 +265,7 @@ pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
             outputs,
         };
         let softmax = loss == Loss::SoftmaxCrossEntropy;
-        let op = if softmax { Op::SoftmaxCrossEntropy(op) } else { Op::PointwiseLoss(op) };
+        let op = if softmax { Op::LossOp(op) } else { Op::LossOp(op) };
         let buffers = [
             ("output", batch * outputs, Role::Activation),
             ("targets", 1, Role::Targets),

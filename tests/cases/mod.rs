@@ -194,12 +194,12 @@ fn falsify(lockstep: &mut Lockstep) {
         }
         // All features, as the batch has rows from anywhere.
         Some(Op::Gather(op)) => {
-            let words = plan.buffer(op.features.buffer).words().unwrap_or(0) as usize;
+            let words = lockstep.get(op.features.buffer).len();
             (0..words).map(|word| (op.features.buffer, word)).collect()
         }
         Some(op) => {
             let number = op.inputs().into_iter().find(is_number).into_iter();
-            number.flat_map(|t| (0..t.len.min(16)).map(move |i| (t.buffer, (t.offset + i) as usize))).collect()
+            number.flat_map(|t| (t.offset..t.offset + t.len().min(16)).map(move |i| (t.buffer, i as usize))).collect()
         }
         None => vec![],
     };
@@ -212,8 +212,8 @@ fn falsify(lockstep: &mut Lockstep) {
 const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 
-fn tensor(buffer: usize, len: u32) -> Tensor {
-    Tensor { buffer: BufferId(buffer), offset: 0, len }
+fn tensor(buffer: usize, shape: impl Into<Shape>) -> Tensor {
+    Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
 fn step_state(step: u32, rows: u32) -> StepState {

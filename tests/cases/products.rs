@@ -72,7 +72,7 @@ fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, b
         clip: (n % 2 == 0).then_some(0.5),
         accumulates: false,
     };
-    let bias = Tensor { buffer: BufferId(3), offset: bias_at, len: n };
+    let bias = Tensor { offset: bias_at, ..tensor(3, n) };
     let (a, b, c) = (tensor(0, m * k), tensor(1, k * n), tensor(3, m * n));
     let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(update)), biases.then_some(bias));
     let op = Op::Matmul(Matmul { a, b, c, m, n, k, slice: 0..k, layout, epilogue, bias_gradient });

@@ -28,11 +28,17 @@ impl Random {
     }
 }
 
-/// A plan of one op, its buffers by name, length and role.
+/// A plan of one op, its buffers by name, length and role; a data set's have the length that they are given.
 pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
     let buffers = buffers
         .iter()
-        .map(|&(name, len, role)| Buffer { name: name.into(), shape: vec![len], role, contents: vec![] })
+        .map(|&(name, len, role)| Buffer {
+            name: name.into(),
+            dtype: role.dtype(),
+            shape: (!matches!(role, Role::Features | Role::Targets)).then(|| len.into()),
+            role,
+            contents: vec![],
+        })
         .collect();
     Plan { name: "single", batch: 1, buffers, step: vec![op], report: vec![] }
 }

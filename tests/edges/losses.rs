@@ -35,9 +35,9 @@ fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32
         outputs: outputs as u32,
     };
     let op = if matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. }) {
-        Op::SoftmaxCrossEntropy(op)
+        Op::LossOp(op)
     } else {
-        Op::PointwiseLoss(op)
+        Op::LossOp(op)
     };
     let mut words: Vec<u32> = match target {
         Label(label) => vec![label],

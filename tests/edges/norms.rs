@@ -23,7 +23,7 @@ fn of(x: &[f32], dy: &[f32]) -> [[Vec<f32>; 2]; 3] {
     let input = LayerNormInput { gradient: dy_of, x: x_of, scale, statistics, output: dx, rows, columns };
     let parameters =
         LayerNormParameters { gradient: dy_of, x: x_of, statistics, scale_gradient, shift_gradient, rows, columns };
-    let ops = [Op::LayerNorm(op), Op::LayerNormInput(input), Op::LayerNormParameters(parameters)];
+    let ops = [Op::LayerNormForward(op), Op::LayerNormInput(input), Op::LayerNormParameters(parameters)];
     let mut both = Both::of(&buffers, ops);
     both.set(0, x);
     both.set(1, dy);

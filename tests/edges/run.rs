@@ -12,7 +12,7 @@ pub const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 pub const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 
 pub fn tensor(buffer: usize, len: usize) -> Tensor {
-    Tensor { buffer: BufferId(buffer), offset: 0, len: len as u32 }
+    Tensor::new(BufferId(buffer), Dtype::F32, len as u32)
 }
 
 /// A plan of some ops on both devices.

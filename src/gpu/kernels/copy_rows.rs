@@ -1,30 +1,22 @@
 //! Host side of `shaders/copy_rows.wgsl`.
 
-use super::{Launch, read, shader, write};
-use crate::gpu::texts::text;
-use crate::plan::CopyRows;
+use crate::ops::*;
 
 const LANES: u64 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct CopyRowsUniforms {
-    columns: u32,
-    words: u32,
-    input_first: u32,
-    input_stride: u32,
-    output_first: u32,
-    output_stride: u32,
-}
-
-pub(super) fn launch(op: &CopyRows) -> Launch {
-    let words = op.rows * op.columns;
-    let CopyRows { columns, input_first, input_stride, output_first, output_stride, .. } = *op;
-    let uniforms = CopyRowsUniforms { columns, words, input_first, input_stride, output_first, output_stride };
+pub(crate) fn launch(op: &CopyRows) -> Launch {
+    let CopyRows { input, output } = op;
     Launch {
         shader: shader("copy_rows", text!("copy_rows.wgsl"), &[]),
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
-        bindings: vec![read(op.input), write(op.output)],
-        workgroups: u64::from(words).div_ceil(LANES),
+        uniforms: uniforms![
+            columns: input.columns(),
+            words: input.len(),
+            input_first: input.offset,
+            input_stride: input.strides[0],
+            output_first: output.offset,
+            output_stride: output.strides[0],
+        ],
+        bindings: op.operands(),
+        workgroups: u64::from(input.len()).div_ceil(LANES),
     }
 }

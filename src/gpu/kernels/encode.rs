@@ -1,34 +1,22 @@
 //! Host side of `shaders/encode.wgsl`.
 
-use super::{Launch, read, write};
 use crate::gpu::excerpt::excerpt;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
 use crate::network::Encoding;
-use crate::plan::Encode;
+use crate::ops::*;
 
 const LANES: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct EncodeUniforms {
-    numbers: u32,
-    outputs: u32,
-    scale: f32,
-    offset: f32,
-}
-
-pub(super) fn launch(op: &Encode) -> Launch {
+pub(crate) fn launch(op: &Encode) -> Launch {
     let [scale, offset] = scale_and_offset(op.encoding);
-    let numbers = op.output.len;
-    let uniforms = EncodeUniforms { numbers, outputs: op.encoding.features(), scale, offset };
+    let numbers = op.output.len();
+    let uniforms = uniforms![ numbers, outputs: op.encoding.features(), scale, offset ];
     Launch {
         shader: Shader {
             name: format!("encode {}", op.encoding.kind()).into(),
             source: (functions(op.encoding).to_owned() + text!("encode.wgsl")).into(),
             constants: vec![("GRADIENT", op.gradient.is_some().into())],
         },
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings: vec![read(op.x), read(op.gradient), write(op.output)],
         workgroups: numbers.div_ceil(LANES).into(),
     }
@@ -60,7 +48,7 @@ fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
 
 /// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls, whose
 /// names begin with `prefix`.
-pub(in crate::gpu) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
+pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
     let [scale, offset] = scale_and_offset(encoding);
     let text = functions(encoding).replace("u.outputs", &format!("{}u", encoding.features()));
     let text = text.replace("u.scale", &format!("{scale:?}")).replace("u.offset", &format!("{offset:?}"));

@@ -1,8 +1,7 @@
 //! Host side of `shaders/from_texture.wgsl`.
 
 use super::shader;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
+use crate::ops::*;
 
 pub(crate) fn from_texture(channels: u32) -> Shader {
     let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl");

@@ -1,8 +1,7 @@
 //! Host side of `shaders/from_texture_random.wgsl`.
 
 use super::shader;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
+use crate::ops::*;
 
 /// Rows of a workgroup.
 pub(crate) const LANES: u32 = 64;

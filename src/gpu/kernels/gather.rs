@@ -1,24 +1,14 @@
 //! Host side of `shaders/gather.wgsl` and of its variants for rows in fours, `shaders/gather.aligned.wgsl`, and, on
 //! software adapters, in eights, `shaders/software/gather.wide.wgsl`.
 
-use super::{Launch, Variants, read, shader, write};
-use crate::gpu::texts::text;
-use crate::plan::Gather;
+use crate::ops::*;
 
 const LANES: u32 = 64;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct GatherUniforms {
-    columns: u32,
-    quads: u32,
-    invocations: u32,
-}
 
 /// What an invocation of the wide variant copies of a row.
 const WIDE_COLUMNS: u32 = 64;
 
-pub(super) fn launch(op: &Gather, variants: Variants) -> Launch {
+pub(crate) fn launch(op: &Gather, variants: Adapter) -> Launch {
     let quads = op.columns.div_ceil(4);
     // The text of a variant: what all share, and its own memory and entry point.
     macro_rules! variant {
@@ -36,7 +26,7 @@ pub(super) fn launch(op: &Gather, variants: Variants) -> Launch {
     let invocations = op.batch * of_row;
     Launch {
         shader,
-        uniforms: bytemuck::bytes_of(&GatherUniforms { columns: op.columns, quads, invocations }).to_vec(),
+        uniforms: uniforms![ columns: op.columns, quads, invocations ],
         bindings: vec![read(op.features), read(op.data), read(op.step), read(op.indices), write(op.x)],
         workgroups: invocations.div_ceil(LANES).into(),
     }

@@ -1,25 +1,14 @@
 //! Host side of `shaders/hash_grid.wgsl.in`.
 
-use super::{Launch, read, write};
 use crate::gpu::excerpt::excerpt;
-use crate::gpu::pipelines::Shader;
 use crate::gpu::template;
-use crate::gpu::texts::text;
-use crate::plan::{GridShape, HashGridForward};
+use crate::ops::*;
 
-pub(super) const LANES: u32 = 64;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct HashGridUniforms {
-    rows: u32,
-    levels: u32,
-    groups: u32,
-}
+pub(crate) const LANES: u32 = 64;
 
 const SOURCE: &str = text!("hash_grid.functions.wgsl", "hash_grid.wgsl.in");
 
-pub(super) fn launch(op: &HashGridForward) -> Launch {
+pub(crate) fn launch(op: &HashGridForward) -> Launch {
     let GridShape { rows, dimensions, levels, features } = op.shape;
     let groups = rows.div_ceil(LANES);
     Launch {
@@ -28,14 +17,14 @@ pub(super) fn launch(op: &HashGridForward) -> Launch {
             source: source(features).into(),
             constants: vec![("DIMENSIONS", dimensions.into())],
         },
-        uniforms: bytemuck::bytes_of(&HashGridUniforms { rows, levels, groups }).to_vec(),
+        uniforms: uniforms![rows, levels, groups],
         bindings: vec![read(op.x), read(op.levels), read(op.table), write(op.y)],
         workgroups: u64::from(groups) * u64::from(levels),
     }
 }
 
 /// The text for so many features of an entry.
-pub(super) fn source(features: u32) -> String {
+pub(crate) fn source(features: u32) -> String {
     let conditions = [
         ("entries have 1 feature", features == 1),
         ("entries have 2 features", features == 2),
@@ -55,7 +44,7 @@ fn of_entry(features: u32) -> &'static str {
 
 /// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a level,
 /// and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number `table` on.
-pub(in crate::gpu) fn interpolation(
+pub(crate) fn interpolation(
     texts: &mut Vec<String>,
     [dimensions, features]: [u32; 2],
     (parameters, table): (&str, u32),

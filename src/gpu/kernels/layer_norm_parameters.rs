@@ -1,9 +1,7 @@
 //! Host side of `shaders/layer_norm_parameters.wgsl`, and of `layer_norm_parameters.parts.wgsl`, which comes after it where
 //! rows are many.
 
-use super::{Launch, leave, left, read, shader, write};
-use crate::gpu::texts::text;
-use crate::plan::LayerNormParameters;
+use crate::ops::*;
 
 /// Columns of a workgroup.
 const COLUMNS: u32 = 8;
@@ -13,24 +11,7 @@ const MOST_PARTS: u32 = 64;
 /// Columns of a workgroup that adds parts up.
 const LANES: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct LayerNormParametersUniforms {
-    rows: u32,
-    columns: u32,
-    parts: u32,
-    part_rows: u32,
-    zero: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct LayerNormParametersPartsUniforms {
-    columns: u32,
-    parts: u32,
-}
-
-pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
+pub(crate) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
     let LayerNormParameters { rows, columns, .. } = *op;
     let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
     let parts = rows.div_ceil(part_rows);
@@ -40,10 +21,10 @@ pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
         _ => [leave(words), write(None)],
     };
     let source = text!("shared/from_first.wgsl", "layer_norm_parameters.wgsl");
-    let uniforms = LayerNormParametersUniforms { rows, columns, parts, part_rows, zero: 0 };
+    let uniforms = uniforms![ rows, columns, parts, part_rows, zero: 0 ];
     let mut launches = vec![Launch {
         shader: shader("layer_norm_parameters", source, &[]),
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings: [read(op.gradient), read(op.x), read(op.statistics)].into_iter().chain(outputs).collect(),
         workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
     }];
@@ -51,7 +32,7 @@ pub(super) fn launches(op: &LayerNormParameters) -> Vec<Launch> {
         let source = text!("layer_norm_parameters.parts.wgsl");
         launches.push(Launch {
             shader: shader("layer_norm_parameters.parts", source, &[]),
-            uniforms: bytemuck::bytes_of(&LayerNormParametersPartsUniforms { columns, parts }).to_vec(),
+            uniforms: uniforms![columns, parts],
             bindings: vec![left(words), write(op.scale_gradient), write(op.shift_gradient)],
             workgroups: columns.div_ceil(LANES).into(),
         });

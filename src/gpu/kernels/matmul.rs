@@ -3,10 +3,9 @@
 mod rule;
 mod text;
 
-use super::{Binding, Launch, Variants, pointwise, read, update, write};
+use super::{pointwise, update};
 use crate::activation::Activation;
-use crate::gpu::pipelines::Shader;
-use crate::plan::{Epilogue, Layout, Matmul};
+use crate::ops::*;
 
 pub(crate) use rule::MatmulKernel;
 use rule::{Panel, Parts, Split, Vector, Wide};
@@ -15,38 +14,19 @@ pub(super) use text::MatmulText;
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
 const PLAIN_BLOCKS: u32 = 16;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct MatmulUniforms {
-    m: u32,
-    n: u32,
-    k: u32,
-    k_start: u32,
-    k_end: u32,
-    tiles_n: u32,
-    tiles: u32,
-    bias_at: u32,
-    transpose_b: u32,
-    epilogue: u32,
-    aux: u32,
-    parts: u32,
-    part_steps: u32,
-    block: u32,
-}
-
 /// The launches of a product by a kernel: two where its k is split over workgroups.
-pub(in crate::gpu) fn launches(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Vec<Launch> {
+pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, variants: Adapter) -> Vec<Launch> {
     let Split { parts } = kernel else { return vec![launch(op, kernel, variants)] };
     let scratch = scratch_bytes(op, kernel);
     let mut first = launch(&Matmul { epilogue: Epilogue::None, ..op.clone() }, kernel, variants);
-    first.bindings = vec![read(op.a), read(op.b), Binding { scratch, ..write(None) }];
+    first.bindings = vec![read(op.a), read(op.b), Operand { scratch, ..write(None) }];
     let mut second = launch(op, Parts { parts }, variants);
-    second.bindings[..2].copy_from_slice(&[Binding { scratch, ..read(None) }, read(None)]);
+    second.bindings[..2].copy_from_slice(&[Operand { scratch, ..read(None) }, read(None)]);
     vec![first, second]
 }
 
 /// What the launches of a product by a kernel need beside its operands.
-pub(in crate::gpu) fn scratch_bytes(op: &Matmul, kernel: MatmulKernel) -> u64 {
+pub(crate) fn scratch_bytes(op: &Matmul, kernel: MatmulKernel) -> u64 {
     let Split { parts } = kernel else { return 0 };
     u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 16
 }
@@ -63,7 +43,7 @@ fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
     (steps.div_ceil(each), each)
 }
 
-fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
+fn launch(op: &Matmul, kernel: MatmulKernel, variants: Adapter) -> Launch {
     let (epilogue, activation) = match op.epilogue {
         _ if op.slice.end < op.k => (0, Activation::Identity),
         Epilogue::None | Epilogue::Update(_) => (0, Activation::Identity),
@@ -118,7 +98,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
     let block = if let Wide { rows } = kernel { rule::block(op, rows) } else { 1 };
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transpose_b, epilogue > 0 && extra.is_some()].map(u32::from);
-    let uniforms = MatmulUniforms {
+    let uniforms = uniforms![
         m,
         n,
         k,
@@ -133,15 +113,15 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Variants) -> Launch {
         parts,
         part_steps,
         block,
-    };
+    ];
     let mut bindings = vec![read(op.a), read(op.b)];
     bindings.extend(match update {
         None => vec![read(extra), write(op.c), write(op.bias_gradient)],
-        Some(update) => update::bindings(update),
+        Some(update) => update.bound(),
     });
     Launch {
         shader: Shader { name: text.name().into(), source: text.source().into(), constants },
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings,
         workgroups: u64::from(tiles) * if let Split { .. } = kernel { parts.into() } else { 1 },
     }

@@ -1,12 +1,10 @@
 //! Host side of `shaders/narrow.wgsl` and of its variant for software adapters, `shaders/software/narrow.subgroup.wgsl`: `evaluate`
 //! is written for the network.
 
-use super::{Launch, Variants, activation_name, read, write};
+use super::activation_name;
 use crate::activation::Activation;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
 use crate::gpu::wgsl::{Place, Run, Writer, element, push, quads, runs};
-use crate::plan::{Narrow, NarrowLayer};
+use crate::ops::*;
 
 /// Rows of a workgroup.
 const LANES: u32 = 64;
@@ -16,13 +14,7 @@ const SUBGROUP_ROWS: [u32; 2] = [8, 16];
 /// Multiply-adds from which the larger is worth it.
 const SMALL_NETWORK: u64 = 1 << 24;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NarrowUniforms {
-    rows: u32,
-}
-
-pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
+pub(crate) fn launch(op: &Narrow, variants: Adapter) -> Launch {
     let (kind, source, rows) = match variants.matmul_subgroup {
         None => ("narrow", source(op), LANES),
         Some(lanes) => {
@@ -34,14 +26,14 @@ pub(super) fn launch(op: &Narrow, variants: Variants) -> Launch {
     let name = format!("{kind} {}-{}", op.inputs(), op.outputs());
     Launch {
         shader: Shader { name: name.into(), source: source.into(), constants: Vec::new() },
-        uniforms: bytemuck::bytes_of(&NarrowUniforms { rows: op.rows }).to_vec(),
+        uniforms: uniforms![ rows: op.rows ],
         bindings: vec![read(op.parameters), read(op.input), write(op.output)],
         workgroups: op.rows.div_ceil(rows).into(),
     }
 }
 
 /// The text for real GPUs.
-pub(super) fn source(op: &Narrow) -> String {
+pub(crate) fn source(op: &Narrow) -> String {
     let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Tile };
     writer.functions(&op.layers);
     let widest = op.layers.iter().map(|layer| layer.inputs).max().unwrap_or(1);
@@ -59,7 +51,7 @@ fn constants(text: &mut String, constants: &[(&str, u32)]) {
 }
 
 /// The text for software adapters.
-pub(super) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
+pub(crate) fn subgroup_source(op: &Narrow, rows: u32, lanes: u32) -> String {
     let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
     writer.functions(&op.layers);
     let sizes = [("INPUTS", op.inputs()), ("OUTPUTS", op.outputs()), ("ROWS", rows), ("LANES", lanes)];

@@ -1,17 +1,7 @@
 //! Host side of `shaders/next_batch.wgsl`.
 
-use super::{Launch, read, shader, write};
-use crate::gpu::texts::text;
-use crate::plan::NextBatch;
+use crate::ops::*;
 use crate::schedule::{Schedule, Shape};
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct NextBatchUniforms {
-    batch: u32,
-    accumulate: u32,
-    learning_rate: f32,
-}
 
 /// Rows that one workgroup numbers in less time than another dispatch takes.
 const FEW: u32 = 4096;
@@ -19,7 +9,7 @@ const FEW: u32 = 4096;
 const LANES: u32 = 256;
 
 /// Two launches for a large batch.
-pub(super) fn launches(op: &NextBatch) -> Vec<Launch> {
+pub(crate) fn launches(op: &NextBatch) -> Vec<Launch> {
     if op.batch <= FEW {
         return vec![launch(op, of(op.schedule), 1)];
     }
@@ -36,7 +26,7 @@ fn launch(op: &NextBatch, constants: Vec<(&'static str, f64)>, workgroups: u32) 
             text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "next_batch.wgsl"),
             &constants,
         ),
-        uniforms: bytemuck::bytes_of(&NextBatchUniforms { batch, accumulate, learning_rate }).to_vec(),
+        uniforms: uniforms![batch, accumulate, learning_rate],
         bindings: vec![read(op.data), write(op.step), write(op.indices)],
         workgroups: workgroups.into(),
     }

@@ -1,37 +1,20 @@
 //! Host side of `shaders/pointwise.wgsl`.
 
-use super::{Launch, read, write};
 use crate::activation::Activation;
 use crate::cpu::{dropout_key, dropout_threshold};
 use crate::gpu::excerpt::excerpt;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
-use crate::plan::Pointwise;
+use crate::ops::*;
 
 const LANES: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
-struct PointwiseUniforms {
-    quads: u32,
-    dropout_key: u32,
-    dropout_threshold: u32,
-    dropout_scale: f32,
-}
-
 const KERNEL: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl");
 
-pub(super) fn launch(op: &Pointwise) -> Launch {
-    let quads = op.output.len.div_ceil(4);
-    let uniforms = match op.dropout {
-        None => PointwiseUniforms { quads, ..Default::default() },
-        Some(dropout) => PointwiseUniforms {
-            quads,
-            dropout_key: dropout_key(dropout.layer),
-            dropout_threshold: dropout_threshold(dropout.rate),
-            dropout_scale: 1.0 / (1.0 - dropout.rate),
-        },
-    };
+pub(crate) fn launch(op: &Pointwise) -> Launch {
+    let quads = op.output.len().div_ceil(4);
+    let (key, threshold, scale) = op.dropout.map_or((0, 0, 0.0), |dropout| {
+        (dropout_key(dropout.layer), dropout_threshold(dropout.rate), 1.0 / (1.0 - dropout.rate))
+    });
+    let uniforms = uniforms![quads, dropout_key: key, dropout_threshold: threshold, dropout_scale: scale];
     let mut constants = vec![("DERIVATIVE", op.saved.is_some().into()), ("DROPOUT", op.dropout.is_some().into())];
     constants.extend(parameter(op.activation));
     let (state, data) = (op.dropout.map(|d| d.step), op.dropout.map(|d| d.data));
@@ -41,14 +24,14 @@ pub(super) fn launch(op: &Pointwise) -> Launch {
             source: (functions(op.activation).to_owned() + KERNEL).into(),
             constants,
         },
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings: vec![read(op.input), read(op.saved), read(state), read(data), write(op.output)],
         workgroups: quads.div_ceil(LANES).into(),
     }
 }
 
 /// The text of an activation: `activate` and `derivative` of four numbers, and what they call.
-pub(super) fn functions(activation: Activation) -> &'static str {
+pub(crate) fn functions(activation: Activation) -> &'static str {
     macro_rules! file {
         ($name:literal) => {
             text!("activations/functions.wgsl", concat!("activations/", $name, ".wgsl"))
@@ -74,7 +57,7 @@ pub(super) fn functions(activation: Activation) -> &'static str {
 }
 
 /// The constant of that text, where it has one.
-pub(super) fn parameter(activation: Activation) -> Option<(&'static str, f64)> {
+pub(crate) fn parameter(activation: Activation) -> Option<(&'static str, f64)> {
     match activation {
         Activation::LeakyRelu(0.0) => None,
         Activation::LeakyRelu(parameter) | Activation::Elu(parameter) => Some(("PARAMETER", parameter.into())),
@@ -84,7 +67,7 @@ pub(super) fn parameter(activation: Activation) -> Option<(&'static str, f64)> {
 
 /// Functions that apply one activation each, under a name of its own, and what they call: for texts that apply several.
 /// All names begin with `prefix`.
-pub(in crate::gpu) fn activations(prefix: &str, wanted: &[Activation]) -> String {
+pub(crate) fn activations(prefix: &str, wanted: &[Activation]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for &activation in wanted {
         let text = functions(activation).replace("PARAMETER", &format!("{:?}", activation.parameter()));
@@ -97,7 +80,7 @@ pub(in crate::gpu) fn activations(prefix: &str, wanted: &[Activation]) -> String
 }
 
 /// The name of the function that applies an activation.
-pub(in crate::gpu) fn activation_name(prefix: &str, activation: Activation) -> String {
+pub(crate) fn activation_name(prefix: &str, activation: Activation) -> String {
     let name = activation.to_string();
     let name = name.split('(').next().unwrap_or_default();
     match activation.parameter() {

@@ -1,22 +1,11 @@
 //! Host side of `shaders/pointwise_loss.wgsl`, which follows an activation.
 
-use super::{Launch, Variants, lanes_and_rows, pointwise, read, write};
+use super::pointwise;
 use crate::activation::Activation;
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
 use crate::loss::Loss;
-use crate::plan::LossOp;
+use crate::ops::*;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct PointwiseLossUniforms {
-    batch: u32,
-    outputs: u32,
-    delta: f32,
-    turns: u32,
-}
-
-pub(super) fn source(activation: Activation) -> String {
+pub(crate) fn source(activation: Activation) -> String {
     pointwise::functions(activation).to_owned()
         + text!(
             "shared/step_state.wgsl",
@@ -28,8 +17,8 @@ pub(super) fn source(activation: Activation) -> String {
         )
 }
 
-pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
-    let (lanes, rows) = lanes_and_rows(op.outputs, variants);
+pub(crate) fn launch(op: &LossOp, variants: Adapter) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs, &variants);
     let (code, delta) = match op.loss {
         Loss::SumOfSquares => (1, 0.0),
         Loss::MeanAbsoluteError => (2, 0.0),
@@ -46,14 +35,14 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
         ("LEVELS", op.levels().into()),
     ];
     constants.extend(pointwise::parameter(op.activation));
-    let uniforms = PointwiseLossUniforms { batch: op.batch, outputs: op.outputs, delta, turns: op.turns };
+    let uniforms = uniforms![ batch: op.batch, outputs: op.outputs, delta, turns: op.turns ];
     Launch {
         shader: Shader {
             name: format!("pointwise_loss {}", op.activation).into(),
             source: source(op.activation).into(),
             constants,
         },
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings: vec![
             read(op.output),
             read(op.targets),

@@ -1,26 +1,15 @@
 //! Host side of `shaders/softmax_cross_entropy.wgsl`.
 
-use super::{Launch, Variants, lanes_and_rows, read, shader, write};
-use crate::gpu::texts::text;
 use crate::loss::Loss;
-use crate::plan::LossOp;
+use crate::ops::*;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct SoftmaxCrossEntropyUniforms {
-    batch: u32,
-    classes: u32,
-    smoothing: f32,
-    turns: u32,
-}
-
-pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
-    let (lanes, rows) = lanes_and_rows(op.outputs, variants);
+pub(crate) fn launch(op: &LossOp, variants: Adapter) -> Launch {
+    let (lanes, rows) = lanes_and_rows(op.outputs, &variants);
     let smoothing = match op.loss {
         Loss::SmoothedSoftmaxCrossEntropy { smoothing } => smoothing,
         _ => 0.0,
     };
-    let uniforms = SoftmaxCrossEntropyUniforms { batch: op.batch, classes: op.outputs, smoothing, turns: op.turns };
+    let uniforms = uniforms![ batch: op.batch, classes: op.outputs, smoothing, turns: op.turns ];
     Launch {
         shader: shader(
             "softmax_cross_entropy",
@@ -39,7 +28,7 @@ pub(super) fn launch(op: &LossOp, variants: Variants) -> Launch {
                 ("LEVELS", op.levels().into()),
             ],
         ),
-        uniforms: bytemuck::bytes_of(&uniforms).to_vec(),
+        uniforms,
         bindings: vec![
             read(op.output),
             read(op.targets),

@@ -1,8 +1,7 @@
 //! Host side of `shaders/to_texture.wgsl.in`.
 
-use crate::gpu::pipelines::Shader;
 use crate::gpu::template;
-use crate::gpu::texts::text;
+use crate::ops::*;
 
 /// The formats that it can write, with their names in WGSL: those that every device can store to and that hold colours.
 pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [

@@ -1,45 +1,31 @@
 //! Host side of `shaders/update.wgsl` and of its variant for software adapters, `shaders/update.wide.wgsl.in`.
 
-use super::{Binding, Launch, Variants, WORDS, declarations, read, write};
-use crate::gpu::pipelines::Shader;
-use crate::gpu::texts::text;
+use super::{WORDS, declarations};
+use crate::ops::*;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
-use crate::plan::Update;
 
 const LANES: u32 = 64;
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct UpdateUniforms {
-    quads: u32,
-}
-
-pub(super) const PLAIN: &str = text!("shared/step_state.wgsl", "update.wgsl");
+pub(crate) const PLAIN: &str = text!("shared/step_state.wgsl", "update.wgsl");
 /// What the variants in words of 64 bits share, those of products too.
-pub(super) const OCTET: &str = text!("update.octet.wgsl.in");
+pub(crate) const OCTET: &str = text!("update.octet.wgsl.in");
 const WIDE: &str = text!("update.wide.wgsl.in");
 
-pub(super) fn launch(op: &Update, variants: Variants) -> Launch {
+pub(crate) fn launch(op: &Update, variants: Adapter) -> Launch {
     let (name, source, parameters_each) = match variants.wide_access {
         false => ("update", PLAIN.into(), 4),
         true => ("update.wide", wide_source().into(), 8),
     };
     Launch {
         shader: Shader { name: name.into(), source, constants: constants(op) },
-        uniforms: bytemuck::bytes_of(&UpdateUniforms { quads: op.parameters.len / 4 }).to_vec(),
-        bindings: [vec![read(op.gradients), read(op.scale)], bindings(op)].concat(),
-        workgroups: op.parameters.len.div_ceil(parameters_each * LANES).into(),
+        uniforms: uniforms![ quads: op.parameters.len() / 4 ],
+        bindings: op.operands(),
+        workgroups: op.parameters.len().div_ceil(parameters_each * LANES).into(),
     }
 }
 
-/// What a kernel that makes an update binds from 3 on.
-pub(super) fn bindings(op: &Update) -> Vec<Binding> {
-    let moment = |i: usize| write(op.moments.get(i).copied());
-    vec![read(op.step), write(op.parameters), moment(0), moment(1), read(op.multipliers)]
-}
-
 /// All that an update is known to be beforehand.
-pub(super) fn constants(op: &Update) -> Vec<(&'static str, f64)> {
+pub(crate) fn constants(op: &Update) -> Vec<(&'static str, f64)> {
     let (weight_decay, decoupled) = op.optimizer.weight_decay();
     let decay = match (weight_decay, decoupled) {
         (0.0, _) => 0,
@@ -101,11 +87,11 @@ fn of(optimizer: &Optimizer) -> (u32, Vec<(&'static str, f64)>) {
 }
 
 /// What a kernel that makes an update follows.
-pub(super) fn functions() -> &'static str {
+pub(crate) fn functions() -> &'static str {
     declarations(PLAIN)
 }
 
 /// The variant's text: the declarations of the plain kernel's file, then its own memory and entry point.
-pub(super) fn wide_source() -> String {
+pub(crate) fn wide_source() -> String {
     [declarations(PLAIN), WORDS, OCTET, WIDE].concat()
 }

@@ -4,11 +4,12 @@
 use super::{Before, Builder, Op, Placed, Stage, Tensor};
 use crate::error::Result;
 use crate::network::{BLOCK, HashGrid, Level};
-use crate::plan::{GridShape, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter, Role};
+use crate::ops::{GridShape, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
+use crate::plan::Role;
 
 /// The table of levels that both passes read.
 pub fn levels(grid: HashGrid, stage: &Stage, plan: &mut Builder) -> Result<Tensor> {
-    let tensor = plan.buffer(&format!("{}.levels", stage.name), &[grid.levels, 4], Role::GridLevels)?;
+    let tensor = plan.buffer(&format!("{}.levels", stage.name), [grid.levels, 4], Role::GridLevels)?;
     plan.fill(tensor, grid.levels(stage.inputs).iter().flat_map(Level::words).collect());
     Ok(tensor)
 }
@@ -16,7 +17,7 @@ pub fn levels(grid: HashGrid, stage: &Stage, plan: &mut Builder) -> Result<Tenso
 pub(super) fn forward(at: &Placed, grid: HashGrid, plan: &mut Builder) {
     let (x, levels, y, shape) = (at.input, levels_of(at), at.output, shape(at, grid, plan));
     let table = plan.parameter(at.stage.parameters.start);
-    plan.push(Op::HashGrid(HashGridForward { x, table, levels, y, shape }));
+    plan.push(Op::HashGridForward(HashGridForward { x, table, levels, y, shape }));
 }
 
 pub(super) fn backward(
@@ -32,9 +33,9 @@ pub(super) fn backward(
     if trained {
         let name = |what: &str| format!("{}.{what}", at.stage.name);
         let table_gradient = plan.parameter_gradient(parameter);
-        let scales = plan.buffer(&name("scales"), &[grid.levels, 2], Role::GridScales)?;
-        let sums = plan.buffer(&name("sums"), &[table_gradient.len], Role::GridSums)?;
-        let blocks = plan.buffer(&name("blocks"), &[table_gradient.len / BLOCK], Role::GridLevels)?;
+        let scales = plan.buffer(&name("scales"), [grid.levels, 2], Role::GridScales)?;
+        let sums = plan.buffer(&name("sums"), table_gradient.len(), Role::GridSums)?;
+        let blocks = plan.buffer(&name("blocks"), table_gradient.len() / BLOCK, Role::GridLevels)?;
         let of_level = |(i, entries)| std::iter::repeat_n(i, (entries * grid.features_per_level / BLOCK) as usize);
         plan.fill(
             blocks,

@@ -6,7 +6,7 @@ use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
 pub(super) fn forward(at: &Placed, epsilon: f32, plan: &mut Builder) {
     let first = at.stage.parameters.start;
-    plan.push(Op::LayerNorm(LayerNormForward {
+    plan.push(Op::LayerNormForward(LayerNormForward {
         x: at.input,
         scale: plan.parameter(first),
         shift: plan.parameter(first + 1),

@@ -181,7 +181,7 @@ impl Placed {
             Activation::Identity => Ok(before.gradient),
             _ => {
                 let (name, shape) = (format!("{}.input_gradient", self.stage.name), [plan.batch, self.stage.inputs]);
-                plan.buffer(&name, &shape, super::Role::ActivationGradient)
+                plan.buffer(&name, shape, super::Role::ActivationGradient)
             }
         }
     }

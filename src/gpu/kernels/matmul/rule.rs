@@ -1,7 +1,6 @@
 //! Which kernel makes a product. The table in `shaders/README.md` says why.
 
-use crate::gpu::{Products, Variants};
-use crate::plan::{Epilogue, Layout, Matmul};
+use crate::ops::*;
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +69,7 @@ const FEW_PARTS: u32 = 8;
 impl MatmulKernel {
     /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
-    pub fn candidates(op: &Matmul, variants: Variants) -> Vec<Self> {
+    pub fn candidates(op: &Matmul, variants: Adapter) -> Vec<Self> {
         let mut kernels = vec![Tiled { slices: 1 }, Tiled { slices: 4 }];
         // More multiply-adds could take it seconds on a GPU, after which an operating system resets that.
         const MOST_OF_PLAIN: u64 = 1 << 28;
@@ -104,7 +103,7 @@ impl MatmulKernel {
     /// or over them. On software adapters, where a barrier costs more than any load, a subgroup that is a vector register:
     /// the more rows, the more a load of B is used, but the longer the driver compiles. There a panel of B stays at hand where
     /// sums are short, or many rows use it. Of a software adapter without such subgroups the plain one.
-    pub fn rule(op: &Matmul, variants: Variants) -> Self {
+    pub fn rule(op: &Matmul, variants: Adapter) -> Self {
         let in_parts = !variants.software && parts(op) > 1;
         if is_vector(op)
             && variants.products.map_or(!in_parts || vector_occupies_gpu(op), |family| family == Products::Vector)
@@ -181,12 +180,12 @@ fn vector_occupies_gpu(op: &Matmul) -> bool {
 }
 
 /// The kernel for vectors: on a software adapter of one vector register's lanes, unless the one of GPUs is to be tested.
-fn vector(variants: Variants) -> MatmulKernel {
+fn vector(variants: Adapter) -> MatmulKernel {
     Vector { lanes: if variants.software && variants.products.is_none() { 8 } else { 64 } }
 }
 
 /// The kernel for a panel of B, where it can make a product.
-fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
+fn panel(op: &Matmul, variants: Adapter) -> Option<MatmulKernel> {
     let fits = match op.layout {
         Layout::Tn => op.slice == (0..op.k) && op.k <= PANEL && op.m.is_multiple_of(4),
         // Between two panels the sums are in C, where an update has its parameters.
@@ -198,14 +197,14 @@ fn panel(op: &Matmul, variants: Variants) -> Option<MatmulKernel> {
 }
 
 /// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share it.
-pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
+pub(crate) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
     let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
     enough.min(op.m.div_ceil(FEW_PANEL_ROWS)).max(op.m.div_ceil(PANEL_ROWS))
 }
 
 /// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C is large
 /// beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
-pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
+pub(crate) fn block(op: &Matmul, rows: u32) -> u32 {
     let tiles_m = op.m.div_ceil(rows);
     match op.layout {
         Layout::Nn | Layout::Nt => tiles_m,

@@ -5,7 +5,7 @@ use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Til
 use crate::activation::Activation;
 use crate::gpu::kernels::{WORDS, pointwise, update};
 use crate::gpu::template;
-use crate::gpu::texts::text;
+use crate::ops::text;
 
 const TILED: &str = text!("matmul.wgsl.in");
 const UNIFORMS: &str = text!("matmul.uniforms.wgsl");

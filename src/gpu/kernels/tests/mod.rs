@@ -1,6 +1,6 @@
 //! Every shader text that can reach a device, looked at without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -87,19 +87,19 @@ fn product_kernels() -> Vec<matmul::MatmulKernel> {
 }
 
 fn product(m: u32, n: u32, k: u32, layout: crate::plan::Layout) -> crate::plan::Matmul {
-    let tensor = crate::plan::Tensor { buffer: crate::plan::BufferId(0), offset: 0, len: 64 };
+    let tensor = crate::plan::Tensor::new(crate::plan::BufferId(0), crate::plan::Dtype::F32, 64);
     let [a, b, c] = [tensor; 3];
     let (slice, epilogue) = (0..k, crate::plan::Epilogue::None);
     crate::plan::Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient: None }
 }
 
 /// Every class of adapter.
-fn adapters() -> [Variants; ADAPTERS.len()] {
-    ADAPTERS.map(|adapter| Variants::of_class(adapter).unwrap())
+fn adapters() -> [Adapter; ADAPTERS.len()] {
+    ADAPTERS.map(|adapter| Adapter::of_class(adapter).unwrap())
 }
 
-fn hardware() -> Variants {
-    Variants::of_class("large-registers").unwrap()
+fn hardware() -> Adapter {
+    Adapter::of_class("large-registers").unwrap()
 }
 
 /// Networks that the kernel for narrow ones is written for: one width, odd widths, runs, every activation.
@@ -162,7 +162,7 @@ fn launches() -> Vec<Launch> {
     let mut launches = Vec::new();
     for plan in plans() {
         for variants in adapters() {
-            launches.extend(plan.ops().flat_map(|op| super::launches(op, variants)));
+            launches.extend(plan.ops().flat_map(|op| op.launches(&variants)));
         }
     }
     launches
@@ -180,8 +180,7 @@ fn long_sums_are_split_where_there_are_few() {
     assert_eq!(of(512, 256, 2048, Tn), Split { parts: 2 });
     assert_eq!(of(64, 64, 2047, Tn), Tiled { slices: 4 });
     assert_eq!(of(4096, 1, 32768, Tn), Vector { lanes: 64 });
-    let launches =
-        plans().iter().flat_map(Plan::ops).map(|op| super::launches(op, hardware()).len()).collect::<Vec<_>>();
+    let launches = plans().iter().flat_map(Plan::ops).map(|op| op.launches(&hardware()).len()).collect::<Vec<_>>();
     assert!(launches.contains(&2), "a split product is two launches");
 }
 
@@ -301,27 +300,16 @@ fn the_host_binds_what_the_shader_declares() {
     }
 }
 
-/// A kernel is three files of one stem: shader, host side, twin.
+/// The trait sees to it that an op has a twin and bounds, `tests/kernels.rs` that it has cases.
 #[test]
-fn shaders_host_sides_and_twins_have_the_same_stems() {
-    let stems = |folder: &str, extensions: &[&str]| {
-        let mut stems = std::collections::BTreeSet::new();
-        for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            // The folder matmul belongs to matmul.rs; matmul.subgroup.wgsl.in is a variant; words.wgsl.in is a part of several.
-            let Some((stem, extension)) = name.split_once('.') else { continue };
-            if extensions.iter().any(|e| extension.ends_with(e)) && !["mod", "tests", "words"].contains(&stem) {
-                stems.insert(stem.to_owned());
-            }
-        }
-        stems
-    };
-    let shaders = stems("shaders", &["wgsl", "wgsl.in"]);
-    assert_eq!(shaders, stems("src/gpu/kernels", &["rs"]));
-    assert_eq!(shaders, stems("src/cpu", &["rs"]));
-    let mut named: std::collections::BTreeSet<String> =
-        plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
+fn each_shader_is_an_ops() {
+    let files = Path::new(ROOT).join("shaders").read_dir().unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    // A variant is matmul.subgroup.wgsl.in; words.wgsl.in is a part of several.
+    let names = names.filter(|name| name.contains(".wgsl") && !name.starts_with("words."));
+    let stems: BTreeSet<String> = names.map(|name| name.split('.').next().unwrap().into()).collect();
+    let mut named: BTreeSet<String> = plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
     // Plans know nothing of textures.
     named.extend(["from_texture", "from_texture_random", "to_texture"].map(String::from));
-    assert_eq!(shaders, named, "each kernel is used by an op that a plan can have");
+    assert_eq!(stems, named, "each kernel is used by an op that a plan can have");
 }

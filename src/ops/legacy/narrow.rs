@@ -1,13 +1,13 @@
 //! A network in one op: each layer passes on the errors of the one before, and adds its own.
 
 use super::activation::of_activation;
+use super::f64s;
 use super::loss::of_softmax_row;
-use super::{Bounds, FLUSHED, U, f64s};
 use crate::activation::Activation;
-use crate::cpu::{CpuExecutor, activate};
-use crate::plan::{Narrow, NarrowLayer};
+use crate::cpu::activate;
+use crate::ops::*;
 
-pub(super) fn of_narrow(op: &Narrow, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_narrow(op: &Narrow, memory: &Operands<'_>) -> Bounds {
     let (input, parameters) = (f64s(memory, op.input), f64s(memory, op.parameters));
     let bound = |x: &[f64]| {
         let exact = x.iter().map(|&x| (x, 0.0)).collect();
@@ -18,7 +18,7 @@ pub(super) fn of_narrow(op: &Narrow, memory: &CpuExecutor) -> Bounds {
 
 /// A row of values, and how far the two sides may lie apart: what the weights make of the errors that come in; the
 /// roundings of two sums, of numbers that may be larger by those errors; and what the activation makes of it all.
-fn of_layer(layer: &NarrowLayer, x: &[(f64, f64)], parameters: &[f64]) -> Vec<(f64, f64)> {
+pub(crate) fn of_layer(layer: &NarrowLayer, x: &[(f64, f64)], parameters: &[f64]) -> Vec<(f64, f64)> {
     let units = layer.units as usize;
     let roundings = 2.0 * (x.len() as f64 + 2.0) * U;
     let sums: Vec<(f64, f64)> = (0..units)

@@ -1,12 +1,12 @@
 //! Activations and their derivatives. Where a function's own arithmetic is a chain of roundings, they are counted; exp is
 //! by its table, and what an argument is off by counts times the steepest slope.
 
-use super::{Bounds, DIVISION, FLUSHED, U, ULP, f32s};
+use super::f32s;
 use crate::activation::Activation;
-use crate::cpu::{CpuExecutor, activate, derivative};
-use crate::plan::Pointwise;
+use crate::cpu::{activate, derivative};
+use crate::ops::*;
 
-pub(super) fn of_pointwise(op: &Pointwise, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_pointwise(op: &Pointwise, memory: &Operands<'_>) -> Bounds {
     let input = f32s(memory, op.input);
     let saved = op.saved.map(|saved| f32s(memory, saved));
     // The mask is exact, its scale is rounded once.
@@ -27,26 +27,26 @@ pub(super) fn of_pointwise(op: &Pointwise, memory: &CpuExecutor) -> Bounds {
 }
 
 /// e^x, as a share of itself, where the argument is off by `off`.
-fn of_exp(x: f64, off: f64) -> f64 {
+pub(crate) fn of_exp(x: f64, off: f64) -> f64 {
     (3.0 + 2.0 * x.abs()) * ULP + off
 }
 
 /// sigmoid(z): e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before
 /// it is multiplied by z.
-fn of_sigmoid(z: f64) -> f64 {
+pub(crate) fn of_sigmoid(z: f64) -> f64 {
     let y = 1.0 / (1.0 + (-z).exp());
     y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
 }
 
 /// What times_sigmoid(a, z) is off by, as a share of a: e^(−|z|/2), off by a share, counts twice. Only the end may be flushed.
-fn of_gate(z: f64) -> f64 {
+pub(crate) fn of_gate(z: f64) -> f64 {
     let y = 1.0 / (1.0 + (-z).exp());
     y * (1.0 - y) * (of_exp(z.clamp(-176.0, 176.0), 0.0) + 3.0 * ULP + U) + y * (3.0 * U + DIVISION)
 }
 
 /// The normal distribution function, from its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products; and the
 /// difference to 1 above 0.
-fn of_normal(z: f64) -> f64 {
+pub(crate) fn of_normal(z: f64) -> f64 {
     let x = (z.abs() * std::f64::consts::FRAC_1_SQRT_2).min(9.5);
     let tail = 0.5 * libm::erfc(x);
     // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add up.
@@ -61,14 +61,14 @@ fn gelu_inner(z: f64) -> f64 {
 }
 
 /// The gate sigmoid(2 inner(z)).
-fn of_gelu_gate(z: f64) -> f64 {
+pub(crate) fn of_gelu_gate(z: f64) -> f64 {
     let inner = 2.0 * gelu_inner(z.clamp(-100.0, 100.0));
     let y = 1.0 / (1.0 + (-inner).exp());
     y * (1.0 - y) * 6.0 * U * inner.abs().min(200.0) + of_gate(inner)
 }
 
 /// The bound of activation(z) where z is off by `error`.
-pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
+pub(crate) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
     use Activation::*;
     let y = f64::from(activate(activation, z as f32)).abs();
     if !y.is_finite() {
@@ -103,7 +103,7 @@ pub(super) fn of_activation(activation: Activation, z: f64, error: f64) -> f64 {
 }
 
 /// The bound of the derivative, from what it takes.
-pub(super) fn of_derivative(activation: Activation, saved: f64) -> f64 {
+pub(crate) fn of_derivative(activation: Activation, saved: f64) -> f64 {
     use Activation::*;
     let z = saved.clamp(-100.0, 100.0);
     let own = match activation {

@@ -1,8 +1,7 @@
 //! Layer normalisation.
 
-use super::{Bounds, DIVISION, FLUSHED, ROOT, U, f64s};
-use crate::cpu::CpuExecutor;
-use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
+use super::f64s;
+use crate::ops::*;
 
 /// What the square root and the division behind 1 / √x lose, both sides: its own share.
 const INVERSE_ROOT: f64 = 2.0 * (DIVISION + ROOT);
@@ -13,11 +12,11 @@ fn depth(columns: usize) -> f64 {
 }
 
 /// What a number less the row's first is off by, once the mean has been subtracted too: both differences are rounded.
-fn of_difference(x: f64, first: f64, deviation: f64) -> f64 {
+pub(crate) fn of_difference(x: f64, first: f64, deviation: f64) -> f64 {
     U * ((x - first).abs() + deviation.abs()) + 2.0 * FLUSHED
 }
 
-pub(super) fn of_forward(op: &LayerNormForward, memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_forward(op: &LayerNormForward, memory: &Operands<'_>) -> Vec<Bounds> {
     let columns = op.columns as usize;
     let (n, depth) = (columns as f64, depth(columns));
     let (x, scale, shift) = (f64s(memory, op.x), f64s(memory, op.scale), f64s(memory, op.shift));
@@ -59,7 +58,7 @@ fn normalised(x: &[f64], statistics: &[f64], i: usize) -> (f64, f64) {
     (value, 2.0 * (of_difference(x[i], x[0], deviation) * statistics[1] + U * value))
 }
 
-pub(super) fn of_input(op: &LayerNormInput, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_input(op: &LayerNormInput, memory: &Operands<'_>) -> Bounds {
     let columns = op.columns as usize;
     let n = columns as f64;
     let (gradient, x) = (f64s(memory, op.gradient), f64s(memory, op.x));
@@ -84,7 +83,7 @@ pub(super) fn of_input(op: &LayerNormInput, memory: &CpuExecutor) -> Bounds {
     Bounds::Each(bounds)
 }
 
-pub(super) fn of_parameters(op: &LayerNormParameters, memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_parameters(op: &LayerNormParameters, memory: &Operands<'_>) -> Vec<Bounds> {
     let columns = op.columns as usize;
     let (gradient, x, statistics) = (f64s(memory, op.gradient), f64s(memory, op.x), f64s(memory, op.statistics));
     let roundings = 2.0 * (f64::from(op.rows) + 5.0) * U;

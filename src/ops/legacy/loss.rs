@@ -1,12 +1,12 @@
 //! Losses, and the softmax.
 
-use super::{Bounds, DIVISION, FLUSHED, U, ULP, f32s, f64s, of_derivative, state};
-use crate::cpu::{CpuExecutor, Target, derivative};
+use super::{f32s, f64s, of_derivative, state};
+use crate::cpu::{Target, derivative};
 use crate::loss::Loss;
-use crate::plan::{DataInfo, LossOp, RowMetrics, Softmax, StepState};
+use crate::ops::*;
 
 /// e^d with d = z − max rounded (off by u |d|), by exp's table: twice, as both sides err. A share of itself.
-fn of_distance(d: f64) -> f64 {
+pub(crate) fn of_distance(d: f64) -> f64 {
     2.0 * (U * d.abs() + (3.0 + 2.0 * d.abs()) * ULP)
 }
 
@@ -29,7 +29,7 @@ fn others(distances: &[f64]) -> (f64, f64) {
 }
 
 /// The softmax of a row, and the bounds of it.
-pub(super) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> {
+pub(crate) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> {
     let (distances, sum, of_sum) = softmax(z);
     distances.into_iter().map(move |d| match d.is_finite() {
         true => (d.exp() / sum, d.exp() / sum * (of_distance(d) + of_sum + 2.0 * DIVISION)),
@@ -37,7 +37,7 @@ pub(super) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> {
     })
 }
 
-pub(super) fn of_softmax(op: &Softmax, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_softmax(op: &Softmax, memory: &Operands<'_>) -> Bounds {
     let columns = op.columns as usize;
     let input = f64s(memory, op.input);
     let mut bounds = Vec::with_capacity(input.len());
@@ -66,11 +66,11 @@ fn running(metrics: &RowMetrics, loss: f64, off: f64) -> [f64; 2] {
     [sum, off + 2.0 * U * (loss.abs() + sum)]
 }
 
-fn metrics(op: &LossOp, memory: &CpuExecutor) -> Vec<RowMetrics> {
+fn metrics(op: &LossOp, memory: &Operands<'_>) -> Vec<RowMetrics> {
     bytemuck::cast_slice(&memory.words(op.metrics)).to_vec()
 }
 
-fn data(op: &LossOp, memory: &CpuExecutor) -> DataInfo {
+fn data(op: &LossOp, memory: &Operands<'_>) -> DataInfo {
     bytemuck::cast_slice(&memory.words(op.data))[0]
 }
 
@@ -94,10 +94,10 @@ fn with_gradient(
         slots[at] = off;
     }
     let gradients = op.gradient.map(|_| Bounds::Each(gradients));
-    gradients.into_iter().chain([Bounds::Losses(slots)]).collect()
+    [Bounds::Losses(slots)].into_iter().chain(gradients).collect()
 }
 
-pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_pointwise_loss(op: &LossOp, memory: &Operands<'_>) -> Vec<Bounds> {
     let outputs = op.outputs as usize;
     let (output, targets, indices) = (f32s(memory, op.output), memory.words(op.targets), memory.words(op.indices));
     let (data, state, metrics) = (data(op, memory), state(memory, op.step), metrics(op, memory));
@@ -132,7 +132,7 @@ pub(super) fn of_pointwise_loss(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds
 }
 
 /// The loss of an output and its slope, in magnitude, each with its bound.
-fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
+pub(crate) fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
     let error = (y - t).abs();
     // The difference is rounded once on both sides.
     let off = 2.0 * U * error;
@@ -169,7 +169,7 @@ fn of_output(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
     }
 }
 
-pub(super) fn of_softmax_cross_entropy(op: &LossOp, memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_softmax_cross_entropy(op: &LossOp, memory: &Operands<'_>) -> Vec<Bounds> {
     let classes = op.outputs as usize;
     let (logits, targets, indices) = (f64s(memory, op.output), memory.words(op.targets), memory.words(op.indices));
     let (data, state, metrics) = (data(op, memory), state(memory, op.step), metrics(op, memory));

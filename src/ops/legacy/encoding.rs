@@ -1,13 +1,13 @@
 //! Encodings. A hash grid's cells are the same on both sides, as the product that tells them is rounded once and then cut
 //! off; the fraction that is left may come from the product before it was rounded (a fused multiply-add).
 
-use super::{Bounds, FLUSHED, U, f32s, f64s};
-use crate::cpu::{Corner, CpuExecutor, for_each_corner, scale_of, slope, sums};
+use super::{f32s, f64s};
+use crate::cpu::{Corner, for_each_corner, scale_of, slope, sums};
 use crate::network::Encoding;
-use crate::plan::{Encode, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
+use crate::ops::*;
 
 /// Of a feature, and of its derivative.
-fn of_feature(encoding: Encoding, x: f32, k: u32) -> [f64; 2] {
+pub(crate) fn of_feature(encoding: Encoding, x: f32, k: u32) -> [f64; 2] {
     let x = f64::from(x.abs());
     // A coordinate this small may be taken for zero before it is multiplied.
     let flushed = if x < FLUSHED { x } else { 0.0 };
@@ -35,7 +35,7 @@ fn of_feature(encoding: Encoding, x: f32, k: u32) -> [f64; 2] {
     }
 }
 
-pub(super) fn of_encode(op: &Encode, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_encode(op: &Encode, memory: &Operands<'_>) -> Bounds {
     let x = f32s(memory, op.x);
     let features = op.encoding.features();
     let bounds = match op.gradient {
@@ -59,20 +59,20 @@ pub(super) fn of_encode(op: &Encode, memory: &CpuExecutor) -> Bounds {
 }
 
 /// A corner's share along an axis: the fraction of a position up to the resolution, rounded or not, and its rest to 1.
-fn of_share(corner: &Corner) -> f64 {
+pub(crate) fn of_share(corner: &Corner) -> f64 {
     U * (f64::from(corner.resolution) + 2.0)
 }
 
 /// Its weight: the shares' errors add up, as shares are at most 1, and three products are rounded.
-fn of_weight(corner: &Corner, dimensions: u32) -> f64 {
+pub(crate) fn of_weight(corner: &Corner, dimensions: u32) -> f64 {
     f64::from(dimensions) * of_share(corner) + 2.0 * 3.0 * U * f64::from(corner.weight().abs())
 }
 
-pub(super) fn of_hash_grid(op: &HashGridForward, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_hash_grid(op: &HashGridForward, memory: &Operands<'_>) -> Bounds {
     let (x, levels, table) = (f32s(memory, op.x), memory.words(op.levels), f64s(memory, op.table));
     let features = op.shape.features as usize;
     let roundings = 2.0 * (f64::from(1 << op.shape.dimensions) + 1.0) * U;
-    let mut bounds = vec![0.0; op.y.len as usize];
+    let mut bounds = vec![0.0; op.y.len() as usize];
     for_each_corner(&op.shape, &x, &levels, |corner| {
         let share = of_weight(&corner, op.shape.dimensions) + f64::from(corner.weight().abs()) * roundings;
         for f in 0..features {
@@ -83,7 +83,7 @@ pub(super) fn of_hash_grid(op: &HashGridForward, memory: &CpuExecutor) -> Bounds
 }
 
 /// The power of two is another where the sum's own error takes it past one.
-pub(super) fn of_scale(op: &HashGridScale, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_scale(op: &HashGridScale, memory: &Operands<'_>) -> Bounds {
     let terms = f64::from(op.shape.rows) * f64::from(op.shape.features);
     let of_sum = |sum: f64| {
         let off = 2.0 * (terms + 1.0) * U * sum;
@@ -96,11 +96,11 @@ pub(super) fn of_scale(op: &HashGridScale, memory: &CpuExecutor) -> Bounds {
 
 /// Each contribution, a product of two, is rounded to a whole number: to another one only where its error takes it past a
 /// half.
-pub(super) fn of_scatter(op: &HashGridScatter, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_scatter(op: &HashGridScatter, memory: &Operands<'_>) -> Bounds {
     let (x, levels) = (f32s(memory, op.x), memory.words(op.levels));
     let (gradient, scales) = (f64s(memory, op.gradient), f64s(memory, op.scales));
     let features = op.shape.features as usize;
-    let mut bounds = vec![0.0; op.sums.len as usize];
+    let mut bounds = vec![0.0; op.sums.len() as usize];
     for_each_corner(&op.shape, &x, &levels, |corner| {
         for f in 0..features {
             let scaled = gradient[corner.features + f] * scales[2 * corner.level];
@@ -113,7 +113,7 @@ pub(super) fn of_scatter(op: &HashGridScatter, memory: &CpuExecutor) -> Bounds {
 }
 
 /// A whole number as f32, rounded either way; the product with a power of two is exact.
-pub(super) fn of_gradient(op: &HashGridGradient, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_gradient(op: &HashGridGradient, memory: &Operands<'_>) -> Bounds {
     let (scales, blocks) = (f64s(memory, op.scales), memory.words(op.blocks));
     let of_sum = |(i, &sum): (usize, &u32)| {
         let inverse = scales[2 * blocks[i / 64] as usize + 1];
@@ -122,13 +122,13 @@ pub(super) fn of_gradient(op: &HashGridGradient, memory: &CpuExecutor) -> Bounds
     Bounds::Each(memory.words(op.sums).iter().enumerate().map(of_sum).collect())
 }
 
-pub(super) fn of_input(op: &HashGridInput, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_input(op: &HashGridInput, memory: &Operands<'_>) -> Bounds {
     let (x, levels) = (f32s(memory, op.x), memory.words(op.levels));
     let (table, gradient) = (f64s(memory, op.table), f64s(memory, op.gradient));
     let (dimensions, features) = (op.shape.dimensions as usize, op.shape.features as usize);
     // Of the sums over corners, levels and features, and the products in between.
     let terms = f64::from((op.shape.levels + op.shape.features) + (1 << op.shape.dimensions));
-    let mut bounds = vec![0.0; op.output.len as usize];
+    let mut bounds = vec![0.0; op.output.len() as usize];
     for_each_corner(&op.shape, &x, &levels, |corner| {
         let (entry, dy) = (&table[corner.entry * features..], &gradient[corner.features..]);
         let value: f64 = entry.iter().zip(dy).take(features).map(|(t, dy)| (t * dy).abs()).sum();

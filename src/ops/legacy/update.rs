@@ -1,11 +1,10 @@
 //! Optimizers, and what happens to gradients before them.
 
-use super::{Bounds, DIVISION, FLUSHED, ROOT, U, ULP, f64s, state};
-use crate::cpu::CpuExecutor;
+use super::{f64s, state};
+use crate::ops::*;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
-use crate::plan::{Accumulate, StepState, SumSquares, Update};
 
-pub(super) fn of_accumulate(op: &Accumulate, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_accumulate(op: &Accumulate, memory: &Operands<'_>) -> Bounds {
     let state = state(memory, op.step);
     let (gradients, sums) = (f64s(memory, op.gradients), f64s(memory, op.sum));
     let rows = if op.mean { f64::from(state.rows) } else { 1.0 };
@@ -17,14 +16,14 @@ pub(super) fn of_accumulate(op: &Accumulate, memory: &CpuExecutor) -> Bounds {
     Bounds::Each(gradients.iter().zip(&sums).map(bound).collect())
 }
 
-pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
+pub(crate) fn of_sum_squares(op: &SumSquares, memory: &Operands<'_>) -> Bounds {
     let input = f64s(memory, op.input);
     let roundings = 2.0 * (input.len() as f64 + 2.0) * U;
     // A sum beyond f32 is kept as −Σ(x · 2⁻⁹⁶)².
     let squared_scale = 2f64.powi(-192);
     match op.limit {
         None => {
-            let parts = op.output.len as usize;
+            let parts = op.output.len() as usize;
             let mut sums = vec![0.0; parts];
             for (i, x) in input.iter().enumerate() {
                 sums[i / 256 % parts] += x * x;
@@ -46,7 +45,7 @@ pub(super) fn of_sum_squares(op: &SumSquares, memory: &CpuExecutor) -> Bounds {
 
 /// A number and what it may be off by.
 #[derive(Clone, Copy)]
-pub(super) struct Off {
+pub(crate) struct Off {
     pub value: f64,
     pub off: f64,
 }
@@ -84,13 +83,13 @@ impl Off {
     }
 }
 
-pub(super) fn of_update(op: &Update, memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_update(op: &Update, memory: &Operands<'_>) -> Vec<Bounds> {
     let gradients: Vec<Off> = f64s(memory, op.gradients).into_iter().map(Off::exact).collect();
     of_update_by(op, &gradients, memory)
 }
 
 /// The same where the gradients come with errors of their own.
-pub(super) fn of_update_by(op: &Update, gradients: &[Off], memory: &CpuExecutor) -> Vec<Bounds> {
+pub(crate) fn of_update_by(op: &Update, gradients: &[Off], memory: &Operands<'_>) -> Vec<Bounds> {
     let state = state(memory, op.step);
     let w = f64s(memory, op.parameters);
     let moments: Vec<Vec<f64>> = op.moments.iter().map(|&m| f64s(memory, m)).collect();
@@ -128,7 +127,7 @@ pub(super) fn of_update_by(op: &Update, gradients: &[Off], memory: &CpuExecutor)
 }
 
 /// What is taken from a weight, and the moments.
-fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
+pub(crate) fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
     let none = Off::exact(0.0);
     let mix = |beta: f32, m: f64, g: Off| {
         let beta = f64::from(beta);

@@ -1,0 +1,114 @@
+//! Bounds that have not moved to their ops yet.
+
+pub(crate) mod activation;
+pub(crate) mod encoding;
+pub(crate) mod loss;
+pub(crate) mod narrow;
+pub(crate) mod norm;
+pub(crate) mod update;
+
+use crate::cpu::{derivative, matmul};
+use crate::ops::*;
+use activation::{of_activation, of_derivative};
+use update::Off;
+
+/// The state of a cursor.
+fn state(memory: &Operands<'_>, tensor: Tensor) -> StepState {
+    memory.step(tensor)
+}
+
+/// Schedules: e^x errs by exp's table and by 2u |x| for its argument; half a cosine by a series of sines, some 20
+/// roundings, of the difference of two shares of at most 1.
+pub(crate) fn of_state(op: &NextBatch, memory: &Operands<'_>) -> Bounds {
+    let before = state(memory, op.step);
+    let n =
+        before.update + u32::from(before.step == 0 || (before.due != 0 && (before.chain < 2 || before.passes > 1))) - 1;
+    let base = f64::from(op.learning_rate) * f64::from(before.rate_scale);
+    let factor = f64::from(op.schedule.factor(n));
+    let exponent = factor.max(FLUSHED).ln().abs();
+    Bounds::State(base * (factor * 2.0 * ((3.0 + 2.0 * exponent) * ULP + 2.0 * U * exponent) + 2.0 * 20.0 * U))
+}
+
+pub(crate) fn f32s(memory: &Operands<'_>, tensor: Tensor) -> Vec<f32> {
+    memory.f32s(tensor).to_vec()
+}
+
+pub(crate) fn f64s(memory: &Operands<'_>, tensor: Tensor) -> Vec<f64> {
+    memory.f64s(tensor)
+}
+
+pub(crate) fn of_matmul(op: &Matmul, memory: &Operands<'_>) -> Vec<Bounds> {
+    if let Epilogue::Update(update) = &op.epilogue {
+        return of_matmul_update(op, update, memory);
+    }
+    let abs = |tensor| f32s(memory, tensor).into_iter().map(f32::abs).collect::<Vec<_>>();
+    let before = |tensor: Tensor| if op.slice.start == 0 { vec![0.0; tensor.len() as usize] } else { abs(tensor) };
+    // Σ|a·b|: the product of the absolute values, on top of what the slices before have left.
+    let sums = Matmul { epilogue: Epilogue::None, ..op.clone() };
+    let (a, b, mut magnitude) = (abs(op.a), abs(op.b), before(op.c));
+    let mut column_magnitude = op.bias_gradient.map(before);
+    matmul(&sums, &a, &b, &[], &mut magnitude, column_magnitude.as_deref_mut());
+    let roundings = 2.0 * (op.slice.len() as f64 + 2.0) * U;
+    let of_sums = |magnitudes: Vec<f32>| magnitudes.into_iter().map(|m| roundings * f64::from(m)).collect();
+
+    let mut bounds: Vec<f64> = of_sums(magnitude);
+    if !matches!(op.epilogue, Epilogue::None) {
+        let mut exact = before(op.c);
+        matmul(
+            &sums,
+            &f32s(memory, op.a),
+            &f32s(memory, op.b),
+            &[],
+            &mut exact,
+            column_magnitude.clone().as_deref_mut(),
+        );
+        let n = op.n as usize;
+        match op.epilogue {
+            Epilogue::None | Epilogue::Update(_) => {}
+            Epilogue::Bias { bias, activation } => {
+                let bias = bias.map(|bias| f32s(memory, bias));
+                for (i, bound) in bounds.iter_mut().enumerate() {
+                    let z = exact[i] + bias.as_ref().map_or(0.0, |bias| bias[i % n]);
+                    *bound += 2.0 * U * f64::from(z.abs());
+                    *bound = of_activation(activation, f64::from(z), *bound);
+                }
+            }
+            Epilogue::Derivative { saved, activation } => {
+                let saved = f32s(memory, saved);
+                for (i, bound) in bounds.iter_mut().enumerate() {
+                    let slope = f64::from(derivative(activation, saved[i]).abs());
+                    let off = of_derivative(activation, f64::from(saved[i]));
+                    *bound = *bound * slope + f64::from(exact[i].abs()) * (off + slope * 2.0 * U);
+                }
+            }
+        }
+    }
+    std::iter::once(bounds).chain(column_magnitude.map(of_sums)).map(Bounds::Each).collect()
+}
+
+/// The gradients err as sums do, and the update goes on from there.
+pub(crate) fn of_matmul_update(op: &Matmul, update: &Update, memory: &Operands<'_>) -> Vec<Bounds> {
+    let (a, b) = (f32s(memory, op.a), f32s(memory, op.b));
+    let abs = |values: &[f32]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let sums = Matmul { epilogue: Epilogue::None, ..op.clone() };
+    let weights = op.c.len() as usize;
+    let products = |a: &[f32], b: &[f32]| {
+        let mut all = vec![0.0; update.parameters.len() as usize];
+        let (c, rest) = all.split_at_mut(weights);
+        let biases =
+            op.bias_gradient.map(|bias| &mut rest[(bias.offset - op.c.offset) as usize - weights..][..op.n as usize]);
+        matmul(&sums, a, b, &[], c, biases);
+        all
+    };
+    let roundings = 2.0 * (op.slice.len() as f64 + 2.0) * U;
+    let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
+    let gradients: Vec<Off> = products(&a, &b).into_iter().zip(products(&abs(&a), &abs(&b))).map(off).collect();
+    update::of_update_by(update, &gradients, memory)
+}
+
+pub(crate) fn of_metrics(op: &Metrics, memory: &Operands<'_>) -> Vec<Bounds> {
+    let words = memory.words(op.slots);
+    let slots: &[RowMetrics] = bytemuck::cast_slice(&words);
+    let magnitude: f64 = slots.iter().map(|slot| f64::from(slot.loss).abs()).sum();
+    vec![Bounds::Losses(vec![2.0 * f64::from(op.count) * U * magnitude])]
+}

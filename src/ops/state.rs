@@ -1,0 +1,138 @@
+//! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same structs.
+
+use crate::error::{Error, Result};
+use crate::history::Evaluation;
+
+/// What the kernels know of a data set: [`Role::Data`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct DataInfo {
+    /// Rows of the data set.
+    pub rows: u32,
+    /// 1 where each epoch has an order of its own, 0 where rows come as they are.
+    pub shuffle: u32,
+    /// The shuffle's seed, low word.
+    pub seed_low: u32,
+    /// The shuffle's seed, high word.
+    pub seed_high: u32,
+    /// 1 where features are bytes, four to a word and rows padded to words; 0 where they are f32.
+    pub bytes: u32,
+    /// 1 where targets are numbers, as many as outputs; 0 where they are labels.
+    pub values: u32,
+    /// 1 where each row of the targets ends with its weight.
+    pub weighted: u32,
+    /// Where the first row's features begin, in words.
+    pub first_feature: u32,
+    /// Words from one row's features to the next one's; 0 where they stand side by side.
+    pub feature_stride: u32,
+    /// Where the first row's targets begin, in words.
+    pub first_target: u32,
+    /// Words from one row's targets to the next one's; 0 where they stand side by side.
+    pub target_stride: u32,
+    /// Of a chain, whose passes are recorded one by one, the batch's number, from 2; else 0.
+    pub chain: u32,
+    /// What the cursor is told: 0 of the next batch, 1 of a chain's backward pass, 2 of its update.
+    pub chain_pass: u32,
+}
+
+impl DataInfo {
+    /// Where a row's features begin, in words, of rows that are `words` long.
+    pub(crate) fn feature(&self, row: usize, words: usize) -> usize {
+        start(self.first_feature, self.feature_stride, row, words)
+    }
+
+    /// Where a row's targets begin, in words, of rows that are `words` long.
+    pub(crate) fn target(&self, row: usize, words: usize) -> usize {
+        start(self.first_target, self.target_stride, row, words)
+    }
+}
+
+fn start(first: u32, stride: u32, row: usize, words: usize) -> usize {
+    first as usize + row * if stride == 0 { words } else { stride as usize }
+}
+
+/// The cursor in the data set: [`Role::Step`]. Kernels move it, not the host, so that any number of steps can be recorded
+/// into one submission.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct StepState {
+    /// Steps begun, this one included.
+    pub step: u32,
+    /// Rows in this batch.
+    pub rows: u32,
+    /// Epoch of the next batch, from 0.
+    pub epoch: u32,
+    /// Where in the epoch's order the next batch starts.
+    pub position: u32,
+    /// The update that this batch belongs to, from 1.
+    pub update: u32,
+    /// Batches of this update so far, this one included.
+    pub batches: u32,
+    /// Their rows.
+    pub update_rows: u32,
+    /// 1 where this batch is the update's last.
+    pub due: u32,
+    /// Of this update.
+    pub learning_rate: f32,
+    /// What the scheduled rate is multiplied by: the host's to change.
+    pub rate_scale: f32,
+    /// Rows of the data in which `position` is.
+    pub data_rows: u32,
+    /// The number of a chain's batch, from 2; 1 before its first; 0 for a training step.
+    pub chain: u32,
+    /// The number that the chain's last backward pass was recorded for since; 0 for none.
+    pub gradients_of: u32,
+    /// 1 once the batch's backward pass has run, 2 once its update has, 0 before.
+    pub passes: u32,
+}
+
+impl StepState {
+    /// Whether gradients are those of the batch: a chain's backward pass may be of another one.
+    pub(crate) fn takes_gradients(&self) -> bool {
+        self.chain == 0 || self.chain == self.gradients_of
+    }
+}
+
+impl Default for StepState {
+    /// Before the first step.
+    fn default() -> Self {
+        Self { rate_scale: 1.0, ..bytemuck::Zeroable::zeroed() }
+    }
+}
+
+/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`], [`Role::Totals`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct RowMetrics {
+    /// Sum of losses.
+    pub loss: f32,
+    /// Rows whose class is the target's: see [`Evaluation::accuracy`].
+    pub correct: u32,
+    /// Rows seen.
+    pub rows: u32,
+    /// The first step whose loss was not finite, or 0.
+    pub non_finite_step: u32,
+}
+
+impl RowMetrics {
+    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they find
+    /// at fault, a loss of zero would be a lie.
+    pub(crate) fn check_rows(self, what: &str, expected: u32) -> Result<()> {
+        if self.rows == expected {
+            return Ok(());
+        }
+        let reason = format!(
+            "of {expected} rows it has done {}; what is wrong went to the device's own error handler, or the console",
+            self.rows
+        );
+        Err(Error::Gpu { what: what.into(), reason })
+    }
+
+    /// What the sum comes to, of a loss that is a mean over rows or not.
+    pub(crate) fn evaluation(self, mean: bool) -> Evaluation {
+        let rows = f64::from(self.rows.max(1));
+        let loss = f64::from(self.loss) / if mean { rows } else { 1.0 };
+        Evaluation { loss, accuracy: f64::from(self.correct) / rows, rows: self.rows }
+    }
+}
