@@ -48,7 +48,7 @@ fn train(device: Device, [batch, rows, epochs]: [u32; 3]) -> (Vec<f64>, String) 
     let mut trainer =
         Trainer::new(device, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config(batch)).unwrap();
     let mut losses = Vec::new();
-    let fit = Fit { epochs: epochs, every: Some(1), ..Fit::default() };
+    let fit = Fit { epochs, every: Some(1), ..Fit::default() };
     trainer
         .fit(&data, fit, |event| {
             if let Event::Steps { train: Some(train), .. } = event {

@@ -18,6 +18,7 @@ use plans::plans;
 mod layouts;
 #[path = "../../../../tests/common/plans.rs"]
 mod plans;
+mod portability;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
