@@ -153,14 +153,17 @@ fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
     ))
 }
 
-/// What the caller's map names: the file's tensors, by the network's, and for each layer a module.
+/// Tensors of the file, by the network's, and for each layer a module.
+type Mapped<'a> = (BTreeMap<&'a str, &'a str>, Vec<Option<usize>>);
+
+/// What the caller's map names.
 fn mapped<'a>(
     network: &'a Network,
     file: &Contents<'_>,
     options: &'a LoadWeights,
     wanted: &[Wanted<'_>],
     modules: &[Module],
-) -> Result<(BTreeMap<&'a str, &'a str>, Vec<Option<usize>>)> {
+) -> Result<Mapped<'a>> {
     let (mut found, mut matched) = (BTreeMap::new(), vec![None; wanted.len()]);
     for (theirs, ours) in &options.names {
         let theirs = theirs.trim_end_matches(['.', '/']);
