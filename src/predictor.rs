@@ -1,6 +1,6 @@
 //! Predictions one after the other, without making anything for each.
 
-use crate::device::{Device, Executor, Run, Storage};
+use crate::device::{Device, Executor, Run};
 use crate::error::{Error, Result};
 use crate::model::{Model, check_finite, every_class};
 use crate::plan::{Plan, Role};
@@ -21,7 +21,6 @@ pub struct Predictor {
     rows: usize,
     inputs: usize,
     outputs: usize,
-    output: Storage,
     mapped: Option<Mapped>,
     /// Results, \[rows, outputs\], for the calls that return something else than them.
     kept: Vec<f32>,
@@ -38,27 +37,6 @@ struct Mapped {
 }
 
 impl Predictor {
-    fn new(model: &Model, rows: u32) -> Result<Self> {
-        let device = &model.device;
-        let (inputs, outputs) = (model.network().inputs() as usize, model.network().outputs() as usize);
-        let probabilities = model.with_probabilities()?;
-        let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;
-        let (ranking, threshold) = (model.ranks_executor(&executor)?, model.threshold());
-        let output = executor.storage(Role::Output);
-        let bytes = |features: usize| rows as u64 * features as u64 * 4;
-        let mapped = match device {
-            Device::Gpu(gpu) => Some(Mapped {
-                up: gpu.staging_up(bytes(inputs))?,
-                down: gpu.staging(bytes(outputs))?,
-                under_way: Vec::new(),
-            }),
-            Device::Cpu => None,
-        };
-        let kept = vec![0.0; rows as usize * outputs];
-        let (device, rows) = (device.clone(), rows as usize);
-        Ok(Self { device, executor, ranking, threshold, rows, inputs, outputs, output, mapped, kept })
-    }
-
     /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first call; in
     /// browsers and on [`Device::Cpu`] this does nothing. Waits for nothing.
     ///
@@ -143,7 +121,8 @@ impl Predictor {
         let Some(mapped) = &mut self.mapped else {
             self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features))?;
             executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
-            probabilities.copy_from_slice(bytemuck::cast_slice(&self.output.cpu().lock()[..numbers]));
+            probabilities
+                .copy_from_slice(bytemuck::cast_slice(&executor.storage(Role::Output).cpu().lock()[..numbers]));
             return Ok(());
         };
         let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, executor) else {
@@ -214,6 +193,20 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn predictor(&self, rows: u32) -> Result<Predictor> {
-        Predictor::new(self, rows)
+        let (inputs, outputs) = (self.network().inputs() as usize, self.network().outputs() as usize);
+        let probabilities = self.with_probabilities()?;
+        let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;
+        let (ranking, threshold) = (self.ranks_executor(&executor)?, self.threshold());
+        let rows = rows as usize;
+        let mapped = match &self.device {
+            Device::Gpu(gpu) => Some(Mapped {
+                up: gpu.staging_up((rows * inputs) as u64 * 4)?,
+                down: gpu.staging((rows * outputs) as u64 * 4)?,
+                under_way: Vec::new(),
+            }),
+            Device::Cpu => None,
+        };
+        let (device, kept) = (self.device.clone(), vec![0.0; rows * outputs]);
+        Ok(Predictor { device, executor, ranking, threshold, rows, inputs, outputs, mapped, kept })
     }
 }

@@ -47,7 +47,8 @@ impl GpuExecutor {
         let gpu = self.gpu();
         gpu.check_timestamps()?;
         let passes = self.plan().step.len() as u32 + 1;
-        let sets = self.query_sets(passes)?;
+        let set = |first: u32| gpu.query_set(QUERIES.min(2 * passes - first));
+        let sets = (0..2 * passes).step_by(QUERIES as usize).map(set).collect::<Result<Vec<_>>>()?;
         let writes = |pass: u32| wgpu::ComputePassTimestampWrites {
             query_set: &sets[(2 * pass / QUERIES) as usize],
             beginning_of_pass_write_index: Some(2 * pass % QUERIES),
@@ -73,10 +74,5 @@ impl GpuExecutor {
         let first = ticks[0][0];
         let mut times = ticks.iter().map(|pass| pass.map(|t| t.wrapping_sub(first) as i64 as f64 * seconds));
         Ok(Times { step: times.next().unwrap_or_default(), ops: times.collect() })
-    }
-
-    fn query_sets(&self, passes: u32) -> Result<Vec<wgpu::QuerySet>> {
-        let make = |first: u32| self.gpu().query_set(QUERIES.min(2 * passes - first));
-        (0..2 * passes).step_by(QUERIES as usize).map(make).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Steps within a frame's budget: how long they take, and what they came to, learnt without waiting.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::tokens::Tokens;
@@ -62,17 +62,17 @@ struct Timing {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     busy: [bool; UNDER_WAY],
     /// The token in each slot.
     held: [u32; UNDER_WAY],
     /// Calls so far.
     calls: u64,
     /// The newest result that has arrived.
-    last: Option<Frame>,
+    pub last: Option<Frame>,
     pace: Pace,
-    paused: bool,
-    told: Option<Box<dyn FnMut(Frame) + Send>>,
+    pub paused: bool,
+    pub told: Option<Box<dyn FnMut(Frame) + Send>>,
 }
 
 /// The longest that budgets are saved up for, in seconds of them: whatever a step is thought to take, it is tried then.
@@ -150,16 +150,8 @@ impl Frames {
         Ok(Self { slots: [slot()?, slot()?, slot()?], timing, tokens, mean, state: Mutex::default() })
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
-        lock(&self.state).paused = paused;
-    }
-
-    pub(super) fn set_told(&self, told: Box<dyn FnMut(Frame) + Send>) {
-        lock(&self.state).told = Some(told);
-    }
-
-    pub(super) fn last(&self) -> Option<Frame> {
-        lock(&self.state).last
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
     pub(super) fn record(
@@ -202,7 +194,7 @@ impl Frames {
 
     /// Takes a slot, if there is one and a step to record.
     fn begin(self: &Arc<Self>, budget: Duration) -> Option<Ticket> {
-        let mut state = lock(&self.state);
+        let mut state = self.state();
         state.calls += 1;
         let slot = state.busy.iter().position(|busy| !busy).filter(|_| !state.paused)?;
         let steps = state.pace.steps(budget.as_secs_f64());
@@ -231,7 +223,7 @@ struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        lock(&self.frames.state).busy[self.slot] = false;
+        self.frames.state().busy[self.slot] = false;
     }
 }
 
@@ -256,7 +248,7 @@ impl Ticket {
         let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
         let train = metrics.evaluation(self.frames.mean);
         let frame = Frame { call: self.call, steps: self.steps, train, step_time };
-        let mut state = lock(&self.frames.state);
+        let mut state = self.frames.state();
         state.held[self.slot] = self.token;
         if let Some(seconds) = seconds {
             state.pace.measure(seconds, self.steps, self.warm);
@@ -269,7 +261,7 @@ impl Ticket {
         drop(state);
         if let Some(mut told) = told {
             told(frame);
-            lock(&self.frames.state).told.get_or_insert(told);
+            self.frames.state().told.get_or_insert(told);
         }
     }
 }

@@ -137,23 +137,23 @@ impl Training {
     /// Has a function called with what each [`record_within`](Self::record_within) came to, once the GPU is done with it:
     /// while the app submits or polls, on that thread. It replaces the one before.
     pub fn on_frame(&self, told: impl FnMut(Frame) + Send + 'static) {
-        self.frames.set_told(Box::new(told));
+        self.frames.state().told = Some(Box::new(told));
     }
 
     /// The newest result that has arrived: loss, accuracy and step time of a [`record_within`](Self::record_within), with the
     /// number of the call. None before the first. Asks the GPU nothing.
     pub fn last_frame(&self) -> Option<Frame> {
-        self.frames.last()
+        self.frames.state().last
     }
 
     /// From now on [`record_within`](Self::record_within) records nothing.
     pub fn pause(&self) {
-        self.frames.set_paused(true);
+        self.frames.state().paused = true;
     }
 
     /// Ends a [pause](Self::pause).
     pub fn resume(&self) {
-        self.frames.set_paused(false);
+        self.frames.state().paused = false;
     }
 
     /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no submission, no

@@ -89,9 +89,7 @@ impl Writer<'_> {
     /// All layers. The row goes in where `place` says, and comes out as `y_0`, `y_1` and so on.
     pub fn layers(&mut self, layers: &[NarrowLayer]) {
         let outputs = layers.last().map_or(0, |layer| layer.units);
-        for q in 0..quads(outputs) {
-            self.line(&format!("var y_{q}: vec4f;"));
-        }
+        self.each(outputs, |q| format!("var y_{q}: vec4f;"));
         // The layer after an encoding is like no other.
         let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
         let runs: Vec<Run> = runs(first).into_iter().chain(runs(rest)).collect();
@@ -104,6 +102,11 @@ impl Writer<'_> {
         self.text.push_str("    ");
         self.text.push_str(line);
         self.text.push('\n');
+    }
+
+    /// A line for each vector of so many numbers.
+    fn each(&mut self, numbers: u32, line: impl Fn(u32) -> String) {
+        (0..quads(numbers)).for_each(|q| self.line(&line(q)));
     }
 
     fn run(&mut self, run: &Run, last: bool) {
@@ -122,22 +125,20 @@ impl Writer<'_> {
                 format!(" + layer * {}u", stride / 4)
             }
         };
-        for q in 0..quads(units) {
-            let start = match bias {
-                Some(bias) => format!("{}[{}u{shift}]", self.parameters, bias / 4 + q),
-                None => "vec4f(0.0)".into(),
-            };
-            self.line(&format!("var sum_{q} = {start};"));
-        }
+        let parameters = self.parameters;
+        self.each(units, |q| match bias {
+            Some(bias) => format!("var sum_{q} = {parameters}[{}u{shift}];", bias / 4 + q),
+            None => format!("var sum_{q} = vec4f(0.0);"),
+        });
         self.products(run, &shift);
         self.activation(activation, units);
         match (last, self.place) {
-            (true, _) => (0..quads(units)).for_each(|q| self.line(&format!("y_{q} = sum_{q};"))),
+            (true, _) => self.each(units, |q| format!("y_{q} = sum_{q};")),
             (_, Place::Tile) => {
                 (0..units).for_each(|i| self.line(&format!("tile[{i}u * LANES + lane] = {};", element("sum", i))));
             }
             _ => {
-                (0..quads(units)).for_each(|q| self.line(&format!("x_{q} = sum_{q};")));
+                self.each(units, |q| format!("x_{q} = sum_{q};"));
                 self.place = Place::Vectors;
             }
         }
@@ -206,9 +207,8 @@ impl Writer<'_> {
         let aligned = units.is_multiple_of(4);
         let numbers = values.len() as u32 * units;
         self.line("{");
-        for i in 0..quads(numbers) {
-            self.line(&format!("let w_{i} = {}[{at} + {i}u];", self.parameters));
-        }
+        let parameters = self.parameters;
+        self.each(numbers, |i| format!("let w_{i} = {parameters}[{at} + {i}u];"));
         for (k, value) in (0..).zip(values) {
             self.line(&format!("let value_{k} = vec4f({value});"));
             for q in 0..quads(units) {
@@ -234,19 +234,13 @@ impl Writer<'_> {
                 // Subtracting the largest keeps exp from overflowing.
                 let largest = sums[1..].iter().fold(sums[0].clone(), |most, sum| format!("max({most}, {sum})"));
                 self.line(&format!("let largest = {largest};"));
-                for q in 0..quads(units) {
-                    self.line(&format!("sum_{q} = exp(sum_{q} - largest);"));
-                }
+                self.each(units, |q| format!("sum_{q} = exp(sum_{q} - largest);"));
                 self.line(&format!("let total = {};", sums.join(" + ")));
-                for q in 0..quads(units) {
-                    self.line(&format!("sum_{q} /= total;"));
-                }
+                self.each(units, |q| format!("sum_{q} /= total;"));
             }
             activation => {
                 let function = activation_name(self.prefix, activation);
-                for q in 0..quads(units) {
-                    self.line(&format!("sum_{q} = {function}(sum_{q});"));
-                }
+                self.each(units, |q| format!("sum_{q} = {function}(sum_{q});"));
             }
         }
     }
