@@ -170,7 +170,7 @@ fn stepped(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
     }
 }
 
-//// The kernel. update.wide.wgsl.in is another one for the declarations above.
+//// The kernel. software/update.wide.wgsl is another one for the declarations above.
 
 @group(0) @binding(0) var<storage, read> u: UpdateUniforms;
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;

@@ -1,4 +1,4 @@
-//! Host side of `shaders/update.wgsl` and of its variant for software adapters, `shaders/update.wide.wgsl.in`.
+//! Host side of `shaders/update.wgsl` and of its variant for software adapters, `shaders/software/update.wide.wgsl`.
 
 use super::{WORDS, declarations};
 use crate::ops::*;
@@ -8,8 +8,8 @@ const LANES: u32 = 64;
 
 pub(crate) const PLAIN: &str = text!("shared/step_state.wgsl", "update.wgsl");
 /// What the variants in words of 64 bits share, those of products too.
-pub(crate) const OCTET: &str = text!("update.octet.wgsl.in");
-const WIDE: &str = text!("update.wide.wgsl.in");
+pub(crate) const OCTET: &str = text!("software/update.octet.wgsl");
+const WIDE: &str = text!("software/update.wide.wgsl");
 
 pub(crate) fn launch(op: &Update, variants: Adapter) -> Launch {
     let (name, source, parameters_each) = match variants.wide_access {

@@ -17,11 +17,11 @@ pub(crate) enum MatmulKernel {
     Vector { lanes: u32 },
     /// `matmul.plain.wgsl.in`: nothing is shared.
     Plain,
-    /// `matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
+    /// `software/matmul.subgroup.wgsl.in`: a subgroup of so many lanes makes so many rows of C.
     Subgroup { rows: u32, lanes: u32 },
-    /// `matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
+    /// `software/matmul.wide.wgsl.in`: the same of 8 lanes in words of 64 bits.
     Wide { rows: u32 },
-    /// `matmul.wide.panel.wgsl.in`: with so many steps of k at hand, which are all there are where A is transposed.
+    /// `software/matmul.wide.panel.wgsl.in`: with so many steps of k at hand, which are all there are where A is transposed.
     Panel { steps: u32 },
 }
 

@@ -15,11 +15,11 @@ const LARGE: &str = text!("matmul.large.wgsl.in");
 const PARTS: &str = text!("matmul.parts.wgsl.in");
 const VECTOR: &str = text!("matmul.vector.wgsl.in");
 const PLAIN: &str = text!("matmul.plain.wgsl.in");
-const SUBGROUP: &str = text!("matmul.subgroup.wgsl.in");
-const WIDE: &str = text!("matmul.wide.wgsl.in");
-const WIDE_PANEL: &str = text!("matmul.wide.panel.wgsl.in");
-const WIDE_BLOCK: &str = text!("matmul.wide.block.wgsl.in");
-const WIDE_SUMS: &str = text!("matmul.wide.sums.wgsl.in");
+const SUBGROUP: &str = text!("software/matmul.subgroup.wgsl.in");
+const WIDE: &str = text!("software/matmul.wide.wgsl.in");
+const WIDE_PANEL: &str = text!("software/matmul.wide.panel.wgsl.in");
+const WIDE_BLOCK: &str = text!("software/matmul.wide.block.wgsl.in");
+const WIDE_SUMS: &str = text!("software/matmul.wide.sums.wgsl");
 
 /// Slices of k that a workgroup sums where it makes a part.
 const SLICES: u32 = 4;
