@@ -1,9 +1,12 @@
-//! Plans that together have every kind of op: for the library's own tests and the example `kernels`.
+//! Plans that together have every kind of op, every activation and every optimizer: for the library's own tests and the example `kernels`.
 
 use wgrad::plan::{Plan, Role};
-use wgrad::{Activation, Adam, Clip, Encoding, HashGrid, Loss, Network, Schedule, Sgd, TrainerConfig};
+use wgrad::{
+    Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, RmsProp, Schedule, Sgd,
+    TrainerConfig,
+};
 
-/// Plans that together have every kind of op.
+/// Plans that together have every kind of op, every activation and every optimizer.
 pub fn plans() -> Vec<Plan> {
     let network = Network::input(5)
         .dense(7, Activation::Relu)
@@ -39,7 +42,19 @@ pub fn plans() -> Vec<Plan> {
     let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
     let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
     let batches_of = |batch| TrainerConfig { batch, ..TrainerConfig::default() };
-    vec![
+    // By products and by themselves.
+    let activations = Activation::ALL
+        .into_iter()
+        .fold(Network::input(12), |network, activation| {
+            network.dense(68, activation).layer_norm().activation(activation)
+        })
+        .dense(3, Activation::Identity)
+        .build()
+        .unwrap();
+    let optimizers: [Optimizer; 4] =
+        [RmsProp::default().into(), Adagrad::default().into(), AdamW::default().into(), Lion::default().into()];
+    let by = |optimizer: &Optimizer| Plan::training(&logits, smoothed, optimizer, &config).unwrap();
+    let plans = [
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),
@@ -52,5 +67,7 @@ pub fn plans() -> Vec<Plan> {
         of_rows(8),
         Plan::forward(&logits, 12).unwrap().strided(Role::Input, 3, 8),
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
-    ]
+        Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+    ];
+    plans.into_iter().chain(optimizers.iter().map(by)).collect()
 }
