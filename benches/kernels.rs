@@ -74,7 +74,7 @@ fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
             Role::Indices => runner.set(id, &(0..batch).map(|row| row * 7 % ROWS).collect::<Vec<_>>()),
             Role::RowMetrics | Role::Totals => Ok(()),
             // Means of squares are not negative.
-            Role::Moment2 => {
+            Role::Moments => {
                 runner.set(id, &random(buffer.words().unwrap_or(0) as usize).iter().map(|x| x * x).collect::<Vec<_>>())
             }
             _ => runner.set(id, &random(buffer.words().unwrap_or(0) as usize)),

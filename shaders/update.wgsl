@@ -6,7 +6,7 @@ struct UpdateUniforms {
 
 @group(0) @binding(3) var<storage, read> state: StepState;
 // For every 64 parameters, what their learning rate and their weight decay are multiplied by.
-@group(0) @binding(7) var<storage, read> multipliers: array<vec2f>;
+@group(0) @binding(6) var<storage, read> multipliers: array<vec2f>;
 
 override OPTIMIZER: u32 = 3; // 0 SGD, 1 RMSProp, 2 Adagrad, 3 Adam, 4 Lion
 override MOMENTS: u32 = 2;   // numbers kept for each parameter
@@ -32,6 +32,11 @@ override RATE_DECAY: f32 = 0.0;
 override INITIAL_ACCUMULATOR: f32 = 0.0;
 override WEIGHT_DECAY: f32 = 0.0;
 override LIMIT: f32 = 0.0; // of each gradient, with CLIP
+
+// Where the first moment of parameter or vector `at` is, of which 64 parameters make `block`; a second one is `block` further.
+fn moments_of(at: u32, block: u32) -> u32 {
+    return at + select(0u, at & ~(block - 1u), MOMENTS > 1u);
+}
 
 // What an update takes of the state: the same for all parameters, so kernels ask once.
 struct Cursor {
@@ -176,8 +181,8 @@ fn stepped(before: Quad, gradient: vec4f, at: Cursor, block: u32) -> Quad {
 @group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
 @group(0) @binding(2) var<storage, read> scale: array<f32>;
 @group(0) @binding(4) var<storage, read_write> parameters: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> moment1: array<vec4f>;
-@group(0) @binding(6) var<storage, read_write> moment2: array<vec4f>;
+// Of every 64 parameters the first moments, then, with MOMENTS 2, the second ones.
+@group(0) @binding(5) var<storage, read_write> moments: array<vec4f>;
 
 const LANES: u32 = 64u;
 
@@ -192,14 +197,15 @@ fn main(
         return;
     }
     var quad = Quad(parameters[i], vec4f(0.0), vec4f(0.0));
-    if MOMENTS > 0u { quad.moment1 = moment1[i]; }
-    if MOMENTS > 1u { quad.moment2 = moment2[i]; }
+    let m = moments_of(i, 16u);
+    if MOMENTS > 0u { quad.moment1 = moments[m]; }
+    if MOMENTS > 1u { quad.moment2 = moments[m + 16u]; }
     var gradient = gradients[i];
     if SCALE {
         gradient = clipped(gradient, scale[0]);
     }
     quad = updated(quad, gradient, now(), i >> 4u);
     parameters[i] = quad.parameters;
-    if MOMENTS > 0u { moment1[i] = quad.moment1; }
-    if MOMENTS > 1u { moment2[i] = quad.moment2; }
+    if MOMENTS > 0u { moments[m] = quad.moment1; }
+    if MOMENTS > 1u { moments[m + 16u] = quad.moment2; }
 }

@@ -196,8 +196,8 @@ impl Optimizer {
         (each!(self, o => o.weight_decay), decoupled)
     }
 
-    /// How many numbers it keeps for each weight.
-    pub(crate) fn moments(&self) -> u32 {
+    /// How many moments it keeps for each weight: 0 to 2.
+    pub fn moments(&self) -> u32 {
         match self {
             Optimizer::Sgd(o) => u32::from(o.momentum != 0.0),
             Optimizer::RmsProp(o) => 1 + u32::from(o.momentum != 0.0),

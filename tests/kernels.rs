@@ -142,7 +142,7 @@ fn the_lockstep_catches_a_wrong_kernel() {
         optimizer: Sgd { momentum: 0.9, ..Sgd::default() }.into(),
         parameters: tensor(0, 64),
         gradients: tensor(1, 64),
-        moments: vec![tensor(2, 64)],
+        moments: Some(tensor(2, 64)),
         step: tensor(3, STEP),
         multipliers: None,
         scale: None,
@@ -150,7 +150,7 @@ fn the_lockstep_catches_a_wrong_kernel() {
         accumulates: false,
     });
     let buffers =
-        [("w", 64, Role::Parameters), ("g", 64, Role::Gradients), ("v", 64, Role::Moment1), ("step", STEP, Role::Step)];
+        [("w", 64, Role::Parameters), ("g", 64, Role::Gradients), ("v", 64, Role::Moments), ("step", STEP, Role::Step)];
     let mut lockstep = lockstep(gpu(), single(&buffers, op));
     let mut random = Random(3);
     for buffer in 0..3 {

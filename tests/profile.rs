@@ -84,7 +84,7 @@ fn memory_is_that_of_every_buffer() {
     let cost = plan.cost();
     let size = |name: &str| cost.buffers.iter().find(|(n, _)| n == name).unwrap().1;
     let words = u64::from(network.parameter_words());
-    assert_eq!([size("parameters"), size("moment1"), size("moment2")], [Some(words * 4); 3]);
+    assert_eq!([size("parameters"), size("moments")], [Some(words * 4), Some(words * 8)]);
     assert_eq!([size("features"), size("targets")], [None; 2], "given at run time");
     assert_eq!(size("input"), Some(128 * 784 * 4));
     assert_eq!(cost.memory(), cost.buffers.iter().filter_map(|b| b.1).sum::<u64>());

@@ -1,8 +1,7 @@
 // An update in words of 64 bits, for the kernels that read and write memory so: those of products too.
 
 @group(0) @binding(4) var<storage, read_write> parameters: array<vec4<u64>>;
-@group(0) @binding(5) var<storage, read_write> moment1: array<vec4<u64>>;
-@group(0) @binding(6) var<storage, read_write> moment2: array<vec4<u64>>;
+@group(0) @binding(5) var<storage, read_write> moments: array<vec4<u64>>;
 
 // Eight parameters with their moments.
 struct Octet {
@@ -13,8 +12,9 @@ struct Octet {
 
 fn fetch(at: u32) -> Octet {
     var octet = Octet(parameters[at], vec4<u64>(0lu), vec4<u64>(0lu));
-    if MOMENTS > 0u { octet.moment1 = moment1[at]; }
-    if MOMENTS > 1u { octet.moment2 = moment2[at]; }
+    let m = moments_of(at, 8u);
+    if MOMENTS > 0u { octet.moment1 = moments[m]; }
+    if MOMENTS > 1u { octet.moment2 = moments[m + 8u]; }
     return octet;
 }
 
@@ -25,6 +25,7 @@ fn apply(at: u32, before: Octet, evens: vec4f, odds: vec4f, cursor: Cursor) {
     let new_evens = updated(Quad(even(w), even(m), even(v)), evens, cursor, at / 8u);
     let new_odds = updated(Quad(odd(w), odd(m), odd(v)), odds, cursor, at / 8u);
     parameters[at] = joined(new_evens.parameters, new_odds.parameters);
-    if MOMENTS > 0u { moment1[at] = joined(new_evens.moment1, new_odds.moment1); }
-    if MOMENTS > 1u { moment2[at] = joined(new_evens.moment2, new_odds.moment2); }
+    let place = moments_of(at, 8u);
+    if MOMENTS > 0u { moments[place] = joined(new_evens.moment1, new_odds.moment1); }
+    if MOMENTS > 1u { moments[place + 8u] = joined(new_evens.moment2, new_odds.moment2); }
 }

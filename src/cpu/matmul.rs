@@ -79,8 +79,8 @@ pub fn matmul_rows(
     }
 }
 
-/// A product whose sums are gradients: makes those of some rows of the weights, then updates them. `parameters` and each of
-/// `moments` are as the update says, from the first of those rows on; the biases come with the last row.
+/// A product whose sums are gradients: makes those of some rows of the weights, then updates them. `parameters` are as the
+/// update says from the first of those rows on, `moments` are all; the biases come with the last row.
 pub fn matmul_update(
     op: &Matmul,
     rows: Range<usize>,
@@ -88,7 +88,7 @@ pub fn matmul_update(
     b: &[f32],
     state: &StepState,
     parameters: &mut [f32],
-    moments: &mut [&mut [f32]],
+    moments: &mut [f32],
 ) {
     let Epilogue::Update(update) = &op.epilogue else { unreachable!("its only caller has looked") };
     let (first, weights_end) = (rows.start * op.n as usize, rows.len() * op.n as usize);
@@ -100,16 +100,8 @@ pub fn matmul_update(
     matmul_rows(op, rows, a, b, &[], weights, biases);
     // The gap between weights and biases stays as it is.
     for range in [0..weights_end, biases_start..parameters.len()] {
-        let mut moments: Vec<&mut [f32]> = moments.iter_mut().map(|moment| &mut moment[range.clone()]).collect();
-        super::update::update(
-            update,
-            &gradients[range.clone()],
-            state,
-            None,
-            None,
-            &mut parameters[range],
-            &mut moments,
-        );
+        let (at, gradients) = (first + range.start, &gradients[range.clone()]);
+        super::update::update(update, at, gradients, state, None, None, &mut parameters[range], moments);
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
                 };
                 pollster::block_on(executor.run_pieces(5, true, most, pause));
                 let words = |role| executor.buffer(executor.plan().find(role).unwrap()).lock().clone();
-                let kept = [Role::Parameters, Role::Moment1, Role::Moment2, Role::Totals].map(words);
+                let kept = [Role::Parameters, Role::Moments, Role::Totals].map(words);
                 (kept, pauses)
             };
             let (whole, few) = after(u64::MAX);

@@ -1,22 +1,25 @@
 //! Twin of `shaders/update.wgsl`.
 
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
-use crate::plan::{StepState, Update};
+use crate::plan::{StepState, Update, moment_at};
 
-/// `moments` has as many tensors as the op says.
+/// Of the parameters that begin with number `first` of the op's; `moments` are the op's.
+#[expect(clippy::too_many_arguments)]
 pub fn update(
     op: &Update,
+    first: usize,
     gradients: &[f32],
     state: &StepState,
     multipliers: Option<&[f32]>,
     scale: Option<f32>,
     parameters: &mut [f32],
-    moments: &mut [&mut [f32]],
+    moments: &mut [f32],
 ) {
     if op.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1) {
         return;
     }
     let (weight_decay, decoupled) = op.optimizer.weight_decay();
+    let count = op.optimizer.moments() as usize;
     for (i, w) in parameters.iter_mut().enumerate() {
         let [rate, decay] = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
         let rate = state.learning_rate * rate;
@@ -35,10 +38,13 @@ pub fn update(
             true => *w -= rate * decay * *w,
             false => g += decay * *w,
         }
-        match moments {
-            [] => *w -= step(&op.optimizer, rate, g, state, [&mut 0.0, &mut 0.0]),
-            [m] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut 0.0]),
-            [m, v, ..] => *w -= step(&op.optimizer, rate, g, state, [&mut m[i], &mut v[i]]),
+        let mut own = [0.0; 2];
+        for (number, moment) in own.iter_mut().enumerate().take(count) {
+            *moment = moments[moment_at(first + i, number, count)];
+        }
+        *w -= step(&op.optimizer, rate, g, state, &mut own);
+        for (number, moment) in own.into_iter().enumerate().take(count) {
+            moments[moment_at(first + i, number, count)] = moment;
         }
         // An infinite weight would stay as it is, and behind a relu the loss would not show it.
         *w = within(*w, 3.4e38);
@@ -56,7 +62,7 @@ fn divisor(squares: f32, epsilon: f32) -> f32 {
 }
 
 /// What is taken from a weight.
-fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: [&mut f32; 2]) -> f32 {
+fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: &mut [f32; 2]) -> f32 {
     let first = state.update == 1;
     let rest = |beta: f32| (1.0 - f64::from(beta)) as f32;
     match *optimizer {

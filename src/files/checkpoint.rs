@@ -1,7 +1,5 @@
 //! Files of training runs.
 
-use std::borrow::Cow;
-
 use safetensors::tensor::Dtype;
 
 use super::format::{Contents, Tensor, encode};
@@ -11,7 +9,7 @@ use super::{BYTES, STATE, epochs};
 use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState};
+use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
@@ -31,6 +29,11 @@ fn shape(buffer: &Buffer) -> Vec<u32> {
         (Role::Step, _) => vec![CURSOR as u32],
         (_, shape) => shape.map_or(vec![], |shape| shape.to_vec()),
     }
+}
+
+/// What a file calls a moment of all weights, from 1.
+fn moment(number: u32) -> String {
+    format!("moment{number}")
 }
 
 /// The weights of the best epoch.
@@ -136,20 +139,27 @@ impl Trainer {
             name: format!("{STATE}{name}"),
             dtype,
             shape: shape.to_vec(),
-            words: Cow::Borrowed(words),
+            words,
         };
+        let all = [self.network.parameter_words()];
         for &(role, words) in parts {
             match self.plan().find(role).map(|id| self.plan().buffer(id)) {
                 _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
+                _ if role == Role::Moments => {
+                    let moments = separate_moments(words, self.optimizer.moments() as usize);
+                    let moment =
+                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &all, words.into());
+                    file.extend((1..).zip(moments).map(moment));
+                }
                 Some(buffer) => {
                     let shape = shape(buffer);
                     let words = if role == Role::Step { &words[..CURSOR] } else { &words[..] };
-                    file.push(tensor(&buffer.name, dtype(role), &shape, words));
+                    file.push(tensor(&buffer.name, dtype(role), &shape, words.into()));
                 }
                 None => {}
             }
         }
-        file.extend(best.map(|best| tensor(BEST, Dtype::F32, &[self.network.parameter_words()], best)));
+        file.extend(best.map(|best| tensor(BEST, Dtype::F32, &all, best.into())));
         file.extend(epochs::tensors(&progress.history));
         Ok(encode(&metadata, &file))
     }
@@ -233,8 +243,11 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         .map_err(|e| file.fault(format!("its training run cannot be built: {e}")))?;
 
     let parameters = file.parameters(&network)?;
+    let all = [network.parameter_words()];
+    let take = |number| file.take(&format!("{STATE}{}", moment(number)), Dtype::F32, &all);
+    let mut moments = (1..=optimizer.moments()).map(take).collect::<Result<Vec<_>>>()?;
     let mut state = Vec::new();
-    for role in CARRIED {
+    for role in CARRIED.into_iter().filter(|role| *role != Role::Moments) {
         if let Some(id) = plan.find(role) {
             let buffer = plan.buffer(id);
             let name = format!("{STATE}{}", buffer.name);
@@ -255,8 +268,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         }
     }
     let best = format!("{STATE}{BEST}");
-    let best =
-        file.shape(&best).is_some().then(|| file.take(&best, Dtype::F32, &[network.parameter_words()])).transpose()?;
+    let best = file.shape(&best).is_some().then(|| file.take(&best, Dtype::F32, &all)).transpose()?;
     if let Some(history) = epochs::take(&mut file)? {
         progress.history = history;
     }
@@ -265,19 +277,21 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
 
     let change = resume.change(optimizer, config);
     if !change.is_none() {
-        state.retain(|(role, _)| match role {
-            Role::Moment1 | Role::Moment2 => !change.is_of_kind(),
-            Role::AccumulatedGradients => !change.breaks_update(),
-            _ => true,
-        });
+        state.retain(|(role, _)| *role != Role::AccumulatedGradients || !change.breaks_update());
+        if change.is_of_kind() {
+            moments.clear();
+        }
         let words = state.iter_mut().find(|(role, _)| *role == Role::Step);
         let step: &mut StepState = &mut bytemuck::cast_slice_mut(&mut words.expect("every plan has a cursor").1)[0];
         change.apply(step, &mut progress);
     }
     let (optimizer, config) = change.after;
+    // A moment that the optimizer did not keep starts from zero.
+    moments.resize(optimizer.moments() as usize, vec![0; all[0] as usize]);
+    state.push((Role::Moments, join_moments(&moments)));
     let mut trainer = Trainer::with_parameters(device, &network, loss, optimizer, config, Some(&parameters))?;
     for (role, words) in &state {
-        // What the optimizer keeps no more is left, and what it did not keep starts from zero.
+        // What the plan has no more is left.
         let Some(id) = trainer.plan().find(*role) else { continue };
         let slots = trainer.plan().buffer(id).shape.map_or(0, |shape| shape[0]) as usize;
         let folded = match role {

@@ -113,7 +113,7 @@ impl Gpu {
                 format!("{activation}{}", if bias.is_some() { " of bias" } else { "" })
             }
             Epilogue::Derivative { activation, .. } => format!("{activation}'s derivative"),
-            Epilogue::Update(update) => format!("update with {} moments", update.moments.len()),
+            Epilogue::Update(update) => format!("update with {} moments", update.optimizer.moments()),
         };
         let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
         let launches = self.candidates(op).flat_map(|kernel| matmul::launches(op, kernel, self.inner.adapter));

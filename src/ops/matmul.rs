@@ -151,9 +151,8 @@ impl Kernel for Matmul {
                 let (first, last) = (rows.start * self.n as usize, rows.end == self.m as usize);
                 let end = if last { update.parameters.len() as usize } else { rows.end * self.n as usize };
                 let parameters = &mut at.out(update.parameters)[first..end];
-                let mut moments: Vec<&mut [f32]> =
-                    update.moments.iter().map(|&moment| &mut at.out(moment)[first..end]).collect();
-                crate::cpu::matmul::matmul_update(self, rows, a, b, &state, parameters, &mut moments);
+                let moments = update.moments.map_or(&mut [][..], |moments| at.out(moments));
+                crate::cpu::matmul::matmul_update(self, rows, a, b, &state, parameters, moments);
             }
             _ => {
                 let extra = self.extra().map_or(&[][..], |t| at.f32s(t));

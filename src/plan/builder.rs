@@ -121,10 +121,7 @@ impl<'a> Builder<'a> {
     pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<Update> {
         let update = self.update.as_ref().filter(|_| self.fused)?;
         let (weight, last) = (self.parameter(weight), self.parameter(bias.unwrap_or(weight)));
-        let here = |tensor: Tensor| tensor.part(weight.offset, last.offset + last.len() - weight.offset);
-        let parameters = here(update.parameters);
-        let moments = update.moments.iter().map(|&moment| here(moment)).collect();
-        Some(Update { parameters, gradients: parameters, moments, ..update.clone() })
+        Some(update.part(weight.offset, last.offset + last.len() - weight.offset))
     }
 
     /// Adds the ops of a product.
@@ -291,12 +288,12 @@ impl<'a> Builder<'a> {
 
     /// Whether the product that makes a stage's gradients can hand them to the optimizer: there is one, and the weights and
     /// biases can be bound together.
-    fn can_fuse(&self, stage: &Stage) -> bool {
+    fn can_fuse(&self, stage: &Stage, update: &Update) -> bool {
         let (Some(first), Some(last)) = (stage.parameters.clone().next(), stage.parameters.clone().last()) else {
             return true;
         };
         let (first, last) = (self.parameter(first), self.parameter(last));
-        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len() - first.offset <= LONGEST_UPDATE
+        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len() - first.offset <= update.longest()
     }
 
     /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one, or to the
@@ -308,12 +305,13 @@ impl<'a> Builder<'a> {
         config: &TrainerConfig,
         input_gradient: Option<Tensor>,
     ) -> Result<()> {
-        self.fused = self.update.as_ref().is_some_and(|update| update.multipliers.is_none())
-            && !config.keep_gradients
+        self.fused = !config.keep_gradients
             && config.accumulate == 1
             && !matches!(config.clip, Some(Clip::Norm(_)))
             && self.batch <= LONGEST_SLICE
-            && self.stages.iter().all(|placed| self.can_fuse(&placed.stage));
+            && self.update.as_ref().is_some_and(|update| {
+                update.multipliers.is_none() && self.stages.iter().all(|placed| self.can_fuse(&placed.stage, update))
+            });
         if !self.fused {
             self.gradients = Some(self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?);
         }
@@ -355,9 +353,8 @@ impl<'a> Builder<'a> {
         let parameters = self.parameters;
         let len = parameters.len();
         let multipliers = self.multipliers(config);
-        let roles = [("moment1", Role::Moment1), ("moment2", Role::Moment2)];
-        let moments = roles[..optimizer.moments() as usize].iter().map(|(name, role)| self.add(name, len, *role));
-        let moments = moments.collect();
+        let shape = [len / PARAMETER_ALIGNMENT, optimizer.moments(), PARAMETER_ALIGNMENT];
+        let moments = (shape[1] > 0).then(|| self.add("moments", shape, Role::Moments));
         let clip = match config.clip {
             Some(Clip::Value(limit)) => Some(limit),
             _ => None,
@@ -398,20 +395,9 @@ impl<'a> Builder<'a> {
             self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
             update.scale = Some(scale);
         }
-        for start in (0..len).step_by(LONGEST_UPDATE as usize) {
-            let part = |tensor: Tensor| tensor.part(start, LONGEST_UPDATE.min(len - start));
-            let parameters = part(update.parameters);
-            self.push(Op::Update(Update {
-                parameters,
-                gradients: part(update.gradients),
-                moments: update.moments.iter().map(|&moment| part(moment)).collect(),
-                // Two numbers for every block of parameters.
-                multipliers: update.multipliers.map(|table| {
-                    let [start, len] = [start, parameters.len()].map(|words| words / PARAMETER_ALIGNMENT * 2);
-                    table.part(start, len)
-                }),
-                ..update.clone()
-            }));
+        let longest = update.longest();
+        for start in (0..len).step_by(longest as usize) {
+            self.push(Op::Update(update.part(start, longest.min(len - start))));
         }
         if let Some(set) = chain {
             self.mark(set, 2);

@@ -29,7 +29,8 @@ pub const LARGEST_BATCH: u32 = 1 << 20;
 /// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
 pub const LONGEST_ROW: u32 = 1 << 20;
 
-/// Most parameters of one [`Update`]: what a device's binding holds by default, 128 MiB.
+/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by default,
+/// 128 MiB.
 pub const LONGEST_UPDATE: u32 = 1 << 25;
 
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
@@ -45,10 +46,8 @@ pub enum Role {
     Gradients,
     /// The gradients of an update that several batches make, laid out alike.
     AccumulatedGradients,
-    /// The optimizer's first moment, laid out alike.
-    Moment1,
-    /// The optimizer's second moment, laid out alike.
-    Moment2,
+    /// The optimizer's moments, \[parameters / 64, moments, 64\]: of every 64 weights the first moments, then the second ones.
+    Moments,
     /// For every 64 weights, what their learning rate and weight decay are multiplied by.
     Multipliers,
     /// Partial sums of squared gradients.
@@ -240,7 +239,7 @@ impl Plan {
     /// What looks for weights and moments of a training plan that are not finite: it marks the totals of the metrics. Its
     /// buffers have the roles and the lengths of that plan's.
     pub fn finite(training: &Self) -> Self {
-        let roles = [Role::Step, Role::Totals, Role::Parameters, Role::Moment1, Role::Moment2];
+        let roles = [Role::Step, Role::Totals, Role::Parameters, Role::Moments];
         let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });
         let buffers: Vec<Buffer> = roles.into_iter().filter_map(find).collect();
         let len = |i: usize| buffers[i].words().unwrap_or(0) as u32;

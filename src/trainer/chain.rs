@@ -104,8 +104,7 @@ impl Trainer {
 }
 
 /// What a chain shares with its trainer, so that both train the same network.
-const SHARED: [Role; 6] =
-    [Role::Parameters, Role::Gradients, Role::AccumulatedGradients, Role::Moment1, Role::Moment2, Role::Step];
+const SHARED: [Role; 5] = [Role::Parameters, Role::Gradients, Role::AccumulatedGradients, Role::Moments, Role::Step];
 
 /// A network bound to an app's own buffers at both ends, and back: see [`Trainer::prepare_chain`].
 ///

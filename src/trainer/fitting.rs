@@ -119,7 +119,7 @@ impl Trainer {
             self.give_up_epoch();
             if ended.is_err() {
                 // As NaN is all that would come of it.
-                self.forget([Role::Moment1, Role::Moment2, Role::AccumulatedGradients])?;
+                self.forget([Role::Moments, Role::AccumulatedGradients])?;
             }
             self.device.copy(&best, &self.parameters)?;
         }

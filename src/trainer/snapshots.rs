@@ -8,12 +8,11 @@ use super::{Progress, Trainer};
 use crate::device::{Device, Storage};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::plan::{Role, StepState};
+use crate::plan::{Role, StepState, separate_moments};
 use crate::signal::lock;
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
-pub(crate) const CARRIED: [Role; 5] =
-    [Role::Moment1, Role::Moment2, Role::AccumulatedGradients, Role::Step, Role::RowMetrics];
+pub(crate) const CARRIED: [Role; 4] = [Role::Moments, Role::AccumulatedGradients, Role::Step, Role::RowMetrics];
 
 /// A training run at one moment: the weights, then the rest.
 #[derive(Debug)]
@@ -151,7 +150,16 @@ impl Trainer {
 
     /// Refuses NaN and infinities among the weights or what the optimizer keeps for them.
     pub(crate) fn check_finite(&self, role: Role, words: &[u32]) -> Result<()> {
-        trained(role).map_or(Ok(()), |of| self.network.check_finite(of, bytemuck::cast_slice(words)))
+        let check = |of: &str, words: &[u32]| self.network.check_finite(of, bytemuck::cast_slice(words));
+        match role {
+            _ if is_finite(role, words) => Ok(()),
+            Role::Moments => {
+                let moments = separate_moments(words, self.optimizer.moments() as usize);
+                (1..).zip(&moments).try_for_each(|(number, words)| check(&format!("moment_{number}"), words))
+            }
+            Role::AccumulatedGradients => check("accumulated gradients", words),
+            _ => check("", words),
+        }
     }
 
     /// The weights, then the rest of the state, each with its length in words.
@@ -268,17 +276,7 @@ impl Shared {
     }
 }
 
-/// The name in errors of a role with a number for each weight. `None` for the cursor and the metrics, which are not trained.
-fn trained(role: Role) -> Option<&'static str> {
-    match role {
-        Role::Parameters => Some(""),
-        Role::Moment1 => Some("moment_1"),
-        Role::Moment2 => Some("moment_2"),
-        Role::AccumulatedGradients => Some("accumulated gradients"),
-        _ => None,
-    }
-}
-
+/// Whether the numbers of a role are finite; the cursor and the metrics are not trained, and always are.
 fn is_finite(role: Role, words: &[u32]) -> bool {
-    trained(role).is_none() || words.iter().all(|&word| f32::from_bits(word).is_finite())
+    matches!(role, Role::Step | Role::RowMetrics) || words.iter().all(|&word| f32::from_bits(word).is_finite())
 }

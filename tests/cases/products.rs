@@ -53,19 +53,19 @@ fn check_matmul(
 
 /// A product whose sums go into an optimizer: another one for each shape.
 fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, biases: bool) -> Result<()> {
-    let (optimizer, moments): (Optimizer, usize) = match (m + n + k) % 3 {
-        0 => (Adam { weight_decay: 0.01, ..Adam::default() }.into(), 2),
-        1 => (Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(), 1),
-        _ => (Sgd::default().into(), 0),
+    let optimizer: Optimizer = match (m + n + k) % 3 {
+        0 => Adam { weight_decay: 0.01, ..Adam::default() }.into(),
+        1 => Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),
+        _ => Sgd::default().into(),
     };
     let bias_at = (m * n).next_multiple_of(64);
     let len = if biases { bias_at + n } else { m * n };
-    let moments = (0..moments).map(|i| tensor(4 + i, len)).collect();
+    let moments = len.next_multiple_of(64) * optimizer.moments();
     let update = Update {
         optimizer,
         parameters: tensor(3, len),
         gradients: tensor(3, len),
-        moments,
+        moments: (moments > 0).then(|| tensor(4, moments)),
         step: tensor(2, STEP),
         multipliers: None,
         scale: None,
@@ -81,16 +81,15 @@ fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, b
         ("b", k * n, Role::Activation),
         ("step", STEP, Role::Step),
         ("parameters", len, Role::Parameters),
-        ("moment1", len, Role::Moment1),
-        ("moment2", len, Role::Moment2),
+        ("moments", moments.max(1), Role::Moments),
     ];
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
-    for (i, len) in [(0, m * k), (1, k * n), (3, len), (4, len)] {
+    for (i, len) in [(0, m * k), (1, k * n), (3, len)] {
         lockstep.set(BufferId(i), &random.f32s(len as usize))?;
     }
-    let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(f32::abs).collect();
-    lockstep.set(BufferId(5), &squares)?;
+    let squares: Vec<f32> = random.f32s(moments.max(1) as usize).into_iter().map(f32::abs).collect();
+    lockstep.set(BufferId(4), &squares)?;
     let state = StepState { update: 3, learning_rate: 0.01, ..step_state(3, k) };
     lockstep.set(BufferId(2), &[state])?;
     check.agree(&mut lockstep, &format!("{optimizer:?} {m}x{n}x{k} {layout:?}, biases {biases}"))

@@ -21,39 +21,33 @@ impl UpdateCase {
 
     fn run(self, check: &mut Check) -> Result<()> {
         let Self { optimizer, len, update, .. } = self;
-        let (mut lockstep, _) = self.lockstep(check)?;
+        let mut lockstep = self.lockstep(check)?;
         for _ in 0..2 {
             check.agree(&mut lockstep, &format!("{optimizer:?} of {len} at update {update}"))?;
         }
         Ok(())
     }
 
-    /// With random numbers, and how many moments there are.
-    fn lockstep(self, check: &Check) -> Result<(Lockstep, usize)> {
+    /// With random numbers.
+    fn lockstep(self, check: &Check) -> Result<Lockstep> {
         let Self { optimizer, len, update, .. } = self;
         let blocks = len / 64 * 2;
-        let moments = match optimizer {
-            Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => 0,
-            Optimizer::RmsProp(o) if o.momentum == 0.0 => 1,
-            Optimizer::Sgd(_) | Optimizer::Adagrad(_) | Optimizer::Lion(_) => 1,
-            _ => 2,
-        };
+        let moments = len * optimizer.moments();
         let op = Update {
             optimizer,
             parameters: tensor(0, len),
             gradients: tensor(1, len),
-            moments: (0..moments).map(|m| tensor(2 + m, len)).collect(),
-            step: tensor(4, STEP),
-            multipliers: self.multipliers.then(|| tensor(5, blocks)),
-            scale: self.scale.then(|| tensor(6, 1)),
+            moments: (moments > 0).then(|| tensor(2, moments)),
+            step: tensor(3, STEP),
+            multipliers: self.multipliers.then(|| tensor(4, blocks)),
+            scale: self.scale.then(|| tensor(5, 1)),
             clip: self.clip,
             accumulates: self.accumulates,
         };
         let buffers = [
             ("w", len, Role::Parameters),
             ("g", len, Role::Gradients),
-            ("m", len, Role::Moment1),
-            ("v", len, Role::Moment2),
+            ("moments", moments.max(1), Role::Moments),
             ("step", STEP, Role::Step),
             ("multipliers", blocks, Role::Multipliers),
             ("scale", 1, Role::GradientScale),
@@ -63,17 +57,15 @@ impl UpdateCase {
         lockstep.set(BufferId(0), &random.f32s(len as usize))?;
         lockstep.set(BufferId(1), &random.f32s(len as usize))?;
         // Means of squares are not negative.
-        for moment in [2, 3] {
-            let squares: Vec<f32> = random.f32s(len as usize).into_iter().map(|x| x * x).collect();
-            lockstep.set(BufferId(moment), &squares)?;
-        }
+        let squares: Vec<f32> = random.f32s(moments.max(1) as usize).into_iter().map(|x| x * x).collect();
+        lockstep.set(BufferId(2), &squares)?;
         let multipliers: Vec<f32> = random.f32s(blocks as usize).into_iter().map(f32::abs).collect();
-        lockstep.set(BufferId(5), &multipliers)?;
-        lockstep.set(BufferId(6), &[0.37f32])?;
+        lockstep.set(BufferId(4), &multipliers)?;
+        lockstep.set(BufferId(5), &[0.37f32])?;
         let due = u32::from(!self.accumulates);
         let state = StepState { step: update, update, due, learning_rate: 0.05, ..StepState::default() };
-        lockstep.set(BufferId(4), &[state])?;
-        Ok((lockstep, moments))
+        lockstep.set(BufferId(3), &[state])?;
+        Ok(lockstep)
     }
 }
 
@@ -168,14 +160,12 @@ pub fn updates_at_the_edges_of_the_numbers(check: &mut Check) -> Result<()> {
     for optimizer in optimizers() {
         for (update, scale) in [(1, 1.0f32), (3, 1.0), (2, -1.5e-10), (2, f32::NAN)] {
             let case = UpdateCase { scale: scale != 1.0, ..UpdateCase::new(optimizer, len, update) };
-            let (mut lockstep, moments) = case.lockstep(check)?;
+            let mut lockstep = case.lockstep(check)?;
             let g: Vec<f32> = (0..len as usize).map(|i| gradients[i % gradients.len()]).collect();
             lockstep.set(BufferId(0), &vec![0.5f32; len as usize])?;
             lockstep.set(BufferId(1), &g)?;
-            lockstep.set(BufferId(6), &[scale])?;
-            for moment in 0..moments {
-                lockstep.set(BufferId(2 + moment), &vec![0.0f32; len as usize])?;
-            }
+            lockstep.set(BufferId(5), &[scale])?;
+            lockstep.set(BufferId(2), &[0.0f32; 2 * 64])?;
             check.agree(&mut lockstep, &format!("{optimizer:?} at the edges, update {update}, scale {scale}"))?;
             // What stands still must be told from what has a gradient.
             for (g, w) in g.iter().zip(lockstep.get(BufferId(0))) {

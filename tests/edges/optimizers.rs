@@ -45,13 +45,14 @@ fn exact(optimizer: Optimizer, g: f64) -> f64 {
     }
 }
 
-fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>, moments: usize) -> Op {
+fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>) -> Op {
+    let moments = LEN * optimizer.moments() as usize;
     Op::Update(Update {
         optimizer,
         parameters: tensor(0, LEN),
         gradients,
-        moments: (0..moments).map(|m| tensor(2 + m, LEN)).collect(),
-        step: tensor(4, STEP as usize),
+        moments: (moments > 0).then(|| tensor(2, moments)),
+        step: tensor(3, STEP as usize),
         multipliers: None,
         scale,
         clip: None,
@@ -60,11 +61,10 @@ fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>, moment
 }
 
 /// What the ops share, and the two of [`clipped`].
-const BUFFERS: [(&str, u32, Role); 7] = [
+const BUFFERS: [(&str, u32, Role); 6] = [
     ("w", LEN as u32, Role::Parameters),
     ("g", LEN as u32, Role::Gradients),
-    ("m", LEN as u32, Role::Moment1),
-    ("v", LEN as u32, Role::Moment2),
+    ("moments", 2 * LEN as u32, Role::Moments),
     ("step", STEP, Role::Step),
     ("sums", SUM_PARTS, Role::SquareSums),
     ("scale", 1, Role::GradientScale),
@@ -73,19 +73,13 @@ const BUFFERS: [(&str, u32, Role); 7] = [
 fn start(both: &mut Both, weight: f32, rate: f32, gradients: &[f32]) {
     both.set(0, &[weight; LEN]);
     both.set(1, gradients);
-    both.set(2, &[0.0f32; LEN]);
-    both.set(3, &[0.0f32; LEN]);
-    both.set(4, &[StepState { step: 1, update: 1, due: 1, learning_rate: rate, ..StepState::default() }]);
+    both.set(2, &[0.0f32; 2 * LEN]);
+    both.set(3, &[StepState { step: 1, update: 1, due: 1, learning_rate: rate, ..StepState::default() }]);
     both.run();
 }
 
 fn table((name, optimizer): (&str, Optimizer)) -> Table {
-    let moments = match optimizer {
-        Optimizer::Sgd(sgd) if sgd.momentum == 0.0 => 0,
-        Optimizer::Adam(_) | Optimizer::AdamW(_) => 2,
-        _ => 1,
-    };
-    let mut both = Both::new(&BUFFERS, update(optimizer, tensor(1, LEN), None, moments));
+    let mut both = Both::new(&BUFFERS, update(optimizer, tensor(1, LEN), None));
     let gradients: Vec<f32> = (0..LEN).map(|i| GRADIENTS[i % GRADIENTS.len()]).collect();
     start(&mut both, WEIGHT, RATE, &gradients);
     let [gpu, cpu] = both.get(0);
@@ -117,11 +111,11 @@ Tolerance: 64 roundings of 2^-24 of the step, and two of the weight.";
 
 /// The first gradient after the clip: SGD at rate 1 takes it from a weight of 0.
 fn clipped(input: &str, limit: f32, gradients: &[f32]) -> Line {
-    let (sums, scale) = (tensor(5, SUM_PARTS as usize), tensor(6, 1));
+    let (sums, scale) = (tensor(4, SUM_PARTS as usize), tensor(5, 1));
     let ops = [
         Op::SumSquares(SumSquares { input: tensor(1, LEN), output: sums, limit: None }),
         Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }),
-        update(Sgd::default().into(), tensor(1, LEN), Some(scale), 0),
+        update(Sgd::default().into(), tensor(1, LEN), Some(scale)),
     ];
     let mut both = Both::of(&BUFFERS, ops);
     start(&mut both, 0.0, 1.0, gradients);

@@ -35,7 +35,7 @@ pub(crate) fn constants(op: &Update) -> Vec<(&'static str, f64)> {
     let (kind, of_kind) = of(&op.optimizer);
     let mut constants = vec![
         ("OPTIMIZER", f64::from(kind)),
-        ("MOMENTS", op.moments.len() as f64),
+        ("MOMENTS", f64::from(op.optimizer.moments())),
         ("DECAY", f64::from(decay)),
         ("WEIGHT_DECAY", f64::from(weight_decay)),
         ("MULTIPLIERS", f64::from(op.multipliers.is_some())),

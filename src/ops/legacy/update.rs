@@ -92,10 +92,12 @@ pub(crate) fn of_update(op: &Update, memory: &Operands<'_>) -> Vec<Bounds> {
 pub(crate) fn of_update_by(op: &Update, gradients: &[Off], memory: &Operands<'_>) -> Vec<Bounds> {
     let state = state(memory, op.step);
     let w = f64s(memory, op.parameters);
-    let moments: Vec<Vec<f64>> = op.moments.iter().map(|&m| f64s(memory, m)).collect();
-    let mut bounds = vec![vec![0.0; w.len()]; 1 + moments.len()];
+    let moments = op.moments.map(|m| f64s(memory, m));
+    let count = op.optimizer.moments() as usize;
+    let mut bounds = [vec![0.0; w.len()], vec![0.0; moments.as_ref().map_or(0, Vec::len)]];
+    let outputs = 1 + usize::from(moments.is_some());
     if op.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1) {
-        return bounds.into_iter().map(Bounds::Each).collect();
+        return bounds.into_iter().take(outputs).map(Bounds::Each).collect();
     }
     let multipliers = op.multipliers.map(|m| f64s(memory, m));
     // A negative factor is −factor · 2⁹⁶.
@@ -116,14 +118,14 @@ pub(crate) fn of_update_by(op: &Update, gradients: &[Off], memory: &Operands<'_>
         } else if decay != 0.0 {
             g = Off::sum([g, Off::exact(decay * w[i])], 3.0);
         }
-        let own = |m: usize| moments.get(m).map_or(0.0, |values| values[i]);
+        let own = |m: usize| moments.as_ref().filter(|_| m < count).map_or(0.0, |all| all[moment_at(i, m, count)]);
         let (step, kept) = of_step(&op.optimizer, rate, g, &state, own(0), own(1));
         bounds[0][i] = Off::sum([before, step], 1.0).off;
-        for (bound, kept) in bounds[1..].iter_mut().zip(kept) {
-            bound[i] = kept.off;
+        for (number, kept) in kept.into_iter().enumerate().take(count) {
+            bounds[1][moment_at(i, number, count)] = kept.off;
         }
     }
-    bounds.into_iter().map(Bounds::Each).collect()
+    bounds.into_iter().take(outputs).map(Bounds::Each).collect()
 }
 
 /// What is taken from a weight, and the moments.
