@@ -147,9 +147,8 @@ fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
 /// Checks the header and the length of an IDX file: magic number and dimensions, big-endian, then a byte each.
 fn check(file: &IdxFile, path: &Path, bytes: &[u8]) -> Result<()> {
     let word = |i: usize| -> Result<u32> {
-        let end = bytes.get(i * 4..i * 4 + 4).and_then(|b| b.first_chunk::<4>());
-        end.map(|b| u32::from_be_bytes(*b))
-            .ok_or_else(|| data_file(path, format!("cut short: {} bytes, in the midst of its header", bytes.len())))
+        let word = bytes.as_chunks().0.get(i).map(|word| u32::from_be_bytes(*word));
+        word.ok_or_else(|| data_file(path, format!("cut short: {} bytes, in the midst of its header", bytes.len())))
     };
     let magic = word(0)?;
     if magic != file.magic {

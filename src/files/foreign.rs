@@ -70,34 +70,26 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<String> {
 }
 
 fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
-    let known = SIGNATURES.iter().find(|(signature, ..)| bytes.starts_with(signature));
-    if let Some(&(_, kind, advice)) = known {
-        return Some((kind.into(), advice));
-    }
-    if bytes.starts_with(b"PK\x03\x04") {
-        return Some(archive(bytes));
-    }
     let of = |kind: &str, advice| Some((kind.into(), advice));
+    if let Some(&(_, kind, advice)) = SIGNATURES.iter().find(|(signature, ..)| bytes.starts_with(signature)) {
+        return of(kind, advice);
+    }
     match bytes {
-        [0x80, 2..=5, ..] => return of("a Python pickle, as of torch.save before version 1.6", TORCH),
-        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => return of("a TensorFlow Lite model (.tflite)", EXPORT),
+        [b'P', b'K', 3, 4, ..] => Some(archive(bytes)),
+        [0x80, 2..=5, ..] => of("a Python pickle, as of torch.save before version 1.6", TORCH),
+        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => of("a TensorFlow Lite model (.tflite)", EXPORT),
         // Protocol buffers: a version, then a short text that names the producer, or messages that are longer.
         [8, 1..=30, 0x12, length @ 1..=0x7f, rest @ ..]
             if rest.iter().take(usize::from(*length)).all(|byte| byte.is_ascii_graphic() || *byte == b' ') =>
         {
-            return of("an ONNX model", ONNX);
+            of("an ONNX model", ONNX)
         }
-        [8, 1, 0x12, 0x80..=0xff, ..] => return of("a TensorFlow SavedModel (saved_model.pb)", KERAS),
-        [8, 1..=30, 0x3a | 0x42, ..] => return of("an ONNX model", ONNX),
-        _ => {}
+        [8, 1, 0x12, 0x80..=0xff, ..] => of("a TensorFlow SavedModel (saved_model.pb)", KERAS),
+        [8, 1..=30, 0x3a | 0x42, ..] => of("an ONNX model", ONNX),
+        _ if bytes.get(257..262) == Some(b"ustar") => of("a tar archive", UNPACK),
+        [0, 0, 0, 0, 0, 0, 0, 0, ..] => of("one that begins with zeros", DOWNLOAD),
+        _ => text(bytes),
     }
-    if bytes.get(257..262) == Some(b"ustar") {
-        return of("a tar archive", UNPACK);
-    }
-    if bytes.len() >= 8 && bytes[..8] == [0; 8] {
-        return of("one that begins with zeros", DOWNLOAD);
-    }
-    text(bytes)
 }
 
 /// A zip archive: the name of its first file tells of which program.
@@ -117,12 +109,11 @@ fn archive(bytes: &[u8]) -> (String, &'static str) {
 /// Text, where the start is text.
 fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
     let head = &bytes[..bytes.len().min(4096)];
-    let text = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        // A character that the end cuts in two.
-        Err(error) if error.valid_up_to() + 4 > head.len() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
-        Err(_) => return None,
-    };
+    // The end may cut a character in two.
+    let text = head.utf8_chunks().next()?.valid();
+    if text.len() + 4 <= head.len() {
+        return None;
+    }
     let text = text.trim_start();
     if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
         return None;
