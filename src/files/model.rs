@@ -26,6 +26,8 @@ const VERSION: &str = "1";
 const RANKS: &str = "ranks";
 const OUTPUTS: &str = "outputs";
 
+/// What waits, and what reads and writes files.
+#[cfg(not(target_family = "wasm"))]
 impl Model {
     /// Writes the model to a file that is all [`load`](Self::load) needs: safetensors with an F32 tensor for each of
     /// [`Network::parameters`], named and shaped as there, and the network as metadata. The same model gives the same
@@ -46,7 +48,6 @@ impl Model {
     /// [`Error::NonFiniteParameter`] where a weight is NaN or infinite, unless [allowed](Self::allow_non_finite);
     /// [`Error::File`] where the file cannot be written: it is read-only, or no regular file; [`Error::OutOfMemory`],
     /// [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         self.device.block_on(self.save_async(path))
     }
@@ -55,7 +56,6 @@ impl Model {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    #[cfg(not(target_family = "wasm"))]
     pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::disk::write(path.as_ref(), &self.to_bytes_async().await?)
     }
@@ -74,11 +74,108 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::NonFiniteParameter`], as [`save`](Self::save); [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.device.block_on(self.to_bytes_async())
     }
 
+    /// Reads a model from a file that [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save) has written; of a
+    /// trainer's, the model as it was then.
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read, is damaged or of another format or version, describes
+    /// no network that can be built, has not just its tensors, or has a weight that is NaN or infinite. Of weights from
+    /// elsewhere, see [`load_weights`](Self::load_weights). As [`new`](Self::new).
+    pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
+        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
+    }
+
+    /// [`load`](Self::load) of a file whose weights may be NaN or infinite: to look at what became of a run. What it returns
+    /// may be [saved so](Self::allow_non_finite) again.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_non_finite(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
+        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
+    }
+
+    /// Writes the weights alone, named and laid out for another program. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_weights(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
+        self.device.block_on(self.save_weights_async(path, naming))
+    }
+
+    /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app; writing blocks.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub async fn save_weights_async(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
+        crate::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
+    }
+
+    /// The bytes of the file that [`save_weights`](Self::save_weights) writes. Blocks, submits and polls; not for
+    /// browsers.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub fn weights_to_bytes(&self, naming: Naming) -> Result<Vec<u8>> {
+        self.device.block_on(self.weights_to_bytes_async(naming))
+    }
+
+    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16. Whether dense weights
+    /// are \[units, inputs\], as in PyTorch, or \[inputs, units\], is told by the file's metadata (`format: pt`), else by their
+    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Layers are matched by our names, else by the
+    /// numbers in theirs (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`), where the names differ in nothing else, else by their
+    /// shapes (`hidden`, `out`). A file that fits in several ways is refused: [`load_weights_with`](Self::load_weights_with) takes
+    /// a map. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
+    ///
+    /// ```no_run
+    /// use wgrad::{Activation::*, Gpu, Loss, Model, Network};
+    /// // PyTorch: nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.LayerNorm(64), nn.Linear(64, 10)), its state_dict()
+    /// // saved with safetensors.torch.save_file
+    /// let network = Network::input(784).dense(64, Relu).layer_norm().dense(10, Identity).build()?;
+    /// let model = Model::load_weights(&Gpu::request()?, &network, "sequential.safetensors")?
+    ///     .for_loss(Loss::SoftmaxCrossEntropy);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::File`] where it cannot be read or is damaged, fits the network in no way or in several, which lists what was
+    /// wanted and what was found, or has a number that is NaN, infinite or, of F64, beyond the range of f32, which is named. As
+    /// [`new`](Self::new).
+    pub fn load_weights(
+        device: impl Into<Device>,
+        network: &Network,
+        path: impl AsRef<std::path::Path>,
+    ) -> Result<Self> {
+        Self::load_weights_with(device, network, path, &LoadWeights::default())
+    }
+
+    /// [`load_weights`](Self::load_weights), with a map from the file's names to the network's, or another wish.
+    ///
+    /// ```no_run
+    /// use wgrad::{Activation::*, Gpu, LoadWeights, Model, Network};
+    /// let network = Network::input(64).dense(64, Tanh).dense(64, Identity).build()?;
+    /// // encode and decode have the same shapes, so the file cannot tell which comes first.
+    /// let names = LoadWeights::new().map([("encode", "dense_1"), ("decode", "dense_2")]);
+    /// let model = Model::load_weights_with(&Gpu::request()?, &network, "autoencoder.safetensors", &names)?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load_weights`](Self::load_weights); [`Error::File`] where the map names what is not there.
+    pub fn load_weights_with(
+        device: impl Into<Device>,
+        network: &Network,
+        path: impl AsRef<std::path::Path>,
+        options: &LoadWeights,
+    ) -> Result<Self> {
+        super::read::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes, options))
+    }
+}
+
+impl Model {
     /// [`to_bytes`](Self::to_bytes) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
@@ -105,28 +202,6 @@ impl Model {
         self
     }
 
-    /// Reads a model from a file that [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save) has written; of a
-    /// trainer's, the model as it was then.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged or of another format or version, describes
-    /// no network that can be built, has not just its tensors, or has a weight that is NaN or infinite. Of weights from
-    /// elsewhere, see [`load_weights`](Self::load_weights). As [`new`](Self::new).
-    #[cfg(not(target_family = "wasm"))]
-    pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
-    }
-
-    /// [`load`](Self::load) of a file whose weights may be NaN or infinite: to look at what became of a run. What it returns
-    /// may be [saved so](Self::allow_non_finite) again.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    #[cfg(not(target_family = "wasm"))]
-    pub fn load_non_finite(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
-        super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
-    }
-
     /// Reads a model from the bytes of a file, such as one embedded with `include_bytes!`. Submits nothing.
     ///
     /// # Errors
@@ -143,34 +218,6 @@ impl Model {
         read(device.into(), BYTES, bytes, true)
     }
 
-    /// Writes the weights alone, named and laid out for another program. Blocks, submits and polls; not for browsers.
-    ///
-    /// # Errors
-    /// As [`save`](Self::save).
-    #[cfg(not(target_family = "wasm"))]
-    pub fn save_weights(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
-        self.device.block_on(self.save_weights_async(path, naming))
-    }
-
-    /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app; writing blocks.
-    ///
-    /// # Errors
-    /// As [`save`](Self::save).
-    #[cfg(not(target_family = "wasm"))]
-    pub async fn save_weights_async(&self, path: impl AsRef<std::path::Path>, naming: Naming) -> Result<()> {
-        crate::disk::write(path.as_ref(), &self.weights_to_bytes_async(naming).await?)
-    }
-
-    /// The bytes of the file that [`save_weights`](Self::save_weights) writes. Blocks, submits and polls; not for
-    /// browsers.
-    ///
-    /// # Errors
-    /// As [`to_bytes`](Self::to_bytes).
-    #[cfg(not(target_family = "wasm"))]
-    pub fn weights_to_bytes(&self, naming: Naming) -> Result<Vec<u8>> {
-        self.device.block_on(self.weights_to_bytes_async(naming))
-    }
-
     /// [`weights_to_bytes`](Self::weights_to_bytes) for async code and browsers: submits, but leaves polling to the app.
     ///
     /// # Errors
@@ -179,59 +226,6 @@ impl Model {
         let parameters = self.parameters_to_write().await?;
         let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
         Ok(encode(&naming.metadata(), &tensors))
-    }
-
-    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16. Whether dense weights
-    /// are \[units, inputs\], as in PyTorch, or \[inputs, units\], is told by the file's metadata (`format: pt`), else by their
-    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Layers are matched by our names, else by the
-    /// numbers in theirs (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`), where the names differ in nothing else, else by their
-    /// shapes (`hidden`, `out`). A file that fits in several ways is refused: [`load_weights_with`](Self::load_weights_with) takes
-    /// a map. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
-    ///
-    /// ```no_run
-    /// use wgrad::{Activation::*, Gpu, Loss, Model, Network};
-    /// // PyTorch: nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.LayerNorm(64), nn.Linear(64, 10)), its state_dict()
-    /// // saved with safetensors.torch.save_file
-    /// let network = Network::input(784).dense(64, Relu).layer_norm().dense(10, Identity).build()?;
-    /// let model = Model::load_weights(&Gpu::request()?, &network, "sequential.safetensors")?
-    ///     .for_loss(Loss::SoftmaxCrossEntropy);
-    /// # Ok::<(), wgrad::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be read or is damaged, fits the network in no way or in several, which lists what was
-    /// wanted and what was found, or has a number that is NaN, infinite or, of F64, beyond the range of f32, which is named. As
-    /// [`new`](Self::new).
-    #[cfg(not(target_family = "wasm"))]
-    pub fn load_weights(
-        device: impl Into<Device>,
-        network: &Network,
-        path: impl AsRef<std::path::Path>,
-    ) -> Result<Self> {
-        Self::load_weights_with(device, network, path, &LoadWeights::default())
-    }
-
-    /// [`load_weights`](Self::load_weights), with a map from the file's names to the network's, or another wish.
-    ///
-    /// ```no_run
-    /// use wgrad::{Activation::*, Gpu, LoadWeights, Model, Network};
-    /// let network = Network::input(64).dense(64, Tanh).dense(64, Identity).build()?;
-    /// // encode and decode have the same shapes, so the file cannot tell which comes first.
-    /// let names = LoadWeights::new().map([("encode", "dense_1"), ("decode", "dense_2")]);
-    /// let model = Model::load_weights_with(&Gpu::request()?, &network, "autoencoder.safetensors", &names)?;
-    /// # Ok::<(), wgrad::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`load_weights`](Self::load_weights); [`Error::File`] where the map names what is not there.
-    #[cfg(not(target_family = "wasm"))]
-    pub fn load_weights_with(
-        device: impl Into<Device>,
-        network: &Network,
-        path: impl AsRef<std::path::Path>,
-        options: &LoadWeights,
-    ) -> Result<Self> {
-        super::read::read(path.as_ref(), |path, bytes| read_weights(device.into(), network, path, bytes, options))
     }
 
     /// [`load_weights`](Self::load_weights) from the bytes of a file. Submits nothing.
