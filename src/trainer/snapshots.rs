@@ -1,6 +1,6 @@
 //! The state of a training run, copied out as it goes: to go on from where a device is lost.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::tokens::Tokens;
@@ -68,9 +68,10 @@ impl Trainer {
         });
         let copies = copies.collect::<Result<_>>()?;
         let progress = self.progress.clone();
+        let (left, busy) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (snapshot, tokens) = (self.snapshot.clone(), Tokens::new(&gpu)?);
-        let (calls, held, busy) = (AtomicU64::new(0), AtomicU32::new(0), AtomicBool::new(false));
-        let shared = Shared { gpu, copies, tokens, calls, held, progress, busy, snapshot };
+        let (calls, token, held) = (AtomicU64::new(0), AtomicU32::new(0), AtomicU32::new(0));
+        let shared = Shared { gpu, copies, tokens, calls, token, held, progress, left, busy, snapshot };
         Ok(Snapshots { shared: Arc::new(shared) })
     }
 
@@ -184,9 +185,12 @@ struct Shared {
     copies: Vec<Copy>,
     tokens: Tokens,
     calls: AtomicU64,
-    /// The token that lies behind the weights.
+    /// What the copy that is under way leaves behind the weights, and what lies there.
+    token: AtomicU32,
     held: AtomicU32,
     progress: Progress,
+    /// Copies that are under way.
+    left: AtomicUsize,
     busy: AtomicBool,
     snapshot: Arc<Mutex<Option<Snapshot>>>,
 }
@@ -216,38 +220,37 @@ impl Snapshots {
         let shared = &self.shared;
         let call = shared.calls.fetch_add(1, Ordering::AcqRel);
         let token = Tokens::of(call, shared.held.load(Ordering::Acquire));
-        let taking = Arc::new(Taking { shared: shared.clone(), token });
+        shared.token.store(token, Ordering::Release);
+        shared.left.store(shared.copies.len(), Ordering::Release);
         for (i, Copy { from, staging, .. }) in shared.copies.iter().enumerate() {
             encoder.copy_buffer_to_buffer(from, 0, staging, 0, from.size());
             if i == 0 {
                 shared.tokens.record(encoder, token, staging, from.size());
             }
-            let taking = taking.clone();
-            shared.gpu.record_map(encoder, staging, move |mapped| {
-                taking.shared.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
+            let taking = Taking(shared.clone());
+            self.shared.gpu.record_map(encoder, staging, move |mapped| {
+                taking.0.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
             });
         }
         true
     }
 }
 
-/// Copies under way: dropped with the last of their callbacks, called or not.
-struct Taking {
-    shared: Arc<Shared>,
-    /// What this call leaves behind the weights.
-    token: u32,
-}
+/// A copy under way: dropped with its callback, called or not.
+struct Taking(Arc<Shared>);
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.shared.arrive(self.token);
-        self.shared.busy.store(false, Ordering::Release);
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.arrive();
+            self.0.busy.store(false, Ordering::Release);
+        }
     }
 }
 
 impl Shared {
-    /// Takes the copies, if all have been mapped and are of the call with this token, and leaves none of them mapped.
-    fn arrive(&self, token: u32) {
+    /// Takes the copies, if all have been mapped and are of the call that is under way, and leaves none of them mapped.
+    fn arrive(&self) {
         let read = |copy: &Copy| match copy.mapped.swap(false, Ordering::AcqRel) {
             true => self.gpu.take_mapped(&copy.staging),
             false => None,
@@ -255,6 +258,7 @@ impl Shared {
         // Each, before what is missing ends it.
         let read: Vec<_> = self.copies.iter().map(read).collect();
         let Some(mut read) = read.into_iter().collect::<Option<Vec<Vec<u32>>>>() else { return };
+        let token = self.token.load(Ordering::Acquire);
         let at = (self.copies[0].from.size() / 4) as usize;
         if read[0].get(at) != Some(&token) {
             return;
