@@ -52,7 +52,8 @@ macro_rules! kernels {
 
 kernels! {
     next_batch gather copy_rows matmul pointwise softmax layer_norm layer_norm_input layer_norm_parameters encode hash_grid
-    hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input pointwise_loss softmax_cross_entropy metrics accumulate sum_squares update narrow
+    hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input pointwise_loss softmax_cross_entropy metrics non_finite accumulate
+    sum_squares update narrow
 }
 
 /// Products by one family of kernels.
@@ -111,13 +112,11 @@ fn a_wrong_input_fails_every_case() {
 fn a_lockstep_of_an_unsound_plan_does_no_harm() {
     for gpu in gpus() {
         let op = Op::Gather(Gather {
-            features: tensor(0, 0),
+            features: tensor(0, 4),
             data: tensor(1, DATA),
             step: tensor(2, STEP),
             indices: tensor(3, 8),
-            x: tensor(4, 32),
-            batch: 8,
-            columns: 4,
+            x: tensor(4, [8, 4]),
         });
         let buffers = [
             ("features", 4, Role::Features),

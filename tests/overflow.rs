@@ -162,7 +162,7 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let all: Vec<f32> = some.chunks((batch * 4) as usize).flat_map(|level| level.repeat(64)).collect();
 
     let count = levels * slots;
-    let op = Op::Metrics(Metrics { slots: tensor(0, count * 4), totals: tensor(1, 4), count });
+    let op = Op::Metrics(Metrics { slots: tensor(0, count * 4), totals: tensor(1, 4) });
     let buffers = [("slots", count * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
     // SAFETY: as above.
     let mut sum = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();

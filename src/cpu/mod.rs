@@ -2,13 +2,11 @@
 //! check against the textbook; and what trains where there is no GPU.
 
 pub(crate) mod accumulate;
-pub(crate) mod copy_rows;
 pub(crate) mod encode;
 #[cfg(test)]
 pub(crate) mod from_texture;
 #[cfg(test)]
 pub(crate) mod from_texture_random;
-pub(crate) mod gather;
 pub(crate) mod hash_grid;
 pub(crate) mod hash_grid_gradient;
 pub(crate) mod hash_grid_input;
@@ -18,9 +16,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
-pub(crate) mod metrics;
 pub(crate) mod narrow;
-pub(crate) mod next_batch;
 pub(crate) mod pointwise;
 pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;

@@ -2,6 +2,8 @@
 
 use super::*;
 
+const LANES: u32 = 64;
+
 /// Copies rows, word for word, between where an app has them and where they stand side by side. Nothing else is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyRows {
@@ -35,11 +37,33 @@ impl Kernel for CopyRows {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::copy_rows::launch(self)]
+        let Self { input, output } = self;
+        vec![Launch {
+            shader: shader("copy_rows", text!("copy_rows.wgsl"), &[]),
+            uniforms: uniforms![
+                columns: input.columns(),
+                words: input.len(),
+                input_first: input.offset,
+                input_stride: input.strides[0],
+                output_first: output.offset,
+                output_stride: output.strides[0],
+            ],
+            bindings: self.operands(),
+            workgroups: input.len().div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        crate::cpu::copy_rows::copy_rows(self, at.words(self.input), at.out(self.output));
+        let (input, output) = (at.words(self.input), at.out::<u32>(self.output));
+        // Of what has no gaps the slice begins with the first row; of an app's buffer it is all of it.
+        let first = |t: Tensor, words: usize| if words == t.words().len() { 0 } else { t.offset as usize };
+        let (from, to) = (first(self.input, input.len()), first(self.output, output.len()));
+        let columns = self.input.columns() as usize;
+        let [input_stride, output_stride] = [self.input, self.output].map(|t| t.strides[0] as usize);
+        for row in 0..self.input.rows() as usize {
+            output[to + row * output_stride..][..columns]
+                .copy_from_slice(&input[from + row * input_stride..][..columns]);
+        }
     }
 
     fn bounds(&self, _: &Operands<'_>) -> Vec<Bounds> {

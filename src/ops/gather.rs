@@ -1,6 +1,12 @@
 //! The rows of a batch.
 
 use super::*;
+use crate::dataset::U8_SCALE;
+
+const LANES: u32 = 64;
+
+/// What an invocation of the variant for software adapters copies of a row.
+const WIDE_COLUMNS: u32 = 64;
 
 /// Copies the batch's rows out of the data set: bytes are scaled, rows that a partial batch lacks become zeros.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,10 +21,6 @@ pub struct Gather {
     pub indices: Tensor,
     /// \[batch, columns\], written.
     pub x: Tensor,
-    /// Rows of a full batch.
-    pub batch: u32,
-    /// Features of a row.
-    pub columns: u32,
 }
 
 impl Kernel for Gather {
@@ -40,14 +42,47 @@ impl Kernel for Gather {
         rest + self.x.bytes()
     }
 
+    /// By rows of any length, in fours or, on software adapters, in eights.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::gather::launch(self, *adapter)]
+        let columns = self.x.columns();
+        let quads = columns.div_ceil(4);
+        macro_rules! variant {
+            ($name:literal, $($file:literal),+) => {
+                shader($name, text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.functions.wgsl", $($file),+), &[])
+            };
+        }
+        let (shader, of_row) = match columns {
+            n if n.is_multiple_of(8) && adapter.wide_access => {
+                (variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl"), n.div_ceil(WIDE_COLUMNS))
+            }
+            n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl"), quads),
+            _ => (variant!("gather", "gather.wgsl"), quads),
+        };
+        let invocations = self.x.rows() * of_row;
+        vec![Launch {
+            shader,
+            uniforms: uniforms![columns, quads, invocations],
+            bindings: self.operands(),
+            workgroups: invocations.div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (features, indices) = (at.words(self.features), at.words(self.indices));
-        let (data, state) = (at.data(self.data), at.step(self.step));
-        crate::cpu::gather::gather(self, features, &data, &state, indices, at.out(self.x));
+        let (data, rows) = (at.data(self.data), at.step(self.step).rows.min(self.x.rows()));
+        let columns = self.x.columns() as usize;
+        let (x, missing) = at.out::<f32>(self.x).split_at_mut(rows as usize * columns);
+        for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
+            if data.bytes != 0 {
+                let start = data.feature(row as usize, columns.div_ceil(4));
+                let bytes = bytemuck::cast_slice::<u32, u8>(&features[start..]);
+                out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
+            } else {
+                let start = data.feature(row as usize, columns);
+                out.copy_from_slice(bytemuck::cast_slice(&features[start..start + columns]));
+            }
+        }
+        missing.fill(0.0);
     }
 
     fn bounds(&self, _: &Operands<'_>) -> Vec<Bounds> {

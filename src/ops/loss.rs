@@ -4,9 +4,6 @@ use super::*;
 use crate::activation::Activation;
 use crate::loss::Loss;
 
-/// Of a [`RowMetrics`](super::RowMetrics).
-const METRIC_WORDS: u32 = (size_of::<RowMetrics>() / 4) as u32;
-
 /// A loss and its gradient, and each row's share of the running loss and correct count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {

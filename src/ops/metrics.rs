@@ -5,12 +5,16 @@ use super::*;
 /// Sums the metrics of all slots, in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// \[count\] of [`RowMetrics`](super::RowMetrics).
+    /// Slots, each a [`RowMetrics`](super::RowMetrics).
     pub slots: Tensor,
     /// One [`RowMetrics`](super::RowMetrics), written.
     pub totals: Tensor,
-    /// How many.
-    pub count: u32,
+}
+
+impl Metrics {
+    fn count(&self) -> u32 {
+        self.slots.len() / METRIC_WORDS
+    }
 }
 
 impl Kernel for Metrics {
@@ -23,18 +27,37 @@ impl Kernel for Metrics {
     }
 
     fn flops(&self) -> u64 {
-        self.count.into()
+        self.count().into()
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::metrics::launch(self)]
+        vec![Launch {
+            shader: shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl"), &[]),
+            uniforms: uniforms![count: self.count()],
+            bindings: self.operands(),
+            workgroups: 1,
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        at.out(self.totals)[0] = crate::cpu::metrics::metrics(bytemuck::cast_slice(at.words(self.slots)));
+        let slots: &[RowMetrics] = bytemuck::cast_slice(at.words(self.slots));
+        // The losses in f64: rounded once, where a running sum would drift.
+        let loss = slots.iter().map(|slot| f64::from(slot.loss)).sum::<f64>() as f32;
+        at.out(self.totals)[0] =
+            slots.iter().fold(RowMetrics { loss, ..RowMetrics::default() }, |sum, slot| RowMetrics {
+                loss,
+                correct: sum.correct + slot.correct,
+                rows: sum.rows + slot.rows,
+                non_finite_step: match (sum.non_finite_step, slot.non_finite_step) {
+                    (0, step) | (step, 0) => step,
+                    (a, b) => a.min(b),
+                },
+            });
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        legacy::of_metrics(self, at)
+        let slots: &[RowMetrics] = bytemuck::cast_slice(at.words(self.slots));
+        let magnitude: f64 = slots.iter().map(|slot| f64::from(slot.loss).abs()).sum();
+        vec![Bounds::Losses(vec![2.0 * f64::from(self.count()) * U * magnitude])]
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// As many as fill a GPU: a lane of 2²⁵ numbers passes over 128 vec4s.
+const MOST_WORKGROUPS: u32 = 256;
+const LANES: u32 = 256;
+
 /// Marks the totals of the metrics as not finite where weights or moments hold NaN or an infinity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NonFinite {
@@ -15,7 +19,7 @@ pub struct NonFinite {
 
 impl Kernel for NonFinite {
     fn stem(&self) -> &'static str {
-        "metrics"
+        "non_finite"
     }
 
     fn operands(&self) -> Vec<Operand> {
@@ -28,11 +32,20 @@ impl Kernel for NonFinite {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::metrics::finite(self)]
+        let quads = self.input.len() / 4;
+        vec![Launch {
+            shader: shader("non_finite", text!("shared/step_state.wgsl", "non_finite.wgsl"), &[]),
+            uniforms: uniforms![quads],
+            bindings: self.operands(),
+            workgroups: quads.div_ceil(LANES).clamp(1, MOST_WORKGROUPS).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        crate::cpu::metrics::non_finite(at.f32s(self.input), &at.step(self.step), &mut at.out(self.totals)[0]);
+        let totals: &mut RowMetrics = &mut at.out(self.totals)[0];
+        if totals.non_finite_step == 0 && at.f32s(self.input).iter().any(|number| !number.is_finite()) {
+            totals.non_finite_step = at.step(self.step).step.max(1);
+        }
     }
 
     fn bounds(&self, _: &Operands<'_>) -> Vec<Bounds> {

@@ -115,6 +115,9 @@ pub struct RowMetrics {
     pub non_finite_step: u32,
 }
 
+/// Of a [`RowMetrics`].
+pub(crate) const METRIC_WORDS: u32 = (size_of::<RowMetrics>() / 4) as u32;
+
 impl RowMetrics {
     /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they find
     /// at fault, a loss of zero would be a lie.

@@ -143,8 +143,7 @@ impl<'a> Builder<'a> {
         };
         self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
         let DataSet { data, step, indices } = set;
-        let batch = self.batch;
-        self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
+        self.push(Op::NextBatch(NextBatch { data, step, indices, accumulate, learning_rate, schedule }));
         Ok(set)
     }
 
@@ -153,7 +152,7 @@ impl<'a> Builder<'a> {
         let x = self.buffer("input", [self.batch, columns], Role::Activation)?;
         let features = self.given("features", columns, Role::Features);
         let DataSet { data, step, indices } = *set;
-        self.push(Op::Gather(Gather { features, data, step, indices, x, batch: self.batch, columns }));
+        self.push(Op::Gather(Gather { features, data, step, indices, x }));
         Ok(x)
     }
 
@@ -253,7 +252,7 @@ impl<'a> Builder<'a> {
             outputs,
         };
         self.push(Op::LossOp(op));
-        self.plan.report.push(Op::Metrics(Metrics { slots: metrics, totals, count: slots }));
+        self.plan.report.push(Op::Metrics(Metrics { slots: metrics, totals }));
         match gradient {
             Some(gradient) if !fused => {
                 let sums = self.buffer(&format!("{name}.sums"), [self.batch, outputs], Role::ActivationGradient)?;
@@ -410,9 +409,10 @@ impl<'a> Builder<'a> {
         let data = self.add(&format!("chain_pass_{chain_pass}"), WORDS, Role::ChainMarks);
         let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
         self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
-        let DataSet { step, indices, .. } = *set;
-        let (batch, accumulate, learning_rate, schedule) = (1, 1, 0.0, Schedule::constant());
-        self.push(Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate, schedule }));
+        // Numbers no rows.
+        let (step, indices) = (set.step, set.indices.part(0, 1));
+        let (accumulate, learning_rate, schedule) = (1, 0.0, Schedule::constant());
+        self.push(Op::NextBatch(NextBatch { data, step, indices, accumulate, learning_rate, schedule }));
     }
 
     /// The table of multipliers, where some are not 1.

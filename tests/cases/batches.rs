@@ -4,13 +4,11 @@ use super::*;
 
 fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, present: u32, bytes: bool) -> Result<()> {
     let op = Op::Gather(Gather {
-        features: tensor(0, 0),
+        features: tensor(0, columns),
         data: tensor(1, DATA),
         step: tensor(2, STEP),
         indices: tensor(3, batch),
-        x: tensor(4, batch * columns),
-        batch,
-        columns,
+        x: tensor(4, [batch, columns]),
     });
     let row_words = if bytes { columns.div_ceil(4) } else { columns };
     let buffers = [
@@ -92,7 +90,7 @@ fn check_next_batch(
     schedule: Schedule,
 ) -> Result<()> {
     let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
-    let op = Op::NextBatch(NextBatch { data, step, indices, batch, accumulate, learning_rate: 0.3, schedule });
+    let op = Op::NextBatch(NextBatch { data, step, indices, accumulate, learning_rate: 0.3, schedule });
     let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     let info = DataInfo { rows, shuffle: shuffle.into(), seed_low: 77, seed_high: 5, ..DataInfo::default() };
@@ -132,7 +130,7 @@ pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
     let schedule = Schedule::cosine(10, 0.1);
     for chain_pass in 0..3 {
         let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
-        let op = Op::NextBatch(NextBatch { data, step, indices, batch, accumulate: 2, learning_rate: 0.3, schedule });
+        let op = Op::NextBatch(NextBatch { data, step, indices, accumulate: 2, learning_rate: 0.3, schedule });
         let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
         let mut lockstep = check.lockstep(single(&buffers, op))?;
         let info = DataInfo { rows: 16, chain: 3, chain_pass, ..DataInfo::default() };
@@ -220,7 +218,7 @@ pub fn numbers_that_are_not_finite_mark_the_totals(check: &mut Check) -> Result<
 
 pub fn metrics_sum_every_row(check: &mut Check) -> Result<()> {
     for batch in [1, 3, 255, 256, 257, 1757, LARGEST_BATCH] {
-        let op = Op::Metrics(Metrics { slots: tensor(0, batch * 4), totals: tensor(1, 4), count: batch });
+        let op = Op::Metrics(Metrics { slots: tensor(0, batch * 4), totals: tensor(1, 4) });
         let buffers = [("rows", batch * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
         let mut random = Random(u64::from(batch));
         let row = |i: u32, random: &mut Random| RowMetrics {

@@ -65,7 +65,7 @@ pub const CASES: &[Case] = &{
         case!(running_losses_move_up_levels, "pointwise_loss" "softmax_cross_entropy"),
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
         case!(metrics_sum_every_row, "metrics"),
-        case!(numbers_that_are_not_finite_mark_the_totals, "metrics"),
+        case!(numbers_that_are_not_finite_mark_the_totals, "non_finite"),
         case!(gradients_of_several_batches_accumulate, "accumulate"),
         case!(a_norm_has_a_limit, "sum_squares"),
         case!(a_norm_beyond_f32_has_a_limit, "sum_squares"),

@@ -1,11 +1,9 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
 pub(crate) mod accumulate;
-pub(crate) mod copy_rows;
 pub(crate) mod encode;
 pub(crate) mod from_texture;
 pub(crate) mod from_texture_random;
-pub(crate) mod gather;
 pub(crate) mod hash_grid;
 pub(crate) mod hash_grid_gradient;
 pub(crate) mod hash_grid_input;
@@ -15,9 +13,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
-pub(crate) mod metrics;
 pub(crate) mod narrow;
-pub(crate) mod next_batch;
 pub(crate) mod pointwise;
 pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;

@@ -17,18 +17,6 @@ fn state(memory: &Operands<'_>, tensor: Tensor) -> StepState {
     memory.step(tensor)
 }
 
-/// Schedules: e^x errs by exp's table and by 2u |x| for its argument; half a cosine by a series of sines, some 20
-/// roundings, of the difference of two shares of at most 1.
-pub(crate) fn of_state(op: &NextBatch, memory: &Operands<'_>) -> Bounds {
-    let before = state(memory, op.step);
-    let n =
-        before.update + u32::from(before.step == 0 || (before.due != 0 && (before.chain < 2 || before.passes > 1))) - 1;
-    let base = f64::from(op.learning_rate) * f64::from(before.rate_scale);
-    let factor = f64::from(op.schedule.factor(n));
-    let exponent = factor.max(FLUSHED).ln().abs();
-    Bounds::State(base * (factor * 2.0 * ((3.0 + 2.0 * exponent) * ULP + 2.0 * U * exponent) + 2.0 * 20.0 * U))
-}
-
 pub(crate) fn f32s(memory: &Operands<'_>, tensor: Tensor) -> Vec<f32> {
     memory.f32s(tensor).to_vec()
 }
@@ -104,11 +92,4 @@ pub(crate) fn of_matmul_update(op: &Matmul, update: &Update, memory: &Operands<'
     let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
     let gradients: Vec<Off> = products(&a, &b).into_iter().zip(products(&abs(&a), &abs(&b))).map(off).collect();
     update::of_update_by(update, &gradients, memory)
-}
-
-pub(crate) fn of_metrics(op: &Metrics, memory: &Operands<'_>) -> Vec<Bounds> {
-    let words = memory.words(op.slots);
-    let slots: &[RowMetrics] = bytemuck::cast_slice(&words);
-    let magnitude: f64 = slots.iter().map(|slot| f64::from(slot.loss).abs()).sum();
-    vec![Bounds::Losses(vec![2.0 * f64::from(op.count) * U * magnitude])]
 }

@@ -1,7 +1,7 @@
 // Looks for NaN and infinities among weights or moments. Where it finds one, the totals that metrics.wgsl has just written
 // say that this step was not finite: a finite loss says nothing of the weights that the last step left.
 
-struct MetricsFiniteUniforms {
+struct NonFiniteUniforms {
     quads: u32, // numbers / 4
 }
 
@@ -13,7 +13,7 @@ struct Totals {
     non_finite_step: atomic<u32>,
 }
 
-@group(0) @binding(0) var<storage, read> u: MetricsFiniteUniforms;
+@group(0) @binding(0) var<storage, read> u: NonFiniteUniforms;
 @group(0) @binding(1) var<storage, read> input: array<vec4u>;
 @group(0) @binding(2) var<storage, read> state: StepState;
 @group(0) @binding(3) var<storage, read_write> totals: Totals;
