@@ -95,6 +95,7 @@ macro_rules! from_variants {
     )*};
 }
 
+mod accuracy;
 mod activation;
 mod clock;
 mod config;

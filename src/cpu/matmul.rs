@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::pointwise::{activate, derivative};
 use crate::plan::{Epilogue, Layout, Matmul, StepState};
 
 /// `extra` is what the epilogue reads: the bias, if there is one, or what the activation's derivative takes.
@@ -57,12 +56,12 @@ pub fn matmul_rows(
             Epilogue::None | Epilogue::Update(_) => {}
             Epilogue::Bias { activation, .. } => {
                 for (j, c) in row.iter_mut().enumerate() {
-                    *c = activate(activation, *c + extra.get(j).copied().unwrap_or(0.0));
+                    *c = activation.value(*c + extra.get(j).copied().unwrap_or(0.0));
                 }
             }
             Epilogue::Derivative { activation, .. } => {
                 for (c, &saved) in row.iter_mut().zip(&extra[i * n..]) {
-                    *c *= derivative(activation, saved);
+                    *c *= activation.derivative(saved);
                 }
             }
         }

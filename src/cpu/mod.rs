@@ -17,7 +17,6 @@ pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod pointwise;
 pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;
 pub(crate) mod softmax_cross_entropy;
@@ -33,12 +32,12 @@ use crate::clock::Turn;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
 
+pub(crate) use softmax_cross_entropy::{class, first_largest};
 pub(crate) use {
     encode::slope,
     hash_grid::{Corner, for_each_corner},
     hash_grid_scale::{scale_of, sums},
     matmul::matmul,
-    pointwise::{activate, derivative},
     pointwise_loss::Target,
 };
 #[cfg(test)]
@@ -46,11 +45,6 @@ pub(crate) use {
     from_texture::from_texture,
     from_texture_random::{bilinear, from_texture_random},
     to_texture::to_texture,
-};
-pub(crate) use {
-    pointwise::dropout_key,
-    pointwise::dropout_threshold,
-    softmax_cross_entropy::{class, first_largest},
 };
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.

@@ -1,6 +1,5 @@
 //! Twin of `shaders/narrow.wgsl` and of its variant.
 
-use super::pointwise::activate;
 use super::softmax::softmax_of;
 use std::ops::Range;
 
@@ -26,7 +25,7 @@ fn of_layer(layer: &NarrowLayer, x: &[f32], parameters: &[f32]) -> Vec<f32> {
     }
     match layer.activation {
         Activation::Softmax => softmax_of(&y.clone(), &mut y),
-        activation => y.iter_mut().for_each(|y| *y = activate(activation, *y)),
+        activation => y.iter_mut().for_each(|y| *y = activation.value(*y)),
     }
     y
 }

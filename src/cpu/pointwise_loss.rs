@@ -1,6 +1,5 @@
 //! Twin of `shaders/pointwise_loss.wgsl`.
 
-use super::pointwise::derivative;
 use super::softmax_cross_entropy::count;
 use super::{class, first_largest};
 use crate::loss::Loss;
@@ -78,7 +77,7 @@ pub fn pointwise_loss(
             let (value, slope) = loss_of(op.loss, y, target.value(i));
             loss += f64::from(value);
             if let Some(gradient) = gradient.as_deref_mut() {
-                let through = derivative(op.activation, y);
+                let through = op.activation.derivative(y);
                 gradient[row * outputs + i] = slope * through * target.weight / (of_row * of_batch);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::activation::Activation;
+use crate::random::pcg4d;
 
 /// output = f(input) · mask, number by number; f is the activation, or · activation′ where `saved` is given.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,28 @@ pub struct Dropout {
     pub data: Tensor,
 }
 
+impl Dropout {
+    /// Keeps the masks of layers apart, and from the shuffle, whose second word is the epoch's.
+    fn key(&self) -> u32 {
+        (self.layer + 1).wrapping_mul(0x9e37_79b9)
+    }
+
+    /// Words below this are dropped: a share `rate` of all.
+    fn threshold(&self) -> u32 {
+        (f64::from(self.rate) * 4_294_967_296.0) as u32
+    }
+
+    /// Whether a number passes: one hash serves four of them.
+    fn keeps(&self, index: u32, state: &StepState, data: &DataInfo) -> bool {
+        let words = pcg4d([index / 4, state.step, data.seed_low ^ self.key(), data.seed_high]);
+        words[index as usize % 4] >= self.threshold()
+    }
+}
+
+const LANES: u32 = 64;
+
+const TEXT: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl");
+
 impl Kernel for Pointwise {
     fn stem(&self) -> &'static str {
         "pointwise"
@@ -48,25 +71,58 @@ impl Kernel for Pointwise {
     }
 
     fn flops(&self) -> u64 {
-        let function = match self.saved {
-            Some(_) => crate::plan::cost::derivative(self.activation) + 1,
-            None => crate::plan::cost::activation(self.activation),
-        };
+        let [value, derivative] = self.activation.function().flops;
+        let function = if self.saved.is_some() { derivative + 1 } else { value };
         u64::from(self.input.len()) * (function + u64::from(self.dropout.is_some()))
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::pointwise::launch(self)]
+        let quads = self.output.len().div_ceil(4);
+        let (dropout_key, dropout_threshold, dropout_scale) =
+            self.dropout.map_or((0, 0, 0.0), |mask| (mask.key(), mask.threshold(), 1.0 / (1.0 - mask.rate)));
+        let constants = [("DERIVATIVE", self.saved.is_some().into()), ("DROPOUT", self.dropout.is_some().into())];
+        vec![Launch {
+            shader: Shader {
+                name: format!("pointwise {}", self.activation).into(),
+                source: (self.activation.function().text.to_owned() + TEXT).into(),
+                constants: constants.into_iter().chain(self.activation.constant()).collect(),
+            },
+            uniforms: uniforms![quads, dropout_key, dropout_threshold, dropout_scale],
+            bindings: self.operands(),
+            workgroups: quads.div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let cursor = self.dropout.map(|d| (at.step(d.step), at.data(d.data)));
-        let cursor = cursor.as_ref().map(|(step, data)| (step, data));
-        let saved = self.saved.map(|t| at.f32s(t));
-        crate::cpu::pointwise::pointwise(self, at.f32s(self.input), saved, cursor, at.out(self.output));
+        let (input, saved) = (at.f32s(self.input), self.saved.map(|t| at.f32s(t)));
+        let mask = self.dropout.map(|dropout| (dropout, at.step(dropout.step), at.data(dropout.data)));
+        for (i, (y, &x)) in at.out(self.output).iter_mut().zip(input).enumerate() {
+            *y = match saved {
+                Some(saved) => x * self.activation.derivative(saved[i]),
+                None => self.activation.value(x),
+            };
+            if let Some((dropout, state, data)) = &mask {
+                *y = if dropout.keeps(i as u32, state, data) { *y / (1.0 - dropout.rate) } else { 0.0 };
+            }
+        }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::activation::of_pointwise(self, at)]
+        let (input, saved) = (at.f32s(self.input), self.saved.map(|t| at.f32s(t)));
+        // The mask is exact, its scale is rounded once.
+        let scale = self.dropout.map_or(1.0, |mask| 1.0 / (1.0 - f64::from(mask.rate)));
+        let roundings = if self.dropout.is_some() { 4.0 * U + DIVISION } else { 0.0 };
+        let bound = |(i, &x): (usize, &f32)| {
+            let (value, off) = match saved {
+                None => (f64::from(self.activation.value(x)), self.activation.value_bound(x.into(), 0.0)),
+                Some(saved) => {
+                    let value = f64::from(x) * f64::from(self.activation.derivative(saved[i]));
+                    let off = f64::from(x.abs()) * self.activation.derivative_bound(saved[i].into());
+                    (value, off + value.abs() * 2.0 * U)
+                }
+            };
+            scale * (off + if value.is_finite() { value.abs() * roundings } else { 0.0 })
+        };
+        vec![Bounds::Each(input.iter().enumerate().map(bound).collect())]
     }
 }

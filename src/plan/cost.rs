@@ -96,8 +96,8 @@ pub(crate) fn of_matmul(op: &Matmul) -> u64 {
     let (m, n, k) = (u64::from(op.m), u64::from(op.n), op.slice.len() as u64);
     let epilogue = match &op.epilogue {
         Epilogue::None => 0,
-        Epilogue::Bias { bias, activation: function } => m * n * (u64::from(bias.is_some()) + activation(*function)),
-        Epilogue::Derivative { activation: function, .. } => m * n * (derivative(*function) + 1),
+        Epilogue::Bias { bias, activation } => m * n * (u64::from(bias.is_some()) + activation.function().flops[0]),
+        Epilogue::Derivative { activation, .. } => m * n * (activation.function().flops[1] + 1),
         Epilogue::Update(update) => of_update(update),
     };
     let column_sums = if op.bias_gradient.is_some() { n * k } else { 0 };
@@ -106,35 +106,8 @@ pub(crate) fn of_matmul(op: &Matmul) -> u64 {
 
 /// Of a row: what the layer's product and its softmax would take.
 pub(crate) fn of_narrow_layer(layer: &NarrowLayer) -> u64 {
-    let end = if layer.activation == Activation::Softmax { 5 } else { activation(layer.activation) };
+    let end = if layer.activation == Activation::Softmax { 5 } else { layer.activation.function().flops[0] };
     u64::from(layer.units) * (2 * u64::from(layer.inputs) + u64::from(layer.bias.is_some()) + end)
-}
-
-/// Of an activation.
-pub(crate) fn activation(function: Activation) -> u64 {
-    match function {
-        Activation::Identity | Activation::Softmax => 0,
-        Activation::Relu | Activation::Tanh => 1,
-        Activation::LeakyRelu(_) => 2,
-        Activation::Softplus | Activation::Sigmoid => 3,
-        Activation::Elu(_) | Activation::Silu | Activation::HardSigmoid => 4,
-        Activation::Selu | Activation::GeluErf | Activation::HardSwish => 5,
-        Activation::GeluTanh => 9,
-    }
-}
-
-/// Of a derivative, from what is saved for it.
-pub(crate) fn derivative(function: Activation) -> u64 {
-    match function {
-        Activation::Identity | Activation::Softmax => 0,
-        Activation::Relu | Activation::LeakyRelu(_) => 1,
-        Activation::Elu(_) | Activation::Selu | Activation::Sigmoid | Activation::Tanh | Activation::HardSigmoid => 2,
-        Activation::Softplus => 3,
-        Activation::HardSwish => 4,
-        Activation::Silu => 7,
-        Activation::GeluErf => 10,
-        Activation::GeluTanh => 18,
-    }
 }
 
 pub(crate) fn of_loss(op: &LossOp) -> u64 {
@@ -152,7 +125,7 @@ pub(crate) fn of_loss(op: &LossOp) -> u64 {
         Loss::BinaryCrossEntropy => (5, 4),
     };
     // Of a number: its sum; the derivative, the activation's, weight and mean. Of a row: mean, weight and sum.
-    let through = derivative(op.activation) + 1;
+    let through = op.activation.function().flops[1] + 1;
     3 * rows + (value + 1 + gradient(slope + through + 2)) * numbers
 }
 

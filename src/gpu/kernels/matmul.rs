@@ -3,7 +3,7 @@
 mod rule;
 mod text;
 
-use super::{pointwise, update};
+use super::update;
 use crate::activation::Activation;
 use crate::ops::*;
 
@@ -79,7 +79,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, variants: Adapter) -> Launch {
     constants.retain(|(name, _)| !text.ignores().contains(name));
     match update {
         Some(update) => constants.extend(update::constants(update)),
-        None => constants.extend(pointwise::parameter(activation)),
+        None => constants.extend(activation.constant()),
     }
     let (parts, part_steps) = match kernel {
         Split { parts } | Parts { parts } => cut(op, parts),

@@ -14,7 +14,6 @@ pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod pointwise;
 pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;
 pub(crate) mod softmax_cross_entropy;
@@ -29,7 +28,6 @@ pub(crate) use encode::feature;
 pub(crate) use from_texture::from_texture;
 pub(crate) use from_texture_random::{LANES as RANDOM_TEXELS_LANES, from_texture_random};
 pub(crate) use hash_grid::interpolation;
-pub(crate) use pointwise::{activation_name, activations};
 pub(crate) use to_texture::{FORMATS, to_texture};
 
 /// What a shader's variants share with it: its text up to the mark.

@@ -1,9 +1,8 @@
 //! Host side of `shaders/narrow.wgsl` and of its variant for software adapters, `shaders/software/narrow.subgroup.wgsl`: `evaluate`
 //! is written for the network.
 
-use super::activation_name;
 use crate::activation::Activation;
-use crate::gpu::wgsl::{Place, Run, Writer, element, push, quads, runs};
+use crate::gpu::wgsl::{Place, Run, Writer, activation_name, element, push, quads, runs};
 use crate::ops::*;
 
 /// Rows of a workgroup.

@@ -1,12 +1,11 @@
 //! Host side of `shaders/pointwise_loss.wgsl`, which follows an activation.
 
-use super::pointwise;
 use crate::activation::Activation;
 use crate::loss::Loss;
 use crate::ops::*;
 
 pub(crate) fn source(activation: Activation) -> String {
-    pointwise::functions(activation).to_owned()
+    activation.function().text.to_owned()
         + text!(
             "shared/step_state.wgsl",
             "shared/data_info.wgsl",
@@ -34,7 +33,7 @@ pub(crate) fn launch(op: &LossOp, variants: Adapter) -> Launch {
         ("GRADIENT", op.gradient.is_some().into()),
         ("LEVELS", op.levels().into()),
     ];
-    constants.extend(pointwise::parameter(op.activation));
+    constants.extend(op.activation.constant());
     let uniforms = uniforms![ batch: op.batch, outputs: op.outputs, delta, turns: op.turns ];
     Launch {
         shader: Shader {

@@ -1,8 +1,8 @@
 //! Dense layers as text. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
 
+use super::activations::{activation_name, activations};
 use super::part;
 use crate::activation::Activation;
-use crate::gpu::kernels::{activation_name, activations};
 use crate::plan::NarrowLayer;
 
 /// Layers alike, one after the other: one loop.

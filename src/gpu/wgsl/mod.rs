@@ -1,6 +1,7 @@
 //! WGSL that evaluates a network of narrow layers, for one row in one invocation: the kernel `narrow`, and the function of
 //! [`Wgsl`] for an app's own shaders.
 
+mod activations;
 mod encodings;
 mod layers;
 mod names;
@@ -10,6 +11,7 @@ use std::num::NonZeroU64;
 
 use crate::error::{Error, Result};
 use crate::plan::NarrowNetwork;
+pub(super) use activations::activation_name;
 pub(super) use layers::{Place, Run, Writer, element, quads, runs};
 
 /// A WGSL function that evaluates a network inside an app's own shader, of any stage: from

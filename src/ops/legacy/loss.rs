@@ -1,7 +1,7 @@
 //! Losses, and the softmax.
 
-use super::{f32s, f64s, of_derivative, state};
-use crate::cpu::{Target, derivative};
+use super::{f32s, f64s, state};
+use crate::cpu::Target;
 use crate::loss::Loss;
 use crate::ops::*;
 
@@ -119,9 +119,9 @@ pub(crate) fn of_pointwise_loss(op: &LossOp, memory: &Operands<'_>) -> Vec<Bound
             let (value, of_value, slope, of_slope) = of_output(op.loss, f64::from(y), f64::from(target.value(i)));
             sum += value;
             off += of_value;
-            let through = f64::from(derivative(op.activation, y)).abs();
+            let through = f64::from(op.activation.derivative(y)).abs();
             let scale = weight / (of_row * of_batch);
-            let of_product = of_slope * through + slope * of_derivative(op.activation, f64::from(y));
+            let of_product = of_slope * through + slope * op.activation.derivative_bound(f64::from(y));
             gradients.push(scale * (of_product + slope * through * 2.0 * (4.0 * U + DIVISION)));
         }
         let off = (off + 2.0 * (outputs as f64 + 1.0) * U * sum) / of_row * weight;

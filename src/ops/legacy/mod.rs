@@ -1,15 +1,13 @@
 //! Bounds that have not moved to their ops yet.
 
-pub(crate) mod activation;
 pub(crate) mod encoding;
 pub(crate) mod loss;
 pub(crate) mod narrow;
 pub(crate) mod norm;
 pub(crate) mod update;
 
-use crate::cpu::{derivative, matmul};
+use crate::cpu::matmul;
 use crate::ops::*;
-use activation::{of_activation, of_derivative};
 use update::Off;
 
 /// The state of a cursor.
@@ -58,14 +56,14 @@ pub(crate) fn of_matmul(op: &Matmul, memory: &Operands<'_>) -> Vec<Bounds> {
                 for (i, bound) in bounds.iter_mut().enumerate() {
                     let z = exact[i] + bias.as_ref().map_or(0.0, |bias| bias[i % n]);
                     *bound += 2.0 * U * f64::from(z.abs());
-                    *bound = of_activation(activation, f64::from(z), *bound);
+                    *bound = activation.value_bound(f64::from(z), *bound);
                 }
             }
             Epilogue::Derivative { saved, activation } => {
                 let saved = f32s(memory, saved);
                 for (i, bound) in bounds.iter_mut().enumerate() {
-                    let slope = f64::from(derivative(activation, saved[i]).abs());
-                    let off = of_derivative(activation, f64::from(saved[i]));
+                    let slope = f64::from(activation.derivative(saved[i]).abs());
+                    let off = activation.derivative_bound(f64::from(saved[i]));
                     *bound = *bound * slope + f64::from(exact[i].abs()) * (off + slope * 2.0 * U);
                 }
             }

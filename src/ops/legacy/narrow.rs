@@ -1,10 +1,8 @@
 //! A network in one op: each layer passes on the errors of the one before, and adds its own.
 
-use super::activation::of_activation;
 use super::f64s;
 use super::loss::of_softmax_row;
 use crate::activation::Activation;
-use crate::cpu::activate;
 use crate::ops::*;
 
 pub(crate) fn of_narrow(op: &Narrow, memory: &Operands<'_>) -> Bounds {
@@ -42,7 +40,7 @@ pub(crate) fn of_layer(layer: &NarrowLayer, x: &[(f64, f64)], parameters: &[f64]
             of_softmax_row(&z).map(|(y, own)| (y, own * (1.0 + factor) + y * factor)).collect()
         }
         activation => {
-            let of = |(z, error)| (f64::from(activate(activation, z as f32)), of_activation(activation, z, error));
+            let of = |(z, error)| (f64::from(activation.value(z as f32)), activation.value_bound(z, error));
             sums.into_iter().map(of).collect()
         }
     }

@@ -3,7 +3,7 @@
 
 use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
 use crate::activation::Activation;
-use crate::gpu::kernels::{WORDS, pointwise, update};
+use crate::gpu::kernels::{WORDS, update};
 use crate::gpu::template;
 use crate::ops::text;
 
@@ -78,7 +78,7 @@ impl MatmulText {
     pub fn source(self) -> String {
         let conditions = self.conditions();
         let expand = |text, counts: &[_]| template::expand(text, counts, &conditions);
-        let functions = if self.updates { update::functions() } else { pointwise::functions(self.activation) };
+        let functions = if self.updates { update::functions() } else { self.activation.function().text };
         let (loads, sums) = match self.kernel {
             Wide { .. } | Panel { .. } if self.updates => (WORDS, update::OCTET),
             Wide { .. } | Panel { .. } => (WORDS, WIDE_SUMS),

@@ -1,4 +1,6 @@
-//! Activation functions.
+//! Activation functions: their names here, what they are in `functions.rs`.
+
+mod functions;
 
 use std::fmt;
 
@@ -53,17 +55,12 @@ impl Activation {
         }
     }
 
-    /// Whether its derivative can be told from its output; else it takes the input.
-    pub(crate) fn differentiates_from_output(self) -> bool {
-        use Activation::*;
-        !matches!(self, GeluErf | GeluTanh | Silu | Softplus | HardSwish)
-    }
-
-    /// The slope or alpha, where it has one.
-    pub(crate) fn parameter(self) -> f32 {
+    /// The slope or alpha, where it has one. With a slope of 0 a leaky relu is a relu.
+    pub(crate) fn parameter(self) -> Option<f32> {
         match self {
-            Activation::LeakyRelu(parameter) | Activation::Elu(parameter) => parameter,
-            _ => 0.0,
+            Activation::LeakyRelu(0.0) => None,
+            Activation::LeakyRelu(parameter) | Activation::Elu(parameter) => Some(parameter),
+            _ => None,
         }
     }
 

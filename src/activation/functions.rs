@@ -1,0 +1,328 @@
+//! What each activation is: text for GPUs, formulas for the CPU, arithmetic, and how far the two may lie apart.
+
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+use super::Activation::{self, *};
+use crate::accuracy::*;
+
+/// An activation. `p` is its parameter, z its input, y its output.
+pub(crate) struct Function {
+    /// WGSL: `activate` and `derivative` of four numbers, and what they call. The parameter is the constant `PARAMETER`.
+    pub text: &'static str,
+    /// Floating-point operations of the value and of the derivative.
+    pub flops: [u64; 2],
+    /// Whether the derivative is a function of the input; else of the output.
+    pub takes_input: bool,
+    /// (z, p) → y. NaN stays NaN, so that a diverged network shows.
+    pub value: fn(f64, f64) -> f64,
+    /// (y or z, p) → dy/dz; z within ±1000, where all that take it are at their limits.
+    pub derivative: fn(f64, f64) -> f64,
+    /// The steepest slope, where p is no more.
+    pub slope: f64,
+    /// (z, |y|, p) → the error of the kernel's own arithmetic, beside the rounding of y.
+    pub value_error: fn(f64, f64, f64) -> f64,
+    /// (y or z, p) → the same of the derivative; z within ±100, as in the kernels.
+    pub derivative_error: fn(f64, f64) -> f64,
+}
+
+/// Functions that every text has, then a file of `shaders/activations/`.
+macro_rules! text {
+    ($name:literal) => {
+        concat!(
+            include_str!("../../shaders/activations/functions.wgsl"),
+            include_str!(concat!("../../shaders/activations/", $name, ".wgsl"))
+        )
+    };
+}
+
+const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+
+impl Activation {
+    pub(crate) fn function(self) -> &'static Function {
+        match self {
+            // Softmax is not computed number by number: it is an op of its own.
+            Identity | Softmax => &Function {
+                text: text!("identity"),
+                flops: [0, 0],
+                takes_input: false,
+                value: |z, _| z,
+                derivative: |_, _| 1.0,
+                slope: 1.0,
+                value_error: |_, _, _| 0.0,
+                derivative_error: |_, _| U,
+            },
+            // A slope of 0 times minus infinity would be NaN.
+            Relu | LeakyRelu(0.0) => &Function {
+                text: text!("relu"),
+                flops: [1, 1],
+                takes_input: false,
+                value: |z, _| if is_positive(z) { z } else { 0.0 },
+                derivative: |y, _| if y > 0.0 { 1.0 } else { 0.0 },
+                slope: 1.0,
+                value_error: |_, _, _| 0.0,
+                derivative_error: |_, _| U,
+            },
+            LeakyRelu(_) => &Function {
+                text: text!("leaky_relu"),
+                flops: [2, 1],
+                takes_input: false,
+                value: |z, slope| if is_positive(z) { z } else { slope * z },
+                derivative: |y, slope| if y > 0.0 { 1.0 } else { slope },
+                slope: 1.0,
+                value_error: |_, y, _| y * U,
+                derivative_error: |_, _| U,
+            },
+            Elu(_) => &Function {
+                text: text!("elu"),
+                flops: [4, 2],
+                takes_input: false,
+                value: |z, alpha| if is_positive(z) { z } else { alpha * z.exp_m1() },
+                derivative: |y, alpha| if y > 0.0 { 1.0 } else { y + alpha },
+                slope: 1.0,
+                value_error: |_, y, alpha| exp_minus_1_error(y, alpha),
+                derivative_error: |y, alpha| (y.abs() + alpha) * U,
+            },
+            Selu => &Function {
+                text: text!("selu"),
+                flops: [5, 2],
+                takes_input: false,
+                value: |z, _| SELU_SCALE * if is_positive(z) { z } else { SELU_ALPHA * z.exp_m1() },
+                derivative: |y, _| if y > 0.0 { SELU_SCALE } else { y + SELU_SCALE * SELU_ALPHA },
+                slope: 1.76,
+                value_error: |_, y, _| exp_minus_1_error(y, 1.76),
+                derivative_error: |y, _| (y.abs() + 1.76) * U,
+            },
+            GeluErf => &Function {
+                text: text!("gelu_erf"),
+                flops: [5, 10],
+                takes_input: true,
+                value: |z, _| gated(z, normal_distribution(z)),
+                derivative: |z, _| normal_distribution(z) + z * ((-0.5 * z * z).exp() / (2.0 * PI).sqrt()),
+                slope: 1.13,
+                value_error: |z, y, _| near(z) * normal_distribution_error(z) + y * 2.0 * U,
+                derivative_error: |z, _| {
+                    let density = 0.4 * (-0.5 * z * z).exp();
+                    let density_error = density * (of_exp(0.5 * z * z, U * z * z) + 4.0 * U);
+                    normal_distribution_error(z) + z.abs() * density_error + 2.0 * U
+                },
+            },
+            GeluTanh => &Function {
+                text: text!("gelu_tanh"),
+                flops: [9, 18],
+                takes_input: true,
+                // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u.
+                value: |z, _| gated(z, sigmoid(2.0 * gelu_inner(z))),
+                derivative: |z, _| {
+                    let gate = sigmoid(2.0 * gelu_inner(z));
+                    gate + 2.0 * z * gate * (1.0 - gate) * gelu_inner_slope(z)
+                },
+                slope: 1.13,
+                value_error: |z, y, _| near(z) * gelu_gate_error(z) + y * 2.0 * U + FLUSHED,
+                derivative_error: |z, _| {
+                    let gate = sigmoid(2.0 * gelu_inner(z));
+                    let slope = 2.0 * z.abs() * gelu_inner_slope(z);
+                    let product = slope * gate * (1.0 - gate);
+                    // 1 − gate is off by what the gate is.
+                    let far = if product < 1e-30 { 0.0 } else { slope };
+                    gelu_gate_error(z) * (1.0 + far) + far * U + 8.0 * U * product + 2.0 * U
+                },
+            },
+            Silu => &Function {
+                text: text!("silu"),
+                flops: [4, 7],
+                takes_input: true,
+                value: |z, _| gated(z, sigmoid(z)),
+                derivative: |z, _| sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))),
+                slope: 1.1,
+                value_error: |z, y, _| near(z) * gate_error(z) + y * 2.0 * U + FLUSHED,
+                derivative_error: |z, _| {
+                    let (gate, factor) = (sigmoid(z), 1.0 + z.abs() * (1.0 - sigmoid(z)));
+                    // The factor's own error is small where the gate is.
+                    let factor_error = z.abs() * sigmoid_error(-z) + 3.0 * U * factor;
+                    gate_error(z) * factor + gate * factor_error + FLUSHED
+                },
+            },
+            Softplus => &Function {
+                text: text!("softplus"),
+                flops: [3, 3],
+                takes_input: true,
+                value: |z, _| if z.is_nan() { z } else { z.max(0.0) + (-z.abs()).exp().ln_1p() },
+                derivative: |z, _| sigmoid(z),
+                slope: 1.0,
+                // The series has some 20 roundings.
+                value_error: |z, y, _| (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION),
+                derivative_error: |z, _| sigmoid_error(z),
+            },
+            Sigmoid => &Function {
+                text: text!("sigmoid"),
+                flops: [3, 2],
+                takes_input: false,
+                value: |z, _| sigmoid(z),
+                derivative: |y, _| y * (1.0 - y),
+                slope: 0.25,
+                value_error: |z, _, _| sigmoid_error(z),
+                // It cancels: the error is relative to what cancels, not to the slope.
+                derivative_error: |y, _| 3.0 * U * (1.0 + y * y),
+            },
+            Tanh => &Function {
+                text: text!("tanh"),
+                flops: [1, 2],
+                takes_input: false,
+                value: |z, _| z.tanh(),
+                derivative: |y, _| 1.0 - y * y,
+                slope: 1.0,
+                // −e / (2 + e) with e = e^−2|z| − 1: the error of e counts at most twice, relative to y where a series
+                // computes e, and absolute where exp does.
+                value_error: |z, y, _| {
+                    let w = (2.0 * z.abs()).min(88.0);
+                    let far_error = if w > 0.4 { 2.0 * (-w).exp() * of_exp(w, 0.0) } else { 0.0 };
+                    y * (48.0 * U + DIVISION) + far_error
+                },
+                derivative_error: |y, _| 3.0 * U * (1.0 + y * y),
+            },
+            HardSigmoid => &Function {
+                text: text!("hard_sigmoid"),
+                flops: [4, 2],
+                takes_input: false,
+                value: |z, _| hard_sigmoid(z),
+                derivative: |y, _| if y > 0.0 && y < 1.0 { 1.0 / 6.0 } else { 0.0 },
+                slope: 1.0 / 6.0,
+                value_error: |_, _, _| DIVISION + 2.0 * U,
+                derivative_error: |_, _| U,
+            },
+            HardSwish => &Function {
+                text: text!("hard_swish"),
+                flops: [5, 4],
+                takes_input: true,
+                value: |z, _| gated(z, hard_sigmoid(z)),
+                derivative: |z, _| match z {
+                    ..=-3.0 => 0.0,
+                    3.0.. => 1.0,
+                    _ => z / 3.0 + 0.5,
+                },
+                slope: 1.5,
+                value_error: |z, y, _| z.abs().min(4.0) * (DIVISION + 3.0 * U) + y * U,
+                derivative_error: |_, _| DIVISION + 2.0 * U,
+            },
+        }
+    }
+
+    /// Of a number; softmax passes it on.
+    pub(crate) fn value(self, z: f32) -> f32 {
+        (self.function().value)(z.into(), self.p()) as f32
+    }
+
+    /// Whether its derivative can be told from its output; else it takes the input.
+    pub(crate) fn differentiates_from_output(self) -> bool {
+        !self.function().takes_input
+    }
+
+    /// The derivative, from the output or the input.
+    pub(crate) fn derivative(self, saved: f32) -> f32 {
+        let function = self.function();
+        let saved = f64::from(saved);
+        let saved = if function.takes_input { saved.clamp(-1e3, 1e3) } else { saved };
+        (function.derivative)(saved, self.p()) as f32
+    }
+
+    /// How far the value on a GPU may lie from the CPU's, where the input may by `error`.
+    pub(crate) fn value_bound(self, z: f64, error: f64) -> f64 {
+        let y = f64::from(self.value(z as f32)).abs();
+        if !y.is_finite() {
+            return error;
+        }
+        let (function, p) = (self.function(), self.p());
+        function.slope.max(p) * error + 2.0 * (function.value_error)(z, y, p) + y * U
+    }
+
+    /// The same of the derivative, from what it takes.
+    pub(crate) fn derivative_bound(self, saved: f64) -> f64 {
+        let function = self.function();
+        let saved = if function.takes_input { saved.clamp(-100.0, 100.0) } else { saved };
+        2.0 * (function.derivative_error)(saved, self.p()) + U
+    }
+
+    /// The constant of its text, if there is one.
+    pub(crate) fn constant(self) -> Option<(&'static str, f64)> {
+        self.parameter().map(|parameter| ("PARAMETER", parameter.into()))
+    }
+
+    fn p(self) -> f64 {
+        self.parameter().unwrap_or(0.0).into()
+    }
+}
+
+fn is_positive(z: f64) -> bool {
+    z > 0.0 || z.is_nan()
+}
+
+/// z · gate(z), where the gate's limit at −∞ is 0 and goes there faster than z.
+fn gated(z: f64, gate: f64) -> f64 {
+    if z == f64::NEG_INFINITY { 0.0 } else { z * gate }
+}
+
+/// What kernels multiply gates by.
+fn near(z: f64) -> f64 {
+    z.max(-100.0).abs()
+}
+
+/// Nine terms of a series where z > −½; below, e^z ≤ 0.61 bounds exp's error.
+fn exp_minus_1_error(y: f64, alpha: f64) -> f64 {
+    y * 24.0 * U + alpha * of_exp(1.0, 0.0) * 0.61
+}
+
+fn sigmoid(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before it is multiplied
+/// by z.
+fn sigmoid_error(z: f64) -> f64 {
+    let y = sigmoid(z);
+    y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
+}
+
+/// Of `times_sigmoid(a, z)`, as a share of a: e^(−|z|/2), off by a share, counts twice. Only the end may be flushed.
+fn gate_error(z: f64) -> f64 {
+    let y = sigmoid(z);
+    y * (1.0 - y) * (of_exp(z.clamp(-176.0, 176.0), 0.0) + 3.0 * ULP + U) + y * (3.0 * U + DIVISION)
+}
+
+/// Φ, the distribution function of the standard normal distribution.
+fn normal_distribution(z: f64) -> f64 {
+    0.5 * libm::erfc(-z * FRAC_1_SQRT_2)
+}
+
+/// From its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products; and the difference to 1 above 0.
+fn normal_distribution_error(z: f64) -> f64 {
+    let x = (z.abs() * FRAC_1_SQRT_2).min(9.5);
+    let tail = 0.5 * libm::erfc(x);
+    // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add up.
+    let argument = 5.0 * U * x * x + 20.0 * U * 1.4 + U * (x * x + 1.4);
+    let tail_error = tail * (2.1e-7 + of_exp(x * x + 1.4, argument) + DIVISION + 4.0 * U) + FLUSHED;
+    if z < 0.0 { tail_error } else { tail_error + U }
+}
+
+/// √(2/π).
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+
+/// The inner function of gelu's approximation.
+fn gelu_inner(z: f64) -> f64 {
+    SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)
+}
+
+fn gelu_inner_slope(z: f64) -> f64 {
+    SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * z * z)
+}
+
+/// The gate sigmoid(2 inner(z)); the inner function has some six roundings.
+fn gelu_gate_error(z: f64) -> f64 {
+    let inner = 2.0 * gelu_inner(z.clamp(-100.0, 100.0));
+    let y = sigmoid(inner);
+    y * (1.0 - y) * 6.0 * U * inner.abs().min(200.0) + gate_error(inner)
+}
+
+fn hard_sigmoid(z: f64) -> f64 {
+    (z / 6.0 + 0.5).clamp(0.0, 1.0)
+}

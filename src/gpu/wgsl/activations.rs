@@ -1,0 +1,28 @@
+//! Activations for texts that apply several: each under a name of its own.
+
+use crate::activation::Activation;
+use crate::gpu::excerpt::excerpt;
+
+/// Functions that apply one activation each, and what they call. All names begin with `prefix`.
+pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for &activation in wanted {
+        let parameter = format!("{:?}", activation.parameter().unwrap_or(0.0));
+        let text = activation.function().text.replace("PARAMETER", &parameter);
+        excerpt(&mut texts, &text, "activate", |called| match called {
+            "activate" => activation_name(prefix, activation),
+            called => format!("{prefix}{called}"),
+        });
+    }
+    texts.concat()
+}
+
+/// The name of the function that applies an activation.
+pub(in crate::gpu) fn activation_name(prefix: &str, activation: Activation) -> String {
+    let name = activation.to_string();
+    let name = name.split('(').next().unwrap_or_default();
+    match activation.parameter() {
+        None => format!("{prefix}activate_{name}"),
+        Some(parameter) => format!("{prefix}activate_{name}_{:x}", parameter.to_bits()),
+    }
+}
