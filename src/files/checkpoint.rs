@@ -39,6 +39,8 @@ fn moment(number: u32) -> String {
 /// The weights of the best epoch.
 const BEST: &str = "best";
 
+/// What waits, and what reads and writes files.
+#[cfg(not(target_family = "wasm"))]
 impl Trainer {
     /// Writes the training run to a file from which [`resume`](Self::resume) goes on as if there had been no break: the
     /// weights, what the optimizer keeps, the place in the epoch, the history and every option. It is a
@@ -50,7 +52,6 @@ impl Trainer {
     /// [`Error::NonFiniteParameter`] where a weight, or what the optimizer keeps for it, is NaN or infinite, unless
     /// [allowed](Self::set_allow_non_finite); [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`],
     /// [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         self.device.block_on(self.save_async(path))
     }
@@ -59,39 +60,16 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    #[cfg(not(target_family = "wasm"))]
     pub async fn save_async(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::disk::write(path.as_ref(), &self.to_bytes_async().await?)
-    }
-
-    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that are NaN
-    /// or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false: they are an
-    /// error, and the file that is there stays as it was.
-    pub fn set_allow_non_finite(&mut self, allow: bool) {
-        self.allow_non_finite = allow;
     }
 
     /// The bytes of the file that [`save`](Self::save) writes. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::NonFiniteParameter`], as [`save`](Self::save); [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    #[cfg(not(target_family = "wasm"))]
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.device.block_on(self.to_bytes_async())
-    }
-
-    /// [`to_bytes`](Self::to_bytes) for async code and browsers: submits, but leaves polling to the app.
-    ///
-    /// # Errors
-    /// As [`to_bytes`](Self::to_bytes).
-    pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
-        let (roles, buffers): (Vec<Role>, Vec<_>) =
-            self.parts().into_iter().map(|(role, storage, words)| (role, (storage, words))).unzip();
-        let best = self.best.iter().map(|best| (best, self.network.parameter_words() as usize));
-        let read = self.device.read_all(buffers.iter().map(|(storage, words)| (storage, *words)).chain(best)).await?;
-        let (parts, best) = read.split_at(roles.len());
-        let parts: Vec<_> = roles.into_iter().zip(parts).collect();
-        self.encoded(&parts, best.first(), &self.progress)
     }
 
     /// Writes the last [snapshot](Self::prepare_snapshots) to a file as [`save`](Self::save) does, from main memory: nothing is
@@ -102,66 +80,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save);
     /// [`Error::File`] where the file cannot be written.
-    #[cfg(not(target_family = "wasm"))]
     pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
-    }
-
-    /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
-    ///
-    /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save).
-    pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
-        let snapshot = self.taken();
-        let Snapshot { parameters, state, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
-        let state = state.iter().map(|(role, words)| (*role, words));
-        let parts: Vec<_> = [(Role::Parameters, parameters)].into_iter().chain(state).collect();
-        self.encoded(&parts, None, progress)
-    }
-
-    /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
-    fn encoded(&self, parts: &[(Role, &Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Result<Vec<u8>> {
-        if !self.allow_non_finite {
-            for (role, words) in parts {
-                self.check_finite(*role, words)?;
-            }
-            best.map_or(Ok(()), |best| self.network.check_finite("the best weights", bytemuck::cast_slice(best)))?;
-        }
-        let mut metadata = metadata(&self.model());
-        metadata.extend([
-            ("loss", json(&self.loss)),
-            ("optimizer", json(&self.optimizer)),
-            ("config", json(&self.config)),
-            ("progress", json(progress)),
-        ]);
-        let mut file = Vec::new();
-        let tensor = |name: &str, dtype, shape: &[u32], words| Tensor {
-            name: format!("{STATE}{name}"),
-            dtype,
-            shape: shape.to_vec(),
-            words,
-        };
-        let all = [self.network.parameter_words()];
-        for &(role, words) in parts {
-            match self.plan().find(role).map(|id| self.plan().buffer(id)) {
-                _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
-                _ if role == Role::Moments => {
-                    let moments = separate_moments(words, self.optimizer.moments() as usize);
-                    let moment =
-                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &all, words.into());
-                    file.extend((1..).zip(moments).map(moment));
-                }
-                Some(buffer) => {
-                    let shape = shape(buffer);
-                    let words = if role == Role::Step { &words[..CURSOR] } else { &words[..] };
-                    file.push(tensor(&buffer.name, dtype(role), &shape, words.into()));
-                }
-                None => {}
-            }
-        }
-        file.extend(best.map(|best| tensor(BEST, Dtype::F32, &all, best.into())));
-        file.extend(epochs::tensors(&progress.history));
-        Ok(encode(&metadata, &file))
     }
 
     /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
@@ -195,7 +115,6 @@ impl Trainer {
     /// # Errors
     /// [`Error::File`] where it cannot be read, is damaged, of another format or version or a model's only, describes what
     /// cannot be built, or has not just its tensors. As [`new`](Self::new).
-    #[cfg(not(target_family = "wasm"))]
     pub fn resume(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
         Self::resume_with(device, path, &Resume::default())
     }
@@ -205,9 +124,84 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`resume`](Self::resume); [`Error::InvalidOption`] and [`Error::LimitExceeded`] for what changes.
-    #[cfg(not(target_family = "wasm"))]
     pub fn resume_with(device: impl Into<Device>, path: impl AsRef<std::path::Path>, resume: &Resume) -> Result<Self> {
         super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, resume))
+    }
+}
+
+impl Trainer {
+    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that are NaN
+    /// or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false: they are an
+    /// error, and the file that is there stays as it was.
+    pub fn set_allow_non_finite(&mut self, allow: bool) {
+        self.allow_non_finite = allow;
+    }
+
+    /// [`to_bytes`](Self::to_bytes) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub async fn to_bytes_async(&self) -> Result<Vec<u8>> {
+        let parts = self.parts();
+        let best = self.best.iter().map(|best| (best, self.network.parameter_words() as usize));
+        let stored = parts.iter().map(|(_, storage, words)| (storage, *words));
+        let mut read = self.device.read_all(stored.chain(best)).await?;
+        let best = read.split_off(parts.len()).pop();
+        let parts: Vec<_> = parts.into_iter().map(|(role, ..)| role).zip(read).collect();
+        self.encoded(&parts, best.as_ref(), &self.progress)
+    }
+
+    /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save).
+    pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
+        let snapshot = self.taken();
+        let Snapshot { parts, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
+        self.encoded(parts, None, progress)
+    }
+
+    /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
+    fn encoded(&self, parts: &[(Role, Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Result<Vec<u8>> {
+        if !self.allow_non_finite {
+            parts.iter().try_for_each(|(role, words)| self.check_finite(*role, words))?;
+            best.map_or(Ok(()), |best| self.network.check_finite("the best weights", bytemuck::cast_slice(best)))?;
+        }
+        let mut metadata = metadata(&self.model());
+        metadata.extend([
+            ("loss", json(&self.loss)),
+            ("optimizer", json(&self.optimizer)),
+            ("config", json(&self.config)),
+            ("progress", json(progress)),
+        ]);
+        let mut file = Vec::new();
+        let tensor = |name: &str, dtype, shape: &[u32], words| Tensor {
+            name: format!("{STATE}{name}"),
+            dtype,
+            shape: shape.to_vec(),
+            words,
+        };
+        let all = [self.network.parameter_words()];
+        for &(role, ref words) in parts {
+            match self.plan().find(role).map(|id| self.plan().buffer(id)) {
+                _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
+                _ if role == Role::Moments => {
+                    let moments = separate_moments(words, self.optimizer.moments() as usize);
+                    let moment =
+                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &all, words.into());
+                    file.extend((1..).zip(moments).map(moment));
+                }
+                Some(buffer) => {
+                    let shape = shape(buffer);
+                    let words = if role == Role::Step { &words[..CURSOR] } else { &words[..] };
+                    file.push(tensor(&buffer.name, dtype(role), &shape, words.into()));
+                }
+                None => {}
+            }
+        }
+        file.extend(best.map(|best| tensor(BEST, Dtype::F32, &all, best.into())));
+        file.extend(epochs::tensors(&progress.history));
+        Ok(encode(&metadata, &file))
     }
 
     /// [`resume`](Self::resume) from the bytes of a file. Submits nothing.

@@ -17,8 +17,7 @@ pub(crate) const CARRIED: [Role; 4] = [Role::Moments, Role::AccumulatedGradients
 /// A training run at one moment: the weights, then the rest.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub parameters: Vec<u32>,
-    pub state: Vec<(Role, Vec<u32>)>,
+    pub parts: Vec<(Role, Vec<u32>)>,
     pub progress: Progress,
 }
 
@@ -40,14 +39,10 @@ impl Trainer {
     /// As [`snapshot`](Self::snapshot).
     pub async fn snapshot_async(&mut self) -> Result<()> {
         let parts = self.parts();
-        let mut read = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
-        for ((role, ..), words) in parts.iter().zip(&read) {
-            self.check_finite(*role, words)?;
-        }
-        let parameters = read.remove(0);
-        let state = parts.iter().skip(1).map(|(role, ..)| *role).zip(read).collect();
-        let snapshot = Snapshot { parameters, state, progress: self.progress.clone() };
-        *lock(&self.snapshot) = Some(snapshot);
+        let read = self.device.read_all(parts.iter().map(|(_, storage, words)| (storage, *words))).await?;
+        let parts: Vec<_> = parts.into_iter().map(|(role, ..)| role).zip(read).collect();
+        parts.iter().try_for_each(|(role, words)| self.check_finite(*role, words))?;
+        *lock(&self.snapshot) = Some(Snapshot { parts, progress: self.progress.clone() });
         Ok(())
     }
 
@@ -78,7 +73,7 @@ impl Trainer {
     /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
     pub fn steps_at_snapshot(&self) -> Option<u32> {
         let snapshot = self.taken();
-        let (_, words) = snapshot.as_ref()?.state.iter().find(|(role, _)| *role == Role::Step)?;
+        let (_, words) = snapshot.as_ref()?.parts.iter().find(|(role, _)| *role == Role::Step)?;
         Some(bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step)
     }
 
@@ -113,11 +108,11 @@ impl Trainer {
     }
 
     fn rebuilt(&self, device: Device, snapshot: &Snapshot) -> Result<Self> {
-        let Snapshot { parameters, state, progress } = snapshot;
+        let Snapshot { parts, progress } = snapshot;
         let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
-        let parameters = bytemuck::cast_slice(parameters);
+        let parameters = bytemuck::cast_slice(&parts[0].1);
         let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
-        for (role, words) in state {
+        for (role, words) in &parts[1..] {
             trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words))?;
         }
         trainer.device.check_alive()?;
@@ -267,12 +262,10 @@ impl Shared {
         for (copy, words) in self.copies.iter().zip(&mut read) {
             words.truncate(copy.words);
         }
-        if !self.copies.iter().zip(&read).all(|(copy, words)| is_finite(copy.role, words)) {
-            return;
+        let parts: Vec<_> = self.copies.iter().map(|copy| copy.role).zip(read).collect();
+        if parts.iter().all(|(role, words)| is_finite(*role, words)) {
+            *lock(&self.snapshot) = Some(Snapshot { parts, progress: self.progress.clone() });
         }
-        let parameters = read.remove(0);
-        let state = self.copies.iter().skip(1).map(|copy| copy.role).zip(read).collect();
-        *lock(&self.snapshot) = Some(Snapshot { parameters, state, progress: self.progress.clone() });
     }
 }
 
