@@ -4,8 +4,8 @@
 struct PointwiseLossUniforms {
     batch: u32,
     outputs: u32,
-    delta: f32, // Huber's
     turns: u32, // steps have slots of the metrics by turns
+    delta: f32, // Huber's
 }
 
 @group(0) @binding(0) var<storage, read> u: PointwiseLossUniforms;

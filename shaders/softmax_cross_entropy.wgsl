@@ -3,9 +3,9 @@
 
 struct SoftmaxCrossEntropyUniforms {
     batch: u32,
-    classes: u32,
-    smoothing: f32,
+    outputs: u32, // classes
     turns: u32, // steps have slots of the metrics by turns
+    smoothing: f32,
 }
 
 @group(0) @binding(0) var<storage, read> u: SoftmaxCrossEntropyUniforms;
@@ -73,15 +73,15 @@ fn main(
     let row = (workgroup.y * grid.x + workgroup.x) * ROWS + local.y;
     // No early return, as barriers follow: a row that does not exist has no classes.
     let exists = row < min(u.batch, state.rows);
-    let classes = select(0u, u.classes, exists);
-    let start = row * u.classes;
+    let classes = select(0u, u.outputs, exists);
+    let start = row * u.outputs;
 
     // A row of targets: a label or a number for each class, then its weight if rows have one.
     let values = data.values != 0u;
-    let width = width_of_targets(u.classes);
+    let width = width_of_targets(u.outputs);
     let first = first_target(row, exists, width);
     let smoothing = u.smoothing;
-    let asked = RowTarget(first, targets[first], values, 1.0 - smoothing, smoothing / f32(u.classes));
+    let asked = RowTarget(first, targets[first], values, 1.0 - smoothing, smoothing / f32(u.outputs));
 
     // The largest logit and the first class that has it.
     var largest = LOWEST;
@@ -150,7 +150,7 @@ fn main(
 
     if !exists {
         if GRADIENT && row < u.batch {
-            for (var c = lane; c < u.classes; c += LANES) {
+            for (var c = lane; c < u.outputs; c += LANES) {
                 gradient[start + c] = 0.0;
             }
         }

@@ -2,9 +2,9 @@
 
 mod weighted;
 
-use crate::cpu::class;
 use crate::dataset::Targets;
 use crate::error::{Error, Result};
+use crate::ops::class;
 
 /// A model's outputs, as probabilities where it classifies, beside what was right: see
 /// [`Model::score`](crate::Model::score). Scores from there tell classes by the logits behind these probabilities, as

@@ -123,20 +123,17 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let network = Network::input(1).dense(1, Identity).build().unwrap();
     let plan = Plan::evaluation(&network, Loss::MeanSquaredError, 32).unwrap();
     let levels = plan.buffer(plan.find(Role::RowMetrics).unwrap()).shape.unwrap()[0] / slots;
-    let tensor = |buffer, len: u32| Tensor::new(BufferId(buffer), Dtype::F32, len);
+    let tensor = |buffer, shape: Shape| Tensor::new(BufferId(buffer), Dtype::F32, shape);
     let op = Op::LossOp(LossOp {
         loss: Loss::MeanSquaredError,
-        output: tensor(0, batch),
-        targets: tensor(1, 0),
-        data: tensor(2, DATA),
-        step: tensor(3, STEP),
-        indices: tensor(4, batch),
+        output: tensor(0, [batch, 1].into()),
+        targets: tensor(1, 1.into()),
+        data: tensor(2, DATA.into()),
+        step: tensor(3, STEP.into()),
+        indices: tensor(4, batch.into()),
         gradient: None,
-        metrics: tensor(5, levels * batch * 4),
-        turns: 1,
+        metrics: tensor(5, [levels, 1, batch, 4].into()),
         activation: Identity,
-        batch,
-        outputs: 1,
     });
     let buffers = [
         ("output", batch, Role::Activation),
@@ -162,7 +159,7 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let all: Vec<f32> = some.chunks((batch * 4) as usize).flat_map(|level| level.repeat(64)).collect();
 
     let count = levels * slots;
-    let op = Op::Metrics(Metrics { slots: tensor(0, count * 4), totals: tensor(1, 4) });
+    let op = Op::Metrics(Metrics { slots: tensor(0, [count, 4].into()), totals: tensor(1, 4.into()) });
     let buffers = [("slots", count * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
     // SAFETY: as above.
     let mut sum = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();

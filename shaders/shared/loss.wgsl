@@ -12,7 +12,7 @@
 override LANES: u32 = 64; // invocations of a row: 1 or 64
 override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
 override GRADIENT: bool = true;
-override LEVELS: u32 = 1; // of slots: see LossOp::levels
+override LEVELS: u32 = 1; // of slots: see LossOp::metrics
 
 const LOWEST: f32 = -3.4028234e38;
 const NO_CLASS: u32 = 0xffffffffu; // of a row with a NaN output, or with a target that the loss does not take

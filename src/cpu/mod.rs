@@ -17,9 +17,7 @@ pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;
-pub(crate) mod softmax_cross_entropy;
 pub(crate) mod sum_squares;
 #[cfg(test)]
 pub(crate) mod to_texture;
@@ -32,13 +30,11 @@ use crate::clock::Turn;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
 
-pub(crate) use softmax_cross_entropy::{class, first_largest};
 pub(crate) use {
     encode::slope,
     hash_grid::{Corner, for_each_corner},
     hash_grid_scale::{scale_of, sums},
     matmul::matmul,
-    pointwise_loss::Target,
 };
 #[cfg(test)]
 pub(crate) use {

@@ -20,7 +20,7 @@ pub fn softmax(op: &Softmax, input: &[f32], saved: Option<&[f32]>, output: &mut 
 
 /// Of one row.
 pub fn softmax_of(x: &[f32], y: &mut [f32]) {
-    let largest = x[super::first_largest(x)];
+    let largest = x[crate::ops::first_largest(x)];
     // In f64, as rows may be long.
     let exp = |z: f32| (f64::from(z) - f64::from(largest)).exp();
     let sum: f64 = x.iter().map(|z| exp(*z)).sum();

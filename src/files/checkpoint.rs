@@ -338,7 +338,7 @@ fn check_place(
 /// Slots of the metrics at their first level.
 fn first_level(plan: &Plan) -> Option<u32> {
     plan.step.iter().find_map(|op| match op {
-        Op::LossOp(loss) => Some(loss.turns * loss.batch),
+        Op::LossOp(loss) => Some(loss.slots()),
         _ => None,
     })
 }

@@ -5,16 +5,10 @@ use super::*;
 /// Sums the metrics of all slots, in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// Slots, each a [`RowMetrics`](super::RowMetrics).
+    /// \[count, 4\]: rows of [`RowMetrics`](super::RowMetrics).
     pub slots: Tensor,
     /// One [`RowMetrics`](super::RowMetrics), written.
     pub totals: Tensor,
-}
-
-impl Metrics {
-    fn count(&self) -> u32 {
-        self.slots.len() / METRIC_WORDS
-    }
 }
 
 impl Kernel for Metrics {
@@ -27,13 +21,13 @@ impl Kernel for Metrics {
     }
 
     fn flops(&self) -> u64 {
-        self.count().into()
+        self.slots.rows().into()
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         vec![Launch {
             shader: shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl"), &[]),
-            uniforms: uniforms![count: self.count()],
+            uniforms: uniforms![count: self.slots.rows()],
             bindings: self.operands(),
             workgroups: 1,
         }]
@@ -58,6 +52,6 @@ impl Kernel for Metrics {
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let slots: &[RowMetrics] = bytemuck::cast_slice(at.words(self.slots));
         let magnitude: f64 = slots.iter().map(|slot| f64::from(slot.loss).abs()).sum();
-        vec![Bounds::Losses(vec![2.0 * f64::from(self.count()) * U * magnitude])]
+        vec![Bounds::Losses(vec![2.0 * f64::from(self.slots.rows()) * U * magnitude])]
     }
 }

@@ -222,11 +222,10 @@ impl<'a> Builder<'a> {
             });
         }
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
-        let metric_words = (size_of::<RowMetrics>() / 4) as u32;
         let turns = (FEWEST_SLOTS / self.batch).max(1);
-        let slots = turns * self.batch * levels(turns * self.batch);
-        let metrics = self.buffer("row_metrics", [slots, metric_words], Role::RowMetrics)?;
-        let totals = self.buffer("totals", [metric_words], Role::Totals)?;
+        let levels = levels(turns * self.batch);
+        let slots = self.buffer("row_metrics", [levels * turns * self.batch, METRIC_WORDS], Role::RowMetrics)?;
+        let totals = self.buffer("totals", [METRIC_WORDS], Role::Totals)?;
         let last = self.stages.last().expect("forward() comes first");
         let (output, (activation, saved)) = (last.output, last.end());
         let name = format!("{}.gradient", last.stage.name);
@@ -245,14 +244,11 @@ impl<'a> Builder<'a> {
             step: set.step,
             indices: set.indices,
             gradient,
-            metrics,
-            turns,
+            metrics: Tensor::new(slots.buffer, slots.dtype, [levels, turns, self.batch, METRIC_WORDS]),
             activation: if fused { activation } else { Activation::Identity },
-            batch: self.batch,
-            outputs,
         };
         self.push(Op::LossOp(op));
-        self.plan.report.push(Op::Metrics(Metrics { slots: metrics, totals }));
+        self.plan.report.push(Op::Metrics(Metrics { slots, totals }));
         match gradient {
             Some(gradient) if !fused => {
                 let sums = self.buffer(&format!("{name}.sums"), [self.batch, outputs], Role::ActivationGradient)?;

@@ -110,25 +110,6 @@ pub(crate) fn of_narrow_layer(layer: &NarrowLayer) -> u64 {
     u64::from(layer.units) * (2 * u64::from(layer.inputs) + u64::from(layer.bias.is_some()) + end)
 }
 
-pub(crate) fn of_loss(op: &LossOp) -> u64 {
-    let (rows, numbers) = (u64::from(op.batch), u64::from(op.batch) * u64::from(op.outputs));
-    let gradient = |count: u64| if op.gradient.is_some() { count } else { 0 };
-    // Of an output's loss, and of its derivative.
-    let (value, slope) = match op.loss {
-        // Of classes: largest, difference, exponential, its sum, the target's sum, product and sum; then quotient,
-        // product, difference, weight and mean. Smoothing takes a product and a sum.
-        Loss::SoftmaxCrossEntropy => return 5 * rows + (7 + gradient(5)) * numbers,
-        Loss::SmoothedSoftmaxCrossEntropy { .. } => return 5 * rows + (9 + gradient(5)) * numbers,
-        Loss::MeanSquaredError | Loss::SumOfSquares => (2, 1),
-        Loss::MeanAbsoluteError => (2, 1),
-        Loss::Huber { .. } => (5, 2),
-        Loss::BinaryCrossEntropy => (5, 4),
-    };
-    // Of a number: its sum; the derivative, the activation's, weight and mean. Of a row: mean, weight and sum.
-    let through = op.activation.function().flops[1] + 1;
-    3 * rows + (value + 1 + gradient(slope + through + 2)) * numbers
-}
-
 pub(crate) fn of_update(op: &Update) -> u64 {
     // Each formula ends with a product with the rate and a difference.
     let formula = match op.optimizer {

@@ -218,7 +218,7 @@ pub fn numbers_that_are_not_finite_mark_the_totals(check: &mut Check) -> Result<
 
 pub fn metrics_sum_every_row(check: &mut Check) -> Result<()> {
     for batch in [1, 3, 255, 256, 257, 1757, LARGEST_BATCH] {
-        let op = Op::Metrics(Metrics { slots: tensor(0, batch * 4), totals: tensor(1, 4) });
+        let op = Op::Metrics(Metrics { slots: tensor(0, [batch, 4]), totals: tensor(1, 4) });
         let buffers = [("rows", batch * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
         let mut random = Random(u64::from(batch));
         let row = |i: u32, random: &mut Random| RowMetrics {

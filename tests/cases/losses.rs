@@ -23,27 +23,23 @@ fn check_loss(
     kind: Kind,
 ) -> Result<()> {
     let (data_rows, len, turns) = (50, batch * outputs, 1 + batch % 3);
-    let op = LossOp {
+    let (values, weighted) = (matches!(kind, Values | WeightedValues), matches!(kind, WeightedLabels | WeightedValues));
+    let width = if values { outputs } else { 1 } + u32::from(weighted);
+    let op = Op::LossOp(LossOp {
         loss,
-        output: tensor(0, len),
-        targets: tensor(1, 0),
+        output: tensor(0, [batch, outputs]),
+        targets: tensor(1, width),
         data: tensor(6, DATA),
         step: tensor(2, STEP),
         indices: tensor(3, batch),
-        gradient: gradient.then(|| tensor(4, len)),
-        metrics: tensor(5, turns * batch * 4),
-        turns,
+        gradient: gradient.then(|| tensor(4, [batch, outputs])),
+        metrics: tensor(5, [1, turns, batch, 4]),
         activation,
-        batch,
-        outputs,
-    };
+    });
     let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
-    let op = if softmax { Op::LossOp(op) } else { Op::LossOp(op) };
-    let (values, weighted) = (matches!(kind, Values | WeightedValues), matches!(kind, WeightedLabels | WeightedValues));
-    let width = if values { outputs } else { 1 };
     let buffers = [
         ("output", len, Role::Activation),
-        ("targets", data_rows * (width + u32::from(weighted)), Role::Targets),
+        ("targets", data_rows * width, Role::Targets),
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("gradient", len, Role::ActivationGradient),
@@ -142,17 +138,14 @@ pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()
 fn loss_of_one_row(loss: Loss, outputs: u32) -> LossOp {
     LossOp {
         loss,
-        output: tensor(0, outputs),
-        targets: tensor(1, 0),
+        output: tensor(0, [1, outputs]),
+        targets: tensor(1, outputs),
         data: tensor(5, DATA),
         step: tensor(2, STEP),
         indices: tensor(3, 1),
         gradient: None,
-        metrics: tensor(4, 4),
-        turns: 1,
+        metrics: tensor(4, [1, 1, 1, 4]),
         activation: Activation::Identity,
-        batch: 1,
-        outputs,
     }
 }
 
@@ -250,22 +243,17 @@ pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
     let (batch, outputs, turns) = (6, 2, 2);
     let slots = turns * batch;
     for loss in [Loss::SoftmaxCrossEntropy, Loss::MeanSquaredError] {
-        let op = LossOp {
+        let op = Op::LossOp(LossOp {
             loss,
-            output: tensor(0, batch * outputs),
-            targets: tensor(1, 0),
+            output: tensor(0, [batch, outputs]),
+            targets: tensor(1, 1),
             data: tensor(2, DATA),
             step: tensor(3, STEP),
             indices: tensor(4, batch),
             gradient: None,
-            metrics: tensor(5, 3 * slots * 4),
-            turns,
+            metrics: tensor(5, [3, turns, batch, 4]),
             activation: Activation::Identity,
-            batch,
-            outputs,
-        };
-        let softmax = loss == Loss::SoftmaxCrossEntropy;
-        let op = if softmax { Op::LossOp(op) } else { Op::LossOp(op) };
+        });
         let buffers = [
             ("output", batch * outputs, Role::Activation),
             ("targets", 1, Role::Targets),

@@ -4,7 +4,7 @@ use wgrad::plan::*;
 use wgrad::{Activation, Loss};
 
 use crate::page::{Line, Section, Table, Value, short};
-use crate::run::{Both, DATA, STEP, tensor};
+use crate::run::{Both, DATA, STEP, shaped, tensor};
 
 /// Units in the last place of f32, as a share.
 const ULP: f64 = 1.0 / 8_388_608.0;
@@ -20,30 +20,22 @@ use Target::*;
 /// One row's loss and its gradient: on the GPU, on the CPU.
 fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32>); 2] {
     let outputs = output.len();
-    let op = LossOp {
-        loss,
-        output: tensor(0, outputs),
-        targets: tensor(1, 0),
-        data: tensor(6, DATA as usize),
-        step: tensor(2, STEP as usize),
-        indices: tensor(3, 1),
-        gradient: Some(tensor(4, outputs)),
-        metrics: tensor(5, 4),
-        turns: 1,
-        activation: Activation::Identity,
-        batch: 1,
-        outputs: outputs as u32,
-    };
-    let op = if matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. }) {
-        Op::LossOp(op)
-    } else {
-        Op::LossOp(op)
-    };
     let mut words: Vec<u32> = match target {
         Label(label) => vec![label],
         Values(values) => values.iter().map(|t| t.to_bits()).collect(),
     };
     words.push(weight.to_bits());
+    let op = Op::LossOp(LossOp {
+        loss,
+        output: shaped(0, [1, outputs as u32]),
+        targets: tensor(1, words.len()),
+        data: tensor(6, DATA as usize),
+        step: tensor(2, STEP as usize),
+        indices: tensor(3, 1),
+        gradient: Some(shaped(4, [1, outputs as u32])),
+        metrics: shaped(5, [1, 1, 1, 4]),
+        activation: Activation::Identity,
+    });
     let buffers = [
         ("output", outputs as u32, Role::Activation),
         ("targets", words.len() as u32, Role::Targets),

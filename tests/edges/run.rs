@@ -12,7 +12,11 @@ pub const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 pub const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 
 pub fn tensor(buffer: usize, len: usize) -> Tensor {
-    Tensor::new(BufferId(buffer), Dtype::F32, len as u32)
+    shaped(buffer, len as u32)
+}
+
+pub fn shaped(buffer: usize, shape: impl Into<Shape>) -> Tensor {
+    Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
 /// A plan of some ops on both devices.

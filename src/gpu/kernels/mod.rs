@@ -14,9 +14,7 @@ pub(crate) mod layer_norm_input;
 pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod pointwise_loss;
 pub(crate) mod softmax;
-pub(crate) mod softmax_cross_entropy;
 pub(crate) mod sum_squares;
 #[cfg(test)]
 mod tests;

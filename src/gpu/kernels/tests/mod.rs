@@ -57,7 +57,7 @@ fn texts() -> BTreeMap<String, String> {
         let [transpose_a, transpose_b, aligned, updates, c_is_row] = [false; 5];
         let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
         texts.insert(text.name(), text.source());
-        texts.insert(format!("pointwise_loss {activation}"), pointwise_loss::source(activation));
+        texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(activation));
     }
     for (name, op) in narrow_ops() {
         texts.insert(format!("narrow {name}"), narrow::source(&op));

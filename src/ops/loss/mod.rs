@@ -1,0 +1,240 @@
+//! Losses.
+
+mod pointwise;
+mod softmax_cross_entropy;
+
+use super::*;
+use crate::activation::Activation;
+use crate::loss::Loss;
+#[cfg(test)]
+pub(crate) use pointwise::source as pointwise_loss;
+
+/// What follows the functions of an activation, and comes before the kernel.
+const SHARED: &str = text!(
+    "shared/step_state.wgsl",
+    "shared/data_info.wgsl",
+    "shared/row_metrics.wgsl",
+    "shared/bits.wgsl",
+    "shared/loss.wgsl"
+);
+
+/// A loss and its gradient, and each row's share of the running loss and correct count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossOp {
+    /// Which.
+    pub loss: Loss,
+    /// \[batch, outputs\]: what the network puts out, or the logits where the loss takes them.
+    pub output: Tensor,
+    /// The targets of the whole data set.
+    pub targets: Tensor,
+    /// What is known of the data set.
+    pub data: Tensor,
+    /// The cursor.
+    pub step: Tensor,
+    /// \[batch\] row numbers.
+    pub indices: Tensor,
+    /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
+    pub gradient: Option<Tensor>,
+    /// \[levels, turns, batch, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to their rows' slots by
+    /// turns, so that no slot's sum grows long where batches are small. Counts are at the first level. Every
+    /// 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum to the one after:
+    /// no sum has many terms, so rounding takes little from the sum of millions.
+    pub metrics: Tensor,
+    /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
+    pub activation: Activation,
+}
+
+impl LossOp {
+    /// Slots of each level.
+    pub(crate) fn slots(&self) -> u32 {
+        self.turns() * self.output.rows()
+    }
+
+    fn turns(&self) -> u32 {
+        self.metrics.shape[1]
+    }
+
+    /// Where the metrics of a row of the batch are summed in this step.
+    fn slot(&self, row: usize, state: &StepState) -> usize {
+        (state.step % self.turns() * self.output.rows()) as usize + row
+    }
+
+    /// How many levels the sum of a slot moves up once it has seen so many rows.
+    fn moves_up(&self, rows: u32) -> usize {
+        (1..self.metrics.shape[0]).take_while(|&level| rows.is_multiple_of(8u32.pow(level))).count()
+    }
+
+    /// The outputs and the targets of each row that exists.
+    fn rows<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (&'a [f32], Target<'a>)> + use<'a> {
+        let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
+        let outputs = self.output.columns() as usize;
+        let rows = at.f32s(self.output).chunks_exact(outputs).zip(indices).take(at.step(self.step).rows as usize);
+        rows.map(move |(y, &row)| (y, Target::of(row as usize, targets, outputs, &data)))
+    }
+}
+
+impl Kernel for LossOp {
+    fn stem(&self) -> &'static str {
+        if self.loss.is_softmax() { "softmax_cross_entropy" } else { "pointwise_loss" }
+    }
+
+    fn options(&self) -> String {
+        format!(" {:?}", self.loss)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let data = [self.output, self.targets, self.data, self.step, self.indices].map(read);
+        data.into_iter().chain([change(self.metrics), write(self.gradient)]).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        let (rows, numbers) = (u64::from(self.output.rows()), u64::from(self.output.len()));
+        let gradient = |count: u64| if self.gradient.is_some() { count } else { 0 };
+        // Of an output's loss, and of its derivative.
+        let (value, slope) = match self.loss {
+            // Of classes: largest, difference, exponential, its sum, the target's sum, product and sum; then quotient,
+            // product, difference, weight and mean. Smoothing takes a product and a sum.
+            Loss::SoftmaxCrossEntropy => return 5 * rows + (7 + gradient(5)) * numbers,
+            Loss::SmoothedSoftmaxCrossEntropy { .. } => return 5 * rows + (9 + gradient(5)) * numbers,
+            Loss::MeanSquaredError | Loss::SumOfSquares | Loss::MeanAbsoluteError => (2, 1),
+            Loss::Huber { .. } => (5, 2),
+            Loss::BinaryCrossEntropy => (5, 4),
+        };
+        // Of a number: its sum; the derivative, the activation's, weight and mean. Of a row: mean, weight and sum.
+        let through = self.activation.function().flops[1] + 1;
+        3 * rows + (value + 1 + gradient(slope + through + 2)) * numbers
+    }
+
+    // Of the data set's targets, those of the batch.
+    fn bytes(&self) -> u64 {
+        let rest = self.operands().iter().map(Operand::traffic).sum::<u64>() - self.targets.bytes();
+        rest + u64::from(self.output.rows()) * self.targets.bytes()
+    }
+
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        let [batch, outputs] = [self.output.rows(), self.output.columns()];
+        let (lanes, rows) = lanes_and_rows(outputs, adapter);
+        let (mut shader, option) = match self.loss.is_softmax() {
+            true => softmax_cross_entropy::shader(self),
+            false => pointwise::shader(self),
+        };
+        shader.constants.extend([
+            ("LANES", lanes.into()),
+            ("ROWS", rows.into()),
+            ("GRADIENT", self.gradient.is_some().into()),
+            ("LEVELS", self.metrics.shape[0].into()),
+        ]);
+        vec![Launch {
+            shader,
+            uniforms: [uniforms![batch, outputs, turns: self.turns()], vec![option]].concat(),
+            bindings: self.operands(),
+            workgroups: batch.div_ceil(rows).into(),
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (rows, state) = (self.rows(at), at.step(self.step));
+        let metrics: &mut [RowMetrics] = at.out(self.metrics);
+        let mut gradient: Option<&mut [f32]> = self.gradient.map(|gradient| at.out(gradient));
+        if let Some(gradient) = &mut gradient {
+            gradient.fill(0.0);
+        }
+        let run = if self.loss.is_softmax() { softmax_cross_entropy::row } else { pointwise::row };
+        for (row, (y, target)) in rows.enumerate() {
+            let gradient = gradient.as_mut().map(|gradient| &mut gradient[row * y.len()..][..y.len()]);
+            let (loss, correct) = run(self, y, &target, state.rows as f32, gradient);
+            let mut at = self.slot(row, &state);
+            let slot = &mut metrics[at];
+            slot.rows += 1;
+            slot.correct += u32::from(correct);
+            if !loss.is_finite() && slot.non_finite_step == 0 {
+                slot.non_finite_step = state.step;
+            }
+            let (moves, mut sum) = (self.moves_up(slot.rows), slot.loss + loss);
+            for _ in 0..moves {
+                metrics[at].loss = 0.0;
+                at += self.slots() as usize;
+                sum += metrics[at].loss;
+            }
+            metrics[at].loss = sum;
+        }
+    }
+
+    /// Of the slots that are another step's turn nothing may change. A slot's sum errs as the row does, and as sums do.
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let (rows, state) = (self.rows(at), at.step(self.step));
+        let before: &[RowMetrics] = bytemuck::cast_slice(at.words(self.metrics));
+        let (mut gradients, mut slots) = (Vec::new(), vec![0.0; before.len()]);
+        let bound = if self.loss.is_softmax() { softmax_cross_entropy::bound } else { pointwise::bound };
+        for (row, (y, target)) in rows.enumerate() {
+            let (loss, mut off) = bound(self, y, &target, state.rows.into(), &mut gradients);
+            let mut at = self.slot(row, &state);
+            let mut sum = (f64::from(before[at].loss) + loss).abs();
+            off += 2.0 * U * (loss.abs() + sum);
+            for _ in 0..self.moves_up(before[at].rows + 1) {
+                at += self.slots() as usize;
+                sum += f64::from(before[at].loss).abs();
+                off += 2.0 * U * sum;
+            }
+            slots[at] = off;
+        }
+        gradients.resize(self.output.len() as usize, 0.0);
+        let gradients = self.gradient.map(|_| Bounds::Each(gradients));
+        [Bounds::Losses(slots)].into_iter().chain(gradients).collect()
+    }
+}
+
+/// What is known of a row: its targets and its weight.
+struct Target<'a> {
+    words: &'a [u32],
+    outputs: usize,
+    values: bool,
+    weight: f32,
+}
+
+impl<'a> Target<'a> {
+    fn of(row: usize, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
+        let (values, weighted) = (data.values != 0, data.weighted != 0);
+        let width = if values { outputs } else { 1 };
+        let stride = width + usize::from(weighted);
+        let words = &targets[data.target(row, stride)..][..stride];
+        let weight = if weighted { f32::from_bits(words[width]) } else { 1.0 };
+        Self { words: &words[..width], outputs, values, weight }
+    }
+
+    /// The label, where it is one.
+    fn label(&self) -> Option<usize> {
+        (!self.values).then(|| self.words[0] as usize)
+    }
+
+    /// The target of an output.
+    fn value(&self, output: usize) -> f32 {
+        match self.label() {
+            None => f32::from_bits(self.words[output]),
+            Some(label) if self.outputs == 1 => label as f32,
+            Some(label) => f32::from(u8::from(label == output)),
+        }
+    }
+
+    /// The class it names.
+    fn class(&self) -> usize {
+        let largest = || first_largest(&(0..self.outputs).map(|i| self.value(i)).collect::<Vec<_>>());
+        self.label().unwrap_or_else(largest)
+    }
+}
+
+/// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has none.
+pub(crate) fn class(z: &[f32]) -> Option<usize> {
+    (!z.iter().any(|z| z.is_nan())).then(|| first_largest(z))
+}
+
+/// The index of the largest number; of several, the first. NaN is never the largest.
+pub(crate) fn first_largest(z: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, value) in z.iter().enumerate() {
+        if *value > z[best] || z[best].is_nan() {
+            best = i;
+        }
+    }
+    best
+}

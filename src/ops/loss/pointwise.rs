@@ -1,0 +1,123 @@
+//! Losses of outputs taken one by one: `shaders/pointwise_loss.wgsl`, which follows an activation.
+
+use super::*;
+
+pub(crate) fn source(activation: Activation) -> String {
+    [activation.function().text, SHARED, text!("pointwise_loss.wgsl")].concat()
+}
+
+/// The text, and Huber's δ.
+pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
+    let (code, delta) = match op.loss {
+        Loss::SumOfSquares => (1, 0.0),
+        Loss::MeanAbsoluteError => (2, 0.0),
+        Loss::Huber { delta } => (3, delta),
+        Loss::BinaryCrossEntropy => (4, 0.0),
+        _ => (0, 0.0),
+    };
+    let constants = op.activation.constant().into_iter().chain([("LOSS", code.into())]);
+    let name = format!("pointwise_loss {}", op.activation).into();
+    (Shader { name, source: source(op.activation).into(), constants: constants.collect() }, ("delta", delta.into()))
+}
+
+/// The loss of a row, in a batch of so many, and whether it is right.
+pub(super) fn row(
+    op: &LossOp,
+    y: &[f32],
+    target: &Target<'_>,
+    rows: f32,
+    mut gradient: Option<&mut [f32]>,
+) -> (f32, bool) {
+    let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f32, rows) } else { (1.0, 1.0) };
+    // In f64, as rows may be long.
+    let mut loss = 0.0;
+    for (i, &y) in y.iter().enumerate() {
+        let (value, slope) = loss_of(op.loss, y, target.value(i));
+        loss += f64::from(value);
+        if let Some(gradient) = &mut gradient {
+            let through = op.activation.derivative(y);
+            gradient[i] = slope * through * target.weight / (of_row * of_batch);
+        }
+    }
+    // A target that the loss does not take, in data that the host has not seen, has no loss and no class.
+    let binary = op.loss == Loss::BinaryCrossEntropy;
+    let taken = |t: f32| !t.is_nan() && (!binary || (0.0..=1.0).contains(&t));
+    if !(0..y.len()).all(|i| taken(target.value(i))) {
+        return (f32::NAN, false);
+    }
+    // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
+    let threshold = if binary { 0.0 } else { 0.5 };
+    let correct = match y {
+        [y] => !y.is_nan() && (*y > threshold) == (target.value(0) > 0.5),
+        _ => class(y) == Some(target.class()),
+    };
+    (loss as f32 / of_row * target.weight, correct)
+}
+
+/// The loss of one output and its derivative.
+fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
+    let error = y - t;
+    match loss {
+        Loss::MeanSquaredError | Loss::SumOfSquares => (error * error, 2.0 * error),
+        Loss::MeanAbsoluteError => (error.abs(), if error == 0.0 { 0.0 } else { error.signum() }),
+        Loss::Huber { delta } if error.abs() <= delta => (0.5 * error * error, error),
+        Loss::Huber { delta } => (delta * (error.abs() - 0.5 * delta), delta * error.signum()),
+        // y is a logit.
+        _ => {
+            let (z, t) = (f64::from(y), f64::from(t));
+            let e = (-z.abs()).exp();
+            // What the target says against the answer that the logit's sign gives. NaN stays NaN.
+            let against = if z > 0.0 { 1.0 - t } else { t };
+            let excess = e / (1.0 + e) - against;
+            ((e.ln_1p() + z.abs() * against) as f32, if z > 0.0 { -excess } else { excess } as f32)
+        }
+    }
+}
+
+/// The loss of a row, in magnitude, and its bound; adds the bounds of its gradient.
+pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
+    let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f64, rows) } else { (1.0, 1.0) };
+    let weight = f64::from(target.weight).abs();
+    let (mut sum, mut off) = (0.0, 0.0);
+    for (i, &y) in y.iter().enumerate() {
+        let (value, of_value, slope, of_slope) = bound_of(op.loss, y.into(), target.value(i).into());
+        sum += value;
+        off += of_value;
+        let through = f64::from(op.activation.derivative(y)).abs();
+        let of_product = of_slope * through + slope * op.activation.derivative_bound(y.into());
+        gradients.push(weight / (of_row * of_batch) * (of_product + slope * through * 2.0 * (4.0 * U + DIVISION)));
+    }
+    let loss = sum / of_row * weight;
+    let off = (off + 2.0 * (y.len() as f64 + 1.0) * U * sum) / of_row * weight;
+    (loss, off + loss * 2.0 * (DIVISION + U))
+}
+
+/// The loss of an output and its slope, in magnitude, each with its bound.
+fn bound_of(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
+    let error = (y - t).abs();
+    // The difference is rounded once on both sides.
+    let off = 2.0 * U * error;
+    match loss {
+        Loss::MeanAbsoluteError => (error, off, 1.0, 0.0),
+        Loss::Huber { delta } => {
+            let delta = f64::from(delta);
+            let value = if error <= delta { 0.5 * error * error } else { delta * (error - 0.5 * delta) };
+            let of_value = delta.max(error) * off + 6.0 * U * (value + 0.5 * delta * delta);
+            (value, of_value, delta.min(error), off + 2.0 * U * delta)
+        }
+        Loss::BinaryCrossEntropy => {
+            // e = e^−|y| is off by a share, or flushed to zero; the series has some 20 roundings.
+            let e = (-y.abs()).exp();
+            let share = (3.0 + 2.0 * y.abs()) * ULP;
+            let (answer, tail) = (e.ln_1p(), e / (1.0 + e));
+            let of_answer = 2.0 * (e * share + answer * (24.0 * U + DIVISION)) + FLUSHED;
+            let of_tail = 2.0 * tail * (share + 2.0 * U + DIVISION) + FLUSHED;
+            // 1 − t, the product and the sum are rounded.
+            let against = if y > 0.0 { 1.0 - t } else { t }.abs();
+            let (value, slope) = (answer + y.abs() * against, tail.max(against));
+            let of_value = of_answer + 2.0 * U * (2.0 * y.abs() * against + value);
+            (value, of_value, slope, of_tail + 2.0 * U * (against + slope))
+        }
+        _ => (error * error, 2.0 * error * off + 2.0 * U * error * error, 2.0 * error, 2.0 * off),
+    }
+}
