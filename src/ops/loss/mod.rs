@@ -7,7 +7,7 @@ use super::*;
 use crate::activation::Activation;
 use crate::loss::Loss;
 #[cfg(test)]
-pub(crate) use pointwise::source as pointwise_loss;
+pub(crate) use self::pointwise::source as pointwise_loss;
 
 /// What follows the functions of an activation, and comes before the kernel.
 const SHARED: &str = text!(
