@@ -186,3 +186,30 @@ fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> 
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_are_told_apart_by_text_constants_and_checks() {
+        let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));
+        let shader = |name: &'static str, factor: &str, value| {
+            let text = format!(
+                "override VALUE: u32 = 1;\n@group(0) @binding(1) var<storage, read_write> x: array<u32>;
+                @compute @workgroup_size(1) fn main() {{ x[0] = {factor} * VALUE; }}"
+            );
+            Shader { name: name.into(), source: text.into(), constants: vec![("VALUE", value)] }
+        };
+        let make = |shader: Shader, checked| {
+            gpu.pipelines(&[(&shader, &[true])], checked).unwrap();
+            gpu.inner.pipelines.count()
+        };
+        assert_eq!(make(shader("a", "2", 3.0), false), 1);
+        assert_eq!(make(shader("b", "2", 3.0), false), 1, "a name is only a label");
+        assert_eq!(make(shader("a", "4", 3.0), false), 2, "another text");
+        assert_eq!(make(shader("a", "2", 5.0), false), 3, "another constant");
+        assert_eq!(make(shader("a", "2", 3.0), true), 4, "checked");
+        assert_eq!(lock(&gpu.inner.pipelines.modules).len(), 3, "two texts, one of them checked too");
+    }
+}
