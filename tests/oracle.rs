@@ -138,8 +138,8 @@ fn plan(lengths: &[usize], step: Vec<Op>) -> Plan {
 }
 
 /// All of a buffer.
-fn tensor(buffer: usize, len: usize) -> Tensor {
-    Tensor::new(BufferId(buffer), Dtype::F32, len as u32)
+fn tensor(buffer: usize, shape: impl Into<Shape>) -> Tensor {
+    Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
 // Activations --------------------------------------------------------------------------------------------------------
@@ -172,7 +172,8 @@ fn activations_and_their_derivatives() {
     for (name, activation, from_input) in activations() {
         let [x, dy, y, dx] = ["x", "dy", "y", "dx"].map(|part| oracle.get(&format!("{name}.{part}")));
         let n = x.len();
-        let [in_x, in_dy, one, out_y, out_dx, product_y, product_dx] = [0, 1, 2, 3, 4, 5, 6].map(|i| tensor(i, n));
+        let [in_x, in_dy, one, out_y, out_dx, product_y, product_dx] =
+            [0, 1, 2, 3, 4, 5, 6].map(|i| tensor(i, n as u32));
         let one = tensor(one.buffer.0, 1);
         let saved = if from_input { in_x } else { out_y };
         let pointwise =
@@ -228,12 +229,11 @@ fn activations_at_infinity() {
 fn softmax_and_its_gradient() {
     let oracle = Oracle::open("activations");
     let [x, dy, y, dx] = ["x", "dy", "y", "dx"].map(|part| oracle.get(&format!("softmax.{part}")));
-    let (rows, columns, n) = (6, 11, x.len());
-    let [in_x, in_dy, out_y, out_dx] = [0, 1, 2, 3].map(|i| tensor(i, n));
-    let softmax = |input, saved, output| Op::Softmax(Softmax { input, saved, output, rows, columns });
+    let [in_x, in_dy, out_y, out_dx] = [0, 1, 2, 3].map(|i| tensor(i, [6, 11]));
+    let softmax = |input, saved, output| Op::Softmax(Softmax { input, saved, output });
     for gpu in gpus() {
         let ops = vec![softmax(in_x, None, out_y), softmax(in_dy, Some(out_y), out_dx)];
-        let mut lockstep = lockstep(gpu, plan(&[n; 4], ops));
+        let mut lockstep = lockstep(gpu, plan(&[x.len(); 4], ops));
         lockstep.set(in_x.buffer, &x).unwrap();
         lockstep.set(in_dy.buffer, &dy).unwrap();
         run(&mut lockstep, "softmax");
@@ -491,24 +491,16 @@ fn the_rate_falls_on_a_plateau() {
 #[test]
 fn layer_normalisation_and_its_gradients() {
     let oracle = Oracle::open("layer_norm");
-    let (rows, columns) = (6, 37);
-    let n = (rows * columns) as usize;
+    let n = 6 * 37;
     let epsilon = oracle.cases()["layer_norm"]["eps"].as_f64().unwrap() as f32;
-    let lengths = [n, 37, 37, n, n, 12, n, 37, 37];
-    let [x, scale, shift, gradient, y, statistics, dx, scale_gradient, shift_gradient] =
-        std::array::from_fn(|i| tensor(i, lengths[i]));
+    let lengths = [n, n, n, n, 37, 37, 37, 37, 12];
+    let [x, gradient, y, dx] = [0, 1, 2, 3].map(|i| tensor(i, [6, 37]));
+    let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, 37));
+    let statistics = tensor(8, [6, 2]);
     let ops = vec![
-        Op::LayerNormForward(LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon }),
-        Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output: dx, rows, columns }),
-        Op::LayerNormParameters(LayerNormParameters {
-            gradient,
-            x,
-            statistics,
-            scale_gradient,
-            shift_gradient,
-            rows,
-            columns,
-        }),
+        Op::LayerNormForward(LayerNormForward { x, scale, shift, y, statistics, epsilon }),
+        Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output: dx }),
+        Op::LayerNormParameters(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient }),
     ];
     // A sum of n numbers errs by some √n roundings of them, so a mean of those about 20 by more than any deviation does;
     // in units of the deviation, that is what x̂ is off by, beside its own few roundings.

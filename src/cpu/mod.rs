@@ -1,7 +1,6 @@
 //! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
 //! check against the textbook; and what trains where there is no GPU.
 
-pub(crate) mod accumulate;
 pub(crate) mod encode;
 #[cfg(test)]
 pub(crate) mod from_texture;
@@ -12,13 +11,8 @@ pub(crate) mod hash_grid_gradient;
 pub(crate) mod hash_grid_input;
 pub(crate) mod hash_grid_scale;
 pub(crate) mod hash_grid_scatter;
-pub(crate) mod layer_norm;
-pub(crate) mod layer_norm_input;
-pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod softmax;
-pub(crate) mod sum_squares;
 #[cfg(test)]
 pub(crate) mod to_texture;
 pub(crate) mod update;

@@ -1,9 +1,9 @@
 //! Twin of `shaders/narrow.wgsl` and of its variant.
 
-use super::softmax::softmax_of;
 use std::ops::Range;
 
 use crate::activation::Activation;
+use crate::ops::softmax_of;
 use crate::plan::{Narrow, NarrowLayer};
 
 pub fn narrow(op: &Narrow, rows: Range<usize>, input: &[f32], parameters: &[f32], output: &mut [f32]) {

@@ -16,6 +16,8 @@ pub struct Accumulate {
     pub mean: bool,
 }
 
+const LANES: u32 = 64;
+
 impl Kernel for Accumulate {
     fn stem(&self) -> &'static str {
         "accumulate"
@@ -30,15 +32,39 @@ impl Kernel for Accumulate {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::accumulate::launch(self)]
+        let quads = self.sum.len() / 4;
+        let (source, mean) = (text!("shared/step_state.wgsl", "accumulate.wgsl"), self.mean.into());
+        vec![Launch {
+            shader: shader("accumulate", source, &[("MEAN", mean)]),
+            uniforms: uniforms![quads],
+            bindings: self.operands(),
+            workgroups: quads.div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let (gradients, state) = (at.f32s(self.gradients), at.step(self.step));
-        crate::cpu::accumulate::accumulate(self, gradients, &state, at.out(self.sum));
+        let state = at.step(self.step);
+        if !state.takes_gradients() {
+            return;
+        }
+        for (sum, g) in at.out::<f32>(self.sum).iter_mut().zip(at.f32s(self.gradients)) {
+            let before = if state.batches == 1 { 0.0 } else { *sum };
+            // A mean over this batch's rows is a sum again, and at the last batch a mean over all rows.
+            *sum = before + if self.mean { g * state.rows as f32 } else { *g };
+            if self.mean && state.due != 0 {
+                *sum /= state.update_rows as f32;
+            }
+        }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::update::of_accumulate(self, at)]
+        let state = at.step(self.step);
+        let rows = if self.mean { f64::from(state.rows) } else { 1.0 };
+        let all = if self.mean && state.due != 0 { f64::from(state.update_rows) } else { 1.0 };
+        let bound = |(g, sum): (f64, f64)| {
+            let before = if state.batches > 1 { sum.abs() } else { 0.0 };
+            2.0 * (2.0 * U + DIVISION) * ((g * rows).abs() + before) / all
+        };
+        vec![Bounds::Each(at.f64s(self.gradients).into_iter().zip(at.f64s(self.sum)).map(bound).collect())]
     }
 }

@@ -11,10 +11,6 @@ pub struct Softmax {
     pub saved: Option<Tensor>,
     /// \[rows, columns\], written: y, or dz.
     pub output: Tensor,
-    /// How many rows.
-    pub rows: u32,
-    /// Numbers of a row.
-    pub columns: u32,
 }
 
 impl Kernel for Softmax {
@@ -36,15 +32,75 @@ impl Kernel for Softmax {
     }
 
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::softmax::launch(self, *adapter)]
+        let (rows, columns) = (self.input.rows(), self.input.columns());
+        let (lanes, each) = lanes_and_rows(columns, adapter);
+        let constants = [("LANES", lanes.into()), ("ROWS", each.into()), ("GRADIENT", self.saved.is_some().into())];
+        vec![Launch {
+            shader: shader("softmax", text!("softmax.wgsl"), &constants),
+            uniforms: uniforms![rows, columns],
+            bindings: self.operands(),
+            workgroups: rows.div_ceil(each).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let saved = self.saved.map(|t| at.f32s(t));
-        crate::cpu::softmax::softmax(self, at.f32s(self.input), saved, at.out(self.output));
+        let columns = self.input.columns() as usize;
+        let rows = at.f32s(self.input).chunks_exact(columns).zip(at.out(self.output).chunks_exact_mut(columns));
+        let Some(saved) = self.saved else {
+            return rows.for_each(|(z, y)| softmax_of(z, y));
+        };
+        for ((dy, dz), y) in rows.zip(at.f32s(saved).chunks_exact(columns)) {
+            let along: f64 = dy.iter().zip(y).map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum();
+            for (dz, (dy, y)) in dz.iter_mut().zip(dy.iter().zip(y)) {
+                *dz = (f64::from(*y) * (f64::from(*dy) - along)) as f32;
+            }
+        }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::loss::of_softmax(self, at)]
+        let (columns, input) = (self.input.columns() as usize, at.f64s(self.input));
+        let rows = input.chunks_exact(columns);
+        let Some(saved) = self.saved else {
+            return vec![Bounds::Each(rows.flat_map(of_softmax_row).map(|(_, bound)| bound).collect())];
+        };
+        let mut bounds = Vec::with_capacity(input.len());
+        for (dy, y) in rows.zip(at.f64s(saved).chunks_exact(columns)) {
+            let along: f64 = dy.iter().zip(y).map(|(dy, y)| (dy * y).abs()).sum();
+            let of_along = 2.0 * (columns as f64 + 1.0) * U * along;
+            bounds.extend(dy.iter().zip(y).map(|(dy, y)| y.abs() * (of_along + 4.0 * U * (dy.abs() + along))));
+        }
+        vec![Bounds::Each(bounds)]
     }
+}
+
+/// Of one row.
+pub(crate) fn softmax_of(z: &[f32], y: &mut [f32]) {
+    let largest = z[first_largest(z)];
+    // In f64, as rows may be long.
+    let exp = |z: f32| (f64::from(z) - f64::from(largest)).exp();
+    let sum: f64 = z.iter().map(|z| exp(*z)).sum();
+    y.iter_mut().zip(z).for_each(|(y, z)| *y = (exp(*z) / sum) as f32);
+}
+
+/// e^d with d = z − max rounded (off by u |d|), by exp's table: twice, as both sides err. A share of itself.
+pub(crate) fn of_distance(d: f64) -> f64 {
+    2.0 * of_exp(d, U * d.abs())
+}
+
+/// The softmax of a row: the distances to the largest, the exponentials' sum, and what the sum is off by, as a share.
+pub(crate) fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
+    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let distances: Vec<f64> = z.iter().map(|z| z - largest).collect();
+    let sum: f64 = distances.iter().map(|d| d.exp()).sum();
+    let off = distances.iter().filter(|d| d.is_finite()).map(|d| d.exp() * of_distance(*d)).sum::<f64>();
+    (distances, sum, off / sum + 2.0 * z.len() as f64 * U)
+}
+
+/// The softmax of a row, and the bounds of it.
+pub(crate) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> + use<> {
+    let (distances, sum, of_sum) = softmax(z);
+    distances.into_iter().map(move |d| match d.is_finite() {
+        true => (d.exp() / sum, d.exp() / sum * (of_distance(d) + of_sum + 2.0 * DIVISION)),
+        false => (0.0, 0.0),
+    })
 }

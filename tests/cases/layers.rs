@@ -62,8 +62,8 @@ pub fn dropout_masks_are_the_references(check: &mut Check) -> Result<()> {
 
 fn check_softmax_layer(check: &mut Check, rows: u32, columns: u32, gradient: bool, scale: f32) -> Result<()> {
     let len = rows * columns;
-    let (input, output) = (tensor(0, len), tensor(2, len));
-    let op = Op::Softmax(Softmax { input, saved: gradient.then(|| tensor(1, len)), output, rows, columns });
+    let [input, saved, output] = [0, 1, 2].map(|buffer| tensor(buffer, [rows, columns]));
+    let op = Op::Softmax(Softmax { input, saved: gradient.then_some(saved), output });
     let buffers = [("z", len, Role::Activation), ("y", len, Role::Activation), ("out", len, Role::Activation)];
     let mut random = Random(u64::from(len));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
@@ -99,9 +99,9 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
         (3, 300, 123_456.7, 0.0),
     ] {
         let len = rows * columns;
-        let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, len));
+        let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, [rows, columns]));
         let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, columns));
-        let statistics = tensor(8, rows * 2);
+        let statistics = tensor(8, [rows, 2]);
         let names = ["x", "gradient", "y", "output", "scale", "shift", "scale_gradient", "shift_gradient"];
         let buffers: Vec<(&str, u32, Role)> = names
             .into_iter()
@@ -109,19 +109,11 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
             .map(|(i, name)| (name, if i < 4 { len } else { columns }, Role::Activation))
             .chain([("statistics", rows * 2, Role::Statistics)])
             .collect();
-        let forward = LayerNormForward { x, scale, shift, y, statistics, rows, columns, epsilon: 1e-5 };
+        let forward = LayerNormForward { x, scale, shift, y, statistics, epsilon: 1e-5 };
         let mut plan = single(&buffers, Op::LayerNormForward(forward));
         let (out, g) = (output, gradient);
-        plan.step.push(Op::LayerNormInput(LayerNormInput {
-            gradient: g,
-            x,
-            scale,
-            statistics,
-            output: out,
-            rows,
-            columns,
-        }));
-        let op = LayerNormParameters { gradient: g, x, statistics, scale_gradient, shift_gradient, rows, columns };
+        plan.step.push(Op::LayerNormInput(LayerNormInput { gradient: g, x, scale, statistics, output: out }));
+        let op = LayerNormParameters { gradient: g, x, statistics, scale_gradient, shift_gradient };
         plan.step.push(Op::LayerNormParameters(op));
         let mut lockstep = check.lockstep(plan)?;
         let mut random = Random(u64::from(len));

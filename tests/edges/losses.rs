@@ -258,9 +258,9 @@ pub fn softmax_section() -> Section {
         ("NaN, 0", &[nan, 0.0]),
     ];
     let lines = rows.into_iter().map(|(input, z)| {
-        let op = |input, saved, output| Op::Softmax(Softmax { input, saved, output, rows: 1, columns: z.len() as u32 });
+        let op = |input, saved, output| Op::Softmax(Softmax { input, saved, output });
         let run = |input: &[f32], saved: Option<&[f32]>| {
-            let [a, b, c] = [0, 1, 2].map(|buffer| tensor(buffer, z.len()));
+            let [a, b, c] = [0, 1, 2].map(|buffer| shaped(buffer, [1, z.len() as u32]));
             let buffers = ["input", "saved", "output"].map(|name| (name, z.len() as u32, Role::Activation));
             let mut both = Both::new(&buffers, op(a, saved.map(|_| b), c));
             both.set(0, input);

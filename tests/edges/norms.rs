@@ -4,7 +4,7 @@ use wgrad::plan::*;
 
 use crate::common::Random;
 use crate::page::{Line, Section, Table, Value};
-use crate::run::{Both, tensor};
+use crate::run::{Both, shaped};
 
 /// The unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
@@ -13,16 +13,16 @@ const EPSILON: f32 = 1e-5;
 /// A row normalised and back: y, the statistics, dx, the gradient of the scale; scale 1, shift 0.
 fn of(x: &[f32], dy: &[f32]) -> [[Vec<f32>; 2]; 3] {
     let n = x.len();
-    let [x_of, dy_of, y, dx, scale, shift, scale_gradient, shift_gradient] =
-        [0, 1, 2, 3, 4, 5, 6, 7].map(|buffer| tensor(buffer, n));
-    let (statistics, rows, columns) = (tensor(8, 2), 1, n as u32);
+    let columns = n as u32;
+    let [x_of, dy_of, y, dx] = [0, 1, 2, 3].map(|buffer| shaped(buffer, [1, columns]));
+    let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|buffer| shaped(buffer, columns));
+    let statistics = shaped(8, [1, 2]);
     let names = ["x", "dy", "y", "dx", "scale", "shift", "scale_gradient", "shift_gradient", "statistics"];
     let buffers: Vec<_> = names.iter().map(|&name| (name, if name == "statistics" { 2 } else { columns })).collect();
     let buffers: Vec<_> = buffers.into_iter().map(|(name, len)| (name, len, Role::Activation)).collect();
-    let op = LayerNormForward { x: x_of, scale, shift, y, statistics, rows, columns, epsilon: EPSILON };
-    let input = LayerNormInput { gradient: dy_of, x: x_of, scale, statistics, output: dx, rows, columns };
-    let parameters =
-        LayerNormParameters { gradient: dy_of, x: x_of, statistics, scale_gradient, shift_gradient, rows, columns };
+    let op = LayerNormForward { x: x_of, scale, shift, y, statistics, epsilon: EPSILON };
+    let input = LayerNormInput { gradient: dy_of, x: x_of, scale, statistics, output: dx };
+    let parameters = LayerNormParameters { gradient: dy_of, x: x_of, statistics, scale_gradient, shift_gradient };
     let ops = [Op::LayerNormForward(op), Op::LayerNormInput(input), Op::LayerNormParameters(parameters)];
     let mut both = Both::of(&buffers, ops);
     both.set(0, x);

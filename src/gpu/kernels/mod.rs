@@ -1,6 +1,5 @@
 //! One file a kernel: its shader, its uniforms, its bindings and its grid. Kernels know nothing of layers.
 
-pub(crate) mod accumulate;
 pub(crate) mod encode;
 pub(crate) mod from_texture;
 pub(crate) mod from_texture_random;
@@ -9,13 +8,8 @@ pub(crate) mod hash_grid_gradient;
 pub(crate) mod hash_grid_input;
 pub(crate) mod hash_grid_scale;
 pub(crate) mod hash_grid_scatter;
-pub(crate) mod layer_norm;
-pub(crate) mod layer_norm_input;
-pub(crate) mod layer_norm_parameters;
 pub(crate) mod matmul;
 pub(crate) mod narrow;
-pub(crate) mod softmax;
-pub(crate) mod sum_squares;
 #[cfg(test)]
 mod tests;
 pub(crate) mod to_texture;

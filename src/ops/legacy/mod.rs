@@ -1,9 +1,7 @@
 //! Bounds that have not moved to their ops yet.
 
 pub(crate) mod encoding;
-pub(crate) mod loss;
 pub(crate) mod narrow;
-pub(crate) mod norm;
 pub(crate) mod update;
 
 use crate::cpu::matmul;

@@ -1,7 +1,6 @@
 //! A network in one op: each layer passes on the errors of the one before, and adds its own.
 
 use super::f64s;
-use super::loss::of_softmax_row;
 use crate::activation::Activation;
 use crate::ops::*;
 

@@ -1,47 +1,8 @@
-//! Optimizers, and what happens to gradients before them.
+//! Optimizers.
 
 use super::{f64s, state};
 use crate::ops::*;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
-
-pub(crate) fn of_accumulate(op: &Accumulate, memory: &Operands<'_>) -> Bounds {
-    let state = state(memory, op.step);
-    let (gradients, sums) = (f64s(memory, op.gradients), f64s(memory, op.sum));
-    let rows = if op.mean { f64::from(state.rows) } else { 1.0 };
-    let all = if op.mean && state.due != 0 { f64::from(state.update_rows) } else { 1.0 };
-    let bound = |(g, sum): (&f64, &f64)| {
-        let before = if state.batches > 1 { sum.abs() } else { 0.0 };
-        2.0 * (2.0 * U + DIVISION) * ((g * rows).abs() + before) / all
-    };
-    Bounds::Each(gradients.iter().zip(&sums).map(bound).collect())
-}
-
-pub(crate) fn of_sum_squares(op: &SumSquares, memory: &Operands<'_>) -> Bounds {
-    let input = f64s(memory, op.input);
-    let roundings = 2.0 * (input.len() as f64 + 2.0) * U;
-    // A sum beyond f32 is kept as −Σ(x · 2⁻⁹⁶)².
-    let squared_scale = 2f64.powi(-192);
-    match op.limit {
-        None => {
-            let parts = op.output.len() as usize;
-            let mut sums = vec![0.0; parts];
-            for (i, x) in input.iter().enumerate() {
-                sums[i / 256 % parts] += x * x;
-            }
-            let kept = |sum: f64| if sum > 3e38 { sum * squared_scale } else { sum };
-            let share = 2.0 * (input.len() as f64 / parts as f64 + 260.0) * U;
-            Bounds::Each(sums.into_iter().map(|sum| kept(sum) * share).collect())
-        }
-        Some(limit) => {
-            let unscaled = |sum: &f64| if *sum < 0.0 { -sum / squared_scale } else { *sum };
-            let norm = input.iter().map(unscaled).sum::<f64>().sqrt();
-            let share = 0.5 * roundings + 2.0 * (ROOT + DIVISION + U);
-            let factor = (f64::from(limit) / (norm + 1e-6)).min(1.0);
-            let kept = if factor < 2f64.powi(-116) { factor * 2f64.powi(96) } else { factor };
-            Bounds::Each(vec![kept * share])
-        }
-    }
-}
 
 /// A number and what it may be off by.
 #[derive(Clone, Copy)]

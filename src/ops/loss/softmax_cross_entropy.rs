@@ -1,6 +1,5 @@
 //! The loss of classes that exclude each other: `shaders/softmax_cross_entropy.wgsl`.
 
-use super::legacy::loss::{of_distance, softmax};
 use super::*;
 
 fn smoothing(op: &LossOp) -> f32 {

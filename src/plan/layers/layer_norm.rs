@@ -12,8 +12,6 @@ pub(super) fn forward(at: &Placed, epsilon: f32, plan: &mut Builder) {
         shift: plan.parameter(first + 1),
         y: at.output,
         statistics: at.statistics.expect("a normalisation has statistics"),
-        rows: plan.batch,
-        columns: at.stage.inputs,
         epsilon,
     }));
 }
@@ -27,7 +25,7 @@ pub(super) fn backward(
 ) -> Result<Tensor> {
     let first = at.stage.parameters.start;
     let statistics = at.statistics.expect("a normalisation has statistics");
-    let (x, rows, columns) = (at.input, plan.batch, at.stage.inputs);
+    let x = at.input;
     if trained {
         let (scale_gradient, shift_gradient) = (plan.parameter_gradient(first), plan.parameter_gradient(first + 1));
         plan.push(Op::LayerNormParameters(LayerNormParameters {
@@ -36,12 +34,10 @@ pub(super) fn backward(
             statistics,
             scale_gradient,
             shift_gradient,
-            rows,
-            columns,
         }));
     }
     let Some(before) = before else { return Ok(gradient) };
     let (output, scale) = (at.input_gradient(&before, plan)?, plan.parameter(first));
-    plan.push(Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output, rows, columns }));
+    plan.push(Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output }));
     Ok(plan.through(output, &before))
 }

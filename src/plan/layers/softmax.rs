@@ -6,13 +6,12 @@ use crate::plan::Softmax;
 
 pub(super) fn forward(at: &Placed, plan: &mut Builder) {
     let (input, output) = (at.input, at.output);
-    plan.push(Op::Softmax(Softmax { input, saved: None, output, rows: plan.batch, columns: at.stage.inputs }));
+    plan.push(Op::Softmax(Softmax { input, saved: None, output }));
 }
 
 pub(super) fn backward(at: &Placed, gradient: Tensor, before: Option<Before>, plan: &mut Builder) -> Result<Tensor> {
     let Some(before) = before else { return Ok(gradient) };
     let output = at.input_gradient(&before, plan)?;
-    let (rows, columns) = (plan.batch, at.stage.inputs);
-    plan.push(Op::Softmax(Softmax { input: gradient, saved: Some(at.output), output, rows, columns }));
+    plan.push(Op::Softmax(Softmax { input: gradient, saved: Some(at.output), output }));
     Ok(plan.through(output, &before))
 }
