@@ -3,11 +3,11 @@
 mod pointwise;
 mod softmax_cross_entropy;
 
+#[cfg(test)]
+pub(crate) use self::pointwise::source as pointwise_loss;
 use super::*;
 use crate::activation::Activation;
 use crate::loss::Loss;
-#[cfg(test)]
-pub(crate) use self::pointwise::source as pointwise_loss;
 
 /// What follows the functions of an activation, and comes before the kernel.
 const SHARED: &str = text!(
