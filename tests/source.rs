@@ -66,7 +66,7 @@ fn modules_form_no_circles() {
 #[test]
 fn no_file_is_longer_than_450_lines() {
     // To be split, with what an op is in one place.
-    let still_longer = ["gpu/executor.rs", "plan/builder.rs"];
+    let still_longer = ["plan/builder.rs"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let lines = |path: &PathBuf| std::fs::read_to_string(path).unwrap().lines().count();
     let is_known = |path: &PathBuf| still_longer.iter().any(|known| path.ends_with(known));

@@ -2,6 +2,7 @@
 
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod cache;
+mod dispatches;
 mod excerpt;
 mod executor;
 pub mod inspect;

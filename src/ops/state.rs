@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::history::Evaluation;
 
-/// What the kernels know of a data set: [`Role::Data`].
+/// What the kernels know of a data set: [`Role::Data`](crate::plan::Role::Data).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct DataInfo {
@@ -51,7 +51,7 @@ fn start(first: u32, stride: u32, row: usize, words: usize) -> usize {
     first as usize + row * if stride == 0 { words } else { stride as usize }
 }
 
-/// The cursor in the data set: [`Role::Step`]. Kernels move it, not the host, so that any number of steps can be recorded
+/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any number of steps can be recorded
 /// into one submission.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -101,7 +101,7 @@ impl Default for StepState {
     }
 }
 
-/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`], [`Role::Totals`].
+/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`](crate::plan::Role::RowMetrics), [`Role::Totals`](crate::plan::Role::Totals).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RowMetrics {

@@ -1,0 +1,114 @@
+//! A plan's dispatches on a device, and whether the device can hold and run them.
+
+use super::Gpu;
+use super::executor::{own_bytes, scratch_bytes};
+use crate::error::{Error, Result};
+use crate::ops::{Launch, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY, Op, Shader};
+use crate::plan::Plan;
+
+impl Gpu {
+    /// Refuses a plan that the device cannot hold or run. Allocates nothing.
+    pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
+        self.checked_launches(plan).map(drop)
+    }
+
+    /// Compiles the kernels of a plan that are not there yet: in a browser one by one, with a turn for the page after each.
+    /// `progress` hears how many are there, and of how many.
+    pub(crate) async fn compile_async(&self, plan: &Plan, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
+        let launches = self.checked_launches(plan)?;
+        let mut wanted: Vec<(&Shader, Vec<bool>)> = Vec::new();
+        for launch in launches.iter().flatten() {
+            if !wanted.iter().any(|(shader, _)| **shader == launch.shader) {
+                wanted.push((&launch.shader, launch.writable()));
+            }
+        }
+        let (each, all) = (if cfg!(target_family = "wasm") { 1 } else { wanted.len().max(1) }, wanted.len());
+        progress(0, all);
+        for (i, some) in wanted.chunks(each).enumerate() {
+            let some: Vec<_> = some.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
+            self.pipelines(&some, false)?;
+            // A browser's GPU process compiles what it is told to before it says that it is done with what came before.
+            #[cfg(target_family = "wasm")]
+            {
+                self.submitted_work_done().await;
+                crate::web::next_task().await;
+            }
+            progress(all.min((i + 1) * each), all);
+        }
+        Ok(())
+    }
+
+    /// The launches of each op, of a plan that the device can hold and run.
+    pub(super) fn checked_launches(&self, plan: &Plan) -> Result<Vec<Vec<Launch>>> {
+        for buffer in &plan.buffers {
+            self.check_buffer(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
+        }
+        let limits = self.device().limits();
+        let check = |what: String, needed: u32, limit: u32, unit| match needed <= limit {
+            true => Ok(()),
+            false => Err(Error::LimitExceeded { what, needed: needed.into(), limit: limit.into(), unit }),
+        };
+        let launches: Vec<Vec<Launch>> = plan.ops().map(|op| self.launches(op)).collect();
+        self.check_buffer("uniforms", own_bytes(launches.iter().flatten().count()))?;
+        self.check_size("scratch", scratch_bytes(launches.iter().flatten()))?;
+        for launch in launches.iter().flatten() {
+            let needed = launch.bindings.len() as u32 + 1;
+            let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
+            check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
+            self.grid(launch)?;
+            for tensor in launch.bindings.iter().flat_map(|binding| binding.tensor) {
+                let buffer = plan.buffer(tensor.buffer);
+                let bytes = buffer.shape.map_or(0, |_| tensor.words().len() as u64 * 4);
+                self.check_size(&buffer.name, bytes)?;
+            }
+        }
+        let most = MOST_INVOCATIONS;
+        check(
+            "a workgroup, by max_compute_invocations_per_workgroup".into(),
+            most,
+            limits.max_compute_invocations_per_workgroup,
+            "invocations",
+        )?;
+        let most = MOST_WORKGROUP_MEMORY;
+        check(
+            "a workgroup, by max_compute_workgroup_storage_size".into(),
+            most,
+            limits.max_compute_workgroup_storage_size,
+            "bytes",
+        )?;
+        self.check_alive()?;
+        self.check_queue()?;
+        Ok(launches)
+    }
+
+    /// The launches of an op, of a product with the kernel that was measured to be the fastest, if any was.
+    pub(super) fn launches(&self, op: &Op) -> Vec<Launch> {
+        #[cfg(all(feature = "files", not(target_family = "wasm")))]
+        if let Op::Matmul(op) = op
+            && let Some(kernel) = self.measured(op)
+        {
+            return super::kernels::matmul::launches(op, kernel, self.inner.adapter);
+        }
+        op.launches(&self.inner.adapter)
+    }
+
+    /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the
+    /// surplus.
+    pub(super) fn grid(&self, launch: &Launch) -> Result<[u32; 2]> {
+        let limit = self.device().limits().max_compute_workgroups_per_dimension;
+        let needed = launch.workgroups.max(1);
+        let y = needed.div_ceil(u64::from(limit).max(1));
+        if y > limit.into() {
+            return Err(Error::LimitExceeded {
+                what: format!(
+                    "grid of {}, in two dimensions of at most {limit} each (max_compute_workgroups_per_dimension)",
+                    launch.shader.name
+                ),
+                needed,
+                limit: u64::from(limit) * u64::from(limit),
+                unit: "workgroups",
+            });
+        }
+        Ok([needed.div_ceil(y) as u32, y as u32])
+    }
+}
