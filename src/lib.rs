@@ -112,6 +112,8 @@ mod fit;
 mod gpu;
 mod history;
 mod init;
+#[doc(hidden)]
+pub mod inspect;
 pub mod lockstep;
 mod loss;
 #[cfg(feature = "mnist")]
@@ -139,6 +141,7 @@ mod texture;
 mod trainer;
 #[cfg(target_family = "wasm")]
 mod web;
+mod wgsl;
 
 pub use activation::Activation;
 pub use config::{Clip, Group, TrainerConfig};
@@ -155,9 +158,7 @@ pub use fit::Checkpoint;
 pub use fit::{Control, EarlyStopping, Event, Fit};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
-#[doc(hidden)]
-pub use gpu::inspect;
-pub use gpu::{Gpu, Recorder, Traffic, Wgsl, optional_features, required_limits};
+pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::Loss;
@@ -177,3 +178,4 @@ pub use scores::Scores;
 pub use texture::{TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;
+pub use wgsl::Wgsl;

@@ -7,12 +7,13 @@ use crate::dataset::Dataset;
 use crate::device::{Device, Executor, Run, Storage};
 use crate::ends::Ends;
 use crate::error::{Error, Result};
-use crate::gpu::{GpuExecutor, Recorder, Wgsl, warm_up};
+use crate::gpu::{GpuExecutor, Recorder, warm_up};
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
 use crate::rows::Rows;
 use crate::scores::{Scores, classes};
+use crate::wgsl::Wgsl;
 
 /// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
 /// or from weights given.

@@ -1,13 +1,42 @@
 //! Textures as data sets, and outputs as textures.
 
 mod random;
+#[cfg(test)]
+mod twins;
 
 use crate::error::{Error, Result};
-use crate::gpu::{FORMATS, Gpu, Recorder, Shader, from_texture, to_texture, warm_up};
+use crate::gpu::{Gpu, Recorder, warm_up};
+use crate::ops::{Shader, shader, template, text};
 use crate::rows::Rows;
+pub(crate) use random::from_texture_random;
 
 /// Lines and columns of a workgroup of either kernel.
 const TILE: u32 = 8;
+
+/// The formats that outputs can have, with their names in WGSL: those that every device can store to and that hold colours.
+pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
+    (wgpu::TextureFormat::Rgba8Unorm, "rgba8unorm"),
+    (wgpu::TextureFormat::Rgba8Snorm, "rgba8snorm"),
+    (wgpu::TextureFormat::Rgba16Float, "rgba16float"),
+    (wgpu::TextureFormat::Rgba32Float, "rgba32float"),
+    (wgpu::TextureFormat::R32Float, "r32float"),
+];
+
+pub(crate) fn from_texture(channels: u32) -> Shader {
+    let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl");
+    shader("from_texture", source, &[("CHANNELS", channels.into())])
+}
+
+/// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride` words
+/// further each.
+pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
+    let formats = FORMATS.map(|(_, known)| (known, known == format));
+    Shader {
+        name: format!("to_texture {format}").into(),
+        source: template::expand(text!("to_texture.wgsl.in"), &[], &formats).into(),
+        constants: vec![("CHANNELS", channels.into()), ("FIRST", first.into()), ("STRIDE", stride.into())],
+    }
+}
 
 /// Makes training data of a texture: one row for each texel, line by line from the top left. Its features are the texel's
 /// centre, x and y as shares of width and height, so from 0 to 1; its targets the colour. Or rows at
@@ -205,7 +234,6 @@ impl Dispatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu;
 
     pub(super) const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 13, height: 10, depth_or_array_layers: 1 };
     pub(super) const TEXELS: usize = 130;
@@ -255,7 +283,7 @@ mod tests {
                 samples.record(&mut encoder);
                 read(&gpu, encoder, buffer)
             });
-            let (x, y) = cpu::from_texture([SIZE.width, SIZE.height], &texels, channels as usize);
+            let (x, y) = twins::from_texture([SIZE.width, SIZE.height], &texels, channels as usize);
             // A division is off by 2.5 units in the last place, and so is what a driver makes of a byte.
             for (words, expected) in [(features, x), (targets, y)] {
                 for (word, expected) in words.into_iter().zip(expected) {
@@ -294,7 +322,7 @@ mod tests {
                     .take(TEXELS)
                     .flat_map(|row| row[..channels as usize].to_vec())
                     .collect();
-                let expected = cpu::to_texture(&packed, channels as usize);
+                let expected = twins::to_texture(&packed, channels as usize);
                 for (i, expected) in expected.into_iter().enumerate() {
                     let texel = &bytes[i / 13 * 256..][i % 13 * format.block_copy_size(None).unwrap() as usize..];
                     let (kept, step, actual): (usize, f32, [f32; 4]) = match format {

@@ -1,20 +1,7 @@
 //! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
 //! check against the textbook; and what trains where there is no GPU.
 
-pub(crate) mod encode;
-#[cfg(test)]
-pub(crate) mod from_texture;
-#[cfg(test)]
-pub(crate) mod from_texture_random;
-pub(crate) mod hash_grid;
-pub(crate) mod hash_grid_gradient;
-pub(crate) mod hash_grid_input;
-pub(crate) mod hash_grid_scale;
-pub(crate) mod hash_grid_scatter;
 pub(crate) mod matmul;
-pub(crate) mod narrow;
-#[cfg(test)]
-pub(crate) mod to_texture;
 pub(crate) mod update;
 
 use std::ops::Range;
@@ -24,18 +11,7 @@ use crate::clock::Turn;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
 
-pub(crate) use {
-    encode::slope,
-    hash_grid::{Corner, for_each_corner},
-    hash_grid_scale::{scale_of, sums},
-    matmul::matmul,
-};
-#[cfg(test)]
-pub(crate) use {
-    from_texture::from_texture,
-    from_texture_random::{bilinear, from_texture_random},
-    to_texture::to_texture,
-};
+pub(crate) use matmul::matmul;
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
 #[derive(Debug, Clone, Default)]

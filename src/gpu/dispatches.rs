@@ -82,7 +82,7 @@ impl Gpu {
     }
 
     /// The launches of an op, of a product with the kernel that was measured to be the fastest, if any was.
-    pub(super) fn launches(&self, op: &Op) -> Vec<Launch> {
+    pub(crate) fn launches(&self, op: &Op) -> Vec<Launch> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         if let Op::Matmul(op) = op
             && let Some(kernel) = self.measured(op)

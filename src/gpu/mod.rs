@@ -3,15 +3,12 @@
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod cache;
 mod dispatches;
-mod excerpt;
 mod executor;
-pub mod inspect;
 pub(crate) mod kernels;
 mod limits;
 mod memory;
 mod pipelines;
 mod recorder;
-mod template;
 pub(crate) mod timing;
 mod traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
@@ -19,7 +16,6 @@ mod tuning;
 #[cfg(not(target_family = "wasm"))]
 mod wait;
 pub(crate) mod warm_up;
-mod wgsl;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,16 +25,13 @@ use crate::error::{Error, Result};
 use crate::ops::{Adapter, Products};
 use crate::signal::lock;
 pub(crate) use executor::{GpuExecutor, Region};
-pub(crate) use kernels::{FORMATS, RANDOM_TEXELS_LANES, from_texture, from_texture_random, to_texture};
 pub use limits::{optional_features, required_limits};
 pub(crate) use memory::Reading;
 use pipelines::Pipelines;
-pub(crate) use pipelines::Shader;
 pub use recorder::Recorder;
 pub use traffic::Traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
-pub use wgsl::Wgsl;
 
 /// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
 #[derive(Debug, Clone)]

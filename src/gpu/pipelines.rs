@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::{Gpu, lock};
 use crate::error::Result;
-pub(crate) use crate::ops::Shader;
+use crate::ops::Shader;
 
 /// What tells modules apart: the text, and whether it is checked.
 type Text = (Cow<'static, str>, bool);

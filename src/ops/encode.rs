@@ -1,5 +1,7 @@
 //! Encodings of coordinates one by one.
 
+use std::f64::consts::PI;
+
 use super::*;
 use crate::network::Encoding;
 
@@ -8,17 +10,15 @@ use crate::network::Encoding;
 pub struct Encode {
     /// Which; no hash grid.
     pub encoding: Encoding,
-    /// \[rows, columns\]: the coordinates.
+    /// \[rows, coordinates\].
     pub x: Tensor,
-    /// For the gradient: dy, \[rows, columns · features\].
+    /// For the gradient: dy, \[rows, coordinates · features\].
     pub gradient: Option<Tensor>,
-    /// \[rows, columns · features\], written: y; or dx, \[rows, columns\].
+    /// Written: y, \[rows, coordinates · features\]; or dx, \[rows, coordinates\].
     pub output: Tensor,
-    /// How many rows.
-    pub rows: u32,
-    /// Coordinates of a row.
-    pub columns: u32,
 }
+
+const LANES: u32 = 64;
 
 impl Kernel for Encode {
     fn stem(&self) -> &'static str {
@@ -34,19 +34,159 @@ impl Kernel for Encode {
     }
 
     fn flops(&self) -> u64 {
-        crate::plan::cost::of_encode(self)
+        let each = text_and_flops(self.encoding).1[usize::from(self.gradient.is_some())];
+        u64::from(self.x.len()) * u64::from(self.encoding.features()) * each
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::encode::launch(self)]
+        let [scale, offset] = scale_and_offset(self.encoding);
+        let numbers = self.output.len();
+        vec![Launch {
+            shader: Shader {
+                name: format!("encode {}", self.encoding.kind()).into(),
+                source: (text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl")).into(),
+                constants: vec![("GRADIENT", self.gradient.is_some().into())],
+            },
+            uniforms: uniforms![numbers, outputs: self.encoding.features(), scale, offset],
+            bindings: self.operands(),
+            workgroups: numbers.div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let gradient = self.gradient.map(|t| at.f32s(t));
-        crate::cpu::encode::encode(self, at.f32s(self.x), gradient, at.out(self.output));
+        let (x, output) = (at.f32s(self.x), at.out::<f32>(self.output));
+        let features = self.encoding.features() as usize;
+        let Some(gradient) = self.gradient else {
+            for (y, &x) in output.chunks_exact_mut(features).zip(x) {
+                (0..).zip(y).for_each(|(k, y)| *y = Feature::of(self.encoding, x, k).value);
+            }
+            return;
+        };
+        for ((dx, &x), dy) in output.iter_mut().zip(x).zip(at.f32s(gradient).chunks_exact(features)) {
+            *dx = (0..).zip(dy).map(|(k, dy)| dy * Feature::of(self.encoding, x, k).slope).sum();
+        }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::encoding::of_encode(self, at)]
+        let (x, features) = (at.f32s(self.x), self.encoding.features());
+        let Some(gradient) = self.gradient else {
+            let of_number = |&x: &f32| (0..features).map(move |k| Feature::of(self.encoding, x, k).off[0]);
+            return vec![Bounds::Each(x.iter().flat_map(of_number).collect())];
+        };
+        let roundings = 2.0 * (f64::from(features) + 1.0) * U;
+        let of_term = |x: f32, k: u32, dy: f64| {
+            let feature = Feature::of(self.encoding, x, k);
+            dy.abs() * (feature.off[1] + f64::from(feature.slope.abs()) * roundings)
+        };
+        let gradient = at.f64s(gradient);
+        let numbers = x.iter().zip(gradient.chunks_exact(features as usize));
+        vec![Bounds::Each(numbers.map(|(&x, dy)| (0..).zip(dy).map(|(k, &dy)| of_term(x, k, dy)).sum()).collect())]
     }
+}
+
+/// What an encoding makes of a coordinate.
+struct Feature {
+    value: f32,
+    /// The derivative.
+    slope: f32,
+    /// How far the two may lie from a GPU's.
+    off: [f64; 2],
+}
+
+impl Feature {
+    /// Number k of them. Inlined, as most callers want one of its fields only.
+    #[inline(always)]
+    fn of(encoding: Encoding, x: f32, k: u32) -> Self {
+        let size = f64::from(x.abs());
+        // A coordinate this small may be taken for zero before it is multiplied.
+        let flushed = if size < FLUSHED { size } else { 0.0 };
+        let (value, slope, off) = match encoding {
+            Encoding::Identity { scale, offset } => {
+                let steep = f64::from(scale.abs());
+                let off = 2.0 * U * (2.0 * steep * size + f64::from(offset.abs())) + steep * flushed;
+                return Self { value: scale * x + offset, slope: scale, off: [off, 0.0] };
+            }
+            // The turn is exact. The sine: pi's own rounding, the product with it and the last one move it by their share; so
+            // do the series' steps, by less, and what it leaves out, 1e-9. The cosine's turn is rounded once more, near 1/2.
+            Encoding::Frequency { .. } => {
+                let (sin, cos) = (PI * turned(x, k / 2)).sin_cos();
+                let (value, slope) = if k.is_multiple_of(2) { (sin, cos) } else { (cos, -sin) };
+                let (steep, off) = (PI * 2f64.powi(k as i32 / 2), 10.0 * U);
+                (value, steep * slope, [off, steep * (off + 4.0 * U)])
+            }
+            // Exact: differences of neighbours, and powers of two.
+            Encoding::TriangleWave { .. } => {
+                let (t, steep) = (turned(x, k), 2f64.powi(k as i32 + 1));
+                let falls = t.abs() > 0.5;
+                let (value, slope) = if falls { (t.signum() - t, -steep) } else { (t, steep) };
+                (2.0 * value, slope, [steep * flushed, 0.0])
+            }
+            // The edges are off by the roundings of x * bins, of the difference and of the sum; the kernel is at most 15/16
+            // high and 1.44 steep, and its polynomials have some six roundings of numbers up to 1, on either side.
+            Encoding::OneBlob { bins } => {
+                let (bins, k) = (f64::from(bins), f64::from(k));
+                let left = k - f64::from(x) * bins;
+                let off = U * (2.0 * bins * size + k + 2.0);
+                let (value, slope) =
+                    (blob_below(left + 1.0) - blob_below(left), bins * (blob(left) - blob(left + 1.0)));
+                (value, slope, [2.0 * (off + 6.0 * U), bins * 2.0 * (1.44 * off + 6.0 * U)])
+            }
+            Encoding::HashGrid(_) => unreachable!("hash grids have ops of their own"),
+        };
+        Self { value: value as f32, slope: slope as f32, off }
+    }
+}
+
+/// 2ᵏ x with whole turns of 2 taken away: −1 to 1, exactly.
+fn turned(x: f32, k: u32) -> f64 {
+    let t = x * 2f32.powi(k as i32);
+    f64::from(t - 2.0 * (t * 0.5).round_ties_even())
+}
+
+/// The quartic kernel.
+fn blob(t: f64) -> f64 {
+    15.0 / 16.0 * (1.0 - t * t).max(0.0).powi(2)
+}
+
+/// Its integral from −1 to t.
+fn blob_below(t: f64) -> f64 {
+    let t = t.clamp(-1.0, 1.0);
+    0.5 + 15.0 / 16.0 * (t - 2.0 / 3.0 * t.powi(3) + t.powi(5) / 5.0)
+}
+
+/// The text of an encoding, `feature`, `slope` and what they call; and the arithmetic of a feature, and of its slope and its
+/// part of the sum.
+fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
+    macro_rules! file {
+        ($name:literal) => {
+            text!("shared/bits.wgsl", "encodings/functions.wgsl", concat!("encodings/", $name, ".wgsl"))
+        };
+    }
+    match encoding {
+        Encoding::Identity { .. } => (file!("identity"), [2, 2]),
+        // A sine's series has 14 steps, its argument 4.
+        Encoding::Frequency { .. } => (file!("frequency"), [18, 22]),
+        Encoding::TriangleWave { .. } => (file!("triangle_wave"), [6, 6]),
+        Encoding::OneBlob { .. } => (file!("one_blob"), [18, 18]),
+        Encoding::HashGrid(_) => unreachable!("hash grids have ops of their own"),
+    }
+}
+
+/// What `identity` takes.
+fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
+    match encoding {
+        Encoding::Identity { scale, offset } => [scale, offset],
+        _ => [0.0; 2],
+    }
+}
+
+/// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls, whose
+/// names begin with `prefix`.
+pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
+    let [scale, offset] = scale_and_offset(encoding).map(|value| format!("{value:?}"));
+    let text = text_and_flops(encoding).0.replace("u.outputs", &format!("{}u", encoding.features()));
+    excerpt(texts, &text.replace("u.scale", &scale).replace("u.offset", &offset), "feature", |called| match called {
+        "feature" => name.to_owned(),
+        called => format!("{prefix}{called}"),
+    });
 }

@@ -1,33 +1,19 @@
-//! Hash grids.
+//! Hash grids: the features of points. A grid's cells are the same on both sides, as the product that tells them is rounded
+//! once and then cut off; the fraction that is left may come from the product before it was rounded (a fused multiply-add).
 
 use super::*;
-
-/// What the ops of a hash grid share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GridShape {
-    /// How many points.
-    pub rows: u32,
-    /// Coordinates of a point, 1 to 4.
-    pub dimensions: u32,
-    /// How many levels.
-    pub levels: u32,
-    /// Weights of an entry: 1, 2 or 4.
-    pub features: u32,
-}
 
 /// The features of points in a hash grid: of each level, the entries at the corners of a point's cell, interpolated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridForward {
-    /// \[rows, dimensions\].
+    /// \[rows, dimensions\]: points of 1 to 4 coordinates.
     pub x: Tensor,
-    /// \[entries, features\].
+    /// \[entries, features\]: an entry has 1, 2 or 4.
     pub table: Tensor,
     /// u32 \[levels, 4\]: cells along a side, the first entry, the mask of hashes or 0 where entries are numbered, 0.
     pub levels: Tensor,
     /// \[rows, levels · features\], written.
     pub y: Tensor,
-    /// The grid.
-    pub shape: GridShape,
 }
 
 impl Kernel for HashGridForward {
@@ -41,25 +27,226 @@ impl Kernel for HashGridForward {
 
     fn flops(&self) -> u64 {
         // Of a corner: its shares and their product; then its entry's numbers, multiplied and added, each way.
-        crate::plan::cost::of_corners(&self.shape, 5 + 2 * u64::from(self.shape.features))
+        self.grid().of_corners(5, 2)
     }
 
-    // Of a table, the entries at the corners of each point's cells.
     fn bytes(&self) -> u64 {
-        let all = self.operands().iter().map(Operand::traffic).sum::<u64>();
-        all - self.table.bytes() + 4 * crate::plan::cost::of_corners(&self.shape, self.shape.features.into())
+        self.grid().bytes(self, self.table)
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::hash_grid::launch(self)]
+        let Grid { dimensions, features, .. } = self.grid();
+        let shader = Shader {
+            name: format!("hash_grid {features}").into(),
+            source: grid_source(features).into(),
+            constants: vec![("DIMENSIONS", dimensions.into())],
+        };
+        vec![self.grid().launch(self, shader)]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let (x, levels, table) = (at.f32s(self.x), at.words(self.levels), at.f32s(self.table));
-        crate::cpu::hash_grid::hash_grid(self, x, levels, table, at.out(self.y));
+        let (grid, table, y) = (self.grid(), at.f32s(self.table), at.out::<f32>(self.y));
+        y.fill(0.0);
+        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+            for (y, value) in y[corner.features..].iter_mut().zip(&table[grid.numbers(corner.entry)]) {
+                *y += corner.weight() * value;
+            }
+        });
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::encoding::of_hash_grid(self, at)]
+        let (grid, table) = (self.grid(), at.f32s(self.table));
+        let roundings = 2.0 * (f64::from(1 << grid.dimensions) + 1.0) * U;
+        let mut bounds = vec![0.0; self.y.len() as usize];
+        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+            let share = corner.weight_off(grid.dimensions) + f64::from(corner.weight().abs()) * roundings;
+            for (bound, value) in bounds[corner.features..].iter_mut().zip(&table[grid.numbers(corner.entry)]) {
+                *bound += f64::from(value.abs()) * share;
+            }
+        });
+        vec![Bounds::Each(bounds)]
     }
+}
+
+impl HashGridForward {
+    fn grid(&self) -> Grid {
+        Grid::of(self.x, self.levels, self.y)
+    }
+}
+
+const FUNCTIONS: &str = text!("hash_grid.functions.wgsl");
+const SOURCE: &str = text!("hash_grid.wgsl");
+
+/// The text for so many features of an entry.
+pub(crate) fn grid_source(features: u32) -> String {
+    format!("alias Features = {};\n{FUNCTIONS}{SOURCE}", of_entry(features))
+}
+
+/// The type of an entry.
+fn of_entry(features: u32) -> &'static str {
+    match features {
+        1 => "f32",
+        2 => "vec2f",
+        _ => "vec4f",
+    }
+}
+
+/// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a level,
+/// and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number `table` on.
+pub(crate) fn interpolation(
+    texts: &mut Vec<String>,
+    [dimensions, features]: [u32; 2],
+    (parameters, table): (&str, u32),
+    name: &str,
+    prefix: &str,
+) {
+    let first = table / 4;
+    let entry = match features {
+        1 => format!("return {parameters}[{first}u + i / 4u][i % 4u];"),
+        2 => {
+            let quad = format!("let quad = {parameters}[{first}u + i / 2u];");
+            format!("{quad}\n    return select(quad.xy, quad.zw, i % 2u == 1u);")
+        }
+        _ => format!("return {parameters}[{first}u + i];"),
+    };
+    let text = format!("{FUNCTIONS}{SOURCE}").replace("Features", of_entry(features));
+    let text = text.replace("return table[i];", &entry).replace("DIMENSIONS", &format!("{dimensions}u"));
+    excerpt(texts, &text, "interpolated", |called| match called {
+        "interpolated" => name.to_owned(),
+        // Of this grid alone.
+        "entry_of_table" => format!("{name}_entry"),
+        called => format!("{prefix}{called}"),
+    });
+}
+
+/// Sizes that the ops of a hash grid share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    pub rows: u32,
+    pub dimensions: u32,
+    pub levels: u32,
+    pub features: u32,
+}
+
+impl Grid {
+    const LANES: u32 = 64;
+
+    /// Of points, the table of levels, and their features or the gradient of those.
+    pub fn of(x: Tensor, levels: Tensor, y: Tensor) -> Self {
+        let levels = levels.rows();
+        Self { rows: x.rows(), dimensions: x.columns(), levels, features: y.columns() / levels }
+    }
+
+    /// So much for each corner of each point's cell in each level, and for each number of its entry.
+    pub fn of_corners(&self, each: u64, number: u64) -> u64 {
+        let each = each + number * u64::from(self.features);
+        (u64::from(self.rows) * u64::from(self.levels) * each) << self.dimensions
+    }
+
+    /// Traffic: of a table, the entries at the corners of each point's cells.
+    pub fn bytes(&self, op: &impl Kernel, table: Tensor) -> u64 {
+        let of_operand = |operand: &Operand| match operand.tensor == Some(table) {
+            true => operand.traffic() / table.bytes() * 4 * self.of_corners(0, 1),
+            false => operand.traffic(),
+        };
+        op.operands().iter().map(of_operand).sum()
+    }
+
+    /// Workgroups for the rows of a level, then those of the next.
+    pub fn launch(&self, op: &impl Kernel, shader: Shader) -> Launch {
+        let Self { rows, levels, .. } = *self;
+        let groups = rows.div_ceil(Self::LANES);
+        let workgroups = u64::from(groups) * u64::from(levels);
+        Launch { shader, uniforms: uniforms![rows, levels, groups], bindings: op.operands(), workgroups }
+    }
+
+    /// Workgroups for the rows.
+    pub fn launch_rows(&self, op: &impl Kernel, shader: Shader) -> Launch {
+        let Self { rows, levels, .. } = *self;
+        let workgroups = rows.div_ceil(Self::LANES).into();
+        Launch { shader, uniforms: uniforms![rows, levels], bindings: op.operands(), workgroups }
+    }
+
+    /// The constants of its shaders.
+    pub fn constants(&self) -> [(&'static str, f64); 2] {
+        [("DIMENSIONS", self.dimensions.into()), ("FEATURES", self.features.into())]
+    }
+
+    /// Where the numbers of an entry are in the table.
+    pub fn numbers(&self, entry: usize) -> std::ops::Range<usize> {
+        let features = self.features as usize;
+        entry * features..(entry + 1) * features
+    }
+
+    /// Goes over the corners of the cell of each point, in each level.
+    pub fn for_each_corner(&self, x: &[f32], levels: &[u32], mut visit: impl FnMut(Corner)) {
+        let dimensions = self.dimensions as usize;
+        for (row, x) in x.chunks_exact(dimensions).enumerate() {
+            let mut point = [0.0; 4];
+            point[..dimensions].copy_from_slice(x);
+            for (level, words) in levels.as_chunks().0.iter().enumerate() {
+                let [resolution, first, mask, _]: [u32; 4] = *words;
+                let side = resolution as f32;
+                // NaN stays NaN: clamp keeps it, and as a whole number it is 0.
+                let position = point.map(|x| (x * side).clamp(0.0, side));
+                let vertex = position.map(|p| (p as u32).min(resolution - 1));
+                for corner in 0..1u32 << dimensions {
+                    let far = [0, 1, 2, 3].map(|axis| corner >> axis & 1 == 1);
+                    let mut shares = [0.0; 4];
+                    let mut v = vertex;
+                    for axis in 0..4 {
+                        let fraction = position[axis] - vertex[axis] as f32;
+                        shares[axis] = if far[axis] { fraction } else { 1.0 - fraction };
+                        v[axis] += u32::from(far[axis]);
+                    }
+                    let entry = (first + entry(v, resolution, mask)) as usize;
+                    let features = (row * self.levels as usize + level) * self.features as usize;
+                    visit(Corner { row, level, resolution, entry, features, shares, far });
+                }
+            }
+        }
+    }
+}
+
+/// A corner of the cell that a point lies in.
+pub(crate) struct Corner {
+    /// The point.
+    pub row: usize,
+    pub level: usize,
+    /// Cells along a side of the level.
+    pub resolution: u32,
+    /// Its entry in the table.
+    pub entry: usize,
+    /// Where the features of the point in the level start.
+    pub features: usize,
+    /// Along each axis, the share that it has.
+    pub shares: [f32; 4],
+    /// Along each axis, whether it is the cell's far one.
+    pub far: [bool; 4],
+}
+
+impl Corner {
+    pub fn weight(&self) -> f32 {
+        let [x, y, z, w] = self.shares;
+        (x * y) * (z * w)
+    }
+
+    /// How far a share may be off: the fraction of a position up to the resolution, rounded or not, and its rest to 1.
+    pub fn share_off(&self) -> f64 {
+        U * (f64::from(self.resolution) + 2.0)
+    }
+
+    /// How far the weight may be off: the shares' errors add up, as shares are at most 1, and three products are rounded.
+    pub fn weight_off(&self, dimensions: u32) -> f64 {
+        f64::from(dimensions) * self.share_off() + 2.0 * 3.0 * U * f64::from(self.weight().abs())
+    }
+}
+
+/// A vertex's entry in its level.
+fn entry(v: [u32; 4], resolution: u32, mask: u32) -> u32 {
+    if mask == 0 {
+        return v.iter().rev().fold(0, |number, v| number * (resolution + 1) + v);
+    }
+    let primes = [1, 2_654_435_761, 805_459_861, 3_674_653_429];
+    v.iter().zip(primes).fold(0, |hash, (v, prime)| hash ^ v.wrapping_mul(prime)) & mask
 }

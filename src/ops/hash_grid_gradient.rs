@@ -15,6 +15,8 @@ pub struct HashGridGradient {
     pub table_gradient: Tensor,
 }
 
+const LANES: u32 = 64;
+
 impl Kernel for HashGridGradient {
     fn stem(&self) -> &'static str {
         "hash_grid_gradient"
@@ -29,16 +31,28 @@ impl Kernel for HashGridGradient {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::hash_grid_gradient::launch(self)]
+        let quads = self.sums.len() / 4;
+        vec![Launch {
+            shader: shader("hash_grid_gradient", text!("hash_grid_gradient.wgsl"), &[]),
+            uniforms: uniforms![quads],
+            bindings: self.operands(),
+            workgroups: quads.div_ceil(LANES).into(),
+        }]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (scales, blocks) = (at.f32s(self.scales), at.words(self.blocks));
-        let (sums, gradient) = (at.out(self.sums), at.out(self.table_gradient));
-        crate::cpu::hash_grid_gradient::hash_grid_gradient(scales, blocks, sums, gradient);
+        let gradient = at.out::<f32>(self.table_gradient).iter_mut();
+        for (i, (gradient, sum)) in gradient.zip(at.out::<i32>(self.sums)).enumerate() {
+            *gradient = std::mem::take(sum) as f32 * scales[2 * blocks[i / 64] as usize + 1];
+        }
     }
 
+    /// A whole number as f32, rounded either way; the product with a power of two is exact.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![Bounds::Exact, legacy::encoding::of_gradient(self, at)]
+        let (scales, blocks) = (at.f64s(self.scales), at.words(self.blocks));
+        let of_sum =
+            |(i, &sum): (usize, &u32)| 2.0 * U * f64::from(sum as i32).abs() * scales[2 * blocks[i / 64] as usize + 1];
+        vec![Bounds::Exact, Bounds::Each(at.words(self.sums).iter().enumerate().map(of_sum).collect())]
     }
 }

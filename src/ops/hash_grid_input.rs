@@ -15,8 +15,6 @@ pub struct HashGridInput {
     pub gradient: Tensor,
     /// dx, \[rows, dimensions\], written.
     pub output: Tensor,
-    /// The grid.
-    pub shape: GridShape,
 }
 
 impl Kernel for HashGridInput {
@@ -29,26 +27,58 @@ impl Kernel for HashGridInput {
     }
 
     fn flops(&self) -> u64 {
-        crate::plan::cost::of_corners(&self.shape, 12 + 2 * u64::from(self.shape.features))
+        self.grid().of_corners(12, 2)
     }
 
-    // Of a table, the entries at the corners of each point's cells.
     fn bytes(&self) -> u64 {
-        let all = self.operands().iter().map(Operand::traffic).sum::<u64>();
-        all - self.table.bytes() + 4 * crate::plan::cost::of_corners(&self.shape, self.shape.features.into())
+        self.grid().bytes(self, self.table)
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::hash_grid_input::launch(self)]
+        let source = text!("hash_grid.functions.wgsl", "hash_grid_input.wgsl");
+        vec![self.grid().launch_rows(self, shader("hash_grid_input", source, &self.grid().constants()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let (x, levels, table) = (at.f32s(self.x), at.words(self.levels), at.f32s(self.table));
-        let gradient = at.f32s(self.gradient);
-        crate::cpu::hash_grid_input::hash_grid_input(self, x, levels, table, gradient, at.out(self.output));
+        let (grid, x, output) = (self.grid(), at.f32s(self.x), at.out::<f32>(self.output));
+        let (table, gradient) = (at.f32s(self.table), at.f32s(self.gradient));
+        output.fill(0.0);
+        grid.for_each_corner(x, at.words(self.levels), |corner| {
+            let (entry, dy) = (&table[grid.numbers(corner.entry)], &gradient[corner.features..]);
+            let value: f32 = entry.iter().zip(dy).map(|(t, dy)| t * dy).sum();
+            for axis in 0..grid.dimensions as usize {
+                let i = corner.row * grid.dimensions as usize + axis;
+                // Outside, a point is taken to the edge, wherever it is.
+                if !(x[i] < 0.0 || x[i] > 1.0) {
+                    let others: f32 = (0..4).filter(|&a| a != axis).map(|a| corner.shares[a]).product();
+                    let sign = if corner.far[axis] { 1.0 } else { -1.0 };
+                    output[i] += corner.resolution as f32 * sign * value * others;
+                }
+            }
+        });
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::encoding::of_input(self, at)]
+        let (grid, table, gradient) = (self.grid(), at.f64s(self.table), at.f64s(self.gradient));
+        // Of the sums over corners, levels and features, and the products in between.
+        let terms = f64::from(grid.levels + grid.features + (1 << grid.dimensions));
+        let mut bounds = vec![0.0; self.output.len() as usize];
+        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+            let (entry, dy) = (&table[grid.numbers(corner.entry)], &gradient[corner.features..]);
+            let value: f64 = entry.iter().zip(dy).map(|(t, dy)| (t * dy).abs()).sum();
+            let steep = f64::from(corner.resolution) * value;
+            for axis in 0..grid.dimensions as usize {
+                let others: f64 = (0..4).filter(|&a| a != axis).map(|a| f64::from(corner.shares[a].abs())).product();
+                let share = f64::from(grid.dimensions - 1) * corner.share_off() + 2.0 * (terms + 6.0) * U * others;
+                bounds[corner.row * grid.dimensions as usize + axis] += steep * share;
+            }
+        });
+        vec![Bounds::Each(bounds)]
+    }
+}
+
+impl HashGridInput {
+    fn grid(&self) -> Grid {
+        Grid::of(self.x, self.levels, self.gradient)
     }
 }

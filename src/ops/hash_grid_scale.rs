@@ -10,9 +10,11 @@ pub struct HashGridScale {
     pub gradient: Tensor,
     /// \[levels, 2\], written.
     pub scales: Tensor,
-    /// The grid.
-    pub shape: GridShape,
 }
+
+/// Rows that are worth a workgroup of their own, and the most parts.
+const ROWS_OF_PART: u32 = 1024;
+const MOST_PARTS: u32 = 256;
 
 impl Kernel for HashGridScale {
     fn stem(&self) -> &'static str {
@@ -28,14 +30,67 @@ impl Kernel for HashGridScale {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        crate::gpu::kernels::hash_grid_scale::launches(self)
+        let (rows, levels) = (self.gradient.rows(), self.scales.rows());
+        let part_rows = rows.div_ceil(rows.div_ceil(ROWS_OF_PART).min(MOST_PARTS));
+        let parts = rows.div_ceil(part_rows);
+        let (source, constants) = (text!("hash_grid_scale.wgsl"), [("FEATURES", self.features().into())]);
+        let sums = Launch {
+            shader: shader("hash_grid_scale", source, &constants),
+            uniforms: uniforms![rows, levels, part_rows],
+            bindings: vec![read(self.gradient), leave(parts * levels)],
+            workgroups: parts.into(),
+        };
+        let scales = Launch {
+            shader: shader("hash_grid_scale.parts", text!("hash_grid_scale.parts.wgsl"), &[]),
+            uniforms: uniforms![levels, parts],
+            bindings: vec![left(parts * levels), write(self.scales)],
+            workgroups: levels.into(),
+        };
+        vec![sums, scales]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        crate::cpu::hash_grid_scale::hash_grid_scale(self, at.f32s(self.gradient), at.out(self.scales));
+        let sums = self.sums(at.f32s(self.gradient));
+        for (scale, sum) in at.out::<f32>(self.scales).as_chunks_mut().0.iter_mut().zip(sums) {
+            *scale = scale_of(sum as f32);
+        }
     }
 
+    /// The power of two is another where the sum's own error takes it past one.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::encoding::of_scale(self, at)]
+        let terms = f64::from(self.gradient.rows()) * f64::from(self.features());
+        let of_sum = |sum: f64| {
+            let off = 2.0 * (terms + 1.0) * U * sum;
+            let [low, high] = [sum - off, sum + off].map(|sum| scale_of(sum as f32));
+            // Equal where no power is passed: nothing but the bits will do, or a bound below the least difference.
+            [0, 1].map(|i| f64::from((low[i] - high[i]).abs()))
+        };
+        vec![Bounds::Each(self.sums(at.f32s(self.gradient)).into_iter().flat_map(of_sum).collect())]
     }
+}
+
+impl HashGridScale {
+    fn features(&self) -> u32 {
+        self.gradient.columns() / self.scales.rows()
+    }
+
+    /// For each level, the sum of |dy| over its features.
+    fn sums(&self, gradient: &[f32]) -> Vec<f64> {
+        let levels = self.scales.rows() as usize;
+        let mut sums = vec![0.0; levels];
+        for (i, dy) in gradient.chunks_exact(self.features() as usize).enumerate() {
+            sums[i % levels] += dy.iter().map(|dy| f64::from(dy.abs())).sum::<f64>();
+        }
+        sums
+    }
+}
+
+/// The power of two that brings a sum to 2²⁹ or more, but below 2³⁰, and one over it.
+fn scale_of(sum: f32) -> [f32; 2] {
+    if !sum.is_finite() {
+        return [f32::NAN; 2];
+    }
+    // So that one over the power is no denormal number.
+    let exponent = (sum.to_bits() >> 23).max(30) as i32 - 127;
+    [2f32.powi(29 - exponent), 2f32.powi(exponent - 29)]
 }

@@ -15,8 +15,6 @@ pub struct HashGridScatter {
     pub scales: Tensor,
     /// i32 \[entries, features\], added to.
     pub sums: Tensor,
-    /// The grid.
-    pub shape: GridShape,
 }
 
 impl Kernel for HashGridScatter {
@@ -29,25 +27,51 @@ impl Kernel for HashGridScatter {
     }
 
     fn flops(&self) -> u64 {
-        crate::plan::cost::of_corners(&self.shape, 5 + 3 * u64::from(self.shape.features))
+        self.grid().of_corners(5, 3)
     }
 
     fn bytes(&self) -> u64 {
-        let all = self.operands().iter().map(Operand::traffic).sum::<u64>();
-        all - 2 * self.sums.bytes() + 4 * crate::plan::cost::of_corners(&self.shape, 2 * u64::from(self.shape.features))
+        self.grid().bytes(self, self.sums)
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![crate::gpu::kernels::hash_grid_scatter::launch(self)]
+        let source = text!("shared/bits.wgsl", "hash_grid.functions.wgsl", "hash_grid_scatter.wgsl");
+        vec![self.grid().launch(self, shader("hash_grid_scatter", source, &self.grid().constants()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let (x, levels) = (at.f32s(self.x), at.words(self.levels));
+        let (grid, sums) = (self.grid(), at.out::<i32>(self.sums));
         let (gradient, scales) = (at.f32s(self.gradient), at.f32s(self.scales));
-        crate::cpu::hash_grid_scatter::hash_grid_scatter(self, x, levels, gradient, scales, at.out(self.sums));
+        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+            let scale = scales[2 * corner.level];
+            if !scale.is_nan() {
+                for (sum, dy) in sums[grid.numbers(corner.entry)].iter_mut().zip(&gradient[corner.features..]) {
+                    *sum += (corner.weight() * (dy * scale)).round_ties_even() as i32;
+                }
+            }
+        });
     }
 
+    /// Each contribution, a product of two, is rounded to a whole number: to another one only where its error takes it past a
+    /// half.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        vec![legacy::encoding::of_scatter(self, at)]
+        let grid = self.grid();
+        let (gradient, scales) = (at.f64s(self.gradient), at.f64s(self.scales));
+        let mut bounds = vec![0.0; self.sums.len() as usize];
+        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+            for (bound, dy) in bounds[grid.numbers(corner.entry)].iter_mut().zip(&gradient[corner.features..]) {
+                let scaled = dy * scales[2 * corner.level];
+                let exact = f64::from(corner.weight()) * scaled;
+                let off = scaled.abs() * corner.weight_off(grid.dimensions) + 2.0 * U * exact.abs();
+                *bound += (exact + off).round() - (exact - off).round();
+            }
+        });
+        vec![Bounds::Whole(bounds)]
+    }
+}
+
+impl HashGridScatter {
+    fn grid(&self) -> Grid {
+        Grid::of(self.x, self.levels, self.gradient)
     }
 }

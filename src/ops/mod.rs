@@ -2,10 +2,12 @@
 //! arithmetic, dispatches, CPU twin, and how far the two may lie apart. Executors, lockstep, cost and display derive the rest.
 
 mod bounds;
+mod excerpt;
 mod launch;
 pub(crate) mod legacy;
 mod operands;
 mod state;
+pub(crate) mod template;
 mod tensor;
 mod texts;
 mod work;
@@ -13,6 +15,7 @@ mod work;
 use std::fmt::{self, Debug};
 
 pub(crate) use bounds::*;
+pub(crate) use excerpt::excerpt;
 pub use launch::Products;
 pub(crate) use launch::*;
 pub use operands::Access;

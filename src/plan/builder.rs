@@ -161,7 +161,7 @@ impl<'a> Builder<'a> {
         let parameters = self.parameters;
         let network = narrow_under(self.network, loss).ok().filter(|network| network.encodings.is_empty());
         let found = network.is_some();
-        let op = |layers| Op::Narrow(Narrow { input, parameters, output, rows: self.batch, layers });
+        let op = |layers| Op::Narrow(Narrow { input, parameters, output, layers });
         self.plan.step.extend(network.map(|network| op(network.layers)));
         found
     }

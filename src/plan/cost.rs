@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::*;
-use crate::activation::Activation;
-use crate::network::{Encoding, thousands};
+use crate::network::thousands;
 use crate::optimizer::{Adagrad, Lion, RmsProp, Sgd};
 
 /// What a plan costs, for a full batch: [`Plan::cost`]. Print it for a table.
@@ -73,25 +72,6 @@ impl Plan {
     }
 }
 
-/// So much for each corner of each point's cell in each level.
-pub(crate) fn of_corners(shape: &GridShape, each: u64) -> u64 {
-    (u64::from(shape.rows) * u64::from(shape.levels) * each) << shape.dimensions
-}
-
-/// Of each feature, or of its slope and the sum. A sine's series has 14 steps, its argument 4.
-pub(crate) fn of_encode(op: &Encode) -> u64 {
-    let features = u64::from(op.rows) * u64::from(op.columns) * u64::from(op.encoding.features());
-    let gradient = op.gradient.is_some();
-    let each = match op.encoding {
-        Encoding::Identity { .. } => 2,
-        Encoding::Frequency { .. } => 18 + if gradient { 4 } else { 0 },
-        Encoding::TriangleWave { .. } => 6,
-        Encoding::OneBlob { .. } => 18,
-        Encoding::HashGrid(_) => 0,
-    };
-    features * each
-}
-
 pub(crate) fn of_matmul(op: &Matmul) -> u64 {
     let (m, n, k) = (u64::from(op.m), u64::from(op.n), op.slice.len() as u64);
     let epilogue = match &op.epilogue {
@@ -102,12 +82,6 @@ pub(crate) fn of_matmul(op: &Matmul) -> u64 {
     };
     let column_sums = if op.bias_gradient.is_some() { n * k } else { 0 };
     2 * m * n * k + epilogue + column_sums
-}
-
-/// Of a row: what the layer's product and its softmax would take.
-pub(crate) fn of_narrow_layer(layer: &NarrowLayer) -> u64 {
-    let end = if layer.activation == Activation::Softmax { 5 } else { layer.activation.function().flops[0] };
-    u64::from(layer.units) * (2 * u64::from(layer.inputs) + u64::from(layer.bias.is_some()) + end)
 }
 
 pub(crate) fn of_update(op: &Update) -> u64 {

@@ -2,8 +2,17 @@
 
 use super::{Dispatch, TextureSamples, check_samples};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, RANDOM_TEXELS_LANES, from_texture_random};
+use crate::gpu::Gpu;
+use crate::ops::{Shader, shader, text};
 use crate::random::Stream;
+
+/// Rows of a workgroup.
+const LANES: u32 = 64;
+
+pub(crate) fn from_texture_random(channels: u32, rows: u32) -> Shader {
+    let source = text!("shared/texture_rows.wgsl", "shared/pcg4d.wgsl", "from_texture_random.wgsl");
+    shader("from_texture_random", source, &[("CHANNELS", channels.into()), ("ROWS", rows.into())])
+}
 
 impl TextureSamples {
     /// Samples at random points between the texels, `rows` of them: each [`record`](Self::record) draws new points. Features
@@ -45,7 +54,7 @@ impl TextureSamples {
             state.as_entire_binding(),
         ];
         // Folded into two dimensions, as each may have 65,535 workgroups at most.
-        let workgroups = rows.div_ceil(RANDOM_TEXELS_LANES);
+        let workgroups = rows.div_ceil(LANES);
         let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
         let grid = [workgroups.div_ceil(lines), lines];
         let dispatch = Dispatch::new(gpu, &from_texture_random(channels, rows), &bindings, grid)?;
@@ -56,13 +65,13 @@ impl TextureSamples {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{SIZE, gpu, picture, read};
+    use super::super::twins::{bilinear, from_texture_random as twin};
     use super::*;
-    use crate::cpu;
 
     #[test]
     fn bilinear_is_the_texel_at_its_centre_and_the_mean_between_two() {
         let texels = [[0.0, 4.0, 1.0, 0.0], [1.0, 2.0, 1.0, 0.5], [0.5, 0.0, 1.0, 0.25], [0.25, 8.0, 1.0, 1.0]];
-        let at = |x, y| cpu::bilinear([2, 2], &texels, [x, y]);
+        let at = |x, y| bilinear([2, 2], &texels, [x, y]);
         assert_eq!([at(0.25, 0.25), at(0.75, 0.25), at(0.25, 0.75), at(0.75, 0.75)], texels);
         assert_eq!(at(0.5, 0.25), [0.5, 3.0, 1.0, 0.25]);
         assert_eq!(at(0.25, 0.5), [0.25, 2.0, 1.0, 0.125]);
@@ -85,7 +94,7 @@ mod tests {
                 let features = read(&gpu, encoder, samples.features());
                 let targets = read(&gpu, gpu.encoder(), samples.targets());
                 let size = [SIZE.width, SIZE.height];
-                let (x, y) = cpu::from_texture_random(size, &texels, channels as usize, rows, seed, drawn);
+                let (x, y) = twin(size, &texels, channels as usize, rows, seed, drawn);
                 assert!(features.iter().map(|word| f32::from_bits(*word)).eq(x.iter().copied()), "the same points");
                 // A place among 13 texels is off by two roundings of 2^-21 on either side, the colour by as much on each of
                 // two axes, and by some 16 roundings of 2^-24: those of the mixes, and of a byte as f32.
@@ -99,7 +108,7 @@ mod tests {
         }
         assert_ne!(points[0], points[1], "new points");
         assert_eq!(points[0], points[2], "by the seed alone");
-        let other = cpu::from_texture_random([13, 10], &texels, 1, rows, seed ^ 1 << 40, 0).0;
+        let other = twin([13, 10], &texels, 1, rows, seed ^ 1 << 40, 0).0;
         assert_ne!(points[0], other);
         let none = TextureSamples::random(&gpu, &image, 3, 0, seed).unwrap_err().to_string();
         assert_eq!(none, "random samples of a texture: expected at least 1 row, got 0");

@@ -1,7 +1,5 @@
 //! Bounds that have not moved to their ops yet.
 
-pub(crate) mod encoding;
-pub(crate) mod narrow;
 pub(crate) mod update;
 
 use crate::cpu::matmul;

@@ -6,8 +6,7 @@ use crate::network::Encoding;
 use crate::plan::Encode;
 
 pub(super) fn forward(at: &Placed, encoding: Encoding, plan: &mut Builder) {
-    let (x, output, rows, columns) = (at.input, at.output, plan.batch, at.stage.inputs);
-    plan.push(Op::Encode(Encode { encoding, x, gradient: None, output, rows, columns }));
+    plan.push(Op::Encode(Encode { encoding, x: at.input, gradient: None, output: at.output }));
 }
 
 pub(super) fn backward(
@@ -19,7 +18,6 @@ pub(super) fn backward(
 ) -> Result<Tensor> {
     let Some(before) = before else { return Ok(gradient) };
     let output = at.input_gradient(&before, plan)?;
-    let (x, rows, columns) = (at.input, plan.batch, at.stage.inputs);
-    plan.push(Op::Encode(Encode { encoding, x, gradient: Some(gradient), output, rows, columns }));
+    plan.push(Op::Encode(Encode { encoding, x: at.input, gradient: Some(gradient), output }));
     Ok(plan.through(output, &before))
 }

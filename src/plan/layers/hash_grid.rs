@@ -4,7 +4,7 @@
 use super::{Before, Builder, Op, Placed, Stage, Tensor};
 use crate::error::Result;
 use crate::network::{BLOCK, HashGrid, Level};
-use crate::ops::{GridShape, HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
+use crate::ops::{HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
 use crate::plan::Role;
 
 /// The table of levels that both passes read.
@@ -14,10 +14,10 @@ pub fn levels(grid: HashGrid, stage: &Stage, plan: &mut Builder) -> Result<Tenso
     Ok(tensor)
 }
 
-pub(super) fn forward(at: &Placed, grid: HashGrid, plan: &mut Builder) {
-    let (x, levels, y, shape) = (at.input, levels_of(at), at.output, shape(at, grid, plan));
+pub(super) fn forward(at: &Placed, plan: &mut Builder) {
+    let (x, levels, y) = (at.input, levels_of(at), at.output);
     let table = plan.parameter(at.stage.parameters.start);
-    plan.push(Op::HashGridForward(HashGridForward { x, table, levels, y, shape }));
+    plan.push(Op::HashGridForward(HashGridForward { x, table, levels, y }));
 }
 
 pub(super) fn backward(
@@ -28,7 +28,7 @@ pub(super) fn backward(
     trained: bool,
     plan: &mut Builder,
 ) -> Result<Tensor> {
-    let (x, levels, shape) = (at.input, levels_of(at), shape(at, grid, plan));
+    let (x, levels) = (at.input, levels_of(at));
     let parameter = at.stage.parameters.start;
     if trained {
         let name = |what: &str| format!("{}.{what}", at.stage.name);
@@ -39,23 +39,18 @@ pub(super) fn backward(
         let of_level = |(i, entries)| std::iter::repeat_n(i, (entries * grid.features_per_level / BLOCK) as usize);
         plan.fill(
             blocks,
-            (0..).zip(grid.levels(shape.dimensions).iter().map(|l| l.entries)).flat_map(of_level).collect(),
+            (0..).zip(grid.levels(at.stage.inputs).iter().map(|l| l.entries)).flat_map(of_level).collect(),
         );
-        plan.push(Op::HashGridScale(HashGridScale { gradient, scales, shape }));
-        plan.push(Op::HashGridScatter(HashGridScatter { x, levels, gradient, scales, sums, shape }));
+        plan.push(Op::HashGridScale(HashGridScale { gradient, scales }));
+        plan.push(Op::HashGridScatter(HashGridScatter { x, levels, gradient, scales, sums }));
         plan.push(Op::HashGridGradient(HashGridGradient { scales, blocks, sums, table_gradient }));
     }
     let Some(before) = before else { return Ok(gradient) };
     let (output, table) = (at.input_gradient(&before, plan)?, plan.parameter(parameter));
-    plan.push(Op::HashGridInput(HashGridInput { x, table, levels, gradient, output, shape }));
+    plan.push(Op::HashGridInput(HashGridInput { x, table, levels, gradient, output }));
     Ok(plan.through(output, &before))
 }
 
 fn levels_of(at: &Placed) -> Tensor {
     at.levels.expect("a hash grid has levels")
-}
-
-fn shape(at: &Placed, grid: HashGrid, plan: &Builder) -> GridShape {
-    let (levels, features) = (grid.levels, grid.features_per_level);
-    GridShape { rows: plan.batch, dimensions: at.stage.inputs, levels, features }
 }

@@ -150,7 +150,7 @@ impl Placed {
             Kind::Dropout(dropout) => dropout::forward(self, dropout, plan),
             Kind::LayerNorm { epsilon } => layer_norm::forward(self, epsilon, plan),
             Kind::Encode(encoding) => encode::forward(self, encoding, plan),
-            Kind::HashGrid(grid) => hash_grid::forward(self, grid, plan),
+            Kind::HashGrid(_) => hash_grid::forward(self, plan),
         }
     }
 

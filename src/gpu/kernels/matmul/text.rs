@@ -4,8 +4,7 @@
 use super::rule::{Large, MatmulKernel, Panel, Parts, Plain, Split, Subgroup, Tiled, Vector, Wide};
 use crate::activation::Activation;
 use crate::gpu::kernels::{WORDS, update};
-use crate::gpu::template;
-use crate::ops::text;
+use crate::ops::{template, text};
 
 const TILED: &str = text!("matmul.wgsl.in");
 const UNIFORMS: &str = text!("matmul.uniforms.wgsl");

@@ -8,10 +8,11 @@ use naga::Module;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
-use crate::gpu::Wgsl;
-use crate::gpu::inspect::ADAPTERS;
+use crate::Wgsl;
+use crate::inspect::ADAPTERS;
 use crate::network::Network;
 use crate::plan::{Narrow, NarrowNetwork, Plan, narrow};
+use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
 use crate::{Activation, Encoding, HashGrid};
 use plans::plans;
 
@@ -50,7 +51,7 @@ fn texts() -> BTreeMap<String, String> {
         }
     }
     for features in [1, 2, 4] {
-        texts.insert(format!("hash_grid {features}"), hash_grid::source(features));
+        texts.insert(format!("hash_grid {features}"), grid_source(features));
     }
     for activation in Activation::ALL {
         let kernel = matmul::MatmulKernel::Tiled { slices: 1 };
@@ -60,9 +61,9 @@ fn texts() -> BTreeMap<String, String> {
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(activation));
     }
     for (name, op) in narrow_ops() {
-        texts.insert(format!("narrow {name}"), narrow::source(&op));
+        texts.insert(format!("narrow {name}"), op.source());
         for (rows, lanes) in [(8, 8), (16, 8), (16, 16)] {
-            texts.insert(format!("narrow.subgroup {name} {rows}x{lanes}"), narrow::subgroup_source(&op, rows, lanes));
+            texts.insert(format!("narrow.subgroup {name} {rows}x{lanes}"), op.subgroup_source(rows, lanes));
         }
     }
     texts.insert("functions of networks".into(), wgsl_functions());

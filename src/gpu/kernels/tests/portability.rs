@@ -13,8 +13,9 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, TypeInner};
 
-use super::super::{Shader, from_texture, from_texture_random};
 use super::{ROOT, launches, parse, texts};
+use crate::ops::Shader;
+use crate::texture::{from_texture, from_texture_random};
 
 /// A language of drivers.
 struct Language {

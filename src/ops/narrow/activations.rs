@@ -1,7 +1,6 @@
 //! Activations for texts that apply several: each under a name of its own.
 
-use crate::activation::Activation;
-use crate::gpu::excerpt::excerpt;
+use super::*;
 
 /// Functions that apply one activation each, and what they call. All names begin with `prefix`.
 pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
@@ -18,7 +17,7 @@ pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
 }
 
 /// The name of the function that applies an activation.
-pub(in crate::gpu) fn activation_name(prefix: &str, activation: Activation) -> String {
+pub(super) fn activation_name(prefix: &str, activation: Activation) -> String {
     let name = activation.to_string();
     let name = name.split('(').next().unwrap_or_default();
     match activation.parameter() {

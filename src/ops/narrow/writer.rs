@@ -1,9 +1,10 @@
-//! Dense layers as text. Sums have names, four to a vector: `sum_0` has the outputs 0 to 3.
+//! Dense layers as text, for [`Narrow`] and for an app's own shaders. Sums have names, four to a vector: `sum_0` has the
+//! outputs 0 to 3.
+
+use std::fmt::{Arguments, Write};
 
 use super::activations::{activation_name, activations};
-use super::part;
-use crate::activation::Activation;
-use crate::plan::NarrowLayer;
+use super::*;
 
 /// Layers alike, one after the other: one loop.
 pub struct Run {
@@ -43,6 +44,26 @@ pub fn quads(numbers: u32) -> u32 {
 /// Number `i` of vectors `name_0`, `name_1` and so on.
 pub fn element(name: &str, i: u32) -> String {
     format!("{name}_{}.{}", i / 4, ["x", "y", "z", "w"][i as usize % 4])
+}
+
+/// Number `i` of a row of so many: a scalar, a vector or an array.
+pub fn part(name: &str, i: u32, numbers: u32) -> String {
+    match numbers {
+        1 => name.into(),
+        2..=4 => format!("{name}.{}", ["x", "y", "z", "w"][i as usize]),
+        _ => format!("{name}[{i}]"),
+    }
+}
+
+/// Appends formatted text.
+pub fn push(text: &mut String, line: Arguments<'_>) {
+    let _ = text.write_fmt(line);
+    text.push('\n');
+}
+
+/// Declarations of constants.
+pub fn constants(constants: &[(&str, u32)]) -> String {
+    constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect()
 }
 
 /// Where a row lies between two layers.

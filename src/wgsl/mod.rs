@@ -1,18 +1,14 @@
-//! WGSL that evaluates a network of narrow layers, for one row in one invocation: the kernel `narrow`, and the function of
-//! [`Wgsl`] for an app's own shaders.
+//! WGSL that evaluates a network of narrow layers, for one row in one invocation of an app's own shader.
 
-mod activations;
 mod encodings;
-mod layers;
 mod names;
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::num::NonZeroU64;
 
 use crate::error::{Error, Result};
+use crate::ops::writer::{Place, Writer, element, part, push, quads};
 use crate::plan::NarrowNetwork;
-pub(super) use activations::activation_name;
-pub(super) use layers::{Place, Run, Writer, element, quads, runs};
 
 /// A WGSL function that evaluates a network inside an app's own shader, of any stage: from
 /// [`Model::wgsl`](crate::Model::wgsl). It prints as text to be put in front of that shader: the declaration of the
@@ -123,18 +119,4 @@ fn of_type(numbers: u32) -> String {
         2..=4 => format!("vec{numbers}f"),
         _ => format!("array<f32, {numbers}>"),
     }
-}
-
-fn part(name: &str, i: u32, numbers: u32) -> String {
-    match numbers {
-        1 => name.into(),
-        2..=4 => format!("{name}.{}", ["x", "y", "z", "w"][i as usize]),
-        _ => format!("{name}[{i}]"),
-    }
-}
-
-/// Appends formatted text.
-pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    let _ = text.write_fmt(line);
-    text.push('\n');
 }

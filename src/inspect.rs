@@ -1,8 +1,9 @@
 //! The kernels that a plan becomes on each class of adapter, without a device: for tests and the example `kernels`.
 
-use super::{Gpu, kernels};
+use crate::gpu::Gpu;
 use crate::ops::{Adapter, Launch, Shader};
 use crate::plan::Plan;
+use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
 
 /// A dispatch as a GPU gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +32,8 @@ pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
 
 /// The kernels that read and write textures of 3 channels, the same on every adapter.
 pub fn textures() -> Vec<Kernel> {
-    let reading = [kernels::from_texture(3), kernels::from_texture_random(3, 64)];
-    let writing = kernels::FORMATS.map(|(_, format)| kernels::to_texture(format, 3, 0, 3));
+    let reading = [from_texture(3), from_texture_random(3, 64)];
+    let writing = FORMATS.map(|(_, format)| to_texture(format, 3, 0, 3));
     let kernel = |shader| Kernel::of(Vec::new(), shader, 0);
     reading.into_iter().chain(writing).map(kernel).collect()
 }
@@ -60,7 +61,7 @@ impl From<Launch> for Kernel {
 
 impl Adapter {
     /// What an adapter of a class in [`ADAPTERS`] gets.
-    pub(super) fn of_class(adapter: &str) -> Option<Self> {
+    pub(crate) fn of_class(adapter: &str) -> Option<Self> {
         let software = Self { software: true, threads: 2, ..Self::default() };
         let hardware = Self { threads: 2, ..Self::default() };
         Some(match adapter {

@@ -1,8 +1,9 @@
 //! Encodings as text: functions that give four numbers of an encoded row at a time, so that no row is ever stored.
 
-use super::{of_type, part, push};
-use crate::gpu::kernels::{feature, interpolation};
+use super::of_type;
 use crate::network::{Encoding, HashGrid};
+use crate::ops::writer::{part, push};
+use crate::ops::{feature, interpolation};
 use crate::plan::NarrowEncoding;
 
 /// `fn encoded(input, i: u32) -> vec4f`: numbers 4 i to 4 i + 3 of what all encodings make of the input, one after the other;

@@ -1,17 +1,6 @@
 // A multiresolution hash grid (Mueller et al., "Instant Neural Graphics Primitives", 2022): the entries at the corners of a
 // point's cell, interpolated linearly, of every level.
-// `interpolated` and what it calls are cut out for apps' shaders, with an `entry_of_table` of their own.
-
-// Of an entry.
-// if entries have 1 feature
-alias Features = f32;
-// end
-// if entries have 2 features
-alias Features = vec2f;
-// end
-// if entries have 4 features
-alias Features = vec4f;
-// end
+// Follows an alias `Features`, an entry's numbers. `interpolated` and what it calls are cut out for apps' shaders, with an `entry_of_table` of their own.
 
 struct HashGridUniforms {
     rows: u32,

@@ -1,6 +1,20 @@
-//! Twin of `shaders/from_texture_random.wgsl`: for its test, as only a GPU has textures.
+//! What the kernels do, in plain Rust: for their tests, as only a GPU has textures.
 
 use crate::random::{Stream, pcg4d};
+
+/// Features and targets of texels, line by line.
+pub fn from_texture(size: [u32; 2], texels: &[[f32; 4]], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let [width, height] = size;
+    let mut features = Vec::new();
+    let mut targets = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            features.extend([(x as f32 + 0.5) / width as f32, (y as f32 + 0.5) / height as f32]);
+            targets.extend(&texels[(y * width + x) as usize][..channels]);
+        }
+    }
+    (features, targets)
+}
 
 /// Features and targets of rows that were drawn `drawn` times before.
 pub fn from_texture_random(
@@ -38,4 +52,15 @@ pub fn bilinear(size: [u32; 2], texels: &[[f32; 4]], point: [f32; 2]) -> [f32; 4
         let [a, b, c, d] = corners.map(|colour| colour[c]);
         mix(mix(a, b, x), mix(c, d, x), y)
     })
+}
+
+/// The texels of rows.
+pub fn to_texture(rows: &[f32], channels: usize) -> Vec<[f32; 4]> {
+    let texel = |row: &[f32]| match *row {
+        [grey] => [grey, grey, grey, 1.0],
+        [red, green] => [red, green, 0.0, 1.0],
+        [red, green, blue] => [red, green, blue, 1.0],
+        _ => [row[0], row[1], row[2], row[3]],
+    };
+    rows.chunks_exact(channels).map(texel).collect()
 }
