@@ -67,7 +67,11 @@ fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
         let set = match buffer.role {
             Role::Features => runner.set(id, &random((ROWS * 784) as usize)),
             Role::Targets => runner.set(id, &(0..ROWS).map(|row| row % 10).collect::<Vec<_>>()),
-            Role::Data => runner.set(id, &[DataInfo { rows: ROWS, shuffle: 1, ..DataInfo::default() }]),
+            Role::Data => {
+                let [feature_stride, target_stride] = [784, 1];
+                let info = DataInfo { rows: ROWS, shuffle: 1, feature_stride, target_stride, ..DataInfo::default() };
+                runner.set(id, &[info])
+            }
             Role::Step => {
                 runner.set(id, &[StepState { step: 1, rows: batch, update: 1, due: 1, ..StepState::default() }])
             }

@@ -3,7 +3,7 @@
 
 struct GatherUniforms {
     columns: u32,
-    quads: u32, // columns / 4, rounded up; also a row's words in a data set of bytes
+    quads: u32, // columns / 4, rounded up
     invocations: u32,
 }
 
@@ -15,9 +15,9 @@ struct GatherUniforms {
 const LANES: u32 = 64u;
 const SCALE: f32 = 1.0 / 255.0;
 
-// Where a row of the batch begins in the data set, whose rows are `words` long.
-fn first_of(row: u32, words: u32) -> u32 {
-    return data.first_feature + indices[row] * select(data.feature_stride, words, data.feature_stride == 0u);
+// Where a row of the batch begins in the data set.
+fn first_of(row: u32) -> u32 {
+    return data.first_feature + indices[row] * data.feature_stride;
 }
 
 // Four columns of a row of the batch, or as many as `count` says.
@@ -26,10 +26,10 @@ fn fetch(row: u32, quad: u32, count: u32) -> vec4f {
         return vec4f(0.0);
     }
     if data.bytes != 0u {
-        let word = features[first_of(row, u.quads) + quad];
+        let word = features[first_of(row) + quad];
         return vec4f((vec4u(word) >> vec4u(0u, 8u, 16u, 24u)) & vec4u(255u)) * SCALE;
     }
-    let start = first_of(row, u.columns) + quad * 4u;
+    let start = first_of(row) + quad * 4u;
     let at = start + min(vec4u(0u, 1u, 2u, 3u), vec4u(count - 1u));
     return bitcast<vec4f>(vec4u(features[at.x], features[at.y], features[at.z], features[at.w]));
 }

@@ -83,7 +83,7 @@ fn main(
     // A row of targets: a label or a number for each output, then its weight if rows have one.
     let values = data.values != 0u;
     let width = width_of_targets(u.outputs);
-    let first = first_target(row, exists, width);
+    let first = first_target(row, exists);
     let label = targets[first];
     var weight = 1.0;
     if data.weighted != 0u {

@@ -79,7 +79,7 @@ fn main(
     // A row of targets: a label or a number for each class, then its weight if rows have one.
     let values = data.values != 0u;
     let width = width_of_targets(u.outputs);
-    let first = first_target(row, exists, width);
+    let first = first_target(row, exists);
     let smoothing = u.smoothing;
     let asked = RowTarget(first, targets[first], values, 1.0 - smoothing, smoothing / f32(u.outputs));
 

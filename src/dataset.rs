@@ -258,9 +258,14 @@ impl Dataset {
         Self { values, features: self.features, targets, weights, class_weights }
     }
 
+    /// Words from one row's targets as uploaded to the next one's.
+    pub(crate) fn target_stride(&self) -> usize {
+        self.targets.width() + usize::from(self.weights.is_some())
+    }
+
     /// Bytes of the targets as uploaded.
     pub(crate) fn target_bytes(&self) -> u64 {
-        (self.targets.width() + usize::from(self.weights.is_some())) as u64 * self.rows() as u64 * 4
+        (self.target_stride() * 4) as u64 * self.rows() as u64
     }
 
     /// The targets as uploaded: a row's label or numbers, then its weight if rows have one.
@@ -283,10 +288,14 @@ impl Dataset {
         matches!(self.values, Values::U8(_))
     }
 
+    /// Words from one row's features as uploaded to the next one's.
+    pub(crate) fn feature_stride(&self) -> usize {
+        if self.is_u8() { self.features.div_ceil(4) } else { self.features }
+    }
+
     /// Bytes of the features as uploaded.
     pub(crate) fn feature_bytes(&self) -> u64 {
-        let row = if self.is_u8() { self.features.next_multiple_of(4) } else { self.features * 4 };
-        row as u64 * self.rows() as u64
+        (self.feature_stride() * 4) as u64 * self.rows() as u64
     }
 
     /// The features as uploaded: each row of bytes starts at a whole word.

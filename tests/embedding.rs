@@ -121,7 +121,14 @@ impl Reference {
             wgrad::Plan::training(network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config()).unwrap();
         let mut lockstep = wgrad::lockstep::Lockstep::new(gpu(), plan).unwrap();
         let (features, labels) = data();
-        let info = DataInfo { rows: 20, shuffle: 1, seed_low: config().seed as u32, ..DataInfo::default() };
+        let info = DataInfo {
+            rows: 20,
+            shuffle: 1,
+            seed_low: config().seed as u32,
+            feature_stride: network.inputs(),
+            target_stride: 1,
+            ..DataInfo::default()
+        };
         let find = |role| lockstep.plan().find(role).unwrap();
         let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
         lockstep.set(f, &features).unwrap();

@@ -280,6 +280,8 @@ fn losses_and_their_gradients() {
             rows: ROWS as u32,
             values: u32::from(width > 1),
             weighted: weight.is_some().into(),
+            feature_stride: 5,
+            target_stride: (targets.len() / ROWS) as u32,
             ..DataInfo::default()
         };
         let weights: Vec<f32> = weight.map_or(vec![1.0; ROWS], bytemuck::cast_vec);

@@ -67,7 +67,9 @@ fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
     lockstep.set(f, &Random(3).f32s(20 * 8)).unwrap();
     lockstep.set(l, &(0..20).map(|i| i % 3).collect::<Vec<u32>>()).unwrap();
-    lockstep.set(d, &[DataInfo { rows: 20, shuffle: 1, ..DataInfo::default() }]).unwrap();
+    lockstep
+        .set(d, &[DataInfo { rows: 20, shuffle: 1, feature_stride: 8, target_stride: 1, ..DataInfo::default() }])
+        .unwrap();
     lockstep.set(p, &network().initial_parameters(1)).unwrap();
     lockstep
 }

@@ -1,4 +1,4 @@
-// What kernels know of the data set: `DataInfo` in src/plan/mod.rs.
+// What kernels know of the data set: `DataInfo` in src/ops/state.rs.
 struct DataInfo {
     rows: u32,
     shuffle: u32,

@@ -23,9 +23,8 @@ fn width_of_targets(outputs: u32) -> u32 {
 }
 
 // Where the targets of a row begin.
-fn first_target(row: u32, exists: bool, width: u32) -> u32 {
-    let stride = select(data.target_stride, width + data.weighted, data.target_stride == 0u);
-    return data.first_target + select(0u, indices[min(row, u.batch - 1u)], exists) * stride;
+fn first_target(row: u32, exists: bool) -> u32 {
+    return data.first_target + select(0u, indices[min(row, u.batch - 1u)], exists) * data.target_stride;
 }
 
 // Adds a row to its slot.

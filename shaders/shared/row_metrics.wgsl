@@ -1,4 +1,4 @@
-// A slot of the running metrics: `RowMetrics` in src/plan/mod.rs.
+// A slot of the running metrics: `RowMetrics` in src/ops/state.rs.
 struct RowMetrics {
     loss: f32,
     correct: u32,

@@ -1,4 +1,4 @@
-// The cursor: `StepState` in src/plan/mod.rs.
+// The cursor: `StepState` in src/ops/state.rs.
 struct StepState {
     step: u32,
     rows: u32,

@@ -28,13 +28,13 @@ fn main(
         return;
     }
     if data.bytes != 0u {
-        let first = first_of(row, u.quads);
+        let first = first_of(row);
         for (var i = begin; i < end; i++) {
             let words = vec2u(features[first + i * 2u], features[first + i * 2u + 1u]).xxyy >> vec4u(0u, 16u, 0u, 16u);
             x[start + i] = joined(vec4f(words & vec4u(255u)) * SCALE, vec4f((words >> vec4u(8u)) & vec4u(255u)) * SCALE);
         }
     } else {
-        let first = first_of(row, u.columns);
+        let first = first_of(row);
         for (var i = begin; i < end; i++) {
             let at = first + i * 8u;
             let even = vec4u(features[at], features[at + 2u], features[at + 4u], features[at + 6u]);

@@ -73,13 +73,12 @@ impl Kernel for Gather {
         let columns = self.x.columns() as usize;
         let (x, missing) = at.out::<f32>(self.x).split_at_mut(rows as usize * columns);
         for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
+            let row = &features[data.feature(row)..];
             if data.bytes != 0 {
-                let start = data.feature(row as usize, columns.div_ceil(4));
-                let bytes = bytemuck::cast_slice::<u32, u8>(&features[start..]);
+                let bytes: &[u8] = bytemuck::cast_slice(row);
                 out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
             } else {
-                let start = data.feature(row as usize, columns);
-                out.copy_from_slice(bytemuck::cast_slice(&features[start..start + columns]));
+                out.copy_from_slice(bytemuck::cast_slice(&row[..columns]));
             }
         }
         missing.fill(0.0);

@@ -23,11 +23,11 @@ pub struct DataInfo {
     pub weighted: u32,
     /// Where the first row's features begin, in words.
     pub first_feature: u32,
-    /// Words from one row's features to the next one's; 0 where they stand side by side.
+    /// Words from one row's features to the next one's.
     pub feature_stride: u32,
     /// Where the first row's targets begin, in words.
     pub first_target: u32,
-    /// Words from one row's targets to the next one's; 0 where they stand side by side.
+    /// Words from one row's targets to the next one's.
     pub target_stride: u32,
     /// Of a chain, whose passes are recorded one by one, the batch's number, from 2; else 0.
     pub chain: u32,
@@ -36,23 +36,19 @@ pub struct DataInfo {
 }
 
 impl DataInfo {
-    /// Where a row's features begin, in words, of rows that are `words` long.
-    pub(crate) fn feature(&self, row: usize, words: usize) -> usize {
-        start(self.first_feature, self.feature_stride, row, words)
+    /// Where a row's features begin, in words.
+    pub(crate) fn feature(&self, row: u32) -> usize {
+        self.first_feature as usize + row as usize * self.feature_stride as usize
     }
 
-    /// Where a row's targets begin, in words, of rows that are `words` long.
-    pub(crate) fn target(&self, row: usize, words: usize) -> usize {
-        start(self.first_target, self.target_stride, row, words)
+    /// Where a row's targets begin, in words.
+    pub(crate) fn target(&self, row: u32) -> usize {
+        self.first_target as usize + row as usize * self.target_stride as usize
     }
 }
 
-fn start(first: u32, stride: u32, row: usize, words: usize) -> usize {
-    first as usize + row * if stride == 0 { words } else { stride as usize }
-}
-
-/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any number of steps can be recorded
-/// into one submission.
+/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any number of
+/// steps can be recorded into one submission.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]

@@ -374,6 +374,8 @@ fn data_info(data: &Dataset) -> DataInfo {
         bytes: data.is_u8().into(),
         values: matches!(data.targets(), Targets::Values { .. }).into(),
         weighted: data.weights().is_some().into(),
+        feature_stride: data.feature_stride() as u32,
+        target_stride: data.target_stride() as u32,
         ..DataInfo::default()
     }
 }

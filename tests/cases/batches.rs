@@ -26,7 +26,8 @@ fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, pre
     };
     let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
     lockstep.set(BufferId(0), &features)?;
-    lockstep.set(BufferId(1), &[DataInfo { rows: data_rows, bytes: bytes.into(), ..DataInfo::default() }])?;
+    let (bytes, feature_stride) = (bytes.into(), row_words);
+    lockstep.set(BufferId(1), &[DataInfo { rows: data_rows, bytes, feature_stride, ..DataInfo::default() }])?;
     lockstep.set(BufferId(2), &[step_state(1, present)])?;
     lockstep.set(BufferId(3), &indices)?;
     check.agree(&mut lockstep, &format!("gather {batch}x{columns}, {present} present, bytes {bytes}"))?;

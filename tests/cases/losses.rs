@@ -66,7 +66,8 @@ fn check_loss(
     let metrics: Vec<RowMetrics> = (0..turns * batch)
         .map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 })
         .collect();
-    let info = DataInfo { rows: data_rows, values: values.into(), weighted: weighted.into(), ..DataInfo::default() };
+    let (values, weighted) = (values.into(), weighted.into());
+    let info = DataInfo { rows: data_rows, values, weighted, target_stride: width, ..DataInfo::default() };
     lockstep.set(BufferId(0), &outputs_given)?;
     lockstep.set(BufferId(1), &targets)?;
     lockstep.set(BufferId(2), &[step_state(3, present)])?;

@@ -107,7 +107,16 @@ pub fn lockstep_with_targets(
         }
     }
     let (values, weighted) = (kind.values.into(), kind.weighted.into());
-    let info = DataInfo { rows, shuffle: 1, seed_low: seed as u32, values, weighted, ..DataInfo::default() };
+    let info = DataInfo {
+        rows,
+        shuffle: 1,
+        seed_low: seed as u32,
+        values,
+        weighted,
+        feature_stride: network.inputs(),
+        target_stride: targets.len() as u32 / rows,
+        ..DataInfo::default()
+    };
     let id = find(&lockstep, Role::Features);
     lockstep.set(id, &features).unwrap();
     let id = find(&lockstep, Role::Targets);

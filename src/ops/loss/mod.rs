@@ -69,7 +69,7 @@ impl LossOp {
         let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
         let outputs = self.output.columns() as usize;
         let rows = at.f32s(self.output).chunks_exact(outputs).zip(indices).take(at.step(self.step).rows as usize);
-        rows.map(move |(y, &row)| (y, Target::of(row as usize, targets, outputs, &data)))
+        rows.map(move |(y, &row)| (y, Target::of(row, targets, outputs, &data)))
     }
 }
 
@@ -193,13 +193,12 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of(row: usize, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
+    fn of(row: u32, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
         let (values, weighted) = (data.values != 0, data.weighted != 0);
         let width = if values { outputs } else { 1 };
-        let stride = width + usize::from(weighted);
-        let words = &targets[data.target(row, stride)..][..stride];
-        let weight = if weighted { f32::from_bits(words[width]) } else { 1.0 };
-        Self { words: &words[..width], outputs, values, weight }
+        let (words, behind) = targets[data.target(row)..].split_at(width);
+        let weight = if weighted { f32::from_bits(behind[0]) } else { 1.0 };
+        Self { words, outputs, values, weight }
     }
 
     /// The label, where it is one.
