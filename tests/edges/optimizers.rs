@@ -148,7 +148,7 @@ Tolerance: 64 roundings of 2^-24.";
     Section { title: "Gradients whose norm is clipped", text: text.into(), tables: vec![table] }
 }
 
-/// No tables: `tests/overflow.rs` holds the sums, `src/cpu/next_batch.rs` the orders.
+/// No tables: `tests/overflow.rs` holds the sums, `src/ops/next_batch.rs` the orders.
 pub fn sums_section() -> Section {
     let text = "\
 The running loss of an epoch or an evaluation adds each row's loss to one of many slots. Every 8th row a slot's sum
