@@ -87,10 +87,10 @@ async fn run(args: &Args) -> Result<bool> {
     }
     let makes_products = |case: &&Case| !args.quick && case.kernels.contains(&"matmul");
     let products: Vec<&Case> = cases.into_iter().filter(makes_products).collect();
-    for family in common::PRODUCTS {
+    for kernel in common::PRODUCTS {
         if !products.is_empty() {
-            let gpu = Gpu::from_adapter(&adapter).await?.with_products(family);
-            check(&format!("Products of the family {family:?}, where the adapter can"), &gpu, &products);
+            let gpu = Gpu::from_adapter(&adapter).await?.with_products(kernel);
+            check(&format!("Products by {kernel:?}, where it can make them"), &gpu, &products);
         }
     }
     match (failed, args.falsify) {

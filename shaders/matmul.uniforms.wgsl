@@ -1,14 +1,11 @@
-// C = op(A) · op(B) over k in [k_start, k_end), row-major f32, with a fused epilogue: what all its kernels share.
+// C = op(A) · op(B), row-major f32, with a fused epilogue: what all its kernels share.
 // A is [m, k], or [k, m] when TRANSPOSE_A; B is [k, n], or [n, k] when TRANSPOSE_B; C is [m, n].
-// Long sums come in slices of k, one dispatch after the other.
-// The host keeps m, n, k > 0; k_start a multiple of 4; k_end - k_start within 32,768, see matmul.wgsl.in.
+// The host keeps m, n, k > 0 and, on software adapters, what an invocation sums within 32,768, see matmul.wgsl.in.
 
 struct MatmulUniforms {
     m: u32,
     n: u32,
     k: u32,
-    k_start: u32,
-    k_end: u32,
     tiles_n: u32, // tiles across n: tile index -> (tile / tiles_n, tile % tiles_n)
     tiles: u32,   // number of tiles; the grid may be larger, as it is folded into two dimensions
     bias_at: u32, // where the biases lie behind the weights, where the sums are gradients
@@ -29,4 +26,3 @@ override B_ALIGNED: bool = true;
 override EPILOGUE: u32 = 0;   // 0 none, 1 activation(C + bias), 2 C * activation'(aux)
 override BIAS: bool = true;
 override BIAS_GRADIENT: bool = false; // the column sums of op(B), too
-override CONTINUES: bool = false; // adds to what the slices of k before have left in C

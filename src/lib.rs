@@ -167,7 +167,6 @@ pub use network::{
     Dense, Encoding, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary,
 };
 #[doc(hidden)]
-pub use ops::Products;
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;

@@ -194,7 +194,8 @@ fn narrow_layers_over_large_batches_train_alike_on_both() {
     let network = Network::input(7).dense(24, Relu).dense(1, Identity).build().unwrap();
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(5000)).unwrap();
     let kind = TargetKind { values: true, weighted: false };
-    let gpu = with_products(wgrad::Products::Split);
+    let parts = wgrad::plan::MatmulKernel { tile: wgrad::plan::Tile::Square32, k: wgrad::plan::K::Parts(8) };
+    let gpu = with_products(parts);
     let mut lockstep = lockstep_with_targets(&gpu, &network, plan, 9000, 1, kind);
     for step in 0..3 {
         assert_agree(&mut lockstep, &format!("step {step}"));

@@ -6,7 +6,7 @@ mod common;
 use std::time::Instant;
 
 use common::*;
-use wgrad::plan::{Matmul, Op, Role, StepState};
+use wgrad::plan::{Role, StepState};
 use wgrad::{Activation::*, Adam, Dataset, Device, Error, Gpu, Loss, Network, Plan, Sgd, Trainer, TrainerConfig, wgpu};
 
 fn mnist_network() -> Network {
@@ -97,32 +97,6 @@ fn memory_is_that_of_every_buffer() {
 /// As in 1,234,567.
 fn thousands(n: u64) -> String {
     if n < 1000 { n.to_string() } else { format!("{},{:03}", thousands(n / 1000), n % 1000) }
-}
-
-/// What an op costs does not depend on how a long sum is cut, but for the sums that are read again.
-#[test]
-fn slices_of_a_product_cost_what_the_product_costs() {
-    let tensor =
-        |buffer, len: u32| wgrad::plan::Tensor::new(wgrad::plan::BufferId(buffer), wgrad::plan::Dtype::F32, len);
-    let (m, n, k) = (6, 10, 20);
-    let slice = |range: std::ops::Range<u32>| {
-        Op::Matmul(Matmul {
-            a: tensor(0, m * k),
-            b: tensor(1, k * n),
-            c: tensor(2, m * n),
-            m,
-            n,
-            k,
-            slice: range,
-            layout: wgrad::plan::Layout::Nn,
-            epilogue: wgrad::plan::Epilogue::None,
-            bias_gradient: None,
-        })
-        .work()
-    };
-    let (whole, parts) = (slice(0..k), slice(0..8) + slice(8..k));
-    assert_eq!(whole.flops, parts.flops);
-    assert_eq!(whole.bytes + u64::from(4 * 2 * m * n), parts.bytes);
 }
 
 #[test]

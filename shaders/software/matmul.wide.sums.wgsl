@@ -29,13 +29,6 @@ fn finished(at: u32, column: u32, evens: vec4f, odds: vec4f, ends: Ends) -> vec4
     return joined(through(evens, even(extra), ends.forward), through(odds, odd(extra), ends.forward));
 }
 
-fn leave(at: u32, column: u32, even_sums: vec4f, odd_sums: vec4f, ends: Ends) {
-    var evens = even_sums;
-    var odds = odd_sums;
-    if CONTINUES {
-        let before = c[at];
-        evens += even(before);
-        odds += odd(before);
-    }
+fn leave(at: u32, column: u32, evens: vec4f, odds: vec4f, ends: Ends) {
     c[at] = finished(at, column, evens, odds, ends);
 }

@@ -14,7 +14,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (workgroup.y * grid.x + workgroup.x) * LANES + lane;
-    if i >= u.quads / 2u || (ACCUMULATES && (state.due == 0u || (state.chain != 0u && (state.chain != state.gradients_of || state.passes > 1u)))) {
+    if i >= u.quads / 2u || waits() {
         return;
     }
     let g = gradients[i];

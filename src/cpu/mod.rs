@@ -1,17 +1,12 @@
 //! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
 //! check against the textbook; and what trains where there is no GPU.
 
-pub(crate) mod matmul;
-pub(crate) mod update;
-
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Turn;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
-
-pub(crate) use matmul::matmul;
 
 /// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
 #[derive(Debug, Clone, Default)]

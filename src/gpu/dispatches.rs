@@ -87,7 +87,7 @@ impl Gpu {
         if let Op::Matmul(op) = op
             && let Some(kernel) = self.measured(op)
         {
-            return super::kernels::matmul::launches(op, kernel, self.inner.adapter);
+            return crate::ops::launches(op, kernel, &self.inner.adapter);
         }
         op.launches(&self.inner.adapter)
     }

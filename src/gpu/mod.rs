@@ -4,7 +4,6 @@
 mod cache;
 mod dispatches;
 mod executor;
-pub(crate) mod kernels;
 mod limits;
 mod memory;
 mod pipelines;
@@ -22,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
-use crate::ops::{Adapter, Products};
+use crate::ops::{Adapter, MatmulKernel};
 use crate::signal::lock;
 pub(crate) use executor::{GpuExecutor, Region};
 pub use limits::{optional_features, required_limits};
@@ -205,13 +204,13 @@ impl Gpu {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Makes products with kernels of this family wherever it can: for tests that would see each on one adapter.
+    /// Makes products with this kernel wherever it can: for tests that would see each on one adapter.
     ///
     /// # Panics
     /// Where there are clones.
     #[doc(hidden)]
-    pub fn with_products(mut self, products: Products) -> Self {
-        Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.products = Some(products);
+    pub fn with_products(mut self, kernel: MatmulKernel) -> Self {
+        Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.products = Some(kernel);
         self
     }
 

@@ -1,15 +1,16 @@
-//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `kernels/matmul/rule.rs` needs none.
+//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `ops/matmul/rule.rs` needs none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::kernels::matmul::{self, MatmulKernel};
+use super::executor::scratch_bytes;
 use super::{Gpu, GpuExecutor, cache, lock};
 use crate::disk;
 use crate::error::Result;
-use crate::plan::{BufferId, Epilogue, Matmul, Op, Plan};
+use crate::ops::launches;
+use crate::plan::{BufferId, Epilogue, Matmul, MatmulKernel, Op, Plan};
 
 /// How the kernel of each matrix product is chosen: see [`Gpu::tune`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,32 +101,33 @@ impl Gpu {
 
     /// The kernels for a product that the device has room for.
     fn candidates(&self, op: &Matmul) -> impl Iterator<Item = MatmulKernel> {
-        let kernels = MatmulKernel::candidates(op, self.inner.adapter).into_iter();
-        kernels.filter(|&kernel| matmul::scratch_bytes(op, kernel) <= self.largest_binding())
+        let scratch = |kernel| scratch_bytes(launches(op, kernel, &self.inner.adapter).iter());
+        let kernels = MatmulKernel::candidates(op, &self.inner.adapter).into_iter();
+        kernels.filter(move |&kernel| scratch(kernel) <= self.largest_binding())
     }
 
     /// What tells products apart that may want different kernels, and the texts of their kernels.
     fn product(&self, op: &Matmul) -> String {
-        let Matmul { m, n, k, slice, layout, epilogue, bias_gradient, .. } = op;
+        let Matmul { layout, epilogue, bias_gradient, .. } = op;
+        let [m, n, k] = op.shape();
         let epilogue = match epilogue {
             Epilogue::None => "sums".to_string(),
             Epilogue::Bias { bias, activation } => {
                 format!("{activation}{}", if bias.is_some() { " of bias" } else { "" })
             }
             Epilogue::Derivative { activation, .. } => format!("{activation}'s derivative"),
-            Epilogue::Update(update) => format!("update with {} moments", update.optimizer.moments()),
+            Epilogue::Update(step) => format!("update with {} moments", step.optimizer.moments()),
         };
         let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
-        let launches = self.candidates(op).flat_map(|kernel| matmul::launches(op, kernel, self.inner.adapter));
+        let launches = self.candidates(op).flat_map(|kernel| launches(op, kernel, &self.inner.adapter));
         let texts: Vec<_> = launches.map(|launch| launch.shader.source).collect();
         let hash = cache::hash(texts.concat().as_bytes());
-        format!("{layout:?} {m}x{n}x{k} [{}, {}): {epilogue}{sums}, kernels {hash:016x}", slice.start, slice.end)
-            .to_lowercase()
+        format!("{layout:?} {m}x{n}x{k}: {epilogue}{sums}, kernels {hash:016x}").to_lowercase()
     }
 
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
         // The rule's choice stands where nothing is faster.
-        let mut best = MatmulKernel::rule(op, self.inner.adapter);
+        let mut best = MatmulKernel::rule(op, &self.inner.adapter);
         let mut least = self.time(plan, op, best)?;
         for kernel in self.candidates(op) {
             let time = if kernel == best { least } else { self.time(plan, op, kernel)? };
@@ -138,13 +140,13 @@ impl Gpu {
 
     /// How long a kernel takes for a product, on buffers of its own.
     fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
-        let launches = matmul::launches(op, kernel, self.inner.adapter);
+        let launches = launches(op, kernel, &self.inner.adapter);
         let bindings = launches.iter().flat_map(|launch| &launch.bindings);
         let used: Vec<BufferId> = bindings.filter_map(|b| b.tensor).map(|t| t.buffer).collect();
         let mut alone = plan.clone();
         (alone.step, alone.report) = (vec![Op::Matmul(op.clone())], vec![]);
         let mut given = vec![];
-        let longest = [(op.m, op.k), (op.k, op.n), (op.m, op.n)].map(|(a, b)| u64::from(a) * u64::from(b) * 4);
+        let longest = [op.a, op.b, op.c].map(|tensor| tensor.bytes());
         for (id, buffer) in (0..).map(BufferId).zip(&mut alone.buffers) {
             match buffer.words() {
                 None if used.contains(&id) => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Operand;
+use super::{MatmulKernel, Operand};
 
 /// The largest workgroup of any kernel.
 pub(crate) const MOST_INVOCATIONS: u32 = 256;
@@ -10,6 +10,10 @@ pub(crate) const MOST_INVOCATIONS: u32 = 256;
 /// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product, and 64
 /// rows of 64 numbers in `narrow`. Every device of WebGPU has it.
 pub(crate) const MOST_WORKGROUP_MEMORY: u32 = 16384;
+
+/// Steps that a loop of a kernel may have on a software adapter: Mesa's lavapipe gives an invocation 65,535 loop iterations, then
+/// silently stops looping, and no kernel takes two a step.
+pub(crate) const LONGEST_LOOP: u32 = 1 << 15;
 
 /// What launches may depend on of an adapter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,22 +28,8 @@ pub(crate) struct Adapter {
     pub wide_access: bool,
     /// Whether an invocation may hold some 120 numbers in registers at no loss.
     pub many_registers: bool,
-    /// The kernels that make products, where not those of the rule.
-    pub products: Option<Products>,
-}
-
-/// Families of kernels that make products.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Products {
-    Tiled,
-    Split,
-    Large,
-    Vector,
-    Plain,
-    Subgroup,
-    Wide,
-    Panel,
+    /// The kernel that makes products wherever it can, where not that of the rule.
+    pub products: Option<MatmulKernel>,
 }
 
 /// WGSL and what is fixed when it is compiled.

@@ -4,11 +4,12 @@
 mod bounds;
 mod excerpt;
 mod launch;
-pub(crate) mod legacy;
 mod operands;
 mod state;
 pub(crate) mod template;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod texts;
 mod work;
 
@@ -16,7 +17,6 @@ use std::fmt::{self, Debug};
 
 pub(crate) use bounds::*;
 pub(crate) use excerpt::excerpt;
-pub use launch::Products;
 pub(crate) use launch::*;
 pub use operands::Access;
 pub(crate) use operands::*;

@@ -69,9 +69,16 @@ impl Shape {
 impl<const N: usize> From<[u32; N]> for Shape {
     fn from(shape: [u32; N]) -> Self {
         const { assert!(N <= MOST_DIMENSIONS) };
+        shape[..].into()
+    }
+}
+
+impl From<&[u32]> for Shape {
+    /// Of at most [`MOST_DIMENSIONS`] lengths.
+    fn from(shape: &[u32]) -> Self {
         let mut lengths = [1; MOST_DIMENSIONS];
-        lengths[..N].copy_from_slice(&shape);
-        Self { lengths, rank: N as u8 }
+        lengths[..shape.len()].copy_from_slice(shape);
+        Self { lengths, rank: shape.len() as u8 }
     }
 }
 

@@ -16,18 +16,6 @@ pub(crate) struct DataSet {
     indices: Tensor,
 }
 
-/// A matrix product as a layer asks for it: the builder splits a long one into slices.
-pub(crate) struct Product {
-    pub a: Tensor,
-    pub b: Tensor,
-    pub c: Tensor,
-    /// \[m, n, k\]
-    pub shape: [u32; 3],
-    pub layout: Layout,
-    pub epilogue: Epilogue,
-    pub bias_gradient: Option<Tensor>,
-}
-
 /// Levels of slots, each with sums of 8 of the level before: for 2²⁶ rows, and with less accuracy for more.
 fn levels(slots: u32) -> u32 {
     (26u32.saturating_sub(slots.ilog2()) / 3).max(1)
@@ -42,8 +30,8 @@ pub(crate) struct Builder<'a> {
     pub batch: u32,
     parameters: Tensor,
     gradients: Option<Tensor>,
-    /// The optimizer's step over all parameters.
-    update: Option<Update>,
+    /// Over all parameters.
+    optimizer_step: Option<OptimizerStep>,
     /// Whether each layer's gradients go straight into it.
     fused: bool,
     stages: Vec<Placed>,
@@ -62,7 +50,7 @@ impl<'a> Builder<'a> {
             batch,
             parameters: none,
             gradients: None,
-            update: None,
+            optimizer_step: None,
             fused: false,
             stages: Vec::new(),
             plan,
@@ -107,7 +95,8 @@ impl<'a> Builder<'a> {
     /// The weights of parameter number `i` of the network.
     pub fn parameter(&self, i: usize) -> Tensor {
         let parameter = &self.network.parameters()[i];
-        Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, parameter.len()) }
+        let shape = Shape::from(&parameter.shape[..]);
+        Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
     }
 
     /// Their gradient.
@@ -116,19 +105,12 @@ impl<'a> Builder<'a> {
         Tensor { buffer: gradients.buffer, ..self.parameter(i) }
     }
 
-    /// The update that the products of a dense layer's backward pass make themselves, if they do: of the weights, and of
-    /// the biases behind them.
-    pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<Update> {
-        let update = self.update.as_ref().filter(|_| self.fused)?;
+    /// The optimizer's step that the products of a dense layer's backward pass make themselves, if they do: of the weights, and
+    /// of the biases behind them.
+    pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<OptimizerStep> {
+        let step = self.optimizer_step.as_ref().filter(|_| self.fused)?;
         let (weight, last) = (self.parameter(weight), self.parameter(bias.unwrap_or(weight)));
-        Some(update.part(weight.offset, last.offset + last.len() - weight.offset))
-    }
-
-    /// Adds the ops of a product.
-    pub fn matmul(&mut self, product: Product) {
-        let Product { a, b, c, shape: [m, n, k], layout, epilogue, bias_gradient } = product;
-        let whole = Matmul { a, b, c, m, n, k, slice: 0..k, layout, epilogue, bias_gradient };
-        self.plan.step.extend(whole.sliced().map(Op::Matmul));
+        Some(step.part(weight.offset, last.offset + last.len() - weight.offset))
     }
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
@@ -283,12 +265,12 @@ impl<'a> Builder<'a> {
 
     /// Whether the product that makes a stage's gradients can hand them to the optimizer: there is one, and the weights and
     /// biases can be bound together.
-    fn can_fuse(&self, stage: &Stage, update: &Update) -> bool {
+    fn can_fuse(&self, stage: &Stage, step: &OptimizerStep) -> bool {
         let (Some(first), Some(last)) = (stage.parameters.clone().next(), stage.parameters.clone().last()) else {
             return true;
         };
         let (first, last) = (self.parameter(first), self.parameter(last));
-        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len() - first.offset <= update.longest()
+        matches!(stage.kind, Kind::Dense { .. }) && last.offset + last.len() - first.offset <= step.longest()
     }
 
     /// Adds the gradients of all weights but those of frozen layers, back to the first layer that has one, or to the
@@ -303,9 +285,8 @@ impl<'a> Builder<'a> {
         self.fused = !config.keep_gradients
             && config.accumulate == 1
             && !matches!(config.clip, Some(Clip::Norm(_)))
-            && self.batch <= LONGEST_SLICE
-            && self.update.as_ref().is_some_and(|update| {
-                update.multipliers.is_none() && self.stages.iter().all(|placed| self.can_fuse(&placed.stage, update))
+            && self.optimizer_step.as_ref().is_some_and(|step| {
+                step.multipliers.is_none() && self.stages.iter().all(|placed| self.can_fuse(&placed.stage, step))
             });
         if !self.fused {
             self.gradients = Some(self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?);
@@ -354,14 +335,12 @@ impl<'a> Builder<'a> {
             Some(Clip::Value(limit)) => Some(limit),
             _ => None,
         };
-        self.update = Some(Update {
+        self.optimizer_step = Some(OptimizerStep {
             optimizer: *optimizer,
             parameters,
-            gradients: parameters,
             moments,
-            step: set.step,
+            cursor: set.step,
             multipliers,
-            scale: None,
             clip,
             accumulates: config.accumulate > 1,
         });
@@ -370,29 +349,31 @@ impl<'a> Builder<'a> {
     /// Adds the update of all parameters, where the products have not made it. A chain's update runs once, and only after a
     /// backward pass.
     pub fn update(&mut self, config: &TrainerConfig, mean: bool, chain: Option<&DataSet>) {
-        let Some(gradients) = self.gradients else { return };
-        let mut update = self.update.take().expect("optimizer() comes first");
-        let (len, step) = (update.parameters.len(), update.step);
-        update.gradients = gradients;
+        let Some(mut gradients) = self.gradients else { return };
+        let mut all = self.optimizer_step.take().expect("optimizer() comes first");
+        let (len, step) = (all.parameters.len(), all.cursor);
         if let Some(set) = chain {
-            update.accumulates = true;
+            all.accumulates = true;
             self.mark(set, 1);
         }
         if config.accumulate > 1 {
             let sum = self.add("accumulated_gradients", len, Role::AccumulatedGradients);
             self.push(Op::Accumulate(Accumulate { gradients, sum, step, mean }));
-            update.gradients = sum;
+            gradients = sum;
         }
+        let mut scale = None;
         if let Some(Clip::Norm(limit)) = config.clip {
             let sums = self.add("square_sums", SUM_PARTS, Role::SquareSums);
-            let scale = self.add("gradient_scale", 1, Role::GradientScale);
-            self.push(Op::SumSquares(SumSquares { input: update.gradients, output: sums, limit: None }));
-            self.push(Op::SumSquares(SumSquares { input: sums, output: scale, limit: Some(limit) }));
-            update.scale = Some(scale);
+            let factor = self.add("gradient_scale", 1, Role::GradientScale);
+            self.push(Op::SumSquares(SumSquares { input: gradients, output: sums, limit: None }));
+            self.push(Op::SumSquares(SumSquares { input: sums, output: factor, limit: Some(limit) }));
+            scale = Some(factor);
         }
-        let longest = update.longest();
+        let longest = all.longest();
         for start in (0..len).step_by(longest as usize) {
-            self.push(Op::Update(update.part(start, longest.min(len - start))));
+            let len = longest.min(len - start);
+            let (step, gradients) = (all.part(start, len), gradients.part(start, len));
+            self.push(Op::Update(Update { step, gradients, scale }));
         }
         if let Some(set) = chain {
             self.mark(set, 2);

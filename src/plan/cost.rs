@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::*;
 use crate::network::thousands;
-use crate::optimizer::{Adagrad, Lion, RmsProp, Sgd};
 
 /// What a plan costs, for a full batch: [`Plan::cost`]. Print it for a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,44 +69,4 @@ impl Plan {
     pub(crate) fn work(&self) -> Work {
         self.step.iter().map(Op::work).sum()
     }
-}
-
-pub(crate) fn of_matmul(op: &Matmul) -> u64 {
-    let (m, n, k) = (u64::from(op.m), u64::from(op.n), op.slice.len() as u64);
-    let epilogue = match &op.epilogue {
-        Epilogue::None => 0,
-        Epilogue::Bias { bias, activation } => m * n * (u64::from(bias.is_some()) + activation.function().flops[0]),
-        Epilogue::Derivative { activation, .. } => m * n * (activation.function().flops[1] + 1),
-        Epilogue::Update(update) => of_update(update),
-    };
-    let column_sums = if op.bias_gradient.is_some() { n * k } else { 0 };
-    2 * m * n * k + epilogue + column_sums
-}
-
-pub(crate) fn of_update(op: &Update) -> u64 {
-    // Each formula ends with a product with the rate and a difference.
-    let formula = match op.optimizer {
-        Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => 2,
-        Optimizer::Sgd(Sgd { nesterov, .. }) => {
-            if nesterov {
-                7
-            } else {
-                5
-            }
-        }
-        Optimizer::RmsProp(RmsProp { momentum, .. }) => {
-            if momentum == 0.0 {
-                9
-            } else {
-                11
-            }
-        }
-        Optimizer::Adagrad(Adagrad { .. }) => 7,
-        Optimizer::Adam(_) | Optimizer::AdamW(_) => 13,
-        Optimizer::Lion(Lion { .. }) => 9,
-    };
-    let decay = if op.optimizer.weight_decay().0 == 0.0 { 0 } else { 2 };
-    let limits = if op.clip.is_some() { 2 } else { 0 } + u64::from(op.scale.is_some());
-    let groups = if op.multipliers.is_some() { 2 } else { 0 };
-    u64::from(op.parameters.len()) * (formula + decay + limits + groups)
 }

@@ -18,20 +18,12 @@ use crate::network::Network;
 use crate::optimizer::Optimizer;
 use builder::Builder;
 
-/// Longest sum of one op: Mesa's lavapipe gives an invocation 65,535 loop iterations and then silently stops
-/// looping, and no kernel takes two iterations per k. Longer products are split into slices of this length.
-pub const LONGEST_SLICE: u32 = 1 << 15;
-
-/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the same 65,535 iterations. A row takes
+/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the 65,535 iterations of a loop that Mesa's lavapipe allows. A row takes
 /// one, and as many again as its place is drawn anew; lanes of a subgroup wait for the unluckiest.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
 pub const LONGEST_ROW: u32 = 1 << 20;
-
-/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by default,
-/// 128 MiB.
-pub const LONGEST_UPDATE: u32 = 1 << 25;
 
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;

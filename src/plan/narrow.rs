@@ -1,11 +1,12 @@
 //! Networks that one invocation can evaluate for a row: as an op, [`Narrow`](super::Narrow), or inside an app's shader.
 
 use super::layers::{Kind, Stage, stages};
-use super::{LONGEST_SLICE, NarrowLayer, WIDEST_NARROW};
+use super::{NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::network::{Encoding, Network};
+use crate::ops::LONGEST_LOOP;
 
 /// Encodings, if any, then dense layers, at least one.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,8 +94,8 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         return fault("network", "a dense layer after its encodings".into(), "none".into());
     }
     let rows: u64 = layers.iter().map(|layer| u64::from(layer.inputs)).sum();
-    if rows > LONGEST_SLICE.into() {
-        return fault("network", format!("at most {LONGEST_SLICE} inputs of all its layers"), rows.to_string());
+    if rows > LONGEST_LOOP.into() {
+        return fault("network", format!("at most {LONGEST_LOOP} inputs of all its layers"), rows.to_string());
     }
     Ok(NarrowNetwork { encodings, layers })
 }

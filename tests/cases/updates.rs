@@ -33,17 +33,16 @@ impl UpdateCase {
         let Self { optimizer, len, update, .. } = self;
         let blocks = len / 64 * 2;
         let moments = len * optimizer.moments();
-        let op = Update {
+        let step = OptimizerStep {
             optimizer,
             parameters: tensor(0, len),
-            gradients: tensor(1, len),
             moments: (moments > 0).then(|| tensor(2, moments)),
-            step: tensor(3, STEP),
+            cursor: tensor(3, STEP),
             multipliers: self.multipliers.then(|| tensor(4, blocks)),
-            scale: self.scale.then(|| tensor(5, 1)),
             clip: self.clip,
             accumulates: self.accumulates,
         };
+        let op = Update { step, gradients: tensor(1, len), scale: self.scale.then(|| tensor(5, 1)) };
         let buffers = [
             ("w", len, Role::Parameters),
             ("g", len, Role::Gradients),

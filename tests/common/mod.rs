@@ -7,8 +7,8 @@ pub mod pass;
 use std::sync::OnceLock;
 
 pub use inputs::{Random, single};
-use wgrad::plan::{DataInfo, Role};
-use wgrad::{Gpu, Network, Plan, Products, lockstep::Lockstep};
+use wgrad::plan::{DataInfo, K, MatmulKernel, Role, Tile};
+use wgrad::{Gpu, Network, Plan, lockstep::Lockstep};
 
 /// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
 pub fn gpu() -> &'static Gpu {
@@ -21,7 +21,7 @@ pub fn plain_gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
         let (device, queue) = own_device();
-        Gpu::from_parts(device, queue).with_products(Products::Tiled)
+        Gpu::from_parts(device, queue).with_products(whole(Tile::Square32))
     })
 }
 
@@ -30,20 +30,26 @@ pub fn gpus() -> [&'static Gpu; 2] {
     [gpu(), plain_gpu()]
 }
 
-/// Families of kernels that make products; all but the tiled, which is [`plain_gpu`]'s.
-pub const PRODUCTS: [Products; 7] = [
-    Products::Split,
-    Products::Large,
-    Products::Vector,
-    Products::Plain,
-    Products::Subgroup,
-    Products::Wide,
-    Products::Panel,
+/// A kernel for products that takes all of k.
+pub const fn whole(tile: Tile) -> MatmulKernel {
+    MatmulKernel { tile, k: K::Whole }
+}
+
+/// Kernels that make products; all but the one that is [`plain_gpu`]'s.
+pub const PRODUCTS: [MatmulKernel; 8] = [
+    MatmulKernel { tile: Tile::Square32, k: K::Slices(4) },
+    MatmulKernel { tile: Tile::Square32, k: K::Parts(8) },
+    whole(Tile::Square64),
+    whole(Tile::Vector { lanes: 64 }),
+    whole(Tile::Plain),
+    whole(Tile::Subgroup { rows: 16 }),
+    whole(Tile::Wide { rows: 16 }),
+    whole(Tile::Panel),
 ];
 
-/// The GPU, products made by one family of kernels.
-pub fn with_products(family: Products) -> Gpu {
-    Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(family)
+/// The GPU, products made by one kernel wherever it can.
+pub fn with_products(kernel: MatmulKernel) -> Gpu {
+    Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(kernel)
 }
 
 /// A device as an app would make it, with default limits and no features.

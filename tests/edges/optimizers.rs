@@ -47,17 +47,16 @@ fn exact(optimizer: Optimizer, g: f64) -> f64 {
 
 fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>) -> Op {
     let moments = LEN * optimizer.moments() as usize;
-    Op::Update(Update {
+    let step = OptimizerStep {
         optimizer,
         parameters: tensor(0, LEN),
-        gradients,
         moments: (moments > 0).then(|| tensor(2, moments)),
-        step: tensor(3, STEP as usize),
+        cursor: tensor(3, STEP as usize),
         multipliers: None,
-        scale,
         clip: None,
         accumulates: false,
-    })
+    };
+    Op::Update(Update { step, gradients, scale })
 }
 
 /// What the ops share, and the two of [`clipped`].

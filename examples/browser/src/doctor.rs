@@ -1,13 +1,21 @@
 //! Every kernel on the browser's GPU and on the CPU reference, as the example `doctor` has it elsewhere: for `doctor.html`.
 
 use wasm_bindgen::prelude::*;
-use wgrad::{Gpu, Products};
+use wgrad::Gpu;
+use wgrad::plan::{K, MatmulKernel, Tile};
 
 use crate::cases::{CASES, Case, Check};
 use crate::{of, thrown};
 
-/// Families of kernels that make products without features.
-const FAMILIES: [Products; 5] = [Products::Tiled, Products::Split, Products::Large, Products::Vector, Products::Plain];
+/// Kernels that make products without features.
+const PRODUCTS: [MatmulKernel; 6] = [
+    MatmulKernel { tile: Tile::Square32, k: K::Whole },
+    MatmulKernel { tile: Tile::Square32, k: K::Slices(4) },
+    MatmulKernel { tile: Tile::Square32, k: K::Parts(8) },
+    MatmulKernel { tile: Tile::Square64, k: K::Whole },
+    MatmulKernel { tile: Tile::Vector { lanes: 64 }, k: K::Whole },
+    MatmulKernel { tile: Tile::Plain, k: K::Whole },
+];
 
 /// Faults of a case that are shown.
 const SHOWN: usize = 3;
@@ -23,29 +31,29 @@ pub async fn examine(wanted: String, quick: bool, falsify: bool, say: js_sys::Fu
         let has = |word: &&str| case.name.contains(&word.replace(' ', "_")) || case.kernels.contains(word);
         words.is_empty() || words.iter().any(has)
     };
-    let families = || std::iter::once(None).chain(FAMILIES.map(Some).into_iter().filter(|_| !quick));
-    let of_family = |family: Option<Products>| {
-        let makes_products = move |case: &&Case| family.is_none() || case.kernels.contains(&"matmul");
+    let products = || std::iter::once(None).chain(PRODUCTS.map(Some).into_iter().filter(|_| !quick));
+    let of_kernel = |kernel: Option<MatmulKernel>| {
+        let makes_products = move |case: &&Case| kernel.is_none() || case.kernels.contains(&"matmul");
         CASES.iter().filter(is_wanted).filter(makes_products)
     };
-    let all: usize = families().map(|family| of_family(family).count()).sum();
+    let all: usize = products().map(|kernel| of_kernel(kernel).count()).sum();
     if all == 0 {
         let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
         return Err(thrown("InvalidOption", &format!("no case is named {wanted}: there are {}", names.join(", "))));
     }
     let (mut done, mut failed) = (0, 0);
-    for family in families() {
+    for kernel in products() {
         let gpu = Gpu::request_async().await.map_err(of)?;
-        let gpu = family.into_iter().fold(gpu, Gpu::with_products);
+        let gpu = kernel.into_iter().fold(gpu, Gpu::with_products);
         let say = |line: &str, done: usize| {
             // A page that throws here has only itself to tell.
             drop(say.call3(&JsValue::UNDEFINED, &line.into(), &(done as u32).into(), &(all as u32).into()));
         };
-        if family.is_none() {
+        if kernel.is_none() {
             adapter(&gpu).iter().for_each(|line| say(line, done));
         }
-        say(&family.map_or("Kernels that wgrad chooses".into(), |f| format!("Products of the family {f:?}")), done);
-        for case in of_family(family) {
+        say(&kernel.map_or("Kernels that wgrad chooses".into(), |kernel| format!("Products by {kernel:?}")), done);
+        for case in of_kernel(kernel) {
             let mut check = Check::new(&gpu, falsify);
             if let Err(error) = (case.run)(&mut check) {
                 check.faults.push(error.to_string());

@@ -1,6 +1,6 @@
 //! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ.
 
-use super::{Before, Builder, Epilogue, Layout, Placed, Product, Tensor};
+use super::{Before, Builder, Epilogue, Layout, Matmul, Op, Placed, Tensor};
 use crate::activation::Activation;
 
 pub(super) fn forward(at: &Placed, bias: bool, activation: Activation, plan: &mut Builder) {
@@ -9,15 +9,14 @@ pub(super) fn forward(at: &Placed, bias: bool, activation: Activation, plan: &mu
         (false, Activation::Identity) => Epilogue::None,
         _ => Epilogue::Bias { bias: bias.then(|| plan.parameter(weight + 1)), activation },
     };
-    plan.matmul(Product {
+    plan.push(Op::Matmul(Matmul {
         a: at.input,
         b: plan.parameter(weight),
         c: at.output,
-        shape: [plan.batch, at.stage.outputs, at.stage.inputs],
         layout: Layout::Nn,
         epilogue,
         bias_gradient: None,
-    });
+    }));
 }
 
 pub(super) fn backward(
@@ -35,33 +34,22 @@ pub(super) fn backward(
             Activation::Identity => Epilogue::None,
             _ => Epilogue::Derivative { saved, activation },
         };
-        plan.matmul(Product {
+        plan.push(Op::Matmul(Matmul {
             a: gradient,
             b: plan.parameter(weight),
             c,
-            shape: [plan.batch, at.stage.inputs, at.stage.outputs],
             layout: Layout::Nt,
             epilogue,
             bias_gradient: None,
-        });
+        }));
     }
     if trained {
         let bias = bias.then_some(weight + 1);
         let (c, bias_gradient, epilogue) = match plan.update_of(weight, bias) {
-            Some(update) => {
-                (plan.parameter(weight), bias.map(|i| plan.parameter(i)), Epilogue::Update(Box::new(update)))
-            }
+            Some(step) => (plan.parameter(weight), bias.map(|i| plan.parameter(i)), Epilogue::Update(Box::new(step))),
             None => (plan.parameter_gradient(weight), bias.map(|i| plan.parameter_gradient(i)), Epilogue::None),
         };
-        plan.matmul(Product {
-            a: at.input,
-            b: gradient,
-            c,
-            shape: [at.stage.inputs, at.stage.outputs, plan.batch],
-            layout: Layout::Tn,
-            epilogue,
-            bias_gradient,
-        });
+        plan.push(Op::Matmul(Matmul { a: at.input, b: gradient, c, layout: Layout::Tn, epilogue, bias_gradient }));
     }
     before.map_or(gradient, |before| before.gradient)
 }

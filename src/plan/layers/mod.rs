@@ -10,8 +10,8 @@ mod softmax;
 
 use std::ops::Range;
 
-use super::builder::{Builder, DataSet, Product};
-use super::{Dropout, Epilogue, Layout, Op, Pointwise, Tensor};
+use super::builder::{Builder, DataSet};
+use super::{Dropout, Epilogue, Layout, Matmul, Op, Pointwise, Tensor};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::loss::Loss;

@@ -1,8 +1,104 @@
-//! Optimizers.
+//! What each optimizer computes: hyperparameters of the shader, arithmetic, the formula, and how far it may be off.
 
-use super::{f64s, state};
 use crate::ops::*;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+
+/// The shader's number for an optimizer, and its hyperparameters.
+pub(super) fn constants(optimizer: &Optimizer) -> Vec<(&'static str, f64)> {
+    let rest = |value: f32| 1.0 - f64::from(value);
+    // ln 0 is −∞, which a shader need not know; e^−100 is as good a 0.
+    let log = |beta: f32| libm::log(f64::from(beta)).max(-100.0);
+    let betas = |beta1: f32, beta2: f32| {
+        let first = [("BETA1", beta1.into()), ("ONE_MINUS_BETA1", rest(beta1)), ("LOG_BETA1", log(beta1))];
+        [first, [("BETA2", beta2.into()), ("ONE_MINUS_BETA2", rest(beta2)), ("LOG_BETA2", log(beta2))]].concat()
+    };
+    let (kind, betas, others) = match *optimizer {
+        Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
+            let dampening = ("ONE_MINUS_DAMPENING", rest(dampening));
+            (0, vec![], vec![("MOMENTUM", momentum.into()), dampening, ("NESTEROV", nesterov.into())])
+        }
+        Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
+            (1, betas(0.0, alpha), vec![("EPSILON", epsilon.into()), ("MOMENTUM", momentum.into())])
+        }
+        Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
+            let initial = ("INITIAL_ACCUMULATOR", initial_accumulator.into());
+            (2, vec![], vec![("EPSILON", epsilon.into()), ("RATE_DECAY", rate_decay.into()), initial])
+        }
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+            (3, betas(beta1, beta2), vec![("EPSILON", epsilon.into())])
+        }
+        Optimizer::Lion(Lion { beta1, beta2, .. }) => (4, betas(beta1, beta2), vec![]),
+    };
+    [vec![("OPTIMIZER", f64::from(kind))], betas, others].concat()
+}
+
+/// Of a parameter. Each formula ends with a product with the rate and a difference.
+pub(super) fn flops(optimizer: &Optimizer) -> u64 {
+    match *optimizer {
+        Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => 2,
+        Optimizer::Sgd(Sgd { nesterov: false, .. }) => 5,
+        Optimizer::Sgd(_) | Optimizer::Adagrad(_) => 7,
+        Optimizer::RmsProp(RmsProp { momentum: 0.0, .. }) | Optimizer::Lion(_) => 9,
+        Optimizer::RmsProp(_) => 11,
+        Optimizer::Adam(_) | Optimizer::AdamW(_) => 13,
+    }
+}
+
+/// NaN where x is beyond the limit.
+pub(super) fn within(x: f32, limit: f32) -> f32 {
+    if x.abs() > limit { f32::NAN } else { x }
+}
+
+/// √squares + epsilon. Where squares have overflowed it is NaN: infinity would make every later step 0.
+fn divisor(squares: f32, epsilon: f32) -> f32 {
+    within(squares.sqrt() + epsilon, 1.8e19)
+}
+
+/// What is taken from a weight.
+pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: &mut [f32; 2]) -> f32 {
+    let first = state.update == 1;
+    let rest = |beta: f32| (1.0 - f64::from(beta)) as f32;
+    match *optimizer {
+        Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
+            if momentum == 0.0 {
+                return rate * g;
+            }
+            *m = if first { g } else { momentum * *m + rest(dampening) * g };
+            rate * if nesterov { g + momentum * *m } else { *m }
+        }
+        Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
+            *m = alpha * *m + rest(alpha) * g * g;
+            let direction = g / divisor(*m, epsilon);
+            if momentum == 0.0 {
+                return rate * direction;
+            }
+            *v = momentum * *v + direction;
+            rate * *v
+        }
+        Optimizer::Adagrad(Adagrad { rate_decay, initial_accumulator, epsilon, .. }) => {
+            *m = if first { initial_accumulator } else { *m } + g * g;
+            rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / divisor(*m, epsilon)
+        }
+        Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
+            let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(state.update))) as f32;
+            *m = beta1 * *m + rest(beta1) * g;
+            *v = beta2 * *v + rest(beta2) * g * g;
+            rate / correction(beta1) * *m / divisor(*v / correction(beta2), epsilon)
+        }
+        Optimizer::Lion(Lion { beta1, beta2, .. }) => {
+            let direction = beta1 * *m + rest(beta1) * g;
+            *m = beta2 * *m + rest(beta2) * g;
+            // The sign of an infinite mean would never change.
+            rate * if m.abs() > 3.4e38 {
+                f32::NAN
+            } else if direction == 0.0 {
+                0.0
+            } else {
+                direction.signum()
+            }
+        }
+    }
+}
 
 /// A number and what it may be off by.
 #[derive(Clone, Copy)]
@@ -13,13 +109,13 @@ pub(crate) struct Off {
 
 impl Off {
     /// A sum of terms, each already with its error, that `roundings` more on either side made.
-    fn sum<const N: usize>(terms: [Off; N], roundings: f64) -> Off {
+    pub(crate) fn sum<const N: usize>(terms: [Off; N], roundings: f64) -> Off {
         let magnitude: f64 = terms.iter().map(|t| t.value.abs()).sum();
         let off = terms.iter().map(|t| t.off).sum::<f64>() + 2.0 * roundings * U * magnitude;
         Off { value: terms.iter().map(|t| t.value).sum(), off }
     }
 
-    fn exact(value: f64) -> Off {
+    pub(crate) fn exact(value: f64) -> Off {
         Off { value, off: 0.0 }
     }
 
@@ -44,53 +140,8 @@ impl Off {
     }
 }
 
-pub(crate) fn of_update(op: &Update, memory: &Operands<'_>) -> Vec<Bounds> {
-    let gradients: Vec<Off> = f64s(memory, op.gradients).into_iter().map(Off::exact).collect();
-    of_update_by(op, &gradients, memory)
-}
-
-/// The same where the gradients come with errors of their own.
-pub(crate) fn of_update_by(op: &Update, gradients: &[Off], memory: &Operands<'_>) -> Vec<Bounds> {
-    let state = state(memory, op.step);
-    let w = f64s(memory, op.parameters);
-    let moments = op.moments.map(|m| f64s(memory, m));
-    let count = op.optimizer.moments() as usize;
-    let mut bounds = [vec![0.0; w.len()], vec![0.0; moments.as_ref().map_or(0, Vec::len)]];
-    let outputs = 1 + usize::from(moments.is_some());
-    if op.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1) {
-        return bounds.into_iter().take(outputs).map(Bounds::Each).collect();
-    }
-    let multipliers = op.multipliers.map(|m| f64s(memory, m));
-    // A negative factor is −factor · 2⁹⁶.
-    let scale = op.scale.map_or(1.0, |s| f64s(memory, s)[0]);
-    let scale = if scale < 0.0 { -scale / (1u128 << 96) as f64 } else { scale };
-    let (weight_decay, decoupled) = op.optimizer.weight_decay();
-    for i in 0..w.len() {
-        let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
-        let rate = f64::from(state.learning_rate) * rate;
-        let decay = f64::from(weight_decay) * decay;
-        let mut g = Off::sum([gradients[i].times(scale)], f64::from(u8::from(op.scale.is_some())));
-        if let Some(limit) = op.clip {
-            g.value = g.value.clamp(-f64::from(limit), limit.into());
-        }
-        let mut before = Off::exact(w[i]);
-        if decay != 0.0 && decoupled {
-            before = Off::sum([before, Off::sum([Off::exact(-rate * decay * w[i])], 3.0)], 1.0);
-        } else if decay != 0.0 {
-            g = Off::sum([g, Off::exact(decay * w[i])], 3.0);
-        }
-        let own = |m: usize| moments.as_ref().filter(|_| m < count).map_or(0.0, |all| all[moment_at(i, m, count)]);
-        let (step, kept) = of_step(&op.optimizer, rate, g, &state, own(0), own(1));
-        bounds[0][i] = Off::sum([before, step], 1.0).off;
-        for (number, kept) in kept.into_iter().enumerate().take(count) {
-            bounds[1][moment_at(i, number, count)] = kept.off;
-        }
-    }
-    bounds.into_iter().take(outputs).map(Bounds::Each).collect()
-}
-
 /// What is taken from a weight, and the moments.
-pub(crate) fn of_step(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
+pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
     let none = Off::exact(0.0);
     let mix = |beta: f32, m: f64, g: Off| {
         let beta = f64::from(beta);

@@ -13,9 +13,9 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     // A tile is one column of 16 blocks.
-    let tile = workgroup.y * grid.x + workgroup.x;
+    let place = place(workgroup.y * grid.x + workgroup.x);
     let blocks_m = (u.m + 3u) / 4u;
-    let block = tile * LANES + lane;
+    let block = place.tile * LANES + lane;
     let row = block % blocks_m * 4u;
     let column = block / blocks_m * 4u;
     if column >= u.n {
@@ -25,15 +25,15 @@ fn main(
     let columns = min(column + vec4u(0u, 1u, 2u, 3u), vec4u(u.n - 1u));
     let a_stride = select(1u, u.m, TRANSPOSE_A);
     let b_stride = select(u.n, 1u, TRANSPOSE_B);
-    var a_at = rows * select(u.k, 1u, TRANSPOSE_A) + u.k_start * a_stride;
-    var b_at = columns * select(1u, u.k, TRANSPOSE_B) + u.k_start * b_stride;
+    var a_at = rows * select(u.k, 1u, TRANSPOSE_A) + place.k_start * a_stride;
+    var b_at = columns * select(1u, u.k, TRANSPOSE_B) + place.k_start * b_stride;
     var column_sum = vec4f(0.0);
     var sum_0 = vec4f(0.0);
     var sum_1 = vec4f(0.0);
     var sum_2 = vec4f(0.0);
     var sum_3 = vec4f(0.0);
-    let k_end = u.k_end;
-    for (var k = u.k_start; k < k_end; k++) {
+    let k_end = place.k_end;
+    for (var k = place.k_start; k < k_end; k++) {
         let steps_a = vec4f(a[a_at.x], a[a_at.y], a[a_at.z], a[a_at.w]);
         let steps_b = vec4f(b[b_at.x], b[b_at.y], b[b_at.z], b[b_at.w]);
         a_at += vec4u(a_stride);

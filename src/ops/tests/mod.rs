@@ -11,13 +11,13 @@ use super::*;
 use crate::Wgsl;
 use crate::inspect::ADAPTERS;
 use crate::network::Network;
-use crate::plan::{Narrow, NarrowNetwork, Plan, narrow};
+use crate::plan::{NarrowNetwork, Plan, narrow};
 use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
 use crate::{Activation, Encoding, HashGrid};
 use plans::plans;
 
 mod layouts;
-#[path = "../../../../tests/common/plans.rs"]
+#[path = "../../../tests/common/plans.rs"]
 mod plans;
 mod portability;
 
@@ -27,37 +27,21 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn texts() -> BTreeMap<String, String> {
     let of_launches = launches().into_iter().map(|launch| launch.shader);
     let of_textures = [from_texture(3), from_texture_random(3, 9)].into_iter();
-    let mut texts: BTreeMap<_, _> =
-        of_launches.chain(of_textures).map(|shader| (shader.name.into_owned(), shader.source.into_owned())).collect();
-    for kernel in product_kernels() {
-        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
-            for (aligned, updates) in [(false, false), (false, true), (true, false), (true, true)] {
-                // A panel's sums go through C, which parameters are not; but for those of weights' gradients. And parts of sums
-                // are no gradients.
-                let never = match kernel {
-                    matmul::MatmulKernel::Panel { .. } => !transpose_a,
-                    kernel => matches!(kernel, matmul::MatmulKernel::Split { .. }),
-                };
-                if updates && never {
-                    continue;
-                }
-                let activation = Activation::GeluErf;
-                for c_is_row in [false, true] {
-                    let text =
-                        matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
-                    texts.insert(text.name(), text.source());
-                }
-            }
-        }
+    let of_products = product_launches().into_iter().map(|launch| launch.shader);
+    let mut texts = BTreeMap::new();
+    for shader in of_launches.chain(of_textures).chain(of_products) {
+        let (name, text) = (shader.name.into_owned(), shader.source.into_owned());
+        let names = std::iter::once(name.clone()).chain((2..).map(|i| format!("{name} {i}")));
+        let mut free = names.filter(|name| texts.get(name).is_none_or(|known| *known == text));
+        texts.insert(free.next().unwrap(), text);
     }
     for features in [1, 2, 4] {
         texts.insert(format!("hash_grid {features}"), grid_source(features));
     }
     for activation in Activation::ALL {
-        let kernel = matmul::MatmulKernel::Tiled { slices: 1 };
-        let [transpose_a, transpose_b, aligned, updates, c_is_row] = [false; 5];
-        let text = matmul::MatmulText { kernel, transpose_a, transpose_b, aligned, activation, updates, c_is_row };
-        texts.insert(text.name(), text.source());
+        let op = Matmul { epilogue: Epilogue::Bias { bias: None, activation }, ..product(8, 8, 8, Layout::Nn) };
+        let launch = op.launches(&hardware()).remove(0);
+        texts.insert(format!("matmul {activation}"), launch.shader.source.into());
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(activation));
     }
     for (name, op) in narrow_ops() {
@@ -74,25 +58,48 @@ fn texts() -> BTreeMap<String, String> {
     texts
 }
 
-/// Every kernel of products, on any adapter.
-fn product_kernels() -> Vec<matmul::MatmulKernel> {
-    let op = product(8, 8, 8, crate::plan::Layout::Nn);
-    let of_vectors = [8, 64].map(|lanes| matmul::MatmulKernel::Vector { lanes });
-    let of_short_sums = [8, 32].map(|steps| matmul::MatmulKernel::Panel { steps });
-    adapters()
-        .into_iter()
-        .flat_map(|variants| matmul::MatmulKernel::candidates(&op, variants))
-        .chain(of_vectors)
-        .chain(of_short_sums)
-        .chain([matmul::MatmulKernel::Split { parts: 8 }, matmul::MatmulKernel::Parts { parts: 8 }])
-        .collect()
+/// Products in every layout, in whole vectors and not, with every end, by every kernel that can make them.
+fn product_launches() -> Vec<Launch> {
+    let tensor = |len: u32| Tensor::new(BufferId(0), Dtype::F32, len);
+    let update = OptimizerStep {
+        optimizer: crate::Adam::default().into(),
+        parameters: tensor(64),
+        moments: Some(tensor(128)),
+        cursor: tensor(14),
+        multipliers: None,
+        clip: None,
+        accumulates: false,
+    };
+    let epilogues =
+        [Epilogue::Bias { bias: Some(tensor(8)), activation: Activation::GeluErf }, Epilogue::Update(Box::new(update))];
+    let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel];
+    let tiles = tiles.into_iter().chain([8, 64].map(|lanes| Tile::Vector { lanes }));
+    let tiles = tiles.chain([8, 16, 32, 64].map(|rows| Tile::Subgroup { rows }));
+    let tiles = tiles.chain([8, 16, 32].map(|rows| Tile::Wide { rows }));
+    let kernels = tiles.map(|tile| MatmulKernel { tile, k: K::Whole });
+    let in_parts = [Tile::Square32, Tile::Plain, Tile::Subgroup { rows: 16 }];
+    let kernels = kernels.chain(in_parts.map(|tile| MatmulKernel { tile, k: K::Parts(8) }));
+    let kernels: Vec<_> = kernels.chain([MatmulKernel { tile: Tile::Square32, k: K::Slices(4) }]).collect();
+    let mut found = Vec::new();
+    for adapter in adapters() {
+        for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
+            for [m, n, k] in [[8, 8, 8], [8, 8, 32], [9, 9, 9], [8, 1, 8], [1, 8, 8], [1, 9, 8]] {
+                for epilogue in &epilogues {
+                    let op = Matmul { epilogue: epilogue.clone(), ..product(m, n, k, layout) };
+                    let kernels = kernels.iter().filter(|kernel| kernel.fits(&op, &adapter));
+                    found.extend(kernels.flat_map(|&kernel| crate::ops::launches(&op, kernel, &adapter)));
+                }
+            }
+        }
+    }
+    found
 }
 
-fn product(m: u32, n: u32, k: u32, layout: crate::plan::Layout) -> crate::plan::Matmul {
-    let tensor = crate::plan::Tensor::new(crate::plan::BufferId(0), crate::plan::Dtype::F32, 64);
-    let [a, b, c] = [tensor; 3];
-    let (slice, epilogue) = (0..k, crate::plan::Epilogue::None);
-    crate::plan::Matmul { a, b, c, m, n, k, slice, layout, epilogue, bias_gradient: None }
+fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
+    let tensor = |shape: [u32; 2]| Tensor::new(BufferId(0), Dtype::F32, shape);
+    let a = tensor(if layout == Layout::Tn { [k, m] } else { [m, k] });
+    let b = tensor(if layout == Layout::Nt { [n, k] } else { [k, n] });
+    Matmul { a, b, c: tensor([m, n]), layout, epilogue: Epilogue::None, bias_gradient: None }
 }
 
 /// Every class of adapter.
@@ -173,31 +180,33 @@ fn launches() -> Vec<Launch> {
 /// Gradients of few weights from many rows, and sums for few outputs: on GPUs the work of many workgroups.
 #[test]
 fn long_sums_are_split_where_there_are_few() {
-    let of = |m, n, k, layout| matmul::MatmulKernel::rule(&product(m, n, k, layout), hardware());
-    use crate::plan::Layout::{Nn, Tn};
-    use matmul::MatmulKernel::{Split, Tiled, Vector};
-    assert_eq!(of(64, 64, 32768, Tn), Split { parts: 32 });
-    assert_eq!(of(64, 1, 4096, Tn), Split { parts: 4 });
-    assert_eq!(of(1, 64, 8192, Nn), Split { parts: 8 });
-    assert_eq!(of(512, 256, 2048, Tn), Split { parts: 2 });
-    assert_eq!(of(64, 64, 2047, Tn), Tiled { slices: 4 });
-    assert_eq!(of(4096, 1, 32768, Tn), Vector { lanes: 64 });
+    use Layout::{Nn, Tn};
+    let of = |m, n, k, layout| {
+        let MatmulKernel { tile, k } = MatmulKernel::rule(&product(m, n, k, layout), &hardware());
+        (tile, k)
+    };
+    assert_eq!(of(64, 64, 32768, Tn), (Tile::Square32, K::Parts(32)));
+    assert_eq!(of(64, 1, 4096, Tn), (Tile::Square32, K::Parts(4)));
+    assert_eq!(of(1, 64, 8192, Nn), (Tile::Square32, K::Parts(8)));
+    assert_eq!(of(512, 256, 2048, Tn), (Tile::Square32, K::Parts(2)));
+    assert_eq!(of(64, 64, 2047, Tn), (Tile::Square32, K::Slices(4)));
+    assert_eq!(of(4096, 1, 32768, Tn), (Tile::Vector { lanes: 64 }, K::Whole));
     let launches = plans().iter().flat_map(Plan::ops).map(|op| op.launches(&hardware()).len()).collect::<Vec<_>>();
     assert!(launches.contains(&2), "a split product is two launches");
 }
 
-/// What the tuner measured and the rule chose is found again in a file.
-#[cfg(feature = "files")]
+/// A forced kernel gives way where it cannot make a product, and where no kernel can take a sum whole it comes in parts.
 #[test]
-fn the_rule_chooses_among_the_candidates() {
-    for variants in adapters() {
-        for layout in [crate::plan::Layout::Nn, crate::plan::Layout::Nt, crate::plan::Layout::Tn] {
+fn the_rule_chooses_what_fits() {
+    for adapter in adapters() {
+        for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
             for [m, n] in [[1, 64], [64, 1], [64, 64], [512, 256], [1, 5000], [700, 900], [2048, 2048]] {
-                for k in [1, 40, 300, 1000, 5000, 32768] {
+                for k in [1, 40, 300, 1000, 5000, 32768, 100_000] {
                     let op = product(m, n, k, layout);
-                    let chosen = matmul::MatmulKernel::rule(&op, variants);
-                    let candidates = matmul::MatmulKernel::candidates(&op, variants);
-                    assert!(candidates.contains(&chosen), "{chosen:?} for {layout:?} {m}x{n}x{k}");
+                    for products in [None, Some(MatmulKernel { tile: Tile::Panel, k: K::Whole })] {
+                        let chosen = MatmulKernel::rule(&op, &Adapter { products, ..adapter });
+                        assert!(chosen.fits(&op, &adapter), "{chosen:?} for {layout:?} {m}x{n}x{k}");
+                    }
                 }
             }
         }

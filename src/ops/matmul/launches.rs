@@ -1,0 +1,128 @@
+//! The dispatches of a product.
+
+use super::text::{self, End};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
+use crate::ops::*;
+
+/// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
+const PLAIN_BLOCKS: u32 = 16;
+
+/// Two where workgroups have a part of k each: the second adds up what the first has left.
+pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
+    let end = End::of(op);
+    let K::Parts(parts) = kernel.k else { return vec![launch(op, kernel, end, adapter)] };
+    let scratch = u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 16;
+    let mut first = launch(op, kernel, End::Part, adapter);
+    first.bindings.truncate(2);
+    first.bindings.push(Operand { scratch, ..write(None) });
+    let workgroups = quads_of_part(op).div_ceil(64);
+    let mut bindings = op.operands();
+    bindings[..2].copy_from_slice(&[Operand { scratch, ..read(None) }, read(None)]);
+    let second = Launch {
+        shader: Shader {
+            name: "matmul.parts".into(),
+            source: text::source_of_rest(op, end).into(),
+            constants: constants(op, end),
+        },
+        uniforms: uniforms(op, kernel, [workgroups, 1]),
+        bindings,
+        workgroups: workgroups.into(),
+    };
+    vec![first, second]
+}
+
+/// A part is C in rows of whole vectors and, as one more row, the column sums of B where they are asked for.
+fn quads_of_part(op: &Matmul) -> u32 {
+    (op.m() + u32::from(op.bias_gradient.is_some())) * op.n().div_ceil(4)
+}
+
+/// How many parts k is cut into where so many are wanted, and the steps of each: whole turns of all slices of a workgroup.
+fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
+    let each = op.k().div_ceil(parts).max(1).next_multiple_of(64);
+    (op.k().div_ceil(each), each)
+}
+
+fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Launch {
+    let [m, n, k] = op.shape();
+    let lanes = adapter.matmul_subgroup.unwrap_or(1);
+    let (name, source) = text::source(op, kernel, end, lanes);
+    let of = |[rows, columns]: [u32; 2]| [m.div_ceil(rows) * n.div_ceil(columns), n.div_ceil(columns)];
+    let tiles = match kernel.tile {
+        Tile::Square32 => of([32, 32]),
+        Tile::Square64 => of([64, 64]),
+        Tile::Subgroup { rows } => of([rows, 4 * lanes]),
+        Tile::Wide { rows } => of([rows, 64]),
+        Tile::Panel => {
+            let tiles_n = n.div_ceil(64);
+            [tiles_n * rule::tiles_of_rows(op, tiles_n, adapter.threads), tiles_n]
+        }
+        Tile::Vector { lanes } => [m.max(n).div_ceil(text::vector_outputs(op, lanes)), 1],
+        Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
+    };
+    let [row_of_a, row_of_b] = [if op.layout == Layout::Tn { m } else { k }, if transposes_b(op) { k } else { n }];
+    let is_vector = matches!(kernel.tile, Tile::Vector { .. });
+    let mut constants = constants(op, end);
+    match is_vector {
+        true => constants.push(("C_IS_ROW", (n > 1).into())),
+        false => constants.extend([
+            ("TRANSPOSE_A", f64::from(op.layout == Layout::Tn)),
+            ("TRANSPOSE_B", transposes_b(op).into()),
+            ("A_ALIGNED", row_of_a.is_multiple_of(4).into()),
+            ("B_ALIGNED", row_of_b.is_multiple_of(4).into()),
+        ]),
+    }
+    if text::serves_both_passes(op, kernel.tile) {
+        constants.retain(|(name, _)| !["TRANSPOSE_B", "EPILOGUE", "BIAS"].contains(name));
+    }
+    let mut bindings = op.operands();
+    if is_vector && n > 1 {
+        bindings.swap(0, 1); // the matrix comes first
+    }
+    let parts = if let K::Parts(parts) = kernel.k { cut(op, parts).0 } else { 1 };
+    Launch {
+        shader: Shader { name: name.into(), source: source.into(), constants },
+        uniforms: uniforms(op, kernel, tiles),
+        bindings,
+        workgroups: u64::from(tiles[0]) * u64::from(parts),
+    }
+}
+
+/// A single column is the same numbers either way; as a row it is read in whole vectors.
+fn transposes_b(op: &Matmul) -> bool {
+    op.layout == Layout::Nt || op.n() == 1
+}
+
+/// What is done to the sums, as the shaders number it.
+fn epilogue(op: &Matmul) -> u32 {
+    match op.epilogue {
+        Epilogue::None | Epilogue::Update(_) => 0,
+        Epilogue::Bias { .. } => 1,
+        Epilogue::Derivative { .. } => 2,
+    }
+}
+
+/// What an end is known to be beforehand.
+fn constants(op: &Matmul, end: End) -> Vec<(&'static str, f64)> {
+    let mut constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
+    match (end, &op.epilogue) {
+        (End::Part, _) => {}
+        (_, Epilogue::Update(step)) => constants.extend(step.constants()),
+        (End::Sums(activation), _) => {
+            constants.extend([("EPILOGUE", epilogue(op).into()), ("BIAS", op.extra().is_some().into())]);
+            constants.extend(activation.constant());
+        }
+        (End::Update, _) => unreachable!("its epilogue is an update"),
+    }
+    constants
+}
+
+fn uniforms(op: &Matmul, kernel: MatmulKernel, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
+    let [m, n, k] = op.shape();
+    // Where the biases lie behind the weights.
+    let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
+    let [transpose_b, aux] = [transposes_b(op), op.extra().is_some()].map(u32::from);
+    let (parts, part_steps) = if let K::Parts(parts) = kernel.k { cut(op, parts) } else { (1, k) };
+    let block = if let Tile::Wide { rows } = kernel.tile { rule::block(op, rows) } else { 1 };
+    let epilogue = epilogue(op);
+    uniforms![m, n, k, tiles_n, tiles, bias_at, transpose_b, epilogue, aux, parts, part_steps, block]
+}

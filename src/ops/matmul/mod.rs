@@ -1,0 +1,317 @@
+//! Matrix products: how operands are loaded, which tile a workgroup makes, and what becomes of the sums.
+
+mod launches;
+mod rule;
+mod text;
+
+use std::ops::Range;
+
+use super::*;
+use crate::activation::Activation;
+pub(crate) use launches::launches;
+pub use rule::{K, MatmulKernel, Tile};
+
+/// C = op(A) · op(B), then the epilogue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matmul {
+    /// \[m, k\], or \[k, m\] where transposed.
+    pub a: Tensor,
+    /// \[k, n\], or \[n, k\] where transposed.
+    pub b: Tensor,
+    /// \[m, n\], written. Under [`Epilogue::Update`] the weights.
+    pub c: Tensor,
+    /// Which of the operands are stored transposed.
+    pub layout: Layout,
+    /// What is done to the sums before they are written.
+    pub epilogue: Epilogue,
+    /// \[n\]: the column sums of B, the gradient of a bias where B is the gradient of its outputs. Under
+    /// [`Epilogue::Update`] the biases.
+    pub bias_gradient: Option<Tensor>,
+}
+
+/// How the operands of a product are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// A \[m, k\], B \[k, n\]: the forward pass, X · W.
+    Nn,
+    /// A \[m, k\], B \[n, k\]: the gradient of the inputs, dZ · Wᵀ.
+    Nt,
+    /// A \[k, m\], B \[k, n\]: the gradient of the weights, Xᵀ · dZ.
+    Tn,
+}
+
+/// What happens to a sum before it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Epilogue {
+    /// Nothing.
+    None,
+    /// activation(sum + bias\[column\]).
+    Bias {
+        /// \[n\], if there is one.
+        bias: Option<Tensor>,
+        /// Applied last.
+        activation: Activation,
+    },
+    /// sum · activation′.
+    Derivative {
+        /// \[m, n\]: the activation's output in the forward pass, or its input where the derivative takes that.
+        saved: Tensor,
+        /// Whose derivative.
+        activation: Activation,
+    },
+    /// The sums are the gradient of weights, C, and go straight into the optimizer, as the column sums do for the biases:
+    /// neither is written anywhere. The step's parameters are the weights and, behind them, the biases.
+    Update(Box<OptimizerStep>),
+}
+
+impl Matmul {
+    /// \[m, n, k\]: rows and columns of C, and the length of every sum.
+    pub fn shape(&self) -> [u32; 3] {
+        let k = if self.layout == Layout::Tn { self.a.rows() } else { self.a.columns() };
+        [self.c.rows(), self.c.columns(), k]
+    }
+
+    fn m(&self) -> u32 {
+        self.c.rows()
+    }
+
+    fn n(&self) -> u32 {
+        self.c.columns()
+    }
+
+    fn k(&self) -> u32 {
+        self.shape()[2]
+    }
+
+    /// Multiply-adds.
+    fn size(&self) -> u64 {
+        self.shape().into_iter().map(u64::from).product()
+    }
+
+    /// What the epilogue reads, if anything.
+    pub fn extra(&self) -> Option<Tensor> {
+        match self.epilogue {
+            Epilogue::None | Epilogue::Update(_) => None,
+            Epilogue::Bias { bias, .. } => bias,
+            Epilogue::Derivative { saved, .. } => Some(saved),
+        }
+    }
+
+    /// Where the biases lie behind the weights, if there are any.
+    fn bias_at(&self) -> Option<usize> {
+        self.bias_gradient.map(|bias| (bias.offset - self.c.offset) as usize)
+    }
+
+    /// Makes the sums of some rows of C and, where asked for, the column sums of B.
+    fn sums(&self, rows: Range<usize>, a: &[f32], b: &[f32], c: &mut [f32], column_sums: Option<&mut [f32]>) {
+        let [m, n, k] = self.shape().map(|length| length as usize);
+        c.fill(0.0);
+        for (i, row) in rows.zip(c.chunks_exact_mut(n)) {
+            if self.layout == Layout::Nt {
+                for (c, b) in row.iter_mut().zip(b.chunks_exact(k)) {
+                    *c = dot(&a[i * k..][..k], b);
+                }
+                continue;
+            }
+            let at = |p: usize| if self.layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
+            let of_b = |p: usize| &b[p * n..][..n];
+            // Four terms at a time, each sum in the same order: a row of C is read and written a quarter as often.
+            let fours = k - k % 4;
+            for p in (0..fours).step_by(4) {
+                let a: [f32; 4] = std::array::from_fn(|i| at(p + i));
+                let rows = of_b(p).iter().zip(of_b(p + 1)).zip(of_b(p + 2)).zip(of_b(p + 3));
+                for (c, (((b0, b1), b2), b3)) in row.iter_mut().zip(rows) {
+                    *c = *c + a[0] * b0 + a[1] * b1 + a[2] * b2 + a[3] * b3;
+                }
+            }
+            for p in fours..k {
+                let a = at(p);
+                for (c, &b) in row.iter_mut().zip(of_b(p)) {
+                    *c += a * b;
+                }
+            }
+        }
+        if let Some(sums) = column_sums {
+            sums.fill(0.0);
+            for p in 0..k {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum += if self.layout == Layout::Nt { b[j * k + p] } else { b[p * n + j] };
+                }
+            }
+        }
+    }
+}
+
+impl Kernel for Matmul {
+    fn stem(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn detail(&self) -> String {
+        let [m, n, k] = self.shape();
+        let epilogue = match &self.epilogue {
+            Epilogue::None => String::new(),
+            Epilogue::Bias { activation, .. } => format!(" bias {activation}"),
+            Epilogue::Derivative { activation, .. } => format!(" derivative of {activation}"),
+            Epilogue::Update(_) => " update".into(),
+        };
+        format!(" {:?} {m}x{n}x{k}{epilogue}", self.layout)
+    }
+
+    fn options(&self) -> String {
+        match &self.epilogue {
+            Epilogue::Update(step) => format!(" {:?}", step.optimizer),
+            _ => String::new(),
+        }
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let rest = match &self.epilogue {
+            Epilogue::Update(step) => step.operands(),
+            _ => vec![read(self.extra()), write(self.c), write(self.bias_gradient)],
+        };
+        [vec![read(self.a), read(self.b)], rest].concat()
+    }
+
+    fn flops(&self) -> u64 {
+        let [m, n, k] = self.shape().map(u64::from);
+        let epilogue = match &self.epilogue {
+            Epilogue::None => 0,
+            Epilogue::Bias { bias, activation } => m * n * (u64::from(bias.is_some()) + activation.function().flops[0]),
+            Epilogue::Derivative { activation, .. } => m * n * (activation.function().flops[1] + 1),
+            Epilogue::Update(step) => step.flops(),
+        };
+        let column_sums = if self.bias_gradient.is_some() { n * k } else { 0 };
+        2 * m * n * k + epilogue + column_sums
+    }
+
+    fn rows(&self) -> usize {
+        self.m() as usize
+    }
+
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        launches(self, MatmulKernel::rule(self, adapter), adapter)
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (a, b, rows) = (at.f32s(self.a), at.f32s(self.b), at.rows.clone());
+        let n = self.n() as usize;
+        let range = rows.start * n..rows.end * n;
+        // The column sums come with the last row.
+        let bias = self.bias_gradient.filter(|_| rows.end == self.rows());
+        if let Epilogue::Update(step) = &self.epilogue {
+            let (mut gradients, mut of_biases) = (vec![0.0; range.len()], vec![0.0; n]);
+            self.sums(rows, a, b, &mut gradients, bias.map(|_| &mut of_biases[..]));
+            let (parameters, moments) = step.take(at);
+            step.apply(range.clone(), |i| gradients[i - range.start], at, parameters, moments);
+            if let Some(first) = self.bias_at().filter(|_| bias.is_some()) {
+                step.apply(first..first + n, |i| of_biases[i - first], at, parameters, moments);
+            }
+            return;
+        }
+        let c = &mut at.out(self.c)[range.clone()];
+        self.sums(rows, a, b, c, bias.map(|bias| at.out(bias)));
+        match self.epilogue {
+            Epilogue::None | Epilogue::Update(_) => {}
+            Epilogue::Bias { bias, activation } => {
+                let bias = bias.map_or(&[][..], |bias| at.f32s(bias));
+                for (i, c) in c.chunks_exact_mut(n).flat_map(|row| row.iter_mut().enumerate()) {
+                    *c = activation.value(*c + bias.get(i).copied().unwrap_or(0.0));
+                }
+            }
+            Epilogue::Derivative { saved, activation } => {
+                for (c, &saved) in c.iter_mut().zip(&at.f32s(saved)[range]) {
+                    *c *= activation.derivative(saved);
+                }
+            }
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let [m, n, k] = self.shape().map(|length| length as usize);
+        let (a, b) = (at.f32s(self.a), at.f32s(self.b));
+        let abs = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
+        let sums = |a: &[f32], b: &[f32]| {
+            let (mut c, mut column_sums) = (vec![0.0; m * n], vec![0.0; n]);
+            self.sums(0..m, a, b, &mut c, Some(&mut column_sums));
+            [c, column_sums]
+        };
+        // Σ|a·b|: the product of the absolute values.
+        let roundings = 2.0 * (k as f64 + 2.0) * U;
+        let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
+        let [exact, exact_columns] = sums(a, b);
+        let [magnitude, magnitude_columns] = sums(&abs(a), &abs(b));
+        let mut sums: Vec<Off> = exact.into_iter().zip(magnitude).map(off).collect();
+        let column_sums: Vec<Off> = exact_columns.into_iter().zip(magnitude_columns).map(off).collect();
+        match &self.epilogue {
+            Epilogue::None => {}
+            Epilogue::Update(step) => {
+                sums.resize(step.parameters.len() as usize, Off::exact(0.0));
+                if let Some(first) = self.bias_at() {
+                    sums[first..][..n].copy_from_slice(&column_sums);
+                }
+                return step.bounds(&sums, at);
+            }
+            Epilogue::Bias { bias, activation } => {
+                let bias = bias.map_or(vec![0.0; n], |bias| at.f64s(bias));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    let z = Off::sum([*sum, Off::exact(bias[i % n])], 1.0);
+                    sum.off = activation.value_bound(z.value, z.off);
+                }
+            }
+            Epilogue::Derivative { saved, activation } => {
+                for (sum, &saved) in sums.iter_mut().zip(at.f32s(*saved)) {
+                    let slope = f64::from(activation.derivative(saved).abs());
+                    let of_slope = activation.derivative_bound(saved.into());
+                    sum.off = sum.off * slope + sum.value.abs() * (of_slope + slope * 2.0 * U);
+                }
+            }
+        }
+        let outputs = std::iter::once(sums).chain(self.bias_gradient.map(|_| column_sums));
+        outputs.map(|sums| Bounds::Each(sums.into_iter().map(|sum| sum.off).collect())).collect()
+    }
+}
+
+/// Eight sums side by side, so that the compiler may use vector instructions.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 8];
+    for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several terms at a time are still added one after the other: weights trained on the CPU keep their bits.
+    #[test]
+    fn sums_are_in_the_order_of_k() {
+        let (m, n) = (3, 5);
+        let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 313.0 - 1.6;
+        let tensor = |shape: [usize; 2]| Tensor::new(BufferId(0), Dtype::F32, shape.map(|length| length as u32));
+        for (layout, k) in [Layout::Nn, Layout::Tn].into_iter().flat_map(|layout| [11, 3, 8, 1].map(|k| (layout, k))) {
+            let a: Vec<f32> = (0..m * k).map(number).collect();
+            let b: Vec<f32> = (0..k * n).map(|i| number(i + 500)).collect();
+            let op = Matmul {
+                a: tensor(if layout == Layout::Nn { [m, k] } else { [k, m] }),
+                b: tensor([k, n]),
+                c: tensor([m, n]),
+                layout,
+                epilogue: Epilogue::None,
+                bias_gradient: None,
+            };
+            let mut c = vec![0.0; m * n];
+            op.sums(0..m, &a, &b, &mut c, None);
+            for (at, c) in c.iter().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let of_a = |p: usize| if layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
+                let sum = (0..k).fold(0.0f32, |sum, p| sum + of_a(p) * b[p * n + j]);
+                assert_eq!(c.to_bits(), sum.to_bits(), "{layout:?} {k} {i} {j}");
+            }
+        }
+    }
+}

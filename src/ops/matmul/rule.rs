@@ -1,0 +1,243 @@
+//! Which kernel makes a product. The table in `shaders/README.md` says why.
+
+use super::{Epilogue, Layout, Matmul};
+use crate::ops::{Adapter, LONGEST_LOOP};
+
+/// A way to make a product. Each gives the same within the bounds of the lockstep.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatmulKernel {
+    pub tile: Tile,
+    pub k: K,
+}
+
+/// What of C a workgroup makes, and how.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// `matmul.wgsl.in`: 32x32, operands in workgroup memory.
+    Square32,
+    /// `matmul.large.wgsl.in`: 64x64, likewise.
+    Square64,
+    /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector; so many invocations work
+    /// together.
+    Vector { lanes: u32 },
+    /// `matmul.plain.wgsl`: 4x4 an invocation, nothing is shared.
+    Plain,
+    /// `matmul.subgroup.wgsl.in`: so many rows by a subgroup.
+    Subgroup { rows: u32 },
+    /// `matmul.wide.wgsl.in`: the same by 8 lanes in words of 64 bits.
+    Wide { rows: u32 },
+    /// `matmul.wide.panel.wgsl.in`: the same with a panel of B at hand.
+    Panel,
+}
+
+/// How the steps of a sum are shared.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum K {
+    /// An invocation takes all of them.
+    Whole,
+    /// So many groups of invocations of a workgroup sum a slice each. Of `Square32` only, 1 to 4.
+    Slices(u32),
+    /// Workgroups sum so many parts, which a second dispatch adds up. Of `Square32`, `Plain` and `Subgroup`.
+    Parts(u32),
+}
+
+use K::{Parts, Slices, Whole};
+use Tile::{Panel, Plain, Square32, Square64, Subgroup, Vector, Wide};
+
+/// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
+const SMALL: u64 = 1 << 19;
+/// Multiply-adds that take as long as the update of a weight.
+const OF_UPDATE: u64 = 32;
+/// Up to here the compiler's time for more than 16 rows is not worth it.
+const MEDIUM: u64 = 1 << 26;
+
+/// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
+const MANY_ROWS: u32 = 128;
+const PANELS: u64 = 1 << 22;
+/// Steps of k in a panel of B, whose 16 KiB leave room for the rest in a processor's first cache.
+const PANEL: u32 = 64;
+/// The most and the fewest rows that share a panel's loading.
+const PANEL_ROWS: u32 = 256;
+const FEW_PANEL_ROWS: u32 = 64;
+/// So many panels, one after the other, over so many rows are within the iterations that lavapipe's loops may have.
+const MOST_PANELS: u32 = 128;
+/// Workgroups that each thread of a software adapter should have, or one waits for another.
+const WORKGROUPS_OF_THREAD: u32 = 4;
+
+/// Numbers of B, 8 MiB, that a processor's last cache holds while a row of C's tiles is made; and rows of tiles of a block, times
+/// the steps of k, whose A, 2 MiB with 32 rows to a tile, stays nearer.
+const NEAR: u64 = 1 << 21;
+const ROWS_OF_BLOCK: u32 = 1 << 14;
+
+/// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
+const FEW_TILES: u32 = 128;
+/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many registers needs.
+const MANY_LARGE_TILES: u32 = 256;
+/// From here on a quarter of a sum is long beside the adding up.
+const LONG_SUM: u32 = 256;
+/// So many workgroups occupy a GPU; and the fewest steps of k that are worth one, and parts their adding up.
+const MANY_WORKGROUPS: u32 = 256;
+const STEPS_OF_PART: u32 = 1024;
+/// Outputs of 16 workgroups of the kernel for vectors.
+const ENOUGH_OUTPUTS: u32 = 1024;
+/// Parts to try where nothing is known.
+#[cfg(all(feature = "files", not(target_family = "wasm")))]
+const FEW_PARTS: u32 = 8;
+
+impl MatmulKernel {
+    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
+    #[cfg(all(feature = "files", not(target_family = "wasm")))]
+    pub(crate) fn candidates(op: &Matmul, adapter: &Adapter) -> Vec<Self> {
+        let whole = |tile| Self { tile, k: Whole };
+        let mut kernels = vec![Self::rule(op, adapter), whole(Square32), Self { tile: Square32, k: Slices(4) }];
+        // More multiply-adds could take it seconds on a GPU, after which an operating system resets that.
+        const MOST_OF_PLAIN: u64 = 1 << 28;
+        if adapter.software || op.size() <= MOST_OF_PLAIN {
+            kernels.push(whole(Plain));
+        }
+        if !adapter.software {
+            kernels.push(whole(Square64));
+            if parts(op) > 1 || is_deep(op) {
+                kernels.push(Self { tile: Square32, k: Parts(if parts(op) > 1 { parts(op) } else { FEW_PARTS }) });
+            }
+        }
+        kernels.push(whole(Vector { lanes: if adapter.software { 8 } else { 64 } }));
+        kernels.extend([8, 16, 32, 64].map(|rows| whole(Subgroup { rows })));
+        kernels.extend([8, 16, 32].map(|rows| whole(Wide { rows })));
+        kernels.push(whole(Panel));
+        let rule = kernels[0];
+        let mut first = true;
+        kernels.retain(|kernel| kernel.fits(op, adapter) && (*kernel != rule || std::mem::take(&mut first)));
+        kernels
+    }
+
+    /// Whether it can make a product on an adapter.
+    pub(crate) fn fits(self, op: &Matmul, adapter: &Adapter) -> bool {
+        let [m, n, k] = op.shape();
+        // Words of 64 bits hold whole rows of the matrices.
+        let wide = adapter.matmul_subgroup.is_some() && adapter.wide_access && n.is_multiple_of(8);
+        let fits = match (self.tile, op.layout) {
+            (Square32 | Square64 | Plain, _) => true,
+            (Vector { .. }, _) => is_vector(op),
+            (Subgroup { .. }, _) => adapter.matmul_subgroup.is_some(),
+            (Wide { .. }, Layout::Tn) => wide && m.is_multiple_of(8),
+            (Wide { .. }, _) => wide && k.is_multiple_of(8),
+            (Panel, Layout::Tn) => wide && m.is_multiple_of(4) && k <= PANEL,
+            // Between two panels the sums are in C, where an update has its parameters.
+            (Panel, _) if matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some() => false,
+            (Panel, _) => wide && k.is_multiple_of(8) && k <= MOST_PANELS * PANEL,
+        };
+        fits && (k <= LONGEST_LOOP || !adapter.software || matches!(self.k, Parts(_)))
+    }
+
+    /// The kernel for a product where nothing has been measured.
+    pub(crate) fn rule(op: &Matmul, adapter: &Adapter) -> Self {
+        match adapter.products {
+            Some(kernel) if kernel.fits(op, adapter) => kernel,
+            _ if adapter.software => Self::of_software(op, adapter),
+            _ => Self::of_gpu(op, adapter),
+        }
+    }
+
+    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to do.
+    /// Else the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C has
+    /// many and invocations may have many registers. Where it has too few tiles to occupy a GPU, k is split, within workgroups
+    /// or over them.
+    fn of_gpu(op: &Matmul, adapter: &Adapter) -> Self {
+        let parts = parts(op);
+        let (tile, k) = match parts {
+            _ if is_vector(op) && (parts <= 1 || vector_occupies_gpu(op)) => (Vector { lanes: 64 }, Whole),
+            2.. => (Square32, Parts(parts)),
+            _ if adapter.many_registers && tiles(op, 64) >= MANY_LARGE_TILES => (Square64, Whole),
+            _ if is_deep(op) => (Square32, Slices(4)),
+            _ => (Square32, Whole),
+        };
+        Self { tile, k }
+    }
+
+    /// A barrier costs more there than any load, so products are made by a subgroup that is a vector register: the more rows, the
+    /// more a load of B is used, but the longer the driver compiles. A panel of B stays at hand where sums are short, or many
+    /// rows use it. Without such subgroups the plain kernel; and in parts what takes more turns of a loop than drivers allow.
+    fn of_software(op: &Matmul, adapter: &Adapter) -> Self {
+        let [m, n, steps] = op.shape();
+        let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
+        let size = op.size() + u64::from(m) * u64::from(n) * update;
+        let rows = match (m, adapter.matmul_subgroup) {
+            (..=8, _) => 8,
+            (9..=16, _) => 16,
+            (17..=32, Some(16)) => 32,
+            (_, Some(16)) => 64,
+            _ if size > MEDIUM => 32,
+            _ => 16,
+        };
+        let by_subgroup = size > SMALL && adapter.matmul_subgroup.is_some();
+        let by_panels = by_subgroup && (op.layout == Layout::Tn || m >= MANY_ROWS && size >= PANELS);
+        let best = [(Vector { lanes: 8 }, true), (Panel, by_panels), (Wide { rows }, by_subgroup)];
+        let mut best = best.into_iter().filter(|(_, wanted)| *wanted).map(|(tile, _)| Self { tile, k: Whole });
+        best.find(|kernel| kernel.fits(op, adapter)).unwrap_or(Self {
+            tile: if by_subgroup { Subgroup { rows } } else { Plain },
+            k: if steps > LONGEST_LOOP { Parts(steps.div_ceil(LONGEST_LOOP)) } else { Whole },
+        })
+    }
+}
+
+/// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
+fn parts(op: &Matmul) -> u32 {
+    (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.k() / STEPS_OF_PART)
+}
+
+/// Whether C has few tiles, and sums are long.
+fn is_deep(op: &Matmul) -> bool {
+    tiles(op, 32) < FEW_TILES && op.k() >= LONG_SUM
+}
+
+/// Square tiles of C.
+fn tiles(op: &Matmul, side: u32) -> u32 {
+    op.m().div_ceil(side) * op.n().div_ceil(side)
+}
+
+/// Whether the kernel for vectors has enough workgroups on a GPU. Where outputs are sums over columns, one has 64.
+fn vector_occupies_gpu(op: &Matmul) -> bool {
+    let over_columns = if op.n() == 1 { op.layout == Layout::Tn } else { op.layout != Layout::Nt };
+    !over_columns || op.m().max(op.n()) >= ENOUGH_OUTPUTS
+}
+
+/// Steps of k in a panel: where A is transposed, all.
+pub(super) fn steps_of_panel(op: &Matmul) -> u32 {
+    if op.layout == Layout::Tn { op.k().next_multiple_of(8) } else { PANEL }
+}
+
+/// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share it.
+pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
+    let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
+    enough.min(op.m().div_ceil(FEW_PANEL_ROWS)).max(op.m().div_ceil(PANEL_ROWS))
+}
+
+/// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C is large
+/// beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
+pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
+    let [m, n, k] = op.shape();
+    match op.layout {
+        Layout::Nn | Layout::Nt => m.div_ceil(rows),
+        Layout::Tn if u64::from(k) * u64::from(n) <= NEAR => 1,
+        Layout::Tn => (ROWS_OF_BLOCK / k).max(1),
+    }
+}
+
+/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
+/// column sums of B are the other kernels' to make.
+fn is_vector(op: &Matmul) -> bool {
+    let [m, n, k] = op.shape();
+    let (row_of_matrix, sums_rows) = match (n, m, op.layout) {
+        (1, _, Layout::Tn) => (m, false),
+        (1, _, _) => (k, true),
+        (_, 1, Layout::Nt) => (k, true),
+        (_, 1, _) => (n, op.bias_gradient.is_some()),
+        _ => return false,
+    };
+    let biases = op.bias_gradient.is_some() && sums_rows;
+    row_of_matrix.is_multiple_of(4) && !biases && k > 1
+}

@@ -1,0 +1,168 @@
+//! The texts of the kernels that make products: what the sums go through, how operands are loaded, which tile a workgroup makes,
+//! and where the sums leave.
+
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
+use crate::activation::Activation;
+use crate::ops::template::expand;
+use crate::ops::{OptimizerStep, text};
+
+/// Slices of k that a workgroup sums where it makes a part.
+const SLICES: u32 = 4;
+
+/// What becomes of the sums.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum End {
+    /// C takes them, after this activation or its derivative.
+    Sums(Activation),
+    /// An optimizer.
+    Update,
+    /// They are of a part of k, and wait.
+    Part,
+}
+
+impl End {
+    pub fn of(op: &Matmul) -> Self {
+        match op.epilogue {
+            Epilogue::None => Self::Sums(Activation::Identity),
+            Epilogue::Bias { activation, .. } | Epilogue::Derivative { activation, .. } => Self::Sums(activation),
+            Epilogue::Update(_) => Self::Update,
+        }
+    }
+
+    /// The text, for kernels whose invocations own four columns.
+    fn text(self, aligned: bool) -> String {
+        let (functions, text) = match (self, aligned) {
+            (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl", "matmul.sums.wgsl")),
+            (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl", "matmul.sums.rows.wgsl")),
+            (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl", "matmul.update.wgsl")),
+            (Self::Update, false) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl", "matmul.update.rows.wgsl")),
+            (Self::Part, _) => return text!("matmul.ends.wgsl", "matmul.part.wgsl").into(),
+        };
+        functions.to_owned() + text + text!("matmul.whole.wgsl")
+    }
+
+    /// The text for those that read and write memory in words of 64 bits.
+    fn wide_text(self) -> String {
+        match self {
+            Self::Update => OptimizerStep::WIDE_TEXT.into(),
+            Self::Sums(f) => {
+                f.function().text.to_owned() + text!("software/words.wgsl", "software/matmul.wide.sums.wgsl")
+            }
+            Self::Part => unreachable!("only kernels of four columns sum parts"),
+        }
+    }
+}
+
+/// The text of a kernel, and a name for it.
+pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: End, lanes: u32) -> (String, String) {
+    let transposed = op.layout == Layout::Tn;
+    let conditions = [
+        ("A is transposed", transposed),
+        ("A is as it is", !transposed),
+        ("the sums are gradients", end == End::Update),
+    ];
+    let conditions = [&conditions[..], &[("C takes the sums", end != End::Update)]].concat();
+    let expand = |text, counts: &[_]| expand(text, counts, &conditions);
+    let (name, kernel) = match tile {
+        Tile::Square32 => {
+            let slices = match k {
+                K::Whole => 1,
+                K::Slices(slices) => slices,
+                K::Parts(_) => SLICES,
+            };
+            ("matmul", expand(text!("matmul.loads.wgsl", "matmul.wgsl.in"), &[("slices", slices)]))
+        }
+        Tile::Square64 => {
+            let counts = [("row", 8), ("step", 16), ("quarter", 4)];
+            ("matmul.large", expand(text!("matmul.loads.wgsl", "matmul.large.wgsl.in"), &counts))
+        }
+        Tile::Vector { lanes } if outputs_are_rows(op) => (
+            "matmul.vector.rows",
+            expand(text!("matmul.vector.wgsl", "matmul.vector.rows.wgsl.in"), &[("lanes", lanes)]),
+        ),
+        Tile::Vector { lanes } => {
+            let counts = [("lanes", lanes), ("parts", vector_parts(lanes))];
+            ("matmul.vector.columns", expand(text!("matmul.vector.wgsl", "matmul.vector.columns.wgsl.in"), &counts))
+        }
+        Tile::Plain => ("matmul.plain", text!("matmul.plain.wgsl").to_owned()),
+        Tile::Subgroup { rows } => {
+            let text = text!("matmul.loads.wgsl", "software/matmul.subgroup.wgsl.in");
+            ("matmul.subgroup", expand(text, &of_subgroup(rows, lanes)))
+        }
+        Tile::Wide { rows } => ("matmul.wide", expand(text!("software/matmul.wide.wgsl.in"), &of_wide(rows))),
+        Tile::Panel => {
+            let text = text!("software/matmul.wide.panel.wgsl.in");
+            ("matmul.wide.panel", expand(text, &of_panel(rule::steps_of_panel(op))))
+        }
+    };
+    let end = match tile {
+        Tile::Wide { .. } | Tile::Panel => end.wide_text(),
+        _ => end.text(op.n().is_multiple_of(4)),
+    };
+    let block = match serves_both_passes(op, tile) {
+        true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
+        false => String::new(),
+    };
+    (name.into(), [end, text!("matmul.uniforms.wgsl").into(), block, kernel].concat())
+}
+
+/// The text of the second dispatch of a product in parts.
+pub(super) fn source_of_rest(op: &Matmul, end: End) -> String {
+    let kernel = expand(text!("matmul.uniforms.wgsl", "matmul.parts.wgsl.in"), &[("load", 4)], &[]);
+    end.text(op.n().is_multiple_of(4)) + &kernel
+}
+
+/// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in: it takes
+/// the driver's compiler long.
+pub(super) fn serves_both_passes(op: &Matmul, tile: Tile) -> bool {
+    matches!(tile, Tile::Panel | Tile::Wide { .. }) && op.layout != Layout::Tn
+}
+
+/// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
+fn outputs_are_rows(op: &Matmul) -> bool {
+    if op.n() > 1 { op.layout == Layout::Nt } else { op.layout != Layout::Tn }
+}
+
+/// How many invocations of that kernel share the steps of a column.
+fn vector_parts(lanes: u32) -> u32 {
+    if lanes == 64 { 4 } else { 1 }
+}
+
+/// Outputs of a workgroup of that kernel.
+pub(super) fn vector_outputs(op: &Matmul, lanes: u32) -> u32 {
+    if outputs_are_rows(op) { 4 } else { 4 * lanes / vector_parts(lanes) }
+}
+/// What repeats in a kernel that keeps the sums of so many rows, and how often.
+fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 6] {
+    [
+        ("row", rows),
+        ("rows", rows),
+        ("lanes", lanes),
+        ("group", rows.div_ceil(lanes)),
+        ("next row", rows.min(lanes) - 1),
+        ("later row", rows.saturating_sub(lanes)),
+    ]
+}
+
+/// The same in words of 64 bits. Of a transposed A, `share` lanes have the rows of one step, and a load `parts` steps.
+fn of_wide(rows: u32) -> Vec<(&'static str, u32)> {
+    let share = rows / 8;
+    let parts = 4.min(8 / share);
+    let of_transposed =
+        [("k", 4), ("share", share), ("part", parts), ("parts", parts), ("load", 4 / parts), ("pair", rows / 2)];
+    let of_others = [("step", 8), ("pair of steps", 4)];
+    [&of_subgroup(rows, 8)[..], &of_transposed, &of_others].concat()
+}
+
+/// The same for a panel of so many steps.
+fn of_panel(steps: u32) -> [(&'static str, u32); 7] {
+    [
+        ("steps", steps),
+        ("step", steps),
+        ("pair", steps / 2),
+        ("eight", steps / 8),
+        ("earlier step", steps - 8),
+        ("earlier steps", steps - 8),
+        ("new step", 8),
+    ]
+}

@@ -1,0 +1,312 @@
+//! Optimizers.
+
+mod formulas;
+
+use std::ops::Range;
+
+use super::*;
+use crate::network::PARAMETER_ALIGNMENT;
+use crate::optimizer::Optimizer;
+pub(crate) use formulas::Off;
+
+/// An optimizer's step over the parameters, or a part of them, but for where the gradients come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerStep {
+    /// Which, with its hyperparameters.
+    pub optimizer: Optimizer,
+    /// Read and written.
+    pub parameters: Tensor,
+    /// The optimizer's moments; read and written. Of Adam the means of gradients and of their squares, of SGD the velocity, of
+    /// RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean. \[parameters / 64 rounded up,
+    /// [`Optimizer::moments`], 64\]: of every 64 parameters the first moments, then the second ones.
+    pub moments: Option<Tensor>,
+    /// For the number of the update and its learning rate.
+    pub cursor: Tensor,
+    /// For every 64 parameters, what their learning rate and their weight decay are multiplied by, if not by 1.
+    pub multipliers: Option<Tensor>,
+    /// Each gradient is held between ± this.
+    pub clip: Option<f32>,
+    /// Whether it only acts at the last batch of an update.
+    pub accumulates: bool,
+}
+
+/// An optimizer's step by gradients in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// What it updates, and how.
+    pub step: OptimizerStep,
+    /// Read; laid out as the parameters.
+    pub gradients: Tensor,
+    /// One factor for all gradients, if their norm has a limit.
+    pub scale: Option<Tensor>,
+}
+
+/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by default,
+/// 128 MiB.
+pub const LONGEST_UPDATE: u32 = 1 << 25;
+
+const LANES: u32 = 64;
+
+/// 2⁹⁶: a negative factor of gradients is −factor · 2⁹⁶, see [`SumSquares`].
+const UNSCALED: f32 = (1u128 << 96) as f32;
+
+impl Kernel for Update {
+    fn stem(&self) -> &'static str {
+        "update"
+    }
+
+    fn options(&self) -> String {
+        format!(" {:?}", self.step.optimizer)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        [vec![read(self.gradients), read(self.scale)], self.step.operands()].concat()
+    }
+
+    fn flops(&self) -> u64 {
+        self.step.flops() + if self.scale.is_some() { self.gradients.len().into() } else { 0 }
+    }
+
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        let (name, source, parameters_each) = match adapter.wide_access {
+            false => ("update", OptimizerStep::TEXT.to_owned() + text!("update.wgsl"), 4),
+            true => ("update.wide", [OptimizerStep::WIDE_TEXT, text!("software/update.wide.wgsl")].concat(), 8),
+        };
+        let constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
+        let len = self.step.parameters.len();
+        vec![Launch {
+            shader: Shader { name: name.into(), source: source.into(), constants },
+            uniforms: uniforms![quads: len / 4],
+            bindings: self.operands(),
+            workgroups: len.div_ceil(parameters_each * LANES).into(),
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (gradients, scale) = (at.f32s(self.gradients), self.scale.map(|scale| at.f32s(scale)[0]));
+        let gradient = |i: usize| match scale {
+            Some(scale) if scale < 0.0 => gradients[i] * (1.0 / UNSCALED) * -scale,
+            scale => gradients[i] * scale.unwrap_or(1.0),
+        };
+        let (parameters, moments) = self.step.take(at);
+        self.step.apply(0..gradients.len(), gradient, at, parameters, moments);
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let scale = self.scale.map_or(1.0, |scale| at.f64s(scale)[0]);
+        let scale = if scale < 0.0 { -scale / f64::from(UNSCALED) } else { scale };
+        let roundings = f64::from(u8::from(self.scale.is_some()));
+        let gradients = at.f64s(self.gradients).into_iter();
+        let gradients: Vec<_> = gradients.map(|g| Off::sum([Off::exact(g * scale)], roundings)).collect();
+        self.step.bounds(&gradients, at)
+    }
+}
+
+impl OptimizerStep {
+    /// What kernels that make a step have in their texts, but for a kernel.
+    pub(crate) const TEXT: &str = text!("shared/step_state.wgsl", "update.functions.wgsl");
+    /// The same for those that read and write memory in words of 64 bits.
+    pub(crate) const WIDE_TEXT: &str =
+        text!("shared/step_state.wgsl", "update.functions.wgsl", "software/words.wgsl", "software/update.octet.wgsl");
+
+    /// What a kernel that makes a step binds from 3 on.
+    pub(crate) fn operands(&self) -> Vec<Operand> {
+        vec![read(self.cursor), change(self.parameters), change(self.moments), read(self.multipliers)]
+    }
+
+    /// All that a step is known to be beforehand.
+    pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
+        let decay = match self.optimizer.weight_decay() {
+            (0.0, _) => 0,
+            (_, false) => 1,
+            (_, true) => 2,
+        };
+        let constants = vec![
+            ("MOMENTS", self.optimizer.moments().into()),
+            ("DECAY", decay.into()),
+            ("WEIGHT_DECAY", self.optimizer.weight_decay().0.into()),
+            ("MULTIPLIERS", self.multipliers.is_some().into()),
+            ("CLIP", self.clip.is_some().into()),
+            ("LIMIT", self.clip.unwrap_or(0.0).into()),
+            ("ACCUMULATES", self.accumulates.into()),
+        ];
+        [constants, formulas::constants(&self.optimizer)].concat()
+    }
+
+    pub(crate) fn flops(&self) -> u64 {
+        let decay = if self.optimizer.weight_decay().0 == 0.0 { 0 } else { 2 };
+        let limits = if self.clip.is_some() { 2 } else { 0 };
+        let groups = if self.multipliers.is_some() { 2 } else { 0 };
+        u64::from(self.parameters.len()) * (formulas::flops(&self.optimizer) + decay + limits + groups)
+    }
+
+    /// Parameters and moments, to be asked for once.
+    pub(crate) fn take<'a>(&self, at: &mut Operands<'a>) -> (&'a mut [f32], &'a mut [f32]) {
+        (at.out(self.parameters), self.moments.map_or(&mut [], |moments| at.out(moments)))
+    }
+
+    /// Whether this batch is none that the step is due after.
+    fn waits(&self, state: &StepState) -> bool {
+        self.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1)
+    }
+
+    /// The twin, of some parameters.
+    pub(crate) fn apply(
+        &self,
+        range: Range<usize>,
+        gradient: impl Fn(usize) -> f32,
+        at: &Operands<'_>,
+        parameters: &mut [f32],
+        moments: &mut [f32],
+    ) {
+        let (state, multipliers) = (at.step(self.cursor), self.multipliers.map(|t| at.f32s(t)));
+        if self.waits(&state) {
+            return;
+        }
+        let (weight_decay, decoupled) = self.optimizer.weight_decay();
+        let count = self.optimizer.moments() as usize;
+        for i in range {
+            let w = &mut parameters[i];
+            let [rate, decay] = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+            let rate = state.learning_rate * rate;
+            let decay = weight_decay * decay;
+            let mut g = gradient(i);
+            if let Some(limit) = self.clip {
+                g = g.clamp(-limit, limit);
+            }
+            match decoupled {
+                // Else an infinite weight would become NaN.
+                _ if weight_decay == 0.0 => {}
+                true => *w -= rate * decay * *w,
+                false => g += decay * *w,
+            }
+            let mut own = [0.0; 2];
+            for (number, moment) in own.iter_mut().enumerate().take(count) {
+                *moment = moments[moment_at(i, number, count)];
+            }
+            *w -= formulas::step(&self.optimizer, rate, g, &state, &mut own);
+            for (number, moment) in own.into_iter().enumerate().take(count) {
+                moments[moment_at(i, number, count)] = moment;
+            }
+            // An infinite weight would stay as it is, and behind a relu the loss would not show it.
+            *w = formulas::within(*w, 3.4e38);
+        }
+    }
+
+    /// Of parameters and moments, by gradients that may have errors of their own.
+    pub(crate) fn bounds(&self, gradients: &[Off], at: &Operands<'_>) -> Vec<Bounds> {
+        let state = at.step(self.cursor);
+        let w = at.f64s(self.parameters);
+        let moments = self.moments.map(|m| at.f64s(m));
+        let count = self.optimizer.moments() as usize;
+        let mut bounds = [vec![0.0; w.len()], vec![0.0; moments.as_ref().map_or(0, Vec::len)]];
+        let multipliers = self.multipliers.map(|m| at.f64s(m));
+        let (weight_decay, decoupled) = self.optimizer.weight_decay();
+        let range = if self.waits(&state) { 0..0 } else { 0..w.len() };
+        for i in range {
+            let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+            let rate = f64::from(state.learning_rate) * rate;
+            let decay = f64::from(weight_decay) * decay;
+            let mut g = gradients[i];
+            if let Some(limit) = self.clip {
+                g.value = g.value.clamp(-f64::from(limit), limit.into());
+            }
+            let mut before = Off::exact(w[i]);
+            if decay != 0.0 && decoupled {
+                before = Off::sum([before, Off::sum([Off::exact(-rate * decay * w[i])], 3.0)], 1.0);
+            } else if decay != 0.0 {
+                g = Off::sum([g, Off::exact(decay * w[i])], 3.0);
+            }
+            let own = |m: usize| moments.as_ref().filter(|_| m < count).map_or(0.0, |all| all[moment_at(i, m, count)]);
+            let (step, kept) = formulas::bounds(&self.optimizer, rate, g, &state, own(0), own(1));
+            bounds[0][i] = Off::sum([before, step], 1.0).off;
+            for (number, kept) in kept.into_iter().enumerate().take(count) {
+                bounds[1][moment_at(i, number, count)] = kept.off;
+            }
+        }
+        let outputs = 1 + usize::from(moments.is_some());
+        bounds.into_iter().take(outputs).map(Bounds::Each).collect()
+    }
+
+    /// The same of `len` parameters from the one numbered `first` on, a multiple of 64.
+    pub(crate) fn part(&self, first: u32, len: u32) -> Self {
+        let of_blocks = |tensor: Tensor, each: u32| {
+            tensor.part(first / PARAMETER_ALIGNMENT * each, len.div_ceil(PARAMETER_ALIGNMENT) * each)
+        };
+        Self {
+            parameters: self.parameters.part(first, len),
+            moments: self.moments.map(|moments| of_blocks(moments, self.optimizer.moments() * PARAMETER_ALIGNMENT)),
+            multipliers: self.multipliers.map(|multipliers| of_blocks(multipliers, 2)),
+            ..self.clone()
+        }
+    }
+
+    /// Most parameters of a part whose tensors can all be bound.
+    pub(crate) fn longest(&self) -> u32 {
+        LONGEST_UPDATE / self.optimizer.moments().max(1)
+    }
+}
+
+const BLOCK: usize = PARAMETER_ALIGNMENT as usize;
+
+/// Where the moment of that number, from 0, of a parameter lies among the moments of `count` each.
+pub(crate) fn moment_at(parameter: usize, number: usize, count: usize) -> usize {
+    (parameter / BLOCK * count + number) * BLOCK + parameter % BLOCK
+}
+
+/// Moments of `count` for each parameter as a tensor for each, laid out as the parameters: as files have them.
+pub(crate) fn separate_moments(moments: &[u32], count: usize) -> Vec<Vec<u32>> {
+    let blocks = |number| moments.chunks(BLOCK).skip(number).step_by(count);
+    (0..count).map(|number| blocks(number).flatten().copied().collect()).collect()
+}
+
+/// The inverse of [`separate_moments`].
+pub(crate) fn join_moments(moments: &[Vec<u32>]) -> Vec<u32> {
+    let starts = (0..moments.first().map_or(0, Vec::len)).step_by(BLOCK);
+    starts.flat_map(|start| moments.iter().flat_map(move |moment| &moment[start..][..BLOCK])).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Op, Plan};
+    use crate::{Activation::Identity, Adam, Loss, Network, RmsProp, TrainerConfig};
+
+    #[test]
+    fn moments_are_joined_and_separated_as_kernels_have_them() {
+        let value = |parameter: usize, number: usize| (parameter * 2 + number) as u32;
+        for count in 0..3 {
+            let separate: Vec<Vec<u32>> =
+                (0..count).map(|number| (0..192).map(|parameter| value(parameter, number)).collect()).collect();
+            let joined = join_moments(&separate);
+            assert_eq!(joined.len(), 192 * count);
+            for (parameter, number) in (0..192).flat_map(|parameter| (0..count).map(move |number| (parameter, number)))
+            {
+                assert_eq!(joined[moment_at(parameter, number, count)], value(parameter, number));
+            }
+            assert_eq!(separate_moments(&joined, count), separate);
+        }
+    }
+
+    /// Parts follow one another in each tensor, and the longest can be bound by default.
+    #[test]
+    fn a_long_update_is_made_in_parts_that_can_be_bound() {
+        let network = Network::input(6000).dense(6000, Identity).build().unwrap();
+        let config = TrainerConfig { batch: 1, ..TrainerConfig::default() };
+        for (optimizer, parts) in [(Optimizer::from(Adam::default()), 3), (RmsProp::default().into(), 2)] {
+            let plan = Plan::training(&network, Loss::MeanSquaredError, &optimizer, &config).unwrap();
+            let updates =
+                plan.step.iter().filter_map(|op| if let Op::Update(update) = op { Some(update) } else { None });
+            let mut ends = [0; 2];
+            for update in updates.clone() {
+                for (end, tensor) in ends.iter_mut().zip([update.step.parameters, update.step.moments.unwrap()]) {
+                    assert_eq!(*end, tensor.offset);
+                    *end += tensor.len();
+                    assert!(tensor.len() <= LONGEST_UPDATE);
+                }
+            }
+            let words = network.parameter_words();
+            assert_eq!((updates.count(), ends), (parts, [words, words * optimizer.moments()]));
+        }
+    }
+}
