@@ -1,6 +1,7 @@
 // A multiresolution hash grid (Mueller et al., "Instant Neural Graphics Primitives", 2022): the entries at the corners of a
 // point's cell, interpolated linearly, of every level.
-// Follows an alias `Features`, an entry's numbers. `interpolated` and what it calls are cut out for apps' shaders, with an `entry_of_table` of their own.
+// Follows an alias `Features`, an entry's numbers. `interpolated` and what it calls are cut out for apps' shaders, with an
+// `entry_of_table` of their own.
 
 struct HashGridUniforms {
     rows: u32,
