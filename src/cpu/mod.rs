@@ -1,5 +1,4 @@
-//! The CPU executor: the reference. One plain function per shader, in the file of the same stem, that a reader can
-//! check against the textbook; and what trains where there is no GPU.
+//! The CPU executor runs the ops' twins: the reference for GPUs, and what trains where there is no GPU.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
