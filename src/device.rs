@@ -173,7 +173,7 @@ impl Device {
             Device::Gpu(gpu) => {
                 let given: Vec<(BufferId, Region)> =
                     given.iter().map(|(role, storage)| (find(*role), storage.gpu().clone().into())).collect();
-                Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given, false)?))
+                Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given)?))
             }
             Device::Cpu => {
                 let given: Vec<(BufferId, CpuBuffer)> =

@@ -48,7 +48,7 @@ impl Gpu {
 
 impl Kernel {
     fn of(uniforms: Vec<u8>, shader: Shader, workgroups: u64) -> Self {
-        let Shader { name, source, constants } = shader;
+        let Shader { name, source, constants, .. } = shader;
         Self { name: name.into(), source: source.into(), constants, uniforms, workgroups }
     }
 }

@@ -321,7 +321,7 @@ impl Model {
         let find = |role| plan.find(role).expect("a role of every forward plan");
         let mut given = vec![(find(Role::Parameters), self.parameters.gpu().clone().into())];
         let plan = ends.bind(plan, &mut given)?;
-        Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given, false)? })
+        Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given)? })
     }
 
     /// The weights: [`Parameter`](crate::Parameter) tells where each tensor lies. They can be copied from and to, and bound

@@ -20,7 +20,7 @@ impl Runner {
     /// # Errors
     /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     pub fn product(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
-        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shape, layout)?), &[], false)? })
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shape, layout)?), &[])? })
     }
 
     /// The plan.
@@ -36,7 +36,7 @@ impl Runner {
     /// # Safety
     /// As of [`Lockstep::new_unchecked`](crate::lockstep::Lockstep::new_unchecked).
     pub unsafe fn new_unchecked(gpu: &Gpu, plan: Plan) -> Result<Self> {
-        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(plan), &[], false)? })
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(plan), &[])? })
     }
 
     /// Fills a buffer.

@@ -31,11 +31,11 @@ pub(crate) fn from_texture(channels: u32) -> Shader {
 /// further each.
 pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
     let formats = FORMATS.map(|(_, known)| (known, known == format));
-    Shader {
-        name: format!("to_texture {format}").into(),
-        source: template::expand(text!("to_texture.wgsl.in"), &[], &formats).into(),
-        constants: vec![("CHANNELS", channels.into()), ("FIRST", first.into()), ("STRIDE", stride.into())],
-    }
+    shader(
+        format!("to_texture {format}"),
+        template::expand(text!("to_texture.wgsl.in"), &[], &formats),
+        [("CHANNELS", channels.into()), ("FIRST", first.into()), ("STRIDE", stride.into())],
+    )
 }
 
 /// Makes training data of a texture: one row for each texel, line by line from the top left. Its features are the texel's

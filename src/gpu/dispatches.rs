@@ -26,7 +26,7 @@ impl Gpu {
         progress(0, all);
         for (i, some) in wanted.chunks(each).enumerate() {
             let some: Vec<_> = some.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
-            self.pipelines(&some, false)?;
+            self.pipelines(&some)?;
             // A browser's GPU process compiles what it is told to before it says that it is done with what came before.
             #[cfg(target_family = "wasm")]
             {

@@ -72,13 +72,18 @@ struct Dispatch {
 impl GpuExecutor {
     /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled as it says; the
     /// rest are given later with [`bind`](Self::bind).
-    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)], checked: bool) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)]) -> Result<Self> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
-        if !checked {
-            gpu.measure(&plan)?;
-        }
+        gpu.measure(&plan)?;
         let launches = gpu.checked_launches(&plan)?;
-        Self::with_launches(gpu, plan, given, checked, launches)
+        Self::with_launches(gpu, plan, given, launches)
+    }
+
+    /// The same with kernels that check their own indices and loops, for plans that are not known to be sound.
+    pub(crate) fn checked(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)]) -> Result<Self> {
+        let mut launches = gpu.checked_launches(&plan)?;
+        launches.iter_mut().flatten().for_each(|launch| launch.shader.checked = true);
+        Self::with_launches(gpu, plan, given, launches)
     }
 
     /// An executor of such launches, those of each op.
@@ -86,7 +91,6 @@ impl GpuExecutor {
         gpu: &Gpu,
         plan: Arc<Plan>,
         given: &[(BufferId, Region)],
-        checked: bool,
         launches: Vec<Vec<Launch>>,
     ) -> Result<Self> {
         let of_ops = launches.into_iter().enumerate();
@@ -96,7 +100,7 @@ impl GpuExecutor {
 
         let shaders: Vec<_> = launches.iter().map(|l| (&l.shader, l.writable())).collect();
         let shaders: Vec<_> = shaders.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
-        let pipelines = gpu.pipelines(&shaders, checked)?;
+        let pipelines = gpu.pipelines(&shaders)?;
 
         let mut buffers = vec![None; plan.buffers.len()];
         for (id, region) in given {

@@ -15,9 +15,9 @@ type Text = (Cow<'static, str>, bool);
 type Key = (Text, Vec<(&'static str, u64)>);
 
 impl Shader {
-    fn key(&self, checked: bool) -> Key {
+    fn key(&self) -> Key {
         let constants = self.constants.iter().map(|&(name, value)| (name, value.to_bits()));
-        ((self.source.clone(), checked), constants.collect())
+        ((self.source.clone(), self.checked), constants.collect())
     }
 }
 
@@ -42,11 +42,9 @@ impl Gpu {
     ///
     /// Binding 0, the kernel's uniforms, is read-only storage too. From a uniform buffer, lavapipe would compile the
     /// values into the kernel where they decide a branch: again for each op, and in some shapes at every submission.
-    ///
-    /// With `checked`, kernels check their own indices and loops, for plans that are not known to be sound.
-    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])], checked: bool) -> Result<Vec<wgpu::ComputePipeline>> {
+    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
-        let keys: Vec<Key> = wanted.iter().map(|(shader, _)| shader.key(checked)).collect();
+        let keys: Vec<Key> = wanted.iter().map(|(shader, _)| shader.key()).collect();
         let mut missing: Vec<usize> = Vec::new();
         {
             let made = lock(&pipelines.made);
@@ -97,7 +95,7 @@ impl Gpu {
 
     /// The pipeline of a shader whose bindings are told by its text: of those that take textures.
     pub(crate) fn pipeline_of_its_own_layout(&self, shader: &Shader) -> Result<wgpu::ComputePipeline> {
-        let key = shader.key(false);
+        let key = shader.key();
         if let Some(pipeline) = lock(&self.inner.pipelines.made).get(&key) {
             return Ok(pipeline.clone());
         }
@@ -155,7 +153,7 @@ impl Gpu {
         // SAFETY: in plans that `Plan` itself makes, every index a kernel forms is below the length of its binding, as
         // the plan's shapes are what buffers are made from and what the kernels' uniforms hold, and GpuExecutor checks
         // buffers given from outside, `Rows::strided` those whose length a plan does not know; every loop ends within the plan's limits. Plans made by hand come with
-        // `checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
+        // `Shader::checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
         lock(&self.inner.pipelines.modules).entry(text.clone()).or_insert(module).clone()
     }
@@ -199,10 +197,10 @@ mod tests {
                 "override VALUE: u32 = 1;\n@group(0) @binding(1) var<storage, read_write> x: array<u32>;
                 @compute @workgroup_size(1) fn main() {{ x[0] = {factor} * VALUE; }}"
             );
-            Shader { name: name.into(), source: text.into(), constants: vec![("VALUE", value)] }
+            crate::ops::shader(name, text, [("VALUE", value)])
         };
         let make = |shader: Shader, checked| {
-            gpu.pipelines(&[(&shader, &[true])], checked).unwrap();
+            gpu.pipelines(&[(&Shader { checked, ..shader }, &[true])]).unwrap();
             gpu.inner.pipelines.count()
         };
         assert_eq!(make(shader("a", "2", 3.0), false), 1);

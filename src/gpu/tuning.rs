@@ -157,7 +157,7 @@ impl Gpu {
                 _ => {}
             }
         }
-        let executor = GpuExecutor::with_launches(self, Arc::new(alone), &given, false, vec![launches])?;
+        let executor = GpuExecutor::with_launches(self, Arc::new(alone), &given, vec![launches])?;
         let run = |times: u32| -> Result<Duration> {
             let start = Instant::now();
             let mut encoder = self.encoder();

@@ -57,7 +57,9 @@ impl Lockstep {
     /// # Errors
     /// [`Error::LimitExceeded`](crate::Error::LimitExceeded), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self> {
-        Self::bind(gpu, plan, true)
+        let plan = Arc::new(plan);
+        let on_gpu = GpuExecutor::checked(gpu, plan.clone(), &[])?;
+        Ok(Self::of(gpu, plan, on_gpu))
     }
 
     /// Binds a plan with the very kernels that training uses, which check nothing.
@@ -69,14 +71,14 @@ impl Lockstep {
     /// Tensors must be as long as their op's dimensions say, and lie within their buffers; row numbers, batch sizes and
     /// the rows of a data set must fit the buffers that are [`set`](Self::set).
     pub unsafe fn new_unchecked(gpu: &Gpu, plan: Plan) -> Result<Self> {
-        Self::bind(gpu, plan, false)
+        let plan = Arc::new(plan);
+        let on_gpu = GpuExecutor::new(gpu, plan.clone(), &[])?;
+        Ok(Self::of(gpu, plan, on_gpu))
     }
 
-    fn bind(gpu: &Gpu, plan: Plan, checked: bool) -> Result<Self> {
-        let plan = Arc::new(plan);
-        let on_gpu = GpuExecutor::new(gpu, plan.clone(), &[], checked)?;
+    fn of(gpu: &Gpu, plan: Arc<Plan>, on_gpu: GpuExecutor) -> Self {
         let on_cpu = CpuExecutor::new(plan.clone(), &[]);
-        Ok(Self { gpu: gpu.clone(), plan, on_gpu, on_cpu })
+        Self { gpu: gpu.clone(), plan, on_gpu, on_cpu }
     }
 
     /// The plan.

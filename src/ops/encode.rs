@@ -42,11 +42,11 @@ impl Kernel for Encode {
         let [scale, offset] = scale_and_offset(self.encoding);
         let numbers = self.output.len();
         vec![Launch {
-            shader: Shader {
-                name: format!("encode {}", self.encoding.kind()).into(),
-                source: (text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl")).into(),
-                constants: vec![("GRADIENT", self.gradient.is_some().into())],
-            },
+            shader: shader(
+                format!("encode {}", self.encoding.kind()),
+                text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl"),
+                [("GRADIENT", self.gradient.is_some().into())],
+            ),
             uniforms: uniforms![numbers, outputs: self.encoding.features(), scale, offset],
             bindings: self.operands(),
             workgroups: numbers.div_ceil(LANES).into(),

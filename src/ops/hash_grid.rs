@@ -36,11 +36,8 @@ impl Kernel for HashGridForward {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let Grid { dimensions, features, .. } = self.grid();
-        let shader = Shader {
-            name: format!("hash_grid {features}").into(),
-            source: grid_source(features).into(),
-            constants: vec![("DIMENSIONS", dimensions.into())],
-        };
+        let constants = [("DIMENSIONS", dimensions.into())];
+        let shader = shader(format!("hash_grid {features}"), grid_source(features), constants);
         vec![self.grid().launch(self, shader)]
     }
 

@@ -40,11 +40,17 @@ pub(crate) struct Shader {
     pub source: Cow<'static, str>,
     /// Values of the shader's `override` constants.
     pub constants: Vec<(&'static str, f64)>,
+    /// Whether it checks its own indices and loops: in plans that are not known to be sound.
+    pub checked: bool,
 }
 
-/// The shader of a kernel that has one text.
-pub(crate) fn shader(name: &'static str, source: &'static str, constants: &[(&'static str, f64)]) -> Shader {
-    Shader { name: name.into(), source: source.into(), constants: constants.to_vec() }
+/// A shader that checks nothing.
+pub(crate) fn shader(
+    name: impl Into<Cow<'static, str>>,
+    source: impl Into<Cow<'static, str>>,
+    constants: impl Into<Vec<(&'static str, f64)>>,
+) -> Shader {
+    Shader { name: name.into(), source: source.into(), constants: constants.into(), checked: false }
 }
 
 /// A dispatch.

@@ -82,11 +82,11 @@ impl Kernel for Pointwise {
             self.dropout.map_or((0, 0, 0.0), |mask| (mask.key(), mask.threshold(), 1.0 / (1.0 - mask.rate)));
         let constants = [("DERIVATIVE", self.saved.is_some().into()), ("DROPOUT", self.dropout.is_some().into())];
         vec![Launch {
-            shader: Shader {
-                name: format!("pointwise {}", self.activation).into(),
-                source: (self.activation.function().text.to_owned() + TEXT).into(),
-                constants: constants.into_iter().chain(self.activation.constant()).collect(),
-            },
+            shader: shader(
+                format!("pointwise {}", self.activation),
+                self.activation.function().text.to_owned() + TEXT,
+                constants.into_iter().chain(self.activation.constant()).collect::<Vec<_>>(),
+            ),
             uniforms: uniforms![quads, dropout_key, dropout_threshold, dropout_scale],
             bindings: self.operands(),
             workgroups: quads.div_ceil(LANES).into(),

@@ -82,7 +82,7 @@ impl Trainer {
         }
         let plan = ends.bind(plan, &mut given)?;
         let phases = plan.phases();
-        let mut executor = GpuExecutor::new(&gpu, Arc::new(plan), &given, false)?;
+        let mut executor = GpuExecutor::new(&gpu, Arc::new(plan), &given)?;
         let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
         // Rows come as the app has them.
         let info = DataInfo { shuffle: 0, ..self.shuffled(info) };

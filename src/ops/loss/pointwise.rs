@@ -16,8 +16,9 @@ pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
         _ => (0, 0.0),
     };
     let constants = op.activation.constant().into_iter().chain([("LOSS", code.into())]);
-    let name = format!("pointwise_loss {}", op.activation).into();
-    (Shader { name, source: source(op.activation).into(), constants: constants.collect() }, ("delta", delta.into()))
+    let name = format!("pointwise_loss {}", op.activation);
+    let shader = super::shader(name, source(op.activation), constants.collect::<Vec<_>>());
+    (shader, ("delta", delta.into()))
 }
 
 /// The loss of a row, in a batch of so many, and whether it is right.

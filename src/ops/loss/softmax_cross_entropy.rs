@@ -11,8 +11,8 @@ fn smoothing(op: &LossOp) -> f32 {
 
 /// The text, and the label smoothing.
 pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
-    let source = [SHARED, text!("softmax_cross_entropy.wgsl")].concat().into();
-    (Shader { name: op.stem().into(), source, constants: Vec::new() }, ("smoothing", smoothing(op).into()))
+    let source = [SHARED, text!("softmax_cross_entropy.wgsl")].concat();
+    (super::shader(op.stem(), source, []), ("smoothing", smoothing(op).into()))
 }
 
 /// The loss of a row, in a batch of so many, and whether it is right.

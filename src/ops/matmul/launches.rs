@@ -19,11 +19,7 @@ pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> 
     let mut bindings = op.operands();
     bindings[..2].copy_from_slice(&[Operand { scratch, ..read(None) }, read(None)]);
     let second = Launch {
-        shader: Shader {
-            name: "matmul.parts".into(),
-            source: text::source_of_rest(op, end).into(),
-            constants: constants(op, end),
-        },
+        shader: shader("matmul.parts", text::source_of_rest(op, end), constants(op, end)),
         uniforms: uniforms(op, kernel, [workgroups, 1]),
         bindings,
         workgroups: workgroups.into(),
@@ -80,7 +76,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
     }
     let parts = if let K::Parts(parts) = kernel.k { cut(op, parts).0 } else { 1 };
     Launch {
-        shader: Shader { name: name.into(), source: source.into(), constants },
+        shader: shader(name, source, constants),
         uniforms: uniforms(op, kernel, tiles),
         bindings,
         workgroups: u64::from(tiles[0]) * u64::from(parts),

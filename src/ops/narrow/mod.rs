@@ -79,7 +79,7 @@ impl Kernel for Narrow {
         };
         let name = format!("{kind} {}-{}", self.input.columns(), self.output.columns());
         vec![Launch {
-            shader: Shader { name: name.into(), source: source.into(), constants: Vec::new() },
+            shader: shader(name, source, []),
             uniforms: uniforms![rows],
             bindings: self.operands(),
             workgroups: rows.div_ceil(of_workgroup).into(),

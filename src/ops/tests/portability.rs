@@ -175,7 +175,7 @@ struct Case {
 fn cases() -> Vec<Case> {
     let shaders = launches().into_iter().map(|launch| launch.shader);
     let shaders = shaders.chain([from_texture(3), from_texture_random(3, 64)]);
-    let with_constants = shaders.map(|Shader { name, source, constants }| {
+    let with_constants = shaders.map(|Shader { name, source, constants, .. }| {
         let constants = constants.into_iter().map(|(name, value)| (name.to_owned(), value.to_bits())).collect();
         Case { source: source.into(), constants, name: name.into(), compiled: false }
     });

@@ -75,7 +75,7 @@ impl Kernel for Update {
         let constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
         let len = self.step.parameters.len();
         vec![Launch {
-            shader: Shader { name: name.into(), source: source.into(), constants },
+            shader: shader(name, source, constants),
             uniforms: uniforms![quads: len / 4],
             bindings: self.operands(),
             workgroups: len.div_ceil(parameters_each * LANES).into(),
