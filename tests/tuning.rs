@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use common::*;
 use serde_json::Value;
 use wgrad::Activation::{Identity, Relu};
-use wgrad::plan::{DataInfo, Op, Role};
+use wgrad::plan::{DataInfo, K, MatmulKernel, Op, Role, Tile};
 use wgrad::{Adam, Error, Gpu, Loss, Network, Plan, Trainer, TrainerConfig, Tuning, lockstep::Lockstep};
 
 /// A file of a test's own.
@@ -100,15 +100,16 @@ fn every_kernel_that_a_file_may_name_agrees_with_the_reference() {
     trainer(&file.gpu()).unwrap();
     let measured = file.read();
     let lanes = Gpu::request().unwrap().adapter_info().subgroup_min_size;
-    let mut names: Vec<String> = ["Tiled { slices: 1 }", "Tiled { slices: 4 }", "Plain"].map(Into::into).into();
+    let mut kernels = vec![whole(Tile::Square32), MatmulKernel { tile: Tile::Square32, k: K::Slices(4) }];
+    kernels.push(whole(Tile::Plain));
     if lanes == 8 || lanes == 16 {
-        names.extend([8, 16, 32, 64].map(|rows| format!("Subgroup {{ rows: {rows}, lanes: {lanes} }}")));
+        kernels.extend([8, 16, 32, 64].map(|rows| whole(Tile::Subgroup { rows })));
     }
     if lanes == 8 {
-        names.extend([8, 16, 32].map(|rows| format!("Wide {{ rows: {rows} }}")));
-        names.push("Panel { steps: 64 }".into());
+        kernels.extend([8, 16, 32].map(|rows| whole(Tile::Wide { rows })));
+        kernels.push(whole(Tile::Panel));
     }
-    for name in names {
+    for name in kernels.iter().map(|kernel| format!("{kernel:?}")) {
         let mut choices = measured.clone();
         for kernel in choices["products"].as_object_mut().unwrap().values_mut() {
             *kernel = name.clone().into();
