@@ -24,7 +24,7 @@ pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
 
 pub(crate) fn from_texture(channels: u32) -> Shader {
     let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl");
-    shader("from_texture", source, &[("CHANNELS", channels.into())])
+    shader("from_texture", source, [("CHANNELS", channels.into())])
 }
 
 /// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride` words

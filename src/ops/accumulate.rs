@@ -35,7 +35,7 @@ impl Kernel for Accumulate {
         let quads = self.sum.len() / 4;
         let (source, mean) = (text!("shared/step_state.wgsl", "accumulate.wgsl"), self.mean.into());
         vec![Launch {
-            shader: shader("accumulate", source, &[("MEAN", mean)]),
+            shader: shader("accumulate", source, [("MEAN", mean)]),
             uniforms: uniforms![quads],
             bindings: self.operands(),
             workgroups: quads.div_ceil(LANES).into(),

@@ -39,7 +39,7 @@ impl Kernel for CopyRows {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let Self { input, output } = self;
         vec![Launch {
-            shader: shader("copy_rows", text!("copy_rows.wgsl"), &[]),
+            shader: shader("copy_rows", text!("copy_rows.wgsl"), []),
             uniforms: uniforms![
                 columns: input.columns(),
                 words: input.len(),

@@ -33,7 +33,7 @@ impl Kernel for HashGridGradient {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.sums.len() / 4;
         vec![Launch {
-            shader: shader("hash_grid_gradient", text!("hash_grid_gradient.wgsl"), &[]),
+            shader: shader("hash_grid_gradient", text!("hash_grid_gradient.wgsl"), []),
             uniforms: uniforms![quads],
             bindings: self.operands(),
             workgroups: quads.div_ceil(LANES).into(),

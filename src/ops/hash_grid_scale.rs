@@ -35,13 +35,13 @@ impl Kernel for HashGridScale {
         let parts = rows.div_ceil(part_rows);
         let (source, constants) = (text!("hash_grid_scale.wgsl"), [("FEATURES", self.features().into())]);
         let sums = Launch {
-            shader: shader("hash_grid_scale", source, &constants),
+            shader: shader("hash_grid_scale", source, constants),
             uniforms: uniforms![rows, levels, part_rows],
             bindings: vec![read(self.gradient), leave(parts * levels)],
             workgroups: parts.into(),
         };
         let scales = Launch {
-            shader: shader("hash_grid_scale.parts", text!("hash_grid_scale.parts.wgsl"), &[]),
+            shader: shader("hash_grid_scale.parts", text!("hash_grid_scale.parts.wgsl"), []),
             uniforms: uniforms![levels, parts],
             bindings: vec![left(parts * levels), write(self.scales)],
             workgroups: levels.into(),

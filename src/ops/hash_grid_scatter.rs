@@ -36,7 +36,7 @@ impl Kernel for HashGridScatter {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let source = text!("shared/bits.wgsl", "hash_grid.functions.wgsl", "hash_grid_scatter.wgsl");
-        vec![self.grid().launch(self, shader("hash_grid_scatter", source, &self.grid().constants()))]
+        vec![self.grid().launch(self, shader("hash_grid_scatter", source, self.grid().constants()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -48,7 +48,7 @@ impl Kernel for LayerNormParameters {
         let parts = rows.div_ceil(part_rows);
         let source = text!("shared/from_first.wgsl", "layer_norm_parameters.wgsl");
         let whole = Launch {
-            shader: shader("layer_norm_parameters", source, &[]),
+            shader: shader("layer_norm_parameters", source, []),
             uniforms: uniforms![rows, columns, parts, part_rows, zero: 0],
             bindings: self.operands(),
             workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
@@ -59,7 +59,7 @@ impl Kernel for LayerNormParameters {
         let words = 2 * parts * columns;
         let inputs = &whole.bindings[..3];
         let sums = Launch {
-            shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), &[]),
+            shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), []),
             uniforms: uniforms![columns, parts],
             bindings: vec![left(words), write(self.scale_gradient), write(self.shift_gradient)],
             workgroups: columns.div_ceil(LANES).into(),

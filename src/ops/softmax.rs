@@ -36,7 +36,7 @@ impl Kernel for Softmax {
         let (lanes, each) = lanes_and_rows(columns, adapter);
         let constants = [("LANES", lanes.into()), ("ROWS", each.into()), ("GRADIENT", self.saved.is_some().into())];
         vec![Launch {
-            shader: shader("softmax", text!("softmax.wgsl"), &constants),
+            shader: shader("softmax", text!("softmax.wgsl"), constants),
             uniforms: uniforms![rows, columns],
             bindings: self.operands(),
             workgroups: rows.div_ceil(each).into(),

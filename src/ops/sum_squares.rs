@@ -42,7 +42,7 @@ impl Kernel for SumSquares {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (quads, limit) = (self.input.len() / 4, self.limit.unwrap_or(0.0));
         vec![Launch {
-            shader: shader("sum_squares", text!("sum_squares.wgsl"), &[("LIMIT", self.limit.is_some().into())]),
+            shader: shader("sum_squares", text!("sum_squares.wgsl"), [("LIMIT", self.limit.is_some().into())]),
             uniforms: uniforms![quads, limit],
             bindings: self.operands(),
             workgroups: self.output.len().into(),

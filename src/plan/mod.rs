@@ -143,9 +143,9 @@ impl Plan {
     /// A training step: next batch, forward, loss, backward, update.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for an option out of range or a last layer that does not go
-    /// with the loss; [`Error::Shape`] for a batch of 0 or a group without a layer;
-    /// [`Error::LimitExceeded`] for what no kernel can address.
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not go
+    /// with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0 or a group without a layer;
+    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
     pub fn training(network: &Network, loss: Loss, optimizer: &Optimizer, config: &TrainerConfig) -> Result<Self> {
         optimizer.check()?;
         config.check(network)?;
