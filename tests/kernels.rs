@@ -91,10 +91,12 @@ fn every_shader_has_cases() {
     // What deals with textures is no op: `app/parts.rs` tests it. And `words` is a part of several kernels.
     let of_ops = names.filter(|name| name.contains(".wgsl") && !name.contains("texture") && !name.starts_with("words"));
     let stems: BTreeSet<String> = of_ops.map(|name| name.split('.').next().unwrap().into()).collect();
-    let of_cases: BTreeSet<String> =
-        CASES.iter().flat_map(|case| case.kernels).map(|kernel| kernel.to_string()).collect();
-    assert_eq!(stems, of_cases);
-    assert_eq!(stems, KERNELS.iter().map(|kernel| kernel.to_string()).collect());
+    let set = |names: Vec<&str>| names.into_iter().map(String::from).collect::<BTreeSet<_>>();
+    let of_cases = set(CASES.iter().flat_map(|case| case.kernels).copied().collect());
+    let differ = |others: &BTreeSet<String>| stems.symmetric_difference(others).cloned().collect::<Vec<_>>();
+    assert_eq!(differ(&of_cases), [""; 0], "a shader without a case in tests/cases/mod.rs, or a case without a shader");
+    let tested = set(KERNELS.to_vec());
+    assert_eq!(differ(&tested), [""; 0], "a shader that `kernels!` in tests/kernels.rs lacks, or the other way round");
 }
 
 /// A check that cannot fail proves nothing: an input that is wrong on the GPU is noticed by every case.

@@ -25,7 +25,7 @@ impl Dense {
         let weight_init = match activation {
             Relu | LeakyRelu(_) | Elu(_) | GeluErf | GeluTanh | Silu | HardSwish => Init::HeUniform,
             Selu => Init::LecunNormal,
-            _ => Init::GlorotUniform,
+            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax => Init::GlorotUniform,
         };
         Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
     }

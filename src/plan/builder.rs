@@ -44,18 +44,18 @@ impl<'a> Builder<'a> {
             return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
         }
         let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
-        let none = Tensor::new(BufferId(0), Dtype::F32, 0);
+        let parameters = Tensor::new(BufferId(0), Dtype::F32, network.parameter_words());
         let mut builder = Self {
             network,
             batch,
-            parameters: none,
+            parameters,
             gradients: None,
             optimizer_step: None,
             fused: false,
             stages: Vec::new(),
             plan,
         };
-        builder.parameters = builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
+        builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
         Ok(builder)
     }
 

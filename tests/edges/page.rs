@@ -142,7 +142,10 @@ pub fn check(page: &str) {
         if is.starts_with("## ") {
             section = is;
         }
-        assert_eq!(is, says, "{section}: docs/edge-cases.md (right) says otherwise than what runs (left)");
+        assert_eq!(
+            is, says,
+            "{section}: docs/edge-cases.md (right) says otherwise than what runs (left); WGRAD_WRITE_EDGES=1 writes the page anew"
+        );
     }
     assert_eq!(page.lines().count(), file.lines().count(), "docs/edge-cases.md has other lines");
 }
