@@ -23,7 +23,7 @@ pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
 ];
 
 pub(crate) fn from_texture(channels: u32) -> Shader {
-    let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl");
+    let source = text!("shared/texture_rows.wgsl", "from_texture.wgsl.in");
     shader("from_texture", source, [("CHANNELS", channels.into())])
 }
 

@@ -30,7 +30,7 @@ macro_rules! text {
     ($name:literal) => {
         concat!(
             include_str!("../../shaders/activations/functions.wgsl"),
-            include_str!(concat!("../../shaders/activations/", $name, ".wgsl"))
+            include_str!(concat!("../../shaders/activations/", $name, ".wgsl.in"))
         )
     };
 }

@@ -33,7 +33,7 @@ impl Kernel for Accumulate {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.sum.len() / 4;
-        let (source, mean) = (text!("shared/step_state.wgsl", "accumulate.wgsl"), self.mean.into());
+        let (source, mean) = (text!("shared/step_state.wgsl", "accumulate.wgsl.in"), self.mean.into());
         vec![Launch {
             shader: shader("accumulate", source, [("MEAN", mean)]),
             uniforms: uniforms![quads],

@@ -44,7 +44,7 @@ impl Kernel for Encode {
         vec![Launch {
             shader: shader(
                 format!("encode {}", self.encoding.kind()),
-                text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl"),
+                text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl.in"),
                 [("GRADIENT", self.gradient.is_some().into())],
             ),
             uniforms: uniforms![numbers, outputs: self.encoding.features(), scale, offset],
@@ -159,7 +159,7 @@ fn blob_below(t: f64) -> f64 {
 fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     macro_rules! file {
         ($name:literal) => {
-            text!("shared/bits.wgsl", "encodings/functions.wgsl", concat!("encodings/", $name, ".wgsl"))
+            text!("shared/bits.wgsl", "encodings/functions.wgsl", concat!("encodings/", $name, ".wgsl.in"))
         };
     }
     match encoding {

@@ -48,15 +48,15 @@ impl Kernel for Gather {
         let quads = columns.div_ceil(4);
         macro_rules! variant {
             ($name:literal, $($file:literal),+) => {
-                shader($name, text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.functions.wgsl", $($file),+), &[])
+                shader($name, text!("shared/step_state.wgsl", "shared/data_info.wgsl", "gather.functions.wgsl.in", $($file),+), &[])
             };
         }
         let (shader, of_row) = match columns {
             n if n.is_multiple_of(8) && adapter.wide_access => {
-                (variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl"), n.div_ceil(WIDE_COLUMNS))
+                (variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl.in"), n.div_ceil(WIDE_COLUMNS))
             }
-            n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl"), quads),
-            _ => (variant!("gather", "gather.wgsl"), quads),
+            n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl.in"), quads),
+            _ => (variant!("gather", "gather.wgsl.in"), quads),
         };
         let invocations = self.x.rows() * of_row;
         vec![Launch {

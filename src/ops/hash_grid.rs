@@ -72,7 +72,7 @@ impl HashGridForward {
 }
 
 const FUNCTIONS: &str = text!("hash_grid.functions.wgsl");
-const SOURCE: &str = text!("hash_grid.wgsl");
+const SOURCE: &str = text!("hash_grid.wgsl.in");
 
 /// The text for so many features of an entry.
 pub(crate) fn grid_source(features: u32) -> String {

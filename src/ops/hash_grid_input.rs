@@ -35,7 +35,7 @@ impl Kernel for HashGridInput {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let source = text!("hash_grid.functions.wgsl", "hash_grid_input.wgsl");
+        let source = text!("hash_grid.functions.wgsl", "hash_grid_input.wgsl.in");
         vec![self.grid().launch_rows(self, shader("hash_grid_input", source, self.grid().constants()))]
     }
 

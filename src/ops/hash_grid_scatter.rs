@@ -35,7 +35,7 @@ impl Kernel for HashGridScatter {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let source = text!("shared/bits.wgsl", "hash_grid.functions.wgsl", "hash_grid_scatter.wgsl");
+        let source = text!("shared/bits.wgsl", "hash_grid.functions.wgsl", "hash_grid_scatter.wgsl.in");
         vec![self.grid().launch(self, shader("hash_grid_scatter", source, self.grid().constants()))]
     }
 

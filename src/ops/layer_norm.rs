@@ -47,7 +47,7 @@ impl Kernel for LayerNormForward {
         let (rows, columns, epsilon) = (self.x.rows(), self.x.columns(), self.epsilon());
         let share = 1.0 / columns.next_power_of_two() as f32;
         vec![Launch {
-            shader: shader("layer_norm", text!("shared/from_first.wgsl", "layer_norm.wgsl"), []),
+            shader: shader("layer_norm", text!("shared/from_first.wgsl.in", "layer_norm.wgsl.in"), []),
             uniforms: uniforms![rows, columns, epsilon, share, zero: 0],
             bindings: self.operands(),
             workgroups: rows.into(),

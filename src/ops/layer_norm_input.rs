@@ -34,7 +34,7 @@ impl Kernel for LayerNormInput {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         vec![Launch {
-            shader: shader("layer_norm_input", text!("shared/from_first.wgsl", "layer_norm_input.wgsl"), []),
+            shader: shader("layer_norm_input", text!("shared/from_first.wgsl.in", "layer_norm_input.wgsl.in"), []),
             uniforms: uniforms![rows: self.x.rows(), columns: self.x.columns(), zero: 0],
             bindings: self.operands(),
             workgroups: self.x.rows().into(),

@@ -46,7 +46,7 @@ impl Kernel for LayerNormParameters {
         let (rows, columns) = (self.x.rows(), self.x.columns());
         let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
         let parts = rows.div_ceil(part_rows);
-        let source = text!("shared/from_first.wgsl", "layer_norm_parameters.wgsl");
+        let source = text!("shared/from_first.wgsl.in", "layer_norm_parameters.wgsl.in");
         let whole = Launch {
             shader: shader("layer_norm_parameters", source, []),
             uniforms: uniforms![rows, columns, parts, part_rows, zero: 0],

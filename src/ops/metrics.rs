@@ -26,7 +26,7 @@ impl Kernel for Metrics {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         vec![Launch {
-            shader: shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl"), []),
+            shader: shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl.in"), []),
             uniforms: uniforms![count: self.slots.rows()],
             bindings: self.operands(),
             workgroups: 1,

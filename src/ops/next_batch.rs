@@ -49,7 +49,7 @@ impl Kernel for NextBatch {
         let launch = |constants: &[(&'static str, f64)], workgroups: u32| Launch {
             shader: shader(
                 "next_batch",
-                text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "next_batch.wgsl"),
+                text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "next_batch.wgsl.in"),
                 constants,
             ),
             uniforms: uniforms![batch, accumulate, learning_rate],

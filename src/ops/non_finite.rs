@@ -34,7 +34,7 @@ impl Kernel for NonFinite {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.input.len() / 4;
         vec![Launch {
-            shader: shader("non_finite", text!("shared/step_state.wgsl", "non_finite.wgsl"), []),
+            shader: shader("non_finite", text!("shared/step_state.wgsl", "non_finite.wgsl.in"), []),
             uniforms: uniforms![quads],
             bindings: self.operands(),
             workgroups: quads.div_ceil(LANES).clamp(1, MOST_WORKGROUPS).into(),

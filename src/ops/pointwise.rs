@@ -52,7 +52,7 @@ impl Dropout {
 
 const LANES: u32 = 64;
 
-const TEXT: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl");
+const TEXT: &str = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "pointwise.wgsl.in");
 
 impl Kernel for Pointwise {
     fn stem(&self) -> &'static str {

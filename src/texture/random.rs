@@ -10,7 +10,7 @@ use crate::random::Stream;
 const LANES: u32 = 64;
 
 pub(crate) fn from_texture_random(channels: u32, rows: u32) -> Shader {
-    let source = text!("shared/texture_rows.wgsl", "shared/pcg4d.wgsl", "from_texture_random.wgsl");
+    let source = text!("shared/texture_rows.wgsl", "shared/pcg4d.wgsl", "from_texture_random.wgsl.in");
     shader("from_texture_random", source, [("CHANNELS", channels.into()), ("ROWS", rows.into())])
 }
 

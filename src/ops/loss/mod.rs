@@ -15,7 +15,7 @@ const SHARED: &str = text!(
     "shared/data_info.wgsl",
     "shared/row_metrics.wgsl",
     "shared/bits.wgsl",
-    "shared/loss.wgsl"
+    "shared/loss.wgsl.in"
 );
 
 /// A loss and its gradient, and each row's share of the running loss and correct count.

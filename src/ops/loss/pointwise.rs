@@ -3,7 +3,7 @@
 use super::*;
 
 pub(crate) fn source(activation: Activation) -> String {
-    [activation.function().text, SHARED, text!("pointwise_loss.wgsl")].concat()
+    [activation.function().text, SHARED, text!("pointwise_loss.wgsl.in")].concat()
 }
 
 /// The text, and Huber's δ.

@@ -11,7 +11,7 @@ fn smoothing(op: &LossOp) -> f32 {
 
 /// The text, and the label smoothing.
 pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
-    let source = [SHARED, text!("softmax_cross_entropy.wgsl")].concat();
+    let source = [SHARED, text!("softmax_cross_entropy.wgsl.in")].concat();
     (super::shader(op.stem(), source, []), ("smoothing", smoothing(op).into()))
 }
 

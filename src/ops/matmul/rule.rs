@@ -22,7 +22,7 @@ pub enum Tile {
     /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector; so many invocations work
     /// together.
     Vector { lanes: u32 },
-    /// `matmul.plain.wgsl`: 4x4 an invocation, nothing is shared.
+    /// `matmul.plain.wgsl.in`: 4x4 an invocation, nothing is shared.
     Plain,
     /// `matmul.subgroup.wgsl.in`: so many rows by a subgroup.
     Subgroup { rows: u32 },

@@ -32,13 +32,13 @@ impl End {
     /// The text, for kernels whose invocations own four columns.
     fn text(self, aligned: bool) -> String {
         let (functions, text) = match (self, aligned) {
-            (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl", "matmul.sums.wgsl")),
-            (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl", "matmul.sums.rows.wgsl")),
-            (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl", "matmul.update.wgsl")),
-            (Self::Update, false) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl", "matmul.update.rows.wgsl")),
-            (Self::Part, _) => return text!("matmul.ends.wgsl", "matmul.part.wgsl").into(),
+            (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
+            (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
+            (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.wgsl.in")),
+            (Self::Update, false) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.rows.wgsl.in")),
+            (Self::Part, _) => return text!("matmul.ends.wgsl.in", "matmul.part.wgsl.in").into(),
         };
-        functions.to_owned() + text + text!("matmul.whole.wgsl")
+        functions.to_owned() + text + text!("matmul.whole.wgsl.in")
     }
 
     /// The text for those that read and write memory in words of 64 bits.
@@ -46,7 +46,7 @@ impl End {
         match self {
             Self::Update => OptimizerStep::WIDE_TEXT.into(),
             Self::Sums(f) => {
-                f.function().text.to_owned() + text!("software/words.wgsl", "software/matmul.wide.sums.wgsl")
+                f.function().text.to_owned() + text!("software/words.wgsl", "software/matmul.wide.sums.wgsl.in")
             }
             Self::Part => unreachable!("only kernels of four columns sum parts"),
         }
@@ -70,23 +70,23 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
                 K::Slices(slices) => slices,
                 K::Parts(_) => SLICES,
             };
-            ("matmul", expand(text!("matmul.loads.wgsl", "matmul.wgsl.in"), &[("slices", slices)]))
+            ("matmul", expand(text!("matmul.loads.wgsl.in", "matmul.wgsl.in"), &[("slices", slices)]))
         }
         Tile::Square64 => {
             let counts = [("row", 8), ("step", 16), ("quarter", 4)];
-            ("matmul.large", expand(text!("matmul.loads.wgsl", "matmul.large.wgsl.in"), &counts))
+            ("matmul.large", expand(text!("matmul.loads.wgsl.in", "matmul.large.wgsl.in"), &counts))
         }
         Tile::Vector { lanes } if outputs_are_rows(op) => (
             "matmul.vector.rows",
-            expand(text!("matmul.vector.wgsl", "matmul.vector.rows.wgsl.in"), &[("lanes", lanes)]),
+            expand(text!("matmul.vector.wgsl.in", "matmul.vector.rows.wgsl.in"), &[("lanes", lanes)]),
         ),
         Tile::Vector { lanes } => {
             let counts = [("lanes", lanes), ("parts", vector_parts(lanes))];
-            ("matmul.vector.columns", expand(text!("matmul.vector.wgsl", "matmul.vector.columns.wgsl.in"), &counts))
+            ("matmul.vector.columns", expand(text!("matmul.vector.wgsl.in", "matmul.vector.columns.wgsl.in"), &counts))
         }
-        Tile::Plain => ("matmul.plain", text!("matmul.plain.wgsl").to_owned()),
+        Tile::Plain => ("matmul.plain", text!("matmul.plain.wgsl.in").to_owned()),
         Tile::Subgroup { rows } => {
-            let text = text!("matmul.loads.wgsl", "software/matmul.subgroup.wgsl.in");
+            let text = text!("matmul.loads.wgsl.in", "software/matmul.subgroup.wgsl.in");
             ("matmul.subgroup", expand(text, &of_subgroup(rows, lanes)))
         }
         Tile::Wide { rows } => ("matmul.wide", expand(text!("software/matmul.wide.wgsl.in"), &of_wide(rows))),

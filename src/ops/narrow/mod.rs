@@ -122,7 +122,7 @@ impl Narrow {
         writer.text += "fn evaluate(row: u32, lane: u32) {\n";
         writer.layers(&self.layers);
         (0..outputs).for_each(|i| writer.line(&format!("output[row * OUTPUTS + {i}u] = {};", element("y", i))));
-        writer.text + "}\n" + text!("narrow.memory.wgsl", "narrow.wgsl")
+        writer.text + "}\n" + text!("narrow.memory.wgsl", "narrow.wgsl.in")
     }
 }
 

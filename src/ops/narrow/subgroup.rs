@@ -20,7 +20,7 @@ impl Narrow {
         runs(first).iter().for_each(|run| layers.run(run, true));
         runs(rest).iter().for_each(|run| layers.run(run, false));
         layers.stores(outputs);
-        layers.text + "}\n" + text!("narrow.memory.wgsl", "software/narrow.subgroup.wgsl")
+        layers.text + "}\n" + text!("narrow.memory.wgsl", "software/narrow.subgroup.wgsl.in")
     }
 }
 

@@ -69,8 +69,8 @@ impl Kernel for Update {
 
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         let (name, source, parameters_each) = match adapter.wide_access {
-            false => ("update", OptimizerStep::TEXT.to_owned() + text!("update.wgsl"), 4),
-            true => ("update.wide", [OptimizerStep::WIDE_TEXT, text!("software/update.wide.wgsl")].concat(), 8),
+            false => ("update", OptimizerStep::TEXT.to_owned() + text!("update.wgsl.in"), 4),
+            true => ("update.wide", [OptimizerStep::WIDE_TEXT, text!("software/update.wide.wgsl.in")].concat(), 8),
         };
         let constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
         let len = self.step.parameters.len();
@@ -104,10 +104,10 @@ impl Kernel for Update {
 
 impl OptimizerStep {
     /// What kernels that make a step have in their texts, but for a kernel.
-    pub(crate) const TEXT: &str = text!("shared/step_state.wgsl", "update.functions.wgsl");
+    pub(crate) const TEXT: &str = text!("shared/step_state.wgsl", "update.functions.wgsl.in");
     /// The same for those that read and write memory in words of 64 bits.
     pub(crate) const WIDE_TEXT: &str =
-        text!("shared/step_state.wgsl", "update.functions.wgsl", "software/words.wgsl", "software/update.octet.wgsl");
+        text!("shared/step_state.wgsl", "update.functions.wgsl.in", "software/words.wgsl", "software/update.octet.wgsl.in");
 
     /// What a kernel that makes a step binds from 3 on.
     pub(crate) fn operands(&self) -> Vec<Operand> {
