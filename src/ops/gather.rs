@@ -52,9 +52,10 @@ impl Kernel for Gather {
             };
         }
         let (shader, of_row) = match columns {
-            n if n.is_multiple_of(8) && adapter.wide_access => {
-                (variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl.in"), n.div_ceil(WIDE_COLUMNS))
-            }
+            n if n.is_multiple_of(8) && adapter.wide_access => (
+                variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl.in"),
+                n.div_ceil(WIDE_COLUMNS),
+            ),
             n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl.in"), quads),
             _ => (variant!("gather", "gather.wgsl.in"), quads),
         };

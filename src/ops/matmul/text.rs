@@ -35,7 +35,9 @@ impl End {
             (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
             (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
             (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.wgsl.in")),
-            (Self::Update, false) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.rows.wgsl.in")),
+            (Self::Update, false) => {
+                (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.rows.wgsl.in"))
+            }
             (Self::Part, _) => return text!("matmul.ends.wgsl.in", "matmul.part.wgsl.in").into(),
         };
         functions.to_owned() + text + text!("matmul.whole.wgsl.in")

@@ -106,8 +106,12 @@ impl OptimizerStep {
     /// What kernels that make a step have in their texts, but for a kernel.
     pub(crate) const TEXT: &str = text!("shared/step_state.wgsl", "update.functions.wgsl.in");
     /// The same for those that read and write memory in words of 64 bits.
-    pub(crate) const WIDE_TEXT: &str =
-        text!("shared/step_state.wgsl", "update.functions.wgsl.in", "software/words.wgsl", "software/update.octet.wgsl.in");
+    pub(crate) const WIDE_TEXT: &str = text!(
+        "shared/step_state.wgsl",
+        "update.functions.wgsl.in",
+        "software/words.wgsl",
+        "software/update.octet.wgsl.in"
+    );
 
     /// What a kernel that makes a step binds from 3 on.
     pub(crate) fn operands(&self) -> Vec<Operand> {
