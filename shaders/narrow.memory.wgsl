@@ -1,5 +1,6 @@
-// A whole network of dense layers no wider than 64, a row for each invocation: what lies between the layers never leaves
-// the chip. The host writes the layers out (src/ops/narrow/): `evaluate`, and the constants INPUTS, OUTPUTS and others.
+// A whole network of dense layers no wider than 64, a row for each invocation: what lies between the layers never
+// leaves the chip. The host writes the layers out (src/ops/narrow/): `evaluate`, and the constants INPUTS, OUTPUTS and
+// others.
 
 struct NarrowUniforms {
     rows: u32,

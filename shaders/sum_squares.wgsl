@@ -40,7 +40,7 @@ fn add(a: f32, b: f32) -> f32 {
     return sum;
 }
 
-// What a tensor of this sum of squares is multiplied by. Below f32's range it is -factor * 2^96: see update.wgsl.
+// What a tensor of this sum of squares is multiplied by. Below f32's range it is -factor * 2^96: see update.wgsl.in.
 fn factor(sum: f32) -> f32 {
     let bits = bitcast<u32>(sum);
     if (bits & EXPONENT) == EXPONENT {

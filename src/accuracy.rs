@@ -1,10 +1,10 @@
 //! How accurate arithmetic is on a GPU: what bounds are derived from.
 //!
 //! u = 2⁻²⁴ is the unit roundoff of f32: +, − and × err by at most u relative. A sum of k products in any order errs by
-//! at most (k + 1) u Σ|a·b| (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1), so two of them lie
-//! within twice that. WGSL's accuracy table (§15.7.4) gives division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹, tanh
-//! 10⁻⁵, and sqrt what 1 / inverseSqrt has, 2 ulp and a division; an ulp is at most 2u relative. Denormals may be flushed
-//! to zero.
+//! at most (k + 1) u Σ|a·b| (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1), so two of them
+//! lie within twice that. WGSL's accuracy table (§15.7.4) gives division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹,
+//! tanh 10⁻⁵, and sqrt what 1 / inverseSqrt has, 2 ulp and a division; an ulp is at most 2u relative. Denormals may be
+//! flushed to zero.
 
 pub(crate) const U: f64 = 1.0 / 16_777_216.0;
 pub(crate) const ULP: f64 = 2.0 * U;

@@ -29,16 +29,16 @@ impl From<&Gpu> for Device {
 }
 
 impl Gpu {
-    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why there
-    /// is no GPU. Blocks; not for browsers.
+    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why
+    /// there is no GPU. Blocks; not for browsers.
     #[cfg(not(target_family = "wasm"))]
     pub fn request_or_cpu() -> (Device, Option<Error>) {
         pollster::block_on(Self::request_or_cpu_async())
     }
 
     /// The best device there is, for async code and browsers: [`request_async`](Self::request_async), or
-    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message that a
-    /// page can show to its visitor.
+    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message
+    /// that a page can show to its visitor.
     ///
     /// ```no_run
     /// # async fn page() {
@@ -306,7 +306,8 @@ impl Executor {
     }
 
     /// Submits steps, a step that is too much for a submission in several. A GPU has them to do when this returns, which it
-    /// does at once; the CPU has done them. Where metrics are read back, `check` marks them first: see [`Plan::finite`].
+    /// does at once; the CPU has done them. Where metrics are read back, `check` marks them first: see
+    /// [`Plan::finite`].
     pub(crate) async fn submit(&self, run: Run, check: Option<&Executor>) -> Result<Submission> {
         self.submit_at_most(MOST, run, check).await
     }

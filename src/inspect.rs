@@ -23,8 +23,8 @@ pub struct Kernel {
 /// Classes of adapters that get different kernels.
 pub const ADAPTERS: [&str; 5] = ["software8", "software16", "software", "gpu", "large-registers"];
 
-/// The kernels of each op of a plan, in the order of [`Plan::ops`], on a class of [`ADAPTERS`]; `None` for another name.
-/// Software adapters have 2 threads.
+/// The kernels of each op of a plan, in the order of [`Plan::ops`], on a class of [`ADAPTERS`]; `None` for another
+/// name. Software adapters have 2 threads.
 pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
     let adapter = Adapter::of_class(adapter)?;
     Some(plan.ops().map(|op| op.launches(&adapter).into_iter().map(Kernel::from).collect()).collect())

@@ -125,8 +125,8 @@ impl Lockstep {
         ops.map(|(i, op)| self.run_op(i, op).and_then(|run| self.gpu.block_on(run.finish()))).collect()
     }
 
-    /// `run` for browsers, and for apps that poll. Submits; what the GPU makes is compared when the answer is awaited, and held
-    /// until then.
+    /// `run` for browsers, and for apps that poll. Submits; what the GPU makes is compared when the answer is awaited,
+    /// and held until then.
     ///
     /// # Errors
     /// As `run`.
@@ -235,7 +235,8 @@ impl OpRun {
     }
 }
 
-/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where only one is NaN.
+/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where only one is
+/// NaN.
 fn error(gpu: u32, cpu: u32, bounds: &Bounds, bound: f64) -> f64 {
     let value = |word: u32| match bounds {
         Bounds::Whole(_) => f64::from(word as i32),

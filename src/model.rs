@@ -35,8 +35,8 @@ pub struct Model {
 /// Rows that the conveniences run at a time, at most.
 const ROWS: u32 = 4096;
 
-/// Rows of a batch of evaluation: enough to fill a GPU. What tells classes takes as many at a time, so that the same kernels
-/// give the same bits.
+/// Rows of a batch of evaluation: enough to fill a GPU. What tells classes takes as many at a time, so that the same
+/// kernels give the same bits.
 pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
@@ -253,8 +253,8 @@ impl Model {
         check_finite(features, inputs)
     }
 
-    /// Runs a plan over chunks of at most `rows` rows. With `full` the last chunk runs with all rows too, where those beyond
-    /// its own hold what was there before.
+    /// Runs a plan over chunks of at most `rows` rows. With `full` the last chunk runs with all rows too, where those
+    /// beyond its own hold what was there before.
     async fn run(
         &self,
         features: &[f32],

@@ -9,7 +9,7 @@ pub(crate) enum Stream {
     Weights = 1,
     /// The order of rows before a split.
     Split = 2,
-    /// Points of a texture, in the second word of a key: `shaders/from_texture_random.wgsl`.
+    /// Points of a texture, in the second word of a key: `shaders/from_texture_random.wgsl.in`.
     Texels = 3,
 }
 

@@ -102,7 +102,7 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
     for (name, [rows, columns]) in shapes {
         if !(1..=LONGEST_TENSOR).contains(&(u64::from(rows) * u64::from(columns))) {
             let expected = format!("1 to {LONGEST_TENSOR} numbers");
-            return Err(Error::Shape { what: name.into(), expected, actual: format!("{rows}x{columns}") });
+            return Err(Error::shape(name, expected, format!("{rows}x{columns}")));
         }
     }
     let buffers = shapes.map(|(name, [rows, columns])| Buffer {

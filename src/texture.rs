@@ -13,7 +13,8 @@ pub(crate) use random::from_texture_random;
 /// Lines and columns of a workgroup of either kernel.
 const TILE: u32 = 8;
 
-/// The formats that outputs can have, with their names in WGSL: those that every device can store to and that hold colours.
+/// The formats that outputs can have, with their names in WGSL: those that every device can store to and that hold
+/// colours.
 pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
     (wgpu::TextureFormat::Rgba8Unorm, "rgba8unorm"),
     (wgpu::TextureFormat::Rgba8Snorm, "rgba8snorm"),
@@ -27,8 +28,8 @@ pub(crate) fn from_texture(channels: u32) -> Shader {
     shader("from_texture", source, [("CHANNELS", channels.into())])
 }
 
-/// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride` words
-/// further each.
+/// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride`
+/// words further each.
 pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
     let formats = FORMATS.map(|(_, known)| (known, known == format));
     shader(

@@ -69,8 +69,8 @@ fn fnv1a(weights: &[f32]) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// All that decides the bits of a GPU: the adapter, which names its vector width where it is a CPU, the driver and, of a
-/// driver that compiles for the CPU it runs on, that processor.
+/// All that decides the bits of a GPU: the adapter, which names its vector width where it is a CPU, the driver and, of
+/// a driver that compiles for the CPU it runs on, that processor.
 fn key(gpu: &Gpu) -> String {
     let info = gpu.adapter_info();
     let mut key = format!("{} / {} {}", info.name, info.driver, info.driver_info);

@@ -20,15 +20,16 @@ fn sigmoid(z: vec4f) -> vec4f {
     return select(tail, 1.0 - tail, z > vec4f(0.0));
 }
 
-// a * sigmoid(z). Far left, sigmoid(z) is below the smallest normal number and may be flushed to 0, though the product is not.
-// So sigmoid(z) is computed as two factors, and a is multiplied by the first before the second.
+// a * sigmoid(z). Far left, sigmoid(z) is below the smallest normal number and may be flushed to 0, though the product
+// is not. So sigmoid(z) is computed as two factors, and a is multiplied by the first before the second.
 fn times_sigmoid(a: vec4f, z: vec4f) -> vec4f {
     let root = exp(-0.5 * abs(z));
     let rest = root / (1.0 + root * root);
     return select(a * root * rest, a * (1.0 - root * rest), z > vec4f(0.0));
 }
 
-// ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|; ln(1 + e) = 2 artanh(s) with s = e / (2 + e) <= 1/3, by its series.
+// ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|; ln(1 + e) = 2 artanh(s) with s = e / (2 + e) <= 1/3, by its
+// series.
 fn softplus(z: vec4f) -> vec4f {
     let e = exp(-abs(z));
     let s = e / (2.0 + e);

@@ -1,4 +1,5 @@
-// What encodings of coordinates share. Each has `feature`, number k of what it makes of a coordinate, and `slope`, its derivative.
+// What encodings of coordinates share. Each has `feature`, number k of what it makes of a coordinate, and `slope`, its
+// derivative.
 
 fn two_to(k: u32) -> f32 {
     return bitcast<f32>((127u + k) << 23u);

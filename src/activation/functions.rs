@@ -7,7 +7,8 @@ use crate::accuracy::*;
 
 /// An activation. `p` is its parameter, z its input, y its output.
 pub(crate) struct Function {
-    /// WGSL: `activate` and `derivative` of four numbers, and what they call. The parameter is the constant `PARAMETER`.
+    /// WGSL: `activate` and `derivative` of four numbers, and what they call. The parameter is the constant
+    /// `PARAMETER`.
     pub text: &'static str,
     /// Floating-point operations of the value and of the derivative.
     pub flops: [u64; 2],
@@ -276,8 +277,8 @@ fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
-/// e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before it is multiplied
-/// by z.
+/// e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before it is
+/// multiplied by z.
 fn sigmoid_error(z: f64) -> f64 {
     let y = sigmoid(z);
     y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
@@ -298,7 +299,8 @@ fn normal_distribution(z: f64) -> f64 {
 fn normal_distribution_error(z: f64) -> f64 {
     let x = (z.abs() * FRAC_1_SQRT_2).min(9.5);
     let tail = 0.5 * libm::erfc(x);
-    // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add up.
+    // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add
+    // up.
     let argument = 5.0 * U * x * x + 20.0 * U * 1.4 + U * (x * x + 1.4);
     let tail_error = tail * (2.1e-7 + of_exp(x * x + 1.4, argument) + DIVISION + 4.0 * U) + FLUSHED;
     if z < 0.0 { tail_error } else { tail_error + U }

@@ -44,8 +44,8 @@ pub(super) fn remove(folder: &Path) {
     }
 }
 
-/// The process that made the temporary file of this name, where it is one of this machine's. None for other files. Names
-/// were `.wgrad-PROCESS-NUMBER.tmp` once.
+/// The process that made the temporary file of this name, where it is one of this machine's. None for other files.
+/// Names were `.wgrad-PROCESS-NUMBER.tmp` once.
 fn maker(name: &str) -> Option<Option<u32>> {
     let parts: Vec<&str> = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split('-').collect();
     let number = |text: &str| text.parse::<u32>().ok();

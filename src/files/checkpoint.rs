@@ -78,7 +78,7 @@ impl Trainer {
     /// [`snapshot_to_bytes`](Self::snapshot_to_bytes) is.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save);
+    /// [`Error::NoSnapshot`] if there is no snapshot; [`Error::NonFiniteParameter`], as [`save`](Self::save);
     /// [`Error::File`] where the file cannot be written.
     pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
@@ -130,9 +130,9 @@ impl Trainer {
 }
 
 impl Trainer {
-    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that are NaN
-    /// or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false: they are an
-    /// error, and the file that is there stays as it was.
+    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that
+    /// are NaN or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false:
+    /// they are an error, and the file that is there stays as it was.
     pub fn set_allow_non_finite(&mut self, allow: bool) {
         self.allow_non_finite = allow;
     }

@@ -195,12 +195,12 @@ impl<'a> Contents<'a> {
         Ok((info.dtype, bytes))
     }
 
-    /// Refuses tensors that nobody has taken, with what is to be said beside.
-    pub fn finish(self, beside: &str) -> Result<()> {
+    /// An error if a tensor of the file was not used; `note` follows the list of their names.
+    pub fn finish(self, note: &str) -> Result<()> {
         let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         match left[..] {
             [] => Ok(()),
-            _ => Err(self.fault(format!("has tensors that the network does not: {}{beside}", left.join(", ")))),
+            _ => Err(self.fault(format!("has tensors that the network does not: {}{note}", left.join(", ")))),
         }
     }
 }

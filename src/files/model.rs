@@ -194,8 +194,8 @@ impl Model {
         Ok(parameters)
     }
 
-    /// Lets [`save`](Self::save), [`to_bytes`](Self::to_bytes), [`save_weights`](Self::save_weights) and their like write
-    /// weights that are NaN or infinite, which else are an error: to look at what became of a run.
+    /// Lets [`save`](Self::save), [`to_bytes`](Self::to_bytes), [`save_weights`](Self::save_weights) and their like
+    /// write weights that are NaN or infinite, which else are an error: to look at what became of a run.
     /// [`load_non_finite`](Self::load_non_finite) reads them.
     pub fn allow_non_finite(mut self) -> Self {
         self.allow_non_finite = true;
@@ -218,7 +218,8 @@ impl Model {
         read(device.into(), BYTES, bytes, true)
     }
 
-    /// [`weights_to_bytes`](Self::weights_to_bytes) for async code and browsers: submits, but leaves polling to the app.
+    /// [`weights_to_bytes`](Self::weights_to_bytes) for async code and browsers: submits, but leaves polling to the
+    /// app.
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).

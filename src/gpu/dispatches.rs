@@ -12,8 +12,8 @@ impl Gpu {
         self.checked_launches(plan).map(drop)
     }
 
-    /// Compiles the kernels of a plan that are not there yet: in a browser one by one, with a turn for the page after each.
-    /// `progress` hears how many are there, and of how many.
+    /// Compiles the kernels of a plan that are not there yet: in a browser one by one, with a turn for the page after
+    /// each. `progress` hears how many are there, and of how many.
     pub(crate) async fn compile_async(&self, plan: &Plan, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
         let launches = self.checked_launches(plan)?;
         let mut wanted: Vec<(&Shader, Vec<bool>)> = Vec::new();

@@ -117,7 +117,8 @@ impl GpuExecutor {
         }
         let mut uniforms = vec![0; launches.len() * STRIDE];
         for (slot, launch) in uniforms.chunks_exact_mut(STRIDE).zip(&launches) {
-            slot[..launch.bytes().len()].copy_from_slice(&launch.bytes());
+            let bytes = launch.bytes();
+            slot[..bytes.len()].copy_from_slice(&bytes);
         }
         let uniforms = gpu.upload("uniforms", &uniforms)?;
         let unused = [gpu.zeros("unused inputs", UNUSED_BYTES)?, gpu.zeros("unused outputs", UNUSED_BYTES)?];
@@ -332,11 +333,11 @@ impl GpuExecutor {
         };
         self.gpu.check_size(&self.plan.buffer(tensor.buffer).name, bytes)?;
         if offset + bytes > region.bytes {
-            return Err(Error::Shape {
-                what: format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
-                expected: format!("at least {} bytes (rows x features x 4, rounded up to 16)", offset + bytes),
-                actual: format!("{} bytes", region.bytes),
-            });
+            return Err(Error::shape(
+                format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
+                format!("at least {} bytes (rows x features x 4, rounded up to 16)", offset + bytes),
+                format!("{} bytes", region.bytes),
+            ));
         }
         let (buffer, offset) = (&region.buffer, region.offset + offset);
         Ok(wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: NonZeroU64::new(bytes) }))

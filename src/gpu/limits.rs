@@ -7,7 +7,8 @@ use crate::plan::Plan;
 /// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole, and beside what
 /// [strided rows](crate::Rows) reach over; for uniforms
 /// and textures what WebGPU has by default, every other limit lower. The default limits of WebGPU are enough for most plans: what
-/// can exceed them is the length of a buffer: the longest is often the optimizer's moments, of Adam 8 bytes for each weight. Merge them into the app's own request:
+/// can exceed them is the length of a buffer: the longest is often the optimizer's moments, of Adam 8 bytes for each
+/// weight. Merge them into the app's own request:
 ///
 /// ```no_run
 /// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits, network: wgrad::Network) -> wgrad::Result<()> {

@@ -181,8 +181,8 @@ impl Gpu {
     ///
     /// The default limits of WebGPU do, for all but very long buffers: [`required_limits`] has the least that a plan needs,
     /// [`optional_features`] what is worth having. The app keeps the device: its device-lost callback and its
-    /// uncaptured-error handler stay its own. A queue of another device is refused with [`Error::Gpu`] by what is made first
-    /// or, where the device was busy then, by the first call that waits for an answer.
+    /// uncaptured-error handler stay its own. A queue of another device is refused with [`Error::Gpu`] by what is made
+    /// first or, where the device was busy then, by the first call that waits for an answer.
     /// Trainers and models that are given clones of one `Gpu` share what is compiled:
     /// make one for a device, and clone it.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {

@@ -71,7 +71,8 @@ impl Gpu {
         }
     }
 
-    /// Asks the queue whether it is this device's own: then it answers while the device is polled. None where that is known.
+    /// Asks the queue whether it is this device's own: then it answers while the device is polled. None where that is
+    /// known.
     fn ask_queue(&self) -> Option<impl Fn() -> bool> {
         if self.inner.own_queue.load(Ordering::Relaxed) {
             return None;
@@ -86,8 +87,8 @@ impl Gpu {
         })
     }
 
-    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device is
-    /// polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
+    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device
+    /// is polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
     pub(crate) fn check_queue(&self) -> Result<()> {
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
         let since = Instant::now();
@@ -103,8 +104,8 @@ impl Gpu {
         }
     }
 
-    /// As [`check_queue`](Self::check_queue), which a busy device leaves open: awaits the answer, before anything is awaited
-    /// that a queue of another device would never give, or give wrongly. Goes on whenever the app polls.
+    /// As [`check_queue`](Self::check_queue), which a busy device leaves open: awaits the answer, before anything is
+    /// awaited that a queue of another device would never give, or give wrongly. Goes on whenever the app polls.
     pub(crate) async fn know_queue(&self) -> Result<()> {
         self.check_queue()?;
         let Some(is_own) = self.ask_queue() else { return Ok(()) };

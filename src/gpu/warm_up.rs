@@ -44,8 +44,9 @@ impl Gpu {
 macro_rules! methods {
     ($type:ident: $field:ident) => {
         impl $type {
-            /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first
-            /// dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for nothing.
+            /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the
+            /// first dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for
+            /// nothing.
             ///
             /// # Errors
             /// [`Error::DeviceLost`](crate::Error::DeviceLost), [`Error::OutOfMemory`](crate::Error::OutOfMemory).

@@ -4,7 +4,8 @@ use super::*;
 
 const LANES: u32 = 64;
 
-/// Copies rows, word for word, between where an app has them and where they stand side by side. Nothing else is written.
+/// Copies rows, word for word, between where an app has them and where they stand side by side. Nothing else is
+/// written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyRows {
     /// \[rows, columns\], and whatever lies before and between them.

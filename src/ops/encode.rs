@@ -106,8 +106,9 @@ impl Feature {
                 let off = 2.0 * U * (2.0 * steep * size + f64::from(offset.abs())) + steep * flushed;
                 return Self { value: scale * x + offset, slope: scale, off: [off, 0.0] };
             }
-            // The turn is exact. The sine: pi's own rounding, the product with it and the last one move it by their share; so
-            // do the series' steps, by less, and what it leaves out, 1e-9. The cosine's turn is rounded once more, near 1/2.
+            // The turn is exact. The sine: pi's own rounding, the product with it and the last one move it by their
+            // share; so do the series' steps, by less, and what it leaves out, 1e-9. The cosine's turn is rounded once
+            // more, near 1/2.
             Encoding::Frequency { .. } => {
                 let (sin, cos) = (PI * turned(x, k / 2)).sin_cos();
                 let (value, slope) = if k.is_multiple_of(2) { (sin, cos) } else { (cos, -sin) };
@@ -121,8 +122,9 @@ impl Feature {
                 let (value, slope) = if falls { (t.signum() - t, -steep) } else { (t, steep) };
                 (2.0 * value, slope, [steep * flushed, 0.0])
             }
-            // The edges are off by the roundings of x * bins, of the difference and of the sum; the kernel is at most 15/16
-            // high and 1.44 steep, and its polynomials have some six roundings of numbers up to 1, on either side.
+            // The edges are off by the roundings of x * bins, of the difference and of the sum; the kernel is at most
+            // 15/16 high and 1.44 steep, and its polynomials have some six roundings of numbers up to 1, on either
+            // side.
             Encoding::OneBlob { bins } => {
                 let (bins, k) = (f64::from(bins), f64::from(k));
                 let left = k - f64::from(x) * bins;
@@ -154,8 +156,8 @@ fn blob_below(t: f64) -> f64 {
     0.5 + 15.0 / 16.0 * (t - 2.0 / 3.0 * t.powi(3) + t.powi(5) / 5.0)
 }
 
-/// The text of an encoding, `feature`, `slope` and what they call; and the arithmetic of a feature, and of its slope and its
-/// part of the sum.
+/// The text of an encoding, `feature`, `slope` and what they call; and the arithmetic of a feature, and of its slope
+/// and its part of the sum.
 fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     macro_rules! file {
         ($name:literal) => {
@@ -180,8 +182,8 @@ fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
     }
 }
 
-/// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls, whose
-/// names begin with `prefix`.
+/// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls,
+/// whose names begin with `prefix`.
 pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
     let [scale, offset] = scale_and_offset(encoding).map(|value| format!("{value:?}"));
     let text = text_and_flops(encoding).0.replace("u.outputs", &format!("{}u", encoding.features()));

@@ -1,5 +1,6 @@
-//! Hash grids: the features of points. A grid's cells are the same on both sides, as the product that tells them is rounded
-//! once and then cut off; the fraction that is left may come from the product before it was rounded (a fused multiply-add).
+//! Hash grids: the features of points. A grid's cells are the same on both sides, as the product that tells them is
+//! rounded once and then cut off; the fraction that is left may come from the product before it was rounded (a fused
+//! multiply-add).
 
 use super::*;
 
@@ -74,7 +75,7 @@ impl HashGridForward {
 const FUNCTIONS: &str = text!("hash_grid.functions.wgsl");
 const SOURCE: &str = text!("hash_grid.wgsl.in");
 
-/// The text for so many features of an entry.
+/// The shader text for entries of `features` numbers.
 pub(crate) fn grid_source(features: u32) -> String {
     format!("alias Features = {};\n{FUNCTIONS}{SOURCE}", of_entry(features))
 }
@@ -88,8 +89,9 @@ fn of_entry(features: u32) -> &'static str {
     }
 }
 
-/// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a level,
-/// and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number `table` on.
+/// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a
+/// level, and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number
+/// `table` on.
 pub(crate) fn interpolation(
     texts: &mut Vec<String>,
     [dimensions, features]: [u32; 2],
@@ -233,7 +235,8 @@ impl Corner {
         U * (f64::from(self.resolution) + 2.0)
     }
 
-    /// How far the weight may be off: the shares' errors add up, as shares are at most 1, and three products are rounded.
+    /// How far the weight may be off: the shares' errors add up, as shares are at most 1, and three products are
+    /// rounded.
     pub fn weight_off(&self, dimensions: u32) -> f64 {
         f64::from(dimensions) * self.share_off() + 2.0 * 3.0 * U * f64::from(self.weight().abs())
     }

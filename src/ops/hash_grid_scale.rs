@@ -33,17 +33,18 @@ impl Kernel for HashGridScale {
         let (rows, levels) = (self.gradient.rows(), self.scales.rows());
         let part_rows = rows.div_ceil(rows.div_ceil(ROWS_OF_PART).min(MOST_PARTS));
         let parts = rows.div_ceil(part_rows);
+        let words = u64::from(parts) * u64::from(levels);
         let (source, constants) = (text!("hash_grid_scale.wgsl"), [("FEATURES", self.features().into())]);
         let sums = Launch {
             shader: shader("hash_grid_scale", source, constants),
             uniforms: uniforms![rows, levels, part_rows],
-            bindings: vec![read(self.gradient), leave(parts * levels)],
+            bindings: vec![read(self.gradient), leave(words)],
             workgroups: parts.into(),
         };
         let scales = Launch {
             shader: shader("hash_grid_scale.parts", text!("hash_grid_scale.parts.wgsl"), []),
             uniforms: uniforms![levels, parts],
-            bindings: vec![left(parts * levels), write(self.scales)],
+            bindings: vec![left(words), write(self.scales)],
             workgroups: levels.into(),
         };
         vec![sums, scales]

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Adds the gradients of the entries that each point took part of, as whole numbers: in any order, the sums are the same.
+/// Adds the gradients of the entries that each point took part of, as whole numbers: in any order, the sums are the
+/// same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridScatter {
     /// \[rows, dimensions\].
@@ -52,8 +53,8 @@ impl Kernel for HashGridScatter {
         });
     }
 
-    /// Each contribution, a product of two, is rounded to a whole number: to another one only where its error takes it past a
-    /// half.
+    /// Each contribution, a product of two, is rounded to a whole number: to another one only where its error takes it
+    /// past a half.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let grid = self.grid();
         let (gradient, scales) = (at.f64s(self.gradient), at.f64s(self.scales));

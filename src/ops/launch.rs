@@ -7,12 +7,12 @@ use super::{MatmulKernel, Operand};
 /// The largest workgroup of any kernel.
 pub(crate) const MOST_INVOCATIONS: u32 = 256;
 
-/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product, and 64
-/// rows of 64 numbers in `narrow`. Every device of WebGPU has it.
+/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product, and
+/// 64 rows of 64 numbers in `narrow`. Every device of WebGPU has it.
 pub(crate) const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
-/// Steps that a loop of a kernel may have on a software adapter: Mesa's lavapipe gives an invocation 65,535 loop iterations, then
-/// silently stops looping, and no kernel takes two a step.
+/// Steps that a loop of a kernel may have on a software adapter: Mesa's lavapipe gives an invocation 65,535 loop
+/// iterations, then silently stops looping, and no kernel takes two a step.
 pub(crate) const LONGEST_LOOP: u32 = 1 << 15;
 
 /// What launches may depend on of an adapter.
@@ -118,8 +118,8 @@ macro_rules! uniforms {
 }
 pub(crate) use uniforms;
 
-/// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and no
-/// barriers to wait at; few to a workgroup where workgroups are what threads share. Long ones: a workgroup for each.
+/// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and
+/// no barriers to wait at; few to a workgroup where workgroups are what threads share. Long ones: a workgroup for each.
 pub(crate) fn lanes_and_rows(columns: u32, adapter: &Adapter) -> (u32, u32) {
     match columns {
         ..=64 if adapter.software => (1, 16),

@@ -39,7 +39,8 @@ impl Kernel for LayerNormForward {
     }
 
     fn flops(&self) -> u64 {
-        // Of a row: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the variance, 4.
+        // Of a row: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the variance,
+        // 4.
         5 * u64::from(self.x.rows()) + 8 * u64::from(self.x.len())
     }
 
@@ -83,7 +84,8 @@ impl Kernel for LayerNormForward {
             let first = x[0];
             let mean = of_row(&|x| x - first);
             let deviation = |x: f64| x - first - mean;
-            // The first estimate is off by its sum; the sum of the deviations from it takes that away, but for their own errors.
+            // The first estimate is off by its sum; the sum of the deviations from it takes that away, but for their
+            // own errors.
             let estimate = ((depth + 3.0) * U + DIVISION) * of_row(&|x| (x - first).abs());
             let far = |x: f64| deviation(x).abs() + estimate;
             let of_far = |x: f64| difference_error(x - first, far(x));

@@ -3,7 +3,8 @@
 use super::layer_norm::{depth, normalised, normalised_bound};
 use super::*;
 
-/// The gradient of layer normalisation's input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance + epsilon).
+/// The gradient of layer normalisation's input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance +
+/// epsilon).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormInput {
     /// dy, \[rows, columns\].

@@ -56,7 +56,7 @@ impl Kernel for LayerNormParameters {
         if parts == 1 {
             return vec![whole];
         }
-        let words = 2 * parts * columns;
+        let words = 2 * u64::from(parts) * u64::from(columns);
         let inputs = &whole.bindings[..3];
         let sums = Launch {
             shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), []),

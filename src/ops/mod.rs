@@ -1,5 +1,6 @@
-//! The operations that plans are made of. What an op is, its own file says: tensors in the order of the shader's bindings,
-//! arithmetic, dispatches, CPU twin, and how far the two may lie apart. Executors, lockstep, cost and display derive the rest.
+//! The operations that plans are made of. What an op is, its own file says: tensors in the order of the shader's
+//! bindings, arithmetic, dispatches, CPU twin, and how far the two may lie apart. Executors, lockstep, cost and display
+//! derive the rest.
 
 mod bounds;
 mod excerpt;
@@ -62,7 +63,8 @@ pub(crate) trait Kernel: Debug {
     /// The reference, in plain Rust that a reader can check against the textbook: makes `at.rows` of its rows.
     fn twin(&self, at: &mut Operands<'_>);
 
-    /// How far a GPU's result may lie from the twin's, for each operand that is written, from what all of them hold before.
+    /// How far a GPU's result may lie from the twin's, for each operand that is written, from what all of them hold
+    /// before.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds>;
 }
 

@@ -80,8 +80,8 @@ impl Kernel for NextBatch {
             _ => return,
         }
         let goes_on = state.data_rows == data.rows;
-        // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for ever.
-        // A chain's batch whose backward pass never ran is not counted: this one takes its place.
+        // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for
+        // ever. A chain's batch whose backward pass never ran is not counted: this one takes its place.
         let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
         let (epoch, position) = match goes_on {
             true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
@@ -100,7 +100,8 @@ impl Kernel for NextBatch {
         state.epoch = if ends { epoch + 1 } else { epoch };
         state.position = if ends { 0 } else { position + rows };
         if begins_update {
-            // One that was left before its last batch, or that a chain never made, was none: its number is the next one's.
+            // One that was left before its last batch, or that a chain never made, was none: its number is the next
+            // one's.
             state.update += u32::from((state.due != 0 && (state.chain < 2 || state.passes > 1)) || state.update == 0);
             (state.batches, state.update_rows) = (0, 0);
         }

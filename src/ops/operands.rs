@@ -51,12 +51,12 @@ pub(crate) fn change(tensor: impl Into<Option<Tensor>>) -> Operand {
 }
 
 /// Words that one launch of an op leaves there for the next.
-pub(crate) fn leave(words: u32) -> Operand {
-    Operand { scratch: u64::from(words) * 4, ..write(None) }
+pub(crate) fn leave(words: u64) -> Operand {
+    Operand { scratch: words * 4, ..write(None) }
 }
 
 /// What the launch before has left.
-pub(crate) fn left(words: u32) -> Operand {
+pub(crate) fn left(words: u64) -> Operand {
     Operand { access: Access::Read, ..leave(words) }
 }
 

@@ -1,4 +1,5 @@
-//! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same structs.
+//! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same
+//! structs.
 
 use crate::error::{Error, Result};
 use crate::history::Evaluation;
@@ -47,8 +48,8 @@ impl DataInfo {
     }
 }
 
-/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any number of
-/// steps can be recorded into one submission.
+/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any
+/// number of steps can be recorded into one submission.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
@@ -97,7 +98,8 @@ impl Default for StepState {
     }
 }
 
-/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`](crate::plan::Role::RowMetrics), [`Role::Totals`](crate::plan::Role::Totals).
+/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`](crate::plan::Role::RowMetrics),
+/// [`Role::Totals`](crate::plan::Role::Totals).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RowMetrics {
@@ -111,12 +113,14 @@ pub struct RowMetrics {
     pub non_finite_step: u32,
 }
 
-/// Of a [`RowMetrics`].
-pub(crate) const METRIC_WORDS: u32 = (size_of::<RowMetrics>() / 4) as u32;
+/// 32-bit words of such a struct.
+pub(crate) const fn words<T>() -> u32 {
+    (size_of::<T>() / 4) as u32
+}
 
 impl RowMetrics {
-    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they find
-    /// at fault, a loss of zero would be a lie.
+    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they
+    /// find at fault, a loss of zero would be a lie.
     pub(crate) fn check_rows(self, what: &str, expected: u32) -> Result<()> {
         if self.rows == expected {
             return Ok(());

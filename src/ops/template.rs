@@ -1,13 +1,13 @@
-//! Writes out the repetitions of a shader template and makes its choices: WGSL has neither macros nor loops over names, and
-//! accumulators need names.
+//! Writes out the repetitions of a shader template and makes its choices: WGSL has neither macros nor loops over names,
+//! and accumulators need names.
 //!
 //! - Lines between `// for each NAME` and `// end` are repeated as often as `counts` says of NAME.
 //! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold.
-//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`, `{NAME%count+1}` and
-//!   the like what they say: sums of products, of names and numbers.
+//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`,
+//!   `{NAME%count+1}` and the like what they say: sums of products, of names and numbers.
 
-/// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and whether
-/// it holds.
+/// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and
+/// whether it holds.
 ///
 /// # Panics
 /// Where the template names something else: a mistake in the shader, which the tests would meet first.

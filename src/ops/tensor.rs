@@ -40,8 +40,8 @@ impl Dtype {
 /// The most dimensions of a tensor: rows, and four of a sample.
 pub const MOST_DIMENSIONS: usize = 5;
 
-/// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs to a
-/// slice of them.
+/// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs
+/// to a slice of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
     lengths: [u32; MOST_DIMENSIONS],
@@ -102,8 +102,8 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// A part of a buffer. Of a buffer whose length is known at run time only, of which kernels bind all, the shape is that of
-/// one row, unless an op reaches for certain rows.
+/// A part of a buffer. Of a buffer whose length is known at run time only, of which kernels bind all, the shape is that
+/// of one row, unless an op reaches for certain rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// Of which buffer.

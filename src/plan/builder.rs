@@ -41,7 +41,7 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     pub fn new(name: &'static str, network: &'a Network, batch: u32) -> Result<Self> {
         if batch == 0 {
-            return Err(Error::Shape { what: "batch".into(), expected: "at least 1 row".into(), actual: "0".into() });
+            return Err(Error::shape("batch", "at least 1 row", 0));
         }
         let plan = Plan { name, batch, buffers: Vec::new(), step: Vec::new(), report: Vec::new() };
         let parameters = Tensor::new(BufferId(0), Dtype::F32, network.parameter_words());
@@ -105,8 +105,8 @@ impl<'a> Builder<'a> {
         Tensor { buffer: gradients.buffer, ..self.parameter(i) }
     }
 
-    /// The optimizer's step that the products of a dense layer's backward pass make themselves, if they do: of the weights, and
-    /// of the biases behind them.
+    /// The optimizer's step that the products of a dense layer's backward pass make themselves, if they do: of the
+    /// weights, and of the biases behind them.
     pub fn update_of(&self, weight: usize, bias: Option<usize>) -> Option<OptimizerStep> {
         let step = self.optimizer_step.as_ref().filter(|_| self.fused)?;
         let (weight, last) = (self.parameter(weight), self.parameter(bias.unwrap_or(weight)));
@@ -115,9 +115,6 @@ impl<'a> Builder<'a> {
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
         limit("rows of the batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
-        const fn words<T>() -> u32 {
-            (size_of::<T>() / 4) as u32
-        }
         let set = DataSet {
             data: self.add("data", words::<DataInfo>(), Role::Data),
             step: self.add("step", words::<StepState>(), Role::Step),
@@ -197,17 +194,18 @@ impl<'a> Builder<'a> {
         }
         let outputs = self.network.outputs();
         if loss.is_softmax() && outputs < 2 {
-            return Err(Error::Shape {
-                what: "outputs under a softmax and cross-entropy".into(),
-                expected: "at least 2, one for each class; of two classes, binary cross-entropy tells by 1".into(),
-                actual: outputs.to_string(),
-            });
+            return Err(Error::shape(
+                "outputs under a softmax and cross-entropy",
+                "at least 2, one for each class; of two classes, binary cross-entropy tells by 1",
+                outputs,
+            ));
         }
         limit("outputs under a loss", outputs.into(), LONGEST_ROW.into(), "outputs")?;
         let turns = (FEWEST_SLOTS / self.batch).max(1);
         let levels = levels(turns * self.batch);
-        let slots = self.buffer("row_metrics", [levels * turns * self.batch, METRIC_WORDS], Role::RowMetrics)?;
-        let totals = self.buffer("totals", [METRIC_WORDS], Role::Totals)?;
+        let slots =
+            self.buffer("row_metrics", [levels * turns * self.batch, words::<RowMetrics>()], Role::RowMetrics)?;
+        let totals = self.buffer("totals", [words::<RowMetrics>()], Role::Totals)?;
         let last = self.stages.last().expect("forward() comes first");
         let (output, (activation, saved)) = (last.output, last.end());
         let name = format!("{}.gradient", last.stage.name);
@@ -226,7 +224,7 @@ impl<'a> Builder<'a> {
             step: set.step,
             indices: set.indices,
             gradient,
-            metrics: Tensor::new(slots.buffer, slots.dtype, [levels, turns, self.batch, METRIC_WORDS]),
+            metrics: Tensor::new(slots.buffer, slots.dtype, [levels, turns, self.batch, words::<RowMetrics>()]),
             activation: if fused { activation } else { Activation::Identity },
         };
         self.push(Op::LossOp(op));
@@ -382,8 +380,7 @@ impl<'a> Builder<'a> {
 
     /// Tells a chain's cursor of a pass that has run.
     fn mark(&mut self, set: &DataSet, chain_pass: u32) {
-        const WORDS: u32 = (size_of::<DataInfo>() / 4) as u32;
-        let data = self.add(&format!("chain_pass_{chain_pass}"), WORDS, Role::ChainMarks);
+        let data = self.add(&format!("chain_pass_{chain_pass}"), words::<DataInfo>(), Role::ChainMarks);
         let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
         self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
         // Numbers no rows.

@@ -18,8 +18,9 @@ use crate::network::Network;
 use crate::optimizer::Optimizer;
 use builder::Builder;
 
-/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the 65,535 iterations of a loop that Mesa's lavapipe allows. A row takes
-/// one, and as many again as its place is drawn anew; lanes of a subgroup wait for the unluckiest.
+/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the 65,535 iterations of a
+/// loop that Mesa's lavapipe allows. A row takes one, and as many again as its place is drawn anew; lanes of a subgroup
+/// wait for the unluckiest.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
@@ -38,7 +39,8 @@ pub enum Role {
     Gradients,
     /// The gradients of an update that several batches make, laid out alike.
     AccumulatedGradients,
-    /// The optimizer's moments, \[parameters / 64, moments, 64\]: of every 64 weights the first moments, then the second ones.
+    /// The optimizer's moments, \[parameters / 64, moments, 64\]: of every 64 weights the first moments, then the
+    /// second ones.
     Moments,
     /// For every 64 weights, what their learning rate and weight decay are multiplied by.
     Multipliers,
@@ -143,8 +145,8 @@ impl Plan {
     /// A training step: next batch, forward, loss, backward, update.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not go
-    /// with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0 or a group without a layer;
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not
+    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0 or a group without a layer;
     /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
     pub fn training(network: &Network, loss: Loss, optimizer: &Optimizer, config: &TrainerConfig) -> Result<Self> {
         optimizer.check()?;

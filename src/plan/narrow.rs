@@ -48,7 +48,7 @@ pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
 /// As [`narrow`], but for a last activation that a loss computes itself.
 pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<NarrowNetwork> {
     let fault = |what: &str, expected: String, actual: String| {
-        Err(Error::Shape { what: format!("{what}, as part of a WGSL function"), expected, actual })
+        Err(Error::shape(format!("{what}, as part of a WGSL function"), expected, actual))
     };
     let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
     let mut encodings: Vec<NarrowEncoding> = Vec::new();

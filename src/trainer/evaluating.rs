@@ -13,8 +13,9 @@ use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
 use crate::submission::Sizing;
 
 impl Trainer {
-    /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows` rows: makes
-    /// what they need and has the driver compile the kernels, in the background. Submits, once; waits for nothing.
+    /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows`
+    /// rows: makes what they need and has the driver compile the kernels, in the background. Submits, once; waits for
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::Shape`] where `rows` is 0 or more than 4,294,967,295; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
@@ -29,8 +30,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as such.
-    /// Blocks, submits and polls; not for browsers.
+    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as
+    /// such. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].

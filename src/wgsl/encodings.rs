@@ -6,8 +6,8 @@ use crate::ops::writer::{part, push};
 use crate::ops::{feature, interpolation};
 use crate::plan::NarrowEncoding;
 
-/// `fn encoded(input, i: u32) -> vec4f`: numbers 4 i to 4 i + 3 of what all encodings make of the input, one after the other;
-/// past the row's end the last again. Names begin with `prefix`.
+/// `fn encoded(input, i: u32) -> vec4f`: numbers 4 i to 4 i + 3 of what all encodings make of the input, one after the
+/// other; past the row's end the last again. Names begin with `prefix`.
 pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -> String {
     let mut text = String::new();
     // What they share stands there once.

@@ -21,13 +21,13 @@ use crate::plan::NarrowNetwork;
 /// where 1 input or output is an `f32`, 2 to 4 are a vector, and more are an `array<f32, N>`.
 ///
 /// Weights are read from a uniform buffer where they take at most 64 KiB, which every device can bind, and else from
-/// read-only storage. Dense layers of up to 16 inputs are straight lines, a multiply-add for each weight. Longer ones are
-/// loops, as are layers alike and the features of encodings, which are stored nowhere. Layers of 16 or 32 suit a shader that
-/// calls the function often.
+/// read-only storage. Dense layers of up to 16 inputs are straight lines, a multiply-add for each weight. Longer ones
+/// are loops, as are layers alike and the features of encodings, which are stored nowhere. Layers of 16 or 32 suit a
+/// shader that calls the function often.
 ///
-/// Many drivers compile a shader when it is first drawn or dispatched. Draw once while the app starts, with a scissor of one
-/// pixel, so that no frame waits for it. Software Vulkan (lavapipe) takes 1.8 s of CPU time to compile a fragment shader with
-/// the network 2-32-32-3, and 3.4 s with 2-64-64-3.
+/// Many drivers compile a shader when it is first drawn or dispatched. Draw once while the app starts, with a scissor
+/// of one pixel, so that no frame waits for it. Software Vulkan (lavapipe) takes 1.8 s of CPU time to compile a
+/// fragment shader with the network 2-32-32-3, and 3.4 s with 2-64-64-3.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wgsl {
     name: String,

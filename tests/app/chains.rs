@@ -74,7 +74,7 @@ proptest! {
     }
 }
 
-/// The gradient of the mean squared error, as `pointwise_loss.wgsl` has it.
+/// The gradient of the mean squared error, as `pointwise_loss.wgsl.in` has it.
 const LOSS: &str = "
     @group(0) @binding(0) var<storage, read> y: array<f32>;
     @group(0) @binding(1) var<storage, read> t: array<f32>;

@@ -1,6 +1,6 @@
 //! Every kernel against its CPU twin: awkward sizes, random data, outputs poisoned with NaN first (by `Lockstep`). The
-//! bounds are derived beside each op, in `src/ops/`. `tests/kernels.rs` runs these cases as tests, and the example `doctor`
-//! on a user's adapter.
+//! bounds are derived beside each op, in `src/ops/`. `tests/kernels.rs` runs these cases as tests, and the example
+//! `doctor` on a user's adapter.
 
 #[cfg(target_family = "wasm")]
 use wgrad::lockstep::Running;

@@ -162,7 +162,8 @@ pub fn matmul_in_blocks(check: &mut Check) -> Result<()> {
     check_matmul(check, [136, 520, 4096], Layout::Tn, 0, true)
 }
 
-/// As long as a loop may be on a software adapter, and sums that come in parts there: lavapipe would silently stop looping.
+/// As long as a loop may be on a software adapter, and sums that come in parts there: lavapipe would silently stop
+/// looping.
 pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
         check_matmul(check, [2, 5, 1 << 15], layout, 0, true)?;

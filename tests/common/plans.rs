@@ -1,4 +1,5 @@
-//! Plans that together have every kind of op, every activation and every optimizer: for the library's own tests and the example `kernels`.
+//! Plans that together have every kind of op, every activation and every optimizer: for the library's own tests and the
+//! example `kernels`.
 
 use wgrad::plan::{Plan, Role};
 use wgrad::{

@@ -35,10 +35,10 @@ pub struct LossOp {
     pub indices: Tensor,
     /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
     pub gradient: Option<Tensor>,
-    /// \[levels, turns, batch, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to their rows' slots by
-    /// turns, so that no slot's sum grows long where batches are small. Counts are at the first level. Every
-    /// 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum to the one after:
-    /// no sum has many terms, so rounding takes little from the sum of millions.
+    /// \[levels, turns, batch, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to their rows'
+    /// slots by turns, so that no slot's sum grows long where batches are small. Counts are at the first level. Every
+    /// 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum to the one
+    /// after: no sum has many terms, so rounding takes little from the sum of millions.
     pub metrics: Tensor,
     /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
     pub activation: Activation,
@@ -59,7 +59,7 @@ impl LossOp {
         (state.step % self.turns() * self.output.rows()) as usize + row
     }
 
-    /// How many levels the sum of a slot moves up once it has seen so many rows.
+    /// How many levels up the sum of a slot moves once the slot has counted `rows` rows.
     fn moves_up(&self, rows: u32) -> usize {
         (1..self.metrics.shape[0]).take_while(|&level| rows.is_multiple_of(8u32.pow(level))).count()
     }
@@ -222,7 +222,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has none.
+/// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has
+/// none.
 pub(crate) fn class(z: &[f32]) -> Option<usize> {
     (!z.iter().any(|z| z.is_nan())).then(|| first_largest(z))
 }

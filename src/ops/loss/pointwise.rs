@@ -1,4 +1,4 @@
-//! Losses of outputs taken one by one: `shaders/pointwise_loss.wgsl`, which follows an activation.
+//! Losses of outputs taken one by one: `shaders/pointwise_loss.wgsl.in`, which follows an activation.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The loss of classes that exclude each other: `shaders/softmax_cross_entropy.wgsl`.
+//! The loss of classes that exclude each other: `shaders/softmax_cross_entropy.wgsl.in`.
 
 use super::*;
 

@@ -11,13 +11,13 @@ const PLAIN_BLOCKS: u32 = 16;
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
     let end = End::of(op);
     let K::Parts(parts) = kernel.k else { return vec![launch(op, kernel, end, adapter)] };
-    let scratch = u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 16;
+    let words = u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 4;
     let mut first = launch(op, kernel, End::Part, adapter);
     first.bindings.truncate(2);
-    first.bindings.push(Operand { scratch, ..write(None) });
+    first.bindings.push(leave(words));
     let workgroups = quads_of_part(op).div_ceil(64);
     let mut bindings = op.operands();
-    bindings[..2].copy_from_slice(&[Operand { scratch, ..read(None) }, read(None)]);
+    bindings[..2].copy_from_slice(&[left(words), read(None)]);
     let second = Launch {
         shader: shader("matmul.parts", text::source_of_rest(op, end), constants(op, end)),
         uniforms: uniforms(op, kernel, [workgroups, 1]),
@@ -32,7 +32,8 @@ fn quads_of_part(op: &Matmul) -> u32 {
     (op.m() + u32::from(op.bias_gradient.is_some())) * op.n().div_ceil(4)
 }
 
-/// How many parts k is cut into where so many are wanted, and the steps of each: whole turns of all slices of a workgroup.
+/// The number of parts of k, at most `parts`, and the length of each. A length is a multiple of 64, which all slices of a
+/// workgroup take in one turn.
 fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
     let each = op.k().div_ceil(parts).max(1).next_multiple_of(64);
     (op.k().div_ceil(each), each)

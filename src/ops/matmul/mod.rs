@@ -59,8 +59,8 @@ pub enum Epilogue {
         /// Whose derivative.
         activation: Activation,
     },
-    /// The sums are the gradient of weights, C, and go straight into the optimizer, as the column sums do for the biases:
-    /// neither is written anywhere. The step's parameters are the weights and, behind them, the biases.
+    /// The sums are the gradient of weights, C, and go straight into the optimizer, as the column sums do for the
+    /// biases: neither is written anywhere. The step's parameters are the weights and, behind them, the biases.
     Update(Box<OptimizerStep>),
 }
 

@@ -19,12 +19,12 @@ pub enum Tile {
     Square32,
     /// `matmul.large.wgsl.in`: 64x64, likewise.
     Square64,
-    /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector; so many invocations work
-    /// together.
+    /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector; `lanes` invocations share
+    /// a workgroup.
     Vector { lanes: u32 },
     /// `matmul.plain.wgsl.in`: 4x4 an invocation, nothing is shared.
     Plain,
-    /// `matmul.subgroup.wgsl.in`: so many rows by a subgroup.
+    /// `matmul.subgroup.wgsl.in`: a subgroup makes `rows` rows of C.
     Subgroup { rows: u32 },
     /// `matmul.wide.wgsl.in`: the same by 8 lanes in words of 64 bits.
     Wide { rows: u32 },
@@ -38,9 +38,9 @@ pub enum Tile {
 pub enum K {
     /// An invocation takes all of them.
     Whole,
-    /// So many groups of invocations of a workgroup sum a slice each. Of `Square32` only, 1 to 4.
+    /// This number of invocation groups in a workgroup each sum one slice. Of `Square32` only, 1 to 4.
     Slices(u32),
-    /// Workgroups sum so many parts, which a second dispatch adds up. Of `Square32`, `Plain` and `Subgroup`.
+    /// Workgroups each sum one of this number of parts; a second dispatch adds them up. Of `Square32`, `Plain` and `Subgroup`.
     Parts(u32),
 }
 
@@ -67,14 +67,15 @@ const MOST_PANELS: u32 = 128;
 /// Workgroups that each thread of a software adapter should have, or one waits for another.
 const WORKGROUPS_OF_THREAD: u32 = 4;
 
-/// Numbers of B, 8 MiB, that a processor's last cache holds while a row of C's tiles is made; and rows of tiles of a block, times
-/// the steps of k, whose A, 2 MiB with 32 rows to a tile, stays nearer.
+/// Numbers of B, 8 MiB, that a processor's last cache holds while a row of C's tiles is made; and rows of tiles of a
+/// block, times the steps of k, whose A, 2 MiB with 32 rows to a tile, stays nearer.
 const NEAR: u64 = 1 << 21;
 const ROWS_OF_BLOCK: u32 = 1 << 14;
 
 /// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
 const FEW_TILES: u32 = 128;
-/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many registers needs.
+/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many
+/// registers needs.
 const MANY_LARGE_TILES: u32 = 256;
 /// From here on a quarter of a sum is long beside the adding up.
 const LONG_SUM: u32 = 256;
@@ -88,7 +89,8 @@ const ENOUGH_OUTPUTS: u32 = 1024;
 const FEW_PARTS: u32 = 8;
 
 impl MatmulKernel {
-    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to compile.
+    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to
+    /// compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub(crate) fn candidates(op: &Matmul, adapter: &Adapter) -> Vec<Self> {
         let whole = |tile| Self { tile, k: Whole };
@@ -142,10 +144,10 @@ impl MatmulKernel {
         }
     }
 
-    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to do.
-    /// Else the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C has
-    /// many and invocations may have many registers. Where it has too few tiles to occupy a GPU, k is split, within workgroups
-    /// or over them.
+    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to
+    /// do. Else the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C
+    /// has many and invocations may have many registers. Where it has too few tiles to occupy a GPU, k is split, within
+    /// workgroups or over them.
     fn of_gpu(op: &Matmul, adapter: &Adapter) -> Self {
         let parts = parts(op);
         let (tile, k) = match parts {
@@ -158,9 +160,10 @@ impl MatmulKernel {
         Self { tile, k }
     }
 
-    /// A barrier costs more there than any load, so products are made by a subgroup that is a vector register: the more rows, the
-    /// more a load of B is used, but the longer the driver compiles. A panel of B stays at hand where sums are short, or many
-    /// rows use it. Without such subgroups the plain kernel; and in parts what takes more turns of a loop than drivers allow.
+    /// A barrier costs more there than any load, so products are made by a subgroup that is a vector register: the more
+    /// rows, the more a load of B is used, but the longer the driver compiles. A panel of B stays at hand where sums
+    /// are short, or many rows use it. Without such subgroups the plain kernel; and in parts what takes more turns of a
+    /// loop than drivers allow.
     fn of_software(op: &Matmul, adapter: &Adapter) -> Self {
         let [m, n, steps] = op.shape();
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
@@ -210,14 +213,15 @@ pub(super) fn steps_of_panel(op: &Matmul) -> u32 {
     if op.layout == Layout::Tn { op.k().next_multiple_of(8) } else { PANEL }
 }
 
-/// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share it.
+/// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share
+/// it.
 pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
     let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
     enough.min(op.m().div_ceil(FEW_PANEL_ROWS)).max(op.m().div_ceil(PANEL_ROWS))
 }
 
-/// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C is large
-/// beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
+/// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C
+/// is large beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
 pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
     let [m, n, k] = op.shape();
     match op.layout {
@@ -227,8 +231,8 @@ pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
     }
 }
 
-/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a row, the
-/// column sums of B are the other kernels' to make.
+/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a
+/// row, the column sums of B are the other kernels' to make.
 fn is_vector(op: &Matmul) -> bool {
     let [m, n, k] = op.shape();
     let (row_of_matrix, sums_rows) = match (n, m, op.layout) {

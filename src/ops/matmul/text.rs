@@ -1,5 +1,5 @@
-//! The texts of the kernels that make products: what the sums go through, how operands are loaded, which tile a workgroup makes,
-//! and where the sums leave.
+//! The texts of the kernels that make products: what the sums go through, how operands are loaded, which tile a
+//! workgroup makes, and where the sums leave.
 
 use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
 use crate::activation::Activation;
@@ -62,8 +62,8 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         ("A is transposed", transposed),
         ("A is as it is", !transposed),
         ("the sums are gradients", end == End::Update),
+        ("C takes the sums", end != End::Update),
     ];
-    let conditions = [&conditions[..], &[("C takes the sums", end != End::Update)]].concat();
     let expand = |text, counts: &[_]| expand(text, counts, &conditions);
     let (name, kernel) = match tile {
         Tile::Square32 => {
@@ -114,8 +114,8 @@ pub(super) fn source_of_rest(op: &Matmul, end: End) -> String {
     end.text(op.n().is_multiple_of(4)) + &kernel
 }
 
-/// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in: it takes
-/// the driver's compiler long.
+/// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in:
+/// it takes the driver's compiler long.
 pub(super) fn serves_both_passes(op: &Matmul, tile: Tile) -> bool {
     matches!(tile, Tile::Panel | Tile::Wide { .. }) && op.layout != Layout::Tn
 }
@@ -134,6 +134,7 @@ fn vector_parts(lanes: u32) -> u32 {
 pub(super) fn vector_outputs(op: &Matmul, lanes: u32) -> u32 {
     if outputs_are_rows(op) { 4 } else { 4 * lanes / vector_parts(lanes) }
 }
+
 /// What repeats in a kernel that keeps the sums of so many rows, and how often.
 fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 6] {
     [

@@ -1,5 +1,5 @@
-//! A whole network of narrow layers. Its kernel, `shaders/narrow.wgsl`, and that for software adapters,
-//! `shaders/software/narrow.subgroup.wgsl`, call a function `evaluate`, which is written for the network.
+//! A whole network of narrow layers. Its kernel, `shaders/narrow.wgsl.in`, and that for software adapters,
+//! `shaders/software/narrow.subgroup.wgsl.in`, call a function `evaluate`, which is written for the network.
 
 mod activations;
 mod subgroup;
@@ -9,7 +9,8 @@ use super::*;
 use crate::activation::Activation;
 use writer::{Place, Writer, constants, element};
 
-/// A whole network of narrow dense layers, a forward pass in one dispatch: what lies between its layers is stored nowhere.
+/// A whole network of narrow dense layers, a forward pass in one dispatch: what lies between its layers is stored
+/// nowhere.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Narrow {
     /// \[rows, inputs\].
@@ -42,8 +43,9 @@ pub const WIDEST_NARROW: u32 = 64;
 
 /// Rows of a workgroup.
 const LANES: u32 = 64;
-/// Rows of a workgroup of the subgroup variant, at least one for each lane: many, so that each load of a weight serves many; but few
-/// where all rows take less time than the driver's compiler would take over more. With 32 it would take twice as long again.
+/// Rows of a workgroup of the subgroup variant, at least one for each lane: many, so that each load of a weight serves
+/// many; but few where all rows take less time than the driver's compiler would take over more. With 32 it would take
+/// twice as long again.
 const SUBGROUP_ROWS: [u32; 2] = [8, 16];
 /// Multiply-adds from which the larger is worth it.
 const SMALL_NETWORK: u64 = 1 << 24;

@@ -93,8 +93,8 @@ impl Subgroup {
         }
     }
 
-    /// The products of `count` inputs from `from + 4 * i` on. Of the first layer's, a lane loads a row; of another's, the
-    /// lane i holds four.
+    /// The products of `count` inputs from `from + 4 * i` on. Of the first layer's, a lane loads a row; of another's,
+    /// the lane i holds four.
     fn block(&mut self, layer: &NarrowLayer, stride: u32, from: u32, count: u32, i: &str, first: bool) {
         let NarrowLayer { weight, units, .. } = *layer;
         for k in 0..count {

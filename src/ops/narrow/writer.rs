@@ -1,5 +1,5 @@
-//! Dense layers as text, for [`Narrow`] and for an app's own shaders. Sums have names, four to a vector: `sum_0` has the
-//! outputs 0 to 3.
+//! Dense layers as text, for [`Narrow`] and for an app's own shaders. Sums have names, four to a vector: `sum_0` has
+//! the outputs 0 to 3.
 
 use std::fmt::{Arguments, Write};
 
@@ -73,7 +73,8 @@ pub enum Place {
     Vectors,
     /// In workgroup memory, `tile[i * LANES + lane]`: products are a loop.
     Tile,
-    /// Nowhere: before the first layer, a function `encoded(input, i)` gives four numbers of it, and products are a loop.
+    /// Nowhere: before the first layer, a function `encoded(input, i)` gives four numbers of it, and products are a
+    /// loop.
     Encoded,
 }
 
@@ -87,9 +88,9 @@ pub struct Writer<'a> {
     pub place: Place,
 }
 
-/// The most inputs of a layer whose products are written out, a line each. With more inputs they are a loop of `TURN` inputs a
-/// turn. Written out, 32 inputs take lavapipe four times as long to compile in a fragment shader, and 64 take minutes. RADV
-/// unrolls the loop of 32 and makes the same code of both.
+/// The most inputs of a layer whose products are written out, a line each. With more inputs they are a loop of `TURN`
+/// inputs a turn. Written out, 32 inputs take lavapipe four times as long to compile in a fragment shader, and 64 take
+/// minutes. RADV unrolls the loop of 32 and makes the same code of both.
 const STRAIGHT: u32 = 16;
 const TURN: u32 = 4;
 

@@ -92,7 +92,8 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
     }
 }
 
-/// Constants are given by name: a name that no shader has would be an error of the driver's, a value lost in `f32` none.
+/// Constants are given by name: a name that no shader has would be an error of the driver's, a value lost in `f32`
+/// none.
 #[test]
 fn hyperparameters_reach_the_shader_unrounded() {
     let plans = plans();

@@ -1,5 +1,5 @@
-//! Every text in the languages that drivers take, as wgpu's backends write it for training, and compiled where a compiler is
-//! installed: the test prints which.
+//! Every text in the languages that drivers take, as wgpu's backends write it for training, and compiled where a
+//! compiler is installed: the test prints which.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};

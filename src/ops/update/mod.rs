@@ -16,9 +16,10 @@ pub struct OptimizerStep {
     pub optimizer: Optimizer,
     /// Read and written.
     pub parameters: Tensor,
-    /// The optimizer's moments; read and written. Of Adam the means of gradients and of their squares, of SGD the velocity, of
-    /// RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean. \[parameters / 64 rounded up,
-    /// [`Optimizer::moments`], 64\]: of every 64 parameters the first moments, then the second ones.
+    /// The optimizer's moments; read and written. Of Adam the means of gradients and of their squares, of SGD the
+    /// velocity, of RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean.
+    /// \[parameters / 64 rounded up, [`Optimizer::moments`], 64\]: of every 64 parameters the first moments, then the
+    /// second ones.
     pub moments: Option<Tensor>,
     /// For the number of the update and its learning rate.
     pub cursor: Tensor,
@@ -41,8 +42,8 @@ pub struct Update {
     pub scale: Option<Tensor>,
 }
 
-/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by default,
-/// 128 MiB.
+/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by
+/// default, 128 MiB.
 pub const LONGEST_UPDATE: u32 = 1 << 25;
 
 const LANES: u32 = 64;
