@@ -14,8 +14,8 @@ use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
 /// What a file calls the words of a buffer.
 fn dtype(role: Role) -> Dtype {
-    match role {
-        Role::Step | Role::RowMetrics => Dtype::U32,
+    match role.dtype() {
+        crate::plan::Dtype::U32 => Dtype::U32,
         _ => Dtype::F32,
     }
 }
