@@ -65,9 +65,9 @@ fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
     for (i, buffer) in buffers.iter().enumerate() {
         let id = BufferId(i);
         let set = match buffer.role {
-            Role::Features => runner.set(id, &random((ROWS * 784) as usize)),
-            Role::Targets => runner.set(id, &(0..ROWS).map(|row| row % 10).collect::<Vec<_>>()),
-            Role::Data => {
+            Role::Features(0) => runner.set(id, &random((ROWS * 784) as usize)),
+            Role::Targets(0) => runner.set(id, &(0..ROWS).map(|row| row % 10).collect::<Vec<_>>()),
+            Role::Data(0) => {
                 let [feature_stride, target_stride] = [784, 1];
                 let info = DataInfo { rows: ROWS, shuffle: 1, feature_stride, target_stride, ..DataInfo::default() };
                 runner.set(id, &[info])

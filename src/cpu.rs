@@ -184,14 +184,14 @@ mod tests {
             let executor = model.forward_executor(plan.clone()).unwrap();
             let crate::device::Executor::Cpu(executor) = &executor else { unreachable!() };
             let buffer = |role| executor.buffer(executor.plan().find(role).unwrap());
-            buffer(Role::Input).lock().iter_mut().zip(1..).for_each(|(x, i)| *x = (i as f32 * 0.25).to_bits());
+            buffer(Role::Input(0)).lock().iter_mut().zip(1..).for_each(|(x, i)| *x = (i as f32 * 0.25).to_bits());
             let mut pauses = 0;
             let pause = || {
                 pauses += 1;
                 Some(std::future::ready(()))
             };
             pollster::block_on(executor.run_pieces(1, false, most, pause));
-            let words = buffer(Role::Output).lock().clone();
+            let words = buffer(Role::Output(0)).lock().clone();
             (words, pauses)
         };
         let ((whole, one), (pieces, five)) = (after(u64::MAX), after(1));

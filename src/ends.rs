@@ -21,7 +21,7 @@ impl Ends {
         let of = |(role, rows): (Role, Rows<'a>)| {
             let buffer = plan.buffer(plan.find(role)?);
             let [batch, columns] = buffer.shape?[..] else { return None };
-            let written = matches!(role, Role::Output | Role::InputGradient);
+            let written = matches!(role, Role::Output(0) | Role::InputGradient(0));
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
             Some(rows.map(|rows| End { role, name: buffer.name.clone(), rows, written }))
         };

@@ -272,10 +272,10 @@ impl Model {
                 Some(executor) if executor.plan().batch == batch => executor,
                 _ => self.forward_executor(plan(batch)?)?,
             };
-            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(chunk))?;
+            self.device.write(&executor.storage(Role::Input(0)), 0, bytemuck::cast_slice(chunk))?;
             executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
             let words = (present * self.network.outputs()) as usize;
-            let words = self.device.read(&executor.storage(Role::Output), words).await?;
+            let words = self.device.read(&executor.storage(Role::Output(0)), words).await?;
             outputs.extend_from_slice(bytemuck::cast_slice(&words));
             ready = Some(executor);
         }
@@ -317,7 +317,7 @@ impl Model {
     ) -> Result<Forward> {
         let gpu = self.device.needs_gpu("Model::prepare_forward")?;
         let plan = Plan::forward(&self.network, rows)?;
-        let ends = Ends::new(gpu, &plan, [(Role::Input, input.into()), (Role::Output, output.into())])?;
+        let ends = Ends::new(gpu, &plan, [(Role::Input(0), input.into()), (Role::Output(0), output.into())])?;
         let find = |role| plan.find(role).expect("a role of every forward plan");
         let mut given = vec![(find(Role::Parameters), self.parameters.gpu().clone().into())];
         let plan = ends.bind(plan, &mut given)?;
@@ -373,14 +373,15 @@ impl Model {
         let input = self.device.upload("input", &zeros(self.network.inputs()))?;
         let output = self.device.upload("output", &zeros(self.network.outputs()))?;
         let parameters = self.parameters.clone();
-        self.device.executor(plan, &[(Role::Parameters, parameters), (Role::Input, input), (Role::Output, output)])
+        self.device
+            .executor(plan, &[(Role::Parameters, parameters), (Role::Input(0), input), (Role::Output(0), output)])
     }
 
     /// What tells classes, with the input and the output of a forward pass of as many rows.
     pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
         let plan = Plan::ranks(&self.network, self.ranks(), forward.plan().batch, true)?;
         self.device.check_plan(&plan)?;
-        let given = [Role::Parameters, Role::Input, Role::Output].map(|role| (role, forward.storage(role)));
+        let given = [Role::Parameters, Role::Input(0), Role::Output(0)].map(|role| (role, forward.storage(role)));
         self.device.executor(plan, &given)
     }
 }

@@ -119,10 +119,10 @@ impl Predictor {
         }
         let executor = if ranks { &self.ranking } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
-            self.device.write(&executor.storage(Role::Input), 0, bytemuck::cast_slice(features))?;
+            self.device.write(&executor.storage(Role::Input(0)), 0, bytemuck::cast_slice(features))?;
             executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
             probabilities
-                .copy_from_slice(bytemuck::cast_slice(&executor.storage(Role::Output).cpu().lock()[..numbers]));
+                .copy_from_slice(bytemuck::cast_slice(&executor.storage(Role::Output(0)).cpu().lock()[..numbers]));
             return Ok(());
         };
         let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, executor) else {
@@ -141,10 +141,10 @@ impl Predictor {
         drop(view);
         gpu.unmap(&mapped.up)?;
         let mut encoder = gpu.encoder();
-        encoder.copy_buffer_to_buffer(&mapped.up, 0, executor.of(Role::Input), 0, bytes.len() as u64);
+        encoder.copy_buffer_to_buffer(&mapped.up, 0, executor.of(Role::Input(0)), 0, bytes.len() as u64);
         executor.record_steps(&mut encoder, 1);
         let read = numbers as u64 * 4;
-        encoder.copy_buffer_to_buffer(executor.of(Role::Output), 0, &mapped.down, 0, read);
+        encoder.copy_buffer_to_buffer(executor.of(Role::Output(0)), 0, &mapped.down, 0, read);
         let submitted = gpu.submit(encoder);
         let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
         gpu.map(&mapped.down, read, read_it);

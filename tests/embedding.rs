@@ -130,7 +130,8 @@ impl Reference {
             ..DataInfo::default()
         };
         let find = |role| lockstep.plan().find(role).unwrap();
-        let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
+        let (f, l, d, p) =
+            (find(Role::Features(0)), find(Role::Targets(0)), find(Role::Data(0)), find(Role::Parameters));
         lockstep.set(f, &features).unwrap();
         lockstep.set(l, &labels).unwrap();
         lockstep.set(d, &[info]).unwrap();

@@ -171,7 +171,7 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let mut lockstep = lockstep_with_data(gpu(), network, plan, rows, seed);
     let buffer = |role| lockstep.plan().find(role).unwrap();
     let (parameters, features, targets, gradients) =
-        (buffer(Role::Parameters), buffer(Role::Features), buffer(Role::Targets), buffer(Role::Gradients));
+        (buffer(Role::Parameters), buffer(Role::Features(0)), buffer(Role::Targets(0)), buffer(Role::Gradients));
     let mut weights = lockstep.get(parameters);
     let is_table = |name: &str| name.ends_with(".table");
     // Tables start near zero, where a wrong slope would not show.
@@ -323,11 +323,11 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
             let mut random = Random(seed);
             let find = |role| lockstep.plan().find(role).unwrap();
             let (input, given, data, parameters, dx) = (
-                find(Role::Input),
-                find(Role::OutputGradient),
-                find(Role::Data),
+                find(Role::Input(0)),
+                find(Role::OutputGradient(0)),
+                find(Role::Data(0)),
                 find(Role::Parameters),
-                find(Role::InputGradient),
+                find(Role::InputGradient(0)),
             );
             let x = random.f32s((rows * 4) as usize);
             let g = random.f32s((rows * 3) as usize);

@@ -119,8 +119,8 @@ fn a_lockstep_of_an_unsound_plan_does_no_harm() {
             x: tensor(4, [8, 4]),
         });
         let buffers = [
-            ("features", 4, Role::Features),
-            ("data", DATA, Role::Data),
+            ("features", 4, Role::Features(0)),
+            ("data", DATA, Role::Data(0)),
             ("step", STEP, Role::Step),
             ("indices", 8, Role::Indices),
             ("x", 32, Role::Activation),

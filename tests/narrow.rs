@@ -26,7 +26,7 @@ fn assert_agrees(gpu: &Gpu, network: &Network, rows: u32) {
     assert!(is_one_op(network), "{plan}");
     let mut random = Random(u64::from(rows) + 7);
     let mut lockstep = lockstep(gpu, plan);
-    let [parameters, input] = [Role::Parameters, Role::Input].map(|role| lockstep.plan().find(role).unwrap());
+    let [parameters, input] = [Role::Parameters, Role::Input(0)].map(|role| lockstep.plan().find(role).unwrap());
     lockstep.set(parameters, &weights(network, &mut random)).unwrap();
     lockstep.set(input, &random.f32s((rows * network.inputs()) as usize)).unwrap();
     assert_agree(&mut lockstep, &format!("{rows} rows of {}", network.summary()));

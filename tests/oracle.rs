@@ -291,7 +291,7 @@ fn losses_and_their_gradients() {
             let config = TrainerConfig { batch, keep_gradients: true, ..TrainerConfig::default() };
             let plan = Plan::training(&network, loss, &Sgd::default().into(), &config).unwrap();
             let id = |role| plan.find(role).unwrap();
-            let (features, data, targets_id) = (id(Role::Features), id(Role::Data), id(Role::Targets));
+            let (features, data, targets_id) = (id(Role::Features(0)), id(Role::Data(0)), id(Role::Targets(0)));
             let (gradient, metrics, totals) = (id(Role::ActivationGradient), id(Role::RowMetrics), id(Role::Totals));
             for gpu in gpus() {
                 let what = format!("{case} of {last}, a batch of {batch}");
@@ -434,7 +434,7 @@ fn schedules_over_sixty_updates() {
         let mut plan = Plan::training(&network, Loss::MeanSquaredError, &optimizer, &config).unwrap();
         plan.step.retain(|op| matches!(op, Op::NextBatch(_)));
         plan.report.clear();
-        let (data, step) = (plan.find(Role::Data).unwrap(), plan.find(Role::Step).unwrap());
+        let (data, step) = (plan.find(Role::Data(0)).unwrap(), plan.find(Role::Step).unwrap());
         // Of the rate itself: the first rate, the factor, the product, what is stored, an option; of a power, half a
         // rounding of the option for each update.
         let power = |n: usize| if name == "exponential" { n as f64 / 2.0 } else { 0.0 };

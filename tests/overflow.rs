@@ -137,8 +137,8 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     });
     let buffers = [
         ("output", batch, Role::Activation),
-        ("targets", 1, Role::Targets),
-        ("data", DATA, Role::Data),
+        ("targets", 1, Role::Targets(0)),
+        ("data", DATA, Role::Data(0)),
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("metrics", levels * batch * 4, Role::RowMetrics),

@@ -201,7 +201,7 @@ fn a_plan_of_thousands_of_ops_is_timed() {
     let network = Network::input(4).dense(4, Relu).build().unwrap();
     let mut plan = Plan::forward(&network, 3).unwrap();
     plan.step = vec![plan.step[0].clone(); 2500];
-    let (input, output) = (plan.find(Role::Input).unwrap(), plan.find(Role::Output).unwrap());
+    let (input, output) = (plan.find(Role::Input(0)).unwrap(), plan.find(Role::Output(0)).unwrap());
     // SAFETY: the plan is one of wgrad's, an op of it repeated.
     let runner = unsafe { wgrad::runner::Runner::new_unchecked(gpu(), plan) }.unwrap();
     let profile = runner.profile(1).unwrap();

@@ -64,7 +64,7 @@ fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     // SAFETY: the plan is one that `Plan` makes, and what follows is of its shapes.
     let mut lockstep = unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap();
     let find = |role| lockstep.plan().find(role).unwrap();
-    let (f, l, d, p) = (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
+    let (f, l, d, p) = (find(Role::Features(0)), find(Role::Targets(0)), find(Role::Data(0)), find(Role::Parameters));
     lockstep.set(f, &Random(3).f32s(20 * 8)).unwrap();
     lockstep.set(l, &(0..20).map(|i| i % 3).collect::<Vec<u32>>()).unwrap();
     lockstep

@@ -116,7 +116,7 @@ impl<'a> Builder<'a> {
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
         limit("rows of the batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
         let set = DataSet {
-            data: self.add("data", words::<DataInfo>(), Role::Data),
+            data: self.add("data", words::<DataInfo>(), Role::Data(0)),
             step: self.add("step", words::<StepState>(), Role::Step),
             indices: self.add("indices", self.batch, Role::Indices),
         };
@@ -129,7 +129,7 @@ impl<'a> Builder<'a> {
     pub fn gather(&mut self, set: &DataSet) -> Result<Tensor> {
         let columns = self.network.inputs();
         let x = self.buffer("input", [self.batch, columns], Role::Activation)?;
-        let features = self.given("features", columns, Role::Features);
+        let features = self.given("features", columns, Role::Features(0));
         let DataSet { data, step, indices } = *set;
         self.push(Op::Gather(Gather { features, data, step, indices, x }));
         Ok(x)
@@ -215,7 +215,7 @@ impl<'a> Builder<'a> {
             true => Some(self.buffer(&name, [self.batch, outputs], Role::ActivationGradient)?),
             false => None,
         };
-        let targets = self.given("targets", if loss.is_softmax() { 1 } else { outputs }, Role::Targets);
+        let targets = self.given("targets", if loss.is_softmax() { 1 } else { outputs }, Role::Targets(0));
         let op = LossOp {
             loss,
             output,

@@ -29,7 +29,8 @@ pub const LONGEST_ROW: u32 = 1 << 20;
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
 
-/// What a buffer of a plan is for. Each buffer holds f32 unless said otherwise.
+/// What a buffer of a plan is for. Each buffer holds f32 unless said otherwise. The numbers of those that have one are
+/// those of the network's inputs and outputs, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -49,12 +50,12 @@ pub enum Role {
     /// What gradients are scaled by.
     GradientScale,
     /// The data set's features: given at run time, of any length.
-    Features,
+    Features(u32),
     /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then its
     /// weight if rows have one.
-    Targets,
+    Targets(u32),
     /// One [`DataInfo`]: written by the host when a data set is given.
-    Data,
+    Data(u32),
     /// One [`StepState`]: the cursor.
     Step,
     /// u32 row numbers of the batch.
@@ -64,13 +65,13 @@ pub enum Role {
     /// One [`RowMetrics`]: their sum.
     Totals,
     /// The input of a forward plan: given at run time.
-    Input,
+    Input(u32),
     /// The output of a forward plan: given at run time.
-    Output,
+    Output(u32),
     /// The gradient of a chain's output: given at run time.
-    OutputGradient,
+    OutputGradient(u32),
     /// The gradient of a chain's input: given at run time.
-    InputGradient,
+    InputGradient(u32),
     /// What a layer puts out, or the gathered batch.
     Activation,
     /// The gradient of a layer's sums.
@@ -91,7 +92,7 @@ impl Role {
     /// What the elements of such a buffer are.
     pub fn dtype(self) -> Dtype {
         match self {
-            Self::Data | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
+            Self::Data(_) | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
             Self::GridLevels | Self::ChainMarks => Dtype::U32,
             Self::GridSums => Dtype::I32,
             _ => Dtype::F32,
@@ -179,12 +180,12 @@ impl Plan {
         let mut plan = Builder::new("chain", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         let (of_x, of_y) = ([config.batch, network.inputs()], [config.batch, network.outputs()]);
-        let x = plan.buffer("input", of_x, Role::Input)?;
-        let y = plan.buffer("output", of_y, Role::Output)?;
+        let x = plan.buffer("input", of_x, Role::Input(0))?;
+        let y = plan.buffer("output", of_y, Role::Output(0))?;
         plan.forward(x, Some(y), None, Some(&data))?;
-        let dy = plan.buffer("output_gradient", of_y, Role::OutputGradient)?;
+        let dy = plan.buffer("output_gradient", of_y, Role::OutputGradient(0))?;
         let dx = match input_gradient {
-            true => Some(plan.buffer("input_gradient", of_x, Role::InputGradient)?),
+            true => Some(plan.buffer("input_gradient", of_x, Role::InputGradient(0))?),
             false => None,
         };
         let gradient = plan.gradient_of_sums(dy)?;
@@ -198,7 +199,7 @@ impl Plan {
 
     /// Where in [`step`](Self::step) the phases of a chain are: forward, backward, update.
     pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
-        let makes_output = |op: &Op| op.outputs().iter().any(|(t, _)| self.buffer(t.buffer).role == Role::Output);
+        let makes_output = |op: &Op| op.outputs().iter().any(|(t, _)| self.buffer(t.buffer).role == Role::Output(0));
         let backward = self.step.iter().rposition(makes_output).map_or(0, |last| last + 1);
         let updates = |op: &Op| matches!(op, Op::SumSquares(_) | Op::Update(_));
         let update = self.step.iter().position(updates).unwrap_or(self.step.len());
@@ -222,8 +223,8 @@ impl Plan {
     /// [`evaluation`](Self::evaluation) tells classes by. Layer by layer, as that one runs them, unless it `may_be_one_op`.
     pub(crate) fn ranks(network: &Network, loss: Option<Loss>, rows: u32, may_be_one_op: bool) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", [rows, network.inputs()], Role::Input)?;
-        let y = plan.buffer("output", [rows, network.outputs()], Role::Output)?;
+        let x = plan.buffer("input", [rows, network.inputs()], Role::Input(0))?;
+        let y = plan.buffer("output", [rows, network.outputs()], Role::Output(0))?;
         if !may_be_one_op || !plan.narrow(x, y, loss) {
             plan.forward(x, Some(y), loss, None)?;
         }
@@ -254,8 +255,8 @@ impl Plan {
     /// As [`training`](Self::training).
     pub fn forward(network: &Network, rows: u32) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", [rows, network.inputs()], Role::Input)?;
-        let y = plan.buffer("output", [rows, network.outputs()], Role::Output)?;
+        let x = plan.buffer("input", [rows, network.inputs()], Role::Input(0))?;
+        let y = plan.buffer("output", [rows, network.outputs()], Role::Output(0))?;
         if !plan.narrow(x, y, None) {
             plan.forward(x, Some(y), None, None)?;
         }

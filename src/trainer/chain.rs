@@ -68,9 +68,12 @@ impl Trainer {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
         let plan = Plan::chain(&self.network, &self.optimizer, &config, rows.input_gradient.is_some())?;
-        let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient, rows));
-        let ends =
-            [(Role::Input, rows.input), (Role::Output, rows.output), (Role::OutputGradient, rows.output_gradient)];
+        let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient(0), rows));
+        let ends = [
+            (Role::Input(0), rows.input),
+            (Role::Output(0), rows.output),
+            (Role::OutputGradient(0), rows.output_gradient),
+        ];
         let ends = Ends::new(&gpu, &plan, ends.into_iter().chain(input_gradient))?;
         ends.refuse_overlaps()?;
         // What the trainer has, the chain shares.
@@ -86,9 +89,9 @@ impl Trainer {
         let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
         // Rows come as the app has them.
         let info = DataInfo { shuffle: 0, ..self.shuffled(info) };
-        gpu.write(executor.of(Role::Data), 0, bytemuck::bytes_of(&info))?;
+        gpu.write(executor.of(Role::Data(0)), 0, bytemuck::bytes_of(&info))?;
         let read: Vec<BufferId> =
-            executor.plan().all(Role::Data).chain(executor.plan().all(Role::ChainMarks)).collect();
+            executor.plan().all(Role::Data(0)).chain(executor.plan().all(Role::ChainMarks)).collect();
         for (id, chain_pass) in read.into_iter().zip(0..) {
             let of_batch = |chain| DataInfo { chain, chain_pass, ..info };
             executor.vary(id, &(2..2 + BATCHES as u32).map(of_batch).collect::<Vec<_>>())?;

@@ -59,7 +59,7 @@ impl Trainer {
     /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
     pub(super) fn bind_evaluation_to_training(&mut self, data: DataInfo) -> Result<()> {
         let mut executor = self.evaluation_executor(data.rows)?;
-        for role in [Role::Features, Role::Targets] {
+        for role in [Role::Features(0), Role::Targets(0)] {
             executor.bind(role, &self.training.storage(role))?;
         }
         self.evaluate_with(executor, data)
@@ -78,7 +78,7 @@ impl Trainer {
     }
 
     fn evaluate_with(&mut self, executor: Executor, data: DataInfo) -> Result<()> {
-        self.device.write(&executor.storage(Role::Data), 0, bytemuck::bytes_of(&data))?;
+        self.device.write(&executor.storage(Role::Data(0)), 0, bytemuck::bytes_of(&data))?;
         self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()))?;
         self.evaluation = Some(executor);
         Ok(())

@@ -299,7 +299,7 @@ impl Trainer {
     /// [`Training`] made before keeps its own.
     fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
         let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
-        self.training.bind(Role::Data, &info)?;
+        self.training.bind(Role::Data(0), &info)?;
         self.rewind(done)
     }
 
@@ -384,6 +384,6 @@ fn data_info(data: &Dataset) -> DataInfo {
 fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
     let features = device.upload("the data set's features", &data.feature_words())?;
     let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
-    executor.bind(Role::Features, &features)?;
-    executor.bind(Role::Targets, &targets)
+    executor.bind(Role::Features(0), &features)?;
+    executor.bind(Role::Targets(0), &targets)
 }

@@ -48,7 +48,7 @@ impl Trainer {
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, weights)])?;
         upload(&self.device, &mut copy, data)?;
         let info = self.shuffled(data_info(data));
-        self.device.write(&copy.storage(Role::Data), 0, bytemuck::bytes_of(&info))?;
+        self.device.write(&copy.storage(Role::Data(0)), 0, bytemuck::bytes_of(&info))?;
         Profile::of(copy.gpu(), steps).await
     }
 }

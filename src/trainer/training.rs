@@ -54,8 +54,8 @@ impl Trainer {
         let width = if values { self.network.outputs() } else { 1 };
         let (features, bytes) = features.into().features(gpu, rows, self.network.inputs())?;
         let targets = targets.into().strided(gpu, "targets", rows, width)?;
-        self.training.bind_region(Role::Features, features.region)?;
-        self.training.bind_region(Role::Targets, targets.region)?;
+        self.training.bind_region(Role::Features(0), features.region)?;
+        self.training.bind_region(Role::Targets(0), targets.region)?;
         let info = DataInfo {
             rows,
             bytes: bytes.into(),

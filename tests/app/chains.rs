@@ -36,8 +36,8 @@ proptest! {
         let config = TrainerConfig { batch, accumulate, clip, groups, ..TrainerConfig::default() };
         let plan = Plan::chain(&network, &Adam::default().into(), &config, wanted).unwrap();
         // An app's buffers, of any length: rows from the fifth word on, three words apart.
-        let ends = [Role::Input, Role::Output, Role::OutputGradient, Role::InputGradient];
-        let width = |role| if matches!(role, Role::Input | Role::InputGradient) { network.inputs() } else { network.outputs() };
+        let ends = [Role::Input(0), Role::Output(0), Role::OutputGradient(0), Role::InputGradient(0)];
+        let width = |role| if matches!(role, Role::Input(0) | Role::InputGradient(0)) { network.inputs() } else { network.outputs() };
         let strided = ends.into_iter().zip(strided).filter(|(_, strided)| *strided).map(|(role, _)| role);
         let given: Vec<Role> = strided.filter(|role| plan.find(*role).is_some()).collect();
         let plan = given.iter().fold(plan, |plan, &role| plan.strided(role, 5, width(role) + 3));
@@ -50,8 +50,8 @@ proptest! {
         });
         for &role in &given {
             // Of a network that is frozen whole, no op need read the gradient.
-            let read = role != Role::OutputGradient || wanted || !frozen;
-            let phase = if matches!(role, Role::Input | Role::Output) { 0 } else { 1 };
+            let read = role != Role::OutputGradient(0) || wanted || !frozen;
+            let phase = if matches!(role, Role::Input(0) | Role::Output(0)) { 0 } else { 1 };
             prop_assert!(copies(phase, role) || !read, "{:?} in\n{}", role, plan);
             prop_assert!((0..3).all(|other| other == phase || !copies(other, role)), "{:?} in\n{}", role, plan);
         }
@@ -63,7 +63,7 @@ proptest! {
         }
         let find = |role| lockstep.plan().find(role).unwrap();
         let (input, dy, data, parameters) =
-            (find(Role::Input), find(Role::OutputGradient), find(Role::Data), find(Role::Parameters));
+            (find(Role::Input(0)), find(Role::OutputGradient(0)), find(Role::Data(0)), find(Role::Parameters));
         lockstep.set(input, &random.f32s((5 + batch * (network.inputs() + 3)) as usize)).unwrap();
         lockstep.set(dy, &random.f32s((5 + batch * (network.outputs() + 3)) as usize)).unwrap();
         lockstep.set(parameters, &network.initial_parameters(seed)).unwrap();

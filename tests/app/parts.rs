@@ -168,7 +168,7 @@ fn rows_with_gaps_are_read_alike_on_both() {
             let mut random = Random(2);
             let find = |role| lockstep.plan().find(role).unwrap();
             let (features, targets, data, parameters) =
-                (find(Role::Features), find(Role::Targets), find(Role::Data), find(Role::Parameters));
+                (find(Role::Features(0)), find(Role::Targets(0)), find(Role::Data(0)), find(Role::Parameters));
             let info = DataInfo {
                 rows,
                 shuffle: 1,

@@ -12,8 +12,8 @@ fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, pre
     });
     let row_words = if bytes { columns.div_ceil(4) } else { columns };
     let buffers = [
-        ("features", data_rows * row_words, Role::Features),
-        ("data", DATA, Role::Data),
+        ("features", data_rows * row_words, Role::Features(0)),
+        ("data", DATA, Role::Data(0)),
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("x", batch * columns, Role::Activation),
@@ -92,7 +92,7 @@ fn check_next_batch(
 ) -> Result<()> {
     let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
     let op = Op::NextBatch(NextBatch { data, step, indices, accumulate, learning_rate: 0.3, schedule });
-    let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
+    let buffers = [("data", DATA, Role::Data(0)), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     let info = DataInfo { rows, shuffle: shuffle.into(), seed_low: 77, seed_high: 5, ..DataInfo::default() };
     lockstep.set(BufferId(0), &[info])?;
@@ -132,7 +132,7 @@ pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
     for chain_pass in 0..3 {
         let (data, step, indices) = (tensor(0, DATA), tensor(1, STEP), tensor(2, batch));
         let op = Op::NextBatch(NextBatch { data, step, indices, accumulate: 2, learning_rate: 0.3, schedule });
-        let buffers = [("data", DATA, Role::Data), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
+        let buffers = [("data", DATA, Role::Data(0)), ("step", STEP, Role::Step), ("indices", batch, Role::Indices)];
         let mut lockstep = check.lockstep(single(&buffers, op))?;
         let info = DataInfo { rows: 16, chain: 3, chain_pass, ..DataInfo::default() };
         for (chain, gradients_of) in [(0, 0), (1, 0), (2, 0), (2, 2), (2, 3), (3, 0), (3, 2), (3, 3)] {

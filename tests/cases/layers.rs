@@ -23,7 +23,7 @@ fn check_pointwise(
         ("saved", len, Role::Activation),
         ("y", len, Role::Activation),
         ("step", STEP, Role::Step),
-        ("data", DATA, Role::Data),
+        ("data", DATA, Role::Data(0)),
     ];
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     lockstep.set(BufferId(0), x)?;
@@ -142,7 +142,8 @@ pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
             check.expect(matches!(plan.step.as_slice(), [Op::Narrow(_)]), || format!("not one op: {plan}"));
             let mut random = Random(u64::from(rows) + 7);
             let mut lockstep = check.lockstep(plan)?;
-            let [parameters, input] = [Role::Parameters, Role::Input].map(|role| lockstep.plan().find(role).unwrap());
+            let [parameters, input] =
+                [Role::Parameters, Role::Input(0)].map(|role| lockstep.plan().find(role).unwrap());
             let weights: Vec<f32> =
                 random.f32s(network.parameter_words() as usize).into_iter().map(|w| w * 0.3).collect();
             lockstep.set(parameters, &weights)?;

@@ -39,12 +39,12 @@ fn check_loss(
     let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
     let buffers = [
         ("output", len, Role::Activation),
-        ("targets", data_rows * width, Role::Targets),
+        ("targets", data_rows * width, Role::Targets(0)),
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("gradient", len, Role::ActivationGradient),
         ("metrics", turns * batch * 4, Role::RowMetrics),
-        ("data", DATA, Role::Data),
+        ("data", DATA, Role::Data(0)),
     ];
     let mut random = Random(u64::from(batch + outputs));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
@@ -158,11 +158,11 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
         let op = loss_of_one_row(Loss::SoftmaxCrossEntropy, 2);
         let buffers = [
             ("logits", 2, Role::Activation),
-            ("labels", 1, Role::Targets),
+            ("labels", 1, Role::Targets(0)),
             ("step", STEP, Role::Step),
             ("indices", 1, Role::Indices),
             ("metrics", 4, Role::RowMetrics),
-            ("data", DATA, Role::Data),
+            ("data", DATA, Role::Data(0)),
         ];
         let mut lockstep = check.lockstep(single(&buffers, Op::LossOp(op)))?;
         lockstep.set(BufferId(0), &[1.0, logit])?;
@@ -206,11 +206,11 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
         let op = loss_of_one_row(loss, outputs);
         let buffers = [
             ("outputs", outputs, Role::Activation),
-            ("targets", outputs, Role::Targets),
+            ("targets", outputs, Role::Targets(0)),
             ("step", STEP, Role::Step),
             ("indices", 1, Role::Indices),
             ("metrics", 4, Role::RowMetrics),
-            ("data", DATA, Role::Data),
+            ("data", DATA, Role::Data(0)),
         ];
         let mut lockstep = check.lockstep(single(&buffers, Op::LossOp(op)))?;
         // The last output is the odd one, and all others are alike.
@@ -257,8 +257,8 @@ pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
         });
         let buffers = [
             ("output", batch * outputs, Role::Activation),
-            ("targets", 1, Role::Targets),
-            ("data", DATA, Role::Data),
+            ("targets", 1, Role::Targets(0)),
+            ("data", DATA, Role::Data(0)),
             ("step", STEP, Role::Step),
             ("indices", batch, Role::Indices),
             ("metrics", 3 * slots * 4, Role::RowMetrics),

@@ -183,7 +183,10 @@ impl<'a> Check<'a> {
 fn falsify(lockstep: &mut Lockstep) {
     let plan = lockstep.plan();
     let is_number = |t: &Tensor| {
-        !matches!(plan.buffer(t.buffer).role, Role::Features | Role::Targets | Role::Data | Role::Step | Role::Indices)
+        !matches!(
+            plan.buffer(t.buffer).role,
+            Role::Features(0) | Role::Targets(0) | Role::Data(0) | Role::Step | Role::Indices
+        )
     };
     let wrong = match plan.step.first() {
         // The seed, which orders the rows, and what the rate is multiplied by.

@@ -123,11 +123,11 @@ pub fn lockstep_with_targets(
         target_stride: targets.len() as u32 / rows,
         ..DataInfo::default()
     };
-    let id = find(&lockstep, Role::Features);
+    let id = find(&lockstep, Role::Features(0));
     lockstep.set(id, &features).unwrap();
-    let id = find(&lockstep, Role::Targets);
+    let id = find(&lockstep, Role::Targets(0));
     lockstep.set(id, &targets).unwrap();
-    let id = find(&lockstep, Role::Data);
+    let id = find(&lockstep, Role::Data(0));
     lockstep.set(id, &[info]).unwrap();
     let id = find(&lockstep, Role::Parameters);
     lockstep.set(id, &network.initial_parameters(seed)).unwrap();

@@ -66,7 +66,7 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&waves, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         of_rows(12),
         of_rows(8),
-        Plan::forward(&logits, 12).unwrap().strided(Role::Input, 3, 8),
+        Plan::forward(&logits, 12).unwrap().strided(Role::Input(0), 3, 8),
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
     ];

@@ -38,12 +38,12 @@ fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32
     });
     let buffers = [
         ("output", outputs as u32, Role::Activation),
-        ("targets", words.len() as u32, Role::Targets),
+        ("targets", words.len() as u32, Role::Targets(0)),
         ("step", STEP, Role::Step),
         ("indices", 1, Role::Indices),
         ("gradient", outputs as u32, Role::ActivationGradient),
         ("metrics", 4, Role::RowMetrics),
-        ("data", DATA, Role::Data),
+        ("data", DATA, Role::Data(0)),
     ];
     let mut both = Both::new(&buffers, op);
     both.set(0, output);
