@@ -1,6 +1,7 @@
 //! Files: models, weights by and for other programs, training runs; what damage and sudden death do to them.
 #![cfg(feature = "files")]
 
+mod before;
 mod damage;
 mod death;
 mod models;
