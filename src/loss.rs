@@ -8,6 +8,9 @@ use crate::optimizer::{above_zero, below_one};
 /// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
 /// over the number of rows (as in Keras), not over the sum of weights.
 ///
+/// Where samples have several positions, each with outputs and targets of its own, each position counts as a row. A
+/// position whose label is ignored has loss 0 and gradient 0; the mean is still over all positions, ignored ones included.
+///
 /// Targets are numbers, one for each output, or labels. A label stands for 1 at that output and 0 elsewhere; where there
 /// is one output only, for the number itself, so that 0 and 1 are the two classes.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -126,6 +126,8 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let tensor = |buffer, shape: Shape| Tensor::new(BufferId(buffer), Dtype::F32, shape);
     let op = Op::LossOp(LossOp {
         loss: Loss::MeanSquaredError,
+        positions: 1,
+        weight: 1.0,
         output: tensor(0, [batch, 1].into()),
         targets: tensor(1, 1.into()),
         data: tensor(2, DATA.into()),

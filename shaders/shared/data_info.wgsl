@@ -13,4 +13,6 @@ struct DataInfo {
     target_stride: u32,
     chain: u32,
     chain_pass: u32,
+    channels: u32,
+    ignored: u32,
 }

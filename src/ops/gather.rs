@@ -8,7 +8,8 @@ const LANES: u32 = 64;
 /// What an invocation of the variant for software adapters copies of a row.
 const WIDE_COLUMNS: u32 = 64;
 
-/// Copies the batch's rows out of the data set: bytes are scaled, rows that a partial batch lacks become zeros.
+/// Copies the batch's rows out of the data set: bytes are divided by 255, channels are normalised where
+/// [`DataInfo::channels`] says so, rows that a partial batch lacks become zeros.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gather {
     /// The features of the whole data set.
@@ -21,6 +22,37 @@ pub struct Gather {
     pub indices: Tensor,
     /// \[batch, columns\], written.
     pub x: Tensor,
+}
+
+impl Gather {
+    /// Copies and scales the rows that exist; the others become zeros.
+    fn copy(&self, at: &Operands<'_>, x: &mut [f32]) {
+        let (features, indices) = (at.words(self.features), at.words(self.indices));
+        let (data, columns) = (at.data(self.data), self.x.columns() as usize);
+        let (x, missing) = x.split_at_mut(self.present(at));
+        for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
+            let row = &features[data.feature(row)..];
+            if data.bytes != 0 {
+                let bytes: &[u8] = bytemuck::cast_slice(row);
+                out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
+            } else {
+                out.copy_from_slice(bytemuck::cast_slice(&row[..columns]));
+            }
+        }
+        missing.fill(0.0);
+    }
+
+    /// Values of the rows that exist.
+    fn present(&self, at: &Operands<'_>) -> usize {
+        (at.step(self.step).rows.min(self.x.rows()) * self.x.columns()) as usize
+    }
+
+    /// The mean and 1 / deviation of each value of the rows that exist; of none where there are no channels.
+    fn channels<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
+        let (features, channels) = (at.f32s(self.features), at.data(self.data).channels as usize);
+        let (columns, values) = (self.x.columns() as usize, if channels == 0 { 0 } else { self.present(at) });
+        (0..values).map(move |i| i % columns % channels).map(move |c| (features[c], features[channels + c]))
+    }
 }
 
 impl Kernel for Gather {
@@ -69,23 +101,27 @@ impl Kernel for Gather {
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let (features, indices) = (at.words(self.features), at.words(self.indices));
-        let (data, rows) = (at.data(self.data), at.step(self.step).rows.min(self.x.rows()));
-        let columns = self.x.columns() as usize;
-        let (x, missing) = at.out::<f32>(self.x).split_at_mut(rows as usize * columns);
-        for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
-            let row = &features[data.feature(row)..];
-            if data.bytes != 0 {
-                let bytes: &[u8] = bytemuck::cast_slice(row);
-                out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
-            } else {
-                out.copy_from_slice(bytemuck::cast_slice(&row[..columns]));
-            }
-        }
-        missing.fill(0.0);
+        let x: &mut [f32] = at.out(self.x);
+        self.copy(at, x);
+        x.iter_mut().zip(self.channels(at)).for_each(|(x, (mean, inverse))| *x = (*x - mean) * inverse);
     }
 
-    fn bounds(&self, _: &Operands<'_>) -> Vec<Bounds> {
-        vec![Bounds::Exact]
+    /// Exact without channels. With them the difference and the product are rounded, and so is a scaled byte, unless a
+    /// GPU makes it and the difference in one. A difference may be flushed to zero before it is multiplied.
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let data = at.data(self.data);
+        if data.channels == 0 {
+            return vec![Bounds::Exact];
+        }
+        let mut x = vec![0.0; self.x.len() as usize];
+        self.copy(at, &mut x);
+        let bound = |(&x, (mean, inverse)): (&f32, (f32, f32))| {
+            let (x, difference) = (f64::from(x), (f64::from(x) - f64::from(mean)).abs());
+            let of_scaled = if data.bytes != 0 { 2.0 * U * x } else { 0.0 };
+            f64::from(inverse).abs() * (of_scaled + 4.0 * U * difference + FLUSHED)
+        };
+        let mut bounds: Vec<f64> = x.iter().zip(self.channels(at)).map(bound).collect();
+        bounds.resize(x.len(), 0.0);
+        vec![Bounds::Each(bounds)]
     }
 }

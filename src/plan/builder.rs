@@ -218,6 +218,8 @@ impl<'a> Builder<'a> {
         let targets = self.given("targets", if loss.is_softmax() { 1 } else { outputs }, Role::Targets(0));
         let op = LossOp {
             loss,
+            positions: 1,
+            weight: 1.0,
             output,
             targets,
             data: set.data,

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, present: u32, bytes: bool) -> Result<()> {
+/// A gather, and its buffers.
+fn gather(batch: u32, columns: u32) -> (Op, [(&'static str, u32, Role); 5]) {
     let op = Op::Gather(Gather {
         features: tensor(0, columns),
         data: tensor(1, DATA),
@@ -10,14 +11,19 @@ fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, pre
         indices: tensor(3, batch),
         x: tensor(4, [batch, columns]),
     });
-    let row_words = if bytes { columns.div_ceil(4) } else { columns };
     let buffers = [
-        ("features", data_rows * row_words, Role::Features(0)),
+        ("features", columns, Role::Features(0)),
         ("data", DATA, Role::Data(0)),
         ("step", STEP, Role::Step),
         ("indices", batch, Role::Indices),
         ("x", batch * columns, Role::Activation),
     ];
+    (op, buffers)
+}
+
+fn check_gather(check: &mut Check, batch: u32, columns: u32, data_rows: u32, present: u32, bytes: bool) -> Result<()> {
+    let (op, buffers) = gather(batch, columns);
+    let row_words = if bytes { columns.div_ceil(4) } else { columns };
     let mut random = Random(u64::from(batch * 7 + columns));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     let features: Vec<u32> = match bytes {
@@ -38,6 +44,70 @@ pub fn gather_of_bytes_and_of_floats(check: &mut Check) -> Result<()> {
     for (batch, columns, present) in [(1, 1, 1), (3, 5, 3), (63, 4, 17), (65, 257, 64), (128, 784, 128)] {
         for bytes in [false, true] {
             check_gather(check, batch, columns, 70, present, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Channels c = column mod channels: the features begin with their means, then with 1 / deviation of each.
+fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool) -> Result<()> {
+    let [batch, columns, present] = size;
+    let (op, buffers) = gather(batch, columns);
+    let mut lockstep = check.lockstep(single(&buffers, op))?;
+    let mut random = Random(u64::from(batch * 5 + columns + channels));
+    let (data_rows, row_words) = (30, if bytes { columns.div_ceil(4) } else { columns });
+    let mut features: Vec<u32> = random.f32s(channels as usize).into_iter().map(f32::to_bits).collect();
+    features.extend((0..channels).map(|_| (1.0 / (0.01 + random.f32().abs())).to_bits()));
+    // Rows begin anywhere behind them.
+    features.push(random.word());
+    let first_feature = features.len() as u32;
+    features.extend((0..data_rows * row_words).map(|_| if bytes { random.word() } else { random.f32().to_bits() }));
+    let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
+    let info = DataInfo {
+        rows: data_rows,
+        bytes: bytes.into(),
+        first_feature,
+        feature_stride: row_words,
+        channels,
+        ..DataInfo::default()
+    };
+    lockstep.set(BufferId(0), &features)?;
+    lockstep.set(BufferId(1), &[info])?;
+    lockstep.set(BufferId(2), &[step_state(1, present)])?;
+    lockstep.set(BufferId(3), &indices)?;
+    let what = format!("gather {batch}x{columns}, {present} present, {channels} channels, bytes {bytes}");
+    check.agree(&mut lockstep, &what)?;
+    let number = |word: u32| f64::from(f32::from_bits(features[word as usize]));
+    for (i, x) in (0..).zip(lockstep.get(BufferId(4))) {
+        let (row, column) = (i / columns, i % columns);
+        let start = first_feature + indices[row as usize] * row_words;
+        let value = match bytes {
+            true => f64::from((features[(start + column / 4) as usize] >> (8 * (column % 4))) & 255) / 255.0,
+            false => number(start + column),
+        };
+        let (mean, inverse) = (number(column % channels), number(channels + column % channels));
+        let exact = if row < present { (value - mean) * inverse } else { 0.0 };
+        // A byte's value has two roundings, as 1 / 255 is rounded, then there are the difference and the product.
+        let unit = f64::from(f32::EPSILON) / 2.0;
+        let off = 1.001 * unit * (2.0 * value.abs() + 2.0 * (value - mean).abs()) * inverse.abs();
+        check.expect((f64::from(x) - exact).abs() <= off, || format!("{what}: {x} at {i} is not {exact}"));
+    }
+    Ok(())
+}
+
+pub fn gather_of_channels_with_mean_and_deviation(check: &mut Check) -> Result<()> {
+    let sizes = [
+        ([1, 1, 1], 1),
+        ([3, 5, 3], 2),
+        ([63, 4, 17], 3),
+        ([65, 257, 64], 257),
+        ([128, 784, 128], 1),
+        ([9, 192, 8], 3),
+        ([5, 60, 5], 30),
+    ];
+    for (size, channels) in sizes {
+        for bytes in [false, true] {
+            check_channels(check, size, channels, bytes)?;
         }
     }
     Ok(())

@@ -4,83 +4,143 @@ use super::*;
 
 /// What a row of targets holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+pub enum Kind {
     Labels,
     WeightedLabels,
     Values,
     WeightedValues,
 }
-use Kind::*;
+pub use Kind::*;
 
-#[allow(clippy::too_many_arguments)]
-fn check_loss(
-    check: &mut Check,
-    loss: Loss,
-    activation: Activation,
-    [batch, outputs, present]: [u32; 3],
-    gradient: bool,
-    scale: f32,
-    kind: Kind,
-) -> Result<()> {
-    let (data_rows, len, turns) = (50, batch * outputs, 1 + batch % 3);
+/// A batch that a loss is computed of.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    pub loss: Loss,
+    pub activation: Activation,
+    /// Samples, outputs of a position, samples that exist.
+    pub size: [u32; 3],
+    pub positions: u32,
+    pub weight: f32,
+    pub gradient: bool,
+    /// What outputs are multiplied by.
+    pub scale: f32,
+    pub kind: Kind,
+    /// A label that counts for nothing.
+    pub ignored: Option<u32>,
+    /// Whether each position is given as a sample of its own.
+    pub flat: bool,
+}
+
+pub fn batch_of(loss: Loss, size: [u32; 3]) -> Batch {
+    Batch {
+        loss,
+        activation: Activation::Identity,
+        size,
+        positions: 1,
+        weight: 1.0,
+        gradient: true,
+        scale: 1.0,
+        kind: Labels,
+        ignored: None,
+        flat: false,
+    }
+}
+
+/// The gradient and the metrics after them.
+pub fn check_loss(check: &mut Check, batch: Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+    let Batch { loss, size: [samples, outputs, present], positions, gradient, kind, ignored, .. } = batch;
+    let (data_rows, rows, turns) = (50, samples * positions, 1 + samples % 3);
+    let len = rows * outputs;
     let (values, weighted) = (matches!(kind, Values | WeightedValues), matches!(kind, WeightedLabels | WeightedValues));
-    let width = if values { outputs } else { 1 } + u32::from(weighted);
+    let width = if values { outputs } else { 1 };
+    let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
+    let target_stride = positions * width + u32::from(weighted);
+    // A sample of the loss, in samples of the data.
+    let split = if batch.flat { positions } else { 1 };
     let op = Op::LossOp(LossOp {
         loss,
-        output: tensor(0, [batch, outputs]),
-        targets: tensor(1, width),
+        positions: positions / split,
+        weight: batch.weight,
+        output: tensor(0, [rows, outputs]),
+        targets: tensor(1, target_stride / split),
         data: tensor(6, DATA),
         step: tensor(2, STEP),
-        indices: tensor(3, batch),
-        gradient: gradient.then(|| tensor(4, [batch, outputs])),
-        metrics: tensor(5, [1, turns, batch, 4]),
-        activation,
+        indices: tensor(3, samples * split),
+        gradient: gradient.then(|| tensor(4, [rows, outputs])),
+        metrics: tensor(5, [1, turns, rows, 4]),
+        activation: batch.activation,
     });
-    let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
     let buffers = [
         ("output", len, Role::Activation),
-        ("targets", data_rows * width, Role::Targets(0)),
+        ("targets", data_rows * target_stride, Role::Targets(0)),
         ("step", STEP, Role::Step),
-        ("indices", batch, Role::Indices),
+        ("indices", samples * split, Role::Indices),
         ("gradient", len, Role::ActivationGradient),
-        ("metrics", turns * batch * 4, Role::RowMetrics),
+        ("metrics", turns * rows * 4, Role::RowMetrics),
         ("data", DATA, Role::Data(0)),
     ];
-    let mut random = Random(u64::from(batch + outputs));
+    let mut random = Random(u64::from(rows + outputs));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
-    let outputs_given: Vec<f32> = random.f32s(len as usize).into_iter().map(|z| z * scale).collect();
+    let mut outputs_given: Vec<f32> = random.f32s(len as usize).into_iter().map(|z| z * batch.scale).collect();
     let mut targets = Vec::new();
     for _ in 0..data_rows {
-        match values {
-            true => targets.extend((0..outputs).map(|_| random.f32().abs().to_bits())),
-            false => targets.push(random.below(outputs.max(2))),
+        for _ in 0..positions {
+            match values {
+                true => targets.extend((0..outputs).map(|_| random.f32().abs().to_bits())),
+                false if softmax && outputs == 1 => targets.push(0),
+                false => targets.push(random.below(outputs.max(2))),
+            }
+            if let (Some(ignored), false, 0) = (ignored, values, random.below(3)) {
+                *targets.last_mut().expect("a label") = ignored;
+            }
         }
         if weighted {
             targets.push((random.f32() + 1.0).to_bits());
         }
     }
-    if softmax && outputs == 1 && !values {
-        targets.chunks_mut(1 + usize::from(weighted)).for_each(|row| row[0] = 0);
-    }
-    let indices: Vec<u32> = (0..batch).map(|_| random.below(data_rows)).collect();
-    let metrics: Vec<RowMetrics> = (0..turns * batch)
+    let indices: Vec<u32> = (0..samples).map(|_| random.below(data_rows)).collect();
+    let metrics: Vec<RowMetrics> = (0..turns * rows)
         .map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 })
         .collect();
-    let (values, weighted) = (values.into(), weighted.into());
-    let info = DataInfo { rows: data_rows, values, weighted, target_stride: width, ..DataInfo::default() };
+    // Whatever the outputs of an ignored position are, they do no harm.
+    let label =
+        |row: u32| targets[(indices[(row / positions) as usize] * target_stride + row % positions * width) as usize];
+    let is_ignored: Vec<bool> = (0..rows).map(|row| !values && Some(label(row)) == ignored).collect();
+    for row in (0..rows as usize).filter(|&row| is_ignored[row]) {
+        outputs_given[row * outputs as usize] = f32::NAN;
+    }
+    let of_splits = |&index: &u32| (0..split).map(move |i| index * split + i);
+    let info = DataInfo {
+        rows: data_rows * split,
+        values: values.into(),
+        weighted: weighted.into(),
+        target_stride: target_stride / split,
+        ignored: ignored.map_or(0, |label| label + 1),
+        ..DataInfo::default()
+    };
     lockstep.set(BufferId(0), &outputs_given)?;
     lockstep.set(BufferId(1), &targets)?;
-    lockstep.set(BufferId(2), &[step_state(3, present)])?;
-    lockstep.set(BufferId(3), &indices)?;
+    lockstep.set(BufferId(2), &[step_state(3, present * split)])?;
+    lockstep.set(BufferId(3), &indices.iter().flat_map(of_splits).collect::<Vec<_>>())?;
     lockstep.set(BufferId(5), &metrics)?;
     lockstep.set(BufferId(6), &[info])?;
-    check.agree(&mut lockstep, &format!("{loss:?} {batch}x{outputs}, scale {scale}, {kind:?}, {activation}"))?;
-    Ok(())
+    check.agree(&mut lockstep, &format!("{batch:?}"))?;
+
+    let (gradients, after) = (lockstep.get(BufferId(4)), lockstep.get(BufferId(5)));
+    for (row, ignored) in (0..rows as usize).zip(is_ignored) {
+        let slot = (3 % turns * rows) as usize + row;
+        let counted = after[slot * 4 + 2].to_bits() - metrics[slot].rows;
+        let expected = u32::from(row < (present * positions) as usize && !ignored);
+        check.expect(counted == expected, || format!("{batch:?}: row {row} counts {counted} times"));
+        let of_row = &gradients[row * outputs as usize..][..outputs as usize];
+        let silent = expected == 1 || of_row.iter().all(|&number| number == 0.0);
+        check.expect(silent, || format!("{batch:?}: row {row} does not count, but has the gradient {of_row:?}"));
+    }
+    Ok((gradients, after))
 }
 
-fn check_softmax(check: &mut Check, batch: u32, classes: u32, present: u32, gradient: bool, scale: f32) -> Result<()> {
-    let size = [batch, classes, present];
-    check_loss(check, Loss::SoftmaxCrossEntropy, Activation::Identity, size, gradient, scale, Labels)?;
+fn check_softmax(check: &mut Check, size: [u32; 3], gradient: bool, scale: f32) -> Result<()> {
+    check_loss(check, Batch { gradient, scale, ..batch_of(Loss::SoftmaxCrossEntropy, size) })?;
     Ok(())
 }
 
@@ -88,7 +148,7 @@ pub fn softmax_cross_entropy_with_every_kind_of_target(check: &mut Check) -> Res
     for kind in [Labels, WeightedLabels, Values, WeightedValues] {
         for loss in [Loss::SoftmaxCrossEntropy, Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.1 }] {
             for size in [[1, 1, 1], [3, 2, 2], [63, 10, 63], [65, 64, 33], [5, 65, 5], [7, 1757, 6]] {
-                check_loss(check, loss, Activation::Identity, size, true, 5.0, kind)?;
+                check_loss(check, Batch { scale: 5.0, kind, ..batch_of(loss, size) })?;
             }
         }
     }
@@ -109,29 +169,31 @@ pub fn pointwise_losses_with_every_kind_of_target(check: &mut Check) -> Result<(
                 [[1, 1, 1], [3, 2, 2], [63, 1, 60], [65, 64, 33], [5, 65, 5], [7, 1757, 6]].into_iter().enumerate()
             {
                 let activations = [Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Elu(0.5)];
-                check_loss(check, loss, activations[(i + j) % 4], size, j != 2, 1.0, kind)?;
+                let activation = activations[(i + j) % 4];
+                check_loss(check, Batch { activation, gradient: j != 2, kind, ..batch_of(loss, size) })?;
             }
         }
     }
     // Logits whose exponentials overflow f32; and labels, so that half the losses are as small as these exponentials.
+    let logits = |size, scale| Batch { scale, ..batch_of(Loss::BinaryCrossEntropy, size) };
     for kind in [Values, Labels] {
-        check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [40, 3, 40], true, 300.0, kind)?;
+        check_loss(check, Batch { kind, ..logits([40, 3, 40], 300.0) })?;
     }
-    check_loss(check, Loss::BinaryCrossEntropy, Activation::Identity, [63, 1, 63], true, 30.0, Labels)?;
+    check_loss(check, logits([63, 1, 63], 30.0))?;
     Ok(())
 }
 
 pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()> {
-    for (batch, classes, present) in [(1, 1, 1), (3, 2, 2), (63, 10, 63), (65, 64, 33), (5, 65, 5), (7, 1757, 6)] {
-        check_softmax(check, batch, classes, present, true, 5.0)?;
-        check_softmax(check, batch, classes, present, false, 1.0)?;
+    for size in [[1, 1, 1], [3, 2, 2], [63, 10, 63], [65, 64, 33], [5, 65, 5], [7, 1757, 6]] {
+        check_softmax(check, size, true, 5.0)?;
+        check_softmax(check, size, false, 1.0)?;
     }
     // Equal logits: the first of the largest is the prediction, within a lane's classes and across lanes.
-    check_softmax(check, 40, 10, 40, true, 0.0)?;
-    check_softmax(check, 40, 100, 40, true, 0.0)?;
+    check_softmax(check, [40, 10, 40], true, 0.0)?;
+    check_softmax(check, [40, 100, 40], true, 0.0)?;
     // Logits whose exponentials overflow f32 unless the largest is subtracted.
-    check_softmax(check, 9, 10, 9, true, 1000.0)?;
-    check_softmax(check, 2, LONGEST_ROW, 2, true, 3.0)?;
+    check_softmax(check, [9, 10, 9], true, 1000.0)?;
+    check_softmax(check, [2, LONGEST_ROW, 2], true, 3.0)?;
     Ok(())
 }
 
@@ -139,6 +201,8 @@ pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()
 fn loss_of_one_row(loss: Loss, outputs: u32) -> LossOp {
     LossOp {
         loss,
+        positions: 1,
+        weight: 1.0,
         output: tensor(0, [1, outputs]),
         targets: tensor(1, outputs),
         data: tensor(5, DATA),
@@ -246,6 +310,8 @@ pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
     for loss in [Loss::SoftmaxCrossEntropy, Loss::MeanSquaredError] {
         let op = Op::LossOp(LossOp {
             loss,
+            positions: 1,
+            weight: 1.0,
             output: tensor(0, [batch, outputs]),
             targets: tensor(1, 1),
             data: tensor(2, DATA),

@@ -14,6 +14,7 @@ mod batches;
 mod encodings;
 mod layers;
 mod losses;
+mod positions;
 mod products;
 mod updates;
 
@@ -27,7 +28,7 @@ pub struct Case {
 
 /// All of them.
 pub const CASES: &[Case] = &{
-    use {batches::*, encodings::*, layers::*, losses::*, products::*, updates::*};
+    use {batches::*, encodings::*, layers::*, losses::*, positions::*, products::*, updates::*};
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
             Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
@@ -39,6 +40,7 @@ pub const CASES: &[Case] = &{
         case!(a_chains_cursor_follows_the_reference, "next_batch"),
         case!(schedules_follow_the_reference_at_every_stage, "next_batch"),
         case!(gather_of_bytes_and_of_floats, "gather"),
+        case!(gather_of_channels_with_mean_and_deviation, "gather"),
         case!(a_grid_of_more_than_65535_workgroups, "gather"),
         case!(rows_are_copied_from_any_stride_to_any, "copy_rows"),
         case!(matmul_at_awkward_sizes, "matmul"),
@@ -62,6 +64,10 @@ pub const CASES: &[Case] = &{
         case!(pointwise_losses_flag_what_is_not_finite, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
+        case!(losses_of_positions, "pointwise_loss" "softmax_cross_entropy"),
+        case!(ignored_labels_count_for_nothing, "pointwise_loss" "softmax_cross_entropy"),
+        case!(losses_with_weights, "pointwise_loss" "softmax_cross_entropy"),
+        case!(losses_in_parts_of_a_buffer, "pointwise_loss" "softmax_cross_entropy" "metrics" "non_finite"),
         case!(running_losses_move_up_levels, "pointwise_loss" "softmax_cross_entropy"),
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
         case!(metrics_sum_every_row, "metrics"),
@@ -185,7 +191,7 @@ fn falsify(lockstep: &mut Lockstep) {
     let is_number = |t: &Tensor| {
         !matches!(
             plan.buffer(t.buffer).role,
-            Role::Features(0) | Role::Targets(0) | Role::Data(0) | Role::Step | Role::Indices
+            Role::Features(_) | Role::Targets(_) | Role::Data(_) | Role::Step | Role::Indices
         )
     };
     let wrong = match plan.step.first() {

@@ -35,7 +35,7 @@ pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
         .map(|&(name, len, role)| Buffer {
             name: name.into(),
             dtype: role.dtype(),
-            shape: (!matches!(role, Role::Features(0) | Role::Targets(0))).then(|| len.into()),
+            shape: (!matches!(role, Role::Features(_) | Role::Targets(_))).then(|| len.into()),
             role,
             contents: vec![],
         })

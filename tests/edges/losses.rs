@@ -27,6 +27,8 @@ fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32
     words.push(weight.to_bits());
     let op = Op::LossOp(LossOp {
         loss,
+        positions: 1,
+        weight: 1.0,
         output: shaped(0, [1, outputs as u32]),
         targets: tensor(1, words.len()),
         data: tensor(6, DATA as usize),

@@ -18,12 +18,23 @@ const SHARED: &str = text!(
     "shared/loss.wgsl.in"
 );
 
-/// A loss and its gradient, and each row's share of the running loss and correct count.
+/// A loss and its gradient, and each row's share of the running loss and correct count. A row of the loss is a position
+/// of a sample: row r is position r mod `positions` of the batch's sample r / `positions`.
+///
+/// The targets of a sample are a label for each position, or `outputs` numbers for each, then the sample's weight if the
+/// data have weights; it is the weight of all its positions. A position whose label is [ignored](DataInfo::ignored) has
+/// loss 0 and gradient 0, and is not counted. The gradient of a mean is still divided by the number of all positions,
+/// ignored ones included (as in Keras): weights of rows do not change that number either.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {
     /// Which.
     pub loss: Loss,
-    /// \[batch, outputs\]: what the network puts out, or the logits where the loss takes them.
+    /// Positions of a sample; 1 where a sample has one row of outputs.
+    pub positions: u32,
+    /// The weight of this loss in a sum of several losses, 1 for a loss by itself: it multiplies the gradient, not the
+    /// running loss.
+    pub weight: f32,
+    /// \[batch · positions, outputs\]: what the network puts out, or the logits where the loss takes them.
     pub output: Tensor,
     /// The targets of the whole data set.
     pub targets: Tensor,
@@ -33,12 +44,12 @@ pub struct LossOp {
     pub step: Tensor,
     /// \[batch\] row numbers.
     pub indices: Tensor,
-    /// \[batch, outputs\], written: zeros in the rows that a partial batch lacks.
+    /// \[batch · positions, outputs\], written: zeros in the rows that a partial batch lacks.
     pub gradient: Option<Tensor>,
-    /// \[levels, turns, batch, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to their rows'
-    /// slots by turns, so that no slot's sum grows long where batches are small. Counts are at the first level. Every
-    /// 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum to the one
-    /// after: no sum has many terms, so rounding takes little from the sum of millions.
+    /// \[levels, turns, batch · positions, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to
+    /// their rows' slots by turns, so that no slot's sum grows long where batches are small. Counts are at the first
+    /// level. Every 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum
+    /// to the one after: no sum has many terms, so rounding takes little from the sum of millions.
     pub metrics: Tensor,
     /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
     pub activation: Activation,
@@ -54,7 +65,25 @@ impl LossOp {
         self.metrics.shape[1]
     }
 
-    /// Where the metrics of a row of the batch are summed in this step.
+    /// Rows of the batch that exist.
+    fn present(&self, state: &StepState) -> u32 {
+        state.rows.saturating_mul(self.positions)
+    }
+
+    /// Parts of a gradient's bound that both kinds of losses share:
+    /// - the factor by which an unweighted derivative is scaled;
+    /// - the absolute error where a number is flushed to zero before it is multiplied by a weight;
+    /// - relative roundings: of the product with the loss's weight, and of a number of rows that f32 does not hold,
+    ///   which a GPU may round either way.
+    fn scale(&self, target: &Target<'_>, of_row: f64, rows: f64) -> (f64, f64, f64) {
+        let (own, weight) = (f64::from(self.weight).abs(), f64::from(target.weight).abs());
+        let product = if self.weight == 1.0 { 0.0 } else { U };
+        let count = if rows > 1.0 / U { ULP } else { 0.0 };
+        let share = own / (of_row * rows);
+        (weight * share, FLUSHED * (1.0 + weight) * share, product + count)
+    }
+
+    /// Where the metrics of a row are summed in this step.
     fn slot(&self, row: usize, state: &StepState) -> usize {
         (state.step % self.turns() * self.output.rows()) as usize + row
     }
@@ -67,9 +96,13 @@ impl LossOp {
     /// The outputs and the targets of each row that exists.
     fn rows<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (&'a [f32], Target<'a>)> + use<'a> {
         let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
-        let outputs = self.output.columns() as usize;
-        let rows = at.f32s(self.output).chunks_exact(outputs).zip(indices).take(at.step(self.step).rows as usize);
-        rows.map(move |(y, &row)| (y, Target::of(row, targets, outputs, &data)))
+        let (outputs, positions) = (self.output.columns() as usize, self.positions as usize);
+        let present = self.present(&at.step(self.step)) as usize;
+        let rows = at.f32s(self.output).chunks_exact(outputs).enumerate().take(present);
+        rows.map(move |(row, y)| {
+            let (sample, position) = (indices[row / positions], row % positions);
+            (y, Target::of(sample, position, positions, targets, outputs, &data))
+        })
     }
 }
 
@@ -79,7 +112,9 @@ impl Kernel for LossOp {
     }
 
     fn options(&self) -> String {
-        format!(" {:?}", self.loss)
+        let positions = if self.positions == 1 { String::new() } else { format!(", {} positions", self.positions) };
+        let weight = if self.weight == 1.0 { String::new() } else { format!(", weight {}", self.weight) };
+        format!(" {:?}{positions}{weight}", self.loss)
     }
 
     fn operands(&self) -> Vec<Operand> {
@@ -89,7 +124,8 @@ impl Kernel for LossOp {
 
     fn flops(&self) -> u64 {
         let (rows, numbers) = (u64::from(self.output.rows()), u64::from(self.output.len()));
-        let gradient = |count: u64| if self.gradient.is_some() { count } else { 0 };
+        let weight = u64::from(self.weight != 1.0);
+        let gradient = |count: u64| if self.gradient.is_some() { count + weight } else { 0 };
         // Of an output's loss, and of its derivative.
         let (value, slope) = match self.loss {
             // Of classes: largest, difference, exponential, its sum, the target's sum, product and sum; then quotient,
@@ -108,27 +144,29 @@ impl Kernel for LossOp {
     // Of the data set's targets, those of the batch.
     fn bytes(&self) -> u64 {
         let rest = self.operands().iter().map(Operand::traffic).sum::<u64>() - self.targets.bytes();
-        rest + u64::from(self.output.rows()) * self.targets.bytes()
+        rest + u64::from(self.output.rows() / self.positions) * self.targets.bytes()
     }
 
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        let [batch, outputs] = [self.output.rows(), self.output.columns()];
-        let (lanes, rows) = lanes_and_rows(outputs, adapter);
+        let [rows, outputs] = [self.output.rows(), self.output.columns()];
+        let (lanes, rows_each) = lanes_and_rows(outputs, adapter);
         let (mut shader, option) = match self.loss.is_softmax() {
             true => softmax_cross_entropy::shader(self),
             false => pointwise::shader(self),
         };
         shader.constants.extend([
             ("LANES", lanes.into()),
-            ("ROWS", rows.into()),
+            ("ROWS", rows_each.into()),
+            ("POSITIONS", self.positions.into()),
+            ("WEIGHT", self.weight.into()),
             ("GRADIENT", self.gradient.is_some().into()),
             ("LEVELS", self.metrics.shape[0].into()),
         ]);
         vec![Launch {
             shader,
-            uniforms: [uniforms![batch, outputs, turns: self.turns()], vec![option]].concat(),
+            uniforms: [uniforms![rows, outputs, turns: self.turns()], vec![option]].concat(),
             bindings: self.operands(),
-            workgroups: batch.div_ceil(rows).into(),
+            workgroups: rows.div_ceil(rows_each).into(),
         }]
     }
 
@@ -140,9 +178,10 @@ impl Kernel for LossOp {
             gradient.fill(0.0);
         }
         let run = if self.loss.is_softmax() { softmax_cross_entropy::row } else { pointwise::row };
-        for (row, (y, target)) in rows.enumerate() {
+        let present = self.present(&state) as f32;
+        for (row, (y, target)) in rows.enumerate().filter(|(_, (_, target))| !target.ignored) {
             let gradient = gradient.as_mut().map(|gradient| &mut gradient[row * y.len()..][..y.len()]);
-            let (loss, correct) = run(self, y, &target, state.rows as f32, gradient);
+            let (loss, correct) = run(self, y, &target, present, gradient);
             let mut at = self.slot(row, &state);
             let slot = &mut metrics[at];
             slot.rows += 1;
@@ -167,7 +206,11 @@ impl Kernel for LossOp {
         let (mut gradients, mut slots) = (Vec::new(), vec![0.0; before.len()]);
         let bound = if self.loss.is_softmax() { softmax_cross_entropy::bound } else { pointwise::bound };
         for (row, (y, target)) in rows.enumerate() {
-            let (loss, mut off) = bound(self, y, &target, state.rows.into(), &mut gradients);
+            if target.ignored {
+                gradients.resize(gradients.len() + y.len(), 0.0);
+                continue;
+            }
+            let (loss, mut off) = bound(self, y, &target, self.present(&state).into(), &mut gradients);
             let mut at = self.slot(row, &state);
             let mut sum = (f64::from(before[at].loss) + loss).abs();
             off += 2.0 * U * (loss.abs() + sum);
@@ -184,21 +227,24 @@ impl Kernel for LossOp {
     }
 }
 
-/// What is known of a row: its targets and its weight.
+/// What is known of a row: its targets and the weight of its sample.
 struct Target<'a> {
     words: &'a [u32],
     outputs: usize,
     values: bool,
     weight: f32,
+    ignored: bool,
 }
 
 impl<'a> Target<'a> {
-    fn of(row: u32, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
+    fn of(sample: u32, position: usize, positions: usize, targets: &'a [u32], outputs: usize, data: &DataInfo) -> Self {
         let (values, weighted) = (data.values != 0, data.weighted != 0);
         let width = if values { outputs } else { 1 };
-        let (words, behind) = targets[data.target(row)..].split_at(width);
-        let weight = if weighted { f32::from_bits(behind[0]) } else { 1.0 };
-        Self { words, outputs, values, weight }
+        let of_sample = &targets[data.target(sample)..];
+        let words = &of_sample[position * width..][..width];
+        let weight = if weighted { f32::from_bits(of_sample[positions * width]) } else { 1.0 };
+        let ignored = !values && data.ignored != 0 && words[0] == data.ignored - 1;
+        Self { words, outputs, values, weight, ignored }
     }
 
     /// The label, where it is one.

@@ -37,7 +37,7 @@ pub(super) fn row(
         loss += f64::from(value);
         if let Some(gradient) = &mut gradient {
             let through = op.activation.derivative(y);
-            gradient[i] = slope * through * target.weight / (of_row * of_batch);
+            gradient[i] = slope * through * target.weight * op.weight / (of_row * of_batch);
         }
     }
     // A target that the loss does not take, in data that the host has not seen, has no loss and no class.
@@ -79,6 +79,7 @@ fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
 pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
     let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f64, rows) } else { (1.0, 1.0) };
     let weight = f64::from(target.weight).abs();
+    let (scale, flushed, roundings) = op.scale(target, of_row, of_batch);
     let (mut sum, mut off) = (0.0, 0.0);
     for (i, &y) in y.iter().enumerate() {
         let (value, of_value, slope, of_slope) = bound_of(op.loss, y.into(), target.value(i).into());
@@ -86,7 +87,8 @@ pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, grad
         off += of_value;
         let through = f64::from(op.activation.derivative(y)).abs();
         let of_product = of_slope * through + slope * op.activation.derivative_bound(y.into());
-        gradients.push(weight / (of_row * of_batch) * (of_product + slope * through * 2.0 * (4.0 * U + DIVISION)));
+        let off = of_product + slope * through * 2.0 * (4.0 * U + DIVISION + roundings);
+        gradients.push(scale * off + flushed);
     }
     let loss = sum / of_row * weight;
     let off = (off + 2.0 * (y.len() as f64 + 1.0) * U * sum) / of_row * weight;

@@ -40,7 +40,7 @@ pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradie
     }
     for (class, gradient) in gradient.into_iter().flatten().enumerate() {
         let softmax = (z[class] - largest).exp() / sum;
-        *gradient = (softmax * total - smoothed(class)) * target.weight / rows;
+        *gradient = (softmax * total - smoothed(class)) * target.weight * op.weight / rows;
     }
     // A label that is no class, in data that the host has not seen, has no loss. NaN, where a logit is.
     let unknown = target.label().is_some_and(|label| label >= classes) || sum.is_nan();
@@ -61,11 +61,13 @@ pub(super) fn bound(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f64, grad
     let exact = smoothing == 0.0 && target.label().is_some();
     let of_t = if exact { 0.0 } else { 2.0 * (3.0 * U + DIVISION) };
     let of_total = if exact { 0.0 } else { total * (of_t + 2.0 * classes * U) };
+    let (scale, flushed, roundings) = op.scale(target, 1.0, rows);
     for (&d, &t) in distances.iter().zip(&t) {
         let softmax = d.exp() / sum;
         let off = softmax * total * (of_distance(d) + of_sum + 2.0 * DIVISION + 2.0 * U) + softmax * of_total;
         let gradient = (softmax * total - t).abs();
-        gradients.push(weight / rows * (off + t.abs() * of_t + gradient * 2.0 * (2.0 * U + DIVISION)));
+        let off = off + t.abs() * of_t + gradient * 2.0 * (2.0 * U + DIVISION + roundings);
+        gradients.push(scale * off + flushed);
     }
     let along: f64 = t.iter().zip(&distances).filter(|(t, _)| **t != 0.0).map(|(t, d)| (t * d).abs()).sum();
     // By a series of some 20 roundings, or log of a rounded sum: its value is then more than 1/2.

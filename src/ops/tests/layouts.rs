@@ -44,7 +44,9 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             first_target: Uint,
             target_stride: Uint,
             chain: Uint,
-            chain_pass: Uint
+            chain_pass: Uint,
+            channels: Uint,
+            ignored: Uint
         }),
         layout!(StepState {
             step: Uint,

@@ -1,0 +1,143 @@
+//! Losses of several positions of a sample, with ignored labels, and among several losses.
+
+use super::losses::*;
+use super::*;
+
+/// A loss of each kernel, and one that is no mean.
+const LOSSES: [Loss; 4] = [
+    Loss::SoftmaxCrossEntropy,
+    Loss::MeanSquaredError,
+    Loss::SumOfSquares,
+    Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.1 },
+];
+
+/// Samples, outputs of a position, samples that exist; then positions.
+const POSITIONS: [([u32; 3], u32); 5] =
+    [([1, 3, 1], 1), ([3, 2, 2], 7), ([9, 10, 9], 64), ([5, 65, 3], 3), ([40, 1, 39], 2)];
+
+pub fn losses_of_positions(check: &mut Check) -> Result<()> {
+    for (loss, (size, positions)) in LOSSES.into_iter().flat_map(|loss| POSITIONS.map(|size| (loss, size))) {
+        for (i, kind) in [Labels, WeightedLabels, Values, WeightedValues].into_iter().enumerate() {
+            let activation = if loss == Loss::SumOfSquares { Activation::Tanh } else { Activation::Identity };
+            let batch = Batch { positions, kind, activation, scale: 3.0, ..batch_of(loss, size) };
+            let of_positions = check_loss(check, batch)?;
+            // A position is a row like any other: without weights, the same bits as samples of one position each.
+            if i % 2 == 0 {
+                let of_rows = check_loss(check, Batch { flat: true, ..batch })?;
+                let bits = |(gradient, metrics): (Vec<f32>, Vec<f32>)| {
+                    gradient.into_iter().chain(metrics).map(f32::to_bits).collect::<Vec<_>>()
+                };
+                check.expect(bits(of_positions) == bits(of_rows), || format!("{batch:?}: not as rows are"));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn ignored_labels_count_for_nothing(check: &mut Check) -> Result<()> {
+    let losses = LOSSES.into_iter().chain([Loss::BinaryCrossEntropy]);
+    for (loss, (size, positions)) in losses.flat_map(|loss| POSITIONS.map(|size| (loss, size))) {
+        // A class, no class, and what PyTorch has unless told otherwise: -100.
+        for (ignored, kind) in [(0, Labels), (size[1], WeightedLabels), (-100i32 as u32, Labels)] {
+            check_loss(check, Batch { positions, kind, ignored: Some(ignored), ..batch_of(loss, size) })?;
+        }
+        // Numbers are no labels, whatever their bits say.
+        let ignored = Some(0.5f32.to_bits());
+        check_loss(check, Batch { positions, kind: Values, ignored, ..batch_of(loss, size) })?;
+    }
+    Ok(())
+}
+
+/// A loss among several: its gradient is weighted, its running loss is not.
+pub fn losses_with_weights(check: &mut Check) -> Result<()> {
+    for (loss, (size, positions)) in LOSSES.into_iter().flat_map(|loss| POSITIONS.map(|size| (loss, size))) {
+        for kind in [Labels, WeightedValues] {
+            let batch = Batch { positions, kind, ..batch_of(loss, size) };
+            check_loss(check, Batch { weight: 0.3, ..batch })?;
+            check_loss(check, Batch { weight: -1e6, ..batch })?;
+            // A power of two does not change what is rounded.
+            let (alone, metrics) = check_loss(check, batch)?;
+            let (halves, of_halves) = check_loss(check, Batch { weight: 0.5, ..batch })?;
+            let is_half = alone.iter().zip(&halves).all(|(whole, half)| whole * 0.5 == *half);
+            check.expect(is_half, || format!("{batch:?}: half the weight is not half the gradient"));
+            check.expect(metrics == of_halves, || format!("{batch:?}: the running loss is weighted"));
+        }
+    }
+    Ok(())
+}
+
+/// Two losses whose metrics, and whose sums, are parts of one buffer each.
+pub fn losses_in_parts_of_a_buffer(check: &mut Check) -> Result<()> {
+    let (samples, positions, outputs, turns) = (5, 7, 3, 2);
+    let rows = samples * positions;
+    let loss = |loss, output, targets, gradient, metrics| {
+        Op::LossOp(LossOp {
+            loss,
+            positions,
+            weight: 0.75,
+            output: tensor(output, [rows, outputs]),
+            targets: tensor(targets, positions),
+            data: tensor(6, DATA),
+            step: tensor(7, STEP),
+            indices: tensor(8, samples),
+            gradient: Some(tensor(gradient, [rows, outputs])),
+            metrics,
+            activation: Activation::Identity,
+        })
+    };
+    // 2 levels, and a gap before the second part: parts begin at multiples of 64 words.
+    let words = 2 * turns * rows * 4;
+    let second = words.next_multiple_of(64);
+    let part = |buffer, offset, shape: Shape| Tensor { offset, ..tensor(buffer, shape) };
+    let slots = |offset| part(9, offset, [2, turns, rows, 4].into());
+    let sum = |first, total| {
+        Op::Metrics(Metrics { slots: part(9, first, [2 * turns * rows, 4].into()), totals: part(10, total, 4.into()) })
+    };
+    let len = rows * outputs;
+    let buffers = [
+        ("first", len, Role::Activation),
+        ("second", len, Role::Activation),
+        ("first.targets", samples * positions, Role::Targets(0)),
+        ("second.targets", samples * positions, Role::Targets(1)),
+        ("first.gradient", len, Role::ActivationGradient),
+        ("second.gradient", len, Role::ActivationGradient),
+        ("data", DATA, Role::Data(0)),
+        ("step", STEP, Role::Step),
+        ("indices", samples, Role::Indices),
+        ("metrics", second + words, Role::RowMetrics),
+        ("totals", 64 + 4, Role::Totals),
+        ("weights", 64, Role::Parameters),
+    ];
+    let mut plan = single(&buffers, loss(Loss::SoftmaxCrossEntropy, 0, 2, 4, slots(0)));
+    plan.step.push(loss(Loss::MeanSquaredError, 1, 3, 5, slots(second)));
+    plan.report.extend([sum(0, 0), sum(second, 64)]);
+    // Marks the first part, and leaves all else as it is.
+    plan.report.push(NonFinite { input: tensor(11, 64), step: tensor(7, STEP), totals: tensor(10, 64 + 4) }.into());
+    let mut lockstep = check.lockstep(plan)?;
+    let mut random = Random(5);
+    for output in [0, 1] {
+        lockstep.set(BufferId(output), &random.f32s(len as usize))?;
+        let labels: Vec<u32> = (0..samples * positions).map(|_| random.below(outputs)).collect();
+        lockstep.set(BufferId(2 + output), &labels)?;
+    }
+    let info = DataInfo { rows: samples, target_stride: positions, ..DataInfo::default() };
+    lockstep.set(BufferId(6), &[info])?;
+    lockstep.set(BufferId(7), &[step_state(3, samples)])?;
+    lockstep.set(BufferId(8), &(0..samples).rev().collect::<Vec<_>>())?;
+    let metrics: Vec<RowMetrics> = (0..(second + words) / 4)
+        .map(|i| RowMetrics { loss: random.f32(), correct: 0, rows: i % 9, non_finite_step: 0 })
+        .collect();
+    lockstep.set(BufferId(9), &metrics)?;
+    let mut weights = random.f32s(64);
+    weights[9] = f32::NAN;
+    lockstep.set(BufferId(11), &weights)?;
+    check.agree(&mut lockstep, "losses in parts")?;
+    let totals = lockstep.get(BufferId(10));
+    for (at, marked) in [(0, 3), (64, 0)] {
+        let of_part = if at == 0 { &metrics[..(words / 4) as usize] } else { &metrics[(second / 4) as usize..] };
+        let expected = of_part.iter().map(|slot| slot.rows).sum::<u32>() + rows;
+        let [counted, first] = [2, 3].map(|word| totals[at + word].to_bits());
+        check.expect((counted, first) == (expected, marked), || format!("part at {at}: {counted} rows, step {first}"));
+    }
+    Ok(())
+}
