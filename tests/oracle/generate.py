@@ -547,6 +547,194 @@ def training():
     store("training", tensors, {"training": {**TRAINING, "loss": "softmax_cross_entropy", "steps": 30}})
 
 
+# 8. Graphs --------------------------------------------------------------------------------------
+
+GRAPH_SGD = dict(lr=0.1, momentum=0.9)
+GRAPH_ADAM = dict(lr=0.01, betas=(0.9, 0.999), eps=1e-8)
+GRAPH_STEPS = 5
+IGNORED = 255  # the label of a position that has none
+
+
+class TwoEnds(nn.Module):
+    """Two inputs, joined, and two outputs of the same hidden layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.numbers, self.joint = nn.Linear(60, 16), nn.Linear(3, 8), nn.Linear(24, 12)
+        self.classes, self.value = nn.Linear(12, 4), nn.Linear(12, 2)
+        self.relu = nn.ReLU()
+
+    def forward(self, image, numbers):
+        image = self.relu(self.image(image.flatten(1)))
+        numbers = torch.tanh(self.numbers(numbers))
+        joint = self.relu(self.joint(torch.cat([image, numbers], dim=1)))
+        return {"class": self.classes(joint), "value": self.value(joint)}
+
+
+class Residual(nn.Module):
+    """Three blocks that add to what they get: layer normalization, then two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last, self.relu = nn.Linear(10, 16), nn.Linear(16, 5), nn.ReLU()
+        for block in range(3):
+            self.add_module(f"norm{block}", nn.LayerNorm(16, eps=LAYER_NORM_EPS))
+            self.add_module(f"wide{block}", nn.Linear(16, 16))
+            self.add_module(f"back{block}", nn.Linear(16, 16))
+
+    def forward(self, x):
+        part = lambda name, block, value: getattr(self, f"{name}{block}")(value)
+        x = self.relu(self.first(x))
+        for block in range(3):
+            x = x + part("back", block, self.relu(part("wide", block, part("norm", block, x))))
+        return {"class": self.last(x)}
+
+
+class Tied(nn.Module):
+    """An autoencoder whose decoder has the encoder's weight, transposed."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder_bias = nn.Linear(20, 8), nn.Parameter(torch.zeros(20))
+
+    def forward(self, x):
+        code = torch.tanh(self.encoder(x))
+        return {"x": torch.sigmoid(F.linear(code, self.encoder.weight.T, self.decoder_bias))}
+
+
+class Positions(nn.Module):
+    """Each of 7 positions by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.classes, self.relu = nn.Linear(6, 9), nn.Linear(9, 4), nn.ReLU()
+
+    def forward(self, x):
+        return {"class": self.classes(self.relu(self.hidden(x)))}
+
+
+def position_loss(logits, labels, reduction="sum"):
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.long().flatten(), ignore_index=IGNORED, reduction=reduction)
+    # Over all positions, those without a label included.
+    return losses / labels.numel() if reduction == "sum" else losses
+
+
+def label_loss(logits, labels):
+    return F.cross_entropy(logits, labels.long())
+
+
+def integers(random, end, shape):
+    return torch.tensor(random.integers(0, end, shape), dtype=torch.int32)
+
+
+def graph_cases():
+    """Of each network: what makes it, inputs, targets, and of each output the loss and its weight."""
+    random = rng(800)
+    normal = lambda *shape: f32(random.standard_normal(shape))
+    cross_entropy, squares = (label_loss, "softmax_cross_entropy"), (F.mse_loss, "mean_squared_error")
+    yield (
+        "two_ends",
+        TwoEnds,
+        {"image": normal(10, 6, 5, 2), "numbers": normal(10, 3)},
+        {"class": integers(random, 4, 10), "value": normal(10, 2)},
+        {"class": (*cross_entropy, 1.0), "value": (*squares, 0.5)},
+    )
+    labels = {"class": integers(random, 5, 12)}
+    yield "residual", Residual, {"x": normal(12, 10)}, labels, {"class": (*cross_entropy, 1.0)}
+    x = f32(random.uniform(0, 1, (9, 20)))
+    yield "tied", Tied, {"x": x}, {"x": x}, {"x": (*squares, 1.0)}
+    labels = integers(random, 4, (8, 7))
+    labels[torch.tensor(random.uniform(0, 1, (8, 7)) < 0.25)] = IGNORED
+    labels[3] = IGNORED  # a whole sample
+    loss = (position_loss, "softmax_cross_entropy", 1.0)
+    yield "positions", Positions, {"x": normal(8, 7, 6)}, {"class": labels}, {"class": loss}
+
+
+def graph_losses(network, inputs, targets, losses):
+    """The outputs, the loss of each, and the sum of the losses times their weights."""
+    outputs = network(**inputs)
+    each = {name: loss(outputs[name], targets[name]) for name, (loss, _, _) in losses.items()}
+    return outputs, each, sum(weight * each[name] for name, (_, _, weight) in losses.items())
+
+
+def doubled(tensors):
+    return {key: value.double() if value.dtype == torch.float32 else value for key, value in tensors.items()}
+
+
+def graph_training(network, inputs, targets, losses, make):
+    """The losses before each step, the parameters after the last, and the least distance of a ReLU's input to 0."""
+    corner = [math.inf]
+
+    def watch(_module, inputs, _output):
+        corner[0] = min(corner[0], inputs[0].abs().min().item())
+
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(watch)
+    optimizer, totals = make(network.parameters()), []
+    for _ in range(GRAPH_STEPS):
+        optimizer.zero_grad()
+        _, _, total = graph_losses(network, inputs, targets, losses)
+        total.backward()
+        optimizer.step()
+        totals.append(total.detach())
+    return torch.stack(totals), {key: value.detach() for key, value in network.state_dict().items()}, corner[0]
+
+
+def graphs():
+    stored, cases = {}, {}
+    for seed, (case, kind, inputs, targets, losses) in enumerate(graph_cases(), 801):
+
+        def start():
+            network = kind()
+            fill(network.modules(), seed)
+            if case == "tied":
+                with torch.no_grad():
+                    network.decoder_bias.copy_(f32(rng(810).uniform(-0.3, 0.3, 20)))
+            return network
+
+        def keep(what, tensors):
+            for key, value in tensors.items():
+                stored[f"{case}.{what}.{key}"] = value if value.ndim else value.reshape(1)
+
+        network, of = start().double(), {key: value.double().requires_grad_() for key, value in inputs.items()}
+        outputs, each, total = graph_losses(network, of, doubled(targets), losses)
+        total.backward()
+        keep("input", inputs)
+        keep("target", targets)
+        keep("start", start().state_dict())
+        keep("output", outputs)
+        keep("loss", {**each, "total": total})
+        if case == "positions":
+            # PyTorch's own mean, over the positions that have a label.
+            keep("loss", {"labelled": position_loss(outputs["class"], targets["class"], "mean")})
+        keep("gradient", {key: value.grad for key, value in network.named_parameters()})
+        keep("input_gradient", {key: value.grad for key, value in of.items()})
+        makes = {
+            "sgd": lambda parameters: torch.optim.SGD(parameters, **GRAPH_SGD),
+            "adam": lambda parameters: torch.optim.Adam(parameters, **GRAPH_ADAM),
+        }
+        for optimizer, make in makes.items():
+            totals, final, corner = graph_training(start().double(), doubled(inputs), doubled(targets), losses, make)
+            assert corner > 1e-5, (case, optimizer, corner)
+            # PyTorch's own float32 run, for the tolerance a float32 engine needs.
+            totals32, final32, _ = graph_training(start(), inputs, targets, losses, make)
+            loss_error = (totals32.double() - totals).abs().max().item()
+            error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
+            print(f"{case}, {optimizer}: float32 differs by {loss_error:.1e} in a loss, {error:.1e} in a parameter")
+            assert loss_error < 1e-6 and error < 1e-5
+            keep(optimizer, {**final, "losses": totals})
+        cases[case] = {
+            "losses": {name: loss for name, (_, loss, _) in losses.items()},
+            "weights": {name: weight for name, (_, _, weight) in losses.items()},
+            "sgd": GRAPH_SGD,
+            "adam": GRAPH_ADAM,
+            "steps": GRAPH_STEPS,
+        }
+    cases["positions"]["ignored"] = IGNORED
+    store("graphs", stored, cases)
+
+
 # The check: the stored files against formulas written a second time, in NumPy -------------------
 
 
@@ -782,6 +970,91 @@ def check_networks():
         close(t[f"final.{name}"], p[name], f"final {name}", rtol=1e-4, atol=1e-5)
 
 
+def check_graphs():
+    _, t, cases = load("graphs")
+    relu = lambda x: np.maximum(x, 0)
+    linear = lambda p, name, x: x @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+
+    def norm(p, name, x):
+        centred = x - x.mean(-1, keepdims=True)
+        root = np.sqrt((centred**2).mean(-1, keepdims=True) + LAYER_NORM_EPS)
+        return centred / root * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    def two_ends(p, x):
+        image = relu(linear(p, "image", x["image"].reshape(10, 60)))
+        joint = np.concatenate([image, np.tanh(linear(p, "numbers", x["numbers"]))], axis=1)
+        joint = relu(linear(p, "joint", joint))
+        return {"class": linear(p, "classes", joint), "value": linear(p, "value", joint)}
+
+    def residual(p, x):
+        x = relu(linear(p, "first", x["x"]))
+        for block in range(3):
+            inner = relu(linear(p, f"wide{block}", norm(p, f"norm{block}", x)))
+            x = x + linear(p, f"back{block}", inner)
+        return {"class": linear(p, "last", x)}
+
+    def tied(p, x):
+        code = np.tanh(linear(p, "encoder", x["x"]))
+        return {"x": logistic(code @ p["encoder.weight"] + p["decoder_bias"])}
+
+    def positions(p, x):
+        return {"class": linear(p, "classes", relu(linear(p, "hidden", x["x"])))}
+
+    def entropy(z, labels):
+        labelled = labels != IGNORED
+        picked = np.take_along_axis(log_softmax(z), np.where(labelled, labels, 0)[..., None], -1)[..., 0]
+        return -(picked * labelled).sum() / labels.size
+
+    loss_of = {"softmax_cross_entropy": entropy, "mean_squared_error": lambda y, target: ((y - target) ** 2).mean()}
+    for case, network in (("two_ends", two_ends), ("residual", residual), ("tied", tied), ("positions", positions)):
+        options = cases[case]
+
+        def part(what):
+            prefix = f"{case}.{what}."
+            return {key.removeprefix(prefix): value for key, value in t.items() if key.startswith(prefix)}
+
+        inputs, targets, start = part("input"), part("target"), part("start")
+
+        def losses(p, x):
+            outputs = network(p, x)
+            return {name: loss_of[loss](outputs[name], targets[name]) for name, loss in options["losses"].items()}
+
+        total = lambda p, x: sum(options["weights"][name] * loss for name, loss in losses(p, x).items())
+
+        def gradients(p):
+            return {name: differences(lambda v: total({**p, name: v}, inputs), p[name]) for name in p}
+
+        for name, output in network(start, inputs).items():
+            close(t[f"{case}.output.{name}"], output, f"{case} {name}", rtol=1e-6, atol=1e-8)
+        for name, loss in losses(start, inputs).items():
+            close(t[f"{case}.loss.{name}"], [loss], f"{case} loss {name}")
+        close(t[f"{case}.loss.total"], [total(start, inputs)], f"{case} total")
+        if case == "positions":
+            count = targets["class"].size / (targets["class"] != IGNORED).sum()
+            close(t["positions.loss.labelled"], [count * total(start, inputs)], "labelled")
+        assert part("gradient").keys() == start.keys()
+        for name, gradient in gradients(start).items():
+            close(t[f"{case}.gradient.{name}"], gradient, f"{case} gradient {name}", rtol=1e-6, atol=1e-8)
+        for name, gradient in part("input_gradient").items():
+            expected = differences(lambda v: total(start, {**inputs, name: v}), inputs[name])
+            close(gradient, expected, f"{case} gradient of input {name}", rtol=1e-6, atol=1e-8)
+        for optimizer, state in (("sgd", 1), ("adam", 2)):
+            p, o = dict(start), options[optimizer]
+            kept = {name: [np.zeros_like(w) for _ in range(state)] for name, w in p.items()}
+            for n in range(1, options["steps"] + 1):
+                close(t[f"{case}.{optimizer}.losses"][n - 1], total(p, inputs), f"{case} {optimizer} {n}", rtol=1e-6)
+                for name, g in gradients(p).items():
+                    if optimizer == "sgd":
+                        (m,) = kept[name] = [o["momentum"] * kept[name][0] + g]
+                        p[name] = p[name] - o["lr"] * m
+                    else:
+                        (b1, b2), (m, v) = o["betas"], kept[name]
+                        m, v = kept[name] = [b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g]
+                        p[name] = p[name] - o["lr"] * (m / (1 - b1**n)) / (np.sqrt(v / (1 - b2**n)) + o["eps"])
+            for name in p:
+                close(t[f"{case}.{optimizer}.{name}"], p[name], f"{case} {optimizer} {name}", rtol=1e-5, atol=1e-6)
+
+
 def table():
     total = 0
     for path in sorted(HERE.glob("*.safetensors")):
@@ -804,9 +1077,9 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs):
             write()
-    for check in (check_activations, check_losses, check_optimizers, check_schedules, check_networks):
+    for check in (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs):
         check()
         print(f"{check.__name__}: passed")
     table()
