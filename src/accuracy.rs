@@ -17,3 +17,8 @@ pub(crate) const FLUSHED: f64 = f32::MIN_POSITIVE as f64;
 pub(crate) fn of_exp(x: f64, off: f64) -> f64 {
     (3.0 + 2.0 * x.abs()) * ULP + off
 }
+
+/// What a number is off by where it is flushed to zero as it is read.
+pub(crate) fn flushed(x: f32) -> f64 {
+    if x.is_subnormal() { f64::from(x).abs() } else { 0.0 }
+}

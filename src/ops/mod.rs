@@ -7,6 +7,7 @@ mod excerpt;
 mod launch;
 mod operands;
 mod state;
+mod strides;
 pub(crate) mod template;
 mod tensor;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use launch::*;
 pub use operands::Access;
 pub(crate) use operands::*;
 pub use state::*;
+pub(crate) use strides::*;
 pub use tensor::*;
 pub(crate) use texts::*;
 pub use work::Work;
@@ -103,6 +105,10 @@ ops! {
     copy_rows::CopyRows,
     matmul::Matmul,
     pointwise::Pointwise,
+    combine::Combine,
+    scale_shift::ScaleShift,
+    rearrange::Rearrange,
+    pad::Pad,
     softmax::Softmax,
     layer_norm::LayerNormForward,
     layer_norm_input::LayerNormInput,

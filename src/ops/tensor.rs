@@ -40,6 +40,9 @@ impl Dtype {
 /// The most dimensions of a tensor: rows, and four of a sample.
 pub const MOST_DIMENSIONS: usize = 5;
 
+/// 32-bit words: where bindings may begin on every device.
+const ALIGNMENT: u32 = 64;
+
 /// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs
 /// to a slice of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +66,24 @@ impl Shape {
             *length = of_this;
         }
         self
+    }
+}
+
+impl Shape {
+    /// What two tensors of these shapes make together, number by number: aligned at their last dimension, a length of
+    /// 1, or a dimension that one of them lacks, is repeated, as in NumPy. `None` where lengths differ otherwise.
+    pub fn broadcast(&self, other: &Self) -> Option<Self> {
+        let rank = self.len().max(other.len());
+        let length = |shape: &Self, i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+        let mut lengths = [1; MOST_DIMENSIONS];
+        for (i, of_both) in lengths[..rank].iter_mut().enumerate() {
+            *of_both = match (length(self, i), length(other, i)) {
+                (a, b) if a == b => a,
+                (1, other) | (other, 1) => other,
+                _ => return None,
+            };
+        }
+        Some(lengths[..rank].into())
     }
 }
 
@@ -110,7 +131,8 @@ pub struct Tensor {
     pub buffer: BufferId,
     /// What its elements are.
     pub dtype: Dtype,
-    /// The element of the buffer that it starts at; a multiple of 256 bytes where the plan knows the buffer's length.
+    /// The element of the buffer that it starts at; a multiple of 256 bytes where the plan knows the buffer's length,
+    /// unless an op says that it takes any.
     pub offset: u32,
     /// How many elements along each dimension.
     pub shape: Shape,
@@ -166,6 +188,62 @@ impl Tensor {
         Self { offset: self.offset + start, ..part }
     }
 
+    /// Whether its elements stand side by side, row-major.
+    pub fn is_packed(&self) -> bool {
+        self.strides == self.shape.packed_strides()
+    }
+
+    /// The same elements, dimension `i` being that of number `order[i]`: a transpose, for `[1, 0]`.
+    ///
+    /// # Panics
+    /// If `order` does not name each dimension.
+    pub fn permuted(&self, order: &[usize]) -> Self {
+        let of = |lengths: &Shape| order.iter().map(|&i| lengths[i]).collect::<Vec<_>>()[..].into();
+        assert_eq!(order.len(), self.shape.len(), "the order of the dimensions of {:?}", self.shape);
+        Self { shape: of(&self.shape), strides: of(&self.strides), ..*self }
+    }
+
+    /// Some of the elements along one dimension.
+    ///
+    /// # Panics
+    /// If there is no such dimension, or if it is shorter.
+    pub fn range(&self, dimension: usize, elements: Range<u32>) -> Self {
+        let Range { start, end } = elements;
+        assert!(start <= end && end <= self.shape[dimension], "{start}..{end} along {dimension} of {:?}", self.shape);
+        let mut part = *self;
+        part.offset += start * self.strides[dimension];
+        part.shape.lengths[dimension] = end - start;
+        part
+    }
+
+    /// Repeated along dimensions that it lacks, or of which it has one element, as in [`Shape::broadcast`]: such a
+    /// dimension has the stride 0.
+    ///
+    /// # Panics
+    /// If `shape` is not of its elements repeated.
+    pub fn repeated(&self, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        assert_eq!(self.shape.broadcast(&shape), Some(shape), "{:?} repeated", self.shape);
+        let missing = shape.len() - self.shape.len();
+        let stride = |i: usize| match i.checked_sub(missing) {
+            Some(i) if self.shape[i] != 1 => self.strides[i],
+            _ => 0,
+        };
+        let strides = (0..shape.len()).map(stride).collect::<Vec<_>>()[..].into();
+        Self { shape, strides, ..*self }
+    }
+
+    /// What an op binds of a tensor with any strides that begins at any element, and the element of that at which it
+    /// begins: bindings begin at multiples of 256 bytes. Of 32-bit elements, in a buffer whose length the plan knows.
+    pub(crate) fn bound(&self) -> (Self, u32) {
+        let first = self.offset % ALIGNMENT;
+        if first == 0 && self.is_packed() {
+            return (*self, 0);
+        }
+        let all = Self::new(self.buffer, self.dtype, first + self.words().len() as u32);
+        (Self { offset: self.offset - first, ..all }, first)
+    }
+
     /// Rows of the same shape that begin at an element of the buffer, `stride` elements apart.
     pub fn strided(mut self, first: u32, stride: u32) -> Self {
         self.offset = first;
@@ -189,5 +267,29 @@ mod tests {
         assert_eq!((strided.words(), strided.bytes()), (7..7 + 2 * 9 + 5, 60));
         assert_eq!(tensor.part(8, 16).words(), 8..24);
         assert_eq!(Tensor::new(BufferId(0), Dtype::F32, [0, 5]).words(), 0..0);
+    }
+
+    #[test]
+    fn views_are_of_the_same_elements() {
+        let tensor = Tensor::new(BufferId(0), Dtype::F32, [4, 3, 50]);
+        let part = tensor.range(2, 20..30);
+        assert_eq!((part.offset, &part.shape[..], &part.strides[..]), (20, &[4, 3, 10][..], &[150, 50, 1][..]));
+        let (bound, first) = part.range(0, 1..4).bound();
+        assert_eq!((bound.offset, bound.len(), first), (128, 42 + 2 * 150 + 2 * 50 + 10, 42));
+        assert_eq!(tensor.bound(), (tensor, 0));
+        let turned = tensor.permuted(&[2, 0, 1]);
+        assert_eq!((&turned.shape[..], &turned.strides[..]), (&[50, 4, 3][..], &[1, 150, 50][..]));
+        assert!(!turned.is_packed() && !part.is_packed() && turned.permuted(&[1, 2, 0]).is_packed());
+        let row = Tensor::new(BufferId(0), Dtype::F32, [3, 1]).repeated([4, 3, 50]);
+        assert_eq!((row.strides, row.words()), ([0, 1, 0].into(), 0..3));
+    }
+
+    #[test]
+    fn shapes_are_broadcast_as_in_numpy() {
+        let of = |a: &[u32], b: &[u32]| Shape::from(a).broadcast(&b.into()).map(|shape| shape.to_vec());
+        assert_eq!(of(&[4, 3], &[3]), Some(vec![4, 3]));
+        assert_eq!(of(&[4, 1, 5], &[3, 1]), Some(vec![4, 3, 5]));
+        assert_eq!(of(&[], &[2]), Some(vec![2]));
+        assert_eq!(of(&[4, 3], &[4]), None);
     }
 }

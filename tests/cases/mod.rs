@@ -16,6 +16,7 @@ mod layers;
 mod losses;
 mod positions;
 mod products;
+mod tensors;
 mod updates;
 
 /// Some checks of one or several kernels.
@@ -28,7 +29,7 @@ pub struct Case {
 
 /// All of them.
 pub const CASES: &[Case] = &{
-    use {batches::*, encodings::*, layers::*, losses::*, positions::*, products::*, updates::*};
+    use {batches::*, encodings::*, layers::*, losses::*, positions::*, products::*, tensors::*, updates::*};
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
             Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
@@ -52,6 +53,10 @@ pub const CASES: &[Case] = &{
         case!(matmul_near_the_iteration_limit, "matmul"),
         case!(every_activation_and_its_derivative, "pointwise"),
         case!(dropout_masks_are_the_references, "pointwise"),
+        case!(two_tensors_number_by_number, "combine"),
+        case!(numbers_times_a_constant_plus_another, "scale_shift"),
+        case!(rearranged_from_any_strides_to_any, "rearrange"),
+        case!(zeros_around_a_tensor, "pad"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
         case!(encodings_at_awkward_sizes, "encode"),

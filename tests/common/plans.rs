@@ -1,7 +1,7 @@
 //! Plans that together have every kind of op, every activation and every optimizer: for the library's own tests and the
 //! example `kernels`.
 
-use wgrad::plan::{Plan, Role};
+use wgrad::plan::*;
 use wgrad::{
     Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, RmsProp, Schedule, Sgd,
     TrainerConfig,
@@ -70,5 +70,37 @@ pub fn plans() -> Vec<Plan> {
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
     ];
-    plans.into_iter().chain(optimizers.iter().map(by)).collect()
+    plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
+}
+
+/// What graphs do with tensors, in one loop and in several, number by number and in fours.
+fn tensor_ops() -> Plan {
+    let mut buffers = Vec::new();
+    let mut tensor = |shape: Shape| {
+        let id = BufferId(buffers.len());
+        let name = format!("tensor{}", id.0);
+        buffers.push(Buffer { name, dtype: Dtype::F32, shape: Some(shape), role: Role::Activation, contents: vec![] });
+        Tensor::new(id, Dtype::F32, shape)
+    };
+    let mut step: Vec<Op> = Vec::new();
+    for columns in [5, 8] {
+        let shape: Shape = [3, 4, columns].into();
+        let [x, y] = [0, 1].map(|_| tensor(shape));
+        let wide: Shape = [3, 4, 3 * columns].into();
+        let mut of = |shape: Shape| tensor(shape);
+        for (b, how) in [(y, Combination::Add), (of(columns.into()), Combination::Multiply)] {
+            step.push(Combine { a: x, b, output: of(shape), how }.into());
+        }
+        step.push(Combine { a: x, b: of([4, 1].into()), output: of(shape), how: Combination::Multiply }.into());
+        step.push(ScaleShift { input: x, output: of(shape), scale: 0.5, shift: -1.0 }.into());
+        for scale in [1.0, 0.25] {
+            let output = of(wide).range(2, columns..2 * columns);
+            step.push(Rearrange { input: x, output, scale }.into());
+            let output = of([columns, 4, 3].into()).permuted(&[2, 1, 0]);
+            step.push(Rearrange { input: x, output, scale }.into());
+        }
+        step.push(Pad { input: x, output: of(wide), start: [0, 0, columns].into() }.into());
+        step.push(Pad { input: x, output: of([3, 9, columns].into()), start: [0, 2, 0].into() }.into());
+    }
+    Plan { name: "tensors", batch: 3, buffers, step, report: Vec::new() }
 }

@@ -1,0 +1,115 @@
+//! Two tensors, number by number.
+
+use super::template::expand;
+use super::*;
+
+/// output = a + b or a · b, number by number. The shapes of a and b are [broadcast](Shape::broadcast); either may have
+/// any strides and begin at any element, and both may be the same tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Combine {
+    /// The one.
+    pub a: Tensor,
+    /// The other.
+    pub b: Tensor,
+    /// Packed, of the broadcast shape, written.
+    pub output: Tensor,
+    /// What becomes of two numbers.
+    pub how: Combination,
+}
+
+/// What becomes of two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Combination {
+    /// Their sum.
+    Add,
+    /// Their product.
+    Multiply,
+}
+
+const LANES: u32 = 64;
+
+impl Combine {
+    /// a and b as long as the output.
+    fn repeated(&self) -> [Tensor; 2] {
+        [self.a, self.b].map(|tensor| tensor.repeated(self.output.shape))
+    }
+
+    fn of(&self, a: f32, b: f32) -> f32 {
+        match self.how {
+            Combination::Add => a + b,
+            Combination::Multiply => a * b,
+        }
+    }
+
+    /// Each pair of numbers.
+    fn pairs<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
+        let [a, b] = [self.a, self.b].map(|tensor| at.f32s(tensor.bound().0));
+        let [of_a, of_b] = self.repeated().map(|t| places(&t.shape, &t.strides));
+        let [first_a, first_b] = [self.a, self.b].map(|tensor| tensor.bound().1 as usize);
+        of_a.zip(of_b).map(move |(i, j)| (a[first_a + i], b[first_b + j]))
+    }
+}
+
+impl Kernel for Combine {
+    fn stem(&self) -> &'static str {
+        "combine"
+    }
+
+    fn detail(&self) -> String {
+        let how = match self.how {
+            Combination::Add => "add",
+            Combination::Multiply => "multiply",
+        };
+        format!(" {how} {:?}", self.output.shape)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read(self.a.bound().0), read(self.b.bound().0), write(self.output)]
+    }
+
+    fn flops(&self) -> u64 {
+        self.output.len().into()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.a.bytes() + self.b.bytes() + self.output.bytes()
+    }
+
+    /// Four numbers to an invocation where all three tensors consist of whole vectors.
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let [a, b] = self.repeated();
+        let dimensions: Vec<_> = (0..a.shape.len()).map(|i| (a.shape[i], [a.strides[i], b.strides[i]])).collect();
+        let (loops, firsts) = (Loops::new(&dimensions), [self.a.bound().1, self.b.bound().1]);
+        let fours = loops.in_fours(firsts);
+        let conditions = [("fours", fours.is_some()), ("ones", fours.is_none())];
+        let (loops, [a_first, b_first]) = fours.unwrap_or((loops, firsts));
+        let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
+        let source = expand(text!("combine.wgsl.in"), &counts, &conditions);
+        let mut uniforms = uniforms![count: loops.turns(), a_first, b_first];
+        uniforms
+            .extend(loops.uniforms(for_each_loop!("length"), [for_each_loop!("a_stride"), for_each_loop!("b_stride")]));
+        vec![Launch {
+            shader: shader("combine", source, [("MULTIPLY", (self.how == Combination::Multiply).into())]),
+            uniforms,
+            bindings: self.operands(),
+            workgroups: loops.turns().div_ceil(LANES).into(),
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let pairs = self.pairs(at);
+        at.out::<f32>(self.output).iter_mut().zip(pairs).for_each(|(c, (a, b))| *c = self.of(a, b));
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        // Rounded once, on both sides. Of what is read, too, a number may be flushed to zero.
+        let bound = |(a, b): (f32, f32)| {
+            let flushed = match self.how {
+                Combination::Add => flushed(a) + flushed(b),
+                Combination::Multiply => flushed(a) * f64::from(b).abs() + flushed(b) * f64::from(a).abs(),
+            };
+            2.0 * U * f64::from(self.of(a, b)).abs() + flushed
+        };
+        vec![Bounds::Each(self.pairs(at).map(bound).collect())]
+    }
+}

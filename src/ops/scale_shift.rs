@@ -1,0 +1,62 @@
+//! Numbers times a constant, plus a constant.
+
+use super::*;
+
+/// output = input · scale + shift, number by number. Its gradient is the same with a shift of 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaleShift {
+    /// Numbers, or their gradient; packed.
+    pub input: Tensor,
+    /// As long as the input, written.
+    pub output: Tensor,
+    /// The factor.
+    pub scale: f32,
+    /// What is added.
+    pub shift: f32,
+}
+
+const LANES: u32 = 64;
+
+impl Kernel for ScaleShift {
+    fn stem(&self) -> &'static str {
+        "scale_shift"
+    }
+
+    fn detail(&self) -> String {
+        format!(" * {} + {}", self.scale, self.shift)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read(self.input), write(self.output)]
+    }
+
+    fn flops(&self) -> u64 {
+        2 * u64::from(self.output.len())
+    }
+
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let (quads, &Self { scale, shift, .. }) = (self.output.len().div_ceil(4), self);
+        vec![Launch {
+            shader: shader("scale_shift", text!("scale_shift.wgsl"), []),
+            uniforms: uniforms![quads, scale, shift],
+            bindings: self.operands(),
+            workgroups: quads.div_ceil(LANES).into(),
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        for (y, x) in at.out::<f32>(self.output).iter_mut().zip(at.f32s(self.input)) {
+            *y = x * self.scale + self.shift;
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let (scale, shift) = (f64::from(self.scale), f64::from(self.shift));
+        // The product and the sum are rounded, on both sides; numbers, products and the shift may be flushed to zero.
+        let bound = |&x: &f32| {
+            let product = f64::from(x) * scale;
+            2.0 * U * (product.abs() + (product + shift).abs()) + flushed(x) * scale.abs() + 2.0 * FLUSHED
+        };
+        vec![Bounds::Each(at.f32s(self.input).iter().map(bound).collect())]
+    }
+}

@@ -1,0 +1,133 @@
+//! Tensors of any strides, element by element: nested loops for kernels, places for twins.
+
+use super::{Tensor, Uniform};
+
+/// Nested loops over the elements of N tensors of one shape, the innermost loop first. Dimensions that one stride
+/// serves are one loop: of tensors that stand side by side, there is one in all.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Loops<const N: usize> {
+    /// How long each loop is.
+    pub lengths: Vec<u32>,
+    /// Elements from one turn to the next, in each tensor.
+    pub strides: Vec<[u32; N]>,
+}
+
+/// The names of a uniform for each loop.
+macro_rules! for_each_loop {
+    ($name:literal) => {
+        [concat!($name, "_0"), concat!($name, "_1"), concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]
+    };
+}
+pub(crate) use for_each_loop;
+
+impl<const N: usize> Loops<N> {
+    /// Over dimensions, the outermost first: the length of each, and the tensors' strides.
+    pub fn new(dimensions: &[(u32, [u32; N])]) -> Self {
+        let mut loops = Self { lengths: Vec::new(), strides: Vec::new() };
+        for &(length, strides) in dimensions.iter().rev().filter(|(length, _)| *length != 1) {
+            if let (Some(inner), Some(of_inner)) = (loops.lengths.last_mut(), loops.strides.last())
+                && (0..N).all(|i| u64::from(strides[i]) == u64::from(of_inner[i]) * u64::from(*inner))
+            {
+                *inner *= length;
+            } else {
+                loops.lengths.push(length);
+                loops.strides.push(strides);
+            }
+        }
+        if loops.lengths.is_empty() {
+            loops.lengths.push(1);
+            loops.strides.push([0; N]);
+        }
+        loops
+    }
+
+    /// The same over vectors of four elements each, where all tensors consist of whole ones: also those elements at
+    /// which they begin.
+    pub fn in_fours(&self, firsts: [u32; N]) -> Option<(Self, [u32; N])> {
+        let is_whole = |numbers: &[u32]| numbers.iter().all(|number| number.is_multiple_of(4));
+        let (innermost, others) = self.strides.split_first()?;
+        let fits = self.lengths[0].is_multiple_of(4) && *innermost == [1; N];
+        if !fits || !is_whole(&firsts) || !others.iter().all(|strides| is_whole(strides)) {
+            return None;
+        }
+        let mut fours = self.clone();
+        fours.lengths[0] /= 4;
+        fours.strides[1..].iter_mut().flatten().for_each(|stride| *stride /= 4);
+        Some((fours, firsts.map(|first| first / 4)))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.lengths.len() as u32
+    }
+
+    /// The turns of all of them together.
+    pub fn turns(&self) -> u32 {
+        self.lengths.iter().product()
+    }
+
+    /// For each loop its length and its strides, under these names.
+    pub fn uniforms(&self, length: [&'static str; 5], strides: [[&'static str; 5]; N]) -> Vec<Uniform> {
+        let of_loop = |(i, (&of_this, steps)): (usize, (&u32, &[u32; N]))| {
+            let steps = strides.iter().zip(*steps).map(move |(names, step)| (names[i], step.into()));
+            std::iter::once((length[i], of_this.into())).chain(steps).collect::<Vec<Uniform>>()
+        };
+        self.lengths.iter().zip(&self.strides).enumerate().flat_map(of_loop).collect()
+    }
+}
+
+/// Where the elements lie, in row-major order: how far each is from the first.
+pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usize> + use<> {
+    let dimensions: Vec<(usize, usize)> =
+        shape.iter().zip(strides).map(|(&length, &stride)| (length as usize, stride as usize)).rev().collect();
+    let mut at = vec![0; dimensions.len()];
+    let mut next = 0;
+    let elements = dimensions.iter().map(|(length, _)| length).product::<usize>();
+    (0..elements).map(move |_| {
+        let place = next;
+        for ((length, stride), at) in dimensions.iter().zip(&mut at) {
+            *at += 1;
+            next += stride;
+            if *at < *length {
+                break;
+            }
+            next -= *stride * *length;
+            *at = 0;
+        }
+        place
+    })
+}
+
+/// The places of a tensor's elements in what [`Tensor::bound`] says, row-major.
+pub(crate) fn places_of(tensor: Tensor) -> impl Iterator<Item = usize> {
+    let first = tensor.bound().1 as usize;
+    places(&tensor.shape, &tensor.strides).map(move |place| first + place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_that_one_stride_serves_are_one_loop() {
+        // [2, 3, 4] packed, and a row of it repeated.
+        let dimensions = [(2, [12, 0]), (3, [4, 0]), (4, [1, 1])];
+        let loops = Loops::new(&dimensions);
+        assert_eq!((&loops.lengths[..], &loops.strides[..]), (&[4, 6][..], &[[1, 1], [4, 0]][..]));
+        let (fours, firsts) = loops.in_fours([8, 4]).unwrap();
+        assert_eq!((&fours.lengths[..], &fours.strides[..], firsts), (&[1, 6][..], &[[1, 1], [1, 0]][..], [2, 1]));
+        assert_eq!(loops.in_fours([8, 2]), None, "the second begins within a vector");
+        let alike = Loops::new(&dimensions.map(|(length, [stride, _])| (length, [stride])));
+        assert_eq!((alike.count(), alike.turns(), &alike.strides[..]), (1, 24, &[[1]][..]));
+        assert_eq!(Loops::new(&[(1, [7]), (1, [3])]), Loops { lengths: vec![1], strides: vec![[0]] });
+        assert_eq!(Loops::<1>::new(&[]).turns(), 1);
+    }
+
+    #[test]
+    fn places_are_in_row_major_order() {
+        assert_eq!(places(&[2, 3], &[1, 2]).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
+        assert_eq!(places(&[2, 2, 2], &[0, 5, 1]).collect::<Vec<_>>(), [0, 1, 5, 6, 0, 1, 5, 6]);
+        assert_eq!(places(&[], &[]).collect::<Vec<_>>(), [0]);
+        assert_eq!(places(&[0, 3], &[3, 1]).count(), 0);
+    }
+}
