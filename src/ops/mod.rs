@@ -109,6 +109,8 @@ ops! {
     scale_shift::ScaleShift,
     rearrange::Rearrange,
     pad::Pad,
+    reduce::Reduce,
+    reduce_max_gradient::ReduceMaxGradient,
     softmax::Softmax,
     layer_norm::LayerNormForward,
     layer_norm_input::LayerNormInput,

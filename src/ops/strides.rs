@@ -1,6 +1,6 @@
 //! Tensors of any strides, element by element: nested loops for kernels, places for twins.
 
-use super::{Tensor, Uniform};
+use super::{Shape, Tensor, Uniform};
 
 /// Nested loops over the elements of N tensors of one shape, the innermost loop first. Dimensions that one stride
 /// serves are one loop: of tensors that stand side by side, there is one in all.
@@ -102,6 +102,12 @@ pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usi
 pub(crate) fn places_of(tensor: Tensor) -> impl Iterator<Item = usize> {
     let first = tensor.bound().1 as usize;
     places(&tensor.shape, &tensor.strides).map(move |place| first + place)
+}
+
+/// The strides of a tensor of which another one keeps these dimensions: 0 where it has but one element.
+pub(crate) fn strides_of_kept(kept: &Tensor) -> Shape {
+    let strides = kept.shape.iter().zip(kept.strides.iter());
+    Shape::from(&strides.map(|(&length, &stride)| if length == 1 { 0 } else { stride }).collect::<Vec<_>>()[..])
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ pub const CASES: &[Case] = &{
         case!(numbers_times_a_constant_plus_another, "scale_shift"),
         case!(rearranged_from_any_strides_to_any, "rearrange"),
         case!(zeros_around_a_tensor, "pad"),
+        case!(sums_and_means_along_any_dimensions, "reduce"),
+        case!(largest_numbers_and_their_gradient, "reduce" "reduce_max_gradient"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
         case!(encodings_at_awkward_sizes, "encode"),

@@ -145,3 +145,85 @@ pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
     }
     Ok(())
 }
+
+/// Inputs, and which dimensions become one.
+fn reductions() -> Vec<(Tensor, Vec<usize>)> {
+    let t = |shape: &[u32]| tensor(0, shape);
+    vec![
+        (t(&[1]), vec![0]),
+        (t(&[7]), vec![]),
+        (t(&[3, 5]), vec![1]),
+        (t(&[3, 5]), vec![0]),
+        (t(&[65, 64]), vec![1]),
+        (t(&[7, 300]), vec![1]),
+        (t(&[300, 7]), vec![0]),
+        (t(&[300, 65]), vec![0]),
+        (t(&[9, 70, 5]), vec![1]),
+        (t(&[9, 70, 5]), vec![0, 2]),
+        (t(&[9, 70, 5]), vec![0, 1, 2]),
+        (t(&[2, 3, 40, 5, 6]), vec![0, 2, 4]),
+        (t(&[2, 3, 40, 5, 6]), vec![1, 3]),
+        (t(&[65, 300]).permuted(&[1, 0]), vec![1]),
+        (t(&[65, 300]).permuted(&[1, 0]), vec![0]),
+        (at(77, t(&[40, 90])).range(1, 5..75), vec![0]),
+        (t(&[1, 9]).repeated([70, 9]), vec![0]),
+        // In parts.
+        (t(&[70_001, 3]), vec![0]),
+        (t(&[3, 70_001]), vec![1]),
+        (t(&[5000]), vec![0]),
+        (t(&[9001, 2, 3]), vec![0, 2]),
+    ]
+}
+
+/// The shape of a tensor of which these dimensions became one.
+fn reduced(tensor: &Tensor, dimensions: &[usize]) -> Shape {
+    let shape: Vec<u32> =
+        tensor.shape.iter().enumerate().map(|(i, &length)| if dimensions.contains(&i) { 1 } else { length }).collect();
+    shape[..].into()
+}
+
+pub fn sums_and_means_along_any_dimensions(check: &mut Check) -> Result<()> {
+    for (input, dimensions) in reductions() {
+        for how in [Reduction::Sum, Reduction::Mean] {
+            let op = Reduce { input, output: tensor(1, reduced(&input, &dimensions)), how };
+            let mut lockstep = on_buffers(check, &[reach(&input), op.output.len()], vec![op.into()])?;
+            check.agree(&mut lockstep, &format!("{how:?} of {input:?} along {dimensions:?}"))?;
+        }
+    }
+    // More workgroups than one dimension of a grid has.
+    let op = Reduce { input: tensor(0, [65_600, 65]), output: tensor(1, [65_600, 1]), how: Reduction::Sum };
+    let mut lockstep = on_buffers(check, &[op.input.len(), op.output.len()], vec![op.into()])?;
+    check.agree(&mut lockstep, "sums of many rows")
+}
+
+pub fn largest_numbers_and_their_gradient(check: &mut Check) -> Result<()> {
+    for (input, dimensions) in reductions() {
+        let shape = reduced(&input, &dimensions);
+        let [output, gradient] = [1, 2].map(|buffer| tensor(buffer, shape));
+        let largest = Reduce { input, output, how: Reduction::Max };
+        let backward = ReduceMaxGradient { input, output, gradient, input_gradient: tensor(3, input.shape) };
+        let lengths = [reach(&input), output.len(), output.len(), input.len()];
+        for ties in [false, true] {
+            let mut lockstep = on_buffers(check, &lengths, vec![largest.clone().into(), backward.clone().into()])?;
+            // Few values that differ, among them those that only an order of the bits tells apart.
+            let edges = [f32::NEG_INFINITY, -1.0, -0.0, 0.0, 1e-42, -1e-42, f32::NAN, -f32::NAN];
+            let mut random = Random(u64::from(input.len()));
+            let number = |i: u32| {
+                if !ties {
+                    return random.f32() - 2.0;
+                }
+                // NaN in few of the results.
+                let most = if random.below(50) == 0 { 8 } else { 6 };
+                let few = if i.is_multiple_of(5) { &edges[..most] } else { &[-1.0, -2.0, -0.0] };
+                few[random.below(few.len() as u32) as usize]
+            };
+            let numbers: Vec<f32> = (0..lengths[0]).map(number).collect();
+            lockstep.set(BufferId(0), &numbers)?;
+            check.exact(&mut lockstep, &format!("largest of {input:?} along {dimensions:?}, ties {ties}"))?;
+            let taken = lockstep.get(BufferId(3)).iter().filter(|dx| **dx != 0.0).count();
+            let given = lockstep.get(BufferId(2)).iter().filter(|dy| **dy != 0.0).count();
+            check.expect(taken == given, || format!("{input:?}: {given} gradients, {taken} taken"));
+        }
+    }
+    Ok(())
+}

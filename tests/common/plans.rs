@@ -101,6 +101,13 @@ fn tensor_ops() -> Plan {
         }
         step.push(Pad { input: x, output: of(wide), start: [0, 0, columns].into() }.into());
         step.push(Pad { input: x, output: of([3, 9, columns].into()), start: [0, 2, 0].into() }.into());
+        for how in [Reduction::Sum, Reduction::Mean, Reduction::Max] {
+            step.push(Reduce { input: x, output: of([3, 4, 1].into()), how }.into());
+            step.push(Reduce { input: x, output: of([1, 4, 1].into()), how }.into());
+            step.push(Reduce { input: of([70_000, 2].into()), output: of([1, 2].into()), how }.into());
+        }
+        let [output, gradient] = [0, 1].map(|_| of([3, 1, columns].into()));
+        step.push(ReduceMaxGradient { input: x, output, gradient, input_gradient: of(shape) }.into());
     }
     Plan { name: "tensors", batch: 3, buffers, step, report: Vec::new() }
 }

@@ -1,0 +1,222 @@
+//! Sums, means and largest numbers along dimensions.
+
+use super::template::expand;
+use super::*;
+
+/// The sum, the mean or the largest number along any dimensions, summed up in a fixed order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reduce {
+    /// Any strides, any first element.
+    pub input: Tensor,
+    /// Packed, written: of the input's shape, with a length of 1 along each dimension that is reduced.
+    pub output: Tensor,
+    /// To what.
+    pub how: Reduction,
+}
+
+/// What becomes of several numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    /// Their sum.
+    Sum,
+    /// Their sum, divided by how many they are.
+    Mean,
+    /// The largest; NaN where one of them is, and 0 is larger than −0.
+    Max,
+}
+
+/// Invocations that share a sum, and sums of a workgroup, where the numbers of neighbouring sums are neighbours.
+const ACROSS: (u32, u32) = (32, 8);
+/// Numbers of a sum that are worth workgroups of their own, the most parts, and the workgroups that are enough.
+const COUNT_OF_PART: u32 = 2048;
+const MOST_PARTS: u32 = 64;
+const ENOUGH: u32 = 256;
+/// Results of a workgroup that joins parts.
+const LANES: u32 = 64;
+
+/// How results along dimensions are shared among invocations.
+pub(super) struct Results {
+    /// Loops over what is kept, and over what becomes one.
+    kept: Loops<1>,
+    reduced: Loops<1>,
+    /// At which element of what is bound the input begins.
+    first: u32,
+    /// Invocations of a result, results of a workgroup.
+    lanes: u32,
+    columns: u32,
+    /// Parts of each result, and how many numbers a part has.
+    pub parts: u32,
+    pub part_count: u32,
+}
+
+impl Results {
+    pub fn new(input: &Tensor, output: &Tensor, adapter: &Adapter) -> Self {
+        let dimensions = |reduced: bool| {
+            let all = (0..input.shape.len()).filter(|&i| reduced == (input.shape[i] != output.shape[i]));
+            Loops::new(&all.map(|i| (input.shape[i], [input.strides[i]])).collect::<Vec<_>>())
+        };
+        let (kept, reduced) = (dimensions(false), dimensions(true));
+        let (outputs, count) = (kept.turns(), reduced.turns());
+        let nearest = |loops: &Loops<1>| loops.strides.iter().map(|[stride]| *stride).min().unwrap_or(0);
+        let (lanes, columns) = match lanes_and_rows(count, adapter) {
+            (1, columns) => (1, columns),
+            _ if outputs > 1 && nearest(&kept) < nearest(&reduced) => ACROSS,
+            several => several,
+        };
+        let wanted = ENOUGH.div_ceil(outputs.div_ceil(columns));
+        let parts = wanted.min(count / COUNT_OF_PART).clamp(1, MOST_PARTS).max(count.div_ceil(LONGEST_LOOP * lanes));
+        let part_count = count.div_ceil(parts);
+        Self { kept, reduced, first: input.bound().1, lanes, columns, parts: count.div_ceil(part_count), part_count }
+    }
+
+    /// What joins the parts, \[parts, outputs\].
+    fn of_parts(&self) -> Self {
+        let (outputs, parts) = (self.kept.turns(), self.parts);
+        let [kept, reduced] = [(outputs, [1]), (parts, [outputs])].map(|dimension| Loops::new(&[dimension]));
+        Self { kept, reduced, first: 0, lanes: 1, columns: LANES, parts: 1, part_count: parts }
+    }
+
+    /// How many there are.
+    pub fn outputs(&self) -> u32 {
+        self.kept.turns()
+    }
+
+    /// The numbers that a launch leaves for the next one.
+    pub fn words(&self) -> u64 {
+        u64::from(self.parts) * u64::from(self.outputs())
+    }
+
+    /// What becomes of the numbers is said by functions that follow the text; a mean is divided by `divisor`.
+    pub fn launch(&self, name: &'static str, functions: &str, divisor: f32, bindings: Vec<Operand>) -> Launch {
+        let (kept, reduced) = (self.kept.count(), self.reduced.count());
+        let counts = [("kept", kept), ("inner_kept", kept - 1), ("reduced", reduced), ("inner_reduced", reduced - 1)];
+        let (outputs, count, &Self { parts, part_count, first, .. }) = (self.outputs(), self.reduced.turns(), self);
+        let mut uniforms = uniforms![outputs, count, parts, part_count, divisor, input_first: first];
+        uniforms.extend(self.kept.uniforms(for_each_loop!("kept_length"), [for_each_loop!("kept_stride")]));
+        uniforms.extend(self.reduced.uniforms(for_each_loop!("reduced_length"), [for_each_loop!("reduced_stride")]));
+        let constants = [("LANES", self.lanes.into()), ("COLUMNS", self.columns.into())];
+        Launch {
+            shader: shader(name, expand(text!("reduce.wgsl.in"), &counts, &[]) + functions, constants),
+            uniforms,
+            bindings,
+            workgroups: u64::from(outputs.div_ceil(self.columns)) * u64::from(self.parts),
+        }
+    }
+}
+
+/// For each number of a tensor, row-major, the number of the reduced one that it becomes a part of.
+pub(super) fn results_of(input: &Tensor, output: &Tensor) -> impl Iterator<Item = usize> + use<> {
+    places(&input.shape, &strides_of_kept(output))
+}
+
+/// The bits of an f32 as a whole number in the same order, as in `shaders/shared/order.wgsl`.
+pub(super) fn order(bits: u32) -> i32 {
+    if f32::from_bits(bits).is_nan() { i32::MAX } else { turned(bits as i32) }
+}
+
+/// Of negative numbers all bits but the sign: of what this returns it makes the bits again.
+fn turned(bits: i32) -> i32 {
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
+impl Reduce {
+    /// How many numbers become one.
+    fn count(&self) -> u32 {
+        self.input.len() / self.output.len()
+    }
+}
+
+impl Kernel for Reduce {
+    fn stem(&self) -> &'static str {
+        "reduce"
+    }
+
+    fn detail(&self) -> String {
+        let how = match self.how {
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+            Reduction::Max => "max",
+        };
+        format!(" {how} {:?} to {:?}", self.input.shape, self.output.shape)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read(self.input.bound().0), write(self.output)]
+    }
+
+    fn flops(&self) -> u64 {
+        let quotients = if self.how == Reduction::Mean { self.output.len() } else { 0 };
+        u64::from(self.input.len()) + u64::from(quotients)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.input.bytes() + self.output.bytes()
+    }
+
+    /// Where results are few, of many numbers, workgroups share them, and a second launch joins what they leave.
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        let results = Results::new(&self.input, &self.output, adapter);
+        let launch = |results: &Results, is_last: bool, bindings| match self.how {
+            Reduction::Max => results.launch("reduce", text!("reduce.max.wgsl.in", "shared/order.wgsl"), 1.0, bindings),
+            how => {
+                let mut launch = results.launch("reduce", text!("reduce.sum.wgsl.in"), self.count() as f32, bindings);
+                launch.shader.constants.push(("MEAN", (is_last && how == Reduction::Mean).into()));
+                launch
+            }
+        };
+        if results.parts == 1 {
+            return vec![launch(&results, true, self.operands())];
+        }
+        let words = results.words();
+        let parts = launch(&results, false, vec![read(self.input.bound().0), leave(words)]);
+        vec![parts, launch(&results.of_parts(), true, vec![left(words), write(self.output)])]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let input = at.words(self.input.bound().0);
+        let numbers = places_of(self.input).zip(results_of(&self.input, &self.output));
+        let output = at.out::<u32>(self.output);
+        if self.how == Reduction::Max {
+            let mut largest = vec![i32::MIN; output.len()];
+            numbers.for_each(|(from, to)| largest[to] = largest[to].max(order(input[from])));
+            output.iter_mut().zip(largest).for_each(|(y, largest)| *y = turned(largest) as u32);
+            return;
+        }
+        // In f64, as numbers may be many.
+        let mut sums = vec![0.0; output.len()];
+        numbers.for_each(|(from, to)| sums[to] += f64::from(f32::from_bits(input[from])));
+        let divisor = if self.how == Reduction::Mean { f64::from(self.count()) } else { 1.0 };
+        output.iter_mut().zip(sums).for_each(|(y, sum)| *y = ((sum / divisor) as f32).to_bits());
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        if self.how == Reduction::Max {
+            return vec![Bounds::Exact];
+        }
+        let input = at.f32s(self.input.bound().0);
+        // A mean's number of numbers is rounded, too.
+        let count = f64::from(self.count());
+        let (of_mean, divisor) = if self.how == Reduction::Mean { (DIVISION + U, count) } else { (0.0, 1.0) };
+        let mut bounds = vec![0.0; self.output.len() as usize];
+        for (from, to) in places_of(self.input).zip(results_of(&self.input, &self.output)) {
+            let x = input[from];
+            bounds[to] += (2.0 * ((count + 1.0) * U + of_mean) * f64::from(x).abs() + flushed(x)) / divisor;
+        }
+        vec![Bounds::Each(bounds)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_in_order_are_numbers_in_order_and_come_back() {
+        let numbers = [f32::NEG_INFINITY, f32::MIN, -1.0, -1e-42, -0.0, 0.0, 1e-42, 1.0, f32::MAX, f32::INFINITY];
+        let ordered = numbers.map(|x| order(x.to_bits()));
+        assert!(ordered.is_sorted_by(|a, b| a < b), "{ordered:?}");
+        assert_eq!(ordered.map(|x| f32::from_bits(turned(x) as u32).to_bits()), numbers.map(f32::to_bits));
+        assert_eq!([f32::NAN, -f32::NAN].map(|x| order(x.to_bits())), [i32::MAX; 2]);
+        assert!(f32::from_bits(turned(i32::MAX) as u32).is_nan());
+    }
+}
