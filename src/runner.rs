@@ -114,6 +114,7 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
     });
     let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, shapes[i].1);
     let [a, b, c] = [0, 1, 2].map(tensor);
-    let step = vec![Op::Matmul(Matmul { a, b, c, layout, epilogue: Epilogue::None, bias_gradient: None })];
+    let step =
+        vec![Op::Matmul(Matmul { a, b, c, layout, epilogue: Epilogue::None, addend: None, bias_gradient: None })];
     Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use cases::{CASES, Check};
 use common::*;
 use wgrad::plan::*;
-use wgrad::{Gpu, Sgd};
+use wgrad::{Activation, Gpu, Sgd};
 
 /// Words of the cursor and of what is known of a data set.
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
@@ -83,6 +83,29 @@ products! {
 }
 
 const _: () = assert!(TESTED == PRODUCTS.len());
+
+/// Sums are rounded as ((a·b) + bias) + addend: in any other order 1, 2²⁴ and −2²⁴ would make 1. By every kernel.
+#[test]
+fn an_addend_is_added_after_the_bias() {
+    let [a, b, c, addend] = [0, 1, 2, 3].map(|buffer| tensor(buffer, [8, 8]));
+    let epilogue = Epilogue::Bias { bias: Some(tensor(4, 8)), activation: Activation::Identity };
+    let op = Matmul { a, b, c, layout: Layout::Nn, epilogue, addend: Some(addend), bias_gradient: None };
+    let buffers = [("a", 64), ("b", 64), ("c", 64), ("addend", 64), ("bias", 8)];
+    let plan = single(&buffers.map(|(name, len)| (name, len, Role::Activation)), op.into());
+    let unit: Vec<f32> = (0..64u8).map(|i| f32::from(u8::from(i % 9 == 0))).collect();
+    let large = 16_777_216.0f32;
+    let others = PRODUCTS.map(with_products);
+    for gpu in others.iter().chain(gpus()) {
+        let mut lockstep = lockstep(gpu, plan.clone());
+        lockstep.set(BufferId(0), &unit).unwrap();
+        lockstep.set(BufferId(1), &[1.0f32; 64]).unwrap();
+        lockstep.set(BufferId(3), &[-large; 64]).unwrap();
+        lockstep.set(BufferId(4), &[large; 8]).unwrap();
+        let compared = lockstep.run().unwrap();
+        assert!(compared[0].divergence.is_none() && compared[0].worst == 0.0, "{compared:?}");
+        assert_eq!(lockstep.get(BufferId(2)), [0.0; 64]);
+    }
+}
 
 #[test]
 fn every_shader_has_cases() {

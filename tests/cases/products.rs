@@ -9,6 +9,10 @@ fn operands([m, n, k]: [u32; 3], layout: Layout) -> [Tensor; 3] {
     [tensor(0, a), tensor(1, b), tensor(3, [m, n])]
 }
 
+/// Comes on top of the number of an epilogue, of 0 to 2, where there is an addend.
+const ADD: u32 = 4;
+
+/// `epilogue`: 0 none, 1 bias and activation, 2 derivative, 3 update.
 fn check_matmul(
     check: &mut Check,
     [m, n, k]: [u32; 3],
@@ -18,8 +22,9 @@ fn check_matmul(
 ) -> Result<()> {
     // Each but softmax, which is the last.
     let activation = Activation::ALL[(m + n) as usize % (Activation::ALL.len() - 1)];
-    let extra_len = if epilogue == 2 { m * n } else { n };
-    let plan_epilogue = match epilogue {
+    let extra_len = if epilogue % ADD == 2 { m * n } else { n };
+    let addend = (epilogue >= ADD).then(|| tensor(5, [m, n]));
+    let plan_epilogue = match epilogue % ADD {
         0 => Epilogue::None,
         3 => return check_matmul_update(check, [m, n, k], layout, bias_gradient),
         1 => Epilogue::Bias { bias: (n % 7 != 0).then(|| tensor(2, n)), activation },
@@ -31,10 +36,11 @@ fn check_matmul(
         ("extra", extra_len, Role::Activation),
         ("c", m * n, Role::Activation),
         ("sums", n, Role::Activation),
+        ("addend", m * n, Role::Activation),
     ];
     let [a, b, c] = operands([m, n, k], layout);
     let bias_gradient = bias_gradient.then(|| tensor(4, n));
-    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue: plan_epilogue, bias_gradient });
+    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue: plan_epilogue, addend, bias_gradient });
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     // Long sums are of 1, 2 and 3: no sum is ever rounded, so that not one term may be missing.
@@ -44,6 +50,7 @@ fn check_matmul(
     lockstep.set(BufferId(0), &numbers(m * k))?;
     lockstep.set(BufferId(1), &numbers(k * n))?;
     lockstep.set(BufferId(2), &numbers(extra_len))?;
+    lockstep.set(BufferId(5), &numbers(m * n))?;
     let what = format!("{m}x{n}x{k} {layout:?} epilogue {epilogue}");
     if long { check.exact(&mut lockstep, &what) } else { check.agree(&mut lockstep, &what) }
 }
@@ -70,7 +77,7 @@ fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, b
     let bias = Tensor { offset: bias_at, ..tensor(3, n) };
     let [a, b, c] = operands([m, n, k], layout);
     let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(step)), biases.then_some(bias));
-    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue, bias_gradient });
+    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue, addend: None, bias_gradient });
     let buffers = [
         ("a", m * k, Role::Activation),
         ("b", k * n, Role::Activation),
@@ -94,27 +101,29 @@ const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 
 const SIZES: [u32; 7] = [1, 3, 4, 63, 64, 65, 257];
 
-/// With two of the sizes, by their places, go one layout and one epilogue.
-fn check_awkward(check: &mut Check, [i, j]: [usize; 2]) -> Result<()> {
+/// With two of the sizes, by their places, go one layout and one epilogue; `add`: another one with an addend.
+fn check_awkward(check: &mut Check, [i, j]: [usize; 2], add: bool) -> Result<()> {
     let [m, n, k] = [i, j, (i + j) % SIZES.len()].map(|place| SIZES[place]);
-    check_matmul(check, [m, n, k], LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0)
+    let (layout, epilogue, sums) = (LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0);
+    check_matmul(check, [m, n, k], layout, epilogue, sums)?;
+    if add { check_matmul(check, [m, n, k], layout, epilogue % 3 + ADD, sums) } else { Ok(()) }
 }
 
 /// Each size with a few others, both ways.
 pub fn matmul_at_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| [i, 3 * i + 1, 5 * i + 2].map(|j| [i, j % SIZES.len()]);
-    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair))
+    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, true))
 }
 
 /// Each size with each.
 pub fn matmul_at_all_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| (0..SIZES.len()).map(move |j| [i, j]);
-    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair))
+    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, false))
 }
 
 pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
-        for epilogue in 0..4 {
+        for epilogue in [0, 1, 2, 3, ADD, ADD + 1, ADD + 2] {
             // Aligned to vectors and not; small tiles and large ones.
             check_matmul(check, [36, 44, 18], layout, epilogue, true)?;
             check_matmul(check, [33, 10, 18], layout, epilogue, true)?;
@@ -126,6 +135,38 @@ pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<(
         check_matmul(check, [1757, 33, 1], layout, 1, false)?;
         check_matmul(check, [5, 1757, 257], layout, 2, true)?;
         check_matmul(check, [130, 70, 1757], layout, 0, true)?;
+        check_matmul(check, [5, 1757, 257], layout, ADD, false)?;
+    }
+    Ok(())
+}
+
+/// What is added may be what the product reads otherwise, too: A in x + x · W, or what the derivative takes.
+pub fn matmul_with_an_addend_that_is_read_twice(check: &mut Check) -> Result<()> {
+    for (m, n) in [(40, 24), (33, 7)] {
+        let square = tensor(0, [m, n]);
+        let saved = tensor(2, [m, n]);
+        let ends = [
+            (Epilogue::None, square),
+            (Epilogue::Derivative { saved, activation: Activation::Tanh }, saved),
+            (Epilogue::Derivative { saved, activation: Activation::Tanh }, square),
+        ];
+        for (epilogue, addend) in ends {
+            let what = format!("{m}x{n}x{n}, {epilogue:?}, adds buffer {}", addend.buffer.0);
+            let [a, b, c] = operands([m, n, n], Layout::Nn);
+            let op = Matmul { a, b, c, layout: Layout::Nn, epilogue, addend: Some(addend), bias_gradient: None };
+            let buffers = [
+                ("x", m * n, Role::Activation),
+                ("w", n * n, Role::Activation),
+                ("saved", m * n, Role::Activation),
+                ("c", m * n, Role::Activation),
+            ];
+            let mut random = Random(u64::from(m + n));
+            let mut lockstep = check.lockstep(single(&buffers, op.into()))?;
+            for (i, len) in [m * n, n * n, m * n].into_iter().enumerate() {
+                lockstep.set(BufferId(i), &random.f32s(len as usize))?;
+            }
+            check.agree(&mut lockstep, &what)?;
+        }
     }
     Ok(())
 }
@@ -134,22 +175,25 @@ pub fn matmul_in_parts_of_k(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
         check_matmul(check, [33, 35, 130], layout, 1, true)?;
         check_matmul(check, [65, 64, 257], layout, 2, true)?;
+        check_matmul(check, [33, 35, 130], layout, ADD + 1, false)?;
+        check_matmul(check, [65, 64, 257], layout, ADD + 2, false)?;
     }
     Ok(())
 }
 
 /// Rows and columns of no whole tile, sums of no whole panel of B, one and several.
 pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
-    for epilogue in 0..4 {
+    for epilogue in [0, 1, 2, 3, ADD, ADD + 1, ADD + 2] {
         for k in [1, 8, 20, 64] {
             check_matmul(check, [132, 72, k], Layout::Tn, epilogue, k != 8)?;
         }
     }
     for layout in [Layout::Nn, Layout::Nt] {
-        for epilogue in 0..3 {
+        for epilogue in [0, 1, 2, ADD, ADD + 1, ADD + 2] {
             check_matmul(check, [37, 72, 136], layout, epilogue, false)?;
         }
         check_matmul(check, [37, 56, 136], layout, 1, false)?; // an activation without a bias
+        check_matmul(check, [37, 56, 136], layout, ADD + 1, false)?;
         check_matmul(check, [130, 520, 64], layout, 1, false)?;
         check_matmul(check, [3, 8, 272], layout, 1, false)?;
     }
@@ -168,6 +212,7 @@ pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
         check_matmul(check, [2, 5, 1 << 15], layout, 0, true)?;
         check_matmul(check, [2, 5, (1 << 15) + 1], layout, 1, true)?;
+        check_matmul(check, [2, 5, (1 << 15) + 1], layout, ADD, false)?;
     }
     check_matmul(check, [3, 4, (2 << 15) + 12], Layout::Tn, 0, true)?;
     check_matmul(check, [3, 4, (1 << 15) + 3], Layout::Tn, 3, true)

@@ -69,19 +69,23 @@ pub fn plans() -> Vec<Plan> {
         Plan::forward(&logits, 12).unwrap().strided(Role::Input(0), 3, 8),
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+        products_with_addends(),
     ];
     plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
+}
+
+/// A tensor in a new buffer.
+fn tensor_in(buffers: &mut Vec<Buffer>, shape: Shape) -> Tensor {
+    let id = BufferId(buffers.len());
+    let name = format!("tensor{}", id.0);
+    buffers.push(Buffer { name, dtype: Dtype::F32, shape: Some(shape), role: Role::Activation, contents: vec![] });
+    Tensor::new(id, Dtype::F32, shape)
 }
 
 /// What graphs do with tensors, in one loop and in several, number by number and in fours.
 fn tensor_ops() -> Plan {
     let mut buffers = Vec::new();
-    let mut tensor = |shape: Shape| {
-        let id = BufferId(buffers.len());
-        let name = format!("tensor{}", id.0);
-        buffers.push(Buffer { name, dtype: Dtype::F32, shape: Some(shape), role: Role::Activation, contents: vec![] });
-        Tensor::new(id, Dtype::F32, shape)
-    };
+    let mut tensor = |shape| tensor_in(&mut buffers, shape);
     let mut step: Vec<Op> = Vec::new();
     for columns in [5, 8] {
         let shape: Shape = [3, 4, columns].into();
@@ -110,4 +114,27 @@ fn tensor_ops() -> Plan {
         step.push(ReduceMaxGradient { input: x, output, gradient, input_gradient: of(shape) }.into());
     }
     Plan { name: "tensors", batch: 3, buffers, step, report: Vec::new() }
+}
+
+/// Products that add a tensor to their sums, with every epilogue that may: of such shapes that each class of adapter
+/// makes them by several kernels.
+fn products_with_addends() -> Plan {
+    let mut buffers = Vec::new();
+    let mut tensor = |rows: u32, columns: u32| tensor_in(&mut buffers, [rows, columns].into());
+    let mut step: Vec<Op> = Vec::new();
+    let activation = Activation::GeluTanh;
+    for [m, n, k] in [[9, 7, 5], [64, 96, 96], [64, 99, 99], [128, 192, 192], [32, 32, 2048]] {
+        let products = [
+            (Layout::Nn, Epilogue::Bias { bias: Some(tensor(1, n)), activation }),
+            (Layout::Nt, Epilogue::Derivative { saved: tensor(m, n), activation }),
+            (Layout::Tn, Epilogue::None),
+        ];
+        for (layout, epilogue) in products {
+            let a = if layout == Layout::Tn { tensor(k, m) } else { tensor(m, k) };
+            let b = if layout == Layout::Nt { tensor(n, k) } else { tensor(k, n) };
+            let [c, addend] = [0, 1].map(|_| tensor(m, n));
+            step.push(Matmul { a, b, c, layout, epilogue, addend: Some(addend), bias_gradient: None }.into());
+        }
+    }
+    Plan { name: "products", batch: 64, buffers, step, report: Vec::new() }
 }

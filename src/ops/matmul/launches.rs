@@ -10,6 +10,7 @@ const PLAIN_BLOCKS: u32 = 16;
 /// Two where workgroups have a part of k each: the second adds up what the first has left.
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
     let end = End::of(op);
+    debug_assert!(op.addend.is_none() || end != End::Update, "an update has no addend");
     let K::Parts(parts) = kernel.k else { return vec![launch(op, kernel, end, adapter)] };
     let words = u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 4;
     let mut first = launch(op, kernel, End::Part, adapter);

@@ -24,6 +24,9 @@ pub struct Matmul {
     pub layout: Layout,
     /// What is done to the sums before they are written.
     pub epilogue: Epilogue,
+    /// \[m, n\]: added to the sums after a bias, and before the activation or its derivative; of a residual connection,
+    /// or another gradient of the same value. It lies in another buffer than C. `None` under [`Epilogue::Update`].
+    pub addend: Option<Tensor>,
     /// \[n\]: the column sums of B, the gradient of a bias where B is the gradient of its outputs. Under
     /// [`Epilogue::Update`] the biases.
     pub bias_gradient: Option<Tensor>,
@@ -45,14 +48,14 @@ pub enum Layout {
 pub enum Epilogue {
     /// Nothing.
     None,
-    /// activation(sum + bias\[column\]).
+    /// activation((sum + bias\[column\]) + addend).
     Bias {
         /// \[n\], if there is one.
         bias: Option<Tensor>,
         /// Applied last.
         activation: Activation,
     },
-    /// sum · activation′.
+    /// (sum + addend) · activation′.
     Derivative {
         /// \[m, n\]: the activation's output in the forward pass, or its input where the derivative takes that.
         saved: Tensor,
@@ -155,7 +158,8 @@ impl Kernel for Matmul {
             Epilogue::Derivative { activation, .. } => format!(" derivative of {activation}"),
             Epilogue::Update(_) => " update".into(),
         };
-        format!(" {:?} {m}x{n}x{k}{epilogue}", self.layout)
+        let addend = if self.addend.is_some() { " add" } else { "" };
+        format!(" {:?} {m}x{n}x{k}{addend}{epilogue}", self.layout)
     }
 
     fn options(&self) -> String {
@@ -170,7 +174,8 @@ impl Kernel for Matmul {
             Epilogue::Update(step) => step.operands(),
             _ => vec![read(self.extra()), write(self.c), write(self.bias_gradient)],
         };
-        [vec![read(self.a), read(self.b)], rest].concat()
+        let addend = self.addend.map(read).into_iter().collect();
+        [vec![read(self.a), read(self.b)], rest, addend].concat()
     }
 
     fn flops(&self) -> u64 {
@@ -182,7 +187,8 @@ impl Kernel for Matmul {
             Epilogue::Update(step) => step.flops(),
         };
         let column_sums = if self.bias_gradient.is_some() { n * k } else { 0 };
-        2 * m * n * k + epilogue + column_sums
+        let addend = if self.addend.is_some() { m * n } else { 0 };
+        2 * m * n * k + epilogue + column_sums + addend
     }
 
     fn rows(&self) -> usize {
@@ -211,12 +217,22 @@ impl Kernel for Matmul {
         }
         let c = &mut at.out(self.c)[range.clone()];
         self.sums(rows, a, b, c, bias.map(|bias| at.out(bias)));
+        if let Epilogue::Bias { bias, .. } = self.epilogue {
+            let bias = bias.map_or(&[][..], |bias| at.f32s(bias));
+            for (i, c) in c.chunks_exact_mut(n).flat_map(|row| row.iter_mut().enumerate()) {
+                *c += bias.get(i).copied().unwrap_or(0.0);
+            }
+        }
+        if let Some(addend) = self.addend {
+            for (c, addend) in c.iter_mut().zip(&at.f32s(addend)[range.clone()]) {
+                *c += addend;
+            }
+        }
         match self.epilogue {
             Epilogue::None | Epilogue::Update(_) => {}
-            Epilogue::Bias { bias, activation } => {
-                let bias = bias.map_or(&[][..], |bias| at.f32s(bias));
-                for (i, c) in c.chunks_exact_mut(n).flat_map(|row| row.iter_mut().enumerate()) {
-                    *c = activation.value(*c + bias.get(i).copied().unwrap_or(0.0));
+            Epilogue::Bias { activation, .. } => {
+                for c in c {
+                    *c = activation.value(*c);
                 }
             }
             Epilogue::Derivative { saved, activation } => {
@@ -243,6 +259,18 @@ impl Kernel for Matmul {
         let [magnitude, magnitude_columns] = sums(&abs(a), &abs(b));
         let mut sums: Vec<Off> = exact.into_iter().zip(magnitude).map(off).collect();
         let column_sums: Vec<Off> = exact_columns.into_iter().zip(magnitude_columns).map(off).collect();
+        let plus = |sum: Off, term: f64| Off::sum([sum, Off::exact(term)], 1.0);
+        if let Epilogue::Bias { bias, .. } = self.epilogue {
+            let bias = bias.map_or(vec![0.0; n], |bias| at.f64s(bias));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = plus(*sum, bias[i % n]);
+            }
+        }
+        if let Some(addend) = self.addend {
+            for (sum, addend) in sums.iter_mut().zip(at.f64s(addend)) {
+                *sum = plus(*sum, addend);
+            }
+        }
         match &self.epilogue {
             Epilogue::None => {}
             Epilogue::Update(step) => {
@@ -252,11 +280,9 @@ impl Kernel for Matmul {
                 }
                 return step.bounds(&sums, at);
             }
-            Epilogue::Bias { bias, activation } => {
-                let bias = bias.map_or(vec![0.0; n], |bias| at.f64s(bias));
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let z = Off::sum([*sum, Off::exact(bias[i % n])], 1.0);
-                    sum.off = activation.value_bound(z.value, z.off);
+            Epilogue::Bias { activation, .. } => {
+                for sum in &mut sums {
+                    sum.off = activation.value_bound(sum.value, sum.off);
                 }
             }
             Epilogue::Derivative { saved, activation } => {
@@ -302,6 +328,7 @@ mod tests {
                 c: tensor([m, n]),
                 layout,
                 epilogue: Epilogue::None,
+                addend: None,
                 bias_gradient: None,
             };
             let mut c = vec![0.0; m * n];

@@ -29,8 +29,8 @@ impl End {
         }
     }
 
-    /// The text, for kernels whose invocations own four columns.
-    fn text(self, aligned: bool) -> String {
+    /// The text, for kernels whose invocations own four columns; `aligned` where rows of C are whole vectors.
+    fn text(self, aligned: bool, addend: bool) -> String {
         let (functions, text) = match (self, aligned) {
             (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
             (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
@@ -40,19 +40,25 @@ impl End {
             }
             (Self::Part, _) => return text!("matmul.ends.wgsl.in", "matmul.part.wgsl.in").into(),
         };
-        functions.to_owned() + text + text!("matmul.whole.wgsl.in")
+        functions.to_owned() + &of_addend(text, addend) + text!("matmul.whole.wgsl.in")
     }
 
     /// The text for those that read and write memory in words of 64 bits.
-    fn wide_text(self) -> String {
+    fn wide_text(self, addend: bool) -> String {
         match self {
             Self::Update => OptimizerStep::WIDE_TEXT.into(),
             Self::Sums(f) => {
-                f.function().text.to_owned() + text!("software/words.wgsl", "software/matmul.wide.sums.wgsl.in")
+                let text = text!("software/words.wgsl", "software/matmul.wide.sums.wgsl.in");
+                f.function().text.to_owned() + &of_addend(text, addend)
             }
             Self::Part => unreachable!("only kernels of four columns sum parts"),
         }
     }
+}
+
+/// A text of what becomes of the sums, with an addend or without.
+fn of_addend(text: &str, addend: bool) -> String {
+    expand(text, &[], &[("there is an addend", addend), ("there is no addend", !addend)])
 }
 
 /// The text of a kernel, and a name for it.
@@ -98,8 +104,8 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         }
     };
     let end = match tile {
-        Tile::Wide { .. } | Tile::Panel => end.wide_text(),
-        _ => end.text(op.n().is_multiple_of(4)),
+        Tile::Wide { .. } | Tile::Panel => end.wide_text(op.addend.is_some()),
+        _ => end.text(op.n().is_multiple_of(4), op.addend.is_some()),
     };
     let block = match serves_both_passes(op, tile) {
         true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
@@ -111,7 +117,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
 /// The text of the second dispatch of a product in parts.
 pub(super) fn source_of_rest(op: &Matmul, end: End) -> String {
     let kernel = expand(text!("matmul.uniforms.wgsl", "matmul.parts.wgsl.in"), &[("load", 4)], &[]);
-    end.text(op.n().is_multiple_of(4)) + &kernel
+    end.text(op.n().is_multiple_of(4), op.addend.is_some()) + &kernel
 }
 
 /// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in:

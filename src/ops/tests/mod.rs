@@ -70,8 +70,9 @@ fn product_launches() -> Vec<Launch> {
         clip: None,
         accumulates: false,
     };
-    let epilogues =
-        [Epilogue::Bias { bias: Some(tensor(8)), activation: Activation::GeluErf }, Epilogue::Update(Box::new(update))];
+    let bias = Epilogue::Bias { bias: Some(tensor(8)), activation: Activation::GeluErf };
+    // With an addend or without.
+    let ends = [(bias.clone(), false), (bias, true), (Epilogue::Update(Box::new(update)), false)];
     let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel];
     let tiles = tiles.into_iter().chain([8, 64].map(|lanes| Tile::Vector { lanes }));
     let tiles = tiles.chain([8, 16, 32, 64].map(|rows| Tile::Subgroup { rows }));
@@ -84,8 +85,9 @@ fn product_launches() -> Vec<Launch> {
     for adapter in adapters() {
         for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
             for [m, n, k] in [[8, 8, 8], [8, 8, 32], [9, 9, 9], [8, 1, 8], [1, 8, 8], [1, 9, 8]] {
-                for epilogue in &epilogues {
-                    let op = Matmul { epilogue: epilogue.clone(), ..product(m, n, k, layout) };
+                for (epilogue, add) in &ends {
+                    let product = product(m, n, k, layout);
+                    let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
                     let kernels = kernels.iter().filter(|kernel| kernel.fits(&op, &adapter));
                     found.extend(kernels.flat_map(|&kernel| crate::ops::launches(&op, kernel, &adapter)));
                 }
@@ -99,7 +101,7 @@ fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
     let tensor = |shape: [u32; 2]| Tensor::new(BufferId(0), Dtype::F32, shape);
     let a = tensor(if layout == Layout::Tn { [k, m] } else { [m, k] });
     let b = tensor(if layout == Layout::Nt { [n, k] } else { [k, n] });
-    Matmul { a, b, c: tensor([m, n]), layout, epilogue: Epilogue::None, bias_gradient: None }
+    Matmul { a, b, c: tensor([m, n]), layout, epilogue: Epilogue::None, addend: None, bias_gradient: None }
 }
 
 /// Every class of adapter.

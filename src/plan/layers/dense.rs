@@ -15,6 +15,7 @@ pub(super) fn forward(at: &Placed, bias: bool, activation: Activation, plan: &mu
         c: at.output,
         layout: Layout::Nn,
         epilogue,
+        addend: None,
         bias_gradient: None,
     }));
 }
@@ -40,6 +41,7 @@ pub(super) fn backward(
             c,
             layout: Layout::Nt,
             epilogue,
+            addend: None,
             bias_gradient: None,
         }));
     }
@@ -49,7 +51,15 @@ pub(super) fn backward(
             Some(step) => (plan.parameter(weight), bias.map(|i| plan.parameter(i)), Epilogue::Update(Box::new(step))),
             None => (plan.parameter_gradient(weight), bias.map(|i| plan.parameter_gradient(i)), Epilogue::None),
         };
-        plan.push(Op::Matmul(Matmul { a: at.input, b: gradient, c, layout: Layout::Tn, epilogue, bias_gradient }));
+        plan.push(Op::Matmul(Matmul {
+            a: at.input,
+            b: gradient,
+            c,
+            layout: Layout::Tn,
+            epilogue,
+            addend: None,
+            bias_gradient,
+        }));
     }
     before.map_or(gradient, |before| before.gradient)
 }
