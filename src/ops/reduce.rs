@@ -211,6 +211,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_lane_loops_for_longer_than_drivers_do() {
+        let adapter = Adapter::of_class("software").unwrap();
+        for (count, outputs) in [(1, 1), (64, 9), (65, 70_000), (5000, 1), (3_000_000, 2500), (u32::MAX, 1)] {
+            let most = LONGEST_LOOP.min(count);
+            for shape in [[count, outputs], [outputs, count]] {
+                let kept = shape.map(|length| if length == count { 1 } else { length });
+                // Repeated, as no buffer has so many numbers.
+                let input = Tensor::new(BufferId(0), Dtype::F32, 1).repeated(shape);
+                let results = Results::new(&input, &Tensor::new(BufferId(1), Dtype::F32, kept), &adapter);
+                let Results { parts, part_count, lanes, .. } = results;
+                assert!(part_count.div_ceil(lanes) <= most && parts <= LONGEST_LOOP, "{count} to {outputs}: {parts}");
+                assert!(u64::from(parts) * u64::from(part_count) >= count.into(), "{count} to {outputs}: {parts}");
+            }
+        }
+    }
+
+    #[test]
     fn bits_in_order_are_numbers_in_order_and_come_back() {
         let numbers = [f32::NEG_INFINITY, f32::MIN, -1.0, -1e-42, -0.0, 0.0, 1e-42, 1.0, f32::MAX, f32::INFINITY];
         let ordered = numbers.map(|x| order(x.to_bits()));
