@@ -1,4 +1,4 @@
-//! Two tensors, number by number.
+//! Sums and products of two tensors, number by number.
 
 use super::template::expand;
 use super::*;
@@ -7,17 +7,17 @@ use super::*;
 /// any strides and begin at any element, and both may be the same tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Combine {
-    /// The one.
+    /// First operand.
     pub a: Tensor,
-    /// The other.
+    /// Second operand.
     pub b: Tensor,
     /// Packed, of the broadcast shape, written.
     pub output: Tensor,
-    /// What becomes of two numbers.
+    /// Sum or product.
     pub how: Combination,
 }
 
-/// What becomes of two numbers.
+/// An operation on two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Combination {
     /// Their sum.

@@ -1,20 +1,20 @@
-//! Sums, means and largest numbers along dimensions.
+//! Sums, means and maxima along dimensions.
 
 use super::template::expand;
 use super::*;
 
-/// The sum, the mean or the largest number along any dimensions, summed up in a fixed order.
+/// The sum, the mean or the maximum along any dimensions. Sums are added up in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reduce {
     /// Any strides, any first element.
     pub input: Tensor,
     /// Packed, written: of the input's shape, with a length of 1 along each dimension that is reduced.
     pub output: Tensor,
-    /// To what.
+    /// Sum, mean or maximum.
     pub how: Reduction,
 }
 
-/// What becomes of several numbers.
+/// A reduction of several numbers to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     /// Their sum.
