@@ -28,8 +28,9 @@ pub struct TrainerConfig {
     pub decay_biases: bool,
     /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them there, the
     /// products that make them hand them straight to the optimizer, which saves a quarter of its memory traffic. What needs
-    /// them: a limit on their norm, accumulation, groups, biases that do not decay, a chain, weights of layers that are not
-    /// dense, and a batch or a layer too large for one operation.
+    /// all of them: a limit on their norm, accumulation, a chain. What needs those of a layer: a group with another rate or
+    /// without decay, biases that do not decay, a layer that is not dense or that another one is tied to, and a batch or a
+    /// layer too large for one operation.
     #[cfg_attr(feature = "files", serde(default))]
     pub keep_gradients: bool,
     /// Layers that are trained in another way than the rest. Default none.
@@ -81,8 +82,7 @@ impl TrainerConfig {
     /// What the learning rate and the weight decay of a parameter of the network are multiplied by.
     pub(crate) fn multipliers(&self, network: &Network, parameter: usize) -> [f32; 2] {
         let parameter = &network.parameters()[parameter];
-        let layer = parameter.name.split('.').next().unwrap_or_default();
-        let group = self.groups.iter().rev().find(|group| group.layer == layer);
+        let group = self.groups.iter().rev().find(|group| group.layer == parameter.layer());
         let decays = group.is_none_or(|g| g.decay) && (self.decay_biases || parameter.shape.len() > 1);
         [group.map_or(1.0, |g| g.rate), f32::from(u8::from(decays))]
     }

@@ -191,10 +191,9 @@ impl Device {
     /// How many rows, up to `wanted`, a forward pass may have for its widest buffer to fit and a submission to do it.
     pub(crate) fn rows_that_fit(&self, network: &Network, wanted: u32) -> u32 {
         let of_row = Plan::forward(network, 1).map_or(Work::default(), |plan| plan.work());
-        let outputs = network.placed().map(|(outputs, _)| outputs);
-        let widest = outputs.chain([network.inputs()]).max().unwrap_or(1);
+        let widest = network.widest();
         let largest = self.gpu().map_or(LONGEST_TENSOR * 4, Gpu::largest_binding);
-        let fitting = largest / (u64::from(widest) * 4);
+        let fitting = largest / (widest * 4);
         // The weights are read once, whatever the rows: their bytes say nothing here.
         fitting.min(MOST.times(Work { bytes: 0, ..of_row }, 0)).clamp(1, wanted.into()) as u32
     }

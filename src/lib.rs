@@ -135,6 +135,7 @@ mod rows;
 pub mod runner;
 mod schedule;
 mod scores;
+mod shape;
 mod signal;
 mod submission;
 mod texture;
@@ -161,10 +162,11 @@ pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
-pub use loss::Loss;
+pub use loss::{Loss, Losses};
 pub use model::{Forward, Model};
 pub use network::{
-    Dense, Encoding, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter, Summary,
+    Dense, Encoding, End, Graph, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter,
+    ScaleShift, Summary, Tied, Value,
 };
 #[doc(hidden)]
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
@@ -174,6 +176,7 @@ pub use profile::{OpProfile, Profile};
 pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
 pub use scores::Scores;
+pub use shape::Shape;
 pub use texture::{TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;

@@ -145,7 +145,7 @@ impl Model {
         let rows = of.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         // On the CPU a row's bits do not depend on how many there are.
         let full = matches!(self.device, Device::Gpu(_));
-        self.run(features, rows, full, |rows| Plan::ranks(&self.network, self.ranks(), rows, false)).await
+        self.run(features, rows, full, |rows| Plan::ranks(&self.network, &[self.ranks()], rows, false)).await
     }
 
     /// The probability of each class, \[rows, outputs\]: the outputs, after the softmax or the sigmoid of the loss the
@@ -171,7 +171,7 @@ impl Model {
     pub(crate) fn with_probabilities(&self) -> Result<Self> {
         let network = match self.link {
             Activation::Identity => self.network.clone(),
-            link => self.network.to_builder().activation(link).build()?,
+            link => self.network.followed_by(0, link)?,
         };
         Ok(Self { network, ..self.clone() })
     }
@@ -379,7 +379,7 @@ impl Model {
 
     /// What tells classes, with the input and the output of a forward pass of as many rows.
     pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
-        let plan = Plan::ranks(&self.network, self.ranks(), forward.plan().batch, true)?;
+        let plan = Plan::ranks(&self.network, &[self.ranks()], forward.plan().batch, true)?;
         self.device.check_plan(&plan)?;
         let given = [Role::Parameters, Role::Input(0), Role::Output(0)].map(|role| (role, forward.storage(role)));
         self.device.executor(plan, &given)

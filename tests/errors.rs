@@ -28,17 +28,12 @@ fn new(
 #[test]
 fn what_a_trainer_is_made_of_is_checked() {
     let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
-    let table = Network::input_shape([2, 3]).activation(Identity).build().unwrap();
     let one_class = Network::input(4).dense(1, Identity).build().unwrap();
-    let cases: [(Result<Trainer, Error>, &str); 7] = [
+    let cases: [(Result<Trainer, Error>, &str); 6] = [
         (
             new(gpu(), &one_class, Adam::default(), 1),
             "outputs under a softmax and cross-entropy: expected at least 2, one for each class; of two classes, binary \
              cross-entropy tells by 1, got 1",
-        ),
-        (
-            new(gpu(), &table, Adam::default(), 1),
-            "layer activation_2: expected a row of features: add a flatten layer before it, got rows of shape [2, 3]",
         ),
         (new(gpu(), &network(), Adam::default(), 0), "batch: expected at least 1 row, got 0"),
         (

@@ -318,7 +318,7 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
             };
             let last = random_bias(3, activation);
             let network = network.layer(random_bias(6, Activation::Tanh)).layer(last).build().unwrap();
-            let plan = Plan::chain(&network, &Adam::default().into(), &batches_of(rows), true).unwrap();
+            let plan = Plan::chain(&network, &Adam::default().into(), &batches_of(rows), &[true]).unwrap();
             let mut lockstep = lockstep(gpu(), plan);
             let mut random = Random(seed);
             let find = |role| lockstep.plan().find(role).unwrap();

@@ -162,7 +162,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
 
     let of_step = trainer.plan().step.len();
     let of_forward = Plan::forward(&network, 16).unwrap().step.len();
-    let of_chain = Plan::chain(&network, &Adam::default().into(), &config, true).unwrap().phases().map(|p| p.len());
+    let of_chain = Plan::chain(&network, &Adam::default().into(), &config, &[true]).unwrap().phases().map(|p| p.len());
     let of_all = of_chain.iter().sum();
     let [of_0, of_1, of_2] = of_chain.map(dispatches_of);
     // Each end that is copied takes a dispatch more: of a chain, two forward and two backward.

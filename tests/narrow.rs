@@ -97,9 +97,7 @@ fn more_rows_than_a_dimension_of_the_grid_has_workgroups() {
 
 #[test]
 fn what_is_wide_or_not_dense_is_left_to_the_kernels_of_its_layers() {
-    assert!(is_one_op(
-        &Network::input_shape([4, 16]).flatten().dense(64, Relu).dropout(0.5).dense(1, Tanh).build().unwrap()
-    ));
+    assert!(is_one_op(&Network::input([4, 16]).flatten().dense(64, Relu).dropout(0.5).dense(1, Tanh).build().unwrap()));
     for other in [
         Network::input(65).dense(2, Relu),
         Network::input(2).dense(65, Relu).dense(1, Relu),

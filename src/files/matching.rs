@@ -71,9 +71,10 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
 /// The layout of a file, and the tensor that it has for each of the network's parameters. Where it has none, the name is
 /// the one that is missed.
 fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Layout, Vec<String>)> {
-    let wanted: Vec<Wanted> = (network.layers().zip(network.placed()))
-        .filter(|(_, (_, own))| !own.is_empty())
-        .map(|((name, layer), (_, own))| Wanted { name, kind: Kind::of(layer), parameters: &network.parameters()[own] })
+    let wanted: Vec<Wanted> = (network.layers().enumerate())
+        .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))
+        .filter(|(_, _, own)| !own.is_empty())
+        .map(|(name, layer, own)| Wanted { name, kind: Kind::of(layer), parameters: &network.parameters()[own] })
         .collect();
     let mut modules = gather(file);
     let keras = modules.iter().any(Module::is_keras);

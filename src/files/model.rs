@@ -16,10 +16,11 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::model::Model;
-use crate::network::{Network, NetworkBuilder, Parameter};
+use crate::network::{Description, Network, Parameter};
 
 const FORMAT: &str = "wgrad";
-const VERSION: &str = "1";
+/// Of chains, and of graphs.
+const VERSIONS: [&str; 2] = ["1", "2"];
 
 /// What classes are told by, where a sigmoid or a softmax at the end of the network would say the logits: of a network that
 /// was trained by a loss of its outputs as they are.
@@ -257,7 +258,7 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     let network = file.network()?;
     let link: Activation = file.json("link")?;
     if link != Activation::Identity {
-        let linked = network.to_builder().activation(link).build();
+        let linked = network.followed_by(0, link);
         linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
     }
     let ranks_outputs = file.metadata(RANKS) == Some(OUTPUTS);
@@ -288,10 +289,11 @@ pub(super) fn json(value: &impl Serialize) -> String {
 
 /// What a model's file says beside its weights.
 pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
+    let network = model.network().description();
     let mut metadata = BTreeMap::from([
         ("format", FORMAT.into()),
-        ("version", VERSION.into()),
-        ("network", json(&model.network().to_builder())),
+        ("version", network.version().into()),
+        ("network", json(&network)),
         ("link", json(&model.link)),
     ]);
     if model.ranks_outputs() {
@@ -320,10 +322,13 @@ impl Contents<'_> {
             );
         }
         let version = self.metadata("version").unwrap_or("none");
-        if version != VERSION {
-            return Err(self.fault(format!("expected version {VERSION} of the format, got {version}")));
+        if !VERSIONS.contains(&version) {
+            return Err(self.fault(format!("expected version {} of the format, got {version}", VERSIONS.join(" or "))));
         }
-        let network: NetworkBuilder = self.json("network")?;
+        let network = match version {
+            "1" => Description::Chain(self.json("network")?),
+            _ => Description::Graph(self.json("network")?),
+        };
         network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))
     }
 

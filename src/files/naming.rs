@@ -98,8 +98,8 @@ impl Naming {
     fn layers(self, network: &Network) -> BTreeMap<&str, String> {
         let (mut modules, mut of_kind) = (0, [0; 3]);
         let mut names = BTreeMap::new();
-        for ((name, layer), (_, own)) in network.layers().zip(network.placed()) {
-            let has_weights = !own.is_empty();
+        for (i, (name, layer)) in network.layers().enumerate() {
+            let has_weights = !network.own_parameters(i).is_empty();
             let theirs = match self {
                 Naming::Wgrad => format!("{name}."),
                 Naming::PyTorch => format!("{modules}."),

@@ -1,96 +1,21 @@
 //! The kinds of layers.
 
-use super::Encoding;
+use super::{Dense, Encoding, LayerNorm, ScaleShift, Tied};
 use crate::activation::Activation;
-use crate::error::{Error, Result};
 use crate::init::Init;
-use crate::optimizer::{above_zero, below_one};
+use crate::shape::Shape;
 
-/// A fully connected layer: y = activation(x · W + b), with W of shape \[inputs, units\].
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct Dense {
-    pub(crate) units: u32,
-    pub(crate) activation: Activation,
-    pub(crate) weight_init: Init,
-    /// `None`: the layer has no bias.
-    pub(crate) bias_init: Option<Init>,
-}
-
-impl Dense {
-    /// A layer of `units` outputs. Weights start as [`Init::HeUniform`] for relu and its kin, [`Init::LecunNormal`] for
-    /// selu and [`Init::GlorotUniform`] otherwise, biases as zeros.
-    pub fn new(units: u32, activation: Activation) -> Self {
-        use Activation::*;
-        let weight_init = match activation {
-            Relu | LeakyRelu(_) | Elu(_) | GeluErf | GeluTanh | Silu | HardSwish => Init::HeUniform,
-            Selu => Init::LecunNormal,
-            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax => Init::GlorotUniform,
-        };
-        Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
-    }
-
-    /// How many outputs it has.
-    pub fn units(&self) -> u32 {
-        self.units
-    }
-
-    /// What is applied to each of its outputs.
-    pub fn activation(&self) -> Activation {
-        self.activation
-    }
-
-    /// Whether it adds a bias.
-    pub fn has_bias(&self) -> bool {
-        self.bias_init.is_some()
-    }
-
-    /// Another start for the weights.
-    pub fn weight_init(mut self, init: Init) -> Self {
-        self.weight_init = init;
-        self
-    }
-
-    /// Another start for the biases.
-    pub fn bias_init(mut self, init: Init) -> Self {
-        self.bias_init = Some(init);
-        self
-    }
-
-    /// Without a bias: y = activation(x · W).
-    pub fn without_bias(mut self) -> Self {
-        self.bias_init = None;
-        self
-    }
-}
-
-/// Layer normalisation: each row is brought to mean 0 and variance 1, then scaled and shifted by weights,
-/// y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at the start:
-/// Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs no digits. A row
-/// with differences of 4e37 and more becomes NaN.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct LayerNorm {
-    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
-    pub epsilon: f32,
-}
-
-impl Default for LayerNorm {
-    fn default() -> Self {
-        Self { epsilon: 1e-5 }
-    }
-}
-
-/// One layer of a network.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// One layer of a network: a node of its graph. An axis is a dimension of a sample, from 0; counted from the last one
+/// where it is negative, as in −1. The rows of a batch are no axis.
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Layer {
     /// See [`Dense`].
     Dense(Dense),
-    /// An activation by itself.
+    /// An activation by itself. A softmax is one of each row of the last dimension.
     Activation(Activation),
-    /// A row of any shape as a row of features.
+    /// A sample of any shape as a row of features.
     Flatten,
     /// In training, sets each number to 0 with this probability, from 0 to below 1, and divides the others by what is
     /// left of 1, so that the mean stays: Srivastava et al., 2014. Elsewhere it does nothing. The mask is a function of
@@ -100,9 +25,47 @@ pub enum Layer {
     LayerNorm(LayerNorm),
     /// See [`Encoding`].
     Encoding(Encoding),
+    /// See [`Tied`].
+    Tied(Tied),
+    /// The sum of two or more inputs; a length of 1, or a dimension that is missing in front, is repeated as in NumPy.
+    Add,
+    /// The product of two or more inputs, number by number, repeated as in [`Add`](Self::Add).
+    Multiply,
+    /// Its inputs one after the other along an axis.
+    Concat {
+        /// Which.
+        axis: i32,
+    },
+    /// A part of an axis.
+    Slice {
+        /// Which.
+        axis: i32,
+        /// The first place.
+        start: u32,
+        /// The place after the last one.
+        end: u32,
+    },
+    /// Parts of an axis, equally long: as many outputs.
+    Split {
+        /// Which.
+        axis: i32,
+        /// How many; they divide its length.
+        parts: u32,
+    },
+    /// The same numbers in the same order with another shape.
+    Reshape(Shape),
+    /// The dimensions in another order: that one first which has the first of these numbers.
+    Transpose(Vec<i32>),
+    /// See [`ScaleShift`].
+    ScaleShift(ScaleShift),
+    /// The mean over some axes, which then are gone. Over all of them it is of shape \[1\].
+    ReduceMean(Vec<i32>),
+    /// The largest number over some axes, which then are gone, NaN where one is NaN. Its gradient goes to the first of
+    /// equal numbers.
+    ReduceMax(Vec<i32>),
 }
 
-from_variants!(Layer: Dense Activation LayerNorm Encoding);
+from_variants!(Layer: Dense Activation LayerNorm Encoding Tied ScaleShift);
 
 /// A tensor of weights that a layer has: its role, its shape, its start and its fans.
 pub(super) struct OwnParameter {
@@ -122,6 +85,17 @@ impl Layer {
             Layer::Dropout(_) => "dropout",
             Layer::LayerNorm(_) => "layer_norm",
             Layer::Encoding(encoding) => encoding.kind(),
+            Layer::Tied(_) => "tied",
+            Layer::Add => "add",
+            Layer::Multiply => "multiply",
+            Layer::Concat { .. } => "concat",
+            Layer::Slice { .. } => "slice",
+            Layer::Split { .. } => "split",
+            Layer::Reshape(_) => "reshape",
+            Layer::Transpose(_) => "transpose",
+            Layer::ScaleShift(_) => "scale_shift",
+            Layer::ReduceMean(_) => "reduce_mean",
+            Layer::ReduceMax(_) => "reduce_max",
         }
     }
 
@@ -129,38 +103,19 @@ impl Layer {
     pub fn activation(&self) -> Activation {
         match self {
             Layer::Dense(Dense { activation, .. }) | Layer::Activation(activation) => *activation,
+            Layer::Tied(Tied { transposed: Some(activation), .. }) => *activation,
             _ => Activation::Identity,
         }
     }
 
-    /// The shape of a row that comes out, where it can take what comes in.
-    pub(super) fn output_shape(&self, name: &str, input: &[u32]) -> Result<Vec<u32>> {
-        let fault = |expected, actual| Err(Error::shape(format!("layer {name}"), expected, actual));
-        self.activation().check()?;
-        let flat = matches!(self, Layer::Dense(_) | Layer::LayerNorm(_) | Layer::Encoding(_))
-            || self.activation() == Activation::Softmax;
-        if flat && input.len() != 1 {
-            return fault("a row of features: add a flatten layer before it", format!("rows of shape {input:?}"));
-        }
-        match *self {
-            Layer::Dense(Dense { units: 0, .. }) => fault("at least 1 unit", "0".into()),
-            Layer::Dense(dense) => {
-                dense.weight_init.check()?;
-                dense.bias_init.map_or(Ok(()), Init::check)?;
-                Ok(vec![dense.units])
-            }
-            Layer::Encoding(encoding) => Ok(vec![encoding.outputs(name, input[0])?]),
-            Layer::Flatten => Ok(vec![input.iter().product()]),
-            Layer::Dropout(rate) => below_one("rate of dropout", rate).map(|()| input.to_vec()),
-            Layer::LayerNorm(LayerNorm { epsilon }) => {
-                above_zero("epsilon of layer_norm", epsilon).map(|()| input.to_vec())
-            }
-            _ => Ok(input.to_vec()),
-        }
+    /// Whether what comes out are the numbers that come in, as they are.
+    pub(crate) fn is_view(&self) -> bool {
+        matches!(self, Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity))
     }
 
-    /// Its tensors of weights, in the order of the parameter buffer.
+    /// Its tensors of weights, in the order of the parameter buffer, where rows of so many numbers come in.
     pub(super) fn parameters(&self, inputs: u32) -> Vec<OwnParameter> {
+        let vector = |role, length, init| OwnParameter { role, shape: vec![length], init, fans: [length, length] };
         match *self {
             Layer::Dense(Dense { units, weight_init, bias_init, .. }) => {
                 let fans = [inputs, units];
@@ -168,11 +123,8 @@ impl Layer {
                 let bias = bias_init.map(|init| OwnParameter { role: "bias", shape: vec![units], init, fans });
                 std::iter::once(weight).chain(bias).collect()
             }
-            Layer::LayerNorm(_) => {
-                let own = |role, value| {
-                    let (shape, init) = (vec![inputs], Init::Constant(value));
-                    OwnParameter { role, shape, init, fans: [inputs, inputs] }
-                };
+            Layer::LayerNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
+                let own = |role, value| vector(role, inputs, Init::Constant(value));
                 vec![own("scale", 1.0), own("shift", 0.0)]
             }
             Layer::Encoding(Encoding::HashGrid(grid)) => {

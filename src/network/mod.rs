@@ -1,176 +1,92 @@
 //! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
 
+mod builder;
+#[cfg(feature = "files")]
+mod description;
+mod dot;
 mod encoding;
+mod graph;
 mod layer;
+mod layers;
+mod parameter;
+mod shapes;
 mod summary;
+mod variants;
 
 use std::ops::Range;
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::init::Init;
+use crate::shape::Shape;
+pub use builder::NetworkBuilder;
+#[cfg(feature = "files")]
+pub(crate) use description::Description;
 pub(crate) use encoding::{BLOCK, Level};
 pub use encoding::{Encoding, HashGrid};
-pub use layer::{Dense, Layer, LayerNorm};
+pub use graph::{Graph, Value};
+pub use layer::Layer;
+pub use layers::{Dense, LayerNorm, ScaleShift, Tied};
+pub use parameter::{PARAMETER_ALIGNMENT, Parameter};
+pub(crate) use shapes::{axis_of, reduced, with_length};
 pub use summary::Summary;
 pub(crate) use summary::thousands;
 
-/// A tensor of weights: its name, its shape, and where it lies in the one parameter buffer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parameter {
-    /// Layer and role, as in `dense_1.weight`.
+/// An input or an output of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct End {
+    /// No other input, or no other output, has it. Of a chain "input" and "output".
     pub name: String,
-    /// Row-major shape: \[inputs, units\] for a dense weight, \[units\] for a bias.
-    pub shape: Vec<u32>,
-    /// Index of its first number in the parameter buffer, in f32; a multiple of [`PARAMETER_ALIGNMENT`].
-    pub offset: u32,
-    init: Init,
-    fans: [u32; 2],
+    /// Of one sample, channels last.
+    pub shape: Shape,
 }
 
-/// Tensors in the parameter buffer start at multiples of this many f32 (256 bytes, what every device can bind);
-/// the gaps hold zeros.
-pub const PARAMETER_ALIGNMENT: u32 = 64;
-
-impl Parameter {
-    /// How many numbers it holds.
-    pub fn len(&self) -> u32 {
-        self.shape.iter().product()
+impl End {
+    /// How many numbers a sample has.
+    pub fn features(&self) -> u32 {
+        self.shape.elements() as u32
     }
+}
 
-    /// Always false: a built network has no empty tensor.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Its part of the parameter buffer.
-    pub fn range(&self) -> std::ops::Range<usize> {
-        self.offset as usize..(self.offset + self.len()) as usize
-    }
-
-    /// The same in bytes, as `wgpu` counts: to bind or to copy it. It starts at a multiple of 256.
-    pub fn bytes(&self) -> std::ops::Range<u64> {
-        u64::from(self.offset) * 4..u64::from(self.offset + self.len()) * 4
-    }
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Source {
+    Input(usize),
+    Node { node: usize, output: usize },
 }
 
 /// A layer in its place.
 #[derive(Debug, Clone, PartialEq)]
-struct Placed {
-    name: String,
-    layer: Layer,
-    output_shape: Vec<u32>,
-    /// Which of the network's parameters are its own.
-    parameters: Range<usize>,
+pub(crate) struct Node {
+    pub name: String,
+    pub layer: Layer,
+    pub inputs: Vec<Source>,
+    /// Of each output, for one sample.
+    pub shapes: Vec<Shape>,
+    /// Which of the network's parameters it reads.
+    pub parameters: Vec<usize>,
 }
 
-/// A network that has been checked: see [`Network::input`].
-#[derive(Debug, Clone, PartialEq)]
+/// A network that has been checked: of layers, each after those whose outputs it takes. See [`Network::input`] for a
+/// chain, and [`Graph`] for other forms.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Network {
-    input_shape: Vec<u32>,
-    layers: Vec<Placed>,
+    inputs: Vec<End>,
+    nodes: Vec<Node>,
+    outputs: Vec<End>,
+    /// Of each output.
+    sources: Vec<Source>,
     parameters: Vec<Parameter>,
     parameter_words: u32,
-}
-
-/// Collects the layers of a [`Network`].
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct NetworkBuilder {
-    input_shape: Vec<u32>,
-    layers: Vec<Layer>,
-}
-
-impl NetworkBuilder {
-    /// Adds a [`Dense`] layer with the default initialisers.
-    pub fn dense(self, units: u32, activation: Activation) -> Self {
-        self.layer(Dense::new(units, activation))
-    }
-
-    /// Adds an activation by itself. After a dense layer it costs what it would as that layer's own.
-    pub fn activation(self, activation: Activation) -> Self {
-        self.layer(activation)
-    }
-
-    /// Adds an [`Encoding`]: most often first of all.
-    pub fn encoding(self, encoding: impl Into<Encoding>) -> Self {
-        self.layer(encoding.into())
-    }
-
-    /// Adds [`Layer::Flatten`].
-    pub fn flatten(self) -> Self {
-        self.layer(Layer::Flatten)
-    }
-
-    /// Adds [`Layer::Dropout`].
-    pub fn dropout(self, rate: f32) -> Self {
-        self.layer(Layer::Dropout(rate))
-    }
-
-    /// Adds a [`LayerNorm`] with the default epsilon.
-    pub fn layer_norm(self) -> Self {
-        self.layer(LayerNorm::default())
-    }
-
-    /// Adds a layer.
-    pub fn layer(mut self, layer: impl Into<Layer>) -> Self {
-        self.layers.push(layer.into());
-        self
-    }
-
-    /// Checks the shapes and names the layers by kind and place: `dense_1`, `dropout_2`, `dense_3` and so on.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] where the input or a layer has no features, there is no layer, or a layer cannot take what comes
-    /// in; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights are more than can be
-    /// addressed (2³⁰ numbers).
-    pub fn build(self) -> Result<Network> {
-        let features = features(&self.input_shape);
-        if features == 0 || features > LARGEST_ROW {
-            return Err(Error::shape("shape of the input", "1 to 2³⁰ features", format!("{:?}", self.input_shape)));
-        }
-        if self.layers.is_empty() {
-            return Err(Error::shape("network", "at least 1 layer", 0));
-        }
-        let mut shape = self.input_shape.clone();
-        let mut network =
-            Network { input_shape: self.input_shape, layers: vec![], parameters: vec![], parameter_words: 0 };
-        for (i, layer) in self.layers.into_iter().enumerate() {
-            let name = format!("{}_{}", layer.kind(), i + 1);
-            let output_shape = layer.output_shape(&name, &shape)?;
-            let first = network.parameters.len();
-            for own in layer.parameters(features_of(&shape)) {
-                network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
-            }
-            let parameters = first..network.parameters.len();
-            shape.clone_from(&output_shape);
-            network.layers.push(Placed { name, layer, output_shape, parameters });
-        }
-        let does_nothing =
-            |layer: &&Placed| matches!(layer.layer, Layer::Flatten | Layer::Activation(Activation::Identity));
-        let last = network.layers.iter().rev().find(|layer| !does_nothing(layer));
-        if let Some(Placed { name, layer: Layer::Dropout(_), .. }) = last {
-            return Err(Error::shape("last layer", "one that is there outside of training too", name));
-        }
-        // A buffer of no length could not be bound.
-        network.parameter_words = network.parameter_words.max(PARAMETER_ALIGNMENT);
-        Ok(network)
-    }
 }
 
 /// Most numbers of a row or of all weights: what the kernels' 32-bit indices can address.
 const LARGEST_ROW: u64 = 1 << 30;
 
-fn features(shape: &[u32]) -> u64 {
-    shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d.into()))
-}
-
-fn features_of(shape: &[u32]) -> u32 {
-    shape.iter().product()
-}
-
 impl Network {
-    /// Starts a network whose rows have this many features.
+    /// Starts a network that is a chain, for samples of this shape: a number of features, or \[height, width, channels\]
+    /// and the like.
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};
@@ -179,55 +95,125 @@ impl Network {
     ///     .build()?;
     /// assert_eq!(network.parameter_count(), 567_434);
     /// println!("{}", network.summary());
-    /// # Ok::<(), wgrad::Error>(())
-    /// ```
-    pub fn input(features: u32) -> NetworkBuilder {
-        Self::input_shape([features])
-    }
-
-    /// Starts a network whose rows have a shape, such as \[height, width, channels\]. Dense layers want a
-    /// [`flatten`](NetworkBuilder::flatten) first.
     ///
-    /// ```
-    /// use wgrad::{Activation::*, Network};
-    /// let network = Network::input_shape([28, 28]).flatten().dense(10, Identity).build()?;
+    /// let network = Network::input([28, 28]).flatten().dense(10, Identity).build()?;
     /// assert_eq!((network.inputs(), network.outputs()), (784, 10));
     /// # Ok::<(), wgrad::Error>(())
     /// ```
-    pub fn input_shape(shape: impl Into<Vec<u32>>) -> NetworkBuilder {
-        NetworkBuilder { input_shape: shape.into(), layers: Vec::new() }
+    pub fn input(shape: impl Into<Shape>) -> NetworkBuilder {
+        NetworkBuilder { input: shape.into(), steps: Vec::new() }
     }
 
-    /// Features of an input row.
+    /// Features of a row of its input; of several, of the first one.
     pub fn inputs(&self) -> u32 {
-        features_of(&self.input_shape)
+        self.inputs.first().map_or(0, End::features)
     }
 
-    /// Features of an output row.
+    /// Features of a row of its output; of several, of the first one.
     pub fn outputs(&self) -> u32 {
-        self.layers.last().map_or(self.inputs(), |placed| features_of(&placed.output_shape))
+        self.outputs.first().map_or(0, End::features)
     }
 
-    /// The activation at its end.
+    /// Every input: name and shape.
+    pub fn input_ends(&self) -> &[End] {
+        &self.inputs
+    }
+
+    /// Every output: name and shape.
+    pub fn output_ends(&self) -> &[End] {
+        &self.outputs
+    }
+
+    /// The activation at its end; of several outputs, at the first one.
     pub fn output_activation(&self) -> Activation {
-        let counts = |placed: &&Placed| placed.layer != Layer::Flatten;
-        self.layers.iter().rev().find(counts).map_or(Activation::Identity, |placed| placed.layer.activation())
+        self.activation_of(0)
     }
 
-    /// The builder that makes it.
-    pub fn to_builder(&self) -> NetworkBuilder {
-        let layers = self.layers.iter().map(|placed| placed.layer).collect();
-        NetworkBuilder { input_shape: self.input_shape.clone(), layers }
+    /// The activation at the end of an output.
+    pub(crate) fn activation_of(&self, output: usize) -> Activation {
+        self.last(output).map_or(Activation::Identity, |node| node.layer.activation())
     }
 
-    /// Each layer with its name, first to last.
+    /// The layer that makes an output, but for those that leave it as it is.
+    fn last(&self, output: usize) -> Option<&Node> {
+        let mut source = *self.sources.get(output)?;
+        while let Source::Node { node, .. } = source {
+            let node = &self.nodes[node];
+            if !node.layer.is_view() {
+                return Some(node);
+            }
+            source = node.inputs[0];
+        }
+        None
+    }
+
+    /// The number of the input of that name.
+    #[allow(dead_code)] // taken up by what takes named ends
+    pub(crate) fn input_index(&self, name: &str) -> Result<usize> {
+        index_of("input", &self.inputs, name)
+    }
+
+    /// The number of the output of that name.
+    #[allow(dead_code)]
+    pub(crate) fn output_index(&self, name: &str) -> Result<usize> {
+        index_of("output", &self.outputs, name)
+    }
+
+    /// Each layer with its name, every one after those whose outputs it takes.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &Layer)> + Clone {
-        self.layers.iter().map(|placed| (placed.name.as_str(), &placed.layer))
+        self.nodes.iter().map(|node| (node.name.as_str(), &node.layer))
     }
 
-    /// The features that come out of each layer, and which of [`parameters`](Self::parameters) are its own.
-    pub(crate) fn placed(&self) -> impl Iterator<Item = (u32, Range<usize>)> + Clone {
-        self.layers.iter().map(|placed| (features_of(&placed.output_shape), placed.parameters.clone()))
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Where each output comes from.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The shape of a sample.
+    pub(crate) fn shape(&self, source: Source) -> Shape {
+        match source {
+            Source::Input(input) => self.inputs[input].shape,
+            Source::Node { node, output } => self.nodes[node].shapes[output],
+        }
+    }
+
+    /// What a value is called: as its input, or as the layer that puts it out.
+    pub(crate) fn title(&self, source: Source) -> String {
+        match source {
+            Source::Input(input) => self.inputs[input].name.clone(),
+            Source::Node { node, output } => match &self.nodes[node] {
+                Node { name, shapes, .. } if shapes.len() > 1 => format!("{name}:{output}"),
+                node => node.name.clone(),
+            },
+        }
+    }
+
+    /// The most features that an input or a layer puts out.
+    pub(crate) fn widest(&self) -> u64 {
+        let shapes = self.nodes.iter().flat_map(|node| &node.shapes);
+        let all = shapes.chain(self.inputs.iter().map(|end| &end.shape));
+        all.map(Shape::elements).max().unwrap_or(1)
+    }
+
+    /// Whether it is a chain: one input, one output, and each layer takes what the one before puts out.
+    pub(crate) fn is_chain(&self) -> bool {
+        let before = |i: usize| i.checked_sub(1).map_or(Source::Input(0), |node| Source::Node { node, output: 0 });
+        let follows = |(i, node): (usize, &Node)| node.inputs == [before(i)] && node.shapes.len() == 1;
+        self.inputs.len() == 1
+            && self.sources == [before(self.nodes.len())]
+            && self.nodes.iter().enumerate().all(follows)
+    }
+
+    /// Which of [`parameters`](Self::parameters) are of a layer, not tied to another one.
+    pub(crate) fn own_parameters(&self, node: usize) -> Range<usize> {
+        let Node { name, parameters, .. } = &self.nodes[node];
+        let is_own = |&&p: &&usize| self.parameters[p].layer() == name;
+        let first = parameters.iter().find(is_own).copied().unwrap_or(0);
+        first..first + parameters.iter().filter(is_own).count()
     }
 
     /// Every tensor of weights, in the order of the parameter buffer.
@@ -281,25 +267,23 @@ impl Network {
     pub fn summary(&self) -> Summary<'_> {
         Summary(self)
     }
+}
 
-    fn add_parameter(&mut self, name: String, shape: Vec<u32>, init: Init, fans: [u32; 2]) -> Result<()> {
-        let offset = self.parameter_words;
-        let len: u64 = shape.iter().map(|&d| u64::from(d)).product();
-        let end = (u64::from(offset) + len).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
-        if end > LARGEST_ROW {
-            let what = format!("weights up to {name}");
-            return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
-        }
-        self.parameter_words = end as u32;
-        self.parameters.push(Parameter { name, shape, offset, init, fans });
-        Ok(())
-    }
+fn listed(ends: &[End]) -> String {
+    format!("one of {}", ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", "))
+}
+
+#[allow(dead_code)]
+fn index_of(what: &str, ends: &[End], name: &str) -> Result<usize> {
+    let found = ends.iter().position(|end| end.name == name);
+    found.ok_or_else(|| Error::shape(what, listed(ends), format!("{name:?}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::Activation::*;
     use super::*;
+    use crate::init::Init;
 
     #[test]
     fn the_summary_names_layers_shapes_and_parameters() {
@@ -367,7 +351,7 @@ mod tests {
         assert_eq!(fault(Network::input(1)), "network: expected at least 1 layer, got 0");
         assert_eq!(
             fault(Network::input(4).dense(3, Relu).dense(0, Relu)),
-            "layer dense_2: expected at least 1 unit, got 0"
+            "layer dense_2 of dense_1 [3]: expected at least 1 unit, got 0"
         );
         assert!(fault(Network::input(1 << 20).dense(1 << 20, Relu)).starts_with("weights up to dense_1.weight"));
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Network;
-use crate::activation::Activation;
+use super::{Dense, Layer, Network, Tied};
+use crate::shape::Shape;
 
 /// The table that [`Network::summary`] makes; print it.
 #[derive(Debug, Clone, Copy)]
@@ -12,23 +12,46 @@ pub struct Summary<'a>(pub(super) &'a Network);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = self.0;
-        let shape = |shape: &[u32]| {
-            let sizes: Vec<String> = shape.iter().map(u32::to_string).collect();
-            format!("[batch, {}]", sizes.join(", "))
+        // Where each layer takes what the one before puts out, there is nothing to say of that.
+        let connected = !network.is_chain();
+        let heading = format!("{:<28}{:<18}{:>12}", "Layer", "Output shape", "Parameters");
+        writeln!(f, "{heading}{}", if connected { "  Connected to" } else { "" })?;
+        let mut line = |title: &str, shapes: &[Shape], count: u64, inputs: String| {
+            let shapes = shapes.iter().map(rows).collect::<Vec<_>>().join(" ");
+            let (count, behind) = (thousands(count), if connected { format!("  {inputs}") } else { String::new() });
+            writeln!(f, "{}", format!("{title:<28}{shapes:<18}{count:>12}{behind}").trim_end())
         };
-        writeln!(f, "{:<28}{:<18}{:>12}", "Layer", "Output shape", "Parameters")?;
-        writeln!(f, "{:<28}{:<18}{:>12}", "input", shape(&network.input_shape), 0)?;
-        for placed in &network.layers {
-            let title = match (placed.layer, placed.layer.activation()) {
-                (super::Layer::Dropout(rate), _) => format!("{} ({rate})", placed.name),
-                (layer, Activation::Identity) if layer.parameters(1).is_empty() => placed.name.clone(),
-                (super::Layer::LayerNorm(_) | super::Layer::Encoding(_), _) => placed.name.clone(),
-                (_, activation) => format!("{} ({activation})", placed.name),
-            };
-            let count: u64 = network.parameters[placed.parameters.clone()].iter().map(|p| u64::from(p.len())).sum();
-            writeln!(f, "{title:<28}{:<18}{:>12}", shape(&placed.output_shape), thousands(count))?;
+        for end in &network.inputs {
+            line(&end.name, &[end.shape], 0, String::new())?;
+        }
+        for (i, node) in network.nodes.iter().enumerate() {
+            let own = &network.parameters[network.own_parameters(i)];
+            let inputs = node.inputs.iter().map(|source| network.title(*source)).collect::<Vec<_>>().join(", ");
+            let count = own.iter().map(|p| u64::from(p.len())).sum();
+            line(&title(&node.name, &node.layer), &node.shapes, count, inputs)?;
+        }
+        if connected {
+            for (end, source) in network.outputs.iter().zip(&network.sources) {
+                writeln!(f, "output {}: {}", end.name, network.title(*source))?;
+            }
         }
         write!(f, "Total params: {}", thousands(network.parameter_count()))
+    }
+}
+
+fn rows(shape: &Shape) -> String {
+    let sizes: Vec<String> = shape.iter().map(u32::to_string).collect();
+    format!("[batch, {}]", sizes.join(", "))
+}
+
+/// A layer's name, and what of it is worth a word.
+pub(super) fn title(name: &str, layer: &Layer) -> String {
+    match layer {
+        Layer::Dropout(rate) => format!("{name} ({rate})"),
+        Layer::Dense(Dense { activation, .. }) => format!("{name} ({activation})"),
+        Layer::Tied(Tied { to, .. }) => format!("{name} (weights of {to})"),
+        Layer::Activation(activation) if *activation != crate::Activation::Identity => format!("{name} ({activation})"),
+        _ => name.into(),
     }
 }
 

@@ -23,6 +23,10 @@ impl Kernel for Accumulate {
         "accumulate"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.gradients, &mut self.sum, &mut self.step]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.gradients), read(self.step), change(self.sum)]
     }

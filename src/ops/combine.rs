@@ -63,6 +63,10 @@ impl Kernel for Combine {
         format!(" {how} {:?}", self.output.shape)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.a, &mut self.b, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.a.bound().0), read(self.b.bound().0), write(self.output)]
     }

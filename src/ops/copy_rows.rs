@@ -23,6 +23,10 @@ impl Kernel for CopyRows {
         format!(" {}x{}", self.input.rows(), self.input.columns())
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         // Without gaps, all of it.
         let gaps = self.output.words().len() > self.output.len() as usize;

@@ -29,6 +29,10 @@ impl Kernel for Encode {
         format!(" {}{:?}", if self.gradient.is_some() { "gradient of " } else { "" }, self.encoding)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        [&mut self.x, &mut self.output].into_iter().chain(&mut self.gradient).collect()
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.x), read(self.gradient), write(self.output)]
     }

@@ -60,6 +60,10 @@ impl Kernel for Gather {
         "gather"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.features, &mut self.data, &mut self.step, &mut self.indices, &mut self.x]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.features), read(self.data), read(self.step), read(self.indices), write(self.x)]
     }

@@ -22,6 +22,10 @@ impl Kernel for HashGridForward {
         "hash_grid"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.table, &mut self.levels, &mut self.y]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.x), read(self.levels), read(self.table), write(self.y)]
     }

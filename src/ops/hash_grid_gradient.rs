@@ -22,6 +22,10 @@ impl Kernel for HashGridGradient {
         "hash_grid_gradient"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.scales, &mut self.blocks, &mut self.sums, &mut self.table_gradient]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.scales), read(self.blocks), change(self.sums), write(self.table_gradient)]
     }

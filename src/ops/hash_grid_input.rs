@@ -22,6 +22,10 @@ impl Kernel for HashGridInput {
         "hash_grid_input"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.table, &mut self.levels, &mut self.gradient, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.x), read(self.levels), read(self.table), read(self.gradient), write(self.output)]
     }

@@ -21,6 +21,10 @@ impl Kernel for HashGridScale {
         "hash_grid_scale"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.gradient, &mut self.scales]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.gradient), write(self.scales)]
     }

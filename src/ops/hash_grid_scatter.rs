@@ -23,6 +23,10 @@ impl Kernel for HashGridScatter {
         "hash_grid_scatter"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.levels, &mut self.gradient, &mut self.scales, &mut self.sums]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.x), read(self.levels), read(self.gradient), read(self.scales), change(self.sums)]
     }

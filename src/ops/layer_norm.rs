@@ -34,6 +34,10 @@ impl Kernel for LayerNormForward {
         "layer_norm"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.scale, &mut self.shift, &mut self.y, &mut self.statistics]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.x), read(self.scale), read(self.shift), write(self.y), write(self.statistics)]
     }

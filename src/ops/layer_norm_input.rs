@@ -24,6 +24,10 @@ impl Kernel for LayerNormInput {
         "layer_norm_input"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.gradient, &mut self.x, &mut self.scale, &mut self.statistics, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.gradient), read(self.x), read(self.scale), read(self.statistics), write(self.output)]
     }

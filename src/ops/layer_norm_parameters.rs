@@ -31,6 +31,10 @@ impl Kernel for LayerNormParameters {
         "layer_norm_parameters"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.gradient, &mut self.x, &mut self.statistics, &mut self.scale_gradient, &mut self.shift_gradient]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         let gradients = [write(self.scale_gradient), write(self.shift_gradient)];
         [read(self.gradient), read(self.x), read(self.statistics)].into_iter().chain(gradients).collect()

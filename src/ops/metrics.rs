@@ -16,6 +16,10 @@ impl Kernel for Metrics {
         "metrics"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.slots, &mut self.totals]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.slots), write(self.totals)]
     }

@@ -46,6 +46,9 @@ pub(crate) trait Kernel: Debug {
     /// Its tensors, in the order of the shader's bindings from 1 on.
     fn operands(&self) -> Vec<Operand>;
 
+    /// All of them, to be moved to other buffers.
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor>;
+
     /// See [`Work::flops`].
     fn flops(&self) -> u64;
 
@@ -87,6 +90,13 @@ macro_rules! ops {
             pub(crate) fn as_kernel(&self) -> &dyn Kernel {
                 match self {
                     $(Self::$op(op) => op,)*
+                }
+            }
+
+            /// Every tensor it reads or writes.
+            pub(crate) fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+                match self {
+                    $(Self::$op(op) => op.tensors_mut(),)*
                 }
             }
         }

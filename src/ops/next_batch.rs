@@ -34,6 +34,10 @@ impl Kernel for NextBatch {
         "next_batch"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.data, &mut self.step, &mut self.indices]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.data), change(self.step), change(self.indices)]
     }

@@ -22,6 +22,10 @@ impl Kernel for NonFinite {
         "non_finite"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.step, &mut self.totals]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input), read(self.step), change(self.totals)]
     }

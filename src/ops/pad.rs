@@ -76,6 +76,10 @@ impl Kernel for Pad {
         format!(" {:?} at {:?} of {:?}", self.input.shape, self.start, self.output.shape)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input.bound().0), write(self.output)]
     }

@@ -65,6 +65,11 @@ impl Kernel for Pointwise {
         format!(" {of}{}{dropout}", self.activation)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let masks = self.dropout.iter_mut().flat_map(|mask| [&mut mask.step, &mut mask.data]);
+        [&mut self.input, &mut self.output].into_iter().chain(&mut self.saved).chain(masks).collect()
+    }
+
     fn operands(&self) -> Vec<Operand> {
         let (state, data) = (self.dropout.map(|d| d.step), self.dropout.map(|d| d.data));
         vec![read(self.input), read(self.saved), read(state), read(data), write(self.output)]

@@ -41,6 +41,10 @@ impl Kernel for Rearrange {
         format!(" {:?}{scale}", self.output.shape)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         let output = self.output.bound().0;
         vec![read(self.input.bound().0), if self.fills() { write(output) } else { change(output) }]

@@ -140,6 +140,10 @@ impl Kernel for Reduce {
         format!(" {how} {:?} to {:?}", self.input.shape, self.output.shape)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input.bound().0), write(self.output)]
     }

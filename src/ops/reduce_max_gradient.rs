@@ -29,6 +29,10 @@ impl Kernel for ReduceMaxGradient {
         format!(" {:?} to {:?}", self.output.shape, self.input.shape)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output, &mut self.gradient, &mut self.input_gradient]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input.bound().0), read(self.output), read(self.gradient), write(self.input_gradient)]
     }

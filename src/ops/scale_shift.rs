@@ -26,6 +26,10 @@ impl Kernel for ScaleShift {
         format!(" * {} + {}", self.scale, self.shift)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input), write(self.output)]
     }

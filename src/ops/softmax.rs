@@ -22,6 +22,10 @@ impl Kernel for Softmax {
         if self.saved.is_some() { " gradient".into() } else { String::new() }
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        [&mut self.input, &mut self.output].into_iter().chain(&mut self.saved).collect()
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input), read(self.saved), write(self.output)]
     }

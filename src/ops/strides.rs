@@ -107,7 +107,7 @@ pub(crate) fn places_of(tensor: Tensor) -> impl Iterator<Item = usize> {
 /// The strides of a tensor of which another one keeps these dimensions: 0 where it has but one element.
 pub(crate) fn strides_of_kept(kept: &Tensor) -> Shape {
     let strides = kept.shape.iter().zip(kept.strides.iter());
-    Shape::from(&strides.map(|(&length, &stride)| if length == 1 { 0 } else { stride }).collect::<Vec<_>>()[..])
+    Shape::of(&strides.map(|(&length, &stride)| if length == 1 { 0 } else { stride }).collect::<Vec<_>>()[..])
 }
 
 #[cfg(test)]

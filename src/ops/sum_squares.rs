@@ -27,6 +27,10 @@ impl Kernel for SumSquares {
         "sum_squares"
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.input), write(self.output)]
     }

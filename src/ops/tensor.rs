@@ -1,7 +1,8 @@
 //! Parts of buffers, with shape, strides and type.
 
-use std::fmt;
-use std::ops::{Deref, Range};
+use std::ops::Range;
+
+pub use crate::shape::{MOST_DIMENSIONS, Shape};
 
 /// Index of a buffer in [`Plan::buffers`](crate::Plan::buffers).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,91 +38,8 @@ impl Dtype {
     }
 }
 
-/// The most dimensions of a tensor: rows, and four of a sample.
-pub const MOST_DIMENSIONS: usize = 5;
-
 /// 32-bit words: where bindings may begin on every device.
 const ALIGNMENT: u32 = 64;
-
-/// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs
-/// to a slice of them.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Shape {
-    lengths: [u32; MOST_DIMENSIONS],
-    rank: u8,
-}
-
-impl Shape {
-    /// The number of elements.
-    pub fn elements(&self) -> u64 {
-        self.iter().map(|&length| u64::from(length)).product()
-    }
-
-    /// Elements from one to the next along each dimension, where they stand side by side, row-major.
-    fn packed_strides(mut self) -> Self {
-        let mut stride = 1u32;
-        for length in self.lengths[..self.rank.into()].iter_mut().rev() {
-            let of_this = stride;
-            stride = stride.saturating_mul(*length);
-            *length = of_this;
-        }
-        self
-    }
-}
-
-impl Shape {
-    /// What two tensors of these shapes make together, number by number: aligned at their last dimension, a length of
-    /// 1, or a dimension that one of them lacks, is repeated, as in NumPy. `None` where lengths differ otherwise.
-    pub fn broadcast(&self, other: &Self) -> Option<Self> {
-        let rank = self.len().max(other.len());
-        let length = |shape: &Self, i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
-        let mut lengths = [1; MOST_DIMENSIONS];
-        for (i, of_both) in lengths[..rank].iter_mut().enumerate() {
-            *of_both = match (length(self, i), length(other, i)) {
-                (a, b) if a == b => a,
-                (1, other) | (other, 1) => other,
-                _ => return None,
-            };
-        }
-        Some(lengths[..rank].into())
-    }
-}
-
-impl<const N: usize> From<[u32; N]> for Shape {
-    fn from(shape: [u32; N]) -> Self {
-        const { assert!(N <= MOST_DIMENSIONS) };
-        shape[..].into()
-    }
-}
-
-impl From<&[u32]> for Shape {
-    /// Of at most [`MOST_DIMENSIONS`] lengths.
-    fn from(shape: &[u32]) -> Self {
-        let mut lengths = [1; MOST_DIMENSIONS];
-        lengths[..shape.len()].copy_from_slice(shape);
-        Self { lengths, rank: shape.len() as u8 }
-    }
-}
-
-impl From<u32> for Shape {
-    fn from(length: u32) -> Self {
-        [length].into()
-    }
-}
-
-impl Deref for Shape {
-    type Target = [u32];
-
-    fn deref(&self) -> &[u32] {
-        &self.lengths[..self.rank.into()]
-    }
-}
-
-impl fmt::Debug for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self[..].fmt(f)
-    }
-}
 
 /// A part of a buffer. Of a buffer whose length is known at run time only, of which kernels bind all, the shape is that
 /// of one row, unless an op reaches for certain rows.
@@ -198,7 +116,7 @@ impl Tensor {
     /// # Panics
     /// If `order` does not name each dimension.
     pub fn permuted(&self, order: &[usize]) -> Self {
-        let of = |lengths: &Shape| order.iter().map(|&i| lengths[i]).collect::<Vec<_>>()[..].into();
+        let of = |lengths: &Shape| Shape::of(&order.iter().map(|&i| lengths[i]).collect::<Vec<_>>());
         assert_eq!(order.len(), self.shape.len(), "the order of the dimensions of {:?}", self.shape);
         Self { shape: of(&self.shape), strides: of(&self.strides), ..*self }
     }
@@ -229,7 +147,7 @@ impl Tensor {
             Some(i) if self.shape[i] != 1 => self.strides[i],
             _ => 0,
         };
-        let strides = (0..shape.len()).map(stride).collect::<Vec<_>>()[..].into();
+        let strides = Shape::of(&(0..shape.len()).map(stride).collect::<Vec<_>>());
         Self { shape, strides, ..*self }
     }
 
@@ -282,14 +200,5 @@ mod tests {
         assert!(!turned.is_packed() && !part.is_packed() && turned.permuted(&[1, 2, 0]).is_packed());
         let row = Tensor::new(BufferId(0), Dtype::F32, [3, 1]).repeated([4, 3, 50]);
         assert_eq!((row.strides, row.words()), ([0, 1, 0].into(), 0..3));
-    }
-
-    #[test]
-    fn shapes_are_broadcast_as_in_numpy() {
-        let of = |a: &[u32], b: &[u32]| Shape::from(a).broadcast(&b.into()).map(|shape| shape.to_vec());
-        assert_eq!(of(&[4, 3], &[3]), Some(vec![4, 3]));
-        assert_eq!(of(&[4, 1, 5], &[3, 1]), Some(vec![4, 3, 5]));
-        assert_eq!(of(&[], &[2]), Some(vec![2]));
-        assert_eq!(of(&[4, 3], &[4]), None);
     }
 }

@@ -1,21 +1,29 @@
 //! Network + loss + optimizer + batch size → [`Plan`]: buffers and ops in order. Pure data that needs no GPU; two
 //! executors run it, the GPU and the CPU reference.
 
+mod backward;
 mod builder;
 pub(crate) mod cost;
 mod display;
+mod forward;
+mod fuse;
 mod layers;
+mod losses;
 mod narrow;
+mod role;
+mod updates;
 
 pub use crate::ops::*;
 pub use cost::Cost;
 pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
+pub use role::Role;
 
 use crate::config::TrainerConfig;
 use crate::error::Result;
-use crate::loss::Loss;
+use crate::loss::{Loss, Losses};
 use crate::network::Network;
 use crate::optimizer::Optimizer;
+use backward::Wanted;
 use builder::Builder;
 
 /// Largest batch of a data set: what the single workgroup of `next_batch` can number within the 65,535 iterations of a
@@ -28,77 +36,6 @@ pub const LONGEST_ROW: u32 = 1 << 20;
 
 /// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
-
-/// What a buffer of a plan is for. Each buffer holds f32 unless said otherwise. The numbers of those that have one are
-/// those of the network's inputs and outputs, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Role {
-    /// Every weight. Shared by all plans of a trainer.
-    Parameters,
-    /// The gradient of every weight, laid out alike.
-    Gradients,
-    /// The gradients of an update that several batches make, laid out alike.
-    AccumulatedGradients,
-    /// The optimizer's moments, \[parameters / 64, moments, 64\]: of every 64 weights the first moments, then the
-    /// second ones.
-    Moments,
-    /// For every 64 weights, what their learning rate and weight decay are multiplied by.
-    Multipliers,
-    /// Partial sums of squared gradients.
-    SquareSums,
-    /// What gradients are scaled by.
-    GradientScale,
-    /// The data set's features: given at run time, of any length.
-    Features(u32),
-    /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then its
-    /// weight if rows have one.
-    Targets(u32),
-    /// One [`DataInfo`]: written by the host when a data set is given.
-    Data(u32),
-    /// One [`StepState`]: the cursor.
-    Step,
-    /// u32 row numbers of the batch.
-    Indices,
-    /// Slots of [`RowMetrics`] for the rows of the batch: see [`LossOp::metrics`].
-    RowMetrics,
-    /// One [`RowMetrics`]: their sum.
-    Totals,
-    /// The input of a forward plan: given at run time.
-    Input(u32),
-    /// The output of a forward plan: given at run time.
-    Output(u32),
-    /// The gradient of a chain's output: given at run time.
-    OutputGradient(u32),
-    /// The gradient of a chain's input: given at run time.
-    InputGradient(u32),
-    /// What a layer puts out, or the gathered batch.
-    Activation,
-    /// The gradient of a layer's sums.
-    ActivationGradient,
-    /// Means and deviations of rows, kept for the backward pass.
-    Statistics,
-    /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
-    GridLevels,
-    /// For each level of a hash grid, what makes its gradients whole numbers, and one over it.
-    GridScales,
-    /// i32: the gradient of a hash grid's table, as sums of whole numbers; zeros between steps.
-    GridSums,
-    /// One [`DataInfo`]: by which a chain tells its cursor that a pass has run.
-    ChainMarks,
-}
-
-impl Role {
-    /// What the elements of such a buffer are.
-    pub fn dtype(self) -> Dtype {
-        match self {
-            Self::Data(_) | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
-            Self::GridLevels | Self::ChainMarks => Dtype::U32,
-            Self::GridSums => Dtype::I32,
-            _ => Dtype::F32,
-        }
-    }
-}
 
 /// A buffer: a name, a shape and a role.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,25 +84,45 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not
-    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0 or a group without a layer;
-    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
-    pub fn training(network: &Network, loss: Loss, optimizer: &Optimizer, config: &TrainerConfig) -> Result<Self> {
-        optimizer.check()?;
-        config.check(network)?;
-        let mut plan = Builder::new("training", network, config.batch)?;
-        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
-        let x = plan.gather(&data)?;
-        plan.forward(x, None, Some(loss), Some(&data))?;
-        let gradient = plan.loss(loss, &data, true)?;
-        plan.optimizer(optimizer, config, &data);
-        plan.backward(gradient, config, None)?;
-        plan.update(config, loss.is_mean(), None);
-        Ok(plan.finish())
+    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0, a group without a layer, or losses that are
+    /// not one for each output; [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
+    pub fn training(
+        network: &Network,
+        losses: impl Into<Losses>,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+    ) -> Result<Self> {
+        Ok(Self::plain_training(network, losses.into(), optimizer, config)?.finish())
     }
 
-    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from a buffer of exactly
-    /// `config.batch` input rows to one of outputs; backward, from the gradient of the outputs to that of the weights and,
-    /// if `input_gradient` says so, of the inputs; update. The gradients of `config.accumulate` batches are summed.
+    /// The same before its ops are fused.
+    fn plain_training<'a>(
+        network: &'a Network,
+        losses: Losses,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+    ) -> Result<Builder<'a>> {
+        optimizer.check()?;
+        config.check(network)?;
+        let losses = losses.of_outputs(network)?;
+        let mut plan = Builder::new("training", network, config.batch)?;
+        let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
+        plan.gather(&data)?;
+        plan.forward(Some(&data))?;
+        plan.train(config);
+        plan.losses(&losses, &data, true)?;
+        let wanted = Wanted::new(&plan, vec![false; network.input_ends().len()]);
+        let step = plan.optimizer(optimizer, config, &data);
+        plan.gradients()?;
+        plan.backward(&wanted)?;
+        plan.update(step, config, losses.iter().all(|(loss, _)| loss.is_mean()), None);
+        Ok(plan)
+    }
+
+    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from buffers of exactly
+    /// `config.batch` rows for each input to one for each output; backward, from the gradients of the outputs to that of the
+    /// weights and, of those inputs for which `input_gradients` says so, of the inputs; update. The gradients of
+    /// `config.accumulate` batches are summed.
     ///
     /// # Errors
     /// As [`training`](Self::training).
@@ -173,36 +130,39 @@ impl Plan {
         network: &Network,
         optimizer: &Optimizer,
         config: &TrainerConfig,
-        input_gradient: bool,
+        input_gradients: &[bool],
     ) -> Result<Self> {
         optimizer.check()?;
         config.check(network)?;
         let mut plan = Builder::new("chain", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
-        let (of_x, of_y) = ([config.batch, network.inputs()], [config.batch, network.outputs()]);
-        let x = plan.buffer("input", of_x, Role::Input(0))?;
-        let y = plan.buffer("output", of_y, Role::Output(0))?;
-        plan.forward(x, Some(y), None, Some(&data))?;
-        let dy = plan.buffer("output_gradient", of_y, Role::OutputGradient(0))?;
-        let dx = match input_gradient {
-            true => Some(plan.buffer("input_gradient", of_x, Role::InputGradient(0))?),
-            false => None,
-        };
-        let gradient = plan.gradient_of_sums(dy)?;
-        plan.optimizer(optimizer, config, &data);
+        plan.given_inputs()?;
+        plan.forward(Some(&data))?;
+        plan.hand_out(&[])?;
+        plan.train(config);
+        let asked: Vec<bool> =
+            (0..network.input_ends().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
+        plan.given_gradients()?;
+        let wanted = Wanted::new(&plan, asked.clone());
+        let step = plan.optimizer(optimizer, config, &data);
+        plan.gradients()?;
+        plan.backward(&wanted)?;
+        plan.hand_back(&asked)?;
         // The update is a phase of its own.
         let config = TrainerConfig { keep_gradients: true, ..config.clone() };
-        plan.backward(Some(gradient), &config, dx)?;
-        plan.update(&config, false, Some(&data));
+        plan.update(step, &config, false, Some(&data));
         Ok(plan.finish())
     }
 
     /// Where in [`step`](Self::step) the phases of a chain are: forward, backward, update.
     pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
-        let makes_output = |op: &Op| op.outputs().iter().any(|(t, _)| self.buffer(t.buffer).role == Role::Output(0));
+        let makes_output =
+            |op: &Op| op.outputs().iter().any(|(t, _)| matches!(self.buffer(t.buffer).role, Role::Output(_)));
         let backward = self.step.iter().rposition(makes_output).map_or(0, |last| last + 1);
-        let updates = |op: &Op| matches!(op, Op::SumSquares(_) | Op::Update(_));
-        let update = self.step.iter().position(updates).unwrap_or(self.step.len());
+        let of_chain =
+            |op: &Op| matches!(op, Op::NextBatch(next) if self.buffer(next.data.buffer).role == Role::ChainMarks);
+        // The first mark ends the backward pass.
+        let update = self.step.iter().position(of_chain).map_or(self.step.len(), |mark| mark + 1);
         [0..backward, backward..update, update..self.step.len()]
     }
 
@@ -210,23 +170,24 @@ impl Plan {
     ///
     /// # Errors
     /// As [`training`](Self::training).
-    pub fn evaluation(network: &Network, loss: Loss, batch: u32) -> Result<Self> {
+    pub fn evaluation(network: &Network, losses: impl Into<Losses>, batch: u32) -> Result<Self> {
+        let losses = losses.into().of_outputs(network)?;
         let mut plan = Builder::new("evaluation", network, batch)?;
         let data = plan.data_set(0.0, Default::default(), 1)?;
-        let x = plan.gather(&data)?;
-        plan.forward(x, None, Some(loss), None)?;
-        plan.loss(loss, &data, false)?;
+        plan.gather(&data)?;
+        plan.forward(None)?;
+        plan.losses(&losses, &data, false)?;
         Ok(plan.finish())
     }
 
-    /// As [`forward`](Self::forward), but for a last activation that the loss computes itself: what an
+    /// As [`forward`](Self::forward), but for last activations that losses compute themselves: what an
     /// [`evaluation`](Self::evaluation) tells classes by. Layer by layer, as that one runs them, unless it `may_be_one_op`.
-    pub(crate) fn ranks(network: &Network, loss: Option<Loss>, rows: u32, may_be_one_op: bool) -> Result<Self> {
+    pub(crate) fn ranks(network: &Network, losses: &[Option<Loss>], rows: u32, may_be_one_op: bool) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", [rows, network.inputs()], Role::Input(0))?;
-        let y = plan.buffer("output", [rows, network.outputs()], Role::Output(0))?;
-        if !may_be_one_op || !plan.narrow(x, y, loss) {
-            plan.forward(x, Some(y), loss, None)?;
+        plan.given_inputs()?;
+        if !may_be_one_op || !plan.narrow(losses.first().copied().flatten())? {
+            plan.forward(None)?;
+            plan.hand_out(losses)?;
         }
         Ok(plan.finish())
     }
@@ -248,19 +209,13 @@ impl Plan {
         Self { name: "finite", batch: training.batch, step, report: Vec::new(), buffers }
     }
 
-    /// The forward pass alone, from a buffer of exactly `rows` input rows to one of `rows` output rows. A network of dense
-    /// layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
+    /// The forward pass alone, from buffers of exactly `rows` rows for each input to one of `rows` rows for each output. A
+    /// network of dense layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
     ///
     /// # Errors
     /// As [`training`](Self::training).
     pub fn forward(network: &Network, rows: u32) -> Result<Self> {
-        let mut plan = Builder::new("forward", network, rows)?;
-        let x = plan.buffer("input", [rows, network.inputs()], Role::Input(0))?;
-        let y = plan.buffer("output", [rows, network.outputs()], Role::Output(0))?;
-        if !plan.narrow(x, y, None) {
-            plan.forward(x, Some(y), None, None)?;
-        }
-        Ok(plan.finish())
+        Self::ranks(network, &[], rows, true)
     }
 
     /// The same plan with rows that have any place and stride at one of its ends, [`Role::Input`], [`Role::Output`] or the

@@ -1,11 +1,10 @@
 //! Networks that one invocation can evaluate for a row: as an op, [`Narrow`](super::Narrow), or inside an app's shader.
 
-use super::layers::{Kind, Stage, stages};
 use super::{NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::network::{Encoding, Network};
+use crate::network::{Encoding, Layer, Network};
 use crate::ops::LONGEST_LOOP;
 
 /// Encodings, if any, then dense layers, at least one.
@@ -51,15 +50,36 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         Err(Error::shape(format!("{what}, as part of a WGSL function"), expected, actual))
     };
     let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
+    if !network.is_chain() {
+        return fault("network", "a chain: one input, one output, one layer after the other".into(), "a graph".into());
+    }
+    let link = loss.map_or(Activation::Identity, Loss::link);
+    let mut last = Some(network.nodes().len().saturating_sub(1));
+    // The activation that the loss computes, at the end of the last layer that does something.
+    while let Some(i) = last.filter(|&i| network.nodes()[i].layer.is_view()) {
+        last = i.checked_sub(1);
+    }
     let mut encodings: Vec<NarrowEncoding> = Vec::new();
     let mut layers: Vec<NarrowLayer> = Vec::new();
-    for Stage { name, kind, inputs, outputs, parameters } in stages(network, loss, None) {
+    let mut inputs = network.inputs();
+    for (i, node) in network.nodes().iter().enumerate() {
+        let (name, outputs) = (&node.name, node.shapes[0].elements() as u32);
+        let offset = |i: usize| network.parameters()[node.parameters[i]].offset;
+        let own = match node.layer.activation() {
+            activation if activation == link && last == Some(i) => Activation::Identity,
+            activation => activation,
+        };
         let encoded = layers.is_empty() && !encodings.is_empty();
-        let offset = |i: usize| network.parameters()[parameters.start + i].offset;
-        let encoding = match kind {
-            Kind::Encode(encoding) => Some((encoding, 0)),
-            Kind::HashGrid(grid) => Some((grid.into(), offset(0))),
-            _ => None,
+        let (encoding, dense) = match node.layer {
+            // Outside of training dropout is nothing either.
+            Layer::Dropout(_) => continue,
+            _ if node.layer.is_view() => continue,
+            Layer::Dense(dense) if node.shapes[0].len() == 1 => (None, Some(dense)),
+            Layer::Encoding(Encoding::HashGrid(grid)) => (Some((grid.into(), offset(0))), None),
+            Layer::Encoding(encoding) => (Some((encoding, 0)), None),
+            Layer::Activation(_) if own == Activation::Identity => continue,
+            Layer::Activation(_) if node.shapes[0].len() == 1 => (None, None),
+            _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
         };
         let widest = match (encoding, encoded) {
             (Some(_), true) => 0,
@@ -71,24 +91,21 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             let actual = format!("{inputs} x {outputs}");
             return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} features in and out"), actual);
         }
-        let activation = match (encoding, kind) {
+        match (encoding, dense) {
             (Some((encoding, table)), _) if layers.is_empty() => {
                 encodings.push(NarrowEncoding { encoding, inputs, outputs, table });
-                continue;
             }
-            (_, Kind::Dense { bias, activation }) => {
-                let (weight, bias) = (offset(0), bias.then(|| offset(1)));
-                layers.push(NarrowLayer { weight, bias, inputs, units: outputs, activation });
-                continue;
+            (_, Some(dense)) => {
+                let (weight, bias) = (offset(0), dense.has_bias().then(|| offset(1)));
+                layers.push(NarrowLayer { weight, bias, inputs, units: outputs, activation: own });
             }
-            (_, Kind::Activation(activation)) => activation,
-            (_, Kind::Softmax) => Activation::Softmax,
+            (None, None) => match layers.last_mut().filter(|last| last.activation == Activation::Identity) {
+                Some(last) => last.activation = own,
+                None => return fault(&format!("layer {name}"), kinds, own.to_string()),
+            },
             _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
-        };
-        match layers.last_mut().filter(|last| last.activation == Activation::Identity) {
-            Some(last) => last.activation = activation,
-            None => return fault(&format!("layer {name}"), kinds, activation.to_string()),
         }
+        inputs = outputs;
     }
     if layers.is_empty() {
         return fault("network", "a dense layer after its encodings".into(), "none".into());

@@ -67,7 +67,7 @@ impl Trainer {
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
-        let plan = Plan::chain(&self.network, &self.optimizer, &config, rows.input_gradient.is_some())?;
+        let plan = Plan::chain(&self.network, &self.optimizer, &config, &[rows.input_gradient.is_some()])?;
         let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient(0), rows));
         let ends = [
             (Role::Input(0), rows.input),

@@ -14,7 +14,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, warm_up};
-use crate::plan::{DataInfo, Role};
+use crate::plan::{DataInfo, Epilogue, Matmul, Op, Role};
 use crate::rows::Rows;
 
 impl Trainer {
@@ -180,8 +180,10 @@ impl Training {
     }
 
     /// The gradients of the last batch, laid out as the weights are: they can be copied from and bound as storage. None
-    /// where they go straight into the optimizer, unless [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
+    /// where some of them go straight into the optimizer, unless [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
     pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
-        self.executor.plan().find(Role::Gradients).and_then(|id| self.executor.buffer(id))
+        let plan = self.executor.plan();
+        let all_there = !plan.ops().any(|op| matches!(op, Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. })));
+        plan.find(Role::Gradients).filter(|_| all_there).and_then(|id| self.executor.buffer(id))
     }
 }

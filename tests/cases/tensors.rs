@@ -29,7 +29,7 @@ fn at(offset: u32, tensor: Tensor) -> Tensor {
 }
 
 pub fn two_tensors_number_by_number(check: &mut Check) -> Result<()> {
-    let t = |buffer, shape: &[u32]| tensor(buffer, shape);
+    let t = |buffer, shape: &[u32]| tensor(buffer, of(shape));
     let pairs = [
         (t(0, &[1]), t(1, &[1])),
         (t(0, &[65, 7]), t(1, &[65, 7])),
@@ -78,7 +78,7 @@ pub fn numbers_times_a_constant_plus_another(check: &mut Check) -> Result<()> {
 }
 
 pub fn rearranged_from_any_strides_to_any(check: &mut Check) -> Result<()> {
-    let t = |buffer, shape: &[u32]| tensor(buffer, shape);
+    let t = |buffer, shape: &[u32]| tensor(buffer, of(shape));
     let moves = [
         (t(0, &[1]), t(1, &[1])),
         (t(0, &[65, 7]), t(1, &[65, 7])),
@@ -122,7 +122,7 @@ pub fn rearranged_from_any_strides_to_any(check: &mut Check) -> Result<()> {
 }
 
 pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
-    let t = |shape: &[u32]| tensor(0, shape);
+    let t = |shape: &[u32]| tensor(0, of(shape));
     let windows: [(Tensor, &[u32], &[u32]); 12] = [
         (t(&[1]), &[1], &[0]),
         (t(&[5]), &[12], &[7]),
@@ -139,7 +139,7 @@ pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
         (t(&[1000, 5]), &[LARGEST_BATCH, 5], &[LARGEST_BATCH - 1000, 0]),
     ];
     for (input, shape, start) in windows {
-        let op = Pad { input, output: tensor(1, shape), start: start.into() };
+        let op = Pad { input, output: tensor(1, of(shape)), start: of(start) };
         let mut lockstep = on_buffers(check, &[reach(&input), op.output.len()], vec![op.into()])?;
         check.exact(&mut lockstep, &format!("{input:?} at {start:?} of {shape:?}"))?;
     }
@@ -148,7 +148,7 @@ pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
 
 /// Inputs, and which dimensions become one.
 fn reductions() -> Vec<(Tensor, Vec<usize>)> {
-    let t = |shape: &[u32]| tensor(0, shape);
+    let t = |shape: &[u32]| tensor(0, of(shape));
     vec![
         (t(&[1]), vec![0]),
         (t(&[7]), vec![]),
@@ -179,7 +179,12 @@ fn reductions() -> Vec<(Tensor, Vec<usize>)> {
 fn reduced(tensor: &Tensor, dimensions: &[usize]) -> Shape {
     let shape: Vec<u32> =
         tensor.shape.iter().enumerate().map(|(i, &length)| if dimensions.contains(&i) { 1 } else { length }).collect();
-    shape[..].into()
+    of(&shape)
+}
+
+/// A shape of at most five lengths.
+fn of(shape: &[u32]) -> Shape {
+    shape.try_into().expect("few dimensions")
 }
 
 pub fn sums_and_means_along_any_dimensions(check: &mut Check) -> Result<()> {

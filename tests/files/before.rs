@@ -30,7 +30,7 @@ fn labelled(first: usize, count: usize, features: usize, classes: u32) -> Datase
 // A model ------------------------------------------------------------------------------------------------------------
 
 fn classifier() -> Network {
-    Network::input_shape([4, 3])
+    Network::input([4, 3])
         .flatten()
         .dense(16, Relu)
         .dropout(0.25)

@@ -50,7 +50,7 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 
 /// One of every kind of layer.
 fn network() -> Network {
-    Network::input_shape([2, 3])
+    Network::input([2, 3])
         .flatten()
         .layer(Dense::new(7, LeakyRelu(0.1)).bias_init(Init::Normal { std: 0.3 }))
         .dropout(0.25)

@@ -76,12 +76,12 @@ fn a_fault_says_what_was_expected_and_what_came() {
     let foreign = "has no network description: a file from PyTorch or Keras? Load its weights into a network, \
         with Model::load_weights";
     assert_eq!(replaced(r#""format":"wgrad""#, r#""format":"other""#), foreign);
-    assert_eq!(replaced(r#""version":"1""#, r#""version":"2""#), "expected version 1 of the format, got 2");
+    assert_eq!(replaced(r#""version":"1""#, r#""version":"3""#), "expected version 1 or 2 of the format, got 3");
     let unknown = replaced(r#"\"Softmax\""#, r#"\"Softmux\""#);
     assert!(unknown.starts_with("its metadata \"link\" cannot be understood: unknown variant `Softmux`"), "{unknown}");
     assert_eq!(
         replaced(r#"{\"units\":3"#, r#"{\"units\":0"#),
-        "its network cannot be built: layer dense_8: expected at least 1 unit, got 0"
+        "its network cannot be built: layer dense_8 of dropout_7 [5]: expected at least 1 unit, got 0"
     );
     assert_eq!(
         replaced(r#"{\"units\":3"#, r#"{\"units\":4"#),

@@ -117,6 +117,13 @@ impl Kernel for LossOp {
         format!(" {:?}{positions}{weight}", self.loss)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        [&mut self.output, &mut self.targets, &mut self.data, &mut self.step, &mut self.indices, &mut self.metrics]
+            .into_iter()
+            .chain(&mut self.gradient)
+            .collect()
+    }
+
     fn operands(&self) -> Vec<Operand> {
         let data = [self.output, self.targets, self.data, self.step, self.indices].map(read);
         data.into_iter().chain([change(self.metrics), write(self.gradient)]).collect()

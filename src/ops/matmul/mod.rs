@@ -169,6 +169,18 @@ impl Kernel for Matmul {
         }
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let mut tensors = vec![&mut self.a, &mut self.b, &mut self.c];
+        tensors.extend(self.addend.iter_mut().chain(&mut self.bias_gradient));
+        match &mut self.epilogue {
+            Epilogue::None => {}
+            Epilogue::Bias { bias, .. } => tensors.extend(bias),
+            Epilogue::Derivative { saved, .. } => tensors.push(saved),
+            Epilogue::Update(step) => tensors.extend(step.tensors_mut()),
+        }
+        tensors
+    }
+
     fn operands(&self) -> Vec<Operand> {
         let rest = match &self.epilogue {
             Epilogue::Update(step) => step.operands(),

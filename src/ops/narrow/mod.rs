@@ -60,6 +60,10 @@ impl Kernel for Narrow {
         format!(" {}{}", self.input.columns(), layers.collect::<String>())
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.input, &mut self.parameters, &mut self.output]
+    }
+
     fn operands(&self) -> Vec<Operand> {
         vec![read(self.parameters), read(self.input), write(self.output)]
     }

@@ -60,6 +60,11 @@ impl Kernel for Update {
         format!(" {:?}", self.step.optimizer)
     }
 
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let own = std::iter::once(&mut self.gradients).chain(&mut self.scale);
+        own.chain(self.step.tensors_mut()).collect()
+    }
+
     fn operands(&self) -> Vec<Operand> {
         [vec![read(self.gradients), read(self.scale)], self.step.operands()].concat()
     }
@@ -113,6 +118,10 @@ impl OptimizerStep {
         "software/words.wgsl",
         "software/update.octet.wgsl.in"
     );
+
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        [&mut self.cursor, &mut self.parameters].into_iter().chain(&mut self.moments).chain(&mut self.multipliers)
+    }
 
     /// What a kernel that makes a step binds from 3 on.
     pub(crate) fn operands(&self) -> Vec<Operand> {

@@ -1,9 +1,56 @@
-//! An activation by itself. Its derivative is applied by what comes after it.
+//! Activations, by themselves or at the end of a layer; softmax: y = e^z / Σ e^z, dz = y ⊙ (dy − Σ dy ⊙ y), over the last
+//! dimension.
 
-use super::{Builder, Op, Placed, Pointwise};
+use super::{At, Builder, LONGEST_ROW, Tensor, limit, rows};
 use crate::activation::Activation;
+use crate::error::Result;
+use crate::plan::{Pointwise, Role, Softmax};
 
-pub(super) fn forward(at: &Placed, activation: Activation, plan: &mut Builder) {
-    let (input, output) = (at.input, at.output);
-    plan.push(Op::Pointwise(Pointwise { input, saved: None, output, activation, dropout: None }));
+/// What the activation takes, if there is one, and what it makes of it.
+pub(super) fn forward(
+    name: &str,
+    sums: Tensor,
+    activation: Activation,
+    plan: &mut Builder,
+) -> Result<(Option<Tensor>, Tensor)> {
+    let output = match activation {
+        Activation::Identity => return Ok((None, sums)),
+        _ => plan.buffer(name, sums.shape, Role::Activation)?,
+    };
+    let saved = None;
+    match activation {
+        Activation::Softmax => {
+            let (input, output) = (rows(sums), rows(output));
+            limit("classes", input.columns().into(), LONGEST_ROW.into(), "classes")?;
+            plan.push(Softmax { input, saved, output });
+        }
+        _ => plan.push(Pointwise { input: sums, saved, output, activation, dropout: None }),
+    }
+    Ok((Some(sums), output))
+}
+
+/// The gradient of what a layer's activation takes: from that of what it puts out, and what losses have made that compute
+/// the activation themselves.
+pub(super) fn backward(
+    at: &At,
+    activation: Activation,
+    gradient: Option<Tensor>,
+    of_sums: Option<Tensor>,
+    plan: &mut Builder,
+) -> Result<Option<Tensor>> {
+    let (Some(sums), Some(gradient)) = (at.done.sums, gradient) else { return Ok(gradient.or(of_sums)) };
+    let name = if of_sums.is_some() { "gradient_by_layers" } else { "gradient" };
+    let output = plan.gradient(&at.name(name), sums)?;
+    let y = at.done.outputs[0];
+    match activation {
+        Activation::Softmax => {
+            let (input, saved, output) = (rows(gradient), Some(rows(y)), rows(output));
+            plan.push(Softmax { input, saved, output });
+        }
+        _ => {
+            let saved = Some(if activation.differentiates_from_output() { y } else { sums });
+            plan.push(Pointwise { input: gradient, saved, output, activation, dropout: None });
+        }
+    }
+    plan.add_up(std::iter::once(output).chain(of_sums).collect(), &at.name("gradient"))
 }

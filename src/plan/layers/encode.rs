@@ -1,23 +1,25 @@
 //! An encoding of coordinates one by one; dx = Σ dy · y′ over a coordinate's features.
 
-use super::{Before, Builder, Op, Placed, Tensor};
+use super::{At, Builder, Lowered, Tensor, Wanted, made};
 use crate::error::Result;
 use crate::network::Encoding;
 use crate::plan::Encode;
 
-pub(super) fn forward(at: &Placed, encoding: Encoding, plan: &mut Builder) {
-    plan.push(Op::Encode(Encode { encoding, x: at.input, gradient: None, output: at.output }));
+pub(super) fn forward(at: &At, encoding: Encoding, plan: &mut Builder) -> Result<Lowered> {
+    let output = plan.activation(&at.node.name, at.shape())?;
+    plan.push(Encode { encoding, x: at.inputs[0], gradient: None, output });
+    Ok(made(output))
 }
 
 pub(super) fn backward(
-    at: &Placed,
+    at: &At,
     encoding: Encoding,
     gradient: Tensor,
-    before: Option<Before>,
+    wanted: &Wanted,
     plan: &mut Builder,
-) -> Result<Tensor> {
-    let Some(before) = before else { return Ok(gradient) };
-    let output = at.input_gradient(&before, plan)?;
-    plan.push(Op::Encode(Encode { encoding, x: at.input, gradient: Some(gradient), output }));
-    Ok(plan.through(output, &before))
+) -> Result<()> {
+    if let Some(output) = plan.sink(at, 0, wanted)? {
+        plan.push(Encode { encoding, x: at.inputs[0], gradient: Some(gradient), output });
+    }
+    Ok(())
 }

@@ -1,188 +1,126 @@
 //! What each kind of layer adds to a plan: its forward and its backward ops. Nothing here knows of a device.
 
 mod activation;
+mod arithmetic;
 mod dense;
 mod dropout;
 mod encode;
-pub(super) mod hash_grid;
+mod hash_grid;
 mod layer_norm;
-mod softmax;
+mod moving;
+mod reducing;
+mod scale_shift;
 
-use std::ops::Range;
-
-use super::builder::{Builder, DataSet};
-use super::{Dropout, Epilogue, Layout, Matmul, Op, Pointwise, Tensor};
-use crate::activation::Activation;
+use super::backward::Wanted;
+use super::builder::{Builder, DataSet, Lowered, limit, rows, seen_as};
+use super::{LONGEST_ROW, Role, Shape, Tensor};
 use crate::error::Result;
-use crate::loss::Loss;
-use crate::network::{Encoding, HashGrid, Layer, Network};
+use crate::network::{Encoding, Layer, Node};
 
-/// A part of a layer, or all of it, that ops stand for. A dense layer is a product and, where its activation cannot be
-/// fused, that activation; flatten is nothing.
-pub(super) struct Stage {
-    pub name: String,
-    pub kind: Kind,
-    pub inputs: u32,
-    pub outputs: u32,
-    /// Which of the network's parameters are its own.
-    pub parameters: Range<usize>,
+/// A layer in its place, and what there is of it in the plan.
+pub(super) struct At<'a> {
+    /// Its number, which tells its masks from others.
+    pub index: usize,
+    pub node: &'a Node,
+    pub inputs: Vec<Tensor>,
+    /// What its forward pass has left; nothing before that.
+    pub done: Lowered,
 }
 
-pub(super) enum Kind {
-    /// With an activation that is fused.
-    Dense {
-        bias: bool,
-        activation: Activation,
-    },
-    Activation(Activation),
-    Softmax,
-    Dropout(Dropout),
-    LayerNorm {
-        epsilon: f32,
-    },
-    /// Of coordinates one by one.
-    Encode(Encoding),
-    HashGrid(HashGrid),
-}
-
-/// The stages of a network, but for a last activation that the loss computes itself.
-pub(super) fn stages(network: &Network, loss: Option<Loss>, masks: Option<&DataSet>) -> Vec<Stage> {
-    let mut stages: Vec<Stage> = Vec::new();
-    let mut inputs = network.inputs();
-    for (i, ((name, layer), (outputs, parameters))) in network.layers().zip(network.placed()).enumerate() {
-        let linear = match *layer {
-            Layer::Dense(dense) => Some(Kind::Dense { bias: dense.has_bias(), activation: Activation::Identity }),
-            Layer::LayerNorm(norm) => Some(Kind::LayerNorm { epsilon: norm.epsilon }),
-            Layer::Encoding(Encoding::HashGrid(grid)) => Some(Kind::HashGrid(grid)),
-            Layer::Encoding(encoding) => Some(Kind::Encode(encoding)),
-            Layer::Dropout(rate) if rate > 0.0 => {
-                masks.map(|set| Kind::Dropout(Dropout { rate, layer: i as u32, step: set.step, data: set.data }))
-            }
-            _ => None,
-        };
-        stages.extend(linear.map(|kind| Stage { name: name.into(), kind, inputs, outputs, parameters }));
-        let activation = match layer.activation() {
-            Activation::Identity => None,
-            Activation::Softmax => Some(Kind::Softmax),
-            activation => Some(Kind::Activation(activation)),
-        };
-        stages.extend(activation.map(|kind| Stage {
-            name: name.into(),
-            kind,
-            inputs: outputs,
-            outputs,
-            parameters: 0..0,
-        }));
-        inputs = outputs;
+impl At<'_> {
+    fn name(&self, of: &str) -> String {
+        format!("{}.{of}", self.node.name)
     }
-    let computed_by_loss = |kind: &Kind| match (kind, loss.map(Loss::link)) {
-        (Kind::Softmax, Some(Activation::Softmax)) => true,
-        (Kind::Activation(activation), Some(link)) => *activation == link,
-        _ => false,
-    };
-    stages.pop_if(|last| computed_by_loss(&last.kind));
-    if stages.is_empty() {
-        let (kind, outputs) = (Kind::Activation(Activation::Identity), network.outputs());
-        stages.push(Stage { name: "output".into(), kind, inputs: outputs, outputs, parameters: 0..0 });
-    }
-    fused(stages)
-}
 
-/// Gives a product the activation that follows it, where that one's derivative does not need what it would overwrite.
-fn fused(stages: Vec<Stage>) -> Vec<Stage> {
-    let mut out: Vec<Stage> = Vec::with_capacity(stages.len());
-    for stage in stages {
-        match (out.last_mut(), &stage.kind) {
-            (Some(Stage { kind: Kind::Dense { activation: fused, .. }, name, .. }), &Kind::Activation(activation))
-                if *fused == Activation::Identity && activation.differentiates_from_output() =>
-            {
-                *fused = activation;
-                *name = stage.name;
-            }
-            // The two buffers of one layer.
-            (Some(Stage { name, .. }), _) if *name == stage.name => {
-                name.push_str(".sums");
-                out.push(stage);
-            }
-            _ => out.push(stage),
+    /// The shape of a sample of its first output.
+    fn shape(&self) -> Shape {
+        self.node.shapes[0]
+    }
+
+    /// The kind of layer whose ops it has: of what is tied, that of the other one, with its parameters.
+    fn layer<'a>(&'a self, plan: &'a Builder) -> &'a Layer {
+        let of = |name: &str| plan.network.layers().find(|(other, _)| *other == name).map(|(_, layer)| layer);
+        match &self.node.layer {
+            Layer::Tied(tied) if tied.transposed.is_none() => of(tied.layer()).unwrap_or(&self.node.layer),
+            layer => layer,
         }
     }
-    out
 }
 
-/// A stage as placed in a plan.
-pub(super) struct Placed {
-    pub stage: Stage,
-    pub input: Tensor,
-    pub output: Tensor,
-    /// Of the rows, for a layer normalisation.
-    pub statistics: Option<Tensor>,
-    /// Of a hash grid.
-    pub levels: Option<Tensor>,
+/// Adds a layer's forward pass. Dropout only where masks have a data set's seed and step to draw on.
+pub(super) fn forward(at: &At, masks: Option<&DataSet>, plan: &mut Builder) -> Result<Lowered> {
+    match at.layer(plan).clone() {
+        Layer::Dense(dense) => dense::forward(at, dense.has_bias(), dense.activation(), false, plan),
+        Layer::Tied(tied) => dense::forward(at, true, tied.transposed.unwrap_or_default(), true, plan),
+        Layer::Activation(activation) => {
+            let (sums, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
+            Ok(Lowered { sums, ..made(output) })
+        }
+        Layer::Flatten | Layer::Reshape(_) => Ok(moving::reshape(at, plan)),
+        Layer::Dropout(rate) => dropout::forward(at, rate, masks, plan),
+        Layer::LayerNorm(norm) => layer_norm::forward(at, norm.epsilon, plan),
+        Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
+        Layer::Encoding(encoding) => encode::forward(at, encoding, plan),
+        Layer::Add => arithmetic::add(at, plan),
+        Layer::Multiply => arithmetic::multiply(at, plan),
+        Layer::Concat { axis } => moving::concat(at, axis, plan),
+        Layer::Slice { axis, start, .. } => moving::slices(at, axis, start, plan),
+        Layer::Split { axis, .. } => moving::slices(at, axis, 0, plan),
+        Layer::Transpose(order) => moving::transpose(at, &order, plan),
+        Layer::ScaleShift(of) => scale_shift::forward(at, of, plan),
+        Layer::ReduceMean(axes) => reducing::forward(at, super::Reduction::Mean, &axes, plan),
+        Layer::ReduceMax(axes) => reducing::forward(at, super::Reduction::Max, &axes, plan),
+    }
 }
 
-/// The activation that made a stage's input, whose derivative the stage applies to the gradient it hands back.
-#[derive(Clone, Copy)]
-pub(super) struct Before {
-    /// Where the gradient goes.
-    pub gradient: Tensor,
-    pub activation: Activation,
-    /// What its derivative takes.
-    pub saved: Tensor,
-}
-
-impl Placed {
-    /// The activation at its end, and what that one's derivative takes. What comes before it are its sums.
-    pub(super) fn end(&self) -> (Activation, Tensor) {
-        match self.stage.kind {
-            Kind::Dense { activation, .. } => (activation, self.output),
-            Kind::Activation(activation) if activation.differentiates_from_output() => (activation, self.output),
-            Kind::Activation(activation) => (activation, self.input),
-            _ => (Activation::Identity, self.output),
+/// Adds a layer's backward pass: from the gradients of its outputs, or that of what its activation takes, to those of its
+/// weights, where they are trained, and to its share of those of its inputs, where there is a use for them.
+pub(super) fn backward(
+    at: &At,
+    gradients: &[Option<Tensor>],
+    of_sums: Option<Tensor>,
+    wanted: &Wanted,
+    plan: &mut Builder,
+) -> Result<()> {
+    let layer = at.layer(plan).clone();
+    let activation = layer.activation();
+    let through =
+        |gradient: Option<Tensor>, plan: &mut Builder| activation::backward(at, activation, gradient, of_sums, plan);
+    // A layer has a gradient of one of its outputs at least.
+    let Some(first) = gradients.iter().flatten().chain(&of_sums).next().copied() else { return Ok(()) };
+    match layer {
+        Layer::Dense(dense) => {
+            let gradient = through(gradients[0], plan)?;
+            dense::backward(at, dense.has_bias(), false, gradient.unwrap_or(first), wanted, plan)?;
         }
-    }
-
-    pub(super) fn forward(&self, plan: &mut Builder) {
-        match self.stage.kind {
-            Kind::Dense { bias, activation } => dense::forward(self, bias, activation, plan),
-            Kind::Activation(activation) => activation::forward(self, activation, plan),
-            Kind::Softmax => softmax::forward(self, plan),
-            Kind::Dropout(dropout) => dropout::forward(self, dropout, plan),
-            Kind::LayerNorm { epsilon } => layer_norm::forward(self, epsilon, plan),
-            Kind::Encode(encoding) => encode::forward(self, encoding, plan),
-            Kind::HashGrid(_) => hash_grid::forward(self, plan),
+        Layer::Tied(_) => {
+            let gradient = through(gradients[0], plan)?;
+            dense::backward(at, true, true, gradient.unwrap_or(first), wanted, plan)?;
         }
-    }
-
-    /// From the gradient of its sums to the gradients of its weights, where they are trained, and, where there is a
-    /// stage before that needs it, of that one's sums, which it returns.
-    pub(super) fn backward(
-        &self,
-        gradient: Tensor,
-        before: Option<Before>,
-        trained: bool,
-        plan: &mut Builder,
-    ) -> Result<Tensor> {
-        match self.stage.kind {
-            Kind::Dense { bias, .. } => Ok(dense::backward(self, bias, gradient, before, trained, plan)),
-            Kind::Activation(_) => Ok(before.map_or(gradient, |before| plan.through(gradient, &before))),
-            Kind::Softmax => softmax::backward(self, gradient, before, plan),
-            Kind::Dropout(dropout) => Ok(dropout::backward(dropout, gradient, before, plan)),
-            Kind::LayerNorm { .. } => layer_norm::backward(self, gradient, before, trained, plan),
-            Kind::Encode(encoding) => encode::backward(self, encoding, gradient, before, plan),
-            Kind::HashGrid(grid) => hash_grid::backward(self, grid, gradient, before, trained, plan),
-        }
-    }
-
-    /// Where a stage whose kernel applies no derivative puts the gradient of its input: at once where it goes, unless an
-    /// activation's derivative is still to be applied on the way there.
-    fn input_gradient(&self, before: &Before, plan: &mut Builder) -> Result<Tensor> {
-        match before.activation {
-            Activation::Identity => Ok(before.gradient),
-            _ => {
-                let (name, shape) = (format!("{}.input_gradient", self.stage.name), [plan.batch, self.stage.inputs]);
-                plan.buffer(&name, shape, super::Role::ActivationGradient)
+        Layer::Activation(_) => {
+            if let Some(gradient) = through(gradients[0], plan)? {
+                plan.contribute(at.node.inputs[0], gradient);
             }
         }
+        Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
+        Layer::Dropout(_) => dropout::backward(at, first, wanted, plan)?,
+        Layer::LayerNorm(_) => layer_norm::backward(at, first, wanted, plan)?,
+        Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, wanted, plan)?,
+        Layer::Encoding(encoding) => encode::backward(at, encoding, first, wanted, plan)?,
+        Layer::Add => arithmetic::add_backward(at, first, wanted, plan)?,
+        Layer::Multiply => arithmetic::multiply_backward(at, first, wanted, plan)?,
+        Layer::Concat { axis } => moving::concat_backward(at, axis, first, wanted, plan)?,
+        Layer::Slice { axis, start, .. } => moving::slices_backward(at, axis, start, gradients, wanted, plan)?,
+        Layer::Split { axis, .. } => moving::slices_backward(at, axis, 0, gradients, wanted, plan)?,
+        Layer::Transpose(order) => moving::transpose_backward(at, &order, first, wanted, plan)?,
+        Layer::ScaleShift(of) => scale_shift::backward(at, of, first, wanted, plan)?,
+        Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, wanted, plan)?,
+        Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, wanted, plan)?,
     }
+    plan.add_up_tied()
+}
+
+/// A layer that puts out one tensor and keeps nothing else.
+fn made(output: Tensor) -> Lowered {
+    Lowered { outputs: vec![output], ..Lowered::default() }
 }

@@ -1,0 +1,113 @@
+//! A network as text, in files: a chain of unnamed layers as it has always been, any other as a graph.
+
+use serde::{Deserialize, Serialize};
+
+use super::builder::{Step, What};
+use super::{End, Graph, Layer, Network, NetworkBuilder, Source, Value};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// A network in a file.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Description {
+    Chain(Chain),
+    Graph(Described),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Chain {
+    input_shape: Shape,
+    layers: Vec<Layer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Described {
+    inputs: Vec<End>,
+    layers: Vec<DescribedLayer>,
+    outputs: Vec<DescribedOutput>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DescribedLayer {
+    name: String,
+    layer: Layer,
+    inputs: Vec<Source>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DescribedOutput {
+    name: String,
+    source: Source,
+}
+
+impl Description {
+    /// Of which version of the format it is: files of chains are still read by what wrote and read chains only.
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Chain(_) => "1",
+            Self::Graph(_) => "2",
+        }
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// As [`NetworkBuilder::build`] and [`Graph::build`].
+    pub fn build(self) -> Result<Network> {
+        let described = match self {
+            Self::Chain(Chain { input_shape, layers }) => {
+                let steps = layers.into_iter().map(|layer| Step { what: What::Layer(layer), name: None });
+                return NetworkBuilder { input: input_shape, steps: steps.collect() }.build();
+            }
+            Self::Graph(described) => described,
+        };
+        let mut graph = Graph::new();
+        let inputs: Vec<Value> = described.inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();
+        let mut values: Vec<Vec<Value>> = Vec::new();
+        let find = |values: &[Vec<Value>], source: Source, of: &str| {
+            let found = match source {
+                Source::Input(input) => inputs.get(input),
+                Source::Node { node, output } => values.get(node).and_then(|outputs| outputs.get(output)),
+            };
+            let fault = || Error::shape(format!("input of {of}"), "what comes before it", format!("{source:?}"));
+            found.copied().ok_or_else(fault)
+        };
+        for DescribedLayer { name, layer, inputs } in described.layers {
+            let given = inputs.into_iter().map(|source| find(&values, source, &name)).collect::<Result<Vec<_>>>()?;
+            values.push(graph.push(layer, &given, Some(name))?);
+        }
+        let output = |DescribedOutput { name, source }| Ok((find(&values, source, &name)?, name));
+        let outputs = described.outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
+        graph.build(outputs.into_iter().map(|(value, name)| (name, value)))
+    }
+}
+
+impl Network {
+    pub(crate) fn description(&self) -> Description {
+        let known = |layer: &Layer| {
+            use Layer::*;
+            matches!(layer, Dense(_) | Activation(_) | Flatten | Dropout(_) | LayerNorm(_) | Encoding(_))
+        };
+        let by_place = |(i, (name, layer)): (usize, (&str, &Layer))| {
+            known(layer) && *name == format!("{}_{}", layer.kind(), i + 1)
+        };
+        let usual =
+            self.inputs.iter().all(|end| end.name == "input") && self.outputs.iter().all(|e| e.name == "output");
+        if self.is_chain() && usual && self.layers().enumerate().all(by_place) {
+            let layers = self.nodes.iter().map(|node| node.layer.clone()).collect();
+            return Description::Chain(Chain { input_shape: self.inputs[0].shape, layers });
+        }
+        let layer = |node: &super::Node| DescribedLayer {
+            name: node.name.clone(),
+            layer: node.layer.clone(),
+            inputs: node.inputs.clone(),
+        };
+        let output = |(end, &source): (&End, &Source)| DescribedOutput { name: end.name.clone(), source };
+        Description::Graph(Described {
+            inputs: self.inputs.clone(),
+            layers: self.nodes.iter().map(layer).collect(),
+            outputs: self.outputs.iter().zip(&self.sources).map(output).collect(),
+        })
+    }
+}

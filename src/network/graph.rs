@@ -1,0 +1,368 @@
+//! A network under construction: layers that take any values that are there.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{End, LARGEST_ROW, Layer, Network, Node, PARAMETER_ALIGNMENT, Parameter, Source, Tied, shapes};
+use crate::error::{Error, Result};
+use crate::shape::{MOST_DIMENSIONS, Shape};
+
+/// Builds a [`Network`] of any form: with several inputs and outputs, and values that several layers read. What is a
+/// chain, also one with residual connections, is shorter with [`Network::input`].
+///
+/// A layer is checked when it is added: an error names it, what it is given, and what it expected.
+///
+/// ```
+/// use wgrad::{Activation::*, Dense, Graph, Layer};
+/// let mut g = Graph::new();
+/// let image = g.input("image", [28, 28]);
+/// let age = g.input("age", 1);
+/// let flat = g.layer(Layer::Flatten, image)?;
+/// let seen = g.layer(Dense::new(64, Relu), flat)?;
+/// let both = g.concat([seen, age], -1)?;
+/// let hidden = g.layer(Dense::new(32, Relu), both)?;
+/// let kind = g.layer(Dense::new(10, Softmax), hidden)?;
+/// let weight = g.layer(Dense::new(1, Identity), hidden)?;
+/// let network = g.build([("kind", kind), ("weight", weight)])?;
+/// println!("{}", network.summary());
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Graph {
+    id: u64,
+    /// Without outputs so far.
+    network: Network,
+}
+
+/// What an input or a layer of a [`Graph`] puts out. Any number of layers may take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value {
+    graph: u64,
+    source: Source,
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Graph {
+    /// An empty one.
+    pub fn new() -> Self {
+        static GRAPHS: AtomicU64 = AtomicU64::new(0);
+        Self { id: GRAPHS.fetch_add(1, Ordering::Relaxed), network: Network::default() }
+    }
+
+    /// Adds an input: its name, and the shape of one sample, channels last. An empty or a huge one, or a name that is
+    /// there already, is an error of what comes next.
+    pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Value {
+        self.network.inputs.push(End { name: name.into(), shape: shape.into() });
+        self.value(Source::Input(self.network.inputs.len() - 1))
+    }
+
+    /// Adds a layer of one input, or of several as an array. Names it by kind and place: `dense_1`, `dropout_2`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where it cannot take what comes in, or the value is of another graph;
+    /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out, are
+    /// more than can be addressed (2³⁰ numbers).
+    pub fn layer(&mut self, layer: impl Into<Layer>, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
+        Ok(self.push(layer.into(), &Vec::from_iter(inputs), None)?[0])
+    }
+
+    /// The sum of two or more values: see [`Layer::Add`].
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn add(&mut self, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
+        self.layer(Layer::Add, inputs)
+    }
+
+    /// The product of two or more values, number by number: see [`Layer::Multiply`].
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn multiply(&mut self, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
+        self.layer(Layer::Multiply, inputs)
+    }
+
+    /// Values one after the other along an axis; −1 is the last one.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn concat(&mut self, inputs: impl IntoIterator<Item = Value>, axis: i32) -> Result<Value> {
+        self.layer(Layer::Concat { axis }, inputs)
+    }
+
+    /// A part of an axis.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn slice(&mut self, x: Value, axis: i32, places: Range<u32>) -> Result<Value> {
+        self.layer(Layer::Slice { axis, start: places.start, end: places.end }, x)
+    }
+
+    /// An axis in so many equal parts, each a value.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn split(&mut self, x: Value, axis: i32, parts: u32) -> Result<Vec<Value>> {
+        self.push(Layer::Split { axis, parts }, &[x], None)
+    }
+
+    /// The same numbers with another shape.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn reshape(&mut self, x: Value, shape: impl Into<Shape>) -> Result<Value> {
+        self.layer(Layer::Reshape(shape.into()), x)
+    }
+
+    /// The dimensions in another order: see [`Layer::Transpose`].
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn transpose(&mut self, x: Value, order: impl Into<Vec<i32>>) -> Result<Value> {
+        self.layer(Layer::Transpose(order.into()), x)
+    }
+
+    /// Gives the layer that puts out a value a name of its own, instead of that by kind and place: for its weights in
+    /// files, for [`Group`](crate::Group)s, [`Tied`] and errors.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a value of another graph or of no layer, or a name that is empty, has a dot in it or is
+    /// there already.
+    pub fn name(&mut self, name: impl Into<String>, value: Value) -> Result<Value> {
+        let name = name.into();
+        let Source::Node { node, .. } = self.source(value)? else {
+            let actual = format!("input {}", self.network.title(value.source));
+            return Err(Error::shape(format!("what is to be named {name:?}"), "a layer", actual));
+        };
+        self.check_name(&name)?;
+        let before = std::mem::replace(&mut self.network.nodes[node].name, name.clone());
+        for parameter in &mut self.network.parameters {
+            if let Some(role) = parameter.name.strip_prefix(&format!("{before}.")) {
+                parameter.name = format!("{name}.{role}");
+            }
+        }
+        Ok(value)
+    }
+
+    /// The shape of a sample of a value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a value of another graph.
+    pub fn shape(&self, value: Value) -> Result<Shape> {
+        Ok(self.network.shape(self.source(value)?))
+    }
+
+    /// The network that puts out these values, each with a name.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer); [`Error::Shape`] where there is no output or no layer, a name of an output is there
+    /// twice, an output is put out by nothing but dropout, or an input or a layer leads to no output.
+    pub fn build<N: Into<String>>(mut self, outputs: impl IntoIterator<Item = (N, Value)>) -> Result<Network> {
+        self.check_inputs()?;
+        for (name, value) in outputs {
+            let name = name.into();
+            if name.is_empty() || self.network.outputs.iter().any(|end| end.name == name) {
+                return Err(Error::shape("name of an output", "one that no other output has", format!("{name:?}")));
+            }
+            let source = self.source(value)?;
+            self.network.outputs.push(End { name, shape: self.network.shape(source) });
+            self.network.sources.push(source);
+        }
+        self.network.finish()
+    }
+
+    /// Adds a layer, with a name of its own or by kind and place; returns all that it puts out.
+    pub(super) fn push(&mut self, layer: Layer, inputs: &[Value], name: Option<String>) -> Result<Vec<Value>> {
+        self.check_inputs()?;
+        if let Some(name) = &name {
+            self.check_name(name)?;
+        }
+        let sources = inputs.iter().map(|&value| self.source(value)).collect::<Result<Vec<_>>>()?;
+        let given = sources.iter().map(|&source| self.network.shape(source)).collect::<Vec<_>>();
+        let network = &mut self.network;
+        let name = name.unwrap_or_else(|| {
+            let by_place = format!("{}_{}", layer.kind(), network.nodes.len() + 1);
+            // One that a user has given to another layer.
+            let taken = |name: &String| network.nodes.iter().any(|node| node.name == *name);
+            std::iter::successors(Some(by_place), |name| Some(format!("{name}_"))).find(|n| !taken(n)).expect("endless")
+        });
+        let list = |source: &Source| format!("{} {:?}", network.title(*source), network.shape(*source));
+        let of = sources.iter().map(list).collect::<Vec<_>>().join(", ");
+        let what = format!("layer {name} of {of}");
+        let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. });
+        if !several && sources.len() != 1 {
+            return Err(Error::shape(what, "1 input", sources.len()));
+        }
+        let (shapes, parameters) = match &layer {
+            Layer::Tied(tied) => network.tied(tied, &name, &what, given[0])?,
+            _ => {
+                let shapes = shapes::outputs(&layer, &what, &given)?;
+                let columns = given[0].last().copied().unwrap_or(1);
+                let first = network.parameters.len();
+                for own in layer.parameters(columns) {
+                    network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
+                }
+                (shapes, (first..network.parameters.len()).collect())
+            }
+        };
+        for shape in &shapes {
+            if shape.elements() > LARGEST_ROW {
+                let what = format!("output of {what}");
+                return Err(Error::LimitExceeded {
+                    what,
+                    needed: shape.elements(),
+                    limit: LARGEST_ROW,
+                    unit: "numbers",
+                });
+            }
+        }
+        let node = network.nodes.len();
+        let outputs = 0..shapes.len();
+        network.nodes.push(Node { name, layer, inputs: sources, shapes, parameters });
+        Ok(outputs.map(|output| self.value(Source::Node { node, output })).collect())
+    }
+
+    fn value(&self, source: Source) -> Value {
+        Value { graph: self.id, source }
+    }
+
+    fn source(&self, value: Value) -> Result<Source> {
+        match value.graph == self.id {
+            true => Ok(value.source),
+            false => Err(Error::shape("value", "one of this graph", "one of another graph")),
+        }
+    }
+
+    fn check_inputs(&self) -> Result<()> {
+        for (i, End { name, shape }) in self.network.inputs.iter().enumerate() {
+            let features = shape.elements();
+            if features == 0 || features > LARGEST_ROW || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
+                let what = match &**name {
+                    "input" => "shape of the input".into(),
+                    name => format!("shape of the input {name}"),
+                };
+                let rank = if (1..MOST_DIMENSIONS).contains(&shape.len()) { "" } else { ", in 1 to 4 dimensions" };
+                return Err(Error::shape(what, format!("1 to 2³⁰ features{rank}"), format!("{shape:?}")));
+            }
+            if name.is_empty() || self.network.inputs[..i].iter().any(|other| other.name == *name) {
+                return Err(Error::shape("name of an input", "one that no other input has", format!("{name:?}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str) -> Result<()> {
+        let fault = |expected| Err(Error::shape("name of a layer", expected, format!("{name:?}")));
+        if name.is_empty() || name.contains('.') {
+            return fault("a text without dots");
+        }
+        match self.network.nodes.iter().any(|node| node.name == name) {
+            true => fault("one that no other layer has"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// One value is a list of one.
+impl IntoIterator for Value {
+    type Item = Self;
+    type IntoIter = std::iter::Once<Self>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self)
+    }
+}
+
+impl Network {
+    /// The shapes and the parameters of a tied layer.
+    fn tied(&mut self, tied: &Tied, name: &str, what: &str, x: Shape) -> Result<(Vec<Shape>, Vec<usize>)> {
+        let fault = |expected: String, actual: String| Err(Error::shape(what, expected, actual));
+        let Some(target) = self.nodes.iter().find(|node| node.name == tied.to) else {
+            let names: Vec<&str> =
+                self.nodes.iter().filter(|node| !node.parameters.is_empty()).map(|node| &*node.name).collect();
+            return fault(format!("a layer before it to be tied to, one of {}", names.join(", ")), tied.to.clone());
+        };
+        let columns = x.last().copied().unwrap_or(1);
+        let weights = target.parameters.clone();
+        let Some(&weight) = weights.first() else {
+            return fault("a layer with weights to be tied to".into(), tied.to.clone());
+        };
+        let Some(activation) = tied.transposed else {
+            if let Layer::Tied(_) = target.layer {
+                return fault("a layer that is tied to no other one".into(), tied.to.clone());
+            }
+            let [given] = target.inputs[..] else { return fault("a layer of one input".into(), tied.to.clone()) };
+            let expected = self.shape(given).last().copied().unwrap_or(1);
+            if columns != expected {
+                return fault(format!("{expected} features, as {} takes", tied.to), columns.to_string());
+            }
+            return Ok((shapes::outputs(&target.layer, what, &[x])?, weights));
+        };
+        if !matches!(target.layer, Layer::Dense(_)) {
+            return fault("a dense layer, whose weights can be transposed".into(), tied.to.clone());
+        }
+        activation.check()?;
+        let [inputs, units] = self.parameters[weight].shape[..] else { unreachable!("a dense layer's weights") };
+        if columns != units {
+            return fault(format!("{units} features, as {} puts out", tied.to), columns.to_string());
+        }
+        let bias = self.parameters.len();
+        self.add_parameter(format!("{name}.bias"), vec![inputs], crate::Init::Zeros, [units, inputs])?;
+        Ok((vec![shapes::with_length(x, x.len() - 1, inputs)], vec![weight, bias]))
+    }
+
+    /// Checks what can be known once all layers are there.
+    pub(super) fn finish(mut self) -> Result<Self> {
+        if self.nodes.is_empty() {
+            return Err(Error::shape("network", "at least 1 layer", 0));
+        }
+        if self.outputs.is_empty() {
+            return Err(Error::shape("network", "at least 1 output", 0));
+        }
+        let mut leads = vec![false; self.nodes.len()];
+        let mut taken = vec![false; self.inputs.len()];
+        let mut wanted = self.sources.clone();
+        while let Some(source) = wanted.pop() {
+            match source {
+                Source::Input(input) => taken[input] = true,
+                Source::Node { node, .. } if !leads[node] => {
+                    leads[node] = true;
+                    wanted.extend(&self.nodes[node].inputs);
+                }
+                Source::Node { .. } => {}
+            }
+        }
+        let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {}", end.name), leads));
+        let nodes = self.nodes.iter().zip(&leads).map(|(node, leads)| (format!("layer {}", node.name), leads));
+        if let Some((what, _)) = ends.chain(nodes).find(|(_, leads)| !**leads) {
+            return Err(Error::shape(what, "a way from it to an output", "none"));
+        }
+        for i in 0..self.outputs.len() {
+            let last = self.last(i);
+            if let Some(Node { name, layer: Layer::Dropout(_), .. }) = last {
+                return Err(Error::shape("last layer", "one that is there outside of training too", name));
+            }
+        }
+        // A buffer of no length could not be bound.
+        self.parameter_words = self.parameter_words.max(PARAMETER_ALIGNMENT);
+        Ok(self)
+    }
+
+    fn add_parameter(&mut self, name: String, shape: Vec<u32>, init: crate::Init, fans: [u32; 2]) -> Result<()> {
+        let offset = self.parameter_words;
+        let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
+        let end = len.saturating_add(offset.into()).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
+        if end > LARGEST_ROW {
+            let what = format!("weights up to {name}");
+            return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
+        }
+        self.parameter_words = end as u32;
+        self.parameters.push(Parameter { name, shape, offset, init, fans });
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! The layers that have options of their own.
+
+use crate::activation::Activation;
+use crate::init::Init;
+
+/// A fully connected layer: y = activation(x · W + b), with W of shape \[inputs, units\]. Of a sample with several
+/// dimensions, it takes each row of the last one: \[steps, inputs\] become \[steps, units\].
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct Dense {
+    pub(crate) units: u32,
+    pub(crate) activation: Activation,
+    pub(crate) weight_init: Init,
+    /// `None`: the layer has no bias.
+    pub(crate) bias_init: Option<Init>,
+}
+
+impl Dense {
+    /// A layer of `units` outputs. Weights start as [`Init::HeUniform`] for relu and its kin, [`Init::LecunNormal`] for
+    /// selu and [`Init::GlorotUniform`] otherwise, biases as zeros.
+    pub fn new(units: u32, activation: Activation) -> Self {
+        use Activation::*;
+        let weight_init = match activation {
+            Relu | LeakyRelu(_) | Elu(_) | GeluErf | GeluTanh | Silu | HardSwish => Init::HeUniform,
+            Selu => Init::LecunNormal,
+            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax => Init::GlorotUniform,
+        };
+        Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
+    }
+
+    /// How many outputs it has.
+    pub fn units(&self) -> u32 {
+        self.units
+    }
+
+    /// What is applied to each of its outputs.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// Whether it adds a bias.
+    pub fn has_bias(&self) -> bool {
+        self.bias_init.is_some()
+    }
+
+    /// Another start for the weights.
+    pub fn weight_init(mut self, init: Init) -> Self {
+        self.weight_init = init;
+        self
+    }
+
+    /// Another start for the biases.
+    pub fn bias_init(mut self, init: Init) -> Self {
+        self.bias_init = Some(init);
+        self
+    }
+
+    /// Without a bias: y = activation(x · W).
+    pub fn without_bias(mut self) -> Self {
+        self.bias_init = None;
+        self
+    }
+}
+
+/// Layer normalisation: each row of the last dimension is brought to mean 0 and variance 1, then scaled and shifted by weights,
+/// y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at the start:
+/// Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs no digits. A row
+/// with differences of 4e37 and more becomes NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct LayerNorm {
+    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    pub epsilon: f32,
+}
+
+impl Default for LayerNorm {
+    fn default() -> Self {
+        Self { epsilon: 1e-5 }
+    }
+}
+
+/// y = scale · x + shift.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum ScaleShift {
+    /// Two weights for each number of the last dimension, 1 and 0 at the start.
+    Trained,
+    /// The same two numbers for all, which are not trained: to bring what a sigmoid puts out to another range, say.
+    Fixed {
+        /// Multiplied by.
+        scale: f32,
+        /// Added after that.
+        shift: f32,
+    },
+}
+
+/// A layer that reads the weights of another one, which comes before it and is told by its name. Their gradients are
+/// added.
+///
+/// An autoencoder whose decoder has the encoder's weights:
+/// ```
+/// use wgrad::{Activation::*, Network, Tied};
+/// let autoencoder = Network::input(784)
+///     .dense(64, Tanh).named("encoder")
+///     .layer(Tied::transpose_of("encoder", Sigmoid))
+///     .build()?;
+/// assert_eq!(autoencoder.parameter_count(), 784 * 64 + 64 + 784);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct Tied {
+    pub(crate) to: String,
+    /// The activation of a dense layer that multiplies by the transposed weights.
+    pub(crate) transposed: Option<Activation>,
+}
+
+impl Tied {
+    /// The same layer with the same weights again, for another input: of the same number of features.
+    pub fn to(layer: impl Into<String>) -> Self {
+        Self { to: layer.into(), transposed: None }
+    }
+
+    /// y = activation(x · Wᵀ + b) with the weights W of a dense layer, \[inputs, units\] there, and a bias of its own,
+    /// which starts as zeros.
+    pub fn transpose_of(layer: impl Into<String>, activation: Activation) -> Self {
+        Self { to: layer.into(), transposed: Some(activation) }
+    }
+
+    /// The layer that it is tied to.
+    pub fn layer(&self) -> &str {
+        &self.to
+    }
+}

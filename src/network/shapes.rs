@@ -1,0 +1,121 @@
+//! The shapes that come out of a layer, where it can take what comes in.
+
+use super::{Dense, Layer, LayerNorm, ScaleShift};
+use crate::error::{Error, Result};
+use crate::init::Init;
+use crate::optimizer::{above_zero, below_one, option};
+use crate::shape::{MOST_DIMENSIONS, Shape};
+
+/// Of each output of a layer, from those of its inputs. `what` names the layer and what it is given, for errors.
+pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec<Shape>> {
+    let error = |expected: String, actual: String| Error::shape(what, expected, actual);
+    let fault = |expected: String, actual: String| Err(error(expected, actual));
+    layer.activation().check()?;
+    let at_least = if matches!(layer, Layer::Add | Layer::Multiply) { 2 } else { 1 };
+    if inputs.len() < at_least {
+        return fault(format!("at least {at_least} inputs"), inputs.len().to_string());
+    }
+    let x = inputs[0];
+    let axis_of = |axis: i32| axis_of(x, axis, what);
+    Ok(vec![match layer {
+        Layer::Dense(Dense { units: 0, .. }) => return fault("at least 1 unit".into(), "0".into()),
+        Layer::Dense(dense) => {
+            dense.weight_init.check()?;
+            dense.bias_init.map_or(Ok(()), Init::check)?;
+            with_length(x, x.len() - 1, dense.units)
+        }
+        Layer::Encoding(_) if x.len() != 1 => {
+            return fault("a row of features: add a flatten layer before it".into(), format!("samples of shape {x:?}"));
+        }
+        Layer::Encoding(encoding) => encoding.outputs(what, x[0])?.into(),
+        Layer::Flatten => Shape::of(&[x.elements() as u32]),
+        Layer::Dropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
+        Layer::LayerNorm(LayerNorm { epsilon }) => above_zero("epsilon of layer_norm", *epsilon).map(|()| x)?,
+        Layer::Activation(_) | Layer::ScaleShift(ScaleShift::Trained) => x,
+        Layer::ScaleShift(ScaleShift::Fixed { scale, shift }) => {
+            option("scale of ScaleShift::Fixed", "finite", *scale, scale.is_finite())?;
+            option("shift of ScaleShift::Fixed", "finite", *shift, shift.is_finite())?;
+            x
+        }
+        // What it is tied to has been looked up by then.
+        Layer::Tied(_) => x,
+        Layer::Add | Layer::Multiply => inputs[1..].iter().try_fold(x, |a, &b| {
+            let alike = || "shapes whose lengths are the same or 1, from the last on".into();
+            a.broadcast(&b).ok_or_else(|| error(alike(), listed(inputs)))
+        })?,
+        Layer::Concat { axis } => {
+            let axis = axis_of(*axis)?;
+            let alike = |&b: &Shape| b.len() == x.len() && with_length(b, axis, x[axis]) == x;
+            if !inputs.iter().all(alike) {
+                return fault(format!("shapes that differ along axis {axis} only"), listed(inputs));
+            }
+            let length: u64 = inputs.iter().map(|b| u64::from(b[axis])).sum();
+            with_length(x, axis, u32::try_from(length).unwrap_or(u32::MAX))
+        }
+        Layer::Slice { axis, start, end } => {
+            let axis = axis_of(*axis)?;
+            if start >= end || *end > x[axis] {
+                let expected = format!("a start below an end of at most {}, the length of axis {axis}", x[axis]);
+                return fault(expected, format!("{start} to {end}"));
+            }
+            with_length(x, axis, end - start)
+        }
+        Layer::Split { axis, parts } => {
+            let axis = axis_of(*axis)?;
+            if *parts == 0 || !x[axis].is_multiple_of(*parts) {
+                let expected = format!("parts that divide {}, the length of axis {axis}", x[axis]);
+                return fault(expected, parts.to_string());
+            }
+            return Ok(vec![with_length(x, axis, x[axis] / parts); *parts as usize]);
+        }
+        Layer::Reshape(shape) => {
+            if shape.elements() != x.elements() || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
+                let expected = format!("a shape of {} numbers, and of 1 to 4 dimensions", x.elements());
+                return fault(expected, format!("{shape:?}"));
+            }
+            *shape
+        }
+        Layer::Transpose(order) => {
+            let axes = order.iter().map(|&axis| axis_of(axis)).collect::<Result<Vec<_>>>()?;
+            if axes.len() != x.len() || (0..x.len()).any(|axis| !axes.contains(&axis)) {
+                return fault(format!("each of {} axes once", x.len()), format!("{order:?}"));
+            }
+            Shape::of(&axes.into_iter().map(|axis| x[axis]).collect::<Vec<_>>())
+        }
+        Layer::ReduceMean(axes) | Layer::ReduceMax(axes) => {
+            let gone = reduced(axes, x, what)?;
+            let left: Vec<u32> = (0..x.len()).filter(|axis| !gone.contains(axis)).map(|axis| x[axis]).collect();
+            if left.is_empty() { 1.into() } else { Shape::of(&left) }
+        }
+    }])
+}
+
+/// A dimension counted from the first one, of one that may be counted from the last.
+pub(crate) fn axis_of(shape: Shape, axis: i32, what: &str) -> Result<usize> {
+    let rank = shape.len() as i32;
+    let from_first = if axis < 0 { axis + rank } else { axis };
+    match (0..rank).contains(&from_first) {
+        true => Ok(from_first as usize),
+        false => Err(Error::shape(what, format!("an axis from {} to {}", -rank, rank - 1), axis)),
+    }
+}
+
+/// The axes that a reduction takes away.
+pub(crate) fn reduced(axes: &[i32], shape: Shape, what: &str) -> Result<Vec<usize>> {
+    let gone = axes.iter().map(|&axis| axis_of(shape, axis, what)).collect::<Result<Vec<_>>>()?;
+    let twice = gone.iter().enumerate().any(|(i, axis)| gone[..i].contains(axis));
+    match gone.is_empty() || twice {
+        true => Err(Error::shape(what, "at least one axis, each once", format!("{axes:?}"))),
+        false => Ok(gone),
+    }
+}
+
+/// With another length along a dimension.
+pub(crate) fn with_length(mut shape: Shape, axis: usize, length: u32) -> Shape {
+    shape.lengths[axis] = length;
+    shape
+}
+
+fn listed(shapes: &[Shape]) -> String {
+    shapes.iter().map(|shape| format!("{shape:?}")).collect::<Vec<_>>().join(" and ")
+}

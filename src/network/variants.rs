@@ -1,0 +1,85 @@
+//! Networks made of another one, with its weights.
+
+use super::{End, Graph, Layer, Network, Node, Source, Value, listed};
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+impl Network {
+    /// The same network with one more activation at the end of an output.
+    pub(crate) fn followed_by(&self, output: usize, activation: Activation) -> Result<Self> {
+        let mut network = self.clone();
+        let (source, shape) = (self.sources[output], self.outputs[output].shape);
+        activation.check()?;
+        let name = format!("activation_{}", self.nodes.len() + 1);
+        let (layer, inputs) = (Layer::Activation(activation), vec![source]);
+        network.nodes.push(Node { name, layer, inputs, shapes: vec![shape], parameters: Vec::new() });
+        network.sources[output] = Source::Node { node: self.nodes.len(), output: 0 };
+        Ok(network)
+    }
+
+    /// The same network, with the same weights, for samples of another shape: an image of another height and width, or
+    /// another number of steps. Of a network with one input.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Layer, Network};
+    /// let network = Network::input([28, 28, 3]).dense(8, Relu).layer(Layer::ReduceMean(vec![0, 1])).dense(2, Softmax).build()?;
+    /// let wide = network.at_input([1080, 1920, 3])?;
+    /// assert_eq!(wide.parameters(), network.parameters());
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where a layer cannot take it, or would have other weights; where there are several inputs.
+    pub fn at_input(&self, shape: impl Into<Shape>) -> Result<Self> {
+        match &self.inputs[..] {
+            [end] => self.at_inputs([(end.name.clone(), shape.into())]),
+            ends => {
+                let names: Vec<&str> = ends.iter().map(|end| &*end.name).collect();
+                Err(Error::shape("network to be run at another input", "one input", names.join(" and ")))
+            }
+        }
+    }
+
+    /// [`at_input`](Self::at_input) of some inputs, by name; the others stay.
+    ///
+    /// # Errors
+    /// As [`at_input`](Self::at_input); [`Error::Shape`] for a name that no input has.
+    pub fn at_inputs<N: AsRef<str>>(&self, shapes: impl IntoIterator<Item = (N, Shape)>) -> Result<Self> {
+        let mut inputs = self.inputs.clone();
+        for (name, shape) in shapes {
+            let name = name.as_ref();
+            match inputs.iter_mut().find(|end| end.name == name) {
+                Some(end) => end.shape = shape,
+                None => return Err(Error::shape("input", listed(&self.inputs), format!("{name:?}"))),
+            }
+        }
+        let network = self.rebuilt(inputs)?;
+        match network.parameters.iter().zip(&self.parameters).find(|(new, own)| new.shape != own.shape) {
+            Some((new, own)) => {
+                let what = format!("{} at another input", own.name);
+                let expected =
+                    format!("{:?}: a layer whose weights depend on the input's shape needs that one", own.shape);
+                Err(Error::shape(what, expected, format!("{:?}", new.shape)))
+            }
+            None => Ok(network),
+        }
+    }
+
+    /// Built anew from its layers, for inputs of these shapes.
+    fn rebuilt(&self, inputs: Vec<End>) -> Result<Self> {
+        let mut graph = Graph::new();
+        let inputs: Vec<Value> = inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();
+        let mut values: Vec<Vec<Value>> = Vec::new();
+        let find = |values: &[Vec<Value>], source: &Source| match *source {
+            Source::Input(input) => inputs[input],
+            Source::Node { node, output } => values[node][output],
+        };
+        for node in &self.nodes {
+            let given: Vec<Value> = node.inputs.iter().map(|source| find(&values, source)).collect();
+            values.push(graph.push(node.layer.clone(), &given, Some(node.name.clone()))?);
+        }
+        let outputs = self.outputs.iter().zip(&self.sources);
+        graph.build(outputs.map(|(end, source)| (end.name.clone(), find(&values, source))).collect::<Vec<_>>())
+    }
+}

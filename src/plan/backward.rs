@@ -1,0 +1,188 @@
+//! The backward pass: from the gradients of the outputs to those of weights and inputs, each layer after its readers.
+//! Gradients that several readers make of one value are added in the order in which they are made.
+
+use super::builder::{Builder, numbered, seen_as};
+use super::layers::{self, At};
+use super::*;
+use crate::activation::Activation;
+use crate::network::Source;
+
+/// Which gradients there is a use for: of each input, and of what each layer puts out.
+pub(super) struct Wanted {
+    inputs: Vec<bool>,
+    nodes: Vec<bool>,
+}
+
+impl Wanted {
+    /// Those on a way to trained weights, or to inputs whose gradient is asked for.
+    pub fn new(plan: &Builder, inputs: Vec<bool>) -> Self {
+        let mut wanted = Self { inputs, nodes: Vec::new() };
+        for node in plan.network.nodes() {
+            let leads = node.parameters.iter().any(|&p| plan.trained[p]);
+            let leads = leads || node.inputs.iter().any(|source| wanted.has(*source));
+            wanted.nodes.push(leads);
+        }
+        wanted
+    }
+
+    pub fn has(&self, source: Source) -> bool {
+        match source {
+            Source::Input(input) => self.inputs[input],
+            Source::Node { node, .. } => self.nodes[node],
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// Adds the gradients of all trained weights, and of inputs where they are asked for. What makes the gradients of the
+    /// outputs has put them there.
+    pub fn backward(&mut self, wanted: &Wanted) -> Result<()> {
+        for (index, node) in self.network.nodes().iter().enumerate().rev() {
+            let is_trained = node.parameters.iter().any(|&p| self.trained[p]);
+            if !is_trained && !node.inputs.iter().any(|source| wanted.has(*source)) {
+                continue;
+            }
+            let gradients = (0..node.shapes.len())
+                .map(|output| self.sum_of(Source::Node { node: index, output }))
+                .collect::<Result<Vec<_>>>()?;
+            let of_sums = self.sum_of_sums(index)?;
+            if of_sums.is_none() && gradients.iter().all(Option::is_none) {
+                continue;
+            }
+            let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
+            let at = At { index, node, inputs, done: self.lowered[index].clone() };
+            layers::backward(&at, &gradients, of_sums, wanted, self)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the gradients of inputs where an app asked for them.
+    pub fn hand_back(&mut self, inputs: &[bool]) -> Result<()> {
+        for (i, _) in inputs.iter().enumerate().filter(|(_, asked)| **asked) {
+            let (name, shape) = (input_gradient(self.network, i), self.inputs[i].shape);
+            let sum = self.sum_of(Source::Input(i))?;
+            let role = Role::InputGradient(i as u32);
+            let own = sum.filter(|sum| self.plan.buffer(sum.buffer).role == Role::ActivationGradient);
+            match (own, sum) {
+                (Some(own), _) => {
+                    let buffer = &mut self.plan.buffers[own.buffer.0];
+                    (buffer.name, buffer.role, buffer.shape) = (name, role, Some(shape));
+                }
+                (None, sum) => {
+                    let output = self.buffer(&name, shape, role)?;
+                    // Of an input that leads nowhere, zeros.
+                    let (input, scale) = sum.map_or((self.inputs[i], 0.0), |sum| (seen_as(sum, shape), 1.0));
+                    self.push(ScaleShift { input, output, scale, shift: 0.0 });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a layer puts its share of the gradient of one of its inputs, if there is a use for it.
+    pub fn sink(&mut self, at: &At, input: usize, wanted: &Wanted) -> Result<Option<Tensor>> {
+        let source = at.node.inputs[input];
+        if !wanted.has(source) {
+            return Ok(None);
+        }
+        let value = at.inputs[input];
+        let uses = self.network.nodes().iter().flat_map(|node| &node.inputs).filter(|other| **other == source).count()
+            + self.network.sources().iter().filter(|other| **other == source).count();
+        let name = gradient_name(self, source);
+        // Where an input is taken twice by one layer, that one makes two of them.
+        let before = self.contributions.get(&source).map_or(0, Vec::len) as u32;
+        let name = if uses == 1 { name } else { numbered(&format!("{name}.by_{}", at.node.name), before) };
+        let tensor = self.gradient(&name, value)?;
+        self.contribute(source, tensor);
+        Ok(Some(tensor))
+    }
+
+    /// Hands a gradient on as the share of a value.
+    pub fn contribute(&mut self, source: Source, gradient: Tensor) {
+        self.contributions.entry(source).or_default().push(gradient);
+    }
+
+    /// The gradient of a value: the sum of what its readers have made.
+    fn sum_of(&mut self, source: Source) -> Result<Option<Tensor>> {
+        let shares = self.contributions.remove(&source).unwrap_or_default();
+        let name = gradient_name(self, source);
+        let shape = self.value(source).shape;
+        self.add_up(shares.into_iter().map(|share| seen_as(share, shape)).collect(), &name)
+    }
+
+    /// The gradient of what the activation at a layer's end takes, of what losses have made that compute it themselves.
+    fn sum_of_sums(&mut self, node: usize) -> Result<Option<Tensor>> {
+        let name = format!("{}.gradient_by_losses", self.network.nodes()[node].name);
+        let shares = std::mem::take(&mut self.lowered[node].gradients_of_sums);
+        self.add_up(shares, &name)
+    }
+
+    /// Adds tensors of one shape, one after the other.
+    pub fn add_up(&mut self, shares: Vec<Tensor>, name: &str) -> Result<Option<Tensor>> {
+        let Some((&first, rest)) = shares.split_first() else { return Ok(None) };
+        let mut sum = first;
+        for (i, &share) in (1..).zip(rest) {
+            let is_last = i as usize == rest.len();
+            let name = if is_last { name.into() } else { format!("{name}.of_{}", i + 1) };
+            let output = self.gradient(&name, sum)?;
+            self.push(Combine { a: sum, b: share, output, how: Combination::Add });
+            sum = output;
+        }
+        Ok(Some(sum))
+    }
+
+    /// Where a layer puts its share of the gradient of a parameter: all of it, unless others read that parameter too.
+    pub fn parameter_sink(&mut self, at: &At, parameter: usize) -> Result<Tensor> {
+        let place = self.parameter_gradient(parameter);
+        let readers = self.readers(parameter);
+        if readers == 1 {
+            return Ok(place);
+        }
+        let name = format!("{}.gradient.by_{}", self.network.parameters()[parameter].name, at.node.name);
+        let share = self.gradient(&name, place)?;
+        self.of_tied.entry(parameter).or_default().push(share);
+        Ok(share)
+    }
+
+    /// After a layer has made its shares of parameters' gradients: adds those that are complete.
+    pub fn add_up_tied(&mut self) -> Result<()> {
+        let complete = |(p, shares): (&usize, &Vec<Tensor>)| (shares.len() == self.readers(*p)).then_some(*p);
+        let complete: Vec<usize> = self.of_tied.iter().filter_map(complete).collect();
+        for parameter in complete {
+            let mut shares = self.of_tied.remove(&parameter).unwrap_or_default();
+            let last = shares.pop().map(|share| (share, self.parameter_gradient(parameter)));
+            let name = format!("{}.gradient", self.network.parameters()[parameter].name);
+            let before = self.add_up(shares, &name)?;
+            if let (Some((b, output)), Some(a)) = (last, before) {
+                self.push(Combine { a, b, output, how: Combination::Add });
+            }
+        }
+        Ok(())
+    }
+
+    fn readers(&self, parameter: usize) -> usize {
+        self.network.nodes().iter().flat_map(|node| &node.parameters).filter(|p| **p == parameter).count()
+    }
+
+    /// The gradient of a parameter.
+    pub fn parameter_gradient(&self, parameter: usize) -> Tensor {
+        let gradients = self.gradients.expect("made before a backward pass");
+        Tensor { buffer: gradients.buffer, ..self.parameter(parameter) }
+    }
+}
+
+/// What the gradient of a value is called. A layer's own gradient is that of the sums that its activation takes.
+pub(super) fn gradient_name(plan: &Builder, source: Source) -> String {
+    let title = plan.network.title(source);
+    match source {
+        Source::Node { node, .. } => match plan.network.nodes()[node].layer.activation() {
+            Activation::Identity => format!("{title}.gradient"),
+            _ => format!("{title}.output_gradient"),
+        },
+        Source::Input(input) => input_gradient(plan.network, input),
+    }
+}
+
+fn input_gradient(network: &Network, input: usize) -> String {
+    format!("{}_gradient", network.input_ends()[input].name)
+}

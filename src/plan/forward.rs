@@ -1,0 +1,70 @@
+//! The forward pass: each layer's ops, after those of the layers whose outputs it takes.
+
+use super::builder::{Builder, DataSet, Lowered, of_batch, seen_as};
+use super::layers::{self, At};
+use super::*;
+use crate::activation::Activation;
+use crate::network::Source;
+
+impl Builder<'_> {
+    /// Adds every layer; dropout only where masks have a data set's seed and step to draw on.
+    pub fn forward(&mut self, masks: Option<&DataSet>) -> Result<()> {
+        for (index, node) in self.network.nodes().iter().enumerate() {
+            let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
+            let at = At { index, node, inputs, done: Lowered::default() };
+            let lowered = layers::forward(&at, masks, self)?;
+            self.lowered.push(lowered);
+        }
+        Ok(())
+    }
+
+    /// Hands out what the network puts out, or, of an output whose loss computes the last activation itself, what that
+    /// one takes.
+    pub fn hand_out(&mut self, losses: &[Option<Loss>]) -> Result<()> {
+        for (i, end) in self.network.output_ends().iter().enumerate() {
+            let source = self.network.sources()[i];
+            let value = match losses.get(i).copied().flatten() {
+                Some(loss) => self.under(source, loss).0,
+                None => self.value(source),
+            };
+            let (role, shape) = (Role::Output(i as u32), of_batch(self.batch, end.shape));
+            let is_made = |op: &Op| op.outputs().iter().any(|(t, _)| t.buffer == value.buffer);
+            let own = self.plan.buffer(value.buffer).role == Role::Activation && self.plan.step.iter().any(is_made);
+            match own {
+                true => {
+                    let buffer = &mut self.plan.buffers[value.buffer.0];
+                    (buffer.name, buffer.role, buffer.shape) = (end.name.clone(), role, Some(shape));
+                }
+                // An input, or what another output has: a copy.
+                false => {
+                    let output = self.buffer(&end.name, shape, role)?;
+                    let input = seen_as(value, shape);
+                    let (saved, activation, dropout) = (None, Activation::Identity, None);
+                    self.push(Pointwise { input, saved, output, activation, dropout });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a loss takes of a value: the value or, where the loss computes the activation that made it itself, what that
+    /// one has taken; and whether it is that.
+    pub fn under(&self, source: Source, loss: Loss) -> (Tensor, bool) {
+        let value = self.value(source);
+        let Source::Node { node, .. } = source else { return (value, false) };
+        let linked = loss.link() != Activation::Identity && self.activation_of(node) == loss.link();
+        match self.lowered[node].sums.filter(|_| linked) {
+            Some(sums) => (seen_as(sums, value.shape), true),
+            None => (value, false),
+        }
+    }
+
+    /// The activation at the end of a layer, seen through layers that only give numbers another shape.
+    pub fn activation_of(&self, node: usize) -> Activation {
+        let node = &self.network.nodes()[node];
+        match (node.layer.is_view(), node.inputs[0]) {
+            (true, Source::Node { node, .. }) => self.activation_of(node),
+            _ => node.layer.activation(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Passes over the ops of a plan: what is done right after a product goes into its epilogue, and what nobody reads is not
+//! done at all.
+//!
+//! A plan comes here in a plain form, in which each op writes tensors of its own. A rule looks at two ops, of which one
+//! is the only reader of what the other writes, and puts one op in their place that gives the same numbers: where the
+//! first stands, or, if something that it reads is not there yet, where the second does.
+
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use super::*;
+
+/// One op in the place of two.
+struct Fused {
+    first: usize,
+    second: usize,
+    /// The place of one of them.
+    at: usize,
+    op: Op,
+}
+
+/// Whether the op at a place goes together with another one.
+type Rule = fn(&Ops, usize) -> Option<Fused>;
+
+/// Later ones look for what earlier ones have made.
+const RULES: [Rule; 7] = [
+    rules::bias,
+    rules::addend,
+    rules::activation,
+    rules::masked_derivative,
+    rules::derivative,
+    rules::loss_derivative,
+    rules::bias_gradient,
+];
+
+/// Fuses the ops of a plan. With `keep_gradients` no gradient of weights goes straight into the optimizer.
+pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
+    prune(plan);
+    let mut ops = Ops::new(plan);
+    RULES.into_iter().for_each(|rule| ops.apply(rule));
+    if !keep_gradients {
+        ops.apply(rules::update);
+    }
+    plan.step = ops.into_step();
+    merge_updates(plan);
+    drop_unused(plan, keep_gradients);
+}
+
+/// The ops of a plan while they are fused, with who reads and who writes each buffer. What is gone leaves its place empty.
+struct Ops<'a> {
+    plan: &'a Plan,
+    ops: Vec<Option<Op>>,
+    readers: Vec<Vec<usize>>,
+    writers: Vec<Vec<usize>>,
+}
+
+impl<'a> Ops<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let none = vec![Vec::new(); plan.buffers.len()];
+        let mut ops = Self { plan, ops: vec![None; plan.step.len()], readers: none.clone(), writers: none };
+        for (at, op) in plan.step.iter().enumerate() {
+            ops.put(at, op.clone());
+        }
+        ops
+    }
+
+    fn into_step(self) -> Vec<Op> {
+        self.ops.into_iter().flatten().collect()
+    }
+
+    /// From the last op to the first: a sum of two products goes into the later one, as the other is there by then.
+    fn apply(&mut self, rule: Rule) {
+        for at in (0..self.ops.len()).rev() {
+            while let Some(Fused { first, second, at, op }) = rule(self, at) {
+                self.take(first);
+                self.take(second);
+                self.put(at, op);
+            }
+        }
+    }
+
+    fn put(&mut self, at: usize, op: Op) {
+        for tensor in op.inputs() {
+            self.readers[tensor.buffer.0].push(at);
+        }
+        for (tensor, access) in op.outputs() {
+            self.writers[tensor.buffer.0].push(at);
+            if access == Access::ReadWrite {
+                self.readers[tensor.buffer.0].push(at);
+            }
+        }
+        self.ops[at] = Some(op);
+    }
+
+    fn take(&mut self, at: usize) {
+        if let Some(op) = self.ops[at].take() {
+            let tensors = op.inputs().into_iter().chain(op.outputs().into_iter().map(|(tensor, _)| tensor));
+            for tensor in tensors {
+                self.readers[tensor.buffer.0].retain(|other| *other != at);
+                self.writers[tensor.buffer.0].retain(|other| *other != at);
+            }
+        }
+    }
+
+    /// The only op that reads what one op alone has written, if it is of no use to anybody else.
+    fn sole_reader(&self, tensor: Tensor) -> Option<usize> {
+        let at = tensor.buffer;
+        match (self.plan.buffer(at).role.is_passing(), &self.writers[at.0][..], &self.readers[at.0][..]) {
+            (true, [_], [reader]) => Some(*reader),
+            _ => None,
+        }
+    }
+
+    /// Where an op in the place of two can stand that reads these tensors beside those of the first one.
+    fn place(&self, first: usize, second: usize, others: &[Tensor]) -> usize {
+        let is_there = |tensor: &Tensor| self.writers[tensor.buffer.0].iter().all(|at| *at < first || *at >= second);
+        if others.iter().all(is_there) { first } else { second }
+    }
+
+    fn role(&self, tensor: Tensor) -> Role {
+        self.plan.buffer(tensor.buffer).role
+    }
+}
+
+/// Leaves out ops whose results nobody reads.
+fn prune(plan: &mut Plan) {
+    let mut read = vec![false; plan.buffers.len()];
+    let mut kept = Vec::new();
+    for op in std::mem::take(&mut plan.step).into_iter().rev() {
+        let counts = |tensor: Tensor| read[tensor.buffer.0] || !plan.buffers[tensor.buffer.0].role.is_passing();
+        if op.outputs().into_iter().any(|(tensor, _)| counts(tensor)) {
+            op.inputs().into_iter().for_each(|tensor| read[tensor.buffer.0] = true);
+            kept.push(op);
+        }
+    }
+    kept.reverse();
+    plan.step = kept;
+}
+
+/// Makes one of updates that follow each other, of weights that do too.
+fn merge_updates(plan: &mut Plan) {
+    let mut merged: Vec<Op> = Vec::new();
+    for op in std::mem::take(&mut plan.step) {
+        match (merged.last_mut(), op) {
+            (Some(Op::Update(before)), Op::Update(after)) if goes_on(before, &after) => append(plan, before, after),
+            (_, op) => merged.push(op),
+        }
+    }
+    plan.step = merged;
+}
+
+fn goes_on(before: &Update, after: &Update) -> bool {
+    let (a, b) = (&before.step, &after.step);
+    let len = a.parameters.len() + b.parameters.len();
+    let same = |other: &OptimizerStep| OptimizerStep {
+        parameters: a.parameters,
+        moments: a.moments,
+        multipliers: None,
+        ..other.clone()
+    };
+    a.parameters.offset + a.parameters.len() == b.parameters.offset
+        && before.gradients.buffer == after.gradients.buffer
+        && before.scale == after.scale
+        && same(a) == same(b)
+        && len <= a.longest()
+}
+
+fn append(plan: &mut Plan, before: &mut Update, after: Update) {
+    let longer =
+        |a: Tensor, b: Tensor| Tensor { offset: a.offset, ..Tensor::new(a.buffer, a.dtype, a.len() + b.len()) };
+    before.step.multipliers = multipliers(plan, &before.step, &after.step);
+    before.gradients = longer(before.gradients, after.gradients);
+    before.step.parameters = longer(before.step.parameters, after.step.parameters);
+    before.step.moments = before.step.moments.zip(after.step.moments).map(|(a, b)| longer(a, b));
+}
+
+/// One table of both, where one of them has one.
+fn multipliers(plan: &mut Plan, a: &OptimizerStep, b: &OptimizerStep) -> Option<Tensor> {
+    a.multipliers.or(b.multipliers)?;
+    let of = |step: &OptimizerStep| match step.multipliers {
+        Some(table) => plan.buffer(table.buffer).contents.clone(),
+        None => vec![1f32.to_bits(); step.parameters.len().div_ceil(crate::network::PARAMETER_ALIGNMENT) as usize * 2],
+    };
+    let contents = [of(a), of(b)].concat();
+    let (id, len) = (BufferId(plan.buffers.len()), contents.len() as u32);
+    let (name, role) = ("multipliers".into(), Role::Multipliers);
+    plan.buffers.push(Buffer { name, dtype: role.dtype(), shape: Some(len.into()), role, contents });
+    Some(Tensor::new(id, role.dtype(), len))
+}
+
+/// Leaves out buffers that no op uses any more.
+fn drop_unused(plan: &mut Plan, keep_gradients: bool) {
+    let mut used = vec![false; plan.buffers.len()];
+    for op in plan.ops() {
+        let outputs = op.outputs().into_iter().map(|(tensor, _)| tensor);
+        op.inputs().into_iter().chain(outputs).for_each(|tensor| used[tensor.buffer.0] = true);
+    }
+    let can_go =
+        |role: Role| role.is_passing() || role == Role::Multipliers || role == Role::Gradients && !keep_gradients;
+    let (mut left, mut renamed) = (Vec::new(), Vec::new());
+    for (buffer, used) in std::mem::take(&mut plan.buffers).into_iter().zip(used) {
+        renamed.push(BufferId(left.len()));
+        if used || !can_go(buffer.role) {
+            left.push(buffer);
+        }
+    }
+    plan.buffers = left;
+    for op in plan.step.iter_mut().chain(&mut plan.report) {
+        op.tensors_mut().into_iter().for_each(|tensor| tensor.buffer = renamed[tensor.buffer.0]);
+    }
+}

@@ -1,0 +1,176 @@
+//! What goes together: each rule looks at the op at one place, and finds its partner.
+
+use super::{Fused, Ops};
+use crate::activation::Activation;
+use crate::network::PARAMETER_ALIGNMENT;
+use crate::ops::*;
+use crate::plan::Role;
+use crate::plan::builder::seen_as;
+
+/// A product whose epilogue still has room for what follows its sums.
+fn product<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {
+    match ops.ops[at].as_ref()? {
+        Op::Matmul(product) if product.bias_gradient.is_none() => Some(product),
+        _ => None,
+    }
+}
+
+/// The bias of a product, if nothing but that has been done to its sums.
+fn bias_of(product: &Matmul) -> Option<Option<Tensor>> {
+    match product.epilogue {
+        Epilogue::None => Some(None),
+        Epilogue::Bias { bias, activation: Activation::Identity } => Some(bias),
+        _ => None,
+    }
+}
+
+/// The numbers of another tensor, as C of a product.
+fn as_c(product: &Matmul, tensor: Tensor) -> Tensor {
+    seen_as(tensor, product.c.shape)
+}
+
+/// product, + bias: a product with a bias.
+pub(super) fn bias(ops: &Ops, first: usize) -> Option<Fused> {
+    let product =
+        product(ops, first).filter(|product| product.epilogue == Epilogue::None && product.addend.is_none())?;
+    let second = ops.sole_reader(product.c)?;
+    let Some(Op::Combine(Combine { a, b, output, how: Combination::Add })) = &ops.ops[second] else { return None };
+    let is_row = b.shape[..] == product.c.shape[1..] && b.is_packed() && output.len() == product.c.len();
+    if a.buffer != product.c.buffer || b.buffer == a.buffer || !is_row {
+        return None;
+    }
+    let epilogue = Epilogue::Bias { bias: Some(*b), activation: Activation::Identity };
+    let op = Matmul { c: as_c(product, *output), epilogue, ..product.clone() }.into();
+    Some(Fused { first, second, at: ops.place(first, second, &[*b]), op })
+}
+
+/// product, + another tensor: a residual connection, or a second share of a gradient.
+pub(super) fn addend(ops: &Ops, first: usize) -> Option<Fused> {
+    let product = product(ops, first).filter(|product| product.addend.is_none())?;
+    bias_of(product)?;
+    let second = ops.sole_reader(product.c)?;
+    let Some(Op::Combine(Combine { a, b, output, how: Combination::Add })) = &ops.ops[second] else { return None };
+    let other = if a.buffer == product.c.buffer { b } else { a };
+    let all_alike = [a, b, output].iter().all(|tensor| tensor.len() == product.c.len() && tensor.is_packed());
+    if other.buffer == product.c.buffer || !all_alike {
+        return None;
+    }
+    let op = Matmul { c: as_c(product, *output), addend: Some(as_c(product, *other)), ..product.clone() }.into();
+    Some(Fused { first, second, at: ops.place(first, second, &[*other]), op })
+}
+
+/// product, activation: where nobody else needs what the activation takes.
+pub(super) fn activation(ops: &Ops, first: usize) -> Option<Fused> {
+    let product = product(ops, first)?;
+    let bias = bias_of(product)?;
+    let second = ops.sole_reader(product.c)?;
+    let Some(Op::Pointwise(Pointwise { saved: None, dropout: None, output, activation, .. })) = &ops.ops[second] else {
+        return None;
+    };
+    let epilogue = Epilogue::Bias { bias, activation: *activation };
+    let op = Matmul { c: as_c(product, *output), epilogue, ..product.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}
+
+/// The mask of a dropout, the derivative of the activation before it.
+pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
+    let Some(Op::Pointwise(mask)) = &ops.ops[first] else { return None };
+    if mask.saved.is_some() || mask.activation != Activation::Identity || mask.dropout.is_none() {
+        return None;
+    }
+    let second = ops.sole_reader(mask.output)?;
+    let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
+    let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != mask.output.buffer)?;
+    let op = Pointwise { input: mask.input, dropout: mask.dropout, ..derivative.clone() }.into();
+    Some(Fused { first, second, at: ops.place(first, second, &[saved]), op })
+}
+
+/// product, the derivative of an activation: the gradient of what that one has taken.
+pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
+    let product = product(ops, first).filter(|product| product.epilogue == Epilogue::None)?;
+    let second = ops.sole_reader(product.c)?;
+    let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
+    let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != product.c.buffer)?;
+    let epilogue = Epilogue::Derivative { saved: as_c(product, saved), activation: derivative.activation };
+    let op = Matmul { c: as_c(product, derivative.output), epilogue, ..product.clone() }.into();
+    Some(Fused { first, second, at: ops.place(first, second, &[saved]), op })
+}
+
+/// A loss, the derivative of the activation that made what it takes.
+pub(super) fn loss_derivative(ops: &Ops, first: usize) -> Option<Fused> {
+    let Some(Op::LossOp(loss)) = &ops.ops[first] else { return None };
+    let second = ops.sole_reader(loss.gradient?)?;
+    let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
+    let activation = derivative.activation;
+    let from_output = activation.differentiates_from_output() && derivative.dropout.is_none();
+    let saved = derivative.saved.filter(|_| from_output && loss.activation == Activation::Identity)?;
+    if (saved.buffer, saved.offset) != (loss.output.buffer, loss.output.offset) {
+        return None;
+    }
+    let gradient = Some(seen_as(derivative.output, loss.output.shape));
+    let op = LossOp { gradient, activation, ..loss.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}
+
+/// The gradient of weights, the column sums of the same gradient of outputs: that of the biases.
+pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
+    let product = product(ops, first)?;
+    if product.layout != Layout::Tn || product.epilogue != Epilogue::None || product.addend.is_some() {
+        return None;
+    }
+    let sums = |at: &&usize| match &ops.ops[**at] {
+        Some(Op::Reduce(Reduce { input, output, how: Reduction::Sum })) => {
+            seen_as(*input, product.b.shape) == product.b && output.shape[..] == [1, product.b.columns()]
+        }
+        _ => false,
+    };
+    let second = *ops.readers[product.b.buffer.0].iter().find(sums)?;
+    let Some(Op::Reduce(Reduce { output, .. })) = &ops.ops[second] else { return None };
+    let bias_gradient = Some(seen_as(*output, output.len()));
+    let op = Matmul { bias_gradient, ..product.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}
+
+/// The gradient of a layer's weights and biases, their update: where nothing else needs that gradient, and nothing the
+/// weights after it.
+pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
+    let Some(Op::Matmul(product)) = &ops.ops[first] else { return None };
+    let is_gradient = ops.role(product.c) == Role::Gradients && product.epilogue == Epilogue::None;
+    if !is_gradient || product.addend.is_some() {
+        return None;
+    }
+    let last = product.bias_gradient.unwrap_or(product.c);
+    let len = (last.offset + last.len()).checked_sub(product.c.offset)?;
+    let is_own = |at: &&usize| match &ops.ops[**at] {
+        Some(Op::Update(Update { step, gradients, scale: None })) => {
+            let all =
+                gradients.offset == product.c.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
+            all && step.multipliers.is_none()
+        }
+        _ => false,
+    };
+    let second = *ops.readers[product.c.buffer.0].iter().find(is_own)?;
+    let Some(Op::Update(Update { step, gradients, .. })) = &ops.ops[second] else { return None };
+    let overlaps = |tensor: &Tensor, other: Tensor| {
+        tensor.buffer == other.buffer
+            && tensor.offset < other.offset + other.len()
+            && other.offset < tensor.offset + tensor.len()
+    };
+    let touches = |at: usize, other: Tensor| {
+        ops.ops[at].as_ref().is_some_and(|op| {
+            let outputs = op.outputs().into_iter().map(|(tensor, _)| tensor);
+            op.inputs().into_iter().chain(outputs).any(|tensor| overlaps(&tensor, other))
+        })
+    };
+    let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
+    let gradients_are_its_own = others.clone().all(|at| !touches(at, *gradients));
+    let weights_are_free = others.filter(|at| (first..second).contains(at)).all(|at| !touches(at, step.parameters));
+    if !gradients_are_its_own || !weights_are_free {
+        return None;
+    }
+    let [c, bias] =
+        [Some(product.c), product.bias_gradient].map(|t| t.map(|t| Tensor { buffer: step.parameters.buffer, ..t }));
+    let epilogue = Epilogue::Update(Box::new(step.part(0, len)));
+    let op = Matmul { c: c?, bias_gradient: bias, epilogue, ..product.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}

@@ -1,0 +1,92 @@
+//! Sums and products of several inputs, number by number, with lengths of 1 repeated: of a sum, the gradient of each input
+//! is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
+
+use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use crate::error::Result;
+use crate::plan::builder::of_batch;
+use crate::plan::{Combination, Combine, Reduce, Reduction, Shape};
+
+pub(super) fn add(at: &At, plan: &mut Builder) -> Result<Lowered> {
+    forward(at, Combination::Add, plan)
+}
+
+/// Of more than two, what the first ones make together is kept.
+pub(super) fn multiply(at: &At, plan: &mut Builder) -> Result<Lowered> {
+    forward(at, Combination::Multiply, plan)
+}
+
+fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
+    let rank = at.shape().len() + 1;
+    let inputs: Vec<Tensor> = at.inputs.iter().map(|&input| of_rank(input, rank)).collect();
+    let (mut so_far, mut kept) = (inputs[0], Vec::new());
+    for (i, &b) in (1..).zip(&inputs[1..]) {
+        let name = if i + 1 == inputs.len() { at.node.name.clone() } else { at.name(&format!("of_{}", i + 1)) };
+        let shape = so_far.shape.broadcast(&b.shape).expect("checked when the network was built");
+        let output = plan.buffer(&name, shape, super::Role::Activation)?;
+        plan.push(Combine { a: so_far, b, output, how });
+        kept.push(so_far);
+        so_far = output;
+    }
+    Ok(Lowered { kept, ..made(so_far) })
+}
+
+pub(super) fn add_backward(at: &At, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    for input in 0..at.inputs.len() {
+        hand_down(at, input, gradient, wanted, plan)?;
+    }
+    Ok(())
+}
+
+pub(super) fn multiply_backward(at: &At, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    let rank = at.shape().len() + 1;
+    let mut gradient = gradient;
+    for input in (1..at.inputs.len()).rev() {
+        // output = before · this one.
+        let (before, this) = (at.done.kept[input - 1], of_rank(at.inputs[input], rank));
+        let times = |other: Tensor, what: String, plan: &mut Builder| -> Result<Tensor> {
+            let output = plan.gradient(&at.name(&what), gradient)?;
+            plan.push(Combine { a: gradient, b: other, output, how: Combination::Multiply });
+            Ok(output)
+        };
+        if wanted.has(at.node.inputs[input]) {
+            let of_this = times(before, format!("gradient_of_{}", input + 1), plan)?;
+            hand_down(at, input, of_this, wanted, plan)?;
+        }
+        if at.node.inputs[..input].iter().any(|source| wanted.has(*source)) {
+            let of_before = times(this, format!("gradient_before_{}", input + 1), plan)?;
+            gradient = summed_to(at, of_before, before.shape, &format!("gradient_up_to_{input}"), plan)?;
+        } else {
+            return Ok(());
+        }
+    }
+    hand_down(at, 0, gradient, wanted, plan)
+}
+
+/// The gradient of an input, from one of the output's shape.
+fn hand_down(at: &At, input: usize, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    let source = at.node.inputs[input];
+    if wanted.has(source) {
+        let given = at.inputs[input];
+        let shape = of_rank(given, gradient.shape.len()).shape;
+        let summed = summed_to(at, gradient, shape, &format!("gradient_for_{}", input + 1), plan)?;
+        plan.contribute(source, seen_as(summed, given.shape));
+    }
+    Ok(())
+}
+
+/// Summed along the dimensions in which the shape is 1.
+fn summed_to(at: &At, gradient: Tensor, shape: Shape, name: &str, plan: &mut Builder) -> Result<Tensor> {
+    if gradient.shape == shape {
+        return Ok(gradient);
+    }
+    let output = plan.buffer(&at.name(name), shape, super::Role::ActivationGradient)?;
+    plan.push(Reduce { input: gradient, output, how: Reduction::Sum });
+    Ok(output)
+}
+
+/// With lengths of 1 between the batch and the sample, so that it has as many dimensions as another one.
+fn of_rank(tensor: Tensor, rank: usize) -> Tensor {
+    let missing = rank - tensor.shape.len();
+    let sample = [&[1; 5][..missing], &tensor.shape[1..]].concat();
+    seen_as(tensor, of_batch(tensor.rows(), Shape::of(&sample)))
+}

@@ -1,0 +1,126 @@
+//! Layers that put numbers elsewhere: each gradient goes back where its number came from.
+
+use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use crate::activation::Activation;
+use crate::error::Result;
+use crate::network::{Source, axis_of};
+use crate::plan::builder::of_batch;
+use crate::plan::{Pad, Rearrange, Shape};
+
+/// The same numbers in the same order.
+pub(super) fn reshape(at: &At, plan: &Builder) -> Lowered {
+    let input = at.inputs[0];
+    let mut lowered = made(seen_as(input, of_batch(input.rows(), at.shape())));
+    // A loss sees through it to what an activation takes, where that one's rows stay as they are.
+    if let Source::Node { node, .. } = at.node.inputs[0]
+        && (input.shape.last() == at.shape().last() || plan.activation_of(node) != Activation::Softmax)
+    {
+        lowered.sums = plan.lowered[node].sums;
+    }
+    lowered
+}
+
+pub(super) fn concat(at: &At, axis: i32, plan: &mut Builder) -> Result<Lowered> {
+    let output = plan.activation(&at.node.name, at.shape())?;
+    let dimension = dimension(at.shape(), axis)?;
+    let mut start = 0;
+    for &input in &at.inputs {
+        let length = input.shape[dimension];
+        plan.push(Rearrange { input, output: output.range(dimension, start..start + length), scale: 1.0 });
+        start += length;
+    }
+    Ok(made(output))
+}
+
+pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    let dimension = dimension(at.shape(), axis)?;
+    let mut start = 0;
+    for (i, input) in at.inputs.iter().enumerate() {
+        let length = input.shape[dimension];
+        if let Some(output) = plan.sink(at, i, wanted)? {
+            plan.push(Rearrange { input: gradient.range(dimension, start..start + length), output, scale: 1.0 });
+        }
+        start += length;
+    }
+    Ok(())
+}
+
+/// Parts of an axis that follow each other, from one place on.
+pub(super) fn slices(at: &At, axis: i32, start: u32, plan: &mut Builder) -> Result<Lowered> {
+    let input = at.inputs[0];
+    let dimension = dimension(Shape::of(&input.shape[1..]), axis)?;
+    let (mut outputs, mut start) = (Vec::new(), start);
+    for (i, &shape) in (0..).zip(&at.node.shapes) {
+        let name = if at.node.shapes.len() == 1 { at.node.name.clone() } else { format!("{}:{i}", at.node.name) };
+        let (output, length) = (plan.activation(&name, shape)?, shape[dimension - 1]);
+        plan.push(Rearrange { input: input.range(dimension, start..start + length), output, scale: 1.0 });
+        outputs.push(output);
+        start += length;
+    }
+    Ok(Lowered { outputs, ..Lowered::default() })
+}
+
+/// Each part makes a share of its own, zeros elsewhere.
+pub(super) fn slices_backward(
+    at: &At,
+    axis: i32,
+    start: u32,
+    gradients: &[Option<Tensor>],
+    wanted: &Wanted,
+    plan: &mut Builder,
+) -> Result<()> {
+    let input = at.inputs[0];
+    let dimension = dimension(Shape::of(&input.shape[1..]), axis)?;
+    let (mut shares, mut at_place) = (Vec::new(), start);
+    for (i, (gradient, shape)) in gradients.iter().zip(&at.node.shapes).enumerate() {
+        if let Some(gradient) = gradient.filter(|_| wanted.has(at.node.inputs[0])) {
+            let name = format!("gradient_by_part_{}", i + 1);
+            let output = plan.gradient(&at.name(&name), input)?;
+            let mut start = [0; 5];
+            start[dimension] = at_place;
+            plan.push(Pad { input: gradient, output, start: Shape::of(&start[..input.shape.len()]) });
+            shares.push(output);
+        }
+        at_place += shape[dimension - 1];
+    }
+    if let Some(sum) = plan.add_up(shares, &at.name("gradient_by_parts"))? {
+        plan.contribute(at.node.inputs[0], sum);
+    }
+    Ok(())
+}
+
+pub(super) fn transpose(at: &At, order: &[i32], plan: &mut Builder) -> Result<Lowered> {
+    let input = at.inputs[0];
+    let output = plan.activation(&at.node.name, at.shape())?;
+    plan.push(Rearrange { input: input.permuted(&dimensions(input, order)?), output, scale: 1.0 });
+    Ok(made(output))
+}
+
+pub(super) fn transpose_backward(
+    at: &At,
+    order: &[i32],
+    gradient: Tensor,
+    wanted: &Wanted,
+    plan: &mut Builder,
+) -> Result<()> {
+    let order = dimensions(at.inputs[0], order)?;
+    let mut back = vec![0; order.len()];
+    for (to, &from) in order.iter().enumerate() {
+        back[from] = to;
+    }
+    if let Some(output) = plan.sink(at, 0, wanted)? {
+        plan.push(Rearrange { input: gradient.permuted(&back), output, scale: 1.0 });
+    }
+    Ok(())
+}
+
+/// The dimension of a batch that an axis of its samples is.
+fn dimension(sample: Shape, axis: i32) -> Result<usize> {
+    Ok(axis_of(sample, axis, "axis")? + 1)
+}
+
+/// The order of a batch's dimensions: that of rows first.
+fn dimensions(input: Tensor, order: &[i32]) -> Result<Vec<usize>> {
+    let sample = Shape::of(&input.shape[1..]);
+    std::iter::once(Ok(0)).chain(order.iter().map(|&axis| dimension(sample, axis))).collect()
+}

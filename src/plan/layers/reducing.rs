@@ -1,0 +1,49 @@
+//! Means and largest numbers over axes: of a mean, each number's gradient is the output's divided by their count; of the
+//! largest, the first of them gets all.
+
+use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use crate::error::Result;
+use crate::network::reduced;
+use crate::plan::{Rearrange, Reduce, ReduceMaxGradient, Reduction, Shape};
+
+pub(super) fn forward(at: &At, how: Reduction, axes: &[i32], plan: &mut Builder) -> Result<Lowered> {
+    let input = at.inputs[0];
+    let output = plan.activation(&at.node.name, at.shape())?;
+    plan.push(Reduce { input, output: seen_as(output, of_ones(input, axes)?), how });
+    Ok(made(output))
+}
+
+pub(super) fn mean_backward(
+    at: &At,
+    axes: &[i32],
+    gradient: Tensor,
+    wanted: &Wanted,
+    plan: &mut Builder,
+) -> Result<()> {
+    let input = at.inputs[0];
+    let gradient = seen_as(gradient, of_ones(input, axes)?);
+    if let Some(output) = plan.sink(at, 0, wanted)? {
+        let scale = 1.0 / (input.len() / gradient.len()) as f32;
+        plan.push(Rearrange { input: gradient.repeated(input.shape), output, scale });
+    }
+    Ok(())
+}
+
+pub(super) fn max_backward(at: &At, axes: &[i32], gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    let input = at.inputs[0];
+    let [output, gradient] = [at.done.outputs[0], gradient].map(|tensor| Ok(seen_as(tensor, of_ones(input, axes)?)));
+    let (output, gradient): (Tensor, Tensor) = (output?, gradient?);
+    if let Some(input_gradient) = plan.sink(at, 0, wanted)? {
+        plan.push(ReduceMaxGradient { input, output, gradient, input_gradient });
+    }
+    Ok(())
+}
+
+/// The shape of a batch with a length of 1 along each axis.
+fn of_ones(input: Tensor, axes: &[i32]) -> Result<Shape> {
+    let mut shape = input.shape;
+    for axis in reduced(axes, Shape::of(&input.shape[1..]), "axes")? {
+        shape = crate::network::with_length(shape, axis + 1, 1);
+    }
+    Ok(shape)
+}

@@ -1,0 +1,152 @@
+//! Losses: what each output has of them, their gradients, and their report.
+
+use super::builder::{Builder, DataSet, limit, numbered, rows, seen_as};
+use super::*;
+use crate::activation::Activation;
+use crate::error::Error;
+use crate::network::{PARAMETER_ALIGNMENT, Source};
+
+/// Levels of slots, each with sums of 8 of the level before: for 2²⁶ rows, and with less accuracy for more.
+fn levels(slots: u32) -> u32 {
+    (26u32.saturating_sub(slots.ilog2()) / 3).max(1)
+}
+
+/// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a step adds.
+const FEWEST_SLOTS: u32 = 1024;
+
+impl Builder<'_> {
+    /// Adds the loss of each output and the report; and the gradients, where they are asked for.
+    pub fn losses(&mut self, losses: &[(Loss, f32)], set: &DataSet, gradient: bool) -> Result<()> {
+        let slots = self.slots(losses.len())?;
+        for (i, &(loss, weight)) in losses.iter().enumerate() {
+            let (metrics, totals) = slots[i];
+            let output = self.loss(i, loss, weight, set, gradient, metrics)?;
+            debug_assert_eq!(output.rows(), metrics.shape[2]);
+            let slots = Tensor { shape: [metrics.len() / 4, 4].into(), strides: [4, 1].into(), ..metrics };
+            self.plan.report.push(Metrics { slots, totals }.into());
+        }
+        Ok(())
+    }
+
+    /// Where the metrics of each output are: those of rows, and their sum.
+    fn slots(&mut self, outputs: usize) -> Result<Vec<(Tensor, Tensor)>> {
+        let words = words::<RowMetrics>();
+        // Parts of a buffer start where they can be bound.
+        let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
+        let rows_of = |end: &crate::network::End| self.batch * positions(end.shape);
+        let shapes: Vec<[u32; 4]> = (self.network.output_ends().iter().map(rows_of))
+            .map(|rows| {
+                let turns = (FEWEST_SLOTS / rows).max(1);
+                [levels(turns * rows), turns, rows, words]
+            })
+            .collect();
+        let of = |shape: &[u32; 4]| step(shape.iter().product());
+        let all: u64 = shapes.iter().map(|shape| u64::from(of(shape))).sum();
+        limit("buffer row_metrics", all, LONGEST_TENSOR, "words")?;
+        let slots = self.buffer("row_metrics", [all as u32 / words, words], Role::RowMetrics)?;
+        let totals = self.buffer("totals", [step(words) * (outputs as u32 - 1) + words], Role::Totals)?;
+        let mut offset = 0;
+        let part = |(i, shape): (u32, &[u32; 4])| {
+            let own = Tensor { offset, ..Tensor::new(slots.buffer, slots.dtype, *shape) };
+            offset += of(shape);
+            (own, totals.part(i * step(words), words))
+        };
+        Ok((0..).zip(&shapes).map(part).collect())
+    }
+
+    /// Adds the loss of one output; returns what it takes, as rows.
+    fn loss(
+        &mut self,
+        i: usize,
+        loss: Loss,
+        weight: f32,
+        set: &DataSet,
+        gradient: bool,
+        metrics: Tensor,
+    ) -> Result<Tensor> {
+        let (source, end) = (self.network.sources()[i], &self.network.output_ends()[i]);
+        loss.check(self.network.activation_of(i))?;
+        let columns = end.shape.last().copied().unwrap_or(1);
+        if loss.is_softmax() && columns < 2 {
+            return Err(Error::shape(
+                "outputs under a softmax and cross-entropy",
+                "at least 2, one for each class; of two classes, binary cross-entropy tells by 1",
+                columns,
+            ));
+        }
+        limit("outputs under a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
+        let (value, is_linked) = self.under(source, loss);
+        if loss.link() != Activation::Identity && !is_linked && self.network.activation_of(i) == loss.link() {
+            let what = format!("output {} under a softmax and cross-entropy", end.name);
+            return Err(Error::shape(what, "a softmax of each row of its last dimension", format!("{:?}", end.shape)));
+        }
+        let output = rows(value);
+        let (node, name) = self.gradient_of_loss(source, is_linked);
+        let gradient = match gradient && weight != 0.0 {
+            true => Some(self.buffer(&name, output.shape, Role::ActivationGradient)?),
+            false => None,
+        };
+        let number = i as u32;
+        let positions = positions(end.shape);
+        let targets_of_row = positions * if loss.is_softmax() { 1 } else { columns };
+        let targets = self.given(&numbered("targets", number), targets_of_row, Role::Targets(number));
+        self.push(LossOp {
+            loss,
+            output,
+            targets,
+            data: set.data[i],
+            step: set.step,
+            indices: set.indices,
+            gradient,
+            metrics,
+            activation: Activation::Identity,
+            positions,
+            weight,
+        });
+        if let Some(gradient) = gradient {
+            match node {
+                Some(node) => {
+                    let shape = self.lowered[node].sums.map_or(gradient.shape, |sums| sums.shape);
+                    self.lowered[node].gradients_of_sums.push(seen_as(gradient, shape));
+                }
+                None => self.contribute(source, gradient),
+            }
+        }
+        Ok(output)
+    }
+
+    /// The layer whose sums a loss's gradient is of, if it is of sums, and what it is called.
+    fn gradient_of_loss(&self, source: Source, is_linked: bool) -> (Option<usize>, String) {
+        let mut made_by = source;
+        while let Source::Node { node, .. } = made_by
+            && self.network.nodes()[node].layer.is_view()
+        {
+            made_by = self.network.nodes()[node].inputs[0];
+        }
+        let others = self.network.nodes().iter().any(|node| node.inputs.contains(&source))
+            || self.network.sources().iter().filter(|other| **other == source).count() > 1;
+        let (node, name) = match made_by {
+            Source::Node { node, .. } if is_linked => {
+                (Some(node), format!("{}.gradient", self.network.nodes()[node].name))
+            }
+            _ => (None, backward::gradient_name(self, source)),
+        };
+        (node, if others { format!("{name}.by_loss") } else { name })
+    }
+
+    /// Adds the gradients of the outputs as buffers that are given.
+    pub fn given_gradients(&mut self) -> Result<()> {
+        for (i, end) in self.network.output_ends().iter().enumerate() {
+            let name = format!("{}_gradient", end.name);
+            let shape = builder::of_batch(self.batch, end.shape);
+            let given = self.buffer(&name, shape, Role::OutputGradient(i as u32))?;
+            self.contribute(self.network.sources()[i], given);
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a loss in a sample: one for each place of all dimensions but the last.
+pub(super) fn positions(sample: Shape) -> u32 {
+    sample[..sample.len() - 1].iter().product()
+}

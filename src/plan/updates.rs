@@ -1,0 +1,106 @@
+//! From gradients to weights: the optimizer's steps, layer by layer, and what gradients go through before.
+
+use super::builder::{Builder, DataSet};
+use super::*;
+use crate::config::Clip;
+use crate::network::PARAMETER_ALIGNMENT;
+use crate::schedule::Schedule;
+
+impl Builder<'_> {
+    /// Makes the optimizer's buffers.
+    pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) -> OptimizerStep {
+        let parameters = self.parameters;
+        let len = parameters.len();
+        let shape = [len / PARAMETER_ALIGNMENT, optimizer.moments(), PARAMETER_ALIGNMENT];
+        let moments = (shape[1] > 0).then(|| self.add("moments", shape, Role::Moments));
+        let clip = match config.clip {
+            Some(Clip::Value(limit)) => Some(limit),
+            _ => None,
+        };
+        OptimizerStep {
+            optimizer: *optimizer,
+            parameters,
+            moments,
+            cursor: set.step,
+            multipliers: None,
+            clip,
+            accumulates: config.accumulate > 1,
+        }
+    }
+
+    /// Makes the buffer of gradients.
+    pub fn gradients(&mut self) -> Result<()> {
+        self.gradients = Some(self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?);
+        Ok(())
+    }
+
+    /// Adds the updates of all parameters, layer by layer: also of frozen ones, whose rate is 0, as their moments go on. A
+    /// chain's update runs once, and only after a backward pass.
+    pub fn update(&mut self, mut all: OptimizerStep, config: &TrainerConfig, mean: bool, chain: Option<&DataSet>) {
+        let Some(mut gradients) = self.gradients else { return };
+        self.keeps_gradients = config.keep_gradients;
+        let (len, cursor) = (all.parameters.len(), all.cursor);
+        if let Some(set) = chain {
+            all.accumulates = true;
+            self.mark(set, 1);
+        }
+        if config.accumulate > 1 {
+            let sum = self.add("accumulated_gradients", len, Role::AccumulatedGradients);
+            self.push(Accumulate { gradients, sum, step: cursor, mean });
+            gradients = sum;
+        }
+        let mut scale = None;
+        if let Some(Clip::Norm(limit)) = config.clip {
+            let sums = self.add("square_sums", SUM_PARTS, Role::SquareSums);
+            let factor = self.add("gradient_scale", 1, Role::GradientScale);
+            self.push(SumSquares { input: gradients, output: sums, limit: None });
+            self.push(SumSquares { input: sums, output: factor, limit: Some(limit) });
+            scale = Some(factor);
+        }
+        for node in 0..self.network.nodes().len() {
+            let own = self.network.own_parameters(node);
+            let (Some(first), Some(last)) = (own.clone().next(), own.last()) else { continue };
+            let [first, last] = [first, last].map(|p| &self.network.parameters()[p]);
+            let end = (last.offset + last.len()).next_multiple_of(PARAMETER_ALIGNMENT);
+            for start in (first.offset..end).step_by(all.longest() as usize) {
+                let len = all.longest().min(end - start);
+                let multipliers = self.multipliers(config, node, start, len);
+                let step = OptimizerStep { multipliers, ..all.part(start, len) };
+                self.push(Update { step, gradients: gradients.part(start, len), scale });
+            }
+        }
+        if let Some(set) = chain {
+            self.mark(set, 2);
+        }
+    }
+
+    /// The table of a layer's multipliers, where some are not 1: for every 64 of so many parameters.
+    fn multipliers(&mut self, config: &TrainerConfig, node: usize, start: u32, len: u32) -> Option<Tensor> {
+        let own = self.network.own_parameters(node);
+        let of = |i: usize| config.multipliers(self.network, i);
+        if own.clone().all(|i| of(i) == [1.0, 1.0]) {
+            return None;
+        }
+        let block = |block: u32| {
+            let at = start + block * PARAMETER_ALIGNMENT;
+            let parameter = own.clone().find(|&i| self.network.parameters()[i].range().contains(&(at as usize)));
+            parameter.map_or([1.0, 1.0], of)
+        };
+        let table: Vec<f32> = (0..len.div_ceil(PARAMETER_ALIGNMENT)).flat_map(block).collect();
+        let name = format!("{}.multipliers", self.network.nodes()[node].name);
+        let tensor = self.add(&name, table.len() as u32, Role::Multipliers);
+        self.fill(tensor, bytemuck::cast_vec(table));
+        Some(tensor)
+    }
+
+    /// Tells a chain's cursor of a pass that has run.
+    fn mark(&mut self, set: &DataSet, chain_pass: u32) {
+        let data = self.add(&format!("chain_pass_{chain_pass}"), words::<DataInfo>(), Role::ChainMarks);
+        let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
+        self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
+        // Numbers no rows.
+        let (step, indices) = (set.step, set.indices.part(0, 1));
+        let (accumulate, learning_rate, schedule) = (1, 0.0, Schedule::constant());
+        self.push(NextBatch { data, step, indices, accumulate, learning_rate, schedule });
+    }
+}
