@@ -81,7 +81,7 @@ fn a_fault_says_what_was_expected_and_what_came() {
     assert!(unknown.starts_with("its metadata \"link\" cannot be understood: unknown variant `Softmux`"), "{unknown}");
     assert_eq!(
         replaced(r#"{\"units\":3"#, r#"{\"units\":0"#),
-        "its network cannot be built: layer dense_8 of dropout_7 [5]: expected at least 1 unit, got 0"
+        "its network cannot be built: layer dense_8 of layer_norm_7 [5]: expected at least 1 unit, got 0"
     );
     assert_eq!(
         replaced(r#"{\"units\":3"#, r#"{\"units\":4"#),
