@@ -30,7 +30,7 @@ impl fmt::Display for Summary<'_> {
             let count = own.iter().map(|p| u64::from(p.len())).sum();
             line(&title(&node.name, &node.layer), &node.shapes, count, inputs)?;
         }
-        if connected {
+        if network.outputs.len() > 1 {
             for (end, source) in network.outputs.iter().zip(&network.sources) {
                 writeln!(f, "output {}: {}", end.name, network.title(*source))?;
             }

@@ -90,8 +90,8 @@ impl Builder<'_> {
             + self.network.sources().iter().filter(|other| **other == source).count();
         let name = gradient_name(self, source);
         // Where an input is taken twice by one layer, that one makes two of them.
-        let before = self.contributions.get(&source).map_or(0, Vec::len) as u32;
-        let name = if uses == 1 { name } else { numbered(&format!("{name}.by_{}", at.node.name), before) };
+        let again = at.node.inputs[..input].iter().filter(|other| **other == source).count() as u32;
+        let name = if uses == 1 { name } else { numbered(&format!("{name}.by_{}", at.node.name), again) };
         let tensor = self.gradient(&name, value)?;
         self.contribute(source, tensor);
         Ok(Some(tensor))

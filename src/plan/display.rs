@@ -10,7 +10,7 @@ impl fmt::Display for Plan {
         writeln!(f, "{} of {} rows: {} ops a step, {flops} flops", self.name, self.batch, self.step.len())?;
         for buffer in &self.buffers {
             let shape = buffer.shape.map_or("given".into(), |shape| format!("{shape:?}"));
-            writeln!(f, "  {:<24}{shape:<16}{:?}", buffer.name, buffer.role)?;
+            writeln!(f, "  {:<23} {shape:<15} {:?}", buffer.name, buffer.role)?;
         }
         for (heading, ops) in [("step", &self.step), ("report", &self.report)] {
             if !ops.is_empty() {
