@@ -51,6 +51,8 @@ pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
 struct Ops<'a> {
     plan: &'a Plan,
     ops: Vec<Option<Op>>,
+    /// What each op reads and writes.
+    tensors: Vec<Vec<Tensor>>,
     readers: Vec<Vec<usize>>,
     writers: Vec<Vec<usize>>,
 }
@@ -58,7 +60,8 @@ struct Ops<'a> {
 impl<'a> Ops<'a> {
     fn new(plan: &'a Plan) -> Self {
         let none = vec![Vec::new(); plan.buffers.len()];
-        let mut ops = Self { plan, ops: vec![None; plan.step.len()], readers: none.clone(), writers: none };
+        let (ops, tensors) = (vec![None; plan.step.len()], vec![Vec::new(); plan.step.len()]);
+        let mut ops = Self { plan, ops, tensors, readers: none.clone(), writers: none };
         for (at, op) in plan.step.iter().enumerate() {
             ops.put(at, op.clone());
         }
@@ -81,10 +84,12 @@ impl<'a> Ops<'a> {
     }
 
     fn put(&mut self, at: usize, op: Op) {
-        for tensor in op.inputs() {
+        self.tensors[at] = op.inputs();
+        for tensor in &self.tensors[at] {
             self.readers[tensor.buffer.0].push(at);
         }
         for (tensor, access) in op.outputs() {
+            self.tensors[at].push(tensor);
             self.writers[tensor.buffer.0].push(at);
             if access == Access::ReadWrite {
                 self.readers[tensor.buffer.0].push(at);
@@ -94,12 +99,10 @@ impl<'a> Ops<'a> {
     }
 
     fn take(&mut self, at: usize) {
-        if let Some(op) = self.ops[at].take() {
-            let tensors = op.inputs().into_iter().chain(op.outputs().into_iter().map(|(tensor, _)| tensor));
-            for tensor in tensors {
-                self.readers[tensor.buffer.0].retain(|other| *other != at);
-                self.writers[tensor.buffer.0].retain(|other| *other != at);
-            }
+        self.ops[at] = None;
+        for tensor in std::mem::take(&mut self.tensors[at]) {
+            self.readers[tensor.buffer.0].retain(|other| *other != at);
+            self.writers[tensor.buffer.0].retain(|other| *other != at);
         }
     }
 

@@ -156,12 +156,7 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
             && tensor.offset < other.offset + other.len()
             && other.offset < tensor.offset + tensor.len()
     };
-    let touches = |at: usize, other: Tensor| {
-        ops.ops[at].as_ref().is_some_and(|op| {
-            let outputs = op.outputs().into_iter().map(|(tensor, _)| tensor);
-            op.inputs().into_iter().chain(outputs).any(|tensor| overlaps(&tensor, other))
-        })
-    };
+    let touches = |at: usize, other: Tensor| ops.tensors[at].iter().any(|tensor| overlaps(tensor, other));
     let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
     let gradients_are_its_own = others.clone().all(|at| !touches(at, *gradients));
     let weights_are_free = others.filter(|at| (first..second).contains(at)).all(|at| !touches(at, step.parameters));
