@@ -42,6 +42,8 @@ pub(crate) struct Builder<'a> {
     pub keeps_gradients: bool,
     /// Which parameters are trained.
     pub trained: Vec<bool>,
+    /// In training: what masks have a seed and a step from.
+    pub masks: Option<DataSet>,
     pub inputs: Vec<Tensor>,
     pub lowered: Vec<Lowered>,
     /// Of each value, the gradients that its readers have made so far.
@@ -65,6 +67,7 @@ impl<'a> Builder<'a> {
             gradients: None,
             keeps_gradients: false,
             trained: vec![false; network.parameters().len()],
+            masks: None,
             inputs: Vec::new(),
             lowered: Vec::new(),
             contributions: BTreeMap::new(),

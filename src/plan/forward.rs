@@ -7,12 +7,13 @@ use crate::activation::Activation;
 use crate::network::Source;
 
 impl Builder<'_> {
-    /// Adds every layer; dropout only where masks have a data set's seed and step to draw on.
+    /// Adds every layer; dropout only in training, where masks have a data set's seed and step to draw on.
     pub fn forward(&mut self, masks: Option<&DataSet>) -> Result<()> {
+        self.masks = masks.cloned();
         for (index, node) in self.network.nodes().iter().enumerate() {
             let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
             let at = At { index, node, inputs, done: Lowered::default() };
-            let lowered = layers::forward(&at, masks, self)?;
+            let lowered = layers::forward(&at, self)?;
             self.lowered.push(lowered);
         }
         Ok(())

@@ -12,7 +12,7 @@ mod reducing;
 mod scale_shift;
 
 use super::backward::Wanted;
-use super::builder::{Builder, DataSet, Lowered, limit, rows, seen_as};
+use super::builder::{Builder, Lowered, limit, rows, seen_as};
 use super::{LONGEST_ROW, Role, Shape, Tensor};
 use crate::error::Result;
 use crate::network::{Encoding, Layer, Node};
@@ -47,8 +47,8 @@ impl At<'_> {
     }
 }
 
-/// Adds a layer's forward pass. Dropout only where masks have a data set's seed and step to draw on.
-pub(super) fn forward(at: &At, masks: Option<&DataSet>, plan: &mut Builder) -> Result<Lowered> {
+/// Adds a layer's forward pass.
+pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     match at.layer(plan).clone() {
         Layer::Dense(dense) => dense::forward(at, dense.has_bias(), dense.activation(), false, plan),
         Layer::Tied(tied) => dense::forward(at, true, tied.transposed.unwrap_or_default(), true, plan),
@@ -57,7 +57,7 @@ pub(super) fn forward(at: &At, masks: Option<&DataSet>, plan: &mut Builder) -> R
             Ok(Lowered { sums, ..made(output) })
         }
         Layer::Flatten | Layer::Reshape(_) => Ok(moving::reshape(at, plan)),
-        Layer::Dropout(rate) => dropout::forward(at, rate, masks, plan),
+        Layer::Dropout(rate) => dropout::forward(at, rate, plan),
         Layer::LayerNorm(norm) => layer_norm::forward(at, norm.epsilon, plan),
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
         Layer::Encoding(encoding) => encode::forward(at, encoding, plan),
@@ -103,7 +103,7 @@ pub(super) fn backward(
             }
         }
         Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
-        Layer::Dropout(_) => dropout::backward(at, first, wanted, plan)?,
+        Layer::Dropout(rate) => dropout::backward(at, rate, first, wanted, plan)?,
         Layer::LayerNorm(_) => layer_norm::backward(at, first, wanted, plan)?,
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, wanted, plan)?,
         Layer::Encoding(encoding) => encode::backward(at, encoding, first, wanted, plan)?,
