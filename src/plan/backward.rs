@@ -53,7 +53,8 @@ impl Builder<'_> {
             let at = At { index, node, inputs, done: self.lowered[index].clone() };
             layers::backward(&at, &gradients, of_sums, wanted, self)?;
         }
-        Ok(())
+        // Where one of the readers has no gradient to make its share of.
+        self.add_up_tied(false)
     }
 
     /// Puts the gradients of inputs where an app asked for them.
@@ -144,17 +145,19 @@ impl Builder<'_> {
         Ok(share)
     }
 
-    /// After a layer has made its shares of parameters' gradients: adds those that are complete.
-    pub fn add_up_tied(&mut self) -> Result<()> {
-        let complete = |(p, shares): (&usize, &Vec<Tensor>)| (shares.len() == self.readers(*p)).then_some(*p);
-        let complete: Vec<usize> = self.of_tied.iter().filter_map(complete).collect();
-        for parameter in complete {
+    /// Adds the shares of parameters' gradients, where all are there, or of all parameters.
+    pub fn add_up_tied(&mut self, complete: bool) -> Result<()> {
+        let is_due =
+            |(p, shares): (&usize, &Vec<Tensor>)| (!complete || shares.len() == self.readers(*p)).then_some(*p);
+        let due: Vec<usize> = self.of_tied.iter().filter_map(is_due).collect();
+        for parameter in due {
             let mut shares = self.of_tied.remove(&parameter).unwrap_or_default();
-            let last = shares.pop().map(|share| (share, self.parameter_gradient(parameter)));
+            let (last, output) = (shares.pop(), self.parameter_gradient(parameter));
             let name = format!("{}.gradient", self.network.parameters()[parameter].name);
-            let before = self.add_up(shares, &name)?;
-            if let (Some((b, output)), Some(a)) = (last, before) {
-                self.push(Combine { a, b, output, how: Combination::Add });
+            match (last, self.add_up(shares, &name)?) {
+                (Some(b), Some(a)) => self.push(Combine { a, b, output, how: Combination::Add }),
+                (Some(input), None) => self.push(Rearrange { input, output, scale: 1.0 }),
+                (None, _) => {}
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ mod scale_shift;
 use super::backward::Wanted;
 use super::builder::{Builder, Lowered, limit, rows, seen_as};
 use super::{LONGEST_ROW, Role, Shape, Tensor};
+use crate::activation::Activation;
 use crate::error::Result;
 use crate::network::{Encoding, Layer, Node};
 
@@ -52,11 +53,11 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     match at.layer(plan).clone() {
         Layer::Dense(dense) => dense::forward(at, dense.has_bias(), dense.activation(), false, plan),
         Layer::Tied(tied) => dense::forward(at, true, tied.transposed.unwrap_or_default(), true, plan),
+        Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => Ok(moving::reshape(at, plan)),
         Layer::Activation(activation) => {
             let (sums, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
             Ok(Lowered { sums, ..made(output) })
         }
-        Layer::Flatten | Layer::Reshape(_) => Ok(moving::reshape(at, plan)),
         Layer::Dropout(rate) => dropout::forward(at, rate, plan),
         Layer::LayerNorm(norm) => layer_norm::forward(at, norm.epsilon, plan),
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
@@ -117,7 +118,7 @@ pub(super) fn backward(
         Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, wanted, plan)?,
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, wanted, plan)?,
     }
-    plan.add_up_tied()
+    plan.add_up_tied(true)
 }
 
 /// A layer that puts out one tensor and keeps nothing else.
