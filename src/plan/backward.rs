@@ -134,7 +134,7 @@ impl Builder<'_> {
 
     /// Where a layer puts its share of the gradient of a parameter: all of it, unless others read that parameter too.
     pub fn parameter_sink(&mut self, at: &At, parameter: usize) -> Result<Tensor> {
-        let place = self.parameter_gradient(parameter);
+        let place = self.parameter_gradient(parameter)?;
         let readers = self.readers(parameter);
         if readers == 1 {
             return Ok(place);
@@ -152,7 +152,7 @@ impl Builder<'_> {
         let due: Vec<usize> = self.of_tied.iter().filter_map(is_due).collect();
         for parameter in due {
             let mut shares = self.of_tied.remove(&parameter).unwrap_or_default();
-            let (last, output) = (shares.pop(), self.parameter_gradient(parameter));
+            let (last, output) = (shares.pop(), self.parameter_gradient(parameter)?);
             let name = format!("{}.gradient", self.network.parameters()[parameter].name);
             match (last, self.add_up(shares, &name)?) {
                 (Some(b), Some(a)) => self.push(Combine { a, b, output, how: Combination::Add }),
@@ -168,9 +168,9 @@ impl Builder<'_> {
     }
 
     /// The gradient of a parameter.
-    pub fn parameter_gradient(&self, parameter: usize) -> Tensor {
-        let gradients = self.gradients.expect("made before a backward pass");
-        Tensor { buffer: gradients.buffer, ..self.parameter(parameter) }
+    fn parameter_gradient(&mut self, parameter: usize) -> Result<Tensor> {
+        let gradients = self.gradients()?;
+        Ok(Tensor { buffer: gradients.buffer, ..self.parameter(parameter) })
     }
 }
 

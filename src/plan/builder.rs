@@ -36,7 +36,7 @@ pub(crate) struct Builder<'a> {
     pub batch: u32,
     pub plan: Plan,
     pub parameters: Tensor,
-    /// Made where something is trained.
+    /// Of all weights, once something has asked for it.
     pub gradients: Option<Tensor>,
     /// Whether something but the optimizer is to find them there.
     pub keeps_gradients: bool,

@@ -113,9 +113,8 @@ impl Plan {
         plan.losses(&losses, &data, true)?;
         let wanted = Wanted::new(&plan, vec![false; network.input_ends().len()]);
         let step = plan.optimizer(optimizer, config, &data);
-        plan.gradients()?;
         plan.backward(&wanted)?;
-        plan.update(step, config, losses.iter().all(|(loss, _)| loss.is_mean()), None);
+        plan.update(step, config, losses.iter().all(|(loss, _)| loss.is_mean()), None)?;
         Ok(plan)
     }
 
@@ -145,12 +144,11 @@ impl Plan {
         plan.given_gradients()?;
         let wanted = Wanted::new(&plan, asked.clone());
         let step = plan.optimizer(optimizer, config, &data);
-        plan.gradients()?;
         plan.backward(&wanted)?;
         plan.hand_back(&asked)?;
         // The update is a phase of its own.
         let config = TrainerConfig { keep_gradients: true, ..config.clone() };
-        plan.update(step, &config, false, Some(&data));
+        plan.update(step, &config, false, Some(&data))?;
         Ok(plan.finish())
     }
 

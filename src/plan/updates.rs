@@ -28,16 +28,26 @@ impl Builder<'_> {
         }
     }
 
-    /// Makes the buffer of gradients.
-    pub fn gradients(&mut self) -> Result<()> {
-        self.gradients = Some(self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?);
-        Ok(())
+    /// The buffer of gradients, made when it is first asked for.
+    pub fn gradients(&mut self) -> Result<Tensor> {
+        let made = match self.gradients {
+            Some(gradients) => gradients,
+            None => self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?,
+        };
+        self.gradients = Some(made);
+        Ok(made)
     }
 
     /// Adds the updates of all parameters, layer by layer: also of frozen ones, whose rate is 0, as their moments go on. A
     /// chain's update runs once, and only after a backward pass.
-    pub fn update(&mut self, mut all: OptimizerStep, config: &TrainerConfig, mean: bool, chain: Option<&DataSet>) {
-        let Some(mut gradients) = self.gradients else { return };
+    pub fn update(
+        &mut self,
+        mut all: OptimizerStep,
+        config: &TrainerConfig,
+        mean: bool,
+        chain: Option<&DataSet>,
+    ) -> Result<()> {
+        let mut gradients = self.gradients()?;
         self.keeps_gradients = config.keep_gradients;
         let (len, cursor) = (all.parameters.len(), all.cursor);
         if let Some(set) = chain {
@@ -72,6 +82,7 @@ impl Builder<'_> {
         if let Some(set) = chain {
             self.mark(set, 2);
         }
+        Ok(())
     }
 
     /// The table of a layer's multipliers, where some are not 1: for every 64 of so many parameters.

@@ -2,7 +2,7 @@
 //! is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
 
 use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::builder::of_batch;
 use crate::plan::{Combination, Combine, Reduce, Reduction, Shape};
 
@@ -21,7 +21,9 @@ fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
     let (mut so_far, mut kept) = (inputs[0], Vec::new());
     for (i, &b) in (1..).zip(&inputs[1..]) {
         let name = if i + 1 == inputs.len() { at.node.name.clone() } else { at.name(&format!("of_{}", i + 1)) };
-        let shape = so_far.shape.broadcast(&b.shape).expect("checked when the network was built");
+        let shape = so_far.shape.broadcast(&b.shape);
+        let shape =
+            shape.ok_or_else(|| Error::shape(&at.node.name, "shapes that go together", format!("{:?}", b.shape)))?;
         let output = plan.buffer(&name, shape, super::Role::Activation)?;
         plan.push(Combine { a: so_far, b, output, how });
         kept.push(so_far);
