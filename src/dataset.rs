@@ -150,7 +150,8 @@ impl Dataset {
         if let Values::F32(v) = &values
             && let Some(i) = v.iter().position(|v| !v.is_finite())
         {
-            return Err(Error::NonFiniteFeature { row: i / features, column: i % features, value: v[i] });
+            let (row, column, value) = (i / features, i % features, v[i]);
+            return Err(Error::NonFiniteFeature { row, column, value, of_input: String::new() });
         }
         Ok(Self { values, features, targets, weights: None, class_weights: None })
     }

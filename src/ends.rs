@@ -20,8 +20,9 @@ impl Ends {
     pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
         let of = |(role, rows): (Role, Rows<'a>)| {
             let buffer = plan.buffer(plan.find(role)?);
-            let [batch, columns] = buffer.shape?[..] else { return None };
-            let written = matches!(role, Role::Output(0) | Role::InputGradient(0));
+            let [batch, ref sample @ ..] = buffer.shape?[..] else { return None };
+            let columns = sample.iter().product();
+            let written = matches!(role, Role::Output(_) | Role::InputGradient(_));
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
             Some(rows.map(|rows| End { role, name: buffer.name.clone(), rows, written }))
         };
@@ -30,8 +31,17 @@ impl Ends {
 
     /// Refuses rows that are written where others lie.
     pub fn refuse_overlaps(&self) -> Result<()> {
+        self.refuse(|_| true)
+    }
+
+    /// Refuses rows that are written where others are.
+    pub fn refuse_overlaps_of_written(&self) -> Result<()> {
+        self.refuse(|other| other.written)
+    }
+
+    fn refuse(&self, counts: impl Fn(&End) -> bool) -> Result<()> {
         for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
-            let clashes = |(j, other): &(usize, &End)| *j != i && other.rows.overlap(&written.rows);
+            let clashes = |(j, other): &(usize, &End)| *j != i && counts(other) && other.rows.overlap(&written.rows);
             if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
                 let (what, actual) = (format!("rows given as {}", written.name), format!("some of {} too", other.name));
                 return Err(Error::shape(what, "words that are nothing else's, as they are written", actual));

@@ -115,7 +115,7 @@ pub enum Error {
     },
 
     /// A feature is NaN or infinite.
-    #[error("feature {column} of row {row} is {value}: features must be finite")]
+    #[error("feature {column} of row {row}{of_input} is {value}: features must be finite")]
     NonFiniteFeature {
         /// The row, from 0.
         row: usize,
@@ -123,6 +123,8 @@ pub enum Error {
         column: usize,
         /// The value.
         value: f32,
+        /// " of input \"image\"" where inputs have names, else empty.
+        of_input: String,
     },
 
     /// A target or a row's weight is NaN or infinite.

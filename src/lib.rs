@@ -119,6 +119,7 @@ mod loss;
 #[cfg(feature = "mnist")]
 pub mod mnist;
 mod model;
+mod named;
 mod network;
 mod ops;
 mod optimizer;
@@ -164,6 +165,7 @@ pub use history::{Best, Epoch, Evaluation, History, Monitor};
 pub use init::Init;
 pub use loss::{Loss, Losses};
 pub use model::{Forward, Model};
+pub use named::{Inputs, NamedRows};
 pub use network::{
     Dense, Encoding, End, Graph, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter,
     ScaleShift, Summary, Tied, Value,

@@ -2,7 +2,9 @@
 
 use crate::device::{Device, Executor, Run};
 use crate::error::{Error, Result};
-use crate::model::{Model, check_finite, every_class};
+use crate::model::{Model, every_class};
+use crate::named::Inputs;
+use crate::network::End;
 use crate::plan::{Plan, Role};
 use crate::signal::Signal;
 
@@ -19,8 +21,11 @@ pub struct Predictor {
     ranking: Executor,
     threshold: f32,
     rows: usize,
-    inputs: usize,
-    outputs: usize,
+    inputs: Vec<End>,
+    /// The number of the output, how many numbers of it a row has, and how many of these tell a class together.
+    output: u32,
+    width: usize,
+    columns: usize,
     mapped: Option<Mapped>,
     /// Results, \[rows, outputs\], for the calls that return something else than them.
     kept: Vec<f32>,
@@ -53,12 +58,12 @@ impl Predictor {
     }
 
     /// The class of each row, as [`Model::predict`]. `features` holds whole rows, \[rows, inputs\], at most
-    /// [`rows`](Self::rows). Blocks, submits and polls; not for browsers.
+    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into), and [`Error::NoClass`] for the first row with an output that is NaN.
     #[cfg(not(target_family = "wasm"))]
-    pub fn predict(&mut self, features: &[f32]) -> Result<Vec<u32>> {
+    pub fn predict<'a>(&mut self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         self.device.clone().block_on(self.predict_async(features))
     }
 
@@ -66,28 +71,28 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub async fn predict_async(&mut self, features: &[f32]) -> Result<Vec<u32>> {
-        let numbers = features.len() / self.inputs * self.outputs;
+    pub async fn predict_async<'a>(&mut self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
+        let inputs = features.into();
+        let numbers = self.rows_of(&inputs)? * self.width;
         let mut kept = std::mem::take(&mut self.kept);
         // A call whose future was dropped has taken them with it.
-        kept.resize(self.rows * self.outputs, 0.0);
-        // What is too long is refused with its own error.
-        let ran = self.run(true, features, &mut kept[..numbers.min(self.rows * self.outputs)]).await;
-        let found = ran.and_then(|()| every_class(&kept[..numbers], self.outputs, self.threshold));
+        kept.resize(self.rows * self.width, 0.0);
+        let ran = self.run(true, inputs, &mut kept[..numbers]).await;
+        let found = ran.and_then(|()| every_class(&kept[..numbers], self.columns, self.threshold));
         self.kept = kept;
         found
     }
 
     /// Writes the probability of each class to `probabilities`, \[rows, outputs\], as [`Model::predict_proba`]: for a
-    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most [`rows`](Self::rows). Blocks,
-    /// submits and polls; not for browsers.
+    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most [`rows`](Self::rows), of a
+    /// network with several inputs [for each](Inputs). Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), and `probabilities` has as
-    /// many; [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
+    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), the same number for every
+    /// input, and `probabilities` has as many, or where an input is missing, unknown or given twice; [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
     /// where a buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
-    pub fn forward_into(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
+    pub fn forward_into<'a>(&mut self, features: impl Into<Inputs<'a>>, probabilities: &mut [f32]) -> Result<()> {
         self.device.clone().block_on(self.forward_into_async(features, probabilities))
     }
 
@@ -96,33 +101,43 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into).
-    pub async fn forward_into_async(&mut self, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
-        self.run(false, features, probabilities).await
+    pub async fn forward_into_async<'a>(
+        &mut self,
+        features: impl Into<Inputs<'a>>,
+        probabilities: &mut [f32],
+    ) -> Result<()> {
+        let inputs = features.into();
+        let rows = self.rows_of(&inputs)?;
+        let numbers = rows * self.width;
+        if probabilities.len() != numbers {
+            let expected = format!("{numbers} numbers, {rows} rows of {}", self.width);
+            let actual = format!("{} numbers", probabilities.len());
+            return Err(Error::shape("room for a predictor's outputs", expected, actual));
+        }
+        self.run(false, inputs, probabilities).await
     }
 
-    /// Writes the probabilities or, where asked to, what classes are told by.
-    async fn run(&mut self, ranks: bool, features: &[f32], probabilities: &mut [f32]) -> Result<()> {
-        let rows = features.len() / self.inputs;
-        let shape = |what, expected, actual: usize| Err(Error::shape(what, expected, format!("{actual} numbers")));
-        if !features.len().is_multiple_of(self.inputs) || rows > self.rows {
-            let expected = format!("whole rows of {}, at most {}", self.inputs, self.rows);
-            return shape("features for a predictor", expected, features.len());
-        }
-        let numbers = rows * self.outputs;
-        if probabilities.len() != numbers {
-            let expected = format!("{numbers} numbers, {rows} rows of {}", self.outputs);
-            return shape("room for a predictor's outputs", expected, probabilities.len());
-        }
-        check_finite(features, self.inputs)?;
-        if rows == 0 {
+    /// How many rows there are of inputs that go with the network, as many as there is room for.
+    fn rows_of(&self, inputs: &Inputs<'_>) -> Result<usize> {
+        inputs.rows(&self.inputs, Some(self.rows))
+    }
+
+    /// Writes the probabilities or, where asked to, what classes are told by, to as many numbers as there are. The inputs
+    /// have been checked.
+    async fn run(&mut self, ranks: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
+        if probabilities.is_empty() {
             return Ok(());
         }
+        let output = Role::Output(self.output);
+        let inputs = (0..).zip(&self.inputs).map(|(i, end)| (Role::Input(i), inputs.of(end)));
         let executor = if ranks { &self.ranking } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
-            self.device.write(&executor.storage(Role::Input(0)), 0, bytemuck::cast_slice(features))?;
+            for (role, features) in inputs {
+                self.device.write(&executor.storage(role), 0, bytemuck::cast_slice(features))?;
+            }
             executor.submit(Run { steps: 1, ..Run::default() }, None).await?;
-            probabilities
-                .copy_from_slice(bytemuck::cast_slice(&executor.storage(Role::Output(0)).cpu().lock()[..numbers]));
+            let words = executor.storage(output);
+            probabilities.copy_from_slice(bytemuck::cast_slice(&words.cpu().lock()[..probabilities.len()]));
             return Ok(());
         };
         let (Device::Gpu(gpu), Executor::Gpu(executor)) = (&self.device, executor) else {
@@ -135,16 +150,21 @@ impl Predictor {
             gpu.unmap(&mapped.down)?;
         }
         let failed = |reason: String| gpu.fault("buffers of a predictor", reason);
-        let bytes: &[u8] = bytemuck::cast_slice(features);
         let mut view = mapped.up.get_mapped_range_mut(..).map_err(|e| failed(e.to_string()))?;
-        view.slice(..bytes.len()).copy_from_slice(bytes);
+        let mut encoder = gpu.encoder();
+        // One input after the other.
+        let mut place = 0;
+        for (role, features) in inputs {
+            let bytes: &[u8] = bytemuck::cast_slice(features);
+            view.slice(place..place + bytes.len()).copy_from_slice(bytes);
+            encoder.copy_buffer_to_buffer(&mapped.up, place as u64, executor.of(role), 0, bytes.len() as u64);
+            place += bytes.len();
+        }
         drop(view);
         gpu.unmap(&mapped.up)?;
-        let mut encoder = gpu.encoder();
-        encoder.copy_buffer_to_buffer(&mapped.up, 0, executor.of(Role::Input(0)), 0, bytes.len() as u64);
         executor.record_steps(&mut encoder, 1);
-        let read = numbers as u64 * 4;
-        encoder.copy_buffer_to_buffer(executor.of(Role::Output(0)), 0, &mapped.down, 0, read);
+        let read = size_of_val(probabilities) as u64;
+        encoder.copy_buffer_to_buffer(executor.of(output), 0, &mapped.down, 0, read);
         let submitted = gpu.submit(encoder);
         let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
         gpu.map(&mapped.down, read, read_it);
@@ -179,7 +199,8 @@ impl Mapped {
 }
 
 impl Model {
-    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels. Worth it wherever a model
+    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels; of several outputs, of
+    /// the [chosen](Self::output) one. Worth it wherever a model
     /// is asked more than once: [`predict`](Self::predict) makes them at every call.
     ///
     /// ```no_run
@@ -193,20 +214,23 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn predictor(&self, rows: u32) -> Result<Predictor> {
-        let (inputs, outputs) = (self.network().inputs() as usize, self.network().outputs() as usize);
+        let inputs = self.network().input_ends().to_vec();
+        let width = self.network().output_ends()[self.chosen].features() as usize;
+        let columns = self.columns(self.chosen) as usize;
         let probabilities = self.with_probabilities()?;
         let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;
         let (ranking, threshold) = (self.ranks_executor(&executor)?, self.threshold());
         let rows = rows as usize;
+        let features: usize = inputs.iter().map(|end| end.features() as usize).sum();
         let mapped = match &self.device {
             Device::Gpu(gpu) => Some(Mapped {
-                up: gpu.staging_up((rows * inputs) as u64 * 4)?,
-                down: gpu.staging((rows * outputs) as u64 * 4)?,
+                up: gpu.staging_up((rows * features) as u64 * 4)?,
+                down: gpu.staging((rows * width) as u64 * 4)?,
                 under_way: Vec::new(),
             }),
             Device::Cpu => None,
         };
-        let (device, kept) = (self.device.clone(), vec![0.0; rows * outputs]);
-        Ok(Predictor { device, executor, ranking, threshold, rows, inputs, outputs, mapped, kept })
+        let (device, kept, output) = (self.device.clone(), vec![0.0; rows * width], self.chosen as u32);
+        Ok(Predictor { device, executor, ranking, threshold, rows, inputs, output, width, columns, mapped, kept })
     }
 }

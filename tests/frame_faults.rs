@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{Random, own_device};
 use wgrad::Activation::Identity;
 use wgrad::{
-    Adagrad, Adam, AdamW, Chain, ChainRows, Dataset, Error, Fit, Forward, Frame, Gpu, Lion, Loss, Network, Optimizer,
-    RmsProp, Rows, Sgd, Snapshots, TextureOutput, TextureSamples, Trainer, TrainerConfig, Training, wgpu,
+    Adagrad, Adam, AdamW, Chain, ChainRows, Dataset, Error, Fit, Forward, Frame, Gpu, Lion, Loss, NamedRows, Network,
+    Optimizer, RmsProp, Sgd, Snapshots, TextureOutput, TextureSamples, Trainer, TrainerConfig, Training, wgpu,
 };
 
 const ROWS: u32 = 8;
@@ -615,7 +615,7 @@ fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
             let names = ["input", "output", "output_gradient", "input_gradient"];
             for (i, name) in names.into_iter().enumerate() {
                 let free = [0, 1, 2, 3].map(|_| app.storage(&[0.0; 16]));
-                let rows = |j: usize| Rows::from(if i == j { bad } else { &free[j] });
+                let rows = |j: usize| NamedRows::from(if i == j { bad } else { &free[j] });
                 let (input, output, output_gradient, input_gradient) = (rows(0), rows(1), rows(2), Some(rows(3)));
                 let ends = ChainRows { input, output, output_gradient, input_gradient };
                 is(trainer.prepare_chain(ends, ROWS).unwrap_err(), &format!("buffer of {name} "));

@@ -11,7 +11,7 @@ use allocations::allocations;
 use common::{Random, pass::Pass};
 use wgrad::Activation::{Identity, Relu, Sigmoid, Softmax};
 use wgrad::{
-    Adam, ChainRows, Dataset, Device, Error, Event, Fit, Gpu, Loss, Network, Plan, Rows, Sgd, TextureOutput,
+    Adam, ChainRows, Dataset, Device, Error, Event, Fit, Gpu, Loss, NamedRows, Network, Plan, Rows, Sgd, TextureOutput,
     TextureSamples, Traffic, Trainer, TrainerConfig, Training, wgpu,
 };
 
@@ -143,7 +143,8 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     let interleaved = [1, 7, 10, 13].map(|first| Rows::from(structs.slice(first * 4..)).stride(80));
     let training = trainer.prepare_buffers(&x, &y, 16).unwrap();
     let forwards = [packed, interleaved].map(|[x, y, ..]| trainer.model().prepare_forward(x, y, 16).unwrap());
-    let chains = [packed, interleaved].map(|[input, output, output_gradient, dx]| {
+    let chains = [packed, interleaved].map(|rows| {
+        let [input, output, output_gradient, dx] = rows.map(NamedRows::from);
         trainer.prepare_chain(ChainRows { input, output, output_gradient, input_gradient: Some(dx) }, 16).unwrap()
     });
     let snapshots = trainer.prepare_snapshots().unwrap();

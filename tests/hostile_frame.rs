@@ -308,7 +308,8 @@ fn frames_with_everything_in_them() {
     let after = Pass::new(&device, AFTER_ALL, &[&structs, &log, &frame]);
     let rows = |word: usize| Rows::from(structs.slice((FIRST + word) as u64 * 4..)).stride(STRIDE as u64 * 4);
     let forward = trainer.model().prepare_forward(rows(X), rows(F), ROWS).unwrap();
-    let ends = ChainRows { input: rows(X), output: rows(Y), output_gradient: rows(DY), input_gradient: Some(rows(DX)) };
+    let [x, y, dy, dx] = [X, Y, DY, DX].map(|word| rows(word).into());
+    let ends = ChainRows { input: x, output: y, output_gradient: dy, input_gradient: Some(dx) };
     let chain = trainer.prepare_chain(ends, ROWS).unwrap();
     let snapshots = trainer.prepare_snapshots().unwrap();
     let samples = TextureSamples::new(&gpu, &picture, 3).unwrap();

@@ -15,12 +15,16 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, OutputLink};
 use crate::network::{Description, Network, Parameter};
 
 const FORMAT: &str = "wgrad";
 /// Of chains, and of graphs.
 const VERSIONS: [&str; 2] = ["1", "2"];
+
+/// What turns the output into probabilities; and, of several outputs, [`OutputLink`] of each.
+const LINK: &str = "link";
+const LINKS: &str = "links";
 
 /// What classes are told by, where a sigmoid or a softmax at the end of the network would say the logits: of a network that
 /// was trained by a loss of its outputs as they are.
@@ -256,16 +260,17 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     let mut file = Contents::read(path, bytes)?;
     file.allow_non_finite = allow_non_finite;
     let network = file.network()?;
-    let link: Activation = file.json("link")?;
-    if link != Activation::Identity {
-        let linked = network.followed_by(0, link);
-        linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
+    let links = file.links(&network)?;
+    for (output, OutputLink { link, .. }) in links.iter().enumerate() {
+        if *link != Activation::Identity {
+            let linked = network.followed_by(output, *link);
+            linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
+        }
     }
-    let ranks_outputs = file.metadata(RANKS) == Some(OUTPUTS);
     let parameters = file.parameters(&network)?;
     file.leave_out(STATE);
     file.finish("")?;
-    Ok(Model { link, ranks_outputs, allow_non_finite, ..Model::unchecked(device, &network, &parameters)? })
+    Ok(Model { links, allow_non_finite, ..Model::unchecked(device, &network, &parameters)? })
 }
 
 fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], options: &LoadWeights) -> Result<Model> {
@@ -290,14 +295,19 @@ pub(super) fn json(value: &impl Serialize) -> String {
 /// What a model's file says beside its weights.
 pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
     let network = model.network().description();
-    let mut metadata = BTreeMap::from([
-        ("format", FORMAT.into()),
-        ("version", network.version().into()),
-        ("network", json(&network)),
-        ("link", json(&model.link)),
-    ]);
-    if model.ranks_outputs() {
-        metadata.insert(RANKS, OUTPUTS.into());
+    let mut metadata =
+        BTreeMap::from([("format", FORMAT.into()), ("version", network.version().into()), ("network", json(&network))]);
+    match &model.links[..] {
+        [OutputLink { link, .. }] => {
+            metadata.insert(LINK, json(link));
+            if model.ranks_outputs(0) {
+                metadata.insert(RANKS, OUTPUTS.into());
+            }
+        }
+        links => {
+            let link = |(i, link): (usize, &OutputLink)| OutputLink { ranks_outputs: model.ranks_outputs(i), ..*link };
+            metadata.insert(LINKS, json(&links.iter().enumerate().map(link).collect::<Vec<_>>()));
+        }
     }
     metadata
 }
@@ -330,6 +340,20 @@ impl Contents<'_> {
             _ => Description::Graph(self.json("network")?),
         };
         network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))
+    }
+
+    /// What the losses say of each output.
+    fn links(&self, network: &Network) -> Result<Vec<OutputLink>> {
+        let outputs = network.output_ends().len();
+        if outputs == 1 {
+            let ranks_outputs = self.metadata(RANKS) == Some(OUTPUTS);
+            return Ok(vec![OutputLink { link: self.json(LINK)?, ranks_outputs }]);
+        }
+        let links: Vec<OutputLink> = self.json(LINKS)?;
+        match links.len() == outputs {
+            true => Ok(links),
+            false => Err(self.fault(format!("has {} links for {outputs} outputs", links.len()))),
+        }
     }
 
     /// The weights of the network, laid out as its parameter buffer.

@@ -225,6 +225,11 @@ impl Plan {
         let writes = |op: &Op| op.outputs().iter().any(|(tensor, _)| tensor.buffer == packed);
         let reads = |op: &Op| op.inputs().iter().any(|tensor| tensor.buffer == packed);
         let (last_write, first_read) = (self.step.iter().rposition(writes), self.step.iter().position(reads));
+        // Inputs may lie where an output is to be: what other outputs read of them is read before.
+        let last_write = match role {
+            Role::Output(_) => last_write.map(|last| last.max(self.phases()[0].end - 1)),
+            _ => last_write,
+        };
 
         let given = BufferId(self.buffers.len());
         let buffer = &mut self.buffers[packed.0];

@@ -11,21 +11,39 @@ use crate::ends::Ends;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, Region, warm_up};
+use crate::named::NamedRows;
 use crate::plan::{BufferId, DataInfo, Plan, Role, StepState};
+#[cfg(doc)]
 use crate::rows::Rows;
 
 /// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
 /// They may be in one buffer, if no word that is written is another's too.
-#[derive(Debug, Clone, Copy)]
+///
+/// Of a network with one input and one output a buffer, a part of one or [`Rows`] converts into each field. Several inputs
+/// or outputs come as pairs of name and rows:
+///
+/// ```no_run
+/// # fn f<'a>([image, ages, kind, size, dkind, dsize, dimage]: [&'a wgrad::wgpu::Buffer; 7]) -> wgrad::ChainRows<'a> {
+/// # use wgrad::ChainRows;
+/// ChainRows {
+///     input: [("image", image), ("age", ages)].into(),
+///     output: [("kind", kind), ("size", size)].into(),
+///     output_gradient: [("kind", dkind), ("size", dsize)].into(),
+///     input_gradient: Some([("image", dimage)].into()),
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
 pub struct ChainRows<'a> {
     /// Read by the forward pass, and by the backward pass again.
-    pub input: Rows<'a>,
+    pub input: NamedRows<'a>,
     /// Written by the forward pass, and read by the backward pass: leave it as it is in between.
-    pub output: Rows<'a>,
-    /// Read by the backward pass: the derivative of the app's loss with respect to each output.
-    pub output_gradient: Rows<'a>,
-    /// Written by the backward pass, if it is wanted: the derivative with respect to each input.
-    pub input_gradient: Option<Rows<'a>>,
+    pub output: NamedRows<'a>,
+    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output.
+    pub output_gradient: NamedRows<'a>,
+    /// Written by the backward pass, if it is wanted: the derivative with respect to each number of the input. Of several
+    /// inputs, of those that are named.
+    pub input_gradient: Option<NamedRows<'a>>,
 }
 
 impl Trainer {
@@ -61,20 +79,29 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where a buffer is too short, rows do not start at multiples of 4 bytes, rows are written where others
+    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too short, rows do not start at multiples of 4 bytes, rows are written where others
     /// or the trainer's own buffers lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
     /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
-        let plan = Plan::chain(&self.network, &self.optimizer, &config, &[rows.input_gradient.is_some()])?;
-        let input_gradient = rows.input_gradient.map(|rows| (Role::InputGradient(0), rows));
-        let ends = [
-            (Role::Input(0), rows.input),
-            (Role::Output(0), rows.output),
-            (Role::OutputGradient(0), rows.output_gradient),
+        let (inputs, outputs) = (self.network.input_ends(), self.network.output_ends());
+        let wanted = match &rows.input_gradient {
+            Some(gradients) => gradients.some("input gradient", inputs)?,
+            None => vec![None; inputs.len()],
+        };
+        let [input, output, output_gradient] = [
+            rows.input.all("input", inputs)?,
+            rows.output.all("output", outputs)?,
+            rows.output_gradient.all("output gradient", outputs)?,
         ];
-        let ends = Ends::new(&gpu, &plan, ends.into_iter().chain(input_gradient))?;
+        let are_wanted: Vec<bool> = wanted.iter().map(Option::is_some).collect();
+        let plan = Plan::chain(&self.network, &self.optimizer, &config, &are_wanted)?;
+        let wanted = (0..).zip(wanted).filter_map(|(i, rows)| Some((Role::InputGradient(i), rows?)));
+        let ends = (0..).map(Role::Input).zip(input);
+        let ends = ends.chain((0..).map(Role::Output).zip(output));
+        let ends = ends.chain((0..).map(Role::OutputGradient).zip(output_gradient));
+        let ends = Ends::new(&gpu, &plan, ends.chain(wanted))?;
         ends.refuse_overlaps()?;
         // What the trainer has, the chain shares.
         let mut given: Vec<(BufferId, Region)> = Vec::new();

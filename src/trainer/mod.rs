@@ -21,6 +21,7 @@ use crate::fit::Watch;
 use crate::history::{Best, History};
 use crate::loss::Loss;
 use crate::model::Model;
+use crate::named::Inputs;
 use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
 use crate::plan::{DataInfo, Plan, Role, StepState};
@@ -276,7 +277,7 @@ impl Trainer {
     /// # Errors
     /// As [`Model::predict`].
     #[cfg(not(target_family = "wasm"))]
-    pub fn predict(&self, features: &[f32]) -> Result<Vec<u32>> {
+    pub fn predict<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         self.model().predict(features)
     }
 
@@ -284,7 +285,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Model::predict`].
-    pub async fn predict_async(&self, features: &[f32]) -> Result<Vec<u32>> {
+    pub async fn predict_async<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         self.model().predict_async(features).await
     }
 

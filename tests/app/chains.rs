@@ -193,7 +193,7 @@ fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
     let error = refused(&a, (&b).into(), (&c).into(), Some(&c), 4);
     assert!(error.starts_with("rows given as input_gradient") && error.ends_with("output_gradient too"), "{error}");
     // Rows of two words, 3 words apart: they meet in the last.
-    let error = refused(&a, Rows::from(&b).stride(12), Rows::from(b.slice(40..)).stride(8), None, 4);
+    let error = refused(&a, Rows::from(&b).stride(12).into(), Rows::from(b.slice(40..)).stride(8).into(), None, 4);
     assert!(error.starts_with("rows given as output") && error.ends_with("output_gradient too"), "{error}");
     let error = refused(&a, (&b).into(), c.slice(2..).into(), None, 4);
     assert!(error.starts_with("buffer of output_gradient for 4 rows: expected an offset"), "{error}");

@@ -107,7 +107,8 @@ fn rows_that_reach_too_far_are_refused_before_anything_is_allocated() {
     assert!(refused.to_string().contains("input for 129 rows, by max_storage_buffer_binding_size"), "{refused}");
     let refused = trainer.model().prepare_forward(&near, rows, 129).unwrap_err();
     assert!(refused.to_string().contains("output for 129 rows, by max_storage_buffer_binding_size"), "{refused}");
-    let ends = ChainRows { input: (&near).into(), output: (&near).into(), output_gradient: rows, input_gradient: None };
+    let ends =
+        ChainRows { input: (&near).into(), output: (&near).into(), output_gradient: rows.into(), input_gradient: None };
     let refused = trainer.prepare_chain(ends, 129).unwrap_err();
     assert!(refused.to_string().contains("output_gradient for 129 rows, by max_storage_buffer"), "{refused}");
     // Layers' rows: of 2^17 bytes and 32.

@@ -7,6 +7,7 @@ mod chains;
 mod frames;
 mod limits;
 mod losing;
+mod named;
 mod parts;
 mod rows;
 mod warm_up;

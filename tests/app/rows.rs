@@ -187,10 +187,10 @@ fn a_chain_of_interleaved_rows_trains_as_one_of_packed_rows() {
         let structs = app.storage(&expected);
         let at = |place: Place| place.rows(&structs, rows);
         let ends = ChainRows {
-            input: at(at_x),
-            output: at(at_y),
-            output_gradient: at(at_dy),
-            input_gradient: Some(at(at_dx)),
+            input: at(at_x).into(),
+            output: at(at_y).into(),
+            output_gradient: at(at_dy).into(),
+            input_gradient: Some(at(at_dx).into()),
         };
         let b = interleaved.prepare_chain(ends, rows as u32).unwrap();
         let b_loss = loss(&app, [&structs; 3], [at_y, at_t, at_dy], rows);
@@ -231,10 +231,10 @@ fn ends_of_a_chain_may_share_buffers() {
     let run = |read: [Rows; 2], written: [Rows; 2]| {
         let mut trainer = make();
         let ends = ChainRows {
-            input: read[0],
-            output: written[0],
-            output_gradient: read[1],
-            input_gradient: Some(written[1]),
+            input: read[0].into(),
+            output: written[0].into(),
+            output_gradient: read[1].into(),
+            input_gradient: Some(written[1].into()),
         };
         let chain = trainer.prepare_chain(ends, 16).unwrap();
         app.frame(|encoder| {

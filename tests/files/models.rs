@@ -50,6 +50,51 @@ fn a_file_is_safetensors_that_tells_what_it_is() {
     assert_eq!(header.offset_keys().len(), network().parameters().len());
 }
 
+/// What the losses say of each output, of a network with several.
+#[test]
+fn a_file_tells_how_each_output_was_trained() {
+    let build = || {
+        let mut graph = Graph::new();
+        let (a, b) = (graph.input("a", 2), graph.input("b", 2));
+        let both = graph.concat([a, b], -1)?;
+        let [kind, sure, share] = [(3, Identity), (1, Identity), (2, Softmax)].map(|of| Dense::new(of.0, of.1));
+        let outputs = [("kind", kind), ("sure", sure), ("share", share)];
+        let outputs = outputs.map(|(name, layer)| Ok((name, graph.layer(layer, both)?)));
+        graph.build(outputs.into_iter().collect::<wgrad::Result<Vec<_>>>()?)
+    };
+    let network = build().unwrap();
+    let losses = Losses::new()
+        .output("kind", Loss::SoftmaxCrossEntropy)
+        .output("sure", Loss::BinaryCrossEntropy)
+        .output("share", Loss::MeanSquaredError);
+    let model = Model::new(Device::Cpu, &network, &network.initial_parameters(4)).unwrap();
+    let model = model.for_losses(losses).unwrap();
+    let bytes = model.to_bytes().unwrap();
+    let loaded = Model::from_bytes(Device::Cpu, &bytes).unwrap();
+    assert_eq!(loaded.network(), model.network());
+    assert_eq!(loaded.to_bytes().unwrap(), bytes);
+    let rows = random(1, 16);
+    let inputs = [("a", &rows[..8]), ("b", &rows[8..])];
+    let logits = loaded.forward_all(inputs).unwrap();
+    for (name, logits) in ["kind", "sure", "share"].into_iter().zip(&logits) {
+        let [of_loaded, of_model] = [&loaded, &model].map(|model| model.output(name).unwrap());
+        let probabilities = of_loaded.predict_proba(inputs).unwrap();
+        assert_eq!(probabilities, of_model.predict_proba(inputs).unwrap());
+        assert_eq!(of_loaded.predict(inputs).unwrap(), of_model.predict(inputs).unwrap());
+        assert_eq!(probabilities == *logits, name == "share");
+    }
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    let links = r#"[{"link":"Softmax","ranks_outputs":false},{"link":"Sigmoid","ranks_outputs":false},{"link":"Identity","ranks_outputs":true}]"#;
+    assert_eq!((metadata["links"].as_str(), metadata.get("link")), (links, None));
+    // One fewer, in as many bytes.
+    let of_kind = r#"{\"link\":\"Softmax\",\"ranks_outputs\":false},"#;
+    let at = bytes.windows(of_kind.len()).position(|w| w == of_kind.as_bytes()).unwrap();
+    let mut fewer = bytes;
+    fewer[at..at + of_kind.len()].fill(b' ');
+    assert_eq!(reason(Model::from_bytes(Device::Cpu, &fewer)), "has 2 links for 3 outputs");
+}
+
 #[test]
 fn a_fault_says_what_was_expected_and_what_came() {
     let good = model(Device::Cpu).to_bytes().unwrap();

@@ -1,0 +1,227 @@
+//! What is given for several inputs or outputs of a network, each by its name: numbers of the host's, or rows in buffers.
+
+use crate::error::{Error, Result};
+use crate::network::End;
+use crate::rows::Rows;
+
+/// Something for each end of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Named<'a, T: Clone> {
+    /// For the only one, without its name.
+    One(T),
+    Each(Vec<(&'a str, T)>),
+    Lent(&'a [(&'a str, T)]),
+}
+
+impl<T: Clone> Named<'_, T> {
+    /// Refuses names that no end has or that come twice, and several ends without names. `what` the ends are: "input" or
+    /// the like.
+    pub fn check_names(&self, what: &str, ends: &[End]) -> Result<()> {
+        let each = match self {
+            Self::One(_) if ends.len() == 1 => return Ok(()),
+            Self::One(_) => {
+                let expected = format!("each by its name: {}", names(ends));
+                return Err(Error::shape(format!("{what}s"), expected, "one without a name"));
+            }
+            Self::Each(each) => each,
+            Self::Lent(each) => *each,
+        };
+        for (i, (name, _)) in each.iter().enumerate() {
+            if !ends.iter().any(|end| end.name == *name) {
+                return Err(Error::shape(what, format!("one of {}", names(ends)), format!("{name:?}")));
+            }
+            if each[..i].iter().any(|(other, _)| other == name) {
+                return Err(Error::shape(format!("{what} {name:?}"), "it once", "it twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`check_names`](Self::check_names), and refuses that an end has nothing.
+    pub fn check(&self, what: &str, ends: &[End]) -> Result<()> {
+        self.check_names(what, ends)?;
+        match ends.iter().find(|end| self.of(end).is_none()) {
+            None => Ok(()),
+            Some(end) => Err(Error::shape(
+                format!("{what}s"),
+                format!("all of {}", names(ends)),
+                format!("none for {}", end.name),
+            )),
+        }
+    }
+
+    /// What there is for an end, of names that have been checked.
+    pub fn of(&self, end: &End) -> Option<&T> {
+        match self {
+            Self::One(one) => Some(one),
+            Self::Each(each) => find(each, end),
+            Self::Lent(each) => find(each, end),
+        }
+    }
+}
+
+fn find<'a, T>(each: &'a [(&str, T)], end: &End) -> Option<&'a T> {
+    each.iter().find(|(name, _)| *name == end.name).map(|(_, of)| of)
+}
+
+fn names(ends: &[End]) -> String {
+    ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of features for every input of a network, each row-major \[rows, features\]. A slice, an array or a `Vec` of f32 is
+/// those of a network with one input. Several inputs come as pairs of name and numbers, in any order: an array, a slice or
+/// a `Vec` of them. All inputs have the same number of rows.
+///
+/// ```
+/// use wgrad::{Activation::*, Dense, Device, Graph, Model};
+/// let mut graph = Graph::new();
+/// let (image, age) = (graph.input("image", [2, 2]), graph.input("age", 1));
+/// let flat = graph.layer(wgrad::Layer::Flatten, image)?;
+/// let both = graph.concat([flat, age], -1)?;
+/// let kind = graph.layer(Dense::new(3, Softmax), both)?;
+/// let network = graph.build([("kind", kind)])?;
+/// let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1))?;
+///
+/// let (pixels, years) = (vec![0.5; 4], [30.0]);
+/// let kinds = model.predict([("age", &years[..]), ("image", &pixels)])?;
+/// assert_eq!(kinds.len(), 1);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs<'a>(Named<'a, &'a [f32]>);
+
+impl<'a> Inputs<'a> {
+    /// How many rows there are, of inputs that go with these ends: whole rows, as many of each, all finite, and no more
+    /// than `most`.
+    pub(crate) fn rows(&self, ends: &[End], most: Option<usize>) -> Result<usize> {
+        self.0.check("input", ends)?;
+        // One that needs no name is what a network takes.
+        let title = |end: &End| if ends.len() == 1 { "features".into() } else { format!("input {:?}", end.name) };
+        let mut rows = None;
+        for end in ends {
+            let (features, width) = (self.of(end), end.features() as usize);
+            let own = features.len() / width;
+            if !features.len().is_multiple_of(width) || most.is_some_and(|most| own > most) {
+                let at_most = most.map_or(String::new(), |most| format!(", at most {most}"));
+                let expected = format!("whole rows of {width}{at_most}");
+                return Err(Error::shape(title(end), expected, format!("{} numbers", features.len())));
+            }
+            let (first, expected) = *rows.get_or_insert((&end.name, own));
+            if own != expected {
+                let expected = format!("{expected} rows, as of {first:?}");
+                return Err(Error::shape(title(end), expected, format!("{own}")));
+            }
+        }
+        for end in ends {
+            check_finite(self.of(end), end, ends.len() > 1)?;
+        }
+        Ok(rows.map_or(0, |(_, rows)| rows))
+    }
+
+    /// The numbers of an input, of ends that have been checked.
+    pub(crate) fn of(&self, end: &End) -> &'a [f32] {
+        self.0.of(end).copied().unwrap_or_default()
+    }
+}
+
+/// Names the first feature that is not finite.
+fn check_finite(features: &[f32], end: &End, several: bool) -> Result<()> {
+    let Some(at) = features.iter().position(|feature| !feature.is_finite()) else { return Ok(()) };
+    let (width, value) = (end.features() as usize, features[at]);
+    let (row, column) = (at / width, at % width);
+    let of_input = if several { format!(" of input {:?}", end.name) } else { String::new() };
+    Err(Error::NonFiniteFeature { row, column, value, of_input })
+}
+
+impl<'a> From<&'a [f32]> for Inputs<'a> {
+    fn from(features: &'a [f32]) -> Self {
+        Self(Named::One(features))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [f32; N]> for Inputs<'a> {
+    fn from(features: &'a [f32; N]) -> Self {
+        Self(Named::One(features))
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Inputs<'a> {
+    fn from(features: &'a Vec<f32>) -> Self {
+        Self(Named::One(features))
+    }
+}
+
+impl<'a> From<&'a [(&'a str, &'a [f32])]> for Inputs<'a> {
+    fn from(each: &'a [(&'a str, &'a [f32])]) -> Self {
+        Self(Named::Lent(each))
+    }
+}
+
+impl<'a, V: AsRef<[f32]> + ?Sized, const N: usize> From<[(&'a str, &'a V); N]> for Inputs<'a> {
+    fn from(each: [(&'a str, &'a V); N]) -> Self {
+        Self(Named::Each(each.into_iter().map(|(name, features)| (name, features.as_ref())).collect()))
+    }
+}
+
+impl<'a, V: AsRef<[f32]> + ?Sized> From<Vec<(&'a str, &'a V)>> for Inputs<'a> {
+    fn from(each: Vec<(&'a str, &'a V)>) -> Self {
+        Self(Named::Each(each.into_iter().map(|(name, features)| (name, features.as_ref())).collect()))
+    }
+}
+
+/// [`Rows`] for every input, or every output, of a network. A buffer, a part of one or [`Rows`] alone are those of a network
+/// with one such end. Several come as pairs of name and rows, in any order: an array or a `Vec` of them.
+///
+/// ```no_run
+/// # fn f(model: &wgrad::Model, image: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer, kind: &wgrad::wgpu::Buffer,
+/// #      size: &wgrad::wgpu::Buffer) -> wgrad::Result<()> {
+/// let forward = model.prepare_forward([("image", image), ("age", ages)], [("kind", kind), ("size", size)], 64)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedRows<'a>(Named<'a, Rows<'a>>);
+
+impl<'a> NamedRows<'a> {
+    /// The rows of every end, in the order of these ends.
+    pub(crate) fn all(&self, what: &str, ends: &[End]) -> Result<Vec<Rows<'a>>> {
+        self.0.check(what, ends)?;
+        Ok(ends.iter().filter_map(|end| self.0.of(end).copied()).collect())
+    }
+
+    /// The rows of those ends that are named.
+    pub(crate) fn some(&self, what: &str, ends: &[End]) -> Result<Vec<Option<Rows<'a>>>> {
+        self.0.check_names(what, ends)?;
+        Ok(ends.iter().map(|end| self.0.of(end).copied()).collect())
+    }
+}
+
+impl<'a> From<Rows<'a>> for NamedRows<'a> {
+    fn from(rows: Rows<'a>) -> Self {
+        Self(Named::One(rows))
+    }
+}
+
+impl<'a> From<&'a wgpu::Buffer> for NamedRows<'a> {
+    fn from(buffer: &'a wgpu::Buffer) -> Self {
+        Rows::from(buffer).into()
+    }
+}
+
+impl<'a> From<wgpu::BufferSlice<'a>> for NamedRows<'a> {
+    fn from(slice: wgpu::BufferSlice<'a>) -> Self {
+        Rows::from(slice).into()
+    }
+}
+
+impl<'a, R: Into<Rows<'a>>, const N: usize> From<[(&'a str, R); N]> for NamedRows<'a> {
+    fn from(each: [(&'a str, R); N]) -> Self {
+        Self(Named::Each(each.into_iter().map(|(name, rows)| (name, rows.into())).collect()))
+    }
+}
+
+impl<'a, R: Into<Rows<'a>>> From<Vec<(&'a str, R)>> for NamedRows<'a> {
+    fn from(each: Vec<(&'a str, R)>) -> Self {
+        Self(Named::Each(each.into_iter().map(|(name, rows)| (name, rows.into())).collect()))
+    }
+}
