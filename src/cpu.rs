@@ -154,7 +154,8 @@ mod tests {
                 let config = TrainerConfig { batch: 4, keep_gradients, ..TrainerConfig::default() };
                 let adam = Adam::default();
                 let mut trainer = Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap();
-                trainer.bind_training(std::borrow::Cow::Borrowed(&data), 0).unwrap();
+                let matched = trainer.check_fits(&data).unwrap();
+                trainer.bind_training(std::borrow::Cow::Borrowed(&data), &matched, 0).unwrap();
                 let crate::device::Executor::Cpu(executor) = &trainer.training else { unreachable!() };
                 let mut pauses = 0;
                 let pause = || {

@@ -233,7 +233,7 @@ pub(crate) struct Run {
 /// Work handed to a device.
 pub(crate) enum Submission {
     Gpu { done: Signal<()>, totals: Option<Reading>, gpu: Gpu },
-    Cpu { totals: Option<RowMetrics> },
+    Cpu { totals: Option<Vec<RowMetrics>> },
 }
 
 impl Executor {
@@ -298,6 +298,12 @@ impl Executor {
         Ok(())
     }
 
+    /// Words of the totals: a part for each output.
+    fn totals_words(&self) -> usize {
+        let plan = self.plan();
+        plan.buffer(self.find(Role::Totals)).words().unwrap_or(0) as usize
+    }
+
     /// The most steps for a submission.
     pub(crate) fn most_steps(&self) -> u32 {
         let plan = self.plan();
@@ -337,7 +343,8 @@ impl Executor {
                             check.record_steps(&mut encoder, 1);
                         }
                         let totals = self.storage(Role::Totals);
-                        Some(gpu.record_readback(&mut encoder, totals.gpu(), 0..size_of::<RowMetrics>() as u64)?)
+                        let bytes = self.totals_words() as u64 * 4;
+                        Some(gpu.record_readback(&mut encoder, totals.gpu(), 0..bytes)?)
                     }
                     false => None,
                 };
@@ -353,8 +360,8 @@ impl Executor {
                 if let (Some(Executor::Cpu(check)), true) = (check, run.report) {
                     check.run_steps(1, false).await;
                 }
-                let totals =
-                    run.report.then(|| bytemuck::cast_slice(&executor.buffer(self.find(Role::Totals)).lock())[0]);
+                let read = || RowMetrics::of_totals(&executor.buffer(self.find(Role::Totals)).lock());
+                let totals = run.report.then(read);
                 Ok(Submission::Cpu { totals })
             }
         }
@@ -362,14 +369,14 @@ impl Executor {
 }
 
 impl Submission {
-    /// Waits for the end, and for the metrics where they were asked for.
-    pub(crate) async fn finish(self) -> Result<Option<RowMetrics>> {
+    /// Waits for the end, and for the metrics of each output where they were asked for.
+    pub(crate) async fn finish(self) -> Result<Option<Vec<RowMetrics>>> {
         match self {
             Submission::Gpu { done, totals, gpu } => {
                 done.await;
                 gpu.check_lost()?;
                 match totals {
-                    Some(reading) => Ok(Some(bytemuck::cast_slice(&reading.finish().await?)[0])),
+                    Some(reading) => Ok(Some(RowMetrics::of_totals(&reading.finish().await?))),
                     None => Ok(None),
                 }
             }

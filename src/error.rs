@@ -104,7 +104,7 @@ pub enum Error {
     },
 
     /// A label is not one of the classes.
-    #[error("label of row {row} is {label}, but there are {classes} classes (0 to {})", classes.saturating_sub(1))]
+    #[error("label of row {row}{of_target} is {label}, but there are {classes} classes (0 to {})", classes.saturating_sub(1))]
     LabelOutOfRange {
         /// The row, from 0.
         row: usize,
@@ -112,6 +112,8 @@ pub enum Error {
         label: u32,
         /// How many classes there are.
         classes: u32,
+        /// " of target \"kind\"" where targets have names, else empty.
+        of_target: String,
     },
 
     /// A feature is NaN or infinite.
@@ -128,7 +130,7 @@ pub enum Error {
     },
 
     /// A target or a row's weight is NaN or infinite.
-    #[error("{what} of row {row} is {value}: it must be finite")]
+    #[error("{what} of row {row}{of_target} is {value}: it must be finite")]
     NonFiniteTarget {
         /// `"target"` or `"weight"`.
         what: &'static str,
@@ -136,10 +138,12 @@ pub enum Error {
         row: usize,
         /// The value.
         value: f32,
+        /// " of target \"size\"" where targets have names, else empty.
+        of_target: String,
     },
 
     /// A target lies outside the range that a loss takes.
-    #[error("target {column} of row {row} is {value}: {loss} takes targets from 0 to 1")]
+    #[error("target {column} of row {row}{of_target} is {value}: {loss} takes targets from 0 to 1")]
     TargetOutOfRange {
         /// The row, from 0.
         row: usize,
@@ -149,6 +153,8 @@ pub enum Error {
         value: f32,
         /// The loss, in words.
         loss: &'static str,
+        /// " of target \"size\"" where targets have names, else empty.
+        of_target: String,
     },
 
     /// An output is NaN, so its row has no class.

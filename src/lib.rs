@@ -147,7 +147,7 @@ mod wgsl;
 
 pub use activation::Activation;
 pub use config::{Clip, Group, TrainerConfig};
-pub use dataset::{Dataset, Targets};
+pub use dataset::{Dataset, DatasetBuilder, Features, Targets};
 pub use device::Device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples
@@ -161,7 +161,7 @@ pub use fit::{Control, EarlyStopping, Event, Fit};
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
-pub use history::{Best, Epoch, Evaluation, History, Monitor};
+pub use history::{Best, Epoch, Evaluation, History, Monitor, OutputEpoch, OutputEvaluation, OutputHistory};
 pub use init::Init;
 pub use loss::{Loss, Losses};
 pub use model::{Forward, Model};

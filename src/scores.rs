@@ -254,6 +254,9 @@ mod tests {
         let none = Targets::Values { values: vec![], outputs: 0 };
         assert_eq!(fault(0, 0, &none), "outputs of a row: expected 1, as of the targets, got 0");
         let beyond = Targets::Labels { labels: vec![0, u32::MAX], classes: 3 };
-        assert_eq!(fault(6, 3, &beyond), Error::LabelOutOfRange { row: 1, label: u32::MAX, classes: 3 }.to_string());
+        assert_eq!(
+            fault(6, 3, &beyond),
+            Error::LabelOutOfRange { row: 1, label: u32::MAX, classes: 3, of_target: String::new() }.to_string()
+        );
     }
 }

@@ -108,7 +108,7 @@ mod tests {
             (submits, metrics, trainer.model().parameters().unwrap(), trainer.training.plan().clone())
         };
         let (one, metrics, weights, plan) = trained(MOST);
-        assert_eq!((one, metrics.rows), (1, 12));
+        assert_eq!((one, metrics[0].rows), (1, 12));
         for most in
             [Most { ops: 1, ..MOST }, Most { ops: 4, ..MOST }, Most { flops: 1, ..MOST }, Most { bytes: 1, ..MOST }]
         {
@@ -118,7 +118,7 @@ mod tests {
             let (submits, by_parts, weights_by_parts, _) = trained(most);
             // What is left for the last one is the report.
             assert_eq!(submits, 3 * parts.len() as u64 + 1);
-            assert_eq!((by_parts, weights_by_parts), (metrics, weights.clone()));
+            assert_eq!((by_parts, weights_by_parts), (metrics.clone(), weights.clone()));
         }
     }
 

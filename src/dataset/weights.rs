@@ -1,24 +1,29 @@
 //! Weights of rows and of classes.
 
-use super::{Dataset, Targets, check_finite};
+use super::targets::check_finite;
+use super::{Dataset, Target, Targets, listed};
 use crate::error::{Error, Result};
 
 /// Most classes that weights are balanced over: a table of them is made.
 const MOST_CLASSES: u32 = 1 << 24;
 
 impl Dataset {
-    /// Sample weights: each row's loss is multiplied by its weight. The mean stays over the number of rows: see
-    /// [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights) stay.
+    /// Sample weights: each row's loss is multiplied by its weight, of every output. The mean stays over the number of rows:
+    /// see [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights) stay.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
     /// infinite.
-    pub fn with_weights(mut self, mut weights: Vec<f32>) -> Result<Self> {
-        check_weights(&weights, self.rows())?;
-        if let (Some(of_classes), Targets::Labels { labels, .. }) = (&self.class_weights, &self.targets) {
-            multiply(&mut weights, labels, of_classes)?;
+    pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
+        check_weights(&weights, self.rows)?;
+        for target in &mut self.targets {
+            if let (Some(of_classes), Targets::Labels { labels, .. }) = (&target.class_weights, &target.targets) {
+                let mut products = weights.clone();
+                multiply(&mut products, labels, of_classes)?;
+                target.weights = Some(products);
+            }
         }
-        self.weights = Some(weights);
+        self.sample_weights = Some(weights);
         Ok(self)
     }
 
@@ -28,7 +33,7 @@ impl Dataset {
     ///
     /// They multiply [sample weights](Self::with_weights) and class weights given before. Training, evaluation and
     /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy) use the products, which [`weights`](Self::weights)
-    /// returns.
+    /// returns. Where there are several targets, see [`with_class_weights_of`](Self::with_class_weights_of).
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -38,21 +43,38 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers, unless there is one weight for each class, for the first weight that is
-    /// negative, NaN or infinite, and for the first row whose product overflows.
-    pub fn with_class_weights(mut self, weights: &[f32]) -> Result<Self> {
-        let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
-        if weights.len() != *classes as usize {
+    /// [`Error::Shape`] where targets are numbers or labels of several positions, unless there is one weight for each class,
+    /// for the first weight that is negative, NaN or infinite, for the first row whose product overflows, and where there are
+    /// several targets.
+    pub fn with_class_weights(self, weights: &[f32]) -> Result<Self> {
+        let target = self.sole_target()?;
+        self.class_weighted(target, weights)
+    }
+
+    /// [Class weights](Self::with_class_weights) of the target of that name: they are in the loss of its output alone.
+    ///
+    /// # Errors
+    /// As [`with_class_weights`](Self::with_class_weights); [`Error::Shape`] for a name that no target has.
+    pub fn with_class_weights_of(self, name: &str, weights: &[f32]) -> Result<Self> {
+        let target = self.target_index(name)?;
+        self.class_weighted(target, weights)
+    }
+
+    fn class_weighted(mut self, target: usize, weights: &[f32]) -> Result<Self> {
+        let target = &mut self.targets[target];
+        let (labels, classes) = target.one_a_row()?;
+        if weights.len() != classes as usize {
             return Err(Error::shape("class weights", format!("{classes}, one for each class"), weights.len()));
         }
         if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
             let what = format!("weight of class {class}");
             return Err(Error::shape(what, "a finite number of at least 0", weights[class]));
         }
-        let mut of_rows = self.weights.take().unwrap_or_else(|| vec![1.0; labels.len()]);
+        let of_rows = target.weights.clone().or_else(|| self.sample_weights.clone());
+        let mut of_rows = of_rows.unwrap_or_else(|| vec![1.0; labels.len()]);
         multiply(&mut of_rows, labels, weights)?;
-        self.weights = Some(of_rows);
-        self.class_weights = Some(match self.class_weights.take() {
+        target.weights = Some(of_rows);
+        target.class_weights = Some(match target.class_weights.take() {
             Some(before) => before.iter().zip(weights).map(|(a, b)| a * b).collect(),
             None => weights.to_vec(),
         });
@@ -61,6 +83,7 @@ impl Dataset {
 
     /// Class weights that balance the classes: rows / (classes · rows of the class), as scikit-learn's `"balanced"`. Classes
     /// without rows are not counted, and have weight 1. All classes together weigh the same, and the mean weight of a row is 1.
+    /// Rows whose label is [ignored](super::DatasetBuilder::ignoring) are not counted.
     ///
     /// Balance the training set, and give the validation set the same weights.
     ///
@@ -74,33 +97,78 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers or there are more than 16,777,216 classes.
+    /// [`Error::Shape`] where targets are numbers or labels of several positions, where there are more than 16,777,216 classes,
+    /// and where there are several targets.
     pub fn balanced_class_weights(&self) -> Result<Vec<f32>> {
-        let Targets::Labels { labels, classes } = &self.targets else { return Err(no_labels()) };
-        if *classes > MOST_CLASSES {
+        self.targets[self.sole_target()?].balanced()
+    }
+
+    /// [Balanced class weights](Self::balanced_class_weights) of the target of that name.
+    ///
+    /// # Errors
+    /// As [`balanced_class_weights`](Self::balanced_class_weights); [`Error::Shape`] for a name that no target has.
+    pub fn balanced_class_weights_of(&self, name: &str) -> Result<Vec<f32>> {
+        self.targets[self.target_index(name)?].balanced()
+    }
+
+    fn sole_target(&self) -> Result<usize> {
+        if let [_] = &self.targets[..] {
+            return Ok(0);
+        }
+        let names = listed(self.targets.iter().map(|target| &*target.name));
+        let actual =
+            format!("{names}; use Dataset::with_class_weights_of and balanced_class_weights_of, which take a name");
+        Err(Error::shape("targets, for class weights", "one", actual))
+    }
+
+    /// The weight that each row's loss is multiplied by: its sample weight times the weight of its class. `None` where
+    /// neither was given. Of several targets, that of the first.
+    pub fn weights(&self) -> Option<&[f32]> {
+        self.weights_for(&self.targets[0])
+    }
+
+    /// The same of a target.
+    pub(super) fn weights_for<'a>(&'a self, target: &'a Target) -> Option<&'a [f32]> {
+        target.weights.as_deref().or(self.sample_weights.as_deref())
+    }
+
+    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them. Of several targets, those
+    /// of the first.
+    pub fn class_weights(&self) -> Option<&[f32]> {
+        self.targets[0].class_weights.as_deref()
+    }
+}
+
+impl Target {
+    /// Its labels and classes, where it has one label a row.
+    fn one_a_row(&self) -> Result<(&[u32], u32)> {
+        match &self.targets {
+            Targets::Labels { labels, classes } if self.width() == 1 => Ok((labels, *classes)),
+            Targets::Labels { .. } => {
+                let actual = format!("{} a row; use Dataset::with_weights, a weight for each row", self.width());
+                Err(Error::shape("labels, for class weights", "one a row", actual))
+            }
+            Targets::Values { .. } => Err(no_labels()),
+        }
+    }
+
+    fn balanced(&self) -> Result<Vec<f32>> {
+        let (labels, classes) = self.one_a_row()?;
+        if classes > MOST_CLASSES {
             return Err(Error::shape("classes to balance", format!("at most {MOST_CLASSES}"), classes));
         }
-        let mut counts = vec![0u32; *classes as usize];
-        for label in labels {
+        let mut counts = vec![0u32; classes as usize];
+        let mut rows = 0u32;
+        for label in labels.iter().filter(|label| self.ignored != Some(**label)) {
             counts[*label as usize] += 1;
+            rows += 1;
         }
         let present = counts.iter().filter(|count| **count > 0).count() as f64;
         let weight = |count: u32| match count {
             0 => 1.0,
-            _ => (labels.len() as f64 / (present * f64::from(count))) as f32,
+            _ => (f64::from(rows) / (present * f64::from(count))) as f32,
         };
         Ok(counts.into_iter().map(weight).collect())
-    }
-
-    /// The weight that each row's loss is multiplied by: its sample weight times the weight of its class. `None` where
-    /// neither was given.
-    pub fn weights(&self) -> Option<&[f32]> {
-        self.weights.as_deref()
-    }
-
-    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them.
-    pub fn class_weights(&self) -> Option<&[f32]> {
-        self.class_weights.as_deref()
     }
 }
 
@@ -114,15 +182,16 @@ pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<()> {
     if weights.len() != rows {
         return Err(Error::shape("weights of rows", format!("{rows}, one a row"), weights.len()));
     }
-    check_finite("weight", weights, 1)
+    check_finite("weight", weights, 1, "")
 }
 
 /// Multiplies the weights of rows by those of their classes.
 fn multiply(of_rows: &mut [f32], labels: &[u32], of_classes: &[f32]) -> Result<()> {
     for (weight, label) in of_rows.iter_mut().zip(labels) {
-        *weight *= of_classes[*label as usize];
+        // A label that is ignored may be no class.
+        *weight *= of_classes.get(*label as usize).unwrap_or(&1.0);
     }
-    check_finite("weight", of_rows, 1)
+    check_finite("weight", of_rows, 1, "")
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Files of training runs.
 
+use std::ops::Range;
+
 use safetensors::tensor::Dtype;
 
 use super::format::{Contents, Tensor, encode};
@@ -9,6 +11,7 @@ use super::{BYTES, STATE, epochs};
 use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::loss::{Loss, Losses};
 use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
@@ -169,11 +172,14 @@ impl Trainer {
         }
         let mut metadata = metadata(&self.model());
         metadata.extend([
-            ("loss", json(&self.loss)),
+            ("loss", json(&self.of_outputs[0].0)),
             ("optimizer", json(&self.optimizer)),
             ("config", json(&self.config)),
             ("progress", json(progress)),
         ]);
+        if self.has_losses() {
+            metadata.insert("losses", json(&self.losses));
+        }
         let mut file = Vec::new();
         let tensor = |name: &str, dtype, shape: &[u32], words| Tensor {
             name: format!("{STATE}{name}"),
@@ -231,9 +237,13 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
              Trainer::from_parameters",
         ));
     }
-    let (loss, optimizer, config) = (file.json("loss")?, file.json("optimizer")?, file.json("config")?);
+    let (optimizer, config) = (file.json("optimizer")?, file.json("config")?);
+    let losses: Losses = match file.metadata("losses") {
+        Some(_) => file.json("losses")?,
+        None => file.json::<Loss>("loss")?.into(),
+    };
     let mut progress: Progress = file.json("progress")?;
-    let plan = Plan::training(&network, loss, &optimizer, &config)
+    let plan = Plan::training(&network, losses.clone(), &optimizer, &config)
         .map_err(|e| file.fault(format!("its training run cannot be built: {e}")))?;
 
     let parameters = file.parameters(&network)?;
@@ -263,10 +273,10 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     }
     let best = format!("{STATE}{BEST}");
     let best = file.shape(&best).is_some().then(|| file.take(&best, Dtype::F32, &all)).transpose()?;
-    if let Some(history) = epochs::take(&mut file)? {
+    if let Some(history) = epochs::take(&mut file, network.output_ends())? {
         progress.history = history;
     }
-    check_place(&file, &state, &config, &mut progress)?;
+    check_place(&file, &state, &metrics_parts(&plan), &config, &mut progress)?;
     file.finish("")?;
 
     let change = resume.change(optimizer, config);
@@ -283,14 +293,20 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     // A moment that the optimizer did not keep starts from zero.
     moments.resize(optimizer.moments() as usize, vec![0; all[0] as usize]);
     state.push((Role::Moments, join_moments(&moments)));
-    let mut trainer = Trainer::with_parameters(device, &network, loss, optimizer, config, Some(&parameters))?;
+    let mut trainer = Trainer::with_parameters(device, &network, losses, optimizer, config, Some(&parameters))?;
+    let (before, after) = (metrics_parts(&plan), metrics_parts(trainer.plan()));
     for (role, words) in &state {
         // What the plan has no more is left.
         let Some(id) = trainer.plan().find(*role) else { continue };
         let slots = trainer.plan().buffer(id).shape.map_or(0, |shape| shape[0]) as usize;
         let folded = match role {
-            Role::RowMetrics if words.len() != slots * 4 => {
-                bytemuck::cast_vec(Change::fold(bytemuck::cast_slice(words), slots))
+            Role::RowMetrics if words.len() != slots * 4 || before != after => {
+                let mut folded = vec![RowMetrics::default(); slots];
+                for (before, after) in before.iter().zip(&after) {
+                    let slots = Change::fold(before.of(bytemuck::cast_slice(words)), after.slots.len());
+                    folded[after.slots.clone()].copy_from_slice(&slots);
+                }
+                bytemuck::cast_vec(folded)
             }
             _ => words.clone(),
         };
@@ -309,6 +325,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
 fn check_place(
     file: &Contents<'_>,
     state: &[(Role, Vec<u32>)],
+    parts: &[MetricsPart],
     config: &TrainerConfig,
     progress: &mut Progress,
 ) -> Result<()> {
@@ -321,11 +338,16 @@ fn check_place(
     }
     // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
     let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));
-    let sum = |count: fn(&RowMetrics) -> u32| metrics.iter().map(|row| u64::from(count(row))).sum::<u64>();
     let position = u64::from(step.position);
-    let intact = sum(|row| row.rows) == position && sum(|row| row.correct) <= position;
+    let intact = |part: &MetricsPart, ignores: bool| {
+        let slots = part.of(metrics);
+        let sum = |count: fn(&RowMetrics) -> u32| slots.iter().map(|row| u64::from(count(row))).sum::<u64>();
+        let (all, counted) = (position * u64::from(part.positions), sum(|row| row.rows));
+        (counted == all || ignores && counted < all) && sum(|row| row.correct) <= counted
+    };
     let stale = |cut: &mut Cut| {
         let possible = cut.before.0 <= cut.steps && cut.before.1 <= cut.rows && cut.steps <= i32::MAX as u32;
+        let intact = parts.iter().all(|part| intact(part, cut.ignores));
         !possible || cut.rows != step.data_rows || cut.rows_done(config.batch) != position || !intact
     };
     if let Some(cut) = progress.cut.take_if(stale) {
@@ -335,10 +357,37 @@ fn check_place(
     Ok(())
 }
 
-/// Slots of the metrics at their first level.
+/// Where the running metrics of one output are.
+#[derive(Debug, PartialEq)]
+struct MetricsPart {
+    slots: Range<usize>,
+    positions: u32,
+}
+
+impl MetricsPart {
+    /// Its slots among those of a file, which may have the first levels only.
+    fn of<'a>(&self, metrics: &'a [RowMetrics]) -> &'a [RowMetrics] {
+        &metrics[self.slots.start.min(metrics.len())..self.slots.end.min(metrics.len())]
+    }
+}
+
+/// The running metrics of each output.
+fn metrics_parts(plan: &Plan) -> Vec<MetricsPart> {
+    let part = |op: &Op| match op {
+        Op::LossOp(loss) => {
+            let [start, len] = [loss.metrics.offset as usize, loss.metrics.len() as usize].map(|words| words / 4);
+            Some(MetricsPart { slots: start..start + len, positions: loss.positions })
+        }
+        _ => None,
+    };
+    plan.step.iter().filter_map(part).collect()
+}
+
+/// Slots of the metrics at their first level, of a plan with one loss: files of version 0.1 have no other.
 fn first_level(plan: &Plan) -> Option<u32> {
-    plan.step.iter().find_map(|op| match op {
+    let mut losses = plan.step.iter().filter_map(|op| match op {
         Op::LossOp(loss) => Some(loss.slots()),
         _ => None,
-    })
+    });
+    losses.next().filter(|_| losses.next().is_none())
 }

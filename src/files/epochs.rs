@@ -1,5 +1,6 @@
 //! The history in a training run's file: tensors of words, a row for each epoch. As JSON an epoch took 280 bytes, as words it
-//! takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each epoch.
+//! takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each epoch. Of several
+//! outputs, each takes 60.
 
 use std::borrow::Cow;
 
@@ -8,7 +9,8 @@ use safetensors::tensor::Dtype;
 use super::STATE;
 use super::format::{Contents, Tensor};
 use crate::error::Result;
-use crate::history::{Epoch, Evaluation, History};
+use crate::history::{Epoch, Evaluation, History, OutputEpoch, OutputHistory};
+use crate::network::End;
 
 const HISTORY: &str = "history";
 const VALIDATION: &str = "history.validation";
@@ -46,11 +48,25 @@ pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
             tensors.push(tensor(name, EVALUATION, words.collect()));
         }
     }
+    for (i, output) in history.outputs.iter().enumerate() {
+        let none = Evaluation { loss: 0.0, accuracy: 0.0, rows: 0 };
+        let words = output.epochs.iter().flat_map(|epoch| {
+            let each = [Some(epoch.train), epoch.validation, epoch.measured];
+            each.into_iter().flat_map(|each| evaluation(&each.unwrap_or(none)))
+        });
+        tensors.push(tensor(&of_output(i), 3 * EVALUATION, words.collect()));
+    }
     tensors
 }
 
-/// Takes the history out of a file; none where the file has none, as those of earlier versions, which have it as JSON.
-pub(super) fn take(file: &mut Contents<'_>) -> Result<Option<History>> {
+/// The tensor of an output among several: of training, of validation and of what was measured.
+fn of_output(i: usize) -> String {
+    format!("{HISTORY}.output_{i}")
+}
+
+/// Takes the history of a network with these outputs out of a file; none where the file has none, as those of earlier
+/// versions, which have it as JSON.
+pub(super) fn take(file: &mut Contents<'_>, outputs: &[End]) -> Result<Option<History>> {
     let [history, validation, measured] = [HISTORY, VALIDATION, MEASURED].map(|name| format!("{STATE}{name}"));
     let Some(&[epochs, _]) = file.shape(&history) else { return Ok(None) };
     let epochs = u32::try_from(epochs).unwrap_or(u32::MAX);
@@ -76,7 +92,18 @@ pub(super) fn take(file: &mut Contents<'_>) -> Result<Option<History>> {
             seconds: (!seconds.is_nan()).then_some(seconds),
         }
     };
-    let history = History { epochs: words.chunks_exact(EPOCH).enumerate().map(epoch).collect() };
+    let mut of_outputs = Vec::new();
+    for (i, end) in outputs.iter().enumerate().filter(|_| outputs.len() > 1) {
+        let words = file.take(&format!("{STATE}{}", of_output(i)), Dtype::U32, &[epochs, 3 * EVALUATION as u32])?;
+        let epoch = |words: &[u32]| {
+            let seen = |i: usize| Some(read(&words[i * EVALUATION..])).filter(|evaluation| evaluation.rows > 0);
+            OutputEpoch { train: read(words), validation: seen(1), measured: seen(2) }
+        };
+        let epochs = words.chunks_exact(3 * EVALUATION).map(epoch).collect();
+        of_outputs.push(OutputHistory { name: end.name.clone(), epochs });
+    }
+    let epochs = words.chunks_exact(EPOCH).enumerate().map(epoch).collect();
+    let history = History { epochs, outputs: of_outputs };
     if history.epochs.iter().map(|e| u64::from(e.steps)).sum::<u64>() > i32::MAX as u64 {
         return Err(file.fault("has a history of more steps than a run can take"));
     }
@@ -119,13 +146,38 @@ mod tests {
             learning_rate: 1.0 / (i + 1) as f32,
             seconds: (i.is_multiple_of(2)).then_some(f64::from(i) / 13.0),
         };
+        let one = [End { name: "output".into(), shape: 1.into() }];
         for epochs in [0, 1, 1000] {
-            let history = History { epochs: (0..epochs).map(epoch).collect() };
+            let history = History { epochs: (0..epochs).map(epoch).collect(), outputs: Vec::new() };
             let file = encode(&BTreeMap::new(), &tensors(&history));
             assert!(file.len() <= 384 + 76 * epochs as usize, "{} bytes for {epochs} epochs", file.len());
             let mut file = Contents::read("file", &file).unwrap();
-            assert_eq!(take(&mut file).unwrap().unwrap_or_default(), history);
+            assert_eq!(take(&mut file, &one).unwrap().unwrap_or_default(), history);
             file.finish("").unwrap();
         }
+    }
+
+    #[test]
+    fn the_history_of_several_outputs_reads_back() {
+        let seen = |loss: f64| Evaluation { loss, accuracy: loss / 3.0, rows: 7 };
+        let epoch = Epoch {
+            epoch: 1,
+            train: seen(1.0),
+            validation: Some(seen(2.0)),
+            measured: None,
+            steps: 3,
+            learning_rate: 0.5,
+            seconds: None,
+        };
+        let of = |name: &str, loss| OutputHistory {
+            name: name.into(),
+            epochs: vec![OutputEpoch { train: seen(loss), validation: Some(seen(0.5)), measured: None }],
+        };
+        let history = History { epochs: vec![epoch], outputs: vec![of("a", 0.25), of("b", 0.75)] };
+        let file = encode(&BTreeMap::new(), &tensors(&history));
+        let mut file = Contents::read("file", &file).unwrap();
+        let ends = ["a", "b"].map(|name| End { name: name.into(), shape: 1.into() });
+        assert_eq!(take(&mut file, &ends).unwrap(), Some(history));
+        file.finish("").unwrap();
     }
 }

@@ -1,7 +1,6 @@
 //! The rows of a batch.
 
 use super::*;
-use crate::dataset::U8_SCALE;
 
 const LANES: u32 = 64;
 

@@ -1,8 +1,8 @@
 //! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same
 //! structs.
 
-use crate::error::{Error, Result};
-use crate::history::Evaluation;
+/// What a byte is multiplied by: 255 becomes 1.
+pub(crate) const U8_SCALE: f32 = 1.0 / 255.0;
 
 /// What the kernels know of a data set: [`Role::Data`](crate::plan::Role::Data).
 #[repr(C)]
@@ -112,7 +112,7 @@ impl Default for StepState {
 pub struct RowMetrics {
     /// Sum of losses.
     pub loss: f32,
-    /// Rows whose class is the target's: see [`Evaluation::accuracy`].
+    /// Rows whose class is the target's: see [`Evaluation::accuracy`](crate::Evaluation::accuracy).
     pub correct: u32,
     /// Rows seen, without those whose label is [ignored](DataInfo::ignored).
     pub rows: u32,
@@ -126,23 +126,12 @@ pub(crate) const fn words<T>() -> u32 {
 }
 
 impl RowMetrics {
-    /// An error unless so many rows were counted: where a device drops commands, as browsers do with those that they
-    /// find at fault, a loss of zero would be a lie.
-    pub(crate) fn check_rows(self, what: &str, expected: u32) -> Result<()> {
-        if self.rows == expected {
-            return Ok(());
-        }
-        let reason = format!(
-            "of {expected} rows it has done {}; what is wrong went to the device's own error handler, or the console",
-            self.rows
-        );
-        Err(Error::Gpu { what: what.into(), reason })
-    }
+    /// Words from one output's totals to the next one's, where there are several.
+    pub(crate) const STRIDE: usize = 64;
 
-    /// What the sum comes to, of a loss that is a mean over rows or not.
-    pub(crate) fn evaluation(self, mean: bool) -> Evaluation {
-        let rows = f64::from(self.rows.max(1));
-        let loss = f64::from(self.loss) / if mean { rows } else { 1.0 };
-        Evaluation { loss, accuracy: f64::from(self.correct) / rows, rows: self.rows }
+    /// The totals of each output, as a buffer of [`Role::Totals`](crate::plan::Role::Totals) has them.
+    pub(crate) fn of_totals(words: &[u32]) -> Vec<Self> {
+        let part = |words: &[u32]| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..size_of::<Self>() / 4]));
+        words.chunks(Self::STRIDE).filter(|words| words.len() >= size_of::<Self>() / 4).map(part).collect()
     }
 }

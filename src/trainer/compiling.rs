@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::config::TrainerConfig;
 use crate::device::{Device, Executor};
 use crate::error::Result;
-use crate::loss::Loss;
+use crate::loss::Losses;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
@@ -31,16 +31,16 @@ impl Trainer {
     pub async fn new_async(
         device: impl Into<Device>,
         network: &Network,
-        loss: Loss,
+        losses: impl Into<Losses>,
         optimizer: impl Into<Optimizer>,
         config: TrainerConfig,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self> {
-        let (device, optimizer) = (device.into(), optimizer.into());
+        let (device, losses, optimizer) = (device.into(), losses.into(), optimizer.into());
         if let Device::Gpu(gpu) = &device {
-            gpu.compile_async(&Plan::training(network, loss, &optimizer, &config)?, &mut progress).await?;
+            gpu.compile_async(&Plan::training(network, losses.clone(), &optimizer, &config)?, &mut progress).await?;
         }
-        Self::new(device, network, loss, optimizer, config)
+        Self::new(device, network, losses, optimizer, config)
     }
 
     /// [`warm_up`](Self::warm_up) for async code and browsers: also compiles the kernels of [`evaluate`](Self::evaluate), and
@@ -52,7 +52,7 @@ impl Trainer {
     pub async fn warm_up_async(&self, mut progress: impl FnMut(usize, usize)) -> Result<()> {
         let Executor::Gpu(executor) = &self.training else { return Ok(()) };
         let gpu = executor.gpu();
-        gpu.compile_async(&Plan::evaluation(&self.network, self.loss, 1)?, &mut progress).await?;
+        gpu.compile_async(&Plan::evaluation(&self.network, self.losses.clone(), 1)?, &mut progress).await?;
         gpu.know_queue().await?;
         self.warm_up()?;
         self.training.finish().await

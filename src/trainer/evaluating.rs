@@ -1,16 +1,24 @@
 //! Loss and accuracy over a data set.
 
-use super::{Trainer, data_info, upload};
+use super::{Trainer, upload};
 use crate::clock::Clock;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Matched};
 use crate::device::{Executor, Run};
 use crate::error::{Error, Result};
-use crate::history::Evaluation;
+use crate::history::{Evaluation, OutputEvaluation};
 use crate::model::EVALUATION_BATCH;
 #[cfg(doc)]
 use crate::model::Model;
-use crate::plan::{DataInfo, Plan, Role, RowMetrics, StepState};
+use crate::plan::{DataInfo, Plan, Role, StepState};
 use crate::submission::Sizing;
+
+/// What an evaluation has measured.
+pub(super) struct Measured {
+    /// Of all outputs together.
+    pub all: Evaluation,
+    /// Of each.
+    pub outputs: Vec<Evaluation>,
+}
 
 impl Trainer {
     /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows`
@@ -30,8 +38,9 @@ impl Trainer {
         Ok(())
     }
 
-    /// Mean loss and accuracy over a data set; [`Model::score`] has more. A loss that is NaN or infinite is returned as
-    /// such. Blocks, submits and polls; not for browsers.
+    /// Loss and accuracy over a data set; [`Model::score`] has more. Of a network with several outputs, the loss is the
+    /// weighted sum of theirs, the accuracy that of the first output whose targets are labels:
+    /// [`evaluate_outputs`](Self::evaluate_outputs) has each one's. A loss that is NaN or infinite is returned as such. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -45,23 +54,51 @@ impl Trainer {
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
     pub async fn evaluate_async(&mut self, data: &Dataset) -> Result<Evaluation> {
-        self.check_fits(data)?;
-        self.bind_evaluation(data)?;
+        Ok(self.measured(data).await?.all)
+    }
+
+    /// The loss and the accuracy of each output over a data set, in the order of the network's outputs:
+    /// [`evaluate`](Self::evaluate) has the weighted sum of these losses. Blocks, submits and polls; not for browsers.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    #[cfg(not(target_family = "wasm"))]
+    pub fn evaluate_outputs(&mut self, data: &Dataset) -> Result<Vec<OutputEvaluation>> {
+        self.device.clone().block_on(self.evaluate_outputs_async(data))
+    }
+
+    /// [`evaluate_outputs`](Self::evaluate_outputs) for async code and browsers: submits, but leaves polling to the app.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub async fn evaluate_outputs_async(&mut self, data: &Dataset) -> Result<Vec<OutputEvaluation>> {
+        let measured = self.measured(data).await?;
+        let names = self.network.output_ends().iter().map(|end| end.name.clone());
+        Ok(names.zip(measured.outputs).map(|(name, evaluation)| OutputEvaluation { name, evaluation }).collect())
+    }
+
+    async fn measured(&mut self, data: &Dataset) -> Result<Measured> {
+        let matched = self.check_fits(data)?;
+        self.bind_evaluation(data, &matched)?;
         self.run_evaluation(data.rows() as u32).await
     }
 
-    pub(super) fn bind_evaluation(&mut self, data: &Dataset) -> Result<()> {
+    pub(super) fn bind_evaluation(&mut self, data: &Dataset, matched: &Matched) -> Result<()> {
         let mut executor = self.evaluation_executor(data.rows() as u32)?;
-        upload(&self.device, &mut executor, data)?;
-        self.evaluate_with(executor, data_info(data))
+        upload(&self.device, &mut executor, data, matched)?;
+        let infos = data.infos(matched);
+        self.evaluated = self.totals_of(&infos, &data.ignored_labels(matched));
+        self.evaluate_with(executor, &infos)
     }
 
     /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
-    pub(super) fn bind_evaluation_to_training(&mut self, data: DataInfo) -> Result<()> {
-        let mut executor = self.evaluation_executor(data.rows)?;
-        for role in [Role::Features(0), Role::Targets(0)] {
+    pub(super) fn bind_evaluation_to_training(&mut self, data: &[DataInfo]) -> Result<()> {
+        let mut executor = self.evaluation_executor(data[0].rows)?;
+        let inputs = (0..self.network.input_ends().len() as u32).map(Role::Features);
+        for role in inputs.chain((0..self.network.output_ends().len() as u32).map(Role::Targets)) {
             executor.bind(role, &self.training.storage(role))?;
         }
+        self.evaluated = self.totals.clone();
         self.evaluate_with(executor, data)
     }
 
@@ -71,20 +108,22 @@ impl Trainer {
         match self.evaluation.take() {
             Some(executor) if executor.plan().batch == batch => Ok(executor),
             _ => {
-                let plan = Plan::evaluation(&self.network, self.loss, batch)?;
+                let plan = Plan::evaluation(&self.network, self.losses.clone(), batch)?;
                 self.device.executor(plan, &[(Role::Parameters, self.parameters.clone())])
             }
         }
     }
 
-    fn evaluate_with(&mut self, executor: Executor, data: DataInfo) -> Result<()> {
-        self.device.write(&executor.storage(Role::Data(0)), 0, bytemuck::bytes_of(&data))?;
+    fn evaluate_with(&mut self, executor: Executor, data: &[DataInfo]) -> Result<()> {
+        for (i, data) in (0..).zip(data) {
+            self.device.write(&executor.storage(Role::Data(i)), 0, bytemuck::bytes_of(data))?;
+        }
         self.device.write(&executor.storage(Role::Step), 0, bytemuck::bytes_of(&StepState::default()))?;
         self.evaluation = Some(executor);
         Ok(())
     }
 
-    pub(super) async fn run_evaluation(&self, rows: u32) -> Result<Evaluation> {
+    pub(super) async fn run_evaluation(&self, rows: u32) -> Result<Measured> {
         let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
         let steps = rows.div_ceil(executor.plan().batch);
         // There is no progress to show: as few submissions as will do.
@@ -99,8 +138,9 @@ impl Trainer {
             sizing.measure(clock.seconds(), now);
             done += now;
         }
-        let metrics: RowMetrics = metrics.expect("the last submission reports");
-        metrics.check_rows("part of an evaluation", rows)?;
-        Ok(metrics.evaluation(self.loss.is_mean()))
+        let metrics = metrics.expect("the last submission reports");
+        let totals = &self.evaluated;
+        totals.check_rows(&metrics, "part of an evaluation", rows, rows)?;
+        Ok(Measured { all: totals.evaluation(&metrics, rows), outputs: totals.of_outputs(&metrics, rows) })
     }
 }

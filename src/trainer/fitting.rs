@@ -4,13 +4,16 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::{Cut, Trainer, data_info};
+use super::evaluating::Measured;
+use super::totals::non_finite_step;
+use super::{Cut, Trainer};
 use crate::clock::Clock;
 use crate::dataset::Dataset;
 use crate::device::{Device, Run, Storage, Submission};
 use crate::error::{Error, Result};
 use crate::fit::{Control, Event, Fit};
-use crate::history::{Best, Epoch, Evaluation, History};
+use crate::history::{Best, Epoch, Evaluation, History, OutputEpoch, OutputHistory};
+use crate::network::End;
 use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission::Sizing;
 
@@ -65,19 +68,19 @@ impl Trainer {
     ) -> Result<History> {
         let train = train.into();
         fit.check()?;
-        self.check_fits(&train)?;
-        fit.validation.map_or(Ok(()), |validation| self.check_fits(validation))?;
+        let matched = self.check_fits(&train)?;
+        let validation = fit.validation.map(|data| Ok((data, self.check_fits(data)?))).transpose()?;
         let rows = train.rows() as u32;
         // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
         let unfinished = |cut: &Cut| cut.rows == rows && cut.steps < cut.all_steps(self.config.batch);
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
-        let info = data_info(&train);
-        self.bind_training(train, done)?;
-        match fit.validation {
-            Some(validation) => self.bind_evaluation(validation)?,
-            None if fit.measures() => self.bind_evaluation_to_training(info)?,
+        let infos = train.infos(&matched);
+        self.bind_training(train, &matched, done)?;
+        match validation {
+            Some((data, matched)) => self.bind_evaluation(data, &matched)?,
+            None if fit.measures() => self.bind_evaluation_to_training(&infos)?,
             None => {}
         }
         self.prepare_check()?;
@@ -124,7 +127,7 @@ impl Trainer {
             self.device.copy(&best, &self.parameters)?;
         }
         ended?;
-        Ok(History { epochs: self.progress.history.epochs[first..].to_vec() })
+        Ok(self.progress.history.since(first))
     }
 
     /// An epoch over so many rows from step `done` on, its validation and its consequences; returns whether to stop.
@@ -138,10 +141,10 @@ impl Trainer {
         let epoch = self.epochs() + 1;
         // What was done of it with another batch size.
         let before = self.progress.cut.filter(|_| done > 0).map_or((0, 0), |cut| cut.before);
-        let steps = Cut { rows, steps: done, before }.all_steps(self.config.batch);
+        let steps = Cut { rows, steps: done, before, ignores: false }.all_steps(self.config.batch);
         let clock = Clock::start();
         let (trained, mut stop) = self.train_epoch(epoch, done..steps, (rows, before), fit, progress).await?;
-        let Some((evaluation, rate_scale)) = trained else {
+        let Some((trained, rate_scale)) = trained else {
             self.measure_stop(rows, fit).await?;
             return Ok(true);
         };
@@ -152,18 +155,38 @@ impl Trainer {
             None => (None, None),
         };
         self.progress.updates += (steps - before.0).div_ceil(self.config.accumulate);
-        if [Some(evaluation), validation, measured].iter().flatten().any(|e| !e.loss.is_finite()) {
+        let each = [Some(&trained), validation.as_ref(), measured.as_ref()];
+        let is_finite =
+            |measured: &Measured| measured.outputs.iter().chain([&measured.all]).all(|e| e.loss.is_finite());
+        if !each.into_iter().flatten().all(is_finite) {
             let before: u32 = self.progress.history.epochs.iter().map(|e| e.steps).sum();
             return Err(Error::NonFiniteLoss { epoch, step: before + steps });
         }
+        self.keep_outputs(each);
+        let [validation, measured] = [validation, measured].map(|measured| measured.map(|measured| measured.all));
         let factor = self.config.schedule.factor(self.progress.updates - 1);
         let learning_rate = self.optimizer.learning_rate() * factor * rate_scale;
-        let report = Epoch { epoch, train: evaluation, validation, measured, steps, learning_rate, seconds };
+        let report = Epoch { epoch, train: trained.all, validation, measured, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
         stop |= self.obey(progress(Event::Epoch(report)))?;
         self.checkpoint(fit).await?;
         Ok(stop)
+    }
+
+    /// Adds an epoch of training, of validation and of what was measured to each output's history, where there are several.
+    fn keep_outputs(&mut self, [train, validation, measured]: [Option<&Measured>; 3]) {
+        let (Some(train), [_, _, ..]) = (train, self.network.output_ends()) else { return };
+        let history = &mut self.progress.history;
+        if history.outputs.is_empty() {
+            let of = |end: &End| OutputHistory { name: end.name.clone(), epochs: Vec::new() };
+            history.outputs = self.network.output_ends().iter().map(of).collect();
+        }
+        for (i, output) in history.outputs.iter_mut().enumerate() {
+            let of = |measured: Option<&Measured>| measured.map(|measured| measured.outputs[i]);
+            let (validation, measured) = (of(validation), of(measured));
+            output.epochs.push(OutputEpoch { train: train.outputs[i], validation, measured });
+        }
     }
 
     /// Does what a callback answers, but for stopping: returns whether to.
@@ -228,7 +251,7 @@ impl Trainer {
         if fit.measures() {
             // Of another run, or of a file from before the best weights were measured.
             self.best = None;
-            let evaluation = self.run_evaluation(rows).await?;
+            let evaluation = self.run_evaluation(rows).await?.all;
             if evaluation.loss.is_finite() {
                 self.keep_best(Best { epoch: self.epochs(), evaluation, validation: false })?;
             }
@@ -239,7 +262,7 @@ impl Trainer {
     /// After a stop within an epoch: weights that are better than the best stay as they are, and the epoch can be finished.
     async fn measure_stop(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
         if fit.measures() {
-            let evaluation = self.run_evaluation(rows).await?;
+            let evaluation = self.run_evaluation(rows).await?.all;
             if evaluation.loss.is_finite() && self.is_better(evaluation, fit) {
                 self.best = None;
                 self.progress.best = Some(Best { epoch: self.epochs(), evaluation, validation: false });
@@ -255,7 +278,7 @@ impl Trainer {
         self.device.write(&totals, 0, bytemuck::bytes_of(&RowMetrics::default()))?;
         finite.submit(Run { steps: 1, ..Run::default() }, None).await?;
         let words = self.device.read(&totals, size_of::<RowMetrics>() / 4).await?;
-        check_finite(epoch, Some(bytemuck::cast_slice(&words)[0]))
+        check_finite(epoch, Some(&RowMetrics::of_totals(&words)))
     }
 
     /// Makes what looks for weights and moments that are not finite.
@@ -278,7 +301,7 @@ impl Trainer {
         (rows, before): (u32, (u32, u32)),
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
-    ) -> Result<(Option<(Evaluation, f32)>, bool)> {
+    ) -> Result<(Option<(Measured, f32)>, bool)> {
         let steps = range.end;
         let each = match self.device {
             Device::Gpu(_) => self.training.most_steps().min(steps.div_ceil(SUBMISSIONS)),
@@ -315,15 +338,20 @@ impl Trainer {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
                 since_last = Clock::start();
-                check_finite(epoch, metrics)?;
+                check_finite(epoch, metrics.as_deref())?;
+                last = None;
                 if let Some(metrics) = metrics {
                     let since = (done - before.0).saturating_mul(self.config.batch);
-                    metrics.check_rows("part of an epoch", before.1.saturating_add(since).min(rows))?;
+                    let seen = before.1.saturating_add(since).min(rows);
+                    let totals = &self.totals;
+                    totals.check_rows(&metrics, "part of an epoch", seen, rows)?;
+                    let (all, outputs) = (totals.evaluation(&metrics, seen), totals.of_outputs(&metrics, seen));
+                    last = Some(Measured { all, outputs });
                 }
-                last = metrics.map(|metrics| metrics.evaluation(self.loss.is_mean()));
                 // Of what went alone for other reasons nobody asked.
                 if fit.every.is_none() || first_of_all || done.is_multiple_of(tell) || done == steps {
-                    stop |= self.obey(progress(Event::Steps { epoch, done, steps, train: last }))?;
+                    let train = last.as_ref().map(|last| last.all);
+                    stop |= self.obey(progress(Event::Steps { epoch, done, steps, train }))?;
                 }
                 if done.is_multiple_of(save) && done < steps {
                     self.checkpoint(fit).await?;
@@ -343,7 +371,8 @@ impl Trainer {
                 let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
                 under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
-                self.progress.cut = Some(Cut { rows, steps: submitted, before });
+                let ignores = self.totals.ignores();
+                self.progress.cut = Some(Cut { rows, steps: submitted, before, ignores });
             }
         }
         if submitted < steps {
@@ -351,7 +380,7 @@ impl Trainer {
             return Ok((None, true));
         }
         self.progress.cut = None;
-        Ok((last.map(|evaluation| (evaluation, rate_scale)), stop))
+        Ok((last.map(|last| (last, rate_scale)), stop))
     }
 
     async fn checkpoint(&self, fit: &Fit<'_>) -> Result<()> {
@@ -365,9 +394,9 @@ impl Trainer {
 }
 
 /// An error where a loss, a weight or a moment was found not to be finite.
-fn check_finite(epoch: u32, metrics: Option<RowMetrics>) -> Result<()> {
-    match metrics {
-        Some(RowMetrics { non_finite_step: step @ 1.., .. }) => Err(Error::NonFiniteLoss { epoch, step }),
-        _ => Ok(()),
+fn check_finite(epoch: u32, totals: Option<&[RowMetrics]>) -> Result<()> {
+    match totals.map_or(0, non_finite_step) {
+        0 => Ok(()),
+        step => Err(Error::NonFiniteLoss { epoch, step }),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::tokens::Tokens;
+use super::totals::Totals;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor};
@@ -14,8 +15,7 @@ use crate::signal::lock;
 /// Calls whose results have not arrived, at most.
 const UNDER_WAY: usize = 3;
 
-/// Where the results of a call lie in its staging buffer: a `RowMetrics`, two timestamps, the call's token.
-const METRICS: u64 = size_of::<RowMetrics>() as u64;
+/// What lies behind the totals in a call's staging buffer, before the call's token.
 const TIMESTAMPS: u64 = 16;
 
 /// Timestamps are resolved to multiples of this.
@@ -41,8 +41,8 @@ pub(super) struct Frames {
     slots: [wgpu::Buffer; UNDER_WAY],
     timing: Option<Timing>,
     tokens: Tokens,
-    /// Whether the loss is a mean over rows.
-    mean: bool,
+    /// How the totals become what is told.
+    totals: Totals,
     state: Mutex<State>,
 }
 
@@ -135,9 +135,9 @@ impl Pace {
 }
 
 impl Frames {
-    pub(super) fn new(gpu: &Gpu, mean: bool) -> Result<Self> {
+    pub(super) fn new(gpu: &Gpu, totals: Totals) -> Result<Self> {
         gpu.check_alive()?;
-        let slot = || gpu.staging(METRICS + TIMESTAMPS + Tokens::BYTES);
+        let slot = || gpu.staging(totals.bytes() + TIMESTAMPS + Tokens::BYTES);
         let timing = match gpu.has_timestamps() {
             false => None,
             true => Some(Timing {
@@ -147,7 +147,7 @@ impl Frames {
             }),
         };
         let tokens = Tokens::new(gpu)?;
-        Ok(Self { slots: [slot()?, slot()?, slot()?], timing, tokens, mean, state: Mutex::default() })
+        Ok(Self { slots: [slot()?, slot()?, slot()?], timing, tokens, totals, state: Mutex::default() })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -175,14 +175,14 @@ impl Frames {
             executor.record_steps(&mut pass, steps);
             executor.record_report(&mut pass);
         }
-        let staging = &self.slots[slot];
-        encoder.copy_buffer_to_buffer(executor.of(Role::Totals), 0, staging, 0, METRICS);
+        let (staging, metrics) = (&self.slots[slot], self.totals.bytes());
+        encoder.copy_buffer_to_buffer(executor.of(Role::Totals), 0, staging, 0, metrics);
         if let Some(timing) = &self.timing {
             let offset = slot as u64 * RESOLVE_ALIGNMENT;
             encoder.resolve_query_set(&timing.queries, begin..end + 1, &timing.resolved, offset);
-            encoder.copy_buffer_to_buffer(&timing.resolved, offset, staging, METRICS, TIMESTAMPS);
+            encoder.copy_buffer_to_buffer(&timing.resolved, offset, staging, metrics, TIMESTAMPS);
         }
-        self.tokens.record(encoder, token, staging, METRICS + TIMESTAMPS);
+        self.tokens.record(encoder, token, staging, metrics + TIMESTAMPS);
         let gpu = executor.gpu().clone();
         executor.gpu().record_map(encoder, staging, move |mapped| {
             if mapped.is_ok() {
@@ -232,12 +232,13 @@ impl Ticket {
     /// the submission, and nothing is known of its steps.
     fn arrive(self, gpu: &Gpu) {
         let Some(words) = gpu.take_mapped(&self.frames.slots[self.slot]) else { return };
-        let (metrics, rest) = words.split_at(METRICS as usize / 4);
+        let totals = &self.frames.totals;
+        let (metrics, rest) = words.split_at(totals.bytes() as usize / 4);
         let (timestamps, token) = rest.split_at(TIMESTAMPS as usize / 4);
         if token.first() != Some(&self.token) {
             return;
         }
-        let metrics: RowMetrics = bytemuck::pod_read_unaligned(bytemuck::cast_slice(metrics));
+        let metrics = RowMetrics::of_totals(metrics);
         let seconds = match &self.frames.timing {
             Some(timing) => {
                 let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(bytemuck::cast_slice(timestamps));
@@ -246,7 +247,7 @@ impl Ticket {
             None => Some(self.clock.seconds()),
         };
         let step_time = seconds.map(|s| Duration::from_secs_f64(s / f64::from(self.steps)));
-        let train = metrics.evaluation(self.frames.mean);
+        let train = totals.evaluation(&metrics, totals.rows(&metrics));
         let frame = Frame { call: self.call, steps: self.steps, train, step_time };
         let mut state = self.frames.state();
         state.held[self.slot] = self.token;

@@ -8,18 +8,21 @@ mod frames;
 mod profiling;
 mod snapshots;
 mod tokens;
+mod totals;
 mod training;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use crate::config::TrainerConfig;
-use crate::dataset::{Dataset, Targets};
+use crate::dataset::{Dataset, Matched};
 use crate::device::{Device, Executor, Storage};
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::fit::Watch;
 use crate::history::{Best, History};
-use crate::loss::Loss;
+use crate::loss::{Loss, Losses};
 use crate::model::Model;
 use crate::named::Inputs;
 use crate::network::Network;
@@ -32,6 +35,7 @@ pub use frames::Frame;
 pub(crate) use snapshots::CARRIED;
 pub(crate) use snapshots::Snapshot;
 pub use snapshots::Snapshots;
+use totals::Totals;
 pub use training::Training;
 
 /// Trains a network on a device.
@@ -52,7 +56,9 @@ pub use training::Training;
 pub struct Trainer {
     pub(crate) device: Device,
     pub(crate) network: Network,
-    pub(crate) loss: Loss,
+    pub(crate) losses: Losses,
+    /// The loss and the weight of each output.
+    pub(crate) of_outputs: Vec<(Loss, f32)>,
     pub(crate) optimizer: Optimizer,
     pub(crate) config: TrainerConfig,
     pub(crate) parameters: Storage,
@@ -74,6 +80,10 @@ pub struct Trainer {
     pub(crate) allow_non_finite: bool,
     /// Which pass of which chain was recorded last.
     order: Arc<Order>,
+    /// How the totals of the data that it trains on become evaluations.
+    totals: Totals,
+    /// The same of the data that it evaluates.
+    evaluated: Totals,
 }
 
 /// What the host knows of the training so far.
@@ -107,6 +117,9 @@ pub(crate) struct Cut {
     /// The steps, and the rows, that were done before it was resumed with another batch size or other updates.
     #[cfg_attr(feature = "files", serde(default))]
     pub before: (u32, u32),
+    /// Whether some labels are ignored, so that fewer positions are counted than there are.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub ignores: bool,
 }
 
 impl Cut {
@@ -136,11 +149,11 @@ impl Trainer {
     pub fn new(
         device: impl Into<Device>,
         network: &Network,
-        loss: Loss,
+        losses: impl Into<Losses>,
         optimizer: impl Into<Optimizer>,
         config: TrainerConfig,
     ) -> Result<Self> {
-        Self::with_parameters(device.into(), network, loss, optimizer.into(), config, None)
+        Self::with_parameters(device.into(), network, losses.into(), optimizer.into(), config, None)
     }
 
     /// A trainer that starts from weights given, laid out as [`Network::parameters`] says: to fine-tune, or to compare
@@ -152,24 +165,25 @@ impl Trainer {
     pub fn from_parameters(
         device: impl Into<Device>,
         network: &Network,
-        loss: Loss,
+        losses: impl Into<Losses>,
         optimizer: impl Into<Optimizer>,
         config: TrainerConfig,
         parameters: &[f32],
     ) -> Result<Self> {
         network.check_parameters(parameters)?;
-        Self::with_parameters(device.into(), network, loss, optimizer.into(), config, Some(parameters))
+        Self::with_parameters(device.into(), network, losses.into(), optimizer.into(), config, Some(parameters))
     }
 
     pub(crate) fn with_parameters(
         device: Device,
         network: &Network,
-        loss: Loss,
+        losses: Losses,
         optimizer: Optimizer,
         config: TrainerConfig,
         parameters: Option<&[f32]>,
     ) -> Result<Self> {
-        let plan = Plan::training(network, loss, &optimizer, &config)?;
+        let of_outputs = losses.of_outputs(network)?;
+        let plan = Plan::training(network, losses.clone(), &optimizer, &config)?;
         device.check_plan(&plan)?;
         let weights = match parameters {
             Some(given) => std::borrow::Cow::from(given),
@@ -180,7 +194,10 @@ impl Trainer {
         Ok(Self {
             device,
             network: network.clone(),
-            loss,
+            losses,
+            totals: Totals::new(network, &of_outputs, &[], &[]),
+            evaluated: Totals::new(network, &of_outputs, &[], &[]),
+            of_outputs,
             optimizer,
             config,
             parameters,
@@ -233,7 +250,7 @@ impl Trainer {
 
     /// The network with its weights, to run it. It shares the weights: training goes on in it.
     pub fn model(&self) -> Model {
-        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).for_loss(self.loss)
+        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).for_loss(self.of_outputs[0].0)
     }
 
     /// Every epoch that `fit` has trained, also before it was saved and resumed.
@@ -290,18 +307,32 @@ impl Trainer {
     }
 
     /// A data set that is given away is not held beyond this.
-    pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, done: u32) -> Result<()> {
-        upload(&self.device, &mut self.training, &data)?;
-        self.start(data_info(&data), done)
+    pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, matched: &Matched, done: u32) -> Result<()> {
+        upload(&self.device, &mut self.training, &data, matched)?;
+        self.start(&data.infos(matched), &data.ignored_labels(matched), done)
     }
 
     /// Points the cursor at a step of the data set's epoch. The step goes on counting, and the epoch, so that the next run
     /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
     /// [`Training`] made before keeps its own.
-    fn start(&mut self, data: DataInfo, done: u32) -> Result<()> {
-        let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
-        self.training.bind(Role::Data(0), &info)?;
+    fn start(&mut self, data: &[DataInfo], ignored: &[u64], done: u32) -> Result<()> {
+        for (i, &data) in (0..).zip(data) {
+            let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
+            self.training.bind(Role::Data(i), &info)?;
+        }
+        self.totals = self.totals_of(data, ignored);
         self.rewind(done)
+    }
+
+    /// Whether a [`Loss`] alone would not say it all: of several outputs, or with a weight.
+    #[cfg(feature = "files")]
+    pub(crate) fn has_losses(&self) -> bool {
+        !matches!(self.of_outputs[..], [(_, 1.0)])
+    }
+
+    /// How the totals of each output become evaluations.
+    fn totals_of(&self, data: &[DataInfo], ignored: &[u64]) -> Totals {
+        Totals::new(&self.network, &self.of_outputs, data, ignored)
     }
 
     /// Points the cursor at the start of the data, unless some steps are done or it was brought back from a snapshot.
@@ -334,57 +365,24 @@ impl Trainer {
         DataInfo { shuffle, seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..data }
     }
 
-    fn check_fits(&self, data: &Dataset) -> Result<()> {
+    /// Which of the data go to which input and output, if they fit there and on the device.
+    pub(crate) fn check_fits(&self, data: &Dataset) -> Result<Matched> {
+        let matched = data.matched(&self.network, self.of_outputs.iter().map(|(loss, _)| *loss))?;
         if let Device::Gpu(gpu) = &self.device {
-            gpu.check_size("the data set's features", data.feature_bytes())?;
-            gpu.check_size("the data set's targets", data.target_bytes())?;
+            data.sizes(&matched).iter().try_for_each(|(what, bytes)| gpu.check_size(what, *bytes))?;
         }
-        let (inputs, outputs) = (self.network.inputs(), self.network.outputs());
-        if data.features() != inputs as usize {
-            let expected = format!("{inputs}, the network's input");
-            return Err(Error::shape("features of the data set", expected, data.features()));
-        }
-        match data.targets() {
-            Targets::Values { outputs: given, .. } if *given != outputs => {
-                Err(Error::shape("outputs of the data set's targets", format!("{outputs}, the network's"), given))
-            }
-            targets @ Targets::Values { .. } => targets.check_range(self.loss),
-            Targets::Labels { classes, .. } => {
-                // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
-                let most = match (outputs, self.loss.link()) {
-                    (1, crate::Activation::Sigmoid) => 2,
-                    (1, crate::Activation::Identity) => u32::MAX,
-                    _ => outputs,
-                };
-                match *classes <= most {
-                    true => Ok(()),
-                    false => {
-                        let expected = format!("at most {most}, the network's output");
-                        Err(Error::shape("classes of the data set", expected, classes))
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What kernels are told of a data set, but for the shuffle and the seed.
-fn data_info(data: &Dataset) -> DataInfo {
-    DataInfo {
-        rows: data.rows() as u32,
-        bytes: data.is_u8().into(),
-        values: matches!(data.targets(), Targets::Values { .. }).into(),
-        weighted: data.weights().is_some().into(),
-        feature_stride: data.feature_stride() as u32,
-        target_stride: data.target_stride() as u32,
-        ..DataInfo::default()
+        Ok(matched)
     }
 }
 
 /// Gives an executor the features and targets of a data set.
-fn upload(device: &Device, executor: &mut Executor, data: &Dataset) -> Result<()> {
-    let features = device.upload("the data set's features", &data.feature_words())?;
-    let targets = device.upload("the data set's targets", bytemuck::cast_slice(&data.target_words()))?;
-    executor.bind(Role::Features(0), &features)?;
-    executor.bind(Role::Targets(0), &targets)
+fn upload(device: &Device, executor: &mut Executor, data: &Dataset, matched: &Matched) -> Result<()> {
+    let rows = || 0..data.rows();
+    for (i, words) in (0..).zip(data.feature_words(matched, rows())) {
+        executor.bind(Role::Features(i), &device.upload("the data set's features", &words)?)?;
+    }
+    for (i, words) in (0..).zip(data.target_words(matched, rows())) {
+        executor.bind(Role::Targets(i), &device.upload("the data set's targets", bytemuck::cast_slice(&words))?)?;
+    }
+    Ok(())
 }

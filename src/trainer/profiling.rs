@@ -1,6 +1,6 @@
 //! What a training step spends its time on.
 
-use super::{Trainer, data_info, upload};
+use super::{Trainer, upload};
 use crate::dataset::Dataset;
 #[cfg(doc)]
 use crate::device::Device;
@@ -41,14 +41,15 @@ impl Trainer {
     /// As [`profile`](Self::profile).
     pub async fn profile_async(&self, data: &Dataset, steps: u32) -> Result<Profile> {
         self.device.needs_gpu("Trainer::profile")?;
-        self.check_fits(data)?;
+        let matched = self.check_fits(data)?;
         let weights = vec![0; self.network.parameter_words() as usize * 4];
         let weights = self.device.upload("a copy of the weights", &weights)?;
         self.device.copy(&self.parameters, &weights)?;
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, weights)])?;
-        upload(&self.device, &mut copy, data)?;
-        let info = self.shuffled(data_info(data));
-        self.device.write(&copy.storage(Role::Data(0)), 0, bytemuck::bytes_of(&info))?;
+        upload(&self.device, &mut copy, data, &matched)?;
+        for (i, info) in (0..).zip(data.infos(&matched)) {
+            self.device.write(&copy.storage(Role::Data(i)), 0, bytemuck::bytes_of(&self.shuffled(info)))?;
+        }
         Profile::of(copy.gpu(), steps).await
     }
 }

@@ -109,9 +109,9 @@ impl Trainer {
 
     fn rebuilt(&self, device: Device, snapshot: &Snapshot) -> Result<Self> {
         let Snapshot { parts, progress } = snapshot;
-        let (loss, optimizer, config) = (self.loss, self.optimizer, self.config.clone());
+        let (losses, optimizer, config) = (self.losses.clone(), self.optimizer, self.config.clone());
         let parameters = bytemuck::cast_slice(&parts[0].1);
-        let mut trainer = Self::from_parameters(device, &self.network, loss, optimizer, config, parameters)?;
+        let mut trainer = Self::from_parameters(device, &self.network, losses, optimizer, config, parameters)?;
         for (role, words) in &parts[1..] {
             trainer.device.write(&trainer.training.storage(*role), 0, bytemuck::cast_slice(words))?;
         }

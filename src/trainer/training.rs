@@ -29,8 +29,8 @@ impl Trainer {
     pub fn prepare<'a>(&mut self, data: impl Into<Cow<'a, Dataset>>) -> Result<Training> {
         let data = data.into();
         self.device.needs_gpu("Trainer::prepare")?;
-        self.check_fits(&data)?;
-        self.bind_training(data, 0)?;
+        let matched = self.check_fits(&data)?;
+        self.bind_training(data, &matched, 0)?;
         self.recorder()
     }
 
@@ -50,7 +50,7 @@ impl Trainer {
         rows: u32,
     ) -> Result<Training> {
         let gpu = self.device.needs_gpu("Trainer::prepare_buffers")?;
-        let values = !self.loss.is_softmax();
+        let values = !self.of_outputs[0].0.is_softmax();
         let width = if values { self.network.outputs() } else { 1 };
         let (features, bytes) = features.into().features(gpu, rows, self.network.inputs())?;
         let targets = targets.into().strided(gpu, "targets", rows, width)?;
@@ -66,13 +66,13 @@ impl Trainer {
             target_stride: targets.stride,
             ..DataInfo::default()
         };
-        self.start(info, 0)?;
+        self.start(&[info], &[], 0)?;
         self.recorder()
     }
 
     fn recorder(&self) -> Result<Training> {
         let executor = self.training.gpu().clone();
-        let frames = Arc::new(Frames::new(executor.gpu(), self.loss.is_mean())?);
+        let frames = Arc::new(Frames::new(executor.gpu(), self.totals.clone())?);
         Ok(Training { executor, frames, order: self.order.clone() })
     }
 }

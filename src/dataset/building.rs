@@ -1,0 +1,120 @@
+//! Data sets of one input and one target, and what is checked when they are made.
+
+use super::values::Values;
+use super::{Dataset, Features, Input, Target, Targets};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// Most numbers of a row: what kernels' 32-bit indices can address.
+pub(super) const LARGEST_ROW: u64 = 1 << 30;
+
+/// One input and one target, whose names do not matter.
+impl Dataset {
+    /// A data set of bytes, such as 8-bit images: row-major `[rows, features]`, each byte read as byte / 255. Its input is
+    /// named "input", its target "output".
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let two_rows = Dataset::from_u8(vec![0, 51, 102, 153, 204, 255], 3, vec![0, 1], 2)?;
+    /// assert_eq!(two_rows.rows(), 2);
+    /// let error = Dataset::from_u8(vec![0, 0, 0], 3, vec![7], 2).unwrap_err();
+    /// assert_eq!(error.to_string(), "label of row 0 is 7, but there are 2 classes (0 to 1)");
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the numbers of values and labels do not fit together or there is no row;
+    /// [`Error::LabelOutOfRange`] for the first label not below `classes`.
+    pub fn from_u8(values: Vec<u8>, features: usize, labels: Vec<u32>, classes: u32) -> Result<Self> {
+        Self::simple(values.into(), features, Targets::Labels { labels, classes })
+    }
+
+    /// A data set of numbers: row-major `[rows, features]`, used as they are.
+    ///
+    /// # Errors
+    /// As [`from_u8`](Self::from_u8), and [`Error::NonFiniteFeature`] for the first NaN or infinity.
+    pub fn from_f32(values: Vec<f32>, features: usize, labels: Vec<u32>, classes: u32) -> Result<Self> {
+        Self::simple(values.into(), features, Targets::Labels { labels, classes })
+    }
+
+    /// A data set of bytes whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// As [`from_f32_targets`](Self::from_f32_targets).
+    pub fn from_u8_targets(values: Vec<u8>, features: usize, targets: Vec<f32>, outputs: u32) -> Result<Self> {
+        Self::simple(values.into(), features, Targets::Values { values: targets, outputs })
+    }
+
+    /// A data set of numbers whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let xor = Dataset::from_f32_targets(vec![0., 0., 0., 1., 1., 0., 1., 1.], 2, vec![0., 1., 1., 0.], 1)?;
+    /// assert_eq!((xor.rows(), xor.features()), (4, 2));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the numbers of values and targets do not fit together or there is no row;
+    /// [`Error::NonFiniteFeature`], [`Error::NonFiniteTarget`] for the first NaN or infinity.
+    pub fn from_f32_targets(values: Vec<f32>, features: usize, targets: Vec<f32>, outputs: u32) -> Result<Self> {
+        Self::simple(values.into(), features, Targets::Values { values: targets, outputs })
+    }
+
+    fn simple(features: Features, width: usize, targets: Targets) -> Result<Self> {
+        check(features.len(), width, &targets)?;
+        let Ok(columns) = u32::try_from(width) else {
+            return Err(Error::shape("features of a row", format!("at most {LARGEST_ROW}"), width));
+        };
+        let input =
+            Input { name: "input".into(), shape: columns.into(), values: Values { features, table: Vec::new() } };
+        input.check_finite("")?;
+        let shape = match &targets {
+            Targets::Labels { .. } => Shape::of(&[]),
+            Targets::Values { outputs, .. } => (*outputs).into(),
+        };
+        let rows = targets.rows();
+        let target = Target { shape, ..Target::new("output".into(), targets) };
+        Ok(Self { rows, inputs: vec![input], targets: vec![target], sample_weights: None })
+    }
+}
+
+impl Target {
+    /// Of a single label a row.
+    pub fn new(name: String, targets: Targets) -> Self {
+        Self { name, shape: Shape::of(&[]), targets, ignored: None, class_weights: None, weights: None }
+    }
+}
+
+pub(super) fn at_least_1(what: &str, count: usize) -> Result<()> {
+    match count {
+        0 => Err(Error::shape(what, "at least 1", 0)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn at_most_u32(rows: usize) -> Result<()> {
+    match rows > u32::MAX as usize {
+        true => Err(Error::shape("rows of the data set", "at most 4,294,967,295", rows)),
+        false => Ok(()),
+    }
+}
+
+/// Of one input and one target.
+fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
+    at_least_1("features of a row", features)?;
+    if let Targets::Values { values, outputs } = targets {
+        at_least_1("outputs of a row of targets", *outputs as usize)?;
+        if !values.len().is_multiple_of(*outputs as usize) {
+            return Err(Error::shape("target values", format!("whole rows of {outputs}"), values.len()));
+        }
+    }
+    let rows = targets.rows();
+    at_least_1("rows of the data set", rows)?;
+    at_most_u32(rows)?;
+    if Some(values) != rows.checked_mul(features) {
+        let expected = format!("{} ({rows} targets of {features} features)", rows as u128 * features as u128);
+        return Err(Error::shape("feature values", expected, values));
+    }
+    targets.check()
+}

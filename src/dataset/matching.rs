@@ -1,0 +1,219 @@
+//! Which of a data set's inputs and targets go to which of a network's inputs and outputs.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{Dataset, Target, Targets, listed};
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::loss::Loss;
+use crate::network::{End, Network};
+use crate::ops::DataInfo;
+use crate::shape::Shape;
+
+/// For each input and output of a network, the number of the data set's input or target that goes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Matched {
+    inputs: Vec<usize>,
+    targets: Vec<usize>,
+}
+
+impl Dataset {
+    /// Finds what goes to each of the network's inputs and outputs, and refuses what does not fit there. Names do not matter
+    /// where there is one of each; what the network has no use for stays unused.
+    pub(crate) fn matched(&self, network: &Network, losses: impl IntoIterator<Item = Loss>) -> Result<Matched> {
+        let inputs = self.matched_inputs(network)?;
+        let names = || self.targets.iter().map(|target| &*target.name);
+        let targets = matched("target", "output", names, network.output_ends())?;
+        for ((end, &target), loss) in network.output_ends().iter().zip(&targets).zip(losses) {
+            let of_sole = self.targets.len() == 1 && network.output_ends().len() == 1;
+            self.targets[target].check_for(end, loss, of_sole)?;
+            let positions = u64::from(positions(end.shape));
+            let (all, limit) = (positions * self.rows as u64, u32::MAX.into());
+            if all > limit {
+                let what = format!("positions of all rows of output {:?}", end.name);
+                return Err(Error::LimitExceeded { what, needed: all, limit, unit: "positions" });
+            }
+        }
+        Ok(Matched { inputs, targets })
+    }
+
+    /// The number of the data set's input for each input of the network.
+    pub(crate) fn matched_inputs(&self, network: &Network) -> Result<Vec<usize>> {
+        let names = || self.inputs.iter().map(|input| &*input.name);
+        let inputs = matched("input", "input", names, network.input_ends())?;
+        for (end, &i) in network.input_ends().iter().zip(&inputs) {
+            let input = &self.inputs[i];
+            if input.width() != end.features() as usize {
+                let (what, expected) = match self.inputs.len() == 1 && network.input_ends().len() == 1 {
+                    true => ("features of the data set".into(), format!("{}, the network's input", end.features())),
+                    false => {
+                        let what = format!("features of the data set's input {:?}", input.name);
+                        (what, format!("{}, the network's input {:?}", end.features(), end.shape))
+                    }
+                };
+                return Err(Error::shape(what, expected, input.width()));
+            }
+            if !same_order(input.shape, end.shape) {
+                let what = format!("shape of the data set's input {:?}", input.name);
+                let expected = format!("{:?}, the network's, or a number of features", end.shape);
+                return Err(Error::shape(what, expected, format!("{:?}", input.shape)));
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// What kernels are told of the data, but for the shuffle and the seed: for each number that an input or an output of the
+    /// network has, of both.
+    pub(crate) fn infos(&self, of: &Matched) -> Vec<DataInfo> {
+        let info = |i: usize| {
+            let mut info = DataInfo { rows: self.rows as u32, ..DataInfo::default() };
+            if let Some(&input) = of.inputs.get(i) {
+                let input = &self.inputs[input];
+                info.bytes = input.is_u8().into();
+                info.feature_stride = input.stride() as u32;
+                info.channels = input.channels() as u32;
+                info.first_feature = 2 * info.channels;
+            }
+            if let Some(&target) = of.targets.get(i) {
+                let target = &self.targets[target];
+                let weighted = self.weights_for(target).is_some();
+                info.values = (!target.is_labels()).into();
+                info.weighted = weighted.into();
+                info.target_stride = target.stride(weighted) as u32;
+                info.ignored = target.ignored_for_kernels();
+            }
+            info
+        };
+        (0..of.inputs.len().max(of.targets.len())).map(info).collect()
+    }
+
+    /// For each input and output of the network, what is uploaded: its name, and how many bytes.
+    pub(crate) fn sizes(&self, of: &Matched) -> Vec<(String, u64)> {
+        let title = |what: &str, end: &str, name: &str, of: usize| match of {
+            1 => format!("the data set's {what}"),
+            _ => format!("the data set's {what} for {end} {name:?}"),
+        };
+        let inputs = of.inputs.iter().map(|&i| {
+            let input = &self.inputs[i];
+            (title("features", "input", &input.name, of.inputs.len()), input.bytes(self.rows))
+        });
+        let targets = of.targets.iter().map(|&i| {
+            let target = &self.targets[i];
+            let words = target.stride(self.weights_for(target).is_some()) as u64 * self.rows as u64;
+            (title("targets", "output", &target.name, of.targets.len()), words * 4)
+        });
+        inputs.chain(targets).collect()
+    }
+
+    /// The features of each input of the network, of some rows, as uploaded.
+    pub(crate) fn feature_words(&self, of: &Matched, rows: Range<usize>) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        of.inputs.iter().map(move |&input| self.inputs[input].words(rows.clone()))
+    }
+
+    /// The targets of each output of the network, of some rows, as uploaded.
+    pub(crate) fn target_words(&self, of: &Matched, rows: Range<usize>) -> impl Iterator<Item = Vec<u32>> {
+        of.targets.iter().map(move |&target| {
+            let target = &self.targets[target];
+            target.words(rows.clone(), self.weights_for(target))
+        })
+    }
+
+    /// How many labels of the targets of each output of the network are ignored.
+    pub(crate) fn ignored_labels(&self, of: &Matched) -> Vec<u64> {
+        of.targets.iter().map(|&target| self.targets[target].ignored_labels()).collect()
+    }
+}
+
+impl Target {
+    /// Refuses targets that do not go with an output under a loss. `of_sole` says that there is no other of either.
+    fn check_for(&self, end: &End, loss: Loss, of_sole: bool) -> Result<()> {
+        let (positions, columns) = (positions(end.shape), end.shape.last().copied().unwrap_or(1));
+        let title = |what: &str, simple: &str| match of_sole {
+            true => simple.to_owned(),
+            false => format!("{what} of the data set's target {:?}", self.name),
+        };
+        let output = if of_sole { "the network's".into() } else { format!("the network's output {:?}", end.name) };
+        match &self.targets {
+            Targets::Values { outputs, .. } if *outputs != end.features() => {
+                let what = title("numbers", "outputs of the data set's targets");
+                Err(Error::shape(what, format!("{}, {output}", end.features()), outputs))
+            }
+            Targets::Values { .. } if !same_order(self.shape, end.shape) => {
+                let what = format!("shape of the data set's target {:?}", self.name);
+                let expected = format!("{:?}, {output}, or a number of them", end.shape);
+                Err(Error::shape(what, expected, format!("{:?}", self.shape)))
+            }
+            targets @ Targets::Values { .. } => {
+                let of_target = if of_sole { String::new() } else { format!(" of target {:?}", self.name) };
+                targets.check_range_of(loss, &of_target)
+            }
+            Targets::Labels { .. } if self.width() == 1 && positions > 1 => {
+                let expected = format!(
+                    "{positions} a row, as {:?} is {columns} outputs for each of {positions} positions; for one label a row, \
+                     put a flatten before the last dense layer of output {:?}",
+                    end.shape, end.name
+                );
+                Err(Error::shape(title("labels", "labels of the data set"), expected, "one a row"))
+            }
+            Targets::Labels { .. } if self.width() != positions as usize => {
+                let each = if positions == 1 { "" } else { ", one for each position" };
+                let expected = format!("{positions} a row{each} of {output}, {:?}", end.shape);
+                let actual = format!("{} a row, {:?}", self.width(), self.shape);
+                Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
+            }
+            Targets::Labels { .. } if !same_order(self.shape, Shape::of(&end.shape[..end.shape.len() - 1])) => {
+                let what = format!("shape of the data set's target {:?}", self.name);
+                let expected = format!("{:?}, the positions of {output}", &end.shape[..end.shape.len() - 1]);
+                Err(Error::shape(what, expected, format!("{:?}", self.shape)))
+            }
+            Targets::Labels { classes, .. } => {
+                // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
+                let most = match (columns, loss.link()) {
+                    (1, Activation::Sigmoid) => 2,
+                    (1, Activation::Identity) => u32::MAX,
+                    _ => columns,
+                };
+                match *classes <= most {
+                    true => Ok(()),
+                    false => {
+                        let what = title("classes", "classes of the data set");
+                        let network = if of_sole { "the network's output" } else { &output };
+                        Err(Error::shape(what, format!("at most {most}, {network}"), classes))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Positions of an output, each with outputs of its own: all dimensions but the last.
+pub(crate) fn positions(output: Shape) -> u32 {
+    output[..output.len().saturating_sub(1)].iter().product()
+}
+
+/// The number of the name of each end; of one name and one end, that one.
+fn matched<'a, N: Iterator<Item = &'a str>>(
+    what: &str,
+    of_network: &str,
+    names: impl Fn() -> N,
+    ends: &[End],
+) -> Result<Vec<usize>> {
+    if let ([_], 1) = (ends, names().count()) {
+        return Ok(vec![0]);
+    }
+    let of = |end: &End| {
+        names().position(|name| name == end.name).ok_or_else(|| {
+            let wanted = format!("the data set's {what} for the network's {of_network} {:?}", end.name);
+            Error::shape(wanted, "one of that name", listed(names()))
+        })
+    };
+    ends.iter().map(of).collect()
+}
+
+/// Whether numbers in these shapes, as many of each, come in the same order: flat ones do.
+fn same_order(given: Shape, wanted: Shape) -> bool {
+    let longer = |shape: Shape| shape.iter().copied().filter(|&length| length != 1).collect::<Vec<_>>();
+    let (given, wanted) = (longer(given), longer(wanted));
+    given.len() < 2 || wanted.len() < 2 || given == wanted
+}

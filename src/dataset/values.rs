@@ -1,0 +1,180 @@
+//! Features: bytes or numbers, and how they are uploaded.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::{Input, ordered};
+use crate::error::{Error, Result};
+use crate::ops::U8_SCALE;
+
+/// The features of an input, of all rows: a `Vec` of bytes or of f32 turns into it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Features {
+    /// Bytes, such as 8-bit images: each is read as byte / 255.
+    U8(Vec<u8>),
+    /// Numbers, used as they are.
+    F32(Vec<f32>),
+}
+
+impl From<Vec<u8>> for Features {
+    fn from(bytes: Vec<u8>) -> Self {
+        Features::U8(bytes)
+    }
+}
+
+impl From<Vec<f32>> for Features {
+    fn from(numbers: Vec<f32>) -> Self {
+        Features::F32(numbers)
+    }
+}
+
+impl Features {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Features::U8(bytes) => bytes.len(),
+            Features::F32(numbers) => numbers.len(),
+        }
+    }
+}
+
+/// Features, with what normalises their channels.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Values {
+    pub features: Features,
+    /// The mean of each channel, then 1 / deviation of each; empty where they are not normalised.
+    pub table: Vec<f32>,
+}
+
+impl Input {
+    /// Features of a row.
+    pub fn width(&self) -> usize {
+        self.shape.elements() as usize
+    }
+
+    /// Sets what normalises its channels, its last dimension.
+    pub fn normalise(&mut self, means: &[f32], deviations: &[f32]) -> Result<()> {
+        let (name, channels) = (&self.name, self.shape.last().copied().unwrap_or(1) as usize);
+        for (what, given) in [("means", means), ("deviations", deviations)] {
+            let fits = given.len() == means.len() && (given.len() == channels || given.len() == 1);
+            if !fits {
+                let expected = format!("{channels}, one for each channel of {:?}, or one for all", self.shape);
+                return Err(Error::shape(format!("{what} of input {name:?}"), expected, given.len()));
+            }
+        }
+        let check = |what: &str, expected: &str, given: &[f32], is_fine: fn(f32) -> bool| match given
+            .iter()
+            .position(|number| !is_fine(*number))
+        {
+            Some(channel) => {
+                let what = format!("{what} of channel {channel} of input {name:?}");
+                Err(Error::shape(what, expected, given[channel]))
+            }
+            None => Ok(()),
+        };
+        check("mean", "a finite number", means, f32::is_finite)?;
+        // Denormal numbers may be zeros to a GPU.
+        check("deviation", "a finite number above 0", deviations, |d| d >= f32::MIN_POSITIVE && (1.0 / d).is_normal())?;
+        let inverses = deviations.iter().map(|deviation| 1.0 / deviation);
+        self.values.table = means.iter().copied().chain(inverses).collect();
+        Ok(())
+    }
+
+    /// Channels that are normalised.
+    pub fn channels(&self) -> usize {
+        self.values.table.len() / 2
+    }
+
+    /// Refuses numbers that are not finite; `of_input` is in the message.
+    pub fn check_finite(&self, of_input: &str) -> Result<()> {
+        let (Features::F32(numbers), width) = (&self.values.features, self.width()) else { return Ok(()) };
+        match numbers.iter().position(|number| !number.is_finite()) {
+            Some(i) => Err(Error::NonFiniteFeature {
+                row: i / width,
+                column: i % width,
+                value: numbers[i],
+                of_input: of_input.into(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// As the network sees them.
+    pub fn features_of(&self, rows: Range<usize>) -> Vec<f32> {
+        let width = self.width();
+        let part = rows.start * width..rows.end * width;
+        let mut values: Vec<f32> = match &self.values.features {
+            Features::U8(bytes) => bytes[part].iter().map(|&byte| f32::from(byte) * U8_SCALE).collect(),
+            Features::F32(numbers) => numbers[part].to_vec(),
+        };
+        if self.channels() > 0 {
+            let (means, inverses) = self.values.table.split_at(self.channels());
+            let channels = means.iter().zip(inverses).cycle();
+            // Rows are whole numbers of channels.
+            values.iter_mut().zip(channels).for_each(|(value, (mean, inverse))| *value = (*value - mean) * inverse);
+        }
+        values
+    }
+
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let at = at * self.width();
+        let features = match &mut self.values.features {
+            Features::U8(bytes) => Features::U8(bytes.split_off(at)),
+            Features::F32(numbers) => Features::F32(numbers.split_off(at)),
+        };
+        self.with(features)
+    }
+
+    pub fn ordered(&self, order: &[usize]) -> Self {
+        let width = self.width();
+        self.with(match &self.values.features {
+            Features::U8(bytes) => Features::U8(ordered(order, bytes, width)),
+            Features::F32(numbers) => Features::F32(ordered(order, numbers, width)),
+        })
+    }
+
+    /// The same input of other rows.
+    fn with(&self, features: Features) -> Self {
+        let values = Values { features, table: self.values.table.clone() };
+        Self { name: self.name.clone(), shape: self.shape, values }
+    }
+
+    pub fn is_u8(&self) -> bool {
+        matches!(self.values.features, Features::U8(_))
+    }
+
+    /// Words from one row's features as uploaded to the next one's.
+    pub fn stride(&self) -> usize {
+        if self.is_u8() { self.width().div_ceil(4) } else { self.width() }
+    }
+
+    /// Bytes of some rows as uploaded.
+    pub fn bytes(&self, rows: usize) -> u64 {
+        (self.stride() as u64 * rows as u64 + self.values.table.len() as u64) * 4
+    }
+
+    /// Some rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole word.
+    pub fn words(&self, rows: Range<usize>) -> Cow<'_, [u8]> {
+        let (width, table) = (self.width(), &self.values.table);
+        let part = rows.start * width..rows.end * width;
+        let rows: &[u8] = match &self.values.features {
+            Features::F32(numbers) => bytemuck::cast_slice(&numbers[part]),
+            Features::U8(bytes) => &bytes[part],
+        };
+        let whole = !self.is_u8() || width.is_multiple_of(4);
+        if whole && table.is_empty() {
+            return rows.into();
+        }
+        let mut words: Vec<u8> = bytemuck::cast_slice(table).to_vec();
+        if whole {
+            words.extend_from_slice(rows);
+            return words.into();
+        }
+        words.reserve_exact(rows.len() / width * self.stride() * 4);
+        for row in rows.chunks_exact(width) {
+            words.extend_from_slice(row);
+            words.resize(words.len().next_multiple_of(4), 0);
+        }
+        words.into()
+    }
+}

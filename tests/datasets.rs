@@ -1,0 +1,350 @@
+//! Data sets with several inputs and targets, and training on them.
+
+mod common;
+
+use common::Random;
+use wgrad::{Activation::*, *};
+
+fn devices() -> [Device; 2] {
+    [Device::Cpu, common::gpu().into()]
+}
+
+const ROWS: usize = 90;
+const STEPS: usize = 3;
+
+/// An image, of bytes, and a level; to be told: in which quarter the image is bright, for each of three steps whether the
+/// level is above it, and twice the level.
+fn network() -> Network {
+    let mut graph = Graph::new();
+    let image = graph.input("image", [4, 4, 1]);
+    let level = graph.input("level", 1);
+    let flat = graph.layer(Layer::Flatten, [image]).unwrap();
+    let seen = graph.layer(Dense::new(16, Relu), [flat]).unwrap();
+    let both = graph.concat([seen, level], -1).unwrap();
+    let hidden = graph.layer(Dense::new(24, Tanh), [both]).unwrap();
+    let size = graph.layer(Dense::new(1, Identity), [hidden]).unwrap();
+    let quarter = graph.layer(Dense::new(4, Softmax), [hidden]).unwrap();
+    let steps = graph.layer(Dense::new(6, Identity), [hidden]).unwrap();
+    let steps = graph.reshape(steps, [STEPS as u32, 2]).unwrap();
+    graph.build([("size", size), ("quarter", quarter), ("above", steps)]).unwrap()
+}
+
+fn losses() -> Losses {
+    Losses::new().output("quarter", Loss::SoftmaxCrossEntropy).weighted("size", Loss::MeanSquaredError, 0.5).weighted(
+        "above",
+        Loss::SoftmaxCrossEntropy,
+        2.0,
+    )
+}
+
+/// In another order than the network's. Of `above` every 7th label is ignored.
+fn data(seed: u64, rows: usize) -> Dataset {
+    let mut random = Random(2 * seed + 1);
+    let (mut pixels, mut quarters, mut levels, mut above, mut sizes) = (vec![], vec![], vec![], vec![], vec![]);
+    for row in 0..rows {
+        let (quarter, level) = (random.below(4), random.f32());
+        let at = |i: u32| i / 8 * 2 + i % 4 / 2;
+        pixels.extend(
+            (0..16).map(|i| if at(i) == quarter { 200 + random.below(56) as u8 } else { random.below(99) as u8 }),
+        );
+        quarters.push(quarter);
+        levels.push(level);
+        sizes.push(2.0 * level);
+        for (step, bar) in [-0.5, 0.0, 0.5].into_iter().enumerate() {
+            let ignored = (row * STEPS + step) % 7 == 3;
+            above.push(if ignored { 255 } else { u32::from(level > bar) });
+        }
+    }
+    Dataset::of_rows(rows)
+        .labels("quarter", quarters, 4)
+        .positions("above", above, [STEPS as u32], 2)
+        .ignoring("above", 255)
+        .input("level", levels, 1)
+        .input("image", pixels, [4, 4])
+        .normalised("image", &[0.35], &[0.3])
+        .targets("size", sizes, 1)
+        .build()
+        .unwrap()
+}
+
+fn trainer(device: Device) -> Trainer {
+    let config = TrainerConfig { batch: 8, seed: 3, accumulate: 2, ..TrainerConfig::default() };
+    let adam = Adam { learning_rate: 0.01, ..Adam::default() };
+    Trainer::new(device, &network(), losses(), adam, config).unwrap()
+}
+
+#[test]
+fn a_network_with_several_inputs_and_outputs_learns_them_all() {
+    let (train, test) = (data(1, ROWS), data(2, 40));
+    for device in devices() {
+        let mut trainer = trainer(device);
+        let before = trainer.evaluate(&test).unwrap();
+        let fit = Fit { epochs: 100, validation: Some(&test), ..Fit::default() };
+        let history = trainer.fit(&train, fit, |_| ()).unwrap();
+        let after = trainer.evaluate(&test).unwrap();
+        assert!(after.loss < 0.2 * before.loss, "{before:?} {after:?}");
+        let last = history.epochs.last().unwrap();
+        assert_eq!((last.train.rows, last.validation, after.rows), (90, Some(after), 40));
+
+        let outputs = trainer.evaluate_outputs(&test).unwrap();
+        let names: Vec<&str> = outputs.iter().map(|output| &*output.name).collect();
+        assert_eq!(names, ["size", "quarter", "above"]);
+        let [size, quarter, above] = [0, 1, 2].map(|i| outputs[i].evaluation);
+        assert_eq!(after.loss, 0.5 * size.loss + quarter.loss + 2.0 * above.loss);
+        assert_eq!(after.accuracy, quarter.accuracy, "the first one with labels");
+        assert!(quarter.accuracy > 0.9 && above.accuracy > 0.85 && size.loss < 0.05, "{outputs:?}");
+        let ignored = (0..120).filter(|i| i % 7 == 3).count() as u32;
+        assert_eq!((size.rows, quarter.rows, above.rows), (40, 40, 120 - ignored));
+
+        assert_eq!(history.outputs.len(), 3);
+        for (output, measured) in history.outputs.iter().zip(&outputs) {
+            assert_eq!((&output.name, output.epochs.len()), (&measured.name, 100));
+            assert_eq!(output.epochs[99].validation, Some(measured.evaluation));
+            assert!(output.epochs[99].train.loss < output.epochs[0].train.loss);
+        }
+        assert_eq!(&history, trainer.history());
+    }
+}
+
+/// A label for each of five positions, by what a small network makes of each; where the labels are ignored, the position
+/// counts neither in the gradient nor in the accuracy.
+#[test]
+fn positions_whose_label_is_ignored_are_left_out() {
+    let network = Network::input([5, 3]).dense(4, Identity).build().unwrap();
+    let mut random = Random(7);
+    let features = random.f32s(12 * 5 * 3);
+    let labels: Vec<u32> = (0..12 * 5).map(|_| random.below(4)).collect();
+    let with = |ignored: u32| -> Vec<u32> {
+        labels.iter().enumerate().map(|(i, label)| if i % 4 == 1 { ignored } else { *label }).collect()
+    };
+    let of = |ignored: u32| {
+        let data = Dataset::of_rows(12).input("x", features.clone(), [5, 3]);
+        data.labels("y", with(ignored), 4).ignoring("y", ignored).build().unwrap()
+    };
+    for device in devices() {
+        let mut results = Vec::new();
+        for ignored in [255, u32::MAX] {
+            let config = TrainerConfig { batch: 5, seed: 1, ..TrainerConfig::default() };
+            let adam = Adam { learning_rate: 0.1, ..Adam::default() };
+            let mut trainer = Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap();
+            let history = trainer.fit(&of(ignored), Fit { epochs: 3, ..Fit::default() }, |_| ()).unwrap();
+            let measured = trainer.evaluate(&of(ignored)).unwrap();
+            let outputs = trainer.model().forward(&features).unwrap();
+
+            // By hand, in f64: the mean over all positions, the share of those that count.
+            let (mut loss, mut right, mut counted) = (0.0, 0, 0);
+            for (z, label) in outputs.chunks(4).zip(with(ignored)).filter(|(_, label)| *label != ignored) {
+                let z: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
+                let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = z.iter().map(|z| (z - largest).exp()).sum();
+                loss += sum.ln() + largest - z[label as usize];
+                right += u32::from(z[label as usize] == largest);
+                counted += 1;
+            }
+            // Each of 60 losses errs by some roundings of exponentials and of its logits, which are below 8, and so does
+            // the sum.
+            let bound = 64.0 * f64::from(f32::EPSILON) * 8.0;
+            assert!((measured.loss - loss / 60.0).abs() < bound, "{measured:?} {}", loss / 60.0);
+            assert_eq!(measured.accuracy, f64::from(right) / f64::from(counted));
+            assert_eq!((measured.rows, history.epochs[2].train.rows), (12, 12));
+            let outputs = trainer.evaluate_outputs(&of(ignored)).unwrap();
+            assert_eq!((&*outputs[0].name, outputs[0].evaluation.rows), ("output", counted));
+            let losses: Vec<f64> = history.epochs.iter().map(|epoch| epoch.train.loss).collect();
+            results.push((losses, trainer.model().parameters().unwrap()));
+        }
+        assert_eq!(results[0], results[1], "whatever label stands for none");
+    }
+}
+
+/// Normalised as they are gathered, bytes and numbers train as the same numbers normalised before.
+#[test]
+fn channels_are_normalised_as_batches_are_gathered() {
+    let network = Network::input([2, 3]).flatten().dense(3, Identity).build().unwrap();
+    let (means, deviations) = ([0.1, 0.5, 0.7], [0.2, 0.4, 0.3]);
+    let mut random = Random(3);
+    let bytes: Vec<u8> = (0..20 * 6).map(|_| random.below(256) as u8).collect();
+    let numbers = random.f32s(20 * 6);
+    let labels: Vec<u32> = (0..20).map(|_| random.below(3)).collect();
+    let trained = |data: &Dataset| {
+        let config = TrainerConfig { batch: 6, seed: 2, ..TrainerConfig::default() };
+        let mut trainer =
+            Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
+        trainer.fit(data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+        trainer.model().parameters().unwrap()
+    };
+    let of = |features: Features| {
+        let data = Dataset::of_rows(20).input("x", features, [2, 3]).normalised("x", &means, &deviations);
+        data.labels("y", labels.clone(), 3).build().unwrap()
+    };
+    for data in [of(bytes.into()), of(numbers.into())] {
+        let before = Dataset::from_f32(data.features_of(0..20), 6, labels.clone(), 3).unwrap();
+        let value = |i: usize| (before.features_of(0..20)[i] * deviations[i % 3] + means[i % 3]).abs();
+        assert!((0..120).all(|i| value(i) < 1.0 + 1e-6));
+        assert_eq!(trained(&data), trained(&before));
+        let other = Dataset::from_f32(data.features_of(0..20).iter().map(|x| 2.0 * x).collect(), 6, labels.clone(), 3);
+        assert_ne!(trained(&data), trained(&other.unwrap()));
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let mut trainer = trainer(Device::Cpu);
+    let mut fault = |data: DatasetBuilder| trainer.evaluate(&data.build().unwrap()).unwrap_err().to_string();
+    let inputs = || Dataset::of_rows(2).input("image", vec![0u8; 32], 16).input("level", vec![0.0; 2], 1);
+    let targets = |data: DatasetBuilder| data.targets("size", vec![0.0; 2], 1).labels("quarter", vec![0, 1], 4);
+    let above = |data: DatasetBuilder| data.labels("above", vec![0; 6], 2);
+    let cases = [
+        (
+            above(targets(Dataset::of_rows(2).input("picture", vec![0u8; 32], 16).input("level", vec![0.0; 2], 1))),
+            r#"the data set's input for the network's input "image": expected one of that name, got picture, level"#,
+        ),
+        (
+            above(targets(Dataset::of_rows(2).input("image", vec![0u8; 30], 15).input("level", vec![0.0; 2], 1))),
+            r#"features of the data set's input "image": expected 16, the network's input [4, 4, 1], got 15"#,
+        ),
+        (
+            above(targets(Dataset::of_rows(2).input("image", vec![0u8; 32], [2, 8]).input("level", vec![0.0; 2], 1))),
+            r#"shape of the data set's input "image": expected [4, 4, 1], the network's, or a number of features, got [2, 8]"#,
+        ),
+        (
+            targets(inputs()),
+            r#"the data set's target for the network's output "above": expected one of that name, got size, quarter"#,
+        ),
+        (
+            targets(inputs()).labels("above", vec![0, 1], 2),
+            "labels of the data set's target \"above\": expected 3 a row, as [3, 2] is 2 outputs for each of 3 positions; for \
+             one label a row, put a flatten before the last dense layer of output \"above\", got one a row",
+        ),
+        (
+            targets(inputs()).labels("above", vec![0; 8], 2),
+            "labels of the data set's target \"above\": expected 3 a row, one for each position of the network's output \
+             \"above\", [3, 2], got 4 a row, [4]",
+        ),
+        (
+            targets(inputs()).labels("above", vec![0; 6], 3),
+            r#"classes of the data set's target "above": expected at most 2, the network's output "above", got 3"#,
+        ),
+        (
+            above(inputs().targets("size", vec![0.0; 4], 2).labels("quarter", vec![0, 1], 4)),
+            r#"numbers of the data set's target "size": expected 1, the network's output "size", got 2"#,
+        ),
+        (
+            above(inputs().targets("size", vec![0.0; 2], 1).targets(
+                "quarter",
+                vec![0.5; 7].into_iter().chain([1.5]).collect(),
+                4,
+            )),
+            r#"target 3 of row 1 of target "quarter" is 1.5: softmax cross-entropy takes targets from 0 to 1"#,
+        ),
+    ];
+    for (data, message) in cases {
+        assert_eq!(fault(data), message);
+    }
+    // What the network has no use for is left.
+    let more = above(targets(inputs())).input("more", vec![0u8; 2], 1).targets("other", vec![0.0; 2], 1);
+    assert!(trainer.evaluate(&more.build().unwrap()).is_ok());
+
+    // Names do not matter where there is one of each, but positions do.
+    let pixels = Network::input([28, 28, 1]).dense(10, Identity).build().unwrap();
+    let config = TrainerConfig::default();
+    let mut trainer = Trainer::new(Device::Cpu, &pixels, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
+    let data = Dataset::from_u8(vec![0; 784], 784, vec![3], 10).unwrap();
+    assert_eq!(
+        trainer.fit(&data, Fit::default(), |_| ()).unwrap_err().to_string(),
+        "labels of the data set: expected 784 a row, as [28, 28, 10] is 10 outputs for each of 784 positions; for one label a \
+         row, put a flatten before the last dense layer of output \"output\", got one a row"
+    );
+}
+
+/// A checkpoint in the middle of an epoch, after an odd number of batches of an update, with ignored labels.
+#[cfg(feature = "files")]
+#[test]
+fn a_run_with_several_outputs_is_resumed_to_the_same_bytes() {
+    let data = data(1, ROWS);
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("datasets-resume");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, device) in ["cpu", "gpu"].into_iter().zip(devices()) {
+        let path = folder.join(name);
+        let run = |trainer: &mut Trainer, epochs| {
+            let mut files = Vec::new();
+            let checkpoint = Some(Checkpoint { path: &path, every: Some(5) });
+            let mut look = || {
+                let file = std::fs::read(&path).unwrap_or_default();
+                if files.last() != Some(&file) && !file.is_empty() {
+                    files.push(file);
+                }
+            };
+            let _ = std::fs::remove_file(&path);
+            trainer.fit(&data, Fit { epochs, checkpoint, ..Fit::default() }, |_| look()).unwrap();
+            look();
+            files
+        };
+        // But for the clock.
+        let without_seconds = |trainer: &Trainer| {
+            let mut history = trainer.history().clone();
+            history.epochs.iter_mut().for_each(|epoch| epoch.seconds = None);
+            (history, trainer.model().parameters().unwrap())
+        };
+        let mut whole = trainer(device.clone());
+        let files = run(&mut whole, 2);
+        assert_eq!(files.len(), 6, "after steps 5, 10 and 12 of each epoch");
+        for (i, file) in files.iter().enumerate() {
+            let mut resumed = Trainer::resume_from_bytes(device.clone(), file).unwrap();
+            assert_eq!(&resumed.to_bytes().unwrap(), file, "what was read is written again");
+            let left = 2 - resumed.epochs();
+            run(&mut resumed, left);
+            assert_eq!(without_seconds(&resumed), without_seconds(&whole), "from file {i}");
+        }
+        let json = whole.history().to_json();
+        assert_eq!(json.matches("\"above\"").count(), 1, "{json}");
+
+        // With another batch size the epoch that was cut short is finished: its metrics are in other slots.
+        let mut resumed = Trainer::resume_from_bytes_with(
+            device.clone(),
+            &files[0],
+            &Resume { batch: Some(25), ..Resume::default() },
+        )
+        .unwrap();
+        let history = resumed.fit(&data, Fit::default(), |_| ()).unwrap();
+        // 40 rows are done, of 50 the batches are two.
+        assert_eq!((history.epochs[0].epoch, history.epochs[0].steps, history.epochs[0].train.rows), (1, 7, 90));
+        let ignored = (0..270).filter(|i| i % 7 == 3).count() as u32;
+        assert_eq!(history.outputs[2].epochs[0].train.rows, 270 - ignored);
+    }
+}
+
+#[test]
+fn a_run_with_several_outputs_goes_on_from_a_snapshot() {
+    let data = data(1, ROWS);
+    let device = devices()[1].clone();
+    let mut trainer = trainer(device.clone());
+    let fit = |trainer: &mut Trainer| trainer.fit(&data, Fit::default(), |_| ()).unwrap();
+    fit(&mut trainer);
+    trainer.snapshot().unwrap();
+    let once = (fit(&mut trainer).outputs, trainer.model().parameters().unwrap());
+    trainer.rebuild(device).unwrap();
+    let again = (fit(&mut trainer).outputs, trainer.model().parameters().unwrap());
+    assert_eq!(once, again);
+}
+
+/// What steps within a budget tell is of all outputs.
+#[test]
+fn frames_tell_the_weighted_sum_of_the_losses() {
+    let gpu = common::gpu();
+    let data = data(1, 16);
+    let config = TrainerConfig { batch: 16, shuffle: false, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(gpu, &network(), losses(), Adam::default(), config).unwrap();
+    let before = trainer.evaluate(&data).unwrap();
+    let training = trainer.prepare(&data).unwrap();
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    assert_eq!(training.record_within(&mut encoder, std::time::Duration::from_millis(1)), 1);
+    gpu.queue().submit([encoder.finish()]);
+    while training.last_frame().is_none() {
+        gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    }
+    let told = training.last_frame().unwrap().train;
+    // Sums of 48 losses, each of which may be rounded otherwise.
+    let bound = 64.0 * f64::from(f32::EPSILON) * before.loss;
+    assert!((told.loss - before.loss).abs() < bound, "{told:?} {before:?}");
+    assert_eq!((told.accuracy, told.rows), (before.accuracy, before.rows));
+}
