@@ -60,7 +60,8 @@ const ROWS: u32 = 4096;
 pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
-    /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
+    /// A network with weights given, laid out as [`Network::parameters`] and [`Network::states`] say: to run it without a
+    /// trainer.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the first that
@@ -208,7 +209,8 @@ impl Model {
         Ok(Self { network, ..self.clone() })
     }
 
-    /// Every weight, laid out as [`Network::parameters`] says. Blocks, submits and polls; not for browsers.
+    /// Every weight, laid out as [`Network::parameters`] says, then the numbers that are not trained, as
+    /// [`Network::states`] does. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -236,7 +238,7 @@ impl Model {
         Ok(self.parameters.gpu())
     }
 
-    /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
+    /// Swaps the weights, laid out as in [`parameters`](Self::parameters), before whatever is submitted next: for every pass and
     /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
     ///
     /// # Errors
