@@ -11,6 +11,7 @@ use crate::loss::{Loss, Losses};
 use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
 use crate::scores::classes;
+use crate::shape::Shape;
 use crate::wgsl::Wgsl;
 pub use outside::Forward;
 
@@ -107,6 +108,37 @@ impl Model {
     pub fn output(&self, name: &str) -> Result<Self> {
         let chosen = self.network.output_index(name)?;
         Ok(Self { chosen, ..self.clone() })
+    }
+
+    /// The same model, with the same weights, for samples of another shape: see [`Network::at_input`]. While a trainer
+    /// trains them, it does so here too.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Device, Model, Network};
+    /// let network = Network::input([4, 4, 1]).dense(3, Relu).dense(1, Sigmoid).build()?; // a mask, pixel by pixel
+    /// let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1))?;
+    /// let mask = model.at_input([2, 6, 1])?.forward(&[0.5; 12])?;
+    /// assert_eq!(mask.len(), 12);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Network::at_input`]; [`Error::LimitExceeded`] where the device cannot run the network at that size.
+    pub fn at_input(&self, shape: impl Into<Shape>) -> Result<Self> {
+        self.at(self.network.at_input(shape)?)
+    }
+
+    /// [`at_input`](Self::at_input) of some of several inputs, by name: see [`Network::at_inputs`].
+    ///
+    /// # Errors
+    /// As [`at_input`](Self::at_input).
+    pub fn at_inputs<N: AsRef<str>>(&self, shapes: impl IntoIterator<Item = (N, Shape)>) -> Result<Self> {
+        self.at(self.network.at_inputs(shapes)?)
+    }
+
+    fn at(&self, network: Network) -> Result<Self> {
+        self.device.check_plan(&Plan::forward(&network, 1)?)?;
+        Ok(Self { network, ..self.clone() })
     }
 
     /// Says by which loss the network's output was trained: for an output that is logits, what
