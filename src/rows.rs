@@ -105,9 +105,9 @@ impl<'a> Rows<'a> {
     }
 
     /// So many rows of features to train on, and whether they are bytes.
-    pub(crate) fn features(&self, gpu: &Gpu, rows: u32, columns: u32) -> Result<(Strided, bool)> {
+    pub(crate) fn features(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<(Strided, bool)> {
         let words = if self.bytes { columns.div_ceil(4) } else { columns };
-        Ok((self.place(gpu, "features", rows, words)?, self.bytes))
+        Ok((self.place(gpu, what, rows, words)?, self.bytes))
     }
 
     /// So many rows, of so many words each.

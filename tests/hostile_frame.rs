@@ -2,6 +2,8 @@
 //! submission, a thousand times; and frames with every other call that records.
 
 mod common;
+#[path = "hostile_frame/graph.rs"]
+mod graph;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -250,7 +250,7 @@ impl Trainer {
 
     /// The network with its weights, to run it. It shares the weights: training goes on in it.
     pub fn model(&self) -> Model {
-        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).for_loss(self.of_outputs[0].0)
+        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).trained_by(&self.of_outputs)
     }
 
     /// Every epoch that `fit` has trained, also before it was saved and resumed.

@@ -14,7 +14,10 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, warm_up};
+use crate::named::NamedRows;
+use crate::network::End;
 use crate::plan::{DataInfo, Epilogue, Matmul, Op, Role};
+#[cfg(doc)]
 use crate::rows::Rows;
 
 impl Trainer {
@@ -37,36 +40,60 @@ impl Trainer {
     /// [`prepare`](Self::prepare) over data that are on the GPU already, in the app's own buffers: `features` holds `rows`
     /// rows of f32, or of [bytes](Rows::bytes); `targets`, for a loss over classes, as many u32 labels, and for other losses
     /// `rows` rows of f32, one for each output. What the buffers hold when a step runs is what it trains on. A label that is
-    /// not a class makes the loss NaN. So does a target
-    /// of binary cross-entropy that is not from 0 to 1.
+    /// not a class makes the loss NaN. So does a target of binary cross-entropy that is not from 0 to 1.
+    ///
+    /// Of a network with several inputs or outputs, `features` has [rows for each input](NamedRows) and `targets` for each
+    /// output, by its name. An output with several positions, \[height, width, classes\] or the like, has a label, or as many
+    /// numbers as classes, for each position of a row.
+    ///
+    /// ```no_run
+    /// # fn f(trainer: &mut wgrad::Trainer, images: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer,
+    /// #      kinds: &wgrad::wgpu::Buffer, sizes: &wgrad::wgpu::Buffer) -> wgrad::Result<()> {
+    /// use wgrad::Rows;
+    /// let features = [("image", Rows::from(images).bytes()), ("age", ages.into())];
+    /// let training = trainer.prepare_buffers(features, [("kind", kinds), ("size", sizes)], 1000)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where a buffer is too short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on
-    /// [`Device::Cpu`]; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too short, or
+    /// rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::LimitExceeded`],
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_buffers<'a>(
         &mut self,
-        features: impl Into<Rows<'a>>,
-        targets: impl Into<Rows<'a>>,
+        features: impl Into<NamedRows<'a>>,
+        targets: impl Into<NamedRows<'a>>,
         rows: u32,
     ) -> Result<Training> {
         let gpu = self.device.needs_gpu("Trainer::prepare_buffers")?;
-        let values = !self.of_outputs[0].0.is_softmax();
-        let width = if values { self.network.outputs() } else { 1 };
-        let (features, bytes) = features.into().features(gpu, rows, self.network.inputs())?;
-        let targets = targets.into().strided(gpu, "targets", rows, width)?;
-        self.training.bind_region(Role::Features(0), features.region)?;
-        self.training.bind_region(Role::Targets(0), targets.region)?;
-        let info = DataInfo {
-            rows,
-            bytes: bytes.into(),
-            values: values.into(),
-            first_feature: features.first,
-            feature_stride: features.stride,
-            first_target: targets.first,
-            target_stride: targets.stride,
-            ..DataInfo::default()
-        };
-        self.start(&[info], &[], 0)?;
+        let (inputs, outputs) = (self.network.input_ends(), self.network.output_ends());
+        let features = features.into().all("input", inputs)?;
+        let targets = targets.into().all("target", outputs)?;
+        let title =
+            |what: &str, end: &End, of: usize| if of == 1 { what.into() } else { format!("{what} of {:?}", end.name) };
+        let mut infos = vec![DataInfo { rows, ..DataInfo::default() }; inputs.len().max(outputs.len())];
+        let mut given = Vec::new();
+        for (i, (end, features)) in inputs.iter().zip(features).enumerate() {
+            let what = title("features", end, inputs.len());
+            let (features, bytes) = features.features(gpu, &what, rows, end.features())?;
+            let (bytes, first_feature, feature_stride) = (bytes.into(), features.first, features.stride);
+            infos[i] = DataInfo { bytes, first_feature, feature_stride, ..infos[i] };
+            given.push((Role::Features(i as u32), features.region));
+        }
+        for (i, (end, targets)) in outputs.iter().zip(targets).enumerate() {
+            let values = !self.of_outputs[i].0.is_softmax();
+            // A label for each position, or every number.
+            let width = if values { end.features() } else { end.features() / end.shape.last().copied().unwrap_or(1) };
+            let targets = targets.strided(gpu, &title("targets", end, outputs.len()), rows, width)?;
+            let (values, first_target, target_stride) = (values.into(), targets.first, targets.stride);
+            infos[i] = DataInfo { values, first_target, target_stride, ..infos[i] };
+            given.push((Role::Targets(i as u32), targets.region));
+        }
+        for (role, region) in given {
+            self.training.bind_region(role, region)?;
+        }
+        self.start(&infos, &[], 0)?;
         self.recorder()
     }
 

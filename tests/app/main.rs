@@ -8,6 +8,7 @@ mod frames;
 mod limits;
 mod losing;
 mod named;
+mod named_chains;
 mod parts;
 mod rows;
 mod warm_up;

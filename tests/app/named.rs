@@ -5,14 +5,14 @@ use wgrad::{Dense, Device, Graph, Inputs, Layer, Loss, Losses, Model, Network, R
 
 use super::{App, Random};
 
-const ROWS: usize = 5;
-const IMAGE: usize = 6;
-const AGE: usize = 2;
-const KIND: usize = 3;
-const SIZE: usize = 2;
+pub const ROWS: usize = 5;
+pub const IMAGE: usize = 6;
+pub const AGE: usize = 2;
+pub const KIND: usize = 3;
+pub const SIZE: usize = 2;
 
 /// Two inputs, which meet, and two outputs of what they have come to.
-fn network() -> Network {
+pub fn network() -> Network {
     let build = || {
         let mut graph = Graph::new();
         let (image, age) = (graph.input("image", [3, 2]), graph.input("age", AGE as u32));
@@ -54,21 +54,21 @@ fn reference(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) 
 }
 
 /// The outputs of every row.
-fn references(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) -> [Vec<f64>; 2] {
+pub fn references(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) -> [Vec<f64>; 2] {
     let rows = image.chunks(IMAGE).zip(age.chunks(AGE));
     let rows: Vec<_> = rows.map(|(image, age)| reference(network, parameters, image, age)).collect();
     [0, 1].map(|output| rows.iter().flat_map(|row| row[output].clone()).collect())
 }
 
-fn wide(numbers: &[f32]) -> Vec<f64> {
+pub fn wide(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&x| x.into()).collect()
 }
 
 /// Inputs and activations are from −1 to 1, initial weights below 1.3. Three layers of sums of up to 13 numbers have up to
 /// 13 roundings each, an activation up to 9 more; and each layer passes on what it is given times 13 · 1.3 / 3 at most.
-const BOUND: f64 = 40.0 * 22.0 * f32::EPSILON as f64;
+pub const BOUND: f64 = 40.0 * 22.0 * f32::EPSILON as f64;
 
-fn assert_near(what: &str, actual: &[f32], expected: &[f64], bound: f64) {
+pub fn assert_near(what: &str, actual: &[f32], expected: &[f64], bound: f64) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         let error = (f64::from(*actual) - expected).abs();

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use wgrad::Activation::{Identity, Tanh};
 use wgrad::wgpu::{self, util::DeviceExt};
-use wgrad::{Adam, ChainRows, Gpu, Loss, Network, Plan, Rows, TextureOutput, TextureSamples, Trainer, TrainerConfig};
+use wgrad::{
+    Adam, ChainRows, Dense, Gpu, Graph, Layer, Loss, Losses, Network, Plan, Rows, TextureOutput, TextureSamples,
+    Trainer, TrainerConfig,
+};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -88,6 +91,7 @@ fn main() -> Result<()> {
     within_a_budget(&app, &mut trainer)?;
     interleaved(&app, &mut trainer)?;
     own_loss(&app, &mut trainer)?;
+    several_ends(&app, &gpu)?;
     pictures(&app, &gpu)?;
     swap(&app, &trainer)?;
     inside_a_shader(&app, &trainer)?;
@@ -225,6 +229,31 @@ fn own_loss(app: &App, trainer: &mut Trainer) -> Result<()> {
         run(encoder, &loss, 1); // y -> dy
         chain.record_backward(encoder); // dy -> dx, and the gradients of the weights
         chain.record_update(encoder);
+    })
+}
+
+fn several_ends(app: &App, gpu: &Gpu) -> Result<()> {
+    let mut graph = Graph::new();
+    let (image, age) = (graph.input("image", [8, 8]), graph.input("age", 1));
+    let pixels = graph.layer(Layer::Flatten, image)?;
+    let both = graph.concat([pixels, age], -1)?;
+    let hidden = graph.layer(Dense::new(32, Tanh), both)?;
+    let kind = graph.layer(Dense::new(3, Identity), hidden)?;
+    let size = graph.layer(Dense::new(1, Identity), hidden)?;
+    let network = graph.build([("kind", kind), ("size", size)])?;
+    let losses = Losses::new().output("kind", Loss::SoftmaxCrossEntropy).weighted("size", Loss::MeanSquaredError, 0.5);
+    let mut trainer = Trainer::new(gpu, &network, losses, Adam::default(), config())?;
+
+    // 256 images with an age each; a class, which is a u32, and a size for each.
+    let (images, ages) = (app.buffer(&[0.5; 256 * 64]), app.buffer(&[0.3; 256]));
+    let (kinds, sizes) = (app.buffer(&[f32::from_bits(2); 256]), app.buffer(&[1.5; 256]));
+    let inputs = [("image", &images), ("age", &ages)];
+    let training = trainer.prepare_buffers(inputs, [("kind", &kinds), ("size", &sizes)], 256)?;
+    let (logits, guesses) = (app.buffer(&[0.0; 256 * 3]), app.buffer(&[0.0; 256]));
+    let forward = trainer.model().prepare_forward(inputs, [("kind", &logits), ("size", &guesses)], 256)?;
+    app.frame(|encoder| {
+        training.record_steps(encoder, 1);
+        forward.record_forward(encoder);
     })
 }
 

@@ -1,0 +1,179 @@
+//! Networks with several named inputs and outputs, trained on an app's own buffers and by its own loss.
+
+use wgrad::{ChainRows, Dataset, Loss, Losses, Rows, Sgd, Trainer, TrainerConfig};
+
+use super::named::*;
+use super::{App, Random};
+
+/// kind² / 2 + (size − 1)² / 2: what it is, and its derivatives.
+const LOSS: &str = "
+    @group(0) @binding(0) var<storage, read> kind: array<f32>;
+    @group(0) @binding(1) var<storage, read> size: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> of_kind: array<f32>;
+    @group(0) @binding(3) var<storage, read_write> of_size: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+        if id.x < arrayLength(&of_kind) { of_kind[id.x] = kind[id.x]; }
+        if id.x < arrayLength(&of_size) { of_size[id.x] = size[id.x] - 1.0; }
+    }";
+
+fn loss(outputs: [Vec<f64>; 2]) -> f64 {
+    let [kind, size] = outputs;
+    kind.iter().map(|y| y * y / 2.0).chain(size.iter().map(|y| (y - 1.0) * (y - 1.0) / 2.0)).sum()
+}
+
+/// The derivative with respect to each number.
+fn differences(numbers: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    const STEP: f64 = 1e-5;
+    let mut moved = numbers.to_vec();
+    let mut at = |i: usize, by: f64| {
+        moved[i] = numbers[i] + by;
+        let loss = loss(&moved);
+        moved[i] = numbers[i];
+        loss
+    };
+    (0..numbers.len()).map(|i| (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP)).collect()
+}
+
+/// A loss of the app's own on both outputs, and the gradient of one of the inputs.
+#[test]
+fn chains_bind_each_end_by_its_name() {
+    let app = App::open();
+    let network = network();
+    let rate = 0.125;
+    let sgd = Sgd { learning_rate: rate, ..Sgd::default() };
+    let losses = Losses::new().output("kind", Loss::MeanSquaredError).output("size", Loss::MeanSquaredError);
+    let mut trainer = Trainer::new(&app.gpu, &network, losses, sgd, TrainerConfig::default()).unwrap();
+    let parameters = trainer.model().parameters().unwrap();
+    let mut random = Random(17);
+    let (image, age) = (random.f32s(ROWS * IMAGE), random.f32s(ROWS * AGE));
+    let [x, a] = [&image, &age].map(|numbers| app.storage(numbers));
+    let [kind, size, of_kind, of_size, of_age] =
+        [KIND, SIZE, KIND, SIZE, AGE].map(|columns| app.storage(&vec![f32::NAN; ROWS * columns]));
+    let ends = ChainRows {
+        input: [("image", &x), ("age", &a)].into(),
+        output: [("size", &size), ("kind", &kind)].into(),
+        output_gradient: [("kind", &of_kind), ("size", &of_size)].into(),
+        input_gradient: Some([("age", &of_age)].into()),
+    };
+    let chain = trainer.prepare_chain(ends.clone(), ROWS as u32).unwrap();
+    let pass = app.pass(LOSS, &[&kind, &size, &of_kind, &of_size]);
+    app.frame(|encoder| {
+        chain.record_forward(encoder);
+        pass.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
+        chain.record_backward(encoder);
+        chain.record_update(encoder);
+    });
+
+    let (weights, image, age) = (wide(&parameters), wide(&image), wide(&age));
+    let expected = references(&network, &weights, &image, &age);
+    assert_near("kind", &app.read(&kind), &expected[0], BOUND);
+    assert_near("size", &app.read(&size), &expected[1], BOUND);
+    // Back through the same layers, with what the outputs are off by; and sums over the rows. What central differences
+    // leave out is a sixth of the third derivative times the step squared: nothing beside it.
+    let bound = 4.0 * ROWS as f64 * BOUND;
+    let of_age_expected = differences(&age, |age| loss(references(&network, &weights, &image, age)));
+    assert_near("the gradient of age", &app.read(&of_age), &of_age_expected, bound);
+    let gradients = differences(&weights, |weights| loss(references(&network, weights, &image, &age)));
+    assert!(gradients.iter().any(|gradient| gradient.abs() > 0.1));
+    let actual: Vec<f32> = app.read(chain.gradient_buffer());
+    let trained = trainer.model().parameters().unwrap();
+    for parameter in network.parameters() {
+        let range = parameter.range();
+        assert_near(&parameter.name, &actual[range.clone()], &gradients[range.clone()], bound);
+        for i in range {
+            let expected = weights[i] - f64::from(rate) * f64::from(actual[i]);
+            let bound = f64::from(f32::EPSILON) * (weights[i].abs() + f64::from(rate * actual[i]).abs());
+            assert_near(&parameter.name, &[trained[i]], &[expected], bound);
+        }
+    }
+
+    let mut refused = |ends: ChainRows| trainer.prepare_chain(ends, ROWS as u32).unwrap_err().to_string();
+    let error = refused(ChainRows { output_gradient: [("kind", &of_kind)].into(), ..ends.clone() });
+    assert_eq!(error, "output gradients: expected all of kind, size, got none for size");
+    let error = refused(ChainRows { input_gradient: Some((&of_age).into()), ..ends.clone() });
+    assert_eq!(error, "input gradients: expected each by its name: image, age, got one without a name");
+    let error = refused(ChainRows { input_gradient: Some([("age", &a)].into()), ..ends.clone() });
+    assert!(error.starts_with("rows given as age_gradient: expected words"), "{error}");
+    assert!(error.ends_with("got some of age too"), "{error}");
+    let error = refused(ChainRows { input: [("age", &a), ("age", &a)].into(), ..ends });
+    assert_eq!(error, "input \"age\": expected it once, got it twice");
+}
+
+/// Rows in the app's buffers, with gaps and as bytes, train to the bits of a data set of the same.
+#[test]
+fn data_on_the_gpu_are_bound_by_their_names() {
+    let app = App::open();
+    let network = network();
+    let losses =
+        || Losses::new().output("kind", Loss::SoftmaxCrossEntropy).weighted("size", Loss::MeanSquaredError, 0.5);
+    let config = TrainerConfig { batch: 4, ..TrainerConfig::default() };
+    let make = || Trainer::new(&app.gpu, &network, losses(), Sgd::default(), config.clone()).unwrap();
+    const ALL: usize = 11;
+    let mut random = Random(23);
+    let bytes: Vec<u8> = (0..ALL * IMAGE).map(|_| random.below(256) as u8).collect();
+    let (ages, sizes) = (random.f32s(ALL * AGE), random.f32s(ALL * SIZE));
+    let kinds: Vec<u32> = (0..ALL).map(|_| random.below(KIND as u32)).collect();
+
+    // Rows of bytes are padded to words.
+    let padded: Vec<u8> = bytes.chunks(IMAGE).flat_map(|row| [row, &[9, 9]].concat()).collect();
+    let images = app.storage(&padded);
+    // Structs of an age, a size, a kind and a word of the app's own.
+    let structs: Vec<u32> = (0..ALL)
+        .flat_map(|row| {
+            let numbers = [&ages[row * AGE..][..AGE], &sizes[row * SIZE..][..SIZE]].concat();
+            let words: Vec<u32> = numbers.into_iter().map(f32::to_bits).collect();
+            [&words[..], &[kinds[row], 77]].concat()
+        })
+        .collect();
+    let structs = app.storage(&structs);
+    let rows = |word: usize| Rows::from(structs.slice(word as u64 * 4..)).stride((AGE + SIZE + 2) as u64 * 4);
+    let features = [("age", rows(0)), ("image", Rows::from(&images).bytes())];
+    let targets = [("size", rows(AGE)), ("kind", rows(AGE + SIZE))];
+    let mut on_gpu = make();
+    let training = on_gpu.prepare_buffers(features, targets, ALL as u32).unwrap();
+
+    let data = Dataset::of_rows(ALL)
+        .input("image", bytes, [3, 2])
+        .input("age", ages, AGE as u32)
+        .labels("kind", kinds, KIND as u32)
+        .targets("size", sizes, SIZE as u32)
+        .build()
+        .unwrap();
+    let mut uploaded = make();
+    let expected = uploaded.prepare(&data).unwrap();
+    // Three steps an epoch; two epochs, and the first of a third.
+    for training in [&training, &expected] {
+        app.frame(|encoder| training.record_steps(encoder, 7));
+        app.frame(|encoder| training.record_metrics(encoder));
+    }
+    let metrics: Vec<u32> = app.read(training.metrics_buffer());
+    assert_eq!(metrics, app.read::<u32>(expected.metrics_buffer()));
+    assert_eq!((metrics.len(), metrics[64..].len()), (64 + 4, 4), "a part for each output");
+    let weights = on_gpu.model().parameters().unwrap();
+    assert_eq!(weights, uploaded.model().parameters().unwrap());
+    assert_ne!(weights, network.initial_parameters(0));
+    // A model knows the losses of its trainer.
+    let model = on_gpu.model();
+    let inputs = [("image", &[0.5; IMAGE][..]), ("age", &[0.5; AGE])];
+    let (logits, probabilities) = (model.forward(inputs).unwrap(), model.predict_proba(inputs).unwrap());
+    assert!((probabilities.iter().sum::<f32>() - 1.0).abs() <= 4.0 * f32::EPSILON, "{logits:?} {probabilities:?}");
+    let sizes = model.output("size").unwrap();
+    assert_eq!(sizes.predict_proba(inputs).unwrap(), sizes.forward(inputs).unwrap());
+
+    let short = Rows::from(structs.slice(..40));
+    let mut refused = |features: Vec<(&str, Rows)>, targets: Vec<(&str, Rows)>| {
+        on_gpu.prepare_buffers(features, targets, ALL as u32).map(drop).unwrap_err().to_string()
+    };
+    let error = refused(features.to_vec(), vec![("size", rows(AGE))]);
+    assert_eq!(error, "targets: expected all of kind, size, got none for kind");
+    let error = refused(vec![("image", rows(0)), ("agee", rows(0))], targets.to_vec());
+    assert_eq!(error, "input: expected one of image, age, got \"agee\"");
+    let error = refused(vec![("age", short), ("image", rows(0))], targets.to_vec());
+    let age = "buffer of features of \"age\" for 11 rows: expected at least 1 row and 88 bytes, got 40 bytes";
+    assert_eq!(error, age);
+    let error = refused(features.to_vec(), vec![("kind", short), ("size", rows(AGE))]);
+    let kind = "buffer of targets of \"kind\" for 11 rows: expected at least 1 row and 44 bytes, got 40 bytes";
+    assert_eq!(error, kind);
+    let error = refused(features.to_vec(), vec![("kind", rows(0)), ("size", Rows::from(&images).bytes())]);
+    assert_eq!(error, "buffer of targets of \"size\": expected rows of 32-bit numbers, got rows of bytes");
+}
