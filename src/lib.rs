@@ -183,3 +183,8 @@ pub use texture::{TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;
 pub use wgsl::Wgsl;
+
+/// The programs of docs/graphs.md are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/graphs.md")]
+struct GraphsPage;

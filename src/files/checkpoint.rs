@@ -187,14 +187,14 @@ impl Trainer {
             shape: shape.to_vec(),
             words,
         };
-        let all = [self.network.parameter_words()];
+        let (all, trained) = ([self.network.parameter_words()], [self.network.trained_words()]);
         for &(role, ref words) in parts {
             match self.plan().find(role).map(|id| self.plan().buffer(id)) {
                 _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
                 _ if role == Role::Moments => {
                     let moments = separate_moments(words, self.optimizer.moments() as usize);
                     let moment =
-                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &all, words.into());
+                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &trained, words.into());
                     file.extend((1..).zip(moments).map(moment));
                 }
                 Some(buffer) => {
@@ -247,8 +247,8 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         .map_err(|e| file.fault(format!("its training run cannot be built: {e}")))?;
 
     let parameters = file.parameters(&network)?;
-    let all = [network.parameter_words()];
-    let take = |number| file.take(&format!("{STATE}{}", moment(number)), Dtype::F32, &all);
+    let (all, trained) = ([network.parameter_words()], [network.trained_words()]);
+    let take = |number| file.take(&format!("{STATE}{}", moment(number)), Dtype::F32, &trained);
     let mut moments = (1..=optimizer.moments()).map(take).collect::<Result<Vec<_>>>()?;
     let mut state = Vec::new();
     for role in CARRIED.into_iter().filter(|role| *role != Role::Moments) {
@@ -291,7 +291,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     }
     let (optimizer, config) = change.after;
     // A moment that the optimizer did not keep starts from zero.
-    moments.resize(optimizer.moments() as usize, vec![0; all[0] as usize]);
+    moments.resize(optimizer.moments() as usize, vec![0; trained[0] as usize]);
     state.push((Role::Moments, join_moments(&moments)));
     let mut trainer = Trainer::with_parameters(device, &network, losses, optimizer, config, Some(&parameters))?;
     let (before, after) = (metrics_parts(&plan), metrics_parts(trainer.plan()));

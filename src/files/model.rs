@@ -320,7 +320,7 @@ pub(super) fn tensors<'a>(network: &Network, parameters: &'a [f32]) -> Vec<Tenso
         shape: p.shape.clone(),
         words: bytemuck::cast_slice(&parameters[p.range()]).into(),
     };
-    network.parameters().iter().map(tensor).collect()
+    network.tensors().map(tensor).collect()
 }
 
 impl Contents<'_> {
@@ -359,7 +359,7 @@ impl Contents<'_> {
     /// The weights of the network, laid out as its parameter buffer.
     pub(super) fn parameters(&mut self, network: &Network) -> Result<Vec<f32>> {
         let take = |p: &Parameter| Ok(bytemuck::cast_vec(self.take(&p.name, Dtype::F32, &p.shape)?));
-        let tensors = network.parameters().iter().map(take).collect::<Result<Vec<_>>>()?;
+        let tensors = network.tensors().map(take).collect::<Result<Vec<_>>>()?;
         Ok(assemble(network, &tensors))
     }
 }

@@ -130,7 +130,7 @@ pub(super) fn transposed<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
 /// A network's parameter buffer, out of its tensors.
 pub(super) fn assemble(network: &Network, tensors: &[Vec<f32>]) -> Vec<f32> {
     let mut parameters = vec![0.0; network.parameter_words() as usize];
-    for (parameter, tensor) in network.parameters().iter().zip(tensors) {
+    for (parameter, tensor) in network.tensors().zip(tensors) {
         parameters[parameter.range()].copy_from_slice(tensor);
     }
     parameters

@@ -11,6 +11,7 @@ use crate::loss::{Loss, Losses};
 use crate::network::Network;
 use crate::plan::{Plan, Role, narrow};
 use crate::scores::classes;
+use crate::shape::Shape;
 use crate::wgsl::Wgsl;
 pub use outside::Forward;
 
@@ -60,7 +61,8 @@ const ROWS: u32 = 4096;
 pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
-    /// A network with weights given, laid out as [`Network::parameters`] says: to run it without a trainer.
+    /// A network with weights given, laid out as [`Network::parameters`] and [`Network::states`] say: to run it without a
+    /// trainer.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the first that
@@ -106,6 +108,37 @@ impl Model {
     pub fn output(&self, name: &str) -> Result<Self> {
         let chosen = self.network.output_index(name)?;
         Ok(Self { chosen, ..self.clone() })
+    }
+
+    /// The same model, with the same weights, for samples of another shape: see [`Network::at_input`]. While a trainer
+    /// trains them, it does so here too.
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Device, Model, Network};
+    /// let network = Network::input([4, 4, 1]).dense(3, Relu).dense(1, Sigmoid).build()?; // a mask, pixel by pixel
+    /// let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1))?;
+    /// let mask = model.at_input([2, 6, 1])?.forward(&[0.5; 12])?;
+    /// assert_eq!(mask.len(), 12);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Network::at_input`]; [`Error::LimitExceeded`] where the device cannot run the network at that size.
+    pub fn at_input(&self, shape: impl Into<Shape>) -> Result<Self> {
+        self.at(self.network.at_input(shape)?)
+    }
+
+    /// [`at_input`](Self::at_input) of some of several inputs, by name: see [`Network::at_inputs`].
+    ///
+    /// # Errors
+    /// As [`at_input`](Self::at_input).
+    pub fn at_inputs<N: AsRef<str>>(&self, shapes: impl IntoIterator<Item = (N, Shape)>) -> Result<Self> {
+        self.at(self.network.at_inputs(shapes)?)
+    }
+
+    fn at(&self, network: Network) -> Result<Self> {
+        self.device.check_plan(&Plan::forward(&network, 1)?)?;
+        Ok(Self { network, ..self.clone() })
     }
 
     /// Says by which loss the network's output was trained: for an output that is logits, what
@@ -208,7 +241,8 @@ impl Model {
         Ok(Self { network, ..self.clone() })
     }
 
-    /// Every weight, laid out as [`Network::parameters`] says. Blocks, submits and polls; not for browsers.
+    /// Every weight, laid out as [`Network::parameters`] says, then the numbers that are not trained, as
+    /// [`Network::states`] does. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -236,7 +270,7 @@ impl Model {
         Ok(self.parameters.gpu())
     }
 
-    /// Swaps the weights, laid out as [`Network::parameters`] says, before whatever is submitted next: for every pass and
+    /// Swaps the weights, laid out as in [`parameters`](Self::parameters), before whatever is submitted next: for every pass and
     /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
     ///
     /// # Errors

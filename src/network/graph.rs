@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::layer::OwnParameter;
 use super::{End, LARGEST_ROW, Layer, Network, Node, PARAMETER_ALIGNMENT, Parameter, Source, Tied, shapes};
 use crate::error::{Error, Result};
 use crate::shape::{MOST_DIMENSIONS, Shape};
@@ -141,7 +142,8 @@ impl Graph {
         };
         self.check_name(&name)?;
         let before = std::mem::replace(&mut self.network.nodes[node].name, name.clone());
-        for parameter in &mut self.network.parameters {
+        let Network { parameters, states, .. } = &mut self.network;
+        for parameter in parameters.iter_mut().chain(states) {
             if let Some(role) = parameter.name.strip_prefix(&format!("{before}.")) {
                 parameter.name = format!("{name}.{role}");
             }
@@ -198,7 +200,7 @@ impl Graph {
         if !several && sources.len() != 1 {
             return Err(Error::shape(what, "1 input", sources.len()));
         }
-        let (shapes, parameters) = match &layer {
+        let (shapes, parameters, states) = match &layer {
             Layer::Tied(tied) => network.tied(tied, &name, &what, given[0])?,
             _ => {
                 let shapes = shapes::outputs(&layer, &what, &given)?;
@@ -207,7 +209,14 @@ impl Graph {
                 for own in layer.parameters(columns) {
                     network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
                 }
-                (shapes, (first..network.parameters.len()).collect())
+                let first_state = network.states.len();
+                for OwnParameter { role, shape, init, fans } in layer.states(columns) {
+                    // Its place is known once all weights are.
+                    let (name, offset) = (format!("{name}.{role}"), 0);
+                    network.states.push(Parameter { name, shape, offset, init, fans });
+                }
+                let own = (first..network.parameters.len()).collect();
+                (shapes, own, (first_state..network.states.len()).collect())
             }
         };
         for shape in &shapes {
@@ -223,7 +232,7 @@ impl Graph {
         }
         let node = network.nodes.len();
         let outputs = 0..shapes.len();
-        network.nodes.push(Node { name, layer, inputs: sources, shapes, parameters });
+        network.nodes.push(Node { name, layer, inputs: sources, shapes, parameters, states });
         Ok(outputs.map(|output| self.value(Source::Node { node, output })).collect())
     }
 
@@ -279,8 +288,8 @@ impl IntoIterator for Value {
 }
 
 impl Network {
-    /// The shapes and the parameters of a tied layer.
-    fn tied(&mut self, tied: &Tied, name: &str, what: &str, x: Shape) -> Result<(Vec<Shape>, Vec<usize>)> {
+    /// The shapes, the parameters and the states of a tied layer.
+    fn tied(&mut self, tied: &Tied, name: &str, what: &str, x: Shape) -> Result<(Vec<Shape>, Vec<usize>, Vec<usize>)> {
         let fault = |expected: String, actual: String| Err(Error::shape(what, expected, actual));
         let Some(target) = self.nodes.iter().find(|node| node.name == tied.to) else {
             let names: Vec<&str> =
@@ -288,7 +297,7 @@ impl Network {
             return fault(format!("a layer before it to be tied to, one of {}", names.join(", ")), tied.to.clone());
         };
         let columns = x.last().copied().unwrap_or(1);
-        let weights = target.parameters.clone();
+        let (weights, states) = (target.parameters.clone(), target.states.clone());
         let Some(&weight) = weights.first() else {
             return fault("a layer with weights to be tied to".into(), tied.to.clone());
         };
@@ -301,7 +310,7 @@ impl Network {
             if columns != expected {
                 return fault(format!("{expected} features, as {} takes", tied.to), columns.to_string());
             }
-            return Ok((shapes::outputs(&target.layer, what, &[x])?, weights));
+            return Ok((shapes::outputs(&target.layer, what, &[x])?, weights, states));
         };
         if !matches!(target.layer, Layer::Dense(_)) {
             return fault("a dense layer, whose weights can be transposed".into(), tied.to.clone());
@@ -313,7 +322,7 @@ impl Network {
         }
         let bias = self.parameters.len();
         self.add_parameter(format!("{name}.bias"), vec![inputs], crate::Init::Zeros, [units, inputs])?;
-        Ok((vec![shapes::with_length(x, x.len() - 1, inputs)], vec![weight, bias]))
+        Ok((vec![shapes::with_length(x, x.len() - 1, inputs)], vec![weight, bias], Vec::new()))
     }
 
     /// Checks what can be known once all layers are there.
@@ -349,20 +358,30 @@ impl Network {
             }
         }
         // A buffer of no length could not be bound.
-        self.parameter_words = self.parameter_words.max(PARAMETER_ALIGNMENT);
+        self.trained_words = self.trained_words.max(PARAMETER_ALIGNMENT);
+        self.parameter_words = self.trained_words;
+        for state in &mut self.states {
+            state.offset = self.parameter_words;
+            self.parameter_words = end_of(&state.name, &state.shape, state.offset)?;
+        }
         Ok(self)
     }
 
     fn add_parameter(&mut self, name: String, shape: Vec<u32>, init: crate::Init, fans: [u32; 2]) -> Result<()> {
-        let offset = self.parameter_words;
-        let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
-        let end = len.saturating_add(offset.into()).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
-        if end > LARGEST_ROW {
-            let what = format!("weights up to {name}");
-            return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
-        }
-        self.parameter_words = end as u32;
+        let offset = self.trained_words;
+        self.trained_words = end_of(&name, &shape, offset)?;
         self.parameters.push(Parameter { name, shape, offset, init, fans });
         Ok(())
     }
+}
+
+/// Where the tensor after one of the parameter buffer begins.
+fn end_of(name: &str, shape: &[u32], offset: u32) -> Result<u32> {
+    let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
+    let end = len.saturating_add(offset.into()).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
+    if end > LARGEST_ROW {
+        let what = format!("weights up to {name}");
+        return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
+    }
+    Ok(end as u32)
 }

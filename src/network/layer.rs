@@ -135,4 +135,9 @@ impl Layer {
             _ => Vec::new(),
         }
     }
+
+    /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as [`parameters`](Self::parameters).
+    pub(super) fn states(&self, _inputs: u32) -> Vec<OwnParameter> {
+        Vec::new()
+    }
 }

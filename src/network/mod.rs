@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub shapes: Vec<Shape>,
     /// Which of the network's parameters it reads.
     pub parameters: Vec<usize>,
+    /// Which of the network's states it reads, and changes in training.
+    pub states: Vec<usize>,
 }
 
 /// A network that has been checked: of layers, each after those whose outputs it takes. See [`Network::input`] for a
@@ -78,6 +80,9 @@ pub struct Network {
     /// Of each output.
     sources: Vec<Source>,
     parameters: Vec<Parameter>,
+    trained_words: u32,
+    /// Behind the parameters, once the network is finished.
+    states: Vec<Parameter>,
     parameter_words: u32,
 }
 
@@ -216,9 +221,20 @@ impl Network {
         first..first + parameters.iter().filter(is_own).count()
     }
 
-    /// Every tensor of weights, in the order of the parameter buffer.
+    /// Every tensor of weights that are trained, in the order of the parameter buffer.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    /// Every tensor that training changes but no optimizer does, as running means: behind all weights in the parameter
+    /// buffer, in their order there.
+    pub fn states(&self) -> &[Parameter] {
+        &self.states
+    }
+
+    /// Everything that the parameter buffer holds, in order: weights, then states.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Parameter> + Clone {
+        self.parameters.iter().chain(&self.states)
     }
 
     /// How many weights are trained.
@@ -226,12 +242,23 @@ impl Network {
         self.parameters.iter().map(|p| u64::from(p.len())).sum()
     }
 
-    /// Length of the parameter buffer in f32, gaps included.
+    /// How many numbers its [states](Self::states) have.
+    pub fn state_count(&self) -> u64 {
+        self.states.iter().map(|state| u64::from(state.len())).sum()
+    }
+
+    /// Length of the parameter buffer in f32: weights and states, gaps included.
     pub fn parameter_words(&self) -> u32 {
         self.parameter_words
     }
 
-    /// Refuses weights that are not laid out as [`parameters`](Self::parameters) says, and weights that are not finite.
+    /// Length of its first part, the weights, gaps included: that of gradients and of moments.
+    pub(crate) fn trained_words(&self) -> u32 {
+        self.trained_words
+    }
+
+    /// Refuses weights and states that are not laid out as [`parameters`](Self::parameters) and [`states`](Self::states)
+    /// say, and those that are not finite.
     pub(crate) fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
         if parameters.len() == self.parameter_words as usize {
             return self.check_finite("", parameters);
@@ -240,11 +267,11 @@ impl Network {
         Err(Error::shape("parameters", expected, parameters.len()))
     }
 
-    /// Refuses NaN and infinities among weights (`of` is empty), or among what the optimizer keeps for them (`of` names that
-    /// buffer, as in "moment_1"), laid out as [`parameters`](Self::parameters) says. Names the tensor, or the gap before one.
+    /// Refuses NaN and infinities among weights and states (`of` is empty), or among what the optimizer keeps for weights
+    /// (`of` names that buffer, as in "moment_1"), laid out as the parameter buffer. Names the tensor, or the gap before one.
     pub(crate) fn check_finite(&self, of: &str, values: &[f32]) -> Result<()> {
         let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
-        let own = self.parameters.iter().find(|p| p.range().contains(&at));
+        let own = self.tensors().find(|p| p.range().contains(&at));
         let (name, index) = match own {
             Some(p) => (p.name.clone(), at - p.offset as usize),
             None => ("the parameter buffer (in a gap)".into(), at),
@@ -253,17 +280,17 @@ impl Network {
         Err(Error::NonFiniteParameter { tensor, index, value: values[at] })
     }
 
-    /// The weights a training run with this seed starts from, laid out as the parameter buffer.
+    /// The weights and states a training run with this seed starts from, laid out as the parameter buffer.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut values = vec![0.0; self.parameter_words as usize];
-        for (i, p) in self.parameters.iter().enumerate() {
+        for (i, p) in self.tensors().enumerate() {
             let row = p.shape.last().copied().unwrap_or(1);
             p.init.fill(&mut values[p.range()], row, p.fans, seed, i as u32);
         }
         values
     }
 
-    /// A table of layers: name, output shape, parameters, and their total.
+    /// A table of layers: name, output shape, parameters, and their total; that of other numbers, where there are any.
     pub fn summary(&self) -> Summary<'_> {
         Summary(self)
     }

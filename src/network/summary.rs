@@ -35,7 +35,12 @@ impl fmt::Display for Summary<'_> {
                 writeln!(f, "output {}: {}", end.name, network.title(*source))?;
             }
         }
-        write!(f, "Total params: {}", thousands(network.parameter_count()))
+        let (trained, others) = (network.parameter_count(), network.state_count());
+        write!(f, "Total params: {}", thousands(trained + others))?;
+        match others {
+            0 => Ok(()),
+            _ => write!(f, "\nTrained: {}\nNon-trained: {}", thousands(trained), thousands(others)),
+        }
     }
 }
 

@@ -13,7 +13,8 @@ impl Network {
         activation.check()?;
         let name = format!("activation_{}", self.nodes.len() + 1);
         let (layer, inputs) = (Layer::Activation(activation), vec![source]);
-        network.nodes.push(Node { name, layer, inputs, shapes: vec![shape], parameters: Vec::new() });
+        let (parameters, states) = (Vec::new(), Vec::new());
+        network.nodes.push(Node { name, layer, inputs, shapes: vec![shape], parameters, states });
         network.sources[output] = Source::Node { node: self.nodes.len(), output: 0 };
         Ok(network)
     }
@@ -55,7 +56,8 @@ impl Network {
             }
         }
         let network = self.rebuilt(inputs)?;
-        match network.parameters.iter().zip(&self.parameters).find(|(new, own)| new.shape != own.shape) {
+        let other = network.tensors().zip(self.tensors()).find(|(new, own)| new.shape != own.shape);
+        match other {
             Some((new, own)) => {
                 let what = format!("{} at another input", own.name);
                 let expected =

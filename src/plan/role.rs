@@ -9,7 +9,7 @@ use crate::ops::Dtype;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Every weight. Shared by all plans of a trainer.
+    /// Every weight, then every state of layers that is not trained. Shared by all plans of a trainer.
     Parameters,
     /// The gradient of every weight, laid out alike.
     Gradients,

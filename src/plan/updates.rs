@@ -9,7 +9,7 @@ use crate::schedule::Schedule;
 impl Builder<'_> {
     /// Makes the optimizer's buffers.
     pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) -> OptimizerStep {
-        let parameters = self.parameters;
+        let parameters = self.parameters.part(0, self.network.trained_words());
         let len = parameters.len();
         let shape = [len / PARAMETER_ALIGNMENT, optimizer.moments(), PARAMETER_ALIGNMENT];
         let moments = (shape[1] > 0).then(|| self.add("moments", shape, Role::Moments));
@@ -32,7 +32,7 @@ impl Builder<'_> {
     pub fn gradients(&mut self) -> Result<Tensor> {
         let made = match self.gradients {
             Some(gradients) => gradients,
-            None => self.buffer("gradients", [self.network.parameter_words()], Role::Gradients)?,
+            None => self.buffer("gradients", [self.network.trained_words()], Role::Gradients)?,
         };
         self.gradients = Some(made);
         Ok(made)
