@@ -229,6 +229,16 @@ impl Error {
         Error::Shape { what: what.into(), expected: expected.into(), actual: actual.to_string() }
     }
 
+    /// The same, of an option of what is named here.
+    pub(crate) fn within(self, what: &str) -> Self {
+        match self {
+            Self::InvalidOption { name, expected, actual } => {
+                Self::InvalidOption { name, expected, actual: format!("{actual} in {what}") }
+            }
+            other => other,
+        }
+    }
+
     /// A stable name of the kind of error, for code that branches on it where the type is out of reach: JavaScript in a page,
     /// a log. It is the variant's name: `"DeviceLost"`.
     pub fn code(&self) -> &'static str {

@@ -2,166 +2,41 @@
 
 mod common;
 
+use common::reference::{self, Corners, Sample};
 use common::*;
 use wgrad::plan::Role;
-use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Layer, Loss, Network, Plan, TrainerConfig};
-
-/// The textbook's activation in f64; of softmax, row by row.
-fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
-    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
-    let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
-    match activation {
-        Activation::Identity => z.to_vec(),
-        Activation::Relu => each(&|z| z.max(0.0)),
-        Activation::LeakyRelu(slope) => each(&|z| if z > 0.0 { z } else { f64::from(slope) * z }),
-        Activation::Elu(alpha) => each(&|z| if z > 0.0 { z } else { f64::from(alpha) * (z.exp() - 1.0) }),
-        Activation::Selu => {
-            each(&|z| 1.0507009873554805 * if z > 0.0 { z } else { 1.6732632423543772 * (z.exp() - 1.0) })
-        }
-        Activation::GeluErf => each(&|z| z * 0.5 * libm::erfc(-z / 2f64.sqrt())),
-        Activation::GeluTanh => {
-            each(&|z| 0.5 * z * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh()))
-        }
-        Activation::Silu => each(&|z| z * sigmoid(z)),
-        Activation::Softplus => each(&|z| (1.0 + z.exp()).ln()),
-        Activation::Sigmoid => each(&sigmoid),
-        Activation::Tanh => each(&|z| z.tanh()),
-        Activation::HardSigmoid => each(&|z| (z / 6.0 + 0.5).clamp(0.0, 1.0)),
-        Activation::HardSwish => each(&|z| z * (z / 6.0 + 0.5).clamp(0.0, 1.0)),
-        Activation::Softmax => {
-            let sum: f64 = z.iter().map(|z| z.exp()).sum();
-            each(&|z| z.exp() / sum)
-        }
-        other => panic!("{other:?} has no formula here"),
-    }
-}
-
-/// The textbook's encodings in f64.
-fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
-    use std::f64::consts::PI;
-    let features = |n: u32, f: &dyn Fn(f64, u32) -> f64| {
-        x.iter().flat_map(|&x| (0..n).map(move |k| (x, k))).map(|(x, k)| f(x, k)).collect::<Vec<f64>>()
-    };
-    match encoding {
-        Encoding::Identity { scale, offset } => features(1, &|x, _| f64::from(scale) * x + f64::from(offset)),
-        Encoding::Frequency { frequencies } => features(2 * frequencies, &|x, k| {
-            let angle = 2f64.powi(k as i32 / 2) * PI * x;
-            if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
-        }),
-        // The arcsine of a sine is a triangle wave.
-        Encoding::TriangleWave { frequencies } => {
-            features(frequencies, &|x, k| (2f64.powi(k as i32) * PI * x).sin().asin() * 2.0 / PI)
-        }
-        // The kernel's integral over a bin, by Simpson's rule on enough intervals.
-        Encoding::OneBlob { bins } => features(bins, &|x, k| {
-            let n = f64::from(bins);
-            let kernel = |u: f64| 15.0 / 16.0 * (1.0 - u * u).max(0.0).powi(2);
-            let (start, end) = (f64::from(k) - n * x, f64::from(k) + 1.0 - n * x);
-            let (start, end) = (start.clamp(-1.0, 1.0), end.clamp(-1.0, 1.0));
-            let simpson = |a: f64, b: f64| (b - a) / 6.0 * (kernel(a) + 4.0 * kernel((a + b) / 2.0) + kernel(b));
-            let at = |i: u32| start + (end - start) * f64::from(i) / 64.0;
-            (0..64).map(|i| simpson(at(i), at(i + 1))).sum()
-        }),
-        Encoding::HashGrid(grid) => {
-            let (entries, features) = (1u64 << grid.log2_hashmap_size, grid.features_per_level as usize);
-            let mut first = 0;
-            let mut y = Vec::new();
-            for level in 0..grid.levels {
-                let scale = f64::from(grid.per_level_scale).powi(level as i32);
-                let resolution = (f64::from(grid.base_resolution) * scale).round();
-                let vertices = (resolution as u64 + 1).pow(x.len() as u32);
-                let mut sum = vec![0.0; features];
-                for corner in 0..1usize << x.len() {
-                    let (mut weight, mut number, mut hash) = (1.0, 0, 0u32);
-                    for (axis, x) in x.iter().enumerate().rev() {
-                        let p = x.clamp(0.0, 1.0) * resolution;
-                        let cell = p.floor().min(resolution - 1.0);
-                        let far = (corner >> axis & 1) as f64;
-                        weight *= 1.0 - (p - cell - far).abs();
-                        let vertex = (cell + far) as u64;
-                        number = number * (resolution as u64 + 1) + vertex;
-                        hash ^= (vertex as u32).wrapping_mul([1, 2654435761, 805459861, 3674653429][axis]);
-                    }
-                    let entry = if vertices > entries { u64::from(hash) % entries } else { number };
-                    for (f, sum) in sum.iter_mut().enumerate() {
-                        *sum += weight * table[(first + entry as usize) * features + f];
-                    }
-                }
-                y.extend(sum);
-                first += (vertices.min(entries) as usize).next_multiple_of(64 / features);
-            }
-            y
-        }
-        other => panic!("{other:?} has no formula here"),
-    }
-}
+use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Loss, Network, Plan, TrainerConfig};
 
 /// The textbook's network in f64, on one row; a last activation that is the loss's own is left to the loss.
 fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f64> {
-    let mut x = row.to_vec();
-    let mut parameters = network.parameters().iter();
-    let mut next = || &weights[parameters.next().unwrap().range()];
+    let mut x = Sample::new(&[row.len() as u32], row.to_vec());
     let layers = network.layers().len();
-    for (i, (_, layer)) in network.layers().enumerate() {
-        match layer {
-            Layer::Dense(dense) => {
-                let units = dense.units() as usize;
-                let w = next();
-                let b = if dense.has_bias() { next().to_vec() } else { vec![0.0; units] };
-                let dot = |j: usize| x.iter().enumerate().map(|(i, x)| x * w[i * units + j]).sum::<f64>();
-                x = (0..units).map(|j| b[j] + dot(j)).collect();
-            }
-            Layer::LayerNorm(norm) => {
-                let n = x.len() as f64;
-                let (scale, shift) = (next(), next());
-                let mean = x.iter().sum::<f64>() / n;
-                let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
-                let deviation = (variance + f64::from(norm.epsilon)).sqrt();
-                x = (0..x.len()).map(|j| (x[j] - mean) / deviation * scale[j] + shift[j]).collect();
-            }
-            &Layer::Encoding(encoding) => {
-                let table = if matches!(encoding, Encoding::HashGrid(_)) { next() } else { &[] };
-                x = encode(encoding, &x, table);
-            }
-            _ => {}
-        }
-        let own = match loss {
+    let corners = &mut Corners::default();
+    for (i, (name, layer)) in network.layers().enumerate() {
+        let own = network.parameters().iter().filter(|p| p.layer() == name);
+        let own: Vec<&[f64]> = own.map(|p| &weights[p.range()]).collect();
+        x = reference::outputs(layer, &own, &[&x], corners).remove(0);
+        let left_to_loss = match loss {
             Loss::BinaryCrossEntropy => Activation::Sigmoid,
             Loss::SoftmaxCrossEntropy => Activation::Softmax,
             _ => Activation::Identity,
         };
-        if i + 1 < layers || layer.activation() != own {
-            x = activate(layer.activation(), &x);
+        if i + 1 < layers || layer.activation() != left_to_loss {
+            x = reference::activated(layer.activation(), &x, corners);
         }
     }
-    x
+    x.values
 }
 
 /// The textbook's mean loss in f64, over all rows.
 fn loss(loss: Loss, network: &Network, weights: &[f64], rows: &[Vec<f64>], labels: &[u32]) -> f64 {
-    let mut total = 0.0;
-    for (row, &label) in rows.iter().zip(labels) {
+    let of_row = |(row, &label): (&Vec<f64>, &u32)| {
         let y = forward(network, weights, row, loss);
-        let target = |i: usize| match y.len() {
-            1 => f64::from(label),
-            _ => f64::from(u8::from(i == label as usize)),
-        };
-        let sum = |f: &dyn Fn(f64, f64) -> f64| y.iter().enumerate().map(|(i, &y)| f(y, target(i))).sum::<f64>();
-        let n = y.len() as f64;
-        total += match loss {
-            Loss::MeanSquaredError => sum(&|y, t| (y - t).powi(2)) / n,
-            Loss::SumOfSquares => sum(&|y, t| (y - t).powi(2)) * rows.len() as f64,
-            Loss::MeanAbsoluteError => sum(&|y, t| (y - t).abs()) / n,
-            Loss::Huber { delta } => {
-                let delta = f64::from(delta);
-                let huber = |e: f64| if e <= delta { 0.5 * e * e } else { delta * (e - 0.5 * delta) };
-                sum(&|y, t| huber((y - t).abs())) / n
-            }
-            Loss::BinaryCrossEntropy => sum(&|z, t| (1.0 + z.exp()).ln() - t * z) / n,
-            _ => y.iter().map(|z| z.exp()).sum::<f64>().ln() - y[label as usize],
-        };
-    }
-    total / rows.len() as f64
+        let targets = reference::label_targets(label, y.len());
+        reference::loss_of_row(loss, &y, &targets, &mut Corners::default())
+    };
+    let total: f64 = rows.iter().zip(labels).map(of_row).sum();
+    if loss == Loss::SumOfSquares { total } else { total / rows.len() as f64 }
 }
 
 fn check(network: &Network, of: Loss, rows: u32, seed: u64) {

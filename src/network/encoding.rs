@@ -173,7 +173,7 @@ impl Encoding {
     }
 
     /// Features of a row of so many coordinates, where it can take them.
-    pub(super) fn outputs(&self, name: &str, coordinates: u32) -> Result<u32> {
+    pub(super) fn outputs(&self, what: &str, coordinates: u32) -> Result<u32> {
         match *self {
             Encoding::Identity { scale, offset } => {
                 option("scale of Encoding::Identity", "finite", scale, scale.is_finite())?;
@@ -186,7 +186,7 @@ impl Encoding {
             Encoding::HashGrid(grid) => {
                 grid.check()?;
                 if coordinates > 4 {
-                    return Err(Error::shape(format!("layer {name}"), "1 to 4 coordinates", coordinates));
+                    return Err(Error::shape(what, "1 to 4 coordinates", coordinates));
                 }
                 return Ok(self.features());
             }
@@ -195,7 +195,7 @@ impl Encoding {
         let needed = u64::from(coordinates) * u64::from(self.features());
         match needed <= limit {
             true => Ok(needed as u32),
-            false => Err(Error::LimitExceeded { what: format!("outputs of {name}"), needed, limit, unit: "features" }),
+            false => Err(Error::LimitExceeded { what: format!("outputs of {what}"), needed, limit, unit: "features" }),
         }
     }
 }
@@ -266,7 +266,7 @@ mod tests {
         for (encoding, message) in bad {
             assert_eq!(encoding.outputs("x", 2).unwrap_err().to_string(), message);
         }
-        let message = Encoding::from(grid).outputs("hash_grid_1", 5).unwrap_err().to_string();
+        let message = Encoding::from(grid).outputs("layer hash_grid_1", 5).unwrap_err().to_string();
         assert_eq!(message, "layer hash_grid_1: expected 1 to 4 coordinates, got 5");
     }
 }

@@ -195,15 +195,15 @@ impl Graph {
         });
         let list = |source: &Source| format!("{} {:?}", network.title(*source), network.shape(*source));
         let of = sources.iter().map(list).collect::<Vec<_>>().join(", ");
-        let what = format!("layer {name} of {of}");
+        let what = format!("layer {name} of {}", if of.is_empty() { "nothing" } else { &of });
         let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. });
         if !several && sources.len() != 1 {
             return Err(Error::shape(what, "1 input", sources.len()));
         }
         let (shapes, parameters, states) = match &layer {
-            Layer::Tied(tied) => network.tied(tied, &name, &what, given[0])?,
+            Layer::Tied(tied) => network.tied(tied, &name, &what, given[0]).map_err(|error| error.within(&what))?,
             _ => {
-                let shapes = shapes::outputs(&layer, &what, &given)?;
+                let shapes = shapes::outputs(&layer, &what, &given).map_err(|error| error.within(&what))?;
                 let columns = given[0].last().copied().unwrap_or(1);
                 let first = network.parameters.len();
                 for own in layer.parameters(columns) {

@@ -344,7 +344,7 @@ mod tests {
     fn an_initialiser_that_is_not_finite_is_refused() {
         let dense = Dense::new(1, Relu).bias_init(Init::Normal { std: f32::INFINITY });
         let message = Network::input(1).layer(dense).build().unwrap_err().to_string();
-        assert_eq!(message, "std of Init::Normal must be finite, got inf");
+        assert_eq!(message, "std of Init::Normal must be finite, got inf in layer dense_1 of input [1]");
     }
 
     #[test]

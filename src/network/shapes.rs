@@ -40,7 +40,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         // What it is tied to has been looked up by then.
         Layer::Tied(_) => x,
         Layer::Add | Layer::Multiply => inputs[1..].iter().try_fold(x, |a, &b| {
-            let alike = || "shapes whose lengths are the same or 1, from the last on".into();
+            let alike = || "shapes that broadcast: lengths that are equal or 1, counted from the last one".into();
             a.broadcast(&b).ok_or_else(|| error(alike(), listed(inputs)))
         })?,
         Layer::Concat { axis } => {

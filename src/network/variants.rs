@@ -59,9 +59,8 @@ impl Network {
         let other = network.tensors().zip(self.tensors()).find(|(new, own)| new.shape != own.shape);
         match other {
             Some((new, own)) => {
-                let what = format!("{} at another input", own.name);
-                let expected =
-                    format!("{:?}: a layer whose weights depend on the input's shape needs that one", own.shape);
+                let what = format!("{} for another input", own.name);
+                let expected = format!("the shape it has, {:?}, as weights stay the same", own.shape);
                 Err(Error::shape(what, expected, format!("{:?}", new.shape)))
             }
             None => Ok(network),

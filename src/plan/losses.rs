@@ -65,11 +65,17 @@ impl Builder<'_> {
         metrics: Tensor,
     ) -> Result<Tensor> {
         let (source, end) = (self.network.sources()[i], &self.network.output_ends()[i]);
-        loss.check(self.network.activation_of(i))?;
+        // Of one output there is no doubt.
+        let of_output =
+            if self.network.sources().len() == 1 { String::new() } else { format!(" of output {}", end.name) };
+        let checked = loss.check(self.network.activation_of(i));
+        checked.map_err(
+            |error| if of_output.is_empty() { error } else { error.within(&format!("output {}", end.name)) },
+        )?;
         let columns = end.shape.last().copied().unwrap_or(1);
         if loss.is_softmax() && columns < 2 {
             return Err(Error::shape(
-                "outputs under a softmax and cross-entropy",
+                format!("outputs under a softmax and cross-entropy{of_output}"),
                 "at least 2, one for each class; of two classes, binary cross-entropy tells by 1",
                 columns,
             ));

@@ -3,6 +3,7 @@
 
 mod inputs;
 pub mod pass;
+pub mod reference;
 
 use std::sync::OnceLock;
 

@@ -1,0 +1,332 @@
+//! Layers and losses in f64, by their textbook formulas, one sample at a time.
+
+use wgrad::{Activation, Encoding, Layer, Loss, ScaleShift};
+
+/// The numbers of a sample, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub shape: Vec<u32>,
+    pub values: Vec<f64>,
+}
+
+impl Sample {
+    pub fn new(shape: &[u32], values: Vec<f64>) -> Self {
+        assert_eq!(shape.iter().product::<u32>() as usize, values.len());
+        Self { shape: shape.to_vec(), values }
+    }
+
+    fn of(shape: &[u32], mut value: impl FnMut(&[u32]) -> f64) -> Self {
+        let values = indices(shape).iter().map(|index| value(index)).collect();
+        Self { shape: shape.to_vec(), values }
+    }
+
+    /// The number at an index, aligned at the last dimension; a length of 1 is repeated.
+    fn at(&self, index: &[u32]) -> f64 {
+        let index = &index[index.len() - self.shape.len()..];
+        let place = |at: u32, (&length, &i): (&u32, &u32)| at * length + if length == 1 { 0 } else { i };
+        self.values[self.shape.iter().zip(index).fold(0, place) as usize]
+    }
+
+    /// Its rows of the last dimension, each mapped to another row.
+    fn map_rows(&self, row: impl FnMut(&[f64]) -> Vec<f64>) -> Self {
+        let columns = *self.shape.last().unwrap() as usize;
+        let rows: Vec<Vec<f64>> = self.values.chunks(columns).map(row).collect();
+        let mut shape = self.shape.clone();
+        *shape.last_mut().unwrap() = rows[0].len() as u32;
+        Self { shape, values: rows.concat() }
+    }
+}
+
+/// Every index of a shape, in row-major order.
+fn indices(shape: &[u32]) -> Vec<Vec<u32>> {
+    shape.iter().fold(vec![Vec::new()], |all, &length| {
+        all.iter().flat_map(|index| (0..length).map(move |i| [&index[..], &[i]].concat())).collect()
+    })
+}
+
+/// Where functions have no derivative: which sides were taken, and how near the nearest corner was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Corners {
+    /// A hash of all sides.
+    pub sides: u64,
+    pub nearest: f64,
+}
+
+impl Default for Corners {
+    fn default() -> Self {
+        Self { sides: 0xcbf2_9ce4_8422_2325, nearest: f64::INFINITY }
+    }
+}
+
+impl Corners {
+    /// Two numbers that are equal have come about alike, and stay equal.
+    fn pass(&mut self, side: usize, distance: f64) {
+        self.sides = (self.sides ^ side as u64).wrapping_mul(0x100_0000_01b3);
+        if distance != 0.0 {
+            self.nearest = self.nearest.min(distance.abs());
+        }
+    }
+}
+
+/// An activation; softmax is one of each row of the last dimension.
+pub fn activated(activation: Activation, z: &Sample, corners: &mut Corners) -> Sample {
+    let places: &[f64] = match activation {
+        Activation::Relu | Activation::LeakyRelu(_) | Activation::Elu(_) | Activation::Selu => &[0.0],
+        Activation::HardSigmoid | Activation::HardSwish => &[-3.0, 3.0],
+        _ => &[],
+    };
+    for place in places {
+        z.values.iter().for_each(|z| corners.pass((z > place).into(), z - place));
+    }
+    z.map_rows(|row| activate(activation, row))
+}
+
+/// An activation of a row.
+pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
+    let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
+    let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
+    match activation {
+        Activation::Identity => z.to_vec(),
+        Activation::Relu => each(&|z| z.max(0.0)),
+        Activation::LeakyRelu(slope) => each(&|z| if z > 0.0 { z } else { f64::from(slope) * z }),
+        Activation::Elu(alpha) => each(&|z| if z > 0.0 { z } else { f64::from(alpha) * (z.exp() - 1.0) }),
+        Activation::Selu => {
+            each(&|z| 1.0507009873554805 * if z > 0.0 { z } else { 1.6732632423543772 * (z.exp() - 1.0) })
+        }
+        Activation::GeluErf => each(&|z| z * 0.5 * libm::erfc(-z / 2f64.sqrt())),
+        Activation::GeluTanh => {
+            each(&|z| 0.5 * z * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z.powi(3))).tanh()))
+        }
+        Activation::Silu => each(&|z| z * sigmoid(z)),
+        Activation::Softplus => each(&|z| (1.0 + z.exp()).ln()),
+        Activation::Sigmoid => each(&sigmoid),
+        Activation::Tanh => each(&|z| z.tanh()),
+        Activation::HardSigmoid => each(&|z| (z / 6.0 + 0.5).clamp(0.0, 1.0)),
+        Activation::HardSwish => each(&|z| z * (z / 6.0 + 0.5).clamp(0.0, 1.0)),
+        Activation::Softmax => {
+            let sum: f64 = z.iter().map(|z| z.exp()).sum();
+            each(&|z| z.exp() / sum)
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
+/// What each output of a layer is before the activation at the layer's end. `weights` are its own, in the order of its
+/// parameters; a layer tied to another one as it is comes as that one. Dropout passes everything.
+pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &mut Corners) -> Vec<Sample> {
+    let x = inputs[0];
+    let axis_of = |axis: i32| (axis + if axis < 0 { x.shape.len() as i32 } else { 0 }) as usize;
+    let with_length = |axis: usize, length: u32| {
+        let mut shape = x.shape.clone();
+        shape[axis] = length;
+        shape
+    };
+    let part = |axis: usize, start: u32, length: u32| {
+        Sample::of(&with_length(axis, length), |index| {
+            let mut index = index.to_vec();
+            index[axis] += start;
+            x.at(&index)
+        })
+    };
+    let combined = |how: &dyn Fn(f64, f64) -> f64| {
+        inputs[1..].iter().fold(x.clone(), |a, b| {
+            let shape_of = |sample: &Sample| wgrad::Shape::try_from(&sample.shape[..]).unwrap();
+            let shape = shape_of(&a).broadcast(&shape_of(b)).unwrap();
+            Sample::of(&shape, |index| how(a.at(index), b.at(index)))
+        })
+    };
+    let product = |units: usize, weight: &dyn Fn(usize, usize) -> f64, bias: Option<&[f64]>| {
+        x.map_rows(|row| {
+            let dot = |unit| row.iter().enumerate().map(|(i, x)| x * weight(i, unit)).sum::<f64>();
+            (0..units).map(|unit| bias.map_or(0.0, |bias| bias[unit]) + dot(unit)).collect()
+        })
+    };
+    vec![match layer {
+        Layer::Dense(dense) => {
+            let units = dense.units() as usize;
+            product(units, &|i, unit| weights[0][i * units + unit], dense.has_bias().then(|| weights[1]))
+        }
+        Layer::Tied(_) => {
+            // W is of shape [outputs here, inputs here].
+            let columns = *x.shape.last().unwrap() as usize;
+            product(weights[1].len(), &|i, unit| weights[0][unit * columns + i], Some(weights[1]))
+        }
+        Layer::LayerNorm(norm) => x.map_rows(|row| {
+            let n = row.len() as f64;
+            let mean = row.iter().sum::<f64>() / n;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            let deviation = (variance + f64::from(norm.epsilon)).sqrt();
+            row.iter().enumerate().map(|(j, x)| (x - mean) / deviation * weights[0][j] + weights[1][j]).collect()
+        }),
+        Layer::ScaleShift(ScaleShift::Trained) => {
+            x.map_rows(|row| row.iter().enumerate().map(|(j, x)| x * weights[0][j] + weights[1][j]).collect())
+        }
+        &Layer::ScaleShift(ScaleShift::Fixed { scale, shift }) => {
+            x.map_rows(|row| row.iter().map(|x| x * f64::from(scale) + f64::from(shift)).collect())
+        }
+        &Layer::Encoding(encoding) => x.map_rows(|row| encode(encoding, row, weights.first().unwrap_or(&&[][..]))),
+        Layer::Activation(_) | Layer::Dropout(_) => x.clone(),
+        Layer::Flatten => Sample::new(&[x.values.len() as u32], x.values.clone()),
+        Layer::Reshape(shape) => Sample::new(shape, x.values.clone()),
+        Layer::Add => combined(&|a, b| a + b),
+        Layer::Multiply => combined(&|a, b| a * b),
+        Layer::Concat { axis } => {
+            let axis = axis_of(*axis);
+            let length = inputs.iter().map(|input| input.shape[axis]).sum();
+            Sample::of(&with_length(axis, length), |index| {
+                let mut index = index.to_vec();
+                let mut inputs = inputs.iter();
+                let mut input = inputs.next().unwrap();
+                while index[axis] >= input.shape[axis] {
+                    index[axis] -= input.shape[axis];
+                    input = inputs.next().unwrap();
+                }
+                input.at(&index)
+            })
+        }
+        Layer::Slice { axis, start, end } => part(axis_of(*axis), *start, end - start),
+        Layer::Split { axis, parts } => {
+            let axis = axis_of(*axis);
+            let length = x.shape[axis] / parts;
+            return (0..*parts).map(|i| part(axis, i * length, length)).collect();
+        }
+        Layer::Transpose(order) => {
+            let order: Vec<usize> = order.iter().map(|&axis| axis_of(axis)).collect();
+            let shape: Vec<u32> = order.iter().map(|&axis| x.shape[axis]).collect();
+            Sample::of(&shape, |index| {
+                let mut from = vec![0; index.len()];
+                order.iter().zip(index).for_each(|(&axis, &i)| from[axis] = i);
+                x.at(&from)
+            })
+        }
+        Layer::ReduceMean(axes) | Layer::ReduceMax(axes) => {
+            let axes: Vec<usize> = axes.iter().map(|&axis| axis_of(axis)).collect();
+            let keep = |index: &[u32]| -> Vec<u32> {
+                (0..index.len()).filter(|axis| !axes.contains(axis)).map(|axis| index[axis]).collect()
+            };
+            let left = keep(&x.shape);
+            let reduce = |index: &[u32], corners: &mut Corners| {
+                let all = indices(&x.shape);
+                let taken: Vec<f64> = all.iter().filter(|from| keep(from) == index).map(|from| x.at(from)).collect();
+                match layer {
+                    Layer::ReduceMean(_) => taken.iter().sum::<f64>() / taken.len() as f64,
+                    _ => largest(&taken, corners),
+                }
+            };
+            match left.is_empty() {
+                true => Sample::new(&[1], vec![reduce(&[], corners)]),
+                false => Sample::of(&left, |index| reduce(index, corners)),
+            }
+        }
+        other => panic!("{other:?} has no formula here"),
+    }]
+}
+
+fn largest(values: &[f64], corners: &mut Corners) -> f64 {
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let first = values.iter().position(|value| *value == largest).unwrap();
+    let second = values.iter().copied().filter(|value| *value != largest).fold(f64::NEG_INFINITY, f64::max);
+    corners.pass(first, largest - second);
+    largest
+}
+
+/// The textbook's encodings.
+pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
+    use std::f64::consts::PI;
+    let features = |n: u32, f: &dyn Fn(f64, u32) -> f64| {
+        x.iter().flat_map(|&x| (0..n).map(move |k| (x, k))).map(|(x, k)| f(x, k)).collect::<Vec<f64>>()
+    };
+    match encoding {
+        Encoding::Identity { scale, offset } => features(1, &|x, _| f64::from(scale) * x + f64::from(offset)),
+        Encoding::Frequency { frequencies } => features(2 * frequencies, &|x, k| {
+            let angle = 2f64.powi(k as i32 / 2) * PI * x;
+            if k.is_multiple_of(2) { angle.sin() } else { angle.cos() }
+        }),
+        // The arcsine of a sine is a triangle wave.
+        Encoding::TriangleWave { frequencies } => {
+            features(frequencies, &|x, k| (2f64.powi(k as i32) * PI * x).sin().asin() * 2.0 / PI)
+        }
+        // The kernel's integral over a bin, by Simpson's rule on enough intervals.
+        Encoding::OneBlob { bins } => features(bins, &|x, k| {
+            let n = f64::from(bins);
+            let kernel = |u: f64| 15.0 / 16.0 * (1.0 - u * u).max(0.0).powi(2);
+            let (start, end) = (f64::from(k) - n * x, f64::from(k) + 1.0 - n * x);
+            let (start, end) = (start.clamp(-1.0, 1.0), end.clamp(-1.0, 1.0));
+            let simpson = |a: f64, b: f64| (b - a) / 6.0 * (kernel(a) + 4.0 * kernel((a + b) / 2.0) + kernel(b));
+            let at = |i: u32| start + (end - start) * f64::from(i) / 64.0;
+            (0..64).map(|i| simpson(at(i), at(i + 1))).sum()
+        }),
+        Encoding::HashGrid(grid) => {
+            let (entries, features) = (1u64 << grid.log2_hashmap_size, grid.features_per_level as usize);
+            let mut first = 0;
+            let mut y = Vec::new();
+            for level in 0..grid.levels {
+                let scale = f64::from(grid.per_level_scale).powi(level as i32);
+                let resolution = (f64::from(grid.base_resolution) * scale).round();
+                let vertices = (resolution as u64 + 1).pow(x.len() as u32);
+                let mut sum = vec![0.0; features];
+                for corner in 0..1usize << x.len() {
+                    let (mut weight, mut number, mut hash) = (1.0, 0, 0u32);
+                    for (axis, x) in x.iter().enumerate().rev() {
+                        let p = x.clamp(0.0, 1.0) * resolution;
+                        let cell = p.floor().min(resolution - 1.0);
+                        let far = (corner >> axis & 1) as f64;
+                        weight *= 1.0 - (p - cell - far).abs();
+                        let vertex = (cell + far) as u64;
+                        number = number * (resolution as u64 + 1) + vertex;
+                        hash ^= (vertex as u32).wrapping_mul([1, 2654435761, 805459861, 3674653429][axis]);
+                    }
+                    let entry = if vertices > entries { u64::from(hash) % entries } else { number };
+                    for (f, sum) in sum.iter_mut().enumerate() {
+                        *sum += weight * table[(first + entry as usize) * features + f];
+                    }
+                }
+                y.extend(sum);
+                first += (vertices.min(entries) as usize).next_multiple_of(64 / features);
+            }
+            y
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
+/// A row's loss, from logits where the loss computes the last activation itself.
+pub fn loss_of_row(loss: Loss, y: &[f64], targets: &[f64], corners: &mut Corners) -> f64 {
+    let pairs = || y.iter().copied().zip(targets.iter().copied());
+    let mean = |f: &dyn Fn(f64, f64) -> f64| pairs().map(|(y, t)| f(y, t)).sum::<f64>() / y.len() as f64;
+    let entropy = |targets: &mut dyn Iterator<Item = f64>| {
+        let largest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let of_all = largest + y.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
+        y.iter().zip(targets).map(|(z, t)| t * (of_all - z)).sum::<f64>()
+    };
+    match loss {
+        Loss::MeanSquaredError => mean(&|y, t| (y - t).powi(2)),
+        Loss::SumOfSquares => mean(&|y, t| (y - t).powi(2)) * y.len() as f64,
+        Loss::MeanAbsoluteError => {
+            pairs().for_each(|(y, t)| corners.pass((y > t).into(), y - t));
+            mean(&|y, t| (y - t).abs())
+        }
+        Loss::Huber { delta } => {
+            let delta = f64::from(delta);
+            mean(&|y, t| match (y - t).abs() {
+                e if e <= delta => 0.5 * e * e,
+                e => delta * (e - 0.5 * delta),
+            })
+        }
+        Loss::BinaryCrossEntropy => mean(&|z, t| z.max(0.0) - t * z + (-z.abs()).exp().ln_1p()),
+        Loss::SoftmaxCrossEntropy => entropy(&mut targets.iter().copied()),
+        Loss::SmoothedSoftmaxCrossEntropy { smoothing } => {
+            let (s, n) = (f64::from(smoothing), y.len() as f64);
+            entropy(&mut targets.iter().map(|t| (1.0 - s) * t + s / n))
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
+/// The targets of a row of so many outputs that a label stands for.
+pub fn label_targets(label: u32, outputs: usize) -> Vec<f64> {
+    match outputs {
+        1 => vec![f64::from(label)],
+        _ => (0..outputs).map(|output| f64::from(u8::from(output == label as usize))).collect(),
+    }
+}

@@ -1,0 +1,344 @@
+//! Graphs drawn at random: each draw is four numbers, of which any choice there is takes its own, so that whatever is
+//! drawn is a valid graph, and fewer draws a smaller one.
+
+use std::fmt;
+
+use proptest::prelude::*;
+use wgrad::{Activation, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value};
+
+/// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub name: String,
+    pub layer: Layer,
+    /// The layer that it is tied to.
+    pub tied: Option<usize>,
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Output {
+    pub value: usize,
+    pub loss: Loss,
+    pub weight: f32,
+    /// Targets are numbers; else labels.
+    pub values: bool,
+    /// Samples have weights.
+    pub weighted: bool,
+    /// The label 0 is ignored.
+    pub ignores: bool,
+}
+
+#[derive(Clone)]
+pub struct Drawn {
+    pub network: Network,
+    pub steps: Vec<Step>,
+    pub outputs: Vec<Output>,
+}
+
+impl fmt::Debug for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for end in self.network.input_ends() {
+            writeln!(f, "{} {:?}", end.name, end.shape)?;
+        }
+        for step in &self.steps {
+            writeln!(f, "{} {:?} of {:?} -> {:?}", step.name, step.layer, step.inputs, step.outputs)?;
+        }
+        self.outputs.iter().try_for_each(|output| writeln!(f, "{output:?}"))
+    }
+}
+
+type Draw = [u16; 4];
+
+/// Graphs of up to so many layers beside those that lead to their outputs.
+pub fn graphs(layers: usize) -> impl Strategy<Value = Drawn> {
+    let draws = |least, most| prop::collection::vec(any::<Draw>(), least..=most);
+    (draws(1, 3), draws(1, layers), prop::array::uniform5(any::<Draw>()))
+        .prop_map(|(inputs, layers, outputs)| draw(&inputs, &layers, &outputs))
+}
+
+/// Most numbers of a sample, but for those of what is put together at the end.
+const MOST: u64 = 36;
+
+struct Under {
+    graph: Graph,
+    values: Vec<Value>,
+    /// Which some layer takes, or are put out.
+    read: Vec<bool>,
+    steps: Vec<Step>,
+}
+
+fn draw(inputs: &[Draw], layers: &[Draw], outputs: &[Draw; 5]) -> Drawn {
+    let mut under = Under { graph: Graph::new(), values: Vec::new(), read: Vec::new(), steps: Vec::new() };
+    for (i, draw) in inputs.iter().enumerate() {
+        let [a, b, c] = [1, 2, 3].map(|i| 1 + u32::from(draw[i] % 3));
+        let shape: Shape = match draw[0] % 4 {
+            0 => [a * b].into(),
+            1 => [a, b * c].into(),
+            2 => [a, b, c].into(),
+            _ => [1, b, a, c].into(),
+        };
+        let value = under.graph.input(format!("in_{i}"), shape);
+        under.values.push(value);
+        under.read.push(false);
+    }
+    layers.iter().for_each(|draw| under.layer(*draw));
+    under.outputs(outputs)
+}
+
+fn activation(draw: u16) -> Activation {
+    use Activation::*;
+    [Identity, Relu, Tanh, Sigmoid, GeluTanh, Softmax, Silu, LeakyRelu(0.25)][usize::from(draw % 8)]
+}
+
+impl Under {
+    fn shape(&self, value: usize) -> Shape {
+        self.graph.shape(self.values[value]).unwrap()
+    }
+
+    fn last(&self, value: usize) -> u32 {
+        *self.shape(value).last().unwrap()
+    }
+
+    /// Adds a layer; returns the number of its first output.
+    fn push(&mut self, layer: impl Into<Layer>, inputs: &[usize]) -> usize {
+        let layer = layer.into();
+        let given: Vec<Value> = inputs.iter().map(|&input| self.values[input]).collect();
+        let made = match layer {
+            Layer::Split { axis, parts } => self.graph.split(given[0], axis, parts),
+            _ => self.graph.layer(layer.clone(), given).map(|value| vec![value]),
+        };
+        let made = made.unwrap_or_else(|error| panic!("{error}"));
+        let name = format!("layer_{}", self.steps.len());
+        self.graph.name(&name, made[0]).unwrap();
+        let tied = match &layer {
+            Layer::Tied(tied) => self.steps.iter().position(|step| step.name == tied.layer()),
+            _ => None,
+        };
+        let first = self.values.len();
+        inputs.iter().for_each(|&input| self.read[input] = true);
+        self.read.resize(first + made.len(), false);
+        self.values.extend(&made);
+        let outputs = (first..self.values.len()).collect();
+        self.steps.push(Step { name, layer, tied, inputs: inputs.to_vec(), outputs });
+        first
+    }
+
+    /// One of the values that go together with another one, which may be that one itself.
+    fn partner(&self, x: usize, draw: u16, goes: impl Fn(Shape, Shape) -> Option<Shape>) -> usize {
+        let fits = |y: &usize| goes(self.shape(x), self.shape(*y)).is_some_and(|shape| shape.elements() <= MOST);
+        let all: Vec<usize> = (0..self.values.len()).filter(fits).collect();
+        if all.is_empty() { x } else { all[usize::from(draw) % all.len()] }
+    }
+
+    /// Layers of one input with weights, by whether another input and output can share them.
+    fn tied_to(&self, draw: u16, fits: impl Fn(&Step) -> bool) -> Option<String> {
+        let all: Vec<&Step> = self.steps.iter().filter(|step| step.tied.is_none() && fits(step)).collect();
+        (!all.is_empty()).then(|| all[usize::from(draw) % all.len()].name.clone())
+    }
+
+    fn dense(&mut self, x: usize, units: u32, draw: u16, activation: Activation) -> usize {
+        let positions = (self.shape(x).elements() / u64::from(self.last(x))) as u32;
+        let dense = Dense::new(units.min(MOST as u32 / positions).max(1), activation);
+        self.push(if draw.is_multiple_of(4) { dense.without_bias() } else { dense }, &[x])
+    }
+
+    fn layer(&mut self, [kind, from, a, b]: Draw) {
+        let x = self.values.len() - 1 - usize::from(from) % self.values.len().min(5);
+        let shape = self.shape(x);
+        let rank = shape.len();
+        let axis = usize::from(a) % rank;
+        // From either end.
+        let named = axis as i32 - if b.is_multiple_of(2) { 0 } else { rank as i32 };
+        let axes = || {
+            let chosen = |i: &usize| a >> i & 1 == 1;
+            let axes: Vec<i32> = (0..rank).filter(chosen).map(|i| i as i32).collect();
+            if axes.is_empty() { vec![named] } else { axes }
+        };
+        match kind % 19 {
+            0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
+            3 | 4 => {
+                let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
+                // A third one, of the same shape as the first or the second.
+                if b.is_multiple_of(4) {
+                    inputs.push(inputs[usize::from(b / 4) % 2]);
+                }
+                self.push(if kind % 19 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
+            }
+            5 => {
+                let joined = |a: Shape, b: Shape| {
+                    let alike = a.len() == b.len() && (0..a.len()).all(|i| i == axis || a[i] == b[i]);
+                    let mut lengths = a.to_vec();
+                    alike.then(|| lengths[axis] += b[axis]);
+                    alike.then(|| Shape::try_from(&lengths[..]).unwrap())
+                };
+                let y = self.partner(x, b / 2, joined);
+                self.push(Layer::Concat { axis: named }, &[x, y]);
+            }
+            6 => {
+                let start = u32::from(b / 2) % shape[axis];
+                let end = start + 1 + u32::from(b / 16) % (shape[axis] - start);
+                self.push(Layer::Slice { axis: named, start, end }, &[x]);
+            }
+            7 => {
+                let parts: Vec<u32> = (1..=shape[axis]).filter(|&parts| shape[axis].is_multiple_of(parts)).collect();
+                let parts = parts[parts.len() - 1 - usize::from(b / 2) % parts.len()];
+                self.push(Layer::Split { axis: named, parts }, &[x]);
+            }
+            8 => _ = self.reshape(x, a, b),
+            9 => {
+                let mut order: Vec<i32> = (0..rank as i32).collect();
+                order.rotate_left(usize::from(a) % rank);
+                order.swap(0, usize::from(b) % rank);
+                self.push(Layer::Transpose(order), &[x]);
+            }
+            10 => _ = self.push(ScaleShift::Trained, &[x]),
+            11 => {
+                let [scale, shift] = [a, b].map(|draw| f32::from(draw % 9) / 4.0 - 1.0);
+                self.push(ScaleShift::Fixed { scale, shift }, &[x]);
+            }
+            12 => _ = self.push(Layer::ReduceMean(axes()), &[x]),
+            13 => _ = self.push(Layer::ReduceMax(axes()), &[x]),
+            14 => {
+                let fits = |step: &Step| match &step.layer {
+                    Layer::Dense(_) | Layer::LayerNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
+                        self.last(step.inputs[0]) == self.last(x)
+                    }
+                    _ => false,
+                };
+                match self.tied_to(a, fits) {
+                    Some(name) => _ = self.push(Tied::to(name), &[x]),
+                    None => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
+                }
+            }
+            15 => {
+                let fits = |step: &Step| matches!(&step.layer, Layer::Dense(dense) if dense.units() == self.last(x));
+                match self.tied_to(a, fits) {
+                    Some(name) => _ = self.push(Tied::transpose_of(name, activation(b)), &[x]),
+                    None => _ = self.push(activation(b), &[x]),
+                }
+            }
+            16 => _ = self.norm(x),
+            17 => _ = self.push(Layer::Dropout(0.375), &[x]),
+            // A residual block.
+            _ => {
+                let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };
+                let inner = self.dense(inner, 1 + u32::from(a % 5), 1, activation(b));
+                let inner = self.dense(inner, self.last(x), b / 8, activation(if b.is_multiple_of(3) { 1 } else { 0 }));
+                let sum = self.push(Layer::Add, &[x, inner]);
+                if b.is_multiple_of(5) {
+                    self.push(activation(a / 8), &[sum]);
+                }
+            }
+        }
+    }
+
+    /// With an epsilon that keeps its slopes below 4.
+    fn norm(&mut self, x: usize) -> usize {
+        self.push(LayerNorm { epsilon: 0.0625 }, &[x])
+    }
+
+    fn reshape(&mut self, x: usize, a: u16, b: u16) -> usize {
+        let all = self.shape(x).elements() as u32;
+        let divisor = |of: u32, draw: u16| {
+            let all: Vec<u32> = (1..=of).filter(|&part| of.is_multiple_of(part)).collect();
+            all[usize::from(draw) % all.len()]
+        };
+        let first = divisor(all, a);
+        let second = divisor(all / first, b);
+        let shape: Shape = match b / 4 % 4 {
+            0 => [all].into(),
+            1 => [first, all / first].into(),
+            2 => [first, second, all / first / second].into(),
+            _ => [1, second, first, all / first / second].into(),
+        };
+        self.push(if b / 4 % 4 == 0 { Layer::Flatten } else { Layer::Reshape(shape) }, &[x])
+    }
+
+    /// Nothing but dropout makes it, which is not there outside of training.
+    fn ends_with_dropout(&self, value: usize) -> bool {
+        match self.steps.iter().find(|step| step.outputs.contains(&value)) {
+            Some(Step { layer: Layer::Dropout(_), .. }) => true,
+            Some(step) => match step.layer {
+                Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => {
+                    self.ends_with_dropout(step.inputs[0])
+                }
+                _ => false,
+            },
+            None => false,
+        }
+    }
+
+    /// Leads every value that nothing reads to at most three outputs.
+    fn outputs(mut self, draws: &[Draw; 5]) -> Drawn {
+        // Of what a layer puts out that others read, some parts lead nowhere.
+        let mut leaves: Vec<usize> = (0..self.values.len()).filter(|&value| !self.read[value]).collect();
+        if draws[4][0].is_multiple_of(2) {
+            leaves.retain(|leaf| {
+                let maker = self.steps.iter().find(|step| step.outputs.contains(leaf));
+                maker.is_none_or(|step| step.outputs.iter().all(|&output| !self.read[output]) || leaf % 2 == 0)
+            });
+        }
+        while leaves.len() > 3 {
+            let parts = [0, 1].map(|_| {
+                let leaf = leaves.remove(0);
+                let flat = self.push(Layer::Flatten, &[leaf]);
+                self.dense(flat, 2, 1, Activation::Tanh)
+            });
+            let joined = self.push(Layer::Concat { axis: -1 }, &parts);
+            leaves.push(joined);
+        }
+        let mut outputs: Vec<Output> =
+            leaves.into_iter().zip(draws).map(|(leaf, &draw)| self.head(leaf, draw)).collect();
+        // One that layers read too, or that is another output.
+        let [extra, weight, kind, _] = draws[3];
+        let value = usize::from(extra) % self.values.len();
+        if weight.is_multiple_of(2) && !self.ends_with_dropout(value) {
+            let loss = if kind.is_multiple_of(2) { Loss::MeanSquaredError } else { Loss::Huber { delta: 0.25 } };
+            outputs.push(Output { value, loss, weight: 0.5, values: true, weighted: false, ignores: false });
+        }
+        let named = outputs.iter().enumerate().map(|(i, output)| (format!("out_{i}"), self.values[output.value]));
+        let network = self.graph.build(named.collect::<Vec<_>>()).unwrap_or_else(|error| panic!("{error}"));
+        Drawn { network, steps: self.steps, outputs }
+    }
+
+    /// What a loss needs in front of it, and the loss.
+    fn head(&mut self, x: usize, [kind, how, a, b]: Draw) -> Output {
+        let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
+        let loss = match kind % 7 {
+            0 => Loss::MeanSquaredError,
+            1 => Loss::SumOfSquares,
+            2 => Loss::Huber { delta: 0.25 },
+            3 => Loss::MeanAbsoluteError,
+            4 => Loss::BinaryCrossEntropy,
+            5 => Loss::SoftmaxCrossEntropy,
+            _ => smoothed,
+        };
+        let exclusive = loss == Loss::SoftmaxCrossEntropy || loss == smoothed;
+        let link = if exclusive { Activation::Softmax } else { Activation::Sigmoid };
+        let units = u32::from(a % 3) + if exclusive { 2 } else { 1 };
+        let value = match how % 3 {
+            _ if kind % 7 < 4 && (how % 3 == 0 || self.ends_with_dropout(x)) => self.dense(x, units, b, activation(a)),
+            _ if kind % 7 < 4 => x,
+            0 if !exclusive || self.last(x) > 1 => self.push(link, &[x]),
+            of => {
+                let positions = (self.shape(x).elements() / u64::from(self.last(x))) as u32;
+                let x = if exclusive && units * positions > MOST as u32 { self.push(Layer::Flatten, &[x]) } else { x };
+                self.dense(x, units, b, if of == 1 { link } else { Activation::Identity })
+            }
+        };
+        let value = match a / 4 % 4 {
+            0 if exclusive && self.shape(value).len() < 4 => {
+                let shape = [&[1], &self.shape(value)[..]].concat();
+                self.push(Layer::Reshape(Shape::try_from(&shape[..]).unwrap()), &[value])
+            }
+            1 if !exclusive => self.reshape(value, a / 16, b),
+            _ => value,
+        };
+        self.read[value] = true;
+        let weight = [1.0, 1.0, 0.5, 2.0, 0.25, 0.0][usize::from(b / 4 % 6)];
+        let (values, weighted) = (b / 32 % 2 == 0, b / 64 % 3 == 0);
+        Output { value, loss, weight, values, weighted, ignores: !values && b / 256 % 2 == 0 }
+    }
+}

@@ -1,0 +1,236 @@
+//! A fault in the middle of a graph of 20 layers is understood from the message alone: it names the layer, its inputs and
+//! their shapes.
+
+use wgrad::{
+    Activation::*, Dense, Encoding, Graph, HashGrid, Layer, LayerNorm, Result, ScaleShift, Shape, Tied, Value,
+};
+
+/// Eleven layers: an image and some numbers meet, go on as a row, and as an image of half the height.
+struct Half {
+    g: Graph,
+    /// [4, 6, 8], [12], [4, 6, 1].
+    image: Value,
+    row: Value,
+    mask: Value,
+}
+
+fn half() -> Result<Half> {
+    let mut g = Graph::new();
+    let picture = g.input("picture", [8, 6, 3]);
+    let numbers = g.input("numbers", 5);
+    let features = g.layer(Dense::new(8, Relu), picture)?;
+    g.name("features", features)?;
+    let top = g.slice(features, 0, 0..4)?;
+    let bottom = g.slice(features, 0, 4..8)?;
+    let image = g.add([top, bottom])?;
+    g.name("image", image)?;
+    let normal = g.layer(LayerNorm::default(), image)?;
+    let mask = g.layer(Dense::new(1, Sigmoid), normal)?;
+    g.name("mask", mask)?;
+    let seen = g.multiply([image, mask])?;
+    let mean = g.layer(Layer::ReduceMean(vec![0, 1]), seen)?;
+    let hidden = g.layer(Dense::new(4, Tanh), numbers)?;
+    let row = g.concat([mean, hidden], -1)?;
+    g.name("row", row)?;
+    let row = g.layer(Dense::new(12, Relu), row)?;
+    g.name("code", row)?;
+    Ok(Half { g, image, row, mask })
+}
+
+/// Nine more, of which the first one is the twelfth layer: what a test gives.
+fn whole(twelfth: impl FnOnce(&mut Half) -> Result<Value>) -> Result<usize> {
+    let mut half = half()?;
+    let x = twelfth(&mut half)?;
+    let Half { mut g, row, .. } = half;
+    let flat = g.layer(Layer::Flatten, x)?;
+    let other = g.layer(Dense::new(12, Relu), flat)?;
+    let sum = g.add([row, other])?;
+    let normal = g.layer(LayerNorm::default(), sum)?;
+    let inner = g.layer(Dense::new(12, Silu), normal)?;
+    let sum = g.add([sum, inner])?;
+    let last = g.layer(Dense::new(9, Relu), sum)?;
+    let class = g.layer(Dense::new(3, Softmax), last)?;
+    g.build([("class", class)]).map(|network| network.layers().len())
+}
+
+fn message(layer: impl FnOnce(&mut Half) -> Result<Value>) -> String {
+    whole(layer).expect_err("a fault").to_string()
+}
+
+#[test]
+fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
+    assert_eq!(whole(|half| half.g.layer(Tanh, half.image)).unwrap(), 20);
+    let of = |layer: Layer| message(|half| half.g.layer(layer, half.image));
+    let of_row = |layer: Layer| message(|half| half.g.layer(layer, half.row));
+    let cases = [
+        (of(Dense::new(0, Relu).into()), "layer dense_12 of image [4, 6, 8]: expected at least 1 unit, got 0"),
+        (
+            of(Layer::Activation(LeakyRelu(f32::NAN))),
+            "slope of LeakyRelu must be finite and at least 0, got NaN in layer activation_12 of image [4, 6, 8]",
+        ),
+        (
+            of(Layer::Dropout(1.0)),
+            "rate of dropout must be at least 0 and below 1, got 1 in layer dropout_12 of image [4, 6, 8]",
+        ),
+        (
+            of(LayerNorm { epsilon: 0.0 }.into()),
+            "epsilon of layer_norm must be finite and above 0, got 0 in layer layer_norm_12 of image [4, 6, 8]",
+        ),
+        (
+            of(Layer::Encoding(Encoding::Frequency { frequencies: 4 })),
+            "layer frequency_12 of image [4, 6, 8]: \
+             expected a row of features: add a flatten layer before it, got samples of shape [4, 6, 8]",
+        ),
+        (
+            of_row(Encoding::from(HashGrid::default()).into()),
+            "layer hash_grid_12 of code [12]: expected 1 to 4 coordinates, got 12",
+        ),
+        (
+            of(Tied::to("feature").into()),
+            "layer tied_12 of image [4, 6, 8]: \
+             expected a layer before it to be tied to, one of features, layer_norm_5, mask, dense_9, code, \
+             got feature",
+        ),
+        (of(Tied::to("code").into()), "layer tied_12 of image [4, 6, 8]: expected 12 features, as code takes, got 8"),
+        (
+            of(Tied::to("image").into()),
+            "layer tied_12 of image [4, 6, 8]: expected a layer with weights to be tied to, got image",
+        ),
+        (
+            of(Tied::transpose_of("code", Relu).into()),
+            "layer tied_12 of image [4, 6, 8]: expected 12 features, as code puts out, got 8",
+        ),
+        (
+            of(Tied::transpose_of("layer_norm_5", Relu).into()),
+            "layer tied_12 of image [4, 6, 8]: \
+             expected a dense layer, whose weights can be transposed, got layer_norm_5",
+        ),
+        (
+            message(|half| half.g.add([half.image, half.row])),
+            "layer add_12 of image [4, 6, 8], code [12]: \
+             expected shapes that broadcast: lengths that are equal or 1, counted from the last one, \
+             got [4, 6, 8] and [12]",
+        ),
+        (
+            message(|half| half.g.add([half.image])),
+            "layer add_12 of image [4, 6, 8]: expected at least 2 inputs, got 1",
+        ),
+        (
+            message(|half| half.g.multiply([half.row, half.mask, half.image])),
+            "layer multiply_12 of code [12], mask [4, 6, 1], image [4, 6, 8]: \
+             expected shapes that broadcast: lengths that are equal or 1, counted from the last one, \
+             got [12] and [4, 6, 1] and [4, 6, 8]",
+        ),
+        (
+            message(|half| half.g.concat([half.image, half.mask], 1)),
+            "layer concat_12 of image [4, 6, 8], mask [4, 6, 1]: \
+             expected shapes that differ along axis 1 only, got [4, 6, 8] and [4, 6, 1]",
+        ),
+        (
+            message(|half| half.g.concat([half.image, half.row], -1)),
+            "layer concat_12 of image [4, 6, 8], code [12]: \
+             expected shapes that differ along axis 2 only, got [4, 6, 8] and [12]",
+        ),
+        (
+            message(|half| half.g.concat([half.image, half.mask], 3)),
+            "layer concat_12 of image [4, 6, 8], mask [4, 6, 1]: expected an axis from -3 to 2, got 3",
+        ),
+        (
+            message(|half| half.g.slice(half.image, 0, 2..6)),
+            "layer slice_12 of image [4, 6, 8]: \
+             expected a start below an end of at most 4, the length of axis 0, got 2 to 6",
+        ),
+        (
+            message(|half| half.g.slice(half.image, 3, 0..1)),
+            "layer slice_12 of image [4, 6, 8]: expected an axis from -3 to 2, got 3",
+        ),
+        (
+            message(|half| half.g.split(half.image, 1, 4).map(|parts| parts[0])),
+            "layer split_12 of image [4, 6, 8]: expected parts that divide 6, the length of axis 1, got 4",
+        ),
+        (
+            message(|half| half.g.reshape(half.image, [4, 50])),
+            "layer reshape_12 of image [4, 6, 8]: \
+             expected a shape of 192 numbers, and of 1 to 4 dimensions, got [4, 50]",
+        ),
+        (
+            message(|half| half.g.transpose(half.image, [0, 2])),
+            "layer transpose_12 of image [4, 6, 8]: expected each of 3 axes once, got [0, 2]",
+        ),
+        (
+            message(|half| half.g.transpose(half.image, [0, 1, 1])),
+            "layer transpose_12 of image [4, 6, 8]: expected each of 3 axes once, got [0, 1, 1]",
+        ),
+        (
+            of(ScaleShift::Fixed { scale: f32::INFINITY, shift: 0.0 }.into()),
+            "scale of ScaleShift::Fixed must be finite, got inf in layer scale_shift_12 of image [4, 6, 8]",
+        ),
+        (
+            of(Layer::ReduceMean(vec![3])),
+            "layer reduce_mean_12 of image [4, 6, 8]: expected an axis from -3 to 2, got 3",
+        ),
+        (
+            of(Layer::ReduceMax(vec![1, -2])),
+            "layer reduce_max_12 of image [4, 6, 8]: expected at least one axis, each once, got [1, -2]",
+        ),
+        (
+            of(Layer::ReduceMean(vec![])),
+            "layer reduce_mean_12 of image [4, 6, 8]: expected at least one axis, each once, got []",
+        ),
+        (
+            message(|half| half.g.layer(Layer::Flatten, [half.image, half.row])),
+            "layer flatten_12 of image [4, 6, 8], code [12]: expected 1 input, got 2",
+        ),
+        (message(|half| half.g.layer(Layer::Flatten, [])), "layer flatten_12 of nothing: expected 1 input, got 0"),
+        (
+            message(|half| half.g.reshape(half.image, Shape::try_from(&[2, 2, 2, 3, 8][..]).unwrap())),
+            "layer reshape_12 of image [4, 6, 8]: \
+             expected a shape of 192 numbers, and of 1 to 4 dimensions, got [2, 2, 2, 3, 8]",
+        ),
+    ];
+    for (message, expected) in cases {
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
+fn a_fault_of_the_whole_graph_names_what_it_is_about() {
+    let other = |half: &mut Half| {
+        half.g.layer(Dense::new(2, Relu), half.image)?;
+        half.g.layer(Tanh, half.row)
+    };
+    let unread = |half: &mut Half| {
+        half.g.input("more", 3);
+        Ok(half.row)
+    };
+    let cases = [
+        (message(other), "layer dense_12: expected a way from it to an output, got none"),
+        (message(unread), "input more: expected a way from it to an output, got none"),
+        (
+            message(|half| Graph::new().layer(Layer::Flatten, half.row)),
+            "value: expected one of this graph, got one of another graph",
+        ),
+        (
+            message(|half| half.g.name("image", half.row)),
+            "name of a layer: expected one that no other layer has, got \"image\"",
+        ),
+        (message(|half| half.g.name("a.b", half.row)), "name of a layer: expected a text without dots, got \"a.b\""),
+        (
+            message(|half| {
+                half.g.input("picture", 3);
+                half.g.layer(Tanh, half.row)
+            }),
+            "name of an input: expected one that no other input has, got \"picture\"",
+        ),
+        (
+            message(|half| {
+                half.g.input("empty", [3, 0]);
+                half.g.layer(Tanh, half.row)
+            }),
+            "shape of the input empty: expected 1 to 2³⁰ features, got [3, 0]",
+        ),
+    ];
+    for (message, expected) in cases {
+        assert_eq!(message, expected);
+    }
+}

@@ -1,0 +1,287 @@
+//! Random graphs: values that several layers read, several inputs and outputs, sums, products, parts and rearrangements
+//! of any shape, tied weights, a loss for each position. They train in lockstep, and their gradients agree with finite
+//! differences in f64. `PROPTEST_CASES` sets how many are drawn.
+
+mod at_input;
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod drawn;
+mod faults;
+
+use common::reference::{Corners, Sample};
+use common::*;
+use data::{Data, Masks};
+use drawn::{Drawn, graphs};
+use proptest::prelude::*;
+use wgrad::lockstep::Lockstep;
+use wgrad::plan::{DataInfo, Role, RowMetrics};
+use wgrad::{Adam, Clip, Group, Layer, Losses, Optimizer, Plan, Sgd, TrainerConfig};
+
+const U: f64 = 1.0 / 16_777_216.0;
+
+fn cases(by_default: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = asked.unwrap_or(by_default);
+    ProptestConfig { cases, max_shrink_iters: 300, failure_persistence: None, ..Default::default() }
+}
+
+fn losses(drawn: &Drawn) -> Losses {
+    let ends = drawn.network.output_ends().iter().zip(&drawn.outputs);
+    ends.fold(Losses::new(), |losses, (end, output)| losses.weighted(&end.name, output.loss, output.weight))
+}
+
+/// Initial weights, moved: no bias is 0, and no scale is 1.
+fn weights(drawn: &Drawn, seed: u64) -> Vec<f32> {
+    let mut random = Random(seed | 1);
+    let mut weights = drawn.network.initial_parameters(seed);
+    for parameter in drawn.network.parameters() {
+        weights[parameter.range()].iter_mut().for_each(|weight| *weight += 0.25 * random.f32());
+    }
+    weights
+}
+
+fn numbers(lockstep: &Lockstep, role: Role) -> Vec<f64> {
+    let id = lockstep.plan().find(role).unwrap_or_else(|| panic!("no {role:?} in {}", lockstep.plan()));
+    lockstep.get(id).into_iter().map(f64::from).collect()
+}
+
+/// What dropout has multiplied the last batch by: a number that is 0 before it has no part in what follows.
+fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
+    let plan = lockstep.plan();
+    let dropouts = drawn.steps.iter().filter_map(|step| match step.layer {
+        Layer::Dropout(rate) => Some((step, 1.0 / (1.0 - f64::from(rate)))),
+        _ => None,
+    });
+    let mask = |(step, scale): (&drawn::Step, f64)| {
+        let id = plan.buffers.iter().position(|buffer| buffer.name == step.name)?;
+        let made = lockstep.get(wgrad::plan::BufferId(id));
+        Some((step.name.clone(), made.iter().map(|&x| if x == 0.0 { 0.0 } else { scale }).collect()))
+    };
+    dropouts.filter_map(mask).collect()
+}
+
+/// How far a gradient may be off: each op rounds as often as its sums have terms, relative to the numbers it takes.
+/// Those terms add up from the first op of the forward pass to the last one of the backward pass, and no op takes more
+/// than the product of the largest value and the largest gradient that the plan's buffers hold.
+fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
+    let plan = lockstep.plan();
+    let largest = |is: &dyn Fn(Role) -> bool| {
+        let ids = (0..plan.buffers.len()).filter(|&i| is(plan.buffers[i].role)).map(wgrad::plan::BufferId);
+        ids.flat_map(|id| lockstep.get(id)).fold(1.0f64, |largest, x| largest.max(f64::from(x).abs()))
+    };
+    let of_values = largest(&|role| matches!(role, Role::Activation | Role::Parameters | Role::Output(_)));
+    let of_gradients = largest(&|role| matches!(role, Role::ActivationGradient | Role::Gradients));
+    let shapes = drawn.network.layers().len() as f64;
+    // Sums run over a sample, or over the positions of all rows.
+    let terms = shapes * 40.0f64.max(6.0 * f64::from(rows));
+    2.0 * terms * U * of_values * of_gradients
+}
+
+/// Compares a gradient with central differences of `f`, which moves number `i` by so much. Where a step crosses a
+/// corner of a function there is no derivative to compare with. Returns how many numbers it has compared.
+fn compare(gradient: &[f64], bound: f64, what: &str, f: impl Fn(usize, f64, &mut Corners) -> f64) -> usize {
+    let h = 1e-4;
+    let mut compared = 0;
+    for (i, &actual) in gradient.iter().enumerate() {
+        let mut sides = Vec::new();
+        let mut difference = |h: f64| {
+            let [above, below] = [h, -h].map(|by| {
+                let mut corners = Corners::default();
+                let value = f(i, by, &mut corners);
+                sides.push(corners.sides);
+                value
+            });
+            (above - below) / (2.0 * h)
+        };
+        // The error of order h² cancels, and their difference tells how large it was. Sums of 10⁻¹⁶ over h remain.
+        let (wide, narrow) = (difference(h), difference(h / 2.0));
+        let expected = (4.0 * narrow - wide) / 3.0;
+        if sides.iter().any(|side| *side != sides[0]) {
+            continue;
+        }
+        compared += 1;
+        let bound = bound + 1e-3 * (wide - narrow).abs() + 1e-10 * f(i, 0.0, &mut Corners::default()).abs();
+        let error = (actual - expected).abs();
+        assert!(error <= bound, "{what}, number {i}: {actual} is not {expected}, off by {error:e} of {bound:e}");
+    }
+    compared
+}
+
+/// Whether a twin, whose numbers are rounded, is at the same side of every corner for certain.
+fn is_away_from_corners(corners: &Corners, bound: f64) -> bool {
+    corners.nearest > 10.0 * bound.max(1e-5)
+}
+
+fn lockstep_of(gpu: &wgrad::Gpu, drawn: &Drawn, plan: Plan, data: &Data, seed: u64) -> Lockstep {
+    let mut lockstep = lockstep(gpu, plan);
+    data.set(&mut lockstep);
+    let parameters = lockstep.plan().find(Role::Parameters).unwrap();
+    lockstep.set(parameters, &weights(drawn, seed)).unwrap();
+    lockstep
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    /// Of a whole batch, and of a partial one after an update.
+    #[test]
+    fn gradients_of_random_graphs_are_those_of_finite_differences(
+        drawn in graphs(12), batch in 1u32..5, left in 1u32..5, seed in 0u64..1000,
+    ) {
+        let left = left.min(batch);
+        let data = data::random(&drawn, batch + left, false, seed);
+        let config = TrainerConfig { keep_gradients: true, shuffle: false, ..batches_of(batch) };
+        let optimizer = Sgd { learning_rate: 0.01, ..Sgd::default() }.into();
+        let plan = Plan::training(&drawn.network, losses(&drawn), &optimizer, &config).unwrap();
+        let mut lockstep = lockstep_of(gpu(), &drawn, plan, &data, seed);
+        let inside: Vec<usize> = drawn.network.parameters().iter().flat_map(|p| p.range()).collect();
+        for rows in [0..batch as usize, batch as usize..(batch + left) as usize] {
+            let weights = numbers(&lockstep, Role::Parameters);
+            let what = format!("rows {rows:?} of {drawn:?}\n{}", lockstep.plan());
+            assert_agree(&mut lockstep, &what);
+            let masks = masks(&lockstep, &drawn);
+            let gradients = numbers(&lockstep, Role::Gradients);
+            let bound = bound(&lockstep, &drawn, batch);
+            let mut corners = Corners::default();
+            let each = data.losses(&drawn, &weights, rows.clone(), &masks, &mut corners);
+            prop_assume!(is_away_from_corners(&corners, bound));
+
+            // The running losses are sums over rows of all steps so far.
+            if rows.start == 0 {
+                let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
+                for (o, (output, expected)) in drawn.outputs.iter().zip(&each).enumerate() {
+                    let total = bytemuck::cast_slice::<f32, RowMetrics>(&totals[64 * o..64 * o + 4])[0];
+                    let shape = drawn.network.output_ends()[o].shape;
+                    let positions = shape.elements() / u64::from(*shape.last().unwrap());
+                    let is_sum = output.loss == wgrad::Loss::SumOfSquares;
+                    let count = if is_sum { 1.0 } else { rows.len() as f64 * positions as f64 };
+                    let error = (f64::from(total.loss) / count - expected).abs();
+                    prop_assert!(error <= bound, "loss {o}: {} is not {expected} times {count}", total.loss);
+                }
+            }
+            let gradients: Vec<f64> = inside.iter().map(|&i| gradients[i]).collect();
+            let compared = compare(&gradients, bound, &what, |i, by, corners| {
+                let mut moved = weights.clone();
+                moved[inside[i]] += by;
+                let losses = data.losses(&drawn, &moved, rows.clone(), &masks, corners);
+                drawn.outputs.iter().zip(losses).map(|(output, loss)| f64::from(output.weight) * loss).sum()
+            });
+            prop_assert!(2 * compared >= gradients.len(), "only {compared} of {} compared", gradients.len());
+        }
+    }
+
+    /// L = Σ g · y over all outputs, whose gradient with respect to the outputs is g.
+    #[test]
+    fn input_gradients_of_random_graphs_are_those_of_finite_differences(
+        drawn in graphs(12), rows in 1u32..4, asked: [bool; 3], seed in 0u64..1000,
+    ) {
+        let plan = Plan::chain(&drawn.network, &Adam::default().into(), &batches_of(rows), &asked).unwrap();
+        let data = data::random(&drawn, rows, false, seed);
+        let mut random = Random(seed + 7);
+        let mut lockstep = lockstep_of(gpu(), &drawn, plan, &data, seed);
+        let find = |lockstep: &Lockstep, role| lockstep.plan().find(role).unwrap();
+        for (i, features) in (0..).zip(&data.features) {
+            let id = find(&lockstep, Role::Input(i));
+            lockstep.set(id, features).unwrap();
+        }
+        let mut given = Vec::new();
+        for (o, end) in (0..).zip(drawn.network.output_ends()) {
+            given.push(random.f32s((rows * end.features()) as usize));
+            let id = find(&lockstep, Role::OutputGradient(o));
+            lockstep.set(id, &given[o as usize]).unwrap();
+        }
+        let id = find(&lockstep, Role::Data(0));
+        lockstep.set(id, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
+        let weights = numbers(&lockstep, Role::Parameters);
+        let what = format!("{drawn:?}\n{}", lockstep.plan());
+        assert_agree(&mut lockstep, &what);
+
+        let (masks, bound) = (masks(&lockstep, &drawn), bound(&lockstep, &drawn, rows));
+        let values = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> Vec<Vec<Sample>> {
+            let of = |(row, sample): (usize, &Vec<Sample>)| {
+                data::values(&drawn, weights, sample.clone(), &masks, row, corners)
+            };
+            inputs.iter().enumerate().map(of).collect()
+        };
+        let total = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> f64 {
+            let values = values(weights, inputs, corners);
+            let of_output = |(o, given): (usize, &Vec<f32>)| -> f64 {
+                let made = values.iter().flat_map(|values| &values[drawn.outputs[o].value].values);
+                made.zip(given).map(|(y, &g)| y * f64::from(g)).sum()
+            };
+            given.iter().enumerate().map(of_output).sum()
+        };
+        let inputs: Vec<Vec<Sample>> = (0..rows as usize).map(|row| data.sample(&drawn, row)).collect();
+        let mut corners = Corners::default();
+        let expected = values(&weights, &inputs, &mut corners);
+        prop_assume!(is_away_from_corners(&corners, bound));
+        for (o, output) in drawn.outputs.iter().enumerate() {
+            let made = numbers(&lockstep, Role::Output(o as u32));
+            let expected: Vec<f64> = expected.iter().flat_map(|values| values[output.value].values.clone()).collect();
+            prop_assert_eq!(made.len(), expected.len());
+            for (y, expected) in made.iter().zip(&expected) {
+                prop_assert!((y - expected).abs() <= bound, "output {}: {} is not {}", o, y, expected);
+            }
+        }
+        for (i, _) in drawn.network.input_ends().iter().enumerate().filter(|(i, _)| asked[*i]) {
+            let gradient = numbers(&lockstep, Role::InputGradient(i as u32));
+            let width = gradient.len() / rows as usize;
+            let what = format!("input {i} of {what}");
+            compare(&gradient, bound, &what, |at, by, corners| {
+                let mut moved = inputs.clone();
+                moved[at / width][i].values[at % width] += by;
+                total(&weights, &moved, corners)
+            });
+        }
+        let inside: Vec<usize> = drawn.network.parameters().iter().flat_map(|p| p.range()).collect();
+        let gradients = numbers(&lockstep, Role::Gradients);
+        let gradients: Vec<f64> = inside.iter().map(|&i| gradients[i]).collect();
+        compare(&gradients, bound, &format!("weights of {what}"), |i, by, corners| {
+            let mut moved = weights.clone();
+            moved[inside[i]] += by;
+            total(&moved, &inputs, corners)
+        });
+    }
+}
+
+fn optimizer() -> impl Strategy<Value = Optimizer> {
+    prop_oneof![
+        Just(Sgd { learning_rate: 0.01, momentum: 0.5, ..Sgd::default() }.into()),
+        Just(Sgd { learning_rate: 0.01, ..Sgd::default() }.into()),
+        Just(Adam::default().into())
+    ]
+}
+
+/// Two layers of their own kind in groups, one of them frozen or trained at another rate.
+fn config(drawn: &Drawn, batch: u32, draw: u32) -> TrainerConfig {
+    let steps = &drawn.steps;
+    let name = |n: u32| steps[n as usize % steps.len()].name.as_str();
+    let groups = match draw % 4 {
+        0 => vec![Group::layer(name(draw / 16)).frozen(), Group::layer(name(draw / 256)).rate(0.25)],
+        1 => vec![Group::layer(name(draw / 16)).frozen()],
+        _ => Vec::new(),
+    };
+    let clip = [None, None, Some(Clip::Norm(0.5)), Some(Clip::Value(0.125))][(draw / 4 % 4) as usize];
+    let accumulate = 1 + u32::from(draw / 4096 % 4 == 0);
+    TrainerConfig { groups, clip, accumulate, keep_gradients: draw / 1024 % 4 == 0, ..batches_of(batch) }
+}
+
+proptest! {
+    #![proptest_config(cases(12))]
+
+    #[test]
+    fn random_graphs_train_alike_on_both(
+        drawn in graphs(16), optimizer in optimizer(), batch in 1u32..9, rows in 1u32..20, draw: u32, plain: bool,
+    ) {
+        let gpu = if plain { plain_gpu() } else { gpu() };
+        let config = config(&drawn, batch, draw);
+        let plan = Plan::training(&drawn.network, losses(&drawn), &optimizer, &config).unwrap();
+        let data = data::random(&drawn, rows, true, draw.into());
+        let mut lockstep = lockstep_of(gpu, &drawn, plan, &data, draw.into());
+        for step in 0..4 {
+            let what = format!("step {step} of {rows} rows\n{config:?}\n{}", lockstep.plan());
+            assert_agree(&mut lockstep, &what);
+        }
+    }
+}
