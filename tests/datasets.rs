@@ -106,6 +106,43 @@ fn a_network_with_several_inputs_and_outputs_learns_them_all() {
     }
 }
 
+/// The scores of each output count as its evaluation does, by the target of its name; labels that are ignored are left out.
+#[test]
+fn scores_are_of_the_output_that_was_chosen() {
+    let (train, test) = (data(1, ROWS), data(2, 40));
+    let test = test.with_weights((0..40).map(|row| row as f32).collect()).unwrap();
+    for device in devices() {
+        let mut trainer = trainer(device);
+        trainer.fit(&train, Fit { epochs: 5, ..Fit::default() }, |_| ()).unwrap();
+        let model = trainer.model();
+        let features = [("image", test.input_features("image", 0..40)), ("level", test.input_features("level", 0..40))];
+        let features = features.map(|(name, numbers)| (name, numbers.unwrap()));
+        let inputs = || features.each_ref().map(|(name, numbers)| (*name, numbers));
+        for output in trainer.evaluate_outputs(&test).unwrap() {
+            let of_output = model.output(&output.name).unwrap();
+            let scores = of_output.score(&test).unwrap();
+            let classes = scores.predictions();
+            assert_eq!(classes.len(), output.evaluation.rows as usize, "{output:?}");
+            assert_eq!(scores.accuracy(), output.evaluation.accuracy, "{output:?}");
+            let predicted = of_output.predict(inputs()).unwrap();
+            let is_counted = |(i, _): &(usize, u32)| output.name != "above" || i % 7 != 3;
+            let counted = predicted.into_iter().enumerate().filter(is_counted);
+            assert!(counted.clone().map(|(_, class)| class).eq(classes), "{}", output.name);
+            let positions = if output.name == "above" { STEPS } else { 1 };
+            let weights: Vec<f32> = counted.map(|(i, _)| (i / positions) as f32).collect();
+            assert_eq!(scores.weights(), Some(&weights[..]), "{}", output.name);
+        }
+        // The default is the first output.
+        let squares = model.score(&test).unwrap();
+        assert_eq!(squares.outputs(), model.forward(inputs()).unwrap());
+        let other = Dataset::of_rows(1).input("image", vec![0u8; 16], 16).input("level", vec![0.0], 1);
+        let other = other.targets("length", vec![1.0], 1).build().unwrap();
+        let error = model.score(&other).unwrap_err().to_string();
+        let expected = "the data set's target for the network's output \"size\": expected one of that name, got length";
+        assert_eq!(error, expected);
+    }
+}
+
 /// A label for each of five positions, by what a small network makes of each; where the labels are ignored, the position
 /// counts neither in the gradient nor in the accuracy.
 #[test]

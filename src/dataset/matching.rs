@@ -127,7 +127,7 @@ impl Dataset {
 
 impl Target {
     /// Refuses targets that do not go with an output under a loss. `of_sole` says that there is no other of either.
-    fn check_for(&self, end: &End, loss: Loss, of_sole: bool) -> Result<()> {
+    pub(super) fn check_for(&self, end: &End, loss: Loss, of_sole: bool) -> Result<()> {
         let (positions, columns) = (positions(end.shape), end.shape.last().copied().unwrap_or(1));
         let title = |what: &str, simple: &str| match of_sole {
             true => simple.to_owned(),
@@ -202,13 +202,20 @@ fn matched<'a, N: Iterator<Item = &'a str>>(
     if let ([_], 1) = (ends, names().count()) {
         return Ok(vec![0]);
     }
-    let of = |end: &End| {
-        names().position(|name| name == end.name).ok_or_else(|| {
-            let wanted = format!("the data set's {what} for the network's {of_network} {:?}", end.name);
-            Error::shape(wanted, "one of that name", listed(names()))
-        })
-    };
-    ends.iter().map(of).collect()
+    ends.iter().map(|end| named(what, of_network, &names, end)).collect()
+}
+
+/// The number of the name of an end.
+pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
+    what: &str,
+    of_network: &str,
+    names: impl Fn() -> N,
+    end: &End,
+) -> Result<usize> {
+    names().position(|name| name == end.name).ok_or_else(|| {
+        let wanted = format!("the data set's {what} for the network's {of_network} {:?}", end.name);
+        Error::shape(wanted, "one of that name", listed(names()))
+    })
 }
 
 /// Whether numbers in these shapes, as many of each, come in the same order: flat ones do.

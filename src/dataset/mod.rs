@@ -3,6 +3,7 @@
 mod builder;
 mod building;
 mod matching;
+mod scoring;
 mod targets;
 #[cfg(test)]
 mod tests;

@@ -50,11 +50,7 @@ impl Targets {
         }
     }
 
-    /// Refuses values that a loss cannot take.
-    pub(crate) fn check_range(&self, loss: Loss) -> Result<()> {
-        self.check_range_of(loss, "")
-    }
-
+    /// Refuses values that a loss cannot take. `of_target` is in the message.
     pub(super) fn check_range_of(&self, loss: Loss, of_target: &str) -> Result<()> {
         let (Targets::Values { values, outputs }, Some(loss)) = (self, loss.of_probabilities()) else { return Ok(()) };
         match values.iter().position(|value| !(0.0..=1.0).contains(value)) {

@@ -2,14 +2,18 @@
 
 use super::{EVALUATION_BATCH, Model, ROWS};
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::named::Inputs;
 use crate::scores::Scores;
 
 impl Model {
     /// What the network makes of a data set, for accuracy, confusion matrix and the like: the classes of
     /// [`predict`](Self::predict), and of a [`Trainer::evaluate`](crate::Trainer::evaluate). Rows with an output that is NaN
-    /// have [no class](Scores::NO_CLASS). Blocks, submits and polls; not for browsers.
+    /// have [no class](Scores::NO_CLASS). Of several outputs it is the [chosen](Self::output) one, beside the target of its
+    /// name. Where an output has several positions, each is a row of the scores; those whose label is ignored are left out.
+    /// Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`] where the features do not go with the network's inputs or the targets with its outputs;
@@ -25,33 +29,32 @@ impl Model {
     /// # Errors
     /// As [`score`](Self::score).
     pub async fn score_async(&self, data: &Dataset) -> Result<Scores> {
-        if data.features() != self.network.inputs() as usize {
-            let expected = format!("{}, the network's input", self.network.inputs());
-            return Err(Error::shape("features of the data set", expected, data.features()));
-        }
-        if let Some(loss) = self.chosen_ranks() {
-            data.targets().check_range(loss)?;
-        }
+        let (network, columns) = (&self.network, self.columns(self.chosen));
+        let matched = data.matched_inputs(network)?;
+        let expected = data.expected(network, self.chosen, self.chosen_ranks())?;
+        let names = || network.input_ends().iter().map(|end| &*end.name);
         let rows = data.rows() as u32;
-        let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
+        let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(network, EVALUATION_BATCH));
         let (mut probabilities, mut ranks) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(of_chunk as usize) {
-            let features = data.features_of(first as usize..rows.min(first.saturating_add(of_chunk)) as usize);
-            let inputs = Inputs::from(&features);
-            let present = inputs.rows(self.network.input_ends(), None)?;
-            ranks.extend(self.ranks_of(&inputs, present, rows).await?);
+            let chunk = first as usize..rows.min(first.saturating_add(of_chunk)) as usize;
+            let features = data.features_for(&matched, chunk.clone());
+            let inputs = Inputs::from(names().zip(&features).collect::<Vec<_>>());
+            ranks.extend(self.ranks_of(&inputs, chunk.len(), rows).await?);
             if self.chosen_ranks().is_some() {
-                probabilities.extend(self.predict_proba_async(&features).await?);
+                probabilities.extend(self.predict_proba_async(inputs).await?);
             }
         }
+        let ranks = expected.counted(ranks, columns);
         let scores = match self.chosen_ranks() {
             Some(_) => {
-                Scores::new(probabilities, self.columns(self.chosen), data.targets())?.ranked(ranks, self.threshold())
+                let probabilities = expected.counted(probabilities, columns);
+                Scores::new(probabilities, columns, &expected.targets)?.ranked(ranks, self.threshold())
             }
-            None => Scores::new(ranks, self.columns(self.chosen), data.targets())?,
+            None => Scores::new(ranks, columns, &expected.targets)?,
         };
-        match data.weights() {
-            Some(weights) => scores.with_weights(weights.to_vec()),
+        match expected.weights {
+            Some(weights) => scores.with_weights(weights.into_owned()),
             None => Ok(scores),
         }
     }

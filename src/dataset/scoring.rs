@@ -1,0 +1,76 @@
+//! What the outputs of a model are scored beside.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::matching::{named, positions};
+use super::{Dataset, Targets};
+use crate::error::Result;
+use crate::loss::Loss;
+use crate::network::Network;
+
+/// What an output of a network is to be, at each position of each row; but for positions whose label is ignored.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    pub targets: Cow<'a, Targets>,
+    pub weights: Option<Cow<'a, [f32]>>,
+    /// Which positions are not ignored, where some are.
+    counted: Option<Vec<bool>>,
+}
+
+impl Dataset {
+    /// What the output of this number is to be; refused where it does not go with the output, or with a loss.
+    pub(crate) fn expected(&self, network: &Network, output: usize, loss: Option<Loss>) -> Result<Expected<'_>> {
+        let (ends, end) = (network.output_ends(), &network.output_ends()[output]);
+        let names = || self.targets.iter().map(|target| &*target.name);
+        let of_sole = ends.len() == 1 && self.targets.len() == 1;
+        let target = &self.targets[if of_sole { 0 } else { named("target", "output", names, end)? }];
+        let positions = positions(end.shape);
+        if !of_sole || positions > 1 {
+            // Of classes there may be fewer than outputs, whatever the loss.
+            target.check_for(end, Loss::MeanSquaredError, of_sole)?;
+        }
+        if let Some(loss) = loss {
+            let of_target = if of_sole { String::new() } else { format!(" of target {:?}", target.name) };
+            target.targets.check_range_of(loss, &of_target)?;
+        }
+        let mut targets = Cow::Borrowed(&target.targets);
+        let mut weights = self.weights_for(target).map(Cow::Borrowed);
+        if positions > 1 {
+            if let Targets::Values { outputs, .. } = targets.to_mut() {
+                *outputs /= positions;
+            }
+            let of_positions = |weight: &f32| std::iter::repeat_n(*weight, positions as usize);
+            weights = weights.map(|weights| weights.iter().flat_map(of_positions).collect());
+        }
+        let mut counted = None;
+        if let (Targets::Labels { labels, classes }, Some(ignored)) = (&target.targets, target.ignored) {
+            let counts: Vec<bool> = labels.iter().map(|label| *label != ignored).collect();
+            let labels = kept(labels, &counts, 1);
+            targets = Cow::Owned(Targets::Labels { labels, classes: *classes });
+            weights = weights.map(|weights| kept(&weights, &counts, 1).into());
+            counted = Some(counts);
+        }
+        Ok(Expected { targets, weights, counted })
+    }
+
+    /// The features of some rows for each input of a network.
+    pub(crate) fn features_for(&self, matched: &[usize], rows: Range<usize>) -> Vec<Vec<f32>> {
+        matched.iter().map(|&input| self.inputs[input].features_of(rows.clone())).collect()
+    }
+}
+
+impl Expected<'_> {
+    /// Of numbers of every position, so many of each, those of positions that are counted.
+    pub fn counted(&self, numbers: Vec<f32>, columns: u32) -> Vec<f32> {
+        match &self.counted {
+            Some(counts) => kept(&numbers, counts, columns as usize),
+            None => numbers,
+        }
+    }
+}
+
+fn kept<T: Copy>(numbers: &[T], counts: &[bool], columns: usize) -> Vec<T> {
+    let rows = numbers.chunks_exact(columns).zip(counts);
+    rows.filter(|(_, counts)| **counts).flat_map(|(row, _)| row).copied().collect()
+}
