@@ -167,8 +167,8 @@ pub use loss::{Loss, Losses};
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    Dense, Encoding, End, Graph, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT, Parameter,
-    ScaleShift, Summary, Tied, Value,
+    BatchNorm, Dense, Encoding, End, Graph, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT,
+    Parameter, ScaleShift, Summary, Tied, Value,
 };
 #[doc(hidden)]
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};

@@ -6,8 +6,8 @@ mod common;
 use common::*;
 use proptest::prelude::*;
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, Clip, Dense, Group, Init, Layer, LayerNorm, Lion, Loss, Network, Optimizer, Plan,
-    RmsProp, Schedule, Sgd, TrainerConfig,
+    Activation, Adagrad, Adam, AdamW, BatchNorm, Clip, Dense, Group, Init, Layer, LayerNorm, Lion, Loss, Network,
+    Optimizer, Plan, RmsProp, Schedule, Sgd, TrainerConfig,
 };
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -42,6 +42,7 @@ fn layer() -> impl Strategy<Value = Layer> {
         1 => activation().prop_map(Layer::Activation),
         1 => (0.0f32..0.9).prop_map(Layer::Dropout),
         1 => Just(Layer::from(LayerNorm::default())),
+        1 => Just(Layer::from(BatchNorm::default())),
         1 => Just(Layer::Flatten)
     ]
 }

@@ -1,6 +1,6 @@
 //! A network that is a chain, with side paths: sugar over [`Graph`].
 
-use super::{Dense, Encoding, Graph, Layer, LayerNorm, Network, Value};
+use super::{BatchNorm, Dense, Encoding, Graph, Layer, LayerNorm, Network, Value};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -59,6 +59,11 @@ impl NetworkBuilder {
     /// Adds a [`LayerNorm`] with the default epsilon.
     pub fn layer_norm(self) -> Self {
         self.layer(LayerNorm::default())
+    }
+
+    /// Adds a [`BatchNorm`] with the default epsilon and momentum. A dense layer before it needs no bias.
+    pub fn batch_norm(self) -> Self {
+        self.layer(BatchNorm::default())
     }
 
     /// Adds a layer of one input.

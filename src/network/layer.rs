@@ -1,6 +1,6 @@
 //! The kinds of layers.
 
-use super::{Dense, Encoding, LayerNorm, ScaleShift, Tied};
+use super::{BatchNorm, Dense, Encoding, LayerNorm, ScaleShift, Tied};
 use crate::activation::Activation;
 use crate::init::Init;
 use crate::shape::Shape;
@@ -23,6 +23,8 @@ pub enum Layer {
     Dropout(f32),
     /// See [`LayerNorm`].
     LayerNorm(LayerNorm),
+    /// See [`BatchNorm`].
+    BatchNorm(BatchNorm),
     /// See [`Encoding`].
     Encoding(Encoding),
     /// See [`Tied`].
@@ -65,7 +67,7 @@ pub enum Layer {
     ReduceMax(Vec<i32>),
 }
 
-from_variants!(Layer: Dense Activation LayerNorm Encoding Tied ScaleShift);
+from_variants!(Layer: Dense Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
 
 /// A tensor of weights that a layer has: its role, its shape, its start and its fans.
 pub(super) struct OwnParameter {
@@ -84,6 +86,7 @@ impl Layer {
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",
             Layer::LayerNorm(_) => "layer_norm",
+            Layer::BatchNorm(_) => "batch_norm",
             Layer::Encoding(encoding) => encoding.kind(),
             Layer::Tied(_) => "tied",
             Layer::Add => "add",
@@ -123,7 +126,7 @@ impl Layer {
                 let bias = bias_init.map(|init| OwnParameter { role: "bias", shape: vec![units], init, fans });
                 std::iter::once(weight).chain(bias).collect()
             }
-            Layer::LayerNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
+            Layer::LayerNorm(_) | Layer::BatchNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
                 let own = |role, value| vector(role, inputs, Init::Constant(value));
                 vec![own("scale", 1.0), own("shift", 0.0)]
             }
@@ -137,7 +140,14 @@ impl Layer {
     }
 
     /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as [`parameters`](Self::parameters).
-    pub(super) fn states(&self, _inputs: u32) -> Vec<OwnParameter> {
-        Vec::new()
+    pub(super) fn states(&self, inputs: u32) -> Vec<OwnParameter> {
+        let own = |role, value| {
+            let (shape, init, fans) = (vec![inputs], Init::Constant(value), [inputs, inputs]);
+            OwnParameter { role, shape, init, fans }
+        };
+        match self {
+            Layer::BatchNorm(_) => vec![own("mean", 0.0), own("variance", 1.0)],
+            _ => Vec::new(),
+        }
     }
 }

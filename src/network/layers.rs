@@ -79,6 +79,34 @@ impl Default for LayerNorm {
     }
 }
 
+/// Batch normalisation: each channel, a place of the last dimension, is brought to mean 0 and variance 1 over the batch
+/// and all other dimensions, then scaled and shifted by weights, y = (x − mean) / √(variance + epsilon) · scale + shift,
+/// scale and shift of shape \[channels\], 1 and 0 at the start: Ioffe and Szegedy, 2015.
+///
+/// Training takes the mean and the variance of the batch, without the rows that a partial batch lacks, and moves running
+/// ones towards them, (1 − momentum) · running + momentum · batch: also where scale and shift are frozen, and at each batch
+/// of an update that several make. Those of the variance are unbiased, n / (n − 1) times the batch's; a batch of a single
+/// row leaves them as they are. Anything else (evaluation, prediction, forward passes) takes the running ones. They are
+/// [states](crate::Network::states), `mean` and `variance` of shape \[channels\], 0 and 1 at the start: files, snapshots and
+/// best weights have them.
+///
+/// Numbers of a channel must differ by less than 1e18, as their squares are added up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct BatchNorm {
+    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    pub epsilon: f32,
+    /// The share of a batch in the running mean and variance, from 0 to 1. Default 0.1 (PyTorch; Keras calls 1 − this
+    /// momentum, 0.99).
+    pub momentum: f32,
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        Self { epsilon: 1e-5, momentum: 0.1 }
+    }
+}
+
 /// y = scale · x + shift.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]

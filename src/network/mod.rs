@@ -25,7 +25,7 @@ pub(crate) use encoding::{BLOCK, Level};
 pub use encoding::{Encoding, HashGrid};
 pub use graph::{Graph, Value};
 pub use layer::Layer;
-pub use layers::{Dense, LayerNorm, ScaleShift, Tied};
+pub use layers::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
 pub use parameter::{PARAMETER_ALIGNMENT, Parameter};
 pub(crate) use shapes::{axis_of, reduced, with_length};
 pub use summary::Summary;

@@ -1,6 +1,6 @@
 //! The shapes that come out of a layer, where it can take what comes in.
 
-use super::{Dense, Layer, LayerNorm, ScaleShift};
+use super::{BatchNorm, Dense, Layer, LayerNorm, ScaleShift};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::optimizer::{above_zero, below_one, option};
@@ -31,6 +31,11 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Flatten => Shape::of(&[x.elements() as u32]),
         Layer::Dropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
         Layer::LayerNorm(LayerNorm { epsilon }) => above_zero("epsilon of layer_norm", *epsilon).map(|()| x)?,
+        Layer::BatchNorm(BatchNorm { epsilon, momentum }) => {
+            above_zero("epsilon of batch_norm", *epsilon)?;
+            option("momentum of batch_norm", "from 0 to 1", *momentum, (0.0..=1.0).contains(momentum))?;
+            x
+        }
         Layer::Activation(_) | Layer::ScaleShift(ScaleShift::Trained) => x,
         Layer::ScaleShift(ScaleShift::Fixed { scale, shift }) => {
             option("scale of ScaleShift::Fixed", "finite", *scale, scale.is_finite())?;

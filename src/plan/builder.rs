@@ -129,6 +129,13 @@ impl<'a> Builder<'a> {
         Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
     }
 
+    /// A layer's means and variances that are not trained, as \[2, channels, rounded up to 64\]: they lie side by side.
+    pub fn statistics_of(&self, states: &[usize]) -> Option<Tensor> {
+        let (first, last) = (&self.network.states()[*states.first()?], &self.network.states()[*states.last()?]);
+        let shape = [2, last.offset - first.offset];
+        Some(Tensor { offset: first.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) })
+    }
+
     /// What a value holds.
     pub fn value(&self, source: Source) -> Tensor {
         match source {

@@ -127,6 +127,63 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
+    // Samples of a batch, those of them that exist, positions, channels; numbers around an offset.
+    for (samples, exist, positions, channels, offset, range) in [
+        (1, 1, 1, 1, 0.0, 1.0),
+        (5, 3, 1, 3, 2.0, 1.0),
+        (64, 64, 1, 65, 0.0, 1.0),
+        (7, 0, 1, 9, 1.0, 1.0),
+        (9, 8, 35, 17, 10.0, 3.0),
+        (5000, 4099, 1, 9, 1.0, 1.0),
+        (5000, 1000, 1, 70, 0.0, 1.0),
+        (32, 31, 2187, 3, 0.0, 1.0),
+        (70, 70, 1, 5, 1e6, 1.0),
+        (20, 17, 3, 5, 1e-20, 1e-20),
+        (6, 5, 1, 64, 123_456.7, 0.0),
+    ] {
+        let rows = samples * positions;
+        let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, [rows, channels]));
+        let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, channels));
+        let width = channels.next_multiple_of(64);
+        let [statistics, running] = [8, 9].map(|i| tensor(i, [2, width]));
+        let (sums, step) = (tensor(10, [2, channels]), tensor(11, STEP));
+        let names = ["x", "gradient", "y", "output", "scale", "shift", "scale_gradient", "shift_gradient"];
+        let buffers: Vec<(&str, u32, Role)> = names
+            .into_iter()
+            .enumerate()
+            .map(|(i, name)| (name, if i < 4 { rows * channels } else { channels }, Role::Activation))
+            .chain([("statistics", 2 * width, Role::Statistics), ("running", 2 * width, Role::Parameters)])
+            .chain([("sums", 2 * channels, Role::Statistics), ("step", STEP, Role::Step)])
+            .collect();
+        let epsilon = 1e-5;
+        let mut plan = single(&buffers, ChannelStatistics { x, step, positions, statistics }.into());
+        let steps: [Op; 4] = [
+            RunningStatistics { statistics, step, rows, positions, channels, running, momentum: 0.1 }.into(),
+            BatchNormForward { x, scale, shift, statistics, y, epsilon }.into(),
+            BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon }.into(),
+            BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output, epsilon }.into(),
+        ];
+        plan.step.extend(steps);
+        let mut lockstep = check.lockstep(plan)?;
+        let mut random = Random(u64::from(rows * channels));
+        let numbers = (rows * channels) as usize;
+        let values: Vec<f32> = random.f32s(numbers).iter().map(|x| x * range + offset).collect();
+        lockstep.set(BufferId(0), &values)?;
+        let mut of_batch = random.f32s(numbers);
+        of_batch[(exist * positions * channels) as usize..].fill(0.0);
+        lockstep.set(BufferId(1), &of_batch)?;
+        lockstep.set(BufferId(4), &random.f32s(channels as usize))?;
+        lockstep.set(BufferId(5), &random.f32s(channels as usize))?;
+        lockstep.set(BufferId(9), &random.f32s(2 * width as usize))?;
+        lockstep.set(BufferId(11), &[step_state(3, exist)])?;
+        let what =
+            format!("batch normalisation of {exist} of {samples} x {positions} x {channels}: {offset} ± {range}");
+        check.agree(&mut lockstep, &what)?;
+    }
+    Ok(())
+}
+
 /// Whole networks in one dispatch: see `tests/narrow.rs` for more.
 pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
     use Activation::{Identity, Relu, Sigmoid, Softmax, Tanh};

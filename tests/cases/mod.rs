@@ -62,6 +62,10 @@ pub const CASES: &[Case] = &{
         case!(largest_numbers_and_their_gradient, "reduce" "reduce_max_gradient"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
+        case!(
+            batch_normalisation_and_its_gradients,
+            "channel_statistics" "running_statistics" "batch_norm" "batch_norm_parameters" "batch_norm_input"
+        ),
         case!(encodings_at_awkward_sizes, "encode"),
         case!(
             hash_grids_at_awkward_sizes,

@@ -31,6 +31,9 @@ pub fn plans() -> Vec<Plan> {
     let waves = [Encoding::Frequency { frequencies: 2 }, Encoding::TriangleWave { frequencies: 2 }];
     let waves = waves.into_iter().fold(Network::input(2), |network, encoding| network.encoding(encoding));
     let waves = waves.encoding(Encoding::OneBlob { bins: 3 }).dense(3, Activation::Identity).build().unwrap();
+    let channels =
+        Network::input([3, 5]).dense(7, Activation::Relu).batch_norm().flatten().dense(3, Activation::Identity);
+    let channels = channels.build().unwrap();
     // Rows in fours and in eights.
     let of_rows = |columns| {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
@@ -70,6 +73,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         products_with_addends(),
+        Plan::training(&channels, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+        Plan::training(&channels, Loss::MeanSquaredError, &sgd, &batches_of(4096)).unwrap(),
     ];
     plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
 }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod batch_norm;
 mod dense;
 mod dropout;
 mod encode;
@@ -60,6 +61,7 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
         }
         Layer::Dropout(rate) => dropout::forward(at, rate, plan),
         Layer::LayerNorm(norm) => layer_norm::forward(at, norm.epsilon, plan),
+        Layer::BatchNorm(norm) => batch_norm::forward(at, norm, plan),
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
         Layer::Encoding(encoding) => encode::forward(at, encoding, plan),
         Layer::Add => arithmetic::add(at, plan),
@@ -106,6 +108,7 @@ pub(super) fn backward(
         Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
         Layer::Dropout(rate) => dropout::backward(at, rate, first, wanted, plan)?,
         Layer::LayerNorm(_) => layer_norm::backward(at, first, wanted, plan)?,
+        Layer::BatchNorm(norm) => batch_norm::backward(at, norm.epsilon, first, wanted, plan)?,
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, wanted, plan)?,
         Layer::Encoding(encoding) => encode::backward(at, encoding, first, wanted, plan)?,
         Layer::Add => arithmetic::add_backward(at, first, wanted, plan)?,

@@ -1,0 +1,91 @@
+//! Batch normalisation.
+
+use super::channel_statistics::{inverse, normalised_bound, of_inverse, whole};
+use super::*;
+
+/// Batch normalisation with statistics that are given, the batch's or running ones: (x − mean) / √(variance + epsilon) ·
+/// scale + shift, each for a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNormForward {
+    /// \[rows, channels\].
+    pub x: Tensor,
+    /// \[channels\].
+    pub scale: Tensor,
+    /// \[channels\].
+    pub shift: Tensor,
+    /// \[2, channels, rounded up to 64\]: means, then variances.
+    pub statistics: Tensor,
+    /// \[rows, channels\], written.
+    pub y: Tensor,
+    /// Keeps the division finite.
+    pub epsilon: f32,
+}
+
+/// Rows of an invocation, at most, and invocations of a workgroup.
+const ROWS: u32 = 16;
+const LANES: u32 = 64;
+
+/// Invocations that share the rows of each channel, and workgroups of them all.
+pub(super) fn grid(x: &Tensor) -> (u32, u64) {
+    let lanes = x.rows().div_ceil(ROWS);
+    (lanes, (u64::from(lanes) * u64::from(x.columns())).div_ceil(LANES.into()))
+}
+
+impl Kernel for BatchNormForward {
+    fn stem(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.scale, &mut self.shift, &mut self.statistics, &mut self.y]
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read(self.x), read(self.scale), read(self.shift), read(self.statistics), write(self.y)]
+    }
+
+    fn flops(&self) -> u64 {
+        // Of a channel: epsilon, the root and its reciprocal.
+        3 * u64::from(self.x.columns()) + 4 * u64::from(self.x.len())
+    }
+
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let (lanes, workgroups) = grid(&self.x);
+        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
+        vec![Launch {
+            shader: shader("batch_norm", text!("batch_norm.wgsl"), []),
+            uniforms: uniforms![rows, columns, stride, lanes, epsilon: whole(self.epsilon)],
+            bindings: self.operands(),
+            workgroups,
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let (x, y, epsilon) = (at.f32s(self.x), at.out::<f32>(self.y), whole(self.epsilon));
+        let (scale, shift, statistics) = (at.f32s(self.scale), at.f32s(self.shift), at.f32s(self.statistics));
+        let inverses: Vec<f64> = (0..columns).map(|c| inverse(statistics[stride + c], epsilon)).collect();
+        for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
+            for (c, (x, y)) in x.iter().zip(y).enumerate() {
+                let normalised = (f64::from(*x) - f64::from(statistics[c])) * inverses[c];
+                *y = (normalised * f64::from(scale[c]) + f64::from(shift[c])) as f32;
+            }
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let (scale, shift, epsilon) = (at.f64s(self.scale), at.f64s(self.shift), whole(self.epsilon));
+        let statistics = at.f32s(self.statistics);
+        let inverses: Vec<_> = (statistics[stride..][..columns].iter())
+            .map(|&variance| (inverse(variance, epsilon), of_inverse(variance, epsilon)))
+            .collect();
+        let bound = |(i, &x): (usize, &f32)| {
+            let c = i % columns;
+            let (value, off) = normalised_bound(x.into(), statistics[c].into(), inverses[c].0, inverses[c].1);
+            scale[c].abs() * (off + 2.0 * U * value + FLUSHED)
+                + 2.0 * U * (2.0 * value * scale[c].abs() + shift[c].abs())
+        };
+        vec![Bounds::Each(at.f32s(self.x).iter().enumerate().map(bound).collect())]
+    }
+}

@@ -1,0 +1,112 @@
+//! The gradient of batch normalisation's input.
+
+use super::batch_norm::grid;
+use super::channel_statistics::{inverse, normalised_bound, of_inverse, present, whole};
+use super::*;
+
+/// The gradient of batch normalisation's input: scale / √(variance + epsilon) · (dy − mean dy − x̂ · mean(dy · x̂)), with
+/// means over the rows that exist; zeros in the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNormInput {
+    /// dy, \[rows, channels\].
+    pub gradient: Tensor,
+    /// \[rows, channels\]: the rows of a sample are its positions.
+    pub x: Tensor,
+    /// \[channels\].
+    pub scale: Tensor,
+    /// \[2, channels, rounded up to 64\], the batch's.
+    pub statistics: Tensor,
+    /// \[2, channels\]: Σ dy · x̂, Σ dy.
+    pub sums: Tensor,
+    /// One [`StepState`].
+    pub step: Tensor,
+    /// Rows of a sample.
+    pub positions: u32,
+    /// dx, \[rows, channels\], written.
+    pub output: Tensor,
+    /// As in the forward pass.
+    pub epsilon: f32,
+}
+
+impl BatchNormInput {
+    fn present(&self, at: &Operands<'_>) -> u32 {
+        present(at, self.step, self.positions, self.x.rows())
+    }
+}
+
+impl Kernel for BatchNormInput {
+    fn stem(&self) -> &'static str {
+        "batch_norm_input"
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let read = [&mut self.gradient, &mut self.x, &mut self.scale, &mut self.statistics, &mut self.sums];
+        read.into_iter().chain([&mut self.step, &mut self.output]).collect()
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let tensors = [self.gradient, self.x, self.scale, self.statistics, self.sums, self.step];
+        tensors.map(read).into_iter().chain([write(self.output)]).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        // Of a channel: epsilon, the root, its reciprocal, two means, two products.
+        7 * u64::from(self.x.columns()) + 5 * u64::from(self.x.len())
+    }
+
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let (lanes, workgroups) = grid(&self.x);
+        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
+        let (positions, epsilon) = (self.positions, whole(self.epsilon));
+        vec![Launch {
+            shader: shader("batch_norm_input", text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in"), []),
+            uniforms: uniforms![rows, columns, stride, positions, lanes, epsilon],
+            bindings: self.operands(),
+            workgroups,
+        }]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let present = self.present(at);
+        let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
+        let (gradient, x, scale) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.scale));
+        let (statistics, sums) = (at.f32s(self.statistics), at.f32s(self.sums));
+        let output = at.out::<f32>(self.output);
+        output[numbers..].fill(0.0);
+        let inverses: Vec<f64> = (0..columns).map(|c| inverse(statistics[stride + c], whole(self.epsilon))).collect();
+        for (i, dx) in output[..numbers].iter_mut().enumerate() {
+            let c = i % columns;
+            let normalised = (f64::from(x[i]) - f64::from(statistics[c])) * inverses[c];
+            let means = [sums[c], sums[columns + c]].map(|sum| f64::from(sum) / n);
+            let along = f64::from(gradient[i]) - means[1] - normalised * means[0];
+            *dx = (f64::from(scale[c]) * inverses[c] * along) as f32;
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let present = self.present(at);
+        let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
+        let (gradient, x, scale) = (at.f64s(self.gradient), at.f64s(self.x), at.f64s(self.scale));
+        let (statistics, sums) = (at.f32s(self.statistics), at.f64s(self.sums));
+        let inverses: Vec<_> = (statistics[stride..][..columns].iter())
+            .map(|&variance| (inverse(variance, whole(self.epsilon)), of_inverse(variance, whole(self.epsilon))))
+            .collect();
+        let bound = |(i, dy): (usize, f64)| {
+            let (c, mean) = (i % columns, |sum: f64| sum.abs() / n);
+            let (inverse, of_inverse) = inverses[c];
+            let (value, off) = normalised_bound(x[i], statistics[c].into(), inverse, of_inverse);
+            let (along, level) = (mean(sums[c]), mean(sums[columns + c]));
+            // The means' quotients and their number of rows; then roundings of what is added up.
+            let of_means = 2.0 * (DIVISION + U) * (level + value * along) + off * along;
+            let size = dy.abs() + level + value * along;
+            let flushed = FLUSHED * (3.0 + (x[i] - f64::from(statistics[c])).abs() * (1.0 + inverse));
+            let of_all = (of_means + 2.0 * 6.0 * U * size + 2.0 * flushed) * inverse + size * of_inverse;
+            scale[c].abs() * of_all + FLUSHED * size
+        };
+        let mut bounds: Vec<f64> = gradient.into_iter().take(numbers).enumerate().map(bound).collect();
+        bounds.resize(x.len(), 0.0);
+        vec![Bounds::Each(bounds)]
+    }
+}

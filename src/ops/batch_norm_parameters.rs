@@ -1,0 +1,107 @@
+//! The gradient of batch normalisation's weights.
+
+use super::channel_statistics::{COLUMNS, JOINED, depth, inverse, normalised_bound, of_inverse, parts_of, whole};
+use super::*;
+
+/// The gradient of batch normalisation's weights: Σ dy · x̂ and Σ dy over the rows. dy is 0 in rows that do not exist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchNormParameters {
+    /// dy, \[rows, channels\].
+    pub gradient: Tensor,
+    /// \[rows, channels\].
+    pub x: Tensor,
+    /// \[2, channels, rounded up to 64\], the batch's.
+    pub statistics: Tensor,
+    /// \[channels\], written.
+    pub scale_gradient: Tensor,
+    /// \[channels\], written.
+    pub shift_gradient: Tensor,
+    /// \[2, channels\], written: the same two, for the gradient of the input.
+    pub sums: Tensor,
+    /// As in the forward pass.
+    pub epsilon: f32,
+}
+
+impl Kernel for BatchNormParameters {
+    fn stem(&self) -> &'static str {
+        "batch_norm_parameters"
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        let gradients = [&mut self.scale_gradient, &mut self.shift_gradient, &mut self.sums];
+        [&mut self.gradient, &mut self.x, &mut self.statistics].into_iter().chain(gradients).collect()
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        let written = [self.scale_gradient, self.shift_gradient, self.sums].map(write);
+        [self.gradient, self.x, self.statistics].map(read).into_iter().chain(written).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        // Of a number: x less the mean, its product, two sums. Of a channel: epsilon, the root, its reciprocal, a product.
+        4 * u64::from(self.x.len()) + 4 * u64::from(self.x.columns())
+    }
+
+    /// Where rows are many, workgroups share them, and a second launch adds up what they leave.
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
+        let (parts, part_rows) = parts_of(rows);
+        let whole = Launch {
+            shader: shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []),
+            uniforms: uniforms![rows, columns, stride, parts, part_rows, epsilon: whole(self.epsilon)],
+            bindings: self.operands(),
+            workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
+        };
+        if parts == 1 {
+            return vec![whole];
+        }
+        let words = 2 * u64::from(parts) * u64::from(columns);
+        let (inputs, outputs) = whole.bindings.split_at(3);
+        let sums = Launch {
+            shader: shader("batch_norm_parameters.parts", text!("batch_norm_parameters.parts.wgsl"), []),
+            uniforms: uniforms![columns, parts],
+            bindings: [&[left(words)], outputs].concat(),
+            workgroups: columns.div_ceil(JOINED).into(),
+        };
+        vec![Launch { bindings: [inputs, &[leave(words), write(None), write(None)]].concat(), ..whole }, sums]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let (gradient, x, statistics) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.statistics));
+        // In f64, as rows may be many.
+        let mut all = vec![[0.0; 2]; columns];
+        for (dy, x) in gradient.chunks_exact(columns).zip(x.chunks_exact(columns)) {
+            for (c, [along, sum]) in all.iter_mut().enumerate() {
+                *along += f64::from(dy[c]) * (f64::from(x[c]) - f64::from(statistics[c]));
+                *sum += f64::from(dy[c]);
+            }
+        }
+        let (scale_gradient, shift_gradient) = (at.out(self.scale_gradient), at.out(self.shift_gradient));
+        let sums = at.out::<f32>(self.sums);
+        for (c, [along, sum]) in all.into_iter().enumerate() {
+            scale_gradient[c] = (along * inverse(statistics[stride + c], whole(self.epsilon))) as f32;
+            shift_gradient[c] = sum as f32;
+            (sums[c], sums[columns + c]) = (scale_gradient[c], shift_gradient[c]);
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
+        let (gradient, x, statistics) = (at.f64s(self.gradient), at.f64s(self.x), at.f32s(self.statistics));
+        let (parts, part_rows) = parts_of(self.x.rows());
+        let roundings = 2.0 * (depth(part_rows) + f64::from(parts) + 3.0) * U;
+        let inverses: Vec<_> = (statistics[stride..][..columns].iter())
+            .map(|&variance| (inverse(variance, whole(self.epsilon)), of_inverse(variance, whole(self.epsilon))))
+            .collect();
+        let mut bounds = [vec![0.0; columns], vec![0.0; columns]];
+        for (i, (dy, x)) in gradient.iter().zip(x).enumerate() {
+            let c = i % columns;
+            let (value, off) = normalised_bound(x, statistics[c].into(), inverses[c].0, inverses[c].1);
+            bounds[0][c] += dy.abs() * (value * roundings + off) + FLUSHED * inverses[c].0;
+            bounds[1][c] += dy.abs() * roundings;
+        }
+        let both = bounds.concat();
+        bounds.into_iter().chain([both]).map(Bounds::Each).collect()
+    }
+}

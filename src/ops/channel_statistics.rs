@@ -1,0 +1,201 @@
+//! Mean and variance of each channel of a batch.
+
+use super::*;
+
+/// Mean and variance of each channel of a batch: over its rows that exist, and all positions of a sample. The variance is
+/// the mean squared distance from the mean, found in a second pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelStatistics {
+    /// \[rows, channels\]: the rows of a sample are its positions.
+    pub x: Tensor,
+    /// One [`StepState`].
+    pub step: Tensor,
+    /// Rows of a sample.
+    pub positions: u32,
+    /// \[2, channels, rounded up to 64\], written: means, then variances, with zeros behind each.
+    pub statistics: Tensor,
+}
+
+/// Channels of a workgroup, and invocations of each.
+pub(super) const COLUMNS: u32 = 8;
+const LANES: u32 = 32;
+/// Rows that are worth workgroups of their own, and the most parts, unless loops would be too long.
+const ROWS_OF_PART: u32 = 2048;
+const MOST_PARTS: u32 = 64;
+/// Channels of a workgroup that joins parts.
+pub(super) const JOINED: u32 = 64;
+
+/// Parts that workgroups share so many rows in, and the rows of each.
+pub(super) fn parts_of(rows: u32) -> (u32, u32) {
+    let parts = (rows / ROWS_OF_PART).clamp(1, MOST_PARTS).max(rows.div_ceil(LONGEST_LOOP * LANES));
+    let part_rows = rows.div_ceil(parts);
+    (rows.div_ceil(part_rows), part_rows)
+}
+
+/// The longest chain of additions in a sum over a part of the rows: a lane's numbers, then the lanes.
+pub(super) fn depth(part_rows: u32) -> f64 {
+    f64::from(part_rows.div_ceil(LANES) + LANES + 1)
+}
+
+/// How many of the rows of a batch exist.
+pub(super) fn present(at: &Operands<'_>, step: Tensor, positions: u32, rows: u32) -> u32 {
+    at.step(step).rows.saturating_mul(positions).min(rows)
+}
+
+/// 1 / √(variance + epsilon).
+pub(super) fn inverse(variance: f32, epsilon: f32) -> f64 {
+    1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()
+}
+
+/// How far it may be off on a GPU.
+pub(super) fn of_inverse(variance: f32, epsilon: f32) -> f64 {
+    let shifted = f64::from(variance) + f64::from(epsilon);
+    inverse(variance, epsilon) * (2.0 * (U + ROOT + DIVISION) + flushed(variance) / shifted)
+}
+
+/// A subnormal epsilon may be flushed to zero, and with it the reason why nothing is divided by zero.
+pub(super) fn whole(epsilon: f32) -> f32 {
+    epsilon.max(f32::MIN_POSITIVE)
+}
+
+/// x̂ of a channel from its mean and 1 / √(variance + epsilon), its magnitude's bound, and how far it may be off.
+pub(super) fn normalised_bound(x: f64, mean: f64, inverse: f64, of_inverse: f64) -> (f64, f64) {
+    let deviation = (x - mean).abs();
+    (deviation * inverse, 2.0 * (2.0 * U * deviation + FLUSHED) * inverse + deviation * of_inverse)
+}
+
+impl ChannelStatistics {
+    /// From the means to the variances.
+    fn stride(&self) -> u32 {
+        self.statistics.columns()
+    }
+}
+
+impl Kernel for ChannelStatistics {
+    fn stem(&self) -> &'static str {
+        "channel_statistics"
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        vec![&mut self.x, &mut self.step, &mut self.statistics]
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        vec![read(self.x), read(self.step), write(self.statistics)]
+    }
+
+    fn flops(&self) -> u64 {
+        // Of a number: 2 for the mean, 4 for the variance. Of a channel: two quotients, and the mean from the first row's.
+        6 * u64::from(self.x.len()) + 3 * u64::from(self.x.columns())
+    }
+
+    /// Where rows are many, workgroups share them, and a second launch joins what they leave.
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let (rows, columns, stride, positions) = (self.x.rows(), self.x.columns(), self.stride(), self.positions);
+        let (parts, part_rows) = parts_of(rows);
+        let width = if parts == 1 { stride } else { columns };
+        let text = text!("shared/step_state.wgsl", "shared/from_first.wgsl.in", "channel_statistics.wgsl.in");
+        let whole = Launch {
+            shader: shader("channel_statistics", text, []),
+            uniforms: uniforms![rows, columns, stride, positions, parts, part_rows, width, zero: 0],
+            bindings: self.operands(),
+            workgroups: u64::from(width.div_ceil(COLUMNS)) * u64::from(parts),
+        };
+        if parts == 1 {
+            return vec![whole];
+        }
+        let words = 2 * u64::from(parts) * u64::from(columns);
+        let text = text!("shared/step_state.wgsl", "channel_statistics.parts.wgsl.in");
+        let join = Launch {
+            shader: shader("channel_statistics.parts", text, []),
+            uniforms: uniforms![rows, columns, stride, positions, parts, part_rows],
+            bindings: vec![left(words), read(self.x), read(self.step), write(self.statistics)],
+            workgroups: stride.div_ceil(JOINED).into(),
+        };
+        vec![Launch { bindings: vec![read(self.x), read(self.step), leave(words)], ..whole }, join]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let present = present(at, self.step, self.positions, self.x.rows()) as usize;
+        let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
+        let x = at.f32s(self.x);
+        let statistics = at.out::<f32>(self.statistics);
+        statistics.fill(0.0);
+        let n = present.max(1) as f64;
+        // In f64, row by row.
+        let from_first = |row: usize, c: usize| f64::from(x[row * columns + c]) - f64::from(x[c]);
+        let (mut means, mut squares) = (vec![0.0; columns], vec![0.0; columns]);
+        for row in 0..present {
+            means.iter_mut().enumerate().for_each(|(c, mean)| *mean += from_first(row, c) / n);
+        }
+        for row in 0..present {
+            squares.iter_mut().enumerate().for_each(|(c, sum)| *sum += (from_first(row, c) - means[c]).powi(2));
+        }
+        for c in 0..columns {
+            statistics[c] = (f64::from(x[c]) + means[c]) as f32;
+            statistics[stride + c] = (squares[c] / n) as f32;
+        }
+    }
+
+    /// A part's mean that is off by e adds e² to each of its squares, as the deviations from the mean add up to zero.
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let present = present(at, self.step, self.positions, self.x.rows());
+        let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
+        let (x, n) = (at.f64s(self.x), f64::from(present.max(1)));
+        let (parts, part_rows) = parts_of(self.x.rows());
+        let (depth, of_parts) = (depth(part_rows), f64::from(parts) + 4.0);
+        let mut bounds = vec![0.0; 2 * stride];
+        for c in 0..columns {
+            let first = x[c];
+            // Of each part: its rows, mean and squared distances, and how far these may be off.
+            let mut found = Vec::new();
+            for start in (0..present).step_by(part_rows as usize) {
+                let rows = start..present.min(start + part_rows);
+                let count = f64::from(rows.end - rows.start);
+                let from_first: Vec<f64> = rows.map(|row| x[row as usize * columns + c] - first).collect();
+                let mean = from_first.iter().sum::<f64>() / count;
+                let size = from_first.iter().map(|d| d.abs()).sum::<f64>() / count;
+                let of_mean = ((depth + 2.0) * U + DIVISION) * size + 2.0 * FLUSHED;
+                let (mut squares, mut of_squares) = (0.0, 0.0);
+                for d in from_first {
+                    let deviation = (d - mean).abs();
+                    let off = U * (d.abs() + deviation + of_mean) + FLUSHED;
+                    squares += deviation * deviation;
+                    let roundings = (depth + 2.0) * U * (deviation + off + of_mean).powi(2);
+                    of_squares += 2.0 * deviation * off + (off + of_mean).powi(2) + roundings + FLUSHED;
+                }
+                found.push((count, mean, of_mean, squares, of_squares));
+            }
+            let mean = found.iter().map(|(count, mean, ..)| count * mean).sum::<f64>() / n;
+            let size = found.iter().map(|(count, mean, ..)| count * mean.abs()).sum::<f64>() / n;
+            let of_means = found.iter().map(|(count, _, of_mean, ..)| count * of_mean).sum::<f64>() / n;
+            let of_mean = of_means + if parts == 1 { 0.0 } else { (of_parts * U + DIVISION + U) * size };
+            let (mut squares, mut of_squares) = (0.0, 0.0);
+            for (count, own_mean, of_own, own, of_own_squares) in found {
+                let distance = (own_mean - mean).abs();
+                let off = if parts == 1 { 0.0 } else { of_own + of_mean + U * distance };
+                let all = own + of_own_squares + count * (distance + off).powi(2);
+                squares += own + count * distance * distance;
+                of_squares += of_own_squares + count * (2.0 * distance * off + off * off) + of_parts * U * all;
+            }
+            bounds[c] = 2.0 * (of_mean + U * (first + mean).abs() + FLUSHED);
+            bounds[stride + c] = 2.0 * (of_squares + (DIVISION + U) * squares) / n + FLUSHED;
+        }
+        vec![Bounds::Each(bounds)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_loop_is_longer_than_drivers_run() {
+        for rows in [1, 2047, 2048, 5000, 1 << 20, 1 << 30, u32::MAX] {
+            let (parts, part_rows) = parts_of(rows);
+            assert!(part_rows.div_ceil(LANES) <= LONGEST_LOOP && parts <= LONGEST_LOOP, "{rows}: {parts}");
+            assert!(u64::from(parts) * u64::from(part_rows) >= u64::from(rows));
+            assert!(u64::from(parts - 1) * u64::from(part_rows) < u64::from(rows));
+        }
+    }
+}

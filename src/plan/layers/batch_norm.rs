@@ -1,0 +1,46 @@
+//! Batch normalisation: y = x̂ · scale + shift, by the batch's statistics in training and by the running ones elsewhere; see
+//! [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
+
+use super::{At, Builder, Lowered, Role, Tensor, Wanted, made, rows};
+use crate::error::{Error, Result};
+use crate::network::{BatchNorm, PARAMETER_ALIGNMENT};
+use crate::plan::{BatchNormForward, BatchNormInput, BatchNormParameters, ChannelStatistics, RunningStatistics};
+
+pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lowered> {
+    let BatchNorm { epsilon, momentum } = norm;
+    let x = rows(at.inputs[0]);
+    let output = plan.activation(&at.node.name, at.shape())?;
+    let missing = || Error::shape(&at.node.name, "a mean and a variance", at.node.states.len());
+    let running = plan.statistics_of(&at.node.states).ok_or_else(missing)?;
+    let (mut statistics, mut kept) = (running, Vec::new());
+    if let Some(step) = plan.masks.as_ref().map(|set| set.step) {
+        let shape = [2, x.columns().next_multiple_of(PARAMETER_ALIGNMENT)];
+        statistics = plan.buffer(&at.name("statistics"), shape, Role::Statistics)?;
+        kept = vec![statistics, step];
+        let (positions, channels) = (x.rows() / plan.batch, x.columns());
+        plan.push(ChannelStatistics { x, step, positions, statistics });
+        plan.push(RunningStatistics { statistics, step, rows: x.rows(), positions, channels, running, momentum });
+    }
+    let [scale, shift] = [0, 1].map(|i| plan.parameter(at.node.parameters[i]));
+    plan.push(BatchNormForward { x, scale, shift, statistics, y: rows(output), epsilon });
+    Ok(Lowered { kept, ..made(output) })
+}
+
+pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+    let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
+    let [statistics, step] = at.done.kept[..] else { return Ok(()) };
+    let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
+    // The sums are needed for the input's gradient even where the weights are frozen.
+    let mut sink = |role: &str, parameter: usize| match plan.trained[parameter] {
+        true => plan.parameter_sink(at, parameter),
+        false => plan.gradient(&at.name(role), plan.parameter(parameter)),
+    };
+    let [scale_gradient, shift_gradient] = [sink("scale_gradient", scale)?, sink("shift_gradient", shift)?];
+    let sums = plan.buffer(&at.name("gradient_sums"), [2, x.columns()], Role::Statistics)?;
+    plan.push(BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon });
+    if let Some(sink) = plan.sink(at, 0, wanted)? {
+        let (scale, output, positions) = (plan.parameter(scale), rows(sink), x.rows() / plan.batch);
+        plan.push(BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output, epsilon });
+    }
+    Ok(())
+}
