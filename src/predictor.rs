@@ -89,8 +89,9 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), the same number for every
-    /// input, and `probabilities` has as many, or where an input is missing, unknown or given twice; [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
-    /// where a buffer cannot be mapped.
+    /// input, and `probabilities` has as many, or where an input is missing, unknown or given twice;
+    /// [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`] where a
+    /// buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
     pub fn forward_into<'a>(&mut self, features: impl Into<Inputs<'a>>, probabilities: &mut [f32]) -> Result<()> {
         self.device.clone().block_on(self.forward_into_async(features, probabilities))

@@ -109,8 +109,8 @@ impl Model {
         self.run(&inputs, rows, most, false, |rows| Plan::forward(&self.network, rows), outputs).await
     }
 
-    /// Runs a plan over inputs that have been checked, in chunks of at most `most` rows, and reads these outputs. With `full` the last chunk runs with all
-    /// rows too, where those beyond its own hold what was there before.
+    /// Runs a plan over inputs that have been checked, in chunks of at most `most` rows, and reads these outputs. With
+    /// `full` the last chunk runs with all rows too, where those beyond its own hold what was there before.
     async fn run(
         &self,
         inputs: &Inputs<'_>,

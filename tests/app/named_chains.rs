@@ -99,6 +99,61 @@ fn chains_bind_each_end_by_its_name() {
     assert_eq!(error, "input \"age\": expected it once, got it twice");
 }
 
+/// All ends in one buffer of structs, those that are written too: the same bits as with a buffer for each.
+#[test]
+fn chains_of_structs_train_as_those_of_buffers() {
+    let app = App::open();
+    let network = network();
+    let losses = || Losses::new().output("kind", Loss::MeanSquaredError).output("size", Loss::MeanSquaredError);
+    let config = TrainerConfig { accumulate: 2, ..TrainerConfig::default() };
+    let make = || Trainer::new(&app.gpu, &network, losses(), Sgd::default(), config.clone()).unwrap();
+    // The inputs, the gradients of the outputs; then the outputs and the gradients of the inputs, which are written.
+    let columns = [IMAGE, AGE, KIND, SIZE, KIND, SIZE, IMAGE, AGE];
+    let firsts: Vec<usize> = (0..8).map(|i| 1 + columns[..i].iter().sum::<usize>()).collect();
+    let stride = columns.iter().sum::<usize>() + 2;
+    let mut random = Random(29);
+    let mut expected = random.f32s(ROWS * stride);
+    let of = |structs: &[f32], i: usize| -> Vec<f32> {
+        structs.chunks(stride).flat_map(|row| row[firsts[i]..][..columns[i]].to_vec()).collect()
+    };
+    let apart: Vec<_> = (0..8).map(|i| app.storage(&of(&expected, i))).collect();
+    let structs = app.storage(&expected);
+    let rows = |i: usize| Rows::from(structs.slice(firsts[i] as u64 * 4..)).stride(stride as u64 * 4);
+    let chain_of = |trainer: &mut Trainer, at: [Rows; 8]| {
+        let ends = ChainRows {
+            input: [("image", at[0]), ("age", at[1])].into(),
+            output_gradient: [("kind", at[2]), ("size", at[3])].into(),
+            output: [("kind", at[4]), ("size", at[5])].into(),
+            input_gradient: Some([("image", at[6]), ("age", at[7])].into()),
+        };
+        trainer.prepare_chain(ends, ROWS as u32).unwrap()
+    };
+    let (mut a, mut b) = (make(), make());
+    let of_buffers = chain_of(&mut a, std::array::from_fn(|i| Rows::from(&apart[i])));
+    let of_structs = chain_of(&mut b, std::array::from_fn(rows));
+    for _ in 0..4 {
+        app.frame(|encoder| {
+            for chain in [&of_buffers, &of_structs] {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                chain.record_forward(&mut pass);
+                chain.record_backward(&mut pass);
+                chain.record_update(&mut pass);
+            }
+        });
+    }
+    let [weights, initial] = [a.model().parameters().unwrap(), network.initial_parameters(0)];
+    assert_eq!(weights, b.model().parameters().unwrap());
+    assert_ne!(weights, initial);
+    for i in 4..8 {
+        let written: Vec<f32> = app.read(&apart[i]);
+        for (row, written) in expected.chunks_mut(stride).zip(written.chunks(columns[i])) {
+            row[firsts[i]..][..columns[i]].copy_from_slice(written);
+        }
+    }
+    assert_eq!(app.read::<f32>(&structs), expected, "all but the rows that are written is as it was");
+    assert!(of(&expected, 6).iter().any(|gradient| gradient.abs() > 0.01));
+}
+
 /// Rows in the app's buffers, with gaps and as bytes, train to the bits of a data set of the same.
 #[test]
 fn data_on_the_gpu_are_bound_by_their_names() {
