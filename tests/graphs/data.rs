@@ -5,7 +5,6 @@ use std::ops::Range;
 use wgrad::lockstep::Lockstep;
 use wgrad::plan::{DataInfo, Role};
 
-use crate::common::Random;
 use crate::common::reference::{Corners, Sample, activated, label_targets, loss_of_row, outputs};
 use crate::drawn::Drawn;
 
@@ -18,7 +17,7 @@ pub struct Data {
 }
 
 pub fn random(drawn: &Drawn, rows: u32, shuffle: bool, seed: u64) -> Data {
-    let mut random = Random(seed | 1);
+    let mut random = crate::random_of(seed);
     let inputs = drawn.network.input_ends();
     let features: Vec<Vec<f32>> = inputs.iter().map(|end| random.f32s((rows * end.features()) as usize)).collect();
     let mut targets = Vec::new();

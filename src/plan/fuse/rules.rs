@@ -96,10 +96,10 @@ pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: ops.place(first, second, &[saved]), op })
 }
 
-/// A loss, the derivative of the activation that made what it takes.
+/// A loss, the derivative of the activation that made what it takes. The softmax losses have no room for one.
 pub(super) fn loss_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::LossOp(loss)) = &ops.ops[first] else { return None };
-    let second = ops.sole_reader(loss.gradient?)?;
+    let second = ops.sole_reader(loss.gradient.filter(|_| !loss.loss.is_softmax())?)?;
     let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
     let activation = derivative.activation;
     let from_output = activation.differentiates_from_output() && derivative.dropout.is_none();

@@ -281,6 +281,17 @@ fn the_last_derivative_goes_into_the_loss() {
     );
 }
 
+/// Their kernel takes no activation's derivative.
+#[test]
+fn a_derivative_before_a_softmax_loss_stays_an_op() {
+    let network = Network::input(4).dense(3, Relu).activation(Softmax).build().unwrap();
+    let plain = plain(&network, Loss::SoftmaxCrossEntropy);
+    assert_eq!(changes(&plain, &by(&plain, &[rules::loss_derivative])), (vec![], vec![]));
+    let plan = Plan { step: by(&plain, &RULES).step, ..plain.clone() };
+    let relu = |op: &&Op| matches!(op, Op::Pointwise(Pointwise { saved: Some(_), activation: Relu, .. }));
+    assert_eq!(plan.step.iter().filter(relu).count(), 1);
+}
+
 #[test]
 fn the_gradient_of_biases_goes_into_the_product() {
     let network = Network::input(4).dense(3, Tanh).dense(2, Identity).build().unwrap();
