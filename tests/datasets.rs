@@ -164,7 +164,7 @@ fn positions_whose_label_is_ignored_are_left_out() {
             let config = TrainerConfig { batch: 5, seed: 1, ..TrainerConfig::default() };
             let adam = Adam { learning_rate: 0.1, ..Adam::default() };
             let mut trainer = Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap();
-            let history = trainer.fit(&of(ignored), Fit { epochs: 3, ..Fit::default() }, |_| ()).unwrap();
+            let history = trainer.fit(of(ignored), Fit { epochs: 3, ..Fit::default() }, |_| ()).unwrap();
             let measured = trainer.evaluate(&of(ignored)).unwrap();
             let outputs = trainer.model().forward(&features).unwrap();
 

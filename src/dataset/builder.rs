@@ -56,6 +56,7 @@ impl DatasetBuilder {
     /// let data = Dataset::of_rows(1)
     ///     .input("image", vec![0u8, 255, 51, 102], [2, 2])
     ///     .normalised("image", &[0.5, 0.25], &[0.25, 0.5])
+    ///     .labels("kind", vec![1], 2)
     ///     .build()?;
     /// assert_eq!(data.features_of(0..1)[..2], [-2.0, 1.5]);
     /// # Ok::<(), wgrad::Error>(())
