@@ -316,3 +316,53 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
         }
     }
 }
+
+/// As an app trains and predicts, with data by the names of inputs and outputs.
+#[test]
+fn graphs_train_on_each_device() {
+    let oracle = Oracle::open("graphs");
+    for (case, device) in CASES.iter().flat_map(|case| devices().map(|device| (case, device))) {
+        let stored = Stored::of(&oracle, case, Identity);
+        let (inputs, outputs) = (stored.inputs(), stored.outputs());
+        let ends = stored.network.input_ends().iter().zip(&inputs);
+        let data = ends.fold(Dataset::of_rows(stored.rows() as usize), |data, (end, values)| {
+            data.input(&end.name, values.clone(), end.shape)
+        });
+        let ends = stored.network.output_ends().iter().zip(&outputs);
+        let data = ends.fold(data, |data, (end, (name, loss, _))| {
+            let (words, classes) = (stored.words("target", name), *end.shape.last().unwrap());
+            match (loss, end.shape.len()) {
+                (Loss::MeanSquaredError, _) => data.targets(&end.name, bytemuck::cast_vec(words), end.shape),
+                (_, 1) => data.labels(&end.name, words, classes),
+                _ => data.positions(&end.name, words, end.shape[0], classes).ignoring(&end.name, 255),
+            }
+        });
+        let data = data.build().unwrap();
+        // On a GPU, tanh by weights below 1.
+        let roundings = case.roundings + 2.0 * tanh_is_off(&device);
+        let start = stored.weights("start");
+        let kind = if matches!(device, Device::Cpu) { "CPU" } else { "GPU" };
+        let what = format!("{} on a {kind}", case.name);
+
+        let model = Model::new(device.clone(), &stored.network, &start).unwrap();
+        let named = stored.network.input_ends().iter().zip(&inputs).map(|(end, values)| (&*end.name, values));
+        for (got, (name, ..)) in model.forward_all(named.collect::<Vec<_>>()).unwrap().iter().zip(&outputs) {
+            let expected = stored.get("output", name);
+            assert_close(&format!("{what}: {name}"), got, &expected, |i| roundings * or_one(expected[i]));
+        }
+
+        let sgd = Sgd { learning_rate: 0.1, momentum: 0.9, ..Sgd::default() };
+        let config = TrainerConfig { batch: stored.rows(), shuffle: false, ..TrainerConfig::default() };
+        let mut trainer =
+            Trainer::from_parameters(device, &stored.network, stored.losses(), sgd, config, &start).unwrap();
+        let history = trainer.fit(&data, Fit { epochs: 5, ..Fit::default() }, |_| {}).unwrap();
+        let losses: Vec<f32> = history.epochs.iter().map(|epoch| epoch.train.loss as f32).collect();
+        let expected = stored.get("sgd", "losses");
+        let allowed = |step: usize| (1.0 + step as f64) * roundings * or_one(expected[step]);
+        assert_close(&format!("{what}: losses"), &losses, &expected, allowed);
+        let off = 2.0 * roundings * largest(&stored.weights("gradient"));
+        let expected = stored.weights("sgd");
+        let got = trainer.model().parameters().unwrap();
+        assert_close(&format!("{what}: weights"), &got, &expected, |i| 6.0 * or_one(expected[i]) + 13.0 * 0.1 * off);
+    }
+}
