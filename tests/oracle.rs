@@ -5,6 +5,8 @@
 //! Tolerances are counts of roundings, each of which moves a number by at most u = 2⁻²⁴ of it. What is stored was rounded
 //! once itself, and so were options such as a slope of 0.1, which PyTorch takes as f64.
 
+#[path = "oracle/batch_norm.rs"]
+mod batch_norm;
 #[path = "oracle/graphs.rs"]
 mod graphs;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::format::Contents;
 use super::load::LoadWeights;
-use super::modules::{Module, digits, gather, keras_number, position, suffixed};
+use super::modules::{BATCHES, Module, digits, gather, keras_number, position, suffixed};
 use super::naming::{Kind, Naming, assemble, transposed};
 use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
@@ -41,11 +41,11 @@ impl Layout {
     }
 }
 
-/// A layer of the network that has weights.
+/// A layer of the network that has weights; what it has beside them, that is not trained, counts as such.
 struct Wanted<'a> {
     name: &'a str,
     kind: Kind,
-    parameters: &'a [Parameter],
+    parameters: Vec<&'a Parameter>,
 }
 
 /// The weights of a network from a file that has them in any naming, laid out as its parameter buffer.
@@ -53,6 +53,11 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
     file.allow_non_finite = options.allow_non_finite;
     let (layout, sources) = sources(network, file, options)?;
     let listing = listing(network, file);
+    for source in &sources {
+        if let Some(module) = source.strip_suffix("running_mean") {
+            file.leave_out(&format!("{module}{BATCHES}"));
+        }
+    }
     let take = |(parameter, source): (&Parameter, String)| {
         let is_there = file.shape(&source).is_some();
         let numbers = file.take_numbers(&source, &layout.shape(parameter)).map_err(|error| match error {
@@ -64,17 +69,21 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
             false => numbers,
         })
     };
-    let tensors = network.parameters().iter().zip(sources).map(take).collect::<Result<Vec<_>>>()?;
+    let tensors = network.tensors().zip(sources).map(take).collect::<Result<Vec<_>>>()?;
     Ok(assemble(network, &tensors))
 }
 
-/// The layout of a file, and the tensor that it has for each of the network's parameters. Where it has none, the name is
+/// The layout of a file, and the tensor that it has for each of the network's parameters and states. Where it has none, the name is
 /// the one that is missed.
 fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Layout, Vec<String>)> {
     let wanted: Vec<Wanted> = (network.layers().enumerate())
         .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))
         .filter(|(_, _, own)| !own.is_empty())
-        .map(|(name, layer, own)| Wanted { name, kind: Kind::of(layer), parameters: &network.parameters()[own] })
+        .map(|(name, layer, own)| {
+            let states = network.states().iter().filter(|state| state.layer() == name);
+            let parameters = network.parameters()[own].iter().chain(states).collect();
+            Wanted { name, kind: Kind::of(layer), parameters }
+        })
         .collect();
     let mut modules = gather(file);
     let keras = modules.iter().any(Module::is_keras);
@@ -93,25 +102,28 @@ fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Res
     // What modules for the open layers find for each parameter.
     let complete = |assigned: Vec<&Module>| {
         let mut assigned = assigned.into_iter();
-        let mut sources = Vec::new();
+        let mut sources = BTreeMap::new();
         for (w, Wanted { kind, parameters, .. }) in wanted.iter().enumerate() {
             let module = if is_open(w) { assigned.next() } else { matched[w].map(|m| &modules[m]) };
-            sources.extend(parameters.iter().map(|parameter| match (found.get(&*parameter.name), module) {
-                (Some(source), _) => source.to_string(),
-                (None, Some(module)) => module.source(*kind, role_of(parameter), keras),
-                (None, None) => parameter.name.clone(),
+            sources.extend(parameters.iter().map(|parameter| {
+                let source = match (found.get(&*parameter.name), module) {
+                    (Some(source), _) => source.to_string(),
+                    (None, Some(module)) => module.source(*kind, role_of(parameter), keras),
+                    (None, None) => parameter.name.clone(),
+                };
+                (&*parameter.name, source)
             }));
         }
-        sources
+        network.tensors().map(|tensor| sources.remove(&*tensor.name).unwrap_or_default()).collect::<Vec<_>>()
     };
     let [inputs, units] = [Layout::InputsFirst, Layout::UnitsFirst]
         .map(|layout| own_names.clone().map_or_else(|| matching.assign(layout), Ok).map(complete));
     let fits = |layout: Layout, sources: &Result<Vec<String>>| {
         let fit = |(p, source): (&Parameter, &String)| file.shape(source).is_some_and(|shape| layout.fits(p, shape));
-        sources.as_ref().is_ok_and(|sources| network.parameters().iter().zip(sources).all(fit))
+        sources.as_ref().is_ok_and(|sources| network.tensors().zip(sources).all(fit))
     };
     // Without metadata and where all fits both ways, names decide: ours, and Keras' kernel, are [inputs, units].
-    let ours = own_names.is_some() && network.parameters().iter().all(|p| file.shape(&p.name).is_some());
+    let ours = own_names.is_some() && network.tensors().all(|p| file.shape(&p.name).is_some());
     let by_name = if ours || keras { Layout::InputsFirst } else { Layout::UnitsFirst };
     let layout = match (told(file, options), fits(Layout::InputsFirst, &inputs), fits(Layout::UnitsFirst, &units)) {
         (Some((told, told_by)), inputs, units) if inputs != units && inputs != (told == Layout::InputsFirst) => {
@@ -170,7 +182,7 @@ fn mapped<'a>(
         let theirs = theirs.trim_end_matches(['.', '/']);
         let lacks =
             |what: &str| unknown(network, file, &format!("the map names the {what} {theirs}, which the file lacks"));
-        if let Some(parameter) = network.parameters().iter().find(|p| p.name == *ours) {
+        if let Some(parameter) = network.tensors().find(|p| p.name == *ours) {
             if file.shape(theirs).is_none() {
                 return Err(lacks("tensor"));
             }
@@ -204,7 +216,7 @@ pub(super) fn listing(network: &Network, file: &Contents<'_>) -> String {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         if names.is_empty() { "nothing".into() } else { names.join(", ") + &more }
     };
-    let wanted = network.parameters().iter().map(|p| format!("{} {:?}", p.name, p.shape)).collect();
+    let wanted = network.tensors().map(|p| format!("{} {:?}", p.name, p.shape)).collect();
     let found = file.tensors().map(|(name, shape, _)| format!("{name} {shape:?}")).collect();
     format!(
         "Wanted: {}. Found: {}. Name the layers with Model::load_weights_with and LoadWeights::map",
@@ -236,7 +248,7 @@ impl<'a> Matching<'a> {
             return self.in_order(order);
         }
         let mut assigned = vec![None; self.open.len()];
-        for kind in [Kind::Dense, Kind::LayerNorm, Kind::HashGrid] {
+        for kind in [Kind::Dense, Kind::LayerNorm, Kind::BatchNorm, Kind::HashGrid] {
             let layers: Vec<usize> = (0..self.open.len()).filter(|&i| self.open[i].kind == kind).collect();
             let free: Vec<&Module> = self.free.iter().copied().filter(|m| m.kind == kind).collect();
             if free.len() < layers.len() {
@@ -281,9 +293,9 @@ impl<'a> Matching<'a> {
         let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         layers.iter().for_each(|i| groups.entry(shapes(i)).or_default().push(*i));
         for layers in groups.values() {
-            let Wanted { kind, parameters, .. } = self.open[layers[0]];
+            let Wanted { kind, parameters, .. } = &self.open[layers[0]];
             let fits = |m: &&&Module| {
-                let fit = |p| m.find(*kind, role_of(p)).is_some_and(|(_, found)| layout.fits(p, found));
+                let fit = |p: &&Parameter| m.find(*kind, role_of(p)).is_some_and(|(_, found)| layout.fits(p, found));
                 m.tensors.len() == parameters.len() && parameters.iter().all(fit)
             };
             let modules: Vec<&Module> = free.iter().filter(fits).copied().collect();

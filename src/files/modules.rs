@@ -26,6 +26,8 @@ impl Module {
             (_, "scale") => &["scale", "gamma", "weight"],
             (_, "shift") => &["shift", "beta", "bias"],
             (_, "bias") => &["bias", "b"],
+            (_, "mean") => &MEANS,
+            (_, "variance") => &["variance", "running_var", "moving_variance"],
             _ => return self.tensors.get(role),
         };
         names.iter().find_map(|name| self.tensors.get(*name))
@@ -47,6 +49,12 @@ impl Module {
         named("kernel") || (named("gamma") || named("beta") || named("table")) && self.prefix.ends_with('/')
     }
 }
+
+/// What the running mean of a batch normalisation is called.
+const MEANS: [&str; 3] = ["mean", "running_mean", "moving_mean"];
+
+/// How many batches a batch normalisation of PyTorch's has seen: of no use here.
+pub(super) const BATCHES: &str = "num_batches_tracked";
 
 /// The layer, what stands between, and the role that a name is made of.
 fn split(name: &str) -> (&str, &str, &str) {
@@ -102,6 +110,9 @@ pub(super) fn gather(file: &Contents<'_>) -> Vec<Module> {
     let mut modules: BTreeMap<&str, Module> = BTreeMap::new();
     for (name, shape, place) in file.tensors() {
         let (layer, between, role) = split(name);
+        if role == BATCHES {
+            continue;
+        }
         let module = modules.entry(layer).or_insert_with(|| Module {
             name: layer.into(),
             prefix: format!("{layer}{between}"),
@@ -111,6 +122,7 @@ pub(super) fn gather(file: &Contents<'_>) -> Vec<Module> {
         });
         match role {
             "table" => module.kind = Kind::HashGrid,
+            role if MEANS.contains(&role) => module.kind = Kind::BatchNorm,
             _ if shape.len() == 2 && module.kind == Kind::LayerNorm => module.kind = Kind::Dense,
             _ => {}
         }

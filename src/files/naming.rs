@@ -1,4 +1,4 @@
-//! How programs name and lay out the weights of dense layers and layer normalisations; what hash grids are called beside them.
+//! How programs name and lay out the numbers of dense layers and normalisations; what hash grids are called beside them.
 //! Files are read in any naming: see `matching.rs`.
 
 use std::collections::BTreeMap;
@@ -10,15 +10,17 @@ use crate::network::{Layer, Network};
 /// How a file of weights names and lays out its tensors. All are safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// As [`Network::parameters`]: `dense_1.weight` \[inputs, units\], `dense_1.bias`, `layer_norm_2.scale`,
-    /// `layer_norm_2.shift`.
+    /// As [`Network::parameters`] and [`Network::states`]: `dense_1.weight` \[inputs, units\], `dense_1.bias`,
+    /// `layer_norm_2.scale`, `layer_norm_2.shift`, `batch_norm_3.mean`.
     Wgrad,
     /// As the `state_dict` of a PyTorch `nn.Sequential`: `0.weight` \[units, inputs\], `0.bias`, and for a layer
-    /// normalisation `2.weight` and `2.bias`; before the number there may be a name, as in `net.0.weight`. A layer's
+    /// normalisation `2.weight` and `2.bias`, beside them `2.running_mean` and `2.running_var` for a batch normalisation
+    /// (its `num_batches_tracked` is not written, and is passed over); before the number there may be a name, as in `net.0.weight`. A layer's
     /// number counts modules: a dense layer with an activation is two, `Linear` and the activation's, any other layer one.
     PyTorch,
     /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
-    /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`; read with a `.` for the `/`, or with
+    /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`, for a batch normalisation
+    /// `batch_normalization/gamma` and so on with `moving_mean` and `moving_variance`; read with a `.` for the `/`, or with
     /// a `:0` at the end, too. The kinds of layers are numbered each on their own.
     Keras,
 }
@@ -29,6 +31,7 @@ pub(super) enum Kind {
     LayerNorm,
     Dense,
     HashGrid,
+    BatchNorm,
 }
 
 impl Kind {
@@ -36,18 +39,19 @@ impl Kind {
         match layer {
             Layer::Dense(_) => Kind::Dense,
             Layer::Encoding(_) => Kind::HashGrid,
+            Layer::BatchNorm(_) => Kind::BatchNorm,
             _ => Kind::LayerNorm,
         }
     }
 
     /// What Keras calls it, or would.
     fn keras(self) -> &'static str {
-        ["layer_normalization", "dense", "hash_grid"][self as usize]
+        ["layer_normalization", "dense", "hash_grid", "batch_normalization"][self as usize]
     }
 
     /// What of its tensors tells it from the others.
     pub fn mark(self) -> &'static str {
-        ["vectors only", "a matrix", "a table"][self as usize]
+        ["vectors only", "a matrix", "a table", "a running mean"][self as usize]
     }
 }
 
@@ -57,9 +61,13 @@ impl Naming {
         match (self, role) {
             (Naming::PyTorch, "scale") => "weight",
             (Naming::PyTorch, "shift") => "bias",
+            (Naming::PyTorch, "mean") => "running_mean",
+            (Naming::PyTorch, "variance") => "running_var",
             (Naming::Keras, "weight") => "kernel",
             (Naming::Keras, "scale") => "gamma",
             (Naming::Keras, "shift") => "beta",
+            (Naming::Keras, "mean") => "moving_mean",
+            (Naming::Keras, "variance") => "moving_variance",
             _ => role,
         }
     }
@@ -96,7 +104,7 @@ impl Naming {
 
     /// What the tensors of each layer are called, up to their role.
     fn layers(self, network: &Network) -> BTreeMap<&str, String> {
-        let (mut modules, mut of_kind) = (0, [0; 3]);
+        let (mut modules, mut of_kind) = (0, [0; 4]);
         let mut names = BTreeMap::new();
         for (i, (name, layer)) in network.layers().enumerate() {
             let has_weights = !network.own_parameters(i).is_empty();

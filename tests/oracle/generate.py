@@ -53,7 +53,7 @@ def store(name, tensors, cases=None, plain=None):
         tensor = tensor.detach()
         if tensor.dtype == torch.float64:
             tensor = tensor.to(torch.float32)
-        assert tensor.dtype in (torch.float32, torch.int32), key
+        assert tensor.dtype in (torch.float32, torch.int32, torch.int64), key
         assert not torch.isnan(tensor.float()).any(), key
         if "extreme" not in key:
             assert torch.isfinite(tensor.float()).all(), key
@@ -490,7 +490,7 @@ def fill(network, seed):
                 bound = 1 / math.sqrt(module.in_features)
                 for parameter in module.parameters():
                     parameter.copy_(f32(random.uniform(-bound, bound, parameter.shape)))
-            elif isinstance(module, nn.LayerNorm):
+            elif isinstance(module, (nn.LayerNorm, nn.BatchNorm1d)):
                 module.weight.copy_(f32(1 + 0.3 * random.standard_normal(module.weight.shape)))
                 module.bias.copy_(f32(0.3 * random.standard_normal(module.bias.shape)))
     return network
@@ -1055,6 +1055,125 @@ def check_graphs():
                 close(t[f"{case}.{optimizer}.{name}"], p[name], f"{case} {optimizer} {name}", rtol=1e-5, atol=1e-6)
 
 
+# 9. Batch normalization --------------------------------------------------------------------------
+
+BATCH_NORM = dict(eps=1e-5, momentum=0.1)
+NORMED_SGD = dict(lr=0.1, momentum=0.9)
+NORMED_STEPS = 5
+
+
+def normed():
+    layers = [nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8, **BATCH_NORM), nn.ReLU(), nn.Linear(8, 3)]
+    return fill(nn.Sequential(*layers), 900)
+
+
+def normed_training(network, x, labels):
+    optimizer = torch.optim.SGD(network.parameters(), **NORMED_SGD)
+    losses, corner = [], math.inf
+    for _ in range(NORMED_STEPS):
+        optimizer.zero_grad()
+        before = network[1](network[0](x))
+        corner = min(corner, before.abs().min().item())
+        loss = F.cross_entropy(network[3](network[2](before)), labels.long())
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses), {key: value.detach().clone() for key, value in network.state_dict().items()}, corner
+
+
+def batch_norm():
+    random = rng(901)
+    # Samples, positions, channels; PyTorch has the channels second.
+    x = random.standard_normal((5, 4, 7))
+    x[..., 2] = 3 * x[..., 2] + 20
+    x[..., 3] *= 3e-3  # as small as epsilon's root: epsilon counts
+    x[..., 4] *= 50
+    x, dy = f32(x), f32(random.standard_normal((5, 4, 7)))
+    gamma, beta = f32(1 + 0.5 * random.standard_normal(7)), f32(0.5 * random.standard_normal(7))
+    mean, variance = f32(random.standard_normal(7)), f32(random.uniform(0.5, 2, 7))
+    inputs = [tensor.double().requires_grad_() for tensor in (x, gamma, beta)]
+    running = [mean.double(), variance.double()]
+
+    def norm(training):
+        y = F.batch_norm(inputs[0].transpose(1, 2), *running, *inputs[1:], training=training, **BATCH_NORM)
+        return y.transpose(1, 2)
+
+    given = norm(False)
+    y = norm(True)  # changes the running statistics
+    dx, dgamma, dbeta = torch.autograd.grad(y, inputs, dy.double())
+    tensors = dict(x=x, gamma=gamma, beta=beta, dy=dy, y=y, dx=dx, dgamma=dgamma, dbeta=dbeta, mean=mean)
+    tensors.update({"variance": variance, "evaluated": given, "after.mean": running[0], "after.variance": running[1]})
+
+    x = f32(3 + 2 * random.standard_normal((12, 6)))
+    labels = torch.tensor(np.argmax(x.numpy() @ random.standard_normal((6, 3)), axis=1), dtype=torch.int32)
+    assert len(set(labels.tolist())) > 1
+    losses, final, corner = normed_training(normed().double(), x.double(), labels)
+    assert corner > 1e-5, corner
+    losses32, final32, _ = normed_training(normed(), x, labels)
+    loss_error = (losses32.double() - losses).abs().max().item()
+    final_error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
+    print(f"batch_norm: float32 differs by {loss_error:.1e} in a loss, {final_error:.1e} in a number of the state")
+    assert loss_error < 1e-5 and final_error < 1e-5
+    # What a file of it says in evaluation.
+    stored = {key: value.float() if value.is_floating_point() else value for key, value in final.items()}
+    network = normed()
+    network.load_state_dict(stored)
+    tensors.update({"net.x": x, "net.labels": labels, "net.losses": losses})
+    tensors["net.evaluated"] = network.double().eval()(x.double())
+    start = {key: value for key, value in normed().state_dict().items() if value.is_floating_point()}
+    tensors.update({f"net.start.{key}": value for key, value in start.items()})
+    tensors.update({f"net.final.{key}": final[key] for key in start})
+    options = {**NORMED_SGD, "steps": NORMED_STEPS, "loss": "softmax_cross_entropy"}
+    store("batch_norm", tensors, {"batch_norm": BATCH_NORM, "net": options})
+    store("batch_norm_state", stored, plain={"format": "pt"})
+
+
+def check_batch_norm():
+    _, t, cases = load("batch_norm")
+    eps, momentum = cases["batch_norm"]["eps"], cases["batch_norm"]["momentum"]
+    x, gamma, beta, dy = t["x"], t["gamma"], t["beta"], t["dy"]
+    flat = (0, 1)
+
+    def norm(x, gamma, beta):
+        centred = x - x.mean(flat)
+        return centred / np.sqrt((centred**2).mean(flat) + eps) * gamma + beta
+
+    close(t["y"], norm(x, gamma, beta), "batch_norm", atol=1e-7)
+    close(t["dx"], differences(lambda v: (dy * norm(v, gamma, beta)).sum(), x, 1e-7), "dx", 1e-5, 2e-5)
+    close(t["dgamma"], differences(lambda v: (dy * norm(x, v, beta)).sum(), gamma), "dgamma", 1e-6, 1e-7)
+    close(t["dbeta"], differences(lambda v: (dy * norm(x, gamma, v)).sum(), beta), "dbeta", 1e-6, 1e-7)
+    close(t["evaluated"], (x - t["mean"]) / np.sqrt(t["variance"] + eps) * gamma + beta, "evaluated", atol=1e-7)
+    close(t["after.mean"], (1 - momentum) * t["mean"] + momentum * x.mean(flat), "running mean")
+    unbiased = x.var(flat, ddof=1)
+    close(t["after.variance"], (1 - momentum) * t["variance"] + momentum * unbiased, "running variance")
+
+    names = ["0.weight", "1.weight", "1.bias", "3.weight", "3.bias"]
+    p = {name: t[f"net.start.{name}"] for name in names}
+    running = [t["net.start.1.running_mean"], t["net.start.1.running_var"]]
+    velocity = {}
+
+    def loss(p):
+        h = t["net.x"] @ p["0.weight"].T
+        centred = h - h.mean(0)
+        h = centred / np.sqrt((centred**2).mean(0) + eps) * p["1.weight"] + p["1.bias"]
+        z = np.maximum(h, 0) @ p["3.weight"].T + p["3.bias"]
+        return -log_softmax(z)[np.arange(12), t["net.labels"]].mean()
+
+    for n in range(NORMED_STEPS):
+        close(t["net.losses"][n], loss(p), f"loss {n}", rtol=1e-6)
+        h = t["net.x"] @ p["0.weight"].T
+        for at, of_batch in enumerate((h.mean(0), h.var(0, ddof=1))):
+            running[at] = (1 - momentum) * running[at] + momentum * of_batch
+        gradient = {name: differences(lambda v: loss({**p, name: v}), p[name], 1e-6) for name in names}
+        for name, g in gradient.items():
+            velocity[name] = g if n == 0 else 0.9 * velocity[name] + g
+            p[name] = p[name] - 0.1 * velocity[name]
+    for name in names:
+        close(t[f"net.final.{name}"], p[name], f"final {name}", rtol=1e-5, atol=1e-6)
+    close(t["net.final.1.running_mean"], running[0], "final mean", rtol=1e-5, atol=1e-6)
+    close(t["net.final.1.running_var"], running[1], "final variance", rtol=1e-5, atol=1e-6)
+
+
 def table():
     total = 0
     for path in sorted(HERE.glob("*.safetensors")):
@@ -1077,9 +1196,10 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm):
             write()
-    for check in (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs):
+    checks = (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs)
+    for check in (*checks, check_batch_norm):
         check()
         print(f"{check.__name__}: passed")
     table()
