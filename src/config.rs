@@ -35,6 +35,12 @@ pub struct TrainerConfig {
     pub keep_gradients: bool,
     /// Layers that are trained in another way than the rest. Default none.
     pub groups: Vec<Group>,
+    /// Most rows of a data set that [`fit`](crate::Trainer::fit) and [`evaluate`](crate::Trainer::evaluate) have on the
+    /// device at a time. Default none: as many as one binding holds. Longer data train window by window: the rows of a
+    /// window are shuffled, and windows come in an order, and begin at a row, that are drawn for each epoch. Windows hold
+    /// whole updates, `batch` · `accumulate` rows or a multiple, at least one. Each is uploaded as its turn comes.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub window: Option<u32>,
 }
 
 impl Default for TrainerConfig {
@@ -49,6 +55,7 @@ impl Default for TrainerConfig {
             decay_biases: true,
             keep_gradients: false,
             groups: Vec::new(),
+            window: None,
         }
     }
 }
@@ -69,6 +76,7 @@ impl TrainerConfig {
             None => {}
         }
         option("accumulate", "at least 1", self.accumulate, self.accumulate > 0)?;
+        option("window", "at least 1 row, or None", "Some(0)", self.window != Some(0))?;
         for group in &self.groups {
             at_least_zero("rate of a group", group.rate)?;
             if !network.layers().any(|(name, _)| name == group.layer) {

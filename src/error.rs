@@ -270,8 +270,9 @@ impl Error {
 fn instead(what: &str) -> &'static str {
     match what.contains("the data set's") {
         true => {
-            ". Fit the parts of the data set (Dataset::split) in turn, give features of 0 to 255 as bytes (Dataset::from_u8), \
-             evaluate with Model::score, which takes a part at a time, or use a device of higher limits"
+            ". Trainer::fit and Trainer::evaluate take longer data in windows of whole updates: use a smaller batch; to record \
+             steps of your own, prepare parts of the data (Dataset::split) in turn; give features of 0 to 255 as bytes \
+             (Dataset::from_u8), or use a device of higher limits"
         }
         false => "",
     }

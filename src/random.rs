@@ -11,6 +11,8 @@ pub(crate) enum Stream {
     Split = 2,
     /// Points of a texture, in the second word of a key: `shaders/from_texture_random.wgsl.in`.
     Texels = 3,
+    /// The windows of an epoch over data that are not on the device as a whole; the tensor is the epoch.
+    Windows = 4,
 }
 
 /// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",

@@ -68,7 +68,11 @@ fn data(seed: u64, rows: usize) -> Dataset {
 }
 
 fn trainer(device: Device) -> Trainer {
-    let config = TrainerConfig { batch: 8, seed: 3, accumulate: 2, ..TrainerConfig::default() };
+    trainer_with(device, TrainerConfig::default())
+}
+
+fn trainer_with(device: Device, config: TrainerConfig) -> Trainer {
+    let config = TrainerConfig { batch: 8, seed: 3, accumulate: 2, ..config };
     let adam = Adam { learning_rate: 0.01, ..Adam::default() };
     Trainer::new(device, &network(), losses(), adam, config).unwrap()
 }
@@ -293,48 +297,55 @@ fn what_does_not_fit_is_refused_by_name() {
     );
 }
 
-/// A checkpoint in the middle of an epoch, after an odd number of batches of an update, with ignored labels.
+/// A checkpoint every few steps of an epoch, and the run from each to the same end.
+#[cfg(feature = "files")]
+fn resumed_to_the_same_bytes(name: &str, device: &Device, config: TrainerConfig, every: u32) -> Vec<Vec<u8>> {
+    let data = data(1, ROWS);
+    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("datasets-resume");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    let run = |trainer: &mut Trainer, epochs| {
+        let mut files: Vec<Vec<u8>> = Vec::new();
+        let checkpoint = Some(Checkpoint { path: &path, every: Some(every) });
+        let mut look = || {
+            let file = std::fs::read(&path).unwrap_or_default();
+            if files.last() != Some(&file) && !file.is_empty() {
+                files.push(file);
+            }
+        };
+        let _ = std::fs::remove_file(&path);
+        trainer.fit(&data, Fit { epochs, checkpoint, ..Fit::default() }, |_| look()).unwrap();
+        look();
+        files
+    };
+    // But for the clock.
+    let result = |trainer: &Trainer| {
+        let mut history = trainer.history().clone();
+        history.epochs.iter_mut().for_each(|epoch| epoch.seconds = None);
+        (history, trainer.model().parameters().unwrap())
+    };
+    let mut whole = trainer_with(device.clone(), config);
+    let files = run(&mut whole, 2);
+    assert_eq!(files.len() as u32, 2 * 12u32.div_ceil(every), "of 12 steps an epoch");
+    for (i, file) in files.iter().enumerate() {
+        let mut resumed = Trainer::resume_from_bytes(device.clone(), file).unwrap();
+        assert_eq!(&resumed.to_bytes().unwrap(), file, "what was read is written again");
+        let left = 2 - resumed.epochs();
+        run(&mut resumed, left);
+        assert_eq!(result(&resumed), result(&whole), "from file {i}");
+    }
+    let json = whole.history().to_json();
+    assert_eq!(json.matches("\"above\"").count(), 1, "{json}");
+    files
+}
+
+/// After an odd number of batches of an update, with ignored labels.
 #[cfg(feature = "files")]
 #[test]
 fn a_run_with_several_outputs_is_resumed_to_the_same_bytes() {
     let data = data(1, ROWS);
-    let folder = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("datasets-resume");
-    std::fs::create_dir_all(&folder).unwrap();
     for (name, device) in ["cpu", "gpu"].into_iter().zip(devices()) {
-        let path = folder.join(name);
-        let run = |trainer: &mut Trainer, epochs| {
-            let mut files = Vec::new();
-            let checkpoint = Some(Checkpoint { path: &path, every: Some(5) });
-            let mut look = || {
-                let file = std::fs::read(&path).unwrap_or_default();
-                if files.last() != Some(&file) && !file.is_empty() {
-                    files.push(file);
-                }
-            };
-            let _ = std::fs::remove_file(&path);
-            trainer.fit(&data, Fit { epochs, checkpoint, ..Fit::default() }, |_| look()).unwrap();
-            look();
-            files
-        };
-        // But for the clock.
-        let without_seconds = |trainer: &Trainer| {
-            let mut history = trainer.history().clone();
-            history.epochs.iter_mut().for_each(|epoch| epoch.seconds = None);
-            (history, trainer.model().parameters().unwrap())
-        };
-        let mut whole = trainer(device.clone());
-        let files = run(&mut whole, 2);
-        assert_eq!(files.len(), 6, "after steps 5, 10 and 12 of each epoch");
-        for (i, file) in files.iter().enumerate() {
-            let mut resumed = Trainer::resume_from_bytes(device.clone(), file).unwrap();
-            assert_eq!(&resumed.to_bytes().unwrap(), file, "what was read is written again");
-            let left = 2 - resumed.epochs();
-            run(&mut resumed, left);
-            assert_eq!(without_seconds(&resumed), without_seconds(&whole), "from file {i}");
-        }
-        let json = whole.history().to_json();
-        assert_eq!(json.matches("\"above\"").count(), 1, "{json}");
-
+        let files = resumed_to_the_same_bytes(name, &device, TrainerConfig::default(), 5);
         // With another batch size the epoch that was cut short is finished: its metrics are in other slots.
         let mut resumed = Trainer::resume_from_bytes_with(
             device.clone(),
@@ -384,4 +395,44 @@ fn frames_tell_the_weighted_sum_of_the_losses() {
     let bound = 64.0 * f64::from(f32::EPSILON) * before.loss;
     assert!((told.loss - before.loss).abs() < bound, "{told:?} {before:?}");
     assert_eq!((told.accuracy, told.rows), (before.accuracy, before.rows));
+}
+
+/// Of 90 rows 32 are on the device at a time: four steps. Checkpoints lie at the ends of windows, and within.
+#[cfg(feature = "files")]
+#[test]
+fn a_run_over_windows_is_resumed_to_the_same_bytes() {
+    for (name, device) in ["windows-cpu", "windows-gpu"].into_iter().zip(devices()) {
+        let windows = TrainerConfig { window: Some(40), ..TrainerConfig::default() };
+        let files = resumed_to_the_same_bytes(name, &device, windows, 2);
+        // With another batch size the epoch that was cut short is given up, and begins anew.
+        let resume = Resume { batch: Some(16), ..Resume::default() };
+        let mut resumed = Trainer::resume_from_bytes_with(device, &files[2], &resume).unwrap();
+        let history = resumed.fit(&data(1, ROWS), Fit::default(), |_| ()).unwrap();
+        assert_eq!((history.epochs[0].steps, history.epochs[0].train.rows), (6, 90));
+    }
+}
+
+/// In the order of the rows, windows change nothing; shuffled, epochs differ and all is learnt.
+#[test]
+fn data_train_and_are_evaluated_window_by_window() {
+    let (train, many) = (data(1, ROWS), data(5, 600));
+    for device in devices() {
+        let trained = |window, shuffle| {
+            let mut trainer =
+                trainer_with(device.clone(), TrainerConfig { window, shuffle, ..TrainerConfig::default() });
+            let fit = Fit { epochs: 2, validation: Some(&many), ..Fit::default() };
+            let history = trainer.fit(&train, fit, |_| ()).unwrap();
+            let losses: Vec<_> = history.epochs.iter().map(|epoch| (epoch.train, epoch.validation)).collect();
+            (losses, trainer.model().parameters().unwrap())
+        };
+        assert_eq!(trained(Some(40), false), trained(None, false));
+        assert_ne!(trained(Some(40), true), trained(None, true), "another shuffle");
+        let mut trainer = trainer_with(device.clone(), TrainerConfig { window: Some(16), ..TrainerConfig::default() });
+        let before = trainer.evaluate(&many).unwrap();
+        let stopping = EarlyStopping { patience: 100, ..EarlyStopping::default() };
+        let fit = Fit { epochs: 60, early_stopping: Some(stopping), ..Fit::default() };
+        let history = trainer.fit(&train, fit, |_| ()).unwrap();
+        assert!(history.epochs.iter().all(|epoch| (epoch.steps, epoch.train.rows) == (12, 90)));
+        assert!(trainer.evaluate(&many).unwrap().loss < 0.3 * before.loss);
+    }
 }

@@ -88,34 +88,36 @@ impl Dataset {
         (0..of.inputs.len().max(of.targets.len())).map(info).collect()
     }
 
-    /// For each input and output of the network, what is uploaded: its name, and how many bytes.
-    pub(crate) fn sizes(&self, of: &Matched) -> Vec<(String, u64)> {
+    /// For each input and output of the network, what is uploaded: its name, bytes that do not depend on the number of
+    /// rows, and bytes of a row.
+    pub(crate) fn sizes(&self, of: &Matched) -> Vec<(String, u64, u64)> {
         let title = |what: &str, end: &str, name: &str, of: usize| match of {
             1 => format!("the data set's {what}"),
             _ => format!("the data set's {what} for {end} {name:?}"),
         };
         let inputs = of.inputs.iter().map(|&i| {
             let input = &self.inputs[i];
-            (title("features", "input", &input.name, of.inputs.len()), input.bytes(self.rows))
+            let (none, one) = (input.bytes(0), input.bytes(1));
+            (title("features", "input", &input.name, of.inputs.len()), none, one - none)
         });
         let targets = of.targets.iter().map(|&i| {
             let target = &self.targets[i];
-            let words = target.stride(self.weights_for(target).is_some()) as u64 * self.rows as u64;
-            (title("targets", "output", &target.name, of.targets.len()), words * 4)
+            let words = target.stride(self.weights_for(target).is_some()) as u64;
+            (title("targets", "output", &target.name, of.targets.len()), 0, words * 4)
         });
         inputs.chain(targets).collect()
     }
 
-    /// The features of each input of the network, of some rows, as uploaded.
-    pub(crate) fn feature_words(&self, of: &Matched, rows: Range<usize>) -> impl Iterator<Item = Cow<'_, [u8]>> {
-        of.inputs.iter().map(move |&input| self.inputs[input].words(rows.clone()))
+    /// The features of each input of the network, of some ranges of rows, as uploaded.
+    pub(crate) fn feature_words(&self, of: &Matched, ranges: &[Range<usize>]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+        of.inputs.iter().map(move |&input| self.inputs[input].words(ranges))
     }
 
-    /// The targets of each output of the network, of some rows, as uploaded.
-    pub(crate) fn target_words(&self, of: &Matched, rows: Range<usize>) -> impl Iterator<Item = Vec<u32>> {
+    /// The targets of each output of the network, of some ranges of rows, as uploaded.
+    pub(crate) fn target_words(&self, of: &Matched, ranges: &[Range<usize>]) -> impl Iterator<Item = Vec<u32>> {
         of.targets.iter().map(move |&target| {
             let target = &self.targets[target];
-            target.words(rows.clone(), self.weights_for(target))
+            target.words(ranges, self.weights_for(target))
         })
     }
 

@@ -129,8 +129,12 @@ impl Target {
         self.width() + usize::from(weighted)
     }
 
-    /// Some rows as uploaded: a row's labels or numbers, then its weight if rows have one.
-    pub fn words(&self, rows: Range<usize>, weights: Option<&[f32]>) -> Vec<u32> {
+    /// Some ranges of rows as uploaded: a row's labels or numbers, then its weight if rows have one.
+    pub fn words(&self, ranges: &[Range<usize>], weights: Option<&[f32]>) -> Vec<u32> {
+        ranges.iter().flat_map(|rows| self.words_of(rows.clone(), weights)).collect()
+    }
+
+    fn words_of(&self, rows: Range<usize>, weights: Option<&[f32]>) -> Vec<u32> {
         let width = self.width();
         let part = rows.start * width..rows.end * width;
         let words: &[u32] = match &self.targets {

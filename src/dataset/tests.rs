@@ -117,13 +117,13 @@ fn several_inputs_and_targets_stay_together() {
     assert_eq!((kind.stride(true), mask.stride(true), size.stride(true), mask.ignored_labels()), (2, 3, 3, 1));
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
     assert_eq!(
-        mask.words(0..2, data.weights_for(mask)),
+        mask.words(&[0..2], data.weights_for(mask)),
         [&[0, 1][..], &bits(&[1.0]), &[1, 255], &bits(&[2.0])].concat()
     );
-    assert_eq!(size.words(1..2, None), bits(&[3.0, 4.0]));
+    assert_eq!(size.words(&[1..2], None), bits(&[3.0, 4.0]));
     // The table of channels comes first.
     let image = &data.inputs[0];
-    let words = image.words(0..1);
+    let words = image.words(&[0..1]);
     assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(&words[..16]), [0.0, 0.2, 1.0, 2.0]);
     assert_eq!((&words[16..], image.bytes(2)), (&[0u8, 51, 102, 153][..], 24));
     let scaled = |byte: f32| byte * U8_SCALE;
@@ -145,15 +145,15 @@ fn the_largest_label_can_be_ignored_too() {
     let data = Dataset::of_rows(2).input("x", vec![0u8; 2], 1).labels("y", vec![u32::MAX, 1], 2);
     let data = data.ignoring("y", u32::MAX).build().unwrap();
     let target = &data.targets[0];
-    assert_eq!((target.words(0..2, None), target.ignored_for_kernels()), (vec![u32::MAX - 1, 1], u32::MAX));
+    assert_eq!((target.words(&[0..2], None), target.ignored_for_kernels()), (vec![u32::MAX - 1, 1], u32::MAX));
 }
 
 #[test]
 fn rows_of_bytes_are_padded_to_words_and_read_back_scaled() {
     let data = Dataset::from_u8(vec![0, 51, 255, 102, 1, 2], 3, vec![0, 1], 2).unwrap();
     let input = &data.inputs[0];
-    assert_eq!(input.words(0..2).as_ref(), [0, 51, 255, 0, 102, 1, 2, 0]);
-    assert_eq!((input.words(1..2).as_ref(), input.bytes(2)), (&[102, 1, 2, 0][..], 8));
+    assert_eq!(input.words(&[0..2]).as_ref(), [0, 51, 255, 0, 102, 1, 2, 0]);
+    assert_eq!((input.words(&[1..2]).as_ref(), input.bytes(2)), (&[102, 1, 2, 0][..], 8));
     assert_eq!(data.features_of(0..1), [0.0, 51.0 * U8_SCALE, 1.0]);
     let (head, tail) = data.split(1).unwrap();
     assert_eq!((head.labels(), tail.labels()), (&[0][..], &[1][..]));
@@ -171,7 +171,7 @@ fn shuffling_keeps_rows_together_and_depends_on_the_seed_only() {
     assert_eq!(shuffled, data.shuffled(3));
     assert_ne!(shuffled, data.shuffled(4));
     let mut seen: Vec<u32> = Vec::new();
-    for (row, words) in shuffled.targets[0].words(0..rows, shuffled.weights()).chunks_exact(2).enumerate() {
+    for (row, words) in shuffled.targets[0].words(&[0..rows], shuffled.weights()).chunks_exact(2).enumerate() {
         let i = shuffled.features_of(row..row + 1)[0];
         assert_eq!(shuffled.features_of(row..row + 1)[1], -i);
         assert_eq!((f32::from_bits(words[0]), f32::from_bits(words[1])), (i * 10.0, i + 0.5));

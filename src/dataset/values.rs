@@ -153,27 +153,34 @@ impl Input {
         (self.stride() as u64 * rows as u64 + self.values.table.len() as u64) * 4
     }
 
-    /// Some rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole word.
-    pub fn words(&self, rows: Range<usize>) -> Cow<'_, [u8]> {
-        let (width, table) = (self.width(), &self.values.table);
-        let part = rows.start * width..rows.end * width;
-        let rows: &[u8] = match &self.values.features {
+    /// The bytes of some rows as they are kept.
+    fn kept(&self, rows: &Range<usize>) -> &[u8] {
+        let part = rows.start * self.width()..rows.end * self.width();
+        match &self.values.features {
             Features::F32(numbers) => bytemuck::cast_slice(&numbers[part]),
             Features::U8(bytes) => &bytes[part],
-        };
+        }
+    }
+
+    /// Some ranges of rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole word.
+    pub fn words(&self, ranges: &[Range<usize>]) -> Cow<'_, [u8]> {
+        let (width, table) = (self.width(), &self.values.table);
         let whole = !self.is_u8() || width.is_multiple_of(4);
-        if whole && table.is_empty() {
-            return rows.into();
+        if let ([rows], true) = (ranges, whole && table.is_empty()) {
+            return self.kept(rows).into();
         }
-        let mut words: Vec<u8> = bytemuck::cast_slice(table).to_vec();
-        if whole {
-            words.extend_from_slice(rows);
-            return words.into();
-        }
-        words.reserve_exact(rows.len() / width * self.stride() * 4);
-        for row in rows.chunks_exact(width) {
-            words.extend_from_slice(row);
-            words.resize(words.len().next_multiple_of(4), 0);
+        let rows = ranges.iter().map(ExactSizeIterator::len).sum();
+        let mut words = Vec::with_capacity(self.bytes(rows) as usize);
+        words.extend_from_slice(bytemuck::cast_slice(table));
+        for rows in ranges.iter().map(|range| self.kept(range)) {
+            if whole {
+                words.extend_from_slice(rows);
+                continue;
+            }
+            for row in rows.chunks_exact(width) {
+                words.extend_from_slice(row);
+                words.resize(words.len().next_multiple_of(4), 0);
+            }
         }
         words.into()
     }

@@ -338,8 +338,7 @@ fn check_place(
     }
     // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
     let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));
-    let position = u64::from(step.position);
-    let intact = |part: &MetricsPart, ignores: bool| {
+    let intact = |part: &MetricsPart, position: u64, ignores: bool| {
         let slots = part.of(metrics);
         let sum = |count: fn(&RowMetrics) -> u32| slots.iter().map(|row| u64::from(count(row))).sum::<u64>();
         let (all, counted) = (position * u64::from(part.positions), sum(|row| row.rows));
@@ -347,8 +346,9 @@ fn check_place(
     };
     let stale = |cut: &mut Cut| {
         let possible = cut.before.0 <= cut.steps && cut.before.1 <= cut.rows && cut.steps <= i32::MAX as u32;
-        let intact = parts.iter().all(|part| intact(part, cut.ignores));
-        !possible || cut.rows != step.data_rows || cut.rows_done(config.batch) != position || !intact
+        let done = cut.rows_done(config.batch);
+        let intact = parts.iter().all(|part| intact(part, done, cut.ignores));
+        !possible || !cut.is_at(done, step.position, step.data_rows) || !intact
     };
     if let Some(cut) = progress.cut.take_if(stale) {
         let steps = cut.steps.saturating_sub(cut.before.0);

@@ -1,6 +1,7 @@
 //! Loss and accuracy over a data set.
 
-use super::{Trainer, upload};
+use super::windows::{Windowed, Windows};
+use super::{Trainer, all_rows, upload};
 use crate::clock::Clock;
 use crate::dataset::{Dataset, Matched};
 use crate::device::{Executor, Run};
@@ -78,17 +79,37 @@ impl Trainer {
     }
 
     async fn measured(&mut self, data: &Dataset) -> Result<Measured> {
-        let matched = self.check_fits(data)?;
-        self.bind_evaluation(data, &matched)?;
-        self.run_evaluation(data.rows() as u32).await
+        let matched = self.matched(data)?;
+        let windowed = self.bind_evaluation(data, &matched)?;
+        self.run_evaluation(data.rows() as u32, windowed.as_ref()).await
     }
 
-    pub(super) fn bind_evaluation(&mut self, data: &Dataset, matched: &Matched) -> Result<()> {
+    /// Uploads data to be evaluated; or returns them, where they are to be uploaded window by window.
+    pub(super) fn bind_evaluation<'a>(
+        &mut self,
+        data: &'a Dataset,
+        matched: &'a Matched,
+    ) -> Result<Option<Windowed<'a>>> {
         let mut executor = self.evaluation_executor(data.rows() as u32)?;
-        upload(&self.device, &mut executor, data, matched)?;
+        let windows = self.windows(data, matched, executor.plan().batch)?;
         let infos = data.infos(matched);
         self.evaluated = self.totals_of(&infos, &data.ignored_labels(matched));
-        self.evaluate_with(executor, &infos)
+        if windows.is_none() {
+            upload(&self.device, &mut executor, data, matched, &all_rows(data))?;
+        }
+        self.evaluate_with(executor, &infos)?;
+        Ok(windows.map(|windows| Windowed { data, matched, windows }))
+    }
+
+    /// Uploads a window of data to be evaluated.
+    fn bind_evaluation_window(&mut self, windowed: &Windowed<'_>, window: u32) -> Result<()> {
+        let Some(executor) = &mut self.evaluation else { return Ok(()) };
+        let ranges = windowed.windows.in_order(window);
+        upload(&self.device, executor, windowed.data, windowed.matched, &ranges)?;
+        for (i, data) in (0..).zip(windowed.infos(window)) {
+            self.device.write(&executor.storage(Role::Data(i)), 0, bytemuck::bytes_of(&data))?;
+        }
+        Ok(())
     }
 
     /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
@@ -123,20 +144,27 @@ impl Trainer {
         Ok(())
     }
 
-    pub(super) async fn run_evaluation(&self, rows: u32) -> Result<Measured> {
-        let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
-        let steps = rows.div_ceil(executor.plan().batch);
-        // There is no progress to show: as few submissions as will do.
-        let mut sizing = Sizing::up_to(executor.most_steps().min(steps));
+    pub(super) async fn run_evaluation(&mut self, rows: u32, windowed: Option<&Windowed<'_>>) -> Result<Measured> {
+        let windows = windowed.map_or(Windows { rows, window: rows }, |windowed| windowed.windows);
         let mut metrics = None;
-        let mut done = 0;
-        while done < steps {
-            let now = sizing.steps().min(steps - done);
-            let run = Run { steps: now, clear: done == 0, report: done + now == steps };
-            let clock = Clock::start();
-            metrics = executor.submit(run, None).await?.finish().await?;
-            sizing.measure(clock.seconds(), now);
-            done += now;
+        for window in 0..windows.count() {
+            if let Some(windowed) = windowed {
+                self.bind_evaluation_window(windowed, window)?;
+            }
+            let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
+            let steps = windows.rows_of(window).div_ceil(executor.plan().batch);
+            // There is no progress to show: as few submissions as will do.
+            let mut sizing = Sizing::up_to(executor.most_steps().min(steps));
+            let mut done = 0;
+            while done < steps {
+                let now = sizing.steps().min(steps - done);
+                let (first, last) = (window == 0 && done == 0, window + 1 == windows.count() && done + now == steps);
+                let clock = Clock::start();
+                let run = Run { steps: now, clear: first, report: last };
+                metrics = executor.submit(run, None).await?.finish().await?;
+                sizing.measure(clock.seconds(), now);
+                done += now;
+            }
         }
         let metrics = metrics.expect("the last submission reports");
         let totals = &self.evaluated;

@@ -6,8 +6,11 @@ use std::ops::Range;
 
 use super::evaluating::Measured;
 use super::totals::non_finite_step;
+use super::windows::{Data, Windowed};
 use super::{Cut, Trainer};
 use crate::clock::Clock;
+#[cfg(doc)]
+use crate::config::TrainerConfig;
 use crate::dataset::Dataset;
 use crate::device::{Device, Run, Storage, Submission};
 use crate::error::{Error, Result};
@@ -27,11 +30,12 @@ impl Trainer {
     /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
     /// trainer was resumed from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
-    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded.
+    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded. One that is too long for the
+    /// device to bind as a whole stays in main memory, and trains [window by window](TrainerConfig::window).
     ///
     /// # Errors
-    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where they do not fit the
-    /// device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
+    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where not even the rows of one
+    /// update fit the device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
     /// of validation, or in which a weight or an optimizer moment did, though the losses were finite;
     /// [`Error::TargetOutOfRange`] where a loss takes targets from 0 to 1; [`Error::InvalidOption`] for what `fit` asks;
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
@@ -68,21 +72,46 @@ impl Trainer {
     ) -> Result<History> {
         let train = train.into();
         fit.check()?;
-        let matched = self.check_fits(&train)?;
-        let validation = fit.validation.map(|data| Ok((data, self.check_fits(data)?))).transpose()?;
+        let matched = self.matched(&train)?;
+        let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
-        // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
-        let unfinished = |cut: &Cut| cut.rows == rows && cut.steps < cut.all_steps(self.config.batch);
+        let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
+        // An epoch that was cut short over another data set is given up, and one of which only the report is missing. So is
+        // one in other windows, or in windows that another batch size would not fill.
+        let window = windows.map_or(0, |windows| windows.window);
+        let unfinished = |cut: &Cut| {
+            let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
+            same && cut.steps < cut.all_steps(self.config.batch)
+        };
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
         let infos = train.infos(&matched);
-        self.bind_training(train, &matched, done)?;
-        match validation {
-            Some((data, matched)) => self.bind_evaluation(data, &matched)?,
-            None if fit.measures() => self.bind_evaluation_to_training(&infos)?,
-            None => {}
+        // Data that are on the device as a whole are held no longer than that.
+        let held = match windows {
+            Some(_) => Some(train),
+            None => {
+                self.bind_training(train, &matched, done)?;
+                None
+            }
+        };
+        let windowed = held.as_deref().zip(windows);
+        let windowed = windowed.map(|(data, windows)| Windowed { data, matched: &matched, windows });
+        if let Some(windowed) = &windowed {
+            self.totals = self.totals_of(&infos, &windowed.data.ignored_labels(&matched));
+            self.rewind(done)?;
+            self.bind_window(windowed, windowed.windows.place(done * self.config.batch).0)?;
         }
+        let evaluated = match (&validation, &windowed) {
+            (Some((data, matched)), _) => self.bind_evaluation(data, matched)?,
+            (None, Some(windowed)) if fit.measures() => self.bind_evaluation(windowed.data, &matched)?,
+            (None, None) if fit.measures() => {
+                self.bind_evaluation_to_training(&infos)?;
+                None
+            }
+            _ => None,
+        };
+        let data = Data { rows, train: windowed, evaluated };
         self.prepare_check()?;
         if !self.warm {
             // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
@@ -97,10 +126,13 @@ impl Trainer {
         let mut ended = Ok(());
         let epochs = if over { 0 } else { fit.epochs };
         if epochs > 0 {
-            self.measure_start(rows, &fit).await?;
+            self.measure_start(&data, &fit).await?;
         }
-        for _ in 0..epochs {
-            match self.run_epoch(rows, next, &fit, &mut |event| progress(event).into()).await {
+        for i in 0..epochs {
+            if let Some(windowed) = data.train.as_ref().filter(|_| i > 0) {
+                self.bind_window(windowed, 0)?;
+            }
+            match self.run_epoch(&data, next, &fit, &mut |event| progress(event).into()).await {
                 Ok(true) => break,
                 Ok(false) => next = 0,
                 Err(error @ (Error::NonFiniteLoss { .. } | Error::NonFiniteParameter { .. })) => {
@@ -130,10 +162,10 @@ impl Trainer {
         Ok(self.progress.history.since(first))
     }
 
-    /// An epoch over so many rows from step `done` on, its validation and its consequences; returns whether to stop.
+    /// An epoch over the data from step `done` on, its validation and its consequences; returns whether to stop.
     async fn run_epoch(
         &mut self,
-        rows: u32,
+        data: &Data<'_>,
         done: u32,
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
@@ -141,17 +173,20 @@ impl Trainer {
         let epoch = self.epochs() + 1;
         // What was done of it with another batch size.
         let before = self.progress.cut.filter(|_| done > 0).map_or((0, 0), |cut| cut.before);
-        let steps = Cut { rows, steps: done, before, ignores: false }.all_steps(self.config.batch);
+        let steps = data.cut(done, before).all_steps(self.config.batch);
         let clock = Clock::start();
-        let (trained, mut stop) = self.train_epoch(epoch, done..steps, (rows, before), fit, progress).await?;
+        let (trained, mut stop) = self.train_epoch(epoch, done..steps, (data, before), fit, progress).await?;
         let Some((trained, rate_scale)) = trained else {
-            self.measure_stop(rows, fit).await?;
+            self.measure_stop(data, fit).await?;
             return Ok(true);
         };
         let seconds = Some(clock.seconds());
         let (validation, measured) = match fit.validation {
-            Some(validation) => (Some(self.run_evaluation(validation.rows() as u32).await?), None),
-            None if fit.measures() => (None, Some(self.run_evaluation(rows).await?)),
+            Some(validation) => {
+                let rows = validation.rows() as u32;
+                (Some(self.run_evaluation(rows, data.evaluated.as_ref()).await?), None)
+            }
+            None if fit.measures() => (None, Some(self.run_evaluation(data.rows, data.evaluated.as_ref()).await?)),
             None => (None, None),
         };
         self.progress.updates += (steps - before.0).div_ceil(self.config.accumulate);
@@ -242,7 +277,7 @@ impl Trainer {
     }
 
     /// Measures the weights that training starts from, where those may be what comes back; unless a resumed run has them.
-    async fn measure_start(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
+    async fn measure_start(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         let of_the_same = |best: Best| best.validation == fit.validation.is_some();
         if fit.restores() && self.best.is_some() && self.progress.best.is_some_and(of_the_same) {
             return Ok(());
@@ -251,7 +286,7 @@ impl Trainer {
         if fit.measures() {
             // Of another run, or of a file from before the best weights were measured.
             self.best = None;
-            let evaluation = self.run_evaluation(rows).await?.all;
+            let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
             if evaluation.loss.is_finite() {
                 self.keep_best(Best { epoch: self.epochs(), evaluation, validation: false })?;
             }
@@ -260,9 +295,9 @@ impl Trainer {
     }
 
     /// After a stop within an epoch: weights that are better than the best stay as they are, and the epoch can be finished.
-    async fn measure_stop(&mut self, rows: u32, fit: &Fit<'_>) -> Result<()> {
+    async fn measure_stop(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         if fit.measures() {
-            let evaluation = self.run_evaluation(rows).await?.all;
+            let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
             if evaluation.loss.is_finite() && self.is_better(evaluation, fit) {
                 self.best = None;
                 self.progress.best = Some(Best { epoch: self.epochs(), evaluation, validation: false });
@@ -298,11 +333,17 @@ impl Trainer {
         &mut self,
         epoch: u32,
         range: Range<u32>,
-        (rows, before): (u32, (u32, u32)),
+        (data, before): (&Data<'_>, (u32, u32)),
         fit: &Fit<'_>,
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<(Measured, f32)>, bool)> {
-        let steps = range.end;
+        let (steps, rows) = (range.end, data.rows);
+        // The window that is bound, and the step that the next one begins at.
+        let mut window =
+            data.train.as_ref().map_or(0, |windowed| windowed.windows.place(range.start * self.config.batch).0);
+        let end_of = |window: u32, batch: u32| {
+            data.train.as_ref().map_or(u32::MAX, |windowed| (window + 1) * (windowed.windows.window / batch))
+        };
         let each = match self.device {
             Device::Gpu(_) => self.training.most_steps().min(steps.div_ceil(SUBMISSIONS)),
             // The CPU is done when a submission returns: there, few steps at a time keep a progress bar alive.
@@ -327,7 +368,8 @@ impl Trainer {
             // Nor ahead of the CPU, which has done it by then; but in a browser it is for a stop to be heard.
             let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
             let behind = if alone { 0 } else { sizing.under_way() };
-            let pause = submitted.is_multiple_of(save) && !under_way.is_empty();
+            let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
+            let pause = (submitted.is_multiple_of(save) || next_window) && !under_way.is_empty();
             if submitted == steps || stop || pause || under_way.len() > behind {
                 let (done, now, clock, submission): (u32, u32, Clock, Submission) =
                     under_way.pop_front().expect("not empty");
@@ -356,8 +398,12 @@ impl Trainer {
                 if done.is_multiple_of(save) && done < steps {
                     self.checkpoint(fit).await?;
                 }
+            } else if let Some(windowed) = data.train.as_ref().filter(|_| next_window) {
+                window += 1;
+                self.bind_window(windowed, window)?;
             } else {
                 let left = (steps - submitted).min(until(tell, submitted)).min(until(save, submitted));
+                let left = left.min(end_of(window, self.config.batch) - submitted);
                 let now = if self.warm { sizing.steps().min(left) } else { 1 };
                 let clear = submitted == 0;
                 submitted += now;
@@ -371,8 +417,7 @@ impl Trainer {
                 let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
                 under_way.push_back((submitted, now, clock, submission));
                 // Whatever ends this call here, an epoch was cut short.
-                let ignores = self.totals.ignores();
-                self.progress.cut = Some(Cut { rows, steps: submitted, before, ignores });
+                self.progress.cut = Some(Cut { ignores: self.totals.ignores(), ..data.cut(submitted, before) });
             }
         }
         if submitted < steps {

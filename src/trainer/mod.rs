@@ -10,8 +10,10 @@ mod snapshots;
 mod tokens;
 mod totals;
 mod training;
+mod windows;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::config::TrainerConfig;
@@ -37,6 +39,8 @@ pub(crate) use snapshots::Snapshot;
 pub use snapshots::Snapshots;
 use totals::Totals;
 pub use training::Training;
+#[cfg(feature = "files")]
+use windows::Windows;
 
 /// Trains a network on a device.
 ///
@@ -120,6 +124,14 @@ pub(crate) struct Cut {
     /// Whether some labels are ignored, so that fewer positions are counted than there are.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
     pub ignores: bool,
+    /// Rows of a window, where the data were not on the device as a whole; else 0.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "is_none"))]
+    pub window: u32,
+}
+
+#[cfg(feature = "files")]
+fn is_none(window: &u32) -> bool {
+    *window == 0
 }
 
 impl Cut {
@@ -131,6 +143,23 @@ impl Cut {
     /// Updates that were made since it was resumed with others, of so many batches each.
     pub(crate) fn updates(&self, accumulate: u32) -> u32 {
         (self.steps - self.before.0) / accumulate
+    }
+
+    /// Whether a cursor, within so many rows, stands where so many rows of the epoch are done.
+    #[cfg(feature = "files")]
+    pub(crate) fn is_at(&self, done: u64, position: u32, data_rows: u32) -> bool {
+        match self.window {
+            0 => (done, self.rows) == (position.into(), data_rows),
+            window => {
+                let windows = Windows { rows: self.rows, window };
+                let Some(done) = u32::try_from(done).ok().filter(|done| *done < self.rows) else { return false };
+                match windows.place(done) {
+                    // At the end of the window before.
+                    (_, 0) => position == 0,
+                    (window, within) => (within, windows.rows_of(window)) == (position, data_rows),
+                }
+            }
+        }
     }
 
     /// Rows that were done, by the steps.
@@ -308,7 +337,7 @@ impl Trainer {
 
     /// A data set that is given away is not held beyond this.
     pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, matched: &Matched, done: u32) -> Result<()> {
-        upload(&self.device, &mut self.training, &data, matched)?;
+        upload(&self.device, &mut self.training, &data, matched, &all_rows(&data))?;
         self.start(&data.infos(matched), &data.ignored_labels(matched), done)
     }
 
@@ -316,12 +345,17 @@ impl Trainer {
     /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
     /// [`Training`] made before keeps its own.
     fn start(&mut self, data: &[DataInfo], ignored: &[u64], done: u32) -> Result<()> {
+        self.tell(data)?;
+        self.totals = self.totals_of(data, ignored);
+        self.rewind(done)
+    }
+
+    fn tell(&mut self, data: &[DataInfo]) -> Result<()> {
         for (i, &data) in (0..).zip(data) {
             let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
             self.training.bind(Role::Data(i), &info)?;
         }
-        self.totals = self.totals_of(data, ignored);
-        self.rewind(done)
+        Ok(())
     }
 
     /// Whether a [`Loss`] alone would not say it all: of several outputs, or with a weight.
@@ -365,23 +399,40 @@ impl Trainer {
         DataInfo { shuffle, seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..data }
     }
 
-    /// Which of the data go to which input and output, if they fit there and on the device.
+    /// Which of the data go to which input and output, if they fit there and, as a whole, on the device.
     pub(crate) fn check_fits(&self, data: &Dataset) -> Result<Matched> {
-        let matched = data.matched(&self.network, self.of_outputs.iter().map(|(loss, _)| *loss))?;
+        let matched = self.matched(data)?;
         if let Device::Gpu(gpu) = &self.device {
-            data.sizes(&matched).iter().try_for_each(|(what, bytes)| gpu.check_size(what, *bytes))?;
+            for (what, of_none, of_row) in data.sizes(&matched) {
+                gpu.check_size(&what, of_none + of_row * data.rows() as u64)?;
+            }
         }
         Ok(matched)
     }
+
+    /// Which of the data go to which input and output, if they fit there.
+    fn matched(&self, data: &Dataset) -> Result<Matched> {
+        data.matched(&self.network, self.of_outputs.iter().map(|(loss, _)| *loss))
+    }
 }
 
-/// Gives an executor the features and targets of a data set.
-fn upload(device: &Device, executor: &mut Executor, data: &Dataset, matched: &Matched) -> Result<()> {
-    let rows = || 0..data.rows();
-    for (i, words) in (0..).zip(data.feature_words(matched, rows())) {
+/// The range of all rows.
+fn all_rows(data: &Dataset) -> [Range<usize>; 1] {
+    std::array::from_fn(|_| 0..data.rows())
+}
+
+/// Gives an executor the features and targets of some ranges of rows of a data set.
+fn upload(
+    device: &Device,
+    executor: &mut Executor,
+    data: &Dataset,
+    matched: &Matched,
+    rows: &[Range<usize>],
+) -> Result<()> {
+    for (i, words) in (0..).zip(data.feature_words(matched, rows)) {
         executor.bind(Role::Features(i), &device.upload("the data set's features", &words)?)?;
     }
-    for (i, words) in (0..).zip(data.target_words(matched, rows())) {
+    for (i, words) in (0..).zip(data.target_words(matched, rows)) {
         executor.bind(Role::Targets(i), &device.upload("the data set's targets", bytemuck::cast_slice(&words))?)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What a training step spends its time on.
 
-use super::{Trainer, upload};
+use super::{Trainer, all_rows, upload};
 use crate::dataset::Dataset;
 #[cfg(doc)]
 use crate::device::Device;
@@ -46,7 +46,7 @@ impl Trainer {
         let weights = self.device.upload("a copy of the weights", &weights)?;
         self.device.copy(&self.parameters, &weights)?;
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, weights)])?;
-        upload(&self.device, &mut copy, data, &matched)?;
+        upload(&self.device, &mut copy, data, &matched, &all_rows(data))?;
         for (i, info) in (0..).zip(data.infos(&matched)) {
             self.device.write(&copy.storage(Role::Data(i)), 0, bytemuck::bytes_of(&self.shuffled(info)))?;
         }
