@@ -42,7 +42,7 @@ pub(crate) struct Builder<'a> {
     pub keeps_gradients: bool,
     /// Which parameters are trained.
     pub trained: Vec<bool>,
-    /// In training: what masks have a seed and a step from.
+    /// In training: what masks have a seed and a step from, and means over a batch its rows.
     pub masks: Option<DataSet>,
     pub inputs: Vec<Tensor>,
     pub lowered: Vec<Lowered>,

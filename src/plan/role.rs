@@ -52,7 +52,7 @@ pub enum Role {
     Activation,
     /// The gradient of a layer's sums.
     ActivationGradient,
-    /// Means and deviations of rows, kept for the backward pass.
+    /// Means and deviations of rows or of channels, and sums of their gradients, for the backward pass.
     Statistics,
     /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
     GridLevels,
