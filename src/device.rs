@@ -28,6 +28,12 @@ impl From<&Gpu> for Device {
     }
 }
 
+impl From<&Device> for Device {
+    fn from(device: &Device) -> Self {
+        device.clone()
+    }
+}
+
 impl Gpu {
     /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why
     /// there is no GPU. Blocks; not for browsers.

@@ -104,7 +104,11 @@ pub enum Error {
     },
 
     /// A label is not one of the classes.
-    #[error("label of row {row}{of_target} is {label}, but there are {classes} classes (0 to {})", classes.saturating_sub(1))]
+    #[error(
+        "label of row {row}{of_target} is {label}, but there are {classes} classes (0 to {}){}",
+        classes.saturating_sub(1),
+        if of_target.is_empty() { "" } else { "; a label to be ignored is given to DatasetBuilder::ignoring" }
+    )]
     LabelOutOfRange {
         /// The row, from 0.
         row: usize,

@@ -138,7 +138,8 @@ impl Losses {
         self.weighted(output, loss, 1.0)
     }
 
-    /// Adds the loss of an output, with what it is multiplied by in the sum: finite, and at least 0.
+    /// Adds the loss of an output, with what it is multiplied by in the sum: finite, and at least 0. With 0 nothing is
+    /// learned from it; data need targets for this output all the same.
     pub fn weighted(mut self, output: impl Into<String>, loss: Loss, weight: f32) -> Self {
         self.of_outputs.push(OutputLoss { output: Some(output.into()), loss, weight });
         self
@@ -147,7 +148,9 @@ impl Losses {
     /// The loss and the weight of each output of the network, in their order.
     pub(crate) fn of_outputs(&self, network: &Network) -> Result<Vec<(Loss, f32)>> {
         let names: Vec<&str> = network.output_ends().iter().map(|end| &*end.name).collect();
-        let fault = |actual: String| Error::shape("losses", format!("one for each of {}", names.join(", ")), actual);
+        let by_name = if names.len() == 1 { "" } else { ", added by Losses::output" };
+        let fault =
+            |actual: String| Error::shape("losses", format!("one for each of {}{by_name}", names.join(", ")), actual);
         let given = |loss: &OutputLoss| loss.output.clone().unwrap_or_else(|| "one without a name".into());
         let all = || match self.of_outputs.is_empty() {
             true => "none".into(),
@@ -159,7 +162,8 @@ impl Losses {
         let of = |name: &&str| {
             let is_of = |loss: &&OutputLoss| loss.output.as_deref().map_or(names.len() == 1, |output| output == *name);
             let Some(found) = self.of_outputs.iter().find(is_of) else { return Err(fault(all())) };
-            at_least_zero("weight of a loss", found.weight)?;
+            let weight = at_least_zero("weight of a loss", found.weight);
+            weight.map_err(|error| if names.len() > 1 { error.within(&format!("output {name}")) } else { error })?;
             Ok((found.loss, found.weight))
         };
         names.iter().map(of).collect()

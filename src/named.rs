@@ -108,7 +108,7 @@ impl<'a> Inputs<'a> {
             }
             let (first, expected) = *rows.get_or_insert((&end.name, own));
             if own != expected {
-                let expected = format!("{expected} rows, as of {first:?}");
+                let expected = format!("{expected} row{}, as of {first:?}", if expected == 1 { "" } else { "s" });
                 return Err(Error::shape(title(end), expected, format!("{own}")));
             }
         }

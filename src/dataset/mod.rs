@@ -107,12 +107,14 @@ impl Dataset {
     /// [`features_of`](Self::features_of) the input of that name.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a name that no input has.
-    ///
-    /// # Panics
-    /// As [`features_of`](Self::features_of).
+    /// [`Error::Shape`] for a name that no input has, and where the range reaches beyond the last row.
     pub fn input_features(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
-        Ok(self.inputs[self.input_index(name)?].features_of(rows))
+        let input = &self.inputs[self.input_index(name)?];
+        if rows.start > rows.end || rows.end > self.rows {
+            let what = format!("rows of input {name:?}");
+            return Err(Error::shape(what, format!("a range within 0..{}", self.rows), format!("{rows:?}")));
+        }
+        Ok(input.features_of(rows))
     }
 
     /// The number of the input of that name.

@@ -75,7 +75,8 @@ fn faults_name_the_input_or_the_target() {
         ),
         (
             of(several().labels("b", vec![0, 1, 2, 3], 3)),
-            r#"label of row 1 of target "b" is 3, but there are 3 classes (0 to 2)"#,
+            "label of row 1 of target \"b\" is 3, but there are 3 classes (0 to 2); \
+             a label to be ignored is given to DatasetBuilder::ignoring",
         ),
         (
             of(several().targets("b", vec![0.0, 1.0, 2.0, f32::INFINITY], 2)),
@@ -132,6 +133,8 @@ fn several_inputs_and_targets_stay_together() {
     let (head, tail) = data.clone().split(1).unwrap();
     assert_eq!((head.rows(), tail.rows(), tail.features_of(0..1)), (1, 1, data.features_of(1..2)));
     assert_eq!((tail.input_features("age", 0..1).unwrap(), tail.weights()), (vec![-0.5], Some(&[6.0][..])));
+    let beyond = tail.input_features("age", 0..2).unwrap_err().to_string();
+    assert_eq!(beyond, "rows of input \"age\": expected a range within 0..1, got 0..2");
     let parts: Vec<_> = tail.all_targets().collect();
     assert_eq!(parts[1], ("mask", &Targets::Labels { labels: vec![1, 255], classes: 2 }));
     assert_eq!(parts[2], ("size", &Targets::Values { values: vec![3.0, 4.0], outputs: 2 }));

@@ -62,14 +62,22 @@ impl Graph {
         self.value(Source::Input(self.network.inputs.len() - 1))
     }
 
-    /// Adds a layer of one input, or of several as an array. Names it by kind and place: `dense_1`, `dropout_2`.
+    /// Adds a layer of one input, or of several as an array. Names it by kind and place: `dense_1`, `dropout_2`. For
+    /// [`Layer::Split`], which puts out several values, there is [`split`](Self::split).
     ///
     /// # Errors
-    /// [`Error::Shape`] where it cannot take what comes in, or the value is of another graph;
+    /// [`Error::Shape`] where it cannot take what comes in or puts out several values, or a value is of another graph;
     /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out, are
     /// more than can be addressed (2³⁰ numbers).
     pub fn layer(&mut self, layer: impl Into<Layer>, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
-        Ok(self.push(layer.into(), &Vec::from_iter(inputs), None)?[0])
+        let outputs = self.push(layer.into(), &Vec::from_iter(inputs), None)?;
+        match outputs[..] {
+            [output] => Ok(output),
+            _ => {
+                let what = format!("layer {}", self.network.nodes.last().map_or("", |node| &node.name));
+                Err(Error::shape(what, "one output; Graph::split returns several", outputs.len()))
+            }
+        }
     }
 
     /// The sum of two or more values: see [`Layer::Add`].
@@ -136,13 +144,19 @@ impl Graph {
     /// there already.
     pub fn name(&mut self, name: impl Into<String>, value: Value) -> Result<Value> {
         let name = name.into();
-        let Source::Node { node, .. } = self.source(value)? else {
+        let Source::Node { node, .. } = self.source(value, || format!("value to be named {name:?}"))? else {
             let actual = format!("input {}", self.network.title(value.source));
             return Err(Error::shape(format!("what is to be named {name:?}"), "a layer", actual));
         };
         self.check_name(&name)?;
         let before = std::mem::replace(&mut self.network.nodes[node].name, name.clone());
-        let Network { parameters, states, .. } = &mut self.network;
+        let Network { nodes, parameters, states, .. } = &mut self.network;
+        for Node { layer, .. } in nodes {
+            match layer {
+                Layer::Tied(tied) if tied.to == before => tied.to.clone_from(&name),
+                _ => {}
+            }
+        }
         for parameter in parameters.iter_mut().chain(states) {
             if let Some(role) = parameter.name.strip_prefix(&format!("{before}.")) {
                 parameter.name = format!("{name}.{role}");
@@ -156,7 +170,7 @@ impl Graph {
     /// # Errors
     /// [`Error::Shape`] for a value of another graph.
     pub fn shape(&self, value: Value) -> Result<Shape> {
-        Ok(self.network.shape(self.source(value)?))
+        Ok(self.network.shape(self.source(value, || "value".into())?))
     }
 
     /// The network that puts out these values, each with a name.
@@ -171,7 +185,7 @@ impl Graph {
             if name.is_empty() || self.network.outputs.iter().any(|end| end.name == name) {
                 return Err(Error::shape("name of an output", "one that no other output has", format!("{name:?}")));
             }
-            let source = self.source(value)?;
+            let source = self.source(value, || format!("output {name}"))?;
             self.network.outputs.push(End { name, shape: self.network.shape(source) });
             self.network.sources.push(source);
         }
@@ -184,7 +198,11 @@ impl Graph {
         if let Some(name) = &name {
             self.check_name(name)?;
         }
-        let sources = inputs.iter().map(|&value| self.source(value)).collect::<Result<Vec<_>>>()?;
+        let what = || {
+            let by_place = || format!("{}_{}", layer.kind(), self.network.nodes.len() + 1);
+            format!("input of layer {}", name.clone().unwrap_or_else(by_place))
+        };
+        let sources = inputs.iter().map(|&value| self.source(value, what)).collect::<Result<Vec<_>>>()?;
         let given = sources.iter().map(|&source| self.network.shape(source)).collect::<Vec<_>>();
         let network = &mut self.network;
         let name = name.unwrap_or_else(|| {
@@ -240,10 +258,11 @@ impl Graph {
         Value { graph: self.id, source }
     }
 
-    fn source(&self, value: Value) -> Result<Source> {
+    /// Where a value of this graph comes from. `what` it is, for an error.
+    fn source(&self, value: Value, what: impl FnOnce() -> String) -> Result<Source> {
         match value.graph == self.id {
             true => Ok(value.source),
-            false => Err(Error::shape("value", "one of this graph", "one of another graph")),
+            false => Err(Error::shape(what(), "a value of this graph", "one of another graph")),
         }
     }
 
@@ -294,12 +313,14 @@ impl Network {
         let Some(target) = self.nodes.iter().find(|node| node.name == tied.to) else {
             let names: Vec<&str> =
                 self.nodes.iter().filter(|node| !node.parameters.is_empty()).map(|node| &*node.name).collect();
-            return fault(format!("a layer before it to be tied to, one of {}", names.join(", ")), tied.to.clone());
+            let which =
+                if names.is_empty() { "of which there is none".into() } else { format!("one of {}", names.join(", ")) };
+            return fault(format!("a layer before it to be tied to, {which}"), tied.to.clone());
         };
         let columns = x.last().copied().unwrap_or(1);
         let (weights, states) = (target.parameters.clone(), target.states.clone());
         let Some(&weight) = weights.first() else {
-            return fault("a layer with weights to be tied to".into(), tied.to.clone());
+            return fault("a layer with weights to be tied to".into(), format!("{}, which has none", tied.to));
         };
         let Some(activation) = tied.transposed else {
             if let Layer::Tied(_) = target.layer {
@@ -313,7 +334,8 @@ impl Network {
             return Ok((shapes::outputs(&target.layer, what, &[x])?, weights, states));
         };
         if !matches!(target.layer, Layer::Dense(_)) {
-            return fault("a dense layer, whose weights can be transposed".into(), tied.to.clone());
+            let actual = format!("{}, a {} layer", tied.to, target.layer.kind());
+            return fault("a dense layer, whose weights can be transposed".into(), actual);
         }
         activation.check()?;
         let [inputs, units] = self.parameters[weight].shape[..] else { unreachable!("a dense layer's weights") };
@@ -349,7 +371,7 @@ impl Network {
         let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {}", end.name), leads));
         let nodes = self.nodes.iter().zip(&leads).map(|(node, leads)| (format!("layer {}", node.name), leads));
         if let Some((what, _)) = ends.chain(nodes).find(|(_, leads)| !**leads) {
-            return Err(Error::shape(what, "a way from it to an output", "none"));
+            return Err(Error::shape(what, "an output that it leads to (or leave it out)", "none"));
         }
         for i in 0..self.outputs.len() {
             let last = self.last(i);

@@ -51,6 +51,10 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Concat { axis } => {
             let axis = axis_of(*axis)?;
             let alike = |&b: &Shape| b.len() == x.len() && with_length(b, axis, x[axis]) == x;
+            if inputs.iter().any(|b| b.len() != x.len()) {
+                let expected = "shapes of as many dimensions, as a flatten or a reshape before it makes them";
+                return fault(expected.into(), listed(inputs));
+            }
             if !inputs.iter().all(alike) {
                 return fault(format!("shapes that differ along axis {axis} only"), listed(inputs));
             }

@@ -54,7 +54,8 @@ pub(super) fn title(name: &str, layer: &Layer) -> String {
     match layer {
         Layer::Dropout(rate) => format!("{name} ({rate})"),
         Layer::Dense(Dense { activation, .. }) => format!("{name} ({activation})"),
-        Layer::Tied(Tied { to, .. }) => format!("{name} (weights of {to})"),
+        Layer::Tied(Tied { to, transposed: None }) => format!("{name} (weights of {to})"),
+        Layer::Tied(Tied { to, transposed: Some(activation) }) => format!("{name} ({to} transposed, {activation})"),
         Layer::Activation(activation) if *activation != crate::Activation::Identity => format!("{name} ({activation})"),
         _ => name.into(),
     }

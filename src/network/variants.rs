@@ -37,12 +37,25 @@ impl Network {
             [end] => self.at_inputs([(end.name.clone(), shape.into())]),
             ends => {
                 let names: Vec<&str> = ends.iter().map(|end| &*end.name).collect();
-                Err(Error::shape("network to be run at another input", "one input", names.join(" and ")))
+                let expected = "one input; at_inputs takes several by name";
+                Err(Error::shape("network to be run at another input", expected, names.join(" and ")))
             }
         }
     }
 
     /// [`at_input`](Self::at_input) of some inputs, by name; the others stay.
+    ///
+    /// ```
+    /// # use wgrad::{Activation::*, Dense, Graph};
+    /// # let mut g = Graph::new();
+    /// # let (image, mask) = (g.input("image", [8, 8, 3]), g.input("mask", [8, 8, 1]));
+    /// # let both = g.multiply([image, mask])?;
+    /// # let seen = g.layer(Dense::new(4, Relu), both)?;
+    /// # let network = g.build([("seen", seen)])?;
+    /// let wide = network.at_inputs([("image", [9, 16, 3].into()), ("mask", [9, 16, 1].into())])?;
+    /// # assert_eq!(wide.output_ends()[0].shape[..], [9, 16, 4]);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`at_input`](Self::at_input); [`Error::Shape`] for a name that no input has.

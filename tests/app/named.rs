@@ -157,7 +157,7 @@ fn what_an_input_lacks_is_said_by_its_name() {
     let error = model.output("sizes").unwrap_err().to_string();
     assert_eq!(error, "output: expected one of kind, size, got \"sizes\"");
     let error = model.clone().for_losses(Loss::MeanSquaredError).unwrap_err().to_string();
-    assert_eq!(error, "losses: expected one for each of kind, size, got one without a name");
+    assert_eq!(error, "losses: expected one for each of kind, size, added by Losses::output, got one without a name");
     let error = model.wgsl("network").unwrap_err().to_string();
     assert!(error.contains("expected a chain: one input, one output") && error.ends_with("got a graph"), "{error}");
     // One input may be given by its name, too.

@@ -1,7 +1,7 @@
 //! The same weights at another height, width or number of steps.
 
 use wgrad::plan::Role;
-use wgrad::{Activation::*, Dense, Graph, Layer, Network, NetworkBuilder, Plan, ScaleShift, Shape};
+use wgrad::{Activation::*, Dense, Graph, Layer, Network, NetworkBuilder, Plan, ScaleShift, Shape, Tied};
 
 use crate::common::*;
 
@@ -93,10 +93,24 @@ fn inputs_are_told_apart_by_their_names() {
 
     assert_eq!(
         fault(network.at_input([9, 3])),
-        "network to be run at another input: expected one input, got image and mood"
+        "network to be run at another input: expected one input; at_inputs takes several by name, got image and mood"
     );
     let unknown = network.at_inputs([("picture", [9, 3].into())]);
     assert_eq!(fault(unknown), "input: expected one of image, mood, got \"picture\"");
+}
+
+/// What is tied to a layer stays tied to it under its new name.
+#[test]
+fn a_layer_is_named_after_another_one_has_been_tied_to_it() {
+    let mut g = Graph::new();
+    let (left, right) = (g.input("left", 4), g.input("right", 4));
+    let a = g.layer(Dense::new(3, Relu), left).unwrap();
+    let b = g.layer(Tied::to("dense_1"), right).unwrap();
+    g.name("eye", a).unwrap();
+    let both = g.add([a, b]).unwrap();
+    let network = g.build([("both", both)]).unwrap();
+    assert!(network.layers().any(|(_, layer)| matches!(layer, Layer::Tied(tied) if tied.layer() == "eye")));
+    assert_eq!(network.at_inputs([("left", 4.into())]).unwrap(), network);
 }
 
 /// A layer whose weights depend on height and width says so, and so does one that does not go with them.

@@ -94,7 +94,8 @@ fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
         (of(Tied::to("code").into()), "layer tied_12 of image [4, 6, 8]: expected 12 features, as code takes, got 8"),
         (
             of(Tied::to("image").into()),
-            "layer tied_12 of image [4, 6, 8]: expected a layer with weights to be tied to, got image",
+            "layer tied_12 of image [4, 6, 8]: expected a layer with weights to be tied to, got image, \
+             which has none",
         ),
         (
             of(Tied::transpose_of("code", Relu).into()),
@@ -103,7 +104,7 @@ fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
         (
             of(Tied::transpose_of("layer_norm_5", Relu).into()),
             "layer tied_12 of image [4, 6, 8]: \
-             expected a dense layer, whose weights can be transposed, got layer_norm_5",
+             expected a dense layer, whose weights can be transposed, got layer_norm_5, a layer_norm layer",
         ),
         (
             message(|half| half.g.add([half.image, half.row])),
@@ -129,7 +130,8 @@ fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
         (
             message(|half| half.g.concat([half.image, half.row], -1)),
             "layer concat_12 of image [4, 6, 8], code [12]: \
-             expected shapes that differ along axis 2 only, got [4, 6, 8] and [12]",
+             expected shapes of as many dimensions, as a flatten or a reshape before it makes them, \
+             got [4, 6, 8] and [12]",
         ),
         (
             message(|half| half.g.concat([half.image, half.mask], 3)),
@@ -204,11 +206,15 @@ fn a_fault_of_the_whole_graph_names_what_it_is_about() {
         Ok(half.row)
     };
     let cases = [
-        (message(other), "layer dense_12: expected a way from it to an output, got none"),
-        (message(unread), "input more: expected a way from it to an output, got none"),
+        (message(other), "layer dense_12: expected an output that it leads to (or leave it out), got none"),
+        (message(unread), "input more: expected an output that it leads to (or leave it out), got none"),
         (
             message(|half| Graph::new().layer(Layer::Flatten, half.row)),
-            "value: expected one of this graph, got one of another graph",
+            "input of layer flatten_1: expected a value of this graph, got one of another graph",
+        ),
+        (
+            message(|half| half.g.layer(Layer::Split { axis: 0, parts: 4 }, half.row)),
+            "layer split_12: expected one output; Graph::split returns several, got 4",
         ),
         (
             message(|half| half.g.name("image", half.row)),
