@@ -21,6 +21,9 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 //!
+//! Networks with side paths, several inputs and outputs or shared weights: [`NetworkBuilder::residual`], [`Graph`], [`Tied`],
+//! and the page `docs/graphs.md`.
+//!
 //! # Inside an app
 //!
 //! The app's device, its encoder, its buffers, its submission. What can fail is done before recording; recording
@@ -58,7 +61,8 @@
 //!
 //! # Conventions
 //!
-//! - Row-major. Activations are \[batch, features\]; a dense weight is \[inputs, units\] and y = x · W + b.
+//! - Row-major. Activations are \[batch, features\], or \[batch, height, width, channels\] and the like, channels last; a
+//!   dense weight is \[inputs, units\] and y = x · W + b.
 //! - A loss is the mean over the rows of a batch that exist. The last, partial batch of an epoch is trained on too.
 //! - Random numbers are a function of the seed, the purpose and an index: the same on the GPU, the CPU and in a browser.
 //! - Sums have a fixed order: the same seed on the same adapter and driver gives the same weights, bit for bit.

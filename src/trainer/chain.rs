@@ -39,7 +39,8 @@ pub struct ChainRows<'a> {
     pub input: NamedRows<'a>,
     /// Written by the forward pass, and read by the backward pass: leave it as it is in between.
     pub output: NamedRows<'a>,
-    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output.
+    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output. Of an output
+    /// that the loss does not read it is a buffer of zeros.
     pub output_gradient: NamedRows<'a>,
     /// Written by the backward pass, if it is wanted: the derivative with respect to each number of the input. Of several
     /// inputs, of those that are named.
