@@ -5,7 +5,7 @@ use std::ops::Range;
 use wgrad::lockstep::Lockstep;
 use wgrad::plan::{DataInfo, Role};
 
-use crate::common::reference::{Corners, Sample, activated, label_targets, loss_of_row, outputs};
+use crate::common::reference::{Corners, Sample, activated, batch_norm, label_targets, loss_of_row, outputs};
 use crate::drawn::Drawn;
 
 pub struct Data {
@@ -95,8 +95,9 @@ impl Data {
         corners: &mut Corners,
     ) -> Vec<f64> {
         let mut totals = vec![0.0; drawn.outputs.len()];
-        for (in_batch, row) in rows.clone().enumerate() {
-            let values = values(drawn, weights, self.sample(drawn, row), masks, in_batch, corners);
+        let samples: Vec<Vec<Sample>> = rows.clone().map(|row| self.sample(drawn, row)).collect();
+        let batch = values(drawn, weights, &samples, masks, corners);
+        for (row, values) in rows.clone().zip(&batch) {
             for (o, output) in drawn.outputs.iter().enumerate() {
                 let y = &values[output.value];
                 let columns = *y.shape.last().unwrap() as usize;
@@ -165,37 +166,42 @@ fn is_transposed(drawn: &Drawn, step: &crate::drawn::Step) -> bool {
 /// Of each dropout layer, by its name: what the numbers of the batch are multiplied by, row by row.
 pub type Masks = std::collections::BTreeMap<String, Vec<f64>>;
 
-/// Every value of a graph, for one sample, the batch's row of that number.
+/// Every value of a graph, of each sample of a batch.
 pub fn values(
     drawn: &Drawn,
     weights: &[f64],
-    inputs: Vec<Sample>,
+    inputs: &[Vec<Sample>],
     masks: &Masks,
-    row: usize,
     corners: &mut Corners,
-) -> Vec<Sample> {
+) -> Vec<Vec<Sample>> {
     let of_layer = |name: &str| -> Vec<&[f64]> {
         let own = drawn.network.parameters().iter().filter(|p| p.layer() == name);
         own.map(|p| &weights[p.range()]).collect()
     };
-    let mut values = inputs;
+    let mut batch = inputs.to_vec();
     for step in &drawn.steps {
         let mut own = of_layer(&step.name);
         if let Some(of) = step.tied {
             let others = of_layer(&drawn.steps[of].name);
             own = if own.is_empty() { others } else { vec![others[0], own[0]] };
         }
-        let given: Vec<&Sample> = step.inputs.iter().map(|&input| &values[input]).collect();
         let layer = layer_of(drawn, step);
-        let mut made: Vec<Sample> = outputs(layer, &own, &given, corners)
-            .iter()
-            .map(|sums| activated(layer.activation(), sums, corners))
-            .collect();
-        if let Some(mask) = masks.get(&step.name) {
-            let len = made[0].values.len();
-            made[0].values.iter_mut().zip(&mask[row * len..]).for_each(|(x, mask)| *x *= mask);
+        if let wgrad::Layer::BatchNorm(norm) = layer {
+            let given: Vec<&Sample> = batch.iter().map(|values| &values[step.inputs[0]]).collect();
+            let made = batch_norm(&given, own[0], own[1], norm.epsilon.into());
+            batch.iter_mut().zip(made).for_each(|(values, made)| values.push(made));
+            continue;
         }
-        values.extend(made);
+        for (row, values) in batch.iter_mut().enumerate() {
+            let given: Vec<&Sample> = step.inputs.iter().map(|&input| &values[input]).collect();
+            let sums = outputs(layer, &own, &given, corners);
+            let mut made: Vec<Sample> = sums.iter().map(|sums| activated(layer.activation(), sums, corners)).collect();
+            if let Some(mask) = masks.get(&step.name) {
+                let len = made[0].values.len();
+                made[0].values.iter_mut().zip(&mask[row * len..]).for_each(|(x, mask)| *x *= mask);
+            }
+            values.extend(made);
+        }
     }
-    values
+    batch
 }

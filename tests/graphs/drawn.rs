@@ -4,7 +4,7 @@
 use std::fmt;
 
 use proptest::prelude::*;
-use wgrad::{Activation, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value};
+use wgrad::{Activation, BatchNorm, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value};
 
 /// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub fn graphs(layers: usize) -> impl Strategy<Value = Drawn> {
 }
 
 /// Most numbers of a sample, but for those of what is put together at the end.
-const MOST: u64 = 36;
+pub const MOST: u64 = 36;
 
 struct Under {
     graph: Graph,
@@ -156,7 +156,7 @@ impl Under {
             let axes: Vec<i32> = (0..rank).filter(chosen).map(|i| i as i32).collect();
             if axes.is_empty() { vec![named] } else { axes }
         };
-        match kind % 19 {
+        match kind % 20 {
             0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
             3 | 4 => {
                 let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
@@ -164,7 +164,7 @@ impl Under {
                 if b.is_multiple_of(4) {
                     inputs.push(inputs[usize::from(b / 4) % 2]);
                 }
-                self.push(if kind % 19 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
+                self.push(if kind % 20 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
             }
             5 => {
                 let joined = |a: Shape, b: Shape| {
@@ -202,9 +202,10 @@ impl Under {
             13 => _ = self.push(Layer::ReduceMax(axes()), &[x]),
             14 => {
                 let fits = |step: &Step| match &step.layer {
-                    Layer::Dense(_) | Layer::LayerNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
-                        self.last(step.inputs[0]) == self.last(x)
-                    }
+                    Layer::Dense(_)
+                    | Layer::LayerNorm(_)
+                    | Layer::BatchNorm(_)
+                    | Layer::ScaleShift(ScaleShift::Trained) => self.last(step.inputs[0]) == self.last(x),
                     _ => false,
                 };
                 match self.tied_to(a, fits) {
@@ -221,6 +222,7 @@ impl Under {
             }
             16 => _ = self.norm(x),
             17 => _ = self.push(Layer::Dropout(0.375), &[x]),
+            18 => _ = self.push(BatchNorm { epsilon: 0.0625, ..BatchNorm::default() }, &[x]),
             // A residual block.
             _ => {
                 let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };

@@ -66,9 +66,9 @@ fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
     dropouts.filter_map(mask).collect()
 }
 
-/// How far a gradient may be off: each op rounds as often as its sums have terms, relative to the numbers it takes.
-/// Those terms add up from the first op of the forward pass to the last one of the backward pass, and no op takes more
-/// than the product of the largest value and the largest gradient that the plan's buffers hold.
+/// How far a gradient may be off. A sum of n terms errs by some √n roundings of the numbers that it takes; sums run over a
+/// sample, or over the positions of all rows. Each layer has such sums in the forward and in the backward pass, whose
+/// errors add up, and no op takes more than the product of the largest value and the largest gradient in the plan.
 fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     let plan = lockstep.plan();
     let largest = |is: &dyn Fn(Role) -> bool| {
@@ -77,10 +77,9 @@ fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     };
     let of_values = largest(&|role| matches!(role, Role::Activation | Role::Parameters | Role::Output(_)));
     let of_gradients = largest(&|role| matches!(role, Role::ActivationGradient | Role::Gradients));
-    let shapes = drawn.network.layers().len() as f64;
-    // Sums run over a sample, or over the positions of all rows.
-    let terms = shapes * 40.0f64.max(6.0 * f64::from(rows));
-    2.0 * terms * U * of_values * of_gradients
+    let layers = drawn.network.layers().len() as f64;
+    let roundings = 2.0 * layers * (drawn::MOST as f64 * f64::from(rows)).sqrt();
+    roundings * U * of_values * of_gradients
 }
 
 /// Compares a gradient with central differences of `f`, which moves number `i` by so much. Where a step crosses a
@@ -204,10 +203,7 @@ proptest! {
 
         let (masks, bound) = (masks(&lockstep, &drawn), bound(&lockstep, &drawn, rows));
         let values = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> Vec<Vec<Sample>> {
-            let of = |(row, sample): (usize, &Vec<Sample>)| {
-                data::values(&drawn, weights, sample.clone(), &masks, row, corners)
-            };
-            inputs.iter().enumerate().map(of).collect()
+            data::values(&drawn, weights, inputs, &masks, corners)
         };
         let total = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> f64 {
             let values = values(weights, inputs, corners);
