@@ -407,7 +407,7 @@ fn a_run_over_windows_is_resumed_to_the_same_bytes() {
         // With another batch size the epoch that was cut short is given up, and begins anew.
         let resume = Resume { batch: Some(16), ..Resume::default() };
         let mut resumed = Trainer::resume_from_bytes_with(device, &files[2], &resume).unwrap();
-        let history = resumed.fit(&data(1, ROWS), Fit::default(), |_| ()).unwrap();
+        let history = resumed.fit(data(1, ROWS), Fit::default(), |_| ()).unwrap();
         assert_eq!((history.epochs[0].steps, history.epochs[0].train.rows), (6, 90));
     }
 }
@@ -434,5 +434,50 @@ fn data_train_and_are_evaluated_window_by_window() {
         let history = trainer.fit(&train, fit, |_| ()).unwrap();
         assert!(history.epochs.iter().all(|epoch| (epoch.steps, epoch.train.rows) == (12, 90)));
         assert!(trainer.evaluate(&many).unwrap().loss < 0.3 * before.loss);
+    }
+}
+
+/// Weights of rows are in every output's loss, weights of classes in that of their own.
+#[test]
+fn weights_of_rows_and_of_classes_are_in_the_losses_that_they_are_of() {
+    let data = data(1, 40);
+    let heavy = data.clone().with_weights(vec![2.0; 40]).unwrap();
+    let by_class = heavy.clone().with_class_weights_of("quarter", &[4.0; 4]).unwrap();
+    for device in devices() {
+        let mut trainer = trainer(device);
+        let mut losses = |data: &Dataset| {
+            let outputs = trainer.evaluate_outputs(data).unwrap();
+            [0, 1, 2].map(|i| outputs[i].evaluation.loss)
+        };
+        // Products and sums with powers of two are exact.
+        let [size, quarter, above] = losses(&data);
+        assert_eq!(losses(&heavy), [2.0 * size, 2.0 * quarter, 2.0 * above]);
+        assert_eq!(losses(&by_class), [2.0 * size, 8.0 * quarter, 2.0 * above]);
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_found_in_any_output() {
+    let mut graph = Graph::new();
+    let x = graph.input("x", 1);
+    let kind = graph.layer(Dense::new(2, Softmax), [x]).unwrap();
+    let size = graph.layer(Dense::new(1, Identity), [x]).unwrap();
+    let network = graph.build([("kind", kind), ("size", size)]).unwrap();
+    let with = |size: f32| {
+        let data = Dataset::of_rows(4).input("x", vec![0.5f32; 4], 1).labels("kind", vec![0, 1, 0, 1], 2);
+        data.targets("size", vec![0.0, 0.0, size, 0.0], 1).build().unwrap()
+    };
+    for device in devices() {
+        // Of weight 0 an output is not trained, but measured.
+        for weight in [0.0, 1.0] {
+            let losses = Losses::new().output("kind", Loss::SoftmaxCrossEntropy);
+            let losses = losses.weighted("size", Loss::MeanSquaredError, weight);
+            let config = TrainerConfig { batch: 2, shuffle: false, ..TrainerConfig::default() };
+            let mut trainer = Trainer::new(device.clone(), &network, losses, Adam::default(), config).unwrap();
+            trainer.fit(with(1.0), Fit::default(), |_| ()).unwrap();
+            // (10²⁰)² is beyond f32. The third row is in the second batch, the fourth step of all.
+            let fault = trainer.fit(with(1e20), Fit::default(), |_| ()).unwrap_err();
+            assert!(matches!(fault, Error::NonFiniteLoss { epoch: 2, step: 4 }), "{fault:?}");
+        }
     }
 }

@@ -104,8 +104,8 @@ impl Trainer {
     /// Uploads a window of data to be evaluated.
     fn bind_evaluation_window(&mut self, windowed: &Windowed<'_>, window: u32) -> Result<()> {
         let Some(executor) = &mut self.evaluation else { return Ok(()) };
-        let ranges = windowed.windows.in_order(window);
-        upload(&self.device, executor, windowed.data, windowed.matched, &ranges)?;
+        let rows = [windowed.windows.in_order(window)];
+        upload(&self.device, executor, windowed.data, windowed.matched, &rows)?;
         for (i, data) in (0..).zip(windowed.infos(window)) {
             self.device.write(&executor.storage(Role::Data(i)), 0, bytemuck::bytes_of(&data))?;
         }

@@ -64,13 +64,13 @@ impl Windows {
         self.window.min(self.rows - window * self.window)
     }
 
-    /// The rows of the window of this number, as they are in the data: one range or two.
-    pub fn in_order(self, window: u32) -> Vec<Range<usize>> {
+    /// The rows of the window of this number, as they are in the data.
+    pub fn in_order(self, window: u32) -> Range<usize> {
         let first = (window * self.window) as usize;
-        vec![first..first + self.rows_of(window) as usize]
+        first..first + self.rows_of(window) as usize
     }
 
-    /// The rows of the window of this number in an epoch's order. The windows are cut from the data as from a ring, from a row
+    /// The rows of the window of this number in an epoch's order: one range or two. The windows are cut from the data as from a ring, from a row
     /// on that is drawn anew for each epoch, as is the order of the full windows. The last one has what is left, so that
     /// only the last batch of an epoch, and its last update, are partial.
     pub fn shuffled(self, window: u32, seed: u64, epoch: u32) -> Vec<Range<usize>> {
@@ -121,7 +121,7 @@ impl Trainer {
         let (epoch, windows) = (self.epochs(), windowed.windows);
         let ranges = match self.config.shuffle {
             true => windows.shuffled(window, self.config.seed, epoch),
-            false => windows.in_order(window),
+            false => Vec::from_iter([windows.in_order(window)]),
         };
         upload(&self.device, &mut self.training, windowed.data, windowed.matched, &ranges)?;
         self.tell(&windowed.infos(window))
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(epoch(5, 3), epoch(5, 3));
         assert_ne!(epoch(5, 3), epoch(5, 4));
         assert_ne!(epoch(5, 3), epoch(6, 3));
-        let in_order: Vec<usize> = (0..9).flat_map(|window| windows.in_order(window)).flatten().collect();
+        let in_order: Vec<usize> = (0..9).flat_map(|window| windows.in_order(window)).collect();
         assert!(in_order.into_iter().eq(0..100));
     }
 
