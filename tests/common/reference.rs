@@ -222,23 +222,26 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
     }]
 }
 
-/// Batch normalisation of all samples of a batch, by their own statistics.
-pub fn batch_norm(batch: &[&Sample], scale: &[f64], shift: &[f64], epsilon: f64) -> Vec<Sample> {
-    let channels = scale.len();
+/// Mean and variance of each channel over a batch.
+pub fn channel_statistics(batch: &[&Sample]) -> Vec<[f64; 2]> {
+    let channels = *batch[0].shape.last().unwrap() as usize;
     let of_channel = |c: usize| batch.iter().flat_map(move |x| x.values[c..].iter().step_by(channels));
-    let statistics: Vec<[f64; 2]> = (0..channels)
+    (0..channels)
         .map(|c| {
             let n = of_channel(c).count() as f64;
             let mean = of_channel(c).sum::<f64>() / n;
             [mean, of_channel(c).map(|x| (x - mean).powi(2)).sum::<f64>() / n]
         })
-        .collect();
+        .collect()
+}
+
+/// Batch normalisation of a sample.
+pub fn batch_norm(x: &Sample, statistics: &[[f64; 2]], scale: &[f64], shift: &[f64], epsilon: f64) -> Sample {
     let normalise = |c: usize, x: f64| {
         let [mean, variance] = statistics[c];
         (x - mean) / (variance + epsilon).sqrt() * scale[c] + shift[c]
     };
-    let row = |row: &[f64]| row.iter().enumerate().map(|(c, &x)| normalise(c, x)).collect();
-    batch.iter().map(|x| x.map_rows(row)).collect()
+    x.map_rows(|row| row.iter().enumerate().map(|(c, &x)| normalise(c, x)).collect())
 }
 
 fn largest(values: &[f64], corners: &mut Corners) -> f64 {

@@ -5,7 +5,9 @@ use std::ops::Range;
 use wgrad::lockstep::Lockstep;
 use wgrad::plan::{DataInfo, Role};
 
-use crate::common::reference::{Corners, Sample, activated, batch_norm, label_targets, loss_of_row, outputs};
+use crate::common::reference::{
+    Corners, Sample, activated, batch_norm, channel_statistics, label_targets, loss_of_row, outputs,
+};
 use crate::drawn::Drawn;
 
 pub struct Data {
@@ -84,19 +86,18 @@ impl Data {
         ends.map(of).collect()
     }
 
-    /// The loss of each output over some rows, without its weight in the sum. `masks` has what dropout layers multiply
-    /// the rows by.
+    /// The loss of each output over some rows, without its weight in the sum.
     pub fn losses(
         &self,
         drawn: &Drawn,
         weights: &[f64],
         rows: Range<usize>,
-        masks: &Masks,
+        pass: &Pass,
         corners: &mut Corners,
     ) -> Vec<f64> {
         let mut totals = vec![0.0; drawn.outputs.len()];
         let samples: Vec<Vec<Sample>> = rows.clone().map(|row| self.sample(drawn, row)).collect();
-        let batch = values(drawn, weights, &samples, masks, corners);
+        let batch = values(drawn, weights, &samples, pass, corners);
         for (row, values) in rows.clone().zip(&batch) {
             for (o, output) in drawn.outputs.iter().enumerate() {
                 let y = &values[output.value];
@@ -166,12 +167,18 @@ fn is_transposed(drawn: &Drawn, step: &crate::drawn::Step) -> bool {
 /// Of each dropout layer, by its name: what the numbers of the batch are multiplied by, row by row.
 pub type Masks = std::collections::BTreeMap<String, Vec<f64>>;
 
+/// What dropout and batch normalisation do.
+pub enum Pass {
+    Training(Masks),
+    Inference,
+}
+
 /// Every value of a graph, of each sample of a batch.
 pub fn values(
     drawn: &Drawn,
     weights: &[f64],
     inputs: &[Vec<Sample>],
-    masks: &Masks,
+    pass: &Pass,
     corners: &mut Corners,
 ) -> Vec<Vec<Sample>> {
     let of_layer = |name: &str| -> Vec<&[f64]> {
@@ -188,7 +195,13 @@ pub fn values(
         let layer = layer_of(drawn, step);
         if let wgrad::Layer::BatchNorm(norm) = layer {
             let given: Vec<&Sample> = batch.iter().map(|values| &values[step.inputs[0]]).collect();
-            let made = batch_norm(&given, own[0], own[1], norm.epsilon.into());
+            // Running statistics are as they begin.
+            let statistics = match pass {
+                Pass::Training(_) => channel_statistics(&given),
+                Pass::Inference => vec![[0.0, 1.0]; own[0].len()],
+            };
+            let normalised = |x| batch_norm(x, &statistics, own[0], own[1], norm.epsilon.into());
+            let made: Vec<Sample> = given.into_iter().map(normalised).collect();
             batch.iter_mut().zip(made).for_each(|(values, made)| values.push(made));
             continue;
         }
@@ -196,7 +209,9 @@ pub fn values(
             let given: Vec<&Sample> = step.inputs.iter().map(|&input| &values[input]).collect();
             let sums = outputs(layer, &own, &given, corners);
             let mut made: Vec<Sample> = sums.iter().map(|sums| activated(layer.activation(), sums, corners)).collect();
-            if let Some(mask) = masks.get(&step.name) {
+            if let Pass::Training(masks) = pass
+                && let Some(mask) = masks.get(&step.name)
+            {
                 let len = made[0].values.len();
                 made[0].values.iter_mut().zip(&mask[row * len..]).for_each(|(x, mask)| *x *= mask);
             }

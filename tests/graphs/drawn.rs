@@ -174,7 +174,11 @@ impl Under {
                     alike.then(|| Shape::try_from(&lengths[..]).unwrap())
                 };
                 let y = self.partner(x, b / 2, joined);
-                self.push(Layer::Concat { axis: named }, &[x, y]);
+                // Too large with itself.
+                match joined(shape, self.shape(y)).is_some_and(|shape| shape.elements() <= MOST) {
+                    true => self.push(Layer::Concat { axis: named }, &[x, y]),
+                    false => self.push(Layer::ReduceMean(vec![named]), &[x]),
+                };
             }
             6 => {
                 let start = u32::from(b / 2) % shape[axis];
@@ -227,7 +231,8 @@ impl Under {
             _ => {
                 let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };
                 let inner = self.dense(inner, 1 + u32::from(a % 5), 1, activation(b));
-                let inner = self.dense(inner, self.last(x), b / 8, activation(if b.is_multiple_of(3) { 1 } else { 0 }));
+                let back = Dense::new(self.last(x), activation(if b.is_multiple_of(3) { 1 } else { 0 }));
+                let inner = self.push(if b / 8 % 4 == 0 { back.without_bias() } else { back }, &[inner]);
                 let sum = self.push(Layer::Add, &[x, inner]);
                 if b.is_multiple_of(5) {
                     self.push(activation(a / 8), &[sum]);

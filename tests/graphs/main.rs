@@ -11,7 +11,7 @@ mod faults;
 
 use common::reference::{Corners, Sample};
 use common::*;
-use data::{Data, Masks};
+use data::{Data, Masks, Pass};
 use drawn::{Drawn, graphs};
 use proptest::prelude::*;
 use wgrad::lockstep::Lockstep;
@@ -144,31 +144,21 @@ proptest! {
             let weights = numbers(&lockstep, Role::Parameters);
             let what = format!("rows {rows:?} of {drawn:?}\n{}", lockstep.plan());
             assert_agree(&mut lockstep, &what);
-            let masks = masks(&lockstep, &drawn);
+            let pass = Pass::Training(masks(&lockstep, &drawn));
             let gradients = numbers(&lockstep, Role::Gradients);
             let bound = bound(&lockstep, &drawn, batch);
             let mut corners = Corners::default();
-            let each = data.losses(&drawn, &weights, rows.clone(), &masks, &mut corners);
+            let each = data.losses(&drawn, &weights, rows.clone(), &pass, &mut corners);
             prop_assume!(is_away_from_corners(&corners, bound));
 
-            // The running losses are sums over rows of all steps so far.
             if rows.start == 0 {
-                let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
-                for (o, (output, expected)) in drawn.outputs.iter().zip(&each).enumerate() {
-                    let total = bytemuck::cast_slice::<f32, RowMetrics>(&totals[64 * o..64 * o + 4])[0];
-                    let shape = drawn.network.output_ends()[o].shape;
-                    let positions = shape.elements() / u64::from(*shape.last().unwrap());
-                    let is_sum = output.loss == wgrad::Loss::SumOfSquares;
-                    let count = if is_sum { 1.0 } else { rows.len() as f64 * positions as f64 };
-                    let error = (f64::from(total.loss) / count - expected).abs();
-                    prop_assert!(error <= bound, "loss {o}: {} is not {expected} times {count}", total.loss);
-                }
+                check_losses(&lockstep, &drawn, rows.len(), &each, bound);
             }
             let gradients: Vec<f64> = inside.iter().map(|&i| gradients[i]).collect();
             let compared = compare(&gradients, bound, &what, |i, by, corners| {
                 let mut moved = weights.clone();
                 moved[inside[i]] += by;
-                let losses = data.losses(&drawn, &moved, rows.clone(), &masks, corners);
+                let losses = data.losses(&drawn, &moved, rows.clone(), &pass, corners);
                 drawn.outputs.iter().zip(losses).map(|(output, loss)| f64::from(output.weight) * loss).sum()
             });
             prop_assert!(2 * compared >= gradients.len(), "only {compared} of {} compared", gradients.len());
@@ -201,9 +191,10 @@ proptest! {
         let what = format!("{drawn:?}\n{}", lockstep.plan());
         assert_agree(&mut lockstep, &what);
 
-        let (masks, bound) = (masks(&lockstep, &drawn), bound(&lockstep, &drawn, rows));
+        let pass = Pass::Training(masks(&lockstep, &drawn));
+        let bound = bound(&lockstep, &drawn, rows);
         let values = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> Vec<Vec<Sample>> {
-            data::values(&drawn, weights, inputs, &masks, corners)
+            data::values(&drawn, weights, inputs, &pass, corners)
         };
         let total = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> f64 {
             let values = values(weights, inputs, corners);
@@ -217,13 +208,8 @@ proptest! {
         let mut corners = Corners::default();
         let expected = values(&weights, &inputs, &mut corners);
         prop_assume!(is_away_from_corners(&corners, bound));
-        for (o, output) in drawn.outputs.iter().enumerate() {
-            let made = numbers(&lockstep, Role::Output(o as u32));
-            let expected: Vec<f64> = expected.iter().flat_map(|values| values[output.value].values.clone()).collect();
-            prop_assert_eq!(made.len(), expected.len());
-            for (y, expected) in made.iter().zip(&expected) {
-                prop_assert!((y - expected).abs() <= bound, "output {}: {} is not {}", o, y, expected);
-            }
+        for o in 0..drawn.outputs.len() {
+            check_output(&lockstep, &drawn, o, &expected, bound);
         }
         for (i, _) in drawn.network.input_ends().iter().enumerate().filter(|(i, _)| asked[*i]) {
             let gradient = numbers(&lockstep, Role::InputGradient(i as u32));
@@ -243,6 +229,62 @@ proptest! {
             moved[inside[i]] += by;
             total(&moved, &inputs, corners)
         });
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(8))]
+
+    /// Where nothing is trained: dropout passes everything, batch normalisation takes its running statistics, and a
+    /// narrow network may be one op.
+    #[test]
+    fn random_graphs_evaluate_as_their_formulas(drawn in graphs(12), batch in 1u32..5, seed in 0u64..1000) {
+        let data = data::random(&drawn, batch, false, seed);
+        let evaluation = Plan::evaluation(&drawn.network, losses(&drawn), batch).unwrap();
+        let mut evaluation = lockstep_of(gpu(), &drawn, evaluation, &data, seed);
+        assert_agree(&mut evaluation, &format!("{drawn:?}"));
+        let forward = Plan::forward(&drawn.network, batch).unwrap();
+        let mut forward = lockstep_of(gpu(), &drawn, forward, &data, seed);
+        for (i, features) in (0..).zip(&data.features) {
+            if let Some(id) = forward.plan().find(Role::Input(i)) {
+                forward.set(id, features).unwrap();
+            }
+        }
+        assert_agree(&mut forward, &format!("{drawn:?}"));
+
+        let weights: Vec<f64> = weights(&drawn, seed).into_iter().map(f64::from).collect();
+        let (bound, corners) = (bound(&evaluation, &drawn, batch), &mut Corners::default());
+        let each = data.losses(&drawn, &weights, 0..batch as usize, &Pass::Inference, corners);
+        check_losses(&evaluation, &drawn, batch as usize, &each, bound);
+        let samples: Vec<Vec<Sample>> = (0..batch as usize).map(|row| data.sample(&drawn, row)).collect();
+        let values = data::values(&drawn, &weights, &samples, &Pass::Inference, corners);
+        for o in 0..drawn.outputs.len() {
+            check_output(&forward, &drawn, o, &values, bound);
+        }
+    }
+}
+
+/// The running losses after the first step.
+fn check_losses(lockstep: &Lockstep, drawn: &Drawn, rows: usize, each: &[f64], bound: f64) {
+    let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
+    for (o, (output, expected)) in drawn.outputs.iter().zip(each).enumerate() {
+        let total = bytemuck::cast_slice::<f32, RowMetrics>(&totals[64 * o..64 * o + 4])[0];
+        let shape = drawn.network.output_ends()[o].shape;
+        let positions = shape.elements() / u64::from(*shape.last().unwrap());
+        // They are sums over rows.
+        let count = if output.loss == wgrad::Loss::SumOfSquares { 1.0 } else { rows as f64 * positions as f64 };
+        let error = (f64::from(total.loss) / count - expected).abs();
+        assert!(error <= bound, "loss {o} of {drawn:?}: {} is not {expected} times {count}", total.loss);
+    }
+}
+
+fn check_output(lockstep: &Lockstep, drawn: &Drawn, output: usize, values: &[Vec<Sample>], bound: f64) {
+    let made = numbers(lockstep, Role::Output(output as u32));
+    let value = drawn.outputs[output].value;
+    let expected: Vec<f64> = values.iter().flat_map(|values| values[value].values.clone()).collect();
+    assert_eq!(made.len(), expected.len());
+    for (y, expected) in made.iter().zip(&expected) {
+        assert!((y - expected).abs() <= bound, "output {output} of {drawn:?}: {y} is not {expected}");
     }
 }
 
@@ -283,6 +325,40 @@ proptest! {
         for step in 0..4 {
             let what = format!("step {step} of {rows} rows\n{config:?}\n{}", lockstep.plan());
             assert_agree(&mut lockstep, &what);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(6))]
+
+    /// Updates by the products that make the gradients leave the weights that updates by themselves do, bit for bit, and
+    /// a frozen layer keeps its weights.
+    #[test]
+    fn fused_updates_of_random_graphs_leave_the_same_weights(
+        drawn in graphs(14), optimizer in optimizer(), batch in 1u32..9, rows in 1u32..20, draw: u32,
+    ) {
+        let data = data::random(&drawn, rows, true, draw.into());
+        let config = TrainerConfig { clip: None, accumulate: 1, ..config(&drawn, batch, draw) };
+        let after = |keep_gradients: bool| {
+            let config = TrainerConfig { keep_gradients, ..config.clone() };
+            let plan = Plan::training(&drawn.network, losses(&drawn), &optimizer, &config).unwrap();
+            let mut lockstep = lockstep_of(gpu(), &drawn, plan, &data, draw.into());
+            for _ in 0..3 {
+                assert_agree(&mut lockstep, &format!("{drawn:?}\n{config:?}"));
+            }
+            lockstep.get(lockstep.plan().find(Role::Parameters).unwrap())
+        };
+        let [fused, apart] = [false, true].map(after);
+        let bits = |weights: &[f32]| weights.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
+        prop_assert_eq!(bits(&fused), bits(&apart));
+        let start = weights(&drawn, draw.into());
+        for parameter in drawn.network.parameters() {
+            // The last group of a layer is the one that counts.
+            let frozen = Group::layer(parameter.layer()).frozen();
+            if config.groups.last() == Some(&frozen) {
+                prop_assert_eq!(&fused[parameter.range()], &start[parameter.range()]);
+            }
         }
     }
 }
