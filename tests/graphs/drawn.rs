@@ -232,7 +232,7 @@ impl Under {
                 let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };
                 let inner = self.dense(inner, 1 + u32::from(a % 5), 1, activation(b));
                 let back = Dense::new(self.last(x), activation(if b.is_multiple_of(3) { 1 } else { 0 }));
-                let inner = self.push(if b / 8 % 4 == 0 { back.without_bias() } else { back }, &[inner]);
+                let inner = self.push(if (b / 8).is_multiple_of(4) { back.without_bias() } else { back }, &[inner]);
                 let sum = self.push(Layer::Add, &[x, inner]);
                 if b.is_multiple_of(5) {
                     self.push(activation(a / 8), &[sum]);
@@ -260,7 +260,7 @@ impl Under {
             2 => [first, second, all / first / second].into(),
             _ => [1, second, first, all / first / second].into(),
         };
-        self.push(if b / 4 % 4 == 0 { Layer::Flatten } else { Layer::Reshape(shape) }, &[x])
+        self.push(if (b / 4).is_multiple_of(4) { Layer::Flatten } else { Layer::Reshape(shape) }, &[x])
     }
 
     /// Nothing but dropout makes it, which is not there outside of training.
@@ -345,7 +345,7 @@ impl Under {
         };
         self.read[value] = true;
         let weight = [1.0, 1.0, 0.5, 2.0, 0.25, 0.0][usize::from(b / 4 % 6)];
-        let (values, weighted) = (b / 32 % 2 == 0, b / 64 % 3 == 0);
-        Output { value, loss, weight, values, weighted, ignores: !values && b / 256 % 2 == 0 }
+        let (values, weighted) = ((b / 32).is_multiple_of(2), (b / 64).is_multiple_of(3));
+        Output { value, loss, weight, values, weighted, ignores: !values && (b / 256).is_multiple_of(2) }
     }
 }

@@ -306,8 +306,8 @@ fn config(drawn: &Drawn, batch: u32, draw: u32) -> TrainerConfig {
         _ => Vec::new(),
     };
     let clip = [None, None, Some(Clip::Norm(0.5)), Some(Clip::Value(0.125))][(draw / 4 % 4) as usize];
-    let accumulate = 1 + u32::from(draw / 4096 % 4 == 0);
-    TrainerConfig { groups, clip, accumulate, keep_gradients: draw / 1024 % 4 == 0, ..batches_of(batch) }
+    let accumulate = 1 + u32::from((draw / 4096).is_multiple_of(4));
+    TrainerConfig { groups, clip, accumulate, keep_gradients: (draw / 1024).is_multiple_of(4), ..batches_of(batch) }
 }
 
 proptest! {
