@@ -177,7 +177,8 @@ impl Scores {
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
-    values.sum::<f64>() / count
+    // The sum of no numbers would be −0.
+    values.fold(0.0, |sum, value| sum + value) / count
 }
 
 /// The class of each row of outputs; of one output, whether it is above the threshold.
@@ -202,6 +203,8 @@ mod tests {
         assert_eq!((scores.accuracy(), scores.binary_accuracy(0.3)), (0.5, 0.75));
         assert_eq!([0, 1, 2].map(|k| scores.top_k_accuracy(k)), [0.0, 0.5, 1.0]);
         assert!((scores.mean_absolute_error() - (0.2 + 0.3 + 0.6 + 0.9) / 4.0).abs() < 1e-7);
+        // Where all labels are ignored there is no row.
+        assert_eq!(mean([0.0; 0].into_iter()).to_bits(), 0);
     }
 
     #[test]

@@ -314,7 +314,10 @@ fn what_a_function_cannot_be_is_refused_by_name() {
     assert_eq!(
         fault(Network::input(2).dense(5, Relu).layer_norm(), "f"),
         "layer layer_norm_2, as part of a WGSL function: expected a dense layer, an activation right after one that has none, or \
-         an encoding before them all, got another kind"
+         an encoding before them all, got a layer_norm layer"
+    );
+    assert!(
+        fault(Network::input([4, 2]).dense(5, Relu), "f").ends_with("got a dense layer of several positions, [4, 5]")
     );
     let grid = HashGrid::default();
     assert!(fault(Network::input(2).dense(2, Relu).encoding(grid), "f").contains("layer hash_grid_2"));

@@ -79,7 +79,7 @@ pub(super) struct OwnParameter {
 
 impl Layer {
     /// As it stands in a layer's name.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Layer::Dense(_) => "dense",
             Layer::Activation(_) => "activation",

@@ -79,7 +79,14 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             Layer::Encoding(encoding) => (Some((encoding, 0)), None),
             Layer::Activation(_) if own == Activation::Identity => continue,
             Layer::Activation(_) if node.shapes[0].len() == 1 => (None, None),
-            _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
+            _ => {
+                // A dense layer may be refused for its rows alone.
+                let actual = match &node.shapes[0] {
+                    row if row.len() == 1 => format!("a {} layer", node.layer.kind()),
+                    shape => format!("a {} layer of several positions, {shape:?}", node.layer.kind()),
+                };
+                return fault(&format!("layer {name}"), kinds, actual);
+            }
         };
         let widest = match (encoding, encoded) {
             (Some(_), true) => 0,
@@ -103,7 +110,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
                 Some(last) => last.activation = own,
                 None => return fault(&format!("layer {name}"), kinds, own.to_string()),
             },
-            _ => return fault(&format!("layer {name}"), kinds, "another kind".into()),
+            _ => return fault(&format!("layer {name}"), kinds, "an encoding after them".into()),
         }
         inputs = outputs;
     }
