@@ -275,6 +275,7 @@ pub(crate) fn separate_moments(moments: &[u32], count: usize) -> Vec<Vec<u32>> {
 }
 
 /// The inverse of [`separate_moments`].
+#[cfg(any(feature = "files", test))]
 pub(crate) fn join_moments(moments: &[Vec<u32>]) -> Vec<u32> {
     let starts = (0..moments.first().map_or(0, Vec::len)).step_by(BLOCK);
     starts.flat_map(|start| moments.iter().flat_map(move |moment| &moment[start..][..BLOCK])).copied().collect()
