@@ -450,7 +450,7 @@ fn a_frozen_normalisation_still_measures() {
         let start = random_weights(&network, 6);
         let (loss, adam) = (Loss::SoftmaxCrossEntropy, Adam::default());
         let mut trainer = Trainer::from_parameters(device, &network, loss, adam, config, &start).unwrap();
-        trainer.fit(&data(1, 90), epochs(1), |_| {}).unwrap();
+        trainer.fit(data(1, 90), epochs(1), |_| {}).unwrap();
         let after = trainer.model().parameters().unwrap();
         for p in network.parameters().iter().chain(network.states()) {
             let stays =

@@ -1,3 +1,6 @@
+// Lists of one range are what is meant.
+#![allow(clippy::single_range_in_vec_init)]
+
 use super::*;
 use crate::ops::U8_SCALE;
 
