@@ -40,6 +40,9 @@ pub enum Loss {
     /// [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for outputs that are logits. Either way it
     /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)), with the small losses of right answers. Its gradient is
     /// softmax(z) Σ t − t.
+    ///
+    /// The softmax must be last, but for a flatten or a reshape: what one before a transpose, a slice or a sum puts out is
+    /// taken for logits. So it is with a sigmoid under [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).
     SoftmaxCrossEntropy,
     /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
     SmoothedSoftmaxCrossEntropy {
