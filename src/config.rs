@@ -26,19 +26,19 @@ pub struct TrainerConfig {
     pub accumulate: u32,
     /// Whether weight decay takes hold of biases, scales and shifts too, as in PyTorch. Default true.
     pub decay_biases: bool,
-    /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them there, the
-    /// products that make them hand them straight to the optimizer, which saves a quarter of its memory traffic. What needs
-    /// all of them: a limit on their norm, accumulation, a chain. What needs those of a layer: a group with another rate or
-    /// without decay, biases that do not decay, a layer that is not dense or that another one is tied to, and a batch or a
-    /// layer too large for one operation.
+    /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them
+    /// there, the products that make them hand them straight to the optimizer, which saves a quarter of its memory
+    /// traffic. What needs all of them: a limit on their norm, accumulation, a chain. What needs those of a layer: a
+    /// group with another rate or without decay, biases that do not decay, a layer that is not dense or that another
+    /// one is tied to, and a batch or a layer too large for one operation.
     #[cfg_attr(feature = "files", serde(default))]
     pub keep_gradients: bool,
     /// Layers that are trained in another way than the rest. Default none.
     pub groups: Vec<Group>,
     /// Most rows of a data set that [`fit`](crate::Trainer::fit) and [`evaluate`](crate::Trainer::evaluate) have on the
     /// device at a time. Default none: as many as one binding holds. Longer data train window by window: the rows of a
-    /// window are shuffled, and windows come in an order, and begin at a row, that are drawn for each epoch. Windows hold
-    /// whole updates, `batch` · `accumulate` rows or a multiple, at least one. Each is uploaded as its turn comes.
+    /// window are shuffled, and windows come in an order, and begin at a row, that are drawn for each epoch. Windows
+    /// hold whole updates, `batch` · `accumulate` rows or a multiple, at least one. Each is uploaded as its turn comes.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub window: Option<u32>,
 }

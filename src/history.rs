@@ -6,16 +6,16 @@
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
-    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum. Weights of rows
-    /// multiply their losses; the mean stays over the number of rows. Where rows have several positions, it is the mean over
-    /// all positions, those included whose label is ignored: they have loss 0.
+    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum. Weights of
+    /// rows multiply their losses; the mean stays over the number of rows. Where rows have several positions, it is the
+    /// mean over all positions, those included whose label is ignored: they have loss 0.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub loss: f64,
-    /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the largest
-    /// target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the target
-    /// is. Of a regression it says nothing. Weights of rows take no part: for an accuracy that honours them see
-    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy). Where rows have several positions, it is the share
-    /// of positions, without those whose label is ignored.
+    /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the
+    /// largest target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the
+    /// target is. Of a regression it says nothing. Weights of rows take no part: for an accuracy that honours them see
+    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy). Where rows have several positions, it is the
+    /// share of positions, without those whose label is ignored.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub accuracy: f64,
     /// How many rows. In the evaluation of one output among several, its positions that were counted: those of all rows
@@ -136,8 +136,8 @@ impl History {
         Self { epochs: self.epochs[first..].to_vec(), outputs: self.outputs.iter().map(of).collect() }
     }
 
-    /// The history as CSV: a line of names, then a line for each epoch. What an epoch lacks is left empty. Of several outputs
-    /// each has four columns more: `kind_loss`, `kind_accuracy`, `val_kind_loss`, `val_kind_accuracy`.
+    /// The history as CSV: a line of names, then a line for each epoch. What an epoch lacks is left empty. Of several
+    /// outputs each has four columns more: `kind_loss`, `kind_accuracy`, `val_kind_loss`, `val_kind_accuracy`.
     pub fn to_csv(&self) -> String {
         let mut csv = String::from("epoch,steps,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds");
         for OutputHistory { name, .. } in &self.outputs {

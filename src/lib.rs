@@ -21,8 +21,8 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 //!
-//! Networks with side paths, several inputs and outputs or shared weights: [`NetworkBuilder::residual`], [`Graph`], [`Tied`],
-//! and the page `docs/graphs.md`.
+//! Networks with side paths, several inputs and outputs or shared weights: [`NetworkBuilder::residual`], [`Graph`],
+//! [`Tied`], and the page `docs/graphs.md`.
 //!
 //! # Inside an app
 //!

@@ -10,7 +10,8 @@ use crate::optimizer::{above_zero, at_least_zero, below_one};
 /// over the number of rows (as in Keras), not over the sum of weights.
 ///
 /// Where samples have several positions, each with outputs and targets of its own, each position counts as a row. A
-/// position whose label is ignored has loss 0 and gradient 0; the mean is still over all positions, ignored ones included.
+/// position whose label is ignored has loss 0 and gradient 0; the mean is still over all positions, ignored ones
+/// included.
 ///
 /// Targets are numbers, one for each output, or labels. A label stands for 1 at that output and 0 elsewhere; where there
 /// is one output only, for the number itself, so that 0 and 1 are the two classes.
@@ -41,8 +42,8 @@ pub enum Loss {
     /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)), with the small losses of right answers. Its gradient is
     /// softmax(z) Σ t − t.
     ///
-    /// The softmax must be last, but for a flatten or a reshape: what one before a transpose, a slice or a sum puts out is
-    /// taken for logits. So it is with a sigmoid under [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).
+    /// The softmax must be last, but for a flatten or a reshape: what one before a transpose, a slice or a sum puts out
+    /// is taken for logits. So it is with a sigmoid under [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).
     SoftmaxCrossEntropy,
     /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
     SmoothedSoftmaxCrossEntropy {
@@ -99,8 +100,8 @@ impl Loss {
     }
 }
 
-/// A loss for each output of a network, each with a weight: the whole is their weighted sum. Of a network with one output, a
-/// [`Loss`] alone will do wherever this is asked for.
+/// A loss for each output of a network, each with a weight: the whole is their weighted sum. Of a network with one
+/// output, a [`Loss`] alone will do wherever this is asked for.
 ///
 /// ```
 /// use wgrad::{Loss, Losses};

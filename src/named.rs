@@ -1,4 +1,5 @@
-//! What is given for several inputs or outputs of a network, each by its name: numbers of the host's, or rows in buffers.
+//! What is given for several inputs or outputs of a network, each by its name: numbers of the host's, or rows in
+//! buffers.
 
 use crate::error::{Error, Result};
 use crate::network::End;
@@ -14,8 +15,8 @@ pub(crate) enum Named<'a, T: Clone> {
 }
 
 impl<T: Clone> Named<'_, T> {
-    /// Refuses names that no end has or that come twice, and several ends without names. `what` the ends are: "input" or
-    /// the like.
+    /// Refuses names that no end has or that come twice, and several ends without names. `what` the ends are: "input"
+    /// or the like.
     pub fn check_names(&self, what: &str, ends: &[End]) -> Result<()> {
         let each = match self {
             Self::One(_) if ends.len() == 1 => return Ok(()),
@@ -68,9 +69,9 @@ fn names(ends: &[End]) -> String {
     ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Rows of features for every input of a network, each row-major \[rows, features\]. A slice, an array or a `Vec` of f32 is
-/// those of a network with one input. Several inputs come as pairs of name and numbers, in any order: an array, a slice or
-/// a `Vec` of them. All inputs have the same number of rows.
+/// Rows of features for every input of a network, each row-major \[rows, features\]. A slice, an array or a `Vec` of
+/// f32 is those of a network with one input. Several inputs come as pairs of name and numbers, in any order: an array,
+/// a slice or a `Vec` of them. All inputs have the same number of rows.
 ///
 /// ```
 /// use wgrad::{Activation::*, Dense, Device, Graph, Model};
@@ -169,8 +170,8 @@ impl<'a, V: AsRef<[f32]> + ?Sized> From<Vec<(&'a str, &'a V)>> for Inputs<'a> {
     }
 }
 
-/// [`Rows`] for every input, or every output, of a network. A buffer, a part of one or [`Rows`] alone are those of a network
-/// with one such end. Several come as pairs of name and rows, in any order: an array or a `Vec` of them.
+/// [`Rows`] for every input, or every output, of a network. A buffer, a part of one or [`Rows`] alone are those of a
+/// network with one such end. Several come as pairs of name and rows, in any order: an array or a `Vec` of them.
 ///
 /// ```no_run
 /// # fn f(model: &wgrad::Model, image: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer, kind: &wgrad::wgpu::Buffer,

@@ -58,7 +58,8 @@ impl Predictor {
     }
 
     /// The class of each row, as [`Model::predict`]. `features` holds whole rows, \[rows, inputs\], at most
-    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for browsers.
+    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for
+    /// browsers.
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into), and [`Error::NoClass`] for the first row with an output that is NaN.
@@ -84,14 +85,15 @@ impl Predictor {
     }
 
     /// Writes the probability of each class to `probabilities`, \[rows, outputs\], as [`Model::predict_proba`]: for a
-    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most [`rows`](Self::rows), of a
-    /// network with several inputs [for each](Inputs). Blocks, submits and polls; not for browsers.
+    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most
+    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for
+    /// browsers.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), the same number for every
-    /// input, and `probabilities` has as many, or where an input is missing, unknown or given twice;
-    /// [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`] where a
-    /// buffer cannot be mapped.
+    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), the same number for
+    /// every input, and `probabilities` has as many, or where an input is missing, unknown or given twice;
+    /// [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
+    /// where a buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
     pub fn forward_into<'a>(&mut self, features: impl Into<Inputs<'a>>, probabilities: &mut [f32]) -> Result<()> {
         self.device.clone().block_on(self.forward_into_async(features, probabilities))
@@ -123,8 +125,8 @@ impl Predictor {
         inputs.rows(&self.inputs, Some(self.rows))
     }
 
-    /// Writes the probabilities or, where asked to, what classes are told by, to as many numbers as there are. The inputs
-    /// have been checked.
+    /// Writes the probabilities or, where asked to, what classes are told by, to as many numbers as there are. The
+    /// inputs have been checked.
     async fn run(&mut self, ranks: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
         if probabilities.is_empty() {
             return Ok(());
@@ -200,9 +202,9 @@ impl Mapped {
 }
 
 impl Model {
-    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels; of several outputs, of
-    /// the [chosen](Self::output) one. Worth it wherever a model
-    /// is asked more than once: [`predict`](Self::predict) makes them at every call.
+    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels; of several
+    /// outputs, of the [chosen](Self::output) one. Worth it wherever a model is asked more than once:
+    /// [`predict`](Self::predict) makes them at every call.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, digit: [f32; 784]) -> wgrad::Result<()> {

@@ -111,9 +111,9 @@ impl TextureSamples {
     }
 }
 
-/// Writes rows, such as a network's outputs, to a texture: a texel each, line by line from the top left. One channel is grey,
-/// two are red and green, and alpha is 1 unless there are four. Of a network with several outputs, the rows of one: those that
-/// [`Model::prepare_forward`](crate::Model::prepare_forward) was given for it.
+/// Writes rows, such as a network's outputs, to a texture: a texel each, line by line from the top left. One channel is
+/// grey, two are red and green, and alpha is 1 unless there are four. Of a network with several outputs, the rows of
+/// one: those that [`Model::prepare_forward`](crate::Model::prepare_forward) was given for it.
 #[derive(Debug, Clone)]
 pub struct TextureOutput {
     dispatch: Dispatch,

@@ -12,8 +12,8 @@ fn devices() -> [Device; 2] {
 const ROWS: usize = 90;
 const STEPS: usize = 3;
 
-/// An image, of bytes, and a level; to be told: in which quarter the image is bright, for each of three steps whether the
-/// level is above it, and twice the level.
+/// An image, of bytes, and a level; to be told: in which quarter the image is bright, for each of three steps whether
+/// the level is above it, and twice the level.
 fn network() -> Network {
     let mut graph = Graph::new();
     let image = graph.input("image", [4, 4, 1]);
@@ -110,7 +110,8 @@ fn a_network_with_several_inputs_and_outputs_learns_them_all() {
     }
 }
 
-/// The scores of each output count as its evaluation does, by the target of its name; labels that are ignored are left out.
+/// The scores of each output count as its evaluation does, by the target of its name; labels that are ignored are left
+/// out.
 #[test]
 fn scores_are_of_the_output_that_was_chosen() {
     let (train, test) = (data(1, ROWS), data(2, 40));
@@ -147,8 +148,8 @@ fn scores_are_of_the_output_that_was_chosen() {
     }
 }
 
-/// A label for each of five positions, by what a small network makes of each; where the labels are ignored, the position
-/// counts neither in the gradient nor in the accuracy.
+/// A label for each of five positions, by what a small network makes of each; where the labels are ignored, the
+/// position counts neither in the gradient nor in the accuracy.
 #[test]
 fn positions_whose_label_is_ignored_are_left_out() {
     let network = Network::input([5, 3]).dense(4, Identity).build().unwrap();
@@ -182,8 +183,8 @@ fn positions_whose_label_is_ignored_are_left_out() {
                 right += u32::from(z[label as usize] == largest);
                 counted += 1;
             }
-            // Each of 60 losses errs by some roundings of exponentials and of its logits, which are below 8, and so does
-            // the sum.
+            // Each of 60 losses errs by some roundings of exponentials and of its logits, which are below 8, and so
+            // does the sum.
             let bound = 64.0 * f64::from(f32::EPSILON) * 8.0;
             assert!((measured.loss - loss / 60.0).abs() < bound, "{measured:?} {}", loss / 60.0);
             assert_eq!(measured.accuracy, f64::from(right) / f64::from(counted));

@@ -32,8 +32,9 @@ impl Dataset {
 }
 
 impl DatasetBuilder {
-    /// Adds an input: row-major \[rows, ...shape\], a `Vec` of bytes, each read as byte / 255, or of f32. It goes to the
-    /// network's input of that name. The shape is that of a row, channels last; a number stands for that many features.
+    /// Adds an input: row-major \[rows, ...shape\], a `Vec` of bytes, each read as byte / 255, or of f32. It goes to
+    /// the network's input of that name. The shape is that of a row, channels last; a number stands for that many
+    /// features.
     pub fn input(self, name: impl Into<String>, values: impl Into<Features>, shape: impl Into<Shape>) -> Self {
         let (name, features, shape) = (name.into(), values.into(), shape.into());
         self.then(|data| {
@@ -48,8 +49,8 @@ impl DatasetBuilder {
     }
 
     /// Has the channels of an input normalised, as batches are gathered: each value, of a byte its 255th part, becomes
-    /// (value − mean) / deviation. Channels are the last dimension of the input's shape; one mean with one deviation is for
-    /// all of them.
+    /// (value − mean) / deviation. Channels are the last dimension of the input's shape; one mean with one deviation is
+    /// for all of them.
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -125,8 +126,8 @@ impl DatasetBuilder {
     }
 
     /// Has a label of a target ignored, in training and in evaluation: a row, or a position, with it has no loss, no
-    /// gradient, and is not counted; of the mean see [`Loss`](crate::Loss). It may be no class, as 255 is in many masks, or
-    /// one, as 0 where it stands for padding.
+    /// gradient, and is not counted; of the mean see [`Loss`](crate::Loss). It may be no class, as 255 is in many
+    /// masks, or one, as 0 where it stands for padding.
     pub fn ignoring(self, name: &str, label: u32) -> Self {
         self.then(|data| {
             let i = data.target_index(name)?;
@@ -150,11 +151,11 @@ impl DatasetBuilder {
     /// The data set.
     ///
     /// # Errors
-    /// The first fault of what was added, which names the input or the target: [`Error::Shape`] for other numbers of values
-    /// than rows and shape ask for, no row, no input or no target, a name given twice or unknown, and for means and deviations
-    /// that are not one for each channel, finite, the latter above 0; [`Error::NonFiniteFeature`] and
-    /// [`Error::NonFiniteTarget`] for the first NaN or infinity; [`Error::LabelOutOfRange`] for the first label that is no
-    /// class.
+    /// The first fault of what was added, which names the input or the target: [`Error::Shape`] for other numbers of
+    /// values than rows and shape ask for, no row, no input or no target, a name given twice or unknown, and for means
+    /// and deviations that are not one for each channel, finite, the latter above 0; [`Error::NonFiniteFeature`] and
+    /// [`Error::NonFiniteTarget`] for the first NaN or infinity; [`Error::LabelOutOfRange`] for the first label that is
+    /// no class.
     pub fn build(self) -> Result<Dataset> {
         let data = self.data?;
         for target in &data.targets {

@@ -10,8 +10,8 @@ pub(super) const LARGEST_ROW: u64 = 1 << 30;
 
 /// One input and one target, whose names do not matter.
 impl Dataset {
-    /// A data set of bytes, such as 8-bit images: row-major `[rows, features]`, each byte read as byte / 255. Its input is
-    /// named "input", its target "output".
+    /// A data set of bytes, such as 8-bit images: row-major `[rows, features]`, each byte read as byte / 255. Its input
+    /// is named "input", its target "output".
     ///
     /// ```
     /// use wgrad::Dataset;

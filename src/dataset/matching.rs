@@ -19,8 +19,8 @@ pub(crate) struct Matched {
 }
 
 impl Dataset {
-    /// Finds what goes to each of the network's inputs and outputs, and refuses what does not fit there. Names do not matter
-    /// where there is one of each; what the network has no use for stays unused.
+    /// Finds what goes to each of the network's inputs and outputs, and refuses what does not fit there. Names do not
+    /// matter where there is one of each; what the network has no use for stays unused.
     pub(crate) fn matched(&self, network: &Network, losses: impl IntoIterator<Item = Loss>) -> Result<Matched> {
         let inputs = self.matched_inputs(network)?;
         let names = || self.targets.iter().map(|target| &*target.name);
@@ -63,8 +63,8 @@ impl Dataset {
         Ok(inputs)
     }
 
-    /// What kernels are told of the data, but for the shuffle and the seed: for each number that an input or an output of the
-    /// network has, of both.
+    /// What kernels are told of the data, but for the shuffle and the seed: for each number that an input or an output
+    /// of the network has, of both.
     pub(crate) fn infos(&self, of: &Matched) -> Vec<DataInfo> {
         let info = |i: usize| {
             let mut info = DataInfo { rows: self.rows as u32, ..DataInfo::default() };

@@ -23,11 +23,12 @@ pub use values::Features;
 use values::Values;
 pub(crate) use weights::check_weights;
 
-/// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch is
-/// gathered.
+/// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch
+/// is gathered.
 ///
-/// One input and one target need no names: [`from_u8`](Self::from_u8) and its like make both at once. Several inputs and
-/// targets are given by name, to [`of_rows`](Self::of_rows), and go to the network's inputs and outputs of those names.
+/// One input and one target need no names: [`from_u8`](Self::from_u8) and its like make both at once. Several inputs
+/// and targets are given by name, to [`of_rows`](Self::of_rows), and go to the network's inputs and outputs of those
+/// names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     rows: usize,
@@ -87,8 +88,8 @@ impl Dataset {
         self.targets.iter().map(|target| (&*target.name, &target.targets))
     }
 
-    /// The label of every row, or of each of its positions; none where targets are numbers. Of several targets, the first
-    /// one.
+    /// The label of every row, or of each of its positions; none where targets are numbers. Of several targets, the
+    /// first one.
     pub fn labels(&self) -> &[u32] {
         match self.targets() {
             Targets::Labels { labels, .. } => labels,
@@ -154,8 +155,8 @@ impl Dataset {
         Ok((self, tail))
     }
 
-    /// Holds back the last rows, this share of all, for validation: the training part and the held part. Where the order
-    /// of rows means something, [shuffle](Self::shuffled) them first.
+    /// Holds back the last rows, this share of all, for validation: the training part and the held part. Where the
+    /// order of rows means something, [shuffle](Self::shuffled) them first.
     ///
     /// # Errors
     /// [`Error::Shape`] unless both parts have a row.

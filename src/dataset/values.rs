@@ -162,7 +162,8 @@ impl Input {
         }
     }
 
-    /// Some ranges of rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole word.
+    /// Some ranges of rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole
+    /// word.
     pub fn words(&self, ranges: &[Range<usize>]) -> Cow<'_, [u8]> {
         let (width, table) = (self.width(), &self.values.table);
         let whole = !self.is_u8() || width.is_multiple_of(4);

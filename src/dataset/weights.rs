@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 const MOST_CLASSES: u32 = 1 << 24;
 
 impl Dataset {
-    /// Sample weights: each row's loss is multiplied by its weight, of every output. The mean stays over the number of rows:
-    /// see [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights) stay.
+    /// Sample weights: each row's loss is multiplied by its weight, of every output. The mean stays over the number of
+    /// rows: see [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights)
+    /// stay.
     ///
     /// # Errors
     /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
@@ -43,9 +44,9 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers or labels of several positions, unless there is one weight for each class,
-    /// for the first weight that is negative, NaN or infinite, for the first row whose product overflows, and where there are
-    /// several targets.
+    /// [`Error::Shape`] where targets are numbers or labels of several positions, unless there is one weight for each
+    /// class, for the first weight that is negative, NaN or infinite, for the first row whose product overflows, and
+    /// where there are several targets.
     pub fn with_class_weights(self, weights: &[f32]) -> Result<Self> {
         let target = self.sole_target()?;
         self.class_weighted(target, weights)
@@ -97,8 +98,8 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers or labels of several positions, where there are more than 16,777,216 classes,
-    /// and where there are several targets.
+    /// [`Error::Shape`] where targets are numbers or labels of several positions, where there are more than 16,777,216
+    /// classes, and where there are several targets.
     pub fn balanced_class_weights(&self) -> Result<Vec<f32>> {
         self.targets[self.sole_target()?].balanced()
     }
@@ -132,8 +133,8 @@ impl Dataset {
         target.weights.as_deref().or(self.sample_weights.as_deref())
     }
 
-    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them. Of several targets, those
-    /// of the first.
+    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them. Of several targets,
+    /// those of the first.
     pub fn class_weights(&self) -> Option<&[f32]> {
         self.targets[0].class_weights.as_deref()
     }

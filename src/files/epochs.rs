@@ -1,6 +1,6 @@
-//! The history in a training run's file: tensors of words, a row for each epoch. As JSON an epoch took 280 bytes, as words it
-//! takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each epoch. Of several
-//! outputs, each takes 60.
+//! The history in a training run's file: tensors of words, a row for each epoch. As JSON an epoch took 280 bytes, as
+//! words it takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each
+//! epoch. Of several outputs, each takes 60.
 
 use std::borrow::Cow;
 

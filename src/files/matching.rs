@@ -73,8 +73,8 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
     Ok(assemble(network, &tensors))
 }
 
-/// The layout of a file, and the tensor that it has for each of the network's parameters and states. Where it has none, the name is
-/// the one that is missed.
+/// The layout of a file, and the tensor that it has for each of the network's parameters and states. Where it has none,
+/// the name is the one that is missed.
 fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Layout, Vec<String>)> {
     let wanted: Vec<Wanted> = (network.layers().enumerate())
         .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))

@@ -1,5 +1,5 @@
-//! How programs name and lay out the numbers of dense layers and normalisations; what hash grids are called beside them.
-//! Files are read in any naming: see `matching.rs`.
+//! How programs name and lay out the numbers of dense layers and normalisations; what hash grids are called beside
+//! them. Files are read in any naming: see `matching.rs`.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,15 @@ pub enum Naming {
     /// `layer_norm_2.scale`, `layer_norm_2.shift`, `batch_norm_3.mean`.
     Wgrad,
     /// As the `state_dict` of a PyTorch `nn.Sequential`: `0.weight` \[units, inputs\], `0.bias`, and for a layer
-    /// normalisation `2.weight` and `2.bias`, beside them `2.running_mean` and `2.running_var` for a batch normalisation
-    /// (its `num_batches_tracked` is not written, and is passed over); before the number there may be a name, as in `net.0.weight`. A layer's
-    /// number counts modules: a dense layer with an activation is two, `Linear` and the activation's, any other layer one.
+    /// normalisation `2.weight` and `2.bias`, beside them `2.running_mean` and `2.running_var` for a batch
+    /// normalisation (its `num_batches_tracked` is not written, and is passed over); before the number there may be a
+    /// name, as in `net.0.weight`. A layer's number counts modules: a dense layer with an activation is two, `Linear`
+    /// and the activation's, any other layer one.
     PyTorch,
     /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
     /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`, for a batch normalisation
-    /// `batch_normalization/gamma` and so on with `moving_mean` and `moving_variance`; read with a `.` for the `/`, or with
-    /// a `:0` at the end, too. The kinds of layers are numbered each on their own.
+    /// `batch_normalization/gamma` and so on with `moving_mean` and `moving_variance`; read with a `.` for the `/`, or
+    /// with a `:0` at the end, too. The kinds of layers are numbered each on their own.
     Keras,
 }
 

@@ -9,16 +9,16 @@ use crate::named::Inputs;
 use crate::plan::{Plan, Role};
 
 impl Model {
-    /// The class of each row: the first of its largest outputs; of a network with one output, 1 where the probability is
-    /// above 1/2 and else 0. Where a sigmoid or a softmax makes probabilities, logits are compared, as in
-    /// [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits are rounded to 1, all alike. `features`
-    /// holds whole rows, \[rows, inputs\], of a network with several inputs [for each](Inputs). Of an output with several
-    /// positions, \[height, width, classes\] or the like, each position of a row has a class. Blocks, submits and polls; not
-    /// for browsers.
+    /// The class of each row: the first of its largest outputs; of a network with one output, 1 where the probability
+    /// is above 1/2 and else 0. Where a sigmoid or a softmax makes probabilities, logits are compared, as in
+    /// [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits are rounded to 1, all alike.
+    /// `features` holds whole rows, \[rows, inputs\], of a network with several inputs [for each](Inputs). Of an output
+    /// with several positions, \[height, width, classes\] or the like, each position of a row has a class. Blocks,
+    /// submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows, the same number for every input, or where an input is
-    /// missing, unknown or given twice; [`Error::NonFiniteFeature`] for the first that is NaN or infinite;
+    /// [`Error::Shape`] unless `features` is a whole number of rows, the same number for every input, or where an input
+    /// is missing, unknown or given twice; [`Error::NonFiniteFeature`] for the first that is NaN or infinite;
     /// [`Error::NoClass`] for the first row with an output that is NaN; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn predict<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
@@ -66,8 +66,8 @@ impl Model {
         self.with_probabilities()?.forward_async(features).await
     }
 
-    /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy; of several
-    /// outputs, the [chosen](Self::output) one. Blocks, submits and polls; not for browsers.
+    /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy; of
+    /// several outputs, the [chosen](Self::output) one. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).

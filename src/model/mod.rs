@@ -61,13 +61,13 @@ const ROWS: u32 = 4096;
 pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
-    /// A network with weights given, laid out as [`Network::parameters`] and [`Network::states`] say: to run it without a
-    /// trainer.
+    /// A network with weights given, laid out as [`Network::parameters`] and [`Network::states`] say: to run it without
+    /// a trainer.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the first that
-    /// is NaN or infinite, and [`Error::LimitExceeded`] where the device cannot run the network even a row at a time, before
-    /// anything is allocated; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the
+    /// first that is NaN or infinite, and [`Error::LimitExceeded`] where the device cannot run the network even a row
+    /// at a time, before anything is allocated; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
         Self::unchecked(device.into(), network, parameters)
@@ -142,9 +142,9 @@ impl Model {
     }
 
     /// Says by which loss the network's output was trained: for an output that is logits, what
-    /// [`predict_proba`](Self::predict_proba) makes of them; and what [`predict`](Self::predict) tells classes by. It is
-    /// the [chosen](Self::output) output's. A model from a trainer knows. Default: outputs as they are and, of a network whose
-    /// last activation is a sigmoid or a softmax, classes by the logits that this one takes.
+    /// [`predict_proba`](Self::predict_proba) makes of them; and what [`predict`](Self::predict) tells classes by. It
+    /// is the [chosen](Self::output) output's. A model from a trainer knows. Default: outputs as they are and, of a
+    /// network whose last activation is a sigmoid or a softmax, classes by the logits that this one takes.
     pub fn for_loss(mut self, loss: Loss) -> Self {
         self.set_loss(self.chosen, loss);
         self
@@ -185,8 +185,8 @@ impl Model {
         self.links[output] = OutputLink { link, ranks_outputs: loss.link() == Activation::Identity };
     }
 
-    /// For each output, the loss that takes what classes are told by, and computes a sigmoid or a softmax of it itself; none
-    /// where classes are told by the output as it is.
+    /// For each output, the loss that takes what classes are told by, and computes a sigmoid or a softmax of it itself;
+    /// none where classes are told by the output as it is.
     fn ranks(&self) -> Vec<Option<Loss>> {
         (0..self.links.len()).map(|output| self.ranks_of_output(output, self.links[output])).collect()
     }
@@ -260,8 +260,8 @@ impl Model {
         Ok(bytemuck::cast_vec(words))
     }
 
-    /// The weights: [`Parameter`](crate::Parameter) tells where each tensor lies. They can be copied from and to, and bound
-    /// as storage; what is copied there while nothing runs is what runs next.
+    /// The weights: [`Parameter`](crate::Parameter) tells where each tensor lies. They can be copied from and to, and
+    /// bound as storage; what is copied there while nothing runs is what runs next.
     ///
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`].
@@ -270,22 +270,22 @@ impl Model {
         Ok(self.parameters.gpu())
     }
 
-    /// Swaps the weights, laid out as in [`parameters`](Self::parameters), before whatever is submitted next: for every pass and
-    /// trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
+    /// Swaps the weights, laid out as in [`parameters`](Self::parameters), before whatever is submitted next: for every
+    /// pass and trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::NonFiniteParameter`] for the first that
-    /// is NaN or infinite; [`Error::DeviceLost`]. Then the weights stay as they are.
+    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::NonFiniteParameter`] for the
+    /// first that is NaN or infinite; [`Error::DeviceLost`]. Then the weights stay as they are.
     pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
         self.network.check_parameters(parameters)?;
         self.device.check_alive()?;
         self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters))
     }
 
-    /// A WGSL function of this name which evaluates the network for one row inside an app's own shader, of any stage, from
-    /// the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out. The network is any number
-    /// of [encodings](crate::Encoding), hash grids included, then dense layers, at least one, each with at most one
-    /// activation after it. Flatten and dropout are nothing.
+    /// A WGSL function of this name which evaluates the network for one row inside an app's own shader, of any stage,
+    /// from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out. The network is
+    /// any number of [encodings](crate::Encoding), hash grids included, then dense layers, at least one, each with at
+    /// most one activation after it. Flatten and dropout are nothing.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, shader: &str) -> wgrad::Result<()> {
@@ -295,10 +295,10 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] for a dense layer that puts out more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW) features, or
-    /// takes in more (behind an encoding it may), for a layer of another kind or in another order, and where all layers
-    /// together take in more than 32,768 numbers; [`Error::InvalidOption`] for a name that is none in WGSL, or a keyword, a
-    /// reserved word, or that of a built-in function, type or value.
+    /// [`Error::Shape`] for a dense layer that puts out more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW)
+    /// features, or takes in more (behind an encoding it may), for a layer of another kind or in another order, and
+    /// where all layers together take in more than 32,768 numbers; [`Error::InvalidOption`] for a name that is none in
+    /// WGSL, or a keyword, a reserved word, or that of a built-in function, type or value.
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }

@@ -14,19 +14,19 @@ use crate::plan::{Plan, Role};
 use crate::rows::Rows;
 
 impl Model {
-    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own buffers with
-    /// the usage `STORAGE`, or parts of them, with [any stride](Rows). Both may be in one buffer, even at the same place: all
-    /// input is read before any output is written. Outputs side by side in a part with room for it are [rounded up](Rows) to
-    /// 16 bytes. Submits nothing.
+    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
+    /// buffers with the usage `STORAGE`, or parts of them, with [any stride](Rows). Both may be in one buffer, even at
+    /// the same place: all input is read before any output is written. Outputs side by side in a part with room for it
+    /// are [rounded up](Rows) to 16 bytes. Submits nothing.
     ///
-    /// A network with several inputs or outputs has [rows for each](NamedRows), by its name. Each record runs the network
-    /// once and writes every output; outputs lie apart from each other.
+    /// A network with several inputs or outputs has [rows for each](NamedRows), by its name. Each record runs the
+    /// network once and writes every output; outputs lie apart from each other.
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too short,
-    /// rows do not start at multiples of 4 bytes, the output lies in the [weights](Self::parameter_buffer) or in another
-    /// output, or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu); [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
+    /// short, rows do not start at multiples of 4 bytes, the output lies in the [weights](Self::parameter_buffer) or in
+    /// another output, or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_forward<'a>(
         &self,
         input: impl Into<NamedRows<'a>>,
@@ -49,8 +49,8 @@ impl Model {
 
 /// A forward pass bound to an app's own buffers: see [`Model::prepare_forward`].
 ///
-/// Each record evaluates all `rows` rows that [`prepare_forward`](Model::prepare_forward) was given, whatever the batch of a
-/// trainer is, with the weights as they are when it runs. Prepare another pass for another number of rows.
+/// Each record evaluates all `rows` rows that [`prepare_forward`](Model::prepare_forward) was given, whatever the batch
+/// of a trainer is, with the weights as they are when it runs. Prepare another pass for another number of rows.
 #[derive(Debug, Clone)]
 pub struct Forward {
     executor: GpuExecutor,

@@ -10,15 +10,15 @@ use crate::scores::Scores;
 
 impl Model {
     /// What the network makes of a data set, for accuracy, confusion matrix and the like: the classes of
-    /// [`predict`](Self::predict), and of a [`Trainer::evaluate`](crate::Trainer::evaluate). Rows with an output that is NaN
-    /// have [no class](Scores::NO_CLASS). Of several outputs it is the [chosen](Self::output) one, beside the target of its
-    /// name. Where an output has several positions, each is a row of the scores; those whose label is ignored are left out.
-    /// Blocks, submits and polls; not for browsers.
+    /// [`predict`](Self::predict), and of a [`Trainer::evaluate`](crate::Trainer::evaluate). Rows with an output that
+    /// is NaN have [no class](Scores::NO_CLASS). Of several outputs it is the [chosen](Self::output) one, beside the
+    /// target of its name. Where an output has several positions, each is a row of the scores; those whose label is
+    /// ignored are left out. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`] where the features do not go with the network's inputs or the targets with its outputs;
-    /// [`Error::LabelOutOfRange`]; [`Error::TargetOutOfRange`] where the network was trained by a loss that takes targets from
-    /// 0 to 1; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::LabelOutOfRange`]; [`Error::TargetOutOfRange`] where the network was trained by a loss that takes
+    /// targets from 0 to 1; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn score(&self, data: &Dataset) -> Result<Scores> {
         self.device.block_on(self.score_async(data))

@@ -5,8 +5,8 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// Collects the layers of a [`Network`], each of which takes what the one before puts out: see [`Network::input`]. What is
-/// wrong with one of them is an error of [`build`](Self::build).
+/// Collects the layers of a [`Network`], each of which takes what the one before puts out: see [`Network::input`]. What
+/// is wrong with one of them is an error of [`build`](Self::build).
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkBuilder {
     pub(super) input: Shape,
@@ -87,8 +87,8 @@ impl NetworkBuilder {
         self.step(What::Residual(inner.steps))
     }
 
-    /// Adds two paths from here, whose outputs stand side by side along the last axis: as in [`Layer::Concat`] with axis
-    /// −1. A path that adds no layer hands on what it is given.
+    /// Adds two paths from here, whose outputs stand side by side along the last axis: as in [`Layer::Concat`] with
+    /// axis −1. A path that adds no layer hands on what it is given.
     pub fn branch(self, first: impl FnOnce(Self) -> Self, second: impl FnOnce(Self) -> Self) -> Self {
         let paths = [first(self.side()).steps, second(self.side()).steps];
         self.step(What::Branch(paths))
@@ -111,8 +111,8 @@ impl NetworkBuilder {
     ///
     /// # Errors
     /// [`Error::Shape`] where the input or a layer has no features, there is no layer, a layer cannot take what comes
-    /// in, or a name is there already; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the
-    /// weights are more than can be addressed (2³⁰ numbers).
+    /// in, or a name is there already; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where
+    /// the weights are more than can be addressed (2³⁰ numbers).
     pub fn build(self) -> Result<Network> {
         let mut graph = Graph::new();
         let input = graph.input("input", self.input);

@@ -6,8 +6,8 @@ use super::summary::title;
 use super::{Network, Source};
 
 impl Network {
-    /// The network in Graphviz' language, to be drawn: `dot -Tsvg network.dot -o network.svg`. A box for each layer with its
-    /// name and the number of its weights, and beside each arrow the shape of a sample.
+    /// The network in Graphviz' language, to be drawn: `dot -Tsvg network.dot -o network.svg`. A box for each layer
+    /// with its name and the number of its weights, and beside each arrow the shape of a sample.
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};

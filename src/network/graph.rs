@@ -67,8 +67,8 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Shape`] where it cannot take what comes in or puts out several values, or a value is of another graph;
-    /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out, are
-    /// more than can be addressed (2³⁰ numbers).
+    /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out,
+    /// are more than can be addressed (2³⁰ numbers).
     pub fn layer(&mut self, layer: impl Into<Layer>, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
         let outputs = self.push(layer.into(), &Vec::from_iter(inputs), None)?;
         match outputs[..] {

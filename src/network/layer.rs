@@ -139,7 +139,8 @@ impl Layer {
         }
     }
 
-    /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as [`parameters`](Self::parameters).
+    /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as
+    /// [`parameters`](Self::parameters).
     pub(super) fn states(&self, inputs: u32) -> Vec<OwnParameter> {
         let own = |role, value| {
             let (shape, init, fans) = (vec![inputs], Init::Constant(value), [inputs, inputs]);

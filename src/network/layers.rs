@@ -62,10 +62,10 @@ impl Dense {
     }
 }
 
-/// Layer normalisation: each row of the last dimension is brought to mean 0 and variance 1, then scaled and shifted by weights,
-/// y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at the start:
-/// Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs no digits. A row
-/// with differences of 4e37 and more becomes NaN.
+/// Layer normalisation: each row of the last dimension is brought to mean 0 and variance 1, then scaled and shifted by
+/// weights, y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at
+/// the start: Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs
+/// no digits. A row with differences of 4e37 and more becomes NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct LayerNorm {
@@ -80,15 +80,15 @@ impl Default for LayerNorm {
 }
 
 /// Batch normalisation: each channel, a place of the last dimension, is brought to mean 0 and variance 1 over the batch
-/// and all other dimensions, then scaled and shifted by weights, y = (x − mean) / √(variance + epsilon) · scale + shift,
-/// scale and shift of shape \[channels\], 1 and 0 at the start: Ioffe and Szegedy, 2015.
+/// and all other dimensions, then scaled and shifted by weights, y = (x − mean) / √(variance + epsilon) · scale +
+/// shift, scale and shift of shape \[channels\], 1 and 0 at the start: Ioffe and Szegedy, 2015.
 ///
-/// Training, also that of a [chain](crate::Trainer::prepare_chain), takes the mean and the variance of the batch, without
-/// the rows that a partial batch lacks, and moves running ones towards them, (1 − momentum) · running + momentum · batch:
-/// also where scale and shift are frozen, and at each batch of an update that several make. Those of the variance are
-/// unbiased, n / (n − 1) times the batch's; a batch of a single row leaves them as they are. Anything else (evaluation,
-/// prediction, forward passes) takes the running ones. They are [states](crate::Network::states), `mean` and `variance`
-/// of shape \[channels\], 0 and 1 at the start: files, snapshots and best weights have them.
+/// Training, also that of a [chain](crate::Trainer::prepare_chain), takes the mean and the variance of the batch,
+/// without the rows that a partial batch lacks, and moves running ones towards them, (1 − momentum) · running +
+/// momentum · batch: also where scale and shift are frozen, and at each batch of an update that several make. Those of
+/// the variance are unbiased, n / (n − 1) times the batch's; a batch of a single row leaves them as they are. Anything
+/// else (evaluation, prediction, forward passes) takes the running ones. They are [states](crate::Network::states),
+/// `mean` and `variance` of shape \[channels\], 0 and 1 at the start: files, snapshots and best weights have them.
 ///
 /// Numbers of a channel must differ by less than 1e18, as their squares are added up.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -90,8 +90,8 @@ pub struct Network {
 const LARGEST_ROW: u64 = 1 << 30;
 
 impl Network {
-    /// Starts a network that is a chain, for samples of this shape: a number of features, or \[height, width, channels\]
-    /// and the like.
+    /// Starts a network that is a chain, for samples of this shape: a number of features, or \[height, width,
+    /// channels\] and the like.
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};
@@ -257,8 +257,8 @@ impl Network {
         self.trained_words
     }
 
-    /// Refuses weights and states that are not laid out as [`parameters`](Self::parameters) and [`states`](Self::states)
-    /// say, and those that are not finite.
+    /// Refuses weights and states that are not laid out as [`parameters`](Self::parameters) and
+    /// [`states`](Self::states) say, and those that are not finite.
     pub(crate) fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
         if parameters.len() == self.parameter_words as usize {
             return self.check_finite("", parameters);
@@ -267,8 +267,9 @@ impl Network {
         Err(Error::shape("parameters", expected, parameters.len()))
     }
 
-    /// Refuses NaN and infinities among weights and states (`of` is empty), or among what the optimizer keeps for weights
-    /// (`of` names that buffer, as in "moment_1"), laid out as the parameter buffer. Names the tensor, or the gap before one.
+    /// Refuses NaN and infinities among weights and states (`of` is empty), or among what the optimizer keeps for
+    /// weights (`of` names that buffer, as in "moment_1"), laid out as the parameter buffer. Names the tensor, or the
+    /// gap before one.
     pub(crate) fn check_finite(&self, of: &str, values: &[f32]) -> Result<()> {
         let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
         let own = self.tensors().find(|p| p.range().contains(&at));

@@ -3,8 +3,8 @@
 use super::channel_statistics::{inverse, normalised_bound, of_inverse, whole};
 use super::*;
 
-/// Batch normalisation with statistics that are given, the batch's or running ones: (x − mean) / √(variance + epsilon) ·
-/// scale + shift, each for a channel.
+/// Batch normalisation with statistics that are given, the batch's or running ones: (x − mean) / √(variance + epsilon)
+/// · scale + shift, each for a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormForward {
     /// \[rows, channels\].

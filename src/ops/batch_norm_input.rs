@@ -4,8 +4,8 @@ use super::batch_norm::grid;
 use super::channel_statistics::{inverse, normalised_bound, of_inverse, present, whole};
 use super::*;
 
-/// The gradient of batch normalisation's input: scale / √(variance + epsilon) · (dy − mean dy − x̂ · mean(dy · x̂)), with
-/// means over the rows that exist; zeros in the others.
+/// The gradient of batch normalisation's input: scale / √(variance + epsilon) · (dy − mean dy − x̂ · mean(dy · x̂)),
+/// with means over the rows that exist; zeros in the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormInput {
     /// dy, \[rows, channels\].

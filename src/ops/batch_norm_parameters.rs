@@ -38,7 +38,8 @@ impl Kernel for BatchNormParameters {
     }
 
     fn flops(&self) -> u64 {
-        // Of a number: x less the mean, its product, two sums. Of a channel: epsilon, the root, its reciprocal, a product.
+        // Of a number: x less the mean, its product, two sums. Of a channel: epsilon, the root, its reciprocal, a
+        // product.
         4 * u64::from(self.x.len()) + 4 * u64::from(self.x.columns())
     }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Mean and variance of each channel of a batch: over its rows that exist, and all positions of a sample. The variance is
-/// the mean squared distance from the mean, found in a second pass.
+/// Mean and variance of each channel of a batch: over its rows that exist, and all positions of a sample. The variance
+/// is the mean squared distance from the mean, found in a second pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelStatistics {
     /// \[rows, channels\]: the rows of a sample are its positions.
@@ -85,7 +85,8 @@ impl Kernel for ChannelStatistics {
     }
 
     fn flops(&self) -> u64 {
-        // Of a number: 2 for the mean, 4 for the variance. Of a channel: two quotients, and the mean from the first row's.
+        // Of a number: 2 for the mean, 4 for the variance. Of a channel: two quotients, and the mean from the first
+        // row's.
         6 * u64::from(self.x.len()) + 3 * u64::from(self.x.columns())
     }
 

@@ -3,9 +3,9 @@
 use super::channel_statistics::{JOINED, present};
 use super::*;
 
-/// Moves the running mean and variance of each channel towards a batch's: (1 − momentum) · running + momentum · batch. The
-/// batch's variance counts as n / (n − 1) of itself, n being its rows, which makes it unbiased; a batch of one row has no
-/// such variance, and leaves the running one as it is.
+/// Moves the running mean and variance of each channel towards a batch's: (1 − momentum) · running + momentum · batch.
+/// The batch's variance counts as n / (n − 1) of itself, n being its rows, which makes it unbiased; a batch of one row
+/// has no such variance, and leaves the running one as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningStatistics {
     /// \[2, channels, rounded up to 64\]: means, then variances.

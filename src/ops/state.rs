@@ -34,9 +34,9 @@ pub struct DataInfo {
     pub chain: u32,
     /// What the cursor is told: 0 of the next batch, 1 of a chain's backward pass, 2 of its update.
     pub chain_pass: u32,
-    /// Channels of the features that are normalised; 0 for none. The features' buffer then begins with a table, f32: the
-    /// mean of each channel, then 1 / deviation of each. Column c belongs to channel c mod `channels`, and its value (a
-    /// byte's is byte / 255) becomes (value − mean) · (1 / deviation).
+    /// Channels of the features that are normalised; 0 for none. The features' buffer then begins with a table, f32:
+    /// the mean of each channel, then 1 / deviation of each. Column c belongs to channel c mod `channels`, and its
+    /// value (a byte's is byte / 255) becomes (value − mean) · (1 / deviation).
     pub channels: u32,
     /// The label that the loss ignores, plus one; 0 for none. So the label `u32::MAX` cannot be ignored.
     pub ignored: u32,
@@ -105,8 +105,8 @@ impl Default for StepState {
 }
 
 /// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`](crate::plan::Role::RowMetrics),
-/// [`Role::Totals`](crate::plan::Role::Totals). With several losses each of these buffers has a part for each loss; parts
-/// begin at multiples of 64 words.
+/// [`Role::Totals`](crate::plan::Role::Totals). With several losses each of these buffers has a part for each loss;
+/// parts begin at multiples of 64 words.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RowMetrics {

@@ -34,8 +34,8 @@ impl Wanted {
 }
 
 impl Builder<'_> {
-    /// Adds the gradients of all trained weights, and of inputs where they are asked for. What makes the gradients of the
-    /// outputs has put them there.
+    /// Adds the gradients of all trained weights, and of inputs where they are asked for. What makes the gradients of
+    /// the outputs has put them there.
     pub fn backward(&mut self, wanted: &Wanted) -> Result<()> {
         for (index, node) in self.network.nodes().iter().enumerate().rev() {
             let is_trained = node.parameters.iter().any(|&p| self.trained[p]);

@@ -48,8 +48,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What a loss takes of a value: the value or, where the loss computes the activation that made it itself, what that
-    /// one has taken; and whether it is that.
+    /// What a loss takes of a value: the value or, where the loss computes the activation that made it itself, what
+    /// that one has taken; and whether it is that.
     pub fn under(&self, source: Source, loss: Loss) -> (Tensor, bool) {
         let value = self.value(source);
         let Source::Node { node, .. } = source else { return (value, false) };

@@ -1,5 +1,5 @@
-//! Passes over the ops of a plan: what is done right after a product goes into its epilogue, and what nobody reads is not
-//! done at all.
+//! Passes over the ops of a plan: what is done right after a product goes into its epilogue, and what nobody reads is
+//! not done at all.
 //!
 //! A plan comes here in a plain form, in which each op writes tensors of its own. A rule looks at two ops, of which one
 //! is the only reader of what the other writes, and puts one op in their place that gives the same numbers: where the
@@ -47,7 +47,8 @@ pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
     drop_unused(plan, keep_gradients);
 }
 
-/// The ops of a plan while they are fused, with who reads and who writes each buffer. What is gone leaves its place empty.
+/// The ops of a plan while they are fused, with who reads and who writes each buffer. What is gone leaves its place
+/// empty.
 struct Ops<'a> {
     plan: &'a Plan,
     ops: Vec<Option<Op>>,

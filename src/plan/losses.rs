@@ -11,7 +11,8 @@ fn levels(slots: u32) -> u32 {
     (26u32.saturating_sub(slots.ilog2()) / 3).max(1)
 }
 
-/// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a step adds.
+/// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a
+/// step adds.
 const FEWEST_SLOTS: u32 = 1024;
 
 impl Builder<'_> {

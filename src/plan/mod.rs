@@ -84,8 +84,9 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not
-    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0, a group without a layer, or losses that are
-    /// not one for each output; [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can address.
+    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0, a group without a layer, or losses
+    /// that are not one for each output; [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can
+    /// address.
     pub fn training(
         network: &Network,
         losses: impl Into<Losses>,
@@ -118,10 +119,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from buffers of exactly
-    /// `config.batch` rows for each input to one for each output; backward, from the gradients of the outputs to that of the
-    /// weights and, of those inputs for which `input_gradients` says so, of the inputs; update. The gradients of
-    /// `config.accumulate` batches are summed.
+    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from buffers of
+    /// exactly `config.batch` rows for each input to one for each output; backward, from the gradients of the outputs
+    /// to that of the weights and, of those inputs for which `input_gradients` says so, of the inputs; update. The
+    /// gradients of `config.accumulate` batches are summed.
     ///
     /// # Errors
     /// As [`training`](Self::training).
@@ -207,8 +208,8 @@ impl Plan {
         Self { name: "finite", batch: training.batch, step, report: Vec::new(), buffers }
     }
 
-    /// The forward pass alone, from buffers of exactly `rows` rows for each input to one of `rows` rows for each output. A
-    /// network of dense layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
+    /// The forward pass alone, from buffers of exactly `rows` rows for each input to one of `rows` rows for each
+    /// output. A network of dense layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
     ///
     /// # Errors
     /// As [`training`](Self::training).

@@ -26,8 +26,8 @@ pub enum Role {
     GradientScale,
     /// The data set's features: given at run time, of any length.
     Features(u32),
-    /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then its
-    /// weight if rows have one.
+    /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then
+    /// its weight if rows have one.
     Targets(u32),
     /// One [`DataInfo`]: written by the host when a data set is given. It tells of the input and of the output of that
     /// number; the first one, of the order of rows too.
@@ -77,7 +77,8 @@ impl Role {
 }
 
 impl Role {
-    /// Whether what is in it between steps, or after them, is of no use to anybody: all of it is written before it is read.
+    /// Whether what is in it between steps, or after them, is of no use to anybody: all of it is written before it is
+    /// read.
     pub(crate) fn is_passing(self) -> bool {
         matches!(self, Self::Activation | Self::ActivationGradient | Self::Statistics)
     }

@@ -38,8 +38,8 @@ impl Builder<'_> {
         Ok(made)
     }
 
-    /// Adds the updates of all parameters, layer by layer: also of frozen ones, whose rate is 0, as their moments go on. A
-    /// chain's update runs once, and only after a backward pass.
+    /// Adds the updates of all parameters, layer by layer: also of frozen ones, whose rate is 0, as their moments go
+    /// on. A chain's update runs once, and only after a backward pass.
     pub fn update(
         &mut self,
         mut all: OptimizerStep,

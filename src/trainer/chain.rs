@@ -19,8 +19,8 @@ use crate::rows::Rows;
 /// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
 /// They may be in one buffer, if no word that is written is another's too.
 ///
-/// Of a network with one input and one output a buffer, a part of one or [`Rows`] converts into each field. Several inputs
-/// or outputs come as pairs of name and rows:
+/// Of a network with one input and one output a buffer, a part of one or [`Rows`] converts into each field. Several
+/// inputs or outputs come as pairs of name and rows:
 ///
 /// ```no_run
 /// # fn f<'a>([image, ages, kind, size, dkind, dsize, dimage]: [&'a wgrad::wgpu::Buffer; 7]) -> wgrad::ChainRows<'a> {
@@ -39,11 +39,11 @@ pub struct ChainRows<'a> {
     pub input: NamedRows<'a>,
     /// Written by the forward pass, and read by the backward pass: leave it as it is in between.
     pub output: NamedRows<'a>,
-    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output. Of an output
-    /// that the loss does not read it is a buffer of zeros.
+    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output. Of an
+    /// output that the loss does not read it is a buffer of zeros.
     pub output_gradient: NamedRows<'a>,
-    /// Written by the backward pass, if it is wanted: the derivative with respect to each number of the input. Of several
-    /// inputs, of those that are named.
+    /// Written by the backward pass, if it is wanted: the derivative with respect to each number of the input. Of
+    /// several inputs, of those that are named.
     pub input_gradient: Option<NamedRows<'a>>,
 }
 
@@ -80,9 +80,10 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too short, rows do not start at multiples of 4 bytes, rows are written where others
-    /// or the trainer's own buffers lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
-    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
+    /// short, rows do not start at multiples of 4 bytes, rows are written where others or the trainer's own buffers
+    /// lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu); [`Error::LimitExceeded`],
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };

@@ -41,7 +41,8 @@ impl Trainer {
 
     /// Loss and accuracy over a data set; [`Model::score`] has more. Of a network with several outputs, the loss is the
     /// weighted sum of theirs, the accuracy that of the first output whose targets are labels:
-    /// [`evaluate_outputs`](Self::evaluate_outputs) has each one's. A loss that is NaN or infinite is returned as such. Blocks, submits and polls; not for browsers.
+    /// [`evaluate_outputs`](Self::evaluate_outputs) has each one's. A loss that is NaN or infinite is returned as such.
+    /// Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -68,7 +69,8 @@ impl Trainer {
         self.device.clone().block_on(self.evaluate_outputs_async(data))
     }
 
-    /// [`evaluate_outputs`](Self::evaluate_outputs) for async code and browsers: submits, but leaves polling to the app.
+    /// [`evaluate_outputs`](Self::evaluate_outputs) for async code and browsers: submits, but leaves polling to the
+    /// app.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).

@@ -30,15 +30,15 @@ impl Trainer {
     /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
     /// trainer was resumed from, it ends it again at once. Blocks, submits and polls; not for browsers.
     ///
-    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded. One that is too long for the
-    /// device to bind as a whole stays in main memory, and trains [window by window](TrainerConfig::window).
+    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded. One that is too long
+    /// for the device to bind as a whole stays in main memory, and trains [window by window](TrainerConfig::window).
     ///
     /// # Errors
     /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where not even the rows of one
-    /// update fit the device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or infinite, of training or
-    /// of validation, or in which a weight or an optimizer moment did, though the losses were finite;
-    /// [`Error::TargetOutOfRange`] where a loss takes targets from 0 to 1; [`Error::InvalidOption`] for what `fit` asks;
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
+    /// update fit the device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or
+    /// infinite, of training or of validation, or in which a weight or an optimizer moment did, though the losses were
+    /// finite; [`Error::TargetOutOfRange`] where a loss takes targets from 0 to 1; [`Error::InvalidOption`] for what
+    /// `fit` asks; [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn fit<'a, C: Into<Control>>(
         &mut self,
@@ -76,8 +76,8 @@ impl Trainer {
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
         let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
-        // An epoch that was cut short over another data set is given up, and one of which only the report is missing. So is
-        // one in other windows, or in windows that another batch size would not fill.
+        // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
+        // So is one in other windows, or in windows that another batch size would not fill.
         let window = windows.map_or(0, |windows| windows.window);
         let unfinished = |cut: &Cut| {
             let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
@@ -209,7 +209,8 @@ impl Trainer {
         Ok(stop)
     }
 
-    /// Adds an epoch of training, of validation and of what was measured to each output's history, where there are several.
+    /// Adds an epoch of training, of validation and of what was measured to each output's history, where there are
+    /// several.
     fn keep_outputs(&mut self, [train, validation, measured]: [Option<&Measured>; 3]) {
         let (Some(train), [_, _, ..]) = (train, self.network.output_ends()) else { return };
         let history = &mut self.progress.history;

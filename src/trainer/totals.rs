@@ -24,7 +24,8 @@ struct OutputTotals {
 }
 
 impl Totals {
-    /// Of data of which kernels are told this, with so many ignored labels of each output: of none where there are no numbers.
+    /// Of data of which kernels are told this, with so many ignored labels of each output: of none where there are no
+    /// numbers.
     pub fn new(network: &Network, losses: &[(Loss, f32)], infos: &[DataInfo], ignored: &[u64]) -> Self {
         let of = |(i, &(loss, weight)): (usize, &(Loss, f32))| OutputTotals {
             loss,
@@ -47,9 +48,9 @@ impl Totals {
         self.outputs.iter().any(|output| output.ignored > 0)
     }
 
-    /// An error unless all of so many rows were counted, out of `all` rows of the data: where a device drops commands, as
-    /// browsers do with those that they find at fault, a loss of zero would be a lie. Of labels that are ignored it is only
-    /// known how many all rows have.
+    /// An error unless all of so many rows were counted, out of `all` rows of the data: where a device drops commands,
+    /// as browsers do with those that they find at fault, a loss of zero would be a lie. Of labels that are ignored it
+    /// is only known how many all rows have.
     pub fn check_rows(&self, totals: &[RowMetrics], what: &str, rows: u32, all: u32) -> Result<()> {
         for (totals, output) in totals.iter().zip(&self.outputs) {
             let count = |rows: u32| u64::from(rows) * u64::from(output.positions);

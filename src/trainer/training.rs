@@ -42,9 +42,9 @@ impl Trainer {
     /// `rows` rows of f32, one for each output. What the buffers hold when a step runs is what it trains on. A label that is
     /// not a class makes the loss NaN. So does a target of binary cross-entropy that is not from 0 to 1.
     ///
-    /// Of a network with several inputs or outputs, `features` has [rows for each input](NamedRows) and `targets` for each
-    /// output, by its name. An output with several positions, \[height, width, classes\] or the like, has a label, or as many
-    /// numbers as classes, for each position of a row.
+    /// Of a network with several inputs or outputs, `features` has [rows for each input](NamedRows) and `targets` for
+    /// each output, by its name. An output with several positions, \[height, width, classes\] or the like, has a label,
+    /// or as many numbers as classes, for each position of a row.
     ///
     /// ```no_run
     /// # fn f(trainer: &mut wgrad::Trainer, images: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer,
@@ -57,9 +57,9 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too short, or
-    /// rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
+    /// short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on [`Device::Cpu`];
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_buffers<'a>(
         &mut self,
         features: impl Into<NamedRows<'a>>,
@@ -207,7 +207,8 @@ impl Training {
     }
 
     /// The gradients of the last batch, laid out as the weights are: they can be copied from and bound as storage. None
-    /// where some of them go straight into the optimizer, unless [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
+    /// where some of them go straight into the optimizer, unless
+    /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
     pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
         let plan = self.executor.plan();
         let all_there = !plan.ops().any(|op| matches!(op, Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. })));

@@ -70,9 +70,9 @@ impl Windows {
         first..first + self.rows_of(window) as usize
     }
 
-    /// The rows of the window of this number in an epoch's order: one range or two. The windows are cut from the data as from a ring, from a row
-    /// on that is drawn anew for each epoch, as is the order of the full windows. The last one has what is left, so that
-    /// only the last batch of an epoch, and its last update, are partial.
+    /// The rows of the window of this number in an epoch's order: one range or two. The windows are cut from the data
+    /// as from a ring, from a row on that is drawn anew for each epoch, as is the order of the full windows. The last
+    /// one has what is left, so that only the last batch of an epoch, and its last update, are partial.
     pub fn shuffled(self, window: u32, seed: u64, epoch: u32) -> Vec<Range<usize>> {
         let draw =
             |index: u32, below: u32| (random::uniform(seed, Stream::Windows, epoch, index) * f64::from(below)) as u32;
@@ -94,8 +94,8 @@ impl Windows {
 }
 
 impl Trainer {
-    /// How data are cut so that what is on the device consists of whole multiples of `unit` rows; none where they fit as a
-    /// whole. An error where not even so many rows fit.
+    /// How data are cut so that what is on the device consists of whole multiples of `unit` rows; none where they fit
+    /// as a whole. An error where not even so many rows fit.
     pub(super) fn windows(&self, data: &Dataset, matched: &Matched, unit: u32) -> Result<Option<Windows>> {
         let rows = data.rows() as u32;
         let mut most = self.config.window.unwrap_or(rows).max(unit);

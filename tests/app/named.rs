@@ -64,8 +64,9 @@ pub fn wide(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&x| x.into()).collect()
 }
 
-/// Inputs and activations are from −1 to 1, initial weights below 1.3. Three layers of sums of up to 13 numbers have up to
-/// 13 roundings each, an activation up to 9 more; and each layer passes on what it is given times 13 · 1.3 / 3 at most.
+/// Inputs and activations are from −1 to 1, initial weights below 1.3. Three layers of sums of up to 13 numbers have up
+/// to 13 roundings each, an activation up to 9 more; and each layer passes on what it is given times 13 · 1.3 / 3 at
+/// most.
 pub const BOUND: f64 = 40.0 * 22.0 * f32::EPSILON as f64;
 
 pub fn assert_near(what: &str, actual: &[f32], expected: &[f64], bound: f64) {

@@ -1,5 +1,5 @@
-//! A fault in the middle of a graph of 20 layers is understood from the message alone: it names the layer, its inputs and
-//! their shapes.
+//! A fault in the middle of a graph of 20 layers is understood from the message alone: it names the layer, its inputs
+//! and their shapes.
 
 use wgrad::{
     Activation::*, Dense, Encoding, Graph, HashGrid, Layer, LayerNorm, Result, ScaleShift, Shape, Tied, Value,

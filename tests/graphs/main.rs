@@ -66,9 +66,10 @@ fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
     dropouts.filter_map(mask).collect()
 }
 
-/// How far a gradient may be off. A sum of n terms errs by some √n roundings of the numbers that it takes; sums run over a
-/// sample, or over the positions of all rows. Each layer has such sums in the forward and in the backward pass, whose
-/// errors add up, and no op takes more than the product of the largest value and the largest gradient in the plan.
+/// How far a gradient may be off. A sum of n terms errs by some √n roundings of the numbers that it takes; sums run
+/// over a sample, or over the positions of all rows. Each layer has such sums in the forward and in the backward pass,
+/// whose errors add up, and no op takes more than the product of the largest value and the largest gradient in the
+/// plan.
 fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     let plan = lockstep.plan();
     let largest = |is: &dyn Fn(Role) -> bool| {
@@ -332,8 +333,8 @@ proptest! {
 proptest! {
     #![proptest_config(cases(6))]
 
-    /// Updates by the products that make the gradients leave the weights that updates by themselves do, bit for bit, and
-    /// a frozen layer keeps its weights.
+    /// Updates by the products that make the gradients leave the weights that updates by themselves do, bit for bit,
+    /// and a frozen layer keeps its weights.
     #[test]
     fn fused_updates_of_random_graphs_leave_the_same_weights(
         drawn in graphs(14), optimizer in optimizer(), batch in 1u32..9, rows in 1u32..20, draw: u32,

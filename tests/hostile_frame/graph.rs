@@ -3,8 +3,8 @@
 use super::*;
 use wgrad::{Dense, Graph, Losses};
 
-/// The app's structs, in words: an image, an age, a target for each output, and the outputs; then a word of the app's. The
-/// first begins after three words, and five words follow the last.
+/// The app's structs, in words: an image, an age, a target for each output, and the outputs; then a word of the app's.
+/// The first begins after three words, and five words follow the last.
 const STRIDE: usize = 15;
 const FIRST: usize = 3;
 const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;
@@ -107,8 +107,8 @@ fn a_thousand_hostile_frames_of_a_graph() {
             for (actual, expected) in rows_of(words, made).iter().zip(expected) {
                 let error = (actual - expected).abs();
                 worst = worst.max(error);
-                // As for the chain: two layers' sums of up to 17 numbers up to about 2, on both sides; and n steps whose
-                // gradients, sums of 12 of up to about 2, count a hundredth each, from two outputs.
+                // As for the chain: two layers' sums of up to 17 numbers up to about 2, on both sides; and n steps
+                // whose gradients, sums of 12 of up to about 2, count a hundredth each, from two outputs.
                 let bound = f32::EPSILON * (2.0 * 2.0 * 17.0 + 0.01 * 2.0 * 2.0 * 12.0 * n as f32);
                 assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
             }

@@ -27,8 +27,8 @@ fn batch_normalisation_its_gradients_and_its_running_statistics() {
         BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output: dx, epsilon }.into(),
     ];
     let [xs, dys, scales, means, variances] = ["x", "dy", "gamma", "mean", "variance"].map(|name| oracle.get(name));
-    // In units of the deviation: what a mean that is rounded to f32 moves x̂ by, beside x̂'s own few roundings; a sum of n
-    // numbers errs by some √n roundings of them.
+    // In units of the deviation: what a mean that is rounded to f32 moves x̂ by, beside x̂'s own few roundings; a sum
+    // of n numbers errs by some √n roundings of them.
     let root = (ROWS as f64).sqrt();
     let mut allowed = [vec![0.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; CHANNELS], vec![0.0; CHANNELS]];
     let mut of_running = [[0.0; CHANNELS]; 2];

@@ -302,8 +302,8 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
                     let expected = stored.weights(optimizer);
                     let got = lockstep.get(find(&lockstep, Role::Parameters));
                     let rate = f64::from(learning_rate);
-                    // Five updates round a weight, and hand on the error of its gradient: SGD with momentum 0.9 takes the
-                    // first one 4.1 times, all of them 13 times; Adam divides it by the gradient itself.
+                    // Five updates round a weight, and hand on the error of its gradient: SGD with momentum 0.9 takes
+                    // the first one 4.1 times, all of them 13 times; Adam divides it by the gradient itself.
                     let handed_on = |i: usize| match optimizer {
                         "sgd" => 13.0 * rate * off,
                         _ if gradients[i] == 0.0 => 0.0,

@@ -21,10 +21,10 @@ const SHARED: &str = text!(
 /// A loss and its gradient, and each row's share of the running loss and correct count. A row of the loss is a position
 /// of a sample: row r is position r mod `positions` of the batch's sample r / `positions`.
 ///
-/// The targets of a sample are a label for each position, or `outputs` numbers for each, then the sample's weight if the
-/// data have weights; it is the weight of all its positions. A position whose label is [ignored](DataInfo::ignored) has
-/// loss 0 and gradient 0, and is not counted. The gradient of a mean is still divided by the number of all positions,
-/// ignored ones included (as in Keras): weights of rows do not change that number either.
+/// The targets of a sample are a label for each position, or `outputs` numbers for each, then the sample's weight if
+/// the data have weights; it is the weight of all its positions. A position whose label is [ignored](DataInfo::ignored)
+/// has loss 0 and gradient 0, and is not counted. The gradient of a mean is still divided by the number of all
+/// positions, ignored ones included (as in Keras): weights of rows do not change that number either.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {
     /// Which.

@@ -1,5 +1,5 @@
-//! Activations, by themselves or at the end of a layer; softmax: y = e^z / Σ e^z, dz = y ⊙ (dy − Σ dy ⊙ y), over the last
-//! dimension.
+//! Activations, by themselves or at the end of a layer; softmax: y = e^z / Σ e^z, dz = y ⊙ (dy − Σ dy ⊙ y), over the
+//! last dimension.
 
 use super::{At, Builder, LONGEST_ROW, Tensor, limit, rows};
 use crate::activation::Activation;
@@ -29,8 +29,8 @@ pub(super) fn forward(
     Ok((Some(sums), output))
 }
 
-/// The gradient of what a layer's activation takes: from that of what it puts out, and what losses have made that compute
-/// the activation themselves.
+/// The gradient of what a layer's activation takes: from that of what it puts out, and what losses have made that
+/// compute the activation themselves.
 pub(super) fn backward(
     at: &At,
     activation: Activation,

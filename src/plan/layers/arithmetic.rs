@@ -1,5 +1,5 @@
-//! Sums and products of several inputs, number by number, with lengths of 1 repeated: of a sum, the gradient of each input
-//! is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
+//! Sums and products of several inputs, number by number, with lengths of 1 repeated: of a sum, the gradient of each
+//! input is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
 
 use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
 use crate::error::{Error, Result};

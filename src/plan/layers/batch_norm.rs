@@ -1,5 +1,5 @@
-//! Batch normalisation: y = x̂ · scale + shift, by the batch's statistics in training and by the running ones elsewhere; see
-//! [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
+//! Batch normalisation: y = x̂ · scale + shift, by the batch's statistics in training and by the running ones
+//! elsewhere; see [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
 
 use super::{At, Builder, Lowered, Role, Tensor, Wanted, made, rows};
 use crate::error::{Error, Result};

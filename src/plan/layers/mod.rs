@@ -76,8 +76,8 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     }
 }
 
-/// Adds a layer's backward pass: from the gradients of its outputs, or that of what its activation takes, to those of its
-/// weights, where they are trained, and to its share of those of its inputs, where there is a use for them.
+/// Adds a layer's backward pass: from the gradients of its outputs, or that of what its activation takes, to those of
+/// its weights, where they are trained, and to its share of those of its inputs, where there is a use for them.
 pub(super) fn backward(
     at: &At,
     gradients: &[Option<Tensor>],

@@ -1,5 +1,5 @@
-//! Means and largest numbers over axes: of a mean, each number's gradient is the output's divided by their count; of the
-//! largest, the first of them gets all.
+//! Means and largest numbers over axes: of a mean, each number's gradient is the output's divided by their count; of
+//! the largest, the first of them gets all.
 
 use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
 use crate::error::Result;
