@@ -16,7 +16,7 @@ impl Network {
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     pub fn to_dot(&self) -> String {
-        let mut text = String::from("digraph network {\n  node [shape=box, fontname=\"sans-serif\"];\n");
+        let mut text = String::from("digraph network {\n");
         let id = |source: &Source| match source {
             Source::Input(input) => format!("input{input}"),
             Source::Node { node, .. } => format!("layer{node}"),
@@ -25,6 +25,8 @@ impl Network {
         let arrow = |from: &Source, to: String| {
             format!("{} -> {to} [label={}];", id(from), quoted(&format!("{:?}", self.shape(*from))))
         };
+        write("node [shape=box, fontname=\"sans-serif\"];".into());
+        write("edge [fontname=\"sans-serif\"];".into());
         for (i, end) in self.inputs.iter().enumerate() {
             write(format!("input{i} [label={}, shape=ellipse];", quoted(&end.name)));
         }

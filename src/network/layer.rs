@@ -51,7 +51,7 @@ pub enum Layer {
     Split {
         /// Which.
         axis: i32,
-        /// How many; they divide its length.
+        /// How many, at most 1,024; they divide its length.
         parts: u32,
     },
     /// The same numbers in the same order with another shape.

@@ -6,6 +6,9 @@ use crate::init::Init;
 use crate::optimizer::{above_zero, below_one, option};
 use crate::shape::{MOST_DIMENSIONS, Shape};
 
+/// Most parts of a [`Layer::Split`]: each is a buffer and an op.
+const MOST_PARTS: u32 = 1024;
+
 /// Of each output of a layer, from those of its inputs. `what` names the layer and what it is given, for errors.
 pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec<Shape>> {
     let error = |expected: String, actual: String| Error::shape(what, expected, actual);
@@ -71,8 +74,9 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         }
         Layer::Split { axis, parts } => {
             let axis = axis_of(*axis)?;
-            if *parts == 0 || !x[axis].is_multiple_of(*parts) {
-                let expected = format!("parts that divide {}, the length of axis {axis}", x[axis]);
+            if *parts == 0 || *parts > MOST_PARTS || !x[axis].is_multiple_of(*parts) {
+                let most = if *parts > MOST_PARTS { format!("at most {MOST_PARTS} ") } else { String::new() };
+                let expected = format!("{most}parts that divide {}, the length of axis {axis}", x[axis]);
                 return fault(expected, parts.to_string());
             }
             return Ok(vec![with_length(x, axis, x[axis] / parts); *parts as usize]);
