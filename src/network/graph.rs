@@ -289,9 +289,8 @@ impl Graph {
         if name.is_empty() || name.contains('.') {
             return fault("a text without dots");
         }
-        let of_inputs = self.network.inputs.iter().any(|end| end.name == name);
-        match of_inputs || self.network.nodes.iter().any(|node| node.name == name) {
-            true => fault("one that no other layer and no input has"),
+        match self.network.nodes.iter().any(|node| node.name == name) {
+            true => fault("one that no other layer has"),
             false => Ok(()),
         }
     }

@@ -218,7 +218,7 @@ fn a_fault_of_the_whole_graph_names_what_it_is_about() {
         ),
         (
             message(|half| half.g.name("image", half.row)),
-            "name of a layer: expected one that no other layer and no input has, got \"image\"",
+            "name of a layer: expected one that no other layer has, got \"image\"",
         ),
         (message(|half| half.g.name("a.b", half.row)), "name of a layer: expected a text without dots, got \"a.b\""),
         (
