@@ -2,7 +2,7 @@
 //! buffers.
 
 use crate::error::{Error, Result};
-use crate::network::End;
+use crate::network::{End, names};
 use crate::rows::Rows;
 
 /// Something for each end of a network.
@@ -63,10 +63,6 @@ impl<T: Clone> Named<'_, T> {
 
 fn find<'a, T>(each: &'a [(&str, T)], end: &End) -> Option<&'a T> {
     each.iter().find(|(name, _)| *name == end.name).map(|(_, of)| of)
-}
-
-fn names(ends: &[End]) -> String {
-    ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Rows of features for every input of a network, each row-major \[rows, features\]. A slice, an array or a `Vec` of

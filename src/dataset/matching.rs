@@ -28,7 +28,7 @@ impl Dataset {
         for ((end, &target), loss) in network.output_ends().iter().zip(&targets).zip(losses) {
             let of_sole = self.targets.len() == 1 && network.output_ends().len() == 1;
             self.targets[target].check_for(end, loss, of_sole)?;
-            let positions = u64::from(positions(end.shape));
+            let positions = u64::from(end.positions());
             let (all, limit) = (positions * self.rows as u64, u32::MAX.into());
             if all > limit {
                 let what = format!("positions of all rows of output {:?}", end.name);
@@ -130,7 +130,7 @@ impl Dataset {
 impl Target {
     /// Refuses targets that do not go with an output under a loss. `of_sole` says that there is no other of either.
     pub(super) fn check_for(&self, end: &End, loss: Loss, of_sole: bool) -> Result<()> {
-        let (positions, columns) = (positions(end.shape), end.shape.last().copied().unwrap_or(1));
+        let (positions, columns) = (end.positions(), end.columns());
         let title = |what: &str, simple: &str| match of_sole {
             true => simple.to_owned(),
             false => format!("{what} of the data set's target {:?}", self.name),
@@ -187,11 +187,6 @@ impl Target {
             }
         }
     }
-}
-
-/// Positions of an output, each with outputs of its own: all dimensions but the last.
-pub(crate) fn positions(output: Shape) -> u32 {
-    output[..output.len().saturating_sub(1)].iter().product()
 }
 
 /// The number of the name of each end; of one name and one end, that one.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::random::{self, Stream};
 use crate::shape::Shape;
 pub use builder::DatasetBuilder;
-pub(crate) use matching::{Matched, positions};
+pub(crate) use matching::Matched;
 pub use targets::Targets;
 pub use values::Features;
 use values::Values;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::matching::{named, positions};
+use super::matching::named;
 use super::{Dataset, Targets};
 use crate::error::Result;
 use crate::loss::Loss;
@@ -25,7 +25,7 @@ impl Dataset {
         let names = || self.targets.iter().map(|target| &*target.name);
         let of_sole = ends.len() == 1 && self.targets.len() == 1;
         let target = &self.targets[if of_sole { 0 } else { named("target", "output", names, end)? }];
-        let positions = positions(end.shape);
+        let positions = end.positions();
         if !of_sole || positions > 1 {
             // Of classes there may be fewer than outputs, whatever the loss.
             target.check_for(end, Loss::MeanSquaredError, of_sole)?;

@@ -216,7 +216,7 @@ impl Model {
 
     /// Numbers of an output that classes are told by together: those of its last dimension.
     pub(crate) fn columns(&self, output: usize) -> u32 {
-        self.network.output_ends()[output].shape.last().copied().unwrap_or(1)
+        self.network.output_ends()[output].columns()
     }
 
     /// Whether classes come from an output as it is, where the default would be otherwise.

@@ -46,6 +46,16 @@ impl End {
     pub fn features(&self) -> u32 {
         self.shape.elements() as u32
     }
+
+    /// Rows of the last dimension in a sample: one for each place of all other dimensions.
+    pub(crate) fn positions(&self) -> u32 {
+        self.shape[..self.shape.len().saturating_sub(1)].iter().product()
+    }
+
+    /// How many numbers such a row has.
+    pub(crate) fn columns(&self) -> u32 {
+        self.shape.last().copied().unwrap_or(1)
+    }
 }
 
 /// Where a value comes from.
@@ -152,16 +162,10 @@ impl Network {
         None
     }
 
-    /// The number of the input of that name.
-    #[allow(dead_code)] // taken up by what takes named ends
-    pub(crate) fn input_index(&self, name: &str) -> Result<usize> {
-        index_of("input", &self.inputs, name)
-    }
-
     /// The number of the output of that name.
-    #[allow(dead_code)]
     pub(crate) fn output_index(&self, name: &str) -> Result<usize> {
-        index_of("output", &self.outputs, name)
+        let found = self.outputs.iter().position(|end| end.name == name);
+        found.ok_or_else(|| Error::shape("output", listed(&self.outputs), format!("{name:?}")))
     }
 
     /// Each layer with its name, every one after those whose outputs it takes.
@@ -297,14 +301,13 @@ impl Network {
     }
 }
 
-fn listed(ends: &[End]) -> String {
-    format!("one of {}", ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", "))
+/// The names of ends, for errors.
+pub(crate) fn names(ends: &[End]) -> String {
+    ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
 }
 
-#[allow(dead_code)]
-fn index_of(what: &str, ends: &[End], name: &str) -> Result<usize> {
-    let found = ends.iter().position(|end| end.name == name);
-    found.ok_or_else(|| Error::shape(what, listed(ends), format!("{name:?}")))
+fn listed(ends: &[End]) -> String {
+    format!("one of {}", names(ends))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Builder<'_> {
         let words = words::<RowMetrics>();
         // Parts of a buffer start where they can be bound.
         let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
-        let rows_of = |end: &crate::network::End| self.batch * positions(end.shape);
+        let rows_of = |end: &crate::network::End| self.batch * end.positions();
         let shapes: Vec<[u32; 4]> = (self.network.output_ends().iter().map(rows_of))
             .map(|rows| {
                 let turns = (FEWEST_SLOTS / rows).max(1);
@@ -73,7 +73,7 @@ impl Builder<'_> {
         checked.map_err(
             |error| if of_output.is_empty() { error } else { error.within(&format!("output {}", end.name)) },
         )?;
-        let columns = end.shape.last().copied().unwrap_or(1);
+        let columns = end.columns();
         if loss.is_softmax() && columns < 2 {
             return Err(Error::shape(
                 format!("outputs under a softmax and cross-entropy{of_output}"),
@@ -94,7 +94,7 @@ impl Builder<'_> {
             false => None,
         };
         let number = i as u32;
-        let positions = positions(end.shape);
+        let positions = end.positions();
         let targets_of_row = positions * if loss.is_softmax() { 1 } else { columns };
         let targets = self.given(&numbered("targets", number), targets_of_row, Role::Targets(number));
         self.push(LossOp {
@@ -151,9 +151,4 @@ impl Builder<'_> {
         }
         Ok(())
     }
-}
-
-/// Rows of a loss in a sample: one for each place of all dimensions but the last.
-pub(super) fn positions(sample: Shape) -> u32 {
-    sample[..sample.len() - 1].iter().product()
 }

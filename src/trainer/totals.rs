@@ -30,7 +30,7 @@ impl Totals {
         let of = |(i, &(loss, weight)): (usize, &(Loss, f32))| OutputTotals {
             loss,
             weight,
-            positions: crate::dataset::positions(network.output_ends()[i].shape),
+            positions: network.output_ends()[i].positions(),
             is_labels: infos.get(i).is_some_and(|info| info.values == 0),
             ignored: ignored.get(i).copied().unwrap_or(0),
         };
