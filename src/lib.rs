@@ -108,6 +108,7 @@ mod dataset;
 mod device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod disk;
+mod encoding;
 mod ends;
 mod error;
 #[cfg(feature = "files")]
@@ -120,6 +121,7 @@ mod init;
 pub mod inspect;
 pub mod lockstep;
 mod loss;
+mod losses;
 #[cfg(feature = "mnist")]
 pub mod mnist;
 mod model;
@@ -156,6 +158,7 @@ pub use device::Device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples
 pub use disk::{check as check_output, write as write_output};
+pub use encoding::{Encoding, HashGrid};
 pub use error::{Error, Result};
 #[cfg(feature = "files")]
 pub use files::{LoadWeights, Naming, Resume};
@@ -167,14 +170,16 @@ pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor, OutputEpoch, OutputEvaluation, OutputHistory};
 pub use init::Init;
-pub use loss::{Loss, Losses};
+pub use loss::Loss;
+pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Dense, Encoding, End, Graph, HashGrid, Layer, LayerNorm, Network, NetworkBuilder, PARAMETER_ALIGNMENT,
-    Parameter, ScaleShift, Summary, Tied, Value,
+    BatchNorm, Dense, End, Graph, Layer, LayerNorm, Network, NetworkBuilder, Parameter, ScaleShift, Summary, Tied,
+    Value,
 };
 #[doc(hidden)]
+pub use ops::PARAMETER_ALIGNMENT;
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;

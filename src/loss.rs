@@ -2,8 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::network::Network;
-use crate::optimizer::{above_zero, at_least_zero, below_one};
+use crate::optimizer::{above_zero, below_one};
 
 /// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
 /// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
@@ -97,79 +96,5 @@ impl Loss {
             return Ok(());
         }
         Err(Error::InvalidOption { name: "the last layer's activation", expected, actual: format!("{last:?}") })
-    }
-}
-
-/// A loss for each output of a network, each with a weight: the whole is their weighted sum. Of a network with one
-/// output, a [`Loss`] alone will do wherever this is asked for.
-///
-/// ```
-/// use wgrad::{Loss, Losses};
-/// let losses = Losses::new()
-///     .output("kind", Loss::SoftmaxCrossEntropy)
-///     .weighted("size", Loss::MeanSquaredError, 0.5);
-/// # let _ = losses;
-/// ```
-#[derive(Debug, Clone, PartialEq, Default)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct Losses {
-    of_outputs: Vec<OutputLoss>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-struct OutputLoss {
-    /// Of the only output, where there is none.
-    output: Option<String>,
-    loss: Loss,
-    weight: f32,
-}
-
-impl From<Loss> for Losses {
-    fn from(loss: Loss) -> Self {
-        Self { of_outputs: vec![OutputLoss { output: None, loss, weight: 1.0 }] }
-    }
-}
-
-impl Losses {
-    /// None yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds the loss of an output.
-    pub fn output(self, output: impl Into<String>, loss: Loss) -> Self {
-        self.weighted(output, loss, 1.0)
-    }
-
-    /// Adds the loss of an output, with what it is multiplied by in the sum: finite, and at least 0. With 0 nothing is
-    /// learned from it; data need targets for this output all the same.
-    pub fn weighted(mut self, output: impl Into<String>, loss: Loss, weight: f32) -> Self {
-        self.of_outputs.push(OutputLoss { output: Some(output.into()), loss, weight });
-        self
-    }
-
-    /// The loss and the weight of each output of the network, in their order.
-    pub(crate) fn of_outputs(&self, network: &Network) -> Result<Vec<(Loss, f32)>> {
-        let names: Vec<&str> = network.output_ends().iter().map(|end| &*end.name).collect();
-        let by_name = if names.len() == 1 { "" } else { ", added by Losses::output" };
-        let fault =
-            |actual: String| Error::shape("losses", format!("one for each of {}{by_name}", names.join(", ")), actual);
-        let given = |loss: &OutputLoss| loss.output.clone().unwrap_or_else(|| "one without a name".into());
-        let all = || match self.of_outputs.is_empty() {
-            true => "none".into(),
-            false => self.of_outputs.iter().map(given).collect::<Vec<_>>().join(", "),
-        };
-        if self.of_outputs.len() != names.len() {
-            return Err(fault(all()));
-        }
-        let of = |name: &&str| {
-            let is_of = |loss: &&OutputLoss| loss.output.as_deref().map_or(names.len() == 1, |output| output == *name);
-            let Some(found) = self.of_outputs.iter().find(is_of) else { return Err(fault(all())) };
-            let weight = at_least_zero("weight of a loss", found.weight);
-            weight.map_err(|error| if names.len() > 1 { error.within(&format!("output {name}")) } else { error })?;
-            Ok((found.loss, found.weight))
-        };
-        names.iter().map(of).collect()
     }
 }

@@ -8,6 +8,9 @@ use crate::error::{Error, Result};
 /// The most dimensions of a tensor: rows, and four of a sample.
 pub const MOST_DIMENSIONS: usize = 5;
 
+/// Longest tensor, row and parameter buffer, in numbers (4 GiB of f32): what the kernels' 32-bit indices can address.
+pub const LONGEST_TENSOR: u64 = 1 << 30;
+
 /// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs
 /// to a slice of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

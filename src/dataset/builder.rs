@@ -1,10 +1,10 @@
 //! Data sets of several inputs and targets, by name.
 
-use super::building::{LARGEST_ROW, at_least_1, at_most_u32};
+use super::building::{at_least_1, at_most_u32};
 use super::values::Values;
 use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
-use crate::shape::Shape;
+use crate::shape::{LONGEST_TENSOR, Shape};
 
 /// Collects inputs and targets: see [`Dataset::of_rows`]. Its first fault stays until [`build`](Self::build).
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl Dataset {
     /// Refuses other than so many numbers for each row.
     fn check_count(&self, what: &str, shape: &Shape, count: usize) -> Result<()> {
         let of_row = shape.elements();
-        if of_row == 0 || of_row > LARGEST_ROW {
+        if of_row == 0 || of_row > LONGEST_TENSOR {
             return Err(Error::shape(format!("shape of {what}"), "1 to 2³⁰ numbers", format!("{shape:?}")));
         }
         let all = self.rows as u128 * u128::from(of_row);

@@ -3,10 +3,7 @@
 use super::values::Values;
 use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
-use crate::shape::Shape;
-
-/// Most numbers of a row: what kernels' 32-bit indices can address.
-pub(super) const LARGEST_ROW: u64 = 1 << 30;
+use crate::shape::{LONGEST_TENSOR, Shape};
 
 /// One input and one target, whose names do not matter.
 impl Dataset {
@@ -64,7 +61,7 @@ impl Dataset {
     fn simple(features: Features, width: usize, targets: Targets) -> Result<Self> {
         check(features.len(), width, &targets)?;
         let Ok(columns) = u32::try_from(width) else {
-            return Err(Error::shape("features of a row", format!("at most {LARGEST_ROW}"), width));
+            return Err(Error::shape("features of a row", format!("at most {LONGEST_TENSOR}"), width));
         };
         let input =
             Input { name: "input".into(), shape: columns.into(), values: Values { features, table: Vec::new() } };

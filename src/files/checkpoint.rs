@@ -11,7 +11,8 @@ use super::{BYTES, STATE, epochs};
 use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::loss::{Loss, Losses};
+use crate::loss::Loss;
+use crate::losses::Losses;
 use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 

@@ -1,7 +1,8 @@
 //! A network that is a chain, with side paths: sugar over [`Graph`].
 
-use super::{BatchNorm, Dense, Encoding, Graph, Layer, LayerNorm, Network, Value};
+use super::{BatchNorm, Dense, Graph, Layer, LayerNorm, Network, Value};
 use crate::activation::Activation;
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 

@@ -4,9 +4,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layer::OwnParameter;
-use super::{End, LARGEST_ROW, Layer, Network, Node, PARAMETER_ALIGNMENT, Parameter, Source, Tied, shapes};
+use super::{End, Layer, Network, Node, Parameter, Source, Tied, shapes};
 use crate::error::{Error, Result};
-use crate::shape::{MOST_DIMENSIONS, Shape};
+use crate::ops::PARAMETER_ALIGNMENT;
+use crate::shape::{LONGEST_TENSOR, MOST_DIMENSIONS, Shape};
 
 /// Builds a [`Network`] of any form: with several inputs and outputs, and values that several layers read. What is a
 /// chain, also one with residual connections, is shorter with [`Network::input`].
@@ -238,12 +239,12 @@ impl Graph {
             }
         };
         for shape in &shapes {
-            if shape.elements() > LARGEST_ROW {
+            if shape.elements() > LONGEST_TENSOR {
                 let what = format!("output of {what}");
                 return Err(Error::LimitExceeded {
                     what,
                     needed: shape.elements(),
-                    limit: LARGEST_ROW,
+                    limit: LONGEST_TENSOR,
                     unit: "numbers",
                 });
             }
@@ -269,7 +270,7 @@ impl Graph {
     fn check_inputs(&self) -> Result<()> {
         for (i, End { name, shape }) in self.network.inputs.iter().enumerate() {
             let features = shape.elements();
-            if features == 0 || features > LARGEST_ROW || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
+            if features == 0 || features > LONGEST_TENSOR || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
                 let what = match &**name {
                     "input" => "shape of the input".into(),
                     name => format!("shape of the input {name}"),
@@ -401,9 +402,9 @@ impl Network {
 fn end_of(name: &str, shape: &[u32], offset: u32) -> Result<u32> {
     let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
     let end = len.saturating_add(offset.into()).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
-    if end > LARGEST_ROW {
+    if end > LONGEST_TENSOR {
         let what = format!("weights up to {name}");
-        return Err(Error::LimitExceeded { what, needed: end, limit: LARGEST_ROW, unit: "numbers" });
+        return Err(Error::LimitExceeded { what, needed: end, limit: LONGEST_TENSOR, unit: "numbers" });
     }
     Ok(end as u32)
 }

@@ -1,7 +1,8 @@
 //! The kinds of layers.
 
-use super::{BatchNorm, Dense, Encoding, LayerNorm, ScaleShift, Tied};
+use super::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
 use crate::activation::Activation;
+use crate::encoding::Encoding;
 use crate::init::Init;
 use crate::shape::Shape;
 

@@ -4,7 +4,6 @@ mod builder;
 #[cfg(feature = "files")]
 mod description;
 mod dot;
-mod encoding;
 mod graph;
 mod layer;
 mod layers;
@@ -21,12 +20,10 @@ use crate::shape::Shape;
 pub use builder::NetworkBuilder;
 #[cfg(feature = "files")]
 pub(crate) use description::Description;
-pub(crate) use encoding::{BLOCK, Level};
-pub use encoding::{Encoding, HashGrid};
 pub use graph::{Graph, Value};
 pub use layer::Layer;
 pub use layers::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
-pub use parameter::{PARAMETER_ALIGNMENT, Parameter};
+pub use parameter::Parameter;
 pub(crate) use shapes::{axis_of, reduced, with_length};
 pub use summary::Summary;
 pub(crate) use summary::thousands;
@@ -95,9 +92,6 @@ pub struct Network {
     states: Vec<Parameter>,
     parameter_words: u32,
 }
-
-/// Most numbers of a row or of all weights: what the kernels' 32-bit indices can address.
-const LARGEST_ROW: u64 = 1 << 30;
 
 impl Network {
     /// Starts a network that is a chain, for samples of this shape: a number of features, or \[height, width,
@@ -337,7 +331,7 @@ mod tests {
         let values = network.initial_parameters(1);
         let mut inside = vec![false; values.len()];
         for p in network.parameters() {
-            assert_eq!(p.offset % PARAMETER_ALIGNMENT, 0);
+            assert_eq!(p.offset % crate::PARAMETER_ALIGNMENT, 0);
             inside[p.range()].fill(true);
         }
         assert!(values.iter().zip(&inside).all(|(&v, &inside)| inside || v == 0.0));

@@ -9,15 +9,11 @@ pub struct Parameter {
     pub name: String,
     /// Row-major shape: \[inputs, units\] for a dense weight, \[units\] for a bias.
     pub shape: Vec<u32>,
-    /// Index of its first number in the parameter buffer, in f32; a multiple of [`PARAMETER_ALIGNMENT`].
+    /// Index of its first number in the parameter buffer, in f32; a multiple of [`PARAMETER_ALIGNMENT`](crate::PARAMETER_ALIGNMENT).
     pub offset: u32,
     pub(super) init: Init,
     pub(super) fans: [u32; 2],
 }
-
-/// Tensors in the parameter buffer start at multiples of this many f32 (256 bytes, what every device can bind);
-/// the gaps hold zeros.
-pub const PARAMETER_ALIGNMENT: u32 = 64;
 
 impl Parameter {
     /// How many numbers it holds.

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use super::*;
-use crate::network::Encoding;
+use crate::encoding::Encoding;
 
 /// An encoding of coordinates one by one, or its gradient.
 #[derive(Debug, Clone, PartialEq)]

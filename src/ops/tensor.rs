@@ -38,8 +38,9 @@ impl Dtype {
     }
 }
 
-/// 32-bit words: where bindings may begin on every device.
-const ALIGNMENT: u32 = 64;
+/// Tensors in the parameter buffer start at multiples of this many f32: 256 bytes, where bindings may begin on every
+/// device. The gaps hold zeros.
+pub const PARAMETER_ALIGNMENT: u32 = 64;
 
 /// A part of a buffer. Of a buffer whose length is known at run time only, of which kernels bind all, the shape is that
 /// of one row, unless an op reaches for certain rows.
@@ -154,7 +155,7 @@ impl Tensor {
     /// What an op binds of a tensor with any strides that begins at any element, and the element of that at which it
     /// begins: bindings begin at multiples of 256 bytes. Of 32-bit elements, in a buffer whose length the plan knows.
     pub(crate) fn bound(&self) -> (Self, u32) {
-        let first = self.offset % ALIGNMENT;
+        let first = self.offset % PARAMETER_ALIGNMENT;
         if first == 0 && self.is_packed() {
             return (*self, 0);
         }

@@ -184,7 +184,7 @@ fn multipliers(plan: &mut Plan, a: &OptimizerStep, b: &OptimizerStep) -> Option<
     a.multipliers.or(b.multipliers)?;
     let of = |step: &OptimizerStep| match step.multipliers {
         Some(table) => plan.buffer(table.buffer).contents.clone(),
-        None => vec![1f32.to_bits(); step.parameters.len().div_ceil(crate::network::PARAMETER_ALIGNMENT) as usize * 2],
+        None => vec![1f32.to_bits(); step.parameters.len().div_ceil(PARAMETER_ALIGNMENT) as usize * 2],
     };
     let contents = [of(a), of(b)].concat();
     let (id, len) = (BufferId(plan.buffers.len()), contents.len() as u32);

@@ -4,7 +4,7 @@ use super::builder::{Builder, DataSet, limit, numbered, rows, seen_as};
 use super::*;
 use crate::activation::Activation;
 use crate::error::Error;
-use crate::network::{PARAMETER_ALIGNMENT, Source};
+use crate::network::Source;
 
 /// Levels of slots, each with sums of 8 of the level before: for 2²⁶ rows, and with less accuracy for more.
 fn levels(slots: u32) -> u32 {

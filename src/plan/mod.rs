@@ -14,13 +14,15 @@ mod role;
 mod updates;
 
 pub use crate::ops::*;
+pub use crate::shape::LONGEST_TENSOR;
 pub use cost::Cost;
 pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
 pub use role::Role;
 
 use crate::config::TrainerConfig;
 use crate::error::Result;
-use crate::loss::{Loss, Losses};
+use crate::loss::Loss;
+use crate::losses::Losses;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use backward::Wanted;
@@ -33,9 +35,6 @@ pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
 pub const LONGEST_ROW: u32 = 1 << 20;
-
-/// Longest tensor that is not a parameter, in 32-bit words (4 GiB): what the kernels' 32-bit indices can address.
-pub const LONGEST_TENSOR: u64 = 1 << 30;
 
 /// A buffer: a name, a shape and a role.
 #[derive(Debug, Clone, PartialEq)]

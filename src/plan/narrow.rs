@@ -2,9 +2,10 @@
 
 use super::{NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
+use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::network::{Encoding, Layer, Network};
+use crate::network::{Layer, Network};
 use crate::ops::LONGEST_LOOP;
 
 /// Encodings, if any, then dense layers, at least one.

@@ -3,7 +3,6 @@
 use super::builder::{Builder, DataSet};
 use super::*;
 use crate::config::Clip;
-use crate::network::PARAMETER_ALIGNMENT;
 use crate::schedule::Schedule;
 
 impl Builder<'_> {

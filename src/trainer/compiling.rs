@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::config::TrainerConfig;
 use crate::device::{Device, Executor};
 use crate::error::Result;
-use crate::loss::Losses;
+use crate::losses::Losses;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;

@@ -1,7 +1,7 @@
 //! Encodings as text: functions that give four numbers of an encoded row at a time, so that no row is ever stored.
 
 use super::of_type;
-use crate::network::{Encoding, HashGrid};
+use crate::encoding::{Encoding, HashGrid};
 use crate::ops::writer::{part, push};
 use crate::ops::{feature, interpolation};
 use crate::plan::NarrowEncoding;

@@ -5,7 +5,6 @@ mod formulas;
 use std::ops::Range;
 
 use super::*;
-use crate::network::PARAMETER_ALIGNMENT;
 use crate::optimizer::Optimizer;
 pub(crate) use formulas::Off;
 

@@ -2,7 +2,6 @@
 
 use super::{Fused, Ops};
 use crate::activation::Activation;
-use crate::network::PARAMETER_ALIGNMENT;
 use crate::ops::*;
 use crate::plan::Role;
 use crate::plan::builder::seen_as;

@@ -3,8 +3,10 @@
 
 use super::{At, Builder, Lowered, Role, Tensor, Wanted, made, rows};
 use crate::error::{Error, Result};
-use crate::network::{BatchNorm, PARAMETER_ALIGNMENT};
-use crate::plan::{BatchNormForward, BatchNormInput, BatchNormParameters, ChannelStatistics, RunningStatistics};
+use crate::network::BatchNorm;
+use crate::plan::{
+    BatchNormForward, BatchNormInput, BatchNormParameters, ChannelStatistics, PARAMETER_ALIGNMENT, RunningStatistics,
+};
 
 pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lowered> {
     let BatchNorm { epsilon, momentum } = norm;

@@ -1,8 +1,8 @@
 //! An encoding of coordinates one by one; dx = Σ dy · y′ over a coordinate's features.
 
 use super::{At, Builder, Lowered, Tensor, Wanted, made};
+use crate::encoding::Encoding;
 use crate::error::Result;
-use crate::network::Encoding;
 use crate::plan::Encode;
 
 pub(super) fn forward(at: &At, encoding: Encoding, plan: &mut Builder) -> Result<Lowered> {

@@ -2,8 +2,8 @@
 //! numbers: [`HashGridScale`], [`HashGridScatter`], [`HashGridGradient`]; of its points: [`HashGridInput`].
 
 use super::{At, Builder, Lowered, Role, Tensor, Wanted, made};
+use crate::encoding::{BLOCK, HashGrid, Level};
 use crate::error::Result;
-use crate::network::{BLOCK, HashGrid, Level};
 use crate::ops::{HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
 
 pub(super) fn forward(at: &At, grid: HashGrid, plan: &mut Builder) -> Result<Lowered> {

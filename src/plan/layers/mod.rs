@@ -16,8 +16,9 @@ use super::backward::Wanted;
 use super::builder::{Builder, Lowered, limit, rows, seen_as};
 use super::{LONGEST_ROW, Role, Shape, Tensor};
 use crate::activation::Activation;
+use crate::encoding::Encoding;
 use crate::error::Result;
-use crate::network::{Encoding, Layer, Node};
+use crate::network::{Layer, Node};
 
 /// A layer in its place, and what there is of it in the plan.
 pub(super) struct At<'a> {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::optimizer::option;
+use crate::shape::LONGEST_TENSOR;
 
 /// Features of coordinates: most often a network's first layer. Each coordinate is encoded by itself, into features that
 /// stand together, but by a [`HashGrid`], which takes all coordinates of a row as one point.
@@ -191,7 +192,7 @@ impl Encoding {
                 return Ok(self.features());
             }
         }
-        let limit = super::LARGEST_ROW;
+        let limit = LONGEST_TENSOR;
         let needed = u64::from(coordinates) * u64::from(self.features());
         match needed <= limit {
             true => Ok(needed as u32),
