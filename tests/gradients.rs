@@ -4,6 +4,7 @@ mod common;
 
 use common::reference::{self, Corners, Sample};
 use common::*;
+use wgrad::lockstep::{Differences, GradientComparison, compare_gradient};
 use wgrad::plan::Role;
 use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Loss, Network, Plan, TrainerConfig};
 
@@ -62,24 +63,26 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let gradient = lockstep.get(gradients);
 
     let inside: Vec<usize> = network.parameters().iter().flat_map(|p| p.range()).collect();
-    let largest = inside.iter().map(|&i| gradient[i].abs()).fold(0.0, f32::max);
     // Each product of the backward chain adds a relative error of its length times u = 2⁻²⁴; the chain's lengths add up,
-    // twice for forward and backward, and its factors are of order 1. Central differences err by h² and 10⁻¹⁶ / h.
-    // A point takes few numbers of a table.
+    // twice for forward and backward, and its factors are of order 1. A point takes few numbers of a table.
     let length = |p: &wgrad::Parameter| if is_table(&p.name) { 16 } else { p.shape[0] };
     let lengths: u32 = network.parameters().iter().map(length).sum::<u32>() + rows;
-    let (h, u) = (1e-5, 1.0 / 16_777_216.0);
-    let bound = 2.0 * f64::from(lengths) * u * f64::from(largest) + 10.0 * h * h + 1e-10;
-    for i in inside {
-        let mut moved = weights.clone();
-        moved[i] = weights[i] + h;
-        let above = loss(of, network, &moved, &data, &labels);
-        moved[i] = weights[i] - h;
-        let below = loss(of, network, &moved, &data, &labels);
-        let expected = (above - below) / (2.0 * h);
-        let error = (f64::from(gradient[i]) - expected).abs();
-        assert!(error <= bound, "weight {i}: {} is not {expected}, off by {error:e} of {bound:e}", gradient[i]);
-    }
+    let how = differences(lengths, &gradient);
+    let loss = |moved: &[f64]| loss(of, network, moved, &data, &labels);
+    assert_right(&compare_gradient(&weights, &gradient, inside, how, loss), "weights");
+}
+
+/// Sums of these lengths after each other, each of which errs by its length times u relative, in f32 and in f64. Losses
+/// are of order 1.
+fn differences(lengths: u32, gradient: &[f32]) -> Differences {
+    let largest = gradient.iter().fold(1.0f32, |largest, g| largest.max(g.abs()));
+    let bound = 2.0 * f64::from(lengths) * f64::from(largest) / 16_777_216.0;
+    Differences { bound, noise: f64::from(lengths) * f64::EPSILON, ..Differences::default() }
+}
+
+fn assert_right(comparison: &GradientComparison, what: &str) {
+    assert!(comparison.unclear == 0 && comparison.compared > 0, "{what}: {comparison:?}");
+    assert!(comparison.fault.is_none(), "{what}: {}", comparison.fault.unwrap());
 }
 
 fn random_bias(units: u32, activation: Activation) -> Dense {
@@ -220,25 +223,12 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
                 let y = forward(&network, &weights, row, Loss::MeanSquaredError);
                 y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum()
             };
-            let largest = gradient.iter().fold(0.0f32, |largest, g| largest.max(g.abs()));
-            // As in `check`: twice the lengths of the chain's sums; a normalisation divides by a deviation that can be
-            // small, which the magnitude of its gradient shows.
-            let (h, u) = (1e-5, 1.0 / 16_777_216.0);
-            let lengths = 2.0 * f64::from(4 + 6 + 3 + 4);
-            let bound = 2.0 * lengths * u * f64::from(largest.max(1.0)) + 100.0 * h * h * f64::from(largest.max(1.0));
-            for (row, (x, g)) in x.chunks(4).zip(g.chunks(3)).enumerate() {
-                for i in 0..4 {
-                    let mut moved: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
-                    moved[i] += h;
-                    let above = scalar(&moved, g);
-                    moved[i] -= 2.0 * h;
-                    let expected = (above - scalar(&moved, g)) / (2.0 * h);
-                    let actual = f64::from(gradient[row * 4 + i]);
-                    let error = (actual - expected).abs();
-                    let what = format!("{activation:?} first {first}, row {row}, input {i}");
-                    assert!(error <= bound, "{what}: {actual} is not {expected}, off by {error:e} of {bound:e}");
-                }
-            }
+            // As in `check`: the lengths of the chain's sums, forward and backward.
+            let how = differences(2 * (4 + 6 + 3 + 4), &gradient);
+            let x: Vec<f64> = x.into_iter().map(f64::from).collect();
+            let loss = |x: &[f64]| x.chunks(4).zip(g.chunks(3)).map(|(x, g)| scalar(x, g)).sum();
+            let comparison = compare_gradient(&x, &gradient, 0..x.len(), how, loss);
+            assert_right(&comparison, &format!("{activation:?} first {first}"));
         }
     }
 }

@@ -44,24 +44,21 @@ fn indices(shape: &[u32]) -> Vec<Vec<u32>> {
     })
 }
 
-/// Where functions have no derivative: which sides were taken, and how near the nearest corner was.
+/// Where functions have no derivative: how near the nearest such corner was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Corners {
-    /// A hash of all sides.
-    pub sides: u64,
     pub nearest: f64,
 }
 
 impl Default for Corners {
     fn default() -> Self {
-        Self { sides: 0xcbf2_9ce4_8422_2325, nearest: f64::INFINITY }
+        Self { nearest: f64::INFINITY }
     }
 }
 
 impl Corners {
     /// Two numbers that are equal have come about alike, and stay equal.
-    fn pass(&mut self, side: usize, distance: f64) {
-        self.sides = (self.sides ^ side as u64).wrapping_mul(0x100_0000_01b3);
+    fn pass(&mut self, distance: f64) {
         if distance != 0.0 {
             self.nearest = self.nearest.min(distance.abs());
         }
@@ -76,7 +73,7 @@ pub fn activated(activation: Activation, z: &Sample, corners: &mut Corners) -> S
         _ => &[],
     };
     for place in places {
-        z.values.iter().for_each(|z| corners.pass((z > place).into(), z - place));
+        z.values.iter().for_each(|z| corners.pass(z - place));
     }
     z.map_rows(|row| activate(activation, row))
 }
@@ -246,9 +243,8 @@ pub fn batch_norm(x: &Sample, statistics: &[[f64; 2]], scale: &[f64], shift: &[f
 
 fn largest(values: &[f64], corners: &mut Corners) -> f64 {
     let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let first = values.iter().position(|value| *value == largest).unwrap();
     let second = values.iter().copied().filter(|value| *value != largest).fold(f64::NEG_INFINITY, f64::max);
-    corners.pass(first, largest - second);
+    corners.pass(largest - second);
     largest
 }
 
@@ -325,7 +321,7 @@ pub fn loss_of_row(loss: Loss, y: &[f64], targets: &[f64], corners: &mut Corners
         Loss::MeanSquaredError => mean(&|y, t| (y - t).powi(2)),
         Loss::SumOfSquares => mean(&|y, t| (y - t).powi(2)) * y.len() as f64,
         Loss::MeanAbsoluteError => {
-            pairs().for_each(|(y, t)| corners.pass((y > t).into(), y - t));
+            pairs().for_each(|(y, t)| corners.pass(y - t));
             mean(&|y, t| (y - t).abs())
         }
         Loss::Huber { delta } => {

@@ -14,7 +14,7 @@ use common::*;
 use data::{Data, Masks, Pass};
 use drawn::{Drawn, graphs};
 use proptest::prelude::*;
-use wgrad::lockstep::Lockstep;
+use wgrad::lockstep::{Differences, Lockstep, compare_gradient};
 use wgrad::plan::{DataInfo, Role, RowMetrics};
 use wgrad::{Adam, Clip, Group, Layer, Losses, Optimizer, Plan, Sgd, TrainerConfig};
 
@@ -83,34 +83,14 @@ fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     roundings * U * of_values * of_gradients
 }
 
-/// Compares a gradient with central differences of `f`, which moves number `i` by so much. Where a step crosses a
-/// corner of a function there is no derivative to compare with. Returns how many numbers it has compared.
-fn compare(gradient: &[f64], bound: f64, what: &str, f: impl Fn(usize, f64, &mut Corners) -> f64) -> usize {
-    let h = 1e-4;
-    let mut compared = 0;
-    for (i, &actual) in gradient.iter().enumerate() {
-        let mut sides = Vec::new();
-        let mut difference = |h: f64| {
-            let [above, below] = [h, -h].map(|by| {
-                let mut corners = Corners::default();
-                let value = f(i, by, &mut corners);
-                sides.push(corners.sides);
-                value
-            });
-            (above - below) / (2.0 * h)
-        };
-        // The error of order h² cancels, and their difference tells how large it was. Sums of 10⁻¹⁶ over h remain.
-        let (wide, narrow) = (difference(h), difference(h / 2.0));
-        let expected = (4.0 * narrow - wide) / 3.0;
-        if sides.iter().any(|side| *side != sides[0]) {
-            continue;
-        }
-        compared += 1;
-        let bound = bound + 1e-3 * (wide - narrow).abs() + 1e-10 * f(i, 0.0, &mut Corners::default()).abs();
-        let error = (actual - expected).abs();
-        assert!(error <= bound, "{what}, number {i}: {actual} is not {expected}, off by {error:e} of {bound:e}");
-    }
-    compared
+/// Compares a gradient with central differences of a loss in f64, which sums some thousand numbers. Returns how many
+/// numbers it has compared.
+fn compare(gradient: &[f32], at: &[f64], inside: &[usize], bound: f64, what: &str, f: impl Fn(&[f64]) -> f64) -> usize {
+    let noise = 1000.0 * f64::EPSILON * f(at).abs().max(1.0);
+    let how = Differences { bound, noise, ..Differences::default() };
+    let comparison = compare_gradient(at, gradient, inside.iter().copied(), how, f);
+    assert!(comparison.fault.is_none(), "{what}: {}", comparison.fault.unwrap());
+    comparison.compared
 }
 
 /// Whether a twin, whose numbers are rounded, is at the same side of every corner for certain.
@@ -146,7 +126,7 @@ proptest! {
             let what = format!("rows {rows:?} of {drawn:?}\n{}", lockstep.plan());
             assert_agree(&mut lockstep, &what);
             let pass = Pass::Training(masks(&lockstep, &drawn));
-            let gradients = numbers(&lockstep, Role::Gradients);
+            let gradients = lockstep.get(lockstep.plan().find(Role::Gradients).unwrap());
             let bound = bound(&lockstep, &drawn, batch);
             let mut corners = Corners::default();
             let each = data.losses(&drawn, &weights, rows.clone(), &pass, &mut corners);
@@ -155,14 +135,11 @@ proptest! {
             if rows.start == 0 {
                 check_losses(&lockstep, &drawn, rows.len(), &each, bound);
             }
-            let gradients: Vec<f64> = inside.iter().map(|&i| gradients[i]).collect();
-            let compared = compare(&gradients, bound, &what, |i, by, corners| {
-                let mut moved = weights.clone();
-                moved[inside[i]] += by;
-                let losses = data.losses(&drawn, &moved, rows.clone(), &pass, corners);
+            let compared = compare(&gradients, &weights, &inside, bound, &what, |moved| {
+                let losses = data.losses(&drawn, moved, rows.clone(), &pass, &mut Corners::default());
                 drawn.outputs.iter().zip(losses).map(|(output, loss)| f64::from(output.weight) * loss).sum()
             });
-            prop_assert!(2 * compared >= gradients.len(), "only {compared} of {} compared", gradients.len());
+            prop_assert!(2 * compared >= inside.len(), "only {compared} of {} compared", inside.len());
         }
     }
 
@@ -197,8 +174,8 @@ proptest! {
         let values = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> Vec<Vec<Sample>> {
             data::values(&drawn, weights, inputs, &pass, corners)
         };
-        let total = |weights: &[f64], inputs: &[Vec<Sample>], corners: &mut Corners| -> f64 {
-            let values = values(weights, inputs, corners);
+        let total = |weights: &[f64], inputs: &[Vec<Sample>]| -> f64 {
+            let values = values(weights, inputs, &mut Corners::default());
             let of_output = |(o, given): (usize, &Vec<f32>)| -> f64 {
                 let made = values.iter().flat_map(|values| &values[drawn.outputs[o].value].values);
                 made.zip(given).map(|(y, &g)| y * f64::from(g)).sum()
@@ -213,23 +190,20 @@ proptest! {
             check_output(&lockstep, &drawn, o, &expected, bound);
         }
         for (i, _) in drawn.network.input_ends().iter().enumerate().filter(|(i, _)| asked[*i]) {
-            let gradient = numbers(&lockstep, Role::InputGradient(i as u32));
+            let gradient = lockstep.get(find(&lockstep, Role::InputGradient(i as u32)));
             let width = gradient.len() / rows as usize;
-            let what = format!("input {i} of {what}");
-            compare(&gradient, bound, &what, |at, by, corners| {
-                let mut moved = inputs.clone();
-                moved[at / width][i].values[at % width] += by;
-                total(&weights, &moved, corners)
+            let at: Vec<f64> = inputs.iter().flat_map(|sample| sample[i].values.clone()).collect();
+            let all: Vec<usize> = (0..at.len()).collect();
+            compare(&gradient, &at, &all, bound, &format!("input {i} of {what}"), |moved| {
+                let mut inputs = inputs.clone();
+                inputs.iter_mut().zip(moved.chunks(width)).for_each(|(sample, row)| sample[i].values = row.to_vec());
+                total(&weights, &inputs)
             });
         }
         let inside: Vec<usize> = drawn.network.parameters().iter().flat_map(|p| p.range()).collect();
-        let gradients = numbers(&lockstep, Role::Gradients);
-        let gradients: Vec<f64> = inside.iter().map(|&i| gradients[i]).collect();
-        compare(&gradients, bound, &format!("weights of {what}"), |i, by, corners| {
-            let mut moved = weights.clone();
-            moved[inside[i]] += by;
-            total(&moved, &inputs, corners)
-        });
+        let gradients = lockstep.get(find(&lockstep, Role::Gradients));
+        let what = format!("weights of {what}");
+        compare(&gradients, &weights, &inside, bound, &what, |moved| total(moved, &inputs));
     }
 }
 

@@ -4,6 +4,8 @@
 //! must agree within what the arithmetic of that op allows (`bounds/`), and the GPU then goes on from the
 //! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
 
+mod gradient;
+
 use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
@@ -11,6 +13,7 @@ use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
 use crate::plan::Plan;
+pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradient};
 
 /// A plan bound to both executors.
 #[derive(Debug)]

@@ -1,0 +1,225 @@
+//! A gradient against central differences.
+
+use std::fmt;
+
+/// The steps that [`compare_gradient`] takes, and how exact the loss and the gradient are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Differences {
+    /// The smallest step, in the unit of the numbers. Default: 2⁻¹⁶, for a loss in f64.
+    pub step: f64,
+    /// Number of steps, each twice the one before; at least 2. Default: 2.
+    pub steps: usize,
+    /// The largest rounding error of one loss. Default: 0.
+    pub noise: f64,
+    /// The largest rounding error of a number of the gradient. Default: 0.
+    pub bound: f64,
+}
+
+impl Default for Differences {
+    fn default() -> Self {
+        Self { step: 1.0 / 65_536.0, steps: 2, noise: 0.0, bound: 0.0 }
+    }
+}
+
+/// The result of [`compare_gradient`].
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct GradientComparison {
+    /// How many numbers were compared, without those that are unclear.
+    pub compared: usize,
+    /// How many numbers could not be compared, because the central differences disagree by more than the largest number
+    /// of the gradient. This happens at a jump of the loss.
+    pub unclear: usize,
+    /// The largest error as a share of its bound; at most 1 where the two agree.
+    pub worst: f64,
+    /// The first number that does not agree.
+    pub fault: Option<GradientFault>,
+}
+
+/// A number of a gradient that does not agree with central differences.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GradientFault {
+    /// Which number.
+    pub index: usize,
+    /// The gradient there.
+    pub gradient: f64,
+    /// The central difference.
+    pub difference: f64,
+    /// How far the two may lie apart.
+    pub bound: f64,
+}
+
+impl fmt::Display for GradientFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, gradient, difference, bound } = self;
+        write!(
+            f,
+            "number {index} is {gradient:e}, but central differences give {difference:e}; the two may differ by {bound:.1e}"
+        )
+    }
+}
+
+/// Compares the gradient of a loss at the point `at` with central differences, for the numbers `indices`.
+///
+/// With step h, the central difference is D(h) = (L(x + h) − L(x − h)) / 2h, and the difference of the slopes at both
+/// sides is S(h) = (L(x + h) + L(x − h) − 2 L(x)) / h. The gradient may differ from D(h) by:
+///
+/// - |D(h) − D(2h)|: the truncation error of D(h) is a third of it where L is smooth;
+/// - |S(h) − S(2h) / 2|: nearly 0 where L is smooth. At a corner such as relu's, within h of x, the two terms together
+///   are at least the difference between D(h) and the slope at x;
+/// - `noise` / h, as each loss may be off by `noise`;
+/// - `bound`.
+///
+/// Of several steps, the one with the smallest sum counts, provided that it agrees with the shorter ones.
+///
+/// ```
+/// use wgrad::lockstep::{Differences, compare_gradient};
+/// let at = [0.3, -0.7];
+/// let loss = |x: &[f64]| x[0].powi(2) * x[1];
+/// let gradient = [2.0 * 0.3 * -0.7, 0.3f32.powi(2)];
+/// let how = Differences { bound: 1e-6, ..Differences::default() };
+/// let comparison = compare_gradient(&at, &gradient, 0..2, how, loss);
+/// assert_eq!((comparison.compared, comparison.fault), (2, None));
+///
+/// let flipped = gradient.map(|g| -g);
+/// let fault = compare_gradient(&at, &flipped, 0..2, how, loss).fault.unwrap();
+/// assert_eq!(fault.index, 0);
+/// println!("{fault}");
+/// ```
+///
+/// # Panics
+/// If an index is not below the lengths of `at` and `gradient`.
+pub fn compare_gradient(
+    at: &[f64],
+    gradient: &[f32],
+    indices: impl IntoIterator<Item = usize>,
+    how: Differences,
+    mut loss: impl FnMut(&[f64]) -> f64,
+) -> GradientComparison {
+    let mut comparison = GradientComparison::default();
+    let (negligible, base) = (largest(gradient).max(how.bound), loss(at));
+    let mut moved = at.to_vec();
+    for index in indices {
+        let mut moved_to = |to: f64| {
+            moved[index] = to;
+            loss(&moved)
+        };
+        let sides: Vec<[f64; 2]> = steps(&how).map(|h| [h, -h].map(|by| moved_to(at[index] + by))).collect();
+        moved[index] = at[index];
+        comparison.add(index, gradient[index], negligible, Slope::of(&how, base, &sides));
+    }
+    comparison
+}
+
+/// The steps, from the shortest to the longest.
+pub(super) fn steps(how: &Differences) -> impl Iterator<Item = f64> + use<> {
+    let step = how.step;
+    (0..how.steps.clamp(2, 64)).map(move |k| step * (k as f64).exp2())
+}
+
+/// The largest number of a gradient.
+pub(super) fn largest(gradient: &[f32]) -> f64 {
+    gradient.iter().fold(0.0, |largest: f64, &g| largest.max(f64::from(g).abs()))
+}
+
+/// The slope of a loss, by differences.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slope {
+    difference: f64,
+    /// By how much differences with other steps disagree.
+    disagreement: f64,
+    /// How far the gradient may be from the difference.
+    bound: f64,
+}
+
+impl Slope {
+    /// From the loss and, for each of the [`steps`], the losses at both sides.
+    pub fn of(how: &Differences, base: f64, sides: &[[f64; 2]]) -> Self {
+        let at =
+            |(h, [above, below]): (f64, &[f64; 2])| (h, (above - below) / (2.0 * h), (above + below - 2.0 * base) / h);
+        let slopes: Vec<_> = steps(how).zip(sides).map(at).collect();
+        let pairs = slopes.iter().zip(slopes.iter().skip(1)).map(|(&(h, difference, s), &(_, d2, s2))| {
+            let disagreement = (difference - d2).abs() + (s - s2 / 2.0).abs();
+            Self { difference, disagreement, bound: disagreement + how.noise / h }
+        });
+        let better = |best: Self, next: Self| {
+            let agree = (best.difference - next.difference).abs() <= best.bound + next.bound;
+            if agree && next.bound < best.bound { next } else { best }
+        };
+        let nothing = Self { difference: f64::NAN, disagreement: f64::NAN, bound: f64::NAN };
+        let best = pairs.reduce(better).unwrap_or(nothing);
+        Self { bound: best.bound + how.bound, ..best }
+    }
+}
+
+impl GradientComparison {
+    /// Adds a number of a gradient. A disagreement up to `negligible` does not count.
+    pub(super) fn add(&mut self, index: usize, gradient: f32, negligible: f64, slope: Slope) {
+        let Slope { difference, disagreement, bound } = slope;
+        let gradient = f64::from(gradient);
+        let is_clear = disagreement <= negligible.max(difference.abs()) || gradient.is_nan();
+        if !is_clear {
+            self.unclear += 1;
+            return;
+        }
+        self.compared += 1;
+        let share = match (gradient - difference).abs() {
+            error if error <= bound => error / bound.max(f64::MIN_POSITIVE),
+            error if error / bound > 1.0 => error / bound,
+            _ => f64::INFINITY,
+        };
+        self.worst = self.worst.max(share);
+        if share > 1.0 && self.fault.is_none() {
+            self.fault = Some(GradientFault { index, gradient, difference, bound });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a loss of one number, at a place.
+    fn compare(gradient: f32, at: f64, how: Differences, loss: impl Fn(f64) -> f64) -> GradientComparison {
+        compare_gradient(&[at], &[gradient], [0], how, |x| loss(x[0]))
+    }
+
+    /// At a corner, at any distance from it, each side's slope agrees where the point is on that side, and no other one
+    /// further away than a step.
+    #[test]
+    fn a_corner_is_compared_as_far_as_it_can_be() {
+        let how = Differences { step: 0.125, ..Differences::default() };
+        let relu = |x: f64| x.max(0.0) + 0.5 * x;
+        for i in -40i8..=40 {
+            let x = f64::from(i) / 64.0;
+            let slope = if x > 0.0 { 1.5 } else { 0.5 };
+            let right = compare(slope, x, how, relu);
+            assert!(right.fault.is_none() && right.worst <= 1.0, "{x}: {right:?}");
+            let wrong = compare(2.0 - slope, x, how, relu);
+            assert!(wrong.fault.is_some() || x.abs() < 0.25, "{x}: {wrong:?}");
+        }
+    }
+
+    /// sin(w x) has the same values a period apart, so long steps alone see no slope at all.
+    #[test]
+    fn long_steps_that_agree_by_chance_do_not_count() {
+        let w = 64.0 * std::f64::consts::PI;
+        let how = Differences { step: 1.0 / 4096.0, steps: 10, noise: 1e-7, bound: 0.0 };
+        let slope = w * (w * 0.01).cos();
+        let right = compare(slope as f32, 0.01, how, |x| (w * x).sin());
+        assert_eq!((right.compared, right.fault), (1, None));
+        for wrong in [0.0, -slope, 1.02 * slope] {
+            let wrong = compare(wrong as f32, 0.01, how, |x| (w * x).sin());
+            assert!(wrong.fault.is_some(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_jump_is_unclear_and_nan_is_a_fault() {
+        let how = Differences::default();
+        assert_eq!(compare(1.0, 0.0, how, |x| if x > 0.0 { 1.0 } else { 0.0 }).unclear, 1);
+        assert_eq!(compare(1.0, 0.0, how, |_| f64::NAN).unclear, 1);
+        assert!(compare(f32::NAN, 0.0, how, |x| x).fault.is_some());
+        assert!(compare(f32::NAN, 0.0, how, |_| f64::NAN).worst.is_infinite());
+        assert_eq!(compare(0.0, 0.0, how, |_| 2.0), GradientComparison { compared: 1, ..Default::default() });
+    }
+}
