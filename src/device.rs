@@ -182,6 +182,7 @@ impl Device {
                 Ok(Executor::Gpu(GpuExecutor::new(gpu, Arc::new(plan), &given)?))
             }
             Device::Cpu => {
+                self.check_plan(&plan)?;
                 let given: Vec<(BufferId, CpuBuffer)> =
                     given.iter().map(|(role, storage)| (find(*role), storage.cpu().clone())).collect();
                 Ok(Executor::Cpu(CpuExecutor::new(Arc::new(plan), &given)))
@@ -191,7 +192,11 @@ impl Device {
 
     /// Refuses a plan that this device cannot hold or run. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
-        self.gpu().map_or(Ok(()), |gpu| gpu.check_plan(plan))
+        match (self, plan.ops().find_map(|op| op.as_kernel().without_twin())) {
+            (Device::Gpu(gpu), _) => gpu.check_plan(plan),
+            (Device::Cpu, Some(what)) => Err(Error::shape(what, "a twin, as the CPU cannot run WGSL", "none")),
+            (Device::Cpu, None) => Ok(()),
+        }
     }
 
     /// How many rows, up to `wanted`, a forward pass may have for its widest buffer to fit and a submission to do it.

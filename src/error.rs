@@ -81,6 +81,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A layer of the app's own is wrong.
+    #[error("layer {layer}: {fault}")]
+    Layer {
+        /// Its name.
+        layer: String,
+        /// What is wrong, and where.
+        fault: String,
+    },
+
     /// A network, batch, data set or buffer has the wrong shape.
     #[error("{what}: expected {expected}, got {actual}")]
     Shape {
@@ -229,7 +238,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn shape(what: impl Into<String>, expected: impl Into<String>, actual: impl ToString) -> Self {
+    /// A shape or a number of something that does not fit: `what` it is, what was expected, and what came.
+    pub fn shape(what: impl Into<String>, expected: impl Into<String>, actual: impl ToString) -> Self {
         Error::Shape { what: what.into(), expected: expected.into(), actual: actual.to_string() }
     }
 
@@ -260,6 +270,7 @@ impl Error {
             Error::NonFiniteFeature { .. } => "NonFiniteFeature",
             Error::NonFiniteTarget { .. } => "NonFiniteTarget",
             Error::NonFiniteLoss { .. } => "NonFiniteLoss",
+            Error::Layer { .. } => "Layer",
             Error::NeedsGpu { .. } => "NeedsGpu",
             Error::MissingFeature { .. } => "MissingFeature",
             Error::NonFiniteParameter { .. } => "NonFiniteParameter",

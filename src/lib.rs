@@ -175,11 +175,11 @@ pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Dense, End, Graph, Layer, LayerNorm, Network, NetworkBuilder, Parameter, ScaleShift, Summary, Tied,
-    Value,
+    BatchNorm, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, Network,
+    NetworkBuilder, Parameter, ScaleShift, Summary, Tied, Value,
 };
 #[doc(hidden)]
-pub use ops::PARAMETER_ALIGNMENT;
+pub use ops::{CustomOp, PARAMETER_ALIGNMENT, TwinTensors};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;

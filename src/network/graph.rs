@@ -215,7 +215,7 @@ impl Graph {
         let list = |source: &Source| format!("{} {:?}", network.title(*source), network.shape(*source));
         let of = sources.iter().map(list).collect::<Vec<_>>().join(", ");
         let what = format!("layer {name} of {}", if of.is_empty() { "nothing" } else { &of });
-        let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. });
+        let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. } | Layer::Custom(_));
         if !several && sources.len() != 1 {
             return Err(Error::shape(what, "1 input", sources.len()));
         }
@@ -223,13 +223,12 @@ impl Graph {
             Layer::Tied(tied) => network.tied(tied, &name, &what, given[0]).map_err(|error| error.within(&what))?,
             _ => {
                 let shapes = shapes::outputs(&layer, &what, &given).map_err(|error| error.within(&what))?;
-                let columns = given[0].last().copied().unwrap_or(1);
                 let first = network.parameters.len();
-                for own in layer.parameters(columns) {
+                for own in layer.parameters(&given) {
                     network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
                 }
                 let first_state = network.states.len();
-                for OwnParameter { role, shape, init, fans } in layer.states(columns) {
+                for OwnParameter { role, shape, init, fans } in layer.states(&given) {
                     // Its place is known once all weights are.
                     let (name, offset) = (format!("{name}.{role}"), 0);
                     network.states.push(Parameter { name, shape, offset, init, fans });

@@ -1,6 +1,8 @@
 //! The kinds of layers.
 
-use super::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
+use std::sync::Arc;
+
+use super::{BatchNorm, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, ScaleShift, Tied};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::init::Init;
@@ -66,13 +68,21 @@ pub enum Layer {
     /// The largest number over some axes, which then are gone, NaN where one is NaN. Its gradient goes to the first of
     /// equal numbers.
     ReduceMax(Vec<i32>),
+    /// See [`CustomLayer`].
+    Custom(Custom),
 }
 
 from_variants!(Layer: Dense Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
 
+impl<L: CustomLayer + 'static> From<L> for Layer {
+    fn from(layer: L) -> Self {
+        Self::Custom(Custom(Arc::new(layer)))
+    }
+}
+
 /// A tensor of weights that a layer has: its role, its shape, its start and its fans.
 pub(super) struct OwnParameter {
-    pub role: &'static str,
+    pub role: String,
     pub shape: Vec<u32>,
     pub init: Init,
     pub fans: [u32; 2],
@@ -80,7 +90,7 @@ pub(super) struct OwnParameter {
 
 impl Layer {
     /// As it stands in a layer's name.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &str {
         match self {
             Layer::Dense(_) => "dense",
             Layer::Activation(_) => "activation",
@@ -100,6 +110,7 @@ impl Layer {
             Layer::ScaleShift(_) => "scale_shift",
             Layer::ReduceMean(_) => "reduce_mean",
             Layer::ReduceMax(_) => "reduce_max",
+            Layer::Custom(custom) => custom.0.kind(),
         }
     }
 
@@ -117,39 +128,54 @@ impl Layer {
         matches!(self, Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity))
     }
 
-    /// Its tensors of weights, in the order of the parameter buffer, where rows of so many numbers come in.
-    pub(super) fn parameters(&self, inputs: u32) -> Vec<OwnParameter> {
-        let vector = |role, length, init| OwnParameter { role, shape: vec![length], init, fans: [length, length] };
+    /// Its tensors of weights, in the order of the parameter buffer, for inputs of these shapes.
+    pub(super) fn parameters(&self, shapes: &[Shape]) -> Vec<OwnParameter> {
+        let inputs = columns(shapes);
         match *self {
             Layer::Dense(Dense { units, weight_init, bias_init, .. }) => {
                 let fans = [inputs, units];
-                let weight = OwnParameter { role: "weight", shape: vec![inputs, units], init: weight_init, fans };
-                let bias = bias_init.map(|init| OwnParameter { role: "bias", shape: vec![units], init, fans });
+                let weight =
+                    OwnParameter { role: "weight".into(), shape: vec![inputs, units], init: weight_init, fans };
+                let bias = bias_init.map(|init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans });
                 std::iter::once(weight).chain(bias).collect()
             }
             Layer::LayerNorm(_) | Layer::BatchNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
-                let own = |role, value| vector(role, inputs, Init::Constant(value));
-                vec![own("scale", 1.0), own("shift", 0.0)]
+                vec![constant("scale", inputs, 1.0), constant("shift", inputs, 0.0)]
             }
             Layer::Encoding(Encoding::HashGrid(grid)) => {
                 let entries = grid.levels(inputs).last().map_or(0, |level| level.first + level.entries);
                 let (shape, init) = (vec![entries, grid.features_per_level], Init::Uniform { bound: 1e-4 });
-                vec![OwnParameter { role: "table", shape, init, fans: [inputs, grid.features_per_level] }]
+                vec![OwnParameter { role: "table".into(), shape, init, fans: [inputs, grid.features_per_level] }]
             }
+            Layer::Custom(ref custom) => custom.0.parameters(shapes).into_iter().map(OwnParameter::from).collect(),
             _ => Vec::new(),
         }
     }
 
     /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as
     /// [`parameters`](Self::parameters).
-    pub(super) fn states(&self, inputs: u32) -> Vec<OwnParameter> {
-        let own = |role, value| {
-            let (shape, init, fans) = (vec![inputs], Init::Constant(value), [inputs, inputs]);
-            OwnParameter { role, shape, init, fans }
-        };
+    pub(super) fn states(&self, shapes: &[Shape]) -> Vec<OwnParameter> {
+        let inputs = columns(shapes);
         match self {
-            Layer::BatchNorm(_) => vec![own("mean", 0.0), own("variance", 1.0)],
+            Layer::BatchNorm(_) => vec![constant("mean", inputs, 0.0), constant("variance", inputs, 1.0)],
+            Layer::Custom(custom) => custom.0.states(shapes).into_iter().map(OwnParameter::from).collect(),
             _ => Vec::new(),
         }
     }
+}
+
+impl From<CustomParameter> for OwnParameter {
+    fn from(CustomParameter { name: role, shape, init, fans }: CustomParameter) -> Self {
+        Self { role, shape: shape.to_vec(), init, fans }
+    }
+}
+
+/// A vector that starts as one number, repeated.
+fn constant(role: &str, length: u32, value: f32) -> OwnParameter {
+    OwnParameter { role: role.into(), shape: vec![length], init: Init::Constant(value), fans: [length, length] }
+}
+
+/// Numbers in a row of the last dimension of what comes in.
+fn columns(inputs: &[Shape]) -> u32 {
+    inputs.first().and_then(|shape| shape.last().copied()).unwrap_or(1)
 }

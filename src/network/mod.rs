@@ -1,11 +1,13 @@
 //! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
 
 mod builder;
+mod custom;
 #[cfg(feature = "files")]
 mod description;
 mod dot;
 mod graph;
 mod layer;
+mod layer_ops;
 mod layers;
 mod parameter;
 mod shapes;
@@ -18,10 +20,12 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 pub use builder::NetworkBuilder;
+pub use custom::{Custom, CustomLayer, CustomParameter};
 #[cfg(feature = "files")]
 pub(crate) use description::Description;
 pub use graph::{Graph, Value};
 pub use layer::Layer;
+pub use layer_ops::LayerOps;
 pub use layers::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
 pub use parameter::Parameter;
 pub(crate) use shapes::{axis_of, reduced, with_length};

@@ -80,10 +80,13 @@ impl Launch {
 /// A member of a uniform struct: its name and its value.
 pub(crate) type Uniform = (&'static str, Word);
 
-/// A 32-bit number.
+/// A 32-bit number: a constant of a [`CustomOp`](super::CustomOp).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Word {
+#[non_exhaustive]
+pub enum Word {
+    /// A whole number.
     U32(u32),
+    /// A number.
     F32(f32),
 }
 

@@ -19,6 +19,7 @@ use std::fmt::{self, Debug};
 
 pub(crate) use bounds::*;
 pub(crate) use excerpt::excerpt;
+pub use launch::Word;
 pub(crate) use launch::*;
 pub use operands::Access;
 pub(crate) use operands::*;
@@ -63,6 +64,11 @@ pub(crate) trait Kernel: Debug {
     /// Rows that the twin can be cut between, where it takes long.
     fn rows(&self) -> usize {
         1
+    }
+
+    /// What it lacks a twin of, where an app gave it none: then the CPU cannot run it.
+    fn without_twin(&self) -> Option<String> {
+        None
     }
 
     /// The reference, in plain Rust that a reader can check against the textbook: makes `at.rows` of its rows.
@@ -143,6 +149,7 @@ ops! {
     metrics::Metrics,
     non_finite::NonFinite,
     narrow::Narrow,
+    custom::CustomOp,
 }
 
 impl Op {

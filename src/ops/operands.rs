@@ -112,6 +112,20 @@ impl<'a> Operands<'a> {
         Self { parts: tensors.map(|tensor| (tensor, Part::Read(words(tensor)))).collect(), rows: 0..0 }
     }
 
+    /// The same for a twin: what it is to write are these words, those of each such operand.
+    pub fn with_outputs<'b>(&'b self, operands: &[Operand], words: &'b mut [Vec<u32>]) -> Operands<'b> {
+        let mut words = words.iter_mut();
+        let part = |operand: &Operand| {
+            let tensor = operand.tensor?;
+            let part = match operand.is_written() {
+                true => Part::Written(words.next()?),
+                false => Part::Read(self.words(tensor)),
+            };
+            Some((tensor, part))
+        };
+        Operands { parts: operands.iter().filter_map(part).collect(), rows: 0..0 }
+    }
+
     fn find(&self, tensor: Tensor) -> usize {
         self.parts.iter().position(|(own, _)| *own == tensor).expect("an operand of the op")
     }

@@ -171,6 +171,17 @@ impl Tensor {
     }
 }
 
+/// The same numbers as rows of the last dimension.
+pub(crate) fn rows(tensor: Tensor) -> Tensor {
+    let columns = tensor.shape.last().copied().unwrap_or(1);
+    seen_as(tensor, [tensor.len() / columns, columns])
+}
+
+/// The same numbers, which stand side by side, with another shape.
+pub(crate) fn seen_as(tensor: Tensor, shape: impl Into<Shape>) -> Tensor {
+    Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, shape) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

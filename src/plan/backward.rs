@@ -1,7 +1,7 @@
 //! The backward pass: from the gradients of the outputs to those of weights and inputs, each layer after its readers.
 //! Gradients that several readers make of one value are added in the order in which they are made.
 
-use super::builder::{Builder, numbered, seen_as};
+use super::builder::{Builder, numbered};
 use super::layers::{self, At};
 use super::*;
 use crate::activation::Activation;

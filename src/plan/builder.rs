@@ -129,6 +129,13 @@ impl<'a> Builder<'a> {
         Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
     }
 
+    /// The numbers of state number `i` of the network.
+    pub fn state(&self, i: usize) -> Tensor {
+        let state = &self.network.states()[i];
+        let shape = Shape::of(&state.shape);
+        Tensor { offset: state.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
+    }
+
     /// A layer's means and variances that are not trained, as \[2, channels, rounded up to 64\]: they lie side by side.
     pub fn statistics_of(&self, states: &[usize]) -> Option<Tensor> {
         let (first, last) = (&self.network.states()[*states.first()?], &self.network.states()[*states.last()?]);
@@ -201,17 +208,6 @@ impl<'a> Builder<'a> {
 /// The shape of a batch of samples.
 pub(super) fn of_batch(batch: u32, sample: Shape) -> Shape {
     Shape::of(&[&[batch], &sample[..]].concat())
-}
-
-/// The same numbers as rows of the last dimension.
-pub(super) fn rows(tensor: Tensor) -> Tensor {
-    let columns = tensor.shape.last().copied().unwrap_or(1);
-    seen_as(tensor, [tensor.len() / columns, columns])
-}
-
-/// The same numbers, which stand side by side, with another shape.
-pub(super) fn seen_as(tensor: Tensor, shape: impl Into<Shape>) -> Tensor {
-    Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, shape) }
 }
 
 /// A name that the first of several has for itself, as where there is only one.

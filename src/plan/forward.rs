@@ -1,6 +1,6 @@
 //! The forward pass: each layer's ops, after those of the layers whose outputs it takes.
 
-use super::builder::{Builder, DataSet, Lowered, of_batch, seen_as};
+use super::builder::{Builder, DataSet, Lowered, of_batch};
 use super::layers::{self, At};
 use super::*;
 use crate::activation::Activation;

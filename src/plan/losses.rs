@@ -1,6 +1,6 @@
 //! Losses: what each output has of them, their gradients, and their report.
 
-use super::builder::{Builder, DataSet, limit, numbered, rows, seen_as};
+use super::builder::{Builder, DataSet, limit, numbered};
 use super::*;
 use crate::activation::Activation;
 use crate::error::Error;

@@ -4,7 +4,6 @@ use super::{Fused, Ops};
 use crate::activation::Activation;
 use crate::ops::*;
 use crate::plan::Role;
-use crate::plan::builder::seen_as;
 
 /// A product whose epilogue still has room for what follows its sums.
 fn product<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {

@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod batch_norm;
+mod custom;
 mod dense;
 mod dropout;
 mod encode;
@@ -13,8 +14,8 @@ mod reducing;
 mod scale_shift;
 
 use super::backward::Wanted;
-use super::builder::{Builder, Lowered, limit, rows, seen_as};
-use super::{LONGEST_ROW, Role, Shape, Tensor};
+use super::builder::{Builder, Lowered, limit};
+use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::error::Result;
@@ -72,6 +73,7 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
         Layer::Split { axis, .. } => moving::slices(at, axis, 0, plan),
         Layer::Transpose(order) => moving::transpose(at, &order, plan),
         Layer::ScaleShift(of) => scale_shift::forward(at, of, plan),
+        Layer::Custom(layer) => custom::forward(at, &layer, plan),
         Layer::ReduceMean(axes) => reducing::forward(at, super::Reduction::Mean, &axes, plan),
         Layer::ReduceMax(axes) => reducing::forward(at, super::Reduction::Max, &axes, plan),
     }
@@ -119,6 +121,7 @@ pub(super) fn backward(
         Layer::Split { axis, .. } => moving::slices_backward(at, axis, 0, gradients, wanted, plan)?,
         Layer::Transpose(order) => moving::transpose_backward(at, &order, first, wanted, plan)?,
         Layer::ScaleShift(of) => scale_shift::backward(at, of, first, wanted, plan)?,
+        Layer::Custom(layer) => custom::backward(at, &layer, gradients, wanted, plan)?,
         Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, wanted, plan)?,
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, wanted, plan)?,
     }

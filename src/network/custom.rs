@@ -1,0 +1,152 @@
+//! Layers of an app's own.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::LayerOps;
+#[cfg(any(doc, feature = "files"))]
+use crate::error::Error;
+use crate::error::Result;
+use crate::init::Init;
+use crate::shape::Shape;
+
+/// A layer of an app's own: its shapes, its weights, and the kernels of its forward and its backward pass.
+/// [`Graph::layer`](crate::Graph::layer) and [`NetworkBuilder::layer`](crate::NetworkBuilder::layer) take it.
+/// [`check_layer`](crate::lockstep::check_layer) tests it.
+///
+/// ```
+/// use wgrad::{CustomLayer, CustomOp, LayerOps, Network, Result, Shape};
+///
+/// /// y = x².
+/// #[derive(Debug)]
+/// struct Square;
+///
+/// impl CustomLayer for Square {
+///     fn kind(&self) -> &str {
+///         "square"
+///     }
+///
+///     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+///         Ok(vec![inputs[0]])
+///     }
+///
+///     fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+///         let (x, y) = (ops.inputs[0], ops.outputs[0]);
+///         let kernel = CustomOp::new("forward", "fn run(i: u32) { y[i] = x[i] * x[i]; }");
+///         ops.run(kernel.read("x", x).write("y", y).invocations(y.len()))
+///     }
+///
+///     fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+///         // None where nothing before it is trained.
+///         let Some(dx) = ops.input_gradients[0] else { return Ok(()) };
+///         let (x, dy) = (ops.inputs[0], ops.output_gradient(0)?);
+///         let kernel = CustomOp::new("backward", "fn run(i: u32) { dx[i] = 2.0 * x[i] * dy[i]; }");
+///         ops.run(kernel.read("x", x).read("dy", dy).write("dx", dx).invocations(dx.len()))
+///     }
+/// }
+///
+/// let network = Network::input(3).layer(Square).build()?;
+/// assert_eq!(network.layers().next().unwrap().0, "square_1");
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+pub trait CustomLayer: Debug + Send + Sync {
+    /// The kind of layer, in names (`sine_1`) and in files: a text without dots.
+    fn kind(&self) -> &str;
+
+    /// Its options as a text, usually JSON, for files: with [`register_layer`](crate::custom::register_layer) the app
+    /// says how a layer is made of it again. Two layers of the same kind and options are the same. Default "".
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    /// The shape of each output of a sample, where it can take inputs of these shapes; at least one.
+    ///
+    /// # Errors
+    /// Usually [`Error::Shape`], made by [`Error::shape`].
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
+
+    /// Its tensors of weights. Default none.
+    fn parameters(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
+        let _ = inputs;
+        Vec::new()
+    }
+
+    /// Its tensors of numbers that its kernels change and no optimizer does, such as running means. They are saved with
+    /// the weights. Default none.
+    fn states(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
+        let _ = inputs;
+        Vec::new()
+    }
+
+    /// Adds the kernels that write every output.
+    ///
+    /// # Errors
+    /// Those of [`LayerOps`].
+    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()>;
+
+    /// Adds the kernels that write the gradient of each input and each parameter, where it is asked for. Not called
+    /// where none is.
+    ///
+    /// # Errors
+    /// Those of [`LayerOps`].
+    fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()>;
+}
+
+/// A tensor of weights, or of states, of a [`CustomLayer`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct CustomParameter {
+    /// The second half of its name, as in `sine_1.weight`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// What it starts with.
+    pub init: Init,
+    /// For an initialiser that takes them, how many inputs and outputs a weight is one of. [`new`](Self::new) sets the
+    /// first and the last dimension.
+    pub fans: [u32; 2],
+}
+
+impl CustomParameter {
+    /// A tensor of this shape.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Self {
+        let shape = shape.into();
+        let fans = [shape.first(), shape.last()].map(|length| length.copied().unwrap_or(1));
+        Self { name: name.into(), shape, init, fans }
+    }
+}
+
+/// A layer of an app's own in a network. A clone is the same layer.
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "files", serde(into = "Described", try_from = "Described"))]
+pub struct Custom(pub(crate) Arc<dyn CustomLayer>);
+
+impl PartialEq for Custom {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.kind(), self.0.options()) == (other.0.kind(), other.0.options())
+    }
+}
+
+/// What a file says of it.
+#[cfg(feature = "files")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Described {
+    kind: String,
+    options: String,
+}
+
+#[cfg(feature = "files")]
+impl From<Custom> for Described {
+    fn from(Custom(layer): Custom) -> Self {
+        Self { kind: layer.kind().into(), options: layer.options() }
+    }
+}
+
+#[cfg(feature = "files")]
+impl TryFrom<Described> for Custom {
+    type Error = Error;
+
+    fn try_from(Described { kind, .. }: Described) -> Result<Self> {
+        Err(Error::Layer { layer: kind, fault: "is an app's own, which this program has not registered".into() })
+    }
+}

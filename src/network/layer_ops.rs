@@ -1,0 +1,232 @@
+//! The kernels of a layer of an app's own, and what they may use.
+
+use crate::error::{Error, Result};
+use crate::ops::{
+    Access, BufferId, Combination, Combine, CustomOp, Dtype, Epilogue, Layout, Matmul, Op, Reduce, Reduction, Tensor,
+    rows, seen_as,
+};
+use crate::shape::{LONGEST_TENSOR, Shape};
+
+/// The kernels of a [`CustomLayer`](crate::CustomLayer)'s forward or backward pass, in order, and the tensors that they may use. The first
+/// dimension of each tensor but the parameters and the states is the batch. The rows that a partial batch lacks hold
+/// some numbers in a forward pass, and zeros in the gradient that a backward pass begins with.
+pub struct LayerOps<'a> {
+    /// Of each input: what comes in.
+    pub inputs: Vec<Tensor>,
+    /// Of each output: to be written by the forward pass, and read by the backward one.
+    pub outputs: Vec<Tensor>,
+    /// Of each parameter.
+    pub parameters: Vec<Tensor>,
+    /// Of each state: a forward pass of training may change them.
+    pub states: Vec<Tensor>,
+    /// Of each output, the gradient of the loss; `None` where the output leads to no loss. Empty in the forward pass.
+    pub output_gradients: Vec<Option<Tensor>>,
+    /// Of each input, where to write its gradient; `None` where nobody needs it. Empty in the forward pass.
+    pub input_gradients: Vec<Option<Tensor>>,
+    /// Of each parameter, where to write its gradient; `None` where it is frozen. Empty in the forward pass.
+    pub parameter_gradients: Vec<Option<Tensor>>,
+    /// Whether the plan trains: then a forward pass changes states and draws masks.
+    pub is_training: bool,
+    pub(crate) layer: &'a str,
+    /// Tensors of the layer's own, by name.
+    pub(crate) own: Vec<(String, Tensor)>,
+    /// How many of them were there before this pass.
+    pub(crate) before: usize,
+    /// The plan's buffer that the next one of its own is.
+    pub(crate) next: usize,
+    pub(crate) ops: Vec<Op>,
+}
+
+impl LayerOps<'_> {
+    /// A new tensor of this shape, to be written before it is read. The backward pass finds the forward pass's by
+    /// [`made`](Self::made).
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for a name that is taken, or a shape of no or of too many numbers (2³⁰).
+    pub fn tensor(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Result<Tensor> {
+        let (name, shape) = (name.into(), shape.into());
+        if self.own.iter().any(|(other, _)| *other == name) {
+            return self.fault(format!("has two tensors named {name:?}"));
+        }
+        if shape.elements() == 0 || shape.elements() > LONGEST_TENSOR {
+            return self.fault(format!("tensor {name} {shape:?}: expected 1 to {LONGEST_TENSOR} numbers"));
+        }
+        let tensor = Tensor::new(BufferId(self.next), Dtype::F32, shape);
+        self.next += 1;
+        self.own.push((name, tensor));
+        Ok(tensor)
+    }
+
+    /// A tensor that this pass, or the forward pass before it, has made.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] where there is none of this name.
+    pub fn made(&self, name: &str) -> Result<Tensor> {
+        let found = self.own.iter().find(|(own, _)| own == name);
+        found.map_or_else(|| self.fault(format!("has made no tensor named {name:?}")), |(_, tensor)| Ok(*tensor))
+    }
+
+    /// The gradient of an output, of a layer with one output.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] in the forward pass, and where the output leads to no loss.
+    pub fn output_gradient(&self, output: usize) -> Result<Tensor> {
+        let gradient = self.output_gradients.get(output).copied().flatten();
+        gradient.map_or_else(|| self.fault(format!("output {output} has no gradient here")), Ok)
+    }
+
+    /// Adds a kernel.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] where it reads or writes what it may not, or reads and writes one buffer: parameters and states
+    /// lie in one, so a kernel that changes a state reads no parameter. [`Error::Shape`] for names that are no
+    /// identifiers or stand twice, or more than 7 tensors.
+    pub fn run(&mut self, op: CustomOp) -> Result<()> {
+        let op = op.of_layer(self.layer);
+        op.check()?;
+        let mut written: Vec<(&str, Tensor)> = Vec::new();
+        for (name, tensor, access) in op.tensors() {
+            let is_written = access != Access::Read;
+            if !self.allows(tensor, is_written) {
+                let what = if is_written { "writes" } else { "reads" };
+                return self.fault(format!(
+                    "kernel {} {what} {name}, which is no tensor of this pass to be used so",
+                    op.name()
+                ));
+            }
+            if is_written {
+                written.push((name, tensor));
+            }
+        }
+        let overlap = |a: &Tensor, b: &Tensor| {
+            a.buffer == b.buffer && a.words().start < b.words().end && b.words().start < a.words().end
+        };
+        for (i, (name, tensor)) in written.iter().enumerate() {
+            let reads = op.tensors().any(|(_, t, access)| access == Access::Read && t.buffer == tensor.buffer);
+            if reads || written[..i].iter().any(|(_, other)| overlap(other, tensor)) {
+                let what = "and binds the same memory again: WebGPU lets a kernel bind what it writes once";
+                return self.fault(format!("kernel {} writes {name} {what}", op.name()));
+            }
+        }
+        self.ops.push(op.into());
+        Ok(())
+    }
+
+    /// output = A · B, by the engine's own kernels: of \[m, k\] · \[k, n\] for [`Layout::Nn`], Xᵀ and Wᵀ as
+    /// [`Layout`] says. All dimensions but a tensor's last one are rows.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for shapes that do not go together, or tensors that are not this pass's.
+    pub fn matmul(&mut self, a: Tensor, b: Tensor, layout: Layout, output: Tensor) -> Result<()> {
+        let [a, b, c] = [a, b, output].map(rows);
+        let ([m, k], [inner, n]) = match layout {
+            Layout::Nn => ([a.rows(), a.columns()], [b.rows(), b.columns()]),
+            Layout::Nt => ([a.rows(), a.columns()], [b.columns(), b.rows()]),
+            Layout::Tn => ([a.columns(), a.rows()], [b.rows(), b.columns()]),
+        };
+        if k != inner || [c.rows(), c.columns()] != [m, n] {
+            let shapes = format!("{:?} · {:?} -> {:?}, {layout:?}", a.shape, b.shape, c.shape);
+            return self.fault(format!("matmul of {shapes}: expected [m, k] · [k, n] -> [m, n]"));
+        }
+        self.engine("matmul", &[a, b], c)?;
+        self.ops.push(Matmul { a, b, c, layout, epilogue: Epilogue::None, addend: None, bias_gradient: None }.into());
+        Ok(())
+    }
+
+    /// output = a + b, b [repeated](Shape::broadcast) as a bias is.
+    ///
+    /// # Errors
+    /// As [`matmul`](Self::matmul).
+    pub fn add(&mut self, a: Tensor, b: Tensor, output: Tensor) -> Result<()> {
+        if a.shape.broadcast(&b.shape) != Some(output.shape) {
+            let shapes = format!("{:?} + {:?} -> {:?}", a.shape, b.shape, output.shape);
+            return self.fault(format!("add of {shapes}: expected shapes that broadcast to the output's"));
+        }
+        self.engine("add", &[a, b], output)?;
+        // As rows, a bias goes into the product before it.
+        let [a, output] = if b.shape.len() == 1 { [a, output].map(rows) } else { [a, output] };
+        self.ops.push(Combine { a, b, output, how: Combination::Add }.into());
+        Ok(())
+    }
+
+    /// output = the sum over all rows, \[columns\]: the gradient of a bias.
+    ///
+    /// # Errors
+    /// As [`matmul`](Self::matmul).
+    pub fn sum_rows(&mut self, input: Tensor, output: Tensor) -> Result<()> {
+        let input = rows(input);
+        if output.len() != input.columns() {
+            return self.fault(format!(
+                "sum_rows of {:?} -> {:?}: expected a number for each column",
+                input.shape, output.shape
+            ));
+        }
+        self.engine("sum_rows", &[input], output)?;
+        let output = seen_as(output, [1, output.len()]);
+        self.ops.push(Reduce { input, output, how: Reduction::Sum }.into());
+        Ok(())
+    }
+
+    /// The engine's kernels check no indices: only tensors of this pass, whole, go into them.
+    fn engine(&self, what: &str, reads: &[Tensor], output: Tensor) -> Result<()> {
+        let used = reads.iter().map(|&tensor| (tensor, false)).chain([(output, true)]);
+        for (tensor, is_written) in used {
+            if !self.allows(tensor, is_written) {
+                let way = if is_written { "written" } else { "read" };
+                return self.fault(format!("{what}: {:?} is no tensor of this pass to be {way}", tensor.shape));
+            }
+        }
+        match reads.iter().any(|tensor| tensor.buffer == output.buffer) {
+            true => self.fault(format!("{what} reads and writes the same memory, which WebGPU does not allow")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a kernel may use a tensor: one of this pass, perhaps with another shape.
+    fn allows(&self, tensor: Tensor, is_written: bool) -> bool {
+        let is = |own: &Tensor| {
+            (own.buffer, own.offset, own.len(), own.dtype) == (tensor.buffer, tensor.offset, tensor.len(), tensor.dtype)
+                && tensor.is_packed()
+        };
+        let in_backward = !self.output_gradients.is_empty();
+        let gradients = self.input_gradients.iter().chain(&self.parameter_gradients).flatten();
+        let mut writable = gradients.chain(self.own[self.before..].iter().map(|(_, tensor)| tensor));
+        let mut of_forward = self.outputs.iter().chain(self.states.iter().filter(|_| self.is_training));
+        if writable.any(is) || !in_backward && of_forward.any(is) {
+            return true;
+        }
+        let given = self.inputs.iter().chain(&self.parameters).chain(&self.states).chain(&self.outputs);
+        let made = self.own.iter().map(|(_, tensor)| tensor);
+        !is_written && given.chain(made).chain(self.output_gradients.iter().flatten()).any(is)
+    }
+
+    /// An error where nothing writes a tensor that has to be.
+    pub(crate) fn check_written(&self) -> Result<()> {
+        let in_backward = !self.output_gradients.is_empty();
+        let numbered = |of: &'static str, tensors: &[Option<Tensor>]| {
+            tensors.iter().enumerate().filter_map(|(i, t)| t.map(|t| (format!("{of} {i}"), t))).collect::<Vec<_>>()
+        };
+        let outputs: Vec<Option<Tensor>> = self.outputs.iter().copied().map(Some).collect();
+        let wanted = match in_backward {
+            false => numbered("output", &outputs),
+            true => [
+                numbered("the gradient of input", &self.input_gradients),
+                numbered("the gradient of parameter", &self.parameter_gradients),
+            ]
+            .concat(),
+        };
+        let own = self.own[self.before..].iter().map(|(name, tensor)| (format!("tensor {name}"), *tensor));
+        for (what, tensor) in wanted.into_iter().chain(own) {
+            let is = |(t, _): &(Tensor, Access)| t.buffer == tensor.buffer && t.offset == tensor.offset;
+            if !self.ops.iter().any(|op| op.outputs().iter().any(is)) {
+                let pass = if in_backward { "backward" } else { "forward" };
+                return self.fault(format!("no kernel of its {pass} pass writes {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn fault<T>(&self, fault: String) -> Result<T> {
+        Err(Error::Layer { layer: self.layer.into(), fault })
+    }
+}

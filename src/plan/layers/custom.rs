@@ -1,0 +1,66 @@
+//! Layers of an app's own: their ops and tensors, checked, go into the plan.
+
+use super::{At, Builder, Lowered, Role, Wanted};
+use crate::error::Result;
+use crate::network::{Custom, LayerOps};
+
+pub(super) fn forward(at: &At, layer: &Custom, plan: &mut Builder) -> Result<Lowered> {
+    let one = at.node.shapes.len() == 1;
+    let name = |i: usize| if one { at.node.name.clone() } else { at.name(&format!("output_{i}")) };
+    let outputs = (0..).zip(&at.node.shapes).map(|(i, &shape)| plan.activation(&name(i), shape));
+    let outputs = outputs.collect::<Result<Vec<_>>>()?;
+    let mut ops = layer_ops(at, plan);
+    ops.outputs = outputs.clone();
+    layer.0.forward(&mut ops)?;
+    let kept = add(at, ops, Role::Activation, plan)?;
+    Ok(Lowered { outputs, kept, ..Lowered::default() })
+}
+
+pub(super) fn backward(
+    at: &At,
+    layer: &Custom,
+    gradients: &[Option<super::Tensor>],
+    wanted: &Wanted,
+    plan: &mut Builder,
+) -> Result<()> {
+    let input_gradients = (0..at.inputs.len()).map(|i| plan.sink(at, i, wanted)).collect::<Result<_>>()?;
+    let sink = |&p: &usize| plan.trained[p].then(|| plan.parameter_sink(at, p)).transpose();
+    let parameter_gradients = at.node.parameters.iter().map(sink).collect::<Result<_>>()?;
+    let mut ops = layer_ops(at, plan);
+    ops.outputs = at.done.outputs.clone();
+    (ops.output_gradients, ops.input_gradients, ops.parameter_gradients) =
+        (gradients.to_vec(), input_gradients, parameter_gradients);
+    let name = |tensor: super::Tensor| plan.plan.buffer(tensor.buffer).name[at.node.name.len() + 1..].to_owned();
+    ops.own = at.done.kept.iter().map(|&tensor| (name(tensor), tensor)).collect();
+    ops.before = ops.own.len();
+    layer.0.backward(&mut ops)?;
+    add(at, ops, Role::ActivationGradient, plan).map(drop)
+}
+
+fn layer_ops<'a>(at: &At<'a>, plan: &Builder) -> LayerOps<'a> {
+    LayerOps {
+        inputs: at.inputs.clone(),
+        outputs: Vec::new(),
+        parameters: at.node.parameters.iter().map(|&p| plan.parameter(p)).collect(),
+        states: at.node.states.iter().map(|&s| plan.state(s)).collect(),
+        output_gradients: Vec::new(),
+        input_gradients: Vec::new(),
+        parameter_gradients: Vec::new(),
+        is_training: plan.masks.is_some(),
+        layer: &at.node.name,
+        own: Vec::new(),
+        before: 0,
+        next: plan.plan.buffers.len(),
+        ops: Vec::new(),
+    }
+}
+
+/// Adds what a pass consists of; returns every tensor of the layer's own.
+fn add(at: &At, ops: LayerOps, role: Role, plan: &mut Builder) -> Result<Vec<super::Tensor>> {
+    ops.check_written()?;
+    for (name, tensor) in &ops.own[ops.before..] {
+        plan.buffer(&at.name(name), tensor.shape, role)?;
+    }
+    plan.plan.step.extend(ops.ops);
+    Ok(ops.own.into_iter().map(|(_, tensor)| tensor).collect())
+}
