@@ -22,7 +22,8 @@ impl CpuBuffer {
     }
 }
 
-/// A plan with a buffer of main memory for each of its buffers.
+/// A plan with a buffer of main memory for each of its buffers. None share memory, as they do on a GPU: where buffers
+/// share wrongly, a GPU reads other numbers than this reference, and the lockstep names the op.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuExecutor {
     plan: Arc<Plan>,

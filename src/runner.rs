@@ -111,6 +111,7 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
         shape: Some([rows, columns].into()),
         role: Role::Activation,
         contents: Vec::new(),
+        memory: None,
     });
     let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, shapes[i].1);
     let [a, b, c] = [0, 1, 2].map(tensor);

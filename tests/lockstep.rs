@@ -5,6 +5,9 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
+use wgrad::lockstep::Lockstep;
+use wgrad::plan::{BufferId, DataInfo, Op, Role};
+use wgrad::runner::Runner;
 use wgrad::{
     Activation, Adagrad, Adam, AdamW, BatchNorm, Clip, Dense, Group, Init, Layer, LayerNorm, Lion, Loss, Network,
     Optimizer, Plan, RmsProp, Schedule, Sgd, TrainerConfig,
@@ -200,5 +203,96 @@ fn narrow_layers_over_large_batches_train_alike_on_both() {
     let mut lockstep = lockstep_with_targets(&gpu, &network, plan, 9000, 1, kind);
     for step in 0..3 {
         assert_agree(&mut lockstep, &format!("step {step}"));
+    }
+}
+
+/// Activations that several layers read, means of the batch, masks, and tensors that are written in parts.
+fn residual_network() -> Network {
+    use Activation::{Identity, Tanh};
+    let network = Network::input(6).dense(19, Tanh).residual(|x| x.layer_norm().dense(19, Tanh).dense(19, Identity));
+    let network = network.batch_norm().branch(|x| x.dense(5, Tanh), |x| x.dropout(0.3)).dense(7, Tanh);
+    network.residual(|x| x.dense(7, Tanh)).dense(3, Identity).build().unwrap()
+}
+
+/// Of two buffers that are in use at the same time, one is put into the other's memory: the op that reads what is lost
+/// diverges, and none before it.
+#[test]
+fn a_wrong_share_is_told_at_the_op_that_reads_it() {
+    let network = residual_network();
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(9)).unwrap();
+    let touches = |op: &Op, id: BufferId| {
+        op.inputs().iter().any(|t| t.buffer == id) || op.outputs().iter().any(|(t, _)| t.buffer == id)
+    };
+    let mut tried = 0;
+    for first in (0..plan.buffers.len()).map(BufferId).filter(|id| plan.buffer(*id).memory.is_some()) {
+        let users: Vec<usize> = (0..plan.step.len()).filter(|&at| touches(&plan.step[at], first)).collect();
+        // The first op between them that makes something else.
+        let between = users.windows(2).find(|pair| pair[0] + 1 < pair[1]);
+        let Some(&[before, after]) = between else { continue };
+        let written = plan.step[before + 1].outputs()[0].0.buffer;
+        if plan.buffer(written).memory.is_none() {
+            continue;
+        }
+        let mut wrong = without_sharing(plan.clone());
+        [first, written].into_iter().for_each(|BufferId(i)| wrong.buffers[i].memory = Some(0));
+        // No op may have both.
+        if plan.step.iter().any(|op| touches(op, first) && touches(op, written)) {
+            continue;
+        }
+        assert!(std::panic::catch_unwind(|| assert_shares_memory_soundly(&wrong)).is_err(), "{wrong}");
+        let what = plan.describe(&plan.step[after]);
+        // SAFETY: the plan is one of wgrad's, and whatever a share loses is f32.
+        let lockstep = unsafe { Lockstep::new_unchecked(gpu(), wrong) }.unwrap();
+        let mut lockstep = filled(lockstep, &network, 20, 5, TargetKind::default());
+        let comparisons = lockstep.run().unwrap();
+        let told = comparisons.iter().find(|comparison| comparison.divergence.is_some());
+        assert_eq!(told.map(|comparison| &comparison.op), Some(&what), "{}", lockstep.plan());
+        tried += 1;
+    }
+    assert!(tried >= 5, "only {tried} of\n{plan}");
+}
+
+/// What some steps leave, on the GPU alone, in buffers that outlive a step.
+fn left_by(network: &Network, plan: Plan, loss: Loss) -> Vec<Vec<u32>> {
+    let kept = |role| !matches!(role, Role::Activation | Role::ActivationGradient | Role::Statistics);
+    let ids: Vec<BufferId> = (0..plan.buffers.len()).map(BufferId).collect();
+    let ids: Vec<BufferId> = ids.into_iter().filter(|id| kept(plan.buffer(*id).role)).collect();
+    let rows = 50;
+    let mut random = Random(3);
+    let info = DataInfo {
+        rows,
+        shuffle: 1,
+        values: u32::from(loss == Loss::MeanSquaredError),
+        feature_stride: network.inputs(),
+        target_stride: if loss == Loss::MeanSquaredError { network.outputs() } else { 1 },
+        ..DataInfo::default()
+    };
+    let find = |role| plan.find(role).unwrap();
+    let ends = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
+    // SAFETY: the plan is one of wgrad's, and the data are as long as `info` says.
+    let mut runner = unsafe { Runner::new_unchecked(gpu(), plan) }.unwrap();
+    runner.set(ends[0], &random.f32s((rows * info.feature_stride) as usize)).unwrap();
+    match info.values {
+        1 => runner.set(ends[1], &random.f32s((rows * info.target_stride) as usize)).unwrap(),
+        _ => runner.set(ends[1], &(0..rows).map(|_| random.below(network.outputs())).collect::<Vec<_>>()).unwrap(),
+    }
+    runner.set(ends[2], &[info]).unwrap();
+    runner.set(ends[3], &network.initial_parameters(2)).unwrap();
+    runner.run(7).unwrap();
+    ids.into_iter().map(|id| runner.get(id).unwrap().into_iter().map(f32::to_bits).collect()).collect()
+}
+
+#[test]
+fn shared_memory_changes_no_bit() {
+    use Activation::{Identity, Relu, Tanh};
+    let perceptron = Network::input(11).dense(30, Relu).dense(17, Tanh).dense(4, Identity).build().unwrap();
+    for network in [perceptron, residual_network()] {
+        for (loss, keep_gradients) in [(Loss::SoftmaxCrossEntropy, false), (Loss::MeanSquaredError, true)] {
+            let config = TrainerConfig { keep_gradients, ..batches_of(16) };
+            let plan = Plan::training(&network, loss, &Adam::default().into(), &config).unwrap();
+            assert!(plan.cost().memory() < plan.cost().memory_without_sharing(), "{plan}");
+            let apart = left_by(&network, without_sharing(plan.clone()), loss);
+            assert!(left_by(&network, plan, loss) == apart, "{}", network.summary());
+        }
     }
 }

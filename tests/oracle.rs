@@ -138,6 +138,7 @@ fn plan(lengths: &[usize], step: Vec<Op>) -> Plan {
         shape: Some((*len as u32).into()),
         role: Role::Activation,
         contents: vec![],
+        memory: None,
     };
     Plan { name: "test", batch: 1, buffers: lengths.iter().enumerate().map(buffer).collect(), step, report: vec![] }
 }

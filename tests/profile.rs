@@ -82,16 +82,46 @@ fn memory_is_that_of_every_buffer() {
     let network = mnist_network();
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(128)).unwrap();
     let cost = plan.cost();
-    let size = |name: &str| cost.buffers.iter().find(|(n, _)| n == name).unwrap().1;
+    let size = |name: &str| cost.buffers.iter().find(|buffer| buffer.name == name).unwrap().bytes;
     let words = u64::from(network.parameter_words());
     assert_eq!([size("parameters"), size("moments")], [Some(words * 4), Some(words * 8)]);
     assert_eq!([size("features"), size("targets")], [None; 2], "given at run time");
     assert_eq!(size("input"), Some(128 * 784 * 4));
-    assert_eq!(cost.memory(), cost.buffers.iter().filter_map(|b| b.1).sum::<u64>());
+    assert_eq!(cost.memory_without_sharing(), cost.buffers.iter().filter_map(|b| b.bytes).sum::<u64>());
+    // By then the batch has been read: the gradient of the first layer's output is the last to be made.
+    assert!(cost.least_memory() <= cost.memory() && cost.memory() < cost.memory_without_sharing());
     let table = cost.to_string();
     assert!(table.lines().any(|line| line.starts_with("a step ") && line.contains(&thousands(cost.total().flops))));
     assert!(table.lines().last().unwrap().ends_with(&thousands(cost.memory())), "{table}");
     println!("{table}");
+}
+
+/// Parameters, moments, and the values and gradients in use at once, which are counted here from the ops alone.
+#[test]
+fn a_deep_residual_network_trains_in_hardly_more_than_it_uses_at_once() {
+    let (width, batch) = (1024, 1024);
+    let block = |net: wgrad::NetworkBuilder| net.residual(|x| x.dense(width, Relu).dense(width, Identity));
+    let network = (0..10).fold(Network::input(width), |net, _| block(net)).build().unwrap();
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(batch)).unwrap();
+    let mut lives = std::collections::BTreeMap::new();
+    for (at, op) in plan.step.iter().enumerate() {
+        for tensor in op.inputs().into_iter().chain(op.outputs().into_iter().map(|(tensor, _)| tensor)) {
+            lives.entry(tensor.buffer).or_insert([at, at])[1] = at;
+        }
+    }
+    let is_value = |role| matches!(role, Role::Activation | Role::ActivationGradient | Role::Statistics);
+    lives.retain(|id, _| is_value(plan.buffer(*id).role));
+    let alive = |at: usize| lives.iter().filter(move |(_, [first, last])| (*first..=*last).contains(&at));
+    let bytes = |at: usize| alive(at).map(|(id, _)| plan.buffer(*id).bytes().unwrap()).sum::<u64>();
+    let most = (0..plan.step.len()).map(bytes).max().unwrap();
+    let moments = plan.find(Role::Moments).and_then(|id| plan.buffer(id).bytes()).unwrap();
+    let needed = u64::from(network.parameter_words()) * 4 + moments + most;
+    let cost = plan.cost();
+    assert_eq!(cost.alive, most);
+    let share = cost.memory() as f64 / needed as f64;
+    let [memory, needed, without] = [cost.memory(), needed, cost.memory_without_sharing()].map(thousands);
+    println!("{memory} bytes, {share:.4} of {needed}; without sharing {without}");
+    assert!(share <= 1.1, "{cost}");
 }
 
 /// As in 1,234,567.

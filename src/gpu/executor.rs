@@ -1,5 +1,6 @@
 //! A plan bound to buffers: every pipeline and bind group is made once, then a step is a list of dispatches.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub(super) fn scratch_bytes<'a>(launches: impl Iterator<Item = &'a Launch>) -> u
     launches.flat_map(|launch| &launch.bindings).map(|binding| binding.scratch).max().unwrap_or(0)
 }
 
-/// A plan with a GPU buffer for each of its buffers.
+/// A plan with a GPU buffer for each of its buffers. Those of one [memory](crate::plan::Buffer::memory) have the same,
+/// unless they are given.
 #[derive(Debug, Clone)]
 pub(crate) struct GpuExecutor {
     gpu: Gpu,
@@ -106,13 +108,21 @@ impl GpuExecutor {
         for (id, region) in given {
             buffers[id.0] = Some(region.clone());
         }
+        let mut shared: BTreeMap<u32, Region> = BTreeMap::new();
         for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
-            if let (None, Some(words)) = (&slot, buffer.words()) {
-                let made = match buffer.contents.is_empty() {
-                    true => gpu.zeros(&buffer.name, words * 4)?,
-                    false => gpu.upload(&buffer.name, bytemuck::cast_slice(&buffer.contents))?,
+            if let (None, Some(bytes)) = (&slot, buffer.bytes()) {
+                let made = match buffer.memory {
+                    Some(memory) => {
+                        if !shared.contains_key(&memory) {
+                            let what = format!("memory {memory}, of {} and others", buffer.name);
+                            shared.insert(memory, gpu.zeros(&what, plan.memory_bytes(memory))?.into());
+                        }
+                        shared[&memory].clone()
+                    }
+                    None if buffer.contents.is_empty() => gpu.zeros(&buffer.name, bytes)?.into(),
+                    None => gpu.upload(&buffer.name, bytemuck::cast_slice(&buffer.contents))?.into(),
                 };
-                *slot = Some(made.into());
+                *slot = Some(made);
             }
         }
         let mut uniforms = vec![0; launches.len() * STRIDE];

@@ -12,7 +12,7 @@ use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
-use crate::plan::Plan;
+use crate::plan::{Life, Plan};
 pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradient};
 
 /// A plan bound to both executors.
@@ -22,6 +22,7 @@ pub struct Lockstep {
     plan: Arc<Plan>,
     on_gpu: GpuExecutor,
     on_cpu: CpuExecutor,
+    lives: Vec<Option<Life>>,
 }
 
 /// How an op did.
@@ -50,7 +51,7 @@ pub struct Divergence {
     pub bound: f64,
 }
 
-/// What overwritten outputs hold before an op: a quiet NaN.
+/// What overwritten outputs hold before an op, and what follows a buffer up to the end of its binding: a quiet NaN.
 const POISON: u32 = 0x7fc0_0000;
 
 impl Lockstep {
@@ -81,7 +82,8 @@ impl Lockstep {
 
     fn of(gpu: &Gpu, plan: Arc<Plan>, on_gpu: GpuExecutor) -> Self {
         let on_cpu = CpuExecutor::new(plan.clone(), &[]);
-        Self { gpu: gpu.clone(), plan, on_gpu, on_cpu }
+        let lives = plan.lives();
+        Self { gpu: gpu.clone(), plan, on_gpu, on_cpu, lives }
     }
 
     /// The plan.
@@ -95,10 +97,12 @@ impl Lockstep {
     /// [`Error::Shape`](crate::Error::Shape) where it is shorter than the plan's buffer;
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
-        let bytes: &[u8] = bytemuck::cast_slice(contents);
-        let uploaded = self.gpu.upload(&self.plan.buffer(buffer).name, bytes)?;
+        let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytemuck::cast_slice::<T, u8>(contents));
+        let mut padded = words.clone();
+        padded.resize(words.len().next_multiple_of(4), POISON);
+        let uploaded = self.gpu.upload(&self.plan.buffer(buffer).name, bytemuck::cast_slice(&padded))?;
         self.on_gpu.bind(buffer, uploaded)?;
-        self.on_cpu.bind(buffer, &CpuBuffer::new(bytemuck::pod_collect_to_vec(bytes)));
+        self.on_cpu.bind(buffer, &CpuBuffer::new(words));
         Ok(())
     }
 
@@ -141,9 +145,20 @@ impl Lockstep {
     fn run_op(&mut self, index: usize, op: &Op) -> Result<OpRun> {
         let bounds = self.on_cpu.inspect(op, |at| op.as_kernel().bounds(at));
         for (tensor, access) in op.outputs() {
-            if access == Access::Write {
-                let words = tensor.words();
-                self.write(tensor, words.start, &vec![POISON; words.len()]);
+            let words = tensor.words();
+            let buffer = self.plan.buffer(tensor.buffer);
+            match access {
+                Access::Write if buffer.words() == Some(words.end as u64) => {
+                    self.write(tensor, words.start, &vec![POISON; words.len().next_multiple_of(4)]);
+                }
+                Access::Write => self.write(tensor, words.start, &vec![POISON; words.len()]),
+                // Where the op is the first of several to write it, memory that is shared holds other buffers' numbers.
+                _ if buffer.memory.is_some()
+                    && self.lives[tensor.buffer.0].is_some_and(|[first, _]| first == index) =>
+                {
+                    self.write(tensor, words.start, &self.on_cpu.words(tensor));
+                }
+                _ => {}
             }
         }
         let mut encoder = self.gpu.encoder();

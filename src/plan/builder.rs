@@ -77,9 +77,10 @@ impl<'a> Builder<'a> {
         Ok(builder)
     }
 
-    /// The plan, its ops fused.
+    /// The plan, its ops fused and its memory shared.
     pub fn finish(mut self) -> Plan {
         fuse::fuse(&mut self.plan, self.keeps_gradients);
+        self.plan.share_memory();
         self.plan
     }
 
@@ -97,7 +98,14 @@ impl<'a> Builder<'a> {
     /// A buffer whose size has been checked.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Tensor {
         let (buffer, dtype, shape) = (BufferId(self.plan.buffers.len()), role.dtype(), shape.into());
-        self.plan.buffers.push(Buffer { name: name.into(), dtype, shape: Some(shape), role, contents: Vec::new() });
+        self.plan.buffers.push(Buffer {
+            name: name.into(),
+            dtype,
+            shape: Some(shape),
+            role,
+            contents: Vec::new(),
+            memory: None,
+        });
         Tensor::new(buffer, dtype, shape)
     }
 

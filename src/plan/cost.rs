@@ -1,5 +1,6 @@
 //! What a plan costs: arithmetic and traffic of each op, memory of each buffer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::*;
@@ -10,9 +11,22 @@ use crate::network::thousands;
 pub struct Cost {
     /// Each op of a step, as [`Plan::title`] has it.
     pub ops: Vec<(String, Work)>,
-    /// Each buffer's name, and its size in bytes where the plan knows it. On a GPU sizes are rounded up to 16, and
-    /// beside these there are 256 bytes of uniforms for each dispatch, and 1 to 4 MiB of scratch memory where products split k.
-    pub buffers: Vec<(String, Option<u64>)>,
+    /// Each buffer. On a GPU sizes are rounded up to 16 bytes, and beside these there are 256 bytes of uniforms for each
+    /// dispatch, and 1 to 4 MiB of scratch memory where products split k.
+    pub buffers: Vec<BufferCost>,
+    /// Bytes of the values and gradients in use at the same op, at the op where they are the most.
+    pub alive: u64,
+}
+
+/// What a buffer of a plan takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BufferCost {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes; `None` where it is known at run time only.
+    pub bytes: Option<u64>,
+    /// The number of the memory that it shares on a GPU: [`Buffer::memory`].
+    pub memory: Option<u32>,
 }
 
 impl Cost {
@@ -21,9 +35,34 @@ impl Cost {
         self.ops.iter().map(|(_, work)| *work).sum()
     }
 
-    /// Bytes of all buffers whose size the plan knows: all but the data set, and the ends of a forward pass.
+    /// Bytes of memory on a GPU, where values and gradients share it when they are not in use at the same time. Without
+    /// what the plan does not know the size of: the data set, and an app's buffers of rows.
     pub fn memory(&self) -> u64 {
-        self.buffers.iter().filter_map(|(_, bytes)| *bytes).sum()
+        let mut longest: BTreeMap<u32, u64> = BTreeMap::new();
+        for (memory, bytes) in self.shared() {
+            let all = longest.entry(memory).or_default();
+            *all = bytes.max(*all);
+        }
+        self.own() + longest.into_values().sum::<u64>()
+    }
+
+    /// Bytes of memory if every buffer had its own, as on [`Device::Cpu`](crate::Device::Cpu).
+    pub fn memory_without_sharing(&self) -> u64 {
+        self.buffers.iter().filter_map(|buffer| buffer.bytes).sum()
+    }
+
+    /// Bytes of memory that no way of sharing can do with less than: [`alive`](Self::alive), and the buffers that cannot
+    /// share.
+    pub fn least_memory(&self) -> u64 {
+        self.own() + self.alive
+    }
+
+    fn own(&self) -> u64 {
+        self.buffers.iter().filter(|buffer| buffer.memory.is_none()).filter_map(|buffer| buffer.bytes).sum()
+    }
+
+    fn shared(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.buffers.iter().filter_map(|buffer| buffer.memory.zip(buffer.bytes))
     }
 }
 
@@ -37,11 +76,15 @@ impl fmt::Display for Cost {
         let total = self.total();
         self.ops.iter().try_for_each(|(op, work)| line(op, *work))?;
         line("a step", total)?;
-        writeln!(f, "\n{:<64}{:>32}", "buffer", "bytes")?;
-        for (name, bytes) in &self.buffers {
-            writeln!(f, "{name:<64}{:>32}", bytes.map_or("given".into(), thousands))?;
+        writeln!(f, "\n{:<64}{:>12}{:>20}", "buffer", "memory", "bytes")?;
+        for BufferCost { name, bytes, memory } in &self.buffers {
+            let memory = memory.map_or("own".into(), |memory| memory.to_string());
+            writeln!(f, "{name:<64}{memory:>12}{:>20}", bytes.map_or("given".into(), thousands))?;
         }
-        write!(f, "{:<64}{:>32}", "memory", thousands(self.memory()))
+        let mut line = |what: &str, bytes: u64| write!(f, "{what:<64}{:>32}", thousands(bytes));
+        line("memory without sharing", self.memory_without_sharing())?;
+        line("\nmemory, lower bound: own, and the most in use at one op", self.least_memory())?;
+        line("\nmemory", self.memory())
     }
 }
 
@@ -59,9 +102,11 @@ impl Plan {
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     pub fn cost(&self) -> Cost {
+        let buffer = |b: &Buffer| BufferCost { name: b.name.clone(), bytes: b.bytes(), memory: b.memory };
         Cost {
             ops: self.step.iter().map(|op| (self.title(op), op.work())).collect(),
-            buffers: self.buffers.iter().map(|b| (b.name.clone(), b.bytes())).collect(),
+            buffers: self.buffers.iter().map(buffer).collect(),
+            alive: self.most_alive(),
         }
     }
 

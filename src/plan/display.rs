@@ -6,11 +6,12 @@ use super::*;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flops = self.cost().total().flops;
+        let flops = self.work().flops;
         writeln!(f, "{} of {} rows: {} ops a step, {flops} flops", self.name, self.batch, self.step.len())?;
         for buffer in &self.buffers {
             let shape = buffer.shape.map_or("given".into(), |shape| format!("{shape:?}"));
-            writeln!(f, "  {:<23} {shape:<15} {:?}", buffer.name, buffer.role)?;
+            let memory = buffer.memory.map_or(String::new(), |memory| format!(", memory {memory}"));
+            writeln!(f, "  {:<23} {shape:<15} {:?}{memory}", buffer.name, buffer.role)?;
         }
         for (heading, ops) in [("step", &self.step), ("report", &self.report)] {
             if !ops.is_empty() {

@@ -189,7 +189,7 @@ fn multipliers(plan: &mut Plan, a: &OptimizerStep, b: &OptimizerStep) -> Option<
     let contents = [of(a), of(b)].concat();
     let (id, len) = (BufferId(plan.buffers.len()), contents.len() as u32);
     let (name, role) = ("multipliers".into(), Role::Multipliers);
-    plan.buffers.push(Buffer { name, dtype: role.dtype(), shape: Some(len.into()), role, contents });
+    plan.buffers.push(Buffer { name, dtype: role.dtype(), shape: Some(len.into()), role, contents, memory: None });
     Some(Tensor::new(id, role.dtype(), len))
 }
 

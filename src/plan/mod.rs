@@ -10,13 +10,15 @@ mod fuse;
 mod layers;
 mod losses;
 mod narrow;
+mod place;
 mod role;
 mod updates;
 
 pub use crate::ops::*;
 pub use crate::shape::LONGEST_TENSOR;
-pub use cost::Cost;
+pub use cost::{BufferCost, Cost};
 pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
+pub(crate) use place::Life;
 pub use role::Role;
 
 use crate::config::TrainerConfig;
@@ -49,6 +51,9 @@ pub struct Buffer {
     pub role: Role,
     /// What it starts with; zeros from the end of this on.
     pub contents: Vec<u32>,
+    /// On a GPU, the number of the memory that it lies in: buffers of one number are never in use at the same op, and
+    /// share an allocation as long as the longest of them. `None` for memory of its own.
+    pub memory: Option<u32>,
 }
 
 impl Buffer {
@@ -238,7 +243,7 @@ impl Plan {
         buffer.name += ".packed";
         buffer.role = Role::Activation;
         let dtype = buffer.dtype;
-        self.buffers.push(Buffer { name, dtype, shape: None, role, contents: Vec::new() });
+        self.buffers.push(Buffer { name, dtype, shape: None, role, contents: Vec::new(), memory: None });
 
         let packed = Tensor::new(packed, dtype, shape);
         let given = Tensor::new(given, dtype, shape).strided(first, stride);
@@ -250,6 +255,7 @@ impl Plan {
         if let Some(at) = last_write.map(|last| last + 1).or(first_read) {
             self.step.insert(at, Op::CopyRows(copy));
         }
+        self.share_memory();
         self
     }
 

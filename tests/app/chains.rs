@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
 use wgrad::plan::{DataInfo, Op, Role};
+use wgrad::runner::Runner;
 use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Rows, Sgd, Trainer, TrainerConfig};
 
-use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu};
+use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu, without_sharing};
 
 /// A network of any kind of first and last stage.
 fn network() -> impl Strategy<Value = Network> {
@@ -84,18 +85,21 @@ const LOSS: &str = "
         if id.x < arrayLength(&dy) { dy[id.x] = 2.0 * (y[id.x] - t[id.x]) / (2.0 * rows); }
     }";
 
-/// A loss of the app's own that happens to be one of wgrad's trains to the same bits.
+/// A loss of the app's own that happens to be one of wgrad's trains to the same bits, and to those of a plan whose values
+/// share no memory.
 #[test]
 fn an_outside_loss_trains_as_the_same_loss_inside() {
     let app = App::open();
-    let network = Network::input(5).dense(16, Silu).layer_norm().dense(2, Tanh).build().unwrap();
+    let network = Network::input(5).dense(16, Silu).residual(|x| x.layer_norm().dense(16, Tanh).dense(16, Identity));
+    let network = network.batch_norm().dense(2, Tanh).build().unwrap();
     let rows = 16;
     let config = TrainerConfig { batch: rows, shuffle: false, keep_gradients: true, ..TrainerConfig::default() };
     let make = || Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap();
     let mut random = Random(9);
-    let x = app.storage(&random.f32s(16 * 5));
-    let t = app.storage(&random.f32s(16 * 2));
+    let [features, targets] = [5, 2].map(|width| random.f32s(16 * width));
+    let [x, t] = [&features, &targets].map(|numbers| app.storage(numbers));
     let mut inside = make();
+    let initial = inside.model().parameters().unwrap();
     let training = inside.prepare_buffers(&x, &t, rows).unwrap();
 
     let mut outside = make();
@@ -126,7 +130,20 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     assert_eq!(inside.model().parameters().unwrap(), outside.model().parameters().unwrap());
     assert!(app.read::<f32>(&dx).iter().all(|g| g.is_finite()));
     // A chain shares its trainer's optimizer and cursor: both count six updates.
-    assert_eq!(app.gpu.traffic().submits, 2, "the two models' own");
+    assert_eq!(app.gpu.traffic().submits, 3, "the models' own");
+
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config).unwrap();
+    let find = |role| plan.find(role).unwrap();
+    let [x, t, data, parameters] = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
+    // SAFETY: the plan is one of wgrad's, and the data are as long as they are said to be.
+    let mut apart = unsafe { Runner::new_unchecked(&app.gpu, without_sharing(plan)) }.unwrap();
+    apart.set(x, &features).unwrap();
+    apart.set(t, &targets).unwrap();
+    let info = DataInfo { rows, values: 1, feature_stride: 5, target_stride: 2, ..DataInfo::default() };
+    apart.set(data, &[info]).unwrap();
+    apart.set(parameters, &initial).unwrap();
+    apart.run(6).unwrap();
+    assert_eq!(apart.get(parameters).unwrap(), outside.model().parameters().unwrap());
 }
 
 /// Halves of a batch, one after the other, add up to the whole.

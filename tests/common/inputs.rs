@@ -38,6 +38,7 @@ pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
             shape: (!matches!(role, Role::Features(_) | Role::Targets(_))).then(|| len.into()),
             role,
             contents: vec![],
+            memory: None,
         })
         .collect();
     Plan { name: "single", batch: 1, buffers, step: vec![op], report: vec![] }

@@ -5,6 +5,7 @@ mod inputs;
 pub mod pass;
 pub mod reference;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 pub use inputs::{Random, single};
@@ -73,8 +74,45 @@ pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::De
 
 /// A lockstep of the kernels that training uses.
 pub fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
+    assert_shares_memory_soundly(&plan);
     // SAFETY: these tests build plans, and set buffers, of the lengths that their ops say.
     unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
+}
+
+/// Plays a step: each memory holds what was written there last, and an op finds there what it reads. What another buffer
+/// has taken the memory of is not touched again, and the operands of an op lie in memories of their own.
+pub fn assert_shares_memory_soundly(plan: &Plan) {
+    let (mut holds, mut lost) = (BTreeMap::new(), BTreeSet::new());
+    for op in &plan.step {
+        let what = plan.describe(op);
+        let mut operands = BTreeMap::new();
+        let inputs = op.inputs().into_iter().map(|tensor| (tensor, false));
+        let outputs = op.outputs().into_iter().map(|(tensor, _)| (tensor, true));
+        for (tensor, is_written) in inputs.chain(outputs) {
+            let (id, buffer) = (tensor.buffer, plan.buffer(tensor.buffer));
+            let Some(memory) = buffer.memory else { continue };
+            let may_share = matches!(buffer.role, Role::Activation | Role::ActivationGradient | Role::Statistics);
+            assert!(may_share && buffer.shape.is_some() && buffer.contents.is_empty(), "{buffer:?}");
+            assert_eq!(*operands.entry(memory).or_insert(id), id, "two operands in memory {memory}: {what} in\n{plan}");
+            assert!(!lost.contains(&id), "{what} touches {}, whose memory others have, in\n{plan}", buffer.name);
+            match is_written {
+                true => lost.extend(holds.insert(memory, id).filter(|before| *before != id)),
+                false => assert_eq!(holds.get(&memory), Some(&id), "{what} does not find {} in\n{plan}", buffer.name),
+            }
+        }
+    }
+    for (tensor, _) in plan.report.iter().flat_map(|op| op.outputs()) {
+        assert_eq!(plan.buffer(tensor.buffer).memory, None, "in the report of\n{plan}");
+    }
+    for tensor in plan.report.iter().flat_map(|op| op.inputs()) {
+        assert_eq!(plan.buffer(tensor.buffer).memory, None, "in the report of\n{plan}");
+    }
+}
+
+/// The same plan, every buffer in memory of its own.
+pub fn without_sharing(mut plan: Plan) -> Plan {
+    plan.buffers.iter_mut().for_each(|buffer| buffer.memory = None);
+    plan
 }
 
 /// What the targets of a data set are.
@@ -99,8 +137,12 @@ pub fn lockstep_with_targets(
     seed: u64,
     kind: TargetKind,
 ) -> Lockstep {
+    filled(lockstep(gpu, plan), network, rows, seed, kind)
+}
+
+/// A lockstep with random rows and initial weights.
+pub fn filled(mut lockstep: Lockstep, network: &Network, rows: u32, seed: u64, kind: TargetKind) -> Lockstep {
     let mut random = Random(seed | 1);
-    let mut lockstep = lockstep(gpu, plan);
     let find = |l: &Lockstep, role| l.plan().find(role).unwrap();
     let features = random.f32s((rows * network.inputs()) as usize);
     let mut targets = Vec::new();

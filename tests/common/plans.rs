@@ -83,7 +83,14 @@ pub fn plans() -> Vec<Plan> {
 fn tensor_in(buffers: &mut Vec<Buffer>, shape: Shape) -> Tensor {
     let id = BufferId(buffers.len());
     let name = format!("tensor{}", id.0);
-    buffers.push(Buffer { name, dtype: Dtype::F32, shape: Some(shape), role: Role::Activation, contents: vec![] });
+    buffers.push(Buffer {
+        name,
+        dtype: Dtype::F32,
+        shape: Some(shape),
+        role: Role::Activation,
+        contents: vec![],
+        memory: None,
+    });
     Tensor::new(id, Dtype::F32, shape)
 }
 

@@ -239,6 +239,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(cases(6))]
+
+    /// What an app's buffers have with strides is copied, so that what was an end shares memory.
+    #[test]
+    fn strided_plans_of_random_graphs_run_alike_on_both(
+        drawn in graphs(12), rows in 1u32..5, asked: [bool; 3], seed in 0u64..1000,
+    ) {
+        let data = data::random(&drawn, rows, false, seed);
+        let chain = Plan::chain(&drawn.network, &Adam::default().into(), &batches_of(rows), &asked).unwrap();
+        for plan in [chain, Plan::forward(&drawn.network, rows).unwrap()] {
+            use Role::{Input, InputGradient, Output, OutputGradient};
+            let is_end = |role| matches!(role, Input(_) | Output(_) | OutputGradient(_) | InputGradient(_));
+            let ends = plan.buffers.iter().filter(|buffer| is_end(buffer.role));
+            let ends: Vec<(Role, u32)> =
+                ends.map(|end| (end.role, (end.words().unwrap() / u64::from(rows)) as u32)).collect();
+            let plan = ends.iter().fold(plan, |plan, &(role, width)| plan.strided(role, 5, width + 3));
+            let mut lockstep = lockstep_of(gpu(), &drawn, plan, &data, seed);
+            let mut random = random_of(seed + 7);
+            for (role, width) in ends {
+                let id = lockstep.plan().find(role).unwrap();
+                lockstep.set(id, &random.f32s((5 + rows * (width + 3)) as usize)).unwrap();
+            }
+            if let Some(id) = lockstep.plan().find(Role::Data(0)) {
+                lockstep.set(id, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
+            }
+            for step in 0..2 {
+                let what = format!("step {step} of {drawn:?}\n{}", lockstep.plan());
+                assert_agree(&mut lockstep, &what);
+            }
+        }
+    }
+}
+
 /// The running losses after the first step.
 fn check_losses(lockstep: &Lockstep, drawn: &Drawn, rows: usize, each: &[f64], bound: f64) {
     let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
