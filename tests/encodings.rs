@@ -34,7 +34,7 @@ fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
     let step: Vec<Op> = plan.step.iter().filter(|op| op.kernel().starts_with("hash_grid_")).cloned().collect();
     let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
     let (x, gradient, table_gradient) = (scatter.x, scatter.gradient, of_table.table_gradient);
-    let mut lockstep = lockstep(gpu(), Plan { step, report: vec![], ..plan });
+    let mut lockstep = lockstep(gpu(), without_sharing(Plan { step, report: vec![], ..plan }));
     lockstep.set(x.buffer, &vec![0.0f32; rows as usize]).unwrap();
     // Just below 2: their sum of 2²¹ has the largest mantissa there is.
     lockstep.set(gradient.buffer, &vec![1.999_999_9f32; rows as usize]).unwrap();
@@ -52,7 +52,8 @@ fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
     let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let (x, gradient, out) = (scatter.x, scatter.gradient, of_table.table_gradient);
-        let mut lockstep = lockstep(gpu(), Plan { step: step.clone(), report: vec![], ..plan.clone() });
+        let mut lockstep =
+            lockstep(gpu(), without_sharing(Plan { step: step.clone(), report: vec![], ..plan.clone() }));
         lockstep.set(x.buffer, &[0.3f32; 8]).unwrap();
         let mut dy = [0.5f32; 16];
         dy[6] = bad;

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use common::*;
 use proptest::prelude::*;
 use wgrad::lockstep::Lockstep;
@@ -239,7 +241,7 @@ fn a_wrong_share_is_told_at_the_op_that_reads_it() {
         if plan.step.iter().any(|op| touches(op, first) && touches(op, written)) {
             continue;
         }
-        assert!(std::panic::catch_unwind(|| assert_shares_memory_soundly(&wrong)).is_err(), "{wrong}");
+        assert!(catch_unwind(AssertUnwindSafe(|| assert_shares_memory_soundly(&wrong))).is_err(), "{wrong}");
         let what = plan.describe(&plan.step[after]);
         // SAFETY: the plan is one of wgrad's, and whatever a share loses is f32.
         let lockstep = unsafe { Lockstep::new_unchecked(gpu(), wrong) }.unwrap();
