@@ -104,6 +104,8 @@ mod activation;
 mod clock;
 mod config;
 mod cpu;
+#[cfg(feature = "files")]
+pub mod custom;
 mod dataset;
 mod device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
@@ -111,6 +113,7 @@ mod disk;
 mod encoding;
 mod ends;
 mod error;
+mod expression;
 #[cfg(feature = "files")]
 mod files;
 mod fit;
@@ -136,6 +139,8 @@ mod predictor;
 mod process;
 mod profile;
 mod random;
+#[cfg(feature = "files")]
+mod registry;
 mod rows;
 #[cfg(not(target_family = "wasm"))]
 #[doc(hidden)]
@@ -151,7 +156,7 @@ mod trainer;
 mod web;
 mod wgsl;
 
-pub use activation::Activation;
+pub use activation::{Activation, CustomActivation};
 pub use config::{Clip, Group, TrainerConfig};
 pub use dataset::{Dataset, DatasetBuilder, Features, Targets};
 pub use device::Device;
@@ -170,7 +175,7 @@ pub use gpu::Tuning;
 pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor, OutputEpoch, OutputEvaluation, OutputHistory};
 pub use init::Init;
-pub use loss::Loss;
+pub use loss::{CustomLoss, Loss};
 pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};

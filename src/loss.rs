@@ -1,8 +1,13 @@
 //! Losses: what training makes small.
 
+mod custom;
+
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::optimizer::{above_zero, below_one};
+pub use custom::CustomLoss;
+#[cfg(feature = "files")]
+pub(crate) use custom::REGISTERED;
 
 /// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
 /// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
@@ -49,6 +54,8 @@ pub enum Loss {
         /// From 0 to below 1, where all targets would be alike; 0.1 is usual.
         smoothing: f32,
     },
+    /// An app's own: see [`CustomLoss`].
+    Custom(&'static CustomLoss),
 }
 
 impl Loss {
@@ -80,11 +87,17 @@ impl Loss {
         }
     }
 
-    /// Checks its parameter, and that the network's last activation goes with it.
+    /// What lacks a twin, where it is an app's own without one.
+    pub(crate) fn without_twin(self) -> Option<String> {
+        if let Loss::Custom(own) = self { own.without_twin() } else { None }
+    }
+
+    /// Checks its parameter or expressions, and that the network's last activation goes with it.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
         match self {
             Loss::Huber { delta } => above_zero("delta", delta)?,
             Loss::SmoothedSoftmaxCrossEntropy { smoothing } => below_one("smoothing", smoothing)?,
+            Loss::Custom(own) => own.check()?,
             _ => {}
         }
         let expected = match self.link() {

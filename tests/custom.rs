@@ -2,5 +2,12 @@
 
 mod common;
 
+#[path = "custom/activations.rs"]
+mod activations;
 #[path = "custom/layers.rs"]
 mod layers;
+#[path = "custom/losses.rs"]
+mod losses;
+#[cfg(feature = "files")]
+#[path = "custom/registered.rs"]
+mod registered;

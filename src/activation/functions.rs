@@ -26,7 +26,10 @@ pub(crate) struct Function {
     pub derivative_error: fn(f64, f64) -> f64,
 }
 
-/// Functions that every text has, then a file of `shaders/activations/`.
+/// Functions that every text has.
+pub(super) const SHARED: &str = include_str!("../../shaders/activations/functions.wgsl");
+
+/// Those, then a file of `shaders/activations/`.
 macro_rules! text {
     ($name:literal) => {
         concat!(
@@ -40,10 +43,10 @@ const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 
 impl Activation {
-    pub(crate) fn function(self) -> &'static Function {
+    fn function(self) -> &'static Function {
         match self {
-            // Softmax is not computed number by number: it is an op of its own.
-            Identity | Softmax => &Function {
+            // Softmax is not computed number by number: it is an op of its own. Custom ones say what they are.
+            Identity | Softmax | Custom(_) => &Function {
                 text: text!("identity"),
                 flops: [0, 0],
                 takes_input: false,
@@ -209,20 +212,35 @@ impl Activation {
         }
     }
 
+    /// See [`Function::text`].
+    pub(crate) fn text(self) -> &'static str {
+        if let Custom(own) = self { own.text() } else { self.function().text }
+    }
+
+    /// See [`Function::flops`].
+    pub(crate) fn flops(self) -> [u64; 2] {
+        if let Custom(own) = self { own.flops() } else { self.function().flops }
+    }
+
     /// Of a number; softmax passes it on.
     pub(crate) fn value(self, z: f32) -> f32 {
-        (self.function().value)(z.into(), self.p()) as f32
+        let z = f64::from(z);
+        let y = if let Custom(own) = self { own.value(z) } else { (self.function().value)(z, self.p()) };
+        y as f32
     }
 
     /// Whether its derivative can be told from its output; else it takes the input.
     pub(crate) fn differentiates_from_output(self) -> bool {
-        !self.function().takes_input
+        !matches!(self, Custom(_)) && !self.function().takes_input
     }
 
     /// The derivative, from the output or the input.
     pub(crate) fn derivative(self, saved: f32) -> f32 {
-        let function = self.function();
         let saved = f64::from(saved);
+        if let Custom(own) = self {
+            return own.derivative(saved) as f32;
+        }
+        let function = self.function();
         let saved = if function.takes_input { saved.clamp(-1e3, 1e3) } else { saved };
         (function.derivative)(saved, self.p()) as f32
     }
@@ -233,12 +251,18 @@ impl Activation {
         if !y.is_finite() {
             return error;
         }
+        if let Custom(own) = self {
+            return own.value_bound(z, error);
+        }
         let (function, p) = (self.function(), self.p());
         function.slope.max(p) * error + 2.0 * (function.value_error)(z, y, p) + y * U
     }
 
     /// The same of the derivative, from what it takes.
     pub(crate) fn derivative_bound(self, saved: f64) -> f64 {
+        if let Custom(own) = self {
+            return own.derivative_bound(saved);
+        }
         let function = self.function();
         let saved = if function.takes_input { saved.clamp(-100.0, 100.0) } else { saved };
         2.0 * (function.derivative_error)(saved, self.p()) + U

@@ -1,8 +1,13 @@
 //! Activation functions: their names here, what they are in `functions.rs`.
 
+mod custom;
 mod functions;
 
 use std::fmt;
+
+pub use custom::CustomActivation;
+#[cfg(feature = "files")]
+pub(crate) use custom::REGISTERED;
 
 use crate::error::Result;
 use crate::optimizer::at_least_zero;
@@ -43,12 +48,15 @@ pub enum Activation {
     HardSwish,
     /// e^z / Σ e^z over the outputs of a row: probabilities of classes that exclude each other.
     Softmax,
+    /// An app's own: see [`CustomActivation`].
+    Custom(&'static CustomActivation),
 }
 
 impl Activation {
-    /// Checks its parameter.
+    /// Checks its parameter, or an app's expressions.
     pub(crate) fn check(self) -> Result<()> {
         match self {
+            Activation::Custom(own) => own.check(),
             Activation::LeakyRelu(slope) => at_least_zero("slope of LeakyRelu", slope),
             Activation::Elu(alpha) => at_least_zero("alpha of Elu", alpha),
             _ => Ok(()),
@@ -64,7 +72,12 @@ impl Activation {
         }
     }
 
-    /// One of each, parameters at their usual values.
+    /// What lacks a twin, where it is an app's own without one.
+    pub(crate) fn without_twin(self) -> Option<String> {
+        if let Activation::Custom(own) = self { own.without_twin() } else { None }
+    }
+
+    /// One of each but an app's own, parameters at their usual values.
     pub const ALL: [Activation; 14] = {
         use Activation::*;
         [
@@ -86,9 +99,12 @@ impl Activation {
     };
 }
 
-/// As in `leaky_relu(0.01)` and `gelu_erf`.
+/// As in `leaky_relu(0.01)` and `gelu_erf`; an app's own by its name.
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Activation::Custom(own) = self {
+            return f.write_str(own.name());
+        }
         for (i, c) in format!("{self:?}").chars().enumerate() {
             if c.is_ascii_uppercase() && i > 0 {
                 f.write_str("_")?;

@@ -231,6 +231,7 @@ impl Trainer {
 fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Trainer> {
     let mut file = Contents::read(path, bytes)?;
     file.allow_non_finite = resume.allow_non_finite;
+    file.check_registered(&["network", "loss", "losses"])?;
     let network = file.network()?;
     if file.metadata("progress").is_none() {
         return Err(file.fault(

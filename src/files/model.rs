@@ -1,6 +1,6 @@
 //! Files of models, and of weights alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use safetensors::tensor::Dtype;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::model::{Model, OutputLink};
 use crate::network::{Description, Network, Parameter};
+use crate::registry::not_registered;
 
 const FORMAT: &str = "wgrad";
 /// Of chains, and of graphs.
@@ -335,11 +336,21 @@ impl Contents<'_> {
         if !VERSIONS.contains(&version) {
             return Err(self.fault(format!("expected version {} of the format, got {version}", VERSIONS.join(" or "))));
         }
+        self.check_registered(&["network"])?;
         let network = match version {
             "1" => Description::Chain(self.json("network")?),
             _ => Description::Graph(self.json("network")?),
         };
         network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))
+    }
+
+    /// Refuses a file some of whose metadata need what the app has not registered, naming all of it.
+    pub(super) fn check_registered(&self, keys: &[&str]) -> Result<()> {
+        let mut missing = BTreeSet::new();
+        for key in keys.iter().filter(|key| self.metadata(key).is_some()) {
+            crate::custom::missing(&self.json(key)?, key.starts_with("loss"), &mut missing);
+        }
+        if missing.is_empty() { Ok(()) } else { Err(self.fault(not_registered(missing))) }
     }
 
     /// What the losses say of each output.

@@ -23,7 +23,7 @@ impl Dense {
         let weight_init = match activation {
             Relu | LeakyRelu(_) | Elu(_) | GeluErf | GeluTanh | Silu | HardSwish => Init::HeUniform,
             Selu => Init::LecunNormal,
-            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax => Init::GlorotUniform,
+            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax | Custom(_) => Init::GlorotUniform,
         };
         Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
     }

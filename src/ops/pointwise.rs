@@ -76,7 +76,7 @@ impl Kernel for Pointwise {
     }
 
     fn flops(&self) -> u64 {
-        let [value, derivative] = self.activation.function().flops;
+        let [value, derivative] = self.activation.flops();
         let function = if self.saved.is_some() { derivative + 1 } else { value };
         u64::from(self.input.len()) * (function + u64::from(self.dropout.is_some()))
     }
@@ -89,7 +89,7 @@ impl Kernel for Pointwise {
         vec![Launch {
             shader: shader(
                 format!("pointwise {}", self.activation),
-                self.activation.function().text.to_owned() + TEXT,
+                self.activation.text().to_owned() + TEXT,
                 constants.into_iter().chain(self.activation.constant()).collect::<Vec<_>>(),
             ),
             uniforms: uniforms![quads, dropout_key, dropout_threshold, dropout_scale],

@@ -142,9 +142,10 @@ impl Kernel for LossOp {
             Loss::MeanSquaredError | Loss::SumOfSquares | Loss::MeanAbsoluteError => (2, 1),
             Loss::Huber { .. } => (5, 2),
             Loss::BinaryCrossEntropy => (5, 4),
+            Loss::Custom(own) => own.flops().into(),
         };
         // Of a number: its sum; the derivative, the activation's, weight and mean. Of a row: mean, weight and sum.
-        let through = self.activation.function().flops[1] + 1;
+        let through = self.activation.flops()[1] + 1;
         3 * rows + (value + 1 + gradient(slope + through + 2)) * numbers
     }
 

@@ -1,9 +1,15 @@
 //! Losses of outputs taken one by one: `shaders/pointwise_loss.wgsl.in`, which follows an activation.
 
+use std::borrow::Cow;
+
 use super::*;
 
-pub(crate) fn source(activation: Activation) -> String {
-    [activation.function().text, SHARED, text!("pointwise_loss.wgsl.in")].concat()
+pub(crate) fn source(loss: Loss, activation: Activation) -> String {
+    let functions = match loss {
+        Loss::Custom(own) => own.text().into(),
+        _ => Cow::Borrowed(text!("pointwise_loss.functions.wgsl.in")),
+    };
+    [activation.text(), SHARED, &functions, text!("pointwise_loss.wgsl.in")].concat()
 }
 
 /// The text, and Huber's δ.
@@ -16,8 +22,9 @@ pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
         _ => (0, 0.0),
     };
     let constants = op.activation.constant().into_iter().chain([("LOSS", code.into())]);
-    let name = format!("pointwise_loss {}", op.activation);
-    let shader = super::shader(name, source(op.activation), constants.collect::<Vec<_>>());
+    let own = if let Loss::Custom(own) = op.loss { format!(" {}", own.name()) } else { String::new() };
+    let name = format!("pointwise_loss{own} {}", op.activation);
+    let shader = super::shader(name, source(op.loss, op.activation), constants.collect::<Vec<_>>());
     (shader, ("delta", delta.into()))
 }
 
@@ -63,6 +70,7 @@ fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
         Loss::MeanAbsoluteError => (error.abs(), if error == 0.0 { 0.0 } else { error.signum() }),
         Loss::Huber { delta } if error.abs() <= delta => (0.5 * error * error, error),
         Loss::Huber { delta } => (delta * (error.abs() - 0.5 * delta), delta * error.signum()),
+        Loss::Custom(own) => own.twin_of(y.into(), t.into()).map(|result| result as f32).into(),
         // y is a logit.
         _ => {
             let (z, t) = (f64::from(y), f64::from(t));
@@ -120,6 +128,10 @@ fn bound_of(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
             let (value, slope) = (answer + y.abs() * against, tail.max(against));
             let of_value = of_answer + 2.0 * U * (2.0 * y.abs() * against + value);
             (value, of_value, slope, of_tail + 2.0 * U * (against + slope))
+        }
+        Loss::Custom(own) => {
+            let [value, slope] = own.twin_of(y, t);
+            (value.abs(), own.bound(value), slope.abs(), own.bound(slope))
         }
         _ => (error * error, 2.0 * error * off + 2.0 * U * error * error, 2.0 * error, 2.0 * off),
     }

@@ -20,7 +20,7 @@ pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> 
     let mut bindings = op.operands();
     bindings[..2].copy_from_slice(&[left(words), read(None)]);
     let second = Launch {
-        shader: shader("matmul.parts", text::source_of_rest(op, end), constants(op, end)),
+        shader: shader(end.named("matmul.parts"), text::source_of_rest(op, end), constants(op, end)),
         uniforms: uniforms(op, kernel, [workgroups, 1]),
         bindings,
         workgroups: workgroups.into(),

@@ -194,8 +194,8 @@ impl Kernel for Matmul {
         let [m, n, k] = self.shape().map(u64::from);
         let epilogue = match &self.epilogue {
             Epilogue::None => 0,
-            Epilogue::Bias { bias, activation } => m * n * (u64::from(bias.is_some()) + activation.function().flops[0]),
-            Epilogue::Derivative { activation, .. } => m * n * (activation.function().flops[1] + 1),
+            Epilogue::Bias { bias, activation } => m * n * (u64::from(bias.is_some()) + activation.flops()[0]),
+            Epilogue::Derivative { activation, .. } => m * n * (activation.flops()[1] + 1),
             Epilogue::Update(step) => step.flops(),
         };
         let column_sums = if self.bias_gradient.is_some() { n * k } else { 0 };

@@ -29,11 +29,19 @@ impl End {
         }
     }
 
+    /// A kernel's name; with that of an app's own activation, so that errors name what does not compile.
+    pub fn named(self, kernel: &str) -> String {
+        match self {
+            Self::Sums(f @ Activation::Custom(_)) => format!("{kernel} {f}"),
+            _ => kernel.into(),
+        }
+    }
+
     /// The text, for kernels whose invocations own four columns; `aligned` where rows of C are whole vectors.
     fn text(self, aligned: bool, addend: bool) -> String {
         let (functions, text) = match (self, aligned) {
-            (Self::Sums(f), true) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
-            (Self::Sums(f), false) => (f.function().text, text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
+            (Self::Sums(f), true) => (f.text(), text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
+            (Self::Sums(f), false) => (f.text(), text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
             (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.wgsl.in")),
             (Self::Update, false) => {
                 (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.rows.wgsl.in"))
@@ -49,7 +57,7 @@ impl End {
             Self::Update => OptimizerStep::WIDE_TEXT.into(),
             Self::Sums(f) => {
                 let text = text!("software/words.wgsl", "software/matmul.wide.sums.wgsl.in");
-                f.function().text.to_owned() + &of_addend(text, addend)
+                f.text().to_owned() + &of_addend(text, addend)
             }
             Self::Part => unreachable!("only kernels of four columns sum parts"),
         }
@@ -103,6 +111,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
             ("matmul.wide.panel", expand(text, &of_panel(rule::steps_of_panel(op))))
         }
     };
+    let name = end.named(name);
     let end = match tile {
         Tile::Wide { .. } | Tile::Panel => end.wide_text(op.addend.is_some()),
         _ => end.text(op.n().is_multiple_of(4), op.addend.is_some()),
@@ -111,7 +120,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
         false => String::new(),
     };
-    (name.into(), [end, text!("matmul.uniforms.wgsl").into(), block, kernel].concat())
+    (name, [end, text!("matmul.uniforms.wgsl").into(), block, kernel].concat())
 }
 
 /// The text of the second dispatch of a product in parts.

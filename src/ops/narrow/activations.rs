@@ -7,7 +7,7 @@ pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for &activation in wanted {
         let parameter = format!("{:?}", activation.parameter().unwrap_or(0.0));
-        let text = activation.function().text.replace("PARAMETER", &parameter);
+        let text = activation.text().replace("PARAMETER", &parameter);
         excerpt(&mut texts, &text, "activate", |called| match called {
             "activate" => activation_name(prefix, activation),
             called => format!("{prefix}{called}"),
@@ -20,8 +20,9 @@ pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
 pub(super) fn activation_name(prefix: &str, activation: Activation) -> String {
     let name = activation.to_string();
     let name = name.split('(').next().unwrap_or_default();
-    match activation.parameter() {
-        None => format!("{prefix}activate_{name}"),
-        Some(parameter) => format!("{prefix}activate_{name}_{:x}", parameter.to_bits()),
+    match (activation, activation.parameter()) {
+        (Activation::Custom(own), _) => format!("{prefix}activate_{name}_{:x}", own.hash()),
+        (_, None) => format!("{prefix}activate_{name}"),
+        (_, Some(parameter)) => format!("{prefix}activate_{name}_{:x}", parameter.to_bits()),
     }
 }

@@ -83,7 +83,10 @@ impl Kernel for Narrow {
                 ("narrow.subgroup", self.subgroup_source(of_workgroup, lanes), of_workgroup)
             }
         };
-        let name = format!("{kind} {}-{}", self.input.columns(), self.output.columns());
+        // With an app's own activations, so that errors name what does not compile.
+        let own = self.layers.iter().map(|layer| layer.activation).filter(|f| matches!(f, Activation::Custom(_)));
+        let own: String = own.map(|f| format!(" {f}")).collect();
+        let name = format!("{kind} {}-{}{own}", self.input.columns(), self.output.columns());
         vec![Launch {
             shader: shader(name, source, []),
             uniforms: uniforms![rows],
@@ -135,7 +138,7 @@ impl Narrow {
 impl NarrowLayer {
     /// Of a row: what the layer's product and its softmax would take.
     fn flops(&self) -> u64 {
-        let end = if self.activation == Activation::Softmax { 5 } else { self.activation.function().flops[0] };
+        let end = if self.activation == Activation::Softmax { 5 } else { self.activation.flops()[0] };
         u64::from(self.units) * (2 * u64::from(self.inputs) + u64::from(self.bias.is_some()) + end)
     }
 

@@ -42,7 +42,7 @@ fn texts() -> BTreeMap<String, String> {
         let op = Matmul { epilogue: Epilogue::Bias { bias: None, activation }, ..product(8, 8, 8, Layout::Nn) };
         let launch = op.launches(&hardware()).remove(0);
         texts.insert(format!("matmul {activation}"), launch.shader.source.into());
-        texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(activation));
+        texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(Loss::MeanSquaredError, activation));
     }
     for (name, op) in narrow_ops() {
         texts.insert(format!("narrow {name}"), op.source());

@@ -1,0 +1,79 @@
+//! What files have by name only, known to the whole process once an app has registered it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::error::{Error, Result};
+
+/// Everything of one kind.
+pub(crate) struct Registry<T> {
+    kind: &'static str,
+    by_name: Mutex<BTreeMap<String, T>>,
+}
+
+impl<T: Clone + PartialEq> Registry<T> {
+    pub const fn new(kind: &'static str) -> Self {
+        Self { kind, by_name: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Adds one; the same again changes nothing.
+    pub fn register(&self, name: &str, new: T) -> Result<()> {
+        let mut by_name = self.lock();
+        if by_name.get(name).is_some_and(|known| *known != new) {
+            let expected = format!("a name that no other {} is registered under", self.kind);
+            return Err(Error::shape(format!("registering a custom {}", self.kind), expected, format!("{name:?}")));
+        }
+        by_name.insert(name.into(), new);
+        Ok(())
+    }
+
+    /// What is registered under a name.
+    pub fn find(&self, name: &str) -> Option<T> {
+        self.lock().get(name).cloned()
+    }
+
+    /// What is missing, in words, where nothing is registered under a name.
+    pub fn missing(&self, name: &str) -> Option<(&'static str, String)> {
+        self.find(name).is_none().then(|| (self.kind, name.into()))
+    }
+
+    /// What stands in a file as a name.
+    pub fn deserialize<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<T, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let missing = || de::Error::custom(not_registered([(self.kind, name.clone())].into()));
+        self.find(&name).ok_or_else(missing)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, T>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to do about parts of a file, by kind and name, that are not registered.
+pub(crate) fn not_registered(missing: BTreeSet<(&'static str, String)>) -> String {
+    let listed: Vec<String> = missing.iter().map(|(kind, name)| format!("the custom {kind} {name}")).collect();
+    let kinds: BTreeSet<&str> = missing.iter().map(|(kind, _)| *kind).collect();
+    let calls: Vec<String> = kinds.iter().map(|kind| format!("wgrad::custom::register_{kind}")).collect();
+    let (listed, calls) = (listed.join(", "), calls.join(" and "));
+    format!("needs {listed}: before reading it, call {calls}")
+}
+
+/// Descriptions in files: a name out, what is registered under it in.
+macro_rules! by_name {
+    ($of:ty, $registry:expr) => {
+        impl serde::Serialize for $of {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for &'static $of {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                $registry.deserialize(deserializer)
+            }
+        }
+    };
+}
+pub(crate) use by_name;
