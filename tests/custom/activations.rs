@@ -5,7 +5,7 @@ use wgrad::lockstep::{Differences, compare_gradient};
 use wgrad::plan::{Op, Role};
 use wgrad::{
     Activation::{self, Custom, Identity, Relu},
-    Adam, CustomActivation, Dataset, Device, Error, Fit, Graph, Layer, Loss, Model, Network, NetworkBuilder, Plan,
+    Adam, CustomActivation, Dataset, Dense, Device, Error, Fit, Graph, Init, Layer, Loss, Model, Network, NetworkBuilder, Plan,
     Trainer, TrainerConfig,
 };
 
@@ -50,9 +50,9 @@ fn networks() -> Vec<Network> {
     let by_itself = chain(&[Custom(&SNAKE)]).layer_norm().activation(Custom(&BENT)).dropout(0.25);
     let mut graph = Graph::new();
     let image = graph.input("image", [4, 3]);
-    let hidden = graph.layer(wgrad::Dense::new(5, Custom(&SNAKE)), image).unwrap();
+    let hidden = graph.layer(Dense::new(5, Custom(&SNAKE)), image).unwrap();
     let sum = graph.layer(Layer::ReduceMean(vec![0]), hidden).unwrap();
-    let output = graph.layer(wgrad::Dense::new(2, Custom(&BENT)), sum).unwrap();
+    let output = graph.layer(Dense::new(2, Custom(&BENT)), sum).unwrap();
     vec![
         chain(&[Custom(&SNAKE), Custom(&BENT), Custom(&OTHER_BENT)]).build().unwrap(),
         by_itself.dense(2, Custom(&SNAKE)).build().unwrap(),
@@ -100,7 +100,8 @@ fn narrow_networks_have_two_of_one_name() {
 }
 
 fn trained(device: impl Into<Device>, activation: Activation) -> Vec<u32> {
-    let network = Network::input(3).dense(16, activation).dense(16, activation).dense(1, Identity).build().unwrap();
+    let dense = || Dense::new(16, activation).weight_init(Init::HeUniform);
+    let network = Network::input(3).layer(dense()).layer(dense()).dense(1, Identity).build().unwrap();
     let mut random = Random(9);
     let features = random.f32s(3 * 100);
     let targets = features.chunks(3).map(|x| x[0] * x[1] - x[2]).collect::<Vec<f32>>();

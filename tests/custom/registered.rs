@@ -51,13 +51,13 @@ fn a_file_names_all_that_is_not_registered() {
     let calls = "before reading it, call wgrad::custom::register_activation";
     assert_eq!(
         Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(),
-        format!("the bytes: needs {activations}, the custom loss third_unknown: {calls} and wgrad::custom::register_loss")
+        format!("the bytes given: needs {activations}, the custom loss third_unknown: {calls} and wgrad::custom::register_loss")
     );
     // A model has no use for the loss.
     let of_model = || Model::from_bytes(Device::Cpu, &bytes).map(|_| ()).map_err(|error| error.to_string());
-    assert_eq!(of_model(), Err(format!("the bytes: needs {activations}: {calls}")));
+    assert_eq!(of_model(), Err(format!("the bytes given: needs {activations}: {calls}")));
     custom::register_activation(&FIRST).unwrap();
-    assert_eq!(of_model(), Err(format!("the bytes: needs the custom activation second_unknown: {calls}")));
+    assert_eq!(of_model(), Err(format!("the bytes given: needs the custom activation second_unknown: {calls}")));
     custom::register_activation(&SECOND).unwrap();
     assert_eq!(of_model(), Ok(()));
     custom::register_loss(&THIRD).unwrap();

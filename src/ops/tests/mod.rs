@@ -13,13 +13,21 @@ use crate::inspect::ADAPTERS;
 use crate::network::Network;
 use crate::plan::{NarrowNetwork, Plan, narrow};
 use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
-use crate::{Activation, Encoding, HashGrid};
+use crate::{Activation, CustomActivation, CustomLoss, Encoding, HashGrid, Loss};
 use plans::plans;
 
 mod layouts;
 #[path = "../../../tests/common/plans.rs"]
 mod plans;
 mod portability;
+
+static OWN: CustomActivation = CustomActivation::new("snake", "z + sin(z) * sin(z)", "1.0 + sin(2.0 * z)");
+static OWN_LOSS: CustomLoss = CustomLoss::new("log_cosh", "log(cosh(y - t))", "tanh(y - t)");
+
+/// Those of the library, and an app's own.
+fn activations() -> impl Iterator<Item = Activation> {
+    Activation::ALL.into_iter().chain([Activation::Custom(&OWN)])
+}
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -38,7 +46,8 @@ fn texts() -> BTreeMap<String, String> {
     for features in [1, 2, 4] {
         texts.insert(format!("hash_grid {features}"), grid_source(features));
     }
-    for activation in Activation::ALL {
+    texts.insert("pointwise_loss own".into(), pointwise_loss(Loss::Custom(&OWN_LOSS), Activation::Identity));
+    for activation in activations() {
         let op = Matmul { epilogue: Epilogue::Bias { bias: None, activation }, ..product(8, 8, 8, Layout::Nn) };
         let launch = op.launches(&hardware()).remove(0);
         texts.insert(format!("matmul {activation}"), launch.shader.source.into());
@@ -119,7 +128,7 @@ fn narrow_ops() -> Vec<(String, Narrow)> {
         (0..5).fold(Network::input(64), |net, _| net.dense(64, Activation::GeluErf)).dense(64, Activation::Softmax);
     let odd =
         [7, 1, 33, 63].into_iter().fold(Network::input(5), |net, units| net.dense(units, Activation::LeakyRelu(0.2)));
-    let all = Activation::ALL.into_iter().fold(Network::input(12), |net, activation| net.dense(12, activation));
+    let all = activations().fold(Network::input(12), |net, activation| net.dense(12, activation));
     let op = |(name, network): (&str, crate::NetworkBuilder)| {
         let plan = Plan::forward(&network.build().unwrap(), 9).unwrap();
         let [Op::Narrow(op)] = plan.step.as_slice() else { panic!("{plan}") };
