@@ -1,4 +1,4 @@
-//! What files have by name only: an app's own activations and losses. Register them once, as the program starts; whatever reads
+//! What files have by name only: an app's own layers, activations and losses. Register them once, as the program starts; whatever reads
 //! files, such as [`Model::load`](crate::Model::load) and [`Trainer::resume`](crate::Trainer::resume), finds them then.
 //!
 //! ```
@@ -15,7 +15,9 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -24,6 +26,7 @@ use crate::activation::{self, CustomActivation};
 use crate::error::Error;
 use crate::error::Result;
 use crate::loss::{self, CustomLoss};
+use crate::network::{self, CustomLayer};
 
 /// Lets files have this activation. Registering it again changes nothing.
 ///
@@ -32,6 +35,39 @@ use crate::loss::{self, CustomLoss};
 pub fn register_activation(activation: &'static CustomActivation) -> Result<()> {
     activation.check()?;
     activation::REGISTERED.register(activation.name(), activation)
+}
+
+/// Lets files have layers of this [kind](CustomLayer::kind). `make` makes one of its [options](CustomLayer::options).
+/// Registering the same type of layer again changes nothing.
+///
+/// ```
+/// use wgrad::{CustomLayer, LayerOps, Result, Shape, custom};
+///
+/// #[derive(Debug)]
+/// struct Square;
+///
+/// impl CustomLayer for Square {
+///     fn kind(&self) -> &str {
+///         "square"
+///     }
+/// #   fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> { Ok(inputs.to_vec()) }
+/// #   fn forward(&self, _: &mut LayerOps<'_>) -> Result<()> { unimplemented!() }
+/// #   fn backward(&self, _: &mut LayerOps<'_>) -> Result<()> { unimplemented!() }
+///     // ...
+/// }
+///
+/// custom::register_layer("square", |_options| Ok(Square))?;
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] where another type of layer is registered under this kind.
+pub fn register_layer<L: CustomLayer + 'static>(
+    kind: &str,
+    make: impl Fn(&str) -> Result<L> + Send + Sync + 'static,
+) -> Result<()> {
+    let make = Arc::new(move |options: &str| Ok(Arc::new(make(options)?) as Arc<dyn CustomLayer>));
+    network::REGISTERED.register(kind, network::Registered { of: TypeId::of::<L>(), make })
 }
 
 /// Lets files have this loss. Registering it again changes nothing.
@@ -50,6 +86,10 @@ pub(crate) fn missing(description: &Value, is_loss: bool, found: &mut BTreeSet<(
         Value::Object(members) => match members.get("Custom") {
             Some(Value::String(name)) if is_loss => found.extend(loss::REGISTERED.missing(name)),
             Some(Value::String(name)) => found.extend(activation::REGISTERED.missing(name)),
+            // Within a layer's options anything may stand.
+            Some(layer @ Value::Object(_)) => {
+                found.extend(layer["kind"].as_str().and_then(|kind| network::REGISTERED.missing(kind)));
+            }
             _ => members.values().for_each(|value| missing(value, is_loss, found)),
         },
         _ => {}

@@ -29,10 +29,47 @@ impl<F> PartialEq for Formula<F> {
 }
 
 /// What an expression may name beside its variables: functions of f32, conversions and constants of WGSL.
-const KNOWN: [&str; 40] = [
-    "abs", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "clamp", "cos", "cosh", "degrees", "exp",
-    "exp2", "f32", "false", "floor", "fma", "fract", "i32", "inverseSqrt", "log", "log2", "max", "min", "mix", "pow",
-    "radians", "round", "select", "sign", "sin", "sinh", "sqrt", "step", "tan", "tanh", "true", "trunc",
+const KNOWN: [&str; 42] = [
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "clamp",
+    "cos",
+    "cosh",
+    "degrees",
+    "exp",
+    "exp2",
+    "f32",
+    "false",
+    "floor",
+    "fma",
+    "fract",
+    "i32",
+    "inverseSqrt",
+    "log",
+    "log2",
+    "max",
+    "min",
+    "mix",
+    "pow",
+    "radians",
+    "round",
+    "select",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "step",
+    "tan",
+    "tanh",
+    "true",
+    "trunc",
 ];
 
 impl<F: Copy> Formula<F> {
@@ -67,7 +104,7 @@ impl<F: Copy> Formula<F> {
 
     /// What has no twin, if it has none.
     pub fn without_twin(&self, kind: &str, twin: &str) -> Option<String> {
-        self.twin.is_none().then(|| format!("{kind} {} ({twin} adds one)", self.name))
+        self.twin.is_none().then(|| format!("{kind} {} (see {twin})", self.name))
     }
 
     /// How far a GPU's result may be off, from the twin's.

@@ -25,7 +25,7 @@ impl<T: Clone + PartialEq> Registry<T> {
             let expected = format!("a name that no other {} is registered under", self.kind);
             return Err(Error::shape(format!("registering a custom {}", self.kind), expected, format!("{name:?}")));
         }
-        by_name.insert(name.into(), new);
+        by_name.entry(name.into()).or_insert(new);
         Ok(())
     }
 
@@ -42,8 +42,13 @@ impl<T: Clone + PartialEq> Registry<T> {
     /// What stands in a file as a name.
     pub fn deserialize<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<T, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let missing = || de::Error::custom(not_registered([(self.kind, name.clone())].into()));
-        self.find(&name).ok_or_else(missing)
+        self.find(&name).ok_or_else(|| de::Error::custom(self.not_found(&name)))
+    }
+
+    /// The error where nothing is registered under a name.
+    pub fn not_found(&self, name: &str) -> Error {
+        let what = format!("a custom {}", self.kind);
+        Error::shape(what, format!("one given to wgrad::custom::register_{}", self.kind), name)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, T>> {

@@ -124,7 +124,8 @@ impl PartialEq for CustomActivation {
 }
 
 #[cfg(feature = "files")]
-pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> = crate::registry::Registry::new("activation");
+pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> =
+    crate::registry::Registry::new("activation");
 
 #[cfg(feature = "files")]
 crate::registry::by_name!(CustomActivation, REGISTERED);

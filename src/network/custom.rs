@@ -146,7 +146,27 @@ impl From<Custom> for Described {
 impl TryFrom<Described> for Custom {
     type Error = Error;
 
-    fn try_from(Described { kind, .. }: Described) -> Result<Self> {
-        Err(Error::Layer { layer: kind, fault: "is an app's own, which this program has not registered".into() })
+    fn try_from(Described { kind, options }: Described) -> Result<Self> {
+        let Some(registered) = REGISTERED.find(&kind) else { return Err(REGISTERED.not_found(&kind)) };
+        (registered.make)(&options).map(Self)
     }
 }
+
+/// How a layer is made of its options.
+#[cfg(feature = "files")]
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub of: std::any::TypeId,
+    pub make: Arc<dyn Fn(&str) -> Result<Arc<dyn CustomLayer>> + Send + Sync>,
+}
+
+/// Of the same type of layer.
+#[cfg(feature = "files")]
+impl PartialEq for Registered {
+    fn eq(&self, other: &Self) -> bool {
+        self.of == other.of
+    }
+}
+
+#[cfg(feature = "files")]
+pub(crate) static REGISTERED: crate::registry::Registry<Registered> = crate::registry::Registry::new("layer");

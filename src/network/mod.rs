@@ -22,6 +22,8 @@ use crate::shape::Shape;
 pub use builder::NetworkBuilder;
 pub use custom::{Custom, CustomLayer, CustomParameter};
 #[cfg(feature = "files")]
+pub(crate) use custom::{REGISTERED, Registered};
+#[cfg(feature = "files")]
 pub(crate) use description::Description;
 pub use graph::{Graph, Value};
 pub use layer::Layer;

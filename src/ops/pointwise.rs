@@ -98,6 +98,10 @@ impl Kernel for Pointwise {
         }]
     }
 
+    fn without_twin(&self) -> Option<String> {
+        self.activation.without_twin()
+    }
+
     fn twin(&self, at: &mut Operands<'_>) {
         let (input, saved) = (at.f32s(self.input), self.saved.map(|t| at.f32s(t)));
         let mask = self.dropout.map(|dropout| (dropout, at.step(dropout.step), at.data(dropout.data)));

@@ -5,19 +5,19 @@ use wgrad::lockstep::{Differences, compare_gradient};
 use wgrad::plan::{Op, Role};
 use wgrad::{
     Activation::{self, Custom, Identity, Relu},
-    Adam, CustomActivation, Dataset, Dense, Device, Error, Fit, Graph, Init, Layer, Loss, Model, Network, NetworkBuilder, Plan,
-    Trainer, TrainerConfig,
+    Adam, CustomActivation, Dataset, Dense, Device, Error, Fit, Graph, Init, Layer, Loss, Model, Network,
+    NetworkBuilder, Plan, Trainer, TrainerConfig,
 };
 
 /// WGSL lets sin and cos err by 2⁻¹¹ within ±π; these have two of them and products with factors of at most 2.
 const OF_SINE: f64 = 4.0 / 2048.0;
 
-pub static SNAKE: CustomActivation =
-    CustomActivation::new("snake", "z + sin(z) * sin(z)", "1.0 + 2.0 * sin(z) * cos(z)").twin(
-        |z| z + z.sin().powi(2),
-        |z| 1.0 + (2.0 * z).sin(),
-        OF_SINE,
-    );
+pub static SNAKE: CustomActivation = CustomActivation::new(
+    "snake",
+    "z + sin(z) * sin(z)",
+    "1.0 + 2.0 * sin(z) * cos(z)",
+)
+.twin(|z| z + z.sin().powi(2), |z| 1.0 + (2.0 * z).sin(), OF_SINE);
 
 /// Of two products and a sum, that err by 2⁻²⁴ each.
 pub static BENT: CustomActivation = CustomActivation::new("bent", "z * (1.0 + 0.25 * z)", "1.0 + 0.5 * z").twin(
@@ -131,7 +131,8 @@ fn gradients_match_finite_differences() {
     let mut lockstep = lockstep_with_data(gpu(), &network, plan, 8, 4);
     let find = |role| lockstep.plan().find(role).unwrap();
     let ids = [Role::Parameters, Role::Features(0), Role::Targets(0), Role::Gradients].map(find);
-    let [weights, features] = [ids[0], ids[1]].map(|id| lockstep.get(id).into_iter().map(f64::from).collect::<Vec<_>>());
+    let [weights, features] =
+        [ids[0], ids[1]].map(|id| lockstep.get(id).into_iter().map(f64::from).collect::<Vec<_>>());
     let labels: Vec<u32> = lockstep.get(ids[2]).into_iter().map(f32::to_bits).collect();
     assert_agree(&mut lockstep, "gradients");
     let gradient = lockstep.get(ids[3]);
@@ -208,7 +209,8 @@ fn names_and_expressions_are_checked_when_a_network_is_built() {
 
 #[test]
 fn a_twin_whose_derivative_is_wrong_is_refused() {
-    static SIGN: CustomActivation = CustomActivation::new("sign", "z * z", "2.0 * z").twin(|z| z * z, |z| -2.0 * z, 1e-6);
+    static SIGN: CustomActivation =
+        CustomActivation::new("sign", "z * z", "2.0 * z").twin(|z| z * z, |z| -2.0 * z, 1e-6);
     let message = "twin's derivative of activation sign at z = -4.65: expected -9.300000, the slope of the twin's \
                    value, got 9.300000";
     assert_eq!(refused(&SIGN), message);
@@ -244,9 +246,17 @@ fn what_does_not_compile_is_named() {
 }
 
 #[test]
-fn an_activation_without_a_twin_trains_on_the_gpu() {
+fn an_activation_without_a_twin_needs_a_gpu() {
     let trained = trained(gpu(), Custom(&WITHOUT_TWIN));
     assert!(trained.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+    let network = chain(&[Custom(&WITHOUT_TWIN)]).build().unwrap();
+    let expected =
+        "activation untold (see CustomActivation::twin): expected a twin, as the CPU cannot run WGSL, got none";
+    let error = Trainer::new(Device::Cpu, &network, Loss::MeanSquaredError, Adam::default(), batches_of(4)).err();
+    assert_eq!(error.unwrap().to_string(), expected);
+    let weights = network.initial_parameters(1);
+    let forward = Model::new(Device::Cpu, &network, &weights).and_then(|model| model.forward(&[1.0, 2.0, 3.0]));
+    assert_eq!(forward.unwrap_err().to_string(), expected);
 }
 
 #[test]

@@ -72,7 +72,8 @@ fn trained(device: impl Into<Device>, loss: Loss) -> (Vec<u32>, Vec<Evaluation>)
 #[test]
 fn an_expression_trains_as_the_built_in_loss_does() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
-        let (own, built_in) = (trained(device.clone(), Loss::Custom(&SQUARED)), trained(device, Loss::MeanSquaredError));
+        let (own, built_in) =
+            (trained(device.clone(), Loss::Custom(&SQUARED)), trained(device, Loss::MeanSquaredError));
         assert_eq!(own.0, built_in.0);
         for (own, built_in) in own.1.iter().zip(&built_in.1) {
             assert_eq!((own.accuracy, own.rows), (built_in.accuracy, built_in.rows));
@@ -131,6 +132,14 @@ fn names_expressions_and_twins_are_checked() {
     let message = "twin's derivative of loss half at y = -4.65, t = 0.4: expected 0.400000, the slope of the twin's \
                    value, got 0.200000";
     assert_eq!(of(&HALF), message);
+}
+
+#[test]
+fn a_loss_without_a_twin_needs_a_gpu() {
+    static CUBIC: CustomLoss = CustomLoss::new("cubic", "pow(abs(y - t), 3.0)", "3.0 * (y - t) * abs(y - t)");
+    trained(gpu(), Loss::Custom(&CUBIC));
+    let expected = "loss cubic (see CustomLoss::twin): expected a twin, as the CPU cannot run WGSL, got none";
+    assert_eq!(refused(Device::Cpu, &CUBIC).to_string(), expected);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use crate::common::*;
 use crate::losses::LOG_COSH;
 use wgrad::{
     Activation::{self, Custom, Identity, Tanh},
-    Adam, CustomActivation, CustomLoss, Dataset, Device, Fit, Loss, Model, Network, Trainer, custom,
+    Adam, CustomActivation, CustomLayer, CustomLoss, CustomOp, Dataset, Device, Error, Fit, LayerOps, Loss, Model,
+    Network, Result, Shape, Trainer, custom,
 };
 
 fn trainer(activation: Activation, loss: Loss) -> Trainer {
@@ -44,14 +45,15 @@ fn a_file_names_all_that_is_not_registered() {
     static THIRD: CustomLoss = CustomLoss::new("third_unknown", "y", "1.0").twin(|y, _| y, |_, _| 1.0, 0.0);
     let network = Network::input(2).dense(4, Custom(&SECOND)).named("a").activation(Custom(&FIRST)).dense(1, Identity);
     let network = network.build().unwrap();
-    let trainer =
-        Trainer::new(Device::Cpu, &network, Loss::Custom(&THIRD), Adam::default(), batches_of(4)).unwrap();
+    let trainer = Trainer::new(Device::Cpu, &network, Loss::Custom(&THIRD), Adam::default(), batches_of(4)).unwrap();
     let bytes = trainer.to_bytes().unwrap();
     let activations = "the custom activation first_unknown, the custom activation second_unknown";
     let calls = "before reading it, call wgrad::custom::register_activation";
     assert_eq!(
         Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(),
-        format!("the bytes given: needs {activations}, the custom loss third_unknown: {calls} and wgrad::custom::register_loss")
+        format!(
+            "the bytes given: needs {activations}, the custom loss third_unknown: {calls} and wgrad::custom::register_loss"
+        )
     );
     // A model has no use for the loss.
     let of_model = || Model::from_bytes(Device::Cpu, &bytes).map(|_| ()).map_err(|error| error.to_string());
@@ -62,6 +64,70 @@ fn a_file_names_all_that_is_not_registered() {
     assert_eq!(of_model(), Ok(()));
     custom::register_loss(&THIRD).unwrap();
     Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap();
+}
+
+/// y = factor · x.
+#[derive(Debug)]
+struct Times<const KIND: u32> {
+    factor: f32,
+}
+
+impl<const KIND: u32> CustomLayer for Times<KIND> {
+    fn kind(&self) -> &str {
+        ["times", "times_unknown"][KIND as usize]
+    }
+
+    fn options(&self) -> String {
+        format!(r#"{{"Custom":{}}}"#, self.factor)
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+        let (x, y, factor) = (ops.inputs[0], ops.outputs[0], self.factor);
+        let kernel = CustomOp::new("forward", "fn run(i: u32) { y[i] = FACTOR * x[i]; }").constant("FACTOR", factor);
+        let kernel = kernel.read("x", x).write("y", y).invocations(y.len());
+        ops.run(kernel.twin(0.0, move |at| {
+            let x = at.read("x");
+            at.write("y").iter_mut().zip(x).for_each(|(y, x)| *y = factor * x);
+        }))
+    }
+
+    fn backward(&self, _: &mut LayerOps<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Of its options.
+fn times<const KIND: u32>(options: &str) -> Result<Times<KIND>> {
+    let factor = options.trim_start_matches(r#"{"Custom":"#).trim_end_matches('}').parse();
+    factor.map(|factor| Times { factor }).map_err(|_| Error::shape("options of times", "a number", options))
+}
+
+#[test]
+fn a_file_has_layers_by_kind_and_options() {
+    custom::register_layer("times", times::<0>).unwrap();
+    custom::register_layer("times", times::<0>).unwrap();
+    let error = custom::register_layer("times", times::<1>).unwrap_err().to_string();
+    assert!(error.starts_with("registering a custom layer: expected a name that no other layer is"), "{error}");
+
+    let network = Network::input(2).layer(Times::<0> { factor: -2.5 }).dense(1, Identity).build().unwrap();
+    let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
+    let loaded = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
+    assert_eq!(loaded.network(), &network);
+    assert_eq!(loaded.forward(&[1.0, 2.0]).unwrap(), model.forward(&[1.0, 2.0]).unwrap());
+
+    let network = Network::input(2).layer(Times::<1> { factor: 2.0 }).dense(1, Identity).build().unwrap();
+    let bytes = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().to_bytes().unwrap();
+    let message = "the bytes given: needs the custom layer times_unknown: before reading it, call \
+                   wgrad::custom::register_layer";
+    assert_eq!(Model::from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(), message);
+    // What an app says of options that it does not take.
+    custom::register_layer("times_unknown", |_| times::<1>("x")).unwrap();
+    let error = Model::from_bytes(Device::Cpu, &bytes).unwrap_err().to_string();
+    assert!(error.contains("options of times: expected a number, got x"), "{error}");
 }
 
 #[test]

@@ -178,6 +178,10 @@ impl Kernel for LossOp {
         }]
     }
 
+    fn without_twin(&self) -> Option<String> {
+        self.loss.without_twin().or_else(|| self.activation.without_twin())
+    }
+
     fn twin(&self, at: &mut Operands<'_>) {
         let (rows, state) = (self.rows(at), at.step(self.step));
         let metrics: &mut [RowMetrics] = at.out(self.metrics);

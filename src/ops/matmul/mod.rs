@@ -211,6 +211,13 @@ impl Kernel for Matmul {
         launches(self, MatmulKernel::rule(self, adapter), adapter)
     }
 
+    fn without_twin(&self) -> Option<String> {
+        match self.epilogue {
+            Epilogue::Bias { activation, .. } | Epilogue::Derivative { activation, .. } => activation.without_twin(),
+            _ => None,
+        }
+    }
+
     fn twin(&self, at: &mut Operands<'_>) {
         let (a, b, rows) = (at.f32s(self.a), at.f32s(self.b), at.rows.clone());
         let n = self.n() as usize;

@@ -99,6 +99,10 @@ impl Kernel for Narrow {
         self.output.rows() as usize
     }
 
+    fn without_twin(&self) -> Option<String> {
+        self.layers.iter().find_map(|layer| layer.activation.without_twin())
+    }
+
     fn twin(&self, at: &mut Operands<'_>) {
         let (input, parameters, rows) = (at.f32s(self.input), at.f32s(self.parameters), at.rows.clone());
         let [inputs, outputs] = [self.input, self.output].map(|tensor| tensor.columns() as usize);
