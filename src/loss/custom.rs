@@ -64,10 +64,8 @@ impl CustomLoss {
     /// The function of `shaders/pointwise_loss.functions.wgsl.in`.
     pub(crate) fn text(&self) -> String {
         let Formula { value, derivative, .. } = self.formula;
-        format!(
-            "\nfn loss_of(y: f32, t: f32) -> vec2f {{\n    let loss: f32 = {value};\n    let slope: f32 = {derivative};\n    \
-             return vec2f(loss, slope);\n}}\n"
-        )
+        let lines = format!("    let loss: f32 = {value};\n    let slope: f32 = {derivative};\n");
+        format!("\nfn loss_of(y: f32, t: f32) -> vec2f {{\n{lines}    return vec2f(loss, slope);\n}}\n")
     }
 
     pub(crate) fn flops(&self) -> [u64; 2] {
