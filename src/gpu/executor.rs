@@ -1,6 +1,6 @@
 //! A plan bound to buffers: every pipeline and bind group is made once, then a step is a list of dispatches.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -112,13 +112,13 @@ impl GpuExecutor {
         for (slot, buffer) in buffers.iter_mut().zip(&plan.buffers) {
             if let (None, Some(bytes)) = (&slot, buffer.bytes()) {
                 let made = match buffer.memory {
-                    Some(memory) => {
-                        if !shared.contains_key(&memory) {
+                    Some(memory) => match shared.entry(memory) {
+                        Entry::Occupied(made) => made.get().clone(),
+                        Entry::Vacant(slot) => {
                             let what = format!("memory {memory}, of {} and others", buffer.name);
-                            shared.insert(memory, gpu.zeros(&what, plan.memory_bytes(memory))?.into());
+                            slot.insert(gpu.zeros(&what, plan.memory_bytes(memory))?.into()).clone()
                         }
-                        shared[&memory].clone()
-                    }
+                    },
                     None if buffer.contents.is_empty() => gpu.zeros(&buffer.name, bytes)?.into(),
                     None => gpu.upload(&buffer.name, bytemuck::cast_slice(&buffer.contents))?.into(),
                 };
