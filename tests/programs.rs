@@ -1,4 +1,5 @@
 //! The examples as a user runs them: cargo builds and starts each, and what it prints is read.
+//! Its name comes after that of `kernels`, whose tests compile what the doctor needs on both cores: drivers keep it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
