@@ -19,17 +19,7 @@ pub struct Accumulate {
 const LANES: u32 = 64;
 
 impl Kernel for Accumulate {
-    fn stem(&self) -> &'static str {
-        "accumulate"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.gradients, &mut self.sum, &mut self.step]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.gradients), read(self.step), change(self.sum)]
-    }
+    binds! { "accumulate": read gradients, read step, change sum }
 
     fn flops(&self) -> u64 {
         u64::from(self.sum.len()) * if self.mean { 2 } else { 1 }
@@ -38,12 +28,7 @@ impl Kernel for Accumulate {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.sum.len() / 4;
         let (source, mean) = (text!("shared/step_state.wgsl", "accumulate.wgsl.in"), self.mean.into());
-        vec![Launch {
-            shader: shader("accumulate", source, [("MEAN", mean)]),
-            uniforms: uniforms![quads],
-            bindings: self.operands(),
-            workgroups: quads.div_ceil(LANES).into(),
-        }]
+        vec![Launch::of(self, shader("accumulate", source, [("MEAN", mean)]), uniforms![quads], quads.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -32,17 +32,7 @@ pub(super) fn grid(x: &Tensor) -> (u32, u64) {
 }
 
 impl Kernel for BatchNormForward {
-    fn stem(&self) -> &'static str {
-        "batch_norm"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.scale, &mut self.shift, &mut self.statistics, &mut self.y]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.scale), read(self.shift), read(self.statistics), write(self.y)]
-    }
+    binds! { "batch_norm": read x, read scale, read shift, read statistics, write y }
 
     fn flops(&self) -> u64 {
         // Of a channel: epsilon, the root and its reciprocal.
@@ -52,12 +42,9 @@ impl Kernel for BatchNormForward {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (lanes, workgroups) = grid(&self.x);
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
-        vec![Launch {
-            shader: shader("batch_norm", text!("batch_norm.wgsl"), []),
-            uniforms: uniforms![rows, columns, stride, lanes, epsilon: whole(self.epsilon)],
-            bindings: self.operands(),
-            workgroups,
-        }]
+        let shader = shader("batch_norm", text!("batch_norm.wgsl"), []);
+        let uniforms = uniforms![rows, columns, stride, lanes, epsilon: whole(self.epsilon)];
+        vec![Launch::of(self, shader, uniforms, workgroups)]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -35,18 +35,9 @@ impl BatchNormInput {
 }
 
 impl Kernel for BatchNormInput {
-    fn stem(&self) -> &'static str {
-        "batch_norm_input"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        let read = [&mut self.gradient, &mut self.x, &mut self.scale, &mut self.statistics, &mut self.sums];
-        read.into_iter().chain([&mut self.step, &mut self.output]).collect()
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        let tensors = [self.gradient, self.x, self.scale, self.statistics, self.sums, self.step];
-        tensors.map(read).into_iter().chain([write(self.output)]).collect()
+    binds! {
+        "batch_norm_input":
+        read gradient, read x, read scale, read statistics, read sums, read step, write output
     }
 
     fn flops(&self) -> u64 {
@@ -58,12 +49,8 @@ impl Kernel for BatchNormInput {
         let (lanes, workgroups) = grid(&self.x);
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
         let (positions, epsilon) = (self.positions, whole(self.epsilon));
-        vec![Launch {
-            shader: shader("batch_norm_input", text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in"), []),
-            uniforms: uniforms![rows, columns, stride, positions, lanes, epsilon],
-            bindings: self.operands(),
-            workgroups,
-        }]
+        let shader = shader("batch_norm_input", text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in"), []);
+        vec![Launch::of(self, shader, uniforms![rows, columns, stride, positions, lanes, epsilon], workgroups)]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

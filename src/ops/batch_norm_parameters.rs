@@ -23,18 +23,9 @@ pub struct BatchNormParameters {
 }
 
 impl Kernel for BatchNormParameters {
-    fn stem(&self) -> &'static str {
-        "batch_norm_parameters"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        let gradients = [&mut self.scale_gradient, &mut self.shift_gradient, &mut self.sums];
-        [&mut self.gradient, &mut self.x, &mut self.statistics].into_iter().chain(gradients).collect()
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        let written = [self.scale_gradient, self.shift_gradient, self.sums].map(write);
-        [self.gradient, self.x, self.statistics].map(read).into_iter().chain(written).collect()
+    binds! {
+        "batch_norm_parameters":
+        read gradient, read x, read statistics, write scale_gradient, write shift_gradient, write sums
     }
 
     fn flops(&self) -> u64 {
@@ -47,12 +38,9 @@ impl Kernel for BatchNormParameters {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
         let (parts, part_rows) = parts_of(rows);
-        let whole = Launch {
-            shader: shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []),
-            uniforms: uniforms![rows, columns, stride, parts, part_rows, epsilon: whole(self.epsilon)],
-            bindings: self.operands(),
-            workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
-        };
+        let shader = shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []);
+        let uniforms = uniforms![rows, columns, stride, parts, part_rows, epsilon: whole(self.epsilon)];
+        let whole = Launch::of(self, shader, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }

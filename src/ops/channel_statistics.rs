@@ -72,17 +72,7 @@ impl ChannelStatistics {
 }
 
 impl Kernel for ChannelStatistics {
-    fn stem(&self) -> &'static str {
-        "channel_statistics"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.step, &mut self.statistics]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.step), write(self.statistics)]
-    }
+    binds! { "channel_statistics": read x, read step, write statistics }
 
     fn flops(&self) -> u64 {
         // Of a number: 2 for the mean, 4 for the variance. Of a channel: two quotients, and the mean from the first
@@ -96,12 +86,9 @@ impl Kernel for ChannelStatistics {
         let (parts, part_rows) = parts_of(rows);
         let width = if parts == 1 { stride } else { columns };
         let text = text!("shared/step_state.wgsl", "shared/from_first.wgsl.in", "channel_statistics.wgsl.in");
-        let whole = Launch {
-            shader: shader("channel_statistics", text, []),
-            uniforms: uniforms![rows, columns, stride, positions, parts, part_rows, width, zero: 0],
-            bindings: self.operands(),
-            workgroups: u64::from(width.div_ceil(COLUMNS)) * u64::from(parts),
-        };
+        let shader = shader("channel_statistics", text, []);
+        let uniforms = uniforms![rows, columns, stride, positions, parts, part_rows, width, zero: 0];
+        let whole = Launch::of(self, shader, uniforms, u64::from(width.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }

@@ -51,9 +51,7 @@ impl Combine {
 }
 
 impl Kernel for Combine {
-    fn stem(&self) -> &'static str {
-        "combine"
-    }
+    binds! { "combine": read_bound a, read_bound b, write output }
 
     fn detail(&self) -> String {
         let how = match self.how {
@@ -61,14 +59,6 @@ impl Kernel for Combine {
             Combination::Multiply => "multiply",
         };
         format!(" {how} {:?}", self.output.shape)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.a, &mut self.b, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.a.bound().0), read(self.b.bound().0), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -92,12 +82,8 @@ impl Kernel for Combine {
         let mut uniforms = uniforms![count: loops.turns(), a_first, b_first];
         uniforms
             .extend(loops.uniforms(for_each_loop!("length"), [for_each_loop!("a_stride"), for_each_loop!("b_stride")]));
-        vec![Launch {
-            shader: shader("combine", source, [("MULTIPLY", (self.how == Combination::Multiply).into())]),
-            uniforms,
-            bindings: self.operands(),
-            workgroups: loops.turns().div_ceil(LANES).into(),
-        }]
+        let shader = shader("combine", source, [("MULTIPLY", (self.how == Combination::Multiply).into())]);
+        vec![Launch::of(self, shader, uniforms, loops.turns().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -43,19 +43,16 @@ impl Kernel for CopyRows {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let Self { input, output } = self;
-        vec![Launch {
-            shader: shader("copy_rows", text!("copy_rows.wgsl"), []),
-            uniforms: uniforms![
-                columns: input.columns(),
-                words: input.len(),
-                input_first: input.offset,
-                input_stride: input.strides[0],
-                output_first: output.offset,
-                output_stride: output.strides[0],
-            ],
-            bindings: self.operands(),
-            workgroups: input.len().div_ceil(LANES).into(),
-        }]
+        let shader = shader("copy_rows", text!("copy_rows.wgsl"), []);
+        let uniforms = uniforms![
+            columns: input.columns(),
+            words: input.len(),
+            input_first: input.offset,
+            input_stride: input.strides[0],
+            output_first: output.offset,
+            output_stride: output.strides[0],
+        ];
+        vec![Launch::of(self, shader, uniforms, input.len().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -21,20 +21,10 @@ pub struct Encode {
 const LANES: u32 = 64;
 
 impl Kernel for Encode {
-    fn stem(&self) -> &'static str {
-        "encode"
-    }
+    binds! { "encode": read x, read gradient, write output }
 
     fn detail(&self) -> String {
         format!(" {}{:?}", if self.gradient.is_some() { "gradient of " } else { "" }, self.encoding)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        [&mut self.x, &mut self.output].into_iter().chain(&mut self.gradient).collect()
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.gradient), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -45,16 +35,13 @@ impl Kernel for Encode {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let [scale, offset] = scale_and_offset(self.encoding);
         let numbers = self.output.len();
-        vec![Launch {
-            shader: shader(
-                format!("encode {}", self.encoding.kind()),
-                text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl.in"),
-                [("GRADIENT", self.gradient.is_some().into())],
-            ),
-            uniforms: uniforms![numbers, outputs: self.encoding.features(), scale, offset],
-            bindings: self.operands(),
-            workgroups: numbers.div_ceil(LANES).into(),
-        }]
+        let shader = shader(
+            format!("encode {}", self.encoding.kind()),
+            text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl.in"),
+            [("GRADIENT", self.gradient.is_some().into())],
+        );
+        let uniforms = uniforms![numbers, outputs: self.encoding.features(), scale, offset];
+        vec![Launch::of(self, shader, uniforms, numbers.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

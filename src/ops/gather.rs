@@ -55,17 +55,7 @@ impl Gather {
 }
 
 impl Kernel for Gather {
-    fn stem(&self) -> &'static str {
-        "gather"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.features, &mut self.data, &mut self.step, &mut self.indices, &mut self.x]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.features), read(self.data), read(self.step), read(self.indices), write(self.x)]
-    }
+    binds! { "gather": read features, read data, read step, read indices, write x }
 
     fn flops(&self) -> u64 {
         0
@@ -95,12 +85,7 @@ impl Kernel for Gather {
             _ => (variant!("gather", "gather.wgsl.in"), quads),
         };
         let invocations = self.x.rows() * of_row;
-        vec![Launch {
-            shader,
-            uniforms: uniforms![columns, quads, invocations],
-            bindings: self.operands(),
-            workgroups: invocations.div_ceil(LANES).into(),
-        }]
+        vec![Launch::of(self, shader, uniforms![columns, quads, invocations], invocations.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

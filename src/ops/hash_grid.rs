@@ -18,17 +18,7 @@ pub struct HashGridForward {
 }
 
 impl Kernel for HashGridForward {
-    fn stem(&self) -> &'static str {
-        "hash_grid"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.table, &mut self.levels, &mut self.y]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.levels), read(self.table), write(self.y)]
-    }
+    binds! { "hash_grid": read x, read levels, read table, write y }
 
     fn flops(&self) -> u64 {
         // Of a corner: its shares and their product; then its entry's numbers, multiplied and added, each way.

@@ -18,17 +18,7 @@ pub struct HashGridGradient {
 const LANES: u32 = 64;
 
 impl Kernel for HashGridGradient {
-    fn stem(&self) -> &'static str {
-        "hash_grid_gradient"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.scales, &mut self.blocks, &mut self.sums, &mut self.table_gradient]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.scales), read(self.blocks), change(self.sums), write(self.table_gradient)]
-    }
+    binds! { "hash_grid_gradient": read scales, read blocks, change sums, write table_gradient }
 
     fn flops(&self) -> u64 {
         self.sums.len().into()
@@ -36,12 +26,8 @@ impl Kernel for HashGridGradient {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.sums.len() / 4;
-        vec![Launch {
-            shader: shader("hash_grid_gradient", text!("hash_grid_gradient.wgsl"), []),
-            uniforms: uniforms![quads],
-            bindings: self.operands(),
-            workgroups: quads.div_ceil(LANES).into(),
-        }]
+        let shader = shader("hash_grid_gradient", text!("hash_grid_gradient.wgsl"), []);
+        vec![Launch::of(self, shader, uniforms![quads], quads.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

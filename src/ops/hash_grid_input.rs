@@ -18,17 +18,7 @@ pub struct HashGridInput {
 }
 
 impl Kernel for HashGridInput {
-    fn stem(&self) -> &'static str {
-        "hash_grid_input"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.table, &mut self.levels, &mut self.gradient, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.levels), read(self.table), read(self.gradient), write(self.output)]
-    }
+    binds! { "hash_grid_input": read x, read levels, read table, read gradient, write output }
 
     fn flops(&self) -> u64 {
         self.grid().of_corners(12, 2)

@@ -17,17 +17,7 @@ const ROWS_OF_PART: u32 = 1024;
 const MOST_PARTS: u32 = 256;
 
 impl Kernel for HashGridScale {
-    fn stem(&self) -> &'static str {
-        "hash_grid_scale"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.gradient, &mut self.scales]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.gradient), write(self.scales)]
-    }
+    binds! { "hash_grid_scale": read gradient, write scales }
 
     fn flops(&self) -> u64 {
         2 * u64::from(self.gradient.len())

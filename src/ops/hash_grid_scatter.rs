@@ -19,17 +19,7 @@ pub struct HashGridScatter {
 }
 
 impl Kernel for HashGridScatter {
-    fn stem(&self) -> &'static str {
-        "hash_grid_scatter"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.levels, &mut self.gradient, &mut self.scales, &mut self.sums]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.levels), read(self.gradient), read(self.scales), change(self.sums)]
-    }
+    binds! { "hash_grid_scatter": read x, read levels, read gradient, read scales, change sums }
 
     fn flops(&self) -> u64 {
         self.grid().of_corners(5, 3)

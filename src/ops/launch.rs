@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{MatmulKernel, Operand};
+use super::{Kernel, MatmulKernel, Operand};
 
 /// The largest workgroup of any kernel.
 pub(crate) const MOST_INVOCATIONS: u32 = 256;
@@ -66,6 +66,11 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
+    /// Of all that an op binds.
+    pub fn of(op: &impl Kernel, shader: Shader, uniforms: Vec<Uniform>, workgroups: impl Into<u64>) -> Self {
+        Self { shader, uniforms, bindings: op.operands(), workgroups: workgroups.into() }
+    }
+
     /// For each storage binding, whether the kernel writes it.
     pub fn writable(&self) -> Vec<bool> {
         self.bindings.iter().map(Operand::is_written).collect()

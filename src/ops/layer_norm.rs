@@ -30,17 +30,7 @@ impl LayerNormForward {
 const TOO_FAR: f64 = 4.253_529_586_511_731e37;
 
 impl Kernel for LayerNormForward {
-    fn stem(&self) -> &'static str {
-        "layer_norm"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.x, &mut self.scale, &mut self.shift, &mut self.y, &mut self.statistics]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.x), read(self.scale), read(self.shift), write(self.y), write(self.statistics)]
-    }
+    binds! { "layer_norm": read x, read scale, read shift, write y, write statistics }
 
     fn flops(&self) -> u64 {
         // Of a row: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the variance,
@@ -51,12 +41,8 @@ impl Kernel for LayerNormForward {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns, epsilon) = (self.x.rows(), self.x.columns(), self.epsilon());
         let share = 1.0 / columns.next_power_of_two() as f32;
-        vec![Launch {
-            shader: shader("layer_norm", text!("shared/from_first.wgsl.in", "layer_norm.wgsl.in"), []),
-            uniforms: uniforms![rows, columns, epsilon, share, zero: 0],
-            bindings: self.operands(),
-            workgroups: rows.into(),
-        }]
+        let shader = shader("layer_norm", text!("shared/from_first.wgsl.in", "layer_norm.wgsl.in"), []);
+        vec![Launch::of(self, shader, uniforms![rows, columns, epsilon, share, zero: 0], rows)]
     }
 
     /// In f64, whose squares of f32 numbers neither overflow nor vanish.

@@ -20,17 +20,7 @@ pub struct LayerNormInput {
 }
 
 impl Kernel for LayerNormInput {
-    fn stem(&self) -> &'static str {
-        "layer_norm_input"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.gradient, &mut self.x, &mut self.scale, &mut self.statistics, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.gradient), read(self.x), read(self.scale), read(self.statistics), write(self.output)]
-    }
+    binds! { "layer_norm_input": read gradient, read x, read scale, read statistics, write output }
 
     fn flops(&self) -> u64 {
         // Of a row: two means. Of a number: x̂ 2, dy · scale 1, the sums 3, and 4.
@@ -38,12 +28,9 @@ impl Kernel for LayerNormInput {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![Launch {
-            shader: shader("layer_norm_input", text!("shared/from_first.wgsl.in", "layer_norm_input.wgsl.in"), []),
-            uniforms: uniforms![rows: self.x.rows(), columns: self.x.columns(), zero: 0],
-            bindings: self.operands(),
-            workgroups: self.x.rows().into(),
-        }]
+        let shader = shader("layer_norm_input", text!("shared/from_first.wgsl.in", "layer_norm_input.wgsl.in"), []);
+        let uniforms = uniforms![rows: self.x.rows(), columns: self.x.columns(), zero: 0];
+        vec![Launch::of(self, shader, uniforms, self.x.rows())]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

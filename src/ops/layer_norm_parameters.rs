@@ -27,17 +27,9 @@ const MOST_PARTS: u32 = 64;
 const LANES: u32 = 64;
 
 impl Kernel for LayerNormParameters {
-    fn stem(&self) -> &'static str {
-        "layer_norm_parameters"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.gradient, &mut self.x, &mut self.statistics, &mut self.scale_gradient, &mut self.shift_gradient]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        let gradients = [write(self.scale_gradient), write(self.shift_gradient)];
-        [read(self.gradient), read(self.x), read(self.statistics)].into_iter().chain(gradients).collect()
+    binds! {
+        "layer_norm_parameters":
+        read gradient, read x, read statistics, write scale_gradient, write shift_gradient
     }
 
     fn flops(&self) -> u64 {
@@ -51,12 +43,9 @@ impl Kernel for LayerNormParameters {
         let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
         let parts = rows.div_ceil(part_rows);
         let source = text!("shared/from_first.wgsl.in", "layer_norm_parameters.wgsl.in");
-        let whole = Launch {
-            shader: shader("layer_norm_parameters", source, []),
-            uniforms: uniforms![rows, columns, parts, part_rows, zero: 0],
-            bindings: self.operands(),
-            workgroups: u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts),
-        };
+        let shader = shader("layer_norm_parameters", source, []);
+        let uniforms = uniforms![rows, columns, parts, part_rows, zero: 0];
+        let whole = Launch::of(self, shader, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }

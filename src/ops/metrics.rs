@@ -12,29 +12,15 @@ pub struct Metrics {
 }
 
 impl Kernel for Metrics {
-    fn stem(&self) -> &'static str {
-        "metrics"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.slots, &mut self.totals]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.slots), write(self.totals)]
-    }
+    binds! { "metrics": read slots, write totals }
 
     fn flops(&self) -> u64 {
         self.slots.rows().into()
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![Launch {
-            shader: shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl.in"), []),
-            uniforms: uniforms![count: self.slots.rows()],
-            bindings: self.operands(),
-            workgroups: 1,
-        }]
+        let shader = shader("metrics", text!("shared/row_metrics.wgsl", "metrics.wgsl.in"), []);
+        vec![Launch::of(self, shader, uniforms![count: self.slots.rows()], 1u32)]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

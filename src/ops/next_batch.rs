@@ -30,17 +30,7 @@ pub struct NextBatch {
 }
 
 impl Kernel for NextBatch {
-    fn stem(&self) -> &'static str {
-        "next_batch"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.data, &mut self.step, &mut self.indices]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.data), change(self.step), change(self.indices)]
-    }
+    binds! { "next_batch": read data, change step, change indices }
 
     fn flops(&self) -> u64 {
         0

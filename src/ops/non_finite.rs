@@ -18,17 +18,7 @@ pub struct NonFinite {
 }
 
 impl Kernel for NonFinite {
-    fn stem(&self) -> &'static str {
-        "non_finite"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.step, &mut self.totals]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input), read(self.step), change(self.totals)]
-    }
+    binds! { "non_finite": read input, read step, change totals }
 
     fn flops(&self) -> u64 {
         // Looks at bits.
@@ -37,12 +27,8 @@ impl Kernel for NonFinite {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let quads = self.input.len() / 4;
-        vec![Launch {
-            shader: shader("non_finite", text!("shared/step_state.wgsl", "non_finite.wgsl.in"), []),
-            uniforms: uniforms![quads],
-            bindings: self.operands(),
-            workgroups: quads.div_ceil(LANES).clamp(1, MOST_WORKGROUPS).into(),
-        }]
+        let shader = shader("non_finite", text!("shared/step_state.wgsl", "non_finite.wgsl.in"), []);
+        vec![Launch::of(self, shader, uniforms![quads], quads.div_ceil(LANES).clamp(1, MOST_WORKGROUPS))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

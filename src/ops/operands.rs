@@ -40,6 +40,11 @@ pub(crate) fn read(tensor: impl Into<Option<Tensor>>) -> Operand {
     Operand { tensor: tensor.into(), access: Access::Read, scratch: 0 }
 }
 
+/// What is bound of a tensor with any strides.
+pub(crate) fn read_bound(tensor: Tensor) -> Operand {
+    read(tensor.bound().0)
+}
+
 /// A tensor that is overwritten as a whole.
 pub(crate) fn write(tensor: impl Into<Option<Tensor>>) -> Operand {
     Operand { access: Access::Write, ..read(tensor) }
@@ -59,6 +64,26 @@ pub(crate) fn leave(words: u64) -> Operand {
 pub(crate) fn left(words: u64) -> Operand {
     Operand { access: Access::Read, ..leave(words) }
 }
+
+/// From `"stem": read x, write y`, in the order of the shader's bindings: a [`Kernel`](super::Kernel)'s name and tensors.
+macro_rules! binds {
+    ($stem:literal: $($how:ident $field:ident),+) => {
+        fn stem(&self) -> &'static str {
+            $stem
+        }
+
+        fn operands(&self) -> Vec<Operand> {
+            vec![$($how(self.$field)),+]
+        }
+
+        fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+            // Some fields are optional.
+            let tensors: Vec<Option<&mut Tensor>> = vec![$((&mut self.$field).into()),+];
+            tensors.into_iter().flatten().collect()
+        }
+    };
+}
+pub(crate) use binds;
 
 /// The operands of an op in main memory, found by their tensors. What is known at run time only is there as a whole.
 pub(crate) struct Operands<'a> {

@@ -68,20 +68,10 @@ impl Pad {
 }
 
 impl Kernel for Pad {
-    fn stem(&self) -> &'static str {
-        "pad"
-    }
+    binds! { "pad": read_bound input, write output }
 
     fn detail(&self) -> String {
         format!(" {:?} at {:?} of {:?}", self.input.shape, self.start, self.output.shape)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input.bound().0), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -112,12 +102,7 @@ impl Kernel for Pad {
             let values = [length, start, inside, stride];
             uniforms.extend(names.iter().zip(values).map(|(names, value)| (names[i], value.into())));
         }
-        vec![Launch {
-            shader: shader("pad", source, []),
-            uniforms,
-            bindings: self.operands(),
-            workgroups: count.div_ceil(LANES).into(),
-        }]
+        vec![Launch::of(self, shader("pad", source, []), uniforms, count.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -86,16 +86,13 @@ impl Kernel for Pointwise {
         let (dropout_key, dropout_threshold, dropout_scale) =
             self.dropout.map_or((0, 0, 0.0), |mask| (mask.key(), mask.threshold(), 1.0 / (1.0 - mask.rate)));
         let constants = [("DERIVATIVE", self.saved.is_some().into()), ("DROPOUT", self.dropout.is_some().into())];
-        vec![Launch {
-            shader: shader(
-                format!("pointwise {}", self.activation),
-                self.activation.text().to_owned() + TEXT,
-                constants.into_iter().chain(self.activation.constant()).collect::<Vec<_>>(),
-            ),
-            uniforms: uniforms![quads, dropout_key, dropout_threshold, dropout_scale],
-            bindings: self.operands(),
-            workgroups: quads.div_ceil(LANES).into(),
-        }]
+        let shader = shader(
+            format!("pointwise {}", self.activation),
+            self.activation.text().to_owned() + TEXT,
+            constants.into_iter().chain(self.activation.constant()).collect::<Vec<_>>(),
+        );
+        let uniforms = uniforms![quads, dropout_key, dropout_threshold, dropout_scale];
+        vec![Launch::of(self, shader, uniforms, quads.div_ceil(LANES))]
     }
 
     fn without_twin(&self) -> Option<String> {

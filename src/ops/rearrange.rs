@@ -83,12 +83,7 @@ impl Kernel for Rearrange {
         let mut uniforms = uniforms![count: loops.turns(), scale: self.scale, input_first, output_first];
         let strides = [for_each_loop!("input_stride"), for_each_loop!("output_stride")];
         uniforms.extend(loops.uniforms(for_each_loop!("length"), strides));
-        vec![Launch {
-            shader: shader("rearrange", source, []),
-            uniforms,
-            bindings: self.operands(),
-            workgroups: loops.turns().div_ceil(LANES).into(),
-        }]
+        vec![Launch::of(self, shader("rearrange", source, []), uniforms, loops.turns().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -127,9 +127,7 @@ impl Reduce {
 }
 
 impl Kernel for Reduce {
-    fn stem(&self) -> &'static str {
-        "reduce"
-    }
+    binds! { "reduce": read_bound input, write output }
 
     fn detail(&self) -> String {
         let how = match self.how {
@@ -138,14 +136,6 @@ impl Kernel for Reduce {
             Reduction::Max => "max",
         };
         format!(" {how} {:?} to {:?}", self.input.shape, self.output.shape)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input.bound().0), write(self.output)]
     }
 
     fn flops(&self) -> u64 {

@@ -21,20 +21,10 @@ pub struct ReduceMaxGradient {
 const LANES: u32 = 64;
 
 impl Kernel for ReduceMaxGradient {
-    fn stem(&self) -> &'static str {
-        "reduce_max_gradient"
-    }
+    binds! { "reduce_max_gradient": read_bound input, read output, read gradient, write input_gradient }
 
     fn detail(&self) -> String {
         format!(" {:?} to {:?}", self.output.shape, self.input.shape)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.output, &mut self.gradient, &mut self.input_gradient]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input.bound().0), read(self.output), read(self.gradient), write(self.input_gradient)]
     }
 
     fn flops(&self) -> u64 {

@@ -40,17 +40,7 @@ impl RunningStatistics {
 }
 
 impl Kernel for RunningStatistics {
-    fn stem(&self) -> &'static str {
-        "running_statistics"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.statistics, &mut self.step, &mut self.running]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.statistics), read(self.step), change(self.running)]
-    }
+    binds! { "running_statistics": read statistics, read step, change running }
 
     fn flops(&self) -> u64 {
         // Two products and a sum each; of a variance its factor and the product with it, too.
@@ -60,12 +50,9 @@ impl Kernel for RunningStatistics {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let &Self { rows, positions, channels: columns, momentum, .. } = self;
         let (stride, keep) = (self.statistics.columns(), self.keep());
-        vec![Launch {
-            shader: shader("running_statistics", text!("shared/step_state.wgsl", "running_statistics.wgsl.in"), []),
-            uniforms: uniforms![rows, columns, stride, positions, momentum, keep],
-            bindings: self.operands(),
-            workgroups: columns.div_ceil(JOINED).into(),
-        }]
+        let shader = shader("running_statistics", text!("shared/step_state.wgsl", "running_statistics.wgsl.in"), []);
+        let uniforms = uniforms![rows, columns, stride, positions, momentum, keep];
+        vec![Launch::of(self, shader, uniforms, columns.div_ceil(JOINED))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

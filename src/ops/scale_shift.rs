@@ -18,20 +18,10 @@ pub struct ScaleShift {
 const LANES: u32 = 64;
 
 impl Kernel for ScaleShift {
-    fn stem(&self) -> &'static str {
-        "scale_shift"
-    }
+    binds! { "scale_shift": read input, write output }
 
     fn detail(&self) -> String {
         format!(" * {} + {}", self.scale, self.shift)
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -40,12 +30,8 @@ impl Kernel for ScaleShift {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (quads, &Self { scale, shift, .. }) = (self.output.len().div_ceil(4), self);
-        vec![Launch {
-            shader: shader("scale_shift", text!("scale_shift.wgsl"), []),
-            uniforms: uniforms![quads, scale, shift],
-            bindings: self.operands(),
-            workgroups: quads.div_ceil(LANES).into(),
-        }]
+        let shader = shader("scale_shift", text!("scale_shift.wgsl"), []);
+        vec![Launch::of(self, shader, uniforms![quads, scale, shift], quads.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

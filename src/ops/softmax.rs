@@ -14,20 +14,10 @@ pub struct Softmax {
 }
 
 impl Kernel for Softmax {
-    fn stem(&self) -> &'static str {
-        "softmax"
-    }
+    binds! { "softmax": read input, read saved, write output }
 
     fn detail(&self) -> String {
         if self.saved.is_some() { " gradient".into() } else { String::new() }
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        [&mut self.input, &mut self.output].into_iter().chain(&mut self.saved).collect()
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input), read(self.saved), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -39,12 +29,8 @@ impl Kernel for Softmax {
         let (rows, columns) = (self.input.rows(), self.input.columns());
         let (lanes, each) = lanes_and_rows(columns, adapter);
         let constants = [("LANES", lanes.into()), ("ROWS", each.into()), ("GRADIENT", self.saved.is_some().into())];
-        vec![Launch {
-            shader: shader("softmax", text!("softmax.wgsl"), constants),
-            uniforms: uniforms![rows, columns],
-            bindings: self.operands(),
-            workgroups: rows.div_ceil(each).into(),
-        }]
+        let shader = shader("softmax", text!("softmax.wgsl"), constants);
+        vec![Launch::of(self, shader, uniforms![rows, columns], rows.div_ceil(each))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -23,17 +23,7 @@ const LARGEST: f32 = 3e38;
 const SCALE: f64 = 1.0 / (1u128 << 96) as f64;
 
 impl Kernel for SumSquares {
-    fn stem(&self) -> &'static str {
-        "sum_squares"
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.input), write(self.output)]
-    }
+    binds! { "sum_squares": read input, write output }
 
     fn flops(&self) -> u64 {
         // The second op sums, takes the root, adds, divides, compares.
@@ -45,12 +35,8 @@ impl Kernel for SumSquares {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (quads, limit) = (self.input.len() / 4, self.limit.unwrap_or(0.0));
-        vec![Launch {
-            shader: shader("sum_squares", text!("sum_squares.wgsl"), [("LIMIT", self.limit.is_some().into())]),
-            uniforms: uniforms![quads, limit],
-            bindings: self.operands(),
-            workgroups: self.output.len().into(),
-        }]
+        let shader = shader("sum_squares", text!("sum_squares.wgsl"), [("LIMIT", self.limit.is_some().into())]);
+        vec![Launch::of(self, shader, uniforms![quads, limit], self.output.len())]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

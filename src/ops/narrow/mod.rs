@@ -51,21 +51,11 @@ const SUBGROUP_ROWS: [u32; 2] = [8, 16];
 const SMALL_NETWORK: u64 = 1 << 24;
 
 impl Kernel for Narrow {
-    fn stem(&self) -> &'static str {
-        "narrow"
-    }
+    binds! { "narrow": read parameters, read input, write output }
 
     fn detail(&self) -> String {
         let layers = self.layers.iter().map(|layer| format!("-{} {}", layer.units, layer.activation));
         format!(" {}{}", self.input.columns(), layers.collect::<String>())
-    }
-
-    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
-        vec![&mut self.input, &mut self.parameters, &mut self.output]
-    }
-
-    fn operands(&self) -> Vec<Operand> {
-        vec![read(self.parameters), read(self.input), write(self.output)]
     }
 
     fn flops(&self) -> u64 {
@@ -87,12 +77,7 @@ impl Kernel for Narrow {
         let own = self.layers.iter().map(|layer| layer.activation).filter(|f| matches!(f, Activation::Custom(_)));
         let own: String = own.map(|f| format!(" {f}")).collect();
         let name = format!("{kind} {}-{}{own}", self.input.columns(), self.output.columns());
-        vec![Launch {
-            shader: shader(name, source, []),
-            uniforms: uniforms![rows],
-            bindings: self.operands(),
-            workgroups: rows.div_ceil(of_workgroup).into(),
-        }]
+        vec![Launch::of(self, shader(name, source, []), uniforms![rows], rows.div_ceil(of_workgroup))]
     }
 
     fn rows(&self) -> usize {

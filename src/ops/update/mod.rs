@@ -79,12 +79,8 @@ impl Kernel for Update {
         };
         let constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
         let len = self.step.parameters.len();
-        vec![Launch {
-            shader: shader(name, source, constants),
-            uniforms: uniforms![quads: len / 4],
-            bindings: self.operands(),
-            workgroups: len.div_ceil(parameters_each * LANES).into(),
-        }]
+        let shader = shader(name, source, constants);
+        vec![Launch::of(self, shader, uniforms![quads: len / 4], len.div_ceil(parameters_each * LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
