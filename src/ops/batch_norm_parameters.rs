@@ -38,9 +38,9 @@ impl Kernel for BatchNormParameters {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
         let (parts, part_rows) = parts_of(rows);
-        let shader = shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []);
+        let of_all = shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []);
         let uniforms = uniforms![rows, columns, stride, parts, part_rows, epsilon: whole(self.epsilon)];
-        let whole = Launch::of(self, shader, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
+        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }

@@ -86,9 +86,9 @@ impl Kernel for ChannelStatistics {
         let (parts, part_rows) = parts_of(rows);
         let width = if parts == 1 { stride } else { columns };
         let text = text!("shared/step_state.wgsl", "shared/from_first.wgsl.in", "channel_statistics.wgsl.in");
-        let shader = shader("channel_statistics", text, []);
+        let of_all = shader("channel_statistics", text, []);
         let uniforms = uniforms![rows, columns, stride, positions, parts, part_rows, width, zero: 0];
-        let whole = Launch::of(self, shader, uniforms, u64::from(width.div_ceil(COLUMNS)) * u64::from(parts));
+        let whole = Launch::of(self, of_all, uniforms, u64::from(width.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }

@@ -43,9 +43,9 @@ impl Kernel for LayerNormParameters {
         let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
         let parts = rows.div_ceil(part_rows);
         let source = text!("shared/from_first.wgsl.in", "layer_norm_parameters.wgsl.in");
-        let shader = shader("layer_norm_parameters", source, []);
+        let of_all = shader("layer_norm_parameters", source, []);
         let uniforms = uniforms![rows, columns, parts, part_rows, zero: 0];
-        let whole = Launch::of(self, shader, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
+        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
         }
