@@ -81,12 +81,12 @@ pub enum Error {
         reason: String,
     },
 
-    /// A layer of the app's own is wrong.
+    /// A layer is wrong, usually an app's own: a kernel that a plan cannot have, or what `lockstep::check_layer` finds.
     #[error("layer {layer}: {fault}")]
     Layer {
         /// Its name.
         layer: String,
-        /// What is wrong, and where.
+        /// The kernel and the place, what came and what was expected.
         fault: String,
     },
 

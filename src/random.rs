@@ -13,6 +13,9 @@ pub(crate) enum Stream {
     Texels = 3,
     /// The windows of an epoch over data that are not on the device as a whole; the tensor is the epoch.
     Windows = 4,
+    /// Data for the check of a layer; the tensor says which.
+    #[cfg(not(target_family = "wasm"))]
+    Check = 5,
 }
 
 /// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",

@@ -11,3 +11,5 @@ mod losses;
 #[cfg(feature = "files")]
 #[path = "custom/registered.rs"]
 mod registered;
+#[path = "custom/wrong.rs"]
+mod wrong;

@@ -27,10 +27,12 @@ pub struct GradientComparison {
     /// How many numbers were compared, without those that are unclear.
     pub compared: usize,
     /// How many numbers could not be compared, because the central differences disagree by more than the largest number
-    /// of the gradient. This happens at a jump of the loss.
+    /// of the gradient. This happens at a jump of the loss, and where the loss is too steep for the steps.
     pub unclear: usize,
     /// The largest error as a share of its bound; at most 1 where the two agree.
     pub worst: f64,
+    /// The largest bound: an error up to this size may go unnoticed.
+    pub bound: f64,
     /// The first number that does not agree.
     pub fault: Option<GradientFault>,
 }
@@ -69,7 +71,7 @@ impl fmt::Display for GradientFault {
 /// - `noise` / h, as each loss may be off by `noise`;
 /// - `bound`.
 ///
-/// Of several steps, the one with the smallest sum counts, provided that it agrees with the shorter ones.
+/// Steps get longer for as long as the differences agree within that sum; the step with the smallest sum counts.
 ///
 /// ```
 /// use wgrad::lockstep::{Differences, compare_gradient};
@@ -96,16 +98,16 @@ pub fn compare_gradient(
     mut loss: impl FnMut(&[f64]) -> f64,
 ) -> GradientComparison {
     let mut comparison = GradientComparison::default();
-    let (negligible, base) = (largest(gradient).max(how.bound), loss(at));
+    let (negligible, base) = (largest(gradient).max(how.bound), [loss(at)]);
     let mut moved = at.to_vec();
     for index in indices {
         let mut moved_to = |to: f64| {
             moved[index] = to;
-            loss(&moved)
+            vec![loss(&moved)]
         };
-        let sides: Vec<[f64; 2]> = steps(&how).map(|h| [h, -h].map(|by| moved_to(at[index] + by))).collect();
+        let sides: Vec<_> = steps(&how).map(|h| [h, -h].map(|by| moved_to(at[index] + by))).collect();
         moved[index] = at[index];
-        comparison.add(index, gradient[index], negligible, Slope::of(&how, base, &sides));
+        comparison.add(index, gradient[index], negligible, Slope::of(&how, &base, &sides));
     }
     comparison
 }
@@ -124,29 +126,41 @@ pub(super) fn largest(gradient: &[f32]) -> f64 {
 /// The slope of a loss, by differences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slope {
-    difference: f64,
+    pub difference: f64,
     /// By how much differences with other steps disagree.
-    disagreement: f64,
+    pub disagreement: f64,
     /// How far the gradient may be from the difference.
-    bound: f64,
+    pub bound: f64,
 }
 
 impl Slope {
-    /// From the loss and, for each of the [`steps`], the losses at both sides.
-    pub fn of(how: &Differences, base: f64, sides: &[[f64; 2]]) -> Self {
-        let at =
-            |(h, [above, below]): (f64, &[f64; 2])| (h, (above - below) / (2.0 * h), (above + below - 2.0 * base) / h);
-        let slopes: Vec<_> = steps(how).zip(sides).map(at).collect();
-        let pairs = slopes.iter().zip(slopes.iter().skip(1)).map(|(&(h, difference, s), &(_, d2, s2))| {
-            let disagreement = (difference - d2).abs() + (s - s2 / 2.0).abs();
-            Self { difference, disagreement, bound: disagreement + how.noise / h }
-        });
-        let better = |best: Self, next: Self| {
-            let agree = (best.difference - next.difference).abs() <= best.bound + next.bound;
-            if agree && next.bound < best.bound { next } else { best }
+    /// From the terms of a loss and, for each of the [`steps`], those at both sides. A corner of one term does not hide
+    /// that of another.
+    pub fn of(how: &Differences, base: &[f64], sides: &[[Vec<f64>; 2]]) -> Self {
+        let slopes = |h: f64, [above, below]: &[Vec<f64>; 2], j: usize| {
+            let (above, below) = (above[j], below[j]);
+            [(above - below) / (2.0 * h), (above + below - 2.0 * base[j]) / h]
         };
+        let pair = |((h, near), far): ((f64, &[Vec<f64>; 2]), &[Vec<f64>; 2])| {
+            let (mut difference, mut disagreement) = (0.0, 0.0);
+            for j in 0..base.len() {
+                let ([d, s], [d2, s2]) = (slopes(h, near, j), slopes(2.0 * h, far, j));
+                difference += d;
+                disagreement += (d - d2).abs() + (s - s2 / 2.0).abs();
+            }
+            Self { difference, disagreement, bound: disagreement + how.noise / h }
+        };
+        let mut pairs = steps(how).zip(sides).zip(sides.iter().skip(1)).map(pair);
         let nothing = Self { difference: f64::NAN, disagreement: f64::NAN, bound: f64::NAN };
-        let best = pairs.reduce(better).unwrap_or(nothing);
+        let mut best = pairs.next().unwrap_or(nothing);
+        for longer in pairs {
+            if longer.disagreement > best.bound {
+                break;
+            }
+            if longer.bound < best.bound {
+                best = longer;
+            }
+        }
         Self { bound: best.bound + how.bound, ..best }
     }
 }
@@ -168,6 +182,7 @@ impl GradientComparison {
             _ => f64::INFINITY,
         };
         self.worst = self.worst.max(share);
+        self.bound = self.bound.max(bound);
         if share > 1.0 && self.fault.is_none() {
             self.fault = Some(GradientFault { index, gradient, difference, bound });
         }
@@ -199,6 +214,17 @@ mod tests {
         }
     }
 
+    /// Corners of two terms with opposite slopes look smooth together.
+    #[test]
+    fn a_corner_does_not_hide_another_one() {
+        let how = Differences { step: 0.125, ..Differences::default() };
+        let terms = |x: f64| vec![x.max(0.0), -(x - 0.01).max(0.0), x];
+        let sides: Vec<_> = steps(&how).map(|h| [terms(0.005 + h), terms(0.005 - h)]).collect();
+        let mut comparison = GradientComparison::default();
+        comparison.add(0, 2.0, 2.0, Slope::of(&how, &terms(0.005), &sides));
+        assert_eq!((comparison.compared, comparison.fault), (1, None));
+    }
+
     /// sin(w x) has the same values a period apart, so long steps alone see no slope at all.
     #[test]
     fn long_steps_that_agree_by_chance_do_not_count() {
@@ -221,5 +247,7 @@ mod tests {
         assert!(compare(f32::NAN, 0.0, how, |x| x).fault.is_some());
         assert!(compare(f32::NAN, 0.0, how, |_| f64::NAN).worst.is_infinite());
         assert_eq!(compare(0.0, 0.0, how, |_| 2.0), GradientComparison { compared: 1, ..Default::default() });
+        let right = compare(1.0, 0.0, Differences { bound: 0.5, ..how }, |x| 1.25 * x);
+        assert_eq!((right.fault, right.worst, right.bound), (None, 0.5, 0.5));
     }
 }

@@ -3,17 +3,25 @@
 //! Before an op both sides hold the same bits, and what it is to overwrite holds NaN on the GPU; after it each output
 //! must agree within what the arithmetic of that op allows (`bounds/`), and the GPU then goes on from the
 //! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
+//!
+//! An op without a CPU twin runs on the GPU only, and the reference goes on from the GPU's numbers: its comparison says
+//! what was skipped, and that each of its outputs was written is still checked.
 
 mod gradient;
+#[cfg(not(target_family = "wasm"))]
+mod layer;
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
 use crate::plan::{Life, Plan};
 pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradient};
+#[cfg(not(target_family = "wasm"))]
+pub use layer::{LayerReport, check_layer};
 
 /// A plan bound to both executors.
 #[derive(Debug)]
@@ -34,6 +42,8 @@ pub struct Comparison {
     pub worst: f64,
     /// Where they do not agree: the first such number.
     pub divergence: Option<Divergence>,
+    /// What lacks a CPU twin, if the op could not be compared.
+    pub skipped: Option<String>,
 }
 
 /// Two numbers that ought to agree.
@@ -45,14 +55,40 @@ pub struct Divergence {
     pub index: usize,
     /// The GPU's number; integers are given by value.
     pub gpu: f64,
-    /// The reference's.
+    /// The reference's; NaN where the op has no twin.
     pub cpu: f64,
     /// How far they may lie apart; 0 for integers and for what must be exact.
     pub bound: f64,
+    /// Whether the GPU has not written that number at all.
+    pub unwritten: bool,
 }
 
-/// What overwritten outputs hold before an op, and what follows a buffer up to the end of its binding: a quiet NaN.
-const POISON: u32 = 0x7fc0_0000;
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.op)?;
+        match (&self.divergence, &self.skipped) {
+            (Some(divergence), _) => write!(f, "{divergence}"),
+            (None, Some(what)) => write!(f, "not compared, as {what} has no CPU twin"),
+            (None, None) => write!(f, "agrees with its CPU twin; largest error {:.2} of the bound", self.worst),
+        }
+    }
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buffer, index, gpu, cpu, bound, unwritten } = self;
+        match unwritten {
+            true => write!(f, "{buffer}[{index}] is not written"),
+            false => {
+                write!(f, "{buffer}[{index}] is {gpu:e}, the reference has {cpu:e}; the two may differ by {bound:.1e}")
+            }
+        }
+    }
+}
+
+/// What overwritten outputs hold before an op, and what follows a buffer up to the end of its binding: a quiet NaN that
+/// no arithmetic makes, told by its last bits.
+const POISON: u32 = 0x7fc0_5afe;
 
 impl Lockstep {
     /// Binds a plan, with kernels that check their indices and loops, as any plan may be given and any contents set;
@@ -127,23 +163,47 @@ impl Lockstep {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::DeviceLost`](crate::Error::DeviceLost).
     #[cfg(not(target_family = "wasm"))]
     pub fn run(&mut self) -> Result<Vec<Comparison>> {
+        let ops = self.plan.ops().count();
+        (0..ops).map(|index| self.compare(index)).collect()
+    }
+
+    /// Runs one op.
+    #[cfg(not(target_family = "wasm"))]
+    fn compare(&mut self, index: usize) -> Result<Comparison> {
         let plan = self.plan.clone();
-        let ops = plan.ops().enumerate();
-        ops.map(|(i, op)| self.run_op(i, op).and_then(|run| self.gpu.block_on(run.finish()))).collect()
+        let Some(op) = plan.ops().nth(index) else { return Err(Error::shape("op", "one of the plan", index)) };
+        let run = self.run_op(index, op)?;
+        let (comparison, made) = self.gpu.block_on(run.finish())?;
+        if comparison.skipped.is_some() {
+            for ((tensor, _), words) in op.outputs().into_iter().zip(made) {
+                let mut buffer = self.on_cpu.buffer(tensor.buffer).lock();
+                let range = plan.words_of(tensor, buffer.len());
+                buffer[range].copy_from_slice(&words);
+            }
+        }
+        Ok(comparison)
     }
 
     /// `run` for browsers, and for apps that poll. Submits; what the GPU makes is compared when the answer is awaited,
     /// and held until then.
     ///
     /// # Errors
-    /// As `run`.
+    /// As `run`; [`Error::Shape`] for a plan with an op that has no CPU twin, as nothing goes on from the GPU's numbers
+    /// here.
     pub fn start(&mut self) -> Result<Running> {
         let plan = self.plan.clone();
+        if let Some((op, what)) = plan.ops().find_map(|op| Some((op, op.as_kernel().without_twin()?))) {
+            return Err(Error::shape(plan.describe(op), "an op with a CPU twin (or Lockstep::run)", what));
+        }
         Ok(Running { ops: plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect::<Result<_>>()? })
     }
 
     fn run_op(&mut self, index: usize, op: &Op) -> Result<OpRun> {
-        let bounds = self.on_cpu.inspect(op, |at| op.as_kernel().bounds(at));
+        let skipped = op.as_kernel().without_twin();
+        let bounds = match &skipped {
+            None => self.on_cpu.inspect(op, |at| op.as_kernel().bounds(at)),
+            Some(_) => op.outputs().iter().map(|_| Bounds::Exact).collect(),
+        };
         for (tensor, access) in op.outputs() {
             let words = tensor.words();
             let buffer = self.plan.buffer(tensor.buffer);
@@ -164,17 +224,23 @@ impl Lockstep {
         let mut encoder = self.gpu.encoder();
         self.on_gpu.record_op(&mut encoder, index);
         self.gpu.submit(encoder)?;
-        self.on_cpu.run(op);
+        if skipped.is_none() {
+            self.on_cpu.run(op);
+        }
 
-        let output = |((tensor, _), bounds): ((Tensor, Access), Bounds)| {
+        let output = |((tensor, access), bounds): ((Tensor, Access), Bounds)| {
             let cpu = self.on_cpu.words(tensor);
             let start = self.plan.words_of(tensor, cpu.len()).start;
             let gpu = self.read(tensor, start..start + cpu.len())?;
-            self.write(tensor, start, &cpu);
-            Ok(Output { buffer: self.plan.buffer(tensor.buffer).name.clone(), gpu, cpu, bounds })
+            let cpu = skipped.is_none().then_some(cpu);
+            if let Some(cpu) = &cpu {
+                self.write(tensor, start, cpu);
+            }
+            let is_poisoned = access == Access::Write;
+            Ok(Output { buffer: self.plan.buffer(tensor.buffer).name.clone(), gpu, cpu, bounds, is_poisoned })
         };
         let outputs = op.outputs().into_iter().zip(bounds).map(output).collect::<Result<_>>()?;
-        Ok(OpRun { op: self.plan.describe(op), outputs })
+        Ok(OpRun { op: self.plan.describe(op), outputs, skipped })
     }
 
     fn gpu_buffer(&self, tensor: Tensor) -> &wgpu::Buffer {
@@ -204,6 +270,7 @@ pub struct Running {
 struct OpRun {
     op: String,
     outputs: Vec<Output>,
+    skipped: Option<String>,
 }
 
 /// What an op has left in a buffer, on its way from the GPU.
@@ -211,8 +278,10 @@ struct OpRun {
 struct Output {
     buffer: String,
     gpu: Reading,
-    cpu: Vec<u32>,
+    /// Nothing where the op has no twin.
+    cpu: Option<Vec<u32>>,
     bounds: Bounds,
+    is_poisoned: bool,
 }
 
 impl Running {
@@ -223,33 +292,43 @@ impl Running {
     pub async fn finish(self) -> Result<Vec<Comparison>> {
         let mut comparisons = Vec::new();
         for op in self.ops {
-            comparisons.push(op.finish().await?);
+            comparisons.push(op.finish().await?.0);
         }
         Ok(comparisons)
     }
 }
 
 impl OpRun {
-    async fn finish(self) -> Result<Comparison> {
-        let mut comparison = Comparison { op: self.op, worst: 0.0, divergence: None };
-        for Output { buffer, gpu, cpu, bounds } in self.outputs {
-            for (i, (&gpu, &cpu)) in gpu.finish().await?.iter().zip(&cpu).enumerate() {
+    /// How the op did, and what the GPU has made.
+    async fn finish(self) -> Result<(Comparison, Vec<Vec<u32>>)> {
+        let mut comparison = Comparison { op: self.op, worst: 0.0, divergence: None, skipped: self.skipped };
+        let mut made = Vec::new();
+        for Output { buffer, gpu, cpu, bounds, is_poisoned } in self.outputs {
+            let gpu = gpu.finish().await?;
+            let value = |word: u32, bound: f64| match bounds {
+                Bounds::Whole(_) => f64::from(word as i32),
+                _ if bound > 0.0 => f64::from(f32::from_bits(word)),
+                _ => word.into(),
+            };
+            for (i, &word) in gpu.iter().enumerate() {
+                let cpu = cpu.as_ref().map(|cpu| cpu[i]);
                 let bound = bounds.of(i);
-                let share = error(gpu, cpu, &bounds, bound);
+                let unwritten = is_poisoned && word == POISON && cpu != Some(POISON);
+                let share = match cpu {
+                    _ if unwritten => f64::INFINITY,
+                    Some(cpu) => error(word, cpu, &bounds, bound),
+                    None => 0.0,
+                };
                 comparison.worst = comparison.worst.max(share);
                 if share > 1.0 && comparison.divergence.is_none() {
-                    let value = |word: u32| match bounds {
-                        Bounds::Whole(_) => f64::from(word as i32),
-                        _ if bound > 0.0 => f64::from(f32::from_bits(word)),
-                        _ => word.into(),
-                    };
-                    let buffer = buffer.clone();
-                    let divergence = Divergence { buffer, index: i, gpu: value(gpu), cpu: value(cpu), bound };
-                    comparison.divergence = Some(divergence);
+                    let cpu = cpu.map_or(f64::NAN, |cpu| value(cpu, bound));
+                    let (buffer, gpu) = (buffer.clone(), value(word, bound));
+                    comparison.divergence = Some(Divergence { buffer, index: i, gpu, cpu, bound, unwritten });
                 }
             }
+            made.push(gpu);
         }
-        Ok(comparison)
+        Ok((comparison, made))
     }
 }
 

@@ -194,7 +194,7 @@ impl Graph {
     }
 
     /// Adds a layer, with a name of its own or by kind and place; returns all that it puts out.
-    pub(super) fn push(&mut self, layer: Layer, inputs: &[Value], name: Option<String>) -> Result<Vec<Value>> {
+    pub(crate) fn push(&mut self, layer: Layer, inputs: &[Value], name: Option<String>) -> Result<Vec<Value>> {
         self.check_inputs()?;
         if let Some(name) = &name {
             self.check_name(name)?;

@@ -94,6 +94,9 @@ impl LayerOps<'_> {
                     op.name()
                 ));
             }
+            if access != Access::Write {
+                self.check_is_there(&format!("kernel {}", op.name()), name, tensor)?;
+            }
             if is_written {
                 written.push((name, tensor));
             }
@@ -176,8 +179,23 @@ impl LayerOps<'_> {
                 return self.fault(format!("{what}: {:?} is no tensor of this pass to be {way}", tensor.shape));
             }
         }
+        for tensor in reads {
+            self.check_is_there(what, "a tensor", *tensor)?;
+        }
         match reads.iter().any(|tensor| tensor.buffer == output.buffer) {
             true => self.fault(format!("{what} reads and writes the same memory, which WebGPU does not allow")),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what a kernel of this pass has yet to write: its memory holds numbers of others until then.
+    fn check_is_there(&self, kernel: &str, name: &str, tensor: Tensor) -> Result<()> {
+        let outputs = self.outputs.iter().filter(|_| self.output_gradients.is_empty());
+        let made = self.own[self.before..].iter().map(|(_, tensor)| tensor).chain(outputs);
+        let is_made_here = made.into_iter().any(|made| made.buffer == tensor.buffer);
+        let is_written = |op: &Op| op.outputs().iter().any(|(written, _)| written.buffer == tensor.buffer);
+        match is_made_here && !self.ops.iter().any(is_written) {
+            true => self.fault(format!("{kernel} reads {name}, which no kernel before it writes")),
             false => Ok(()),
         }
     }

@@ -4,7 +4,7 @@
 
 #[cfg(target_family = "wasm")]
 use wgrad::lockstep::Running;
-use wgrad::lockstep::{Comparison, Divergence, Lockstep};
+use wgrad::lockstep::{Comparison, Lockstep};
 use wgrad::plan::*;
 use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimizer, Result, RmsProp, Schedule, Sgd};
 
@@ -178,9 +178,7 @@ impl<'a> Check<'a> {
             self.worst = self.worst.max(comparison.worst);
             let kernel = comparison.op.split([' ', ':']).next().unwrap_or_default();
             match comparison.divergence {
-                Some(Divergence { buffer, index, gpu, cpu, bound }) => self.faults.push(format!(
-                    "{what}: {kernel}: {buffer}[{index}] is {gpu:e}, the reference has {cpu:e}; may differ by {bound:.1e}"
-                )),
+                Some(divergence) => self.faults.push(format!("{what}: {kernel}: {divergence}")),
                 None if comparison.worst > most => {
                     self.faults.push(format!("{what}: {kernel}: not exact, {:.1e} of the bound", comparison.worst));
                 }

@@ -1,0 +1,438 @@
+//! A layer by itself: what an author checks before the layer trains.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::gradient::{Slope, largest, steps};
+use super::{Comparison, Differences, GradientComparison, Lockstep, POISON};
+use crate::accuracy::U;
+use crate::config::TrainerConfig;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, GpuExecutor, Region};
+use crate::network::{Graph, Layer, Network};
+use crate::ops::Access;
+use crate::optimizer::Sgd;
+use crate::plan::{Buffer, BufferId, CustomOp, DataInfo, Op, Plan, Role, Tensor};
+use crate::random::{Stream, uniform};
+use crate::shape::Shape;
+
+/// The most numbers of a tensor that are compared with central differences.
+const MOST_COMPARED: usize = 256;
+
+/// Steps of the central differences. Data are of order 1: differences of the shortest are as exact as f32 allows for
+/// steep functions, those of the longest for flat ones.
+const DIFFERENCES: Differences = Differences { step: 1.0 / 65_536.0, steps: 14, noise: 0.0, bound: 0.0 };
+
+/// 32-bit words behind a tensor in which a write is noticed; at least four times the tensor.
+const GUARD_WORDS: usize = 1 << 22;
+
+/// What these words hold: an f32 near 0.01, which changes where something is added to it too.
+const GUARD: u32 = 0x3c49_ba5e;
+
+/// What [`check_layer`] has compared. Prints as a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerReport {
+    /// The layer's name: its kind, and its number in the network that was made for the check.
+    pub layer: String,
+    /// Each op of the forward and backward pass, compared with its CPU twin; those without a twin say so.
+    pub ops: Vec<Comparison>,
+    /// The gradient of each input and of each parameter, by name.
+    pub gradients: Vec<(String, GradientComparison)>,
+}
+
+impl fmt::Display for LayerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layer {} is right", self.layer)?;
+        for op in &self.ops {
+            write!(f, "\n  {op}")?;
+        }
+        for (name, GradientComparison { compared, unclear, worst, bound, .. }) in &self.gradients {
+            write!(
+                f,
+                "\n  gradient of {name}: {compared} numbers agree with central differences, {unclear} are unclear; "
+            )?;
+            write!(f, "largest error {worst:.2} of the bound, largest bound {bound:.1e}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a layer on random data: that its kernels compile, write all of their tensors and nothing else, agree with
+/// their CPU twins, give the same bits again, and that its gradients are right.
+///
+/// `inputs` has the shape of one sample of each input, and `rows` is the batch size. Small shapes do: a kernel that
+/// depends on the shape is checked at several. Inputs are uniform in −1 to 1. Initial weights are moved by up to a
+/// quarter, so that no bias is 0. A layer must not be steeper than differences with steps of 1.5e-5 can tell: check a
+/// hash grid, say, with few levels.
+///
+/// - **Writes**: behind each tensor that an own kernel writes lie 4 million numbers, or four times the tensor, in which
+///   a write is noticed. In training bindings end with the tensor and own kernels check their indices, so that such a
+///   write changes nothing.
+/// - **Gradients**: at most 256 numbers of each tensor, evenly spread, are compared with central differences of a
+///   random weighted sum L of the outputs: forward passes on the GPU in f32, summed in f64.
+///   See [`compare_gradient`](super::compare_gradient). With u = 2⁻²⁴ and n the numbers that one output can depend on,
+///   rounding moves L by u √n (m ‖g‖ + ‖w · dL/dw‖): m is the largest output, g are the weights in L of the outputs that
+///   change, and w · dL/dw is the product of each input or parameter and its gradient. A gradient is rounded by
+///   2 u √(n · rows) of its largest number.
+///
+/// Works for built-in layers too. Blocks, submits and polls; not for browsers.
+///
+/// ```no_run
+/// use wgrad::{Activation::*, Dense, Gpu, lockstep::check_layer};
+/// let report = check_layer(&Gpu::request()?, Dense::new(16, Tanh), [[8]], 4)?;
+/// println!("{report}");
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Layer`] for the first fault: it names the layer, the kernel, the tensor and the index. Errors of
+/// [`Graph::layer`] where the layer does not take such inputs. [`Error::LimitExceeded`], [`Error::OutOfMemory`],
+/// [`Error::DeviceLost`].
+pub fn check_layer<S: Into<Shape>>(
+    gpu: &Gpu,
+    layer: impl Into<Layer>,
+    inputs: impl IntoIterator<Item = S>,
+    rows: u32,
+) -> Result<LayerReport> {
+    let mut graph = Graph::new();
+    let inputs = (1..).zip(inputs);
+    let inputs: Vec<_> = inputs.map(|(i, shape)| graph.input(format!("input_{i}"), shape)).collect();
+    let outputs = graph.push(layer.into(), &inputs, None)?;
+    let network = graph.build((1..).zip(outputs).map(|(i, output)| (format!("output_{i}"), output)))?;
+    let mut check = Check::new(gpu, network, rows)?;
+    let ops = check.ops()?;
+    let gradients = check.gradients()?;
+    Ok(LayerReport { layer: check.layer, ops, gradients })
+}
+
+/// A layer under check.
+struct Check {
+    layer: String,
+    network: Network,
+    rows: u32,
+    lockstep: Lockstep,
+    /// The loss is the sum of the outputs, one after the other, times these.
+    weights: Vec<f32>,
+    /// Weights and states as they are before the step.
+    parameters: Vec<f32>,
+    saved: wgpu::Buffer,
+    /// The outputs of all steps of a central difference.
+    outputs: wgpu::Buffer,
+}
+
+impl Check {
+    fn new(gpu: &Gpu, network: Network, rows: u32) -> Result<Self> {
+        let layer = network.nodes().first().map_or_else(String::new, |node| node.name.clone());
+        let fault = |fault: String| Error::Layer { layer: layer.clone(), fault };
+        let config = TrainerConfig { batch: rows, ..TrainerConfig::default() };
+        let ends = network.input_ends().len();
+        let plan = Plan::chain(&network, &Sgd::default().into(), &config, &vec![true; ends])?;
+        let mut lockstep = Lockstep::new(gpu, plan).map_err(|error| match error {
+            Error::Gpu { what, reason } => fault(format!("{what} does not compile: {reason}")),
+            other => other,
+        })?;
+
+        let random = |stream: u32, i: usize| (2.0 * uniform(1, Stream::Check, stream, i as u32) - 1.0) as f32;
+        let mut parameters = network.initial_parameters(1);
+        for weight in network.parameters().iter().flat_map(|parameter| parameter.range()) {
+            let by = 0.25 * random(0, weight);
+            parameters[weight] = if parameters[weight] == 0.0 { by } else { parameters[weight] * (1.0 + by) };
+        }
+        lockstep.set_role(Role::Parameters, &parameters)?;
+        lockstep.set_role(Role::Data(0), &[DataInfo { rows, ..DataInfo::default() }])?;
+        let mut weights = Vec::new();
+        let words = |features: u32| rows as usize * features as usize;
+        for (i, end) in (0..).zip(network.input_ends()) {
+            let x: Vec<f32> = (0..words(end.features())).map(|at| random(2 * i + 1, at)).collect();
+            lockstep.set_role(Role::Input(i), &x)?;
+        }
+        for (o, end) in (0..).zip(network.output_ends()) {
+            let given: Vec<f32> = (0..words(end.features())).map(|at| random(2 * o + 2, at)).collect();
+            lockstep.set_role(Role::OutputGradient(o), &given)?;
+            weights.extend(given);
+        }
+        let saved = gpu.upload("saved parameters", bytemuck::cast_slice(&parameters))?;
+        let outputs = gpu.zeros("outputs of the check", (2 * DIFFERENCES.steps * weights.len() * 4) as u64)?;
+        Ok(Self { layer, network, rows, lockstep, weights, parameters, saved, outputs })
+    }
+
+    fn fault(&self, fault: impl Into<String>) -> Error {
+        Error::Layer { layer: self.layer.clone(), fault: fault.into() }
+    }
+
+    /// Runs the forward and the backward pass, op by op.
+    fn ops(&mut self) -> Result<Vec<Comparison>> {
+        let plan = self.lockstep.plan.clone();
+        let mut comparisons = Vec::new();
+        for (index, op) in plan.step[..plan.phases()[1].end].iter().enumerate() {
+            if let Op::CustomOp(op) = op {
+                self.check_guards(op)?;
+            }
+            let comparison = self.lockstep.compare(index)?;
+            if let Some(divergence) = &comparison.divergence {
+                return Err(self.fault(format!("kernel {}: {divergence}", name(op))));
+            }
+            // What moves the batch is no part of the layer.
+            if !matches!(op, Op::NextBatch(_)) {
+                comparisons.push(comparison);
+            }
+        }
+        Ok(comparisons)
+    }
+
+    /// Runs a kernel by itself, each tensor that it writes followed by words that must stay as they are.
+    fn check_guards(&self, op: &CustomOp) -> Result<()> {
+        let (gpu, plan) = (&self.lockstep.gpu, &self.lockstep.plan);
+        let most = (gpu.largest_binding() / 4) as usize;
+        let mut alone = Op::from(op.clone());
+        let (mut buffers, mut given, mut guarded) = (Vec::new(), Vec::new(), Vec::new());
+        for ((_, tensor, access), moved) in op.tensors().zip(alone.tensors_mut()) {
+            let id = BufferId(buffers.len());
+            // A buffer whose length the plan does not know is bound whole.
+            buffers.push(Buffer {
+                shape: None,
+                memory: None,
+                contents: Vec::new(),
+                ..plan.buffer(tensor.buffer).clone()
+            });
+            *moved = Tensor::new(id, tensor.dtype, tensor.shape);
+            let mut words = self.lockstep.on_cpu.words(tensor);
+            let len = words.len();
+            if access == Access::Write {
+                words.fill(POISON);
+            }
+            if access != Access::Read {
+                words.resize((len + GUARD_WORDS.max(4 * len)).min(most).max(len), GUARD);
+            }
+            let end = words.len();
+            let buffer = gpu.upload(&plan.buffer(tensor.buffer).name, bytemuck::cast_slice(&words))?;
+            guarded.push((buffer.clone(), len..end));
+            given.push((id, Region::from(buffer)));
+        }
+        let plan = Plan { name: "guarded", batch: self.rows, buffers, step: vec![alone], report: Vec::new() };
+        let executor = GpuExecutor::checked(gpu, Arc::new(plan), &given)?;
+        let mut encoder = gpu.encoder();
+        executor.record_op(&mut encoder, 0);
+        gpu.submit(encoder)?;
+        for ((name, ..), (buffer, behind)) in op.tensors().zip(guarded).filter(|(_, (_, behind))| !behind.is_empty()) {
+            let len = behind.start;
+            if let Some(at) = read(gpu, &buffer, behind)?.iter().position(|&word| word != GUARD) {
+                let (kernel, at) = (op.name(), len + at);
+                return Err(self.fault(format!("kernel {kernel} writes {name}[{at}], but {name} has {len} numbers")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Which ops make the outputs, and which make everything but the updates.
+    fn phases(&self) -> [Range<usize>; 2] {
+        let [forward, backward, _] = self.lockstep.plan.phases();
+        // The first op moves the batch, the last one says that the backward pass has run.
+        [1..forward.end, 1..backward.end.saturating_sub(1)]
+    }
+
+    /// Compares the gradient of each input and of each parameter with central differences.
+    fn gradients(&self) -> Result<Vec<(String, GradientComparison)>> {
+        let plan = &self.lockstep.plan;
+        let tensors = self.tensors();
+        let first = self.run_again()?;
+        for ((id, before), (_, after)) in first.iter().zip(self.run_again()?) {
+            let differs = |(a, b): (&u32, &u32)| a != b;
+            if let Some(at) = before.iter().zip(&after).position(differs) {
+                let [a, b] = [before, &after].map(|words| f32::from_bits(words[at]));
+                let name = &plan.buffer(*id).name;
+                let kernel = self.writer(*id, at);
+                let why = "invocations race for it, or add to it in any order";
+                return Err(self
+                    .fault(format!("kernel {kernel} makes {name}[{at}] {a:e}, and {b:e} when it runs again: {why}")));
+            }
+        }
+        let made = |role: Role| -> &[f32] {
+            let found = first.iter().find(|(id, _)| plan.buffer(*id).role == role);
+            found.map_or(&[], |(_, words)| bytemuck::cast_slice(words))
+        };
+        let outputs: Vec<f32> =
+            (0..self.network.output_ends().len()).flat_map(|o| made(Role::Output(o as u32))).copied().collect();
+
+        // What rounding every input and parameter is worth: see `check_layer`.
+        let values = |tensor: &Checked| -> Vec<f32> { self.lockstep.get(tensor.buffer)[tensor.words.clone()].to_vec() };
+        let worth = |tensor: &Checked| -> f64 {
+            let (x, gradient) = (values(tensor), &made(tensor.gradient)[tensor.words.clone()]);
+            let products = x.iter().zip(gradient).map(|(x, g)| f64::from(*x) * f64::from(*g));
+            products.filter(|product| product.is_finite()).map(|product| product * product).sum()
+        };
+        let worth = tensors.iter().map(worth).sum::<f64>().sqrt();
+        let inputs = self.network.input_ends().iter().map(|end| f64::from(end.features()));
+        let n = inputs.sum::<f64>() + self.network.parameter_count() as f64;
+
+        let mut comparisons = Vec::new();
+        for tensor in &tensors {
+            let gradient = &made(tensor.gradient)[tensor.words.clone()];
+            let most = largest(gradient);
+            let bound = 2.0 * U * (n * f64::from(self.rows)).sqrt() * most;
+            let mut comparison = GradientComparison::default();
+            let x = values(tensor);
+            for index in spread(gradient.len()) {
+                let moved: Vec<f32> = steps(&DIFFERENCES)
+                    .flat_map(|h| [h, -h].map(|by| (f64::from(x[index]) + by) as f32))
+                    .chain([x[index]])
+                    .collect();
+                let made = self.outputs_at(tensor.buffer, tensor.words.start + index, &moved)?;
+                let size = self.changed(&outputs, &made);
+                // Where no output changes, nothing is rounded.
+                let noise = if size > 0.0 { U * n.sqrt() * (size + worth) } else { 0.0 };
+                let how = Differences { noise, bound, ..DIFFERENCES };
+                let terms = made.chunks(outputs.len()).map(|y| self.terms(y)).collect::<Vec<_>>();
+                let (sides, _) = terms.as_chunks();
+                let slope = Slope::of(&how, &self.terms(&outputs), sides);
+                // The outputs would have to move by more than all that they are.
+                let is_too_steep = size > 0.0 && most * how.step > size;
+                let slope = if is_too_steep { Slope { disagreement: f64::INFINITY, ..slope } } else { slope };
+                comparison.add(index, gradient[index], most, slope);
+            }
+            let id = plan.find(tensor.gradient);
+            let kernel = id.map_or_else(String::new, |id| self.writer(id, tensor.words.start));
+            let what = format!("kernel {kernel}, gradient of {}", tensor.name);
+            match comparison.fault {
+                Some(fault) => return Err(self.fault(format!("{what}: {fault}"))),
+                None if comparison.compared == 0 => {
+                    let why = "the layer is too steep, or its gradient too large, for steps of 1.5e-5";
+                    return Err(self.fault(format!("{what}: central differences tell nothing: {why}")));
+                }
+                None => comparisons.push((tensor.name.clone(), comparison)),
+            }
+        }
+        Ok(comparisons)
+    }
+
+    /// Inputs and parameters.
+    fn tensors(&self) -> Vec<Checked> {
+        let mut tensors = Vec::new();
+        for (i, end) in (0..).zip(self.network.input_ends()) {
+            if let Some(buffer) = self.lockstep.plan.find(Role::Input(i)) {
+                let words = 0..(self.rows * end.features()) as usize;
+                tensors.push(Checked { name: end.name.clone(), buffer, words, gradient: Role::InputGradient(i) });
+            }
+        }
+        if let Some(buffer) = self.lockstep.plan.find(Role::Parameters) {
+            let own = self.network.parameters().iter();
+            let of = |p: &crate::network::Parameter| Checked {
+                name: p.name.clone(),
+                buffer,
+                words: p.range(),
+                gradient: Role::Gradients,
+            };
+            tensors.extend(own.map(of));
+        }
+        tensors
+    }
+
+    /// The op that writes a word of a buffer last, of the forward and the backward pass.
+    fn writer(&self, id: BufferId, word: usize) -> String {
+        let plan = &self.lockstep.plan;
+        let writes = |op: &&Op| op.outputs().iter().any(|(t, _)| t.buffer == id && t.words().contains(&word));
+        plan.step[self.phases()[1].clone()].iter().rev().find(writes).map_or("", name).into()
+    }
+
+    /// m ‖g‖: the largest output, times the norm of the weights of the outputs that change.
+    fn changed(&self, outputs: &[f32], made: &[f32]) -> f64 {
+        let changes = |j: usize| made.iter().skip(j).step_by(outputs.len()).any(|y| *y != outputs[j]);
+        let weights = (0..outputs.len()).filter(|&j| changes(j)).map(|j| f64::from(self.weights[j]));
+        largest(made) * weights.map(|g| g * g).sum::<f64>().sqrt()
+    }
+
+    /// What each output adds to the loss.
+    fn terms(&self, outputs: &[f32]) -> Vec<f64> {
+        outputs.iter().zip(&self.weights).map(|(y, g)| f64::from(*y) * f64::from(*g)).collect()
+    }
+
+    /// Records ops again, from the states before the step.
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, ops: Range<usize>) {
+        let start = u64::from(self.network.trained_words()) * 4;
+        let bytes = self.parameters.len() as u64 * 4 - start;
+        if bytes > 0 {
+            let to = self.lockstep.on_gpu.of(Role::Parameters);
+            encoder.copy_buffer_to_buffer(&self.saved, start, to, start, bytes);
+        }
+        self.lockstep.on_gpu.record_part(encoder, "check", ops);
+    }
+
+    /// Runs the forward and the backward pass again, on the GPU alone; what they leave.
+    fn run_again(&self) -> Result<Vec<(BufferId, Vec<u32>)>> {
+        let Lockstep { gpu, plan, on_gpu, .. } = &self.lockstep;
+        let mut encoder = gpu.encoder();
+        self.record(&mut encoder, self.phases()[1].clone());
+        gpu.submit(encoder)?;
+        let is_left =
+            |role: Role| matches!(role, Role::Output(_) | Role::InputGradient(_) | Role::Gradients | Role::Parameters);
+        let mut left = Vec::new();
+        for id in (0..plan.buffers.len()).map(BufferId).filter(|id| is_left(plan.buffer(*id).role)) {
+            if let (Some(buffer), Some(words)) = (on_gpu.buffer(id), plan.buffer(id).words()) {
+                left.push((id, read(gpu, buffer, 0..words as usize)?));
+            }
+        }
+        Ok(left)
+    }
+
+    /// The outputs where a number is moved to each of some values, one after the other. The last value is where it
+    /// stays, and has no outputs.
+    fn outputs_at(&self, id: BufferId, word: usize, values: &[f32]) -> Result<Vec<f32>> {
+        let Lockstep { gpu, plan, on_gpu, .. } = &self.lockstep;
+        let from = gpu.upload("moved numbers", bytemuck::cast_slice(values))?;
+        let Some(to) = on_gpu.buffer(id) else { return Ok(Vec::new()) };
+        let mut encoder = gpu.encoder();
+        let mut end = 0;
+        for (i, at) in (0..values.len()).zip((0..).step_by(4)) {
+            encoder.copy_buffer_to_buffer(&from, at, to, word as u64 * 4, 4);
+            if i + 1 == values.len() {
+                break;
+            }
+            self.record(&mut encoder, self.phases()[0].clone());
+            for o in 0..self.network.output_ends().len() {
+                let role = Role::Output(o as u32);
+                let bytes = plan.find(role).and_then(|id| plan.buffer(id).bytes()).unwrap_or(0);
+                encoder.copy_buffer_to_buffer(on_gpu.of(role), 0, &self.outputs, end, bytes);
+                end += bytes;
+            }
+        }
+        gpu.submit(encoder)?;
+        Ok(bytemuck::cast_vec(read(gpu, &self.outputs, 0..end as usize / 4)?))
+    }
+}
+
+/// A tensor whose gradient is checked: in a buffer of values, and in that of gradients, at the same place.
+struct Checked {
+    name: String,
+    buffer: BufferId,
+    words: Range<usize>,
+    gradient: Role,
+}
+
+impl Lockstep {
+    fn set_role<T: bytemuck::Pod>(&mut self, role: Role, contents: &[T]) -> Result<()> {
+        self.plan.find(role).map_or(Ok(()), |id| self.set(id, contents))
+    }
+}
+
+/// The name of a kernel, in errors.
+fn name(op: &Op) -> &str {
+    match op {
+        Op::CustomOp(op) => op.name(),
+        op => op.kernel(),
+    }
+}
+
+/// What a buffer holds.
+fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Vec<u32>> {
+    let mut encoder = gpu.encoder();
+    let readback = gpu.record_readback(&mut encoder, buffer, words.start as u64 * 4..words.end as u64 * 4)?;
+    gpu.submit(encoder)?;
+    gpu.block_on(readback.read(gpu)?.finish())
+}
+
+/// Some of so many numbers, evenly spread: the first, the last, and others.
+fn spread(len: usize) -> impl Iterator<Item = usize> {
+    let some = len.min(MOST_COMPARED);
+    (0..some).map(move |i| if some < len { i * (len - 1) / (some - 1) } else { i })
+}

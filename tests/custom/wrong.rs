@@ -1,0 +1,299 @@
+//! Layers that are checked before they train: right ones pass, wrong ones are told by layer, kernel and place.
+
+use wgrad::lockstep::{Lockstep, check_layer};
+use wgrad::plan::Role;
+use wgrad::*;
+
+use crate::common::*;
+use crate::layers::Sine;
+
+/// y = tanh(w · a + b) of two inputs, and a running sum of y. A text of its kernels, or its twin, may be wrong.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gate {
+    /// What stands in a kernel instead of what.
+    wrong: Option<[&'static str; 2]>,
+    has_twin: bool,
+    wrong_twin: bool,
+}
+
+/// Features of each input.
+const FEATURES: u32 = 6;
+const ROWS: u32 = 4;
+
+impl Gate {
+    fn kernel(&self, name: &str, text: &str) -> CustomOp {
+        let [from, to] = self.wrong.unwrap_or_default();
+        CustomOp::new(name, if text.contains(from) && !from.is_empty() { text.replace(from, to) } else { text.into() })
+    }
+}
+
+impl CustomLayer for Gate {
+    fn kind(&self) -> &str {
+        "gate"
+    }
+
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![inputs[0]])
+    }
+
+    fn parameters(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
+        vec![CustomParameter::new("w", inputs[0], Init::Constant(1.0))]
+    }
+
+    fn states(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
+        vec![CustomParameter::new("seen", inputs[0], Init::Zeros)]
+    }
+
+    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+        let (a, b, w, y) = (ops.inputs[0], ops.inputs[1], ops.parameters[0], ops.outputs[0]);
+        let text = "fn run(i: u32) {\n    let z = w[i % w_length] * a[i] + b[i];\n    y[i] = tanh(z);\n}";
+        let kernel = self.kernel("forward", text).read("a", a).read("b", b).read("w", w).write("y", y);
+        let wrong = if self.wrong_twin { 0.9 } else { 1.0 };
+        let kernel = match self.has_twin {
+            true => kernel.twin(1e-5, move |at| {
+                let (a, b, w) = (at.read("a"), at.read("b"), at.read("w"));
+                let y = at.write("y").iter_mut().enumerate();
+                y.for_each(|(i, y)| *y = (w[i % w.len()] * a[i] + wrong * b[i]).tanh());
+            }),
+            false => kernel,
+        };
+        ops.run(kernel.invocations(y.len()))?;
+        let text = "fn run(i: u32) { for (var k = i; k < y_length; k += seen_length) { seen[i] += y[k]; } }";
+        let seen = ops.states[0];
+        match ops.is_training {
+            true => ops.run(self.kernel("see", text).read("y", y).change("seen", seen).invocations(seen.len())),
+            false => Ok(()),
+        }
+    }
+
+    fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+        let (a, w, y, dy) = (ops.inputs[0], ops.parameters[0], ops.outputs[0], ops.output_gradient(0)?);
+        let dz = ops.tensor("dz", y.shape)?;
+        let text = "fn run(i: u32) { dz[i] = dy[i] * (1.0 - y[i] * y[i]); }";
+        ops.run(self.kernel("dz", text).read("y", y).read("dy", dy).write("dz", dz).invocations(dz.len()))?;
+        if let Some(da) = ops.input_gradients[0] {
+            let text = "fn run(i: u32) { da[i] = dz[i] * w[i % w_length]; }";
+            ops.run(self.kernel("da", text).read("dz", dz).read("w", w).write("da", da).invocations(da.len()))?;
+        }
+        if let Some(db) = ops.input_gradients[1] {
+            let text = "fn run(i: u32) { db[i] = dz[i]; }";
+            ops.run(self.kernel("db", text).read("dz", dz).write("db", db).invocations(db.len()))?;
+        }
+        if let Some(dw) = ops.parameter_gradients[0] {
+            let text = "fn run(i: u32) {
+                var sum = 0.0;
+                for (var k = i; k < dz_length; k += dw_length) { sum += dz[k] * a[k]; }
+                dw[i] = sum;
+            }";
+            ops.run(self.kernel("dw", text).read("dz", dz).read("a", a).write("dw", dw).invocations(dw.len()))?;
+        }
+        Ok(())
+    }
+}
+
+fn check(gate: Gate) -> Result<lockstep::LayerReport> {
+    check_layer(gpu(), gate, [FEATURES, FEATURES], ROWS)
+}
+
+/// The weights of a small network after some steps on the device that the tests share.
+fn trained() -> Vec<u32> {
+    let network = Network::input(3).dense(8, Activation::Tanh).dense(2, Activation::Identity).build().unwrap();
+    let x: Vec<f32> = (0..48).map(|i| (i * 7 % 13) as f32 / 13.0).collect();
+    let data = Dataset::from_f32(x, 3, (0..16).map(|row| row % 2).collect(), 2).unwrap();
+    let config = TrainerConfig { batch: 8, ..TrainerConfig::default() };
+    let mut trainer = Trainer::new(gpu(), &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
+    trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
+    trainer.model().parameters().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+/// A layer with this fault is told so, in these words, and the device trains as before.
+fn is_told(gate: Gate, words: &[&str]) {
+    let before = trained();
+    let error = check(gate).expect_err(&format!("{gate:?} is wrong"));
+    assert_eq!(error.code(), "Layer", "{error}");
+    let message = error.to_string();
+    assert!(message.starts_with("layer gate_1: "), "{gate:?}: {message}");
+    for words in words {
+        assert!(message.contains(words), "{gate:?}: {words:?} is not in: {message}");
+    }
+    assert_eq!(trained(), before, "after {gate:?}");
+}
+
+fn wrong(from: &'static str, to: &'static str) -> Gate {
+    Gate { wrong: Some([from, to]), ..Gate::default() }
+}
+
+#[test]
+fn an_own_layer_of_two_inputs_a_parameter_and_a_state_is_right() {
+    let report = check(Gate { has_twin: true, ..Gate::default() }).unwrap();
+    let names: Vec<&str> = report.gradients.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["input_1", "input_2", "gate_1.w"]);
+    let numbers = (ROWS * FEATURES) as usize;
+    let compared: Vec<usize> = report.gradients.iter().map(|(_, gradient)| gradient.compared).collect();
+    assert_eq!(compared, [numbers, numbers, FEATURES as usize], "{report}");
+    // What is compared in lockstep, and what has no twin.
+    let skipped: Vec<&str> = report.ops.iter().filter_map(|op| op.skipped.as_deref()).collect();
+    assert_eq!(skipped, ["see", "dz", "da", "db", "dw"].map(|kernel| format!("kernel gate_1.{kernel}")), "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains("gate_1.see") && text.contains("not compared, as kernel gate_1.see has no CPU twin"),
+        "{text}"
+    );
+    assert!(check(Gate::default()).unwrap().ops[0].skipped.is_some());
+}
+
+#[test]
+fn a_layer_of_products_and_own_kernels_is_right() {
+    for (omega, inputs, units) in [(1.0, 2, 5), (30.0, 2, 32), (30.0, 32, 32)] {
+        let report = check_layer(gpu(), Sine { units, omega }, [inputs], 3).unwrap_or_else(|e| panic!("{omega}: {e}"));
+        assert_eq!(report.gradients.len(), 3, "{report}");
+    }
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_is_told_with_its_line() {
+    is_told(wrong("tanh(z)", "tanhh(z)"), &["kernel gate_1.forward", "tanhh", ":3:"]);
+    is_told(wrong("dz[i] = dy[i]", "dz[i] = 1u * dy[i]"), &["kernel gate_1.dz", "dz[i] = 1u * dy[i]"]);
+    // What is only read cannot be written.
+    is_told(wrong("y[i] = tanh(z);", "y[i] = tanh(z); a[i] = 0.0;"), &["kernel gate_1.forward", "a[i] = 0.0"]);
+}
+
+#[test]
+fn a_write_out_of_bounds_is_told() {
+    let at = |index: u32| format!("writes y[{index}], but y has 24 numbers");
+    is_told(wrong("y[i] = ", "y[i + 1] = "), &["kernel gate_1.forward", &at(24)]);
+    is_told(wrong("tanh(z);", "tanh(z); y[1000000] = 1.0;"), &["kernel gate_1.forward", &at(1_000_000)]);
+    is_told(wrong("seen[i] +=", "seen[i + 70] +="), &["kernel gate_1.see", "writes seen[70], but seen has 6 numbers"]);
+}
+
+#[test]
+fn an_output_that_is_not_written_is_told() {
+    let but_one = wrong("y[i] = tanh(z);", "if i != 7 { y[i] = tanh(z); }");
+    is_told(but_one, &["kernel gate_1.forward", "output_1[7] is not written"]);
+    is_told(Gate { has_twin: true, ..but_one }, &["kernel gate_1.forward", "output_1[7] is not written"]);
+    is_told(wrong("dw[i] = sum;", ""), &["kernel gate_1.dw", "gradients[0] is not written"]);
+}
+
+#[test]
+fn a_wrong_gradient_is_told() {
+    let of = |what: &str| format!("gradient of {what}: number");
+    is_told(wrong("dw[i] = sum", "dw[i] = -sum"), &["kernel gate_1.dw", &of("gate_1.w"), "central differences"]);
+    is_told(
+        wrong("da[i] = dz[i] * w[i % w_length]", "da[i] = dz[i] * w[i / w_length]"),
+        &["kernel gate_1.da", &of("input_1")],
+    );
+    is_told(wrong("db[i] = dz[i]", "db[i] = 2.0 * dz[i]"), &["kernel gate_1.db", &of("input_2")]);
+    is_told(wrong("db[i] = dz[i]", "db[i] = 1.01 * dz[i]"), &["kernel gate_1.db", &of("input_2")]);
+    is_told(wrong("db[i] = dz[i]", "db[i] = 0.0"), &["kernel gate_1.db", &of("input_2")]);
+    is_told(wrong("db[i] = dz[i]", "db[i] = sqrt(-1.0 - dz[i] * dz[i])"), &["kernel gate_1.db", &of("input_2")]);
+}
+
+#[test]
+fn a_twin_that_disagrees_is_told() {
+    let gate = Gate { has_twin: true, wrong_twin: true, ..Gate::default() };
+    is_told(gate, &["kernel gate_1.forward", "the reference has"]);
+}
+
+/// Invocations that add to one number at a time lose what others add. Where they happen to run one after the other, the
+/// gradient is still not that of what a layer computes.
+#[test]
+fn invocations_that_race_are_told() {
+    let race = "if i == 0 { y[0] = 0.0; } for (var k = 0; k < 20000; k++) { y[0] += 1e-3 * z; } if i > 0 { y[i] = z; }";
+    let racing = Gate { wrong: Some(["y[i] = tanh(z);", race]), ..Gate::default() };
+    let error = check_layer(gpu(), racing, [4096, 4096], 1).unwrap_err().to_string();
+    assert!(error.starts_with("layer gate_1: kernel gate_1."), "{error}");
+}
+
+#[test]
+fn what_no_kernel_writes_is_told_before_anything_runs() {
+    /// Its one kernel reads one tensor, and perhaps changes another one.
+    #[derive(Debug)]
+    struct Idle {
+        changes: bool,
+    }
+    impl CustomLayer for Idle {
+        fn kind(&self) -> &str {
+            "idle"
+        }
+        fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+            Ok(inputs.to_vec())
+        }
+        fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+            let sums = ops.tensor("sums", 3)?;
+            let kernel = CustomOp::new("idle", "fn run(i: u32) {}").read("x", ops.inputs[0]);
+            ops.run(if self.changes { kernel.change("sums", sums) } else { kernel })
+        }
+        fn backward(&self, _: &mut LayerOps<'_>) -> Result<()> {
+            Ok(())
+        }
+    }
+    let fault = |changes| check_layer(gpu(), Idle { changes }, [3], 2).unwrap_err().to_string();
+    assert_eq!(fault(false), "layer idle_1: no kernel of its forward pass writes output 0");
+    assert_eq!(fault(true), "layer idle_1: kernel idle_1.idle reads sums, which no kernel before it writes");
+}
+
+/// A lockstep of a plan with kernels that have no twins goes on from what the GPU has made.
+#[test]
+fn the_lockstep_goes_on_behind_an_op_without_a_twin() {
+    let mut graph = Graph::new();
+    let (a, b) = (graph.input("a", FEATURES), graph.input("b", FEATURES));
+    let y = graph.layer(Gate::default(), [a, b]).unwrap();
+    let z = graph.layer(Dense::new(3, Activation::Relu), y).unwrap();
+    let network = graph.build([("z", z)]).unwrap();
+    let plan = Plan::forward(&network, ROWS).unwrap();
+    let mut lockstep = Lockstep::new(gpu(), plan).unwrap();
+    let mut random = Random(9);
+    let mut set = |lockstep: &mut Lockstep, role, len| {
+        let id = lockstep.plan().find(role).unwrap();
+        let numbers = random.f32s(len as usize);
+        lockstep.set(id, &numbers).unwrap();
+        numbers
+    };
+    let a = set(&mut lockstep, Role::Input(0), ROWS * FEATURES);
+    let b = set(&mut lockstep, Role::Input(1), ROWS * FEATURES);
+    let weights = network.initial_parameters(3);
+    let parameters = lockstep.plan().find(Role::Parameters).unwrap();
+    lockstep.set(parameters, &weights).unwrap();
+    assert!(lockstep.start().is_err(), "nothing would go on from the GPU's numbers");
+    let comparisons = lockstep.run().unwrap();
+    let skipped: Vec<bool> = comparisons.iter().map(|comparison| comparison.skipped.is_some()).collect();
+    assert_eq!(skipped, [true, false], "{comparisons:?}");
+    assert!(comparisons.iter().all(|comparison| comparison.divergence.is_none()), "{comparisons:?}");
+    let made = lockstep.get(lockstep.plan().find(Role::Output(0)).unwrap());
+    let [w, bias] = [1, 2].map(|p| &weights[network.parameters()[p].range()]);
+    for (row, made) in made.chunks(3).enumerate() {
+        for (unit, made) in made.iter().enumerate() {
+            let of = |j: usize| {
+                let i = row * FEATURES as usize + j;
+                (f64::from(a[i]) + f64::from(b[i])).tanh() * f64::from(w[j * 3 + unit])
+            };
+            let expected = ((0..FEATURES as usize).map(of).sum::<f64>() + f64::from(bias[unit])).max(0.0);
+            // WGSL's tanh may be off by 1e-5.
+            assert!((f64::from(*made) - expected).abs() < 1e-4, "{made} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn built_in_layers_are_right() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
+    let one = |layer: Layer, shape: &[u32]| (layer, vec![Shape::try_from(shape).unwrap()]);
+    let layers = [
+        one(Dense::new(7, Activation::Relu).into(), &[9]),
+        one(Dense::new(5, Activation::Softmax).into(), &[3, 4]),
+        one(LayerNorm::default().into(), &[12]),
+        one(BatchNorm::default().into(), &[3, 5]),
+        one(Activation::Softmax.into(), &[10]),
+        one(Encoding::from(grid).into(), &[2]),
+        one(Encoding::Frequency { frequencies: 10 }.into(), &[2]),
+        one(Layer::Split { axis: -1, parts: 3 }, &[6]),
+        one(Layer::ReduceMax(vec![0]), &[6, 3]),
+        (Layer::Multiply, vec![[3, 5].into(), [5].into()]),
+    ];
+    for (layer, inputs) in layers {
+        let what = format!("{layer:?}");
+        let report = check_layer(gpu(), layer, inputs, 6).unwrap_or_else(|fault| panic!("{what}: {fault}"));
+        let unclear: usize = report.gradients.iter().map(|(_, gradient)| gradient.unclear).sum();
+        assert!(unclear == 0 && !report.gradients.is_empty(), "{what}: {report}");
+    }
+}
