@@ -157,8 +157,11 @@ impl TryFrom<Described> for Custom {
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub of: std::any::TypeId,
-    pub make: Arc<dyn Fn(&str) -> Result<Arc<dyn CustomLayer>> + Send + Sync>,
+    pub make: Arc<Make>,
 }
+
+#[cfg(feature = "files")]
+type Make = dyn Fn(&str) -> Result<Arc<dyn CustomLayer>> + Send + Sync;
 
 /// Of the same type of layer.
 #[cfg(feature = "files")]

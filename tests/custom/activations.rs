@@ -1,7 +1,7 @@
 //! Activations.
 
 use crate::common::*;
-use wgrad::lockstep::{Differences, compare_gradient};
+use wgrad::lockstep::{Differences, check_layer, compare_gradient};
 use wgrad::plan::{Op, Role};
 use wgrad::{
     Activation::{self, Custom, Identity, Relu},
@@ -164,6 +164,23 @@ fn a_derivative_that_differs_from_the_twins_is_found() {
     let comparisons = lockstep.run().unwrap();
     let diverged: Vec<_> = comparisons.into_iter().filter(|c| c.divergence.is_some()).map(|c| c.op).collect();
     assert!(matches!(&diverged[..], [op] if op.contains("derivative of wrong")), "{diverged:?}");
+}
+
+#[test]
+fn without_a_twin_the_lockstep_skips_and_differences_find_a_wrong_derivative() {
+    let network = chain(&[Custom(&WITHOUT_TWIN)]).build().unwrap();
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(8)).unwrap();
+    let comparisons = lockstep_with_data(gpu(), &network, plan, 8, 1).run().unwrap();
+    assert!(comparisons.iter().all(|op| op.divergence.is_none()), "{comparisons:?}");
+    let skipped: Vec<&str> = comparisons.iter().filter_map(|op| op.skipped.as_deref()).collect();
+    assert_eq!(skipped, ["activation untold (see CustomActivation::twin)"; 2], "value and derivative");
+
+    let check = |activation| check_layer(gpu(), Dense::new(3, Custom(activation)), [4], 5);
+    for right in [&BENT, &WITHOUT_TWIN] {
+        check(right).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let error = check(made("half", "z * z", "z")).unwrap_err().to_string();
+    assert!(error.starts_with("layer dense_1: ") && error.contains("gradient"), "{error}");
 }
 
 fn refused(activation: &'static CustomActivation) -> String {
