@@ -78,7 +78,7 @@ fn a_fused_update_saves_the_gradients() {
 }
 
 #[test]
-fn memory_is_that_of_every_buffer() {
+fn memory_without_sharing_is_that_of_every_buffer() {
     let network = mnist_network();
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(128)).unwrap();
     let cost = plan.cost();
@@ -88,7 +88,7 @@ fn memory_is_that_of_every_buffer() {
     assert_eq!([size("features"), size("targets")], [None; 2], "given at run time");
     assert_eq!(size("input"), Some(128 * 784 * 4));
     assert_eq!(cost.memory_without_sharing(), cost.buffers.iter().filter_map(|b| b.bytes).sum::<u64>());
-    // By then the batch has been read: the gradient of the first layer's output is the last to be made.
+    // Gradients take the memory of values that no op reads any more.
     assert!(cost.least_memory() <= cost.memory() && cost.memory() < cost.memory_without_sharing());
     let table = cost.to_string();
     assert!(table.lines().any(|line| line.starts_with("a step ") && line.contains(&thousands(cost.total().flops))));
