@@ -179,6 +179,7 @@ impl<'a> Check<'a> {
             let kernel = comparison.op.split([' ', ':']).next().unwrap_or_default();
             match comparison.divergence {
                 Some(divergence) => self.faults.push(format!("{what}: {kernel}: {divergence}")),
+                None if comparison.skipped.is_some() => self.faults.push(format!("{what}: {comparison}")),
                 None if comparison.worst > most => {
                     self.faults.push(format!("{what}: {kernel}: not exact, {:.1e} of the bound", comparison.worst));
                 }

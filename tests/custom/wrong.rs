@@ -188,10 +188,47 @@ fn a_wrong_gradient_is_told() {
     is_told(wrong("db[i] = dz[i]", "db[i] = sqrt(-1.0 - dz[i] * dz[i])"), &["kernel gate_1.db", &of("input_2")]);
 }
 
+/// Without a twin, by central differences alone.
+#[test]
+fn a_wrong_derivative_of_an_expression_is_told() {
+    static CUBE: CustomActivation = CustomActivation::new("cube", "z * z * z", "3.0 * z * z");
+    static WRONG: CustomActivation = CustomActivation::new("cube", "z * z * z", "2.0 * z * z");
+    let report = check_layer(gpu(), Activation::Custom(&CUBE), [9], 2).unwrap();
+    assert!(report.ops.iter().all(|op| op.skipped.as_ref().is_some_and(|what| what.contains("cube"))), "{report}");
+    let error = check_layer(gpu(), Activation::Custom(&WRONG), [9], 2).unwrap_err().to_string();
+    assert!(error.starts_with("layer activation_1: kernel pointwise, gradient of input_1: number 0 is "), "{error}");
+}
+
 #[test]
 fn a_twin_that_disagrees_is_told() {
     let gate = Gate { has_twin: true, wrong_twin: true, ..Gate::default() };
     is_told(gate, &["kernel gate_1.forward", "the reference has"]);
+}
+
+#[test]
+fn a_kernel_that_gives_other_numbers_when_it_runs_again_is_told() {
+    let gate = wrong("y[i] = tanh(z);", "let before = abs(y[i]); y[i] = tanh(z) + select(0.0, 2.0, before < 1.0);");
+    is_told(gate, &["kernel gate_1.forward", "makes output_1[0] ", "when it runs again"]);
+}
+
+/// Where nobody has checked the layer: what it writes elsewhere is lost, or changes the last number of the same tensor.
+#[test]
+fn a_write_out_of_bounds_changes_no_other_tensor() {
+    let before = trained();
+    let numbers = Random(7).f32s((2 * ROWS * FEATURES) as usize);
+    let (a, b) = numbers.split_at((ROWS * FEATURES) as usize);
+    let outputs = |gate: Gate| {
+        let mut graph = Graph::new();
+        let inputs = ["a", "b"].map(|name| graph.input(name, FEATURES));
+        let y = graph.layer(gate, inputs).unwrap();
+        let network = graph.build([("y", y)]).unwrap();
+        let model = Model::new(gpu(), &network, &network.initial_parameters(1)).unwrap();
+        model.forward([("a", a), ("b", b)]).unwrap()
+    };
+    let right = outputs(Gate::default());
+    let outside = wrong("tanh(z);", "tanh(z); y[i + 24] = 1.0; y[i + 4000] = 2.0; y[1000000] = 3.0;");
+    assert_eq!(outputs(outside)[..right.len() - 1], right[..right.len() - 1]);
+    assert_eq!(trained(), before);
 }
 
 /// Invocations that add to one number at a time lose what others add. Where they happen to run one after the other, the

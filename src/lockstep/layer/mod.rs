@@ -1,12 +1,12 @@
 //! A layer by itself: what an author checks before the layer trains.
 
+mod gradients;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::gradient::{Slope, largest, steps};
-use super::{Comparison, Differences, GradientComparison, Lockstep, POISON};
-use crate::accuracy::U;
+use super::{Comparison, GradientComparison, Lockstep, POISON};
 use crate::config::TrainerConfig;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor, Region};
@@ -16,13 +16,6 @@ use crate::optimizer::Sgd;
 use crate::plan::{Buffer, BufferId, CustomOp, DataInfo, Op, Plan, Role, Tensor};
 use crate::random::{Stream, uniform};
 use crate::shape::Shape;
-
-/// The most numbers of a tensor that are compared with central differences.
-const MOST_COMPARED: usize = 256;
-
-/// Steps of the central differences. Data are of order 1: differences of the shortest are as exact as f32 allows for
-/// steep functions, those of the longest for flat ones.
-const DIFFERENCES: Differences = Differences { step: 1.0 / 65_536.0, steps: 14, noise: 0.0, bound: 0.0 };
 
 /// 32-bit words behind a tensor in which a write is noticed; at least four times the tensor.
 const GUARD_WORDS: usize = 1 << 22;
@@ -153,7 +146,7 @@ impl Check {
             weights.extend(given);
         }
         let saved = gpu.upload("saved parameters", bytemuck::cast_slice(&parameters))?;
-        let outputs = gpu.zeros("outputs of the check", (2 * DIFFERENCES.steps * weights.len() * 4) as u64)?;
+        let outputs = gpu.zeros("outputs of the check", gradients::outputs_bytes(weights.len()))?;
         Ok(Self { layer, network, rows, lockstep, weights, parameters, saved, outputs })
     }
 
@@ -232,119 +225,25 @@ impl Check {
         [1..forward.end, 1..backward.end.saturating_sub(1)]
     }
 
-    /// Compares the gradient of each input and of each parameter with central differences.
-    fn gradients(&self) -> Result<Vec<(String, GradientComparison)>> {
+    /// Refuses the first kernel that leaves other bits when the same step runs again.
+    fn check_repeats(&self, before: &[(BufferId, Vec<u32>)], after: &[(BufferId, Vec<u32>)]) -> Result<()> {
         let plan = &self.lockstep.plan;
-        let tensors = self.tensors();
-        let first = self.run_again()?;
-        for ((id, before), (_, after)) in first.iter().zip(self.run_again()?) {
-            let differs = |(a, b): (&u32, &u32)| a != b;
-            if let Some(at) = before.iter().zip(&after).position(differs) {
-                let [a, b] = [before, &after].map(|words| f32::from_bits(words[at]));
-                let name = &plan.buffer(*id).name;
-                let kernel = self.writer(*id, at);
-                let why = "invocations race for it, or add to it in any order";
-                return Err(self
-                    .fault(format!("kernel {kernel} makes {name}[{at}] {a:e}, and {b:e} when it runs again: {why}")));
-            }
-        }
-        let made = |role: Role| -> &[f32] {
-            let found = first.iter().find(|(id, _)| plan.buffer(*id).role == role);
-            found.map_or(&[], |(_, words)| bytemuck::cast_slice(words))
-        };
-        let outputs: Vec<f32> =
-            (0..self.network.output_ends().len()).flat_map(|o| made(Role::Output(o as u32))).copied().collect();
-
-        // What rounding every input and parameter is worth: see `check_layer`.
-        let values = |tensor: &Checked| -> Vec<f32> { self.lockstep.get(tensor.buffer)[tensor.words.clone()].to_vec() };
-        let worth = |tensor: &Checked| -> f64 {
-            let (x, gradient) = (values(tensor), &made(tensor.gradient)[tensor.words.clone()]);
-            let products = x.iter().zip(gradient).map(|(x, g)| f64::from(*x) * f64::from(*g));
-            products.filter(|product| product.is_finite()).map(|product| product * product).sum()
-        };
-        let worth = tensors.iter().map(worth).sum::<f64>().sqrt();
-        let inputs = self.network.input_ends().iter().map(|end| f64::from(end.features()));
-        let n = inputs.sum::<f64>() + self.network.parameter_count() as f64;
-
-        let mut comparisons = Vec::new();
-        for tensor in &tensors {
-            let gradient = &made(tensor.gradient)[tensor.words.clone()];
-            let most = largest(gradient);
-            let bound = 2.0 * U * (n * f64::from(self.rows)).sqrt() * most;
-            let mut comparison = GradientComparison::default();
-            let x = values(tensor);
-            for index in spread(gradient.len()) {
-                let moved: Vec<f32> = steps(&DIFFERENCES)
-                    .flat_map(|h| [h, -h].map(|by| (f64::from(x[index]) + by) as f32))
-                    .chain([x[index]])
-                    .collect();
-                let made = self.outputs_at(tensor.buffer, tensor.words.start + index, &moved)?;
-                let size = self.changed(&outputs, &made);
-                // Where no output changes, nothing is rounded.
-                let noise = if size > 0.0 { U * n.sqrt() * (size + worth) } else { 0.0 };
-                let how = Differences { noise, bound, ..DIFFERENCES };
-                let terms = made.chunks(outputs.len()).map(|y| self.terms(y)).collect::<Vec<_>>();
-                let (sides, _) = terms.as_chunks();
-                let slope = Slope::of(&how, &self.terms(&outputs), sides);
-                // The outputs would have to move by more than all that they are.
-                let is_too_steep = size > 0.0 && most * how.step > size;
-                let slope = if is_too_steep { Slope { disagreement: f64::INFINITY, ..slope } } else { slope };
-                comparison.add(index, gradient[index], most, slope);
-            }
-            let id = plan.find(tensor.gradient);
-            let kernel = id.map_or_else(String::new, |id| self.writer(id, tensor.words.start));
-            let what = format!("kernel {kernel}, gradient of {}", tensor.name);
-            match comparison.fault {
-                Some(fault) => return Err(self.fault(format!("{what}: {fault}"))),
-                None if comparison.compared == 0 => {
-                    let why = "the layer is too steep, or its gradient too large, for steps of 1.5e-5";
-                    return Err(self.fault(format!("{what}: central differences tell nothing: {why}")));
+        for op in &plan.step[self.phases()[1].clone()] {
+            for (tensor, _) in op.outputs() {
+                let left = before.iter().zip(after).find(|((id, _), _)| *id == tensor.buffer);
+                let Some(((_, before), (_, after))) = left else { continue };
+                let [before, after] = [before, after].map(|words| &words[tensor.words()]);
+                if let Some(at) = before.iter().zip(after).position(|(a, b)| a != b) {
+                    let [a, b] = [before, after].map(|words| f32::from_bits(words[at]));
+                    let (kernel, tensor) = (name(op), &plan.buffer(tensor.buffer).name);
+                    let why = "invocations race for it, or it depends on what was there before";
+                    let fault =
+                        format!("kernel {kernel} makes {tensor}[{at}] {a:e}, and {b:e} when it runs again: {why}");
+                    return Err(self.fault(fault));
                 }
-                None => comparisons.push((tensor.name.clone(), comparison)),
             }
         }
-        Ok(comparisons)
-    }
-
-    /// Inputs and parameters.
-    fn tensors(&self) -> Vec<Checked> {
-        let mut tensors = Vec::new();
-        for (i, end) in (0..).zip(self.network.input_ends()) {
-            if let Some(buffer) = self.lockstep.plan.find(Role::Input(i)) {
-                let words = 0..(self.rows * end.features()) as usize;
-                tensors.push(Checked { name: end.name.clone(), buffer, words, gradient: Role::InputGradient(i) });
-            }
-        }
-        if let Some(buffer) = self.lockstep.plan.find(Role::Parameters) {
-            let own = self.network.parameters().iter();
-            let of = |p: &crate::network::Parameter| Checked {
-                name: p.name.clone(),
-                buffer,
-                words: p.range(),
-                gradient: Role::Gradients,
-            };
-            tensors.extend(own.map(of));
-        }
-        tensors
-    }
-
-    /// The op that writes a word of a buffer last, of the forward and the backward pass.
-    fn writer(&self, id: BufferId, word: usize) -> String {
-        let plan = &self.lockstep.plan;
-        let writes = |op: &&Op| op.outputs().iter().any(|(t, _)| t.buffer == id && t.words().contains(&word));
-        plan.step[self.phases()[1].clone()].iter().rev().find(writes).map_or("", name).into()
-    }
-
-    /// m ‖g‖: the largest output, times the norm of the weights of the outputs that change.
-    fn changed(&self, outputs: &[f32], made: &[f32]) -> f64 {
-        let changes = |j: usize| made.iter().skip(j).step_by(outputs.len()).any(|y| *y != outputs[j]);
-        let weights = (0..outputs.len()).filter(|&j| changes(j)).map(|j| f64::from(self.weights[j]));
-        largest(made) * weights.map(|g| g * g).sum::<f64>().sqrt()
-    }
-
-    /// What each output adds to the loss.
-    fn terms(&self, outputs: &[f32]) -> Vec<f64> {
-        outputs.iter().zip(&self.weights).map(|(y, g)| f64::from(*y) * f64::from(*g)).collect()
+        Ok(())
     }
 
     /// Records ops again, from the states before the step.
@@ -374,39 +273,6 @@ impl Check {
         }
         Ok(left)
     }
-
-    /// The outputs where a number is moved to each of some values, one after the other. The last value is where it
-    /// stays, and has no outputs.
-    fn outputs_at(&self, id: BufferId, word: usize, values: &[f32]) -> Result<Vec<f32>> {
-        let Lockstep { gpu, plan, on_gpu, .. } = &self.lockstep;
-        let from = gpu.upload("moved numbers", bytemuck::cast_slice(values))?;
-        let Some(to) = on_gpu.buffer(id) else { return Ok(Vec::new()) };
-        let mut encoder = gpu.encoder();
-        let mut end = 0;
-        for (i, at) in (0..values.len()).zip((0..).step_by(4)) {
-            encoder.copy_buffer_to_buffer(&from, at, to, word as u64 * 4, 4);
-            if i + 1 == values.len() {
-                break;
-            }
-            self.record(&mut encoder, self.phases()[0].clone());
-            for o in 0..self.network.output_ends().len() {
-                let role = Role::Output(o as u32);
-                let bytes = plan.find(role).and_then(|id| plan.buffer(id).bytes()).unwrap_or(0);
-                encoder.copy_buffer_to_buffer(on_gpu.of(role), 0, &self.outputs, end, bytes);
-                end += bytes;
-            }
-        }
-        gpu.submit(encoder)?;
-        Ok(bytemuck::cast_vec(read(gpu, &self.outputs, 0..end as usize / 4)?))
-    }
-}
-
-/// A tensor whose gradient is checked: in a buffer of values, and in that of gradients, at the same place.
-struct Checked {
-    name: String,
-    buffer: BufferId,
-    words: Range<usize>,
-    gradient: Role,
 }
 
 impl Lockstep {
@@ -429,10 +295,4 @@ fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Vec<u32
     let readback = gpu.record_readback(&mut encoder, buffer, words.start as u64 * 4..words.end as u64 * 4)?;
     gpu.submit(encoder)?;
     gpu.block_on(readback.read(gpu)?.finish())
-}
-
-/// Some of so many numbers, evenly spread: the first, the last, and others.
-fn spread(len: usize) -> impl Iterator<Item = usize> {
-    let some = len.min(MOST_COMPARED);
-    (0..some).map(move |i| if some < len { i * (len - 1) / (some - 1) } else { i })
 }
