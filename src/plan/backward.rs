@@ -39,7 +39,8 @@ impl Builder<'_> {
     pub fn backward(&mut self, wanted: &Wanted) -> Result<()> {
         for (index, node) in self.network.nodes().iter().enumerate().rev() {
             let is_trained = node.parameters.iter().any(|&p| self.trained[p]);
-            if !is_trained && !node.inputs.iter().any(|source| wanted.has(*source)) {
+            let wanted: Vec<bool> = node.inputs.iter().map(|source| wanted.has(*source)).collect();
+            if !is_trained && !wanted.contains(&true) {
                 continue;
             }
             let gradients = (0..node.shapes.len())
@@ -50,8 +51,8 @@ impl Builder<'_> {
                 continue;
             }
             let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
-            let at = At { index, node, inputs, done: self.lowered[index].clone() };
-            layers::backward(&at, &gradients, of_sums, wanted, self)?;
+            let at = At { index, node, inputs, wanted, done: self.lowered[index].clone() };
+            layers::backward(&at, &gradients, of_sums, self)?;
         }
         // Where one of the readers has no gradient to make its share of.
         self.add_up_tied(false)
@@ -81,11 +82,11 @@ impl Builder<'_> {
     }
 
     /// Where a layer puts its share of the gradient of one of its inputs, if there is a use for it.
-    pub fn sink(&mut self, at: &At, input: usize, wanted: &Wanted) -> Result<Option<Tensor>> {
-        let source = at.node.inputs[input];
-        if !wanted.has(source) {
+    pub fn sink(&mut self, at: &At, input: usize) -> Result<Option<Tensor>> {
+        if !at.wanted[input] {
             return Ok(None);
         }
+        let source = at.node.inputs[input];
         let value = at.inputs[input];
         let uses = self.network.nodes().iter().flat_map(|node| &node.inputs).filter(|other| **other == source).count()
             + self.network.sources().iter().filter(|other| **other == source).count();

@@ -12,7 +12,7 @@ impl Builder<'_> {
         self.masks = masks.cloned();
         for (index, node) in self.network.nodes().iter().enumerate() {
             let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
-            let at = At { index, node, inputs, done: Lowered::default() };
+            let at = At { index, node, inputs, wanted: Vec::new(), done: Lowered::default() };
             let lowered = layers::forward(&at, self)?;
             self.lowered.push(lowered);
         }

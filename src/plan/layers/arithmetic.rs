@@ -1,7 +1,7 @@
 //! Sums and products of several inputs, number by number, with lengths of 1 repeated: of a sum, the gradient of each
 //! input is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::error::{Error, Result};
 use crate::plan::builder::of_batch;
 use crate::plan::{Combination, Combine, Reduce, Reduction, Shape};
@@ -32,14 +32,14 @@ fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
     Ok(Lowered { kept, ..made(so_far) })
 }
 
-pub(super) fn add_backward(at: &At, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn add_backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     for input in 0..at.inputs.len() {
-        hand_down(at, input, gradient, wanted, plan)?;
+        hand_down(at, input, gradient, plan)?;
     }
     Ok(())
 }
 
-pub(super) fn multiply_backward(at: &At, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let rank = at.shape().len() + 1;
     let mut gradient = gradient;
     for input in (1..at.inputs.len()).rev() {
@@ -50,28 +50,27 @@ pub(super) fn multiply_backward(at: &At, gradient: Tensor, wanted: &Wanted, plan
             plan.push(Combine { a: gradient, b: other, output, how: Combination::Multiply });
             Ok(output)
         };
-        if wanted.has(at.node.inputs[input]) {
+        if at.wanted[input] {
             let of_this = times(before, format!("gradient_of_{}", input + 1), plan)?;
-            hand_down(at, input, of_this, wanted, plan)?;
+            hand_down(at, input, of_this, plan)?;
         }
-        if at.node.inputs[..input].iter().any(|source| wanted.has(*source)) {
+        if at.wanted[..input].contains(&true) {
             let of_before = times(this, format!("gradient_before_{}", input + 1), plan)?;
             gradient = summed_to(at, of_before, before.shape, &format!("gradient_up_to_{input}"), plan)?;
         } else {
             return Ok(());
         }
     }
-    hand_down(at, 0, gradient, wanted, plan)
+    hand_down(at, 0, gradient, plan)
 }
 
 /// The gradient of an input, from one of the output's shape.
-fn hand_down(at: &At, input: usize, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
-    let source = at.node.inputs[input];
-    if wanted.has(source) {
+fn hand_down(at: &At, input: usize, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    if at.wanted[input] {
         let given = at.inputs[input];
         let shape = of_rank(given, gradient.shape.len()).shape;
         let summed = summed_to(at, gradient, shape, &format!("gradient_for_{}", input + 1), plan)?;
-        plan.contribute(source, seen_as(summed, given.shape));
+        plan.contribute(at.node.inputs[input], seen_as(summed, given.shape));
     }
     Ok(())
 }

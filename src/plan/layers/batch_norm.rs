@@ -1,7 +1,7 @@
 //! Batch normalisation: y = x̂ · scale + shift, by the batch's statistics in training and by the running ones
 //! elsewhere; see [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
 
-use super::{At, Builder, Lowered, Role, Tensor, Wanted, made, rows};
+use super::{At, Builder, Lowered, Role, Tensor, made, rows};
 use crate::error::{Error, Result};
 use crate::network::BatchNorm;
 use crate::plan::{
@@ -28,7 +28,7 @@ pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lo
     Ok(Lowered { kept, ..made(output) })
 }
 
-pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let [statistics, step] = at.done.kept[..] else { return Ok(()) };
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
@@ -40,7 +40,7 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, wanted: &Wanted,
     let [scale_gradient, shift_gradient] = [sink("scale_gradient", scale)?, sink("shift_gradient", shift)?];
     let sums = plan.buffer(&at.name("gradient_sums"), [2, x.columns()], Role::Statistics)?;
     plan.push(BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon });
-    if let Some(sink) = plan.sink(at, 0, wanted)? {
+    if let Some(sink) = plan.sink(at, 0)? {
         let (scale, output, positions) = (plan.parameter(scale), rows(sink), x.rows() / plan.batch);
         plan.push(BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output, epsilon });
     }

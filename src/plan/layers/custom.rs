@@ -1,6 +1,6 @@
 //! Layers of an app's own: their ops and tensors, checked, go into the plan.
 
-use super::{At, Builder, Lowered, Role, Wanted};
+use super::{At, Builder, Lowered, Role};
 use crate::error::Result;
 use crate::network::{Custom, LayerOps};
 
@@ -16,14 +16,8 @@ pub(super) fn forward(at: &At, layer: &Custom, plan: &mut Builder) -> Result<Low
     Ok(Lowered { outputs, kept, ..Lowered::default() })
 }
 
-pub(super) fn backward(
-    at: &At,
-    layer: &Custom,
-    gradients: &[Option<super::Tensor>],
-    wanted: &Wanted,
-    plan: &mut Builder,
-) -> Result<()> {
-    let input_gradients = (0..at.inputs.len()).map(|i| plan.sink(at, i, wanted)).collect::<Result<_>>()?;
+pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tensor>], plan: &mut Builder) -> Result<()> {
+    let input_gradients = (0..at.inputs.len()).map(|i| plan.sink(at, i)).collect::<Result<_>>()?;
     let sink = |&p: &usize| plan.trained[p].then(|| plan.parameter_sink(at, p)).transpose();
     let parameter_gradients = at.node.parameters.iter().map(sink).collect::<Result<_>>()?;
     let mut ops = layer_ops(at, plan);

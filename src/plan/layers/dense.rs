@@ -1,7 +1,7 @@
 //! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ. Where it is tied to the
 //! transposed weights of another one: Y = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, activation, made, rows, seen_as};
+use super::{At, Builder, Lowered, Tensor, activation, made, rows, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Combination, Combine, Epilogue, Layout, Matmul, Reduce, Reduction};
@@ -36,18 +36,11 @@ pub(super) fn forward(
     Ok(Lowered { sums, ..made(output) })
 }
 
-pub(super) fn backward(
-    at: &At,
-    bias: bool,
-    transposed: bool,
-    gradient: Tensor,
-    wanted: &Wanted,
-    plan: &mut Builder,
-) -> Result<()> {
+pub(super) fn backward(at: &At, bias: bool, transposed: bool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let weight = at.node.parameters[0];
     // The gradient of the input first: that of the weights may change them at once.
-    if let Some(sink) = plan.sink(at, 0, wanted)? {
+    if let Some(sink) = plan.sink(at, 0)? {
         plan.push(Matmul {
             a: gradient,
             b: plan.parameter(weight),

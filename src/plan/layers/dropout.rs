@@ -1,6 +1,6 @@
 //! Dropout: y = x · mask; dx = dy · mask, the same mask drawn again.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made};
+use super::{At, Builder, Lowered, Tensor, made};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Dropout, Pointwise};
@@ -12,11 +12,11 @@ pub(super) fn forward(at: &At, rate: f32, plan: &mut Builder) -> Result<Lowered>
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, rate: f32, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, rate: f32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     match mask(at, rate, plan) {
         None => plan.contribute(at.node.inputs[0], gradient),
         Some(dropout) => {
-            if let Some(output) = plan.sink(at, 0, wanted)? {
+            if let Some(output) = plan.sink(at, 0)? {
                 plan.push(masked(gradient, output, dropout));
             }
         }

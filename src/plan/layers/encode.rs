@@ -1,6 +1,6 @@
 //! An encoding of coordinates one by one; dx = Σ dy · y′ over a coordinate's features.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made};
+use super::{At, Builder, Lowered, Tensor, made};
 use crate::encoding::Encoding;
 use crate::error::Result;
 use crate::plan::Encode;
@@ -11,14 +11,8 @@ pub(super) fn forward(at: &At, encoding: Encoding, plan: &mut Builder) -> Result
     Ok(made(output))
 }
 
-pub(super) fn backward(
-    at: &At,
-    encoding: Encoding,
-    gradient: Tensor,
-    wanted: &Wanted,
-    plan: &mut Builder,
-) -> Result<()> {
-    if let Some(output) = plan.sink(at, 0, wanted)? {
+pub(super) fn backward(at: &At, encoding: Encoding, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    if let Some(output) = plan.sink(at, 0)? {
         plan.push(Encode { encoding, x: at.inputs[0], gradient: Some(gradient), output });
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Hash grid: y = entries at the corners of a point's cell, interpolated. The gradient of its table is summed in whole
 //! numbers: [`HashGridScale`], [`HashGridScatter`], [`HashGridGradient`]; of its points: [`HashGridInput`].
 
-use super::{At, Builder, Lowered, Role, Tensor, Wanted, made};
+use super::{At, Builder, Lowered, Role, Tensor, made};
 use crate::encoding::{BLOCK, HashGrid, Level};
 use crate::error::Result;
 use crate::ops::{HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
@@ -16,7 +16,7 @@ pub(super) fn forward(at: &At, grid: HashGrid, plan: &mut Builder) -> Result<Low
     Ok(Lowered { kept: vec![levels], ..made(y) })
 }
 
-pub(super) fn backward(at: &At, grid: HashGrid, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, grid: HashGrid, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, levels, parameter) = (at.inputs[0], at.done.kept[0], at.node.parameters[0]);
     if plan.trained[parameter] {
         let table_gradient = plan.parameter_sink(at, parameter)?;
@@ -30,7 +30,7 @@ pub(super) fn backward(at: &At, grid: HashGrid, gradient: Tensor, wanted: &Wante
         plan.push(HashGridScatter { x, levels, gradient, scales, sums });
         plan.push(HashGridGradient { scales, blocks, sums, table_gradient });
     }
-    if let Some(output) = plan.sink(at, 0, wanted)? {
+    if let Some(output) = plan.sink(at, 0)? {
         plan.push(HashGridInput { x, table: plan.parameter(parameter), levels, gradient, output });
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Layer normalisation: y = x̂ · scale + shift; see [`LayerNormInput`] and [`LayerNormParameters`] for its gradients.
 
-use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, Wanted, limit, made, rows};
+use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, limit, made, rows};
 use crate::error::Result;
 use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
@@ -14,14 +14,14 @@ pub(super) fn forward(at: &At, epsilon: f32, plan: &mut Builder) -> Result<Lower
     Ok(Lowered { kept: vec![statistics], ..made(output) })
 }
 
-pub(super) fn backward(at: &At, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient, statistics) = (rows(at.inputs[0]), rows(gradient), at.done.kept[0]);
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
     if plan.trained[scale] {
         let [scale_gradient, shift_gradient] = [plan.parameter_sink(at, scale)?, plan.parameter_sink(at, shift)?];
         plan.push(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient });
     }
-    if let Some(sink) = plan.sink(at, 0, wanted)? {
+    if let Some(sink) = plan.sink(at, 0)? {
         plan.push(LayerNormInput { gradient, x, scale: plan.parameter(scale), statistics, output: rows(sink) });
     }
     Ok(())

@@ -13,7 +13,6 @@ mod moving;
 mod reducing;
 mod scale_shift;
 
-use super::backward::Wanted;
 use super::builder::{Builder, Lowered, limit};
 use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
@@ -27,6 +26,8 @@ pub(super) struct At<'a> {
     pub index: usize,
     pub node: &'a Node,
     pub inputs: Vec<Tensor>,
+    /// For each input, whether there is a use for its gradient.
+    pub wanted: Vec<bool>,
     /// What its forward pass has left; nothing before that.
     pub done: Lowered,
 }
@@ -85,7 +86,6 @@ pub(super) fn backward(
     at: &At,
     gradients: &[Option<Tensor>],
     of_sums: Option<Tensor>,
-    wanted: &Wanted,
     plan: &mut Builder,
 ) -> Result<()> {
     let layer = at.layer(plan).clone();
@@ -97,11 +97,11 @@ pub(super) fn backward(
     match layer {
         Layer::Dense(dense) => {
             let gradient = through(gradients[0], plan)?;
-            dense::backward(at, dense.has_bias(), false, gradient.unwrap_or(first), wanted, plan)?;
+            dense::backward(at, dense.has_bias(), false, gradient.unwrap_or(first), plan)?;
         }
         Layer::Tied(_) => {
             let gradient = through(gradients[0], plan)?;
-            dense::backward(at, true, true, gradient.unwrap_or(first), wanted, plan)?;
+            dense::backward(at, true, true, gradient.unwrap_or(first), plan)?;
         }
         Layer::Activation(_) => {
             if let Some(gradient) = through(gradients[0], plan)? {
@@ -109,21 +109,21 @@ pub(super) fn backward(
             }
         }
         Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
-        Layer::Dropout(rate) => dropout::backward(at, rate, first, wanted, plan)?,
-        Layer::LayerNorm(_) => layer_norm::backward(at, first, wanted, plan)?,
-        Layer::BatchNorm(norm) => batch_norm::backward(at, norm.epsilon, first, wanted, plan)?,
-        Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, wanted, plan)?,
-        Layer::Encoding(encoding) => encode::backward(at, encoding, first, wanted, plan)?,
-        Layer::Add => arithmetic::add_backward(at, first, wanted, plan)?,
-        Layer::Multiply => arithmetic::multiply_backward(at, first, wanted, plan)?,
-        Layer::Concat { axis } => moving::concat_backward(at, axis, first, wanted, plan)?,
-        Layer::Slice { axis, start, .. } => moving::slices_backward(at, axis, start, gradients, wanted, plan)?,
-        Layer::Split { axis, .. } => moving::slices_backward(at, axis, 0, gradients, wanted, plan)?,
-        Layer::Transpose(order) => moving::transpose_backward(at, &order, first, wanted, plan)?,
-        Layer::ScaleShift(of) => scale_shift::backward(at, of, first, wanted, plan)?,
-        Layer::Custom(layer) => custom::backward(at, &layer, gradients, wanted, plan)?,
-        Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, wanted, plan)?,
-        Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, wanted, plan)?,
+        Layer::Dropout(rate) => dropout::backward(at, rate, first, plan)?,
+        Layer::LayerNorm(_) => layer_norm::backward(at, first, plan)?,
+        Layer::BatchNorm(norm) => batch_norm::backward(at, norm.epsilon, first, plan)?,
+        Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, plan)?,
+        Layer::Encoding(encoding) => encode::backward(at, encoding, first, plan)?,
+        Layer::Add => arithmetic::add_backward(at, first, plan)?,
+        Layer::Multiply => arithmetic::multiply_backward(at, first, plan)?,
+        Layer::Concat { axis } => moving::concat_backward(at, axis, first, plan)?,
+        Layer::Slice { axis, start, .. } => moving::slices_backward(at, axis, start, gradients, plan)?,
+        Layer::Split { axis, .. } => moving::slices_backward(at, axis, 0, gradients, plan)?,
+        Layer::Transpose(order) => moving::transpose_backward(at, &order, first, plan)?,
+        Layer::ScaleShift(of) => scale_shift::backward(at, of, first, plan)?,
+        Layer::Custom(layer) => custom::backward(at, &layer, gradients, plan)?,
+        Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, plan)?,
+        Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, plan)?,
     }
     plan.add_up_tied(true)
 }

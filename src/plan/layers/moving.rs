@@ -1,6 +1,6 @@
 //! Layers that put numbers elsewhere: each gradient goes back where its number came from.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::network::{Source, axis_of};
@@ -32,12 +32,12 @@ pub(super) fn concat(at: &At, axis: i32, plan: &mut Builder) -> Result<Lowered> 
     Ok(made(output))
 }
 
-pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let dimension = dimension(at.shape(), axis)?;
     let mut start = 0;
     for (i, input) in at.inputs.iter().enumerate() {
         let length = input.shape[dimension];
-        if let Some(output) = plan.sink(at, i, wanted)? {
+        if let Some(output) = plan.sink(at, i)? {
             plan.push(Rearrange { input: gradient.range(dimension, start..start + length), output, scale: 1.0 });
         }
         start += length;
@@ -66,14 +66,13 @@ pub(super) fn slices_backward(
     axis: i32,
     start: u32,
     gradients: &[Option<Tensor>],
-    wanted: &Wanted,
     plan: &mut Builder,
 ) -> Result<()> {
     let input = at.inputs[0];
     let dimension = dimension(Shape::of(&input.shape[1..]), axis)?;
     let (mut shares, mut at_place) = (Vec::new(), start);
     for (i, (gradient, shape)) in gradients.iter().zip(&at.node.shapes).enumerate() {
-        if let Some(gradient) = gradient.filter(|_| wanted.has(at.node.inputs[0])) {
+        if let Some(gradient) = gradient.filter(|_| at.wanted[0]) {
             let name = format!("gradient_by_part_{}", i + 1);
             let output = plan.gradient(&at.name(&name), input)?;
             let mut start = [0; 5];
@@ -96,19 +95,13 @@ pub(super) fn transpose(at: &At, order: &[i32], plan: &mut Builder) -> Result<Lo
     Ok(made(output))
 }
 
-pub(super) fn transpose_backward(
-    at: &At,
-    order: &[i32],
-    gradient: Tensor,
-    wanted: &Wanted,
-    plan: &mut Builder,
-) -> Result<()> {
+pub(super) fn transpose_backward(at: &At, order: &[i32], gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let order = dimensions(at.inputs[0], order)?;
     let mut back = vec![0; order.len()];
     for (to, &from) in order.iter().enumerate() {
         back[from] = to;
     }
-    if let Some(output) = plan.sink(at, 0, wanted)? {
+    if let Some(output) = plan.sink(at, 0)? {
         plan.push(Rearrange { input: gradient.permuted(&back), output, scale: 1.0 });
     }
     Ok(())

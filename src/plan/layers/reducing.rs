@@ -1,7 +1,7 @@
 //! Means and largest numbers over axes: of a mean, each number's gradient is the output's divided by their count; of
 //! the largest, the first of them gets all.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made, seen_as};
+use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::error::Result;
 use crate::network::reduced;
 use crate::plan::{Rearrange, Reduce, ReduceMaxGradient, Reduction, Shape};
@@ -13,27 +13,21 @@ pub(super) fn forward(at: &At, how: Reduction, axes: &[i32], plan: &mut Builder)
     Ok(made(output))
 }
 
-pub(super) fn mean_backward(
-    at: &At,
-    axes: &[i32],
-    gradient: Tensor,
-    wanted: &Wanted,
-    plan: &mut Builder,
-) -> Result<()> {
+pub(super) fn mean_backward(at: &At, axes: &[i32], gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let input = at.inputs[0];
     let gradient = seen_as(gradient, of_ones(input, axes)?);
-    if let Some(output) = plan.sink(at, 0, wanted)? {
+    if let Some(output) = plan.sink(at, 0)? {
         let scale = 1.0 / (input.len() / gradient.len()) as f32;
         plan.push(Rearrange { input: gradient.repeated(input.shape), output, scale });
     }
     Ok(())
 }
 
-pub(super) fn max_backward(at: &At, axes: &[i32], gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn max_backward(at: &At, axes: &[i32], gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let input = at.inputs[0];
     let [output, gradient] = [at.done.outputs[0], gradient].map(|tensor| Ok(seen_as(tensor, of_ones(input, axes)?)));
     let (output, gradient): (Tensor, Tensor) = (output?, gradient?);
-    if let Some(input_gradient) = plan.sink(at, 0, wanted)? {
+    if let Some(input_gradient) = plan.sink(at, 0)? {
         plan.push(ReduceMaxGradient { input, output, gradient, input_gradient });
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! y = scale · x + shift: dx = scale · dy; of weights for each number of the last dimension, dscale = Σ dy · x and
 //! dshift = Σ dy, over all others.
 
-use super::{At, Builder, Lowered, Tensor, Wanted, made, rows, seen_as};
+use super::{At, Builder, Lowered, Tensor, made, rows, seen_as};
 use crate::error::Result;
 use crate::network::ScaleShift as Layer;
 use crate::plan::{Combination, Combine, Reduce, Reduction, ScaleShift};
@@ -24,16 +24,16 @@ pub(super) fn forward(at: &At, layer: Layer, plan: &mut Builder) -> Result<Lower
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, layer: Layer, gradient: Tensor, wanted: &Wanted, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, layer: Layer, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if let Layer::Fixed { scale, .. } = layer {
-        if let Some(output) = plan.sink(at, 0, wanted)? {
+        if let Some(output) = plan.sink(at, 0)? {
             plan.push(ScaleShift { input: gradient, output, scale, shift: 0.0 });
         }
         return Ok(());
     }
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
     let (x, dy) = (rows(at.inputs[0]), rows(gradient));
-    if let Some(sink) = plan.sink(at, 0, wanted)? {
+    if let Some(sink) = plan.sink(at, 0)? {
         let b = plan.parameter(scale);
         plan.push(Combine { a: dy, b, output: rows(sink), how: Combination::Multiply });
     }
