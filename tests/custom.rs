@@ -13,3 +13,6 @@ mod losses;
 mod registered;
 #[path = "custom/wrong.rs"]
 mod wrong;
+/// The layer of the example.
+#[path = "../examples/own_layer/sine.rs"]
+mod sine;

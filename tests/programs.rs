@@ -242,6 +242,16 @@ fn learn_an_image_learns_and_shows_what_it_has() {
     assert!(learned[0] < 15.0 && learned[7] > 24.0, "{printed}");
 }
 
+#[test]
+fn own_layer_checks_its_layer_and_learns_a_picture() {
+    let folder = folder("own_layer");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (printed, output) = output(example("own_layer").current_dir(&folder).arg("4"));
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(after(&printed, "sine layers:") > 20.0 && after(&printed, "hash grid:") > 20.0, "{printed}");
+    assert!(folder.join("out/own_layer/sheet.svg").exists());
+}
+
 /// The data are not the project's to ship: the test runs where they lie beside it.
 #[test]
 fn cats_begins_at_ln_2_and_learns() {
