@@ -11,8 +11,8 @@ mod losses;
 #[cfg(feature = "files")]
 #[path = "custom/registered.rs"]
 mod registered;
-#[path = "custom/wrong.rs"]
-mod wrong;
 /// The layer of the example.
 #[path = "../examples/own_layer/sine.rs"]
 mod sine;
+#[path = "custom/wrong.rs"]
+mod wrong;
