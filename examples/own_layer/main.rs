@@ -11,18 +11,20 @@ mod sine;
 
 use common::picture::{self, Tile};
 use sine::Sine;
-use wgrad::Activation::{Identity, Relu};
+use wgrad::Activation::*;
 use wgrad::{Adam, Dataset, Fit, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, lockstep};
 
 const SIDE: u32 = 128;
 const BATCH: u32 = 2048;
 
-fn main() -> common::Result<()> {
+fn main() -> std::process::ExitCode {
+    common::exit_code(run())
+}
+fn run() -> common::Result<()> {
     let epochs = std::env::args().nth(1).map_or(Ok(80), |epochs| epochs.parse())?;
     let gpu = Gpu::request()?;
     // The layer by itself: its kernels, their twins and its gradients.
     println!("{}", lockstep::check_layer(&gpu, Sine { units: 9, omega: 30.0, is_first: false }, [[5]], 7)?);
-
     let sine = |i| Sine { units: 128, omega: 30.0, is_first: i == 0 };
     let sines = (0..4).fold(Network::input(2), |network, i| network.layer(sine(i))).dense(3, Identity).build()?;
     let grid = HashGrid { levels: 8, log2_hashmap_size: 12, base_resolution: 8, ..HashGrid::default() }.up_to(SIDE);

@@ -7,7 +7,6 @@ use wgrad::{CustomLayer, CustomOp, CustomParameter, Error, Init, LayerOps, Resul
 pub struct Sine {
     pub units: u32,
     pub omega: f32,
-    /// Weights of the first layer start larger, so that it has fine and coarse waves.
     pub is_first: bool,
 }
 
@@ -36,8 +35,8 @@ impl CustomLayer for Sine {
     fn parameters(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
         let n = inputs[0][0];
         let bound = if self.is_first { 1.0 / n as f32 } else { (6.0 / n as f32).sqrt() / self.omega };
-        let of = |name: &str, shape: Shape| CustomParameter::new(name, shape, Init::Uniform { bound });
-        vec![of("weight", [n, self.units].into()), of("bias", self.units.into())]
+        let weight = CustomParameter::new("weight", [n, self.units], Init::Uniform { bound });
+        vec![weight, CustomParameter::new("bias", self.units, Init::Uniform { bound })]
     }
     fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
         let (y, omega) = (ops.outputs[0], self.omega);
@@ -46,8 +45,7 @@ impl CustomLayer for Sine {
         ops.add(product, ops.parameters[1], z)?;
         // WGSL allows a sine to be off by 2⁻¹¹. The twin, the same in Rust, is for the CPU and the checks.
         ops.run(self.kernel("forward", FORWARD, z).write("y", y).twin(1e-3, move |at| {
-            let z = at.read("z");
-            at.write("y").iter_mut().zip(z).for_each(|(y, z)| *y = (omega * z).sin());
+            at.write("y").iter_mut().zip(at.read("z")).for_each(|(y, z)| *y = (omega * z).sin());
         }))
     }
     fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {

@@ -145,7 +145,8 @@ fn an_own_layer_of_two_inputs_a_parameter_and_a_state_is_right() {
 #[test]
 fn a_layer_of_products_and_own_kernels_is_right() {
     for (omega, inputs, units) in [(1.0, 2, 5), (30.0, 2, 32), (30.0, 32, 32)] {
-        let report = check_layer(gpu(), Sine { units, omega, is_first: false }, [inputs], 3).unwrap_or_else(|e| panic!("{omega}: {e}"));
+        let report = check_layer(gpu(), Sine { units, omega, is_first: false }, [inputs], 3)
+            .unwrap_or_else(|e| panic!("{omega}: {e}"));
         assert_eq!(report.gradients.len(), 3, "{report}");
     }
 }
