@@ -106,8 +106,9 @@ impl Gpu {
 
     fn compile(&self, shader: &Shader, key: &Key, writable: Option<&[bool]>) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
-        self.guard(&format!("kernel {} {:?}", shader.name, shader.constants), 0, || {
-            let module = self.module(shader, &key.0);
+        let what = format!("kernel {} {:?}", shader.name, shader.constants);
+        let module = self.module(&what, shader, &key.0)?;
+        self.guard(&what, 0, || {
             let layout = writable.map(|writable| {
                 self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                     label: None,
@@ -138,9 +139,10 @@ impl Gpu {
     #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     fn keep_pipelines(&self) {}
 
-    fn module(&self, shader: &Shader, text: &Text) -> wgpu::ShaderModule {
+    /// A module is kept only where it is valid: of an invalid one, wgpu says why only once.
+    fn module(&self, what: &str, shader: &Shader, text: &Text) -> Result<wgpu::ShaderModule> {
         if let Some(module) = lock(&self.inner.pipelines.modules).get(text) {
-            return module.clone();
+            return Ok(module.clone());
         }
         let checks = match text.1 {
             true => wgpu::ShaderRuntimeChecks::checked(),
@@ -154,8 +156,9 @@ impl Gpu {
         // the plan's shapes are what buffers are made from and what the kernels' uniforms hold, and GpuExecutor checks
         // buffers given from outside, `Rows::strided` those whose length a plan does not know; every loop ends within the plan's limits. Plans made by hand come with
         // `Shader::checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
-        let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
-        lock(&self.inner.pipelines.modules).entry(text.clone()).or_insert(module).clone()
+        let make = || unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
+        let module = self.guard(what, 0, make)?;
+        Ok(lock(&self.inner.pipelines.modules).entry(text.clone()).or_insert(module).clone())
     }
 }
 
