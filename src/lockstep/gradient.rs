@@ -123,6 +123,9 @@ pub(super) fn largest(gradient: &[f32]) -> f64 {
     gradient.iter().fold(0.0, |largest: f64, &g| largest.max(f64::from(g).abs()))
 }
 
+/// The terms of a loss a step above a point, and a step below.
+pub(super) type Sides = [Vec<f64>; 2];
+
 /// The slope of a loss, by differences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slope {
@@ -136,12 +139,12 @@ pub(super) struct Slope {
 impl Slope {
     /// From the terms of a loss and, for each of the [`steps`], those at both sides. A corner of one term does not hide
     /// that of another.
-    pub fn of(how: &Differences, base: &[f64], sides: &[[Vec<f64>; 2]]) -> Self {
-        let slopes = |h: f64, [above, below]: &[Vec<f64>; 2], j: usize| {
+    pub fn of(how: &Differences, base: &[f64], sides: &[Sides]) -> Self {
+        let slopes = |h: f64, [above, below]: &Sides, j: usize| {
             let (above, below) = (above[j], below[j]);
             [(above - below) / (2.0 * h), (above + below - 2.0 * base[j]) / h]
         };
-        let pair = |((h, near), far): ((f64, &[Vec<f64>; 2]), &[Vec<f64>; 2])| {
+        let pair = |((h, near), far): ((f64, &Sides), &Sides)| {
             let (mut difference, mut disagreement) = (0.0, 0.0);
             for j in 0..base.len() {
                 let ([d, s], [d2, s2]) = (slopes(h, near, j), slopes(2.0 * h, far, j));
