@@ -193,21 +193,9 @@ impl<'a> NamedRows<'a> {
     }
 }
 
-impl<'a> From<Rows<'a>> for NamedRows<'a> {
-    fn from(rows: Rows<'a>) -> Self {
-        Self(Named::One(rows))
-    }
-}
-
-impl<'a> From<&'a wgpu::Buffer> for NamedRows<'a> {
-    fn from(buffer: &'a wgpu::Buffer) -> Self {
-        Rows::from(buffer).into()
-    }
-}
-
-impl<'a> From<wgpu::BufferSlice<'a>> for NamedRows<'a> {
-    fn from(slice: wgpu::BufferSlice<'a>) -> Self {
-        Rows::from(slice).into()
+impl<'a, R: Into<Rows<'a>>> From<R> for NamedRows<'a> {
+    fn from(rows: R) -> Self {
+        Self(Named::One(rows.into()))
     }
 }
 
