@@ -95,7 +95,7 @@ impl Lockstep {
     /// every buffer starts as zeros.
     ///
     /// # Errors
-    /// [`Error::LimitExceeded`](crate::Error::LimitExceeded), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     pub fn new(gpu: &Gpu, plan: Plan) -> Result<Self> {
         let plan = Arc::new(plan);
         let on_gpu = GpuExecutor::checked(gpu, plan.clone(), &[])?;
@@ -130,8 +130,8 @@ impl Lockstep {
     /// Fills a buffer on both sides. Plans leave the data set and the ends of a forward pass open: these must be set.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) where it is shorter than the plan's buffer;
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    /// [`Error::Shape`] where it is shorter than the plan's buffer;
+    /// [`Error::OutOfMemory`].
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytemuck::cast_slice::<T, u8>(contents));
         let mut padded = words.clone();
@@ -160,7 +160,7 @@ impl Lockstep {
     /// Runs every op of the plan once, on both sides. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory), [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn run(&mut self) -> Result<Vec<Comparison>> {
         let ops = self.plan.ops().count();
@@ -288,7 +288,7 @@ impl Running {
     /// How the ops did.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    /// [`Error::DeviceLost`].
     pub async fn finish(self) -> Result<Vec<Comparison>> {
         let mut comparisons = Vec::new();
         for op in self.ops {
