@@ -180,8 +180,8 @@ pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, Network,
-    NetworkBuilder, Parameter, ScaleShift, Summary, Tied, Value,
+    BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, Network,
+    NetworkBuilder, Padding, Parameter, ScaleShift, Size, Summary, Tied, Value,
 };
 #[doc(hidden)]
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, TwinTensors};

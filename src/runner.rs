@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor};
-use crate::plan::{Buffer, BufferId, Dtype, Epilogue, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
+use crate::plan::{Buffer, BufferId, Dtype, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
 use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
@@ -115,7 +115,6 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
     });
     let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, shapes[i].1);
     let [a, b, c] = [0, 1, 2].map(tensor);
-    let step =
-        vec![Op::Matmul(Matmul { a, b, c, layout, epilogue: Epilogue::None, addend: None, bias_gradient: None })];
+    let step = vec![Op::Matmul(Matmul::new(a, b, c, layout))];
     Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
 }

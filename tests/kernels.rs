@@ -90,7 +90,7 @@ const _: () = assert!(TESTED == PRODUCTS.len());
 fn an_addend_is_added_after_the_bias() {
     let [a, b, c, addend] = [0, 1, 2, 3].map(|buffer| tensor(buffer, [8, 8]));
     let epilogue = Epilogue::Bias { bias: Some(tensor(4, 8)), activation: Activation::Identity };
-    let op = Matmul { a, b, c, layout: Layout::Nn, epilogue, addend: Some(addend), bias_gradient: None };
+    let op = Matmul { epilogue, addend: Some(addend), ..Matmul::new(a, b, c, Layout::Nn) };
     let buffers = [("a", 64), ("b", 64), ("c", 64), ("addend", 64), ("bias", 8)];
     let plan = single(&buffers.map(|(name, len)| (name, len, Role::Activation)), op.into());
     let unit: Vec<f32> = (0..64u8).map(|i| f32::from(u8::from(i % 9 == 0))).collect();

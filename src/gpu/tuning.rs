@@ -108,7 +108,7 @@ impl Gpu {
 
     /// What tells products apart that may want different kernels, and the texts of their kernels.
     fn product(&self, op: &Matmul) -> String {
-        let Matmul { layout, epilogue, addend, bias_gradient, .. } = op;
+        let Matmul { layout, window, epilogue, addend, bias_gradient, .. } = op;
         let [m, n, k] = op.shape();
         let epilogue = match epilogue {
             Epilogue::None => "sums".to_string(),
@@ -120,10 +120,11 @@ impl Gpu {
         };
         let addend = if addend.is_some() { ", addend" } else { "" };
         let sums = if bias_gradient.is_some() { ", column sums" } else { "" };
+        let window = window.map_or(String::new(), |window| format!(", {window:?}"));
         let launches = self.candidates(op).flat_map(|kernel| launches(op, kernel, &self.inner.adapter));
         let texts: Vec<_> = launches.map(|launch| launch.shader.source).collect();
         let hash = cache::hash(texts.concat().as_bytes());
-        format!("{layout:?} {m}x{n}x{k}: {epilogue}{addend}{sums}, kernels {hash:016x}").to_lowercase()
+        format!("{layout:?} {m}x{n}x{k}: {epilogue}{addend}{sums}{window}, kernels {hash:016x}").to_lowercase()
     }
 
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {

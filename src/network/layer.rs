@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BatchNorm, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, ScaleShift, Tied};
+use super::{BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, ScaleShift, Tied};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::init::Init;
@@ -16,6 +16,8 @@ use crate::shape::Shape;
 pub enum Layer {
     /// See [`Dense`].
     Dense(Dense),
+    /// See [`Conv`].
+    Conv(Conv),
     /// An activation by itself. A softmax is one of each row of the last dimension.
     Activation(Activation),
     /// A sample of any shape as a row of features.
@@ -72,7 +74,7 @@ pub enum Layer {
     Custom(Custom),
 }
 
-from_variants!(Layer: Dense Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
+from_variants!(Layer: Dense Conv Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
 
 impl<L: CustomLayer + 'static> From<L> for Layer {
     fn from(layer: L) -> Self {
@@ -93,6 +95,8 @@ impl Layer {
     pub(crate) fn kind(&self) -> &str {
         match self {
             Layer::Dense(_) => "dense",
+            Layer::Conv(conv) if conv.transposed.is_some() => "conv_transposed",
+            Layer::Conv(_) => "conv",
             Layer::Activation(_) => "activation",
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",
@@ -118,6 +122,7 @@ impl Layer {
     pub fn activation(&self) -> Activation {
         match self {
             Layer::Dense(Dense { activation, .. }) | Layer::Activation(activation) => *activation,
+            Layer::Conv(conv) => conv.activation,
             Layer::Tied(Tied { transposed: Some(activation), .. }) => *activation,
             _ => Activation::Identity,
         }
@@ -138,6 +143,15 @@ impl Layer {
                     OwnParameter { role: "weight".into(), shape: vec![inputs, units], init: weight_init, fans };
                 let bias = bias_init.map(|init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans });
                 std::iter::once(weight).chain(bias).collect()
+            }
+            Layer::Conv(ref conv) => {
+                let (weight_init, bias_init) = conv.inits();
+                let shape = conv.weights(shapes[0]);
+                let (taps, units) = (shape[..shape.len() - 2].iter().product::<u32>(), shape[shape.len() - 1]);
+                let fans = [taps * inputs, taps * units];
+                let weight = OwnParameter { role: "weight".into(), shape, init: weight_init, fans };
+                let bias = |init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans };
+                std::iter::once(weight).chain(bias_init.map(bias)).collect()
             }
             Layer::LayerNorm(_) | Layer::BatchNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
                 vec![constant("scale", inputs, 1.0), constant("shift", inputs, 0.0)]

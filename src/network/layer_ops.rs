@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{
-    Access, BufferId, Combination, Combine, CustomOp, Dtype, Epilogue, Layout, Matmul, Op, Reduce, Reduction, Tensor,
-    rows, seen_as,
+    Access, BufferId, Combination, Combine, CustomOp, Dtype, Layout, Matmul, Op, Reduce, Reduction, Tensor, rows,
+    seen_as,
 };
 use crate::shape::{LONGEST_TENSOR, Shape};
 
@@ -132,7 +132,7 @@ impl LayerOps<'_> {
             return self.fault(format!("matmul of {shapes}: expected [m, k] · [k, n] -> [m, n]"));
         }
         self.engine("matmul", &[a, b], c)?;
-        self.ops.push(Matmul { a, b, c, layout, epilogue: Epilogue::None, addend: None, bias_gradient: None }.into());
+        self.ops.push(Matmul::new(a, b, c, layout).into());
         Ok(())
     }
 

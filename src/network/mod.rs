@@ -1,6 +1,7 @@
 //! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
 
 mod builder;
+mod convolution;
 mod custom;
 #[cfg(feature = "files")]
 mod description;
@@ -20,6 +21,7 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 pub use builder::NetworkBuilder;
+pub use convolution::{Conv, Padding, Size};
 pub use custom::{Custom, CustomLayer, CustomParameter};
 #[cfg(feature = "files")]
 pub(crate) use custom::{REGISTERED, Registered};

@@ -153,7 +153,7 @@ pub fn matmul_with_an_addend_that_is_read_twice(check: &mut Check) -> Result<()>
         for (epilogue, addend) in ends {
             let what = format!("{m}x{n}x{n}, {epilogue:?}, adds buffer {}", addend.buffer.0);
             let [a, b, c] = operands([m, n, n], Layout::Nn);
-            let op = Matmul { a, b, c, layout: Layout::Nn, epilogue, addend: Some(addend), bias_gradient: None };
+            let op = Matmul { epilogue, addend: Some(addend), ..Matmul::new(a, b, c, Layout::Nn) };
             let buffers = [
                 ("x", m * n, Role::Activation),
                 ("w", n * n, Role::Activation),

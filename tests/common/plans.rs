@@ -145,7 +145,7 @@ fn products_with_addends() -> Plan {
             let a = if layout == Layout::Tn { tensor(k, m) } else { tensor(m, k) };
             let b = if layout == Layout::Nt { tensor(n, k) } else { tensor(k, n) };
             let [c, addend] = [0, 1].map(|_| tensor(m, n));
-            step.push(Matmul { a, b, c, layout, epilogue, addend: Some(addend), bias_gradient: None }.into());
+            step.push(Matmul { epilogue, addend: Some(addend), ..Matmul::new(a, b, c, layout) }.into());
         }
     }
     Plan { name: "products", batch: 64, buffers, step, report: Vec::new() }

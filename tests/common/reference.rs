@@ -1,6 +1,6 @@
 //! Layers and losses in f64, by their textbook formulas, one sample at a time.
 
-use wgrad::{Activation, Encoding, Layer, Loss, ScaleShift};
+use wgrad::{Activation, Conv, Encoding, Layer, Loss, Padding, ScaleShift};
 
 /// The numbers of a sample, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -143,6 +143,7 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
             let units = dense.units() as usize;
             product(units, &|i, unit| weights[0][i * units + unit], dense.has_bias().then(|| weights[1]))
         }
+        Layer::Conv(conv) => convolved(conv, x, weights[0], weights.get(1).copied()),
         Layer::Tied(_) => {
             // W is of shape [outputs here, inputs here].
             let columns = *x.shape.last().unwrap() as usize;
@@ -217,6 +218,68 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
         }
         other => panic!("{other:?} has no formula here"),
     }]
+}
+
+/// The textbook's convolution: each output is the sum over the taps; of a transposed one, each input goes to all taps.
+fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> Sample {
+    // A sequence is an image with one row.
+    let is_sequence = x.shape.len() == 2;
+    let image = if is_sequence { vec![1, x.shape[0], x.shape[1]] } else { x.shape.clone() };
+    let (mut kernel, mut stride, mut dilation, mut padding) = (conv.kernel, conv.stride, conv.dilation, [[0; 2]; 2]);
+    if is_sequence {
+        (kernel[0], stride[0], dilation[0]) = (1, 1, 1);
+    }
+    let span = |i: usize| dilation[i] * (kernel[i] - 1) + 1;
+    let mut length = [0; 2];
+    for i in 0..2 {
+        let n = image[i];
+        padding[i] = match (conv.padding, conv.transposed) {
+            (Padding::Explicit(_), _) if is_sequence && i == 0 => [0; 2],
+            (Padding::Explicit(sides), _) => sides[i],
+            (Padding::Same, None) => {
+                let all = ((n.div_ceil(stride[i]) - 1) * stride[i] + span(i)).saturating_sub(n);
+                [all / 2, all - all / 2]
+            }
+            (Padding::Same, Some(_)) => {
+                let all = span(i).saturating_sub(stride[i]);
+                [all / 2, all - all / 2]
+            }
+        };
+        let both: u32 = padding[i].iter().sum();
+        length[i] = match (conv.padding, conv.transposed) {
+            (_, None) => (n + both - span(i)) / stride[i] + 1,
+            (Padding::Same, Some(_)) => n * stride[i],
+            (_, Some(_)) if is_sequence && i == 0 => 1,
+            (_, Some(more)) => (n - 1) * stride[i] + span(i) + more[i] - both,
+        };
+    }
+    let (inputs, outputs) = (image[2] as usize, conv.channels as usize);
+    let mut values: Vec<f64> = match bias {
+        Some(bias) => (0..length[0] * length[1]).flat_map(|_| bias.to_vec()).collect(),
+        None => vec![0.0; (length[0] * length[1]) as usize * outputs],
+    };
+    // From the place in the longer of both, which the padding belongs to, to the one in the other.
+    let along =
+        |i: usize, position: u32, tap: u32| (position * stride[i] + tap * dilation[i]).checked_sub(padding[i][0]);
+    let (small, large) =
+        if conv.transposed.is_some() { ([image[0], image[1]], length) } else { (length, [image[0], image[1]]) };
+    for (row, column) in (0..small[0]).flat_map(|row| (0..small[1]).map(move |column| (row, column))) {
+        for (i, j) in (0..kernel[0]).flat_map(|i| (0..kernel[1]).map(move |j| (i, j))) {
+            let (Some(y), Some(z)) = (along(0, row, i), along(1, column, j)) else { continue };
+            if y >= large[0] || z >= large[1] {
+                continue;
+            }
+            let [at_small, at_large] = [row * small[1] + column, y * large[1] + z].map(|at| at as usize);
+            let (from, to) = if conv.transposed.is_some() { (at_small, at_large) } else { (at_large, at_small) };
+            let tap = (i * kernel[1] + j) as usize;
+            for (a, b) in (0..inputs).flat_map(|a| (0..outputs).map(move |b| (a, b))) {
+                let weight = weights[(tap * inputs + a) * outputs + b];
+                values[to * outputs + b] += x.values[from * inputs + a] * weight;
+            }
+        }
+    }
+    let all = [length[0], length[1], conv.channels];
+    Sample::new(if is_sequence { &all[1..] } else { &all }, values)
 }
 
 /// Mean and variance of each channel over a batch.

@@ -4,7 +4,9 @@
 use std::fmt;
 
 use proptest::prelude::*;
-use wgrad::{Activation, BatchNorm, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value};
+use wgrad::{
+    Activation, BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value,
+};
 
 /// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
 #[derive(Debug, Clone)]
@@ -144,6 +146,26 @@ impl Under {
         self.push(if draw.is_multiple_of(4) { dense.without_bias() } else { dense }, &[x])
     }
 
+    /// A convolution that a sample goes into, and whose output is not too large.
+    fn conv(&self, shape: Shape, a: u16, b: u16) -> Option<Conv> {
+        let one_of = |draw: u16, most: u16| 1 + u32::from(draw % most);
+        let size = |i: u16| match shape.len() {
+            2 => [one_of(a / i, 3); 2],
+            _ => [one_of(a / i, 3), one_of(a / i / 3, 3)],
+        };
+        let (channels, kernel) = (one_of(a, 3), size(5));
+        let conv = if a.is_multiple_of(3) { Conv::transposed(channels, kernel) } else { Conv::new(channels, kernel) };
+        let conv = conv.stride(one_of(b, 3)).dilation(one_of(b / 3, 2)).activation(activation(b / 4));
+        let conv = match b % 4 {
+            0 => conv.same(),
+            1 => conv.padding(1),
+            2 => conv.padding_of([1, 0], [0, 2]),
+            _ => conv.padding(2).without_bias(),
+        };
+        let network = Network::input(shape).layer(conv).build().ok()?;
+        (network.output_ends()[0].shape.elements() <= MOST).then_some(conv)
+    }
+
     fn layer(&mut self, [kind, from, a, b]: Draw) {
         let x = self.values.len() - 1 - usize::from(from) % self.values.len().min(5);
         let shape = self.shape(x);
@@ -156,7 +178,7 @@ impl Under {
             let axes: Vec<i32> = (0..rank).filter(chosen).map(|i| i as i32).collect();
             if axes.is_empty() { vec![named] } else { axes }
         };
-        match kind % 20 {
+        match kind % 21 {
             0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
             3 | 4 => {
                 let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
@@ -164,7 +186,7 @@ impl Under {
                 if b.is_multiple_of(4) {
                     inputs.push(inputs[usize::from(b / 4) % 2]);
                 }
-                self.push(if kind % 20 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
+                self.push(if kind % 21 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
             }
             5 => {
                 let joined = |a: Shape, b: Shape| {
@@ -227,6 +249,10 @@ impl Under {
             16 => _ = self.norm(x),
             17 => _ = self.push(Layer::Dropout(0.375), &[x]),
             18 => _ = self.push(BatchNorm { epsilon: 0.0625, ..BatchNorm::default() }, &[x]),
+            19 => match self.conv(shape, a, b) {
+                Some(conv) => _ = self.push(conv, &[x]),
+                None => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
+            },
             // A residual block.
             _ => {
                 let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };

@@ -1,7 +1,7 @@
 //! The dispatches of a product.
 
 use super::text::{self, End};
-use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, Window, rule};
 use crate::ops::*;
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -58,6 +58,11 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
     let [row_of_a, row_of_b] = [if op.layout == Layout::Tn { m } else { k }, if transposes_b(op) { k } else { n }];
+    // Four numbers beside each other are of one tap where channels are in fours.
+    let [row_of_a, row_of_b] = match op.window {
+        Some(Window { channels, .. }) => [channels, if op.layout == Layout::Nt { channels } else { row_of_b }],
+        None => [row_of_a, row_of_b],
+    };
     let is_vector = matches!(kernel.tile, Tile::Vector { .. });
     let mut constants = constants(op, end);
     match is_vector {
@@ -68,6 +73,10 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
             ("A_ALIGNED", row_of_a.is_multiple_of(4).into()),
             ("B_ALIGNED", row_of_b.is_multiple_of(4).into()),
         ]),
+    }
+    if let Some(window) = &op.window {
+        constants.extend(window.constants());
+        constants.push(("OTHER_WEIGHTS", (op.layout == Layout::Nt).into()));
     }
     if text::serves_both_passes(op, kernel.tile) {
         constants.retain(|(name, _)| !["TRANSPOSE_B", "EPILOGUE", "BIAS"].contains(name));

@@ -3,13 +3,16 @@
 mod launches;
 mod rule;
 mod text;
+mod window;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::*;
 use crate::activation::Activation;
 pub(crate) use launches::launches;
 pub use rule::{K, MatmulKernel, Tile};
+pub use window::{Axis, Window};
 
 /// C = op(A) · op(B), then the epilogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +25,8 @@ pub struct Matmul {
     pub c: Tensor,
     /// Which of the operands are stored transposed.
     pub layout: Layout,
+    /// Of a convolution: how A is read from \[batch, height, width, channels\]. `None` where A is stored.
+    pub window: Option<Window>,
     /// What is done to the sums before they are written.
     pub epilogue: Epilogue,
     /// \[m, n\]: added to the sums after a bias, and before the activation or its derivative; of a residual connection,
@@ -68,10 +73,34 @@ pub enum Epilogue {
 }
 
 impl Matmul {
+    /// C = op(A) · op(B).
+    pub fn new(a: Tensor, b: Tensor, c: Tensor, layout: Layout) -> Self {
+        Self { a, b, c, layout, window: None, epilogue: Epilogue::None, addend: None, bias_gradient: None }
+    }
+
     /// \[m, n, k\]: rows and columns of C, and the length of every sum.
     pub fn shape(&self) -> [u32; 3] {
-        let k = if self.layout == Layout::Tn { self.a.rows() } else { self.a.columns() };
+        let k = match (self.layout, &self.window) {
+            (Layout::Tn, _) => self.b.rows(),
+            (_, Some(window)) => window.len(),
+            (_, None) => self.a.columns(),
+        };
         [self.c.rows(), self.c.columns(), k]
+    }
+
+    /// What the sums of some rows of C take of A and B, stored as the layout says, and those rows there.
+    fn stored<'a>(
+        &self,
+        a: &'a [f32],
+        b: &'a [f32],
+        rows: Range<usize>,
+    ) -> (Cow<'a, [f32]>, Cow<'a, [f32]>, Range<usize>) {
+        let Some(window) = &self.window else { return (a.into(), b.into(), rows) };
+        match self.layout {
+            Layout::Tn => (window.read(a, 0..self.k() as usize).into(), b.into(), rows),
+            Layout::Nn => (window.read(a, rows.clone()).into(), b.into(), 0..rows.len()),
+            Layout::Nt => (window.read(a, rows.clone()).into(), window.transposed(b, self.n() as usize), 0..rows.len()),
+        }
     }
 
     fn m(&self) -> u32 {
@@ -159,7 +188,8 @@ impl Kernel for Matmul {
             Epilogue::Update(_) => " update".into(),
         };
         let addend = if self.addend.is_some() { " add" } else { "" };
-        format!(" {:?} {m}x{n}x{k}{addend}{epilogue}", self.layout)
+        let window = self.window.map_or(String::new(), |w| format!(" window {}x{}", w.rows.taps, w.columns.taps));
+        format!(" {:?} {m}x{n}x{k}{window}{addend}{epilogue}", self.layout)
     }
 
     fn options(&self) -> String {
@@ -222,11 +252,12 @@ impl Kernel for Matmul {
         let (a, b, rows) = (at.f32s(self.a), at.f32s(self.b), at.rows.clone());
         let n = self.n() as usize;
         let range = rows.start * n..rows.end * n;
+        let (a, b, stored) = self.stored(a, b, rows.clone());
         // The column sums come with the last row.
         let bias = self.bias_gradient.filter(|_| rows.end == self.rows());
         if let Epilogue::Update(step) = &self.epilogue {
             let (mut gradients, mut of_biases) = (vec![0.0; range.len()], vec![0.0; n]);
-            self.sums(rows, a, b, &mut gradients, bias.map(|_| &mut of_biases[..]));
+            self.sums(stored, &a, &b, &mut gradients, bias.map(|_| &mut of_biases[..]));
             let (parameters, moments) = step.take(at);
             step.apply(range.clone(), |i| gradients[i - range.start], at, parameters, moments);
             if let Some(first) = self.bias_at().filter(|_| bias.is_some()) {
@@ -235,7 +266,7 @@ impl Kernel for Matmul {
             return;
         }
         let c = &mut at.out(self.c)[range.clone()];
-        self.sums(rows, a, b, c, bias.map(|bias| at.out(bias)));
+        self.sums(stored, &a, &b, c, bias.map(|bias| at.out(bias)));
         if let Epilogue::Bias { bias, .. } = self.epilogue {
             let bias = bias.map_or(&[][..], |bias| at.f32s(bias));
             for (i, c) in c.chunks_exact_mut(n).flat_map(|row| row.iter_mut().enumerate()) {
@@ -265,6 +296,7 @@ impl Kernel for Matmul {
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let [m, n, k] = self.shape().map(|length| length as usize);
         let (a, b) = (at.f32s(self.a), at.f32s(self.b));
+        let (a, b, _) = self.stored(a, b, 0..m);
         let abs = |x: &[f32]| x.iter().map(|x| x.abs()).collect::<Vec<_>>();
         let sums = |a: &[f32], b: &[f32]| {
             let (mut c, mut column_sums) = (vec![0.0; m * n], vec![0.0; n]);
@@ -274,8 +306,8 @@ impl Kernel for Matmul {
         // Σ|a·b|: the product of the absolute values.
         let roundings = 2.0 * (k as f64 + 2.0) * U;
         let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
-        let [exact, exact_columns] = sums(a, b);
-        let [magnitude, magnitude_columns] = sums(&abs(a), &abs(b));
+        let [exact, exact_columns] = sums(&a, &b);
+        let [magnitude, magnitude_columns] = sums(&abs(&a), &abs(&b));
         let mut sums: Vec<Off> = exact.into_iter().zip(magnitude).map(off).collect();
         let column_sums: Vec<Off> = exact_columns.into_iter().zip(magnitude_columns).map(off).collect();
         let plus = |sum: Off, term: f64| Off::sum([sum, Off::exact(term)], 1.0);
@@ -341,15 +373,8 @@ mod tests {
         for (layout, k) in [Layout::Nn, Layout::Tn].into_iter().flat_map(|layout| [11, 3, 8, 1].map(|k| (layout, k))) {
             let a: Vec<f32> = (0..m * k).map(number).collect();
             let b: Vec<f32> = (0..k * n).map(|i| number(i + 500)).collect();
-            let op = Matmul {
-                a: tensor(if layout == Layout::Nn { [m, k] } else { [k, m] }),
-                b: tensor([k, n]),
-                c: tensor([m, n]),
-                layout,
-                epilogue: Epilogue::None,
-                addend: None,
-                bias_gradient: None,
-            };
+            let a = tensor(if layout == Layout::Nn { [m, k] } else { [k, m] });
+            let op = Matmul::new(a, tensor([k, n]), tensor([m, n]), layout);
             let mut c = vec![0.0; m * n];
             op.sums(0..m, &a, &b, &mut c, None);
             for (at, c) in c.iter().enumerate() {

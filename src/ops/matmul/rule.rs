@@ -125,6 +125,8 @@ impl MatmulKernel {
             (Square32 | Square64 | Plain, _) => true,
             (Vector { .. }, _) => is_vector(op),
             (Subgroup { .. }, _) => adapter.matmul_subgroup.is_some(),
+            // The other kernels load whole words of rows that are stored.
+            _ if op.window.is_some() => false,
             (Wide { .. }, Layout::Tn) => wide && m.is_multiple_of(8),
             (Wide { .. }, _) => wide && k.is_multiple_of(8),
             (Panel, Layout::Tn) => wide && m.is_multiple_of(4) && k <= PANEL,
@@ -243,5 +245,5 @@ fn is_vector(op: &Matmul) -> bool {
         _ => return false,
     };
     let biases = op.bias_gradient.is_some() && sums_rows;
-    row_of_matrix.is_multiple_of(4) && !biases && k > 1
+    op.window.is_none() && row_of_matrix.is_multiple_of(4) && !biases && k > 1
 }

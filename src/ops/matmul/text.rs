@@ -77,7 +77,15 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         ("A is as it is", !transposed),
         ("the sums are gradients", end == End::Update),
         ("C takes the sums", end != End::Update),
+        ("A is stored", op.window.is_none()),
+        ("A is seen through a window", op.window.is_some()),
     ];
+    let window = if op.window.is_some() { text!("matmul.window.wgsl") } else { "" };
+    let loads = match (tile, &op.window) {
+        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, None) => text!("matmul.loads.rows.wgsl"),
+        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, Some(_)) => text!("matmul.loads.window.wgsl"),
+        _ => "",
+    };
     let expand = |text, counts: &[_]| expand(text, counts, &conditions);
     let (name, kernel) = match tile {
         Tile::Square32 => {
@@ -100,7 +108,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
             let counts = [("lanes", lanes), ("parts", vector_parts(lanes))];
             ("matmul.vector.columns", expand(text!("matmul.vector.wgsl.in", "matmul.vector.columns.wgsl.in"), &counts))
         }
-        Tile::Plain => ("matmul.plain", text!("matmul.plain.wgsl.in").to_owned()),
+        Tile::Plain => ("matmul.plain", expand(text!("matmul.plain.wgsl.in"), &[])),
         Tile::Subgroup { rows } => {
             let text = text!("matmul.loads.wgsl.in", "software/matmul.subgroup.wgsl.in");
             ("matmul.subgroup", expand(text, &of_subgroup(rows, lanes)))
@@ -120,7 +128,8 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
         false => String::new(),
     };
-    (name, [end, text!("matmul.uniforms.wgsl").into(), block, kernel].concat())
+    let name = if op.window.is_some() { format!("{name}.window") } else { name.into() };
+    (name, [&end, text!("matmul.uniforms.wgsl"), window, loads, &block, &kernel].concat())
 }
 
 /// The text of the second dispatch of a product in parts.

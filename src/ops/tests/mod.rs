@@ -110,7 +110,7 @@ fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
     let tensor = |shape: [u32; 2]| Tensor::new(BufferId(0), Dtype::F32, shape);
     let a = tensor(if layout == Layout::Tn { [k, m] } else { [m, k] });
     let b = tensor(if layout == Layout::Nt { [n, k] } else { [k, n] });
-    Matmul { a, b, c: tensor([m, n]), layout, epilogue: Epilogue::None, addend: None, bias_gradient: None }
+    Matmul::new(a, b, tensor([m, n]), layout)
 }
 
 /// Every class of adapter.

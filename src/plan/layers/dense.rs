@@ -1,29 +1,38 @@
 //! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ. Where it is tied to the
-//! transposed weights of another one: Y = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W.
+//! transposed weights of another one: Y = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W. A convolution is the same
+//! with an X and a dZ that are read through windows.
 
 use super::{At, Builder, Lowered, Tensor, activation, made, rows, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
-use crate::plan::{Combination, Combine, Epilogue, Layout, Matmul, Reduce, Reduction};
+use crate::plan::{Combination, Combine, Layout, Matmul, Reduce, Reduction, Window};
 
-pub(super) fn forward(
-    at: &At,
-    bias: bool,
-    activation: Activation,
-    transposed: bool,
-    plan: &mut Builder,
-) -> Result<Lowered> {
+/// What a layer multiplies by its weights, and what comes after.
+pub(super) struct Product {
+    pub bias: bool,
+    pub activation: Activation,
+    /// Whether the weights are those of another layer, transposed.
+    pub transposed: bool,
+    /// How the products read X, and for the gradient of X how they read dZ, where not row by row.
+    pub window: Option<Window>,
+    pub reversed: Option<Window>,
+}
+
+impl Product {
+    /// By the weights of a dense layer of its own.
+    pub fn dense(bias: bool, activation: Activation) -> Self {
+        Self { bias, activation, transposed: false, window: None, reversed: None }
+    }
+}
+
+pub(super) fn forward(at: &At, of: Product, plan: &mut Builder) -> Result<Lowered> {
     let name = at.node.name.as_str();
-    let end = if activation == Activation::Identity { name.into() } else { at.name("sums") };
-    let product = plan.activation(if bias { at.name("product") } else { end.clone() }.as_str(), at.shape())?;
-    plan.push(Matmul {
-        a: rows(at.inputs[0]),
-        b: plan.parameter(at.node.parameters[0]),
-        c: rows(product),
-        layout: if transposed { Layout::Nt } else { Layout::Nn },
-        ..plain()
-    });
-    let sums = match bias {
+    let end = if of.activation == Activation::Identity { name.into() } else { at.name("sums") };
+    let product = plan.activation(if of.bias { at.name("product") } else { end.clone() }.as_str(), at.shape())?;
+    let weight = rows(plan.parameter(at.node.parameters[0]));
+    let layout = if of.transposed { Layout::Nt } else { Layout::Nn };
+    plan.push(Matmul { window: of.window, ..Matmul::new(rows(at.inputs[0]), weight, rows(product), layout) });
+    let sums = match of.bias {
         false => product,
         true => {
             let output = plan.activation(&end, at.shape())?;
@@ -32,39 +41,28 @@ pub(super) fn forward(
             output
         }
     };
-    let (sums, output) = activation::forward(name, sums, activation, plan)?;
+    let (sums, output) = activation::forward(name, sums, of.activation, plan)?;
     Ok(Lowered { sums, ..made(output) })
 }
 
-pub(super) fn backward(at: &At, bias: bool, transposed: bool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, of: Product, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let weight = at.node.parameters[0];
     // The gradient of the input first: that of the weights may change them at once.
     if let Some(sink) = plan.sink(at, 0)? {
-        plan.push(Matmul {
-            a: gradient,
-            b: plan.parameter(weight),
-            c: rows(sink),
-            layout: if transposed { Layout::Nn } else { Layout::Nt },
-            ..plain()
-        });
+        let layout = if of.transposed { Layout::Nn } else { Layout::Nt };
+        let product = Matmul::new(gradient, rows(plan.parameter(weight)), rows(sink), layout);
+        plan.push(Matmul { window: of.reversed, ..product });
     }
     if plan.trained[weight] {
-        let c = plan.parameter_sink(at, weight)?;
-        let (a, b) = if transposed { (gradient, x) } else { (x, gradient) };
-        plan.push(Matmul { a, b, c, layout: Layout::Tn, ..plain() });
+        let c = rows(plan.parameter_sink(at, weight)?);
+        let (a, b) = if of.transposed { (gradient, x) } else { (x, gradient) };
+        plan.push(Matmul { window: of.window, ..Matmul::new(a, b, c, Layout::Tn) });
     }
-    if let Some(&bias) = at.node.parameters.get(1).filter(|&&p| bias && plan.trained[p]) {
+    if let Some(&bias) = at.node.parameters.get(1).filter(|&&p| of.bias && plan.trained[p]) {
         let sink = plan.parameter_sink(at, bias)?;
         let output = seen_as(sink, [1, sink.len()]);
         plan.push(Reduce { input: gradient, output, how: Reduction::Sum });
     }
     Ok(())
-}
-
-/// A product without anything else.
-fn plain() -> Matmul {
-    let none = Tensor::new(crate::plan::BufferId(0), Default::default(), 0);
-    let (layout, epilogue) = (Layout::Nn, Epilogue::None);
-    Matmul { a: none, b: none, c: none, layout, epilogue, addend: None, bias_gradient: None }
 }

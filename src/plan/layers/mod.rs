@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod batch_norm;
+mod convolution;
 mod custom;
 mod dense;
 mod dropout;
@@ -13,6 +14,7 @@ mod moving;
 mod reducing;
 mod scale_shift;
 
+use self::dense::Product;
 use super::builder::{Builder, Lowered, limit};
 use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
@@ -42,6 +44,11 @@ impl At<'_> {
         self.node.shapes[0]
     }
 
+    /// The shape of a sample of its first input.
+    fn input_shape(&self) -> Shape {
+        Shape::of(&self.inputs[0].shape[1..])
+    }
+
     /// The kind of layer whose ops it has: of what is tied, that of the other one, with its parameters.
     fn layer<'a>(&'a self, plan: &'a Builder) -> &'a Layer {
         let of = |name: &str| plan.network.layers().find(|(other, _)| *other == name).map(|(_, layer)| layer);
@@ -55,8 +62,9 @@ impl At<'_> {
 /// Adds a layer's forward pass.
 pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     match at.layer(plan).clone() {
-        Layer::Dense(dense) => dense::forward(at, dense.has_bias(), dense.activation(), false, plan),
-        Layer::Tied(tied) => dense::forward(at, true, tied.transposed.unwrap_or_default(), true, plan),
+        Layer::Dense(dense) => dense::forward(at, Product::dense(dense.has_bias(), dense.activation()), plan),
+        Layer::Conv(conv) => convolution::forward(at, &conv, plan),
+        Layer::Tied(tied) => dense::forward(at, of_tied(tied.transposed.unwrap_or_default()), plan),
         Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => Ok(moving::reshape(at, plan)),
         Layer::Activation(activation) => {
             let (sums, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
@@ -97,11 +105,16 @@ pub(super) fn backward(
     match layer {
         Layer::Dense(dense) => {
             let gradient = through(gradients[0], plan)?;
-            dense::backward(at, dense.has_bias(), false, gradient.unwrap_or(first), plan)?;
+            let product = Product::dense(dense.has_bias(), dense.activation());
+            dense::backward(at, product, gradient.unwrap_or(first), plan)?;
+        }
+        Layer::Conv(conv) => {
+            let gradient = through(gradients[0], plan)?;
+            convolution::backward(at, &conv, gradient.unwrap_or(first), plan)?;
         }
         Layer::Tied(_) => {
             let gradient = through(gradients[0], plan)?;
-            dense::backward(at, true, true, gradient.unwrap_or(first), plan)?;
+            dense::backward(at, of_tied(activation), gradient.unwrap_or(first), plan)?;
         }
         Layer::Activation(_) => {
             if let Some(gradient) = through(gradients[0], plan)? {
@@ -126,6 +139,11 @@ pub(super) fn backward(
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, plan)?,
     }
     plan.add_up_tied(true)
+}
+
+/// A dense layer by another one's weights, transposed.
+fn of_tied(activation: Activation) -> Product {
+    Product { transposed: true, ..Product::dense(true, activation) }
 }
 
 /// A layer that puts out one tensor and keeps nothing else.

@@ -1,0 +1,23 @@
+// The loads of a product whose A and B are stored. matmul.loads.window.wgsl has those of a convolution.
+
+// Four consecutive elements of A as stored, from `index` on. Past the `last` element the result is
+// arbitrary, but nothing is read there.
+fn load_a(index: u32, last: u32) -> vec4f {
+    if A_ALIGNED {
+        return a[min(index, last) >> 2u];
+    }
+    let i = min(index + vec4u(0u, 1u, 2u, 3u), vec4u(last));
+    let word = i >> vec4u(2u);
+    let lane = i & vec4u(3u);
+    return vec4f(a[word.x][lane.x], a[word.y][lane.y], a[word.z][lane.z], a[word.w][lane.w]);
+}
+
+fn load_b(index: u32, last: u32) -> vec4f {
+    if B_ALIGNED {
+        return b[min(index, last) >> 2u];
+    }
+    let i = min(index + vec4u(0u, 1u, 2u, 3u), vec4u(last));
+    let word = i >> vec4u(2u);
+    let lane = i & vec4u(3u);
+    return vec4f(b[word.x][lane.x], b[word.y][lane.y], b[word.z][lane.z], b[word.w][lane.w]);
+}

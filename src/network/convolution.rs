@@ -1,0 +1,270 @@
+//! Convolutions: their options, the shapes that come out, and how a product reads what goes in.
+
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::init::Init;
+use crate::ops::{Axis, Window};
+use crate::shape::Shape;
+
+/// A convolution over the height and the width of images, \[height, width, channels\], or over the steps of a sequence,
+/// \[steps, channels\]: y = activation(x * W + b), with W of shape \[kernel height, kernel width, channels in, channels
+/// out\], or \[kernel, channels in, channels out\]. As in PyTorch and Keras the kernel is not flipped. The output has
+/// floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1 positions along a dimension.
+///
+/// ```
+/// use wgrad::{Activation::*, Conv, Network};
+/// let network = Network::input([28, 28, 1])
+///     .layer(Conv::new(8, 3).same().activation(Relu))
+///     .layer(Conv::new(16, 3).stride(2).activation(Relu))
+///     .build()?;
+/// assert_eq!(network.output_ends()[0].shape[..], [13, 13, 16]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Conv {
+    /// Of the output.
+    pub channels: u32,
+    /// Taps along height and width.
+    pub kernel: [u32; 2],
+    /// See [`stride`](Self::stride).
+    pub stride: [u32; 2],
+    /// See [`dilation`](Self::dilation).
+    pub dilation: [u32; 2],
+    /// See [`padding`](Self::padding) and [`same`](Self::same).
+    pub padding: Padding,
+    /// Of a transposed convolution, its [output padding](Self::output_padding).
+    pub transposed: Option<[u32; 2]>,
+    /// Applied to each output.
+    pub activation: Activation,
+    weight_init: Option<Init>,
+    /// `None`: the layer has no bias.
+    bias_init: Option<Init>,
+}
+
+/// Zeros around the input of a [`Conv`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Padding {
+    /// As many as make the output as long as the input, divided by the stride and rounded up; an odd one goes behind.
+    Same,
+    /// Before and behind each row, then before and behind each column.
+    Explicit([[u32; 2]; 2]),
+}
+
+/// A height and a width, or one number for both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Size([u32; 2]);
+
+impl From<u32> for Size {
+    fn from(both: u32) -> Self {
+        Self([both; 2])
+    }
+}
+
+impl From<[u32; 2]> for Size {
+    fn from(size: [u32; 2]) -> Self {
+        Self(size)
+    }
+}
+
+/// The largest kernel, stride, dilation and padding.
+const LARGEST: u32 = 1 << 12;
+
+impl Conv {
+    /// A convolution with `channels` outputs and a kernel of this size. Stride and dilation are 1, there is no padding
+    /// ("valid") and no activation. Weights start as those of a dense layer, biases as zeros.
+    pub fn new(channels: u32, kernel: impl Into<Size>) -> Self {
+        Self {
+            channels,
+            kernel: kernel.into().0,
+            stride: [1; 2],
+            dilation: [1; 2],
+            padding: Padding::Explicit([[0; 2]; 2]),
+            transposed: None,
+            activation: Activation::Identity,
+            weight_init: None,
+            bias_init: Some(Init::Zeros),
+        }
+    }
+
+    /// A transposed convolution: what a convolution with the same options makes a gradient of, so a stride of 2 doubles
+    /// height and width. Its output has (length − 1) · stride − padding + dilation · (kernel − 1) + 1 positions.
+    pub fn transposed(channels: u32, kernel: impl Into<Size>) -> Self {
+        Self { transposed: Some([0; 2]), ..Self::new(channels, kernel) }
+    }
+
+    /// Applied to each output. Default identity.
+    pub fn activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// Elements from one position to the next. Default 1.
+    pub fn stride(self, stride: impl Into<Size>) -> Self {
+        Self { stride: stride.into().0, ..self }
+    }
+
+    /// Elements from one tap of the kernel to the next. Default 1.
+    pub fn dilation(self, dilation: impl Into<Size>) -> Self {
+        Self { dilation: dilation.into().0, ..self }
+    }
+
+    /// Zeros on each side of the height, and on each side of the width. Default 0.
+    pub fn padding(self, padding: impl Into<Size>) -> Self {
+        let [height, width] = padding.into().0;
+        self.padding_of([height; 2], [width; 2])
+    }
+
+    /// Zeros above and below, and left and right.
+    pub fn padding_of(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
+        Self { padding: Padding::Explicit([rows, columns]), ..self }
+    }
+
+    /// As many zeros as make the output as large as the input, divided by the stride and rounded up. Of a transposed
+    /// convolution: as large as the input times the stride.
+    pub fn same(self) -> Self {
+        Self { padding: Padding::Same, ..self }
+    }
+
+    /// Rows and columns that a transposed convolution has more of, below and right: less than the stride. Default 0.
+    pub fn output_padding(self, more: impl Into<Size>) -> Self {
+        Self { transposed: self.transposed.and(Some(more.into().0)), ..self }
+    }
+
+    /// Another start for the weights.
+    pub fn weight_init(self, init: Init) -> Self {
+        Self { weight_init: Some(init), ..self }
+    }
+
+    /// Another start for the biases.
+    pub fn bias_init(self, init: Init) -> Self {
+        Self { bias_init: Some(init), ..self }
+    }
+
+    /// Without a bias.
+    pub fn without_bias(self) -> Self {
+        Self { bias_init: None, ..self }
+    }
+
+    /// Whether it adds a bias.
+    pub fn has_bias(&self) -> bool {
+        self.bias_init.is_some()
+    }
+
+    /// Initial weights and biases.
+    pub(super) fn inits(&self) -> (Init, Option<Init>) {
+        let usual = super::Dense::new(1, self.activation).weight_init;
+        (self.weight_init.unwrap_or(usual), self.bias_init)
+    }
+
+    /// The shape of the weights, for samples of this shape.
+    pub(super) fn weights(&self, sample: Shape) -> Vec<u32> {
+        let inputs = sample.last().copied().unwrap_or(1);
+        let kernel = if sample.len() == 2 { &self.kernel[1..] } else { &self.kernel[..] };
+        [kernel, &[inputs, self.channels]].concat()
+    }
+
+    /// The shape of what comes out, where it can take such a sample.
+    pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
+        let fault = |expected: &str, actual: String| Err(Error::shape(what, expected, actual));
+        let (init, bias) = self.inits();
+        init.check()?;
+        bias.map_or(Ok(()), Init::check)?;
+        if !matches!(sample.len(), 2 | 3) {
+            return fault("samples of shape [height, width, channels] or [steps, channels]", format!("{sample:?}"));
+        }
+        if self.channels == 0 {
+            return fault("at least 1 channel", "0".into());
+        }
+        let options = [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)];
+        for (name, size) in options {
+            if size.iter().any(|length| !(1..=LARGEST).contains(length)) {
+                return fault(&format!("a {name} of 1 to {LARGEST}"), format!("{size:?}"));
+            }
+            if sample.len() == 2 && size[0] != size[1] {
+                return fault(&format!("one number as the {name}, as the sample is a sequence"), format!("{size:?}"));
+            }
+        }
+        if let Padding::Explicit(sides) = self.padding
+            && sides.iter().flatten().any(|side| *side > LARGEST)
+        {
+            return fault(&format!("a padding of 0 to {LARGEST}"), format!("{sides:?}"));
+        }
+        if let Some(more) = self.transposed
+            && (0..2).any(|i| more[i] >= self.stride[i].max(self.dilation[i]))
+        {
+            return fault("an output padding below the stride", format!("{more:?}"));
+        }
+        let (mut output, first) = (sample, 3 - sample.len());
+        for (i, length) in output.lengths[..sample.len() - 1].iter_mut().enumerate() {
+            let positions = self.positions(first + i, *length);
+            *length = match positions {
+                1.. => u32::try_from(positions).unwrap_or(u32::MAX),
+                _ => {
+                    let span = self.dilation[first + i] * (self.kernel[first + i] - 1) + 1;
+                    let expected = format!("an input, padding included, as long as its kernel, which spans {span}");
+                    return fault(&expected, format!("{sample:?}"));
+                }
+            };
+        }
+        output.lengths[sample.len() - 1] = self.channels;
+        Ok(output)
+    }
+
+    /// Zeros before and behind, and so the output's positions, along the height (0) or the width (1).
+    fn padded(&self, i: usize, length: u32) -> [i64; 2] {
+        let (length, stride) = (i64::from(length), i64::from(self.stride[i]));
+        let span = i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1;
+        match self.padding {
+            Padding::Explicit(sides) => sides[i].map(i64::from),
+            Padding::Same => {
+                let missing = match self.transposed {
+                    // Of the convolution that goes the other way, whose input is `length` times the stride.
+                    Some(_) => (span - stride).max(0),
+                    None => ((length + stride - 1) / stride * stride - stride + span - length).max(0),
+                };
+                [missing / 2, missing - missing / 2]
+            }
+        }
+    }
+
+    fn positions(&self, i: usize, length: u32) -> i64 {
+        let [before, behind] = self.padded(i, length);
+        let (length, stride) = (i64::from(length), i64::from(self.stride[i]));
+        let span = i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1;
+        match (self.transposed, self.padding) {
+            (Some(more), Padding::Explicit(_)) => (length - 1) * stride - before - behind + span + i64::from(more[i]),
+            (Some(_), Padding::Same) => length * stride,
+            (None, _) if length + before + behind < span => 0,
+            (None, _) => (length + before + behind - span) / stride + 1,
+        }
+    }
+
+    /// How the product that makes the output reads a sample of this shape, which it can take.
+    pub(crate) fn window(&self, sample: Shape) -> Window {
+        let first = 3 - sample.len();
+        let axis = |i: usize| {
+            if i < first {
+                return Axis { length: 1, positions: 1, taps: 1, down: 1, step: 1, first: 0, up: 1 };
+            }
+            let length = sample[i - first];
+            let (positions, before) = (self.positions(i, length) as u32, self.padded(i, length)[0] as i32);
+            let convolution = Axis {
+                length,
+                positions,
+                taps: self.kernel[i],
+                down: self.stride[i],
+                step: self.dilation[i] as i32,
+                first: -before,
+                up: 1,
+            };
+            match self.transposed {
+                // Of the convolution that goes the other way.
+                Some(_) => Axis { length: positions, positions: length, ..convolution }.reversed(),
+                None => convolution,
+            }
+        };
+        Window { channels: sample.last().copied().unwrap_or(1), rows: axis(0), columns: axis(1) }
+    }
+}

@@ -1,0 +1,35 @@
+//! Convolutions: the products of a dense layer, whose A is read through a [`Window`].
+
+use super::dense::{self, Product};
+use super::{At, Builder, Lowered, Tensor, limit};
+use crate::error::Result;
+use crate::network::Conv;
+
+/// Numbers of A, stored or not, that kernels can tell apart.
+const MOST: u64 = u32::MAX as u64;
+
+pub(super) fn forward(at: &At, conv: &Conv, plan: &mut Builder) -> Result<Lowered> {
+    let product = product(at, conv)?;
+    for (window, of) in [(product.window, at.shape()), (product.reversed, at.input_shape())] {
+        let numbers = window.map_or(0, |window| window.numbers(plan.batch));
+        limit(&format!("convolution {} -> {of:?}: what its kernel sees", at.node.name), numbers, MOST, "numbers")?;
+    }
+    dense::forward(at, product, plan)
+}
+
+pub(super) fn backward(at: &At, conv: &Conv, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    dense::backward(at, product(at, conv)?, gradient, plan)
+}
+
+fn product(at: &At, conv: &Conv) -> Result<Product> {
+    let window = conv.window(at.input_shape());
+    let channels = at.shape().last().copied().unwrap_or(1);
+    let reversed = Some(window.reversed(channels));
+    Ok(Product {
+        bias: conv.has_bias(),
+        activation: conv.activation,
+        transposed: false,
+        window: Some(window),
+        reversed,
+    })
+}

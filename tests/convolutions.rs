@@ -1,0 +1,155 @@
+//! Convolutions: every kernel that makes them, shapes of all kinds, and errors.
+
+mod common;
+
+use common::reference::{Corners, Sample, outputs};
+use common::*;
+use wgrad::plan::{K, MatmulKernel, Role, Tile};
+use wgrad::{Activation::*, Adam, Conv, Device, Gpu, Layer, Loss, Model, Network, Plan, TrainerConfig};
+
+/// Samples and what convolves them: kernels of 1 to 7, strides beyond the kernel, dilation, lengths of 1, channels of
+/// whole vectors and not.
+fn cases() -> Vec<([u32; 3], Conv)> {
+    vec![
+        ([1, 1, 1], Conv::new(1, 1)),
+        ([5, 7, 3], Conv::new(4, 3).activation(Relu)),
+        ([8, 8, 4], Conv::new(8, 3).same().activation(Tanh)),
+        ([9, 6, 5], Conv::new(3, [2, 3]).stride([2, 1]).activation(Silu)),
+        ([7, 7, 8], Conv::new(33, 3).same().stride(2)),
+        ([11, 5, 4], Conv::new(4, 2).stride(3).activation(Relu)),
+        ([12, 13, 2], Conv::new(5, 3).dilation([2, 3]).same()),
+        ([9, 9, 1], Conv::new(6, 7).padding(3).activation(Relu)),
+        ([1, 20, 16], Conv::new(4, [1, 5]).padding_of([0, 0], [4, 0])),
+        ([20, 1, 3], Conv::new(2, [3, 1]).without_bias()),
+        ([4, 5, 3], Conv::transposed(4, 3).stride(2).padding(1).output_padding(1).activation(Relu)),
+        ([3, 4, 8], Conv::transposed(3, 2).stride(2)),
+        ([5, 5, 4], Conv::transposed(8, 4).same().stride(2).activation(Tanh)),
+        ([6, 4, 2], Conv::transposed(5, [3, 2]).dilation(2)),
+        ([3, 3, 5], Conv::transposed(1, 2).stride(3)),
+    ]
+}
+
+/// Between other layers, so that every product of it is made.
+fn network(sample: [u32; 3], conv: Conv) -> Network {
+    Network::input(sample)
+        .layer(Conv::new(sample[2], 1).activation(Tanh))
+        .layer(conv)
+        .flatten()
+        .dense(3, Identity)
+        .build()
+        .unwrap()
+}
+
+fn check(gpu: &Gpu, sample: [u32; 3], conv: Conv, rows: u32) {
+    let network = network(sample, conv);
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(4)).unwrap();
+    let mut lockstep = lockstep_with_data(gpu, &network, plan, rows, 7);
+    // A whole batch, and a partial one.
+    for _ in 0..2 {
+        assert_agree(&mut lockstep, &format!("{sample:?} {conv:?}"));
+    }
+}
+
+#[test]
+fn every_convolution_agrees_with_its_twin() {
+    for (sample, conv) in cases() {
+        for gpu in gpus() {
+            check(gpu, sample, conv, 6);
+        }
+    }
+}
+
+#[test]
+fn every_kernel_of_products_makes_convolutions() {
+    let kernel = |tile, k| MatmulKernel { tile, k };
+    let kernels = [
+        kernel(Tile::Square32, K::Whole),
+        kernel(Tile::Square32, K::Slices(4)),
+        kernel(Tile::Square32, K::Parts(3)),
+        kernel(Tile::Square64, K::Whole),
+        kernel(Tile::Plain, K::Whole),
+        kernel(Tile::Plain, K::Parts(2)),
+        kernel(Tile::Subgroup { rows: 16 }, K::Whole),
+    ];
+    for kernel in kernels {
+        let gpu = with_products(kernel);
+        for (sample, conv) in cases().into_iter().skip(1).step_by(3).chain(cases().into_iter().skip(2).step_by(5)) {
+            check(&gpu, sample, conv, 6);
+        }
+    }
+}
+
+/// The CPU against the textbook in f64.
+#[test]
+fn a_convolution_is_the_textbooks() {
+    for (sample, conv) in cases() {
+        let network = Network::input(sample).layer(conv).build().unwrap();
+        let weights = network.initial_parameters(3);
+        let x: Vec<f32> = (0..sample.iter().product::<u32>()).map(|i| (i * 29 % 31) as f32 / 31.0 - 0.4).collect();
+        let y = Model::new(Device::Cpu, &network, &weights).unwrap().forward(&x).unwrap();
+        let of = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<f64>>();
+        let own: Vec<Vec<f64>> = network.parameters().iter().map(|p| of(&weights[p.range()])).collect();
+        let own: Vec<&[f64]> = own.iter().map(Vec::as_slice).collect();
+        let corners = &mut Corners::default();
+        let expected = outputs(&Layer::Conv(conv), &own, &[&Sample::new(&sample, of(&x))], corners).remove(0);
+        let expected = common::reference::activated(conv.activation, &expected, corners);
+        assert_eq!(network.output_ends()[0].shape[..], expected.shape[..], "{conv:?}");
+        // A sum of n terms is off by n roundings of the terms' magnitude, which is at most 1 here; tanh and silu are
+        // steeper than 1 nowhere but for 1.1.
+        let terms = network.parameters()[0].len() / conv.channels + 2;
+        let bound = 1.1 * f64::from(terms * terms) * f64::from(f32::EPSILON);
+        for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
+            assert!((f64::from(*y) - expected).abs() <= bound, "{conv:?} {i}: {y} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_takes_bias_activation_and_optimizer_in() {
+    let network = Network::input([8, 8, 4])
+        .layer(Conv::new(8, 3).activation(Relu))
+        .layer(Conv::new(8, 3).same().activation(Relu))
+        .flatten()
+        .dense(3, Identity)
+        .build()
+        .unwrap();
+    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &TrainerConfig::default());
+    let plan = plan.unwrap();
+    let kernels: Vec<&str> = plan.step.iter().map(|op| op.kernel()).collect();
+    assert_eq!(
+        kernels[2..],
+        ["matmul"; 9].map(|name| name)[..]
+            .iter()
+            .enumerate()
+            .map(|(i, name)| if i == 3 { "softmax_cross_entropy" } else { name })
+            .collect::<Vec<_>>()[..],
+        "{plan}"
+    );
+    assert!(plan.find(Role::Gradients).is_none(), "{plan}");
+}
+
+#[test]
+fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
+    let error = |sample: &[u32], conv: Conv| {
+        let sample = wgrad::Shape::try_from(sample).unwrap();
+        Network::input(sample).layer(conv).build().unwrap_err().to_string()
+    };
+    assert_eq!(
+        error(&[4, 5, 3], Conv::new(8, [5, 3])),
+        "layer conv_1 of input [4, 5, 3]: expected an input, padding included, as long as its kernel, which spans 5, got \
+         [4, 5, 3]"
+    );
+    let expected = [
+        (error(&[784], Conv::new(8, 3)), "expected samples of shape [height, width, channels] or [steps, channels]"),
+        (error(&[4, 4, 1], Conv::new(0, 3)), "at least 1 channel"),
+        (error(&[4, 4, 1], Conv::new(1, [0, 3])), "a kernel of 1 to 4096, got [0, 3]"),
+        (error(&[4, 4, 1], Conv::new(1, 3).stride(0)), "a stride of 1 to 4096"),
+        (error(&[4, 4, 1], Conv::new(1, 3).dilation(0)), "a dilation of 1 to 4096"),
+        (error(&[4, 4, 1], Conv::new(1, 3).padding(9999)), "a padding of 0 to 4096"),
+        (error(&[9, 4], Conv::new(1, [3, 2])), "one number as the kernel, as the sample is a sequence"),
+        (error(&[4, 4, 1], Conv::transposed(1, 2).stride(2).output_padding(2)), "an output padding below the stride"),
+    ];
+    for (message, part) in expected {
+        assert!(message.contains(part) && message.starts_with("layer conv"), "{message}");
+    }
+}
