@@ -73,7 +73,9 @@ fn every_kernel_of_products_makes_convolutions() {
     ];
     for kernel in kernels {
         let gpu = with_products(kernel);
-        for (sample, conv) in cases().into_iter().skip(1).step_by(3).chain(cases().into_iter().skip(2).step_by(5)) {
+        // Channels of whole vectors and not; a transposed one.
+        for case in [2, 3, 12] {
+            let (sample, conv) = cases()[case];
             check(&gpu, sample, conv, 6);
         }
     }
@@ -116,15 +118,9 @@ fn a_convolution_takes_bias_activation_and_optimizer_in() {
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &TrainerConfig::default());
     let plan = plan.unwrap();
     let kernels: Vec<&str> = plan.step.iter().map(|op| op.kernel()).collect();
-    assert_eq!(
-        kernels[2..],
-        ["matmul"; 9].map(|name| name)[..]
-            .iter()
-            .enumerate()
-            .map(|(i, name)| if i == 3 { "softmax_cross_entropy" } else { name })
-            .collect::<Vec<_>>()[..],
-        "{plan}"
-    );
+    // Three forward; back: two for the input of a layer, three for the weights, with their update.
+    let expected = [&["next_batch", "gather"][..], &["matmul"; 3], &["softmax_cross_entropy"], &["matmul"; 5]].concat();
+    assert_eq!(kernels, expected, "{plan}");
     assert!(plan.find(Role::Gradients).is_none(), "{plan}");
 }
 

@@ -184,9 +184,7 @@ fn activations_and_their_derivatives() {
         let saved = if from_input { in_x } else { out_y };
         let pointwise =
             |input, saved, output| Op::Pointwise(Pointwise { input, saved, output, activation, dropout: None });
-        let product = |a, c, epilogue| {
-            Op::Matmul(Matmul { a, b: one, c, layout: Layout::Nn, epilogue, addend: None, bias_gradient: None })
-        };
+        let product = |a, c, epilogue| Op::Matmul(Matmul { epilogue, ..Matmul::new(a, one, c, Layout::Nn) });
         let ops = vec![
             pointwise(in_x, None, out_y),
             pointwise(in_dy, Some(saved), out_dx),

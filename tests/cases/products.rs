@@ -40,7 +40,7 @@ fn check_matmul(
     ];
     let [a, b, c] = operands([m, n, k], layout);
     let bias_gradient = bias_gradient.then(|| tensor(4, n));
-    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue: plan_epilogue, addend, bias_gradient });
+    let op = Op::Matmul(Matmul { epilogue: plan_epilogue, addend, bias_gradient, ..Matmul::new(a, b, c, layout) });
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     // Long sums are of 1, 2 and 3: no sum is ever rounded, so that not one term may be missing.
@@ -77,7 +77,7 @@ fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, b
     let bias = Tensor { offset: bias_at, ..tensor(3, n) };
     let [a, b, c] = operands([m, n, k], layout);
     let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(step)), biases.then_some(bias));
-    let op = Op::Matmul(Matmul { a, b, c, layout, epilogue, addend: None, bias_gradient });
+    let op = Op::Matmul(Matmul { epilogue, bias_gradient, ..Matmul::new(a, b, c, layout) });
     let buffers = [
         ("a", m * k, Role::Activation),
         ("b", k * n, Role::Activation),

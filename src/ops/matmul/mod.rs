@@ -373,8 +373,8 @@ mod tests {
         for (layout, k) in [Layout::Nn, Layout::Tn].into_iter().flat_map(|layout| [11, 3, 8, 1].map(|k| (layout, k))) {
             let a: Vec<f32> = (0..m * k).map(number).collect();
             let b: Vec<f32> = (0..k * n).map(|i| number(i + 500)).collect();
-            let a = tensor(if layout == Layout::Nn { [m, k] } else { [k, m] });
-            let op = Matmul::new(a, tensor([k, n]), tensor([m, n]), layout);
+            let shape_of_a = if layout == Layout::Nn { [m, k] } else { [k, m] };
+            let op = Matmul::new(tensor(shape_of_a), tensor([k, n]), tensor([m, n]), layout);
             let mut c = vec![0.0; m * n];
             op.sums(0..m, &a, &b, &mut c, None);
             for (at, c) in c.iter().enumerate() {

@@ -97,8 +97,12 @@ fn product_launches() -> Vec<Launch> {
                 for (epilogue, add) in &ends {
                     let product = product(m, n, k, layout);
                     let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
-                    let kernels = kernels.iter().filter(|kernel| kernel.fits(&op, &adapter));
-                    found.extend(kernels.flat_map(|&kernel| crate::ops::launches(&op, kernel, &adapter)));
+                    // As it is, and as a convolution of two taps.
+                    let convolution = Matmul { window: Some(window(m.max(k) / 2)), ..op.clone() };
+                    for op in [op, convolution] {
+                        let kernels = kernels.iter().filter(|kernel| kernel.fits(&op, &adapter));
+                        found.extend(kernels.flat_map(|&kernel| crate::ops::launches(&op, kernel, &adapter)));
+                    }
                 }
             }
         }
@@ -111,6 +115,11 @@ fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
     let a = tensor(if layout == Layout::Tn { [k, m] } else { [m, k] });
     let b = tensor(if layout == Layout::Nt { [n, k] } else { [k, n] });
     Matmul::new(a, b, tensor([m, n]), layout)
+}
+
+fn window(channels: u32) -> Window {
+    let axis = |taps| Axis { length: 8, positions: 8, taps, down: 1, step: 1, first: 0, up: 1 };
+    Window { channels: channels.max(1), rows: axis(1), columns: axis(2) }
 }
 
 /// Every class of adapter.
