@@ -21,3 +21,14 @@ fn load_b(index: u32, last: u32) -> vec4f {
     let lane = i & vec4u(3u);
     return vec4f(b[word.x][lane.x], b[word.y][lane.y], b[word.z][lane.z], b[word.w][lane.w]);
 }
+
+// A 4x4 block as stored, its rows `stride` elements apart.
+fn load_block_a(index: u32, stride: u32, last: u32) -> mat4x4f {
+    return mat4x4f(load_a(index, last), load_a(index + stride, last),
+                   load_a(index + 2u * stride, last), load_a(index + 3u * stride, last));
+}
+
+fn load_block_b(index: u32, stride: u32, last: u32) -> mat4x4f {
+    return mat4x4f(load_b(index, last), load_b(index + stride, last),
+                   load_b(index + 2u * stride, last), load_b(index + 3u * stride, last));
+}

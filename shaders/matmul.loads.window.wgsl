@@ -6,14 +6,29 @@ fn number_of_a(index: u32) -> f32 {
     return select(0.0, a[word][at & 3u], at != OUTSIDE);
 }
 
+fn vector_of_a(at: u32) -> vec4f {
+    let word = select(0u, at >> 2u, at != OUTSIDE);
+    return select(vec4f(0.0), a[word], at != OUTSIDE);
+}
+
 fn load_a(index: u32, last: u32) -> vec4f {
     if A_ALIGNED {
-        let at = seen(min(index, last));
-        let word = select(0u, at >> 2u, at != OUTSIDE);
-        return select(vec4f(0.0), a[word], at != OUTSIDE);
+        return vector_of_a(seen(min(index, last)));
     }
     let i = min(index + vec4u(0u, 1u, 2u, 3u), vec4u(last));
     return vec4f(number_of_a(i.x), number_of_a(i.y), number_of_a(i.z), number_of_a(i.w));
+}
+
+// Rows as stored are positions, so the block's have a tap in common.
+fn load_block_a(index: u32, stride: u32, last: u32) -> mat4x4f {
+    if A_ALIGNED {
+        let tap = tap_of(index % row_length());
+        let position = min(index / row_length() + vec4u(0u, 1u, 2u, 3u), vec4u(last / row_length()));
+        return mat4x4f(vector_of_a(seen_by(position.x, tap)), vector_of_a(seen_by(position.y, tap)),
+                       vector_of_a(seen_by(position.z, tap)), vector_of_a(seen_by(position.w, tap)));
+    }
+    return mat4x4f(load_a(index, last), load_a(index + stride, last),
+                   load_a(index + 2u * stride, last), load_a(index + 3u * stride, last));
 }
 
 fn number_of_b(index: u32) -> f32 {
@@ -27,4 +42,16 @@ fn load_b(index: u32, last: u32) -> vec4f {
     }
     let i = min(index + vec4u(0u, 1u, 2u, 3u), vec4u(last));
     return vec4f(number_of_b(i.x), number_of_b(i.y), number_of_b(i.z), number_of_b(i.w));
+}
+
+// Rows of weights that are stored the other way have a tap and a channel in common.
+fn load_block_b(index: u32, stride: u32, last: u32) -> mat4x4f {
+    if B_ALIGNED && OTHER_WEIGHTS {
+        let column = index % row_length();
+        let row = min(index / row_length() + vec4u(0u, 1u, 2u, 3u), vec4u(u.n - 1u));
+        let words = ((column / CHANNELS * u.n + row) * CHANNELS + column % CHANNELS) >> vec4u(2u);
+        return mat4x4f(b[words.x], b[words.y], b[words.z], b[words.w]);
+    }
+    return mat4x4f(load_b(index, last), load_b(index + stride, last),
+                   load_b(index + 2u * stride, last), load_b(index + 3u * stride, last));
 }
