@@ -180,10 +180,9 @@ pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, Network,
-    NetworkBuilder, Padding, Parameter, ScaleShift, Size, Summary, Tied, Value,
+    BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, LayerTensors,
+    Network, NetworkBuilder, Padding, Parameter, ScaleShift, Size, Summary, Tied, Value,
 };
-#[doc(hidden)]
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, TwinTensors};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};

@@ -4,6 +4,8 @@ mod common;
 
 #[path = "custom/activations.rs"]
 mod activations;
+#[path = "custom/hostile.rs"]
+mod hostile;
 #[path = "custom/layers.rs"]
 mod layers;
 #[path = "custom/losses.rs"]

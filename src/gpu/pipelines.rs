@@ -123,8 +123,9 @@ impl Gpu {
                 entry_point: Some("main"),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     constants: &shader.constants,
-                    // Kernels write workgroup memory before they read it, and zeroing it is slow on some GPUs.
-                    zero_initialize_workgroup_memory: false,
+                    // The engine's kernels write workgroup memory before they read it, and zeroing it is slow on some
+                    // GPUs. WGSL promises zeros to kernels of an app's own, which are checked.
+                    zero_initialize_workgroup_memory: shader.checked,
                 },
                 cache: self.pipeline_cache().as_ref(),
             })

@@ -4,11 +4,10 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::LayerOps;
-#[cfg(any(doc, feature = "files"))]
-use crate::error::Error;
-use crate::error::Result;
+use super::layer::OwnParameter;
+use crate::error::{Error, Result};
 use crate::init::Init;
-use crate::shape::Shape;
+use crate::shape::{MOST_DIMENSIONS, Shape};
 
 /// A layer of an app's own: its shapes, its weights, and the kernels of its forward and its backward pass.
 /// [`Graph::layer`](crate::Graph::layer) and [`NetworkBuilder::layer`](crate::NetworkBuilder::layer) take it.
@@ -121,6 +120,46 @@ impl CustomParameter {
 #[cfg_attr(feature = "files", serde(into = "Described", try_from = "Described"))]
 pub struct Custom(pub(crate) Arc<dyn CustomLayer>);
 
+impl Custom {
+    /// Refuses outputs and tensors that no plan or file could have.
+    pub(super) fn check<'a>(
+        &self,
+        what: &str,
+        outputs: &[Shape],
+        tensors: impl Iterator<Item = &'a OwnParameter> + Clone,
+    ) -> Result<()> {
+        let fault =
+            |of: &str, expected: &str, actual: String| Err(Error::shape(format!("{of} of {what}"), expected, actual));
+        let kind = self.0.kind();
+        if kind.is_empty() || kind.contains(is_no_name) {
+            return fault("kind", "a text without dots and control characters", format!("{kind:?}"));
+        }
+        let is_sample = |shape: &[u32]| (1..MOST_DIMENSIONS).contains(&shape.len()) && !shape.contains(&0);
+        if outputs.is_empty() || !outputs.iter().all(|shape| is_sample(shape)) {
+            let expected = "at least one output, each of 1 to 4 dimensions without a length of 0";
+            return fault("outputs", expected, format!("{outputs:?}"));
+        }
+        for (i, OwnParameter { role, shape, init, fans }) in tensors.clone().enumerate() {
+            if role.is_empty() || role.contains(is_no_name) || tensors.clone().take(i).any(|other| other.role == *role)
+            {
+                let expected = "a text without dots and control characters, which no other one of the layer has";
+                return fault("a parameter's or state's name", expected, format!("{role:?}"));
+            }
+            if shape.is_empty() || shape.contains(&0) || fans.contains(&0) {
+                let expected = "at least 1 dimension, without lengths and fans of 0";
+                return fault(role, expected, format!("{shape:?} with fans {fans:?}"));
+            }
+            init.check().map_err(|error| error.within(what))?;
+        }
+        Ok(())
+    }
+}
+
+/// What cannot stand in the name of a layer or of its tensors.
+fn is_no_name(c: char) -> bool {
+    c == '.' || c.is_control()
+}
+
 impl PartialEq for Custom {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || (self.0.kind(), self.0.options()) == (other.0.kind(), other.0.options())
@@ -148,7 +187,11 @@ impl TryFrom<Described> for Custom {
 
     fn try_from(Described { kind, options }: Described) -> Result<Self> {
         let Some(registered) = REGISTERED.find(&kind) else { return Err(REGISTERED.not_found(&kind)) };
-        (registered.make)(&options).map(Self)
+        let layer = (registered.make)(&options)?;
+        match layer.kind() == kind {
+            true => Ok(Self(layer)),
+            false => Err(Error::shape(format!("the custom layer {kind}"), "a layer of that kind", layer.kind())),
+        }
     }
 }
 

@@ -64,21 +64,33 @@ impl Graph {
     }
 
     /// Adds a layer of one input, or of several as an array. Names it by kind and place: `dense_1`, `dropout_2`. For
-    /// [`Layer::Split`], which puts out several values, there is [`split`](Self::split).
+    /// a layer with several outputs there is [`layer_outputs`](Self::layer_outputs).
     ///
     /// # Errors
     /// [`Error::Shape`] where it cannot take what comes in or puts out several values, or a value is of another graph;
     /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out,
     /// are more than can be addressed (2³⁰ numbers).
     pub fn layer(&mut self, layer: impl Into<Layer>, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
-        let outputs = self.push(layer.into(), &Vec::from_iter(inputs), None)?;
+        let outputs = self.layer_outputs(layer, inputs)?;
         match outputs[..] {
             [output] => Ok(output),
             _ => {
                 let what = format!("layer {}", self.network.nodes.last().map_or("", |node| &node.name));
-                Err(Error::shape(what, "one output; Graph::split returns several", outputs.len()))
+                Err(Error::shape(what, "one output; Graph::layer_outputs returns several", outputs.len()))
             }
         }
+    }
+
+    /// [`layer`](Self::layer) for a layer with any number of outputs: [`Layer::Split`], or one of an app's own.
+    ///
+    /// # Errors
+    /// As [`layer`](Self::layer).
+    pub fn layer_outputs(
+        &mut self,
+        layer: impl Into<Layer>,
+        inputs: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<Value>> {
+        self.push(layer.into(), &Vec::from_iter(inputs), None)
     }
 
     /// The sum of two or more values: see [`Layer::Add`].
@@ -118,7 +130,7 @@ impl Graph {
     /// # Errors
     /// As [`layer`](Self::layer).
     pub fn split(&mut self, x: Value, axis: i32, parts: u32) -> Result<Vec<Value>> {
-        self.push(Layer::Split { axis, parts }, &[x], None)
+        self.layer_outputs(Layer::Split { axis, parts }, x)
     }
 
     /// The same numbers with another shape.
@@ -224,11 +236,15 @@ impl Graph {
             _ => {
                 let shapes = shapes::outputs(&layer, &what, &given).map_err(|error| error.within(&what))?;
                 let first = network.parameters.len();
-                for own in layer.parameters(&given) {
+                let (parameters, states) = (layer.parameters(&given), layer.states(&given));
+                if let Layer::Custom(custom) = &layer {
+                    custom.check(&what, &shapes, parameters.iter().chain(&states))?;
+                }
+                for own in parameters {
                     network.add_parameter(format!("{name}.{}", own.role), own.shape, own.init, own.fans)?;
                 }
                 let first_state = network.states.len();
-                for OwnParameter { role, shape, init, fans } in layer.states(&given) {
+                for OwnParameter { role, shape, init, fans } in states {
                     // Its place is known once all weights are.
                     let (name, offset) = (format!("{name}.{role}"), 0);
                     network.states.push(Parameter { name, shape, offset, init, fans });
@@ -330,6 +346,12 @@ impl Network {
             let expected = self.shape(given).last().copied().unwrap_or(1);
             if columns != expected {
                 return fault(format!("{expected} features, as {} takes", tied.to), columns.to_string());
+            }
+            let own = target.layer.parameters(&[x]).into_iter().chain(target.layer.states(&[x]));
+            let tensors = weights.iter().map(|&p| &self.parameters[p]).chain(states.iter().map(|&s| &self.states[s]));
+            if !own.map(|own| own.shape).eq(tensors.map(|tensor| tensor.shape.clone())) {
+                let expected = format!("an input for which weights and states are those of {}", tied.to);
+                return fault(expected, format!("{x:?}"));
             }
             return Ok((shapes::outputs(&target.layer, what, &[x])?, weights, states));
         };

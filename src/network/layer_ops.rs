@@ -1,5 +1,7 @@
 //! The kernels of a layer of an app's own, and what they may use.
 
+use std::ops::Deref;
+
 use crate::error::{Error, Result};
 use crate::ops::{
     Access, BufferId, Combination, Combine, CustomOp, Dtype, Layout, Matmul, Op, Reduce, Reduction, Tensor, rows,
@@ -7,10 +9,11 @@ use crate::ops::{
 };
 use crate::shape::{LONGEST_TENSOR, Shape};
 
-/// The kernels of a [`CustomLayer`](crate::CustomLayer)'s forward or backward pass, in order, and the tensors that they may use. The first
-/// dimension of each tensor but the parameters and the states is the batch. The rows that a partial batch lacks hold
-/// some numbers in a forward pass, and zeros in the gradient that a backward pass begins with.
-pub struct LayerOps<'a> {
+/// The tensors that the kernels of a pass may use. The first dimension of each tensor but the parameters and the states
+/// is the batch. The rows that a partial batch lacks hold some numbers in a forward pass, and zeros in the gradient
+/// that a backward pass begins with.
+#[derive(Debug, Clone, Default)]
+pub struct LayerTensors {
     /// Of each input: what comes in.
     pub inputs: Vec<Tensor>,
     /// Of each output: to be written by the forward pass, and read by the backward one.
@@ -25,8 +28,15 @@ pub struct LayerOps<'a> {
     pub input_gradients: Vec<Option<Tensor>>,
     /// Of each parameter, where to write its gradient; `None` where it is frozen. Empty in the forward pass.
     pub parameter_gradients: Vec<Option<Tensor>>,
-    /// Whether the plan trains: then a forward pass changes states and draws masks.
+    /// Whether the plan trains. Only then a forward pass may change states.
     pub is_training: bool,
+}
+
+/// The kernels of a [`CustomLayer`](crate::CustomLayer)'s forward or backward pass, in order. Its fields are those of
+/// [`LayerTensors`], such as `ops.inputs`.
+pub struct LayerOps<'a> {
+    /// A layer cannot change them: the engine's own kernels check no indices.
+    pub(crate) tensors: LayerTensors,
     pub(crate) layer: &'a str,
     /// Tensors of the layer's own, by name.
     pub(crate) own: Vec<(String, Tensor)>,
@@ -35,6 +45,14 @@ pub struct LayerOps<'a> {
     /// The plan's buffer that the next one of its own is.
     pub(crate) next: usize,
     pub(crate) ops: Vec<Op>,
+}
+
+impl Deref for LayerOps<'_> {
+    type Target = LayerTensors;
+
+    fn deref(&self) -> &LayerTensors {
+        &self.tensors
+    }
 }
 
 impl LayerOps<'_> {
@@ -84,31 +102,19 @@ impl LayerOps<'_> {
     pub fn run(&mut self, op: CustomOp) -> Result<()> {
         let op = op.of_layer(self.layer);
         op.check()?;
-        let mut written: Vec<(&str, Tensor)> = Vec::new();
-        for (name, tensor, access) in op.tensors() {
-            let is_written = access != Access::Read;
-            if !self.allows(tensor, is_written) {
-                let what = if is_written { "writes" } else { "reads" };
-                return self.fault(format!(
-                    "kernel {} {what} {name}, which is no tensor of this pass to be used so",
-                    op.name()
-                ));
-            }
-            if access != Access::Write {
-                self.check_is_there(&format!("kernel {}", op.name()), name, tensor)?;
-            }
-            if is_written {
-                written.push((name, tensor));
-            }
+        let kernel = format!("kernel {}", op.name());
+        let used: Vec<(&str, Tensor, Access)> = op.tensors().collect();
+        for &(name, tensor, access) in &used {
+            self.check_use(&kernel, name, tensor, access)?;
         }
-        let overlap = |a: &Tensor, b: &Tensor| {
-            a.buffer == b.buffer && a.words().start < b.words().end && b.words().start < a.words().end
-        };
-        for (i, (name, tensor)) in written.iter().enumerate() {
-            let reads = op.tensors().any(|(_, t, access)| access == Access::Read && t.buffer == tensor.buffer);
-            if reads || written[..i].iter().any(|(_, other)| overlap(other, tensor)) {
+        for (i, &(name, tensor, _)) in used.iter().enumerate().filter(|(_, (.., access))| *access != Access::Read) {
+            let binds_again = |&(j, (_, other, access)): &(usize, &(&str, Tensor, Access))| match access {
+                Access::Read => other.buffer == tensor.buffer,
+                _ => j != i && other.overlaps(&tensor),
+            };
+            if used.iter().enumerate().any(|other| binds_again(&other)) {
                 let what = "and binds the same memory again: WebGPU lets a kernel bind what it writes once";
-                return self.fault(format!("kernel {} writes {name} {what}", op.name()));
+                return self.fault(format!("{kernel} writes {name} {what}"));
             }
         }
         self.ops.push(op.into());
@@ -121,6 +127,7 @@ impl LayerOps<'_> {
     /// # Errors
     /// [`Error::Layer`] for shapes that do not go together, or tensors that are not this pass's.
     pub fn matmul(&mut self, a: Tensor, b: Tensor, layout: Layout, output: Tensor) -> Result<()> {
+        self.check_engine("matmul", &[("A", a), ("B", b)], output)?;
         let [a, b, c] = [a, b, output].map(rows);
         let ([m, k], [inner, n]) = match layout {
             Layout::Nn => ([a.rows(), a.columns()], [b.rows(), b.columns()]),
@@ -131,7 +138,6 @@ impl LayerOps<'_> {
             let shapes = format!("{:?} · {:?} -> {:?}, {layout:?}", a.shape, b.shape, c.shape);
             return self.fault(format!("matmul of {shapes}: expected [m, k] · [k, n] -> [m, n]"));
         }
-        self.engine("matmul", &[a, b], c)?;
         self.ops.push(Matmul::new(a, b, c, layout).into());
         Ok(())
     }
@@ -141,11 +147,11 @@ impl LayerOps<'_> {
     /// # Errors
     /// As [`matmul`](Self::matmul).
     pub fn add(&mut self, a: Tensor, b: Tensor, output: Tensor) -> Result<()> {
+        self.check_engine("add", &[("a", a), ("b", b)], output)?;
         if a.shape.broadcast(&b.shape) != Some(output.shape) {
             let shapes = format!("{:?} + {:?} -> {:?}", a.shape, b.shape, output.shape);
             return self.fault(format!("add of {shapes}: expected shapes that broadcast to the output's"));
         }
-        self.engine("add", &[a, b], output)?;
         // As rows, a bias goes into the product before it.
         let [a, output] = if b.shape.len() == 1 { [a, output].map(rows) } else { [a, output] };
         self.ops.push(Combine { a, b, output, how: Combination::Add }.into());
@@ -157,6 +163,7 @@ impl LayerOps<'_> {
     /// # Errors
     /// As [`matmul`](Self::matmul).
     pub fn sum_rows(&mut self, input: Tensor, output: Tensor) -> Result<()> {
+        self.check_engine("sum_rows", &[("input", input)], output)?;
         let input = rows(input);
         if output.len() != input.columns() {
             return self.fault(format!(
@@ -164,63 +171,71 @@ impl LayerOps<'_> {
                 input.shape, output.shape
             ));
         }
-        self.engine("sum_rows", &[input], output)?;
         let output = seen_as(output, [1, output.len()]);
         self.ops.push(Reduce { input, output, how: Reduction::Sum }.into());
         Ok(())
     }
 
     /// The engine's kernels check no indices: only tensors of this pass, whole, go into them.
-    fn engine(&self, what: &str, reads: &[Tensor], output: Tensor) -> Result<()> {
-        let used = reads.iter().map(|&tensor| (tensor, false)).chain([(output, true)]);
-        for (tensor, is_written) in used {
-            if !self.allows(tensor, is_written) {
-                let way = if is_written { "written" } else { "read" };
-                return self.fault(format!("{what}: {:?} is no tensor of this pass to be {way}", tensor.shape));
-            }
+    fn check_engine(&self, what: &str, reads: &[(&str, Tensor)], output: Tensor) -> Result<()> {
+        for &(name, tensor) in reads {
+            self.check_use(what, name, tensor, Access::Read)?;
         }
-        for tensor in reads {
-            self.check_is_there(what, "a tensor", *tensor)?;
-        }
-        match reads.iter().any(|tensor| tensor.buffer == output.buffer) {
+        self.check_use(what, "output", output, Access::Write)?;
+        match reads.iter().any(|(_, tensor)| tensor.buffer == output.buffer) {
             true => self.fault(format!("{what} reads and writes the same memory, which WebGPU does not allow")),
             false => Ok(()),
         }
     }
 
-    /// Refuses what a kernel of this pass has yet to write: its memory holds numbers of others until then.
-    fn check_is_there(&self, kernel: &str, name: &str, tensor: Tensor) -> Result<()> {
-        let outputs = self.outputs.iter().filter(|_| self.output_gradients.is_empty());
-        let made = self.own[self.before..].iter().map(|(_, tensor)| tensor).chain(outputs);
-        let is_made_here = made.into_iter().any(|made| made.buffer == tensor.buffer);
-        let is_written = |op: &Op| op.outputs().iter().any(|(written, _)| written.buffer == tensor.buffer);
-        match is_made_here && !self.ops.iter().any(is_written) {
-            true => self.fault(format!("{kernel} reads {name}, which no kernel before it writes")),
-            false => Ok(()),
+    /// Refuses a tensor that a kernel of this pass may not use so. What the pass makes is written once, before it is
+    /// read: until then its memory holds numbers of others, and what fuses ops counts on it.
+    fn check_use(&self, kernel: &str, name: &str, tensor: Tensor, access: Access) -> Result<()> {
+        let (way, is_written) = if access == Access::Read { ("reads", false) } else { ("writes", true) };
+        let is = |own: &Tensor| {
+            (own.buffer, own.offset, own.dtype) == (tensor.buffer, tensor.offset, tensor.dtype)
+                && own.shape.elements() == tensor.shape.elements()
+                && tensor.is_packed()
+        };
+        let in_backward = self.in_backward();
+        let outputs = self.outputs.iter().filter(|_| !in_backward);
+        let gradients = self.input_gradients.iter().chain(&self.parameter_gradients).flatten();
+        let is_made_here = outputs.chain(gradients).chain(self.own[self.before..].iter().map(|(_, t)| t)).any(is);
+        if is_made_here {
+            let has_been_written = self.ops.iter().any(|op| op.outputs().iter().any(|(written, _)| is(written)));
+            return match (access, has_been_written) {
+                (Access::Write, true) => self.fault(format!(
+                    "{kernel} writes {name}, which a kernel before it writes: use a new tensor, or CustomOp::change"
+                )),
+                (Access::Read | Access::ReadWrite, false) => {
+                    self.fault(format!("{kernel} reads {name}, which no kernel before it writes"))
+                }
+                _ => Ok(()),
+            };
+        }
+        let is_state = self.states.iter().any(is);
+        let given = self.inputs.iter().chain(&self.parameters).chain(&self.outputs);
+        let given = given.chain(self.own.iter().map(|(_, own)| own)).chain(self.output_gradients.iter().flatten());
+        let is_allowed = match is_written {
+            true => is_state && self.is_training && !in_backward,
+            false => is_state || given.into_iter().any(is),
+        };
+        let shape = tensor.shape;
+        match is_allowed {
+            true => Ok(()),
+            false => {
+                self.fault(format!("{kernel} {way} {name} {shape:?}, which is no tensor of this pass to be used so"))
+            }
         }
     }
 
-    /// Whether a kernel may use a tensor: one of this pass, perhaps with another shape.
-    fn allows(&self, tensor: Tensor, is_written: bool) -> bool {
-        let is = |own: &Tensor| {
-            (own.buffer, own.offset, own.len(), own.dtype) == (tensor.buffer, tensor.offset, tensor.len(), tensor.dtype)
-                && tensor.is_packed()
-        };
-        let in_backward = !self.output_gradients.is_empty();
-        let gradients = self.input_gradients.iter().chain(&self.parameter_gradients).flatten();
-        let mut writable = gradients.chain(self.own[self.before..].iter().map(|(_, tensor)| tensor));
-        let mut of_forward = self.outputs.iter().chain(self.states.iter().filter(|_| self.is_training));
-        if writable.any(is) || !in_backward && of_forward.any(is) {
-            return true;
-        }
-        let given = self.inputs.iter().chain(&self.parameters).chain(&self.states).chain(&self.outputs);
-        let made = self.own.iter().map(|(_, tensor)| tensor);
-        !is_written && given.chain(made).chain(self.output_gradients.iter().flatten()).any(is)
+    fn in_backward(&self) -> bool {
+        !self.output_gradients.is_empty()
     }
 
     /// An error where nothing writes a tensor that has to be.
     pub(crate) fn check_written(&self) -> Result<()> {
-        let in_backward = !self.output_gradients.is_empty();
+        let in_backward = self.in_backward();
         let numbered = |of: &'static str, tensors: &[Option<Tensor>]| {
             tensors.iter().enumerate().filter_map(|(i, t)| t.map(|t| (format!("{of} {i}"), t))).collect::<Vec<_>>()
         };

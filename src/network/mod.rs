@@ -29,7 +29,7 @@ pub(crate) use custom::{REGISTERED, Registered};
 pub(crate) use description::Description;
 pub use graph::{Graph, Value};
 pub use layer::Layer;
-pub use layer_ops::LayerOps;
+pub use layer_ops::{LayerOps, LayerTensors};
 pub use layers::{BatchNorm, Dense, LayerNorm, ScaleShift, Tied};
 pub use parameter::Parameter;
 pub(crate) use shapes::{axis_of, reduced, with_length};

@@ -96,7 +96,14 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
             }
             Shape::of(&axes.into_iter().map(|axis| x[axis]).collect::<Vec<_>>())
         }
-        Layer::Custom(custom) => return custom.0.shapes(inputs),
+        Layer::Custom(custom) => {
+            return custom.0.shapes(inputs).map_err(|fault| match fault {
+                Error::Shape { what: of, expected, actual } => {
+                    Error::Shape { what: format!("{what}: {of}"), expected, actual }
+                }
+                other => other,
+            });
+        }
         Layer::ReduceMean(axes) | Layer::ReduceMax(axes) => {
             let gone = reduced(axes, x, what)?;
             let left: Vec<u32> = (0..x.len()).filter(|axis| !gone.contains(axis)).map(|axis| x[axis]).collect();

@@ -49,6 +49,9 @@ struct Twin {
 
 const LANES: u32 = 64;
 
+/// Up to here the invocations of a grid that is folded, and so rounded up, have numbers of 32 bits.
+const MOST_INVOCATIONS: u32 = 1 << 31;
+
 /// Storage bindings that every device allows, without that of the uniforms.
 const MOST_TENSORS: usize = 7;
 
@@ -86,7 +89,7 @@ impl CustomOp {
         self
     }
 
-    /// How many times `run` is called. Default 1.
+    /// How many times `run` is called, 1 to 2³¹. Default 1.
     pub fn invocations(mut self, count: u32) -> Self {
         self.invocations = count;
         self
@@ -157,6 +160,12 @@ impl CustomOp {
             self.constants.iter().find(|(_, value)| matches!(value, Word::F32(value) if !value.is_finite()))
         {
             return fault("finite constants", format!("{name} = {value:?}"));
+        }
+        if self.workgroups.is_none() && !(1..=MOST_INVOCATIONS).contains(&self.invocations) {
+            return fault("1 to 2³¹ invocations", self.invocations.to_string());
+        }
+        if let Some(Twin { share, .. }) = self.twin.as_ref().filter(|twin| !twin.share.is_finite() || twin.share < 0.0) {
+            return fault("a twin's share that is finite and at least 0", share.to_string());
         }
         match self.text.contains("arrayLength") {
             true => fault("`<name>_length` for a tensor's length, as bindings are padded", "arrayLength".into()),

@@ -101,6 +101,12 @@ impl Tensor {
         start..start + (elements * each).div_ceil(4)
     }
 
+    /// Whether both reach over a word of one buffer.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.words(), other.words());
+        self.buffer == other.buffer && a.start < b.end && b.start < a.end
+    }
+
     /// Some of its elements, which stand side by side.
     pub(crate) fn part(&self, start: u32, len: u32) -> Self {
         let part = Self::new(self.buffer, self.dtype, len);

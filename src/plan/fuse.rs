@@ -116,10 +116,24 @@ impl<'a> Ops<'a> {
         }
     }
 
-    /// Where an op in the place of two can stand that reads these tensors beside those of the first one.
-    fn place(&self, first: usize, second: usize, others: &[Tensor]) -> usize {
-        let is_there = |tensor: &Tensor| self.writers[tensor.buffer.0].iter().all(|at| *at < first || *at >= second);
-        if others.iter().all(is_there) { first } else { second }
+    /// Where an op in the place of two can stand that reads these tensors beside those of the first one; nowhere, where
+    /// both change in between, as kernels of own layers may change what they have made.
+    fn place(&self, first: usize, second: usize, others: &[Tensor]) -> Option<usize> {
+        let stays = |tensor: &Tensor| (first + 1..second).all(|at| !self.writes(at, tensor));
+        match others.iter().all(stays) {
+            true => Some(first),
+            false => self.tensors[first].iter().all(stays).then_some(second),
+        }
+    }
+
+    /// Whether the op at a place writes a part of a tensor.
+    fn writes(&self, at: usize, tensor: &Tensor) -> bool {
+        self.ops[at].iter().flat_map(Op::outputs).any(|(written, _)| written.overlaps(tensor))
+    }
+
+    /// Whether the op at a place reads or writes a part of a tensor.
+    fn touches(&self, at: usize, tensor: &Tensor) -> bool {
+        self.tensors[at].iter().any(|used| used.overlaps(tensor))
     }
 
     fn role(&self, tensor: Tensor) -> Role {

@@ -159,13 +159,23 @@ impl Plan {
 
     /// Where in [`step`](Self::step) the phases of a chain are: forward, backward, update.
     pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
-        let makes_output =
-            |op: &Op| op.outputs().iter().any(|(t, _)| matches!(self.buffer(t.buffer).role, Role::Output(_)));
-        let backward = self.step.iter().rposition(makes_output).map_or(0, |last| last + 1);
         let of_chain =
             |op: &Op| matches!(op, Op::NextBatch(next) if self.buffer(next.data.buffer).role == Role::ChainMarks);
         // The first mark ends the backward pass.
-        let update = self.step.iter().position(of_chain).map_or(self.step.len(), |mark| mark + 1);
+        let mark = self.step.iter().position(of_chain);
+        let update = mark.map_or(self.step.len(), |mark| mark + 1);
+        let is_gradient = |tensor: Tensor| {
+            use Role::*;
+            matches!(
+                self.buffer(tensor.buffer).role,
+                OutputGradient(_) | InputGradient(_) | ActivationGradient | Gradients
+            )
+        };
+        let has_gradient = |op: &Op| {
+            let written = op.outputs().into_iter().map(|(tensor, _)| tensor);
+            op.inputs().into_iter().chain(written).any(is_gradient)
+        };
+        let backward = self.step.iter().position(has_gradient).or(mark).unwrap_or(self.step.len());
         [0..backward, backward..update, update..self.step.len()]
     }
 

@@ -214,7 +214,7 @@ fn a_fault_of_the_whole_graph_names_what_it_is_about() {
         ),
         (
             message(|half| half.g.layer(Layer::Split { axis: 0, parts: 4 }, half.row)),
-            "layer split_12: expected one output; Graph::split returns several, got 4",
+            "layer split_12: expected one output; Graph::layer_outputs returns several, got 4",
         ),
         (
             message(|half| half.g.name("image", half.row)),

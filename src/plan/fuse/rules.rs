@@ -39,7 +39,7 @@ pub(super) fn bias(ops: &Ops, first: usize) -> Option<Fused> {
     }
     let epilogue = Epilogue::Bias { bias: Some(*b), activation: Activation::Identity };
     let op = Matmul { c: as_c(product, *output), epilogue, ..product.clone() }.into();
-    Some(Fused { first, second, at: ops.place(first, second, &[*b]), op })
+    Some(Fused { first, second, at: ops.place(first, second, &[*b])?, op })
 }
 
 /// product, + another tensor: a residual connection, or a second share of a gradient.
@@ -54,7 +54,7 @@ pub(super) fn addend(ops: &Ops, first: usize) -> Option<Fused> {
         return None;
     }
     let op = Matmul { c: as_c(product, *output), addend: Some(as_c(product, *other)), ..product.clone() }.into();
-    Some(Fused { first, second, at: ops.place(first, second, &[*other]), op })
+    Some(Fused { first, second, at: ops.place(first, second, &[*other])?, op })
 }
 
 /// product, activation: where nobody else needs what the activation takes.
@@ -80,7 +80,7 @@ pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
     let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != mask.output.buffer)?;
     let op = Pointwise { input: mask.input, dropout: mask.dropout, ..derivative.clone() }.into();
-    Some(Fused { first, second, at: ops.place(first, second, &[saved]), op })
+    Some(Fused { first, second, at: ops.place(first, second, &[saved])?, op })
 }
 
 /// product, the derivative of an activation: the gradient of what that one has taken.
@@ -91,7 +91,7 @@ pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != product.c.buffer)?;
     let epilogue = Epilogue::Derivative { saved: as_c(product, saved), activation: derivative.activation };
     let op = Matmul { c: as_c(product, derivative.output), epilogue, ..product.clone() }.into();
-    Some(Fused { first, second, at: ops.place(first, second, &[saved]), op })
+    Some(Fused { first, second, at: ops.place(first, second, &[saved])?, op })
 }
 
 /// A loss, the derivative of the activation that made what it takes. The softmax losses have no room for one.
@@ -124,6 +124,11 @@ pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
     };
     let second = *ops.readers[product.b.buffer.0].iter().find(sums)?;
     let Some(Op::Reduce(Reduce { output, .. })) = &ops.ops[second] else { return None };
+    let between = first.min(second) + 1..first.max(second);
+    let is_changed = between.clone().any(|at| ops.writes(at, &product.b));
+    if is_changed || between.clone().any(|at| ops.touches(at, output)) {
+        return None;
+    }
     let bias_gradient = Some(seen_as(*output, output.len()));
     let op = Matmul { bias_gradient, ..product.clone() }.into();
     Some(Fused { first, second, at: first, op })
@@ -134,10 +139,11 @@ pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
 pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::Matmul(product)) = &ops.ops[first] else { return None };
     let is_gradient = ops.role(product.c) == Role::Gradients && product.epilogue == Epilogue::None;
-    if !is_gradient || product.addend.is_some() {
+    let last = product.bias_gradient.unwrap_or(product.c);
+    // An own layer may have the column sums in a tensor of its own.
+    if !is_gradient || product.addend.is_some() || last.buffer != product.c.buffer {
         return None;
     }
-    let last = product.bias_gradient.unwrap_or(product.c);
     let len = (last.offset + last.len()).checked_sub(product.c.offset)?;
     let is_own = |at: &&usize| match &ops.ops[**at] {
         Some(Op::Update(Update { step, gradients, scale: None })) => {
@@ -149,15 +155,10 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
     };
     let second = *ops.readers[product.c.buffer.0].iter().find(is_own)?;
     let Some(Op::Update(Update { step, gradients, .. })) = &ops.ops[second] else { return None };
-    let overlaps = |tensor: &Tensor, other: Tensor| {
-        tensor.buffer == other.buffer
-            && tensor.offset < other.offset + other.len()
-            && other.offset < tensor.offset + tensor.len()
-    };
-    let touches = |at: usize, other: Tensor| ops.tensors[at].iter().any(|tensor| overlaps(tensor, other));
     let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
-    let gradients_are_its_own = others.clone().all(|at| !touches(at, *gradients));
-    let weights_are_free = others.filter(|at| (first..second).contains(at)).all(|at| !touches(at, step.parameters));
+    let gradients_are_its_own = others.clone().all(|at| !ops.touches(at, gradients));
+    let weights_are_free =
+        others.filter(|at| (first..second).contains(at)).all(|at| !ops.touches(at, &step.parameters));
     if !gradients_are_its_own || !weights_are_free {
         return None;
     }

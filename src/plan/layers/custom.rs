@@ -2,15 +2,14 @@
 
 use super::{At, Builder, Lowered, Role};
 use crate::error::Result;
-use crate::network::{Custom, LayerOps};
+use crate::network::{Custom, LayerOps, LayerTensors};
 
 pub(super) fn forward(at: &At, layer: &Custom, plan: &mut Builder) -> Result<Lowered> {
     let one = at.node.shapes.len() == 1;
     let name = |i: usize| if one { at.node.name.clone() } else { at.name(&format!("output_{i}")) };
     let outputs = (0..).zip(&at.node.shapes).map(|(i, &shape)| plan.activation(&name(i), shape));
     let outputs = outputs.collect::<Result<Vec<_>>>()?;
-    let mut ops = layer_ops(at, plan);
-    ops.outputs = outputs.clone();
+    let mut ops = layer_ops(at, LayerTensors { outputs: outputs.clone(), ..given(at, plan) }, plan);
     layer.0.forward(&mut ops)?;
     let kept = add(at, ops, Role::Activation, plan)?;
     Ok(Lowered { outputs, kept, ..Lowered::default() })
@@ -20,10 +19,14 @@ pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tenso
     let input_gradients = (0..at.inputs.len()).map(|i| plan.sink(at, i)).collect::<Result<_>>()?;
     let sink = |&p: &usize| plan.trained[p].then(|| plan.parameter_sink(at, p)).transpose();
     let parameter_gradients = at.node.parameters.iter().map(sink).collect::<Result<_>>()?;
-    let mut ops = layer_ops(at, plan);
-    ops.outputs = at.done.outputs.clone();
-    (ops.output_gradients, ops.input_gradients, ops.parameter_gradients) =
-        (gradients.to_vec(), input_gradients, parameter_gradients);
+    let tensors = LayerTensors {
+        outputs: at.done.outputs.clone(),
+        output_gradients: gradients.to_vec(),
+        input_gradients,
+        parameter_gradients,
+        ..given(at, plan)
+    };
+    let mut ops = layer_ops(at, tensors, plan);
     let name = |tensor: super::Tensor| plan.plan.buffer(tensor.buffer).name[at.node.name.len() + 1..].to_owned();
     ops.own = at.done.kept.iter().map(|&tensor| (name(tensor), tensor)).collect();
     ops.before = ops.own.len();
@@ -31,22 +34,20 @@ pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tenso
     add(at, ops, Role::ActivationGradient, plan).map(drop)
 }
 
-fn layer_ops<'a>(at: &At<'a>, plan: &Builder) -> LayerOps<'a> {
-    LayerOps {
+/// What both passes read.
+fn given(at: &At, plan: &Builder) -> LayerTensors {
+    LayerTensors {
         inputs: at.inputs.clone(),
-        outputs: Vec::new(),
         parameters: at.node.parameters.iter().map(|&p| plan.parameter(p)).collect(),
         states: at.node.states.iter().map(|&s| plan.state(s)).collect(),
-        output_gradients: Vec::new(),
-        input_gradients: Vec::new(),
-        parameter_gradients: Vec::new(),
         is_training: plan.masks.is_some(),
-        layer: &at.node.name,
-        own: Vec::new(),
-        before: 0,
-        next: plan.plan.buffers.len(),
-        ops: Vec::new(),
+        ..LayerTensors::default()
     }
+}
+
+fn layer_ops<'a>(at: &At<'a>, tensors: LayerTensors, plan: &Builder) -> LayerOps<'a> {
+    let (layer, next) = (at.node.name.as_str(), plan.plan.buffers.len());
+    LayerOps { tensors, layer, own: Vec::new(), before: 0, next, ops: Vec::new() }
 }
 
 /// Adds what a pass consists of; returns every tensor of the layer's own.

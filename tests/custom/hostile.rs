@@ -1,0 +1,339 @@
+//! Layers with faults of any kind: each is an error that names the layer and the place, and nothing panics.
+
+use std::sync::{Arc, Mutex};
+
+use wgrad::lockstep::check_layer;
+use wgrad::plan::{BufferId, Dtype, Layout, Tensor};
+use wgrad::*;
+
+use crate::common::*;
+
+type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
+
+/// y = x, unless a part of it is made otherwise.
+#[derive(Clone)]
+struct Made {
+    kind: &'static str,
+    outputs: Vec<Shape>,
+    parameters: Vec<CustomParameter>,
+    states: Vec<CustomParameter>,
+    forward: Pass,
+    backward: Pass,
+}
+
+impl std::fmt::Debug for Made {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.kind)
+    }
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        let [forward, backward] = [
+            pass(|ops| copy(ops, ops.inputs[0], ops.outputs[0])),
+            pass(|ops| copy(ops, ops.output_gradient(0)?, ops.input_gradients[0].unwrap())),
+        ];
+        let (parameters, states) = (Vec::new(), Vec::new());
+        Self { kind: "made", outputs: vec![FEATURES.into()], parameters, states, forward, backward }
+    }
+}
+
+impl CustomLayer for Made {
+    fn kind(&self) -> &str {
+        self.kind
+    }
+
+    fn shapes(&self, _: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(self.outputs.clone())
+    }
+
+    fn parameters(&self, _: &[Shape]) -> Vec<CustomParameter> {
+        self.parameters.clone()
+    }
+
+    fn states(&self, _: &[Shape]) -> Vec<CustomParameter> {
+        self.states.clone()
+    }
+
+    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+        (self.forward)(ops)
+    }
+
+    fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
+        (self.backward)(ops)
+    }
+}
+
+const FEATURES: u32 = 8;
+
+fn pass(pass: impl Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync + 'static) -> Pass {
+    Arc::new(pass)
+}
+
+fn copy(ops: &mut LayerOps<'_>, x: Tensor, y: Tensor) -> Result<()> {
+    let kernel = CustomOp::new("copy", "fn run(i: u32) { y[i] = x[i]; }");
+    ops.run(kernel.read("x", x).write("y", y).invocations(4))
+}
+
+fn forward(forward: impl Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync + 'static) -> Made {
+    Made { forward: pass(forward), ..Made::default() }
+}
+
+/// A pass of one kernel from x to y, which may be made otherwise.
+fn kernel(text: &'static str, with: impl Fn(CustomOp) -> CustomOp + Send + Sync + 'static) -> Made {
+    forward(move |ops| {
+        let (x, y) = (ops.inputs[0], ops.outputs[0]);
+        ops.run(with(CustomOp::new("made kernel", text).read("x", x).write("y", y).invocations(y.len())))
+    })
+}
+
+fn fault(layer: Made) -> String {
+    match check_layer(gpu(), layer, [FEATURES], 4) {
+        Ok(report) => panic!("it has a fault, but {report}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn the_layer_that_the_others_are_made_of_is_right() {
+    check_layer(gpu(), Made::default(), [FEATURES], 4).unwrap();
+}
+
+#[test]
+fn outputs_and_tensors_that_nothing_could_hold_are_refused() {
+    let outputs = |outputs: Vec<Shape>| fault(Made { outputs, ..Made::default() });
+    let expected = "outputs of layer made_1 of input_1 [8]: expected at least one output, each of 1 to 4 dimensions \
+                    without a length of 0, got";
+    assert_eq!(outputs(vec![]), format!("{expected} []"));
+    assert_eq!(outputs(vec![0.into()]), format!("{expected} [[0]]"));
+    assert_eq!(outputs(vec![8.into(), [4, 0].into()]), format!("{expected} [[8], [4, 0]]"));
+    assert_eq!(outputs(vec![[].into()]), format!("{expected} [[]]"));
+    assert_eq!(outputs(vec![[1; 5].into()]), format!("{expected} [[1, 1, 1, 1, 1]]"));
+    let huge = outputs(vec![[u32::MAX; 4].into()]);
+    assert!(huge.starts_with("output of layer made_1 of input_1 [8]: 18446744073709551615 numbers needed"), "{huge}");
+
+    for kind in ["", "a.b", "a\nb", "a\0b"] {
+        let error = fault(Made { kind, ..Made::default() });
+        let expected = format!("expected a text without dots and control characters, got {kind:?}");
+        assert!(error.starts_with("kind of layer ") && error.ends_with(&expected), "{error}");
+    }
+    let of = |name: &str, shape: Shape, init| CustomParameter::new(name, shape, init);
+    let w = || of("w", 3.into(), Init::Zeros);
+    let tensors = |parameters: Vec<CustomParameter>, states| fault(Made { parameters, states, ..Made::default() });
+    for (parameters, states, name) in [
+        (vec![w(), w()], vec![], "w"),
+        (vec![w()], vec![w()], "w"),
+        (vec![of("", 3.into(), Init::Zeros)], vec![], ""),
+        (vec![], vec![of("a.b", 3.into(), Init::Zeros)], "a.b"),
+    ] {
+        let error = tensors(parameters, states);
+        let expected = format!("which no other one of the layer has, got {name:?}");
+        assert!(
+            error.starts_with("a parameter's or state's name of layer made_1") && error.ends_with(&expected),
+            "{error}"
+        );
+    }
+    let expected =
+        "w of layer made_1 of input_1 [8]: expected at least 1 dimension, without lengths and fans of 0, got";
+    assert_eq!(
+        tensors(vec![of("w", [3, 0].into(), Init::Zeros)], vec![]),
+        format!("{expected} [3, 0] with fans [3, 0]")
+    );
+    assert_eq!(tensors(vec![], vec![of("w", [].into(), Init::Zeros)]), format!("{expected} [] with fans [1, 1]"));
+    let no_fan = CustomParameter { fans: [0, 2], ..of("w", 2.into(), Init::HeNormal) };
+    assert_eq!(tensors(vec![no_fan], vec![]), format!("{expected} [2] with fans [0, 2]"));
+    let error = tensors(vec![of("w", 2.into(), Init::Uniform { bound: f32::NAN })], vec![]);
+    assert!(error.contains("bound of Init::Uniform") && error.contains("NaN in layer made_1"), "{error}");
+    let error = tensors(vec![of("w", [u32::MAX; 5].into(), Init::Zeros)], vec![]);
+    assert!(error.starts_with("weights up to made_1.w: "), "{error}");
+}
+
+/// The layer's own words, behind its name and what it is given.
+#[test]
+fn an_error_of_the_layer_s_shapes_names_it() {
+    let sine = crate::sine::Sine { units: 3, omega: 1.0, is_first: false };
+    let error = Network::input([2, 3]).layer(sine).build().unwrap_err().to_string();
+    assert!(error.starts_with("layer sine_1 of input [2, 3]: sine layer: expected one row of features"), "{error}");
+}
+
+/// The engine's kernels check no indices, so they take no tensor that is not the layer's, however it is described.
+#[test]
+fn only_tensors_of_the_pass_go_into_kernels() {
+    static OTHERS: Mutex<Option<Tensor>> = Mutex::new(None);
+    let stash = forward(|ops| {
+        let own = ops.tensor("own", [3, 5])?;
+        *OTHERS.lock().unwrap() = Some(own);
+        copy(ops, ops.inputs[0], ops.outputs[0])?;
+        copy(ops, ops.inputs[0], own)
+    });
+    Network::input(FEATURES).layer(stash).build().map(|network| Plan::forward(&network, 4)).unwrap().unwrap();
+    let others = OTHERS.lock().unwrap().unwrap();
+    let wrong: Vec<(&str, Box<dyn Fn(Tensor) -> Tensor + Send + Sync>)> = vec![
+        ("another layer's", Box::new(move |_| others)),
+        ("the parameters' buffer", Box::new(|_| Tensor::new(BufferId(0), Dtype::F32, 64))),
+        ("no buffer", Box::new(|_| Tensor::new(BufferId(usize::MAX), Dtype::F32, 32))),
+        ("behind its start", Box::new(|x| Tensor { offset: 64, ..x })),
+        ("longer", Box::new(|x| Tensor::new(x.buffer, x.dtype, [5, FEATURES]))),
+        ("2³² numbers longer", Box::new(|x| Tensor::new(x.buffer, x.dtype, [(1 << 27) + 1, 32]))),
+        ("empty", Box::new(|x| Tensor::new(x.buffer, x.dtype, [4, 0]))),
+        ("of bytes", Box::new(|x| Tensor::new(x.buffer, Dtype::U8, x.shape))),
+        ("transposed", Box::new(|x| x.permuted(&[1, 0]))),
+        ("repeated", Box::new(|x| Tensor { strides: [0, 1].into(), ..x })),
+        ("huge", Box::new(|x| Tensor::new(x.buffer, x.dtype, [u32::MAX; 5]))),
+    ];
+    for (what, wrong) in wrong {
+        let wrong = Arc::new(wrong);
+        for way in 0..6 {
+            let wrong = wrong.clone();
+            let error = fault(forward(move |ops| {
+                let (x, y) = (ops.inputs[0], ops.outputs[0]);
+                match way {
+                    0 => copy(ops, wrong(x), y),
+                    1 => copy(ops, x, wrong(y)),
+                    2 => ops.add(wrong(x), x, y),
+                    3 => ops.add(x, x, wrong(y)),
+                    4 => ops.sum_rows(wrong(x), y),
+                    _ => ops.matmul(wrong(x), wrong(x), Layout::Nt, y),
+                }
+            }));
+            let is_told = error.starts_with("layer made_1: ") && error.contains("which is no tensor of this pass");
+            assert!(is_told, "{what}, {way}: {error}");
+        }
+    }
+    // Other shapes of the same numbers are fine, but have to go together.
+    let error = fault(forward(|ops| ops.matmul(ops.inputs[0], ops.inputs[0], Layout::Nn, ops.outputs[0])));
+    assert!(error.starts_with("layer made_1: matmul of [4, 8] · [4, 8] -> [4, 8], Nn: expected"), "{error}");
+}
+
+#[test]
+fn tensors_are_used_as_their_pass_may_use_them() {
+    let with = |forward: Option<Pass>, backward: Option<Pass>| {
+        let right = Made::default();
+        let parameters = vec![CustomParameter::new("w", 32, Init::Zeros)];
+        let states = vec![CustomParameter::new("s", 32, Init::Zeros)];
+        let (forward, backward) =
+            (forward.unwrap_or(right.forward.clone()), backward.unwrap_or(right.backward.clone()));
+        fault(Made { forward, backward, parameters, states, ..right })
+    };
+    let forward = |f: fn(&mut LayerOps<'_>) -> Result<()>| with(Some(pass(f)), None);
+    let backward = |f: fn(&mut LayerOps<'_>) -> Result<()>| with(None, Some(pass(f)));
+    let no_tensor = "which is no tensor of this pass to be used so";
+    for error in [
+        forward(|ops| copy(ops, ops.inputs[0], ops.parameters[0])),
+        forward(|ops| copy(ops, ops.parameters[0], ops.inputs[0])),
+        backward(|ops| copy(ops, ops.inputs[0], ops.outputs[0])),
+        backward(|ops| copy(ops, ops.inputs[0], ops.states[0])),
+        backward(|ops| copy(ops, ops.inputs[0], ops.parameters[0])),
+        backward(|ops| copy(ops, ops.inputs[0], ops.output_gradient(0)?)),
+    ] {
+        assert!(
+            error.starts_with("layer made_1: kernel made_1.copy writes y") && error.ends_with(no_tensor),
+            "{error}"
+        );
+    }
+    // What the pass makes is written once, and read after that.
+    let error = forward(|ops| copy(ops, ops.outputs[0], ops.states[0]));
+    assert_eq!(error, "layer made_1: kernel made_1.copy reads x, which no kernel before it writes");
+    let error = backward(|ops| copy(ops, ops.input_gradients[0].unwrap(), ops.parameter_gradients[0].unwrap()));
+    assert_eq!(error, "layer made_1: kernel made_1.copy reads x, which no kernel before it writes");
+    let error = backward(|ops| {
+        ops.add(ops.parameter_gradients[0].unwrap(), ops.parameters[0], ops.input_gradients[0].unwrap())
+    });
+    assert_eq!(error, "layer made_1: add reads a, which no kernel before it writes");
+    let error = forward(|ops| {
+        copy(ops, ops.inputs[0], ops.outputs[0])?;
+        copy(ops, ops.inputs[0], ops.outputs[0])
+    });
+    assert!(
+        error.contains("writes y, which a kernel before it writes: use a new tensor, or CustomOp::change"),
+        "{error}"
+    );
+    let error = backward(|ops| ops.output_gradient(1).map(drop));
+    assert_eq!(error, "layer made_1: output 1 has no gradient here");
+    let error = forward(|ops| ops.made("none").map(drop));
+    assert_eq!(error, "layer made_1: has made no tensor named \"none\"");
+    let error = backward(|_| Ok(()));
+    assert_eq!(error, "layer made_1: no kernel of its backward pass writes the gradient of input 0");
+    let error = forward(|ops| {
+        ops.tensor("own", 3)?;
+        copy(ops, ops.inputs[0], ops.outputs[0])
+    });
+    assert_eq!(error, "layer made_1: no kernel of its forward pass writes tensor own");
+    for (error, words) in [
+        (forward(|ops| ops.tensor("own", [2, 0]).map(drop)), "tensor own [2, 0]: expected 1 to 1073741824 numbers"),
+        (forward(|ops| ops.tensor("own", [u32::MAX; 5]).map(drop)), "expected 1 to 1073741824 numbers"),
+        (
+            forward(|ops| ops.tensor("own", 2).and_then(|_| ops.tensor("own", 2)).map(drop)),
+            "has two tensors named \"own\"",
+        ),
+    ] {
+        assert!(error.starts_with("layer made_1: ") && error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn kernels_that_make_no_shader_are_told() {
+    const COPY: &str = "fn run(i: u32) { y[i] = x[i]; }";
+    let name = |name: &'static str| kernel(COPY, move |op| op.constant(name, 1u32));
+    for layer in [name(""), name("a b"), name("x"), name("1a"), name("é"), name("a;")] {
+        let error = fault(layer);
+        assert!(error.starts_with("kernel made_1.made kernel: expected names of tensors and constants"), "{error}");
+    }
+    for (layer, words) in [
+        (kernel(COPY, |op| op.constant("A", f32::NAN)), "expected finite constants, got A = "),
+        (kernel(COPY, |op| op.invocations(0)), "expected 1 to 2³¹ invocations, got 0"),
+        (kernel(COPY, |op| op.invocations(u32::MAX)), "expected 1 to 2³¹ invocations, got 4294967295"),
+        (
+            kernel(COPY, |op| op.twin(f32::NAN, |_| {})),
+            "expected a twin's share that is finite and at least 0, got NaN",
+        ),
+        (kernel("fn run(i: u32) { y[i] = f32(arrayLength(&x)); }", |op| op), "expected `<name>_length`"),
+    ] {
+        let error = fault(layer);
+        assert!(error.starts_with("kernel made_1.made kernel: ") && error.contains(words), "{error}");
+    }
+    // What only a compiler can tell. A text must not reach other bindings than its own.
+    for (text, count) in [
+        ("", None),
+        (COPY, Some(1)),
+        ("fn run(i: u32) { y[i] = x[i]; } @compute @workgroup_size(1) fn main() {}", None),
+        ("fn run(i: u32, j: u32) {}", None),
+        ("@group(0) @binding(5) var<storage, read_write> z: array<f32>; fn run(i: u32) { y[i] = z[i]; }", None),
+        ("@group(1) @binding(0) var<storage> z: array<f32>; fn run(i: u32) { y[i] = z[i]; }", None),
+        (
+            "@group(0) @binding(1) var<storage, read_write> z: array<f32>; fn run(i: u32) { z[i] = 1.0; y[i] = 1.0; }",
+            None,
+        ),
+        ("@group(0) @binding(1) var<uniform> z: vec4f; fn run(i: u32) { y[i] = z.x; }", None),
+        ("override k: f32; fn run(i: u32) { y[i] = k * x[i]; }", None),
+        ("@compute @workgroup_size(1000000) fn main() { y[0] = x[0]; }", Some(1)),
+        ("fn run(i: u32) { run(i); }", None),
+        ("fn run(i: u32) { if x[i] > 0.0 { workgroupBarrier(); } y[i] = x[i]; }", None),
+        ("}}}}", None),
+        ("\0", None),
+    ] {
+        let layer = kernel(text, move |op| if let Some(count) = count { op.workgroups(count) } else { op });
+        let error = fault(layer);
+        assert!(error.starts_with("layer made_1: kernel made_1.made kernel"), "{text:?}: {error}");
+    }
+}
+
+/// WGSL promises zeros in workgroup memory.
+#[test]
+fn workgroup_memory_starts_as_zeros() {
+    let text = "
+        var<workgroup> sums: array<f32, 64>;
+        @compute @workgroup_size(64)
+        fn main(@builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) lane: u32) {
+            let group = id.y * n.x + id.x;
+            if group * 64u + lane < y_length { y[group * 64u + lane] = x[group * 64u + lane] + sums[63u - lane]; }
+            workgroupBarrier();
+            sums[lane] = 1e9;
+        }";
+    let layer = kernel(text, |op| op.workgroups(1024));
+    let outputs = vec![Shape::from(64)];
+    let network = Network::input(64).layer(Made { outputs, ..layer }).build().unwrap();
+    let x: Vec<f32> = (0..64 * 1024).map(|i| i as f32).collect();
+    let model = Model::new(gpu(), &network, &network.initial_parameters(1)).unwrap();
+    assert_eq!(model.forward(&x).unwrap(), x);
+}
