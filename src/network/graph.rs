@@ -422,10 +422,10 @@ impl Network {
 /// Where the tensor after one of the parameter buffer begins.
 fn end_of(name: &str, shape: &[u32], offset: u32) -> Result<u32> {
     let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
-    let end = len.saturating_add(offset.into()).next_multiple_of(u64::from(PARAMETER_ALIGNMENT));
-    if end > LONGEST_TENSOR {
+    let needed = len.saturating_add(offset.into());
+    if needed > LONGEST_TENSOR {
         let what = format!("weights up to {name}");
-        return Err(Error::LimitExceeded { what, needed: end, limit: LONGEST_TENSOR, unit: "numbers" });
+        return Err(Error::LimitExceeded { what, needed, limit: LONGEST_TENSOR, unit: "numbers" });
     }
-    Ok(end as u32)
+    Ok((needed as u32).next_multiple_of(PARAMETER_ALIGNMENT))
 }
