@@ -164,7 +164,8 @@ impl CustomOp {
         if self.workgroups.is_none() && !(1..=MOST_INVOCATIONS).contains(&self.invocations) {
             return fault("1 to 2³¹ invocations", self.invocations.to_string());
         }
-        if let Some(Twin { share, .. }) = self.twin.as_ref().filter(|twin| !twin.share.is_finite() || twin.share < 0.0) {
+        if let Some(Twin { share, .. }) = self.twin.as_ref().filter(|twin| !twin.share.is_finite() || twin.share < 0.0)
+        {
             return fault("a twin's share that is finite and at least 0", share.to_string());
         }
         match self.text.contains("arrayLength") {
