@@ -128,7 +128,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
         false => String::new(),
     };
-    let name = if op.window.is_some() { format!("{name}.window") } else { name.into() };
+    let name = if op.window.is_some() { format!("{name}.window") } else { name };
     (name, [&end, text!("matmul.uniforms.wgsl"), window, loads, &block, &kernel].concat())
 }
 
