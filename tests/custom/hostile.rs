@@ -8,6 +8,9 @@ use wgrad::*;
 
 use crate::common::*;
 
+/// What makes another tensor of one.
+type Change = Box<dyn Fn(Tensor) -> Tensor + Send + Sync>;
+
 type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
 
 /// y = x, unless a part of it is made otherwise.
@@ -168,7 +171,7 @@ fn only_tensors_of_the_pass_go_into_kernels() {
     });
     Network::input(FEATURES).layer(stash).build().map(|network| Plan::forward(&network, 4)).unwrap().unwrap();
     let others = OTHERS.lock().unwrap().unwrap();
-    let wrong: Vec<(&str, Box<dyn Fn(Tensor) -> Tensor + Send + Sync>)> = vec![
+    let wrong: Vec<(&str, Change)> = vec![
         ("another layer's", Box::new(move |_| others)),
         ("the parameters' buffer", Box::new(|_| Tensor::new(BufferId(0), Dtype::F32, 64))),
         ("no buffer", Box::new(|_| Tensor::new(BufferId(usize::MAX), Dtype::F32, 32))),
