@@ -162,8 +162,8 @@ impl Plan {
         let of_chain =
             |op: &Op| matches!(op, Op::NextBatch(next) if self.buffer(next.data.buffer).role == Role::ChainMarks);
         // The first mark ends the backward pass.
-        let mark = self.step.iter().position(of_chain);
-        let update = mark.map_or(self.step.len(), |mark| mark + 1);
+        let mark = self.step.iter().position(of_chain).unwrap_or(self.step.len());
+        let update = self.step.len().min(mark + 1);
         let is_gradient = |tensor: Tensor| {
             use Role::*;
             matches!(
@@ -175,7 +175,8 @@ impl Plan {
             let written = op.outputs().into_iter().map(|(tensor, _)| tensor);
             op.inputs().into_iter().chain(written).any(is_gradient)
         };
-        let backward = self.step.iter().position(has_gradient).or(mark).unwrap_or(self.step.len());
+        // Of a network that is frozen whole, no op before the mark has a gradient.
+        let backward = self.step[..mark].iter().position(has_gradient).unwrap_or(mark);
         [0..backward, backward..update, update..self.step.len()]
     }
 
