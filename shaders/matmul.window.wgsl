@@ -1,5 +1,5 @@
-// A product whose A is not stored: row p of it holds what the taps of a convolution's kernel see at position p. Constants,
-// as the compiler then makes multiplications of the divisions. src/ops/matmul/window.rs says what they are.
+// A product whose A is not stored: row p of it holds what the taps of a convolution's kernel see at position p.
+// Constants, as the compiler then makes multiplications of the divisions. src/ops/matmul/window.rs says what they are.
 
 override CHANNELS: u32 = 1; // of what is read, [batch, HEIGHT, WIDTH, CHANNELS]
 override HEIGHT: u32 = 1;

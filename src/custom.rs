@@ -1,5 +1,5 @@
-//! What files have by name only: an app's own layers, activations and losses. Register them once, as the program starts.
-//! What reads files then finds them, such as [`Model::load`](crate::Model::load) and
+//! What files have by name only: an app's own layers, activations and losses. Register them once, as the program
+//! starts. What reads files then finds them, such as [`Model::load`](crate::Model::load) and
 //! [`Trainer::resume`](crate::Trainer::resume).
 //!
 //! ```

@@ -9,7 +9,8 @@ pub struct Parameter {
     pub name: String,
     /// Row-major shape: \[inputs, units\] for a dense weight, \[units\] for a bias.
     pub shape: Vec<u32>,
-    /// Index of its first number in the parameter buffer, in f32; a multiple of [`PARAMETER_ALIGNMENT`](crate::PARAMETER_ALIGNMENT).
+    /// Index of its first number in the parameter buffer, in f32; a multiple of
+    /// [`PARAMETER_ALIGNMENT`](crate::PARAMETER_ALIGNMENT).
     pub offset: u32,
     pub(super) init: Init,
     pub(super) fans: [u32; 2],

@@ -65,7 +65,8 @@ pub(crate) fn left(words: u64) -> Operand {
     Operand { access: Access::Read, ..leave(words) }
 }
 
-/// From `"stem": read x, write y`, in the order of the shader's bindings: a [`Kernel`](super::Kernel)'s name and tensors.
+/// From `"stem": read x, write y`, in the order of the shader's bindings: a [`Kernel`](super::Kernel)'s name and
+/// tensors.
 macro_rules! binds {
     ($stem:literal: $($how:ident $field:ident),+) => {
         fn stem(&self) -> &'static str {

@@ -11,8 +11,8 @@ use crate::network::thousands;
 pub struct Cost {
     /// Each op of a step, as [`Plan::title`] has it.
     pub ops: Vec<(String, Work)>,
-    /// Each buffer. On a GPU sizes are rounded up to 16 bytes, and beside these there are 256 bytes of uniforms for each
-    /// dispatch, and 1 to 4 MiB of scratch memory where products split k.
+    /// Each buffer. On a GPU sizes are rounded up to 16 bytes, and beside these there are 256 bytes of uniforms for
+    /// each dispatch, and 1 to 4 MiB of scratch memory where products split k.
     pub buffers: Vec<BufferCost>,
     /// Bytes of the values and gradients in use at the same op, at the op where they are the most.
     pub alive: u64,
@@ -51,8 +51,8 @@ impl Cost {
         self.buffers.iter().filter_map(|buffer| buffer.bytes).sum()
     }
 
-    /// Bytes of memory that no way of sharing can do with less than: [`alive`](Self::alive), and the buffers that cannot
-    /// share.
+    /// Bytes of memory that no way of sharing can do with less than: [`alive`](Self::alive), and the buffers that
+    /// cannot share.
     pub fn least_memory(&self) -> u64 {
         self.own() + self.alive
     }

@@ -85,8 +85,8 @@ const LOSS: &str = "
         if id.x < arrayLength(&dy) { dy[id.x] = 2.0 * (y[id.x] - t[id.x]) / (2.0 * rows); }
     }";
 
-/// A loss of the app's own that happens to be one of wgrad's trains to the same bits, and to those of a plan whose values
-/// share no memory.
+/// A loss of the app's own that happens to be one of wgrad's trains to the same bits, and to those of a plan whose
+/// values share no memory.
 #[test]
 fn an_outside_loss_trains_as_the_same_loss_inside() {
     let app = App::open();

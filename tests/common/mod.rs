@@ -79,8 +79,8 @@ pub fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
 }
 
-/// Plays a step: each memory holds what was written there last, and an op finds there what it reads. What another buffer
-/// has taken the memory of is not touched again, and the operands of an op lie in memories of their own.
+/// Plays a step: each memory holds what was written there last, and an op finds there what it reads. What another
+/// buffer has taken the memory of is not touched again, and the operands of an op lie in memories of their own.
 pub fn assert_shares_memory_soundly(plan: &Plan) {
     let (mut holds, mut lost) = (BTreeMap::new(), BTreeSet::new());
     for op in &plan.step {

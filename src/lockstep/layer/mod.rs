@@ -65,8 +65,8 @@ impl fmt::Display for LayerReport {
 /// - **Gradients**: at most 256 numbers of each tensor, evenly spread, are compared with central differences of a
 ///   random weighted sum L of the outputs: forward passes on the GPU in f32, summed in f64.
 ///   See [`compare_gradient`](super::compare_gradient). With u = 2⁻²⁴ and n the numbers that one output can depend on,
-///   rounding moves L by u √n (m ‖g‖ + ‖w · dL/dw‖): m is the largest output, g are the weights in L of the outputs that
-///   change, and w · dL/dw is the product of each input or parameter and its gradient. A gradient is rounded by
+///   rounding moves L by u √n (m ‖g‖ + ‖w · dL/dw‖): m is the largest output, g are the weights in L of the outputs
+///   that change, and w · dL/dw is the product of each input or parameter and its gradient. A gradient is rounded by
 ///   2 u √(n · rows) of its largest number.
 ///
 /// Works for built-in layers too. Blocks, submits and polls; not for browsers.

@@ -82,8 +82,8 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
     ];
     let window = if op.window.is_some() { text!("matmul.window.wgsl") } else { "" };
     let loads = match (tile, &op.window) {
-        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, None) => text!("matmul.loads.rows.wgsl"),
-        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, Some(_)) => text!("matmul.loads.window.wgsl"),
+        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, None) => text!("matmul.loads.rows.wgsl.in"),
+        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, Some(_)) => text!("matmul.loads.window.wgsl.in"),
         _ => "",
     };
     let expand = |text, counts: &[_]| expand(text, counts, &conditions);

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 /// output, \[batch, positions\]; its columns are \[taps, channels\]. At position o and tap t along a dimension lies the
 /// element (o · down + t · step + first) / up, where that is whole and inside; elsewhere 0.
 ///
-/// A convolution has down = stride, step = dilation, first = −padding and up = 1. The gradient of its input is read from
-/// the gradient of its output with down = 1, step = −dilation, first = padding and up = stride: that is a transposed
-/// convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in a product
+/// A convolution has down = stride, step = dilation, first = −padding and up = 1. The gradient of its input is read
+/// from the gradient of its output with down = 1, step = −dilation, first = padding and up = stride: that is a
+/// transposed convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in a
+/// product
 /// [`Nt`](super::Layout::Nt) B are those of the other one, \[taps, n, channels\].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
