@@ -52,6 +52,9 @@ struct Wanted<'a> {
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &LoadWeights) -> Result<Vec<f32>> {
     file.allow_non_finite = options.allow_non_finite;
     let (layout, sources) = sources(network, file, options)?;
+    if layout == Layout::UnitsFirst {
+        Naming::PyTorch.check(network)?;
+    }
     let listing = listing(network, file);
     for source in &sources {
         if let Some(module) = source.strip_suffix("running_mean") {

@@ -230,6 +230,7 @@ impl Model {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
+        naming.check(self.network())?;
         let parameters = self.parameters_to_write().await?;
         let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
         Ok(encode(&naming.metadata(), &tensors))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::format::Tensor;
 use crate::activation::Activation;
+use crate::error::{Error, Result};
 use crate::network::{Layer, Network};
 
 /// How a file of weights names and lays out its tensors. All are safetensors.
@@ -83,6 +84,19 @@ impl Naming {
             // What PyTorch's programs look for.
             Naming::PyTorch => BTreeMap::from([("format", "pt".into())]),
             _ => BTreeMap::new(),
+        }
+    }
+
+    /// Refuses a network with convolutions, whose weights other programs order in other ways.
+    pub(super) fn check(self, network: &Network) -> Result<()> {
+        let conv = network.layers().find(|(_, layer)| matches!(layer, Layer::Conv(_)));
+        match conv.filter(|_| self != Naming::Wgrad) {
+            Some((name, _)) => {
+                let what = format!("weights of layer {name} in a file of another program");
+                let expected = "a layer without convolution; Naming::Wgrad and Model::save have them";
+                Err(Error::shape(what, expected, format!("a convolution under Naming::{self:?}")))
+            }
+            None => Ok(()),
         }
     }
 
