@@ -246,7 +246,7 @@ fn learn_an_image_learns_and_shows_what_it_has() {
 fn own_layer_checks_its_layer_and_learns_a_picture() {
     let folder = folder("own_layer");
     std::fs::create_dir_all(&folder).unwrap();
-    let (printed, output) = output(example("own_layer").current_dir(&folder).arg("4"));
+    let (printed, output) = output(example("own_layer").current_dir(&folder).arg("12"));
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(after(&printed, "sine layers:") > 20.0 && after(&printed, "hash grid:") > 20.0, "{printed}");
     assert!(folder.join("out/own_layer/sheet.svg").exists());
