@@ -12,6 +12,7 @@ mod gradient;
 mod layer;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cpu::{CpuBuffer, CpuExecutor};
@@ -231,7 +232,7 @@ impl Lockstep {
         let output = |((tensor, access), bounds): ((Tensor, Access), Bounds)| {
             let cpu = self.on_cpu.words(tensor);
             let start = self.plan.words_of(tensor, cpu.len()).start;
-            let gpu = self.read(tensor, start..start + cpu.len())?;
+            let gpu = read(&self.gpu, self.gpu_buffer(tensor), start..start + cpu.len())?;
             let cpu = skipped.is_none().then_some(cpu);
             if let Some(cpu) = &cpu {
                 self.write(tensor, start, cpu);
@@ -250,14 +251,14 @@ impl Lockstep {
     fn write(&self, tensor: Tensor, start: usize, words: &[u32]) {
         self.gpu.queue().write_buffer(self.gpu_buffer(tensor), start as u64 * 4, bytemuck::cast_slice(words));
     }
+}
 
-    fn read(&self, tensor: Tensor, words: std::ops::Range<usize>) -> Result<Reading> {
-        let mut encoder = self.gpu.encoder();
-        let range = words.start as u64 * 4..words.end as u64 * 4;
-        let readback = self.gpu.record_readback(&mut encoder, self.gpu_buffer(tensor), range)?;
-        self.gpu.submit(encoder)?;
-        readback.read(&self.gpu)
-    }
+/// Submits a copy of what a buffer holds.
+fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Reading> {
+    let mut encoder = gpu.encoder();
+    let readback = gpu.record_readback(&mut encoder, buffer, words.start as u64 * 4..words.end as u64 * 4)?;
+    gpu.submit(encoder)?;
+    readback.read(gpu)
 }
 
 /// Ops that the GPU is at.

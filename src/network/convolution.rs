@@ -202,7 +202,7 @@ impl Conv {
             *length = match positions {
                 1.. => u32::try_from(positions).unwrap_or(u32::MAX),
                 _ => {
-                    let span = self.dilation[first + i] * (self.kernel[first + i] - 1) + 1;
+                    let span = self.span(first + i);
                     let expected = format!("an input, padding included, as long as its kernel, which spans {span}");
                     return fault(&expected, format!("{sample:?}"));
                 }
@@ -212,10 +212,14 @@ impl Conv {
         Ok(output)
     }
 
-    /// Zeros before and behind, and so the output's positions, along the height (0) or the width (1).
+    /// Elements from the first tap to the last one.
+    fn span(&self, i: usize) -> i64 {
+        i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1
+    }
+
+    /// Zeros before and behind, along the height (0) or the width (1).
     fn padded(&self, i: usize, length: u32) -> [i64; 2] {
-        let (length, stride) = (i64::from(length), i64::from(self.stride[i]));
-        let span = i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1;
+        let (length, stride, span) = (i64::from(length), i64::from(self.stride[i]), self.span(i));
         match self.padding {
             Padding::Explicit(sides) => sides[i].map(i64::from),
             Padding::Same => {
@@ -229,10 +233,10 @@ impl Conv {
         }
     }
 
+    /// Positions of the output; below 1 where the kernel does not fit.
     fn positions(&self, i: usize, length: u32) -> i64 {
         let [before, behind] = self.padded(i, length);
-        let (length, stride) = (i64::from(length), i64::from(self.stride[i]));
-        let span = i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1;
+        let (length, stride, span) = (i64::from(length), i64::from(self.stride[i]), self.span(i));
         match (self.transposed, self.padding) {
             (Some(more), Padding::Explicit(_)) => (length - 1) * stride - before - behind + span + i64::from(more[i]),
             (Some(_), Padding::Same) => length * stride,

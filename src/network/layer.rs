@@ -138,20 +138,11 @@ impl Layer {
         let inputs = columns(shapes);
         match *self {
             Layer::Dense(Dense { units, weight_init, bias_init, .. }) => {
-                let fans = [inputs, units];
-                let weight =
-                    OwnParameter { role: "weight".into(), shape: vec![inputs, units], init: weight_init, fans };
-                let bias = bias_init.map(|init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans });
-                std::iter::once(weight).chain(bias).collect()
+                weight_and_bias(vec![inputs, units], weight_init, bias_init)
             }
             Layer::Conv(ref conv) => {
                 let (weight_init, bias_init) = conv.inits();
-                let shape = conv.weights(shapes[0]);
-                let (taps, units) = (shape[..shape.len() - 2].iter().product::<u32>(), shape[shape.len() - 1]);
-                let fans = [taps * inputs, taps * units];
-                let weight = OwnParameter { role: "weight".into(), shape, init: weight_init, fans };
-                let bias = |init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans };
-                std::iter::once(weight).chain(bias_init.map(bias)).collect()
+                weight_and_bias(conv.weights(shapes[0]), weight_init, bias_init)
             }
             Layer::LayerNorm(_) | Layer::BatchNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
                 vec![constant("scale", inputs, 1.0), constant("shift", inputs, 0.0)]
@@ -182,6 +173,16 @@ impl From<CustomParameter> for OwnParameter {
     fn from(CustomParameter { name: role, shape, init, fans }: CustomParameter) -> Self {
         Self { role, shape: shape.to_vec(), init, fans }
     }
+}
+
+/// Weights of shape \[taps.., inputs, units\], and a bias for each unit.
+fn weight_and_bias(shape: Vec<u32>, weight_init: Init, bias_init: Option<Init>) -> Vec<OwnParameter> {
+    let (taps, ends) = shape.split_at(shape.len() - 2);
+    let taps: u32 = taps.iter().product();
+    let (fans, units) = ([taps * ends[0], taps * ends[1]], ends[1]);
+    let weight = OwnParameter { role: "weight".into(), shape, init: weight_init, fans };
+    let bias = |init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans };
+    std::iter::once(weight).chain(bias_init.map(bias)).collect()
 }
 
 /// A vector that starts as one number, repeated.

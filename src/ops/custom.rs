@@ -50,7 +50,7 @@ struct Twin {
 const LANES: u32 = 64;
 
 /// Up to here the invocations of a grid that is folded, and so rounded up, have numbers of 32 bits.
-const MOST_INVOCATIONS: u32 = 1 << 31;
+const MOST_CALLS: u32 = 1 << 31;
 
 /// Storage bindings that every device allows, without that of the uniforms.
 const MOST_TENSORS: usize = 7;
@@ -161,7 +161,7 @@ impl CustomOp {
         {
             return fault("finite constants", format!("{name} = {value:?}"));
         }
-        if self.workgroups.is_none() && !(1..=MOST_INVOCATIONS).contains(&self.invocations) {
+        if self.workgroups.is_none() && !(1..=MOST_CALLS).contains(&self.invocations) {
             return fault("1 to 2³¹ invocations", self.invocations.to_string());
         }
         if let Some(Twin { share, .. }) = self.twin.as_ref().filter(|twin| !twin.share.is_finite() || twin.share < 0.0)

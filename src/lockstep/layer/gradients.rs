@@ -158,7 +158,7 @@ impl Check {
     }
 }
 
-/// Some of so many numbers, evenly spread: the first, the last, and others.
+/// Indices of at most [`MOST_COMPARED`] of `len` numbers, evenly spread, the first and the last among them.
 fn spread(len: usize) -> impl Iterator<Item = usize> {
     let some = len.min(MOST_COMPARED);
     (0..some).map(move |i| if some < len { i * (len - 1) / (some - 1) } else { i })

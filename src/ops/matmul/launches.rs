@@ -1,7 +1,7 @@
 //! The dispatches of a product.
 
 use super::text::{self, End};
-use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, Window, rule};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
 use crate::ops::*;
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -57,11 +57,16 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
         Tile::Vector { lanes } => [m.max(n).div_ceil(text::vector_outputs(op, lanes)), 1],
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
-    let [row_of_a, row_of_b] = [if op.layout == Layout::Tn { m } else { k }, if transposes_b(op) { k } else { n }];
-    // Four numbers beside each other are of one tap where channels are in fours.
-    let [row_of_a, row_of_b] = match op.window {
-        Some(Window { channels, .. }) => [channels, if op.layout == Layout::Nt { channels } else { row_of_b }],
-        None => [row_of_a, row_of_b],
+    // How many numbers stand side by side: under a window, the channels of a tap.
+    let row_of_a = match op.window {
+        Some(window) => window.channels,
+        None if op.layout == Layout::Tn => m,
+        None => k,
+    };
+    let row_of_b = match op.window {
+        Some(window) if op.layout == Layout::Nt => window.channels,
+        _ if transposes_b(op) => k,
+        _ => n,
     };
     let is_vector = matches!(kernel.tile, Tile::Vector { .. });
     let mut constants = constants(op, end);

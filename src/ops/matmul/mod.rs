@@ -99,7 +99,9 @@ impl Matmul {
         match self.layout {
             Layout::Tn => (window.read(a, 0..self.k() as usize).into(), b.into(), rows),
             Layout::Nn => (window.read(a, rows.clone()).into(), b.into(), 0..rows.len()),
-            Layout::Nt => (window.read(a, rows.clone()).into(), window.transposed(b, self.n() as usize), 0..rows.len()),
+            Layout::Nt => {
+                (window.read(a, rows.clone()).into(), window.transposed(b, self.n() as usize).into(), 0..rows.len())
+            }
         }
     }
 

@@ -80,12 +80,11 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
         ("A is stored", op.window.is_none()),
         ("A is seen through a window", op.window.is_some()),
     ];
-    let window = if op.window.is_some() { text!("matmul.window.wgsl") } else { "" };
-    let loads = match (tile, &op.window) {
-        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, None) => text!("matmul.loads.rows.wgsl.in"),
-        (Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }, Some(_)) => text!("matmul.loads.window.wgsl.in"),
-        _ => "",
+    let (window, loads) = match op.window {
+        Some(_) => (text!("matmul.window.wgsl"), text!("matmul.loads.window.wgsl.in")),
+        None => ("", text!("matmul.loads.rows.wgsl.in")),
     };
+    let loads = if matches!(tile, Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }) { loads } else { "" };
     let expand = |text, counts: &[_]| expand(text, counts, &conditions);
     let (name, kernel) = match tile {
         Tile::Square32 => {

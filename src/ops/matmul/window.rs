@@ -1,16 +1,13 @@
 //! Convolutions as products, whose A is never stored: row p of it holds what the kernel's taps see at position p.
 
-use std::borrow::Cow;
-
 /// How the rows of A are read from a tensor of shape \[batch, height, width, channels\]. Row p is of position p of the
 /// output, \[batch, positions\]; its columns are \[taps, channels\]. At position o and tap t along a dimension lies the
 /// element (o · down + t · step + first) / up, where that is whole and inside; elsewhere 0.
 ///
 /// A convolution has down = stride, step = dilation, first = −padding and up = 1. The gradient of its input is read
 /// from the gradient of its output with down = 1, step = −dilation, first = padding and up = stride: that is a
-/// transposed convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in a
-/// product
-/// [`Nt`](super::Layout::Nt) B are those of the other one, \[taps, n, channels\].
+/// transposed convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in
+/// a product [`Nt`](super::Layout::Nt) B are those of the other one, \[taps, n, channels\].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Channels of the tensor that is read.
@@ -73,7 +70,7 @@ impl Window {
         self.rows.positions * self.columns.positions
     }
 
-    /// Numbers of A, for a batch of so many samples.
+    /// How many numbers A has for a batch of this size.
     pub(crate) fn numbers(&self, batch: u32) -> u64 {
         u64::from(batch) * u64::from(self.positions()) * u64::from(self.len())
     }
@@ -98,11 +95,11 @@ impl Window {
     }
 
     /// B of a product `Nt`, \[n, taps · channels\], from \[taps, n, channels\].
-    pub(super) fn transposed<'a>(&self, b: &'a [f32], n: usize) -> Cow<'a, [f32]> {
+    pub(super) fn transposed(&self, b: &[f32], n: usize) -> Vec<f32> {
         let channels = self.channels as usize;
         let taps = self.len() as usize / channels;
         let numbers = |i: usize| (0..taps).flat_map(move |tap| &b[(tap * n + i) * channels..][..channels]);
-        Cow::Owned((0..n).flat_map(numbers).copied().collect())
+        (0..n).flat_map(numbers).copied().collect()
     }
 
     /// Constants of the text.
