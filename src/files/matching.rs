@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::format::Contents;
 use super::load::LoadWeights;
 use super::modules::{BATCHES, Module, digits, gather, keras_number, position, suffixed};
-use super::naming::{Kind, Naming, assemble, transposed};
+use super::naming::{Kind, Naming, assemble, refuse_convolutions, transposed};
 use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
 
@@ -51,9 +51,12 @@ struct Wanted<'a> {
 /// The weights of a network from a file that has them in any naming, laid out as its parameter buffer.
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &LoadWeights) -> Result<Vec<f32>> {
     file.allow_non_finite = options.allow_non_finite;
+    if !network.tensors().all(|tensor| file.shape(&tensor.name).is_some()) {
+        refuse_convolutions(network)?;
+    }
     let (layout, sources) = sources(network, file, options)?;
     if layout == Layout::UnitsFirst {
-        Naming::PyTorch.check(network)?;
+        refuse_convolutions(network)?;
     }
     let listing = listing(network, file);
     for source in &sources {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::format::{Contents, Tensor, encode};
 use super::load::LoadWeights;
 use super::matching;
-use super::naming::{Naming, assemble};
+use super::naming::{Naming, assemble, refuse_convolutions};
 use super::{BYTES, STATE};
 use crate::activation::Activation;
 use crate::device::Device;
@@ -230,7 +230,9 @@ impl Model {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
-        naming.check(self.network())?;
+        if naming != Naming::Wgrad {
+            refuse_convolutions(self.network())?;
+        }
         let parameters = self.parameters_to_write().await?;
         let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
         Ok(encode(&naming.metadata(), &tensors))

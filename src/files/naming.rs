@@ -87,19 +87,6 @@ impl Naming {
         }
     }
 
-    /// Refuses a network with convolutions, whose weights other programs order in other ways.
-    pub(super) fn check(self, network: &Network) -> Result<()> {
-        let conv = network.layers().find(|(_, layer)| matches!(layer, Layer::Conv(_)));
-        match conv.filter(|_| self != Naming::Wgrad) {
-            Some((name, _)) => {
-                let what = format!("weights of layer {name} in a file of another program");
-                let expected = "a layer without convolution; Naming::Wgrad and Model::save have them";
-                Err(Error::shape(what, expected, format!("a convolution under Naming::{self:?}")))
-            }
-            None => Ok(()),
-        }
-    }
-
     /// The network's tensors, named and laid out so.
     pub(super) fn tensors<'a>(self, network: &Network, tensors: Vec<Tensor<'a>>) -> Vec<Tensor<'a>> {
         let names = self.layers(network);
@@ -142,6 +129,19 @@ impl Naming {
             }
         }
         names
+    }
+}
+
+/// Refuses a network with convolutions in a file that is not of [`Naming::Wgrad`]: other programs order their weights in
+/// other ways, and the shapes may be alike.
+pub(super) fn refuse_convolutions(network: &Network) -> Result<()> {
+    match network.layers().find(|(_, layer)| matches!(layer, Layer::Conv(_))) {
+        Some((name, _)) => {
+            let what = format!("weights of layer {name} in a file of another program");
+            let expected = "names and order of Naming::Wgrad, as no other order of convolutions is known here";
+            Err(Error::shape(what, expected, "others"))
+        }
+        None => Ok(()),
     }
 }
 
