@@ -190,7 +190,7 @@ pub use predictor::Predictor;
 pub use profile::{OpProfile, Profile};
 pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
-pub use scores::Scores;
+pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;
 pub use texture::{TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};

@@ -1,10 +1,12 @@
 //! How good a model's outputs are, counted in several ways.
 
+mod images;
 mod weighted;
 
 use crate::dataset::Targets;
 use crate::error::{Error, Result};
 use crate::ops::class;
+pub use images::{psnr, ssim};
 
 /// A model's outputs, as probabilities where it classifies, beside what was right: see
 /// [`Model::score`](crate::Model::score). Scores from there tell classes by the logits behind these probabilities, as

@@ -58,6 +58,37 @@ impl Scores {
         let recalls: Vec<f64> = seen.map(|(rows, right)| right as f64 / rows as f64).collect();
         super::mean(recalls.into_iter())
     }
+
+    /// Intersection over union of each class, as for the pixels of a segmentation: rows of the class that were taken for
+    /// it, over rows that are of it, were taken for it, or both. `None` for a class that is neither. Of an output with
+    /// several positions, such as pixels, each is a row; those whose label is ignored are left out.
+    ///
+    /// ```
+    /// use wgrad::{Scores, Targets};
+    /// // Four pixels, taken for the classes 0, 0, 1 and 1.
+    /// let targets = Targets::Labels { labels: vec![0, 1, 1, 1], classes: 2 };
+    /// let scores = Scores::new(vec![0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.2, 0.8], 2, &targets)?;
+    /// assert_eq!((scores.accuracy(), scores.iou()), (0.75, vec![Some(0.5), Some(2.0 / 3.0)]));
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn iou(&self) -> Vec<Option<f64>> {
+        let mut counts = vec![(0u64, 0u64); self.width.max(2)];
+        for (expected, predicted) in self.expected().into_iter().zip(self.predictions()) {
+            counts[expected as usize].1 += 1;
+            match predicted {
+                Self::NO_CLASS => {}
+                hit if hit == expected => counts[hit as usize].0 += 1,
+                other => counts[other as usize].1 += 1,
+            }
+        }
+        let share = |(both, either)| (either > 0).then(|| both as f64 / either as f64);
+        counts.into_iter().map(share).collect()
+    }
+
+    /// Mean [intersection over union](Self::iou) of the classes that have one.
+    pub fn mean_iou(&self) -> f64 {
+        super::mean(self.iou().into_iter().flatten().collect::<Vec<_>>().into_iter())
+    }
 }
 
 #[cfg(test)]
@@ -84,5 +115,17 @@ mod tests {
         let targets = Targets::Labels { labels: vec![0, 0, 0, 0, 1], classes: 2 };
         let scores = Scores::new(vec![0.1, 0.2, 0.3, 0.9, 0.4], 1, &targets).unwrap();
         assert_eq!((scores.accuracy(), scores.balanced_accuracy()), (0.6, 0.375));
+    }
+
+    #[test]
+    fn intersection_over_union_counts_each_class() {
+        // Classes 0 to 3 of six pixels, taken for 0, 1, 1, 0, none and 2; class 3 is nowhere.
+        let targets = Targets::Labels { labels: vec![0, 0, 1, 0, 1, 1], classes: 4 };
+        let mut outputs = vec![0.0; 24];
+        [0, 5, 9, 12, 16, 22].into_iter().for_each(|i| outputs[i] = 1.0);
+        outputs[16] = f32::NAN;
+        let scores = Scores::new(outputs, 4, &targets).unwrap();
+        assert_eq!(scores.iou(), [Some(2.0 / 3.0), Some(0.25), Some(0.0), None]);
+        assert_eq!(scores.mean_iou(), (2.0 / 3.0 + 0.25) / 3.0);
     }
 }
