@@ -158,7 +158,7 @@ mod wgsl;
 
 pub use activation::{Activation, CustomActivation};
 pub use config::{Clip, Group, TrainerConfig};
-pub use dataset::{Dataset, DatasetBuilder, Features, Targets};
+pub use dataset::{Augmentation, Dataset, DatasetBuilder, Features, Targets};
 pub use device::Device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples

@@ -228,6 +228,90 @@ fn channels_are_normalised_as_batches_are_gathered() {
     }
 }
 
+/// An augmentation changes the images of each epoch anew, in training only, by the row and not by its batch.
+#[test]
+fn images_change_in_training_alone_and_with_every_epoch() {
+    let network = Network::input([5, 6, 2]).flatten().dense(3, Identity).build().unwrap();
+    let mut random = Random(4);
+    let bytes: Vec<u8> = (0..20 * 60).map(|_| random.below(256) as u8).collect();
+    let labels: Vec<u32> = (0..20).map(|_| random.below(3)).collect();
+    let plain = Dataset::of_rows(20).input("x", bytes, [5, 6, 2]).normalised("x", &[0.5, 0.4], &[0.2, 0.3]);
+    let plain = plain.labels("y", labels, 3).build().unwrap();
+    let moves = Augmentation { shift: 2, flip: 0.5, flip_vertical: 0.5, ..Augmentation::default() };
+    let turns = Augmentation { rotation: 30.0, scale: [0.8, 1.25], ..moves };
+    let all = Augmentation { cutout: 3, brightness: 0.2, contrast: 0.3, ..turns };
+    // Weights stay as they are: the losses of an epoch are those of its images.
+    let losses = |device: &Device, data: &Dataset, batch: u32, window: Option<usize>| {
+        let config = TrainerConfig { batch, window: window.map(|w| w as u32), seed: 3, ..TrainerConfig::default() };
+        let still = Sgd { learning_rate: 0.0, ..Sgd::default() };
+        let mut trainer = Trainer::new(device.clone(), &network, Loss::SoftmaxCrossEntropy, still, config).unwrap();
+        let fit = Fit { epochs: 2, validation: Some(data), ..Fit::default() };
+        let history = trainer.fit(data, fit, |_| ()).unwrap();
+        assert_eq!(trainer.evaluate(data).unwrap(), trainer.evaluate(&plain).unwrap());
+        history.epochs.iter().map(|epoch| [epoch.train.loss, epoch.validation.unwrap().loss]).collect::<Vec<_>>()
+    };
+    // Places are off by up to 12 pixels · 360u, values of up to 5 deviations by as much times 20: see the bounds of `gather`.
+    let same = |a: f64, b: f64| (a - b).abs() < 5e-3 * b;
+    let unchanged = losses(&Device::Cpu, &plain, 4, None);
+    assert!(same(unchanged[0][0], unchanged[1][0]) && same(unchanged[0][0], unchanged[0][1]));
+    for augmentation in [moves, turns, all] {
+        let data = plain.clone().with_augmentation("x", augmentation).unwrap();
+        let (head, tail) = data.clone().split(15).unwrap();
+        assert!(head != plain.clone().split(15).unwrap().0 && tail != plain.clone().split(15).unwrap().1);
+        let changed = losses(&Device::Cpu, &data, 4, None);
+        assert!(!same(changed[0][0], unchanged[0][0]) && !same(changed[1][0], changed[0][0]), "{changed:?}");
+        assert_eq!([changed[0][1], changed[1][1]], [unchanged[0][1]; 2], "validation");
+        for device in devices() {
+            for batch in [4, 7] {
+                // Sums of the same numbers in other orders, images that a GPU interpolates.
+                for (epoch, other) in changed.iter().zip(losses(&device, &data, batch, None)) {
+                    assert!(same(epoch[0], other[0]), "batch {batch} on {device:?}: {changed:?} {other:?}");
+                }
+            }
+            let in_windows = losses(&device, &data, 4, Some(8));
+            assert!(!same(in_windows[0][0], unchanged[0][0]), "{in_windows:?}");
+        }
+        assert_eq!(plain.clone().with_augmentation("x", Augmentation::default()).unwrap(), plain);
+    }
+}
+
+#[test]
+fn augmentations_out_of_range_are_refused() {
+    let data = Dataset::of_rows(1).input("x", vec![0u8; 24], [3, 4, 2]).input("age", vec![0.0], 1);
+    let data = data.labels("y", vec![0], 2).build().unwrap();
+    let fault = |name: &str, augmentation| data.clone().with_augmentation(name, augmentation).unwrap_err().to_string();
+    let none = Augmentation::default();
+    assert_eq!(
+        fault("age", none),
+        r#"input "age" with an augmentation: expected images, [height, width, channels], got [1]"#
+    );
+    assert!(fault("y", none).starts_with("input of the data set: expected one of x, age"));
+    let bad = [
+        ("shift", Augmentation { shift: 3, ..none }),
+        ("flip", Augmentation { flip: 1.5, ..none }),
+        ("flip_vertical", Augmentation { flip_vertical: f32::NAN, ..none }),
+        ("rotation", Augmentation { rotation: 181.0, ..none }),
+        ("scale", Augmentation { scale: [1.1, 0.9], ..none }),
+        ("scale", Augmentation { scale: [0.01, 1.0], ..none }),
+        ("cutout", Augmentation { cutout: 1 << 20, ..none }),
+        ("brightness", Augmentation { brightness: -1.0, ..none }),
+        ("contrast", Augmentation { contrast: f32::INFINITY, ..none }),
+    ];
+    for (name, augmentation) in bad {
+        let fault = fault("x", augmentation);
+        assert!(fault.contains(name) && fault.contains(r#"in input "x" with an augmentation"#), "{fault}");
+    }
+    let flat = Network::input(24).dense(2, Identity).build().unwrap();
+    let mut trainer =
+        Trainer::new(Device::Cpu, &flat, Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default()).unwrap();
+    let sole = Dataset::of_rows(1).input("x", vec![0u8; 24], [3, 4, 2]).labels("y", vec![0], 2);
+    let sole = sole.augmented("x", Augmentation { shift: 1, ..none }).build().unwrap();
+    assert_eq!(
+        trainer.fit(&sole, Fit::default(), |_| ()).unwrap_err().to_string(),
+        r#"shape of the data set's input "x", which has an augmentation: expected [24], the network's, got [3, 4, 2]"#
+    );
+}
+
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let mut trainer = trainer(Device::Cpu);

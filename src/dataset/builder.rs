@@ -41,7 +41,7 @@ impl DatasetBuilder {
             let what = format!("features of input {name:?}");
             data.check_new(&what, data.inputs.iter().any(|input| input.name == name))?;
             data.check_count(&what, &shape, features.len())?;
-            let input = Input { name, shape, values: Values { features, table: Vec::new() } };
+            let input = Input { name, shape, values: Values { features, table: Vec::new() }, augmentation: None };
             input.check_finite(&format!(" of input {:?}", input.name))?;
             data.inputs.push(input);
             Ok(())
@@ -167,7 +167,7 @@ impl DatasetBuilder {
         Ok(data)
     }
 
-    fn then(mut self, add: impl FnOnce(&mut Dataset) -> Result<()>) -> Self {
+    pub(super) fn then(mut self, add: impl FnOnce(&mut Dataset) -> Result<()>) -> Self {
         if let Ok(data) = &mut self.data
             && let Err(fault) = add(data)
         {

@@ -63,8 +63,12 @@ impl Dataset {
         let Ok(columns) = u32::try_from(width) else {
             return Err(Error::shape("features of a row", format!("at most {LONGEST_TENSOR}"), width));
         };
-        let input =
-            Input { name: "input".into(), shape: columns.into(), values: Values { features, table: Vec::new() } };
+        let input = Input {
+            name: "input".into(),
+            shape: columns.into(),
+            values: Values { features, table: Vec::new() },
+            augmentation: None,
+        };
         input.check_finite("")?;
         let shape = match &targets {
             Targets::Labels { .. } => Shape::of(&[]),

@@ -54,6 +54,14 @@ impl Dataset {
                 };
                 return Err(Error::shape(what, expected, input.width()));
             }
+            if input.augmentation.is_some() && input.shape != end.shape {
+                let what = format!("shape of the data set's input {:?}, which has an augmentation", input.name);
+                return Err(Error::shape(
+                    what,
+                    format!("{:?}, the network's", end.shape),
+                    format!("{:?}", input.shape),
+                ));
+            }
             if !same_order(input.shape, end.shape) {
                 let what = format!("shape of the data set's input {:?}", input.name);
                 let expected = format!("{:?}, the network's, or a number of features", end.shape);
@@ -64,8 +72,8 @@ impl Dataset {
     }
 
     /// What kernels are told of the data, but for the shuffle and the seed: for each number that an input or an output
-    /// of the network has, of both.
-    pub(crate) fn infos(&self, of: &Matched) -> Vec<DataInfo> {
+    /// of the network has, of both. In training images are changed as their augmentation says.
+    pub(crate) fn infos(&self, of: &Matched, training: bool) -> Vec<DataInfo> {
         let info = |i: usize| {
             let mut info = DataInfo { rows: self.rows as u32, ..DataInfo::default() };
             if let Some(&input) = of.inputs.get(i) {
@@ -74,6 +82,9 @@ impl Dataset {
                 info.feature_stride = input.stride() as u32;
                 info.channels = input.channels() as u32;
                 info.first_feature = 2 * info.channels;
+                if let Some(augmentation) = input.augmentation.filter(|_| training) {
+                    augmentation.tell(&mut info);
+                }
             }
             if let Some(&target) = of.targets.get(i) {
                 let target = &self.targets[target];

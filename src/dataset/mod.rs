@@ -1,5 +1,6 @@
 //! A data set: rows of features and of what a network is to put out for them, as they are uploaded.
 
+mod augmentation;
 mod builder;
 mod building;
 mod matching;
@@ -16,6 +17,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::random::{self, Stream};
 use crate::shape::Shape;
+pub use augmentation::Augmentation;
 pub use builder::DatasetBuilder;
 pub(crate) use matching::Matched;
 pub use targets::Targets;
@@ -45,6 +47,7 @@ struct Input {
     /// Of a row.
     shape: Shape,
     values: Values,
+    augmentation: Option<Augmentation>,
 }
 
 /// What an output is to be.

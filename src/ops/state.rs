@@ -6,7 +6,7 @@ pub(crate) const U8_SCALE: f32 = 1.0 / 255.0;
 
 /// What the kernels know of a data set: [`Role::Data`](crate::plan::Role::Data).
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct DataInfo {
     /// Rows of the data set.
     pub rows: u32,
@@ -40,6 +40,27 @@ pub struct DataInfo {
     pub channels: u32,
     /// The label that the loss ignores, plus one; 0 for none. So the label `u32::MAX` cannot be ignored.
     pub ignored: u32,
+    /// How images are changed as they are gathered, by an [`Augmentation`](crate::Augmentation), whose numbers follow: 0 not
+    /// at all, 1 pixels are moved whole, 2 pixels are interpolated.
+    pub augment: u32,
+    /// In pixels.
+    pub shift: u32,
+    /// In pixels.
+    pub cutout: u32,
+    /// A probability.
+    pub flip: f32,
+    /// A probability.
+    pub flip_vertical: f32,
+    /// In radians.
+    pub rotation: f32,
+    /// The smallest.
+    pub scale: f32,
+    /// The largest, less the smallest.
+    pub scale_span: f32,
+    /// The largest number that is added.
+    pub brightness: f32,
+    /// The largest change of the factor.
+    pub contrast: f32,
 }
 
 impl DataInfo {

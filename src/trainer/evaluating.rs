@@ -94,7 +94,7 @@ impl Trainer {
     ) -> Result<Option<Windowed<'a>>> {
         let mut executor = self.evaluation_executor(data.rows() as u32)?;
         let windows = self.windows(data, matched, executor.plan().batch)?;
-        let infos = data.infos(matched);
+        let infos = data.infos(matched, false);
         self.evaluated = self.totals_of(&infos, &data.ignored_labels(matched));
         if windows.is_none() {
             upload(&self.device, &mut executor, data, matched, &all_rows(data))?;
@@ -108,7 +108,7 @@ impl Trainer {
         let Some(executor) = &mut self.evaluation else { return Ok(()) };
         let rows = [windowed.windows.in_order(window)];
         upload(&self.device, executor, windowed.data, windowed.matched, &rows)?;
-        for (i, data) in (0..).zip(windowed.infos(window)) {
+        for (i, data) in (0..).zip(windowed.infos(window, false)) {
             self.device.write(&executor.storage(Role::Data(i)), 0, bytemuck::bytes_of(&data))?;
         }
         Ok(())

@@ -86,7 +86,7 @@ impl Trainer {
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, wherever a snapshot had the cursor.
         self.brought_back = false;
-        let infos = train.infos(&matched);
+        let infos = train.infos(&matched, false);
         // Data that are on the device as a whole are held no longer than that.
         let held = match windows {
             Some(_) => Some(train),

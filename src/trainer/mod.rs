@@ -339,7 +339,7 @@ impl Trainer {
     /// A data set that is given away is not held beyond this.
     pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, matched: &Matched, done: u32) -> Result<()> {
         upload(&self.device, &mut self.training, &data, matched, &all_rows(&data))?;
-        self.start(&data.infos(matched), &data.ignored_labels(matched), done)
+        self.start(&data.infos(matched, true), &data.ignored_labels(matched), done)
     }
 
     /// Points the cursor at a step of the data set's epoch. The step goes on counting, and the epoch, so that the next run

@@ -47,7 +47,7 @@ impl Trainer {
         self.device.copy(&self.parameters, &weights)?;
         let mut copy = self.device.executor(self.plan().clone(), &[(Role::Parameters, weights)])?;
         upload(&self.device, &mut copy, data, &matched, &all_rows(data))?;
-        for (i, info) in (0..).zip(data.infos(&matched)) {
+        for (i, info) in (0..).zip(data.infos(&matched, true)) {
             self.device.write(&copy.storage(Role::Data(i)), 0, bytemuck::bytes_of(&self.shuffled(info)))?;
         }
         Profile::of(copy.gpu(), steps).await

@@ -19,9 +19,9 @@ pub(super) struct Windowed<'a> {
 
 impl Windowed<'_> {
     /// What kernels are told of a window.
-    pub fn infos(&self, window: u32) -> Vec<DataInfo> {
+    pub fn infos(&self, window: u32, training: bool) -> Vec<DataInfo> {
         let rows = self.windows.rows_of(window);
-        self.data.infos(self.matched).into_iter().map(|info| DataInfo { rows, ..info }).collect()
+        self.data.infos(self.matched, training).into_iter().map(|info| DataInfo { rows, ..info }).collect()
     }
 }
 
@@ -124,7 +124,7 @@ impl Trainer {
             false => Vec::from_iter([windows.in_order(window)]),
         };
         upload(&self.device, &mut self.training, windowed.data, windowed.matched, &ranges)?;
-        self.tell(&windowed.infos(window))
+        self.tell(&windowed.infos(window, true))
     }
 }
 

@@ -95,6 +95,51 @@ fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool)
     Ok(())
 }
 
+/// Rows in eights, in fours and others; images of bytes or f32, moved whole or interpolated, with and without the rest.
+pub fn images_are_changed_as_the_reference_does(check: &mut Check) -> Result<()> {
+    let moved = DataInfo { augment: 1, shift: 2, flip: 0.5, flip_vertical: 0.5, scale: 1.0, ..DataInfo::default() };
+    let turned = DataInfo { augment: 2, rotation: 3.0, scale: 0.7, scale_span: 0.6, ..moved };
+    let all = DataInfo { cutout: 3, brightness: 0.25, contrast: 0.5, ..turned };
+    let cut = DataInfo { rotation: 0.0, ..all };
+    for (i, image) in (0..).zip([[4, 6, 1], [3, 5, 4], [5, 7, 3], [8, 8, 8], [1, 1, 1]]) {
+        for (j, change) in (0..).zip([moved, turned, all, cut]) {
+            for (bytes, channels) in [(false, 0), (true, 0), (true, image[2]), (false, image[2])] {
+                let [height, width, depth] = image;
+                let (batch, columns, data_rows) = (9, height * width * depth, 7);
+                let (Op::Gather(op), buffers) = gather(batch, columns) else { unreachable!() };
+                let op = Gather { x: tensor(4, [batch, height, width, depth]), ..op };
+                let mut random = Random(i * 4 + j + 1);
+                let row_words = if bytes { columns.div_ceil(4) } else { columns };
+                let mut features: Vec<u32> = (0..2 * channels).map(|_| random.f32().to_bits()).collect();
+                features.extend(
+                    (0..data_rows * row_words).map(|_| if bytes { random.word() } else { random.f32().to_bits() }),
+                );
+                let mut lockstep = check.lockstep(single(&buffers, op.into()))?;
+                lockstep.set(BufferId(0), &features)?;
+                let info = DataInfo {
+                    rows: data_rows,
+                    seed_low: random.word(),
+                    seed_high: random.word(),
+                    bytes: bytes.into(),
+                    first_feature: 2 * channels,
+                    feature_stride: row_words,
+                    channels,
+                    ..change
+                };
+                lockstep.set(BufferId(1), &[info])?;
+                lockstep.set(BufferId(2), &[StepState { epoch: 5, position: j as u32, ..step_state(1, 8) }])?;
+                lockstep.set(BufferId(3), &(0..batch).map(|_| random.below(data_rows)).collect::<Vec<_>>())?;
+                let what = format!("images {image:?}, change {j}, {channels} channels, bytes {bytes}");
+                match j == 0 && channels == 0 {
+                    true => check.exact(&mut lockstep, &what)?,
+                    false => check.agree(&mut lockstep, &what)?,
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 pub fn gather_of_channels_with_mean_and_deviation(check: &mut Check) -> Result<()> {
     let sizes = [
         ([1, 1, 1], 1),

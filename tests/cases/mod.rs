@@ -42,6 +42,7 @@ pub const CASES: &[Case] = &{
         case!(schedules_follow_the_reference_at_every_stage, "next_batch"),
         case!(gather_of_bytes_and_of_floats, "gather"),
         case!(gather_of_channels_with_mean_and_deviation, "gather"),
+        case!(images_are_changed_as_the_reference_does, "gather"),
         case!(a_grid_of_more_than_65535_workgroups, "gather"),
         case!(rows_are_copied_from_any_stride_to_any, "copy_rows"),
         case!(matmul_at_awkward_sizes, "matmul"),

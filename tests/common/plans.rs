@@ -39,6 +39,10 @@ pub fn plans() -> Vec<Plan> {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
         Plan::evaluation(&network, Loss::MeanSquaredError, 12).unwrap()
     };
+    let images = |columns| {
+        let network = Network::input([2, 3, columns]).flatten().dense(3, Activation::Identity).build().unwrap();
+        Plan::evaluation(&network, Loss::MeanSquaredError, 12).unwrap()
+    };
     let schedule = Schedule::cosine(50, 0.25).warm_up(3);
     let clip = Some(Clip::Norm(1.0));
     let config = TrainerConfig { batch: 12, accumulate: 2, clip, schedule, ..TrainerConfig::default() };
@@ -69,6 +73,9 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&waves, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         of_rows(12),
         of_rows(8),
+        images(1),
+        images(2),
+        images(4),
         Plan::forward(&logits, 12).unwrap().strided(Role::Input(0), 3, 8),
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),

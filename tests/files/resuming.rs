@@ -100,8 +100,15 @@ fn resumed_equals_uninterrupted_on_the_gpu() {
 
 #[test]
 fn every_optimizer_resumes_within_an_update() {
-    let network = Network::input(6).dense(4, Tanh).dense(1, Identity).build().unwrap();
-    let data = Dataset::from_f32_targets(random(1, 30 * 6), 6, random(2, 30), 1).unwrap();
+    let network = Network::input([2, 3, 1]).flatten().dense(4, Tanh).batch_norm().dense(1, Identity).build().unwrap();
+    let rotation = 20.0;
+    let augmentation = Augmentation { shift: 1, flip: 0.5, rotation, cutout: 1, contrast: 0.1, ..Default::default() };
+    let data = Dataset::of_rows(30)
+        .input("image", random(1, 30 * 6), [2, 3, 1])
+        .augmented("image", augmentation)
+        .targets("output", random(2, 30), 1)
+        .build()
+        .unwrap();
     let optimizers: [Optimizer; 7] = [
         Sgd::default().into(),
         Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),

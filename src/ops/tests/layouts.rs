@@ -46,7 +46,17 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             chain: Uint,
             chain_pass: Uint,
             channels: Uint,
-            ignored: Uint
+            ignored: Uint,
+            augment: Uint,
+            shift: Uint,
+            cutout: Uint,
+            flip: Float,
+            flip_vertical: Float,
+            rotation: Float,
+            scale: Float,
+            scale_span: Float,
+            brightness: Float,
+            contrast: Float
         }),
         layout!(StepState {
             step: Uint,

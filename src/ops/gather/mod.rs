@@ -1,0 +1,163 @@
+//! The rows of a batch.
+
+mod augment;
+
+use super::*;
+use augment::Change;
+
+const LANES: u32 = 64;
+
+/// What an invocation of the variant for software adapters copies of a row.
+const WIDE_COLUMNS: u32 = 64;
+
+/// Copies the batch's rows out of the data set: bytes are divided by 255, channels are normalised where
+/// [`DataInfo::channels`] says so, rows that a partial batch lacks become zeros. Images are changed at random where
+/// [`DataInfo::augment`] says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gather {
+    /// The features of the whole data set.
+    pub features: Tensor,
+    /// What is known of the data set.
+    pub data: Tensor,
+    /// The cursor.
+    pub step: Tensor,
+    /// \[batch\] row numbers.
+    pub indices: Tensor,
+    /// \[batch, columns\], written. Rows of three dimensions are images: height, width, channels.
+    pub x: Tensor,
+}
+
+impl Gather {
+    /// Copies and scales the rows that exist, and changes images; the other rows become zeros.
+    fn copy(&self, at: &Operands<'_>, x: &mut [f32]) {
+        let (features, indices) = (at.words(self.features), at.words(self.indices));
+        let (data, state, columns) = (at.data(self.data), at.step(self.step), self.x.columns() as usize);
+        let (x, missing) = x.split_at_mut(self.present(at));
+        for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
+            let words = &features[data.feature(row)..];
+            if data.bytes != 0 {
+                let bytes: &[u8] = bytemuck::cast_slice(words);
+                out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
+            } else {
+                out.copy_from_slice(bytemuck::cast_slice(&words[..columns]));
+            }
+            if let (Some([height, width, channels]), true) = (self.image(), data.augment != 0) {
+                let (size, values) = ([height, width], out.to_vec());
+                let change = Change::drawn(row, &state, &data, size);
+                for (i, out) in (0..).zip(out) {
+                    let (pixel, channel) = (i / channels, i % channels);
+                    let at = [pixel % width, pixel / width].map(|at| at as i32);
+                    *out = change.value(at, &data, size, |[x, y]| {
+                        let inside = (0..width as i32).contains(&x) && (0..height as i32).contains(&y);
+                        let column = (y * width as i32 + x) * channels as i32 + channel as i32;
+                        if inside { values[column as usize] } else { 0.0 }
+                    });
+                }
+            }
+        }
+        missing.fill(0.0);
+    }
+
+    /// Height, width and channels of rows that are images.
+    fn image(&self) -> Option<[u32; 3]> {
+        let [_, height, width, channels] = self.x.shape[..] else { return None };
+        Some([height, width, channels])
+    }
+
+    /// How far the change of an image may be off, for each row that exists.
+    fn change_bounds(&self, at: &Operands<'_>) -> Vec<f64> {
+        let (data, columns) = (at.data(self.data), self.x.columns() as usize);
+        let (features, indices) = (at.words(self.features), at.words(self.indices));
+        let present = self.present(at) / columns;
+        let Some([height, width, _]) = self.image().filter(|_| data.augment != 0) else { return vec![0.0; present] };
+        let bound = |&row: &u32| {
+            let words = &features[data.feature(row)..];
+            let values: &[f32] = bytemuck::cast_slice(if data.bytes != 0 { &[] } else { &words[..columns] });
+            // Bytes are at most 1.
+            let most = values.iter().fold(if data.bytes != 0 { 1.0 } else { 0.0 }, |most: f32, x| most.max(x.abs()));
+            augment::bound(&data, [height, width], most.into())
+        };
+        indices[..present].iter().map(bound).collect()
+    }
+
+    /// Values of the rows that exist.
+    fn present(&self, at: &Operands<'_>) -> usize {
+        (at.step(self.step).rows.min(self.x.rows()) * self.x.columns()) as usize
+    }
+
+    /// The mean and 1 / deviation of each value of the rows that exist; of none where there are no channels.
+    fn channels<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
+        let (features, channels) = (at.f32s(self.features), at.data(self.data).channels as usize);
+        let (columns, values) = (self.x.columns() as usize, if channels == 0 { 0 } else { self.present(at) });
+        (0..values).map(move |i| i % columns % channels).map(move |c| (features[c], features[channels + c]))
+    }
+}
+
+impl Kernel for Gather {
+    binds! { "gather": read features, read data, read step, read indices, write x }
+
+    fn flops(&self) -> u64 {
+        0
+    }
+
+    // From the data set, of which a plan knows a row.
+    fn bytes(&self) -> u64 {
+        let rest = self.operands().iter().skip(1).map(Operand::traffic).sum::<u64>();
+        rest + self.x.bytes()
+    }
+
+    /// By rows of any length, in fours or, on software adapters, in eights.
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        let columns = self.x.columns();
+        let quads = columns.div_ceil(4);
+        let image = self.image();
+        let [height, width, channels] = image.unwrap_or_default();
+        let constants = match image {
+            Some(_) => vec![("HEIGHT", height.into()), ("WIDTH", width.into()), ("CHANNELS", channels.into())],
+            None => vec![],
+        };
+        macro_rules! variant {
+            ($name:literal, $($file:literal),+) => {{
+                let text = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "gather.functions.wgsl.in", $($file),+);
+                shader($name, template::expand(text, &[], &[("images", image.is_some())]), constants)
+            }};
+        }
+        let (shader, of_row) = match columns {
+            n if n.is_multiple_of(8) && adapter.wide_access => (
+                variant!("gather.wide", "software/words.wgsl", "software/gather.wide.wgsl.in"),
+                n.div_ceil(WIDE_COLUMNS),
+            ),
+            n if n.is_multiple_of(4) => (variant!("gather.aligned", "gather.aligned.wgsl.in"), quads),
+            _ => (variant!("gather", "gather.wgsl.in"), quads),
+        };
+        let invocations = self.x.rows() * of_row;
+        vec![Launch::of(self, shader, uniforms![columns, quads, invocations], invocations.div_ceil(LANES))]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let x: &mut [f32] = at.out(self.x);
+        self.copy(at, x);
+        x.iter_mut().zip(self.channels(at)).for_each(|(x, (mean, inverse))| *x = (*x - mean) * inverse);
+    }
+
+    /// Exact without channels, if images are not changed. With channels the difference and the product are rounded, and so is a scaled byte, unless a
+    /// GPU makes it and the difference in one. A difference may be flushed to zero before it is multiplied.
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        let data = at.data(self.data);
+        if data.channels == 0 && data.augment == 0 {
+            return vec![Bounds::Exact];
+        }
+        let mut x = vec![0.0; self.x.len() as usize];
+        self.copy(at, &mut x);
+        let columns = self.x.columns() as usize;
+        let mut bounds: Vec<f64> =
+            self.change_bounds(at).into_iter().flat_map(|off| std::iter::repeat_n(off, columns)).collect();
+        for ((off, &x), (mean, inverse)) in bounds.iter_mut().zip(&x).zip(self.channels(at)) {
+            let (x, difference) = (f64::from(x), (f64::from(x) - f64::from(mean)).abs() + *off);
+            let of_scaled = if data.bytes != 0 { 2.0 * U * x } else { 0.0 };
+            *off = f64::from(inverse).abs() * (*off + of_scaled + 4.0 * U * difference + FLUSHED);
+        }
+        bounds.resize(x.len(), 0.0);
+        vec![Bounds::Each(bounds)]
+    }
+}
