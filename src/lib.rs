@@ -181,9 +181,9 @@ pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
     BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Layer, LayerNorm, LayerOps, LayerTensors,
-    Network, NetworkBuilder, Padding, Parameter, ScaleShift, Size, Summary, Tied, Value,
+    Network, NetworkBuilder, Padding, Parameter, Pool, ScaleShift, Size, Summary, Tied, Value,
 };
-pub use ops::{CustomOp, PARAMETER_ALIGNMENT, TwinTensors};
+pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;

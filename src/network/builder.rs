@@ -1,9 +1,10 @@
 //! A network that is a chain, with side paths: sugar over [`Graph`].
 
-use super::{BatchNorm, Dense, Graph, Layer, LayerNorm, Network, Value};
+use super::{BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Network, Pool, Size, Value};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
+use crate::ops::Pooling;
 use crate::shape::Shape;
 
 /// Collects the layers of a [`Network`], each of which takes what the one before puts out: see [`Network::input`]. What
@@ -27,6 +28,8 @@ pub(super) enum What {
     Residual(Vec<Step>),
     /// What these make of what comes in, side by side.
     Branch([Vec<Step>; 2]),
+    /// A reduction over all axes but the last.
+    Global(Pooling),
     /// A name that came before any layer.
     Nothing,
 }
@@ -35,6 +38,32 @@ impl NetworkBuilder {
     /// Adds a [`Dense`] layer with the default initialisers.
     pub fn dense(self, units: u32, activation: Activation) -> Self {
         self.layer(Dense::new(units, activation))
+    }
+
+    /// Adds a [`Conv`] layer: stride 1, no padding ("valid", as is Keras' default), the default initialisers.
+    pub fn conv(self, channels: u32, kernel: impl Into<Size>, activation: Activation) -> Self {
+        self.layer(Conv::new(channels, kernel).activation(activation))
+    }
+
+    /// Adds [`Pool::max`]: windows of this size side by side.
+    pub fn max_pool(self, size: impl Into<Size>) -> Self {
+        self.layer(Pool::max(size))
+    }
+
+    /// Adds [`Pool::average`]: windows of this size side by side.
+    pub fn average_pool(self, size: impl Into<Size>) -> Self {
+        self.layer(Pool::average(size))
+    }
+
+    /// Adds the mean of each channel over all positions, [`Layer::ReduceMean`]: \[height, width, channels\] or
+    /// \[steps, channels\] become \[channels\].
+    pub fn global_average_pool(self) -> Self {
+        self.step(What::Global(Pooling::Average))
+    }
+
+    /// Adds the maximum of each channel over all positions, [`Layer::ReduceMax`].
+    pub fn global_max_pool(self) -> Self {
+        self.step(What::Global(Pooling::Max))
     }
 
     /// Adds an activation by itself. After a dense layer it costs what it would as that layer's own.
@@ -136,6 +165,16 @@ fn add(graph: &mut Graph, steps: Vec<Step>, mut x: Value) -> Result<Value> {
     for Step { what, name } in steps {
         let (layer, inputs) = match what {
             What::Layer(layer) => (layer, vec![x]),
+            What::Global(how) => {
+                let shape = graph.shape(x)?;
+                if shape.len() < 2 {
+                    let expected = "samples of shape [height, width, channels] or [steps, channels]";
+                    return Err(Error::shape("input of a global pool", expected, format!("{shape:?}")));
+                }
+                let axes = (0..shape.len() as i32 - 1).collect();
+                let layer = if how == Pooling::Max { Layer::ReduceMax(axes) } else { Layer::ReduceMean(axes) };
+                (layer, vec![x])
+            }
             What::Residual(steps) => (Layer::Add, vec![x, add(graph, steps, x)?]),
             What::Branch([a, b]) => (Layer::Concat { axis: -1 }, vec![add(graph, a, x)?, add(graph, b, x)?]),
             What::Nothing => {

@@ -55,7 +55,7 @@ pub enum Padding {
 
 /// A height and a width, or one number for both.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Size([u32; 2]);
+pub struct Size(pub(super) [u32; 2]);
 
 impl From<u32> for Size {
     fn from(both: u32) -> Self {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, ScaleShift, Tied};
+use super::{BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, Pool, ScaleShift, Tied};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::init::Init;
+use crate::ops::Pooling;
 use crate::shape::Shape;
 
 /// One layer of a network: a node of its graph. An axis is a dimension of a sample, from 0; counted from the last one
@@ -18,6 +19,8 @@ pub enum Layer {
     Dense(Dense),
     /// See [`Conv`].
     Conv(Conv),
+    /// See [`Pool`].
+    Pool(Pool),
     /// An activation by itself. A softmax is one of each row of the last dimension.
     Activation(Activation),
     /// A sample of any shape as a row of features.
@@ -74,7 +77,7 @@ pub enum Layer {
     Custom(Custom),
 }
 
-from_variants!(Layer: Dense Conv Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
+from_variants!(Layer: Dense Conv Pool Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
 
 impl<L: CustomLayer + 'static> From<L> for Layer {
     fn from(layer: L) -> Self {
@@ -97,6 +100,8 @@ impl Layer {
             Layer::Dense(_) => "dense",
             Layer::Conv(conv) if conv.transposed.is_some() => "conv_transposed",
             Layer::Conv(_) => "conv",
+            Layer::Pool(Pool { how: Pooling::Max, .. }) => "max_pool",
+            Layer::Pool(_) => "average_pool",
             Layer::Activation(_) => "activation",
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",

@@ -28,6 +28,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
             with_length(x, x.len() - 1, dense.units)
         }
         Layer::Conv(conv) => conv.output(x, what)?,
+        Layer::Pool(pool) => pool.output(x, what)?,
         Layer::Encoding(_) if x.len() != 1 => {
             return fault("a row of features: add a flatten layer before it".into(), format!("samples of shape {x:?}"));
         }

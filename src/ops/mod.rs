@@ -127,6 +127,8 @@ ops! {
     pad::Pad,
     reduce::Reduce,
     reduce_max_gradient::ReduceMaxGradient,
+    pool::Pool,
+    pool_gradient::PoolGradient,
     softmax::Softmax,
     layer_norm::LayerNormForward,
     layer_norm_input::LayerNormInput,

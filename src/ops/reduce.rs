@@ -115,7 +115,7 @@ pub(super) fn order(bits: u32) -> i32 {
 }
 
 /// Of negative numbers all bits but the sign: of what this returns it makes the bits again.
-fn turned(bits: i32) -> i32 {
+pub(super) fn turned(bits: i32) -> i32 {
     bits ^ (bits >> 31 & i32::MAX)
 }
 

@@ -5,6 +5,7 @@
 //! is the only reader of what the other writes, and puts one op in their place that gives the same numbers: where the
 //! first stands, or, if something that it reads is not there yet, where the second does.
 
+mod pools;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ const RULES: [Rule; 7] = [
 /// Fuses the ops of a plan. With `keep_gradients` no gradient of weights goes straight into the optimizer.
 pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
     prune(plan);
+    pools::differentiate_first(plan);
     let mut ops = Ops::new(plan);
     RULES.into_iter().for_each(|rule| ops.apply(rule));
     if !keep_gradients {

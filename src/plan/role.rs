@@ -54,6 +54,8 @@ pub enum Role {
     ActivationGradient,
     /// Means and deviations of rows or of channels, and sums of their gradients, for the backward pass.
     Statistics,
+    /// u32: which number of each window was the largest, for the backward pass.
+    Choices,
     /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
     GridLevels,
     /// For each level of a hash grid, what makes its gradients whole numbers, and one over it.
@@ -69,7 +71,7 @@ impl Role {
     pub fn dtype(self) -> Dtype {
         match self {
             Self::Data(_) | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
-            Self::GridLevels | Self::ChainMarks => Dtype::U32,
+            Self::Choices | Self::GridLevels | Self::ChainMarks => Dtype::U32,
             Self::GridSums => Dtype::I32,
             _ => Dtype::F32,
         }
@@ -80,6 +82,6 @@ impl Role {
     /// Whether what is in it between steps, or after them, is of no use to anybody: all of it is written before it is
     /// read.
     pub(crate) fn is_passing(self) -> bool {
-        matches!(self, Self::Activation | Self::ActivationGradient | Self::Statistics)
+        matches!(self, Self::Activation | Self::ActivationGradient | Self::Statistics | Self::Choices)
     }
 }

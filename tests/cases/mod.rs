@@ -14,6 +14,7 @@ mod batches;
 mod encodings;
 mod layers;
 mod losses;
+mod pools;
 mod positions;
 mod products;
 mod tensors;
@@ -29,7 +30,7 @@ pub struct Case {
 
 /// All of them.
 pub const CASES: &[Case] = &{
-    use {batches::*, encodings::*, layers::*, losses::*, positions::*, products::*, tensors::*, updates::*};
+    use {batches::*, encodings::*, layers::*, losses::*, pools::*, positions::*, products::*, tensors::*, updates::*};
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
             Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
@@ -61,6 +62,7 @@ pub const CASES: &[Case] = &{
         case!(zeros_around_a_tensor, "pad"),
         case!(sums_and_means_along_any_dimensions, "reduce"),
         case!(largest_numbers_and_their_gradient, "reduce" "reduce_max_gradient"),
+        case!(pools_and_their_gradients, "pool" "pool_gradient"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
         case!(

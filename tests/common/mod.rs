@@ -91,7 +91,8 @@ pub fn assert_shares_memory_soundly(plan: &Plan) {
         for (tensor, is_written) in inputs.chain(outputs) {
             let (id, buffer) = (tensor.buffer, plan.buffer(tensor.buffer));
             let Some(memory) = buffer.memory else { continue };
-            let may_share = matches!(buffer.role, Role::Activation | Role::ActivationGradient | Role::Statistics);
+            let may_share =
+                matches!(buffer.role, Role::Activation | Role::ActivationGradient | Role::Statistics | Role::Choices);
             assert!(may_share && buffer.shape.is_some() && buffer.contents.is_empty(), "{buffer:?}");
             assert_eq!(*operands.entry(memory).or_insert(id), id, "two operands in memory {memory}: {what} in\n{plan}");
             assert!(!lost.contains(&id), "{what} touches {}, whose memory others have, in\n{plan}", buffer.name);

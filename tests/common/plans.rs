@@ -3,8 +3,8 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, RmsProp, Schedule, Sgd,
-    TrainerConfig,
+    Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, Pool, RmsProp,
+    Schedule, Sgd, TrainerConfig,
 };
 
 /// Plans that together have every kind of op, every activation and every optimizer.
@@ -34,6 +34,12 @@ pub fn plans() -> Vec<Plan> {
     let channels =
         Network::input([3, 5]).dense(7, Activation::Relu).batch_norm().flatten().dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
+    // Pools in fours and not, with and without a gradient.
+    let pools = [3, 4].into_iter().fold(Network::input([9, 8, 1]), |network, channels| {
+        let pools = [Pool::max(2), Pool::average(2)].map(|pool| pool.stride(1).padding(1));
+        pools.into_iter().fold(network.conv(channels, 1, Activation::Identity), |network, pool| network.layer(pool))
+    });
+    let pools = pools.flatten().dense(3, Activation::Identity).build().unwrap();
     // Rows in fours and in eights.
     let of_rows = |columns| {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
@@ -80,6 +86,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::finite(&Plan::training(&logits, smoothed, &adam, &config).unwrap()),
         Plan::training(&activations, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         products_with_addends(),
+        Plan::training(&pools, Loss::MeanSquaredError, &sgd, &batches_of(2)).unwrap(),
+        Plan::forward(&pools, 2).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &batches_of(4096)).unwrap(),
     ];

@@ -1,6 +1,6 @@
 //! Layers and losses in f64, by their textbook formulas, one sample at a time.
 
-use wgrad::{Activation, Conv, Encoding, Layer, Loss, Padding, ScaleShift};
+use wgrad::{Activation, Conv, Encoding, Layer, Loss, Padding, Pool, Pooling, ScaleShift};
 
 /// The numbers of a sample, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +144,7 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
             product(units, &|i, unit| weights[0][i * units + unit], dense.has_bias().then(|| weights[1]))
         }
         Layer::Conv(conv) => convolved(conv, x, weights[0], weights.get(1).copied()),
+        Layer::Pool(pool) => pooled(pool, x, corners),
         Layer::Tied(_) => {
             // W is of shape [outputs here, inputs here].
             let columns = *x.shape.last().unwrap() as usize;
@@ -280,6 +281,40 @@ fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> 
     }
     let all = [length[0], length[1], conv.channels];
     Sample::new(if is_sequence { &all[1..] } else { &all }, values)
+}
+
+/// Each output from the numbers of its window that exist.
+fn pooled(pool: &Pool, x: &Sample, corners: &mut Corners) -> Sample {
+    let (last, first) = (x.shape.len() - 1, 3 - x.shape.len());
+    let options = |axis: usize| (pool.size[first + axis], pool.stride[first + axis]);
+    let padding = |axis: usize| match pool.padding {
+        Padding::Explicit(sides) => sides[first + axis],
+        Padding::Same => {
+            let ((size, stride), n) = (options(axis), x.shape[axis]);
+            let all = ((n.div_ceil(stride) - 1) * stride + size).saturating_sub(n);
+            [all / 2, all - all / 2]
+        }
+    };
+    let mut shape = x.shape.clone();
+    for (axis, length) in shape[..last].iter_mut().enumerate() {
+        let (size, stride) = options(axis);
+        *length = (*length + padding(axis).iter().sum::<u32>() - size) / stride + 1;
+    }
+    let all = indices(&x.shape);
+    Sample::of(&shape, |index| {
+        let sees = |from: &&Vec<u32>| {
+            from[last] == index[last]
+                && (0..last).all(|axis| {
+                    let ((size, stride), place) = (options(axis), from[axis] + padding(axis)[0]);
+                    (index[axis] * stride..index[axis] * stride + size).contains(&place)
+                })
+        };
+        let taken: Vec<f64> = all.iter().filter(sees).map(|from| x.at(from)).collect();
+        match pool.how {
+            Pooling::Max => largest(&taken, corners),
+            Pooling::Average => taken.iter().sum::<f64>() / taken.len() as f64,
+        }
+    })
 }
 
 /// Mean and variance of each channel over a batch.

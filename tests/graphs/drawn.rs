@@ -5,7 +5,7 @@ use std::fmt;
 
 use proptest::prelude::*;
 use wgrad::{
-    Activation, BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Loss, Network, ScaleShift, Shape, Tied, Value,
+    Activation, BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Loss, Network, Pool, ScaleShift, Shape, Tied, Value,
 };
 
 /// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
@@ -166,6 +166,21 @@ impl Under {
         (network.output_ends()[0].shape.elements() <= MOST).then_some(conv)
     }
 
+    /// A pool that a sample goes into.
+    fn pool(&self, shape: Shape, a: u16, b: u16) -> Option<Pool> {
+        let one_of = |draw: u16| 1 + u32::from(draw % 3);
+        let sizes = |draw: u16| [one_of(draw), if shape.len() == 2 { one_of(draw) } else { one_of(draw / 3) }];
+        let size = sizes(a);
+        let pool = if (a / 9).is_multiple_of(2) { Pool::max(size) } else { Pool::average(size) };
+        let pool = match b % 4 {
+            0 => pool,
+            1 => pool.stride(sizes(b / 4)).same(),
+            _ => pool.stride(sizes(b / 4)).padding(size.map(|size| size / 2)),
+        };
+        let network = Network::input(shape).layer(pool).build().ok()?;
+        (network.output_ends()[0].shape.elements() <= MOST).then_some(pool)
+    }
+
     fn layer(&mut self, [kind, from, a, b]: Draw) {
         let x = self.values.len() - 1 - usize::from(from) % self.values.len().min(5);
         let shape = self.shape(x);
@@ -178,7 +193,7 @@ impl Under {
             let axes: Vec<i32> = (0..rank).filter(chosen).map(|i| i as i32).collect();
             if axes.is_empty() { vec![named] } else { axes }
         };
-        match kind % 21 {
+        match kind % 22 {
             0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
             3 | 4 => {
                 let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
@@ -186,7 +201,7 @@ impl Under {
                 if b.is_multiple_of(4) {
                     inputs.push(inputs[usize::from(b / 4) % 2]);
                 }
-                self.push(if kind % 21 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
+                self.push(if kind % 22 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
             }
             5 => {
                 let joined = |a: Shape, b: Shape| {
@@ -252,6 +267,10 @@ impl Under {
             19 => match self.conv(shape, a, b) {
                 Some(conv) => _ = self.push(conv, &[x]),
                 None => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
+            },
+            20 => match self.pool(shape, a, b) {
+                Some(pool) => _ = self.push(pool, &[x]),
+                None => _ = self.push(Layer::ReduceMax(axes()), &[x]),
             },
             // A residual block.
             _ => {

@@ -39,7 +39,7 @@ pub struct Axis {
 
 impl Axis {
     /// The element that a tap sees at a position.
-    fn element(&self, position: u32, tap: u32) -> Option<usize> {
+    pub(crate) fn element(&self, position: u32, tap: u32) -> Option<usize> {
         let at =
             i64::from(position) * i64::from(self.down) + i64::from(tap) * i64::from(self.step) + i64::from(self.first);
         let up = i64::from(self.up);
@@ -66,7 +66,7 @@ impl Window {
     }
 
     /// Positions of a sample.
-    pub(super) fn positions(&self) -> u32 {
+    pub(crate) fn positions(&self) -> u32 {
         self.rows.positions * self.columns.positions
     }
 
@@ -103,7 +103,7 @@ impl Window {
     }
 
     /// Constants of the text.
-    pub(super) fn constants(&self) -> Vec<(&'static str, f64)> {
+    pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
         let mut constants = vec![("CHANNELS", f64::from(self.channels))];
         for (names, axis) in [ROWS, COLUMNS].into_iter().zip([self.rows, self.columns]) {
             let Axis { length, positions, taps, down, step, first, up } = axis;

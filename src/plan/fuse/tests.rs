@@ -1,5 +1,6 @@
 //! Each rule on a small network: which ops go, which come in their place, and the same numbers on the CPU.
 
+mod pools;
 mod updates;
 
 use std::collections::BTreeMap;

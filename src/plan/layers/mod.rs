@@ -11,6 +11,7 @@ mod encode;
 mod hash_grid;
 mod layer_norm;
 mod moving;
+mod pooling;
 mod reducing;
 mod scale_shift;
 
@@ -64,6 +65,7 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     match at.layer(plan).clone() {
         Layer::Dense(dense) => dense::forward(at, Product::dense(dense.has_bias(), dense.activation()), plan),
         Layer::Conv(conv) => convolution::forward(at, &conv, plan),
+        Layer::Pool(pool) => pooling::forward(at, &pool, plan),
         Layer::Tied(tied) => dense::forward(at, of_tied(tied.transposed.unwrap_or_default()), plan),
         Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => Ok(moving::reshape(at, plan)),
         Layer::Activation(activation) => {
@@ -112,6 +114,7 @@ pub(super) fn backward(
             let gradient = through(gradients[0], plan)?;
             convolution::backward(at, &conv, gradient.unwrap_or(first), plan)?;
         }
+        Layer::Pool(pool) => pooling::backward(at, &pool, first, plan)?,
         Layer::Tied(_) => {
             let gradient = through(gradients[0], plan)?;
             dense::backward(at, of_tied(activation), gradient.unwrap_or(first), plan)?;

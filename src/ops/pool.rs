@@ -1,0 +1,156 @@
+//! Max and average pooling.
+
+use super::reduce::{order, turned};
+use super::template::expand;
+use super::*;
+
+/// What a window of numbers becomes in pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Pooling {
+    /// The largest; NaN where one of them is NaN, and 0 is larger than −0.
+    Max,
+    /// The mean of those that exist: padding counts for nothing.
+    Average,
+}
+
+/// Each output is the maximum or the mean of what a window sees of one channel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// \[batch, height, width, channels\], packed.
+    pub input: Tensor,
+    /// \[batch, positions, channels\], packed, written.
+    pub output: Tensor,
+    /// Of a maximum whose gradient is needed, written: the tap of each output's number, the first of equal ones. Taps
+    /// count row by row. [`Window::choices`] says how many words there are.
+    pub chosen: Option<Tensor>,
+    /// Without an `up`. Every position sees at least one number.
+    pub window: Window,
+    /// Maximum or mean.
+    pub how: Pooling,
+}
+
+pub(super) const LANES: u32 = 64;
+
+impl Window {
+    /// Taps of a position.
+    pub(crate) fn taps(&self) -> u32 {
+        self.rows.taps * self.columns.taps
+    }
+
+    /// Numbers that an invocation makes side by side: four channels, where a byte each can tell their taps.
+    pub(super) fn lanes(&self) -> u32 {
+        if self.channels.is_multiple_of(4) && self.taps() <= 256 { 4 } else { 1 }
+    }
+
+    /// Words that say which taps so many outputs of a maximum have: a byte for each channel where channels are fours
+    /// and taps at most 256, else a word.
+    pub fn choices(&self, outputs: u32) -> u32 {
+        outputs / self.lanes()
+    }
+
+    /// The taps that see an element at a position of the batch, and its place, counted in rows of channels.
+    pub(super) fn seen(&self, position: usize) -> impl Iterator<Item = (u32, usize)> + use<> {
+        let &Self { rows, columns, .. } = self;
+        let (sample, at) = (position / self.positions() as usize, position as u32 % self.positions());
+        let (row, column) = (at / columns.positions, at % columns.positions);
+        (0..self.taps()).filter_map(move |tap| {
+            let y = sample * rows.length as usize + rows.element(row, tap / columns.taps)?;
+            Some((tap, y * columns.length as usize + columns.element(column, tap % columns.taps)?))
+        })
+    }
+
+    /// A kernel that goes over channels by [`lanes`](Self::lanes).
+    pub(super) fn pooling(&self, stem: &'static str, text: &str, how: Pooling, kept: bool) -> Shader {
+        let (lanes, is_max) = (self.lanes(), how == Pooling::Max);
+        let conditions = [
+            ("fours", lanes == 4),
+            ("ones", lanes == 1),
+            ("maximum", is_max),
+            ("mean", !is_max),
+            ("kept", kept && is_max),
+        ];
+        let window = Self { channels: self.channels / lanes, ..*self };
+        shader(stem, expand(text, &[], &conditions), window.constants())
+    }
+
+    /// As a plan's text has it.
+    pub(super) fn as_text(&self) -> String {
+        let Self { rows, columns, .. } = self;
+        format!("{}x{} stride {}x{}", rows.taps, columns.taps, rows.down, columns.down)
+    }
+}
+
+impl Kernel for Pool {
+    fn stem(&self) -> &'static str {
+        "pool"
+    }
+
+    fn detail(&self) -> String {
+        let how = if self.how == Pooling::Max { "max" } else { "average" };
+        format!(" {how} {} {:?} to {:?}", self.window.as_text(), self.input.shape, self.output.shape)
+    }
+
+    fn operands(&self) -> Vec<Operand> {
+        [read(self.input), write(self.output)].into_iter().chain(self.chosen.map(write)).collect()
+    }
+
+    fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
+        [&mut self.input, &mut self.output].into_iter().chain(&mut self.chosen).collect()
+    }
+
+    fn flops(&self) -> u64 {
+        let quotients = u64::from(self.how == Pooling::Average);
+        u64::from(self.output.len()) * (u64::from(self.window.taps()) + quotients)
+    }
+
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        let count = self.output.len() / self.window.lanes();
+        let text = text!("matmul.window.wgsl", "pool.numbers.wgsl.in", "pool.wgsl.in");
+        let shader = self.window.pooling("pool", text, self.how, self.chosen.is_some());
+        vec![Launch::of(self, shader, uniforms![count], count.div_ceil(LANES))]
+    }
+
+    fn twin(&self, at: &mut Operands<'_>) {
+        let (input, channels) = (at.words(self.input), self.window.channels as usize);
+        let mut chosen = self.chosen.map(|tensor| at.out::<u32>(tensor));
+        chosen.iter_mut().for_each(|words| words.fill(0));
+        let each = self.window.lanes() as usize;
+        for (position, y) in at.out::<u32>(self.output).chunks_exact_mut(channels).enumerate() {
+            let seen: Vec<_> = self.window.seen(position).collect();
+            for (c, y) in y.iter_mut().enumerate() {
+                let number = |place: usize| input[place * channels + c];
+                if self.how == Pooling::Average {
+                    let sum: f64 = seen.iter().map(|&(_, place)| f64::from(f32::from_bits(number(place)))).sum();
+                    *y = ((sum / seen.len() as f64) as f32).to_bits();
+                    continue;
+                }
+                let mut largest = (i32::MIN, 0);
+                for &(tap, place) in &seen {
+                    let bits = order(number(place));
+                    largest = if bits > largest.0 { (bits, tap) } else { largest };
+                }
+                *y = turned(largest.0) as u32;
+                let output = position * channels + c;
+                chosen.iter_mut().for_each(|words| words[output / each] |= largest.1 << (output % each * 8));
+            }
+        }
+    }
+
+    fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
+        if self.how == Pooling::Max {
+            return std::iter::once(Bounds::Exact).chain(self.chosen.map(|_| Bounds::Exact)).collect();
+        }
+        let (input, channels) = (at.f32s(self.input), self.window.channels as usize);
+        let mut bounds = Vec::with_capacity(self.output.len() as usize);
+        for position in 0..self.output.len() as usize / channels {
+            let seen: Vec<_> = self.window.seen(position).collect();
+            let count = seen.len() as f64;
+            // A sum of so many numbers, and a quotient.
+            let bound = |x: f32| 2.0 * ((count + 2.0) * U + DIVISION) * f64::from(x).abs() + flushed(x);
+            let of = |c: usize| seen.iter().map(|&(_, place)| bound(input[place * channels + c])).sum::<f64>() / count;
+            bounds.extend((0..channels).map(of));
+        }
+        vec![Bounds::Each(bounds)]
+    }
+}
