@@ -3,7 +3,7 @@
 use crate::gpu::Gpu;
 use crate::ops::{Adapter, Launch, Shader};
 use crate::plan::Plan;
-use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
+use crate::texture::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
 
 /// A dispatch as a GPU gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,10 +32,11 @@ pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
 
 /// The kernels that read and write textures of 3 channels, the same on every adapter.
 pub fn textures() -> Vec<Kernel> {
-    let reading = [from_texture(3), from_texture_random(3, 64)];
+    let crops = [true, false].map(|texture| from_texture_crops(texture, vec![]));
+    let reading = [from_texture(3), from_texture_random(3, 64)].into_iter().chain(crops);
     let writing = FORMATS.map(|(_, format)| to_texture(format, 3, 0, 3));
     let kernel = |shader| Kernel::of(Vec::new(), shader, 0);
-    reading.into_iter().chain(writing).map(kernel).collect()
+    reading.chain(writing).map(kernel).collect()
 }
 
 impl Gpu {

@@ -192,7 +192,7 @@ pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
 pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;
-pub use texture::{TextureOutput, TextureSamples};
+pub use texture::{Images, RandomCrops, TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;
 pub use wgsl::Wgsl;

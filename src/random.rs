@@ -13,6 +13,8 @@ pub(crate) enum Stream {
     Texels = 3,
     /// The windows of an epoch over data that are not on the device as a whole; the tensor is the epoch.
     Windows = 4,
+    /// Places of crops, in the second word of a key: `shaders/from_texture_crops.wgsl.in`.
+    Crops = 6,
     /// Data for the check of a layer; the tensor says which.
     #[cfg(not(target_family = "wasm"))]
     Check = 5,

@@ -1,13 +1,16 @@
 //! Textures as data sets, and outputs as textures.
 
+mod crops;
 mod random;
 #[cfg(test)]
 mod twins;
 
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Recorder, warm_up};
+use crate::gpu::{Gpu, Recorder, Region, warm_up};
 use crate::ops::{Shader, shader, template, text};
 use crate::rows::Rows;
+pub(crate) use crops::from_texture_crops;
+pub use crops::{Images, RandomCrops};
 pub(crate) use random::from_texture_random;
 
 /// Lines and columns of a workgroup of either kernel.
@@ -71,7 +74,7 @@ impl TextureSamples {
     /// [`Error::Shape`] where the texture is not such, or lacks the usage `TEXTURE_BINDING`; [`Error::LimitExceeded`],
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<Self> {
-        let view = check_samples(gpu, texture, channels)?;
+        let view = check_samples(gpu, texture, channels, None)?;
         let rows = texture.width() * texture.height();
         let [features, targets] = Self::buffers(gpu, rows, channels)?;
         let bindings =
@@ -130,22 +133,17 @@ impl TextureOutput {
     /// do not start at multiples of 4 bytes; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new<'a>(gpu: &Gpu, rows: impl Into<Rows<'a>>, channels: u32, texture: &wgpu::Texture) -> Result<Self> {
         let what = "texture to write to";
-        check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING)?;
+        check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING, false)?;
         let Some((_, format)) = FORMATS.iter().find(|(format, _)| *format == texture.format()) else {
             let formats: Vec<String> = FORMATS.iter().map(|(format, _)| format!("{format:?}")).collect();
             let expected = format!("one of {}", formats.join(", "));
             return Err(Error::shape(what, expected, format!("{:?}", texture.format())));
         };
-        let view = gpu.view(what, texture)?;
+        let view = gpu.view(what, texture, None)?;
         let texels = texture.width() * texture.height();
         let rows = rows.into().strided(gpu, "texels", texels, channels)?;
         let shader = to_texture(format, channels, rows.first, rows.stride);
-        let rows = wgpu::BufferBinding {
-            buffer: &rows.region.buffer,
-            offset: rows.region.offset,
-            size: std::num::NonZeroU64::new(rows.region.bytes),
-        };
-        let bindings = [wgpu::BindingResource::Buffer(rows), wgpu::BindingResource::TextureView(&view)];
+        let bindings = [binding(&rows.region), wgpu::BindingResource::TextureView(&view)];
         Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, tiles(texture))? })
     }
 
@@ -160,19 +158,41 @@ fn tiles(texture: &wgpu::Texture) -> [u32; 2] {
     [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE))
 }
 
-/// A view of a texture whose colours shaders read as f32; others are refused.
-fn check_samples(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<wgpu::TextureView> {
+/// Workgroups in two dimensions, as each may have 65,535 at most.
+fn folded(gpu: &Gpu, workgroups: u32) -> [u32; 2] {
+    let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
+    [workgroups.div_ceil(lines), lines]
+}
+
+fn binding(region: &Region) -> wgpu::BindingResource<'_> {
+    let (buffer, offset, size) = (&region.buffer, region.offset, std::num::NonZeroU64::new(region.bytes));
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
+}
+
+/// A view of a texture whose colours shaders read as f32, of one layer or, as an array, of all; others are refused.
+fn check_samples(
+    gpu: &Gpu,
+    texture: &wgpu::Texture,
+    channels: u32,
+    array: Option<wgpu::TextureViewDimension>,
+) -> Result<wgpu::TextureView> {
     let what = "texture to take samples from";
-    check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING)?;
+    check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING, array.is_some())?;
     let format = texture.format();
     if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
         return Err(Error::shape(what, "a format that shaders read as f32", format!("{format:?}")));
     }
-    gpu.view(what, texture)
+    gpu.view(what, texture, array)
 }
 
-/// Refuses what is not a plain 2-D texture with that usage.
-fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::TextureUsages) -> Result<()> {
+/// Refuses what is not a plain 2-D texture with that usage, of one layer unless it may be an array.
+fn check(
+    what: &str,
+    texture: &wgpu::Texture,
+    channels: u32,
+    usage: wgpu::TextureUsages,
+    may_be_array: bool,
+) -> Result<()> {
     if !(1..=4).contains(&channels) {
         return Err(Error::shape(what, "1 to 4 channels", channels));
     }
@@ -180,23 +200,29 @@ fn check(what: &str, texture: &wgpu::Texture, channels: u32, usage: wgpu::Textur
         return Err(Error::shape(what, format!("the usage {usage:?}"), format!("{:?}", texture.usage())));
     }
     let (dimension, layers, samples) = (texture.dimension(), texture.depth_or_array_layers(), texture.sample_count());
-    if (dimension, layers, samples) != (wgpu::TextureDimension::D2, 1, 1) {
+    if (dimension, samples) != (wgpu::TextureDimension::D2, 1) || (layers != 1 && !may_be_array) {
         let actual = format!("{dimension:?}, {layers} layers, {samples} samples");
-        return Err(Error::shape(what, "2-D, 1 layer, 1 sample", actual));
+        return Err(Error::shape(what, if may_be_array { "2-D, 1 sample" } else { "2-D, 1 layer, 1 sample" }, actual));
     }
     Ok(())
 }
 
-/// A dispatch that reads or writes a texture.
+/// Dispatches that read or write textures, one after the other.
 #[derive(Debug, Clone)]
 struct Dispatch {
     gpu: Gpu,
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-    grid: [u32; 2],
+    steps: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 2])>,
 }
 
 impl Dispatch {
+    fn none(gpu: &Gpu) -> Self {
+        Self { gpu: gpu.clone(), steps: Vec::new() }
+    }
+
+    fn add(&mut self, next: Self) {
+        self.steps.extend(next.steps);
+    }
+
     fn new(gpu: &Gpu, shader: &Shader, bindings: &[wgpu::BindingResource<'_>], grid: [u32; 2]) -> Result<Self> {
         gpu.check_alive()?;
         let pipeline = gpu.pipeline_of_its_own_layout(shader)?;
@@ -210,14 +236,16 @@ impl Dispatch {
                 entries: &entries,
             })
         })?;
-        Ok(Self { gpu: gpu.clone(), pipeline, bind_group, grid })
+        Ok(Self { gpu: gpu.clone(), steps: vec![(pipeline, bind_group, grid)] })
     }
 
     fn record(&self, to: &mut impl Recorder, label: &str) {
         to.compute(label, |pass| {
-            pass.set_pipeline(&self.pipeline);
-            pass.set_bind_group(0, &self.bind_group, &[]);
-            pass.dispatch_workgroups(self.grid[0], self.grid[1], 1);
+            for (pipeline, bind_group, [columns, lines]) in &self.steps {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, bind_group, &[]);
+                pass.dispatch_workgroups(*columns, *lines, 1);
+            }
         });
     }
 
@@ -229,7 +257,7 @@ impl Dispatch {
     }
 
     fn record_warm_up(&self, to: &mut impl Recorder) {
-        warm_up::record(to, [(&self.pipeline, Some(&self.bind_group))]);
+        warm_up::record(to, self.steps.iter().map(|(pipeline, bind_group, _)| (pipeline, Some(bind_group))));
     }
 }
 

@@ -163,8 +163,14 @@ impl Gpu {
         self.ours(what, "buffer", || drop(self.device().create_bind_group(&descriptor)))
     }
 
-    /// Refuses an app's texture that is destroyed, or another device's, by its own name; returns a view of mip level 0.
-    pub(crate) fn view(&self, what: &str, texture: &wgpu::Texture) -> Result<wgpu::TextureView> {
+    /// Refuses an app's texture that is destroyed, or another device's, by its own name; returns a view of mip level 0, of
+    /// the texture's dimension unless given.
+    pub(crate) fn view(
+        &self,
+        what: &str,
+        texture: &wgpu::Texture,
+        dimension: Option<wgpu::TextureViewDimension>,
+    ) -> Result<wgpu::TextureView> {
         // A texture tells its own device of its faults, whose errors are not ours to catch: an encoder of this device is asked
         // first.
         self.ours(what, "texture", || {
@@ -174,7 +180,7 @@ impl Gpu {
             encoder.transition_resources(std::iter::empty(), std::iter::once(texture));
             drop(encoder.finish());
         })?;
-        let descriptor = wgpu::TextureViewDescriptor { mip_level_count: Some(1), ..Default::default() };
+        let descriptor = wgpu::TextureViewDescriptor { mip_level_count: Some(1), dimension, ..Default::default() };
         self.ours(what, "texture", || texture.create_view(&descriptor))
     }
 

@@ -1,6 +1,6 @@
 //! Rows from random points of a texture.
 
-use super::{Dispatch, TextureSamples, check_samples};
+use super::{Dispatch, TextureSamples, check_samples, folded};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::ops::{Shader, shader, text};
@@ -38,7 +38,7 @@ impl TextureSamples {
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Shape`] where `rows` is 0.
     pub fn random(gpu: &Gpu, texture: &wgpu::Texture, channels: u32, rows: u32, seed: u64) -> Result<Self> {
-        let view = check_samples(gpu, texture, channels)?;
+        let view = check_samples(gpu, texture, channels, None)?;
         if rows == 0 {
             return Err(Error::shape("random samples of a texture", "at least 1 row", 0));
         }
@@ -53,10 +53,7 @@ impl TextureSamples {
             targets.as_entire_binding(),
             state.as_entire_binding(),
         ];
-        // Folded into two dimensions, as each may have 65,535 workgroups at most.
-        let workgroups = rows.div_ceil(LANES);
-        let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
-        let grid = [workgroups.div_ceil(lines), lines];
+        let grid = folded(gpu, rows.div_ceil(LANES));
         let dispatch = Dispatch::new(gpu, &from_texture_random(channels, rows), &bindings, grid)?;
         Ok(Self { features, targets, rows, dispatch })
     }

@@ -36,6 +36,19 @@ pub fn from_texture_random(
     (features, targets)
 }
 
+/// The image and the corner, y and x, of a crop that was drawn `drawn` times before, from `count` images.
+pub fn random_crop(
+    count: u32,
+    [height, width]: [u32; 2],
+    crop: [u32; 2],
+    seed: u64,
+    drawn: u32,
+    row: u32,
+) -> (u32, [u32; 2]) {
+    let [image, x, y, _] = pcg4d([seed as u32, (seed >> 32) as u32 ^ Stream::Crops as u32, drawn, row]);
+    (image % count, [y % (height - crop[0] + 1), x % (width - crop[1] + 1)])
+}
+
 /// The colour at a point, x and y as shares of width and height.
 pub fn bilinear(size: [u32; 2], texels: &[[f32; 4]], point: [f32; 2]) -> [f32; 4] {
     let axis = |i: usize| {

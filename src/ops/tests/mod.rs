@@ -12,7 +12,7 @@ use crate::Wgsl;
 use crate::inspect::ADAPTERS;
 use crate::network::Network;
 use crate::plan::{NarrowNetwork, Plan, narrow};
-use crate::texture::{FORMATS, from_texture, from_texture_random, to_texture};
+use crate::texture::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
 use crate::{Activation, CustomActivation, CustomLoss, Encoding, HashGrid, Loss};
 use plans::plans;
 
@@ -34,7 +34,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// Every text by name: those of launches, and the variants of products and others that no plan here has.
 fn texts() -> BTreeMap<String, String> {
     let of_launches = launches().into_iter().map(|launch| launch.shader);
-    let of_textures = [from_texture(3), from_texture_random(3, 9)].into_iter();
+    let crops = [true, false].map(|texture| from_texture_crops(texture, vec![]));
+    let of_textures = [from_texture(3), from_texture_random(3, 9)].into_iter().chain(crops);
     let of_products = product_launches().into_iter().map(|launch| launch.shader);
     let mut texts = BTreeMap::new();
     for shader in of_launches.chain(of_textures).chain(of_products) {
@@ -356,7 +357,7 @@ fn each_shader_is_an_ops() {
     let stems: BTreeSet<String> = names.map(|name| name.split('.').next().unwrap().into()).collect();
     let mut named: BTreeSet<String> = plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
     // Plans know nothing of textures.
-    named.extend(["from_texture", "from_texture_random", "to_texture"].map(String::from));
+    named.extend(["from_texture", "from_texture_crops", "from_texture_random", "to_texture"].map(String::from));
     let differ: Vec<&String> = stems.symmetric_difference(&named).collect();
     assert_eq!(differ, [""; 0], "a shader without an op in a plan of tests/common/plans.rs, or an op without a shader");
 }

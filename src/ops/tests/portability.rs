@@ -15,7 +15,7 @@ use naga::{AddressSpace, Module, ShaderStage, TypeInner};
 
 use super::{ROOT, launches, parse, texts};
 use crate::ops::Shader;
-use crate::texture::{from_texture, from_texture_random};
+use crate::texture::{from_texture, from_texture_crops, from_texture_random};
 
 /// A language of drivers.
 struct Language {
@@ -175,6 +175,7 @@ struct Case {
 fn cases() -> Vec<Case> {
     let shaders = launches().into_iter().map(|launch| launch.shader);
     let shaders = shaders.chain([from_texture(3), from_texture_random(3, 64)]);
+    let shaders = shaders.chain([true, false].map(|texture| from_texture_crops(texture, vec![])));
     let with_constants = shaders.map(|Shader { name, source, constants, .. }| {
         let constants = constants.into_iter().map(|(name, value)| (name.to_owned(), value.to_bits())).collect();
         Case { source: source.into(), constants, name: name.into(), compiled: false }

@@ -1,0 +1,353 @@
+//! Random crops of images.
+
+use super::{Dispatch, binding, check_samples, folded};
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Recorder, warm_up};
+use crate::ops::{LONGEST_LOOP, Shader, shader, template, text};
+use crate::random::Stream;
+use crate::rows::Rows;
+
+/// Lanes of a crop.
+const LANES: u32 = 64;
+/// Numbers of a crop of one source, which are turns of the loops of its lanes at most twice.
+const LONGEST_CROP: u32 = LONGEST_LOOP / 2 * LANES;
+
+pub(crate) fn from_texture_crops(texture: bool, constants: Vec<(&'static str, f64)>) -> Shader {
+    let source = text!("shared/pcg4d.wgsl", "from_texture_crops.wgsl.in");
+    let name = if texture { "from_texture_crops" } else { "from_texture_crops buffer" };
+    shader(name, template::expand(source, &[], &[("texture", texture), ("buffer", !texture)]), constants)
+}
+
+/// One image or several of one size, to take [crops](RandomCrops) from: a texture, or a part of an app's buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    source: Source<'a>,
+    count: u32,
+    /// Height, width and channels.
+    shape: [u32; 3],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Texture(&'a wgpu::Texture),
+    Buffer(Rows<'a>),
+}
+
+impl<'a> Images<'a> {
+    /// A 2-D texture of any format that shaders read as f32, its mip level 0, or as many images as it has layers; of its
+    /// channels the first `channels`, 1 to 4. A texture of an sRGB format yields linear colours.
+    pub fn texture(texture: &'a wgpu::Texture, channels: u32) -> Self {
+        let shape = [texture.height(), texture.width(), channels];
+        Self { source: Source::Texture(texture), count: texture.depth_or_array_layers(), shape }
+    }
+
+    /// `count` images in a buffer, each row-major \[height, width, channels\] of f32 or of [bytes](Rows::bytes).
+    pub fn buffer(images: impl Into<Rows<'a>>, count: u32, shape: [u32; 3]) -> Self {
+        Self { source: Source::Buffer(images.into()), count, shape }
+    }
+}
+
+/// Makes training data of images: crops at random places, the same for input and target. A row is a crop, \[height, width,
+/// channels\], of an image drawn at random, with the channels of all sources side by side. Each [`record`](Self::record)
+/// draws new ones, by the seed, the row and how often it was drawn; the same seed draws the same crops on every device.
+///
+/// ```no_run
+/// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, colour: &wgrad::wgpu::Texture, normals: &wgrad::wgpu::Texture,
+/// #      reference: &wgrad::wgpu::Buffer, encoder: &mut wgrad::wgpu::CommandEncoder) -> wgrad::Result<()> {
+/// use wgrad::{Images, RandomCrops};
+/// // From two textures [128, 128, 6] in all, and from a buffer: rows of [64, 64, 6] and [64, 64, 3].
+/// let inputs = [Images::texture(colour, 3), Images::texture(normals, 3)];
+/// let targets = [Images::buffer(reference, 1, [128, 128, 3])];
+/// let rows = trainer.config().batch * 4;
+/// let crops = RandomCrops::new(gpu, &inputs, &targets, [64, 64], rows, 7)?;
+/// let training = trainer.prepare_buffers(crops.features(), crops.targets(), crops.rows())?;
+/// crops.record(encoder); // in each frame, behind the passes that draw the images
+/// training.record_steps(encoder, 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct RandomCrops {
+    features: wgpu::Buffer,
+    targets: wgpu::Buffer,
+    rows: u32,
+    dispatch: Dispatch,
+}
+
+warm_up::methods!(RandomCrops: dispatch);
+
+impl RandomCrops {
+    /// Takes `rows` crops of `size`, \[height, width\]. All sources have as many images. Those of all inputs have one size,
+    /// and so have those of all targets: the same size, or a whole multiple of it, as for super-resolution. Crops of the
+    /// targets are then as many times as large. Submits nothing.
+    ///
+    /// For steps of a batch each on crops of their own, take `rows` = batch · steps of a frame, and record once before the
+    /// steps.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where there is no input, target or row, sources do not go together, a crop is larger than an image,
+    /// a texture cannot be read or lacks the usage `TEXTURE_BINDING`, or a buffer is too short; [`Error::LimitExceeded`],
+    /// also for crops of more than 1,048,576 numbers of a source; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn new(
+        gpu: &Gpu,
+        inputs: &[Images<'_>],
+        targets: &[Images<'_>],
+        size: [u32; 2],
+        rows: u32,
+        seed: u64,
+    ) -> Result<Self> {
+        let factors = [factor("inputs", inputs, inputs)?, factor("targets", targets, inputs)?];
+        let [height, width, _] = inputs[0].shape;
+        if rows == 0 || !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
+            let expected = format!("at least 1, of at least 1 pixel and at most the image's {height} · {width}");
+            return Err(Error::shape("random crops", expected, format!("{rows} of {} · {}", size[0], size[1])));
+        }
+        // A key, then how often each row was drawn.
+        let state = gpu.zeros("random state of crops", (u64::from(rows) + 2) * 4)?;
+        let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Crops as u32];
+        gpu.write(&state, 0, bytemuck::cast_slice(&key))?;
+        let places = [("PLACES_Y", height - size[0] + 1), ("PLACES_X", width - size[1] + 1)];
+        let (mut buffers, mut dispatch) = (Vec::new(), Dispatch::none(gpu));
+        for (name, sources, factor) in [("inputs", inputs, factors[0]), ("targets", targets, factors[1])] {
+            let [crop_height, crop_width] = size.map(|length| length * factor);
+            let of_channels = |channels: u64| (u64::from(crop_height) * u64::from(crop_width)).saturating_mul(channels);
+            let channels = sources.iter().map(|images| u64::from(images.shape[2])).sum();
+            let (what, bytes) = (format!("crops of {name}"), of_channels(channels).saturating_mul(u64::from(rows) * 4));
+            gpu.check_size(&what, bytes)?;
+            let crops = gpu.zeros(&what, bytes)?;
+            let mut offset = 0;
+            for (i, images) in sources.iter().enumerate() {
+                let (needed, limit) = (of_channels(images.shape[2].into()), LONGEST_CROP.into());
+                if needed > limit {
+                    let what = format!("a crop of {name}");
+                    return Err(Error::LimitExceeded { what, needed, limit, unit: "numbers" });
+                }
+                let last = name == "targets" && i + 1 == sources.len();
+                let constants = [
+                    ("ROWS", rows),
+                    ("IMAGES", images.count),
+                    ("FACTOR", factor),
+                    ("CROP_HEIGHT", crop_height),
+                    ("CROP_WIDTH", crop_width),
+                    ("OFFSET", offset),
+                    ("STRIDE", channels as u32),
+                    ("LAST", last.into()),
+                ];
+                let constants = constants.into_iter().chain(places).collect();
+                dispatch.add(images.dispatch(gpu, name, [&state, &crops], constants, folded(gpu, rows))?);
+                offset += images.shape[2];
+            }
+            buffers.push(crops);
+        }
+        let targets = buffers.remove(1);
+        Ok(Self { features: buffers.remove(0), targets, rows, dispatch })
+    }
+
+    /// Records the making of the crops. No allocation, no submission, no polling; cannot fail.
+    pub fn record(&self, to: &mut impl Recorder) {
+        self.dispatch.record(to, "random crops");
+    }
+
+    /// \[rows, height, width, channels of all inputs\].
+    pub fn features(&self) -> &wgpu::Buffer {
+        &self.features
+    }
+
+    /// \[rows, height, width, channels of all targets\].
+    pub fn targets(&self) -> &wgpu::Buffer {
+        &self.targets
+    }
+
+    /// How many there are.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+}
+
+impl Images<'_> {
+    /// What writes crops of them: the channels of a source.
+    fn dispatch(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        [state, crops]: [&wgpu::Buffer; 2],
+        mut constants: Vec<(&'static str, u32)>,
+        grid: [u32; 2],
+    ) -> Result<Dispatch> {
+        let [height, width, channels] = self.shape;
+        constants.push(("CHANNELS", channels));
+        let (view, region);
+        let source = match self.source {
+            Source::Texture(texture) => {
+                view = check_samples(gpu, texture, channels, Some(wgpu::TextureViewDimension::D2Array))?;
+                wgpu::BindingResource::TextureView(&view)
+            }
+            Source::Buffer(rows) => {
+                let numbers = [height, width, channels].map(u64::from).into_iter().fold(1, u64::saturating_mul);
+                let numbers = u32::try_from(numbers).unwrap_or(u32::MAX);
+                let (images, bytes) = rows.features(gpu, &format!("images as {name}"), self.count, numbers)?;
+                constants.extend([("WIDTH", width), ("FIRST", images.first)]);
+                constants.extend([("IMAGE_STRIDE", images.stride), ("BYTES", bytes.into())]);
+                region = images.region;
+                binding(&region)
+            }
+        };
+        let constants = constants.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let shader = from_texture_crops(matches!(self.source, Source::Texture(_)), constants);
+        Dispatch::new(gpu, &shader, &[source, state.as_entire_binding(), crops.as_entire_binding()], grid)
+    }
+}
+
+/// The size of some sources by that of the first input; refuses those that do not go together.
+fn factor(name: &str, sources: &[Images<'_>], inputs: &[Images<'_>]) -> Result<u32> {
+    let (Some(own), Some(first)) = (sources.first(), inputs.first()) else {
+        return Err(Error::shape(format!("{name} of random crops"), "at least 1", 0));
+    };
+    let [height, width, _] = first.shape;
+    let factor = own.shape[0] / height.max(1);
+    for (i, images) in sources.iter().enumerate() {
+        let fits = factor > 0
+            && [images.shape[0], images.shape[1]].map(u64::from)
+                == [height, width].map(|l| u64::from(l) * u64::from(factor));
+        if !fits || images.count != first.count || images.count == 0 || images.shape.contains(&0) {
+            let multiple = if name == "targets" { ", or a whole multiple of it" } else { "" };
+            let expected =
+                format!("{} of {height} · {width}{multiple}, each with at least 1 channel", first.count.max(1));
+            let what = format!("images of source {i} of the {name} of random crops");
+            let [height, width, channels] = images.shape;
+            return Err(Error::shape(what, expected, format!("{} of {height} · {width} · {channels}", images.count)));
+        }
+    }
+    Ok(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{gpu, read};
+    use super::super::twins::random_crop;
+    use super::*;
+
+    /// Images of bytes, three of 10 · 13.
+    const COUNT: u32 = 3;
+    const SIZE: [u32; 2] = [10, 13];
+
+    fn bytes(count: u32, seed: u32) -> Vec<u8> {
+        (0..count).map(|i| crate::random::pcg4d([i, seed, 0, 0])[0] as u8).collect()
+    }
+
+    fn texture(gpu: &Gpu, texels: &[u8], usage: wgpu::TextureUsages) -> wgpu::Texture {
+        let size = wgpu::Extent3d { width: SIZE[1], height: SIZE[0], depth_or_array_layers: COUNT };
+        let texture = gpu.device().create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size,
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::Rgba8Unorm,
+            usage: usage | wgpu::TextureUsages::COPY_DST,
+            view_formats: &[],
+        });
+        let layout =
+            wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(SIZE[1] * 4), rows_per_image: Some(SIZE[0]) };
+        gpu.queue().write_texture(texture.as_image_copy(), texels, layout, size);
+        texture
+    }
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect()
+    }
+
+    /// Two textures and bytes beside each other, floats of twice the size as targets.
+    #[test]
+    fn crops_of_every_source_are_of_one_place() {
+        let gpu = gpu();
+        let pixels = COUNT * SIZE[0] * SIZE[1];
+        let texels = [1, 2].map(|seed| bytes(pixels * 4, seed));
+        let [first, second] = [0, 1].map(|i| texture(&gpu, &texels[i], wgpu::TextureUsages::TEXTURE_BINDING));
+        let of_bytes = bytes(pixels * 5, 3);
+        // An image has 650 bytes and takes 163 words; the first begins at the third word.
+        let mut padded = vec![0; 8];
+        for image in of_bytes.chunks(650) {
+            padded.extend_from_slice(image);
+            padded.extend([0; 2]);
+        }
+        let of_bytes_there = gpu.upload("bytes", &padded).unwrap();
+        let doubled: Vec<f32> = floats(&bytes(pixels * 4 * 2, 4));
+        let doubled_there = gpu.upload("floats", bytemuck::cast_slice(&doubled)).unwrap();
+        let inputs = [
+            Images::texture(&first, 3),
+            Images::buffer(Rows::from(of_bytes_there.slice(8..)).bytes(), COUNT, [SIZE[0], SIZE[1], 5]),
+            Images::texture(&second, 1),
+        ];
+        let targets = [Images::buffer(&doubled_there, COUNT, [2 * SIZE[0], 2 * SIZE[1], 2])];
+        let (size, rows, seed) = ([4, 6], 150, 0x1234_5678_9abc_def0);
+        let crops = RandomCrops::new(&gpu, &inputs, &targets, size, rows, seed).unwrap();
+        assert_eq!(crops.rows(), rows);
+        let sources = [(floats(&texels[0]), 4, 3), (floats(&of_bytes), 5, 5), (floats(&texels[1]), 4, 1)];
+        let mut seen = std::collections::BTreeSet::new();
+        for drawn in 0..3 {
+            let mut encoder = gpu.encoder();
+            crops.record(&mut encoder);
+            let features = read(&gpu, encoder, crops.features());
+            let targets = read(&gpu, gpu.encoder(), crops.targets());
+            assert_eq!((features.len(), targets.len()), (150 * 4 * 6 * 9, 150 * 8 * 12 * 2));
+            let (mut features, mut targets) = (features.into_iter(), targets.into_iter());
+            for row in 0..rows {
+                let (image, [y, x]) = random_crop(COUNT, SIZE, size, seed, drawn, row);
+                seen.insert((image, y, x));
+                for (i, j) in (0..4).flat_map(|i| (0..6).map(move |j| (i, j))) {
+                    for (numbers, stride, channels) in &sources {
+                        let pixel = (image * SIZE[0] + y + i) * SIZE[1] + x + j;
+                        for channel in 0..*channels {
+                            let expected = numbers[pixel as usize * stride + channel];
+                            let actual = f32::from_bits(features.next().unwrap());
+                            // A byte is divided, or multiplied by a rounded 1 / 255.
+                            assert!((actual - expected).abs() <= 2.0 * f32::EPSILON * expected, "{actual} {expected}");
+                        }
+                    }
+                }
+                for (i, j) in (0..8).flat_map(|i| (0..12).map(move |j| (i, j))) {
+                    let pixel = (image * 2 * SIZE[0] + 2 * y + i) * 2 * SIZE[1] + 2 * x + j;
+                    for channel in 0..2 {
+                        let actual = f32::from_bits(targets.next().unwrap());
+                        assert_eq!(actual, doubled[pixel as usize * 2 + channel]);
+                    }
+                }
+            }
+        }
+        // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so.
+        assert!(seen.len() > 140, "{}", seen.len());
+        assert!(seen.iter().any(|&(_, y, x)| (y, x) == (6, 7)) && seen.iter().any(|&(_, y, x)| (y, x) == (0, 0)));
+        assert_ne!(random_crop(COUNT, SIZE, size, seed, 0, 1), random_crop(COUNT, SIZE, size, seed ^ 1 << 40, 0, 1));
+    }
+
+    #[test]
+    fn images_that_do_not_go_together_are_refused() {
+        let gpu = gpu();
+        let buffer = gpu.zeros("images", 4 * 1000).unwrap();
+        let of = |count, shape| Images::buffer(&buffer, count, shape);
+        let fault = |inputs: &[Images<'_>], targets: &[Images<'_>], size, rows| {
+            RandomCrops::new(&gpu, inputs, targets, size, rows, 0).unwrap_err().to_string()
+        };
+        let good = [of(1, [6, 8, 2])];
+        assert_eq!(fault(&[], &good, [2, 2], 1), "inputs of random crops: expected at least 1, got 0");
+        assert_eq!(fault(&good, &[], [2, 2], 1), "targets of random crops: expected at least 1, got 0");
+        let expected = "random crops: expected at least 1, of at least 1 pixel and at most the image's 6 · 8, got";
+        assert_eq!(fault(&good, &good, [7, 8], 1), format!("{expected} 1 of 7 · 8"));
+        assert_eq!(fault(&good, &good, [6, 8], 0), format!("{expected} 0 of 6 · 8"));
+        assert_eq!(
+            fault(&[good[0], of(2, [6, 8, 1])], &good, [2, 2], 1),
+            "images of source 1 of the inputs of random crops: expected 1 of 6 · 8, each with at least 1 channel, got 2 of \
+             6 · 8 · 1"
+        );
+        assert_eq!(
+            fault(&good, &[of(1, [12, 8, 1])], [2, 2], 1),
+            "images of source 0 of the targets of random crops: expected 1 of 6 · 8, or a whole multiple of it, each with \
+             at least 1 channel, got 1 of 12 · 8 · 1"
+        );
+        assert!(fault(&good, &[of(1, [60, 80, 1])], [2, 2], 1).starts_with("buffer of images as targets for 1 rows: "));
+        let texture = texture(&gpu, &bytes(COUNT * 130 * 4, 1), wgpu::TextureUsages::STORAGE_BINDING);
+        let fault = fault(&[Images::texture(&texture, 3)], &[Images::texture(&texture, 3)], [2, 2], 1);
+        assert!(fault.starts_with("texture to take samples from: expected the usage"), "{fault}");
+    }
+}
