@@ -63,12 +63,15 @@ impl Window {
     /// A kernel that goes over channels by [`lanes`](Self::lanes).
     pub(super) fn pooling(&self, stem: &'static str, text: &str, how: Pooling, kept: bool) -> Shader {
         let (lanes, is_max) = (self.lanes(), how == Pooling::Max);
+        let apart = [self.rows, self.columns].iter().all(|axis| axis.taps <= axis.down);
         let conditions = [
             ("fours", lanes == 4),
             ("ones", lanes == 1),
             ("maximum", is_max),
             ("mean", !is_max),
             ("kept", kept && is_max),
+            ("apart", apart),
+            ("overlapping", !apart),
         ];
         let window = Self { channels: self.channels / lanes, ..*self };
         shader(stem, expand(text, &[], &conditions), window.constants())

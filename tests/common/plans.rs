@@ -34,10 +34,14 @@ pub fn plans() -> Vec<Plan> {
     let channels =
         Network::input([3, 5]).dense(7, Activation::Relu).batch_norm().flatten().dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
-    // Pools in fours and not, with and without a gradient.
+    // Pools in fours and not, whose windows overlap or not, with and without a gradient.
     let pools = [3, 4].into_iter().fold(Network::input([9, 8, 1]), |network, channels| {
-        let pools = [Pool::max(2), Pool::average(2)].map(|pool| pool.stride(1).padding(1));
-        pools.into_iter().fold(network.conv(channels, 1, Activation::Identity), |network, pool| network.layer(pool))
+        let pools = [Pool::max(2), Pool::average(2)];
+        let overlapping = pools.map(|pool| pool.stride(1).padding(1));
+        overlapping
+            .into_iter()
+            .chain(pools)
+            .fold(network.conv(channels, 1, Activation::Identity), |network, pool| network.layer(pool))
     });
     let pools = pools.flatten().dense(3, Activation::Identity).build().unwrap();
     // Rows in fours and in eights.
