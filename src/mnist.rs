@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 /// Images and labels of the training and of the test set.
 #[derive(Debug, Clone)]
 pub struct Mnist {
-    /// 60,000 images of 28×28 pixels.
+    /// 60,000 images of shape \[28, 28, 1\], which networks of 784 inputs take too. Their input is called "input", their
+    /// labels "output".
     pub train: Dataset,
     /// 10,000 more.
     pub test: Dataset,
@@ -75,7 +76,10 @@ impl Mnist {
             .test_set_length(TEST)
             .finalize();
         let dataset = |images, labels: Vec<u8>| {
-            Dataset::from_u8(images, SIDE * SIDE, labels.into_iter().map(u32::from).collect(), 10)
+            Dataset::of_rows(labels.len())
+                .input("input", images, [SIDE as u32, SIDE as u32, 1])
+                .labels("output", labels.into_iter().map(u32::from).collect(), 10)
+                .build()
         };
         Ok(Self { train: dataset(mnist.trn_img, mnist.trn_lbl)?, test: dataset(mnist.tst_img, mnist.tst_lbl)? })
     }

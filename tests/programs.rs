@@ -325,3 +325,31 @@ fn doctor_passes_kernels_and_notices_falsified_ones() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("layer_norm, "), "the kernels are named");
 }
+
+/// A few hundred steps are enough to see that a convolutional network learns.
+#[test]
+fn mnist_cnn_learns_digits_and_draws_what_it_sees() {
+    let folder = folder("mnist_cnn");
+    let options = ["--rows", "2048", "--epochs", "2", "--batch", "32", "--json", "report.json", "--plot", "."];
+    let at = |name: &&str| if *name == "." { folder.clone() } else { folder.join(name) };
+    let options: Vec<_> = options.iter().map(|o| if o.contains('.') { at(o).into() } else { (*o).into() }).collect();
+    let (printed, output) = output(example("mnist_cnn").args::<_, std::ffi::OsString>(options));
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(after(printed.lines().last().unwrap(), "test accuracy") > 90.0, "{printed}");
+    for picture in ["history.svg", "digits.svg", "confusion.svg", "filters.svg", "features.svg"] {
+        check_picture(&folder.join(picture));
+    }
+    let report = std::fs::read_to_string(folder.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert!(report["test_accuracy"].as_f64().unwrap() > 0.9, "{report}");
+}
+
+/// A few steps: each epoch its patches are closer to the originals.
+#[test]
+fn super_resolution_learns_and_draws_the_picture_held_out() {
+    let options = ["--size", "96", "--patches", "64", "--epochs", "3"];
+    let printed = run("super_resolution", "auto", &options, &["curve.svg", "sheet.svg"]);
+    let psnr: Vec<f64> = (1..=3).map(|epoch| after(&printed, &format!("epoch {epoch}/3: PSNR of patches"))).collect();
+    assert!(psnr[0] < psnr[1] && psnr[1] < psnr[2], "{printed}");
+    assert!(after(&printed, "held-out picture: bicubic") > 20.0, "{printed}");
+}

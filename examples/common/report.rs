@@ -59,13 +59,11 @@ fn common(model: &Model, device: &Device, test_loss: f64, test_accuracy: f64) ->
     }))
 }
 
-/// As in 784-512-256-128-10.
+/// Features, and the width of each layer with weights, as in 784-512-256-128-10; of a convolution its channels.
 fn widths(network: &Network) -> String {
-    let dense = network.layers().filter_map(|(_, layer)| match layer {
-        wgrad::Layer::Dense(dense) => Some(dense.units()),
-        _ => None,
-    });
-    std::iter::once(network.inputs()).chain(dense).map(|n| n.to_string()).collect::<Vec<_>>().join("-")
+    let weights = network.parameters().iter().filter(|parameter| parameter.shape.len() > 1);
+    let widths = weights.filter_map(|weight| weight.shape.last().copied());
+    std::iter::once(network.inputs()).chain(widths).map(|n| n.to_string()).collect::<Vec<_>>().join("-")
 }
 
 fn adapter(device: &Device) -> Value {

@@ -6,12 +6,20 @@ use image::{Rgb, RgbImage};
 
 type Colour = [f32; 3];
 
-/// The landscape, square. Drawn at twice the size and scaled down, for smooth edges.
+/// The landscape, square.
+#[allow(dead_code)] // one example uses the other
 pub fn draw(side: u32) -> RgbImage {
+    draw_from(0.0, side)
+}
+
+/// The landscape from another point of the shore, square; `along` is its distance in metres from the usual point.
+/// Drawn at twice the size and scaled down, for smooth edges.
+#[allow(dead_code)] // as above
+pub fn draw_from(along: f32, side: u32) -> RgbImage {
     let large = side * 2;
     let mut picture = vec![[0.0f32; 3]; (large * large) as usize];
     for column in 0..large {
-        for (row, colour) in column_of(column, large).into_iter().enumerate() {
+        for (row, colour) in column_of(along, column, large).into_iter().enumerate() {
             picture[row * large as usize + column as usize] = colour;
         }
     }
@@ -31,7 +39,7 @@ const SKYLIGHT: Colour = [0.22, 0.3, 0.42];
 const HAZE: Colour = [0.55, 0.66, 0.8];
 
 /// A column of the picture, from the top. What is nearer is painted first and hides what rises no higher behind it.
-fn column_of(column: u32, side: u32) -> Vec<Colour> {
+fn column_of(along: f32, column: u32, side: u32) -> Vec<Colour> {
     let size = side as f32;
     let across = (column as f32 + 0.5) / size - 0.5;
     let horizon = (HORIZON * size) as usize;
@@ -39,7 +47,7 @@ fn column_of(column: u32, side: u32) -> Vec<Colour> {
     let mut lowest = side as usize;
     let mut z = 6.0;
     while z < 900.0 && lowest > 0 {
-        let x = across * z * 1.1;
+        let x = along + across * z * 1.1;
         let ground = height(x, z);
         let top = ((HORIZON + (EYE - ground.max(0.0)) / (z * 1.1)) * size).max(0.0) as usize;
         if top < lowest {
@@ -53,11 +61,11 @@ fn column_of(column: u32, side: u32) -> Vec<Colour> {
     }
     let shore = (horizon..side as usize).find(|&row| colours[row].is_none()).unwrap_or(side as usize);
     let above: Vec<Colour> =
-        (0..shore).map(|row| colours[row].unwrap_or_else(|| sky(across, row as f32 / size))).collect();
+        (0..shore).map(|row| colours[row].unwrap_or_else(|| sky(along, across, row as f32 / size))).collect();
     let water = |row: usize| {
         // The mirror image, pulled about by ripples that are smaller the farther away.
         let below = (row as f32 + 0.5) / size - HORIZON;
-        let (z, x) = (EYE / (below * 1.1), across * EYE / below);
+        let (z, x) = (EYE / (below * 1.1), along + across * EYE / below);
         let ripple = noise(x * 0.5, z * 1.4) + 0.5 * noise(x * 1.6, z * 4.0);
         let mirrored = shore as f32 - (row - shore) as f32 * 1.05 + ripple * 0.011 * size * (1.0 - below);
         let seen = above[(mirrored.max(0.0) as usize).min(shore - 1)];
@@ -124,14 +132,14 @@ fn land(x: f32, z: f32, ground: f32) -> Colour {
     mix([lit(0), lit(1), lit(2)], HAZE, 1.0 - (-z / 1100.0).exp())
 }
 
-fn sky(across: f32, down: f32) -> Colour {
+fn sky(along: f32, across: f32, down: f32) -> Colour {
     let high = 1.0 - down / HORIZON;
     let blue = mix([0.72, 0.78, 0.85], [0.13, 0.29, 0.62], high.max(0.0).powf(0.75));
     // Clouds lie flat: the nearer to the horizon, the closer together.
     let away = 1.0 / (high + 0.12);
-    let cloud = fractal(across * away * 2.2 + 7.0, away * 1.5 + 2.0, 7);
+    let cloud = fractal(along + across * away * 2.2 + 7.0, away * 1.5 + 2.0, 7);
     let thick = smooth(0.02, 0.5, cloud) * 0.9;
-    let shade = fractal(across * away * 2.2 + 6.9, away * 1.5 + 2.06, 5);
+    let shade = fractal(along + across * away * 2.2 + 6.9, away * 1.5 + 2.06, 5);
     mix(blue, mix([1.0, 0.97, 0.92], [0.6, 0.64, 0.7], smooth(0.0, 0.6, shade)), thick)
 }
 

@@ -1,0 +1,224 @@
+//! Doubles the sides of pictures: a small residual network learns it from patches of pictures and of the same pictures
+//! at half their size. One picture is held out, and compared with bicubic interpolation.
+//!
+//!     cargo run --release --example super_resolution
+//!     cargo run --release --example super_resolution -- --pictures DIR
+
+#[macro_use]
+mod common;
+#[path = "learn_an_image/landscape.rs"]
+mod landscape;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use common::Result;
+use common::device::DeviceChoice;
+use common::options::{self, seed, whole};
+use common::picture::{self, Tile};
+use common::plot::{self, Curve, Panel};
+use image::imageops::{self, FilterType};
+use image::{ExtendedColorType, RgbImage};
+use wgrad::Activation::{Identity, Relu};
+use wgrad::{
+    Adam, Conv, Dataset, Device, Event, Fit, Graph, Loss, Model, Network, Schedule, Trainer, TrainerConfig, Value,
+};
+
+/// Learns to double the sides of pictures.
+#[derive(Parser)]
+struct Args {
+    /// Folder of at least two PNG or JPEG pictures: the last one by name is held out [default: landscapes that the
+    /// program draws]
+    #[arg(long, value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// Longest side of a picture, in pixels: larger ones are scaled down
+    #[arg(long, value_name = "PIXELS", default_value_t = 384, value_parser = whole(64..=4096))]
+    size: u32,
+    /// Epochs over the patches
+    #[arg(long, default_value_t = 20, value_parser = whole(1..=u32::MAX))]
+    epochs: u32,
+    /// Patches of an epoch, cut at places spread over the pictures
+    #[arg(long, default_value_t = 2048, value_parser = whole(1..=1 << 20))]
+    patches: u32,
+    /// Batch size, in patches
+    #[arg(long, default_value_t = 8, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
+    batch: u32,
+    /// Seed of the initial weights, of the patches and of their order
+    #[arg(long, default_value_t = 0, value_parser = seed)]
+    seed: u64,
+    /// Folder for the pictures
+    #[arg(long, value_name = "DIR", default_value = "out/super_resolution")]
+    out: PathBuf,
+    /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+}
+
+/// Side of a patch at half size, in pixels.
+const PATCH: u32 = 24;
+/// Channels of the hidden layers.
+const CHANNELS: u32 = 24;
+/// Residual blocks of two convolutions.
+const BLOCKS: u32 = 3;
+
+fn main() -> ExitCode {
+    common::exit_code(run(&options::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    let [curve, sheet, png] = common::outputs(&args.out, ["curve.svg", "sheet.svg", "doubled.png"])?;
+    let mut pictures = pictures(args)?;
+    let held_out = pictures.pop().ok_or("no picture")?;
+    let half = halved(&held_out);
+    let bicubic = imageops::resize(&half, held_out.width(), held_out.height(), FilterType::CatmullRom);
+    let of_bicubic = psnr(&bicubic, &held_out)?;
+
+    let network = network([PATCH, PATCH])?;
+    println!("{}", network.summary());
+    let data = patches(&pictures, args)?;
+    let config = TrainerConfig { batch: args.batch, seed: args.seed, ..TrainerConfig::default() };
+    let schedule = Schedule::cosine(config.updates(data.rows(), args.epochs), 0.02);
+    let adam = Adam { learning_rate: 2e-3, ..Adam::default() };
+    let config = TrainerConfig { schedule, ..config };
+    let mut trainer = Trainer::new(args.device.open()?, &network, Loss::MeanSquaredError, adam, config)
+        .map_err(|e| options::blame("--batch", e))?;
+    trainer.fit(data, Fit { epochs: args.epochs, ..Fit::default() }, |event| {
+        if let Event::Epoch(epoch) = event {
+            let (psnr, seconds) = (-10.0 * epoch.train.loss.log10(), epoch.seconds.unwrap_or(f64::NAN));
+            println!("epoch {}/{}: PSNR of patches {psnr:.2} dB; {seconds:.1} s", epoch.epoch, args.epochs);
+        }
+    })?;
+
+    let doubled = doubled(trainer.device().clone(), &trainer.model(), &half)?;
+    let of_network = psnr(&doubled, &held_out)?;
+    println!("held-out picture: bicubic {of_bicubic:.2} dB, network {of_network:.2} dB");
+    println!("{:+.2} dB beside bicubic", of_network - of_bicubic);
+    let losses = trainer.history().epochs.iter().map(|e| (f64::from(e.epoch), -10.0 * e.train.loss.log10())).collect();
+    let curves = vec![Curve { label: "patches in training".into(), points: losses }];
+    plot::curves(&curve, &[Panel { title: "Quality", x_label: "epoch", y_label: "PSNR in dB", log_y: false, curves }])?;
+    let bytes = picture::png(&doubled, doubled.width(), doubled.height(), ExtendedColorType::Rgb8)?;
+    common::write_whole(&png, bytes)?;
+    let bicubic = (&bicubic, format!("bicubic: {of_bicubic:.2} dB"));
+    compare(&sheet, [bicubic, (&doubled, format!("network: {of_network:.2} dB")), (&held_out, "original".into())])?;
+    println!("pictures are in {}", args.out.display());
+    Ok(())
+}
+
+/// Residual blocks beside one linear convolution, which alone can be any interpolation; both make four pixels of each.
+/// A picture's size is [height, width].
+fn network([height, width]: [u32; 2]) -> Result<Network> {
+    let mut graph = Graph::new();
+    let picture = graph.input("picture", [height, width, 3]);
+    let conv = |graph: &mut Graph, x: Value, channels, activation| {
+        graph.layer(Conv::new(channels, 3).same().activation(activation), [x])
+    };
+    let mut x = conv(&mut graph, picture, CHANNELS, Relu)?;
+    for _ in 0..BLOCKS {
+        let inner = conv(&mut graph, x, CHANNELS, Relu)?;
+        let inner = conv(&mut graph, inner, CHANNELS, Identity)?;
+        x = graph.add([x, inner])?;
+    }
+    let details = conv(&mut graph, x, 12, Identity)?;
+    let interpolated = graph.layer(Conv::new(12, 5).same(), [picture])?;
+    let pixels = graph.add([details, interpolated])?;
+    // Depth to space: the channels of a pixel are two rows of two pixels.
+    let pixels = graph.reshape(pixels, [height, width, 2, 6])?;
+    let pixels = graph.transpose(pixels, [0, 2, 1, 3])?;
+    let pixels = graph.reshape(pixels, [2 * height, 2 * width, 3])?;
+    Ok(graph.build([("doubled", pixels)])?)
+}
+
+/// Pictures with even sides, the one held out last.
+fn pictures(args: &Args) -> Result<Vec<RgbImage>> {
+    let Some(folder) = &args.pictures else {
+        return Ok([2000.0, 4000.0, 6000.0, 8000.0, 0.0]
+            .map(|along| landscape::draw_from(along, args.size & !1))
+            .into());
+    };
+    let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    let is_picture = |file: &PathBuf| {
+        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
+    };
+    files.retain(is_picture);
+    files.sort();
+    if files.len() < 2 {
+        let found = files.len();
+        return Err(format!("{}: expected at least 2 PNG or JPEG pictures, found {found}", folder.display()).into());
+    }
+    files.iter().map(|file| load(file, args.size)).collect()
+}
+
+/// A picture whose sides are even and hold a patch.
+fn load(file: &Path, size: u32) -> Result<RgbImage> {
+    let picture = picture::load_at_most(file, size)?;
+    let (width, height) = picture.dimensions();
+    if width.min(height) < 2 * PATCH {
+        let smallest = 2 * PATCH;
+        return Err(
+            format!("{}: expected sides of at least {smallest} pixels, got {width}x{height}", file.display()).into()
+        );
+    }
+    Ok(imageops::crop_imm(&picture, 0, 0, width & !1, height & !1).to_image())
+}
+
+/// At half the size, bicubic.
+fn halved(picture: &RgbImage) -> RgbImage {
+    imageops::resize(picture, picture.width() / 2, picture.height() / 2, FilterType::CatmullRom)
+}
+
+/// Patches of the pictures at half size, and what they are to become.
+fn patches(pictures: &[RgbImage], args: &Args) -> Result<Dataset> {
+    let halves: Vec<RgbImage> = pictures.iter().map(halved).collect();
+    let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+    for i in 0..args.patches as usize {
+        let (half, whole) = (&halves[i % halves.len()], &pictures[i % pictures.len()]);
+        // A place for each patch, spread evenly: the golden ratio's plane sequence (Roberts, 2018), moved by the seed.
+        let place = |factor: f64, length: u32| {
+            let t = (args.seed as f64 * 0.37 + (i as f64 + 0.5) * factor).fract();
+            (t * f64::from(length - PATCH + 1)) as u32
+        };
+        let (x, y) = (place(0.754_877_666, half.width()), place(0.569_840_291, half.height()));
+        inputs.extend_from_slice(&imageops::crop_imm(half, x, y, PATCH, PATCH).to_image());
+        let target = imageops::crop_imm(whole, 2 * x, 2 * y, 2 * PATCH, 2 * PATCH).to_image();
+        targets.extend(target.iter().map(|&byte| f32::from(byte) / 255.0));
+    }
+    Ok(Dataset::of_rows(args.patches as usize)
+        .input("picture", inputs, [PATCH, PATCH, 3])
+        .targets("doubled", targets, [2 * PATCH, 2 * PATCH, 3])
+        .build()?)
+}
+
+/// A whole picture at twice the size: the network takes any.
+fn doubled(device: Device, model: &Model, half: &RgbImage) -> Result<RgbImage> {
+    let (width, height) = half.dimensions();
+    let model = Model::new(device, &network([height, width])?, &model.parameters()?)?;
+    let numbers: Vec<f32> = half.iter().map(|&byte| f32::from(byte) / 255.0).collect();
+    let bytes = model.forward(&numbers)?.iter().map(|c| (c.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+    Ok(RgbImage::from_raw(2 * width, 2 * height, bytes).ok_or("three numbers for each pixel")?)
+}
+
+fn psnr(picture: &RgbImage, reference: &RgbImage) -> Result<f64> {
+    let numbers = |picture: &RgbImage| -> Vec<f32> { picture.iter().map(|&byte| byte.into()).collect() };
+    Ok(wgrad::psnr(&numbers(picture), &numbers(reference), 255.0)?)
+}
+
+/// Whole pictures, and the middle of each magnified.
+fn compare(path: &Path, pictures: [(&RgbImage, String); 3]) -> Result<()> {
+    const DETAIL: u32 = 64;
+    let tile = |picture: RgbImage, caption: String| {
+        let (width, height) = picture.dimensions();
+        Tile { pixels: picture.into_raw(), width, height, caption, frame: None }
+    };
+    let detail = |picture: &RgbImage| {
+        let (x, y) = ((picture.width().max(DETAIL) - DETAIL) / 2, (picture.height().max(DETAIL) - DETAIL) / 2);
+        let detail = imageops::crop_imm(picture, x, y, DETAIL, DETAIL).to_image();
+        imageops::resize(&detail, 6 * DETAIL, 6 * DETAIL, FilterType::Nearest)
+    };
+    let whole = pictures.iter().map(|(picture, caption)| tile((*picture).clone(), caption.clone()));
+    let details = pictures.iter().map(|(picture, _)| tile(detail(picture), "detail".into()));
+    let tiles: Vec<Tile> = whole.chain(details).collect();
+    picture::sheet(path, "A held-out picture at twice its size", &tiles, 3)
+}
