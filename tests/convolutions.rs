@@ -70,6 +70,7 @@ fn every_kernel_of_products_makes_convolutions() {
         kernel(Tile::Plain, K::Whole),
         kernel(Tile::Plain, K::Parts(2)),
         kernel(Tile::Subgroup { rows: 16 }, K::Whole),
+        kernel(Tile::Sliding, K::Whole),
     ];
     for kernel in kernels {
         let gpu = with_products(kernel);

@@ -2,9 +2,10 @@
 //! and accumulators need names.
 //!
 //! - Lines between `// for each NAME` and `// end` are repeated as often as `counts` says of NAME.
-//! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold.
+//! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold, or compares numbers:
+//!   `row<count`.
 //! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`,
-//!   `{NAME%count+1}` and the like what they say: sums of products, of names and numbers.
+//!   `{NAME%count+1}` and the like what they say: sums and differences of products, of names and numbers.
 
 /// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and
 /// whether it holds.
@@ -38,8 +39,12 @@ fn push(
             }
             at = end_of(lines, at);
         } else if let Some(condition) = line.strip_prefix("// if ") {
-            let holds = conditions.iter().find(|(known, _)| *known == condition);
-            if holds.unwrap_or_else(|| panic!("unknown condition: {condition}")).1 {
+            let known = || conditions.iter().find(|(known, _)| *known == condition);
+            let holds = match condition.split_once('<') {
+                Some((less, more)) => expression(names, less) < expression(names, more),
+                None => known().unwrap_or_else(|| panic!("unknown condition: {condition}")).1,
+            };
+            if holds {
                 push(text, block(), names, counts, conditions);
             }
             at = end_of(lines, at);
@@ -86,9 +91,10 @@ fn push_line(text: &mut String, line: &str, names: &[(&str, u32)]) {
     text.push('\n');
 }
 
-/// Sums of products, as in `row/8+2*step`; products from left to right, nothing in parentheses.
+/// Sums of products, as in `row/8+2*step-1`; from left to right, nothing in parentheses.
 fn expression(names: &[(&str, u32)], text: &str) -> u32 {
-    text.split('+').map(|term| product(names, term)).sum()
+    let difference = |terms: &str| terms.split('-').map(|term| product(names, term)).reduce(|a, b| a - b);
+    text.split('+').filter_map(difference).sum()
 }
 
 fn product(names: &[(&str, u32)], term: &str) -> u32 {
@@ -116,5 +122,7 @@ mod tests {
                         // if b\n// for each row\nb\n// end\n// end\n{row}";
         let text = expand(template, &[("row", 3), ("step", 1), ("pass", 4)], &[("a", true), ("b", false)]);
         assert_eq!(text, "x_0_4 {\nx_0_6 {\nx_1_4 {\na {\n}\n3\n");
+        let some = "// for each row\n// if 0<row\n{row*4-row+1}\n// end\n// end";
+        assert_eq!(expand(some, &[("row", 3)], &[]), "4\n7\n");
     }
 }

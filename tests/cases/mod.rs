@@ -11,6 +11,7 @@ use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimize
 use crate::common::{Random, single};
 
 mod batches;
+mod convolutions;
 mod encodings;
 mod layers;
 mod losses;
@@ -30,7 +31,10 @@ pub struct Case {
 
 /// All of them.
 pub const CASES: &[Case] = &{
-    use {batches::*, encodings::*, layers::*, losses::*, pools::*, positions::*, products::*, tensors::*, updates::*};
+    use {
+        batches::*, convolutions::*, encodings::*, layers::*, losses::*, pools::*, positions::*, products::*,
+        tensors::*, updates::*,
+    };
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
             Case { kernels: &[$($kernel),+], name: stringify!($name), run: $name }
@@ -54,6 +58,7 @@ pub const CASES: &[Case] = &{
         case!(matmul_by_panels, "matmul"),
         case!(matmul_in_blocks, "matmul"),
         case!(matmul_near_the_iteration_limit, "matmul"),
+        case!(convolutions_in_every_layout_with_every_epilogue, "matmul"),
         case!(every_activation_and_its_derivative, "pointwise"),
         case!(dropout_masks_are_the_references, "pointwise"),
         case!(two_tensors_number_by_number, "combine"),

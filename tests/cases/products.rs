@@ -10,53 +10,55 @@ fn operands([m, n, k]: [u32; 3], layout: Layout) -> [Tensor; 3] {
 }
 
 /// Comes on top of the number of an epilogue, of 0 to 2, where there is an addend.
-const ADD: u32 = 4;
+pub(super) const ADD: u32 = 4;
 
 /// `epilogue`: 0 none, 1 bias and activation, 2 derivative, 3 update.
-fn check_matmul(
-    check: &mut Check,
-    [m, n, k]: [u32; 3],
-    layout: Layout,
-    epilogue: u32,
-    bias_gradient: bool,
-) -> Result<()> {
+fn check_matmul(check: &mut Check, shape: [u32; 3], layout: Layout, epilogue: u32, bias_gradient: bool) -> Result<()> {
+    let [a, b, c] = operands(shape, layout);
+    check_product(check, Matmul::new(a, b, c, layout), epilogue, bias_gradient)
+}
+
+/// The same for a product that may have a window.
+pub(super) fn check_product(check: &mut Check, product: Matmul, epilogue: u32, bias_gradient: bool) -> Result<()> {
+    let [m, n, k] = product.shape();
+    let [of_a, of_b] = [product.a.len(), product.b.len()];
     // Each but softmax, which is the last.
     let activation = Activation::ALL[(m + n) as usize % (Activation::ALL.len() - 1)];
     let extra_len = if epilogue % ADD == 2 { m * n } else { n };
     let addend = (epilogue >= ADD).then(|| tensor(5, [m, n]));
     let plan_epilogue = match epilogue % ADD {
         0 => Epilogue::None,
-        3 => return check_matmul_update(check, [m, n, k], layout, bias_gradient),
+        3 => return check_update(check, product, bias_gradient),
         1 => Epilogue::Bias { bias: (n % 7 != 0).then(|| tensor(2, n)), activation },
         _ => Epilogue::Derivative { saved: tensor(2, m * n), activation },
     };
     let buffers = [
-        ("a", m * k, Role::Activation),
-        ("b", k * n, Role::Activation),
+        ("a", of_a, Role::Activation),
+        ("b", of_b, Role::Activation),
         ("extra", extra_len, Role::Activation),
         ("c", m * n, Role::Activation),
         ("sums", n, Role::Activation),
         ("addend", m * n, Role::Activation),
     ];
-    let [a, b, c] = operands([m, n, k], layout);
     let bias_gradient = bias_gradient.then(|| tensor(4, n));
-    let op = Op::Matmul(Matmul { epilogue: plan_epilogue, addend, bias_gradient, ..Matmul::new(a, b, c, layout) });
+    let what = format!("{m}x{n}x{k} {:?} epilogue {epilogue} {:?}", product.layout, product.window);
+    let op = Op::Matmul(Matmul { epilogue: plan_epilogue, addend, bias_gradient, ..product });
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
     // Long sums are of 1, 2 and 3: no sum is ever rounded, so that not one term may be missing.
     let long = k > 10_000;
     let number = |x: f32| if long { (x.abs() * 2.99).floor() + 1.0 } else { x };
     let mut numbers = |len: u32| random.f32s(len as usize).into_iter().map(number).collect::<Vec<_>>();
-    lockstep.set(BufferId(0), &numbers(m * k))?;
-    lockstep.set(BufferId(1), &numbers(k * n))?;
+    lockstep.set(BufferId(0), &numbers(of_a))?;
+    lockstep.set(BufferId(1), &numbers(of_b))?;
     lockstep.set(BufferId(2), &numbers(extra_len))?;
     lockstep.set(BufferId(5), &numbers(m * n))?;
-    let what = format!("{m}x{n}x{k} {layout:?} epilogue {epilogue}");
     if long { check.exact(&mut lockstep, &what) } else { check.agree(&mut lockstep, &what) }
 }
 
 /// A product whose sums go into an optimizer: another one for each shape.
-fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, biases: bool) -> Result<()> {
+fn check_update(check: &mut Check, product: Matmul, biases: bool) -> Result<()> {
+    let [m, n, k] = product.shape();
     let optimizer: Optimizer = match (m + n + k) % 3 {
         0 => Adam { weight_decay: 0.01, ..Adam::default() }.into(),
         1 => Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),
@@ -75,29 +77,30 @@ fn check_matmul_update(check: &mut Check, [m, n, k]: [u32; 3], layout: Layout, b
         accumulates: false,
     };
     let bias = Tensor { offset: bias_at, ..tensor(3, n) };
-    let [a, b, c] = operands([m, n, k], layout);
     let (epilogue, bias_gradient) = (Epilogue::Update(Box::new(step)), biases.then_some(bias));
-    let op = Op::Matmul(Matmul { epilogue, bias_gradient, ..Matmul::new(a, b, c, layout) });
+    let [of_a, of_b] = [product.a.len(), product.b.len()];
+    let what = format!("{optimizer:?} {m}x{n}x{k} {:?} {:?}, biases {biases}", product.layout, product.window);
+    let op = Op::Matmul(Matmul { epilogue, bias_gradient, ..product });
     let buffers = [
-        ("a", m * k, Role::Activation),
-        ("b", k * n, Role::Activation),
+        ("a", of_a, Role::Activation),
+        ("b", of_b, Role::Activation),
         ("step", STEP, Role::Step),
         ("parameters", len, Role::Parameters),
         ("moments", moments.max(1), Role::Moments),
     ];
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
-    for (i, len) in [(0, m * k), (1, k * n), (3, len)] {
+    for (i, len) in [(0, of_a), (1, of_b), (3, len)] {
         lockstep.set(BufferId(i), &random.f32s(len as usize))?;
     }
     let squares: Vec<f32> = random.f32s(moments.max(1) as usize).into_iter().map(f32::abs).collect();
     lockstep.set(BufferId(4), &squares)?;
     let state = StepState { update: 3, learning_rate: 0.01, ..step_state(3, k) };
     lockstep.set(BufferId(2), &[state])?;
-    check.agree(&mut lockstep, &format!("{optimizer:?} {m}x{n}x{k} {layout:?}, biases {biases}"))
+    check.agree(&mut lockstep, &what)
 }
 
-const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
+pub(super) const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 
 const SIZES: [u32; 7] = [1, 3, 4, 63, 64, 65, 257];
 

@@ -38,7 +38,7 @@ pub const fn whole(tile: Tile) -> MatmulKernel {
 }
 
 /// Kernels that make products; all but the one that is [`plain_gpu`]'s.
-pub const PRODUCTS: [MatmulKernel; 8] = [
+pub const PRODUCTS: [MatmulKernel; 9] = [
     MatmulKernel { tile: Tile::Square32, k: K::Slices(4) },
     MatmulKernel { tile: Tile::Square32, k: K::Parts(8) },
     whole(Tile::Square64),
@@ -47,6 +47,7 @@ pub const PRODUCTS: [MatmulKernel; 8] = [
     whole(Tile::Subgroup { rows: 16 }),
     whole(Tile::Wide { rows: 16 }),
     whole(Tile::Panel),
+    whole(Tile::Sliding),
 ];
 
 /// The GPU, products made by one kernel wherever it can.

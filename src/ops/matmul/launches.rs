@@ -1,7 +1,7 @@
 //! The dispatches of a product.
 
 use super::text::{self, End};
-use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule, sliding};
 use crate::ops::*;
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -11,21 +11,29 @@ const PLAIN_BLOCKS: u32 = 16;
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
     let end = End::of(op);
     debug_assert!(op.addend.is_none() || end != End::Update, "an update has no addend");
-    let K::Parts(parts) = kernel.k else { return vec![launch(op, kernel, end, adapter)] };
-    let words = u64::from(cut(op, parts).0) * u64::from(quads_of_part(op)) * 4;
-    let mut first = launch(op, kernel, End::Part, adapter);
+    if kernel.tile == Tile::Sliding {
+        return sliding::launches(op, end, adapter);
+    }
+    let mut first = launch(op, kernel, if let K::Parts(_) = kernel.k { End::Part } else { end }, adapter);
+    let K::Parts(parts) = kernel.k else { return vec![first] };
+    let second = add_up(op, end, cut(op, parts).0, &mut first);
+    vec![first, second]
+}
+
+/// The launch that adds up what the workgroups of the first have left, whose bindings become those of parts.
+pub(super) fn add_up(op: &Matmul, end: End, parts: u32, first: &mut Launch) -> Launch {
+    let words = u64::from(parts) * u64::from(quads_of_part(op)) * 4;
     first.bindings.truncate(2);
     first.bindings.push(leave(words));
     let workgroups = quads_of_part(op).div_ceil(64);
     let mut bindings = op.operands();
     bindings[..2].copy_from_slice(&[left(words), read(None)]);
-    let second = Launch {
+    Launch {
         shader: shader(end.named("matmul.parts"), text::source_of_rest(op, end), constants(op, end)),
-        uniforms: uniforms(op, kernel, [workgroups, 1]),
+        uniforms: uniforms(op, (parts, 0), 1, [workgroups, 1]),
         bindings,
         workgroups: workgroups.into(),
-    };
-    vec![first, second]
+    }
 }
 
 /// A part is C in rows of whole vectors and, as one more row, the column sums of B where they are asked for.
@@ -55,6 +63,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
             [tiles_n * rule::tiles_of_rows(op, tiles_n, adapter.threads), tiles_n]
         }
         Tile::Vector { lanes } => [m.max(n).div_ceil(text::vector_outputs(op, lanes)), 1],
+        Tile::Sliding => unreachable!("it has launches of its own"),
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
     // How many numbers stand side by side: under a window, the channels of a tap.
@@ -90,12 +99,13 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
     if is_vector && n > 1 {
         bindings.swap(0, 1); // the matrix comes first
     }
-    let parts = if let K::Parts(parts) = kernel.k { cut(op, parts).0 } else { 1 };
+    let parts = if let K::Parts(parts) = kernel.k { cut(op, parts) } else { (1, k) };
+    let block = if let Tile::Wide { rows } = kernel.tile { rule::block(op, rows) } else { 1 };
     Launch {
         shader: shader(name, source, constants),
-        uniforms: uniforms(op, kernel, tiles),
+        uniforms: uniforms(op, parts, block, tiles),
         bindings,
-        workgroups: u64::from(tiles[0]) * u64::from(parts),
+        workgroups: u64::from(tiles[0]) * u64::from(parts.0),
     }
 }
 
@@ -105,7 +115,7 @@ fn transposes_b(op: &Matmul) -> bool {
 }
 
 /// What is done to the sums, as the shaders number it.
-fn epilogue(op: &Matmul) -> u32 {
+pub(super) fn epilogue(op: &Matmul) -> u32 {
     match op.epilogue {
         Epilogue::None | Epilogue::Update(_) => 0,
         Epilogue::Bias { .. } => 1,
@@ -128,13 +138,12 @@ fn constants(op: &Matmul, end: End) -> Vec<(&'static str, f64)> {
     constants
 }
 
-fn uniforms(op: &Matmul, kernel: MatmulKernel, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
+/// Of k in so many parts of so many steps, and rows of tiles of a block.
+fn uniforms(op: &Matmul, (parts, part_steps): (u32, u32), block: u32, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
     let [m, n, k] = op.shape();
     // Where the biases lie behind the weights.
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transposes_b(op), op.extra().is_some()].map(u32::from);
-    let (parts, part_steps) = if let K::Parts(parts) = kernel.k { cut(op, parts) } else { (1, k) };
-    let block = if let Tile::Wide { rows } = kernel.tile { rule::block(op, rows) } else { 1 };
     let epilogue = epilogue(op);
     uniforms![m, n, k, tiles_n, tiles, bias_at, transpose_b, epilogue, aux, parts, part_steps, block]
 }

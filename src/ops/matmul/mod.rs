@@ -2,6 +2,7 @@
 
 mod launches;
 mod rule;
+mod sliding;
 mod text;
 mod window;
 

@@ -1,6 +1,6 @@
 //! Which kernel makes a product. The table in `shaders/README.md` says why.
 
-use super::{Epilogue, Layout, Matmul};
+use super::{Epilogue, Layout, Matmul, sliding};
 use crate::ops::{Adapter, LONGEST_LOOP};
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
@@ -30,6 +30,8 @@ pub enum Tile {
     Wide { rows: u32 },
     /// `matmul.wide.panel.wgsl.in`: the same with a panel of B at hand.
     Panel,
+    /// `matmul.wide.sliding.wgsl.in` and `matmul.wide.sliding.gradient.wgsl.in`: a convolution along rows of an image.
+    Sliding,
 }
 
 /// How the steps of a sum are shared.
@@ -45,7 +47,7 @@ pub enum K {
 }
 
 use K::{Parts, Slices, Whole};
-use Tile::{Panel, Plain, Square32, Square64, Subgroup, Vector, Wide};
+use Tile::{Panel, Plain, Sliding, Square32, Square64, Subgroup, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
@@ -109,7 +111,7 @@ impl MatmulKernel {
         kernels.push(whole(Vector { lanes: if adapter.software { 8 } else { 64 } }));
         kernels.extend([8, 16, 32, 64].map(|rows| whole(Subgroup { rows })));
         kernels.extend([8, 16, 32].map(|rows| whole(Wide { rows })));
-        kernels.push(whole(Panel));
+        kernels.extend([Panel, Sliding].map(whole));
         let rule = kernels[0];
         let mut first = true;
         kernels.retain(|kernel| kernel.fits(op, adapter) && (*kernel != rule || std::mem::take(&mut first)));
@@ -120,11 +122,14 @@ impl MatmulKernel {
     pub(crate) fn fits(self, op: &Matmul, adapter: &Adapter) -> bool {
         let [m, n, k] = op.shape();
         // Words of 64 bits hold whole rows of the matrices.
-        let wide = adapter.matmul_subgroup.is_some() && adapter.wide_access && n.is_multiple_of(8);
+        let by_words = adapter.matmul_subgroup.is_some() && adapter.wide_access;
+        let wide = by_words && n.is_multiple_of(8);
         let fits = match (self.tile, op.layout) {
             (Square32 | Square64 | Plain, _) => true,
             (Vector { .. }, _) => is_vector(op),
             (Subgroup { .. }, _) => adapter.matmul_subgroup.is_some(),
+            // It cuts long sums itself.
+            (Sliding, _) => return by_words && sliding::Sliding::of(op).is_some(),
             // The other kernels load whole words of rows that are stored.
             _ if op.window.is_some() => false,
             (Wide { .. }, Layout::Tn) => wide && m.is_multiple_of(8),
@@ -180,7 +185,8 @@ impl MatmulKernel {
         };
         let by_subgroup = size > SMALL && adapter.matmul_subgroup.is_some();
         let by_panels = by_subgroup && (op.layout == Layout::Tn || m >= MANY_ROWS && size >= PANELS);
-        let best = [(Vector { lanes: 8 }, true), (Panel, by_panels), (Wide { rows }, by_subgroup)];
+        let best =
+            [(Vector { lanes: 8 }, true), (Sliding, by_subgroup), (Panel, by_panels), (Wide { rows }, by_subgroup)];
         let mut best = best.into_iter().filter(|(_, wanted)| *wanted).map(|(tile, _)| Self { tile, k: Whole });
         best.find(|kernel| kernel.fits(op, adapter)).unwrap_or(Self {
             tile: if by_subgroup { Subgroup { rows } } else { Plain },

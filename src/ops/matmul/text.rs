@@ -56,7 +56,11 @@ impl End {
         match self {
             Self::Update => OptimizerStep::WIDE_TEXT.into(),
             Self::Sums(f) => {
-                let text = text!("software/words.wgsl", "software/matmul.wide.sums.wgsl.in");
+                let text = text!(
+                    "software/words.wgsl",
+                    "software/matmul.wide.passes.wgsl.in",
+                    "software/matmul.wide.sums.wgsl.in"
+                );
                 f.text().to_owned() + &of_addend(text, addend)
             }
             Self::Part => unreachable!("only kernels of four columns sum parts"),
@@ -117,6 +121,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
             let text = text!("software/matmul.wide.panel.wgsl.in");
             ("matmul.wide.panel", expand(text, &of_panel(rule::steps_of_panel(op))))
         }
+        Tile::Sliding => unreachable!("it has texts of its own"),
     };
     let name = end.named(name);
     let end = match tile {

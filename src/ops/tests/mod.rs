@@ -83,7 +83,7 @@ fn product_launches() -> Vec<Launch> {
     let bias = Epilogue::Bias { bias: Some(tensor(8)), activation: Activation::GeluErf };
     // With an addend or without.
     let ends = [(bias.clone(), false), (bias, true), (Epilogue::Update(Box::new(update)), false)];
-    let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel];
+    let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel, Tile::Sliding];
     let tiles = tiles.into_iter().chain([8, 64].map(|lanes| Tile::Vector { lanes }));
     let tiles = tiles.chain([8, 16, 32, 64].map(|rows| Tile::Subgroup { rows }));
     let tiles = tiles.chain([8, 16, 32].map(|rows| Tile::Wide { rows }));
@@ -94,7 +94,9 @@ fn product_launches() -> Vec<Launch> {
     let mut found = Vec::new();
     for adapter in adapters() {
         for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
-            for [m, n, k] in [[8, 8, 8], [8, 8, 32], [9, 9, 9], [8, 1, 8], [1, 8, 8], [1, 9, 8]] {
+            for [m, n, k] in
+                [[8, 8, 8], [8, 8, 32], [9, 9, 9], [8, 1, 8], [1, 8, 8], [1, 9, 8], [8, 20, 32], [6, 12, 4]]
+            {
                 for (epilogue, add) in &ends {
                     let product = product(m, n, k, layout);
                     let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
@@ -231,6 +233,30 @@ fn the_rule_chooses_what_fits() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The kernels that slide have no loop that a software adapter would end, however large the image.
+#[test]
+fn sliding_stays_within_the_iteration_limit() {
+    let axis = |length| Axis { length, positions: length, taps: 3, down: 1, step: 1, first: -1, up: 1 };
+    let adapter = Adapter::of_class("software8").unwrap();
+    for [images, height, width, channels] in [[1, 4000, 4000, 3], [64, 512, 512, 64], [4096, 28, 28, 1]] {
+        let window = Window { channels, rows: axis(height), columns: axis(width) };
+        let positions = images * height * width;
+        for layout in [Layout::Nn, Layout::Tn] {
+            let [m, k] = if layout == Layout::Tn { [9 * channels, positions] } else { [positions, 9 * channels] };
+            let op = Matmul { window: Some(window), ..product(m, 32, k, layout) };
+            assert_eq!(MatmulKernel::rule(&op, &adapter).tile, Tile::Sliding);
+            let launch = op.launches(&adapter).remove(0);
+            let word = |of: &str| match launch.uniforms.iter().find(|(name, _)| *name == of).unwrap().1 {
+                Word::U32(word) => word,
+                Word::F32(_) => unreachable!(),
+            };
+            let blocks = if layout == Layout::Tn { 1 } else { channels.div_ceil(16) };
+            let turns = blocks * (9 + word("strips").div_ceil(word("chunks")) * (width + 1));
+            assert!(turns <= LONGEST_LOOP, "{turns} for {images}x{height}x{width}x{channels}");
         }
     }
 }

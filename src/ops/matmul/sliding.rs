@@ -1,0 +1,170 @@
+//! The kernels of software adapters that slide along the rows of an image: convolutions of stride 1.
+
+use super::launches::{add_up, epilogue};
+use super::text::End;
+use super::{Axis, Epilogue, Layout, Matmul};
+use crate::ops::*;
+
+/// Vectors of weights or of sums that are at hand, 18 KiB, and the most of an image's channels that they are of.
+const KEPT: u32 = 576;
+const MOST_CHANNELS: u32 = 16;
+/// Taps along a dimension, all written out.
+const MOST_TAPS: u32 = 8;
+/// Workgroups that a thread should have.
+const WORKGROUPS_OF_THREAD: u32 = 8;
+/// Iterations of all loops that an invocation may have; a strip of outputs takes one more than its positions.
+const MOST_TURNS: u32 = LONGEST_LOOP;
+
+/// What one text can make: all convolutions with these numbers share a pipeline.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sliding {
+    /// Taps of the kernel.
+    taps: [u32; 2],
+    /// Channels of C that a lane has: 1, 2 or 4.
+    columns: u32,
+    /// Channels of the image whose weights, or their gradients, are at hand.
+    block: u32,
+    /// Numbers in a load of the image.
+    load: u32,
+    /// Rows of outputs that are made together.
+    out: u32,
+}
+
+impl Sliding {
+    /// Where they can make a product.
+    pub fn of(op: &Matmul) -> Option<Self> {
+        let window = op.window?;
+        let axes = [window.rows, window.columns];
+        let slides = |axis: &Axis| axis.down == 1 && axis.up == 1 && (axis.step.abs() == 1 || axis.taps == 1);
+        let steps = axes.map(|axis| if axis.taps == 1 { 0 } else { axis.step });
+        let is_gradient = op.layout == Layout::Tn;
+        let has_update = matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some();
+        if !axes.iter().all(slides) || steps[0] * steps[1] < 0 || has_update && !is_gradient {
+            return None;
+        }
+        let n = op.n();
+        let most = if n > 16 && !is_gradient { 4 } else { n.div_ceil(8).next_power_of_two().min(2) };
+        // Transposed weights come in squares, of this many channels of either.
+        let divides = |columns: &u32| {
+            n.is_multiple_of(*columns) && (op.layout != Layout::Nt || window.channels.is_multiple_of(*columns))
+        };
+        let columns = [4, 2, 1].into_iter().filter(|columns| *columns <= most).find(divides)?;
+        let taps = axes.map(|axis| axis.taps);
+        let most = (KEPT / (columns * taps[0] * taps[1])).min(MOST_CHANNELS);
+        let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
+        let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
+        let out = if is_gradient || block <= 6 || columns == 1 { 4 } else { 2 };
+        let fits = block > 0 && taps.iter().all(|taps| *taps <= MOST_TAPS);
+        let turns = taps[0] * taps[1] + window.columns.positions.saturating_add(1);
+        let sliding = Self { taps, columns, block, load, out };
+        let is_square = op.layout != Layout::Nt || block.is_multiple_of(columns);
+        (fits && is_square && turns <= MOST_TURNS / op.window?.channels.div_ceil(block)).then_some(sliding)
+    }
+
+    fn expand(self, text: &str, addend: bool) -> String {
+        let Self { taps: [tap_rows, taps], columns, block, load, out } = self;
+        let rows = out + tap_rows - 1;
+        let words = (block / load).next_power_of_two();
+        let halves = load.div_ceil(4);
+        let chains = if columns == 4 { 1 } else { taps.min(3) };
+        let counts = [
+            ("row", rows),
+            ("tap rows", tap_rows),
+            ("tap_rows", tap_rows),
+            ("tap row", tap_rows),
+            ("tap", taps),
+            ("taps", taps),
+            ("kept", taps - 1),
+            ("columns", columns),
+            ("column", columns),
+            ("other", columns),
+            ("square", block / columns),
+            ("block", block),
+            ("new", block),
+            ("step", tap_rows * taps * block),
+            ("earlier", (tap_rows * taps - 1) * block),
+            ("v", load),
+            ("half", halves),
+            ("halves", halves),
+            ("component", load.min(4)),
+            ("word", block / load),
+            ("words", words),
+            ("load", (rows * words).div_ceil(8)),
+            ("out", out),
+            ("chain", chains),
+            ("later chain", chains - 1),
+        ];
+        let in_squares = columns > 1 && block.is_multiple_of(columns);
+        let conditions = [
+            ("a lane has 1", columns == 1),
+            ("a lane has 2", columns == 2),
+            ("a lane has 4", columns == 4),
+            ("a load is 8", load == 8),
+            ("a load is less", load < 8),
+            ("a load is 4", load == 4),
+            ("a load is 2", load == 2),
+            ("a load is 1", load == 1),
+            ("there is an addend", addend),
+            ("there is no addend", !addend),
+            ("weights come in squares", in_squares),
+            ("weights come one by one", !in_squares),
+        ];
+        template::expand(text, &counts, &conditions)
+    }
+}
+
+/// Two for the gradient of weights: the second adds up what the workgroups of the first have left.
+pub(super) fn launches(op: &Matmul, end: End, adapter: &Adapter) -> Vec<Launch> {
+    let (Some(sliding), Some(window)) = (Sliding::of(op), op.window) else { return Vec::new() };
+    let is_gradient = op.layout == Layout::Tn;
+    let (rows, columns) = (window.rows, window.columns);
+    let positions = if is_gradient { op.k() } else { op.m() };
+    let blocks = window.channels.div_ceil(sliding.block);
+    let groups = op.n().div_ceil(8 * sliding.columns);
+    let strips_of_image = rows.positions.div_ceil(sliding.out);
+    let strips = positions.div_ceil(window.positions()) * strips_of_image;
+    // Workgroups go on to the next block of channels, or have one each.
+    let (turns, side_by_side) = if is_gradient { (1, groups * blocks) } else { (blocks, groups) };
+    let taps = rows.taps * columns.taps;
+    let longest = (MOST_TURNS / turns - taps) / (columns.positions + 1);
+    let chunks = (WORKGROUPS_OF_THREAD * adapter.threads).div_ceil(side_by_side).max(strips.div_ceil(longest));
+    let strips_of_chunk = strips.div_ceil(chunks.min(strips));
+    let chunks = strips.div_ceil(strips_of_chunk);
+    let first = |axis: Axis| (if axis.step < 0 { axis.first - axis.taps as i32 + 1 } else { axis.first }) as u32;
+    let is_flipped = [rows, columns].iter().any(|axis| axis.step < 0 && axis.taps > 1);
+    let rows_of_part = op.m() + u32::from(op.bias_gradient.is_some());
+    let uniforms = uniforms![
+        height: rows.length, width: columns.length, channels: window.channels, out_height: rows.positions,
+        out_width: columns.positions, n: op.n(), first_y: first(rows), first_x: first(columns), taps: taps,
+        flipped: u32::from(is_flipped), transposed: u32::from(op.layout == Layout::Nt), strips_of_image, strips,
+        chunks, groups, rows_of_part, epilogue: epilogue(op), aux: u32::from(op.extra().is_some()),
+    ];
+    let workgroups = u64::from(side_by_side) * u64::from(chunks);
+    let launch = |name: String, text: String, constants| Launch {
+        shader: shader(name, text, constants),
+        uniforms: uniforms.clone(),
+        bindings: op.operands(),
+        workgroups,
+    };
+    let words = if sliding.load == 8 { text!("software/words.wgsl") } else { "" };
+    let expand = |text| words.to_owned() + &sliding.expand(text, op.addend.is_some());
+    match (op.layout, end) {
+        (Layout::Nn | Layout::Nt, End::Sums(activation)) => {
+            let text = text!(
+                "software/matmul.wide.sliding.columns.wgsl.in",
+                "software/matmul.wide.passes.wgsl.in",
+                "software/matmul.wide.sliding.wgsl.in"
+            );
+            let constants = activation.constant().into_iter().collect();
+            vec![launch(end.named("matmul.wide.sliding"), expand(text) + activation.text(), constants)]
+        }
+        _ => {
+            let text =
+                text!("software/matmul.wide.sliding.columns.wgsl.in", "software/matmul.wide.sliding.gradient.wgsl.in");
+            let constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
+            let mut first = launch("matmul.wide.sliding.gradient".into(), expand(text), constants);
+            let second = add_up(op, end, chunks, &mut first);
+            vec![first, second]
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Products whose A is read through a window.
+
+use super::products::{ADD, LAYOUTS, check_product};
+use super::*;
+
+/// A convolution of stride 1: images, height, width and channels in and out, kernel, padding before.
+struct Conv(u32, [u32; 2], [u32; 2], [u32; 2], [u32; 2]);
+
+/// Channels of whole vectors and not, of one block of them and several; lengths of 1, kernels of 1 to 7.
+const CONVOLUTIONS: [Conv; 13] = [
+    Conv(1, [1, 1], [1, 1], [1, 1], [0, 0]),
+    Conv(2, [5, 7], [1, 5], [3, 3], [1, 1]),
+    Conv(1, [9, 4], [3, 33], [3, 3], [0, 1]),
+    Conv(3, [6, 6], [5, 10], [2, 3], [0, 2]),
+    Conv(2, [8, 8], [16, 32], [3, 3], [1, 1]),
+    Conv(1, [4, 5], [33, 20], [3, 3], [1, 1]),
+    Conv(2, [7, 7], [8, 24], [7, 7], [3, 3]),
+    Conv(2, [1, 20], [6, 16], [1, 5], [0, 4]),
+    Conv(2, [20, 1], [4, 3], [3, 1], [0, 0]),
+    Conv(3, [5, 6], [64, 64], [1, 1], [0, 0]),
+    Conv(1, [9, 10], [12, 40], [5, 5], [2, 2]),
+    Conv(40, [6, 5], [2, 1], [3, 2], [1, 0]),
+    Conv(1, [13, 9000], [1, 2], [1, 3], [0, 1]),
+];
+
+/// Convolutions and transposed ones by turns, each in every layout.
+pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
+    for (i, Conv(images, [height, width], [channels, n], taps, padding)) in CONVOLUTIONS.into_iter().enumerate() {
+        let axis = |i: usize, length: u32| {
+            let positions = length + 2 * padding[i] + 1 - taps[i];
+            Axis { length, positions, taps: taps[i], down: 1, step: 1, first: -(padding[i] as i32), up: 1 }
+        };
+        let window = Window { channels, rows: axis(0, height), columns: axis(1, width) };
+        let reversed = |of: Window, channels| {
+            let axis = |axis: Axis| Axis {
+                length: axis.positions,
+                positions: axis.length,
+                step: -axis.step,
+                first: -axis.first,
+                ..axis
+            };
+            Window { channels, rows: axis(of.rows), columns: axis(of.columns) }
+        };
+        let transposed = i % 2 == 1;
+        let window = if transposed { reversed(window, channels) } else { window };
+        for (j, layout) in LAYOUTS.into_iter().enumerate() {
+            let (window, columns) = if layout == Layout::Nt { (reversed(window, n), channels) } else { (window, n) };
+            let pixels = |axes: [u32; 2]| images * axes[0] * axes[1];
+            let image = [pixels([window.rows.length, window.columns.length]), window.channels];
+            let outputs = [pixels([window.rows.positions, window.columns.positions]), columns];
+            let weights = [taps[0] * taps[1] * channels, n];
+            let (b, c) = if layout == Layout::Tn { (outputs, weights) } else { (weights, outputs) };
+            let product = Matmul::new(tensor(0, image), tensor(1, b), tensor(3, c), layout);
+            // Updates are of weights, whose gradient takes no activation.
+            let epilogue = if layout == Layout::Tn {
+                [3, 0, ADD][i % 3]
+            } else {
+                [0, 1, 2, ADD, ADD + 1, ADD + 2][(i + 3 * j) % 6]
+            };
+            check_product(
+                check,
+                Matmul { window: Some(window), ..product },
+                epilogue,
+                layout == Layout::Tn && i % 2 == 0,
+            )?;
+        }
+    }
+    Ok(())
+}
