@@ -308,7 +308,7 @@ fn augmentations_out_of_range_are_refused() {
     let sole = sole.augmented("x", Augmentation { shift: 1, ..none }).build().unwrap();
     assert_eq!(
         trainer.fit(&sole, Fit::default(), |_| ()).unwrap_err().to_string(),
-        r#"shape of the data set's input "x", which has an augmentation: expected [24], the network's, got [3, 4, 2]"#
+        r#"shape of the data set's input "x", augmented or cropped: expected [24], the network's, got [3, 4, 2]"#
     );
 }
 

@@ -49,8 +49,8 @@ fn the_cost_of_a_small_plan_by_hand() {
     let words = u64::from(network.parameter_words());
     assert_eq!(of("update").flops, 2 * words);
     assert_eq!(of("update").bytes, 4 * (3 * words + 14));
-    // The rows' numbers, what is known of the data set (25 words) and the cursor; rows read and written.
-    assert_eq!(of("gather").bytes, 4 * (3 + 25 + 14 + 2 * 3 * 5));
+    // The rows' numbers, what is known of the data set (33 words) and the cursor; rows read and written.
+    assert_eq!(of("gather").bytes, 4 * (3 + 33 + 14 + 2 * 3 * 5));
     assert_eq!(cost.total().flops, cost.ops.iter().map(|(_, work)| work.flops).sum::<u64>());
     assert!(plan.to_string().starts_with(&format!(
         "training of 3 rows: {} ops a step, {} flops",

@@ -25,4 +25,12 @@ struct DataInfo {
     scale_span: f32,
     brightness: f32,
     contrast: f32,
+    image_height: u32,
+    image_width: u32,
+    crop: u32,
+    places_x: u32,
+    places_y: u32,
+    target_factor: u32,
+    target_width: u32,
+    target_crop_width: u32,
 }

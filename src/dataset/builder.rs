@@ -41,7 +41,8 @@ impl DatasetBuilder {
             let what = format!("features of input {name:?}");
             data.check_new(&what, data.inputs.iter().any(|input| input.name == name))?;
             data.check_count(&what, &shape, features.len())?;
-            let input = Input { name, shape, values: Values { features, table: Vec::new() }, augmentation: None };
+            let input =
+                Input { name, shape, values: Values { features, table: Vec::new() }, augmentation: None, crop: None };
             input.check_finite(&format!(" of input {:?}", input.name))?;
             data.inputs.push(input);
             Ok(())

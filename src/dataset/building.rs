@@ -68,6 +68,7 @@ impl Dataset {
             shape: columns.into(),
             values: Values { features, table: Vec::new() },
             augmentation: None,
+            crop: None,
         };
         input.check_finite("")?;
         let shape = match &targets {
@@ -83,7 +84,7 @@ impl Dataset {
 impl Target {
     /// Of a single label a row.
     pub fn new(name: String, targets: Targets) -> Self {
-        Self { name, shape: Shape::of(&[]), targets, ignored: None, class_weights: None, weights: None }
+        Self { name, shape: Shape::of(&[]), targets, ignored: None, class_weights: None, weights: None, crop: None }
     }
 }
 

@@ -44,7 +44,8 @@ impl Dataset {
         let inputs = matched("input", "input", names, network.input_ends())?;
         for (end, &i) in network.input_ends().iter().zip(&inputs) {
             let input = &self.inputs[i];
-            if input.width() != end.features() as usize {
+            let seen = input.seen();
+            if seen.elements() as u32 != end.features() {
                 let (what, expected) = match self.inputs.len() == 1 && network.input_ends().len() == 1 {
                     true => ("features of the data set".into(), format!("{}, the network's input", end.features())),
                     false => {
@@ -52,20 +53,16 @@ impl Dataset {
                         (what, format!("{}, the network's input {:?}", end.features(), end.shape))
                     }
                 };
-                return Err(Error::shape(what, expected, input.width()));
+                return Err(Error::shape(what, expected, seen.elements()));
             }
-            if input.augmentation.is_some() && input.shape != end.shape {
-                let what = format!("shape of the data set's input {:?}, which has an augmentation", input.name);
-                return Err(Error::shape(
-                    what,
-                    format!("{:?}, the network's", end.shape),
-                    format!("{:?}", input.shape),
-                ));
+            if (input.augmentation.is_some() || input.crop.is_some()) && seen != end.shape {
+                let what = format!("shape of the data set's input {:?}, augmented or cropped", input.name);
+                return Err(Error::shape(what, format!("{:?}, the network's", end.shape), format!("{seen:?}")));
             }
-            if !same_order(input.shape, end.shape) {
+            if !same_order(seen, end.shape) {
                 let what = format!("shape of the data set's input {:?}", input.name);
                 let expected = format!("{:?}, the network's, or a number of features", end.shape);
-                return Err(Error::shape(what, expected, format!("{:?}", input.shape)));
+                return Err(Error::shape(what, expected, format!("{seen:?}")));
             }
         }
         Ok(inputs)
@@ -82,9 +79,7 @@ impl Dataset {
                 info.feature_stride = input.stride() as u32;
                 info.channels = input.channels() as u32;
                 info.first_feature = 2 * info.channels;
-                if let Some(augmentation) = input.augmentation.filter(|_| training) {
-                    augmentation.tell(&mut info);
-                }
+                input.tell_of_images(&mut info, training);
             }
             if let Some(&target) = of.targets.get(i) {
                 let target = &self.targets[target];
@@ -93,6 +88,7 @@ impl Dataset {
                 info.weighted = weighted.into();
                 info.target_stride = target.stride(weighted) as u32;
                 info.ignored = target.ignored_for_kernels();
+                target.tell_of_crops(&mut info, training);
             }
             info
         };
@@ -146,16 +142,22 @@ impl Target {
             true => simple.to_owned(),
             false => format!("{what} of the data set's target {:?}", self.name),
         };
+        let seen = self.seen();
+        let positions_seen = &seen[..seen.len() - usize::from(!self.is_labels()).min(seen.len())];
+        if self.crop.is_some() && positions_seen != &end.shape[..end.shape.len().max(1) - 1] {
+            let what = format!("crop of the data set's target {:?}", self.name);
+            return Err(Error::shape(what, format!("the positions of {:?}", end.shape), format!("{seen:?}")));
+        }
         let output = if of_sole { "the network's".into() } else { format!("the network's output {:?}", end.name) };
         match &self.targets {
-            Targets::Values { outputs, .. } if *outputs != end.features() => {
+            Targets::Values { .. } if seen.elements() as u32 != end.features() => {
                 let what = title("numbers", "outputs of the data set's targets");
-                Err(Error::shape(what, format!("{}, {output}", end.features()), outputs))
+                Err(Error::shape(what, format!("{}, {output}", end.features()), seen.elements()))
             }
-            Targets::Values { .. } if !same_order(self.shape, end.shape) => {
+            Targets::Values { .. } if !same_order(seen, end.shape) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
                 let expected = format!("{:?}, {output}, or a number of them", end.shape);
-                Err(Error::shape(what, expected, format!("{:?}", self.shape)))
+                Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             targets @ Targets::Values { .. } => {
                 let of_target = if of_sole { String::new() } else { format!(" of target {:?}", self.name) };
@@ -169,16 +171,16 @@ impl Target {
                 );
                 Err(Error::shape(title("labels", "labels of the data set"), expected, "one a row"))
             }
-            Targets::Labels { .. } if self.width() != positions as usize => {
+            Targets::Labels { .. } if seen.elements() as u32 != positions => {
                 let each = if positions == 1 { "" } else { ", one for each position" };
                 let expected = format!("{positions} a row{each} of {output}, {:?}", end.shape);
-                let actual = format!("{} a row, {:?}", self.width(), self.shape);
+                let actual = format!("{} a row, {seen:?}", seen.elements());
                 Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
             }
-            Targets::Labels { .. } if !same_order(self.shape, Shape::of(&end.shape[..end.shape.len() - 1])) => {
+            Targets::Labels { .. } if !same_order(seen, Shape::of(&end.shape[..end.shape.len() - 1])) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
                 let expected = format!("{:?}, the positions of {output}", &end.shape[..end.shape.len() - 1]);
-                Err(Error::shape(what, expected, format!("{:?}", self.shape)))
+                Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             Targets::Labels { classes, .. } => {
                 // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.

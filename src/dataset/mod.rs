@@ -3,6 +3,7 @@
 mod augmentation;
 mod builder;
 mod building;
+mod crops;
 mod matching;
 mod scoring;
 mod targets;
@@ -19,6 +20,7 @@ use crate::random::{self, Stream};
 use crate::shape::Shape;
 pub use augmentation::Augmentation;
 pub use builder::DatasetBuilder;
+use crops::Crop;
 pub(crate) use matching::Matched;
 pub use targets::Targets;
 pub use values::Features;
@@ -48,6 +50,7 @@ struct Input {
     shape: Shape,
     values: Values,
     augmentation: Option<Augmentation>,
+    crop: Option<Crop>,
 }
 
 /// What an output is to be.
@@ -62,6 +65,7 @@ struct Target {
     class_weights: Option<Vec<f32>>,
     /// Sample weights times class weights, where there are class weights.
     weights: Option<Vec<f32>>,
+    crop: Option<Crop>,
 }
 
 impl Dataset {

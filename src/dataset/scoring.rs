@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::matching::named;
 use super::{Dataset, Targets};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::network::Network;
 
@@ -21,6 +21,9 @@ pub(crate) struct Expected<'a> {
 impl Dataset {
     /// What the output of this number is to be; refused where it does not go with the output, or with a loss.
     pub(crate) fn expected(&self, network: &Network, output: usize, loss: Option<Loss>) -> Result<Expected<'_>> {
+        if self.inputs.iter().any(|input| input.crop.is_some()) {
+            return Err(Error::shape("data set to score", "whole images", "crops"));
+        }
         let (ends, end) = (network.output_ends(), &network.output_ends()[output]);
         let names = || self.targets.iter().map(|target| &*target.name);
         let of_sole = ends.len() == 1 && self.targets.len() == 1;

@@ -121,7 +121,7 @@ impl Target {
     /// The same target of other rows.
     fn with(&self, targets: Targets, weights: Option<Vec<f32>>) -> Self {
         let (ignored, class_weights) = (self.ignored, self.class_weights.clone());
-        Self { name: self.name.clone(), shape: self.shape, targets, ignored, class_weights, weights }
+        Self { name: self.name.clone(), shape: self.shape, targets, ignored, class_weights, weights, crop: self.crop }
     }
 
     /// Words from one row's targets as uploaded to the next one's.

@@ -136,7 +136,7 @@ impl Input {
     /// The same input of other rows.
     fn with(&self, features: Features) -> Self {
         let values = Values { features, table: self.values.table.clone() };
-        Self { name: self.name.clone(), shape: self.shape, values, augmentation: self.augmentation }
+        Self { name: self.name.clone(), shape: self.shape, values, augmentation: self.augmentation, crop: self.crop }
     }
 
     pub fn is_u8(&self) -> bool {

@@ -1,6 +1,8 @@
 //! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same
 //! structs.
 
+use crate::random::pcg4d;
+
 /// What a byte is multiplied by: 255 becomes 1.
 pub(crate) const U8_SCALE: f32 = 1.0 / 255.0;
 
@@ -61,12 +63,48 @@ pub struct DataInfo {
     pub brightness: f32,
     /// The largest change of the factor.
     pub contrast: f32,
+    /// Of the images that are changed or cropped.
+    pub image_height: u32,
+    /// Likewise.
+    pub image_width: u32,
+    /// Whether crops of images are gathered: 0 not, 1 at random places, 2 from the middle.
+    pub crop: u32,
+    /// How many places there are along an image's width.
+    pub places_x: u32,
+    /// And along its height.
+    pub places_y: u32,
+    /// The size of targets that are images by that of the input's, where crops of them are targets; else 0.
+    pub target_factor: u32,
+    /// The width of such targets.
+    pub target_width: u32,
+    /// And of a crop of them.
+    pub target_crop_width: u32,
 }
+
+/// Keeps what is drawn for a row apart from the shuffle.
+const OF_ROW: u32 = 0x9e37_79b9;
 
 impl DataInfo {
     /// Where a row's features begin, in words.
     pub(crate) fn feature(&self, row: u32) -> usize {
         self.first_feature as usize + row as usize * self.feature_stride as usize
+    }
+
+    /// What is drawn for a row of the data set in the batch that the cursor has begun: `shaders/shared/row_random.wgsl.in`.
+    pub(crate) fn drawn_for(&self, row: u32, number: u32, state: &StepState) -> [u32; 4] {
+        let epoch = state.epoch.wrapping_sub(u32::from(state.position == 0));
+        pcg4d([row, epoch.wrapping_mul(4).wrapping_add(number), self.seed_low, self.seed_high ^ OF_ROW])
+    }
+
+    /// Where the crop of a row begins, x and y.
+    pub(crate) fn crop_corner(&self, row: u32, state: &StepState) -> [u32; 2] {
+        match self.crop {
+            1 => {
+                let [_, _, x, y] = self.drawn_for(row, 2, state);
+                [x % self.places_x, y % self.places_y]
+            }
+            _ => [self.places_x, self.places_y].map(|places| (places - 1) / 2),
+        }
     }
 
     /// Where a row's targets begin, in words.

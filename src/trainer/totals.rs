@@ -21,6 +21,8 @@ struct OutputTotals {
     is_labels: bool,
     /// Positions of all rows whose label is ignored.
     ignored: u64,
+    /// Whether only crops of targets are seen, with fewer of those.
+    cropped: bool,
 }
 
 impl Totals {
@@ -33,6 +35,7 @@ impl Totals {
             positions: network.output_ends()[i].positions(),
             is_labels: infos.get(i).is_some_and(|info| info.values == 0),
             ignored: ignored.get(i).copied().unwrap_or(0),
+            cropped: infos.get(i).is_some_and(|info| info.target_factor != 0),
         };
         Self { outputs: losses.iter().enumerate().map(of).collect() }
     }
@@ -55,7 +58,8 @@ impl Totals {
         for (totals, output) in totals.iter().zip(&self.outputs) {
             let count = |rows: u32| u64::from(rows) * u64::from(output.positions);
             let counted = u64::from(totals.rows);
-            let most = count(rows).min(count(all) - output.ignored);
+            let others = if output.cropped { u64::MAX } else { count(all) - output.ignored };
+            let most = count(rows).min(others);
             let fewest = count(rows).saturating_sub(output.ignored);
             if !(fewest..=most).contains(&counted) {
                 let of = if output.positions == 1 { "rows" } else { "positions" };

@@ -85,6 +85,7 @@ pub const CASES: &[Case] = &{
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
         case!(softmax_cross_entropy_from_small_to_large, "softmax_cross_entropy"),
         case!(losses_of_positions, "pointwise_loss" "softmax_cross_entropy"),
+        case!(losses_of_crops, "pointwise_loss" "softmax_cross_entropy"),
         case!(ignored_labels_count_for_nothing, "pointwise_loss" "softmax_cross_entropy"),
         case!(losses_with_weights, "pointwise_loss" "softmax_cross_entropy"),
         case!(losses_in_parts_of_a_buffer, "pointwise_loss" "softmax_cross_entropy" "metrics" "non_finite"),

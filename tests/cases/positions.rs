@@ -34,6 +34,74 @@ pub fn losses_of_positions(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+/// Targets are crops, at random places or of the middle, of images of twice the size of what places are drawn for.
+pub fn losses_of_crops(check: &mut Check) -> Result<()> {
+    let [image_height, image_width, crop_height, crop_width, factor] = [5, 7, 3, 2, 2];
+    let (samples, outputs, data_rows) = (9, 3, 20);
+    let (positions, rows) = (crop_height * crop_width * factor * factor, 9 * 6 * 4);
+    for (loss, (values, weighted)) in [Loss::SoftmaxCrossEntropy, Loss::MeanSquaredError]
+        .into_iter()
+        .flat_map(|loss| [(false, true), (true, false), (true, true)].map(|kind| (loss, kind)))
+    {
+        let width = if values { outputs } else { 1 };
+        let target_stride = image_height * image_width * factor * factor * width + u32::from(weighted);
+        let op = Op::LossOp(LossOp {
+            loss,
+            positions,
+            weight: 1.0,
+            output: tensor(0, [rows, outputs]),
+            targets: tensor(1, target_stride),
+            data: tensor(2, DATA),
+            step: tensor(3, STEP),
+            indices: tensor(4, samples),
+            gradient: Some(tensor(5, [rows, outputs])),
+            metrics: tensor(6, [1, 1, rows, 4]),
+            activation: Activation::Identity,
+        });
+        let buffers = [
+            ("output", rows * outputs, Role::Activation),
+            ("targets", data_rows * target_stride, Role::Targets(0)),
+            ("data", DATA, Role::Data(0)),
+            ("step", STEP, Role::Step),
+            ("indices", samples, Role::Indices),
+            ("gradient", rows * outputs, Role::ActivationGradient),
+            ("metrics", rows * 4, Role::RowMetrics),
+        ];
+        for crop in [1, 2] {
+            let mut random = Random(u64::from(crop + 4 * target_stride));
+            let mut lockstep = check.lockstep(single(&buffers, op.clone()))?;
+            lockstep.set(BufferId(0), &random.f32s((rows * outputs) as usize))?;
+            let number = |random: &mut Random| random.f32().abs().to_bits();
+            let targets: Vec<u32> = (0..data_rows * target_stride)
+                .map(|i| match (values, weighted && i % target_stride == target_stride - 1) {
+                    (false, false) => random.below(outputs),
+                    _ => number(&mut random),
+                })
+                .collect();
+            lockstep.set(BufferId(1), &targets)?;
+            let info = DataInfo {
+                rows: data_rows,
+                seed_low: random.word(),
+                values: values.into(),
+                weighted: weighted.into(),
+                target_stride,
+                crop,
+                places_x: image_width - crop_width + 1,
+                places_y: image_height - crop_height + 1,
+                target_factor: factor,
+                target_width: image_width * factor,
+                target_crop_width: crop_width * factor,
+                ..DataInfo::default()
+            };
+            lockstep.set(BufferId(2), &[info])?;
+            lockstep.set(BufferId(3), &[StepState { epoch: 4, position: 1, ..step_state(3, 8) }])?;
+            lockstep.set(BufferId(4), &(0..samples).map(|_| random.below(data_rows)).collect::<Vec<_>>())?;
+            check.agree(&mut lockstep, &format!("{loss:?} of crops {crop}, values {values}, weighted {weighted}"))?;
+        }
+    }
+    Ok(())
+}
+
 pub fn ignored_labels_count_for_nothing(check: &mut Check) -> Result<()> {
     let losses = LOSSES.into_iter().chain([Loss::BinaryCrossEntropy]);
     for (loss, (size, positions)) in losses.flat_map(|loss| POSITIONS.map(|size| (loss, size))) {

@@ -1,10 +1,6 @@
 //! Images that are changed at random as they are gathered: the twin of what `shaders/gather.functions.wgsl.in` does.
 
 use super::super::*;
-use crate::random::pcg4d;
-
-/// Keeps these numbers apart from the shuffle's.
-const KEY: u32 = 0x9e37_79b9;
 
 /// How an image is changed: a function of the seed, the epoch and the row of the data set.
 pub(super) struct Change {
@@ -16,6 +12,8 @@ pub(super) struct Change {
     tone: [f32; 2],
     /// The first pixel of the square that is cut out.
     cut: [i32; 2],
+    /// Of the crop that is gathered.
+    corner: [i32; 2],
 }
 
 /// From 0 up to 1: 24 bits, which f32 holds exactly.
@@ -42,9 +40,8 @@ fn turned(angle: f32) -> [f32; 2] {
 impl Change {
     /// Of a row, in the batch that the cursor has begun.
     pub fn drawn(row: u32, state: &StepState, data: &DataInfo, [height, width]: [u32; 2]) -> Self {
-        let epoch = state.epoch.wrapping_sub(u32::from(state.position == 0));
-        let words = |i| pcg4d([row, epoch.wrapping_mul(4).wrapping_add(i), data.seed_low, data.seed_high ^ KEY]);
-        let [a, b, c] = [0, 1, 2].map(words);
+        let [a, b, c] = [0, 1, 2].map(|number| data.drawn_for(row, number, state));
+        let corner = if data.crop == 0 { [0; 2] } else { data.crop_corner(row, state) };
         let shift = |word: u32| (word % (2 * data.shift + 1)) as i32 - data.shift as i32;
         let scale = data.scale + unit(b[1]) * data.scale_span;
         let gain = 1.0 + either(b[2]) * data.contrast;
@@ -54,10 +51,11 @@ impl Change {
             turn: turned(either(b[0]) * data.rotation).map(|part| part / scale),
             tone: [gain, 0.5 - 0.5 * gain + either(b[3]) * data.brightness],
             cut: [c[0] % width, c[1] % height].map(|at| at as i32 - (data.cutout / 2) as i32),
+            corner: corner.map(|at| at as i32),
         }
     }
 
-    /// The value at a pixel, column and row, of an image of which `raw` has the values, 0 outside.
+    /// The value at a pixel, x and y, of a crop of that size, or of a whole image, of which `raw` has the values: 0 outside.
     pub fn value(
         &self,
         [x, y]: [i32; 2],
@@ -69,6 +67,7 @@ impl Change {
         if cut(x, self.cut[0]) && cut(y, self.cut[1]) {
             return 0.0;
         }
+        let raw = |[x, y]: [i32; 2]| raw([x + self.corner[0], y + self.corner[1]]);
         let moved = [x - self.shift[0], y - self.shift[1]];
         let value = if data.augment == 1 {
             let last = [width, height].map(|length| length as i32 - 1);
@@ -166,7 +165,8 @@ mod tests {
     #[test]
     fn rotation_and_scale_are_about_the_centre() {
         let data = DataInfo { augment: 2, scale: 1.0, ..DataInfo::default() };
-        let same = Change { flip: [false; 2], shift: [0; 2], turn: [1.0, 0.0], tone: [1.0, 0.0], cut: [0; 2] };
+        let same =
+            Change { flip: [false; 2], shift: [0; 2], turn: [1.0, 0.0], tone: [1.0, 0.0], cut: [0; 2], corner: [0; 2] };
         let at = |change: &Change, x, y| change.value([x, y], &data, [7, 7], |[x, y]| (x + 10 * y) as f32);
         let quarter = Change { turn: turned(std::f32::consts::FRAC_PI_2), ..same };
         let half = Change { turn: turned(std::f32::consts::PI), ..same };

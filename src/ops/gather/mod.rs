@@ -35,24 +35,24 @@ impl Gather {
         let (x, missing) = x.split_at_mut(self.present(at));
         for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
             let words = &features[data.feature(row)..];
-            if data.bytes != 0 {
-                let bytes: &[u8] = bytemuck::cast_slice(words);
-                out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = f32::from(byte) * U8_SCALE);
-            } else {
-                out.copy_from_slice(bytemuck::cast_slice(&words[..columns]));
-            }
-            if let (Some([height, width, channels]), true) = (self.image(), data.augment != 0) {
-                let (size, values) = ([height, width], out.to_vec());
-                let change = Change::drawn(row, &state, &data, size);
-                for (i, out) in (0..).zip(out) {
-                    let (pixel, channel) = (i / channels, i % channels);
-                    let at = [pixel % width, pixel / width].map(|at| at as i32);
-                    *out = change.value(at, &data, size, |[x, y]| {
-                        let inside = (0..width as i32).contains(&x) && (0..height as i32).contains(&y);
-                        let column = (y * width as i32 + x) * channels as i32 + channel as i32;
-                        if inside { values[column as usize] } else { 0.0 }
-                    });
-                }
+            let bytes: &[u8] = bytemuck::cast_slice(words);
+            let raw = |column: usize| match data.bytes {
+                0 => f32::from_bits(words[column]),
+                _ => f32::from(bytes[column]) * U8_SCALE,
+            };
+            let Some([height, width, channels]) = self.image().filter(|_| data.augment != 0) else {
+                out.iter_mut().enumerate().for_each(|(column, out)| *out = raw(column));
+                continue;
+            };
+            let change = Change::drawn(row, &state, &data, [height, width]);
+            let whole = [data.image_width, data.image_height].map(|length| length as i32);
+            for (i, out) in (0..).zip(out) {
+                let (pixel, channel) = (i / channels, i % channels);
+                let at = [pixel % width, pixel / width].map(|at| at as i32);
+                *out = change.value(at, &data, [height, width], |[x, y]| {
+                    let inside = (0..whole[0]).contains(&x) && (0..whole[1]).contains(&y);
+                    if inside { raw(((y * whole[0] + x) * channels as i32) as usize + channel as usize) } else { 0.0 }
+                });
             }
         }
         missing.fill(0.0);
@@ -69,10 +69,13 @@ impl Gather {
         let (data, columns) = (at.data(self.data), self.x.columns() as usize);
         let (features, indices) = (at.words(self.features), at.words(self.indices));
         let present = self.present(at) / columns;
-        let Some([height, width, _]) = self.image().filter(|_| data.augment != 0) else { return vec![0.0; present] };
+        let Some([height, width, channels]) = self.image().filter(|_| data.augment != 0) else {
+            return vec![0.0; present];
+        };
+        let whole = (data.image_height * data.image_width * channels) as usize;
         let bound = |&row: &u32| {
             let words = &features[data.feature(row)..];
-            let values: &[f32] = bytemuck::cast_slice(if data.bytes != 0 { &[] } else { &words[..columns] });
+            let values: &[f32] = bytemuck::cast_slice(if data.bytes != 0 { &[] } else { &words[..whole] });
             // Bytes are at most 1.
             let most = values.iter().fold(if data.bytes != 0 { 1.0 } else { 0.0 }, |most: f32, x| most.max(x.abs()));
             augment::bound(&data, [height, width], most.into())
@@ -118,7 +121,9 @@ impl Kernel for Gather {
         };
         macro_rules! variant {
             ($name:literal, $($file:literal),+) => {{
-                let text = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl", "gather.functions.wgsl.in", $($file),+);
+                let text = text!("shared/step_state.wgsl", "shared/data_info.wgsl", "shared/pcg4d.wgsl",
+                    "shared/row_random.wgsl.in",
+                    "gather.functions.wgsl.in", $($file),+);
                 shader($name, template::expand(text, &[], &[("images", image.is_some())]), constants)
             }};
         }

@@ -15,6 +15,8 @@ const SHARED: &str = text!(
     "shared/data_info.wgsl",
     "shared/row_metrics.wgsl",
     "shared/bits.wgsl",
+    "shared/pcg4d.wgsl",
+    "shared/row_random.wgsl.in",
     "shared/loss.wgsl.in"
 );
 
@@ -97,11 +99,18 @@ impl LossOp {
     fn rows<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (&'a [f32], Target<'a>)> + use<'a> {
         let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
         let (outputs, positions) = (self.output.columns() as usize, self.positions as usize);
-        let present = self.present(&at.step(self.step)) as usize;
-        let rows = at.f32s(self.output).chunks_exact(outputs).enumerate().take(present);
+        let state = at.step(self.step);
+        let rows = at.f32s(self.output).chunks_exact(outputs).enumerate().take(self.present(&state) as usize);
         rows.map(move |(row, y)| {
-            let (sample, position) = (indices[row / positions], row % positions);
-            (y, Target::of(sample, position, positions, targets, outputs, &data))
+            let (sample, mut position, mut all) = (indices[row / positions], row % positions, positions);
+            if data.target_factor != 0 {
+                let [left, top] = data.crop_corner(sample, &state).map(|at| (at * data.target_factor) as usize);
+                let (width, crop) = (data.target_width as usize, data.target_crop_width as usize);
+                position = (top + position / crop) * width + left + position % crop;
+                let of_position = if data.values != 0 { outputs } else { 1 };
+                all = (data.target_stride - data.weighted) as usize / of_position;
+            }
+            (y, Target::of(sample, position, all, targets, outputs, &data))
         })
     }
 }

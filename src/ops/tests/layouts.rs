@@ -56,7 +56,15 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
             scale: Float,
             scale_span: Float,
             brightness: Float,
-            contrast: Float
+            contrast: Float,
+            image_height: Uint,
+            image_width: Uint,
+            crop: Uint,
+            places_x: Uint,
+            places_y: Uint,
+            target_factor: Uint,
+            target_width: Uint,
+            target_crop_width: Uint
         }),
         layout!(StepState {
             step: Uint,

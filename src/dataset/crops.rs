@@ -1,0 +1,122 @@
+//! Crops of images and of targets that are images.
+
+use super::{Dataset, Input, Target};
+use crate::error::{Error, Result};
+use crate::ops::DataInfo;
+use crate::shape::Shape;
+
+/// A crop of each row of an input or a target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Crop {
+    /// Height and width.
+    size: [u32; 2],
+    /// Places of its corner in the smallest images, of which these are so many times the size.
+    places: [u32; 2],
+    factor: u32,
+}
+
+impl Crop {
+    /// The shape that a network sees.
+    fn of(self, shape: Shape) -> Shape {
+        Shape::of(&[&self.size, &shape[2..]].concat())
+    }
+}
+
+impl Dataset {
+    /// Has a network trained on crops of `size`, \[height, width\]: in each epoch one of each row, at a random place that is
+    /// the same for inputs and targets. Crops are taken of every input whose shape is \[height, width, channels\], all of one
+    /// size, and of every target of that size or a whole multiple of it: numbers \[height, width, channels\], or
+    /// [labels of positions](super::DatasetBuilder::positions) \[height, width\]. Of targets that are larger, as in
+    /// super-resolution, crops are as many times as large. Other inputs and targets stay whole.
+    ///
+    /// An [`Augmentation`](super::Augmentation) changes crops of inputs, not of targets. The place is a function of the seed, the epoch and the row. Evaluation and validation see the middle of each image.
+    /// [`Model::score`](crate::Model::score) takes whole images only, from a network [at their
+    /// size](crate::Network::at_input).
+    ///
+    /// ```
+    /// use wgrad::Dataset;
+    /// let data = Dataset::of_rows(2)
+    ///     .input("noisy", vec![0u8; 2 * 48 * 64 * 3], [48, 64, 3])
+    ///     .targets("clean", vec![0.0; 2 * 48 * 64 * 3], [48, 64, 3])
+    ///     .build()?
+    ///     .with_crops([32, 32])?; // for a network from [32, 32, 3] to [32, 32, 3]
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where no input is an image, images have different sizes or are smaller than the crop, or the crop
+    /// has no pixel.
+    pub fn with_crops(mut self, size: [u32; 2]) -> Result<Self> {
+        let is_image = |input: &&mut Input| input.shape.len() == 3;
+        let mut whole = None;
+        for input in self.inputs.iter_mut().filter(is_image) {
+            let own = [input.shape[0], input.shape[1]];
+            let [height, width] = *whole.get_or_insert(own);
+            if own != [height, width] {
+                let what = format!("size of the data set's images {:?}, to be cropped", input.name);
+                return Err(Error::shape(what, format!("{height} · {width}, as of the others"), format!("{own:?}")));
+            }
+            if !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
+                let what = format!("crop of the data set's input {:?}", input.name);
+                return Err(Error::shape(what, format!("1 to {height} · 1 to {width} pixels"), format!("{size:?}")));
+            }
+            let places = [height - size[0] + 1, width - size[1] + 1];
+            input.crop = Some(Crop { size, places, factor: 1 });
+        }
+        let Some([height, width]) = whole else {
+            return Err(Error::shape("inputs to be cropped", "an image, [height, width, channels]", "none"));
+        };
+        for target in &mut self.targets {
+            target.crop = None;
+            let is_image = target.shape.len() == if target.is_labels() { 2 } else { 3 };
+            let factor = if is_image { target.shape[0] / height } else { 0 };
+            if factor > 0 && [height, width].map(|length| length * factor) == [target.shape[0], target.shape[1]] {
+                let places = [height - size[0] + 1, width - size[1] + 1];
+                target.crop = Some(Crop { size: size.map(|length| length * factor), places, factor });
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Input {
+    /// The shape of a row as a network sees it.
+    pub fn seen(&self) -> Shape {
+        self.crop.map_or(self.shape, |crop| crop.of(self.shape))
+    }
+
+    /// Adds what kernels are told of images that are changed or cropped.
+    pub fn tell_of_images(&self, info: &mut DataInfo, training: bool) {
+        if let Some(augmentation) = self.augmentation.filter(|_| training) {
+            augmentation.tell(info);
+        } else if self.crop.is_some() {
+            (info.augment, info.scale) = (1, 1.0);
+        }
+        if info.augment != 0 {
+            (info.image_height, info.image_width) = (self.shape[0], self.shape[1]);
+        }
+        tell(self.crop, info, training);
+    }
+}
+
+impl Target {
+    /// The shape of a row as a network sees it.
+    pub fn seen(&self) -> Shape {
+        self.crop.map_or(self.shape, |crop| crop.of(self.shape))
+    }
+
+    /// Adds what kernels are told of crops.
+    pub fn tell_of_crops(&self, info: &mut DataInfo, training: bool) {
+        if let Some(Crop { size, factor, .. }) = self.crop {
+            (info.target_factor, info.target_width, info.target_crop_width) = (factor, self.shape[1], size[1]);
+        }
+        tell(self.crop, info, training);
+    }
+}
+
+fn tell(crop: Option<Crop>, info: &mut DataInfo, training: bool) {
+    if let Some(Crop { places, .. }) = crop {
+        info.crop = if training { 1 } else { 2 };
+        [info.places_y, info.places_x] = places;
+    }
+}
