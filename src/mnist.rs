@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::Dataset;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 
 /// Images and labels of the training and of the test set.
 #[derive(Debug, Clone)]
@@ -76,10 +77,9 @@ impl Mnist {
             .test_set_length(TEST)
             .finalize();
         let dataset = |images, labels: Vec<u8>| {
-            Dataset::of_rows(labels.len())
-                .input("input", images, [SIDE as u32, SIDE as u32, 1])
-                .labels("output", labels.into_iter().map(u32::from).collect(), 10)
-                .build()
+            let labels = labels.into_iter().map(u32::from).collect();
+            let data = Dataset::from_u8(images, SIDE * SIDE, labels, 10)?;
+            Ok::<_, Error>(data.with_input_shape(Shape::of(&[SIDE as u32, SIDE as u32, 1])))
         };
         Ok(Self { train: dataset(mnist.trn_img, mnist.trn_lbl)?, test: dataset(mnist.tst_img, mnist.tst_lbl)? })
     }

@@ -58,6 +58,13 @@ impl Dataset {
         Self::simple(values.into(), features, Targets::Values { values: targets, outputs })
     }
 
+    /// The same data, the features of its first input in a shape of as many numbers.
+    #[cfg(feature = "mnist")]
+    pub(crate) fn with_input_shape(mut self, shape: Shape) -> Self {
+        self.inputs[0].shape = shape;
+        self
+    }
+
     fn simple(features: Features, width: usize, targets: Targets) -> Result<Self> {
         check(features.len(), width, &targets)?;
         let Ok(columns) = u32::try_from(width) else {
