@@ -9,6 +9,8 @@
 mod batch_norm;
 #[path = "oracle/graphs.rs"]
 mod graphs;
+#[path = "oracle/images.rs"]
+mod images;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -46,6 +48,11 @@ impl Oracle {
     fn words(&self, name: &str) -> Option<Vec<u32>> {
         let tensor = SafeTensors::deserialize(&self.0).unwrap().tensor(name).ok()?;
         Some(tensor.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    fn shape(&self, name: &str) -> Vec<u32> {
+        let file = SafeTensors::deserialize(&self.0).unwrap();
+        file.tensor(name).unwrap().shape().iter().map(|&length| length as u32).collect()
     }
 
     fn get(&self, name: &str) -> Vec<f32> {

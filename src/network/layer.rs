@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{BatchNorm, Conv, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, Pool, ScaleShift, Tied};
+use super::{
+    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, Pad, Pool, ScaleShift, Tied,
+    Upsample,
+};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
 use crate::init::Init;
@@ -21,6 +24,18 @@ pub enum Layer {
     Conv(Conv),
     /// See [`Pool`].
     Pool(Pool),
+    /// See [`Upsample`].
+    Upsample(Upsample),
+    /// See [`Pad`].
+    Pad(Pad),
+    /// See [`Crop`].
+    Crop(Crop),
+    /// Blocks of r times r pixels from the channels of one: \[height, width, r · r · channels\] become \[height · r,
+    /// width · r, channels\]. Channel (i · r + j) · channels + c is channel c of row i and column j of the block, as with
+    /// TensorFlow's `depth_to_space`. PyTorch's `PixelShuffle` has the channels outermost: c · r · r + i · r + j.
+    DepthToSpace(u32),
+    /// The inverse of [`DepthToSpace`](Self::DepthToSpace): height and width divided by r, r · r times as many channels.
+    SpaceToDepth(u32),
     /// An activation by itself. A softmax is one of each row of the last dimension.
     Activation(Activation),
     /// A sample of any shape as a row of features.
@@ -77,7 +92,7 @@ pub enum Layer {
     Custom(Custom),
 }
 
-from_variants!(Layer: Dense Conv Pool Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
+from_variants!(Layer: Dense Conv Pool Upsample Pad Crop Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
 
 impl<L: CustomLayer + 'static> From<L> for Layer {
     fn from(layer: L) -> Self {
@@ -102,6 +117,11 @@ impl Layer {
             Layer::Conv(_) => "conv",
             Layer::Pool(Pool { how: Pooling::Max, .. }) => "max_pool",
             Layer::Pool(_) => "average_pool",
+            Layer::Upsample(_) => "upsample",
+            Layer::Pad(_) => "pad",
+            Layer::Crop(_) => "crop",
+            Layer::DepthToSpace(_) => "depth_to_space",
+            Layer::SpaceToDepth(_) => "space_to_depth",
             Layer::Activation(_) => "activation",
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",

@@ -1,5 +1,6 @@
 //! The shapes that come out of a layer, where it can take what comes in.
 
+use super::resizing::of_blocks;
 use super::{BatchNorm, Dense, Layer, LayerNorm, ScaleShift};
 use crate::error::{Error, Result};
 use crate::init::Init;
@@ -29,6 +30,11 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         }
         Layer::Conv(conv) => conv.output(x, what)?,
         Layer::Pool(pool) => pool.output(x, what)?,
+        Layer::Upsample(upsample) => upsample.output(x, what)?,
+        Layer::Pad(pad) => pad.output(x, what)?,
+        Layer::Crop(crop) => crop.output(x, what)?,
+        Layer::DepthToSpace(block) => of_blocks(x, *block, true, what)?,
+        Layer::SpaceToDepth(block) => of_blocks(x, *block, false, what)?,
         Layer::Encoding(_) if x.len() != 1 => {
             return fault("a row of features: add a flatten layer before it".into(), format!("samples of shape {x:?}"));
         }

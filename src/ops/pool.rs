@@ -16,7 +16,7 @@ pub enum Pooling {
 
 /// Each output is the maximum or the mean of what a window sees of one channel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Pool {
+pub struct PoolForward {
     /// \[batch, height, width, channels\], packed.
     pub input: Tensor,
     /// \[batch, positions, channels\], packed, written.
@@ -84,7 +84,7 @@ impl Window {
     }
 }
 
-impl Kernel for Pool {
+impl Kernel for PoolForward {
     fn stem(&self) -> &'static str {
         "pool"
     }

@@ -3,13 +3,13 @@
 use super::pool::LANES;
 use super::*;
 
-/// The gradient of [`Pool`]'s input: each number gets the gradients of the windows that have chosen it, or its share of
+/// The gradient of [`PoolForward`]'s input: each number gets the gradients of the windows that have chosen it, or its share of
 /// those of the windows that see it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolGradient {
     /// Of the output, packed.
     pub gradient: Tensor,
-    /// What [`Pool`] has kept of a maximum; nothing of a mean.
+    /// What [`PoolForward`] has kept of a maximum; nothing of a mean.
     pub chosen: Option<Tensor>,
     /// \[batch, height, width, channels\], packed, written.
     pub input_gradient: Tensor,
@@ -70,12 +70,10 @@ impl Kernel for PoolGradient {
         let Window { channels, rows, columns } = self.window;
         let blocks = |axis: Axis| axis.length.saturating_add_signed(-axis.first).div_ceil(axis.down);
         let samples = self.input_gradient.len() / (rows.length * columns.length * channels);
-        let (block_rows, block_columns) = (blocks(rows), blocks(columns));
-        let count = samples * block_rows * block_columns * (channels / self.window.lanes());
+        let count = samples * blocks(rows) * blocks(columns) * (channels / self.window.lanes());
         let text = text!("matmul.window.wgsl", "pool.numbers.wgsl.in", "pool_gradient.wgsl.in");
         let shader = self.window.pooling("pool_gradient", text, self.how, true);
-        let uniforms = uniforms![count, block_rows, block_columns];
-        vec![Launch::of(self, shader, uniforms, count.div_ceil(LANES))]
+        vec![Launch::of(self, shader, uniforms![count], count.div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

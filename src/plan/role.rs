@@ -56,6 +56,8 @@ pub enum Role {
     Statistics,
     /// u32: which number of each window was the largest, for the backward pass.
     Choices,
+    /// u32: which numbers a resampled one is made of, and their weights.
+    ResampleTable,
     /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
     GridLevels,
     /// For each level of a hash grid, what makes its gradients whole numbers, and one over it.
@@ -71,7 +73,7 @@ impl Role {
     pub fn dtype(self) -> Dtype {
         match self {
             Self::Data(_) | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
-            Self::Choices | Self::GridLevels | Self::ChainMarks => Dtype::U32,
+            Self::Choices | Self::ResampleTable | Self::GridLevels | Self::ChainMarks => Dtype::U32,
             Self::GridSums => Dtype::I32,
             _ => Dtype::F32,
         }

@@ -18,6 +18,7 @@ mod losses;
 mod pools;
 mod positions;
 mod products;
+mod resampling;
 mod tensors;
 mod updates;
 
@@ -33,7 +34,7 @@ pub struct Case {
 pub const CASES: &[Case] = &{
     use {
         batches::*, convolutions::*, encodings::*, layers::*, losses::*, pools::*, positions::*, products::*,
-        tensors::*, updates::*,
+        resampling::*, tensors::*, updates::*,
     };
     macro_rules! case {
         ($name:ident, $($kernel:literal)+) => {
@@ -68,6 +69,7 @@ pub const CASES: &[Case] = &{
         case!(sums_and_means_along_any_dimensions, "reduce"),
         case!(largest_numbers_and_their_gradient, "reduce" "reduce_max_gradient"),
         case!(pools_and_their_gradients, "pool" "pool_gradient"),
+        case!(weighted_sums_along_rows_and_columns, "resample"),
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
         case!(

@@ -37,7 +37,7 @@ pub fn pools_and_their_gradients(check: &mut Check) -> Result<()> {
         let kept = Some(Tensor::new(BufferId(4), Dtype::U32, words));
         let [gradient, input_gradient] = [tensor(2, output.shape), tensor(3, input.shape)];
         let backward = |chosen, how| PoolGradient { gradient, chosen, input_gradient, window, how };
-        let forward = |chosen, how| Op::from(Pool { input, output, chosen, window, how });
+        let forward = |chosen, how| Op::from(PoolForward { input, output, chosen, window, how });
         let ops = [
             vec![forward(None, Pooling::Max)],
             vec![forward(kept, Pooling::Max), backward(kept, Pooling::Max).into()],

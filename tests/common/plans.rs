@@ -4,7 +4,7 @@
 use wgrad::plan::*;
 use wgrad::{
     Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, Pool, RmsProp,
-    Schedule, Sgd, TrainerConfig,
+    Schedule, Sgd, TrainerConfig, Upsample,
 };
 
 /// Plans that together have every kind of op, every activation and every optimizer.
@@ -43,6 +43,7 @@ pub fn plans() -> Vec<Plan> {
             .chain(pools)
             .fold(network.conv(channels, 1, Activation::Identity), |network, pool| network.layer(pool))
     });
+    let pools = pools.layer(Upsample::bilinear([5, 3])).conv(4, 1, Activation::Identity).layer(Upsample::nearest(2));
     let pools = pools.flatten().dense(3, Activation::Identity).build().unwrap();
     // Rows in fours and in eights.
     let of_rows = |columns| {

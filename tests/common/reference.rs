@@ -1,6 +1,6 @@
 //! Layers and losses in f64, by their textbook formulas, one sample at a time.
 
-use wgrad::{Activation, Conv, Encoding, Layer, Loss, Padding, Pool, Pooling, ScaleShift};
+use wgrad::{Activation, Conv, Encoding, Interpolation, Layer, Loss, Margin, Padding, Pool, Pooling, ScaleShift};
 
 /// The numbers of a sample, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,6 +145,9 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
         }
         Layer::Conv(conv) => convolved(conv, x, weights[0], weights.get(1).copied()),
         Layer::Pool(pool) => pooled(pool, x, corners),
+        Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_) => {
+            resized(layer, x)
+        }
         Layer::Tied(_) => {
             // W is of shape [outputs here, inputs here].
             let columns = *x.shape.last().unwrap() as usize;
@@ -315,6 +318,83 @@ fn pooled(pool: &Pool, x: &Sample, corners: &mut Corners) -> Sample {
             Pooling::Average => taken.iter().sum::<f64>() / taken.len() as f64,
         }
     })
+}
+
+/// Interpolated, padded, cropped, or with blocks of pixels in its channels or out of them.
+fn resized(layer: &Layer, x: &Sample) -> Sample {
+    let (last, first) = (x.shape.len() - 1, 3 - x.shape.len());
+    let with_lengths = |length: &dyn Fn(usize, u32) -> u32| -> Vec<u32> {
+        let lengths = x.shape[..last].iter().enumerate().map(|(axis, &n)| length(first + axis, n));
+        lengths.chain([x.shape[last]]).collect()
+    };
+    // A number between others, one axis after the other.
+    fn between(x: &Sample, at: &[f64], index: &mut Vec<u32>) -> f64 {
+        let axis = index.len();
+        let Some(&place) = at.get(axis) else { return x.at(index) };
+        let mut of = |place: f64| {
+            index.push(place.min(f64::from(x.shape[axis] - 1)) as u32);
+            let value = between(x, at, index);
+            index.pop();
+            value
+        };
+        let weight = place - place.floor();
+        of(place.floor()) * (1.0 - weight) + if weight > 0.0 { of(place.floor() + 1.0) * weight } else { 0.0 }
+    }
+    match layer {
+        Layer::Upsample(up) => {
+            let shape = with_lengths(&|side, n| up.target.map_or(n * up.factor[side], |target| target[side]));
+            Sample::of(&shape, |index| {
+                let place = |axis: usize| {
+                    let (i, n, m) = (f64::from(index[axis]), f64::from(x.shape[axis]), f64::from(shape[axis]));
+                    match up.how {
+                        Interpolation::Nearest => (i * n / m + 1e-9).floor(),
+                        Interpolation::Bilinear => ((i + 0.5) * n / m - 0.5).clamp(0.0, n - 1.0),
+                    }
+                };
+                let at: Vec<f64> = (0..last).map(place).chain([f64::from(index[last])]).collect();
+                between(x, &at, &mut Vec::new())
+            })
+        }
+        Layer::Pad(pad) => {
+            let shape = with_lengths(&|side, n| n + pad.sides[side].iter().sum::<u32>());
+            Sample::of(&shape, |index| {
+                let mut from = index.to_vec();
+                for (axis, place) in from[..last].iter_mut().enumerate() {
+                    let (at, end) = (*place as i32 - pad.sides[first + axis][0] as i32, x.shape[axis] as i32 - 1);
+                    *place = match pad.with {
+                        Margin::Zeros if at < 0 || at > end => return 0.0,
+                        Margin::Reflect if at < 0 => -at,
+                        Margin::Reflect if at > end => 2 * end - at,
+                        _ => at.clamp(0, end),
+                    } as u32;
+                }
+                x.at(&from)
+            })
+        }
+        Layer::Crop(crop) => {
+            let shape = with_lengths(&|side, n| n - crop.sides[side].iter().sum::<u32>());
+            Sample::of(&shape, |index| {
+                let mut from = index.to_vec();
+                (0..last).for_each(|axis| from[axis] += crop.sides[first + axis][0]);
+                x.at(&from)
+            })
+        }
+        &Layer::DepthToSpace(r) => {
+            let channels = x.shape[2] / r / r;
+            Sample::of(&[x.shape[0] * r, x.shape[1] * r, channels], |index| {
+                let channel = (index[0] % r * r + index[1] % r) * channels + index[2];
+                x.at(&[index[0] / r, index[1] / r, channel])
+            })
+        }
+        &Layer::SpaceToDepth(r) => {
+            let channels = x.shape[2];
+            Sample::of(&[x.shape[0] / r, x.shape[1] / r, channels * r * r], |index| {
+                let (block, channel) = (index[2] / channels, index[2] % channels);
+                x.at(&[index[0] * r + block / r, index[1] * r + block % r, channel])
+            })
+        }
+        other => panic!("{other:?} resizes nothing"),
+    }
 }
 
 /// Mean and variance of each channel over a batch.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use proptest::prelude::*;
 use wgrad::{
-    Activation, BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Loss, Network, Pool, ScaleShift, Shape, Tied, Value,
+    Activation, BatchNorm, Conv, Crop, Dense, Graph, Layer, LayerNorm, Loss, Network, Pad, Pool, ScaleShift, Shape,
+    Tied, Upsample, Value,
 };
 
 /// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
@@ -181,6 +182,26 @@ impl Under {
         (network.output_ends()[0].shape.elements() <= MOST).then_some(pool)
     }
 
+    /// Another height and width, for a sample that can have them.
+    fn resizing(&self, shape: Shape, a: u16, b: u16) -> Option<Layer> {
+        let [rows, columns] = [[b, b / 3], [b / 9, b / 27]].map(|sides| sides.map(|side| u32::from(side % 3)));
+        let size = [rows[0] + 1, columns[0] + 1];
+        let layer: Layer = match a % 9 {
+            0 => Upsample::nearest(size).into(),
+            1 => Upsample::bilinear(size).into(),
+            2 => Upsample::nearest(1).to([rows[0] + 2, columns[1] + 1]).into(),
+            3 => Upsample::bilinear(1).to([rows[1] + 1, columns[0] + 2]).into(),
+            4 => Pad::zeros(0).sides(rows, columns).into(),
+            5 => Pad::reflect(0).sides(rows, columns).into(),
+            6 => Pad::replicate(0).sides(rows, columns).into(),
+            7 => Crop::new(0).sides(rows, columns).into(),
+            _ if b.is_multiple_of(2) => Layer::DepthToSpace(1 + u32::from(b / 2 % 2)),
+            _ => Layer::SpaceToDepth(1 + u32::from(b / 2 % 2)),
+        };
+        let network = Network::input(shape).layer(layer.clone()).build().ok()?;
+        (network.output_ends()[0].shape.elements() <= MOST).then_some(layer)
+    }
+
     fn layer(&mut self, [kind, from, a, b]: Draw) {
         let x = self.values.len() - 1 - usize::from(from) % self.values.len().min(5);
         let shape = self.shape(x);
@@ -193,7 +214,7 @@ impl Under {
             let axes: Vec<i32> = (0..rank).filter(chosen).map(|i| i as i32).collect();
             if axes.is_empty() { vec![named] } else { axes }
         };
-        match kind % 22 {
+        match kind % 23 {
             0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
             3 | 4 => {
                 let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
@@ -201,7 +222,7 @@ impl Under {
                 if b.is_multiple_of(4) {
                     inputs.push(inputs[usize::from(b / 4) % 2]);
                 }
-                self.push(if kind % 22 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
+                self.push(if kind % 23 == 3 { Layer::Add } else { Layer::Multiply }, &inputs);
             }
             5 => {
                 let joined = |a: Shape, b: Shape| {
@@ -271,6 +292,10 @@ impl Under {
             20 => match self.pool(shape, a, b) {
                 Some(pool) => _ = self.push(pool, &[x]),
                 None => _ = self.push(Layer::ReduceMax(axes()), &[x]),
+            },
+            21 => match self.resizing(shape, a, b) {
+                Some(layer) => _ = self.push(layer, &[x]),
+                None => _ = self.push(Layer::ReduceMean(axes()), &[x]),
             },
             // A residual block.
             _ => {

@@ -1174,6 +1174,117 @@ def check_batch_norm():
     close(t["net.final.1.running_var"], running[1], "final variance", rtol=1e-5, atol=1e-6)
 
 
+# Layers of images without weights ---------------------------------------------------------------
+
+
+def pool(layer, shape, size, stride, padding=(0, 0)):
+    return shape, dict(layer=layer, size=size, stride=stride, padding=padding)
+
+
+def pad(layer, shape, rows, columns):
+    return shape, dict(layer=layer, rows=rows, columns=columns)
+
+
+# Shapes are [batch, height, width, channels].
+IMAGES = {
+    "max_2": pool("max_pool", (2, 6, 8, 4), (2, 2), (2, 2)),
+    "max_3_overlapping": pool("max_pool", (2, 7, 6, 3), (3, 3), (2, 2), (1, 1)),
+    "max_apart": pool("max_pool", (1, 9, 8, 4), (2, 3), (3, 5), (1, 0)),
+    "max_steps": pool("max_pool", (2, 1, 11, 5), (1, 4), (1, 3), (0, 2)),
+    "average_2": pool("average_pool", (2, 6, 8, 4), (2, 2), (2, 2)),
+    "average_3_overlapping": pool("average_pool", (2, 7, 6, 3), (3, 2), (2, 1), (1, 1)),
+    "average_7": pool("average_pool", (1, 7, 8, 4), (7, 7), (7, 7), (3, 2)),
+    "nearest_2": ((2, 3, 4, 4), dict(layer="nearest", factor=(2, 2))),
+    "nearest_to": ((1, 5, 7, 3), dict(layer="nearest", target=(8, 3))),
+    "bilinear_2": ((2, 3, 4, 4), dict(layer="bilinear", factor=(2, 2))),
+    "bilinear_3": ((1, 4, 1, 3), dict(layer="bilinear", factor=(3, 4))),
+    "bilinear_to": ((1, 6, 5, 4), dict(layer="bilinear", target=(4, 11))),
+    "zeros": pad("zeros", (1, 3, 4, 4), (1, 0), (2, 3)),
+    "reflect": pad("reflect", (1, 4, 5, 3), (3, 1), (0, 4)),
+    "replicate": pad("replicate", (1, 3, 2, 4), (2, 1), (0, 3)),
+    "depth_to_space": ((1, 2, 3, 18), dict(layer="depth_to_space", block=3)),
+    "space_to_depth": ((1, 4, 6, 3), dict(layer="space_to_depth", block=2)),
+}
+
+
+def image_layer(case, x):
+    """As PyTorch has it: x is [batch, channels, height, width]."""
+    kind = case["layer"]
+    if kind == "max_pool":
+        return F.max_pool2d(x, case["size"], case["stride"], case["padding"])
+    if kind == "average_pool":
+        return F.avg_pool2d(x, case["size"], case["stride"], case["padding"], count_include_pad=False)
+    if kind in ("nearest", "bilinear"):
+        options = dict(align_corners=False) if kind == "bilinear" else {}
+        return F.interpolate(x, case.get("target"), case.get("factor"), mode=kind, **options)
+    if kind in ("zeros", "reflect", "replicate"):
+        return F.pad(x, (*case["columns"], *case["rows"]), "constant" if kind == "zeros" else kind)
+    # TensorFlow's order of channels, from and to PyTorch's.
+    area = case["block"] ** 2
+    if kind == "depth_to_space":
+        return F.pixel_shuffle(x.unflatten(1, (area, -1)).transpose(1, 2).flatten(1, 2), case["block"])
+    return F.pixel_unshuffle(x, case["block"]).unflatten(1, (-1, area)).transpose(1, 2).flatten(1, 2)
+
+
+def images():
+    random = rng(1101)
+    tensors = {}
+    for name, (shape, case) in IMAGES.items():
+        x = f32(random.standard_normal(shape))
+        wide = x.double().requires_grad_()
+        y = image_layer(case, wide.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        dy = f32(random.standard_normal(y.shape))
+        (dx,) = torch.autograd.grad(y, wide, dy.double())
+        tensors.update({f"{name}.x": x, f"{name}.y": y, f"{name}.dy": dy, f"{name}.dx": dx})
+    store("images", tensors, {name: case for name, (_, case) in IMAGES.items()})
+
+
+def interpolation(kind, n, m):
+    """[m, n]: what each output is made of."""
+    out = np.zeros((m, n))
+    for i in range(m):
+        if kind == "nearest":
+            out[i, i * n // m] = 1
+        else:
+            at = min(max((2 * i + 1) * n / (2 * m) - 0.5, 0), n - 1)
+            for j in range(n):
+                out[i, j] = max(0, 1 - abs(at - j))
+    return out
+
+
+def resized(case, x):
+    """The same in NumPy: x is [batch, height, width, channels]."""
+    kind, (samples, height, width, channels) = case["layer"], x.shape
+    if kind.endswith("pool"):
+        (kh, kw), (sh, sw), (ph, pw) = case["size"], case["stride"], case["padding"]
+        x = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)), constant_values=np.nan)
+        rows, columns = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
+        reduce = np.nanmax if kind == "max_pool" else np.nanmean
+        windows = [[x[:, i * sh :, j * sw :][:, :kh, :kw] for j in range(columns)] for i in range(rows)]
+        return np.stack([np.stack([reduce(w, (1, 2)) for w in row], 1) for row in windows], 1)
+    if kind in ("nearest", "bilinear"):
+        target = case.get("target") or [n * f for n, f in zip((height, width), case["factor"])]
+        rows, columns = (interpolation(kind, n, m) for n, m in zip((height, width), target))
+        return np.einsum("ih,jw,bhwc->bijc", rows, columns, x)
+    if kind in ("zeros", "reflect", "replicate"):
+        mode = dict(zeros="constant", reflect="reflect", replicate="edge")[kind]
+        return np.pad(x, ((0, 0), case["rows"], case["columns"], (0, 0)), mode)
+    r = case["block"]
+    if kind == "depth_to_space":
+        x = x.reshape(samples, height, width, r, r, -1).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(samples, height * r, width * r, -1)
+    x = x.reshape(samples, height // r, r, width // r, r, channels).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(samples, height // r, width // r, -1)
+
+
+def check_images():
+    _, t, cases = load("images")
+    for name, case in cases.items():
+        x, dy = t[f"{name}.x"], t[f"{name}.dy"]
+        close(t[f"{name}.y"], resized(case, x), name)
+        close(t[f"{name}.dx"], differences(lambda v: (dy * resized(case, v)).sum(), x), f"{name} dx", 1e-6, 1e-7)
+
+
 def table():
     total = 0
     for path in sorted(HERE.glob("*.safetensors")):
@@ -1196,10 +1307,10 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images):
             write()
     checks = (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs)
-    for check in (*checks, check_batch_norm):
+    for check in (*checks, check_batch_norm, check_images):
         check()
         print(f"{check.__name__}: passed")
     table()

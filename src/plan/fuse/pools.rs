@@ -28,7 +28,7 @@ pub(super) fn differentiate_first(plan: &mut Plan) {
 fn swapped(plan: &Plan, at: usize) -> Option<(usize, Pointwise, PoolGradient)> {
     let Op::PoolGradient(after) = &plan.step[at] else { return None };
     let pool = plan.step.iter().find_map(|op| match op {
-        Op::Pool(pool) if pool.chosen.is_some() && pool.chosen == after.chosen => Some(pool),
+        Op::PoolForward(pool) if pool.chosen.is_some() && pool.chosen == after.chosen => Some(pool),
         _ => None,
     })?;
     let second = Ops::new(plan).sole_reader(after.input_gradient)?;

@@ -13,6 +13,7 @@ mod layer_norm;
 mod moving;
 mod pooling;
 mod reducing;
+mod resizing;
 mod scale_shift;
 
 use self::dense::Product;
@@ -66,6 +67,9 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
         Layer::Dense(dense) => dense::forward(at, Product::dense(dense.has_bias(), dense.activation()), plan),
         Layer::Conv(conv) => convolution::forward(at, &conv, plan),
         Layer::Pool(pool) => pooling::forward(at, &pool, plan),
+        Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_) => {
+            resizing::forward(at, plan)
+        }
         Layer::Tied(tied) => dense::forward(at, of_tied(tied.transposed.unwrap_or_default()), plan),
         Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => Ok(moving::reshape(at, plan)),
         Layer::Activation(activation) => {
@@ -115,6 +119,9 @@ pub(super) fn backward(
             convolution::backward(at, &conv, gradient.unwrap_or(first), plan)?;
         }
         Layer::Pool(pool) => pooling::backward(at, &pool, first, plan)?,
+        Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_) => {
+            resizing::backward(at, first, plan)?
+        }
         Layer::Tied(_) => {
             let gradient = through(gradients[0], plan)?;
             dense::backward(at, of_tied(activation), gradient.unwrap_or(first), plan)?;

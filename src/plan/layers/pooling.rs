@@ -3,21 +3,21 @@
 
 use super::{At, Builder, Lowered, Role, Tensor, made};
 use crate::error::Result;
-use crate::network;
-use crate::plan::{Pool, PoolGradient, Pooling};
+use crate::network::Pool;
+use crate::plan::{PoolForward, PoolGradient, Pooling};
 
-pub(super) fn forward(at: &At, pool: &network::Pool, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &At, pool: &Pool, plan: &mut Builder) -> Result<Lowered> {
     let (input, window, how) = (at.inputs[0], pool.window(at.input_shape()), pool.how);
     let output = plan.activation(&at.node.name, at.shape())?;
     let chosen = match how == Pooling::Max && plan.masks.is_some() {
         true => Some(plan.buffer(&at.name("chosen"), window.choices(output.len()), Role::Choices)?),
         false => None,
     };
-    plan.push(Pool { input, output, chosen, window, how });
+    plan.push(PoolForward { input, output, chosen, window, how });
     Ok(Lowered { kept: chosen.into_iter().collect(), ..made(output) })
 }
 
-pub(super) fn backward(at: &At, pool: &network::Pool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &At, pool: &Pool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if let Some(input_gradient) = plan.sink(at, 0)? {
         let (chosen, window) = (at.done.kept.first().copied(), pool.window(at.input_shape()));
         plan.push(PoolGradient { gradient, chosen, input_gradient, window, how: pool.how });

@@ -1,0 +1,263 @@
+//! Layers that change height and width without weights: upsampling, padding, cropping. Images are \[height, width,
+//! channels\], sequences \[steps, channels\].
+
+use super::convolution::Size;
+use super::with_length;
+use crate::error::{Error, Result};
+use crate::ops::{self, LONGEST_LOOP, Terms};
+use crate::shape::Shape;
+
+/// Another height and width by interpolation, each channel by itself. Of a sequence the width's options count.
+///
+/// ```
+/// use wgrad::{Crop, Network, Pad, Upsample};
+/// let network = Network::input([8, 8, 3])
+///     .layer(Pad::reflect(1))
+///     .layer(Upsample::bilinear(2))
+///     .layer(Crop::new(2))
+///     .build()?;
+/// assert_eq!(network.output_ends()[0].shape[..], [16, 16, 3]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Upsample {
+    /// Between which numbers.
+    pub how: Interpolation,
+    /// Height and width: what they are multiplied by.
+    pub factor: [u32; 2],
+    /// Height and width that come out, instead of a factor.
+    pub target: Option<[u32; 2]>,
+}
+
+/// How a number between others is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Interpolation {
+    /// Of n numbers, output i of m is number floor(i · n / m): PyTorch's "nearest". By a whole factor each is repeated.
+    Nearest,
+    /// Weighted by the distance along both axes. Numbers stand at the centres of their pixels: output i of m lies at
+    /// (i + ½) · n / m − ½, or at the border. PyTorch's "bilinear" with `align_corners=False`, and that of Keras.
+    Bilinear,
+}
+
+impl Upsample {
+    /// Each number repeated.
+    pub fn nearest(factor: impl Into<Size>) -> Self {
+        Self { how: Interpolation::Nearest, factor: factor.into().0, target: None }
+    }
+
+    /// Numbers between two of a row and two of a column.
+    pub fn bilinear(factor: impl Into<Size>) -> Self {
+        Self { how: Interpolation::Bilinear, ..Self::nearest(factor) }
+    }
+
+    /// To this height and width, which may be smaller too, whatever comes in.
+    pub fn to(self, target: impl Into<Size>) -> Self {
+        Self { target: Some(target.into().0), ..self }
+    }
+}
+
+/// More rows and columns around an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Pad {
+    /// What is in them.
+    pub with: Margin,
+    /// Above and below, then left and right.
+    pub sides: [[u32; 2]; 2],
+}
+
+/// What a [`Pad`] puts around an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub enum Margin {
+    /// Zeros.
+    Zeros,
+    /// The image mirrored at its border, without repeating the border: b c | a b c | b a has a as its first number.
+    Reflect,
+    /// The number at the border, repeated.
+    Replicate,
+}
+
+impl Pad {
+    /// Zeros on each side of the height, and on each side of the width.
+    pub fn zeros(sides: impl Into<Size>) -> Self {
+        Self { with: Margin::Zeros, sides: sides.into().0.map(|side| [side; 2]) }
+    }
+
+    /// A mirrored image on all sides: less than it is long.
+    pub fn reflect(sides: impl Into<Size>) -> Self {
+        Self { with: Margin::Reflect, ..Self::zeros(sides) }
+    }
+
+    /// The border, repeated on all sides.
+    pub fn replicate(sides: impl Into<Size>) -> Self {
+        Self { with: Margin::Replicate, ..Self::zeros(sides) }
+    }
+
+    /// Above and below, and left and right. Of a sequence the columns count: before and behind.
+    pub fn sides(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
+        Self { sides: [rows, columns], ..self }
+    }
+}
+
+/// An image without rows and columns at its sides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Crop {
+    /// Above and below, then left and right.
+    pub sides: [[u32; 2]; 2],
+}
+
+impl Crop {
+    /// As much from each side of the height, and from each side of the width.
+    pub fn new(sides: impl Into<Size>) -> Self {
+        Self { sides: sides.into().0.map(|side| [side; 2]) }
+    }
+
+    /// Above and below, and left and right. Of a sequence the columns count: before and behind.
+    pub fn sides(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
+        Self { sides: [rows, columns] }
+    }
+}
+
+/// The longest side: of each there is an entry in a table.
+const LONGEST: u64 = 1 << 20;
+
+/// A sample's axes but for the channels: which of height (0) and width (1) each one is.
+fn axes(sample: Shape, what: &str) -> Result<impl Iterator<Item = (usize, usize)>> {
+    match sample.len() {
+        2 | 3 => Ok((0..sample.len() - 1).map(move |axis| (axis, 3 - sample.len() + axis))),
+        _ => {
+            let expected = "samples of shape [height, width, channels] or [steps, channels]";
+            Err(Error::shape(what, expected, format!("{sample:?}")))
+        }
+    }
+}
+
+/// A sample with other lengths.
+fn resized(sample: Shape, what: &str, length: impl Fn(usize, u32) -> u64) -> Result<Shape> {
+    let mut output = sample;
+    for (axis, side) in axes(sample, what)? {
+        let length = length(side, sample[axis]);
+        if ![sample[axis].into(), length].iter().all(|length| (1..=LONGEST).contains(length)) {
+            let expected = format!("lengths of 1 to {LONGEST} along axis {axis}");
+            return Err(Error::shape(what, expected, format!("{} to {length}", sample[axis])));
+        }
+        output = with_length(output, axis, length as u32);
+    }
+    Ok(output)
+}
+
+/// A map that kernels can go over, both ways.
+fn checked(sample: Shape, output: Shape, what: &str, terms: [Terms; 2]) -> Result<Shape> {
+    let image = as_image(sample);
+    let back = [0, 1].map(|side| ops::most(&ops::transposed(&terms[side], image[side])));
+    match u64::from(back[0]) * (u64::from(back[1]) + 1) {
+        loops if loops <= LONGEST_LOOP.into() => Ok(output),
+        _ => {
+            let expected = format!("at most {LONGEST_LOOP} outputs of a number along height and width");
+            Err(Error::shape(what, expected, format!("{} times {}", back[0], back[1])))
+        }
+    }
+}
+
+/// A sequence as an image with one row: height and width.
+fn as_image(sample: Shape) -> [u32; 2] {
+    if sample.len() == 2 { [1, sample[0]] } else { [sample[0], sample[1]] }
+}
+
+impl Upsample {
+    pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
+        let length = |side: usize, length: u32| match self.target {
+            Some(target) => target[side].into(),
+            None => u64::from(self.factor[side]) * u64::from(length),
+        };
+        let output = resized(sample, what, length)?;
+        checked(sample, output, what, self.terms(sample, output))
+    }
+
+    /// What each row and each column of the output is made of.
+    pub(crate) fn terms(&self, sample: Shape, output: Shape) -> [Terms; 2] {
+        let (from, to) = (as_image(sample), as_image(output));
+        [0, 1].map(|side| {
+            let (n, m) = (from[side], to[side]);
+            let place = |i: u32| match self.how {
+                Interpolation::Nearest => vec![((u64::from(i) * u64::from(n) / u64::from(m)) as u32, 1.0)],
+                Interpolation::Bilinear => {
+                    let at = (f64::from(i) + 0.5) * f64::from(n) / f64::from(m) - 0.5;
+                    let at = at.clamp(0.0, f64::from(n - 1));
+                    let (first, weight) = (at as u32, at.fract());
+                    let terms = [(first, (1.0 - weight) as f32), (first + 1, weight as f32)];
+                    terms.into_iter().filter(|(_, weight)| *weight > 0.0).collect()
+                }
+            };
+            (0..m).map(place).collect()
+        })
+    }
+}
+
+impl Pad {
+    pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
+        let length =
+            |side: usize, length: u32| self.sides[side].into_iter().map(u64::from).sum::<u64>() + u64::from(length);
+        let output = resized(sample, what, length)?;
+        for (axis, side) in axes(sample, what)? {
+            let is_short = self.sides[side].iter().any(|side| *side >= sample[axis]);
+            if self.with == Margin::Reflect && is_short {
+                let expected = format!("margins shorter than the length that they mirror, {}", sample[axis]);
+                return Err(Error::shape(what, expected, format!("{:?}", self.sides[side])));
+            }
+        }
+        checked(sample, output, what, self.terms(sample))
+    }
+
+    /// What each row and each column of the output is made of.
+    pub(crate) fn terms(&self, sample: Shape) -> [Terms; 2] {
+        let from = as_image(sample);
+        [0, 1].map(|side| {
+            let last = i64::from(from[side]) - 1;
+            let [before, behind] = margins(self.sides, sample)[side].map(i64::from);
+            let place = |i: i64| match self.with {
+                Margin::Zeros if !(0..=last).contains(&i) => vec![],
+                Margin::Reflect => vec![((last - (last - i.abs()).abs()) as u32, 1.0)],
+                _ => vec![(i.clamp(0, last) as u32, 1.0)],
+            };
+            (-before..=last + behind).map(place).collect()
+        })
+    }
+}
+
+impl Crop {
+    pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
+        resized(sample, what, |side, length| {
+            u64::from(length).saturating_sub(self.sides[side].into_iter().map(u64::from).sum())
+        })
+    }
+}
+
+/// The shape of [`Layer::DepthToSpace`](super::Layer::DepthToSpace), or of what it undoes.
+pub(super) fn of_blocks(sample: Shape, block: u32, to_space: bool, what: &str) -> Result<Shape> {
+    let fault = |expected: &str| Err(Error::shape(what, expected, format!("{sample:?}")));
+    let [height, width, channels] = sample[..] else { return fault("samples of shape [height, width, channels]") };
+    let area = u64::from(block) * u64::from(block);
+    let divides = |length: u32, by: u64| u64::from(length).is_multiple_of(by);
+    match to_space {
+        _ if block == 0 => Err(Error::shape(what, "blocks of at least 1 pixel", block)),
+        true if divides(channels, area) => Ok([height * block, width * block, channels / block / block].into()),
+        true => fault(&format!("channels in multiples of {block} times {block}")),
+        false if [height, width].iter().all(|&length| divides(length, block.into())) => {
+            Ok([height / block, width / block, channels * block * block].into())
+        }
+        false => fault(&format!("height and width in multiples of {block}")),
+    }
+}
+
+/// Those of a sample: a sequence has none above and below.
+pub(crate) fn margins(sides: [[u32; 2]; 2], sample: Shape) -> [[u32; 2]; 2] {
+    if sample.len() == 2 { [[0; 2], sides[1]] } else { sides }
+}

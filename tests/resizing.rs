@@ -1,0 +1,170 @@
+//! Upsampling, padding, cropping, blocks of pixels: the textbook in f64, gradients as the transposed map, and errors.
+
+mod common;
+
+use common::reference::{Corners, Sample, outputs};
+use common::*;
+use wgrad::plan::{DataInfo, Role};
+use wgrad::{Activation::Identity, Adam, Crop, Device, Layer, Model, Network, Pad, Plan, Shape, Upsample};
+
+/// Factors, targets that are no multiple and smaller ones, lengths of 1, channels of whole vectors and not, sequences.
+fn cases() -> Vec<(Vec<u32>, Layer)> {
+    let layers: [(&[u32], Layer); 19] = [
+        (&[1, 1, 1], Upsample::nearest(1).into()),
+        (&[4, 5, 3], Upsample::nearest(2).into()),
+        (&[3, 4, 8], Upsample::nearest([1, 3]).into()),
+        (&[5, 7, 4], Upsample::nearest(1).to([8, 3]).into()),
+        (&[4, 5, 4], Upsample::bilinear(2).into()),
+        (&[3, 1, 5], Upsample::bilinear([3, 4]).into()),
+        (&[6, 5, 33], Upsample::bilinear(1).to([4, 11]).into()),
+        (&[7, 4], Upsample::bilinear(2).into()),
+        (&[5, 3], Upsample::nearest(3).into()),
+        (&[4, 5, 4], Pad::zeros(2).into()),
+        (&[4, 5, 3], Pad::zeros(0).sides([1, 0], [0, 3]).into()),
+        (&[4, 5, 4], Pad::reflect([3, 4]).into()),
+        (&[2, 3, 1], Pad::replicate(0).sides([5, 0], [1, 2]).into()),
+        (&[6, 3], Pad::reflect(2).into()),
+        (&[6, 8], Pad::zeros(2).into()),
+        (&[5, 6, 4], Crop::new(0).sides([1, 2], [0, 3]).into()),
+        (&[5, 3], Crop::new(2).into()),
+        (&[2, 3, 36], Layer::DepthToSpace(3)),
+        (&[4, 6, 5], Layer::SpaceToDepth(2)),
+    ];
+    layers.into_iter().map(|(sample, layer)| (sample.to_vec(), layer)).collect()
+}
+
+fn network(sample: &[u32], layer: &Layer) -> Network {
+    Network::input(Shape::try_from(sample).unwrap()).layer(layer.clone()).build().unwrap()
+}
+
+/// The CPU against the textbook in f64.
+#[test]
+fn what_comes_out_is_the_textbooks() {
+    for (sample, layer) in cases() {
+        let network = network(&sample, &layer);
+        let x = Random(7).f32s(sample.iter().product::<u32>() as usize);
+        let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();
+        let x = Sample::new(&sample, x.into_iter().map(f64::from).collect());
+        let expected = outputs(&layer, &[], &[&x], &mut Corners::default()).remove(0);
+        assert_eq!(network.output_ends()[0].shape[..], expected.shape[..], "{layer:?}");
+        for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
+            // Weights of sum 1 in f32, two by two, of numbers below 1; and the sum is rounded.
+            assert!((f64::from(*y) - expected).abs() <= 4.0 / 16_777_216.0, "{layer:?} {i}: {y} is not {expected}");
+        }
+    }
+}
+
+/// In lockstep, and <g, A x> = <Aᵀ g, x>: the gradient is the transposed map.
+#[test]
+fn gradients_are_the_transposed_map() {
+    for (sample, layer) in cases() {
+        let network = network(&sample, &layer);
+        let rows = 3;
+        let plan = Plan::chain(&network, &Adam::default().into(), &batches_of(rows), &[true]).unwrap();
+        let mut lockstep = lockstep(gpu(), plan);
+        let mut random = Random(11);
+        let mut set = |role, count| {
+            let id = lockstep.plan().find(role).unwrap();
+            // Positive, so that nothing cancels out.
+            let numbers: Vec<f32> = random.f32s((rows * count) as usize).into_iter().map(f32::abs).collect();
+            lockstep.set(id, &numbers).unwrap();
+            numbers
+        };
+        let (x, g) = (set(Role::Input(0), network.inputs()), set(Role::OutputGradient(0), network.outputs()));
+        let id = lockstep.plan().find(Role::Data(0)).unwrap();
+        lockstep.set(id, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
+        assert_agree(&mut lockstep, &format!("{layer:?}"));
+        let get = |role| lockstep.get(lockstep.plan().find(role).unwrap());
+        let (y, dx) = (get(Role::Output(0)), get(Role::InputGradient(0)));
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        // Numbers of dx are sums of up to 36 terms here, all positive.
+        let (forth, back) = (dot(&g, &y), dot(&dx, &x));
+        let bound = 2.0 * 38.0 / 16_777_216.0 * forth;
+        assert!(forth > 0.0 && (forth - back).abs() <= bound, "{layer:?}: {forth} is not {back}");
+    }
+}
+
+#[test]
+fn space_and_depth_undo_each_other() {
+    let network = Network::input([4, 6, 3]).layer(Layer::SpaceToDepth(2)).layer(Layer::DepthToSpace(2));
+    let network = network.build().unwrap();
+    let x = Random(3).f32s(72);
+    let model = Model::new(gpu(), &network, &network.initial_parameters(1)).unwrap();
+    assert_eq!(model.forward(&x).unwrap(), x);
+    // TensorFlow's order: of a block's channels those of the first pixel come first.
+    let network = Network::input([1, 1, 8]).layer(Layer::DepthToSpace(2)).build().unwrap();
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();
+    assert_eq!((network.output_ends()[0].shape, &y[..]), ([2, 2, 2].into(), &x[..]));
+}
+
+#[cfg(feature = "files")]
+#[test]
+fn files_have_these_layers() {
+    let network = Network::input([4, 6, 4])
+        .layer(Upsample::bilinear(1).to([6, 7]))
+        .layer(Pad::reflect(1))
+        .layer(Crop::new(0).sides([1, 1], [0, 1]))
+        .layer(Layer::SpaceToDepth(2))
+        .layer(Layer::DepthToSpace(4))
+        .flatten()
+        .dense(2, Identity)
+        .build()
+        .unwrap();
+    let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
+    let copy = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
+    assert_eq!(copy.network(), &network);
+    let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
+    assert_eq!(names[..5], ["upsample_1", "pad_2", "crop_3", "space_to_depth_4", "depth_to_space_5"]);
+}
+
+#[test]
+fn bad_options_are_errors_that_name_the_layer_and_the_shapes() {
+    let error = |sample: &[u32], layer: Layer| {
+        let sample = Shape::try_from(sample).unwrap();
+        Network::input(sample).layer(layer).build().unwrap_err().to_string()
+    };
+    let expected = [
+        (
+            error(&[4, 5, 3], Crop::new([2, 1]).into()),
+            "layer crop_1 of input [4, 5, 3]: expected lengths of 1 to 1048576 along axis 0, got 4 to 0",
+        ),
+        (
+            error(&[9], Upsample::nearest(2).into()),
+            "layer upsample_1 of input [9]: expected samples of shape [height, width, channels] or [steps, channels], \
+             got [9]",
+        ),
+        (
+            error(&[4, 5, 3], Upsample::nearest([2, 0]).into()),
+            "layer upsample_1 of input [4, 5, 3]: expected lengths of 1 to 1048576 along axis 1, got 5 to 0",
+        ),
+        (
+            error(&[1, 1, 3], Upsample::bilinear(256).into()),
+            "layer upsample_1 of input [1, 1, 3]: expected at most 32768 outputs of a number along height and width, \
+             got 256 times 256",
+        ),
+        (
+            error(&[4, 5, 3], Pad::reflect(4).into()),
+            "layer pad_1 of input [4, 5, 3]: expected margins shorter than the length that they mirror, 4, got [4, 4]",
+        ),
+        (
+            error(&[4, 5, 6], Layer::DepthToSpace(2)),
+            "layer depth_to_space_1 of input [4, 5, 6]: expected channels in multiples of 2 times 2, got [4, 5, 6]",
+        ),
+        (
+            error(&[4, 5, 6], Layer::SpaceToDepth(2)),
+            "layer space_to_depth_1 of input [4, 5, 6]: expected height and width in multiples of 2, got [4, 5, 6]",
+        ),
+        (
+            error(&[4, 5, 6], Layer::SpaceToDepth(0)),
+            "layer space_to_depth_1 of input [4, 5, 6]: expected blocks of at least 1 pixel, got 0",
+        ),
+        (
+            error(&[6, 4], Layer::DepthToSpace(2)),
+            "layer depth_to_space_1 of input [6, 4]: expected samples of shape [height, width, channels], got [6, 4]",
+        ),
+    ];
+    for (message, expected) in expected {
+        assert_eq!(message, expected);
+    }
+}
