@@ -16,13 +16,20 @@ fn train(folder: &Path, pause: Duration) {
     let mut trainer = match path.exists() {
         true => Trainer::resume(Device::Cpu, path).unwrap(),
         false => {
-            let network = Network::input(4).dense(8, Relu).dropout(0.2).dense(2, Identity).build().unwrap();
+            let network =
+                Network::input([3, 3, 1]).flatten().dense(8, Relu).batch_norm().dropout(0.2).dense(2, Identity);
+            let network = network.build().unwrap();
             let config = TrainerConfig { batch: 4, accumulate: 2, ..TrainerConfig::default() };
             Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap()
         }
     };
     let labels = random(1, 38).iter().map(|&n| u32::from(n > 0.0)).collect();
-    let data = Dataset::from_f32(random(2, 38 * 4), 4, labels, 2).unwrap();
+    let augmentation = Augmentation { shift: 1, flip: 0.5, rotation: 30.0, ..Augmentation::default() };
+    let data = Dataset::of_rows(38)
+        .input("image", random(2, 38 * 20), [4, 5, 1])
+        .augmented("image", augmentation)
+        .labels("kind", labels, 2);
+    let data = data.build().unwrap().with_crops([3, 3]).unwrap();
     let checkpoint = Some(Checkpoint { path, every: Some(3) });
     let fit = Fit { epochs: EPOCHS - trainer.epochs(), checkpoint, ..Fit::default() };
     trainer.fit(&data, fit, |_| std::thread::sleep(pause)).unwrap();
