@@ -329,6 +329,10 @@ fn built_in_layers_are_right() {
         one(Encoding::Frequency { frequencies: 10 }.into(), &[2]),
         one(Layer::Split { axis: -1, parts: 3 }, &[6]),
         one(Layer::ReduceMax(vec![0]), &[6, 3]),
+        one(Pool::max(3).stride(2).padding(1).into(), &[5, 6, 4]),
+        one(Pool::average(2).into(), &[7, 3]),
+        one(Upsample::bilinear(2).into(), &[3, 4, 2]),
+        one(Pad::reflect(1).into(), &[4, 3, 4]),
         (Layer::Multiply, vec![[3, 5].into(), [5].into()]),
     ];
     for (layer, inputs) in layers {
