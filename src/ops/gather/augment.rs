@@ -44,11 +44,12 @@ impl Change {
         let corner = if data.crop == 0 { [0; 2] } else { data.crop_corner(row, state) };
         let shift = |word: u32| (word % (2 * data.shift + 1)) as i32 - data.shift as i32;
         let scale = data.scale + unit(b[1]) * data.scale_span;
+        let turn = turned(either(b[0]) * data.rotation).map(|part| part / scale);
         let gain = 1.0 + either(b[2]) * data.contrast;
         Self {
             flip: [unit(a[0]) < data.flip, unit(a[1]) < data.flip_vertical],
             shift: [shift(a[2]), shift(a[3])],
-            turn: turned(either(b[0]) * data.rotation).map(|part| part / scale),
+            turn: if data.augment == 1 { [1.0, 0.0] } else { turn },
             tone: [gain, 0.5 - 0.5 * gain + either(b[3]) * data.brightness],
             cut: [c[0] % width, c[1] % height].map(|at| at as i32 - (data.cutout / 2) as i32),
             corner: corner.map(|at| at as i32),
@@ -69,23 +70,19 @@ impl Change {
         }
         let raw = |[x, y]: [i32; 2]| raw([x + self.corner[0], y + self.corner[1]]);
         let moved = [x - self.shift[0], y - self.shift[1]];
-        let value = if data.augment == 1 {
-            let last = [width, height].map(|length| length as i32 - 1);
-            raw([0, 1].map(|i| if self.flip[i] { last[i] - moved[i] } else { moved[i] }))
-        } else {
-            let centre = [width, height].map(|length| 0.5 * (length as f32 - 1.0));
-            let [x, y] = [0, 1].map(|i| moved[i] as f32 - centre[i]);
-            let [cosine, sine] = self.turn;
-            let turned = [cosine * x + sine * y, cosine * y - sine * x];
-            let at = [0, 1].map(|i| if self.flip[i] { -turned[i] } else { turned[i] } + centre[i]);
-            let corner = at.map(f32::floor);
-            let [share_x, share_y] = [0, 1].map(|i| at[i] - corner[i]);
-            let [left, top] = corner.map(|at| at as i32);
-            let mix = |a: f32, b: f32, share: f32| a + (b - a) * share;
-            let above = mix(raw([left, top]), raw([left + 1, top]), share_x);
-            let below = mix(raw([left, top + 1]), raw([left + 1, top + 1]), share_x);
-            mix(above, below, share_y)
-        };
+        let centre = [width, height].map(|length| 0.5 * (length as f32 - 1.0));
+        let [x, y] = [0, 1].map(|i| moved[i] as f32 - centre[i]);
+        let [cosine, sine] = self.turn;
+        let turned = [cosine * x + sine * y, cosine * y - sine * x];
+        let at = [0, 1].map(|i| if self.flip[i] { -turned[i] } else { turned[i] } + centre[i]);
+        // Whole numbers of pixels are copies: the shares are 0.
+        let corner = at.map(f32::floor);
+        let [share_x, share_y] = [0, 1].map(|i| at[i] - corner[i]);
+        let [left, top] = corner.map(|at| at as i32);
+        let mix = |a: f32, b: f32, share: f32| a * (1.0 - share) + b * share;
+        let above = mix(raw([left, top]), raw([left + 1, top]), share_x);
+        let below = mix(raw([left, top + 1]), raw([left + 1, top + 1]), share_x);
+        let value = mix(above, below, share_y);
         value * self.tone[0] + self.tone[1]
     }
 }
