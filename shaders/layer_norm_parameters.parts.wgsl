@@ -10,6 +10,8 @@ struct LayerNormParametersPartsUniforms {
 @group(0) @binding(2) var<storage, read_write> scale_gradient: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shift_gradient: array<f32>;
 
+override CENTRED: bool = true; // whether there is a shift
+
 const LANES: u32 = 64u;
 
 @compute @workgroup_size(LANES)
@@ -28,5 +30,7 @@ fn main(
         sums += vec2f(parts[at], parts[u.parts * u.columns + at]);
     }
     scale_gradient[column] = sums.x;
-    shift_gradient[column] = sums.y;
+    if CENTRED {
+        shift_gradient[column] = sums.y;
+    }
 }

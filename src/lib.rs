@@ -180,9 +180,9 @@ pub use losses::Losses;
 pub use model::{Forward, Model};
 pub use named::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, End, Graph, Interpolation, Layer, LayerNorm,
-    LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter, Pool, ScaleShift, Size, Summary,
-    Tied, Upsample, Value,
+    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, End, Graph, GroupNorm, InstanceNorm,
+    Interpolation, Layer, LayerNorm, LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter,
+    Pool, RmsNorm, ScaleShift, Size, Summary, Tied, Upsample, Value,
 };
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};

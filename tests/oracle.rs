@@ -510,9 +510,16 @@ fn layer_normalisation_and_its_gradients() {
     let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, 37));
     let statistics = tensor(8, [6, 2]);
     let ops = vec![
-        Op::LayerNormForward(LayerNormForward { x, scale, shift, y, statistics, epsilon }),
-        Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output: dx }),
-        Op::LayerNormParameters(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient }),
+        Op::LayerNormForward(LayerNormForward { x, scale, shift: Some(shift), y, statistics, groups: 1, epsilon }),
+        Op::LayerNormInput(LayerNormInput { gradient, x, scale, statistics, output: dx, groups: 1, centred: true }),
+        Op::LayerNormParameters(LayerNormParameters {
+            gradient,
+            x,
+            statistics,
+            scale_gradient,
+            shift_gradient: Some(shift_gradient),
+            groups: 1,
+        }),
     ];
     // A sum of n numbers errs by some √n roundings of them, so a mean of those about 20 by more than any deviation does;
     // in units of the deviation, that is what x̂ is off by, beside its own few roundings.

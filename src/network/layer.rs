@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, LayerNorm, Pad, Pool, ScaleShift, Tied,
-    Upsample,
+    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, GroupNorm, InstanceNorm, LayerNorm, Pad, Pool,
+    RmsNorm, ScaleShift, Tied, Upsample,
 };
 use crate::activation::Activation;
 use crate::encoding::Encoding;
@@ -46,6 +46,12 @@ pub enum Layer {
     Dropout(f32),
     /// See [`LayerNorm`].
     LayerNorm(LayerNorm),
+    /// See [`GroupNorm`].
+    GroupNorm(GroupNorm),
+    /// See [`InstanceNorm`].
+    InstanceNorm(InstanceNorm),
+    /// See [`RmsNorm`].
+    RmsNorm(RmsNorm),
     /// See [`BatchNorm`].
     BatchNorm(BatchNorm),
     /// See [`Encoding`].
@@ -92,7 +98,8 @@ pub enum Layer {
     Custom(Custom),
 }
 
-from_variants!(Layer: Dense Conv Pool Upsample Pad Crop Activation LayerNorm BatchNorm Encoding Tied ScaleShift);
+from_variants!(Layer: Dense Conv Pool Upsample Pad Crop Activation LayerNorm GroupNorm InstanceNorm RmsNorm BatchNorm
+    Encoding Tied ScaleShift);
 
 impl<L: CustomLayer + 'static> From<L> for Layer {
     fn from(layer: L) -> Self {
@@ -106,6 +113,19 @@ pub(super) struct OwnParameter {
     pub shape: Vec<u32>,
     pub init: Init,
     pub fans: [u32; 2],
+}
+
+/// How a layer normalises each sample by itself.
+pub(crate) struct Normalisation {
+    /// Of its epsilon, in errors.
+    pub name: &'static str,
+    pub epsilon: f32,
+    /// Of the channels.
+    pub groups: u32,
+    /// Whether each row of the last dimension is normalised by itself, not all positions together.
+    pub of_rows: bool,
+    /// Whether the mean is taken away, and a shift added.
+    pub centred: bool,
 }
 
 impl Layer {
@@ -126,6 +146,9 @@ impl Layer {
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",
             Layer::LayerNorm(_) => "layer_norm",
+            Layer::GroupNorm(_) => "group_norm",
+            Layer::InstanceNorm(_) => "instance_norm",
+            Layer::RmsNorm(_) => "rms_norm",
             Layer::BatchNorm(_) => "batch_norm",
             Layer::Encoding(encoding) => encoding.kind(),
             Layer::Tied(_) => "tied",
@@ -153,6 +176,19 @@ impl Layer {
         }
     }
 
+    /// How it normalises samples of this shape. Only for layers that normalise each sample by itself.
+    pub(crate) fn normalisation(&self, sample: Shape) -> Normalisation {
+        let (name, epsilon, groups) = match *self {
+            Layer::GroupNorm(GroupNorm { epsilon, groups }) => ("epsilon of group_norm", epsilon, groups),
+            Layer::InstanceNorm(InstanceNorm { epsilon }) => ("epsilon of instance_norm", epsilon, columns(&[sample])),
+            Layer::RmsNorm(RmsNorm { epsilon }) => ("epsilon of rms_norm", epsilon, 1),
+            Layer::LayerNorm(LayerNorm { epsilon }) => ("epsilon of layer_norm", epsilon, 1),
+            _ => unreachable!("a layer that normalises each sample"),
+        };
+        let of_rows = matches!(self, Layer::LayerNorm(_) | Layer::RmsNorm(_));
+        Normalisation { name, epsilon, groups, of_rows, centred: !matches!(self, Layer::RmsNorm(_)) }
+    }
+
     /// Whether what comes out are the numbers that come in, as they are.
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity))
@@ -169,7 +205,12 @@ impl Layer {
                 let (weight_init, bias_init) = conv.inits();
                 weight_and_bias(conv.weights(shapes[0]), weight_init, bias_init)
             }
-            Layer::LayerNorm(_) | Layer::BatchNorm(_) | Layer::ScaleShift(ScaleShift::Trained) => {
+            Layer::RmsNorm(_) => vec![constant("scale", inputs, 1.0)],
+            Layer::LayerNorm(_)
+            | Layer::GroupNorm(_)
+            | Layer::InstanceNorm(_)
+            | Layer::BatchNorm(_)
+            | Layer::ScaleShift(ScaleShift::Trained) => {
                 vec![constant("scale", inputs, 1.0), constant("shift", inputs, 0.0)]
             }
             Layer::Encoding(Encoding::HashGrid(grid)) => {

@@ -79,6 +79,57 @@ impl Default for LayerNorm {
     }
 }
 
+/// Group normalisation: the channels, places of the last dimension, are split into groups of neighbours, equally wide.
+/// Each group of a sample, at all its positions, is brought to mean 0 and variance 1. Then each channel is scaled and
+/// shifted by weights, scale and shift of shape \[channels\], 1 and 0 at the start: Wu and He, 2018. Numbers are as of
+/// [`LayerNorm`]. With one group it is layer normalisation over a whole sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct GroupNorm {
+    /// How many groups; they divide the channels. A group has at least 2 numbers of a sample.
+    pub groups: u32,
+    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    pub epsilon: f32,
+}
+
+impl GroupNorm {
+    /// So many groups, with the default epsilon.
+    pub fn new(groups: u32) -> Self {
+        Self { groups, epsilon: 1e-5 }
+    }
+}
+
+/// Instance normalisation: [`GroupNorm`] with a group for each channel: Ulyanov et al., 2016. A sample has at least 2
+/// positions. It has weights, as PyTorch's has with `affine=True`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct InstanceNorm {
+    /// Keeps the division finite. Default 1e-5 (PyTorch).
+    pub epsilon: f32,
+}
+
+impl Default for InstanceNorm {
+    fn default() -> Self {
+        Self { epsilon: 1e-5 }
+    }
+}
+
+/// RMS normalisation: each row of the last dimension is divided by its root mean square and multiplied by weights, y =
+/// x / √(mean of x² + epsilon) · scale, scale of shape \[features\], 1 at the start: Zhang and Sennrich, 2019. A row with
+/// a number of 4e37 and more becomes NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct RmsNorm {
+    /// Keeps the division finite. Default 2⁻²³, about 1.2e-7 (PyTorch, of f32; Keras has 1e-6).
+    pub epsilon: f32,
+}
+
+impl Default for RmsNorm {
+    fn default() -> Self {
+        Self { epsilon: f32::EPSILON }
+    }
+}
+
 /// Batch normalisation: each channel, a place of the last dimension, is brought to mean 0 and variance 1 over the batch
 /// and all other dimensions, then scaled and shifted by weights, y = (x − mean) / √(variance + epsilon) · scale +
 /// shift, scale and shift of shape \[channels\], 1 and 0 at the start: Ioffe and Szegedy, 2015.

@@ -1,7 +1,7 @@
 //! The shapes that come out of a layer, where it can take what comes in.
 
 use super::resizing::of_blocks;
-use super::{BatchNorm, Dense, Layer, LayerNorm, ScaleShift};
+use super::{BatchNorm, Dense, Layer, ScaleShift};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::optimizer::{above_zero, below_one, option};
@@ -41,7 +41,20 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Encoding(encoding) => encoding.outputs(what, x[0])?.into(),
         Layer::Flatten => Shape::of(&[x.elements() as u32]),
         Layer::Dropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
-        Layer::LayerNorm(LayerNorm { epsilon }) => above_zero("epsilon of layer_norm", *epsilon).map(|()| x)?,
+        Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {
+            let (channels, norm) = (x[x.len() - 1], layer.normalisation(x));
+            above_zero(norm.name, norm.epsilon)?;
+            if norm.groups == 0 || !channels.is_multiple_of(norm.groups) {
+                return fault(
+                    format!("groups that divide {channels}, the number of channels"),
+                    norm.groups.to_string(),
+                );
+            }
+            if !norm.of_rows && x.elements() == u64::from(norm.groups) {
+                return fault("at least 2 numbers of a sample in a group".into(), "1".into());
+            }
+            x
+        }
         Layer::BatchNorm(BatchNorm { epsilon, momentum }) => {
             above_zero("epsilon of batch_norm", *epsilon)?;
             option("momentum of batch_norm", "from 0 to 1", *momentum, (0.0..=1.0).contains(momentum))?;

@@ -1,20 +1,23 @@
-//! Layer normalisation.
+//! Layer, group, instance and RMS normalisation.
 
 use super::*;
 
-/// Layer normalisation of each row: y = x̂ · scale + shift, with x̂ = (x − mean) / √(variance + epsilon).
+/// Normalisation of each row, or of each group of a sample's channels: y = x̂ · scale + shift, with x̂ = (x − mean) /
+/// √(variance + epsilon). Without a shift it is RMS normalisation: x̂ = x / √(mean of x² + epsilon).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormForward {
-    /// \[rows, columns\].
+    /// \[rows, columns\], or \[samples, positions, channels\].
     pub x: Tensor,
     /// \[columns\].
     pub scale: Tensor,
     /// \[columns\].
-    pub shift: Tensor,
-    /// \[rows, columns\], written.
+    pub shift: Option<Tensor>,
+    /// As x, written.
     pub y: Tensor,
-    /// \[rows, 2\], written: the mean less the row's first number, and 1 / √(variance + epsilon).
+    /// \[rows · groups, 2\], written: the mean less the first number, and 1 / √(variance + epsilon).
     pub statistics: Tensor,
+    /// Groups of channels next to each other, equally wide. 1: a row, or all of a sample.
+    pub groups: u32,
     /// Keeps the division finite.
     pub epsilon: f32,
 }
@@ -33,54 +36,60 @@ impl Kernel for LayerNormForward {
     binds! { "layer_norm": read x, read scale, read shift, write y, write statistics }
 
     fn flops(&self) -> u64 {
-        // Of a row: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the variance,
-        // 4.
-        5 * u64::from(self.x.rows()) + 8 * u64::from(self.x.len())
+        // Of a group: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the
+        // variance, 4.
+        5 * u64::from(self.statistics.rows()) + 8 * u64::from(self.x.len())
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let (rows, columns, epsilon) = (self.x.rows(), self.x.columns(), self.epsilon());
+        let of = Members::of(self.x, self.groups);
+        let (rows, columns, epsilon) = (of.count(), of.len(), self.epsilon());
         let share = 1.0 / columns.next_power_of_two() as f32;
-        let shader = shader("layer_norm", text!("shared/from_first.wgsl.in", "layer_norm.wgsl.in"), []);
-        vec![Launch::of(self, shader, uniforms![rows, columns, epsilon, share, zero: 0], rows)]
+        let source = text!("shared/from_first.wgsl.in", "shared/members.wgsl.in", "layer_norm.wgsl.in");
+        let shader = shader("layer_norm", source, of.constants(self.shift.is_some()));
+        let uniforms = uniforms![rows, columns, groups: of.groups, width: of.width, epsilon, share, zero: 0];
+        vec![Launch::of(self, shader, uniforms, rows)]
     }
 
     /// In f64, whose squares of f32 numbers neither overflow nor vanish.
     fn twin(&self, at: &mut Operands<'_>) {
-        let (scale, shift, columns) = (at.f32s(self.scale), at.f32s(self.shift), self.x.columns() as usize);
+        let (scale, shift, of) =
+            (at.f32s(self.scale), self.shift.map(|t| at.f32s(t)), Members::of(self.x, self.groups));
         let (x, y, statistics) = (at.f32s(self.x), at.out::<f32>(self.y), at.out::<f32>(self.statistics));
-        let rows = x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)).zip(statistics.chunks_exact_mut(2));
-        for ((x, y), statistics) in rows {
-            let difference = |&x_i: &f32| f64::from(x_i) - f64::from(x[0]);
-            let mean = x.iter().map(difference).sum::<f64>() / columns as f64;
-            let deviation = |x_i: &f32| difference(x_i) - mean;
-            let variance = x.iter().map(|x_i| deviation(x_i).powi(2)).sum::<f64>() / columns as f64;
-            let too_far = x.iter().any(|x_i| difference(x_i).abs() >= TOO_FAR);
+        for (group, statistics) in statistics.chunks_exact_mut(2).enumerate() {
+            let first = shift.map_or(0.0, |_| f64::from(x[of.start(group)]));
+            let (numbers, n) = (|| of.each(group).map(|(at, _)| f64::from(x[at]) - first), f64::from(of.len()));
+            let mean = shift.map_or(0.0, |_| numbers().sum::<f64>() / n);
+            let variance = numbers().map(|number| (number - mean).powi(2)).sum::<f64>() / n;
+            let too_far = numbers().any(|number| number.abs() >= TOO_FAR);
             let inverse = if too_far { f64::NAN } else { 1.0 / (variance + f64::from(self.epsilon())).sqrt() };
-            for (i, (y, x_i)) in y.iter_mut().zip(x).enumerate() {
-                *y = (deviation(x_i) * inverse * f64::from(scale[i]) + f64::from(shift[i])) as f32;
-            }
+            of.each(group).for_each(|(at, c)| {
+                let scaled = (f64::from(x[at]) - first - mean) * inverse * f64::from(scale[c]);
+                y[at] = (scaled + shift.map_or(0.0, |shift| f64::from(shift[c]))) as f32;
+            });
             statistics.copy_from_slice(&[mean as f32, inverse as f32]);
         }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        let columns = self.x.columns() as usize;
-        let (n, depth) = (columns as f64, depth(columns));
-        let (x, scale, shift) = (at.f64s(self.x), at.f64s(self.scale), at.f64s(self.shift));
-        let (mut of_y, mut of_statistics) = (Vec::new(), Vec::new());
-        for x in x.chunks_exact(columns) {
-            let of_row = |f: &dyn Fn(f64) -> f64| x.iter().map(|x| f(*x)).sum::<f64>() / n;
-            let first = x[0];
-            let mean = of_row(&|x| x - first);
+        let of = Members::of(self.x, self.groups);
+        let (n, depth) = (f64::from(of.len()), depth(of.len()));
+        let (x, scale, shift) = (at.f64s(self.x), at.f64s(self.scale), self.shift.map(|t| at.f64s(t)));
+        let (mut of_y, mut of_statistics) = (vec![0.0; x.len()], Vec::new());
+        for group in 0..of.count() as usize {
+            let of_row = |f: &dyn Fn(f64) -> f64| of.each(group).map(|(at, _)| f(x[at])).sum::<f64>() / n;
+            let centred = |value: f64| if shift.is_some() { value } else { 0.0 };
+            let first = centred(x[of.start(group)]);
+            let mean = centred(of_row(&|x| x - first));
             let deviation = |x: f64| x - first - mean;
             // The first estimate is off by its sum; the sum of the deviations from it takes that away, but for their
             // own errors.
-            let estimate = ((depth + 3.0) * U + DIVISION) * of_row(&|x| (x - first).abs());
+            let estimate = centred(((depth + 3.0) * U + DIVISION) * of_row(&|x| (x - first).abs()));
             let far = |x: f64| deviation(x).abs() + estimate;
             let of_far = |x: f64| difference_error(x - first, far(x));
             let of_mean = 2.0
                 * (of_row(&of_far) + depth * U * of_row(&far) + DIVISION * estimate + U * mean.abs() + 2.0 * FLUSHED);
+            let of_mean = centred(of_mean);
             // A square is off by twice the share of what is squared; that of the correction is small by itself.
             let squares = of_row(&|x| far(x) * far(x));
             let of_squares =
@@ -90,12 +99,12 @@ impl Kernel for LayerNormForward {
             let inverse = 1.0 / shifted.sqrt();
             // The square root and the division behind 1 / √x, on both sides.
             let of_inverse = inverse * (0.5 * of_variance / shifted + 2.0 * (DIVISION + ROOT) + 4.0 * U);
-            for (i, &x) in x.iter().enumerate() {
-                let far = deviation(x).abs();
-                let y = far * inverse * scale[i].abs();
-                let of_deviation = of_mean + 2.0 * difference_error(x - first, far);
-                let off = scale[i].abs() * (of_deviation * inverse + far * of_inverse + FLUSHED);
-                of_y.push(off + 2.0 * U * (3.0 * y + shift[i].abs()));
+            for (at, c) in of.each(group) {
+                let far = deviation(x[at]).abs();
+                let y = far * inverse * scale[c].abs();
+                let of_deviation = of_mean + 2.0 * difference_error(x[at] - first, far);
+                let off = scale[c].abs() * (of_deviation * inverse + far * of_inverse + FLUSHED);
+                of_y[at] = off + 2.0 * U * (3.0 * y + shift.as_ref().map_or(0.0, |shift| shift[c].abs()));
             }
             of_statistics.extend([of_mean, of_inverse]);
         }
@@ -103,9 +112,60 @@ impl Kernel for LayerNormForward {
     }
 }
 
+/// Which numbers of \[samples, positions, channels\] are normalised together: `width` channels at all positions of a
+/// sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members {
+    samples: u32,
+    pub positions: u32,
+    pub groups: u32,
+    pub width: u32,
+}
+
+impl Members {
+    pub fn of(x: Tensor, groups: u32) -> Self {
+        let channels = x.shape.last().copied().unwrap_or(1);
+        Self { samples: x.rows(), positions: x.columns() / channels, groups, width: channels / groups }
+    }
+
+    /// Groups of all samples.
+    pub fn count(self) -> u32 {
+        self.samples * self.groups
+    }
+
+    /// Numbers of a group.
+    pub fn len(self) -> u32 {
+        self.positions * self.width
+    }
+
+    pub fn channels(self) -> u32 {
+        self.groups * self.width
+    }
+
+    /// Constants of the shaders.
+    pub fn constants(self, centred: bool) -> [(&'static str, f64); 2] {
+        let strided = self.positions > 1 || self.groups > 1;
+        [("STRIDED", strided.into()), ("CENTRED", centred.into())]
+    }
+
+    /// Where the first number of a group lies.
+    pub fn start(self, group: usize) -> usize {
+        let (groups, width) = (self.groups as usize, self.width as usize);
+        group / groups * groups * self.len() as usize + group % groups * width
+    }
+
+    /// Where each number of a group lies, and its channel.
+    pub fn each(self, group: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (width, channels) = (self.width as usize, self.channels() as usize);
+        let (start, first) = (self.start(group), group % self.groups as usize * width);
+        let row = move |position| (start + position * channels..).zip(first..first + width);
+        (0..self.positions as usize).flat_map(row)
+    }
+}
+
 /// The longest chain of additions in a sum over a row: a lane's numbers, then the lanes.
-pub(super) fn depth(columns: usize) -> f64 {
-    columns.div_ceil(64) as f64 + 65.0
+pub(super) fn depth(columns: u32) -> f64 {
+    f64::from(columns.div_ceil(64)) + 65.0
 }
 
 /// The error of a number less the row's first, and less the mean: both differences are rounded.
@@ -113,14 +173,14 @@ fn difference_error(from_first: f64, deviation: f64) -> f64 {
     U * (from_first.abs() + deviation.abs()) + 2.0 * FLUSHED
 }
 
-/// x̂\[i\] of a row, from the statistics that the forward pass has left.
-pub(super) fn normalised(x: &[f32], statistics: &[f32], i: usize) -> f64 {
-    (f64::from(x[i]) - f64::from(x[0]) - f64::from(statistics[0])) * f64::from(statistics[1])
+/// x̂ of a number, from the first of its row and the statistics that the forward pass has left.
+pub(super) fn normalised(x: f32, first: f32, statistics: &[f32]) -> f64 {
+    (f64::from(x) - f64::from(first) - f64::from(statistics[0])) * f64::from(statistics[1])
 }
 
 /// Its magnitude and its bound.
-pub(super) fn normalised_bound(x: &[f32], statistics: &[f32], i: usize) -> (f64, f64) {
-    let from_first = f64::from(x[i]) - f64::from(x[0]);
+pub(super) fn normalised_bound(x: f32, first: f32, statistics: &[f32]) -> (f64, f64) {
+    let from_first = f64::from(x) - f64::from(first);
     let (deviation, inverse) = (from_first - f64::from(statistics[0]), f64::from(statistics[1]));
     let value = (deviation * inverse).abs();
     (value, 2.0 * (difference_error(from_first, deviation) * inverse + U * value))

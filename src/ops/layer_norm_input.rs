@@ -1,72 +1,80 @@
-//! The gradient of layer normalisation's input.
+//! The gradient of layer, group, instance and RMS normalisation's input.
 
-use super::layer_norm::{depth, normalised, normalised_bound};
+use super::layer_norm::{Members, depth, normalised, normalised_bound};
 use super::*;
 
-/// The gradient of layer normalisation's input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance +
-/// epsilon).
+/// The gradient of [`LayerNormForward`]'s input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance +
+/// epsilon). RMS normalisation has no mean d.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormInput {
-    /// dy, \[rows, columns\].
+    /// dy, \[rows, columns\], or \[samples, positions, channels\].
     pub gradient: Tensor,
-    /// \[rows, columns\].
+    /// As dy.
     pub x: Tensor,
     /// \[columns\].
     pub scale: Tensor,
-    /// \[rows, 2\], from the forward pass.
+    /// \[rows · groups, 2\], from the forward pass.
     pub statistics: Tensor,
-    /// dx, \[rows, columns\], written.
+    /// dx, as dy, written.
     pub output: Tensor,
+    /// As in the forward pass.
+    pub groups: u32,
+    /// Whether the mean was taken away.
+    pub centred: bool,
 }
 
 impl Kernel for LayerNormInput {
     binds! { "layer_norm_input": read gradient, read x, read scale, read statistics, write output }
 
     fn flops(&self) -> u64 {
-        // Of a row: two means. Of a number: x̂ 2, dy · scale 1, the sums 3, and 4.
-        2 * u64::from(self.x.rows()) + 10 * u64::from(self.x.len())
+        // Of a group: two means. Of a number: x̂ 2, dy · scale 1, the sums 3, and 4.
+        2 * u64::from(self.statistics.rows()) + 10 * u64::from(self.x.len())
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let shader = shader("layer_norm_input", text!("shared/from_first.wgsl.in", "layer_norm_input.wgsl.in"), []);
-        let uniforms = uniforms![rows: self.x.rows(), columns: self.x.columns(), zero: 0];
-        vec![Launch::of(self, shader, uniforms, self.x.rows())]
+        let of = Members::of(self.x, self.groups);
+        let source = text!("shared/from_first.wgsl.in", "shared/members.wgsl.in", "layer_norm_input.wgsl.in");
+        let shader = shader("layer_norm_input", source, of.constants(self.centred));
+        let uniforms = uniforms![rows: of.count(), columns: of.len(), groups: of.groups, width: of.width, zero: 0];
+        vec![Launch::of(self, shader, uniforms, of.count())]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let columns = self.x.columns() as usize;
-        let (x, scale, output) = (at.f32s(self.x), at.f32s(self.scale), at.out::<f32>(self.output));
+        let (of, x, scale) = (Members::of(self.x, self.groups), at.f32s(self.x), at.f32s(self.scale));
         let (gradient, statistics) = (at.f32s(self.gradient), at.f32s(self.statistics));
-        let rows = gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).zip(statistics.chunks_exact(2));
-        for (((dy, x), statistics), dx) in rows.zip(output.chunks_exact_mut(columns)) {
-            let normalised = |i: usize| normalised(x, statistics, i);
-            let scaled = |i: usize| f64::from(dy[i]) * f64::from(scale[i]);
-            let mean_scaled = (0..columns).map(scaled).sum::<f64>() / columns as f64;
-            let mean_along = (0..columns).map(|i| scaled(i) * normalised(i)).sum::<f64>() / columns as f64;
-            for (i, dx) in dx.iter_mut().enumerate() {
-                *dx = ((scaled(i) - mean_scaled - normalised(i) * mean_along) * f64::from(statistics[1])) as f32;
-            }
+        let dx = at.out::<f32>(self.output);
+        for (group, statistics) in statistics.chunks_exact(2).enumerate() {
+            let first = if self.centred { x[of.start(group)] } else { 0.0 };
+            let normalised = |at: usize| normalised(x[at], first, statistics);
+            let scaled = |(at, c): (usize, usize)| f64::from(gradient[at]) * f64::from(scale[c]);
+            let n = f64::from(of.len());
+            let mean_scaled = if self.centred { of.each(group).map(scaled).sum::<f64>() / n } else { 0.0 };
+            let mean_along = of.each(group).map(|i| scaled(i) * normalised(i.0)).sum::<f64>() / n;
+            of.each(group).for_each(|i| {
+                let along = normalised(i.0) * mean_along;
+                dx[i.0] = ((scaled(i) - mean_scaled - along) * f64::from(statistics[1])) as f32;
+            });
         }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        let columns = self.x.columns() as usize;
-        let (x, scale) = (at.f32s(self.x), at.f64s(self.scale));
+        let (of, x, scale) = (Members::of(self.x, self.groups), at.f32s(self.x), at.f64s(self.scale));
         let (gradient, statistics) = (at.f64s(self.gradient), at.f32s(self.statistics));
-        let mut bounds = Vec::with_capacity(x.len());
-        let rows = gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).zip(statistics.chunks_exact(2));
-        for ((dy, x), statistics) in rows {
-            let normalised: Vec<_> = (0..columns).map(|i| normalised_bound(x, statistics, i)).collect();
-            let scaled = |i: usize| (dy[i] * scale[i]).abs();
-            let mean = |f: &dyn Fn(usize) -> f64| (0..columns).map(f).sum::<f64>() / columns as f64;
-            let mean_scaled = mean(&scaled);
-            let mean_along = mean(&|i| scaled(i) * normalised[i].0);
-            let of_along = mean(&|i| scaled(i) * normalised[i].1);
-            let of_sum = 2.0 * ((depth(columns) + 4.0) * U + DIVISION);
-            for (i, (value, off)) in normalised.into_iter().enumerate() {
+        let mut bounds = vec![0.0; x.len()];
+        for (group, statistics) in statistics.chunks_exact(2).enumerate() {
+            let first = if self.centred { x[of.start(group)] } else { 0.0 };
+            let normalised = |at: usize| normalised_bound(x[at], first, statistics);
+            let scaled = |(at, c): (usize, usize)| (gradient[at] * scale[c]).abs();
+            let mean = |f: &dyn Fn((usize, usize)) -> f64| of.each(group).map(f).sum::<f64>() / f64::from(of.len());
+            let mean_scaled = if self.centred { mean(&scaled) } else { 0.0 };
+            let mean_along = mean(&|i| scaled(i) * normalised(i.0).0);
+            let of_along = mean(&|i| scaled(i) * normalised(i.0).1);
+            let of_sum = 2.0 * ((depth(of.len()) + 4.0) * U + DIVISION);
+            for i in of.each(group) {
+                let (value, off) = normalised(i.0);
                 let magnitude = scaled(i) + mean_scaled + value * mean_along;
                 let of_means = of_sum * (mean_scaled + value * mean_along) + value * of_along + off * mean_along;
-                bounds.push((of_means + 2.0 * 6.0 * U * magnitude) * f64::from(statistics[1]));
+                bounds[i.0] = (of_means + 2.0 * 6.0 * U * magnitude) * f64::from(statistics[1]);
             }
         }
         vec![Bounds::Each(bounds)]

@@ -1,21 +1,23 @@
-//! The gradient of layer normalisation's weights.
+//! The gradient of layer, group, instance and RMS normalisation's weights.
 
-use super::layer_norm::{normalised, normalised_bound};
+use super::layer_norm::{Members, normalised, normalised_bound};
 use super::*;
 
-/// The gradient of layer normalisation's weights: Σ dy · x̂ and Σ dy over the rows.
+/// The gradient of [`LayerNormForward`]'s weights: Σ dy · x̂ and Σ dy over the rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormParameters {
-    /// dy, \[rows, columns\].
+    /// dy, \[rows, columns\], or \[samples, positions, channels\].
     pub gradient: Tensor,
-    /// \[rows, columns\].
+    /// As dy.
     pub x: Tensor,
-    /// \[rows, 2\], from the forward pass.
+    /// \[rows · groups, 2\], from the forward pass.
     pub statistics: Tensor,
     /// \[columns\], written.
     pub scale_gradient: Tensor,
-    /// \[columns\], written.
-    pub shift_gradient: Tensor,
+    /// \[columns\], written; none of RMS normalisation.
+    pub shift_gradient: Option<Tensor>,
+    /// As in the forward pass.
+    pub groups: u32,
 }
 
 /// Columns of a workgroup.
@@ -39,12 +41,15 @@ impl Kernel for LayerNormParameters {
 
     /// Where rows are many, workgroups share them, and a second launch adds up what they leave.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let (rows, columns) = (self.x.rows(), self.x.columns());
+        let of = Members::of(self.x, self.groups);
+        let (rows, columns) = (self.x.rows() * of.positions, of.channels());
         let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
         let parts = rows.div_ceil(part_rows);
         let source = text!("shared/from_first.wgsl.in", "layer_norm_parameters.wgsl.in");
-        let of_all = shader("layer_norm_parameters", source, []);
-        let uniforms = uniforms![rows, columns, parts, part_rows, zero: 0];
+        let constants = of.constants(self.shift_gradient.is_some());
+        let of_all = shader("layer_norm_parameters", source, constants);
+        let Members { positions, groups, width, .. } = of;
+        let uniforms = uniforms![rows, columns, parts, part_rows, positions, groups, width, zero: 0];
         let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];
@@ -52,7 +57,7 @@ impl Kernel for LayerNormParameters {
         let words = 2 * u64::from(parts) * u64::from(columns);
         let inputs = &whole.bindings[..3];
         let sums = Launch {
-            shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), []),
+            shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), [constants[1]]),
             uniforms: uniforms![columns, parts],
             bindings: vec![left(words), write(self.scale_gradient), write(self.shift_gradient)],
             workgroups: columns.div_ceil(LANES).into(),
@@ -61,36 +66,43 @@ impl Kernel for LayerNormParameters {
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let columns = self.x.columns() as usize;
+        let of = Members::of(self.x, self.groups);
         let (gradient, x, statistics) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.statistics));
         // In f64, as rows may be many.
-        let mut sums = vec![[0.0; 2]; columns];
-        let rows = gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).zip(statistics.chunks_exact(2));
-        for ((dy, x), statistics) in rows {
-            for (i, [scale, shift]) in sums.iter_mut().enumerate() {
-                *scale += f64::from(dy[i]) * normalised(x, statistics, i);
-                *shift += f64::from(dy[i]);
-            }
+        let mut sums = vec![[0.0; 2]; of.channels() as usize];
+        for (group, statistics) in statistics.chunks_exact(2).enumerate() {
+            let first = self.first(of, x, group);
+            of.each(group).for_each(|(at, c)| {
+                sums[c][0] += f64::from(gradient[at]) * normalised(x[at], first, statistics);
+                sums[c][1] += f64::from(gradient[at]);
+            });
         }
-        let (scale_gradient, shift_gradient) = (at.out(self.scale_gradient), at.out(self.shift_gradient));
-        for (i, [scale, shift]) in sums.into_iter().enumerate() {
-            (scale_gradient[i], shift_gradient[i]) = (scale as f32, shift as f32);
+        let outputs = [Some(self.scale_gradient), self.shift_gradient];
+        for (i, tensor) in outputs.into_iter().flatten().enumerate() {
+            at.out::<f32>(tensor).iter_mut().zip(&sums).for_each(|(out, sums)| *out = sums[i] as f32);
         }
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        let columns = self.x.columns() as usize;
+        let of = Members::of(self.x, self.groups);
         let (gradient, x, statistics) = (at.f64s(self.gradient), at.f32s(self.x), at.f32s(self.statistics));
-        let roundings = 2.0 * (f64::from(self.x.rows()) + 5.0) * U;
-        let mut bounds = [vec![0.0; columns], vec![0.0; columns]];
-        let rows = gradient.chunks_exact(columns).zip(x.chunks_exact(columns)).zip(statistics.chunks_exact(2));
-        for ((dy, x), statistics) in rows {
-            for (i, dy) in dy.iter().enumerate() {
-                let (value, off) = normalised_bound(x, statistics, i);
-                bounds[0][i] += dy.abs() * (value * roundings + off);
-                bounds[1][i] += dy.abs() * roundings;
+        let roundings = 2.0 * (f64::from(self.x.rows() * of.positions) + 5.0) * U;
+        let mut bounds = vec![vec![0.0; of.channels() as usize]; 1 + usize::from(self.shift_gradient.is_some())];
+        for (group, statistics) in statistics.chunks_exact(2).enumerate() {
+            let first = self.first(of, x, group);
+            for (at, c) in of.each(group) {
+                let (value, off) = normalised_bound(x[at], first, statistics);
+                let each = [value * roundings + off, roundings];
+                bounds.iter_mut().zip(each).for_each(|(bounds, each)| bounds[c] += gradient[at].abs() * each);
             }
         }
-        bounds.map(Bounds::Each).into()
+        bounds.into_iter().map(Bounds::Each).collect()
+    }
+}
+
+impl LayerNormParameters {
+    /// What the numbers of a group are taken less.
+    fn first(&self, of: Members, x: &[f32], group: usize) -> f32 {
+        self.shift_gradient.map_or(0.0, |_| x[of.start(group)])
     }
 }

@@ -1,4 +1,4 @@
-//! Activations, dropout, softmax and layer normalisation.
+//! Activations, dropout, softmax and normalisations.
 
 use super::*;
 
@@ -98,33 +98,71 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
         (3, 300, 0.0, 1e20),
         (3, 300, 123_456.7, 0.0),
     ] {
-        let len = rows * columns;
-        let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, [rows, columns]));
-        let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, columns));
-        let statistics = tensor(8, [rows, 2]);
-        let names = ["x", "gradient", "y", "output", "scale", "shift", "scale_gradient", "shift_gradient"];
-        let buffers: Vec<(&str, u32, Role)> = names
-            .into_iter()
-            .enumerate()
-            .map(|(i, name)| (name, if i < 4 { len } else { columns }, Role::Activation))
-            .chain([("statistics", rows * 2, Role::Statistics)])
-            .collect();
-        let forward = LayerNormForward { x, scale, shift, y, statistics, epsilon: 1e-5 };
-        let mut plan = single(&buffers, Op::LayerNormForward(forward));
-        let (out, g) = (output, gradient);
-        plan.step.push(Op::LayerNormInput(LayerNormInput { gradient: g, x, scale, statistics, output: out }));
-        let op = LayerNormParameters { gradient: g, x, statistics, scale_gradient, shift_gradient };
-        plan.step.push(Op::LayerNormParameters(op));
-        let mut lockstep = check.lockstep(plan)?;
-        let mut random = Random(u64::from(len));
-        let values: Vec<f32> = random.f32s(len as usize).iter().map(|x| x * range + offset).collect();
-        lockstep.set(BufferId(0), &values)?;
-        lockstep.set(BufferId(1), &random.f32s(len as usize))?;
-        lockstep.set(BufferId(4), &random.f32s(columns as usize))?;
-        lockstep.set(BufferId(5), &random.f32s(columns as usize))?;
-        check.agree(&mut lockstep, &format!("layer normalisation {rows}x{columns} of {offset} ± {range}"))?;
+        check_normalisation(check, [rows, 1, columns], 1, true, offset, range)?;
     }
     Ok(())
+}
+
+/// Of groups of channels at several positions, of each channel, of all of a sample, and by the root mean square.
+pub fn group_and_rms_normalisation_and_their_gradients(check: &mut Check) -> Result<()> {
+    for (x, groups, centred, offset, range) in [
+        ([3, 1, 6], 3, true, 0.0, 1.0),
+        ([2, 35, 8], 2, true, 2.0, 1.0),
+        ([5, 9, 33], 33, true, -1.0, 1.0),
+        ([2, 150, 3], 1, true, 1e6, 1.0),
+        ([2, 63, 260], 4, true, 0.0, 1.0),
+        ([40, 130, 5], 5, true, 0.0, 1.0),
+        ([3, 50, 12], 4, true, 0.0, 1e20),
+        ([3, 50, 12], 4, true, 123_456.7, 0.0),
+        ([1, 1, 1], 1, false, 0.0, 1.0),
+        ([65, 1, 64], 1, false, 3.0, 1.0),
+        ([4200, 1, 9], 1, false, 0.0, 1.0),
+        ([2, 1, 1757], 1, false, 0.0, 1e20),
+        ([3, 1, 65], 1, false, 1e-20, 1e-20),
+        ([3, 1, 65], 1, false, 0.0, 0.0),
+    ] {
+        check_normalisation(check, x, groups, centred, offset, range)?;
+    }
+    Ok(())
+}
+
+/// Of samples with positions and channels: random numbers beside an offset.
+fn check_normalisation(
+    check: &mut Check,
+    [samples, positions, channels]: [u32; 3],
+    groups: u32,
+    centred: bool,
+    offset: f32,
+    range: f32,
+) -> Result<()> {
+    let len = samples * positions * channels;
+    let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| match positions {
+        1 => tensor(i, [samples, channels]),
+        _ => tensor(i, [samples, positions, channels]),
+    });
+    let [scale, shift, scale_gradient, shift_gradient] = [4, 5, 6, 7].map(|i| tensor(i, channels));
+    let statistics = tensor(8, [samples * groups, 2]);
+    let names = ["x", "gradient", "y", "output", "scale", "shift", "scale_gradient", "shift_gradient"];
+    let buffers: Vec<(&str, u32, Role)> = names
+        .into_iter()
+        .enumerate()
+        .map(|(i, name)| (name, if i < 4 { len } else { channels }, Role::Activation))
+        .chain([("statistics", samples * groups * 2, Role::Statistics)])
+        .collect();
+    let [shift, shift_gradient] = [shift, shift_gradient].map(|tensor| centred.then_some(tensor));
+    let forward = LayerNormForward { x, scale, shift, y, statistics, groups, epsilon: 1e-5 };
+    let mut plan = single(&buffers, Op::LayerNormForward(forward));
+    plan.step.push(LayerNormInput { gradient, x, scale, statistics, output, groups, centred }.into());
+    plan.step.push(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, groups }.into());
+    let mut lockstep = check.lockstep(plan)?;
+    let mut random = Random(u64::from(len));
+    let values: Vec<f32> = random.f32s(len as usize).iter().map(|x| x * range + offset).collect();
+    lockstep.set(BufferId(0), &values)?;
+    lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+    lockstep.set(BufferId(4), &random.f32s(channels as usize))?;
+    lockstep.set(BufferId(5), &random.f32s(channels as usize))?;
+    let what = format!("{samples}x{positions}x{channels} in {groups}, mean {centred}: {offset} ± {range}");
+    check.agree(&mut lockstep, &what)
 }
 
 pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {

@@ -73,6 +73,10 @@ pub const CASES: &[Case] = &{
         case!(softmax_and_its_gradient, "softmax"),
         case!(layer_normalisation_and_its_gradients, "layer_norm" "layer_norm_input" "layer_norm_parameters"),
         case!(
+            group_and_rms_normalisation_and_their_gradients,
+            "layer_norm" "layer_norm_input" "layer_norm_parameters"
+        ),
+        case!(
             batch_normalisation_and_its_gradients,
             "channel_statistics" "running_statistics" "batch_norm" "batch_norm_parameters" "batch_norm_input"
         ),

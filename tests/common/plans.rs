@@ -3,8 +3,8 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, Clip, Encoding, HashGrid, Lion, Loss, Network, Optimizer, Pool, RmsProp,
-    Schedule, Sgd, TrainerConfig, Upsample,
+    Activation, Adagrad, Adam, AdamW, Clip, Encoding, GroupNorm, HashGrid, Lion, Loss, Network, Optimizer, Pool,
+    RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
 };
 
 /// Plans that together have every kind of op, every activation and every optimizer.
@@ -45,6 +45,8 @@ pub fn plans() -> Vec<Plan> {
     });
     let pools = pools.layer(Upsample::bilinear([5, 3])).conv(4, 1, Activation::Identity).layer(Upsample::nearest(2));
     let pools = pools.flatten().dense(3, Activation::Identity).build().unwrap();
+    let groups = Network::input([3, 6]).layer(GroupNorm::new(2)).layer(RmsNorm::default()).flatten();
+    let groups = groups.dense(3, Activation::Identity).build().unwrap();
     // Rows in fours and in eights.
     let of_rows = |columns| {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
@@ -95,6 +97,7 @@ pub fn plans() -> Vec<Plan> {
         Plan::forward(&pools, 2).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &batches_of(4096)).unwrap(),
+        Plan::training(&groups, Loss::MeanSquaredError, &sgd, &config).unwrap(),
     ];
     plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
 }

@@ -160,6 +160,13 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
             let deviation = (variance + f64::from(norm.epsilon)).sqrt();
             row.iter().enumerate().map(|(j, x)| (x - mean) / deviation * weights[0][j] + weights[1][j]).collect()
         }),
+        Layer::GroupNorm(norm) => group_norm(x, norm.groups, norm.epsilon, weights),
+        Layer::InstanceNorm(norm) => group_norm(x, *x.shape.last().unwrap(), norm.epsilon, weights),
+        Layer::RmsNorm(norm) => x.map_rows(|row| {
+            let square = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
+            let root = (square + f64::from(norm.epsilon)).sqrt();
+            row.iter().zip(weights[0]).map(|(x, scale)| x / root * scale).collect()
+        }),
         Layer::ScaleShift(ScaleShift::Trained) => {
             x.map_rows(|row| row.iter().enumerate().map(|(j, x)| x * weights[0][j] + weights[1][j]).collect())
         }
@@ -395,6 +402,24 @@ fn resized(layer: &Layer, x: &Sample) -> Sample {
         }
         other => panic!("{other:?} resizes nothing"),
     }
+}
+
+/// Each group of channels by its mean and variance over all positions.
+fn group_norm(x: &Sample, groups: u32, epsilon: f32, weights: &[&[f64]]) -> Sample {
+    let channels = *x.shape.last().unwrap() as usize;
+    let width = channels / groups as usize;
+    let mut y = x.clone();
+    for group in 0..groups as usize {
+        let is_own = |(i, _): &(usize, &f64)| i % channels / width == group;
+        let own: Vec<f64> = x.values.iter().enumerate().filter(is_own).map(|(_, x)| *x).collect();
+        let mean = own.iter().sum::<f64>() / own.len() as f64;
+        let variance = own.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / own.len() as f64;
+        for (i, y) in y.values.iter_mut().enumerate().filter(|(i, _)| i % channels / width == group) {
+            let normalised = (*y - mean) / (variance + f64::from(epsilon)).sqrt();
+            *y = normalised * weights[0][i % channels] + weights[1][i % channels];
+        }
+    }
+    y
 }
 
 /// Mean and variance of each channel over a batch.

@@ -20,9 +20,16 @@ fn of(x: &[f32], dy: &[f32]) -> [[Vec<f32>; 2]; 3] {
     let names = ["x", "dy", "y", "dx", "scale", "shift", "scale_gradient", "shift_gradient", "statistics"];
     let buffers: Vec<_> = names.iter().map(|&name| (name, if name == "statistics" { 2 } else { columns })).collect();
     let buffers: Vec<_> = buffers.into_iter().map(|(name, len)| (name, len, Role::Activation)).collect();
-    let op = LayerNormForward { x: x_of, scale, shift, y, statistics, epsilon: EPSILON };
-    let input = LayerNormInput { gradient: dy_of, x: x_of, scale, statistics, output: dx };
-    let parameters = LayerNormParameters { gradient: dy_of, x: x_of, statistics, scale_gradient, shift_gradient };
+    let op = LayerNormForward { x: x_of, scale, shift: Some(shift), y, statistics, groups: 1, epsilon: EPSILON };
+    let input = LayerNormInput { gradient: dy_of, x: x_of, scale, statistics, output: dx, groups: 1, centred: true };
+    let parameters = LayerNormParameters {
+        gradient: dy_of,
+        x: x_of,
+        statistics,
+        scale_gradient,
+        shift_gradient: Some(shift_gradient),
+        groups: 1,
+    };
     let ops = [Op::LayerNormForward(op), Op::LayerNormInput(input), Op::LayerNormParameters(parameters)];
     let mut both = Both::of(&buffers, ops);
     both.set(0, x);

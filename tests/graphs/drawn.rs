@@ -5,8 +5,8 @@ use std::fmt;
 
 use proptest::prelude::*;
 use wgrad::{
-    Activation, BatchNorm, Conv, Crop, Dense, Graph, Layer, LayerNorm, Loss, Network, Pad, Pool, ScaleShift, Shape,
-    Tied, Upsample, Value,
+    Activation, BatchNorm, Conv, Crop, Dense, Graph, GroupNorm, InstanceNorm, Layer, LayerNorm, Loss, Network, Pad,
+    Pool, RmsNorm, ScaleShift, Shape, Tied, Upsample, Value,
 };
 
 /// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
@@ -266,6 +266,7 @@ impl Under {
                 let fits = |step: &Step| match &step.layer {
                     Layer::Dense(_)
                     | Layer::LayerNorm(_)
+                    | Layer::RmsNorm(_)
                     | Layer::BatchNorm(_)
                     | Layer::ScaleShift(ScaleShift::Trained) => self.last(step.inputs[0]) == self.last(x),
                     _ => false,
@@ -282,7 +283,7 @@ impl Under {
                     None => _ = self.push(activation(b), &[x]),
                 }
             }
-            16 => _ = self.norm(x),
+            16 => _ = self.norm(x, a),
             17 => _ = self.push(Layer::Dropout(0.375), &[x]),
             18 => _ = self.push(BatchNorm { epsilon: 0.0625, ..BatchNorm::default() }, &[x]),
             19 => match self.conv(shape, a, b) {
@@ -299,7 +300,7 @@ impl Under {
             },
             // A residual block.
             _ => {
-                let inner = if a.is_multiple_of(2) { self.norm(x) } else { x };
+                let inner = if a.is_multiple_of(2) { self.norm(x, b) } else { x };
                 let inner = self.dense(inner, 1 + u32::from(a % 5), 1, activation(b));
                 let back = Dense::new(self.last(x), activation(if b.is_multiple_of(3) { 1 } else { 0 }));
                 let inner = self.push(if (b / 8).is_multiple_of(4) { back.without_bias() } else { back }, &[inner]);
@@ -312,8 +313,19 @@ impl Under {
     }
 
     /// With an epsilon that keeps its slopes below 4.
-    fn norm(&mut self, x: usize) -> usize {
-        self.push(LayerNorm { epsilon: 0.0625 }, &[x])
+    fn norm(&mut self, x: usize, draw: u16) -> usize {
+        let (epsilon, channels, numbers) = (0.0625, self.last(x), self.shape(x).elements());
+        let groups: Vec<u32> =
+            (1..=channels).filter(|n| channels.is_multiple_of(*n) && u64::from(*n) < numbers).collect();
+        match draw / 2 % 4 {
+            0 => self.push(RmsNorm { epsilon }, &[x]),
+            1 if u64::from(channels) < numbers => self.push(InstanceNorm { epsilon }, &[x]),
+            2 if !groups.is_empty() => {
+                let groups = groups[usize::from(draw / 8) % groups.len()];
+                self.push(GroupNorm { groups, epsilon }, &[x])
+            }
+            _ => self.push(LayerNorm { epsilon }, &[x]),
+        }
     }
 
     fn reshape(&mut self, x: usize, a: u16, b: u16) -> usize {

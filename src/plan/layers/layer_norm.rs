@@ -1,28 +1,51 @@
-//! Layer normalisation: y = x̂ · scale + shift; see [`LayerNormInput`] and [`LayerNormParameters`] for its gradients.
+//! Layer, group, instance and RMS normalisation: y = x̂ · scale + shift; see [`LayerNormInput`] and
+//! [`LayerNormParameters`] for its gradients.
 
-use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, limit, made, rows};
+use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, limit, made, rows, seen_as};
 use crate::error::Result;
+use crate::network::Normalisation;
 use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
-pub(super) fn forward(at: &At, epsilon: f32, plan: &mut Builder) -> Result<Lowered> {
-    let x = rows(at.inputs[0]);
-    limit("features to normalise", x.columns().into(), LONGEST_ROW.into(), "features")?;
+pub(super) fn forward(at: &At, norm: &Normalisation, plan: &mut Builder) -> Result<Lowered> {
+    let (x, groups) = (members(at.inputs[0], norm), norm.groups);
+    limit("features to normalise", (x.columns() / groups).into(), LONGEST_ROW.into(), "features")?;
     let output = plan.activation(&at.node.name, at.shape())?;
-    let statistics = plan.buffer(&at.name("statistics"), [x.rows(), 2], Role::Statistics)?;
-    let [scale, shift] = [0, 1].map(|i| plan.parameter(at.node.parameters[i]));
-    plan.push(LayerNormForward { x, scale, shift, y: rows(output), statistics, epsilon });
+    let statistics = plan.buffer(&at.name("statistics"), [x.rows() * groups, 2], Role::Statistics)?;
+    let mut parameters = at.node.parameters.iter().map(|&parameter| plan.parameter(parameter));
+    let (Some(scale), shift) = (parameters.next(), parameters.next()) else { return Ok(made(output)) };
+    plan.push(LayerNormForward {
+        x,
+        scale,
+        shift,
+        y: members(output, norm),
+        statistics,
+        groups,
+        epsilon: norm.epsilon,
+    });
     Ok(Lowered { kept: vec![statistics], ..made(output) })
 }
 
-pub(super) fn backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
-    let (x, gradient, statistics) = (rows(at.inputs[0]), rows(gradient), at.done.kept[0]);
-    let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
+pub(super) fn backward(at: &At, norm: &Normalisation, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    let (x, gradient, statistics) = (members(at.inputs[0], norm), members(gradient, norm), at.done.kept[0]);
+    let (scale, &Normalisation { groups, centred, .. }) = (at.node.parameters[0], norm);
     if plan.trained[scale] {
-        let [scale_gradient, shift_gradient] = [plan.parameter_sink(at, scale)?, plan.parameter_sink(at, shift)?];
-        plan.push(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient });
+        let scale_gradient = plan.parameter_sink(at, scale)?;
+        let shift = at.node.parameters.get(1).map(|&shift| plan.parameter_sink(at, shift));
+        let shift_gradient = shift.transpose()?;
+        plan.push(LayerNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, groups });
     }
     if let Some(sink) = plan.sink(at, 0)? {
-        plan.push(LayerNormInput { gradient, x, scale: plan.parameter(scale), statistics, output: rows(sink) });
+        let (scale, output) = (plan.parameter(scale), members(sink, norm));
+        plan.push(LayerNormInput { gradient, x, scale, statistics, output, groups, centred });
     }
     Ok(())
+}
+
+/// \[rows, columns\], or \[samples, positions, channels\] where positions are normalised together.
+fn members(tensor: Tensor, norm: &Normalisation) -> Tensor {
+    let (all, samples) = (rows(tensor), tensor.rows());
+    match norm.of_rows {
+        true => all,
+        false => seen_as(tensor, [samples, all.rows() / samples, all.columns()]),
+    }
 }

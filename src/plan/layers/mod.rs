@@ -77,7 +77,9 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
             Ok(Lowered { sums, ..made(output) })
         }
         Layer::Dropout(rate) => dropout::forward(at, rate, plan),
-        Layer::LayerNorm(norm) => layer_norm::forward(at, norm.epsilon, plan),
+        layer @ (Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_)) => {
+            layer_norm::forward(at, &layer.normalisation(at.shape()), plan)
+        }
         Layer::BatchNorm(norm) => batch_norm::forward(at, norm, plan),
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
         Layer::Encoding(encoding) => encode::forward(at, encoding, plan),
@@ -133,7 +135,9 @@ pub(super) fn backward(
         }
         Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
         Layer::Dropout(rate) => dropout::backward(at, rate, first, plan)?,
-        Layer::LayerNorm(_) => layer_norm::backward(at, first, plan)?,
+        Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {
+            layer_norm::backward(at, &layer.normalisation(at.shape()), first, plan)?;
+        }
         Layer::BatchNorm(norm) => batch_norm::backward(at, norm.epsilon, first, plan)?,
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, plan)?,
         Layer::Encoding(encoding) => encode::backward(at, encoding, first, plan)?,
