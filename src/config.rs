@@ -79,6 +79,10 @@ impl TrainerConfig {
         option("window", "at least 1 row, or None", "Some(0)", self.window != Some(0))?;
         for group in &self.groups {
             at_least_zero("rate of a group", group.rate)?;
+            if group.fixed_statistics && !network.states().iter().any(|state| state.layer() == group.layer) {
+                let expected = "a layer with running statistics";
+                return Err(Error::shape("layer of a group with fixed statistics", expected, &group.layer));
+            }
             if !network.layers().any(|(name, _)| name == group.layer) {
                 let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
                 return Err(Error::shape("layer of a group", format!("one of {}", names.join(", ")), &group.layer));
@@ -90,9 +94,18 @@ impl TrainerConfig {
     /// What the learning rate and the weight decay of a parameter of the network are multiplied by.
     pub(crate) fn multipliers(&self, network: &Network, parameter: usize) -> [f32; 2] {
         let parameter = &network.parameters()[parameter];
-        let group = self.groups.iter().rev().find(|group| group.layer == parameter.layer());
+        let group = self.group(parameter.layer());
         let decays = group.is_none_or(|g| g.decay) && (self.decay_biases || parameter.shape.len() > 1);
         [group.map_or(1.0, |g| g.rate), f32::from(u8::from(decays))]
+    }
+
+    /// Whether training leaves the running statistics of a layer as they are.
+    pub(crate) fn fixes_statistics(&self, layer: &str) -> bool {
+        self.group(layer).is_some_and(|group| group.fixed_statistics)
+    }
+
+    fn group(&self, layer: &str) -> Option<&Group> {
+        self.groups.iter().rev().find(|group| group.layer == layer)
     }
 }
 
@@ -120,12 +133,14 @@ pub struct Group {
     layer: String,
     rate: f32,
     decay: bool,
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    fixed_statistics: bool,
 }
 
 impl Group {
     /// The layer of this name, trained as the rest: see the methods.
     pub fn layer(name: impl Into<String>) -> Self {
-        Self { layer: name.into(), rate: 1.0, decay: true }
+        Self { layer: name.into(), rate: 1.0, decay: true, fixed_statistics: false }
     }
 
     /// Multiplies its learning rate.
@@ -137,6 +152,14 @@ impl Group {
     /// Leaves its weights as they are: no gradients are computed for them, and none count in [`Clip::Norm`].
     pub fn frozen(self) -> Self {
         self.rate(0.0)
+    }
+
+    /// Training takes the running mean and variance of this [`BatchNorm`](crate::BatchNorm) too, and leaves them as they
+    /// are: to go on training a network with small batches or other data. Its weights are trained unless it is
+    /// [`frozen`](Self::frozen) as well.
+    pub fn fixed_statistics(mut self) -> Self {
+        self.fixed_statistics = true;
+        self
     }
 
     /// Without weight decay.

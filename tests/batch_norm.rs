@@ -9,8 +9,8 @@ use common::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
 use wgrad::plan::{DataInfo, Role};
 use wgrad::{
-    Adam, BatchNorm, Checkpoint, Dataset, Dense, Device, EarlyStopping, Error, Event, Fit, Graph, Group, Init, Layer,
-    Loss, Model, Naming, Network, Optimizer, Parameter, Plan, Sgd, Tied, Trainer, TrainerConfig,
+    Adam, BatchNorm, Checkpoint, Conv, Dataset, Dense, Device, EarlyStopping, Error, Event, Fit, Graph, Group, Init,
+    Layer, Loss, Model, Naming, Network, Optimizer, Parameter, Plan, Sgd, Tied, Trainer, TrainerConfig,
 };
 
 fn devices() -> [Device; 2] {
@@ -28,10 +28,12 @@ struct Forward {
     steepest: f64,
 }
 
-/// A chain of dense layers (identity or tanh), batch normalisations and flattening, in f64, in training.
-fn forward(network: &Network, weights: &[f64], samples: &[Vec<f64>]) -> Forward {
-    let mut parameters = network.parameters().iter();
+/// A chain of dense layers (identity or tanh), batch normalisations and flattening, in f64, in training: with fixed
+/// statistics or the batch's.
+fn forward(network: &Network, weights: &[f64], samples: &[Vec<f64>], fixed: bool) -> Forward {
+    let (mut parameters, mut states) = (network.parameters().iter(), network.states().iter());
     let mut next = || parameters.next().map(|p| weights[p.range()].to_vec()).unwrap();
+    let mut state = || states.next().map(|p| weights[p.range()].to_vec()).unwrap();
     let mut found = Forward { outputs: samples.to_vec(), steepest: 1.0, ..Forward::default() };
     let mut channels = network.input_ends()[0].shape.last().copied().unwrap() as usize;
     for (_, layer) in network.layers() {
@@ -50,15 +52,16 @@ fn forward(network: &Network, weights: &[f64], samples: &[Vec<f64>]) -> Forward 
                 channels = units;
             }
             Layer::BatchNorm(norm) => {
-                let (scale, shift) = (next(), next());
+                let (scale, shift, running) = (next(), next(), [state(), state()]);
                 let mut statistics = Vec::new();
                 let mut steepest: f64 = 0.0;
                 for c in 0..channels {
                     let of_channel: Vec<f64> =
                         found.outputs.iter().flat_map(|s| s[c..].iter().step_by(channels).copied()).collect();
                     let n = of_channel.len() as f64;
-                    let mean = of_channel.iter().sum::<f64>() / n;
+                    let mean = if fixed { running[0][c] } else { of_channel.iter().sum::<f64>() / n };
                     let squares = of_channel.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+                    let squares = if fixed { running[1][c] * n } else { squares };
                     let inverse = 1.0 / (squares / n + f64::from(norm.epsilon)).sqrt();
                     for x in found.outputs.iter_mut().flat_map(|s| s[c..].iter_mut().step_by(channels)) {
                         *x = (*x - mean) * inverse * scale[c] + shift[c];
@@ -119,8 +122,10 @@ fn f64s(values: &[f32]) -> Vec<f64> {
 #[test]
 fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() {
     let network = network();
-    for (seed, rows, batch) in [(1, 7, 7), (2, 7, 10), (3, 40, 64)] {
-        let config = TrainerConfig { keep_gradients: true, ..batches_of(batch) };
+    let names = ["batch_norm_2", "batch_norm_4", "batch_norm_7"];
+    for (seed, rows, batch, fixed) in [(1, 7, 7, false), (2, 7, 10, false), (3, 40, 64, false), (4, 7, 10, true)] {
+        let groups = if fixed { names.map(|name| Group::layer(name).fixed_statistics()).to_vec() } else { Vec::new() };
+        let config = TrainerConfig { keep_gradients: true, groups, ..batches_of(batch) };
         let (loss, optimizer) = (Loss::SoftmaxCrossEntropy, Optimizer::from(Adam::default()));
         let plan = Plan::training(&network, loss, &optimizer, &config).unwrap();
         let mut lockstep = lockstep_with_data(gpu(), &network, plan, rows, seed);
@@ -134,7 +139,7 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
         assert_agree(&mut lockstep, "batch normalisation");
 
         let weights = f64s(&start);
-        let textbook = forward(&network, &weights, &data);
+        let textbook = forward(&network, &weights, &data, fixed);
         let u = 1.0 / 16_777_216.0;
         // As in `gradients.rs`: each sum's length times u, twice for forward and backward. A normalisation sums up its
         // rows, and multiplies what its input is off by at most 1 / √(variance + epsilon).
@@ -142,14 +147,18 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
         let relative = 2.0 * f64::from(lengths) * u * textbook.steepest;
 
         let after = lockstep.get(parameters);
-        let norms = [(0.1, "batch_norm_2"), (0.25, "batch_norm_4"), (0.1, "batch_norm_7")];
-        for ((momentum, name), statistics) in norms.into_iter().zip(&textbook.statistics) {
+        let momenta = if fixed { [0.0; 3] } else { [0.1, 0.25, 0.1] };
+        for ((momentum, name), statistics) in momenta.into_iter().zip(names).zip(&textbook.statistics) {
             for (k, role) in ["mean", "variance"].into_iter().enumerate() {
                 let state = network.states().iter().find(|s| s.name == format!("{name}.{role}")).unwrap();
                 for (i, of_batch) in state.range().zip(statistics) {
                     let expected = (1.0 - momentum) * weights[i] + momentum * of_batch[k];
                     let error = (f64::from(after[i]) - expected).abs();
-                    assert!(error <= relative, "{name}.{role}: {} is not {expected}", after[i]);
+                    assert!(
+                        error <= if fixed { 0.0 } else { relative },
+                        "{name}.{role}: {} is not {expected}",
+                        after[i]
+                    );
                 }
             }
         }
@@ -164,7 +173,7 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
             let at = |by: f64| {
                 let mut moved = weights.clone();
                 moved[i] += by;
-                cross_entropy(&forward(&network, &moved, &data).outputs, &labels)
+                cross_entropy(&forward(&network, &moved, &data, fixed).outputs, &labels)
             };
             let expected = (at(h) - at(-h)) / (2.0 * h);
             let error = (f64::from(gradient[i]) - expected).abs();
@@ -197,12 +206,12 @@ fn the_input_gradient_of_a_chain_is_the_textbooks() {
     let (weights, gradient) = (f64s(&start), lockstep.get(dx));
     let scalar = |x: &[f64]| -> f64 {
         let rows: Vec<Vec<f64>> = x.chunks(4).map(<[f64]>::to_vec).collect();
-        let y = forward(&network, &weights, &rows).outputs.concat();
+        let y = forward(&network, &weights, &rows, false).outputs.concat();
         y.iter().zip(&g).map(|(y, &g)| y * f64::from(g)).sum()
     };
     let x = f64s(&x);
     let rows_of: Vec<Vec<f64>> = x.chunks(4).map(<[f64]>::to_vec).collect();
-    let steepest = forward(&network, &weights, &rows_of).steepest;
+    let steepest = forward(&network, &weights, &rows_of, false).steepest;
     let largest = f64::from(gradient.iter().fold(0.0f32, |largest, g| largest.max(g.abs())));
     let (h, u) = (1e-5, 1.0 / 16_777_216.0);
     let lengths = 2.0 * f64::from(2 * rows + 4 + 3);
@@ -287,11 +296,29 @@ fn classifier() -> Network {
     Network::input(4).batch_norm().dense(16, Identity).batch_norm().activation(Relu).dense(3, Identity).build().unwrap()
 }
 
+/// The same rows as images.
+fn of_images() -> Network {
+    Network::input(4)
+        .layer(Layer::Reshape([2, 2, 1].into()))
+        .layer(Conv::new(6, 2).same().without_bias())
+        .batch_norm()
+        .activation(Relu)
+        .layer(Layer::SpatialDropout(0.25))
+        .flatten()
+        .dense(3, Identity)
+        .build()
+        .unwrap()
+}
+
 /// Batches of 16: the last one of 90 rows has 10.
 fn trainer(device: Device) -> Trainer {
+    trainer_of(device, &classifier())
+}
+
+fn trainer_of(device: Device, network: &Network) -> Trainer {
     let adam = Adam { learning_rate: 0.02, ..Adam::default() };
     let config = TrainerConfig { batch: 16, seed: 3, accumulate: 2, ..TrainerConfig::default() };
-    Trainer::new(device, &classifier(), Loss::SoftmaxCrossEntropy, adam, config).unwrap()
+    Trainer::new(device, network, Loss::SoftmaxCrossEntropy, adam, config).unwrap()
 }
 
 fn bits(weights: &[f32]) -> Vec<u32> {
@@ -336,13 +363,14 @@ fn training_learns_and_moves_the_running_statistics() {
 
 #[test]
 fn a_resumed_run_equals_one_that_was_never_interrupted() {
-    for device in devices() {
+    let all = devices().into_iter().flat_map(|device| [(device.clone(), classifier()), (device, of_images())]);
+    for (device, network) in all {
         let path = file(if matches!(device, Device::Cpu) { "resumed-cpu" } else { "resumed-gpu" });
         let data = data(4, 90);
         let checkpoint = Some(Checkpoint { path: &path, every: Some(4) });
         let fit = |epochs| Fit { epochs, checkpoint, ..Fit::default() };
         let mut files: Vec<Vec<u8>> = Vec::new();
-        let mut whole = trainer(device.clone());
+        let mut whole = trainer_of(device.clone(), &network);
         whole.fit(&data, fit(3), |_| files.extend(std::fs::read(&path).ok())).unwrap();
         files.dedup();
         assert!(files.len() >= 5, "{}", files.len());
@@ -488,6 +516,18 @@ fn states_are_laid_out_behind_weights_and_told_apart() {
     assert!(matches!(&error, Error::NonFiniteParameter { tensor, index: 5, .. } if tensor == states[3]), "{error}");
 }
 
+/// The activation after it is its epilogue; evaluation and forward passes take the same op.
+#[test]
+fn a_convolution_a_normalisation_and_an_activation_are_two_ops_outside_of_training() {
+    let network = of_images();
+    let kernels = |plan: Plan| plan.step.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let forward = kernels(Plan::forward(&network, 8).unwrap());
+    assert!(forward[0].starts_with("matmul") && forward[1] == "batch_norm relu", "{forward:?}");
+    assert!(forward[2].starts_with("matmul") && forward.len() == 3, "{forward:?}");
+    let evaluation = kernels(Plan::evaluation(&network, Loss::SoftmaxCrossEntropy, 8).unwrap());
+    assert!(evaluation.windows(3).any(|ops| ops == forward), "{evaluation:?}");
+}
+
 #[test]
 fn options_out_of_range_are_errors() {
     let fault = |norm: BatchNorm| Network::input(3).layer(norm).build().unwrap_err().to_string();
@@ -495,4 +535,9 @@ fn options_out_of_range_are_errors() {
     assert!(fault(BatchNorm { epsilon, ..BatchNorm::default() }).starts_with("epsilon of batch_norm must be"));
     let message = fault(BatchNorm { momentum, ..BatchNorm::default() });
     assert!(message.starts_with("momentum of batch_norm must be from 0 to 1, got 1.5"), "{message}");
+    let groups = vec![Group::layer("dense_2").fixed_statistics()];
+    let config = TrainerConfig { groups, ..batches_of(4) };
+    let message = Plan::training(&classifier(), Loss::SoftmaxCrossEntropy, &Sgd::default().into(), &config);
+    let message = message.unwrap_err().to_string();
+    assert!(message.ends_with("expected a layer with running statistics, got dense_2"), "{message}");
 }

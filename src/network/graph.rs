@@ -397,7 +397,7 @@ impl Network {
         }
         for i in 0..self.outputs.len() {
             let last = self.last(i);
-            if let Some(Node { name, layer: Layer::Dropout(_), .. }) = last {
+            if let Some(Node { name, layer: Layer::Dropout(_) | Layer::SpatialDropout(_), .. }) = last {
                 return Err(Error::shape("last layer", "one that is there outside of training too", name));
             }
         }

@@ -44,6 +44,9 @@ pub enum Layer {
     /// left of 1, so that the mean stays: Srivastava et al., 2014. Elsewhere it does nothing. The mask is a function of
     /// the seed, the step and the place, stored nowhere.
     Dropout(f32),
+    /// [`Dropout`](Self::Dropout) of whole channels: in training, sets a channel of a sample to 0 at all positions with
+    /// this probability: Tompson et al., 2015. For images and sequences, whose neighbours are alike.
+    SpatialDropout(f32),
     /// See [`LayerNorm`].
     LayerNorm(LayerNorm),
     /// See [`GroupNorm`].
@@ -145,6 +148,7 @@ impl Layer {
             Layer::Activation(_) => "activation",
             Layer::Flatten => "flatten",
             Layer::Dropout(_) => "dropout",
+            Layer::SpatialDropout(_) => "spatial_dropout",
             Layer::LayerNorm(_) => "layer_norm",
             Layer::GroupNorm(_) => "group_norm",
             Layer::InstanceNorm(_) => "instance_norm",

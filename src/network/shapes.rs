@@ -40,7 +40,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         }
         Layer::Encoding(encoding) => encoding.outputs(what, x[0])?.into(),
         Layer::Flatten => Shape::of(&[x.elements() as u32]),
-        Layer::Dropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
+        Layer::Dropout(rate) | Layer::SpatialDropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
         Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {
             let (channels, norm) = (x[x.len() - 1], layer.normalisation(x));
             above_zero(norm.name, norm.epsilon)?;

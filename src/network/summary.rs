@@ -52,7 +52,7 @@ fn rows(shape: &Shape) -> String {
 /// A layer's name, and what of it is worth a word.
 pub(super) fn title(name: &str, layer: &Layer) -> String {
     match layer {
-        Layer::Dropout(rate) => format!("{name} ({rate})"),
+        Layer::Dropout(rate) | Layer::SpatialDropout(rate) => format!("{name} ({rate})"),
         Layer::Dense(Dense { activation, .. }) => format!("{name} ({activation})"),
         Layer::Tied(Tied { to, transposed: None }) => format!("{name} (weights of {to})"),
         Layer::Tied(Tied { to, transposed: Some(activation) }) => format!("{name} ({to} transposed, {activation})"),

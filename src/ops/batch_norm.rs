@@ -2,9 +2,10 @@
 
 use super::channel_statistics::{inverse, normalised_bound, of_inverse, whole};
 use super::*;
+use crate::activation::Activation;
 
 /// Batch normalisation with statistics that are given, the batch's or running ones: (x − mean) / √(variance + epsilon)
-/// · scale + shift, each for a channel.
+/// · scale + shift, each for a channel; then an activation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormForward {
     /// \[rows, channels\].
@@ -19,6 +20,8 @@ pub struct BatchNormForward {
     pub y: Tensor,
     /// Keeps the division finite.
     pub epsilon: f32,
+    /// Applied last; not softmax.
+    pub activation: Activation,
 }
 
 /// Rows of an invocation, at most, and invocations of a workgroup.
@@ -34,15 +37,28 @@ pub(super) fn grid(x: &Tensor) -> (u32, u64) {
 impl Kernel for BatchNormForward {
     binds! { "batch_norm": read x, read scale, read shift, read statistics, write y }
 
+    fn detail(&self) -> String {
+        match self.activation {
+            Activation::Identity => String::new(),
+            activation => format!(" {activation}"),
+        }
+    }
+
     fn flops(&self) -> u64 {
         // Of a channel: epsilon, the root and its reciprocal.
-        3 * u64::from(self.x.columns()) + 4 * u64::from(self.x.len())
+        3 * u64::from(self.x.columns()) + (4 + self.activation.flops()[0]) * u64::from(self.x.len())
+    }
+
+    fn without_twin(&self) -> Option<String> {
+        self.activation.without_twin()
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (lanes, workgroups) = grid(&self.x);
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
-        let shader = shader("batch_norm", text!("batch_norm.wgsl"), []);
+        let source = self.activation.text().to_owned() + text!("batch_norm.wgsl.in");
+        let constants = self.activation.constant().into_iter().collect::<Vec<_>>();
+        let shader = shader(format!("batch_norm{}", self.detail()), source, constants);
         let uniforms = uniforms![rows, columns, stride, lanes, epsilon: whole(self.epsilon)];
         vec![Launch::of(self, shader, uniforms, workgroups)]
     }
@@ -55,7 +71,7 @@ impl Kernel for BatchNormForward {
         for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
             for (c, (x, y)) in x.iter().zip(y).enumerate() {
                 let normalised = (f64::from(*x) - f64::from(statistics[c])) * inverses[c];
-                *y = (normalised * f64::from(scale[c]) + f64::from(shift[c])) as f32;
+                *y = self.activation.value((normalised * f64::from(scale[c]) + f64::from(shift[c])) as f32);
             }
         }
     }
@@ -70,8 +86,10 @@ impl Kernel for BatchNormForward {
         let bound = |(i, &x): (usize, &f32)| {
             let c = i % columns;
             let (value, off) = normalised_bound(x.into(), statistics[c].into(), inverses[c].0, inverses[c].1);
-            scale[c].abs() * (off + 2.0 * U * value + FLUSHED)
-                + 2.0 * U * (2.0 * value * scale[c].abs() + shift[c].abs())
+            let off = scale[c].abs() * (off + 2.0 * U * value + FLUSHED)
+                + 2.0 * U * (2.0 * value * scale[c].abs() + shift[c].abs());
+            let y = (f64::from(x) - f64::from(statistics[c])) * inverses[c].0 * scale[c] + shift[c];
+            self.activation.value_bound(y, off)
         };
         vec![Bounds::Each(at.f32s(self.x).iter().enumerate().map(bound).collect())]
     }

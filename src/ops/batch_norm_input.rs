@@ -16,8 +16,8 @@ pub struct BatchNormInput {
     pub scale: Tensor,
     /// \[2, channels, rounded up to 64\], the batch's.
     pub statistics: Tensor,
-    /// \[2, channels\]: Σ dy · x̂, Σ dy.
-    pub sums: Tensor,
+    /// \[2, channels\]: Σ dy · x̂, Σ dy. None where the statistics are constants: then both means count as 0.
+    pub sums: Option<Tensor>,
     /// One [`StepState`].
     pub step: Tensor,
     /// Rows of a sample.
@@ -49,7 +49,8 @@ impl Kernel for BatchNormInput {
         let (lanes, workgroups) = grid(&self.x);
         let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
         let (positions, epsilon) = (self.positions, whole(self.epsilon));
-        let shader = shader("batch_norm_input", text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in"), []);
+        let source = text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in");
+        let shader = shader("batch_norm_input", source, [("FIXED", self.sums.is_none().into())]);
         vec![Launch::of(self, shader, uniforms![rows, columns, stride, positions, lanes, epsilon], workgroups)]
     }
 
@@ -58,14 +59,14 @@ impl Kernel for BatchNormInput {
         let present = self.present(at);
         let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
         let (gradient, x, scale) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.scale));
-        let (statistics, sums) = (at.f32s(self.statistics), at.f32s(self.sums));
+        let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f32s(t)));
         let output = at.out::<f32>(self.output);
         output[numbers..].fill(0.0);
         let inverses: Vec<f64> = (0..columns).map(|c| inverse(statistics[stride + c], whole(self.epsilon))).collect();
         for (i, dx) in output[..numbers].iter_mut().enumerate() {
             let c = i % columns;
             let normalised = (f64::from(x[i]) - f64::from(statistics[c])) * inverses[c];
-            let means = [sums[c], sums[columns + c]].map(|sum| f64::from(sum) / n);
+            let means = [c, columns + c].map(|i| sums.map_or(0.0, |sums| f64::from(sums[i])) / n);
             let along = f64::from(gradient[i]) - means[1] - normalised * means[0];
             *dx = (f64::from(scale[c]) * inverses[c] * along) as f32;
         }
@@ -76,15 +77,15 @@ impl Kernel for BatchNormInput {
         let present = self.present(at);
         let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
         let (gradient, x, scale) = (at.f64s(self.gradient), at.f64s(self.x), at.f64s(self.scale));
-        let (statistics, sums) = (at.f32s(self.statistics), at.f64s(self.sums));
+        let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f64s(t)));
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
             .map(|&variance| (inverse(variance, whole(self.epsilon)), of_inverse(variance, whole(self.epsilon))))
             .collect();
         let bound = |(i, dy): (usize, f64)| {
-            let (c, mean) = (i % columns, |sum: f64| sum.abs() / n);
+            let (c, mean) = (i % columns, |i: usize| sums.as_ref().map_or(0.0, |sums| sums[i].abs()) / n);
             let (inverse, of_inverse) = inverses[c];
             let (value, off) = normalised_bound(x[i], statistics[c].into(), inverse, of_inverse);
-            let (along, level) = (mean(sums[c]), mean(sums[columns + c]));
+            let (along, level) = (mean(c), mean(columns + c));
             // The means' quotients and their number of rows; then roundings of what is added up.
             let of_means = 2.0 * (DIVISION + U) * (level + value * along) + off * along;
             let size = dy.abs() + level + value * along;

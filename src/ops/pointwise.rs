@@ -30,6 +30,8 @@ pub struct Dropout {
     pub step: Tensor,
     /// What is known of the data set, for the seed.
     pub data: Tensor,
+    /// Numbers and channels of a sample, whose channels are dropped as a whole. None: each number by itself.
+    pub spatial: Option<[u32; 2]>,
 }
 
 impl Dropout {
@@ -43,10 +45,14 @@ impl Dropout {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
     }
 
-    /// Whether a number passes: one hash serves four of them.
+    /// Whether a number passes: one hash serves four of them, or a channel.
     fn keeps(&self, index: u32, state: &StepState, data: &DataInfo) -> bool {
-        let words = pcg4d([index / 4, state.step, data.seed_low ^ self.key(), data.seed_high]);
-        words[index as usize % 4] >= self.threshold()
+        let (hashed, word) = match self.spatial {
+            Some([sample, channels]) => (index / sample * channels + index % channels, 0),
+            None => (index / 4, index as usize % 4),
+        };
+        let words = pcg4d([hashed, state.step, data.seed_low ^ self.key(), data.seed_high]);
+        words[word] >= self.threshold()
     }
 }
 
@@ -61,7 +67,8 @@ impl Kernel for Pointwise {
 
     fn detail(&self) -> String {
         let of = if self.saved.is_some() { "derivative of " } else { "" };
-        let dropout = self.dropout.map_or(String::new(), |d| format!(", dropout {}", d.rate));
+        let spatial = if self.dropout.is_some_and(|d| d.spatial.is_some()) { "spatial " } else { "" };
+        let dropout = self.dropout.map_or(String::new(), |d| format!(", {spatial}dropout {}", d.rate));
         format!(" {of}{}{dropout}", self.activation)
     }
 
@@ -85,13 +92,19 @@ impl Kernel for Pointwise {
         let quads = self.output.len().div_ceil(4);
         let (dropout_key, dropout_threshold, dropout_scale) =
             self.dropout.map_or((0, 0, 0.0), |mask| (mask.key(), mask.threshold(), 1.0 / (1.0 - mask.rate)));
-        let constants = [("DERIVATIVE", self.saved.is_some().into()), ("DROPOUT", self.dropout.is_some().into())];
+        let spatial = self.dropout.and_then(|mask| mask.spatial);
+        let [sample, channels] = spatial.unwrap_or([1; 2]);
+        let constants = [
+            ("DERIVATIVE", self.saved.is_some().into()),
+            ("DROPOUT", self.dropout.is_some().into()),
+            ("SPATIAL", spatial.is_some().into()),
+        ];
         let shader = shader(
             format!("pointwise {}", self.activation),
             self.activation.text().to_owned() + TEXT,
             constants.into_iter().chain(self.activation.constant()).collect::<Vec<_>>(),
         );
-        let uniforms = uniforms![quads, dropout_key, dropout_threshold, dropout_scale];
+        let uniforms = uniforms![quads, dropout_key, dropout_threshold, dropout_scale, sample, channels];
         vec![Launch::of(self, shader, uniforms, quads.div_ceil(LANES))]
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Builder<'a> {
     pub keeps_gradients: bool,
     /// Which parameters are trained.
     pub trained: Vec<bool>,
+    /// Which states training leaves as they are.
+    pub fixed: Vec<bool>,
     /// In training: what masks have a seed and a step from, and means over a batch its rows.
     pub masks: Option<DataSet>,
     pub inputs: Vec<Tensor>,
@@ -67,6 +69,7 @@ impl<'a> Builder<'a> {
             gradients: None,
             keeps_gradients: false,
             trained: vec![false; network.parameters().len()],
+            fixed: vec![false; network.states().len()],
             masks: None,
             inputs: Vec::new(),
             lowered: Vec::new(),
@@ -206,10 +209,11 @@ impl<'a> Builder<'a> {
         Ok(true)
     }
 
-    /// Which parameters are trained, of those that are not frozen.
+    /// Which parameters are trained, and which states are fixed: before the forward pass.
     pub fn train(&mut self, config: &TrainerConfig) {
         let count = self.network.parameters().len();
         self.trained = (0..count).map(|p| config.multipliers(self.network, p)[0] != 0.0).collect();
+        self.fixed = self.network.states().iter().map(|state| config.fixes_statistics(state.layer())).collect();
     }
 }
 

@@ -25,10 +25,11 @@ struct Fused {
 type Rule = fn(&Ops, usize) -> Option<Fused>;
 
 /// Later ones look for what earlier ones have made.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     rules::bias,
     rules::addend,
     rules::activation,
+    rules::norm_activation,
     rules::masked_derivative,
     rules::derivative,
     rules::loss_derivative,

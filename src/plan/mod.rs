@@ -113,8 +113,8 @@ impl Plan {
         let mut plan = Builder::new("training", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         plan.gather(&data)?;
-        plan.forward(Some(&data))?;
         plan.train(config);
+        plan.forward(Some(&data))?;
         plan.losses(&losses, &data, true)?;
         let wanted = Wanted::new(&plan, vec![false; network.input_ends().len()]);
         let step = plan.optimizer(optimizer, config, &data);
@@ -141,9 +141,9 @@ impl Plan {
         let mut plan = Builder::new("chain", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         plan.given_inputs()?;
+        plan.train(config);
         plan.forward(Some(&data))?;
         plan.hand_out(&[])?;
-        plan.train(config);
         let asked: Vec<bool> =
             (0..network.input_ends().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
         plan.given_gradients()?;

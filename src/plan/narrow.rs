@@ -73,7 +73,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         let encoded = layers.is_empty() && !encodings.is_empty();
         let (encoding, dense) = match node.layer {
             // Outside of training dropout is nothing either.
-            Layer::Dropout(_) => continue,
+            Layer::Dropout(_) | Layer::SpatialDropout(_) => continue,
             _ if node.layer.is_view() => continue,
             Layer::Dense(dense) if node.shapes[0].len() == 1 => (None, Some(dense)),
             Layer::Encoding(Encoding::HashGrid(grid)) => (Some((grid.into(), offset(0))), None),

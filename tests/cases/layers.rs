@@ -8,6 +8,7 @@ fn check_pointwise(
     x: &[f32],
     derivative: bool,
     dropout: Option<f32>,
+    spatial: Option<[u32; 2]>,
 ) -> Result<()> {
     let len = x.len() as u32;
     let (step, data) = (tensor(3, STEP), tensor(4, DATA));
@@ -16,7 +17,7 @@ fn check_pointwise(
         saved: derivative.then(|| tensor(1, len)),
         output: tensor(2, len),
         activation,
-        dropout: dropout.map(|rate| Dropout { rate, layer: 3, step, data }),
+        dropout: dropout.map(|rate| Dropout { rate, layer: 3, step, data, spatial }),
     });
     let buffers = [
         ("x", len, Role::Activation),
@@ -30,7 +31,10 @@ fn check_pointwise(
     lockstep.set(BufferId(1), &Random(8).f32s(len as usize).iter().map(|s| s * 4.0).collect::<Vec<_>>())?;
     lockstep.set(BufferId(3), &[step_state(12, 1)])?;
     lockstep.set(BufferId(4), &[DataInfo { seed_low: 5, seed_high: 6, ..DataInfo::default() }])?;
-    check.agree(&mut lockstep, &format!("{activation} of {len}, derivative {derivative}, dropout {dropout:?}"))?;
+    check.agree(
+        &mut lockstep,
+        &format!("{activation} of {len}, derivative {derivative}, dropout {dropout:?} {spatial:?}"),
+    )?;
     Ok(())
 }
 
@@ -38,24 +42,37 @@ pub fn every_activation_and_its_derivative(check: &mut Check) -> Result<()> {
     for activation in Activation::ALL.into_iter().filter(|a| *a != Activation::Softmax) {
         for (i, len) in [1, 3, 63, 65, 257, 1757].into_iter().enumerate() {
             let x: Vec<f32> = Random(len as u64).f32s(len).iter().map(|x| x * [1.0, 8.0, 30.0][i % 3]).collect();
-            check_pointwise(check, activation, &x, false, None)?;
-            check_pointwise(check, activation, &x, true, None)?;
+            check_pointwise(check, activation, &x, false, None, None)?;
+            check_pointwise(check, activation, &x, true, None, None)?;
         }
         let extreme = [
             1e4, -1e4, 88.0, -88.0, 1e-3, -1e-5, 1e-7, 1e-30, -1e-30, 1e-42, -1e-42, 0.0, -0.0, 3.0, -3.0, 1e20, -1e20,
         ];
-        check_pointwise(check, activation, &extreme, false, None)?;
+        check_pointwise(check, activation, &extreme, false, None, None)?;
     }
     // 0 times an infinity is 0 here.
-    check_pointwise(check, Activation::LeakyRelu(0.0), &[f32::INFINITY, f32::NEG_INFINITY, -1.0, 2.0], false, None)?;
+    check_pointwise(
+        check,
+        Activation::LeakyRelu(0.0),
+        &[f32::INFINITY, f32::NEG_INFINITY, -1.0, 2.0],
+        false,
+        None,
+        None,
+    )?;
     Ok(())
 }
 
 pub fn dropout_masks_are_the_references(check: &mut Check) -> Result<()> {
     for len in [1, 63, 65, 1757] {
         let x = Random(len as u64).f32s(len);
-        check_pointwise(check, Activation::Identity, &x, false, Some(0.25))?;
-        check_pointwise(check, Activation::Relu, &x, true, Some(0.5))?;
+        check_pointwise(check, Activation::Identity, &x, false, Some(0.25), None)?;
+        check_pointwise(check, Activation::Relu, &x, true, Some(0.5), None)?;
+    }
+    for [samples, positions, channels] in [[1, 1, 1], [3, 5, 7], [2, 9, 4], [5, 1, 33]] {
+        let sample = positions * channels;
+        let x = Random(u64::from(sample)).f32s((samples * sample) as usize);
+        check_pointwise(check, Activation::Identity, &x, false, Some(0.5), Some([sample, channels]))?;
+        check_pointwise(check, Activation::Tanh, &x, true, Some(0.25), Some([sample, channels]))?;
     }
     Ok(())
 }
@@ -196,11 +213,14 @@ pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
             .collect();
         let epsilon = 1e-5;
         let mut plan = single(&buffers, ChannelStatistics { x, step, positions, statistics }.into());
-        let steps: [Op; 4] = [
+        let activation = if channels == 9 { Activation::Tanh } else { Activation::Identity };
+        let fixed = BatchNormInput { gradient, x, scale, statistics, sums: None, step, positions, output, epsilon };
+        let steps: [Op; 5] = [
             RunningStatistics { statistics, step, rows, positions, channels, running, momentum: 0.1 }.into(),
-            BatchNormForward { x, scale, shift, statistics, y, epsilon }.into(),
+            BatchNormForward { x, scale, shift, statistics, y, epsilon, activation }.into(),
             BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon }.into(),
-            BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output, epsilon }.into(),
+            fixed.clone().into(),
+            BatchNormInput { sums: Some(sums), ..fixed }.into(),
         ];
         plan.step.extend(steps);
         let mut lockstep = check.lockstep(plan)?;

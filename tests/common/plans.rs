@@ -31,8 +31,13 @@ pub fn plans() -> Vec<Plan> {
     let waves = [Encoding::Frequency { frequencies: 2 }, Encoding::TriangleWave { frequencies: 2 }];
     let waves = waves.into_iter().fold(Network::input(2), |network, encoding| network.encoding(encoding));
     let waves = waves.encoding(Encoding::OneBlob { bins: 3 }).dense(3, Activation::Identity).build().unwrap();
-    let channels =
-        Network::input([3, 5]).dense(7, Activation::Relu).batch_norm().flatten().dense(3, Activation::Identity);
+    let channels = Network::input([3, 5])
+        .dense(7, Activation::Relu)
+        .batch_norm()
+        .activation(Activation::Tanh)
+        .batch_norm()
+        .flatten()
+        .dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
     // Pools in fours and not, whose windows overlap or not, with and without a gradient.
     let pools = [3, 4].into_iter().fold(Network::input([9, 8, 1]), |network, channels| {

@@ -174,7 +174,7 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
             x.map_rows(|row| row.iter().map(|x| x * f64::from(scale) + f64::from(shift)).collect())
         }
         &Layer::Encoding(encoding) => x.map_rows(|row| encode(encoding, row, weights.first().unwrap_or(&&[][..]))),
-        Layer::Activation(_) | Layer::Dropout(_) => x.clone(),
+        Layer::Activation(_) | Layer::Dropout(_) | Layer::SpatialDropout(_) => x.clone(),
         Layer::Flatten => Sample::new(&[x.values.len() as u32], x.values.clone()),
         Layer::Reshape(shape) => Sample::new(shape, x.values.clone()),
         Layer::Add => combined(&|a, b| a + b),

@@ -284,6 +284,7 @@ impl Under {
                 }
             }
             16 => _ = self.norm(x, a),
+            17 if a.is_multiple_of(2) => _ = self.push(Layer::SpatialDropout(0.375), &[x]),
             17 => _ = self.push(Layer::Dropout(0.375), &[x]),
             18 => _ = self.push(BatchNorm { epsilon: 0.0625, ..BatchNorm::default() }, &[x]),
             19 => match self.conv(shape, a, b) {
@@ -348,7 +349,7 @@ impl Under {
     /// Nothing but dropout makes it, which is not there outside of training.
     fn ends_with_dropout(&self, value: usize) -> bool {
         match self.steps.iter().find(|step| step.outputs.contains(&value)) {
-            Some(Step { layer: Layer::Dropout(_), .. }) => true,
+            Some(Step { layer: Layer::Dropout(_) | Layer::SpatialDropout(_), .. }) => true,
             Some(step) => match step.layer {
                 Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => {
                     self.ends_with_dropout(step.inputs[0])

@@ -2,7 +2,8 @@
 //! and their shapes.
 
 use wgrad::{
-    Activation::*, Dense, Encoding, Graph, HashGrid, Layer, LayerNorm, Result, ScaleShift, Shape, Tied, Value,
+    Activation::*, Dense, Encoding, Graph, GroupNorm, HashGrid, Layer, LayerNorm, Result, ScaleShift, Shape, Tied,
+    Value,
 };
 
 /// Eleven layers: an image and some numbers meet, go on as a row, and as an image of half the height.
@@ -71,6 +72,10 @@ fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
         (
             of(Layer::Dropout(1.0)),
             "rate of dropout must be at least 0 and below 1, got 1 in layer dropout_12 of image [4, 6, 8]",
+        ),
+        (
+            of(GroupNorm::new(5).into()),
+            "layer group_norm_12 of image [4, 6, 8]: expected groups that divide 8, the number of channels, got 5",
         ),
         (
             of(LayerNorm { epsilon: 0.0 }.into()),

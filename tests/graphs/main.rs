@@ -55,7 +55,7 @@ fn numbers(lockstep: &Lockstep, role: Role) -> Vec<f64> {
 fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
     let plan = lockstep.plan();
     let dropouts = drawn.steps.iter().filter_map(|step| match step.layer {
-        Layer::Dropout(rate) => Some((step, 1.0 / (1.0 - f64::from(rate)))),
+        Layer::Dropout(rate) | Layer::SpatialDropout(rate) => Some((step, 1.0 / (1.0 - f64::from(rate)))),
         _ => None,
     });
     let mask = |(step, scale): (&drawn::Step, f64)| {

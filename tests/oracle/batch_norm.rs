@@ -8,7 +8,7 @@ const CHANNELS: usize = 7;
 
 #[test]
 fn batch_normalisation_its_gradients_and_its_running_statistics() {
-    let oracle = Oracle::open("batch_norm");
+    let (oracle, activation) = (Oracle::open("batch_norm"), Activation::Identity);
     let options = &oracle.cases()["batch_norm"];
     let [epsilon, momentum] = ["eps", "momentum"].map(|name| options[name].as_f64().unwrap() as f32);
     let (n, step) = (ROWS * CHANNELS, (size_of::<StepState>() / 4));
@@ -19,12 +19,13 @@ fn batch_normalisation_its_gradients_and_its_running_statistics() {
     let (sums, step) = (tensor(11, [2, 7]), tensor(12, step as u32));
     let (rows, positions, channels) = (ROWS as u32, 4, CHANNELS as u32);
     let ops: Vec<Op> = vec![
-        BatchNormForward { x, scale, shift, statistics: running, y: evaluated, epsilon }.into(),
+        BatchNormForward { x, scale, shift, statistics: running, y: evaluated, epsilon, activation }.into(),
         ChannelStatistics { x, step, positions, statistics }.into(),
         RunningStatistics { statistics, step, rows, positions, channels, running, momentum }.into(),
-        BatchNormForward { x, scale, shift, statistics, y, epsilon }.into(),
+        BatchNormForward { x, scale, shift, statistics, y, epsilon, activation }.into(),
         BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon }.into(),
-        BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output: dx, epsilon }.into(),
+        BatchNormInput { gradient, x, scale, statistics, sums: Some(sums), step, positions, output: dx, epsilon }
+            .into(),
     ];
     let [xs, dys, scales, means, variances] = ["x", "dy", "gamma", "mean", "variance"].map(|name| oracle.get(name));
     // In units of the deviation: what a mean that is rounded to f32 moves x̂ by, beside x̂'s own few roundings; a sum

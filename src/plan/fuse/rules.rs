@@ -70,6 +70,17 @@ pub(super) fn activation(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: first, op })
 }
 
+/// batch normalisation, activation: where nobody else needs what the activation takes.
+pub(super) fn norm_activation(ops: &Ops, first: usize) -> Option<Fused> {
+    let Some(Op::BatchNormForward(norm)) = &ops.ops[first] else { return None };
+    let second = ops.sole_reader(norm.y).filter(|_| norm.activation == Activation::Identity)?;
+    let Some(Op::Pointwise(Pointwise { saved: None, dropout: None, output, activation, .. })) = &ops.ops[second] else {
+        return None;
+    };
+    let op = BatchNormForward { y: seen_as(*output, norm.y.shape), activation: *activation, ..norm.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}
+
 /// The mask of a dropout, the derivative of the activation before it.
 pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::Pointwise(mask)) = &ops.ops[first] else { return None };

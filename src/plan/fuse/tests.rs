@@ -390,6 +390,22 @@ fn all_rules_together() {
     assert_agree(&plain, &plan, &network, &Off::Roundings(100.0));
 }
 
+#[test]
+fn an_activation_goes_into_batch_normalisation() {
+    let network = Network::input(4).batch_norm().activation(Relu).dense(3, Identity).build().unwrap();
+    check(
+        &network,
+        &[],
+        rules::norm_activation,
+        &[
+            "batch_norm: input, parameters, parameters+64, batch_norm_1.statistics -> batch_norm_1",
+            "pointwise relu: batch_norm_1 -> activation_2",
+        ],
+        &["batch_norm relu: input, parameters, parameters+64, batch_norm_1.statistics -> activation_2"],
+        Off::Nothing,
+    );
+}
+
 /// A value that two layers read, or that is put out, is not taken away by a rule.
 #[test]
 fn what_others_read_stays() {

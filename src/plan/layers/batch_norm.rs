@@ -2,6 +2,7 @@
 //! elsewhere; see [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
 
 use super::{At, Builder, Lowered, Role, Tensor, made, rows};
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::network::BatchNorm;
 use crate::plan::{
@@ -16,15 +17,18 @@ pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lo
     let running = plan.statistics_of(&at.node.states).ok_or_else(missing)?;
     let (mut statistics, mut kept) = (running, Vec::new());
     if let Some(step) = plan.masks.as_ref().map(|set| set.step) {
-        let shape = [2, x.columns().next_multiple_of(PARAMETER_ALIGNMENT)];
-        statistics = plan.buffer(&at.name("statistics"), shape, Role::Statistics)?;
+        if !is_fixed(at, plan) {
+            let shape = [2, x.columns().next_multiple_of(PARAMETER_ALIGNMENT)];
+            statistics = plan.buffer(&at.name("statistics"), shape, Role::Statistics)?;
+            let (positions, channels) = (x.rows() / plan.batch, x.columns());
+            plan.push(ChannelStatistics { x, step, positions, statistics });
+            plan.push(RunningStatistics { statistics, step, rows: x.rows(), positions, channels, running, momentum });
+        }
         kept = vec![statistics, step];
-        let (positions, channels) = (x.rows() / plan.batch, x.columns());
-        plan.push(ChannelStatistics { x, step, positions, statistics });
-        plan.push(RunningStatistics { statistics, step, rows: x.rows(), positions, channels, running, momentum });
     }
     let [scale, shift] = [0, 1].map(|i| plan.parameter(at.node.parameters[i]));
-    plan.push(BatchNormForward { x, scale, shift, statistics, y: rows(output), epsilon });
+    let (y, activation) = (rows(output), Activation::Identity);
+    plan.push(BatchNormForward { x, scale, shift, statistics, y, epsilon, activation });
     Ok(Lowered { kept, ..made(output) })
 }
 
@@ -32,7 +36,8 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Build
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let [statistics, step] = at.done.kept[..] else { return Ok(()) };
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
-    // The sums are needed for the input's gradient even where the weights are frozen.
+    let fixed = is_fixed(at, plan);
+    // The sums are needed for the input's gradient even where the weights are frozen, unless statistics are constants.
     let mut sink = |role: &str, parameter: usize| match plan.trained[parameter] {
         true => plan.parameter_sink(at, parameter),
         false => plan.gradient(&at.name(role), plan.parameter(parameter)),
@@ -40,9 +45,15 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Build
     let [scale_gradient, shift_gradient] = [sink("scale_gradient", scale)?, sink("shift_gradient", shift)?];
     let sums = plan.buffer(&at.name("gradient_sums"), [2, x.columns()], Role::Statistics)?;
     plan.push(BatchNormParameters { gradient, x, statistics, scale_gradient, shift_gradient, sums, epsilon });
+    let sums = (!fixed).then_some(sums);
     if let Some(sink) = plan.sink(at, 0)? {
         let (scale, output, positions) = (plan.parameter(scale), rows(sink), x.rows() / plan.batch);
         plan.push(BatchNormInput { gradient, x, scale, statistics, sums, step, positions, output, epsilon });
     }
     Ok(())
+}
+
+/// Whether training takes the running statistics as they are.
+fn is_fixed(at: &At, plan: &Builder) -> bool {
+    at.node.states.iter().any(|&state| plan.fixed[state])
 }

@@ -5,15 +5,15 @@ use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Dropout, Pointwise};
 
-pub(super) fn forward(at: &At, rate: f32, plan: &mut Builder) -> Result<Lowered> {
-    let Some(dropout) = mask(at, rate, plan) else { return Ok(made(at.inputs[0])) };
+pub(super) fn forward(at: &At, rate: f32, spatial: bool, plan: &mut Builder) -> Result<Lowered> {
+    let Some(dropout) = mask(at, rate, spatial, plan) else { return Ok(made(at.inputs[0])) };
     let output = plan.activation(&at.node.name, at.shape())?;
     plan.push(masked(at.inputs[0], output, dropout));
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, rate: f32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
-    match mask(at, rate, plan) {
+pub(super) fn backward(at: &At, rate: f32, spatial: bool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    match mask(at, rate, spatial, plan) {
         None => plan.contribute(at.node.inputs[0], gradient),
         Some(dropout) => {
             if let Some(output) = plan.sink(at, 0)? {
@@ -25,9 +25,11 @@ pub(super) fn backward(at: &At, rate: f32, gradient: Tensor, plan: &mut Builder)
 }
 
 /// Which numbers pass: all of them outside of training.
-fn mask(at: &At, rate: f32, plan: &Builder) -> Option<Dropout> {
+fn mask(at: &At, rate: f32, spatial: bool, plan: &Builder) -> Option<Dropout> {
     let set = plan.masks.as_ref().filter(|_| rate > 0.0)?;
-    Some(Dropout { rate, layer: at.index as u32, step: set.step, data: set.data[0] })
+    let shape = at.shape();
+    let spatial = spatial.then(|| [shape.elements() as u32, shape[shape.len() - 1]]);
+    Some(Dropout { rate, layer: at.index as u32, step: set.step, data: set.data[0], spatial })
 }
 
 fn masked(input: Tensor, output: Tensor, dropout: Dropout) -> Pointwise {

@@ -76,7 +76,8 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
             let (sums, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
             Ok(Lowered { sums, ..made(output) })
         }
-        Layer::Dropout(rate) => dropout::forward(at, rate, plan),
+        Layer::Dropout(rate) => dropout::forward(at, rate, false, plan),
+        Layer::SpatialDropout(rate) => dropout::forward(at, rate, true, plan),
         layer @ (Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_)) => {
             layer_norm::forward(at, &layer.normalisation(at.shape()), plan)
         }
@@ -134,7 +135,8 @@ pub(super) fn backward(
             }
         }
         Layer::Flatten | Layer::Reshape(_) => plan.contribute(at.node.inputs[0], first),
-        Layer::Dropout(rate) => dropout::backward(at, rate, first, plan)?,
+        Layer::Dropout(rate) => dropout::backward(at, rate, false, first, plan)?,
+        Layer::SpatialDropout(rate) => dropout::backward(at, rate, true, first, plan)?,
         Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {
             layer_norm::backward(at, &layer.normalisation(at.shape()), first, plan)?;
         }
