@@ -125,20 +125,6 @@ fn a_convolution_takes_bias_activation_and_optimizer_in() {
     assert!(plan.find(Role::Gradients).is_none(), "{plan}");
 }
 
-/// Until their order of dimensions is known there: nothing wrong is written or read without a word.
-#[cfg(feature = "files")]
-#[test]
-fn files_of_other_programs_refuse_convolutions() {
-    let network = Network::input([4, 4, 3]).layer(Conv::new(3, 3)).flatten().dense(2, Identity).build().unwrap();
-    let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
-    let copy = Model::weights_from_bytes(Device::Cpu, &network, &model.weights_to_bytes(wgrad::Naming::Wgrad).unwrap());
-    assert_eq!(copy.unwrap().parameters().unwrap(), model.parameters().unwrap());
-    for naming in [wgrad::Naming::PyTorch, wgrad::Naming::Keras] {
-        let error = model.weights_to_bytes(naming).unwrap_err().to_string();
-        assert!(error.starts_with("weights of layer conv_1 in a file of another program: "), "{error}");
-    }
-}
-
 #[test]
 fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
     let error = |sample: &[u32], conv: Conv| {

@@ -41,8 +41,8 @@ impl LoadWeights {
         self
     }
 
-    /// The layout of dense weights, whatever metadata and names say: \[units, inputs\] of [`Naming::PyTorch`], \[inputs,
-    /// units\] of the others. Default: told by the file.
+    /// The layout of weights, whatever metadata and names say: dense \[units, inputs\] of [`Naming::PyTorch`], \[inputs,
+    /// units\] of the others; convolutions as [`Naming`] says. Default: told by the file.
     pub fn layout(mut self, naming: Naming) -> Self {
         self.layout = Some(naming);
         self

@@ -1,62 +1,33 @@
 //! Which tensor of a file is which of the network's, and which way round a matrix lies in it.
 //!
-//! The layout of matrices is told by the file's metadata, else by shapes, else by names. Layers are matched by a map that
+//! The layout of weights is told by the file's metadata, else by shapes, else by names. Layers are matched by a map that
 //! the caller gives, else by our own names, else by numbers in the names, else by shapes. What fits in two ways is refused.
 
 use std::collections::BTreeMap;
 
 use super::format::Contents;
+use super::layout::{Layout, Orders};
 use super::load::LoadWeights;
 use super::modules::{BATCHES, Module, digits, gather, keras_number, position, suffixed};
-use super::naming::{Kind, Naming, assemble, refuse_convolutions, transposed};
+use super::naming::{Kind, assemble, keras_name};
 use crate::error::{Error, Result};
 use crate::network::{Network, Parameter};
-
-/// How a file has the weight of a dense layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// \[inputs, units\], as here and in Keras.
-    InputsFirst,
-    /// \[units, inputs\], as in PyTorch.
-    UnitsFirst,
-}
-
-impl Layout {
-    /// The shape that a file has of a parameter.
-    fn shape(self, parameter: &Parameter) -> Vec<u32> {
-        let mut shape = parameter.shape.clone();
-        if self.transposes(parameter) {
-            shape.reverse();
-        }
-        shape
-    }
-
-    /// Whether a tensor of a file has the shape of a parameter.
-    fn fits(self, parameter: &Parameter, found: &[usize]) -> bool {
-        found.iter().map(|&d| d as u32).eq(self.shape(parameter))
-    }
-
-    fn transposes(self, parameter: &Parameter) -> bool {
-        self == Layout::UnitsFirst && parameter.shape.len() == 2 && role_of(parameter) == "weight"
-    }
-}
 
 /// A layer of the network that has weights; what it has beside them, that is not trained, counts as such.
 struct Wanted<'a> {
     name: &'a str,
     kind: Kind,
+    /// As Keras numbers them.
+    keras: &'static str,
     parameters: Vec<&'a Parameter>,
 }
 
 /// The weights of a network from a file that has them in any naming, laid out as its parameter buffer.
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &LoadWeights) -> Result<Vec<f32>> {
     file.allow_non_finite = options.allow_non_finite;
-    if !network.tensors().all(|tensor| file.shape(&tensor.name).is_some()) {
-        refuse_convolutions(network)?;
-    }
-    let (layout, sources) = sources(network, file, options)?;
-    if layout == Layout::UnitsFirst {
-        refuse_convolutions(network)?;
+    let (orders, sources) = sources(network, file, options)?;
+    if orders.layout != Layout::Wgrad || !network.tensors().map(|tensor| &tensor.name).eq(&sources) {
+        orders.check(network)?;
     }
     let listing = listing(network, file);
     for source in &sources {
@@ -66,14 +37,12 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
     }
     let take = |(parameter, source): (&Parameter, String)| {
         let is_there = file.shape(&source).is_some();
-        let numbers = file.take_numbers(&source, &layout.shape(parameter)).map_err(|error| match error {
+        let order = orders.get(&parameter.name);
+        let numbers = file.take_numbers(&source, &order.shape).map_err(|error| match error {
             Error::File { path, reason } if !is_there => Error::File { path, reason: format!("{reason}. {listing}") },
             error => error,
         })?;
-        Ok(match layout.transposes(parameter) {
-            true => transposed(&numbers, parameter.shape[0] as usize),
-            false => numbers,
-        })
+        Ok(order.ours(numbers))
     };
     let tensors = network.tensors().zip(sources).map(take).collect::<Result<Vec<_>>>()?;
     Ok(assemble(network, &tensors))
@@ -81,14 +50,15 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
 
 /// The layout of a file, and the tensor that it has for each of the network's parameters and states. Where it has none,
 /// the name is the one that is missed.
-fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Layout, Vec<String>)> {
+fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Orders<'a>, Vec<String>)> {
     let wanted: Vec<Wanted> = (network.layers().enumerate())
         .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))
         .filter(|(_, _, own)| !own.is_empty())
         .map(|(name, layer, own)| {
             let states = network.states().iter().filter(|state| state.layer() == name);
+            let keras = keras_name(layer, network.parameters()[own.start].shape.len());
             let parameters = network.parameters()[own].iter().chain(states).collect();
-            Wanted { name, kind: Kind::of(layer), parameters }
+            Wanted { name, kind: Kind::of(layer), keras, parameters }
         })
         .collect();
     let mut modules = gather(file);
@@ -122,30 +92,34 @@ fn sources(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Res
         }
         network.tensors().map(|tensor| sources.remove(&*tensor.name).unwrap_or_default()).collect::<Vec<_>>()
     };
-    let [inputs, units] = [Layout::InputsFirst, Layout::UnitsFirst]
-        .map(|layout| own_names.clone().map_or_else(|| matching.assign(layout), Ok).map(complete));
-    let fits = |layout: Layout, sources: &Result<Vec<String>>| {
-        let fit = |(p, source): (&Parameter, &String)| file.shape(source).is_some_and(|shape| layout.fits(p, shape));
+    let told = told(file, options);
+    let like = |units_first: bool| told.map(|(told, _)| told).filter(|told| told.units_first() == units_first);
+    let inputs_first = like(false).unwrap_or(if keras { Layout::Keras } else { Layout::Wgrad });
+    let layouts = [inputs_first, like(true).unwrap_or(Layout::PyTorch)];
+    let [inputs_first, units_first] = layouts.map(|layout| Orders::of(layout, network));
+    let [inputs, units] = [&inputs_first, &units_first]
+        .map(|orders| own_names.clone().map_or_else(|| matching.assign(orders), Ok).map(complete));
+    let fits = |orders: &Orders<'_>, sources: &Result<Vec<String>>| {
+        let fit = |(p, source): (&Parameter, &String)| file.shape(source).is_some_and(|shape| orders.fits(p, shape));
         sources.as_ref().is_ok_and(|sources| network.tensors().zip(sources).all(fit))
     };
     // Without metadata and where all fits both ways, names decide: ours, and Keras' kernel, are [inputs, units].
     let ours = own_names.is_some() && network.tensors().all(|p| file.shape(&p.name).is_some());
-    let by_name = if ours || keras { Layout::InputsFirst } else { Layout::UnitsFirst };
-    let layout = match (told(file, options), fits(Layout::InputsFirst, &inputs), fits(Layout::UnitsFirst, &units)) {
-        (Some((told, told_by)), inputs, units) if inputs != units && inputs != (told == Layout::InputsFirst) => {
+    let (fit_inputs, fit_units) = (fits(&inputs_first, &inputs), fits(&units_first, &units));
+    let units_come_first = match (told, fit_inputs, fit_units) {
+        (Some((told, told_by)), inputs, units) if inputs != units && inputs == told.units_first() => {
             // Metadata give way to Keras' names where shapes say so.
             match told_by == METADATA && keras {
-                true => Layout::InputsFirst,
+                true => false,
                 false => return Err(contradiction(file, told, told_by)),
             }
         }
-        (Some((told, _)), ..) => told,
+        (Some((told, _)), ..) => told.units_first(),
         (None, true, true) if inputs.as_ref().ok() != units.as_ref().ok() => return Err(matching.unclear_layout()),
-        (None, true, false) => Layout::InputsFirst,
-        (None, false, true) => Layout::UnitsFirst,
-        (None, ..) => by_name,
+        (None, fit_inputs, fit_units) if fit_inputs != fit_units => fit_units,
+        (None, ..) => !ours && !keras,
     };
-    Ok((layout, if layout == Layout::InputsFirst { inputs } else { units }?))
+    Ok(if units_come_first { (units_first, units?) } else { (inputs_first, inputs?) })
 }
 
 const METADATA: &str = "its metadata";
@@ -153,18 +127,19 @@ const METADATA: &str = "its metadata";
 /// The layout that the caller or the file's metadata tells, and which of the two.
 fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
     match (options.layout, file.metadata("format")) {
-        (Some(Naming::PyTorch), _) => Some((Layout::UnitsFirst, "the layout asked for")),
-        (Some(_), _) => Some((Layout::InputsFirst, "the layout asked for")),
-        (None, Some("pt" | "mlx")) => Some((Layout::UnitsFirst, METADATA)),
-        (None, Some("wgrad" | "tf" | "keras" | "flax" | "jax")) => Some((Layout::InputsFirst, METADATA)),
+        (Some(naming), _) => Some((Layout::of(naming), "the layout asked for")),
+        (None, Some("pt")) => Some((Layout::PyTorch, METADATA)),
+        (None, Some("mlx")) => Some((Layout::Mlx, METADATA)),
+        (None, Some("wgrad")) => Some((Layout::Wgrad, METADATA)),
+        (None, Some("tf" | "keras" | "flax" | "jax")) => Some((Layout::Keras, METADATA)),
         _ => None,
     }
 }
 
 fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
-    let (told, fits) = match told {
-        Layout::InputsFirst => ("[inputs, units]", "[units, inputs], as Naming::PyTorch has them"),
-        Layout::UnitsFirst => ("[units, inputs], as Naming::PyTorch has them", "[inputs, units]"),
+    let (told, fits) = match told.units_first() {
+        false => ("[inputs, units]", "[units, inputs], as Naming::PyTorch has them"),
+        true => ("[units, inputs], as Naming::PyTorch has them", "[inputs, units]"),
     };
     file.fault(format!(
         "{told_by} says that dense weights are {told}, but their shapes fit the network as {fits}: say which with \
@@ -247,14 +222,19 @@ impl<'a> Matching<'a> {
     }
 
     /// The module of each layer: by numbers in their names, or by shapes where there is one way alone.
-    fn assign(&self, layout: Layout) -> Result<Vec<&'a Module>> {
+    fn assign(&self, orders: &Orders<'_>) -> Result<Vec<&'a Module>> {
+        if self.keras
+            && let Some(assigned) = self.by_keras_names()
+        {
+            return Ok(assigned);
+        }
         if !self.keras
             && let Some(order) = numbered(&self.free, position)
         {
             return self.in_order(order);
         }
         let mut assigned = vec![None; self.open.len()];
-        for kind in [Kind::Dense, Kind::LayerNorm, Kind::BatchNorm, Kind::HashGrid] {
+        for kind in [Kind::Dense, Kind::Conv, Kind::LayerNorm, Kind::BatchNorm, Kind::HashGrid] {
             let layers: Vec<usize> = (0..self.open.len()).filter(|&i| self.open[i].kind == kind).collect();
             let free: Vec<&Module> = self.free.iter().copied().filter(|m| m.kind == kind).collect();
             if free.len() < layers.len() {
@@ -266,10 +246,23 @@ impl<'a> Matching<'a> {
             };
             match order {
                 Some(order) => layers.iter().zip(order).for_each(|(&i, m)| assigned[i] = Some(m)),
-                None => self.by_shape(layout, &layers, &free, &mut assigned)?,
+                None => self.by_shape(orders, &layers, &free, &mut assigned)?,
             }
         }
         Ok(assigned.into_iter().flatten().collect())
+    }
+
+    /// The module of each layer, where all have the names that Keras gives, numbered for each kind.
+    fn by_keras_names(&self) -> Option<Vec<&'a Module>> {
+        let mut assigned = vec![None; self.open.len()];
+        for Wanted { keras, .. } in &self.open {
+            let modules: Vec<&Module> =
+                self.free.iter().copied().filter(|m| keras_number(&m.name).0 == *keras).collect();
+            let places = (0..self.open.len()).filter(|&i| self.open[i].keras == *keras);
+            let order = numbered(&modules, keras_number).filter(|order| order.len() == places.clone().count())?;
+            places.zip(order).for_each(|(i, module)| assigned[i] = Some(module));
+        }
+        assigned.into_iter().collect()
     }
 
     /// Modules of all kinds in one series, as `nn.Sequential` has them.
@@ -290,18 +283,19 @@ impl<'a> Matching<'a> {
     /// that, and else by their order in the file, where the file keeps one.
     fn by_shape(
         &self,
-        layout: Layout,
+        orders: &Orders<'_>,
         layers: &[usize],
         free: &[&'a Module],
         assigned: &mut [Option<&'a Module>],
     ) -> Result<()> {
-        let shapes = |i: &usize| self.open[*i].parameters.iter().map(|p| layout.shape(p)).collect::<Vec<_>>();
+        let shapes =
+            |i: &usize| self.open[*i].parameters.iter().map(|p| &orders.get(&p.name).shape).collect::<Vec<_>>();
         let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         layers.iter().for_each(|i| groups.entry(shapes(i)).or_default().push(*i));
         for layers in groups.values() {
             let Wanted { kind, parameters, .. } = &self.open[layers[0]];
             let fits = |m: &&&Module| {
-                let fit = |p: &&Parameter| m.find(*kind, role_of(p)).is_some_and(|(_, found)| layout.fits(p, found));
+                let fit = |p: &&Parameter| m.find(*kind, role_of(p)).is_some_and(|(_, found)| orders.fits(p, found));
                 m.tensors.len() == parameters.len() && parameters.iter().all(fit)
             };
             let modules: Vec<&Module> = free.iter().filter(fits).copied().collect();

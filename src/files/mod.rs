@@ -8,6 +8,7 @@ mod checkpoint;
 mod epochs;
 mod foreign;
 mod format;
+mod layout;
 mod load;
 mod matching;
 mod model;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::format::{Contents, Tensor, encode};
 use super::load::LoadWeights;
 use super::matching;
-use super::naming::{Naming, assemble, refuse_convolutions};
+use super::naming::{Naming, assemble};
 use super::{BYTES, STATE};
 use crate::activation::Activation;
 use crate::device::Device;
@@ -131,7 +131,8 @@ impl Model {
 
     /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16. Whether dense weights
     /// are \[units, inputs\], as in PyTorch, or \[inputs, units\], is told by the file's metadata (`format: pt`), else by their
-    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Layers are matched by our names, else by the
+    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Convolutions have the same program's order, with
+    /// `format: mlx` that of MLX: see [`Naming`]. Layers are matched by our names, else by the
     /// numbers in theirs (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`), where the names differ in nothing else, else by their
     /// shapes (`hidden`, `out`). A file that fits in several ways is refused: [`load_weights_with`](Self::load_weights_with) takes
     /// a map. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
@@ -230,11 +231,8 @@ impl Model {
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn weights_to_bytes_async(&self, naming: Naming) -> Result<Vec<u8>> {
-        if naming != Naming::Wgrad {
-            refuse_convolutions(self.network())?;
-        }
         let parameters = self.parameters_to_write().await?;
-        let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters));
+        let tensors = naming.tensors(self.network(), tensors(self.network(), &parameters))?;
         Ok(encode(&naming.metadata(), &tensors))
     }
 

@@ -22,7 +22,7 @@ impl Module {
     /// The tensor of a role of ours, by any of its usual names.
     pub fn find(&self, kind: Kind, role: &str) -> Option<&(String, Vec<usize>)> {
         let names: &[&str] = match (kind, role) {
-            (Kind::Dense, "weight") => &["weight", "kernel", "w"],
+            (Kind::Dense | Kind::Conv, "weight") => &["weight", "kernel", "w"],
             (_, "scale") => &["scale", "gamma", "weight"],
             (_, "shift") => &["shift", "beta", "bias"],
             (_, "bias") => &["bias", "b"],
@@ -124,6 +124,7 @@ pub(super) fn gather(file: &Contents<'_>) -> Vec<Module> {
             "table" => module.kind = Kind::HashGrid,
             role if MEANS.contains(&role) => module.kind = Kind::BatchNorm,
             _ if shape.len() == 2 && module.kind == Kind::LayerNorm => module.kind = Kind::Dense,
+            _ if matches!(shape.len(), 3 | 4) => module.kind = Kind::Conv,
             _ => {}
         }
         module.place = module.place.min(place);

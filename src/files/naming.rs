@@ -1,11 +1,11 @@
-//! How programs name and lay out the numbers of dense layers and normalisations; what hash grids are called beside
-//! them. Files are read in any naming: see `matching.rs`.
+//! How programs name the numbers of layers; what hash grids are called beside them. `layout.rs` has their order. Files are read in any naming: see `matching.rs`.
 
 use std::collections::BTreeMap;
 
 use super::format::Tensor;
+use super::layout::{Layout, Orders};
 use crate::activation::Activation;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::{Layer, Network};
 
 /// How a file of weights names and lays out its tensors. All are safetensors.
@@ -17,13 +17,17 @@ pub enum Naming {
     /// As the `state_dict` of a PyTorch `nn.Sequential`: `0.weight` \[units, inputs\], `0.bias`, and for a layer
     /// normalisation `2.weight` and `2.bias`, beside them `2.running_mean` and `2.running_var` for a batch
     /// normalisation (its `num_batches_tracked` is not written, and is passed over); before the number there may be a
-    /// name, as in `net.0.weight`. A layer's number counts modules: a dense layer with an activation is two, `Linear`
-    /// and the activation's, any other layer one.
+    /// name, as in `net.0.weight`. A layer's number counts modules: a dense layer or a convolution with an activation
+    /// is two, `Linear` and the activation's, any other layer one. Weights of convolutions are \[outputs, inputs, height,
+    /// width\], of transposed ones \[inputs, outputs, height, width\]. Images are \[channels, height, width\] there: a
+    /// dense layer after a flattened image that convolutions have made or take has its inputs in that order, one before
+    /// a reshape to an image its units.
     PyTorch,
     /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
     /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`, for a batch normalisation
     /// `batch_normalization/gamma` and so on with `moving_mean` and `moving_variance`; read with a `.` for the `/`, or
-    /// with a `:0` at the end, too. The kinds of layers are numbered each on their own.
+    /// with a `:0` at the end, too. `conv2d/kernel` is \[height, width, inputs, outputs\], `conv2d_transpose/kernel`
+    /// \[height, width, outputs, inputs\]. The kinds of layers are numbered each on their own.
     Keras,
 }
 
@@ -34,26 +38,41 @@ pub(super) enum Kind {
     Dense,
     HashGrid,
     BatchNorm,
+    Conv,
 }
 
 impl Kind {
     pub fn of(layer: &Layer) -> Self {
         match layer {
             Layer::Dense(_) => Kind::Dense,
+            Layer::Conv(_) => Kind::Conv,
             Layer::Encoding(_) => Kind::HashGrid,
             Layer::BatchNorm(_) => Kind::BatchNorm,
             _ => Kind::LayerNorm,
         }
     }
 
-    /// What Keras calls it, or would.
-    fn keras(self) -> &'static str {
-        ["layer_normalization", "dense", "hash_grid", "batch_normalization"][self as usize]
-    }
-
     /// What of its tensors tells it from the others.
     pub fn mark(self) -> &'static str {
-        ["vectors only", "a matrix", "a table", "a running mean"][self as usize]
+        ["vectors only", "a matrix", "a table", "a running mean", "a kernel"][self as usize]
+    }
+}
+
+/// What Keras calls a layer, or would; `rank` is that of its first tensor.
+pub(super) fn keras_name(layer: &Layer, rank: usize) -> &'static str {
+    match layer {
+        Layer::Dense(_) => "dense",
+        Layer::Conv(conv) => match (rank, conv.transposed) {
+            (3, None) => "conv1d",
+            (3, Some(_)) => "conv1d_transpose",
+            (_, None) => "conv2d",
+            (_, Some(_)) => "conv2d_transpose",
+        },
+        Layer::GroupNorm(_) | Layer::InstanceNorm(_) => "group_normalization",
+        Layer::RmsNorm(_) => "rms_normalization",
+        Layer::BatchNorm(_) => "batch_normalization",
+        Layer::Encoding(_) => "hash_grid",
+        _ => "layer_normalization",
     }
 }
 
@@ -74,11 +93,6 @@ impl Naming {
         }
     }
 
-    /// Whether it has this tensor the other way round.
-    fn transposes(self, name: &str, shape: &[u32]) -> bool {
-        self == Naming::PyTorch && shape.len() == 2 && name.ends_with(".weight")
-    }
-
     pub(super) fn metadata(self) -> BTreeMap<&'static str, String> {
         match self {
             // What PyTorch's programs look for.
@@ -88,66 +102,52 @@ impl Naming {
     }
 
     /// The network's tensors, named and laid out so.
-    pub(super) fn tensors<'a>(self, network: &Network, tensors: Vec<Tensor<'a>>) -> Vec<Tensor<'a>> {
-        let names = self.layers(network);
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) for a layer that the other program does not have, or not in this order.
+    pub(super) fn tensors<'a>(self, network: &Network, tensors: Vec<Tensor<'a>>) -> Result<Vec<Tensor<'a>>> {
+        if self == Naming::Wgrad {
+            return Ok(tensors);
+        }
+        let (names, orders) = (self.layers(network), Orders::of(Layout::of(self), network));
+        orders.check(network)?;
         let rename = |tensor: Tensor<'a>| {
             let (layer, role) = tensor.name.split_once('.').expect("the name of a layer and a role");
-            let name = names[layer].clone() + self.role(role);
-            match tensor.shape[..] {
-                [rows, columns] if self.transposes(&tensor.name, &tensor.shape) => {
-                    let words = transposed(&tensor.words, columns as usize).into();
-                    Tensor { name, words, shape: vec![columns, rows], ..tensor }
-                }
-                _ => Tensor { name, ..tensor },
-            }
+            let order = orders.get(&tensor.name);
+            let name = match &*names[layer] {
+                theirs if theirs.starts_with("rms_normalization") => format!("{theirs}{role}"),
+                theirs => format!("{theirs}{}", self.role(role)),
+            };
+            Tensor { name, words: order.theirs(&tensor.words).into(), shape: order.shape.clone(), ..tensor }
         };
-        tensors.into_iter().map(rename).collect()
+        Ok(tensors.into_iter().map(rename).collect())
     }
 
     /// What the tensors of each layer are called, up to their role.
     fn layers(self, network: &Network) -> BTreeMap<&str, String> {
-        let (mut modules, mut of_kind) = (0, [0; 4]);
+        let (mut modules, mut of_kind) = (0, BTreeMap::new());
         let mut names = BTreeMap::new();
         for (i, (name, layer)) in network.layers().enumerate() {
-            let has_weights = !network.own_parameters(i).is_empty();
+            let own = &network.parameters()[network.own_parameters(i)];
             let theirs = match self {
                 Naming::Wgrad => format!("{name}."),
                 Naming::PyTorch => format!("{modules}."),
                 Naming::Keras => {
-                    let kind = Kind::of(layer);
-                    match of_kind[kind as usize] {
-                        0 => format!("{}/", kind.keras()),
-                        n => format!("{}_{n}/", kind.keras()),
+                    let kind = keras_name(layer, own.first().map_or(1, |p| p.shape.len()));
+                    let before = of_kind.entry(kind).or_insert(0);
+                    *before += usize::from(!own.is_empty());
+                    match *before {
+                        0 | 1 => format!("{kind}/"),
+                        n => format!("{kind}_{}/", n - 1),
                     }
                 }
             };
             names.insert(name, theirs);
-            of_kind[Kind::of(layer) as usize] += usize::from(has_weights);
-            match layer {
-                Layer::Dense(dense) if dense.activation() != Activation::Identity => modules += 2,
-                _ => modules += 1,
-            }
+            let with_activation = matches!(layer, Layer::Dense(_) | Layer::Conv(_));
+            modules += 1 + usize::from(with_activation && layer.activation() != Activation::Identity);
         }
         names
     }
-}
-
-/// Refuses a network with convolutions in a file that is not of [`Naming::Wgrad`]: other programs order their weights in
-/// other ways, and the shapes may be alike.
-pub(super) fn refuse_convolutions(network: &Network) -> Result<()> {
-    match network.layers().find(|(_, layer)| matches!(layer, Layer::Conv(_))) {
-        Some((name, _)) => {
-            let what = format!("weights of layer {name} in a file of another program");
-            let expected = "names and order of Naming::Wgrad, as no other order of convolutions is known here";
-            Err(Error::shape(what, expected, "others"))
-        }
-        None => Ok(()),
-    }
-}
-
-/// The columns of a matrix as rows.
-pub(super) fn transposed<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
-    (0..columns).flat_map(|column| values[column..].iter().step_by(columns)).copied().collect()
 }
 
 /// A network's parameter buffer, out of its tensors.

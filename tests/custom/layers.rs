@@ -47,3 +47,19 @@ fn an_own_layer_trains_on_the_gpu_and_on_the_cpu() {
         assert!(after < before / 10.0, "{losses:?}");
     }
 }
+
+/// No other program has them: nothing is written under a wrong name or in a wrong order.
+#[cfg(feature = "files")]
+#[test]
+fn files_of_other_programs_refuse_own_layers() {
+    use wgrad::{Model, Naming};
+    let network = network();
+    let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
+    for naming in [Naming::PyTorch, Naming::Keras] {
+        let error = model.weights_to_bytes(naming).unwrap_err().to_string();
+        assert!(error.contains(" in a file of another program: expected names and order of Naming::Wgrad"), "{error}");
+    }
+    let file = model.weights_to_bytes(Naming::Wgrad).unwrap();
+    let copy = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap();
+    assert_eq!(copy.parameters().unwrap(), model.parameters().unwrap());
+}

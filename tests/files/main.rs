@@ -4,6 +4,7 @@
 mod before;
 mod damage;
 mod death;
+mod layouts;
 mod models;
 mod resuming;
 mod weights;

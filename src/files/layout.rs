@@ -1,0 +1,214 @@
+//! How programs order the numbers of a tensor: each order is a permutation of our dimensions.
+
+use std::collections::BTreeMap;
+
+use super::naming::Naming;
+use crate::error::{Error, Result};
+use crate::network::{Layer, Network, Node, Parameter, Source};
+use crate::ops::places;
+use crate::shape::Shape;
+
+/// How a file orders weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// Dense \[inputs, units\], convolutions \[height, width, inputs, outputs\], transposed ones too.
+    Wgrad,
+    /// The same, but transposed convolutions \[height, width, outputs, inputs\].
+    Keras,
+    /// Dense \[units, inputs\], convolutions \[outputs, inputs, height, width\], transposed ones \[inputs, outputs, height,
+    /// width\]. Images are \[channels, height, width\], and a flattened image is a row in that order.
+    PyTorch,
+    /// Dense \[units, inputs\], convolutions \[outputs, height, width, inputs\], transposed ones too.
+    Mlx,
+}
+
+impl Layout {
+    pub fn of(naming: Naming) -> Self {
+        match naming {
+            Naming::Wgrad => Self::Wgrad,
+            Naming::Keras => Self::Keras,
+            Naming::PyTorch => Self::PyTorch,
+        }
+    }
+
+    /// Whether dense weights are \[units, inputs\].
+    pub fn units_first(self) -> bool {
+        matches!(self, Self::PyTorch | Self::Mlx)
+    }
+
+    /// The order of our dimensions of a weight, the last two being inputs and outputs.
+    fn dimensions(self, rank: usize, transposed: bool) -> Vec<usize> {
+        let (taps, inputs, outputs) = (0..rank - 2, rank - 2, rank - 1);
+        match (self, transposed) {
+            (Self::Wgrad, _) | (Self::Keras, false) => (0..rank).collect(),
+            (Self::Keras, true) => taps.chain([outputs, inputs]).collect(),
+            (Self::PyTorch, false) => [outputs, inputs].into_iter().chain(taps).collect(),
+            (Self::PyTorch, true) => [inputs, outputs].into_iter().chain(taps).collect(),
+            (Self::Mlx, _) => [outputs].into_iter().chain(taps).chain([inputs]).collect(),
+        }
+    }
+}
+
+/// A tensor as a file has it: ours, seen with some of its dimensions split, in another order.
+#[derive(Debug)]
+pub(super) struct Order {
+    seen: Shape,
+    axes: Vec<usize>,
+    /// The file's.
+    pub shape: Vec<u32>,
+}
+
+impl Order {
+    /// For each number of the file, where it is here.
+    fn places(&self) -> impl Iterator<Item = usize> + use<> {
+        let strides = self.seen.packed_strides();
+        let [shape, strides] = [self.seen, strides].map(|of| self.axes.iter().map(|&i| of[i]).collect::<Vec<_>>());
+        places(&shape, &strides)
+    }
+
+    /// Our numbers in the file's order.
+    pub fn theirs<T: Copy>(&self, ours: &[T]) -> Vec<T> {
+        self.places().map(|place| ours[place]).collect()
+    }
+
+    /// The file's numbers in our order.
+    pub fn ours(&self, theirs: Vec<f32>) -> Vec<f32> {
+        if self.axes.is_sorted() {
+            return theirs;
+        }
+        let mut ours = vec![0.0; theirs.len()];
+        self.places().zip(theirs).for_each(|(place, value)| ours[place] = value);
+        ours
+    }
+}
+
+/// The order of each tensor of a network, by our names.
+pub(super) struct Orders<'a> {
+    pub layout: Layout,
+    orders: BTreeMap<&'a str, Order>,
+}
+
+impl<'a> Orders<'a> {
+    pub fn of(layout: Layout, network: &'a Network) -> Self {
+        let marks = if layout == Layout::PyTorch { marks(network) } else { BTreeMap::new() };
+        let nodes: BTreeMap<&str, (usize, &Node)> =
+            network.nodes().iter().enumerate().map(|(i, node)| (&*node.name, (i, node))).collect();
+        let order = |parameter: &'a Parameter| {
+            let found = nodes.get(parameter.layer());
+            let rows = |source: Source| marks.get(&source).filter(|_| network.shape(source).len() == 1).copied();
+            let input = found.and_then(|(_, node)| rows(*node.inputs.first()?));
+            let output = found.and_then(|(i, _)| rows(Source::Node { node: *i, output: 0 }));
+            let layer = found.map(|(_, node)| &node.layer);
+            (&*parameter.name, order(layout, layer, parameter, [input, output]))
+        };
+        Self { layout, orders: network.tensors().map(order).collect() }
+    }
+
+    pub fn get(&self, parameter: &str) -> &Order {
+        &self.orders[parameter]
+    }
+
+    /// Whether a tensor of a file has the shape of a parameter.
+    pub fn fits(&self, parameter: &Parameter, found: &[usize]) -> bool {
+        found.iter().map(|&d| d as u32).eq(self.get(&parameter.name).shape.iter().copied())
+    }
+
+    /// Refuses a network that a file cannot have in this order without a doubt.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        let fault = |node: &Node, expected: &str| {
+            let what = format!("weights of layer {} in a file of another program", node.name);
+            Err(Error::shape(what, expected, format!("a {} layer", node.layer.kind())))
+        };
+        for (i, node) in network.nodes().iter().enumerate() {
+            if matches!(node.layer, Layer::Custom(_)) && !network.own_parameters(i).is_empty() {
+                return fault(node, "names and order of Naming::Wgrad, as no other program has this layer");
+            }
+        }
+        let marks = if self.layout == Layout::PyTorch { marks(network) } else { BTreeMap::new() };
+        for node in network.nodes() {
+            // One position or one channel has the same order in both.
+            let is_row = |source: &Source| {
+                let split = marks.get(source).is_some_and(|[positions, channels]| *positions > 1 && *channels > 1);
+                split && network.shape(*source).len() == 1
+            };
+            let known = matches!(node.layer, Layer::Dense(_) | Layer::Tied(_) | Layer::Flatten | Layer::Reshape(_));
+            if !known && !is_elementwise(&node.layer) && node.inputs.iter().any(is_row) {
+                return fault(node, "a dense layer after a flattened image, whose order is another one in PyTorch");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The order of a tensor whose layer takes and puts out rows that are flattened images: positions, channels.
+fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [Option<[u32; 2]>; 2]) -> Order {
+    let (rank, [input, output]) = (parameter.shape.len(), marks);
+    let (dimensions, splits) = match layer {
+        Some(Layer::Dense(_)) if rank == 2 => (layout.dimensions(2, false), vec![input, output]),
+        Some(Layer::Conv(conv)) if rank > 2 => (layout.dimensions(rank, conv.transposed.is_some()), vec![None; rank]),
+        _ => ((0..rank).collect(), vec![output.filter(|_| rank == 1); rank]),
+    };
+    let (mut seen, mut parts) = (Vec::new(), Vec::new());
+    for (length, split) in parameter.shape.iter().zip(splits) {
+        let first = seen.len();
+        match split.filter(|[positions, channels]| positions * channels == *length) {
+            Some([positions, channels]) => seen.extend([positions, channels]),
+            None => seen.push(*length),
+        }
+        // Channels come first there.
+        parts.push((first..seen.len()).rev());
+    }
+    let shape = dimensions.iter().map(|&i| parameter.shape[i]).collect();
+    let axes = dimensions.iter().flat_map(|&i| parts[i].clone()).collect();
+    Order { seen: Shape::of(&seen), axes, shape }
+}
+
+/// Does the same to each number, or to each channel.
+fn is_elementwise(layer: &Layer) -> bool {
+    use Layer::*;
+    let is_norm = matches!(layer, LayerNorm(_) | GroupNorm(_) | InstanceNorm(_) | RmsNorm(_) | BatchNorm(_));
+    is_norm || matches!(layer, Activation(_) | Dropout(_) | SpatialDropout(_) | ScaleShift(_) | Add | Multiply)
+}
+
+/// The values that are images where channels come first, and rows that are such images flattened: positions and
+/// channels. Convolutions take and put out images, and most layers keep what is one.
+fn marks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
+    let of_image = |source: Source| {
+        let shape = network.shape(source);
+        let channels = shape[shape.len() - 1];
+        [(shape.elements() / u64::from(channels)) as u32, channels]
+    };
+    let mut marks = BTreeMap::new();
+    loop {
+        let before = marks.len();
+        for (i, node) in network.nodes().iter().enumerate() {
+            let outputs = (0..node.shapes.len()).map(|output| Source::Node { node: i, output });
+            let ends: Vec<Source> = node.inputs.iter().copied().chain(outputs).collect();
+            let is_row = |source: &Source| network.shape(*source).len() == 1;
+            let mark = ends.iter().find_map(|source| Some((marks.get(source).copied()?, is_row(source))));
+            match (&node.layer, mark) {
+                (Layer::Conv(_), _) => marks.extend(ends.iter().map(|&end| (end, of_image(end)))),
+                (Layer::Flatten | Layer::Reshape(_), Some((mark, _))) => {
+                    let fits = |end: &&Source| is_row(end) || of_image(**end) == mark;
+                    marks.extend(ends.iter().filter(fits).map(|&end| (end, mark)));
+                }
+                (layer, Some((mark, true))) if is_elementwise(layer) => {
+                    marks.extend(ends.iter().filter(|end| is_row(end)).map(|&end| (end, mark)));
+                }
+                (layer, Some((_, false))) if keeps_images(layer) => {
+                    marks.extend(ends.iter().filter(|end| !is_row(end)).map(|&end| (end, of_image(end))));
+                }
+                _ => {}
+            }
+        }
+        if marks.len() == before {
+            return marks;
+        }
+    }
+}
+
+/// Whether images stay images, with channels where they were.
+fn keeps_images(layer: &Layer) -> bool {
+    use Layer::*;
+    !matches!(layer, Dense(_) | Tied(_) | Transpose(_) | Encoding(_) | Custom(_) | ReduceMean(_) | ReduceMax(_))
+}
