@@ -124,8 +124,14 @@ impl<'a> Orders<'a> {
                 return fault(node, "names and order of Naming::Wgrad, as no other program has this layer");
             }
         }
-        let marks = if self.layout == Layout::PyTorch { marks(network) } else { BTreeMap::new() };
+        if self.layout != Layout::PyTorch {
+            return Ok(());
+        }
+        let marks = marks(network);
         for node in network.nodes() {
+            if matches!(node.layer, Layer::DepthToSpace(_) | Layer::SpaceToDepth(_)) {
+                return fault(node, "names and order of Naming::Wgrad, as PyTorch has its channels in another order");
+            }
             // One position or one channel has the same order in both.
             let is_row = |source: &Source| {
                 let split = marks.get(source).is_some_and(|[positions, channels]| *positions > 1 && *channels > 1);

@@ -174,4 +174,9 @@ fn a_flattened_image_beside_other_features_is_refused() {
     let file = model.weights_to_bytes(Naming::Keras).unwrap();
     let copy = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap();
     assert_eq!(copy.parameters().unwrap(), model.parameters().unwrap());
+
+    let blocks = Network::input([4, 4, 3]).layer(Conv::new(8, 3)).layer(Layer::DepthToSpace(2)).build().unwrap();
+    let model = Model::new(Device::Cpu, &blocks, &blocks.initial_parameters(1)).unwrap();
+    let error = model.weights_to_bytes(Naming::PyTorch).unwrap_err().to_string();
+    assert!(error.starts_with("weights of layer depth_to_space_2 in a file of another program: "), "{error}");
 }
