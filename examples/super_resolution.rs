@@ -136,14 +136,7 @@ fn pictures(args: &Args) -> Result<Vec<RgbImage>> {
             .map(|along| landscape::draw_from(along, args.size & !1))
             .into());
     };
-    let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    let is_picture = |file: &PathBuf| {
-        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
-        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
-    };
-    files.retain(is_picture);
-    files.sort();
+    let files = common::folder::pictures(folder)?;
     if files.len() < 2 {
         let found = files.len();
         return Err(format!("{}: expected at least 2 PNG or JPEG pictures, found {found}", folder.display()).into());

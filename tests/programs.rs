@@ -344,6 +344,32 @@ fn mnist_cnn_learns_digits_and_draws_what_it_sees() {
     assert!(report["test_accuracy"].as_f64().unwrap() > 0.9, "{report}");
 }
 
+/// Bright pictures in one folder, dark ones in another, of several sizes; a file that is no picture stays out.
+#[test]
+fn pictures_learns_one_folder_a_class() {
+    let folder = folder("pictures-of-classes");
+    for (class, brightness) in [("bright", 180), ("dark", 20)] {
+        let class = folder.join(class);
+        std::fs::create_dir_all(&class).unwrap();
+        std::fs::write(class.join("notes.txt"), "none").unwrap();
+        for i in 0..20u32 {
+            let of = |x: u32, y: u32, channel: u32| (brightness + (x * 7 + y * 3 + i * 11 + channel * 5) % 50) as u8;
+            let picture = image::RgbImage::from_fn(20 + i, 30, |x, y| image::Rgb([0, 1, 2].map(|c| of(x, y, c))));
+            picture.save(class.join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let at = folder.to_str().unwrap();
+    let printed = run("pictures", "auto", &[at, "--side", "16", "--epochs", "6", "--batch", "8"], &["confusion.svg"]);
+    assert!(printed.starts_with("40 pictures of bright, dark\n"), "{printed}");
+    assert_eq!(after(&printed, "test accuracy"), 100.0, "{printed}");
+    let (_, output) = started("pictures", &[folder.join("dark").to_str().unwrap()]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        error.contains("expected at least 2 folders with PNG or JPEG pictures, one folder a class, found 0"),
+        "{error}"
+    );
+}
+
 /// A few steps: each epoch its patches are closer to the originals.
 #[test]
 fn super_resolution_learns_and_draws_the_picture_held_out() {

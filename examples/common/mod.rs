@@ -22,6 +22,7 @@ macro_rules! eprintln {
 pub mod cats;
 pub mod device;
 pub mod digits;
+pub mod folder;
 pub mod networks;
 pub mod options;
 pub mod passes;

@@ -1,0 +1,51 @@
+//! Folders of pictures: their files, and one folder a class as a data set.
+
+use std::path::{Path, PathBuf};
+
+use wgrad::Dataset;
+
+use super::{Result, picture};
+
+/// What is in a folder, in the order of names.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The PNG and JPEG files of a folder, in the order of their names.
+pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_picture = |file: &PathBuf| {
+        let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
+        ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
+    };
+    Ok(entries(folder)?.into_iter().filter(is_picture).collect())
+}
+
+/// The PNG and JPEG pictures of the folders in a folder, each of which is a class, scaled to `side` · `side` pixels; and
+/// the names of the classes, in their order. The input is "image", red, green and blue; the labels are "class".
+pub fn classes(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
+    let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for class in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+        let files = pictures(&class)?;
+        for file in &files {
+            pixels.extend(picture::load_rgb(file, side, side)?);
+            labels.push(names.len() as u32);
+        }
+        if !files.is_empty() {
+            names.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        }
+    }
+    if names.len() < 2 {
+        let found = names.len();
+        let what = "at least 2 folders with PNG or JPEG pictures, one folder a class";
+        return Err(format!("{}: expected {what}, found {found}", folder.display()).into());
+    }
+    let data = Dataset::of_rows(labels.len())
+        .input("image", pixels, [side, side, 3])
+        .normalised("image", &[0.5], &[0.25])
+        .labels("class", labels, names.len() as u32)
+        .build()?;
+    Ok((data, names))
+}
