@@ -107,7 +107,7 @@ fn faults_are_told_at_once() {
     grey.write_to(&mut std::io::Cursor::new(&mut jpeg), image::ImageFormat::Jpeg).unwrap();
     std::fs::write(at("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
     std::fs::write(at("bad.png"), b"\x89PNG\r\n\x1a\nxx").unwrap();
-    let cases: [(&str, &[&str], &str); 17] = [
+    let cases: [(&str, &[&str], &str); 18] = [
         ("neuron", &["--device", "no such GPU"], "no GPU named \"no such GPU\": there is "),
         ("neuron", &["--device", ""], "expected auto, cpu or part of a GPU's name"),
         ("neuron", &["--device", "cpu", "--out", &at("file")], "file is a file, not a folder"),
@@ -126,6 +126,7 @@ fn faults_are_told_at_once() {
         ("mnist_gpu", &["--load", &at("file"), "--json", &at("file")], "file is read, so it cannot be written"),
         ("mnist_gpu", &["--plot", &at("taken")], "confusion.svg: it is a folder"),
         ("sdf", &["--headless", "--device", "cpu"], "--device cpu: this example needs a GPU"),
+        ("denoise", &["--minutes", "-1"], "'-1' for '--minutes <MINUTES>': expected a number from 0 to 1440"),
         ("kernels", &["matmuls"], "no kernel's name contains \"matmuls\""),
         ("embed", &["--into", "x"], "unexpected option --into"),
         ("embed", &["--out", &at("file")], "file is a file, not a folder"),
@@ -225,6 +226,17 @@ fn embed_learns_within_the_frames_of_an_app() {
     // Six frames of 96 pixels, as they are and as learnt.
     let picture = image::open(out.join("frames.png")).unwrap();
     assert_eq!((picture.width(), picture.height()), (576, 192));
+}
+
+/// Few steps of a small picture. Training starts from the filter's result, and must improve on it.
+#[test]
+fn denoise_learns_within_the_frames_of_a_renderer() {
+    let options = ["--headless", "--size", "64", "--reference", "64", "--steps", "200", "--minutes", "60"];
+    let printed = run("denoise", "auto", &options, &["sheet.svg", "curves.svg"]);
+    let psnr = |name: &str| after(&printed, &format!("mean of 8 views, {name}: PSNR"));
+    assert!(psnr("denoised") > psnr("noisy") + 8.0 && psnr("denoised") > psnr("à-trous"), "{printed}");
+    let strip = image::open(Path::new(env!("CARGO_TARGET_TMPDIR")).join("denoise/auto/view_8.png")).unwrap();
+    assert_eq!((strip.width(), strip.height()), (256, 64));
 }
 
 #[test]

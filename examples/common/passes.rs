@@ -43,3 +43,36 @@ pub fn group(
     let entries: Vec<_> = entries.collect();
     device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
 }
+
+/// A compute pass of an entry point that binds what it names of group 0.
+pub struct Pass {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+}
+
+impl Pass {
+    pub fn new(
+        device: &wgpu::Device,
+        module: &wgpu::ShaderModule,
+        entry: &str,
+        resources: &[(u32, wgpu::BindingResource<'_>)],
+    ) -> Self {
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry),
+            layout: None,
+            module,
+            entry_point: Some(entry),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        let group = group(device, &pipeline.get_bind_group_layout(0), resources);
+        Self { pipeline, group }
+    }
+
+    pub fn record(&self, encoder: &mut wgpu::CommandEncoder, [x, y, z]: [u32; 3]) {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
