@@ -11,6 +11,8 @@ mod batch_norm;
 mod graphs;
 #[path = "oracle/images.rs"]
 mod images;
+#[path = "oracle/norms.rs"]
+mod norms;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

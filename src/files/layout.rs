@@ -6,7 +6,6 @@ use super::naming::Naming;
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network, Node, Parameter, Source};
 use crate::ops::places;
-use crate::shape::Shape;
 
 /// How a file orders weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +51,7 @@ impl Layout {
 /// A tensor as a file has it: ours, seen with some of its dimensions split, in another order.
 #[derive(Debug)]
 pub(super) struct Order {
-    seen: Shape,
+    seen: Vec<u32>,
     axes: Vec<usize>,
     /// The file's.
     pub shape: Vec<u32>,
@@ -61,9 +60,9 @@ pub(super) struct Order {
 impl Order {
     /// For each number of the file, where it is here.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
-        let strides = self.seen.packed_strides();
-        let [shape, strides] = [self.seen, strides].map(|of| self.axes.iter().map(|&i| of[i]).collect::<Vec<_>>());
-        places(&shape, &strides)
+        let stride = |i: usize| self.seen[i + 1..].iter().product();
+        let shape: Vec<u32> = self.axes.iter().map(|&i| self.seen[i]).collect();
+        places(&shape, &self.axes.iter().map(|&i| stride(i)).collect::<Vec<u32>>())
     }
 
     /// Our numbers in the file's order.
@@ -90,14 +89,20 @@ pub(super) struct Orders<'a> {
 
 impl<'a> Orders<'a> {
     pub fn of(layout: Layout, network: &'a Network) -> Self {
-        let marks = if layout == Layout::PyTorch { marks(network) } else { BTreeMap::new() };
+        let (rows, images) = match layout {
+            Layout::PyTorch => (marks(network), blocks(network)),
+            _ => Default::default(),
+        };
         let nodes: BTreeMap<&str, (usize, &Node)> =
             network.nodes().iter().enumerate().map(|(i, node)| (&*node.name, (i, node))).collect();
         let order = |parameter: &'a Parameter| {
             let found = nodes.get(parameter.layer());
-            let rows = |source: Source| marks.get(&source).filter(|_| network.shape(source).len() == 1).copied();
-            let input = found.and_then(|(_, node)| rows(*node.inputs.first()?));
-            let output = found.and_then(|(i, _)| rows(Source::Node { node: *i, output: 0 }));
+            let mark = |source: Source| match network.shape(source).len() {
+                1 => rows.get(&source).copied(),
+                _ => images.get(&source).copied(),
+            };
+            let input = found.and_then(|(_, node)| mark(*node.inputs.first()?));
+            let output = found.and_then(|(i, _)| mark(Source::Node { node: *i, output: 0 }));
             let layer = found.map(|(_, node)| &node.layer);
             (&*parameter.name, order(layout, layer, parameter, [input, output]))
         };
@@ -127,10 +132,15 @@ impl<'a> Orders<'a> {
         if self.layout != Layout::PyTorch {
             return Ok(());
         }
-        let marks = marks(network);
-        for node in network.nodes() {
-            if matches!(node.layer, Layer::DepthToSpace(_) | Layer::SpaceToDepth(_)) {
-                return fault(node, "names and order of Naming::Wgrad, as PyTorch has its channels in another order");
+        let (marks, images) = (marks(network), blocks(network));
+        for (i, node) in network.nodes().iter().enumerate() {
+            let mut ends = node.inputs.iter().copied().chain([Source::Node { node: i, output: 0 }]);
+            let is_block = matches!(node.layer, Layer::Conv(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_));
+            if !is_block && !keeps_channels(&node.layer) && ends.any(|end| images.contains_key(&end)) {
+                return fault(
+                    node,
+                    "a convolution beside blocks of pixels, whose channels PyTorch has in another order",
+                );
             }
             // One position or one channel has the same order in both.
             let is_row = |source: &Source| {
@@ -146,12 +156,16 @@ impl<'a> Orders<'a> {
     }
 }
 
-/// The order of a tensor whose layer takes and puts out rows that are flattened images: positions, channels.
+/// The order of a tensor whose layer takes and puts out features that PyTorch has in another order: rows that are
+/// flattened images, as positions and channels, or channels that are blocks, as pixels and channels.
 fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [Option<[u32; 2]>; 2]) -> Order {
     let (rank, [input, output]) = (parameter.shape.len(), marks);
     let (dimensions, splits) = match layer {
         Some(Layer::Dense(_)) if rank == 2 => (layout.dimensions(2, false), vec![input, output]),
-        Some(Layer::Conv(conv)) if rank > 2 => (layout.dimensions(rank, conv.transposed.is_some()), vec![None; rank]),
+        Some(Layer::Conv(conv)) if rank > 2 => {
+            let taps = vec![None; rank - 2];
+            (layout.dimensions(rank, conv.transposed.is_some()), [taps, vec![input, output]].concat())
+        }
         _ => ((0..rank).collect(), vec![output.filter(|_| rank == 1); rank]),
     };
     let (mut seen, mut parts) = (Vec::new(), Vec::new());
@@ -166,13 +180,13 @@ fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [O
     }
     let shape = dimensions.iter().map(|&i| parameter.shape[i]).collect();
     let axes = dimensions.iter().flat_map(|&i| parts[i].clone()).collect();
-    Order { seen: Shape::of(&seen), axes, shape }
+    Order { seen, axes, shape }
 }
 
-/// Does the same to each number, or to each channel.
+/// Does the same to each number, or to each channel, whatever their order.
 fn is_elementwise(layer: &Layer) -> bool {
     use Layer::*;
-    let is_norm = matches!(layer, LayerNorm(_) | GroupNorm(_) | InstanceNorm(_) | RmsNorm(_) | BatchNorm(_));
+    let is_norm = matches!(layer, LayerNorm(_) | InstanceNorm(_) | RmsNorm(_) | BatchNorm(_));
     is_norm || matches!(layer, Activation(_) | Dropout(_) | SpatialDropout(_) | ScaleShift(_) | Add | Multiply)
 }
 
@@ -211,6 +225,43 @@ fn marks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
             return marks;
         }
     }
+}
+
+/// The images whose channels are blocks of pixels: how many pixels, and channels of each. Their channels come first in
+/// PyTorch.
+fn blocks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
+    let mut marks = BTreeMap::new();
+    loop {
+        let before = marks.len();
+        for (i, node) in network.nodes().iter().enumerate() {
+            let output = Source::Node { node: i, output: 0 };
+            let ends = || node.inputs.iter().copied().chain([output]);
+            let found = match node.layer {
+                Layer::DepthToSpace(r) => Some((node.inputs[0], r * r)),
+                Layer::SpaceToDepth(r) => Some((output, r * r)),
+                _ => None,
+            };
+            if let Some((end, pixels)) = found {
+                let channels = network.shape(end).last().map_or(1, |channels| channels / pixels);
+                // Of one pixel or one channel the order is the same.
+                if pixels > 1 && channels > 1 {
+                    marks.entry(end).or_insert([pixels, channels]);
+                }
+            } else if keeps_channels(&node.layer)
+                && let Some(mark) = ends().find_map(|end| marks.get(&end).copied())
+            {
+                ends().for_each(|end| _ = marks.entry(end).or_insert(mark));
+            }
+        }
+        if marks.len() == before {
+            return marks;
+        }
+    }
+}
+
+/// Whether channels stay as they are.
+fn keeps_channels(layer: &Layer) -> bool {
+    is_elementwise(layer) || matches!(layer, Layer::Pool(_) | Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_))
 }
 
 /// Whether images stay images, with channels where they were.

@@ -21,7 +21,7 @@ pub enum Naming {
     /// is two, `Linear` and the activation's, any other layer one. Weights of convolutions are \[outputs, inputs, height,
     /// width\], of transposed ones \[inputs, outputs, height, width\]. Images are \[channels, height, width\] there: a
     /// dense layer after a flattened image that convolutions have made or take has its inputs in that order, one before
-    /// a reshape to an image its units.
+    /// a reshape to an image its units. Channels that [`Layer::DepthToSpace`] takes are in the order of `PixelShuffle`.
     PyTorch,
     /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
     /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`, for a batch normalisation

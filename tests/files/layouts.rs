@@ -175,8 +175,50 @@ fn a_flattened_image_beside_other_features_is_refused() {
     let copy = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap();
     assert_eq!(copy.parameters().unwrap(), model.parameters().unwrap());
 
-    let blocks = Network::input([4, 4, 3]).layer(Conv::new(8, 3)).layer(Layer::DepthToSpace(2)).build().unwrap();
+    let blocks =
+        Network::input([4, 4, 3]).layer(Conv::new(8, 3)).layer(GroupNorm::new(2)).layer(Layer::DepthToSpace(2));
+    let blocks = blocks.build().unwrap();
     let model = Model::new(Device::Cpu, &blocks, &blocks.initial_parameters(1)).unwrap();
     let error = model.weights_to_bytes(Naming::PyTorch).unwrap_err().to_string();
-    assert!(error.starts_with("weights of layer depth_to_space_2 in a file of another program: "), "{error}");
+    assert!(error.starts_with("weights of layer group_norm_2 in a file of another program: "), "{error}");
+}
+
+/// `PixelUnshuffle(2), Conv2d(12, 5, 1), Conv2d(5, 12, 1), ReLU, PixelShuffle(2)`: channel c of pixel k of a block is
+/// 3 · k + c here and 4 · c + k there.
+#[test]
+fn blocks_of_pixels_have_their_channels_first_in_pytorch() {
+    let both = Network::input([4, 4, 3]).layer(Layer::SpaceToDepth(2)).layer(Conv::new(12, 3).same());
+    let both = both.layer(Layer::DepthToSpace(2)).build().unwrap();
+    let model = Model::new(Device::Cpu, &both, &both.initial_parameters(1)).unwrap();
+    let file = model.weights_to_bytes(Naming::PyTorch).unwrap();
+    let copy = Model::weights_from_bytes(Device::Cpu, &both, &file).unwrap();
+    assert_eq!(copy.parameters().unwrap(), model.parameters().unwrap());
+
+    let network = Network::input([4, 4, 3])
+        .layer(Layer::SpaceToDepth(2))
+        .layer(Conv::new(5, 1))
+        .layer(Conv::new(12, 1))
+        .activation(Relu)
+        .layer(Layer::DepthToSpace(2))
+        .build()
+        .unwrap();
+    let theirs = |i: usize| 4 * (i % 3) + i / 3;
+    let tensors: [(&str, &[usize], Vec<f32>); 4] = [
+        ("1.weight", &[5, 12, 1, 1], (0..60).map(|i| i as f32).collect()),
+        ("1.bias", &[5], vec![0.0; 5]),
+        ("2.weight", &[12, 5, 1, 1], (0..60).map(|i| i as f32).collect()),
+        ("2.bias", &[12], (0..12).map(|i| i as f32).collect()),
+    ];
+    let file = bytes_of(Some("pt"), &tensors);
+    let model = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap();
+    let weights = model.parameters().unwrap();
+    let [first, _, second, bias] = [0, 1, 2, 3].map(|i| &weights[network.parameters()[i].range()]);
+    for i in 0..12 {
+        assert_eq!(bias[i], theirs(i) as f32);
+        for other in 0..5 {
+            assert_eq!(first[5 * i + other], (12 * other + theirs(i)) as f32);
+            assert_eq!(second[12 * other + i], (5 * theirs(i) + other) as f32);
+        }
+    }
+    assert_eq!(read(&model.weights_to_bytes(Naming::PyTorch).unwrap()), read(&file));
 }

@@ -1285,6 +1285,61 @@ def check_images():
         close(t[f"{name}.dx"], differences(lambda v: (dy * resized(case, v)).sum(), x), f"{name} dx", 1e-6, 1e-7)
 
 
+# Group, instance and RMS normalisation ----------------------------------------------------------
+
+# Shapes are [batch, height, width, channels].
+NORMS = {
+    "group": ((2, 5, 4, 6), dict(layer="group", groups=3, eps=1e-5)),
+    "whole": ((3, 4, 3, 5), dict(layer="group", groups=1, eps=1e-3)),
+    "instance": ((2, 6, 3, 5), dict(layer="instance", groups=5, eps=1e-5)),
+    "rms": ((2, 3, 2, 37), dict(layer="rms", groups=1, eps=2.0**-23)),
+}
+
+
+def norm_layer(case, x, gamma, beta):
+    """As PyTorch has it; x is [batch, height, width, channels]."""
+    if case["layer"] == "rms":
+        return F.rms_norm(x, x.shape[-1:], gamma, case["eps"])
+    x = x.permute(0, 3, 1, 2)
+    if case["layer"] == "instance":
+        return F.instance_norm(x, weight=gamma, bias=beta, eps=case["eps"]).permute(0, 2, 3, 1)
+    return F.group_norm(x, case["groups"], gamma, beta, case["eps"]).permute(0, 2, 3, 1)
+
+
+def norms():
+    random = rng(1207)
+    tensors = {}
+    for name, (shape, case) in NORMS.items():
+        x, dy = (f32(random.standard_normal(shape) + by) for by in (0.5, 0))
+        gamma, beta = (f32(random.standard_normal(shape[-1])) for _ in range(2))
+        inputs = [tensor.double().requires_grad_() for tensor in (x, gamma, beta)]
+        y = norm_layer(case, *inputs)
+        found = torch.autograd.grad(y, inputs, dy.double(), allow_unused=True)
+        named = dict(x=x, gamma=gamma, beta=beta, y=y, dy=dy) | dict(zip(("dx", "dgamma", "dbeta"), found))
+        tensors.update({f"{name}.{key}": value for key, value in named.items() if value is not None})
+    store("norms", tensors, {name: case for name, (_, case) in NORMS.items()})
+
+
+def normed(case, x, gamma, beta):
+    """The same in NumPy."""
+    if case["layer"] == "rms":
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + case["eps"]) * gamma
+    split = x.reshape(x.shape[0], -1, case["groups"], x.shape[-1] // case["groups"])
+    mean, variance = (of(split, axis=(1, 3), keepdims=True) for of in (np.mean, np.var))
+    return ((split - mean) / np.sqrt(variance + case["eps"])).reshape(x.shape) * gamma + beta
+
+
+def check_norms():
+    _, t, cases = load("norms")
+    for name, case in cases.items():
+        x, gamma, beta, dy = (t[f"{name}.{key}"] for key in ("x", "gamma", "beta", "dy"))
+        close(t[f"{name}.y"], normed(case, x, gamma, beta), name, atol=1e-7)
+        dx = differences(lambda v: (dy * normed(case, v, gamma, beta)).sum(), x)
+        close(t[f"{name}.dx"], dx, f"{name} dx", 1e-6, 1e-6)
+        x_hat = normed(case, x, np.ones_like(gamma), np.zeros_like(beta))
+        close(t[f"{name}.dgamma"], (dy * x_hat).sum((0, 1, 2)), f"{name} dgamma", atol=1e-6)
+
+
 def table():
     total = 0
     for path in sorted(HERE.glob("*.safetensors")):
@@ -1307,10 +1362,10 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images, norms):
             write()
     checks = (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs)
-    for check in (*checks, check_batch_norm, check_images):
+    for check in (*checks, check_batch_norm, check_images, check_norms):
         check()
         print(f"{check.__name__}: passed")
     table()
