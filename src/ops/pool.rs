@@ -63,18 +63,21 @@ impl Window {
     /// A kernel that goes over channels by [`lanes`](Self::lanes).
     pub(super) fn pooling(&self, stem: &'static str, text: &str, how: Pooling, kept: bool) -> Shader {
         let (lanes, is_max) = (self.lanes(), how == Pooling::Max);
-        let apart = [self.rows, self.columns].iter().all(|axis| axis.taps <= axis.down);
+        // The most windows that see a number: a few are read by name.
+        let [down, across] = [self.rows, self.columns].map(|axis| axis.taps.div_ceil(axis.down));
+        let few = down * across <= 4;
+        let counts = [("window", if few { down * across } else { 0 }), ("across", across)];
         let conditions = [
             ("fours", lanes == 4),
             ("ones", lanes == 1),
             ("maximum", is_max),
             ("mean", !is_max),
             ("kept", kept && is_max),
-            ("apart", apart),
-            ("overlapping", !apart),
+            ("few", few),
+            ("many", !few),
         ];
         let window = Self { channels: self.channels / lanes, ..*self };
-        shader(stem, expand(text, &[], &conditions), window.constants())
+        shader(stem, expand(text, &counts, &conditions), window.constants())
     }
 
     /// As a plan's text has it.

@@ -40,9 +40,9 @@ pub fn plans() -> Vec<Plan> {
         .dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
     // Pools in fours and not, whose windows overlap or not, with and without a gradient.
-    let pools = [3, 4].into_iter().fold(Network::input([9, 8, 1]), |network, channels| {
+    let pools = [3, 4].into_iter().fold(Network::input([20, 16, 1]), |network, channels| {
         let pools = [Pool::max(2), Pool::average(2)];
-        let overlapping = pools.map(|pool| pool.stride(1).padding(1));
+        let overlapping = [Pool::max(3), Pool::average(3)].map(|pool| pool.stride(1).padding(1));
         overlapping
             .into_iter()
             .chain(pools)
