@@ -96,6 +96,32 @@ impl RandomCrops {
         rows: u32,
         seed: u64,
     ) -> Result<Self> {
+        Self::with(gpu, [inputs, targets], size, rows, seed, false)
+    }
+
+    /// The same at any place between the texels, with bilinear values, instead of at whole texels.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn between_texels(
+        gpu: &Gpu,
+        inputs: &[Images<'_>],
+        targets: &[Images<'_>],
+        size: [u32; 2],
+        rows: u32,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::with(gpu, [inputs, targets], size, rows, seed, true)
+    }
+
+    fn with(
+        gpu: &Gpu,
+        [inputs, targets]: [&[Images<'_>]; 2],
+        size: [u32; 2],
+        rows: u32,
+        seed: u64,
+        between: bool,
+    ) -> Result<Self> {
         let factors = [factor("inputs", inputs, inputs)?, factor("targets", targets, inputs)?];
         let [height, width, _] = inputs[0].shape;
         if rows == 0 || !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
@@ -132,6 +158,7 @@ impl RandomCrops {
                     ("OFFSET", offset),
                     ("STRIDE", channels as u32),
                     ("LAST", last.into()),
+                    ("BETWEEN", between.into()),
                 ];
                 let constants = constants.into_iter().chain(places).collect();
                 dispatch.add(images.dispatch(gpu, name, [&state, &crops], constants, folded(gpu, rows))?);
@@ -281,44 +308,58 @@ mod tests {
         ];
         let targets = [Images::buffer(&doubled_there, COUNT, [2 * SIZE[0], 2 * SIZE[1], 2])];
         let (size, rows, seed) = ([4, 6], 150, 0x1234_5678_9abc_def0);
-        let crops = RandomCrops::new(&gpu, &inputs, &targets, size, rows, seed).unwrap();
-        assert_eq!(crops.rows(), rows);
-        let sources = [(floats(&texels[0]), 4, 3), (floats(&of_bytes), 5, 5), (floats(&texels[1]), 4, 1)];
-        let mut seen = std::collections::BTreeSet::new();
-        for drawn in 0..3 {
-            let mut encoder = gpu.encoder();
-            crops.record(&mut encoder);
-            let features = read(&gpu, encoder, crops.features());
-            let targets = read(&gpu, gpu.encoder(), crops.targets());
-            assert_eq!((features.len(), targets.len()), (150 * 4 * 6 * 9, 150 * 8 * 12 * 2));
-            let (mut features, mut targets) = (features.into_iter(), targets.into_iter());
-            for row in 0..rows {
-                let (image, [y, x]) = random_crop(COUNT, SIZE, size, seed, drawn, row);
-                seen.insert((image, y, x));
-                for (i, j) in (0..4).flat_map(|i| (0..6).map(move |j| (i, j))) {
-                    for (numbers, stride, channels) in &sources {
-                        let pixel = (image * SIZE[0] + y + i) * SIZE[1] + x + j;
-                        for channel in 0..*channels {
-                            let expected = numbers[pixel as usize * stride + channel];
-                            let actual = f32::from_bits(features.next().unwrap());
-                            // A byte is divided, or multiplied by a rounded 1 / 255.
-                            assert!((actual - expected).abs() <= 2.0 * f32::EPSILON * expected, "{actual} {expected}");
+        let places = [SIZE[0] - size[0] + 1, SIZE[1] - size[1] + 1];
+        let of_inputs = [(floats(&texels[0]), 4, 3), (floats(&of_bytes), 5, 5), (floats(&texels[1]), 4, 1)];
+        for between in [false, true] {
+            let new = if between { RandomCrops::between_texels } else { RandomCrops::new };
+            let crops = new(&gpu, &inputs, &targets, size, rows, seed).unwrap();
+            assert_eq!(crops.rows(), rows);
+            let mut seen = std::collections::BTreeSet::new();
+            for drawn in 0..3 {
+                let mut encoder = gpu.encoder();
+                crops.record(&mut encoder);
+                let read = |encoder, buffer| read(&gpu, encoder, buffer).into_iter().map(f32::from_bits);
+                let mut features = read(encoder, crops.features());
+                let mut targets = read(gpu.encoder(), crops.targets());
+                assert_eq!((features.len(), targets.len()), (150 * 4 * 6 * 9, 150 * 8 * 12 * 2));
+                for row in 0..rows {
+                    let (image, corner) = random_crop(COUNT, places, between, seed, drawn, row);
+                    seen.insert((image, corner.map(f32::to_bits)));
+                    let near = |actual: f32, numbers: &[f32], at: (usize, usize), factor: u32, [i, j]: [u32; 2]| {
+                        let [height, width] = SIZE.map(|length| length * factor);
+                        let [y, x] = corner.map(|place| place * factor as f32);
+                        let number = |down: u32, along: u32| {
+                            let [y, x] = [y as u32 + i + down, x as u32 + j + along];
+                            let pixel = (image * height + y.min(height - 1)) * width + x.min(width - 1);
+                            f64::from(numbers[pixel as usize * at.0 + at.1])
+                        };
+                        let [share_y, share_x] = [y, x].map(|place| f64::from(place.fract()));
+                        let line = |down| number(down, 0) * (1.0 - share_x) + number(down, 1) * share_x;
+                        let expected = line(0) * (1.0 - share_y) + line(1) * share_y;
+                        // A byte is divided, or multiplied by a rounded 1 / 255; three mixes of four roundings.
+                        let bound = f64::from(f32::EPSILON) * if between { 8.0 } else { 2.0 * expected };
+                        assert!((f64::from(actual) - expected).abs() <= bound, "{actual} {expected}");
+                    };
+                    for (i, j) in (0..4).flat_map(|i| (0..6).map(move |j| (i, j))) {
+                        for (numbers, stride, channels) in &of_inputs {
+                            for channel in 0..*channels {
+                                near(features.next().unwrap(), numbers, (*stride, channel), 1, [i, j]);
+                            }
+                        }
+                    }
+                    for (i, j) in (0..8).flat_map(|i| (0..12).map(move |j| (i, j))) {
+                        for channel in 0..2 {
+                            near(targets.next().unwrap(), &doubled, (2, channel), 2, [i, j]);
                         }
                     }
                 }
-                for (i, j) in (0..8).flat_map(|i| (0..12).map(move |j| (i, j))) {
-                    let pixel = (image * 2 * SIZE[0] + 2 * y + i) * 2 * SIZE[1] + 2 * x + j;
-                    for channel in 0..2 {
-                        let actual = f32::from_bits(targets.next().unwrap());
-                        assert_eq!(actual, doubled[pixel as usize * 2 + channel]);
-                    }
-                }
             }
+            // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so. Of others none is twice.
+            let expected = if between { 449..=450 } else { 140..=168 };
+            assert!(expected.contains(&seen.len()), "{}", seen.len());
         }
-        // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so.
-        assert!(seen.len() > 140, "{}", seen.len());
-        assert!(seen.iter().any(|&(_, y, x)| (y, x) == (6, 7)) && seen.iter().any(|&(_, y, x)| (y, x) == (0, 0)));
-        assert_ne!(random_crop(COUNT, SIZE, size, seed, 0, 1), random_crop(COUNT, SIZE, size, seed ^ 1 << 40, 0, 1));
+        let of = |seed| random_crop(COUNT, places, false, seed, 0, 1);
+        assert_ne!(of(seed), of(seed ^ 1 << 40));
     }
 
     #[test]

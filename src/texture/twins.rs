@@ -36,17 +36,15 @@ pub fn from_texture_random(
     (features, targets)
 }
 
-/// The image and the corner, y and x, of a crop that was drawn `drawn` times before, from `count` images.
-pub fn random_crop(
-    count: u32,
-    [height, width]: [u32; 2],
-    crop: [u32; 2],
-    seed: u64,
-    drawn: u32,
-    row: u32,
-) -> (u32, [u32; 2]) {
+/// The image and the corner, y and x, of a crop that was drawn `drawn` times before, from `count` images, where there are
+/// so many whole places for it.
+pub fn random_crop(count: u32, places: [u32; 2], between: bool, seed: u64, drawn: u32, row: u32) -> (u32, [f32; 2]) {
     let [image, x, y, _] = pcg4d([seed as u32, (seed >> 32) as u32 ^ Stream::Crops as u32, drawn, row]);
-    (image % count, [y % (height - crop[0] + 1), x % (width - crop[1] + 1)])
+    let place = |word: u32, places: u32| match between {
+        true => (word >> 8) as f32 / 16_777_216.0 * (places - 1) as f32,
+        false => (word % places) as f32,
+    };
+    (image % count, [place(y, places[0]), place(x, places[1])])
 }
 
 /// The colour at a point, x and y as shares of width and height.
