@@ -3,40 +3,49 @@
 use super::products::{ADD, LAYOUTS, check_product};
 use super::*;
 
-/// A convolution of stride 1: images, height, width and channels in and out, kernel, padding before.
-struct Conv(u32, [u32; 2], [u32; 2], [u32; 2], [u32; 2]);
+/// A convolution: images, height and width, channels in and out, kernel, padding, stride.
+struct Conv(u32, [u32; 2], [u32; 2], [u32; 2], [u32; 2], [u32; 2]);
 
-/// Channels of whole vectors and not, of one block of them and several; lengths of 1, kernels of 1 to 7.
-const CONVOLUTIONS: [Conv; 13] = [
-    Conv(1, [1, 1], [1, 1], [1, 1], [0, 0]),
-    Conv(2, [5, 7], [1, 5], [3, 3], [1, 1]),
-    Conv(1, [9, 4], [3, 33], [3, 3], [0, 1]),
-    Conv(3, [6, 6], [5, 10], [2, 3], [0, 2]),
-    Conv(2, [8, 8], [16, 32], [3, 3], [1, 1]),
-    Conv(1, [4, 5], [33, 20], [3, 3], [1, 1]),
-    Conv(2, [7, 7], [8, 24], [7, 7], [3, 3]),
-    Conv(2, [1, 20], [6, 16], [1, 5], [0, 4]),
-    Conv(2, [20, 1], [4, 3], [3, 1], [0, 0]),
-    Conv(3, [5, 6], [64, 64], [1, 1], [0, 0]),
-    Conv(1, [9, 10], [12, 40], [5, 5], [2, 2]),
-    Conv(40, [6, 5], [2, 1], [3, 2], [1, 0]),
-    Conv(1, [13, 9000], [1, 2], [1, 3], [0, 1]),
+/// Channels of whole vectors and not, of one block of them and several; lengths of 1, kernels of 1 to 7,
+/// strides of 1 to 3.
+const CONVOLUTIONS: [Conv; 18] = [
+    Conv(1, [1, 1], [1, 1], [1, 1], [0, 0], [1, 1]),
+    Conv(2, [5, 7], [1, 5], [3, 3], [1, 1], [1, 1]),
+    Conv(1, [9, 4], [3, 33], [3, 3], [0, 1], [1, 1]),
+    Conv(3, [6, 6], [5, 10], [2, 3], [0, 2], [1, 1]),
+    Conv(2, [8, 8], [16, 32], [3, 3], [1, 1], [1, 1]),
+    Conv(1, [4, 5], [33, 20], [3, 3], [1, 1], [1, 1]),
+    Conv(2, [7, 7], [8, 24], [7, 7], [3, 3], [1, 1]),
+    Conv(2, [1, 20], [6, 16], [1, 5], [0, 4], [1, 1]),
+    Conv(2, [20, 1], [4, 3], [3, 1], [0, 0], [1, 1]),
+    Conv(3, [5, 6], [64, 64], [1, 1], [0, 0], [1, 1]),
+    Conv(1, [9, 10], [12, 40], [5, 5], [2, 2], [1, 1]),
+    Conv(40, [6, 5], [2, 1], [3, 2], [1, 0], [1, 1]),
+    Conv(1, [13, 9000], [1, 2], [1, 3], [0, 1], [1, 1]),
+    Conv(2, [6, 5], [3, 16], [2, 2], [0, 0], [2, 2]),
+    Conv(2, [8, 9], [16, 20], [3, 3], [1, 1], [2, 2]),
+    Conv(1, [9, 7], [4, 8], [3, 5], [1, 2], [2, 1]),
+    Conv(2, [7, 7], [8, 16], [1, 1], [0, 0], [2, 2]),
+    Conv(1, [11, 10], [6, 7], [5, 2], [2, 0], [2, 3]),
 ];
 
 /// Convolutions and transposed ones by turns, each in every layout.
 pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
-    for (i, Conv(images, [height, width], [channels, n], taps, padding)) in CONVOLUTIONS.into_iter().enumerate() {
+    for (i, Conv(images, [height, width], [channels, n], taps, padding, stride)) in CONVOLUTIONS.into_iter().enumerate()
+    {
         let axis = |i: usize, length: u32| {
-            let positions = length + 2 * padding[i] + 1 - taps[i];
-            Axis { length, positions, taps: taps[i], down: 1, step: 1, first: -(padding[i] as i32), up: 1 }
+            let positions = (length + 2 * padding[i] - taps[i]) / stride[i] + 1;
+            Axis { length, positions, taps: taps[i], down: stride[i], step: 1, first: -(padding[i] as i32), up: 1 }
         };
         let window = Window { channels, rows: axis(0, height), columns: axis(1, width) };
         let reversed = |of: Window, channels| {
             let axis = |axis: Axis| Axis {
                 length: axis.positions,
                 positions: axis.length,
+                down: axis.up,
                 step: -axis.step,
                 first: -axis.first,
+                up: axis.down,
                 ..axis
             };
             Window { channels, rows: axis(of.rows), columns: axis(of.columns) }

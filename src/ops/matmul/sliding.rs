@@ -1,4 +1,5 @@
-//! The kernels of software adapters that slide along the rows of an image: convolutions of stride 1.
+//! The kernels of software adapters that slide along the rows of an image: convolutions of stride 1, and gradients of
+//! the inputs of others.
 
 use super::launches::{add_up, epilogue};
 use super::text::End;
@@ -10,6 +11,8 @@ const KEPT: u32 = 576;
 const MOST_CHANNELS: u32 = 16;
 /// Taps along a dimension, all written out.
 const MOST_TAPS: u32 = 8;
+/// The largest stride whose gradients, or transposed convolutions, they make.
+const MOST_UP: u32 = 4;
 /// Workgroups that a thread should have.
 const WORKGROUPS_OF_THREAD: u32 = 8;
 /// Iterations of all loops that an invocation may have; a strip of outputs takes one more than its positions.
@@ -18,7 +21,7 @@ const MOST_TURNS: u32 = LONGEST_LOOP;
 /// What one text can make: all convolutions with these numbers share a pipeline.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sliding {
-    /// Taps of the kernel.
+    /// Taps of the kernel or, where elements are divided, the most that an output sees.
     taps: [u32; 2],
     /// Channels of C that a lane has: 1, 2 or 4.
     columns: u32,
@@ -35,11 +38,14 @@ impl Sliding {
     pub fn of(op: &Matmul) -> Option<Self> {
         let window = op.window?;
         let axes = [window.rows, window.columns];
-        let slides = |axis: &Axis| axis.down == 1 && axis.up == 1 && (axis.step.abs() == 1 || axis.taps == 1);
-        let steps = axes.map(|axis| if axis.taps == 1 { 0 } else { axis.step });
         let is_gradient = op.layout == Layout::Tn;
+        let most_up = if is_gradient { 1 } else { MOST_UP };
+        let steps = axes.map(|axis| if axis.taps == 1 { 0 } else { axis.step });
+        let slides = |(axis, step): (&Axis, i32)| {
+            axis.down == 1 && axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0)
+        };
         let has_update = matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some();
-        if !axes.iter().all(slides) || steps[0] * steps[1] < 0 || has_update && !is_gradient {
+        if !axes.iter().zip(steps).all(slides) || steps[0] * steps[1] < 0 || has_update && !is_gradient {
             return None;
         }
         let n = op.n();
@@ -49,7 +55,7 @@ impl Sliding {
             n.is_multiple_of(*columns) && (op.layout != Layout::Nt || window.channels.is_multiple_of(*columns))
         };
         let columns = [4, 2, 1].into_iter().filter(|columns| *columns <= most).find(divides)?;
-        let taps = axes.map(|axis| axis.taps);
+        let taps = axes.map(|axis| axis.taps.div_ceil(axis.up));
         let most = (KEPT / (columns * taps[0] * taps[1])).min(MOST_CHANNELS);
         let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
         let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
@@ -121,21 +127,22 @@ pub(super) fn launches(op: &Matmul, end: End, adapter: &Adapter) -> Vec<Launch> 
     let positions = if is_gradient { op.k() } else { op.m() };
     let blocks = window.channels.div_ceil(sliding.block);
     let groups = op.n().div_ceil(8 * sliding.columns);
-    let strips_of_image = rows.positions.div_ceil(sliding.out);
+    let strips_of_image = rows.positions.div_ceil(rows.up * sliding.out);
     let strips = positions.div_ceil(window.positions()) * strips_of_image;
     // Workgroups go on to the next block of channels, or have one each.
-    let (turns, side_by_side) = if is_gradient { (1, groups * blocks) } else { (blocks, groups) };
-    let taps = rows.taps * columns.taps;
-    let longest = (MOST_TURNS / turns - taps) / (columns.positions + 1);
+    let (times, side_by_side) =
+        if is_gradient { (1, groups * blocks) } else { (blocks, groups * rows.up * columns.up) };
+    let turns = sliding.taps[0] * sliding.taps[1];
+    let longest = (MOST_TURNS / times - turns) / (columns.positions + 1);
     let chunks = (WORKGROUPS_OF_THREAD * adapter.threads).div_ceil(side_by_side).max(strips.div_ceil(longest));
     let strips_of_chunk = strips.div_ceil(chunks.min(strips));
     let chunks = strips.div_ceil(strips_of_chunk);
-    let first = |axis: Axis| (if axis.step < 0 { axis.first - axis.taps as i32 + 1 } else { axis.first }) as u32;
     let is_flipped = [rows, columns].iter().any(|axis| axis.step < 0 && axis.taps > 1);
     let rows_of_part = op.m() + u32::from(op.bias_gradient.is_some());
     let uniforms = uniforms![
         height: rows.length, width: columns.length, channels: window.channels, out_height: rows.positions,
-        out_width: columns.positions, n: op.n(), first_y: first(rows), first_x: first(columns), taps: taps,
+        out_width: columns.positions, n: op.n(), first_y: rows.first as u32, first_x: columns.first as u32,
+        up_y: rows.up, up_x: columns.up, tap_rows: rows.taps, tap_columns: columns.taps, turns,
         flipped: u32::from(is_flipped), transposed: u32::from(op.layout == Layout::Nt), strips_of_image, strips,
         chunks, groups, rows_of_part, epilogue: epilogue(op), aux: u32::from(op.extra().is_some()),
     ];
