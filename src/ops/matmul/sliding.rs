@@ -9,7 +9,11 @@ use crate::ops::*;
 /// Vectors of weights or of sums that are at hand, 18 KiB, and the most of an image's channels that they are of.
 const KEPT: u32 = 576;
 const MOST_CHANNELS: u32 = 16;
-/// Taps along a dimension, all written out.
+/// Multiply-adds of vectors in a turn, all written out: more are code that a processor has to decode again and again.
+const PRODUCTS: u32 = 1200;
+/// Sums of so many numbers of the image fit beside each other with four channels of C.
+const FEW_SUMS: u32 = 36;
+/// Taps along a dimension.
 const MOST_TAPS: u32 = 8;
 /// The largest stride whose gradients, or transposed convolutions, they make.
 const MOST_UP: u32 = 4;
@@ -45,26 +49,29 @@ impl Sliding {
             axis.down == 1 && axis.up <= most_up && (-1..=1).contains(&step) && (axis.up == 1 || step <= 0)
         };
         let has_update = matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some();
-        if !axes.iter().zip(steps).all(slides) || steps[0] * steps[1] < 0 || has_update && !is_gradient {
+        let taps = axes.map(|axis| axis.taps.div_ceil(axis.up));
+        let fits = axes.iter().zip(steps).all(slides) && taps.iter().all(|taps| *taps <= MOST_TAPS);
+        if !fits || steps[0] * steps[1] < 0 || has_update && !is_gradient {
             return None;
         }
         let n = op.n();
-        let most = if n > 16 && !is_gradient { 4 } else { n.div_ceil(8).next_power_of_two().min(2) };
+        let number = taps[0] * taps[1];
+        // The sums of a gradient are carried from turn to turn: many at a time are dear.
+        let few = !is_gradient || number * window.channels <= FEW_SUMS;
+        let most = if n > 16 && few { 4 } else { n.div_ceil(8).next_power_of_two().min(2) };
         // Transposed weights come in squares, of this many channels of either.
         let divides = |columns: &u32| {
             n.is_multiple_of(*columns) && (op.layout != Layout::Nt || window.channels.is_multiple_of(*columns))
         };
         let columns = [4, 2, 1].into_iter().filter(|columns| *columns <= most).find(divides)?;
-        let taps = axes.map(|axis| axis.taps.div_ceil(axis.up));
-        let most = (KEPT / (columns * taps[0] * taps[1])).min(MOST_CHANNELS);
+        let out = if columns == 1 { 4 } else { 2 };
+        let most = (KEPT.min(PRODUCTS / out) / (columns * number)).min(MOST_CHANNELS);
         let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
         let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
-        let out = if is_gradient || block <= 6 || columns == 1 { 4 } else { 2 };
-        let fits = block > 0 && taps.iter().all(|taps| *taps <= MOST_TAPS);
-        let turns = taps[0] * taps[1] + window.columns.positions.saturating_add(1);
+        let turns = number + window.columns.positions.saturating_add(1);
         let sliding = Self { taps, columns, block, load, out };
         let is_square = op.layout != Layout::Nt || block.is_multiple_of(columns);
-        (fits && is_square && turns <= MOST_TURNS / op.window?.channels.div_ceil(block)).then_some(sliding)
+        (is_square && turns <= MOST_TURNS / op.window?.channels.div_ceil(block)).then_some(sliding)
     }
 
     fn expand(self, text: &str, addend: bool) -> String {
