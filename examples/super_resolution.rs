@@ -22,7 +22,8 @@ use image::imageops::{self, FilterType};
 use image::{ExtendedColorType, RgbImage};
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
-    Adam, Conv, Dataset, Device, Event, Fit, Graph, Loss, Model, Network, Schedule, Trainer, TrainerConfig, Value,
+    Adam, Conv, Dataset, Device, Event, Fit, Graph, Init, Layer, Loss, Model, Network, Schedule, Trainer,
+    TrainerConfig, Upsample,
 };
 
 /// Learns to double the sides of pictures.
@@ -36,7 +37,7 @@ struct Args {
     #[arg(long, value_name = "PIXELS", default_value_t = 384, value_parser = whole(64..=4096))]
     size: u32,
     /// Epochs over the patches
-    #[arg(long, default_value_t = 20, value_parser = whole(1..=u32::MAX))]
+    #[arg(long, default_value_t = 15, value_parser = whole(1..=u32::MAX))]
     epochs: u32,
     /// Patches of an epoch, cut at places spread over the pictures
     #[arg(long, default_value_t = 2048, value_parser = whole(1..=1 << 20))]
@@ -78,7 +79,9 @@ fn run(args: &Args) -> Result<()> {
     println!("{}", network.summary());
     let data = patches(&pictures, args)?;
     let config = TrainerConfig { batch: args.batch, seed: args.seed, ..TrainerConfig::default() };
-    let schedule = Schedule::cosine(config.updates(data.rows(), args.epochs), 0.02);
+    let updates = config.updates(data.rows(), args.epochs);
+    let warm_up = updates / 20;
+    let schedule = Schedule::cosine(updates - warm_up, 0.02).warm_up(warm_up);
     let adam = Adam { learning_rate: 2e-3, ..Adam::default() };
     let config = TrainerConfig { schedule, ..config };
     let mut trainer = Trainer::new(args.device.open()?, &network, Loss::MeanSquaredError, adam, config)
@@ -105,28 +108,24 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Residual blocks beside one linear convolution, which alone can be any interpolation; both make four pixels of each.
-/// A picture's size is [height, width].
+/// Residual blocks that learn what bilinear interpolation lacks; a picture's size is [height, width]. They work on the small
+/// picture, and their last channels become four pixels of each, as in ESPCN (Shi et al., 2016).
 fn network([height, width]: [u32; 2]) -> Result<Network> {
     let mut graph = Graph::new();
     let picture = graph.input("picture", [height, width, 3]);
-    let conv = |graph: &mut Graph, x: Value, channels, activation| {
-        graph.layer(Conv::new(channels, 3).same().activation(activation), [x])
-    };
-    let mut x = conv(&mut graph, picture, CHANNELS, Relu)?;
+    let conv = |activation| Conv::new(CHANNELS, 3).same().activation(activation);
+    let mut x = graph.layer(conv(Relu), [picture])?;
     for _ in 0..BLOCKS {
-        let inner = conv(&mut graph, x, CHANNELS, Relu)?;
-        let inner = conv(&mut graph, inner, CHANNELS, Identity)?;
+        let inner = graph.layer(conv(Relu), [x])?;
+        let inner = graph.layer(conv(Identity), [inner])?;
         x = graph.add([x, inner])?;
     }
-    let details = conv(&mut graph, x, 12, Identity)?;
-    let interpolated = graph.layer(Conv::new(12, 5).same(), [picture])?;
-    let pixels = graph.add([details, interpolated])?;
-    // Depth to space: the channels of a pixel are two rows of two pixels.
-    let pixels = graph.reshape(pixels, [height, width, 2, 6])?;
-    let pixels = graph.transpose(pixels, [0, 2, 1, 3])?;
-    let pixels = graph.reshape(pixels, [2 * height, 2 * width, 3])?;
-    Ok(graph.build([("doubled", pixels)])?)
+    // At first there are no details.
+    let details = graph.layer(Conv::new(4 * 3, 3).same().weight_init(Init::Constant(0.0)), [x])?;
+    let details = graph.layer(Layer::DepthToSpace(2), [details])?;
+    let interpolated = graph.layer(Upsample::bilinear(2), [picture])?;
+    let doubled = graph.add([interpolated, details])?;
+    Ok(graph.build([("doubled", doubled)])?)
 }
 
 /// Pictures with even sides, the one held out last.
