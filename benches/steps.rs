@@ -1,6 +1,8 @@
 //! Whole steps: training, inference, and what recording one costs the host.
 
 mod common;
+#[path = "../examples/common/networks.rs"]
+mod networks;
 
 use std::time::Instant;
 
@@ -22,16 +24,22 @@ fn data(network: &Network) -> Dataset {
 }
 
 fn training(criterion: &mut Criterion) {
-    let (gpu, network) = (gpu(), mnist_network());
-    let train = data(&network);
-    let mut group = group(criterion, "train 784-512-256-128-10");
-    for batch in [1, 32, 128, 1024] {
-        let mut trainer = trainer(&gpu, &network, batch);
-        let training = trainer.prepare(&train).expect("data that fit");
-        group.throughput(Throughput::Elements(batch.into()));
-        group.bench_function(batch.to_string(), |bencher| {
-            bencher.iter_custom(|steps| submitted(&gpu, steps, |encoder, steps| training.record_steps(encoder, steps)));
-        });
+    let gpu = gpu();
+    let convnet = networks::keras_convnet().expect("a network without fault");
+    for (name, network, batches) in
+        [("784-512-256-128-10", mnist_network(), &[1, 32, 128, 1024][..]), ("Keras convnet", convnet, &[128])]
+    {
+        let train = data(&network);
+        let mut group = group(criterion, &format!("train {name}"));
+        for &batch in batches {
+            let mut trainer = trainer(&gpu, &network, batch);
+            let training = trainer.prepare(&train).expect("data that fit");
+            group.throughput(Throughput::Elements(batch.into()));
+            group.bench_function(batch.to_string(), |bencher| {
+                let record = |steps| submitted(&gpu, steps, |encoder, steps| training.record_steps(encoder, steps));
+                bencher.iter_custom(record);
+            });
+        }
     }
 }
 

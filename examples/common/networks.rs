@@ -1,4 +1,5 @@
 //! Convolutional networks that engines are compared by.
+#![allow(dead_code)] // a benchmark uses one
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Conv, Graph, Network, Pool, Result, Value};
