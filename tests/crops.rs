@@ -31,8 +31,8 @@ fn numbers() -> Vec<f32> {
     (0..ROWS * 70).map(|_| random.below(100) as f32).collect()
 }
 
-/// A network that puts out what it takes in has no loss, if targets are of the same place: numbers, of the same size or of
-/// twice the size, where the network repeats each pixel.
+/// A network that puts out what it takes in has no loss, if targets are of the same place: numbers, of the same size or
+/// of twice the size, where the network repeats each pixel.
 #[test]
 fn inputs_and_targets_are_of_the_same_place() {
     let images = numbers();

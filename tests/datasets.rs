@@ -250,7 +250,8 @@ fn images_change_in_training_alone_and_with_every_epoch() {
         assert_eq!(trainer.evaluate(data).unwrap(), trainer.evaluate(&plain).unwrap());
         history.epochs.iter().map(|epoch| [epoch.train.loss, epoch.validation.unwrap().loss]).collect::<Vec<_>>()
     };
-    // Places are off by up to 12 pixels · 360u, values of up to 5 deviations by as much times 20: see the bounds of `gather`.
+    // Places are off by up to 12 pixels · 360u, values of up to 5 deviations by as much times 20: see the bounds of
+    // `gather`.
     let same = |a: f64, b: f64| (a - b).abs() < 5e-3 * b;
     let unchanged = losses(&Device::Cpu, &plain, 4, None);
     assert!(same(unchanged[0][0], unchanged[1][0]) && same(unchanged[0][0], unchanged[0][1]));

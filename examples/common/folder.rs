@@ -23,8 +23,8 @@ pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(is_picture).collect())
 }
 
-/// The PNG and JPEG pictures of the folders in a folder, each of which is a class, scaled to `side` · `side` pixels; and
-/// the names of the classes, in their order. The input is "image", red, green and blue; the labels are "class".
+/// The PNG and JPEG pictures of the folders in a folder, each of which is a class, scaled to `side` · `side` pixels;
+/// and the names of the classes, in their order. The input is "image", red, green and blue; the labels are "class".
 pub fn classes(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
     let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for class in entries(folder)?.into_iter().filter(|path| path.is_dir()) {

@@ -5,24 +5,24 @@ use crate::error::{Error, Result};
 use crate::ops::DataInfo;
 use crate::optimizer::option;
 
-/// Data augmentation: how the images of an input are changed at random, anew in each epoch, as batches are gathered. Given
-/// to [`DatasetBuilder::augmented`]. Evaluation, validation and prediction see the images as they are.
+/// Data augmentation: how the images of an input are changed at random, anew in each epoch, as batches are gathered.
+/// Given to [`DatasetBuilder::augmented`]. Evaluation, validation and prediction see the images as they are.
 ///
-/// In this order an image is flipped, scaled and rotated about its centre, and shifted; contrast and brightness change; a
-/// square is cut out. Pixels are interpolated once (bilinear), and only where `rotation` or `scale` is set: shifts and
-/// flips alone copy pixels. What comes from outside of the image is 0, as a black byte is, and so is the square; means
-/// and deviations of channels apply afterwards.
+/// In this order an image is flipped, scaled and rotated about its centre, and shifted; contrast and brightness change;
+/// a square is cut out. Pixels are interpolated once (bilinear), and only where `rotation` or `scale` is set: shifts
+/// and flips alone copy pixels. What comes from outside of the image is 0, as a black byte is, and so is the square;
+/// means and deviations of channels apply afterwards.
 ///
 /// How an image is changed is a function of the seed, the epoch and the row of the data set: the same on the GPU and
-/// the CPU, for every batch size, and after a training is resumed. Where an epoch goes
-/// [window by window](crate::TrainerConfig::window), each window counts as an epoch of its own rows. Several inputs of a
-/// row are changed alike by the same augmentation. Targets are not changed.
+/// the CPU, for every batch size, and after a training is resumed. Where an epoch goes [window by
+/// window](crate::TrainerConfig::window), each window counts as an epoch of its own rows. Several inputs of a row are
+/// changed alike by the same augmentation. Targets are not changed.
 ///
 /// The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augmentation {
-    /// Largest shift in either direction along each axis, in whole pixels, below height and width; default 0. The same as to
-    /// pad an image with that many zeros and to crop it to its size at a random place.
+    /// Largest shift in either direction along each axis, in whole pixels, below height and width; default 0. The same
+    /// as to pad an image with that many zeros and to crop it to its size at a random place.
     pub shift: u32,
     /// Probability that left and right change places, 0 to 1; default 0.
     pub flip: f32,
@@ -38,8 +38,8 @@ pub struct Augmentation {
     /// Largest number that is added to all values or taken from them, finite; default 0. Bytes are values from 0 to 1.
     /// Results may lie outside.
     pub brightness: f32,
-    /// Contrast: the distance of each value from 0.5 is multiplied by a factor between 1 − `contrast` and 1 + `contrast`,
-    /// finite; default 0. Results may lie outside of 0 to 1.
+    /// Contrast: the distance of each value from 0.5 is multiplied by a factor between 1 − `contrast` and 1 +
+    /// `contrast`, finite; default 0. Results may lie outside of 0 to 1.
     pub contrast: f32,
 }
 
@@ -99,8 +99,8 @@ impl Augmentation {
 }
 
 impl DatasetBuilder {
-    /// Has the images of an input changed at random in training. Its shape is \[height, width, channels\], and that of the
-    /// network's input is the same.
+    /// Has the images of an input changed at random in training. Its shape is \[height, width, channels\], and that of
+    /// the network's input is the same.
     ///
     /// ```
     /// use wgrad::{Augmentation, Dataset};
@@ -121,8 +121,8 @@ impl Dataset {
     /// [`DatasetBuilder::augmented`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for a name that no input has, or an input that is no image; [`Error::InvalidOption`] for a number
-    /// out of its range.
+    /// [`Error::Shape`] for a name that no input has, or an input that is no image; [`Error::InvalidOption`] for a
+    /// number out of its range.
     pub fn with_augmentation(mut self, name: &str, augmentation: Augmentation) -> Result<Self> {
         self.augment(name, augmentation)?;
         Ok(self)

@@ -23,13 +23,14 @@ impl Crop {
 }
 
 impl Dataset {
-    /// Has a network trained on crops of `size`, \[height, width\]: in each epoch one of each row, at a random place that is
-    /// the same for inputs and targets. Crops are taken of every input whose shape is \[height, width, channels\], all of one
-    /// size, and of every target of that size or a whole multiple of it: numbers \[height, width, channels\], or
-    /// [labels of positions](super::DatasetBuilder::positions) \[height, width\]. Of targets that are larger, as in
-    /// super-resolution, crops are as many times as large. Other inputs and targets stay whole.
+    /// Has a network trained on crops of `size`, \[height, width\]: in each epoch one of each row, at a random place
+    /// that is the same for inputs and targets. Crops are taken of every input whose shape is \[height, width,
+    /// channels\], all of one size, and of every target of that size or a whole multiple of it: numbers \[height,
+    /// width, channels\], or [labels of positions](super::DatasetBuilder::positions) \[height, width\]. Of targets that
+    /// are larger, as in super-resolution, crops are as many times as large. Other inputs and targets stay whole.
     ///
-    /// An [`Augmentation`](super::Augmentation) changes crops of inputs, not of targets. The place is a function of the seed, the epoch and the row. Evaluation and validation see the middle of each image.
+    /// An [`Augmentation`](super::Augmentation) changes crops of inputs, not of targets. The place is a function of the
+    /// seed, the epoch and the row. Evaluation and validation see the middle of each image.
     /// [`Model::score`](crate::Model::score) takes whole images only, from a network [at their
     /// size](crate::Network::at_input).
     ///
@@ -44,8 +45,8 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where no input is an image, images have different sizes or are smaller than the crop, or the crop
-    /// has no pixel.
+    /// [`Error::Shape`] where no input is an image, images have different sizes or are smaller than the crop, or the
+    /// crop has no pixel.
     pub fn with_crops(mut self, size: [u32; 2]) -> Result<Self> {
         let is_image = |input: &&mut Input| input.shape.len() == 3;
         let mut whole = None;

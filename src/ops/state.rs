@@ -42,8 +42,8 @@ pub struct DataInfo {
     pub channels: u32,
     /// The label that the loss ignores, plus one; 0 for none. So the label `u32::MAX` cannot be ignored.
     pub ignored: u32,
-    /// How images are changed as they are gathered, by an [`Augmentation`](crate::Augmentation), whose numbers follow: 0 not
-    /// at all, 1 pixels are moved whole, 2 pixels are interpolated.
+    /// How images are changed as they are gathered, by an [`Augmentation`](crate::Augmentation), whose numbers follow:
+    /// 0 not at all, 1 pixels are moved whole, 2 pixels are interpolated.
     pub augment: u32,
     /// In pixels.
     pub shift: u32,
@@ -90,7 +90,8 @@ impl DataInfo {
         self.first_feature as usize + row as usize * self.feature_stride as usize
     }
 
-    /// What is drawn for a row of the data set in the batch that the cursor has begun: `shaders/shared/row_random.wgsl.in`.
+    /// What is drawn for a row of the data set in the batch that the cursor has begun:
+    /// `shaders/shared/row_random.wgsl.in`.
     pub(crate) fn drawn_for(&self, row: u32, number: u32, state: &StepState) -> [u32; 4] {
         let epoch = state.epoch.wrapping_sub(u32::from(state.position == 0));
         pcg4d([row, epoch.wrapping_mul(4).wrapping_add(number), self.seed_low, self.seed_high ^ OF_ROW])

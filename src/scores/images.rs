@@ -26,9 +26,10 @@ pub fn psnr(image: &[f32], reference: &[f32], peak: f32) -> Result<f64> {
 /// SSIM, the structural similarity, of an image beside a reference: 1 for equal images, less for others. Both are
 /// row-major \[height, width, channels\]; `peak` is as for [`psnr`].
 ///
-/// As in Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity",
-/// IEEE Transactions on Image Processing 13(4), 2004: a Gaussian window of 11 · 11 pixels with a deviation of 1.5,
-/// K₁ = 0.01, K₂ = 0.03, the mean over all windows that lie inside the image. Of several channels it is their mean.
+/// As in Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
+/// Similarity", IEEE Transactions on Image Processing 13(4), 2004: a Gaussian window of 11 · 11 pixels with a deviation
+/// of 1.5, K₁ = 0.01, K₂ = 0.03, the mean over all windows that lie inside the image. Of several channels it is their
+/// mean.
 ///
 /// ```
 /// let image: Vec<f32> = (0..12 * 16 * 3).map(|i| (i % 7) as f32 / 7.0).collect();

@@ -24,8 +24,9 @@ impl Scores {
         self.weights.as_deref()
     }
 
-    /// Sum of the weights of the rows whose class is right, over the sum of all weights: as Keras' `weighted_metrics` and
-    /// scikit-learn's `sample_weight`. Without weights it is [`accuracy`](Self::accuracy). NaN where the weights sum to 0.
+    /// Sum of the weights of the rows whose class is right, over the sum of all weights: as Keras' `weighted_metrics`
+    /// and scikit-learn's `sample_weight`. Without weights it is [`accuracy`](Self::accuracy). NaN where the weights
+    /// sum to 0.
     ///
     /// ```
     /// use wgrad::{Scores, Targets};
@@ -44,8 +45,8 @@ impl Scores {
         right / all
     }
 
-    /// Balanced accuracy: the mean over the classes of the share of their rows that are right, the recall. Classes without
-    /// rows are not counted. A row [without a class](Self::NO_CLASS) is wrong. Weights of rows take no part.
+    /// Balanced accuracy: the mean over the classes of the share of their rows that are right, the recall. Classes
+    /// without rows are not counted. A row [without a class](Self::NO_CLASS) is wrong. Weights of rows take no part.
     pub fn balanced_accuracy(&self) -> f64 {
         // Rows of each class, and how many of them are right.
         let mut counts = vec![(0u64, 0u64); self.width.max(2)];
@@ -59,9 +60,9 @@ impl Scores {
         super::mean(recalls.into_iter())
     }
 
-    /// Intersection over union of each class, as for the pixels of a segmentation: rows of the class that were taken for
-    /// it, over rows that are of it, were taken for it, or both. `None` for a class that is neither. Of an output with
-    /// several positions, such as pixels, each is a row; those whose label is ignored are left out.
+    /// Intersection over union of each class, as for the pixels of a segmentation: rows of the class that were taken
+    /// for it, over rows that are of it, were taken for it, or both. `None` for a class that is neither. Of an output
+    /// with several positions, such as pixels, each is a row; those whose label is ignored are left out.
     ///
     /// ```
     /// use wgrad::{Scores, Targets};

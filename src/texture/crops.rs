@@ -34,8 +34,8 @@ enum Source<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// A 2-D texture of any format that shaders read as f32, its mip level 0, or as many images as it has layers; of its
-    /// channels the first `channels`, 1 to 4. A texture of an sRGB format yields linear colours.
+    /// A 2-D texture of any format that shaders read as f32, its mip level 0, or as many images as it has layers; of
+    /// its channels the first `channels`, 1 to 4. A texture of an sRGB format yields linear colours.
     pub fn texture(texture: &'a wgpu::Texture, channels: u32) -> Self {
         let shape = [texture.height(), texture.width(), channels];
         Self { source: Source::Texture(texture), count: texture.depth_or_array_layers(), shape }
@@ -47,9 +47,10 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Makes training data of images: crops at random places, the same for input and target. A row is a crop, \[height, width,
-/// channels\], of an image drawn at random, with the channels of all sources side by side. Each [`record`](Self::record)
-/// draws new ones, by the seed, the row and how often it was drawn; the same seed draws the same crops on every device.
+/// Makes training data of images: crops at random places, the same for input and target. A row is a crop, \[height,
+/// width, channels\], of an image drawn at random, with the channels of all sources side by side. Each
+/// [`record`](Self::record) draws new ones, by the seed, the row and how often it was drawn; the same seed draws the
+/// same crops on every device.
 ///
 /// ```no_run
 /// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, colour: &wgrad::wgpu::Texture, normals: &wgrad::wgpu::Texture,
@@ -77,17 +78,18 @@ pub struct RandomCrops {
 warm_up::methods!(RandomCrops: dispatch);
 
 impl RandomCrops {
-    /// Takes `rows` crops of `size`, \[height, width\]. All sources have as many images. Those of all inputs have one size,
-    /// and so have those of all targets: the same size, or a whole multiple of it, as for super-resolution. Crops of the
-    /// targets are then as many times as large. Submits nothing.
+    /// Takes `rows` crops of `size`, \[height, width\]. All sources have as many images. Those of all inputs have one
+    /// size, and so have those of all targets: the same size, or a whole multiple of it, as for super-resolution. Crops
+    /// of the targets are then as many times as large. Submits nothing.
     ///
-    /// For steps of a batch each on crops of their own, take `rows` = batch · steps of a frame, and record once before the
-    /// steps.
+    /// For steps of a batch each on crops of their own, take `rows` = batch · steps of a frame, and record once before
+    /// the steps.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there is no input, target or row, sources do not go together, a crop is larger than an image,
-    /// a texture cannot be read or lacks the usage `TEXTURE_BINDING`, or a buffer is too short; [`Error::LimitExceeded`],
-    /// also for crops of more than 1,048,576 numbers of a source; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] where there is no input, target or row, sources do not go together, a crop is larger than an
+    /// image, a texture cannot be read or lacks the usage `TEXTURE_BINDING`, or a buffer is too short;
+    /// [`Error::LimitExceeded`], also for crops of more than 1,048,576 numbers of a source; [`Error::OutOfMemory`],
+    /// [`Error::DeviceLost`].
     pub fn new(
         gpu: &Gpu,
         inputs: &[Images<'_>],
@@ -354,7 +356,8 @@ mod tests {
                     }
                 }
             }
-            // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so. Of others none is twice.
+            // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so. Of others none is
+            // twice.
             let expected = if between { 449..=450 } else { 140..=168 };
             assert!(expected.contains(&seen.len()), "{}", seen.len());
         }

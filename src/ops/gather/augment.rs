@@ -56,7 +56,8 @@ impl Change {
         }
     }
 
-    /// The value at a pixel, x and y, of a crop of that size, or of a whole image, of which `raw` has the values: 0 outside.
+    /// The value at a pixel, x and y, of a crop of that size, or of a whole image, of which `raw` has the values: 0
+    /// outside.
     pub fn value(
         &self,
         [x, y]: [i32; 2],

@@ -145,8 +145,9 @@ impl Kernel for Gather {
         x.iter_mut().zip(self.channels(at)).for_each(|(x, (mean, inverse))| *x = (*x - mean) * inverse);
     }
 
-    /// Exact without channels, if images are not changed. With channels the difference and the product are rounded, and so is a scaled byte, unless a
-    /// GPU makes it and the difference in one. A difference may be flushed to zero before it is multiplied.
+    /// Exact without channels, if images are not changed. With channels the difference and the product are rounded, and
+    /// so is a scaled byte, unless a GPU makes it and the difference in one. A difference may be flushed to zero before
+    /// it is multiplied.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let data = at.data(self.data);
         if data.channels == 0 && data.augment == 0 {
