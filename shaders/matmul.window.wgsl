@@ -2,6 +2,8 @@
 // Constants, as the compiler then makes multiplications of the divisions. src/ops/matmul/window.rs says what they are.
 
 override CHANNELS: u32 = 1; // of what is read, [batch, HEIGHT, WIDTH, CHANNELS]
+override GROUPS: u32 = 1; // each of as many channels; a column of C sees those of its own group
+override GROUP_CHANNELS: u32 = CHANNELS / GROUPS;
 override HEIGHT: u32 = 1;
 override WIDTH: u32 = 1;
 override OUT_ROWS: u32 = 1; // positions
@@ -29,27 +31,50 @@ struct Tap {
     channel: u32,
 }
 
+// What a row of A stands for: where the first tap's element lies, and the first row of the sample.
+struct Position {
+    y: i32,
+    x: i32,
+    image: u32,
+}
+
 fn row_length() -> u32 {
-    return TAP_ROWS * TAP_COLUMNS * CHANNELS;
+    return TAP_ROWS * TAP_COLUMNS * GROUP_CHANNELS;
 }
 
 fn tap_of(column: u32) -> Tap {
-    let tap = column / CHANNELS;
+    let tap = column / GROUP_CHANNELS;
     let y = i32(tap / TAP_COLUMNS) * STEP_Y + FIRST_Y;
     let x = i32(tap % TAP_COLUMNS) * STEP_X + FIRST_X;
-    return Tap(y, x, column % CHANNELS);
+    return Tap(y, x, column % GROUP_CHANNELS);
 }
 
-// Where the element that a tap sees at a position lies in the tensor.
-fn seen_by(position: u32, tap: Tap) -> u32 {
-    let y = i32(position / OUT_COLUMNS % OUT_ROWS * DOWN_Y) + tap.y;
-    let x = i32(position % OUT_COLUMNS * DOWN_X) + tap.x;
-    let row = u32(y) / UP_Y; // a negative number becomes a large one
-    let column = u32(x) / UP_X;
-    let is_whole = u32(y) % UP_Y == 0u && u32(x) % UP_X == 0u;
-    let sample = position / (OUT_ROWS * OUT_COLUMNS);
-    let at = ((sample * HEIGHT + row) * WIDTH + column) * CHANNELS + tap.channel;
-    return select(OUTSIDE, at, is_whole && y >= 0 && x >= 0 && row < HEIGHT && column < WIDTH);
+fn position_of(row: u32) -> Position {
+    let y = i32(row / OUT_COLUMNS % OUT_ROWS * DOWN_Y);
+    return Position(y, i32(row % OUT_COLUMNS * DOWN_X), row / (OUT_ROWS * OUT_COLUMNS) * HEIGHT);
+}
+
+// Whether a tap sees an element at a position. A negative number becomes a large one, unless it is divided.
+fn sees(position: Position, tap: Tap) -> bool {
+    let y = position.y + tap.y;
+    let x = position.x + tap.x;
+    let is_row = (UP_Y == 1u || y >= 0) && u32(y) / UP_Y < HEIGHT && u32(y) % UP_Y == 0u;
+    let is_column = (UP_X == 1u || x >= 0) && u32(x) / UP_X < WIDTH && u32(x) % UP_X == 0u;
+    return is_row && is_column;
+}
+
+// Where that element lies in the tensor.
+fn place_of(position: Position, tap: Tap) -> u32 {
+    let row = position.image + u32(position.y + tap.y) / UP_Y;
+    return (row * WIDTH + u32(position.x + tap.x) / UP_X) * CHANNELS + tap.channel;
+}
+
+fn seen_from(position: Position, tap: Tap) -> u32 {
+    return select(OUTSIDE, place_of(position, tap), sees(position, tap));
+}
+
+fn seen_by(row: u32, tap: Tap) -> u32 {
+    return seen_from(position_of(row), tap);
 }
 
 // The same for element `index` of A.

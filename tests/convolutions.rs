@@ -26,6 +26,17 @@ fn cases() -> Vec<([u32; 3], Conv)> {
         ([5, 5, 4], Conv::transposed(8, 4).same().stride(2).activation(Tanh)),
         ([6, 4, 2], Conv::transposed(5, [3, 2]).dilation(2)),
         ([3, 3, 5], Conv::transposed(1, 2).stride(3)),
+        // Groups: 2, 3 of single channels out, depthwise in fours and not, a multiplier of 2, transposed.
+        ([7, 6, 8], Conv::new(8, 3).groups(2).same().activation(Relu)),
+        ([6, 7, 6], Conv::new(9, [3, 2]).groups(3).stride([1, 2]).activation(Tanh)),
+        ([6, 5, 12], Conv::new(3, 2).groups(3).dilation(2)),
+        ([9, 8, 8], Conv::new(8, 3).groups(8).same().stride(2).activation(Silu)),
+        ([5, 6, 5], Conv::new(5, 3).groups(5).padding(2).dilation(2).without_bias()),
+        ([6, 6, 4], Conv::new(8, 3).groups(4).same().activation(Relu)),
+        ([4, 3, 16], Conv::new(64, 2).groups(2)),
+        ([4, 5, 6], Conv::transposed(4, 3).groups(2).stride(2).padding(1).output_padding(1).activation(Relu)),
+        ([3, 4, 8], Conv::transposed(8, 4).groups(8).same().stride(2)),
+        ([6, 7, 12], Conv::new(12, [2, 5]).padding(2).activation(Tanh)),
     ]
 }
 
@@ -62,6 +73,7 @@ fn every_convolution_agrees_with_its_twin() {
 #[test]
 fn every_kernel_of_products_makes_convolutions() {
     let kernel = |tile, k| MatmulKernel { tile, k };
+    let direct = [1, 2, 3, 4].map(|quads| kernel(Tile::Direct { quads }, K::Whole));
     let kernels = [
         kernel(Tile::Square32, K::Whole),
         kernel(Tile::Square32, K::Slices(4)),
@@ -71,11 +83,22 @@ fn every_kernel_of_products_makes_convolutions() {
         kernel(Tile::Plain, K::Parts(2)),
         kernel(Tile::Subgroup { rows: 16 }, K::Whole),
         kernel(Tile::Sliding, K::Whole),
+        kernel(Tile::Grouped { lanes: 64 }, K::Whole),
+        kernel(Tile::Grouped { lanes: 8 }, K::Parts(3)),
     ];
-    for kernel in kernels {
+    for kernel in kernels.into_iter().chain(direct) {
         let gpu = with_products(kernel);
-        // Channels of whole vectors and not; a transposed one.
-        for case in [2, 3, 12] {
+        // Channels of whole vectors and not; a transposed one; groups, which one kernel has.
+        let cases_of_it: &[usize] = match kernel.tile {
+            Tile::Grouped { .. } => &[3, 12, 16, 18, 20],
+            // Vectors and single numbers of inputs and of weights; as many columns as divide those of a group.
+            Tile::Direct { quads: 1 } => &[5, 9, 12, 15],
+            Tile::Direct { quads: 2 } => &[2, 21],
+            Tile::Direct { quads: 3 } => &[4, 24],
+            Tile::Direct { .. } => &[21],
+            _ => &[2, 3, 12],
+        };
+        for &case in cases_of_it {
             let (sample, conv) = cases()[case];
             check(&gpu, sample, conv, 6);
         }
@@ -139,6 +162,8 @@ fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
     let expected = [
         (error(&[784], Conv::new(8, 3)), "expected samples of shape [height, width, channels] or [steps, channels]"),
         (error(&[4, 4, 1], Conv::new(0, 3)), "at least 1 channel"),
+        (error(&[4, 4, 6], Conv::new(8, 3).groups(3)), "multiples of its 3 groups, got 6 in and 8 out"),
+        (error(&[4, 4, 6], Conv::new(8, 3).groups(0)), "multiples of its 0 groups, got 6 in and 8 out"),
         (error(&[4, 4, 1], Conv::new(1, [0, 3])), "a kernel of 1 to 4096, got [0, 3]"),
         (error(&[4, 4, 1], Conv::new(1, 3).stride(0)), "a stride of 1 to 4096"),
         (error(&[4, 4, 1], Conv::new(1, 3).dilation(0)), "a dilation of 1 to 4096"),

@@ -7,9 +7,9 @@ use crate::ops::{Axis, Window};
 use crate::shape::Shape;
 
 /// A convolution over the height and the width of images, \[height, width, channels\], or over the steps of a sequence,
-/// \[steps, channels\]: y = activation(x * W + b), with W of shape \[kernel height, kernel width, channels in, channels
-/// out\], or \[kernel, channels in, channels out\]. As in PyTorch and Keras the kernel is not flipped. The output has
-/// floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1 positions along a dimension.
+/// \[steps, channels\]: y = activation(x * W + b), with W of shape \[kernel height, kernel width, channels in / groups,
+/// channels out\], or \[kernel, channels in / groups, channels out\]. The kernel is not flipped, as in PyTorch and Keras.
+/// The output has floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1 positions along a dimension.
 ///
 /// ```
 /// use wgrad::{Activation::*, Conv, Network};
@@ -34,6 +34,8 @@ pub struct Conv {
     pub dilation: [u32; 2],
     /// See [`padding`](Self::padding) and [`same`](Self::same).
     pub padding: Padding,
+    /// See [`groups`](Self::groups).
+    pub groups: u32,
     /// Of a transposed convolution, its [output padding](Self::output_padding).
     pub transposed: Option<[u32; 2]>,
     /// Applied to each output.
@@ -82,6 +84,7 @@ impl Conv {
             stride: [1; 2],
             dilation: [1; 2],
             padding: Padding::Explicit([[0; 2]; 2]),
+            groups: 1,
             transposed: None,
             activation: Activation::Identity,
             weight_init: None,
@@ -108,6 +111,13 @@ impl Conv {
     /// Elements from one tap of the kernel to the next. Default 1.
     pub fn dilation(self, dilation: impl Into<Size>) -> Self {
         Self { dilation: dilation.into().0, ..self }
+    }
+
+    /// Cuts the channels in and the channels out into this number of groups, in order: an output sees the inputs of its
+    /// own group alone. As many groups as channels in make a depthwise convolution. Both numbers of channels must be
+    /// multiples of it. Default 1.
+    pub fn groups(self, groups: u32) -> Self {
+        Self { groups, ..self }
     }
 
     /// Zeros on each side of the height, and on each side of the width. Default 0.
@@ -162,7 +172,7 @@ impl Conv {
     pub(super) fn weights(&self, sample: Shape) -> Vec<u32> {
         let inputs = sample.last().copied().unwrap_or(1);
         let kernel = if sample.len() == 2 { &self.kernel[1..] } else { &self.kernel[..] };
-        [kernel, &[inputs, self.channels]].concat()
+        [kernel, &[inputs / self.groups.max(1), self.channels]].concat()
     }
 
     /// The shape of what comes out, where it can take such a sample.
@@ -176,6 +186,11 @@ impl Conv {
         }
         if self.channels == 0 {
             return fault("at least 1 channel", "0".into());
+        }
+        let inputs = sample.last().copied().unwrap_or(1);
+        if [inputs, self.channels].iter().any(|channels| channels.checked_rem(self.groups) != Some(0)) {
+            let expected = format!("channels in and out that are multiples of its {} groups", self.groups);
+            return fault(&expected, format!("{inputs} in and {} out", self.channels));
         }
         let options = [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)];
         for (name, size) in options {
@@ -269,6 +284,7 @@ impl Conv {
                 None => convolution,
             }
         };
-        Window { channels: sample.last().copied().unwrap_or(1), rows: axis(0), columns: axis(1) }
+        let channels = sample.last().copied().unwrap_or(1);
+        Window { channels, groups: self.groups, rows: axis(0), columns: axis(1) }
     }
 }

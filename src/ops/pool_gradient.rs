@@ -67,7 +67,7 @@ impl Kernel for PoolGradient {
 
     /// An invocation has the numbers between the first tap of one window and that of the next.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let Window { channels, rows, columns } = self.window;
+        let Window { channels, rows, columns, .. } = self.window;
         let blocks = |axis: Axis| axis.length.saturating_add_signed(-axis.first).div_ceil(axis.down);
         let samples = self.input_gradient.len() / (rows.length * columns.length * channels);
         let count = samples * blocks(rows) * blocks(columns) * (channels / self.window.lanes());

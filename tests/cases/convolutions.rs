@@ -37,7 +37,7 @@ pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Re
             let positions = (length + 2 * padding[i] - taps[i]) / stride[i] + 1;
             Axis { length, positions, taps: taps[i], down: stride[i], step: 1, first: -(padding[i] as i32), up: 1 }
         };
-        let window = Window { channels, rows: axis(0, height), columns: axis(1, width) };
+        let window = Window { channels, groups: 1, rows: axis(0, height), columns: axis(1, width) };
         let reversed = |of: Window, channels| {
             let axis = |axis: Axis| Axis {
                 length: axis.positions,
@@ -48,7 +48,7 @@ pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Re
                 up: axis.down,
                 ..axis
             };
-            Window { channels, rows: axis(of.rows), columns: axis(of.columns) }
+            Window { channels, groups: 1, rows: axis(of.rows), columns: axis(of.columns) }
         };
         let transposed = i % 2 == 1;
         let window = if transposed { reversed(window, channels) } else { window };
@@ -75,4 +75,39 @@ pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Re
         }
     }
     Ok(())
+}
+
+/// Convolutions with groups along rows of 9 positions, of 3 taps: channels read, groups and columns of C. Depthwise in
+/// fours and not, a multiplier, groups of whole vectors and not.
+pub fn convolutions_with_groups(check: &mut Check) -> Result<()> {
+    let sizes = [(8, 8, 8), (5, 5, 5), (4, 4, 8), (8, 2, 8), (9, 3, 6), (6, 2, 32)];
+    for (place, (channels, groups, n)) in sizes.into_iter().enumerate() {
+        for (i, layout) in LAYOUTS.into_iter().enumerate() {
+            let product = of_groups([4, 9, channels], groups, n, layout);
+            let epilogue = [0, 1, 2, 3, ADD + 1][(place + i) % 5];
+            check_product(check, product, epilogue, layout == Layout::Tn && place % 2 == 0)?;
+        }
+    }
+    // More positions than a software adapter's loops may have steps.
+    for n in [4, 2] {
+        check_product(check, of_groups([2, (1 << 14) + 9, n], n, n, Layout::Tn), 0, true)?;
+    }
+    Ok(())
+}
+
+/// Along a row, of 3 taps.
+fn of_groups([samples, length, channels]: [u32; 3], groups: u32, n: u32, layout: Layout) -> Matmul {
+    let axis = |length, taps| {
+        let first = -i32::from(taps > 1);
+        Axis { length, positions: length, taps, down: 1, step: 1, first, up: 1 }
+    };
+    let window = Some(Window { channels, groups, rows: axis(1, 1), columns: axis(length, 3) });
+    let (positions, weights) = (samples * length, [3 * channels / groups, n]);
+    let [x, y] = [tensor(0, [positions, channels]), tensor(3, [positions, n])];
+    let product = match layout {
+        Layout::Nn => Matmul::new(x, tensor(1, weights), y, layout),
+        Layout::Nt => Matmul::new(x, tensor(1, [3 * n / groups, channels]), y, layout),
+        Layout::Tn => Matmul::new(x, tensor(1, [positions, n]), tensor(3, weights), layout),
+    };
+    Matmul { window, ..product }
 }

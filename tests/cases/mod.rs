@@ -56,6 +56,7 @@ pub const CASES: &[Case] = &{
         case!(matmul_in_every_layout_with_every_epilogue, "matmul"),
         case!(matmul_with_an_addend_that_is_read_twice, "matmul"),
         case!(matmul_in_parts_of_k, "matmul"),
+        case!(convolutions_with_groups, "matmul"),
         case!(matmul_by_panels, "matmul"),
         case!(matmul_in_blocks, "matmul"),
         case!(matmul_near_the_iteration_limit, "matmul"),

@@ -11,6 +11,7 @@ fn windows() -> Vec<(u32, Window)> {
     };
     let window = |[height, width, channels]: [u32; 3], rows, columns| Window {
         channels,
+        groups: 1,
         rows: axis(height, rows),
         columns: axis(width, columns),
     };
@@ -31,7 +32,7 @@ fn windows() -> Vec<(u32, Window)> {
 
 pub fn pools_and_their_gradients(check: &mut Check) -> Result<()> {
     for (samples, window) in windows() {
-        let Window { channels, rows, columns } = window;
+        let Window { channels, rows, columns, .. } = window;
         let input = tensor(0, [samples, rows.length, columns.length, channels]);
         let output = tensor(1, [samples, rows.positions, columns.positions, channels]);
         let words = window.choices(output.len());

@@ -265,6 +265,9 @@ fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> 
         };
     }
     let (inputs, outputs) = (image[2] as usize, conv.channels as usize);
+    // An output sees the inputs of its group.
+    let groups = conv.groups as usize;
+    let seen = inputs / groups;
     let mut values: Vec<f64> = match bias {
         Some(bias) => (0..length[0] * length[1]).flat_map(|_| bias.to_vec()).collect(),
         None => vec![0.0; (length[0] * length[1]) as usize * outputs],
@@ -283,9 +286,10 @@ fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> 
             let [at_small, at_large] = [row * small[1] + column, y * large[1] + z].map(|at| at as usize);
             let (from, to) = if conv.transposed.is_some() { (at_small, at_large) } else { (at_large, at_small) };
             let tap = (i * kernel[1] + j) as usize;
-            for (a, b) in (0..inputs).flat_map(|a| (0..outputs).map(move |b| (a, b))) {
-                let weight = weights[(tap * inputs + a) * outputs + b];
-                values[to * outputs + b] += x.values[from * inputs + a] * weight;
+            for (a, b) in (0..seen).flat_map(|a| (0..outputs).map(move |b| (a, b))) {
+                let weight = weights[(tap * seen + a) * outputs + b];
+                let group = b / (outputs / groups);
+                values[to * outputs + b] += x.values[from * inputs + group * seen + a] * weight;
             }
         }
     }

@@ -157,6 +157,10 @@ impl Under {
         let (channels, kernel) = (one_of(a, 3), size(5));
         let conv = if a.is_multiple_of(3) { Conv::transposed(channels, kernel) } else { Conv::new(channels, kernel) };
         let conv = conv.stride(one_of(b, 3)).dilation(one_of(b / 3, 2)).activation(activation(b / 4));
+        let channels_in = shape.last().copied().unwrap_or(1);
+        let divides = |groups: &u32| channels.is_multiple_of(*groups) && channels_in.is_multiple_of(*groups);
+        let groups = [2, 3].into_iter().find(divides).filter(|_| (b / 16).is_multiple_of(2));
+        let conv = conv.groups(groups.unwrap_or(1));
         let conv = match b % 4 {
             0 => conv.same(),
             1 => conv.padding(1),

@@ -1,7 +1,7 @@
 //! The dispatches of a product.
 
 use super::text::{self, End};
-use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule, sliding};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, convolution, rule, sliding};
 use crate::ops::*;
 
 /// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
@@ -64,6 +64,8 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
         }
         Tile::Vector { lanes } => [m.max(n).div_ceil(text::vector_outputs(op, lanes)), 1],
         Tile::Sliding => unreachable!("it has launches of its own"),
+        Tile::Direct { quads } => convolution::direct_tiles(op, quads),
+        Tile::Grouped { .. } => of([4, 4]),
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
     // How many numbers stand side by side: under a window, the channels of a tap.
@@ -91,6 +93,9 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
     if let Some(window) = &op.window {
         constants.extend(window.constants());
         constants.push(("OTHER_WEIGHTS", (op.layout == Layout::Nt).into()));
+        if let Tile::Direct { .. } | Tile::Grouped { .. } = kernel.tile {
+            constants.push(("N", n.into()));
+        }
     }
     if text::serves_both_passes(op, kernel.tile) {
         constants.retain(|(name, _)| !["TRANSPOSE_B", "EPILOGUE", "BIAS"].contains(name));
@@ -101,11 +106,12 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Lau
     }
     let parts = if let K::Parts(parts) = kernel.k { cut(op, parts) } else { (1, k) };
     let block = if let Tile::Wide { rows } = kernel.tile { rule::block(op, rows) } else { 1 };
+    let tiles_of_workgroup = if let Tile::Grouped { lanes } = kernel.tile { lanes } else { 1 };
     Launch {
         shader: shader(name, source, constants),
         uniforms: uniforms(op, parts, block, tiles),
         bindings,
-        workgroups: u64::from(tiles[0]) * u64::from(parts.0),
+        workgroups: (u64::from(tiles[0]) * u64::from(parts.0)).div_ceil(tiles_of_workgroup.into()),
     }
 }
 

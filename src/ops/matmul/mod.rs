@@ -1,5 +1,6 @@
 //! Matrix products: how operands are loaded, which tile a workgroup makes, and what becomes of the sums.
 
+mod convolution;
 mod launches;
 mod rule;
 mod sliding;
@@ -106,6 +107,11 @@ impl Matmul {
         }
     }
 
+    /// Groups of a convolution: columns of C that each see channels of their own.
+    fn groups(&self) -> u32 {
+        self.window.map_or(1, |window| window.groups)
+    }
+
     fn m(&self) -> u32 {
         self.c.rows()
     }
@@ -140,16 +146,20 @@ impl Matmul {
     /// Makes the sums of some rows of C and, where asked for, the column sums of B.
     fn sums(&self, rows: Range<usize>, a: &[f32], b: &[f32], c: &mut [f32], column_sums: Option<&mut [f32]>) {
         let [m, n, k] = self.shape().map(|length| length as usize);
+        let groups = self.groups() as usize;
+        let group_n = n / groups;
         c.fill(0.0);
-        for (i, row) in rows.zip(c.chunks_exact_mut(n)) {
+        let rows = rows.flat_map(|i| (0..groups).map(move |group| (i, group)));
+        for ((i, group), row) in rows.zip(c.chunks_exact_mut(group_n)) {
+            let (a, first) = (&a[group * (a.len() / groups)..], group * group_n);
             if self.layout == Layout::Nt {
-                for (c, b) in row.iter_mut().zip(b.chunks_exact(k)) {
+                for (c, b) in row.iter_mut().zip(b[first * k..].chunks_exact(k)) {
                     *c = dot(&a[i * k..][..k], b);
                 }
                 continue;
             }
             let at = |p: usize| if self.layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
-            let of_b = |p: usize| &b[p * n..][..n];
+            let of_b = |p: usize| &b[p * n + first..][..group_n];
             // Four terms at a time, each sum in the same order: a row of C is read and written a quarter as often.
             let fours = k - k % 4;
             for p in (0..fours).step_by(4) {
@@ -192,7 +202,8 @@ impl Kernel for Matmul {
         };
         let addend = if self.addend.is_some() { " add" } else { "" };
         let window = self.window.map_or(String::new(), |w| format!(" window {}x{}", w.rows.taps, w.columns.taps));
-        format!(" {:?} {m}x{n}x{k}{window}{addend}{epilogue}", self.layout)
+        let groups = if self.groups() > 1 { format!(" groups {}", self.groups()) } else { String::new() };
+        format!(" {:?} {m}x{n}x{k}{window}{groups}{addend}{epilogue}", self.layout)
     }
 
     fn options(&self) -> String {

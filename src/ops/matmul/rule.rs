@@ -1,6 +1,6 @@
 //! Which kernel makes a product. The table in `shaders/README.md` says why.
 
-use super::{Epilogue, Layout, Matmul, sliding};
+use super::{Epilogue, Layout, Matmul, convolution, sliding};
 use crate::ops::{Adapter, LONGEST_LOOP};
 
 /// A way to make a product. Each gives the same within the bounds of the lockstep.
@@ -24,6 +24,11 @@ pub enum Tile {
     Vector { lanes: u32 },
     /// `matmul.plain.wgsl.in`: 4x4 an invocation, nothing is shared.
     Plain,
+    /// `matmul.direct.wgsl.in`: a convolution, 4 positions times `quads` vectors of columns an invocation.
+    Direct { quads: u32 },
+    /// `matmul.grouped.wgsl.in`: a convolution, 4x4 an invocation; a column sees channels of its own group. `lanes`
+    /// invocations share a workgroup.
+    Grouped { lanes: u32 },
     /// `matmul.subgroup.wgsl.in`: a subgroup makes `rows` rows of C.
     Subgroup { rows: u32 },
     /// `matmul.wide.wgsl.in`: the same by 8 lanes in words of 64 bits.
@@ -42,12 +47,13 @@ pub enum K {
     Whole,
     /// This number of invocation groups in a workgroup each sum one slice. Of `Square32` only, 1 to 4.
     Slices(u32),
-    /// Workgroups each sum one of this number of parts; a second dispatch adds them up. Of `Square32`, `Plain` and `Subgroup`.
+    /// Workgroups each sum one of this number of parts; a second dispatch adds them up. Of `Square32`, `Plain`,
+    /// `Grouped` and `Subgroup`.
     Parts(u32),
 }
 
 use K::{Parts, Slices, Whole};
-use Tile::{Panel, Plain, Sliding, Square32, Square64, Subgroup, Vector, Wide};
+use Tile::{Direct, Grouped, Panel, Plain, Sliding, Square32, Square64, Subgroup, Vector, Wide};
 
 /// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
 const SMALL: u64 = 1 << 19;
@@ -84,6 +90,15 @@ const LONG_SUM: u32 = 256;
 /// So many workgroups occupy a GPU; and the fewest steps of k that are worth one, and parts their adding up.
 const MANY_WORKGROUPS: u32 = 256;
 const STEPS_OF_PART: u32 = 1024;
+/// Up to so many channels out, the direct kernel computes most for what it reads.
+const FEW_COLUMNS: u32 = 32;
+/// Those of 64 workgroups of that kernel.
+const MANY_POSITIONS: u32 = 1 << 14;
+/// Invocations of a grouped convolution that occupy a GPU; of a software adapter, those of a thread. And the fewest
+/// steps of k that are worth one.
+const MANY_INVOCATIONS: u32 = 1 << 14;
+const INVOCATIONS_OF_THREAD: u32 = 64;
+const STEPS_OF_INVOCATION: u32 = 256;
 /// Outputs of 16 workgroups of the kernel for vectors.
 const ENOUGH_OUTPUTS: u32 = 1024;
 /// Parts to try where nothing is known.
@@ -125,6 +140,12 @@ impl MatmulKernel {
         let by_words = adapter.matmul_subgroup.is_some() && adapter.wide_access;
         let wide = by_words && n.is_multiple_of(8);
         let fits = match (self.tile, op.layout) {
+            // It has a loop for taps and one for inputs.
+            (Direct { quads }, _) => {
+                convolution::fits_direct(op, quads) && (k <= LONGEST_LOOP / 3 || !adapter.software)
+            }
+            (Grouped { .. }, _) => op.window.is_some(),
+            _ if op.groups() > 1 => false,
             (Square32 | Square64 | Plain, _) => true,
             (Vector { .. }, _) => is_vector(op),
             (Subgroup { .. }, _) => adapter.matmul_subgroup.is_some(),
@@ -146,9 +167,25 @@ impl MatmulKernel {
     pub(crate) fn rule(op: &Matmul, adapter: &Adapter) -> Self {
         match adapter.products {
             Some(kernel) if kernel.fits(op, adapter) => kernel,
+            _ if op.groups() > 1 => Self::of_groups(op, adapter),
             _ if adapter.software => Self::of_software(op, adapter),
             _ => Self::of_gpu(op, adapter),
         }
+    }
+
+    /// Where tiles of columns lie within groups, the direct kernel. Else each column reads for itself. Gradients of
+    /// weights are long sums of few numbers: k is split over as many invocations as occupy the adapter.
+    fn of_groups(op: &Matmul, adapter: &Adapter) -> Self {
+        let (lanes, enough, longest) = match adapter.software {
+            true => (8, INVOCATIONS_OF_THREAD * adapter.threads, LONGEST_LOOP),
+            false => (64, MANY_INVOCATIONS, u32::MAX),
+        };
+        let direct = direct(op, adapter);
+        if !adapter.software && direct.fits(op, adapter) {
+            return direct;
+        }
+        let parts = (enough / tiles(op, 4)).min(op.k() / STEPS_OF_INVOCATION).max(op.k().div_ceil(longest));
+        Self { tile: Grouped { lanes }, k: if parts > 1 { Parts(parts) } else { Whole } }
     }
 
     /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to
@@ -157,8 +194,11 @@ impl MatmulKernel {
     /// workgroups or over them.
     fn of_gpu(op: &Matmul, adapter: &Adapter) -> Self {
         let parts = parts(op);
+        let direct = direct(op, adapter);
+        let is_direct = op.n() <= FEW_COLUMNS && direct.fits(op, adapter) && convolution::fills_strips(op);
         let (tile, k) = match parts {
             _ if is_vector(op) && (parts <= 1 || vector_occupies_gpu(op)) => (Vector { lanes: 64 }, Whole),
+            _ if is_direct && op.m() >= MANY_POSITIONS => return direct,
             2.. => (Square32, Parts(parts)),
             _ if adapter.many_registers && tiles(op, 64) >= MANY_LARGE_TILES => (Square64, Whole),
             _ if is_deep(op) => (Square32, Slices(4)),
@@ -193,6 +233,12 @@ impl MatmulKernel {
             k: if steps > LONGEST_LOOP { Parts(steps.div_ceil(LONGEST_LOOP)) } else { Whole },
         })
     }
+}
+
+/// The direct kernel, with as many columns an invocation as there are registers for.
+fn direct(op: &Matmul, adapter: &Adapter) -> MatmulKernel {
+    let most = if adapter.many_registers { 4 } else { 2 };
+    MatmulKernel { tile: Direct { quads: convolution::quads(op, most) }, k: Whole }
 }
 
 /// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.

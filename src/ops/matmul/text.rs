@@ -1,7 +1,7 @@
 //! The texts of the kernels that make products: what the sums go through, how operands are loaded, which tile a
 //! workgroup makes, and where the sums leave.
 
-use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, rule};
+use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, Window, convolution, rule};
 use crate::activation::Activation;
 use crate::ops::template::expand;
 use crate::ops::{OptimizerStep, text};
@@ -90,6 +90,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
     };
     let loads = if matches!(tile, Tile::Square32 | Tile::Square64 | Tile::Subgroup { .. }) { loads } else { "" };
     let expand = |text, counts: &[_]| expand(text, counts, &conditions);
+    let of_window = |text: &dyn Fn(&Window) -> String| op.window.as_ref().map(text).unwrap_or_default();
     let (name, kernel) = match tile {
         Tile::Square32 => {
             let slices = match k {
@@ -111,6 +112,8 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
             let counts = [("lanes", lanes), ("parts", vector_parts(lanes))];
             ("matmul.vector.columns", expand(text!("matmul.vector.wgsl.in", "matmul.vector.columns.wgsl.in"), &counts))
         }
+        Tile::Direct { quads } => ("matmul.direct", of_window(&|window| convolution::direct(op, window, quads))),
+        Tile::Grouped { lanes } => ("matmul.grouped", of_window(&|window| convolution::grouped(op, window, lanes))),
         Tile::Plain => ("matmul.plain", expand(text!("matmul.plain.wgsl.in"), &[])),
         Tile::Subgroup { rows } => {
             let text = text!("matmul.loads.wgsl.in", "software/matmul.subgroup.wgsl.in");

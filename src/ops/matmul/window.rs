@@ -8,10 +8,16 @@
 /// from the gradient of its output with down = 1, step = −dilation, first = padding and up = stride: that is a
 /// transposed convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in
 /// a product [`Nt`](super::Layout::Nt) B are those of the other one, \[taps, n, channels\].
+///
+/// With groups a column of C sees the channels of its own group, so there is an A for each, whose columns are \[taps,
+/// channels / groups\]. Weights are \[taps, channels / groups, n\], and those of the other one \[taps, n / groups,
+/// channels\].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Channels of the tensor that is read.
     pub channels: u32,
+    /// Groups that channels and columns of C are cut into.
+    pub groups: u32,
     /// Along the height.
     pub rows: Axis,
     /// Along the width.
@@ -57,12 +63,17 @@ impl Axis {
 impl Window {
     /// What reads the gradient of the output, of `channels`, for that of the input.
     pub(crate) fn reversed(&self, channels: u32) -> Self {
-        Self { channels, rows: self.rows.reversed(), columns: self.columns.reversed() }
+        Self { channels, groups: self.groups, rows: self.rows.reversed(), columns: self.columns.reversed() }
+    }
+
+    /// Channels that a column of C sees.
+    pub(super) fn group_channels(&self) -> u32 {
+        self.channels / self.groups
     }
 
     /// Columns of A.
     pub(super) fn len(&self) -> u32 {
-        self.rows.taps * self.columns.taps * self.channels
+        self.rows.taps * self.columns.taps * self.group_channels()
     }
 
     /// Positions of a sample.
@@ -75,11 +86,12 @@ impl Window {
         u64::from(batch) * u64::from(self.positions()) * u64::from(self.len())
     }
 
-    /// The rows of A at some positions of the batch.
+    /// The rows of A at some positions of the batch: those of each group, one group after the other.
     pub(super) fn read(&self, x: &[f32], positions: std::ops::Range<usize>) -> Vec<f32> {
-        let (len, channels) = (self.len() as usize, self.channels as usize);
-        let mut a = vec![0.0; positions.len() * len];
-        for (row, position) in a.chunks_exact_mut(len).zip(positions) {
+        let (len, channels) = (self.len() as usize, self.group_channels() as usize);
+        let mut a = vec![0.0; self.groups as usize * positions.len() * len];
+        let rows = (0..self.groups as usize).flat_map(|group| positions.clone().map(move |at| (group, at)));
+        for (row, (group, position)) in a.chunks_exact_mut(len).zip(rows) {
             let (sample, at) = (position / self.positions() as usize, position as u32 % self.positions());
             let (row_at, column_at) = (at / self.columns.positions, at % self.columns.positions);
             for (tap, numbers) in (0..).zip(row.chunks_exact_mut(channels)) {
@@ -87,24 +99,26 @@ impl Window {
                 let x_of = self.columns.element(column_at, tap % self.columns.taps);
                 if let (Some(i), Some(j)) = (y, x_of) {
                     let element = (sample * self.rows.length as usize + i) * self.columns.length as usize + j;
-                    numbers.copy_from_slice(&x[element * channels..][..channels]);
+                    let first = element * self.channels as usize + group * channels;
+                    numbers.copy_from_slice(&x[first..][..channels]);
                 }
             }
         }
         a
     }
 
-    /// B of a product `Nt`, \[n, taps · channels\], from \[taps, n, channels\].
+    /// B of a product `Nt`, \[n, taps · channels / groups\], from \[taps, n / groups, channels\].
     pub(super) fn transposed(&self, b: &[f32], n: usize) -> Vec<f32> {
-        let channels = self.channels as usize;
+        let (channels, group_n) = (self.group_channels() as usize, n / self.groups as usize);
         let taps = self.len() as usize / channels;
-        let numbers = |i: usize| (0..taps).flat_map(move |tap| &b[(tap * n + i) * channels..][..channels]);
+        let first = |tap, i| (tap * group_n + i % group_n) * self.channels as usize + i / group_n * channels;
+        let numbers = |i: usize| (0..taps).flat_map(move |tap| &b[first(tap, i)..][..channels]);
         (0..n).flat_map(numbers).copied().collect()
     }
 
     /// Constants of the text.
     pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
-        let mut constants = vec![("CHANNELS", f64::from(self.channels))];
+        let mut constants = vec![("CHANNELS", f64::from(self.channels)), ("GROUPS", f64::from(self.groups))];
         for (names, axis) in [ROWS, COLUMNS].into_iter().zip([self.rows, self.columns]) {
             let Axis { length, positions, taps, down, step, first, up } = axis;
             let unsigned = [length, positions, taps, down, up].map(f64::from);

@@ -85,6 +85,7 @@ fn product_launches() -> Vec<Launch> {
     let ends = [(bias.clone(), false), (bias, true), (Epilogue::Update(Box::new(update)), false)];
     let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel, Tile::Sliding];
     let tiles = tiles.into_iter().chain([8, 64].map(|lanes| Tile::Vector { lanes }));
+    let tiles = tiles.chain([Tile::Grouped { lanes: 64 }, Tile::Direct { quads: 1 }, Tile::Direct { quads: 2 }]);
     let tiles = tiles.chain([8, 16, 32, 64].map(|rows| Tile::Subgroup { rows }));
     let tiles = tiles.chain([8, 16, 32].map(|rows| Tile::Wide { rows }));
     let kernels = tiles.map(|tile| MatmulKernel { tile, k: K::Whole });
@@ -100,9 +101,11 @@ fn product_launches() -> Vec<Launch> {
                 for (epilogue, add) in &ends {
                     let product = product(m, n, k, layout);
                     let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
-                    // As it is, and as a convolution of two taps.
+                    // As it is, as a convolution of two taps, and as one of a channel each.
                     let convolution = Matmul { window: Some(window(m.max(k) / 2)), ..op.clone() };
-                    for op in [op, convolution] {
+                    let depthwise = Window { groups: n, ..window(n) };
+                    let depthwise = Matmul { window: Some(depthwise), ..op.clone() };
+                    for op in [op, convolution, depthwise] {
                         let kernels = kernels.iter().filter(|kernel| kernel.fits(&op, &adapter));
                         found.extend(kernels.flat_map(|&kernel| crate::ops::launches(&op, kernel, &adapter)));
                     }
@@ -122,7 +125,7 @@ fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
 
 fn window(channels: u32) -> Window {
     let axis = |taps| Axis { length: 8, positions: 8, taps, down: 1, step: 1, first: 0, up: 1 };
-    Window { channels: channels.max(1), rows: axis(1), columns: axis(2) }
+    Window { channels: channels.max(1), groups: 1, rows: axis(1), columns: axis(2) }
 }
 
 /// Every class of adapter.
@@ -243,7 +246,7 @@ fn sliding_stays_within_the_iteration_limit() {
     let axis = |length| Axis { length, positions: length, taps: 3, down: 1, step: 1, first: -1, up: 1 };
     let adapter = Adapter::of_class("software8").unwrap();
     for [images, height, width, channels] in [[1, 4000, 4000, 3], [64, 512, 512, 64], [4096, 28, 28, 1]] {
-        let window = Window { channels, rows: axis(height), columns: axis(width) };
+        let window = Window { channels, groups: 1, rows: axis(height), columns: axis(width) };
         let positions = images * height * width;
         for layout in [Layout::Nn, Layout::Tn] {
             let [m, k] = if layout == Layout::Tn { [9 * channels, positions] } else { [positions, 9 * channels] };
