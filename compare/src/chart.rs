@@ -29,43 +29,63 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// As SVG; empty where nothing was measured.
 pub fn draw(results: &Results) -> Result<String> {
     let mut svg = String::new();
-    let Some(run) = &results.run else { return Ok(svg) };
-    // One vector width a chart: the driver's own.
-    let peers: Vec<&Peer> = run.peers.iter().filter(|p| p.vector_width.is_none() && p.name != FLOOR).collect();
-    let jobs = run.jobs();
-    let panel = (WIDTH / PANELS_A_ROW, PANEL_TITLE + BAR * peers.len() as i32 + MARGIN);
-    let rows = (jobs.len() as i32 + PANELS_A_ROW - 1) / PANELS_A_ROW;
-    let height = TITLE + panel.1 * rows;
+    let Some(first) = results.runs.first() else { return Ok(svg) };
+    let height = TITLE + results.runs.iter().map(|run| panel_height(run) * rows(run)).sum::<i32>();
     let area = SVGBackend::with_string(&mut svg, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
-    write(&area, "Samples per second, 784-512-256-128-10, Adam: longer is faster", (MARGIN, 14), 18, INK)?;
-    write(&area, &subtitle(run), (MARGIN, 38), 12, PALE)?;
-    for (i, &(job, batch)) in jobs.iter().enumerate() {
+    write(&area, "Samples per second, Adam: longer is faster", (MARGIN, 14), 18, INK)?;
+    write(&area, &subtitle(first), (MARGIN, 38), 12, PALE)?;
+    let mut top = TITLE;
+    for run in &results.runs {
+        panels(&area, run, top)?;
+        top += panel_height(run) * rows(run);
+    }
+    area.present()?;
+    drop(area);
+    Ok(svg)
+}
+
+/// One vector width a chart: the driver's own.
+fn peers(run: &Run) -> Vec<&Peer> {
+    run.peers.iter().filter(|p| p.vector_width.is_none() && p.name != FLOOR).collect()
+}
+
+fn panel_height(run: &Run) -> i32 {
+    PANEL_TITLE + BAR * peers(run).len() as i32 + MARGIN
+}
+
+/// Of panels.
+fn rows(run: &Run) -> i32 {
+    (run.jobs().len() as i32 + PANELS_A_ROW - 1) / PANELS_A_ROW
+}
+
+/// A panel for each job and batch size.
+fn panels(area: &Area, run: &Run, top: i32) -> Result<()> {
+    let peers = peers(run);
+    for (i, (job, batch)) in run.jobs().into_iter().enumerate() {
         let (column, row) = (i as i32 % PANELS_A_ROW, i as i32 / PANELS_A_ROW);
-        let (x, y) = (MARGIN + column * panel.0, TITLE + row * panel.1);
-        write(&area, &format!("{job}, batch {batch}"), (x, y + 12), 15, INK)?;
+        let (x, y) = (MARGIN + column * (WIDTH / PANELS_A_ROW), top + row * panel_height(run));
+        write(area, &format!("{}: {job}, batch {batch}", run.network), (x, y + 12), 15, INK)?;
         let measured = |peer: &Peer| peer.measured(job, batch).cloned();
         let most = peers.iter().filter_map(|p| measured(p)).map(|m| m.throughput()).fold(0.0, f64::max);
-        let room = f64::from(panel.0 - MARGIN - NAMES - NUMBERS);
+        let room = f64::from(WIDTH / PANELS_A_ROW - MARGIN - NAMES - NUMBERS);
         let base = run.fields()[0].base.measured(job, batch);
         for (line, peer) in peers.iter().enumerate() {
             let y = y + PANEL_TITLE + BAR * line as i32;
-            write(&area, &name(peer), (x, y + 7), 13, INK)?;
+            write(area, &name(peer), (x, y + 7), 13, INK)?;
             let left = x + NAMES;
             let (Some(own), Some(base)) = (measured(peer), base) else {
-                write(&area, "not measured", (left, y + 7), 13, PALE)?;
+                write(area, "not measured", (left, y + 7), 13, PALE)?;
                 continue;
             };
             let right = left + (own.throughput() / most * room).max(1.0) as i32;
             area.draw(&Rectangle::new([(left, y + 3), (right, y + BAR - 4)], colour(peer).filled()))?;
             let ratio =
                 if peer.name == BASE { String::new() } else { format!(" ({})", factor(own.speed_beside(base))) };
-            write(&area, &format!("{}{ratio}", thousands(own.throughput())), (right + 6, y + 7), 13, INK)?;
+            write(area, &format!("{}{ratio}", thousands(own.throughput())), (right + 6, y + 7), 13, INK)?;
         }
     }
-    area.present()?;
-    drop(area);
-    Ok(svg)
+    Ok(())
 }
 
 fn subtitle(run: &Run) -> String {

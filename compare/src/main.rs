@@ -1,4 +1,4 @@
-//! Trains one network with wgrad and with its peers, in turn, and says how they compare: README.md beside this crate.
+//! Trains networks with wgrad and with its peers, in turn, and says how they compare: README.md beside this crate.
 //!
 //!     cargo run --release --manifest-path compare/Cargo.toml -- --help
 
@@ -16,10 +16,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use compare::{Result, engines, task::Task};
+use compare::benchmarks::{self, BENCHMARKS};
+use compare::{Result, engines};
 use results::{Circumstances, Job, Results};
 
-/// Trains one network with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
+/// Trains networks with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
@@ -32,8 +33,11 @@ struct Args {
     /// Starts with nothing cached on disk, of which the median counts; slow starters have fewer
     #[arg(long, default_value_t = 3)]
     cold: usize,
-    /// Batch sizes to train at
-    #[arg(long, value_delimiter = ',', default_values_t = [32, 128, 1024])]
+    /// Only these networks; results of others are kept
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_values_t = BENCHMARKS.map(|b| b.name.to_string()))]
+    networks: Vec<String>,
+    /// Batch sizes to train at [default: each network's own]
+    #[arg(long, value_delimiter = ',')]
     batches: Vec<usize>,
     /// Only these engines, and wgrad
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -85,12 +89,13 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<()> {
     if let Some(Role::Worker { engine, job, batch, task }) = args.role {
-        return worker::serve(engines::find(&engine)?, job, Task::open(task, batch));
+        return worker::serve(engines::find(&engine)?, job, batch, task);
     }
     if !args.only.is_empty() && args.out == Path::new(env!("CARGO_MANIFEST_DIR")) {
         let there = args.out.display();
         return Err(format!("--only: name a folder with --out, as {there} has the results of all engines").into());
     }
+    let networks = args.networks.iter().map(|name| benchmarks::find(name)).collect::<Result<Vec<_>>>()?;
     let json = args.out.join("results.json");
     let now = Circumstances::now(); // before anything is written, which would be a change of the revision
     let mut results = Results::read(&json)?;
@@ -98,7 +103,10 @@ fn run(args: Args) -> Result<()> {
         results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")), now)?);
     } else if !args.draw {
         results::write_whole(&json, &results.json()?)?; // what cannot be written is known before it is measured
-        results.run = Some(rounds::measure(&args, now)?);
+        for network in networks {
+            results.record(rounds::measure(&args, network, now.clone())?);
+            results::write_whole(&json, &results.json()?)?;
+        }
     }
     results::write_whole(&json, &results.json()?)?;
     let table = report::markdown(&results);

@@ -7,6 +7,7 @@ use crate::Args;
 use crate::process::Recipe;
 use crate::results::{Absent, Peer};
 use compare::Result;
+use compare::benchmarks::Benchmark;
 use compare::engines::{BASE, ENGINES, FLOOR, Kind};
 
 /// What runs in a browser: its name here, and what `peers/browser/worker.js` calls it.
@@ -40,7 +41,7 @@ impl Candidate {
 }
 
 /// Those that are here, and those that are not.
-pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
+pub fn find(args: &Args, benchmark: &Benchmark) -> Result<(Vec<Candidate>, Vec<Absent>)> {
     let Args { only, vector_width, .. } = args;
     let itself = std::env::current_exe()?;
     let of_kind = |kind: &Kind, vector_width: Option<u32>| {
@@ -62,9 +63,13 @@ pub fn find(args: &Args) -> Result<(Vec<Candidate>, Vec<Absent>)> {
         return Err(format!("no engine {unknown}: there are {}", known.join(", ")).into());
     }
     let wanted = |name: &str| only.is_empty() || name == BASE || only.iter().any(|n| n == name);
-    let kinds = || ENGINES.iter().filter(|kind| wanted(kind.name));
+    let has_images = benchmark.input.len() > 1;
+    let able = |kind: &&Kind| !has_images || kind.dense_only.is_none();
+    let kinds = || ENGINES.iter().filter(|kind| wanted(kind.name)).filter(able);
     let mut candidates: Vec<Candidate> = kinds().map(|kind| of_kind(kind, None)).collect();
-    let mut absent = Vec::new();
+    let unable = ENGINES.iter().filter(|kind| wanted(kind.name) && !able(kind) && kind.name != FLOOR);
+    let lacking = |kind: &Kind| Absent { name: kind.name.into(), why: kind.dense_only.unwrap_or_default().into() };
+    let mut absent: Vec<Absent> = unable.map(lacking).collect();
     let torch: Vec<_> = torch.iter().filter(|(_, name)| wanted(name)).collect();
     if !torch.is_empty() {
         match python_with_torch(&args.python) {

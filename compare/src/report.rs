@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::results::{Builds, Circumstances, Job, LEARNING_STEPS, Peer, Program, Results, Run, median};
+use compare::benchmarks;
 use compare::engines::{BASE, FLOOR};
 
 /// Losses that differ by more than this from wgrad's are no longer a matter of rounding: rounding moves them by 0.1%.
@@ -13,7 +14,7 @@ pub const WGPU_PROGRAM: &str = "wgpu";
 
 pub fn markdown(results: &Results) -> String {
     let mut text = "<!-- Written by `compare`: see README.md here. -->\n".to_string();
-    if let Some(run) = &results.run {
+    for run in &results.runs {
         text += &of_run(run);
     }
     if let Some(builds) = &results.builds {
@@ -52,7 +53,8 @@ impl Run {
 }
 
 fn of_run(run: &Run) -> String {
-    let mut text = String::new();
+    let layers = benchmarks::find(&run.network).map_or("", |benchmark| benchmark.layers);
+    let mut text = format!("\n## {}\n\n{layers}.\n", run.network);
     for field in run.fields() {
         text += &speeds(run, &field);
     }
@@ -80,7 +82,7 @@ fn speeds(run: &Run, field: &Field) -> String {
     let rest = format!(
         "GPU engines on {}. {width}Samples/s, in brackets how fast beside wgrad in the same run; medians. First step: seconds \
          after the start of the process, batch {}, with nothing cached on disk, and with what the runs before left there.",
-        run.adapter, 128
+        run.adapter, run.standard
     );
     caption(&mut text, &run.circumstances, &rest);
     let jobs = run.jobs();
@@ -108,8 +110,8 @@ fn speeds(run: &Run, field: &Field) -> String {
 
 fn losses(run: &Run) -> String {
     let mut text = format!(
-        "\nThat all do the same: cross-entropy of the first test rows, as many as a batch has, after 1 and after \
-         {LEARNING_STEPS} steps from the same weights; of the forward pass, with those weights.\n\n"
+        "\nThat all do the same: loss of the first test rows, as many as a batch has, after 1 and after {LEARNING_STEPS} \
+         steps from the same weights; of the forward pass, with those weights.\n\n"
     );
     let jobs = run.jobs();
     let mut names = vec!["engine".to_string()];
@@ -150,7 +152,7 @@ fn notes(run: &Run) -> String {
 }
 
 fn of_builds(builds: &Builds) -> String {
-    let mut text = String::new();
+    let mut text = "\n## Builds\n".to_string();
     caption(
         &mut text,
         &builds.circumstances,

@@ -8,11 +8,13 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use compare::Result;
+use compare::benchmarks::BENCHMARKS;
 
 /// A run leaves alone what only builds measure, and the other way round.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
-    pub run: Option<Run>,
+    #[serde(default)]
+    pub runs: Vec<Run>,
     pub builds: Option<Builds>,
 }
 
@@ -27,8 +29,12 @@ pub struct Circumstances {
     pub revision: Option<String>,
 }
 
+/// All engines at one network.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
+    pub network: String,
+    /// Batch size of the starts and of the memory.
+    pub standard: usize,
     #[serde(flatten)]
     pub circumstances: Circumstances,
     /// What wgrad ran on, with its driver.
@@ -46,11 +52,12 @@ pub struct Peer {
     pub device: String,
     /// The value of `LP_NATIVE_VECTOR_WIDTH`, where it was set.
     pub vector_width: Option<u32>,
-    /// Seconds from the start of the process to the end of the first step, batch 128, nothing cached on disk.
+    /// Seconds from the start of the process to the end of the first step, at the network's standard batch size, nothing
+    /// cached on disk.
     pub cold_first_step: Vec<f64>,
     /// The same where the driver and the engine found what runs before had left.
     pub warm_first_step: Option<f64>,
-    /// Resident bytes at most, training at batch 128.
+    /// Resident bytes at most, training at the standard batch size.
     pub peak_memory: Option<u64>,
     pub measured: Vec<Measured>,
     /// What went wrong, and where.
@@ -64,7 +71,7 @@ pub struct Measured {
     pub batch: usize,
     /// Seconds a step, or a forward pass: one figure a round.
     pub seconds: Vec<f64>,
-    /// Cross-entropy of the test rows after 1 step and after [`LEARNING_STEPS`]; or of the initial weights.
+    /// Loss of the test rows after 1 step and after [`LEARNING_STEPS`]; or of the initial weights.
     pub losses: Vec<f64>,
 }
 
@@ -111,6 +118,14 @@ pub struct Program {
 }
 
 impl Results {
+    /// Adds a run, in the place of one of the same network.
+    pub fn record(&mut self, run: Run) {
+        let order = |run: &Run| BENCHMARKS.iter().position(|b| b.name == run.network);
+        self.runs.retain(|other| other.network != run.network);
+        self.runs.push(run);
+        self.runs.sort_by_key(order);
+    }
+
     pub fn read(path: &Path) -> Result<Self> {
         match fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()).into()),

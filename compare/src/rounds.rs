@@ -9,19 +9,11 @@ use crate::peers::{self, Candidate};
 use crate::process::Process;
 use crate::results::{Circumstances, Job, LEARNING_STEPS, Measured, Run};
 use compare::Result;
+use compare::benchmarks::Benchmark;
 use compare::engines::BASE;
-use compare::task::{self, Task};
+use compare::task::Task;
 
 use crate::Args;
-
-/// Batch size of the starts and of the memory.
-const STANDARD_BATCH: usize = 128;
-
-/// Rows of the test set, which losses are of.
-const MOST_ROWS: usize = 10_000;
-
-/// Rows of a forward pass.
-const FORWARD_BATCH: usize = 4096;
 
 /// Seconds of cold starts after which an engine has no further one.
 const COLD_SECONDS: f64 = 15.0;
@@ -29,14 +21,17 @@ const COLD_SECONDS: f64 = 15.0;
 /// An engine that would take longer than this for its first steps and its turns is left out.
 const MOST_SECONDS: f64 = 120.0;
 
-pub fn measure(args: &Args, circumstances: Circumstances) -> Result<Run> {
+pub fn measure(args: &Args, benchmark: &Benchmark, circumstances: Circumstances) -> Result<Run> {
     if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
         return Err("there must be a round, of more than 0 seconds".into());
     }
-    let whole = |batch: usize| batch > 0 && batch <= MOST_ROWS && task::ROWS.is_multiple_of(batch);
-    if let Some(batch) = args.batches.iter().find(|&&batch| !whole(batch)) {
-        return Err(format!("--batches: expected divisors of {} up to {MOST_ROWS}, got {batch}", task::ROWS).into());
+    let Benchmark { name, rows, test_rows, standard, forward, .. } = *benchmark;
+    let batches = if args.batches.is_empty() { benchmark.batches } else { &args.batches };
+    let whole = |batch: usize| batch > 0 && batch <= test_rows && rows.is_multiple_of(batch);
+    if let Some(batch) = batches.iter().find(|&&batch| !whole(batch)) {
+        return Err(format!("--batches: {name} needs divisors of {rows} up to {test_rows}, got {batch}").into());
     }
+    println!("{name}");
     if cfg!(unix) && Command::new("kill").arg("-l").stdout(Stdio::null()).status().is_err() {
         return Err("no program kill (procps) here: engines could not be stopped between their turns".into());
     }
@@ -46,8 +41,8 @@ pub fn measure(args: &Args, circumstances: Circumstances) -> Result<Run> {
     let folder = tempfile::tempdir()?;
     let task = folder.path().join("task");
     std::fs::create_dir(&task)?;
-    Task::write(&args.data, &task)?;
-    let (mut candidates, absent) = peers::find(args)?;
+    Task::write(benchmark, &args.data, &task)?;
+    let (mut candidates, absent) = peers::find(args, benchmark)?;
     for absent in &absent {
         println!("left out: {}: {}", absent.name, absent.why);
     }
@@ -56,18 +51,18 @@ pub fn measure(args: &Args, circumstances: Circumstances) -> Result<Run> {
     for round in 0..args.cold {
         for (i, candidate) in candidates.iter_mut().enumerate() {
             if candidate.peer.cold_first_step.iter().sum::<f64>() < COLD_SECONDS && candidate.peer.failures.is_empty() {
-                start_cold(candidate, &task, &folder.path().join(format!("cold-{round}-{i}")));
+                start_cold(candidate, standard, &task, &folder.path().join(format!("cold-{round}-{i}")));
             }
         }
     }
     let warm = folder.path().join("warm");
-    for &batch in &args.batches {
+    for &batch in batches {
         take_turns(&mut candidates, args, Job::Train, batch, &task, &warm);
     }
-    take_turns(&mut candidates, args, Job::Forward, FORWARD_BATCH, &task, &warm);
+    take_turns(&mut candidates, args, Job::Forward, forward, &task, &warm);
     println!("warm starts");
     for candidate in &mut candidates {
-        if let Err(e) = start_warm(candidate, &task, &warm) {
+        if let Err(e) = start_warm(candidate, standard, &task, &warm) {
             candidate.fail("warm start", &*e);
         }
     }
@@ -78,7 +73,7 @@ pub fn measure(args: &Args, circumstances: Circumstances) -> Result<Run> {
     }
     let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
     let minutes = start.elapsed().as_secs_f64() / 60.0;
-    Ok(Run { circumstances, adapter, minutes, peers, absent })
+    Ok(Run { network: name.into(), standard, circumstances, adapter, minutes, peers, absent })
 }
 
 impl Candidate {
@@ -103,10 +98,10 @@ impl Candidate {
     }
 }
 
-fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
+fn start_cold(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path) {
     let mut recipe = candidate.recipe.clone();
     recipe.environment.push(("MESA_SHADER_CACHE_DISABLE".into(), "true".into()));
-    match Process::start(&recipe, Job::Train, STANDARD_BATCH, task, home) {
+    match Process::start(&recipe, Job::Train, batch, task, home) {
         Ok(process) => {
             println!("  {:24} {:6.2} s", candidate.label(), process.first_step);
             candidate.meet(&process);
@@ -117,8 +112,11 @@ fn start_cold(candidate: &mut Candidate, task: &Path, home: &Path) {
 }
 
 /// Also counts the memory: of a process for which the driver's compiler, which has its own, has nothing left to do.
-fn start_warm(candidate: &mut Candidate, task: &Path, home: &Path) -> Result<()> {
-    let mut process = Process::start(&candidate.recipe, Job::Train, STANDARD_BATCH, task, home)?;
+fn start_warm(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path) -> Result<()> {
+    if candidate.is_floor() {
+        Process::start(&candidate.recipe, Job::Train, batch, task, home)?; // as it takes no turns, its caches are empty
+    }
+    let mut process = Process::start(&candidate.recipe, Job::Train, batch, task, home)?;
     candidate.meet(&process);
     candidate.peer.warm_first_step = Some(process.first_step);
     if !candidate.is_floor() {
@@ -141,7 +139,7 @@ struct Player<'a> {
 fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize, task: &Path, home: &Path) {
     println!("{job}, batch {batch}");
     let mut players = Vec::new();
-    for candidate in candidates.iter_mut().filter(|c| !c.is_floor() || (job, batch) == (Job::Train, STANDARD_BATCH)) {
+    for candidate in candidates.iter_mut().filter(|c| !c.is_floor()) {
         match Player::prepare(candidate, args, job, batch, task, home) {
             Ok(player) => players.push(Some(player)),
             Err((candidate, e)) => candidate.fail(&format!("{job} {batch}"), &*e),
@@ -174,9 +172,6 @@ impl<'a> Player<'a> {
     ) -> std::result::Result<Self, (&'a mut Candidate, Box<dyn std::error::Error>)> {
         let begin = || -> Result<(Process, usize, Vec<f64>)> {
             let mut process = Process::start(&candidate.recipe, job, batch, task, home)?;
-            if candidate.is_floor() {
-                return Ok((process, 1, Vec::new()));
-            }
             let mut losses = vec![process.loss()?];
             let steps = if job == Job::Train { LEARNING_STEPS - 1 } else { 2 };
             let mut each = process.run(1)?;
@@ -208,15 +203,8 @@ impl<'a> Player<'a> {
 
     fn finish(self) {
         let Self { candidate, measured, .. } = self;
-        if !candidate.is_floor() {
-            let losses: Vec<String> = measured.losses.iter().map(|l| format!("{l:.4}")).collect();
-            println!(
-                "  {:24} {:9.0} samples/s, losses {}",
-                candidate.label(),
-                measured.throughput(),
-                losses.join(", ")
-            );
-            candidate.peer.measured.push(measured);
-        }
+        let losses: Vec<String> = measured.losses.iter().map(|l| format!("{l:.4}")).collect();
+        println!("  {:24} {:9.0} samples/s, losses {}", candidate.label(), measured.throughput(), losses.join(", "));
+        candidate.peer.measured.push(measured);
     }
 }

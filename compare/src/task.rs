@@ -4,65 +4,115 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use wgrad::{Activation, Network, mnist::Mnist};
+use serde::{Deserialize, Serialize};
+use wgrad::{Network, mnist::Mnist};
 
 use crate::Result;
-
-/// Units of each layer, the input first.
-pub const WIDTHS: [usize; 5] = [784, 512, 256, 128, 10];
-pub const FEATURES: usize = WIDTHS[0];
-pub const CLASSES: usize = WIDTHS[4];
-
-/// Whole batches of every size that is compared: nobody has a short one.
-pub const ROWS: usize = 58 * 1024;
+use crate::benchmarks::{Benchmark, Data, Step, weighted};
+use crate::networks::NETWORKS;
 
 pub const LEARNING_RATE: f64 = 0.001;
 pub const BETA1: f64 = 0.9;
 pub const BETA2: f64 = 0.999;
 pub const EPSILON: f64 = 1e-8;
 
-const TRAIN_IMAGES: &str = "train-images.u8";
-const TRAIN_LABELS: &str = "train-labels.u8";
-const TEST_IMAGES: &str = "test-images.u8";
-const TEST_LABELS: &str = "test-labels.u8";
+/// Of every task with labels.
+pub const CLASSES: usize = 10;
+
+const NETWORK: &str = "network.json";
 const WEIGHTS: &str = "weights.f32";
+const TRAIN: [&str; 2] = ["train-inputs.u8", "train-targets.u8"];
+const TEST: [&str; 2] = ["test-inputs.u8", "test-targets.u8"];
 
 /// A folder of files, and the batch size of one process.
 pub struct Task {
     folder: PathBuf,
     pub batch: usize,
+    pub network: Description,
+    /// Whether images, and weights that go with them, are handed out as \[channels, height, width\].
+    channels_first: bool,
 }
 
-/// Row-major [inputs, outputs], and one number an output.
+/// The contents of network.json.
+#[derive(Serialize, Deserialize)]
+pub struct Description {
+    pub name: String,
+    /// Shape of a sample, channels last.
+    pub input: Vec<usize>,
+    /// Whether targets are labels, for softmax cross-entropy, or images like the input, for mean squared error.
+    pub labels: bool,
+    pub steps: Vec<Step>,
+    /// Names and shapes of the weights, in the order of the file.
+    pub tensors: Vec<(String, Vec<usize>)>,
+}
+
+/// Weights, row-major.
+#[derive(Clone)]
+pub struct Tensor {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+/// A step with weights: weight and bias, or scale and shift.
 pub struct Layer {
-    pub inputs: usize,
-    pub outputs: usize,
-    pub weight: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub step: Step,
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+}
+
+impl Description {
+    /// Numbers of a sample.
+    pub fn features(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// The network as wgrad describes it.
+    pub fn network(&self) -> Result<Network> {
+        let (_, make) = NETWORKS.iter().find(|(name, _)| *name == self.name).ok_or("no such network")?;
+        Ok(make()?)
+    }
 }
 
 impl Task {
-    /// Unpacks MNIST into the folder, and draws the weights that all start from.
-    pub fn write(mnist: &Path, folder: &Path) -> Result<()> {
-        let data = Mnist::read(mnist)?;
-        for (set, rows, images, labels) in
-            [(&data.train, ROWS, TRAIN_IMAGES, TRAIN_LABELS), (&data.test, data.test.rows(), TEST_IMAGES, TEST_LABELS)]
-        {
-            let bytes: Vec<u8> = set.features_of(0..rows).iter().map(|v| (v * 255.0).round() as u8).collect();
-            fs::write(folder.join(images), bytes)?;
-            let classes: Vec<u8> = set.labels()[..rows].iter().map(|&c| c as u8).collect();
-            fs::write(folder.join(labels), classes)?;
+    /// Writes the data, and draws the weights that all start from.
+    pub fn write(benchmark: &Benchmark, mnist: &Path, folder: &Path) -> Result<()> {
+        let sets = [(TRAIN, benchmark.rows), (TEST, benchmark.test_rows)];
+        let mnist = (benchmark.data == Data::Mnist).then(|| Mnist::read(mnist)).transpose()?;
+        let mut made_up = MadeUp::new(benchmark.input);
+        for (names, rows) in sets {
+            let pair = match (&mnist, benchmark.data) {
+                (Some(mnist), _) => {
+                    let set = if names == TRAIN { &mnist.train } else { &mnist.test };
+                    let bytes = set.features_of(0..rows).iter().map(|v| (v * 255.0).round() as u8).collect();
+                    [bytes, set.labels()[..rows].iter().map(|&class| class as u8).collect()]
+                }
+                (None, Data::Denoising) => made_up.denoising(rows),
+                (None, _) => made_up.classes(rows),
+            };
+            for (name, bytes) in names.iter().zip(pair) {
+                fs::write(folder.join(name), bytes)?;
+            }
         }
-        let network = network()?;
+        let mut description = Description {
+            name: benchmark.name.into(),
+            input: benchmark.input.to_vec(),
+            labels: benchmark.data != Data::Denoising,
+            steps: (benchmark.steps)(),
+            tensors: Vec::new(),
+        };
+        let network = description.network()?;
+        let shape = |shape: &[u32]| shape.iter().map(|&length| length as usize).collect();
+        description.tensors = network.parameters().iter().map(|p| (p.name.clone(), shape(&p.shape))).collect();
+        fs::write(folder.join(NETWORK), serde_json::to_vec(&description)?)?;
         let start = network.initial_parameters(0);
-        let weights: Vec<u8> =
-            network.parameters().iter().flat_map(|p| &start[p.range()]).flat_map(|v| v.to_le_bytes()).collect();
-        fs::write(folder.join(WEIGHTS), weights)?;
+        let weights = network.parameters().iter().flat_map(|p| &start[p.range()]).flat_map(|v| v.to_le_bytes());
+        fs::write(folder.join(WEIGHTS), weights.collect::<Vec<u8>>())?;
         Ok(())
     }
 
-    pub fn open(folder: PathBuf, batch: usize) -> Self {
-        Self { folder, batch }
+    pub fn open(folder: PathBuf, batch: usize, channels_first: bool) -> Result<Self> {
+        let network = serde_json::from_slice(&fs::read(folder.join(NETWORK))?)?;
+        Ok(Self { folder, batch, network, channels_first })
     }
 
     fn file(&self, name: &str) -> Result<File> {
@@ -76,81 +126,205 @@ impl Task {
         Ok(contents)
     }
 
-    pub fn train_images(&self) -> Result<Vec<u8>> {
-        self.read(TRAIN_IMAGES)
+    /// Samples in the order of dimensions that was asked for; labels are left as they are.
+    fn samples(&self, bytes: Vec<u8>, labels: bool) -> Vec<u8> {
+        match self.network.input[..] {
+            [height, width, channels] if self.channels_first && !labels => {
+                let rows = bytes.len() / self.network.features();
+                permuted(&bytes, &[rows, height, width, channels], &[0, 3, 1, 2])
+            }
+            _ => bytes,
+        }
     }
 
-    /// The same, to be read piece by piece.
-    pub fn train_images_file(&self) -> Result<File> {
-        self.file(TRAIN_IMAGES)
+    /// The shape of a batch of samples.
+    pub fn batch_shape(&self) -> [usize; 4] {
+        match self.network.input[..] {
+            [height, width, channels] if self.channels_first => [self.batch, channels, height, width],
+            [height, width, channels] => [self.batch, height, width, channels],
+            _ => [self.batch, self.network.features(), 1, 1],
+        }
     }
 
-    pub fn train_labels(&self) -> Result<Vec<u8>> {
-        self.read(TRAIN_LABELS)
+    /// The training inputs, to be read piece by piece, channels last, and how many bytes they are.
+    pub fn train_inputs_file(&self) -> Result<(File, usize)> {
+        let file = self.file(TRAIN[0])?;
+        let length = file.metadata()?.len() as usize;
+        Ok((file, length))
+    }
+
+    pub fn train_targets(&self) -> Result<Vec<u8>> {
+        Ok(self.samples(self.read(TRAIN[1])?, self.network.labels))
     }
 
     /// The first rows of the test set, as many as a batch has.
     pub fn test_features(&self) -> Result<Vec<f32>> {
-        Ok(scaled(&self.read(TEST_IMAGES)?[..self.batch * FEATURES]))
+        let rows = &self.read(TEST[0])?[..self.batch * self.network.features()];
+        Ok(scaled(&self.samples(rows.to_vec(), false)))
     }
 
-    pub fn test_labels(&self) -> Result<Vec<u8>> {
-        Ok(self.read(TEST_LABELS)?[..self.batch].to_vec())
-    }
-
-    /// The weights to start from, in the order of the layers.
-    pub fn layers(&self) -> Result<Vec<Layer>> {
+    /// The weights to start from.
+    fn tensors(&self) -> Result<Vec<Tensor>> {
         let bytes = self.read(WEIGHTS)?;
         let mut values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let mut take = |count| values.by_ref().take(count).collect::<Vec<f32>>();
-        let layer = |w: &[usize]| Layer { inputs: w[0], outputs: w[1], weight: take(w[0] * w[1]), bias: take(w[1]) };
-        Ok(WIDTHS.windows(2).map(layer).collect())
+        let mut tensor = |shape: &Vec<usize>| Tensor {
+            shape: shape.clone(),
+            values: values.by_ref().take(shape.iter().product()).collect(),
+        };
+        Ok(self.network.tensors.iter().map(|(_, shape)| tensor(shape)).collect())
+    }
+
+    /// The weights to start from, one after the other.
+    pub fn weights(&self) -> Result<Vec<f32>> {
+        Ok(self.tensors()?.into_iter().flat_map(|t| t.values).collect())
+    }
+
+    /// The steps with weights. With channels first, weights of convolutions are \[outputs, inputs, height, width\], of
+    /// transposed ones \[inputs, outputs, height, width\], and a dense layer's inputs are in the order of its image's.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        let mut tensors = self.tensors()?.into_iter();
+        let mut next = || tensors.next().ok_or("fewer weights than the steps need");
+        let mut layers = Vec::new();
+        for step in weighted(&self.network.steps) {
+            let mut weight = next()?;
+            let bias = if matches!(step, Step::Conv { bias: false, .. }) { None } else { Some(next()?) };
+            match step {
+                Step::Dense { image: Some(image), .. } if self.channels_first => {
+                    let shape = weight.shape.clone();
+                    weight.shape = [&image[..], &shape[1..]].concat();
+                    weight = Tensor { shape, ..weight.permuted(&[2, 0, 1, 3]) };
+                }
+                Step::Conv { .. } if self.channels_first => weight = weight.permuted(&[3, 2, 0, 1]),
+                Step::Transposed if self.channels_first => weight = weight.permuted(&[2, 3, 0, 1]),
+                _ => (),
+            }
+            layers.push(Layer { step: step.clone(), weight, bias });
+        }
+        Ok(layers)
     }
 
     /// The training set, a batch at a time, for engines that take batches from the host.
     pub fn batches(&self) -> Result<Batches> {
-        Ok(Batches { images: self.train_images()?, labels: self.train_labels()?, rows: self.batch, next: 0 })
+        let inputs = self.samples(self.read(TRAIN[0])?, false);
+        let targets = self.train_targets()?;
+        let rows = inputs.len() / self.network.features();
+        Ok(Batches {
+            widths: [inputs.len() / rows, targets.len() / rows],
+            inputs,
+            targets,
+            rows,
+            batch: self.batch,
+            next: 0,
+        })
     }
 
-    /// Mean softmax cross-entropy of logits of the test rows.
-    pub fn loss(&self, logits: &[f32]) -> Result<f64> {
-        let labels = self.test_labels()?;
-        if logits.len() != labels.len() * CLASSES {
-            return Err(format!("{} logits for {} rows", logits.len(), labels.len()).into());
+    /// Mean loss of what the network puts out for the test rows: softmax cross-entropy, or mean squared error.
+    pub fn loss(&self, outputs: &[f32]) -> Result<f64> {
+        let targets = self.read(TEST[1])?;
+        let expected = self.batch * if self.network.labels { CLASSES } else { self.network.features() };
+        if outputs.len() != expected {
+            return Err(format!("{} outputs, where there should be {expected}", outputs.len()).into());
+        }
+        if !self.network.labels {
+            let targets = scaled(&self.samples(targets[..expected].to_vec(), false));
+            let square = |(y, target): (&f32, f32)| f64::from(y - target).powi(2);
+            return Ok(outputs.iter().zip(targets).map(square).sum::<f64>() / expected as f64);
         }
         let of_row = |(row, &label): (&[f32], &u8)| {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f64 = row.iter().map(|v| f64::from(v - most).exp()).sum();
             sum.ln() - f64::from(row[usize::from(label)] - most)
         };
-        Ok(logits.chunks_exact(CLASSES).zip(&labels).map(of_row).sum::<f64>() / labels.len() as f64)
+        Ok(outputs.chunks_exact(CLASSES).zip(&targets).map(of_row).sum::<f64>() / self.batch as f64)
     }
 }
 
 /// Batches of the training set, in its order, round and round.
 pub struct Batches {
-    images: Vec<u8>,
-    labels: Vec<u8>,
+    inputs: Vec<u8>,
+    targets: Vec<u8>,
+    /// Bytes of a row of both.
+    widths: [usize; 2],
     rows: usize,
+    batch: usize,
     next: usize,
 }
 
 impl Batches {
-    /// Features as numbers from 0 to 1, and labels.
+    /// Features as numbers from 0 to 1, and labels, or images of bytes.
     pub fn next_batch(&mut self) -> (Vec<f32>, &[u8]) {
-        let rows = self.next..self.next + self.rows;
-        self.next = if rows.end + self.rows > ROWS { 0 } else { rows.end };
-        (scaled(&self.images[rows.start * FEATURES..rows.end * FEATURES]), &self.labels[rows])
+        let rows = self.next..self.next + self.batch;
+        self.next = if rows.end + self.batch > self.rows { 0 } else { rows.end };
+        let of = |width: usize| rows.start * width..rows.end * width;
+        (scaled(&self.inputs[of(self.widths[0])]), &self.targets[of(self.widths[1])])
     }
 }
 
-fn scaled(bytes: &[u8]) -> Vec<f32> {
+/// Bytes as numbers from 0 to 1.
+pub fn scaled(bytes: &[u8]) -> Vec<f32> {
     bytes.iter().map(|&b| f32::from(b) * (1.0 / 255.0)).collect()
 }
 
-/// The network as wgrad describes it.
-pub fn network() -> Result<Network> {
-    let [input, hidden @ .., output] = WIDTHS.map(|w| w as u32);
-    let network = hidden.into_iter().fold(Network::input(input), |n, units| n.dense(units, Activation::Relu));
-    Ok(network.dense(output, Activation::Identity).build()?)
+impl Tensor {
+    fn permuted(&self, order: &[usize; 4]) -> Self {
+        let shape = order.iter().map(|&i| self.shape[i]).collect();
+        Self { shape, values: permuted(&self.values, &self.shape, order) }
+    }
+}
+
+/// Numbers of a tensor of this shape with its dimensions in another order.
+fn permuted<T: Copy>(values: &[T], shape: &[usize], order: &[usize; 4]) -> Vec<T> {
+    let strides: [usize; 4] = std::array::from_fn(|i| shape[i + 1..].iter().product());
+    let [a, b, c, d] = order.map(|i| (0..shape[i]).map(move |at| at * strides[i]));
+    let mut all = Vec::with_capacity(values.len());
+    for a in a {
+        for b in b.clone() {
+            for c in c.clone() {
+                all.extend(d.clone().map(|d| values[a + b + c + d]));
+            }
+        }
+    }
+    all
+}
+
+/// Images that are the same in each run.
+struct MadeUp {
+    state: u64,
+    shape: Vec<usize>,
+}
+
+impl MadeUp {
+    fn new(shape: &[usize]) -> Self {
+        Self { state: 1, shape: shape.to_vec() }
+    }
+
+    /// A linear congruential generator's upper bits: Knuth's constants.
+    fn byte(&mut self) -> u8 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 56) as u8
+    }
+
+    /// Half noise, half a colour for each class; and the labels.
+    fn classes(&mut self, rows: usize) -> [Vec<u8>; 2] {
+        let features: usize = self.shape.iter().product();
+        let labels: Vec<u8> = (0..rows).map(|_| self.byte() % CLASSES as u8).collect();
+        let pixel = |label: u8, i: usize| label.wrapping_mul(25 + 50 * (i % 3) as u8) / 2;
+        let images = labels.iter().flat_map(|&label| (0..features).map(move |i| pixel(label, i)));
+        let images: Vec<u8> = images.map(|colour| colour + self.byte() / 2).collect();
+        [images, labels]
+    }
+
+    /// Squares of 8×8 pixels with noise, and without.
+    fn denoising(&mut self, rows: usize) -> [Vec<u8>; 2] {
+        const SIDE: usize = 8;
+        let [height, width, channels] = self.shape[..] else { unreachable!("it has images") };
+        let mut clean = Vec::with_capacity(rows * height * width * channels);
+        for _ in 0..rows * height / SIDE {
+            let line: Vec<[u8; 3]> = (0..width / SIDE).map(|_| [(); 3].map(|()| self.byte())).collect();
+            let pixels = (0..SIDE * width).flat_map(|i| line[i % width / SIDE]);
+            clean.extend(pixels);
+        }
+        let noisy = clean.iter().map(|&value| value / 2 + self.byte() / 2).collect();
+        [noisy, clean]
+    }
 }

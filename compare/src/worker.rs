@@ -4,6 +4,7 @@
 //!     loss       of the test rows, as it is     {"loss": 1.84}
 
 use std::io::stdin;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,8 +15,8 @@ use compare::Result;
 use compare::engines::{Engine, Kind};
 use compare::task::Task;
 
-pub fn serve(kind: &Kind, job: Job, task: Task) -> Result<()> {
-    let task = Rc::new(task);
+pub fn serve(kind: &Kind, job: Job, batch: usize, folder: PathBuf) -> Result<()> {
+    let task = Rc::new(Task::open(folder, batch, kind.channels_first)?);
     let mut engine = (kind.start)(task.clone())?;
     run(engine.as_mut(), job, 1)?;
     println!("{}", json!({ "device": engine.device() }));

@@ -1,11 +1,12 @@
 // What every page has: the task's files, the timing, the loss. An engine's file, tfjs.js or wgrad.js, sets `window.engine`:
 //     open(job, batch)    makes the network, and its data where it is to train; returns its version, if it knows
 //     train(steps)        so many steps, and waits for them
-//     forward()           the logits of the first test rows, as many as a batch has
+//     forward()           the outputs of the first test rows, as many as a batch has
 
 const CLASSES = 10;
 
-let job, batch;
+// What network.json says: src/task.rs.
+let job, batch, network;
 
 async function read(name, type) {
   const response = await fetch(name);
@@ -13,12 +14,18 @@ async function read(name, type) {
   return new type(await response.arrayBuffer());
 }
 
-async function testImages() {
-  return (await read("test-images.u8", Uint8Array)).subarray(0, batch * 784);
+// Bytes as numbers from 0 to 1.
+const scaled = (bytes) => Float32Array.from(bytes, (b) => b / 255);
+
+const features = () => network.input.reduce((a, b) => a * b);
+
+async function testInputs() {
+  return scaled((await read("test-inputs.u8", Uint8Array)).subarray(0, batch * features()));
 }
 
 async function start(jobAsked, batchAsked) {
   [job, batch] = [jobAsked, batchAsked];
+  network = await (await fetch("network.json")).json();
   const version = await engine.open(job, batch);
   await run(1);
   const { vendor, architecture, description } = (await navigator.gpu.requestAdapter()).info;
@@ -36,15 +43,18 @@ async function timed(count) {
   return (performance.now() - start) / 1000;
 }
 
-// Mean cross-entropy, in numbers of 64 bits, as src/task.rs has it.
+// Mean cross-entropy or squared error, in numbers of 64 bits, as src/task.rs has it.
 async function loss() {
-  const labels = await read("test-labels.u8", Uint8Array);
+  const targets = await read("test-targets.u8", Uint8Array);
   const values = await engine.forward();
+  if (!network.labels) {
+    return values.reduce((sum, value, i) => sum + (value - targets[i] / 255) ** 2, 0) / values.length;
+  }
   let sum = 0;
   for (let row = 0; row < batch; row++) {
     const of = values.subarray(row * CLASSES, (row + 1) * CLASSES);
     const most = Math.max(...of);
-    sum += Math.log(of.reduce((sum, v) => sum + Math.exp(v - most), 0)) - (of[labels[row]] - most);
+    sum += Math.log(of.reduce((sum, v) => sum + Math.exp(v - most), 0)) - (of[targets[row]] - most);
   }
   return sum / batch;
 }

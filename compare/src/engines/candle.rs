@@ -1,30 +1,56 @@
 //! candle, on the CPU.
 
 use std::rc::Rc;
+use std::slice::Iter;
 
 use candle_core::{Device, Tensor, Var};
-use candle_nn::{AdamW, Linear, Module, Optimizer, ParamsAdamW, loss::cross_entropy};
+use candle_nn::loss::{cross_entropy, mse};
+use candle_nn::{AdamW, BatchNorm, Linear, Module, ModuleT, Optimizer, ParamsAdamW};
 
 use super::Engine;
 use crate::Result;
-use crate::task::{BETA1, BETA2, Batches, EPSILON, FEATURES, LEARNING_RATE, Task};
+use crate::benchmarks::Step;
+use crate::task::{self, BETA1, BETA2, Batches, EPSILON, LEARNING_RATE, Task, scaled};
+
+/// A layer's weights.
+enum Layer {
+    Dense(Linear),
+    Conv { weight: Tensor, bias: Option<Tensor> },
+    BatchNorm(BatchNorm),
+}
 
 struct Candle {
     task: Rc<Task>,
-    layers: Vec<Linear>,
+    layers: Vec<Layer>,
     optimizer: AdamW,
     batches: Option<Batches>,
     test: Option<Tensor>,
 }
 
 pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
-    let (mut layers, mut variables) = (Vec::new(), Vec::new());
-    for layer in task.layers()? {
-        let weight = Tensor::from_vec(layer.weight, (layer.inputs, layer.outputs), &Device::Cpu)?;
-        let weight = Var::from_tensor(&weight.t()?.contiguous()?)?; // candle keeps [outputs, inputs]
-        let bias = Var::from_vec(layer.bias, layer.outputs, &Device::Cpu)?;
-        layers.push(Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone())));
-        variables.extend([weight, bias]);
+    let mut variables = Vec::new();
+    let mut layers = Vec::new();
+    for task::Layer { step, weight, bias } in task.layers()? {
+        let mut variable = |tensor: task::Tensor| -> Result<Tensor> {
+            let mut tensor = Tensor::from_vec(tensor.values, tensor.shape, &Device::Cpu)?;
+            if tensor.rank() == 2 {
+                tensor = tensor.t()?.contiguous()?; // candle keeps [outputs, inputs]
+            }
+            let variable = Var::from_tensor(&tensor)?;
+            variables.push(variable.clone());
+            Ok(variable.as_tensor().clone())
+        };
+        let weight = variable(weight)?;
+        let bias = bias.map(variable).transpose()?;
+        layers.push(match (step, bias) {
+            (Step::Dense { .. }, bias) => Layer::Dense(Linear::new(weight, bias)),
+            (Step::BatchNorm, Some(shift)) => {
+                let channels = weight.dim(0)?;
+                let (mean, variance) = (Tensor::zeros_like(&weight)?, Tensor::ones_like(&weight)?);
+                Layer::BatchNorm(BatchNorm::new(channels, mean, variance, weight, shift, 1e-5)?)
+            }
+            (_, bias) => Layer::Conv { weight, bias },
+        });
     }
     // Adam is AdamW without decay.
     let adam = ParamsAdamW { lr: LEARNING_RATE, beta1: BETA1, beta2: BETA2, eps: EPSILON, weight_decay: 0.0 };
@@ -32,15 +58,53 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
     Ok(Box::new(Candle { task, layers, optimizer, batches: None, test: None }))
 }
 
-fn forward(layers: &[Linear], input: &Tensor) -> Result<Tensor> {
+fn forward(steps: &[Step], layers: &mut Iter<Layer>, input: &Tensor, train: bool) -> Result<Tensor> {
     let mut x = input.clone();
-    for (i, layer) in layers.iter().enumerate() {
-        x = layer.forward(&x)?;
-        if i + 1 < layers.len() {
+    for step in steps {
+        let mut run = |steps| forward(steps, layers, &x, train);
+        x = match step {
+            Step::Relu => x.relu()?,
+            Step::MaxPool => x.max_pool2d(2)?,
+            Step::Mean => x.mean((2, 3))?,
+            Step::Residual { inner, shortcut } => (run(inner)? + run(shortcut)?)?,
+            Step::Skip { inner } => Tensor::cat(&[&x, &run(inner)?], 1)?,
+            _ => match (step, layers.next().ok_or("fewer weights than steps")?) {
+                (Step::Dense { .. }, Layer::Dense(linear)) => linear.forward(&x.flatten_from(1)?)?,
+                (Step::BatchNorm, Layer::BatchNorm(norm)) => norm.forward_t(&x, train)?,
+                (Step::Conv { stride, padding, .. }, Layer::Conv { weight, bias }) => {
+                    with_bias(x.conv2d(weight, *padding, *stride, 1, 1)?, bias)?
+                }
+                (Step::Transposed, Layer::Conv { weight, bias }) => {
+                    with_bias(x.conv_transpose2d(weight, 0, 0, 2, 1)?, bias)?
+                }
+                _ => return Err("weights of another kind than the step".into()),
+            },
+        };
+        if matches!(step, Step::Dense { relu: true, .. } | Step::Conv { relu: true, .. }) {
             x = x.relu()?;
         }
     }
     Ok(x)
+}
+
+fn with_bias(x: Tensor, bias: &Option<Tensor>) -> Result<Tensor> {
+    Ok(match bias {
+        Some(bias) => x.broadcast_add(&bias.reshape((1, (), 1, 1))?)?,
+        None => x,
+    })
+}
+
+impl Candle {
+    fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor> {
+        forward(&self.task.network.steps, &mut self.layers.iter(), input, train)
+    }
+
+    /// A batch of samples; those of a dense network are rows.
+    fn batch(&self, values: Vec<f32>) -> Result<Tensor> {
+        let shape = self.task.batch_shape();
+        let batch = Tensor::from_vec(values, shape.as_slice(), &Device::Cpu)?;
+        Ok(if self.task.network.input.len() == 1 { batch.flatten_from(1)? } else { batch })
+    }
 }
 
 impl Engine for Candle {
@@ -52,14 +116,16 @@ impl Engine for Candle {
         if self.batches.is_none() {
             self.batches = Some(self.task.batches()?);
         }
-        let batches = self.batches.as_mut().expect("it was made above");
         for _ in 0..steps {
-            let (features, labels) = batches.next_batch();
-            let rows = labels.len();
-            let labels: Vec<u32> = labels.iter().map(|&l| u32::from(l)).collect();
-            let features = Tensor::from_vec(features, (rows, FEATURES), &Device::Cpu)?;
-            let labels = Tensor::from_vec(labels, rows, &Device::Cpu)?;
-            let loss = cross_entropy(&forward(&self.layers, &features)?, &labels)?;
+            let (features, targets) = self.batches.as_mut().expect("it was made above").next_batch();
+            let targets = targets.to_vec();
+            let output = self.forward(&self.batch(features)?, true)?;
+            let loss = if self.task.network.labels {
+                let labels: Vec<u32> = targets.into_iter().map(u32::from).collect();
+                cross_entropy(&output, &Tensor::from_vec(labels, self.task.batch, &Device::Cpu)?)?
+            } else {
+                mse(&output, &self.batch(scaled(&targets))?)?
+            };
             self.optimizer.backward_step(&loss)?;
         }
         Ok(())
@@ -67,10 +133,9 @@ impl Engine for Candle {
 
     fn forward(&mut self) -> Result<Vec<f32>> {
         if self.test.is_none() {
-            let rows = Tensor::from_vec(self.task.test_features()?, (self.task.batch, FEATURES), &Device::Cpu)?;
-            self.test = Some(rows);
+            self.test = Some(self.batch(self.task.test_features()?)?);
         }
         let rows = self.test.as_ref().expect("it was made above");
-        Ok(forward(&self.layers, rows)?.detach().flatten_all()?.to_vec1()?)
+        Ok(Candle::forward(self, rows, false)?.detach().flatten_all()?.to_vec1()?)
     }
 }

@@ -6,7 +6,8 @@ use meganeura::{Graph, Mode, Session, SessionConfig, build};
 
 use super::Engine;
 use crate::Result;
-use crate::task::{BETA1, BETA2, Batches, CLASSES, EPSILON, FEATURES, LEARNING_RATE, Task, WIDTHS};
+use crate::benchmarks::Step;
+use crate::task::{BETA1, BETA2, Batches, CLASSES, EPSILON, LEARNING_RATE, Layer, Task};
 
 struct Meganeura {
     task: Rc<Task>,
@@ -18,8 +19,9 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
     Ok(Box::new(Meganeura { task, training: None, inference: None }))
 }
 
-fn parameters() -> impl Iterator<Item = [String; 2]> {
-    (1..WIDTHS.len()).map(|i| [format!("weight_{i}"), format!("bias_{i}")])
+/// Names of weight and bias.
+fn names(i: usize) -> [String; 2] {
+    [format!("weight_{i}"), format!("bias_{i}")]
 }
 
 impl Meganeura {
@@ -27,14 +29,18 @@ impl Meganeura {
     fn session(&self, mode: Mode) -> Result<Session> {
         let mut graph = Graph::new();
         let rows = self.task.batch;
-        let mut x = graph.input("features", &[rows, FEATURES]);
-        for ([weight, bias], width) in parameters().zip(WIDTHS.windows(2)) {
-            let weight = graph.parameter(&weight, width);
-            let bias = graph.parameter(&bias, &width[1..]);
+        let layers = self.task.layers()?;
+        let mut x = graph.input("features", &[rows, self.task.network.features()]);
+        for (i, Layer { step, weight, .. }) in layers.iter().enumerate() {
+            let [weight_name, bias_name] = names(i);
+            let bias = graph.parameter(&bias_name, &weight.shape[1..]);
+            let weight = graph.parameter(&weight_name, &weight.shape);
             let product = graph.matmul(x, weight);
             x = graph.bias_add(product, bias);
-            if width[1] != CLASSES {
-                x = graph.relu(x);
+            match step {
+                Step::Dense { image: None, relu: true } => x = graph.relu(x),
+                Step::Dense { image: None, relu: false } => (),
+                other => return Err(format!("{other:?} is not among the layers that meganeura is compared by").into()),
             }
         }
         if mode == Mode::Training {
@@ -43,9 +49,10 @@ impl Meganeura {
         }
         graph.set_outputs(vec![x]);
         let (mut session, _) = build(&graph, SessionConfig { mode, ..SessionConfig::from_env() });
-        for ([weight, bias], layer) in parameters().zip(self.task.layers()?) {
-            session.set_parameter(&weight, &layer.weight);
-            session.set_parameter(&bias, &layer.bias);
+        for (i, layer) in layers.into_iter().enumerate() {
+            for (name, tensor) in names(i).iter().zip([Some(layer.weight), layer.bias].into_iter().flatten()) {
+                session.set_parameter(name, &tensor.values);
+            }
         }
         Ok(session)
     }
@@ -86,7 +93,7 @@ impl Engine for Meganeura {
         }
         let session = self.inference.as_mut().expect("it was made above");
         if let Some((training, _)) = &self.training {
-            let names: Vec<String> = parameters().flatten().collect();
+            let names: Vec<String> = (0..self.task.network.tensors.len() / 2).flat_map(names).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             for (name, values) in names.iter().zip(training.read_params(&names)) {
                 session.set_parameter(name, &values);

@@ -7,7 +7,7 @@ use wgrad::{Adam, Forward, Gpu, Loss, Rows, Trainer, TrainerConfig, Training, wg
 
 use super::Engine;
 use crate::Result;
-use crate::task::{self, CLASSES, FEATURES, Task};
+use crate::task::{Task, scaled};
 
 /// Bytes of the data set that are read at a time.
 const PIECE: usize = 1 << 20;
@@ -23,7 +23,7 @@ struct Wgrad {
     inference: Option<Inference>,
 }
 
-/// A forward pass over the test rows, and the buffer its logits are read from.
+/// A forward pass over the test rows, and the buffer its outputs are read from.
 struct Inference {
     forward: Forward,
     output: wgpu::Buffer,
@@ -32,17 +32,18 @@ struct Inference {
 
 pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
     let gpu = Gpu::request()?;
-    let network = task::network()?;
+    let network = task.network.network()?;
     let mut parameters = network.initial_parameters(0);
-    for (pair, layer) in network.parameters().chunks(2).zip(task.layers()?) {
-        parameters[pair[0].range()].copy_from_slice(&layer.weight);
-        parameters[pair[1].range()].copy_from_slice(&layer.bias);
+    let mut weights = task.weights()?.into_iter();
+    for parameter in network.parameters() {
+        parameters[parameter.range()].iter_mut().zip(&mut weights).for_each(|(to, from)| *to = from);
     }
+    let loss = if task.network.labels { Loss::SoftmaxCrossEntropy } else { Loss::MeanSquaredError };
     let config = TrainerConfig { batch: task.batch as u32, shuffle: false, ..TrainerConfig::default() };
     let trainer = Trainer::from_parameters(
         &gpu,
         &network,
-        Loss::SoftmaxCrossEntropy,
+        loss,
         Adam::default(), // the task's: PyTorch's
         config,
         &parameters,
@@ -54,11 +55,16 @@ impl Wgrad {
     fn prepare_training(&mut self) -> Result<Training> {
         self.trainer.warm_up()?; // the driver compiles while the data are read
         // Read straight to where it stays.
-        let images = self.buffer_from(task::ROWS * FEATURES, self.task.train_images_file()?)?;
-        let labels: Vec<u8> =
-            self.task.train_labels()?.into_iter().flat_map(|class| u32::from(class).to_le_bytes()).collect();
-        let labels = self.buffer_from(labels.len(), labels.as_slice())?;
-        Ok(self.trainer.prepare_buffers(Rows::from(&images).bytes(), &labels, task::ROWS as u32)?)
+        let (file, length) = self.task.train_inputs_file()?;
+        let inputs = self.buffer_from(length, file)?;
+        let targets = self.task.train_targets()?;
+        let words: Vec<u8> = match self.task.network.labels {
+            true => targets.iter().flat_map(|&class| u32::from(class).to_le_bytes()).collect(),
+            false => scaled(&targets).iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        let targets = self.buffer_from(words.len(), words.as_slice())?;
+        let rows = length / self.task.network.features();
+        Ok(self.trainer.prepare_buffers(Rows::from(&inputs).bytes(), &targets, rows as u32)?)
     }
 
     /// So many bytes in a buffer for kernels to read.
@@ -93,9 +99,10 @@ impl Wgrad {
             self.gpu.device().create_buffer(&descriptor)
         };
         let (storage, copy) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
-        let input = buffer("test rows", FEATURES, storage | copy);
-        let output = buffer("logits", CLASSES, storage | wgpu::BufferUsages::COPY_SRC);
-        let staging = buffer("logits, to be read", CLASSES, copy | wgpu::BufferUsages::MAP_READ);
+        let outputs = self.trainer.network().output_ends()[0].features() as usize;
+        let input = buffer("test rows", self.task.network.features(), storage | copy);
+        let output = buffer("outputs", outputs, storage | wgpu::BufferUsages::COPY_SRC);
+        let staging = buffer("outputs, to be read", outputs, copy | wgpu::BufferUsages::MAP_READ);
         let features: Vec<u8> = self.task.test_features()?.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.gpu.queue().write_buffer(&input, 0, &features);
         let forward = self.trainer.model().prepare_forward(&input, &output, rows as u32)?;
@@ -142,9 +149,9 @@ impl Engine for Wgrad {
         staging.map_async(wgpu::MapMode::Read, .., |_| ());
         self.wait()?;
         let bytes = staging.get_mapped_range(..)?;
-        let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let outputs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
         drop(bytes);
         staging.unmap();
-        Ok(logits)
+        Ok(outputs)
     }
 }

@@ -1,10 +1,12 @@
 //! wgrad in a browser: the data set on the GPU, steps recorded into encoders of our own, as `src/engines/wgrad.rs` has it.
 
+#[path = "../../../../src/networks.rs"]
+mod networks;
+
 use js_sys::Promise;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
-use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Gpu, Loss, Model, Network, Trainer, TrainerConfig, Training};
+use wgrad::{Adam, Dataset, Gpu, Loss, Model, Trainer, TrainerConfig, Training};
 
 /// Steps of a submission.
 const STEPS: u32 = 10;
@@ -19,25 +21,34 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// The network, with the task's weights: of each layer row-major [inputs, outputs], then a number an output.
-    pub async fn open(batch: u32, weights: Vec<f32>) -> Result<Engine, JsError> {
+    /// The network of this name, with the task's weights.
+    pub async fn open(name: &str, batch: u32, weights: Vec<f32>) -> Result<Engine, JsError> {
         let gpu = Gpu::request_async().await?;
-        let network =
-            Network::input(784).dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity).build()?;
+        let known = networks::NETWORKS.iter().find(|(known, _)| *known == name);
+        let (_, make) = known.ok_or_else(|| JsError::new("no network of this name"))?;
+        let network = make()?;
         let mut parameters = network.initial_parameters(0);
         let mut weights = weights.into_iter();
         for parameter in network.parameters() {
             parameters[parameter.range()].iter_mut().zip(&mut weights).for_each(|(to, from)| *to = from);
         }
         let config = TrainerConfig { batch, shuffle: false, ..TrainerConfig::default() };
-        let loss = Loss::SoftmaxCrossEntropy;
+        // Of an image as many numbers come out as go in: see `Description::labels` in src/task.rs.
+        let loss = if puts_out_images(&network) { Loss::MeanSquaredError } else { Loss::SoftmaxCrossEntropy };
         let trainer = Trainer::from_parameters(&gpu, &network, loss, Adam::default(), config, &parameters)?;
         Ok(Self { gpu, model: trainer.model(), trainer, training: None })
     }
 
-    /// The training set: rows of bytes, and a label each.
-    pub fn prepare(&mut self, images: Vec<u8>, labels: Vec<u8>) -> Result<(), JsError> {
-        let data = Dataset::from_u8(images, 784, labels.into_iter().map(u32::from).collect(), 10)?;
+    /// The training set: rows of bytes, and of each a label, or an image of bytes.
+    pub fn prepare(&mut self, inputs: Vec<u8>, targets: Vec<u8>) -> Result<(), JsError> {
+        let network = self.trainer.network();
+        let features = network.input_ends()[0].features() as usize;
+        let data = if puts_out_images(network) {
+            let targets = targets.iter().map(|&byte| f32::from(byte) * (1.0 / 255.0)).collect();
+            Dataset::from_u8_targets(inputs, features, targets, features as u32)?
+        } else {
+            Dataset::from_u8(inputs, features, targets.into_iter().map(u32::from).collect(), 10)?
+        };
         self.training = Some(self.trainer.prepare(data)?);
         Ok(())
     }
@@ -57,8 +68,12 @@ impl Engine {
         JsFuture::from(done).await.map(drop)
     }
 
-    /// The logits of rows of features.
+    /// The outputs of rows of features.
     pub async fn forward(&self, features: Vec<f32>) -> Result<Vec<f32>, JsError> {
         Ok(self.model.forward_async(&features).await?)
     }
+}
+
+fn puts_out_images(network: &wgrad::Network) -> bool {
+    network.output_ends()[0].shape.len() == 3
 }
