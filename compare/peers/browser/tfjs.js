@@ -4,7 +4,7 @@ let variables, statistics, optimizer, inputs, targets, next = 0, test;
 
 const images = (values) => tf.tensor(values, [batch, ...network.input]);
 
-function run(steps, x, layers, train) {
+function walk(steps, x, layers, train) {
   for (const step of steps) {
     const activation = step.relu ? "relu" : "linear";
     const strides = step.stride;
@@ -39,12 +39,12 @@ function run(steps, x, layers, train) {
         x = x.mean([1, 2]);
         break;
       case "residual": {
-        const inner = run(step.inner, x, layers, train);
-        x = inner.add(run(step.shortcut, x, layers, train));
+        const inner = walk(step.inner, x, layers, train);
+        x = inner.add(walk(step.shortcut, x, layers, train));
         break;
       }
       case "skip":
-        x = tf.concat([x, run(step.inner, x, layers, train)], -1);
+        x = tf.concat([x, walk(step.inner, x, layers, train)], -1);
         break;
     }
   }
@@ -56,21 +56,23 @@ function batchNorm(x, scale, shift, running, train) {
   if (!train) return tf.batchNorm(x, ...running, shift, scale, 1e-5);
   const { mean, variance } = tf.moments(x, [0, 1, 2]);
   const count = x.size / mean.size;
-  [mean, variance.mul(count / (count - 1))].forEach((now, i) => running[i].assign(running[i].mul(0.9).add(now.mul(0.1))));
+  const ofBatch = [mean, variance.mul(count / (count - 1))];
+  ofBatch.forEach((now, i) => running[i].assign(running[i].mul(0.9).add(now.mul(0.1))));
   return tf.batchNorm(x, mean, variance, shift, scale, 1e-5);
 }
 
 function forward(x, train) {
   const [weights, of] = [variables.values(), statistics.values()];
-  return run(network.steps, x, { weight: () => weights.next().value, statistics: () => of.next().value }, train);
+  return walk(network.steps, x, { weight: () => weights.next().value, statistics: () => of.next().value }, train);
 }
 
 function step() {
   return tf.tidy(() => {
-    const rows = (bytes) => bytes.subarray((next * bytes.length) / count, ((next + batch) * bytes.length) / count);
     const count = inputs.length / features();
+    const rows = (bytes) => bytes.subarray((next * bytes.length) / count, ((next + batch) * bytes.length) / count);
     const x = images(scaled(rows(inputs)));
-    const y = network.labels ? tf.oneHot(tf.tensor1d(Int32Array.from(rows(targets)), "int32"), CLASSES) : images(scaled(rows(targets)));
+    const oneHot = (labels) => tf.oneHot(tf.tensor1d(Int32Array.from(labels), "int32"), CLASSES);
+    const y = network.labels ? oneHot(rows(targets)) : images(scaled(rows(targets)));
     next = next + 2 * batch > count ? 0 : next + batch;
     const loss = network.labels ? tf.losses.softmaxCrossEntropy : tf.losses.meanSquaredError;
     return optimizer.minimize(() => loss(y, forward(x, true)), true, variables);

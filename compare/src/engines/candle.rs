@@ -95,7 +95,7 @@ fn with_bias(x: Tensor, bias: &Option<Tensor>) -> Result<Tensor> {
 }
 
 impl Candle {
-    fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor> {
+    fn output(&self, input: &Tensor, train: bool) -> Result<Tensor> {
         forward(&self.task.network.steps, &mut self.layers.iter(), input, train)
     }
 
@@ -119,7 +119,7 @@ impl Engine for Candle {
         for _ in 0..steps {
             let (features, targets) = self.batches.as_mut().expect("it was made above").next_batch();
             let targets = targets.to_vec();
-            let output = self.forward(&self.batch(features)?, true)?;
+            let output = self.output(&self.batch(features)?, true)?;
             let loss = if self.task.network.labels {
                 let labels: Vec<u32> = targets.into_iter().map(u32::from).collect();
                 cross_entropy(&output, &Tensor::from_vec(labels, self.task.batch, &Device::Cpu)?)?
@@ -136,6 +136,6 @@ impl Engine for Candle {
             self.test = Some(self.batch(self.task.test_features()?)?);
         }
         let rows = self.test.as_ref().expect("it was made above");
-        Ok(Candle::forward(self, rows, false)?.detach().flatten_all()?.to_vec1()?)
+        Ok(self.output(rows, false)?.detach().flatten_all()?.to_vec1()?)
     }
 }
