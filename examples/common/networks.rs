@@ -50,7 +50,7 @@ pub fn unet_16() -> Result<Network> {
     let mut graph = Graph::new();
     let pair = |graph: &mut Graph, x: Value, channels| {
         let conv = Conv::new(channels, 3).same().activation(Relu);
-        let x = graph.layer(conv.clone(), [x])?;
+        let x = graph.layer(conv, [x])?;
         graph.layer(conv, [x])
     };
     let image = graph.input("image", [64, 64, 3]);
