@@ -2,8 +2,8 @@
 
 use wgrad::Activation::Relu;
 use wgrad::{
-    Adam, Conv, CustomLoss, Forward, Graph, Images, Init, Loss, Network, Pool, RandomCrops, Result, Trainer,
-    TrainerConfig, Training, Value, wgpu,
+    Adam, Conv, CustomLoss, Forward, Graph, Images, Init, Loss, Network, RandomCrops, Result, Trainer, TrainerConfig,
+    Training, Value, wgpu,
 };
 
 use crate::common::passes::Pass;
@@ -13,7 +13,7 @@ use crate::renderer::{BASE, GUIDE, Renderer, buffer};
 const CROP: u32 = 32;
 const BATCH: u32 = 8;
 /// Steps in a frame, each on new crops.
-pub const STEPS: u32 = 2;
+pub const STEPS: u32 = 3;
 /// Frames that crops are taken from: see `passes.wgsl`.
 pub const KEPT: u32 = 8;
 /// Numbers of a pixel that the network is given: see `passes.wgsl`.
@@ -47,12 +47,11 @@ fn network() -> Result<Network> {
     let mut g = Graph::new();
     let conv = |channels| Conv::new(channels, 3).same().activation(Relu);
     let features = g.input("features", [CROP, CROP, FEATURES]);
-    let mut x = g.layer(conv(16), features)?;
+    let mut x = g.layer(conv(24), features)?;
     let mut sides: Vec<(Value, u32)> = Vec::new();
-    for [channels, below] in [[16, 24], [24, 32], [32, 24]] {
+    for [channels, below] in [[24, 24], [24, 32], [32, 24]] {
         sides.push((x, channels));
-        x = g.layer(Pool::max(2), x)?;
-        x = g.layer(conv(below), x)?;
+        x = g.layer(Conv::new(below, 2).stride(2).activation(Relu), x)?;
         x = g.layer(conv(below), x)?;
     }
     for (side, channels) in sides.into_iter().rev() {

@@ -146,7 +146,7 @@ impl Studio {
             for _ in 0..FRAMES {
                 let view = frames % VIEWS;
                 let fresh = (frames < VIEWS).into();
-                let frame = Frame { seed: frames, view, fresh, samples: 4, ..Frame::zeroed() };
+                let frame = Frame { seed: frames, view, fresh, samples: 3, ..Frame::zeroed() };
                 let mut encoder = self.begin(camera(view), frame);
                 self.renderer.draw(&mut encoder);
                 self.renderer.filter(&mut encoder, GUIDE);

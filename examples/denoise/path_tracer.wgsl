@@ -152,7 +152,9 @@ fn trace(pixel: vec2u, number: u32) -> Sample {
         let hit = meet(p, direction);
         if hit.kind == LIGHT {
             if !painted {
+                // As if it were painted with its radiance, so that it is not mixed with darker places.
                 seen.colour = through * hit.albedo;
+                seen.albedo = seen.colour;
             }
             break;
         }
