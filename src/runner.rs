@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor};
-use crate::plan::{Buffer, BufferId, Dtype, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor};
+use crate::network::Conv;
+use crate::plan::{Buffer, BufferId, Dtype, LONGEST_TENSOR, Layout, Matmul, Op, Plan, Role, Tensor, Window};
 use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
@@ -20,7 +21,32 @@ impl Runner {
     /// # Errors
     /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     pub fn product(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
-        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shape, layout)?), &[])? })
+        let [m, n, k] = shape;
+        let a = if layout == Layout::Tn { [k, m] } else { [m, k] };
+        let b = if layout == Layout::Nt { [n, k] } else { [k, n] };
+        Self::of(gpu, [a, b, [m, n]], layout, None)
+    }
+
+    /// A product of a convolution over a batch of samples \[height, width, channels\]: the layouts are its forward pass and
+    /// the gradients of its input and its weights. Buffers as of [`product`](Self::product).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn convolution(gpu: &Gpu, batch: u32, sample: [u32; 3], conv: &Conv, layout: Layout) -> Result<Self> {
+        let window = conv.window(sample.into());
+        let [height, width, channels] = sample;
+        let image = [batch * height * width, channels];
+        let output = [batch * window.rows.positions * window.columns.positions, conv.channels];
+        let weights = [conv.kernel[0] * conv.kernel[1] * channels, conv.channels];
+        match layout {
+            Layout::Nn => Self::of(gpu, [image, weights, output], layout, Some(window)),
+            Layout::Nt => Self::of(gpu, [output, weights, image], layout, Some(window.reversed(conv.channels))),
+            Layout::Tn => Self::of(gpu, [image, output, weights], layout, Some(window)),
+        }
+    }
+
+    fn of(gpu: &Gpu, shapes: [[u32; 2]; 3], layout: Layout, window: Option<Window>) -> Result<Self> {
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shapes, layout, window)?), &[])? })
     }
 
     /// The plan.
@@ -95,10 +121,8 @@ impl Runner {
     }
 }
 
-fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
-    let (a, b) =
-        ([[m, k], [k, m]][usize::from(layout == Layout::Tn)], [[k, n], [n, k]][usize::from(layout == Layout::Nt)]);
-    let shapes = [("a", a), ("b", b), ("c", [m, n])];
+fn product([a, b, c]: [[u32; 2]; 3], layout: Layout, window: Option<Window>) -> Result<Plan> {
+    let shapes = [("a", a), ("b", b), ("c", c)];
     for (name, [rows, columns]) in shapes {
         if !(1..=LONGEST_TENSOR).contains(&(u64::from(rows) * u64::from(columns))) {
             let expected = format!("1 to {LONGEST_TENSOR} numbers");
@@ -115,6 +139,6 @@ fn product([m, n, k]: [u32; 3], layout: Layout) -> Result<Plan> {
     });
     let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, shapes[i].1);
     let [a, b, c] = [0, 1, 2].map(tensor);
-    let step = vec![Op::Matmul(Matmul::new(a, b, c, layout))];
-    Ok(Plan { name: "product", batch: m, buffers: buffers.into(), step, report: Vec::new() })
+    let step = vec![Op::Matmul(Matmul { window, ..Matmul::new(a, b, c, layout) })];
+    Ok(Plan { name: "product", batch: shapes[2].1[0], buffers: buffers.into(), step, report: Vec::new() })
 }

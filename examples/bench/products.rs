@@ -1,8 +1,8 @@
 //! Matrix products of several sizes and shapes, in the three layouts of training.
 
 use serde_json::json;
-use wgrad::plan::{BufferId, Layout};
-use wgrad::{Gpu, runner::Runner};
+use wgrad::plan::{BufferId, Layout, Op};
+use wgrad::{Conv, Gpu, runner::Runner};
 
 use super::common::Result;
 use super::timing::{Effort, seconds};
@@ -23,6 +23,9 @@ const SHAPES: [(Layout, Shape); 6] = [
     (Layout::Tn, [64, 64, 8192]),
 ];
 
+/// Batch, samples, channels that come out: the second layer of Keras' convnet, and a layer of ResNet-20's first stage.
+const CONVOLUTIONS: [(u32, [u32; 3], u32); 2] = [(128, [13, 13, 32], 64), (32, [32, 32, 16], 16)];
+
 pub fn measure(gpu: &Gpu, effort: Effort, quick: bool, mut done: impl FnMut(&Measured)) -> Result<Vec<Measured>> {
     let squares = if quick { &[128] } else { &SQUARES[..] };
     let squares = squares.iter().flat_map(|&n| [Layout::Nn, Layout::Nt, Layout::Tn].map(|layout| (layout, [n; 3])));
@@ -33,7 +36,46 @@ pub fn measure(gpu: &Gpu, effort: Effort, quick: bool, mut done: impl FnMut(&Mea
         done(&product);
         measured.push(product);
     }
+    // Convolutions, each beside the product of the same m, n and k.
+    let convolutions =
+        CONVOLUTIONS.iter().flat_map(|of| [Layout::Nn, Layout::Nt, Layout::Tn].map(|layout| (layout, of)));
+    for (layout, &(batch, sample, channels)) in convolutions.filter(|_| !quick) {
+        let (convolution, shape) = convolution(gpu, effort, layout, batch, sample, channels)?;
+        for one in [convolution, product(gpu, effort, layout, shape)?] {
+            done(&one);
+            measured.push(one);
+        }
+    }
     Ok(measured)
+}
+
+fn convolution(
+    gpu: &Gpu,
+    effort: Effort,
+    layout: Layout,
+    batch: u32,
+    sample: [u32; 3],
+    channels: u32,
+) -> Result<(Measured, Shape)> {
+    let conv = if sample[2] == channels { Conv::new(channels, 3).same() } else { Conv::new(channels, 3) };
+    let mut runner = Runner::convolution(gpu, batch, sample, &conv, layout)?;
+    let mut random = Random(1);
+    for buffer in 0..2 {
+        let numbers = runner.plan().buffers[buffer].words().unwrap_or(0) as usize;
+        runner.set(BufferId(buffer), &random.f32s(numbers))?;
+    }
+    let seconds = seconds(gpu, effort, |encoder, repetitions| runner.record_steps(encoder, repetitions));
+    let [height, width, inputs] = sample;
+    let layout = format!("{layout:?}").to_uppercase();
+    let title = format!("{layout} {height}x{width}x{inputs}, 3x3 to {channels}, batch {batch}");
+    if !runner.get(BufferId(2))?.iter().all(|x| x.is_finite()) {
+        return Err(format!("{title}: numbers that are not finite: run the example doctor").into());
+    }
+    let Op::Matmul(product) = &runner.plan().step[0] else { unreachable!("a convolution is a product") };
+    let (shape, work) = (product.shape(), runner.plan().cost().total());
+    let [m, n, k] = shape;
+    let details = json!({ "layout": layout, "m": m, "n": n, "k": k, "sample": sample, "batch": batch });
+    Ok((Measured { label: title.clone(), title, work, seconds, rows: m, details }, shape))
 }
 
 fn product(gpu: &Gpu, effort: Effort, layout: Layout, shape: Shape) -> Result<Measured> {
