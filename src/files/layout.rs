@@ -128,6 +128,11 @@ impl<'a> Orders<'a> {
             if matches!(node.layer, Layer::Custom(_)) && !network.own_parameters(i).is_empty() {
                 return fault(node, "names and order of Naming::Wgrad, as no other program has this layer");
             }
+            if self.layout != Layout::Wgrad
+                && matches!(&node.layer, Layer::Conv(conv) if conv.groups > 1 && conv.transposed.is_some())
+            {
+                return fault(node, "names and order of Naming::Wgrad: others order the weights of each group");
+            }
         }
         if self.layout != Layout::PyTorch {
             return Ok(());
@@ -135,7 +140,9 @@ impl<'a> Orders<'a> {
         let (marks, images) = (marks(network), blocks(network));
         for (i, node) in network.nodes().iter().enumerate() {
             let mut ends = node.inputs.iter().copied().chain([Source::Node { node: i, output: 0 }]);
-            let is_block = matches!(node.layer, Layer::Conv(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_));
+            // Blocks of pixels are cut into other groups there.
+            let is_block = matches!(&node.layer, Layer::Conv(conv) if conv.groups == 1)
+                || matches!(node.layer, Layer::DepthToSpace(_) | Layer::SpaceToDepth(_));
             if !is_block && !keeps_channels(&node.layer) && ends.any(|end| images.contains_key(&end)) {
                 return fault(
                     node,

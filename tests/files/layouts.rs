@@ -183,6 +183,32 @@ fn a_flattened_image_beside_other_features_is_refused() {
     assert!(error.starts_with("weights of layer group_norm_2 in a file of another program: "), "{error}");
 }
 
+/// Groups cut the outputs in the same order everywhere, but transposed weights are \[inputs, outputs / groups, ..\] in
+/// PyTorch, and a block's channels fall into other groups.
+#[test]
+fn groups_are_in_the_order_of_pytorch_or_refused() {
+    let grouped = Network::input([4, 4, 6]).layer(Conv::new(4, 3).groups(2)).build().unwrap();
+    let model = Model::new(Device::Cpu, &grouped, &grouped.initial_parameters(1)).unwrap();
+    let file = model.weights_to_bytes(Naming::PyTorch).unwrap();
+    let ours = model.parameters().unwrap();
+    let weight = read(&file).into_iter().find(|(name, ..)| name.ends_with("weight"));
+    let (_, shape, theirs) = weight.unwrap();
+    assert_eq!(shape, [4, 3, 3, 3]);
+    // Output 2, input 1 of its group, row 2, column 0.
+    assert_eq!(theirs[((2 * 3 + 1) * 3 + 2) * 3], ours[((2 * 3) * 3 + 1) * 4 + 2]);
+
+    let conv = Conv::transposed(4, 3).groups(2);
+    let transposed = Network::input([4, 4, 6]).layer(conv).build().unwrap();
+    let blocks = Network::input([4, 4, 3]).layer(Layer::SpaceToDepth(2)).layer(Conv::new(12, 1).groups(2));
+    let blocks = blocks.build().unwrap();
+    for (network, layer) in [(transposed, "conv_transposed_1"), (blocks, "conv_2")] {
+        let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
+        let error = model.weights_to_bytes(Naming::PyTorch).unwrap_err().to_string();
+        let start = format!("weights of layer {layer} in a file of another program: expected ");
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
 /// `PixelUnshuffle(2), Conv2d(12, 5, 1), Conv2d(5, 12, 1), ReLU, PixelShuffle(2)`: channel c of pixel k of a block is
 /// 3 · k + c here and 4 · c + k there.
 #[test]
