@@ -13,7 +13,7 @@ use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result};
 use crate::denoiser::{Denoiser, KEPT, STEPS};
-use crate::renderer::{BASE, Camera, Filter, Frame, GUIDE, Renderer};
+use crate::renderer::{BASE, Camera, Filter, Frame, GUIDE, MOST_LEVELS, Renderer};
 
 /// Views to train on; those that follow are held out.
 const VIEWS: u32 = 32;
@@ -193,12 +193,12 @@ impl Studio {
 
     /// The filter with the highest PSNR on these views: a search over each parameter in turn, twice.
     fn tuned(&self, views: &[Reference]) -> Result<Filter> {
-        const APART: [f32; 6] = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0];
+        const APART: [f32; 8] = [0.125, 0.25, 0.375, 0.5, 0.75, 1.0, 2.0, 8.0];
         let mut best = (f64::NEG_INFINITY, Filter { levels: BASE, ..GUIDE });
         for parameter in [0, 1, 2, 3, 4, 0, 1, 2, 3, 4] {
-            for (levels, apart) in APART.into_iter().enumerate() {
+            for (number, apart) in APART.into_iter().enumerate() {
                 let filter = match parameter {
-                    0 => Filter { levels, ..best.1 },
+                    0 => Filter { levels: number.min(MOST_LEVELS), ..best.1 },
                     1 => Filter { colour: apart, ..best.1 },
                     2 => Filter { normal: apart, ..best.1 },
                     3 => Filter { albedo: apart, ..best.1 },

@@ -47,7 +47,7 @@ pub struct Filter {
     pub position: f32,
 }
 
-const MOST_LEVELS: usize = 5;
+pub const MOST_LEVELS: usize = 5;
 
 /// What the network is given besides the noisy picture, and the level that it corrects.
 pub const GUIDE: Filter = Filter { levels: 4, colour: 2.0, normal: 0.5, albedo: 1.0, position: 1.0 };
