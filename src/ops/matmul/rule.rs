@@ -181,7 +181,7 @@ impl MatmulKernel {
             false => (64, MANY_INVOCATIONS, u32::MAX),
         };
         let direct = direct(op, adapter);
-        if !adapter.software && direct.fits(op, adapter) {
+        if direct.fits(op, adapter) {
             return direct;
         }
         let parts = (enough / tiles(op, 4)).min(op.k() / STEPS_OF_INVOCATION).max(op.k().div_ceil(longest));
