@@ -1,4 +1,5 @@
 //! What the apps' own passes are made of.
+#![allow(dead_code)] // each user takes a part
 
 use wgrad::wgpu;
 

@@ -32,7 +32,7 @@ fn read(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
 /// images [3, 4, 5], as PyTorch defines them, in its order.
 fn of_pytorch(x: &[f32], tensors: &[(&str, &[usize], Vec<f32>)]) -> Vec<f32> {
     let [w1, b1, w2, b2, w3, b3] = [0, 1, 2, 3, 4, 5].map(|i| &tensors[i].2);
-    let mut hidden = vec![0.0; 4 * 3 * 2];
+    let mut hidden = [0.0; 4 * 3 * 2];
     for (o, y, z) in triples([4, 3, 2]) {
         let taps = triples([3, 2, 3])
             .into_iter()
