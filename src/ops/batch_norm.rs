@@ -1,6 +1,6 @@
 //! Batch normalisation.
 
-use super::channel_statistics::{inverse, normalised_bound, of_inverse, whole};
+use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, whole, width};
 use super::*;
 use crate::activation::Activation;
 
@@ -28,10 +28,10 @@ pub struct BatchNormForward {
 const ROWS: u32 = 16;
 const LANES: u32 = 64;
 
-/// Invocations that share the rows of each channel, and workgroups of them all.
+/// Invocations that share the rows of each channel, or of each four, and workgroups of them all.
 pub(super) fn grid(x: &Tensor) -> (u32, u64) {
     let lanes = x.rows().div_ceil(ROWS);
-    (lanes, (u64::from(lanes) * u64::from(x.columns())).div_ceil(LANES.into()))
+    (lanes, (u64::from(lanes) * u64::from(x.columns() / width(x))).div_ceil(LANES.into()))
 }
 
 impl Kernel for BatchNormForward {
@@ -55,11 +55,12 @@ impl Kernel for BatchNormForward {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (lanes, workgroups) = grid(&self.x);
-        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
-        let source = self.activation.text().to_owned() + text!("batch_norm.wgsl.in");
+        let [columns, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
+        let text = text!("shared/numbers.wgsl.in", "batch_norm.wgsl.in");
+        let source = self.activation.text().to_owned() + &by_width(&self.x, text);
         let constants = self.activation.constant().into_iter().collect::<Vec<_>>();
         let shader = shader(format!("batch_norm{}", self.detail()), source, constants);
-        let uniforms = uniforms![rows, columns, stride, lanes, epsilon: whole(self.epsilon)];
+        let uniforms = uniforms![rows: self.x.rows(), columns, stride, lanes, epsilon: whole(self.epsilon)];
         vec![Launch::of(self, shader, uniforms, workgroups)]
     }
 

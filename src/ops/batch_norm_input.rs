@@ -1,7 +1,7 @@
 //! The gradient of batch normalisation's input.
 
 use super::batch_norm::grid;
-use super::channel_statistics::{inverse, normalised_bound, of_inverse, present, whole};
+use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, present, whole, width};
 use super::*;
 
 /// The gradient of batch normalisation's input: scale / √(variance + epsilon) · (dy − mean dy − x̂ · mean(dy · x̂)),
@@ -47,10 +47,10 @@ impl Kernel for BatchNormInput {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (lanes, workgroups) = grid(&self.x);
-        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
-        let (positions, epsilon) = (self.positions, whole(self.epsilon));
-        let source = text!("shared/step_state.wgsl", "batch_norm_input.wgsl.in");
-        let shader = shader("batch_norm_input", source, [("FIXED", self.sums.is_none().into())]);
+        let [columns, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
+        let (rows, positions, epsilon) = (self.x.rows(), self.positions, whole(self.epsilon));
+        let text = text!("shared/step_state.wgsl", "shared/numbers.wgsl.in", "batch_norm_input.wgsl.in");
+        let shader = shader("batch_norm_input", by_width(&self.x, text), [("FIXED", self.sums.is_none().into())]);
         vec![Launch::of(self, shader, uniforms![rows, columns, stride, positions, lanes, epsilon], workgroups)]
     }
 

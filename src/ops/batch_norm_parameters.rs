@@ -1,6 +1,8 @@
 //! The gradient of batch normalisation's weights.
 
-use super::channel_statistics::{COLUMNS, JOINED, depth, inverse, normalised_bound, of_inverse, parts_of, whole};
+use super::channel_statistics::{
+    COLUMNS, JOINED, by_width, depth, inverse, normalised_bound, of_inverse, parts_of, whole, width,
+};
 use super::*;
 
 /// The gradient of batch normalisation's weights: Σ dy · x̂ and Σ dy over the rows. dy is 0 in rows that do not exist.
@@ -36,10 +38,12 @@ impl Kernel for BatchNormParameters {
 
     /// Where rows are many, workgroups share them, and a second launch adds up what they leave.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let (rows, columns, stride) = (self.x.rows(), self.x.columns(), self.statistics.columns());
+        let (rows, columns) = (self.x.rows(), self.x.columns());
+        let [of_row, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
         let (parts, part_rows) = parts_of(rows);
-        let of_all = shader("batch_norm_parameters", text!("batch_norm_parameters.wgsl"), []);
-        let uniforms = uniforms![rows, columns, stride, parts, part_rows, epsilon: whole(self.epsilon)];
+        let text = text!("shared/numbers.wgsl.in", "batch_norm_parameters.wgsl.in");
+        let of_all = shader("batch_norm_parameters", by_width(&self.x, text), []);
+        let uniforms = uniforms![rows, columns: of_row, stride, parts, part_rows, epsilon: whole(self.epsilon)];
         let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
         if parts == 1 {
             return vec![whole];

@@ -1,5 +1,6 @@
 //! Mean and variance of each channel of a batch.
 
+use super::template::expand;
 use super::*;
 
 /// Mean and variance of each channel of a batch: over its rows that exist, and all positions of a sample. The variance
@@ -24,6 +25,17 @@ const ROWS_OF_PART: u32 = 2048;
 const MOST_PARTS: u32 = 64;
 /// Channels of a workgroup that joins parts.
 pub(super) const JOINED: u32 = 64;
+
+/// Channels that an invocation goes over side by side: four, where they come in fours.
+pub(super) fn width(x: &Tensor) -> u32 {
+    if x.columns().is_multiple_of(4) { 4 } else { 1 }
+}
+
+/// A text that goes over channels by [`width`], with shared/numbers.wgsl.in in front.
+pub(super) fn by_width(x: &Tensor, text: &str) -> String {
+    let fours = width(x) == 4;
+    expand(text, &[], &[("fours", fours), ("ones", !fours)])
+}
 
 /// Parts that workgroups share so many rows in, and the rows of each.
 pub(super) fn parts_of(rows: u32) -> (u32, u32) {
@@ -85,10 +97,14 @@ impl Kernel for ChannelStatistics {
         let (rows, columns, stride, positions) = (self.x.rows(), self.x.columns(), self.stride(), self.positions);
         let (parts, part_rows) = parts_of(rows);
         let width = if parts == 1 { stride } else { columns };
-        let text = text!("shared/step_state.wgsl", "shared/from_first.wgsl.in", "channel_statistics.wgsl.in");
-        let of_all = shader("channel_statistics", text, []);
-        let uniforms = uniforms![rows, columns, stride, positions, parts, part_rows, width, zero: 0];
-        let whole = Launch::of(self, of_all, uniforms, u64::from(width.div_ceil(COLUMNS)) * u64::from(parts));
+        let text = text!("shared/step_state.wgsl", "shared/numbers.wgsl.in", "channel_statistics.wgsl.in");
+        let of_all = shader("channel_statistics", by_width(&self.x, text), []);
+        let workgroups = u64::from(width.div_ceil(COLUMNS)) * u64::from(parts);
+        let [width, of_row, to_variances] = [width, columns, stride].map(|length| length / self::width(&self.x));
+        let uniforms = uniforms![
+            rows, columns: of_row, stride: to_variances, positions, parts, part_rows, width, zero: 0
+        ];
+        let whole = Launch::of(self, of_all, uniforms, workgroups);
         if parts == 1 {
             return vec![whole];
         }

@@ -196,6 +196,9 @@ pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
         (70, 70, 1, 5, 1e6, 1.0),
         (20, 17, 3, 5, 1e-20, 1e-20),
         (6, 5, 1, 64, 123_456.7, 0.0),
+        (3, 2, 5, 4, 0.0, 1.0),
+        (5000, 4099, 1, 12, 1.0, 1.0),
+        (40, 31, 300, 36, 10.0, 3.0),
     ] {
         let rows = samples * positions;
         let [x, gradient, y, output] = [0, 1, 2, 3].map(|i| tensor(i, [rows, channels]));

@@ -36,6 +36,8 @@ pub fn plans() -> Vec<Plan> {
         .batch_norm()
         .activation(Activation::Tanh)
         .batch_norm()
+        .dense(4, Activation::Identity)
+        .batch_norm()
         .flatten()
         .dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
