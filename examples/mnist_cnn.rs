@@ -27,7 +27,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t = NetworkName::Small)]
     network: NetworkName,
     /// Epochs over the training images
-    #[arg(long, default_value_t = 10, value_parser = whole(1..=u32::MAX))]
+    #[arg(long, default_value_t = 8, value_parser = whole(1..=u32::MAX))]
     epochs: u32,
     /// Training images, from the first one on
     #[arg(long, default_value_t = TRAIN_ROWS as u32, value_parser = whole(1..=TRAIN_ROWS as u32))]

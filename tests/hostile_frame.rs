@@ -4,6 +4,8 @@
 mod common;
 #[path = "hostile_frame/graph.rs"]
 mod graph;
+#[path = "hostile_frame/images.rs"]
+mod images;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
