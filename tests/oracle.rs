@@ -7,6 +7,8 @@
 
 #[path = "oracle/batch_norm.rs"]
 mod batch_norm;
+#[path = "oracle/convolutions.rs"]
+mod convolutions;
 #[path = "oracle/graphs.rs"]
 mod graphs;
 #[path = "oracle/images.rs"]

@@ -11,7 +11,7 @@ use super::load::LoadWeights;
 use super::modules::{BATCHES, Module, digits, gather, keras_number, position, suffixed};
 use super::naming::{Kind, assemble, keras_name};
 use crate::error::{Error, Result};
-use crate::network::{Network, Parameter};
+use crate::network::{Layer, Network, Parameter};
 
 /// A layer of the network that has weights; what it has beside them, that is not trained, counts as such.
 struct Wanted<'a> {
@@ -92,6 +92,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
         }
         network.tensors().map(|tensor| sources.remove(&*tensor.name).unwrap_or_default()).collect::<Vec<_>>()
     };
+    check_flax(network, file, options)?;
     let told = told(file, options);
     let like = |units_first: bool| told.map(|(told, _)| told).filter(|told| told.units_first() == units_first);
     let inputs_first = like(false).unwrap_or(if keras { Layout::Keras } else { Layout::Wgrad });
@@ -133,6 +134,21 @@ fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static 
         (None, Some("wgrad")) => Some((Layout::Wgrad, METADATA)),
         (None, Some("tf" | "keras" | "flax" | "jax")) => Some((Layout::Keras, METADATA)),
         _ => None,
+    }
+}
+
+/// Flax flips the kernels of its transposed convolutions, unless `transpose_kernel` is set: no file says which.
+fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<()> {
+    let is_flax = matches!(file.metadata("format"), Some("flax" | "jax")) && options.layout.is_none();
+    let is_transposed = |layer: &Layer| matches!(layer, Layer::Conv(conv) if conv.transposed.is_some());
+    match network.nodes().iter().find(|node| is_flax && is_transposed(&node.layer)) {
+        None => Ok(()),
+        Some(node) => Err(file.fault(format!(
+            "its metadata name Flax, which has two orders for the weights of a transposed convolution, such as layer {}: \
+             where transpose_kernel=True, ask for Naming::Keras with LoadWeights::layout; else flip the kernels along \
+             height and width, swap their last two dimensions, and do the same",
+            node.name
+        ))),
     }
 }
 

@@ -209,6 +209,22 @@ fn groups_are_in_the_order_of_pytorch_or_refused() {
     }
 }
 
+/// Flax' transposed convolutions have flipped kernels, or have not: no file says which.
+#[test]
+fn transposed_convolutions_of_flax_are_refused() {
+    let network = Network::input([4, 4, 3]).layer(Conv::transposed(3, 2)).build().unwrap();
+    let tensors: [(&str, &[usize], Vec<f32>); 2] =
+        [("ConvTranspose_0.kernel", &[2, 2, 3, 3], whole(1, 36)), ("ConvTranspose_0.bias", &[3], whole(2, 3))];
+    let file = bytes_of(Some("flax"), &tensors);
+    let error = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap_err().to_string();
+    assert!(error.contains("conv_transposed_1") && error.contains("transpose_kernel=True"), "{error}");
+    let options = LoadWeights::default().layout(Naming::Keras);
+    let model = Model::weights_from_bytes_with(Device::Cpu, &network, &file, &options).unwrap();
+    // [height, width, outputs, inputs] there.
+    let (ours, theirs) = (model.parameters().unwrap(), &tensors[0].2);
+    assert_eq!((ours[1], ours[3], ours[9]), (theirs[3], theirs[1], theirs[9]));
+}
+
 /// `PixelUnshuffle(2), Conv2d(12, 5, 1), Conv2d(5, 12, 1), ReLU, PixelShuffle(2)`: channel c of pixel k of a block is
 /// 3 · k + c here and 4 · c + k there.
 #[test]

@@ -1320,7 +1320,7 @@ def norms():
     store("norms", tensors, {name: case for name, (_, case) in NORMS.items()})
 
 
-def normed(case, x, gamma, beta):
+def normalised(case, x, gamma, beta):
     """The same in NumPy."""
     if case["layer"] == "rms":
         return x / np.sqrt((x**2).mean(-1, keepdims=True) + case["eps"]) * gamma
@@ -1333,11 +1333,118 @@ def check_norms():
     _, t, cases = load("norms")
     for name, case in cases.items():
         x, gamma, beta, dy = (t[f"{name}.{key}"] for key in ("x", "gamma", "beta", "dy"))
-        close(t[f"{name}.y"], normed(case, x, gamma, beta), name, atol=1e-7)
-        dx = differences(lambda v: (dy * normed(case, v, gamma, beta)).sum(), x)
+        close(t[f"{name}.y"], normalised(case, x, gamma, beta), name, atol=1e-7)
+        dx = differences(lambda v: (dy * normalised(case, v, gamma, beta)).sum(), x)
         close(t[f"{name}.dx"], dx, f"{name} dx", 1e-6, 1e-6)
-        x_hat = normed(case, x, np.ones_like(gamma), np.zeros_like(beta))
+        x_hat = normalised(case, x, np.ones_like(gamma), np.zeros_like(beta))
         close(t[f"{name}.dgamma"], (dy * x_hat).sum((0, 1, 2)), f"{name} dgamma", atol=1e-6)
+
+
+# Convolutions ----------------------------------------------------------------------------------
+
+
+def conv(shape, channels, kernel, stride=(1, 1), dilation=(1, 1), padding=((0, 0), (0, 0)), groups=1):
+    return shape, dict(channels=channels, kernel=kernel, stride=stride, dilation=dilation, padding=padding, groups=groups)
+
+
+def transposed(shape, channels, kernel, stride=(1, 1), output_padding=(0, 0), **options):
+    shape, case = conv(shape, channels, kernel, stride, **options)
+    return shape, case | dict(output_padding=output_padding)
+
+
+# Shapes are [batch, height, width, channels], or [batch, steps, channels]: then only the second of each option counts.
+CONVOLUTIONS = {
+    "same_3": conv((2, 5, 6, 4), 8, (3, 3), padding=((1, 1), (1, 1))),
+    "valid_5_by_4": conv((1, 7, 6, 3), 5, (5, 4)),
+    "one_by_one": conv((2, 2, 3, 33), 5, (1, 1)),
+    "seven": conv((1, 7, 8, 1), 4, (7, 7), (2, 2), padding=((3, 3), (3, 3))),
+    "stride_2_same": conv((2, 6, 5, 4), 8, (3, 3), (2, 2), padding=((0, 1), (1, 1))),
+    "stride_over_kernel": conv((2, 7, 9, 3), 4, (2, 2), (3, 4)),
+    "dilated": conv((1, 8, 9, 4), 4, (3, 2), (1, 2), (2, 3), ((2, 2), (0, 1))),
+    "row": conv((2, 1, 9, 5), 3, (1, 3), padding=((0, 0), (1, 1))),
+    "groups": conv((2, 4, 5, 6), 8, (3, 3), padding=((1, 1), (1, 1)), groups=2),
+    "depthwise": conv((1, 5, 6, 5), 5, (3, 3), padding=((1, 1), (1, 1)), groups=5),
+    "depthwise_twice_stride_2": conv((2, 5, 4, 4), 8, (3, 3), (2, 2), padding=((1, 1), (1, 1)), groups=4),
+    "steps": conv((3, 11, 4), 6, (4, 4), (2, 2)),
+    "steps_dilated_groups": conv((2, 9, 6), 4, (3, 3), (1, 1), (2, 2), ((2, 2), (2, 2)), 2),
+    "transposed_2": transposed((2, 3, 4, 6), 4, (2, 2), (2, 2)),
+    "transposed_3": transposed((1, 4, 3, 4), 8, (3, 3), (2, 2), (1, 0), padding=((1, 1), (1, 1))),
+    "transposed_dilated": transposed((1, 3, 4, 3), 5, (3, 2), (2, 3), dilation=(2, 1)),
+    "transposed_groups": transposed((2, 3, 3, 6), 4, (3, 3), (2, 2), (0, 1), padding=((1, 1), (1, 1)), groups=2),
+    "transposed_steps": transposed((2, 5, 4), 3, (4, 4), (3, 3)),
+}
+
+
+def convolve(case, x, w, b):
+    """As PyTorch has it; x and the result have their channels last, w is PyTorch's."""
+    steps = x.dim() == 3
+    of = lambda name: case[name][1:] if steps else case[name]
+    x = x.movedim(-1, 1)
+    if "output_padding" in case:
+        layer = F.conv_transpose1d if steps else F.conv_transpose2d
+        padding = [before for before, _ in of("padding")]
+        y = layer(x, w, b, of("stride"), padding, of("output_padding"), case["groups"], of("dilation"))
+    else:
+        layer = F.conv1d if steps else F.conv2d
+        x = F.pad(x, [length for sides in reversed(of("padding")) for length in sides])
+        y = layer(x, w, b, of("stride"), 0, of("dilation"), case["groups"])
+    return y.movedim(1, -1)
+
+
+def convolutions():
+    random = rng(1301)
+    tensors = {}
+    for name, (shape, case) in CONVOLUTIONS.items():
+        inputs, outputs, groups = shape[-1], case["channels"], case["groups"]
+        channels = (inputs, outputs // groups) if "output_padding" in case else (outputs, inputs // groups)
+        kernel = case["kernel"][1:] if len(shape) == 3 else case["kernel"]
+        x, w, b = (f32(random.standard_normal(s)) for s in (shape, (*channels, *kernel), outputs))
+        wide = [tensor.double().requires_grad_() for tensor in (x, w, b)]
+        y = convolve(case, *wide)
+        dy = f32(random.standard_normal(y.shape))
+        dx, dw, db = torch.autograd.grad(y, wide, dy.double())
+        named = dict(x=x, weight=w, bias=b, y=y, dy=dy, dx=dx, dweight=dw, dbias=db)
+        tensors.update({f"{name}.{key}": value for key, value in named.items()})
+    store("convolutions", tensors, {name: case for name, (_, case) in CONVOLUTIONS.items()})
+
+
+def convolved(case, x, w, b):
+    """The same in NumPy, tap by tap."""
+    if x.ndim == 3:
+        return convolved(case, x[:, None], w[:, :, None], b)[:, 0]
+    (sh, sw), (dh, dw), groups = case["stride"], case["dilation"], case["groups"]
+    (top, bottom), (left, right) = case["padding"]
+    kh, kw = w.shape[2:]
+    if kh == 1 and w.shape[2] != case["kernel"][0]:  # a sequence
+        sh, dh, top, bottom = 1, 1, 0, 0
+    split = lambda t: np.split(t, groups, -1)
+    if "output_padding" not in case:
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        rows, columns = (x.shape[1] - dh * (kh - 1) - 1) // sh + 1, (x.shape[2] - dw * (kw - 1) - 1) // sw + 1
+        y = 0
+        for i, j in np.ndindex(kh, kw):
+            seen = x[:, i * dh :: sh, j * dw :: sw][:, :rows, :columns]
+            y = y + np.concatenate([part @ of.T for part, of in zip(split(seen), np.split(w[:, :, i, j], groups))], -1)
+        return y + b
+    more = case["output_padding"] if w.shape[2] == case["kernel"][0] else (0, case["output_padding"][1])
+    rows, columns = (n - 1 for n in x.shape[1:3])
+    y = np.zeros((x.shape[0], rows * sh + dh * (kh - 1) + 1 + more[0], columns * sw + dw * (kw - 1) + 1 + more[1], len(b)))
+    for i, j in np.ndindex(kh, kw):
+        part = np.concatenate([part @ of for part, of in zip(split(x), np.split(w[:, :, i, j], groups))], -1)
+        y[:, i * dh :: sh, j * dw :: sw][:, : rows + 1, : columns + 1] += part
+    return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right] + b
+
+
+def check_convolutions():
+    _, t, cases = load("convolutions")
+    for name, case in cases.items():
+        x, w, b, dy = (t[f"{name}.{key}"] for key in ("x", "weight", "bias", "dy"))
+        close(t[f"{name}.y"], convolved(case, x, w, b), name, atol=1e-6)
+        # It is linear in each, so differences over a step of 1 have no error but rounding.
+        for key, value in dict(dx=x, dweight=w, dbias=b).items():
+            given = dict(dx=x, dweight=w, dbias=b)
+            loss = lambda v: (dy * convolved(case, *(given | {key: v}).values())).sum()
+            close(t[f"{name}.{key}"], differences(loss, value, 1.0), f"{name} {key}", atol=1e-5)
 
 
 def table():
@@ -1355,17 +1462,17 @@ def table():
             if key != "torch_version":
                 print(f"  # {key}: {value}")
     print(f"\n{total} bytes together")
-    assert total < 300_000
+    assert total < 400_000
 
 
 def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images, norms):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images, norms, convolutions):
             write()
     checks = (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs)
-    for check in (*checks, check_batch_norm, check_images, check_norms):
+    for check in (*checks, check_batch_norm, check_images, check_norms, check_convolutions):
         check()
         print(f"{check.__name__}: passed")
     table()
