@@ -14,7 +14,7 @@ struct App {
     queue: wgpu::Queue,
 }
 
-/// 256 rows make a step.
+/// A step trains on 256 rows.
 fn config() -> TrainerConfig {
     TrainerConfig { batch: 256, ..TrainerConfig::default() }
 }
@@ -40,7 +40,7 @@ impl App {
         self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
     }
 
-    /// A pass over buffers at bindings 0 and on.
+    /// A compute pass with buffers at bindings 0, 1, and so on.
     fn pass(&self, source: &str, buffers: &[&wgpu::Buffer]) -> (wgpu::ComputePipeline, wgpu::BindGroup) {
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
@@ -61,7 +61,7 @@ impl App {
         (pipeline, group)
     }
 
-    /// A frame: one encoder, one submission. Where you would present, this app waits.
+    /// A frame: one encoder, one submission. This app waits at the end; yours presents.
     fn frame(&self, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         record(&mut encoder);
@@ -115,7 +115,7 @@ const SAMPLES: &str = "
 fn train(app: &App, trainer: &mut Trainer) -> Result<()> {
     let (x, t, frame) = (app.buffer(&[0.0; 2048]), app.buffer(&[0.0; 1024]), app.buffer(&[0.0; 4]));
     let make_samples = app.pass(SAMPLES, &[&x, &t, &frame]);
-    let training = trainer.prepare_buffers(&x, &t, 1024)?; // rows of 2 and of 1 f32
+    let training = trainer.prepare_buffers(&x, &t, 1024)?; // rows of 2 f32 and of 1 f32
     for n in 0..50u32 {
         app.queue.write_buffer(&frame, 0, &n.to_ne_bytes());
         app.frame(|encoder| {
@@ -133,18 +133,18 @@ fn loss_of_steps(app: &App, trainer: &mut Trainer) -> Result<()> {
     let staging = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: false };
     let staging = app.device.create_buffer(&staging);
     app.frame(|encoder| {
-        training.record_clear_metrics(encoder); // or the sums go on from the last frame's
+        training.record_clear_metrics(encoder); // otherwise the sums continue from the last frame
         training.record_steps(encoder, 4);
         training.record_metrics(encoder);
         encoder.copy_buffer_to_buffer(training.metrics_buffer(), 0, &staging, 0, 16);
-        // Mapped by your submission; the closure runs while you poll or submit, some frames later.
+        // Your submission maps the buffer. The closure runs some frames later, while you poll or submit.
         let mapped = staging.clone();
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., move |result| {
             if let (Ok(()), Ok(bytes)) = (result, mapped.get_mapped_range(..)) {
                 let sums: wgrad::plan::RowMetrics = bytemuck::pod_read_unaligned(&bytes);
                 println!("mean loss {} over {} rows", sums.loss / sums.rows as f32, sums.rows);
             }
-            mapped.unmap(); // before it is copied to again
+            mapped.unmap(); // before the next copy into it
         });
     })
 }
@@ -158,7 +158,7 @@ fn infer(app: &App, trainer: &Trainer) -> Result<()> {
         @group(0) @binding(0) var<storage, read_write> y: array<f32>;
         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) { y[64u + id.x] *= 2.0; }";
     let (pipeline, group) = app.pass(double, &[&output]);
-    // 50 structs of five f32: x and y, something of the app's, where the output is to go, something else.
+    // 50 structs of five f32: x, y, an app value, the output, another app value.
     let structs = app.buffer(&[0.25; 250]);
     let x_and_y = Rows::from(&structs).stride(20);
     let z = Rows::from(structs.slice(12..)).stride(20);
@@ -180,13 +180,13 @@ fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
     training.on_frame(|told| println!("{} steps, loss {:.4}", told.steps, told.train.loss));
     for n in 0..10 {
         if n == 5 {
-            training.pause(); // until training.resume()
+            training.pause(); // no steps until training.resume()
         }
         app.frame(|encoder| {
             run(encoder, &make_samples, 1024 / 64);
             training.record_within(encoder, Duration::from_millis(4));
         })?;
-        // Or ask for the newest result, where your window is drawn.
+        // Or get the newest result when you draw your window.
         if let Some(frame) = training.last_frame() {
             let (loss, accuracy) = (frame.train.loss, frame.train.accuracy);
             println!("call {}: loss {loss:.4}, accuracy {accuracy:.2}", frame.call);
@@ -196,13 +196,13 @@ fn within_a_budget(app: &App, trainer: &mut Trainer) -> Result<()> {
 }
 
 fn interleaved(app: &App, trainer: &mut Trainer) -> Result<()> {
-    // 300 structs of four f32: something of the app's, x, y, target.
+    // 300 structs of four f32: an app value, x, y, target.
     let samples: Vec<f32> = (0..300).flat_map(|i| [7.0, i as f32 / 300.0, 0.5, 0.25]).collect();
     let samples = app.buffer(&samples);
     let features = Rows::from(samples.slice(4..)).stride(16);
     let targets = Rows::from(samples.slice(12..)).stride(16);
     let training = trainer.prepare_buffers(features, targets, 300)?;
-    app.frame(|encoder| training.record_steps(encoder, 2)) // 256 rows and 44
+    app.frame(|encoder| training.record_steps(encoder, 2)) // batches of 256 and 44 rows
 }
 
 fn own_loss(app: &App, trainer: &mut Trainer) -> Result<()> {
@@ -215,7 +215,7 @@ fn own_loss(app: &App, trainer: &mut Trainer) -> Result<()> {
         input_gradient: Some((&dx).into()),
     };
     let chain = trainer.prepare_chain(rows, 64)?;
-    // The loss is the mean of (y - 1)^4 over 64 rows; this is its derivative.
+    // The loss is the mean of (y - 1)^4 over 64 rows. This is its derivative.
     let quartic = "
         @group(0) @binding(0) var<storage, read> y: array<f32>;
         @group(0) @binding(1) var<storage, read_write> dy: array<f32>;
@@ -227,7 +227,7 @@ fn own_loss(app: &App, trainer: &mut Trainer) -> Result<()> {
     app.frame(|encoder| {
         chain.record_forward(encoder); // x -> y
         run(encoder, &loss, 1); // y -> dy
-        chain.record_backward(encoder); // dy -> dx, and the gradients of the weights
+        chain.record_backward(encoder); // dy -> dx and the gradients of the weights
         chain.record_update(encoder);
     })
 }
@@ -244,7 +244,7 @@ fn several_ends(app: &App, gpu: &Gpu) -> Result<()> {
     let losses = Losses::new().output("kind", Loss::SoftmaxCrossEntropy).weighted("size", Loss::MeanSquaredError, 0.5);
     let mut trainer = Trainer::new(gpu, &network, losses, Adam::default(), config())?;
 
-    // 256 images with an age each; a class, which is a u32, and a size for each.
+    // 256 images and ages; for each a class (u32) and a size.
     let (images, ages) = (app.buffer(&[0.5; 256 * 64]), app.buffer(&[0.3; 256]));
     let (kinds, sizes) = (app.buffer(&[f32::from_bits(2); 256]), app.buffer(&[1.5; 256]));
     let inputs = [("image", &images), ("age", &ages)];
@@ -282,9 +282,9 @@ fn pictures(app: &App, gpu: &Gpu) -> Result<()> {
     let forward = trainer.model().prepare_forward(texels.features(), &colours, texels.rows())?;
     let output = TextureOutput::new(gpu, &colours, 3, &shown)?;
     app.frame(|encoder| {
-        samples.record(encoder); // in each frame, for new points
+        samples.record(encoder); // in each frame: draws new points
         training.record_steps(encoder, 4);
-        texels.record(encoder); // once, and again whenever the picture has changed
+        texels.record(encoder); // once, and again when the picture has changed
         forward.record_forward(encoder);
         output.record(encoder);
     })
@@ -299,7 +299,7 @@ fn swap(app: &App, trainer: &Trainer) -> Result<()> {
     let shown = wgrad::Model::new(trainer.device().clone(), trainer.network(), &weights)?;
     let (from, to) = (model.parameter_buffer()?, shown.parameter_buffer()?);
     app.frame(|encoder| encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size()))?;
-    // Or from the host, before whatever is submitted next.
+    // Or from the host: takes effect before the next submission.
     shown.set_parameters(&trainer.network().initial_parameters(1))?;
     Ok(())
 }
@@ -325,7 +325,7 @@ const MATERIAL: &str = "
     }
     @fragment fn shade(@builtin(position) at: vec4f) -> @location(0) vec4f {
         let out = material(vec3f(at.xy / 32.0, time[0]));
-        let light = max(out[5], 0.0); // of a normal out[3], out[4], out[5]
+        let light = max(out[5], 0.0); // z of the normal (out[3], out[4], out[5])
         return vec4f(vec3f(out[0], out[1], out[2]) * light, 1.0);
     }";
 
@@ -410,7 +410,7 @@ fn in_a_fragment_shader(app: &App, gpu: &Gpu) -> Result<()> {
             pass.draw(0..3, 0..1);
         })
     };
-    draw(1)?; // while the app starts: see the next section
+    draw(1)?; // warm-up: see the next section
     draw(32)
 }
 
@@ -427,13 +427,13 @@ fn warm_up(app: &App, trainer: &mut Trainer) -> Result<()> {
 fn survive(app: &App, trainer: &mut Trainer) -> Result<()> {
     let snapshots = trainer.prepare_snapshots()?;
     app.frame(|encoder| {
-        snapshots.record_snapshot(encoder); // now and then; false, and nothing, while the last is under way
+        snapshots.record_snapshot(encoder); // from time to time; false: one is still in flight
     })?;
     println!("the snapshot is of step {:?}", trainer.steps_at_snapshot());
-    app.device.destroy(); // what a crash of the driver amounts to
+    app.device.destroy(); // has the same effect as a driver crash
     assert!(matches!(trainer.prepare_snapshots(), Err(wgrad::Error::DeviceLost { .. })));
 
     let app = App::open(trainer.network())?;
     trainer.rebuild(Gpu::from_parts(app.device.clone(), app.queue.clone()))?;
-    train(&app, trainer) // prepare anew, and go on
+    train(&app, trainer) // prepares again and continues
 }
