@@ -1,4 +1,4 @@
-"""PyTorch on the CPU, as one of the processes that `compare` talks to: see src/worker.rs for what is asked and answered."""
+"""PyTorch on the CPU, as a worker process of `compare`. src/worker.rs describes the protocol."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def read(name, dtype):
 
 
 def samples(name):
-    """Rows, or images with channels first."""
+    """Samples as rows, or as images with channels first."""
     bytes = read(name, torch.uint8).view(-1, *shape)
     return bytes.permute(0, 3, 1, 2).contiguous() if len(shape) == 3 else bytes
 
@@ -73,7 +73,7 @@ def filled(layer, weight, bias):
 
 
 def modules(steps, weights):
-    """What src/benchmarks.rs describes."""
+    """The network from the steps in network.json; src/benchmarks.rs describes them."""
     for step in steps:
         kind = step["step"]
         weight = next(weights) if kind in ("dense", "conv", "transposed", "batch_norm") else None
@@ -112,7 +112,7 @@ loss_of = nn.CrossEntropyLoss() if labels else nn.MSELoss()
 
 class Training:
     def __init__(self):
-        # The fused form is PyTorch's fastest Adam on a CPU.
+        # The fused version is PyTorch's fastest Adam on a CPU.
         self.adam = torch.optim.Adam(model.parameters(), lr=0.001, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self.inputs, self.targets = samples("train-inputs.u8"), targets("train-targets.u8")
         self.next = 0

@@ -1,23 +1,23 @@
-//! What is compared: each network, its data and its batch sizes, and the network as steps for all engines but wgrad.
+//! The benchmarks: each network, its data, its batch sizes, and its list of steps for all engines except wgrad.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// A network, and what it is trained on.
+/// A network and its training data.
 pub struct Benchmark {
     pub name: &'static str,
-    /// Its layers, for readers.
+    /// The layers, as shown in the report.
     pub layers: &'static str,
     pub data: Data,
-    /// Of one sample, channels last.
+    /// Shape of one sample, channels last.
     pub input: &'static [usize],
-    /// Rows of the training set: whole batches, so that no engine has a short one.
+    /// Rows of the training set: a multiple of each batch size, so there is no partial batch.
     pub rows: usize,
     pub test_rows: usize,
-    /// Batch sizes to train at.
+    /// Batch sizes of training.
     pub batches: &'static [usize],
-    /// Batch size of starts and of memory.
+    /// Batch size for start times and memory.
     pub standard: usize,
     /// Batch size of the forward pass.
     pub forward: usize,
@@ -27,44 +27,44 @@ pub struct Benchmark {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Data {
     Mnist,
-    /// Made-up images of ten classes.
+    /// Synthetic images of ten classes.
     Classes,
-    /// Made-up images with noise, and as targets the same without.
+    /// Synthetic images with noise; the targets are the same images without noise.
     Denoising,
 }
 
-/// A layer, or several side by side. Its weights follow those of the step before, and their shapes say how large it is.
+/// A layer, or several parallel layers. Its weights follow those of the previous step; their shapes give its size.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
-    /// Weight \[inputs, outputs\], bias \[outputs\]. Of an image its shape is given, \[height, width, channels\], which
+    /// Weight \[inputs, outputs\], bias \[outputs\]. For an image, this is its shape \[height, width, channels\], which
     /// is flattened.
     Dense {
         image: Option<[usize; 3]>,
         relu: bool,
     },
-    /// Weight \[height, width, inputs, outputs\]; padding on all four sides.
+    /// Weight \[height, width, inputs, outputs\]; the padding is equal on all four sides.
     Conv {
         stride: usize,
         padding: usize,
         bias: bool,
         relu: bool,
     },
-    /// Transposed convolution without overlap: kernel and stride are 2. Weight as of `Conv`, with a bias.
+    /// Transposed convolution without overlap: kernel and stride are 2. Weight as in `Conv`, with a bias.
     Transposed,
-    /// Scale and shift \[channels\]; epsilon 1e-5, momentum 0.1 in PyTorch's sense.
+    /// Scale and shift \[channels\]; epsilon 1e-5, momentum 0.1 as PyTorch defines it.
     BatchNorm,
     Relu,
-    /// Of 2×2.
+    /// 2×2 pooling.
     MaxPool,
-    /// Over height and width.
+    /// Mean over height and width.
     Mean,
-    /// The sum of two paths.
+    /// Sum of two paths.
     Residual {
         inner: Vec<Step>,
         shortcut: Vec<Step>,
     },
-    /// The input, and behind it the channels that come out of the path.
+    /// The input, concatenated with the path's output along the channels.
     Skip {
         inner: Vec<Step>,
     },
@@ -144,7 +144,7 @@ pub const BENCHMARKS: [Benchmark; 5] = [
     },
 ];
 
-/// Of stride 1, with bias and ReLU.
+/// A convolution with stride 1, bias and ReLU.
 fn conv(padding: usize) -> Step {
     Step::Conv { stride: 1, padding, bias: true, relu: true }
 }
@@ -172,7 +172,7 @@ fn unet_16() -> Vec<Step> {
     vec![conv(1), conv(1), Step::Skip { inner: middle }, conv(1), conv(1), last]
 }
 
-/// The steps that have weights, in their order.
+/// The steps with weights, in order.
 pub fn weighted(steps: &[Step]) -> Vec<&Step> {
     let mut all = Vec::new();
     for step in steps {

@@ -1,4 +1,4 @@
-//! How long minimal programs take to build from nothing, what is compiled for them, and how large they come out.
+//! Clean builds of minimal programs: build time, number of compiled packages, size of the executable.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::report::WGPU_PROGRAM;
 use crate::results::{Builds, Circumstances, Program};
 use compare::Result;
 
-/// The folders of hello/.
+/// The folders in hello/.
 const PROGRAMS: [&str; 6] = [WGPU_PROGRAM, "wgrad", "burn-wgpu", "meganeura", "burn-ndarray", "candle-cpu"];
 
-/// Builds the programs of the workspace in the folder given.
+/// Builds the programs of the workspace in `folder`.
 pub fn measure(workspace: &Path, circumstances: Circumstances) -> Result<Builds> {
     let fetched = cargo(workspace, "fetch").status()?;
     if !fetched.success() {

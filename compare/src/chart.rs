@@ -1,4 +1,4 @@
-//! The speeds as bars.
+//! The speeds as a bar chart.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -15,7 +15,7 @@ const TITLE: i32 = 56;
 const PANEL_TITLE: i32 = 34;
 const BAR: i32 = 24;
 const NAMES: i32 = 160;
-/// Room for the numbers right of the longest bar.
+/// Space for the numbers to the right of the longest bar.
 const NUMBERS: i32 = 110;
 
 const OWN: RGBColor = RGBColor(214, 90, 49);
@@ -26,7 +26,7 @@ const PALE: RGBColor = RGBColor(100, 106, 115);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// As SVG; empty where nothing was measured.
+/// The chart as SVG; empty if nothing was measured.
 pub fn draw(results: &Results) -> Result<String> {
     let mut svg = String::new();
     let Some(first) = results.runs.first() else { return Ok(svg) };
@@ -45,7 +45,7 @@ pub fn draw(results: &Results) -> Result<String> {
     Ok(svg)
 }
 
-/// One vector width a chart: the driver's own.
+/// The chart shows one vector width: the driver's default.
 fn peers(run: &Run) -> Vec<&Peer> {
     run.peers.iter().filter(|p| p.vector_width.is_none() && p.name != FLOOR).collect()
 }
@@ -54,12 +54,12 @@ fn panel_height(run: &Run) -> i32 {
     PANEL_TITLE + BAR * peers(run).len() as i32 + MARGIN
 }
 
-/// Of panels.
+/// Panels of the chart.
 fn rows(run: &Run) -> i32 {
     (run.jobs().len() as i32 + PANELS_A_ROW - 1) / PANELS_A_ROW
 }
 
-/// A panel for each job and batch size.
+/// One panel for each job and batch size.
 fn panels(area: &Area, run: &Run, top: i32) -> Result<()> {
     let peers = peers(run);
     for (i, (job, batch)) in run.jobs().into_iter().enumerate() {
@@ -91,7 +91,7 @@ fn panels(area: &Area, run: &Run, top: i32) -> Result<()> {
 fn subtitle(run: &Run) -> String {
     let c = &run.circumstances;
     format!(
-        "{}; {}; {}. Blue: engines on the GPU, grey: on the CPU. In brackets: how fast beside wgrad.",
+        "{}; {}; {}. Blue: engines on the GPU; grey: engines on the CPU. In brackets: speed relative to wgrad.",
         run.adapter, c.machine, c.date
     )
 }

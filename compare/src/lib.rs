@@ -1,5 +1,5 @@
-//! What an engine's process works on, and the engines that are Rust crates. A library of its own, so that a change to what
-//! measures them does not compile them again.
+//! The task of an engine's process, and the engines that are Rust crates. This is a separate library, so that a change to the
+//! measuring code does not recompile the engines.
 
 pub mod benchmarks;
 pub mod engines;

@@ -1,4 +1,4 @@
-//! Trains networks with wgrad and with its peers, in turn, and says how they compare: README.md beside this crate.
+//! Trains the same networks with wgrad and with other engines, and compares speed, memory and start time. See README.md.
 //!
 //!     cargo run --release --manifest-path compare/Cargo.toml -- --help
 
@@ -20,50 +20,50 @@ use compare::benchmarks::{self, BENCHMARKS};
 use compare::{Result, engines};
 use results::{Circumstances, Job, Results};
 
-/// Trains networks with wgrad and its peers, side by side; writes results.json, results.md and results.svg.
+/// Trains the same networks with wgrad and with other engines, and compares them. Writes results.json, results.md and results.svg.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {
-    /// Times that each engine has its turn
+    /// Number of rounds; each engine has one turn in a round
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds of a turn
+    /// Length of a turn, in seconds
     #[arg(long, default_value_t = 0.5)]
     seconds: f64,
-    /// Starts with nothing cached on disk, of which the median counts; slow starters have fewer
+    /// Number of cold starts (nothing cached on disk); the median is reported, and slow engines get fewer
     #[arg(long, default_value_t = 3)]
     cold: usize,
-    /// Only these networks; results of others are kept
+    /// Networks to measure; the results of other networks are kept
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_values_t = BENCHMARKS.map(|b| b.name.to_string()))]
     networks: Vec<String>,
-    /// Batch sizes to train at [default: each network's own]
+    /// Batch sizes of training [default: those of each network]
     #[arg(long, value_delimiter = ',')]
     batches: Vec<usize>,
-    /// Only these engines, and wgrad
+    /// Engines to measure, in addition to wgrad [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// Runs the GPU's engines a second time with this LP_NATIVE_VECTOR_WIDTH (Mesa's software driver), for a second table
+    /// Also runs the GPU engines with this LP_NATIVE_VECTOR_WIDTH (Mesa's software driver), for a second table
     #[arg(long, value_name = "BITS")]
     vector_width: Option<u32>,
-    /// A Python that has PyTorch
+    /// Python interpreter with PyTorch
     #[arg(long, env = "COMPARE_PYTHON", default_value = "python3")]
     python: PathBuf,
-    /// wgrad and TensorFlow.js in Chromium too: README.md says how to build them
+    /// Also measures wgrad and TensorFlow.js in Chromium; README.md says how to build them
     #[arg(long)]
     browser: bool,
-    /// The browser for them
+    /// Chromium executable for --browser
     #[arg(long, env = "COMPARE_CHROMIUM", default_value = "/usr/bin/chromium", value_name = "FILE")]
     chromium: PathBuf,
-    /// Folder of the MNIST files
+    /// Folder with the MNIST files
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/mnist"))]
     data: PathBuf,
-    /// Folder of the results
+    /// Output folder
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_MANIFEST_DIR"))]
     out: PathBuf,
-    /// Measures clean builds of minimal programs instead, which takes many minutes
+    /// Measures clean builds of minimal programs instead; takes many minutes
     #[arg(long)]
     build: bool,
-    /// Only draws the table and the chart again
+    /// Measures nothing: writes the tables and the chart again from results.json
     #[arg(long, conflicts_with = "build")]
     draw: bool,
     #[command(subcommand)]
@@ -72,7 +72,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Role {
-    /// The process of one engine, which answers questions: src/worker.rs
+    /// The process of one engine: src/worker.rs
     #[command(hide = true)]
     Worker { engine: String, job: Job, batch: usize, task: PathBuf },
 }
@@ -93,16 +93,18 @@ fn run(args: Args) -> Result<()> {
     }
     if !args.only.is_empty() && args.out == Path::new(env!("CARGO_MANIFEST_DIR")) {
         let there = args.out.display();
-        return Err(format!("--only: name a folder with --out, as {there} has the results of all engines").into());
+        return Err(
+            format!("--only: choose another folder with --out; {there} holds the results of all engines").into()
+        );
     }
     let networks = args.networks.iter().map(|name| benchmarks::find(name)).collect::<Result<Vec<_>>>()?;
     let json = args.out.join("results.json");
-    let now = Circumstances::now(); // before anything is written, which would be a change of the revision
+    let now = Circumstances::now(); // before files are written: they would change the revision
     let mut results = Results::read(&json)?;
     if args.build {
         results.builds = Some(builds::measure(Path::new(env!("CARGO_MANIFEST_DIR")), now)?);
     } else if !args.draw {
-        results::write_whole(&json, &results.json()?)?; // what cannot be written is known before it is measured
+        results::write_whole(&json, &results.json()?)?; // fails early if the file cannot be written
         for network in networks {
             results.record(rounds::measure(&args, network, now.clone())?);
             results::write_whole(&json, &results.json()?)?;

@@ -1,4 +1,4 @@
-//! Who is compared: the crates, and what runs outside of Rust where it can be found.
+//! The compared engines: Rust crates, and other programs if they are installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ use compare::Result;
 use compare::benchmarks::Benchmark;
 use compare::engines::{BASE, ENGINES, FLOOR, Kind};
 
-/// What runs in a browser: its name here, and what `peers/browser/worker.js` calls it.
+/// Engines in a browser: the name in the report, and the name in `peers/browser/worker.js`.
 const IN_BROWSER: [(&str, &str); 2] = [("wgrad-browser", "wgrad"), ("tfjs-browser", "tfjs")];
 
-/// An engine, what is known of it, and how to start it.
+/// An engine, its results, and how to start it.
 pub struct Candidate {
     pub peer: Peer,
     pub recipe: Recipe,
@@ -40,7 +40,7 @@ impl Candidate {
     }
 }
 
-/// Those that are here, and those that are not.
+/// The engines that are installed, and those that are not.
 pub fn find(args: &Args, benchmark: &Benchmark) -> Result<(Vec<Candidate>, Vec<Absent>)> {
     let Args { only, vector_width, .. } = args;
     let itself = std::env::current_exe()?;
@@ -60,7 +60,7 @@ pub fn find(args: &Args, benchmark: &Benchmark) -> Result<(Vec<Candidate>, Vec<A
     let known = || ENGINES.iter().map(|k| k.name).chain(outside());
     if let Some(unknown) = only.iter().find(|name| !known().any(|known| known == *name)) {
         let known: Vec<&str> = known().collect();
-        return Err(format!("no engine {unknown}: there are {}", known.join(", ")).into());
+        return Err(format!("unknown engine {unknown}; expected one of {}", known.join(", ")).into());
     }
     let wanted = |name: &str| only.is_empty() || name == BASE || only.iter().any(|n| n == name);
     let has_images = benchmark.input.len() > 1;
@@ -96,42 +96,44 @@ pub fn find(args: &Args, benchmark: &Benchmark) -> Result<(Vec<Candidate>, Vec<A
     Ok((candidates, absent))
 }
 
-/// A file of those that run outside of Rust.
+/// Path of a file in peers/.
 fn in_folder(name: &str) -> String {
     format!("{}/peers/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn in_chromium(engine: &str, chromium: &Path) -> Result<Recipe> {
     if !Path::new(&in_folder("browser/node_modules")).is_dir() {
-        return Err("its packages are not here: npm ci --prefix compare/peers/browser".into());
+        return Err("its packages are not installed; run npm ci --prefix compare/peers/browser".into());
     }
     if engine == BASE && !Path::new(&in_folder("browser/wgrad/pkg")).is_dir() {
-        return Err("it is not built: npm run wgrad --prefix compare/peers/browser".into());
+        return Err("it is not built; run npm run wgrad --prefix compare/peers/browser".into());
     }
     if !chromium.is_file() {
-        return Err(format!("{} is not there; name a Chromium in COMPARE_CHROMIUM", chromium.display()).into());
+        return Err(
+            format!("{} does not exist; set COMPARE_CHROMIUM to the Chromium executable", chromium.display()).into()
+        );
     }
     let arguments = vec![in_folder("browser/worker.js"), engine.into(), chromium.display().to_string()];
     Ok(Recipe { program: "node".into(), arguments, environment: vec![], one_process: false })
 }
 
-/// The interpreter itself: what is on the PATH may be a script that needs the user's home.
+/// Path of the interpreter itself. The program on the PATH may be a script that needs the user's home folder.
 fn python_with_torch(python: &Path) -> Result<PathBuf> {
     let output = Command::new(python)
         .args(["-c", "import sys, torch; print(sys.executable)"])
         .output()
-        .map_err(|e| format!("{}: {e}; name a Python that has PyTorch in COMPARE_PYTHON", python.display()))?;
+        .map_err(|e| format!("{}: {e}; set COMPARE_PYTHON to a Python interpreter with PyTorch", python.display()))?;
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).trim().into()),
         false => Err(format!(
-            "{} has no PyTorch; name a Python that has it in COMPARE_PYTHON (pip install torch)",
+            "{} has no PyTorch; set COMPARE_PYTHON to a Python interpreter that has it (pip install torch)",
             python.display()
         )
         .into()),
     }
 }
 
-/// The version of a package that this program is built with: the newest, where several are in it.
+/// The version of a package in this program's lock file; the newest if there are several.
 fn locked_version(package: &str) -> String {
     let mut lines = include_str!("../Cargo.lock").lines();
     let name = format!("name = \"{package}\"");

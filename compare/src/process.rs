@@ -1,4 +1,4 @@
-//! An engine's process, seen from outside: started, asked, and timed.
+//! Starts an engine's process, sends it commands, and measures time and memory.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -13,16 +13,16 @@ use serde_json::Value;
 use crate::results::Job;
 use compare::Result;
 
-/// An engine that takes longer for one answer is given up.
+/// Time limit for one answer of an engine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How an engine's process is started; the job, the batch size and the folder of the task follow.
+/// How to start an engine's process. The job, the batch size and the task's folder are added as arguments.
 #[derive(Clone)]
 pub struct Recipe {
     pub program: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
-    /// Whether its memory is that of the process started, not of others that this one starts.
+    /// Whether the engine runs in the started process itself; otherwise its memory cannot be measured.
     pub one_process: bool,
 }
 
@@ -31,23 +31,23 @@ pub struct Process {
     questions: Option<ChildStdin>,
     answers: Receiver<String>,
     log: PathBuf,
-    /// What it runs on, and the version of its engine where only it knows.
+    /// The device, and the engine's version if only the process knows it.
     pub device: String,
     pub version: Option<String>,
-    /// From its start to the end of its first step.
+    /// Seconds from the start of the process to the end of the first step.
     pub first_step: f64,
 }
 
 impl Process {
-    /// Starts it, its caches and its home in the folder given, and waits for its first step.
+    /// Starts the process with `home` as its home and cache folder, and waits for its first step.
     pub fn start(recipe: &Recipe, job: Job, batch: usize, task: &Path, home: &Path) -> Result<Self> {
         fs::create_dir_all(home)?;
-        // Each has its own: those that take turns share a home.
+        // One log for each process: processes that alternate share a home.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let log = home.join(format!("log-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let start = Instant::now();
         let mut command = Command::new(&recipe.program);
-        #[cfg(unix)] // a group of its own, to be stopped with all that it starts
+        #[cfg(unix)] // a separate process group, to stop child processes too
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command
             .args(&recipe.arguments)
@@ -81,7 +81,7 @@ impl Process {
         Ok(process)
     }
 
-    /// Seconds that the job takes, done so many times.
+    /// Runs the job `count` times and returns the seconds that it took.
     pub fn run(&mut self, count: usize) -> Result<f64> {
         self.ask(&format!("run {count}"), "seconds")
     }
@@ -90,7 +90,7 @@ impl Process {
         self.ask("loss", "loss")
     }
 
-    /// The most bytes that were resident, where the system tells.
+    /// Peak resident memory in bytes, if the system reports it.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
@@ -100,7 +100,7 @@ impl Process {
 
     fn ask(&mut self, question: &str, key: &str) -> Result<f64> {
         self.signal("CONT");
-        // If it is gone, the answer that does not come says so, with its last words.
+        // If the process has ended, the missing answer becomes an error with its last output.
         let _ = self.questions.as_mut().map(|q| writeln!(q, "{question}"));
         let answer = self.answer();
         self.signal("STOP");
@@ -108,7 +108,7 @@ impl Process {
         answer[key].as_f64().ok_or_else(|| format!("asked for \"{question}\", it answered {answer}").into())
     }
 
-    /// Stops it between its turns, as some engines poll, or starts it again, where the system can.
+    /// Stops the process between its turns, because some engines poll, or continues it. Unix only.
     fn signal(&self, name: &str) {
         if cfg!(unix) {
             let group = format!("-{}", self.child.id());
@@ -127,7 +127,7 @@ impl Process {
     }
 }
 
-/// The last lines of what a program wrote, as one.
+/// The last lines of a program's output, joined to one line.
 pub fn last_words(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(5)..].join(" / ")
@@ -136,7 +136,7 @@ pub fn last_words(log: &str) -> String {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal("CONT");
-        drop(self.questions.take()); // the end of its questions is the end of its work
+        drop(self.questions.take()); // the process ends at the end of its input
         for _ in 0..50 {
             if let Ok(Some(_)) = self.child.try_wait() {
                 return;

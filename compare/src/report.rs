@@ -1,4 +1,4 @@
-//! The results as tables.
+//! The results as tables in Markdown.
 
 use std::fmt::Write;
 
@@ -6,14 +6,14 @@ use crate::results::{Builds, Circumstances, Job, LEARNING_STEPS, Peer, Program, 
 use compare::benchmarks;
 use compare::engines::{BASE, FLOOR};
 
-/// Losses that differ by more than this from wgrad's are no longer a matter of rounding: rounding moves them by 0.1%.
+/// Relative difference from wgrad's loss that is reported. Rounding causes about 0.1%.
 const SAME_LOSS: f64 = 0.01;
 
-/// What a program with nothing but wgpu is called in the table of builds.
+/// Name of the program with wgpu alone in the table of builds.
 pub const WGPU_PROGRAM: &str = "wgpu";
 
 pub fn markdown(results: &Results) -> String {
-    let mut text = "<!-- Written by `compare`: see README.md here. -->\n".to_string();
+    let mut text = "<!-- Written by `compare`; see README.md in this folder. -->\n".to_string();
     for run in &results.runs {
         text += &of_run(run);
     }
@@ -23,7 +23,7 @@ pub fn markdown(results: &Results) -> String {
     text
 }
 
-/// A comparison within one table: all at the driver's own vector width, or the GPU's engines at another.
+/// The contents of one table: all engines at the driver's default vector width, or the GPU engines at another width.
 pub struct Field<'a> {
     pub base: &'a Peer,
     pub peers: Vec<&'a Peer>,
@@ -45,7 +45,7 @@ impl Run {
         Some(Field { base, peers, vector_width })
     }
 
-    /// Each job and batch size that wgrad was measured at.
+    /// The jobs and batch sizes that were measured for wgrad.
     pub fn jobs(&self) -> Vec<(Job, usize)> {
         let base = self.peers.iter().find(|p| p.name == BASE);
         base.map_or(Vec::new(), |p| p.measured.iter().map(|m| (m.job, m.batch)).collect())
@@ -80,8 +80,8 @@ fn speeds(run: &Run, field: &Field) -> String {
     let width =
         field.vector_width.map_or(String::new(), |w| format!("GPU engines with `LP_NATIVE_VECTOR_WIDTH={w}`. "));
     let rest = format!(
-        "GPU engines on {}. {width}Samples/s, in brackets how fast beside wgrad in the same run; medians. First step: seconds \
-         after the start of the process, batch {}, with nothing cached on disk, and with what the runs before left there.",
+        "GPU engines on {}. {width}Samples/s (medians); in brackets: speed relative to wgrad in the same run. First step: seconds \
+         after the start of the process, batch {}. Cold: nothing cached on disk. Warm: with the caches of earlier runs.",
         run.adapter, run.standard
     );
     caption(&mut text, &run.circumstances, &rest);
@@ -110,8 +110,8 @@ fn speeds(run: &Run, field: &Field) -> String {
 
 fn losses(run: &Run) -> String {
     let mut text = format!(
-        "\nThat all do the same: loss of the first test rows, as many as a batch has, after 1 and after {LEARNING_STEPS} \
-         steps from the same weights; of the forward pass, with those weights.\n\n"
+        "\nLosses, to check that all engines compute the same. Training: loss of the first batch of test rows after 1 and after \
+         {LEARNING_STEPS} steps from the same weights. Forward: loss with the initial weights.\n\n"
     );
     let jobs = run.jobs();
     let mut names = vec!["engine".to_string()];
@@ -144,7 +144,7 @@ fn notes(run: &Run) -> String {
     };
     for peer in &run.peers {
         if !peer.device.is_empty() && !peer.device.starts_with("CPU") && peer.device != adapter_of(peer) {
-            lines.push(format!("- {}: on another adapter, {}\n", name(peer), peer.device));
+            lines.push(format!("- {} ran on another adapter: {}\n", name(peer), peer.device));
         }
         lines.extend(peer.failures.iter().map(|failure| format!("- {}: {failure}\n", name(peer))));
     }
@@ -156,8 +156,8 @@ fn of_builds(builds: &Builds) -> String {
     caption(
         &mut text,
         &builds.circumstances,
-        "The least program that trains (hello/), built in release mode from nothing, sources already downloaded; in brackets, \
-         beside a program with wgpu alone.",
+        "Minimal programs that train (hello/): clean release builds, sources already downloaded. In brackets: relative to a \
+         program with wgpu alone.",
     );
     text += &header(["program", "clean build", "packages compiled", "executable"].map(Into::into).into());
     let alone = builds.programs.iter().find(|p| p.name == WGPU_PROGRAM);
@@ -181,7 +181,7 @@ pub fn name(peer: &Peer) -> String {
     format!("{} {version}{width}", peer.name)
 }
 
-/// A ratio, to two figures.
+/// A ratio with two significant digits.
 pub fn factor(ratio: f64) -> String {
     let decimals = match ratio {
         r if r >= 10.0 => 0,

@@ -1,4 +1,4 @@
-//! What was measured, as it is kept in results.json.
+//! The measurements, as stored in results.json.
 
 use std::fmt;
 use std::fs;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use compare::Result;
 use compare::benchmarks::BENCHMARKS;
 
-/// A run leaves alone what only builds measure, and the other way round.
+/// `runs` and `builds` are measured by separate commands. Each command keeps the other's results.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     #[serde(default)]
@@ -18,60 +18,60 @@ pub struct Results {
     pub builds: Option<Builds>,
 }
 
-/// When, where and by what command something was measured.
+/// Date, machine and command of a measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Circumstances {
     pub date: String,
     pub command: String,
     pub machine: String,
-    /// Of this repository, where it is one.
+    /// Git revision of this repository, if it is one.
     #[serde(default)]
     pub revision: Option<String>,
 }
 
-/// All engines at one network.
+/// All engines with one network.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
     pub network: String,
-    /// Batch size of the starts and of the memory.
+    /// Batch size for start times and memory.
     pub standard: usize,
     #[serde(flatten)]
     pub circumstances: Circumstances,
-    /// What wgrad ran on, with its driver.
+    /// wgrad's adapter and driver.
     pub adapter: String,
     pub minutes: f64,
     pub peers: Vec<Peer>,
     pub absent: Vec<Absent>,
 }
 
-/// An engine, and all that was seen of it.
+/// An engine and its measurements.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Peer {
     pub name: String,
     pub version: String,
     pub device: String,
-    /// The value of `LP_NATIVE_VECTOR_WIDTH`, where it was set.
+    /// The value of `LP_NATIVE_VECTOR_WIDTH`, if it was set.
     pub vector_width: Option<u32>,
-    /// Seconds from the start of the process to the end of the first step, at the network's standard batch size, nothing
-    /// cached on disk.
+    /// Seconds from the start of the process to the end of the first step, at the network's standard batch size, with
+    /// nothing cached on disk.
     pub cold_first_step: Vec<f64>,
-    /// The same where the driver and the engine found what runs before had left.
+    /// The same with the driver's and the engine's caches from earlier runs.
     pub warm_first_step: Option<f64>,
-    /// Resident bytes at most, training at the standard batch size.
+    /// Peak resident memory in bytes while training at the standard batch size.
     pub peak_memory: Option<u64>,
     pub measured: Vec<Measured>,
-    /// What went wrong, and where.
+    /// Errors, each with the phase in which it happened.
     pub failures: Vec<String>,
 }
 
-/// One job of one engine at one batch size.
+/// One job of one engine with one batch size.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     pub job: Job,
     pub batch: usize,
-    /// Seconds a step, or a forward pass: one figure a round.
+    /// Seconds for each step or forward pass; one value for each round.
     pub seconds: Vec<f64>,
-    /// Loss of the test rows after 1 step and after [`LEARNING_STEPS`]; or of the initial weights.
+    /// Training: loss of the test rows after 1 step and after [`LEARNING_STEPS`]. Forward: loss with the initial weights.
     pub losses: Vec<f64>,
 }
 
@@ -93,7 +93,7 @@ impl fmt::Display for Job {
     }
 }
 
-/// An engine that could not be had here.
+/// An engine that is not available on this machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Absent {
     pub name: String,
@@ -107,18 +107,18 @@ pub struct Builds {
     pub programs: Vec<Program>,
 }
 
-/// A minimal program, built from nothing.
+/// A clean build of a minimal program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Program {
     pub name: String,
     pub seconds: f64,
-    /// Packages compiled, its own included.
+    /// Number of compiled packages, including the program itself.
     pub crates: usize,
     pub bytes: u64,
 }
 
 impl Results {
-    /// Adds a run, in the place of one of the same network.
+    /// Adds a run. It replaces an earlier run of the same network.
     pub fn record(&mut self, run: Run) {
         let order = |run: &Run| BENCHMARKS.iter().position(|b| b.name == run.network);
         self.runs.retain(|other| other.network != run.network);
@@ -139,7 +139,7 @@ impl Results {
     }
 }
 
-/// Writes a file whole or not at all, making its folder where there is none.
+/// Writes a file atomically, and creates its folder if needed.
 pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
     if path.exists() && !path.is_file() {
         return Err(format!("cannot write {}: only regular files are replaced", path.display()).into());
@@ -182,18 +182,18 @@ impl Peer {
 }
 
 impl Measured {
-    /// Rows a second.
+    /// Rows per second.
     pub fn throughput(&self) -> f64 {
         self.batch as f64 / median(&self.seconds)
     }
 
-    /// How often the other's work is done in the time of this one's: the median over rounds, each compared with itself.
+    /// Speed relative to `other`: the ratio within each round, then the median over the rounds.
     pub fn speed_beside(&self, other: &Self) -> f64 {
         median(&other.seconds.iter().zip(&self.seconds).map(|(other, own)| other / own).collect::<Vec<_>>())
     }
 }
 
-/// Of at least one number.
+/// The median of at least one number.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

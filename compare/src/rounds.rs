@@ -1,5 +1,5 @@
-//! The order of things: cold starts; then for each job and batch size all engines are started, do the same first steps,
-//! and take turns; last, warm starts.
+//! The order of a run: cold starts; then alternating turns of all engines for each job and batch size; then warm starts.
+//! Before their turns, all engines do the same first steps.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,15 +15,15 @@ use compare::task::Task;
 
 use crate::Args;
 
-/// Seconds of cold starts after which an engine has no further one.
+/// An engine gets no further cold start after this number of seconds of cold starts.
 const COLD_SECONDS: f64 = 15.0;
 
-/// An engine that would take longer than this for its first steps and its turns is left out.
+/// An engine is left out if its first steps and its turns would take more seconds than this.
 const MOST_SECONDS: f64 = 120.0;
 
 pub fn measure(args: &Args, benchmark: &Benchmark, circumstances: Circumstances) -> Result<Run> {
     if args.rounds == 0 || args.seconds.is_nan() || args.seconds <= 0.0 {
-        return Err("there must be a round, of more than 0 seconds".into());
+        return Err("--rounds must be at least 1, and --seconds greater than 0".into());
     }
     let Benchmark { name, rows, test_rows, standard, forward, .. } = *benchmark;
     let batches = if args.batches.is_empty() { benchmark.batches } else { &args.batches };
@@ -33,7 +33,7 @@ pub fn measure(args: &Args, benchmark: &Benchmark, circumstances: Circumstances)
     }
     println!("{name}");
     if cfg!(unix) && Command::new("kill").arg("-l").stdout(Stdio::null()).status().is_err() {
-        return Err("no program kill (procps) here: engines could not be stopped between their turns".into());
+        return Err("the program kill (procps) is missing; it stops engines between their turns".into());
     }
     let start = Instant::now();
     let info = wgrad::Gpu::request()?.adapter_info().clone();
@@ -69,7 +69,7 @@ pub fn measure(args: &Args, benchmark: &Benchmark, circumstances: Circumstances)
 
     let base = &candidates[0].peer;
     if let Some(failure) = base.failures.first() {
-        return Err(format!("{BASE} failed, with which all are compared: {failure}").into());
+        return Err(format!("{BASE} failed, but it is the base of all comparisons: {failure}").into());
     }
     let peers: Vec<_> = candidates.into_iter().map(|candidate| candidate.peer).collect();
     let minutes = start.elapsed().as_secs_f64() / 60.0;
@@ -82,7 +82,7 @@ impl Candidate {
         self.peer.failures.push(format!("{at}: {error}"));
     }
 
-    /// Notes what only the process knows.
+    /// Copies the device and the version from the process.
     fn meet(&mut self, process: &Process) {
         self.peer.device.clone_from(&process.device);
         if let Some(version) = &process.version {
@@ -111,10 +111,10 @@ fn start_cold(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path)
     }
 }
 
-/// Also counts the memory: of a process for which the driver's compiler, which has its own, has nothing left to do.
+/// Also measures the memory. A warm start excludes the memory of the driver's compiler.
 fn start_warm(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path) -> Result<()> {
     if candidate.is_floor() {
-        Process::start(&candidate.recipe, Job::Train, batch, task, home)?; // as it takes no turns, its caches are empty
+        Process::start(&candidate.recipe, Job::Train, batch, task, home)?; // it has no turns, so this start fills its caches
     }
     let mut process = Process::start(&candidate.recipe, Job::Train, batch, task, home)?;
     candidate.meet(&process);
@@ -126,16 +126,16 @@ fn start_warm(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path)
     Ok(())
 }
 
-/// An engine that is running, and what it does in a turn.
+/// A running engine and its work in one turn.
 struct Player<'a> {
     candidate: &'a mut Candidate,
     process: Process,
-    /// How often it does its job in a turn.
+    /// Number of jobs in one turn.
     count: usize,
     measured: Measured,
 }
 
-/// All engines at one job, alternating.
+/// Runs one job on all engines in alternating turns.
 fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize, task: &Path, home: &Path) {
     println!("{job}, batch {batch}");
     let mut players = Vec::new();
@@ -161,7 +161,7 @@ fn take_turns(candidates: &mut [Candidate], args: &Args, job: Job, batch: usize,
 }
 
 impl<'a> Player<'a> {
-    /// Starts the engine, has it take the first steps, and finds out how many make a turn.
+    /// Starts the engine, runs the first steps, and finds the number of steps in one turn.
     fn prepare(
         candidate: &'a mut Candidate,
         args: &Args,
@@ -176,13 +176,13 @@ impl<'a> Player<'a> {
             let steps = if job == Job::Train { LEARNING_STEPS - 1 } else { 2 };
             let mut each = process.run(1)?;
             if each * (steps + args.rounds) as f64 > MOST_SECONDS {
-                return Err(format!("{each:.1} s a step are too slow to wait for").into());
+                return Err(format!("a step takes {each:.1} s, which is too slow to measure").into());
             }
             process.run(steps - 1)?;
             if job == Job::Train {
                 losses.push(process.loss()?);
             }
-            // Once more, now that everything is compiled and tuned.
+            // Measure again, because everything is compiled and tuned now.
             let count = |each: f64| (args.seconds / each).ceil() as usize;
             each = process.run(count(each))? / count(each) as f64;
             Ok((process, count(each), losses))

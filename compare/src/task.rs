@@ -1,4 +1,4 @@
-//! What every engine is given: the network, where its weights start, and the data, in files that any language can read.
+//! The task of every engine: the network, its initial weights and the data, in files that any language can read.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,7 +16,7 @@ pub const BETA1: f64 = 0.9;
 pub const BETA2: f64 = 0.999;
 pub const EPSILON: f64 = 1e-8;
 
-/// Of every task with labels.
+/// Number of classes of every task with labels.
 pub const CLASSES: usize = 10;
 
 const NETWORK: &str = "network.json";
@@ -24,12 +24,12 @@ const WEIGHTS: &str = "weights.f32";
 const TRAIN: [&str; 2] = ["train-inputs.u8", "train-targets.u8"];
 const TEST: [&str; 2] = ["test-inputs.u8", "test-targets.u8"];
 
-/// A folder of files, and the batch size of one process.
+/// A folder with the task's files, and the batch size of one process.
 pub struct Task {
     folder: PathBuf,
     pub batch: usize,
     pub network: Description,
-    /// Whether images, and weights that go with them, are handed out as \[channels, height, width\].
+    /// Whether images and their weights are returned with channels first: \[channels, height, width\].
     channels_first: bool,
 }
 
@@ -39,10 +39,10 @@ pub struct Description {
     pub name: String,
     /// Shape of a sample, channels last.
     pub input: Vec<usize>,
-    /// Whether targets are labels, for softmax cross-entropy, or images like the input, for mean squared error.
+    /// Whether targets are labels (softmax cross-entropy) or images of the input's shape (mean squared error).
     pub labels: bool,
     pub steps: Vec<Step>,
-    /// Names and shapes of the weights, in the order of the file.
+    /// Names and shapes of the weights, in file order.
     pub tensors: Vec<(String, Vec<usize>)>,
 }
 
@@ -61,12 +61,12 @@ pub struct Layer {
 }
 
 impl Description {
-    /// Numbers of a sample.
+    /// Number of values in a sample.
     pub fn features(&self) -> usize {
         self.input.iter().product()
     }
 
-    /// The network as wgrad describes it.
+    /// The network as a wgrad network.
     pub fn network(&self) -> Result<Network> {
         let (_, make) = NETWORKS.iter().find(|(name, _)| *name == self.name).ok_or("no such network")?;
         Ok(make()?)
@@ -74,7 +74,7 @@ impl Description {
 }
 
 impl Task {
-    /// Writes the data, and draws the weights that all start from.
+    /// Writes the data and the initial weights.
     pub fn write(benchmark: &Benchmark, mnist: &Path, folder: &Path) -> Result<()> {
         let sets = [(TRAIN, benchmark.rows), (TEST, benchmark.test_rows)];
         let mnist = (benchmark.data == Data::Mnist).then(|| Mnist::read(mnist)).transpose()?;
@@ -126,7 +126,7 @@ impl Task {
         Ok(contents)
     }
 
-    /// Samples in the order of dimensions that was asked for; labels are left as they are.
+    /// Samples in the requested order of dimensions; labels stay unchanged.
     fn samples(&self, bytes: Vec<u8>, labels: bool) -> Vec<u8> {
         match self.network.input[..] {
             [height, width, channels] if self.channels_first && !labels => {
@@ -146,7 +146,7 @@ impl Task {
         }
     }
 
-    /// The training inputs, to be read piece by piece, channels last, and how many bytes they are.
+    /// A reader of the training inputs, channels last, and their length in bytes.
     pub fn train_inputs_file(&self) -> Result<(File, usize)> {
         let file = self.file(TRAIN[0])?;
         let length = file.metadata()?.len() as usize;
@@ -157,13 +157,13 @@ impl Task {
         Ok(self.samples(self.read(TRAIN[1])?, self.network.labels))
     }
 
-    /// The first rows of the test set, as many as a batch has.
+    /// The first rows of the test set: one batch.
     pub fn test_features(&self) -> Result<Vec<f32>> {
         let rows = &self.read(TEST[0])?[..self.batch * self.network.features()];
         Ok(scaled(&self.samples(rows.to_vec(), false)))
     }
 
-    /// The weights to start from.
+    /// The initial weights.
     fn tensors(&self) -> Result<Vec<Tensor>> {
         let bytes = self.read(WEIGHTS)?;
         let mut values = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
@@ -174,13 +174,13 @@ impl Task {
         Ok(self.network.tensors.iter().map(|(_, shape)| tensor(shape)).collect())
     }
 
-    /// The weights to start from, one after the other.
+    /// The initial weights, concatenated.
     pub fn weights(&self) -> Result<Vec<f32>> {
         Ok(self.tensors()?.into_iter().flat_map(|t| t.values).collect())
     }
 
-    /// The steps with weights. With channels first, weights of convolutions are \[outputs, inputs, height, width\], of
-    /// transposed ones \[inputs, outputs, height, width\], and a dense layer's inputs are in the order of its image's.
+    /// The steps with weights. With channels first, weights of convolutions are \[outputs, inputs, height, width\], those of
+    /// transposed convolutions \[inputs, outputs, height, width\], and a dense layer's inputs follow its image's order.
     pub fn layers(&self) -> Result<Vec<Layer>> {
         let mut tensors = self.tensors()?.into_iter();
         let mut next = || tensors.next().ok_or("fewer weights than the steps need");
@@ -203,7 +203,7 @@ impl Task {
         Ok(layers)
     }
 
-    /// The training set, a batch at a time, for engines that take batches from the host.
+    /// The training set in batches, for engines that upload each batch.
     pub fn batches(&self) -> Result<Batches> {
         let inputs = self.samples(self.read(TRAIN[0])?, false);
         let targets = self.train_targets()?;
@@ -218,12 +218,12 @@ impl Task {
         })
     }
 
-    /// Mean loss of what the network puts out for the test rows: softmax cross-entropy, or mean squared error.
+    /// Mean loss of the outputs for the test rows: softmax cross-entropy or mean squared error.
     pub fn loss(&self, outputs: &[f32]) -> Result<f64> {
         let targets = self.read(TEST[1])?;
         let expected = self.batch * if self.network.labels { CLASSES } else { self.network.features() };
         if outputs.len() != expected {
-            return Err(format!("{} outputs, where there should be {expected}", outputs.len()).into());
+            return Err(format!("expected {expected} outputs, got {}", outputs.len()).into());
         }
         if !self.network.labels {
             let targets = scaled(&self.samples(targets[..expected].to_vec(), false));
@@ -239,11 +239,11 @@ impl Task {
     }
 }
 
-/// Batches of the training set, in its order, round and round.
+/// Batches of the training set, in order. After the last batch it starts again.
 pub struct Batches {
     inputs: Vec<u8>,
     targets: Vec<u8>,
-    /// Bytes of a row of both.
+    /// Bytes of a feature row and of a target row.
     widths: [usize; 2],
     rows: usize,
     batch: usize,
@@ -251,7 +251,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Features as numbers from 0 to 1, and labels, or images of bytes.
+    /// Features from 0 to 1, and labels or image bytes.
     pub fn next_batch(&mut self) -> (Vec<f32>, &[u8]) {
         let rows = self.next..self.next + self.batch;
         self.next = if rows.end + self.batch > self.rows { 0 } else { rows.end };
@@ -272,7 +272,7 @@ impl Tensor {
     }
 }
 
-/// Numbers of a tensor of this shape with its dimensions in another order.
+/// The values of a tensor of this shape with its dimensions in another order.
 fn permuted<T: Copy>(values: &[T], shape: &[usize], order: &[usize; 4]) -> Vec<T> {
     let strides: [usize; 4] = std::array::from_fn(|i| shape[i + 1..].iter().product());
     let [a, b, c, d] = order.map(|i| (0..shape[i]).map(move |at| at * strides[i]));
@@ -287,7 +287,7 @@ fn permuted<T: Copy>(values: &[T], shape: &[usize], order: &[usize; 4]) -> Vec<T
     all
 }
 
-/// Images that are the same in each run.
+/// Generates the same images in each run.
 struct MadeUp {
     state: u64,
     shape: Vec<usize>,
@@ -298,13 +298,13 @@ impl MadeUp {
         Self { state: 1, shape: shape.to_vec() }
     }
 
-    /// A linear congruential generator's upper bits: Knuth's constants.
+    /// The upper bits of a linear congruential generator with Knuth's constants.
     fn byte(&mut self) -> u8 {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.state >> 56) as u8
     }
 
-    /// Half noise, half a colour for each class; and the labels.
+    /// Images, half noise and half a colour of the class, and their labels.
     fn classes(&mut self, rows: usize) -> [Vec<u8>; 2] {
         let features: usize = self.shape.iter().product();
         let labels: Vec<u8> = (0..rows).map(|_| self.byte() % CLASSES as u8).collect();
@@ -314,7 +314,7 @@ impl MadeUp {
         [images, labels]
     }
 
-    /// Squares of 8×8 pixels with noise, and without.
+    /// Images of 8×8 squares, with noise and without.
     fn denoising(&mut self, rows: usize) -> [Vec<u8>; 2] {
         const SIDE: usize = 8;
         let [height, width, channels] = self.shape[..] else { unreachable!("it has images") };

@@ -1,7 +1,7 @@
-//! A process of one engine. It does its job once, says what it runs on, and then answers what is asked, a line each:
+//! The process of one engine. It runs its job once and reports its device. Then it answers one command for each line:
 //!
-//!     run 20     does the job twenty times      {"seconds": 0.31}
-//!     loss       of the test rows, as it is     {"loss": 1.84}
+//!     run 20     runs the job twenty times             {"seconds": 0.31}
+//!     loss       computes the loss of the test rows    {"loss": 1.84}
 
 use std::io::stdin;
 use std::path::PathBuf;

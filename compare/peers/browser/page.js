@@ -1,11 +1,11 @@
-// What every page has: the task's files, the timing, the loss. An engine's file, tfjs.js or wgrad.js, sets `window.engine`:
-//     open(job, batch)    makes the network, and its data where it is to train; returns its version, if it knows
-//     train(steps)        so many steps, and waits for them
-//     forward()           the outputs of the first test rows, as many as a batch has
+// Common code of both pages: the task's files, the timing, the loss. tfjs.js and wgrad.js set `window.engine`:
+//     open(job, batch)    creates the network, and the data set for training; returns the engine's version if known
+//     train(steps)        runs this number of steps and waits for them
+//     forward()           returns the outputs of the first batch of test rows
 
 const CLASSES = 10;
 
-// What network.json says: src/task.rs.
+// The contents of network.json, see src/task.rs.
 let job, batch, network;
 
 async function read(name, type) {
@@ -14,7 +14,7 @@ async function read(name, type) {
   return new type(await response.arrayBuffer());
 }
 
-// Bytes as numbers from 0 to 1.
+// Converts bytes to numbers from 0 to 1.
 const scaled = (bytes) => Float32Array.from(bytes, (b) => b / 255);
 
 const features = () => network.input.reduce((a, b) => a * b);
@@ -43,7 +43,7 @@ async function timed(count) {
   return (performance.now() - start) / 1000;
 }
 
-// Mean cross-entropy or squared error, in numbers of 64 bits, as src/task.rs has it.
+// Mean cross-entropy or mean squared error in float64, equal to src/task.rs.
 async function loss() {
   const targets = await read("test-targets.u8", Uint8Array);
   const values = await engine.forward();

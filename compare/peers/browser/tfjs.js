@@ -1,4 +1,4 @@
-// The networks on TensorFlow.js' WebGPU backend: the steps that src/benchmarks.rs describes.
+// The networks on the WebGPU backend of TensorFlow.js. src/benchmarks.rs describes the steps.
 
 let variables, statistics, optimizer, inputs, targets, next = 0, test;
 
@@ -21,7 +21,7 @@ function walk(steps, x, layers, train) {
       }
       case "transposed": {
         const [, height, width] = x.shape;
-        const filter = layers.weight().transpose([0, 1, 3, 2]); // it keeps the outputs first
+        const filter = layers.weight().transpose([0, 1, 3, 2]); // TensorFlow.js stores outputs before inputs
         const shape = [batch, 2 * height, 2 * width, filter.shape[2]];
         x = tf.conv2dTranspose(x, filter, shape, 2, "valid").add(layers.weight());
         break;
@@ -51,7 +51,7 @@ function walk(steps, x, layers, train) {
   return x;
 }
 
-// It has the kernel, but running statistics are its users'.
+// TensorFlow.js has the kernel, but users must compute running statistics.
 function batchNorm(x, scale, shift, running, train) {
   if (!train) return tf.batchNorm(x, ...running, shift, scale, 1e-5);
   const { mean, variance } = tf.moments(x, [0, 1, 2]);
@@ -102,7 +102,7 @@ window.engine = {
   async train(steps) {
     for (let i = 0; i < steps; i++) {
       const loss = step();
-      if (i + 1 === steps) await loss.data(); // the last step is done then
+      if (i + 1 === steps) await loss.data(); // waits for the last step
       loss.dispose();
     }
   },

@@ -1,4 +1,4 @@
-// An engine in Chromium, tfjs or wgrad, as one of the processes that `compare` talks to: see src/worker.rs for what is asked and answered.
+// Runs an engine (tfjs or wgrad) in Chromium as a worker process of `compare`. src/worker.rs describes the protocol.
 
 import { createServer } from "node:http";
 import { createReadStream } from "node:fs";
@@ -23,7 +23,7 @@ const server = createServer((request, response) => {
   if (request.url === "/") {
     response.setHeader("Content-Type", "text/html").end(page_text);
   } else {
-    // The task's files, and what lies here.
+    // Serves the task's files and the files of this folder.
     const root = types[extname(request.url)] ? here : folder;
     response.setHeader("Content-Type", types[extname(request.url)] ?? "application/octet-stream");
     createReadStream(join(root, request.url)).on("error", () => response.writeHead(404).end()).pipe(response);

@@ -1,4 +1,4 @@
-//! Burn: batches uploaded a step, as its own MNIST example does; on wgpu with autotune and fusion, and on ndarray.
+//! Burn on wgpu (with autotune and fusion) and on ndarray. Each step uploads its batch, as in Burn's MNIST example.
 
 use std::rc::Rc;
 use std::slice::Iter;
@@ -27,13 +27,13 @@ enum Layer<B: Backend> {
     BatchNorm(BatchNorm<B>),
 }
 
-/// The layers that have weights, in their order.
+/// The layers with weights, in order.
 #[derive(Module, Debug)]
 struct Layers<B: Backend> {
     layers: Vec<Layer<B>>,
 }
 
-/// What goes from step to step.
+/// The value between two steps.
 #[derive(Clone)]
 enum Value<B: Backend> {
     Rows(Tensor<B, 2>),
@@ -74,7 +74,7 @@ impl<B: Backend> Layer<B> {
                 let config = ConvTranspose2dConfig::new([shape[0], shape[1]], [2, 2]).with_stride([2, 2]);
                 Self::Transposed(ConvTranspose2d { weight: param(weight, device), bias, ..config.init(device) })
             }
-            // Scale and shift start as 1 and 0 here too.
+            // Burn also initialises scale and shift to 1 and 0.
             Step::BatchNorm => Self::BatchNorm(BatchNormConfig::new(shape[0]).init(device)),
             _ => Self::Dense(Linear { weight: param(weight, device), bias }),
         }

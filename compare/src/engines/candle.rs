@@ -1,4 +1,4 @@
-//! candle, on the CPU.
+//! candle on the CPU.
 
 use std::rc::Rc;
 use std::slice::Iter;
@@ -34,7 +34,7 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
         let mut variable = |tensor: task::Tensor| -> Result<Tensor> {
             let mut tensor = Tensor::from_vec(tensor.values, tensor.shape, &Device::Cpu)?;
             if tensor.rank() == 2 {
-                tensor = tensor.t()?.contiguous()?; // candle keeps [outputs, inputs]
+                tensor = tensor.t()?.contiguous()?; // candle stores [outputs, inputs]
             }
             let variable = Var::from_tensor(&tensor)?;
             variables.push(variable.clone());
@@ -52,7 +52,7 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
             (_, bias) => Layer::Conv { weight, bias },
         });
     }
-    // Adam is AdamW without decay.
+    // AdamW without weight decay equals Adam.
     let adam = ParamsAdamW { lr: LEARNING_RATE, beta1: BETA1, beta2: BETA2, eps: EPSILON, weight_decay: 0.0 };
     let optimizer = AdamW::new(variables, adam)?;
     Ok(Box::new(Candle { task, layers, optimizer, batches: None, test: None }))
@@ -99,7 +99,7 @@ impl Candle {
         forward(&self.task.network.steps, &mut self.layers.iter(), input, train)
     }
 
-    /// A batch of samples; those of a dense network are rows.
+    /// A batch of samples; rows for a dense network.
     fn batch(&self, values: Vec<f32>) -> Result<Tensor> {
         let shape = self.task.batch_shape();
         let batch = Tensor::from_vec(values, shape.as_slice(), &Device::Cpu)?;

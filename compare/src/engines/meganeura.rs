@@ -1,4 +1,4 @@
-//! meganeura: a graph compiled for one batch size; a session trains it, another runs it forward.
+//! meganeura: a graph compiled for one batch size. One session trains it, another runs the forward pass.
 
 use std::rc::Rc;
 
@@ -19,13 +19,13 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
     Ok(Box::new(Meganeura { task, training: None, inference: None }))
 }
 
-/// Names of weight and bias.
+/// Names of the weight and the bias.
 fn names(i: usize) -> [String; 2] {
     [format!("weight_{i}"), format!("bias_{i}")]
 }
 
 impl Meganeura {
-    /// The network, with its loss or without, compiled, and the weights that all start from.
+    /// Compiles the network, with or without its loss, and sets the initial weights.
     fn session(&self, mode: Mode) -> Result<Session> {
         let mut graph = Graph::new();
         let rows = self.task.batch;
@@ -40,7 +40,7 @@ impl Meganeura {
             match step {
                 Step::Dense { image: None, relu: true } => x = graph.relu(x),
                 Step::Dense { image: None, relu: false } => (),
-                other => return Err(format!("{other:?} is not among the layers that meganeura is compared by").into()),
+                other => return Err(format!("{other:?} is not supported for meganeura here").into()),
             }
         }
         if mode == Mode::Training {

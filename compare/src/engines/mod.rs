@@ -1,4 +1,4 @@
-//! The engines that are Rust crates, each one file, behind one trait.
+//! The engines that are Rust crates. Each is one file and implements one trait.
 
 mod burn;
 mod candle;
@@ -11,31 +11,30 @@ use std::rc::Rc;
 use crate::Result;
 use crate::task::Task;
 
-/// An engine with the network, its optimizer and the task's data, ready to work.
+/// An engine that holds the network, the optimizer and the task's data.
 pub trait Engine {
-    /// What it runs on.
+    /// Name of the device.
     fn device(&self) -> String;
 
-    /// Trains on the next batches of the training set, in its order; comes back when the last step is done.
+    /// Trains on the next batches of the training set, in order. Returns after the last step has finished.
     fn train(&mut self, steps: usize) -> Result<()>;
 
-    /// Runs the network on the first rows of the test set, as many as a batch has; what needs to be done but once, such
-    /// as bringing them to the device, is done the first time only. The outputs are row-major [batch, classes], or images
-    /// as the task has them.
+    /// Runs the network on the first batch of the test set. One-time work, such as the upload, happens in the first call
+    /// only. The outputs are row-major [batch, classes], or images in the task's layout.
     fn forward(&mut self) -> Result<Vec<f32>>;
 }
 
 type Start = fn(Rc<Task>) -> Result<Box<dyn Engine>>;
 
-/// An engine, and how it starts.
+/// An engine and its constructor.
 pub struct Kind {
     pub name: &'static str,
-    /// The crate whose version counts.
+    /// The crate whose version is reported.
     pub package: &'static str,
     pub gpu: bool,
-    /// Whether its images are \[channels, height, width\].
+    /// Whether its images have channels first: \[channels, height, width\].
     pub channels_first: bool,
-    /// Why it runs dense networks only, if so.
+    /// The reason if it runs dense networks only.
     pub dense_only: Option<&'static str>,
     pub start: Start,
 }
@@ -50,10 +49,10 @@ impl Kind {
     }
 }
 
-/// What all are compared with.
+/// The engine that all others are compared with.
 pub const BASE: &str = "wgrad";
 
-/// A device that is opened, and trains nothing: what the driver takes.
+/// Opens a device and trains nothing: shows the cost of the driver.
 pub const FLOOR: &str = "wgpu-alone";
 
 const MEGANEURA_LACKS: &str = "no batch normalisation, and only an approximate gradient of max pooling";
@@ -72,5 +71,5 @@ pub fn find(name: &str) -> Result<&'static Kind> {
     ENGINES
         .iter()
         .find(|kind| kind.name == name)
-        .ok_or_else(|| format!("no engine {name}: there are {}", names()).into())
+        .ok_or_else(|| format!("unknown engine {name}; expected one of {}", names()).into())
 }

@@ -1,4 +1,4 @@
-//! wgpu alone, which trains nothing: what a driver takes of time and memory before an engine does anything.
+//! wgpu alone, without training: the driver's start time and memory.
 
 use std::rc::Rc;
 

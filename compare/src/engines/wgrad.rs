@@ -1,4 +1,4 @@
-//! wgrad: the data set in a buffer of ours on the GPU, steps recorded into encoders of our own.
+//! wgrad: the data set is in a GPU buffer, and steps are recorded into command encoders of this program.
 
 use std::io::Read;
 use std::rc::Rc;
@@ -9,10 +9,10 @@ use super::Engine;
 use crate::Result;
 use crate::task::{Task, scaled};
 
-/// Bytes of the data set that are read at a time.
+/// Bytes of the data set that are read in one piece.
 const PIECE: usize = 1 << 20;
 
-/// Steps of a submission.
+/// Steps in one submission.
 const STEPS: usize = 10;
 
 struct Wgrad {
@@ -23,7 +23,7 @@ struct Wgrad {
     inference: Option<Inference>,
 }
 
-/// A forward pass over the test rows, and the buffer its outputs are read from.
+/// A forward pass over the test rows, and the buffer for reading its outputs.
 struct Inference {
     forward: Forward,
     output: wgpu::Buffer,
@@ -44,7 +44,7 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
         &gpu,
         &network,
         loss,
-        Adam::default(), // the task's: PyTorch's
+        Adam::default(), // PyTorch's defaults, which the task uses
         config,
         &parameters,
     )?;
@@ -53,8 +53,8 @@ pub fn start(task: Rc<Task>) -> Result<Box<dyn Engine>> {
 
 impl Wgrad {
     fn prepare_training(&mut self) -> Result<Training> {
-        self.trainer.warm_up()?; // the driver compiles while the data are read
-        // Read straight to where it stays.
+        self.trainer.warm_up()?; // the driver compiles while the data set is read
+        // Read directly into the final buffer.
         let (file, length) = self.task.train_inputs_file()?;
         let inputs = self.buffer_from(length, file)?;
         let targets = self.task.train_targets()?;
@@ -67,10 +67,10 @@ impl Wgrad {
         Ok(self.trainer.prepare_buffers(Rows::from(&inputs).bytes(), &targets, rows as u32)?)
     }
 
-    /// So many bytes in a buffer for kernels to read.
+    /// Creates a storage buffer of `size` bytes and fills it from `contents`.
     fn buffer_from(&self, size: usize, mut contents: impl Read) -> Result<wgpu::Buffer> {
         let features = self.gpu.device().features();
-        // Where any memory can be mapped, it is mapped itself, and not a copy that is uploaded later.
+        // If all memory can be mapped, the buffer itself is mapped, without a staging copy.
         let in_place = features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
         let map = if in_place { wgpu::BufferUsages::MAP_WRITE } else { wgpu::BufferUsages::empty() };
         let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {

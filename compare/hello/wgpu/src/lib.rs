@@ -1,4 +1,4 @@
-//! wgpu and nothing else: opens a device and runs a kernel. The floor of what any engine on wgpu takes.
+//! wgpu alone: opens a device and runs a kernel. This is the minimum cost of any engine on wgpu.
 
 use wgpu::util::DeviceExt;
 
@@ -11,7 +11,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 }
 ";
 
-/// A device, and a kernel bound to a buffer of 64 numbers.
+/// A device and a kernel that is bound to a buffer of 64 numbers.
 pub struct Alone {
     pub adapter: String,
     device: wgpu::Device,
@@ -63,7 +63,7 @@ impl Alone {
         Ok(Self { adapter, device, queue, pipeline, bindings, values, staging })
     }
 
-    /// Doubles the numbers, and reads the first.
+    /// Doubles the numbers and reads the first.
     pub fn run(&self) -> Result<f32> {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());

@@ -1,4 +1,4 @@
-//! wgrad in a browser: the data set on the GPU, steps recorded into encoders of our own, as `src/engines/wgrad.rs` has it.
+//! wgrad in a browser. Like `src/engines/wgrad.rs`: the data set is on the GPU, and steps are recorded into own encoders.
 
 #[path = "../../../../src/networks.rs"]
 mod networks;
@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use wgrad::{Adam, Dataset, Gpu, Loss, Model, Trainer, TrainerConfig, Training};
 
-/// Steps of a submission.
+/// Steps in one submission.
 const STEPS: u32 = 10;
 
 #[wasm_bindgen]
@@ -21,7 +21,7 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// The network of this name, with the task's weights.
+    /// The network with this name and the task's weights.
     pub async fn open(name: &str, batch: u32, weights: Vec<f32>) -> Result<Engine, JsError> {
         let gpu = Gpu::request_async().await?;
         let known = networks::NETWORKS.iter().find(|(known, _)| *known == name);
@@ -33,13 +33,13 @@ impl Engine {
             parameters[parameter.range()].iter_mut().zip(&mut weights).for_each(|(to, from)| *to = from);
         }
         let config = TrainerConfig { batch, shuffle: false, ..TrainerConfig::default() };
-        // Of an image as many numbers come out as go in: see `Description::labels` in src/task.rs.
+        // For image targets, the output has the input's length: see `Description::labels` in src/task.rs.
         let loss = if puts_out_images(&network) { Loss::MeanSquaredError } else { Loss::SoftmaxCrossEntropy };
         let trainer = Trainer::from_parameters(&gpu, &network, loss, Adam::default(), config, &parameters)?;
         Ok(Self { gpu, model: trainer.model(), trainer, training: None })
     }
 
-    /// The training set: rows of bytes, and of each a label, or an image of bytes.
+    /// The training set: rows of bytes, each with a label or an image of bytes as target.
     pub fn prepare(&mut self, inputs: Vec<u8>, targets: Vec<u8>) -> Result<(), JsError> {
         let network = self.trainer.network();
         let features = network.input_ends()[0].features() as usize;
@@ -53,7 +53,7 @@ impl Engine {
         Ok(())
     }
 
-    /// So many steps, and waits for them.
+    /// Runs `steps` steps and waits for them.
     pub async fn train(&mut self, steps: u32) -> Result<(), JsValue> {
         let training = self.training.as_ref().ok_or("nothing is prepared")?;
         for first in (0..steps).step_by(STEPS as usize) {
@@ -68,7 +68,7 @@ impl Engine {
         JsFuture::from(done).await.map(drop)
     }
 
-    /// The outputs of rows of features.
+    /// The outputs for rows of features.
     pub async fn forward(&self, features: Vec<f32>) -> Result<Vec<f32>, JsError> {
         Ok(self.model.forward_async(&features).await?)
     }
