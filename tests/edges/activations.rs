@@ -6,7 +6,7 @@ use wgrad::plan::*;
 use crate::page::{Line, Section, Table, Value, short};
 use crate::run::{Both, tensor};
 
-/// Units in the last place of f32, as a share.
+/// Unit in the last place (ulp) of f32, relative.
 const ULP: f64 = 1.0 / 8_388_608.0;
 
 const INPUTS: [f32; 18] = [
@@ -34,12 +34,12 @@ fn sigmoid(z: f64) -> f64 {
     if z < 0.0 { z.exp() / (1.0 + z.exp()) } else { 1.0 / (1.0 + (-z).exp()) }
 }
 
-/// The activation and its derivative in f64, limits at ±∞.
+/// The activation and its derivative in f64, with the limits at ±∞.
 fn exact(activation: Activation, z: f64) -> [f64; 2] {
     use std::f64::consts::{FRAC_1_SQRT_2, PI};
     let linear = |positive: bool, slope: f64| if positive { 1.0 } else { slope };
     let positive = z > 0.0;
-    // A gate that is 0 far below makes the product 0.
+    // Far below 0 the gate is 0, so the product is 0.
     let far = z < -1e3;
     match activation {
         Activation::Identity => [z, 1.0],
@@ -95,10 +95,10 @@ fn of(activation: Activation, input: &[f32], saved: Option<&[f32]>) -> [Vec<f32>
     both.get(2)
 }
 
-/// The inputs of which the page has lines.
+/// The inputs that the page shows.
 const SHOWN: [f32; 7] = [-1e-6, 20.0, -88.0, -3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
 
-/// Whether the derivative is computed from the output. The tables' second column would tell if this list were wrong.
+/// Whether the derivative is computed from the output. If this list were wrong, the derivatives in the tables would be.
 fn from_output(activation: Activation) -> bool {
     use Activation::*;
     !matches!(activation, GeluErf | GeluTanh | Silu | Softplus | HardSwish)
@@ -106,7 +106,7 @@ fn from_output(activation: Activation) -> bool {
 
 fn table(activation: Activation) -> Table {
     let values = of(activation, &INPUTS, None);
-    // The CPU's outputs for both: the derivative answers for itself.
+    // Both devices get the CPU's outputs, so an error of the output does not affect the derivative.
     let saved = if from_output(activation) { &values[1] } else { &INPUTS[..] };
     let slopes = of(activation, &[1.0; INPUTS.len()], Some(saved));
     let line = |(i, z): (usize, &f32)| {
@@ -127,9 +127,12 @@ fn table(activation: Activation) -> Table {
 pub fn section() -> Section {
     let all = Activation::ALL.into_iter().filter(|activation| *activation != Activation::Softmax);
     let text = "\
-The tolerance is 16 + 2 |z| ulp of the value, where |z| counts up to 100, as WGSL allows exp that. Derivatives of `elu`,
-`selu`, `sigmoid`, `tanh` and of piecewise linear functions are computed from the output, which is rounded: 2 ulp of 1 more.
-`relu` passes NaN on, but its derivative there is 0, as in PyTorch; the loss that follows shows the NaN. The test has more inputs than the page: 0, ±1e-30, ±1e-6, ±20,
-±88, ±100, ±1e10, ±3e38.";
+The tolerance is 16 + 2 min(|z|, 100) ulp of the value. This is the error that WGSL allows for exp. Derivatives of
+`elu`, `selu`, `sigmoid`, `tanh` and piecewise linear functions are computed from the rounded output. Their tolerance
+is 2 ulp of 1 larger.
+
+`relu` returns NaN for NaN, but its derivative there is 0, as in PyTorch. The loss then becomes NaN.
+
+The test has more inputs than this page: 0, ±1e-30, ±1e-6, ±20, ±88, ±100, ±1e10, ±3e38.";
     Section { title: "Activations", text: text.into(), tables: all.map(table).collect() }
 }

@@ -1,4 +1,4 @@
-//! Encodings of coordinates one by one.
+//! Encodings of single coordinates.
 
 use std::f64::consts::PI;
 
@@ -8,13 +8,13 @@ use wgrad::plan::*;
 use crate::page::{Line, Section, Table, Value, short};
 use crate::run::{Both, tensor};
 
-/// Units in the last place of f32, as a share.
+/// Unit in the last place (ulp) of f32, relative.
 const ULP: f64 = 1.0 / 8_388_608.0;
 
 const INPUTS: [f32; 9] =
     [1e-30, 0.5, -0.25, 1e6 + 0.25, 16_777_216.0, 3e38, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
 
-/// The quartic kernel's integral from -1 to t.
+/// Integral of the quartic kernel from -1 to t.
 fn blob_below(t: f64) -> f64 {
     let t = t.clamp(-1.0, 1.0);
     0.5 + 15.0 / 16.0 * (t - 2.0 / 3.0 * t.powi(3) + t.powi(5) / 5.0)
@@ -22,9 +22,9 @@ fn blob_below(t: f64) -> f64 {
 
 /// The first two features.
 fn exact(encoding: Encoding, x: f64) -> [f64; 2] {
-    // Whole turns are taken away exactly.
+    // Whole periods are subtracted exactly.
     let turn = |x: f64| x - 2.0 * (x * 0.5).round();
-    // f64 has no quarter of a circle: what it leaves of one is 0.
+    // f64 cannot represent π / 2 exactly: tiny results are 0.
     let zero = |y: f64| if y.abs() < 1e-15 && x.abs() > 1e-3 { 0.0 } else { y };
     match encoding {
         Encoding::Frequency { .. } => [(PI * turn(x)).sin(), (PI * turn(x)).cos()].map(zero),
@@ -50,7 +50,7 @@ fn table(encoding: Encoding) -> Table {
     let line = |(row, x): (usize, &f32)| {
         let exact = exact(encoding, f64::from(*x));
         let value = |k: usize| {
-            // Near 0 a feature that is 0 there keeps its digits.
+            // Near x = 0 the tolerance is relative to the feature.
             let off = 8.0 * ULP * if x.abs() < 1e-3 { exact[k].abs() } else { exact[k].abs().max(1.0) };
             Value { exact: exact[k], gpu: gpu[row * features + k], cpu: cpu[row * features + k], off }
         };
@@ -69,7 +69,7 @@ pub fn section() -> Section {
         Encoding::OneBlob { bins: 2 },
     ];
     let text = "\
-Encodings of a coordinate x. Tolerance: 8 ulp of the feature, or of 1 where that is more and x is not near 0. Whole turns
-of a wave are taken away exactly, so large coordinates lose nothing that they still have.";
+Encodings of a coordinate x. The tolerance is 8 ulp of the feature, or 8 ulp of 1 if that is larger and |x| is at
+least 1e-3. Whole periods of a wave are subtracted exactly, so large coordinates cause no additional error.";
     Section { title: "Encodings", text: text.into(), tables: encodings.into_iter().map(table).collect() }
 }

@@ -1,4 +1,4 @@
-//! Right values that a user sees, through trainers and models: small losses, and layer normalisation of equal numbers.
+//! Edge cases through trainers and models: small losses, and layer normalisation of equal numbers.
 
 use wgrad::*;
 
@@ -8,7 +8,7 @@ fn devices() -> [Device; 2] {
     [gpu().into(), Device::Cpu]
 }
 
-/// The mean loss of rows that are the network's outputs.
+/// The mean loss of rows. The network passes them on unchanged.
 fn loss_of(device: &Device, loss: Loss, rows: &[f32], outputs: u32, targets: Vec<f32>) -> f64 {
     let network = Network::input(outputs).activation(Activation::Identity).build().unwrap();
     let mut trainer = Trainer::new(device.clone(), &network, loss, Sgd::default(), TrainerConfig::default()).unwrap();
@@ -16,7 +16,7 @@ fn loss_of(device: &Device, loss: Loss, rows: &[f32], outputs: u32, targets: Vec
     trainer.evaluate(&data).unwrap().loss
 }
 
-/// The losses of right answers are as small as e^-|z|, whichever the target.
+/// Losses of correct predictions are about e^-|z|, for both targets.
 #[test]
 fn binary_cross_entropy_keeps_the_small_losses_of_both_targets() {
     for device in devices() {
@@ -31,14 +31,14 @@ fn binary_cross_entropy_keeps_the_small_losses_of_both_targets() {
             (80.0, 0.0, 80.0),
         ] {
             let loss = loss_of(&device, Loss::BinaryCrossEntropy, &[z], 1, vec![t]);
-            // exp may be off by 3 + 2 |z| ulp.
+            // WGSL allows exp an error of 3 + 2 |z| ulp.
             let share = (16.0 + 2.0 * f64::from(z.abs())) / 8_388_608.0;
             assert!((loss - expected).abs() <= share * expected, "{device:?}: z {z}, t {t}: {loss:e}");
         }
     }
 }
 
-/// A step as long as the gradient is small: from a weight of 1 to 2.
+/// The learning rate is the inverse of the small gradient, so a step moves the weight from 1 to 2.
 #[test]
 fn binary_cross_entropy_keeps_the_small_gradients_of_both_targets() {
     for device in devices() {
@@ -58,7 +58,7 @@ fn binary_cross_entropy_keeps_the_small_gradients_of_both_targets() {
     }
 }
 
-/// The largest logit's 1 does not swallow the rest.
+/// The term 1 of the largest logit does not absorb the other terms.
 #[test]
 fn softmax_cross_entropy_keeps_small_losses() {
     for device in devices() {
@@ -73,7 +73,7 @@ fn softmax_cross_entropy_keeps_small_losses() {
     }
 }
 
-/// Exactly 0, as nothing deviates from the mean.
+/// The output is exactly 0, because no number differs from the mean.
 #[test]
 fn layer_normalisation_of_a_constant_row_is_0() {
     for device in devices() {

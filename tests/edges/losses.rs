@@ -1,4 +1,4 @@
-//! Losses and the gradients of a row's outputs; the softmax.
+//! Losses, their gradients, and the softmax.
 
 use wgrad::plan::*;
 use wgrad::{Activation, Loss};
@@ -6,10 +6,10 @@ use wgrad::{Activation, Loss};
 use crate::page::{Line, Section, Table, Value, short};
 use crate::run::{Both, DATA, STEP, shaped, tensor};
 
-/// Units in the last place of f32, as a share.
+/// Unit in the last place (ulp) of f32, relative.
 const ULP: f64 = 1.0 / 8_388_608.0;
 
-/// What a row is asked.
+/// The target of a row.
 #[derive(Debug, Clone, Copy)]
 enum Target<'a> {
     Label(u32),
@@ -17,7 +17,7 @@ enum Target<'a> {
 }
 use Target::*;
 
-/// One row's loss and its gradient: on the GPU, on the CPU.
+/// Loss and gradient of one row on the GPU and on the CPU.
 fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32>); 2] {
     let outputs = output.len();
     let mut words: Vec<u32> = match target {
@@ -61,7 +61,7 @@ fn of(loss: Loss, output: &[f32], target: Target, weight: f32) -> [(f32, Vec<f32
     [(on_gpu, gpu), (on_cpu, cpu)]
 }
 
-/// A line: the loss and the gradient of the first output, each exact value with what it may be off by.
+/// A line of the page: the loss and the gradient of the first output. Exact values come with their tolerances.
 fn line(
     input: String,
     [(gpu, gpu_gradient), (cpu, cpu_gradient)]: [(f32, Vec<f32>); 2],
@@ -76,9 +76,9 @@ fn table(text: &str, input: &'static str, lines: Vec<Line>) -> Table {
     Table { text: text.into(), input, outputs: vec!["loss", "gradient"], lines }
 }
 
-/// Losses of one output that are functions of the error, and their slopes.
+/// Losses that are functions of the error of one output, and their derivatives.
 fn of_error(loss: Loss, error: f64) -> [f64; 2] {
-    // 0 at 0, and NaN where the error is.
+    // The sign is 0 at 0, and NaN for NaN.
     let sign = if error == 0.0 || error.is_nan() { error } else { error.signum() };
     match loss {
         Loss::MeanAbsoluteError => [error.abs(), sign],
@@ -94,7 +94,7 @@ fn of_error(loss: Loss, error: f64) -> [f64; 2] {
 fn error_table(text: &str, loss: Loss, rows: &[[f32; 2]]) -> Table {
     let lines = rows.iter().map(|&[y, t]| {
         let exact = of_error(loss, f64::from(y) - f64::from(t));
-        // The difference, the square, the factors: of each a rounding.
+        // One rounding each for the difference, the square and the factors.
         let exact = exact.map(|value| (value, 8.0 * ULP * value.abs()));
         line(format!("{}, {}", short(y.into()), short(t.into())), of(loss, &[y], Values(&[t]), 1.0), exact)
     });
@@ -114,7 +114,7 @@ const ERRORS: [[f32; 2]; 10] = [
     [f32::NAN, 0.0],
 ];
 
-/// ln(1 + e^z) - t z, as sums of numbers of one sign; and sigmoid(z) - t.
+/// ln(1 + e^z) - t z, computed as sums of numbers with the same sign, and sigmoid(z) - t.
 fn cross_entropy(z: f64, t: f64) -> [f64; 2] {
     let e = (-z.abs()).exp();
     let against = if z > 0.0 { 1.0 - t } else { t };
@@ -135,12 +135,12 @@ fn binary_table() -> Table {
         }
     }
     let text = "\
-Binary cross-entropy, of a logit z. A logit of −z and a target of 1 − t give the same loss and the gradient's opposite. An
-infinite logit has no finite loss, right or wrong, so that the run ends with an error.";
+Binary cross-entropy of a logit z. The logit −z with the target 1 − t gives the same loss and the negative gradient.
+The loss of an infinite logit is infinite or NaN, even if the prediction is correct. The run then ends with an error.";
     table(text, "z, t", lines)
 }
 
-/// Softmax cross-entropy in f64, and its gradient for the first output.
+/// Softmax cross-entropy in f64 and its gradient for the first output.
 fn softmax_cross_entropy(z: &[f32], target: Target, smoothing: f64) -> [f64; 2] {
     let n = z.len() as f64;
     let z: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
@@ -196,20 +196,20 @@ fn softmax_table() -> Table {
             _ => Loss::SmoothedSoftmaxCrossEntropy { smoothing },
         };
         let [exact, gradient] = softmax_cross_entropy(z, target, smoothing.into());
-        // Of exp's argument, where it matters; a sum of so many; the gradient is the difference of two numbers up to 1.
+        // Errors of exp and of the sum. The gradient is the difference of two numbers up to 1.
         let share = (16.0 + 2.0 * 20.0 + z.len() as f64) * ULP;
         line(input.into(), of(loss, z, target, 1.0), [(exact, share * exact.abs()), (gradient, 4.0 * ULP)])
     });
     let text = "\
-Softmax cross-entropy. The gradient is that of the first logit; it is the difference of two numbers from 0 to 1, so its
-tolerance is 4 ulp of 1, absolute.";
+Softmax cross-entropy, and its gradient for the first logit. The gradient is the difference of two numbers from 0 to
+1. Its tolerance is absolute: 4 ulp of 1.";
     table(text, "logits; targets", lines.collect())
 }
 
 fn weights_table() -> Table {
     let rows = [(2.0, 0.0), (2.0, 1e-30), (2.0, 1e30), (2.0, 3e38), (1e19, 1e10), (2e19, 1e-30), (2e19, 0.0)];
     let lines = rows.into_iter().map(|(y, weight): (f32, f32)| {
-        // In f32 the square is infinite before it is weighted.
+        // In f32 the square overflows before it is multiplied by the weight.
         let square = if y > 1.8e19 { f64::INFINITY } else { f64::from(y).powi(2) };
         let exact = [square * f64::from(weight), 2.0 * f64::from(y) * f64::from(weight)];
         let exact = exact.map(|value| (value, 8.0 * ULP * value.abs()));
@@ -217,17 +217,17 @@ fn weights_table() -> Table {
         line(input, of(Loss::MeanSquaredError, &[y], Values(&[0.0]), weight), exact)
     });
     let text = "\
-Weights of rows, with the mean squared error and a target of 0. A weight multiplies the row's loss as it is in f32: one
-that is infinite stays infinite, and times 0 is NaN. Both end the run.";
+Row weights, with the mean squared error and a target of 0. The weight multiplies the row's loss in f32. An infinite
+loss stays infinite, and an infinite loss times 0 is NaN. Both end the run.";
     table(text, "y, weight", lines.collect())
 }
 
 pub fn section() -> Section {
     let text = "\
-Each line is a row by itself: its loss, and the gradient of its output. A loss that is infinite or NaN ends the run with
-`Error::NonFiniteLoss`. Tolerances are relative: 8 ulp for losses of the error y − t, and 16 + 2 |z| ulp for those that take
-exp, where |z| counts up to 100, as WGSL allows exp that.";
-    let squares = "Mean squared error; the sum of squares is the same of one output.";
+Each line is a batch with one row: its loss, and the gradient of the first output. An infinite or NaN loss ends the
+run with `Error::NonFiniteLoss`. Tolerances are relative: 8 ulp for losses of the error y − t, and 16 + 2 min(|z|,
+100) ulp for losses with exp. This is the error that WGSL allows for exp.";
+    let squares = "Mean squared error. With one output, the sum of squares is equal.";
     let mut tables = vec![
         error_table(squares, Loss::MeanSquaredError, &ERRORS),
         error_table("Mean absolute error.", Loss::MeanAbsoluteError, &ERRORS),
@@ -237,13 +237,13 @@ exp, where |z| counts up to 100, as WGSL allows exp that.";
         softmax_table(),
         weights_table(),
     ];
-    // Of one output the sum of squares is the mean: checked, not shown.
+    // With one output the sum of squares equals the mean: checked, not shown.
     let sum = error_table("Sum of squares.", Loss::SumOfSquares, &ERRORS);
     tables[0].lines.extend(sum.lines.into_iter().map(|line| Line { shown: false, ..line }));
     Section { title: "Losses", text: text.into(), tables }
 }
 
-/// The softmax as a layer: the first number of a row, and of its gradient where the gradient of the first output is 1.
+/// The softmax as a layer: the first output of a row, and its derivative with respect to the first input.
 pub fn softmax_section() -> Section {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
     let long = vec![-3e38; 1000];
@@ -284,8 +284,9 @@ pub fn softmax_section() -> Section {
         Line { input: input.into(), values: vec![value, slope], shown: true }
     });
     let text = "\
-The softmax as a layer: the first number of a row, and its derivative. Tolerance: relative, as exp's and for the sum an ulp
-a number; the derivative is computed from the output, so 2 ulp of 1 more.";
+The softmax as a layer: the first output of a row, and its derivative with respect to the first input. The tolerance
+is relative: that of exp, plus one ulp for each number in the sum. The derivative is computed from the output, so its
+tolerance is 2 ulp of 1 larger.";
     let lines = lines.collect();
     let table = Table { text: String::new(), input: "z", outputs: vec!["value", "derivative"], lines };
     Section { title: "Softmax", text: text.into(), tables: vec![table] }

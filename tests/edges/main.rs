@@ -1,7 +1,7 @@
-//! Numbers at the edge: very large, very small, equal, infinite, NaN. Each section of `docs/edge-cases.md` is computed here
-//! in f64, on the GPU and on the CPU, and the page must say what came out.
+//! Edge cases: very large, very small, equal, infinite and NaN inputs. These tests compute each section of
+//! `docs/edge-cases.md` in f64, on the GPU and on the CPU, and compare the results with the page.
 //!
-//! `WGRAD_WRITE_EDGES=1 cargo test --release --test edges` writes the page anew.
+//! `WGRAD_WRITE_EDGES=1 cargo test --release --all-features --test edges` rewrites the page.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,7 +17,7 @@ mod run;
 
 use page::Section;
 
-/// The sections of the page, in order. Another one is another module with a function like these.
+/// The sections of the page, in order. To add a section, add a function like these.
 const SECTIONS: &[fn() -> Section] = &[
     activations::section,
     encodings::section,

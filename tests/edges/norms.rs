@@ -10,7 +10,7 @@ use crate::run::{Both, shaped};
 const U: f64 = 1.0 / 16_777_216.0;
 const EPSILON: f32 = 1e-5;
 
-/// A row normalised and back: y, the statistics, dx, the gradient of the scale; scale 1, shift 0.
+/// Forward and backward pass of one row with scale 1 and shift 0: y, dx and the gradient of the scale.
 fn of(x: &[f32], dy: &[f32]) -> [[Vec<f32>; 2]; 3] {
     let n = x.len();
     let columns = n as u32;
@@ -40,17 +40,17 @@ fn of(x: &[f32], dy: &[f32]) -> [[Vec<f32>; 2]; 3] {
     [both.get(2), both.get(3), both.get(6)]
 }
 
-/// What f64 makes of a row: y and dx, each with what it may be off by.
+/// y and dx of a row in f64, each with its tolerance.
 fn exact(x: &[f32], dy: &[f32]) -> [Vec<(f64, f64)>; 2] {
     let n = x.len() as f64;
     let [x, dy] = [x, dy].map(|row| row.iter().map(|value| f64::from(*value)).collect::<Vec<_>>());
-    // From the first, as the mean of equal numbers is off by roundings in f64 too.
+    // Subtract the first number: in f64 too, the mean of equal numbers has rounding errors.
     let differences: Vec<f64> = x.iter().map(|value| value - x[0]).collect();
     let mean = differences.iter().sum::<f64>() / n;
     let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / n;
     let inverse = 1.0 / (variance + f64::from(EPSILON)).sqrt();
     let y: Vec<f64> = differences.iter().map(|d| (d - mean) * inverse).collect();
-    // The sums of 64 lanes and of the numbers of a lane; quotients, roots; the differences to the first number.
+    // Roundings of the sums over 64 lanes and within a lane, of divisions and roots, and of the differences.
     let roundings = (n / 64.0 + 65.0 + 32.0) * U;
     let of_y: Vec<f64> =
         (0..x.len()).map(|i| roundings * (1.0 + y[i].abs()) + 2.0 * U * (differences[i] * inverse).abs()).collect();
@@ -66,7 +66,7 @@ fn exact(x: &[f32], dy: &[f32]) -> [Vec<(f64, f64)>; 2] {
     [y.into_iter().zip(of_y).collect(), dx]
 }
 
-/// A line about the last number of a row; all others must be right.
+/// A line of the page for the last number of a row. All other numbers must be right.
 fn line(input: &str, x: &[f32]) -> Line {
     let dy = Random(x.len() as u64).f32s(x.len());
     let [y, dx, scale_gradient] = of(x, &dy);
@@ -103,27 +103,31 @@ pub fn section() -> Section {
         line("300 times 1234.567", &[1234.567; 300]),
         line("300 times 123456.7", &[123_456.7; 300]),
         line("10,000 times 3e38", &[3e38; 10_000]),
-        line("65 around 0, ± 1", &around(65, 0.0, 1.0)),
-        line("300 around 1e6, ± 1", &around(300, 1e6, 1.0)),
-        line("8192 around 1e6, ± 1", &around(8192, 1e6, 1.0)),
-        line("8192 around 0, ± 1, the first 1e6", &outlier(1e6)),
-        line("65 around 0, ± 1e-3", &around(65, 0.0, 1e-3)),
-        line("65 around 0, ± 1e-20", &around(65, 0.0, 1e-20)),
-        line("65 around 0, ± 1e20", &around(65, 0.0, 1e20)),
-        line("300 around 1e30, ± 1e30", &around(300, 1e30, 1e30)),
+        line("65 numbers, 0 ± 1", &around(65, 0.0, 1.0)),
+        line("300 numbers, 1e6 ± 1", &around(300, 1e6, 1.0)),
+        line("8192 numbers, 1e6 ± 1", &around(8192, 1e6, 1.0)),
+        line("8192 numbers, 0 ± 1, the first is 1e6", &outlier(1e6)),
+        line("65 numbers, 0 ± 1e-3", &around(65, 0.0, 1e-3)),
+        line("65 numbers, 0 ± 1e-20", &around(65, 0.0, 1e-20)),
+        line("65 numbers, 0 ± 1e20", &around(65, 0.0, 1e20)),
+        line("300 numbers, 1e30 ± 1e30", &around(300, 1e30, 1e30)),
         line("1e37, -1e37", &[1e37, -1e37]),
         line("3e38, -3e38", &[3e38, -3e38]),
         line("inf, 0", &[f32::INFINITY, 0.0]),
         line("NaN, 0", &[f32::NAN, 0.0]),
     ];
     let text = "\
-Layer normalisation, epsilon 1e-5, scale 1, shift 0: of the last number of a row, and of the gradient behind it where random
-gradients from −1 to 1 come in. All other numbers are held to the same tolerance, and so is the gradient of the scale. A row
-is n numbers at random, up to a distance from their mean. Differences are taken from a row's first number, so the mean costs
-no digits, and squares are scaled, so they do not overflow. Rows that reach 4e37 and more from their first number become NaN,
-and so does the loss.
+Layer normalisation with epsilon 1e-5, scale 1 and shift 0. The table shows the output for the last number of a row,
+and the input gradient there. The output gradients are random numbers from −1 to 1. The test checks all other numbers
+and the gradient of the scale with the same tolerance. A row has n random numbers: those of `0 ± 1` are uniform from
+−1 to 1.
 
-Tolerance: n / 64 + 97 roundings of 2^-24 of 1 + |y|, and two of the distance to the first number, divided by the deviation.";
+The kernel subtracts the first number of a row from all numbers, so a large mean does not cost precision. It scales
+the squares, so they do not overflow. If a number differs from the first by 4e37 or more, the row becomes NaN, and so
+does the loss.
+
+The tolerance is n / 64 + 97 roundings (2^-24) of 1 + |y|, plus two roundings of the difference from the first number,
+divided by the standard deviation.";
     let table =
         Table { text: String::new(), input: "row", outputs: vec!["output", "input gradient"], lines: lines.into() };
     Section { title: "Layer normalisation", text: text.into(), tables: vec![table] }

@@ -1,4 +1,4 @@
-//! One update of every optimizer, and gradients whose norm is clipped.
+//! The first update of every optimizer, and gradient clipping by norm.
 
 use wgrad::plan::*;
 use wgrad::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
@@ -8,14 +8,14 @@ use crate::run::{Both, STEP, tensor};
 
 /// The unit roundoff of f32.
 const U: f64 = 1.0 / 16_777_216.0;
-/// Of a block of parameters.
+/// Number of parameters.
 const LEN: usize = 64;
 const RATE: f32 = 0.01;
-/// The weight before, and how far from it a step leads.
+/// The initial weight.
 const WEIGHT: f32 = 0.5;
 
 const GRADIENTS: [f32; 12] = [0.0, 1e-38, 1e-30, 1e-20, 1.0, -1e10, 1e18, 1e20, -1e30, 3e38, f32::INFINITY, f32::NAN];
-/// The gradients of which the page has lines.
+/// The gradients that the page shows.
 const SHOWN: [f32; 6] = [1e-20, 1e18, 1e20, 3e38, f32::INFINITY, f32::NAN];
 
 fn optimizers() -> [(&'static str, Optimizer); 7] {
@@ -30,7 +30,7 @@ fn optimizers() -> [(&'static str, Optimizer); 7] {
     ]
 }
 
-/// The first step of each, in f64: moments are 0 before.
+/// The weight after the first step in f64. The moments are 0 before it.
 fn exact(optimizer: Optimizer, g: f64) -> f64 {
     let (rate, w) = (f64::from(RATE), f64::from(WEIGHT));
     let step = |beta: f32, epsilon: f32| (1.0 - f64::from(beta)).sqrt() * g.abs() + f64::from(epsilon);
@@ -59,7 +59,7 @@ fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>) -> Op 
     Op::Update(Update { step, gradients, scale })
 }
 
-/// What the ops share, and the two of [`clipped`].
+/// Buffers of the ops; the last two are for [`clipped`].
 const BUFFERS: [(&str, u32, Role); 6] = [
     ("w", LEN as u32, Role::Parameters),
     ("g", LEN as u32, Role::Gradients),
@@ -86,7 +86,7 @@ fn table((name, optimizer): (&str, Optimizer)) -> Table {
         let exact = exact(optimizer, f64::from(*g));
         let off = 64.0 * U * (exact - f64::from(WEIGHT)).abs() + 2.0 * U * exact.abs();
         let shown = SHOWN.iter().any(|shown| shown.to_bits() == g.to_bits());
-        // Those that the page leaves out must be right, or NaN where a square overflows.
+        // Lines that are not shown must be right. Lines with an overflow to NaN are shown.
         let value = Value { exact, gpu: gpu[i], cpu: cpu[i], off };
         let overflows = g.abs() > 1e19 && gpu[i].is_nan() && cpu[i].is_nan();
         Line { input: short((*g).into()), values: vec![value], shown: shown || overflows }
@@ -97,18 +97,21 @@ fn table((name, optimizer): (&str, Optimizer)) -> Table {
 
 pub fn section() -> Section {
     let text = "\
-The first update of a weight of 0.5, rate 0.01, other hyperparameters as by default. Where the square of a gradient leaves
-f32's range, or the weight does, the weight becomes NaN: the next loss is NaN and training ends with an error. An infinite
-mean of squares would make every later step 0, and training would stand still. The page has fewer gradients than the test.
+The first update of a weight of 0.5 with learning rate 0.01 and default hyperparameters otherwise. The test has more
+gradients than this page.
 
-Gradients below 1e-19 have squares that f32 flushes to 0: epsilon alone divides them. This matters only for an epsilon below
-1e-18.
+If the square of a gradient or the weight overflows f32, the weight becomes NaN. The next loss is then NaN, and
+training ends with an error. An infinite mean of squares would be worse: every later step would be 0, without an
+error.
 
-Tolerance: 64 roundings of 2^-24 of the step, and two of the weight.";
+Squares of gradients below 1e-19 are flushed to 0, so only epsilon divides these gradients. This matters only for an
+epsilon below 1e-18.
+
+The tolerance is 64 roundings (2^-24) of the step, plus two of the weight.";
     Section { title: "Optimizers", text: text.into(), tables: optimizers().map(table).into() }
 }
 
-/// The first gradient after the clip: SGD at rate 1 takes it from a weight of 0.
+/// The first gradient after clipping: SGD with learning rate 1 subtracts it from a weight of 0.
 fn clipped(input: &str, limit: f32, gradients: &[f32]) -> Line {
     let (sums, scale) = (tensor(4, SUM_PARTS as usize), tensor(5, 1));
     let ops = [
@@ -139,23 +142,25 @@ pub fn clip_section() -> Section {
         clipped("NaN, 63 times 1, limit 1", 1.0, &with_first(f32::NAN)),
     ];
     let text = "\
-The first gradient after `Clip::Norm`. A sum of squares beyond f32 is kept as that of scaled gradients. Where a gradient is
-infinite or NaN, every trained weight becomes NaN. `Clip::Value` makes its limit of an infinite gradient and keeps NaN.
+The first gradient after `Clip::Norm`. If the sum of squares would overflow f32, the gradients are scaled first. If a
+gradient is infinite or NaN, every trained weight becomes NaN. `Clip::Value` clips an infinite gradient to its limit
+and keeps NaN.
 
-Tolerance: 64 roundings of 2^-24.";
+The tolerance is 64 roundings (2^-24).";
     let table = Table { text: String::new(), input: "gradients", outputs: vec!["clipped"], lines };
-    Section { title: "Gradients whose norm is clipped", text: text.into(), tables: vec![table] }
+    Section { title: "Gradient clipping by norm", text: text.into(), tables: vec![table] }
 }
 
-/// No tables: `tests/overflow.rs` holds the sums, `src/ops/next_batch.rs` the orders.
+/// No tables: `tests/overflow.rs` tests the sums, `src/ops/next_batch.rs` the orders.
 pub fn sums_section() -> Section {
     let text = "\
-The running loss of an epoch or an evaluation adds each row's loss to one of many slots. Every 8th row a slot's sum
-moves to a second level, every 64th that sum to a third, up to five levels: no sum has many terms. 20 million equal rows give
-their loss to within 1e-6 on both devices (a single f32 sum is off by percents). A sum of finite losses beyond 3.4e38 is
-infinite, and training ends with an error.
+The loss of an epoch or an evaluation is a sum over all rows. Each row's loss is added to one of many slots. Every 8th
+row, the sum of a slot moves to a second level. Every 64th row, that sum moves to a third level, and so on up to five
+levels. Therefore no sum has many terms. 20 million equal rows give their loss to within 1e-6 on both devices; the
+error of a single f32 sum is several percent. If the sum of finite losses exceeds 3.4e38, it is infinite, and training
+ends with an error.
 
-Up to 32 rows are ordered by random keys, so every order is as likely; more rows by a Feistel network. The tests count all
-orders of 2 to 7 rows, and places and neighbours of 8 and more.";
-    Section { title: "Sums over many rows, orders of few", text: text.into(), tables: vec![] }
+Up to 32 rows are shuffled by random keys, so all orders have the same probability. More rows are shuffled by a
+Feistel network. The tests count all orders of 2 to 7 rows, and the positions and neighbours of 8 rows and more.";
+    Section { title: "Sums over many rows, and shuffling", text: text.into(), tables: vec![] }
 }

@@ -1,67 +1,68 @@
-//! The page: tables of what f64 says, and of whether the GPU and the CPU say the same.
+//! The page: tables of results in f64, and whether the GPU and the CPU agree.
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// What stands above the first section.
+/// The text above the first section.
 const INTRODUCTION: &str = "\
-# Numbers at the edge
+# Edge cases of floating-point inputs
 
-What wgrad computes from inputs that are very large, very small, equal, infinite or NaN. For those who look for the cause
-of a NaN, of a loss that stands still, or of a difference to another engine.
+This page shows wgrad's results for inputs that are very large, very small, equal, infinite or NaN. It is for people
+who look for the cause of a NaN, of a loss that does not change, or of a difference from another engine.
 
-`tests/edges` computes every table in f64, on the GPU and on the CPU, and fails where this page says anything else. The
-column f64 has the value of the formula, and of NaN and infinite inputs what IEEE arithmetic makes of it. \"right\" means
-within the tolerance that the section states; numbers below 1.2e-38 may be flushed to 0. Where a device gives something
-else, it stands there.
+`tests/edges` computes every table in f64, on the GPU and on the CPU. The test fails if this page differs.
 
-WGSL lets drivers assume that no NaN and no infinity exists. The rows with NaN and infinite inputs say what the kernels
-make of them where a driver keeps them, as lavapipe does.
+- The columns \"f64\" contain the value of the formula in f64. For NaN and infinite inputs they contain the result of
+  IEEE arithmetic.
+- \"right\" means that the device's result is within the tolerance of the section. Otherwise the result itself is shown.
+- Results below 1.2e-38 may be flushed to 0.
+- WGSL allows drivers to assume that NaN and infinity do not occur. The rows with NaN and infinite inputs hold for
+  drivers that keep these values, such as lavapipe.
 ";
 
-/// A part of the page.
+/// A section of the page.
 pub struct Section {
     pub title: &'static str,
-    /// What a reader must know, and the tolerance.
+    /// Explanation and tolerance.
     pub text: String,
     pub tables: Vec<Table>,
 }
 
-/// Lines of one thing.
+/// A table of the page.
 pub struct Table {
-    /// Stands above it; may be empty.
+    /// The text above the table; may be empty.
     pub text: String,
-    /// The head of the first column: what is put in.
+    /// Heading of the first column: the input.
     pub input: &'static str,
-    /// What comes out: a column of f64 values each.
+    /// The outputs; each has a column of f64 values.
     pub outputs: Vec<&'static str>,
     pub lines: Vec<Line>,
 }
 
-/// An input, and what comes out.
+/// An input and its outputs.
 pub struct Line {
     pub input: String,
     pub values: Vec<Value>,
-    /// Whether the page has it; the others must be right on both devices.
+    /// Whether the page shows the line. Lines that are not shown must be right on both devices.
     pub shown: bool,
 }
 
-/// One number, three times.
+/// One output in f64, on the GPU and on the CPU.
 #[derive(Debug, Clone, Copy)]
 pub struct Value {
     pub exact: f64,
     pub gpu: f32,
     pub cpu: f32,
-    /// How far from `exact` counts as right; the smallest normal number is added.
+    /// Tolerance. The smallest normal number is added to it.
     pub off: f64,
 }
 
 impl Value {
-    /// Whether a device's number is within the tolerance.
+    /// Whether a device's result is within the tolerance.
     pub fn is_right(&self, got: f32) -> bool {
         let rounded = self.exact as f32;
         let (got, exact) = (f64::from(got), self.exact);
-        // What rounds to infinity in f32 is infinite there.
+        // A value that rounds to infinity in f32 must be infinite.
         if rounded.is_nan() || rounded.is_infinite() {
             return got.is_nan() == exact.is_nan() && (got.is_nan() || got == f64::from(rounded));
         }
@@ -69,7 +70,7 @@ impl Value {
     }
 }
 
-/// A number in few digits, so that the page is readable: 0, 1, -2.5, 1.6e-9.
+/// A number with few digits, for the page: 0, 1, -2.5, 1.6e-9.
 pub fn short(value: f64) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -90,7 +91,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// A cell of a device.
+/// A table cell of a device.
 fn cell(line: &Line, got: impl Fn(&Value) -> f32) -> String {
     if line.values.iter().all(|value| value.is_right(got(value))) {
         return "right".into();
@@ -129,7 +130,7 @@ pub fn render(sections: &[Section]) -> String {
     page
 }
 
-/// Compares what came out with the file, or writes the file.
+/// Compares the computed page with the file, or writes the file.
 pub fn check(page: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/edge-cases.md");
     if std::env::var_os("WGRAD_WRITE_EDGES").is_some() {
@@ -144,8 +145,12 @@ pub fn check(page: &str) {
         }
         assert_eq!(
             is, says,
-            "{section}: docs/edge-cases.md (right) says otherwise than what runs (left); WGRAD_WRITE_EDGES=1 writes the page anew"
+            "{section}: docs/edge-cases.md (right) differs from the results (left); WGRAD_WRITE_EDGES=1 rewrites the page"
         );
     }
-    assert_eq!(page.lines().count(), file.lines().count(), "docs/edge-cases.md has other lines");
+    assert_eq!(
+        page.lines().count(),
+        file.lines().count(),
+        "docs/edge-cases.md has another number of lines; WGRAD_WRITE_EDGES=1 rewrites the page"
+    );
 }

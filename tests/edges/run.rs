@@ -1,5 +1,5 @@
-//! Ops on the GPU and on the CPU.
-#![allow(dead_code)] // each section uses some of it
+//! Runs ops on the GPU and on the CPU.
+#![allow(dead_code)] // each section uses only some functions
 
 use bytemuck::Pod;
 use wgrad::plan::*;
@@ -7,7 +7,7 @@ use wgrad::runner::Runner;
 
 use crate::common::{gpu, lockstep, single};
 
-/// Words of the cursor and of what is known of a data set.
+/// Length of `StepState` and of `DataInfo`, in words.
 pub const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 pub const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 
@@ -19,7 +19,7 @@ pub fn shaped(buffer: usize, shape: impl Into<Shape>) -> Tensor {
     Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
-/// A plan of some ops on both devices.
+/// A plan of some ops, on both devices.
 pub struct Both {
     on_gpu: Runner,
     on_cpu: wgrad::lockstep::Lockstep,
@@ -30,12 +30,12 @@ impl Both {
         Self::of(buffers, [op])
     }
 
-    /// Ops that run one after the other.
+    /// A plan of ops that run in order.
     pub fn of(buffers: &[(&str, u32, Role)], ops: impl IntoIterator<Item = Op>) -> Self {
         let mut ops = ops.into_iter();
         let mut plan = single(buffers, ops.next().expect("an op"));
         plan.step.extend(ops);
-        // SAFETY: the sections make ops whose tensors are as long as their dimensions say.
+        // SAFETY: the sections create ops whose tensor lengths match their dimensions.
         let on_gpu = unsafe { Runner::new_unchecked(gpu(), plan.clone()) }.unwrap();
         Self { on_gpu, on_cpu: lockstep(gpu(), plan) }
     }
@@ -50,7 +50,7 @@ impl Both {
         self.on_cpu.run().unwrap();
     }
 
-    /// What a buffer holds: on the GPU, on the CPU.
+    /// Contents of a buffer on the GPU and on the CPU.
     pub fn get(&self, buffer: usize) -> [Vec<f32>; 2] {
         [self.on_gpu.get(BufferId(buffer)).unwrap(), self.on_cpu.get(BufferId(buffer))]
     }

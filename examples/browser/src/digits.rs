@@ -1,5 +1,5 @@
-//! Trains the network of the digits, 784-512-256-128-10 at batch 128, as a page or a worker would: for `digits.html`. The
-//! digits are made up here, a blot for each class with noise, so that the page needs no file.
+//! For `digits.html`: trains the network 784-512-256-128-10 with batch size 128, in a page or in a worker. The digits are
+//! synthetic (a square with noise, at a position for each class), so the page needs no files.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,18 +12,18 @@ use wgrad::{Adam, Control, Dataset, Device, Event, Fit, Gpu, Loss, Model, Networ
 
 use crate::{busy, of};
 
-/// Pixels of a digit, and how many digits there are.
+/// Pixels of a digit, and number of classes.
 const PIXELS: usize = 784;
 const CLASSES: u32 = 10;
 
-/// What a page calls. It may be freed at any time: what runs goes on to its end.
+/// The interface for JavaScript. It may be freed at any time: running calls finish.
 #[wasm_bindgen]
 pub struct Digits(Rc<State>);
 
 struct State {
-    /// None while it trains.
+    /// `None` while a call trains.
     trainer: RefCell<Option<Trainer>>,
-    /// None while it predicts.
+    /// `None` while a call predicts.
     predictor: RefCell<Option<Predictor>>,
     model: Model, // shares the trainer's weights
     data: Dataset,
@@ -33,19 +33,20 @@ struct State {
 
 #[wasm_bindgen]
 impl Digits {
-    /// Opens the best device, or the CPU where asked, with `rows` digits.
-    pub async fn open(cpu: bool, rows: u32, told: Function) -> Result<Digits, JsValue> {
-        State::open(cpu, rows, told).await.map(|state| Self(Rc::new(state))).map_err(of)
+    /// Opens the best device, or the CPU if `cpu` is set, and generates `rows` digits. Calls `on_progress` with the number of
+    /// compiled kernels and the number of all kernels.
+    pub async fn open(cpu: bool, rows: u32, on_progress: Function) -> Result<Digits, JsValue> {
+        State::open(cpu, rows, on_progress).await.map(|state| Self(Rc::new(state))).map_err(of)
     }
 
-    /// Why it trains on the CPU, for the visitor.
+    /// The reason for training on the CPU, as a message for the visitor.
     pub fn why(&self) -> Option<String> {
         self.0.why.clone()
     }
 
-    /// Trains. Calls `told` with the epoch, the steps done of it, its steps, and where they are known its loss and the digits a
-    /// second. A promise of the epochs that were finished.
-    pub fn fit(&self, epochs: u32, told: Function) -> Promise {
+    /// Trains. Calls `on_progress` with the epoch, its finished steps and its number of steps. At the end of an epoch the loss
+    /// and the digits per second follow. Returns a promise of the number of finished epochs.
+    pub fn fit(&self, epochs: u32, on_progress: Function) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
             let mut trainer = state.trainer.take().ok_or_else(|| busy("this network"))?;
@@ -62,8 +63,8 @@ impl Digits {
                     _ => return Control::Continue,
                 };
                 let numbers: js_sys::Array = numbers.into_iter().map(JsValue::from).collect();
-                // A page that throws here has only itself to tell.
-                drop(told.apply(&JsValue::UNDEFINED, &numbers));
+                // Ignore errors that the callback of the page throws.
+                drop(on_progress.apply(&JsValue::UNDEFINED, &numbers));
                 if state.stop.get() { Control::Stop } else { Control::Continue }
             };
             let history = trainer.fit_async(&state.data, fit, progress).await;
@@ -72,12 +73,12 @@ impl Digits {
         })
     }
 
-    /// Ends the training that runs, after what has been submitted.
+    /// Stops the running training after the submitted steps.
     pub fn stop(&self) {
         self.0.stop.set(true);
     }
 
-    /// A promise of the bytes of a file that `Model::from_bytes` reads, with the weights of the moment.
+    /// Returns a promise of a model file with the current weights. `Model::from_bytes` reads it.
     pub fn save(&self) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
@@ -86,7 +87,7 @@ impl Digits {
         })
     }
 
-    /// A promise of the class of the first digit, also while it trains.
+    /// Returns a promise of the predicted class of the first digit. Works during training too.
     pub fn predict(&self) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
@@ -99,7 +100,7 @@ impl Digits {
 }
 
 impl State {
-    async fn open(cpu: bool, rows: u32, told: Function) -> wgrad::Result<Self> {
+    async fn open(cpu: bool, rows: u32, on_progress: Function) -> wgrad::Result<Self> {
         let (device, why) = match cpu {
             true => (Device::Cpu, None),
             false => Gpu::request_or_cpu_async().await,
@@ -108,8 +109,8 @@ impl State {
         let network = network.dense(CLASSES, Identity).build()?;
         let config = TrainerConfig { batch: 128, ..TrainerConfig::default() };
         let compiled = |done: usize, of: usize| {
-            // A page that throws here has only itself to tell.
-            drop(told.call2(&JsValue::UNDEFINED, &(done as u32).into(), &(of as u32).into()));
+            // Ignore errors that the callback of the page throws.
+            drop(on_progress.call2(&JsValue::UNDEFINED, &(done as u32).into(), &(of as u32).into()));
         };
         let loss = Loss::SoftmaxCrossEntropy;
         let trainer = Trainer::new_async(device, &network, loss, Adam::default(), config, compiled).await?;

@@ -1,4 +1,4 @@
-//! Every kernel on the browser's GPU and on the CPU reference, as the example `doctor` has it elsewhere: for `doctor.html`.
+//! For `doctor.html`: compares every kernel on the browser's GPU with the CPU reference, like the example `doctor`.
 
 use wasm_bindgen::prelude::*;
 use wgrad::Gpu;
@@ -7,8 +7,8 @@ use wgrad::plan::{K, MatmulKernel, Tile};
 use crate::cases::{CASES, Case, Check};
 use crate::{of, thrown};
 
-/// Kernels that make products without features.
-const PRODUCTS: [MatmulKernel; 6] = [
+/// Matmul kernels that need no optional features.
+const MATMUL_KERNELS: [MatmulKernel; 6] = [
     MatmulKernel { tile: Tile::Square32, k: K::Whole },
     MatmulKernel { tile: Tile::Square32, k: K::Slices(4) },
     MatmulKernel { tile: Tile::Square32, k: K::Parts(8) },
@@ -17,13 +17,13 @@ const PRODUCTS: [MatmulKernel; 6] = [
     MatmulKernel { tile: Tile::Plain, k: K::Whole },
 ];
 
-/// Faults of a case that are shown.
+/// Maximum number of faults shown for each case.
 const SHOWN: usize = 3;
 
-/// Runs the cases whose name, or one of whose kernels, contains one of the words of `wanted`, which commas separate: all where it
-/// is empty. Calls `say` with a line for each, and with how many are done and of how many. With `falsify` an input of each is
-/// made wrong on the GPU, which every case is to notice; with `quick` only the kernels run that wgrad chooses itself. Returns
-/// how many did not go as they should.
+/// Runs test cases and returns the number of failures. `wanted` is a comma-separated list of words: a case runs if its name or
+/// one of its kernels contains one of them. If it is empty, all cases run. `falsify` changes one input of each case on the GPU;
+/// the comparison must then detect it. `quick` runs only the kernels that wgrad chooses. Calls `say` with a line of the report, the number
+/// of finished cases, and the number of all cases.
 #[wasm_bindgen]
 pub async fn examine(wanted: String, quick: bool, falsify: bool, say: js_sys::Function) -> Result<u32, JsValue> {
     let words: Vec<&str> = wanted.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
@@ -31,28 +31,28 @@ pub async fn examine(wanted: String, quick: bool, falsify: bool, say: js_sys::Fu
         let has = |word: &&str| case.name.contains(&word.replace(' ', "_")) || case.kernels.contains(word);
         words.is_empty() || words.iter().any(has)
     };
-    let products = || std::iter::once(None).chain(PRODUCTS.map(Some).into_iter().filter(|_| !quick));
+    let kernels = || std::iter::once(None).chain(MATMUL_KERNELS.map(Some).into_iter().filter(|_| !quick));
     let of_kernel = |kernel: Option<MatmulKernel>| {
-        let makes_products = move |case: &&Case| kernel.is_none() || case.kernels.contains(&"matmul");
-        CASES.iter().filter(is_wanted).filter(makes_products)
+        let has_matmul = move |case: &&Case| kernel.is_none() || case.kernels.contains(&"matmul");
+        CASES.iter().filter(is_wanted).filter(has_matmul)
     };
-    let all: usize = products().map(|kernel| of_kernel(kernel).count()).sum();
+    let all: usize = kernels().map(|kernel| of_kernel(kernel).count()).sum();
     if all == 0 {
         let names: Vec<&str> = CASES.iter().map(|case| case.name).collect();
-        return Err(thrown("InvalidOption", &format!("no case is named {wanted}: there are {}", names.join(", "))));
+        return Err(thrown("InvalidOption", &format!("no case matches {wanted}; the cases are {}", names.join(", "))));
     }
     let (mut done, mut failed) = (0, 0);
-    for kernel in products() {
+    for kernel in kernels() {
         let gpu = Gpu::request_async().await.map_err(of)?;
         let gpu = kernel.into_iter().fold(gpu, Gpu::with_products);
         let say = |line: &str, done: usize| {
-            // A page that throws here has only itself to tell.
+            // Ignore errors that the callback of the page throws.
             drop(say.call3(&JsValue::UNDEFINED, &line.into(), &(done as u32).into(), &(all as u32).into()));
         };
         if kernel.is_none() {
             adapter(&gpu).iter().for_each(|line| say(line, done));
         }
-        say(&kernel.map_or("Kernels that wgrad chooses".into(), |kernel| format!("Products by {kernel:?}")), done);
+        say(&kernel.map_or("Kernels that wgrad chooses".into(), |kernel| format!("Matmul by {kernel:?}")), done);
         for case in of_kernel(kernel) {
             let mut check = Check::new(&gpu, falsify);
             if let Err(error) = (case.run)(&mut check) {
@@ -73,17 +73,17 @@ pub async fn examine(wanted: String, quick: bool, falsify: bool, say: js_sys::Fu
     Ok(failed)
 }
 
-/// What a browser tells of its GPU, a line each.
+/// The browser's information about its GPU, one line for each item.
 fn adapter(gpu: &Gpu) -> Vec<String> {
     let info = gpu.adapter_info();
     let limits = gpu.device().limits();
     let lines = [
         ("adapter", info.name.clone()),
-        ("kind", format!("{:?}", info.device_type)),
+        ("type", format!("{:?}", info.device_type)),
         ("driver", format!("{} {}", info.driver, info.driver_info)),
         ("features", gpu.device().features().to_string()),
-        ("longest buffer", format!("{} bytes", limits.max_buffer_size)),
-        ("longest binding", format!("{} bytes", limits.max_storage_buffer_binding_size)),
+        ("max buffer", format!("{} bytes", limits.max_buffer_size)),
+        ("max binding", format!("{} bytes", limits.max_storage_buffer_binding_size)),
     ];
     let known = lines.into_iter().filter(|(_, value)| !value.trim().is_empty());
     known.map(|(name, value)| format!("{name:<16} {value}")).collect()

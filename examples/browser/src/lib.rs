@@ -1,6 +1,6 @@
-//! Three pages for browsers: `index.html` learns a picture, `digits.html` trains the network of the digits, in the page or in
-//! a worker, and `doctor.html` compares every kernel with its CPU twin. `docs/browser.md` says how to build them, and how to
-//! make a page of one's own.
+//! Three web pages: `index.html` learns an image, `digits.html` trains a network for digits (in the page or in a worker), and
+//! `doctor.html` compares every kernel with its CPU reference. `docs/browser.md` says how to build them, and how to write
+//! another page.
 
 #[path = "../../../tests/cases/mod.rs"]
 mod cases;
@@ -12,20 +12,20 @@ mod painter;
 
 use wasm_bindgen::prelude::*;
 
-/// What JavaScript catches: an `Error` whose `code` a page can branch on, as messages are for people.
+/// A JavaScript `Error`. Its `code` is for programs, its message for people.
 fn thrown(code: &str, message: &str) -> JsValue {
     let error = js_sys::Error::new(message);
-    // Only a frozen object would refuse.
+    // This fails only for frozen objects.
     drop(js_sys::Reflect::set(&error, &"code".into(), &code.into()));
     error.into()
 }
 
-/// As [`thrown`], of an error of wgrad's.
+/// The JavaScript error for an error of wgrad.
 fn of(error: wgrad::Error) -> JsValue {
     thrown(error.code(), &error.to_string())
 }
 
-/// For a call that comes while another one runs.
+/// The error of a call during another call.
 fn busy(what: &str) -> JsValue {
-    thrown("Busy", &format!("{what} is at work: wait for the promise of the call before"))
+    thrown("Busy", &format!("{what} is busy: wait for the promise of the earlier call"))
 }

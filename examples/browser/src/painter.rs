@@ -1,7 +1,7 @@
-//! Learns a picture: a network that makes the colour of every place from its coordinates. For `index.html`.
+//! For `index.html`: learns an image. The network maps the coordinates of a pixel to its colour.
 //!
-//! A method that borrows `self` for as long as it awaits would make JavaScript's next call throw "recursive use of an object".
-//! So methods return at once, with a promise of what shares the state; and what trains is taken out of it meanwhile.
+//! If an async method borrowed `self`, JavaScript's next call would throw "recursive use of an object". Therefore methods return
+//! a promise that shares the state. While a call trains, it takes the trainer out of the state.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,38 +14,38 @@ use wgrad::{Adam, Dataset, Fit, Gpu, HashGrid, Loss, Model, Network, Predictor, 
 
 use crate::{busy, of};
 
-/// What a page calls. It may be freed at any time: what runs goes on to its end.
+/// The interface for JavaScript. It may be freed at any time: running calls finish.
 #[wasm_bindgen]
 pub struct Painter(Rc<State>);
 
 struct State {
-    /// None while it trains.
+    /// `None` while a call trains.
     trainer: RefCell<Option<Trainer>>,
-    /// None while it predicts.
+    /// `None` while a call predicts.
     predictor: RefCell<Option<Predictor>>,
     pixels: Dataset,
     coordinates: Vec<f32>,
-    /// Why it runs on the CPU, if it does.
+    /// The reason for running on the CPU, if it does.
     why: Option<String>,
 }
 
-/// Rows of a prediction.
+/// Rows in one prediction.
 const ROWS: u32 = 4096;
 
 #[wasm_bindgen]
 impl Painter {
-    /// Opens the best device for a square picture of `side` × `side` pixels, whose bytes are red, green, blue and
-    /// alpha. Calls `told` with how many kernels are compiled, and of how many.
-    pub async fn open(side: u32, rgba: Vec<u8>, told: Function) -> Result<Painter, JsValue> {
-        State::open(side, rgba, told).await.map(|state| Self(Rc::new(state))).map_err(of)
+    /// Opens the best device for an image of `side` × `side` pixels. `rgba` holds the bytes red, green, blue and alpha of each
+    /// pixel. Calls `on_progress` with the number of compiled kernels and the number of all kernels.
+    pub async fn open(side: u32, rgba: Vec<u8>, on_progress: Function) -> Result<Painter, JsValue> {
+        State::open(side, rgba, on_progress).await.map(|state| Self(Rc::new(state))).map_err(of)
     }
 
-    /// Why the picture is learnt on the CPU, for the visitor; nothing where there is a GPU.
+    /// The reason for training on the CPU, as a message for the visitor. `None` with a GPU.
     pub fn why(&self) -> Option<String> {
         self.0.why.clone()
     }
 
-    /// Trains for an epoch. A promise of the mean squared error and the pixels a second.
+    /// Trains for one epoch. Returns a promise of the mean squared error and the pixels per second.
     pub fn learn(&self) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
@@ -60,7 +60,7 @@ impl Painter {
         })
     }
 
-    /// A promise of what the network makes of every pixel: red, green, blue and alpha.
+    /// Returns a promise of the network's image: red, green, blue and alpha of every pixel.
     pub fn picture(&self) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {
@@ -73,15 +73,15 @@ impl Painter {
 }
 
 impl State {
-    async fn open(side: u32, rgba: Vec<u8>, told: Function) -> wgrad::Result<Self> {
+    async fn open(side: u32, rgba: Vec<u8>, on_progress: Function) -> wgrad::Result<Self> {
         let (device, why) = Gpu::request_or_cpu_async().await;
         let grid = HashGrid { levels: 8, log2_hashmap_size: 14, ..HashGrid::default() }.up_to(side.max(16));
         let network = Network::input(2).encoding(grid).dense(32, Relu).dense(32, Relu).dense(3, Identity).build()?;
         let config = TrainerConfig { batch: ROWS, ..TrainerConfig::default() };
         let adam = Adam { learning_rate: 0.01, ..Adam::default() };
         let compiled = |done: usize, of: usize| {
-            // A page that throws here has only itself to tell.
-            drop(told.call2(&JsValue::UNDEFINED, &(done as u32).into(), &(of as u32).into()));
+            // Ignore errors that the callback of the page throws.
+            drop(on_progress.call2(&JsValue::UNDEFINED, &(done as u32).into(), &(of as u32).into()));
         };
         let trainer = Trainer::new_async(device, &network, Loss::MeanSquaredError, adam, config, compiled).await?;
 
@@ -101,7 +101,7 @@ impl State {
         for (places, colours) in self.coordinates.chunks(rows * 2).zip(colours.chunks_mut(rows * 3)) {
             predictor.forward_into_async(places, colours).await?;
         }
-        let byte = |colour: &f32| (colour * 255.0).round() as u8; // `as` holds it within 0 to 255
+        let byte = |colour: &f32| (colour * 255.0).round() as u8; // `as` clamps to 0..=255
         Ok(colours.chunks(3).flat_map(|rgb| rgb.iter().map(byte).chain([255])).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! Chromium without a window, told what to do through two pipes.
+//! Controls a headless Chromium through two pipes, with the DevTools protocol.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
-/// The names that systems give it.
+/// Names of the executable on different systems.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 
 const FLAGS: [&str; 6] = [
@@ -22,20 +22,20 @@ const FLAGS: [&str; 6] = [
     "--host-resolver-rules=MAP unprotected.test 127.0.0.1",
 ];
 
-/// A name of this machine that is not `localhost`: what it serves by http is not to be trusted.
+/// A host name of this machine other than `localhost`. Browsers give no WebGPU to its http pages.
 pub const UNPROTECTED: &str = "unprotected.test";
 
-/// WebGPU on the CPU, by SwiftShader, as where there is no GPU. `CHROMIUM_FLAGS` takes its place.
+/// Flags for WebGPU on SwiftShader, which runs on the CPU. `CHROMIUM_FLAGS` replaces them.
 const WEBGPU: &str = "--enable-unsafe-webgpu --use-webgpu-adapter=swiftshader --enable-features=Vulkan";
 
-/// How a page went.
+/// The result of opening a page.
 pub struct Visit {
-    /// What it says itself, or why it could not.
+    /// The outcome that the page sets, or the reason why there is none.
     pub outcome: String,
-    /// What it shows at the end.
+    /// The visible text at the end.
     pub text: String,
     pub console: Vec<String>,
-    /// Warnings and errors among the lines of the console.
+    /// Number of warnings and errors in the console.
     pub complaints: usize,
 }
 
@@ -54,9 +54,9 @@ pub fn visit(url: &str, limit: Duration) -> Result<Visit> {
         outcome = browser.evaluate(&session, "document.body?.dataset.outcome ?? null")?;
     }
     let text = browser.evaluate(&session, "document.body?.innerText ?? ''")?.as_str().unwrap_or_default().to_owned();
-    // What is on its way to the console.
+    // Wait for messages that have not arrived yet.
     browser.idle(Duration::from_millis(200))?;
-    let outcome = outcome.as_str().map_or(format!("not done after {} s", limit.as_secs()), str::to_owned);
+    let outcome = outcome.as_str().map_or(format!("no outcome after {} s", limit.as_secs()), str::to_owned);
     let (console, complaints) = (std::mem::take(&mut browser.console), browser.complaints);
     Ok(Visit { outcome, text, console, complaints })
 }
@@ -79,11 +79,11 @@ impl Browser {
         };
         let name = given.as_deref().or_else(|| NAMES.into_iter().find(is_there)).ok_or("Chromium is not installed")?;
         let profile = std::env::temp_dir().join(format!("wgrad-pages-{}", std::process::id()));
-        // It reads what to do from its file 3 and answers in its file 4.
+        // Chromium reads commands from file descriptor 3 and answers on file descriptor 4.
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#, name]).args(FLAGS);
         command.arg(format!("--user-data-dir={}", profile.display()));
-        // It refuses to start as root with a sandbox.
+        // Chromium does not start as root with a sandbox.
         command.args((std::env::var("USER").as_deref() == Ok("root") || is_root()).then_some("--no-sandbox"));
         command.args(std::env::var("CHROMIUM_FLAGS").as_deref().unwrap_or(WEBGPU).split_whitespace());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -131,7 +131,7 @@ impl Browser {
         Ok(self.call(Some(session), "Runtime.evaluate", params)?["result"]["value"].clone())
     }
 
-    /// Asks for the console of a page or a worker, and of its workers.
+    /// Subscribes to the console of a page or a worker, and of its workers.
     fn listen(&mut self, session: &str) -> Result<()> {
         let workers = json!({ "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true });
         self.send(Some(session), "Target.setAutoAttach", workers)?;
@@ -150,7 +150,7 @@ impl Browser {
         Ok(())
     }
 
-    /// Keeps what an event says of the console.
+    /// Stores the console message of an event.
     fn hear(&mut self, message: &Value) -> Result<()> {
         let params = &message["params"];
         let (level, text) = match message["method"].as_str() {
@@ -179,7 +179,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It closes its own processes; killing it would leave them.
+        // Chromium closes its child processes. Killing it would leave them running.
         let closed = self.send(None, "Browser.close", json!({})).is_ok();
         let end = Instant::now() + Duration::from_secs(if closed { 5 } else { 0 });
         while Instant::now() < end && matches!(self.child.try_wait(), Ok(None)) {

@@ -1,13 +1,13 @@
-//! What the pages beside this need to be tried, and only that: `wasm-bindgen` as a program of the right version, a server on
-//! localhost, and Chromium, which opens a page until the page says that it is done.
+//! Tools to try the pages in this example: `wasm-bindgen` in the right version, a web server on localhost, and a command that
+//! opens a page in Chromium.
 //!
-//!     pages bind FILE.wasm FOLDER            writes what a page imports: FOLDER/browser.js and FOLDER/browser_bg.wasm
+//!     pages bind FILE.wasm FOLDER            writes FOLDER/browser.js and FOLDER/browser_bg.wasm, which a page imports
 //!     pages serve FOLDER                     serves a folder on http://localhost:8000
-//!     pages open FOLDER PAGE [SECONDS]       opens FOLDER/PAGE in Chromium without a window (`index.html?epochs=20`)
-//!     pages open-http FOLDER PAGE [SECONDS]  the same by http from a host that is not this one, where there is no WebGPU
+//!     pages open FOLDER PAGE [SECONDS]       opens FOLDER/PAGE in headless Chromium (`index.html?epochs=20`)
+//!     pages open-http FOLDER PAGE [SECONDS]  the same from a host other than localhost, without WebGPU
 //!
-//! `open` fails where the page says that it failed, does not end within SECONDS (60), or where the console has a warning or an
-//! error, also of a worker's. A page says how it went in `document.body.dataset.outcome`: "done" or "failed".
+//! `open` fails if the page reports a failure, if it does not finish within SECONDS (default: 60), or if the console of the page
+//! or of a worker has a warning or an error. A page reports in `document.body.dataset.outcome`: "done" or "failed".
 
 mod chromium;
 mod server;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `wasm-bindgen --target web --out-dir FOLDER FILE.wasm` does.
+/// Does the same as `wasm-bindgen --target web --out-dir FOLDER FILE.wasm`.
 fn bind(wasm: &str, folder: &str) -> Result<()> {
     let mut bindgen = wasm_bindgen_cli_support::Bindgen::new();
     bindgen.input_path(wasm).typescript(false).omit_default_module_path(false).web(true).map_err(|e| e.to_string())?;
@@ -59,7 +59,7 @@ fn open(folder: &str, page: &str, seconds: u64, protected: bool) -> Result<()> {
         eprintln!("console: {line}");
     }
     if visit.outcome != "done" {
-        return Err(format!("{page} was to be done, and is: {}", visit.outcome).into());
+        return Err(format!("{page}: expected the outcome done, got {}", visit.outcome).into());
     }
     match visit.complaints {
         0 => Ok(()),

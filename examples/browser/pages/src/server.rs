@@ -1,4 +1,4 @@
-//! Files of a folder over HTTP, on this machine alone: what `localhost` serves may use WebGPU as what comes by https may.
+//! A web server for the files of a folder, on localhost only. Browsers allow WebGPU on localhost, as on https.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Port 0 is any that is free.
+    /// Port 0 chooses a free port.
     pub fn start(folder: &str, port: u16) -> Result<Self> {
         let folder = PathBuf::from(folder);
         let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|e| format!("port {port} of localhost: {e}"))?;
@@ -21,7 +21,7 @@ impl Server {
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let folder = folder.clone();
-                // A visitor who goes away is no fault of ours.
+                // Ignore errors of clients that disconnect.
                 std::thread::spawn(move || drop(answer(stream, &folder)));
             }
         });
@@ -36,14 +36,14 @@ impl Server {
 fn answer(mut stream: TcpStream, folder: &Path) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    // The rest of the request, up to its empty line, asks for nothing that is done here.
+    // Skip the headers, which end with an empty line.
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
     let path = request.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/").trim_start_matches('/');
     let path = Path::new(if path.is_empty() { "index.html" } else { path });
     let stays_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
     let (status, body) = match std::fs::read(folder.join(path)) {
         Ok(body) if stays_inside => ("200 OK", body),
-        // Browsers ask for it on their own, and complain.
+        // Browsers request this file and report an error if it is missing.
         _ if path.ends_with("favicon.ico") => ("204 No Content", vec![]),
         _ => ("404 Not Found", vec![]),
     };
