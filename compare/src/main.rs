@@ -1,4 +1,5 @@
-//! Trains the same networks with wgrad and with other engines, and compares speed, memory and start time. See README.md.
+//! Trains the same networks with wgrad and with other engines, and compares speed, memory and start time. See
+//! README.md.
 //!
 //!     cargo run --release --manifest-path compare/Cargo.toml -- --help
 
@@ -20,7 +21,8 @@ use compare::benchmarks::{self, BENCHMARKS};
 use compare::{Result, engines};
 use results::{Circumstances, Job, Results};
 
-/// Trains the same networks with wgrad and with other engines, and compares them. Writes results.json, results.md and results.svg.
+/// Trains the same networks with wgrad and with other engines, and compares them. Writes results.json, results.md and
+/// results.svg.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Args {

@@ -71,7 +71,8 @@ pub struct Measured {
     pub batch: usize,
     /// Seconds for each step or forward pass; one value for each round.
     pub seconds: Vec<f64>,
-    /// Training: loss of the test rows after 1 step and after [`LEARNING_STEPS`]. Forward: loss with the initial weights.
+    /// Training: loss of the test rows after 1 step and after [`LEARNING_STEPS`]. Forward: loss with the initial
+    /// weights.
     pub losses: Vec<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! The order of a run: cold starts; then alternating turns of all engines for each job and batch size; then warm starts.
-//! Before their turns, all engines do the same first steps.
+//! The order of a run: cold starts; then alternating turns of all engines for each job and batch size; then warm
+//! starts. Before their turns, all engines do the same first steps.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -114,7 +114,7 @@ fn start_cold(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path)
 /// Also measures the memory. A warm start excludes the memory of the driver's compiler.
 fn start_warm(candidate: &mut Candidate, batch: usize, task: &Path, home: &Path) -> Result<()> {
     if candidate.is_floor() {
-        Process::start(&candidate.recipe, Job::Train, batch, task, home)?; // it has no turns, so this start fills its caches
+        Process::start(&candidate.recipe, Job::Train, batch, task, home)?; // has no turns: this fills its caches
     }
     let mut process = Process::start(&candidate.recipe, Job::Train, batch, task, home)?;
     candidate.meet(&process);

@@ -179,8 +179,9 @@ impl Task {
         Ok(self.tensors()?.into_iter().flat_map(|t| t.values).collect())
     }
 
-    /// The steps with weights. With channels first, weights of convolutions are \[outputs, inputs, height, width\], those of
-    /// transposed convolutions \[inputs, outputs, height, width\], and a dense layer's inputs follow its image's order.
+    /// The steps with weights. With channels first, weights of convolutions are \[outputs, inputs, height, width\],
+    /// those of transposed convolutions \[inputs, outputs, height, width\], and a dense layer's inputs follow its
+    /// image's order.
     pub fn layers(&self) -> Result<Vec<Layer>> {
         let mut tensors = self.tensors()?.into_iter();
         let mut next = || tensors.next().ok_or("fewer weights than the steps need");

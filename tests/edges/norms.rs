@@ -126,8 +126,8 @@ The kernel subtracts the first number of a row from all numbers, so a large mean
 the squares, so they do not overflow. If a number differs from the first by 4e37 or more, the row becomes NaN, and so
 does the loss.
 
-The tolerance is n / 64 + 97 roundings (2^-24) of 1 + |y|, plus two roundings of the difference from the first number,
-divided by the standard deviation.";
+The tolerance is n / 64 + 97 roundings (2^-24) of 1 + |y|, plus two roundings of d. Here d is the difference from the
+first number, divided by the standard deviation.";
     let table =
         Table { text: String::new(), input: "row", outputs: vec!["output", "input gradient"], lines: lines.into() };
     Section { title: "Layer normalisation", text: text.into(), tables: vec![table] }

@@ -19,8 +19,8 @@ pub trait Engine {
     /// Trains on the next batches of the training set, in order. Returns after the last step has finished.
     fn train(&mut self, steps: usize) -> Result<()>;
 
-    /// Runs the network on the first batch of the test set. One-time work, such as the upload, happens in the first call
-    /// only. The outputs are row-major [batch, classes], or images in the task's layout.
+    /// Runs the network on the first batch of the test set. One-time work, such as the upload, happens in the first
+    /// call only. The outputs are row-major [batch, classes], or images in the task's layout.
     fn forward(&mut self) -> Result<Vec<f32>>;
 }
 

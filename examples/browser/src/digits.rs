@@ -1,5 +1,5 @@
-//! For `digits.html`: trains the network 784-512-256-128-10 with batch size 128, in a page or in a worker. The digits are
-//! synthetic (a square with noise, at a position for each class), so the page needs no files.
+//! For `digits.html`: trains the network 784-512-256-128-10 with batch size 128, in a page or in a worker. The digits
+//! are synthetic (a square with noise, at a position for each class), so the page needs no files.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -33,8 +33,8 @@ struct State {
 
 #[wasm_bindgen]
 impl Digits {
-    /// Opens the best device, or the CPU if `cpu` is set, and generates `rows` digits. Calls `on_progress` with the number of
-    /// compiled kernels and the number of all kernels.
+    /// Opens the best device, or the CPU if `cpu` is set, and generates `rows` digits. Calls `on_progress` with the
+    /// number of compiled kernels and the number of all kernels.
     pub async fn open(cpu: bool, rows: u32, on_progress: Function) -> Result<Digits, JsValue> {
         State::open(cpu, rows, on_progress).await.map(|state| Self(Rc::new(state))).map_err(of)
     }
@@ -44,8 +44,8 @@ impl Digits {
         self.0.why.clone()
     }
 
-    /// Trains. Calls `on_progress` with the epoch, its finished steps and its number of steps. At the end of an epoch the loss
-    /// and the digits per second follow. Returns a promise of the number of finished epochs.
+    /// Trains. Calls `on_progress` with the epoch, its finished steps and its number of steps. At the end of an epoch
+    /// the loss and the digits per second follow. Returns a promise of the number of finished epochs.
     pub fn fit(&self, epochs: u32, on_progress: Function) -> Promise {
         let state = self.0.clone();
         future_to_promise(async move {

@@ -20,10 +20,10 @@ const MATMUL_KERNELS: [MatmulKernel; 6] = [
 /// Maximum number of faults shown for each case.
 const SHOWN: usize = 3;
 
-/// Runs test cases and returns the number of failures. `wanted` is a comma-separated list of words: a case runs if its name or
-/// one of its kernels contains one of them. If it is empty, all cases run. `falsify` changes one input of each case on the GPU;
-/// the comparison must then detect it. `quick` runs only the kernels that wgrad chooses. Calls `say` with a line of the report, the number
-/// of finished cases, and the number of all cases.
+/// Runs test cases and returns the number of failures. `wanted` is a comma-separated list of words: a case runs if its
+/// name or one of its kernels contains one of them. If it is empty, all cases run. `falsify` changes one input of each
+/// case on the GPU; the comparison must then detect it. `quick` runs only the kernels that wgrad chooses. Calls `say`
+/// with a line of the report, the number of finished cases, and the number of all cases.
 #[wasm_bindgen]
 pub async fn examine(wanted: String, quick: bool, falsify: bool, say: js_sys::Function) -> Result<u32, JsValue> {
     let words: Vec<&str> = wanted.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();

@@ -1,6 +1,6 @@
-//! Three web pages: `index.html` learns an image, `digits.html` trains a network for digits (in the page or in a worker), and
-//! `doctor.html` compares every kernel with its CPU reference. `docs/browser.md` says how to build them, and how to write
-//! another page.
+//! Three web pages: `index.html` learns an image, `digits.html` trains a network for digits (in the page or in a
+//! worker), and `doctor.html` compares every kernel with its CPU reference. `docs/browser.md` says how to build them,
+//! and how to write another page.
 
 #[path = "../../../tests/cases/mod.rs"]
 mod cases;

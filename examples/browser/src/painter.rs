@@ -1,7 +1,7 @@
 //! For `index.html`: learns an image. The network maps the coordinates of a pixel to its colour.
 //!
-//! If an async method borrowed `self`, JavaScript's next call would throw "recursive use of an object". Therefore methods return
-//! a promise that shares the state. While a call trains, it takes the trainer out of the state.
+//! If an async method borrowed `self`, JavaScript's next call would throw "recursive use of an object". Therefore
+//! methods return a promise that shares the state. While a call trains, it takes the trainer out of the state.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -34,8 +34,8 @@ const ROWS: u32 = 4096;
 
 #[wasm_bindgen]
 impl Painter {
-    /// Opens the best device for an image of `side` × `side` pixels. `rgba` holds the bytes red, green, blue and alpha of each
-    /// pixel. Calls `on_progress` with the number of compiled kernels and the number of all kernels.
+    /// Opens the best device for an image of `side` × `side` pixels. `rgba` holds the bytes red, green, blue and alpha
+    /// of each pixel. Calls `on_progress` with the number of compiled kernels and the number of all kernels.
     pub async fn open(side: u32, rgba: Vec<u8>, on_progress: Function) -> Result<Painter, JsValue> {
         State::open(side, rgba, on_progress).await.map(|state| Self(Rc::new(state))).map_err(of)
     }

@@ -1,13 +1,14 @@
-//! Tools to try the pages in this example: `wasm-bindgen` in the right version, a web server on localhost, and a command that
-//! opens a page in Chromium.
+//! Tools to try the pages in this example: `wasm-bindgen` in the right version, a web server on localhost, and a
+//! command that opens a page in Chromium.
 //!
 //!     pages bind FILE.wasm FOLDER            writes FOLDER/browser.js and FOLDER/browser_bg.wasm, which a page imports
 //!     pages serve FOLDER                     serves a folder on http://localhost:8000
 //!     pages open FOLDER PAGE [SECONDS]       opens FOLDER/PAGE in headless Chromium (`index.html?epochs=20`)
 //!     pages open-http FOLDER PAGE [SECONDS]  the same from a host other than localhost, without WebGPU
 //!
-//! `open` fails if the page reports a failure, if it does not finish within SECONDS (default: 60), or if the console of the page
-//! or of a worker has a warning or an error. A page reports in `document.body.dataset.outcome`: "done" or "failed".
+//! `open` fails if the page reports a failure, if it does not finish within SECONDS (default: 60), or if the console of
+//! the page or of a worker has a warning or an error. A page reports in `document.body.dataset.outcome`: "done" or
+//! "failed".
 
 mod chromium;
 mod server;

@@ -1,4 +1,5 @@
-//! wgrad in a browser. Like `src/engines/wgrad.rs`: the data set is on the GPU, and steps are recorded into own encoders.
+//! wgrad in a browser. Like `src/engines/wgrad.rs`: the data set is on the GPU, and steps are recorded into own
+//! encoders.
 
 #[path = "../../../../src/networks.rs"]
 mod networks;
