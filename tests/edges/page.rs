@@ -7,7 +7,8 @@ use std::path::Path;
 const INTRODUCTION: &str = "\
 # Edge cases of floating-point inputs
 
-This page shows wgrad's results for inputs that are very large, very small, equal, infinite or NaN. Use it to find the cause of a NaN, of a constant loss, or of a difference from another engine.
+This page shows wgrad's results for inputs that are very large, very small, equal, infinite or NaN. Use it to find the
+cause of a NaN, of a constant loss, or of a difference from another engine.
 
 `tests/edges` computes every table in f64, on the GPU and on the CPU. The test fails if this page differs.
 
