@@ -1,4 +1,4 @@
-//! Products, and every kernel of a training step by itself.
+//! Measures matrix multiplications, and each kernel of a training step alone.
 
 mod common;
 
@@ -10,9 +10,9 @@ use wgrad::plan::{BufferId, DataInfo, Layout, Role, StepState};
 use wgrad::runner::Runner;
 use wgrad::{Adam, Gpu, Loss, Plan, TrainerConfig};
 
-fn products(criterion: &mut Criterion) {
+fn matmuls(criterion: &mut Criterion) {
     let gpu = gpu();
-    let mut group = group(criterion, "product");
+    let mut group = group(criterion, "matmul");
     let shapes = [
         (Layout::Nn, [128, 512, 784]),
         (Layout::Nt, [128, 512, 256]),
@@ -22,12 +22,12 @@ fn products(criterion: &mut Criterion) {
         (Layout::Nn, [4096, 64, 64]),
     ];
     for (layout, [m, n, k]) in shapes {
-        let mut product = Runner::product(&gpu, [m, n, k], layout).expect("a product that fits");
-        product.set(BufferId(0), &random((m * k) as usize)).expect("memory");
-        product.set(BufferId(1), &random((k * n) as usize)).expect("memory");
-        group.throughput(Throughput::Elements(product.plan().cost().total().flops));
+        let mut matmul = Runner::product(&gpu, [m, n, k], layout).expect("a matmul that fits");
+        matmul.set(BufferId(0), &random((m * k) as usize)).expect("memory");
+        matmul.set(BufferId(1), &random((k * n) as usize)).expect("memory");
+        group.throughput(Throughput::Elements(matmul.plan().cost().total().flops));
         group.bench_function(format!("{layout:?} {m}x{n}x{k}"), |bencher| {
-            bencher.iter_custom(|times| submitted(&gpu, times, |encoder, times| product.record_steps(encoder, times)));
+            bencher.iter_custom(|times| submitted(&gpu, times, |encoder, times| matmul.record_steps(encoder, times)));
         });
     }
 }
@@ -35,14 +35,14 @@ fn products(criterion: &mut Criterion) {
 fn kernels_of_a_step(criterion: &mut Criterion) {
     const BATCH: u32 = 128;
     let (gpu, network) = (gpu(), mnist_network());
-    // With an update of its own.
+    // Gradients are kept, so that the update is an op of its own.
     let config = TrainerConfig { batch: BATCH, keep_gradients: true, ..TrainerConfig::default() };
-    let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config)
-        .expect("a plan without fault");
+    let plan =
+        Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config).expect("a valid plan");
     let mut group = group(criterion, "kernel");
     let mut seen = BTreeSet::new();
     for op in plan.step.iter().chain(&plan.report) {
-        // Products have a group of their own.
+        // Matrix multiplications are in the other group.
         if op.kernel() == "matmul" || !seen.insert(op.kernel()) {
             continue;
         }
@@ -55,12 +55,12 @@ fn kernels_of_a_step(criterion: &mut Criterion) {
     }
 }
 
-/// An op of a training plan, its tensors random and its batch full.
+/// A plan with one op of a training plan, random tensors and a full batch.
 fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
     const ROWS: u32 = 1024;
     let buffers = plan.buffers.clone();
-    // SAFETY: the plan is one of wgrad's, less some ops; the data set has the rows that it is said to have, and row
-    // numbers are below that.
+    // SAFETY: the plan is made by wgrad, with some ops removed. The data set has `ROWS` rows, and all row indices are below
+    // `ROWS`.
     let mut runner = unsafe { Runner::new_unchecked(gpu, plan) }.expect("a plan that fits");
     for (i, buffer) in buffers.iter().enumerate() {
         let id = BufferId(i);
@@ -77,7 +77,7 @@ fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
             }
             Role::Indices => runner.set(id, &(0..batch).map(|row| row * 7 % ROWS).collect::<Vec<_>>()),
             Role::RowMetrics | Role::Totals => Ok(()),
-            // Means of squares are not negative.
+            // Second moments must not be negative.
             Role::Moments => {
                 runner.set(id, &random(buffer.words().unwrap_or(0) as usize).iter().map(|x| x * x).collect::<Vec<_>>())
             }
@@ -88,5 +88,5 @@ fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
     runner
 }
 
-criterion_group! { name = benches; config = criterion(); targets = products, kernels_of_a_step }
+criterion_group! { name = benches; config = criterion(); targets = matmuls, kernels_of_a_step }
 criterion_main!(benches);

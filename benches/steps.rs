@@ -1,4 +1,4 @@
-//! Whole steps: training, inference, and what recording one costs the host.
+//! Measures training steps, inference, and the host time to record a step.
 
 mod common;
 #[path = "../examples/common/networks.rs"]
@@ -15,17 +15,17 @@ fn trainer(gpu: &Gpu, network: &Network, batch: u32) -> Trainer {
     Trainer::new(gpu, network, Loss::SoftmaxCrossEntropy, Adam::default(), config).expect("a network that fits")
 }
 
-/// Random rows of the network's width.
+/// Random samples for the network.
 fn data(network: &Network) -> Dataset {
     const ROWS: u32 = 2048;
     let labels = (0..ROWS).map(|row| row % network.outputs()).collect();
     let features = random((ROWS * network.inputs()) as usize);
-    Dataset::from_f32(features, network.inputs() as usize, labels, network.outputs()).expect("rows without fault")
+    Dataset::from_f32(features, network.inputs() as usize, labels, network.outputs()).expect("valid samples")
 }
 
 fn training(criterion: &mut Criterion) {
     let gpu = gpu();
-    let convnet = networks::keras_convnet().expect("a network without fault");
+    let convnet = networks::keras_convnet().expect("a valid network");
     for (name, network, batches) in
         [("784-512-256-128-10", mnist_network(), &[1, 32, 128, 1024][..]), ("Keras convnet", convnet, &[128])]
     {
@@ -46,7 +46,7 @@ fn training(criterion: &mut Criterion) {
 fn inference(criterion: &mut Criterion) {
     let gpu = gpu();
     let narrow = Network::input(32).dense(64, Relu).dense(64, Relu).dense(64, Relu).dense(3, Identity);
-    let narrow = narrow.build().expect("a network without fault");
+    let narrow = narrow.build().expect("a valid network");
     for (name, network, batches) in
         [("784-512-256-128-10", mnist_network(), [1, 1024]), ("32-64-64-64-3", narrow, [1024, 16_384])]
     {
@@ -75,7 +75,7 @@ fn inference(criterion: &mut Criterion) {
     }
 }
 
-/// On the host only: the encoder is dropped. A hundred steps to an encoder, as when training.
+/// Host time only: the encoder is dropped. An encoder has 100 steps, as in training.
 fn recording(criterion: &mut Criterion) {
     const STEPS: u32 = 100;
     let (gpu, network) = (gpu(), mnist_network());

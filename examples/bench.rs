@@ -1,13 +1,18 @@
-//! Which GPUs are there, how fast are they, and how much of that does wgrad use?
+//! Measures matrix multiplications, training and inference on each GPU, and compares them with the GPU's own limits.
+//!
+//! Prints a table for each adapter: time, samples per second, GFLOP/s, and the share of the roofline.
+//! Writes bench.json, a roofline plot (SVG) and a trace of a training step for each adapter.
+//! Takes about TIME_BENCH on two CPU cores with a software adapter; `--quick` takes about TIME_QUICK.
 //!
 //!     cargo run --release --example bench
+//!     cargo run --release --example bench -- --quick
 
 #[macro_use]
 mod common;
+#[path = "bench/matmuls.rs"]
+mod matmuls;
 #[path = "bench/networks.rs"]
 mod networks;
-#[path = "bench/products.rs"]
-mod products;
 #[path = "bench/roofs.rs"]
 mod roofs;
 #[path = "bench/timing.rs"]
@@ -19,34 +24,34 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use common::plot::{self, Roofline};
-use common::{Result, device, options, write_whole};
+use common::{Result, device, options, write_file};
 use roofs::Roofs;
 use serde_json::{Value, json};
 use timing::Effort;
 use wgrad::{Error, Gpu, Work, wgpu};
 
-/// Measures products, training and inference on every GPU, beside what each can do at most.
+/// Measures matrix multiplications, training and inference on each GPU, and its memory bandwidth and arithmetic speed.
 #[derive(Parser)]
 struct Args {
-    /// Only the GPUs whose name contains this [default: all]
+    /// Measures only the GPUs whose name contains this text [default: all GPUs]
     #[arg(long, alias = "adapter", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     device: Option<String>,
-    /// A few measurements of a few milliseconds
+    /// Measures fewer cases, for a few milliseconds each
     #[arg(long)]
     quick: bool,
-    /// Folder for the figures as JSON, the plots, and traces of a training step
+    /// Folder for bench.json, the plots and the traces
     #[arg(long, value_name = "DIR", default_value = "out/bench")]
     out: PathBuf,
 }
 
-/// Something that was run, and how long it took.
+/// One measured case.
 struct Measured {
     title: String,
     /// A shorter title, for plots.
     label: String,
     work: Work,
     seconds: f64,
-    /// Rows of a batch.
+    /// Samples of a batch, or rows of a matrix multiplication.
     rows: u32,
     details: Value,
 }
@@ -63,12 +68,12 @@ async fn run(args: &Args) -> Result<()> {
         many => println!("{many} adapters:"),
     }
     for adapter in &adapters {
-        println!("  {}", device::described(&adapter.get_info()));
+        println!("  {}", device::describe_adapter(&adapter.get_info()));
     }
     let name = args.device.as_deref().unwrap_or("");
     let wanted: Vec<_> = adapters.iter().filter(|adapter| device::is_named(adapter, name)).collect();
     if wanted.is_empty() {
-        return Err(device::none_named(name, &adapters).into());
+        return Err(device::no_gpu_named(name, &adapters).into());
     }
     let path = args.out.join("bench.json");
     let suffix = |i: usize| if i == 0 { String::new() } else { format!("-{}", i + 1) };
@@ -77,7 +82,7 @@ async fn run(args: &Args) -> Result<()> {
     common::check_outputs(drawn.map(|file| args.out.join(file)).chain([path.clone()]))?;
     let mut reports = Vec::new();
     for (i, adapter) in wanted.into_iter().enumerate() {
-        // One that fails does not keep the others from being measured, nor their figures from being written.
+        // If an adapter fails, the others are still measured and reported.
         let report = match Gpu::from_adapter(adapter).await {
             Ok(gpu) => bench(&gpu, args, &suffix(i)),
             Err(error) => Err(error.into()),
@@ -86,12 +91,12 @@ async fn run(args: &Args) -> Result<()> {
             Ok(report) => reports.push(report),
             Err(error) => println!("\n{}: {error}", adapter.get_info().name),
         }
-        write_whole(&path, format!("{:#}\n", json!({ "adapters": reports })))?;
+        write_file(&path, format!("{:#}\n", json!({ "adapters": reports })))?;
     }
     if reports.is_empty() {
         return Err("no adapter could be measured".into());
     }
-    println!("\nfigures, plots and traces are in {}", args.out.display());
+    println!("\nresults, plots and traces are in {}", args.out.display());
     Ok(())
 }
 
@@ -104,20 +109,20 @@ fn bench(gpu: &Gpu, args: &Args, suffix: &str) -> Result<Value> {
     };
     let roofs = Roofs::measure(gpu, effort, if args.quick { 16 << 20 } else { 128 << 20 })?;
     println!(
-        "copies {:.1} GB/s by a kernel, {:.1} GB/s by a command; multiplies and adds {:.1} GFLOP/s in registers",
+        "copy: {:.1} GB/s by a kernel, {:.1} GB/s by a copy command; multiply-add in registers: {:.1} GFLOP/s",
         roofs.kernel_bytes_per_second * 1e-9,
         roofs.command_bytes_per_second * 1e-9,
         roofs.flops_per_second * 1e-9
     );
 
-    println!("{:<40}{:>12}{:>14}{:>12}{:>12}", "", "ms", "rows/s", "GFLOP/s", "of roof");
+    println!("{:<40}{:>12}{:>14}{:>12}{:>12}", "", "ms", "rows/s", "GFLOP/s", "of roofline");
     let line = |one: &Measured| {
         let (ms, rows) = (one.seconds * 1e3, f64::from(one.rows) / one.seconds);
         let share = one.flops_per_second() / roofs.at(one.work.intensity()) * 100.0;
         println!("{:<40}{ms:>12.4}{rows:>14.0}{:>12.2}{share:>11.1}%", one.title, one.flops_per_second() * 1e-9);
     };
-    println!("products, C = op(A) · op(B) of m x n x k");
-    let products = products::measure(gpu, effort, args.quick, line)?;
+    println!("matrix multiplications, C = op(A) · op(B), m x n x k");
+    let matmuls = matmuls::measure(gpu, effort, args.quick, line)?;
     let mut heading = "";
     let [training, inference] = networks::measure(gpu, effort, args.quick, |which, one| {
         if which != heading {
@@ -129,14 +134,14 @@ fn bench(gpu: &Gpu, args: &Args, suffix: &str) -> Result<Value> {
     match networks::profile(gpu) {
         Ok(profile) => {
             println!("\n{profile}");
-            write_whole(&args.out.join(format!("trace{suffix}.json")), profile.to_chrome_trace())?;
+            write_file(&args.out.join(format!("trace{suffix}.json")), profile.to_chrome_trace())?;
         }
         Err(error) if matches!(error.downcast_ref(), Some(Error::MissingFeature { .. })) => println!("\n{error}"),
         Err(error) => return Err(error),
     }
 
     let series = [
-        ("products: layout, m x n x k", &products),
+        ("matmul: layout, m x n x k", &matmuls),
         ("training: widths, batch", &training),
         ("inference: widths, batch", &inference),
     ];
@@ -157,7 +162,7 @@ fn bench(gpu: &Gpu, args: &Args, suffix: &str) -> Result<Value> {
         "kernel_copy_bytes_per_second": roofs.kernel_bytes_per_second,
         "command_copy_bytes_per_second": roofs.command_bytes_per_second,
         "flops_per_second": roofs.flops_per_second,
-        "products": products.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
+        "products": matmuls.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
         "training": training.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
         "inference": inference.iter().map(|one| one.json(&roofs)).collect::<Vec<_>>(),
     }))
@@ -188,7 +193,7 @@ impl Measured {
     }
 }
 
-/// Random numbers: xorshift.
+/// A xorshift generator of random numbers.
 struct Random(u64);
 
 impl Random {
@@ -199,7 +204,7 @@ impl Random {
         (self.0 >> 32) as u32
     }
 
-    /// Uniform in −1 to 1.
+    /// Uniform numbers from −1 to 1.
     fn f32s(&mut self, n: usize) -> Vec<f32> {
         (0..n).map(|_| self.word() as f32 / 2_147_483_648.0 - 1.0).collect()
     }

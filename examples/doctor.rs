@@ -1,4 +1,7 @@
-//! Runs every kernel on your GPU and on the CPU reference, and says whether they agree: what to send with a bug report.
+//! Runs every kernel on your GPU and on the CPU reference, and compares every number. Send its output with a bug report.
+//!
+//! Prints the adapter, its features and limits, then a line for each case: its largest error, its time, and pass or FAIL.
+//! Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
 //!
 //!     cargo run --release --example doctor
 //!     cargo run --release --example doctor -- --quick --case softmax
@@ -22,26 +25,25 @@ use examples::device::{self, DeviceChoice};
 use examples::{Result, options};
 use wgrad::{Gpu, wgpu};
 
-/// Faults of a case that are shown.
+/// Largest number of differences to print for a case.
 const SHOWN: usize = 3;
 
-/// Runs every kernel on a GPU and on the CPU reference, and compares every number. The exit code is 1 where one fails, or
-/// where a wrong input is not noticed.
+/// Runs every kernel on a GPU and on the CPU reference, and compares every number. The exit code is 1 if a case fails.
 #[derive(Parser)]
 struct Args {
-    /// auto or part of a GPU's name
+    /// Device: auto (the fastest GPU) or part of a GPU's name
     #[arg(long, alias = "adapter", value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// Only the cases of this kernel, a file of shaders/ without its ending
+    /// Runs only the cases of this kernel: the name of a file in shaders/, without .wgsl
     #[arg(long, value_name = "KERNEL")]
     kernel: Option<String>,
-    /// Only the cases whose name contains this; may be given several times
+    /// Runs only the cases whose name contains this text; may be given several times
     #[arg(long, value_name = "PART")]
     case: Vec<String>,
-    /// Only the kernels that wgrad chooses for the adapter, not all that it could use
+    /// Tests only the kernels that wgrad chooses for this adapter, not all that it could run
     #[arg(long)]
     quick: bool,
-    /// Makes an input of every case wrong on the GPU, to see that the doctor notices
+    /// Changes an input of every case on the GPU only; a case fails if it finds no difference
     #[arg(long)]
     falsify: bool,
 }
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
+/// Returns whether all cases passed.
 async fn run(args: &Args) -> Result<bool> {
     let is_named = |case: &Case| args.case.iter().any(|part| case.name.contains(&part.replace(' ', "_")));
     let of_kernel = |case: &Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
@@ -81,23 +83,23 @@ async fn run(args: &Args) -> Result<bool> {
     };
     check("The kernels that wgrad chooses for this adapter", &Gpu::from_adapter(&adapter).await?, &cases);
     if !args.quick {
-        // Those of a device that an app has made without any features.
+        // An app may create its device without any features.
         let (device, queue) = adapter.request_device(&wgpu::DeviceDescriptor::default()).await?;
-        check("The kernels that need nothing", &Gpu::from_parts(device, queue), &cases);
+        check("The kernels for a device without features", &Gpu::from_parts(device, queue), &cases);
     }
     let makes_products = |case: &&Case| !args.quick && case.kernels.contains(&"matmul");
     let products: Vec<&Case> = cases.into_iter().filter(makes_products).collect();
     for kernel in common::PRODUCTS {
         if !products.is_empty() {
             let gpu = Gpu::from_adapter(&adapter).await?.with_products(kernel);
-            check(&format!("Products by {kernel:?}, where it can make them"), &gpu, &products);
+            check(&format!("Matrix multiplications with {kernel:?}, where it applies"), &gpu, &products);
         }
     }
     match (failed, args.falsify) {
-        (0, false) => println!("\nAll is well: every kernel agrees with the reference."),
-        (0, true) => println!("\nAll {run} noticed that an input was made wrong."),
-        (_, false) => println!("\n{failed} of {run} FAILED. Please send all of this with your report."),
-        (_, true) => println!("\n{failed} of {run} did NOT notice that an input was made wrong."),
+        (0, false) => println!("\nAll is well: every kernel agrees with the CPU reference."),
+        (0, true) => println!("\nAll {run} cases detected the changed input."),
+        (_, false) => println!("\n{failed} of {run} cases FAILED. Please send this whole output with your report."),
+        (_, true) => println!("\n{failed} of {run} cases did NOT detect the changed input."),
     }
     Ok(failed == 0)
 }
@@ -123,13 +125,14 @@ fn describe(adapter: &wgpu::Adapter) {
     }
 }
 
-/// Runs the cases and prints how they went; returns how many failed. Of falsified ones, those do that find nothing wrong.
+/// Runs the cases and prints their results. Returns the number of failed cases. With `falsify`, a case without a difference
+/// fails.
 fn check(title: &str, gpu: &Gpu, cases: &[&Case], falsify: bool) -> usize {
     println!("\n{title}; device features {}", features(gpu.device().features()));
     println!("{:<56}{:>6}{:>12}{:>9}", "", "ops", "error/bound", "seconds");
     let mut failed = 0;
     for case in cases {
-        // Where a driver crashes, the last line is the culprit's.
+        // If the driver crashes, the last line names the case.
         let _ = write!(std::io::stdout(), "{:<56}", case.name.replace('_', " "));
         let _ = std::io::stdout().flush();
         let start = Instant::now();
@@ -138,7 +141,7 @@ fn check(title: &str, gpu: &Gpu, cases: &[&Case], falsify: bool) -> usize {
         let passes = ran.is_ok() && check.faults.is_empty() != falsify;
         let verdict = match (passes, falsify) {
             (true, false) => "pass",
-            (true, true) => "noticed",
+            (true, true) => "detected",
             (false, _) => "FAIL",
         };
         let seconds = start.elapsed().as_secs_f64();

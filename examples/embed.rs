@@ -1,6 +1,9 @@
-//! A network inside somebody else's GPU app: the app's device, its passes, one submission a frame. Each frame a pass of the
-//! app's draws samples of a moving picture, the network learns from them where they lie, and a pass of the app's shows what
-//! the network makes of every pixel. Leaves six of the frames as a picture.
+//! Trains a network inside an existing GPU app: on the app's device and buffers, with one submission per frame.
+//!
+//! In each frame, an app pass computes samples of a moving image. The network trains on these samples, in the app's buffers.
+//! Then the network predicts every pixel, and another app pass stores the frame.
+//! Prints the loss every 40 frames. Writes frames.png: six frames of the image above the network's output.
+//! Takes about TIME_EMBED on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example embed -- --out out/embed
 
@@ -16,13 +19,13 @@ use common::{Result, device, picture};
 use wgrad::wgpu;
 use wgrad::{Activation::*, Adam, Gpu, Loss, Network, Trainer, TrainerConfig};
 
-const SIDE: u32 = 96; // of the picture, in pixels
+const SIDE: u32 = 96; // width and height of the image, in pixels
 const PIXELS: u32 = SIDE * SIDE;
 const SAMPLES: u32 = 256;
 const FRAMES: u32 = 240;
-const EACH: u32 = 40; // frames between two that are kept
+const EACH: u32 = 40; // every 40th frame is stored
 
-/// The app's own shaders: they know nothing of networks.
+/// The app's own shaders. They do not depend on wgrad.
 const APP: &str = "
     @group(0) @binding(0) var<storage, read> frame: u32;
     @group(0) @binding(1) var<storage, read_write> position: array<vec2f>;
@@ -34,7 +37,7 @@ const APP: &str = "
         return 0.5 + 0.4 * vec3f(ring, sin(5.0 * p.x + t), cos(4.0 * p.y - t) * ring);
     }
     @compute @workgroup_size(64) fn draw_samples(@builtin(global_invocation_id) id: vec3u) {
-        let n = frame * 256u + id.x; // Roberts' sequence: evenly spread, and new ones each frame
+        let n = frame * 256u + id.x; // Roberts' sequence: evenly spread points, new in each frame
         let p = vec2f(vec2u(n * 3242174889u, n * 2447445413u)) / 4294967296.0;
         let c = scene(p);
         position[id.x] = p;
@@ -58,7 +61,9 @@ fn run() -> Result<()> {
     while let Some(option) = options.next() {
         match option.to_str() {
             Some("-h" | "--help") => {
-                println!("Trains a network within the frames of an app\n\n{usage}");
+                println!(
+                    "Trains a network inside the frames of an app, and writes frames.png to DIR [default: out/embed]\n\n{usage}"
+                );
                 return Ok(());
             }
             Some("--out") => out = options.next().ok_or("--out: expected a folder, got nothing")?.into(),
@@ -69,7 +74,7 @@ fn run() -> Result<()> {
     // The app: a device, buffers and two passes of its own.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     let adapter = pollster::block_on(instance.request_adapter(&Default::default())).map_err(device::no_gpu)?;
-    let [file] = common::outputs(&out, ["frames.png"])?;
+    let [file] = common::checked_outputs(&out, ["frames.png"])?;
     let required_features = wgrad::optional_features(&adapter);
     let descriptor = wgpu::DeviceDescriptor { required_features, ..Default::default() };
     let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))?;
@@ -108,7 +113,7 @@ fn run() -> Result<()> {
     let draw_samples = pass("draw_samples", &[&frame, &position, &colour], SAMPLES);
     let show = pass("show", &[&frame, &grid, &learnt, &pictures], PIXELS);
 
-    // wgrad, on that device and those buffers: what can fail, fails here.
+    // wgrad uses the app's device and buffers. Everything that can fail is here, before the frames.
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
     let network = Network::input(2).dense(32, Tanh).dense(32, Tanh).dense(3, Sigmoid).build()?;
     let config = TrainerConfig { batch: SAMPLES, ..Default::default() };
@@ -116,8 +121,8 @@ fn run() -> Result<()> {
     let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)?;
     let training = trainer.prepare_buffers(&position, &colour, SAMPLES)?;
     let forward = trainer.model().prepare_forward(&grid, &learnt, PIXELS)?;
-    let (teller, told) = channel();
-    training.on_frame(move |frame| teller.send(frame).unwrap_or_default()); // who else would listen, but `told`?
+    let (sender, reports) = channel();
+    training.on_frame(move |frame| sender.send(frame).unwrap_or_default()); // no error: `reports` lives long enough
     let (mut steps, mut loss) = (0, f64::NAN);
 
     for n in 1..=FRAMES {
@@ -128,10 +133,10 @@ fn run() -> Result<()> {
         forward.record_forward(&mut encoder);
         show(&mut encoder);
         let submission_index = Some(queue.submit([encoder.finish()])); // the frame's one submission
-        // Where another app would present its picture, this one waits.
+        // A real app would present its image here; this one waits.
         device.poll(wgpu::PollType::Wait { submission_index, timeout: None })?;
-        // Nothing is told of a frame whose budget held no step.
-        told.try_iter().for_each(|frame| (steps, loss) = (steps + frame.steps, frame.train.loss));
+        // A frame without a step sends no report.
+        reports.try_iter().for_each(|frame| (steps, loss) = (steps + frame.steps, frame.train.loss));
         if n % EACH == 0 {
             println!("frame {n}: {steps} steps, loss {loss:.5}");
         }
@@ -141,9 +146,9 @@ fn run() -> Result<()> {
     let read = move |bytes| sender.send(bytes).unwrap_or_default();
     wgpu::util::DownloadBuffer::read_buffer(&device, &queue, &pictures.slice(..), read);
     device.poll(wgpu::PollType::wait_indefinitely())?;
-    let png = picture::png(&receiver.recv()??, SIDE * 6, SIDE * 2, image::ExtendedColorType::Rgba8)?;
-    common::write_whole(&file, png)?;
+    let png = picture::encode_png(&receiver.recv()??, SIDE * 6, SIDE * 2, image::ExtendedColorType::Rgba8)?;
+    common::write_file(&file, png)?;
     println!("{FRAMES} frames, {} submissions by wgrad", gpu.traffic().submits);
-    println!("see frames.png in {}: each {EACH}th frame, above as it was, below as learnt by then", out.display());
+    println!("every {EACH}th frame, the network's output below it: frames.png in {}", out.display());
     Ok(())
 }

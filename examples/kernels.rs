@@ -1,4 +1,7 @@
-//! Prints the shaders that a GPU gets, as WGSL, for any class of adapter. It needs no GPU.
+//! Prints the WGSL shaders that wgrad generates for each class of adapter. It needs no GPU.
+//!
+//! Without a name it prints a list of all kernels. With a name it prints their WGSL and the dispatches that use them.
+//! Takes a few seconds.
 //!
 //!     cargo run --release --example kernels
 //!     cargo run --release --example kernels -- matmul --adapter software8
@@ -15,31 +18,31 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use common::{Result, options, recipe::Recipe};
+use common::{Result, options, training_options::TrainingOptions};
 use naga::{ScalarKind, TypeInner};
 use wgrad::inspect::{self, Kernel};
 use wgrad::{Gpu, Plan};
 
-/// The adapter that is there.
+/// The value of `--adapter` for the GPU of this machine.
 const HERE: &str = "here";
 
-/// Prints the kernels of the MNIST network's training and of small networks that use every op: WGSL with the dispatches
-/// that use it, their workgroups, constants and uniforms. Without a name it lists all kernels.
+/// Prints kernels as WGSL, with the dispatches that use them: workgroups, constants and uniforms. The kernels are those of an
+/// MNIST training, set by the options below, and of small networks that use every op. Without a name it lists all kernels.
 #[derive(Parser)]
 struct Args {
-    /// Part of a kernel's name, such as matmul, matmul.wide or update
+    /// Part of the names of the kernels to print, such as matmul, matmul.wide or update
     name: Option<String>,
-    /// Only for this class of adapter; "here" is the GPU that is there [default: every class]
+    /// Prints only the kernels for this class of adapter; "here" is the GPU of this machine [default: every class]
     #[arg(long, value_parser = PossibleValuesParser::new(inspect::ADAPTERS.into_iter().chain([HERE])))]
     adapter: Option<String>,
-    /// Writes each text to a file of this folder instead
+    /// Folder for the WGSL files; without it they are printed
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    recipe: Recipe,
+    training: TrainingOptions,
 }
 
-/// A text and the dispatches that use it.
+/// A kernel's WGSL text, and the dispatches that use it.
 struct Text {
     kernel: Kernel,
     uses: Vec<Use>,
@@ -61,7 +64,7 @@ fn run(args: &Args) -> Result<()> {
     let texts: Vec<&Text> =
         all.iter().filter(|text| args.name.as_ref().is_none_or(|name| text.is_named(name))).collect();
     if let (true, Some(name)) = (texts.is_empty(), &args.name) {
-        return Err(format!("no kernel's name contains {name:?}: without a name, all are listed").into());
+        return Err(format!("no kernel's name contains {name:?}; run without a name for a list of all kernels").into());
     }
     match (&args.out, &args.name) {
         (Some(folder), _) => {
@@ -69,9 +72,9 @@ fn run(args: &Args) -> Result<()> {
                 let same = texts[..i].iter().filter(|other| other.kernel.name == text.kernel.name).count();
                 let number = if same == 0 { String::new() } else { format!("-{}", same + 1) };
                 let name = text.kernel.name.replace(|c: char| !c.is_alphanumeric() && !".-_".contains(c), "-");
-                common::write_whole(&folder.join(format!("{name}{number}.wgsl")), text.printed()?)?;
+                common::write_file(&folder.join(format!("{name}{number}.wgsl")), text.printed()?)?;
             }
-            println!("{} texts are in {}", texts.len(), folder.display());
+            println!("{} WGSL files are in {}", texts.len(), folder.display());
         }
         (None, Some(_)) => {
             for text in texts {
@@ -92,11 +95,11 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Every text, in the order of their names.
+/// Every WGSL text once, sorted by name.
 fn texts(args: &Args) -> Result<Vec<Text>> {
-    let recipe = &args.recipe;
-    let config = recipe.config(1, 60_000)?;
-    let own = Plan::training(&recipe.network()?, recipe.loss(), &recipe.optimizer(), &config)?;
+    let training = &args.training;
+    let config = training.config(1, 60_000)?;
+    let own = Plan::training(&training.network()?, training.loss(), &training.optimizer(), &config)?;
     let plans: Vec<Plan> = [own].into_iter().chain(plans::plans()).collect();
     let adapters = match &args.adapter {
         Some(adapter) => vec![adapter.as_str()],
@@ -136,7 +139,7 @@ impl Text {
         self.kernel.name.contains(name) || self.uses.iter().any(|of| of.op.split(' ').next() == Some(name))
     }
 
-    /// The text below comments on its uses.
+    /// The WGSL text, after comments that list its uses.
     fn printed(&self) -> Result<String> {
         let Kernel { name, source, .. } = &self.kernel;
         let module =
@@ -157,7 +160,7 @@ impl Text {
     }
 }
 
-/// The uniform struct's members and their values.
+/// Members of the uniform struct and their values.
 fn uniforms(module: &naga::Module, bytes: &[u8]) -> String {
     let first = module.global_variables.iter().find(|(_, variable)| variable.binding.is_some_and(|b| b.binding == 0));
     let Some(TypeInner::Struct { members, .. }) = first.map(|(_, variable)| &module.types[variable.ty].inner) else {

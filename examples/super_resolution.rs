@@ -1,5 +1,9 @@
-//! Doubles the sides of pictures: a small residual network learns it from patches of pictures and of the same pictures
-//! at half their size. One picture is held out, and compared with bicubic interpolation.
+//! Trains a small residual network for super-resolution: it doubles the width and height of images.
+//!
+//! Trains on patches of images at half size, with the full-size patches as targets. One image is held out for the test.
+//! Prints the PSNR of each epoch, then the PSNR of the held-out image with the network and with bicubic interpolation.
+//! Writes curve.svg, doubled.png (the held-out image, enlarged by the network) and sheet.svg (a comparison).
+//! Takes about 3 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example super_resolution
 //!     cargo run --release --example super_resolution -- --pictures DIR
@@ -15,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
-use common::options::{self, seed, whole};
+use common::options::{self, integer, seed};
 use common::picture::{self, Tile};
 use common::plot::{self, Curve, Panel};
 use image::imageops::{self, FilterType};
@@ -26,41 +30,41 @@ use wgrad::{
     TrainerConfig, Upsample,
 };
 
-/// Learns to double the sides of pictures.
+/// Trains a network that doubles the width and height of images.
 #[derive(Parser)]
 struct Args {
-    /// Folder of at least two PNG or JPEG pictures: the last one by name is held out [default: landscapes that the
-    /// program draws]
+    /// Folder of at least two PNG or JPEG images; the last one by name is held out [default: landscapes drawn by the
+    /// program]
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
-    /// Longest side of a picture, in pixels: larger ones are scaled down
-    #[arg(long, value_name = "PIXELS", default_value_t = 384, value_parser = whole(64..=4096))]
+    /// Longest side of an image, in pixels; larger images are scaled down
+    #[arg(long, value_name = "PIXELS", default_value_t = 384, value_parser = integer(64..=4096))]
     size: u32,
-    /// Epochs over the patches
-    #[arg(long, default_value_t = 15, value_parser = whole(1..=u32::MAX))]
+    /// Number of epochs
+    #[arg(long, default_value_t = 15, value_parser = integer(1..=u32::MAX))]
     epochs: u32,
-    /// Patches of an epoch, cut at places spread over the pictures
-    #[arg(long, default_value_t = 2048, value_parser = whole(1..=1 << 20))]
+    /// Number of patches, at positions spread over the images
+    #[arg(long, default_value_t = 2048, value_parser = integer(1..=1 << 20))]
     patches: u32,
     /// Batch size, in patches
-    #[arg(long, default_value_t = 8, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
+    #[arg(long, default_value_t = 8, value_parser = integer(1..=wgrad::plan::LARGEST_BATCH))]
     batch: u32,
-    /// Seed of the initial weights, of the patches and of their order
+    /// Seed of the initial weights, the patches and the shuffle
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the pictures
+    /// Folder for the images and the plot
     #[arg(long, value_name = "DIR", default_value = "out/super_resolution")]
     out: PathBuf,
-    /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
+    /// Device: auto (a GPU, or the CPU if there is none), cpu, or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
 
-/// Side of a patch at half size, in pixels.
+/// Width and height of a patch at half size, in pixels.
 const PATCH: u32 = 24;
 /// Channels of the hidden layers.
 const CHANNELS: u32 = 24;
-/// Residual blocks of two convolutions.
+/// Number of residual blocks, of two convolutions each.
 const BLOCKS: u32 = 3;
 
 fn main() -> ExitCode {
@@ -68,9 +72,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let [curve, sheet, png] = common::outputs(&args.out, ["curve.svg", "sheet.svg", "doubled.png"])?;
+    let [curve, sheet, png] = common::checked_outputs(&args.out, ["curve.svg", "sheet.svg", "doubled.png"])?;
     let mut pictures = pictures(args)?;
-    let held_out = pictures.pop().ok_or("no picture")?;
+    let held_out = pictures.pop().ok_or("no image")?;
     let half = halved(&held_out);
     let bicubic = imageops::resize(&half, held_out.width(), held_out.height(), FilterType::CatmullRom);
     let of_bicubic = psnr(&bicubic, &held_out)?;
@@ -85,31 +89,31 @@ fn run(args: &Args) -> Result<()> {
     let adam = Adam { learning_rate: 2e-3, ..Adam::default() };
     let config = TrainerConfig { schedule, ..config };
     let mut trainer = Trainer::new(args.device.open()?, &network, Loss::MeanSquaredError, adam, config)
-        .map_err(|e| options::blame("--batch", e))?;
+        .map_err(|e| options::suggest_smaller("--batch", e))?;
     trainer.fit(data, Fit { epochs: args.epochs, ..Fit::default() }, |event| {
         if let Event::Epoch(epoch) = event {
             let (psnr, seconds) = (-10.0 * epoch.train.loss.log10(), epoch.seconds.unwrap_or(f64::NAN));
-            println!("epoch {}/{}: PSNR of patches {psnr:.2} dB; {seconds:.1} s", epoch.epoch, args.epochs);
+            println!("epoch {}/{}: training PSNR {psnr:.2} dB; {seconds:.1} s", epoch.epoch, args.epochs);
         }
     })?;
 
     let doubled = doubled(trainer.device().clone(), &trainer.model(), &half)?;
     let of_network = psnr(&doubled, &held_out)?;
-    println!("held-out picture: bicubic {of_bicubic:.2} dB, network {of_network:.2} dB");
-    println!("{:+.2} dB beside bicubic", of_network - of_bicubic);
+    println!("held-out image: bicubic PSNR {of_bicubic:.2} dB, network PSNR {of_network:.2} dB");
+    println!("difference: {:+.2} dB", of_network - of_bicubic);
     let losses = trainer.history().epochs.iter().map(|e| (f64::from(e.epoch), -10.0 * e.train.loss.log10())).collect();
-    let curves = vec![Curve { label: "patches in training".into(), points: losses }];
+    let curves = vec![Curve { label: "training patches".into(), points: losses }];
     plot::curves(&curve, &[Panel { title: "Quality", x_label: "epoch", y_label: "PSNR in dB", log_y: false, curves }])?;
-    let bytes = picture::png(&doubled, doubled.width(), doubled.height(), ExtendedColorType::Rgb8)?;
-    common::write_whole(&png, bytes)?;
+    let bytes = picture::encode_png(&doubled, doubled.width(), doubled.height(), ExtendedColorType::Rgb8)?;
+    common::write_file(&png, bytes)?;
     let bicubic = (&bicubic, format!("bicubic: {of_bicubic:.2} dB"));
     compare(&sheet, [bicubic, (&doubled, format!("network: {of_network:.2} dB")), (&held_out, "original".into())])?;
-    println!("pictures are in {}", args.out.display());
+    println!("images and plot are in {}", args.out.display());
     Ok(())
 }
 
-/// Residual blocks that learn what bilinear interpolation lacks; a picture's size is [height, width]. They work on the small
-/// picture, and their last channels become four pixels of each, as in ESPCN (Shi et al., 2016).
+/// The network for images of \[height, width\]. Residual blocks compute the details that bilinear interpolation lacks. They work
+/// at the small size; the last channels then become 2x2 pixels, as in ESPCN (Shi et al., 2016).
 fn network([height, width]: [u32; 2]) -> Result<Network> {
     let mut graph = Graph::new();
     let picture = graph.input("picture", [height, width, 3]);
@@ -120,7 +124,7 @@ fn network([height, width]: [u32; 2]) -> Result<Network> {
         let inner = graph.layer(conv(Identity), [inner])?;
         x = graph.add([x, inner])?;
     }
-    // At first there are no details.
+    // The details start at 0, so the first output is the bilinear interpolation.
     let details = graph.layer(Conv::new(4 * 3, 3).same().weight_init(Init::Constant(0.0)), [x])?;
     let details = graph.layer(Layer::DepthToSpace(2), [details])?;
     let interpolated = graph.layer(Upsample::bilinear(2), [picture])?;
@@ -128,22 +132,22 @@ fn network([height, width]: [u32; 2]) -> Result<Network> {
     Ok(graph.build([("doubled", doubled)])?)
 }
 
-/// Pictures with even sides, the one held out last.
+/// All images, with even sides. The held-out image is the last one.
 fn pictures(args: &Args) -> Result<Vec<RgbImage>> {
     let Some(folder) = &args.pictures else {
         return Ok([2000.0, 4000.0, 6000.0, 8000.0, 0.0]
             .map(|along| landscape::draw_from(along, args.size & !1))
             .into());
     };
-    let files = common::folder::pictures(folder)?;
+    let files = common::picture_folder::picture_files(folder)?;
     if files.len() < 2 {
         let found = files.len();
-        return Err(format!("{}: expected at least 2 PNG or JPEG pictures, found {found}", folder.display()).into());
+        return Err(format!("{}: expected at least 2 PNG or JPEG images, found {found}", folder.display()).into());
     }
     files.iter().map(|file| load(file, args.size)).collect()
 }
 
-/// A picture whose sides are even and hold a patch.
+/// Reads an image and crops it to even sides. Returns an error if it is smaller than a patch.
 fn load(file: &Path, size: u32) -> Result<RgbImage> {
     let picture = picture::load_at_most(file, size)?;
     let (width, height) = picture.dimensions();
@@ -156,18 +160,18 @@ fn load(file: &Path, size: u32) -> Result<RgbImage> {
     Ok(imageops::crop_imm(&picture, 0, 0, width & !1, height & !1).to_image())
 }
 
-/// At half the size, bicubic.
+/// An image at half size, by bicubic interpolation.
 fn halved(picture: &RgbImage) -> RgbImage {
     imageops::resize(picture, picture.width() / 2, picture.height() / 2, FilterType::CatmullRom)
 }
 
-/// Patches of the pictures at half size, and what they are to become.
+/// The data set: patches at half size, and the full-size patches as targets.
 fn patches(pictures: &[RgbImage], args: &Args) -> Result<Dataset> {
     let halves: Vec<RgbImage> = pictures.iter().map(halved).collect();
     let (mut inputs, mut targets) = (Vec::new(), Vec::new());
     for i in 0..args.patches as usize {
         let (half, whole) = (&halves[i % halves.len()], &pictures[i % pictures.len()]);
-        // A place for each patch, spread evenly: the golden ratio's plane sequence (Roberts, 2018), moved by the seed.
+        // The positions are evenly spread (Roberts' sequence, 2018); the seed shifts them.
         let place = |factor: f64, length: u32| {
             let t = (args.seed as f64 * 0.37 + (i as f64 + 0.5) * factor).fract();
             (t * f64::from(length - PATCH + 1)) as u32
@@ -183,13 +187,13 @@ fn patches(pictures: &[RgbImage], args: &Args) -> Result<Dataset> {
         .build()?)
 }
 
-/// A whole picture at twice the size: the network takes any.
+/// Doubles a whole image with the trained weights: a convolutional network accepts any image size.
 fn doubled(device: Device, model: &Model, half: &RgbImage) -> Result<RgbImage> {
     let (width, height) = half.dimensions();
     let model = Model::new(device, &network([height, width])?, &model.parameters()?)?;
     let numbers: Vec<f32> = half.iter().map(|&byte| f32::from(byte) / 255.0).collect();
     let bytes = model.forward(&numbers)?.iter().map(|c| (c.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-    Ok(RgbImage::from_raw(2 * width, 2 * height, bytes).ok_or("three numbers for each pixel")?)
+    Ok(RgbImage::from_raw(2 * width, 2 * height, bytes).ok_or("expected three numbers for each pixel")?)
 }
 
 fn psnr(picture: &RgbImage, reference: &RgbImage) -> Result<f64> {
@@ -197,7 +201,7 @@ fn psnr(picture: &RgbImage, reference: &RgbImage) -> Result<f64> {
     Ok(wgrad::psnr(&numbers(picture), &numbers(reference), 255.0)?)
 }
 
-/// Whole pictures, and the middle of each magnified.
+/// Draws the whole images, and an enlarged detail of each.
 fn compare(path: &Path, pictures: [(&RgbImage, String); 3]) -> Result<()> {
     const DETAIL: u32 = 64;
     let tile = |picture: RgbImage, caption: String| {
@@ -212,5 +216,5 @@ fn compare(path: &Path, pictures: [(&RgbImage, String); 3]) -> Result<()> {
     let whole = pictures.iter().map(|(picture, caption)| tile((*picture).clone(), caption.clone()));
     let details = pictures.iter().map(|(picture, _)| tile(detail(picture), "detail".into()));
     let tiles: Vec<Tile> = whole.chain(details).collect();
-    picture::sheet(path, "A held-out picture at twice its size", &tiles, 3)
+    picture::write_sheet(path, "The held-out image at twice its size", &tiles, 3)
 }

@@ -1,4 +1,7 @@
-//! The smallest network with a hidden layer: three inputs, four neurons, one output, trained on four rows.
+//! Trains a small network with one hidden layer, 3-4-1, on four samples: the exclusive or of two inputs.
+//!
+//! Prints the loss every 100 iterations, then the output and the target of each sample. Writes loss.svg.
+//! Takes a few seconds.
 //!
 //!     cargo run --release --example two_layer
 
@@ -11,28 +14,28 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
-use common::options::{self, rate, seed, whole};
+use common::options::{self, integer, rate, seed};
 use common::plot::{self, Curve, Panel};
 use wgrad::Activation::Sigmoid;
 use wgrad::{Dataset, Dense, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfig};
 
-/// Trains a 3-4-1 network without biases on four rows.
+/// Trains a 3-4-1 network without biases on four samples.
 #[derive(Parser)]
 struct Args {
-    /// Steps of gradient descent, each over all four rows
-    #[arg(long, default_value_t = 1500, value_parser = whole(1..=u32::MAX))]
+    /// Steps of gradient descent, each over all four samples
+    #[arg(long, default_value_t = 1500, value_parser = integer(1..=u32::MAX))]
     iterations: u32,
     /// Learning rate
     #[arg(long, default_value_t = 1.0, value_parser = rate)]
     rate: f32,
-    // Of the seeds 0 to 199, all learn it.
+    // All seeds from 0 to 199 converge.
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the picture
+    /// Folder for the plot
     #[arg(long, value_name = "DIR", default_value = "out/two_layer")]
     out: PathBuf,
-    /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
+    /// Device: auto (a GPU, or the CPU if there is none), cpu, or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -41,20 +44,20 @@ fn main() -> ExitCode {
     common::exit_code(run(&options::parse()))
 }
 
-/// The output is whether the first two differ; the third, always 1, stands in for a bias of the hidden layer.
+/// The target is the exclusive or of the first two inputs. The third input is always 1: it replaces the hidden layer's bias.
 const INPUTS: [[f32; 3]; 4] = [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]];
 const TARGETS: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
 
 fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let [picture] = common::outputs(&args.out, ["loss.svg"])?;
+    let [plot_file] = common::checked_outputs(&args.out, ["loss.svg"])?;
     let data = Dataset::from_f32_targets(INPUTS.concat(), 3, TARGETS.to_vec(), 1)?;
 
     let dense = |units| Dense::new(units, Sigmoid).without_bias().weight_init(Init::Uniform { bound: 1.0 });
     let network = Network::input(3).layer(dense(4)).layer(dense(1)).build()?;
     println!("{}", network.summary());
 
-    // A batch of all rows makes an epoch of one step, whose loss is that of the weights before it.
+    // The batch is the whole data set, so an epoch is one step. Its loss is computed before the update.
     let config = TrainerConfig { batch: 4, seed: args.seed, ..TrainerConfig::default() };
     let descent = Sgd { learning_rate: args.rate, ..Sgd::default() };
     let mut trainer = Trainer::new(device, &network, Loss::SumOfSquares, descent, config)?;
@@ -65,8 +68,8 @@ fn run(args: &Args) -> Result<()> {
         println!("loss after iteration {iteration}: {loss:.6}");
     }
     match losses.windows(2).position(|pair| pair[1] >= pair[0]) {
-        None => println!("the loss fell in every iteration"),
-        Some(before) => println!("the loss did not fall in iteration {}", before + 1),
+        None => println!("the loss decreased in every iteration"),
+        Some(before) => println!("the loss did not decrease in iteration {}", before + 1),
     }
     let outputs = trainer.model().forward(&INPUTS.concat())?;
     for ((input, target), output) in INPUTS.iter().zip(TARGETS).zip(&outputs) {
@@ -74,13 +77,13 @@ fn run(args: &Args) -> Result<()> {
     }
 
     let panel = Panel {
-        title: "A 3-4-1 network on four rows",
+        title: "A 3-4-1 network on four samples",
         x_label: "iteration",
         y_label: "loss (sum of squares)",
         log_y: true,
         curves: vec![Curve { label: "loss".into(), points: (0..).map(f64::from).zip(losses).collect() }],
     };
-    plot::curves(&picture, &[panel])?;
+    plot::curves(&plot_file, &[panel])?;
     println!("see loss.svg in {}", args.out.display());
     Ok(())
 }

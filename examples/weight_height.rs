@@ -1,4 +1,8 @@
-//! A network of three neurons learns to tell women from men by weight and height, from four people.
+//! Trains a 2-2-1 network to classify people as women or men by weight and height, from four samples.
+//!
+//! Prints the loss every 10 epochs, then the predictions for two other people.
+//! Writes loss.svg and boundary.svg (the decision boundary).
+//! Takes a few seconds.
 //!
 //!     cargo run --release --example weight_height
 
@@ -11,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
-use common::options::{self, rate, seed, whole};
+use common::options::{self, integer, rate, seed};
 use common::plot::{self, Curve, Grid, Panel};
 use wgrad::Activation::Sigmoid;
 use wgrad::{Dataset, Dense, Event, Fit, Init, Loss, Network, Sgd, Trainer, TrainerConfig};
@@ -19,20 +23,20 @@ use wgrad::{Dataset, Dense, Event, Fit, Init, Loss, Network, Sgd, Trainer, Train
 /// Trains a 2-2-1 network on the weight and height of four people.
 #[derive(Parser)]
 struct Args {
-    /// Times over the four people
-    #[arg(long, default_value_t = 1000, value_parser = whole(1..=u32::MAX))]
+    /// Number of epochs
+    #[arg(long, default_value_t = 1000, value_parser = integer(1..=u32::MAX))]
     epochs: u32,
     /// Learning rate
     #[arg(long, default_value_t = 0.1, value_parser = rate)]
     rate: f32,
-    // Of the seeds 0 to 199, all learn it.
+    // All seeds from 0 to 199 converge.
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the pictures
+    /// Folder for the plots
     #[arg(long, value_name = "DIR", default_value = "out/weight_height")]
     out: PathBuf,
-    /// auto, cpu or part of a GPU's name; auto takes the CPU where there is no GPU
+    /// Device: auto (a GPU, or the CPU if there is none), cpu, or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -41,16 +45,16 @@ fn main() -> ExitCode {
     common::exit_code(run(&options::parse()))
 }
 
-/// Weight less 135 pounds, height less 66 inches, and whether it is a woman: numbers near 0 are the easier to learn from.
+/// Weight minus 135 pounds, height minus 66 inches, and 1 for a woman. Features near 0 make the training easier.
 const PEOPLE: [(f32, f32, f32); 4] = [(-2.0, -1.0, 1.0), (25.0, 6.0, 0.0), (17.0, 4.0, 0.0), (-15.0, -6.0, 1.0)];
 
-/// Two whom the network has not seen.
+/// Two people who are not in the training data.
 const STRANGERS: [(&str, [f32; 2]); 2] =
     [("128 pounds, 63 inches", [-7.0, -3.0]), ("155 pounds, 68 inches", [20.0, 2.0])];
 
 fn run(args: &Args) -> Result<()> {
     let device = args.device.open()?;
-    let [loss, boundary] = common::outputs(&args.out, ["loss.svg", "boundary.svg"])?;
+    let [loss, boundary] = common::checked_outputs(&args.out, ["loss.svg", "boundary.svg"])?;
     let features = PEOPLE.iter().flat_map(|p| [p.0, p.1]).collect();
     let data = Dataset::from_f32_targets(features, 2, PEOPLE.iter().map(|p| p.2).collect(), 1)?;
 
@@ -59,11 +63,11 @@ fn run(args: &Args) -> Result<()> {
     let network = Network::input(2).layer(dense(2)).layer(dense(1)).build()?;
     println!("{}", network.summary());
 
-    // A step for each person, in the same order each time.
+    // A batch is one person. The order is the same in each epoch.
     let config = TrainerConfig { batch: 1, shuffle: false, seed: args.seed, ..TrainerConfig::default() };
     let descent = Sgd { learning_rate: args.rate, ..Sgd::default() };
     let mut trainer = Trainer::new(device, &network, Loss::MeanSquaredError, descent, config)?;
-    // The loss of all four after each epoch; while it runs, the weights still change from person to person.
+    // The validation loss is that of all four people after the epoch. The training loss mixes the weights of four steps.
     let fit = Fit { epochs: args.epochs, validation: Some(&data), ..Fit::default() };
     let history = trainer.fit(&data, fit, |event| match event {
         Event::Epoch(e) if e.epoch % 10 == 0 || e.epoch == args.epochs => {
@@ -74,7 +78,7 @@ fn run(args: &Args) -> Result<()> {
 
     for (stranger, x) in STRANGERS {
         let probability = trainer.model().forward(&x)?[0];
-        println!("{stranger}: a woman with probability {probability:.3}");
+        println!("{stranger}: probability of a woman {probability:.3}");
     }
 
     let losses = history.epochs.iter().filter_map(|e| e.validation).map(|v| v.loss as f32);
@@ -92,7 +96,7 @@ fn run(args: &Args) -> Result<()> {
     let cells: Vec<f32> = grid.cells().flat_map(|(x, y)| [(x - 135.0) as f32, (y - 66.0) as f32]).collect();
     plot::decision_boundary(
         &boundary,
-        "What the network makes of any weight and height",
+        "Prediction for each weight and height",
         ["weight in pounds", "height in inches"],
         &grid,
         &trainer.model().forward(&cells)?,

@@ -252,9 +252,9 @@ fn a_fragment_shader_evaluates_the_network_of_learn_an_image() {
     let source = wgpu::ShaderSource::Wgsl(source.into());
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
     let format = wgpu::TextureFormat::Rgba32Float;
-    let pipeline = passes::covering(device, None, &module, "colour", format);
+    let pipeline = passes::fullscreen_pipeline(device, None, &module, "colour", format);
     let resource = model.parameter_buffer().unwrap().as_entire_binding();
-    let group = passes::group(device, &pipeline.get_bind_group_layout(0), &[(0, resource)]);
+    let group = passes::bind_group(device, &pipeline.get_bind_group_layout(0), &[(0, resource)]);
     let size = wgpu::Extent3d { width: SIDE, height: SIDE, depth_or_array_layers: 1 };
     let texture = device.create_texture(&wgpu::TextureDescriptor {
         label: None,

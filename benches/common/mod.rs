@@ -1,6 +1,6 @@
-//! What the benches share. They compare commits: `cargo bench -- --save-baseline before`, then, after a change,
-//! `cargo bench -- --baseline before`. Add words to run only what has them in its name. Elements a second are
-//! floating-point operations of products, and rows of networks.
+//! Code that the benchmarks share. The benchmarks compare two commits: run `cargo bench -- --save-baseline before`, change the
+//! code, then run `cargo bench -- --baseline before`. Add a word to run only the benchmarks whose name contains it.
+//! "Elements per second" counts floating-point operations of matrix multiplications, and samples of networks.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use wgrad::{Activation::*, Gpu, Network, wgpu};
 
-/// Few samples of little time: all benches together take about a minute.
+/// Few, short samples: all benchmarks together take about a minute.
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -17,7 +17,7 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// A group whose samples are all as long.
+/// A group whose samples all have the same length.
 pub fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
     group.sampling_mode(SamplingMode::Flat);
@@ -28,7 +28,7 @@ pub fn gpu() -> Gpu {
     Gpu::request().unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// How long as many repetitions take, recorded into one encoder and submitted.
+/// The time of these repetitions, recorded into one encoder and submitted. Recording is not included.
 pub fn submitted(gpu: &Gpu, repetitions: u64, record: impl FnOnce(&mut wgpu::CommandEncoder, u32)) -> Duration {
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     record(&mut encoder, repetitions as u32);
@@ -39,13 +39,13 @@ pub fn submitted(gpu: &Gpu, repetitions: u64, record: impl FnOnce(&mut wgpu::Com
     start.elapsed()
 }
 
-/// The network of the main job.
+/// The network of the example `mnist_gpu`, with logits as its output.
 pub fn mnist_network() -> Network {
     let network = Network::input(784).dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity);
-    network.build().expect("a network without fault")
+    network.build().expect("a valid network")
 }
 
-/// Uniform in −1 to 1, always the same: xorshift.
+/// Uniform numbers from −1 to 1, the same in each run (xorshift).
 pub fn random(n: usize) -> Vec<f32> {
     let mut state = 1u64;
     let mut next = || {

@@ -1,4 +1,4 @@
-//! Training and inference of standard networks.
+//! Measures training and inference of standard networks.
 
 use serde_json::json;
 use wgrad::{Activation, Adam, Dataset, Gpu, Loss, Network, NetworkBuilder, Profile, Trainer, TrainerConfig, wgpu};
@@ -7,13 +7,14 @@ use super::common::{Result, networks};
 use super::timing::{Effort, seconds};
 use super::{Measured, Random};
 
-/// Dense networks by their widths: MNIST's, a wide one, and a narrow one as renderers have it.
+/// Widths of dense networks: one for MNIST, a wide one, and a narrow one as in renderers.
 const DENSE: [&[u32]; 3] = [&[784, 512, 256, 128, 10], &[1024, 1024, 1024, 1024, 100], &[32, 64, 64, 64, 64, 3]];
 const TRAINING_BATCHES: [u32; 3] = [32, 128, 1024];
 const INFERENCE_BATCHES: [u32; 3] = [1, 128, 4096];
 
-/// Convolutional networks with their batch size, in training and inference.
 type Make = fn() -> wgrad::Result<Network>;
+
+/// Convolutional networks, and their batch size for training and inference.
 const CONVOLUTIONAL: [(&str, Make, u32); 4] = [
     ("Keras convnet", networks::keras_convnet, 128),
     ("LeNet-5", networks::lenet_5, 128),
@@ -21,17 +22,17 @@ const CONVOLUTIONAL: [(&str, Make, u32); 4] = [
     ("U-Net-16", networks::unet_16, 8),
 ];
 
-/// Rows of the data sets.
+/// Number of samples of a data set.
 const ROWS: u32 = 4096;
 
-/// A network with its name and a shorter one, for plots.
+/// A network, its name, and a short name for plots.
 struct Named {
     name: String,
     label: String,
     network: Network,
 }
 
-/// Training, then inference.
+/// Measures training, then inference. Calls `done` after each case.
 pub fn measure(
     gpu: &Gpu,
     effort: Effort,
@@ -63,7 +64,7 @@ pub fn measure(
     Ok(measured)
 }
 
-/// What a training step of the first network spends its time on.
+/// The time of each op in a training step of the first network.
 pub fn profile(gpu: &Gpu) -> Result<Profile> {
     let network = dense(DENSE[0])?.network;
     Ok(trainer(gpu, &network, 128)?.profile(&data(&network)?, 20)?)
@@ -71,13 +72,13 @@ pub fn profile(gpu: &Gpu) -> Result<Profile> {
 
 fn dense(widths: &[u32]) -> Result<Named> {
     let add = |network: NetworkBuilder, &width: &u32| network.dense(width, Activation::Relu);
-    let (last, hidden) = widths[1..].split_last().ok_or("a network has two widths at least")?;
+    let (last, hidden) = widths[1..].split_last().ok_or("a network has at least two widths")?;
     let network = hidden.iter().fold(Network::input(widths[0]), add).dense(*last, Activation::Identity).build()?;
     let name = widths.iter().map(u32::to_string).collect::<Vec<_>>().join("-");
     Ok(Named { name, label: format!("{}-…-{last}", widths[0]), network })
 }
 
-/// Images are learned from images, else classes.
+/// Mean squared error if the output is an image, else softmax cross-entropy.
 fn loss(network: &Network) -> Loss {
     if network.output_ends()[0].shape.len() > 1 { Loss::MeanSquaredError } else { Loss::SoftmaxCrossEntropy }
 }
@@ -87,7 +88,7 @@ fn trainer(gpu: &Gpu, network: &Network, batch: u32) -> Result<Trainer> {
     Ok(Trainer::new(gpu, network, loss(network), Adam::default(), config)?)
 }
 
-/// Random rows, with random targets; of images fewer.
+/// Random features and targets. There are fewer samples if a sample is large.
 fn data(network: &Network) -> Result<Dataset> {
     let mut random = Random(3);
     let rows = (ROWS * 1024 / network.inputs()).clamp(128, ROWS);
@@ -126,10 +127,10 @@ fn infer(gpu: &Gpu, effort: Effort, named: &Named, batch: u32) -> Result<Measure
     Ok(measured(named, batch, &wgrad::Plan::forward(network, batch)?, seconds))
 }
 
-/// Timings of nonsense are nonsense.
+/// Returns an error if the result is not finite or all 0: such a timing is worthless.
 fn check(name: &str, numbers: &[f32]) -> Result<()> {
     let sound = numbers.iter().all(|x| x.is_finite()) && numbers.iter().any(|&x| x != 0.0);
-    if sound { Ok(()) } else { Err(format!("{name}: numbers that are not finite, or all 0").into()) }
+    if sound { Ok(()) } else { Err(format!("{name}: the result is not finite, or all 0").into()) }
 }
 
 fn measured(Named { name, label, .. }: &Named, batch: u32, plan: &wgrad::Plan, seconds: f64) -> Measured {

@@ -1,16 +1,16 @@
-//! What an adapter can do at most, measured: bytes copied and numbers multiplied and added a second.
+//! Measures the roofline of an adapter: its memory bandwidth, and its multiply-add operations per second.
 
 use wgrad::{Gpu, wgpu};
 
 use super::common::Result;
 use super::timing::{Effort, least_seconds};
 
-/// The roofs of a roofline.
+/// The limits of a roofline.
 #[derive(Clone, Copy)]
 pub struct Roofs {
-    /// Read and written, by a kernel.
+    /// Bytes read plus bytes written, by a kernel that copies.
     pub kernel_bytes_per_second: f64,
-    /// Read and written, by the command that copies buffers.
+    /// Bytes read plus bytes written, by the command that copies buffers.
     pub command_bytes_per_second: f64,
     pub flops_per_second: f64,
 }
@@ -18,29 +18,29 @@ pub struct Roofs {
 impl Roofs {
     pub fn measure(gpu: &Gpu, effort: Effort, copy_bytes: u64) -> Result<Self> {
         let [kernel_bytes_per_second, command_bytes_per_second] = copy(gpu, effort, copy_bytes)?;
-        // Many in a row leave little to the loop, but a compiler may put a chain's one after the other, and then a
-        // processor sees few chains at once.
+        // Long unrolled loops have less overhead. But a compiler may order them so that few independent chains run at once.
+        // So both lengths are measured, and the best counts.
         let mut flops_per_second = 0f64;
-        for written_out in [8, 32] {
+        for unrolled in [8, 32] {
             for fused in [true, false] {
-                flops_per_second = flops_per_second.max(multiply_add(gpu, effort, written_out, fused)?);
+                flops_per_second = flops_per_second.max(multiply_add(gpu, effort, unrolled, fused)?);
             }
         }
         Ok(Self { kernel_bytes_per_second, command_bytes_per_second, flops_per_second })
     }
 
-    /// The better way to copy.
+    /// The faster of the two copies.
     pub fn bytes_per_second(&self) -> f64 {
         self.kernel_bytes_per_second.max(self.command_bytes_per_second)
     }
 
-    /// The most operations a second at this many operations a byte.
+    /// The largest number of operations per second at this arithmetic intensity, in operations per byte.
     pub fn at(&self, intensity: f64) -> f64 {
         self.flops_per_second.min(self.bytes_per_second() * intensity)
     }
 }
 
-/// By a kernel and by a command.
+/// Bytes per second of a copy by a kernel, and by a command.
 fn copy(gpu: &Gpu, effort: Effort, bytes: u64) -> Result<[f64; 2]> {
     let words: Vec<u32> = (0..bytes as u32 / 4).map(|i| i.wrapping_mul(0x9e37_79b9) >> 9).collect();
     let from = buffer(gpu, bytes);
@@ -52,7 +52,7 @@ fn copy(gpu: &Gpu, effort: Effort, bytes: u64) -> Result<[f64; 2]> {
     let kernel = Kernel::new(gpu, "copy", include_str!("copy.wgsl"), &[], [&from, &to], grid);
     let by_kernel = least_seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
     if read(gpu, &to)? != words {
-        return Err("copy.wgsl: what came out is not what went in".into());
+        return Err("copy.wgsl: the copy differs from its source".into());
     }
     let by_command = least_seconds(gpu, effort, |encoder, repetitions| {
         (0..repetitions).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes));
@@ -60,24 +60,24 @@ fn copy(gpu: &Gpu, effort: Effort, bytes: u64) -> Result<[f64; 2]> {
     Ok([by_kernel, by_command].map(|seconds| 2.0 * bytes as f64 / seconds))
 }
 
-/// Operations a second.
-fn multiply_add(gpu: &Gpu, effort: Effort, written_out: u32, fused: bool) -> Result<f64> {
-    // Enough to fill any GPU.
+/// Multiply-add operations per second; a multiply-add counts as two.
+fn multiply_add(gpu: &Gpu, effort: Effort, unrolled: u32, fused: bool) -> Result<f64> {
+    // Enough workgroups to fill any GPU.
     const WORKGROUPS: u32 = 8192;
     const STEPS: u32 = 512;
     let invocations = u64::from(WORKGROUPS) * 64;
     let [ab, sums] = [16, invocations * 4].map(|bytes| buffer(gpu, bytes));
     gpu.queue().write_buffer(&ab, 0, bytemuck::cast_slice(&[0.5f32, 0.5]));
-    let constants = [("FUSED", f64::from(u8::from(fused))), ("ROUNDS", f64::from(STEPS / written_out))];
+    let constants = [("FUSED", f64::from(u8::from(fused))), ("ROUNDS", f64::from(STEPS / unrolled))];
     let source = include_str!("multiply_add.wgsl");
-    let line = source.lines().find(|line| line.contains("x = step(")).expect("its one line of steps");
-    let source = source.replace(line, &[line].repeat(written_out as usize).join("\n"));
+    let line = source.lines().find(|line| line.contains("x = step(")).expect("one line with a step");
+    let source = source.replace(line, &[line].repeat(unrolled as usize).join("\n"));
     let kernel = Kernel::new(gpu, "multiply_add", &source, &constants, [&ab, &sums], [WORKGROUPS, 1]);
     let seconds = least_seconds(gpu, effort, |encoder, repetitions| kernel.record(encoder, repetitions));
     if read(gpu, &sums)?.iter().any(|&sum| f32::from_bits(sum) != 12.0) {
         return Err("multiply_add.wgsl: its sums are not 12".into());
     }
-    // Three vectors of four a step, two operations each.
+    // A step has three multiply-adds of vec4f, two operations per number.
     Ok((invocations * u64::from(STEPS) * 12 * 2) as f64 / seconds)
 }
 
@@ -98,7 +98,7 @@ pub fn read(gpu: &Gpu, from: &wgpu::Buffer) -> Result<Vec<u32>> {
     Ok(bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..)?))
 }
 
-/// A kernel of one input and one output.
+/// A kernel with one input and one output.
 struct Kernel {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,

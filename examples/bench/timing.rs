@@ -1,4 +1,4 @@
-//! Seconds of recorded work.
+//! Measures the time of recorded commands.
 
 use std::time::Instant;
 
@@ -7,38 +7,38 @@ use wgrad::{Gpu, wgpu};
 /// How long to measure.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// A submission is as many repetitions as take about this long, or one.
+    /// Approximate time of a submission, in seconds. The number of repetitions follows from it.
     pub seconds: f64,
-    /// How many submissions.
+    /// Number of submissions.
     pub submissions: usize,
 }
 
-/// Most repetitions of a submission: encoders grow with them.
+/// Largest number of repetitions in a submission: each one needs memory in the encoder.
 const MOST_REPETITIONS: u32 = 4096;
 
-/// Seconds of one repetition, with the GPU's clocks up and its kernels compiled: the median.
+/// Median time of one repetition, in seconds. The kernels are compiled and the GPU's clocks are up.
 pub fn seconds(gpu: &Gpu, effort: Effort, record: impl FnMut(&mut wgpu::CommandEncoder, u32)) -> f64 {
     let times = times(gpu, effort, record);
     times[times.len() / 2]
 }
 
-/// The least: for roofs, which are what a machine can do at best.
+/// Shortest time of one repetition, in seconds. For the roofline.
 pub fn least_seconds(gpu: &Gpu, effort: Effort, record: impl FnMut(&mut wgpu::CommandEncoder, u32)) -> f64 {
     times(gpu, effort, record)[0]
 }
 
-/// From the least on.
+/// The times of all submissions, sorted.
 fn times(gpu: &Gpu, effort: Effort, mut record: impl FnMut(&mut wgpu::CommandEncoder, u32)) -> Vec<f64> {
     let mut run = |repetitions: u32| {
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         record(&mut encoder, repetitions);
         let start = Instant::now();
         let submission_index = Some(gpu.queue().submit([encoder.finish()]));
-        // A lost device shows when results are read back.
+        // If the device is lost, the read-back returns the error.
         let _ = gpu.device().poll(wgpu::PollType::Wait { submission_index, timeout: None });
         start.elapsed().as_secs_f64() / f64::from(repetitions)
     };
-    // The first compiles; then twice as many until they take long enough.
+    // The first run compiles. Then the repetitions double until the run takes long enough.
     run(1);
     let mut repetitions = 1;
     while run(repetitions) * f64::from(repetitions) < effort.seconds / 2.0 && repetitions < MOST_REPETITIONS {

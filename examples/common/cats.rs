@@ -1,5 +1,5 @@
-//! The cat pictures of Coursera's course "Neural Networks and Deep Learning", 209 to train on and 50 to test: two HDF5
-//! files.
+//! The cat data set of Coursera's course "Neural Networks and Deep Learning": 209 training images and 50 test images, in two
+//! HDF5 files.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,14 +8,14 @@ use std::process::Command;
 use hdf5_reader::{Dataset, Hdf5File};
 use sha2::{Digest, Sha256};
 
-use super::{Result, write_whole};
+use super::{Result, write_file};
 
-/// Width and height of a picture.
+/// Width and height of an image, in pixels.
 pub const SIDE: u32 = 64;
-/// Features of a picture: red, green and blue of each pixel, row by row.
+/// Features of an image: red, green and blue of each pixel, row by row.
 pub const FEATURES: usize = (SIDE * SIDE * 3) as usize;
 
-/// The pictures, and whether each shows a cat (class 1) or not (class 0).
+/// Training and test images. Class 1 is a cat, class 0 is no cat.
 pub struct Cats {
     pub train: Pictures,
     pub test: Pictures,
@@ -23,7 +23,7 @@ pub struct Cats {
     pub classes: Vec<String>,
 }
 
-/// Pictures one after the other, [`FEATURES`] bytes each, and the class of each.
+/// Images of [`FEATURES`] bytes each, one after the other, and their classes.
 pub struct Pictures {
     pub pixels: Vec<u8>,
     pub labels: Vec<u32>,
@@ -35,22 +35,22 @@ const FILES: [(&str, &str); 2] = [
     ("test_catvnoncat.h5", "6a9d39ce52fa85953c5834695b8534a30ed8cfd54971fb2f080b5a24d002b951"),
 ];
 
-/// Public copies, tried in this order.
+/// Addresses of public copies, tried in this order.
 const SOURCES: [&str; 3] = [
     "https://github.com/ridhimagarg/Cat-vs-Non-cat-Deep-learning-implementation/raw/master/datasets",
     "https://raw.githubusercontent.com/jalalmansoori19/Cat-Classifier/master/datasets",
     "https://raw.githubusercontent.com/Youngyi/DeepLearning/dff21304241c5e651d4a6680cba6e23c3990e915/datasets",
 ];
 
-/// Downloads the files that the folder lacks, with curl. Of those that are there, says where they are others.
-pub fn fetch(folder: &Path) -> Result<()> {
+/// Downloads missing files with curl. Prints a warning if an existing file has another SHA-256.
+pub fn download_missing(folder: &Path) -> Result<()> {
     for (file, sha256) in FILES {
         let path = folder.join(file);
         match std::fs::read(&path) {
             Ok(contents) => {
                 let found = digest(&contents);
                 if found != sha256 {
-                    let advice = "not the file of the course, or damaged: delete it, and it is downloaded";
+                    let advice = "not the file of the course, or damaged: delete it to download it again";
                     eprintln!("{}: {advice} (SHA-256 expected {sha256}, got {found})", path.display());
                 }
                 continue;
@@ -58,17 +58,17 @@ pub fn fetch(folder: &Path) -> Result<()> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(format!("cannot read {}: {error}", path.display()).into()),
         }
-        println!("there is no {}: downloading it", path.display());
+        println!("{} is missing: downloading it", path.display());
         let mut faults = String::new();
         let contents = SOURCES.iter().find_map(|source| {
             let url = format!("{source}/{file}");
             download(&url, sha256).inspect_err(|e| faults += &format!("\n  {url}: {e}")).ok()
         });
         let Some(contents) = contents else {
-            let advice = format!("fetch it from one of these places by hand, SHA-256 {sha256}");
+            let advice = format!("download it by hand from one of these addresses, SHA-256 {sha256}");
             return Err(format!("cannot download {}: {advice}{faults}", path.display()).into());
         };
-        write_whole(&path, contents)?;
+        write_file(&path, contents)?;
     }
     Ok(())
 }
@@ -102,15 +102,15 @@ fn download(url: &str, sha256: &str) -> Result<Vec<u8>> {
 }
 
 /// Reads both files.
-pub fn load(folder: &Path) -> Result<Cats> {
+pub fn read(folder: &Path) -> Result<Cats> {
     let [train, test] = FILES.map(|(file, _)| folder.join(file));
-    let classes = read(&train, class_names)?;
-    let pictures = |path, part| read(path, |file| pictures(file, part, classes.len()));
+    let classes = read_file(&train, class_names)?;
+    let pictures = |path, part| read_file(path, |file| pictures(file, part, classes.len()));
     Ok(Cats { train: pictures(&train, "train")?, test: pictures(&test, "test")?, classes })
 }
 
-/// Reads from a file; an error names the file.
-fn read<T>(path: &Path, read: impl FnOnce(&Hdf5File) -> Result<T>) -> Result<T> {
+/// Opens a file and reads a part of it. Errors name the file.
+fn read_file<T>(path: &Path, read: impl FnOnce(&Hdf5File) -> Result<T>) -> Result<T> {
     let open = || -> Result<_> { Ok(Hdf5File::from_vec(std::fs::read(path)?)?) };
     open().and_then(|file| read(&file)).map_err(|e| format!("{}: {e}", path.display()).into())
 }

@@ -1,4 +1,4 @@
-//! Where an example runs.
+//! The device that an example runs on.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use wgrad::{Device, Gpu, wgpu};
 
 use super::Result;
 
-/// What `--device` says.
+/// The value of `--device`.
 #[derive(Clone)]
 pub enum DeviceChoice {
-    /// The fastest GPU, or the CPU where there is none.
+    /// The fastest GPU, or the CPU if there is no GPU.
     Auto,
     Cpu,
-    /// The GPU whose name contains this.
+    /// The first GPU whose name contains this text.
     Named(String),
 }
 
@@ -31,7 +31,7 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Opens the device and says which it is.
+    /// Opens the device and prints its name.
     pub fn open(&self) -> Result<Device> {
         if let Self::Cpu = self {
             println!("CPU reference");
@@ -42,37 +42,41 @@ impl DeviceChoice {
                 println!("{error}.\nTraining on the CPU reference instead, which is slow.");
                 Ok(Device::Cpu)
             }
-            adapter => Ok(opened(&adapter.map_err(|e| format!("{e}; or say --device cpu"))?)?.into()),
+            adapter => Ok(open_adapter(&adapter.map_err(|e| format!("{e}; or use --device cpu"))?)?.into()),
         }
     }
 
-    /// Opens what has to be a GPU, and says which it is.
+    /// Opens a GPU and prints its name. Returns an error for the CPU.
     pub fn open_gpu(&self) -> Result<Gpu> {
-        opened(&pollster::block_on(self.adapter(&instance(), None))?)
+        open_adapter(&pollster::block_on(self.adapter(&instance(), None))?)
     }
 
-    /// The adapter of what has to be a GPU, and is to draw onto a surface where there is one.
-    pub async fn adapter(&self, of: &wgpu::Instance, surface: Option<&wgpu::Surface<'_>>) -> Result<wgpu::Adapter> {
+    /// The adapter of the GPU. If a surface is given, the adapter can draw to it.
+    pub async fn adapter(
+        &self,
+        instance: &wgpu::Instance,
+        surface: Option<&wgpu::Surface<'_>>,
+    ) -> Result<wgpu::Adapter> {
         match self {
             Self::Cpu => Err("--device cpu: this example needs a GPU".into()),
             Self::Auto => {
                 let power_preference = wgpu::PowerPreference::HighPerformance;
                 let options =
                     wgpu::RequestAdapterOptions { power_preference, compatible_surface: surface, ..Default::default() };
-                of.request_adapter(&options).await.map_err(|reason| no_gpu(reason).into())
+                instance.request_adapter(&options).await.map_err(|reason| no_gpu(reason).into())
             }
             Self::Named(name) => {
-                let mut adapters = of.enumerate_adapters(wgpu::Backends::all()).await;
+                let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
                 adapters.retain(|adapter| surface.is_none_or(|surface| adapter.is_surface_supported(surface)));
                 let found = adapters.iter().find(|adapter| is_named(adapter, name));
-                found.cloned().ok_or_else(|| none_named(name, &adapters).into())
+                found.cloned().ok_or_else(|| no_gpu_named(name, &adapters).into())
             }
         }
     }
 }
 
-fn opened(adapter: &wgpu::Adapter) -> Result<Gpu> {
-    println!("{}", described(&adapter.get_info()));
+fn open_adapter(adapter: &wgpu::Adapter) -> Result<Gpu> {
+    println!("{}", describe_adapter(&adapter.get_info()));
     Ok(pollster::block_on(Gpu::from_adapter(adapter))?)
 }
 
@@ -84,12 +88,12 @@ pub fn is_named(adapter: &wgpu::Adapter, name: &str) -> bool {
     adapter.get_info().name.to_lowercase().contains(&name.to_lowercase())
 }
 
-/// As in `AMD Radeon RX 7800 XT (DiscreteGpu), driver radv Mesa 25.0.7, vulkan`.
-pub fn described(info: &wgpu::AdapterInfo) -> String {
+/// A description such as `AMD Radeon RX 7800 XT (DiscreteGpu), driver radv Mesa 25.0.7, vulkan`.
+pub fn describe_adapter(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({:?}), driver {} {}, {}", info.name, info.device_type, info.driver, info.driver_info, info.backend)
 }
 
-/// What to say, and what to do, where there is no GPU for a reason.
+/// The error message for a missing GPU: the reason, and what to install.
 pub fn no_gpu(reason: impl Display) -> String {
     format!(
         "no GPU found ({reason}).\nInstall a Vulkan driver, as scripts/setup.sh does (Debian and Ubuntu: \
@@ -97,8 +101,8 @@ pub fn no_gpu(reason: impl Display) -> String {
     )
 }
 
-/// What to say where none of them is named so.
-pub fn none_named(name: &str, adapters: &[wgpu::Adapter]) -> String {
+/// The error message if no adapter's name contains `name`.
+pub fn no_gpu_named(name: &str, adapters: &[wgpu::Adapter]) -> String {
     let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
     match names.is_empty() {
         true => no_gpu("wgpu lists no adapter"),

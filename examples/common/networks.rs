@@ -1,5 +1,5 @@
-//! Convolutional networks that engines are compared by.
-#![allow(dead_code)] // a benchmark uses one
+//! Convolutional networks for benchmarks.
+#![allow(dead_code)] // each benchmark uses some of the networks
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Conv, Graph, Network, Pool, Result, Value};
@@ -17,7 +17,7 @@ pub fn lenet_5() -> Result<Network> {
     features.dense(120, Relu).dense(84, Relu).dense(10, Identity).build()
 }
 
-/// ResNet-20 for CIFAR-10 (He et al., 2015), with projections as shortcuts; 272,474 parameters.
+/// ResNet-20 for CIFAR-10 (He et al., 2015), with 1x1 convolutions as shortcuts; 272,474 parameters.
 pub fn resnet_20() -> Result<Network> {
     let mut graph = Graph::new();
     let normalised = |graph: &mut Graph, x: Value, conv: Conv| {
@@ -30,7 +30,7 @@ pub fn resnet_20() -> Result<Network> {
     for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
         for block in 0..3 {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            // Padding of 1 on both sides, as in PyTorch: "same" would differ where the stride is 2.
+            // Padding of 1 on both sides, as in PyTorch: "same" pads differently if the stride is 2.
             let inner = normalised(&mut graph, x, Conv::new(channels, 3).stride(stride).padding(1))?;
             let inner = graph.layer(Relu, [inner])?;
             let inner = normalised(&mut graph, inner, Conv::new(channels, 3).same())?;
@@ -45,7 +45,7 @@ pub fn resnet_20() -> Result<Network> {
     graph.build([("class", logits)])
 }
 
-/// A U-Net (Ronneberger et al., 2015) of 16, 32 and 64 channels from image to image; 117,075 parameters.
+/// A U-Net (Ronneberger et al., 2015) with 16, 32 and 64 channels; its output is an image; 117,075 parameters.
 pub fn unet_16() -> Result<Network> {
     let mut graph = Graph::new();
     let pair = |graph: &mut Graph, x: Value, channels| {

@@ -1,4 +1,4 @@
-//! What stands on the command line.
+//! Parsing of the command line.
 
 use std::ops::RangeInclusive;
 
@@ -6,14 +6,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, Parser};
 use wgrad::Activation;
 
-/// The options.
+/// Parses the command line. Exits with a message if it is wrong.
 pub fn parse<A: Parser>() -> A {
     parse_given().0
 }
 
-/// The options, and the names of those that were given.
+/// Parses the command line. Also returns the names of the options that were given, such as `--batch`.
 pub fn parse_given<A: Parser>() -> (A, Vec<String>) {
-    // A number below 0 is a value, if out of its range, and not an unknown option.
+    // A negative number is a value out of range, not an unknown option.
     let mut command = A::command().mut_args(|arg| arg.allow_negative_numbers(true));
     let matches = command.get_matches_mut();
     let args = A::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
@@ -22,38 +22,38 @@ pub fn parse_given<A: Parser>() -> (A, Vec<String>) {
     (args, given.map(|long| format!("--{long}")).collect())
 }
 
-/// What is too large for a device is so by this option.
-pub fn blame(option: &str, error: wgrad::Error) -> Box<dyn std::error::Error> {
+/// If a limit of the device is exceeded, adds to the error that a smaller value of this option may help.
+pub fn suggest_smaller(option: &str, error: wgrad::Error) -> Box<dyn std::error::Error> {
     match error {
         wgrad::Error::LimitExceeded { .. } => format!("{error}: a smaller {option} may fit").into(),
         error => error.into(),
     }
 }
 
-/// Takes a whole number within a range.
-pub fn whole(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
+/// A parser of integers within a range.
+pub fn integer(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String> + Clone {
     move |word| {
         let number = word.parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
     }
 }
 
-/// Takes a seed.
+/// Parses a seed.
 pub fn seed(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
 }
 
-/// Takes a number.
+/// Parses a finite number.
 pub fn number(word: &str) -> Result<f32, String> {
     word.parse().ok().filter(|number: &f32| number.is_finite()).ok_or_else(|| "expected a number".into())
 }
 
-/// Takes a learning rate.
+/// Parses a learning rate: a finite number, 0 or more.
 pub fn rate(word: &str) -> Result<f32, String> {
     number(word).ok().filter(|&rate| rate >= 0.0).ok_or_else(|| "expected a number, 0 or more".into())
 }
 
-/// Takes the name of an activation, whose parameter may be left out.
+/// Parses the name of an activation, with or without its parameter.
 pub fn activation(name: &str) -> Result<Activation, String> {
     let named = |a: &Activation| a.to_string() == name || a.to_string().split('(').next() == Some(name);
     let names = || Activation::ALL.map(|a| a.to_string()).join(", ");

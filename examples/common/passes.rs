@@ -1,10 +1,11 @@
-//! What the apps' own passes are made of.
-#![allow(dead_code)] // each user takes a part
+//! Pipelines, bind groups and compute passes of the example apps.
+#![allow(dead_code)] // each user needs some of the items
 
 use wgrad::wgpu;
 
-/// A render pipeline that covers its target: one triangle of the shader's `corners`, coloured by `entry`.
-pub fn covering(
+/// A render pipeline that draws one triangle over the whole target. The shader has the vertex entry point `corners`; `entry`
+/// is the fragment entry point.
+pub fn fullscreen_pipeline(
     device: &wgpu::Device,
     layout: Option<&wgpu::PipelineLayout>,
     module: &wgpu::ShaderModule,
@@ -34,8 +35,8 @@ pub fn covering(
     })
 }
 
-/// Resources, each at its binding.
-pub fn group(
+/// A bind group of these resources, each with its binding number.
+pub fn bind_group(
     device: &wgpu::Device,
     layout: &wgpu::BindGroupLayout,
     resources: &[(u32, wgpu::BindingResource<'_>)],
@@ -45,7 +46,7 @@ pub fn group(
     device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
 }
 
-/// A compute pass of an entry point that binds what it names of group 0.
+/// A compute pass of one entry point. Its resources are in group 0.
 pub struct Pass {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
@@ -66,7 +67,7 @@ impl Pass {
             compilation_options: Default::default(),
             cache: None,
         });
-        let group = group(device, &pipeline.get_bind_group_layout(0), resources);
+        let group = bind_group(device, &pipeline.get_bind_group_layout(0), resources);
         Self { pipeline, group }
     }
 

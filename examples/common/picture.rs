@@ -1,4 +1,4 @@
-//! Pictures from files as a network wants them, and sheets of pictures to look at.
+//! Reads image files for a network, and writes sheets of images (SVG).
 
 use std::fmt::Write;
 use std::io::Cursor;
@@ -10,35 +10,36 @@ use image::{
     DynamicImage, ExtendedColorType, GrayImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, RgbImage,
 };
 
-use super::{Result, write_whole};
+use super::{Result, write_file};
 
 /// Width and height of an MNIST digit.
 const DIGIT: u32 = 28;
-/// The box that MNIST's digits were scaled to fit.
+/// Width and height of the box that holds the digit in MNIST's images.
 const INK_BOX: u32 = 20;
 
-/// A PNG or JPEG picture of any size, scaled to this one: red, green and blue of each pixel, row by row.
+/// Reads a PNG or JPEG image and scales it to this size. Returns red, green and blue of each pixel, row by row.
 pub fn load_rgb(path: &Path, width: u32, height: u32) -> Result<Vec<u8>> {
     let picture = DynamicImage::from(open(path)?);
     Ok(picture.resize_exact(width, height, FilterType::Lanczos3).into_rgb8().into_raw())
 }
 
-/// A PNG or JPEG picture, scaled down where a side is longer than this.
+/// Reads a PNG or JPEG image. Scales it down if a side is longer than `side` pixels.
 pub fn load_at_most(path: &Path, side: u32) -> Result<RgbImage> {
     let picture = DynamicImage::from(open(path)?);
     let larger = picture.width().max(picture.height()) > side;
     Ok(if larger { picture.resize(side, side, FilterType::Lanczos3) } else { picture }.into_rgb8())
 }
 
-/// A PNG or JPEG picture of one digit, of any size, dark on light or light on dark, as MNIST has them: 28x28 grey,
-/// light ink on black, scaled to fit 20x20, its centre of mass in the middle.
+/// Reads a PNG or JPEG image of one digit and converts it to MNIST's form. The image may have any size, and the digit may be
+/// darker or lighter than its background. Returns 28x28 grey pixels: a light digit on black, scaled to fit 20x20 pixels, with
+/// its centre of mass in the middle.
 pub fn load_digit(path: &Path) -> Result<Vec<u8>> {
     let grey = DynamicImage::from(open(path)?).into_luma8();
     digit(grey).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 fn digit(mut grey: GrayImage) -> Result<Vec<u8>> {
-    // Averages away the grain of a photo.
+    // Averages the noise of a photo.
     if grey.width().max(grey.height()) > 256 {
         grey = DynamicImage::from(grey).resize(256, 256, FilterType::Triangle).into_luma8();
     }
@@ -56,7 +57,7 @@ fn digit(mut grey: GrayImage) -> Result<Vec<u8>> {
         x_moment += f64::from(p[0]) * f64::from(x);
         y_moment += f64::from(p[0]) * f64::from(y);
     }
-    // Where the middle lies in MNIST's own pictures: at pixel 14 of 0 to 27.
+    // MNIST's images have the centre of mass at pixel 14 of 0 to 27.
     let place = |moment: f64, size: u32| ((14.0 - moment / mass).round() as i64).clamp(0, (DIGIT - size).into());
     let mut digit = GrayImage::new(DIGIT, DIGIT);
     let (x, y) = (place(x_moment, scaled.width()), place(y_moment, scaled.height()));
@@ -64,8 +65,8 @@ fn digit(mut grey: GrayImage) -> Result<Vec<u8>> {
     Ok(stretched(digit).into_raw())
 }
 
-/// The ink alone, light on black: how much darker each pixel is than the paper around it, or lighter where it is light
-/// on dark. The border shows which.
+/// The digit alone, light on black: the difference between each pixel and the background around it. The border shows
+/// whether the background is lighter or darker than the digit.
 fn ink(mut grey: GrayImage) -> Result<GrayImage> {
     let (right, bottom) = (grey.width() - 1, grey.height() - 1);
     let border = grey.enumerate_pixels().filter(|&(x, y, _)| x == 0 || y == 0 || x == right || y == bottom);
@@ -76,8 +77,7 @@ fn ink(mut grey: GrayImage) -> Result<GrayImage> {
     if border[border.len() / 2] < u8::midpoint(darkest, lightest) {
         imageops::invert(&mut grey);
     }
-    // The paper, shadows included: what is left without anything dark and narrower than a third of the picture (this is
-    // a morphological closing).
+    // The background with its shadows: a morphological closing removes dark parts narrower than a third of the image.
     let radius = grey.width().max(grey.height()) / 6 + 1;
     let paper = extreme(&extreme(&grey, radius, u8::max), radius, u8::min);
     let mut ink = GrayImage::from_fn(grey.width(), grey.height(), |x, y| {
@@ -86,14 +86,14 @@ fn ink(mut grey: GrayImage) -> Result<GrayImage> {
     let strongest = ink.pixels().map(|p| p[0]).max().unwrap_or(0);
     if strongest < 48 {
         let got = format!("brightness {darkest} to {lightest} of 0 to 255");
-        return Err(format!("no digit found: expected one that stands out from its background, got {got}").into());
+        return Err(format!("no digit found: expected a digit that differs from its background, got {got}").into());
     }
-    // Fainter is what shadows and grain leave.
+    // Weaker values come from shadows and noise.
     ink.pixels_mut().filter(|p| p[0] < strongest / 4).for_each(|p| p[0] = 0);
     Ok(ink)
 }
 
-/// The greatest or the least value within a distance of each pixel, across and down.
+/// The largest or the smallest value within a distance of each pixel, horizontally and vertically.
 fn extreme(grey: &GrayImage, radius: u32, pick: fn(u8, u8) -> u8) -> GrayImage {
     let (width, height) = grey.dimensions();
     let near = |at: u32, size: u32| at.saturating_sub(radius)..(at + radius + 1).min(size);
@@ -102,14 +102,14 @@ fn extreme(grey: &GrayImage, radius: u32, pick: fn(u8, u8) -> u8) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| of(&mut near(y, height).map(|y| rows.get_pixel(x, y)[0])))
 }
 
-/// The lightest pixel at 255.
+/// Scales the values so that the lightest pixel is 255.
 fn stretched(mut grey: GrayImage) -> GrayImage {
     let lightest = grey.pixels().map(|p| p[0]).max().unwrap_or(0).max(1);
     grey.pixels_mut().for_each(|p| p[0] = (u32::from(p[0]) * 255 / u32::from(lightest)) as u8);
     grey
 }
 
-/// Upright, and on white where it is transparent.
+/// Opens an image file, applies its orientation, and puts transparent pixels on white.
 fn open(path: &Path) -> Result<RgbImage> {
     let decode = || -> Result<_> {
         let file = std::fs::read(path)?;
@@ -123,7 +123,7 @@ fn open(path: &Path) -> Result<RgbImage> {
         picture.apply_orientation(orientation);
         Ok(picture)
     };
-    let fault = |e: Box<dyn std::error::Error>| format!("cannot read the picture {}: {e}", path.display());
+    let fault = |e: Box<dyn std::error::Error>| format!("cannot read the image {}: {e}", path.display());
     let picture = decode().map_err(|e| fault(e).trim_end().to_owned())?.into_rgba8();
     Ok(RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [r, g, b, alpha] = picture.get_pixel(x, y).0.map(u32::from);
@@ -131,11 +131,11 @@ fn open(path: &Path) -> Result<RgbImage> {
     }))
 }
 
-/// Whether a JPEG file has its end: the decoder makes grey of what is missing.
+/// Whether a JPEG file has its end marker. The decoder fills missing parts with grey, without an error.
 fn jpeg_ends(file: &[u8]) -> bool {
     const SCAN: u8 = 0xda;
     const END: u8 = 0xd9;
-    // What stands before the scan has its length in it, and may hold a smaller picture with an end of its own.
+    // Skips the segments before the scan: they may contain a thumbnail with an end marker of its own.
     let mut rest = file.get(2..).unwrap_or_default();
     while let &[0xff, marker, high, low, ..] = rest
         && marker != SCAN
@@ -145,28 +145,28 @@ fn jpeg_ends(file: &[u8]) -> bool {
     rest.windows(2).any(|two| two == [0xff, END])
 }
 
-/// A picture of a sheet.
+/// An image of a sheet.
 pub struct Tile {
-    /// Row by row; a byte of grey or three of red, green and blue.
+    /// Row by row: one grey byte per pixel, or three bytes of red, green and blue.
     pub pixels: Vec<u8>,
     pub width: u32,
     pub height: u32,
-    /// May have several lines.
+    /// Text below the image; may have several lines.
     pub caption: String,
-    /// The colour of a frame, to stand out.
+    /// Colour of the frame, if there is one.
     pub frame: Option<&'static str>,
 }
 
-/// Writes an SVG sheet of pictures with their captions.
-pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result<()> {
+/// Writes an SVG sheet of images with their captions.
+pub fn write_sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result<()> {
     const GAP: usize = 14;
     const LINE: usize = 17;
     const HEAD: usize = 56;
-    // Whole screen pixels for each pixel, so that all are alike.
+    // An integer zoom keeps all pixels the same size.
     let zoom = |tile: &Tile| (128 / tile.width.max(tile.height).max(1)).max(1) as usize;
     let size = |tile: &Tile| (tile.width as usize * zoom(tile), tile.height as usize * zoom(tile));
     let most = |of: &dyn Fn(&Tile) -> usize| tiles.iter().map(of).max().unwrap_or(0);
-    // Without the font's own measures, a letter is about 0.55 of its size wide.
+    // The font is unknown here: a letter's width is about 0.55 of the font size.
     let letters = |text: &str, size: usize| text.chars().count() * size * 55 / 100;
     let (image_width, image_height) = (most(&|t| size(t).0), most(&|t| size(t).1));
     let cell_width = image_width.max(most(&|t| t.caption.lines().map(|l| letters(l, 14)).max().unwrap_or(0))) + GAP;
@@ -184,7 +184,7 @@ pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result
         escaped(title)
     );
     for (i, tile) in tiles.iter().enumerate() {
-        let url = png_data_url(&tile.pixels, tile.width, tile.height).map_err(|e| format!("picture {i}: {e}"))?;
+        let url = png_data_url(&tile.pixels, tile.width, tile.height).map_err(|e| format!("image {i}: {e}"))?;
         let (w, h) = size(tile);
         let middle = (width - columns * cell_width) / 2 + i % columns * cell_width + cell_width / 2;
         let (x, y) = (middle - w / 2, HEAD + i / columns * cell_height);
@@ -205,18 +205,18 @@ pub fn sheet(path: &Path, title: &str, tiles: &[Tile], columns: usize) -> Result
             writeln!(svg, "<text x='{middle}' y='{y}' fill='{colour}' font-weight='{weight}'>{line}</text>")?;
         }
     }
-    write_whole(path, svg + "</svg>\n")
+    write_file(path, svg + "</svg>\n")
 }
 
-/// Frames of what is wrong, and of what is to be learned: vermillion and blue of the palette of Okabe and Ito.
+/// Frame colours of wrong predictions and of target images: vermillion and blue of the palette of Okabe and Ito.
 pub const MISTAKE: &str = "#d55e00";
 pub const TARGET: &str = "#0072b2";
 
-/// A picture of a byte of grey or three of RGB for each pixel, as an SVG file can hold it.
+/// A PNG image as a data URL for SVG files. `pixels` has one grey byte or three RGB bytes per pixel.
 pub fn png_data_url(pixels: &[u8], width: u32, height: u32) -> Result<String> {
     let grey = width as usize * height as usize;
     let colour = match pixels.len() {
-        0 => return Err("the picture has no pixel".into()),
+        0 => return Err("the image has no pixel".into()),
         n if n == grey => ExtendedColorType::L8,
         n if n == grey * 3 => ExtendedColorType::Rgb8,
         n => {
@@ -224,12 +224,12 @@ pub fn png_data_url(pixels: &[u8], width: u32, height: u32) -> Result<String> {
             return Err(format!("pixels of {width}x{height}: expected {expected}, got {n}").into());
         }
     };
-    let png = png(pixels, width, height, colour)?;
+    let png = encode_png(pixels, width, height, colour)?;
     Ok(format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png)))
 }
 
-/// The bytes of a PNG file.
-pub fn png(pixels: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Result<Vec<u8>> {
+/// Encodes pixels as a PNG file.
+pub fn encode_png(pixels: &[u8], width: u32, height: u32, colour: ExtendedColorType) -> Result<Vec<u8>> {
     let mut png = Vec::new();
     image::codecs::png::PngEncoder::new(&mut png).write_image(pixels, width, height, colour)?;
     Ok(png)

@@ -1,4 +1,4 @@
-//! Plots as SVG files, in colours that the colour-blind can tell apart: the palette of Okabe and Ito.
+//! Plots as SVG files. The colours are the palette of Okabe and Ito, which is safe for colour-blind readers.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use plotters::coord::Shift;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::{Result, write_whole};
+use super::{Result, write_file};
 use axis::Axis;
 
 mod axis;
@@ -28,9 +28,9 @@ const PALETTE: [RGBColor; 7] = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BL
 const TEXT: RGBColor = RGBColor(51, 51, 51);
 const LINES: RGBColor = RGBColor(221, 221, 221);
 
-/// Units of the canvas in a pixel of the picture: plotters rounds to whole units.
+/// Canvas units per pixel of the plot. plotters rounds to whole units, so smaller units are more precise.
 const UNIT: i32 = 4;
-/// A pixel, as the width of a line.
+/// The width of a line of one pixel, in canvas units.
 const PIXEL: u32 = UNIT as u32;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -38,30 +38,30 @@ type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
 
 /// A line of a panel.
 pub struct Curve {
-    /// Name in the legend.
+    /// Text in the legend.
     pub label: String,
     pub points: Vec<(f64, f64)>,
 }
 
 impl Curve {
-    /// The values of the epochs 1, 2, 3 and so on.
+    /// A curve of one value per epoch, from epoch 1 on.
     pub fn of_epochs(label: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Self {
         let points = values.into_iter().enumerate().map(|(i, v)| ((i + 1) as f64, v.into()));
         Self { label: label.into(), points: points.collect() }
     }
 }
 
-/// A coordinate system with curves.
+/// A coordinate system with its curves.
 pub struct Panel<'a> {
     pub title: &'a str,
     pub x_label: &'a str,
     pub y_label: &'a str,
-    /// A logarithmic y axis, which leaves out what is not positive.
+    /// Whether the y axis is logarithmic. It leaves out values of 0 and less.
     pub log_y: bool,
     pub curves: Vec<Curve>,
 }
 
-/// Writes a plot of panels side by side. Points that are not finite are left out.
+/// Writes a plot with panels side by side. Points that are not finite are left out.
 pub fn curves(path: &Path, panels: &[Panel]) -> Result<()> {
     if panels.is_empty() {
         return Err("panels of a plot: expected at least 1, got 0".into());
@@ -89,7 +89,7 @@ fn draw_panel(area: &Area, panel: &Panel) -> Result<()> {
         let colour = PALETTE[i % PALETTE.len()];
         let style = colour.stroke_width(2 * PIXEL);
         let dot = move |at| Circle::new(at, 3 * UNIT, colour.filled());
-        // One long dash; where the colours begin again, short ones, and longer gaps each time.
+        // A solid line is one long dash. Curves that repeat a colour are dashed, with a longer gap each time.
         let (dash, gap) = match i / PALETTE.len() {
             0 => (1 << 20, 0),
             round => (7 * UNIT, 6 * UNIT * round as i32),
@@ -106,14 +106,14 @@ fn draw_panel(area: &Area, panel: &Panel) -> Result<()> {
     if lines.len() > 1 { draw_legend(&mut chart, corner) } else { Ok(()) }
 }
 
-/// A coordinate system without anything in it.
+/// An empty coordinate system.
 fn chart<'a>(area: &Area<'a>, title: &str, x: (Axis, &str), y: (Axis, &str)) -> Result<Chart<'a>> {
     let area = area.margin(12 * UNIT, 0, 0, 0).titled(title, text(18.0))?;
-    // The axis' name stands beside its labels, of which a letter is about 8 wide.
+    // Room for the tick labels and the name of the y axis. A letter is about 8 pixels wide.
     let room = (32 + 8 * y.0.longest_label() as i32).max(64);
     let mut chart = ChartBuilder::on(&area)
         .margin(12 * UNIT)
-        .margin_right(24 * UNIT) // half of the last label reaches into it
+        .margin_right(24 * UNIT) // for half of the last tick label
         .x_label_area_size(46 * UNIT)
         .y_label_area_size(room * UNIT)
         .build_cartesian_2d(x.0, y.0)?;
@@ -131,12 +131,12 @@ fn chart<'a>(area: &Area<'a>, title: &str, x: (Axis, &str), y: (Axis, &str)) -> 
     Ok(chart)
 }
 
-/// Where a legend hides the fewest points.
+/// The corner in which a legend hides the fewest points.
 fn emptiest_corner(x: &Axis, y: &Axis, points: impl Iterator<Item = (f64, f64)>) -> SeriesLabelPosition {
     use SeriesLabelPosition::{LowerLeft, LowerRight, UpperLeft, UpperRight};
     let mut corners = [(0, UpperRight), (0, LowerRight), (0, UpperLeft), (0, LowerLeft)];
     for (x, y) in points.map(|p| (x.position(p.0), y.position(p.1))) {
-        // A legend is less than a third as wide and as high as the plot.
+        // Width and height of a legend are less than a third of the plot's.
         if (x - 0.5).abs() > 0.17 && (y - 0.5).abs() > 0.17 {
             corners[usize::from(x < 0.5) * 2 + usize::from(y < 0.5)].0 += 1;
         }
@@ -151,11 +151,11 @@ fn draw_legend<'a>(chart: &mut Chart<'a>, position: SeriesLabelPosition) -> Resu
 }
 
 fn text(pixels: f64) -> TextStyle<'static> {
-    // plotters writes a font size divided by 1.24.
+    // plotters divides font sizes by 1.24.
     ("sans-serif", pixels * 1.24 * f64::from(UNIT)).into_font().color(&TEXT)
 }
 
-/// Writes what is drawn on a canvas of this size, in pixels, on top of the SVG elements that drawing returns.
+/// Writes an SVG file of this size, in pixels. `draw` draws on the canvas, and returns SVG elements for the layer below it.
 fn save(path: &Path, (width, height): (i32, i32), draw: impl FnOnce(&Area) -> Result<String>) -> Result<()> {
     let [canvas_width, canvas_height] = [width, height].map(|pixels| (pixels * UNIT) as u32);
     let mut svg = String::new();
@@ -163,12 +163,12 @@ fn save(path: &Path, (width, height): (i32, i32), draw: impl FnOnce(&Area) -> Re
     let beneath = draw(&root)?;
     root.present()?;
     drop(root);
-    // The first line opens the canvas in units; this opens it in pixels, with round ends of lines.
+    // Replaces the first line: it has the size in pixels, and lines with round ends.
     let drawn = svg.split_once('\n').map_or("", |(_, drawn)| drawn);
     let head = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' \
          viewBox='0 0 {canvas_width} {canvas_height}' stroke-linecap='round' stroke-linejoin='round'>\n\
          <rect width='100%' height='100%' fill='white'/>\n"
     );
-    write_whole(path, head + &beneath + drawn)
+    write_file(path, head + &beneath + drawn)
 }

@@ -1,14 +1,14 @@
-//! The figures of a run, for scripts.
+//! Reports of training runs as JSON, for scripts.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use wgrad::{Adam, Dataset, Device, Epoch, Evaluation, Loss, Model, Network, Traffic, Trainer, TrainerConfig};
 
-use super::{Result, write_whole};
+use super::{Result, write_file};
 
-/// Writes those of a training run as JSON.
-pub fn write(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, test: Evaluation) -> Result<()> {
+/// Writes the report of a training run.
+pub fn write_training(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, test: Evaluation) -> Result<()> {
     let mut report = common(&trainer.model(), trainer.device(), test.loss, test.accuracy)?;
     let of_training = [
         ("batch_size", json!(trainer.config().batch)),
@@ -20,21 +20,21 @@ pub fn write(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, te
     for (name, value) in of_training {
         report[name] = value;
     }
-    write_whole(path, format!("{report:#}\n"))
+    write_file(path, format!("{report:#}\n"))
 }
 
-/// Writes those of a saved model as JSON: what is of a training run is null, and there are no epochs.
+/// Writes the report of a saved model. The fields of a training run are null, and `epochs` is empty.
 pub fn write_model(path: &Path, model: &Model, device: &Device, test: &Dataset, accuracy: f64) -> Result<()> {
-    // A trainer measures the loss. A network that is not trained by this one has none here.
+    // Only a trainer computes the loss. It is null if the network does not fit this loss.
     let (loss, config) = (Loss::SoftmaxCrossEntropy, TrainerConfig::default());
     let weights = model.parameters()?;
     let trainer =
         Trainer::from_parameters(device.clone(), model.network(), loss, Adam::default(), config, &weights).ok();
     let loss = trainer.map(|mut trainer| trainer.evaluate(test)).transpose()?.map_or(f64::NAN, |test| test.loss);
-    write_whole(path, format!("{:#}\n", common(model, device, loss, accuracy)?))
+    write_file(path, format!("{:#}\n", common(model, device, loss, accuracy)?))
 }
 
-/// What reports of training runs and of models have in common, in the order of the file.
+/// All fields of a report, in the order of the file. The fields of a training run are null.
 fn common(model: &Model, device: &Device, test_loss: f64, test_accuracy: f64) -> Result<Value> {
     let traffic = match device {
         Device::Gpu(gpu) => gpu.traffic(),
@@ -59,7 +59,7 @@ fn common(model: &Model, device: &Device, test_loss: f64, test_accuracy: f64) ->
     }))
 }
 
-/// Features, and the width of each layer with weights, as in 784-512-256-128-10; of a convolution its channels.
+/// Number of features, then the units or channels of each layer with weights, such as 784-512-256-128-10.
 fn widths(network: &Network) -> String {
     let weights = network.parameters().iter().filter(|parameter| parameter.shape.len() > 1);
     let widths = weights.filter_map(|weight| weight.shape.last().copied());
@@ -92,7 +92,7 @@ fn epoch(epoch: &Epoch) -> Value {
     })
 }
 
-/// A fingerprint of the weights' bits (the hash FNV-1a), to see whether two runs ended alike.
+/// The FNV-1a hash of the weights' bytes: equal hashes show that two runs gave the same weights.
 fn fnv1a(weights: &[f32]) -> u64 {
     let bytes = weights.iter().flat_map(|w| w.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

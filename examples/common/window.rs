@@ -1,5 +1,5 @@
-//! A window around a network in training: the app owns the device, and its scene records what a frame is, the steps that fit a
-//! budget and its own passes, into one encoder and one submission. Nothing waits.
+//! A window that shows a network during its training. The app owns the device. Each frame is one encoder and one submission:
+//! the scene's first passes, the training steps that fit the time budget, and the scene's last passes. Nothing waits for the GPU.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -14,44 +14,48 @@ use winit::event_loop::{ActiveEventLoop, ControlFlow, EventLoop, OwnedDisplayHan
 use winit::window::{Window, WindowId};
 
 use super::Result;
-use super::device::{DeviceChoice, described, no_gpu};
+use super::device::{DeviceChoice, describe_adapter, no_gpu};
 
-/// How long a frame may take, and what of it is for training.
+/// Time budgets of a frame: in total, and for training.
 const BUDGET: Duration = Duration::from_millis(33);
 const TRAINING: Duration = Duration::from_millis(16);
 
-/// What a window shows.
+/// The content of a window.
 pub trait Scene: Sized {
-    /// How much of its work a frame may do, by its own measure: as much as fits the budget, found by trying.
-    const AMOUNT: RangeInclusive<u32>;
+    /// The smallest and largest amount of work in a frame, in the scene's own unit. The window adapts the amount to the budget.
+    const WORK: RangeInclusive<u32>;
 
-    /// The window's texels have this format, and it is so large.
+    /// Called at the start and after a resize, with the window's texture format and its size in pixels.
     fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()>;
 
-    /// The mouse was dragged by so many pixels.
+    /// The mouse was dragged by this distance, in pixels.
     fn drag(&mut self, by: [f64; 2]);
 
-    /// The wheel was turned by so many lines, the mouse at this pixel.
+    /// The mouse wheel was turned by `lines`, with the mouse at this pixel.
     fn zoom(&mut self, lines: f64, at: [f64; 2]);
 
+    /// The training whose steps each frame records.
     fn training(&self) -> &Training;
 
-    /// What stands before the training in a frame.
-    fn record_before(&mut self, _: &mut wgpu::CommandEncoder, _amount: u32) {}
+    /// Records the passes before the training steps.
+    fn record_before_training(&mut self, _: &mut wgpu::CommandEncoder, _amount: u32) {}
 
-    /// What stands behind it, into the window's texture.
-    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture);
+    /// Records the passes after the training steps. They draw to the window's texture.
+    fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture);
 
-    /// The loss in the words of the title.
-    fn told(&self, loss: f64) -> String;
+    /// The loss as text for the window's title.
+    fn describe_loss(&self, loss: f64) -> String;
 }
 
-/// Opens a window and the device, makes the scene of it, and shows that until the window is closed.
+/// Opens a window and a device, creates the scene, and runs it until the window is closed.
 pub fn run<S: Scene>(device: &DeviceChoice, open: impl FnOnce(Gpu) -> Result<S>) -> Result<()> {
     let event_loop = EventLoop::new().map_err(|error| {
-        // Before the reason it tells where in its own source it stands.
+        // winit's message starts with a position in its source code. Only the reason is shown.
         let error = error.to_string();
-        format!("no display ({}): use -- --headless", error.rsplit(": ").next().unwrap_or(&error).trim_end_matches('.'))
+        format!(
+            "no display ({}): run with -- --headless",
+            error.rsplit(": ").next().unwrap_or(&error).trim_end_matches('.')
+        )
     })?;
     event_loop.set_control_flow(ControlFlow::Poll);
     let display = event_loop.owned_display_handle();
@@ -62,11 +66,11 @@ pub fn run<S: Scene>(device: &DeviceChoice, open: impl FnOnce(Gpu) -> Result<S>)
 
 struct App<'a, S, F> {
     device: &'a DeviceChoice,
-    /// Until there is a session.
+    /// Creates the scene; None after that.
     open: Option<F>,
     display: OwnedDisplayHandle,
     session: Option<Session<S>>,
-    /// What ended it.
+    /// The error that ended the program.
     error: Option<Box<dyn std::error::Error>>,
 }
 
@@ -125,7 +129,7 @@ struct Session<S> {
     dragging: bool,
     pace: Pace,
     steps: u64,
-    /// The last loss that came back, as bits.
+    /// The last loss, as the bits of an f64.
     loss: Arc<AtomicU64>,
 }
 
@@ -144,13 +148,13 @@ impl<S: Scene> Session<S> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_with_display_handle_from_env(display));
         let surface = instance.create_surface(window.clone()).map_err(no_gpu)?;
         let (adapter, gpu) = pollster::block_on(open_gpu(&instance, device, &surface))?;
-        println!("{}", described(&adapter.get_info()));
+        println!("{}", describe_adapter(&adapter.get_info()));
 
         let size = window.inner_size();
         let mut config = surface
             .get_default_config(&adapter, size.width.max(1), size.height.max(1))
             .ok_or("the adapter cannot draw into this window")?;
-        // Colours are sRGB already.
+        // The shaders write sRGB values, so the format must not convert them.
         let formats = surface.get_capabilities(&adapter).formats;
         config.format = formats.iter().copied().find(|format| !format.is_srgb()).unwrap_or(config.format);
         surface.configure(gpu.device(), &config);
@@ -158,10 +162,10 @@ impl<S: Scene> Session<S> {
         let mut scene = open(gpu.clone())?;
         scene.resize(config.format, [config.width, config.height])?;
         let loss = Arc::new(AtomicU64::new(f64::NAN.to_bits()));
-        let arrived = loss.clone();
-        scene.training().on_frame(move |frame| arrived.store(frame.train.loss.to_bits(), Ordering::Relaxed));
+        let last_loss = loss.clone();
+        scene.training().on_frame(move |frame| last_loss.store(frame.train.loss.to_bits(), Ordering::Relaxed));
         window.request_redraw();
-        let (cursor, pace) = (PhysicalPosition::default(), Pace::new(*S::AMOUNT.start()));
+        let (cursor, pace) = (PhysicalPosition::default(), Pace::new(*S::WORK.start()));
         Ok(Self { window, surface, config, gpu, scene, cursor, dragging: false, pace, steps: 0, loss })
     }
 
@@ -186,7 +190,7 @@ impl<S: Scene> Session<S> {
         self.scene.zoom(lines, [self.cursor.x, self.cursor.y]);
     }
 
-    /// Trains some steps, draws and shows: one submission.
+    /// Records, submits and presents one frame.
     fn frame(&mut self) -> Result<()> {
         use wgpu::CurrentSurfaceTexture::{Lost, Outdated, Suboptimal, Success, Validation};
         self.window.request_redraw();
@@ -201,25 +205,25 @@ impl<S: Scene> Session<S> {
         };
         let (device, queue) = (self.gpu.device(), self.gpu.queue());
         let mut encoder = device.create_command_encoder(&Default::default());
-        self.scene.record_before(&mut encoder, self.pace.amount);
+        self.scene.record_before_training(&mut encoder, self.pace.amount);
         let steps = self.scene.training().record_within(&mut encoder, TRAINING);
-        self.scene.record(&mut encoder, self.pace.amount, &texture.texture);
+        self.scene.record_after_training(&mut encoder, self.pace.amount, &texture.texture);
         queue.submit([encoder.finish()]);
         queue.present(texture);
-        // What has come back is told.
+        // Calls the callbacks of results that have arrived.
         device.poll(wgpu::PollType::Poll)?;
         self.steps += u64::from(steps);
-        if self.pace.next_frame(&S::AMOUNT) {
-            let told = self.scene.told(f64::from_bits(self.loss.load(Ordering::Relaxed)));
+        if self.pace.next_frame(&S::WORK) {
+            let loss = self.scene.describe_loss(f64::from_bits(self.loss.load(Ordering::Relaxed)));
             let milliseconds = self.pace.milliseconds;
-            let title = format!("{} steps: {told}; frame: {milliseconds:.0} ms, steps: {steps}", self.steps);
+            let title = format!("{} steps: {loss}; frame: {milliseconds:.0} ms, steps: {steps}", self.steps);
             self.window.set_title(&title);
         }
         Ok(())
     }
 }
 
-/// The device is the app's, with what wgrad's kernels like to have.
+/// Opens the adapter and creates the app's device, with the optional features that wgrad's kernels can use.
 async fn open_gpu(
     instance: &wgpu::Instance,
     device: &DeviceChoice,
@@ -232,36 +236,36 @@ async fn open_gpu(
     Ok((adapter, Gpu::from_parts(device, queue)))
 }
 
-/// How much a frame does.
+/// Adapts the amount of work to the time of a frame.
 struct Pace {
     amount: u32,
-    /// Of a frame, lately.
+    /// Moving average of the frame time.
     milliseconds: f64,
     last: Instant,
-    told: Instant,
+    last_title: Instant,
 }
 
 impl Pace {
     fn new(amount: u32) -> Self {
-        Self { amount, milliseconds: 0.0, last: Instant::now(), told: Instant::now() }
+        Self { amount, milliseconds: 0.0, last: Instant::now(), last_title: Instant::now() }
     }
 
-    /// After a frame: plans the next. Returns whether it is time to tell how it goes.
+    /// Sets the amount of the next frame. Returns whether to update the title.
     fn next_frame(&mut self, within: &RangeInclusive<u32>) -> bool {
         let took = self.last.elapsed();
         self.last = Instant::now();
         let new = took.as_secs_f64() * 1000.0;
         self.milliseconds = if self.milliseconds == 0.0 { new } else { 0.9 * self.milliseconds + 0.1 * new };
-        // Up by little and down by much.
+        // Increases slowly and decreases fast.
         if took < BUDGET * 3 / 4 {
             self.amount = (self.amount + 1 + self.amount / 16).min(*within.end());
         } else if took > BUDGET {
             self.amount = (self.amount * 3 / 4).max(*within.start());
         }
-        let tells = self.told.elapsed() > Duration::from_millis(500);
-        if tells {
-            self.told = Instant::now();
+        let title_is_due = self.last_title.elapsed() > Duration::from_millis(500);
+        if title_is_due {
+            self.last_title = Instant::now();
         }
-        tells
+        title_is_due
     }
 }

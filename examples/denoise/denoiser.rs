@@ -1,4 +1,4 @@
-//! The network in training, between the renderer's passes.
+//! The denoising network and its training, between the renderer's passes.
 
 use wgrad::Activation::Relu;
 use wgrad::{
@@ -9,19 +9,19 @@ use wgrad::{
 use crate::common::passes::Pass;
 use crate::renderer::{BASE, GUIDE, Renderer, buffer};
 
-/// Side of a crop, in pixels.
+/// Width and height of a crop, in pixels.
 const CROP: u32 = 32;
 const BATCH: u32 = 8;
-/// Steps in a frame, each on new crops.
+/// Training steps per frame, each on new crops.
 pub const STEPS: u32 = 3;
-/// Frames that crops are taken from: see `passes.wgsl`.
+/// Number of stored frames, from which crops are taken: see `passes.wgsl`.
 pub const KEPT: u32 = 8;
-/// Numbers of a pixel that the network is given: see `passes.wgsl`.
+/// Input channels of the network: see `passes.wgsl`.
 const FEATURES: u32 = 16;
 
-/// The squared error of the displayed picture, to first order. The output y is the logarithm of a radiance L = e^y, the
-/// target t a radiance: (L − t)² · D², with D the derivative of the display curve (L / (1 + L))^(1 / 2.2) by L.
-/// The gradient takes D as a constant, so the minimum is the mean of noisy targets: Noise2Noise needs that.
+/// The squared error of the displayed image, to first order: (L − t)² · D². The output y is the logarithm of a radiance
+/// L = e^y, and the target t is a radiance. D is the derivative of the display curve (L / (1 + L))^(1 / 2.2).
+/// The gradient treats D as a constant. So the minimum is the mean of noisy targets, as Noise2Noise needs.
 static DISPLAYED_ERROR: CustomLoss = CustomLoss::new(
     "displayed_error",
     "(1.0 - t * exp(-y)) * (1.0 - t * exp(-y)) * pow(1.0 + exp(-y), -0.90909) \
@@ -41,22 +41,22 @@ pub struct Denoiser {
     pub output: wgpu::Buffer,
 }
 
-/// A U-Net (Ronneberger et al., 2015) whose output is added to the logarithm of the filtered picture. Its last weights
-/// start at 0, so training starts from the filter's result. Side paths are added, not concatenated, which is cheaper.
+/// A U-Net (Ronneberger et al., 2015). Its output is added to the logarithm of the filtered image. The last weights start
+/// at 0, so training starts from the filter's result. Skip connections are added, because concatenation costs more.
 fn network() -> Result<Network> {
     let mut g = Graph::new();
     let conv = |channels| Conv::new(channels, 3).same().activation(Relu);
     let features = g.input("features", [CROP, CROP, FEATURES]);
     let mut x = g.layer(conv(24), features)?;
-    let mut sides: Vec<(Value, u32)> = Vec::new();
+    let mut skips: Vec<(Value, u32)> = Vec::new();
     for [channels, below] in [[24, 24], [24, 32], [32, 24]] {
-        sides.push((x, channels));
+        skips.push((x, channels));
         x = g.layer(Conv::new(below, 2).stride(2).activation(Relu), x)?;
         x = g.layer(conv(below), x)?;
     }
-    for (side, channels) in sides.into_iter().rev() {
+    for (skip, channels) in skips.into_iter().rev() {
         x = g.layer(Conv::transposed(channels, 2).stride(2), x)?;
-        x = g.add([x, side])?;
+        x = g.add([x, skip])?;
         x = g.layer(conv(channels), x)?;
     }
     let correction = g.layer(Conv::new(3, 1).weight_init(Init::Zeros), x)?;
@@ -103,18 +103,19 @@ impl Denoiser {
         })
     }
 
-    /// Keeps what was drawn and filtered, and takes crops of what was kept.
+    /// Stores the drawn and filtered frame, and takes crops of the stored frames.
     pub fn record_crops(&self, encoder: &mut wgpu::CommandEncoder, renderer: &Renderer) {
         self.keep.record(encoder, renderer.grid());
         self.crops.record(encoder);
     }
 
-    /// Denoises what was drawn and filtered.
+    /// Denoises the drawn and filtered frame.
     pub fn record(&self, encoder: &mut wgpu::CommandEncoder, renderer: &Renderer) {
         self.take.record(encoder, renderer.grid());
         self.forward.record_forward(encoder);
     }
 
+    /// Writes the denoised image to the renderer's picture buffer.
     pub fn record_show(&self, encoder: &mut wgpu::CommandEncoder, renderer: &Renderer) {
         self.show.record(encoder, renderer.grid());
     }

@@ -1,8 +1,11 @@
-//! A denoiser that learns inside a renderer's frame. The app's path tracer draws a room at one sample a pixel. In the
-//! same encoder a small U-Net trains on random crops of the last frames and denoises the picture. Its targets are other
-//! samples of the view: one while the camera moves (Noise2Noise; Lehtinen et al., 2018), their mean while it rests.
-//! The window shows noisy on the left and denoised on the right: drag to look around, turn the wheel to come closer.
-//! Without one it trains for some minutes and writes pictures of views that it has not trained on.
+//! Trains a denoiser inside the frames of a renderer. A path tracer draws a room with one sample per pixel.
+//!
+//! A small U-Net trains on random crops of the last frames and denoises the image, in the same encoder. Its targets are other
+//! samples of the view: one sample while the camera moves (Noise2Noise; Lehtinen et al., 2018), else the mean of all samples.
+//! The window shows the noisy image on the left and the denoised image on the right. Drag to look around, use the wheel to zoom.
+//! With `--headless` it trains for 3 minutes, then prints PSNR and SSIM of views that are not in the training data.
+//! It writes view_*.png, sheet.svg (all views with their scores) and curves.svg (loss and PSNR).
+//! `--headless` takes about TIME_DENOISE on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example denoise
 //!     cargo run --release --example denoise -- --headless
@@ -20,33 +23,33 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use common::device::DeviceChoice;
-use common::options::{self, seed, whole};
+use common::options::{self, integer, seed};
 
-/// Learns to denoise what a path tracer draws at one sample a pixel.
+/// Trains a denoiser for a path tracer with one sample per pixel.
 #[derive(Parser)]
 struct Args {
-    /// Without a window: writes pictures and curves
+    /// Runs without a window, and writes images and plots
     #[arg(long)]
     headless: bool,
-    /// Minutes of rendering and training without a window
+    /// Time of rendering and training with --headless, in minutes
     #[arg(long, default_value_t = 3.0, value_parser = minutes)]
     minutes: f64,
-    /// Ends the training after this number of steps, if that is sooner
-    #[arg(long, default_value_t = u32::MAX, hide_default_value = true, value_parser = whole(1..=u32::MAX))]
+    /// Largest number of training steps with --headless [default: no limit]
+    #[arg(long, default_value_t = u32::MAX, hide_default_value = true, value_parser = integer(1..=u32::MAX))]
     steps: u32,
-    /// Samples a pixel of the pictures that results are compared with
-    #[arg(long, default_value_t = 1024, value_parser = whole(1..=16384))]
+    /// Samples per pixel of the reference images
+    #[arg(long, default_value_t = 1024, value_parser = integer(1..=16384))]
     reference: u32,
-    /// Width and height of the picture, in pixels, rounded up to a multiple of 8
-    #[arg(long, default_value_t = 128, value_parser = whole(32..=1024))]
+    /// Width and height of the image, in pixels, rounded up to a multiple of 8
+    #[arg(long, default_value_t = 128, value_parser = integer(32..=1024))]
     size: u32,
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the pictures
+    /// Folder for the images and plots
     #[arg(long, value_name = "DIR", default_value = "out/denoise")]
     out: PathBuf,
-    /// auto or part of a GPU's name
+    /// Device: auto (the fastest GPU) or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }

@@ -1,11 +1,11 @@
-//! The app's renderer: its textures, its buffers and its passes.
+//! The app's renderer: its textures, buffers and passes.
 
 use bytemuck::{Pod, Zeroable};
 use wgrad::{Gpu, wgpu};
 
 use crate::common::passes::Pass;
 
-/// What the shaders know of a frame: see `path_tracer.wgsl`.
+/// Uniforms of a frame: see `path_tracer.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub struct Frame {
@@ -16,16 +16,18 @@ pub struct Frame {
     pub view: u32,
     pub fresh: u32,
     pub samples: u32,
-    /// Its width and height, in pixels.
+    /// Width and height of the window, in pixels.
     pub window: [u32; 2],
 }
 
-/// Where the camera stands: it looks at the middle of the room.
+/// The camera. It looks at the middle of the room.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Camera {
-    /// Angles, in radians, and distance.
+    /// Angle around the vertical axis, in radians.
     pub yaw: f32,
+    /// Angle above the horizon, in radians.
     pub pitch: f32,
+    /// Distance from the middle of the room.
     pub distance: f32,
 }
 
@@ -36,11 +38,11 @@ impl Camera {
     }
 }
 
-/// A parameter set of the à-trous filter: levels, and how far two pixels that belong together may differ.
+/// Parameters of the à-trous filter: the number of levels, and the allowed difference between two similar pixels.
 #[derive(Debug, Clone, Copy)]
 pub struct Filter {
     pub levels: usize,
-    /// Of logarithms of 1 + light.
+    /// Difference of log(1 + light).
     pub colour: f32,
     pub normal: f32,
     pub albedo: f32,
@@ -49,8 +51,9 @@ pub struct Filter {
 
 pub const MOST_LEVELS: usize = 5;
 
-/// What the network is given besides the noisy picture, and the level that it corrects.
+/// Parameters of the filter whose result is an input of the network.
 pub const GUIDE: Filter = Filter { levels: 4, colour: 2.0, normal: 0.5, albedo: 1.0, position: 1.0 };
+/// The filter level to which the network adds its correction.
 pub const BASE: usize = 2;
 
 pub struct Renderer {
@@ -58,11 +61,13 @@ pub struct Renderer {
     pub module: wgpu::ShaderModule,
     pub size: u32,
     pub frame: wgpu::Buffer,
-    /// Colour, albedo, normal, position.
+    /// Textures of colour, albedo, normal and position.
     pub textures: [wgpu::TextureView; 4],
-    /// The light at each level of the filter.
+    /// The filtered light after each level.
     pub filtered: [wgpu::Buffer; MOST_LEVELS + 1],
+    /// Sums of all samples of each view.
     pub sums: wgpu::Buffer,
+    /// The displayed image, RGBA.
     pub picture: wgpu::Buffer,
     levels: [wgpu::Buffer; MOST_LEVELS],
     draw: Pass,
@@ -144,40 +149,42 @@ impl Renderer {
         Pass::new(self.gpu.device(), &self.module, entry, resources)
     }
 
-    /// Workgroups of a pass over the picture.
+    /// Number of workgroups of a pass over the image.
     pub fn grid(&self) -> [u32; 3] {
         [self.size.div_ceil(8), self.size.div_ceil(8), 1]
     }
 
-    /// What the shaders know, from the next submission on.
+    /// Writes the uniforms for the next submission.
     pub fn write(&self, camera: Camera, frame: Frame) {
         let frame = Frame { eye: camera.eye(), lens: 2.2, size: [self.size; 2], ..frame };
         self.gpu.queue().write_buffer(&self.frame, 0, bytemuck::bytes_of(&frame));
     }
 
-    /// Draws one sample a pixel, and adds others to the view's sum.
+    /// Draws one sample per pixel, and adds other samples to the sum of the view.
     pub fn draw(&self, encoder: &mut wgpu::CommandEncoder) {
         self.draw.record(encoder, self.grid());
     }
 
+    /// Adds samples to the sum of the view.
     pub fn add(&self, encoder: &mut wgpu::CommandEncoder) {
         self.add.record(encoder, self.grid());
     }
 
+    /// Displays the noisy image.
     pub fn show_noisy(&self, encoder: &mut wgpu::CommandEncoder) {
         self.show_noisy.record(encoder, self.grid());
     }
 
-    /// The mean of a view's samples.
+    /// Displays the mean of a view's samples.
     pub fn show_mean(&self, encoder: &mut wgpu::CommandEncoder) {
         self.show_mean.record(encoder, self.grid());
     }
 
-    /// Filters what was drawn, once in a submission.
+    /// Filters the drawn image. At most once per submission, because it writes uniforms.
     pub fn filter(&self, encoder: &mut wgpu::CommandEncoder, filter: Filter) {
         self.take_light.record(encoder, self.grid());
         for level in 0..filter.levels {
-            // Colours may differ by half as much at each level, as there is less noise.
+            // Each level has less noise, so the allowed colour difference is halved.
             let weights = [filter.colour * 0.5f32.powi(level as i32), filter.normal, filter.albedo, filter.position];
             let weights = weights.map(|apart| (1.0 / (apart * apart)).to_bits());
             let words = [1u32 << level, weights[0], weights[1], weights[2], weights[3], 0, 0, 0];
@@ -186,6 +193,7 @@ impl Renderer {
         }
     }
 
+    /// Displays the filtered image.
     pub fn show_filtered(&self, encoder: &mut wgpu::CommandEncoder, filter: Filter) {
         self.show_filtered[filter.levels].record(encoder, self.grid());
     }

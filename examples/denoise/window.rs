@@ -1,4 +1,4 @@
-//! Learning to denoise in a window: a scene whose frames draw, filter, train and denoise, all in one encoder.
+//! Runs in a window: each frame draws, filters, trains and denoises, in one encoder.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +7,7 @@ use wgrad::{Training, wgpu};
 
 use crate::Args;
 use crate::common::Result;
-use crate::common::passes::{covering, group};
+use crate::common::passes::{bind_group, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 use crate::denoiser::{Denoiser, KEPT};
 use crate::renderer::{Camera, Frame, GUIDE, Renderer};
@@ -16,7 +16,7 @@ pub fn run(args: &Args) -> Result<()> {
     window::run(&args.device, |gpu| {
         let renderer = Renderer::new(gpu, args.size, 1);
         let mut denoiser = Denoiser::new(&renderer, args.seed)?;
-        // It never ends, so the rate does not fall.
+        // The training has no end, so the learning rate is constant.
         denoiser.trainer.set_rate_scale(0.3)?;
         denoiser.training.pause();
         let camera = Camera { yaw: 0.6, pitch: 0.2, distance: 3.5 };
@@ -28,7 +28,7 @@ struct RoomScene {
     renderer: Renderer,
     denoiser: Denoiser,
     camera: Camera,
-    /// Where the camera stood in the last frame.
+    /// The camera of the last frame.
     drawn: Option<Camera>,
     frames: u32,
     /// Width and height of the window, in pixels.
@@ -37,21 +37,21 @@ struct RoomScene {
 }
 
 impl Scene for RoomScene {
-    /// Samples a pixel that a frame adds to the targets.
-    const AMOUNT: RangeInclusive<u32> = 1..=16;
+    /// Samples per pixel that a frame adds to the targets.
+    const WORK: RangeInclusive<u32> = 1..=16;
 
     fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()> {
         self.window = size;
         if self.shown.is_none() {
             let renderer = &self.renderer;
             let device = renderer.gpu.device();
-            let pipeline = covering(device, None, &renderer.module, "compare", format);
+            let pipeline = fullscreen_pipeline(device, None, &renderer.module, "compare", format);
             let resources = [
                 (0, renderer.frame.as_entire_binding()),
                 (5, wgpu::BindingResource::TextureView(&renderer.textures[0])),
                 (10, self.denoiser.output.as_entire_binding()),
             ];
-            let group = group(device, &pipeline.get_bind_group_layout(0), &resources);
+            let group = bind_group(device, &pipeline.get_bind_group_layout(0), &resources);
             self.shown = Some((pipeline, group));
         }
         Ok(())
@@ -70,7 +70,7 @@ impl Scene for RoomScene {
         &self.denoiser.training
     }
 
-    fn record_before(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32) {
+    fn record_before_training(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32) {
         let (seed, window) = (self.frames, self.window);
         let fresh = (self.drawn != Some(self.camera)).into();
         let frame = Frame { seed, fresh, samples: amount, window, ..Frame::zeroed() };
@@ -80,13 +80,13 @@ impl Scene for RoomScene {
         self.denoiser.record_crops(encoder, &self.renderer);
         self.drawn = Some(self.camera);
         self.frames = self.frames.wrapping_add(1);
-        // Before that, crops would be taken where nothing was kept yet.
+        // The training waits until all stored frames are filled.
         if self.frames == KEPT {
             self.denoiser.training.resume();
         }
     }
 
-    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, _: u32, target: &wgpu::Texture) {
+    fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, _: u32, target: &wgpu::Texture) {
         let Some((pipeline, group)) = &self.shown else { return };
         self.denoiser.record(encoder, &self.renderer);
         let view = &target.create_view(&Default::default());
@@ -100,7 +100,7 @@ impl Scene for RoomScene {
         pass.draw(0..3, 0..1);
     }
 
-    fn told(&self, loss: f64) -> String {
-        format!("error {loss:.5}")
+    fn describe_loss(&self, loss: f64) -> String {
+        format!("loss {loss:.5}")
     }
 }

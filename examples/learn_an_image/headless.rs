@@ -1,4 +1,4 @@
-//! Learning a picture without a window: what is learned at every power of two steps, the curves, a comparison.
+//! Runs without a window: writes the network's output after 1, 2, 4, 8, ... steps, the curves, and a comparison.
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,26 +10,26 @@ use wgrad::wgpu;
 
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
-use crate::common::{self, Result, steps};
-use crate::{Args, Learner, decibels, places};
+use crate::common::{self, Result, snapshots};
+use crate::{Args, Learner, pixel_centres, psnr};
 
-/// Steps of a submission: well below the seconds after which an operating system resets a GPU.
+/// Training steps per submission. An operating system resets a GPU after some seconds; this takes much less.
 const SUBMISSION: u32 = 16;
 
 pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
     let gpu = args.device.open_gpu()?;
-    let [curves, comparison] = common::outputs(&args.out, ["curves.svg", "comparison.svg"])?;
-    let looked_at = steps::looked_at(args.steps);
-    common::check_outputs(looked_at.iter().map(|&step| steps::file(&args.out, step)))?;
+    let [curves, comparison] = common::checked_outputs(&args.out, ["curves.svg", "comparison.svg"])?;
+    let snapshot_steps = snapshots::steps(args.steps);
+    common::check_outputs(snapshot_steps.iter().map(|&step| snapshots::path(&args.out, step)))?;
     let picture = &picture();
     let learner = Learner::new(gpu, args, picture, Some(args.steps))?;
     let (width, height) = picture.dimensions();
-    println!("learning {width}x{height} pixels, {} a step", args.batch);
+    println!("image of {width}x{height} pixels, batch size {}", args.batch);
 
     let (mut losses, mut of_batches, mut of_picture) = (Vec::new(), Vec::new(), Vec::new());
     let (mut learned, mut training) = (picture.clone(), Duration::ZERO);
     let mut done = 0;
-    for next in looked_at {
+    for next in snapshot_steps {
         let mut loss = f64::NAN;
         while done < next {
             let steps = SUBMISSION.min(next - done);
@@ -38,27 +38,25 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
             training += start.elapsed();
             done += steps;
             losses.push((f64::from(done), loss));
-            of_batches.push((f64::from(done), decibels(loss)));
+            of_batches.push((f64::from(done), psnr(loss)));
         }
         learned = render(&learner, picture)?;
-        let psnr = decibels(squared_error(picture, &learned));
-        of_picture.push((f64::from(done), psnr));
-        println!("step {done}: loss {loss:.6}, PSNR {psnr:.2} dB, after {:.1} s of training", training.as_secs_f64());
-        let png = picture::png(&learned, learned.width(), learned.height(), ExtendedColorType::Rgb8)?;
-        common::write_whole(&steps::file(&args.out, done), png)?;
+        let image_psnr = psnr(squared_error(picture, &learned));
+        of_picture.push((f64::from(done), image_psnr));
+        println!(
+            "step {done}: loss {loss:.6}, PSNR {image_psnr:.2} dB, after {:.1} s of training",
+            training.as_secs_f64()
+        );
+        let png = picture::encode_png(&learned, learned.width(), learned.height(), ExtendedColorType::Rgb8)?;
+        common::write_file(&snapshots::path(&args.out, done), png)?;
     }
-    steps::remove_others(&args.out, args.steps)?;
+    snapshots::remove_old(&args.out, args.steps)?;
 
     let curve = |label: &str, points| Curve { label: label.into(), points };
     let panel = |title, y_label, log_y, curves| Panel { title, x_label: "step", y_label, log_y, curves };
     let panels = [
-        panel("Loss", "mean squared error", true, vec![curve("of batches", losses)]),
-        panel(
-            "Quality",
-            "PSNR in dB",
-            false,
-            vec![curve("of batches", of_batches), curve("of the picture", of_picture)],
-        ),
+        panel("Loss", "mean squared error", true, vec![curve("batches", losses)]),
+        panel("Quality", "PSNR in dB", false, vec![curve("batches", of_batches), curve("whole image", of_picture)]),
     ];
     plot::curves(&curves, &panels)?;
     compare(&comparison, args.steps, picture, &learned)?;
@@ -66,7 +64,7 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
     Ok(())
 }
 
-/// Trains so many steps; returns their mean loss.
+/// Trains for this number of steps. Returns their mean loss.
 fn train(learner: &Learner, steps: u32) -> Result<f64> {
     let (device, queue) = (learner.gpu.device(), learner.gpu.queue());
     let training = &learner.training;
@@ -76,40 +74,40 @@ fn train(learner: &Learner, steps: u32) -> Result<f64> {
     training.record_metrics(&mut encoder);
     queue.submit([encoder.finish()]);
     let (sender, receiver) = channel();
-    // Nobody else listens, so the message arrives.
+    // The receiver lives until the end of the function, so send cannot fail.
     let read = move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
     wgpu::util::DownloadBuffer::read_buffer(device, queue, &training.metrics_buffer().slice(..), read);
     device.poll(wgpu::PollType::wait_indefinitely())?;
     let bytes = receiver.recv()??;
     let RowMetrics { loss, rows, .. } = bytemuck::pod_read_unaligned(&bytes[..size_of::<RowMetrics>()]);
-    if loss.is_finite() { Ok(f64::from(loss) / f64::from(rows)) } else { Err("the loss is not finite any more".into()) }
+    if loss.is_finite() { Ok(f64::from(loss) / f64::from(rows)) } else { Err("the loss is no longer finite".into()) }
 }
 
-/// The picture as the network has it.
+/// The image that the network computes.
 fn render(learner: &Learner, picture: &RgbImage) -> Result<RgbImage> {
-    let colours = learner.trainer.model().forward(&places(picture))?;
+    let colours = learner.trainer.model().forward(&pixel_centres(picture))?;
     let bytes = colours.iter().map(|c| (c.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-    Ok(RgbImage::from_raw(picture.width(), picture.height(), bytes).ok_or("a colour for each pixel")?)
+    Ok(RgbImage::from_raw(picture.width(), picture.height(), bytes).ok_or("expected a colour for each pixel")?)
 }
 
-/// The mean squared difference of two pictures, their values from 0 to 1.
+/// The mean squared error of two images, with values scaled to 0 to 1.
 fn squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
     let square = |(&a, &b): (&u8, &u8)| ((f64::from(a) - f64::from(b)) / 255.0).powi(2);
     a.as_raw().iter().zip(b.as_raw()).map(square).sum::<f64>() / a.as_raw().len() as f64
 }
 
-/// Target, learned and their difference side by side.
+/// Draws the target, the network's output and their difference side by side.
 fn compare(path: &Path, steps: u32, picture: &RgbImage, learned: &RgbImage) -> Result<()> {
-    const STRONGER: u8 = 8;
-    let apart = |(&a, &b): (&u8, &u8)| a.abs_diff(b).saturating_mul(STRONGER);
-    let difference = picture.as_raw().iter().zip(learned.as_raw()).map(apart).collect();
+    const GAIN: u8 = 8;
+    let difference = |(&a, &b): (&u8, &u8)| a.abs_diff(b).saturating_mul(GAIN);
+    let difference = picture.as_raw().iter().zip(learned.as_raw()).map(difference).collect();
     let (width, height) = picture.dimensions();
     let tile = |pixels, caption: String| Tile { pixels, width, height, caption, frame: None };
-    let psnr = decibels(squared_error(picture, learned));
+    let psnr = psnr(squared_error(picture, learned));
     let tiles = [
         tile(picture.as_raw().clone(), "target".into()),
-        tile(learned.as_raw().clone(), format!("learned: {psnr:.2} dB at step {steps}")),
-        tile(difference, format!("difference, {STRONGER} times as strong")),
+        tile(learned.as_raw().clone(), format!("network: {psnr:.2} dB at step {steps}")),
+        tile(difference, format!("difference, multiplied by {GAIN}")),
     ];
-    picture::sheet(path, "A picture learned from coordinates", &tiles, 3)
+    picture::write_sheet(path, "An image learned from coordinates", &tiles, 3)
 }

@@ -1,20 +1,20 @@
-//! A picture to learn that nobody holds rights in: mountains beyond a lake, from noise. It has what photographs have:
-//! smooth gradients, soft and sharp edges, fine grain, thin lines.
+//! Draws a landscape from noise: mountains and a lake. It is an image without copyright. It has the features of photographs:
+//! smooth gradients, soft and sharp edges, fine grain and thin lines.
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
 type Colour = [f32; 3];
 
-/// The landscape, square.
-#[allow(dead_code)] // one example uses the other
+/// Draws the landscape as a square image.
+#[allow(dead_code)] // some examples use only draw_from
 pub fn draw(side: u32) -> RgbImage {
     draw_from(0.0, side)
 }
 
-/// The landscape from another point of the shore, square; `along` is its distance in metres from the usual point.
-/// Drawn at twice the size and scaled down, for smooth edges.
-#[allow(dead_code)] // as above
+/// Draws the landscape from another point of the shore, as a square image. `along` is the distance from the usual point, in
+/// metres. The image is drawn at twice the size and scaled down, for smooth edges.
+#[allow(dead_code)] // some examples use only draw
 pub fn draw_from(along: f32, side: u32) -> RgbImage {
     let large = side * 2;
     let mut picture = vec![[0.0f32; 3]; (large * large) as usize];
@@ -29,16 +29,17 @@ pub fn draw_from(along: f32, side: u32) -> RgbImage {
     imageops::resize(&RgbImage::from_fn(large, large, pixel), side, side, FilterType::Triangle)
 }
 
-/// Height of the eye over the lake, and of the horizon in the picture, from the top.
+/// Height of the camera above the lake, in metres.
 const EYE: f32 = 9.0;
+/// Position of the horizon in the image: 0 is the top, 1 the bottom.
 const HORIZON: f32 = 0.44;
-/// Towards the sun.
+/// Direction to the sun.
 const SUN: [f32; 3] = [-0.62, 0.42, -0.66];
 const SUNLIGHT: Colour = [1.25, 1.05, 0.8];
 const SKYLIGHT: Colour = [0.22, 0.3, 0.42];
 const HAZE: Colour = [0.55, 0.66, 0.8];
 
-/// A column of the picture, from the top. What is nearer is painted first and hides what rises no higher behind it.
+/// A column of the image, from the top. Near parts are drawn first. They hide farther parts that are not higher.
 fn column_of(along: f32, column: u32, side: u32) -> Vec<Colour> {
     let size = side as f32;
     let across = (column as f32 + 0.5) / size - 0.5;
@@ -51,7 +52,7 @@ fn column_of(along: f32, column: u32, side: u32) -> Vec<Colour> {
         let ground = height(x, z);
         let top = ((HORIZON + (EYE - ground.max(0.0)) / (z * 1.1)) * size).max(0.0) as usize;
         if top < lowest {
-            // Water hides what is behind it too, but gets its colour last.
+            // Water also hides the parts behind it, but its colour is computed last.
             if ground > 0.0 {
                 colours[top..lowest].fill(Some(land(x, z, ground)));
             }
@@ -63,7 +64,7 @@ fn column_of(along: f32, column: u32, side: u32) -> Vec<Colour> {
     let above: Vec<Colour> =
         (0..shore).map(|row| colours[row].unwrap_or_else(|| sky(along, across, row as f32 / size))).collect();
     let water = |row: usize| {
-        // The mirror image, pulled about by ripples that are smaller the farther away.
+        // The mirror image, distorted by ripples. Distant ripples are smaller.
         let below = (row as f32 + 0.5) / size - HORIZON;
         let (z, x) = (EYE / (below * 1.1), along + across * EYE / below);
         let ripple = noise(x * 0.5, z * 1.4) + 0.5 * noise(x * 1.6, z * 4.0);
@@ -80,7 +81,7 @@ fn column_of(along: f32, column: u32, side: u32) -> Vec<Colour> {
     rows
 }
 
-/// The ground over the lake's surface: a near shore, hills beyond, mountains far away.
+/// Height of the ground above the lake: a near shore, then hills, then mountains.
 fn height(x: f32, z: f32) -> f32 {
     let far = smooth(90.0, 420.0, z);
     let valley = 0.25 + 0.75 * smooth(10.0, 190.0, (x + 25.0).abs());
@@ -91,7 +92,7 @@ fn height(x: f32, z: f32) -> f32 {
     (mountains + hills + trees - 1.6).max(if z < 40.0 { shore } else { f32::MIN })
 }
 
-/// Firs as cones around points that chance picks.
+/// Height of the trees: cones at random positions.
 fn forest(x: f32, z: f32) -> f32 {
     let (spacing, mut tallest) = (3.2, 0.0f32);
     let (cell_x, cell_z) = ((x / spacing).floor(), (z / spacing).floor());
@@ -109,7 +110,7 @@ fn forest(x: f32, z: f32) -> f32 {
     tallest
 }
 
-/// What the ground looks like there.
+/// Colour of the ground at a position.
 fn land(x: f32, z: f32, ground: f32) -> Colour {
     let step = 0.02 + z * 0.0012;
     let slope = [(height(x + step, z) - ground) / step, (height(x, z + step) - ground) / step];
@@ -135,7 +136,7 @@ fn land(x: f32, z: f32, ground: f32) -> Colour {
 fn sky(along: f32, across: f32, down: f32) -> Colour {
     let high = 1.0 - down / HORIZON;
     let blue = mix([0.72, 0.78, 0.85], [0.13, 0.29, 0.62], high.max(0.0).powf(0.75));
-    // Clouds lie flat: the nearer to the horizon, the closer together.
+    // The clouds are in a flat layer, so they look denser near the horizon.
     let away = 1.0 / (high + 0.12);
     let cloud = fractal(along + across * away * 2.2 + 7.0, away * 1.5 + 2.0, 7);
     let thick = smooth(0.02, 0.5, cloud) * 0.9;
@@ -143,7 +144,7 @@ fn sky(along: f32, across: f32, down: f32) -> Colour {
     mix(blue, mix([1.0, 0.97, 0.92], [0.6, 0.64, 0.7], smooth(0.0, 0.6, shade)), thick)
 }
 
-/// Posts and wires along the near shore.
+/// Draws posts and wires along the near shore.
 fn fence(picture: &mut [Colour], side: u32) {
     let size = side as f32;
     let mut dot = |x: f32, y: f32, radius: f32, colour: Colour| {
@@ -186,7 +187,7 @@ fn smooth(from: f32, to: f32, x: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }
 
-/// A number from 0 to 1 that belongs to a place.
+/// A random number from 0 to 1 that depends only on the position and `n`.
 fn random(x: i32, y: i32, n: u32) -> f32 {
     let mut h =
         (x as u32).wrapping_mul(0x9e37_79b1) ^ (y as u32).wrapping_mul(0x85eb_ca6b) ^ n.wrapping_mul(0xc2b2_ae35);
@@ -195,7 +196,7 @@ fn random(x: i32, y: i32, n: u32) -> f32 {
     (h ^ h >> 15) as f32 / u32::MAX as f32
 }
 
-/// Smooth noise, −1 to 1: random slopes at whole places, blended (Perlin, 1985).
+/// Smooth noise from −1 to 1: random slopes at integer positions, interpolated (Perlin, 1985).
 fn noise(x: f32, y: f32) -> f32 {
     let (cell_x, cell_y) = (x.floor(), y.floor());
     let (x, y) = (x - cell_x, y - cell_y);
@@ -209,7 +210,7 @@ fn noise(x: f32, y: f32) -> f32 {
     1.4 * (near * (1.0 - v) + far * v)
 }
 
-/// Octaves of noise, each twice as fine and half as strong, turned so that their cells do not line up.
+/// A sum of noise octaves. Each is twice as fine and half as strong, and rotated so that cells do not align.
 fn octaves(x: f32, y: f32, count: u32, shape: impl Fn(f32) -> f32) -> f32 {
     let (mut sum, mut strength, mut x, mut y) = (0.0, 0.5, x, y);
     for _ in 0..count {

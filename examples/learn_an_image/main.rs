@@ -1,6 +1,10 @@
-//! Learns a picture: a network that makes the colour of every place from its coordinates, by a hash grid (Müller et al.,
-//! 2022) and four small layers. In a window it trains within the frame while you look around: drag to pan, turn the wheel
-//! to zoom. Without one it writes what it has learned at every power of two steps, its curves and a comparison.
+//! Trains a network to represent an image: the input is a position, the output its colour.
+//!
+//! The network is a hash grid (Müller et al., 2022) with four layers of 64 units.
+//! The window shows the network's output during the training. Drag to pan, use the wheel to zoom.
+//! With `--headless` it prints loss and PSNR after 1, 2, 4, 8, ... steps. It writes step_*.png (the network's output),
+//! curves.svg and comparison.svg.
+//! `--headless` takes about TIME_IMAGE on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example learn_an_image
 //!     cargo run --release --example learn_an_image -- --headless --image FILE
@@ -18,36 +22,36 @@ use std::process::ExitCode;
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
-use common::options::{self, seed, whole};
+use common::options::{self, integer, seed};
 use image::RgbImage;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Dataset, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training};
 
-/// Learns a picture from coordinates.
+/// Trains a network that computes the colours of an image from coordinates.
 #[derive(Parser)]
 struct Args {
-    /// PNG or JPEG picture to learn; without one, a landscape that the program draws
+    /// PNG or JPEG image to learn [default: a landscape drawn by the program]
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// Longest side, in pixels: larger pictures are scaled down
-    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = whole(16..=4096))]
+    /// Longest side of the image, in pixels; larger images are scaled down
+    #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = integer(16..=4096))]
     size: u32,
-    /// Without a window: writes pictures and curves
+    /// Runs without a window, and writes images and plots
     #[arg(long)]
     headless: bool,
-    /// Steps without a window
-    #[arg(long, default_value_t = 1024, value_parser = whole(1..=u32::MAX))]
+    /// Number of training steps with --headless
+    #[arg(long, default_value_t = 1024, value_parser = integer(1..=u32::MAX))]
     steps: u32,
-    /// Pixels of a step
-    #[arg(long, default_value_t = 4096, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
+    /// Batch size, in pixels
+    #[arg(long, default_value_t = 4096, value_parser = integer(1..=wgrad::plan::LARGEST_BATCH))]
     batch: u32,
-    /// Seed of the initial weights and of the order of pixels
+    /// Seed of the initial weights and the shuffle
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the pictures
+    /// Folder for the images and plots
     #[arg(long, value_name = "DIR", default_value = "out/learn_an_image")]
     out: PathBuf,
-    /// auto or part of a GPU's name
+    /// Device: auto (the fastest GPU) or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -55,7 +59,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = options::parse::<Args>();
     let run = || {
-        // A file is read first, as it may be no picture; the landscape is drawn last, as that takes seconds.
+        // The file is read first, because it may be invalid. The landscape is drawn last, because that takes seconds.
         let file = args.image.as_ref().map(|file| common::picture::load_at_most(file, args.size)).transpose()?;
         let picture = || file.unwrap_or_else(|| landscape::draw(args.size));
         if args.headless { headless::run(&args, picture) } else { window::run(&args, picture) }
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
     common::exit_code(run())
 }
 
-/// A picture's network in training.
+/// The network of an image, and its training.
 struct Learner {
     gpu: Gpu,
     trainer: Trainer,
@@ -71,8 +75,8 @@ struct Learner {
 }
 
 impl Learner {
-    /// A hash grid as fine as the picture, four layers of 64, and Adam as Instant NGP has it. The rate falls over `steps`
-    /// where there is an end.
+    /// The finest level of the hash grid has the resolution of the image. Adam has the parameters of Instant NGP. If `steps` is
+    /// given, the learning rate decays over these steps; else it is constant.
     fn new(gpu: Gpu, args: &Args, picture: &RgbImage, steps: Option<u32>) -> Result<Self> {
         let (width, height) = picture.dimensions();
         let finest = width.max(height);
@@ -86,25 +90,26 @@ impl Learner {
         let config = TrainerConfig { batch: args.batch, seed: args.seed, schedule, ..TrainerConfig::default() };
         let adam = Adam { learning_rate: 0.01, beta2: 0.99, epsilon: 1e-15, ..Adam::default() };
         let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, adam, config)
-            .map_err(|e| options::blame("--batch", e))?;
+            .map_err(|e| options::suggest_smaller("--batch", e))?;
         let training = trainer.prepare(&pixels(picture)?)?;
         Ok(Self { gpu, trainer, training })
     }
 }
 
-/// A row for each pixel: where its middle lies, the picture being 1 wide and 1 high, and its colour.
+/// A sample for each pixel. Its features are the pixel's centre, and its target is the colour. The image is 1 wide and 1 high.
 fn pixels(picture: &RgbImage) -> Result<Dataset> {
     let colours = picture.as_raw().iter().map(|&byte| f32::from(byte) / 255.0).collect();
-    Ok(Dataset::from_f32_targets(places(picture), 2, colours, 3)?)
+    Ok(Dataset::from_f32_targets(pixel_centres(picture), 2, colours, 3)?)
 }
 
-fn places(picture: &RgbImage) -> Vec<f32> {
+/// The centres of all pixels, x and y from 0 to 1.
+fn pixel_centres(picture: &RgbImage) -> Vec<f32> {
     let (width, height) = picture.dimensions();
     let middle = |i: u32, n: u32| (i as f32 + 0.5) / n as f32;
     (0..height).flat_map(|y| (0..width).flat_map(move |x| [middle(x, width), middle(y, height)])).collect()
 }
 
-/// Peak signal-to-noise ratio in decibels, of a mean squared error of values from 0 to 1.
-fn decibels(mean_squared_error: f64) -> f64 {
+/// Peak signal-to-noise ratio (PSNR) in decibels, from the mean squared error of values from 0 to 1.
+fn psnr(mean_squared_error: f64) -> f64 {
     -10.0 * mean_squared_error.log10()
 }

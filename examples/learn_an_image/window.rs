@@ -1,4 +1,4 @@
-//! Learning a picture in a window: a scene whose frames train the network and ask it for some of the window's pixels.
+//! Runs in a window: each frame trains the network and computes some of the window's pixels with it.
 
 mod painter;
 
@@ -9,7 +9,7 @@ use wgrad::{Training, wgpu};
 
 use crate::common::Result;
 use crate::common::window::{self, Scene};
-use crate::{Args, Learner, decibels};
+use crate::{Args, Learner, psnr};
 use painter::{LATTICES, Painter, View};
 
 pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
@@ -24,16 +24,17 @@ struct PictureScene {
     learner: Learner,
     /// Width and height, in pixels.
     picture: [u32; 2],
-    /// What a window of some size takes.
+    /// Resources for the current window size, and the visible part of the image.
     shown: Option<(Painter, View)>,
 }
 
 impl Scene for PictureScene {
-    const AMOUNT: RangeInclusive<u32> = 2..=LATTICES;
+    /// Lattices to compute in a frame.
+    const WORK: RangeInclusive<u32> = 2..=LATTICES;
 
     fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()> {
         let painter = Painter::new(&self.learner, format, size)?;
-        let mut view = self.shown.take().map_or(View::whole(self.picture, size), |(_, view)| view);
+        let mut view = self.shown.take().map_or(View::integer(self.picture, size), |(_, view)| view);
         view.resize(size);
         self.shown = Some((painter, view));
         Ok(())
@@ -57,13 +58,13 @@ impl Scene for PictureScene {
         &self.learner.training
     }
 
-    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture) {
+    fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture) {
         if let Some((painter, view)) = &mut self.shown {
             painter.record(self.learner.gpu.queue(), encoder, view, amount, target);
         }
     }
 
-    fn told(&self, loss: f64) -> String {
-        format!("{:.1} dB", decibels(loss))
+    fn describe_loss(&self, loss: f64) -> String {
+        format!("PSNR {:.1} dB", psnr(loss))
     }
 }

@@ -1,8 +1,9 @@
-//! A layer of our own, as SIREN has it (Sitzmann et al., 2020): y = sin(omega · (x · W + b)).
+//! A custom layer, the sine layer of SIREN (Sitzmann et al., 2020): y = sin(omega · (x · W + b)).
 
 use wgrad::plan::{Layout, Tensor};
 use wgrad::{CustomLayer, CustomOp, CustomParameter, Error, Init, LayerOps, Result, Shape};
 
+/// A sine layer. The first layer of a network (`is_first`) has other initial weights.
 #[derive(Debug)]
 pub struct Sine {
     pub units: u32,
@@ -10,7 +11,7 @@ pub struct Sine {
     pub is_first: bool,
 }
 
-/// WGSL's sine is exact near 0 only, so whole turns are taken off first.
+/// WGSL's sine is exact only near 0, so this reduces the angle to −π to π.
 const ANGLE: &str = "fn angle(z: f32) -> f32 { return 6.2831853 * (fract(omega / 6.2831853 * z + 0.5) - 0.5); }";
 const FORWARD: &str = "fn run(i: u32) { y[i] = sin(angle(z[i])); }";
 const BACKWARD: &str = "fn run(i: u32) { dz[i] = dy[i] * omega * cos(angle(z[i])); }";
@@ -29,7 +30,7 @@ impl CustomLayer for Sine {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         match inputs {
             [x] if x.len() == 1 => Ok(vec![self.units.into()]),
-            _ => Err(Error::shape("sine layer", "one row of features", format!("{inputs:?}"))),
+            _ => Err(Error::shape("sine layer", "one input of shape [features]", format!("{inputs:?}"))),
         }
     }
     fn parameters(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
@@ -40,10 +41,10 @@ impl CustomLayer for Sine {
     }
     fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
         let (y, omega) = (ops.outputs[0], self.omega);
-        let (product, z) = (ops.tensor("product", y.shape)?, ops.tensor("z", y.shape)?);
-        ops.matmul(ops.inputs[0], ops.parameters[0], Layout::Nn, product)?;
-        ops.add(product, ops.parameters[1], z)?;
-        // WGSL allows a sine to be off by 2⁻¹¹. The twin, the same in Rust, is for the CPU and the checks.
+        let (xw, z) = (ops.tensor("xw", y.shape)?, ops.tensor("z", y.shape)?);
+        ops.matmul(ops.inputs[0], ops.parameters[0], Layout::Nn, xw)?;
+        ops.add(xw, ops.parameters[1], z)?;
+        // WGSL allows an error of 2⁻¹¹ for a sine. The twin is the CPU reference, in Rust.
         ops.run(self.kernel("forward", FORWARD, z).write("y", y).twin(1e-3, move |at| {
             at.write("y").iter_mut().zip(at.read("z")).for_each(|(y, z)| *y = (omega * z).sin());
         }))

@@ -1,4 +1,4 @@
-//! Learning a shape without a window: pictures of what is learned at every power of two steps, and the curve.
+//! Runs without a window: writes images of the shape after 1, 2, 4, 8, ... steps, and the loss curve.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use wgrad::{Gpu, wgpu};
 
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
-use crate::common::{self, Result, steps, write_whole};
+use crate::common::{self, Result, snapshots, write_file};
 use crate::{Args, FRAME, Frame, Learner, Pass, buffer};
 
 const EYE: [f32; 3] = [1.7, 1.9, 2.3];
 
 pub fn run(args: &Args) -> Result<()> {
     let gpu = args.device.open_gpu()?;
-    let [shape_file, sheet, curve_file] = common::outputs(&args.out, ["shape.png", "sheet.svg", "loss.svg"])?;
-    let looked_at = steps::looked_at(args.steps);
-    common::check_outputs(looked_at.iter().map(|&step| steps::file(&args.out, step)))?;
+    let [shape_file, sheet, curve_file] = common::checked_outputs(&args.out, ["shape.png", "sheet.svg", "loss.svg"])?;
+    let snapshot_steps = snapshots::steps(args.steps);
+    common::check_outputs(snapshot_steps.iter().map(|&step| snapshots::path(&args.out, step)))?;
     let learner = Learner::new(gpu.clone(), args, Some(args.steps))?;
     let (training, model) = (&learner.training, learner.trainer.model());
     let picture = buffer(&gpu, args.size * args.size);
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> Result<()> {
     let truth = Pass::new(&gpu, "render", "fn field(p: vec3f) -> f32 { return shape(p); }", &resources, None);
     let learned = Pass::new(&gpu, "render", &learner.field()?, &resources, Some(model.parameter_buffer()?));
     let tiles_across = args.size.div_ceil(8);
-    // The encoder of the app's frame with this number.
+    // Starts a frame: writes its uniforms and creates its encoder.
     let frame = |number| {
         learner.write(Frame::new(EYE, [args.size; 2], number));
         gpu.device().create_command_encoder(&Default::default())
@@ -37,10 +37,10 @@ pub fn run(args: &Args) -> Result<()> {
 
     let (mut frames, mut losses, mut overlap) = (Vec::new(), Vec::new(), 0.0);
     let mut done = 0;
-    for next in looked_at {
+    for next in snapshot_steps {
         let before = done;
         let mut encoder = loop {
-            // The app's frame: its own pass, the network's steps, its own pass, one submission.
+            // A frame is one submission: the pass for samples, the training steps, and sometimes the pass that draws.
             let mut encoder = frame(done);
             if done == before {
                 training.record_clear_metrics(&mut encoder);
@@ -61,27 +61,27 @@ pub fn run(args: &Args) -> Result<()> {
 
         let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
         overlap = overlap_of(&pixels, &truth);
-        println!("step {done:>5}: loss {loss:.6}, the outlines overlap to {:.1}%", overlap * 100.0);
+        println!("step {done:>5}: loss {loss:.6}, overlap of the outlines {:.1}%", overlap * 100.0);
         let frame = tile(&pixels, args.size, format!("step {done}\nloss {loss:.6}"));
-        save(&steps::file(&args.out, done), &frame)?;
+        save(&snapshots::path(&args.out, done), &frame)?;
         losses.push((f64::from(done), loss));
         frames.push(frame);
     }
-    steps::remove_others(&args.out, args.steps)?;
+    snapshots::remove_old(&args.out, args.steps)?;
 
-    let truth = Tile { frame: Some(picture::TARGET), ..tile(&truth, args.size, "the shape".into()) };
+    let truth = Tile { frame: Some(picture::TARGET), ..tile(&truth, args.size, "true shape".into()) };
     save(&shape_file, &truth)?;
     let tiles: Vec<Tile> = [truth].into_iter().chain(frames).collect();
-    picture::sheet(&sheet, "A shape, and what was learned of its distance", &tiles, 5)?;
+    picture::write_sheet(&sheet, "The true shape, and the network's shape after each number of steps", &tiles, 5)?;
     let curve = Curve { label: "loss".into(), points: losses };
-    let (title, x_label, y_label) = ("Distance to a shape", "step", "mean error since the last picture");
+    let (title, x_label, y_label) = ("Distance to a shape", "step", "mean absolute error since the last image");
     plot::curves(&curve_file, &[Panel { title, x_label, y_label, log_y: true, curves: vec![curve] }])?;
-    println!("at the end, the outlines overlap to {:.1}%", overlap * 100.0);
+    println!("final overlap of the outlines {:.1}%", overlap * 100.0);
     println!("see sheet.svg, loss.svg, shape.png and step_*.png in {}", args.out.display());
     Ok(())
 }
 
-/// The pixels that both pictures hit, as a share of those that either does.
+/// The number of pixels that both images hit, divided by the number that at least one hits.
 fn overlap_of(a: &[u32], b: &[u32]) -> f64 {
     let hits =
         |both: fn(bool, bool) -> bool| a.iter().zip(b).filter(|(a, b)| both(**a >> 24 > 0, **b >> 24 > 0)).count();
@@ -94,10 +94,10 @@ fn tile(pixels: &[u32], size: u32, caption: String) -> Tile {
 }
 
 fn save(path: &Path, tile: &Tile) -> Result<()> {
-    write_whole(path, picture::png(&tile.pixels, tile.width, tile.height, ExtendedColorType::Rgb8)?)
+    write_file(path, picture::encode_png(&tile.pixels, tile.width, tile.height, ExtendedColorType::Rgb8)?)
 }
 
-/// Submits, waits, and reads a buffer.
+/// Submits the encoder, waits, and reads a buffer.
 fn read<T: bytemuck::Pod>(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let (size, mapped_at_creation) = (buffer.size(), false);

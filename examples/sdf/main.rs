@@ -1,7 +1,10 @@
-//! A signed distance field of a 3-D shape, learned while it is looked at: the app's own passes make the samples on the GPU and
-//! march rays through what the network has learned so far, by calling it as a function of their own shader. In a window it
-//! trains within the frame while you look around: drag to orbit, turn the wheel to come closer. Without one it writes what it
-//! has learned at every power of two steps, and its curve.
+//! Trains a network to represent the signed distance field (SDF) of a 3-D shape.
+//!
+//! An app pass computes the samples on the GPU. Another app pass marches rays: its shader calls the network as a WGSL function.
+//! The window shows the shape during the training. Drag to orbit, use the wheel to zoom.
+//! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true shape.
+//! It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
+//! `--headless` takes about TIME_SDF on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example sdf
 //!     cargo run --release --example sdf -- --headless
@@ -19,30 +22,30 @@ use bytemuck::{Pod, Zeroable};
 use clap::Parser;
 use common::Result;
 use common::device::DeviceChoice;
-use common::options::{self, seed, whole};
-use common::passes::group;
+use common::options::{self, integer, seed};
+use common::passes::bind_group;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Encoding, Gpu, HashGrid, Loss, Network, Schedule, Trainer, TrainerConfig, Training, wgpu};
 
-/// Learns the distance to a shape, by a hash grid and two layers of 16, and marches rays through it.
+/// Trains a hash grid and two layers of 16 units on the distance to a shape, and draws it by ray marching.
 #[derive(Parser)]
 struct Args {
-    /// Without a window: writes pictures and a curve
+    /// Runs without a window, and writes images and a plot
     #[arg(long)]
     headless: bool,
-    /// Steps without a window
-    #[arg(long, default_value_t = 2048, value_parser = whole(1..=u32::MAX))]
+    /// Number of training steps with --headless
+    #[arg(long, default_value_t = 2048, value_parser = integer(1..=u32::MAX))]
     steps: u32,
-    /// Width and height of a picture without a window, in pixels
-    #[arg(long, default_value_t = 192, value_parser = whole(8..=4096))]
+    /// Width and height of the images with --headless, in pixels
+    #[arg(long, default_value_t = 192, value_parser = integer(8..=4096))]
     size: u32,
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
-    /// Folder for the pictures
+    /// Folder for the images and the plot
     #[arg(long, value_name = "DIR", default_value = "out/sdf")]
     out: PathBuf,
-    /// auto or part of a GPU's name
+    /// Device: auto (the fastest GPU) or part of a GPU's name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 }
@@ -53,11 +56,11 @@ fn main() -> ExitCode {
 }
 
 const BATCH: u32 = 1024;
-/// Batches of new samples that a frame begins with.
+/// Batches of new samples per frame.
 const FRAME: u32 = 16;
 const SHADER: &str = include_str!("sdf.wgsl");
 
-/// What the app's shader knows of a frame: see `sdf.wgsl`.
+/// Uniforms of a frame: see `sdf.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Frame {
@@ -74,7 +77,7 @@ impl Frame {
     }
 }
 
-/// A shape's network in training, and the app's passes around it.
+/// The network of a shape, its training, and the app's passes.
 struct Learner {
     gpu: Gpu,
     trainer: Trainer,
@@ -84,9 +87,10 @@ struct Learner {
 }
 
 impl Learner {
-    /// A hash grid and two small layers, as rays ask for much at once. The rate falls over `steps` where there is an end.
+    /// The network is small, because ray marching evaluates it often. If `steps` is given, the learning rate decays over these
+    /// steps; else it is constant.
     fn new(gpu: Gpu, args: &Args, steps: Option<u32>) -> Result<Self> {
-        // The shape lies in the cube from -1 to 1, a grid in that from 0 to 1.
+        // The shape is in the cube from −1 to 1. The hash grid needs coordinates from 0 to 1.
         let to_grid = Encoding::Identity { scale: 0.5, offset: 0.5 };
         let grid = HashGrid { levels: 6, log2_hashmap_size: 15, base_resolution: 4, ..HashGrid::default() }.up_to(32);
         let network = Network::input(3).encoding(to_grid).encoding(grid);
@@ -110,13 +114,13 @@ impl Learner {
         self.samples.record(encoder, [BATCH * FRAME / 64, 1]);
     }
 
-    /// The network as the shader's `field`. Its weights are at group 1, binding 0.
+    /// WGSL of the network as the function `field`. Its weights are at group 1, binding 0.
     fn field(&self) -> Result<String> {
         let network = self.trainer.model().wgsl("network")?.bound_at(1, 0);
         Ok(format!("{network}fn field(p: vec3f) -> f32 {{ return network(p); }}"))
     }
 
-    /// From the next submission on.
+    /// Writes the uniforms for the next submission.
     fn write(&self, frame: Frame) {
         self.gpu.queue().write_buffer(&self.frame, 0, bytemuck::bytes_of(&frame));
     }
@@ -130,20 +134,20 @@ fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
     gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation })
 }
 
-/// The app's shader with a `field` of its own.
+/// The app's shader with this WGSL function `field`.
 fn module(gpu: &Gpu, field: &str) -> wgpu::ShaderModule {
     let source = wgpu::ShaderSource::Wgsl(format!("{SHADER}{field}").into());
     gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("sdf"), source })
 }
 
-/// A compute pass of the app's.
+/// A compute pass of the app.
 struct Pass {
     pipeline: wgpu::ComputePipeline,
     groups: Vec<wgpu::BindGroup>,
 }
 
 impl Pass {
-    /// Of one of the shader's entry points, with a `field` and the weights that this one reads.
+    /// A pass of one entry point of the shader. `field` is the WGSL of the distance function, `weights` the buffer that it reads.
     fn new(
         gpu: &Gpu,
         entry: &str,
@@ -159,9 +163,9 @@ impl Pass {
             compilation_options: Default::default(),
             cache: None,
         });
-        let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), resources);
+        let own = bind_group(gpu.device(), &pipeline.get_bind_group_layout(0), resources);
         let weights = weights.map(|weights| {
-            group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights.as_entire_binding())])
+            bind_group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights.as_entire_binding())])
         });
         Self { pipeline, groups: [own].into_iter().chain(weights).collect() }
     }

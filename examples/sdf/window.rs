@@ -1,12 +1,12 @@
-//! Learning a shape in a window: a scene whose frames make samples, train the network, and march rays through it in a fragment
-//! shader, for as many pixels as fit the frame; the window shows that picture stretched.
+//! Runs in a window: each frame computes samples, trains the network, and marches rays in a fragment shader. The resolution
+//! adapts to the time of a frame; the window shows the image enlarged.
 
 use std::ops::RangeInclusive;
 
 use wgrad::{Training, wgpu};
 
 use crate::common::Result;
-use crate::common::passes::{covering, group};
+use crate::common::passes::{bind_group, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 use crate::{Args, Frame, Learner, NO_FIELD, module};
 
@@ -19,17 +19,19 @@ pub fn run(args: &Args) -> Result<()> {
 
 struct ShapeScene {
     learner: Learner,
-    /// What a window of some size takes.
+    /// Resources for the current window size.
     shown: Option<Shown>,
     camera: Camera,
     frames: u32,
 }
 
-/// Looks at the middle of the shape.
+/// The camera. It looks at the middle of the shape.
 struct Camera {
-    /// Angles, in radians, and distance.
+    /// Angle around the vertical axis, in radians.
     yaw: f32,
+    /// Angle above the horizon, in radians.
     pitch: f32,
+    /// Distance from the middle of the shape.
     distance: f32,
 }
 
@@ -43,7 +45,7 @@ impl Camera {
 }
 
 struct Shown {
-    /// As large as the window; the picture fills a corner of it.
+    /// A texture of the window's size. The image fills a corner of it.
     texture: wgpu::TextureView,
     size: [u32; 2],
     look: Draw,
@@ -51,14 +53,14 @@ struct Shown {
 }
 
 impl Shown {
-    /// Width and height of the picture, its shorter side of so many pixels.
+    /// Width and height of the image, if its shorter side has `amount` pixels.
     fn small(&self, amount: u32) -> [u32; 2] {
         let shorter = self.size[0].min(self.size[1]);
         self.size.map(|side| side * amount.min(shorter) / shorter)
     }
 }
 
-/// A render pass that covers its target.
+/// A render pass over the whole target.
 struct Draw {
     pipeline: wgpu::RenderPipeline,
     groups: Vec<wgpu::BindGroup>,
@@ -80,19 +82,19 @@ impl Draw {
     }
 }
 
-/// What the texture of fewer pixels holds.
+/// Format of the image before it is enlarged.
 const SMALL: wgpu::TextureFormat = wgpu::TextureFormat::Rgba8Unorm;
 
 impl ShapeScene {
     fn pipeline(&self, field: &str, entry: &str, format: wgpu::TextureFormat) -> wgpu::RenderPipeline {
         let module = module(&self.learner.gpu, field);
-        covering(self.learner.gpu.device(), None, &module, entry, format)
+        fullscreen_pipeline(self.learner.gpu.device(), None, &module, entry, format)
     }
 }
 
 impl Scene for ShapeScene {
-    /// Pixels of the picture's shorter side.
-    const AMOUNT: RangeInclusive<u32> = 96..=2160;
+    /// Pixels of the image's shorter side.
+    const WORK: RangeInclusive<u32> = 96..=2160;
 
     fn resize(&mut self, format: wgpu::TextureFormat, size: [u32; 2]) -> Result<()> {
         let (gpu, frame) = (&self.learner.gpu, self.learner.frame.as_entire_binding());
@@ -115,13 +117,13 @@ impl Scene for ShapeScene {
         });
         let model = self.learner.trainer.model();
         let weights = model.parameter_buffer()?.as_entire_binding();
-        // The pipelines do not depend on the size; that of the rays takes long to compile.
+        // The pipelines do not depend on the size. They are kept, because the ray-marching pipeline compiles slowly.
         let (look, pipeline) = match self.shown.take() {
             Some(shown) => (shown.look, shown.stretch.pipeline),
             None => {
                 let pipeline = self.pipeline(&self.learner.field()?, "look", SMALL);
-                let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
-                let weights = group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights)]);
+                let own = bind_group(gpu.device(), &pipeline.get_bind_group_layout(0), &[(0, frame.clone())]);
+                let weights = bind_group(gpu.device(), &pipeline.get_bind_group_layout(1), &[(0, weights)]);
                 (Draw { pipeline, groups: vec![own, weights] }, self.pipeline(NO_FIELD, "stretch", format))
             }
         };
@@ -130,7 +132,7 @@ impl Scene for ShapeScene {
             (4, wgpu::BindingResource::TextureView(&texture)),
             (5, wgpu::BindingResource::Sampler(&sampler)),
         ];
-        let own = group(gpu.device(), &pipeline.get_bind_group_layout(0), &resources);
+        let own = bind_group(gpu.device(), &pipeline.get_bind_group_layout(0), &resources);
         let stretch = Draw { pipeline, groups: vec![own] };
         self.shown = Some(Shown { texture, size, look, stretch });
         Ok(())
@@ -149,20 +151,20 @@ impl Scene for ShapeScene {
         &self.learner.training
     }
 
-    fn record_before(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32) {
+    fn record_before_training(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32) {
         let Some(shown) = &self.shown else { return };
         self.frames = self.frames.wrapping_add(1);
         self.learner.write(Frame::new(self.camera.eye(), shown.small(amount), self.frames));
         self.learner.record_samples(encoder);
     }
 
-    fn record(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture) {
+    fn record_after_training(&mut self, encoder: &mut wgpu::CommandEncoder, amount: u32, target: &wgpu::Texture) {
         let Some(shown) = &self.shown else { return };
         shown.look.record(encoder, &shown.texture, shown.small(amount));
         shown.stretch.record(encoder, &target.create_view(&Default::default()), shown.size);
     }
 
-    fn told(&self, loss: f64) -> String {
-        format!("mean error {loss:.4}")
+    fn describe_loss(&self, loss: f64) -> String {
+        format!("mean absolute error {loss:.4}")
     }
 }

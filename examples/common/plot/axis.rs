@@ -1,4 +1,4 @@
-//! An axis of a plot: its range and its ticks.
+//! A plot axis: its range and its ticks.
 
 use std::ops::Range;
 
@@ -7,20 +7,20 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use super::super::Result;
 
 pub struct Axis {
-    /// From the first to the last value; of a logarithmic axis, as decimal logarithms.
+    /// First and last value. A logarithmic axis has their decimal logarithms.
     range: Range<f64>,
-    /// Inside the range.
+    /// Values of the ticks, inside the range.
     ticks: Vec<f64>,
-    /// Digits after the point of each label; of a logarithmic axis they depend on the tick.
+    /// Decimal places of each label; a logarithmic axis chooses them for each tick.
     decimals: usize,
     log: bool,
-    /// Whether labels are written as in 1e-5: all, where one of them had better be.
+    /// Whether all labels have the form 1e-5.
     scientific: bool,
 }
 
 impl Axis {
-    /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten. A `rounded` one begins and ends at a tick;
-    /// the ticks of one that is not are whole numbers where the values are.
+    /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten. If `rounded`, it starts and ends at a tick. If not,
+    /// and all values are integers, so are the ticks.
     pub fn linear(values: impl Iterator<Item = f64> + Clone, rounded: bool) -> Result<Self> {
         let whole = !rounded && values.clone().all(|v| v.fract() == 0.0);
         let mut range = extent(values, if whole { 1.0 } else { 0.01 })?;
@@ -31,7 +31,7 @@ impl Axis {
         if rounded {
             range = (range.start / step).floor() * step..(range.end / step).ceil() * step;
         }
-        // The tolerance keeps a tick that rounding put just outside.
+        // The tolerance keeps a tick that rounding moves just outside.
         let ticks = (range.start / step - 1e-6).ceil() as i64..=(range.end / step + 1e-6).floor() as i64;
         let ticks: Vec<f64> = ticks.map(|i| i as f64 * step).collect();
         let decimals = (-step.log10() - 1e-6).ceil().max(0.0) as usize;
@@ -39,8 +39,8 @@ impl Axis {
         Ok(Self { range, ticks, decimals, log: false, scientific })
     }
 
-    /// A logarithmic axis, which begins and ends at a tick. The values must be positive. Those within a factor of 2 get
-    /// a linear axis, which has more ticks to read them by.
+    /// A logarithmic axis that starts and ends at a tick. The values must be positive. If all are within a factor of 2, the
+    /// axis is linear, because a linear axis has more ticks there.
     pub fn log(values: impl Iterator<Item = f64> + Clone) -> Result<Self> {
         let Range { start, end } = extent(values.clone().map(f64::log10), 0.0)?;
         if end - start < 0.3 {
@@ -50,7 +50,7 @@ impl Axis {
         let stride = ((end - start) / 8.0).ceil().max(1.0);
         let decades = (0..).map(|i| start.floor() + f64::from(i) * stride).take_while(|d| d - stride <= end);
         let mut ticks: Vec<f64> = decades.flat_map(|d| digits.iter().map(move |m| d + m.log10())).collect();
-        // The last before the start and the first after the end close the axis.
+        // The axis ends at the last tick before the values and at the first tick after them.
         ticks.drain(..ticks.iter().rposition(|&t| t <= start).unwrap_or(0));
         ticks.truncate(ticks.iter().position(|&t| t >= end).map_or(ticks.len(), |last| last + 1));
         let range = ticks[0]..ticks[ticks.len() - 1];
@@ -59,31 +59,31 @@ impl Axis {
         Ok(Self { range, ticks, decimals: 0, log: true, scientific })
     }
 
-    /// Letters of the longest label.
+    /// Number of letters of the longest label.
     pub fn longest_label(&self) -> usize {
         self.ticks.iter().map(|tick| self.format_ext(tick).len()).max().unwrap_or(0)
     }
 
-    /// How far along the axis a value stands: 0 at its start and 1 at its end.
+    /// Relative position of a value: 0 at the start of the axis, 1 at its end.
     pub fn position(&self, value: f64) -> f64 {
         let value = if self.log { value.log10() } else { value };
         (value - self.range.start) / (self.range.end - self.range.start)
     }
 }
 
-/// The power of ten of a number, of which this is the logarithm; the tolerance is for ticks, which are rounded.
+/// The power of ten of a number with this decimal logarithm. The tolerance is for rounded ticks.
 fn decade(logarithm: f64) -> f64 {
     (logarithm + 1e-6).floor()
 }
 
-/// From the least to the greatest value, widened where they are as good as the same.
+/// The range of the values. Nearly equal values get a wider range.
 fn extent(values: impl Iterator<Item = f64>, least: f64) -> Result<Range<f64>> {
     let (start, end) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     let least = least * start.abs().max(1.0);
     match end - start {
         0.0..1e-300 => Ok(start - least..end + least),
         span if span.is_finite() => Ok(start..end),
-        _ => Err("expected a point that can be shown, got none".into()),
+        _ => Err("expected at least one finite point, got none".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The decision boundary of a network of two inputs.
+//! Plots the decision boundary of a network with two inputs.
 
 use std::ops::Range;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// A grid of 200 x 160 cells over these points, and a little more.
+    /// A grid of 200 x 160 cells over these points, with a margin.
     pub fn over(points: &[(f64, f64, bool)]) -> Self {
         let around = |of: fn(&(f64, f64, bool)) -> f64| {
             let (start, end) = points.iter().map(of).fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
@@ -30,7 +30,7 @@ impl Grid {
         Self { x: around(|p| p.0), y: around(|p| p.1), columns: 200, rows: 160 }
     }
 
-    /// The middle of each cell: row by row, y growing from row to row.
+    /// The centres of the cells, row by row, with increasing y.
     pub fn cells(&self) -> impl Iterator<Item = (f64, f64)> {
         (0..self.rows * self.columns).map(|i| self.at((i % self.columns) as f64, (i / self.columns) as f64))
     }
@@ -40,7 +40,7 @@ impl Grid {
         (along(&self.x, column, self.columns), along(&self.y, row, self.rows))
     }
 
-    /// The lines where the probability, given for each cell, passes 0.5 (marching squares).
+    /// Lines at which the probability is 0.5 (marching squares). `probability` has one value per cell.
     fn boundary(&self, probability: &[f32]) -> Vec<[(f64, f64); 2]> {
         let mut lines = Vec::new();
         for (row, column) in (1..self.rows).flat_map(|row| (1..self.columns).map(move |column| (row, column))) {
@@ -60,8 +60,8 @@ impl Grid {
     }
 }
 
-/// Writes a map of the probability of the second class, given for each cell of the grid, with the boundary at 0.5 and
-/// the data: x, y and whether it is of the second class.
+/// Writes a map of the probability of the second class, with the decision boundary at 0.5 and the data. `probability` has one
+/// value per grid cell. A point is x, y, and whether it belongs to the second class.
 pub fn decision_boundary(
     path: &Path,
     title: &str,
@@ -87,7 +87,7 @@ pub fn decision_boundary(
         let corner = emptiest_corner(&x, &y, drawn);
         let mut chart = chart(&map, title, (x, axes[0]), (y, axes[1]))?;
         let line = BLACK.stroke_width(2 * PIXEL);
-        // There is none where all the map is on one side of it.
+        // There is no boundary if the whole map is on one side of 0.5.
         if !boundary.is_empty() {
             chart
                 .draw_series(boundary.into_iter().map(|ends| PathElement::new(ends, line)))?
@@ -125,7 +125,7 @@ pub fn decision_boundary(
     })
 }
 
-/// An SVG picture of a colour for each probability, stretched over this part of the canvas.
+/// An SVG image with a colour for each probability, stretched over this part of the canvas.
 fn image(
     probability: impl Iterator<Item = f32>,
     columns: usize,
@@ -144,7 +144,7 @@ fn image(
     ))
 }
 
-/// From a pale blue through white to a pale vermillion.
+/// The colour of a probability: pale blue at 0, white at 0.5, pale vermillion at 1.
 fn colour(probability: f32) -> [u8; 3] {
     let RGBColor(r, g, b) = if probability < 0.5 { BLUE } else { VERMILLION };
     let strength = (probability - 0.5).abs();

@@ -1,4 +1,4 @@
-//! The confusion matrix of a classifier.
+//! Plots the confusion matrix of a classifier.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::super::Result;
 use super::{BLUE, TEXT, UNIT, VERMILLION, save, text};
 
-/// Writes a confusion matrix: `counts[i][j]` rows of class i were predicted to be of class j. The strength of a cell's
-/// colour is the cube root of its share of the row, so that a few errors show.
+/// Writes a confusion matrix. `counts[i][j]` is the number of samples of class i that were predicted as class j. The strength
+/// of a cell's colour is the cube root of its share of the row, so that a few errors are visible.
 pub fn confusion_matrix<S: AsRef<str>>(path: &Path, title: &str, classes: &[S], counts: &[Vec<u32>]) -> Result<()> {
     let n = classes.len();
     if n == 0 || counts.len() != n || counts.iter().any(|row| row.len() != n) {
@@ -18,7 +18,7 @@ pub fn confusion_matrix<S: AsRef<str>>(path: &Path, title: &str, classes: &[S], 
             format!("confusion matrix: expected {n} rows of {n} counts, at least 1, got rows of {got:?}").into()
         );
     }
-    // In pixels; a letter is about 8 wide.
+    // Sizes in pixels; a letter is about 8 pixels wide.
     let cell = (480 / n as i32).clamp(52, 120);
     let left = 60 + 8 * classes.iter().map(|c| c.as_ref().chars().count() as i32).max().unwrap_or(0);
     let (top, side) = (100, cell * n as i32);
@@ -39,7 +39,7 @@ pub fn confusion_matrix<S: AsRef<str>>(path: &Path, title: &str, classes: &[S], 
             let total: u64 = row.iter().map(|&n| u64::from(n)).sum();
             for (j, &count) in row.iter().enumerate() {
                 let strength = (f64::from(count) / total.max(1) as f64).cbrt();
-                // White ink from a strength on at which it is the easier to read.
+                // On a strong colour, white text is easier to read.
                 let (colour, dark) = if i == j { (BLUE, 0.6) } else { (VERMILLION, 0.9) };
                 let [x, y] = [left + cell * j as i32, top + cell * i as i32];
                 let corners = [(x + 1, y + 1), (x + cell - 1, y + cell - 1)].map(|(x, y)| (x * UNIT, y * UNIT));

@@ -1,4 +1,4 @@
-//! A roofline: how fast things run beside what the machine can do at most (Williams, Waterman and Patterson, 2009).
+//! Draws a roofline plot: measured speeds, and the limits of the machine (Williams, Waterman and Patterson, 2009).
 
 use std::path::Path;
 
@@ -9,14 +9,14 @@ use super::super::Result;
 use super::axis::Axis;
 use super::{PALETTE, PIXEL, TEXT, UNIT, chart, draw_legend, emptiest_corner, save, text};
 
-/// Name, operations a byte, operations a second.
+/// Name, operations per byte, operations per second.
 pub type Point = (String, f64, f64);
 
 pub struct Roofline<'a> {
     pub title: &'a str,
     pub flops_per_second: f64,
     pub bytes_per_second: f64,
-    /// Points of a kind, and its name.
+    /// Name and points of each group.
     pub series: Vec<(&'a str, Vec<Point>)>,
 }
 
@@ -26,7 +26,7 @@ const LABEL: f64 = 11.0;
 /// A rectangle of the canvas: left, top, right, bottom.
 type Rect = [i32; 4];
 
-/// Writes a roofline, each point with its name.
+/// Writes a roofline plot with a name at each point.
 pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
     let points = || plot.series.iter().flat_map(|(_, points)| points).map(|(_, x, y)| (*x, *y * 1e-9));
     let (bandwidth, peak) = (plot.bytes_per_second * 1e-9, plot.flops_per_second * 1e-9);
@@ -35,15 +35,15 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
     let y = Axis::log(points().map(|p| p.1).chain([peak]))?;
     let (start, end) = (x.range().start, x.range().end);
     let bottom = y.range().start;
-    // The roofs and their names are to be seen too.
+    // The legend must not hide the rooflines or their names.
     let along = |share: f64| start * (end / start).powf(share);
     let roofs = (0..=20).map(|i| along(f64::from(i) / 20.0)).map(|x| (x, peak.min(x * bandwidth)));
     let copy = (1..=10).map(|i| (ridge * (start / end).powf(f64::from(i) / 80.0), peak));
     let corner = emptiest_corner(&x, &y, points().chain(roofs).chain(copy));
     save(path, SIZE, |root| {
-        let (x, y) = ((x, "floating-point operations a byte"), (y, "GFLOP/s"));
-        let mut chart = chart(root, &format!("{}: speed beside the measured roofs", plot.title), x, y)?;
-        // The slanted roof begins where it comes up from beneath.
+        let (x, y) = ((x, "floating-point operations per byte"), (y, "GFLOP/s"));
+        let mut chart = chart(root, &format!("{}: speed and measured roofline", plot.title), x, y)?;
+        // The slanted line starts where it enters the plot.
         let foot = start.max(bottom / bandwidth);
         let roof = [(foot, foot * bandwidth), (ridge, peak), (end, peak)];
         chart.draw_series(LineSeries::new(roof, TEXT.stroke_width(2 * PIXEL)))?;
@@ -55,7 +55,7 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
             let (x, y) = place((*x, *y * 1e-9));
             taken.push([x - 5 * UNIT, y - 5 * UNIT, x + 5 * UNIT, y + 5 * UNIT]);
         }
-        // The names of the roofs, above them.
+        // The names of the two lines, above them.
         for (name, at, anchor) in [
             (format!("multiply-add in registers {peak:.1} GFLOP/s"), (end, peak), HPos::Right),
             (format!("copy {bandwidth:.1} GB/s"), (ridge, peak), HPos::Right),
@@ -79,7 +79,7 @@ pub fn roofline(path: &Path, plot: &Roofline) -> Result<()> {
                     at.1.clamp(rect[1], rect[3]),
                 );
                 leaders.push(PathElement::new([at, edge], PALETTE[i].mix(0.5).stroke_width(PIXEL)));
-                // Flush with the side that faces the point.
+                // The text is aligned to the side next to the point.
                 let (side, x) = if middle < at.0 { (HPos::Right, rect[2]) } else { (HPos::Left, rect[0]) };
                 let style = text(LABEL).color(&PALETTE[i]).pos(Pos::new(side, VPos::Top));
                 names.push(Text::new(name.clone(), (x, rect[1]), style));
@@ -108,12 +108,12 @@ fn chart_top(chart: &super::Chart) -> f64 {
     chart.y_range().end
 }
 
-/// About as wide as a name is written.
+/// Approximate width of a name, in canvas units.
 fn width(name: &str) -> i32 {
     (name.chars().count() as f64 * 0.64 * LABEL) as i32 * UNIT
 }
 
-/// Where a name hides the least, and near its point.
+/// A rectangle for a name, near its point, that hides as little as possible.
 fn free_place((x, y): (i32, i32), width: i32, [left, top, right, low]: Rect, taken: &[Rect]) -> Rect {
     let height = 14 * UNIT;
     let overlap = |a: &Rect, b: &Rect| {

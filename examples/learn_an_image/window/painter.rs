@@ -1,22 +1,22 @@
-//! Asks the network for the pixels of a window and shows them.
+//! Computes the pixels of a window with the network, and draws them.
 
 use bytemuck::{Pod, Zeroable};
 use wgrad::{Forward, wgpu};
 
 use crate::Learner;
 use crate::common::Result;
-use crate::common::passes::{covering, group};
+use crate::common::passes::{bind_group, fullscreen_pipeline};
 
-/// The window is asked for in so many parts: see `view.wgsl`.
+/// The window's pixels are divided into this number of lattices: see `view.wgsl`. The network computes one at a time.
 pub const LATTICES: u32 = 64;
 
-/// The part of the picture that a window shows.
+/// The part of the image that the window shows.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub struct View {
-    /// Of the window, in the picture, which is 1 wide and 1 high.
+    /// The window's top left corner in image coordinates. The image is 1 wide and 1 high.
     corner: [f32; 2],
-    /// A pixel of the window, in the picture.
+    /// Size of a window pixel in image coordinates.
     pixel: [f32; 2],
     size: [u32; 2],
     fresh: u32,
@@ -24,8 +24,8 @@ pub struct View {
 }
 
 impl View {
-    /// The whole picture, in the middle.
-    pub fn whole(picture: [u32; 2], size: [u32; 2]) -> Self {
+    /// Shows the whole image, centred.
+    pub fn integer(picture: [u32; 2], size: [u32; 2]) -> Self {
         let [picture, window] = [picture, size].map(|size| size.map(|n| n as f32));
         let scale = (picture[0] / window[0]).max(picture[1] / window[1]);
         let pixel = picture.map(|side| scale / side);
@@ -37,14 +37,14 @@ impl View {
         self.size = size;
     }
 
-    /// By so many pixels of the window.
+    /// Moves the image by a distance in window pixels.
     pub fn pan(&mut self, by: [f64; 2]) {
         for ((corner, pixel), by) in self.corner.iter_mut().zip(self.pixel).zip(by) {
             *corner -= by as f32 * pixel;
         }
     }
 
-    /// About a pixel of the window, which stays where it is.
+    /// Zooms about a window pixel, which does not move.
     pub fn zoom(&mut self, factor: f64, about: [f64; 2]) {
         for ((corner, pixel), about) in self.corner.iter_mut().zip(&mut self.pixel).zip(about) {
             let before = *pixel;
@@ -54,25 +54,27 @@ impl View {
     }
 }
 
-/// What a window of some size takes: the network's input and output for one lattice, and the pixels shown.
+/// Resources for one window size: the network's input and output for a lattice, and the pixels of the window.
 pub struct Painter {
     forward: Forward,
     view: wgpu::Buffer,
     ask: wgpu::ComputePipeline,
     show: wgpu::ComputePipeline,
     draw: wgpu::RenderPipeline,
-    /// Of two screens: one is shown while the other is filled, so that pixels of one round only are seen together.
+    /// Bind groups of two screen buffers. One is filled while the other is shown, so all shown pixels are from the same round.
     asking: [wgpu::BindGroup; 2],
     drawing: [wgpu::BindGroup; 2],
+    /// Number of pixels of a lattice.
     places: u32,
-    /// The lattice that comes next, and whether all have been shown since the view changed.
+    /// The next lattice to compute.
     next: u32,
+    /// Whether the view has changed and the first round is not finished.
     fresh: bool,
-    /// Which screen is being filled.
+    /// Index of the screen buffer that is filled.
     filling: usize,
 }
 
-/// Slots of a uniform buffer.
+/// Size of a slot of the uniform buffer, in bytes: the alignment of dynamic offsets.
 const SLOT: u32 = 256;
 
 impl Painter {
@@ -129,10 +131,10 @@ impl Painter {
                 (3, screen.as_entire_binding()),
                 (4, wgpu::BindingResource::Buffer(lattice.clone())),
             ];
-            group(device, &asking_layout, &resources)
+            bind_group(device, &asking_layout, &resources)
         });
         let drawing = screens.each_ref().map(|screen| {
-            group(device, &drawing_layout, &[(0, view.as_entire_binding()), (5, screen.as_entire_binding())])
+            bind_group(device, &drawing_layout, &[(0, view.as_entire_binding()), (5, screen.as_entire_binding())])
         });
         let compute = |entry_point| {
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -145,17 +147,17 @@ impl Painter {
             })
         };
         let drawing_pipeline = pipeline_layout(&drawing_layout);
-        let draw = covering(device, Some(&drawing_pipeline), &module, "colour", format);
+        let draw = fullscreen_pipeline(device, Some(&drawing_pipeline), &module, "colour", format);
         let (ask, show) = (compute("ask"), compute("show"));
         Ok(Self { forward, view, ask, show, draw, asking, drawing, places, next: 0, fresh: true, filling: 0 })
     }
 
-    /// The view has changed: coarse pixels first, shown as they come.
+    /// Restarts after a change of the view. The first round shows coarse pixels at once.
     pub fn start_over(&mut self) {
         (self.next, self.fresh) = (0, true);
     }
 
-    /// Records the next lattices, at most to the end of a round, and the window's pixels.
+    /// Records the next lattices, at most to the end of the round, and draws the window.
     pub fn record(
         &mut self,
         queue: &wgpu::Queue,

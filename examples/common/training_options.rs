@@ -1,4 +1,4 @@
-//! Options that say what to train and how: layers, optimizer, learning rate, schedule.
+//! Command-line options of a training run: network, loss, optimizer, learning-rate schedule and batch size.
 
 use clap::{Arg, Args, Command, ValueEnum};
 use wgrad::{
@@ -7,26 +7,26 @@ use wgrad::{
 };
 
 use super::Result;
-use super::options::{number, rate, seed, whole};
+use super::options::{integer, number, rate, seed};
 
 #[derive(Args)]
-pub struct Recipe {
-    /// Batch size, in images
-    #[arg(long, default_value_t = 32, value_parser = whole(1..=wgrad::plan::LARGEST_BATCH))]
+pub struct TrainingOptions {
+    /// Batch size, in images; a resumed run keeps its own unless this is given
+    #[arg(long, default_value_t = 32, value_parser = integer(1..=wgrad::plan::LARGEST_BATCH))]
     batch: u32,
-    /// Units of the hidden layers
-    #[arg(long, value_delimiter = ',', default_value = "512,256,128", value_parser = whole(1..=u32::MAX))]
+    /// Units of each hidden layer, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "512,256,128", value_parser = integer(1..=u32::MAX))]
     hidden: Vec<u32>,
     /// Dropout rate of the hidden layers, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     dropout: f32,
-    /// Dropout rate of the pixels, 0 to 1
+    /// Dropout rate of the input pixels, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     input_dropout: f32,
     /// Label smoothing, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = number)]
     smoothing: f32,
-    /// Optimizer; a resumed run given another kind starts with fresh moments
+    /// Optimizer; if a resumed run gets another kind, its moments restart at 0
     #[arg(long, value_enum, default_value_t = OptimizerName::Adam)]
     optimizer: OptimizerName,
     /// Learning rate before the schedule [default: 0.1 for sgd, 0.01 for adagrad, 0.0001 for lion, else 0.001]
@@ -35,16 +35,16 @@ pub struct Recipe {
     /// Momentum of sgd and rmsprop
     #[arg(long, default_value_t = 0.9, value_parser = number)]
     momentum: f32,
-    /// Weight decay: decoupled in adamw and lion, else L2 [default: 0.01 for adamw, else 0]
+    /// Weight decay: decoupled for adamw and lion, else an L2 penalty [default: 0.01 for adamw, else 0]
     #[arg(long, value_parser = number)]
     weight_decay: Option<f32>,
-    /// Learning-rate schedule over all epochs; a resumed run keeps its own unless this or --optimizer is given
+    /// Learning-rate schedule over all epochs; a resumed run keeps its own unless this, --warm-up or --optimizer is given
     #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
     schedule: ScheduleName,
-    /// Epochs of linear warm-up of the learning rate
-    #[arg(long, default_value_t = 0, value_parser = whole(0..=u32::MAX))]
+    /// Linear warm-up of the learning rate, in epochs
+    #[arg(long, default_value_t = 0, value_parser = integer(0..=u32::MAX))]
     warm_up: u32,
-    /// Seed of the initial weights, of the shuffle and of dropout
+    /// Seed of the initial weights, the shuffle and dropout; a resumed run keeps its seed
     #[arg(long, default_value_t = 0, value_parser = seed)]
     seed: u64,
 }
@@ -63,29 +63,31 @@ enum OptimizerName {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
+    /// No change
     Constant,
-    /// A tenth after each third of the run
+    /// Divided by 10 after each third of the run
     Step,
-    /// Down to a hundredth at the end
+    /// Exponential decay to 1/100
     Exponential,
-    /// Down to a thousandth along half a cosine
+    /// Cosine decay to 1/1000
     Cosine,
-    /// Up, then down
+    /// One cycle: rises, then falls
     OneCycle,
-    /// A tenth after three epochs without improvement
+    /// Divided by 10 after 3 epochs without a lower validation loss
     Plateau,
 }
 
-impl Recipe {
-    /// Those of some options that are a recipe's.
+impl TrainingOptions {
+    /// The options in this list that are training options.
     pub fn among(options: &[String]) -> Vec<&str> {
-        let of_recipe = Self::augment_args(Command::default());
+        let command = Self::augment_args(Command::default());
         let own: Vec<String> =
-            of_recipe.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
+            command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
         options.iter().filter(|option| own.contains(option)).map(String::as_str).collect()
     }
 
-    /// Which of the given options change a run that is resumed, and which change nothing because the run keeps its own.
+    /// The changes that the given options make to a resumed run. Also returns the options that change it, and the options
+    /// without effect.
     pub fn changes<'a>(
         &self,
         given: &'a [String],
@@ -97,7 +99,7 @@ impl Recipe {
         const OF_SCHEDULE: [&str; 3] = ["--schedule", "--warm-up", "--optimizer"];
         let is_given = |option: &str| given.iter().any(|given| given == option);
         if let Some(option) = OF_OPTIMIZER.into_iter().find(|&option| is_given(option) && !is_given("--optimizer")) {
-            return Err(format!("{option} of a run that is resumed needs --optimizer beside it").into());
+            return Err(format!("{option} of a resumed run needs --optimizer too").into());
         }
         let batch = if is_given("--batch") { self.batch } else { saved.config().batch };
         let mut resume = Resume { batch: Some(batch), ..Resume::default() };
@@ -106,7 +108,7 @@ impl Recipe {
         } else if is_given("--learning-rate") {
             resume.learning_rate = self.learning_rate;
         }
-        // Laid anew over the updates made, unless a new optimizer counts from 1, and those to come.
+        // A new schedule covers the updates that are done and those to come. A new optimizer counts updates from 1.
         if OF_SCHEDULE.into_iter().any(is_given) {
             let config = TrainerConfig { batch, ..saved.config().clone() };
             let left = epochs.saturating_sub(saved.epochs());
@@ -122,7 +124,7 @@ impl Recipe {
         Ok((resume, changes, kept))
     }
 
-    /// For 28x28 pixels and ten classes.
+    /// The network: 784 inputs and 10 classes.
     pub fn network(&self) -> wgrad::Result<Network> {
         let dropout = |network: NetworkBuilder, rate| if rate == 0.0 { network } else { network.dropout(rate) };
         let input = dropout(Network::input(784), self.input_dropout);
@@ -159,10 +161,10 @@ impl Recipe {
         }
     }
 
-    /// What a run of so many epochs over so many rows is configured as.
+    /// The configuration of a run of `epochs` epochs over `rows` rows.
     pub fn config(&self, epochs: u32, rows: usize) -> Result<TrainerConfig> {
         if self.warm_up > epochs {
-            return Err(format!("--warm-up: expected at most the {epochs} of --epochs, got {}", self.warm_up).into());
+            return Err(format!("--warm-up: expected at most --epochs ({epochs}), got {}", self.warm_up).into());
         }
         let config = TrainerConfig { batch: self.batch, seed: self.seed, ..TrainerConfig::default() };
         let schedule = self.schedule(epochs, config.updates(rows, 1));
@@ -174,7 +176,7 @@ impl Recipe {
         self.schedule_over(epochs.saturating_mul(updates), self.warm_up.saturating_mul(updates))
     }
 
-    /// The schedule of a run of `updates` updates, of which the first `warm_up` are the warm-up.
+    /// The schedule of a run of `updates` updates. The first `warm_up` updates are the warm-up.
     fn schedule_over(&self, updates: u32, warm_up: u32) -> Schedule {
         let rest = updates.saturating_sub(warm_up).max(1);
         let schedule = match self.schedule {

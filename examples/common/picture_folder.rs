@@ -1,4 +1,4 @@
-//! Folders of pictures: their files, and one folder a class as a data set.
+//! Folders of images: their files, and a data set from one folder per class.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use wgrad::Dataset;
 
 use super::{Result, picture};
 
-/// What is in a folder, in the order of names.
+/// The entries of a folder, sorted by name.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
@@ -14,8 +14,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The PNG and JPEG files of a folder, in the order of their names.
-pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The PNG and JPEG files of a folder, sorted by name.
+pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_picture = |file: &PathBuf| {
         let extension = file.extension().unwrap_or_default().to_ascii_lowercase();
         ["png", "jpg", "jpeg"].iter().any(|known| extension == *known)
@@ -23,12 +23,12 @@ pub fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(is_picture).collect())
 }
 
-/// The PNG and JPEG pictures of the folders in a folder, each of which is a class, scaled to `side` · `side` pixels;
-/// and the names of the classes, in their order. The input is "image", red, green and blue; the labels are "class".
-pub fn classes(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
+/// A data set of the PNG and JPEG images in the subfolders of a folder, and the names of the classes. Each subfolder is a
+/// class. Images are scaled to \[`side`, `side`, 3\]. The input is named "image" and the labels "class".
+pub fn labelled_pictures(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
     let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for class in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
-        let files = pictures(&class)?;
+        let files = picture_files(&class)?;
         for file in &files {
             pixels.extend(picture::load_rgb(file, side, side)?);
             labels.push(names.len() as u32);
@@ -39,7 +39,7 @@ pub fn classes(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
     }
     if names.len() < 2 {
         let found = names.len();
-        let what = "at least 2 folders with PNG or JPEG pictures, one folder a class";
+        let what = "at least 2 subfolders with PNG or JPEG images, one subfolder per class";
         return Err(format!("{}: expected {what}, found {found}", folder.display()).into());
     }
     let data = Dataset::of_rows(labels.len())

@@ -1,4 +1,4 @@
-//! Matrix products of several sizes and shapes, in the three layouts of training.
+//! Measures matrix multiplications and convolutions of several sizes, in the three layouts that training uses.
 
 use serde_json::json;
 use wgrad::plan::{BufferId, Layout, Op};
@@ -13,7 +13,7 @@ type Shape = [u32; 3];
 
 const SQUARES: [u32; 4] = [256, 512, 1024, 2048];
 
-/// What networks have: a first layer forward and backward, one row, narrow layers of many rows.
+/// Shapes of network layers: a first layer forward and backward, a batch of 1, and narrow layers with a large batch.
 const SHAPES: [(Layout, Shape); 6] = [
     (Layout::Nn, [128, 512, 784]),
     (Layout::Nt, [128, 512, 256]),
@@ -23,25 +23,26 @@ const SHAPES: [(Layout, Shape); 6] = [
     (Layout::Tn, [64, 64, 8192]),
 ];
 
-/// Batch, samples, channels that come out: the second layer of Keras' convnet, and a layer of ResNet-20's first stage.
+/// Batch size, sample shape, output channels: the second layer of Keras' convnet, and a layer of ResNet-20's first stage.
 const CONVOLUTIONS: [(u32, [u32; 3], u32); 2] = [(128, [13, 13, 32], 64), (32, [32, 32, 16], 16)];
 
+/// Measures all cases. Calls `done` after each case.
 pub fn measure(gpu: &Gpu, effort: Effort, quick: bool, mut done: impl FnMut(&Measured)) -> Result<Vec<Measured>> {
     let squares = if quick { &[128] } else { &SQUARES[..] };
     let squares = squares.iter().flat_map(|&n| [Layout::Nn, Layout::Nt, Layout::Tn].map(|layout| (layout, [n; 3])));
     let shapes = if quick { &SHAPES[..3] } else { &SHAPES[..] };
     let mut measured = Vec::new();
     for (layout, shape) in squares.chain(shapes.iter().copied()) {
-        let product = product(gpu, effort, layout, shape)?;
-        done(&product);
-        measured.push(product);
+        let matmul = matmul(gpu, effort, layout, shape)?;
+        done(&matmul);
+        measured.push(matmul);
     }
-    // Convolutions, each beside the product of the same m, n and k.
+    // Each convolution, and the matrix multiplication with the same m, n and k.
     let convolutions =
         CONVOLUTIONS.iter().flat_map(|of| [Layout::Nn, Layout::Nt, Layout::Tn].map(|layout| (layout, of)));
     for (layout, &(batch, sample, channels)) in convolutions.filter(|_| !quick) {
         let (convolution, shape) = convolution(gpu, effort, layout, batch, sample, channels)?;
-        for one in [convolution, product(gpu, effort, layout, shape)?] {
+        for one in [convolution, matmul(gpu, effort, layout, shape)?] {
             done(&one);
             measured.push(one);
         }
@@ -49,6 +50,7 @@ pub fn measure(gpu: &Gpu, effort: Effort, quick: bool, mut done: impl FnMut(&Mea
     Ok(measured)
 }
 
+/// Measures a 3x3 convolution. Also returns m, n and k of its matrix multiplication.
 fn convolution(
     gpu: &Gpu,
     effort: Effort,
@@ -69,16 +71,16 @@ fn convolution(
     let layout = format!("{layout:?}").to_uppercase();
     let title = format!("{layout} {height}x{width}x{inputs}, 3x3 to {channels}, batch {batch}");
     if !runner.get(BufferId(2))?.iter().all(|x| x.is_finite()) {
-        return Err(format!("{title}: numbers that are not finite: run the example doctor").into());
+        return Err(format!("{title}: the result is not finite: run the example doctor").into());
     }
-    let Op::Matmul(product) = &runner.plan().step[0] else { unreachable!("a convolution is a product") };
-    let (shape, work) = (product.shape(), runner.plan().cost().total());
+    let Op::Matmul(matmul) = &runner.plan().step[0] else { unreachable!("a convolution is a matmul op") };
+    let (shape, work) = (matmul.shape(), runner.plan().cost().total());
     let [m, n, k] = shape;
     let details = json!({ "layout": layout, "m": m, "n": n, "k": k, "sample": sample, "batch": batch });
     Ok((Measured { label: title.clone(), title, work, seconds, rows: m, details }, shape))
 }
 
-fn product(gpu: &Gpu, effort: Effort, layout: Layout, shape: Shape) -> Result<Measured> {
+fn matmul(gpu: &Gpu, effort: Effort, layout: Layout, shape: Shape) -> Result<Measured> {
     let [m, n, k] = shape;
     let mut runner = Runner::product(gpu, shape, layout)?;
     let mut random = Random(1);
@@ -94,7 +96,7 @@ fn product(gpu: &Gpu, effort: Effort, layout: Layout, shape: Shape) -> Result<Me
     Ok(Measured { label: title.clone(), title, work, seconds, rows: m, details })
 }
 
-/// Compares some numbers of C with sums in f64. A sum of k products in f32 errs by at most (k + 1) u Σ|a·b|.
+/// Compares 16 elements of C with sums in f64. The error bound of a sum of k products in f32 is (k + 1) u Σ|a·b|.
 fn check(layout: Layout, [m, n, k]: Shape, a: &[f32], b: &[f32], c: &[f32]) -> Result<()> {
     let a_at =
         |row: usize, i: usize| if layout == Layout::Tn { a[i * m as usize + row] } else { a[row * k as usize + i] };
