@@ -1,4 +1,4 @@
-// Copies a buffer: what an adapter can read and write a second, through a kernel.
+// Copies a buffer, to measure the memory bandwidth of a kernel.
 
 @group(0) @binding(0) var<storage, read> source: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> target_: array<vec4f>;

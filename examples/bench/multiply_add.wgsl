@@ -1,10 +1,9 @@
-// Multiply-adds on registers alone: x = x · a + b, in twelve chains that do not wait for each other. With a = b = 1/2
-// each x goes to 1.
+// Multiply-adds in registers only: x = x · a + b, in twelve independent chains. With a = b = 1/2, each x converges to 1.
 
 @group(0) @binding(0) var<storage, read> ab: vec2f;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 
-// Whether one instruction is asked for, fma, or a product and a sum; which is faster depends on the driver.
+// Whether a multiply-add is written as fma, or as a multiplication and an addition. The driver decides which is faster.
 override FUSED: bool = true;
 override ROUNDS: u32 = 16;
 
@@ -22,7 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     var x = vec4f(f32(id.x % 7u));
     var y = x + 1.0;
     var z = x + 2.0;
-    // The host writes the line out several times, so that the loop itself takes little time.
+    // The host repeats this line in the source (unrolling), so that the loop itself takes little time.
     for (var round = 0u; round < ROUNDS; round++) {
         x = step(x, a, b); y = step(y, a, b); z = step(z, a, b);
     }

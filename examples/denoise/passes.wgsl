@@ -1,4 +1,4 @@
-// The app's other passes: what the network takes and learns, the classic filter beside it, and what is shown.
+// The app's other passes: features and targets of the network, the à-trous filter for comparison, and the display.
 
 @group(0) @binding(5) var colour_in: texture_2d<f32>;
 @group(0) @binding(6) var albedo_in: texture_2d<f32>;
@@ -6,27 +6,27 @@
 @group(0) @binding(18) var position_in: texture_2d<f32>;
 @group(0) @binding(8) var<storage, read_write> features: array<f32>; // [frames, height, width, 16]
 @group(0) @binding(9) var<storage, read_write> targets: array<f32>; // [frames, height, width, 3]
-@group(0) @binding(10) var<storage, read> log_radiance: array<f32>; // the network's, [height, width, 3]
+@group(0) @binding(10) var<storage, read> log_radiance: array<f32>; // output of the network, [height, width, 3]
 @group(0) @binding(11) var<storage, read> filter_in: array<vec4f>; // [height, width]
-@group(0) @binding(16) var<storage, read> filtered_more: array<vec4f>;
+@group(0) @binding(16) var<storage, read> filtered_more: array<vec4f>; // light at a higher filter level
 @group(0) @binding(12) var<storage, read_write> filter_out: array<vec4f>;
 @group(0) @binding(13) var<storage, read> level: Level;
 @group(0) @binding(14) var<storage, read_write> picture: array<u32>; // red, green, blue
-@group(0) @binding(15) var<storage, read> means: array<vec4f>; // `sums`, to read
+@group(0) @binding(15) var<storage, read> means: array<vec4f>; // `sums` of the path tracer, read-only
 
-const KEPT = 8u; // frames that crops are taken from
+const KEPT = 8u; // number of stored frames, from which crops are taken
 
 fn albedo_at(pixel: vec2u) -> vec3f {
     return max(textureLoad(albedo_in, pixel, 0).xyz, vec3f(0.01));
 }
 
-// Radiance without the albedo, which keeps textures sharp: only light is filtered.
+// Radiance divided by the albedo. Only this light is filtered, so textures stay sharp.
 fn light_at(pixel: vec2u) -> vec3f {
     return textureLoad(colour_in, pixel, 0).xyz / albedo_at(pixel);
 }
 
-// Logarithms of the filtered picture, of the light at a further level of the filter, of the albedo; normal, position,
-// and the logarithm of the unfiltered light's luminance.
+// The 16 features of a pixel: logarithms of the filtered radiance, of the light at a higher filter level and of the albedo;
+// normal and position; and the logarithm of the unfiltered light's luminance.
 fn write_features(place: u32, pixel: vec2u) {
     let albedo = albedo_at(pixel);
     let at = pixel.y * frame.size.x + pixel.x;
@@ -44,7 +44,7 @@ fn write_features(place: u32, pixel: vec2u) {
     }
 }
 
-// Features of this frame, to denoise it.
+// Writes the features of this frame, for denoising.
 @compute @workgroup_size(8, 8)
 fn take(@builtin(global_invocation_id) id: vec3u) {
     if all(id.xy < frame.size) {
@@ -52,7 +52,7 @@ fn take(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// Features and targets of this frame, to take crops from. It replaces the oldest frame that was kept.
+// Writes the features and targets of this frame, for training crops. It replaces the oldest stored frame.
 @compute @workgroup_size(8, 8)
 fn keep(@builtin(global_invocation_id) id: vec3u) {
     if any(id.xy >= frame.size) {
@@ -66,10 +66,10 @@ fn keep(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// The edge-avoiding à-trous wavelet filter (Dammertz et al., 2010) over the light without paint.
+// Parameters of the edge-avoiding à-trous wavelet filter (Dammertz et al., 2010). It filters light without albedo.
 struct Level {
     step: i32,
-    colour: f32, // of each, 1 / (how far two pixels that belong together may differ)^2
+    colour: f32, // this and the next three: 1 / (allowed difference between two similar pixels)^2
     normal: f32,
     albedo: f32,
     position: f32,
@@ -106,14 +106,14 @@ fn a_trous(@builtin(global_invocation_id) id: vec3u) {
         let moved = textureLoad(position_in, at, 0).xyz - position;
         let squares = vec4f(dot(apart, apart), dot(turned, turned), dot(painted, painted), dot(moved, moved));
         let distance = dot(squares, vec4f(level.colour, level.normal, level.albedo, level.position));
-        // 1/16, 1/4, 3/8 of the cubic spline.
+        // Weights of the cubic spline: 3/8, 1/4, 1/16.
         let spline = vec3f(0.375, 0.25, 0.0625);
         sum += vec4f(there, 1.0) * (spline[abs(by.x)] * spline[abs(by.y)] * exp(-distance));
     }
     filter_out[id.y * frame.size.x + id.x] = vec4f(sum.xyz / sum.w, 0.0);
 }
 
-// Radiance as sRGB from 0 to 1. Reinhard et al., 2002: L / (1 + L); IEC 61966-2-1.
+// Converts radiance to sRGB from 0 to 1: L / (1 + L) (Reinhard et al., 2002), then IEC 61966-2-1.
 fn display(radiance: vec3f) -> vec3f {
     let mapped = radiance / (1.0 + radiance);
     return select(1.055 * pow(mapped, vec3f(1.0 / 2.4)) - 0.055, 12.92 * mapped, mapped <= vec3f(0.0031308));
@@ -151,7 +151,7 @@ fn show_mean(@builtin(global_invocation_id) id: vec3u) {
     put(id.xy, sum.xyz / sum.w);
 }
 
-// In a window: the picture in the middle, noisy on the left, denoised on the right. One triangle covers it.
+// Window mode: the left half of the image is noisy, the right half denoised. One triangle covers the window.
 @vertex
 fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
     return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);

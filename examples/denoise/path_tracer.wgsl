@@ -1,15 +1,15 @@
-// The app's renderer: a path tracer of a closed room with a lamp, a mirror ball and painted ones. It knows nothing of
-// networks.
+// The app's renderer: a path tracer of a closed room with a lamp, a mirror ball and diffuse balls. It does not depend on the
+// network.
 
 struct Frame {
     eye: vec3f,
-    lens: f32, // focal length; the picture is 2 wide and 2 high
-    size: vec2u, // of the picture, in pixels
+    lens: f32, // focal length; the image is 2 wide and 2 high
+    size: vec2u, // of the image, in pixels
     seed: u32,
-    view: u32, // whose sum of samples this frame adds to
-    fresh: u32, // 1: that sum starts again
-    samples: u32, // that it adds
-    window: vec2u, // its size, in pixels
+    view: u32, // index of the sum to which this frame adds its samples
+    fresh: u32, // 1: the sum restarts at 0
+    samples: u32, // number of samples to add
+    window: vec2u, // size of the window, in pixels
 }
 
 @group(0) @binding(0) var<storage, read> frame: Frame;
@@ -17,16 +17,16 @@ struct Frame {
 @group(0) @binding(2) var albedo_out: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(3) var normal_out: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(17) var position_out: texture_storage_2d<rgba32float, write>;
-// [views, height, width]: the sum of samples' radiance, and their number.
+// [views, height, width]: the sum of the samples' radiance, and the number of samples.
 @group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
 
 const PI = 3.14159265;
-const LAMP = vec3f(3.6, 3.1, 2.4); // its radiance
+const LAMP = vec3f(3.6, 3.1, 2.4); // radiance of the lamp
 const LAMP_SIDE = 1.2;
 const BOUNCES = 6u;
 const FAR = 1e9;
 
-// Centre and radius. The first one is a mirror.
+// Centres and radii of the balls. The first ball is a mirror.
 const BALLS = array(
     vec4f(-0.3, -0.5, -0.25, 0.4),
     vec4f(0.45, -0.72, 0.1, 0.28),
@@ -69,7 +69,7 @@ fn random(key: vec3u) -> vec3f {
     return vec3f(v >> vec3u(8u)) / 16777216.0;
 }
 
-// The nearest ball that a ray meets: distance and number. A ray that starts within one meets none, as none is of glass.
+// Distance and index of the nearest ball on a ray. The ball around the start of the ray is ignored: no ball is transparent.
 fn nearest_ball(from_: vec3f, direction: vec3f) -> vec2f {
     var nearest = vec2f(FAR, 0.0);
     for (var i = 0u; i < 12u; i++) {
@@ -88,7 +88,7 @@ fn nearest_ball(from_: vec3f, direction: vec3f) -> vec2f {
 struct Hit {
     t: f32,
     normal: vec3f,
-    albedo: vec3f, // of a lamp or of nothing, what it sends out
+    albedo: vec3f, // radiance for the lamp and the background
     kind: u32,
 }
 
@@ -96,7 +96,7 @@ const PAINT = 0u;
 const MIRROR = 1u;
 const LIGHT = 2u;
 
-// The walls are seen from within only, so that the camera may stand outside.
+// The first hit of a ray. Walls are visible only from inside, so the camera may be outside the room.
 fn meet(from_: vec3f, direction: vec3f) -> Hit {
     let ball = nearest_ball(from_, direction);
     if ball.x < FAR {
@@ -132,13 +132,13 @@ fn meet(from_: vec3f, direction: vec3f) -> Hit {
 
 struct Sample {
     colour: vec3f, // radiance
-    albedo: vec3f, // of the first painted surface that a ray meets, times that of mirrors before it
-    normal: vec3f, // of the same
-    position: vec3f, // of the same
+    albedo: vec3f, // of the first diffuse surface on the path, times that of mirrors before it
+    normal: vec3f, // of that surface
+    position: vec3f, // of that surface
 }
 
-// A path with a shadow ray to the lamp at each painted surface (next-event estimation; Kajiya, 1986). Behind paint, a
-// path that meets the lamp adds nothing, as the shadow ray has counted it; caustics are left out.
+// Traces a path, with a shadow ray to the lamp at each diffuse surface (next-event estimation; Kajiya, 1986). After a diffuse
+// surface, a path that hits the lamp adds nothing, because the shadow ray has counted it. There are no caustics.
 fn trace(pixel: vec2u, number: u32) -> Sample {
     let at = (2.0 * (vec2f(pixel) + 0.5) - vec2f(frame.size)) / f32(min(frame.size.x, frame.size.y));
     let forward = normalize(vec3f(0.0, -0.25, 0.0) - frame.eye);
@@ -152,7 +152,7 @@ fn trace(pixel: vec2u, number: u32) -> Sample {
         let hit = meet(p, direction);
         if hit.kind == LIGHT {
             if !painted {
-                // As if it were painted with its radiance, so that it is not mixed with darker places.
+                // The albedo of the lamp is its radiance, so the filter does not mix it with darker pixels.
                 seen.colour = through * hit.albedo;
                 seen.albedo = seen.colour;
             }
@@ -179,7 +179,7 @@ fn trace(pixel: vec2u, number: u32) -> Sample {
         if cosines > 0.0 && nearest_ball(p, to).x > sqrt(squared) {
             seen.colour += through * LAMP * (cosines * LAMP_SIDE * LAMP_SIDE / (PI * squared));
         }
-        // On with a direction whose density is the cosine's.
+        // The next direction, with cosine-weighted density.
         let u = random(key + vec3u(0u, 0u, 1u));
         let z = 1.0 - 2.0 * u.x;
         let flat = sqrt(max(1.0 - z * z, 0.0));
@@ -189,7 +189,7 @@ fn trace(pixel: vec2u, number: u32) -> Sample {
     return seen;
 }
 
-// One sample a pixel to see, with albedo, normal and position, and others that are added up.
+// Draws one sample per pixel, with albedo, normal and position. Adds other samples to the sum.
 @compute @workgroup_size(8, 8)
 fn draw(@builtin(global_invocation_id) id: vec3u) {
     if any(id.xy >= frame.size) {
@@ -210,7 +210,7 @@ fn add(@builtin(global_invocation_id) id: vec3u) {
     }
 }
 
-// Numbers of samples are odd here and even above, so no sum has what is seen.
+// The sample numbers are odd here and even in `draw`, so the sum never contains the drawn sample.
 fn add_samples(pixel: vec2u) {
     let place = (frame.view * frame.size.y + pixel.y) * frame.size.x + pixel.x;
     var sum = select(sums[place], vec4f(0.0), frame.fresh == 1u);

@@ -1,11 +1,11 @@
-// The app's own passes around the network's: places to ask it for, and what it answers onto the screen.
-// A frame asks for some of the 64 lattices that make up the screen, each every 8th pixel across and down.
+// The app's own passes: they write the positions for the network, and copy its colours to the screen buffer.
+// The screen consists of 64 lattices. A lattice is every 8th pixel in both directions. A frame computes some of the lattices.
 
 struct View {
-    corner: vec2f, // of the window, in the picture, which is 1 wide and 1 high
-    pixel: vec2f,  // of the window, in the picture
+    corner: vec2f, // of the window, in image coordinates; the image is 1 wide and 1 high
+    pixel: vec2f,  // size of a window pixel, in image coordinates
     size: vec2u,   // of the window, in pixels
-    fresh: u32,    // 1 until every lattice has been asked for once
+    fresh: u32,    // 1 until every lattice has been computed once
 }
 
 @group(0) @binding(0) var<uniform> view: View;
@@ -14,7 +14,7 @@ struct View {
 @group(0) @binding(3) var<storage, read_write> screen: array<u32>;
 @group(0) @binding(4) var<uniform> lattice: u32;
 
-// The nth lattice of 64: halfway between those before, so that a coarse picture is there soon.
+// Offset of a lattice. Each lattice is halfway between earlier ones, so that a coarse image appears soon.
 fn lattice_offset() -> vec2u {
     let bits = (vec2u(lattice) >> vec2u(0u, 1u)) & vec2u(0x15u);
     return ((bits & vec2u(1u)) << vec2u(2u)) | ((bits & vec2u(4u)) >> vec2u(1u)) | ((bits & vec2u(16u)) >> vec2u(4u));
@@ -48,7 +48,7 @@ fn show(@builtin(global_invocation_id) id: vec3u) {
     if any(place < vec2f(0.0)) || any(place >= vec2f(1.0)) {
         colour = vec3f(0.1);
     }
-    // The first lattices of a new view stand for their neighbours too.
+    // After a change of the view, the first lattices also fill their neighbours.
     var block = 1u;
     if view.fresh != 0u {
         block = select(select(select(1u, 2u, lattice < 16u), 4u, lattice < 4u), 8u, lattice < 1u);

@@ -1,20 +1,20 @@
-// The app's own shader: the shape that is to be learned, samples of it, and pictures. `fn field(p: vec3f) -> f32`, which
-// the host puts behind it, is that shape or the network; for passes without rays it is nothing.
+// The app's own shader: the true shape, its samples, and ray marching. The host appends `fn field(p: vec3f) -> f32`: the true
+// shape, the network, or an empty function for passes without rays.
 
 struct Frame {
     eye: vec3f,
-    lens: f32, // how long; the picture is 2 wide or high, whichever is less
-    size: vec2u, // of the picture, in pixels
+    lens: f32, // focal length; the shorter side of the image is 2
+    size: vec2u, // of the image, in pixels
     seed: u32,
 }
 
 @group(0) @binding(0) var<storage, read> frame: Frame;
-@group(0) @binding(1) var<storage, read_write> points: array<f32>; // [rows, 3]
+@group(0) @binding(1) var<storage, read_write> points: array<f32>; // [samples, 3]
 @group(0) @binding(2) var<storage, read_write> distances: array<f32>;
-@group(0) @binding(3) var<storage, read_write> picture: array<u32>; // red, green, blue and 1 where the shape was hit
+@group(0) @binding(3) var<storage, read_write> picture: array<u32>; // red, green, blue, and 1 if the ray hits the shape
 
-// A ring and a ball that run into each other, less a box. Distances to primitives and their smooth union are those of
-// Inigo Quilez, iquilezles.org/articles/distfunctions.
+// The smooth union of a ring and a ball, minus a box. The distance functions and the smooth union are those of Inigo Quilez,
+// iquilezles.org/articles/distfunctions.
 fn shape(p: vec3f) -> f32 {
     let ring = length(vec2f(length(p.xz) - 0.6, p.y)) - 0.2;
     let ball = length(p - vec3f(-0.45, 0.2, -0.3)) - 0.4;
@@ -38,7 +38,7 @@ fn random(key: vec3u) -> vec3f {
     return vec3f(v >> vec3u(8u)) / 16777216.0;
 }
 
-// Points of the cube from -1 to 1; every other one is then brought near the surface, where it matters.
+// Random points in the cube from -1 to 1. Every second point is moved near the surface, because errors matter most there.
 @compute @workgroup_size(64)
 fn samples(@builtin(global_invocation_id) id: vec3u) {
     let row = id.x;
@@ -58,8 +58,8 @@ fn samples(@builtin(global_invocation_id) id: vec3u) {
     distances[row] = shape(p);
 }
 
-// Sphere tracing (Hart, 1996) within the cube. What a network says is no exact distance: steps are shorter. Red, green, blue,
-// and 1 where the shape was hit.
+// Sphere tracing (Hart, 1996) inside the cube. The network's distance is not exact, so steps are shorter. Returns red, green,
+// blue, and 1 if the ray hits the shape.
 fn march(pixel: vec2f) -> vec4f {
     let size = vec2f(frame.size);
     let at = (2.0 * pixel - size) / min(size.x, size.y);
@@ -74,8 +74,8 @@ fn march(pixel: vec2f) -> vec4f {
     var t = max(max(enter.x, 0.0), max(enter.y, enter.z));
     let end = min(leave.x, min(leave.y, leave.z));
 
-    // Once it is there, the loop looks at the four corners of a small tetrahedron for the slope: so the network's code is
-    // in the shader once.
+    // After the hit, the same loop evaluates the field at the four corners of a small tetrahedron, for the normal. So the
+    // network's code is in the shader only once.
     var corner = 0u;
     var slope = vec3f(0.0);
     var colour = vec3f(0.93 + 0.05 * at.y);
@@ -101,7 +101,7 @@ fn march(pixel: vec2f) -> vec4f {
     return vec4f(clamp(colour, vec3f(0.0), vec3f(1.0)), select(0.0, 1.0, corner > 4u));
 }
 
-// Without a window.
+// Headless mode: writes the image to a buffer.
 @compute @workgroup_size(8, 8)
 fn render(@builtin(global_invocation_id) id: vec3u) {
     if any(id.xy >= frame.size) {
@@ -112,7 +112,7 @@ fn render(@builtin(global_invocation_id) id: vec3u) {
     picture[id.y * frame.size.x + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
 }
 
-// In a window: a picture of fewer pixels, and that one stretched over the window. One triangle covers either.
+// Window mode: draws a smaller image, then enlarges it to the window. One triangle covers each target.
 @vertex
 fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
     return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
@@ -128,7 +128,7 @@ fn look(@builtin(position) position: vec4f) -> @location(0) vec4f {
 
 @fragment
 fn stretch(@builtin(position) position: vec4f) -> @location(0) vec4f {
-    // The texture is as large as the window; the picture fills a corner of it.
+    // The texture has the size of the window; the image fills a corner of it.
     let whole = vec2f(textureDimensions(small));
     let filled = vec2f(frame.size);
     let place = clamp(position.xy / whole * filled, vec2f(0.5), filled - 0.5);
