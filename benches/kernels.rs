@@ -59,8 +59,8 @@ fn kernels_of_a_step(criterion: &mut Criterion) {
 fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
     const ROWS: u32 = 1024;
     let buffers = plan.buffers.clone();
-    // SAFETY: the plan is made by wgrad, with some ops removed. The data set has `ROWS` rows, and all row indices are below
-    // `ROWS`.
+    // SAFETY: the plan is made by wgrad, with some ops removed. The data set has `ROWS` rows, and all row indices are
+    // below `ROWS`.
     let mut runner = unsafe { Runner::new_unchecked(gpu, plan) }.expect("a plan that fits");
     for (i, buffer) in buffers.iter().enumerate() {
         let id = BufferId(i);

@@ -33,8 +33,8 @@ struct Args {
     /// Activation of the hidden layers: relu, tanh, sigmoid or another; sigmoid needs a learning rate of 0.1 or more
     #[arg(long, value_name = "ACTIVATION", default_value = "relu", value_parser = activation)]
     hidden: Activation,
-    /// Learning rate, or several, such as 0.01,0.001,0.0001. Each trains a network of its own. cost.svg shows the costs of
-    /// all networks, the other plots show the first network [default: 0.005, or 0.0075 with hidden layers]
+    /// Learning rate, or several, such as 0.01,0.001,0.0001. Each trains a network of its own. cost.svg shows the
+    /// costs of all networks, the other plots show the first network [default: 0.005, or 0.0075 with hidden layers]
     #[arg(long, visible_alias = "rate", value_delimiter = ',', value_parser = rate)]
     rates: Vec<f32>,
     /// Steps of gradient descent, each over all 209 images [default: 2000, or 2500 with hidden layers]

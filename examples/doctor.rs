@@ -1,7 +1,8 @@
-//! Runs every kernel on your GPU and on the CPU reference, and compares every number. Send its output with a bug report.
+//! Runs every kernel on your GPU and on the CPU reference, and compares every number. Send its output with a bug
+//! report.
 //!
-//! Prints the adapter, its features and limits, then a line for each case: its largest error, its time, and pass or FAIL.
-//! Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
+//! Prints the adapter, its features and limits, then a line for each case: its largest error, its time, and pass or
+//! FAIL. Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
 //!
 //!     cargo run --release --example doctor
 //!     cargo run --release --example doctor -- --quick --case softmax
@@ -125,8 +126,8 @@ fn describe(adapter: &wgpu::Adapter) {
     }
 }
 
-/// Runs the cases and prints their results. Returns the number of failed cases. With `falsify`, a case without a difference
-/// fails.
+/// Runs the cases and prints their results. Returns the number of failed cases. With `falsify`, a case without a
+/// difference fails.
 fn check(title: &str, gpu: &Gpu, cases: &[&Case], falsify: bool) -> usize {
     println!("\n{title}; device features {}", features(gpu.device().features()));
     println!("{:<56}{:>6}{:>12}{:>9}", "", "ops", "error/bound", "seconds");

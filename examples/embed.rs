@@ -1,7 +1,7 @@
 //! Trains a network inside an existing GPU app: on the app's device and buffers, with one submission per frame.
 //!
-//! In each frame, an app pass computes samples of a moving image. The network trains on these samples, in the app's buffers.
-//! Then the network predicts every pixel, and another app pass stores the frame.
+//! In each frame, an app pass computes samples of a moving image. The network trains on these samples, in the app's
+//! buffers. Then the network predicts every pixel, and another app pass stores the frame.
 //! Prints the loss every 40 frames. Writes frames.png: six frames of the image above the network's output.
 //! Takes about TIME_EMBED on two CPU cores with a software adapter.
 //!
@@ -55,15 +55,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let usage = "usage: embed [--out DIR]";
+    let usage = "usage: embed [--out DIR]   [default: out/embed]";
     let mut options = std::env::args_os().skip(1);
     let mut out = PathBuf::from("out/embed");
     while let Some(option) = options.next() {
         match option.to_str() {
             Some("-h" | "--help") => {
-                println!(
-                    "Trains a network inside the frames of an app, and writes frames.png to DIR [default: out/embed]\n\n{usage}"
-                );
+                println!("Trains a network inside the frames of an app; writes DIR/frames.png\n\n{usage}");
                 return Ok(());
             }
             Some("--out") => out = options.next().ok_or("--out: expected a folder, got nothing")?.into(),

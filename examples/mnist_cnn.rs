@@ -129,8 +129,8 @@ impl NetworkName {
         head.dense(10, Softmax).build()
     }
 
-    /// The first `blocks` convolutions, each with its pooling, normalisation and activation. Pooling comes before batch
-    /// normalisation, which then has a quarter of the numbers to process.
+    /// The first `blocks` convolutions, each with its pooling, normalisation and activation. Pooling comes before
+    /// batch normalisation, which then has a quarter of the numbers to process.
     fn blocks(self, blocks: usize) -> NetworkBuilder {
         let input = Network::input([SIDE as u32, SIDE as u32, 1]);
         let small = |network: NetworkBuilder, conv: Conv, pool: bool| {

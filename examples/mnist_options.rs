@@ -1,5 +1,5 @@
-//! Trains a dense network on MNIST with the options of most training runs: layer widths, dropout, label smoothing, optimizer,
-//! learning-rate schedule and warm-up. It can also read a digit from your own image.
+//! Trains a dense network on MNIST with the options of most training runs: layer widths, dropout, label smoothing,
+//! optimizer, learning-rate schedule and warm-up. It can also read a digit from your own image.
 //!
 //! Prints the loss and the accuracy of each epoch, then the test accuracy. Writes the same files as `mnist_gpu`.
 //! Takes about 1 to 5 minutes on two CPU cores with a software adapter and the default options.

@@ -1,7 +1,7 @@
 //! Computes the output of one neuron, the output of a 2-2-1 network, and the gradient of its loss.
 //!
-//! Prints the outputs, and each derivative by backpropagation beside its finite difference. You can check them by hand.
-//! Writes gradient.svg: the loss as a function of one weight, with its tangent.
+//! Prints the outputs, and each derivative by backpropagation beside its finite difference. You can check them by
+//! hand. Writes gradient.svg: the loss as a function of one weight, with its tangent.
 //! Takes a few seconds.
 //!
 //!     cargo run --release --example neuron
@@ -60,8 +60,8 @@ fn run(args: &Args) -> Result<()> {
     let weights = buffer(&network, &[&[0.0, 0.0, 1.0, 1.0], &[0.0, 0.0], &[0.0, 1.0], &[0.0]]);
     println!("three neurons, w = [0, 1], b = 0, on x = [2, 3]: {:.7}", output(&network, &weights, &[2.0, 3.0])?);
 
-    // The gradient is the derivative of the loss with respect to each weight. Backpropagation computes all derivatives in one
-    // pass. Finite differences check them: change one weight a little in both directions, and measure the loss.
+    // The gradient is the derivative of the loss with respect to each weight. Backpropagation computes all derivatives
+    // in one pass. Finite differences check them: change one weight a little in both directions, and measure the loss.
     let ones = buffer(&network, &[&[1.0; 4], &[0.0; 2], &[1.0; 2], &[0.0]]);
     println!("three neurons, w = [1, 1], b = 0, on x = [-2, -1]: {:.3}", output(&network, &ones, &X)?);
     let loss = |index: usize, weight: f32| -> Result<f64> {
@@ -101,8 +101,8 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The gradient by backpropagation. A step of gradient descent with learning rate 1 subtracts the gradient from the weights,
-/// so the difference of the weights is the gradient.
+/// The gradient by backpropagation. A step of gradient descent with learning rate 1 subtracts the gradient from the
+/// weights, so the difference of the weights is the gradient.
 fn gradient(device: &Device, network: &Network, weights: &[f32]) -> Result<Vec<f32>> {
     let data = Dataset::from_f32_targets(X.to_vec(), 2, vec![TARGET], 1)?;
     let (loss, descent) = (Loss::MeanSquaredError, Sgd { learning_rate: 1.0, ..Sgd::default() });

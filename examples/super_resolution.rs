@@ -1,9 +1,9 @@
 //! Trains a small residual network for super-resolution: it doubles the width and height of images.
 //!
-//! Trains on patches of images at half size, with the full-size patches as targets. One image is held out for the test.
-//! Prints the PSNR of each epoch, then the PSNR of the held-out image with the network and with bicubic interpolation.
-//! Writes curve.svg, doubled.png (the held-out image, enlarged by the network) and sheet.svg (a comparison).
-//! Takes about 3 minutes on two CPU cores with a software adapter.
+//! Trains on patches of images at half size, with the full-size patches as targets. One image is held out for the
+//! test. Prints the PSNR of each epoch, then the PSNR of the held-out image with the network and with bicubic
+//! interpolation. Writes curve.svg, doubled.png (the held-out image, enlarged by the network) and sheet.svg (a
+//! comparison). Takes about 3 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example super_resolution
 //!     cargo run --release --example super_resolution -- --pictures DIR
@@ -112,8 +112,8 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The network for images of \[height, width\]. Residual blocks compute the details that bilinear interpolation lacks. They work
-/// at the small size; the last channels then become 2x2 pixels, as in ESPCN (Shi et al., 2016).
+/// The network for images of \[height, width\]. Residual blocks compute the details that bilinear interpolation lacks.
+/// They work at the small size; the last channels then become 2x2 pixels, as in ESPCN (Shi et al., 2016).
 fn network([height, width]: [u32; 2]) -> Result<Network> {
     let mut graph = Graph::new();
     let picture = graph.input("picture", [height, width, 3]);

@@ -44,7 +44,8 @@ fn main() -> ExitCode {
     common::exit_code(run(&options::parse()))
 }
 
-/// The target is the exclusive or of the first two inputs. The third input is always 1: it replaces the hidden layer's bias.
+/// The target is the exclusive or of the first two inputs. The third input is always 1: it replaces the hidden layer's
+/// bias.
 const INPUTS: [[f32; 3]; 4] = [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]];
 const TARGETS: [f32; 4] = [0.0, 1.0, 1.0, 0.0];
 

@@ -67,7 +67,8 @@ fn run(args: &Args) -> Result<()> {
     let config = TrainerConfig { batch: 1, shuffle: false, seed: args.seed, ..TrainerConfig::default() };
     let descent = Sgd { learning_rate: args.rate, ..Sgd::default() };
     let mut trainer = Trainer::new(device, &network, Loss::MeanSquaredError, descent, config)?;
-    // The validation loss is that of all four people after the epoch. The training loss mixes the weights of four steps.
+    // The validation loss is that of all four people after the epoch. The training loss mixes the weights of four
+    // steps.
     let fit = Fit { epochs: args.epochs, validation: Some(&data), ..Fit::default() };
     let history = trainer.fit(&data, fit, |event| match event {
         Event::Epoch(e) if e.epoch % 10 == 0 || e.epoch == args.epochs => {

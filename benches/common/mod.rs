@@ -1,6 +1,7 @@
-//! Code that the benchmarks share. The benchmarks compare two commits: run `cargo bench -- --save-baseline before`, change the
-//! code, then run `cargo bench -- --baseline before`. Add a word to run only the benchmarks whose name contains it.
-//! "Elements per second" counts floating-point operations of matrix multiplications, and samples of networks.
+//! Code that the benchmarks share. The benchmarks compare two commits: run `cargo bench -- --save-baseline before`,
+//! change the code, then run `cargo bench -- --baseline before`. Add a word to run only the benchmarks whose name
+//! contains it. "Elements per second" counts floating-point operations of matrix multiplications, and samples of
+//! networks.
 
 use std::time::{Duration, Instant};
 

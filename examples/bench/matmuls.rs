@@ -23,7 +23,8 @@ const SHAPES: [(Layout, Shape); 6] = [
     (Layout::Tn, [64, 64, 8192]),
 ];
 
-/// Batch size, sample shape, output channels: the second layer of Keras' convnet, and a layer of ResNet-20's first stage.
+/// Batch size, sample shape, output channels: the second layer of Keras' convnet, and a layer of ResNet-20's first
+/// stage.
 const CONVOLUTIONS: [(u32, [u32; 3], u32); 2] = [(128, [13, 13, 32], 64), (32, [32, 32, 16], 16)];
 
 /// Measures all cases. Calls `done` after each case.

@@ -1,9 +1,11 @@
-// Multiply-adds in registers only: x = x · a + b, in twelve independent chains. With a = b = 1/2, each x converges to 1.
+// Multiply-adds in registers only: x = x · a + b, in twelve independent chains. With a = b = 1/2, each x converges to
+// 1.
 
 @group(0) @binding(0) var<storage, read> ab: vec2f;
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 
-// Whether a multiply-add is written as fma, or as a multiplication and an addition. The driver decides which is faster.
+// Whether a multiply-add is written as fma, or as a multiplication and an addition. The driver decides which is
+// faster.
 override FUSED: bool = true;
 override ROUNDS: u32 = 16;
 

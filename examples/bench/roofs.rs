@@ -18,8 +18,8 @@ pub struct Roofs {
 impl Roofs {
     pub fn measure(gpu: &Gpu, effort: Effort, copy_bytes: u64) -> Result<Self> {
         let [kernel_bytes_per_second, command_bytes_per_second] = copy(gpu, effort, copy_bytes)?;
-        // Long unrolled loops have less overhead. But a compiler may order them so that few independent chains run at once.
-        // So both lengths are measured, and the best counts.
+        // Long unrolled loops have less overhead. But a compiler may order them so that few independent chains run at
+        // once. So both lengths are measured, and the best counts.
         let mut flops_per_second = 0f64;
         for unrolled in [8, 32] {
             for fused in [true, false] {

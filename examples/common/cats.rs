@@ -1,5 +1,5 @@
-//! The cat data set of Coursera's course "Neural Networks and Deep Learning": 209 training images and 50 test images, in two
-//! HDF5 files.
+//! The cat data set of Coursera's course "Neural Networks and Deep Learning": 209 training images and 50 test images,
+//! in two HDF5 files.
 
 use std::io::ErrorKind;
 use std::path::Path;

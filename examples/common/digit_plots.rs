@@ -31,8 +31,8 @@ pub fn draw_history(folder: &Path, history: &History) -> Result<()> {
     plot::curves(&folder.join("history.svg"), &panels)
 }
 
-/// Draws `digits.svg`: 100 test digits with their predictions, the wrong ones first and framed. Draws `confusion.svg`: the
-/// confusion matrix.
+/// Draws `digits.svg`: 100 test digits with their predictions, the wrong ones first and framed. Draws `confusion.svg`:
+/// the confusion matrix.
 pub fn draw_scores(folder: &Path, data: &Dataset, scores: &Scores) -> Result<()> {
     let (predictions, expected) = (scores.predictions(), scores.expected());
     let mut rows: Vec<usize> = (0..data.rows()).collect();

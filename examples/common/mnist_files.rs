@@ -19,8 +19,8 @@ pub struct MnistFiles {
     /// File of a saved model to evaluate; no model is trained
     #[arg(long, value_name = "FILE", conflicts_with_all = ["epochs", "resume", "save"])]
     pub load: Option<PathBuf>,
-    /// Checkpoint file, written after each epoch; training resumes from it if it exists. Give the total number of epochs
-    /// from the start, because the learning-rate schedule ends with them
+    /// Checkpoint file, written after each epoch; training resumes from it if it exists. Give the total number of
+    /// epochs from the start, because the learning-rate schedule ends with them
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
     /// Folder for plots: training curves, test digits and confusion matrix

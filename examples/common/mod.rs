@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-// These replace the standard macros, which panic if the reader closes the pipe, as in `neuron | head -1`. With these the
-// training continues and writes its files.
+// These replace the standard macros, which panic if the reader closes the pipe, as in `neuron | head -1`. With these
+// the training continues and writes its files.
 macro_rules! println {
     ($($words:tt)*) => {{
         use std::io::Write as _;
@@ -54,8 +54,8 @@ pub fn write_file(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     Ok(wgrad::write_output(path, contents.as_ref())?)
 }
 
-/// Checks before the training that these files can be written. Creates their folders. Returns an error for a path that is
-/// a folder, cannot be written, or occurs twice.
+/// Checks before the training that these files can be written. Creates their folders. Returns an error for a path that
+/// is a folder, cannot be written, or occurs twice.
 pub fn check_outputs<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<()> {
     let mut checked: Vec<PathBuf> = Vec::new();
     for path in paths {

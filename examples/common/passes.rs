@@ -3,8 +3,8 @@
 
 use wgrad::wgpu;
 
-/// A render pipeline that draws one triangle over the whole target. The shader has the vertex entry point `corners`; `entry`
-/// is the fragment entry point.
+/// A render pipeline that draws one triangle over the whole target. The shader has the vertex entry point `corners`;
+/// `entry` is the fragment entry point.
 pub fn fullscreen_pipeline(
     device: &wgpu::Device,
     layout: Option<&wgpu::PipelineLayout>,

@@ -30,9 +30,9 @@ pub fn load_at_most(path: &Path, side: u32) -> Result<RgbImage> {
     Ok(if larger { picture.resize(side, side, FilterType::Lanczos3) } else { picture }.into_rgb8())
 }
 
-/// Reads a PNG or JPEG image of one digit and converts it to MNIST's form. The image may have any size, and the digit may be
-/// darker or lighter than its background. Returns 28x28 grey pixels: a light digit on black, scaled to fit 20x20 pixels, with
-/// its centre of mass in the middle.
+/// Reads a PNG or JPEG image of one digit and converts it to MNIST's form. The image may have any size, and the digit
+/// may be darker or lighter than its background. Returns 28x28 grey pixels: a light digit on black, scaled to fit
+/// 20x20 pixels, with its centre of mass in the middle.
 pub fn load_digit(path: &Path) -> Result<Vec<u8>> {
     let grey = DynamicImage::from(open(path)?).into_luma8();
     digit(grey).map_err(|e| format!("{}: {e}", path.display()).into())

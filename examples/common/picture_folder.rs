@@ -23,8 +23,8 @@ pub fn picture_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(is_picture).collect())
 }
 
-/// A data set of the PNG and JPEG images in the subfolders of a folder, and the names of the classes. Each subfolder is a
-/// class. Images are scaled to \[`side`, `side`, 3\]. The input is named "image" and the labels "class".
+/// A data set of the PNG and JPEG images in the subfolders of a folder, and the names of the classes. Each subfolder
+/// is a class. Images are scaled to \[`side`, `side`, 3\]. The input is named "image" and the labels "class".
 pub fn labelled_pictures(folder: &Path, side: u32) -> Result<(Dataset, Vec<String>)> {
     let (mut pixels, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for class in entries(folder)?.into_iter().filter(|path| path.is_dir()) {

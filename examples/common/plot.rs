@@ -155,7 +155,8 @@ fn text(pixels: f64) -> TextStyle<'static> {
     ("sans-serif", pixels * 1.24 * f64::from(UNIT)).into_font().color(&TEXT)
 }
 
-/// Writes an SVG file of this size, in pixels. `draw` draws on the canvas, and returns SVG elements for the layer below it.
+/// Writes an SVG file of this size, in pixels. `draw` draws on the canvas, and returns SVG elements for the layer
+/// below it.
 fn save(path: &Path, (width, height): (i32, i32), draw: impl FnOnce(&Area) -> Result<String>) -> Result<()> {
     let [canvas_width, canvas_height] = [width, height].map(|pixels| (pixels * UNIT) as u32);
     let mut svg = String::new();

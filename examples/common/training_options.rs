@@ -38,7 +38,8 @@ pub struct TrainingOptions {
     /// Weight decay: decoupled for adamw and lion, else an L2 penalty [default: 0.01 for adamw, else 0]
     #[arg(long, value_parser = number)]
     weight_decay: Option<f32>,
-    /// Learning-rate schedule over all epochs; a resumed run keeps its own unless this, --warm-up or --optimizer is given
+    /// Learning-rate schedule over all epochs; a resumed run keeps its own unless this, --warm-up or --optimizer is
+    /// given
     #[arg(long, value_enum, default_value_t = ScheduleName::Cosine)]
     schedule: ScheduleName,
     /// Linear warm-up of the learning rate, in epochs
@@ -86,8 +87,8 @@ impl TrainingOptions {
         options.iter().filter(|option| own.contains(option)).map(String::as_str).collect()
     }
 
-    /// The changes that the given options make to a resumed run. Also returns the options that change it, and the options
-    /// without effect.
+    /// The changes that the given options make to a resumed run. Also returns the options that change it, and the
+    /// options without effect.
     pub fn changes<'a>(
         &self,
         given: &'a [String],

@@ -1,5 +1,6 @@
-//! A window that shows a network during its training. The app owns the device. Each frame is one encoder and one submission:
-//! the scene's first passes, the training steps that fit the time budget, and the scene's last passes. Nothing waits for the GPU.
+//! A window that shows a network during its training. The app owns the device. Each frame is one encoder and one
+//! submission: the scene's first passes, the training steps that fit the time budget, and the scene's last passes.
+//! Nothing waits for the GPU.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ const TRAINING: Duration = Duration::from_millis(16);
 
 /// The content of a window.
 pub trait Scene: Sized {
-    /// The smallest and largest amount of work in a frame, in the scene's own unit. The window adapts the amount to the budget.
+    /// The smallest and largest amount of work in a frame, in the scene's own unit. The window adapts the amount to
+    /// the budget.
     const WORK: RangeInclusive<u32>;
 
     /// Called at the start and after a resize, with the window's texture format and its size in pixels.

@@ -19,8 +19,8 @@ pub const KEPT: u32 = 8;
 /// Input channels of the network: see `passes.wgsl`.
 const FEATURES: u32 = 16;
 
-/// The squared error of the displayed image, to first order: (L − t)² · D². The output y is the logarithm of a radiance
-/// L = e^y, and the target t is a radiance. D is the derivative of the display curve (L / (1 + L))^(1 / 2.2).
+/// The squared error of the displayed image, to first order: (L − t)² · D². The output y is the logarithm of a
+/// radiance L = e^y, and the target t is a radiance. D is the derivative of the display curve (L / (1 + L))^(1 / 2.2).
 /// The gradient treats D as a constant. So the minimum is the mean of noisy targets, as Noise2Noise needs.
 static DISPLAYED_ERROR: CustomLoss = CustomLoss::new(
     "displayed_error",
@@ -41,8 +41,9 @@ pub struct Denoiser {
     pub output: wgpu::Buffer,
 }
 
-/// A U-Net (Ronneberger et al., 2015). Its output is added to the logarithm of the filtered image. The last weights start
-/// at 0, so training starts from the filter's result. Skip connections are added, because concatenation costs more.
+/// A U-Net (Ronneberger et al., 2015). Its output is added to the logarithm of the filtered image. The last weights
+/// start at 0, so training starts from the filter's result. Skip connections are added, because concatenation costs
+/// more.
 fn network() -> Result<Network> {
     let mut g = Graph::new();
     let conv = |channels| Conv::new(channels, 3).same().activation(Relu);

@@ -230,7 +230,8 @@ impl Studio {
         Ok(Reference { view, pixels: self.image(view, Shown::Mean)? })
     }
 
-    /// Draws an image of a view, always with the same noise. Returns red, green and blue of each pixel, sRGB from 0 to 1.
+    /// Draws an image of a view, always with the same noise. Returns red, green and blue of each pixel, sRGB from 0 to
+    /// 1.
     fn image(&self, view: u32, shown: Shown) -> Result<Vec<f32>> {
         let (renderer, denoiser) = (&self.renderer, &self.denoiser);
         let frame = Frame { seed: 2_000_000_000 + view, view, ..Frame::zeroed() };

@@ -25,8 +25,8 @@ fn light_at(pixel: vec2u) -> vec3f {
     return textureLoad(colour_in, pixel, 0).xyz / albedo_at(pixel);
 }
 
-// The 16 features of a pixel: logarithms of the filtered radiance, of the light at a higher filter level and of the albedo;
-// normal and position; and the logarithm of the unfiltered light's luminance.
+// The 16 features of a pixel: logarithms of the filtered radiance, of the light at a higher filter level and of the
+// albedo; normal and position; and the logarithm of the unfiltered light's luminance.
 fn write_features(place: u32, pixel: vec2u) {
     let albedo = albedo_at(pixel);
     let at = pixel.y * frame.size.x + pixel.x;

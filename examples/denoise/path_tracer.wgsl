@@ -1,5 +1,5 @@
-// The app's renderer: a path tracer of a closed room with a lamp, a mirror ball and diffuse balls. It does not depend on the
-// network.
+// The app's renderer: a path tracer of a closed room with a lamp, a mirror ball and diffuse balls. It does not depend
+// on the network.
 
 struct Frame {
     eye: vec3f,
@@ -69,7 +69,8 @@ fn random(key: vec3u) -> vec3f {
     return vec3f(v >> vec3u(8u)) / 16777216.0;
 }
 
-// Distance and index of the nearest ball on a ray. The ball around the start of the ray is ignored: no ball is transparent.
+// Distance and index of the nearest ball on a ray. The ball around the start of the ray is ignored: no ball is
+// transparent.
 fn nearest_ball(from_: vec3f, direction: vec3f) -> vec2f {
     var nearest = vec2f(FAR, 0.0);
     for (var i = 0u; i < 12u; i++) {
@@ -137,8 +138,9 @@ struct Sample {
     position: vec3f, // of that surface
 }
 
-// Traces a path, with a shadow ray to the lamp at each diffuse surface (next-event estimation; Kajiya, 1986). After a diffuse
-// surface, a path that hits the lamp adds nothing, because the shadow ray has counted it. There are no caustics.
+// Traces a path, with a shadow ray to the lamp at each diffuse surface (next-event estimation; Kajiya, 1986). After a
+// diffuse surface, a path that hits the lamp adds nothing, because the shadow ray has counted it. There are no
+// caustics.
 fn trace(pixel: vec2u, number: u32) -> Sample {
     let at = (2.0 * (vec2f(pixel) + 0.5) - vec2f(frame.size)) / f32(min(frame.size.x, frame.size.y));
     let forward = normalize(vec3f(0.0, -0.25, 0.0) - frame.eye);

@@ -1,5 +1,5 @@
-//! Draws a landscape from noise: mountains and a lake. It is an image without copyright. It has the features of photographs:
-//! smooth gradients, soft and sharp edges, fine grain and thin lines.
+//! Draws a landscape from noise: mountains and a lake. It is an image without copyright. It has the features of
+//! photographs: smooth gradients, soft and sharp edges, fine grain and thin lines.
 
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
@@ -12,8 +12,8 @@ pub fn draw(side: u32) -> RgbImage {
     draw_from(0.0, side)
 }
 
-/// Draws the landscape from another point of the shore, as a square image. `along` is the distance from the usual point, in
-/// metres. The image is drawn at twice the size and scaled down, for smooth edges.
+/// Draws the landscape from another point of the shore, as a square image. `along` is the distance from the usual
+/// point, in metres. The image is drawn at twice the size and scaled down, for smooth edges.
 #[allow(dead_code)] // some examples use only draw
 pub fn draw_from(along: f32, side: u32) -> RgbImage {
     let large = side * 2;

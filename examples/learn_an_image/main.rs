@@ -75,8 +75,8 @@ struct Learner {
 }
 
 impl Learner {
-    /// The finest level of the hash grid has the resolution of the image. Adam has the parameters of Instant NGP. If `steps` is
-    /// given, the learning rate decays over these steps; else it is constant.
+    /// The finest level of the hash grid has the resolution of the image. Adam has the parameters of Instant NGP. If
+    /// `steps` is given, the learning rate decays over these steps; else it is constant.
     fn new(gpu: Gpu, args: &Args, picture: &RgbImage, steps: Option<u32>) -> Result<Self> {
         let (width, height) = picture.dimensions();
         let finest = width.max(height);
@@ -96,7 +96,8 @@ impl Learner {
     }
 }
 
-/// A sample for each pixel. Its features are the pixel's centre, and its target is the colour. The image is 1 wide and 1 high.
+/// A sample for each pixel. Its features are the pixel's centre, and its target is the colour. The image is 1 wide and
+/// 1 high.
 fn pixels(picture: &RgbImage) -> Result<Dataset> {
     let colours = picture.as_raw().iter().map(|&byte| f32::from(byte) / 255.0).collect();
     Ok(Dataset::from_f32_targets(pixel_centres(picture), 2, colours, 3)?)

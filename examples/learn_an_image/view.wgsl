@@ -1,5 +1,6 @@
 // The app's own passes: they write the positions for the network, and copy its colours to the screen buffer.
-// The screen consists of 64 lattices. A lattice is every 8th pixel in both directions. A frame computes some of the lattices.
+// The screen consists of 64 lattices. A lattice is every 8th pixel in both directions. A frame computes some of the
+// lattices.
 
 struct View {
     corner: vec2f, // of the window, in image coordinates; the image is 1 wide and 1 high

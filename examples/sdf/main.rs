@@ -1,9 +1,9 @@
 //! Trains a network to represent the signed distance field (SDF) of a 3-D shape.
 //!
-//! An app pass computes the samples on the GPU. Another app pass marches rays: its shader calls the network as a WGSL function.
-//! The window shows the shape during the training. Drag to orbit, use the wheel to zoom.
-//! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true shape.
-//! It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
+//! An app pass computes the samples on the GPU. Another app pass marches rays: its shader calls the network as a WGSL
+//! function. The window shows the shape during the training. Drag to orbit, use the wheel to zoom.
+//! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true
+//! shape. It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
 //! `--headless` takes about TIME_SDF on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example sdf
@@ -87,8 +87,8 @@ struct Learner {
 }
 
 impl Learner {
-    /// The network is small, because ray marching evaluates it often. If `steps` is given, the learning rate decays over these
-    /// steps; else it is constant.
+    /// The network is small, because ray marching evaluates it often. If `steps` is given, the learning rate decays
+    /// over these steps; else it is constant.
     fn new(gpu: Gpu, args: &Args, steps: Option<u32>) -> Result<Self> {
         // The shape is in the cube from −1 to 1. The hash grid needs coordinates from 0 to 1.
         let to_grid = Encoding::Identity { scale: 0.5, offset: 0.5 };
@@ -147,7 +147,8 @@ struct Pass {
 }
 
 impl Pass {
-    /// A pass of one entry point of the shader. `field` is the WGSL of the distance function, `weights` the buffer that it reads.
+    /// A pass of one entry point of the shader. `field` is the WGSL of the distance function, `weights` the buffer
+    /// that it reads.
     fn new(
         gpu: &Gpu,
         entry: &str,

@@ -1,5 +1,5 @@
-// The app's own shader: the true shape, its samples, and ray marching. The host appends `fn field(p: vec3f) -> f32`: the true
-// shape, the network, or an empty function for passes without rays.
+// The app's own shader: the true shape, its samples, and ray marching. The host appends `fn field(p: vec3f) -> f32`:
+// the true shape, the network, or an empty function for passes without rays.
 
 struct Frame {
     eye: vec3f,
@@ -13,8 +13,8 @@ struct Frame {
 @group(0) @binding(2) var<storage, read_write> distances: array<f32>;
 @group(0) @binding(3) var<storage, read_write> picture: array<u32>; // red, green, blue, and 1 if the ray hits the shape
 
-// The smooth union of a ring and a ball, minus a box. The distance functions and the smooth union are those of Inigo Quilez,
-// iquilezles.org/articles/distfunctions.
+// The smooth union of a ring and a ball, minus a box. The distance functions and the smooth union are those of Inigo
+// Quilez, iquilezles.org/articles/distfunctions.
 fn shape(p: vec3f) -> f32 {
     let ring = length(vec2f(length(p.xz) - 0.6, p.y)) - 0.2;
     let ball = length(p - vec3f(-0.45, 0.2, -0.3)) - 0.4;
@@ -38,7 +38,8 @@ fn random(key: vec3u) -> vec3f {
     return vec3f(v >> vec3u(8u)) / 16777216.0;
 }
 
-// Random points in the cube from -1 to 1. Every second point is moved near the surface, because errors matter most there.
+// Random points in the cube from -1 to 1. Every second point is moved near the surface, because errors matter most
+// there.
 @compute @workgroup_size(64)
 fn samples(@builtin(global_invocation_id) id: vec3u) {
     let row = id.x;
@@ -58,8 +59,8 @@ fn samples(@builtin(global_invocation_id) id: vec3u) {
     distances[row] = shape(p);
 }
 
-// Sphere tracing (Hart, 1996) inside the cube. The network's distance is not exact, so steps are shorter. Returns red, green,
-// blue, and 1 if the ray hits the shape.
+// Sphere tracing (Hart, 1996) inside the cube. The network's distance is not exact, so steps are shorter. Returns red,
+// green, blue, and 1 if the ray hits the shape.
 fn march(pixel: vec2f) -> vec4f {
     let size = vec2f(frame.size);
     let at = (2.0 * pixel - size) / min(size.x, size.y);
@@ -74,8 +75,8 @@ fn march(pixel: vec2f) -> vec4f {
     var t = max(max(enter.x, 0.0), max(enter.y, enter.z));
     let end = min(leave.x, min(leave.y, leave.z));
 
-    // After the hit, the same loop evaluates the field at the four corners of a small tetrahedron, for the normal. So the
-    // network's code is in the shader only once.
+    // After the hit, the same loop evaluates the field at the four corners of a small tetrahedron, for the normal. So
+    // the network's code is in the shader only once.
     var corner = 0u;
     var slope = vec3f(0.0);
     var colour = vec3f(0.93 + 0.05 * at.y);

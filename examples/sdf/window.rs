@@ -1,5 +1,5 @@
-//! Runs in a window: each frame computes samples, trains the network, and marches rays in a fragment shader. The resolution
-//! adapts to the time of a frame; the window shows the image enlarged.
+//! Runs in a window: each frame computes samples, trains the network, and marches rays in a fragment shader. The
+//! resolution adapts to the time of a frame; the window shows the image enlarged.
 
 use std::ops::RangeInclusive;
 

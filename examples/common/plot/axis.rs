@@ -19,8 +19,8 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten. If `rounded`, it starts and ends at a tick. If not,
-    /// and all values are integers, so are the ticks.
+    /// An axis with ticks at multiples of 1, 2 or 5 times a power of ten. If `rounded`, it starts and ends at a tick.
+    /// If not, and all values are integers, so are the ticks.
     pub fn linear(values: impl Iterator<Item = f64> + Clone, rounded: bool) -> Result<Self> {
         let whole = !rounded && values.clone().all(|v| v.fract() == 0.0);
         let mut range = extent(values, if whole { 1.0 } else { 0.01 })?;
@@ -39,8 +39,8 @@ impl Axis {
         Ok(Self { range, ticks, decimals, log: false, scientific })
     }
 
-    /// A logarithmic axis that starts and ends at a tick. The values must be positive. If all are within a factor of 2, the
-    /// axis is linear, because a linear axis has more ticks there.
+    /// A logarithmic axis that starts and ends at a tick. The values must be positive. If all are within a factor of
+    /// 2, the axis is linear, because a linear axis has more ticks there.
     pub fn log(values: impl Iterator<Item = f64> + Clone) -> Result<Self> {
         let Range { start, end } = extent(values.clone().map(f64::log10), 0.0)?;
         if end - start < 0.3 {

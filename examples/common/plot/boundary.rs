@@ -60,8 +60,8 @@ impl Grid {
     }
 }
 
-/// Writes a map of the probability of the second class, with the decision boundary at 0.5 and the data. `probability` has one
-/// value per grid cell. A point is x, y, and whether it belongs to the second class.
+/// Writes a map of the probability of the second class, with the decision boundary at 0.5 and the data. `probability`
+/// has one value per grid cell. A point is x, y, and whether it belongs to the second class.
 pub fn decision_boundary(
     path: &Path,
     title: &str,

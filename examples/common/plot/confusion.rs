@@ -8,8 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::super::Result;
 use super::{BLUE, TEXT, UNIT, VERMILLION, save, text};
 
-/// Writes a confusion matrix. `counts[i][j]` is the number of samples of class i that were predicted as class j. The strength
-/// of a cell's colour is the cube root of its share of the row, so that a few errors are visible.
+/// Writes a confusion matrix. `counts[i][j]` is the number of samples of class i that were predicted as class j. The
+/// strength of a cell's colour is the cube root of its share of the row, so that a few errors are visible.
 pub fn confusion_matrix<S: AsRef<str>>(path: &Path, title: &str, classes: &[S], counts: &[Vec<u32>]) -> Result<()> {
     let n = classes.len();
     if n == 0 || counts.len() != n || counts.iter().any(|row| row.len() != n) {

@@ -61,7 +61,8 @@ pub struct Painter {
     ask: wgpu::ComputePipeline,
     show: wgpu::ComputePipeline,
     draw: wgpu::RenderPipeline,
-    /// Bind groups of two screen buffers. One is filled while the other is shown, so all shown pixels are from the same round.
+    /// Bind groups of two screen buffers. One is filled while the other is shown, so all shown pixels are from the
+    /// same round.
     asking: [wgpu::BindGroup; 2],
     drawing: [wgpu::BindGroup; 2],
     /// Number of pixels of a lattice.
