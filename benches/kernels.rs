@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use common::*;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use wgrad::plan::{BufferId, DataInfo, Layout, Role, StepState};
-use wgrad::runner::Runner;
+use wgrad::plan_runner::PlanRunner;
 use wgrad::{Adam, Gpu, Loss, Plan, TrainerConfig};
 
 fn matmuls(criterion: &mut Criterion) {
@@ -22,7 +22,7 @@ fn matmuls(criterion: &mut Criterion) {
         (Layout::Nn, [4096, 64, 64]),
     ];
     for (layout, [m, n, k]) in shapes {
-        let mut matmul = Runner::product(&gpu, [m, n, k], layout).expect("a matmul that fits");
+        let mut matmul = PlanRunner::matmul(&gpu, [m, n, k], layout).expect("a matmul that fits");
         matmul.set(BufferId(0), &random((m * k) as usize)).expect("memory");
         matmul.set(BufferId(1), &random((k * n) as usize)).expect("memory");
         group.throughput(Throughput::Elements(matmul.plan().cost().total().flops));
@@ -56,12 +56,12 @@ fn kernels_of_a_step(criterion: &mut Criterion) {
 }
 
 /// A plan with one op of a training plan, random tensors and a full batch.
-fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> Runner {
+fn alone_on(gpu: &Gpu, plan: Plan, batch: u32) -> PlanRunner {
     const ROWS: u32 = 1024;
     let buffers = plan.buffers.clone();
     // SAFETY: the plan is made by wgrad, with some ops removed. The data set has `ROWS` rows, and all row indices are
     // below `ROWS`.
-    let mut runner = unsafe { Runner::new_unchecked(gpu, plan) }.expect("a plan that fits");
+    let mut runner = unsafe { PlanRunner::new_unchecked(gpu, plan) }.expect("a plan that fits");
     for (i, buffer) in buffers.iter().enumerate() {
         let id = BufferId(i);
         let set = match buffer.role {

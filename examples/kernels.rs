@@ -20,7 +20,7 @@ use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use common::{Result, options, training_options::TrainingOptions};
 use naga::{ScalarKind, TypeInner};
-use wgrad::inspect::{self, Kernel};
+use wgrad::kernel_sources::{self, Kernel};
 use wgrad::{Gpu, Plan};
 
 /// The value of `--adapter` for the GPU of this machine.
@@ -34,7 +34,7 @@ struct Args {
     /// Part of the names of the kernels to print, such as matmul, matmul.wide or update
     name: Option<String>,
     /// Prints only the kernels for this class of adapter; "here" is the GPU of this machine [default: every class]
-    #[arg(long, value_parser = PossibleValuesParser::new(inspect::ADAPTERS.into_iter().chain([HERE])))]
+    #[arg(long, value_parser = PossibleValuesParser::new(kernel_sources::ADAPTERS.into_iter().chain([HERE])))]
     adapter: Option<String>,
     /// Folder for the WGSL files; without it they are printed
     #[arg(long, value_name = "DIR")]
@@ -104,7 +104,7 @@ fn texts(args: &Args) -> Result<Vec<Text>> {
     let plans: Vec<Plan> = [own].into_iter().chain(plans::plans()).collect();
     let adapters = match &args.adapter {
         Some(adapter) => vec![adapter.as_str()],
-        None => inspect::ADAPTERS.to_vec(),
+        None => kernel_sources::ADAPTERS.to_vec(),
     };
     let gpu: Option<Gpu> = match adapters[0] {
         HERE => Some(Gpu::request()?),
@@ -124,12 +124,12 @@ fn texts(args: &Args) -> Result<Vec<Text>> {
     };
     for adapter in adapters {
         for plan in &plans {
-            let kernels = gpu.as_ref().map(|gpu| gpu.kernels(plan)).or_else(|| inspect::kernels(plan, adapter));
+            let kernels = gpu.as_ref().map(|gpu| gpu.kernels(plan)).or_else(|| kernel_sources::kernels(plan, adapter));
             for (op, kernels) in plan.ops().zip(kernels.unwrap_or_default()) {
                 kernels.into_iter().for_each(|kernel| add(adapter, plan.title(op), kernel));
             }
         }
-        inspect::textures().into_iter().for_each(|kernel| add(adapter, "texture of 3 channels".into(), kernel));
+        kernel_sources::textures().into_iter().for_each(|kernel| add(adapter, "texture of 3 channels".into(), kernel));
     }
     texts.sort_by(|a, b| a.kernel.name.cmp(&b.kernel.name));
     Ok(texts)

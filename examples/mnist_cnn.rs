@@ -198,7 +198,7 @@ fn draw_features(path: &Path, name: NetworkName, trainer: &Trainer, data: &Datas
     let convolutions = trainer.network().layers().filter(|(_, layer)| matches!(layer, Layer::Conv(_))).count();
     for block in 1..=convolutions {
         let network = name.blocks(block).build()?;
-        let [height, width, maps] = network.output_ends()[0].shape[..] else { continue };
+        let [height, width, maps] = network.output_specs()[0].shape[..] else { continue };
         let options = LoadWeights::new().ignore_others();
         let model = Model::weights_from_bytes_with(trainer.device().clone(), &network, &weights, &options)?;
         let features = model.forward(&digit)?;

@@ -157,7 +157,7 @@ mod tests {
                 let mut trainer = Trainer::new(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap();
                 let matched = trainer.check_fits(&data).unwrap();
                 trainer.bind_training(std::borrow::Cow::Borrowed(&data), &matched, 0).unwrap();
-                let crate::device::Executor::Cpu(executor) = &trainer.training else { unreachable!() };
+                let crate::executor::Executor::Cpu(executor) = &trainer.training else { unreachable!() };
                 let mut pauses = 0;
                 let pause = || {
                     pauses += 1;
@@ -184,7 +184,7 @@ mod tests {
         assert!(plan.step.iter().any(|op| matches!(op, super::Op::Narrow(_))), "{plan}");
         let after = |most: u64| {
             let executor = model.forward_executor(plan.clone()).unwrap();
-            let crate::device::Executor::Cpu(executor) = &executor else { unreachable!() };
+            let crate::executor::Executor::Cpu(executor) = &executor else { unreachable!() };
             let buffer = |role| executor.buffer(executor.plan().find(role).unwrap());
             buffer(Role::Input(0)).lock().iter_mut().zip(1..).for_each(|(x, i)| *x = (i as f32 * 0.25).to_bits());
             let mut pauses = 0;

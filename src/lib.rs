@@ -101,6 +101,8 @@ macro_rules! from_variants {
 
 mod accuracy;
 mod activation;
+mod buffer_rows;
+mod callback_future;
 mod clock;
 mod config;
 mod cpu;
@@ -111,8 +113,8 @@ mod device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod disk;
 mod encoding;
-mod ends;
 mod error;
+mod executor;
 mod expression;
 #[cfg(feature = "files")]
 mod files;
@@ -121,19 +123,23 @@ mod gpu;
 mod history;
 mod init;
 #[doc(hidden)]
-pub mod inspect;
+pub mod kernel_sources;
 pub mod lockstep;
 mod loss;
-mod losses;
 #[cfg(feature = "mnist")]
 pub mod mnist;
 mod model;
-mod named;
+mod named_values;
 mod network;
 mod ops;
 mod optimizer;
 mod orthogonal;
+mod output_losses;
 pub mod plan;
+mod plan_bindings;
+#[cfg(not(target_family = "wasm"))]
+#[doc(hidden)]
+pub mod plan_runner;
 mod predictor;
 #[cfg(all(any(feature = "files", feature = "mnist"), not(target_family = "wasm")))]
 mod process;
@@ -141,22 +147,18 @@ mod profile;
 mod random;
 #[cfg(feature = "files")]
 mod registry;
-mod rows;
-#[cfg(not(target_family = "wasm"))]
-#[doc(hidden)]
-pub mod runner;
 mod schedule;
 mod scores;
 mod shape;
-mod signal;
-mod submission;
-mod texture;
+mod submission_limits;
+mod texture_io;
 mod trainer;
 #[cfg(target_family = "wasm")]
 mod web;
 mod wgsl;
 
 pub use activation::{Activation, CustomActivation};
+pub use buffer_rows::Rows;
 pub use config::{Clip, Group, TrainerConfig};
 pub use dataset::{Augmentation, Dataset, DatasetBuilder, Features, Targets};
 pub use device::Device;
@@ -176,24 +178,23 @@ pub use gpu::{Gpu, Recorder, Traffic, optional_features, required_limits};
 pub use history::{Best, Epoch, Evaluation, History, Monitor, OutputEpoch, OutputEvaluation, OutputHistory};
 pub use init::Init;
 pub use loss::{CustomLoss, Loss};
-pub use losses::Losses;
 pub use model::{Forward, Model};
-pub use named::{Inputs, NamedRows};
+pub use named_values::{Inputs, NamedRows};
 pub use network::{
-    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, End, Graph, GroupNorm, InstanceNorm,
-    Interpolation, Layer, LayerNorm, LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter,
-    Pool, RmsNorm, ScaleShift, Size, Summary, Tied, Upsample, Value,
+    BatchNorm, Conv, Crop, Custom, CustomLayer, CustomParameter, Dense, Graph, GroupNorm, InstanceNorm, Interpolation,
+    Layer, LayerNorm, LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter, Pool, RmsNorm,
+    ScaleShift, Size, Summary, TensorSpec, Tied, Upsample, Value,
 };
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
 pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+pub use output_losses::Losses;
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;
 pub use profile::{OpProfile, Profile};
-pub use rows::Rows;
 pub use schedule::{Plateau, Schedule};
 pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;
-pub use texture::{Images, RandomCrops, TextureOutput, TextureSamples};
+pub use texture_io::{Images, RandomCrops, TextureOutput, TextureSamples};
 pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;
 pub use wgsl::Wgsl;

@@ -66,7 +66,7 @@ impl Loss {
 
     /// Its name where it takes targets from 0 to 1 only.
     pub(crate) fn of_probabilities(self) -> Option<&'static str> {
-        match self.link() {
+        match self.output_activation() {
             Activation::Sigmoid => Some("binary cross-entropy"),
             Activation::Softmax => Some("softmax cross-entropy"),
             _ => None,
@@ -79,7 +79,7 @@ impl Loss {
     }
 
     /// The activation it is computed together with, from that one's input: what turns logits into probabilities.
-    pub(crate) fn link(self) -> Activation {
+    pub(crate) fn output_activation(self) -> Activation {
         match self {
             Loss::BinaryCrossEntropy => Activation::Sigmoid,
             _ if self.is_softmax() => Activation::Softmax,
@@ -100,12 +100,12 @@ impl Loss {
             Loss::Custom(own) => own.check()?,
             _ => {}
         }
-        let expected = match self.link() {
+        let expected = match self.output_activation() {
             Activation::Identity => return Ok(()),
             Activation::Sigmoid => "Sigmoid or Identity, as binary cross-entropy is computed from logits",
             _ => "Softmax or Identity, as softmax cross-entropy is computed from logits",
         };
-        if last == self.link() || last == Activation::Identity {
+        if last == self.output_activation() || last == Activation::Identity {
             return Ok(());
         }
         Err(Error::InvalidOption { name: "the last layer's activation", expected, actual: format!("{last:?}") })

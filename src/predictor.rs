@@ -1,12 +1,13 @@
 //! Predictions one after the other, without making anything for each.
 
-use crate::device::{Device, Executor, Run};
+use crate::callback_future::CallbackFuture;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::executor::{Executor, Run};
 use crate::model::{Model, every_class};
-use crate::named::Inputs;
-use crate::network::End;
+use crate::named_values::Inputs;
+use crate::network::TensorSpec;
 use crate::plan::{Plan, Role};
-use crate::signal::Signal;
 
 /// A model made ready for repeated predictions of up to a fixed number of rows: from [`Model::predictor`].
 ///
@@ -21,7 +22,7 @@ pub struct Predictor {
     ranking: Executor,
     threshold: f32,
     rows: usize,
-    inputs: Vec<End>,
+    inputs: Vec<TensorSpec>,
     /// The number of the output, how many numbers of it a row has, and how many of these tell a class together.
     output: u32,
     width: usize,
@@ -38,7 +39,7 @@ struct Mapped {
     up: wgpu::Buffer,
     down: wgpu::Buffer,
     /// What the last call asked for and, where its future was dropped, nobody has waited for.
-    under_way: Vec<Signal<Result<(), wgpu::BufferAsyncError>>>,
+    under_way: Vec<CallbackFuture<Result<(), wgpu::BufferAsyncError>>>,
 }
 
 impl Predictor {
@@ -169,7 +170,7 @@ impl Predictor {
         let read = size_of_val(probabilities) as u64;
         encoder.copy_buffer_to_buffer(executor.of(output), 0, &mapped.down, 0, read);
         let submitted = gpu.submit(encoder);
-        let ((down, read_it), (up, write_it)) = (Signal::new(), Signal::new());
+        let ((down, read_it), (up, write_it)) = (CallbackFuture::new(), CallbackFuture::new());
         gpu.map(&mapped.down, read, read_it);
         gpu.map_to_write(&mapped.up, write_it);
         mapped.under_way.extend([up, down]);
@@ -217,8 +218,8 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn predictor(&self, rows: u32) -> Result<Predictor> {
-        let inputs = self.network().input_ends().to_vec();
-        let width = self.network().output_ends()[self.chosen].features() as usize;
+        let inputs = self.network().input_specs().to_vec();
+        let width = self.network().output_specs()[self.chosen].features() as usize;
         let columns = self.columns(self.chosen) as usize;
         let probabilities = self.with_probabilities()?;
         let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;

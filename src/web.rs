@@ -2,7 +2,7 @@
 
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 
-use crate::signal::Signal;
+use crate::callback_future::CallbackFuture;
 
 #[wasm_bindgen]
 extern "C" {
@@ -35,7 +35,7 @@ pub(crate) fn now() -> f64 {
 /// timer: browsers make nested ones wait for 4 milliseconds, and those of hidden pages for a second.
 pub(crate) async fn next_task() {
     let Ok(channel) = MessageChannel::new() else { return };
-    let (come, fulfil) = Signal::new();
+    let (come, fulfil) = CallbackFuture::new();
     let (to, from) = (channel.port1(), channel.port2());
     to.set_onmessage(&Closure::once_into_js(move || fulfil(())));
     from.post_message(&JsValue::NULL);

@@ -35,7 +35,7 @@ fn forward(network: &Network, weights: &[f64], samples: &[Vec<f64>], fixed: bool
     let mut next = || parameters.next().map(|p| weights[p.range()].to_vec()).unwrap();
     let mut state = || states.next().map(|p| weights[p.range()].to_vec()).unwrap();
     let mut found = Forward { outputs: samples.to_vec(), steepest: 1.0, ..Forward::default() };
-    let mut channels = network.input_ends()[0].shape.last().copied().unwrap() as usize;
+    let mut channels = network.input_specs()[0].shape.last().copied().unwrap() as usize;
     for (_, layer) in network.layers() {
         match layer {
             Layer::Dense(dense) => {

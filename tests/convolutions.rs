@@ -119,7 +119,7 @@ fn a_convolution_is_the_textbooks() {
         let corners = &mut Corners::default();
         let expected = outputs(&Layer::Conv(conv), &own, &[&Sample::new(&sample, of(&x))], corners).remove(0);
         let expected = common::reference::activated(conv.activation, &expected, corners);
-        assert_eq!(network.output_ends()[0].shape[..], expected.shape[..], "{conv:?}");
+        assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{conv:?}");
         // A sum of n terms is off by n roundings of the terms' magnitude, which is at most 1 here; tanh and silu are
         // steeper than 1 nowhere but for 1.1.
         let terms = network.parameters()[0].len() / conv.channels + 2;

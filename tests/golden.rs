@@ -8,7 +8,7 @@ use std::io::Write;
 
 use common::Random;
 use wgrad::Activation::{Identity, Relu};
-use wgrad::{Adam, Dataset, Device, Event, Fit, Gpu, Loss, Network, Plan, Trainer, TrainerConfig, inspect};
+use wgrad::{Adam, Dataset, Device, Event, Fit, Gpu, Loss, Network, Plan, Trainer, TrainerConfig, kernel_sources};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mnist.txt");
 
@@ -32,8 +32,8 @@ fn plan_lines(batch: u32) -> Vec<String> {
         let title = plan.title(op);
         format!("batch {batch} op {}", title.split(" -> ").next().unwrap())
     });
-    let grids = inspect::ADAPTERS.map(|adapter| {
-        let kernels = inspect::kernels(&plan, adapter).unwrap();
+    let grids = kernel_sources::ADAPTERS.map(|adapter| {
+        let kernels = kernel_sources::kernels(&plan, adapter).unwrap();
         let step = kernels.iter().take(plan.step.len()).flatten();
         let grids: Vec<String> = step.map(|kernel| kernel.workgroups.to_string()).collect();
         format!("batch {batch} workgroups on {adapter}: {}", grids.join(" "))

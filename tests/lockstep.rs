@@ -9,7 +9,7 @@ use common::*;
 use proptest::prelude::*;
 use wgrad::lockstep::Lockstep;
 use wgrad::plan::{BufferId, DataInfo, Op, Role};
-use wgrad::runner::Runner;
+use wgrad::plan_runner::PlanRunner;
 use wgrad::{
     Activation, Adagrad, Adam, AdamW, BatchNorm, Clip, Dense, Group, Init, Layer, LayerNorm, Lion, Loss, Network,
     Optimizer, Plan, RmsProp, Schedule, Sgd, TrainerConfig,
@@ -272,7 +272,7 @@ fn left_by(network: &Network, plan: Plan, loss: Loss) -> Vec<Vec<u32>> {
     let find = |role| plan.find(role).unwrap();
     let ends = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
     // SAFETY: the plan is one of wgrad's, and the data are as long as `info` says.
-    let mut runner = unsafe { Runner::new_unchecked(gpu(), plan) }.unwrap();
+    let mut runner = unsafe { PlanRunner::new_unchecked(gpu(), plan) }.unwrap();
     runner.set(ends[0], &random.f32s((rows * info.feature_stride) as usize)).unwrap();
     match info.values {
         1 => runner.set(ends[1], &random.f32s((rows * info.target_stride) as usize)).unwrap(),

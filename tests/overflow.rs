@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use wgrad::Activation::Identity;
 use wgrad::plan::*;
-use wgrad::runner::Runner;
+use wgrad::plan_runner::PlanRunner;
 use wgrad::{
     Adagrad, Adam, AdamW, Clip, Dataset, Dense, Device, Error, Fit, Group, Init, Lion, Loss, Network, Optimizer,
     RmsProp, Sgd, Trainer, TrainerConfig,
@@ -146,7 +146,7 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
         ("metrics", levels * batch * 4, Role::RowMetrics),
     ];
     // SAFETY: tensors are as long as the ops' dimensions say.
-    let mut losses = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
+    let mut losses = unsafe { PlanRunner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
     losses.set(BufferId(0), &[OUTPUT; 16]).unwrap();
     losses.set(BufferId(1), &[0u32]).unwrap();
     losses.set(BufferId(2), &[DataInfo { rows: 1, ..DataInfo::default() }]).unwrap();
@@ -164,7 +164,7 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     let op = Op::Metrics(Metrics { slots: tensor(0, [count, 4].into()), totals: tensor(1, 4.into()) });
     let buffers = [("slots", count * 4, Role::RowMetrics), ("totals", 4, Role::Totals)];
     // SAFETY: as above.
-    let mut sum = unsafe { Runner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
+    let mut sum = unsafe { PlanRunner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
     sum.set(BufferId(0), &all).unwrap();
     sum.run(1).unwrap();
     let totals = sum.get(BufferId(1)).unwrap();

@@ -43,7 +43,7 @@ fn a_pool_is_the_textbooks() {
         let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();
         let x = Sample::new(&sample, x.into_iter().map(f64::from).collect());
         let expected = outputs(&Layer::Pool(pool), &[], &[&x], &mut Corners::default()).remove(0);
-        assert_eq!(network.output_ends()[0].shape[..], expected.shape[..], "{pool:?}");
+        assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{pool:?}");
         for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
             // A mean is rounded once, a maximum not at all.
             assert!((f64::from(*y) - expected).abs() <= expected.abs() / 16_777_216.0, "{pool:?} {i}: {y}, {expected}");
@@ -106,7 +106,7 @@ fn builders_have_pools() {
     assert_eq!(names, ["conv_1", "max_pool_2", "conv_3", "average_pool_4", "reduce_mean_5", "dense_6"]);
     assert!(network.summary().to_string().contains("[batch, 5, 11, 64]"), "{}", network.summary());
     let sequence = Network::input([9, 4]).max_pool(3).global_max_pool().build().unwrap();
-    assert_eq!(sequence.output_ends()[0].shape[..], [4]);
+    assert_eq!(sequence.output_specs()[0].shape[..], [4]);
     let error = Network::input(5).global_max_pool().build().unwrap_err().to_string();
     let expected = "samples of shape [height, width, channels] or [steps, channels], got [5]";
     assert_eq!(error, format!("input of a global pool: expected {expected}"));

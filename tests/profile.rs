@@ -233,7 +233,7 @@ fn a_plan_of_thousands_of_ops_is_timed() {
     plan.step = vec![plan.step[0].clone(); 2500];
     let (input, output) = (plan.find(Role::Input(0)).unwrap(), plan.find(Role::Output(0)).unwrap());
     // SAFETY: the plan is one of wgrad's, an op of it repeated.
-    let runner = unsafe { wgrad::runner::Runner::new_unchecked(gpu(), plan) }.unwrap();
+    let runner = unsafe { wgrad::plan_runner::PlanRunner::new_unchecked(gpu(), plan) }.unwrap();
     let profile = runner.profile(1).unwrap();
     assert_eq!(profile.ops.len(), 2500);
     assert!(profile.ops.windows(2).all(|pair| pair[0].runs[0][1] <= pair[1].runs[0][0]));

@@ -46,7 +46,7 @@ fn what_comes_out_is_the_textbooks() {
         let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();
         let x = Sample::new(&sample, x.into_iter().map(f64::from).collect());
         let expected = outputs(&layer, &[], &[&x], &mut Corners::default()).remove(0);
-        assert_eq!(network.output_ends()[0].shape[..], expected.shape[..], "{layer:?}");
+        assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{layer:?}");
         for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
             // Weights of sum 1 in f32, two by two, of numbers below 1; and the sum is rounded.
             assert!((f64::from(*y) - expected).abs() <= 4.0 / 16_777_216.0, "{layer:?} {i}: {y} is not {expected}");
@@ -95,7 +95,7 @@ fn space_and_depth_undo_each_other() {
     let network = Network::input([1, 1, 8]).layer(Layer::DepthToSpace(2)).build().unwrap();
     let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
     let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();
-    assert_eq!((network.output_ends()[0].shape, &y[..]), ([2, 2, 2].into(), &x[..]));
+    assert_eq!((network.output_specs()[0].shape, &y[..]), ([2, 2, 2].into(), &x[..]));
 }
 
 #[cfg(feature = "files")]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use wgrad::plan::{BufferId, Layout, Op};
-use wgrad::{Conv, Gpu, runner::Runner};
+use wgrad::{Conv, Gpu, plan_runner::PlanRunner};
 
 use super::common::Result;
 use super::timing::{Effort, seconds};
@@ -61,7 +61,7 @@ fn convolution(
     channels: u32,
 ) -> Result<(Measured, Shape)> {
     let conv = if sample[2] == channels { Conv::new(channels, 3).same() } else { Conv::new(channels, 3) };
-    let mut runner = Runner::convolution(gpu, batch, sample, &conv, layout)?;
+    let mut runner = PlanRunner::convolution(gpu, batch, sample, &conv, layout)?;
     let mut random = Random(1);
     for buffer in 0..2 {
         let numbers = runner.plan().buffers[buffer].words().unwrap_or(0) as usize;
@@ -83,7 +83,7 @@ fn convolution(
 
 fn matmul(gpu: &Gpu, effort: Effort, layout: Layout, shape: Shape) -> Result<Measured> {
     let [m, n, k] = shape;
-    let mut runner = Runner::product(gpu, shape, layout)?;
+    let mut runner = PlanRunner::matmul(gpu, shape, layout)?;
     let mut random = Random(1);
     let [a, b] = [m * k, k * n].map(|len| random.f32s(len as usize));
     runner.set(BufferId(0), &a)?;

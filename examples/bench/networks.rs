@@ -80,7 +80,7 @@ fn dense(widths: &[u32]) -> Result<Named> {
 
 /// Mean squared error if the output is an image, else softmax cross-entropy.
 fn loss(network: &Network) -> Loss {
-    if network.output_ends()[0].shape.len() > 1 { Loss::MeanSquaredError } else { Loss::SoftmaxCrossEntropy }
+    if network.output_specs()[0].shape.len() > 1 { Loss::MeanSquaredError } else { Loss::SoftmaxCrossEntropy }
 }
 
 fn trainer(gpu: &Gpu, network: &Network, batch: u32) -> Result<Trainer> {

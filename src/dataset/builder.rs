@@ -1,7 +1,7 @@
 //! Data sets of several inputs and targets, by name.
 
-use super::building::{at_least_1, at_most_u32};
-use super::values::Values;
+use super::constructors::{at_least_1, at_most_u32};
+use super::features::Values;
 use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
 use crate::shape::{LONGEST_TENSOR, Shape};

@@ -7,7 +7,7 @@ use super::{Dataset, Target, Targets, listed};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::network::{End, Network};
+use crate::network::{Network, TensorSpec};
 use crate::ops::DataInfo;
 use crate::shape::Shape;
 
@@ -24,9 +24,9 @@ impl Dataset {
     pub(crate) fn matched(&self, network: &Network, losses: impl IntoIterator<Item = Loss>) -> Result<Matched> {
         let inputs = self.matched_inputs(network)?;
         let names = || self.targets.iter().map(|target| &*target.name);
-        let targets = matched("target", "output", names, network.output_ends())?;
-        for ((end, &target), loss) in network.output_ends().iter().zip(&targets).zip(losses) {
-            let of_sole = self.targets.len() == 1 && network.output_ends().len() == 1;
+        let targets = matched("target", "output", names, network.output_specs())?;
+        for ((end, &target), loss) in network.output_specs().iter().zip(&targets).zip(losses) {
+            let of_sole = self.targets.len() == 1 && network.output_specs().len() == 1;
             self.targets[target].check_for(end, loss, of_sole)?;
             let positions = u64::from(end.positions());
             let (all, limit) = (positions * self.rows as u64, u32::MAX.into());
@@ -41,12 +41,12 @@ impl Dataset {
     /// The number of the data set's input for each input of the network.
     pub(crate) fn matched_inputs(&self, network: &Network) -> Result<Vec<usize>> {
         let names = || self.inputs.iter().map(|input| &*input.name);
-        let inputs = matched("input", "input", names, network.input_ends())?;
-        for (end, &i) in network.input_ends().iter().zip(&inputs) {
+        let inputs = matched("input", "input", names, network.input_specs())?;
+        for (end, &i) in network.input_specs().iter().zip(&inputs) {
             let input = &self.inputs[i];
             let seen = input.seen();
             if seen.elements() as u32 != end.features() {
-                let (what, expected) = match self.inputs.len() == 1 && network.input_ends().len() == 1 {
+                let (what, expected) = match self.inputs.len() == 1 && network.input_specs().len() == 1 {
                     true => ("features of the data set".into(), format!("{}, the network's input", end.features())),
                     false => {
                         let what = format!("features of the data set's input {:?}", input.name);
@@ -136,7 +136,7 @@ impl Dataset {
 
 impl Target {
     /// Refuses targets that do not go with an output under a loss. `of_sole` says that there is no other of either.
-    pub(super) fn check_for(&self, end: &End, loss: Loss, of_sole: bool) -> Result<()> {
+    pub(super) fn check_for(&self, end: &TensorSpec, loss: Loss, of_sole: bool) -> Result<()> {
         let (positions, columns) = (end.positions(), end.columns());
         let title = |what: &str, simple: &str| match of_sole {
             true => simple.to_owned(),
@@ -184,7 +184,7 @@ impl Target {
             }
             Targets::Labels { classes, .. } => {
                 // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
-                let most = match (columns, loss.link()) {
+                let most = match (columns, loss.output_activation()) {
                     (1, Activation::Sigmoid) => 2,
                     (1, Activation::Identity) => u32::MAX,
                     _ => columns,
@@ -207,7 +207,7 @@ fn matched<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
     names: impl Fn() -> N,
-    ends: &[End],
+    ends: &[TensorSpec],
 ) -> Result<Vec<usize>> {
     if let ([_], 1) = (ends, names().count()) {
         return Ok(vec![0]);
@@ -220,7 +220,7 @@ pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
     names: impl Fn() -> N,
-    end: &End,
+    end: &TensorSpec,
 ) -> Result<usize> {
     names().position(|name| name == end.name).ok_or_else(|| {
         let wanted = format!("the data set's {what} for the network's {of_network} {:?}", end.name);

@@ -2,14 +2,14 @@
 
 mod augmentation;
 mod builder;
-mod building;
+mod constructors;
 mod crops;
+mod features;
 mod matching;
 mod scoring;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod values;
 mod weights;
 
 use std::borrow::Cow;
@@ -21,10 +21,10 @@ use crate::shape::Shape;
 pub use augmentation::Augmentation;
 pub use builder::DatasetBuilder;
 use crops::Crop;
+pub use features::Features;
+use features::Values;
 pub(crate) use matching::Matched;
 pub use targets::Targets;
-pub use values::Features;
-use values::Values;
 pub(crate) use weights::check_weights;
 
 /// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch

@@ -24,7 +24,7 @@ impl Dataset {
         if self.inputs.iter().any(|input| input.crop.is_some()) {
             return Err(Error::shape("data set to score", "whole images", "crops"));
         }
-        let (ends, end) = (network.output_ends(), &network.output_ends()[output]);
+        let (ends, end) = (network.output_specs(), &network.output_specs()[output]);
         let names = || self.targets.iter().map(|target| &*target.name);
         let of_sole = ends.len() == 1 && self.targets.len() == 1;
         let target = &self.targets[if of_sole { 0 } else { named("target", "output", names, end)? }];

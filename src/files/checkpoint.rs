@@ -12,7 +12,7 @@ use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
-use crate::losses::Losses;
+use crate::output_losses::Losses;
 use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
@@ -275,7 +275,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     }
     let best = format!("{STATE}{BEST}");
     let best = file.shape(&best).is_some().then(|| file.take(&best, Dtype::F32, &all)).transpose()?;
-    if let Some(history) = epochs::take(&mut file, network.output_ends())? {
+    if let Some(history) = epochs::take(&mut file, network.output_specs())? {
         progress.history = history;
     }
     check_place(&file, &state, &metrics_parts(&plan), &config, &mut progress)?;

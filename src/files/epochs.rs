@@ -10,7 +10,7 @@ use super::STATE;
 use super::format::{Contents, Tensor};
 use crate::error::Result;
 use crate::history::{Epoch, Evaluation, History, OutputEpoch, OutputHistory};
-use crate::network::End;
+use crate::network::TensorSpec;
 
 const HISTORY: &str = "history";
 const VALIDATION: &str = "history.validation";
@@ -66,7 +66,7 @@ fn of_output(i: usize) -> String {
 
 /// Takes the history of a network with these outputs out of a file; none where the file has none, as those of earlier
 /// versions, which have it as JSON.
-pub(super) fn take(file: &mut Contents<'_>, outputs: &[End]) -> Result<Option<History>> {
+pub(super) fn take(file: &mut Contents<'_>, outputs: &[TensorSpec]) -> Result<Option<History>> {
     let [history, validation, measured] = [HISTORY, VALIDATION, MEASURED].map(|name| format!("{STATE}{name}"));
     let Some(&[epochs, _]) = file.shape(&history) else { return Ok(None) };
     let epochs = u32::try_from(epochs).unwrap_or(u32::MAX);
@@ -146,7 +146,7 @@ mod tests {
             learning_rate: 1.0 / (i + 1) as f32,
             seconds: (i.is_multiple_of(2)).then_some(f64::from(i) / 13.0),
         };
-        let one = [End { name: "output".into(), shape: 1.into() }];
+        let one = [TensorSpec { name: "output".into(), shape: 1.into() }];
         for epochs in [0, 1, 1000] {
             let history = History { epochs: (0..epochs).map(epoch).collect(), outputs: Vec::new() };
             let file = encode(&BTreeMap::new(), &tensors(&history));
@@ -176,7 +176,7 @@ mod tests {
         let history = History { epochs: vec![epoch], outputs: vec![of("a", 0.25), of("b", 0.75)] };
         let file = encode(&BTreeMap::new(), &tensors(&history));
         let mut file = Contents::read("file", &file).unwrap();
-        let ends = ["a", "b"].map(|name| End { name: name.into(), shape: 1.into() });
+        let ends = ["a", "b"].map(|name| TensorSpec { name: name.into(), shape: 1.into() });
         assert_eq!(take(&mut file, &ends).unwrap(), Some(history));
         file.finish("").unwrap();
     }

@@ -15,7 +15,7 @@ use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::model::{Model, OutputLink};
+use crate::model::{Model, OutputActivation};
 use crate::network::{Description, Network, Parameter};
 use crate::registry::not_registered;
 
@@ -23,7 +23,7 @@ const FORMAT: &str = "wgrad";
 /// Of chains, and of graphs.
 const VERSIONS: [&str; 2] = ["1", "2"];
 
-/// What turns the output into probabilities; and, of several outputs, [`OutputLink`] of each.
+/// What turns the output into probabilities; and, of several outputs, [`OutputActivation`] of each.
 const LINK: &str = "link";
 const LINKS: &str = "links";
 
@@ -263,7 +263,7 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     file.allow_non_finite = allow_non_finite;
     let network = file.network()?;
     let links = file.links(&network)?;
-    for (output, OutputLink { link, .. }) in links.iter().enumerate() {
+    for (output, OutputActivation { link, .. }) in links.iter().enumerate() {
         if *link != Activation::Identity {
             let linked = network.followed_by(output, *link);
             linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
@@ -300,14 +300,17 @@ pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
     let mut metadata =
         BTreeMap::from([("format", FORMAT.into()), ("version", network.version().into()), ("network", json(&network))]);
     match &model.links[..] {
-        [OutputLink { link, .. }] => {
+        [OutputActivation { link, .. }] => {
             metadata.insert(LINK, json(link));
             if model.ranks_outputs(0) {
                 metadata.insert(RANKS, OUTPUTS.into());
             }
         }
         links => {
-            let link = |(i, link): (usize, &OutputLink)| OutputLink { ranks_outputs: model.ranks_outputs(i), ..*link };
+            let link = |(i, link): (usize, &OutputActivation)| OutputActivation {
+                ranks_outputs: model.ranks_outputs(i),
+                ..*link
+            };
             metadata.insert(LINKS, json(&links.iter().enumerate().map(link).collect::<Vec<_>>()));
         }
     }
@@ -355,13 +358,13 @@ impl Contents<'_> {
     }
 
     /// What the losses say of each output.
-    fn links(&self, network: &Network) -> Result<Vec<OutputLink>> {
-        let outputs = network.output_ends().len();
+    fn links(&self, network: &Network) -> Result<Vec<OutputActivation>> {
+        let outputs = network.output_specs().len();
         if outputs == 1 {
             let ranks_outputs = self.metadata(RANKS) == Some(OUTPUTS);
-            return Ok(vec![OutputLink { link: self.json(LINK)?, ranks_outputs }]);
+            return Ok(vec![OutputActivation { link: self.json(LINK)?, ranks_outputs }]);
         }
-        let links: Vec<OutputLink> = self.json(LINKS)?;
+        let links: Vec<OutputActivation> = self.json(LINKS)?;
         match links.len() == outputs {
             true => Ok(links),
             false => Err(self.fault(format!("has {} links for {outputs} outputs", links.len()))),

@@ -1,9 +1,9 @@
 //! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
 
 use super::{Gpu, first_line};
+use crate::callback_future::CallbackFuture;
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
-use crate::signal::Signal;
 
 /// What is known of a lost device whose device-lost callback is the app's.
 #[cfg(not(target_family = "wasm"))]
@@ -266,7 +266,7 @@ pub(crate) struct Readback {
 impl Readback {
     /// Asks for the bytes.
     pub(crate) fn read(self, gpu: &Gpu) -> Result<Reading> {
-        let (mapped, fulfil) = Signal::new();
+        let (mapped, fulfil) = CallbackFuture::new();
         gpu.guard("reading back", self.bytes, || gpu.map(&self.staging, self.bytes, fulfil))?;
         Ok(Reading { readback: self, mapped, gpu: gpu.clone() })
     }
@@ -276,7 +276,7 @@ impl Readback {
 #[derive(Debug)]
 pub(crate) struct Reading {
     readback: Readback,
-    mapped: Signal<Result<(), wgpu::BufferAsyncError>>,
+    mapped: CallbackFuture<Result<(), wgpu::BufferAsyncError>>,
     gpu: Gpu,
 }
 

@@ -20,9 +20,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::callback_future::lock;
 use crate::error::{Error, Result};
 use crate::ops::{Adapter, MatmulKernel};
-use crate::signal::lock;
 pub(crate) use executor::{GpuExecutor, Region};
 pub use limits::{optional_features, required_limits};
 pub(crate) use memory::Reading;

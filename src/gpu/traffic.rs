@@ -1,7 +1,7 @@
 //! Submitting, polling and mapping: each in one place, where it is counted.
 
 use super::{Gpu, lock};
-use crate::signal::Signal;
+use crate::callback_future::CallbackFuture;
 
 /// What wgrad itself has asked of the device, and what has gone over the bus for it. Nothing that is called `record_*`
 /// adds to it but [`maps_on_submit`](Self::maps_on_submit), nor does a `prepare_*`, unless `Gpu::tune` asks for measurement.
@@ -78,8 +78,8 @@ impl Gpu {
     }
 
     /// A future of the end of everything submitted so far.
-    pub(crate) fn submitted_work_done(&self) -> Signal<()> {
-        let (signal, fulfil) = Signal::new();
+    pub(crate) fn submitted_work_done(&self) -> CallbackFuture<()> {
+        let (signal, fulfil) = CallbackFuture::new();
         self.queue().on_submitted_work_done(move || fulfil(()));
         signal
     }

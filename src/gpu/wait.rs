@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::Gpu;
+use crate::callback_future::CallbackFuture;
 use crate::error::{Error, Result};
-use crate::signal::Signal;
 
 /// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -114,7 +114,7 @@ impl Gpu {
         let mut idle_since: Option<Instant> = None;
         loop {
             self.unmap(&buffer)?;
-            let (polled, fulfil) = Signal::new();
+            let (polled, fulfil) = CallbackFuture::new();
             self.map_to_write(&buffer, fulfil);
             if polled.await.is_err() {
                 return self.check_alive();
@@ -158,7 +158,7 @@ mod tests {
             Ok(())
         };
         gpu.block_on_within(long, patience).unwrap();
-        let (never, fulfil) = Signal::<()>::new();
+        let (never, fulfil) = CallbackFuture::<()>::new();
         let stuck = async {
             never.await;
             Ok(())

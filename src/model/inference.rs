@@ -1,11 +1,12 @@
 //! What a model makes of rows: outputs, probabilities and classes.
 
 use super::{EVALUATION_BATCH, Model, ROWS, every_class};
-use crate::device::{Device, Executor, Run, Storage};
+use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::named::Inputs;
+use crate::executor::{Executor, Run, Storage};
+use crate::named_values::Inputs;
 use crate::plan::{Plan, Role};
 
 impl Model {
@@ -31,7 +32,7 @@ impl Model {
     /// As [`predict`](Self::predict).
     pub async fn predict_async<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         let inputs = features.into();
-        let rows = inputs.rows(self.network.input_ends(), None)?;
+        let rows = inputs.rows(self.network.input_specs(), None)?;
         let ranks = self.ranks_of(&inputs, rows, rows as u32).await?;
         every_class(&ranks, self.columns(self.chosen) as usize, self.threshold())
     }
@@ -84,7 +85,7 @@ impl Model {
         Ok(self.forward_to(&[self.chosen], features.into()).await?.swap_remove(0))
     }
 
-    /// Every output, in the order of [`Network::output_ends`](crate::Network::output_ends), each as
+    /// Every output, in the order of [`Network::output_specs`](crate::Network::output_specs), each as
     /// [`forward`](Self::forward) has it: the network runs once. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
@@ -99,12 +100,12 @@ impl Model {
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).
     pub async fn forward_all_async<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<Vec<f32>>> {
-        let all: Vec<usize> = (0..self.network.output_ends().len()).collect();
+        let all: Vec<usize> = (0..self.network.output_specs().len()).collect();
         self.forward_to(&all, features.into()).await
     }
 
     async fn forward_to(&self, outputs: &[usize], inputs: Inputs<'_>) -> Result<Vec<Vec<f32>>> {
-        let rows = inputs.rows(self.network.input_ends(), None)?;
+        let rows = inputs.rows(self.network.input_specs(), None)?;
         let most = self.device.rows_that_fit(&self.network, ROWS);
         self.run(&inputs, rows, most, false, |rows| Plan::forward(&self.network, rows), outputs).await
     }
@@ -120,8 +121,8 @@ impl Model {
         plan: impl Fn(u32) -> Result<Plan>,
         wanted: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        let ends = self.network.input_ends();
-        let width = |output: usize| self.network.output_ends()[output].features() as usize;
+        let ends = self.network.input_specs();
+        let width = |output: usize| self.network.output_specs()[output].features() as usize;
         let mut outputs: Vec<Vec<f32>> = wanted.iter().map(|&o| Vec::with_capacity(rows * width(o))).collect();
         let mut ready: Option<Executor> = None;
         let most = most.max(1) as usize;

@@ -1,20 +1,21 @@
 //! A network with weights: what runs, after or beside training.
 
+mod forward;
 mod inference;
-mod outside;
 mod scoring;
 
 use crate::activation::Activation;
-use crate::device::{Device, Executor, Storage};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::executor::{Executor, Storage};
 use crate::loss::Loss;
-use crate::losses::Losses;
 use crate::network::Network;
+use crate::output_losses::Losses;
 use crate::plan::{Plan, Role, narrow};
 use crate::scores::classes;
 use crate::shape::Shape;
 use crate::wgsl::Wgsl;
-pub use outside::Forward;
+pub use forward::Forward;
 
 /// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
 /// or from weights given.
@@ -30,7 +31,7 @@ pub struct Model {
     pub(crate) network: Network,
     pub(crate) parameters: Storage,
     /// Of each output of the network.
-    pub(crate) links: Vec<OutputLink>,
+    pub(crate) links: Vec<OutputActivation>,
     /// The output that what has one output is about.
     pub(crate) chosen: usize,
     /// Whether it may be written to a file with weights that are not finite.
@@ -41,7 +42,7 @@ pub struct Model {
 /// What the loss that an output was trained by says of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct OutputLink {
+pub(crate) struct OutputActivation {
     /// What turns the output into probabilities, where the network's last layer does not.
     pub link: Activation,
     /// Whether it was trained by a loss of the output as it is: classes come from this then, even behind a sigmoid or a
@@ -49,7 +50,7 @@ pub(crate) struct OutputLink {
     pub ranks_outputs: bool,
 }
 
-impl OutputLink {
+impl OutputActivation {
     /// Of an output of which no loss is known.
     pub const NONE: Self = Self { link: Activation::Identity, ranks_outputs: false };
 }
@@ -84,7 +85,7 @@ impl Model {
     pub(crate) fn of(device: Device, network: Network, parameters: Storage) -> Self {
         Self {
             device,
-            links: vec![OutputLink::NONE; network.output_ends().len()],
+            links: vec![OutputActivation::NONE; network.output_specs().len()],
             network,
             parameters,
             chosen: 0,
@@ -179,11 +180,11 @@ impl Model {
 
     fn set_loss(&mut self, output: usize, loss: Loss) {
         // Where the last layer is the link itself, the outputs are probabilities already.
-        let link = match loss.link() == self.network.activation_of(output) {
+        let link = match loss.output_activation() == self.network.activation_of(output) {
             true => Activation::Identity,
-            false => loss.link(),
+            false => loss.output_activation(),
         };
-        self.links[output] = OutputLink { link, ranks_outputs: loss.link() == Activation::Identity };
+        self.links[output] = OutputActivation { link, ranks_outputs: loss.output_activation() == Activation::Identity };
     }
 
     /// For each output, the loss that takes what classes are told by, and computes a sigmoid or a softmax of it itself;
@@ -192,7 +193,11 @@ impl Model {
         (0..self.links.len()).map(|output| self.ranks_of_output(output, self.links[output])).collect()
     }
 
-    fn ranks_of_output(&self, output: usize, OutputLink { link, ranks_outputs }: OutputLink) -> Option<Loss> {
+    fn ranks_of_output(
+        &self,
+        output: usize,
+        OutputActivation { link, ranks_outputs }: OutputActivation,
+    ) -> Option<Loss> {
         let link = match link {
             Activation::Identity => self.network.activation_of(output),
             link => link,
@@ -217,14 +222,14 @@ impl Model {
 
     /// Numbers of an output that classes are told by together: those of its last dimension.
     pub(crate) fn columns(&self, output: usize) -> u32 {
-        self.network.output_ends()[output].columns()
+        self.network.output_specs()[output].columns()
     }
 
     /// Whether classes come from an output as it is, where the default would be otherwise.
     #[cfg(feature = "files")]
     pub(crate) fn ranks_outputs(&self, output: usize) -> bool {
         let link = self.links[output];
-        let by_default = OutputLink { ranks_outputs: false, ..link };
+        let by_default = OutputActivation { ranks_outputs: false, ..link };
         self.ranks_of_output(output, link).is_none() && self.ranks_of_output(output, by_default).is_some()
     }
 
@@ -325,7 +330,7 @@ impl Model {
 
     /// What a forward plan has at its ends.
     fn end_roles(&self) -> impl Iterator<Item = Role> + use<> {
-        let [inputs, outputs] = [self.network.input_ends(), self.network.output_ends()].map(|ends| ends.len() as u32);
+        let [inputs, outputs] = [self.network.input_specs(), self.network.output_specs()].map(|ends| ends.len() as u32);
         (0..inputs).map(Role::Input).chain((0..outputs).map(Role::Output))
     }
 }

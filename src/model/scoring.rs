@@ -5,7 +5,7 @@ use crate::dataset::Dataset;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::named::Inputs;
+use crate::named_values::Inputs;
 use crate::scores::Scores;
 
 impl Model {
@@ -32,7 +32,7 @@ impl Model {
         let (network, columns) = (&self.network, self.columns(self.chosen));
         let matched = data.matched_inputs(network)?;
         let expected = data.expected(network, self.chosen, self.chosen_ranks())?;
-        let names = || network.input_ends().iter().map(|end| &*end.name);
+        let names = || network.input_specs().iter().map(|end| &*end.name);
         let rows = data.rows() as u32;
         let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(network, EVALUATION_BATCH));
         let (mut probabilities, mut ranks) = (Vec::new(), Vec::new());

@@ -17,7 +17,7 @@ use crate::shape::Shape;
 ///     .layer(Conv::new(8, 3).same().activation(Relu))
 ///     .layer(Conv::new(16, 3).stride(2).activation(Relu))
 ///     .build()?;
-/// assert_eq!(network.output_ends()[0].shape[..], [13, 13, 16]);
+/// assert_eq!(network.output_specs()[0].shape[..], [13, 13, 16]);
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

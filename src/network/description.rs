@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::builder::{Step, What};
-use super::{End, Graph, Layer, Network, NetworkBuilder, Source, Value};
+use super::{Graph, Layer, Network, NetworkBuilder, Source, TensorSpec, Value};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
@@ -23,7 +23,7 @@ pub(crate) struct Chain {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Described {
-    inputs: Vec<End>,
+    inputs: Vec<TensorSpec>,
     layers: Vec<DescribedLayer>,
     outputs: Vec<DescribedOutput>,
 }
@@ -103,7 +103,7 @@ impl Network {
             layer: node.layer.clone(),
             inputs: node.inputs.clone(),
         };
-        let output = |(end, &source): (&End, &Source)| DescribedOutput { name: end.name.clone(), source };
+        let output = |(end, &source): (&TensorSpec, &Source)| DescribedOutput { name: end.name.clone(), source };
         Description::Graph(Described {
             inputs: self.inputs.clone(),
             layers: self.nodes.iter().map(layer).collect(),

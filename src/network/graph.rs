@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layer::OwnParameter;
-use super::{End, Layer, Network, Node, Parameter, Source, Tied, shapes};
+use super::{Layer, Network, Node, Parameter, Source, TensorSpec, Tied, shapes};
 use crate::error::{Error, Result};
 use crate::ops::PARAMETER_ALIGNMENT;
 use crate::shape::{LONGEST_TENSOR, MOST_DIMENSIONS, Shape};
@@ -59,7 +59,7 @@ impl Graph {
     /// Adds an input: its name, and the shape of one sample, channels last. An empty or a huge one, or a name that is
     /// there already, is an error of what comes next.
     pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Value {
-        self.network.inputs.push(End { name: name.into(), shape: shape.into() });
+        self.network.inputs.push(TensorSpec { name: name.into(), shape: shape.into() });
         self.value(Source::Input(self.network.inputs.len() - 1))
     }
 
@@ -199,7 +199,7 @@ impl Graph {
                 return Err(Error::shape("name of an output", "one that no other output has", format!("{name:?}")));
             }
             let source = self.source(value, || format!("output {name}"))?;
-            self.network.outputs.push(End { name, shape: self.network.shape(source) });
+            self.network.outputs.push(TensorSpec { name, shape: self.network.shape(source) });
             self.network.sources.push(source);
         }
         self.network.finish()
@@ -283,7 +283,7 @@ impl Graph {
     }
 
     fn check_inputs(&self) -> Result<()> {
-        for (i, End { name, shape }) in self.network.inputs.iter().enumerate() {
+        for (i, TensorSpec { name, shape }) in self.network.inputs.iter().enumerate() {
             let features = shape.elements();
             if features == 0 || features > LONGEST_TENSOR || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
                 let what = match &**name {

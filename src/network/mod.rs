@@ -3,6 +3,7 @@
 mod builder;
 mod convolution;
 mod custom;
+mod derived;
 #[cfg(feature = "files")]
 mod description;
 mod dot;
@@ -15,7 +16,6 @@ mod pooling;
 mod resizing;
 mod shapes;
 mod summary;
-mod variants;
 
 use std::ops::Range;
 
@@ -45,14 +45,14 @@ pub(crate) use summary::thousands;
 /// An input or an output of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub struct End {
+pub struct TensorSpec {
     /// No other input, or no other output, has it. Of a chain "input" and "output".
     pub name: String,
     /// Of one sample, channels last.
     pub shape: Shape,
 }
 
-impl End {
+impl TensorSpec {
     /// How many numbers a sample has.
     pub fn features(&self) -> u32 {
         self.shape.elements() as u32
@@ -95,9 +95,9 @@ pub(crate) struct Node {
 /// chain, and [`Graph`] for other forms.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Network {
-    inputs: Vec<End>,
+    inputs: Vec<TensorSpec>,
     nodes: Vec<Node>,
-    outputs: Vec<End>,
+    outputs: Vec<TensorSpec>,
     /// Of each output.
     sources: Vec<Source>,
     parameters: Vec<Parameter>,
@@ -129,22 +129,34 @@ impl Network {
 
     /// Features of a row of its input; of several, of the first one.
     pub fn inputs(&self) -> u32 {
-        self.inputs.first().map_or(0, End::features)
+        self.inputs.first().map_or(0, TensorSpec::features)
     }
 
     /// Features of a row of its output; of several, of the first one.
     pub fn outputs(&self) -> u32 {
-        self.outputs.first().map_or(0, End::features)
+        self.outputs.first().map_or(0, TensorSpec::features)
     }
 
     /// Every input: name and shape.
-    pub fn input_ends(&self) -> &[End] {
+    pub fn input_specs(&self) -> &[TensorSpec] {
         &self.inputs
     }
 
     /// Every output: name and shape.
-    pub fn output_ends(&self) -> &[End] {
+    pub fn output_specs(&self) -> &[TensorSpec] {
         &self.outputs
+    }
+
+    /// The former name of [`input_specs`](Self::input_specs).
+    #[deprecated(note = "use input_specs")]
+    pub fn input_ends(&self) -> &[TensorSpec] {
+        self.input_specs()
+    }
+
+    /// The former name of [`output_specs`](Self::output_specs).
+    #[deprecated(note = "use output_specs")]
+    pub fn output_ends(&self) -> &[TensorSpec] {
+        self.output_specs()
     }
 
     /// The activation at its end; of several outputs, at the first one.
@@ -310,11 +322,11 @@ impl Network {
 }
 
 /// The names of ends, for errors.
-pub(crate) fn names(ends: &[End]) -> String {
+pub(crate) fn names(ends: &[TensorSpec]) -> String {
     ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
 }
 
-fn listed(ends: &[End]) -> String {
+fn listed(ends: &[TensorSpec]) -> String {
     format!("one of {}", names(ends))
 }
 

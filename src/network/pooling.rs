@@ -16,7 +16,7 @@ use crate::shape::Shape;
 ///     .max_pool(2)
 ///     .layer(Pool::average(3).stride(2).padding(1))
 ///     .build()?;
-/// assert_eq!(network.output_ends()[0].shape[..], [7, 7, 32]);
+/// assert_eq!(network.output_specs()[0].shape[..], [7, 7, 32]);
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -16,7 +16,7 @@ use crate::shape::Shape;
 ///     .layer(Upsample::bilinear(2))
 ///     .layer(Crop::new(2))
 ///     .build()?;
-/// assert_eq!(network.output_ends()[0].shape[..], [16, 16, 3]);
+/// assert_eq!(network.output_specs()[0].shape[..], [16, 16, 3]);
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

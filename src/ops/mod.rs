@@ -3,6 +3,7 @@
 //! derive the rest.
 
 mod bounds;
+mod cost;
 mod excerpt;
 mod launch;
 mod operands;
@@ -13,11 +14,11 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod texts;
-mod work;
 
 use std::fmt::{self, Debug};
 
 pub(crate) use bounds::*;
+pub use cost::Work;
 pub(crate) use excerpt::excerpt;
 pub use launch::Word;
 pub(crate) use launch::*;
@@ -27,7 +28,6 @@ pub use state::*;
 pub(crate) use strides::*;
 pub use tensor::*;
 pub(crate) use texts::*;
-pub use work::Work;
 
 /// What an op is.
 pub(crate) trait Kernel: Debug {

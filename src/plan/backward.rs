@@ -188,5 +188,5 @@ pub(super) fn gradient_name(plan: &Builder, source: Source) -> String {
 }
 
 fn input_gradient(network: &Network, input: usize) -> String {
-    format!("{}_gradient", network.input_ends()[input].name)
+    format!("{}_gradient", network.input_specs()[input].name)
 }

@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
         limit("rows of the batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
-        let ends = self.network.input_ends().len().max(self.network.output_ends().len()) as u32;
+        let ends = self.network.input_specs().len().max(self.network.output_specs().len()) as u32;
         let name = |i| numbered("data", i);
         let data = (0..ends).map(|i| self.add(&name(i), words::<DataInfo>(), Role::Data(i))).collect();
         let step = self.add("step", words::<StepState>(), Role::Step);
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
 
     /// Adds what fetches the batch's rows of every input.
     pub fn gather(&mut self, set: &DataSet) -> Result<()> {
-        for (i, end) in (0..).zip(self.network.input_ends()) {
+        for (i, end) in (0..).zip(self.network.input_specs()) {
             let x = self.activation(&end.name, end.shape)?;
             let features = self.given(&numbered("features", i), end.features(), Role::Features(i));
             let (data, step, indices) = (set.data[i as usize], set.step, set.indices);
@@ -189,7 +189,7 @@ impl<'a> Builder<'a> {
 
     /// Adds the inputs as buffers that are given.
     pub fn given_inputs(&mut self) -> Result<()> {
-        for (i, end) in (0..).zip(self.network.input_ends()) {
+        for (i, end) in (0..).zip(self.network.input_specs()) {
             let x = self.buffer(&end.name, of_batch(self.batch, end.shape), Role::Input(i))?;
             self.inputs.push(x);
         }
@@ -202,7 +202,7 @@ impl<'a> Builder<'a> {
         let Some(network) = narrow::narrow_under(self.network, loss).ok().filter(|n| n.encodings.is_empty()) else {
             return Ok(false);
         };
-        let end = &self.network.output_ends()[0];
+        let end = &self.network.output_specs()[0];
         let output = self.buffer(&end.name, of_batch(self.batch, end.shape), Role::Output(0))?;
         let (input, parameters, layers) = (self.inputs[0], self.parameters, network.layers);
         self.push(Narrow { input: rows(input), parameters, output: rows(output), layers });

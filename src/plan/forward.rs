@@ -22,7 +22,7 @@ impl Builder<'_> {
     /// Hands out what the network puts out, or, of an output whose loss computes the last activation itself, what that
     /// one takes.
     pub fn hand_out(&mut self, losses: &[Option<Loss>]) -> Result<()> {
-        for (i, end) in self.network.output_ends().iter().enumerate() {
+        for (i, end) in self.network.output_specs().iter().enumerate() {
             let source = self.network.sources()[i];
             let value = match losses.get(i).copied().flatten() {
                 Some(loss) => self.under(source, loss).0,
@@ -53,7 +53,8 @@ impl Builder<'_> {
     pub fn under(&self, source: Source, loss: Loss) -> (Tensor, bool) {
         let value = self.value(source);
         let Source::Node { node, .. } = source else { return (value, false) };
-        let linked = loss.link() != Activation::Identity && self.activation_of(node) == loss.link();
+        let linked =
+            loss.output_activation() != Activation::Identity && self.activation_of(node) == loss.output_activation();
         match self.lowered[node].sums.filter(|_| linked) {
             Some(sums) => (seen_as(sums, value.shape), true),
             None => (value, false),

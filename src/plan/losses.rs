@@ -34,8 +34,8 @@ impl Builder<'_> {
         let words = words::<RowMetrics>();
         // Parts of a buffer start where they can be bound.
         let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
-        let rows_of = |end: &crate::network::End| self.batch * end.positions();
-        let shapes: Vec<[u32; 4]> = (self.network.output_ends().iter().map(rows_of))
+        let rows_of = |end: &crate::network::TensorSpec| self.batch * end.positions();
+        let shapes: Vec<[u32; 4]> = (self.network.output_specs().iter().map(rows_of))
             .map(|rows| {
                 let turns = (FEWEST_SLOTS / rows).max(1);
                 [levels(turns * rows), turns, rows, words]
@@ -65,7 +65,7 @@ impl Builder<'_> {
         gradient: bool,
         metrics: Tensor,
     ) -> Result<Tensor> {
-        let (source, end) = (self.network.sources()[i], &self.network.output_ends()[i]);
+        let (source, end) = (self.network.sources()[i], &self.network.output_specs()[i]);
         // Of one output there is no doubt.
         let of_output =
             if self.network.sources().len() == 1 { String::new() } else { format!(" of output {}", end.name) };
@@ -83,7 +83,10 @@ impl Builder<'_> {
         }
         limit("outputs under a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
         let (value, is_linked) = self.under(source, loss);
-        if loss.link() != Activation::Identity && !is_linked && self.network.activation_of(i) == loss.link() {
+        if loss.output_activation() != Activation::Identity
+            && !is_linked
+            && self.network.activation_of(i) == loss.output_activation()
+        {
             let what = format!("output {} under a softmax and cross-entropy", end.name);
             return Err(Error::shape(what, "a softmax of each row of its last dimension", format!("{:?}", end.shape)));
         }
@@ -143,7 +146,7 @@ impl Builder<'_> {
 
     /// Adds the gradients of the outputs as buffers that are given.
     pub fn given_gradients(&mut self) -> Result<()> {
-        for (i, end) in self.network.output_ends().iter().enumerate() {
+        for (i, end) in self.network.output_specs().iter().enumerate() {
             let name = format!("{}_gradient", end.name);
             let shape = builder::of_batch(self.batch, end.shape);
             let given = self.buffer(&name, shape, Role::OutputGradient(i as u32))?;

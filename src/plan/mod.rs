@@ -9,24 +9,24 @@ mod forward;
 mod fuse;
 mod layers;
 mod losses;
+mod memory_sharing;
 mod narrow;
-mod place;
 mod role;
 mod updates;
 
 pub use crate::ops::*;
 pub use crate::shape::LONGEST_TENSOR;
 pub use cost::{BufferCost, Cost};
+pub(crate) use memory_sharing::Life;
 pub(crate) use narrow::{NarrowEncoding, NarrowNetwork, narrow};
-pub(crate) use place::Life;
 pub use role::Role;
 
 use crate::config::TrainerConfig;
 use crate::error::Result;
 use crate::loss::Loss;
-use crate::losses::Losses;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
+use crate::output_losses::Losses;
 use backward::Wanted;
 use builder::Builder;
 
@@ -116,7 +116,7 @@ impl Plan {
         plan.train(config);
         plan.forward(Some(&data))?;
         plan.losses(&losses, &data, true)?;
-        let wanted = Wanted::new(&plan, vec![false; network.input_ends().len()]);
+        let wanted = Wanted::new(&plan, vec![false; network.input_specs().len()]);
         let step = plan.optimizer(optimizer, config, &data);
         plan.backward(&wanted)?;
         plan.update(step, config, losses.iter().all(|(loss, _)| loss.is_mean()), None)?;
@@ -145,7 +145,7 @@ impl Plan {
         plan.forward(Some(&data))?;
         plan.hand_out(&[])?;
         let asked: Vec<bool> =
-            (0..network.input_ends().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
+            (0..network.input_specs().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
         plan.given_gradients()?;
         let wanted = Wanted::new(&plan, asked.clone());
         let step = plan.optimizer(optimizer, config, &data);

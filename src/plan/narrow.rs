@@ -54,7 +54,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
     if !network.is_chain() {
         return fault("network", "a chain: one input, one output, one layer after the other".into(), "a graph".into());
     }
-    let link = loss.map_or(Activation::Identity, Loss::link);
+    let link = loss.map_or(Activation::Identity, Loss::output_activation);
     let mut last = Some(network.nodes().len().saturating_sub(1));
     // The activation that the loss computes, at the end of the last layer that does something.
     while let Some(i) = last.filter(|&i| network.nodes()[i].layer.is_view()) {

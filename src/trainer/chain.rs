@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Trainer;
+#[cfg(doc)]
+use crate::buffer_rows::Rows;
 use crate::config::TrainerConfig;
-use crate::ends::Ends;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, Region, warm_up};
-use crate::named::NamedRows;
+use crate::named_values::NamedRows;
 use crate::plan::{BufferId, DataInfo, Plan, Role, StepState};
-#[cfg(doc)]
-use crate::rows::Rows;
+use crate::plan_bindings::PlanBindings;
 
 /// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
 /// They may be in one buffer, if no word that is written is another's too.
@@ -87,7 +87,7 @@ impl Trainer {
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
-        let (inputs, outputs) = (self.network.input_ends(), self.network.output_ends());
+        let (inputs, outputs) = (self.network.input_specs(), self.network.output_specs());
         let wanted = match &rows.input_gradient {
             Some(gradients) => gradients.some("input gradient", inputs)?,
             None => vec![None; inputs.len()],
@@ -103,7 +103,7 @@ impl Trainer {
         let ends = (0..).map(Role::Input).zip(input);
         let ends = ends.chain((0..).map(Role::Output).zip(output));
         let ends = ends.chain((0..).map(Role::OutputGradient).zip(output_gradient));
-        let ends = Ends::new(&gpu, &plan, ends.chain(wanted))?;
+        let ends = PlanBindings::new(&gpu, &plan, ends.chain(wanted))?;
         ends.refuse_overlaps()?;
         // What the trainer has, the chain shares.
         let mut given: Vec<(BufferId, Region)> = Vec::new();

@@ -2,11 +2,12 @@
 
 use super::Trainer;
 use crate::config::TrainerConfig;
-use crate::device::{Device, Executor};
+use crate::device::Device;
 use crate::error::Result;
-use crate::losses::Losses;
+use crate::executor::Executor;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
+use crate::output_losses::Losses;
 use crate::plan::Plan;
 
 impl Trainer {

@@ -1,17 +1,17 @@
 //! Loss and accuracy over a data set.
 
-use super::windows::{Windowed, Windows};
+use super::data_windows::{Windowed, Windows};
 use super::{Trainer, all_rows, upload};
 use crate::clock::Clock;
 use crate::dataset::{Dataset, Matched};
-use crate::device::{Executor, Run};
 use crate::error::{Error, Result};
+use crate::executor::{Executor, Run};
 use crate::history::{Evaluation, OutputEvaluation};
 use crate::model::EVALUATION_BATCH;
 #[cfg(doc)]
 use crate::model::Model;
 use crate::plan::{DataInfo, Plan, Role, StepState};
-use crate::submission::Sizing;
+use crate::submission_limits::Sizing;
 
 /// What an evaluation has measured.
 pub(super) struct Measured {
@@ -76,7 +76,7 @@ impl Trainer {
     /// As [`evaluate`](Self::evaluate).
     pub async fn evaluate_outputs_async(&mut self, data: &Dataset) -> Result<Vec<OutputEvaluation>> {
         let measured = self.measured(data).await?;
-        let names = self.network.output_ends().iter().map(|end| end.name.clone());
+        let names = self.network.output_specs().iter().map(|end| end.name.clone());
         Ok(names.zip(measured.outputs).map(|(name, evaluation)| OutputEvaluation { name, evaluation }).collect())
     }
 
@@ -117,8 +117,8 @@ impl Trainer {
     /// Evaluates the data that [`bind_training`](Self::bind_training) has uploaded.
     pub(super) fn bind_evaluation_to_training(&mut self, data: &[DataInfo]) -> Result<()> {
         let mut executor = self.evaluation_executor(data[0].rows)?;
-        let inputs = (0..self.network.input_ends().len() as u32).map(Role::Features);
-        for role in inputs.chain((0..self.network.output_ends().len() as u32).map(Role::Targets)) {
+        let inputs = (0..self.network.input_specs().len() as u32).map(Role::Features);
+        for role in inputs.chain((0..self.network.output_specs().len() as u32).map(Role::Targets)) {
             executor.bind(role, &self.training.storage(role))?;
         }
         self.evaluated = self.totals.clone();

@@ -4,21 +4,22 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use super::data_windows::{Data, Windowed};
 use super::evaluating::Measured;
-use super::totals::non_finite_step;
-use super::windows::{Data, Windowed};
+use super::loss_totals::non_finite_step;
 use super::{Cut, Trainer};
 use crate::clock::Clock;
 #[cfg(doc)]
 use crate::config::TrainerConfig;
 use crate::dataset::Dataset;
-use crate::device::{Device, Run, Storage, Submission};
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::executor::{Run, Storage, Submission};
 use crate::fit::{Control, Event, Fit};
 use crate::history::{Best, Epoch, Evaluation, History, OutputEpoch, OutputHistory};
-use crate::network::End;
+use crate::network::TensorSpec;
 use crate::plan::{Plan, Role, RowMetrics};
-use crate::submission::Sizing;
+use crate::submission_limits::Sizing;
 
 /// Submissions an epoch is cut into.
 const SUBMISSIONS: u32 = 24;
@@ -212,11 +213,11 @@ impl Trainer {
     /// Adds an epoch of training, of validation and of what was measured to each output's history, where there are
     /// several.
     fn keep_outputs(&mut self, [train, validation, measured]: [Option<&Measured>; 3]) {
-        let (Some(train), [_, _, ..]) = (train, self.network.output_ends()) else { return };
+        let (Some(train), [_, _, ..]) = (train, self.network.output_specs()) else { return };
         let history = &mut self.progress.history;
         if history.outputs.is_empty() {
-            let of = |end: &End| OutputHistory { name: end.name.clone(), epochs: Vec::new() };
-            history.outputs = self.network.output_ends().iter().map(of).collect();
+            let of = |end: &TensorSpec| OutputHistory { name: end.name.clone(), epochs: Vec::new() };
+            history.outputs = self.network.output_specs().iter().map(of).collect();
         }
         for (i, output) in history.outputs.iter_mut().enumerate() {
             let of = |measured: Option<&Measured>| measured.map(|measured| measured.outputs[i]);

@@ -2,15 +2,15 @@
 
 mod chain;
 mod compiling;
+mod data_windows;
 mod evaluating;
 mod fitting;
-mod frames;
+mod frame_budget;
+mod loss_totals;
 mod profiling;
+mod readback_tokens;
 mod snapshots;
-mod tokens;
-mod totals;
 mod training;
-mod windows;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -18,30 +18,31 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::TrainerConfig;
 use crate::dataset::{Dataset, Matched};
-use crate::device::{Device, Executor, Storage};
+use crate::device::Device;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::executor::{Executor, Storage};
 use crate::fit::Watch;
 use crate::history::{Best, History};
 use crate::loss::Loss;
-use crate::losses::Losses;
 use crate::model::Model;
-use crate::named::Inputs;
+use crate::named_values::Inputs;
 use crate::network::Network;
 use crate::optimizer::{Optimizer, option};
+use crate::output_losses::Losses;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 use chain::Order;
 pub use chain::{Chain, ChainRows};
-pub use frames::Frame;
+#[cfg(feature = "files")]
+use data_windows::Windows;
+pub use frame_budget::Frame;
+use loss_totals::Totals;
 #[cfg(feature = "files")]
 pub(crate) use snapshots::CARRIED;
 pub(crate) use snapshots::Snapshot;
 pub use snapshots::Snapshots;
-use totals::Totals;
 pub use training::Training;
-#[cfg(feature = "files")]
-use windows::Windows;
 
 /// Trains a network on a device.
 ///

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::tokens::Tokens;
+use super::readback_tokens::Tokens;
 use super::{Progress, Trainer};
-use crate::device::{Device, Storage};
+use crate::callback_future::lock;
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::executor::Storage;
 use crate::gpu::Gpu;
 use crate::plan::{Role, StepState, separate_moments};
-use crate::signal::lock;
 
 /// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
 pub(crate) const CARRIED: [Role; 4] = [Role::Moments, Role::AccumulatedGradients, Role::Step, Role::RowMetrics];

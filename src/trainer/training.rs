@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::Trainer;
 use super::chain::Order;
-use super::frames::{Frame, Frames};
+use super::frame_budget::{Frame, Frames};
+#[cfg(doc)]
+use crate::buffer_rows::Rows;
 use crate::dataset::Dataset;
 #[cfg(doc)]
 use crate::device::Device;
@@ -14,11 +16,9 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, warm_up};
-use crate::named::NamedRows;
-use crate::network::End;
+use crate::named_values::NamedRows;
+use crate::network::TensorSpec;
 use crate::plan::{DataInfo, Epilogue, Matmul, Op, Role};
-#[cfg(doc)]
-use crate::rows::Rows;
 
 impl Trainer {
     /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
@@ -67,11 +67,12 @@ impl Trainer {
         rows: u32,
     ) -> Result<Training> {
         let gpu = self.device.needs_gpu("Trainer::prepare_buffers")?;
-        let (inputs, outputs) = (self.network.input_ends(), self.network.output_ends());
+        let (inputs, outputs) = (self.network.input_specs(), self.network.output_specs());
         let features = features.into().all("input", inputs)?;
         let targets = targets.into().all("target", outputs)?;
-        let title =
-            |what: &str, end: &End, of: usize| if of == 1 { what.into() } else { format!("{what} of {:?}", end.name) };
+        let title = |what: &str, end: &TensorSpec, of: usize| {
+            if of == 1 { what.into() } else { format!("{what} of {:?}", end.name) }
+        };
         let mut infos = vec![DataInfo { rows, ..DataInfo::default() }; inputs.len().max(outputs.len())];
         let mut given = Vec::new();
         for (i, (end, features)) in inputs.iter().zip(features).enumerate() {

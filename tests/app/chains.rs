@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
 use wgrad::plan::{DataInfo, Op, Role};
-use wgrad::runner::Runner;
+use wgrad::plan_runner::PlanRunner;
 use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Rows, Sgd, Trainer, TrainerConfig};
 
 use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu, without_sharing};
@@ -136,7 +136,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     let find = |role| plan.find(role).unwrap();
     let [x, t, data, parameters] = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
     // SAFETY: the plan is one of wgrad's, and the data are as long as they are said to be.
-    let mut apart = unsafe { Runner::new_unchecked(&app.gpu, without_sharing(plan)) }.unwrap();
+    let mut apart = unsafe { PlanRunner::new_unchecked(&app.gpu, without_sharing(plan)) }.unwrap();
     apart.set(x, &features).unwrap();
     apart.set(t, &targets).unwrap();
     let info = DataInfo { rows, values: 1, feature_stride: 5, target_stride: 2, ..DataInfo::default() };

@@ -3,7 +3,7 @@
 
 use bytemuck::Pod;
 use wgrad::plan::*;
-use wgrad::runner::Runner;
+use wgrad::plan_runner::PlanRunner;
 
 use crate::common::{gpu, lockstep, single};
 
@@ -21,7 +21,7 @@ pub fn shaped(buffer: usize, shape: impl Into<Shape>) -> Tensor {
 
 /// A plan of some ops, on both devices.
 pub struct Both {
-    on_gpu: Runner,
+    on_gpu: PlanRunner,
     on_cpu: wgrad::lockstep::Lockstep,
 }
 
@@ -36,7 +36,7 @@ impl Both {
         let mut plan = single(buffers, ops.next().expect("an op"));
         plan.step.extend(ops);
         // SAFETY: the sections create ops whose tensor lengths match their dimensions.
-        let on_gpu = unsafe { Runner::new_unchecked(gpu(), plan.clone()) }.unwrap();
+        let on_gpu = unsafe { PlanRunner::new_unchecked(gpu(), plan.clone()) }.unwrap();
         Self { on_gpu, on_cpu: lockstep(gpu(), plan) }
     }
 

@@ -45,8 +45,8 @@ fn each_position_of_another_size_gets_what_it_would_get_alone() {
         // Weights lie where they lay, and begin as they began.
         assert_eq!((wide.parameters(), wide.parameter_words()), (network.parameters(), network.parameter_words()));
         assert_eq!(wide.initial_parameters(5), weights);
-        assert_eq!(wide.input_ends()[0].shape, shape);
-        assert_eq!(wide.output_ends()[0].shape[..shape.len() - 1], shape[..shape.len() - 1]);
+        assert_eq!(wide.input_specs()[0].shape, shape);
+        assert_eq!(wide.output_specs()[0].shape[..shape.len() - 1], shape[..shape.len() - 1]);
         // Rows of products are computed alike, however many there are.
         assert_eq!(forward(&wide, &[&image], &weights), alone, "{shape:?}");
     }
@@ -80,7 +80,7 @@ fn inputs_are_told_apart_by_their_names() {
     let network = g.build([("out", sum)]).unwrap();
     let weights = network.initial_parameters(2);
     let longer = network.at_inputs([("image", [9, 3].into())]).unwrap();
-    assert_eq!((longer.input_ends()[1].shape, longer.output_ends()[0].shape), ([1, 2].into(), [9, 5].into()));
+    assert_eq!((longer.input_specs()[1].shape, longer.output_specs()[0].shape), ([1, 2].into(), [9, 5].into()));
     let (image, mood) = (Random(3).f32s(9 * 3), Random(4).f32s(2));
     let short = |part: std::ops::Range<usize>| {
         let padded: Vec<f32> = image[part].iter().copied().chain(std::iter::repeat(0.0)).take(12).collect();

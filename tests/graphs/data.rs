@@ -20,10 +20,10 @@ pub struct Data {
 
 pub fn random(drawn: &Drawn, rows: u32, shuffle: bool, seed: u64) -> Data {
     let mut random = crate::random_of(seed);
-    let inputs = drawn.network.input_ends();
+    let inputs = drawn.network.input_specs();
     let features: Vec<Vec<f32>> = inputs.iter().map(|end| random.f32s((rows * end.features()) as usize)).collect();
     let mut targets = Vec::new();
-    for (output, end) in drawn.outputs.iter().zip(drawn.network.output_ends()) {
+    for (output, end) in drawn.outputs.iter().zip(drawn.network.output_specs()) {
         let columns = *end.shape.last().unwrap();
         let mut words = Vec::new();
         for _ in 0..rows {
@@ -78,8 +78,8 @@ impl Data {
 
     /// A row of each input.
     pub fn sample(&self, drawn: &Drawn, row: usize) -> Vec<Sample> {
-        let ends = drawn.network.input_ends().iter().zip(&self.features);
-        let of = |(end, features): (&wgrad::End, &Vec<f32>)| {
+        let ends = drawn.network.input_specs().iter().zip(&self.features);
+        let of = |(end, features): (&wgrad::TensorSpec, &Vec<f32>)| {
             let width = end.features() as usize;
             Sample::new(&end.shape, features[row * width..][..width].iter().map(|&x| x.into()).collect())
         };

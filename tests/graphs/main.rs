@@ -27,7 +27,7 @@ fn cases(by_default: u32) -> ProptestConfig {
 }
 
 fn losses(drawn: &Drawn) -> Losses {
-    let ends = drawn.network.output_ends().iter().zip(&drawn.outputs);
+    let ends = drawn.network.output_specs().iter().zip(&drawn.outputs);
     ends.fold(Losses::new(), |losses, (end, output)| losses.weighted(&end.name, output.loss, output.weight))
 }
 
@@ -79,7 +79,7 @@ fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     let of_values = largest(&|role| matches!(role, Role::Activation | Role::Parameters | Role::Output(_)));
     let of_gradients = largest(&|role| matches!(role, Role::ActivationGradient | Role::Gradients));
     let layers = drawn.network.layers().len() as f64;
-    let roundings = 2.0 * layers * (drawn::MOST as f64 * f64::from(rows)).sqrt();
+    let roundings = 2.0 * layers * (drawn::SUBMISSION_LIMITS as f64 * f64::from(rows)).sqrt();
     roundings * U * of_values * of_gradients
 }
 
@@ -158,7 +158,7 @@ proptest! {
             lockstep.set(id, features).unwrap();
         }
         let mut given = Vec::new();
-        for (o, end) in (0..).zip(drawn.network.output_ends()) {
+        for (o, end) in (0..).zip(drawn.network.output_specs()) {
             given.push(random.f32s((rows * end.features()) as usize));
             let id = find(&lockstep, Role::OutputGradient(o));
             lockstep.set(id, &given[o as usize]).unwrap();
@@ -189,7 +189,7 @@ proptest! {
         for o in 0..drawn.outputs.len() {
             check_output(&lockstep, &drawn, o, &expected, bound);
         }
-        for (i, _) in drawn.network.input_ends().iter().enumerate().filter(|(i, _)| asked[*i]) {
+        for (i, _) in drawn.network.input_specs().iter().enumerate().filter(|(i, _)| asked[*i]) {
             let gradient = lockstep.get(find(&lockstep, Role::InputGradient(i as u32)));
             let width = gradient.len() / rows as usize;
             let at: Vec<f64> = inputs.iter().flat_map(|sample| sample[i].values.clone()).collect();
@@ -278,7 +278,7 @@ fn check_losses(lockstep: &Lockstep, drawn: &Drawn, rows: usize, each: &[f64], b
     let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
     for (o, (output, expected)) in drawn.outputs.iter().zip(each).enumerate() {
         let total = bytemuck::cast_slice::<f32, RowMetrics>(&totals[64 * o..64 * o + 4])[0];
-        let shape = drawn.network.output_ends()[o].shape;
+        let shape = drawn.network.output_specs()[o].shape;
         let positions = shape.elements() / u64::from(*shape.last().unwrap());
         // They are sums over rows.
         let count = if output.loss == wgrad::Loss::SumOfSquares { 1.0 } else { rows as f64 * positions as f64 };

@@ -102,14 +102,14 @@ impl<'a> Stored<'a> {
     }
 
     fn inputs(&self) -> Vec<Vec<f32>> {
-        let name = |end: &End| if end.name == "input" { "x".into() } else { end.name.clone() };
-        self.network.input_ends().iter().map(|end| self.get("input", &name(end))).collect()
+        let name = |end: &TensorSpec| if end.name == "input" { "x".into() } else { end.name.clone() };
+        self.network.input_specs().iter().map(|end| self.get("input", &name(end))).collect()
     }
 
     /// Of each output: its name there, its loss and that one's weight.
     fn outputs(&self) -> Vec<(String, Loss, f32)> {
         let only = || self.options["losses"].as_object().unwrap().keys().next().unwrap().clone();
-        let of = |end: &End| {
+        let of = |end: &TensorSpec| {
             let name = if end.name == "output" { only() } else { end.name.clone() };
             let loss = match self.options["losses"][&name].as_str().unwrap() {
                 "softmax_cross_entropy" => Loss::SoftmaxCrossEntropy,
@@ -119,11 +119,11 @@ impl<'a> Stored<'a> {
             let weight = self.options["weights"][&name].as_f64().unwrap() as f32;
             (name, loss, weight)
         };
-        self.network.output_ends().iter().map(of).collect()
+        self.network.output_specs().iter().map(of).collect()
     }
 
     fn losses(&self) -> Losses {
-        let ends = self.network.output_ends().iter().zip(self.outputs());
+        let ends = self.network.output_specs().iter().zip(self.outputs());
         ends.fold(Losses::new(), |losses, (end, (_, loss, weight))| losses.weighted(&end.name, loss, weight))
     }
 
@@ -165,8 +165,8 @@ impl<'a> Stored<'a> {
 
     /// The gradient of the total loss by each output, as formulas.
     fn output_gradients(&self) -> Vec<Vec<f32>> {
-        let ends = self.network.output_ends().iter().zip(self.outputs());
-        let of = |(end, (name, loss, weight)): (&End, (String, Loss, f32))| -> Vec<f32> {
+        let ends = self.network.output_specs().iter().zip(self.outputs());
+        let of = |(end, (name, loss, weight)): (&TensorSpec, (String, Loss, f32))| -> Vec<f32> {
             let columns = *end.shape.last().unwrap() as usize;
             let (output, target) = (self.get("output", &name), self.words("target", &name));
             let share = f64::from(weight) / (output.len() / columns) as f64;
@@ -203,7 +203,7 @@ fn outputs_and_input_gradients_of_graphs() {
     for case in &CASES {
         let stored = Stored::of(&oracle, case, Identity);
         let config = TrainerConfig { batch: stored.rows(), ..TrainerConfig::default() };
-        let all = vec![true; stored.network.input_ends().len()];
+        let all = vec![true; stored.network.input_specs().len()];
         let chain = Plan::chain(&stored.network, &Sgd::default().into(), &config, &all).unwrap();
         let forward = Plan::forward(&stored.network, stored.rows()).unwrap();
         for (gpu, plan) in gpus().iter().flat_map(|gpu| [(gpu, &chain), (gpu, &forward)]) {
@@ -226,7 +226,7 @@ fn outputs_and_input_gradients_of_graphs() {
                 let (got, expected) = (lockstep.get(find(&lockstep, Role::Output(o))), stored.get("output", &name));
                 assert_close(&format!("{what}: {name}"), &got, &expected, |i| case.roundings * or_one(expected[i]));
             }
-            for (i, end) in (0..).zip(stored.network.input_ends()).filter(|_| plan.name == "chain") {
+            for (i, end) in (0..).zip(stored.network.input_specs()).filter(|_| plan.name == "chain") {
                 let name = if end.name == "input" { "x" } else { &end.name };
                 let expected = stored.get("input_gradient", name);
                 let got = lockstep.get(find(&lockstep, Role::InputGradient(i)));
@@ -280,7 +280,7 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
                         let mut total = 0.0;
                         for (o, (name, _, weight)) in stored.outputs().iter().enumerate() {
                             let all: RowMetrics = bytemuck::cast_slice(&totals[64 * o..64 * o + 4])[0];
-                            let shape = stored.network.output_ends()[o].shape;
+                            let shape = stored.network.output_specs()[o].shape;
                             let rows = stored.rows() * shape[..shape.len() - 1].iter().product::<u32>();
                             let loss = all.loss / rows as f32;
                             total += weight * loss;
@@ -324,11 +324,11 @@ fn graphs_train_on_each_device() {
     for (case, device) in CASES.iter().flat_map(|case| devices().map(|device| (case, device))) {
         let stored = Stored::of(&oracle, case, Identity);
         let (inputs, outputs) = (stored.inputs(), stored.outputs());
-        let ends = stored.network.input_ends().iter().zip(&inputs);
+        let ends = stored.network.input_specs().iter().zip(&inputs);
         let data = ends.fold(Dataset::of_rows(stored.rows() as usize), |data, (end, values)| {
             data.input(&end.name, values.clone(), end.shape)
         });
-        let ends = stored.network.output_ends().iter().zip(&outputs);
+        let ends = stored.network.output_specs().iter().zip(&outputs);
         let data = ends.fold(data, |data, (end, (name, loss, _))| {
             let (words, classes) = (stored.words("target", name), *end.shape.last().unwrap());
             match (loss, end.shape.len()) {
@@ -345,7 +345,7 @@ fn graphs_train_on_each_device() {
         let what = format!("{} on a {kind}", case.name);
 
         let model = Model::new(device.clone(), &stored.network, &start).unwrap();
-        let named = stored.network.input_ends().iter().zip(&inputs).map(|(end, values)| (&*end.name, values));
+        let named = stored.network.input_specs().iter().zip(&inputs).map(|(end, values)| (&*end.name, values));
         for (got, (name, ..)) in model.forward_all(named.collect::<Vec<_>>()).unwrap().iter().zip(&outputs) {
             let expected = stored.get("output", name);
             assert_close(&format!("{what}: {name}"), got, &expected, |i| roundings * or_one(expected[i]));

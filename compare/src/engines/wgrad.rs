@@ -99,7 +99,7 @@ impl Wgrad {
             self.gpu.device().create_buffer(&descriptor)
         };
         let (storage, copy) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
-        let outputs = self.trainer.network().output_ends()[0].features() as usize;
+        let outputs = self.trainer.network().output_specs()[0].features() as usize;
         let input = buffer("test rows", self.task.network.features(), storage | copy);
         let output = buffer("outputs", outputs, storage | wgpu::BufferUsages::COPY_SRC);
         let staging = buffer("outputs, to be read", outputs, copy | wgpu::BufferUsages::MAP_READ);

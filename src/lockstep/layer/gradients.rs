@@ -42,7 +42,7 @@ impl Check {
             found.map_or(&[], |(_, words)| bytemuck::cast_slice(words))
         };
         let outputs: Vec<f32> =
-            (0..self.network.output_ends().len()).flat_map(|o| made(Role::Output(o as u32))).copied().collect();
+            (0..self.network.output_specs().len()).flat_map(|o| made(Role::Output(o as u32))).copied().collect();
 
         // What rounding every input and parameter is worth: see `check_layer`.
         let values = |tensor: &Checked| -> Vec<f32> { self.lockstep.get(tensor.buffer)[tensor.words.clone()].to_vec() };
@@ -52,7 +52,7 @@ impl Check {
             products.filter(|product| product.is_finite()).map(|product| product * product).sum()
         };
         let worth = tensors.iter().map(worth).sum::<f64>().sqrt();
-        let inputs = self.network.input_ends().iter().map(|end| f64::from(end.features()));
+        let inputs = self.network.input_specs().iter().map(|end| f64::from(end.features()));
         let n = inputs.sum::<f64>() + self.network.parameter_count() as f64;
 
         let mut comparisons = Vec::new();
@@ -98,7 +98,7 @@ impl Check {
     /// Inputs and parameters.
     fn tensors(&self) -> Vec<Checked> {
         let mut tensors = Vec::new();
-        for (i, end) in (0..).zip(self.network.input_ends()) {
+        for (i, end) in (0..).zip(self.network.input_specs()) {
             if let Some(buffer) = self.lockstep.plan.find(Role::Input(i)) {
                 let words = 0..(self.rows * end.features()) as usize;
                 tensors.push(Checked { name: end.name.clone(), buffer, words, gradient: Role::InputGradient(i) });
@@ -146,7 +146,7 @@ impl Check {
                 break;
             }
             self.record(&mut encoder, self.phases()[0].clone());
-            for o in 0..self.network.output_ends().len() {
+            for o in 0..self.network.output_specs().len() {
                 let role = Role::Output(o as u32);
                 let bytes = plan.find(role).and_then(|id| plan.buffer(id).bytes()).unwrap_or(0);
                 encoder.copy_buffer_to_buffer(on_gpu.of(role), 0, &self.outputs, end, bytes);

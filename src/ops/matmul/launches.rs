@@ -1,6 +1,6 @@
 //! The dispatches of a product.
 
-use super::text::{self, End};
+use super::text::{self, EpilogueText};
 use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, convolution, rule, sliding};
 use crate::ops::*;
 
@@ -9,19 +9,19 @@ const PLAIN_BLOCKS: u32 = 16;
 
 /// Two where workgroups have a part of k each: the second adds up what the first has left.
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
-    let end = End::of(op);
-    debug_assert!(op.addend.is_none() || end != End::Update, "an update has no addend");
+    let end = EpilogueText::of(op);
+    debug_assert!(op.addend.is_none() || end != EpilogueText::Update, "an update has no addend");
     if kernel.tile == Tile::Sliding {
         return sliding::launches(op, end, adapter);
     }
-    let mut first = launch(op, kernel, if let K::Parts(_) = kernel.k { End::Part } else { end }, adapter);
+    let mut first = launch(op, kernel, if let K::Parts(_) = kernel.k { EpilogueText::Part } else { end }, adapter);
     let K::Parts(parts) = kernel.k else { return vec![first] };
     let second = add_up(op, end, cut(op, parts).0, &mut first);
     vec![first, second]
 }
 
 /// The launch that adds up what the workgroups of the first have left, whose bindings become those of parts.
-pub(super) fn add_up(op: &Matmul, end: End, parts: u32, first: &mut Launch) -> Launch {
+pub(super) fn add_up(op: &Matmul, end: EpilogueText, parts: u32, first: &mut Launch) -> Launch {
     let words = u64::from(parts) * u64::from(quads_of_part(op)) * 4;
     first.bindings.truncate(2);
     first.bindings.push(leave(words));
@@ -48,7 +48,7 @@ fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
     (op.k().div_ceil(each), each)
 }
 
-fn launch(op: &Matmul, kernel: MatmulKernel, end: End, adapter: &Adapter) -> Launch {
+fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapter) -> Launch {
     let [m, n, k] = op.shape();
     let lanes = adapter.matmul_subgroup.unwrap_or(1);
     let (name, source) = text::source(op, kernel, end, lanes);
@@ -130,16 +130,16 @@ pub(super) fn epilogue(op: &Matmul) -> u32 {
 }
 
 /// What an end is known to be beforehand.
-fn constants(op: &Matmul, end: End) -> Vec<(&'static str, f64)> {
+fn constants(op: &Matmul, end: EpilogueText) -> Vec<(&'static str, f64)> {
     let mut constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
     match (end, &op.epilogue) {
-        (End::Part, _) => {}
+        (EpilogueText::Part, _) => {}
         (_, Epilogue::Update(step)) => constants.extend(step.constants()),
-        (End::Sums(activation), _) => {
+        (EpilogueText::Sums(activation), _) => {
             constants.extend([("EPILOGUE", epilogue(op).into()), ("BIAS", op.extra().is_some().into())]);
             constants.extend(activation.constant());
         }
-        (End::Update, _) => unreachable!("its epilogue is an update"),
+        (EpilogueText::Update, _) => unreachable!("its epilogue is an update"),
     }
     constants
 }

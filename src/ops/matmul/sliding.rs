@@ -2,7 +2,7 @@
 //! the inputs of others.
 
 use super::launches::{add_up, epilogue};
-use super::text::End;
+use super::text::EpilogueText;
 use super::{Axis, Epilogue, Layout, Matmul};
 use crate::ops::*;
 
@@ -127,7 +127,7 @@ impl Sliding {
 }
 
 /// Two for the gradient of weights: the second adds up what the workgroups of the first have left.
-pub(super) fn launches(op: &Matmul, end: End, adapter: &Adapter) -> Vec<Launch> {
+pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec<Launch> {
     let (Some(sliding), Some(window)) = (Sliding::of(op), op.window) else { return Vec::new() };
     let is_gradient = op.layout == Layout::Tn;
     let (rows, columns) = (window.rows, window.columns);
@@ -163,7 +163,7 @@ pub(super) fn launches(op: &Matmul, end: End, adapter: &Adapter) -> Vec<Launch> 
     let words = if sliding.load == 8 { text!("software/words.wgsl") } else { "" };
     let expand = |text| words.to_owned() + &sliding.expand(text, op.addend.is_some());
     match (op.layout, end) {
-        (Layout::Nn | Layout::Nt, End::Sums(activation)) => {
+        (Layout::Nn | Layout::Nt, EpilogueText::Sums(activation)) => {
             let text = text!(
                 "software/matmul.wide.sliding.columns.wgsl.in",
                 "software/matmul.wide.passes.wgsl.in",

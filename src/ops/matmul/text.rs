@@ -11,7 +11,7 @@ const SLICES: u32 = 4;
 
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum End {
+pub(super) enum EpilogueText {
     /// C takes them, after this activation or its derivative.
     Sums(Activation),
     /// An optimizer.
@@ -20,7 +20,7 @@ pub(super) enum End {
     Part,
 }
 
-impl End {
+impl EpilogueText {
     pub fn of(op: &Matmul) -> Self {
         match op.epilogue {
             Epilogue::None => Self::Sums(Activation::Identity),
@@ -40,13 +40,15 @@ impl End {
     /// The text, for kernels whose invocations own four columns; `aligned` where rows of C are whole vectors.
     fn text(self, aligned: bool, addend: bool) -> String {
         let (functions, text) = match (self, aligned) {
-            (Self::Sums(f), true) => (f.text(), text!("matmul.ends.wgsl.in", "matmul.sums.wgsl.in")),
-            (Self::Sums(f), false) => (f.text(), text!("matmul.ends.wgsl.in", "matmul.sums.rows.wgsl.in")),
-            (Self::Update, true) => (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.wgsl.in")),
-            (Self::Update, false) => {
-                (OptimizerStep::TEXT, text!("matmul.ends.update.wgsl.in", "matmul.update.rows.wgsl.in"))
+            (Self::Sums(f), true) => (f.text(), text!("matmul.epilogue.wgsl.in", "matmul.sums.wgsl.in")),
+            (Self::Sums(f), false) => (f.text(), text!("matmul.epilogue.wgsl.in", "matmul.sums.rows.wgsl.in")),
+            (Self::Update, true) => {
+                (OptimizerStep::TEXT, text!("matmul.epilogue.update.wgsl.in", "matmul.update.wgsl.in"))
             }
-            (Self::Part, _) => return text!("matmul.ends.wgsl.in", "matmul.part.wgsl.in").into(),
+            (Self::Update, false) => {
+                (OptimizerStep::TEXT, text!("matmul.epilogue.update.wgsl.in", "matmul.update.rows.wgsl.in"))
+            }
+            (Self::Part, _) => return text!("matmul.epilogue.wgsl.in", "matmul.part.wgsl.in").into(),
         };
         functions.to_owned() + &of_addend(text, addend) + text!("matmul.whole.wgsl.in")
     }
@@ -74,13 +76,18 @@ fn of_addend(text: &str, addend: bool) -> String {
 }
 
 /// The text of a kernel, and a name for it.
-pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: End, lanes: u32) -> (String, String) {
+pub(super) fn source(
+    op: &Matmul,
+    MatmulKernel { tile, k }: MatmulKernel,
+    end: EpilogueText,
+    lanes: u32,
+) -> (String, String) {
     let transposed = op.layout == Layout::Tn;
     let conditions = [
         ("A is transposed", transposed),
         ("A is as it is", !transposed),
-        ("the sums are gradients", end == End::Update),
-        ("C takes the sums", end != End::Update),
+        ("the sums are gradients", end == EpilogueText::Update),
+        ("C takes the sums", end != EpilogueText::Update),
         ("A is stored", op.window.is_none()),
         ("A is seen through a window", op.window.is_some()),
     ];
@@ -140,7 +147,7 @@ pub(super) fn source(op: &Matmul, MatmulKernel { tile, k }: MatmulKernel, end: E
 }
 
 /// The text of the second dispatch of a product in parts.
-pub(super) fn source_of_rest(op: &Matmul, end: End) -> String {
+pub(super) fn source_of_rest(op: &Matmul, end: EpilogueText) -> String {
     let kernel = expand(text!("matmul.uniforms.wgsl", "matmul.parts.wgsl.in"), &[("load", 4)], &[]);
     end.text(op.n().is_multiple_of(4), op.addend.is_some()) + &kernel
 }

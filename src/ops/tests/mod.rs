@@ -9,10 +9,10 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 use super::*;
 use crate::Wgsl;
-use crate::inspect::ADAPTERS;
+use crate::kernel_sources::ADAPTERS;
 use crate::network::Network;
 use crate::plan::{NarrowNetwork, Plan, narrow};
-use crate::texture::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
+use crate::texture_io::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
 use crate::{Activation, CustomActivation, CustomLoss, Encoding, HashGrid, Loss};
 use plans::plans;
 

@@ -15,7 +15,7 @@ use naga::{AddressSpace, Module, ShaderStage, TypeInner};
 
 use super::{ROOT, launches, parse, texts};
 use crate::ops::Shader;
-use crate::texture::{from_texture, from_texture_crops, from_texture_random};
+use crate::texture_io::{from_texture, from_texture_crops, from_texture_random};
 
 /// A language of drivers.
 struct Language {

@@ -6,13 +6,18 @@ use crate::error::Result;
 use crate::network::Conv;
 
 /// Numbers of A, stored or not, that kernels can tell apart.
-const MOST: u64 = u32::MAX as u64;
+const SUBMISSION_LIMITS: u64 = u32::MAX as u64;
 
 pub(super) fn forward(at: &At, conv: &Conv, plan: &mut Builder) -> Result<Lowered> {
     let product = product(at, conv)?;
     for (window, of) in [(product.window, at.shape()), (product.reversed, at.input_shape())] {
         let numbers = window.map_or(0, |window| window.numbers(plan.batch));
-        limit(&format!("convolution {} -> {of:?}: what its kernel sees", at.node.name), numbers, MOST, "numbers")?;
+        limit(
+            &format!("convolution {} -> {of:?}: what its kernel sees", at.node.name),
+            numbers,
+            SUBMISSION_LIMITS,
+            "numbers",
+        )?;
     }
     dense::forward(at, product, plan)
 }

@@ -43,7 +43,7 @@ impl Engine {
     /// The training set: rows of bytes, each with a label or an image of bytes as target.
     pub fn prepare(&mut self, inputs: Vec<u8>, targets: Vec<u8>) -> Result<(), JsError> {
         let network = self.trainer.network();
-        let features = network.input_ends()[0].features() as usize;
+        let features = network.input_specs()[0].features() as usize;
         let data = if puts_out_images(network) {
             let targets = targets.iter().map(|&byte| f32::from(byte) * (1.0 / 255.0)).collect();
             Dataset::from_u8_targets(inputs, features, targets, features as u32)?
@@ -76,5 +76,5 @@ impl Engine {
 }
 
 fn puts_out_images(network: &wgrad::Network) -> bool {
-    network.output_ends()[0].shape.len() == 3
+    network.output_specs()[0].shape.len() == 3
 }

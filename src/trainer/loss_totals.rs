@@ -32,7 +32,7 @@ impl Totals {
         let of = |(i, &(loss, weight)): (usize, &(Loss, f32))| OutputTotals {
             loss,
             weight,
-            positions: network.output_ends()[i].positions(),
+            positions: network.output_specs()[i].positions(),
             is_labels: infos.get(i).is_some_and(|info| info.values == 0),
             ignored: ignored.get(i).copied().unwrap_or(0),
             cropped: infos.get(i).is_some_and(|info| info.target_factor != 0),

@@ -5,10 +5,10 @@ mod random;
 #[cfg(test)]
 mod twins;
 
+use crate::buffer_rows::Rows;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, Region, warm_up};
 use crate::ops::{Shader, shader, template, text};
-use crate::rows::Rows;
 pub(crate) use crops::from_texture_crops;
 pub use crops::{Images, RandomCrops};
 pub(crate) use random::from_texture_random;

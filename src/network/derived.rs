@@ -1,6 +1,6 @@
 //! Networks made of another one, with its weights.
 
-use super::{End, Graph, Layer, Network, Node, Source, Value, listed};
+use super::{Graph, Layer, Network, Node, Source, TensorSpec, Value, listed};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -53,7 +53,7 @@ impl Network {
     /// # let seen = g.layer(Dense::new(4, Relu), both)?;
     /// # let network = g.build([("seen", seen)])?;
     /// let wide = network.at_inputs([("image", [9, 16, 3].into()), ("mask", [9, 16, 1].into())])?;
-    /// # assert_eq!(wide.output_ends()[0].shape[..], [9, 16, 4]);
+    /// # assert_eq!(wide.output_specs()[0].shape[..], [9, 16, 4]);
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     ///
@@ -81,7 +81,7 @@ impl Network {
     }
 
     /// Built anew from its layers, for inputs of these shapes.
-    fn rebuilt(&self, inputs: Vec<End>) -> Result<Self> {
+    fn rebuilt(&self, inputs: Vec<TensorSpec>) -> Result<Self> {
         let mut graph = Graph::new();
         let inputs: Vec<Value> = inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();
         let mut values: Vec<Vec<Value>> = Vec::new();

@@ -11,16 +11,16 @@ use crate::profile::Profile;
 
 /// A plan bound to buffers of a GPU.
 #[derive(Debug)]
-pub struct Runner {
+pub struct PlanRunner {
     executor: GpuExecutor,
 }
 
-impl Runner {
+impl PlanRunner {
     /// A product as training has it, op(A) · op(B) of \[m, n, k\], with nothing after it. Its buffers: 0 is A, 1 is B, 2 is C.
     ///
     /// # Errors
     /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
-    pub fn product(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
+    pub fn matmul(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
         let [m, n, k] = shape;
         let a = if layout == Layout::Tn { [k, m] } else { [m, k] };
         let b = if layout == Layout::Nt { [n, k] } else { [k, n] };
@@ -28,7 +28,7 @@ impl Runner {
     }
 
     /// A product of a convolution over a batch of samples \[height, width, channels\]: the layouts are its forward pass and
-    /// the gradients of its input and its weights. Buffers as of [`product`](Self::product).
+    /// the gradients of its input and its weights. Buffers as of [`matmul`](Self::matmul).
     ///
     /// # Errors
     /// As there.
@@ -46,7 +46,7 @@ impl Runner {
     }
 
     fn of(gpu: &Gpu, shapes: [[u32; 2]; 3], layout: Layout, window: Option<Window>) -> Result<Self> {
-        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(product(shapes, layout, window)?), &[])? })
+        Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(matmul(shapes, layout, window)?), &[])? })
     }
 
     /// The plan.
@@ -121,7 +121,7 @@ impl Runner {
     }
 }
 
-fn product([a, b, c]: [[u32; 2]; 3], layout: Layout, window: Option<Window>) -> Result<Plan> {
+fn matmul([a, b, c]: [[u32; 2]; 3], layout: Layout, window: Option<Window>) -> Result<Plan> {
     let shapes = [("a", a), ("b", b), ("c", c)];
     for (name, [rows, columns]) in shapes {
         if !(1..=LONGEST_TENSOR).contains(&(u64::from(rows) * u64::from(columns))) {

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 /// A value that a callback of wgpu will give: a future of it.
 #[derive(Debug)]
-pub(crate) struct Signal<T>(Arc<Mutex<State<T>>>);
+pub(crate) struct CallbackFuture<T>(Arc<Mutex<State<T>>>);
 
 #[derive(Debug)]
 struct State<T> {
@@ -15,7 +15,7 @@ struct State<T> {
     waker: Option<Waker>,
 }
 
-impl<T> Signal<T> {
+impl<T> CallbackFuture<T> {
     /// The future, and the function that fulfils it.
     pub(crate) fn new() -> (Self, impl FnOnce(T) + use<T>) {
         let state = Arc::new(Mutex::new(State { value: None, waker: None }));
@@ -34,7 +34,7 @@ impl<T> Signal<T> {
     }
 }
 
-impl<T> Future for Signal<T> {
+impl<T> Future for CallbackFuture<T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::tokens::Tokens;
-use super::totals::Totals;
+use super::loss_totals::Totals;
+use super::readback_tokens::Tokens;
+use crate::callback_future::lock;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor};
 use crate::history::Evaluation;
 use crate::plan::{Role, RowMetrics};
-use crate::signal::lock;
 
 /// Calls whose results have not arrived, at most.
 const UNDER_WAY: usize = 3;

@@ -6,19 +6,20 @@ use crate::plan::{Op, Work};
 
 /// What a submission may take: well below the seconds after which an operating system resets a GPU, slow ones too.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Most {
+pub(crate) struct SubmissionLimits {
     pub flops: u64,
     pub bytes: u64,
     /// Each a dispatch or two, which take microseconds however little they do.
     pub ops: u64,
 }
 
-pub(crate) const MOST: Most = Most { flops: 50_000_000_000, bytes: 10_000_000_000, ops: 16_384 };
+pub(crate) const SUBMISSION_LIMITS: SubmissionLimits =
+    SubmissionLimits { flops: 50_000_000_000, bytes: 10_000_000_000, ops: 16_384 };
 
-impl Most {
+impl SubmissionLimits {
     /// How often so many ops, of so much work in all, may be submitted at once. 0 where not even once.
     pub fn times(self, work: Work, ops: usize) -> u64 {
-        let Most { flops, bytes, ops: dispatches } = self;
+        let SubmissionLimits { flops, bytes, ops: dispatches } = self;
         (flops / work.flops.max(1)).min(bytes / work.bytes.max(1)).min(dispatches / ops.max(1) as u64)
     }
 
@@ -86,7 +87,7 @@ impl Sizing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Run;
+    use crate::executor::Run;
     use crate::{Activation, Adam, Dataset, Gpu, Loss, Network, Trainer, TrainerConfig};
 
     #[test]
@@ -96,22 +97,25 @@ mod tests {
         let numbers = (0..60).map(|i| (i * 7 % 11) as f32 / 11.0).collect();
         let data = Dataset::from_f32(numbers, 5, (0..12).map(|row| row % 3).collect(), 3).unwrap();
         let gpu = Gpu::request().expect("a GPU, real or software: scripts/setup.sh installs a driver");
-        let trained = |most: Most| {
+        let trained = |most: SubmissionLimits| {
             let config = TrainerConfig { batch: 5, ..TrainerConfig::default() };
             let mut trainer = Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
             trainer.prepare(&data).unwrap();
             let before = gpu.traffic().submits;
             let run = Run { steps: 3, clear: true, report: true };
-            let submission = trainer.device.block_on(trainer.training.submit_at_most(most, run, None)).unwrap();
+            let submission = trainer.device.block_on(trainer.training.submit_within(most, run, None)).unwrap();
             let submits = gpu.traffic().submits - before;
             let metrics = trainer.device.block_on(submission.finish()).unwrap().unwrap();
             (submits, metrics, trainer.model().parameters().unwrap(), trainer.training.plan().clone())
         };
-        let (one, metrics, weights, plan) = trained(MOST);
+        let (one, metrics, weights, plan) = trained(SUBMISSION_LIMITS);
         assert_eq!((one, metrics[0].rows), (1, 12));
-        for most in
-            [Most { ops: 1, ..MOST }, Most { ops: 4, ..MOST }, Most { flops: 1, ..MOST }, Most { bytes: 1, ..MOST }]
-        {
+        for most in [
+            SubmissionLimits { ops: 1, ..SUBMISSION_LIMITS },
+            SubmissionLimits { ops: 4, ..SUBMISSION_LIMITS },
+            SubmissionLimits { flops: 1, ..SUBMISSION_LIMITS },
+            SubmissionLimits { bytes: 1, ..SUBMISSION_LIMITS },
+        ] {
             let parts = most.parts(&plan.step);
             assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= most.ops as usize));
             assert!(parts.iter().flat_map(Clone::clone).eq(0..plan.step.len()));

@@ -1,11 +1,11 @@
 //! Random crops of images.
 
 use super::{Dispatch, binding, check_samples, folded};
+use crate::buffer_rows::Rows;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Recorder, warm_up};
 use crate::ops::{LONGEST_LOOP, Shader, shader, template, text};
 use crate::random::Stream;
-use crate::rows::Rows;
 
 /// Lanes of a crop.
 const LANES: u32 = 64;

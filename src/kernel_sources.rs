@@ -3,7 +3,7 @@
 use crate::gpu::Gpu;
 use crate::ops::{Adapter, Launch, Shader};
 use crate::plan::Plan;
-use crate::texture::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
+use crate::texture_io::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
 
 /// A dispatch as a GPU gets it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,9 @@
 //! What is given for several inputs or outputs of a network, each by its name: numbers of the host's, or rows in
 //! buffers.
 
+use crate::buffer_rows::Rows;
 use crate::error::{Error, Result};
-use crate::network::{End, names};
-use crate::rows::Rows;
+use crate::network::{TensorSpec, names};
 
 /// Something for each end of a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,7 @@ pub(crate) enum Named<'a, T: Clone> {
 impl<T: Clone> Named<'_, T> {
     /// Refuses names that no end has or that come twice, and several ends without names. `what` the ends are: "input"
     /// or the like.
-    pub fn check_names(&self, what: &str, ends: &[End]) -> Result<()> {
+    pub fn check_names(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
         let each = match self {
             Self::One(_) if ends.len() == 1 => return Ok(()),
             Self::One(_) => {
@@ -39,7 +39,7 @@ impl<T: Clone> Named<'_, T> {
     }
 
     /// As [`check_names`](Self::check_names), and refuses that an end has nothing.
-    pub fn check(&self, what: &str, ends: &[End]) -> Result<()> {
+    pub fn check(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
         self.check_names(what, ends)?;
         match ends.iter().find(|end| self.of(end).is_none()) {
             None => Ok(()),
@@ -52,7 +52,7 @@ impl<T: Clone> Named<'_, T> {
     }
 
     /// What there is for an end, of names that have been checked.
-    pub fn of(&self, end: &End) -> Option<&T> {
+    pub fn of(&self, end: &TensorSpec) -> Option<&T> {
         match self {
             Self::One(one) => Some(one),
             Self::Each(each) => find(each, end),
@@ -61,7 +61,7 @@ impl<T: Clone> Named<'_, T> {
     }
 }
 
-fn find<'a, T>(each: &'a [(&str, T)], end: &End) -> Option<&'a T> {
+fn find<'a, T>(each: &'a [(&str, T)], end: &TensorSpec) -> Option<&'a T> {
     each.iter().find(|(name, _)| *name == end.name).map(|(_, of)| of)
 }
 
@@ -90,10 +90,11 @@ pub struct Inputs<'a>(Named<'a, &'a [f32]>);
 impl<'a> Inputs<'a> {
     /// How many rows there are, of inputs that go with these ends: whole rows, as many of each, all finite, and no more
     /// than `most`.
-    pub(crate) fn rows(&self, ends: &[End], most: Option<usize>) -> Result<usize> {
+    pub(crate) fn rows(&self, ends: &[TensorSpec], most: Option<usize>) -> Result<usize> {
         self.0.check("input", ends)?;
         // One that needs no name is what a network takes.
-        let title = |end: &End| if ends.len() == 1 { "features".into() } else { format!("input {:?}", end.name) };
+        let title =
+            |end: &TensorSpec| if ends.len() == 1 { "features".into() } else { format!("input {:?}", end.name) };
         let mut rows = None;
         for end in ends {
             let (features, width) = (self.of(end), end.features() as usize);
@@ -116,13 +117,13 @@ impl<'a> Inputs<'a> {
     }
 
     /// The numbers of an input, of ends that have been checked.
-    pub(crate) fn of(&self, end: &End) -> &'a [f32] {
+    pub(crate) fn of(&self, end: &TensorSpec) -> &'a [f32] {
         self.0.of(end).copied().unwrap_or_default()
     }
 }
 
 /// Names the first feature that is not finite.
-fn check_finite(features: &[f32], end: &End, several: bool) -> Result<()> {
+fn check_finite(features: &[f32], end: &TensorSpec, several: bool) -> Result<()> {
     let Some(at) = features.iter().position(|feature| !feature.is_finite()) else { return Ok(()) };
     let (width, value) = (end.features() as usize, features[at]);
     let (row, column) = (at / width, at % width);
@@ -181,13 +182,13 @@ pub struct NamedRows<'a>(Named<'a, Rows<'a>>);
 
 impl<'a> NamedRows<'a> {
     /// The rows of every end, in the order of these ends.
-    pub(crate) fn all(&self, what: &str, ends: &[End]) -> Result<Vec<Rows<'a>>> {
+    pub(crate) fn all(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Rows<'a>>> {
         self.0.check(what, ends)?;
         Ok(ends.iter().filter_map(|end| self.0.of(end).copied()).collect())
     }
 
     /// The rows of those ends that are named.
-    pub(crate) fn some(&self, what: &str, ends: &[End]) -> Result<Vec<Option<Rows<'a>>>> {
+    pub(crate) fn some(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Option<Rows<'a>>>> {
         self.0.check_names(what, ends)?;
         Ok(ends.iter().map(|end| self.0.of(end).copied()).collect())
     }

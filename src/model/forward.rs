@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::Model;
-use crate::ends::Ends;
+#[cfg(doc)]
+use crate::buffer_rows::Rows;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
 use crate::gpu::{GpuExecutor, Recorder, warm_up};
-use crate::named::NamedRows;
+use crate::named_values::NamedRows;
 use crate::plan::{Plan, Role};
-#[cfg(doc)]
-use crate::rows::Rows;
+use crate::plan_bindings::PlanBindings;
 
 impl Model {
     /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
@@ -34,11 +34,11 @@ impl Model {
         rows: u32,
     ) -> Result<Forward> {
         let gpu = self.device.needs_gpu("Model::prepare_forward")?;
-        let inputs = input.into().all("input", self.network.input_ends())?;
-        let outputs = output.into().all("output", self.network.output_ends())?;
+        let inputs = input.into().all("input", self.network.input_specs())?;
+        let outputs = output.into().all("output", self.network.output_specs())?;
         let plan = Plan::forward(&self.network, rows)?;
         let inputs = (0..).map(Role::Input).zip(inputs);
-        let ends = Ends::new(gpu, &plan, inputs.chain((0..).map(Role::Output).zip(outputs)))?;
+        let ends = PlanBindings::new(gpu, &plan, inputs.chain((0..).map(Role::Output).zip(outputs)))?;
         ends.refuse_overlaps_of_written()?;
         let find = |role| plan.find(role).expect("a role of every forward plan");
         let mut given = vec![(find(Role::Parameters), self.parameters.gpu().clone().into())];

@@ -1,21 +1,21 @@
 //! The ends of a plan on an app's own rows: what a forward pass or a chain reads and writes there.
 
+use crate::buffer_rows::{Rows, Strided};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Region};
 use crate::plan::{BufferId, Plan, Role};
-use crate::rows::{Rows, Strided};
 
 /// Which rows of the app's are at which end.
-pub(crate) struct Ends(Vec<End>);
+pub(crate) struct PlanBindings(Vec<Binding>);
 
-struct End {
+struct Binding {
     role: Role,
     name: String,
     rows: Strided,
     written: bool,
 }
 
-impl Ends {
+impl PlanBindings {
     /// Of those roles that the plan has. What cannot be bound is refused.
     pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
         let of = |(role, rows): (Role, Rows<'a>)| {
@@ -24,7 +24,7 @@ impl Ends {
             let columns = sample.iter().product();
             let written = matches!(role, Role::Output(_) | Role::InputGradient(_));
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
-            Some(rows.map(|rows| End { role, name: buffer.name.clone(), rows, written }))
+            Some(rows.map(|rows| Binding { role, name: buffer.name.clone(), rows, written }))
         };
         Ok(Self(ends.into_iter().filter_map(of).collect::<Result<_>>()?))
     }
@@ -39,9 +39,10 @@ impl Ends {
         self.refuse(|other| other.written)
     }
 
-    fn refuse(&self, counts: impl Fn(&End) -> bool) -> Result<()> {
+    fn refuse(&self, counts: impl Fn(&Binding) -> bool) -> Result<()> {
         for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
-            let clashes = |(j, other): &(usize, &End)| *j != i && counts(other) && other.rows.overlap(&written.rows);
+            let clashes =
+                |(j, other): &(usize, &Binding)| *j != i && counts(other) && other.rows.overlap(&written.rows);
             if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
                 let (what, actual) = (format!("rows given as {}", written.name), format!("some of {} too", other.name));
                 return Err(Error::shape(what, "words that are nothing else's, as they are written", actual));
@@ -54,7 +55,7 @@ impl Ends {
     /// side and the device can bind their start; `wgpu` lets no dispatch read and write one buffer, so rows that are written
     /// have it for themselves then. All others are copied, by an op more.
     pub fn bind(self, mut plan: Plan, given: &mut Vec<(BufferId, Region)>) -> Result<Plan> {
-        let owner = |end: &End| given.iter().find(|(_, region)| region.buffer == end.rows.region.buffer);
+        let owner = |end: &Binding| given.iter().find(|(_, region)| region.buffer == end.rows.region.buffer);
         let own: Vec<Option<BufferId>> = self.0.iter().map(|end| owner(end).map(|(id, _)| *id)).collect();
         for (i, (end, own)) in self.0.iter().zip(own).enumerate() {
             if let Some(id) = own.filter(|_| end.written) {
@@ -62,7 +63,7 @@ impl Ends {
                     (format!("buffer given as {}", end.name), format!("that of {}", plan.buffer(id).name));
                 return Err(Error::shape(what, "one of the app's own, as it is written", actual));
             }
-            let shares = |(j, other): (usize, &End)| j != i && other.rows.region.buffer == end.rows.region.buffer;
+            let shares = |(j, other): (usize, &Binding)| j != i && other.rows.region.buffer == end.rows.region.buffer;
             let shared = end.written && self.0.iter().enumerate().any(shares);
             let region = match end.rows.packed().filter(|_| own.is_none() && !shared) {
                 Some(region) => region,

@@ -1,6 +1,6 @@
 //! Data sets of one input and one target, and what is checked when they are made.
 
-use super::values::Values;
+use super::features::Values;
 use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
 use crate::shape::{LONGEST_TENSOR, Shape};
