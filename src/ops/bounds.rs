@@ -1,25 +1,26 @@
-//! How far a GPU's result may lie from the reference's, derived op by op from the accuracy of the arithmetic.
+//! Error bounds: the largest allowed difference between a GPU's result and the CPU twin's. Each op derives its bounds
+//! from the accuracy of the arithmetic.
 
 use super::StepState;
 pub(crate) use crate::accuracy::*;
 
-/// The bounds of one output.
+/// Error bounds of one output.
 #[derive(Debug)]
 pub(crate) enum Bounds {
-    /// Bit for bit: integers, and numbers that are copied or rounded once.
+    /// No difference: integers, and numbers that are copied or rounded once.
     Exact,
-    /// One for each number.
+    /// One bound for each number.
     Each(Vec<f64>),
-    /// Whole numbers, i32: one for each.
+    /// One bound for each i32.
     Whole(Vec<f64>),
-    /// [`RowMetrics`]: a bound for each loss; the counts are exact.
+    /// [`RowMetrics`]: one bound for each loss. The counts must be exact.
     Losses(Vec<f64>),
-    /// [`StepState`]: a bound for the learning rate; the rest is exact.
+    /// [`StepState`]: a bound for the learning rate. The rest must be exact.
     State(f64),
 }
 
 impl Bounds {
-    /// The bound of a 32-bit word of the output.
+    /// Bound of one 32-bit word of the output.
     pub fn of(&self, word: usize) -> f64 {
         match self {
             Bounds::Exact => 0.0,

@@ -1,23 +1,24 @@
-//! What an op costs.
+//! Cost of an op.
 
 use std::iter::Sum;
 use std::ops::Add;
 
-/// Arithmetic, and traffic with memory.
+/// Floating-point operations and memory traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Work {
     /// Floating-point operations. Each +, −, ×, ÷, comparison, root, exponential, logarithm, tanh and erf of the op's
-    /// formula counts as one, so a multiply-add as two; integers, and what there is one of in a dispatch, count
-    /// nothing. How many instructions an exponential takes is the GPU's affair.
+    /// formula counts as one. A multiply-add counts as two. Not counted are integer operations, and operations that a
+    /// dispatch does only once.
     pub flops: u64,
-    /// Bytes that must be read and written at least: each number once, or twice where it is read and written again.
-    /// What a kernel reads several times, as products do, it had better find in a cache. Of a data set, whose kind a
-    /// plan does not know, f32 features are counted, and as targets labels for classes and f32 for other losses.
+    /// Least number of bytes read and written. Each number counts once, or twice if it is read and written. Repeated
+    /// reads of a number, as in a matmul, count once: caches should serve them. A plan does not know the type of the
+    /// data set, so features count as f32. Targets count as labels for classification losses and as f32 for other
+    /// losses.
     pub bytes: u64,
 }
 
 impl Work {
-    /// Floating-point operations a byte: the x axis of a roofline.
+    /// Floating-point operations per byte: the x axis of a roofline plot.
     pub fn intensity(self) -> f64 {
         self.flops as f64 / self.bytes as f64
     }

@@ -1,11 +1,11 @@
-//! Cuts functions out of a kernel's text for another text, so that each formula is written once: WGSL has no modules.
+//! Copies functions from one kernel's text to another, so that each formula is written once. WGSL has no modules.
 
 use std::collections::BTreeMap;
 
-/// Appends a function and whatever it calls or refers to, each once and by the name that `renamed` gives it.
+/// Appends a function and all items that it uses to `texts`, each once. `renamed` returns the new name of an item.
 ///
 /// # Panics
-/// Where the text has no such function: a mistake in the shader, which the tests would meet first.
+/// If the text has no such function. This is a mistake in the shader, which the tests find.
 pub fn excerpt(texts: &mut Vec<String>, text: &str, function: &str, renamed: impl Fn(&str) -> String) {
     let items = items(text);
     let mut called = vec![function];
@@ -25,7 +25,7 @@ pub fn excerpt(texts: &mut Vec<String>, text: &str, function: &str, renamed: imp
     }
 }
 
-/// The functions, constants and structs of a text, by name, without the comments before them.
+/// Functions, constants and structs of a text, by name and without their comments.
 fn items(text: &str) -> BTreeMap<&str, &str> {
     let mut items = BTreeMap::new();
     for (start, _) in text.match_indices('\n') {
@@ -42,7 +42,7 @@ fn items(text: &str) -> BTreeMap<&str, &str> {
     items
 }
 
-/// A text cut into names and what is between them.
+/// Splits a text into names and the characters between them.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut rest = text;

@@ -1,50 +1,50 @@
-//! What an op asks of a GPU: texts, uniforms, workgroups. Nothing here knows of wgpu.
+//! Launches: what a dispatch needs (shader, uniforms, bindings, workgroups). This file does not depend on wgpu.
 
 use std::borrow::Cow;
 
 use super::{Kernel, MatmulKernel, Operand};
 
-/// The largest workgroup of any kernel.
+/// Invocations of the largest workgroup of any kernel.
 pub(crate) const MOST_INVOCATIONS: u32 = 256;
 
-/// The most workgroup memory of any kernel, in bytes: two tiles of 128 vec4s for each of four slices of a product, and
-/// 64 rows of 64 numbers in `narrow`. Every device of WebGPU has it.
+/// Most workgroup memory of any kernel, in bytes. A matmul stores two tiles of 128 vec4s for each of four slices.
+/// `narrow` stores 64 rows of 64 numbers. Every WebGPU device has this much.
 pub(crate) const MOST_WORKGROUP_MEMORY: u32 = 16384;
 
-/// Steps that a loop of a kernel may have on a software adapter: Mesa's lavapipe gives an invocation 65,535 loop
-/// iterations, then silently stops looping, and no kernel takes two a step.
+/// Most steps of a kernel's loop on a software adapter. Mesa's lavapipe silently ends the loops of an invocation
+/// after 65,535 iterations. Every kernel needs fewer than two iterations per step.
 pub(crate) const LONGEST_LOOP: u32 = 1 << 15;
 
-/// What launches may depend on of an adapter.
+/// Properties of an adapter that launches depend on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Adapter {
-    /// Whether the adapter is the CPU itself.
+    /// True if the adapter is the CPU itself.
     pub software: bool,
-    /// Threads that a software adapter shares the workgroups of a dispatch among.
+    /// Threads of a software adapter, which share the workgroups of a dispatch.
     pub threads: u32,
-    /// Lanes of a subgroup, where products are best made by subgroups.
+    /// Lanes of a subgroup, if a matmul is fastest with subgroups.
     pub matmul_subgroup: Option<u32>,
-    /// Whether memory is best read in vectors of 64-bit words.
+    /// True if memory is read fastest in vectors of 64-bit words.
     pub wide_access: bool,
-    /// Whether an invocation may hold some 120 numbers in registers at no loss.
+    /// True if an invocation can hold about 120 numbers in registers without a loss of speed.
     pub many_registers: bool,
-    /// The kernel that makes products wherever it can, where not that of the rule.
+    /// Matmul kernel to use wherever it can run. `None`: the kernel that the rule chooses.
     pub products: Option<MatmulKernel>,
 }
 
-/// WGSL and what is fixed when it is compiled.
+/// A WGSL shader and its compile-time settings.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Shader {
-    /// For errors and tools.
+    /// Label for errors and tools.
     pub name: Cow<'static, str>,
     pub source: Cow<'static, str>,
     /// Values of the shader's `override` constants.
     pub constants: Vec<(&'static str, f64)>,
-    /// Whether it checks its own indices and loops: in plans that are not known to be sound.
+    /// True if the shader checks its own indices and loops. Set in plans that are not known to be sound.
     pub checked: bool,
 }
 
-/// A shader that checks nothing.
+/// A shader without index and loop checks.
 pub(crate) fn shader(
     name: impl Into<Cow<'static, str>>,
     source: impl Into<Cow<'static, str>>,
@@ -53,45 +53,45 @@ pub(crate) fn shader(
     Shader { name: name.into(), source: source.into(), constants: constants.into(), checked: false }
 }
 
-/// A dispatch.
+/// One dispatch.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub shader: Shader,
-    /// The members of the shader's uniform struct, in order: binding 0.
+    /// Members of the shader's uniform struct, in order. The struct is binding 0.
     pub uniforms: Vec<Uniform>,
-    /// Storage bindings from 1 on.
+    /// Storage bindings, from binding 1.
     pub bindings: Vec<Operand>,
-    /// How many, before they are folded into two dimensions.
+    /// Number of workgroups, before they are folded into two dimensions.
     pub workgroups: u64,
 }
 
 impl Launch {
-    /// Of all that an op binds.
+    /// A launch that binds all operands of an op.
     pub fn of(op: &impl Kernel, shader: Shader, uniforms: Vec<Uniform>, workgroups: impl Into<u64>) -> Self {
         Self { shader, uniforms, bindings: op.operands(), workgroups: workgroups.into() }
     }
 
-    /// For each storage binding, whether the kernel writes it.
+    /// For each storage binding: whether the kernel writes it.
     pub fn writable(&self) -> Vec<bool> {
         self.bindings.iter().map(Operand::is_written).collect()
     }
 
-    /// Of the uniforms.
+    /// Bytes of the uniform struct.
     pub fn bytes(&self) -> Vec<u8> {
         self.uniforms.iter().flat_map(|uniform| uniform.1.bits().to_ne_bytes()).collect()
     }
 }
 
-/// A member of a uniform struct: its name and its value.
+/// A member of a uniform struct: its name and value.
 pub(crate) type Uniform = (&'static str, Word);
 
-/// A 32-bit number: a constant of a [`CustomOp`](super::CustomOp).
+/// A 32-bit constant of a [`CustomOp`](super::CustomOp).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Word {
-    /// A whole number.
+    /// An unsigned integer.
     U32(u32),
-    /// A number.
+    /// A floating-point number.
     F32(f32),
 }
 
@@ -116,7 +116,7 @@ impl From<f32> for Word {
     }
 }
 
-/// The uniforms of these names: `uniforms![rows, zero: 0u32]`.
+/// Lists uniforms by name: `uniforms![rows, zero: 0u32]`.
 macro_rules! uniforms {
     ($($name:ident $(: $value:expr)?),* $(,)?) => {
         vec![$((stringify!($name), uniforms!(@ $name $($value)?).into())),*]
@@ -126,8 +126,9 @@ macro_rules! uniforms {
 }
 pub(crate) use uniforms;
 
-/// Invocations of a row and rows of a workgroup, for kernels that reduce rows. Short rows: an invocation for each, and
-/// no barriers to wait at; few to a workgroup where workgroups are what threads share. Long ones: a workgroup for each.
+/// Invocations per row and rows per workgroup, for kernels that reduce rows. A short row has one invocation, which
+/// needs no barriers. A long row has a workgroup. Software adapters get small workgroups, so that all threads have
+/// work.
 pub(crate) fn lanes_and_rows(columns: u32, adapter: &Adapter) -> (u32, u32) {
     match columns {
         ..=64 if adapter.software => (1, 16),

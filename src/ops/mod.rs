@@ -1,6 +1,6 @@
-//! The operations that plans are made of. What an op is, its own file says: tensors in the order of the shader's
-//! bindings, arithmetic, dispatches, CPU twin, and how far the two may lie apart. Executors, lockstep, cost and display
-//! derive the rest.
+//! Operations (ops) that plans are made of. Each file defines one op: its operands in the order of the shader's
+//! bindings, its arithmetic, its dispatches, its CPU twin, and the largest allowed difference between GPU and CPU
+//! results. Executors, the lockstep comparison, cost estimates and plan texts are derived from these definitions.
 
 mod bounds;
 mod cost;
@@ -29,63 +29,65 @@ pub(crate) use strides::*;
 pub use tensor::*;
 pub(crate) use texts::*;
 
-/// What an op is.
+/// Definition of an op.
 pub(crate) trait Kernel: Debug {
-    /// Its name in plans and profiles, and the stem of its shader: `shaders/<stem>.wgsl`.
+    /// Name in plans and profiles. The shader file is `shaders/<stem>.wgsl`.
     fn stem(&self) -> &'static str;
 
-    /// What a plan's text says behind the name: dimensions, what is fused.
+    /// Text after the name in a plan's text: dimensions and fused operations.
     fn detail(&self) -> String {
         String::new()
     }
 
-    /// What only a plan's long text says: its options.
+    /// Options of the op. Only the long text of a plan shows them.
     fn options(&self) -> String {
         String::new()
     }
 
-    /// Its tensors, in the order of the shader's bindings from 1 on.
+    /// Operands, in the order of the shader's storage bindings, from binding 1.
     fn operands(&self) -> Vec<Operand>;
 
-    /// All of them, to be moved to other buffers.
+    /// All tensors of the op, mutable so that they can be moved to other buffers.
     fn tensors_mut(&mut self) -> Vec<&mut Tensor>;
 
-    /// See [`Work::flops`].
+    /// Floating-point operations: see [`Work::flops`].
     fn flops(&self) -> u64;
 
-    /// See [`Work::bytes`]: here of each operand once, twice where it is read and written.
+    /// Memory traffic: see [`Work::bytes`]. The default counts each operand once, or twice if it is read and written.
     fn bytes(&self) -> u64 {
         self.operands().iter().map(Operand::traffic).sum()
     }
 
-    /// What it is on a GPU, one dispatch after the other.
+    /// Dispatches of the op on a GPU, in order.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch>;
 
-    /// Rows that the twin can be cut between, where it takes long.
+    /// Number of rows that the CPU twin can be divided into, for ops that take long. The default is 1: not divided.
     fn rows(&self) -> usize {
         1
     }
 
-    /// What it lacks a twin of, where an app gave it none: then the CPU cannot run it.
+    /// Describes the function that has no CPU twin because the application provided none. The CPU cannot run such an
+    /// op.
     fn without_twin(&self) -> Option<String> {
         None
     }
 
-    /// The reference, in plain Rust that a reader can check against the textbook: makes `at.rows` of its rows.
+    /// CPU twin: the reference in plain Rust, which a reader can check against a textbook. It computes the rows
+    /// `at.rows`.
     fn twin(&self, at: &mut Operands<'_>);
 
-    /// How far a GPU's result may lie from the twin's, for each operand that is written, from what all of them hold
-    /// before.
+    /// Largest allowed differences between a GPU's result and the CPU twin's, one [`Bounds`] for each written
+    /// operand. `at` holds the values of all operands before the op.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds>;
 }
 
-/// From a list of `file::Type`: the modules, their types, and the enum of them all.
+/// Declares the modules of a list of `file::Type`, exports their types, and defines the enum of all ops.
 macro_rules! ops {
     ($($file:ident :: $op:ident),* $(,)?) => {
         $(mod $file;)*
         $(pub use $file::*;)*
 
-        /// One op.
+        /// One op of a plan.
         #[derive(Debug, Clone, PartialEq)]
         #[non_exhaustive]
         pub enum Op {
@@ -99,7 +101,7 @@ macro_rules! ops {
                 }
             }
 
-            /// Every tensor it reads or writes.
+            /// All tensors that the op reads or writes.
             pub(crate) fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
                 match self {
                     $(Self::$op(op) => op.tensors_mut(),)*
@@ -156,35 +158,35 @@ ops! {
 }
 
 impl Op {
-    /// The stem of the kernel: `shaders/<kernel>.wgsl`.
+    /// Name of the kernel. The shader file is `shaders/<kernel>.wgsl`.
     pub fn kernel(&self) -> &'static str {
         self.as_kernel().stem()
     }
 
-    /// Every tensor it only reads.
+    /// Tensors that the op only reads.
     pub fn inputs(&self) -> Vec<Tensor> {
         let operands = self.as_kernel().operands().into_iter();
         operands.filter(|operand| !operand.is_written()).filter_map(|operand| operand.tensor).collect()
     }
 
-    /// Every tensor it writes.
+    /// Tensors that the op writes, each with its access.
     pub fn outputs(&self) -> Vec<(Tensor, Access)> {
         let operands = self.as_kernel().operands().into_iter().filter(Operand::is_written);
         operands.filter_map(|Operand { tensor, access, .. }| tensor.map(|tensor| (tensor, access))).collect()
     }
 
-    /// Its dispatches on an adapter.
+    /// Dispatches of the op on this adapter.
     pub(crate) fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         self.as_kernel().launches(adapter)
     }
 
-    /// Its arithmetic and traffic.
+    /// Floating-point operations and memory traffic of the op.
     pub fn work(&self) -> Work {
         Work { flops: self.as_kernel().flops(), bytes: self.as_kernel().bytes() }
     }
 }
 
-/// Its kernel, dimensions, and what is fused.
+/// Writes the kernel's name, the dimensions and the fused operations.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.kernel(), self.as_kernel().detail())

@@ -1,27 +1,27 @@
-//! What an op binds, and the same as slices of main memory for its twin and its bounds.
+//! Operands of an op: bindings on the GPU, and slices of main memory for the CPU twin and the bounds.
 
 use std::ops::Range;
 
 use super::{DataInfo, StepState, Tensor};
 
-/// How an op uses a tensor.
+/// How an op accesses a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Nothing is written.
+    /// The op only reads the tensor.
     Read,
-    /// Every element is written, none is read.
+    /// The op writes every element and reads none.
     Write,
-    /// What is there matters, and elements may stay as they are.
+    /// The op reads and writes elements, or writes only some of them.
     ReadWrite,
 }
 
 /// A storage binding of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand {
-    /// `None` where this op leaves it unused.
+    /// `None` if this op does not use the binding.
     pub tensor: Option<Tensor>,
     pub access: Access,
-    /// Bytes that are of no tensor, left by one launch of an op for the next.
+    /// Bytes of scratch memory. It passes values from one launch of an op to the next.
     pub scratch: u64,
 }
 
@@ -30,7 +30,7 @@ impl Operand {
         self.access != Access::Read
     }
 
-    /// Bytes that must be read and written at least.
+    /// Least number of bytes read and written.
     pub fn traffic(&self) -> u64 {
         self.tensor.map_or(0, |t| t.bytes()) * if self.access == Access::ReadWrite { 2 } else { 1 }
     }
@@ -40,33 +40,33 @@ pub(crate) fn read(tensor: impl Into<Option<Tensor>>) -> Operand {
     Operand { tensor: tensor.into(), access: Access::Read, scratch: 0 }
 }
 
-/// What is bound of a tensor with any strides.
+/// Read access to a tensor with any strides: see [`Tensor::bound`].
 pub(crate) fn read_bound(tensor: Tensor) -> Operand {
     read(tensor.bound().0)
 }
 
-/// A tensor that is overwritten as a whole.
+/// A tensor that is fully overwritten.
 pub(crate) fn write(tensor: impl Into<Option<Tensor>>) -> Operand {
     Operand { access: Access::Write, ..read(tensor) }
 }
 
-/// A tensor that is read and written, or written in part.
+/// A tensor that is read and written, or partly written.
 pub(crate) fn change(tensor: impl Into<Option<Tensor>>) -> Operand {
     Operand { access: Access::ReadWrite, ..read(tensor) }
 }
 
-/// Words that one launch of an op leaves there for the next.
+/// Scratch memory of this many words, which a launch writes for the next one.
 pub(crate) fn leave(words: u64) -> Operand {
     Operand { scratch: words * 4, ..write(None) }
 }
 
-/// What the launch before has left.
+/// Scratch memory that the previous launch has written.
 pub(crate) fn left(words: u64) -> Operand {
     Operand { access: Access::Read, ..leave(words) }
 }
 
-/// From `"stem": read x, write y`, in the order of the shader's bindings: a [`Kernel`](super::Kernel)'s name and
-/// tensors.
+/// Implements the name and the operands of a [`Kernel`](super::Kernel) from `"stem": read x, write y`. The operands
+/// are in the order of the shader's bindings.
 macro_rules! binds {
     ($stem:literal: $($how:ident $field:ident),+) => {
         fn stem(&self) -> &'static str {
@@ -86,10 +86,10 @@ macro_rules! binds {
 }
 pub(crate) use binds;
 
-/// The operands of an op in main memory, found by their tensors. What is known at run time only is there as a whole.
+/// Operands of an op in main memory, looked up by tensor. A tensor of unknown length covers its whole buffer.
 pub(crate) struct Operands<'a> {
     parts: Vec<(Tensor, Part<'a>)>,
-    /// The rows that the twin is to make, of as many as [`Kernel::rows`](super::Kernel::rows) says.
+    /// Rows that the CPU twin computes, out of [`Kernel::rows`](super::Kernel::rows).
     pub rows: Range<usize>,
 }
 
@@ -100,7 +100,7 @@ enum Part<'a> {
 }
 
 impl<'a> Operands<'a> {
-    /// In the buffers of a plan; `range` tells where in one of so many words a tensor lies.
+    /// Operands in the buffers of a plan. `range` returns a tensor's words, given the buffer's length in words.
     pub fn new(
         operands: &[Operand],
         rows: Range<usize>,
@@ -120,7 +120,7 @@ impl<'a> Operands<'a> {
                 parts.extend(here.iter().map(|&(t, _)| (t, Part::Read(&words[range(t, len)]))));
                 continue;
             }
-            // Several outputs in one buffer lie apart.
+            // Several outputs in one buffer do not overlap.
             let (mut rest, mut at) = (words, 0);
             for &(tensor, _) in here {
                 let Range { start, end } = range(tensor, len);
@@ -132,13 +132,13 @@ impl<'a> Operands<'a> {
         Self { parts, rows }
     }
 
-    /// All of them to be read, also what the op will write: for its bounds.
+    /// All operands as read-only slices, outputs included. The bounds use them.
     pub fn all_read(operands: &[Operand], mut words: impl FnMut(Tensor) -> &'a [u32]) -> Self {
         let tensors = operands.iter().filter_map(|operand| operand.tensor);
         Self { parts: tensors.map(|tensor| (tensor, Part::Read(words(tensor)))).collect(), rows: 0..0 }
     }
 
-    /// The same for a twin: what it is to write are these words, those of each such operand.
+    /// The same operands for a CPU twin. `words` are the memory of the written operands, in order.
     pub fn with_outputs<'b>(&'b self, operands: &[Operand], words: &'b mut [Vec<u32>]) -> Operands<'b> {
         let mut words = words.iter_mut();
         let part = |operand: &Operand| {
@@ -156,7 +156,7 @@ impl<'a> Operands<'a> {
         self.parts.iter().position(|(own, _)| *own == tensor).expect("an operand of the op")
     }
 
-    /// What a tensor that is read holds.
+    /// Values of a tensor that the op reads.
     pub fn words(&self, tensor: Tensor) -> &'a [u32] {
         match self.parts[self.find(tensor)].1 {
             Part::Read(words) => words,
@@ -180,7 +180,7 @@ impl<'a> Operands<'a> {
         bytemuck::cast_slice(self.words(tensor))[0]
     }
 
-    /// A tensor that is written, to be asked for once.
+    /// Values of a tensor that the op writes. They can be taken once.
     pub fn out<T: bytemuck::Pod>(&mut self, tensor: Tensor) -> &'a mut [T] {
         let at = self.find(tensor);
         match std::mem::replace(&mut self.parts[at].1, Part::Taken) {

@@ -1,103 +1,103 @@
-//! What kernels share beside tensors: the cursor, what is known of the data, running metrics. `shaders/` has the same
-//! structs.
+//! Structs that kernels share besides tensors: the cursor, the description of the data set, and running metrics. The
+//! shaders declare the same structs.
 
 use crate::random::pcg4d;
 
-/// What a byte is multiplied by: 255 becomes 1.
+/// Scale of byte features: 255 becomes 1.
 pub(crate) const U8_SCALE: f32 = 1.0 / 255.0;
 
-/// What the kernels know of a data set: [`Role::Data`](crate::plan::Role::Data).
+/// Description of the data set for the kernels: [`Role::Data`](crate::plan::Role::Data).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct DataInfo {
     /// Rows of the data set.
     pub rows: u32,
-    /// 1 where each epoch has an order of its own, 0 where rows come as they are.
+    /// 1 if each epoch has its own random order, 0 if rows come in stored order.
     pub shuffle: u32,
-    /// The shuffle's seed, low word.
+    /// Seed of the shuffle, low word.
     pub seed_low: u32,
-    /// The shuffle's seed, high word.
+    /// Seed of the shuffle, high word.
     pub seed_high: u32,
-    /// 1 where features are bytes, four to a word and rows padded to words; 0 where they are f32.
+    /// 1 if features are bytes, four per word, with rows padded to whole words; 0 if they are f32.
     pub bytes: u32,
-    /// 1 where targets are numbers, as many as outputs; 0 where they are labels.
+    /// 1 if targets are numbers, one for each output; 0 if they are labels.
     pub values: u32,
-    /// 1 where each row of the targets ends with its weight.
+    /// 1 if each row of the targets ends with the row's weight.
     pub weighted: u32,
-    /// Where the first row's features begin, in words.
+    /// Offset of the first row's features, in words.
     pub first_feature: u32,
-    /// Words from one row's features to the next one's.
+    /// Distance between two rows' features, in words.
     pub feature_stride: u32,
-    /// Where the first row's targets begin, in words.
+    /// Offset of the first row's targets, in words.
     pub first_target: u32,
-    /// Words from one row's targets to the next one's.
+    /// Distance between two rows' targets, in words.
     pub target_stride: u32,
-    /// Of a chain, whose passes are recorded one by one, the batch's number, from 2; else 0.
+    /// Number of the batch in a chain, from 2. The passes of a chain are recorded one by one. 0 without a chain.
     pub chain: u32,
-    /// What the cursor is told: 0 of the next batch, 1 of a chain's backward pass, 2 of its update.
+    /// Event that the cursor records: 0 the next batch, 1 the backward pass of a chain, 2 its update.
     pub chain_pass: u32,
-    /// Channels of the features that are normalised; 0 for none. The features' buffer then begins with a table, f32:
-    /// the mean of each channel, then 1 / deviation of each. Column c belongs to channel c mod `channels`, and its
-    /// value (a byte's is byte / 255) becomes (value − mean) · (1 / deviation).
+    /// Channels of normalised features; 0 without normalisation. Otherwise the features' buffer begins with an f32
+    /// table: the mean of each channel, then 1 / deviation of each channel. Column c belongs to channel c mod
+    /// `channels`. Its value (for a byte: byte / 255) becomes (value − mean) · (1 / deviation).
     pub channels: u32,
-    /// The label that the loss ignores, plus one; 0 for none. So the label `u32::MAX` cannot be ignored.
+    /// Label that the loss ignores, plus one; 0 for none. The label `u32::MAX` cannot be ignored.
     pub ignored: u32,
-    /// How images are changed as they are gathered, by an [`Augmentation`](crate::Augmentation), whose numbers follow:
-    /// 0 not at all, 1 pixels are moved whole, 2 pixels are interpolated.
+    /// Augmentation of gathered images: 0 none, 1 in whole pixels, 2 with interpolation. The next fields are the
+    /// numbers of the [`Augmentation`](crate::Augmentation).
     pub augment: u32,
-    /// In pixels.
+    /// Largest shift, in pixels.
     pub shift: u32,
-    /// In pixels.
+    /// Side of the cut-out square, in pixels.
     pub cutout: u32,
-    /// A probability.
+    /// Probability of a horizontal flip.
     pub flip: f32,
-    /// A probability.
+    /// Probability of a vertical flip.
     pub flip_vertical: f32,
-    /// In radians.
+    /// Largest rotation, in radians.
     pub rotation: f32,
-    /// The smallest.
+    /// Smallest scale.
     pub scale: f32,
-    /// The largest, less the smallest.
+    /// Largest scale minus smallest scale.
     pub scale_span: f32,
-    /// The largest number that is added.
+    /// Largest number that is added to the brightness.
     pub brightness: f32,
-    /// The largest change of the factor.
+    /// Largest change of the contrast factor.
     pub contrast: f32,
-    /// Of the images that are changed or cropped.
+    /// Height of the images that are augmented or cropped.
     pub image_height: u32,
-    /// Likewise.
+    /// Width of the images that are augmented or cropped.
     pub image_width: u32,
-    /// Whether crops of images are gathered: 0 not, 1 at random places, 2 from the middle.
+    /// Crops of images: 0 none, 1 at random positions, 2 at the centre.
     pub crop: u32,
-    /// How many places there are along an image's width.
+    /// Number of crop positions along the width.
     pub places_x: u32,
-    /// And along its height.
+    /// Number of crop positions along the height.
     pub places_y: u32,
-    /// The size of targets that are images by that of the input's, where crops of them are targets; else 0.
+    /// Size of target images divided by the size of input images, if targets are cropped too; otherwise 0.
     pub target_factor: u32,
-    /// The width of such targets.
+    /// Width of the target images.
     pub target_width: u32,
-    /// And of a crop of them.
+    /// Width of a crop of the target images.
     pub target_crop_width: u32,
 }
 
-/// Keeps what is drawn for a row apart from the shuffle.
+/// Separates the random numbers of rows from those of the shuffle.
 const OF_ROW: u32 = 0x9e37_79b9;
 
 impl DataInfo {
-    /// Where a row's features begin, in words.
+    /// Offset of a row's features, in words.
     pub(crate) fn feature(&self, row: u32) -> usize {
         self.first_feature as usize + row as usize * self.feature_stride as usize
     }
 
-    /// What is drawn for a row of the data set in the batch that the cursor has begun:
+    /// Random numbers for a row of the data set in the current batch. The shader's version is
     /// `shaders/shared/row_random.wgsl.in`.
     pub(crate) fn drawn_for(&self, row: u32, number: u32, state: &StepState) -> [u32; 4] {
         let epoch = state.epoch.wrapping_sub(u32::from(state.position == 0));
         pcg4d([row, epoch.wrapping_mul(4).wrapping_add(number), self.seed_low, self.seed_high ^ OF_ROW])
     }
 
-    /// Where the crop of a row begins, x and y.
+    /// Position of a row's crop: x and y.
     pub(crate) fn crop_corner(&self, row: u32, state: &StepState) -> [u32; 2] {
         match self.crop {
             1 => {
@@ -108,88 +108,88 @@ impl DataInfo {
         }
     }
 
-    /// Where a row's targets begin, in words.
+    /// Offset of a row's targets, in words.
     pub(crate) fn target(&self, row: u32) -> usize {
         self.first_target as usize + row as usize * self.target_stride as usize
     }
 }
 
-/// The cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels move it, not the host, so that any
-/// number of steps can be recorded into one submission.
+/// Cursor in the data set: [`Role::Step`](crate::plan::Role::Step). Kernels advance it without the host, so that one
+/// submission can contain any number of steps.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct StepState {
-    /// Steps begun, this one included.
+    /// Steps begun, including this one.
     pub step: u32,
     /// Rows in this batch.
     pub rows: u32,
     /// Epoch of the next batch, from 0.
     pub epoch: u32,
-    /// Where in the epoch's order the next batch starts.
+    /// Position of the next batch in the epoch's order.
     pub position: u32,
-    /// The update that this batch belongs to, from 1.
+    /// Number of the update that this batch belongs to, from 1.
     pub update: u32,
-    /// Batches of this update so far, this one included.
+    /// Batches of this update so far, including this one.
     pub batches: u32,
-    /// Their rows.
+    /// Rows of these batches.
     pub update_rows: u32,
-    /// 1 where this batch is the update's last.
+    /// 1 if this batch is the last of its update.
     pub due: u32,
-    /// Of this update.
+    /// Learning rate of this update.
     pub learning_rate: f32,
-    /// What the scheduled rate is multiplied by: the host's to change.
+    /// Factor of the scheduled learning rate. The host can change it.
     pub rate_scale: f32,
-    /// Rows of the data in which `position` is.
+    /// Rows of the data set that `position` refers to.
     pub data_rows: u32,
-    /// The number of a chain's batch, from 2; 1 before its first; 0 for a training step.
+    /// Number of the batch in a chain, from 2; 1 before the first batch; 0 for a training step.
     pub chain: u32,
-    /// The number that the chain's last backward pass was recorded for since; 0 for none.
+    /// Number of the batch whose backward pass the chain recorded last; 0 for none.
     pub gradients_of: u32,
-    /// 1 once the batch's backward pass has run, 2 once its update has, 0 before.
+    /// Passes of the batch that have run: 0 none, 1 the backward pass, 2 the update.
     pub passes: u32,
 }
 
 impl StepState {
-    /// Whether gradients are those of the batch: a chain's backward pass may be of another one.
+    /// Returns true if the gradients belong to this batch. In a chain they can belong to another batch.
     pub(crate) fn takes_gradients(&self) -> bool {
         self.chain == 0 || self.chain == self.gradients_of
     }
 }
 
 impl Default for StepState {
-    /// Before the first step.
+    /// State before the first step.
     fn default() -> Self {
         Self { rate_scale: 1.0, ..bytemuck::Zeroable::zeroed() }
     }
 }
 
-/// Running metrics of a row of the batch, or their sum: [`Role::RowMetrics`](crate::plan::Role::RowMetrics),
-/// [`Role::Totals`](crate::plan::Role::Totals). With several losses each of these buffers has a part for each loss;
-/// parts begin at multiples of 64 words.
+/// Running metrics of a row of the batch, or their sum over rows:
+/// [`Role::RowMetrics`](crate::plan::Role::RowMetrics), [`Role::Totals`](crate::plan::Role::Totals). With several
+/// losses each buffer has one section per loss. Sections begin at multiples of 64 words.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct RowMetrics {
     /// Sum of losses.
     pub loss: f32,
-    /// Rows whose class is the target's: see [`Evaluation::accuracy`](crate::Evaluation::accuracy).
+    /// Rows that are classified correctly: see [`Evaluation::accuracy`](crate::Evaluation::accuracy).
     pub correct: u32,
-    /// Rows seen, without those whose label is [ignored](DataInfo::ignored).
+    /// Rows counted. Rows with an [ignored](DataInfo::ignored) label are not counted.
     pub rows: u32,
-    /// The first step whose loss was not finite, or 0.
+    /// First step whose loss was not finite; 0 if there is none.
     pub non_finite_step: u32,
 }
 
-/// 32-bit words of such a struct.
+/// Size of a struct in 32-bit words.
 pub(crate) const fn words<T>() -> u32 {
     (size_of::<T>() / 4) as u32
 }
 
 impl RowMetrics {
-    /// Words from one output's totals to the next one's, where there are several.
+    /// Distance between the totals of two outputs, in words.
     pub(crate) const STRIDE: usize = 64;
 
-    /// The totals of each output, as a buffer of [`Role::Totals`](crate::plan::Role::Totals) has them.
+    /// Totals of each output, from a buffer of [`Role::Totals`](crate::plan::Role::Totals).
     pub(crate) fn of_totals(words: &[u32]) -> Vec<Self> {
         let part = |words: &[u32]| bytemuck::pod_read_unaligned(bytemuck::cast_slice(&words[..size_of::<Self>() / 4]));
         words.chunks(Self::STRIDE).filter(|words| words.len() >= size_of::<Self>() / 4).map(part).collect()

@@ -1,18 +1,18 @@
-//! Tensors of any strides, element by element: nested loops for kernels, places for twins.
+//! Iteration over tensors with any strides: nested loops for kernels, element offsets for CPU twins.
 
 use super::{Shape, Tensor, Uniform};
 
-/// Nested loops over the elements of N tensors of one shape, the innermost loop first. Dimensions that one stride
-/// serves are one loop: of tensors that stand side by side, there is one in all.
+/// Nested loops over the elements of N tensors of equal shape, the innermost loop first. Dimensions that one stride
+/// covers are merged into one loop, so packed tensors need only one.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Loops<const N: usize> {
-    /// How long each loop is.
+    /// Length of each loop.
     pub lengths: Vec<u32>,
-    /// Elements from one turn to the next, in each tensor.
+    /// Elements between two iterations, for each tensor.
     pub strides: Vec<[u32; N]>,
 }
 
-/// The names of a uniform for each loop.
+/// Uniform names for the loops: a name with the suffixes `_0` to `_4`.
 macro_rules! for_each_loop {
     ($name:literal) => {
         [concat!($name, "_0"), concat!($name, "_1"), concat!($name, "_2"), concat!($name, "_3"), concat!($name, "_4")]
@@ -21,7 +21,7 @@ macro_rules! for_each_loop {
 pub(crate) use for_each_loop;
 
 impl<const N: usize> Loops<N> {
-    /// Over dimensions, the outermost first: the length of each, and the tensors' strides.
+    /// Loops over these dimensions, the outermost first. Each has a length and one stride for each tensor.
     pub fn new(dimensions: &[(u32, [u32; N])]) -> Self {
         let mut loops = Self { lengths: Vec::new(), strides: Vec::new() };
         for &(length, strides) in dimensions.iter().rev().filter(|(length, _)| *length != 1) {
@@ -41,8 +41,8 @@ impl<const N: usize> Loops<N> {
         loops
     }
 
-    /// The same over vectors of four elements each, where all tensors consist of whole ones: also those elements at
-    /// which they begin.
+    /// The same loops over vectors of four elements, and the first vector of each tensor. `firsts` are the first
+    /// elements. Returns `None` if a tensor does not consist of whole vectors.
     pub fn in_fours(&self, firsts: [u32; N]) -> Option<(Self, [u32; N])> {
         let is_whole = |numbers: &[u32]| numbers.iter().all(|number| number.is_multiple_of(4));
         let (innermost, others) = self.strides.split_first()?;
@@ -56,17 +56,17 @@ impl<const N: usize> Loops<N> {
         Some((fours, firsts.map(|first| first / 4)))
     }
 
-    /// How many there are.
+    /// Number of loops.
     pub fn count(&self) -> u32 {
         self.lengths.len() as u32
     }
 
-    /// The turns of all of them together.
+    /// Total number of iterations: the product of the lengths.
     pub fn turns(&self) -> u32 {
         self.lengths.iter().product()
     }
 
-    /// For each loop its length and its strides, under these names.
+    /// Uniforms of the loops: the length and the strides of each, under these names.
     pub fn uniforms(&self, length: [&'static str; 5], strides: [[&'static str; 5]; N]) -> Vec<Uniform> {
         let of_loop = |(i, (&of_this, steps)): (usize, (&u32, &[u32; N]))| {
             let steps = strides.iter().zip(*steps).map(move |(names, step)| (names[i], step.into()));
@@ -76,7 +76,7 @@ impl<const N: usize> Loops<N> {
     }
 }
 
-/// Where the elements lie, in row-major order: how far each is from the first.
+/// Offsets of the elements from the first element, in row-major order.
 pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usize> + use<> {
     let dimensions: Vec<(usize, usize)> =
         shape.iter().zip(strides).map(|(&length, &stride)| (length as usize, stride as usize)).rev().collect();
@@ -98,13 +98,13 @@ pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usi
     })
 }
 
-/// The places of a tensor's elements in what [`Tensor::bound`] says, row-major.
+/// Offsets of a tensor's elements in its binding ([`Tensor::bound`]), in row-major order.
 pub(crate) fn places_of(tensor: Tensor) -> impl Iterator<Item = usize> {
     let first = tensor.bound().1 as usize;
     places(&tensor.shape, &tensor.strides).map(move |place| first + place)
 }
 
-/// The strides of a tensor of which another one keeps these dimensions: 0 where it has but one element.
+/// Strides of a reduced tensor along the dimensions before the reduction: 0 where its length is 1.
 pub(crate) fn strides_of_kept(kept: &Tensor) -> Shape {
     let strides = kept.shape.iter().zip(kept.strides.iter());
     Shape::of(&strides.map(|(&length, &stride)| if length == 1 { 0 } else { stride }).collect::<Vec<_>>()[..])
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn dimensions_that_one_stride_serves_are_one_loop() {
-        // [2, 3, 4] packed, and a row of it repeated.
+        // [2, 3, 4] packed, and a repeated row.
         let dimensions = [(2, [12, 0]), (3, [4, 0]), (4, [1, 1])];
         let loops = Loops::new(&dimensions);
         assert_eq!((&loops.lengths[..], &loops.strides[..]), (&[4, 6][..], &[[1, 1], [4, 0]][..]));

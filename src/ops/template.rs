@@ -1,17 +1,16 @@
-//! Writes out the repetitions of a shader template and makes its choices: WGSL has neither macros nor loops over names,
-//! and accumulators need names.
+//! Template expansion for shaders. WGSL has neither macros nor loops over names, and kernels need named accumulators.
 //!
-//! - Lines between `// for each NAME` and `// end` are repeated as often as `counts` says of NAME.
-//! - Lines between `// if CONDITION` and `// end` stay if the condition is among those that hold, or compares numbers:
-//!   `row<count`.
-//! - `{NAME}` becomes the number of the repetition, or the count itself outside of one; `{NAME/count}`,
-//!   `{NAME%count+1}` and the like what they say: sums and differences of products, of names and numbers.
+//! - Lines between `// for each NAME` and `// end` are repeated. `counts` gives the number of repetitions.
+//! - Lines between `// if CONDITION` and `// end` are kept if the condition holds. A condition is a name in
+//!   `conditions`, or it compares numbers: `row<count`.
+//! - `{NAME}` becomes the index of the repetition. Outside of a repetition it becomes the count.
+//! - Braces can contain expressions such as `{NAME/count}` and `{NAME%count+1}`: sums and differences of products.
 
-/// `counts`: how often each name repeats, or what it stands for. `conditions`: each that the template asks for, and
-/// whether it holds.
+/// Expands a template. `counts` gives the number of repetitions or the value of each name. `conditions` lists each
+/// condition of the template and whether it holds.
 ///
 /// # Panics
-/// Where the template names something else: a mistake in the shader, which the tests would meet first.
+/// If the template uses an unknown name. This is a mistake in the shader, which the tests find.
 pub fn expand(template: &str, counts: &[(&str, u32)], conditions: &[(&str, bool)]) -> String {
     let mut text = String::new();
     let lines: Vec<&str> = template.lines().collect();
@@ -55,7 +54,7 @@ fn push(
     }
 }
 
-/// The line of the `// end` that belongs to the block begun at `start`.
+/// Line of the `// end` that closes the block that begins at `start`.
 fn end_of(lines: &[&str], start: usize) -> usize {
     let mut depth = 0;
     for (i, line) in lines.iter().enumerate().skip(start) {
@@ -71,7 +70,7 @@ fn end_of(lines: &[&str], start: usize) -> usize {
     panic!("no end to {}", lines[start]);
 }
 
-/// Appends a line, its names in braces replaced. A brace that opens or closes a block of WGSL stands alone.
+/// Appends a line and replaces the expressions in braces. Braces of WGSL blocks stay.
 fn push_line(text: &mut String, line: &str, names: &[(&str, u32)]) {
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('{') {
@@ -91,7 +90,7 @@ fn push_line(text: &mut String, line: &str, names: &[(&str, u32)]) {
     text.push('\n');
 }
 
-/// Sums of products, as in `row/8+2*step-1`; from left to right, nothing in parentheses.
+/// Evaluates a sum of products such as `row/8+2*step-1`, from left to right, without parentheses.
 fn expression(names: &[(&str, u32)], text: &str) -> u32 {
     let difference = |terms: &str| terms.split('-').map(|term| product(names, term)).reduce(|a, b| a - b);
     text.split('+').filter_map(difference).sum()

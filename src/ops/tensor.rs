@@ -1,4 +1,4 @@
-//! Parts of buffers, with shape, strides and type.
+//! Tensors: views of buffers with a shape, strides and an element type.
 
 use std::ops::Range;
 
@@ -8,23 +8,23 @@ pub use crate::shape::{MOST_DIMENSIONS, Shape};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub usize);
 
-/// What the elements of a buffer are.
+/// Element type of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Dtype {
-    /// 32-bit floating point.
+    /// 32-bit floating-point numbers.
     #[default]
     F32,
     /// 32-bit unsigned integers, and structs of 32-bit words.
     U32,
     /// 32-bit signed integers.
     I32,
-    /// Bytes, four to a word.
+    /// Bytes, four per word.
     U8,
 }
 
 impl Dtype {
-    /// Of an element.
+    /// Bytes per element.
     pub const fn bytes(self) -> u32 {
         match self {
             Self::F32 | Self::U32 | Self::I32 => 4,
@@ -32,66 +32,66 @@ impl Dtype {
         }
     }
 
-    /// Bytes of so many elements, in whole 32-bit words.
+    /// Bytes of this number of elements, rounded up to whole 32-bit words.
     pub(crate) const fn bytes_of(self, elements: u64) -> u64 {
         (elements * self.bytes() as u64).next_multiple_of(4)
     }
 }
 
-/// Tensors in the parameter buffer start at multiples of this many f32: 256 bytes, where bindings may begin on every
-/// device. The gaps hold zeros.
+/// Alignment of tensors in the parameter buffer, in f32 elements. 64 elements are 256 bytes, the alignment of
+/// bindings that every device supports. The gaps hold zeros.
 pub const PARAMETER_ALIGNMENT: u32 = 64;
 
-/// A part of a buffer. Of a buffer whose length is known at run time only, of which kernels bind all, the shape is that
-/// of one row, unless an op reaches for certain rows.
+/// A view of a buffer. Some buffers have a length that is known only at run time, and kernels bind them as a whole.
+/// The shape of such a tensor is the shape of one row, unless an op accesses specific rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tensor {
-    /// Of which buffer.
+    /// Buffer that holds the elements.
     pub buffer: BufferId,
-    /// What its elements are.
+    /// Element type.
     pub dtype: Dtype,
-    /// The element of the buffer that it starts at; a multiple of 256 bytes where the plan knows the buffer's length,
-    /// unless an op says that it takes any.
+    /// First element, counted from the start of the buffer. It must lie at a multiple of 256 bytes if the plan knows
+    /// the buffer's length. Some ops accept any offset; their documentation says so.
     pub offset: u32,
-    /// How many elements along each dimension.
+    /// Number of elements along each dimension.
     pub shape: Shape,
-    /// Elements from one to the next along each dimension.
+    /// Distance between neighbours along each dimension, in elements.
     pub strides: Shape,
 }
 
 impl Tensor {
-    /// From the buffer's start on, row-major.
+    /// A row-major tensor at the start of a buffer.
     pub fn new(buffer: BufferId, dtype: Dtype, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         Self { buffer, dtype, offset: 0, shape, strides: shape.packed_strides() }
     }
 
-    /// The number of elements.
+    /// Number of elements.
     pub fn len(&self) -> u32 {
         self.shape.elements() as u32
     }
 
-    /// Whether it has no element.
+    /// Returns true if the tensor has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Along the first dimension.
+    /// Length of the first dimension; 1 for a scalar.
     pub fn rows(&self) -> u32 {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// The elements of a row.
+    /// Elements per row: the product of all dimensions after the first.
     pub fn columns(&self) -> u32 {
         self.shape[1.min(self.shape.len())..].iter().product()
     }
 
-    /// Its elements, in whole 32-bit words.
+    /// Size in bytes, rounded up to whole 32-bit words.
     pub fn bytes(&self) -> u64 {
         self.dtype.bytes_of(self.len().into())
     }
 
-    /// The 32-bit words of the buffer that it reaches over.
+    /// 32-bit words of the buffer from the first element to the last, gaps included.
     pub(crate) fn words(&self) -> Range<usize> {
         let last: u32 =
             self.shape.iter().zip(self.strides.iter()).map(|(n, stride)| n.saturating_sub(1) * stride).sum();
@@ -101,37 +101,37 @@ impl Tensor {
         start..start + (elements * each).div_ceil(4)
     }
 
-    /// Whether both reach over a word of one buffer.
+    /// Returns true if the two tensors' word ranges overlap in one buffer.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (a, b) = (self.words(), other.words());
         self.buffer == other.buffer && a.start < b.end && b.start < a.end
     }
 
-    /// Some of its elements, which stand side by side.
+    /// Contiguous elements of a packed tensor, as a tensor of one dimension.
     pub(crate) fn part(&self, start: u32, len: u32) -> Self {
         let part = Self::new(self.buffer, self.dtype, len);
         Self { offset: self.offset + start, ..part }
     }
 
-    /// Whether its elements stand side by side, row-major.
+    /// Returns true if the elements are contiguous and row-major.
     pub fn is_packed(&self) -> bool {
         self.strides == self.shape.packed_strides()
     }
 
-    /// The same elements, dimension `i` being that of number `order[i]`: a transpose, for `[1, 0]`.
+    /// Reorders the dimensions: dimension `i` of the result is dimension `order[i]`. `[1, 0]` transposes a matrix.
     ///
     /// # Panics
-    /// If `order` does not name each dimension.
+    /// If `order` does not have one entry for each dimension.
     pub fn permuted(&self, order: &[usize]) -> Self {
         let of = |lengths: &Shape| Shape::of(&order.iter().map(|&i| lengths[i]).collect::<Vec<_>>());
         assert_eq!(order.len(), self.shape.len(), "the order of the dimensions of {:?}", self.shape);
         Self { shape: of(&self.shape), strides: of(&self.strides), ..*self }
     }
 
-    /// Some of the elements along one dimension.
+    /// Restricts one dimension to a range of elements.
     ///
     /// # Panics
-    /// If there is no such dimension, or if it is shorter.
+    /// If the dimension does not exist or is too short.
     pub fn range(&self, dimension: usize, elements: Range<u32>) -> Self {
         let Range { start, end } = elements;
         assert!(start <= end && end <= self.shape[dimension], "{start}..{end} along {dimension} of {:?}", self.shape);
@@ -141,11 +141,10 @@ impl Tensor {
         part
     }
 
-    /// Repeated along dimensions that it lacks, or of which it has one element, as in [`Shape::broadcast`]: such a
-    /// dimension has the stride 0.
+    /// Broadcasts the tensor to a shape, by the rules of [`Shape::broadcast`]. Repeated dimensions have stride 0.
     ///
     /// # Panics
-    /// If `shape` is not of its elements repeated.
+    /// If the tensor cannot be broadcast to `shape`.
     pub fn repeated(&self, shape: impl Into<Shape>) -> Self {
         let shape = shape.into();
         assert_eq!(self.shape.broadcast(&shape), Some(shape), "{:?} repeated", self.shape);
@@ -158,8 +157,8 @@ impl Tensor {
         Self { shape, strides, ..*self }
     }
 
-    /// What an op binds of a tensor with any strides that begins at any element, and the element of that at which it
-    /// begins: bindings begin at multiples of 256 bytes. Of 32-bit elements, in a buffer whose length the plan knows.
+    /// Binding of a tensor with any offset and strides, and the index of the tensor's first element in it. Bindings
+    /// begin at multiples of 256 bytes. For 32-bit elements in buffers whose length the plan knows.
     pub(crate) fn bound(&self) -> (Self, u32) {
         let first = self.offset % PARAMETER_ALIGNMENT;
         if first == 0 && self.is_packed() {
@@ -169,7 +168,7 @@ impl Tensor {
         (Self { offset: self.offset - first, ..all }, first)
     }
 
-    /// Rows of the same shape that begin at an element of the buffer, `stride` elements apart.
+    /// Rows of the same shape. They begin at element `first` of the buffer and lie `stride` elements apart.
     pub fn strided(mut self, first: u32, stride: u32) -> Self {
         self.offset = first;
         self.strides.lengths[0] = stride;
@@ -177,13 +176,13 @@ impl Tensor {
     }
 }
 
-/// The same numbers as rows of the last dimension.
+/// Views a packed tensor as a matrix whose columns are the last dimension.
 pub(crate) fn rows(tensor: Tensor) -> Tensor {
     let columns = tensor.shape.last().copied().unwrap_or(1);
     seen_as(tensor, [tensor.len() / columns, columns])
 }
 
-/// The same numbers, which stand side by side, with another shape.
+/// Views a packed tensor with another shape.
 pub(crate) fn seen_as(tensor: Tensor, shape: impl Into<Shape>) -> Tensor {
     Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, shape) }
 }

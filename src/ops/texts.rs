@@ -1,6 +1,6 @@
-//! WGSL has no modules: a kernel's text is whole files of `shaders/`, one after the other, in any order.
+//! Shader texts. WGSL has no modules, so a kernel's text is a concatenation of files of `shaders/`, in any order.
 
-/// The text of files of `shaders/`.
+/// Concatenates files of `shaders/`.
 macro_rules! text {
     ($($file:expr),+) => {
         concat!($(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $file))),+)
