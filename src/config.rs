@@ -1,44 +1,48 @@
-//! How a trainer makes batches and turns gradients into updates.
+//! Options of a trainer: batches, seeds, and how gradients become updates.
 
 use crate::error::{Error, Result};
 use crate::network::Network;
 use crate::optimizer::{above_zero, at_least_zero, option};
 use crate::schedule::Schedule;
 
-/// How batches are made, where chance comes from, and what happens to gradients.
+/// Options of a trainer: batches, seed, learning-rate schedule, and how gradients become updates.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrainerConfig {
-    /// Rows of a batch. Default 32. The last batch of an epoch has what is left, and its mean is over its own rows. As
-    /// many as the data set has is full-batch training.
+    /// Batch size: the number of samples in a batch. Default 32. The last batch of an epoch has the remaining samples,
+    /// and its loss is the mean over them. For full-batch training, use the size of the data set.
     pub batch: u32,
-    /// Seed of the initial weights, of the shuffle and of dropout. Default 0. The same seed on the same adapter gives the
+    /// Seed of the initial weights, the shuffle and dropout. Default 0. The same seed on the same adapter gives the
     /// same weights, bit for bit.
     pub seed: u64,
-    /// Whether each epoch has an order of its own. Default true.
+    /// Whether to shuffle the samples in each epoch. Default true.
     pub shuffle: bool,
-    /// How the learning rate changes. Default constant.
+    /// Learning-rate schedule. Default constant.
     pub schedule: Schedule,
-    /// A limit on gradients. Default none.
+    /// Gradient clipping. Default none.
     pub clip: Option<Clip>,
-    /// Batches whose gradients make one update, as one batch of all their rows would. Default 1. The last update of an
-    /// epoch has what is left.
+    /// Gradient accumulation: the number of batches in one update. Default 1. The update is that of one large batch.
+    /// The last update of an epoch has the remaining batches.
     pub accumulate: u32,
-    /// Whether weight decay takes hold of biases, scales and shifts too, as in PyTorch. Default true.
+    /// Whether weight decay also applies to biases, scales and shifts, as in PyTorch. Default true.
     pub decay_biases: bool,
-    /// Whether the gradients of weights are left in a buffer of their own. Default false: where nothing needs them
-    /// there, the products that make them hand them straight to the optimizer, which saves a quarter of its memory
-    /// traffic. What needs all of them: a limit on their norm, accumulation, a chain. What needs those of a layer: a
-    /// group with another rate or without decay, biases that do not decay, a layer that is not dense or that another
-    /// one is tied to, and a batch or a layer too large for one operation.
+    /// Whether to keep the gradients of all weights in a buffer. Default false.
+    ///
+    /// By default, a matmul passes a weight's gradient directly to the optimizer if nothing else needs it. This saves a
+    /// quarter of the optimizer's memory traffic. Three options need all gradients: a limit on their norm, gradient
+    /// accumulation and a chain.
+    ///
+    /// In these cases only the gradients of one layer are kept: a group with another rate or without decay, biases
+    /// without decay, a layer that is not dense or is tied, and a batch or layer that is too large for one op.
     #[cfg_attr(feature = "files", serde(default))]
     pub keep_gradients: bool,
-    /// Layers that are trained in another way than the rest. Default none.
+    /// Layers with other training options than the rest. Default none.
     pub groups: Vec<Group>,
-    /// Most rows of a data set that [`fit`](crate::Trainer::fit) and [`evaluate`](crate::Trainer::evaluate) have on the
-    /// device at a time. Default none: as many as one binding holds. Longer data train window by window: the rows of a
-    /// window are shuffled, and windows come in an order, and begin at a row, that are drawn for each epoch. Windows
-    /// hold whole updates, `batch` · `accumulate` rows or a multiple, at least one. Each is uploaded as its turn comes.
+    /// The largest number of samples that are on the device at a time. Default none: as many as one binding holds.
+    ///
+    /// [`fit`](crate::Trainer::fit) and [`evaluate`](crate::Trainer::evaluate) upload a larger data set in windows. A
+    /// window holds whole updates: a multiple of `batch` · `accumulate` samples, at least one. Samples are shuffled
+    /// inside their window. Each epoch draws the order of the windows and the row where the first one begins.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub window: Option<u32>,
 }
@@ -61,13 +65,13 @@ impl Default for TrainerConfig {
 }
 
 impl TrainerConfig {
-    /// Updates that so many epochs over so many rows take: for a [`Schedule`]'s length.
+    /// The number of updates for this number of samples and epochs. Use it as the length of a [`Schedule`].
     pub fn updates(&self, rows: usize, epochs: u32) -> u32 {
         let batches = rows.div_ceil(self.batch.max(1) as usize);
         (batches.div_ceil(self.accumulate.max(1) as usize) as u64 * u64::from(epochs)).min(u32::MAX.into()) as u32
     }
 
-    /// Checks each option, and that the groups' layers exist.
+    /// Checks each option, and that the layers of the groups exist.
     pub(crate) fn check(&self, network: &Network) -> Result<()> {
         self.schedule.check()?;
         match self.clip {
@@ -91,7 +95,7 @@ impl TrainerConfig {
         Ok(())
     }
 
-    /// What the learning rate and the weight decay of a parameter of the network are multiplied by.
+    /// The factors of the learning rate and of the weight decay for a parameter of the network.
     pub(crate) fn multipliers(&self, network: &Network, parameter: usize) -> [f32; 2] {
         let parameter = &network.parameters()[parameter];
         let group = self.group(parameter.layer());
@@ -99,7 +103,7 @@ impl TrainerConfig {
         [group.map_or(1.0, |g| g.rate), f32::from(u8::from(decays))]
     }
 
-    /// Whether training leaves the running statistics of a layer as they are.
+    /// Whether training keeps the running statistics of a layer constant.
     pub(crate) fn fixes_statistics(&self, layer: &str) -> bool {
         self.group(layer).is_some_and(|group| group.fixed_statistics)
     }
@@ -109,19 +113,21 @@ impl TrainerConfig {
     }
 }
 
-/// A limit on gradients, applied to each update.
+/// Gradient clipping, applied to each update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Clip {
-    /// All gradients are scaled by the same factor, min(1, limit / (norm + 1e-6)), so that the square root of the sum of
-    /// all their squares is at most this: Pascanu et al., 2013, in PyTorch's form. The norm may be beyond f32's range; a
-    /// gradient that is infinite or NaN makes all trained weights NaN, which the next loss shows.
+    /// Clips the global norm (Pascanu et al., 2013), as in PyTorch. All gradients are multiplied by min(1, limit /
+    /// (norm + 1e-6)).
+    ///
+    /// The norm is the square root of the sum of all squared gradients. It may exceed the range of f32. If a gradient
+    /// is infinite or NaN, all trained weights become NaN, and the next loss shows it.
     Norm(f32),
-    /// Each gradient is held between ± this. NaN stays NaN.
+    /// Clamps each gradient to ± this limit. NaN stays NaN.
     Value(f32),
 }
 
-/// A layer that is trained in another way than the rest.
+/// Training options of one layer.
 ///
 /// ```
 /// use wgrad::Group;
@@ -138,31 +144,33 @@ pub struct Group {
 }
 
 impl Group {
-    /// The layer of this name, trained as the rest: see the methods.
+    /// Options for the layer of this name. By default, it trains like the other layers.
     pub fn layer(name: impl Into<String>) -> Self {
         Self { layer: name.into(), rate: 1.0, decay: true, fixed_statistics: false }
     }
 
-    /// Multiplies its learning rate.
+    /// Multiplies the learning rate of the layer.
     pub fn rate(mut self, multiplier: f32) -> Self {
         self.rate = multiplier;
         self
     }
 
-    /// Leaves its weights as they are: no gradients are computed for them, and none count in [`Clip::Norm`].
+    /// Freezes the weights. Their gradients are not computed, and [`Clip::Norm`] does not count them.
     pub fn frozen(self) -> Self {
         self.rate(0.0)
     }
 
-    /// Training takes the running mean and variance of this [`BatchNorm`](crate::BatchNorm) too, and leaves them as they
-    /// are: to go on training a network with small batches or other data. Its weights are trained unless it is
-    /// [`frozen`](Self::frozen) as well.
+    /// Makes training use the running mean and variance of a [`BatchNorm`](crate::BatchNorm) layer, without updating
+    /// them.
+    ///
+    /// Use it to fine-tune a network with small batches or other data. Scale and shift are still trained, unless the
+    /// layer is also [`frozen`](Self::frozen).
     pub fn fixed_statistics(mut self) -> Self {
         self.fixed_statistics = true;
         self
     }
 
-    /// Without weight decay.
+    /// Turns off weight decay for the layer.
     pub fn without_decay(mut self) -> Self {
         self.decay = false;
         self

@@ -1,11 +1,13 @@
-//! Encodings: what makes of a few coordinates the many features that a small network can learn fine detail from.
+//! Input encodings: map a few coordinates to many features, from which a small network learns fine detail.
 
 use crate::error::{Error, Result};
 use crate::optimizer::option;
 use crate::shape::LONGEST_TENSOR;
 
-/// Features of coordinates: most often a network's first layer. Each coordinate is encoded by itself, into features that
-/// stand together, but by a [`HashGrid`], which takes all coordinates of a row as one point.
+/// An input encoding, usually the first layer of a network.
+///
+/// [`HashGrid`] encodes all coordinates of a row as one point. The others encode each coordinate separately. The
+/// features of a coordinate are adjacent.
 ///
 /// ```
 /// use wgrad::{Activation::*, Encoding, HashGrid, Network};
@@ -19,53 +21,60 @@ use crate::shape::LONGEST_TENSOR;
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Encoding {
-    /// scale · x + offset: one feature a coordinate.
+    /// Identity: scale · x + offset. One feature for each coordinate.
     Identity {
-        /// 1 leaves the coordinate as it is.
+        /// The factor. 1 keeps the coordinate.
         scale: f32,
-        /// Added after that.
+        /// The number that is added after the multiplication.
         offset: f32,
     },
-    /// sin(2ᵏ π x), cos(2ᵏ π x) for k from 0 on: two features for each frequency. Mildenhall et al., 2020 (NeRF).
+    /// Frequency encoding (Mildenhall et al., 2020, NeRF): sin(2ᵏ π x) and cos(2ᵏ π x) for k = 0, 1, 2 and so on. Two
+    /// features for each frequency.
     Frequency {
-        /// How many values of k, 1 to 32. 12 is usual.
+        /// The number of frequencies, 1 to 32. 12 is usual.
         frequencies: u32,
     },
-    /// A triangle wave with the zeros and peaks of sin(2ᵏ π x), for k from 0 on: a feature for each frequency. Müller et
-    /// al., 2021 (neural radiance caching).
+    /// Triangle-wave encoding (Müller et al., 2021, neural radiance caching). The wave has the zeros and peaks of
+    /// sin(2ᵏ π x) for k = 0, 1, 2 and so on. One feature for each frequency.
     TriangleWave {
-        /// How many values of k, 1 to 32. 12 is usual.
+        /// The number of frequencies, 1 to 32. 12 is usual.
         frequencies: u32,
     },
-    /// How much of a blob around x, as wide as a bin to either side, falls into each of the bins that 0 to 1 is cut into:
-    /// a feature for each. Müller et al., 2019; with a quartic kernel, 15/16 (1 − u²)², for the Gaussian.
+    /// One-blob encoding (Müller et al., 2019). Bins divide the interval from 0 to 1. A feature is the integral over
+    /// its bin of a kernel around x. The quartic kernel 15/16 (1 − u²)² replaces the Gaussian. It reaches one bin width
+    /// to each side.
     OneBlob {
-        /// How many bins, 1 to 1024. 16 is usual.
+        /// The number of bins, 1 to 1024. 16 is usual.
         bins: u32,
     },
     /// See [`HashGrid`].
     HashGrid(HashGrid),
 }
 
-/// A multiresolution hash grid: Müller et al., 2022 (Instant NGP). Grids over the unit cube, each finer than the one
-/// before, have a few weights at each vertex; the features of a point are the weights at the corners of its cell,
-/// interpolated linearly, of every level one after the other. A level with more vertices than a hash table has entries
-/// keeps them in such a table, where vertices may share an entry; the training sorts out who matters there. Takes 1 to 4
-/// coordinates, from 0 to 1; what lies outside is taken to the edge. The weights start uniform in ±10⁻⁴.
+/// A multiresolution hash grid (Müller et al., 2022, Instant NGP).
 ///
-/// The defaults are those of tiny-cuda-nn.
+/// Each level is a grid over the unit cube, finer than the level before. Each vertex has a few trained weights. The
+/// features of a point are the weights at the corners of its cell, interpolated linearly. The levels' features are
+/// concatenated.
+///
+/// A level with more vertices than `log2_hashmap_size` allows stores its weights in a hash table. Several vertices may
+/// then share an entry, and training resolves the collisions.
+///
+/// It takes 1 to 4 coordinates from 0 to 1. Coordinates outside are clamped. The weights start uniform in ±10⁻⁴. The
+/// defaults are those of tiny-cuda-nn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct HashGrid {
-    /// How many grids, 1 to 32. Default 16.
+    /// The number of levels, 1 to 32. Default 16.
     pub levels: u32,
-    /// Weights at a vertex, 1, 2 or 4. Default 2.
+    /// The number of weights at a vertex: 1, 2 or 4. Default 2.
     pub features_per_level: u32,
-    /// Most entries of a level, as a power of two, 1 to 24. Default 19.
+    /// The base-2 logarithm of a level's largest number of entries, 1 to 24. Default 19.
     pub log2_hashmap_size: u32,
-    /// Cells along a side of the first grid, at least 1. Default 16.
+    /// The number of cells along a side of the first level, at least 1. Default 16.
     pub base_resolution: u32,
-    /// How many times finer the next one is, at least 1; cells are rounded to whole ones. Default 2.
+    /// The resolution of a level divided by that of the level before, at least 1. The number of cells is rounded.
+    /// Default 2.
     pub per_level_scale: f32,
 }
 
@@ -76,15 +85,15 @@ impl Default for HashGrid {
 }
 
 impl HashGrid {
-    /// With the [`per_level_scale`](Self::per_level_scale) by which the last level has this many cells along a side: at least
-    /// [`base_resolution`](Self::base_resolution), or building the network fails.
+    /// Sets [`per_level_scale`](Self::per_level_scale) so that the last level has this number of cells along a side.
+    /// Building the network fails if it is less than [`base_resolution`](Self::base_resolution).
     pub fn up_to(self, finest_resolution: u32) -> Self {
         let ratio = f64::from(finest_resolution) / f64::from(self.base_resolution);
         let steps = f64::from(self.levels.max(2) - 1);
         Self { per_level_scale: libm::exp(libm::log(ratio) / steps) as f32, ..self }
     }
 
-    /// Each level, for points of so many coordinates.
+    /// The levels for points with this number of coordinates.
     pub(crate) fn levels(&self, dimensions: u32) -> Vec<Level> {
         let mut first = 0;
         let most = 1u64 << self.log2_hashmap_size;
@@ -101,7 +110,7 @@ impl HashGrid {
             .collect()
     }
 
-    /// Cells along a side.
+    /// The number of cells along a side.
     fn resolution(&self, level: u32) -> f64 {
         libm::round(f64::from(self.base_resolution) * libm::pow(self.per_level_scale.into(), level.into()))
     }
@@ -113,7 +122,7 @@ impl HashGrid {
         let (features, scale) = (self.features_per_level, self.per_level_scale);
         option("features_per_level of HashGrid", "1, 2 or 4", features, [1, 2, 4].contains(&features))?;
         option("per_level_scale of HashGrid", "finite and at least 1", scale, scale.is_finite() && scale >= 1.0)?;
-        // From where on an f32 cannot tell cells apart.
+        // An f32 coordinate cannot distinguish more cells than this limit.
         let finest = self.resolution(self.levels - 1);
         if finest > FINEST {
             let what = "cells along a side of HashGrid's last level".into();
@@ -125,24 +134,24 @@ impl HashGrid {
 
 const FINEST: f64 = 8_388_608.0;
 
-/// Levels start at multiples of this many numbers, so that every such block of the table is of one level.
+/// A level starts at a multiple of this number of weights, so a block of the table belongs to one level.
 pub(crate) const BLOCK: u32 = 64;
 
 /// A level of a hash grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Level {
-    /// Cells along a side.
+    /// The number of cells along a side.
     pub resolution: u32,
-    /// Its first entry in the table.
+    /// The index of its first entry in the table.
     pub first: u32,
-    /// What fills a block up included.
+    /// The number of entries, padding included.
     pub entries: u32,
-    /// The mask of its hashes; 0 where vertices have an entry each.
+    /// The mask of the hash. 0 if every vertex has its own entry.
     pub mask: u32,
 }
 
 impl Level {
-    /// As the kernels have it: its resolution, its first entry, its mask.
+    /// The level as the kernels read it: resolution, first entry, mask.
     pub fn words(&self) -> [u32; 4] {
         [self.resolution, self.first, self.mask, 0]
     }
@@ -151,7 +160,7 @@ impl Level {
 from_variants!(Encoding: HashGrid);
 
 impl Encoding {
-    /// As it stands in a layer's name.
+    /// The first part of the layer's default name.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Encoding::Identity { .. } => "identity",
@@ -162,7 +171,7 @@ impl Encoding {
         }
     }
 
-    /// Features of each coordinate; of a hash grid, of all of them.
+    /// The number of features for each coordinate. For a hash grid, for each point.
     pub(crate) fn features(&self) -> u32 {
         match *self {
             Encoding::Identity { .. } => 1,
@@ -173,7 +182,7 @@ impl Encoding {
         }
     }
 
-    /// Features of a row of so many coordinates, where it can take them.
+    /// The number of features for this number of coordinates. Returns an error if the encoding cannot take them.
     pub(super) fn outputs(&self, what: &str, coordinates: u32) -> Result<u32> {
         match *self {
             Encoding::Identity { scale, offset } => {
@@ -215,15 +224,15 @@ mod tests {
         let levels = grid.levels(2);
         let sides: Vec<u32> = levels.iter().map(|l| l.resolution).collect();
         assert_eq!(sides, [16, 32, 64, 128]);
-        // 17 x 17 vertices, filled up to a multiple of 32 entries of 2; 33 x 33 are more than 1024.
+        // 17 × 17 vertices are padded to a multiple of 32 entries of 2 weights. 33 × 33 exceed 1024.
         assert_eq!(levels[0], Level { resolution: 16, first: 0, entries: 320, mask: 0 });
         assert_eq!(levels[1], Level { resolution: 32, first: 320, entries: 1024, mask: 1023 });
         assert_eq!(levels[3].first, 320 + 2 * 1024);
-        // 31 x 31 + ... just fits.
+        // 31 × 31 cells have 32 × 32 vertices, which is exactly the limit.
         let fits = HashGrid { base_resolution: 31, levels: 1, ..grid };
         assert_eq!(fits.levels(2)[0].mask, 0);
         assert_eq!(HashGrid { base_resolution: 32, ..fits }.levels(2)[0].mask, 1023);
-        // 8,388,608⁴ does not fit 64 bits.
+        // 8,388,608⁴ does not fit into 64 bits.
         assert_eq!(HashGrid { base_resolution: 1 << 23, ..fits }.levels(4)[0].entries, 1024);
     }
 

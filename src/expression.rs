@@ -1,34 +1,34 @@
-//! An app's own formulas: expressions of WGSL, with their derivatives, and perhaps the same in Rust.
+//! Custom formulas: WGSL expressions of a value and its derivative, optionally with a CPU reference in Rust.
 
 use crate::accuracy::U;
 use crate::error::{Error, Result};
 
-/// A function and its derivative. `F` is what they are in Rust: functions of one number, or of two.
+/// A function and its derivative. `F` is the type of the Rust functions, with one argument or two.
 pub(crate) struct Formula<F> {
     pub name: &'static str,
-    /// Expressions of WGSL.
+    /// WGSL expressions.
     pub value: &'static str,
     pub derivative: &'static str,
     pub twin: Option<Twin<F>>,
 }
 
-/// A formula in Rust.
+/// The CPU reference of a formula.
 #[derive(Clone, Copy)]
 pub(crate) struct Twin<F> {
     pub value: F,
     pub derivative: F,
-    /// How far a GPU's result y may be off, as a share of max(|y|, 1).
+    /// The error bound of a GPU result y, relative to max(|y|, 1).
     pub share: f64,
 }
 
-/// Equal formulas have the same name and the same WGSL.
+/// Formulas are equal if their names and WGSL expressions are equal.
 impl<F> PartialEq for Formula<F> {
     fn eq(&self, other: &Self) -> bool {
         (self.name, self.value, self.derivative) == (other.name, other.value, other.derivative)
     }
 }
 
-/// What an expression may name beside its variables: functions of f32, conversions and constants of WGSL.
+/// The names that an expression may use beside its variables: functions of f32, conversions and constants of WGSL.
 const KNOWN: &str = "abs acos acosh asin asinh atan atan2 atanh ceil clamp cos cosh degrees exp exp2 f32 false floor \
                      fma fract i32 inverseSqrt log log2 max min mix pow radians round saturate select sign sin sinh \
                      smoothstep sqrt step tan tanh true trunc";
@@ -42,7 +42,7 @@ impl<F: Copy> Formula<F> {
         Self { name, value, derivative, twin: None }
     }
 
-    /// Checks the name and the expressions. `kind` is what the formula is, for errors.
+    /// Checks the name and the expressions. `kind` is the kind of formula, for errors.
     pub fn check(&self, kind: &str, variables: &[&str]) -> Result<()> {
         let name = self.name;
         let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -67,12 +67,12 @@ impl<F: Copy> Formula<F> {
         }
     }
 
-    /// What has no twin, if it has none.
+    /// The name of a formula without a CPU reference, for errors.
     pub fn without_twin(&self, kind: &str, twin: &str) -> Option<String> {
         self.twin.is_none().then(|| format!("{kind} {} (see {twin})", self.name))
     }
 
-    /// How far a GPU's result may be off, from the twin's.
+    /// The error bound of a GPU result, compared with the CPU reference.
     pub fn bound(&self, result: f64) -> f64 {
         let result = result.abs();
         self.twin.map_or(f64::NAN, |twin| twin.share * result.max(1.0)) + result * U
@@ -87,14 +87,14 @@ impl<F: Copy> Formula<F> {
     }
 }
 
-/// Names and numbers.
+/// The names and numbers in an expression.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
     words.filter(|word| !word.is_empty())
 }
 
-/// What an expression must not have. Kernels run without bounds checks: an expression that cannot index, nor call a
-/// kernel's own functions, cannot reach memory.
+/// The first forbidden part of an expression. Kernels run without bounds checks. An expression without indexing and
+/// without calls of a kernel's own functions cannot reach memory.
 fn fault(text: &str, variables: &[&str]) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.,+-*/%<>=!&|() ".contains(c);
     if text.trim().is_empty() {
@@ -109,18 +109,18 @@ fn fault(text: &str, variables: &[&str]) -> Option<String> {
     comment.or_else(unknown).map(str::to_owned)
 }
 
-/// Where the derivative of a twin is compared with differences of its value: off whole numbers, where many formulas
-/// have kinks.
+/// The points where a derivative is compared with differences of the value. They avoid whole numbers, where many
+/// formulas have kinks.
 pub(crate) fn points() -> impl Iterator<Item = f64> {
     (-8..8).map(|i| 0.23 + 0.61 * f64::from(i))
 }
 
-/// Checks that `slope` is the derivative of `value` at x; `what` names the formula and the place.
+/// Checks that `slope` is the derivative of `value` at x. `what` names the formula and the point.
 pub(crate) fn check_slope(what: &str, value: impl Fn(f64) -> f64, x: f64, slope: f64) -> Result<()> {
     const STEP: f64 = 1.0 / 65536.0;
     let [near, far] = [STEP, 2.0 * STEP].map(|h| (value(x + h) - value(x - h)) / (2.0 * h));
-    // The difference of the two is three times what the nearer one is off by, as that grows with h². Both values may
-    // have roundings of 2⁸ units of f64.
+    // The errors of the differences grow with h². So their distance is three times the error of the nearer one. Both
+    // values may have roundings of 2⁸ units of f64.
     let bound = (near - far).abs() + (value(x).abs() + 1.0) * 256.0 * f64::EPSILON / STEP;
     if !bound.is_finite() || (slope - near).abs() <= bound {
         return Ok(());

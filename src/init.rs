@@ -1,19 +1,19 @@
-//! Initialisers: how a weight starts.
+//! Weight initialisers.
 
 use crate::error::Result;
 use crate::optimizer::option;
 use crate::orthogonal::orthonormal;
 use crate::random::{self, Stream};
 
-/// How a tensor of weights is filled at the start. The numbers depend on the seed and on the tensor's place in the
-/// network only, and are drawn on the host, so every device starts from the same bits.
+/// A weight initialiser. The host draws the numbers, so every device starts from the same bits. They depend only on the
+/// seed and on the position of the tensor in the network.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Init {
-    /// All zeros. The default for biases.
+    /// Zeros. The default for biases.
     Zeros,
-    /// All this number.
+    /// A constant.
     Constant(f32),
     /// Uniform in ±bound.
     Uniform {
@@ -25,27 +25,27 @@ pub enum Init {
         /// The standard deviation.
         std: f32,
     },
-    /// Uniform in ±√(6 / (fan_in + fan_out)): Glorot and Bengio, 2010. Keras' default for a dense layer, and the
-    /// default here for sigmoid, tanh and identity.
+    /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010). The default here for sigmoid, tanh and
+    /// identity. Keras' default for dense layers.
     #[default]
     GlorotUniform,
-    /// Normal with variance 2 / (fan_in + fan_out): Glorot and Bengio, 2010.
+    /// Normal with variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
     GlorotNormal,
-    /// Uniform in ±√(6 / fan_in): He et al., 2015. The default here for relu.
+    /// Uniform in ±√(6 / fan_in) (He et al., 2015). The default here for relu.
     HeUniform,
-    /// Normal with variance 2 / fan_in: He et al., 2015. Not truncated.
+    /// Normal with variance 2 / fan_in (He et al., 2015). Not truncated.
     HeNormal,
-    /// Uniform in ±√(3 / fan_in): LeCun et al., 1998.
+    /// Uniform in ±√(3 / fan_in) (LeCun et al., 1998).
     LecunUniform,
-    /// Normal with variance 1 / fan_in: LeCun et al., 1998. The default here for selu.
+    /// Normal with variance 1 / fan_in (LeCun et al., 1998). The default here for selu.
     LecunNormal,
-    /// A matrix whose rows or columns, whichever are fewer, are orthonormal: Saxe et al., 2014. A row of a weight counts
-    /// as one input's weights. A bias becomes a random vector of length 1.
+    /// Orthogonal (Saxe et al., 2014): the rows are orthonormal, or the columns if there are fewer columns. A row of a
+    /// weight is the weights of one input. A bias becomes a random vector of length 1.
     Orthogonal,
 }
 
 impl Init {
-    /// Checks its number.
+    /// Checks the number, if there is one.
     pub(crate) fn check(self) -> Result<()> {
         let (name, value) = match self {
             Init::Constant(value) => ("value of Init::Constant", value),
@@ -56,7 +56,7 @@ impl Init {
         option(name, "finite", value, value.is_finite())
     }
 
-    /// Fills `values`, the weights of tensor number `tensor`, in rows of `row` numbers.
+    /// Fills `values` with the weights of tensor number `tensor`. `row` is the length of a row.
     pub(crate) fn fill(self, values: &mut [f32], row: u32, [fan_in, fan_out]: [u32; 2], seed: u64, tensor: u32) {
         let (fan_in, fan_out) = (f64::from(fan_in), f64::from(fan_out));
         let draw = |index: usize| random::uniform(seed, Stream::Weights, tensor, index as u32);
@@ -84,7 +84,7 @@ impl Init {
     }
 }
 
-/// Orthonormal rows, or columns where those are fewer.
+/// Orthonormal rows, or columns if there are fewer columns.
 fn orthogonal(values: &mut [f32], columns: usize, draw: impl Fn(usize) -> f64) {
     let rows = values.len() / columns;
     let (count, length) = (rows.min(columns), rows.max(columns));
@@ -110,7 +110,7 @@ mod tests {
             for i in 0..count {
                 for k in 0..=i {
                     let dot: f64 = (0..length).map(|j| at(i, j) * at(k, j)).sum();
-                    // Each of `length` products is off by twice the rounding of a number to f32.
+                    // Each of the `length` products has two roundings to f32.
                     let bound = length as f64 * 2.0 * f64::from(f32::EPSILON);
                     assert!((dot - f64::from(u8::from(i == k))).abs() < bound, "{rows}x{columns} {i} {k}: {dot}");
                 }
@@ -118,8 +118,8 @@ mod tests {
         }
     }
 
-    /// Of a uniform orthogonal matrix of 3 rows: the trace has mean 0 and variance 1 (Diaconis and Mallows, 1986), the
-    /// determinant is 1 or -1 alike.
+    /// A uniform orthogonal matrix of 3 rows has a trace with mean 0 and variance 1 (Diaconis and Mallows, 1986). Its
+    /// determinant is 1 or −1 with equal probability.
     #[test]
     fn orthogonal_matrices_are_uniform() {
         let n = 4000;
@@ -133,7 +133,7 @@ mod tests {
             determinant += a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
         }
         let n = n as f64;
-        // Five standard errors; a square of at most 9, with mean 1, has a variance of at most 8.
+        // Five standard errors. A square of at most 9 with mean 1 has a variance of at most 8.
         let bound = 5.0 / n.sqrt();
         assert!((trace / n).abs() < bound, "trace {}", trace / n);
         assert!((determinant / n).abs() < bound, "determinant {}", determinant / n);
@@ -160,7 +160,7 @@ mod tests {
             init.fill(&mut w, fan_out, [fan_in, fan_out], 42, 0);
             let mean = w.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
             let actual = w.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
-            // Five standard errors; the sample variance of n normal numbers has standard error var·√(2/n).
+            // Five standard errors. The sample variance of n normal numbers has the standard error var·√(2/n).
             assert!(mean.abs() <= 5.0 * (variance / n as f64).sqrt(), "{init:?}: mean {mean}");
             assert!((actual - variance).abs() <= 5.0 * variance * (2.0 / n as f64).sqrt(), "{init:?}: {actual}");
         }

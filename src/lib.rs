@@ -1,6 +1,8 @@
-//! wgrad trains and runs neural networks on any GPU that [`wgpu`] reaches, Vulkan, Metal, DX12 or WebGPU in a browser,
-//! with hand-written WGSL compute shaders. It is made to live *inside* another GPU app: it records into that app's
-//! command encoder, on that app's buffers, and neither submits nor polls behind its back.
+//! wgrad trains and runs neural networks on GPUs through [`wgpu`]: Vulkan, Metal, DX12 and WebGPU in a browser. Its
+//! kernels are hand-written WGSL compute shaders.
+//!
+//! wgrad can run inside an app that already owns a GPU device. It records into the app's command encoder and works on
+//! the app's buffers. It submits and polls only in the methods whose documentation says so.
 //!
 //! ```no_run
 //! use wgrad::{Activation::*, Adam, Fit, Gpu, Loss, Network, Trainer, TrainerConfig};
@@ -21,12 +23,12 @@
 //! # Ok::<(), wgrad::Error>(())
 //! ```
 //!
-//! Networks with side paths, several inputs and outputs or shared weights: [`NetworkBuilder::residual`], [`Graph`],
-//! [`Tied`], and the page `docs/graphs.md`.
+//! A network can have residual connections ([`NetworkBuilder::residual`]), several inputs and outputs ([`Graph`]) and
+//! shared weights ([`Tied`]). The page `docs/graphs.md` shows them.
 //!
 //! # Inside an app
 //!
-//! The app's device, its encoder, its buffers, its submission. What can fail is done before recording; recording
+//! wgrad uses the app's device, encoder and buffers, and the app submits. Preparing returns all errors. Recording
 //! allocates nothing and cannot fail.
 //!
 //! ```no_run
@@ -48,39 +50,47 @@
 //! # }
 //! ```
 //!
-//! [`Trainer::prepare_chain`] makes the network a link of a larger differentiable computation, with a loss of the app's own;
-//! [`Rows`] are parts of the app's buffers, [`TextureSamples`] and [`TextureOutput`] its textures; [`Trainer::rebuild`] goes on
-//! after its device was lost. `docs/embedding.md` is a tutorial.
+//! - [`Trainer::prepare_chain`] trains the network inside a larger differentiable computation, with the app's own loss.
+//! - [`Rows`] names a part of an app's buffer. [`TextureSamples`] reads the app's textures, and [`TextureOutput`]
+//!   writes them.
+//! - [`Trainer::rebuild`] continues training on a new device after the old one was lost.
+//!
+//! The page `docs/embedding.md` is a tutorial.
 //!
 //! # How it works
 //!
-//! A [`Network`] is a description. With a [`Loss`], an [`Optimizer`] and a batch size it becomes a [`Plan`]: buffers and
-//! operations, pure data that prints. Two executors run a plan: the GPU, with a shader for each kind of operation, and
-//! the CPU reference, with one plain function for each shader. [`lockstep`] runs both, operation by operation, and
-//! compares every number.
+//! A [`Network`] only describes layers and shapes. A [`Plan`] is the list of ops and buffers of a training step. It is
+//! made from a network, a [`Loss`], an [`Optimizer`] and a batch size, and it can be printed.
+//!
+//! Two executors run a plan. The GPU executor has a shader for each kind of op. The CPU reference has a plain Rust
+//! function for each shader. [`lockstep`] runs both, op by op, and compares every number.
 //!
 //! # Conventions
 //!
-//! - Row-major. Activations are \[batch, features\], or \[batch, height, width, channels\] and the like, channels last; a
-//!   dense weight is \[inputs, units\] and y = x · W + b.
-//! - A loss is the mean over the rows of a batch that exist. The last, partial batch of an epoch is trained on too.
-//! - Random numbers are a function of the seed, the purpose and an index: the same on the GPU, the CPU and in a browser.
-//! - Sums have a fixed order: the same seed on the same adapter and driver gives the same weights, bit for bit.
-//! - Names are the field's: logits, gradient, momentum, learning_rate; a product is m × n × k.
-//! - Whatever reads back has an async form, which submits but leaves polling to the app; the blocking forms say so and
-//!   do not exist in a browser.
+//! - Tensors are row-major, with channels last: \[batch, features\], \[batch, steps, features\] or \[batch, height,
+//!   width, channels\].
+//! - A dense weight has shape \[inputs, units\], and y = x · W + b. Shapes in this documentation leave out the batch.
+//! - A loss is the mean over the samples of a batch. The last, partial batch of an epoch is trained on too.
+//! - Random numbers depend only on the seed, their purpose and an index. They are the same on the GPU, on the CPU and
+//!   in a browser.
+//! - Sums have a fixed order. The same seed on the same adapter and driver gives the same weights, bit for bit.
+//! - Names are standard: logits, gradient, momentum, learning_rate. A matmul has the sizes m, n and k.
+//! - Every method that reads data back from the GPU has an async form. It submits, and the app polls. The blocking
+//!   forms are documented as blocking, and a browser does not have them.
 //!
 //! # When not to use this
 //!
-//! For models of billions of weights, many GPUs or a zoo of layers, use a large framework. wgrad is small: dense
-//! networks, one GPU, f32.
+//! wgrad trains on one GPU in f32. It has dense, convolution, pooling and normalization layers, and layers of your own.
+//! Use a large framework for several GPUs, for models with billions of weights, and for layers that wgrad lacks.
 
 //! # Features
 //!
-//! - `backends`, the default: wgpu's own backends. An app that has them from wgpu itself says `default-features = false`.
-//! - `files`: models and training runs as safetensors, `Model::save`, `Trainer::resume` and the like; compiled kernels and
-//!   measurements on disk. It takes `safetensors`, `serde` and `serde_json`.
-//! - `mnist`: the MNIST files.
+//! - `backends` (default): wgpu's backends. An app that enables them in its own wgpu dependency sets `default-features
+//!   = false`.
+//! - `files`: saves and loads models and training runs as safetensors, for example with `Model::save` and
+//!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
+//!   `safetensors`, `serde` and `serde_json`.
+//! - `mnist`: reads the MNIST files.
 
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -88,7 +98,7 @@
 #[cfg(test)]
 extern crate self as wgrad; // for what the library's tests share with others
 
-/// Conversions of structs to the enum whose variants have their names.
+/// Implements `From` for an enum whose variants are named like the structs that they hold.
 macro_rules! from_variants {
     ($to:ident: $($from:ident)*) => {$(
         impl From<$from> for $to {
@@ -199,7 +209,7 @@ pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
 pub use wgpu;
 pub use wgsl::Wgsl;
 
-/// The programs of docs/graphs.md are compiled and run.
+/// Compiles and runs the code examples of docs/graphs.md.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/graphs.md")]
 struct GraphsPage;

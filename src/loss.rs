@@ -1,4 +1,4 @@
-//! Losses: what training makes small.
+//! Losses: the functions that training minimizes.
 
 mod custom;
 
@@ -9,62 +9,67 @@ pub use custom::CustomLoss;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
 
-/// How wrong an output is. With t a target and y an output, a loss is the mean over the rows of a batch that exist, and a
-/// row's loss the mean over its outputs, unless said otherwise. A row's weight multiplies its loss; the mean is still
-/// over the number of rows (as in Keras), not over the sum of weights.
+/// A loss function of outputs y and targets t.
 ///
-/// Where samples have several positions, each with outputs and targets of its own, each position counts as a row. A
-/// position whose label is ignored has loss 0 and gradient 0; the mean is still over all positions, ignored ones
-/// included.
+/// The loss of a row is the mean over its outputs. The loss of a batch is the mean over its rows. Exceptions are stated
+/// below. A row is a sample. If samples have several positions with their own outputs and targets, each position is a
+/// row.
 ///
-/// Targets are numbers, one for each output, or labels. A label stands for 1 at that output and 0 elsewhere; where there
-/// is one output only, for the number itself, so that 0 and 1 are the two classes.
+/// A weight multiplies the loss of its row. The mean still divides by the number of rows, as in Keras, not by the sum
+/// of weights. A position with an ignored label has loss 0 and gradient 0. It still counts as a row in the mean.
+///
+/// Targets are numbers, one for each output, or labels. A label is a one-hot target: 1 at that output and 0 elsewhere.
+/// If there is only one output, the label is the target itself: 0 or 1 for two classes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Loss {
-    /// (y − t)².
+    /// Mean squared error: (y − t)².
     MeanSquaredError,
-    /// Σ (y − t)², over outputs and rows: a sum, not a mean.
+    /// Sum of squared errors: Σ (y − t)² over outputs and rows. It is a sum, not a mean.
     SumOfSquares,
-    /// |y − t|; its derivative at 0 is taken as 0.
+    /// Mean absolute error: |y − t|. The derivative at 0 is 0.
     MeanAbsoluteError,
-    /// (y − t)² / 2 within delta of the target, delta · (|y − t| − delta / 2) beyond: Huber, 1964.
+    /// Huber loss (Huber, 1964): (y − t)² / 2 if |y − t| ≤ delta, else delta · (|y − t| − delta / 2).
     Huber {
-        /// Where the square ends, above 0. PyTorch and Keras have 1.
+        /// The threshold between the quadratic and the linear part, above 0. PyTorch and Keras have 1.
         delta: f32,
     },
-    /// −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z): each output a question of its own, t from 0 to 1, which is checked
-    /// where a [`Dataset`](crate::Dataset) holds the targets. The last
-    /// layer's activation is [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for outputs that are
-    /// logits. Either way it is computed from z as ln(1 + e^−|z|) plus |z| times what the target says against the sign
-    /// of z: that neither overflows nor loses the small losses of right answers.
-    BinaryCrossEntropy,
-    /// −Σ t ln softmax(z), over the outputs: the classes exclude each other. Each t is from 0 to 1, which is checked where a
-    /// [`Dataset`](crate::Dataset) holds the targets. The last layer's activation is
-    /// [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for outputs that are logits. Either way it
-    /// is computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)), with the small losses of right answers. Its gradient is
-    /// softmax(z) Σ t − t.
+    /// Binary cross-entropy: −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z). Each output is a separate yes-or-no
+    /// question.
     ///
-    /// The softmax must be last, but for a flatten or a reshape: what one before a transpose, a slice or a sum puts out
-    /// is taken for logits. So it is with a sigmoid under [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).
+    /// Targets are from 0 to 1. A [`Dataset`](crate::Dataset) that holds them is checked. The last layer's activation
+    /// must be [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for logits. Both are computed
+    /// from z as ln(1 + e^−|z|) + |z| · (1 − t if z > 0, else t). This form does not overflow, and small losses keep
+    /// their precision.
+    BinaryCrossEntropy,
+    /// Softmax cross-entropy: −Σ t ln softmax(z) over the outputs. The classes are exclusive.
+    ///
+    /// Targets are from 0 to 1. A [`Dataset`](crate::Dataset) that holds them is checked. The last layer's activation
+    /// must be [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for logits. Both are computed
+    /// from z as Σ t (ln Σ e^(z − max z) − (z − max z)). In this form small losses keep their precision. The gradient
+    /// is softmax(z) Σ t − t.
+    ///
+    /// Only a flatten or a reshape may follow the softmax. If a transpose, a slice or a sum follows it, the loss treats
+    /// its outputs as logits. The same is true for a sigmoid with [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).
     SoftmaxCrossEntropy,
-    /// The same with targets (1 − smoothing) · t + smoothing / classes: Szegedy et al., 2016, in PyTorch's form.
+    /// Softmax cross-entropy with label smoothing (Szegedy et al., 2016), as in PyTorch. Targets are (1 − smoothing) ·
+    /// t + smoothing / classes.
     SmoothedSoftmaxCrossEntropy {
-        /// From 0 to below 1, where all targets would be alike; 0.1 is usual.
+        /// Label smoothing, from 0 to below 1. 0.1 is usual.
         smoothing: f32,
     },
-    /// An app's own: see [`CustomLoss`].
+    /// A custom loss. See [`CustomLoss`].
     Custom(&'static CustomLoss),
 }
 
 impl Loss {
-    /// Whether it treats the outputs of a row as logits of classes that exclude each other.
+    /// Whether the outputs of a row are logits of exclusive classes.
     pub(crate) fn is_softmax(self) -> bool {
         matches!(self, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. })
     }
 
-    /// Its name where it takes targets from 0 to 1 only.
+    /// The name of a loss whose targets must be from 0 to 1.
     pub(crate) fn of_probabilities(self) -> Option<&'static str> {
         match self.output_activation() {
             Activation::Sigmoid => Some("binary cross-entropy"),
@@ -73,12 +78,12 @@ impl Loss {
         }
     }
 
-    /// Whether it is a mean over rows; else a sum.
+    /// Whether the loss is a mean over rows. Otherwise it is a sum.
     pub(crate) fn is_mean(self) -> bool {
         self != Loss::SumOfSquares
     }
 
-    /// The activation it is computed together with, from that one's input: what turns logits into probabilities.
+    /// The activation that the loss computes itself. It turns logits into probabilities.
     pub(crate) fn output_activation(self) -> Activation {
         match self {
             Loss::BinaryCrossEntropy => Activation::Sigmoid,
@@ -87,12 +92,12 @@ impl Loss {
         }
     }
 
-    /// What lacks a twin, where it is an app's own without one.
+    /// The name of a custom loss without a CPU reference, for errors.
     pub(crate) fn without_twin(self) -> Option<String> {
         if let Loss::Custom(own) = self { own.without_twin() } else { None }
     }
 
-    /// Checks its parameter or expressions, and that the network's last activation goes with it.
+    /// Checks the parameter or the expressions, and whether the loss works with the network's last activation.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
         match self {
             Loss::Huber { delta } => above_zero("delta", delta)?,

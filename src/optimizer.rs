@@ -1,25 +1,26 @@
-//! Optimizers: how a gradient changes a weight. g is the gradient, w the weight, t counts updates from 1.
+//! Optimizers: update rules. w is the weight, g its gradient, t the number of the update, counted from 1.
 //!
-//! A weight becomes NaN where a mean of squares, or the weight itself, leaves f32's range: the next loss is then not finite
-//! and training ends with an error. An infinite mean would make every later step 0.
+//! A weight becomes NaN if it, or its mean of squared gradients, overflows f32. The next loss is then not finite, and
+//! training returns an error. With an infinite mean, every later step would be 0.
 
 use crate::error::{Error, Result};
 
-/// Stochastic gradient descent. v ← momentum · v + (1 − dampening) · g, at the first update v ← g;
-/// w ← w − learning_rate · v, with Nesterov's momentum w − learning_rate · (g + momentum · v).
-/// (Sutskever et al., 2013, in PyTorch's form.)
+/// Stochastic gradient descent with momentum (Sutskever et al., 2013), as in PyTorch.
+///
+/// v ← momentum · v + (1 − dampening) · g, at the first update v ← g; w ← w − learning_rate · v. With Nesterov
+/// momentum: w ← w − learning_rate · (g + momentum · v).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sgd {
-    /// Step size. Default 0.01.
+    /// Learning rate. Default 0.01.
     pub learning_rate: f32,
-    /// Share of the last step that is kept, from 0 (none, the default) to below 1.
+    /// Momentum, from 0 to below 1. Default 0.
     pub momentum: f32,
-    /// Share of the gradient that the momentum leaves out, from 0 (none, the default) to 1.
+    /// Dampening of the momentum, from 0 to 1. Default 0.
     pub dampening: f32,
-    /// Nesterov's momentum; wants a momentum and no dampening. Default false.
+    /// Nesterov momentum. It requires a momentum above 0 and no dampening. Default false.
     pub nesterov: bool,
-    /// L2: this share of the weight is added to its gradient. Default 0.
+    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -29,20 +30,21 @@ impl Default for Sgd {
     }
 }
 
+/// RMSProp (Hinton's lectures, 2012), as in PyTorch.
+///
 /// v ← alpha · v + (1 − alpha) · g²; b ← momentum · b + g / (√v + epsilon); w ← w − learning_rate · b.
-/// (Hinton's lectures, 2012, in PyTorch's form.)
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct RmsProp {
-    /// Step size. Default 0.01 (PyTorch; Keras has 0.001).
+    /// Learning rate. Default 0.01, as in PyTorch. Keras has 0.001.
     pub learning_rate: f32,
-    /// Decay of the mean of squared gradients. Default 0.99 (PyTorch; Keras calls it rho and has 0.9).
+    /// Decay rate of the mean of squared gradients. Default 0.99, as in PyTorch. Keras calls it rho and has 0.9.
     pub alpha: f32,
-    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8.
+    /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-8.
     pub epsilon: f32,
-    /// Share of the last step that is kept. Default 0.
+    /// Momentum, from 0 to below 1. Default 0.
     pub momentum: f32,
-    /// L2. Default 0.
+    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -52,20 +54,22 @@ impl Default for RmsProp {
     }
 }
 
-/// v ← v + g², from initial_accumulator; w ← w − learning_rate / (1 + (t − 1) · rate_decay) · g / (√v + epsilon).
-/// (Duchi et al., 2011, in PyTorch's form.)
+/// Adagrad (Duchi et al., 2011), as in PyTorch.
+///
+/// v ← v + g², starting at initial_accumulator; w ← w − learning_rate / (1 + (t − 1) · rate_decay) · g / (√v +
+/// epsilon).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Adagrad {
-    /// Step size. Default 0.01.
+    /// Learning rate. Default 0.01.
     pub learning_rate: f32,
-    /// How fast the step size falls. Default 0. PyTorch calls it lr_decay.
+    /// Decay of the learning rate. PyTorch calls it lr_decay. Default 0.
     pub rate_decay: f32,
-    /// What v starts from. Default 0 (PyTorch; Keras has 0.1).
+    /// Initial value of v. Default 0, as in PyTorch. Keras has 0.1.
     pub initial_accumulator: f32,
-    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-10.
+    /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-10.
     pub epsilon: f32,
-    /// L2. Default 0.
+    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -75,21 +79,23 @@ impl Default for Adagrad {
     }
 }
 
-/// m ← beta1 · m + (1 − beta1) · g; v ← beta2 · v + (1 − beta2) · g²;
-/// w ← w − learning_rate · m / (1 − beta1ᵗ) / (√(v / (1 − beta2ᵗ)) + epsilon).
-/// (Kingma and Ba, 2015, algorithm 1.)
+/// Adam (Kingma and Ba, 2015, algorithm 1).
+///
+/// m ← beta1 · m + (1 − beta1) · g; v ← beta2 · v + (1 − beta2) · g²; w ← w − learning_rate · m / (1 − beta1ᵗ) / (√(v /
+/// (1 − beta2ᵗ)) + epsilon).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Adam {
-    /// Step size. Default 0.001.
+    /// Learning rate. Default 0.001.
     pub learning_rate: f32,
-    /// Decay of the mean of gradients. Default 0.9.
+    /// Decay rate of the mean of gradients. Default 0.9.
     pub beta1: f32,
-    /// Decay of the mean of squared gradients. Default 0.999.
+    /// Decay rate of the mean of squared gradients. Default 0.999.
     pub beta2: f32,
-    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8 (PyTorch; Keras has 1e-7).
+    /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-8, as in
+    /// PyTorch. Keras has 1e-7.
     pub epsilon: f32,
-    /// L2: this share of the weight is added to its gradient. Default 0.
+    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -99,20 +105,21 @@ impl Default for Adam {
     }
 }
 
-/// [`Adam`] whose weight decay is decoupled from the gradient: w first loses the share learning_rate · weight_decay.
-/// (Loshchilov and Hutter, 2019.)
+/// AdamW: [`Adam`] with decoupled weight decay (Loshchilov and Hutter, 2019).
+///
+/// Each update first multiplies w by 1 − learning_rate · weight_decay.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct AdamW {
-    /// Step size. Default 0.001.
+    /// Learning rate. Default 0.001.
     pub learning_rate: f32,
-    /// Decay of the mean of gradients. Default 0.9.
+    /// Decay rate of the mean of gradients. Default 0.9.
     pub beta1: f32,
-    /// Decay of the mean of squared gradients. Default 0.999.
+    /// Decay rate of the mean of squared gradients. Default 0.999.
     pub beta2: f32,
-    /// Keeps the division finite; at least 1.1754944e-38. Default 1e-8.
+    /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-8.
     pub epsilon: f32,
-    /// Decoupled. Default 0.01.
+    /// Decoupled weight decay. Default 0.01.
     pub weight_decay: f32,
 }
 
@@ -123,18 +130,21 @@ impl Default for AdamW {
     }
 }
 
-/// w first loses the share learning_rate · weight_decay; w ← w − learning_rate · sign(beta1 · m + (1 − beta1) · g);
-/// m ← beta2 · m + (1 − beta2) · g. The sign of 0 is 0. (Chen et al., 2023.)
+/// Lion (Chen et al., 2023), with decoupled weight decay.
+///
+/// Each update first multiplies w by 1 − learning_rate · weight_decay. Then w ← w − learning_rate · sign(beta1 · m + (1
+/// − beta1) · g); m ← beta2 · m + (1 − beta2) · g. The sign of 0 is 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lion {
-    /// Step size. Default 0.0001: a tenth or less of Adam's, as every weight moves by all of it.
+    /// Learning rate. Default 0.0001. It should be a tenth of Adam's or less, because every weight changes by the full
+    /// rate.
     pub learning_rate: f32,
-    /// Weighs the mean of gradients against the gradient. Default 0.9.
+    /// Weight of the mean of gradients in the update, against the gradient. Default 0.9.
     pub beta1: f32,
-    /// Decay of the mean of gradients. Default 0.99.
+    /// Decay rate of the mean of gradients. Default 0.99.
     pub beta2: f32,
-    /// Decoupled. Default 0.
+    /// Decoupled weight decay. Default 0.
     pub weight_decay: f32,
 }
 
@@ -144,7 +154,7 @@ impl Default for Lion {
     }
 }
 
-/// Any optimizer; each one converts into it.
+/// Any optimizer. Each optimizer converts into it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -165,7 +175,7 @@ pub enum Optimizer {
 
 from_variants!(Optimizer: Sgd RmsProp Adagrad Adam AdamW Lion);
 
-/// What is read or written of a field that every kind has.
+/// Reads or writes a field that every optimizer has.
 macro_rules! each {
     ($optimizer:expr, $o:ident => $field:expr) => {
         match $optimizer {
@@ -180,7 +190,7 @@ macro_rules! each {
 }
 
 impl Optimizer {
-    /// Its step size, before any schedule.
+    /// The learning rate, before the schedule.
     pub fn learning_rate(&self) -> f32 {
         each!(self, o => o.learning_rate)
     }
@@ -190,13 +200,13 @@ impl Optimizer {
         each!(self, o => o.learning_rate = rate)
     }
 
-    /// Its weight decay, and whether that is decoupled from the gradient.
+    /// The weight decay, and whether it is decoupled from the gradient.
     pub(crate) fn weight_decay(&self) -> (f32, bool) {
         let decoupled = matches!(self, Optimizer::AdamW(_) | Optimizer::Lion(_));
         (each!(self, o => o.weight_decay), decoupled)
     }
 
-    /// How many moments it keeps for each weight: 0 to 2.
+    /// The number of moments for each weight, 0 to 2.
     pub fn moments(&self) -> u32 {
         match self {
             Optimizer::Sgd(o) => u32::from(o.momentum != 0.0),
@@ -206,7 +216,7 @@ impl Optimizer {
         }
     }
 
-    /// Checks each hyperparameter against its range.
+    /// Checks the range of each hyperparameter.
     pub(crate) fn check(&self) -> Result<()> {
         at_least_zero("learning_rate", self.learning_rate())?;
         at_least_zero("weight_decay", self.weight_decay().0)?;
@@ -249,7 +259,7 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
     option(name, "finite and above 0", value, value.is_finite() && value > 0.0)
 }
 
-/// Of denormals GPUs make 0, and 0 / 0 would be NaN.
+/// Requires a normal number. GPUs flush denormals to 0, and 0 / 0 would be NaN.
 fn normal(name: &'static str, value: f32) -> Result<()> {
     above_zero(name, value)?;
     option(name, "at least 1.1754944e-38, as a GPU takes less for 0", value, value >= f32::MIN_POSITIVE)

@@ -1,11 +1,11 @@
-//! Schedules: how the learning rate changes from update to update. Kernels compute it, so that any number of steps can
-//! be recorded ahead; only [`Schedule::reduce_on_plateau`] is decided by the host, between epochs.
+//! Learning-rate schedules. Kernels compute the rate, so any number of steps can be recorded ahead. The host only
+//! decides [`Schedule::reduce_on_plateau`], between epochs.
 
 use crate::error::Result;
 use crate::history::Monitor;
 use crate::optimizer::{at_least_zero, option};
 
-/// What the optimizer's learning rate is multiplied by at update n, counted from 0.
+/// A learning-rate schedule: the factor of the optimizer's learning rate at update n, counted from 0.
 ///
 /// ```
 /// use wgrad::{Schedule, TrainerConfig};
@@ -22,7 +22,7 @@ pub struct Schedule {
     pub(crate) shape: Shape,
 }
 
-/// What follows the warm-up.
+/// The schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Shape {
@@ -45,19 +45,19 @@ pub(crate) enum Shape {
     Plateau(Plateau),
 }
 
-/// See [`Schedule::reduce_on_plateau`].
+/// Options of [`Schedule::reduce_on_plateau`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Plateau {
-    /// What is watched. Default the loss.
+    /// The monitored metric. Default the loss.
     pub monitor: Monitor,
-    /// What the rate is multiplied by. Default 0.1.
+    /// The factor of the learning rate at each reduction. Default 0.1.
     pub factor: f32,
-    /// Epochs without improvement that are let pass. Default 10.
+    /// The number of epochs without improvement before a reduction. Default 10.
     pub patience: u32,
-    /// What counts as improvement: by more than this. Default 0.0001.
+    /// The smallest change that counts as an improvement. Default 0.0001.
     pub min_delta: f64,
-    /// The smallest share of the optimizer's rate. Default 0.
+    /// The lower bound, as a factor of the optimizer's learning rate. Default 0.
     pub floor: f32,
 }
 
@@ -68,53 +68,57 @@ impl Default for Plateau {
 }
 
 impl Schedule {
-    /// Always 1: the default.
+    /// A constant factor of 1. The default.
     pub fn constant() -> Self {
         Self::default()
     }
 
-    /// factor^⌊n / every⌋: PyTorch's `StepLR`, in updates.
+    /// Step decay: factor^⌊n / every⌋. This is PyTorch's `StepLR`, counted in updates.
     pub fn step(every: u32, factor: f32) -> Self {
         Self { warm_up: 0, shape: Shape::Step { every, factor } }
     }
 
-    /// factor^n: PyTorch's `ExponentialLR`, in updates.
+    /// Exponential decay: factor^n. This is PyTorch's `ExponentialLR`, counted in updates.
     pub fn exponential(factor: f32) -> Self {
         Self::step(1, factor)
     }
 
-    /// From 1 down to `floor` along half a cosine, in so many updates; then it stays there.
-    /// (Loshchilov and Hutter, 2017; PyTorch's `CosineAnnealingLR`, which would rise again.)
+    /// Cosine annealing (Loshchilov and Hutter, 2017): falls from 1 to `floor` along half a cosine in this number of
+    /// updates. Then it stays there. PyTorch's `CosineAnnealingLR` would rise again.
     pub fn cosine(updates: u32, floor: f32) -> Self {
         Self { warm_up: 0, shape: Shape::Cosine { updates, floor } }
     }
 
-    /// Smith's one cycle of so many updates: from 1/25 up to 1 in the first 30%, then down to 1/250,000, both along half
-    /// cosines; the defaults of PyTorch's `OneCycleLR`, with the optimizer's rate as the largest. Momentum stays as it is.
+    /// Smith's one-cycle schedule for this number of updates, with the defaults of PyTorch's `OneCycleLR`.
+    ///
+    /// The factor rises from 1/25 to 1 in the first 30% of the updates. Then it falls to 1/250,000. Both follow half a
+    /// cosine. The optimizer's learning rate is the maximum. Momentum does not change.
     pub fn one_cycle(updates: u32) -> Self {
         Self { warm_up: 0, shape: Shape::OneCycle { updates, rise: 0.3, start: 0.04, end: 0.000_004 } }
     }
 
-    /// Falls by a factor after each epoch that ends `patience` epochs without improvement: PyTorch's `ReduceLROnPlateau` with
-    /// `threshold_mode="abs"`, and as there never up.
-    /// Watches the validation set where [`Fit`](crate::Fit) has one, else the training data.
+    /// Reduces the learning rate after `patience` epochs without improvement. It never increases the rate.
+    ///
+    /// This is PyTorch's `ReduceLROnPlateau` with `threshold_mode="abs"`. It monitors the validation set if
+    /// [`Fit`](crate::Fit) has one, else the training data.
     pub fn reduce_on_plateau(plateau: Plateau) -> Self {
         Self { warm_up: 0, shape: Shape::Plateau(plateau) }
     }
 
-    /// Before it, a linear rise over so many updates: (n + 1) / updates at update n. The rest counts from its end.
+    /// Adds a linear warm-up over this number of updates: (n + 1) / updates at update n. The schedule itself starts
+    /// after it.
     pub fn warm_up(mut self, updates: u32) -> Self {
         self.warm_up = updates;
         self
     }
 
-    /// What the rate is multiplied by at update `n`, counted from 0. Of a plateau, 1.
+    /// The factor at update `n`, counted from 0. For reduce on plateau it is 1.
     pub fn factor(&self, n: u32) -> f32 {
         if n < self.warm_up {
             return ((f64::from(n) + 1.0) / f64::from(self.warm_up)) as f32;
         }
         let n = f64::from(n - self.warm_up);
-        // Half a cosine from `a` to `b`, where `done` of `span` has passed.
+        // Half a cosine from `a` to `b`, after `done` of `span` updates.
         let anneal = |a: f32, b: f32, done: f64, span: f64| {
             let cosine = (1.0 + libm::cos(std::f64::consts::PI * done / span)) / 2.0;
             f64::from(b) + (f64::from(a) - f64::from(b)) * cosine
@@ -134,7 +138,7 @@ impl Schedule {
         factor as f32
     }
 
-    /// The plateau to be watched, if it is one.
+    /// The options of reduce on plateau, if it is that schedule.
     pub(crate) fn plateau(&self) -> Option<&Plateau> {
         match &self.shape {
             Shape::Plateau(plateau) => Some(plateau),
@@ -142,7 +146,7 @@ impl Schedule {
         }
     }
 
-    /// Checks each number against its range.
+    /// Checks the range of each number.
     pub(crate) fn check(&self) -> Result<()> {
         let share = |name, value: f32| option(name, "from 0 to 1", value, (0.0..=1.0).contains(&value));
         let factor =
@@ -157,7 +161,7 @@ impl Schedule {
                 option("updates of the schedule", "at least 1", updates, updates >= 1)?;
                 share("floor of the schedule", floor)
             }
-            // Fewer would leave no update for the rise.
+            // With fewer updates, the rise would have none.
             Shape::OneCycle { updates, .. } => option("updates of the cycle", "at least 8", updates, updates >= 8),
             Shape::Plateau(Plateau { factor: f, floor, min_delta, .. }) => {
                 factor(f)?;

@@ -1,4 +1,4 @@
-//! An app's own activations.
+//! Custom activations.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use crate::error::Result;
 use crate::expression::{Formula, Twin, check_slope, points};
 
-/// An app's own activation: a function of one number, given as an expression of WGSL, and its derivative. It goes
-/// wherever an [`Activation`](super::Activation) goes, and is fused as the others are.
+/// A custom activation: its value and its derivative, as WGSL expressions of its input.
+///
+/// It works wherever an [`Activation`](super::Activation) works, and it is fused like the others.
 ///
 /// ```
 /// use wgrad::{Activation, CustomActivation, Network};
@@ -20,35 +21,39 @@ use crate::expression::{Formula, Twin, check_slope, points};
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 ///
-/// An expression has the variable `z`, numbers, operators and parentheses, and calls WGSL's functions of f32, such as
-/// `sin`, `exp` and `select`. NaN should stay NaN, so that a network that diverges shows.
+/// An expression consists of the variable `z`, numbers, operators, parentheses, and calls of WGSL functions of f32,
+/// such as `sin`, `exp` and `select`. It should map NaN to NaN, so that a diverging network is noticed.
 ///
-/// Building a network checks names and expressions, and compares the twin's derivative with differences of the twin's
-/// value. What does not compile is found when a trainer or a model is made; the error names the activation. Files
-/// have the name only: register it with `wgrad::custom`. Equal activations have the same name and the same expressions.
+/// - Building a network checks the names and the expressions. It also compares the derivative in Rust with numerical
+///   differences of the value in Rust.
+/// - Making a trainer or a model compiles the expressions. An error names the activation.
+/// - Files store only the name. Register the activation with `wgrad::custom` before loading.
+/// - Two activations are equal if their names and expressions are equal.
 pub struct CustomActivation {
     formula: Formula<fn(f64) -> f64>,
     text: OnceLock<String>,
 }
 
 impl CustomActivation {
-    /// An activation by name, letters, digits and underscores; its value, an expression of its input `z`; and its
-    /// derivative, an expression of `z` too.
+    /// An activation with a name of letters, digits and underscores. `value` and `derivative` are WGSL expressions of
+    /// the input `z`.
     pub const fn new(name: &'static str, value: &'static str, derivative: &'static str) -> Self {
         Self { formula: Formula::new(name, value, derivative), text: OnceLock::new() }
     }
 
-    /// Adds value and derivative in Rust, for [`Device::Cpu`](crate::Device::Cpu) and for
-    /// [`lockstep`](crate::lockstep), which compares a GPU's results with them. A result y of a GPU may be off by
-    /// `share` · max(|y|, 1), beside what its input is off by. Without a twin the activation needs a GPU.
+    /// Adds the CPU reference: value and derivative as Rust functions of z. Without it, the activation needs a GPU.
     ///
-    /// WGSL lets `sin` and `cos` err by 2⁻¹¹ between −π and π, and `exp(x)` by 3 + 2|x| units in the last place.
+    /// [`Device::Cpu`](crate::Device::Cpu) runs it, and [`lockstep`](crate::lockstep) compares the GPU's results with
+    /// it. A result y of the GPU may differ by `share` · max(|y|, 1), plus the effect of the input's own error.
+    ///
+    /// WGSL allows `sin` and `cos` an error of 2⁻¹¹ between −π and π. It allows `exp(x)` an error of 3 + 2|x| units in
+    /// the last place.
     pub const fn twin(mut self, value: fn(f64) -> f64, derivative: fn(f64) -> f64, share: f64) -> Self {
         self.formula.twin = Some(Twin { value, derivative, share });
         self
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &'static str {
         self.formula.name
     }
@@ -66,14 +71,14 @@ impl CustomActivation {
         self.formula.without_twin("activation", "CustomActivation::twin")
     }
 
-    /// Tells apart what has the same name but other expressions, for names in a text.
+    /// A hash of name and expressions. It makes names in shader texts unique.
     pub(crate) fn hash(&self) -> u32 {
         let mut hasher = DefaultHasher::new();
         (self.formula.value, self.formula.derivative).hash(&mut hasher);
         hasher.finish() as u32
     }
 
-    /// As [`Activation::text`](super::Activation::text).
+    /// See [`Activation::text`](super::Activation::text).
     pub(super) fn text(&self) -> &str {
         self.text.get_or_init(|| {
             let of_four = |function: &str, expression: &str| {
@@ -90,7 +95,7 @@ impl CustomActivation {
         self.formula.flops()
     }
 
-    /// NaN without a twin: what would need it asks [`without_twin`](Self::without_twin) before.
+    /// The value. NaN without a CPU reference: callers check [`without_twin`](Self::without_twin) first.
     pub(super) fn value(&self, z: f64) -> f64 {
         self.formula.twin.map_or(f64::NAN, |twin| (twin.value)(z))
     }
@@ -99,7 +104,7 @@ impl CustomActivation {
         self.formula.twin.map_or(f64::NAN, |twin| (twin.derivative)(z))
     }
 
-    /// How far a value may be off where z may be by `error`.
+    /// The error bound of a value whose input z has this error.
     pub(super) fn value_bound(&self, z: f64, error: f64) -> f64 {
         let y = self.value(z);
         let moved = [z - error, z + error].map(|z| (self.value(z) - y).abs());

@@ -1,35 +1,35 @@
-//! What each activation is: text for GPUs, formulas for the CPU, arithmetic, and how far the two may lie apart.
+//! The implementation of each activation: WGSL text, CPU formulas, operation counts, and error bounds of GPU results.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use super::Activation::{self, *};
 use crate::accuracy::*;
 
-/// An activation. `p` is its parameter, z its input, y its output.
+/// An activation with parameter `p`, input z and output y.
 pub(crate) struct Function {
-    /// WGSL: `activate` and `derivative` of four numbers, and what they call. The parameter is the constant
+    /// WGSL functions `activate` and `derivative` of a vec4f, and their helpers. The parameter is the constant
     /// `PARAMETER`.
     pub text: &'static str,
     /// Floating-point operations of the value and of the derivative.
     pub flops: [u64; 2],
-    /// Whether the derivative is a function of the input; else of the output.
+    /// Whether the derivative reads the input z. Otherwise it reads the output y.
     pub takes_input: bool,
-    /// (z, p) → y. NaN stays NaN, so that a diverged network shows.
+    /// (z, p) → y. NaN maps to NaN, so that a diverging network is noticed.
     pub value: fn(f64, f64) -> f64,
-    /// (y or z, p) → dy/dz; z within ±1000, where all that take it are at their limits.
+    /// (y or z, p) → dy/dz. z is within ±1000: there, all derivatives of z have reached their limits.
     pub derivative: fn(f64, f64) -> f64,
-    /// The steepest slope, where p is no more.
+    /// The largest slope, for p up to this value.
     pub slope: f64,
-    /// (z, |y|, p) → the error of the kernel's own arithmetic, beside the rounding of y.
+    /// (z, |y|, p) → the error of the kernel's arithmetic, without the rounding of y.
     pub value_error: fn(f64, f64, f64) -> f64,
-    /// (y or z, p) → the same of the derivative; z within ±100, as in the kernels.
+    /// (y or z, p) → the error of the derivative. z is within ±100, as in the kernels.
     pub derivative_error: fn(f64, f64) -> f64,
 }
 
-/// Functions that every text has.
+/// Functions that every WGSL text includes.
 pub(super) const SHARED: &str = include_str!("../../shaders/activations/functions.wgsl");
 
-/// Those, then a file of `shaders/activations/`.
+/// The shared functions and a file of `shaders/activations/`.
 macro_rules! text {
     ($name:literal) => {
         concat!(
@@ -45,7 +45,7 @@ const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 impl Activation {
     fn function(self) -> &'static Function {
         match self {
-            // Softmax is not computed number by number: it is an op of its own. Custom ones say what they are.
+            // Softmax is an op of its own. Custom activations have their own text.
             Identity | Softmax | Custom(_) => &Function {
                 text: text!("identity"),
                 flops: [0, 0],
@@ -115,7 +115,7 @@ impl Activation {
                 text: text!("gelu_tanh"),
                 flops: [9, 18],
                 takes_input: true,
-                // (1 + tanh u) / 2 = sigmoid(2u), which does not cancel for negative u.
+                // (1 + tanh u) / 2 = sigmoid(2u). The latter has no cancellation for negative u.
                 value: |z, _| gated(z, sigmoid(2.0 * gelu_inner(z))),
                 derivative: |z, _| {
                     let gate = sigmoid(2.0 * gelu_inner(z));
@@ -127,7 +127,7 @@ impl Activation {
                     let gate = sigmoid(2.0 * gelu_inner(z));
                     let slope = 2.0 * z.abs() * gelu_inner_slope(z);
                     let product = slope * gate * (1.0 - gate);
-                    // 1 − gate is off by what the gate is.
+                    // 1 − gate has the absolute error of the gate.
                     let far = if product < 1e-30 { 0.0 } else { slope };
                     gelu_gate_error(z) * (1.0 + far) + far * U + 8.0 * U * product + 2.0 * U
                 },
@@ -142,7 +142,7 @@ impl Activation {
                 value_error: |z, y, _| near(z) * gate_error(z) + y * 2.0 * U + FLUSHED,
                 derivative_error: |z, _| {
                     let (gate, factor) = (sigmoid(z), 1.0 + z.abs() * (1.0 - sigmoid(z)));
-                    // The factor's own error is small where the gate is.
+                    // The factor's error is small where the gate is small.
                     let factor_error = z.abs() * sigmoid_error(-z) + 3.0 * U * factor;
                     gate_error(z) * factor + gate * factor_error + FLUSHED
                 },
@@ -154,7 +154,7 @@ impl Activation {
                 value: |z, _| if z.is_nan() { z } else { z.max(0.0) + (-z.abs()).exp().ln_1p() },
                 derivative: |z, _| sigmoid(z),
                 slope: 1.0,
-                // The series has some 20 roundings.
+                // The series has about 20 roundings.
                 value_error: |z, y, _| (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION),
                 derivative_error: |z, _| sigmoid_error(z),
             },
@@ -166,7 +166,7 @@ impl Activation {
                 derivative: |y, _| y * (1.0 - y),
                 slope: 0.25,
                 value_error: |z, _, _| sigmoid_error(z),
-                // It cancels: the error is relative to what cancels, not to the slope.
+                // 1 − y cancels near 1, so the error is relative to its operands, not to the slope.
                 derivative_error: |y, _| 3.0 * U * (1.0 + y * y),
             },
             Tanh => &Function {
@@ -176,8 +176,8 @@ impl Activation {
                 value: |z, _| z.tanh(),
                 derivative: |y, _| 1.0 - y * y,
                 slope: 1.0,
-                // −e / (2 + e) with e = e^−2|z| − 1: the error of e counts at most twice, relative to y where a series
-                // computes e, and absolute where exp does.
+                // −e / (2 + e) with e = e^−2|z| − 1. The error of e counts at most twice. It is relative to y where a
+                // series computes e, and absolute where exp computes e.
                 value_error: |z, y, _| {
                     let w = (2.0 * z.abs()).min(88.0);
                     let far_error = if w > 0.4 { 2.0 * (-w).exp() * of_exp(w, 0.0) } else { 0.0 };
@@ -222,19 +222,19 @@ impl Activation {
         if let Custom(own) = self { own.flops() } else { self.function().flops }
     }
 
-    /// Of a number; softmax passes it on.
+    /// The value. For softmax it returns the input.
     pub(crate) fn value(self, z: f32) -> f32 {
         let z = f64::from(z);
         let y = if let Custom(own) = self { own.value(z) } else { (self.function().value)(z, self.p()) };
         y as f32
     }
 
-    /// Whether its derivative can be told from its output; else it takes the input.
+    /// Whether the derivative reads the output. Otherwise it reads the input.
     pub(crate) fn differentiates_from_output(self) -> bool {
         !matches!(self, Custom(_)) && !self.function().takes_input
     }
 
-    /// The derivative, from the output or the input.
+    /// The derivative, computed from the output or the input.
     pub(crate) fn derivative(self, saved: f32) -> f32 {
         let saved = f64::from(saved);
         if let Custom(own) = self {
@@ -245,7 +245,7 @@ impl Activation {
         (function.derivative)(saved, self.p()) as f32
     }
 
-    /// How far the value on a GPU may lie from the CPU's, where the input may by `error`.
+    /// Bound on the difference between GPU and CPU values. The input has this error.
     pub(crate) fn value_bound(self, z: f64, error: f64) -> f64 {
         let y = f64::from(self.value(z as f32)).abs();
         if !y.is_finite() {
@@ -258,7 +258,7 @@ impl Activation {
         function.slope.max(p) * error + 2.0 * (function.value_error)(z, y, p) + y * U
     }
 
-    /// The same of the derivative, from what it takes.
+    /// Bound on the difference between GPU and CPU derivatives.
     pub(crate) fn derivative_bound(self, saved: f64) -> f64 {
         if let Custom(own) = self {
             return own.derivative_bound(saved);
@@ -268,7 +268,7 @@ impl Activation {
         2.0 * (function.derivative_error)(saved, self.p()) + U
     }
 
-    /// The constant of its text, if there is one.
+    /// The constant that its text needs, if any.
     pub(crate) fn constant(self) -> Option<(&'static str, f64)> {
         self.parameter().map(|parameter| ("PARAMETER", parameter.into()))
     }
@@ -282,17 +282,17 @@ fn is_positive(z: f64) -> bool {
     z > 0.0 || z.is_nan()
 }
 
-/// z · gate(z), where the gate's limit at −∞ is 0 and goes there faster than z.
+/// z · gate(z). At −∞ the gate falls to 0 faster than z grows, so the limit is 0.
 fn gated(z: f64, gate: f64) -> f64 {
     if z == f64::NEG_INFINITY { 0.0 } else { z * gate }
 }
 
-/// What kernels multiply gates by.
+/// The factor by which kernels multiply a gate.
 fn near(z: f64) -> f64 {
     z.max(-100.0).abs()
 }
 
-/// Nine terms of a series where z > −½; below, e^z ≤ 0.61 bounds exp's error.
+/// z > −½ uses nine terms of a series. Below, e^z ≤ 0.61 bounds the error of exp.
 fn exp_minus_1_error(y: f64, alpha: f64) -> f64 {
     y * 24.0 * U + alpha * of_exp(1.0, 0.0) * 0.61
 }
@@ -301,30 +301,31 @@ fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
-/// e^−z is off by a share, which moves 1 / (1 + e^−z) by y (1 − y) of it. It may be flushed to zero before it is
-/// multiplied by z.
+/// The error of sigmoid. A relative error of e^−z changes 1 / (1 + e^−z) by that error times y (1 − y). The result may
+/// be flushed to zero.
 fn sigmoid_error(z: f64) -> f64 {
     let y = sigmoid(z);
     y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
 }
 
-/// Of `times_sigmoid(a, z)`, as a share of a: e^(−|z|/2), off by a share, counts twice. Only the end may be flushed.
+/// The error of `times_sigmoid(a, z)` relative to a. The error of e^(−|z|/2) counts twice. Only the result may be
+/// flushed to zero.
 fn gate_error(z: f64) -> f64 {
     let y = sigmoid(z);
     y * (1.0 - y) * (of_exp(z.clamp(-176.0, 176.0), 0.0) + 3.0 * ULP + U) + y * (3.0 * U + DIVISION)
 }
 
-/// Φ, the distribution function of the standard normal distribution.
+/// Φ, the cumulative distribution function of the standard normal distribution.
 fn normal_distribution(z: f64) -> f64 {
     0.5 * libm::erfc(-z * FRAC_1_SQRT_2)
 }
 
-/// From its tail t e^(p(t) − x²): the fit, its argument, exp, t, two products; and the difference to 1 above 0.
+/// The error of the tail t e^(p(t) − x²): fit, argument, exp, t and two multiplications. Above 0, also of the
+/// difference to 1.
 fn normal_distribution_error(z: f64) -> f64 {
     let x = (z.abs() * FRAC_1_SQRT_2).min(9.5);
     let tail = 0.5 * libm::erfc(x);
-    // x is off by two roundings, x² by five; p is at most 1.4: its ten steps err by a rounding each of what they add
-    // up.
+    // x has two roundings and x² five. p is at most 1.4. Each of its ten steps adds one rounding of the partial sum.
     let argument = 5.0 * U * x * x + 20.0 * U * 1.4 + U * (x * x + 1.4);
     let tail_error = tail * (2.1e-7 + of_exp(x * x + 1.4, argument) + DIVISION + 4.0 * U) + FLUSHED;
     if z < 0.0 { tail_error } else { tail_error + U }
@@ -333,7 +334,7 @@ fn normal_distribution_error(z: f64) -> f64 {
 /// √(2/π).
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
-/// The inner function of gelu's approximation.
+/// The argument of tanh in gelu's approximation.
 fn gelu_inner(z: f64) -> f64 {
     SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)
 }
@@ -342,7 +343,7 @@ fn gelu_inner_slope(z: f64) -> f64 {
     SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * z * z)
 }
 
-/// The gate sigmoid(2 inner(z)); the inner function has some six roundings.
+/// The error of the gate sigmoid(2 · inner(z)). The inner function has about six roundings.
 fn gelu_gate_error(z: f64) -> f64 {
     let inner = 2.0 * gelu_inner(z.clamp(-100.0, 100.0));
     let y = sigmoid(inner);

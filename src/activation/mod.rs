@@ -1,4 +1,4 @@
-//! Activation functions: their names here, what they are in `functions.rs`.
+//! Activation functions. The implementations are in `functions.rs`.
 
 mod custom;
 mod functions;
@@ -12,48 +12,50 @@ pub(crate) use custom::REGISTERED;
 use crate::error::Result;
 use crate::optimizer::at_least_zero;
 
-/// A function applied to each output of a layer. Where a formula has a limit at ±∞, the limit comes out there.
+/// An activation function. At z = ±∞ the result is the limit of the formula.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Activation {
-    /// z. For logits.
+    /// Identity: z. Use it for logits.
     #[default]
     Identity,
-    /// max(z, 0); its derivative at 0 is taken as 0.
+    /// Rectified linear unit: max(z, 0). The derivative at 0 is 0.
     Relu,
-    /// z where z > 0, else slope · z; the slope, at least 0, is PyTorch's `negative_slope` (0.01 there).
+    /// Leaky ReLU: z if z > 0, else slope · z. The slope is at least 0. It is PyTorch's `negative_slope`, which is 0.01
+    /// by default.
     LeakyRelu(f32),
-    /// z where z > 0, else alpha · (e^z − 1), alpha at least 0 (1 in PyTorch and Keras): Clevert et al., 2016.
+    /// Exponential linear unit (Clevert et al., 2016): z if z > 0, else alpha · (e^z − 1). Alpha is at least 0. PyTorch
+    /// and Keras have 1.
     Elu(f32),
-    /// 1.0507 · z where z > 0, else 1.0507 · 1.6733 · (e^z − 1): Klambauer et al., 2017. Goes with
-    /// [`Init::LecunNormal`](crate::Init::LecunNormal).
+    /// Scaled ELU (Klambauer et al., 2017): 1.0507 · z if z > 0, else 1.0507 · 1.6733 · (e^z − 1). Use it with
+    /// [`Init::LecunNormal`](crate::Init::LecunNormal), the default initialiser of a selu layer.
     Selu,
-    /// z · Φ(z), with the normal distribution function Φ(z) = (1 + erf(z / √2)) / 2: Hendrycks and Gimpel, 2016.
-    /// PyTorch's default form.
+    /// GELU (Hendrycks and Gimpel, 2016): z · Φ(z), with the normal distribution function Φ(z) = (1 + erf(z / √2)) / 2.
+    /// This is PyTorch's default form.
     GeluErf,
-    /// Its approximation z · (1 + tanh(√(2/π) · (z + 0.044715 z³))) / 2, from the same paper.
+    /// The tanh approximation of GELU, from the same paper: z · (1 + tanh(√(2/π) · (z + 0.044715 z³))) / 2.
     GeluTanh,
-    /// z · sigmoid(z), also called swish.
+    /// SiLU, also called swish: z · sigmoid(z).
     Silu,
-    /// ln(1 + e^z), computed so that it neither overflows nor loses its small values.
+    /// Softplus: ln(1 + e^z). It does not overflow, and small values keep their precision.
     Softplus,
-    /// 1 / (1 + e^−z).
+    /// Sigmoid: 1 / (1 + e^−z).
     Sigmoid,
-    /// The hyperbolic tangent.
+    /// Hyperbolic tangent.
     Tanh,
-    /// z / 6 + 1/2, held between 0 and 1 (PyTorch, Keras 3).
+    /// Hard sigmoid: z / 6 + 1/2, clamped to 0 to 1, as in PyTorch and Keras 3.
     HardSigmoid,
-    /// z · hard sigmoid(z): Howard et al., 2019.
+    /// Hard swish (Howard et al., 2019): z · hard sigmoid(z).
     HardSwish,
-    /// e^z / Σ e^z over the outputs of a row: probabilities of classes that exclude each other.
+    /// Softmax: e^z / Σ e^z over the last dimension. The outputs are probabilities of exclusive classes.
     Softmax,
-    /// An app's own: see [`CustomActivation`].
+    /// A custom activation. See [`CustomActivation`].
     Custom(&'static CustomActivation),
 }
 
 impl Activation {
-    /// Checks its parameter, or an app's expressions.
+    /// Checks the parameter, or the expressions of a custom activation.
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Activation::Custom(own) => own.check(),
@@ -63,7 +65,7 @@ impl Activation {
         }
     }
 
-    /// The slope or alpha, where it has one. With a slope of 0 a leaky relu is a relu.
+    /// The slope or alpha, if there is one. A leaky ReLU with slope 0 is a ReLU.
     pub(crate) fn parameter(self) -> Option<f32> {
         match self {
             Activation::LeakyRelu(0.0) => None,
@@ -72,12 +74,12 @@ impl Activation {
         }
     }
 
-    /// What lacks a twin, where it is an app's own without one.
+    /// The name of a custom activation without a CPU reference, for errors.
     pub(crate) fn without_twin(self) -> Option<String> {
         if let Activation::Custom(own) = self { own.without_twin() } else { None }
     }
 
-    /// One of each but an app's own, parameters at their usual values.
+    /// Every activation except custom ones, with the usual parameters.
     pub const ALL: [Activation; 14] = {
         use Activation::*;
         [
@@ -99,7 +101,7 @@ impl Activation {
     };
 }
 
-/// As in `leaky_relu(0.01)` and `gelu_erf`; an app's own by its name.
+/// For example `leaky_relu(0.01)` or `gelu_erf`. A custom activation prints its name.
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Activation::Custom(own) = self {

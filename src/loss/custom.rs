@@ -1,13 +1,14 @@
-//! An app's own losses.
+//! Custom losses.
 
 use std::fmt;
 
 use crate::error::Result;
 use crate::expression::{Formula, Twin, check_slope, points};
 
-/// An app's own loss: a function of an output and its target, given as an expression of WGSL, and its derivative by
-/// the output. The loss of a row is the mean over its outputs, that of a batch the mean over its rows, as for
-/// [`Loss::MeanSquaredError`](super::Loss::MeanSquaredError), and so are rows counted as correct.
+/// A custom loss: its value and its derivative, as WGSL expressions of an output and its target.
+///
+/// The loss of a row is the mean over its outputs. The loss of a batch is the mean over its rows. Accuracy is counted
+/// as for [`Loss::MeanSquaredError`](super::Loss::MeanSquaredError).
 ///
 /// ```
 /// use wgrad::{CustomLoss, Loss};
@@ -18,32 +19,34 @@ use crate::expression::{Formula, Twin, check_slope, points};
 /// let loss = Loss::Custom(&LOG_COSH);
 /// ```
 ///
-/// An expression has the variables `y`, the output, and `t`, the target, numbers, operators and parentheses, and calls
-/// WGSL's functions of f32, such as `abs`, `log` and `select`.
+/// An expression consists of the output `y`, the target `t`, numbers, operators, parentheses, and calls of WGSL
+/// functions of f32, such as `abs`, `log` and `select`.
 ///
-/// Making a trainer checks names and expressions, compares the twin's derivative with differences of the twin's value,
-/// and compiles; each error names the loss. Files have the name only: register it with `wgrad::custom`. Equal losses
-/// have the same name and the same expressions.
+/// - Making a trainer checks and compiles the expressions. It also compares the derivative in Rust with numerical
+///   differences of the value in Rust. An error names the loss.
+/// - Files store only the name. Register the loss with `wgrad::custom` before loading.
+/// - Two losses are equal if their names and expressions are equal.
 pub struct CustomLoss {
     formula: Formula<fn(f64, f64) -> f64>,
 }
 
 impl CustomLoss {
-    /// A loss by name, letters, digits and underscores; its value, an expression of the output `y` and the target `t`;
-    /// and its derivative by `y`, an expression of both too.
+    /// A loss with a name of letters, digits and underscores. `value` and `derivative` are WGSL expressions of the
+    /// output `y` and the target `t`. The derivative is by `y`.
     pub const fn new(name: &'static str, value: &'static str, derivative: &'static str) -> Self {
         Self { formula: Formula::new(name, value, derivative) }
     }
 
-    /// Adds value and derivative in Rust, functions of y and t, for [`Device::Cpu`](crate::Device::Cpu) and for
-    /// [`lockstep`](crate::lockstep), which compares a GPU's results with them. A result r of a GPU may be off by
-    /// `share` · max(|r|, 1). Without a twin the loss needs a GPU.
+    /// Adds the CPU reference: value and derivative as Rust functions of y and t. Without it, the loss needs a GPU.
+    ///
+    /// [`Device::Cpu`](crate::Device::Cpu) runs it, and [`lockstep`](crate::lockstep) compares the GPU's results with
+    /// it. A result r of the GPU may differ by `share` · max(|r|, 1).
     pub const fn twin(mut self, value: fn(f64, f64) -> f64, derivative: fn(f64, f64) -> f64, share: f64) -> Self {
         self.formula.twin = Some(Twin { value, derivative, share });
         self
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &'static str {
         self.formula.name
     }
@@ -61,7 +64,7 @@ impl CustomLoss {
         self.formula.without_twin("loss", "CustomLoss::twin")
     }
 
-    /// The function of `shaders/pointwise_loss.functions.wgsl.in`.
+    /// The function that `shaders/pointwise_loss.functions.wgsl.in` calls.
     pub(crate) fn text(&self) -> String {
         let Formula { value, derivative, .. } = self.formula;
         let lines = format!("    let loss: f32 = {value};\n    let slope: f32 = {derivative};\n");
@@ -72,12 +75,12 @@ impl CustomLoss {
         self.formula.flops()
     }
 
-    /// The loss of one output and its derivative; NaN without a twin.
+    /// The loss of an output and its derivative. NaN without a CPU reference.
     pub(crate) fn twin_of(&self, y: f64, t: f64) -> [f64; 2] {
         self.formula.twin.map_or([f64::NAN; 2], |twin| [(twin.value)(y, t), (twin.derivative)(y, t)])
     }
 
-    /// How far a result may be off.
+    /// The error bound of a GPU result.
     pub(crate) fn bound(&self, result: f64) -> f64 {
         self.formula.bound(result)
     }

@@ -1,4 +1,4 @@
-//! A network that is a chain, with side paths: sugar over [`Graph`].
+//! Builds a chain of layers with residual connections and branches, on top of [`Graph`].
 
 use super::{BatchNorm, Conv, Dense, Graph, Layer, LayerNorm, Network, Pool, Size, Value};
 use crate::activation::Activation;
@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::ops::Pooling;
 use crate::shape::Shape;
 
-/// Collects the layers of a [`Network`], each of which takes what the one before puts out: see [`Network::input`]. What
-/// is wrong with one of them is an error of [`build`](Self::build).
+/// Builds a chain of layers. Each layer takes the output of the layer before it.
+///
+/// [`Network::input`] starts it. [`build`](Self::build) checks the layers and returns the first error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkBuilder {
     pub(super) input: Shape,
@@ -24,13 +25,13 @@ pub(super) struct Step {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum What {
     Layer(Layer),
-    /// What comes in, plus what these make of it.
+    /// The input plus the output of these layers.
     Residual(Vec<Step>),
-    /// What these make of what comes in, side by side.
+    /// The outputs of two paths, concatenated.
     Branch([Vec<Step>; 2]),
-    /// A reduction over all axes but the last.
+    /// A reduction over all axes except the last.
     Global(Pooling),
-    /// A name that came before any layer.
+    /// A name given before the first layer: an error.
     Nothing,
 }
 
@@ -40,48 +41,49 @@ impl NetworkBuilder {
         self.layer(Dense::new(units, activation))
     }
 
-    /// Adds a [`Conv`] layer: stride 1, no padding ("valid", as is Keras' default), the default initialisers.
+    /// Adds a [`Conv`] layer with stride 1, no padding ("valid", as in Keras) and the default initialisers.
     pub fn conv(self, channels: u32, kernel: impl Into<Size>, activation: Activation) -> Self {
         self.layer(Conv::new(channels, kernel).activation(activation))
     }
 
-    /// Adds [`Pool::max`]: windows of this size side by side.
+    /// Adds max pooling with windows of this size, which do not overlap. See [`Pool::max`].
     pub fn max_pool(self, size: impl Into<Size>) -> Self {
         self.layer(Pool::max(size))
     }
 
-    /// Adds [`Pool::average`]: windows of this size side by side.
+    /// Adds average pooling with windows of this size, which do not overlap. See [`Pool::average`].
     pub fn average_pool(self, size: impl Into<Size>) -> Self {
         self.layer(Pool::average(size))
     }
 
-    /// Adds the mean of each channel over all positions, [`Layer::ReduceMean`]: \[height, width, channels\] or
-    /// \[steps, channels\] become \[channels\].
+    /// Adds global average pooling: the mean of each channel over all positions. \[height, width, channels\] or
+    /// \[steps, channels\] becomes \[channels\]. See [`Layer::ReduceMean`].
     pub fn global_average_pool(self) -> Self {
         self.step(What::Global(Pooling::Average))
     }
 
-    /// Adds the maximum of each channel over all positions, [`Layer::ReduceMax`].
+    /// Adds global max pooling: the maximum of each channel over all positions. See [`Layer::ReduceMax`].
     pub fn global_max_pool(self) -> Self {
         self.step(What::Global(Pooling::Max))
     }
 
-    /// Adds an activation by itself. After a dense layer it costs what it would as that layer's own.
+    /// Adds an activation as a layer. After a dense layer without an activation, it is as fast as the dense layer's
+    /// own.
     pub fn activation(self, activation: Activation) -> Self {
         self.layer(activation)
     }
 
-    /// Adds an [`Encoding`]: most often first of all.
+    /// Adds an [`Encoding`], usually as the first layer.
     pub fn encoding(self, encoding: impl Into<Encoding>) -> Self {
         self.layer(encoding.into())
     }
 
-    /// Adds [`Layer::Flatten`].
+    /// Adds [`Layer::Flatten`], which reshapes a sample to one dimension.
     pub fn flatten(self) -> Self {
         self.layer(Layer::Flatten)
     }
 
-    /// Adds [`Layer::Dropout`].
+    /// Adds [`Layer::Dropout`] with this rate, from 0 to below 1.
     pub fn dropout(self, rate: f32) -> Self {
         self.layer(Layer::Dropout(rate))
     }
@@ -96,13 +98,13 @@ impl NetworkBuilder {
         self.layer(BatchNorm::default())
     }
 
-    /// Adds a layer of one input.
+    /// Adds any layer with one input.
     pub fn layer(self, layer: impl Into<Layer>) -> Self {
         self.step(What::Layer(layer.into()))
     }
 
-    /// Adds the sum of what is there and of what some layers make of it: He et al., 2016. The shapes must be alike, or
-    /// go together as in [`Layer::Add`].
+    /// Adds a residual connection: the input plus the output of the given layers (He et al., 2016). The two shapes must
+    /// be equal, or broadcast as in [`Layer::Add`].
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};
@@ -117,16 +119,16 @@ impl NetworkBuilder {
         self.step(What::Residual(inner.steps))
     }
 
-    /// Adds two paths from here, whose outputs stand side by side along the last axis: as in [`Layer::Concat`] with
-    /// axis −1. A path that adds no layer hands on what it is given.
+    /// Adds two parallel paths and concatenates their outputs along the last axis. A path without layers returns its
+    /// input. See [`Layer::Concat`].
     pub fn branch(self, first: impl FnOnce(Self) -> Self, second: impl FnOnce(Self) -> Self) -> Self {
         let paths = [first(self.side()).steps, second(self.side()).steps];
         self.step(What::Branch(paths))
     }
 
-    /// Gives the last layer a name of its own, instead of that by kind and place; after
-    /// [`residual`](Self::residual) or [`branch`](Self::branch), the sum or the concatenation. Names are what files,
-    /// [`Group`](crate::Group)s, [`Tied`](crate::Tied) and errors use.
+    /// Names the last layer. After [`residual`](Self::residual) or [`branch`](Self::branch), names the sum or the
+    /// concatenation. The name replaces the default name. Files, [`Group`](crate::Group)s, [`Tied`](crate::Tied) layers
+    /// and errors use it.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         let name = Some(name.into());
         match self.steps.last_mut() {
@@ -136,13 +138,14 @@ impl NetworkBuilder {
         self
     }
 
-    /// Checks the shapes and names the layers by kind and place: `dense_1`, `dropout_2`, `dense_3` and so on, but for
-    /// those that have a [name](Self::named).
+    /// Checks the shapes and builds the network. The default name of a layer is its kind and its position: `dense_1`,
+    /// `dropout_2`, `dense_3`. See [`named`](Self::named).
     ///
     /// # Errors
-    /// [`Error::Shape`] where the input or a layer has no features, there is no layer, a layer cannot take what comes
-    /// in, or a name is there already; [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where
-    /// the weights are more than can be addressed (2³⁰ numbers).
+    /// - [`Error::Shape`] if there is no layer, the input or a layer has no features, a layer cannot take its input, or
+    ///   a name is taken.
+    /// - [`Error::InvalidOption`] if an option of a layer is invalid.
+    /// - [`Error::LimitExceeded`] if the weights have more than 2³⁰ elements.
     pub fn build(self) -> Result<Network> {
         let mut graph = Graph::new();
         let input = graph.input("input", self.input);
@@ -150,7 +153,7 @@ impl NetworkBuilder {
         graph.build([("output", output)])
     }
 
-    /// An empty path from here.
+    /// An empty path that starts here.
     fn side(&self) -> Self {
         Self { input: self.input, steps: Vec::new() }
     }

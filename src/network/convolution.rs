@@ -1,4 +1,4 @@
-//! Convolutions: their options, the shapes that come out, and how a product reads what goes in.
+//! Convolution layers: options, output shapes, and the windows that the matmul reads.
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
@@ -6,10 +6,11 @@ use crate::init::Init;
 use crate::ops::{Axis, Window};
 use crate::shape::Shape;
 
-/// A convolution over the height and the width of images, \[height, width, channels\], or over the steps of a sequence,
-/// \[steps, channels\]: y = activation(x * W + b), with W of shape \[kernel height, kernel width, channels in / groups,
-/// channels out\], or \[kernel, channels in / groups, channels out\]. The kernel is not flipped, as in PyTorch and Keras.
-/// The output has floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1 positions along a dimension.
+/// A 2-D convolution of images, \[height, width, channels\], or a 1-D convolution of sequences, \[steps, channels\].
+///
+/// y = activation(x * W + b). W has shape \[kernel height, kernel width, input channels / groups, output channels\].
+/// For sequences it has shape \[kernel, input channels / groups, output channels\]. The kernel is not flipped, as in
+/// PyTorch and Keras. An output dimension is floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1.
 ///
 /// ```
 /// use wgrad::{Activation::*, Conv, Network};
@@ -24,34 +25,35 @@ use crate::shape::Shape;
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Conv {
-    /// Of the output.
+    /// The number of output channels.
     pub channels: u32,
-    /// Taps along height and width.
+    /// Height and width of the kernel.
     pub kernel: [u32; 2],
-    /// See [`stride`](Self::stride).
+    /// Stride along height and width. See [`stride`](Self::stride).
     pub stride: [u32; 2],
-    /// See [`dilation`](Self::dilation).
+    /// Dilation along height and width. See [`dilation`](Self::dilation).
     pub dilation: [u32; 2],
-    /// See [`padding`](Self::padding) and [`same`](Self::same).
+    /// Zero padding. See [`padding`](Self::padding) and [`same`](Self::same).
     pub padding: Padding,
-    /// See [`groups`](Self::groups).
+    /// The number of groups. See [`groups`](Self::groups).
     pub groups: u32,
-    /// Of a transposed convolution, its [output padding](Self::output_padding).
+    /// `Some` for a transposed convolution, with its [output padding](Self::output_padding).
     pub transposed: Option<[u32; 2]>,
-    /// Applied to each output.
+    /// The activation of the outputs.
     pub activation: Activation,
     weight_init: Option<Init>,
     /// `None`: the layer has no bias.
     bias_init: Option<Init>,
 }
 
-/// Zeros around the input of a [`Conv`].
+/// The zero padding of a [`Conv`] or the padding of a [`Pool`](crate::Pool).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Padding {
-    /// As many as make the output as long as the input, divided by the stride and rounded up; an odd one goes behind.
+    /// Pads so that the output length is the input length divided by the stride, rounded up. If the total is odd, the
+    /// end gets one more.
     Same,
-    /// Before and behind each row, then before and behind each column.
+    /// The padding at the top and bottom, then at the left and right.
     Explicit([[u32; 2]; 2]),
 }
 
@@ -75,8 +77,10 @@ impl From<[u32; 2]> for Size {
 const LARGEST: u32 = 1 << 12;
 
 impl Conv {
-    /// A convolution with `channels` outputs and a kernel of this size. Stride and dilation are 1, there is no padding
-    /// ("valid") and no activation. Weights start as those of a dense layer, biases as zeros.
+    /// A convolution with this number of output channels and this kernel size.
+    ///
+    /// Defaults: stride 1, dilation 1, no padding ("valid"), no activation. The weights have the same default
+    /// initialiser as [`Dense`](crate::Dense). Biases start as zeros.
     pub fn new(channels: u32, kernel: impl Into<Size>) -> Self {
         Self {
             channels,
@@ -92,90 +96,95 @@ impl Conv {
         }
     }
 
-    /// A transposed convolution: what a convolution with the same options makes a gradient of, so a stride of 2 doubles
-    /// height and width. Its output has (length − 1) · stride − padding + dilation · (kernel − 1) + 1 positions.
+    /// A transposed convolution: the gradient of a convolution with the same options by its input.
+    ///
+    /// A stride of 2 doubles height and width. An output dimension is (length − 1) · stride − padding + dilation ·
+    /// (kernel − 1) + 1, plus the output padding.
     pub fn transposed(channels: u32, kernel: impl Into<Size>) -> Self {
         Self { transposed: Some([0; 2]), ..Self::new(channels, kernel) }
     }
 
-    /// Applied to each output. Default identity.
+    /// Sets the activation. Default identity.
     pub fn activation(self, activation: Activation) -> Self {
         Self { activation, ..self }
     }
 
-    /// Elements from one position to the next. Default 1.
+    /// Sets the stride: the distance between two window positions. Default 1.
     pub fn stride(self, stride: impl Into<Size>) -> Self {
         Self { stride: stride.into().0, ..self }
     }
 
-    /// Elements from one tap of the kernel to the next. Default 1.
+    /// Sets the dilation: the distance between two taps of the kernel. Default 1.
     pub fn dilation(self, dilation: impl Into<Size>) -> Self {
         Self { dilation: dilation.into().0, ..self }
     }
 
-    /// Cuts the channels in and the channels out into this number of groups, in order: an output sees the inputs of its
-    /// own group alone. As many groups as channels in make a depthwise convolution. Both numbers of channels must be
-    /// multiples of it. Default 1.
+    /// Sets the number of groups of a grouped convolution. Default 1.
+    ///
+    /// Input and output channels are split into this number of groups, in order. An output channel reads only the input
+    /// channels of its group. The number must divide both channel counts. A depthwise convolution has one group for
+    /// each input channel.
     pub fn groups(self, groups: u32) -> Self {
         Self { groups, ..self }
     }
 
-    /// Zeros on each side of the height, and on each side of the width. Default 0.
+    /// Sets the zero padding on both sides of the height, and on both sides of the width. Default 0.
     pub fn padding(self, padding: impl Into<Size>) -> Self {
         let [height, width] = padding.into().0;
         self.padding_of([height; 2], [width; 2])
     }
 
-    /// Zeros above and below, and left and right.
+    /// Sets the zero padding for each side: \[top, bottom\] and \[left, right\].
     pub fn padding_of(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
         Self { padding: Padding::Explicit([rows, columns]), ..self }
     }
 
-    /// As many zeros as make the output as large as the input, divided by the stride and rounded up. Of a transposed
-    /// convolution: as large as the input times the stride.
+    /// Pads so that an output dimension is the input dimension divided by the stride, rounded up ("same"). For a
+    /// transposed convolution, it is the input dimension times the stride.
     pub fn same(self) -> Self {
         Self { padding: Padding::Same, ..self }
     }
 
-    /// Rows and columns that a transposed convolution has more of, below and right: less than the stride. Default 0.
+    /// Sets the output padding of a transposed convolution: additional rows at the bottom and columns at the right. It
+    /// must be less than the stride or the dilation. Default 0.
     pub fn output_padding(self, more: impl Into<Size>) -> Self {
         Self { transposed: self.transposed.and(Some(more.into().0)), ..self }
     }
 
-    /// Another start for the weights.
+    /// Sets the initialiser of the weights.
     pub fn weight_init(self, init: Init) -> Self {
         Self { weight_init: Some(init), ..self }
     }
 
-    /// Another start for the biases.
+    /// Sets the initialiser of the biases. The layer then has a bias.
     pub fn bias_init(self, init: Init) -> Self {
         Self { bias_init: Some(init), ..self }
     }
 
-    /// Without a bias.
+    /// Removes the bias.
     pub fn without_bias(self) -> Self {
         Self { bias_init: None, ..self }
     }
 
-    /// Whether it adds a bias.
+    /// Whether the layer has a bias.
     pub fn has_bias(&self) -> bool {
         self.bias_init.is_some()
     }
 
-    /// Initial weights and biases.
+    /// The initialisers of weights and biases.
     pub(super) fn inits(&self) -> (Init, Option<Init>) {
         let usual = super::Dense::new(1, self.activation).weight_init;
         (self.weight_init.unwrap_or(usual), self.bias_init)
     }
 
-    /// The shape of the weights, for samples of this shape.
+    /// The shape of the weights for samples of this shape.
     pub(super) fn weights(&self, sample: Shape) -> Vec<u32> {
         let inputs = sample.last().copied().unwrap_or(1);
         let kernel = if sample.len() == 2 { &self.kernel[1..] } else { &self.kernel[..] };
         [kernel, &[inputs / self.groups.max(1), self.channels]].concat()
     }
 
-    /// The shape of what comes out, where it can take such a sample.
+    /// The output shape for a sample of this shape. Returns an error if the layer cannot take the sample.
     pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
         let fault = |expected: &str, actual: String| Err(Error::shape(what, expected, actual));
         let (init, bias) = self.inits();
@@ -227,19 +236,19 @@ impl Conv {
         Ok(output)
     }
 
-    /// Elements from the first tap to the last one.
+    /// The number of elements from the first tap to the last, both included.
     fn span(&self, i: usize) -> i64 {
         i64::from(self.dilation[i]) * i64::from(self.kernel[i] - 1) + 1
     }
 
-    /// Zeros before and behind, along the height (0) or the width (1).
+    /// Zero padding before and after, along the height (0) or the width (1).
     fn padded(&self, i: usize, length: u32) -> [i64; 2] {
         let (length, stride, span) = (i64::from(length), i64::from(self.stride[i]), self.span(i));
         match self.padding {
             Padding::Explicit(sides) => sides[i].map(i64::from),
             Padding::Same => {
                 let missing = match self.transposed {
-                    // Of the convolution that goes the other way, whose input is `length` times the stride.
+                    // The padding of the forward convolution, whose input has `length` · stride positions.
                     Some(_) => (span - stride).max(0),
                     None => ((length + stride - 1) / stride * stride - stride + span - length).max(0),
                 };
@@ -248,7 +257,7 @@ impl Conv {
         }
     }
 
-    /// Positions of the output; below 1 where the kernel does not fit.
+    /// The number of output positions. Below 1 if the kernel does not fit.
     fn positions(&self, i: usize, length: u32) -> i64 {
         let [before, behind] = self.padded(i, length);
         let (length, stride, span) = (i64::from(length), i64::from(self.stride[i]), self.span(i));
@@ -260,7 +269,7 @@ impl Conv {
         }
     }
 
-    /// How the product that makes the output reads a sample of this shape, which it can take.
+    /// The windows that the matmul reads from a sample. The sample's shape must be valid.
     pub(crate) fn window(&self, sample: Shape) -> Window {
         let first = 3 - sample.len();
         let axis = |i: usize| {
@@ -279,7 +288,7 @@ impl Conv {
                 up: 1,
             };
             match self.transposed {
-                // Of the convolution that goes the other way.
+                // The windows of the forward convolution, reversed.
                 Some(_) => Axis { length: positions, positions: length, ..convolution }.reversed(),
                 None => convolution,
             }

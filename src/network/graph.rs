@@ -1,4 +1,4 @@
-//! A network under construction: layers that take any values that are there.
+//! A network under construction: layers that take any values of the graph.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::ops::PARAMETER_ALIGNMENT;
 use crate::shape::{LONGEST_TENSOR, MOST_DIMENSIONS, Shape};
 
-/// Builds a [`Network`] of any form: with several inputs and outputs, and values that several layers read. What is a
-/// chain, also one with residual connections, is shorter with [`Network::input`].
+/// Builds a [`Network`] of any form: with several inputs and outputs, and with values that several layers read.
 ///
-/// A layer is checked when it is added: an error names it, what it is given, and what it expected.
+/// [`Network::input`] is shorter for a chain of layers, also with residual connections. Each layer is checked when it
+/// is added. The error names the layer, the actual inputs and what was expected.
 ///
 /// ```
 /// use wgrad::{Activation::*, Dense, Graph, Layer};
@@ -32,11 +32,11 @@ use crate::shape::{LONGEST_TENSOR, MOST_DIMENSIONS, Shape};
 #[derive(Debug)]
 pub struct Graph {
     id: u64,
-    /// Without outputs so far.
+    /// It has no outputs until `build`.
     network: Network,
 }
 
-/// What an input or a layer of a [`Graph`] puts out. Any number of layers may take it.
+/// An input of a [`Graph`], or the output of one of its layers. Any number of layers may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
     graph: u64,
@@ -50,26 +50,27 @@ impl Default for Graph {
 }
 
 impl Graph {
-    /// An empty one.
+    /// An empty graph.
     pub fn new() -> Self {
         static GRAPHS: AtomicU64 = AtomicU64::new(0);
         Self { id: GRAPHS.fetch_add(1, Ordering::Relaxed), network: Network::default() }
     }
 
-    /// Adds an input: its name, and the shape of one sample, channels last. An empty or a huge one, or a name that is
-    /// there already, is an error of what comes next.
+    /// Adds an input with this name, and with this shape of one sample, channels last. The next call reports an error
+    /// if the shape is empty or too large, or if another input has the name.
     pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Value {
         self.network.inputs.push(TensorSpec { name: name.into(), shape: shape.into() });
         self.value(Source::Input(self.network.inputs.len() - 1))
     }
 
-    /// Adds a layer of one input, or of several as an array. Names it by kind and place: `dense_1`, `dropout_2`. For
-    /// a layer with several outputs there is [`layer_outputs`](Self::layer_outputs).
+    /// Adds a layer with one input, or with several inputs as an array. Its default name is its kind and its position:
+    /// `dense_1`, `dropout_2`. For a layer with several outputs, use [`layer_outputs`](Self::layer_outputs).
     ///
     /// # Errors
-    /// [`Error::Shape`] where it cannot take what comes in or puts out several values, or a value is of another graph;
-    /// [`Error::InvalidOption`] for a layer's option; [`Error::LimitExceeded`] where the weights, or what comes out,
-    /// are more than can be addressed (2³⁰ numbers).
+    /// - [`Error::Shape`] if the layer cannot take the inputs, has several outputs, or an input belongs to another
+    ///   graph.
+    /// - [`Error::InvalidOption`] if an option of the layer is invalid.
+    /// - [`Error::LimitExceeded`] if the weights or an output have more than 2³⁰ elements.
     pub fn layer(&mut self, layer: impl Into<Layer>, inputs: impl IntoIterator<Item = Value>) -> Result<Value> {
         let outputs = self.layer_outputs(layer, inputs)?;
         match outputs[..] {
@@ -81,10 +82,10 @@ impl Graph {
         }
     }
 
-    /// [`layer`](Self::layer) for a layer with any number of outputs: [`Layer::Split`], or one of an app's own.
+    /// Adds a layer with any number of outputs: [`Layer::Split`] or a custom layer. See [`layer`](Self::layer).
     ///
     /// # Errors
-    /// As [`layer`](Self::layer).
+    /// The same errors as [`layer`](Self::layer), except that several outputs are allowed.
     pub fn layer_outputs(
         &mut self,
         layer: impl Into<Layer>,
@@ -93,7 +94,7 @@ impl Graph {
         self.push(layer.into(), &Vec::from_iter(inputs), None)
     }
 
-    /// The sum of two or more values: see [`Layer::Add`].
+    /// The elementwise sum of two or more values. See [`Layer::Add`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -101,7 +102,7 @@ impl Graph {
         self.layer(Layer::Add, inputs)
     }
 
-    /// The product of two or more values, number by number: see [`Layer::Multiply`].
+    /// The elementwise product of two or more values. See [`Layer::Multiply`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -109,7 +110,7 @@ impl Graph {
         self.layer(Layer::Multiply, inputs)
     }
 
-    /// Values one after the other along an axis; −1 is the last one.
+    /// Concatenates values along an axis. The axis −1 is the last. See [`Layer::Concat`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -117,7 +118,7 @@ impl Graph {
         self.layer(Layer::Concat { axis }, inputs)
     }
 
-    /// A part of an axis.
+    /// A slice along an axis. See [`Layer::Slice`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -125,7 +126,7 @@ impl Graph {
         self.layer(Layer::Slice { axis, start: places.start, end: places.end }, x)
     }
 
-    /// An axis in so many equal parts, each a value.
+    /// Splits an axis into this number of equal parts. Each part is a value. See [`Layer::Split`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -133,7 +134,7 @@ impl Graph {
         self.layer_outputs(Layer::Split { axis, parts }, x)
     }
 
-    /// The same numbers with another shape.
+    /// Changes the shape of a value. See [`Layer::Reshape`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -141,7 +142,7 @@ impl Graph {
         self.layer(Layer::Reshape(shape.into()), x)
     }
 
-    /// The dimensions in another order: see [`Layer::Transpose`].
+    /// Permutes the dimensions of a value. See [`Layer::Transpose`].
     ///
     /// # Errors
     /// As [`layer`](Self::layer).
@@ -149,12 +150,12 @@ impl Graph {
         self.layer(Layer::Transpose(order.into()), x)
     }
 
-    /// Gives the layer that puts out a value a name of its own, instead of that by kind and place: for its weights in
-    /// files, for [`Group`](crate::Group)s, [`Tied`] and errors.
+    /// Names the layer that computes this value. The name replaces the default name. Files, [`Group`](crate::Group)s,
+    /// [`Tied`] layers and errors use it.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a value of another graph or of no layer, or a name that is empty, has a dot in it or is
-    /// there already.
+    /// [`Error::Shape`] if the value is an input or belongs to another graph. Also if the name is empty, contains a dot
+    /// or is taken.
     pub fn name(&mut self, name: impl Into<String>, value: Value) -> Result<Value> {
         let name = name.into();
         let Source::Node { node, .. } = self.source(value, || format!("value to be named {name:?}"))? else {
@@ -178,19 +179,22 @@ impl Graph {
         Ok(value)
     }
 
-    /// The shape of a sample of a value.
+    /// The shape of one sample of a value.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a value of another graph.
+    /// [`Error::Shape`] if the value belongs to another graph.
     pub fn shape(&self, value: Value) -> Result<Shape> {
         Ok(self.network.shape(self.source(value, || "value".into())?))
     }
 
-    /// The network that puts out these values, each with a name.
+    /// Builds the network with these outputs, each with a name.
     ///
     /// # Errors
-    /// As [`layer`](Self::layer); [`Error::Shape`] where there is no output or no layer, a name of an output is there
-    /// twice, an output is put out by nothing but dropout, or an input or a layer leads to no output.
+    /// The errors of [`layer`](Self::layer). Also [`Error::Shape`] in these cases:
+    /// - There is no output or no layer.
+    /// - Two outputs have the same name.
+    /// - A dropout layer computes an output.
+    /// - An input or a layer leads to no output.
     pub fn build<N: Into<String>>(mut self, outputs: impl IntoIterator<Item = (N, Value)>) -> Result<Network> {
         self.check_inputs()?;
         for (name, value) in outputs {
@@ -205,7 +209,7 @@ impl Graph {
         self.network.finish()
     }
 
-    /// Adds a layer, with a name of its own or by kind and place; returns all that it puts out.
+    /// Adds a layer and returns its outputs. Without a name, it gets its default name.
     pub(crate) fn push(&mut self, layer: Layer, inputs: &[Value], name: Option<String>) -> Result<Vec<Value>> {
         self.check_inputs()?;
         if let Some(name) = &name {
@@ -220,7 +224,7 @@ impl Graph {
         let network = &mut self.network;
         let name = name.unwrap_or_else(|| {
             let by_place = format!("{}_{}", layer.kind(), network.nodes.len() + 1);
-            // One that a user has given to another layer.
+            // A user may have given this name to another layer.
             let taken = |name: &String| network.nodes.iter().any(|node| node.name == *name);
             std::iter::successors(Some(by_place), |name| Some(format!("{name}_"))).find(|n| !taken(n)).expect("endless")
         });
@@ -245,7 +249,7 @@ impl Graph {
                 }
                 let first_state = network.states.len();
                 for OwnParameter { role, shape, init, fans } in states {
-                    // Its place is known once all weights are.
+                    // `finish` sets the offset, once the number of weights is known.
                     let (name, offset) = (format!("{name}.{role}"), 0);
                     network.states.push(Parameter { name, shape, offset, init, fans });
                 }
@@ -274,7 +278,7 @@ impl Graph {
         Value { graph: self.id, source }
     }
 
-    /// Where a value of this graph comes from. `what` it is, for an error.
+    /// The source of a value. Returns an error that names `what` if the value belongs to another graph.
     fn source(&self, value: Value, what: impl FnOnce() -> String) -> Result<Source> {
         match value.graph == self.id {
             true => Ok(value.source),
@@ -312,7 +316,7 @@ impl Graph {
     }
 }
 
-/// One value is a list of one.
+/// A single value is a list of one.
 impl IntoIterator for Value {
     type Item = Self;
     type IntoIter = std::iter::Once<Self>;
@@ -323,7 +327,7 @@ impl IntoIterator for Value {
 }
 
 impl Network {
-    /// The shapes, the parameters and the states of a tied layer.
+    /// The output shapes, the parameters and the states of a tied layer.
     fn tied(&mut self, tied: &Tied, name: &str, what: &str, x: Shape) -> Result<(Vec<Shape>, Vec<usize>, Vec<usize>)> {
         let fault = |expected: String, actual: String| Err(Error::shape(what, expected, actual));
         let Some(target) = self.nodes.iter().find(|node| node.name == tied.to) else {
@@ -369,7 +373,7 @@ impl Network {
         Ok((vec![shapes::with_length(x, x.len() - 1, inputs)], vec![weight, bias], Vec::new()))
     }
 
-    /// Checks what can be known once all layers are there.
+    /// Runs the checks that need the complete network.
     pub(super) fn finish(mut self) -> Result<Self> {
         if self.nodes.is_empty() {
             return Err(Error::shape("network", "at least 1 layer", 0));
@@ -401,7 +405,7 @@ impl Network {
                 return Err(Error::shape("last layer", "one that is there outside of training too", name));
             }
         }
-        // A buffer of no length could not be bound.
+        // An empty buffer cannot be bound.
         self.trained_words = self.trained_words.max(PARAMETER_ALIGNMENT);
         self.parameter_words = self.trained_words;
         for state in &mut self.states {
@@ -419,7 +423,7 @@ impl Network {
     }
 }
 
-/// Where the tensor after one of the parameter buffer begins.
+/// The offset after this tensor in the parameter buffer, aligned.
 fn end_of(name: &str, shape: &[u32], offset: u32) -> Result<u32> {
     let len = shape.iter().fold(1u64, |len, &d| len.saturating_mul(d.into()));
     let needed = len.saturating_add(offset.into());

@@ -12,8 +12,10 @@ use crate::init::Init;
 use crate::ops::Pooling;
 use crate::shape::Shape;
 
-/// One layer of a network: a node of its graph. An axis is a dimension of a sample, from 0; counted from the last one
-/// where it is negative, as in −1. The rows of a batch are no axis.
+/// A layer of a network: a node of its graph.
+///
+/// An axis is a dimension of one sample, counted from 0. A negative axis counts from the end: −1 is the last. The batch
+/// is not an axis.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -30,22 +32,29 @@ pub enum Layer {
     Pad(Pad),
     /// See [`Crop`].
     Crop(Crop),
-    /// Blocks of r times r pixels from the channels of one: \[height, width, r · r · channels\] become \[height · r,
-    /// width · r, channels\]. Channel (i · r + j) · channels + c is channel c of row i and column j of the block, as with
-    /// TensorFlow's `depth_to_space`. PyTorch's `PixelShuffle` has the channels outermost: c · r · r + i · r + j.
+    /// Depth to space, also called pixel shuffle: moves channels into blocks of r × r pixels. The number is r.
+    ///
+    /// \[height, width, r · r · channels\] becomes \[height · r, width · r, channels\]. Input channel (i · r + j) ·
+    /// channels + c becomes channel c at row i and column j of the block. TensorFlow's `depth_to_space` has the same
+    /// order. PyTorch's `PixelShuffle` reads input channel c · r · r + i · r + j instead.
     DepthToSpace(u32),
-    /// The inverse of [`DepthToSpace`](Self::DepthToSpace): height and width divided by r, r · r times as many channels.
+    /// Space to depth: the inverse of [`DepthToSpace`](Self::DepthToSpace). Divides height and width by r, and
+    /// multiplies the channels by r · r.
     SpaceToDepth(u32),
-    /// An activation by itself. A softmax is one of each row of the last dimension.
+    /// An activation as a layer of its own. Softmax works along the last dimension.
     Activation(Activation),
-    /// A sample of any shape as a row of features.
+    /// Reshapes a sample to one dimension.
     Flatten,
-    /// In training, sets each number to 0 with this probability, from 0 to below 1, and divides the others by what is
-    /// left of 1, so that the mean stays: Srivastava et al., 2014. Elsewhere it does nothing. The mask is a function of
-    /// the seed, the step and the place, stored nowhere.
+    /// Dropout with this rate, from 0 to below 1 (Srivastava et al., 2014).
+    ///
+    /// Training sets each element to 0 with this probability. It divides the others by 1 − rate, so the expected value
+    /// stays the same. Outside training, dropout does nothing. The mask depends only on the seed, the step and the
+    /// position. No memory stores it.
     Dropout(f32),
-    /// [`Dropout`](Self::Dropout) of whole channels: in training, sets a channel of a sample to 0 at all positions with
-    /// this probability: Tompson et al., 2015. For images and sequences, whose neighbours are alike.
+    /// Spatial [dropout](Self::Dropout): drops whole channels (Tompson et al., 2015).
+    ///
+    /// Training sets a channel of a sample to 0 at all positions with this probability. Use it for images and
+    /// sequences, because neighbouring elements are correlated.
     SpatialDropout(f32),
     /// See [`LayerNorm`].
     LayerNorm(LayerNorm),
@@ -61,41 +70,42 @@ pub enum Layer {
     Encoding(Encoding),
     /// See [`Tied`].
     Tied(Tied),
-    /// The sum of two or more inputs; a length of 1, or a dimension that is missing in front, is repeated as in NumPy.
+    /// The elementwise sum of two or more inputs. Shapes broadcast as in NumPy: dimensions of length 1 and missing
+    /// leading dimensions are repeated.
     Add,
-    /// The product of two or more inputs, number by number, repeated as in [`Add`](Self::Add).
+    /// The elementwise product of two or more inputs. Shapes broadcast as in [`Add`](Self::Add).
     Multiply,
-    /// Its inputs one after the other along an axis.
+    /// Concatenates its inputs along an axis.
     Concat {
-        /// Which.
+        /// The axis.
         axis: i32,
     },
-    /// A part of an axis.
+    /// A slice along an axis, from `start` to before `end`.
     Slice {
-        /// Which.
+        /// The axis.
         axis: i32,
-        /// The first place.
+        /// The first index.
         start: u32,
-        /// The place after the last one.
+        /// The index after the last one.
         end: u32,
     },
-    /// Parts of an axis, equally long: as many outputs.
+    /// Splits an axis into equal parts. Each part is an output.
     Split {
-        /// Which.
+        /// The axis.
         axis: i32,
-        /// How many, at most 1,024; they divide its length.
+        /// The number of parts, at most 1,024. It must divide the length of the axis.
         parts: u32,
     },
-    /// The same numbers in the same order with another shape.
+    /// Changes the shape of a sample. The elements and their order stay the same.
     Reshape(Shape),
-    /// The dimensions in another order: that one first which has the first of these numbers.
+    /// Permutes the dimensions. Output dimension i is the input dimension with the i-th number of this list.
     Transpose(Vec<i32>),
     /// See [`ScaleShift`].
     ScaleShift(ScaleShift),
-    /// The mean over some axes, which then are gone. Over all of them it is of shape \[1\].
+    /// The mean over these axes, which are removed. The mean over all axes has shape \[1\].
     ReduceMean(Vec<i32>),
-    /// The largest number over some axes, which then are gone, NaN where one is NaN. Its gradient goes to the first of
-    /// equal numbers.
+    /// The maximum over these axes, which are removed. The result is NaN if an element is NaN. The gradient goes to the
+    /// first of equal maxima.
     ReduceMax(Vec<i32>),
     /// See [`CustomLayer`].
     Custom(Custom),
@@ -110,7 +120,7 @@ impl<L: CustomLayer + 'static> From<L> for Layer {
     }
 }
 
-/// A tensor of weights that a layer has: its role, its shape, its start and its fans.
+/// A tensor that a layer owns: its role, shape, initialiser and fans.
 pub(super) struct OwnParameter {
     pub role: String,
     pub shape: Vec<u32>,
@@ -118,21 +128,21 @@ pub(super) struct OwnParameter {
     pub fans: [u32; 2],
 }
 
-/// How a layer normalises each sample by itself.
+/// How a layer normalises each sample separately.
 pub(crate) struct Normalisation {
-    /// Of its epsilon, in errors.
+    /// The name of the epsilon option in error messages.
     pub name: &'static str,
     pub epsilon: f32,
-    /// Of the channels.
+    /// The number of groups of channels.
     pub groups: u32,
-    /// Whether each row of the last dimension is normalised by itself, not all positions together.
+    /// Whether each row of the last dimension is normalised separately, instead of all positions together.
     pub of_rows: bool,
-    /// Whether the mean is taken away, and a shift added.
+    /// Whether it subtracts the mean and adds a shift.
     pub centred: bool,
 }
 
 impl Layer {
-    /// As it stands in a layer's name.
+    /// The first part of the layer's default name.
     pub(crate) fn kind(&self) -> &str {
         match self {
             Layer::Dense(_) => "dense",
@@ -170,7 +180,7 @@ impl Layer {
         }
     }
 
-    /// The activation at its end.
+    /// The activation of this layer. [`Activation::Identity`] if it has none.
     pub fn activation(&self) -> Activation {
         match self {
             Layer::Dense(Dense { activation, .. }) | Layer::Activation(activation) => *activation,
@@ -180,7 +190,7 @@ impl Layer {
         }
     }
 
-    /// How it normalises samples of this shape. Only for layers that normalise each sample by itself.
+    /// How this layer normalises samples of this shape. Call it only for layers that normalise each sample separately.
     pub(crate) fn normalisation(&self, sample: Shape) -> Normalisation {
         let (name, epsilon, groups) = match *self {
             Layer::GroupNorm(GroupNorm { epsilon, groups }) => ("epsilon of group_norm", epsilon, groups),
@@ -193,12 +203,12 @@ impl Layer {
         Normalisation { name, epsilon, groups, of_rows, centred: !matches!(self, Layer::RmsNorm(_)) }
     }
 
-    /// Whether what comes out are the numbers that come in, as they are.
+    /// Whether the output has the same elements in the same order as the input.
     pub(crate) fn is_view(&self) -> bool {
         matches!(self, Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity))
     }
 
-    /// Its tensors of weights, in the order of the parameter buffer, for inputs of these shapes.
+    /// The trained tensors for inputs of these shapes, in the order of the parameter buffer.
     pub(super) fn parameters(&self, shapes: &[Shape]) -> Vec<OwnParameter> {
         let inputs = columns(shapes);
         match *self {
@@ -227,8 +237,7 @@ impl Layer {
         }
     }
 
-    /// Its tensors of numbers that are not trained, in the order of the parameter buffer, as
-    /// [`parameters`](Self::parameters).
+    /// The tensors that the optimizer does not train, for inputs of these shapes, in the order of the parameter buffer.
     pub(super) fn states(&self, shapes: &[Shape]) -> Vec<OwnParameter> {
         let inputs = columns(shapes);
         match self {
@@ -245,7 +254,7 @@ impl From<CustomParameter> for OwnParameter {
     }
 }
 
-/// Weights of shape \[taps.., inputs, units\], and a bias for each unit.
+/// A weight of shape \[taps.., inputs, units\], and a bias of shape \[units\] if it has an initialiser.
 fn weight_and_bias(shape: Vec<u32>, weight_init: Init, bias_init: Option<Init>) -> Vec<OwnParameter> {
     let (taps, ends) = shape.split_at(shape.len() - 2);
     let taps: u32 = taps.iter().product();
@@ -255,12 +264,12 @@ fn weight_and_bias(shape: Vec<u32>, weight_init: Init, bias_init: Option<Init>) 
     std::iter::once(weight).chain(bias_init.map(bias)).collect()
 }
 
-/// A vector that starts as one number, repeated.
+/// A vector whose elements all start with this value.
 fn constant(role: &str, length: u32, value: f32) -> OwnParameter {
     OwnParameter { role: role.into(), shape: vec![length], init: Init::Constant(value), fans: [length, length] }
 }
 
-/// Numbers in a row of the last dimension of what comes in.
+/// The length of the first input's last dimension.
 fn columns(inputs: &[Shape]) -> u32 {
     inputs.first().and_then(|shape| shape.last().copied()).unwrap_or(1)
 }

@@ -1,10 +1,11 @@
-//! The layers that have options of their own.
+//! Layers with options of their own.
 
 use crate::activation::Activation;
 use crate::init::Init;
 
-/// A fully connected layer: y = activation(x · W + b), with W of shape \[inputs, units\]. Of a sample with several
-/// dimensions, it takes each row of the last one: \[steps, inputs\] become \[steps, units\].
+/// A dense (fully connected) layer: y = activation(x · W + b), with W of shape \[inputs, units\].
+///
+/// It works on the last dimension of a sample: \[steps, inputs\] becomes \[steps, units\].
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Dense {
@@ -16,8 +17,11 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// A layer of `units` outputs. Weights start as [`Init::HeUniform`] for relu and its kin, [`Init::LecunNormal`] for
-    /// selu and [`Init::GlorotUniform`] otherwise, biases as zeros.
+    /// A layer with `units` outputs.
+    ///
+    /// Biases start as zeros. The default initialiser of the weights depends on the activation: [`Init::HeUniform`] for
+    /// relu, leaky relu, elu, gelu, silu and hard swish; [`Init::LecunNormal`] for selu; [`Init::GlorotUniform`] for
+    /// all others.
     pub fn new(units: u32, activation: Activation) -> Self {
         use Activation::*;
         let weight_init = match activation {
@@ -28,48 +32,50 @@ impl Dense {
         Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
     }
 
-    /// How many outputs it has.
+    /// The number of outputs.
     pub fn units(&self) -> u32 {
         self.units
     }
 
-    /// What is applied to each of its outputs.
+    /// The activation of the outputs.
     pub fn activation(&self) -> Activation {
         self.activation
     }
 
-    /// Whether it adds a bias.
+    /// Whether the layer has a bias.
     pub fn has_bias(&self) -> bool {
         self.bias_init.is_some()
     }
 
-    /// Another start for the weights.
+    /// Sets the initialiser of the weights.
     pub fn weight_init(mut self, init: Init) -> Self {
         self.weight_init = init;
         self
     }
 
-    /// Another start for the biases.
+    /// Sets the initialiser of the biases. The layer then has a bias.
     pub fn bias_init(mut self, init: Init) -> Self {
         self.bias_init = Some(init);
         self
     }
 
-    /// Without a bias: y = activation(x · W).
+    /// Removes the bias: y = activation(x · W).
     pub fn without_bias(mut self) -> Self {
         self.bias_init = None;
         self
     }
 }
 
-/// Layer normalisation: each row of the last dimension is brought to mean 0 and variance 1, then scaled and shifted by
-/// weights, y = (x − mean) / √(variance + epsilon) · scale + shift, scale and shift of shape \[features\], 1 and 0 at
-/// the start: Ba et al., 2016. A constant row gives 0 before scale and shift, whatever its size, and a large mean costs
-/// no digits. A row with differences of 4e37 and more becomes NaN.
+/// Layer normalisation over the last dimension (Ba et al., 2016): y = (x − mean) / √(variance + epsilon) · scale +
+/// shift.
+///
+/// Mean and variance are those of a row. Scale and shift are trained, have shape \[features\], and start as 1 and 0. A
+/// constant row gives 0 before scale and shift. A large mean does not reduce the precision. A row becomes NaN if its
+/// elements differ by 4e37 or more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct LayerNorm {
-    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    /// Added to the variance, so that the division stays finite. Default 1e-5, as in PyTorch. Keras has 1e-3.
     pub epsilon: f32,
 }
 
@@ -79,32 +85,36 @@ impl Default for LayerNorm {
     }
 }
 
-/// Group normalisation: the channels, places of the last dimension, are split into groups of neighbours, equally wide.
-/// Each group of a sample, at all its positions, is brought to mean 0 and variance 1. Then each channel is scaled and
-/// shifted by weights, scale and shift of shape \[channels\], 1 and 0 at the start: Wu and He, 2018. Numbers are as of
-/// [`LayerNorm`]. With one group it is layer normalisation over a whole sample.
+/// Group normalisation (Wu and He, 2018): y = (x − mean) / √(variance + epsilon) · scale + shift.
+///
+/// The channels are the last dimension. They are split into equal groups of neighbouring channels. Mean and variance
+/// are those of a group over all positions of a sample. Scale and shift are trained, have shape \[channels\], and start
+/// as 1 and 0.
+///
+/// The numeric limits are those of [`LayerNorm`]. One group means layer normalisation over the whole sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct GroupNorm {
-    /// How many groups; they divide the channels. A group has at least 2 numbers of a sample.
+    /// The number of groups. It must divide the number of channels. A group must have at least 2 elements of a sample.
     pub groups: u32,
-    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    /// Added to the variance, so that the division stays finite. Default 1e-5, as in PyTorch. Keras has 1e-3.
     pub epsilon: f32,
 }
 
 impl GroupNorm {
-    /// So many groups, with the default epsilon.
+    /// Group normalisation with this number of groups and the default epsilon.
     pub fn new(groups: u32) -> Self {
         Self { groups, epsilon: 1e-5 }
     }
 }
 
-/// Instance normalisation: [`GroupNorm`] with a group for each channel: Ulyanov et al., 2016. A sample has at least 2
-/// positions. It has weights, as PyTorch's has with `affine=True`.
+/// Instance normalisation (Ulyanov et al., 2016): [`GroupNorm`] with one group for each channel.
+///
+/// A sample must have at least 2 positions. Scale and shift are trained, as in PyTorch with `affine=True`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct InstanceNorm {
-    /// Keeps the division finite. Default 1e-5 (PyTorch).
+    /// Added to the variance, so that the division stays finite. Default 1e-5, as in PyTorch.
     pub epsilon: f32,
 }
 
@@ -114,13 +124,15 @@ impl Default for InstanceNorm {
     }
 }
 
-/// RMS normalisation: each row of the last dimension is divided by its root mean square and multiplied by weights, y =
-/// x / √(mean of x² + epsilon) · scale, scale of shape \[features\], 1 at the start: Zhang and Sennrich, 2019. A row with
-/// a number of 4e37 and more becomes NaN.
+/// RMS normalisation over the last dimension (Zhang and Sennrich, 2019): y = x / √(mean(x²) + epsilon) · scale.
+///
+/// The scale is trained, has shape \[features\], and starts as 1. A row becomes NaN if an element has a magnitude of
+/// 4e37 or more.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct RmsNorm {
-    /// Keeps the division finite. Default 2⁻²³, about 1.2e-7 (PyTorch, of f32; Keras has 1e-6).
+    /// Added to the mean of squares, so that the division stays finite. Default 2⁻²³ (about 1.2e-7), as in PyTorch for
+    /// f32. Keras has 1e-6.
     pub epsilon: f32,
 }
 
@@ -130,25 +142,29 @@ impl Default for RmsNorm {
     }
 }
 
-/// Batch normalisation: each channel, a place of the last dimension, is brought to mean 0 and variance 1 over the batch
-/// and all other dimensions, then scaled and shifted by weights, y = (x − mean) / √(variance + epsilon) · scale +
-/// shift, scale and shift of shape \[channels\], 1 and 0 at the start: Ioffe and Szegedy, 2015.
+/// Batch normalisation (Ioffe and Szegedy, 2015): y = (x − mean) / √(variance + epsilon) · scale + shift.
 ///
-/// Training, also that of a [chain](crate::Trainer::prepare_chain), takes the mean and the variance of the batch,
-/// without the rows that a partial batch lacks, and moves running ones towards them, (1 − momentum) · running +
-/// momentum · batch: also where scale and shift are frozen, and at each batch of an update that several make. Those of
-/// the variance are unbiased, n / (n − 1) times the batch's; a batch of a single row leaves them as they are. Anything
-/// else (evaluation, prediction, forward passes) takes the running ones. They are [states](crate::Network::states),
-/// `mean` and `variance` of shape \[channels\], 0 and 1 at the start: files, snapshots and best weights have them.
+/// Each channel of the last dimension is normalised separately. Scale and shift are trained, have shape \[channels\],
+/// and start as 1 and 0.
 ///
-/// Numbers of a channel must differ by less than 1e18, as their squares are added up.
+/// In training, mean and variance are those of the batch over all positions. Missing rows of a partial batch do not
+/// count. A [chain](crate::Trainer::prepare_chain) trains in the same way. Each batch also updates the running
+/// statistics: running ← (1 − momentum) · running + momentum · batch. This also happens if scale and shift are frozen,
+/// and for every batch of an accumulated update. The running variance uses the unbiased variance, n / (n − 1) times
+/// that of the batch. A batch with a single row does not change the running statistics.
+///
+/// Evaluation, prediction and forward passes use the running statistics. These are [states](crate::Network::states) of
+/// the network: `mean` and `variance` of shape \[channels\], which start as 0 and 1. Files, snapshots and best weights
+/// include them.
+///
+/// The elements of a channel must differ by less than 1e18, because their squares are summed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct BatchNorm {
-    /// Keeps the division finite. Default 1e-5 (PyTorch; Keras has 1e-3).
+    /// Added to the variance, so that the division stays finite. Default 1e-5, as in PyTorch. Keras has 1e-3.
     pub epsilon: f32,
-    /// The share of a batch in the running mean and variance, from 0 to 1. Default 0.1 (PyTorch; Keras calls 1 − this
-    /// momentum, 0.99).
+    /// Weight of a new batch in the running statistics, from 0 to 1. Default 0.1, as in PyTorch. Keras' momentum is 1
+    /// minus this value, by default 0.99.
     pub momentum: f32,
 }
 
@@ -158,26 +174,26 @@ impl Default for BatchNorm {
     }
 }
 
-/// y = scale · x + shift.
+/// Scale and shift: y = scale · x + shift.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ScaleShift {
-    /// Two weights for each number of the last dimension, 1 and 0 at the start.
+    /// A trained scale and shift for each channel of the last dimension. They start as 1 and 0.
     Trained,
-    /// The same two numbers for all, which are not trained: to bring what a sigmoid puts out to another range, say.
+    /// A constant scale and shift for all elements. For example, it maps the range of a sigmoid to another range.
     Fixed {
-        /// Multiplied by.
+        /// The factor.
         scale: f32,
-        /// Added after that.
+        /// The number that is added after the multiplication.
         shift: f32,
     },
 }
 
-/// A layer that reads the weights of another one, which comes before it and is told by its name. Their gradients are
-/// added.
+/// Weight tying: a layer that shares the weights of an earlier layer.
 ///
-/// An autoencoder whose decoder has the encoder's weights:
+/// The earlier layer is given by its name. Its weights receive the sum of both gradients. This autoencoder shares the
+/// encoder's weights with the decoder:
 /// ```
 /// use wgrad::{Activation::*, Network, Tied};
 /// let autoencoder = Network::input(784)
@@ -191,23 +207,26 @@ pub enum ScaleShift {
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tied {
     pub(crate) to: String,
-    /// The activation of a dense layer that multiplies by the transposed weights.
+    /// `Some`: a dense layer with the transposed weights and this activation.
     pub(crate) transposed: Option<Activation>,
 }
 
 impl Tied {
-    /// The same layer with the same weights again, for another input: of the same number of features.
+    /// Applies the layer of this name, with its weights, to another input. The input must have the same number of
+    /// features.
     pub fn to(layer: impl Into<String>) -> Self {
         Self { to: layer.into(), transposed: None }
     }
 
-    /// y = activation(x · Wᵀ + b) with the weights W of a dense layer, \[inputs, units\] there, and a bias of its own,
-    /// which starts as zeros.
+    /// A dense layer with the transposed weights: y = activation(x · Wᵀ + b).
+    ///
+    /// W is the weight of the dense layer of this name, of shape \[inputs, units\] there. The bias b is the tied
+    /// layer's own, of shape \[inputs\], and starts as zeros.
     pub fn transpose_of(layer: impl Into<String>, activation: Activation) -> Self {
         Self { to: layer.into(), transposed: Some(activation) }
     }
 
-    /// The layer that it is tied to.
+    /// The name of the layer whose weights are shared.
     pub fn layer(&self) -> &str {
         &self.to
     }

@@ -1,4 +1,4 @@
-//! A network: layers and shapes, checked when built. A description only: it has no buffers and no device.
+//! Describes a network: its layers and shapes, checked when it is built. It has no buffers and no device.
 
 mod builder;
 mod convolution;
@@ -42,34 +42,34 @@ pub(crate) use shapes::{axis_of, reduced, with_length};
 pub use summary::Summary;
 pub(crate) use summary::thousands;
 
-/// An input or an output of a network.
+/// The name and the shape of an input or an output of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct TensorSpec {
-    /// No other input, or no other output, has it. Of a chain "input" and "output".
+    /// The name, unique among the inputs or among the outputs. A chain has "input" and "output".
     pub name: String,
-    /// Of one sample, channels last.
+    /// The shape of one sample, channels last.
     pub shape: Shape,
 }
 
 impl TensorSpec {
-    /// How many numbers a sample has.
+    /// The number of elements of a sample.
     pub fn features(&self) -> u32 {
         self.shape.elements() as u32
     }
 
-    /// Rows of the last dimension in a sample: one for each place of all other dimensions.
+    /// The number of rows in a sample. A row is a slice along the last dimension.
     pub(crate) fn positions(&self) -> u32 {
         self.shape[..self.shape.len().saturating_sub(1)].iter().product()
     }
 
-    /// How many numbers such a row has.
+    /// The length of the last dimension.
     pub(crate) fn columns(&self) -> u32 {
         self.shape.last().copied().unwrap_or(1)
     }
 }
 
-/// Where a value comes from.
+/// The origin of a value: an input of the network, or an output of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Source {
@@ -77,39 +77,40 @@ pub(crate) enum Source {
     Node { node: usize, output: usize },
 }
 
-/// A layer in its place.
+/// A node of the graph: a layer, its name and its inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     pub name: String,
     pub layer: Layer,
     pub inputs: Vec<Source>,
-    /// Of each output, for one sample.
+    /// The shape of each output, for one sample.
     pub shapes: Vec<Shape>,
-    /// Which of the network's parameters it reads.
+    /// Indices of the parameters that it reads.
     pub parameters: Vec<usize>,
-    /// Which of the network's states it reads, and changes in training.
+    /// Indices of the states that it reads, and updates in training.
     pub states: Vec<usize>,
 }
 
-/// A network that has been checked: of layers, each after those whose outputs it takes. See [`Network::input`] for a
-/// chain, and [`Graph`] for other forms.
+/// A checked network: layers in execution order.
+///
+/// [`Network::input`] builds a chain of layers. [`Graph`] builds any other form.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Network {
     inputs: Vec<TensorSpec>,
     nodes: Vec<Node>,
     outputs: Vec<TensorSpec>,
-    /// Of each output.
+    /// The source of each output.
     sources: Vec<Source>,
     parameters: Vec<Parameter>,
     trained_words: u32,
-    /// Behind the parameters, once the network is finished.
+    /// They follow the parameters in the buffer. Their offsets are set in `finish`.
     states: Vec<Parameter>,
     parameter_words: u32,
 }
 
 impl Network {
-    /// Starts a network that is a chain, for samples of this shape: a number of features, or \[height, width,
-    /// channels\] and the like.
+    /// Starts a chain of layers for samples of this shape. The shape is a number of features, or for example \[height,
+    /// width, channels\].
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};
@@ -127,49 +128,49 @@ impl Network {
         NetworkBuilder { input: shape.into(), steps: Vec::new() }
     }
 
-    /// Features of a row of its input; of several, of the first one.
+    /// Length of the last dimension of the input. With several inputs, that of the first one.
     pub fn inputs(&self) -> u32 {
         self.inputs.first().map_or(0, TensorSpec::features)
     }
 
-    /// Features of a row of its output; of several, of the first one.
+    /// Length of the last dimension of the output. With several outputs, that of the first one.
     pub fn outputs(&self) -> u32 {
         self.outputs.first().map_or(0, TensorSpec::features)
     }
 
-    /// Every input: name and shape.
+    /// The name and the shape of every input.
     pub fn input_specs(&self) -> &[TensorSpec] {
         &self.inputs
     }
 
-    /// Every output: name and shape.
+    /// The name and the shape of every output.
     pub fn output_specs(&self) -> &[TensorSpec] {
         &self.outputs
     }
 
-    /// The former name of [`input_specs`](Self::input_specs).
+    /// Renamed to [`input_specs`](Self::input_specs).
     #[deprecated(note = "use input_specs")]
     pub fn input_ends(&self) -> &[TensorSpec] {
         self.input_specs()
     }
 
-    /// The former name of [`output_specs`](Self::output_specs).
+    /// Renamed to [`output_specs`](Self::output_specs).
     #[deprecated(note = "use output_specs")]
     pub fn output_ends(&self) -> &[TensorSpec] {
         self.output_specs()
     }
 
-    /// The activation at its end; of several outputs, at the first one.
+    /// The activation of the output layer. With several outputs, that of the first one.
     pub fn output_activation(&self) -> Activation {
         self.activation_of(0)
     }
 
-    /// The activation at the end of an output.
+    /// The activation of the layer that computes an output.
     pub(crate) fn activation_of(&self, output: usize) -> Activation {
         self.last(output).map_or(Activation::Identity, |node| node.layer.activation())
     }
 
-    /// The layer that makes an output, but for those that leave it as it is.
+    /// The layer that computes an output. Skips layers that do not change the values, such as flatten.
     fn last(&self, output: usize) -> Option<&Node> {
         let mut source = *self.sources.get(output)?;
         while let Source::Node { node, .. } = source {
@@ -182,13 +183,13 @@ impl Network {
         None
     }
 
-    /// The number of the output of that name.
+    /// The index of the output with this name.
     pub(crate) fn output_index(&self, name: &str) -> Result<usize> {
         let found = self.outputs.iter().position(|end| end.name == name);
         found.ok_or_else(|| Error::shape("output", listed(&self.outputs), format!("{name:?}")))
     }
 
-    /// Each layer with its name, every one after those whose outputs it takes.
+    /// Every layer with its name, in execution order.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &Layer)> + Clone {
         self.nodes.iter().map(|node| (node.name.as_str(), &node.layer))
     }
@@ -197,12 +198,12 @@ impl Network {
         &self.nodes
     }
 
-    /// Where each output comes from.
+    /// The source of each output.
     pub(crate) fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// The shape of a sample.
+    /// The shape of one sample of a value.
     pub(crate) fn shape(&self, source: Source) -> Shape {
         match source {
             Source::Input(input) => self.inputs[input].shape,
@@ -210,7 +211,7 @@ impl Network {
         }
     }
 
-    /// What a value is called: as its input, or as the layer that puts it out.
+    /// The name of a value: the name of its input or of its layer.
     pub(crate) fn title(&self, source: Source) -> String {
         match source {
             Source::Input(input) => self.inputs[input].name.clone(),
@@ -221,14 +222,14 @@ impl Network {
         }
     }
 
-    /// The most features that an input or a layer puts out.
+    /// The largest number of features of an input or of a layer's output.
     pub(crate) fn widest(&self) -> u64 {
         let shapes = self.nodes.iter().flat_map(|node| &node.shapes);
         let all = shapes.chain(self.inputs.iter().map(|end| &end.shape));
         all.map(Shape::elements).max().unwrap_or(1)
     }
 
-    /// Whether it is a chain: one input, one output, and each layer takes what the one before puts out.
+    /// Whether the network is a chain: one input, one output, and every layer takes the output of the layer before it.
     pub(crate) fn is_chain(&self) -> bool {
         let before = |i: usize| i.checked_sub(1).map_or(Source::Input(0), |node| Source::Node { node, output: 0 });
         let follows = |(i, node): (usize, &Node)| node.inputs == [before(i)] && node.shapes.len() == 1;
@@ -237,7 +238,8 @@ impl Network {
             && self.nodes.iter().enumerate().all(follows)
     }
 
-    /// Which of [`parameters`](Self::parameters) are of a layer, not tied to another one.
+    /// Indices in [`parameters`](Self::parameters) of a layer's own tensors. Excludes tensors that it shares with
+    /// another layer.
     pub(crate) fn own_parameters(&self, node: usize) -> Range<usize> {
         let Node { name, parameters, .. } = &self.nodes[node];
         let is_own = |&&p: &&usize| self.parameters[p].layer() == name;
@@ -245,44 +247,45 @@ impl Network {
         first..first + parameters.iter().filter(is_own).count()
     }
 
-    /// Every tensor of weights that are trained, in the order of the parameter buffer.
+    /// Every trained tensor, in the order of the parameter buffer.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
 
-    /// Every tensor that training changes but no optimizer does, as running means: behind all weights in the parameter
-    /// buffer, in their order there.
+    /// Every tensor that training updates without the optimizer, such as running means. They follow the weights in the
+    /// parameter buffer, in this order.
     pub fn states(&self) -> &[Parameter] {
         &self.states
     }
 
-    /// Everything that the parameter buffer holds, in order: weights, then states.
+    /// All tensors of the parameter buffer in order: weights, then states.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &Parameter> + Clone {
         self.parameters.iter().chain(&self.states)
     }
 
-    /// How many weights are trained.
+    /// The number of trained weights.
     pub fn parameter_count(&self) -> u64 {
         self.parameters.iter().map(|p| u64::from(p.len())).sum()
     }
 
-    /// How many numbers its [states](Self::states) have.
+    /// The number of elements of all [states](Self::states).
     pub fn state_count(&self) -> u64 {
         self.states.iter().map(|state| u64::from(state.len())).sum()
     }
 
-    /// Length of the parameter buffer in f32: weights and states, gaps included.
+    /// Length of the parameter buffer in f32: weights, states and alignment gaps.
     pub fn parameter_words(&self) -> u32 {
         self.parameter_words
     }
 
-    /// Length of its first part, the weights, gaps included: that of gradients and of moments.
+    /// Length in f32 of the weights in the parameter buffer, gaps included. Gradients and optimizer moments have the
+    /// same length.
     pub(crate) fn trained_words(&self) -> u32 {
         self.trained_words
     }
 
-    /// Refuses weights and states that are not laid out as [`parameters`](Self::parameters) and
-    /// [`states`](Self::states) say, and those that are not finite.
+    /// Returns an error if the length differs from [`parameter_words`](Self::parameter_words), or if a weight or a
+    /// state is not finite.
     pub(crate) fn check_parameters(&self, parameters: &[f32]) -> Result<()> {
         if parameters.len() == self.parameter_words as usize {
             return self.check_finite("", parameters);
@@ -291,9 +294,8 @@ impl Network {
         Err(Error::shape("parameters", expected, parameters.len()))
     }
 
-    /// Refuses NaN and infinities among weights and states (`of` is empty), or among what the optimizer keeps for
-    /// weights (`of` names that buffer, as in "moment_1"), laid out as the parameter buffer. Names the tensor, or the
-    /// gap before one.
+    /// Returns an error if a value is NaN or infinite. The error names the tensor, or the gap. `of` names the
+    /// optimizer's buffer, such as "moment_1"; it is empty for the parameter buffer.
     pub(crate) fn check_finite(&self, of: &str, values: &[f32]) -> Result<()> {
         let Some(at) = values.iter().position(|value| !value.is_finite()) else { return Ok(()) };
         let own = self.tensors().find(|p| p.range().contains(&at));
@@ -305,7 +307,7 @@ impl Network {
         Err(Error::NonFiniteParameter { tensor, index, value: values[at] })
     }
 
-    /// The weights and states a training run with this seed starts from, laid out as the parameter buffer.
+    /// The initial weights and states for this seed, in the layout of the parameter buffer.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut values = vec![0.0; self.parameter_words as usize];
         for (i, p) in self.tensors().enumerate() {
@@ -315,13 +317,14 @@ impl Network {
         values
     }
 
-    /// A table of layers: name, output shape, parameters, and their total; that of other numbers, where there are any.
+    /// A printable table of the layers: name, output shape and parameter count. It ends with the total number of
+    /// parameters, and of states if there are any.
     pub fn summary(&self) -> Summary<'_> {
         Summary(self)
     }
 }
 
-/// The names of ends, for errors.
+/// The names of inputs or outputs, for error messages.
 pub(crate) fn names(ends: &[TensorSpec]) -> String {
     ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
 }
@@ -393,7 +396,7 @@ mod tests {
     #[test]
     fn a_shape_fault_names_the_layer() {
         let fault = |builder: NetworkBuilder| builder.build().unwrap_err().to_string();
-        // What comes after it does nothing.
+        // Layers that do nothing outside training must not be last.
         assert_eq!(
             fault(Network::input(4).dense(3, Relu).dropout(0.5).activation(Identity).flatten()),
             "last layer: expected one that is there outside of training too, got dropout_2"

@@ -1,13 +1,14 @@
-//! Pooling: the options; shapes and windows are those of a convolution.
+//! Pooling layers: options. Shapes and windows are those of a convolution.
 
 use super::convolution::{Conv, Padding, Size};
 use crate::error::{Error, Result};
 use crate::ops::{Pooling, Window};
 use crate::shape::Shape;
 
-/// Max or average pooling over the height and the width of images, \[height, width, channels\], or over the steps of a
-/// sequence, \[steps, channels\]. Each channel by itself. The output has
-/// floor((length + padding − size) / stride) + 1 positions along a dimension, as in PyTorch.
+/// Max or average pooling over images, \[height, width, channels\], or sequences, \[steps, channels\].
+///
+/// Each channel is pooled separately. An output dimension is floor((length + padding − size) / stride) + 1, as in
+/// PyTorch.
 ///
 /// ```
 /// use wgrad::{Activation::*, Network, Pool};
@@ -27,45 +28,50 @@ pub struct Pool {
     pub how: Pooling,
     /// Height and width of the window.
     pub size: [u32; 2],
-    /// See [`stride`](Self::stride).
+    /// Stride along height and width. See [`stride`](Self::stride).
     pub stride: [u32; 2],
-    /// See [`padding`](Self::padding) and [`same`](Self::same).
+    /// Padding. See [`padding`](Self::padding) and [`same`](Self::same).
     pub padding: Padding,
 }
 
-/// The most places of a window, and of a stride: kernels go over them in loops that some drivers limit.
+/// The largest number of positions in a window or a stride. Kernels loop over them, and some drivers limit loops.
 const MOST_PLACES: u32 = 1 << 12;
 
 impl Pool {
-    /// The largest number of each window. Its gradient goes to the first of equal numbers, row by row. The maximum is
-    /// NaN where a number is NaN, and the gradient then goes to the first NaN. Padding never is the maximum.
+    /// Max pooling: the maximum of each window.
+    ///
+    /// Padding is never the maximum. The gradient goes to the first of equal maxima, row by row. If a window contains
+    /// NaN, the maximum is NaN, and the gradient goes to the first NaN.
     pub fn max(size: impl Into<Size>) -> Self {
         let size = size.into().0;
         Self { how: Pooling::Max, size, stride: size, padding: Padding::Explicit([[0; 2]; 2]) }
     }
 
-    /// The mean of each window's numbers. Padding counts for nothing: the sum is divided by how many numbers there are,
-    /// as with PyTorch's `count_include_pad=False`, and as in Keras.
+    /// Average pooling: the mean of each window.
+    ///
+    /// The sum is divided by the number of elements without padding. Keras does the same, and so does PyTorch with
+    /// `count_include_pad=False`.
     pub fn average(size: impl Into<Size>) -> Self {
         Self { how: Pooling::Average, ..Self::max(size) }
     }
 
-    /// Elements from one window to the next. Default: the size.
+    /// Sets the stride: the distance between two windows. Default: the window size.
     pub fn stride(self, stride: impl Into<Size>) -> Self {
         Self { stride: stride.into().0, ..self }
     }
 
-    /// Padding on each side of the height, and on each side of the width: at most half of the window. Default 0.
+    /// Sets the padding on both sides of the height, and on both sides of the width. It is at most half of the window.
+    /// Default 0.
     pub fn padding(self, padding: impl Into<Size>) -> Self {
         Self { padding: Padding::Explicit(padding.into().0.map(|side| [side; 2])), ..self }
     }
 
-    /// As much padding as makes the output as large as the input, divided by the stride and rounded up.
+    /// Pads so that an output dimension is the input dimension divided by the stride, rounded up ("same").
     pub fn same(self) -> Self {
         Self { padding: Padding::Same, ..self }
     }
 
-    /// The convolution with the same windows.
+    /// A convolution with the same windows.
     fn as_conv(&self, sample: Shape) -> Conv {
         let channels = sample.last().copied().unwrap_or(1);
         let mut conv = Conv::new(channels, self.size).stride(self.stride);
@@ -73,7 +79,7 @@ impl Pool {
         conv
     }
 
-    /// The shape of what comes out, where it can take such a sample.
+    /// The output shape for a sample of this shape. Returns an error if the layer cannot take the sample.
     pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
         if let Padding::Explicit(sides) = self.padding
             && (0..2).any(|i| sides[i].iter().any(|side| *side > self.size[i] / 2))
@@ -92,7 +98,7 @@ impl Pool {
         Ok(output)
     }
 
-    /// What it sees of a sample of this shape, which it can take.
+    /// The windows of a sample. The sample's shape must be valid.
     pub(crate) fn window(&self, sample: Shape) -> Window {
         self.as_conv(sample).window(sample)
     }

@@ -1,5 +1,5 @@
-//! Layers that change height and width without weights: upsampling, padding, cropping. Images are \[height, width,
-//! channels\], sequences \[steps, channels\].
+//! Layers that change height and width without weights: upsampling, padding, cropping. They take images, \[height,
+//! width, channels\], or sequences, \[steps, channels\].
 
 use super::convolution::Size;
 use super::with_length;
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ops::{self, LONGEST_LOOP, Terms};
 use crate::shape::Shape;
 
-/// Another height and width by interpolation, each channel by itself. Of a sequence the width's options count.
+/// Resizes height and width by interpolation, each channel separately. For a sequence, the options of the width apply.
 ///
 /// ```
 /// use wgrad::{Crop, Network, Pad, Upsample};
@@ -23,112 +23,116 @@ use crate::shape::Shape;
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Upsample {
-    /// Between which numbers.
+    /// The interpolation.
     pub how: Interpolation,
-    /// Height and width: what they are multiplied by.
+    /// The factors of height and width.
     pub factor: [u32; 2],
-    /// Height and width that come out, instead of a factor.
+    /// The output height and width. `Some` replaces the factor.
     pub target: Option<[u32; 2]>,
 }
 
-/// How a number between others is made.
+/// The interpolation of an [`Upsample`] layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Interpolation {
-    /// Of n numbers, output i of m is number floor(i · n / m): PyTorch's "nearest". By a whole factor each is repeated.
+    /// Nearest neighbour: output i of m is input floor(i · n / m) of n. This is PyTorch's "nearest". An integer factor
+    /// repeats each element.
     Nearest,
-    /// Weighted by the distance along both axes. Numbers stand at the centres of their pixels: output i of m lies at
-    /// (i + ½) · n / m − ½, or at the border. PyTorch's "bilinear" with `align_corners=False`, and that of Keras.
+    /// Bilinear: weighted by the distance along both axes. Output i of m lies at input position (i + ½) · n / m − ½,
+    /// clamped to the border. This is Keras' "bilinear", and PyTorch's with `align_corners=False`.
     Bilinear,
 }
 
 impl Upsample {
-    /// Each number repeated.
+    /// Nearest-neighbour upsampling by this factor.
     pub fn nearest(factor: impl Into<Size>) -> Self {
         Self { how: Interpolation::Nearest, factor: factor.into().0, target: None }
     }
 
-    /// Numbers between two of a row and two of a column.
+    /// Bilinear upsampling by this factor.
     pub fn bilinear(factor: impl Into<Size>) -> Self {
         Self { how: Interpolation::Bilinear, ..Self::nearest(factor) }
     }
 
-    /// To this height and width, which may be smaller too, whatever comes in.
+    /// Sets a fixed output height and width. They may be smaller than those of the input.
     pub fn to(self, target: impl Into<Size>) -> Self {
         Self { target: Some(target.into().0), ..self }
     }
 }
 
-/// More rows and columns around an image.
+/// Adds rows and columns around an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Pad {
-    /// What is in them.
+    /// The content of the added rows and columns.
     pub with: Margin,
-    /// Above and below, then left and right.
+    /// The padding: \[top, bottom\] and \[left, right\].
     pub sides: [[u32; 2]; 2],
 }
 
-/// What a [`Pad`] puts around an image.
+/// The content of the rows and columns that a [`Pad`] adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Margin {
     /// Zeros.
     Zeros,
-    /// The image mirrored at its border, without repeating the border: b c | a b c | b a has a as its first number.
+    /// The image mirrored at its border. The border itself is not repeated: a b c becomes b | a b c | b with a padding
+    /// of 1.
     Reflect,
-    /// The number at the border, repeated.
+    /// The border elements, repeated.
     Replicate,
 }
 
 impl Pad {
-    /// Zeros on each side of the height, and on each side of the width.
+    /// Pads with zeros on both sides of the height, and on both sides of the width.
     pub fn zeros(sides: impl Into<Size>) -> Self {
         Self { with: Margin::Zeros, sides: sides.into().0.map(|side| [side; 2]) }
     }
 
-    /// A mirrored image on all sides: less than it is long.
+    /// Pads with the mirrored image on all sides. The padding must be less than the height and the width.
     pub fn reflect(sides: impl Into<Size>) -> Self {
         Self { with: Margin::Reflect, ..Self::zeros(sides) }
     }
 
-    /// The border, repeated on all sides.
+    /// Pads with the repeated border on all sides.
     pub fn replicate(sides: impl Into<Size>) -> Self {
         Self { with: Margin::Replicate, ..Self::zeros(sides) }
     }
 
-    /// Above and below, and left and right. Of a sequence the columns count: before and behind.
+    /// Sets the padding for each side: \[top, bottom\] and \[left, right\]. For a sequence, `columns` applies:
+    /// \[before, after\].
     pub fn sides(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
         Self { sides: [rows, columns], ..self }
     }
 }
 
-/// An image without rows and columns at its sides.
+/// Removes rows and columns at the sides of an image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Crop {
-    /// Above and below, then left and right.
+    /// The number of rows removed at \[top, bottom\], and of columns removed at \[left, right\].
     pub sides: [[u32; 2]; 2],
 }
 
 impl Crop {
-    /// As much from each side of the height, and from each side of the width.
+    /// Crops this number of rows at the top and the bottom, and of columns at the left and the right.
     pub fn new(sides: impl Into<Size>) -> Self {
         Self { sides: sides.into().0.map(|side| [side; 2]) }
     }
 
-    /// Above and below, and left and right. Of a sequence the columns count: before and behind.
+    /// Sets the cropping for each side: \[top, bottom\] and \[left, right\]. For a sequence, `columns` applies:
+    /// \[before, after\].
     pub fn sides(self, rows: [u32; 2], columns: [u32; 2]) -> Self {
         Self { sides: [rows, columns] }
     }
 }
 
-/// The longest side: of each there is an entry in a table.
+/// The largest height and width. A table has an entry for each row and each column.
 const LONGEST: u64 = 1 << 20;
 
-/// A sample's axes but for the channels: which of height (0) and width (1) each one is.
+/// The axes of a sample without the channels, each with its side: height (0) or width (1).
 fn axes(sample: Shape, what: &str) -> Result<impl Iterator<Item = (usize, usize)>> {
     match sample.len() {
         2 | 3 => Ok((0..sample.len() - 1).map(move |axis| (axis, 3 - sample.len() + axis))),
@@ -139,7 +143,7 @@ fn axes(sample: Shape, what: &str) -> Result<impl Iterator<Item = (usize, usize)
     }
 }
 
-/// A sample with other lengths.
+/// The shape of a sample with changed height and width.
 fn resized(sample: Shape, what: &str, length: impl Fn(usize, u32) -> u64) -> Result<Shape> {
     let mut output = sample;
     for (axis, side) in axes(sample, what)? {
@@ -153,7 +157,7 @@ fn resized(sample: Shape, what: &str, length: impl Fn(usize, u32) -> u64) -> Res
     Ok(output)
 }
 
-/// A map that kernels can go over, both ways.
+/// Returns an error if a kernel's loop over the terms would be too long, forward or backward.
 fn checked(sample: Shape, output: Shape, what: &str, terms: [Terms; 2]) -> Result<Shape> {
     let image = as_image(sample);
     let back = [0, 1].map(|side| ops::most(&ops::transposed(&terms[side], image[side])));
@@ -166,7 +170,7 @@ fn checked(sample: Shape, output: Shape, what: &str, terms: [Terms; 2]) -> Resul
     }
 }
 
-/// A sequence as an image with one row: height and width.
+/// Height and width of a sample. A sequence is an image with one row.
 fn as_image(sample: Shape) -> [u32; 2] {
     if sample.len() == 2 { [1, sample[0]] } else { [sample[0], sample[1]] }
 }
@@ -181,7 +185,7 @@ impl Upsample {
         checked(sample, output, what, self.terms(sample, output))
     }
 
-    /// What each row and each column of the output is made of.
+    /// The input rows and columns, with their weights, that each output row and column sums.
     pub(crate) fn terms(&self, sample: Shape, output: Shape) -> [Terms; 2] {
         let (from, to) = (as_image(sample), as_image(output));
         [0, 1].map(|side| {
@@ -216,7 +220,7 @@ impl Pad {
         checked(sample, output, what, self.terms(sample))
     }
 
-    /// What each row and each column of the output is made of.
+    /// The input rows and columns, with their weights, that each output row and column sums.
     pub(crate) fn terms(&self, sample: Shape) -> [Terms; 2] {
         let from = as_image(sample);
         [0, 1].map(|side| {
@@ -240,7 +244,7 @@ impl Crop {
     }
 }
 
-/// The shape of [`Layer::DepthToSpace`](super::Layer::DepthToSpace), or of what it undoes.
+/// The output shape of [`Layer::DepthToSpace`](super::Layer::DepthToSpace), or of its inverse.
 pub(super) fn of_blocks(sample: Shape, block: u32, to_space: bool, what: &str) -> Result<Shape> {
     let fault = |expected: &str| Err(Error::shape(what, expected, format!("{sample:?}")));
     let [height, width, channels] = sample[..] else { return fault("samples of shape [height, width, channels]") };
@@ -257,7 +261,7 @@ pub(super) fn of_blocks(sample: Shape, block: u32, to_space: bool, what: &str) -
     }
 }
 
-/// Those of a sample: a sequence has none above and below.
+/// The sides that apply to a sample. A sequence has none at the top and the bottom.
 pub(crate) fn margins(sides: [[u32; 2]; 2], sample: Shape) -> [[u32; 2]; 2] {
     if sample.len() == 2 { [[0; 2], sides[1]] } else { sides }
 }

@@ -1,4 +1,4 @@
-//! Encodings as text: functions that give four numbers of an encoded row at a time, so that no row is ever stored.
+//! WGSL text of encodings: functions that return four features of a row at a time, so that no row is stored.
 
 use super::of_type;
 use crate::encoding::{Encoding, HashGrid};
@@ -6,11 +6,11 @@ use crate::ops::writer::{part, push};
 use crate::ops::{feature, interpolation};
 use crate::plan::NarrowEncoding;
 
-/// `fn encoded(input, i: u32) -> vec4f`: numbers 4 i to 4 i + 3 of what all encodings make of the input, one after the
-/// other; past the row's end the last again. Names begin with `prefix`.
+/// `fn encoded(input, i: u32) -> vec4f`: features 4 i to 4 i + 3 after all encodings. Past the end of the row it
+/// repeats the last feature. Names begin with `prefix`.
 pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -> String {
     let mut text = String::new();
-    // What they share stands there once.
+    // Functions that several encodings share are written once.
     let mut shared = Vec::new();
     let Some(first) = encodings.first() else { return text };
     for (n, encoding) in encodings.iter().enumerate() {
@@ -35,11 +35,11 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -
     shared.concat() + &text
 }
 
-/// The row that an encoding is given.
+/// The input row of an encoding.
 struct Row<'a> {
-    /// What takes the network's input.
+    /// The encoding that takes the network's input.
     first: &'a NarrowEncoding,
-    /// The function that gives four numbers of it; none where it is the input.
+    /// The function that returns four features of the row. `None` for the network's input.
     before: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl Row<'_> {
         format!("input: {}", of_type(self.first.inputs))
     }
 
-    /// Number `i`, a name in the text.
+    /// The WGSL text of element `i` of the row.
     fn number(&self, i: &str) -> String {
         match &self.before {
             Some(before) => format!("{before}(input, {i} / 4u)[{i} % 4u]"),
@@ -57,7 +57,7 @@ impl Row<'_> {
         }
     }
 
-    /// All of it, at most four numbers, as a point.
+    /// The WGSL text of the whole row, at most four elements, as a point.
     fn point(&self, numbers: u32) -> String {
         let of = |i| match &self.before {
             _ if i >= numbers => "0.0".into(),
@@ -68,7 +68,7 @@ impl Row<'_> {
     }
 }
 
-/// Each number by itself; its features stand together.
+/// Encodes each coordinate separately. The features of a coordinate are adjacent.
 fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, feature, number]: [String; 3]) {
     let (input, features, last) = (row.input(), at.encoding.features(), at.outputs - 1);
     let of = row.number("j");
@@ -86,7 +86,7 @@ fn {function}({input}, i: u32) -> vec4f {{"
     push(text, format_args!("    return vec4f({});\n}}", numbers.join(", ")));
 }
 
-/// All numbers as a point; of each level, the features of an entry.
+/// Encodes the row as a point. The features of the levels are concatenated.
 fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, level, levels]: [String; 3]) {
     let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
     let table = table.join(", ").replace(['['], "(").replace([']'], ")");

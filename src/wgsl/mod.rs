@@ -1,4 +1,4 @@
-//! WGSL that evaluates a network of narrow layers, for one row in one invocation of an app's own shader.
+//! WGSL text that evaluates a network of narrow layers. One invocation of an app's shader computes one row.
 
 mod encodings;
 mod names;
@@ -10,31 +10,33 @@ use crate::error::{Error, Result};
 use crate::ops::writer::{Place, Writer, element, part, push, quads};
 use crate::plan::NarrowNetwork;
 
-/// A WGSL function that evaluates a network inside an app's own shader, of any stage: from
-/// [`Model::wgsl`](crate::Model::wgsl). It prints as text to be put in front of that shader: the declaration of the
-/// parameter buffer, helpers, whose names begin with the function's, and the function,
+/// A WGSL function that evaluates a network inside an app's own shader. [`Model::wgsl`](crate::Model::wgsl) makes it.
+///
+/// It works in every shader stage. It prints as text; put that text in front of the shader. The text declares the
+/// parameter buffer, helper functions and the function itself. The names of the helpers begin with the function's name.
+/// For example:
 ///
 /// ```wgsl
 /// fn network(input: vec3f) -> f32
 /// ```
 ///
-/// where 1 input or output is an `f32`, 2 to 4 are a vector, and more are an `array<f32, N>`.
+/// The type of one input or output is `f32`. For 2 to 4 it is a vector, and for more an `array<f32, N>`.
 ///
-/// Weights are read from a uniform buffer where they take at most 64 KiB, which every device can bind, and else from
-/// read-only storage. Dense layers of up to 16 inputs are straight lines, a multiply-add for each weight. Longer ones
-/// are loops, as are layers alike and the features of encodings, which are stored nowhere. Layers of 16 or 32 suit a
-/// shader that calls the function often.
+/// Weights of up to 64 KiB are in a uniform buffer, which every device can bind. More weights are in read-only storage.
+/// Dense layers with up to 16 inputs become straight-line code with a multiply-add for each weight. Larger layers,
+/// equal layers and features of encodings become loops. If a shader calls the function often, use layers with 16 or 32
+/// units.
 ///
-/// Many drivers compile a shader when it is first drawn or dispatched. Draw once while the app starts, with a scissor
-/// of one pixel, so that no frame waits for it. Software Vulkan (lavapipe) takes 1.8 s of CPU time to compile a
-/// fragment shader with the network 2-32-32-3, and 3.4 s with 2-64-64-3.
+/// Many drivers compile a shader when it is first drawn or dispatched. To avoid a slow frame, draw once with a scissor
+/// of one pixel while the app starts. Software Vulkan (lavapipe) compiles a fragment shader with the network 2-32-32-3
+/// in 1.8 s of CPU time. It takes 3.4 s for 2-64-64-3.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wgsl {
     name: String,
     group: u32,
     binding: u32,
     network: NarrowNetwork,
-    /// Length of the parameter buffer, in numbers.
+    /// Length of the parameter buffer in f32.
     words: u32,
 }
 
@@ -57,12 +59,12 @@ impl Wgsl {
         Ok(Self { name: name.into(), group: 0, binding: 0, network, words })
     }
 
-    /// Where the parameter buffer is bound; group 0, binding 0 unless said otherwise.
+    /// Sets the group and the binding of the parameter buffer. Default: group 0, binding 0.
     pub fn bound_at(self, group: u32, binding: u32) -> Self {
         Self { group, binding, ..self }
     }
 
-    /// What an app's bind group layout says of the parameter buffer.
+    /// The binding type of the parameter buffer, for the app's bind group layout.
     pub fn binding_type(&self) -> wgpu::BindingType {
         let ty = match self.is_uniform() {
             true => wgpu::BufferBindingType::Uniform,
@@ -77,7 +79,7 @@ impl Wgsl {
     }
 }
 
-/// The text.
+/// Prints the WGSL text.
 impl fmt::Display for Wgsl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, group, binding, network, words } = self;
@@ -92,7 +94,7 @@ impl fmt::Display for Wgsl {
         let mut writer = Writer { text, parameters: &parameters, prefix: &prefix, place };
         writer.functions(layers);
         push(&mut writer.text, format_args!("fn {name}(input: {}) -> {} {{", of_type(inputs), of_type(outputs)));
-        // What an encoding is given is no row of a layer.
+        // The input of an encoding is not stored as a layer's row.
         let (given, layers_in_vectors) = match place {
             Place::Encoded => (0, &layers[1..]),
             _ => (inputs, &layers[..]),
@@ -112,7 +114,7 @@ impl fmt::Display for Wgsl {
     }
 }
 
-/// The type of a row of numbers, and one of them.
+/// The WGSL type of a row with this number of elements.
 fn of_type(numbers: u32) -> String {
     match numbers {
         1 => "f32".into(),

@@ -1,6 +1,6 @@
-//! The names that a function of an app's shader cannot have.
+//! The names that a WGSL function cannot have.
 
-/// Keywords and reserved words: no name at all. <https://www.w3.org/TR/WGSL/#keyword-summary>
+/// Keywords and reserved words of WGSL. <https://www.w3.org/TR/WGSL/#keyword-summary>
 const RESERVED: &str = "
     abstract active alias alignas alignof as asm asm_fragment async attribute auto await become break case cast
     catch class co_await co_return co_yield coherent column_major common compile compile_fragment concept const
@@ -16,8 +16,8 @@ const RESERVED: &str = "
     true try type typedef typeid typename typeof union unless unorm unsafe unsized use using var varying virtual
     volatile wgsl where while with writeonly yield";
 
-/// Built-in types, values and functions. A function of that name would hide them from the text, or from the shader that
-/// follows it. <https://www.w3.org/TR/WGSL/#predeclared>
+/// Built-in types, values and functions. A function with such a name would hide them from the text and from the shader
+/// after it. <https://www.w3.org/TR/WGSL/#predeclared>
 const PREDECLARED: [&str; 3] = [
     "array atomic bool f16 f32 i32 mat2x2 mat2x2f mat2x2h mat2x3 mat2x3f mat2x3h mat2x4 mat2x4f mat2x4h mat3x2
     mat3x2f mat3x2h mat3x3 mat3x3f mat3x3h mat3x4 mat3x4f mat3x4h mat4x2 mat4x2f mat4x2h mat4x3 mat4x3f mat4x3h
@@ -49,7 +49,7 @@ const PREDECLARED: [&str; 3] = [
     unpack2x16unorm unpack4x8snorm unpack4x8unorm unpack4xI8 unpack4xU8 workgroupBarrier workgroupUniformLoad",
 ];
 
-/// Whether WGSL has another use for a name.
+/// Whether WGSL already uses a name.
 pub fn is_taken(name: &str) -> bool {
     [RESERVED].iter().chain(&PREDECLARED).flat_map(|names| names.split_whitespace()).any(|taken| taken == name)
 }
@@ -60,11 +60,11 @@ mod tests {
 
     use super::*;
 
-    /// The lists of another reader of the standard.
+    /// Compares the lists with naga's.
     #[test]
     fn no_name_that_naga_knows_is_free() {
         let free: Vec<_> = RESERVED.iter().chain(BUILTIN_IDENTIFIERS).filter(|name| !is_taken(name)).collect();
-        // Extensions of naga's own.
+        // naga's own extensions.
         assert_eq!(free, [&"i64", &"u64", &"f64", &"push_constant", &"r64uint"]);
     }
 }
