@@ -1,6 +1,7 @@
-//! What files have by name only: an app's own layers, activations and losses. Register them once, as the program
-//! starts. What reads files then finds them, such as [`Model::load`](crate::Model::load) and
-//! [`Trainer::resume`](crate::Trainer::resume).
+//! Registration of custom layers, activations and losses, which files store by name only.
+//!
+//! Register them once when the program starts. Then [`Model::load`](crate::Model::load),
+//! [`Trainer::resume`](crate::Trainer::resume) and other readers of files find them.
 //!
 //! ```
 //! use wgrad::{Activation, CustomActivation, Device, Model, Network, custom};
@@ -29,17 +30,17 @@ use crate::error::Result;
 use crate::loss::{self, CustomLoss};
 use crate::network::{self, CustomLayer};
 
-/// Lets files have this activation. Registering it again changes nothing.
+/// Registers a custom activation by its name. Registering it again has no effect.
 ///
 /// # Errors
-/// [`Error::Shape`] where another activation of this name is registered, or its expressions are refused.
+/// [`Error::Shape`] if another activation with this name is registered, or if its expressions are invalid.
 pub fn register_activation(activation: &'static CustomActivation) -> Result<()> {
     activation.check()?;
     activation::REGISTERED.register(activation.name(), activation)
 }
 
-/// Lets files have layers of this [kind](CustomLayer::kind). `make` makes one of its [options](CustomLayer::options).
-/// Registering the same type of layer again changes nothing.
+/// Registers custom layers of this [kind](CustomLayer::kind). `make` makes a layer from its
+/// [options](CustomLayer::options). Registering the same type of layer again has no effect.
 ///
 /// ```
 /// use wgrad::{CustomLayer, LayerOps, Result, Shape, custom};
@@ -62,7 +63,7 @@ pub fn register_activation(activation: &'static CustomActivation) -> Result<()> 
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] where another type of layer is registered under this kind.
+/// [`Error::Shape`] if another type of layer is registered for this kind.
 pub fn register_layer<L: CustomLayer + 'static>(
     kind: &str,
     make: impl Fn(&str) -> Result<L> + Send + Sync + 'static,
@@ -71,23 +72,23 @@ pub fn register_layer<L: CustomLayer + 'static>(
     network::REGISTERED.register(kind, network::Registered { of: TypeId::of::<L>(), make })
 }
 
-/// Lets files have this loss. Registering it again changes nothing.
+/// Registers a custom loss by its name. Registering it again has no effect.
 ///
 /// # Errors
-/// As [`register_activation`].
+/// The errors of [`register_activation`].
 pub fn register_loss(loss: &'static CustomLoss) -> Result<()> {
     loss.check()?;
     loss::REGISTERED.register(loss.name(), loss)
 }
 
-/// Adds what a description in a file names and nobody has registered, by kind and name.
+/// Collects the kinds and names that a file's description uses and that are not registered.
 pub(crate) fn missing(description: &Value, is_loss: bool, found: &mut BTreeSet<(&'static str, String)>) {
     match description {
         Value::Array(values) => values.iter().for_each(|value| missing(value, is_loss, found)),
         Value::Object(members) => match members.get("Custom") {
             Some(Value::String(name)) if is_loss => found.extend(loss::REGISTERED.missing(name)),
             Some(Value::String(name)) => found.extend(activation::REGISTERED.missing(name)),
-            // Within a layer's options anything may stand.
+            // A layer's options may contain anything, so they are not searched.
             Some(layer @ Value::Object(_)) => {
                 found.extend(layer["kind"].as_str().and_then(|kind| network::REGISTERED.missing(kind)));
             }

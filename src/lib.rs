@@ -82,11 +82,11 @@
 //!
 //! wgrad trains on one GPU in f32. It has dense, convolution, pooling and normalization layers, and layers of your own.
 //! Use a large framework for several GPUs, for models with billions of weights, and for layers that wgrad lacks.
-
+//!
 //! # Features
 //!
-//! - `backends` (default): wgpu's backends. An app that enables them in its own wgpu dependency sets `default-features
-//!   = false`.
+//! - `backends` (default): wgpu's backends. An app that enables them in its own wgpu dependency sets
+//!   `default-features = false`.
 //! - `files`: saves and loads models and training runs as safetensors, for example with `Model::save` and
 //!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
 //!   `safetensors`, `serde` and `serde_json`.

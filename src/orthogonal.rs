@@ -1,17 +1,20 @@
-//! Random orthogonal matrices, uniform over all of them (Haar's measure).
+//! Random orthogonal matrices, uniform in Haar's measure.
 //!
-//! The QR factorisation of a matrix of normal numbers is a product of Householder reflections, and each reflection depends
-//! only on a normal vector that is independent of the others (Stewart, 1980). So the vectors are drawn directly and no matrix
-//! is factorised: 4/3 n³ operations. They are applied in blocks, H₁ … H_b = I − V T Vᵀ (Schreiber and Van Loan, 1989), as
-//! products of matrices.
+//! The QR factorisation of a normal matrix is a product of Householder reflections. Each reflection depends only on an
+//! independent normal vector (Stewart, 1980). So the vectors are drawn directly, in 4/3 n³ operations without a
+//! factorisation.
+//!
+//! The reflections are applied in blocks by matrix multiplication: H₁ … H_b = I − V T Vᵀ (Schreiber and Van Loan,
+//! 1989).
 
-/// Reflections of a block.
+/// The number of reflections in a block.
 const BLOCK: usize = 32;
-/// Numbers that are added side by side, whatever the width of the machine's vectors: the bits are the same everywhere.
+/// The number of parallel partial sums. It does not depend on the machine's vector width, so the bits are the same
+/// everywhere.
 const LANES: usize = 4;
 
-/// `count` orthonormal vectors of `length` numbers, `count` ≤ `length`, one after the other. `normal(i, j)` is number j of
-/// the normal vector i, which has the numbers from j = i on.
+/// `count` orthonormal vectors with `length` elements each, `count` ≤ `length`. `normal(i, j)` is element j of the
+/// normal vector i, for j ≥ i.
 pub(crate) fn orthonormal(count: usize, length: usize, normal: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let mut q = vec![0.0; count * length];
     let mut signs = vec![1.0; count];
@@ -19,19 +22,19 @@ pub(crate) fn orthonormal(count: usize, length: usize, normal: impl Fn(usize, us
     for first in blocks {
         let end = (first + BLOCK).min(count);
         let width = length - first;
-        // Vectors of length √2, so that a reflection is I − v vᵀ.
+        // The vectors have length √2, so a reflection is I − v vᵀ.
         let mut v = vec![0.0; (end - first) * width];
         for (i, v) in (first..end).zip(v.chunks_exact_mut(width)) {
             let v = &mut v[i - first..];
             v.iter_mut().enumerate().for_each(|(j, v)| *v = normal(i, i + j));
             let norm = dot(v, v).sqrt();
-            // The diagonal of R is to be positive: else Q would not be uniform (Mezzadri, 2007).
+            // The diagonal of R must be positive. Otherwise Q would not be uniform (Mezzadri, 2007).
             signs[i] = if v[0] < 0.0 { 1.0 } else { -1.0 };
             let scale = 1.0 / (norm * (norm + v[0].abs())).sqrt();
             v[0] -= signs[i] * norm;
             v.iter_mut().for_each(|v| *v *= scale);
         }
-        // These vectors are still unit vectors.
+        // These vectors start as unit vectors.
         (first..end).for_each(|i| q[i * length + i] = 1.0);
         reflect(&mut q[first * length..], length, &v, width);
     }
@@ -41,13 +44,13 @@ pub(crate) fn orthonormal(count: usize, length: usize, normal: impl Fn(usize, us
     q
 }
 
-/// Reflects the last `width` numbers of each row of `q` by the rows of `v`, from the last to the first.
+/// Reflects the last `width` elements of each row of `q` by the rows of `v`, from the last to the first.
 fn reflect(q: &mut [f64], length: usize, v: &[f64], width: usize) {
     let v: Vec<&[f64]> = v.chunks_exact(width).collect();
     let gram: Vec<Vec<f64>> = v.iter().map(|a| v.iter().map(|b| dot(a, b)).collect()).collect();
     let mut rows: Vec<&mut [f64]> = q.chunks_exact_mut(length).map(|row| &mut row[length - width..]).collect();
     for rows in rows.chunks_mut(ROWS) {
-        // Qᵀ ← Qᵀ − (T Vᵀ Q)ᵀ Vᵀ, where 1/T is the upper half of VᵀV.
+        // Qᵀ ← Qᵀ − (T Vᵀ Q)ᵀ Vᵀ. The inverse of T is the upper triangle of VᵀV.
         let mut along = [[0.0; BLOCK]; ROWS];
         products(rows, &v, &mut along);
         for along in &mut along[..rows.len()] {
@@ -59,7 +62,7 @@ fn reflect(q: &mut [f64], length: usize, v: &[f64], width: usize) {
     }
 }
 
-/// Rows that are reflected together.
+/// The number of rows that are reflected together.
 const ROWS: usize = 4;
 
 type Lanes = [f64; LANES];
@@ -69,7 +72,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     sum
 }
 
-/// All products of some vectors with some others, of one length: each loaded number serves several sums.
+/// All dot products of the vectors `a` and `b`. Each loaded element serves several sums.
 #[inline(always)]
 fn dots<const A: usize, const B: usize>(a: [&[f64]; A], b: [&[f64]; B]) -> [[f64; B]; A] {
     let length = b[0].len();
@@ -93,7 +96,7 @@ fn dots<const A: usize, const B: usize>(a: [&[f64]; A], b: [&[f64]; B]) -> [[f64
     })
 }
 
-/// The products of each row with each vector.
+/// The dot products of each row with each vector.
 fn products(rows: &[&mut [f64]], v: &[&[f64]], along: &mut [[f64; BLOCK]; ROWS]) {
     match rows {
         [a, b, c, d] => {
@@ -118,7 +121,7 @@ fn products(rows: &[&mut [f64]], v: &[&[f64]], along: &mut [[f64; BLOCK]; ROWS])
     }
 }
 
-/// Takes from each row the vectors, as far as it lies along them.
+/// Subtracts the vectors, weighted by `along`, from each row.
 fn subtract(rows: &mut [&mut [f64]], v: &[&[f64]], along: &[[f64; BLOCK]; ROWS]) {
     let width = v[0].len();
     let whole = width - width % (2 * LANES);

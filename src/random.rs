@@ -1,27 +1,27 @@
-//! Counter-based random numbers: a number is a function of (seed, stream, index) and of nothing else, so the CPU,
-//! every GPU and a browser draw the same ones, in any order.
+//! Counter-based random numbers. A number depends only on (seed, stream, index). So the CPU, every GPU and a browser
+//! draw the same numbers, in any order.
 
-/// What a number is drawn for, where [`uniform`] draws it. Each purpose has a stream of its own, so that none shifts
-/// another's numbers. (The shuffle hashes with keys of its own: `next_batch`.)
+/// The purpose of random numbers that [`uniform`] draws. Purposes have separate streams, so they do not shift each
+/// other's numbers. The shuffle in `next_batch` has its own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
-    /// Initial weights: index 0 is the first tensor's stream, and so on.
+    /// Initial weights. The tensor is the index in the network.
     Weights = 1,
     /// The order of rows before a split.
     Split = 2,
-    /// Points of a texture, in the second word of a key: `shaders/from_texture_random.wgsl.in`.
+    /// Random pixels of a texture, in the second word of a key: `shaders/from_texture_random.wgsl.in`.
     Texels = 3,
-    /// The windows of an epoch over data that are not on the device as a whole; the tensor is the epoch.
+    /// The windows of an epoch over a data set that is larger than the device's window. The tensor is the epoch.
     Windows = 4,
-    /// Places of crops, in the second word of a key: `shaders/from_texture_crops.wgsl.in`.
+    /// Positions of crops, in the second word of a key: `shaders/from_texture_crops.wgsl.in`.
     Crops = 6,
-    /// Data for the check of a layer; the tensor says which.
+    /// Data for the check of a layer. The tensor selects the data.
     #[cfg(not(target_family = "wasm"))]
     Check = 5,
 }
 
-/// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering",
-/// Journal of Computer Graphics Techniques 9(3), 2020. `shaders/shared/pcg4d.wgsl` has the same function.
+/// The hash pcg4d: four mixed words from four. Source: Jarzynski and Olano, "Hash Functions for GPU Rendering", Journal
+/// of Computer Graphics Techniques 9(3), 2020. `shaders/shared/pcg4d.wgsl` has the same function.
 pub(crate) fn pcg4d(v: [u32; 4]) -> [u32; 4] {
     let mut v = v.map(|x| x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
     let mix = |v: &mut [u32; 4]| {
@@ -36,17 +36,17 @@ pub(crate) fn pcg4d(v: [u32; 4]) -> [u32; 4] {
     v
 }
 
-/// A uniform number in the open interval (0, 1), in steps of 2^-32.
+/// A uniform number in the open interval (0, 1), in steps of 2⁻³².
 pub(crate) fn uniform(seed: u64, stream: Stream, tensor: u32, index: u32) -> f64 {
-    // The stream sits in the low byte, so 2^24 tensors can each have 2^32 numbers.
+    // The stream is in the low byte. So 2²⁴ tensors can each have 2³² numbers.
     let bits = pcg4d([seed as u32, (seed >> 32) as u32, tensor << 8 | stream as u32, index])[0];
     (f64::from(bits) + 0.5) / 4_294_967_296.0
 }
 
-/// The quantile of the standard normal distribution: the z below which lies a share `p` of it, 0 < p < 1.
+/// The quantile function of the standard normal distribution, for 0 < p < 1.
 ///
-/// Two Newton steps on the distribution function, from a rational first guess (Abramowitz and Stegun 26.2.23).
-/// `libm` computes the same bits on every platform, which the system's own mathematics does not promise.
+/// It makes two Newton steps on the distribution function, from a rational first approximation (Abramowitz and Stegun
+/// 26.2.23). `libm` gives the same bits on every platform. The system's own functions may differ.
 pub(crate) fn normal_quantile(p: f64) -> f64 {
     let tail = p.min(1.0 - p);
     let t = libm::sqrt(-2.0 * libm::log(tail));

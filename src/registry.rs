@@ -1,4 +1,4 @@
-//! What files have by name only, known to the whole process once an app has registered it.
+//! A process-wide registry of custom layers, activations or losses, which files store by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::error::{Error, Result};
 
-/// Everything of one kind.
+/// The registered items of one kind.
 pub(crate) struct Registry<T> {
     kind: &'static str,
     by_name: Mutex<BTreeMap<String, T>>,
@@ -18,7 +18,7 @@ impl<T: Clone + PartialEq> Registry<T> {
         Self { kind, by_name: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Adds one; the same again changes nothing.
+    /// Registers an item. Registering the same item again has no effect.
     pub fn register(&self, name: &str, new: T) -> Result<()> {
         let mut by_name = self.lock();
         if by_name.get(name).is_some_and(|known| *known != new) {
@@ -29,23 +29,23 @@ impl<T: Clone + PartialEq> Registry<T> {
         Ok(())
     }
 
-    /// What is registered under a name.
+    /// The item that is registered under a name.
     pub fn find(&self, name: &str) -> Option<T> {
         self.lock().get(name).cloned()
     }
 
-    /// What is missing, in words, where nothing is registered under a name.
+    /// The kind and name for an error, if nothing is registered under a name.
     pub fn missing(&self, name: &str) -> Option<(&'static str, String)> {
         self.find(name).is_none().then(|| (self.kind, name.into()))
     }
 
-    /// What stands in a file as a name.
+    /// Reads a name from a file and finds its item.
     pub fn deserialize<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<T, D::Error> {
         let name = String::deserialize(deserializer)?;
         self.find(&name).ok_or_else(|| de::Error::custom(self.not_found(&name)))
     }
 
-    /// The error where nothing is registered under a name.
+    /// The error if nothing is registered under a name.
     pub fn not_found(&self, name: &str) -> Error {
         let what = format!("a custom {}", self.kind);
         Error::shape(what, format!("one given to wgrad::custom::register_{}", self.kind), name)
@@ -56,7 +56,7 @@ impl<T: Clone + PartialEq> Registry<T> {
     }
 }
 
-/// What to do about parts of a file, by kind and name, that are not registered.
+/// The error message for parts of a file that are not registered, by kind and name.
 pub(crate) fn not_registered(missing: BTreeSet<(&'static str, String)>) -> String {
     let listed: Vec<String> = missing.iter().map(|(kind, name)| format!("the custom {kind} {name}")).collect();
     let kinds: BTreeSet<&str> = missing.iter().map(|(kind, _)| *kind).collect();
@@ -65,7 +65,7 @@ pub(crate) fn not_registered(missing: BTreeSet<(&'static str, String)>) -> Strin
     format!("needs {listed}: before reading it, call {calls}")
 }
 
-/// Descriptions in files: a name out, what is registered under it in.
+/// Serializes an item as its name, and deserializes it through the registry.
 macro_rules! by_name {
     ($of:ty, $registry:expr) => {
         impl serde::Serialize for $of {

@@ -1,18 +1,19 @@
-//! How many numbers along each dimension.
+//! Shapes of tensors.
 
 use std::fmt;
 use std::ops::Deref;
 
 use crate::error::{Error, Result};
 
-/// The most dimensions of a tensor: rows, and four of a sample.
+/// The largest number of dimensions of a tensor: the batch, and four of a sample.
 pub const MOST_DIMENSIONS: usize = 5;
 
-/// Longest tensor, row and parameter buffer, in numbers (4 GiB of f32): what the kernels' 32-bit indices can address.
+/// The largest number of elements of a tensor, a row or the parameter buffer (4 GiB of f32). The kernels' 32-bit
+/// indices set this limit.
 pub const LONGEST_TENSOR: u64 = 1 << 30;
 
-/// Up to [`MOST_DIMENSIONS`] lengths, the outermost first: rows, then the dimensions of a sample, channels last. Derefs
-/// to a slice of them.
+/// A shape: up to [`MOST_DIMENSIONS`] lengths, outermost first: the batch, then the dimensions of a sample, channels
+/// last. It derefs to a slice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "files", serde(into = "Vec<u32>", try_from = "Vec<u32>"))]
@@ -22,19 +23,19 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Of lengths that are known to be few enough.
+    /// A shape with few enough dimensions. The caller has checked this.
     pub(crate) fn of(shape: &[u32]) -> Self {
         let mut lengths = [1; MOST_DIMENSIONS];
         lengths[..shape.len()].copy_from_slice(shape);
         Self { lengths, rank: shape.len() as u8 }
     }
 
-    /// The number of elements; where it is more than a u64 holds, that one's largest.
+    /// The number of elements. `u64::MAX` if it overflows.
     pub fn elements(&self) -> u64 {
         self.iter().fold(1, |elements: u64, &length| elements.saturating_mul(length.into()))
     }
 
-    /// Elements from one to the next along each dimension, where they stand side by side, row-major.
+    /// The strides in elements of a packed row-major tensor.
     pub(crate) fn packed_strides(mut self) -> Self {
         let mut stride = 1u32;
         for length in self.lengths[..self.rank.into()].iter_mut().rev() {
@@ -47,8 +48,8 @@ impl Shape {
 }
 
 impl Shape {
-    /// What two tensors of these shapes make together, number by number: aligned at their last dimension, a length of
-    /// 1, or a dimension that one of them lacks, is repeated, as in NumPy. `None` where lengths differ otherwise.
+    /// The broadcast shape of two shapes, as in NumPy. They are aligned at the last dimension. A length of 1 or a
+    /// missing dimension is repeated. `None` if the lengths differ otherwise.
     pub fn broadcast(&self, other: &Self) -> Option<Self> {
         let rank = self.len().max(other.len());
         let length = |shape: &Self, i: usize| (i + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);

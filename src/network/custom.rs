@@ -1,4 +1,4 @@
-//! Layers of an app's own.
+//! Custom layers.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::shape::{MOST_DIMENSIONS, Shape};
 
-/// A layer of an app's own: its shapes, its weights, and the kernels of its forward and its backward pass.
+/// A custom layer: its output shapes, its weights, and the kernels of its forward and backward pass.
+///
 /// [`Graph::layer`](crate::Graph::layer) and [`NetworkBuilder::layer`](crate::NetworkBuilder::layer) take it.
 /// [`check_layer`](crate::lockstep::check_layer) tests it.
 ///
@@ -49,29 +50,29 @@ use crate::shape::{MOST_DIMENSIONS, Shape};
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 pub trait CustomLayer: Debug + Send + Sync {
-    /// The kind of layer, in names (`sine_1`) and in files: a text without dots.
+    /// The kind of layer, without dots. Default names (`sine_1`) and files use it.
     fn kind(&self) -> &str;
 
-    /// Its options as a text, usually JSON, for files: with [`register_layer`](crate::custom::register_layer) the app
-    /// says how a layer is made of it again. Two layers of the same kind and options are the same. Default "".
+    /// The options as text, usually JSON, for files. [`register_layer`](crate::custom::register_layer) sets how a layer
+    /// is made from them. Layers with the same kind and options are equal. Default "".
     fn options(&self) -> String {
         String::new()
     }
 
-    /// The shape of each output of a sample, where it can take inputs of these shapes; at least one.
+    /// The shape of each output for one sample, given the shapes of the inputs. There must be at least one output.
     ///
     /// # Errors
-    /// Usually [`Error::Shape`], made by [`Error::shape`].
+    /// Any error if the layer cannot take the inputs. Usually [`Error::Shape`], made by [`Error::shape`].
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
 
-    /// Its tensors of weights. Default none.
+    /// The trained tensors. Default none.
     fn parameters(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
         let _ = inputs;
         Vec::new()
     }
 
-    /// Its tensors of numbers that its kernels change and no optimizer does, such as running means. They are saved with
-    /// the weights. Default none.
+    /// The tensors that its kernels update without the optimizer, such as running means. They are saved with the
+    /// weights. Default none.
     fn states(&self, inputs: &[Shape]) -> Vec<CustomParameter> {
         let _ = inputs;
         Vec::new()
@@ -80,33 +81,32 @@ pub trait CustomLayer: Debug + Send + Sync {
     /// Adds the kernels that write every output.
     ///
     /// # Errors
-    /// Those of [`LayerOps`].
+    /// The errors of [`LayerOps`].
     fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()>;
 
-    /// Adds the kernels that write the gradient of each input and each parameter, where it is asked for. Not called
-    /// where none is.
+    /// Adds the kernels that write the gradient of each input and each parameter for which a gradient is requested. It
+    /// is not called if none is requested.
     ///
     /// # Errors
-    /// Those of [`LayerOps`].
+    /// The errors of [`LayerOps`].
     fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()>;
 }
 
-/// A tensor of weights, or of states, of a [`CustomLayer`].
+/// A trained tensor or a state of a [`CustomLayer`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct CustomParameter {
-    /// The second half of its name, as in `sine_1.weight`.
+    /// The second part of its name, for example `weight` in `sine_1.weight`.
     pub name: String,
-    /// Its shape.
+    /// The shape.
     pub shape: Shape,
-    /// What it starts with.
+    /// The initialiser.
     pub init: Init,
-    /// For an initialiser that takes them, how many inputs and outputs a weight is one of. [`new`](Self::new) sets the
-    /// first and the last dimension.
+    /// Fan-in and fan-out, for initialisers that use them. [`new`](Self::new) sets the first and the last dimension.
     pub fans: [u32; 2],
 }
 
 impl CustomParameter {
-    /// A tensor of this shape.
+    /// A tensor with this name, shape and initialiser.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, init: Init) -> Self {
         let shape = shape.into();
         let fans = [shape.first(), shape.last()].map(|length| length.copied().unwrap_or(1));
@@ -114,14 +114,14 @@ impl CustomParameter {
     }
 }
 
-/// A layer of an app's own in a network. A clone is the same layer.
+/// A custom layer in a network. Clones share the layer.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "files", serde(into = "Described", try_from = "Described"))]
 pub struct Custom(pub(crate) Arc<dyn CustomLayer>);
 
 impl Custom {
-    /// Refuses outputs and tensors that no plan or file could have.
+    /// Returns an error for outputs and tensors that plans or files cannot represent.
     pub(super) fn check<'a>(
         &self,
         what: &str,
@@ -155,7 +155,7 @@ impl Custom {
     }
 }
 
-/// What cannot stand in the name of a layer or of its tensors.
+/// Whether a character is forbidden in the name of a layer or a tensor.
 fn is_no_name(c: char) -> bool {
     c == '.' || c.is_control()
 }
@@ -166,7 +166,7 @@ impl PartialEq for Custom {
     }
 }
 
-/// What a file says of it.
+/// A custom layer in a file.
 #[cfg(feature = "files")]
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Described {
@@ -195,7 +195,7 @@ impl TryFrom<Described> for Custom {
     }
 }
 
-/// How a layer is made of its options.
+/// Makes a layer from its options.
 #[cfg(feature = "files")]
 #[derive(Clone)]
 pub(crate) struct Registered {
@@ -206,7 +206,7 @@ pub(crate) struct Registered {
 #[cfg(feature = "files")]
 type Make = dyn Fn(&str) -> Result<Arc<dyn CustomLayer>> + Send + Sync;
 
-/// Of the same type of layer.
+/// Equal if the type of layer is the same.
 #[cfg(feature = "files")]
 impl PartialEq for Registered {
     fn eq(&self, other: &Self) -> bool {

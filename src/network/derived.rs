@@ -1,4 +1,4 @@
-//! Networks made of another one, with its weights.
+//! Networks derived from another network, with its weights.
 
 use super::{Graph, Layer, Network, Node, Source, TensorSpec, Value, listed};
 use crate::activation::Activation;
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 
 impl Network {
-    /// The same network with one more activation at the end of an output.
+    /// The same network with one more activation after an output.
     pub(crate) fn followed_by(&self, output: usize, activation: Activation) -> Result<Self> {
         let mut network = self.clone();
         let (source, shape) = (self.sources[output], self.outputs[output].shape);
@@ -19,8 +19,10 @@ impl Network {
         Ok(network)
     }
 
-    /// The same network, with the same weights, for samples of another shape: an image of another height and width, or
-    /// another number of steps. Of a network with one input.
+    /// The same network with the same weights, for another input shape. For example, an image with another height and
+    /// width, or another number of steps.
+    ///
+    /// The network must have one input. For several inputs, use [`at_inputs`](Self::at_inputs).
     ///
     /// ```
     /// use wgrad::{Activation::*, Layer, Network};
@@ -31,7 +33,7 @@ impl Network {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where a layer cannot take it, or would have other weights; where there are several inputs.
+    /// [`Error::Shape`] if a layer cannot take the shape or would have other weights, or if there are several inputs.
     pub fn at_input(&self, shape: impl Into<Shape>) -> Result<Self> {
         match &self.inputs[..] {
             [end] => self.at_inputs([(end.name.clone(), shape.into())]),
@@ -43,7 +45,7 @@ impl Network {
         }
     }
 
-    /// [`at_input`](Self::at_input) of some inputs, by name; the others stay.
+    /// The same network with the same weights, for other shapes of these inputs. The other inputs keep their shapes.
     ///
     /// ```
     /// # use wgrad::{Activation::*, Dense, Graph};
@@ -58,7 +60,7 @@ impl Network {
     /// ```
     ///
     /// # Errors
-    /// As [`at_input`](Self::at_input); [`Error::Shape`] for a name that no input has.
+    /// The errors of [`at_input`](Self::at_input). Also [`Error::Shape`] if no input has a given name.
     pub fn at_inputs<N: AsRef<str>>(&self, shapes: impl IntoIterator<Item = (N, Shape)>) -> Result<Self> {
         let mut inputs = self.inputs.clone();
         for (name, shape) in shapes {
@@ -80,7 +82,7 @@ impl Network {
         }
     }
 
-    /// Built anew from its layers, for inputs of these shapes.
+    /// Builds the same layers for inputs of these shapes.
     fn rebuilt(&self, inputs: Vec<TensorSpec>) -> Result<Self> {
         let mut graph = Graph::new();
         let inputs: Vec<Value> = inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();

@@ -1,4 +1,4 @@
-//! A network as text, in files: a chain of unnamed layers as it has always been, any other as a graph.
+//! The network in a file, as JSON. A chain of layers with default names is a list; other networks are a graph.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ struct DescribedOutput {
 }
 
 impl Description {
-    /// Of which version of the format it is: files of chains are still read by what wrote and read chains only.
+    /// The version of the file format. A chain has the first version, so older readers can still read it.
     pub fn version(&self) -> &'static str {
         match self {
             Self::Chain(_) => "1",
@@ -50,10 +50,10 @@ impl Description {
         }
     }
 
-    /// The network.
+    /// Builds the network.
     ///
     /// # Errors
-    /// As [`NetworkBuilder::build`] and [`Graph::build`].
+    /// The errors of [`NetworkBuilder::build`] and [`Graph::build`].
     pub fn build(self) -> Result<Network> {
         let described = match self {
             Self::Chain(Chain { input_shape, layers }) => {

@@ -1,4 +1,4 @@
-//! A network as a picture.
+//! Draws a network as a Graphviz graph.
 
 use std::fmt::Write;
 
@@ -6,8 +6,9 @@ use super::summary::title;
 use super::{Network, Source};
 
 impl Network {
-    /// The network in Graphviz' language, to be drawn: `dot -Tsvg network.dot -o network.svg`. A box for each layer
-    /// with its name and the number of its weights, and beside each arrow the shape of a sample.
+    /// The network as a graph in Graphviz' DOT language. Draw it with `dot -Tsvg network.dot -o network.svg`.
+    ///
+    /// A box shows a layer's name and its number of weights. An arrow shows the shape of a sample.
     ///
     /// ```
     /// use wgrad::{Activation::*, Network};
@@ -47,7 +48,7 @@ impl Network {
     }
 }
 
-/// A text of Graphviz'.
+/// A quoted string of the DOT language.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }

@@ -1,4 +1,4 @@
-//! The kernels of a layer of an app's own, and what they may use.
+//! The kernels of a custom layer, and the tensors that they may use.
 
 use std::ops::Deref;
 
@@ -9,40 +9,41 @@ use crate::ops::{
 };
 use crate::shape::{LONGEST_TENSOR, Shape};
 
-/// The tensors that the kernels of a pass may use. The first dimension of each tensor but the parameters and the states
-/// is the batch. The rows that a partial batch lacks hold some numbers in a forward pass, and zeros in the gradient
-/// that a backward pass begins with.
+/// The tensors that the kernels of a pass may use.
+///
+/// The first dimension of each tensor is the batch, except for parameters and states. In a partial batch, the missing
+/// rows hold arbitrary values in the forward pass. In the backward pass, their output gradients are zeros.
 #[derive(Debug, Clone, Default)]
 pub struct LayerTensors {
-    /// Of each input: what comes in.
+    /// The inputs.
     pub inputs: Vec<Tensor>,
-    /// Of each output: to be written by the forward pass, and read by the backward one.
+    /// The outputs. The forward pass writes them, and the backward pass may read them.
     pub outputs: Vec<Tensor>,
-    /// Of each parameter.
+    /// The parameters.
     pub parameters: Vec<Tensor>,
-    /// Of each state: a forward pass of training may change them.
+    /// The states. The forward pass may change them in training.
     pub states: Vec<Tensor>,
-    /// Of each output, the gradient of the loss; `None` where the output leads to no loss. Empty in the forward pass.
+    /// The gradient of each output. `None` if no loss depends on the output. Empty in the forward pass.
     pub output_gradients: Vec<Option<Tensor>>,
-    /// Of each input, where to write its gradient; `None` where nobody needs it. Empty in the forward pass.
+    /// The gradient of each input, to be written. `None` if it is not needed. Empty in the forward pass.
     pub input_gradients: Vec<Option<Tensor>>,
-    /// Of each parameter, where to write its gradient; `None` where it is frozen. Empty in the forward pass.
+    /// The gradient of each parameter, to be written. `None` if the parameter is frozen. Empty in the forward pass.
     pub parameter_gradients: Vec<Option<Tensor>>,
-    /// Whether the plan trains. Only then a forward pass may change states.
+    /// Whether the plan trains. Only then may the forward pass change states.
     pub is_training: bool,
 }
 
-/// The kernels of a [`CustomLayer`](crate::CustomLayer)'s forward or backward pass, in order. Its fields are those of
-/// [`LayerTensors`], such as `ops.inputs`.
+/// Collects the kernels of a [`CustomLayer`](crate::CustomLayer)'s forward or backward pass, in order. Its fields are
+/// those of [`LayerTensors`], such as `ops.inputs`.
 pub struct LayerOps<'a> {
-    /// A layer cannot change them: the engine's own kernels check no indices.
+    /// Private, because the engine's own kernels do not check indices.
     pub(crate) tensors: LayerTensors,
     pub(crate) layer: &'a str,
-    /// Tensors of the layer's own, by name.
+    /// Intermediate tensors of the layer, by name.
     pub(crate) own: Vec<(String, Tensor)>,
-    /// How many of them were there before this pass.
+    /// The number of intermediate tensors that the forward pass made, if this is the backward pass.
     pub(crate) before: usize,
-    /// The plan's buffer that the next one of its own is.
+    /// The index of the plan's buffer for the next intermediate tensor.
     pub(crate) next: usize,
     pub(crate) ops: Vec<Op>,
 }
@@ -56,11 +57,11 @@ impl Deref for LayerOps<'_> {
 }
 
 impl LayerOps<'_> {
-    /// A new tensor of this shape, to be written before it is read. The backward pass finds the forward pass's by
-    /// [`made`](Self::made).
+    /// Makes an intermediate tensor of this shape. A kernel must write it before another one reads it. The backward
+    /// pass gets it with [`made`](Self::made).
     ///
     /// # Errors
-    /// [`Error::Layer`] for a name that is taken, or a shape of no or of too many numbers (2³⁰).
+    /// [`Error::Layer`] if the name is taken, or if the shape has no elements or more than 2³⁰.
     pub fn tensor(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Result<Tensor> {
         let (name, shape) = (name.into(), shape.into());
         if self.own.iter().any(|(other, _)| *other == name) {
@@ -75,19 +76,19 @@ impl LayerOps<'_> {
         Ok(tensor)
     }
 
-    /// A tensor that this pass, or the forward pass before it, has made.
+    /// An intermediate tensor that this pass, or the forward pass before it, has made.
     ///
     /// # Errors
-    /// [`Error::Layer`] where there is none of this name.
+    /// [`Error::Layer`] if there is no tensor with this name.
     pub fn made(&self, name: &str) -> Result<Tensor> {
         let found = self.own.iter().find(|(own, _)| own == name);
         found.map_or_else(|| self.fault(format!("has made no tensor named {name:?}")), |(_, tensor)| Ok(*tensor))
     }
 
-    /// The gradient of an output, of a layer with one output.
+    /// The gradient of an output, for the backward pass.
     ///
     /// # Errors
-    /// [`Error::Layer`] in the forward pass, and where the output leads to no loss.
+    /// [`Error::Layer`] in the forward pass, or if no loss depends on the output.
     pub fn output_gradient(&self, output: usize) -> Result<Tensor> {
         let gradient = self.output_gradients.get(output).copied().flatten();
         gradient.map_or_else(|| self.fault(format!("output {output} has no gradient here")), Ok)
@@ -96,9 +97,10 @@ impl LayerOps<'_> {
     /// Adds a kernel.
     ///
     /// # Errors
-    /// [`Error::Layer`] where it reads or writes what it may not, or reads and writes one buffer: parameters and states
-    /// lie in one, so a kernel that changes a state reads no parameter. [`Error::Shape`] for names that are no
-    /// identifiers or stand twice, or more than 7 tensors.
+    /// - [`Error::Layer`] if it reads or writes a tensor that it may not use.
+    /// - [`Error::Layer`] if it reads and writes the same buffer. Parameters and states share a buffer, so a kernel
+    ///   that changes a state cannot read a parameter.
+    /// - [`Error::Shape`] if a name is not an identifier or is used twice, or if there are more than 7 tensors.
     pub fn run(&mut self, op: CustomOp) -> Result<()> {
         let op = op.of_layer(self.layer);
         op.check()?;
@@ -121,11 +123,13 @@ impl LayerOps<'_> {
         Ok(())
     }
 
-    /// output = A · B, by the engine's own kernels: of \[m, k\] · \[k, n\] for [`Layout::Nn`], Xᵀ and Wᵀ as
-    /// [`Layout`] says. All dimensions but a tensor's last one are rows.
+    /// Adds a matmul by the engine's own kernels: output = A · B.
+    ///
+    /// [`Layout::Nn`] multiplies \[m, k\] by \[k, n\]. The other [`Layout`]s transpose A or B. All dimensions except
+    /// the last count as rows.
     ///
     /// # Errors
-    /// [`Error::Layer`] for shapes that do not go together, or tensors that are not this pass's.
+    /// [`Error::Layer`] if the shapes do not match, or if this pass may not use a tensor.
     pub fn matmul(&mut self, a: Tensor, b: Tensor, layout: Layout, output: Tensor) -> Result<()> {
         self.check_engine("matmul", &[("A", a), ("B", b)], output)?;
         let [a, b, c] = [a, b, output].map(rows);
@@ -142,26 +146,26 @@ impl LayerOps<'_> {
         Ok(())
     }
 
-    /// output = a + b, b [repeated](Shape::broadcast) as a bias is.
+    /// Adds an elementwise addition: output = a + b. b [broadcasts](Shape::broadcast), so it can be a bias.
     ///
     /// # Errors
-    /// As [`matmul`](Self::matmul).
+    /// The errors of [`matmul`](Self::matmul).
     pub fn add(&mut self, a: Tensor, b: Tensor, output: Tensor) -> Result<()> {
         self.check_engine("add", &[("a", a), ("b", b)], output)?;
         if a.shape.broadcast(&b.shape) != Some(output.shape) {
             let shapes = format!("{:?} + {:?} -> {:?}", a.shape, b.shape, output.shape);
             return self.fault(format!("add of {shapes}: expected shapes that broadcast to the output's"));
         }
-        // As rows, a bias goes into the product before it.
+        // As rows, a bias can be fused into the matmul before it.
         let [a, output] = if b.shape.len() == 1 { [a, output].map(rows) } else { [a, output] };
         self.ops.push(Combine { a, b, output, how: Combination::Add }.into());
         Ok(())
     }
 
-    /// output = the sum over all rows, \[columns\]: the gradient of a bias.
+    /// Adds the sum over all rows: output = \[columns\]. This is the gradient of a bias.
     ///
     /// # Errors
-    /// As [`matmul`](Self::matmul).
+    /// The errors of [`matmul`](Self::matmul).
     pub fn sum_rows(&mut self, input: Tensor, output: Tensor) -> Result<()> {
         self.check_engine("sum_rows", &[("input", input)], output)?;
         let input = rows(input);
@@ -176,7 +180,7 @@ impl LayerOps<'_> {
         Ok(())
     }
 
-    /// The engine's kernels check no indices: only tensors of this pass, whole, go into them.
+    /// Allows only whole tensors of this pass, because the engine's kernels do not check indices.
     fn check_engine(&self, what: &str, reads: &[(&str, Tensor)], output: Tensor) -> Result<()> {
         for &(name, tensor) in reads {
             self.check_use(what, name, tensor, Access::Read)?;
@@ -188,8 +192,8 @@ impl LayerOps<'_> {
         }
     }
 
-    /// Refuses a tensor that a kernel of this pass may not use so. What the pass makes is written once, before it is
-    /// read: until then its memory holds numbers of others, and what fuses ops counts on it.
+    /// Returns an error for a tensor that a kernel of this pass may not use in this way. A tensor that the pass makes
+    /// is written once, before it is read. Fusing relies on this, and its memory may hold other data before.
     fn check_use(&self, kernel: &str, name: &str, tensor: Tensor, access: Access) -> Result<()> {
         let (way, is_written) = if access == Access::Read { ("reads", false) } else { ("writes", true) };
         let is = |own: &Tensor| {
@@ -233,7 +237,7 @@ impl LayerOps<'_> {
         !self.output_gradients.is_empty()
     }
 
-    /// An error where nothing writes a tensor that has to be.
+    /// Returns an error if no kernel writes a tensor that must be written.
     pub(crate) fn check_written(&self) -> Result<()> {
         let in_backward = self.in_backward();
         let numbered = |of: &'static str, tensors: &[Option<Tensor>]| {

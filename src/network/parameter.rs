@@ -1,15 +1,15 @@
-//! Tensors of weights.
+//! Parameter tensors.
 
 use crate::init::Init;
 
-/// A tensor of weights: its name, its shape, and where it lies in the one parameter buffer.
+/// A tensor of weights or states: its name, its shape and its position in the parameter buffer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Layer and role, as in `dense_1.weight`.
+    /// Layer and role, for example `dense_1.weight`.
     pub name: String,
     /// Row-major shape: \[inputs, units\] for a dense weight, \[units\] for a bias.
     pub shape: Vec<u32>,
-    /// Index of its first number in the parameter buffer, in f32; a multiple of
+    /// Index of its first element in the parameter buffer, in f32. It is a multiple of
     /// [`PARAMETER_ALIGNMENT`](crate::PARAMETER_ALIGNMENT).
     pub offset: u32,
     pub(super) init: Init,
@@ -17,7 +17,7 @@ pub struct Parameter {
 }
 
 impl Parameter {
-    /// How many numbers it holds.
+    /// The number of elements.
     pub fn len(&self) -> u32 {
         self.shape.iter().product()
     }
@@ -27,17 +27,17 @@ impl Parameter {
         self.len() == 0
     }
 
-    /// The name of the layer that it is of.
+    /// The name of its layer.
     pub fn layer(&self) -> &str {
         self.name.rsplit_once('.').map_or(&self.name, |(layer, _)| layer)
     }
 
-    /// Its part of the parameter buffer.
+    /// Its range in the parameter buffer, in f32.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset as usize..(self.offset + self.len()) as usize
     }
 
-    /// The same in bytes, as `wgpu` counts: to bind or to copy it. It starts at a multiple of 256.
+    /// Its range in the parameter buffer in bytes, for bindings and copies. It starts at a multiple of 256.
     pub fn bytes(&self) -> std::ops::Range<u64> {
         u64::from(self.offset) * 4..u64::from(self.offset + self.len()) * 4
     }

@@ -1,4 +1,4 @@
-//! The shapes that come out of a layer, where it can take what comes in.
+//! Shape inference: the output shapes of a layer, and errors for inputs that it cannot take.
 
 use super::resizing::of_blocks;
 use super::{BatchNorm, Dense, Layer, ScaleShift};
@@ -7,10 +7,10 @@ use crate::init::Init;
 use crate::optimizer::{above_zero, below_one, option};
 use crate::shape::{MOST_DIMENSIONS, Shape};
 
-/// Most parts of a [`Layer::Split`]: each is a buffer and an op.
+/// The largest number of parts of a [`Layer::Split`]. Each part needs a buffer and an op.
 const MOST_PARTS: u32 = 1024;
 
-/// Of each output of a layer, from those of its inputs. `what` names the layer and what it is given, for errors.
+/// The shape of each output of a layer. `what` names the layer and its inputs, for errors.
 pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec<Shape>> {
     let error = |expected: String, actual: String| Error::shape(what, expected, actual);
     let fault = |expected: String, actual: String| Err(error(expected, actual));
@@ -66,7 +66,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
             option("shift of ScaleShift::Fixed", "finite", *shift, shift.is_finite())?;
             x
         }
-        // What it is tied to has been looked up by then.
+        // The other layer has already been looked up.
         Layer::Tied(_) => x,
         Layer::Add | Layer::Multiply => inputs[1..].iter().try_fold(x, |a, &b| {
             let alike = || "shapes that broadcast: lengths that are equal or 1, counted from the last one".into();
@@ -132,7 +132,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
     }])
 }
 
-/// A dimension counted from the first one, of one that may be counted from the last.
+/// The index of an axis. A negative axis counts from the end.
 pub(crate) fn axis_of(shape: Shape, axis: i32, what: &str) -> Result<usize> {
     let rank = shape.len() as i32;
     let from_first = if axis < 0 { axis + rank } else { axis };
@@ -142,7 +142,7 @@ pub(crate) fn axis_of(shape: Shape, axis: i32, what: &str) -> Result<usize> {
     }
 }
 
-/// The axes that a reduction takes away.
+/// The axes that a reduction removes.
 pub(crate) fn reduced(axes: &[i32], shape: Shape, what: &str) -> Result<Vec<usize>> {
     let gone = axes.iter().map(|&axis| axis_of(shape, axis, what)).collect::<Result<Vec<_>>>()?;
     let twice = gone.iter().enumerate().any(|(i, axis)| gone[..i].contains(axis));
@@ -152,7 +152,7 @@ pub(crate) fn reduced(axes: &[i32], shape: Shape, what: &str) -> Result<Vec<usiz
     }
 }
 
-/// With another length along a dimension.
+/// The shape with another length along a dimension.
 pub(crate) fn with_length(mut shape: Shape, axis: usize, length: u32) -> Shape {
     shape.lengths[axis] = length;
     shape

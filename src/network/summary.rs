@@ -1,18 +1,18 @@
-//! The table of a network.
+//! The table of a network's layers.
 
 use std::fmt;
 
 use super::{Dense, Layer, Network, Tied};
 use crate::shape::Shape;
 
-/// The table that [`Network::summary`] makes; print it.
+/// The table of [`Network::summary`]. It implements `Display`.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary<'a>(pub(super) &'a Network);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = self.0;
-        // Where each layer takes what the one before puts out, there is nothing to say of that.
+        // In a chain, each layer takes the output of the layer before it, so the column of inputs is left out.
         let connected = !network.is_chain();
         let heading = format!("{:<28}{:<18}{:>12}", "Layer", "Output shape", "Parameters");
         writeln!(f, "{heading}{}", if connected { "  Connected to" } else { "" })?;
@@ -49,7 +49,7 @@ fn rows(shape: &Shape) -> String {
     format!("[batch, {}]", sizes.join(", "))
 }
 
-/// A layer's name, and what of it is worth a word.
+/// A layer's name and its main options.
 pub(super) fn title(name: &str, layer: &Layer) -> String {
     match layer {
         Layer::Dropout(rate) | Layer::SpatialDropout(rate) => format!("{name} ({rate})"),
@@ -61,7 +61,7 @@ pub(super) fn title(name: &str, layer: &Layer) -> String {
     }
 }
 
-/// 567434 as 567,434.
+/// Formats 567434 as 567,434.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);

@@ -1,5 +1,5 @@
-//! The backward pass: from the gradients of the outputs to those of weights and inputs, each layer after its readers.
-//! Gradients that several readers make of one value are added in the order in which they are made.
+//! The backward pass: from the gradients of the outputs to those of weights and inputs, in reverse order of the layers.
+//! A value with several readers sums their gradients in the order in which they are computed.
 
 use super::builder::{Builder, numbered};
 use super::layers::{self, At};
@@ -7,14 +7,14 @@ use super::*;
 use crate::activation::Activation;
 use crate::network::Source;
 
-/// Which gradients there is a use for: of each input, and of what each layer puts out.
+/// The gradients that are needed: of each input, and of each node's outputs.
 pub(super) struct Wanted {
     inputs: Vec<bool>,
     nodes: Vec<bool>,
 }
 
 impl Wanted {
-    /// Those on a way to trained weights, or to inputs whose gradient is asked for.
+    /// Needs the gradients of values that depend on trained weights, or on inputs whose gradient is requested.
     pub fn new(plan: &Builder, inputs: Vec<bool>) -> Self {
         let mut wanted = Self { inputs, nodes: Vec::new() };
         for node in plan.network.nodes() {
@@ -34,8 +34,8 @@ impl Wanted {
 }
 
 impl Builder<'_> {
-    /// Adds the gradients of all trained weights, and of inputs where they are asked for. What makes the gradients of
-    /// the outputs has put them there.
+    /// Adds the gradients of all trained weights and of the requested inputs. The gradients of the outputs must be in
+    /// the plan already.
     pub fn backward(&mut self, wanted: &Wanted) -> Result<()> {
         for (index, node) in self.network.nodes().iter().enumerate().rev() {
             let is_trained = node.parameters.iter().any(|&p| self.trained[p]);
@@ -54,11 +54,11 @@ impl Builder<'_> {
             let at = At { index, node, inputs, wanted, done: self.lowered[index].clone() };
             layers::backward(&at, &gradients, of_sums, self)?;
         }
-        // Where one of the readers has no gradient to make its share of.
+        // Readers without a gradient add no share, so sum the shares that exist.
         self.add_up_tied(false)
     }
 
-    /// Puts the gradients of inputs where an app asked for them.
+    /// Writes the gradients of the inputs to buffers that an app reads.
     pub fn hand_back(&mut self, inputs: &[bool]) -> Result<()> {
         for (i, _) in inputs.iter().enumerate().filter(|(_, asked)| **asked) {
             let (name, shape) = (input_gradient(self.network, i), self.inputs[i].shape);
@@ -72,7 +72,7 @@ impl Builder<'_> {
                 }
                 (None, sum) => {
                     let output = self.buffer(&name, shape, role)?;
-                    // Of an input that leads nowhere, zeros.
+                    // An input without influence on the outputs has the gradient zero.
                     let (input, scale) = sum.map_or((self.inputs[i], 0.0), |sum| (seen_as(sum, shape), 1.0));
                     self.push(ScaleShift { input, output, scale, shift: 0.0 });
                 }
@@ -81,7 +81,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where a layer puts its share of the gradient of one of its inputs, if there is a use for it.
+    /// The tensor to which a layer writes the gradient of one of its inputs, if that gradient is needed.
     pub fn sink(&mut self, at: &At, input: usize) -> Result<Option<Tensor>> {
         if !at.wanted[input] {
             return Ok(None);
@@ -91,7 +91,7 @@ impl Builder<'_> {
         let uses = self.network.nodes().iter().flat_map(|node| &node.inputs).filter(|other| **other == source).count()
             + self.network.sources().iter().filter(|other| **other == source).count();
         let name = gradient_name(self, source);
-        // Where an input is taken twice by one layer, that one makes two of them.
+        // A layer that takes an input twice computes two gradients.
         let again = at.node.inputs[..input].iter().filter(|other| **other == source).count() as u32;
         let name = if uses == 1 { name } else { numbered(&format!("{name}.by_{}", at.node.name), again) };
         let tensor = self.gradient(&name, value)?;
@@ -99,12 +99,12 @@ impl Builder<'_> {
         Ok(Some(tensor))
     }
 
-    /// Hands a gradient on as the share of a value.
+    /// Adds a gradient to those that the readers of a value have computed.
     pub fn contribute(&mut self, source: Source, gradient: Tensor) {
         self.contributions.entry(source).or_default().push(gradient);
     }
 
-    /// The gradient of a value: the sum of what its readers have made.
+    /// The gradient of a value: the sum of its readers' gradients.
     fn sum_of(&mut self, source: Source) -> Result<Option<Tensor>> {
         let shares = self.contributions.remove(&source).unwrap_or_default();
         let name = gradient_name(self, source);
@@ -112,14 +112,14 @@ impl Builder<'_> {
         self.add_up(shares.into_iter().map(|share| seen_as(share, shape)).collect(), &name)
     }
 
-    /// The gradient of what the activation at a layer's end takes, of what losses have made that compute it themselves.
+    /// The gradient of a layer's pre-activation, computed by losses that include the activation.
     fn sum_of_sums(&mut self, node: usize) -> Result<Option<Tensor>> {
         let name = format!("{}.gradient_by_losses", self.network.nodes()[node].name);
         let shares = std::mem::take(&mut self.lowered[node].gradients_of_sums);
         self.add_up(shares, &name)
     }
 
-    /// Adds tensors of one shape, one after the other.
+    /// Adds tensors of one shape, in order.
     pub fn add_up(&mut self, shares: Vec<Tensor>, name: &str) -> Result<Option<Tensor>> {
         let Some((&first, rest)) = shares.split_first() else { return Ok(None) };
         let mut sum = first;
@@ -133,7 +133,8 @@ impl Builder<'_> {
         Ok(Some(sum))
     }
 
-    /// Where a layer puts its share of the gradient of a parameter: all of it, unless others read that parameter too.
+    /// The tensor to which a layer writes a parameter's gradient. It is a share of the gradient if other layers read
+    /// the parameter too.
     pub fn parameter_sink(&mut self, at: &At, parameter: usize) -> Result<Tensor> {
         let place = self.parameter_gradient(parameter)?;
         let readers = self.readers(parameter);
@@ -146,7 +147,7 @@ impl Builder<'_> {
         Ok(share)
     }
 
-    /// Adds the shares of parameters' gradients, where all are there, or of all parameters.
+    /// Sums the shares of shared parameters' gradients. `complete` selects only parameters whose shares all exist.
     pub fn add_up_tied(&mut self, complete: bool) -> Result<()> {
         let is_due =
             |(p, shares): (&usize, &Vec<Tensor>)| (!complete || shares.len() == self.readers(*p)).then_some(*p);
@@ -175,7 +176,8 @@ impl Builder<'_> {
     }
 }
 
-/// What the gradient of a value is called. A layer's own gradient is that of the sums that its activation takes.
+/// The name of a value's gradient. A layer with an activation keeps the plain name for the gradient of the
+/// pre-activation.
 pub(super) fn gradient_name(plan: &Builder, source: Source) -> String {
     let title = plan.network.title(source);
     match source {

@@ -1,4 +1,4 @@
-//! A plan under construction: its buffers, what batches come from, and what layers have put there so far.
+//! A plan under construction: its buffers, the source of batches, and the results of the layers.
 
 use std::collections::BTreeMap;
 
@@ -8,49 +8,49 @@ use crate::error::Error;
 use crate::network::Source;
 use crate::schedule::Schedule;
 
-/// The cursor in what batches come from.
+/// The data set that batches come from, and its cursor.
 #[derive(Debug, Clone)]
 pub(crate) struct DataSet {
-    /// For each input and output of the network.
+    /// One for each input and output of the network.
     pub data: Vec<Tensor>,
     pub step: Tensor,
     pub indices: Tensor,
 }
 
-/// What a layer's forward pass has left.
+/// The results of a layer's forward pass.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lowered {
     pub outputs: Vec<Tensor>,
-    /// What the backward pass needs beside inputs and outputs.
+    /// Tensors that the backward pass needs, beside inputs and outputs.
     pub kept: Vec<Tensor>,
-    /// What the activation at its end has taken, if it has one.
+    /// The pre-activation: the input of the layer's activation, if it has one.
     pub sums: Option<Tensor>,
-    /// The gradients of those, made by losses that compute the activation themselves.
+    /// Gradients of the pre-activation, computed by losses that include the activation.
     pub gradients_of_sums: Vec<Tensor>,
 }
 
-/// Collects the buffers and ops of a plan. Layers add plain ops, each of which writes tensors of its own;
-/// [`finish`](Self::finish) fuses them.
+/// Collects the buffers and ops of a plan. Layers add unfused ops, each of which writes its own tensors.
+/// [`finish`](Self::finish) fuses the ops.
 pub(crate) struct Builder<'a> {
     pub network: &'a Network,
     pub batch: u32,
     pub plan: Plan,
     pub parameters: Tensor,
-    /// Of all weights, once something has asked for it.
+    /// The gradients of all weights, once an op has requested them.
     pub gradients: Option<Tensor>,
-    /// Whether something but the optimizer is to find them there.
+    /// Whether the gradients must stay in their buffer after the update.
     pub keeps_gradients: bool,
-    /// Which parameters are trained.
+    /// Whether each parameter is trained.
     pub trained: Vec<bool>,
-    /// Which states training leaves as they are.
+    /// Whether training keeps each state constant.
     pub fixed: Vec<bool>,
-    /// In training: what masks have a seed and a step from, and means over a batch its rows.
+    /// In training: gives dropout masks the seed and the step, and batch statistics the number of rows.
     pub masks: Option<DataSet>,
     pub inputs: Vec<Tensor>,
     pub lowered: Vec<Lowered>,
-    /// Of each value, the gradients that its readers have made so far.
+    /// For each value, the gradients that its readers have computed so far.
     pub contributions: BTreeMap<Source, Vec<Tensor>>,
-    /// Of the parameters that several layers read, those that these have made so far.
+    /// For each parameter with several readers, the gradients that they have computed so far.
     pub of_tied: BTreeMap<usize, Vec<Tensor>>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
         Ok(builder)
     }
 
-    /// The plan, its ops fused and its memory shared.
+    /// The finished plan: ops fused, memory shared.
     pub fn finish(mut self) -> Plan {
         fuse::fuse(&mut self.plan, self.keeps_gradients);
         self.plan.share_memory();
@@ -91,14 +91,14 @@ impl<'a> Builder<'a> {
         self.plan.step.push(op.into());
     }
 
-    /// Adds a buffer and returns the tensor that is all of it.
+    /// Adds a buffer and returns the tensor that covers it.
     pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Result<Tensor> {
         let shape = shape.into();
         limit(&format!("buffer {name} {shape:?}"), shape.elements(), LONGEST_TENSOR, "words")?;
         Ok(self.add(name, shape, role))
     }
 
-    /// A buffer whose size has been checked.
+    /// Adds a buffer whose size has been checked.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Tensor {
         let (buffer, dtype, shape) = (BufferId(self.plan.buffers.len()), role.dtype(), shape.into());
         self.plan.buffers.push(Buffer {
@@ -112,7 +112,7 @@ impl<'a> Builder<'a> {
         Tensor::new(buffer, dtype, shape)
     }
 
-    /// A buffer that is given at run time, of rows of this shape.
+    /// Adds a buffer that is bound at run time, with rows of this length.
     pub fn given(&mut self, name: &str, row: u32, role: Role) -> Tensor {
         let tensor = self.add(name, row, role);
         self.plan.buffers[tensor.buffer.0].shape = None;
@@ -123,38 +123,38 @@ impl<'a> Builder<'a> {
         self.plan.buffers[tensor.buffer.0].contents = contents;
     }
 
-    /// What a layer puts out, or a part of it does, for every sample of the batch.
+    /// Adds a tensor for the output of a layer, for the whole batch.
     pub fn activation(&mut self, name: &str, sample: Shape) -> Result<Tensor> {
         self.buffer(name, of_batch(self.batch, sample), Role::Activation)
     }
 
-    /// The gradient of such a tensor.
+    /// Adds a tensor for the gradient of a tensor.
     pub fn gradient(&mut self, name: &str, of: Tensor) -> Result<Tensor> {
         self.buffer(name, of.shape, Role::ActivationGradient)
     }
 
-    /// The weights of parameter number `i` of the network.
+    /// The tensor of parameter number `i` of the network.
     pub fn parameter(&self, i: usize) -> Tensor {
         let parameter = &self.network.parameters()[i];
         let shape = Shape::of(&parameter.shape);
         Tensor { offset: parameter.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
     }
 
-    /// The numbers of state number `i` of the network.
+    /// The tensor of state number `i` of the network.
     pub fn state(&self, i: usize) -> Tensor {
         let state = &self.network.states()[i];
         let shape = Shape::of(&state.shape);
         Tensor { offset: state.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) }
     }
 
-    /// A layer's means and variances that are not trained, as \[2, channels, rounded up to 64\]: they lie side by side.
+    /// The running means and variances of a layer, which are adjacent: \[2, channels rounded up to 64\].
     pub fn statistics_of(&self, states: &[usize]) -> Option<Tensor> {
         let (first, last) = (&self.network.states()[*states.first()?], &self.network.states()[*states.last()?]);
         let shape = [2, last.offset - first.offset];
         Some(Tensor { offset: first.offset, ..Tensor::new(self.parameters.buffer, Dtype::F32, shape) })
     }
 
-    /// What a value holds.
+    /// The tensor that holds a value.
     pub fn value(&self, source: Source) -> Tensor {
         match source {
             Source::Input(input) => self.inputs[input],
@@ -175,7 +175,7 @@ impl<'a> Builder<'a> {
         Ok(set)
     }
 
-    /// Adds what fetches the batch's rows of every input.
+    /// Adds the ops that gather the batch's rows of every input.
     pub fn gather(&mut self, set: &DataSet) -> Result<()> {
         for (i, end) in (0..).zip(self.network.input_specs()) {
             let x = self.activation(&end.name, end.shape)?;
@@ -187,7 +187,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds the inputs as buffers that are given.
+    /// Adds the inputs as buffers that are bound at run time.
     pub fn given_inputs(&mut self) -> Result<()> {
         for (i, end) in (0..).zip(self.network.input_specs()) {
             let x = self.buffer(&end.name, of_batch(self.batch, end.shape), Role::Input(i))?;
@@ -196,8 +196,8 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds the whole network as one op, where it is narrow enough and has no encodings; but for what the loss computes
-    /// itself. Its inputs are there.
+    /// Adds the whole network as one op, if it is narrow enough and has no encodings. It omits an activation that the
+    /// loss computes. The inputs must be in the plan already.
     pub fn narrow(&mut self, loss: Option<Loss>) -> Result<bool> {
         let Some(network) = narrow::narrow_under(self.network, loss).ok().filter(|n| n.encodings.is_empty()) else {
             return Ok(false);
@@ -209,7 +209,7 @@ impl<'a> Builder<'a> {
         Ok(true)
     }
 
-    /// Which parameters are trained, and which states are fixed: before the forward pass.
+    /// Sets which parameters are trained and which states are constant. Call it before the forward pass.
     pub fn train(&mut self, config: &TrainerConfig) {
         let count = self.network.parameters().len();
         self.trained = (0..count).map(|p| config.multipliers(self.network, p)[0] != 0.0).collect();
@@ -222,7 +222,7 @@ pub(super) fn of_batch(batch: u32, sample: Shape) -> Shape {
     Shape::of(&[&[batch], &sample[..]].concat())
 }
 
-/// A name that the first of several has for itself, as where there is only one.
+/// A name with a number. The first one gets the name without a number.
 pub(super) fn numbered(name: &str, i: u32) -> String {
     if i == 0 { name.into() } else { format!("{name}_{i}") }
 }

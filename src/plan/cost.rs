@@ -1,4 +1,4 @@
-//! What a plan costs: arithmetic and traffic of each op, memory of each buffer.
+//! The cost of a plan: operations and memory traffic of each op, memory of each buffer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,37 +6,37 @@ use std::fmt;
 use super::*;
 use crate::network::thousands;
 
-/// What a plan costs, for a full batch: [`Plan::cost`]. Print it for a table.
+/// The cost of a plan for a full batch, made by [`Plan::cost`]. It prints as a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cost {
-    /// Each op of a step, as [`Plan::title`] has it.
+    /// The ops of a step, named by [`Plan::title`].
     pub ops: Vec<(String, Work)>,
-    /// Each buffer. On a GPU sizes are rounded up to 16 bytes, and beside these there are 256 bytes of uniforms for
-    /// each dispatch, and 1 to 4 MiB of scratch memory where products split k.
+    /// The buffers. On a GPU, sizes are rounded up to 16 bytes. A GPU also needs 256 bytes of uniforms for each
+    /// dispatch, and 1 to 4 MiB of scratch memory for split-K matmuls.
     pub buffers: Vec<BufferCost>,
-    /// Bytes of the values and gradients in use at the same op, at the op where they are the most.
+    /// Peak bytes of values and gradients that are in use at the same op.
     pub alive: u64,
 }
 
-/// What a buffer of a plan takes.
+/// The memory of a buffer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BufferCost {
-    /// Its name.
+    /// The name of the buffer.
     pub name: String,
-    /// Its size in bytes; `None` where it is known at run time only.
+    /// The size in bytes. `None` if it is only known at run time.
     pub bytes: Option<u64>,
-    /// The number of the memory that it shares on a GPU: [`Buffer::memory`].
+    /// The index of the shared memory on a GPU. See [`Buffer::memory`].
     pub memory: Option<u32>,
 }
 
 impl Cost {
-    /// Of a step.
+    /// The work of one step.
     pub fn total(&self) -> Work {
         self.ops.iter().map(|(_, work)| *work).sum()
     }
 
-    /// Bytes of memory on a GPU, where values and gradients share it when they are not in use at the same time. Without
-    /// what the plan does not know the size of: the data set, and an app's buffers of rows.
+    /// Bytes of memory on a GPU. Values and gradients share memory if they are not in use at the same time. The data
+    /// set and an app's buffers are not counted, because the plan does not know their sizes.
     pub fn memory(&self) -> u64 {
         let mut longest: BTreeMap<u32, u64> = BTreeMap::new();
         for (memory, bytes) in self.shared() {
@@ -46,13 +46,13 @@ impl Cost {
         self.own() + longest.into_values().sum::<u64>()
     }
 
-    /// Bytes of memory if every buffer had its own, as on [`Device::Cpu`](crate::Device::Cpu).
+    /// Bytes of memory without sharing, as on [`Device::Cpu`](crate::Device::Cpu).
     pub fn memory_without_sharing(&self) -> u64 {
         self.buffers.iter().filter_map(|buffer| buffer.bytes).sum()
     }
 
-    /// Bytes of memory that no way of sharing can do with less than: [`alive`](Self::alive), and the buffers that
-    /// cannot share.
+    /// A lower bound on the bytes of memory for any way of sharing: [`alive`](Self::alive), and the buffers that cannot
+    /// share.
     pub fn least_memory(&self) -> u64 {
         self.own() + self.alive
     }
@@ -89,7 +89,8 @@ impl fmt::Display for Cost {
 }
 
 impl Plan {
-    /// Floating-point operations and bytes of each op of a step, and the memory of each buffer.
+    /// The cost for a full batch: floating-point operations and bytes of each op of a step, and the memory of each
+    /// buffer.
     ///
     /// ```
     /// use wgrad::{Activation::*, Network, Plan};
@@ -110,7 +111,7 @@ impl Plan {
         }
     }
 
-    /// Of a step.
+    /// The work of one step.
     pub(crate) fn work(&self) -> Work {
         self.step.iter().map(Op::work).sum()
     }

@@ -1,4 +1,4 @@
-//! A plan as text: its buffers, then its ops.
+//! Prints a plan: its buffers, then its ops.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// One line on an op: kernel, dimensions, what it reads and writes.
+    /// Describes an op in one line: kernel, dimensions, inputs and outputs.
     pub fn describe(&self, op: &Op) -> String {
         let list = |tensors: Vec<Tensor>| tensors.iter().map(|t| self.place(t)).collect::<Vec<_>>().join(", ");
         let outputs = op.outputs().into_iter().map(|(t, _)| t).collect();
@@ -34,7 +34,7 @@ impl Plan {
         format!("{op}{options}: {} -> {}", list(op.inputs()), list(outputs))
     }
 
-    /// A name for an op, shorter than its description: kernel, dimensions, the first of what it writes.
+    /// A short title of an op: kernel, dimensions, first output.
     pub fn title(&self, op: &Op) -> String {
         let first = op.outputs().first().map_or(String::new(), |(t, _)| format!(" -> {}", self.place(t)));
         format!("{op}{first}")

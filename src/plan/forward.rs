@@ -1,4 +1,4 @@
-//! The forward pass: each layer's ops, after those of the layers whose outputs it takes.
+//! The forward pass: the ops of each layer, in execution order.
 
 use super::builder::{Builder, DataSet, Lowered, of_batch};
 use super::layers::{self, At};
@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::network::Source;
 
 impl Builder<'_> {
-    /// Adds every layer; dropout only in training, where masks have a data set's seed and step to draw on.
+    /// Adds every layer. `masks` is `Some` in training: dropout masks use its seed and step.
     pub fn forward(&mut self, masks: Option<&DataSet>) -> Result<()> {
         self.masks = masks.cloned();
         for (index, node) in self.network.nodes().iter().enumerate() {
@@ -19,8 +19,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Hands out what the network puts out, or, of an output whose loss computes the last activation itself, what that
-    /// one takes.
+    /// Writes the outputs to buffers that an app reads. If the loss of an output computes the last activation, its
+    /// pre-activation is written.
     pub fn hand_out(&mut self, losses: &[Option<Loss>]) -> Result<()> {
         for (i, end) in self.network.output_specs().iter().enumerate() {
             let source = self.network.sources()[i];
@@ -36,7 +36,7 @@ impl Builder<'_> {
                     let buffer = &mut self.plan.buffers[value.buffer.0];
                     (buffer.name, buffer.role, buffer.shape) = (end.name.clone(), role, Some(shape));
                 }
-                // An input, or what another output has: a copy.
+                // An input, or a value that is also another output, is copied.
                 false => {
                     let output = self.buffer(&end.name, shape, role)?;
                     let input = seen_as(value, shape);
@@ -48,8 +48,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What a loss takes of a value: the value or, where the loss computes the activation that made it itself, what
-    /// that one has taken; and whether it is that.
+    /// The tensor that a loss reads: the value, or its pre-activation if the loss computes the activation. Also returns
+    /// whether it is the pre-activation.
     pub fn under(&self, source: Source, loss: Loss) -> (Tensor, bool) {
         let value = self.value(source);
         let Source::Node { node, .. } = source else { return (value, false) };
@@ -61,7 +61,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The activation at the end of a layer, seen through layers that only give numbers another shape.
+    /// The activation of a layer. Skips layers that only change the shape.
     pub fn activation_of(&self, node: usize) -> Activation {
         let node = &self.network.nodes()[node];
         match (node.layer.is_view(), node.inputs[0]) {

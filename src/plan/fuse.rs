@@ -1,9 +1,9 @@
-//! Passes over the ops of a plan: what is done right after a product goes into its epilogue, and what nobody reads is
-//! not done at all.
+//! Optimizes the ops of a plan: fuses ops into the epilogue of the matmul before them, and removes ops whose results
+//! are unused.
 //!
-//! A plan comes here in a plain form, in which each op writes tensors of its own. A rule looks at two ops, of which one
-//! is the only reader of what the other writes, and puts one op in their place that gives the same numbers: where the
-//! first stands, or, if something that it reads is not there yet, where the second does.
+//! In an unfused plan, each op writes its own tensors. A rule looks for an op with a single reader. It replaces both by
+//! one op that computes the same numbers. The new op takes the position of the first one. If an input is written later,
+//! it takes the position of the second one.
 
 mod pools;
 mod rules;
@@ -12,19 +12,19 @@ mod tests;
 
 use super::*;
 
-/// One op in the place of two.
+/// One op that replaces two.
 struct Fused {
     first: usize,
     second: usize,
-    /// The place of one of them.
+    /// The position of the new op: `first` or `second`.
     at: usize,
     op: Op,
 }
 
-/// Whether the op at a place goes together with another one.
+/// Fuses the op at a position with another one, if possible.
 type Rule = fn(&Ops, usize) -> Option<Fused>;
 
-/// Later ones look for what earlier ones have made.
+/// The order matters: later rules match the results of earlier ones.
 const RULES: [Rule; 8] = [
     rules::bias,
     rules::addend,
@@ -36,7 +36,7 @@ const RULES: [Rule; 8] = [
     rules::bias_gradient,
 ];
 
-/// Fuses the ops of a plan. With `keep_gradients` no gradient of weights goes straight into the optimizer.
+/// Fuses the ops of a plan. With `keep_gradients`, no matmul passes gradients directly to the optimizer.
 pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
     prune(plan);
     pools::differentiate_first(plan);
@@ -50,12 +50,11 @@ pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
     drop_unused(plan, keep_gradients);
 }
 
-/// The ops of a plan while they are fused, with who reads and who writes each buffer. What is gone leaves its place
-/// empty.
+/// The ops of a plan during fusion, with the readers and writers of each buffer. A removed op is `None`.
 struct Ops<'a> {
     plan: &'a Plan,
     ops: Vec<Option<Op>>,
-    /// What each op reads and writes.
+    /// The inputs and outputs of each op.
     tensors: Vec<Vec<Tensor>>,
     readers: Vec<Vec<usize>>,
     writers: Vec<Vec<usize>>,
@@ -76,7 +75,8 @@ impl<'a> Ops<'a> {
         self.ops.into_iter().flatten().collect()
     }
 
-    /// From the last op to the first: a sum of two products goes into the later one, as the other is there by then.
+    /// Goes from the last op to the first. So a sum of two matmuls is fused into the later one, when the other result
+    /// exists.
     fn apply(&mut self, rule: Rule) {
         for at in (0..self.ops.len()).rev() {
             while let Some(Fused { first, second, at, op }) = rule(self, at) {
@@ -110,7 +110,7 @@ impl<'a> Ops<'a> {
         }
     }
 
-    /// The only op that reads what one op alone has written, if it is of no use to anybody else.
+    /// The only reader of a tensor that has one writer and is not needed after the step.
     fn sole_reader(&self, tensor: Tensor) -> Option<usize> {
         let at = tensor.buffer;
         match (self.plan.buffer(at).role.is_passing(), &self.writers[at.0][..], &self.readers[at.0][..]) {
@@ -119,8 +119,8 @@ impl<'a> Ops<'a> {
         }
     }
 
-    /// Where an op in the place of two can stand that reads these tensors beside those of the first one; nowhere, where
-    /// both change in between, as kernels of own layers may change what they have made.
+    /// The position of an op that replaces two and also reads `others`. Kernels of custom layers may change tensors in
+    /// between. Returns `None` if tensors of both ops change.
     fn place(&self, first: usize, second: usize, others: &[Tensor]) -> Option<usize> {
         let stays = |tensor: &Tensor| (first + 1..second).all(|at| !self.writes(at, tensor));
         match others.iter().all(stays) {
@@ -129,12 +129,12 @@ impl<'a> Ops<'a> {
         }
     }
 
-    /// Whether the op at a place writes a part of a tensor.
+    /// Whether the op at this position writes a part of a tensor.
     fn writes(&self, at: usize, tensor: &Tensor) -> bool {
         self.ops[at].iter().flat_map(Op::outputs).any(|(written, _)| written.overlaps(tensor))
     }
 
-    /// Whether the op at a place reads or writes a part of a tensor.
+    /// Whether the op at this position reads or writes a part of a tensor.
     fn touches(&self, at: usize, tensor: &Tensor) -> bool {
         self.tensors[at].iter().any(|used| used.overlaps(tensor))
     }
@@ -144,7 +144,7 @@ impl<'a> Ops<'a> {
     }
 }
 
-/// Leaves out ops whose results nobody reads.
+/// Removes ops whose results are unused.
 fn prune(plan: &mut Plan) {
     let mut read = vec![false; plan.buffers.len()];
     let mut kept = Vec::new();
@@ -159,7 +159,7 @@ fn prune(plan: &mut Plan) {
     plan.step = kept;
 }
 
-/// Makes one of updates that follow each other, of weights that do too.
+/// Merges consecutive updates of adjacent weights.
 fn merge_updates(plan: &mut Plan) {
     let mut merged: Vec<Op> = Vec::new();
     for op in std::mem::take(&mut plan.step) {
@@ -196,7 +196,7 @@ fn append(plan: &mut Plan, before: &mut Update, after: Update) {
     before.step.moments = before.step.moments.zip(after.step.moments).map(|(a, b)| longer(a, b));
 }
 
-/// One table of both, where one of them has one.
+/// Merges the multiplier tables of two updates, if one has a table.
 fn multipliers(plan: &mut Plan, a: &OptimizerStep, b: &OptimizerStep) -> Option<Tensor> {
     a.multipliers.or(b.multipliers)?;
     let of = |step: &OptimizerStep| match step.multipliers {
@@ -210,7 +210,7 @@ fn multipliers(plan: &mut Plan, a: &OptimizerStep, b: &OptimizerStep) -> Option<
     Some(Tensor::new(id, role.dtype(), len))
 }
 
-/// Leaves out buffers that no op uses any more.
+/// Removes buffers that no op uses.
 fn drop_unused(plan: &mut Plan, keep_gradients: bool) {
     let mut used = vec![false; plan.buffers.len()];
     for op in plan.ops() {

@@ -1,4 +1,4 @@
-//! Losses: what each output has of them, their gradients, and their report.
+//! Losses: the loss of each output, its gradient, and the report of the metrics.
 
 use super::builder::{Builder, DataSet, limit, numbered};
 use super::*;
@@ -6,17 +6,17 @@ use crate::activation::Activation;
 use crate::error::Error;
 use crate::network::Source;
 
-/// Levels of slots, each with sums of 8 of the level before: for 2²⁶ rows, and with less accuracy for more.
+/// The number of levels of metric slots. Each level sums 8 slots of the level before. Exact enough for 2²⁶ rows.
 fn levels(slots: u32) -> u32 {
     (26u32.saturating_sub(slots.ilog2()) / 3).max(1)
 }
 
-/// Slots of the running metrics, at least: where there were fewer, the sums of millions of losses would outgrow what a
-/// step adds.
+/// The smallest number of slots for running metrics. With fewer slots, the sums of millions of losses would lose the
+/// contributions of single steps.
 const FEWEST_SLOTS: u32 = 1024;
 
 impl Builder<'_> {
-    /// Adds the loss of each output and the report; and the gradients, where they are asked for.
+    /// Adds the loss of each output and the report. Adds the gradients if they are requested.
     pub fn losses(&mut self, losses: &[(Loss, f32)], set: &DataSet, gradient: bool) -> Result<()> {
         let slots = self.slots(losses.len())?;
         for (i, &(loss, weight)) in losses.iter().enumerate() {
@@ -29,10 +29,10 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Where the metrics of each output are: those of rows, and their sum.
+    /// The metric tensors of each output: slots of the rows, and the total.
     fn slots(&mut self, outputs: usize) -> Result<Vec<(Tensor, Tensor)>> {
         let words = words::<RowMetrics>();
-        // Parts of a buffer start where they can be bound.
+        // Each part starts at an offset that can be bound.
         let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
         let rows_of = |end: &crate::network::TensorSpec| self.batch * end.positions();
         let shapes: Vec<[u32; 4]> = (self.network.output_specs().iter().map(rows_of))
@@ -55,7 +55,7 @@ impl Builder<'_> {
         Ok((0..).zip(&shapes).map(part).collect())
     }
 
-    /// Adds the loss of one output; returns what it takes, as rows.
+    /// Adds the loss of one output. Returns its input, as rows.
     fn loss(
         &mut self,
         i: usize,
@@ -66,7 +66,7 @@ impl Builder<'_> {
         metrics: Tensor,
     ) -> Result<Tensor> {
         let (source, end) = (self.network.sources()[i], &self.network.output_specs()[i]);
-        // Of one output there is no doubt.
+        // Error messages name the output only if there are several.
         let of_output =
             if self.network.sources().len() == 1 { String::new() } else { format!(" of output {}", end.name) };
         let checked = loss.check(self.network.activation_of(i));
@@ -125,7 +125,7 @@ impl Builder<'_> {
         Ok(output)
     }
 
-    /// The layer whose sums a loss's gradient is of, if it is of sums, and what it is called.
+    /// The layer whose pre-activation the loss differentiates, if any, and the name of the gradient.
     fn gradient_of_loss(&self, source: Source, is_linked: bool) -> (Option<usize>, String) {
         let mut made_by = source;
         while let Source::Node { node, .. } = made_by
@@ -144,7 +144,7 @@ impl Builder<'_> {
         (node, if others { format!("{name}.by_loss") } else { name })
     }
 
-    /// Adds the gradients of the outputs as buffers that are given.
+    /// Adds the gradients of the outputs as buffers that are bound at run time.
     pub fn given_gradients(&mut self) -> Result<()> {
         for (i, end) in self.network.output_specs().iter().enumerate() {
             let name = format!("{}_gradient", end.name);

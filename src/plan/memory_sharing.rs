@@ -1,19 +1,19 @@
-//! Memory by liveness: values and gradients of a step share memory where their lives do not overlap.
+//! Memory sharing: values and gradients of a step share memory if their lifetimes do not overlap.
 //!
-//! Buffers share memory as a whole, as `wgpu` lets no dispatch read and write one buffer, whatever the ranges. Which
-//! ones do is decided "greedy by size" (Pisarchyk and Lee, "Efficient memory management for deep neural net inference",
-//! 2020).
+//! Only whole buffers share memory, because `wgpu` forbids a dispatch to read and write one buffer, even in different
+//! ranges. The algorithm is "greedy by size" (Pisarchyk and Lee, "Efficient memory management for deep neural net
+//! inference", 2020).
 
 use std::cmp::Reverse;
 
 use super::*;
 
-/// The first and the last op that touch a buffer, by their places in [`Plan::step`].
+/// The lifetime of a buffer: the indices in [`Plan::step`] of the first and the last op that use it.
 pub(crate) type Life = [usize; 2];
 
 impl Plan {
-    /// The life of each buffer that may share memory. `None` where something outside of a step writes or reads the
-    /// buffer: the host, an app, the report, or another step.
+    /// The lifetime of each buffer that may share memory. `None` if the buffer is used outside the step: by the host,
+    /// an app, the report or another step.
     pub(crate) fn lives(&self) -> Vec<Option<Life>> {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers.len()];
         let is_own = |b: &Buffer| b.role.is_passing() && b.shape.is_some() && b.contents.is_empty();
@@ -21,7 +21,7 @@ impl Plan {
         for (at, op) in self.ops().enumerate() {
             let inputs = op.inputs();
             for BufferId(i) in inputs.iter().map(|tensor| tensor.buffer) {
-                // What no op before has written comes from outside.
+                // A buffer that is read before it is written is filled outside the step.
                 shares[i] &= lives[i].is_some();
             }
             for tensor in op.outputs().into_iter().map(|(tensor, _)| tensor).chain(inputs) {
@@ -33,17 +33,17 @@ impl Plan {
         lives.into_iter().zip(shares).map(|(life, shares)| life.filter(|_| shares)).collect()
     }
 
-    /// Says which memory each buffer lies in.
+    /// Assigns memory to each buffer.
     pub(super) fn share_memory(&mut self) {
         let lives = self.lives();
         let mut order: Vec<(usize, Life)> = (0..).zip(lives).filter_map(|(i, life)| Some((i, life?))).collect();
-        // Among buffers of one length the order of their beginnings needs the fewest memories.
+        // For buffers of equal length, the order of their first use needs the fewest memories.
         order.sort_by_key(|&(i, life)| (Reverse(self.buffers[i].bytes()), life, i));
         self.buffers.iter_mut().for_each(|buffer| buffer.memory = None);
         let mut memories: Vec<Vec<Life>> = Vec::new();
         for (i, life) in order {
             let is_free = |lives: &Vec<Life>| lives.iter().all(|other| other[1] < life[0] || life[1] < other[0]);
-            // All are long enough, as longer buffers come first; the last one is the nearest in length.
+            // Longer buffers come first, so every memory is long enough. The last free one is the shortest.
             let memory = memories.iter().rposition(is_free).unwrap_or(memories.len());
             if memory == memories.len() {
                 memories.push(Vec::new());
@@ -53,12 +53,12 @@ impl Plan {
         }
     }
 
-    /// The length in bytes of a shared memory.
+    /// The length of a shared memory in bytes.
     pub(crate) fn memory_bytes(&self, memory: u32) -> u64 {
         self.buffers.iter().filter(|b| b.memory == Some(memory)).filter_map(Buffer::bytes).max().unwrap_or(0)
     }
 
-    /// The largest sum of bytes of buffers that may share memory and are alive at one op.
+    /// Peak bytes of buffers that may share memory and are alive at the same op.
     pub(super) fn most_alive(&self) -> u64 {
         let lives = self.lives();
         let sum = |at: usize| {
@@ -74,7 +74,8 @@ impl Plan {
 mod tests {
     use super::*;
 
-    /// A plan of sums, each of an output and two inputs, of buffers of these lengths. The last one is the output.
+    /// A plan of additions on buffers of these lengths. Each addition has an output and two inputs. The last buffer is
+    /// the plan's output.
     fn plan(lengths: &[u32], sums: &[[usize; 3]]) -> Plan {
         let buffer = |(i, &len): (usize, &u32)| Buffer {
             name: format!("buffer {i}"),
@@ -86,7 +87,7 @@ mod tests {
         };
         let mut buffers: Vec<Buffer> = lengths.iter().enumerate().map(buffer).collect();
         buffers.last_mut().unwrap().role = Role::Output(0);
-        // Lengths need not go together, as nothing runs.
+        // Nothing runs, so the lengths need not match.
         let tensor = |i: usize| Tensor::new(BufferId(i), Dtype::F32, lengths[i]);
         let sum = |&[output, a, b]: &[usize; 3]| {
             Op::Combine(Combine { a: tensor(a), b: tensor(b), output: tensor(output), how: Combination::Add })
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(plan.cost().least_memory(), plan.cost().memory());
     }
 
-    /// In the memory of the nearest length, so that the long one is there for what is long.
+    /// A buffer takes the shortest memory that fits, so that long memories stay free for long buffers.
     #[test]
     fn memories_are_as_long_as_the_longest_buffer_in_them() {
         let plan = plan(&[4, 4, 40, 4, 36, 4], &[[1, 0, 0], [2, 1, 1], [3, 2, 2], [4, 3, 3], [5, 4, 4]]);
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_a_step_does_not_write_first_or_its_report_reads_has_memory_of_its_own() {
-        // Buffer 2 is read before it is written, and nothing uses buffer 4.
+        // Buffer 2 is read before it is written, and buffer 4 is unused.
         let mut plan = plan(&[8; 6], &[[1, 0, 2], [2, 1, 1], [3, 2, 2], [5, 3, 3]]);
         assert_eq!(memories(&plan), [None, Some(0), None, Some(0), None, None]);
         plan.report = plan.step.split_off(3);

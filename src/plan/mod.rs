@@ -1,5 +1,5 @@
-//! Network + loss + optimizer + batch size → [`Plan`]: buffers and ops in order. Pure data that needs no GPU; two
-//! executors run it, the GPU and the CPU reference.
+//! A [`Plan`]: the list of buffers and ops for a network, a loss, an optimizer and a batch size. It is plain data that
+//! needs no GPU. Two executors run it: the GPU and the CPU reference.
 
 mod backward;
 mod builder;
@@ -30,67 +30,67 @@ use crate::output_losses::Losses;
 use backward::Wanted;
 use builder::Builder;
 
-/// Largest batch of a data set: what the single workgroup of `next_batch` can number within the 65,535 iterations of a
-/// loop that Mesa's lavapipe allows. A row takes one, and as many again as its place is drawn anew; lanes of a subgroup
-/// wait for the unluckiest.
+/// The largest batch. The single workgroup of `next_batch` numbers its rows. Each row takes one loop iteration, or more
+/// if its random position is taken. Mesa's lavapipe limits a loop to 65,535 iterations.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
-/// Longest row of a softmax, a layer normalisation or a loss: what the 64 lanes of a row can pass over three times.
+/// The longest row of a softmax, a layer normalisation or a loss. The 64 lanes of a row pass over it three times.
 pub const LONGEST_ROW: u32 = 1 << 20;
 
-/// A buffer: a name, a shape and a role.
+/// A buffer: its name, shape and role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Buffer {
-    /// Unique within the plan.
+    /// The name, unique within the plan.
     pub name: String,
-    /// What its elements are.
+    /// The type of the elements.
     pub dtype: Dtype,
-    /// How many there are, row-major; `None` where that is known at run time only.
+    /// The row-major shape. `None` if it is only known at run time.
     pub shape: Option<Shape>,
-    /// What it is for.
+    /// The purpose of the buffer.
     pub role: Role,
-    /// What it starts with; zeros from the end of this on.
+    /// The initial words. The rest of the buffer starts as zeros.
     pub contents: Vec<u32>,
-    /// On a GPU, the number of the memory that it lies in: buffers of one number are never in use at the same op, and
-    /// share an allocation as long as the longest of them. `None` for memory of its own.
+    /// The index of the shared memory on a GPU. Buffers with the same index are never in use at the same op. They share
+    /// an allocation with the length of the longest one. `None` if the buffer has its own memory.
     pub memory: Option<u32>,
 }
 
 impl Buffer {
-    /// Its length in 32-bit words, or `None` where it is known at run time only.
+    /// The length in 32-bit words. `None` if it is only known at run time.
     pub fn words(&self) -> Option<u64> {
         self.bytes().map(|bytes| bytes / 4)
     }
 
-    /// Its length in bytes.
+    /// The length in bytes. `None` if it is only known at run time.
     pub fn bytes(&self) -> Option<u64> {
         self.shape.map(|shape| self.dtype.bytes_of(shape.elements()))
     }
 }
 
-/// Buffers and the ops of one step, in order. Print it to read it.
+/// The buffers, and the ops of one step in order. It implements `Display`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// What it does: "training", "evaluation", "forward", "chain" or "finite".
+    /// The kind of plan: "training", "evaluation", "forward", "chain" or "finite".
     pub name: &'static str,
-    /// Rows of a full batch.
+    /// The number of rows in a full batch.
     pub batch: u32,
-    /// Every buffer; ops name them by index.
+    /// All buffers. Ops refer to them by index.
     pub buffers: Vec<Buffer>,
-    /// One step.
+    /// The ops of one step.
     pub step: Vec<Op>,
-    /// What sums up the metrics when they are to be read: after many steps, not after each.
+    /// The ops that sum the metrics before they are read. They run once after many steps.
     pub report: Vec<Op>,
 }
 
 impl Plan {
-    /// A training step: next batch, forward, loss, backward, update.
+    /// The plan of a training step: next batch, forward pass, losses, backward pass, update.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`](crate::Error::InvalidOption) for an option out of range or a last layer that does not
-    /// go with the loss; [`Error::Shape`](crate::Error::Shape) for a batch of 0, a group without a layer, or losses
-    /// that are not one for each output; [`Error::LimitExceeded`](crate::Error::LimitExceeded) for what no kernel can
-    /// address.
+    /// - [`Error::InvalidOption`](crate::Error::InvalidOption) if an option is out of range, or the last activation
+    ///   does not work with the loss.
+    /// - [`Error::Shape`](crate::Error::Shape) if the batch is 0, a group has no layer, or the number of losses is not
+    ///   the number of outputs.
+    /// - [`Error::LimitExceeded`](crate::Error::LimitExceeded) if a tensor is too large for the kernels.
     pub fn training(
         network: &Network,
         losses: impl Into<Losses>,
@@ -100,7 +100,7 @@ impl Plan {
         Ok(Self::plain_training(network, losses.into(), optimizer, config)?.finish())
     }
 
-    /// The same before its ops are fused.
+    /// The training plan before its ops are fused.
     fn plain_training<'a>(
         network: &'a Network,
         losses: Losses,
@@ -123,13 +123,15 @@ impl Plan {
         Ok(plan)
     }
 
-    /// A step of a network inside a larger computation, in three [`phases`](Self::phases): forward from buffers of
-    /// exactly `config.batch` rows for each input to one for each output; backward, from the gradients of the outputs
-    /// to that of the weights and, of those inputs for which `input_gradients` says so, of the inputs; update. The
-    /// gradients of `config.accumulate` batches are summed.
+    /// The plan of a network inside a larger computation. A step has three [`phases`](Self::phases).
+    ///
+    /// - Forward: reads one buffer for each input and writes one for each output, with exactly `config.batch` rows.
+    /// - Backward: reads the gradients of the outputs. It writes the gradients of the weights, and of the inputs that
+    ///   `input_gradients` selects.
+    /// - Update: uses the sum of the gradients of `config.accumulate` batches.
     ///
     /// # Errors
-    /// As [`training`](Self::training).
+    /// The errors of [`training`](Self::training).
     pub fn chain(
         network: &Network,
         optimizer: &Optimizer,
@@ -151,17 +153,17 @@ impl Plan {
         let step = plan.optimizer(optimizer, config, &data);
         plan.backward(&wanted)?;
         plan.hand_back(&asked)?;
-        // The update is a phase of its own.
+        // The update is a separate phase, so the gradients stay in their buffer.
         let config = TrainerConfig { keep_gradients: true, ..config.clone() };
         plan.update(step, &config, false, Some(&data))?;
         Ok(plan.finish())
     }
 
-    /// Where in [`step`](Self::step) the phases of a chain are: forward, backward, update.
+    /// The ranges of a chain's phases in [`step`](Self::step): forward, backward, update.
     pub fn phases(&self) -> [std::ops::Range<usize>; 3] {
         let of_chain =
             |op: &Op| matches!(op, Op::NextBatch(next) if self.buffer(next.data.buffer).role == Role::ChainMarks);
-        // The first mark ends the backward pass.
+        // The first mark is the end of the backward pass.
         let mark = self.step.iter().position(of_chain).unwrap_or(self.step.len());
         let update = self.step.len().min(mark + 1);
         let is_gradient = |tensor: Tensor| {
@@ -175,15 +177,15 @@ impl Plan {
             let written = op.outputs().into_iter().map(|(tensor, _)| tensor);
             op.inputs().into_iter().chain(written).any(is_gradient)
         };
-        // Of a network that is frozen whole, no op before the mark has a gradient.
+        // If the whole network is frozen, no op before the mark has a gradient.
         let backward = self.step[..mark].iter().position(has_gradient).unwrap_or(mark);
         [0..backward, backward..update, update..self.step.len()]
     }
 
-    /// A step of evaluation: next batch in order, forward, loss; nothing is changed but the metrics.
+    /// The plan of an evaluation step: next batch in order, forward pass, losses. It changes only the metrics.
     ///
     /// # Errors
-    /// As [`training`](Self::training).
+    /// The errors of [`training`](Self::training).
     pub fn evaluation(network: &Network, losses: impl Into<Losses>, batch: u32) -> Result<Self> {
         let losses = losses.into().of_outputs(network)?;
         let mut plan = Builder::new("evaluation", network, batch)?;
@@ -194,8 +196,8 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// As [`forward`](Self::forward), but for last activations that losses compute themselves: what an
-    /// [`evaluation`](Self::evaluation) tells classes by. Layer by layer, as that one runs them, unless it `may_be_one_op`.
+    /// The forward pass without last activations that losses compute. An [`evaluation`](Self::evaluation) ranks classes
+    /// by these outputs. Layers are separate ops as in an evaluation, unless `may_be_one_op` is set.
     pub(crate) fn ranks(network: &Network, losses: &[Option<Loss>], rows: u32, may_be_one_op: bool) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
         plan.given_inputs()?;
@@ -206,8 +208,8 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// What looks for weights and moments of a training plan that are not finite: it marks the totals of the metrics. Its
-    /// buffers have the roles and the lengths of that plan's.
+    /// Checks the weights and the moments of a training plan for NaN and infinities. It marks the totals of the metrics
+    /// if it finds one. Its buffers have the same roles and lengths as those of the training plan.
     pub fn finite(training: &Self) -> Self {
         let roles = [Role::Step, Role::Totals, Role::Parameters, Role::Moments];
         let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });
@@ -223,25 +225,29 @@ impl Plan {
         Self { name: "finite", batch: training.batch, step, report: Vec::new(), buffers }
     }
 
-    /// The forward pass alone, from buffers of exactly `rows` rows for each input to one of `rows` rows for each
-    /// output. A network of dense layers no wider than [`WIDEST_NARROW`], its input included, is one op, [`Narrow`].
+    /// The plan of a forward pass. It reads one buffer for each input and writes one for each output, with exactly
+    /// `rows` rows.
+    ///
+    /// If all layers are dense and no input or layer is wider than [`WIDEST_NARROW`], the network is one op,
+    /// [`Narrow`].
     ///
     /// # Errors
-    /// As [`training`](Self::training).
+    /// The errors of [`training`](Self::training).
     pub fn forward(network: &Network, rows: u32) -> Result<Self> {
         Self::ranks(network, &[], rows, true)
     }
 
-    /// The same plan with rows that have any place and stride at one of its ends, [`Role::Input`], [`Role::Output`] or the
-    /// gradient of either: in a buffer of any length the first row begins at the word `first`, the next ones `stride`
-    /// words further each, at least as many as a row has. One more op, [`CopyRows`], copies them from there before they are
-    /// first read, or there once they are written.
+    /// The same plan with another row layout of an input, an output or one of their gradients.
+    ///
+    /// `role` selects the buffer, which then may have any length. The first row begins at the word `first`. The next
+    /// rows follow at a distance of `stride` words, at least the length of a row. An additional op, [`CopyRows`],
+    /// copies an input before its first use, or an output after its last write.
     pub fn strided(mut self, role: Role, first: u32, stride: u32) -> Self {
         let Some(packed) = self.find(role) else { return self };
         let writes = |op: &Op| op.outputs().iter().any(|(tensor, _)| tensor.buffer == packed);
         let reads = |op: &Op| op.inputs().iter().any(|tensor| tensor.buffer == packed);
         let (last_write, first_read) = (self.step.iter().rposition(writes), self.step.iter().position(reads));
-        // Inputs may lie where an output is to be: what other outputs read of them is read before.
+        // Inputs and outputs may overlap in memory. So outputs are written after all inputs have been read.
         let last_write = match role {
             Role::Output(_) => last_write.map(|last| last.max(self.phases()[0].end - 1)),
             _ => last_write,
@@ -262,7 +268,7 @@ impl Plan {
             Some(_) => CopyRows { input: packed, output: given },
             None => CopyRows { input: given, output: packed },
         };
-        // What no op uses needs no copy.
+        // A buffer that no op uses needs no copy.
         if let Some(at) = last_write.map(|last| last + 1).or(first_read) {
             self.step.insert(at, Op::CopyRows(copy));
         }
@@ -270,27 +276,28 @@ impl Plan {
         self
     }
 
-    /// The buffer of a role that only one buffer can have, if the plan has it.
+    /// The buffer with this role, if the plan has one.
     pub fn find(&self, role: Role) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.role == role).map(BufferId)
     }
 
-    /// The buffers of a role.
+    /// The buffers with this role.
     pub(crate) fn all(&self, role: Role) -> impl Iterator<Item = BufferId> {
         self.buffers.iter().enumerate().filter(move |(_, buffer)| buffer.role == role).map(|(i, _)| BufferId(i))
     }
 
-    /// The buffer of that index.
+    /// The buffer with this index.
     pub fn buffer(&self, id: BufferId) -> &Buffer {
         &self.buffers[id.0]
     }
 
-    /// Where in its buffer, of so many words, a tensor lies: of what is given at run time, all of it.
+    /// The range of a tensor in a buffer of this number of words. For a buffer that is bound at run time, it is the
+    /// whole buffer.
     pub(crate) fn words_of(&self, tensor: Tensor, words: usize) -> std::ops::Range<usize> {
         if self.buffer(tensor.buffer).shape.is_none() { 0..words } else { tensor.words() }
     }
 
-    /// Every op: those of a step, then those of the report.
+    /// All ops: those of a step, then those of the report.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
         self.step.iter().chain(&self.report)
     }

@@ -1,4 +1,4 @@
-//! Networks that one invocation can evaluate for a row: as an op, [`Narrow`](super::Narrow), or inside an app's shader.
+//! Narrow networks: one invocation can evaluate a row, in the op [`Narrow`](super::Narrow) or inside an app's shader.
 
 use super::{NarrowLayer, WIDEST_NARROW};
 use crate::activation::Activation;
@@ -8,7 +8,7 @@ use crate::loss::Loss;
 use crate::network::{Layer, Network};
 use crate::ops::LONGEST_LOOP;
 
-/// Encodings, if any, then dense layers, at least one.
+/// Encodings, if any, and then at least one dense layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NarrowNetwork {
     pub encodings: Vec<NarrowEncoding>,
@@ -18,10 +18,10 @@ pub(crate) struct NarrowNetwork {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NarrowEncoding {
     pub encoding: Encoding,
-    /// Coordinates of a row.
+    /// The number of coordinates in a row.
     pub inputs: u32,
     pub outputs: u32,
-    /// Where a hash grid's table starts in the parameters: a multiple of 64.
+    /// The offset of a hash grid's table in the parameters, a multiple of 64.
     pub table: u32,
 }
 
@@ -38,14 +38,14 @@ impl NarrowNetwork {
     }
 }
 
-/// A network as such: its dense layers narrow, each with an activation at its end, and few enough rows of weights for the
-/// loops of one invocation. What an encoding puts out may have any length, as it is stored nowhere. Else an error that
-/// names the first layer that cannot.
+/// Converts a network to a narrow one. Its layers must be dense and narrow, and short enough for the loops of one
+/// invocation. An encoding may have any number of features, because they are not stored. The error names the first
+/// layer that does not fit.
 pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
     narrow_under(network, None)
 }
 
-/// As [`narrow`], but for a last activation that a loss computes itself.
+/// Like [`narrow`], but without a last activation that the loss computes.
 pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<NarrowNetwork> {
     let fault = |what: &str, expected: String, actual: String| {
         Err(Error::shape(format!("{what}, as part of a WGSL function"), expected, actual))
@@ -56,7 +56,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
     }
     let link = loss.map_or(Activation::Identity, Loss::output_activation);
     let mut last = Some(network.nodes().len().saturating_sub(1));
-    // The activation that the loss computes, at the end of the last layer that does something.
+    // The loss computes the activation of the last layer that is not a view.
     while let Some(i) = last.filter(|&i| network.nodes()[i].layer.is_view()) {
         last = i.checked_sub(1);
     }
@@ -72,7 +72,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         };
         let encoded = layers.is_empty() && !encodings.is_empty();
         let (encoding, dense) = match node.layer {
-            // Outside of training dropout is nothing either.
+            // Outside training, dropout does nothing.
             Layer::Dropout(_) | Layer::SpatialDropout(_) => continue,
             _ if node.layer.is_view() => continue,
             Layer::Dense(dense) if node.shapes[0].len() == 1 => (None, Some(dense)),
@@ -81,7 +81,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             Layer::Activation(_) if own == Activation::Identity => continue,
             Layer::Activation(_) if node.shapes[0].len() == 1 => (None, None),
             _ => {
-                // A dense layer may be refused for its rows alone.
+                // A dense layer may fail only because of the dimensions of its samples.
                 let actual = match &node.shapes[0] {
                     row if row.len() == 1 => format!("a {} layer", node.layer.kind()),
                     shape => format!("a {} layer of several positions, {shape:?}", node.layer.kind()),

@@ -1,75 +1,75 @@
-//! What buffers are for.
+//! Roles of buffers.
 
 #[cfg(doc)]
 use super::{DataInfo, LossOp, RowMetrics, StepState};
 use crate::ops::Dtype;
 
-/// What a buffer of a plan is for. Each buffer holds f32 unless said otherwise. The numbers of those that have one are
-/// those of the network's inputs and outputs, from 0.
+/// The role of a buffer in a plan. Its elements are f32 unless stated otherwise. A number in a role is the index of the
+/// network's input or output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Every weight, then every state of layers that is not trained. Shared by all plans of a trainer.
+    /// All weights, then all states. All plans of a trainer share this buffer.
     Parameters,
-    /// The gradient of every weight, laid out alike.
+    /// The gradients of all weights, in the same layout.
     Gradients,
-    /// The gradients of an update that several batches make, laid out alike.
+    /// The accumulated gradients of several batches, in the same layout.
     AccumulatedGradients,
-    /// The optimizer's moments, \[parameters / 64, moments, 64\]: of every 64 weights the first moments, then the
-    /// second ones.
+    /// The optimizer's moments, \[parameters / 64, moments, 64\]. Each block of 64 weights has its first moments, then
+    /// its second moments.
     Moments,
-    /// For every 64 weights, what their learning rate and weight decay are multiplied by.
+    /// For each block of 64 weights, the factors of the learning rate and of the weight decay.
     Multipliers,
     /// Partial sums of squared gradients.
     SquareSums,
-    /// What gradients are scaled by.
+    /// The factor that clips the gradients.
     GradientScale,
-    /// The data set's features: given at run time, of any length.
+    /// The features of the data set. Bound at run time, with any length.
     Features(u32),
-    /// The data set's targets: given at run time, of any length. A row has a u32 label or an f32 for each output, then
-    /// its weight if rows have one.
+    /// The targets of the data set. Bound at run time, with any length. A row has a u32 label or an f32 for each
+    /// output, then its weight if rows have weights.
     Targets(u32),
-    /// One [`DataInfo`]: written by the host when a data set is given. It tells of the input and of the output of that
-    /// number; the first one, of the order of rows too.
+    /// One [`DataInfo`], which the host writes for each data set. It describes the input and the output with this
+    /// index. The first one also has the order of the rows.
     Data(u32),
     /// One [`StepState`]: the cursor.
     Step,
-    /// u32 row numbers of the batch.
+    /// The row numbers of the batch, as u32.
     Indices,
-    /// Slots of [`RowMetrics`] for the rows of the batch: see [`LossOp::metrics`].
+    /// Slots of [`RowMetrics`] for the rows of the batch. See [`LossOp::metrics`].
     RowMetrics,
-    /// One [`RowMetrics`]: their sum.
+    /// One [`RowMetrics`]: the sum of the slots.
     Totals,
-    /// The input of a forward plan: given at run time.
+    /// The input of a forward plan. Bound at run time.
     Input(u32),
-    /// The output of a forward plan: given at run time.
+    /// The output of a forward plan. Bound at run time.
     Output(u32),
-    /// The gradient of a chain's output: given at run time.
+    /// The gradient of a chain's output. Bound at run time.
     OutputGradient(u32),
-    /// The gradient of a chain's input: given at run time.
+    /// The gradient of a chain's input. Bound at run time.
     InputGradient(u32),
-    /// What a layer puts out, or the gathered batch.
+    /// The output of a layer, or the gathered batch.
     Activation,
-    /// The gradient of a layer's sums.
+    /// The gradient of a layer's output or pre-activation.
     ActivationGradient,
-    /// Means and deviations of rows or of channels, and sums of their gradients, for the backward pass.
+    /// Means and deviations of rows or channels, and sums of their gradients, for the backward pass.
     Statistics,
-    /// u32: which number of each window was the largest, for the backward pass.
+    /// The index of each window's maximum, as u32, for the backward pass.
     Choices,
-    /// u32: which numbers a resampled one is made of, and their weights.
+    /// The source elements of each resampled element, and their weights, as u32.
     ResampleTable,
-    /// u32: the levels of a hash grid, or the level of every 64 numbers of its table.
+    /// The levels of a hash grid, or the level of each block of 64 weights of its table, as u32.
     GridLevels,
-    /// For each level of a hash grid, what makes its gradients whole numbers, and one over it.
+    /// For each level of a hash grid, the factor that converts its gradients to integers, and its reciprocal.
     GridScales,
-    /// i32: the gradient of a hash grid's table, as sums of whole numbers; zeros between steps.
+    /// The gradient of a hash grid's table as integer sums, i32. Zeros between steps.
     GridSums,
-    /// One [`DataInfo`]: by which a chain tells its cursor that a pass has run.
+    /// One [`DataInfo`], with which a chain tells its cursor that a pass has run.
     ChainMarks,
 }
 
 impl Role {
-    /// What the elements of such a buffer are.
+    /// The type of the elements.
     pub fn dtype(self) -> Dtype {
         match self {
             Self::Data(_) | Self::Step | Self::Indices | Self::RowMetrics | Self::Totals => Dtype::U32,
@@ -81,8 +81,7 @@ impl Role {
 }
 
 impl Role {
-    /// Whether what is in it between steps, or after them, is of no use to anybody: all of it is written before it is
-    /// read.
+    /// Whether the contents are only needed within a step. All of it is written before it is read.
     pub(crate) fn is_passing(self) -> bool {
         matches!(self, Self::Activation | Self::ActivationGradient | Self::Statistics | Self::Choices)
     }

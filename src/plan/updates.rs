@@ -1,4 +1,4 @@
-//! From gradients to weights: the optimizer's steps, layer by layer, and what gradients go through before.
+//! Updates: clips and accumulates gradients, and applies the optimizer layer by layer.
 
 use super::builder::{Builder, DataSet};
 use super::*;
@@ -6,7 +6,7 @@ use crate::config::Clip;
 use crate::schedule::Schedule;
 
 impl Builder<'_> {
-    /// Makes the optimizer's buffers.
+    /// Adds the optimizer's buffers.
     pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) -> OptimizerStep {
         let parameters = self.parameters.part(0, self.network.trained_words());
         let len = parameters.len();
@@ -27,7 +27,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The buffer of gradients, made when it is first asked for.
+    /// The buffer of gradients. The first call adds it.
     pub fn gradients(&mut self) -> Result<Tensor> {
         let made = match self.gradients {
             Some(gradients) => gradients,
@@ -37,8 +37,8 @@ impl Builder<'_> {
         Ok(made)
     }
 
-    /// Adds the updates of all parameters, layer by layer: also of frozen ones, whose rate is 0, as their moments go
-    /// on. A chain's update runs once, and only after a backward pass.
+    /// Adds the updates of all parameters, layer by layer. Frozen parameters have a rate of 0, and their moments still
+    /// change. A chain's update runs once, and only after a backward pass.
     pub fn update(
         &mut self,
         mut all: OptimizerStep,
@@ -84,7 +84,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The table of a layer's multipliers, where some are not 1: for every 64 of so many parameters.
+    /// The table of a layer's multipliers, with an entry for each block of 64 of `len` parameters. `None` if all are 1.
     fn multipliers(&mut self, config: &TrainerConfig, node: usize, start: u32, len: u32) -> Option<Tensor> {
         let own = self.network.own_parameters(node);
         let of = |i: usize| config.multipliers(self.network, i);
@@ -103,12 +103,12 @@ impl Builder<'_> {
         Some(tensor)
     }
 
-    /// Tells a chain's cursor of a pass that has run.
+    /// Tells the cursor of a chain that a pass has run.
     fn mark(&mut self, set: &DataSet, chain_pass: u32) {
         let data = self.add(&format!("chain_pass_{chain_pass}"), words::<DataInfo>(), Role::ChainMarks);
         let info = DataInfo { chain: 2, chain_pass, ..DataInfo::default() };
         self.fill(data, bytemuck::cast_slice(&[info]).to_vec());
-        // Numbers no rows.
+        // No rows are numbered.
         let (step, indices) = (set.step, set.indices.part(0, 1));
         let (accumulate, learning_rate, schedule) = (1, 0.0, Schedule::constant());
         self.push(NextBatch { data, step, indices, accumulate, learning_rate, schedule });

@@ -1,15 +1,15 @@
-//! Max pooling and the activation before it.
+//! Max pooling after an activation.
 
 use super::Ops;
 use crate::activation::Activation;
 use crate::ops::*;
 use crate::plan::{Buffer, Plan};
 
-/// A number that a window has chosen is the window's output, and so is what an activation's derivative takes of it. So
-/// the derivative goes before the pool's gradient, where numbers are fewer, and a product may take it in. The pool's
-/// input is no longer needed then.
+/// Moves an activation's derivative before the gradient of the max pool that follows the activation. There, the tensors
+/// are smaller, and a matmul may fuse the derivative. The pool's input is then unused.
 ///
-/// Windows that overlap add up gradients, which the derivative would round before; but not that of relu, 0 or 1.
+/// The pool's output is the element that a window has chosen, so it replaces the activation's output. Overlapping
+/// windows sum gradients, and the order of rounding would change. Relu is exempt, because its derivative is 0 or 1.
 pub(super) fn differentiate_first(plan: &mut Plan) {
     for at in 0..plan.step.len() {
         if let Some((second, derivative, gradient)) = swapped(plan, at) {
@@ -23,8 +23,8 @@ pub(super) fn differentiate_first(plan: &mut Plan) {
     }
 }
 
-/// The gradient of a pool at a place, and the derivative that is its only reader: the place of that, and both the other
-/// way round, with a buffer between them that is to come.
+/// Matches a pool's gradient whose only reader is an activation's derivative. Returns the derivative's position, and
+/// both ops in swapped order with a new buffer between them.
 fn swapped(plan: &Plan, at: usize) -> Option<(usize, Pointwise, PoolGradient)> {
     let Op::PoolGradient(after) = &plan.step[at] else { return None };
     let pool = plan.step.iter().find_map(|op| match op {

@@ -1,11 +1,11 @@
-//! What goes together: each rule looks at the op at one place, and finds its partner.
+//! The fusion rules. Each rule looks at the op at one position and finds its partner.
 
 use super::{Fused, Ops};
 use crate::activation::Activation;
 use crate::ops::*;
 use crate::plan::Role;
 
-/// A product whose epilogue still has room for what follows its sums.
+/// The matmul at this position, if its epilogue has room for the next op.
 fn product<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {
     match ops.ops[at].as_ref()? {
         Op::Matmul(product) if product.bias_gradient.is_none() => Some(product),
@@ -13,7 +13,7 @@ fn product<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {
     }
 }
 
-/// The bias of a product, if nothing but that has been done to its sums.
+/// The bias of a matmul. `None` if its epilogue does more.
 fn bias_of(product: &Matmul) -> Option<Option<Tensor>> {
     match product.epilogue {
         Epilogue::None => Some(None),
@@ -22,12 +22,12 @@ fn bias_of(product: &Matmul) -> Option<Option<Tensor>> {
     }
 }
 
-/// The numbers of another tensor, as C of a product.
+/// Another tensor in the shape of a matmul's C.
 fn as_c(product: &Matmul, tensor: Tensor) -> Tensor {
     seen_as(tensor, product.c.shape)
 }
 
-/// product, + bias: a product with a bias.
+/// Matmul, then a bias: fuses the bias into the epilogue.
 pub(super) fn bias(ops: &Ops, first: usize) -> Option<Fused> {
     let product =
         product(ops, first).filter(|product| product.epilogue == Epilogue::None && product.addend.is_none())?;
@@ -42,7 +42,7 @@ pub(super) fn bias(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: ops.place(first, second, &[*b])?, op })
 }
 
-/// product, + another tensor: a residual connection, or a second share of a gradient.
+/// Matmul, then another tensor added: a residual connection, or a second share of a gradient.
 pub(super) fn addend(ops: &Ops, first: usize) -> Option<Fused> {
     let product = product(ops, first).filter(|product| product.addend.is_none())?;
     bias_of(product)?;
@@ -57,7 +57,7 @@ pub(super) fn addend(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: ops.place(first, second, &[*other])?, op })
 }
 
-/// product, activation: where nobody else needs what the activation takes.
+/// Matmul, then an activation. No other op may read the pre-activation.
 pub(super) fn activation(ops: &Ops, first: usize) -> Option<Fused> {
     let product = product(ops, first)?;
     let bias = bias_of(product)?;
@@ -70,7 +70,7 @@ pub(super) fn activation(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: first, op })
 }
 
-/// batch normalisation, activation: where nobody else needs what the activation takes.
+/// Batch normalisation, then an activation. No other op may read the pre-activation.
 pub(super) fn norm_activation(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::BatchNormForward(norm)) = &ops.ops[first] else { return None };
     let second = ops.sole_reader(norm.y).filter(|_| norm.activation == Activation::Identity)?;
@@ -81,7 +81,7 @@ pub(super) fn norm_activation(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: first, op })
 }
 
-/// The mask of a dropout, the derivative of the activation before it.
+/// A dropout mask, then the derivative of the activation before it.
 pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::Pointwise(mask)) = &ops.ops[first] else { return None };
     if mask.saved.is_some() || mask.activation != Activation::Identity || mask.dropout.is_none() {
@@ -94,7 +94,7 @@ pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: ops.place(first, second, &[saved])?, op })
 }
 
-/// product, the derivative of an activation: the gradient of what that one has taken.
+/// Matmul, then the derivative of an activation: the result is the gradient of the pre-activation.
 pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let product = product(ops, first).filter(|product| product.epilogue == Epilogue::None)?;
     let second = ops.sole_reader(product.c)?;
@@ -105,7 +105,7 @@ pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: ops.place(first, second, &[saved])?, op })
 }
 
-/// A loss, the derivative of the activation that made what it takes. The softmax losses have no room for one.
+/// A loss, then the derivative of the last activation. The kernels of softmax losses cannot fuse a derivative.
 pub(super) fn loss_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::LossOp(loss)) = &ops.ops[first] else { return None };
     let second = ops.sole_reader(loss.gradient.filter(|_| !loss.loss.is_softmax())?)?;
@@ -121,7 +121,7 @@ pub(super) fn loss_derivative(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: first, op })
 }
 
-/// The gradient of weights, the column sums of the same gradient of outputs: that of the biases.
+/// The gradient of weights, and the column sums of the same output gradient: the gradient of the biases.
 pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
     let product = product(ops, first)?;
     if product.layout != Layout::Tn || product.epilogue != Epilogue::None || product.addend.is_some() {
@@ -145,13 +145,13 @@ pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
     Some(Fused { first, second, at: first, op })
 }
 
-/// The gradient of a layer's weights and biases, their update: where nothing else needs that gradient, and nothing the
-/// weights after it.
+/// The gradient of a layer's weights and biases, then their update. No other op may read that gradient, or read the
+/// weights afterwards.
 pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
     let Some(Op::Matmul(product)) = &ops.ops[first] else { return None };
     let is_gradient = ops.role(product.c) == Role::Gradients && product.epilogue == Epilogue::None;
     let last = product.bias_gradient.unwrap_or(product.c);
-    // An own layer may have the column sums in a tensor of its own.
+    // A custom layer may write the column sums to its own tensor.
     if !is_gradient || product.addend.is_some() || last.buffer != product.c.buffer {
         return None;
     }

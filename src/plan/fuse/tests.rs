@@ -1,4 +1,4 @@
-//! Each rule on a small network: which ops go, which come in their place, and the same numbers on the CPU.
+//! Tests each rule on a small network: the removed ops, the added ops, and equal results on the CPU.
 
 mod pools;
 mod updates;
@@ -17,7 +17,7 @@ fn config() -> TrainerConfig {
     TrainerConfig { batch: ROWS, keep_gradients: true, ..TrainerConfig::default() }
 }
 
-/// A training plan as layers make it, without the ops whose results nobody reads.
+/// An unfused training plan, without ops whose results are unused.
 fn plain_of(network: &Network, loss: Loss, optimizer: impl Into<Optimizer>, config: &TrainerConfig) -> Plan {
     let mut plan = Plan::plain_training(network, loss.into(), &optimizer.into(), config).unwrap().plan;
     prune(&mut plan);
@@ -28,14 +28,14 @@ fn plain(network: &Network, loss: Loss) -> Plan {
     plain_of(network, loss, Sgd { momentum: 0.5, ..Sgd::default() }, &config())
 }
 
-/// The plan after some rules.
+/// The plan after these rules.
 fn by(plan: &Plan, rules: &[Rule]) -> Plan {
     let mut ops = Ops::new(plan);
     rules.iter().for_each(|rule| ops.apply(*rule));
     Plan { step: ops.into_step(), ..plan.clone() }
 }
 
-/// Each op with all that it reads and writes; an optimizer's options left out.
+/// Each op with its inputs and outputs, without the optimizer's options.
 fn lines(plan: &Plan) -> Vec<String> {
     let place = |tensor: Tensor| match (&plan.buffer(tensor.buffer).name, tensor.offset) {
         (name, 0) => name.clone(),
@@ -49,7 +49,7 @@ fn lines(plan: &Plan) -> Vec<String> {
     plan.step.iter().map(line).collect()
 }
 
-/// The ops that are in one plan only: those that have gone, then those that have come.
+/// The ops that the second plan lacks, then the ops that the first plan lacks.
 fn changes(before: &Plan, after: &Plan) -> (Vec<String>, Vec<String>) {
     let only = |a: &Plan, b: &Plan| {
         let mut others = lines(b);
@@ -65,7 +65,7 @@ fn changes(before: &Plan, after: &Plan) -> (Vec<String>, Vec<String>) {
     (only(before, after), only(after, before))
 }
 
-/// What each buffer that is written holds after some steps on the CPU, by its name.
+/// The contents of each written buffer after some steps on the CPU, by name.
 fn numbers(plan: &Plan, network: &Network, steps: u32) -> BTreeMap<String, Vec<u32>> {
     let mut executor = CpuExecutor::new(Arc::new(plan.clone()), &[]);
     let wave = |len: u32| (0..len).map(|i| ((i * 37 % 64) as f32 / 32.0 - 1.0).to_bits()).collect::<Vec<u32>>();
@@ -89,12 +89,12 @@ fn numbers(plan: &Plan, network: &Network, steps: u32) -> BTreeMap<String, Vec<u
     numbers
 }
 
-/// How far the numbers of two plans may lie apart.
+/// The allowed difference between the numbers of two plans.
 enum Off {
-    /// The same operations on the same numbers in the same order: the same bits, after three steps.
+    /// None: the same operations in the same order give the same bits after three steps.
     Nothing,
-    /// Another order of products, or of sums of [`ROWS`] numbers: of one step, so many roundings of the largest of such
-    /// sums.
+    /// Another order of factors or of sums of [`ROWS`] terms. The difference after one step is at most this number of
+    /// roundings of the largest sum.
     Roundings(f32),
 }
 
@@ -105,7 +105,7 @@ fn assert_agree(before: &Plan, after: &Plan, network: &Network, off: &Off) {
     let largest = numbers.keys().filter(in_f32).flat_map(|name| &numbers[name]);
     let largest = largest.map(|word| f32::from_bits(*word).abs()).fold(0.0, f32::max);
     assert!(largest.is_finite());
-    // Gradients that go into an update are nowhere in memory.
+    // Gradients that a matmul passes to the update are not in memory.
     let updates = |op: &Op| matches!(op, Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. }));
     let is_whole = |name: &str| name != "gradients" || !after.ops().any(updates);
     for (name, held) in numbers.iter().filter(|(name, _)| is_whole(name)) {
@@ -123,7 +123,7 @@ fn assert_agree(before: &Plan, after: &Plan, network: &Network, off: &Off) {
     }
 }
 
-/// A rule takes these ops of a training plan away, in which some rules have been at work already, and puts those in.
+/// Checks that a rule removes the ops `gone` and adds the ops `new`. The rules `before` are applied first.
 fn check(network: &Network, before: &[Rule], rule: Rule, gone: &[&str], new: &[&str], off: Off) {
     let plain = by(&plain(network, Loss::MeanSquaredError), before);
     let fused = by(&plain, &[rule]);
@@ -203,7 +203,7 @@ fn an_activation_goes_into_the_product() {
     );
 }
 
-/// Silu's derivative takes what the activation takes.
+/// Silu's derivative reads the pre-activation.
 #[test]
 fn an_activation_whose_input_is_needed_stays_an_op() {
     let network = Network::input(4).dense(3, Silu).dense(2, Identity).build().unwrap();
@@ -247,7 +247,7 @@ fn a_derivative_goes_into_the_product() {
     );
 }
 
-/// The derivative of what two layers read comes after the sum of their gradients.
+/// If two layers read a value, the derivative follows the sum of their gradients.
 #[test]
 fn a_derivative_follows_the_sum_at_a_fan_out() {
     let network = Network::input(4).dense(4, Tanh).residual(|x| x.dense(4, Relu)).dense(3, Identity).build().unwrap();
@@ -282,7 +282,7 @@ fn the_last_derivative_goes_into_the_loss() {
     );
 }
 
-/// Their kernel takes no activation's derivative.
+/// The kernel of a softmax loss cannot fuse a derivative.
 #[test]
 fn a_derivative_before_a_softmax_loss_stays_an_op() {
     let network = Network::input(4).dense(3, Relu).activation(Softmax).build().unwrap();
@@ -335,7 +335,7 @@ fn the_update_goes_into_the_product() {
     );
 }
 
-/// The whole pass, and what is left of the gradients. Some ten ops follow each other, each of at most six terms.
+/// All rules together. About ten ops follow each other, each with at most six terms.
 #[test]
 fn all_rules_together() {
     let network = Network::input(4).dense(6, Relu).layer_norm().dense(3, Sigmoid).build().unwrap();
@@ -406,7 +406,7 @@ fn an_activation_goes_into_batch_normalisation() {
     );
 }
 
-/// A value that two layers read, or that is put out, is not taken away by a rule.
+/// No rule removes a value that two layers read, or that is an output.
 #[test]
 fn what_others_read_stays() {
     let mut g = Graph::new();

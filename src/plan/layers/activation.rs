@@ -1,12 +1,12 @@
-//! Activations, by themselves or at the end of a layer; softmax: y = e^z / Σ e^z, dz = y ⊙ (dy − Σ dy ⊙ y), over the
-//! last dimension.
+//! Activations, as layers or at the end of a layer. Softmax over the last dimension: y = e^z / Σ e^z, dz = y ⊙ (dy − Σ
+//! dy ⊙ y).
 
 use super::{At, Builder, LONGEST_ROW, Tensor, limit, rows};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Pointwise, Role, Softmax};
 
-/// What the activation takes, if there is one, and what it makes of it.
+/// Adds an activation. Returns the pre-activation, if there is an activation, and the output.
 pub(super) fn forward(
     name: &str,
     sums: Tensor,
@@ -29,8 +29,8 @@ pub(super) fn forward(
     Ok((Some(sums), output))
 }
 
-/// The gradient of what a layer's activation takes: from that of what it puts out, and what losses have made that
-/// compute the activation themselves.
+/// The gradient of the pre-activation. It sums the share from the output's gradient and the share of losses that
+/// compute the activation.
 pub(super) fn backward(
     at: &At,
     activation: Activation,

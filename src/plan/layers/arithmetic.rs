@@ -1,5 +1,5 @@
-//! Sums and products of several inputs, number by number, with lengths of 1 repeated: of a sum, the gradient of each
-//! input is that of the output; of a product, times the other one. Where an input was repeated, it is summed.
+//! Elementwise sums and products with broadcasting. For a sum, the gradient of each input is that of the output. For a
+//! product, it is that times the other input. Broadcast dimensions are summed.
 
 use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ pub(super) fn add(at: &At, plan: &mut Builder) -> Result<Lowered> {
     forward(at, Combination::Add, plan)
 }
 
-/// Of more than two, what the first ones make together is kept.
+/// Keeps the intermediate products of more than two inputs.
 pub(super) fn multiply(at: &At, plan: &mut Builder) -> Result<Lowered> {
     forward(at, Combination::Multiply, plan)
 }
@@ -43,7 +43,7 @@ pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -
     let rank = at.shape().len() + 1;
     let mut gradient = gradient;
     for input in (1..at.inputs.len()).rev() {
-        // output = before · this one.
+        // output = before · this
         let (before, this) = (at.done.kept[input - 1], of_rank(at.inputs[input], rank));
         let times = |other: Tensor, what: String, plan: &mut Builder| -> Result<Tensor> {
             let output = plan.gradient(&at.name(&what), gradient)?;
@@ -64,7 +64,7 @@ pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -
     hand_down(at, 0, gradient, plan)
 }
 
-/// The gradient of an input, from one of the output's shape.
+/// Adds the gradient of an input, given a gradient with the output's shape.
 fn hand_down(at: &At, input: usize, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if at.wanted[input] {
         let given = at.inputs[input];
@@ -75,7 +75,7 @@ fn hand_down(at: &At, input: usize, gradient: Tensor, plan: &mut Builder) -> Res
     Ok(())
 }
 
-/// Summed along the dimensions in which the shape is 1.
+/// Sums over the dimensions in which `shape` is 1.
 fn summed_to(at: &At, gradient: Tensor, shape: Shape, name: &str, plan: &mut Builder) -> Result<Tensor> {
     if gradient.shape == shape {
         return Ok(gradient);
@@ -85,7 +85,7 @@ fn summed_to(at: &At, gradient: Tensor, shape: Shape, name: &str, plan: &mut Bui
     Ok(output)
 }
 
-/// With lengths of 1 between the batch and the sample, so that it has as many dimensions as another one.
+/// Inserts dimensions of length 1 after the batch, up to this rank.
 fn of_rank(tensor: Tensor, rank: usize) -> Tensor {
     let missing = rank - tensor.shape.len();
     let sample = [&[1; 5][..missing], &tensor.shape[1..]].concat();

@@ -1,5 +1,5 @@
-//! Batch normalisation: y = x̂ · scale + shift, by the batch's statistics in training and by the running ones
-//! elsewhere; see [`BatchNormInput`] and [`BatchNormParameters`] for its gradients.
+//! Batch normalisation: y = x̂ · scale + shift. Training uses the statistics of the batch, other plans the running
+//! ones. For gradients, see [`BatchNormInput`] and [`BatchNormParameters`].
 
 use super::{At, Builder, Lowered, Role, Tensor, made, rows};
 use crate::activation::Activation;
@@ -37,7 +37,7 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Build
     let [statistics, step] = at.done.kept[..] else { return Ok(()) };
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
     let fixed = is_fixed(at, plan);
-    // The sums are needed for the input's gradient even where the weights are frozen, unless statistics are constants.
+    // The input's gradient needs the sums even if the weights are frozen, unless the statistics are constant.
     let mut sink = |role: &str, parameter: usize| match plan.trained[parameter] {
         true => plan.parameter_sink(at, parameter),
         false => plan.gradient(&at.name(role), plan.parameter(parameter)),
@@ -53,7 +53,7 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Build
     Ok(())
 }
 
-/// Whether training takes the running statistics as they are.
+/// Whether training keeps the running statistics constant.
 fn is_fixed(at: &At, plan: &Builder) -> bool {
     at.node.states.iter().any(|&state| plan.fixed[state])
 }

@@ -1,11 +1,11 @@
-//! Convolutions: the products of a dense layer, whose A is read through a [`Window`].
+//! Convolutions: the matmuls of a dense layer, with A read through a [`Window`].
 
 use super::dense::{self, Product};
 use super::{At, Builder, Lowered, Tensor, limit};
 use crate::error::Result;
 use crate::network::Conv;
 
-/// Numbers of A, stored or not, that kernels can tell apart.
+/// The largest number of elements of A, stored or virtual, that kernels can index.
 const SUBMISSION_LIMITS: u64 = u32::MAX as u64;
 
 pub(super) fn forward(at: &At, conv: &Conv, plan: &mut Builder) -> Result<Lowered> {

@@ -1,4 +1,4 @@
-//! Layers of an app's own: their ops and tensors, checked, go into the plan.
+//! Custom layers: checks their ops and tensors, and adds them to the plan.
 
 use super::{At, Builder, Lowered, Role};
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tenso
     add(at, ops, Role::ActivationGradient, plan).map(drop)
 }
 
-/// What both passes read.
+/// The tensors that both passes read.
 fn given(at: &At, plan: &Builder) -> LayerTensors {
     LayerTensors {
         inputs: at.inputs.clone(),
@@ -50,7 +50,7 @@ fn layer_ops<'a>(at: &At<'a>, tensors: LayerTensors, plan: &Builder) -> LayerOps
     LayerOps { tensors, layer, own: Vec::new(), before: 0, next, ops: Vec::new() }
 }
 
-/// Adds what a pass consists of; returns every tensor of the layer's own.
+/// Adds the ops of a pass. Returns all intermediate tensors of the layer.
 fn add(at: &At, ops: LayerOps, role: Role, plan: &mut Builder) -> Result<Vec<super::Tensor>> {
     ops.check_written()?;
     for (name, tensor) in &ops.own[ops.before..] {

@@ -1,25 +1,24 @@
-//! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ. Where it is tied to the
-//! transposed weights of another one: Y = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W. A convolution is the same
-//! with an X and a dZ that are read through windows.
+//! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ. Tied to transposed weights: Y
+//! = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W. A convolution reads X and dZ through windows.
 
 use super::{At, Builder, Lowered, Tensor, activation, made, rows, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Combination, Combine, Layout, Matmul, Reduce, Reduction, Window};
 
-/// What a layer multiplies by its weights, and what comes after.
+/// The matmul of a layer and its epilogue.
 pub(super) struct Product {
     pub bias: bool,
     pub activation: Activation,
     /// Whether the weights are those of another layer, transposed.
     pub transposed: bool,
-    /// How the products read X, and for the gradient of X how they read dZ, where not row by row.
+    /// The window through which matmuls read X, and dZ for the gradient of X. `None` for plain rows.
     pub window: Option<Window>,
     pub reversed: Option<Window>,
 }
 
 impl Product {
-    /// By the weights of a dense layer of its own.
+    /// The matmul of a dense layer with its own weights.
     pub fn dense(bias: bool, activation: Activation) -> Self {
         Self { bias, activation, transposed: false, window: None, reversed: None }
     }
@@ -48,7 +47,7 @@ pub(super) fn forward(at: &At, of: Product, plan: &mut Builder) -> Result<Lowere
 pub(super) fn backward(at: &At, of: Product, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let weight = at.node.parameters[0];
-    // The gradient of the input first: that of the weights may change them at once.
+    // The input's gradient comes first, because the gradient of the weights may update them in its epilogue.
     if let Some(sink) = plan.sink(at, 0)? {
         let layout = if of.transposed { Layout::Nn } else { Layout::Nt };
         let product = Matmul::new(gradient, rows(plan.parameter(weight)), rows(sink), layout);

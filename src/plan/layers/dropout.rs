@@ -1,4 +1,4 @@
-//! Dropout: y = x · mask; dx = dy · mask, the same mask drawn again.
+//! Dropout: y = x · mask, dx = dy · mask. The backward pass draws the same mask again.
 
 use super::{At, Builder, Lowered, Tensor, made};
 use crate::activation::Activation;
@@ -24,7 +24,7 @@ pub(super) fn backward(at: &At, rate: f32, spatial: bool, gradient: Tensor, plan
     Ok(())
 }
 
-/// Which numbers pass: all of them outside of training.
+/// The mask. `None` outside training.
 fn mask(at: &At, rate: f32, spatial: bool, plan: &Builder) -> Option<Dropout> {
     let set = plan.masks.as_ref().filter(|_| rate > 0.0)?;
     let shape = at.shape();

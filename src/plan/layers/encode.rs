@@ -1,4 +1,4 @@
-//! An encoding of coordinates one by one; dx = Σ dy · y′ over a coordinate's features.
+//! An encoding of separate coordinates: dx = Σ dy · y′ over the features of a coordinate.
 
 use super::{At, Builder, Lowered, Tensor, made};
 use crate::encoding::Encoding;

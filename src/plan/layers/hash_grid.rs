@@ -1,5 +1,5 @@
-//! Hash grid: y = entries at the corners of a point's cell, interpolated. The gradient of its table is summed in whole
-//! numbers: [`HashGridScale`], [`HashGridScatter`], [`HashGridGradient`]; of its points: [`HashGridInput`].
+//! Hash grid: y = table entries at the corners of a point's cell, interpolated. The table's gradient is summed in
+//! integers: [`HashGridScale`], [`HashGridScatter`], [`HashGridGradient`]. The points' gradient is [`HashGridInput`].
 
 use super::{At, Builder, Lowered, Role, Tensor, made};
 use crate::encoding::{BLOCK, HashGrid, Level};
@@ -8,7 +8,7 @@ use crate::ops::{HashGridForward, HashGridGradient, HashGridInput, HashGridScale
 
 pub(super) fn forward(at: &At, grid: HashGrid, plan: &mut Builder) -> Result<Lowered> {
     let x = at.inputs[0];
-    // The table of levels that both passes read.
+    // The table of levels, which both passes read.
     let levels = plan.buffer(&at.name("levels"), [grid.levels, 4], Role::GridLevels)?;
     plan.fill(levels, grid.levels(x.columns()).iter().flat_map(Level::words).collect());
     let y = plan.activation(&at.node.name, at.shape())?;

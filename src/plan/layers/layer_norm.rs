@@ -1,5 +1,5 @@
-//! Layer, group, instance and RMS normalisation: y = x̂ · scale + shift; see [`LayerNormInput`] and
-//! [`LayerNormParameters`] for its gradients.
+//! Layer, group, instance and RMS normalisation: y = x̂ · scale + shift. For gradients, see [`LayerNormInput`] and
+//! [`LayerNormParameters`].
 
 use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, limit, made, rows, seen_as};
 use crate::error::Result;
@@ -41,7 +41,7 @@ pub(super) fn backward(at: &At, norm: &Normalisation, gradient: Tensor, plan: &m
     Ok(())
 }
 
-/// \[rows, columns\], or \[samples, positions, channels\] where positions are normalised together.
+/// \[rows, columns\], or \[samples, positions, channels\] if all positions are normalised together.
 fn members(tensor: Tensor, norm: &Normalisation) -> Tensor {
     let (all, samples) = (rows(tensor), tensor.rows());
     match norm.of_rows {

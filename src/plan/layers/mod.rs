@@ -1,4 +1,4 @@
-//! What each kind of layer adds to a plan: its forward and its backward ops. Nothing here knows of a device.
+//! The forward and backward ops of each kind of layer. This module is independent of devices.
 
 mod activation;
 mod arithmetic;
@@ -24,15 +24,15 @@ use crate::encoding::Encoding;
 use crate::error::Result;
 use crate::network::{Layer, Node};
 
-/// A layer in its place, and what there is of it in the plan.
+/// A layer of the network and its tensors in the plan.
 pub(super) struct At<'a> {
-    /// Its number, which tells its masks from others.
+    /// The index of the node. It makes its dropout masks unique.
     pub index: usize,
     pub node: &'a Node,
     pub inputs: Vec<Tensor>,
-    /// For each input, whether there is a use for its gradient.
+    /// For each input, whether its gradient is needed.
     pub wanted: Vec<bool>,
-    /// What its forward pass has left; nothing before that.
+    /// The results of its forward pass. Empty before that pass.
     pub done: Lowered,
 }
 
@@ -41,17 +41,17 @@ impl At<'_> {
         format!("{}.{of}", self.node.name)
     }
 
-    /// The shape of a sample of its first output.
+    /// The shape of one sample of its first output.
     fn shape(&self) -> Shape {
         self.node.shapes[0]
     }
 
-    /// The shape of a sample of its first input.
+    /// The shape of one sample of its first input.
     fn input_shape(&self) -> Shape {
         Shape::of(&self.inputs[0].shape[1..])
     }
 
-    /// The kind of layer whose ops it has: of what is tied, that of the other one, with its parameters.
+    /// The layer whose ops it uses. For a tied layer, this is the layer that it is tied to.
     fn layer<'a>(&'a self, plan: &'a Builder) -> &'a Layer {
         let of = |name: &str| plan.network.layers().find(|(other, _)| *other == name).map(|(_, layer)| layer);
         match &self.node.layer {
@@ -97,8 +97,8 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     }
 }
 
-/// Adds a layer's backward pass: from the gradients of its outputs, or that of what its activation takes, to those of
-/// its weights, where they are trained, and to its share of those of its inputs, where there is a use for them.
+/// Adds a layer's backward pass. It starts from the gradients of the outputs or of the pre-activation. It adds the
+/// gradients of trained weights, and the needed gradients of inputs.
 pub(super) fn backward(
     at: &At,
     gradients: &[Option<Tensor>],
@@ -109,7 +109,7 @@ pub(super) fn backward(
     let activation = layer.activation();
     let through =
         |gradient: Option<Tensor>, plan: &mut Builder| activation::backward(at, activation, gradient, of_sums, plan);
-    // A layer has a gradient of one of its outputs at least.
+    // At least one output of a layer has a gradient.
     let Some(first) = gradients.iter().flatten().chain(&of_sums).next().copied() else { return Ok(()) };
     match layer {
         Layer::Dense(dense) => {
@@ -157,12 +157,12 @@ pub(super) fn backward(
     plan.add_up_tied(true)
 }
 
-/// A dense layer by another one's weights, transposed.
+/// The matmul of a dense layer with another layer's transposed weights.
 fn of_tied(activation: Activation) -> Product {
     Product { transposed: true, ..Product::dense(true, activation) }
 }
 
-/// A layer that puts out one tensor and keeps nothing else.
+/// The result of a layer with one output that keeps nothing for the backward pass.
 fn made(output: Tensor) -> Lowered {
     Lowered { outputs: vec![output], ..Lowered::default() }
 }

@@ -1,4 +1,4 @@
-//! Layers that put numbers elsewhere: each gradient goes back where its number came from.
+//! Layers that move elements: reshape, slice, split, concat and transpose. The backward pass moves each gradient back.
 
 use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::activation::Activation;
@@ -7,11 +7,11 @@ use crate::network::{Source, axis_of};
 use crate::plan::builder::of_batch;
 use crate::plan::{Pad, Rearrange, Shape};
 
-/// The same numbers in the same order.
+/// Reshapes a tensor without an op.
 pub(super) fn reshape(at: &At, plan: &Builder) -> Lowered {
     let input = at.inputs[0];
     let mut lowered = made(seen_as(input, of_batch(input.rows(), at.shape())));
-    // A loss sees through it to what an activation takes, where that one's rows stay as they are.
+    // A loss can still read the pre-activation through the reshape, if the rows of the activation stay the same.
     if let Source::Node { node, .. } = at.node.inputs[0]
         && (input.shape.last() == at.shape().last() || plan.activation_of(node) != Activation::Softmax)
     {
@@ -45,7 +45,7 @@ pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, plan: &mut B
     Ok(())
 }
 
-/// Parts of an axis that follow each other, from one place on.
+/// Adjacent slices of an axis, from `start`.
 pub(super) fn slices(at: &At, axis: i32, start: u32, plan: &mut Builder) -> Result<Lowered> {
     let input = at.inputs[0];
     let dimension = dimension(Shape::of(&input.shape[1..]), axis)?;
@@ -60,7 +60,7 @@ pub(super) fn slices(at: &At, axis: i32, start: u32, plan: &mut Builder) -> Resu
     Ok(Lowered { outputs, ..Lowered::default() })
 }
 
-/// Each part makes a share of its own, zeros elsewhere.
+/// Each slice adds its own share of the gradient, with zeros elsewhere.
 pub(super) fn slices_backward(
     at: &At,
     axis: i32,
@@ -107,12 +107,12 @@ pub(super) fn transpose_backward(at: &At, order: &[i32], gradient: Tensor, plan:
     Ok(())
 }
 
-/// The dimension of a batch that an axis of its samples is.
+/// The dimension of a batch for an axis of its samples.
 fn dimension(sample: Shape, axis: i32) -> Result<usize> {
     Ok(axis_of(sample, axis, "axis")? + 1)
 }
 
-/// The order of a batch's dimensions: that of rows first.
+/// The order of a batch's dimensions. The batch stays first.
 fn dimensions(input: Tensor, order: &[i32]) -> Result<Vec<usize>> {
     let sample = Shape::of(&input.shape[1..]);
     std::iter::once(Ok(0)).chain(order.iter().map(|&axis| dimension(sample, axis))).collect()

@@ -1,5 +1,5 @@
-//! Max and average pooling. Training keeps which number of a window was the largest: the backward pass then needs
-//! neither input nor output.
+//! Max and average pooling. In training, max pooling stores the index of each window's maximum. So the backward pass
+//! needs neither input nor output.
 
 use super::{At, Builder, Lowered, Role, Tensor, made};
 use crate::error::Result;

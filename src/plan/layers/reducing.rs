@@ -1,5 +1,5 @@
-//! Means and largest numbers over axes: of a mean, each number's gradient is the output's divided by their count; of
-//! the largest, the first of them gets all.
+//! Mean and maximum over axes. The gradient of a mean is the output's divided by the number of elements. The gradient
+//! of a maximum goes to the first maximum.
 
 use super::{At, Builder, Lowered, Tensor, made, seen_as};
 use crate::error::Result;
@@ -33,7 +33,7 @@ pub(super) fn max_backward(at: &At, axes: &[i32], gradient: Tensor, plan: &mut B
     Ok(())
 }
 
-/// The shape of a batch with a length of 1 along each axis.
+/// The shape of a batch with length 1 along each axis.
 fn of_ones(input: Tensor, axes: &[i32]) -> Result<Shape> {
     let mut shape = input.shape;
     for axis in reduced(axes, Shape::of(&input.shape[1..]), "axes")? {

@@ -1,4 +1,4 @@
-//! Upsampling, padding, cropping, and blocks of pixels from channels and back.
+//! Upsampling, padding, cropping, depth to space and space to depth.
 
 use super::{At, Builder, Lowered, Role, Tensor, made, seen_as};
 use crate::error::Result;
@@ -6,15 +6,15 @@ use crate::network::{Layer, Margin, margins};
 use crate::ops::transposed;
 use crate::plan::{Pad, Rearrange, Resample, Terms};
 
-/// What one of these layers does to numbers.
+/// How one of these layers maps elements.
 enum Map {
     /// Weighted sums along rows and columns.
     Sums([Terms; 2]),
-    /// Zeros around the image, from this row and column on.
+    /// Zeros around the image, which starts at this row and column.
     Zeros([u32; 2]),
-    /// A part of it, the same.
+    /// A part of the image, which starts at this row and column.
     Part([u32; 2]),
-    /// Blocks of so many rows and columns from channels, or the other way.
+    /// Depth to space if true, else space to depth, with blocks of this size.
     Blocks(u32, bool),
 }
 
@@ -66,8 +66,8 @@ fn push(table: &str, map: Map, input: Tensor, output: Tensor, plan: &mut Builder
         Map::Zeros([row, column]) => plan.push(Pad { input, output, start: [0, row, column, 0].into() }),
         Map::Part(first) => plan.push(Rearrange { input: part(input, first, output), output, scale: 1.0 }),
         Map::Blocks(block, to_space) => {
-            // The two dimensions of a block: beside each other in what is space, and before a pixel's channels in what
-            // is depth.
+            // The two dimensions of a block are interleaved with height and width in space, and come before the
+            // channels in depth.
             let depth = if to_space { input } else { output };
             let [samples, height, width, channels] = depth.shape[..] else { return Ok(()) };
             let (rows, each) = (samples * height, channels / block);
@@ -81,7 +81,7 @@ fn push(table: &str, map: Map, input: Tensor, output: Tensor, plan: &mut Builder
     Ok(())
 }
 
-/// A batch of sequences as images with one row.
+/// Views a batch of sequences as images with one row.
 fn image(tensor: Tensor) -> Tensor {
     match tensor.shape[..] {
         [samples, steps, channels] => seen_as(tensor, [samples, 1, steps, channels]),

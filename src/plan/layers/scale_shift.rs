@@ -1,5 +1,5 @@
-//! y = scale · x + shift: dx = scale · dy; of weights for each number of the last dimension, dscale = Σ dy · x and
-//! dshift = Σ dy, over all others.
+//! y = scale · x + shift: dx = scale · dy. For trained weights of the last dimension: dscale = Σ dy · x and dshift = Σ
+//! dy, over all other dimensions.
 
 use super::{At, Builder, Lowered, Tensor, made, rows, seen_as};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Max pooling and the activation before it.
+//! Max pooling after an activation.
 
 use super::*;
 use crate::Activation;
@@ -10,7 +10,7 @@ fn network(activation: Activation, pool: Pool) -> Network {
     Network::input([7, 8, 1]).layer(conv).layer(pool).conv(2, 2, Identity).flatten().dense(2, Identity).build().unwrap()
 }
 
-/// The gradient of the pool, and the derivative.
+/// The order of the pool's gradient and the activation's derivative.
 fn order(plan: &Plan) -> Vec<String> {
     let lines = lines(plan).into_iter();
     lines.filter(|line| line.starts_with("pool_gradient") || line.contains("derivative")).collect()
@@ -37,7 +37,7 @@ fn the_derivative_goes_before_the_gradient_of_the_pool() {
     }
 }
 
-/// Where sums of gradients would be rounded otherwise, or the derivative takes what the pool does not put out.
+/// Swapping would change the rounding of sums, or the derivative reads a tensor that is not the pool's output.
 #[test]
 fn other_derivatives_stay_behind_the_pool() {
     for (activation, pool) in [(Tanh, Pool::max(3).stride(2)), (Silu, Pool::max(2)), (Relu, Pool::average(2))] {

@@ -1,10 +1,10 @@
-//! Which updates are ops of their own: decided for each parameter by who reads its gradient.
+//! Updates that stay separate ops. The readers of each parameter's gradient decide.
 
 use super::*;
 use crate::network::Tied;
 use crate::{Adam, Clip, Group};
 
-/// The updates that are ops of their own, by the parameters that they change.
+/// The updates that are separate ops, by the parameters that they change.
 fn updates(network: &Network, optimizer: impl Into<Optimizer>, config: &TrainerConfig) -> (Vec<String>, usize) {
     let plan = Plan::training(network, Loss::SoftmaxCrossEntropy, &optimizer.into(), config).unwrap();
     let (mut alone, mut in_products) = (Vec::new(), 0);
@@ -29,8 +29,8 @@ fn a_layer_norm_or_a_group_leaves_the_other_updates_fused() {
     let of = |groups| updates(&network, Adam::default(), &config(groups));
     let norm = "layer_norm_2.scale layer_norm_2.shift".to_owned();
     assert_eq!(of(vec![]), (vec![norm.clone()], 2));
-    // A frozen layer has no gradient, but moments that go on; another rate takes a table of multipliers, for which a
-    // product's epilogue has no room.
+    // A frozen layer has no gradient, but its moments still change. Another rate needs a table of multipliers, which a
+    // matmul's epilogue cannot read.
     let dense_1 = "dense_1.weight dense_1.bias".to_owned();
     assert_eq!(of(vec![Group::layer("dense_1").frozen()]), (vec![format!("{dense_1} {norm}")], 1));
     assert_eq!(of(vec![Group::layer("layer_norm_2").frozen()]), (vec![norm.clone()], 2));
@@ -38,7 +38,7 @@ fn a_layer_norm_or_a_group_leaves_the_other_updates_fused() {
     assert_eq!(of(vec![Group::layer("layer_norm_2").rate(0.5)]), (vec![norm], 2));
 }
 
-/// Where an update waits for all gradients, none goes into a product.
+/// An update that waits for all gradients is not fused.
 #[test]
 fn a_limit_on_the_norm_takes_all_gradients() {
     let network = Network::input(4).dense(6, Relu).dense(3, Softmax).build().unwrap();
@@ -49,7 +49,7 @@ fn a_limit_on_the_norm_takes_all_gradients() {
     assert_eq!(updates(&network, Sgd::default(), &accumulated), (vec![all], 0));
 }
 
-/// Tied weights have one update, after the sum of what their readers make.
+/// Tied weights have one update, after the sum of their readers' gradients.
 #[test]
 fn tied_weights_are_updated_once() {
     let mut g = Graph::new();
