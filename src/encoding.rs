@@ -11,7 +11,7 @@ use crate::shape::LONGEST_TENSOR;
 ///
 /// ```
 /// use wgrad::{Activation::*, Encoding, HashGrid, Network};
-/// // x and y to red, green and blue.
+/// // From x and y to red, green and blue.
 /// let image = Network::input(2).encoding(HashGrid::default()).dense(64, Relu).dense(3, Identity).build()?;
 /// let waves = Encoding::Frequency { frequencies: 12 };
 /// let image = Network::input(2).encoding(waves).dense(64, Relu).dense(64, Relu).dense(3, Identity).build()?;

@@ -38,12 +38,12 @@
 //! let gpu = Gpu::from_parts(device.clone(), queue.clone());
 //! let mut trainer =
 //!     Trainer::new(&gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), TrainerConfig::default())?;
-//! let training = trainer.prepare(&data)?; // or prepare_buffers, for data that are on the GPU already
+//! let training = trainer.prepare(&data)?; // or prepare_buffers, for data on the GPU
 //! let forward = trainer.model().prepare_forward(&input, &output, 256)?;
 //!
 //! // Each frame:
 //! let mut encoder = device.create_command_encoder(&Default::default());
-//! training.record_steps(&mut encoder, 4); // or record_within: as many as a budget of time allows
+//! training.record_steps(&mut encoder, 4); // or record_within, for a time budget
 //! forward.record_forward(&mut encoder);
 //! queue.submit([encoder.finish()]);
 //! # Ok(())
@@ -69,14 +69,14 @@
 //!
 //! - Tensors are row-major, with channels last: \[batch, features\], \[batch, steps, features\] or \[batch, height,
 //!   width, channels\].
-//! - A dense weight has shape \[inputs, units\], and y = x · W + b. Shapes in this documentation leave out the batch.
+//! - A dense weight has shape \[inputs, units\], and y = x · W + b. The shape of a sample does not include the batch.
 //! - A loss is the mean over the samples of a batch. The last, partial batch of an epoch is trained on too.
 //! - Random numbers depend only on the seed, their purpose and an index. They are the same on the GPU, on the CPU and
 //!   in a browser.
 //! - Sums have a fixed order. The same seed on the same adapter and driver gives the same weights, bit for bit.
 //! - Names are standard: logits, gradient, momentum, learning_rate. A matmul has the sizes m, n and k.
-//! - Every method that reads data back from the GPU has an async form. It submits, and the app polls. The blocking
-//!   forms are documented as blocking, and a browser does not have them.
+//! - Every method that reads data back from the GPU has an async form. The async form submits, and the app polls.
+//!   Blocking forms say so in their documentation. They do not exist in a browser.
 //!
 //! # When not to use this
 //!
@@ -96,7 +96,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(test)]
-extern crate self as wgrad; // for what the library's tests share with others
+extern crate self as wgrad; // for code that the library's tests share with tests/
 
 /// Implements `From` for an enum whose variants are named like the structs that they hold.
 macro_rules! from_variants {

@@ -38,17 +38,17 @@ pub enum Loss {
     /// Binary cross-entropy: −t ln p − (1 − t) ln(1 − p), with p = sigmoid(z). Each output is a separate yes-or-no
     /// question.
     ///
-    /// Targets are from 0 to 1. A [`Dataset`](crate::Dataset) that holds them is checked. The last layer's activation
-    /// must be [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for logits. Both are computed
-    /// from z as ln(1 + e^−|z|) + |z| · (1 − t if z > 0, else t). This form does not overflow, and small losses keep
-    /// their precision.
+    /// Targets are from 0 to 1. Targets of a [`Dataset`](crate::Dataset) are checked, those in GPU buffers are not. The
+    /// last layer's activation must be [`Sigmoid`](Activation::Sigmoid), or [`Identity`](Activation::Identity) for
+    /// logits. Both are computed from z as ln(1 + e^−|z|) + |z| · (1 − t if z > 0, else t). This form does not
+    /// overflow, and small losses keep their precision.
     BinaryCrossEntropy,
     /// Softmax cross-entropy: −Σ t ln softmax(z) over the outputs. The classes are exclusive.
     ///
-    /// Targets are from 0 to 1. A [`Dataset`](crate::Dataset) that holds them is checked. The last layer's activation
-    /// must be [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for logits. Both are computed
-    /// from z as Σ t (ln Σ e^(z − max z) − (z − max z)). In this form small losses keep their precision. The gradient
-    /// is softmax(z) Σ t − t.
+    /// Targets are from 0 to 1. Targets of a [`Dataset`](crate::Dataset) are checked, those in GPU buffers are not. The
+    /// last layer's activation must be [`Softmax`](Activation::Softmax), or [`Identity`](Activation::Identity) for
+    /// logits. Both are computed from z as Σ t (ln Σ e^(z − max z) − (z − max z)). In this form small losses keep their
+    /// precision. The gradient is softmax(z) Σ t − t.
     ///
     /// Only a flatten or a reshape may follow the softmax. If a transpose, a slice or a sum follows it, the loss treats
     /// its outputs as logits. The same is true for a sigmoid with [`BinaryCrossEntropy`](Self::BinaryCrossEntropy).

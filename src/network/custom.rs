@@ -37,7 +37,7 @@ use crate::shape::{MOST_DIMENSIONS, Shape};
 ///     }
 ///
 ///     fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
-///         // None where nothing before it is trained.
+///         // None if the gradient is not needed.
 ///         let Some(dx) = ops.input_gradients[0] else { return Ok(()) };
 ///         let (x, dy) = (ops.inputs[0], ops.output_gradient(0)?);
 ///         let kernel = CustomOp::new("backward", "fn run(i: u32) { dx[i] = 2.0 * x[i] * dy[i]; }");

@@ -1,4 +1,5 @@
-//! The network in a file, as JSON. A chain of layers with default names is a list; other networks are a graph.
+//! The network in a file, as JSON. A chain of layers with default names is stored as a list of layers. Any other network
+//! is stored as a graph.
 
 use serde::{Deserialize, Serialize};
 

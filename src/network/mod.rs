@@ -128,12 +128,12 @@ impl Network {
         NetworkBuilder { input: shape.into(), steps: Vec::new() }
     }
 
-    /// Length of the last dimension of the input. With several inputs, that of the first one.
+    /// The number of features of the input: elements of one sample. With several inputs, that of the first one.
     pub fn inputs(&self) -> u32 {
         self.inputs.first().map_or(0, TensorSpec::features)
     }
 
-    /// Length of the last dimension of the output. With several outputs, that of the first one.
+    /// The number of features of the output: elements of one sample. With several outputs, that of the first one.
     pub fn outputs(&self) -> u32 {
         self.outputs.first().map_or(0, TensorSpec::features)
     }

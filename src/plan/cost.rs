@@ -96,7 +96,7 @@ impl Plan {
     /// use wgrad::{Activation::*, Network, Plan};
     /// let network = Network::input(784).dense(128, Relu).dense(10, Identity).build()?;
     /// let cost = Plan::forward(&network, 32)?.cost();
-    /// // A multiply-add a weight and row, a bias a sum, and a relu.
+    /// // Each row: a multiply-add per weight, and per unit a bias and a relu.
     /// let hidden = 32 * (2 * 784 * 128 + 128 + 128);
     /// assert_eq!(cost.total().flops, hidden + 32 * (2 * 128 * 10 + 10));
     /// println!("{cost}");

@@ -30,8 +30,9 @@ use crate::output_losses::Losses;
 use backward::Wanted;
 use builder::Builder;
 
-/// The largest batch. The single workgroup of `next_batch` numbers its rows. Each row takes one loop iteration, or more
-/// if its random position is taken. Mesa's lavapipe limits a loop to 65,535 iterations.
+/// The largest batch. A single workgroup of `next_batch` draws the row numbers. A row takes one loop iteration, and one
+/// more for each number that is drawn again. Lanes of a subgroup wait for the slowest one. Mesa's lavapipe allows an
+/// invocation 65,535 iterations.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// The longest row of a softmax, a layer normalisation or a loss. The 64 lanes of a row pass over it three times.
