@@ -1,18 +1,18 @@
-//! Gradients of several batches.
+//! Gradient accumulation over several batches.
 
 use super::*;
 
-/// Adds the gradients of a batch to those of the batches before it that make one update; divided by all their rows at
-/// the last of them, where the loss is a mean.
+/// Adds the gradients of a batch to the gradients of the earlier batches of the same update. If the loss is a mean,
+/// the last batch divides the sum by the number of all rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accumulate {
-    /// Of this batch.
+    /// Gradients of this batch.
     pub gradients: Tensor,
-    /// Read and written; overwritten by the first batch of an update.
+    /// Accumulated gradients, read and written. The first batch of an update overwrites them.
     pub sum: Tensor,
-    /// The cursor.
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// Whether the loss is a mean over rows.
+    /// True if the loss is a mean over rows.
     pub mean: bool,
 }
 
@@ -38,7 +38,7 @@ impl Kernel for Accumulate {
         }
         for (sum, g) in at.out::<f32>(self.sum).iter_mut().zip(at.f32s(self.gradients)) {
             let before = if state.batches == 1 { 0.0 } else { *sum };
-            // A mean over this batch's rows is a sum again, and at the last batch a mean over all rows.
+            // The batch's mean becomes a sum again. At the last batch, the total becomes a mean over all rows.
             *sum = before + if self.mean { g * state.rows as f32 } else { *g };
             if self.mean && state.due != 0 {
                 *sum /= state.update_rows as f32;

@@ -1,11 +1,11 @@
-//! Batch normalisation.
+//! Batch normalisation, forward pass.
 
 use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, whole, width};
 use super::*;
 use crate::activation::Activation;
 
-/// Batch normalisation with statistics that are given, the batch's or running ones: (x − mean) / √(variance + epsilon)
-/// · scale + shift, each for a channel; then an activation.
+/// Batch normalisation with given statistics, of the batch or running. For each channel, y = (x − mean) / √(variance
+/// + epsilon) · scale + shift. An activation follows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormForward {
     /// \[rows, channels\].
@@ -14,21 +14,21 @@ pub struct BatchNormForward {
     pub scale: Tensor,
     /// \[channels\].
     pub shift: Tensor,
-    /// \[2, channels, rounded up to 64\]: means, then variances.
+    /// \[2, channels rounded up to 64\]: means, then variances.
     pub statistics: Tensor,
     /// \[rows, channels\], written.
     pub y: Tensor,
-    /// Keeps the division finite.
+    /// Added to the variance, so that the quotient stays finite.
     pub epsilon: f32,
-    /// Applied last; not softmax.
+    /// Activation, applied last. Softmax is not supported.
     pub activation: Activation,
 }
 
-/// Rows of an invocation, at most, and invocations of a workgroup.
+/// Most rows per invocation, and invocations per workgroup.
 const ROWS: u32 = 16;
 const LANES: u32 = 64;
 
-/// Invocations that share the rows of each channel, or of each four, and workgroups of them all.
+/// Invocations that share the rows of a channel (or of four channels), and the number of workgroups.
 pub(super) fn grid(x: &Tensor) -> (u32, u64) {
     let lanes = x.rows().div_ceil(ROWS);
     (lanes, (u64::from(lanes) * u64::from(x.columns() / width(x))).div_ceil(LANES.into()))
@@ -45,7 +45,7 @@ impl Kernel for BatchNormForward {
     }
 
     fn flops(&self) -> u64 {
-        // Of a channel: epsilon, the root and its reciprocal.
+        // Per channel: epsilon, the root and its reciprocal.
         3 * u64::from(self.x.columns()) + (4 + self.activation.flops()[0]) * u64::from(self.x.len())
     }
 

@@ -1,30 +1,30 @@
-//! The gradient of batch normalisation's input.
+//! Gradient of batch normalisation's input.
 
 use super::batch_norm::grid;
 use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, present, whole, width};
 use super::*;
 
-/// The gradient of batch normalisation's input: scale / √(variance + epsilon) · (dy − mean dy − x̂ · mean(dy · x̂)),
-/// with means over the rows that exist; zeros in the others.
+/// Gradient of batch normalisation's input: dx = scale / √(variance + epsilon) · (dy − mean(dy) − x̂ · mean(dy ·
+/// x̂)). The means are over the valid rows. The other rows of dx are 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormInput {
     /// dy, \[rows, channels\].
     pub gradient: Tensor,
-    /// \[rows, channels\]: the rows of a sample are its positions.
+    /// \[rows, channels\]. The rows of a sample are its positions.
     pub x: Tensor,
     /// \[channels\].
     pub scale: Tensor,
-    /// \[2, channels, rounded up to 64\], the batch's.
+    /// \[2, channels rounded up to 64\]: statistics of the batch.
     pub statistics: Tensor,
-    /// \[2, channels\]: Σ dy · x̂, Σ dy. None where the statistics are constants: then both means count as 0.
+    /// \[2, channels\]: Σ dy · x̂, then Σ dy. `None` if the statistics are constants; both means are then 0.
     pub sums: Option<Tensor>,
-    /// One [`StepState`].
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// Rows of a sample.
+    /// Rows per sample.
     pub positions: u32,
     /// dx, \[rows, channels\], written.
     pub output: Tensor,
-    /// As in the forward pass.
+    /// The same value as in the forward pass.
     pub epsilon: f32,
 }
 
@@ -41,7 +41,7 @@ impl Kernel for BatchNormInput {
     }
 
     fn flops(&self) -> u64 {
-        // Of a channel: epsilon, the root, its reciprocal, two means, two products.
+        // Per channel: epsilon, the root, its reciprocal, two means, two products.
         7 * u64::from(self.x.columns()) + 5 * u64::from(self.x.len())
     }
 
@@ -86,7 +86,7 @@ impl Kernel for BatchNormInput {
             let (inverse, of_inverse) = inverses[c];
             let (value, off) = normalised_bound(x[i], statistics[c].into(), inverse, of_inverse);
             let (along, level) = (mean(c), mean(columns + c));
-            // The means' quotients and their number of rows; then roundings of what is added up.
+            // Errors of the quotients of the means, then roundings of the sum.
             let of_means = 2.0 * (DIVISION + U) * (level + value * along) + off * along;
             let size = dy.abs() + level + value * along;
             let flushed = FLUSHED * (3.0 + (x[i] - f64::from(statistics[c])).abs() * (1.0 + inverse));

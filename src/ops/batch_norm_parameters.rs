@@ -1,26 +1,27 @@
-//! The gradient of batch normalisation's weights.
+//! Gradient of batch normalisation's scale and shift.
 
 use super::channel_statistics::{
     COLUMNS, JOINED, by_width, depth, inverse, normalised_bound, of_inverse, parts_of, whole, width,
 };
 use super::*;
 
-/// The gradient of batch normalisation's weights: Σ dy · x̂ and Σ dy over the rows. dy is 0 in rows that do not exist.
+/// Gradient of batch normalisation's scale and shift: Σ dy · x̂ and Σ dy over the rows. dy must be 0 in rows that are
+/// not valid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchNormParameters {
     /// dy, \[rows, channels\].
     pub gradient: Tensor,
     /// \[rows, channels\].
     pub x: Tensor,
-    /// \[2, channels, rounded up to 64\], the batch's.
+    /// \[2, channels rounded up to 64\]: statistics of the batch.
     pub statistics: Tensor,
     /// \[channels\], written.
     pub scale_gradient: Tensor,
     /// \[channels\], written.
     pub shift_gradient: Tensor,
-    /// \[2, channels\], written: the same two, for the gradient of the input.
+    /// \[2, channels\], written: both sums, for the gradient of the input.
     pub sums: Tensor,
-    /// As in the forward pass.
+    /// The same value as in the forward pass.
     pub epsilon: f32,
 }
 
@@ -31,12 +32,11 @@ impl Kernel for BatchNormParameters {
     }
 
     fn flops(&self) -> u64 {
-        // Of a number: x less the mean, its product, two sums. Of a channel: epsilon, the root, its reciprocal, a
-        // product.
+        // Per number: x − mean, a product, two sums. Per channel: epsilon, the root, its reciprocal, a product.
         4 * u64::from(self.x.len()) + 4 * u64::from(self.x.columns())
     }
 
-    /// Where rows are many, workgroups share them, and a second launch adds up what they leave.
+    /// If there are many rows, workgroups share them, and a second launch adds the partial sums.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns) = (self.x.rows(), self.x.columns());
         let [of_row, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
@@ -62,7 +62,7 @@ impl Kernel for BatchNormParameters {
     fn twin(&self, at: &mut Operands<'_>) {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
         let (gradient, x, statistics) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.statistics));
-        // In f64, as rows may be many.
+        // In f64, because there may be many rows.
         let mut all = vec![[0.0; 2]; columns];
         for (dy, x) in gradient.chunks_exact(columns).zip(x.chunks_exact(columns)) {
             for (c, [along, sum]) in all.iter_mut().enumerate() {

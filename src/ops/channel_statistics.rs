@@ -3,53 +3,53 @@
 use super::template::expand;
 use super::*;
 
-/// Mean and variance of each channel of a batch: over its rows that exist, and all positions of a sample. The variance
-/// is the mean squared distance from the mean, found in a second pass.
+/// Mean and variance of each channel over the valid rows of a batch, at all positions of each sample. The variance is
+/// the mean squared deviation from the mean, computed in a second pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelStatistics {
-    /// \[rows, channels\]: the rows of a sample are its positions.
+    /// \[rows, channels\]. The rows of a sample are its positions.
     pub x: Tensor,
-    /// One [`StepState`].
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// Rows of a sample.
+    /// Rows per sample.
     pub positions: u32,
-    /// \[2, channels, rounded up to 64\], written: means, then variances, with zeros behind each.
+    /// \[2, channels rounded up to 64\], written: means, then variances, each padded with zeros.
     pub statistics: Tensor,
 }
 
-/// Channels of a workgroup, and invocations of each.
+/// Channels per workgroup, and invocations per channel.
 pub(super) const COLUMNS: u32 = 8;
 const LANES: u32 = 32;
-/// Rows that are worth workgroups of their own, and the most parts, unless loops would be too long.
+/// Fewest rows per chunk, and most chunks. There are more chunks only if loops would be too long.
 const ROWS_OF_PART: u32 = 2048;
 const MOST_PARTS: u32 = 64;
-/// Channels of a workgroup that joins parts.
+/// Channels per workgroup of the kernel that joins the chunks.
 pub(super) const JOINED: u32 = 64;
 
-/// Channels that an invocation goes over side by side: four, where they come in fours.
+/// Channels that an invocation computes together: four if their number is a multiple of four, otherwise one.
 pub(super) fn width(x: &Tensor) -> u32 {
     if x.columns().is_multiple_of(4) { 4 } else { 1 }
 }
 
-/// A text that goes over channels by [`width`], with shared/numbers.wgsl.in in front.
+/// Expands a text for the [`width`] of a tensor. The text begins with shared/numbers.wgsl.in.
 pub(super) fn by_width(x: &Tensor, text: &str) -> String {
     let fours = width(x) == 4;
     expand(text, &[], &[("fours", fours), ("ones", !fours)])
 }
 
-/// Parts that workgroups share so many rows in, and the rows of each.
+/// Number of chunks of the rows, and rows per chunk.
 pub(super) fn parts_of(rows: u32) -> (u32, u32) {
     let parts = (rows / ROWS_OF_PART).clamp(1, MOST_PARTS).max(rows.div_ceil(LONGEST_LOOP * LANES));
     let part_rows = rows.div_ceil(parts);
     (rows.div_ceil(part_rows), part_rows)
 }
 
-/// The longest chain of additions in a sum over a part of the rows: a lane's numbers, then the lanes.
+/// Longest chain of additions in the sum of a chunk: the numbers of a lane, then the lanes.
 pub(super) fn depth(part_rows: u32) -> f64 {
     f64::from(part_rows.div_ceil(LANES) + LANES + 1)
 }
 
-/// How many of the rows of a batch exist.
+/// Number of valid rows of a batch.
 pub(super) fn present(at: &Operands<'_>, step: Tensor, positions: u32, rows: u32) -> u32 {
     at.step(step).rows.saturating_mul(positions).min(rows)
 }
@@ -59,25 +59,25 @@ pub(super) fn inverse(variance: f32, epsilon: f32) -> f64 {
     1.0 / (f64::from(variance) + f64::from(epsilon)).sqrt()
 }
 
-/// How far it may be off on a GPU.
+/// Error bound of [`inverse`] on a GPU.
 pub(super) fn of_inverse(variance: f32, epsilon: f32) -> f64 {
     let shifted = f64::from(variance) + f64::from(epsilon);
     inverse(variance, epsilon) * (2.0 * (U + ROOT + DIVISION) + flushed(variance) / shifted)
 }
 
-/// A subnormal epsilon may be flushed to zero, and with it the reason why nothing is divided by zero.
+/// Raises a subnormal epsilon to the smallest normal number. A GPU could flush it to zero and then divide by zero.
 pub(super) fn whole(epsilon: f32) -> f32 {
     epsilon.max(f32::MIN_POSITIVE)
 }
 
-/// x̂ of a channel from its mean and 1 / √(variance + epsilon), its magnitude's bound, and how far it may be off.
+/// Magnitude of x̂ and its error bound, from the channel's mean and 1 / √(variance + epsilon).
 pub(super) fn normalised_bound(x: f64, mean: f64, inverse: f64, of_inverse: f64) -> (f64, f64) {
     let deviation = (x - mean).abs();
     (deviation * inverse, 2.0 * (2.0 * U * deviation + FLUSHED) * inverse + deviation * of_inverse)
 }
 
 impl ChannelStatistics {
-    /// From the means to the variances.
+    /// Distance from the means to the variances.
     fn stride(&self) -> u32 {
         self.statistics.columns()
     }
@@ -87,12 +87,12 @@ impl Kernel for ChannelStatistics {
     binds! { "channel_statistics": read x, read step, write statistics }
 
     fn flops(&self) -> u64 {
-        // Of a number: 2 for the mean, 4 for the variance. Of a channel: two quotients, and the mean from the first
-        // row's.
+        // Per number: 2 for the mean, 4 for the variance. Per channel: two quotients, and the mean from the first
+        // row's value.
         6 * u64::from(self.x.len()) + 3 * u64::from(self.x.columns())
     }
 
-    /// Where rows are many, workgroups share them, and a second launch joins what they leave.
+    /// If there are many rows, workgroups share them, and a second launch joins the results of the chunks.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns, stride, positions) = (self.x.rows(), self.x.columns(), self.stride(), self.positions);
         let (parts, part_rows) = parts_of(rows);
@@ -141,7 +141,8 @@ impl Kernel for ChannelStatistics {
         }
     }
 
-    /// A part's mean that is off by e adds e² to each of its squares, as the deviations from the mean add up to zero.
+    /// If a chunk's mean has the error e, each of its squares has the error e²: the deviations from the mean add up
+    /// to zero.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let present = present(at, self.step, self.positions, self.x.rows());
         let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
@@ -151,7 +152,7 @@ impl Kernel for ChannelStatistics {
         let mut bounds = vec![0.0; 2 * stride];
         for c in 0..columns {
             let first = x[c];
-            // Of each part: its rows, mean and squared distances, and how far these may be off.
+            // For each chunk: its rows, mean and squared deviations, and their error bounds.
             let mut found = Vec::new();
             for start in (0..present).step_by(part_rows as usize) {
                 let rows = start..present.min(start + part_rows);

@@ -1,10 +1,10 @@
-//! Sums and products of two tensors, number by number.
+//! Sum or product of two tensors, element by element.
 
 use super::template::expand;
 use super::*;
 
-/// output = a + b or a · b, number by number. The shapes of a and b are [broadcast](Shape::broadcast); either may have
-/// any strides and begin at any element, and both may be the same tensor.
+/// Element-wise output = a + b or output = a · b. The shapes of a and b are [broadcast](Shape::broadcast). Both may
+/// have any strides and any first element, and they may be the same tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Combine {
     /// First operand.
@@ -13,23 +13,23 @@ pub struct Combine {
     pub b: Tensor,
     /// Packed, of the broadcast shape, written.
     pub output: Tensor,
-    /// Sum or product.
+    /// Operation: sum or product.
     pub how: Combination,
 }
 
 /// An operation on two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Combination {
-    /// Their sum.
+    /// Sum.
     Add,
-    /// Their product.
+    /// Product.
     Multiply,
 }
 
 const LANES: u32 = 64;
 
 impl Combine {
-    /// a and b as long as the output.
+    /// a and b, broadcast to the output's shape.
     fn repeated(&self) -> [Tensor; 2] {
         [self.a, self.b].map(|tensor| tensor.repeated(self.output.shape))
     }
@@ -41,7 +41,7 @@ impl Combine {
         }
     }
 
-    /// Each pair of numbers.
+    /// Pairs of numbers, in the order of the output.
     fn pairs<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
         let [a, b] = [self.a, self.b].map(|tensor| at.f32s(tensor.bound().0));
         let [of_a, of_b] = self.repeated().map(|t| places(&t.shape, &t.strides));
@@ -69,7 +69,7 @@ impl Kernel for Combine {
         self.a.bytes() + self.b.bytes() + self.output.bytes()
     }
 
-    /// Four numbers to an invocation where all three tensors consist of whole vectors.
+    /// An invocation computes four numbers if all three tensors consist of whole vectors.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let [a, b] = self.repeated();
         let dimensions: Vec<_> = (0..a.shape.len()).map(|i| (a.shape[i], [a.strides[i], b.strides[i]])).collect();
@@ -92,7 +92,7 @@ impl Kernel for Combine {
     }
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        // Rounded once, on both sides. Of what is read, too, a number may be flushed to zero.
+        // Both sides round once. Both can also flush inputs to zero.
         let bound = |(a, b): (f32, f32)| {
             let flushed = match self.how {
                 Combination::Add => flushed(a) + flushed(b),

@@ -1,14 +1,14 @@
-//! Rows between an app's buffers and a plan's.
+//! Copies rows between an application's buffers and a plan's buffers.
 
 use super::*;
 
 const LANES: u32 = 64;
 
-/// Copies rows, word for word, between where an app has them and where they stand side by side. Nothing else is
-/// written.
+/// Copies rows word for word between an application's buffer, where rows may have gaps, and packed rows. Writes
+/// nothing else.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopyRows {
-    /// \[rows, columns\], and whatever lies before and between them.
+    /// \[rows, columns\]. There may be gaps before and between the rows.
     pub input: Tensor,
     /// \[rows, columns\], written.
     pub output: Tensor,
@@ -28,7 +28,7 @@ impl Kernel for CopyRows {
     }
 
     fn operands(&self) -> Vec<Operand> {
-        // Without gaps, all of it.
+        // Without gaps, the whole output is overwritten.
         let gaps = self.output.words().len() > self.output.len() as usize;
         vec![read(self.input), if gaps { change(self.output) } else { write(self.output) }]
     }
@@ -57,7 +57,7 @@ impl Kernel for CopyRows {
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (input, output) = (at.words(self.input), at.out::<u32>(self.output));
-        // Of what has no gaps the slice begins with the first row; of an app's buffer it is all of it.
+        // Without gaps, the slice begins with the first row. With gaps, it is the application's whole buffer.
         let first = |t: Tensor, words: usize| if words == t.words().len() { 0 } else { t.offset as usize };
         let (from, to) = (first(self.input, input.len()), first(self.output, output.len()));
         let columns = self.input.columns() as usize;

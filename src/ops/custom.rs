@@ -1,4 +1,4 @@
-//! Kernels of an app's own.
+//! Custom kernels: WGSL from the application.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -6,16 +6,18 @@ use std::sync::Arc;
 use super::*;
 use crate::error::{Error, Result};
 
-/// A kernel of an app's own: WGSL, the f32 tensors that it binds by name, and how many invocations run. A
+/// A custom kernel: its WGSL text, the f32 tensors that it binds by name, and its number of invocations. A
 /// [`CustomLayer`](crate::CustomLayer) adds it to a plan.
 ///
-/// The text declares no bindings and no entry point. It declares `fn run(i: u32)`, which is called once for each `i`
-/// below the number of invocations, 64 to a workgroup. Each tensor is an `array<f32>` of its name, and its length is
-/// the constant `<name>_length`. (`arrayLength` may be larger, as bindings are padded.) [Constants](Self::constant) go
-/// by their names. Line numbers in a compiler's messages are those of the text.
+/// The text declares neither bindings nor an entry point. It declares `fn run(i: u32)`, which is called once for each
+/// `i` below the number of invocations. A workgroup has 64 invocations. Each tensor is an `array<f32>` with the
+/// tensor's name. Its length is the constant `<name>_length`. (`arrayLength` can be larger, because bindings are
+/// padded.) [Constants](Self::constant) are available by their names. Compiler messages show the line numbers of the
+/// text.
 ///
-/// It is compiled with bounds checks: what is read outside of a tensor is some number, what is written there is lost,
-/// or changes another number of the same tensor. [`check_layer`](crate::lockstep::check_layer) finds such writes.
+/// The kernel is compiled with bounds checks. A read outside of a tensor returns an unspecified number. A write
+/// outside of it is dropped, or changes another number of the same tensor.
+/// [`check_layer`](crate::lockstep::check_layer) finds such writes.
 ///
 /// ```
 /// # use wgrad::{CustomOp, LayerOps, Result};
@@ -32,13 +34,13 @@ pub struct CustomOp {
     tensors: Vec<(String, Operand)>,
     constants: Vec<(String, Word)>,
     invocations: u32,
-    /// Invocations of a workgroup, where the text has an entry point of its own.
+    /// Number of workgroups, if the text has its own entry point.
     workgroups: Option<u32>,
     flops: u64,
     twin: Option<Twin>,
 }
 
-/// What the kernel does, in Rust.
+/// The kernel's computation in Rust.
 type TwinFunction = Arc<dyn Fn(&mut TwinTensors<'_, '_>) + Send + Sync>;
 
 #[derive(Clone)]
@@ -49,31 +51,31 @@ struct Twin {
 
 const LANES: u32 = 64;
 
-/// Up to here the invocations of a grid that is folded, and so rounded up, have numbers of 32 bits.
+/// Most invocations whose numbers fit in 32 bits after the grid is folded and rounded up.
 const MOST_CALLS: u32 = 1 << 31;
 
-/// Storage bindings that every device allows, without that of the uniforms.
+/// Storage bindings that every device allows, not counting the uniforms.
 const MOST_TENSORS: usize = 7;
 
 impl CustomOp {
-    /// A kernel of this name, for plans, profiles and errors. It binds no tensors yet and runs once.
+    /// A kernel with this name, which plans, profiles and errors show. It binds no tensors yet and runs once.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
         let (tensors, constants) = (Vec::new(), Vec::new());
         let (name, text) = (name.into(), text.into());
         Self { name, text, tensors, constants, invocations: 1, workgroups: None, flops: 0, twin: None }
     }
 
-    /// Binds a tensor that is read only.
+    /// Binds a tensor that the kernel only reads.
     pub fn read(self, name: impl Into<String>, tensor: Tensor) -> Self {
         self.bind(name, operands::read(tensor))
     }
 
-    /// Binds a tensor that is overwritten: every number of it is written, none is read.
+    /// Binds a tensor that the kernel overwrites: it must write every number and read none.
     pub fn write(self, name: impl Into<String>, tensor: Tensor) -> Self {
         self.bind(name, operands::write(tensor))
     }
 
-    /// Binds a tensor that is read and written, or written in part: a layer's state.
+    /// Binds a tensor that the kernel reads and writes, or partly writes, such as a layer's state.
     pub fn change(self, name: impl Into<String>, tensor: Tensor) -> Self {
         self.bind(name, operands::change(tensor))
     }
@@ -83,57 +85,58 @@ impl CustomOp {
         self
     }
 
-    /// A constant of the text: an `f32` or a `u32`.
+    /// Declares a constant for the text: an `f32` or a `u32`.
     pub fn constant(mut self, name: impl Into<String>, value: impl Into<Word>) -> Self {
         self.constants.push((name.into(), value.into()));
         self
     }
 
-    /// How many times `run` is called, 1 to 2³¹. Default 1.
+    /// Number of calls of `run`, 1 to 2³¹. Default: 1.
     pub fn invocations(mut self, count: u32) -> Self {
         self.invocations = count;
         self
     }
 
-    /// Runs `count` workgroups of an entry point `main` that the text declares, instead of `run`: for kernels whose
-    /// invocations share workgroup memory. The number of a workgroup is `workgroup_id.y * num_workgroups.x +
-    /// workgroup_id.x`, and may be `count` or more: such workgroups have nothing to do.
+    /// Runs `count` workgroups of an entry point `main` that the text declares, instead of `run`. Kernels that use
+    /// workgroup memory need this. The index of a workgroup is `workgroup_id.y * num_workgroups.x + workgroup_id.x`.
+    /// It can be `count` or more; such a workgroup must do nothing.
     pub fn workgroups(mut self, count: u32) -> Self {
         self.workgroups = Some(count);
         self
     }
 
-    /// Floating-point operations of all invocations, for [`Plan::cost`](crate::Plan::cost) and for how many steps make
-    /// a submission. Default 0.
+    /// Floating-point operations of all invocations together. Default: 0. [`Plan::cost`](crate::Plan::cost) reports
+    /// them, and the number of steps per submission depends on them.
     pub fn flops(mut self, flops: u64) -> Self {
         self.flops = flops;
         self
     }
 
-    /// The same in Rust, for the CPU and the lockstep. A number that the GPU makes may be off by `share` of the largest
-    /// one of its tensor: of a sum of n terms of about one size, a few times n · 6e-8.
+    /// CPU twin: the same computation in Rust, for the CPU and the lockstep. A number from the GPU may differ by
+    /// `share` times the largest number of its tensor. For a sum of n terms of similar size, use a few times n ·
+    /// 6e-8.
     pub fn twin(mut self, share: f32, run: impl Fn(&mut TwinTensors<'_, '_>) + Send + Sync + 'static) -> Self {
         self.twin = Some(Twin { share, run: Arc::new(run) });
         self
     }
 
-    /// Its name.
+    /// Name of the kernel.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Each tensor that it binds, by the name in its text.
+    /// Tensors that the kernel binds, with their names in the text and their access.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, Tensor, Access)> {
         self.tensors.iter().filter_map(|(name, operand)| Some((&**name, operand.tensor?, operand.access)))
     }
 
-    /// With the layer's name before its own.
+    /// Puts the layer's name before the kernel's name.
     pub(crate) fn of_layer(mut self, layer: &str) -> Self {
         self.name = format!("{layer}.{}", self.name);
         self
     }
 
-    /// Refuses what makes no shader.
+    /// Returns an error if the definition makes no valid shader.
     pub(crate) fn check(&self) -> Result<()> {
         let fault =
             |expected: &str, actual: String| Err(Error::shape(format!("kernel {}", self.name), expected, actual));
@@ -174,7 +177,7 @@ impl CustomOp {
         }
     }
 
-    /// The text, then what it does not declare itself: so lines keep their numbers.
+    /// The text, followed by the generated declarations. The lines of the text keep their numbers.
     fn source(&self) -> String {
         let mut text = self.text.clone() + "\n";
         for (binding, (name, operand)) in (1..).zip(&self.tensors) {
@@ -249,7 +252,7 @@ impl Kernel for CustomOp {
         }
     }
 
-    /// The share that the author states, of the largest number of each tensor.
+    /// The author's `share` of the largest number of each tensor.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let operands = self.operands();
         let mut made: Vec<Vec<u32>> =
@@ -271,7 +274,7 @@ impl Debug for CustomOp {
     }
 }
 
-/// Twins are the same where they are one closure.
+/// Two CPU twins are equal if they are the same closure.
 impl PartialEq for CustomOp {
     fn eq(&self, other: &Self) -> bool {
         let twins = match (&self.twin, &other.twin) {
@@ -288,7 +291,7 @@ impl PartialEq for CustomOp {
     }
 }
 
-/// What a twin reads and writes: the tensors of its [`CustomOp`] by name, row-major.
+/// Tensors of a [`CustomOp`] for its CPU twin, by name, row-major.
 pub struct TwinTensors<'a, 'b> {
     op: &'a CustomOp,
     at: &'a mut Operands<'b>,
@@ -300,18 +303,19 @@ impl<'b> TwinTensors<'_, 'b> {
         found.unwrap_or_else(|| panic!("kernel {} binds no tensor {name}", self.op.name)).1
     }
 
-    /// What a tensor that is only read holds.
+    /// Values of a tensor that the op only reads.
     ///
     /// # Panics
-    /// Where the op reads no tensor of this name.
+    /// If the op reads no tensor of this name.
     pub fn read(&self, name: &str) -> &'b [f32] {
         self.at.f32s(self.tensor(name))
     }
 
-    /// A tensor that is written, to be asked for once. One that is changed holds what it held before.
+    /// Values of a tensor that the op writes. They can be taken once. A tensor that is changed holds its earlier
+    /// values.
     ///
     /// # Panics
-    /// Where the op writes no tensor of this name, or where it has been asked for.
+    /// If the op writes no tensor of this name, or if it has been taken.
     pub fn write(&mut self, name: &str) -> &'b mut [f32] {
         self.at.out(self.tensor(name))
     }

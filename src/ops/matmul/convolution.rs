@@ -1,13 +1,13 @@
-//! The kernels of convolutions alone: what their texts repeat and choose, and how many tiles they have.
+//! Kernels for convolutions: the repetitions and conditions of their texts, and their numbers of tiles.
 
 use super::{Layout, Matmul, Window};
 use crate::ops::template::expand;
 use crate::ops::text;
 
-/// Invocations of a workgroup of the direct kernel, and positions of each, side by side.
+/// Invocations per workgroup of the direct kernel, and neighbouring positions per invocation.
 const LANES: u32 = 64;
 const POSITIONS: u32 = 4;
-/// The most taps side by side that share the elements which they see.
+/// Most neighbouring taps that share loaded elements.
 const MOST_TAPS: u32 = 7;
 
 /// Vectors of four columns in a group.
@@ -15,25 +15,25 @@ fn quads_of_group(op: &Matmul) -> u32 {
     (op.n() / op.groups()).div_ceil(4)
 }
 
-/// Vectors of columns of an invocation of the direct kernel, at most `most`: they are of one group.
+/// Vectors of columns per invocation of the direct kernel, at most `most`. They belong to one group.
 pub(super) fn quads(op: &Matmul, most: u32) -> u32 {
     (1..=most).rev().find(|&quads| quads_of_group(op).is_multiple_of(quads)).unwrap_or(1)
 }
 
-/// Whether the direct kernel can make a product by so many vectors of columns.
+/// Whether the direct kernel can compute a matmul with this many vectors of columns per invocation.
 pub(super) fn fits_direct(op: &Matmul, quads: u32) -> bool {
     let whole_groups = op.groups() == 1 || (op.n() / op.groups()).is_multiple_of(4);
     let is_forward = op.window.is_some() && op.layout != Layout::Tn && op.bias_gradient.is_none();
     is_forward && whole_groups && (1..=4).contains(&quads) && quads_of_group(op).is_multiple_of(quads)
 }
 
-/// Strips of positions, of which the last one of a row may be shorter.
+/// Strips of positions. The last strip of a row may be shorter.
 fn strips(op: &Matmul, window: &Window) -> u32 {
     let columns = window.columns.positions;
     op.m() / columns * columns.div_ceil(POSITIONS)
 }
 
-/// All tiles of the direct kernel, and those side by side.
+/// Tiles of the direct kernel: the total, and the number along the columns of C.
 pub(super) fn direct_tiles(op: &Matmul, quads: u32) -> [u32; 2] {
     let tiles_n = op.n().div_ceil(4 * quads);
     [op.window.map_or(0, |window| strips(op, &window).div_ceil(LANES)) * tiles_n, tiles_n]
@@ -44,10 +44,10 @@ pub(super) fn fills_strips(op: &Matmul) -> bool {
     op.window.is_some_and(|window| op.m() / 3 >= strips(op, &window))
 }
 
-/// The text of the direct kernel.
+/// Text of the direct kernel.
 pub(super) fn direct(op: &Matmul, window: &Window, quads: u32) -> String {
     let along = &window.columns;
-    // Neighbouring taps see neighbouring elements, which are those of neighbouring positions.
+    // Neighbouring taps and neighbouring positions read neighbouring elements.
     let shared = [along.down, along.up, along.step.unsigned_abs()] == [1; 3] && along.taps <= MOST_TAPS;
     let taps = if shared { along.taps } else { 1 };
     let inputs_in_fours = window.group_channels().is_multiple_of(4);
@@ -75,7 +75,7 @@ pub(super) fn direct(op: &Matmul, window: &Window, quads: u32) -> String {
     expand(text!("matmul.direct.wgsl.in"), &counts, &conditions)
 }
 
-/// The text of the kernel for groups.
+/// Text of the kernel for grouped convolutions.
 pub(super) fn grouped(op: &Matmul, window: &Window, lanes: u32) -> String {
     // Of a depthwise convolution, column and channel are the same.
     let are_channels = window.groups == op.n() && window.channels == op.n() && op.n().is_multiple_of(4);

@@ -1,13 +1,13 @@
-//! The dispatches of a product.
+//! Dispatches of a matmul.
 
 use super::text::{self, EpilogueText};
 use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, convolution, rule, sliding};
 use crate::ops::*;
 
-/// Blocks of 4x4 outputs that a workgroup of the plain kernel makes.
+/// Blocks of 4x4 outputs per workgroup of the plain kernel.
 const PLAIN_BLOCKS: u32 = 16;
 
-/// Two where workgroups have a part of k each: the second adds up what the first has left.
+/// Dispatches of a matmul. With split-K there are two: the second adds the partial sums of the first.
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
     let end = EpilogueText::of(op);
     debug_assert!(op.addend.is_none() || end != EpilogueText::Update, "an update has no addend");
@@ -20,7 +20,8 @@ pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> 
     vec![first, second]
 }
 
-/// The launch that adds up what the workgroups of the first have left, whose bindings become those of parts.
+/// Second dispatch of split-K, which adds the partial sums. Binds scratch memory to the first dispatch instead of
+/// outputs.
 pub(super) fn add_up(op: &Matmul, end: EpilogueText, parts: u32, first: &mut Launch) -> Launch {
     let words = u64::from(parts) * u64::from(quads_of_part(op)) * 4;
     first.bindings.truncate(2);
@@ -36,13 +37,14 @@ pub(super) fn add_up(op: &Matmul, end: EpilogueText, parts: u32, first: &mut Lau
     }
 }
 
-/// A part is C in rows of whole vectors and, as one more row, the column sums of B where they are asked for.
+/// Vectors in the partial sums of a split. They are C in rows of whole vectors, and one more row for the column sums
+/// of B if they are requested.
 fn quads_of_part(op: &Matmul) -> u32 {
     (op.m() + u32::from(op.bias_gradient.is_some())) * op.n().div_ceil(4)
 }
 
-/// The number of parts of k, at most `parts`, and the length of each. A length is a multiple of 64, which all slices of a
-/// workgroup take in one turn.
+/// Number of splits of k, at most `parts`, and the steps of each. The steps are a multiple of 64, which is one
+/// iteration of all slices of a workgroup.
 fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
     let each = op.k().div_ceil(parts).max(1).next_multiple_of(64);
     (op.k().div_ceil(each), each)
@@ -68,7 +70,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapte
         Tile::Grouped { .. } => of([4, 4]),
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
-    // How many numbers stand side by side: under a window, the channels of a tap.
+    // Contiguous numbers per row. With a window, they are the channels of a tap.
     let row_of_a = match op.window {
         Some(window) => window.channels,
         None if op.layout == Layout::Tn => m,
@@ -115,12 +117,12 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapte
     }
 }
 
-/// A single column is the same numbers either way; as a row it is read in whole vectors.
+/// Whether B is read as transposed. A single column is read as a row, so that it is read in whole vectors.
 fn transposes_b(op: &Matmul) -> bool {
     op.layout == Layout::Nt || op.n() == 1
 }
 
-/// What is done to the sums, as the shaders number it.
+/// Number of the epilogue in the shaders.
 pub(super) fn epilogue(op: &Matmul) -> u32 {
     match op.epilogue {
         Epilogue::None | Epilogue::Update(_) => 0,
@@ -129,7 +131,7 @@ pub(super) fn epilogue(op: &Matmul) -> u32 {
     }
 }
 
-/// What an end is known to be beforehand.
+/// Compile-time constants of an epilogue.
 fn constants(op: &Matmul, end: EpilogueText) -> Vec<(&'static str, f64)> {
     let mut constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
     match (end, &op.epilogue) {
@@ -144,10 +146,10 @@ fn constants(op: &Matmul, end: EpilogueText) -> Vec<(&'static str, f64)> {
     constants
 }
 
-/// Of k in so many parts of so many steps, and rows of tiles of a block.
+/// Uniforms of a matmul: the number of splits of k and the steps of each, the rows of tiles in a block, the tiles.
 fn uniforms(op: &Matmul, (parts, part_steps): (u32, u32), block: u32, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
     let [m, n, k] = op.shape();
-    // Where the biases lie behind the weights.
+    // Offset of the biases from the weights.
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transposes_b(op), op.extra().is_some()].map(u32::from);
     let epilogue = epilogue(op);

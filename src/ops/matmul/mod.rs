@@ -1,4 +1,5 @@
-//! Matrix products: how operands are loaded, which tile a workgroup makes, and what becomes of the sums.
+//! Matmul: C = op(A) · op(B) with a fused epilogue. The submodules choose the kernel, write its text and list its
+//! dispatches.
 
 mod convolution;
 mod launches;
@@ -16,30 +17,31 @@ pub(crate) use launches::launches;
 pub use rule::{K, MatmulKernel, Tile};
 pub use window::{Axis, Window};
 
-/// C = op(A) · op(B), then the epilogue.
+/// A matmul with a fused epilogue: C = epilogue(op(A) · op(B)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matmul {
-    /// \[m, k\], or \[k, m\] where transposed.
+    /// \[m, k\], or \[k, m\] if A is transposed.
     pub a: Tensor,
-    /// \[k, n\], or \[n, k\] where transposed.
+    /// \[k, n\], or \[n, k\] if B is transposed.
     pub b: Tensor,
-    /// \[m, n\], written. Under [`Epilogue::Update`] the weights.
+    /// \[m, n\], written. With [`Epilogue::Update`], C is the weights.
     pub c: Tensor,
-    /// Which of the operands are stored transposed.
+    /// Which operands are stored transposed.
     pub layout: Layout,
-    /// Of a convolution: how A is read from \[batch, height, width, channels\]. `None` where A is stored.
+    /// Window of a convolution: how A is read from \[batch, height, width, channels\]. `None` if A is stored as a
+    /// matrix.
     pub window: Option<Window>,
-    /// What is done to the sums before they are written.
+    /// Operation on the sums before they are written.
     pub epilogue: Epilogue,
-    /// \[m, n\]: added to the sums after a bias, and before the activation or its derivative; of a residual connection,
-    /// or another gradient of the same value. It lies in another buffer than C. `None` under [`Epilogue::Update`].
+    /// \[m, n\]: added after the bias and before the activation or its derivative. It is a residual connection, or
+    /// another gradient of the same value. It must not share a buffer with C. `None` with [`Epilogue::Update`].
     pub addend: Option<Tensor>,
-    /// \[n\]: the column sums of B, the gradient of a bias where B is the gradient of its outputs. Under
-    /// [`Epilogue::Update`] the biases.
+    /// \[n\]: column sums of B. If B is the gradient of a layer's outputs, they are the gradient of the bias. With
+    /// [`Epilogue::Update`], this tensor is the biases.
     pub bias_gradient: Option<Tensor>,
 }
 
-/// How the operands of a product are stored.
+/// How the operands of a matmul are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// A \[m, k\], B \[k, n\]: the forward pass, X · W.
@@ -50,10 +52,10 @@ pub enum Layout {
     Tn,
 }
 
-/// What happens to a sum before it is written.
+/// Operation on each sum of a matmul before it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Epilogue {
-    /// Nothing.
+    /// Writes the sum.
     None,
     /// activation((sum + bias\[column\]) + addend).
     Bias {
@@ -64,23 +66,24 @@ pub enum Epilogue {
     },
     /// (sum + addend) · activation′.
     Derivative {
-        /// \[m, n\]: the activation's output in the forward pass, or its input where the derivative takes that.
+        /// \[m, n\]: the activation's output in the forward pass, or its input if the derivative needs the input.
         saved: Tensor,
-        /// Whose derivative.
+        /// Activation whose derivative is applied.
         activation: Activation,
     },
-    /// The sums are the gradient of weights, C, and go straight into the optimizer, as the column sums do for the
-    /// biases: neither is written anywhere. The step's parameters are the weights and, behind them, the biases.
+    /// Optimizer step. The sums are the gradient of the weights C, and the column sums are the gradient of the
+    /// biases. The optimizer uses them directly, so they are not written to memory. The step's parameters are the
+    /// weights, followed by the biases.
     Update(Box<OptimizerStep>),
 }
 
 impl Matmul {
-    /// C = op(A) · op(B).
+    /// A matmul without an epilogue: C = op(A) · op(B).
     pub fn new(a: Tensor, b: Tensor, c: Tensor, layout: Layout) -> Self {
         Self { a, b, c, layout, window: None, epilogue: Epilogue::None, addend: None, bias_gradient: None }
     }
 
-    /// \[m, n, k\]: rows and columns of C, and the length of every sum.
+    /// \[m, n, k\]: rows of C, columns of C, and length of each sum.
     pub fn shape(&self) -> [u32; 3] {
         let k = match (self.layout, &self.window) {
             (Layout::Tn, _) => self.b.rows(),
@@ -90,7 +93,7 @@ impl Matmul {
         [self.c.rows(), self.c.columns(), k]
     }
 
-    /// What the sums of some rows of C take of A and B, stored as the layout says, and those rows there.
+    /// Elements of A and B that some rows of C need, stored in the layout, and the range of these rows in them.
     fn stored<'a>(
         &self,
         a: &'a [f32],
@@ -107,7 +110,7 @@ impl Matmul {
         }
     }
 
-    /// Groups of a convolution: columns of C that each see channels of their own.
+    /// Groups of a convolution. Each column of C reads only the channels of its group.
     fn groups(&self) -> u32 {
         self.window.map_or(1, |window| window.groups)
     }
@@ -124,12 +127,12 @@ impl Matmul {
         self.shape()[2]
     }
 
-    /// Multiply-adds.
+    /// Number of multiply-adds.
     fn size(&self) -> u64 {
         self.shape().into_iter().map(u64::from).product()
     }
 
-    /// What the epilogue reads, if anything.
+    /// Tensor that the epilogue reads, if any.
     pub fn extra(&self) -> Option<Tensor> {
         match self.epilogue {
             Epilogue::None | Epilogue::Update(_) => None,
@@ -138,12 +141,12 @@ impl Matmul {
         }
     }
 
-    /// Where the biases lie behind the weights, if there are any.
+    /// Offset of the biases from the weights, if there are biases.
     fn bias_at(&self) -> Option<usize> {
         self.bias_gradient.map(|bias| (bias.offset - self.c.offset) as usize)
     }
 
-    /// Makes the sums of some rows of C and, where asked for, the column sums of B.
+    /// Computes the sums of some rows of C and, if requested, the column sums of B.
     fn sums(&self, rows: Range<usize>, a: &[f32], b: &[f32], c: &mut [f32], column_sums: Option<&mut [f32]>) {
         let [m, n, k] = self.shape().map(|length| length as usize);
         let groups = self.groups() as usize;
@@ -160,7 +163,7 @@ impl Matmul {
             }
             let at = |p: usize| if self.layout == Layout::Nn { a[i * k + p] } else { a[p * m + i] };
             let of_b = |p: usize| &b[p * n + first..][..group_n];
-            // Four terms at a time, each sum in the same order: a row of C is read and written a quarter as often.
+            // Four terms per pass, each sum in the same order: a row of C is read and written a quarter as often.
             let fours = k - k % 4;
             for p in (0..fours).step_by(4) {
                 let a: [f32; 4] = std::array::from_fn(|i| at(p + i));
@@ -267,7 +270,7 @@ impl Kernel for Matmul {
         let n = self.n() as usize;
         let range = rows.start * n..rows.end * n;
         let (a, b, stored) = self.stored(a, b, rows.clone());
-        // The column sums come with the last row.
+        // The column sums are computed with the last row.
         let bias = self.bias_gradient.filter(|_| rows.end == self.rows());
         if let Epilogue::Update(step) = &self.epilogue {
             let (mut gradients, mut of_biases) = (vec![0.0; range.len()], vec![0.0; n]);
@@ -317,7 +320,7 @@ impl Kernel for Matmul {
             self.sums(0..m, a, b, &mut c, Some(&mut column_sums));
             [c, column_sums]
         };
-        // Σ|a·b|: the product of the absolute values.
+        // Σ|a·b|: the matmul of the absolute values.
         let roundings = 2.0 * (k as f64 + 2.0) * U;
         let off = |(value, magnitude): (f32, f32)| Off { value: value.into(), off: roundings * f64::from(magnitude) };
         let [exact, exact_columns] = sums(&a, &b);
@@ -363,7 +366,7 @@ impl Kernel for Matmul {
     }
 }
 
-/// Eight sums side by side, so that the compiler may use vector instructions.
+/// Dot product with eight partial sums, so that the compiler can use vector instructions.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0; 8];
     for (a, b) in a.chunks(8).zip(b.chunks(8)) {
@@ -378,7 +381,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    /// Several terms at a time are still added one after the other: weights trained on the CPU keep their bits.
+    /// Terms are added in order, although one pass takes several. Weights trained on the CPU stay the same, bit for
+    /// bit.
     #[test]
     fn sums_are_in_the_order_of_k() {
         let (m, n) = (3, 5);

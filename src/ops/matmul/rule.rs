@@ -1,9 +1,9 @@
-//! Which kernel makes a product. The table in `shaders/README.md` says why.
+//! Chooses the kernel of a matmul. The table in `shaders/README.md` gives the reasons.
 
 use super::{Epilogue, Layout, Matmul, convolution, sliding};
 use crate::ops::{Adapter, LONGEST_LOOP};
 
-/// A way to make a product. Each gives the same within the bounds of the lockstep.
+/// A kernel for a matmul. All kernels give the same result within the bounds of the lockstep.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatmulKernel {
@@ -11,108 +11,109 @@ pub struct MatmulKernel {
     pub k: K,
 }
 
-/// What of C a workgroup makes, and how.
+/// Tile of C that a workgroup computes, and the kernel that computes it.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tile {
     /// `matmul.wgsl.in`: 32x32, operands in workgroup memory.
     Square32,
-    /// `matmul.large.wgsl.in`: 64x64, likewise.
+    /// `matmul.large.wgsl.in`: 64x64, operands in workgroup memory.
     Square64,
-    /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector; `lanes` invocations share
-    /// a workgroup.
+    /// `matmul.vector.rows.wgsl.in`, `matmul.vector.columns.wgsl.in`: one operand is a vector. A workgroup has
+    /// `lanes` invocations.
     Vector { lanes: u32 },
-    /// `matmul.plain.wgsl.in`: 4x4 an invocation, nothing is shared.
+    /// `matmul.plain.wgsl.in`: 4x4 per invocation, no workgroup memory.
     Plain,
-    /// `matmul.direct.wgsl.in`: a convolution, 4 positions times `quads` vectors of columns an invocation.
+    /// `matmul.direct.wgsl.in`: a convolution. An invocation computes 4 positions times `quads` vectors of columns.
     Direct { quads: u32 },
-    /// `matmul.grouped.wgsl.in`: a convolution, 4x4 an invocation; a column sees channels of its own group. `lanes`
-    /// invocations share a workgroup.
+    /// `matmul.grouped.wgsl.in`: a grouped convolution, 4x4 per invocation. Each column reads the channels of its
+    /// group. A workgroup has `lanes` invocations.
     Grouped { lanes: u32 },
-    /// `matmul.subgroup.wgsl.in`: a subgroup makes `rows` rows of C.
+    /// `matmul.subgroup.wgsl.in`: a subgroup computes `rows` rows of C.
     Subgroup { rows: u32 },
-    /// `matmul.wide.wgsl.in`: the same by 8 lanes in words of 64 bits.
+    /// `matmul.wide.wgsl.in`: 8 lanes compute `rows` rows of C, in words of 64 bits.
     Wide { rows: u32 },
-    /// `matmul.wide.panel.wgsl.in`: the same with a panel of B at hand.
+    /// `matmul.wide.panel.wgsl.in`: like `Wide`, with a cached panel of B.
     Panel,
-    /// `matmul.wide.sliding.wgsl.in` and `matmul.wide.sliding.gradient.wgsl.in`: a convolution along rows of an image.
+    /// `matmul.wide.sliding.wgsl.in` and `matmul.wide.sliding.gradient.wgsl.in`: a convolution along the rows of an
+    /// image.
     Sliding,
 }
 
-/// How the steps of a sum are shared.
+/// How the steps of a sum (k) are divided.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum K {
-    /// An invocation takes all of them.
+    /// One invocation computes the whole sum.
     Whole,
-    /// This number of invocation groups in a workgroup each sum one slice. Of `Square32` only, 1 to 4.
+    /// A workgroup has this many groups of invocations, 1 to 4, and each sums one slice. Only for `Square32`.
     Slices(u32),
-    /// Workgroups each sum one of this number of parts; a second dispatch adds them up. Of `Square32`, `Plain`,
-    /// `Grouped` and `Subgroup`.
+    /// Split-K: workgroups each sum one of this many splits, and a second dispatch adds them. For `Square32`,
+    /// `Plain`, `Grouped` and `Subgroup`.
     Parts(u32),
 }
 
 use K::{Parts, Slices, Whole};
 use Tile::{Direct, Grouped, Panel, Plain, Sliding, Square32, Square64, Subgroup, Vector, Wide};
 
-/// Up to here a product takes less time than the driver's compiler takes for a better kernel than the plain one.
+/// Up to this many multiply-adds, the plain kernel takes less time than compiling a better kernel.
 const SMALL: u64 = 1 << 19;
-/// Multiply-adds that take as long as the update of a weight.
+/// Multiply-adds that take the time of one weight's update.
 const OF_UPDATE: u64 = 32;
-/// Up to here the compiler's time for more than 16 rows is not worth it.
+/// Up to this many multiply-adds, more than 16 rows are not worth their compile time.
 const MEDIUM: u64 = 1 << 26;
 
-/// From so many rows of C on, and so many multiply-adds, the loading of a panel of B is worth it, and its compilation.
+/// Fewest rows of C, and fewest multiply-adds, that are worth the loading and the compile time of a panel of B.
 const MANY_ROWS: u32 = 128;
 const PANELS: u64 = 1 << 22;
-/// Steps of k in a panel of B, whose 16 KiB leave room for the rest in a processor's first cache.
+/// Steps of k in a panel of B. A panel has 16 KiB, which leaves room in a processor's L1 cache.
 const PANEL: u32 = 64;
-/// The most and the fewest rows that share a panel's loading.
+/// Most and fewest rows that share a loaded panel.
 const PANEL_ROWS: u32 = 256;
 const FEW_PANEL_ROWS: u32 = 64;
-/// So many panels, one after the other, over so many rows are within the iterations that lavapipe's loops may have.
+/// Most panels of a sum. Their loops, over all rows, stay within lavapipe's iteration limit.
 const MOST_PANELS: u32 = 128;
-/// Workgroups that each thread of a software adapter should have, or one waits for another.
+/// Workgroups per thread of a software adapter. With fewer, some threads wait for others.
 const WORKGROUPS_OF_THREAD: u32 = 4;
 
-/// Numbers of B, 8 MiB, that a processor's last cache holds while a row of C's tiles is made; and rows of tiles of a
-/// block, times the steps of k, whose A, 2 MiB with 32 rows to a tile, stays nearer.
+/// `NEAR`: numbers of B, 8 MiB, that a last-level cache holds while a row of tiles is computed. `ROWS_OF_BLOCK`: rows
+/// of tiles in a block, times the steps of k. With 32 rows per tile, A is 2 MiB, which stays in a nearer cache.
 const NEAR: u64 = 1 << 21;
 const ROWS_OF_BLOCK: u32 = 1 << 14;
 
-/// Fewer tiles leave most of a GPU idle, which has some 40 to 130 processors that each hold several workgroups.
+/// With fewer tiles, most of a GPU is idle. It has about 40 to 130 processors, and each runs several workgroups.
 const FEW_TILES: u32 = 128;
-/// From so many tiles of 64x64 on, every processor has some to take turns with, which is what a kernel of many
-/// registers needs.
+/// With this many tiles of 64x64, every processor can switch between several. A kernel that uses many registers needs
+/// that.
 const MANY_LARGE_TILES: u32 = 256;
-/// From here on a quarter of a sum is long beside the adding up.
+/// From this length on, a quarter of a sum takes long compared with adding the partial sums.
 const LONG_SUM: u32 = 256;
-/// So many workgroups occupy a GPU; and the fewest steps of k that are worth one, and parts their adding up.
+/// Workgroups that occupy a GPU, and fewest steps of k that are worth a split.
 const MANY_WORKGROUPS: u32 = 256;
 const STEPS_OF_PART: u32 = 1024;
-/// Up to so many channels out, the direct kernel computes most for what it reads.
+/// Up to this many output channels, the direct kernel computes most per number that it reads.
 const FEW_COLUMNS: u32 = 32;
-/// Those of 64 workgroups of that kernel.
+/// Positions of 64 workgroups of the direct kernel.
 const MANY_POSITIONS: u32 = 1 << 14;
-/// Invocations of a grouped convolution that occupy a GPU; of a software adapter, those of a thread. And the fewest
-/// steps of k that are worth one.
+/// For grouped convolutions: invocations that occupy a GPU, invocations per thread of a software adapter, and fewest
+/// steps of k per invocation.
 const MANY_INVOCATIONS: u32 = 1 << 14;
 const INVOCATIONS_OF_THREAD: u32 = 64;
 const STEPS_OF_INVOCATION: u32 = 256;
-/// Outputs of 16 workgroups of the kernel for vectors.
+/// Outputs of 16 workgroups of the vector kernel.
 const ENOUGH_OUTPUTS: u32 = 1024;
-/// Parts to try where nothing is known.
+/// Splits to try if the rule has none.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 const FEW_PARTS: u32 = 8;
 
 impl MatmulKernel {
-    /// Every kernel that can make a product on an adapter, but for those that take a software adapter a second to
+    /// All kernels that can compute a matmul on an adapter, except those that a software adapter takes a second to
     /// compile.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub(crate) fn candidates(op: &Matmul, adapter: &Adapter) -> Vec<Self> {
         let whole = |tile| Self { tile, k: Whole };
         let mut kernels = vec![Self::rule(op, adapter), whole(Square32), Self { tile: Square32, k: Slices(4) }];
-        // More multiply-adds could take it seconds on a GPU, after which an operating system resets that.
+        // A larger matmul could take seconds on a GPU, and operating systems then reset the GPU.
         const MOST_OF_PLAIN: u64 = 1 << 28;
         if adapter.software || op.size() <= MOST_OF_PLAIN {
             kernels.push(whole(Plain));
@@ -133,14 +134,14 @@ impl MatmulKernel {
         kernels
     }
 
-    /// Whether it can make a product on an adapter.
+    /// Whether this kernel can compute a matmul on an adapter.
     pub(crate) fn fits(self, op: &Matmul, adapter: &Adapter) -> bool {
         let [m, n, k] = op.shape();
-        // Words of 64 bits hold whole rows of the matrices.
+        // Rows of the matrices must consist of whole vectors of 64-bit words.
         let by_words = adapter.matmul_subgroup.is_some() && adapter.wide_access;
         let wide = by_words && n.is_multiple_of(8);
         let fits = match (self.tile, op.layout) {
-            // It has a loop for taps and one for inputs.
+            // The kernel has one loop over taps and one over inputs.
             (Direct { quads }, _) => {
                 convolution::fits_direct(op, quads) && (k <= LONGEST_LOOP / 3 || !adapter.software)
             }
@@ -149,21 +150,21 @@ impl MatmulKernel {
             (Square32 | Square64 | Plain, _) => true,
             (Vector { .. }, _) => is_vector(op),
             (Subgroup { .. }, _) => adapter.matmul_subgroup.is_some(),
-            // It cuts long sums itself.
+            // The kernel splits long sums itself.
             (Sliding, _) => return by_words && sliding::Sliding::of(op).is_some(),
-            // The other kernels load whole words of rows that are stored.
+            // The other kernels load whole words of stored rows.
             _ if op.window.is_some() => false,
             (Wide { .. }, Layout::Tn) => wide && m.is_multiple_of(8),
             (Wide { .. }, _) => wide && k.is_multiple_of(8),
             (Panel, Layout::Tn) => wide && m.is_multiple_of(4) && k <= PANEL,
-            // Between two panels the sums are in C, where an update has its parameters.
+            // Between two panels the sums are stored in C, but with an update C is the parameters.
             (Panel, _) if matches!(op.epilogue, Epilogue::Update(_)) || op.bias_gradient.is_some() => false,
             (Panel, _) => wide && k.is_multiple_of(8) && k <= MOST_PANELS * PANEL,
         };
         fits && (k <= LONGEST_LOOP || !adapter.software || matches!(self.k, Parts(_)))
     }
 
-    /// The kernel for a product where nothing has been measured.
+    /// Kernel of a matmul that has not been measured.
     pub(crate) fn rule(op: &Matmul, adapter: &Adapter) -> Self {
         match adapter.products {
             Some(kernel) if kernel.fits(op, adapter) => kernel,
@@ -188,10 +189,9 @@ impl MatmulKernel {
         Self { tile: Grouped { lanes }, k: if parts > 1 { Parts(parts) } else { Whole } }
     }
 
-    /// For a vector the kernel that reads each number of the matrix once, unless a few workgroups would have it all to
-    /// do. Else the tiled one: workgroup memory feeds many multiply-adds per load, more of them in large tiles, where C
-    /// has many and invocations may have many registers. Where it has too few tiles to occupy a GPU, k is split, within
-    /// workgroups or over them.
+    /// GPUs. A vector operand takes the vector kernel, which reads each number of the matrix once, if it has enough
+    /// workgroups. Other matmuls take a tiled kernel: workgroup memory serves many multiply-adds per load. Large
+    /// tiles serve more, but need a large C and many registers. If C has too few tiles to occupy a GPU, k is split.
     fn of_gpu(op: &Matmul, adapter: &Adapter) -> Self {
         let parts = parts(op);
         let direct = direct(op, adapter);
@@ -207,10 +207,9 @@ impl MatmulKernel {
         Self { tile, k }
     }
 
-    /// A barrier costs more there than any load, so products are made by a subgroup that is a vector register: the more
-    /// rows, the more a load of B is used, but the longer the driver compiles. A panel of B stays at hand where sums
-    /// are short, or many rows use it. Without such subgroups the plain kernel; and in parts what takes more turns of a
-    /// loop than drivers allow.
+    /// Software adapters. A barrier costs more than any load, so a matmul uses subgroups, which are vector registers.
+    /// More rows use each load of B more often, but the driver compiles longer. A panel of B is cached if sums are
+    /// short or many rows use it. Without subgroups: the plain kernel. Sums beyond the drivers' loop limit are split.
     fn of_software(op: &Matmul, adapter: &Adapter) -> Self {
         let [m, n, steps] = op.shape();
         let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
@@ -235,47 +234,49 @@ impl MatmulKernel {
     }
 }
 
-/// The direct kernel, with as many columns an invocation as there are registers for.
+/// The direct kernel, with the most columns per invocation that registers allow.
 fn direct(op: &Matmul, adapter: &Adapter) -> MatmulKernel {
     let most = if adapter.many_registers { 4 } else { 2 };
     MatmulKernel { tile: Direct { quads: convolution::quads(op, most) }, k: Whole }
 }
 
-/// Into how many parts k is best cut on a GPU: as many as occupy it, where C has few tiles, but none too short.
+/// Best number of splits of k on a GPU. If C has few tiles, the splits should occupy the GPU, but none may be too
+/// short.
 fn parts(op: &Matmul) -> u32 {
     (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.k() / STEPS_OF_PART)
 }
 
-/// Whether C has few tiles, and sums are long.
+/// Whether C has few tiles and long sums.
 fn is_deep(op: &Matmul) -> bool {
     tiles(op, 32) < FEW_TILES && op.k() >= LONG_SUM
 }
 
-/// Square tiles of C.
+/// Number of square tiles of C.
 fn tiles(op: &Matmul, side: u32) -> u32 {
     op.m().div_ceil(side) * op.n().div_ceil(side)
 }
 
-/// Whether the kernel for vectors has enough workgroups on a GPU. Where outputs are sums over columns, one has 64.
+/// Whether the vector kernel has enough workgroups on a GPU. If outputs are sums over columns, a workgroup has 64
+/// outputs.
 fn vector_occupies_gpu(op: &Matmul) -> bool {
     let over_columns = if op.n() == 1 { op.layout == Layout::Tn } else { op.layout != Layout::Nt };
     !over_columns || op.m().max(op.n()) >= ENOUGH_OUTPUTS
 }
 
-/// Steps of k in a panel: where A is transposed, all.
+/// Steps of k in a panel; all steps if A is transposed.
 pub(super) fn steps_of_panel(op: &Matmul) -> u32 {
     if op.layout == Layout::Tn { op.k().next_multiple_of(8) } else { PANEL }
 }
 
-/// Into how many tiles the rows go there: each thread should have several, but a panel's loading wants rows to share
-/// it.
+/// Tiles along the rows, for the panel kernel. Each thread should have several, but enough rows must share a loaded
+/// panel.
 pub(super) fn tiles_of_rows(op: &Matmul, tiles_n: u32, threads: u32) -> u32 {
     let enough = (WORKGROUPS_OF_THREAD * threads).div_ceil(tiles_n);
     enough.min(op.m().div_ceil(FEW_PANEL_ROWS)).max(op.m().div_ceil(PANEL_ROWS))
 }
 
-/// How many rows of tiles the wide kernel goes through together. All, so that columns of B are loaded once, but where C
-/// is large beside A and B: it is gone through in its own order, unless B is too large to stay near for the next row.
+/// Rows of tiles in a block of the wide kernel. A block normally has all rows, so that columns of B are loaded once.
+/// If C is large compared with A and B, tiles go in C's order, unless B is too large to stay cached for the next row.
 pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
     let [m, n, k] = op.shape();
     match op.layout {
@@ -285,8 +286,8 @@ pub(super) fn block(op: &Matmul, rows: u32) -> u32 {
     }
 }
 
-/// Whether an operand is a vector, and the rows of the other are whole vectors of four for the kernel. Where C is a
-/// row, the column sums of B are the other kernels' to make.
+/// Whether one operand is a vector and the matrix has rows of whole vec4s. If C is a row, only other kernels can
+/// compute the column sums of B.
 fn is_vector(op: &Matmul) -> bool {
     let [m, n, k] = op.shape();
     let (row_of_matrix, sums_rows) = match (n, m, op.layout) {

@@ -1,44 +1,44 @@
-//! The kernels of software adapters that slide along the rows of an image: convolutions of stride 1, and gradients of
-//! the inputs of others.
+//! Convolution kernels for software adapters, which slide along the rows of an image. They compute convolutions of
+//! stride 1, and gradients of the inputs of other convolutions.
 
 use super::launches::{add_up, epilogue};
 use super::text::EpilogueText;
 use super::{Axis, Epilogue, Layout, Matmul};
 use crate::ops::*;
 
-/// Vectors of weights or of sums that are at hand, 18 KiB, and the most of an image's channels that they are of.
+/// Vectors of weights or sums that are kept, 18 KiB, and most channels of the image that they cover.
 const KEPT: u32 = 576;
 const MOST_CHANNELS: u32 = 16;
-/// Multiply-adds of vectors in a turn, all written out: more are code that a processor has to decode again and again.
+/// Vector multiply-adds per iteration, all unrolled. A processor has to decode longer code again and again.
 const PRODUCTS: u32 = 1200;
-/// Sums of so many numbers of the image fit beside each other with four channels of C.
+/// Most sums per channel of C with which a lane can compute four channels.
 const FEW_SUMS: u32 = 36;
-/// Taps along a dimension.
+/// Most taps along a dimension.
 const MOST_TAPS: u32 = 8;
-/// The largest stride whose gradients, or transposed convolutions, they make.
+/// Largest stride whose gradients, or transposed convolutions, these kernels compute.
 const MOST_UP: u32 = 4;
-/// Workgroups that a thread should have.
+/// Workgroups that each thread should have.
 const WORKGROUPS_OF_THREAD: u32 = 8;
-/// Iterations of all loops that an invocation may have; a strip of outputs takes one more than its positions.
+/// Most iterations of all loops of an invocation. A strip of outputs takes one more than it has positions.
 const MOST_TURNS: u32 = LONGEST_LOOP;
 
-/// What one text can make: all convolutions with these numbers share a pipeline.
+/// Numbers that a text is expanded with. Convolutions with equal numbers share a pipeline.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sliding {
-    /// Taps of the kernel or, where elements are divided, the most that an output sees.
+    /// Taps of the kernel. If `up` is above 1: the most taps that an output reads.
     taps: [u32; 2],
-    /// Channels of C that a lane has: 1, 2 or 4.
+    /// Channels of C per lane: 1, 2 or 4.
     columns: u32,
-    /// Channels of the image whose weights, or their gradients, are at hand.
+    /// Channels of the image whose weights, or weight gradients, are kept.
     block: u32,
-    /// Numbers in a load of the image.
+    /// Numbers per load of the image.
     load: u32,
-    /// Rows of outputs that are made together.
+    /// Rows of outputs that are computed together.
     out: u32,
 }
 
 impl Sliding {
-    /// Where they can make a product.
+    /// Numbers for a matmul; `None` if these kernels cannot compute it.
     pub fn of(op: &Matmul) -> Option<Self> {
         let window = op.window?;
         let axes = [window.rows, window.columns];
@@ -56,10 +56,10 @@ impl Sliding {
         }
         let n = op.n();
         let number = taps[0] * taps[1];
-        // The sums of a gradient are carried from turn to turn: many at a time are dear.
+        // The sums of a gradient are carried from one iteration to the next, so many at a time are slow.
         let few = !is_gradient || number * window.channels <= FEW_SUMS;
         let most = if n > 16 && few { 4 } else { n.div_ceil(8).next_power_of_two().min(2) };
-        // Transposed weights come in squares, of this many channels of either.
+        // Transposed weights are loaded in squares: this many input channels and output channels.
         let divides = |columns: &u32| {
             n.is_multiple_of(*columns) && (op.layout != Layout::Nt || window.channels.is_multiple_of(*columns))
         };
@@ -126,7 +126,7 @@ impl Sliding {
     }
 }
 
-/// Two for the gradient of weights: the second adds up what the workgroups of the first have left.
+/// One dispatch, or two for the gradient of weights: the second adds the partial sums of the first.
 pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec<Launch> {
     let (Some(sliding), Some(window)) = (Sliding::of(op), op.window) else { return Vec::new() };
     let is_gradient = op.layout == Layout::Tn;
@@ -136,7 +136,7 @@ pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec
     let groups = op.n().div_ceil(8 * sliding.columns);
     let strips_of_image = rows.positions.div_ceil(rows.up * sliding.out);
     let strips = positions.div_ceil(window.positions()) * strips_of_image;
-    // Workgroups go on to the next block of channels, or have one each.
+    // Workgroups loop over the blocks of channels, or have one block each.
     let (times, side_by_side) =
         if is_gradient { (1, groups * blocks) } else { (blocks, groups * rows.up * columns.up) };
     let turns = sliding.taps[0] * sliding.taps[1];

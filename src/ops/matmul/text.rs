@@ -1,22 +1,21 @@
-//! The texts of the kernels that make products: what the sums go through, how operands are loaded, which tile a
-//! workgroup makes, and where the sums leave.
+//! Texts of the matmul kernels. A text consists of an epilogue, the loads of the operands, and the kernel of a tile.
 
 use super::{Epilogue, K, Layout, Matmul, MatmulKernel, Tile, Window, convolution, rule};
 use crate::activation::Activation;
 use crate::ops::template::expand;
 use crate::ops::{OptimizerStep, text};
 
-/// Slices of k that a workgroup sums where it makes a part.
+/// Slices of k per workgroup if k is split.
 const SLICES: u32 = 4;
 
-/// What becomes of the sums.
+/// Epilogue in the text of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum EpilogueText {
-    /// C takes them, after this activation or its derivative.
+    /// Writes the sums to C, after this activation or its derivative.
     Sums(Activation),
-    /// An optimizer.
+    /// Passes the sums to an optimizer.
     Update,
-    /// They are of a part of k, and wait.
+    /// Writes the partial sums of a split to scratch memory.
     Part,
 }
 
@@ -29,7 +28,7 @@ impl EpilogueText {
         }
     }
 
-    /// A kernel's name; with that of an app's own activation, so that errors name what does not compile.
+    /// Name of a kernel. It includes a custom activation, so that compile errors name it.
     pub fn named(self, kernel: &str) -> String {
         match self {
             Self::Sums(f @ Activation::Custom(_)) => format!("{kernel} {f}"),
@@ -37,7 +36,7 @@ impl EpilogueText {
         }
     }
 
-    /// The text, for kernels whose invocations own four columns; `aligned` where rows of C are whole vectors.
+    /// Text for kernels with four columns per invocation. `aligned` means that rows of C are whole vectors.
     fn text(self, aligned: bool, addend: bool) -> String {
         let (functions, text) = match (self, aligned) {
             (Self::Sums(f), true) => (f.text(), text!("matmul.epilogue.wgsl.in", "matmul.sums.wgsl.in")),
@@ -53,7 +52,7 @@ impl EpilogueText {
         functions.to_owned() + &of_addend(text, addend) + text!("matmul.whole.wgsl.in")
     }
 
-    /// The text for those that read and write memory in words of 64 bits.
+    /// Text for kernels that access memory in words of 64 bits.
     fn wide_text(self, addend: bool) -> String {
         match self {
             Self::Update => OptimizerStep::WIDE_TEXT.into(),
@@ -70,12 +69,12 @@ impl EpilogueText {
     }
 }
 
-/// A text of what becomes of the sums, with an addend or without.
+/// Text of an epilogue, with or without an addend.
 fn of_addend(text: &str, addend: bool) -> String {
     expand(text, &[], &[("there is an addend", addend), ("there is no addend", !addend)])
 }
 
-/// The text of a kernel, and a name for it.
+/// Name and text of a kernel.
 pub(super) fn source(
     op: &Matmul,
     MatmulKernel { tile, k }: MatmulKernel,
@@ -146,34 +145,35 @@ pub(super) fn source(
     (name, [&end, text!("matmul.uniforms.wgsl"), window, loads, &block, &kernel].concat())
 }
 
-/// The text of the second dispatch of a product in parts.
+/// Text of the second dispatch of split-K.
 pub(super) fn source_of_rest(op: &Matmul, end: EpilogueText) -> String {
     let kernel = expand(text!("matmul.uniforms.wgsl", "matmul.parts.wgsl.in"), &[("load", 4)], &[]);
     end.text(op.n().is_multiple_of(4), op.addend.is_some()) + &kernel
 }
 
-/// Whether the kernel asks the uniforms, where others have constants, for what forward and backward passes differ in:
-/// it takes the driver's compiler long.
+/// Whether the kernel reads the differences of forward and backward passes from uniforms instead of constants. Both
+/// passes then share one pipeline, because the driver takes long to compile it.
 pub(super) fn serves_both_passes(op: &Matmul, tile: Tile) -> bool {
     matches!(tile, Tile::Panel | Tile::Wide { .. }) && op.layout != Layout::Tn
 }
 
-/// Of a product with a vector: whether each output is the sum over a row of the matrix, or over a column.
+/// For a matmul with a vector: whether outputs are sums over rows of the matrix. Otherwise they are sums over
+/// columns.
 fn outputs_are_rows(op: &Matmul) -> bool {
     if op.n() > 1 { op.layout == Layout::Nt } else { op.layout != Layout::Tn }
 }
 
-/// How many invocations of that kernel share the steps of a column.
+/// Invocations of the kernel for columns that share the steps of a column.
 fn vector_parts(lanes: u32) -> u32 {
     if lanes == 64 { 4 } else { 1 }
 }
 
-/// Outputs of a workgroup of that kernel.
+/// Outputs per workgroup of the vector kernels.
 pub(super) fn vector_outputs(op: &Matmul, lanes: u32) -> u32 {
     if outputs_are_rows(op) { 4 } else { 4 * lanes / vector_parts(lanes) }
 }
 
-/// What repeats in a kernel that keeps the sums of so many rows, and how often.
+/// Repetitions in a kernel that keeps the sums of this many rows.
 fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 6] {
     [
         ("row", rows),
@@ -185,7 +185,8 @@ fn of_subgroup(rows: u32, lanes: u32) -> [(&'static str, u32); 6] {
     ]
 }
 
-/// The same in words of 64 bits. Of a transposed A, `share` lanes have the rows of one step, and a load `parts` steps.
+/// Repetitions for words of 64 bits. If A is transposed, `share` lanes hold the rows of a step, and a load has
+/// `parts` steps.
 fn of_wide(rows: u32) -> Vec<(&'static str, u32)> {
     let share = rows / 8;
     let parts = 4.min(8 / share);
@@ -195,7 +196,7 @@ fn of_wide(rows: u32) -> Vec<(&'static str, u32)> {
     [&of_subgroup(rows, 8)[..], &of_transposed, &of_others].concat()
 }
 
-/// The same for a panel of so many steps.
+/// Repetitions for a panel of this many steps.
 fn of_panel(steps: u32) -> [(&'static str, u32); 7] {
     [
         ("steps", steps),

@@ -1,22 +1,27 @@
-//! Convolutions as products, whose A is never stored: row p of it holds what the kernel's taps see at position p.
+//! Convolutions as matmuls. A is never stored: row p of A is the elements that the kernel's taps read at position p.
 
-/// How the rows of A are read from a tensor of shape \[batch, height, width, channels\]. Row p is of position p of the
-/// output, \[batch, positions\]; its columns are \[taps, channels\]. At position o and tap t along a dimension lies the
-/// element (o · down + t · step + first) / up, where that is whole and inside; elsewhere 0.
+/// How the rows of A are read from a tensor of shape \[batch, height, width, channels\]. Row p of A belongs to
+/// position p of the output, \[batch, positions\]. Its columns are \[taps, channels\].
 ///
-/// A convolution has down = stride, step = dilation, first = −padding and up = 1. The gradient of its input is read
-/// from the gradient of its output with down = 1, step = −dilation, first = padding and up = stride: that is a
-/// transposed convolution, whose own gradient is read as a convolution. Either has weights \[taps, channels, n\]; in
-/// a product [`Nt`](super::Layout::Nt) B are those of the other one, \[taps, n, channels\].
+/// Along a dimension, tap t at position o reads the element (o · down + t · step + first) / up. The value is 0 if
+/// this is not a whole number or lies outside.
 ///
-/// With groups a column of C sees the channels of its own group, so there is an A for each, whose columns are \[taps,
-/// channels / groups\]. Weights are \[taps, channels / groups, n\], and those of the other one \[taps, n / groups,
+/// - A convolution has down = stride, step = dilation, first = −padding and up = 1.
+/// - The gradient of its input is read from the gradient of its output. It has down = 1, step = −dilation, first =
+///   padding and up = stride. This is a transposed convolution.
+/// - The gradient of a transposed convolution is read as a convolution.
+///
+/// Weights are \[taps, channels, n\]. In a matmul [`Nt`](super::Layout::Nt), B is the weights of the opposite
+/// convolution, \[taps, n, channels\].
+///
+/// With groups, each column of C reads the channels of its own group. Each group has its own A, with columns \[taps,
+/// channels / groups\]. Weights are \[taps, channels / groups, n\]. In a matmul `Nt` they are \[taps, n / groups,
 /// channels\].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// Channels of the tensor that is read.
     pub channels: u32,
-    /// Groups that channels and columns of C are cut into.
+    /// Number of groups of channels, and of columns of C.
     pub groups: u32,
     /// Along the height.
     pub rows: Axis,
@@ -24,27 +29,27 @@ pub struct Window {
     pub columns: Axis,
 }
 
-/// A dimension of a [`Window`].
+/// One dimension of a [`Window`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
-    /// The length of what is read.
+    /// Length of the tensor that is read.
     pub length: u32,
-    /// How many positions there are.
+    /// Number of output positions.
     pub positions: u32,
-    /// How many taps the kernel has.
+    /// Number of taps of the kernel.
     pub taps: u32,
-    /// Elements from one position to the next, times `up`.
+    /// Elements between two positions, times `up`.
     pub down: u32,
-    /// Elements from one tap to the next, times `up`.
+    /// Elements between two taps, times `up`.
     pub step: i32,
-    /// The first tap's element at the first position, times `up`.
+    /// Element of the first tap at the first position, times `up`.
     pub first: i32,
-    /// What elements are divided by.
+    /// Divisor of the elements: 1 for a convolution, the stride for a transposed convolution.
     pub up: u32,
 }
 
 impl Axis {
-    /// The element that a tap sees at a position.
+    /// Element that a tap reads at a position; `None` if there is none.
     pub(crate) fn element(&self, position: u32, tap: u32) -> Option<usize> {
         let at =
             i64::from(position) * i64::from(self.down) + i64::from(tap) * i64::from(self.step) + i64::from(self.first);
@@ -53,7 +58,7 @@ impl Axis {
         inside.then_some((at / up) as usize)
     }
 
-    /// The same pairs of elements and positions, with the two exchanged.
+    /// The same pairs of elements and positions, with elements and positions exchanged.
     pub(crate) fn reversed(&self) -> Self {
         let Self { length, positions, taps, down, step, first, up } = *self;
         Self { length: positions, positions: length, taps, down: up, step: -step, first: -first, up: down }
@@ -61,32 +66,32 @@ impl Axis {
 }
 
 impl Window {
-    /// What reads the gradient of the output, of `channels`, for that of the input.
+    /// Window that reads the output's gradient, which has `channels` channels, to compute the input's gradient.
     pub(crate) fn reversed(&self, channels: u32) -> Self {
         Self { channels, groups: self.groups, rows: self.rows.reversed(), columns: self.columns.reversed() }
     }
 
-    /// Channels that a column of C sees.
+    /// Channels that a column of C reads.
     pub(super) fn group_channels(&self) -> u32 {
         self.channels / self.groups
     }
 
-    /// Columns of A.
+    /// Number of columns of A.
     pub(super) fn len(&self) -> u32 {
         self.rows.taps * self.columns.taps * self.group_channels()
     }
 
-    /// Positions of a sample.
+    /// Output positions per sample.
     pub(crate) fn positions(&self) -> u32 {
         self.rows.positions * self.columns.positions
     }
 
-    /// How many numbers A has for a batch of this size.
+    /// Number of elements of A for a batch of this size.
     pub(crate) fn numbers(&self, batch: u32) -> u64 {
         u64::from(batch) * u64::from(self.positions()) * u64::from(self.len())
     }
 
-    /// The rows of A at some positions of the batch: those of each group, one group after the other.
+    /// Rows of A at some positions of the batch, for one group after the other.
     pub(super) fn read(&self, x: &[f32], positions: std::ops::Range<usize>) -> Vec<f32> {
         let (len, channels) = (self.len() as usize, self.group_channels() as usize);
         let mut a = vec![0.0; self.groups as usize * positions.len() * len];
@@ -107,7 +112,7 @@ impl Window {
         a
     }
 
-    /// B of a product `Nt`, \[n, taps · channels / groups\], from \[taps, n / groups, channels\].
+    /// B of a matmul `Nt`, \[n, taps · channels / groups\], from weights \[taps, n / groups, channels\].
     pub(super) fn transposed(&self, b: &[f32], n: usize) -> Vec<f32> {
         let (channels, group_n) = (self.group_channels() as usize, n / self.groups as usize);
         let taps = self.len() as usize / channels;
@@ -116,7 +121,7 @@ impl Window {
         (0..n).flat_map(numbers).copied().collect()
     }
 
-    /// Constants of the text.
+    /// Constants of the shader.
     pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
         let mut constants = vec![("CHANNELS", f64::from(self.channels)), ("GROUPS", f64::from(self.groups))];
         for (names, axis) in [ROWS, COLUMNS].into_iter().zip([self.rows, self.columns]) {
