@@ -77,7 +77,7 @@ pub(super) fn direct(op: &Matmul, window: &Window, quads: u32) -> String {
 
 /// Text of the kernel for grouped convolutions.
 pub(super) fn grouped(op: &Matmul, window: &Window, lanes: u32) -> String {
-    // Of a depthwise convolution, column and channel are the same.
+    // In a depthwise convolution, columns and channels are the same.
     let are_channels = window.groups == op.n() && window.channels == op.n() && op.n().is_multiple_of(4);
     let conditions = [
         ("A is transposed", op.layout == Layout::Tn),

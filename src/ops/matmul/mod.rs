@@ -44,11 +44,11 @@ pub struct Matmul {
 /// How the operands of a matmul are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// A \[m, k\], B \[k, n\]: the forward pass, X · W.
+    /// A is \[m, k\], B is \[k, n\]: the forward pass, X · W.
     Nn,
-    /// A \[m, k\], B \[n, k\]: the gradient of the inputs, dZ · Wᵀ.
+    /// A is \[m, k\], B is \[n, k\]: the gradient of the inputs, dZ · Wᵀ.
     Nt,
-    /// A \[k, m\], B \[k, n\]: the gradient of the weights, Xᵀ · dZ.
+    /// A is \[k, m\], B is \[k, n\]: the gradient of the weights, Xᵀ · dZ.
     Tn,
 }
 
@@ -59,9 +59,9 @@ pub enum Epilogue {
     None,
     /// activation((sum + bias\[column\]) + addend).
     Bias {
-        /// \[n\], if there is one.
+        /// \[n\]; `None` without a bias.
         bias: Option<Tensor>,
-        /// Applied last.
+        /// Activation, applied last.
         activation: Activation,
     },
     /// (sum + addend) · activation′.

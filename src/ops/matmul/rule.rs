@@ -174,8 +174,8 @@ impl MatmulKernel {
         }
     }
 
-    /// Where tiles of columns lie within groups, the direct kernel. Else each column reads for itself. Gradients of
-    /// weights are long sums of few numbers: k is split over as many invocations as occupy the adapter.
+    /// Grouped convolutions: the direct kernel if each tile of columns lies within a group, otherwise the grouped
+    /// kernel. Gradients of weights are long sums of few numbers, so k is split until the adapter is occupied.
     fn of_groups(op: &Matmul, adapter: &Adapter) -> Self {
         let (lanes, enough, longest) = match adapter.software {
             true => (8, INVOCATIONS_OF_THREAD * adapter.threads, LONGEST_LOOP),
