@@ -1,20 +1,20 @@
-//! Encodings of coordinates one by one.
+//! Encodings that act on each coordinate separately.
 
 use std::f64::consts::PI;
 
 use super::*;
 use crate::encoding::Encoding;
 
-/// An encoding of coordinates one by one, or its gradient.
+/// An encoding of each coordinate, or the gradient of the encoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encode {
-    /// Which; no hash grid.
+    /// The encoding. Hash grids have their own ops.
     pub encoding: Encoding,
     /// \[rows, coordinates\].
     pub x: Tensor,
     /// For the gradient: dy, \[rows, coordinates · features\].
     pub gradient: Option<Tensor>,
-    /// Written: y, \[rows, coordinates · features\]; or dx, \[rows, coordinates\].
+    /// Written. Forward: y, \[rows, coordinates · features\]. Gradient: dx, \[rows, coordinates\].
     pub output: Tensor,
 }
 
@@ -75,21 +75,21 @@ impl Kernel for Encode {
     }
 }
 
-/// What an encoding makes of a coordinate.
+/// A feature of a coordinate.
 struct Feature {
     value: f32,
-    /// The derivative.
+    /// Derivative of the value.
     slope: f32,
-    /// How far the two may lie from a GPU's.
+    /// Error bounds of the value and of the derivative on a GPU.
     off: [f64; 2],
 }
 
 impl Feature {
-    /// Number k of them. Inlined, as most callers want one of its fields only.
+    /// Feature k of a coordinate. Inlined because most callers use only one field.
     #[inline(always)]
     fn of(encoding: Encoding, x: f32, k: u32) -> Self {
         let size = f64::from(x.abs());
-        // A coordinate this small may be taken for zero before it is multiplied.
+        // A coordinate this small may be flushed to zero before it is multiplied.
         let flushed = if size < FLUSHED { size } else { 0.0 };
         let (value, slope, off) = match encoding {
             Encoding::Identity { scale, offset } => {
@@ -97,25 +97,25 @@ impl Feature {
                 let off = 2.0 * U * (2.0 * steep * size + f64::from(offset.abs())) + steep * flushed;
                 return Self { value: scale * x + offset, slope: scale, off: [off, 0.0] };
             }
-            // The turn is exact. The sine: pi's own rounding, the product with it and the last one move it by their
-            // share; so do the series' steps, by less, and what it leaves out, 1e-9. The cosine's turn is rounded once
-            // more, near 1/2.
+            // The argument's reduction is exact. The sine has the roundings of pi, of the product and of the result;
+            // its series adds less, and 1e-9 by truncation. The argument of the cosine is rounded once more, near
+            // 1/2.
             Encoding::Frequency { .. } => {
                 let (sin, cos) = (PI * turned(x, k / 2)).sin_cos();
                 let (value, slope) = if k.is_multiple_of(2) { (sin, cos) } else { (cos, -sin) };
                 let (steep, off) = (PI * 2f64.powi(k as i32 / 2), 10.0 * U);
                 (value, steep * slope, [off, steep * (off + 4.0 * U)])
             }
-            // Exact: differences of neighbours, and powers of two.
+            // Exact: differences of close numbers, and powers of two.
             Encoding::TriangleWave { .. } => {
                 let (t, steep) = (turned(x, k), 2f64.powi(k as i32 + 1));
                 let falls = t.abs() > 0.5;
                 let (value, slope) = if falls { (t.signum() - t, -steep) } else { (t, steep) };
                 (2.0 * value, slope, [steep * flushed, 0.0])
             }
-            // The edges are off by the roundings of x * bins, of the difference and of the sum; the kernel is at most
-            // 15/16 high and 1.44 steep, and its polynomials have some six roundings of numbers up to 1, on either
-            // side.
+            // The edges have the roundings of x * bins, of the difference and of the sum. The kernel is at most 15/16
+            // high, with a slope up to 1.44. On each side its polynomials have about six roundings of numbers up to
+            // 1.
             Encoding::OneBlob { bins } => {
                 let (bins, k) = (f64::from(bins), f64::from(k));
                 let left = k - f64::from(x) * bins;
@@ -130,25 +130,25 @@ impl Feature {
     }
 }
 
-/// 2ᵏ x with whole turns of 2 taken away: −1 to 1, exactly.
+/// 2ᵏ x, reduced by a multiple of 2 to the range −1 to 1. The reduction is exact.
 fn turned(x: f32, k: u32) -> f64 {
     let t = x * 2f32.powi(k as i32);
     f64::from(t - 2.0 * (t * 0.5).round_ties_even())
 }
 
-/// The quartic kernel.
+/// Quartic kernel.
 fn blob(t: f64) -> f64 {
     15.0 / 16.0 * (1.0 - t * t).max(0.0).powi(2)
 }
 
-/// Its integral from −1 to t.
+/// Integral of the quartic kernel from −1 to t.
 fn blob_below(t: f64) -> f64 {
     let t = t.clamp(-1.0, 1.0);
     0.5 + 15.0 / 16.0 * (t - 2.0 / 3.0 * t.powi(3) + t.powi(5) / 5.0)
 }
 
-/// The text of an encoding, `feature`, `slope` and what they call; and the arithmetic of a feature, and of its slope
-/// and its part of the sum.
+/// Text of an encoding (`feature`, `slope` and the functions that they call), and flops: of a feature, and of its
+/// slope with its term of the sum.
 fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     macro_rules! file {
         ($name:literal) => {
@@ -157,7 +157,7 @@ fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     }
     match encoding {
         Encoding::Identity { .. } => (file!("identity"), [2, 2]),
-        // A sine's series has 14 steps, its argument 4.
+        // The series of a sine has 14 operations, its argument 4.
         Encoding::Frequency { .. } => (file!("frequency"), [18, 22]),
         Encoding::TriangleWave { .. } => (file!("triangle_wave"), [6, 6]),
         Encoding::OneBlob { .. } => (file!("one_blob"), [18, 18]),
@@ -165,7 +165,7 @@ fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     }
 }
 
-/// What `identity` takes.
+/// Scale and offset of `identity`; 0 for other encodings.
 fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
     match encoding {
         Encoding::Identity { scale, offset } => [scale, offset],
@@ -173,8 +173,8 @@ fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
     }
 }
 
-/// For texts of other kinds, appends `fn NAME(x: f32, k: u32) -> f32`, feature k of a coordinate, and what it calls,
-/// whose names begin with `prefix`.
+/// For texts of other kernels: appends `fn NAME(x: f32, k: u32) -> f32`, which returns feature k of a coordinate, and
+/// the functions that it calls. Their names begin with `prefix`.
 pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
     let [scale, offset] = scale_and_offset(encoding).map(|value| format!("{value:?}"));
     let text = text_and_flops(encoding).0.replace("u.outputs", &format!("{}u", encoding.features()));

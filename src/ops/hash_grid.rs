@@ -1,17 +1,16 @@
-//! Hash grids: the features of points. A grid's cells are the same on both sides, as the product that tells them is
-//! rounded once and then cut off; the fraction that is left may come from the product before it was rounded (a fused
-//! multiply-add).
+//! Hash grids, forward pass. CPU and GPU find the same cells, because the product that determines a cell is rounded
+//! once and then truncated. The remaining fraction may come from the unrounded product (a fused multiply-add).
 
 use super::*;
 
-/// The features of points in a hash grid: of each level, the entries at the corners of a point's cell, interpolated.
+/// Hash-grid encoding of points. In each level, the entries at the corners of a point's cell are interpolated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridForward {
-    /// \[rows, dimensions\]: points of 1 to 4 coordinates.
+    /// \[rows, dimensions\]: points with 1 to 4 coordinates.
     pub x: Tensor,
-    /// \[entries, features\]: an entry has 1, 2 or 4.
+    /// \[entries, features\]: an entry has 1, 2 or 4 features.
     pub table: Tensor,
-    /// u32 \[levels, 4\]: cells along a side, the first entry, the mask of hashes or 0 where entries are numbered, 0.
+    /// u32 \[levels, 4\]: cells per side, first entry, mask of hashes (0 if entries are numbered), 0.
     pub levels: Tensor,
     /// \[rows, levels · features\], written.
     pub y: Tensor,
@@ -21,7 +20,7 @@ impl Kernel for HashGridForward {
     binds! { "hash_grid": read x, read levels, read table, write y }
 
     fn flops(&self) -> u64 {
-        // Of a corner: its shares and their product; then its entry's numbers, multiplied and added, each way.
+        // Per corner: its weights and their product. Per feature of its entry: a product and a sum.
         self.grid().of_corners(5, 2)
     }
 
@@ -69,12 +68,12 @@ impl HashGridForward {
 const FUNCTIONS: &str = text!("hash_grid.functions.wgsl");
 const SOURCE: &str = text!("hash_grid.wgsl.in");
 
-/// The shader text for entries of `features` numbers.
+/// Shader text for entries with this many features.
 pub(crate) fn grid_source(features: u32) -> String {
     format!("alias Features = {};\n{FUNCTIONS}{SOURCE}", of_entry(features))
 }
 
-/// The type of an entry.
+/// WGSL type of an entry.
 fn of_entry(features: u32) -> &'static str {
     match features {
         1 => "f32",
@@ -83,9 +82,9 @@ fn of_entry(features: u32) -> &'static str {
     }
 }
 
-/// For texts of other kinds, appends `fn NAME(point: vec4f, level: vec4u) -> Features`, the features of a point in a
-/// level, and what it calls, whose names begin with `prefix`. The table stands in an array of vec4f, from number
-/// `table` on.
+/// For texts of other kernels: appends `fn NAME(point: vec4f, level: vec4u) -> Features`, which returns the features
+/// of a point in a level, and the functions that it calls. Their names begin with `prefix`. The table lies in an
+/// array of vec4f and begins at number `table`.
 pub(crate) fn interpolation(
     texts: &mut Vec<String>,
     [dimensions, features]: [u32; 2],
@@ -106,7 +105,7 @@ pub(crate) fn interpolation(
     let text = text.replace("return table[i];", &entry).replace("DIMENSIONS", &format!("{dimensions}u"));
     excerpt(texts, &text, "interpolated", |called| match called {
         "interpolated" => name.to_owned(),
-        // Of this grid alone.
+        // Specific to this grid.
         "entry_of_table" => format!("{name}_entry"),
         called => format!("{prefix}{called}"),
     });
@@ -124,19 +123,19 @@ pub(crate) struct Grid {
 impl Grid {
     const LANES: u32 = 64;
 
-    /// Of points, the table of levels, and their features or the gradient of those.
+    /// Sizes from the points, the table of levels, and the features or their gradient.
     pub fn of(x: Tensor, levels: Tensor, y: Tensor) -> Self {
         let levels = levels.rows();
         Self { rows: x.rows(), dimensions: x.columns(), levels, features: y.columns() / levels }
     }
 
-    /// So much for each corner of each point's cell in each level, and for each number of its entry.
+    /// Total of `each` per corner and `number` per feature of its entry, over the cells of all points in all levels.
     pub fn of_corners(&self, each: u64, number: u64) -> u64 {
         let each = each + number * u64::from(self.features);
         (u64::from(self.rows) * u64::from(self.levels) * each) << self.dimensions
     }
 
-    /// Traffic: of a table, the entries at the corners of each point's cells.
+    /// Memory traffic. Of `table`, only the entries at the corners of the points' cells count.
     pub fn bytes(&self, op: &impl Kernel, table: Tensor) -> u64 {
         let of_operand = |operand: &Operand| match operand.tensor == Some(table) {
             true => operand.traffic() / table.bytes() * 4 * self.of_corners(0, 1),
@@ -145,7 +144,7 @@ impl Grid {
         op.operands().iter().map(of_operand).sum()
     }
 
-    /// Workgroups for the rows of a level, then those of the next.
+    /// Workgroups for the rows of the first level, then for those of the next level.
     pub fn launch(&self, op: &impl Kernel, shader: Shader) -> Launch {
         let Self { rows, levels, .. } = *self;
         let groups = rows.div_ceil(Self::LANES);
@@ -160,18 +159,18 @@ impl Grid {
         Launch { shader, uniforms: uniforms![rows, levels], bindings: op.operands(), workgroups }
     }
 
-    /// The constants of its shaders.
+    /// Constants of the shaders.
     pub fn constants(&self) -> [(&'static str, f64); 2] {
         [("DIMENSIONS", self.dimensions.into()), ("FEATURES", self.features.into())]
     }
 
-    /// Where the numbers of an entry are in the table.
+    /// Range of an entry's numbers in the table.
     pub fn numbers(&self, entry: usize) -> std::ops::Range<usize> {
         let features = self.features as usize;
         entry * features..(entry + 1) * features
     }
 
-    /// Goes over the corners of the cell of each point, in each level.
+    /// Visits the corners of each point's cell in each level.
     pub fn for_each_corner(&self, x: &[f32], levels: &[u32], mut visit: impl FnMut(Corner)) {
         let dimensions = self.dimensions as usize;
         for (row, x) in x.chunks_exact(dimensions).enumerate() {
@@ -180,7 +179,7 @@ impl Grid {
             for (level, words) in levels.as_chunks().0.iter().enumerate() {
                 let [resolution, first, mask, _]: [u32; 4] = *words;
                 let side = resolution as f32;
-                // NaN stays NaN: clamp keeps it, and as a whole number it is 0.
+                // NaN stays NaN: clamp keeps it. As an integer it is 0.
                 let position = point.map(|x| (x * side).clamp(0.0, side));
                 let vertex = position.map(|p| (p as u32).min(resolution - 1));
                 for corner in 0..1u32 << dimensions {
@@ -201,20 +200,20 @@ impl Grid {
     }
 }
 
-/// A corner of the cell that a point lies in.
+/// A corner of the cell that contains a point.
 pub(crate) struct Corner {
-    /// The point.
+    /// Row of the point.
     pub row: usize,
     pub level: usize,
-    /// Cells along a side of the level.
+    /// Cells per side of the level.
     pub resolution: u32,
-    /// Its entry in the table.
+    /// Index of the corner's entry in the table.
     pub entry: usize,
-    /// Where the features of the point in the level start.
+    /// Index of the point's first feature in this level.
     pub features: usize,
-    /// Along each axis, the share that it has.
+    /// Interpolation weight along each axis.
     pub shares: [f32; 4],
-    /// Along each axis, whether it is the cell's far one.
+    /// Along each axis: true if the corner is on the far side of the cell.
     pub far: [bool; 4],
 }
 
@@ -224,19 +223,20 @@ impl Corner {
         (x * y) * (z * w)
     }
 
-    /// How far a share may be off: the fraction of a position up to the resolution, rounded or not, and its rest to 1.
+    /// Error bound of a weight along an axis. The position, at most the resolution, is rounded or not; so is 1 −
+    /// fraction.
     pub fn share_off(&self) -> f64 {
         U * (f64::from(self.resolution) + 2.0)
     }
 
-    /// How far the weight may be off: the shares' errors add up, as shares are at most 1, and three products are
-    /// rounded.
+    /// Error bound of the corner's weight. The errors along the axes add up, because these weights are at most 1.
+    /// Three products are rounded.
     pub fn weight_off(&self, dimensions: u32) -> f64 {
         f64::from(dimensions) * self.share_off() + 2.0 * 3.0 * U * f64::from(self.weight().abs())
     }
 }
 
-/// A vertex's entry in its level.
+/// Index of a vertex's entry in its level.
 fn entry(v: [u32; 4], resolution: u32, mask: u32) -> u32 {
     if mask == 0 {
         return v.iter().rev().fold(0, |number, v| number * (resolution + 1) + v);

@@ -1,13 +1,13 @@
-//! The gradient of a hash grid's table.
+//! Gradient of a hash grid's table.
 
 use super::*;
 
-/// The gradient of a hash grid's table from its sums, which go back to zero.
+/// Converts the integer sums of a hash grid to the gradient of its table, and sets the sums to zero.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridGradient {
-    /// From [`HashGridScale`].
+    /// Scales from [`HashGridScale`].
     pub scales: Tensor,
-    /// u32: the level of every 64 numbers of the table.
+    /// u32: the level of each 64 numbers of the table.
     pub blocks: Tensor,
     /// i32 \[entries, features\], read and set to zero.
     pub sums: Tensor,
@@ -38,7 +38,7 @@ impl Kernel for HashGridGradient {
         }
     }
 
-    /// A whole number as f32, rounded either way; the product with a power of two is exact.
+    /// The conversion of an integer to f32 may round either way. The product with a power of two is exact.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (scales, blocks) = (at.f64s(self.scales), at.words(self.blocks));
         let of_sum =

@@ -1,15 +1,15 @@
-//! The gradient of a hash grid's points.
+//! Gradient of a hash grid's points.
 
 use super::*;
 
-/// The gradient of a hash grid's points; 0 for a coordinate that lies outside.
+/// Gradient of a hash grid's points. It is 0 for a coordinate outside of the grid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridInput {
     /// \[rows, dimensions\].
     pub x: Tensor,
     /// \[entries, features\].
     pub table: Tensor,
-    /// As in [`HashGridForward`].
+    /// The same table as in [`HashGridForward`].
     pub levels: Tensor,
     /// dy, \[rows, levels · features\].
     pub gradient: Tensor,
@@ -42,7 +42,7 @@ impl Kernel for HashGridInput {
             let value: f32 = entry.iter().zip(dy).map(|(t, dy)| t * dy).sum();
             for axis in 0..grid.dimensions as usize {
                 let i = corner.row * grid.dimensions as usize + axis;
-                // Outside, a point is taken to the edge, wherever it is.
+                // Outside, a position is clamped to the edge, so the gradient is 0.
                 if !(x[i] < 0.0 || x[i] > 1.0) {
                     let others: f32 = (0..4).filter(|&a| a != axis).map(|a| corner.shares[a]).product();
                     let sign = if corner.far[axis] { 1.0 } else { -1.0 };
@@ -54,7 +54,7 @@ impl Kernel for HashGridInput {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (grid, table, gradient) = (self.grid(), at.f64s(self.table), at.f64s(self.gradient));
-        // Of the sums over corners, levels and features, and the products in between.
+        // Roundings of the sums over corners, levels and features, and of the products.
         let terms = f64::from(grid.levels + grid.features + (1 << grid.dimensions));
         let mut bounds = vec![0.0; self.output.len() as usize];
         grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {

@@ -1,18 +1,18 @@
-//! What makes a hash grid's gradients whole numbers.
+//! Scales that convert a hash grid's gradients to integers.
 
 use super::*;
 
-/// For each level, what turns the gradients of its entries into whole numbers whose sums 32 bits can hold: a power of
-/// two, and one over it; NaN where the gradients are not finite.
+/// For each level, a scale that converts the gradients of its entries to integers whose sums fit in 32 bits. It is a
+/// power of two, stored with its reciprocal. Both are NaN if the gradients are not finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridScale {
     /// dy, \[rows, levels · features\].
     pub gradient: Tensor,
-    /// \[levels, 2\], written.
+    /// \[levels, 2\], written: scale, then reciprocal.
     pub scales: Tensor,
 }
 
-/// Rows that are worth a workgroup of their own, and the most parts.
+/// Fewest rows per chunk, and most chunks. Each chunk has a workgroup.
 const ROWS_OF_PART: u32 = 1024;
 const MOST_PARTS: u32 = 256;
 
@@ -51,13 +51,13 @@ impl Kernel for HashGridScale {
         }
     }
 
-    /// The power of two is another where the sum's own error takes it past one.
+    /// The power of two differs only if the error of the sum crosses a power of two.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let terms = f64::from(self.gradient.rows()) * f64::from(self.features());
         let of_sum = |sum: f64| {
             let off = 2.0 * (terms + 1.0) * U * sum;
             let [low, high] = [sum - off, sum + off].map(|sum| scale_of(sum as f32));
-            // Equal where no power is passed: nothing but the bits will do, or a bound below the least difference.
+            // If no power is crossed, both are equal and the bound is 0.
             [0, 1].map(|i| f64::from((low[i] - high[i]).abs()))
         };
         vec![Bounds::Each(self.sums(at.f32s(self.gradient)).into_iter().flat_map(of_sum).collect())]
@@ -69,7 +69,7 @@ impl HashGridScale {
         self.gradient.columns() / self.scales.rows()
     }
 
-    /// For each level, the sum of |dy| over its features.
+    /// Sum of |dy| over the features of each level.
     fn sums(&self, gradient: &[f32]) -> Vec<f64> {
         let levels = self.scales.rows() as usize;
         let mut sums = vec![0.0; levels];
@@ -80,12 +80,12 @@ impl HashGridScale {
     }
 }
 
-/// The power of two that brings a sum to 2²⁹ or more, but below 2³⁰, and one over it.
+/// Power of two that scales a sum to at least 2²⁹ and less than 2³⁰, and its reciprocal.
 fn scale_of(sum: f32) -> [f32; 2] {
     if !sum.is_finite() {
         return [f32::NAN; 2];
     }
-    // So that one over the power is no denormal number.
+    // Keeps the reciprocal from being subnormal.
     let exponent = (sum.to_bits() >> 23).max(30) as i32 - 127;
     [2f32.powi(29 - exponent), 2f32.powi(exponent - 29)]
 }

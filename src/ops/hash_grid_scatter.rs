@@ -1,18 +1,18 @@
-//! The sums of a hash grid's gradients.
+//! Sums of a hash grid's gradients.
 
 use super::*;
 
-/// Adds the gradients of the entries that each point took part of, as whole numbers: in any order, the sums are the
-/// same.
+/// Adds the gradients of each point to the entries at the corners of its cells. The sums are integers, so they do not
+/// depend on the order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridScatter {
     /// \[rows, dimensions\].
     pub x: Tensor,
-    /// As in [`HashGridForward`].
+    /// The same table as in [`HashGridForward`].
     pub levels: Tensor,
     /// dy, \[rows, levels · features\].
     pub gradient: Tensor,
-    /// From [`HashGridScale`].
+    /// Scales from [`HashGridScale`].
     pub scales: Tensor,
     /// i32 \[entries, features\], added to.
     pub sums: Tensor,
@@ -47,8 +47,8 @@ impl Kernel for HashGridScatter {
         });
     }
 
-    /// Each contribution, a product of two, is rounded to a whole number: to another one only where its error takes it
-    /// past a half.
+    /// Each contribution is a product that is rounded to an integer. The integer differs only if the product's error
+    /// crosses a half.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let grid = self.grid();
         let (gradient, scales) = (at.f64s(self.gradient), at.f64s(self.scales));

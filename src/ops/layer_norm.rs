@@ -2,42 +2,43 @@
 
 use super::*;
 
-/// Normalisation of each row, or of each group of a sample's channels: y = x̂ · scale + shift, with x̂ = (x − mean) /
-/// √(variance + epsilon). Without a shift it is RMS normalisation: x̂ = x / √(mean of x² + epsilon).
+/// Normalises each row, or each group of a sample's channels: y = x̂ · scale + shift, with x̂ = (x − mean) /
+/// √(variance + epsilon). Without a shift it is RMS normalisation: x̂ = x / √(mean(x²) + epsilon).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormForward {
     /// \[rows, columns\], or \[samples, positions, channels\].
     pub x: Tensor,
     /// \[columns\].
     pub scale: Tensor,
-    /// \[columns\].
+    /// \[columns\]; `None` for RMS normalisation.
     pub shift: Option<Tensor>,
-    /// As x, written.
+    /// Same shape as x, written.
     pub y: Tensor,
-    /// \[rows · groups, 2\], written: the mean less the first number, and 1 / √(variance + epsilon).
+    /// \[rows · groups, 2\], written: mean minus first number, then 1 / √(variance + epsilon).
     pub statistics: Tensor,
-    /// Groups of channels next to each other, equally wide. 1: a row, or all of a sample.
+    /// Number of groups of neighbouring channels, of equal width. With 1, a whole row or sample is one group.
     pub groups: u32,
-    /// Keeps the division finite.
+    /// Added to the variance, so that the quotient stays finite.
     pub epsilon: f32,
 }
 
 impl LayerNormForward {
-    /// A subnormal epsilon may be flushed to zero, and with it the reason why nothing is divided by zero.
+    /// Raises a subnormal epsilon to the smallest normal number. A GPU could flush it to zero and then divide by
+    /// zero.
     fn epsilon(&self) -> f32 {
         self.epsilon.max(f32::MIN_POSITIVE)
     }
 }
 
-/// 2^125: beyond it the shader's numbers are at their end.
+/// 2^125. Larger numbers overflow in the shader.
 const TOO_FAR: f64 = 4.253_529_586_511_731e37;
 
 impl Kernel for LayerNormForward {
     binds! { "layer_norm": read x, read scale, read shift, write y, write statistics }
 
     fn flops(&self) -> u64 {
-        // Of a group: two means, epsilon, the root and its reciprocal. Of a number: 1 for the mean, 3 for the
-        // variance, 4.
+        // Per group: two means, epsilon, the root and its reciprocal. Per number: 1 for the mean, 3 for the variance,
+        // 4 for y.
         5 * u64::from(self.statistics.rows()) + 8 * u64::from(self.x.len())
     }
 
@@ -51,7 +52,7 @@ impl Kernel for LayerNormForward {
         vec![Launch::of(self, shader, uniforms, rows)]
     }
 
-    /// In f64, whose squares of f32 numbers neither overflow nor vanish.
+    /// In f64, where squares of f32 numbers neither overflow nor underflow.
     fn twin(&self, at: &mut Operands<'_>) {
         let (scale, shift, of) =
             (at.f32s(self.scale), self.shift.map(|t| at.f32s(t)), Members::of(self.x, self.groups));
@@ -82,22 +83,22 @@ impl Kernel for LayerNormForward {
             let first = centred(x[of.start(group)]);
             let mean = centred(of_row(&|x| x - first));
             let deviation = |x: f64| x - first - mean;
-            // The first estimate is off by its sum; the sum of the deviations from it takes that away, but for their
-            // own errors.
+            // The first estimate of the mean has the error of its sum. The sum of the deviations corrects it, except
+            // for its own roundings.
             let estimate = centred(((depth + 3.0) * U + DIVISION) * of_row(&|x| (x - first).abs()));
             let far = |x: f64| deviation(x).abs() + estimate;
             let of_far = |x: f64| difference_error(x - first, far(x));
             let of_mean = 2.0
                 * (of_row(&of_far) + depth * U * of_row(&far) + DIVISION * estimate + U * mean.abs() + 2.0 * FLUSHED);
             let of_mean = centred(of_mean);
-            // A square is off by twice the share of what is squared; that of the correction is small by itself.
+            // A square has twice the relative error of its base. The square of the correction is small.
             let squares = of_row(&|x| far(x) * far(x));
             let of_squares =
                 of_row(&|x| (2.0 * far(x) + of_far(x)) * of_far(x)) + ((depth + 3.0) * U + DIVISION) * squares;
             let of_variance = 2.0 * (of_squares + 2.0 * estimate * (of_mean + U * estimate));
             let shifted = of_row(&|x| deviation(x).powi(2)) + f64::from(self.epsilon);
             let inverse = 1.0 / shifted.sqrt();
-            // The square root and the division behind 1 / √x, on both sides.
+            // The square root and the division in 1 / √x, on both sides.
             let of_inverse = inverse * (0.5 * of_variance / shifted + 2.0 * (DIVISION + ROOT) + 4.0 * U);
             for (at, c) in of.each(group) {
                 let far = deviation(x[at]).abs();
@@ -112,7 +113,7 @@ impl Kernel for LayerNormForward {
     }
 }
 
-/// Which numbers of \[samples, positions, channels\] are normalised together: `width` channels at all positions of a
+/// Numbers of \[samples, positions, channels\] that are normalised together: `width` channels at all positions of a
 /// sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Members {
@@ -128,12 +129,12 @@ impl Members {
         Self { samples: x.rows(), positions: x.columns() / channels, groups, width: channels / groups }
     }
 
-    /// Groups of all samples.
+    /// Number of groups in all samples.
     pub fn count(self) -> u32 {
         self.samples * self.groups
     }
 
-    /// Numbers of a group.
+    /// Numbers per group.
     pub fn len(self) -> u32 {
         self.positions * self.width
     }
@@ -148,13 +149,13 @@ impl Members {
         [("STRIDED", strided.into()), ("CENTRED", centred.into())]
     }
 
-    /// Where the first number of a group lies.
+    /// Index of a group's first number.
     pub fn start(self, group: usize) -> usize {
         let (groups, width) = (self.groups as usize, self.width as usize);
         group / groups * groups * self.len() as usize + group % groups * width
     }
 
-    /// Where each number of a group lies, and its channel.
+    /// Index and channel of each number of a group.
     pub fn each(self, group: usize) -> impl Iterator<Item = (usize, usize)> {
         let (width, channels) = (self.width as usize, self.channels() as usize);
         let (start, first) = (self.start(group), group % self.groups as usize * width);
@@ -163,22 +164,22 @@ impl Members {
     }
 }
 
-/// The longest chain of additions in a sum over a row: a lane's numbers, then the lanes.
+/// Longest chain of additions in the sum of a row: the numbers of a lane, then the lanes.
 pub(super) fn depth(columns: u32) -> f64 {
     f64::from(columns.div_ceil(64)) + 65.0
 }
 
-/// The error of a number less the row's first, and less the mean: both differences are rounded.
+/// Error of a number minus the row's first number, minus the mean. Both differences are rounded.
 fn difference_error(from_first: f64, deviation: f64) -> f64 {
     U * (from_first.abs() + deviation.abs()) + 2.0 * FLUSHED
 }
 
-/// x̂ of a number, from the first of its row and the statistics that the forward pass has left.
+/// x̂ of a number, from the first number of its row and the statistics of the forward pass.
 pub(super) fn normalised(x: f32, first: f32, statistics: &[f32]) -> f64 {
     (f64::from(x) - f64::from(first) - f64::from(statistics[0])) * f64::from(statistics[1])
 }
 
-/// Its magnitude and its bound.
+/// Magnitude of x̂ and its error bound.
 pub(super) fn normalised_bound(x: f32, first: f32, statistics: &[f32]) -> (f64, f64) {
     let from_first = f64::from(x) - f64::from(first);
     let (deviation, inverse) = (from_first - f64::from(statistics[0]), f64::from(statistics[1]));

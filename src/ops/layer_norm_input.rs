@@ -1,25 +1,25 @@
-//! The gradient of layer, group, instance and RMS normalisation's input.
+//! Gradient of the input of layer, group, instance and RMS normalisation.
 
 use super::layer_norm::{Members, depth, normalised, normalised_bound};
 use super::*;
 
-/// The gradient of [`LayerNormForward`]'s input: with d = dy · scale, (d − mean d − x̂ · mean(d · x̂)) / √(variance +
-/// epsilon). RMS normalisation has no mean d.
+/// Gradient of [`LayerNormForward`]'s input: dx = (d − mean(d) − x̂ · mean(d · x̂)) / √(variance + epsilon), with d =
+/// dy · scale. RMS normalisation leaves out mean(d).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormInput {
     /// dy, \[rows, columns\], or \[samples, positions, channels\].
     pub gradient: Tensor,
-    /// As dy.
+    /// Same shape as dy.
     pub x: Tensor,
     /// \[columns\].
     pub scale: Tensor,
-    /// \[rows · groups, 2\], from the forward pass.
+    /// \[rows · groups, 2\]: statistics of the forward pass.
     pub statistics: Tensor,
-    /// dx, as dy, written.
+    /// dx, same shape as dy, written.
     pub output: Tensor,
-    /// As in the forward pass.
+    /// The same number as in the forward pass.
     pub groups: u32,
-    /// Whether the mean was taken away.
+    /// True if the forward pass subtracts the mean.
     pub centred: bool,
 }
 
@@ -27,7 +27,7 @@ impl Kernel for LayerNormInput {
     binds! { "layer_norm_input": read gradient, read x, read scale, read statistics, write output }
 
     fn flops(&self) -> u64 {
-        // Of a group: two means. Of a number: x̂ 2, dy · scale 1, the sums 3, and 4.
+        // Per group: two means. Per number: 2 for x̂, 1 for dy · scale, 3 for the sums, 4 for dx.
         2 * u64::from(self.statistics.rows()) + 10 * u64::from(self.x.len())
     }
 

@@ -1,31 +1,31 @@
-//! The gradient of layer, group, instance and RMS normalisation's weights.
+//! Gradient of the scale and shift of layer, group, instance and RMS normalisation.
 
 use super::layer_norm::{Members, normalised, normalised_bound};
 use super::*;
 
-/// The gradient of [`LayerNormForward`]'s weights: Σ dy · x̂ and Σ dy over the rows.
+/// Gradient of [`LayerNormForward`]'s scale and shift: Σ dy · x̂ and Σ dy over the rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerNormParameters {
     /// dy, \[rows, columns\], or \[samples, positions, channels\].
     pub gradient: Tensor,
-    /// As dy.
+    /// Same shape as dy.
     pub x: Tensor,
-    /// \[rows · groups, 2\], from the forward pass.
+    /// \[rows · groups, 2\]: statistics of the forward pass.
     pub statistics: Tensor,
     /// \[columns\], written.
     pub scale_gradient: Tensor,
-    /// \[columns\], written; none of RMS normalisation.
+    /// \[columns\], written; `None` for RMS normalisation.
     pub shift_gradient: Option<Tensor>,
-    /// As in the forward pass.
+    /// The same number as in the forward pass.
     pub groups: u32,
 }
 
-/// Columns of a workgroup.
+/// Columns per workgroup.
 const COLUMNS: u32 = 8;
-/// Rows that are worth workgroups of their own, and the most parts.
+/// Fewest rows per chunk, and most chunks. Each chunk has its own workgroups.
 const ROWS_OF_PART: u32 = 2048;
 const MOST_PARTS: u32 = 64;
-/// Columns of a workgroup that adds parts up.
+/// Columns per workgroup of the kernel that adds the chunks.
 const LANES: u32 = 64;
 
 impl Kernel for LayerNormParameters {
@@ -35,11 +35,11 @@ impl Kernel for LayerNormParameters {
     }
 
     fn flops(&self) -> u64 {
-        // x̂ 2, its product, two sums.
+        // 2 for x̂, 1 for its product, 2 for the sums.
         5 * u64::from(self.x.len())
     }
 
-    /// Where rows are many, workgroups share them, and a second launch adds up what they leave.
+    /// If there are many rows, workgroups share them, and a second launch adds the partial sums.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let of = Members::of(self.x, self.groups);
         let (rows, columns) = (self.x.rows() * of.positions, of.channels());
@@ -68,7 +68,7 @@ impl Kernel for LayerNormParameters {
     fn twin(&self, at: &mut Operands<'_>) {
         let of = Members::of(self.x, self.groups);
         let (gradient, x, statistics) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.statistics));
-        // In f64, as rows may be many.
+        // In f64, because there may be many rows.
         let mut sums = vec![[0.0; 2]; of.channels() as usize];
         for (group, statistics) in statistics.chunks_exact(2).enumerate() {
             let first = self.first(of, x, group);
@@ -101,7 +101,7 @@ impl Kernel for LayerNormParameters {
 }
 
 impl LayerNormParameters {
-    /// What the numbers of a group are taken less.
+    /// Number that is subtracted from all numbers of a group.
     fn first(&self, of: Members, x: &[f32], group: usize) -> f32 {
         self.shift_gradient.map_or(0.0, |_| x[of.start(group)])
     }

@@ -1,11 +1,11 @@
-//! The sum of running metrics.
+//! Sum of the running metrics.
 
 use super::*;
 
-/// Sums the metrics of all slots, in a fixed order.
+/// Adds the metrics of all slots, in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metrics {
-    /// \[count, 4\]: rows of [`RowMetrics`](super::RowMetrics).
+    /// \[count, 4\]: one [`RowMetrics`](super::RowMetrics) per slot.
     pub slots: Tensor,
     /// One [`RowMetrics`](super::RowMetrics), written.
     pub totals: Tensor,
@@ -25,7 +25,7 @@ impl Kernel for Metrics {
 
     fn twin(&self, at: &mut Operands<'_>) {
         let slots: &[RowMetrics] = bytemuck::cast_slice(at.words(self.slots));
-        // The losses in f64: rounded once, where a running sum would drift.
+        // The losses are added in f64 and rounded once. A running sum in f32 would drift.
         let loss = slots.iter().map(|slot| f64::from(slot.loss)).sum::<f64>() as f32;
         at.out(self.totals)[0] =
             slots.iter().fold(RowMetrics { loss, ..RowMetrics::default() }, |sum, slot| RowMetrics {

@@ -1,32 +1,32 @@
-//! Images that are changed at random as they are gathered: the twin of what `shaders/gather.functions.wgsl.in` does.
+//! Random augmentation of gathered images: the CPU twin of `shaders/gather.functions.wgsl.in`.
 
 use super::super::*;
 
-/// How an image is changed: a function of the seed, the epoch and the row of the data set.
+/// Augmentation of one image. It depends on the seed, the epoch and the row of the data set.
 pub(super) struct Change {
     flip: [bool; 2],
     shift: [i32; 2],
-    /// Cosine and sine of the angle, over the scale.
+    /// Cosine and sine of the rotation angle, divided by the scale.
     turn: [f32; 2],
-    /// What values are multiplied by, and what is added.
+    /// Factor of the values, and the number that is added.
     tone: [f32; 2],
-    /// The first pixel of the square that is cut out.
+    /// First pixel of the cut-out square.
     cut: [i32; 2],
-    /// Of the crop that is gathered.
+    /// First pixel of the crop.
     corner: [i32; 2],
 }
 
-/// From 0 up to 1: 24 bits, which f32 holds exactly.
+/// A number from 0 up to, but not including, 1. It has 24 bits, which f32 represents exactly.
 fn unit(word: u32) -> f32 {
     (word >> 8) as f32 / 16_777_216.0
 }
 
-/// From −1 up to 1.
+/// A number from −1 up to, but not including, 1.
 fn either(word: u32) -> f32 {
     2.0 * unit(word) - 1.0
 }
 
-/// Cosine and sine by their series: WGSL's own may be off by 2⁻¹¹.
+/// Cosine and sine by their series. WGSL's own functions may have errors of 2⁻¹¹.
 fn turned(angle: f32) -> [f32; 2] {
     let square = angle * angle;
     let [mut cosine, mut sine] = [1.0f32; 2];
@@ -38,7 +38,7 @@ fn turned(angle: f32) -> [f32; 2] {
 }
 
 impl Change {
-    /// Of a row, in the batch that the cursor has begun.
+    /// Draws the augmentation of a row for the current batch.
     pub fn drawn(row: u32, state: &StepState, data: &DataInfo, [height, width]: [u32; 2]) -> Self {
         let [a, b, c] = [0, 1, 2].map(|number| data.drawn_for(row, number, state));
         let corner = if data.crop == 0 { [0; 2] } else { data.crop_corner(row, state) };
@@ -56,8 +56,8 @@ impl Change {
         }
     }
 
-    /// The value at a pixel, x and y, of a crop of that size, or of a whole image, of which `raw` has the values: 0
-    /// outside.
+    /// Value at a pixel, x and y, of an image or crop of this size. `raw` returns the stored values, and 0 outside of
+    /// the image.
     pub fn value(
         &self,
         [x, y]: [i32; 2],
@@ -76,7 +76,7 @@ impl Change {
         let [cosine, sine] = self.turn;
         let turned = [cosine * x + sine * y, cosine * y - sine * x];
         let at = [0, 1].map(|i| if self.flip[i] { -turned[i] } else { turned[i] } + centre[i]);
-        // Whole numbers of pixels are copies: the shares are 0.
+        // At whole numbers of pixels this is a copy: the shares are 0.
         let corner = at.map(f32::floor);
         let [share_x, share_y] = [0, 1].map(|i| at[i] - corner[i]);
         let [left, top] = corner.map(|at| at as i32);
@@ -88,12 +88,12 @@ impl Change {
     }
 }
 
-/// How far two values may lie apart, of images of that size whose values are at most `most`.
+/// Error bound of the values of an augmented image. `most` is the largest stored value.
 ///
-/// A step of [`turned`] has 9 roundings on a GPU, where a division has 5, and its k-th term π²ᵏ/(2k)!, so that all of
-/// them are off by 9u (π/2) sinh π = 163u. With the division by the scale, itself a sum, and the sums of two products a
-/// place is off by less than 180u of its distance, on either side. A value changes by at most 2 · `most` a pixel along
-/// each axis.
+/// On a GPU a step of [`turned`] has 9 roundings, because a division has 5. Its k-th term is π²ᵏ/(2k)!, so the error
+/// of all terms is 9u (π/2) sinh π = 163u. The division by the scale, which is a sum, and the sums of two products
+/// add to it. On each side, a position therefore has an error below 180u of its distance. A value changes by at most
+/// 2 · `most` per pixel along each axis.
 pub(super) fn bound(data: &DataInfo, [height, width]: [u32; 2], most: f64) -> f64 {
     let mut off = 0.0;
     if data.augment == 2 {
@@ -105,7 +105,7 @@ pub(super) fn bound(data: &DataInfo, [height, width]: [u32; 2], most: f64) -> f6
     let (contrast, brightness) = (f64::from(data.contrast), f64::from(data.brightness));
     match contrast == 0.0 && brightness == 0.0 {
         true => off,
-        // The gain and its product have 3 roundings each on either side, what is added 8.
+        // On each side the gain and its product have 3 roundings each, and the added number 8.
         false => (1.0 + contrast) * off + 16.0 * U * ((1.0 + contrast) * (most + 1.0) + 1.0 + brightness),
     }
 }
@@ -131,7 +131,7 @@ mod tests {
         places.map(|at| change.value(at, data, SIZE, raw)).collect()
     }
 
-    /// What an image of each row becomes.
+    /// The augmented image of each row.
     fn images(data: &DataInfo, rows: u32) -> Vec<(Change, Vec<f32>)> {
         let of_row = |row| {
             let change = Change::drawn(row, &state(3), data, SIZE);
@@ -154,12 +154,12 @@ mod tests {
             }
             *seen.entry((flip, right, down)).or_insert(0u32) += 1;
         }
-        // 50 kinds, 50 of each on average: five standard deviations are 35.
+        // 50 kinds, 50 images of each on average. Five standard deviations are 35.
         assert_eq!(seen.len(), 50);
         assert!(seen.values().all(|&count| count.abs_diff(50) < 35), "{seen:?}");
     }
 
-    /// A quarter turn moves pixels to pixels, twice the size doubles distances from the centre.
+    /// A quarter turn maps pixels to pixels. Twice the size doubles the distances from the centre.
     #[test]
     fn rotation_and_scale_are_about_the_centre() {
         let data = DataInfo { augment: 2, scale: 1.0, ..DataInfo::default() };
@@ -170,7 +170,7 @@ mod tests {
         let half = Change { turn: turned(std::f32::consts::PI), ..same };
         let large = Change { turn: turned(0.0).map(|part| part / 2.0), ..same };
         for (x, y) in (0..7).flat_map(|y| (0..7).map(move |x| (x, y))) {
-            // Numbers up to 66, at places off by 2·10⁻⁵.
+            // Numbers up to 66, at positions with errors of 2·10⁻⁵.
             assert!((at(&quarter, x, y) - (y + 10 * (6 - x)) as f32).abs() < 1e-3);
             assert!((at(&half, x, y) - (6 - x + 10 * (6 - y)) as f32).abs() < 1e-3);
             assert_eq!(at(&large, x, y), (x as f32 + 3.0) / 2.0 + 10.0 * ((y as f32 + 3.0) / 2.0));
@@ -201,7 +201,7 @@ mod tests {
                 squares += u32::from(inside);
             }
         }
-        // Middles are anywhere in the image, so edges lose a third of the squares around them.
+        // The centres are anywhere in the image, so a square at an edge loses a third.
         let whole = (9.0 * 3.0 - 2.0) / 9.0 * (6.0 * 3.0 - 2.0) / 6.0 * 500.0;
         assert!((f64::from(squares) / whole - 1.0).abs() < 0.05, "{squares}, expected {whole}");
     }
@@ -219,7 +219,7 @@ mod tests {
         for other in [of(2, 1, &data), of(1, 2, &data), of(1, 1, &seeds[0]), of(1, 1, &seeds[1])] {
             assert_ne!(one, other);
         }
-        // The cursor has moved on to the next epoch with the last batch of one.
+        // With the last batch of an epoch, the cursor has moved to the next epoch.
         let last = StepState { epoch: 2, position: 0, ..StepState::default() };
         assert_eq!(Change::drawn(1, &last, &data, SIZE).turn, one.1);
     }

@@ -1,4 +1,4 @@
-//! The rows of a batch.
+//! Gathers the rows of a batch.
 
 mod augment;
 
@@ -7,28 +7,28 @@ use augment::Change;
 
 const LANES: u32 = 64;
 
-/// What an invocation of the variant for software adapters copies of a row.
+/// Columns of a row that an invocation of the variant for software adapters copies.
 const WIDE_COLUMNS: u32 = 64;
 
-/// Copies the batch's rows out of the data set: bytes are divided by 255, channels are normalised where
-/// [`DataInfo::channels`] says so, rows that a partial batch lacks become zeros. Images are changed at random where
-/// [`DataInfo::augment`] says so.
+/// Copies the batch's rows from the data set. Bytes are divided by 255. Channels are normalised if
+/// [`DataInfo::channels`] is not 0. Images are augmented if [`DataInfo::augment`] is not 0. Rows that a partial batch
+/// lacks become zeros.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gather {
-    /// The features of the whole data set.
+    /// Features of the whole data set.
     pub features: Tensor,
-    /// What is known of the data set.
+    /// Description of the data set: one [`DataInfo`].
     pub data: Tensor,
-    /// The cursor.
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// \[batch\] row numbers.
+    /// \[batch\]: row numbers.
     pub indices: Tensor,
     /// \[batch, columns\], written. Rows of three dimensions are images: height, width, channels.
     pub x: Tensor,
 }
 
 impl Gather {
-    /// Copies and scales the rows that exist, and changes images; the other rows become zeros.
+    /// Copies, scales and augments the valid rows. The other rows become zeros.
     fn copy(&self, at: &Operands<'_>, x: &mut [f32]) {
         let (features, indices) = (at.words(self.features), at.words(self.indices));
         let (data, state, columns) = (at.data(self.data), at.step(self.step), self.x.columns() as usize);
@@ -58,13 +58,13 @@ impl Gather {
         missing.fill(0.0);
     }
 
-    /// Height, width and channels of rows that are images.
+    /// Height, width and channels if rows are images.
     fn image(&self) -> Option<[u32; 3]> {
         let [_, height, width, channels] = self.x.shape[..] else { return None };
         Some([height, width, channels])
     }
 
-    /// How far the change of an image may be off, for each row that exists.
+    /// Error bounds of the augmentation, for each valid row.
     fn change_bounds(&self, at: &Operands<'_>) -> Vec<f64> {
         let (data, columns) = (at.data(self.data), self.x.columns() as usize);
         let (features, indices) = (at.words(self.features), at.words(self.indices));
@@ -76,19 +76,19 @@ impl Gather {
         let bound = |&row: &u32| {
             let words = &features[data.feature(row)..];
             let values: &[f32] = bytemuck::cast_slice(if data.bytes != 0 { &[] } else { &words[..whole] });
-            // Bytes are at most 1.
+            // Scaled bytes are at most 1.
             let most = values.iter().fold(if data.bytes != 0 { 1.0 } else { 0.0 }, |most: f32, x| most.max(x.abs()));
             augment::bound(&data, [height, width], most.into())
         };
         indices[..present].iter().map(bound).collect()
     }
 
-    /// Values of the rows that exist.
+    /// Number of values in the valid rows.
     fn present(&self, at: &Operands<'_>) -> usize {
         (at.step(self.step).rows.min(self.x.rows()) * self.x.columns()) as usize
     }
 
-    /// The mean and 1 / deviation of each value of the rows that exist; of none where there are no channels.
+    /// Mean and 1 / deviation for each value of the valid rows. Empty without normalisation.
     fn channels<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
         let (features, channels) = (at.f32s(self.features), at.data(self.data).channels as usize);
         let (columns, values) = (self.x.columns() as usize, if channels == 0 { 0 } else { self.present(at) });
@@ -103,13 +103,13 @@ impl Kernel for Gather {
         0
     }
 
-    // From the data set, of which a plan knows a row.
+    // A plan knows only one row of the data set, so the features count with the bytes of x.
     fn bytes(&self) -> u64 {
         let rest = self.operands().iter().skip(1).map(Operand::traffic).sum::<u64>();
         rest + self.x.bytes()
     }
 
-    /// By rows of any length, in fours or, on software adapters, in eights.
+    /// Copies four columns at a time; on software adapters, eight. Rows may have any length.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         let columns = self.x.columns();
         let quads = columns.div_ceil(4);
@@ -145,9 +145,9 @@ impl Kernel for Gather {
         x.iter_mut().zip(self.channels(at)).for_each(|(x, (mean, inverse))| *x = (*x - mean) * inverse);
     }
 
-    /// Exact without channels, if images are not changed. With channels the difference and the product are rounded, and
-    /// so is a scaled byte, unless a GPU makes it and the difference in one. A difference may be flushed to zero before
-    /// it is multiplied.
+    /// Exact without normalisation and augmentation. Normalisation rounds the difference and the product. A scaled
+    /// byte is rounded too, unless a GPU fuses it with the difference. A difference may be flushed to zero before it
+    /// is multiplied.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let data = at.data(self.data);
         if data.channels == 0 && data.augment == 0 {

@@ -1,4 +1,4 @@
-//! Losses.
+//! Losses and their gradients.
 
 mod pointwise;
 mod softmax_cross_entropy;
@@ -9,7 +9,7 @@ use super::*;
 use crate::activation::Activation;
 use crate::loss::Loss;
 
-/// What follows the functions of an activation, and comes before the kernel.
+/// Text between the functions of an activation and the kernel.
 const SHARED: &str = text!(
     "shared/step_state.wgsl",
     "shared/data_info.wgsl",
@@ -20,45 +20,50 @@ const SHARED: &str = text!(
     "shared/loss.wgsl.in"
 );
 
-/// A loss and its gradient, and each row's share of the running loss and correct count. A row of the loss is a position
-/// of a sample: row r is position r mod `positions` of the batch's sample r / `positions`.
+/// A loss, its gradient, and the running loss and correct count of each row. A row of the loss is a position of a
+/// sample: row r is position r mod `positions` of sample r / `positions` of the batch.
 ///
-/// The targets of a sample are a label for each position, or `outputs` numbers for each, then the sample's weight if
-/// the data have weights; it is the weight of all its positions. A position whose label is [ignored](DataInfo::ignored)
-/// has loss 0 and gradient 0, and is not counted. The gradient of a mean is still divided by the number of all
-/// positions, ignored ones included (as in Keras): weights of rows do not change that number either.
+/// The targets of a sample are one label for each position, or `outputs` numbers for each position. If the data have
+/// weights, the sample's weight follows. It applies to all positions of the sample.
+///
+/// A position whose label is [ignored](DataInfo::ignored) has loss 0 and gradient 0, and is not counted. The gradient
+/// of a mean is still divided by the number of all positions, including ignored ones (as in Keras). Weights of rows
+/// do not change this number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossOp {
-    /// Which.
+    /// The loss function.
     pub loss: Loss,
-    /// Positions of a sample; 1 where a sample has one row of outputs.
+    /// Positions per sample; 1 if a sample has one row of outputs.
     pub positions: u32,
-    /// The weight of this loss in a sum of several losses, 1 for a loss by itself: it multiplies the gradient, not the
+    /// Weight of this loss in a sum of several losses; 1 for a single loss. It multiplies the gradient, but not the
     /// running loss.
     pub weight: f32,
-    /// \[batch · positions, outputs\]: what the network puts out, or the logits where the loss takes them.
+    /// \[batch · positions, outputs\]: outputs of the network, or logits if the loss takes logits.
     pub output: Tensor,
-    /// The targets of the whole data set.
+    /// Targets of the whole data set.
     pub targets: Tensor,
-    /// What is known of the data set.
+    /// Description of the data set: one [`DataInfo`].
     pub data: Tensor,
-    /// The cursor.
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// \[batch\] row numbers.
+    /// \[batch\]: row numbers.
     pub indices: Tensor,
-    /// \[batch · positions, outputs\], written: zeros in the rows that a partial batch lacks.
+    /// \[batch · positions, outputs\], written. Rows that a partial batch lacks become zeros.
     pub gradient: Option<Tensor>,
-    /// \[levels, turns, batch · positions, 4\]: slots, each a [`RowMetrics`](super::RowMetrics), added to. Steps add to
-    /// their rows' slots by turns, so that no slot's sum grows long where batches are small. Counts are at the first
-    /// level. Every 8th row that a slot has seen, its sum of losses moves to the slot's next level, every 64th that sum
-    /// to the one after: no sum has many terms, so rounding takes little from the sum of millions.
+    /// \[levels, turns, batch · positions, 4\]: slots of running metrics, each a [`RowMetrics`](super::RowMetrics),
+    /// added to. The steps use the `turns` slots of a row in rotation, so that sums stay short when batches are
+    /// small. The first level has the counts.
+    ///
+    /// After each 8th row of a slot, its sum of losses moves to the slot's next level. After each 64th row, that sum
+    /// moves one level further. No sum has many terms, so the sum of millions of losses is accurate.
     pub metrics: Tensor,
-    /// The activation that made the output, one whose derivative its output tells: the gradient is that of its input.
+    /// Activation that made the output. Its derivative must follow from its output. The gradient is that of its
+    /// input.
     pub activation: Activation,
 }
 
 impl LossOp {
-    /// Slots of each level.
+    /// Slots per level.
     pub(crate) fn slots(&self) -> u32 {
         self.turns() * self.output.rows()
     }
@@ -67,16 +72,16 @@ impl LossOp {
         self.metrics.shape[1]
     }
 
-    /// Rows of the batch that exist.
+    /// Number of valid rows of the batch.
     fn present(&self, state: &StepState) -> u32 {
         state.rows.saturating_mul(self.positions)
     }
 
-    /// Parts of a gradient's bound that both kinds of losses share:
-    /// - the factor by which an unweighted derivative is scaled;
-    /// - the absolute error where a number is flushed to zero before it is multiplied by a weight;
-    /// - relative roundings: of the product with the loss's weight, and of a number of rows that f32 does not hold,
-    ///   which a GPU may round either way.
+    /// Terms of a gradient's error bound that all losses share:
+    /// - the factor of an unweighted derivative;
+    /// - the absolute error if a number is flushed to zero before it is multiplied by a weight;
+    /// - relative roundings: of the product with the loss's weight, and of a number of rows that f32 cannot
+    ///   represent.
     fn scale(&self, target: &Target<'_>, of_row: f64, rows: f64) -> (f64, f64, f64) {
         let (own, weight) = (f64::from(self.weight).abs(), f64::from(target.weight).abs());
         let product = if self.weight == 1.0 { 0.0 } else { U };
@@ -85,17 +90,17 @@ impl LossOp {
         (weight * share, FLUSHED * (1.0 + weight) * share, product + count)
     }
 
-    /// Where the metrics of a row are summed in this step.
+    /// Slot of a row in this step.
     fn slot(&self, row: usize, state: &StepState) -> usize {
         (state.step % self.turns() * self.output.rows()) as usize + row
     }
 
-    /// How many levels up the sum of a slot moves once the slot has counted `rows` rows.
+    /// Number of levels that a slot's sum moves up after the slot has counted `rows` rows.
     fn moves_up(&self, rows: u32) -> usize {
         (1..self.metrics.shape[0]).take_while(|&level| rows.is_multiple_of(8u32.pow(level))).count()
     }
 
-    /// The outputs and the targets of each row that exists.
+    /// Outputs and targets of each valid row.
     fn rows<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (&'a [f32], Target<'a>)> + use<'a> {
         let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
         let (outputs, positions) = (self.output.columns() as usize, self.positions as usize);
@@ -142,10 +147,10 @@ impl Kernel for LossOp {
         let (rows, numbers) = (u64::from(self.output.rows()), u64::from(self.output.len()));
         let weight = u64::from(self.weight != 1.0);
         let gradient = |count: u64| if self.gradient.is_some() { count + weight } else { 0 };
-        // Of an output's loss, and of its derivative.
+        // Flops of an output's loss, and of its derivative.
         let (value, slope) = match self.loss {
-            // Of classes: largest, difference, exponential, its sum, the target's sum, product and sum; then quotient,
-            // product, difference, weight and mean. Smoothing takes a product and a sum.
+            // Per class: largest, difference, exponential, its sum, the target's sum, product and sum. Gradient:
+            // quotient, product, difference, weight and mean. Smoothing adds a product and a sum.
             Loss::SoftmaxCrossEntropy => return 5 * rows + (7 + gradient(5)) * numbers,
             Loss::SmoothedSoftmaxCrossEntropy { .. } => return 5 * rows + (9 + gradient(5)) * numbers,
             Loss::MeanSquaredError | Loss::SumOfSquares | Loss::MeanAbsoluteError => (2, 1),
@@ -153,12 +158,12 @@ impl Kernel for LossOp {
             Loss::BinaryCrossEntropy => (5, 4),
             Loss::Custom(own) => own.flops().into(),
         };
-        // Of a number: its sum; the derivative, the activation's, weight and mean. Of a row: mean, weight and sum.
+        // Per number: sum, derivative, the activation's derivative, weight and mean. Per row: mean, weight and sum.
         let through = self.activation.flops()[1] + 1;
         3 * rows + (value + 1 + gradient(slope + through + 2)) * numbers
     }
 
-    // Of the data set's targets, those of the batch.
+    // Only the targets of the batch count.
     fn bytes(&self) -> u64 {
         let rest = self.operands().iter().map(Operand::traffic).sum::<u64>() - self.targets.bytes();
         rest + u64::from(self.output.rows() / self.positions) * self.targets.bytes()
@@ -220,7 +225,7 @@ impl Kernel for LossOp {
         }
     }
 
-    /// Of the slots that are another step's turn nothing may change. A slot's sum errs as the row does, and as sums do.
+    /// Slots of other turns must not change. The sum of a slot has the error of the row and the rounding of a sum.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (rows, state) = (self.rows(at), at.step(self.step));
         let before: &[RowMetrics] = bytemuck::cast_slice(at.words(self.metrics));
@@ -248,7 +253,7 @@ impl Kernel for LossOp {
     }
 }
 
-/// What is known of a row: its targets and the weight of its sample.
+/// Targets of a row, and the weight of its sample.
 struct Target<'a> {
     words: &'a [u32],
     outputs: usize,
@@ -268,12 +273,12 @@ impl<'a> Target<'a> {
         Self { words, outputs, values, weight, ignored }
     }
 
-    /// The label, where it is one.
+    /// The label; `None` if targets are numbers.
     fn label(&self) -> Option<usize> {
         (!self.values).then(|| self.words[0] as usize)
     }
 
-    /// The target of an output.
+    /// Target of an output.
     fn value(&self, output: usize) -> f32 {
         match self.label() {
             None => f32::from_bits(self.words[output]),
@@ -282,20 +287,20 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The class it names.
+    /// Class of the target.
     fn class(&self) -> usize {
         let largest = || first_largest(&(0..self.outputs).map(|i| self.value(i)).collect::<Vec<_>>());
         self.label().unwrap_or_else(largest)
     }
 }
 
-/// The class that a row of outputs ranks first: the largest of them, of equal ones the first. A row with NaN in it has
-/// none.
+/// Predicted class of a row of outputs: the largest output, or the first of equal ones. `None` if the row contains
+/// NaN.
 pub(crate) fn class(z: &[f32]) -> Option<usize> {
     (!z.iter().any(|z| z.is_nan())).then(|| first_largest(z))
 }
 
-/// The index of the largest number; of several, the first. NaN is never the largest.
+/// Index of the largest number, or of the first of equal ones. NaN is never the largest.
 pub(crate) fn first_largest(z: &[f32]) -> usize {
     let mut best = 0;
     for (i, value) in z.iter().enumerate() {

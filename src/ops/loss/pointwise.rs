@@ -1,4 +1,5 @@
-//! Losses of outputs taken one by one: `shaders/pointwise_loss.wgsl.in`, which follows an activation.
+//! Losses that act on each output separately: `shaders/pointwise_loss.wgsl.in`, which follows the text of an
+//! activation.
 
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ pub(crate) fn source(loss: Loss, activation: Activation) -> String {
     [activation.text(), SHARED, &functions, text!("pointwise_loss.wgsl.in")].concat()
 }
 
-/// The text, and Huber's δ.
+/// Shader, and Huber's δ.
 pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
     let (code, delta) = match op.loss {
         Loss::SumOfSquares => (1, 0.0),
@@ -28,7 +29,7 @@ pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
     (shader, ("delta", delta.into()))
 }
 
-/// The loss of a row, in a batch of so many, and whether it is right.
+/// Loss of a row in a batch of `rows` rows, and whether the prediction is correct.
 pub(super) fn row(
     op: &LossOp,
     y: &[f32],
@@ -37,7 +38,7 @@ pub(super) fn row(
     mut gradient: Option<&mut [f32]>,
 ) -> (f32, bool) {
     let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f32, rows) } else { (1.0, 1.0) };
-    // In f64, as rows may be long.
+    // In f64, because rows may be long.
     let mut loss = 0.0;
     for (i, &y) in y.iter().enumerate() {
         let (value, slope) = loss_of(op.loss, y, target.value(i));
@@ -47,13 +48,13 @@ pub(super) fn row(
             gradient[i] = slope * through * target.weight * op.weight / (of_row * of_batch);
         }
     }
-    // A target that the loss does not take, in data that the host has not seen, has no loss and no class.
+    // Data that the host has not seen can have invalid targets. Such a row has no loss and no class.
     let binary = op.loss == Loss::BinaryCrossEntropy;
     let taken = |t: f32| !t.is_nan() && (!binary || (0.0..=1.0).contains(&t));
     if !(0..y.len()).all(|i| taken(target.value(i))) {
         return (f32::NAN, false);
     }
-    // One output tells two classes apart: at logit 0, or half way between targets 0 and 1.
+    // One output separates two classes: at logit 0, or half way between targets 0 and 1.
     let threshold = if binary { 0.0 } else { 0.5 };
     let correct = match y {
         [y] => !y.is_nan() && (*y > threshold) == (target.value(0) > 0.5),
@@ -62,7 +63,7 @@ pub(super) fn row(
     (loss as f32 / of_row * target.weight, correct)
 }
 
-/// The loss of one output and its derivative.
+/// Loss of one output, and its derivative.
 fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
     let error = y - t;
     match loss {
@@ -75,7 +76,7 @@ fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
         _ => {
             let (z, t) = (f64::from(y), f64::from(t));
             let e = (-z.abs()).exp();
-            // What the target says against the answer that the logit's sign gives. NaN stays NaN.
+            // How much the target contradicts the sign of the logit. NaN stays NaN.
             let against = if z > 0.0 { 1.0 - t } else { t };
             let excess = e / (1.0 + e) - against;
             ((e.ln_1p() + z.abs() * against) as f32, if z > 0.0 { -excess } else { excess } as f32)
@@ -83,7 +84,7 @@ fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
     }
 }
 
-/// The loss of a row, in magnitude, and its bound; adds the bounds of its gradient.
+/// Magnitude of a row's loss and its error bound. Appends the error bounds of its gradient.
 pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
     let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f64, rows) } else { (1.0, 1.0) };
     let weight = f64::from(target.weight).abs();
@@ -103,10 +104,10 @@ pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, grad
     (loss, off + loss * 2.0 * (DIVISION + U))
 }
 
-/// The loss of an output and its slope, in magnitude, each with its bound.
+/// Magnitudes of an output's loss and derivative, each with its error bound.
 fn bound_of(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
     let error = (y - t).abs();
-    // The difference is rounded once on both sides.
+    // Both sides round the difference once.
     let off = 2.0 * U * error;
     match loss {
         Loss::MeanAbsoluteError => (error, off, 1.0, 0.0),
@@ -117,7 +118,7 @@ fn bound_of(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
             (value, of_value, delta.min(error), off + 2.0 * U * delta)
         }
         Loss::BinaryCrossEntropy => {
-            // e = e^−|y| is off by a share, or flushed to zero; the series has some 20 roundings.
+            // e = e^−|y| has a relative error, or is flushed to zero. The series has about 20 roundings.
             let e = (-y.abs()).exp();
             let share = (3.0 + 2.0 * y.abs()) * ULP;
             let (answer, tail) = (e.ln_1p(), e / (1.0 + e));

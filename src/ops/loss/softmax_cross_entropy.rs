@@ -1,4 +1,4 @@
-//! The loss of classes that exclude each other: `shaders/softmax_cross_entropy.wgsl.in`.
+//! Loss of classes that exclude each other: `shaders/softmax_cross_entropy.wgsl.in`.
 
 use super::*;
 
@@ -9,13 +9,13 @@ fn smoothing(op: &LossOp) -> f32 {
     }
 }
 
-/// The text, and the label smoothing.
+/// Shader, and label smoothing.
 pub(super) fn shader(op: &LossOp) -> (Shader, Uniform) {
     let source = [SHARED, text!("softmax_cross_entropy.wgsl.in")].concat();
     (super::shader(op.stem(), source, []), ("smoothing", smoothing(op).into()))
 }
 
-/// The loss of a row, in a batch of so many, and whether it is right.
+/// Loss of a row in a batch of `rows` rows, and whether the prediction is correct.
 pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradient: Option<&mut [f32]>) -> (f32, bool) {
     let (classes, smoothing) = (z.len(), smoothing(op));
     let smoothed = |class| {
@@ -28,12 +28,12 @@ pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradie
     let predicted = first_largest(z);
     let largest = z[predicted];
     let sum: f32 = z.iter().map(|z| (z - largest).exp()).sum();
-    // The loss in f64, and the sum without the predicted class, whose 1 would swallow the others.
+    // The loss is in f64. Its sum leaves out the predicted class, whose 1 would absorb the others.
     let (mut total, mut along, mut others) = (0.0, 0.0, 0.0);
     for (class, &z) in z.iter().enumerate() {
         let t = smoothed(class);
         total += t;
-        // A target of 0 asks nothing of its class, be its logit −∞.
+        // A class with target 0 contributes nothing, even if its logit is −∞.
         let distance = f64::from(z) - f64::from(largest);
         along += if t != 0.0 { f64::from(t) * distance } else { 0.0 };
         others += if class == predicted { 0.0 } else { distance.exp() };
@@ -42,19 +42,19 @@ pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradie
         let softmax = (z[class] - largest).exp() / sum;
         *gradient = (softmax * total - smoothed(class)) * target.weight * op.weight / rows;
     }
-    // A label that is no class, in data that the host has not seen, has no loss. NaN, where a logit is.
+    // Data that the host has not seen can have labels that are no class. Their loss is NaN, like that of a NaN logit.
     let unknown = target.label().is_some_and(|label| label >= classes) || sum.is_nan();
     let loss = if unknown { f32::NAN } else { (others.ln_1p() * f64::from(total) - along) as f32 };
     (loss * target.weight, class(z) == Some(target.class()))
 }
 
-/// The loss of a row, in magnitude, and its bound; adds the bounds of its gradient.
+/// Magnitude of a row's loss and its error bound. Appends the error bounds of its gradient.
 pub(super) fn bound(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
     let (classes, smoothing, weight) = (z.len() as f64, f64::from(smoothing(op)), f64::from(target.weight).abs());
     let z: Vec<f64> = z.iter().copied().map(f64::from).collect();
     let (distances, sum, of_sum) = softmax(&z);
     let (others, of_others) = others(&distances);
-    // Three roundings of each side's target, and more of their sum, where they are not 0 and 1.
+    // If targets are not exactly 0 and 1, each side rounds each of them three times, and then their sum.
     let smoothed = |class| (1.0 - smoothing) * f64::from(target.value(class)) + smoothing / classes;
     let t: Vec<f64> = (0..z.len()).map(smoothed).collect();
     let total: f64 = t.iter().map(|t| t.abs()).sum();
@@ -70,7 +70,7 @@ pub(super) fn bound(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f64, grad
         gradients.push(scale * off + flushed);
     }
     let along: f64 = t.iter().zip(&distances).filter(|(t, _)| **t != 0.0).map(|(t, d)| (t * d).abs()).sum();
-    // By a series of some 20 roundings, or log of a rounded sum: its value is then more than 1/2.
+    // A series of about 20 roundings, or the logarithm of a rounded sum. That logarithm is more than 1/2.
     let log = others.ln_1p();
     let of_log = 2.0 * log * (26.0 * U + DIVISION + 3.0 * ULP) + of_others / (1.0 + others);
     let of_along = along * (of_t + 2.0 * (classes + 2.0) * U);
@@ -79,7 +79,7 @@ pub(super) fn bound(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f64, grad
     (loss, off + loss * 2.0 * 3.0 * U)
 }
 
-/// The sum of the exponentials but for the largest, which is 1, and what it is off by; each may be flushed to zero.
+/// Sum of the exponentials without the largest, which is 1, and its error. Each may be flushed to zero.
 fn others(distances: &[f64]) -> (f64, f64) {
     let largest = distances.iter().position(|d| *d == 0.0);
     let rest = distances.iter().enumerate().filter(|(i, d)| Some(*i) != largest && d.is_finite());

@@ -1,8 +1,8 @@
-//! Activations for texts that apply several: each under a name of its own.
+//! Activation functions for texts that apply several. Each has a unique name.
 
 use super::*;
 
-/// Functions that apply one activation each, and what they call. All names begin with `prefix`.
+/// Functions that apply one activation each, and the functions that they call. All names begin with `prefix`.
 pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for &activation in wanted {
@@ -16,7 +16,7 @@ pub(super) fn activations(prefix: &str, wanted: &[Activation]) -> String {
     texts.concat()
 }
 
-/// The name of the function that applies an activation.
+/// Name of the function that applies an activation.
 pub(super) fn activation_name(prefix: &str, activation: Activation) -> String {
     let name = activation.to_string();
     let name = name.split('(').next().unwrap_or_default();

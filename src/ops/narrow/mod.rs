@@ -1,5 +1,5 @@
-//! A whole network of narrow layers. Its kernel, `shaders/narrow.wgsl.in`, and that for software adapters,
-//! `shaders/software/narrow.subgroup.wgsl.in`, call a function `evaluate`, which is written for the network.
+//! A whole network of narrow layers. Its kernels are `shaders/narrow.wgsl.in` and, for software adapters,
+//! `shaders/software/narrow.subgroup.wgsl.in`. They call a function `evaluate`, which is generated for the network.
 
 mod activations;
 mod subgroup;
@@ -9,45 +9,44 @@ use super::*;
 use crate::activation::Activation;
 use writer::{Place, Writer, constants, element};
 
-/// A whole network of narrow dense layers, a forward pass in one dispatch: what lies between its layers is stored
-/// nowhere.
+/// Forward pass of a whole network of narrow dense layers, in one dispatch. Values between layers are not written to
+/// memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Narrow {
     /// \[rows, inputs\].
     pub input: Tensor,
-    /// Every weight of the network.
+    /// All weights of the network.
     pub parameters: Tensor,
     /// \[rows, outputs\], written.
     pub output: Tensor,
-    /// First to last, at least one; none takes in or puts out more than [`WIDEST_NARROW`].
+    /// Layers in order, at least one. No layer has more than [`WIDEST_NARROW`] inputs or units.
     pub layers: Vec<NarrowLayer>,
 }
 
 /// A layer of [`Narrow`]: y = activation(x · W + b).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NarrowLayer {
-    /// Where W, \[inputs, units\], starts in the parameters: a multiple of 64.
+    /// Offset of W, \[inputs, units\], in the parameters: a multiple of 64.
     pub weight: u32,
-    /// Where b, \[units\], starts, if there is one: a multiple of 64.
+    /// Offset of b, \[units\], in the parameters: a multiple of 64. `None` without a bias.
     pub bias: Option<u32>,
-    /// Length of a row that comes in.
+    /// Number of inputs.
     pub inputs: u32,
-    /// Length of a row that goes out.
+    /// Number of outputs.
     pub units: u32,
-    /// Applied last; may be softmax.
+    /// Activation, applied last. Softmax is supported.
     pub activation: Activation,
 }
 
-/// The widest layer of [`Narrow`]: a row of it, in and out, still fits the registers of one GPU invocation.
+/// Widest layer of [`Narrow`]: its input row and its output row fit in the registers of one GPU invocation.
 pub const WIDEST_NARROW: u32 = 64;
 
-/// Rows of a workgroup.
+/// Rows per workgroup.
 const LANES: u32 = 64;
-/// Rows of a workgroup of the subgroup variant, at least one for each lane: many, so that each load of a weight serves
-/// many; but few where all rows take less time than the driver's compiler would take over more. With 32 it would take
-/// twice as long again.
+/// Rows per workgroup of the subgroup variant, for small and for large networks; at least one row per lane. Many rows
+/// share each load of a weight, but the driver takes longer to compile. 32 rows would take twice as long again.
 const SUBGROUP_ROWS: [u32; 2] = [8, 16];
-/// Multiply-adds from which the larger is worth it.
+/// Multiply-adds from which the larger number of rows is worth it.
 const SMALL_NETWORK: u64 = 1 << 24;
 
 impl Kernel for Narrow {
@@ -73,7 +72,7 @@ impl Kernel for Narrow {
                 ("narrow.subgroup", self.subgroup_source(of_workgroup, lanes), of_workgroup)
             }
         };
-        // With an app's own activations, so that errors name what does not compile.
+        // The name includes custom activations, so that compile errors name them.
         let own = self.layers.iter().map(|layer| layer.activation).filter(|f| matches!(f, Activation::Custom(_)));
         let own: String = own.map(|f| format!(" {f}")).collect();
         let name = format!("{kind} {}-{}{own}", self.input.columns(), self.output.columns());
@@ -97,7 +96,7 @@ impl Kernel for Narrow {
         }
     }
 
-    /// Each layer passes on the errors of the one before, and adds its own.
+    /// Each layer propagates the errors of the layer before it, and adds its own.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (input, parameters) = (at.f64s(self.input), at.f64s(self.parameters));
         let bound = |x: &[f64]| {
@@ -110,7 +109,7 @@ impl Kernel for Narrow {
 }
 
 impl Narrow {
-    /// The text for real GPUs.
+    /// Text for GPUs.
     pub(crate) fn source(&self) -> String {
         let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Tile };
         writer.functions(&self.layers);
@@ -125,7 +124,7 @@ impl Narrow {
 }
 
 impl NarrowLayer {
-    /// Of a row: what the layer's product and its softmax would take.
+    /// Flops per row: the same as those of a matmul with its epilogue, or of a matmul and a softmax.
     fn flops(&self) -> u64 {
         let end = if self.activation == Activation::Softmax { 5 } else { self.activation.flops()[0] };
         u64::from(self.units) * (2 * u64::from(self.inputs) + u64::from(self.bias.is_some()) + end)
@@ -145,8 +144,8 @@ impl NarrowLayer {
         y
     }
 
-    /// A row of values, and how far the two sides may lie apart: what the weights make of the errors that come in; the
-    /// roundings of two sums, of numbers that may be larger by those errors; and what the activation makes of it all.
+    /// A row of values after this layer, each with its error bound. The bound contains the input's errors times the
+    /// weights, the roundings of the sums on both sides, and the activation's error.
     fn bounds(&self, x: &[(f64, f64)], parameters: &[f64]) -> Vec<(f64, f64)> {
         let units = self.units as usize;
         let roundings = 2.0 * (x.len() as f64 + 2.0) * U;
@@ -165,7 +164,7 @@ impl NarrowLayer {
         match self.activation {
             Activation::Softmax => {
                 let (z, errors): (Vec<f64>, Vec<f64>) = sums.unzip();
-                // Logits that are off by e at most move a probability by a factor of e^2e at most.
+                // Logits with errors of at most e change a probability by a factor of at most e^2e.
                 let factor = (2.0 * errors.into_iter().fold(0.0, f64::max)).exp_m1();
                 of_softmax_row(&z).map(|(y, own)| (y, own * (1.0 + factor) + y * factor)).collect()
             }

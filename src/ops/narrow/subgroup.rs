@@ -1,11 +1,12 @@
-//! A narrow network's text for software adapters: rows of a workgroup in vectors, four columns a lane.
+//! Text of a narrow network for software adapters. The rows of a workgroup are in vectors, with four columns per
+//! lane.
 
 use super::activations::activation_name;
 use super::writer::{Place, Run, Writer, constants, quads, runs};
 use super::*;
 
 impl Narrow {
-    /// The text for software adapters.
+    /// Text for software adapters.
     pub(crate) fn subgroup_source(&self, rows: u32, lanes: u32) -> String {
         let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
         writer.functions(&self.layers);
@@ -15,7 +16,7 @@ impl Narrow {
         let mut layers = Subgroup { text: writer.text, rows, lanes, columns: 4 * lanes };
         let widest = self.layers[1..].iter().map(|layer| layer.inputs).max().unwrap_or(0).max(outputs);
         layers.each(widest, |g, r| format!("var x_{g}_{r}: vec4f;"));
-        // The first layer takes its rows from elsewhere, so it is in no run.
+        // The first layer reads its rows from memory, so it belongs to no run.
         let (first, rest) = self.layers.split_at(1);
         runs(first).iter().for_each(|run| layers.run(run, true));
         runs(rest).iter().for_each(|run| layers.run(run, false));
@@ -26,10 +27,10 @@ impl Narrow {
 
 struct Subgroup {
     text: String,
-    /// Of a workgroup.
+    /// Rows per workgroup.
     rows: u32,
     lanes: u32,
-    /// That one vector of each lane holds.
+    /// Columns that one vector of each lane holds.
     columns: u32,
 }
 
@@ -38,12 +39,12 @@ impl Subgroup {
         self.text += &format!("    {line}\n");
     }
 
-    /// Vectors of each lane that hold a row.
+    /// Vectors per lane that hold a row.
     fn groups(&self, units: u32) -> u32 {
         units.div_ceil(self.columns)
     }
 
-    /// A line for each vector of each row.
+    /// Writes a line for each vector of each row.
     fn each(&mut self, units: u32, line: impl Fn(u32, u32) -> String) {
         for g in 0..self.groups(units) {
             (0..self.rows).for_each(|r| self.line(line(g, r)));
@@ -72,13 +73,13 @@ impl Subgroup {
         self.line("}".into());
     }
 
-    /// A lane's weights of group `g` in the row that starts there.
+    /// Weights of a lane for group `g`, in the row that begins at `start`.
     fn weights(&self, start: &str, g: u32, units: u32) -> String {
         let function = if units.is_multiple_of(4) { "whole_weights" } else { "weights" };
         format!("{function}({start}, {}u + column, {units}u)", g * self.columns)
     }
 
-    /// The products of the inputs `from..to`, four at a time.
+    /// Multiply-adds of the inputs `from..to`, four inputs at a time.
     fn products(&mut self, layer: &NarrowLayer, stride: u32, from: u32, to: u32, first: bool) {
         let whole = (to - from) / 4;
         if whole > 0 {
@@ -93,8 +94,8 @@ impl Subgroup {
         }
     }
 
-    /// The products of `count` inputs from `from + 4 * i` on. Of the first layer's, a lane loads a row; of another's,
-    /// the lane i holds four.
+    /// Multiply-adds of `count` inputs, which begin at `from + 4 * i`. In the first layer, a lane loads a row. In the
+    /// others, lane i holds four inputs.
     fn block(&mut self, layer: &NarrowLayer, stride: u32, from: u32, count: u32, i: &str, first: bool) {
         let NarrowLayer { weight, units, .. } = *layer;
         for k in 0..count {
@@ -154,7 +155,7 @@ impl Subgroup {
         }
     }
 
-    /// Rows leave with a lane for each: four of their columns at a time come to it from lane i.
+    /// Stores the rows, one row per lane. Each lane receives four columns at a time from lane i.
     fn stores(&mut self, outputs: u32) {
         let all = self.rows.div_ceil(self.lanes);
         for from in (0..outputs).step_by(self.columns as usize) {

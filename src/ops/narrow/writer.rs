@@ -1,20 +1,20 @@
-//! Dense layers as text, for [`Narrow`] and for an app's own shaders. Sums have names, four to a vector: `sum_0` has
-//! the outputs 0 to 3.
+//! Writes dense layers as WGSL, for [`Narrow`] and for an application's own shaders. Sums are named vectors of four:
+//! `sum_0` holds the outputs 0 to 3.
 
 use std::fmt::{Arguments, Write};
 
 use super::activations::{activation_name, activations};
 use super::*;
 
-/// Layers alike, one after the other: one loop.
+/// Consecutive layers of the same form, which become one loop.
 pub struct Run {
     pub layer: NarrowLayer,
     pub count: u32,
-    /// From the weights of one to those of the next, in numbers; of the biases too.
+    /// Distance between the weights of two layers, in numbers. The biases have the same distance.
     pub stride: u32,
 }
 
-/// The layers as runs; the last layer is by itself, as its outputs go elsewhere.
+/// Groups layers into runs. The last layer is a run of its own, because its outputs are stored elsewhere.
 pub fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (i, &layer) in layers.iter().enumerate() {
@@ -36,17 +36,17 @@ pub fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
     runs
 }
 
-/// How many vectors of four hold these numbers.
+/// Number of vec4s that hold this many numbers.
 pub fn quads(numbers: u32) -> u32 {
     numbers.div_ceil(4)
 }
 
-/// Number `i` of vectors `name_0`, `name_1` and so on.
+/// Number `i` of the vectors `name_0`, `name_1` and so on.
 pub fn element(name: &str, i: u32) -> String {
     format!("{name}_{}.{}", i / 4, ["x", "y", "z", "w"][i as usize % 4])
 }
 
-/// Number `i` of a row of so many: a scalar, a vector or an array.
+/// Number `i` of a row with this many numbers: a scalar, a vector or an array.
 pub fn part(name: &str, i: u32, numbers: u32) -> String {
     match numbers {
         1 => name.into(),
@@ -66,36 +66,36 @@ pub fn constants(constants: &[(&str, u32)]) -> String {
     constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect()
 }
 
-/// Where a row lies between two layers.
+/// Place of a row between two layers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Place {
-    /// In vectors `x_0`, `x_1` and so on.
+    /// In the vectors `x_0`, `x_1` and so on.
     Vectors,
-    /// In workgroup memory, `tile[i * LANES + lane]`: products are a loop.
+    /// In workgroup memory, `tile[i * LANES + lane]`. The multiply-adds are a loop.
     Tile,
-    /// Nowhere: before the first layer, a function `encoded(input, i)` gives four numbers of it, and products are a
-    /// loop.
+    /// Not stored: before the first layer, a function `encoded(input, i)` returns four numbers. The multiply-adds are
+    /// a loop.
     Encoded,
 }
 
-/// What a layer's text is written with.
+/// Writes the text of a network's layers.
 pub struct Writer<'a> {
     pub text: String,
-    /// Of the parameters: an array of vec4f.
+    /// Name of the parameters: an array of vec4f.
     pub parameters: &'a str,
-    /// Before the names of the functions that are called.
+    /// Prefix of the names of the functions that are called.
     pub prefix: &'a str,
     pub place: Place,
 }
 
-/// The most inputs of a layer whose products are written out, a line each. With more inputs they are a loop of `TURN`
-/// inputs a turn. Written out, 32 inputs take lavapipe four times as long to compile in a fragment shader, and 64 take
-/// minutes. RADV unrolls the loop of 32 and makes the same code of both.
+/// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop, with `TURN` inputs per
+/// iteration. Unrolled in a fragment shader, 32 inputs take lavapipe four times as long to compile, and 64 take
+/// minutes. RADV unrolls the loop of 32 itself and makes the same code.
 const STRAIGHT: u32 = 16;
 const TURN: u32 = 4;
 
 impl Writer<'_> {
-    /// The activations that the layers call, each once.
+    /// Writes the activation functions of the layers, each once.
     pub fn functions(&mut self, layers: &[NarrowLayer]) {
         let mut called: Vec<Activation> = Vec::new();
         for layer in layers {
@@ -108,11 +108,11 @@ impl Writer<'_> {
         self.text += &activations(self.prefix, &called);
     }
 
-    /// All layers. The row goes in where `place` says, and comes out as `y_0`, `y_1` and so on.
+    /// Writes all layers. The input row is in `place`, and the outputs are `y_0`, `y_1` and so on.
     pub fn layers(&mut self, layers: &[NarrowLayer]) {
         let outputs = layers.last().map_or(0, |layer| layer.units);
         self.each(outputs, |q| format!("var y_{q}: vec4f;"));
-        // The layer after an encoding is like no other.
+        // The layer after an encoding differs from all others.
         let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
         let runs: Vec<Run> = runs(first).into_iter().chain(runs(rest)).collect();
         for (i, run) in runs.iter().enumerate() {
@@ -126,7 +126,7 @@ impl Writer<'_> {
         self.text.push('\n');
     }
 
-    /// A line for each vector of so many numbers.
+    /// Writes a line for each vector of this many numbers.
     fn each(&mut self, numbers: u32, line: impl Fn(u32) -> String) {
         (0..quads(numbers)).for_each(|q| self.line(&line(q)));
     }
@@ -136,7 +136,7 @@ impl Writer<'_> {
         let NarrowLayer { bias, inputs, units, activation, .. } = *layer;
         let layers = if *count > 1 { format!("{count} layers") } else { "a layer".into() };
         self.line(&format!("// {layers} of {inputs} x {units}, {activation}"));
-        // Indices of vectors; tensors start at multiples of 64 numbers.
+        // Indices of vectors. Tensors begin at multiples of 64 numbers.
         let shift = match count {
             1 => {
                 self.line("{");
@@ -167,11 +167,11 @@ impl Writer<'_> {
         self.line("}");
     }
 
-    /// sum += x · W. Rows of W that are no whole vectors are taken four at a time, which are.
+    /// sum += x · W. If rows of W are not whole vectors, they are read four at a time, which are whole vectors.
     fn products(&mut self, run: &Run, shift: &str) {
         let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
-        // Inputs of a turn of the loop, and of all turns.
+        // Inputs per iteration of the loop, and inputs of the whole loop.
         let turn = match self.place {
             Place::Vectors => TURN,
             Place::Tile => step,
@@ -181,8 +181,8 @@ impl Writer<'_> {
         let looped = if straight { 0 } else { inputs / turn * turn };
         if looped > 0 {
             self.line(&format!("for (var i = 0u; i < {looped}u; i += {turn}u) {{"));
-            // The bound, which is never reached, tells compilers that sums with it do not wrap around: they become
-            // offsets of the loads.
+            // The bound is never reached. It tells compilers that sums with `at` do not wrap around, so that they
+            // become offsets of the loads.
             let vectors =
                 if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
             let last = weight + stride * (count - 1) + inputs * units;
@@ -193,7 +193,7 @@ impl Writer<'_> {
                 self.rows(units, &format!("at + {}u", k * units / 4), &values);
             }
             if self.place == Place::Vectors {
-                // Vectors have no index: the row moves on instead.
+                // Vectors have no index, so the row moves on instead.
                 (TURN / 4..quads(inputs)).for_each(|q| self.line(&format!("x_{} = x_{q};", q - TURN / 4)));
             }
             self.line("}");
@@ -208,14 +208,14 @@ impl Writer<'_> {
         }
     }
 
-    /// Asks for the four numbers `i` of an encoded row.
+    /// Requests the four numbers `i` of an encoded row.
     fn encoded(&mut self, i: &str) {
         if self.place == Place::Encoded {
             self.line(&format!("let encoded = {}encoded(input, {i});", self.prefix));
         }
     }
 
-    /// A number of the row, by its index in the text, and by its place in what a turn of the loop has.
+    /// A number of the row, by its index in the text and by its position in an iteration.
     fn value(&self, index: &str, k: u32) -> String {
         match self.place {
             Place::Vectors => element("x", k),
@@ -224,7 +224,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Adds `values` times as many rows of W, which start at a whole vector.
+    /// Adds each of the `values` times a row of W. The rows begin at a whole vector.
     fn rows(&mut self, units: u32, at: &str, values: &[String]) {
         let aligned = units.is_multiple_of(4);
         let numbers = values.len() as u32 * units;
