@@ -6,26 +6,27 @@ use crate::schedule::{self, Schedule};
 
 /// Rows that one workgroup numbers in less time than another dispatch takes.
 const FEW: u32 = 4096;
-/// Rows of a workgroup else.
+/// Rows per workgroup of a larger batch.
 const LANES: u32 = 256;
-/// Data sets of this many rows or fewer are ordered by random keys: a Feistel network does not reach all orders evenly.
+/// Data sets with at most this many rows are ordered by random keys. A Feistel network does not make all orders
+/// equally likely.
 const BY_KEYS: u32 = 32;
 
-/// Moves the cursor to the next batch, writes which rows of the data set it holds, shuffled anew each epoch, and the
-/// learning rate of its update.
+/// Moves the cursor to the next batch. Writes the batch's row numbers, shuffled anew in each epoch, and the learning
+/// rate of its update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NextBatch {
-    /// What is known of the data set: [`DataInfo`](super::DataInfo).
+    /// Description of the data set: one [`DataInfo`](super::DataInfo).
     pub data: Tensor,
-    /// The cursor: [`StepState`](super::StepState). Read and written.
+    /// The cursor: one [`StepState`](super::StepState), read and written.
     pub step: Tensor,
-    /// \[batch\] row numbers; those beyond the rows of a partial batch are not written.
+    /// \[batch\]: row numbers. A partial batch does not write the entries after its rows.
     pub indices: Tensor,
-    /// Batches of an update.
+    /// Batches per update.
     pub accumulate: u32,
-    /// Before the schedule.
+    /// Learning rate before the schedule.
     pub learning_rate: f32,
-    /// What it is multiplied by.
+    /// Learning-rate schedule: factors of the learning rate.
     pub schedule: Schedule,
 }
 
@@ -36,7 +37,7 @@ impl Kernel for NextBatch {
         0
     }
 
-    /// Two for a large batch.
+    /// Two dispatches for a large batch.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let NextBatch { accumulate, learning_rate, schedule, .. } = *self;
         let batch = self.indices.len();
@@ -62,7 +63,7 @@ impl Kernel for NextBatch {
         let data = at.data(self.data);
         let (states, indices): (&mut [StepState], &mut [u32]) = (at.out(self.step), at.out(self.indices));
         let state = &mut states[0];
-        // A chain's batch has gone back, or its update has been made: told by the number that was recorded.
+        // A chain reports a backward pass or an update of its batch. The recorded number identifies the batch.
         let own = state.chain == data.chain;
         if data.chain_pass == 1 {
             state.gradients_of = data.chain;
@@ -74,8 +75,9 @@ impl Kernel for NextBatch {
             _ => return,
         }
         let goes_on = state.data_rows == data.rows;
-        // An epoch of other data that was left ends here: else two data sets in turn would see the same first rows for
-        // ever. A chain's batch whose backward pass never ran is not counted: this one takes its place.
+        // If training moves to other data, the epoch ends here. Otherwise two alternating data sets would always show
+        // the same first rows. A chain's batch without a backward pass is not counted, and this batch takes its
+        // place.
         let lost = goes_on && data.chain != 0 && state.chain > 1 && state.passes == 0;
         let (epoch, position) = match goes_on {
             true if lost && state.position == 0 => (state.epoch - 1, data.rows - state.rows),
@@ -94,8 +96,7 @@ impl Kernel for NextBatch {
         state.epoch = if ends { epoch + 1 } else { epoch };
         state.position = if ends { 0 } else { position + rows };
         if begins_update {
-            // One that was left before its last batch, or that a chain never made, was none: its number is the next
-            // one's.
+            // An update that was not completed is discarded, and its number is reused.
             state.update += u32::from((state.due != 0 && (state.chain < 2 || state.passes > 1)) || state.update == 0);
             (state.batches, state.update_rows) = (0, 0);
         }
@@ -115,8 +116,8 @@ impl Kernel for NextBatch {
         }
     }
 
-    /// Schedules: e^x errs by exp's table and by 2u |x| for its argument; half a cosine by a series of sines, some 20
-    /// roundings, of the difference of two shares of at most 1.
+    /// Error bound of the schedules. e^x has the error of exp's table, and 2u |x| for its argument. Half a cosine is
+    /// a series of sines with about 20 roundings, of the difference of two numbers of at most 1.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let before = at.step(self.step);
         let counts = before.step == 0 || (before.due != 0 && (before.chain < 2 || before.passes > 1));
@@ -128,10 +129,10 @@ impl Kernel for NextBatch {
     }
 }
 
-/// The shader's number for a schedule, and what it is made of.
+/// Number of a schedule in the shader, and its parameters.
 fn constants(Schedule { warm_up, shape }: Schedule) -> Vec<(&'static str, f64)> {
     let mut constants = match shape {
-        // The host watches a plateau.
+        // The host handles a plateau.
         schedule::Shape::Constant | schedule::Shape::Plateau(_) => vec![],
         schedule::Shape::Step { every, factor } => {
             let log_factor = libm::log(f64::from(factor));
@@ -152,15 +153,15 @@ fn constants(Schedule { warm_up, shape }: Schedule) -> Vec<(&'static str, f64)> 
     constants
 }
 
-/// The rows by their keys; those with the same key as they are.
+/// Rows in the order of their keys. Rows with equal keys keep their order.
 fn order(epoch: u32, data: &DataInfo) -> Vec<u32> {
     let mut rows: Vec<u32> = (0..data.rows).collect();
     rows.sort_by_key(|&row| pcg4d([row, epoch, data.seed_low, data.seed_high])[0]);
     rows
 }
 
-/// Where row `index` of the epoch's order stands in the data set: a Feistel network over the next power of two,
-/// walked until it lands inside (Mitchell et al., 2021).
+/// Row of the data set at position `index` of the epoch's order. A Feistel network over the next power of two is
+/// applied until the result is a row of the data set (Mitchell et al., 2021).
 fn shuffled(index: u32, epoch: u32, data: &DataInfo) -> u32 {
     let bits = (32 - (data.rows - 1).leading_zeros()).max(2);
     let low_bits = bits / 2;
@@ -199,7 +200,7 @@ mod tests {
         op.twin(&mut Operands::new(&op.operands(), 0..1, buffers.into_iter(), |_, words| 0..words));
     }
 
-    /// The order of an epoch, as batches of all rows have it.
+    /// Order of an epoch, from one batch of all rows.
     fn order(rows: u32, seed: u32, epoch: u32) -> Vec<u32> {
         let data = DataInfo { rows, shuffle: 1, seed_low: seed, ..Default::default() };
         let mut state = StepState { epoch, data_rows: rows, due: 1, ..StepState::default() };
@@ -220,7 +221,8 @@ mod tests {
         assert_eq!(order(100, 1, 0), order(100, 1, 0));
     }
 
-    /// χ² of counts that are all as likely must lie within five standard deviations, √(2 · freedom), of the freedom.
+    /// Asserts that counts are evenly distributed: χ² is within five standard deviations, √(2 · freedom), of the
+    /// degrees of freedom.
     fn assert_even(counts: &[u32], freedom: f64, what: &str) {
         let expected = counts.iter().map(|&c| f64::from(c)).sum::<f64>() / counts.len() as f64;
         let chi2 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum::<f64>();
@@ -228,7 +230,7 @@ mod tests {
         assert!(off.abs() < 5.0, "{what}: χ² {chi2} of {freedom}, {off} deviations");
     }
 
-    /// Epochs of one seed, and seeds at one epoch.
+    /// Orders over epochs with one seed, and over seeds in one epoch.
     fn orders(rows: u32, count: u32) -> [(&'static str, Vec<Vec<u32>>); 2] {
         [
             ("epochs", (0..count).map(|epoch| order(rows, 5, epoch)).collect()),
@@ -242,7 +244,8 @@ mod tests {
             for (what, orders) in orders(rows, (20 * orders_there_are).max(2000)) {
                 let mut counts = vec![0; orders_there_are as usize];
                 for order in orders {
-                    // The order's number: how many of the rows after each one are smaller, in a mixed base.
+                    // Number of the order (Lehmer code): for each row, how many later rows are smaller, in a mixed
+                    // base.
                     let smaller = |i: usize| order[i + 1..].iter().filter(|&&row| row < order[i]).count();
                     counts[(0..order.len()).fold(0, |number, i| number * (order.len() - i) + smaller(i))] += 1;
                 }
@@ -266,10 +269,10 @@ mod tests {
                     order.iter().enumerate().for_each(|(place, &row)| places[place * n + row as usize] += 1);
                     order.windows(2).for_each(|pair| neighbours[pair[0] as usize * n + pair[1] as usize] += 1);
                 }
-                // A row is at one place, and a place has one row.
+                // A row has one position, and a position has one row.
                 assert_even(&places, f64::from(rows - 1).powi(2), &format!("places of {rows} over {what}"));
                 let pairs: Vec<u32> = (0..n * n).filter(|i| i / n != i % n).map(|i| neighbours[i]).collect();
-                // A row follows, and is followed by, at most one: at most one condition for each, and one less.
+                // A row has at most one predecessor and one successor: at most one condition for each, minus one.
                 let freedom = (pairs.len() as f64 - 2.0 * f64::from(rows)) + 1.0;
                 assert_even(&pairs, freedom, &format!("neighbours of {rows} over {what}"));
             }

@@ -1,19 +1,19 @@
-//! A look for numbers that are not finite.
+//! Check for numbers that are not finite.
 
 use super::*;
 
-/// As many as fill a GPU: a lane of 2²⁵ numbers passes over 128 vec4s.
+/// Workgroups that fill a GPU. With 2²⁵ numbers, each lane checks 128 vec4s.
 const MOST_WORKGROUPS: u32 = 256;
 const LANES: u32 = 256;
 
-/// Marks the totals of the metrics as not finite where weights or moments hold NaN or an infinity.
+/// Marks the totals of the metrics as not finite if weights or moments contain NaN or an infinity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NonFinite {
-    /// What is looked over; a whole number of vec4s.
+    /// Numbers to check; a whole number of vec4s.
     pub input: Tensor,
-    /// One [`StepState`].
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// One [`RowMetrics`](super::RowMetrics), whose `non_finite_step` becomes the step's unless it is set already.
+    /// One [`RowMetrics`](super::RowMetrics). Its `non_finite_step` is set to this step, unless it is already set.
     pub totals: Tensor,
 }
 
@@ -21,7 +21,7 @@ impl Kernel for NonFinite {
     binds! { "non_finite": read input, read step, change totals }
 
     fn flops(&self) -> u64 {
-        // Looks at bits.
+        // The kernel only tests bits.
         0
     }
 

@@ -1,20 +1,21 @@
-//! Zeros around a tensor.
+//! Padding of a tensor with zeros.
 
 use super::template::expand;
 use super::*;
 
-/// The input in a larger tensor of zeros: the gradient of a slice. Words of 32 bits, copied as they are.
+/// Copies the input into a larger tensor of zeros: the gradient of a slice. Elements have 32 bits and are copied
+/// unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pad {
-    /// Any strides, any first element.
+    /// Any strides and any first element.
     pub input: Tensor,
-    /// Packed, as many dimensions, written.
+    /// Packed, with the same number of dimensions, written.
     pub output: Tensor,
-    /// Along each dimension, at which element of the output the input begins.
+    /// Along each dimension: element of the output at which the input begins.
     pub start: Shape,
 }
 
-/// A loop over a dimension of the output, or over several that one stride of the input serves.
+/// A loop over a dimension of the output, or over several dimensions that one stride of the input covers.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     length: u32,
@@ -26,7 +27,7 @@ struct Window {
 const LANES: u32 = 64;
 
 impl Pad {
-    /// The innermost first. A dimension joins those inside of it where the window is all of them.
+    /// Loops, the innermost first. A dimension is merged with the inner ones if the input covers these completely.
     fn windows(&self) -> Vec<Window> {
         let mut windows: Vec<Window> = Vec::new();
         for i in (0..self.output.shape.len()).rev() {
@@ -52,7 +53,8 @@ impl Pad {
         windows
     }
 
-    /// The same over vectors of four elements, and the input's first one, where both tensors consist of whole ones.
+    /// The same loops over vectors of four elements, and the input's first vector. `None` unless both tensors consist
+    /// of whole vectors.
     fn in_fours(&self, first: u32) -> Option<(Vec<Window>, u32)> {
         let mut windows = self.windows();
         let (innermost, others) = windows.split_first_mut()?;
@@ -82,7 +84,7 @@ impl Kernel for Pad {
         self.input.bytes() + self.output.bytes()
     }
 
-    /// Four numbers to an invocation where both tensors consist of whole vectors.
+    /// An invocation computes four numbers if both tensors consist of whole vectors.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let first = self.input.bound().1;
         let fours = self.in_fours(first);

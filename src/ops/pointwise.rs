@@ -4,48 +4,50 @@ use super::*;
 use crate::activation::Activation;
 use crate::random::pcg4d;
 
-/// output = f(input) · mask, number by number; f is the activation, or · activation′ where `saved` is given.
+/// Element-wise output = f(input) · mask. Here f is the activation; if `saved` is given, f multiplies by its
+/// derivative.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pointwise {
-    /// Numbers, or their gradient.
+    /// Values, or their gradient.
     pub input: Tensor,
-    /// For the derivative: the activation's output in the forward pass, or its input where the derivative takes that.
+    /// For the derivative: the activation's output in the forward pass, or its input if the derivative needs the
+    /// input.
     pub saved: Option<Tensor>,
-    /// As long as the input, written.
+    /// Same length as the input, written.
     pub output: Tensor,
-    /// Applied, or whose derivative.
+    /// Activation that is applied, or whose derivative is applied.
     pub activation: Activation,
-    /// The mask.
+    /// Dropout mask; `None` without dropout.
     pub dropout: Option<Dropout>,
 }
 
-/// A mask of random zeros and 1 / (1 − rate), a function of the seed, the step, the layer and the place.
+/// Dropout mask: random numbers, 0 or 1 / (1 − rate). It depends on the seed, the step, the layer and the position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
-    /// Share of zeros.
+    /// Dropout rate: share of zeros.
     pub rate: f32,
-    /// Tells the masks of a step apart.
+    /// Number that separates the masks of the layers in a step.
     pub layer: u32,
-    /// The cursor, for the number of the step.
+    /// The cursor, which has the number of the step.
     pub step: Tensor,
-    /// What is known of the data set, for the seed.
+    /// Description of the data set, which has the seed.
     pub data: Tensor,
-    /// Numbers and channels of a sample, whose channels are dropped as a whole. None: each number by itself.
+    /// Numbers and channels per sample, if whole channels are dropped. `None`: each number separately.
     pub spatial: Option<[u32; 2]>,
 }
 
 impl Dropout {
-    /// Keeps the masks of layers apart, and from the shuffle, whose second word is the epoch's.
+    /// Separates the masks of layers from each other and from the shuffle, whose second word is the epoch.
     fn key(&self) -> u32 {
         (self.layer + 1).wrapping_mul(0x9e37_79b9)
     }
 
-    /// Words below this are dropped: a share `rate` of all.
+    /// Random words below this are dropped: the share `rate` of all words.
     fn threshold(&self) -> u32 {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
     }
 
-    /// Whether a number passes: one hash serves four of them, or a channel.
+    /// Whether a number is kept. One hash serves four numbers, or one channel.
     fn keeps(&self, index: u32, state: &StepState, data: &DataInfo) -> bool {
         let (hashed, word) = match self.spatial {
             Some([sample, channels]) => (index / sample * channels + index % channels, 0),
@@ -128,7 +130,7 @@ impl Kernel for Pointwise {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (input, saved) = (at.f32s(self.input), self.saved.map(|t| at.f32s(t)));
-        // The mask is exact, its scale is rounded once.
+        // The mask is exact. Its scale is rounded once.
         let scale = self.dropout.map_or(1.0, |mask| 1.0 / (1.0 - f64::from(mask.rate)));
         let roundings = if self.dropout.is_some() { 4.0 * U + DIVISION } else { 0.0 };
         let bound = |(i, &x): (usize, &f32)| {

@@ -4,27 +4,27 @@ use super::reduce::{order, turned};
 use super::template::expand;
 use super::*;
 
-/// What a window of numbers becomes in pooling.
+/// Pooling function of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Pooling {
-    /// The largest; NaN where one of them is NaN, and 0 is larger than −0.
+    /// Maximum. NaN if any number is NaN; 0 is larger than −0.
     Max,
-    /// The mean of those that exist: padding counts for nothing.
+    /// Mean of the numbers inside the input. Padding is not counted.
     Average,
 }
 
-/// Each output is the maximum or the mean of what a window sees of one channel.
+/// Pooling: each output is the maximum or the mean of a window in one channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolForward {
     /// \[batch, height, width, channels\], packed.
     pub input: Tensor,
     /// \[batch, positions, channels\], packed, written.
     pub output: Tensor,
-    /// Of a maximum whose gradient is needed, written: the tap of each output's number, the first of equal ones. Taps
-    /// count row by row. [`Window::choices`] says how many words there are.
+    /// Written, for a maximum whose gradient is needed: the tap of each output's number, the first of equal ones.
+    /// Taps are numbered row by row. [`Window::choices`] returns the number of words.
     pub chosen: Option<Tensor>,
-    /// Without an `up`. Every position sees at least one number.
+    /// Window with `up` = 1. Every position must see at least one number.
     pub window: Window,
     /// Maximum or mean.
     pub how: Pooling,
@@ -33,23 +33,24 @@ pub struct PoolForward {
 pub(super) const LANES: u32 = 64;
 
 impl Window {
-    /// Taps of a position.
+    /// Taps per position.
     pub(crate) fn taps(&self) -> u32 {
         self.rows.taps * self.columns.taps
     }
 
-    /// Numbers that an invocation makes side by side: four channels, where a byte each can tell their taps.
+    /// Numbers that an invocation computes together: four channels if one byte each can store their taps, otherwise
+    /// one.
     pub(super) fn lanes(&self) -> u32 {
         if self.channels.is_multiple_of(4) && self.taps() <= 256 { 4 } else { 1 }
     }
 
-    /// Words that say which taps so many outputs of a maximum have: a byte for each channel where channels are fours
-    /// and taps at most 256, else a word.
+    /// Words that store the taps of this many outputs of a maximum. A tap is a byte if the number of channels is a
+    /// multiple of four and there are at most 256 taps. Otherwise it is a word.
     pub fn choices(&self, outputs: u32) -> u32 {
         outputs / self.lanes()
     }
 
-    /// The taps that see an element at a position of the batch, and its place, counted in rows of channels.
+    /// Taps that see an element at a position of the batch, with the element's index in rows of channels.
     pub(super) fn seen(&self, position: usize) -> impl Iterator<Item = (u32, usize)> + use<> {
         let &Self { rows, columns, .. } = self;
         let (sample, at) = (position / self.positions() as usize, position as u32 % self.positions());
@@ -60,10 +61,10 @@ impl Window {
         })
     }
 
-    /// A kernel that goes over channels by [`lanes`](Self::lanes).
+    /// Pooling shader in which an invocation computes [`lanes`](Self::lanes) channels.
     pub(super) fn pooling(&self, stem: &'static str, text: &str, how: Pooling, kept: bool) -> Shader {
         let (lanes, is_max) = (self.lanes(), how == Pooling::Max);
-        // The most windows that see a number: a few are read by name.
+        // Most windows that see a number. If there are few, the loop over them is unrolled.
         let [down, across] = [self.rows, self.columns].map(|axis| axis.taps.div_ceil(axis.down));
         let few = down * across <= 4;
         let counts = [("window", if few { down * across } else { 0 }), ("across", across)];
@@ -80,7 +81,7 @@ impl Window {
         shader(stem, expand(text, &counts, &conditions), window.constants())
     }
 
-    /// As a plan's text has it.
+    /// Text in a plan.
     pub(super) fn as_text(&self) -> String {
         let Self { rows, columns, .. } = self;
         format!("{}x{} stride {}x{}", rows.taps, columns.taps, rows.down, columns.down)
@@ -152,7 +153,7 @@ impl Kernel for PoolForward {
         for position in 0..self.output.len() as usize / channels {
             let seen: Vec<_> = self.window.seen(position).collect();
             let count = seen.len() as f64;
-            // A sum of so many numbers, and a quotient.
+            // A sum of this many numbers, and a quotient.
             let bound = |x: f32| 2.0 * ((count + 2.0) * U + DIVISION) * f64::from(x).abs() + flushed(x);
             let of = |c: usize| seen.iter().map(|&(_, place)| bound(input[place * channels + c])).sum::<f64>() / count;
             bounds.extend((0..channels).map(of));

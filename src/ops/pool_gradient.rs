@@ -1,26 +1,27 @@
-//! The gradient of max and average pooling.
+//! Gradient of max and average pooling.
 
 use super::pool::LANES;
 use super::*;
 
-/// The gradient of [`PoolForward`]'s input: each number gets the gradients of the windows that have chosen it, or its share of
-/// those of the windows that see it.
+/// Gradient of [`PoolForward`]'s input. With a maximum, each number receives the gradients of the windows that chose
+/// it. With a mean, each number receives its share of the gradient of each window that sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PoolGradient {
-    /// Of the output, packed.
+    /// Gradient of the output, packed.
     pub gradient: Tensor,
-    /// What [`PoolForward`] has kept of a maximum; nothing of a mean.
+    /// Taps that [`PoolForward`] stored for a maximum; `None` for a mean.
     pub chosen: Option<Tensor>,
     /// \[batch, height, width, channels\], packed, written.
     pub input_gradient: Tensor,
-    /// As in the forward pass.
+    /// The same window as in the forward pass.
     pub window: Window,
     /// Maximum or mean.
     pub how: Pooling,
 }
 
 impl PoolGradient {
-    /// Calls for each output and each number that it is made of: with their places, and how many numbers share it.
+    /// Calls `add` for each output and each number that it depends on, with both indices and how many numbers share
+    /// the output.
     fn for_each(&self, chosen: Option<&[u32]>, mut add: impl FnMut(usize, usize, f64)) {
         let (channels, each) = (self.window.channels as usize, self.window.lanes() as usize);
         let tap_of = |words: &[u32], output: usize| match each {
@@ -65,7 +66,7 @@ impl Kernel for PoolGradient {
         u64::from(self.gradient.len()) * u64::from(each)
     }
 
-    /// An invocation has the numbers between the first tap of one window and that of the next.
+    /// An invocation computes the numbers between the first taps of two neighbouring windows.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let Window { channels, rows, columns, .. } = self.window;
         let blocks = |axis: Axis| axis.length.saturating_add_signed(-axis.first).div_ceil(axis.down);
@@ -91,7 +92,7 @@ impl Kernel for PoolGradient {
             (*number, *sum) = (*number + 1.0, *sum + f64::from(dy).abs() / count);
             *lost += flushed(dy) / count;
         });
-        // One number by itself is copied.
+        // A single number is copied.
         let quotient = if self.how == Pooling::Max { -U } else { DIVISION };
         let bound = |(number, sum, lost): (f64, f64, f64)| 2.0 * (number * U + quotient).max(0.0) * sum + lost;
         vec![Bounds::Each(terms.into_iter().map(bound).collect())]

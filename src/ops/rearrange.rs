@@ -1,20 +1,20 @@
-//! Numbers from one place to another: transpose, slice, concatenate, repeat.
+//! Copies with another layout: transpose, slice, concatenate, repeat.
 
 use super::template::expand;
 use super::*;
 
-/// output = scale · input, number by number. Both have the same shape, any strides, and begin at any element: a
-/// transpose where [`permuted`](Tensor::permuted), a slice or a part of a concatenation where a
-/// [`range`](Tensor::range), a broadcast where [`repeated`](Tensor::repeated). With a scale of 1 elements of 32 bits
-/// are copied, whatever they are.
+/// Element-wise output = scale · input between tensors of one shape, with any strides and any first element. A
+/// [`permuted`](Tensor::permuted) tensor makes it a transpose. A [`range`](Tensor::range) makes it a slice or a part
+/// of a concatenation. A [`repeated`](Tensor::repeated) tensor makes it a broadcast. With a scale of 1, 32-bit
+/// elements of any type are copied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rearrange {
-    /// Any part of a buffer, repeated or not.
+    /// Any view of a buffer, broadcast or not.
     pub input: Tensor,
-    /// Of the input's shape, written; no two of its elements in the same place. The rest of its buffer stays as it is.
-    /// In another buffer than the input.
+    /// Same shape as the input, written. Its elements must not overlap, and it must not share a buffer with the
+    /// input. The rest of its buffer stays unchanged.
     pub output: Tensor,
-    /// The factor.
+    /// Factor of the numbers.
     pub scale: f32,
 }
 
@@ -25,7 +25,7 @@ impl Rearrange {
         self.scale != 1.0
     }
 
-    /// Whether the output is all that is bound of its buffer.
+    /// Whether the output fills its binding.
     fn fills(&self) -> bool {
         self.output.bound().0.len() == self.output.len()
     }
@@ -55,12 +55,12 @@ impl Kernel for Rearrange {
     }
 
     fn bytes(&self) -> u64 {
-        // What is repeated is read once at least.
+        // Repeated elements are read at least once.
         self.input.bytes().min(4 * self.input.words().len() as u64) + self.output.bytes()
     }
 
-    /// In the order in which the output lies in memory. Four numbers to an invocation where both tensors consist of
-    /// whole vectors.
+    /// Follows the memory order of the output. An invocation computes four numbers if both tensors consist of whole
+    /// vectors.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (input, output) = (self.input, self.output);
         let mut dimensions: Vec<_> =
@@ -104,7 +104,7 @@ impl Kernel for Rearrange {
         let scale = f64::from(self.scale);
         let mut bounds = vec![0.0; output.len() as usize];
         for (from, to) in places_of(self.input).zip(places_of(self.output)) {
-            // Rounded once, on both sides.
+            // Both sides round once.
             bounds[to] = 2.0 * U * (f64::from(input[from]) * scale).abs() + flushed(input[from]) * scale.abs();
         }
         vec![Bounds::Each(bounds)]

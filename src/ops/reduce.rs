@@ -3,48 +3,48 @@
 use super::template::expand;
 use super::*;
 
-/// The sum, the mean or the maximum along any dimensions. Sums are added up in a fixed order.
+/// Sum, mean or maximum along any dimensions. Sums are added in a fixed order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reduce {
-    /// Any strides, any first element.
+    /// Any strides and any first element.
     pub input: Tensor,
-    /// Packed, written: of the input's shape, with a length of 1 along each dimension that is reduced.
+    /// Packed, written. It has the input's shape, with length 1 along each reduced dimension.
     pub output: Tensor,
     /// Sum, mean or maximum.
     pub how: Reduction,
 }
 
-/// A reduction of several numbers to one.
+/// Reduction of several numbers to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
-    /// Their sum.
+    /// Sum.
     Sum,
-    /// Their sum, divided by how many they are.
+    /// Sum divided by the number of numbers.
     Mean,
-    /// The largest; NaN where one of them is, and 0 is larger than −0.
+    /// Maximum. NaN if any number is NaN; 0 is larger than −0.
     Max,
 }
 
-/// Invocations that share a sum, and sums of a workgroup, where the numbers of neighbouring sums are neighbours.
+/// Invocations per sum and sums per workgroup, if neighbouring sums read neighbouring numbers.
 const ACROSS: (u32, u32) = (32, 8);
-/// Numbers of a sum that are worth workgroups of their own, the most parts, and the workgroups that are enough.
+/// Fewest numbers of a sum per chunk, most chunks, and enough workgroups.
 const COUNT_OF_PART: u32 = 2048;
 const MOST_PARTS: u32 = 64;
 const ENOUGH: u32 = 256;
-/// Results of a workgroup that joins parts.
+/// Results per workgroup of the kernel that joins the chunks.
 const LANES: u32 = 64;
 
-/// How results along dimensions are shared among invocations.
+/// How the results of a reduction are divided among invocations.
 pub(super) struct Results {
-    /// Loops over what is kept, and over what becomes one.
+    /// Loops over the kept dimensions, and over the reduced dimensions.
     kept: Loops<1>,
     reduced: Loops<1>,
-    /// At which element of what is bound the input begins.
+    /// Index of the input's first element in its binding.
     first: u32,
-    /// Invocations of a result, results of a workgroup.
+    /// Invocations per result, and results per workgroup.
     lanes: u32,
     columns: u32,
-    /// Parts of each result, and how many numbers a part has.
+    /// Chunks per result, and numbers per chunk.
     pub parts: u32,
     pub part_count: u32,
 }
@@ -69,24 +69,24 @@ impl Results {
         Self { kept, reduced, first: input.bound().1, lanes, columns, parts: count.div_ceil(part_count), part_count }
     }
 
-    /// What joins the parts, \[parts, outputs\].
+    /// Reduction that joins the chunks, \[chunks, outputs\].
     fn of_parts(&self) -> Self {
         let (outputs, parts) = (self.kept.turns(), self.parts);
         let [kept, reduced] = [(outputs, [1]), (parts, [outputs])].map(|dimension| Loops::new(&[dimension]));
         Self { kept, reduced, first: 0, lanes: 1, columns: LANES, parts: 1, part_count: parts }
     }
 
-    /// How many there are.
+    /// Number of results.
     pub fn outputs(&self) -> u32 {
         self.kept.turns()
     }
 
-    /// The numbers that a launch leaves for the next one.
+    /// Words that one launch writes for the next one.
     pub fn words(&self) -> u64 {
         u64::from(self.parts) * u64::from(self.outputs())
     }
 
-    /// What becomes of the numbers is said by functions that follow the text; a mean is divided by `divisor`.
+    /// A launch. `functions` is text that defines the reduction. A mean is divided by `divisor`.
     pub fn launch(&self, name: &'static str, functions: &str, divisor: f32, bindings: Vec<Operand>) -> Launch {
         let (kept, reduced) = (self.kept.count(), self.reduced.count());
         let counts = [("kept", kept), ("inner_kept", kept - 1), ("reduced", reduced), ("inner_reduced", reduced - 1)];
@@ -104,23 +104,23 @@ impl Results {
     }
 }
 
-/// For each number of a tensor, row-major, the number of the reduced one that it becomes a part of.
+/// For each number of a tensor, row-major: index of the result that it contributes to.
 pub(super) fn results_of(input: &Tensor, output: &Tensor) -> impl Iterator<Item = usize> + use<> {
     places(&input.shape, &strides_of_kept(output))
 }
 
-/// The bits of an f32 as a whole number in the same order, as in `shaders/shared/order.wgsl`.
+/// Maps the bits of an f32 to an integer with the same order, as in `shaders/shared/order.wgsl`.
 pub(super) fn order(bits: u32) -> i32 {
     if f32::from_bits(bits).is_nan() { i32::MAX } else { turned(bits as i32) }
 }
 
-/// Of negative numbers all bits but the sign: of what this returns it makes the bits again.
+/// Flips all bits but the sign of a negative number. The function is its own inverse.
 pub(super) fn turned(bits: i32) -> i32 {
     bits ^ (bits >> 31 & i32::MAX)
 }
 
 impl Reduce {
-    /// How many numbers become one.
+    /// Numbers per result.
     fn count(&self) -> u32 {
         self.input.len() / self.output.len()
     }
@@ -147,7 +147,7 @@ impl Kernel for Reduce {
         self.input.bytes() + self.output.bytes()
     }
 
-    /// Where results are few, of many numbers, workgroups share them, and a second launch joins what they leave.
+    /// If there are few results of many numbers, workgroups share them, and a second launch joins the chunks.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         let results = Results::new(&self.input, &self.output, adapter);
         let launch = |results: &Results, is_last: bool, bindings| match self.how {
@@ -176,7 +176,7 @@ impl Kernel for Reduce {
             output.iter_mut().zip(largest).for_each(|(y, largest)| *y = turned(largest) as u32);
             return;
         }
-        // In f64, as numbers may be many.
+        // In f64, because there may be many numbers.
         let mut sums = vec![0.0; output.len()];
         numbers.for_each(|(from, to)| sums[to] += f64::from(f32::from_bits(input[from])));
         let divisor = if self.how == Reduction::Mean { f64::from(self.count()) } else { 1.0 };
@@ -188,7 +188,7 @@ impl Kernel for Reduce {
             return vec![Bounds::Exact];
         }
         let input = at.f32s(self.input.bound().0);
-        // A mean's number of numbers is rounded, too.
+        // A mean also rounds the number of numbers.
         let count = f64::from(self.count());
         let (of_mean, divisor) = if self.how == Reduction::Mean { (DIVISION + U, count) } else { (0.0, 1.0) };
         let mut bounds = vec![0.0; self.output.len() as usize];
@@ -211,7 +211,7 @@ mod tests {
             let most = LONGEST_LOOP.min(count);
             for shape in [[count, outputs], [outputs, count]] {
                 let kept = shape.map(|length| if length == count { 1 } else { length });
-                // Repeated, as no buffer has so many numbers.
+                // Broadcast, because no buffer has this many numbers.
                 let input = Tensor::new(BufferId(0), Dtype::F32, 1).repeated(shape);
                 let results = Results::new(&input, &Tensor::new(BufferId(1), Dtype::F32, kept), &adapter);
                 let Results { parts, part_count, lanes, .. } = results;

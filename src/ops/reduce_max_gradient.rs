@@ -1,18 +1,18 @@
-//! The gradient of largest numbers.
+//! Gradient of the maximum along dimensions.
 
 use super::reduce::{Results, order, results_of};
 use super::template::expand;
 use super::*;
 
-/// The gradient of [`Reduction::Max`]: of the numbers that became one, the first, row-major, that equals the largest
-/// takes its gradient. The others have 0. Of numbers of which some are NaN, the first NaN takes it.
+/// Gradient of [`Reduction::Max`]. The first number, row-major, that equals the maximum receives the gradient. The
+/// others receive 0. If there are NaNs, the first one receives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReduceMaxGradient {
-    /// What was reduced: any strides, any first element.
+    /// Input of the reduction: any strides and any first element.
     pub input: Tensor,
-    /// Packed: what [`Reduce`] made of it.
+    /// Output of [`Reduce`], packed.
     pub output: Tensor,
-    /// Packed, of the output's shape: its gradient.
+    /// Gradient of the output, packed, of the same shape.
     pub gradient: Tensor,
     /// Packed, of the input's shape, written.
     pub input_gradient: Tensor,
@@ -35,7 +35,7 @@ impl Kernel for ReduceMaxGradient {
         self.input.bytes() + self.output.bytes() + self.gradient.bytes() + self.input_gradient.bytes()
     }
 
-    /// The first launch finds which number is the first to equal the largest, the second one writes the gradient.
+    /// The first launch finds the first number that equals the maximum. The second launch writes the gradient.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         let results = Results::new(&self.input, &self.output, adapter);
         let (input, words) = (self.input.bound().0, results.words());
@@ -44,7 +44,7 @@ impl Kernel for ReduceMaxGradient {
         let find = results.launch("reduce_max_gradient.first", functions, 1.0, bindings);
 
         let of_output = strides_of_kept(&self.output);
-        // Places among the numbers that became one.
+        // Positions among the numbers of a result.
         let mut places = vec![0; self.input.shape.len()];
         let mut stride = 1;
         for (i, place) in places.iter_mut().enumerate().rev() {

@@ -3,28 +3,29 @@
 use super::template::expand;
 use super::*;
 
-/// Of what each place along an axis of the output is the sum: places of the input with their weights.
+/// For each position along an axis of the output: the positions of the input that it sums, with their weights.
 pub type Terms = Vec<Vec<(u32, f32)>>;
 
-/// A linear map along height and width, each channel by itself. The gradient is the same op by the transposed map.
+/// A linear map along height and width, separately for each channel. The gradient is the same op with the transposed
+/// map.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resample {
     /// \[batch, height, width, channels\], packed.
     pub input: Tensor,
-    /// u32: what [`table`](Self::table) makes.
+    /// u32: table from [`table`](Self::table).
     pub table: Tensor,
     /// \[batch, height, width, channels\], packed, written.
     pub output: Tensor,
-    /// The most terms of a row and of a column of the output.
+    /// Most terms of a row and of a column of the output.
     pub terms: [u32; 2],
 }
 
 const LANES: u32 = 64;
 
-/// A term that is missing.
+/// Marks a missing term.
 const NOTHING: u32 = u32::MAX;
 
-/// The same map the other way: for each place of the input, those of the output that it is a part of.
+/// Transposed map: for each position of the input, the positions of the output that it contributes to.
 pub(crate) fn transposed(terms: &Terms, input: u32) -> Terms {
     let mut back = vec![Vec::new(); input as usize];
     for (to, terms) in (0..).zip(terms) {
@@ -33,13 +34,13 @@ pub(crate) fn transposed(terms: &Terms, input: u32) -> Terms {
     back
 }
 
-/// The most terms of a place.
+/// Most terms of a position.
 pub(crate) fn most(terms: &Terms) -> u32 {
     terms.iter().map(Vec::len).max().unwrap_or(0) as u32
 }
 
 impl Resample {
-    /// The contents of the table for the rows and the columns of the output, and the most terms of each.
+    /// Contents of the table for the rows and columns of the output, and the most terms of each.
     pub fn table(axes: &[Terms; 2]) -> (Vec<u32>, [u32; 2]) {
         let most = axes.each_ref().map(|terms| most(terms).max(1));
         let words = |(terms, most): (&Terms, u32)| {
@@ -53,7 +54,7 @@ impl Resample {
         (axes.iter().zip(most).flat_map(words).collect(), most)
     }
 
-    /// Calls for each output and each number that it is a sum of: with their places and the weight.
+    /// Calls `add` for each output and each number that it sums, with both indices and the weight.
     fn for_each(&self, table: &[u32], mut add: impl FnMut(usize, usize, f64)) {
         let [_, height, width, channels] = self.input.shape[..] else { return };
         let [samples, rows, columns, _] = self.output.shape[..] else { return };
@@ -121,7 +122,7 @@ impl Kernel for Resample {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (input, table) = (at.f32s(self.input), at.words(self.table));
-        // A sum of columns, and of rows: each of so many products. What a row comes to may be flushed to zero.
+        // A sum over columns and a sum over rows, both of products. The sum of a row may be flushed to zero.
         let [rows, columns] = self.terms.map(f64::from);
         let mut bounds = vec![rows * FLUSHED; self.output.len() as usize];
         self.for_each(table, |output, from, weight| {

@@ -1,26 +1,26 @@
-//! Running means and variances of channels.
+//! Running mean and variance of each channel.
 
 use super::channel_statistics::{JOINED, present};
 use super::*;
 
-/// Moves the running mean and variance of each channel towards a batch's: (1 − momentum) · running + momentum · batch.
-/// The batch's variance counts as n / (n − 1) of itself, n being its rows, which makes it unbiased; a batch of one row
-/// has no such variance, and leaves the running one as it is.
+/// Updates the running mean and variance of each channel: (1 − momentum) · running + momentum · batch. The batch's
+/// variance is multiplied by n / (n − 1), where n is the number of valid rows, so that it is unbiased. A batch of one
+/// row leaves the running variance unchanged.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunningStatistics {
-    /// \[2, channels, rounded up to 64\]: means, then variances.
+    /// \[2, channels rounded up to 64\]: means, then variances.
     pub statistics: Tensor,
-    /// One [`StepState`].
+    /// The cursor: one [`StepState`].
     pub step: Tensor,
-    /// Rows of the batch, those that do not exist too: a sample's are its positions.
+    /// Rows of the batch, including rows that are not valid. The rows of a sample are its positions.
     pub rows: u32,
-    /// Rows of a sample.
+    /// Rows per sample.
     pub positions: u32,
-    /// Channels.
+    /// Number of channels.
     pub channels: u32,
-    /// Like `statistics`, changed.
+    /// Same layout as `statistics`, read and written.
     pub running: Tensor,
-    /// From 0, where nothing changes, to 1, where the batch's take their place.
+    /// Weight of the batch's statistics: 0 changes nothing, 1 replaces the running statistics.
     pub momentum: f32,
 }
 
@@ -29,7 +29,7 @@ impl RunningStatistics {
         1.0 - self.momentum
     }
 
-    /// The batch's numbers by their places, each with a factor: of the mean 1, of the variance n / (n − 1).
+    /// Indices of the batch's statistics, each with a factor: 1 for a mean, n / (n − 1) for a variance.
     fn taken(&self, at: &Operands<'_>) -> Vec<(usize, f64)> {
         let n = present(at, self.step, self.positions, self.rows);
         let (channels, stride) = (self.channels as usize, self.statistics.columns() as usize);
@@ -43,7 +43,7 @@ impl Kernel for RunningStatistics {
     binds! { "running_statistics": read statistics, read step, change running }
 
     fn flops(&self) -> u64 {
-        // Two products and a sum each; of a variance its factor and the product with it, too.
+        // Two products and a sum each. A variance also has its factor and the product with it.
         8 * u64::from(self.channels)
     }
 
@@ -64,7 +64,7 @@ impl Kernel for RunningStatistics {
         }
     }
 
-    /// Three roundings; of a variance's factor those of two numbers of rows, their quotient and a product.
+    /// Three roundings. The factor of a variance adds those of two row counts, a quotient and a product.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (batch, running) = (at.f64s(self.statistics), at.f64s(self.running));
         let (keep, momentum) = (f64::from(self.keep()), f64::from(self.momentum));

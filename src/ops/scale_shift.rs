@@ -1,17 +1,17 @@
-//! Numbers times a constant, plus a constant.
+//! Multiplies numbers by a constant and adds a constant.
 
 use super::*;
 
-/// output = input · scale + shift, number by number. Its gradient is the same with a shift of 0.
+/// Element-wise output = input · scale + shift. The gradient is the same op with a shift of 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaleShift {
-    /// Numbers, or their gradient; packed.
+    /// Values, or their gradient; packed.
     pub input: Tensor,
-    /// As long as the input, written.
+    /// Same length as the input, written.
     pub output: Tensor,
-    /// The factor.
+    /// Factor.
     pub scale: f32,
-    /// What is added.
+    /// Number that is added.
     pub shift: f32,
 }
 
@@ -42,7 +42,7 @@ impl Kernel for ScaleShift {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (scale, shift) = (f64::from(self.scale), f64::from(self.shift));
-        // The product and the sum are rounded, on both sides; numbers, products and the shift may be flushed to zero.
+        // Both sides round the product and the sum. Numbers, products and the shift may be flushed to zero.
         let bound = |&x: &f32| {
             let product = f64::from(x) * scale;
             2.0 * U * (product.abs() + (product + shift).abs()) + flushed(x) * scale.abs() + 2.0 * FLUSHED

@@ -1,13 +1,13 @@
-//! Softmax of rows.
+//! Softmax of rows, and its gradient.
 
 use super::*;
 
-/// Softmax of each row, or its gradient: y ⊙ (dy − Σ dy ⊙ y) where the softmax itself is given.
+/// Softmax of each row. With `saved`, its gradient: dz = y ⊙ (dy − Σ dy ⊙ y).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Softmax {
-    /// \[rows, columns\]: z, or dy.
+    /// \[rows, columns\]: logits z, or dy.
     pub input: Tensor,
-    /// For the gradient: y, what the softmax returned.
+    /// For the gradient: y, the output of the softmax.
     pub saved: Option<Tensor>,
     /// \[rows, columns\], written: y, or dz.
     pub output: Tensor,
@@ -21,7 +21,7 @@ impl Kernel for Softmax {
     }
 
     fn flops(&self) -> u64 {
-        // Largest, difference, exponential, sum, quotient; or product, sum, difference, product.
+        // Softmax: largest, difference, exponential, sum, quotient. Gradient: product, sum, difference, product.
         u64::from(self.input.len()) * if self.saved.is_some() { 4 } else { 5 }
     }
 
@@ -63,21 +63,22 @@ impl Kernel for Softmax {
     }
 }
 
-/// Of one row.
+/// Softmax of one row.
 pub(crate) fn softmax_of(z: &[f32], y: &mut [f32]) {
     let largest = z[first_largest(z)];
-    // In f64, as rows may be long.
+    // In f64, because rows may be long.
     let exp = |z: f32| (f64::from(z) - f64::from(largest)).exp();
     let sum: f64 = z.iter().map(|z| exp(*z)).sum();
     y.iter_mut().zip(z).for_each(|(y, z)| *y = (exp(*z) / sum) as f32);
 }
 
-/// e^d with d = z − max rounded (off by u |d|), by exp's table: twice, as both sides err. A share of itself.
+/// Relative error bound of e^d, where d = z − max is rounded (error u |d|). exp's table counts twice, once for each
+/// side.
 pub(crate) fn of_distance(d: f64) -> f64 {
     2.0 * of_exp(d, U * d.abs())
 }
 
-/// The softmax of a row: the distances to the largest, the exponentials' sum, and what the sum is off by, as a share.
+/// Parts of the softmax of a row: distances to the largest logit, sum of the exponentials, relative error of the sum.
 pub(crate) fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
     let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let distances: Vec<f64> = z.iter().map(|z| z - largest).collect();
@@ -86,7 +87,7 @@ pub(crate) fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
     (distances, sum, off / sum + 2.0 * z.len() as f64 * U)
 }
 
-/// The softmax of a row, and the bounds of it.
+/// Softmax of a row, with error bounds.
 pub(crate) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> + use<> {
     let (distances, sum, of_sum) = softmax(z);
     distances.into_iter().map(move |d| match d.is_finite() {

@@ -1,23 +1,23 @@
-//! Norms.
+//! Norm of a tensor, for clipping by norm.
 
 use super::*;
 
-/// The sum of squares of a long tensor, in two ops. The first leaves partial sums; the second, which has a limit, adds
-/// those and writes what the tensor must be scaled by for its norm to stay within: min(1, limit / (norm + 1e-6)).
+/// Sum of squares of a long tensor, in two ops. The first op writes partial sums. The second op, which has a limit,
+/// adds them and writes the factor that keeps the tensor's norm within the limit: min(1, limit / (norm + 1e-6)).
 #[derive(Debug, Clone, PartialEq)]
 pub struct SumSquares {
     /// The tensor, or the partial sums.
     pub input: Tensor,
-    /// [`SUM_PARTS`] partial sums, or 1 factor; written.
+    /// [`SUM_PARTS`] partial sums, or one factor; written.
     pub output: Tensor,
-    /// For the second op.
+    /// Limit of the norm, for the second op only.
     pub limit: Option<f32>,
 }
 
-/// Partial sums of [`SumSquares`]: enough workgroups to fill a GPU.
+/// Number of partial sums of [`SumSquares`]: enough workgroups to fill a GPU.
 pub const SUM_PARTS: u32 = 256;
 
-/// Beyond this a sum is kept as −Σ(x · 2⁻⁹⁶)².
+/// A larger sum is stored as −Σ(x · 2⁻⁹⁶)².
 const LARGEST: f32 = 3e38;
 /// 2⁻⁹⁶.
 const SCALE: f64 = 1.0 / (1u128 << 96) as f64;
@@ -26,7 +26,7 @@ impl Kernel for SumSquares {
     binds! { "sum_squares": read input, write output }
 
     fn flops(&self) -> u64 {
-        // The second op sums, takes the root, adds, divides, compares.
+        // Second op: sums, root, addition, division, comparison.
         match self.limit {
             None => 2 * u64::from(self.input.len()),
             Some(_) => u64::from(self.input.len()) + 4,
@@ -45,7 +45,7 @@ impl Kernel for SumSquares {
             output[0] = factor(limit, input);
             return;
         }
-        // Which workgroup sums what is the shader's business; a part here is every 256th group of 4.
+        // The shader may divide the tensor in another way. Here, blocks of 64 vec4s go to the partial sums in turn.
         let parts = output.len();
         let mut scaled = vec![0.0; parts];
         output.fill(0.0);
@@ -79,14 +79,14 @@ impl Kernel for SumSquares {
     }
 }
 
-/// What a tensor is multiplied by; below f32's range −factor · 2⁹⁶. NaN where the sums are not finite.
+/// Factor of a tensor. A factor below f32's range is stored as −factor · 2⁹⁶. NaN if the sums are not finite.
 fn factor(limit: f32, sums: &[f32]) -> f32 {
     let norm = norm(sums);
     if !norm.is_finite() {
         return f32::NAN;
     }
     let factor = f64::from(limit) / norm;
-    // The sums of ordinary tensors are added in f32, as the shader does.
+    // The sums of ordinary tensors are added in f32, as in the shader.
     let ordinary = sums.iter().sum::<f32>();
     match sums.iter().all(|sum| *sum >= 0.0) && ordinary <= LARGEST {
         true => (limit / (ordinary.sqrt() + 1e-6)).min(1.0),
@@ -95,7 +95,7 @@ fn factor(limit: f32, sums: &[f32]) -> f32 {
     }
 }
 
-/// The norm that partial sums of squares make, scaled ones among them.
+/// Norm from partial sums of squares, which may include scaled ones.
 fn norm(sums: &[f32]) -> f64 {
     let unscaled = |&sum: &f32| if sum < 0.0 { -f64::from(sum) / SCALE / SCALE } else { sum.into() };
     sums.iter().map(unscaled).sum::<f64>().sqrt()

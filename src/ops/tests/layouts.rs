@@ -1,4 +1,4 @@
-//! Structs, uniforms and constants: what the host writes is what a shader reads.
+//! Layout of structs, uniforms and constants: the host must write what a shader reads.
 
 use naga::{Module, ScalarKind, TypeInner};
 
@@ -10,7 +10,7 @@ use crate::plan::{DataInfo, Plan, RowMetrics, StepState};
 /// Name, offset and kind of a member of a struct.
 type Member = (String, u32, ScalarKind);
 
-/// The size of a struct, and its members.
+/// Size and members of a struct.
 fn members(module: &Module, name: &str) -> Option<(u32, Vec<Member>)> {
     let (_, found) = module.types.iter().find(|(_, t)| t.name.as_deref() == Some(name))?;
     let TypeInner::Struct { members, span } = &found.inner else { return None };
@@ -21,7 +21,7 @@ fn members(module: &Module, name: &str) -> Option<(u32, Vec<Member>)> {
     Some((*span, members.iter().map(|m| (m.name.clone().unwrap(), m.offset, kind(m.ty))).collect()))
 }
 
-/// The structs that kernels share with the plan, against Rust's layout.
+/// Structs that kernels share with the plan have Rust's layout.
 #[test]
 fn shared_structs_have_the_layout_of_their_rust_twins() {
     macro_rules! layout {
@@ -91,7 +91,7 @@ fn shared_structs_have_the_layout_of_their_rust_twins() {
     }
 }
 
-/// Uniforms are given by name, in the order of the shader's struct.
+/// Uniforms have names, in the order of the shader's struct.
 #[test]
 fn uniforms_reach_the_shader_where_it_expects_them() {
     for launch in launches() {
@@ -112,8 +112,7 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
     }
 }
 
-/// Constants are given by name: a name that no shader has would be an error of the driver's, a value lost in `f32`
-/// none.
+/// Constants have names. The driver reports an unknown name, but not a value that `f32` rounds.
 #[test]
 fn hyperparameters_reach_the_shader_unrounded() {
     let plans = plans();

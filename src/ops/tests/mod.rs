@@ -1,4 +1,4 @@
-//! Every shader text that can reach a device, looked at without one.
+//! Checks of every shader text that can reach a device. They need no device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,14 +24,14 @@ mod portability;
 static OWN: CustomActivation = CustomActivation::new("snake", "z + sin(z) * sin(z)", "1.0 + sin(2.0 * z)");
 static OWN_LOSS: CustomLoss = CustomLoss::new("log_cosh", "log(cosh(y - t))", "tanh(y - t)");
 
-/// Those of the library, and an app's own.
+/// Activations of the library, and a custom one.
 fn activations() -> impl Iterator<Item = Activation> {
     Activation::ALL.into_iter().chain([Activation::Custom(&OWN)])
 }
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Every text by name: those of launches, and the variants of products and others that no plan here has.
+/// All texts by name: texts of launches, and variants of matmuls and other ops that no plan here uses.
 fn texts() -> BTreeMap<String, String> {
     let of_launches = launches().into_iter().map(|launch| launch.shader);
     let crops = [true, false].map(|texture| from_texture_crops(texture, vec![]));
@@ -68,7 +68,7 @@ fn texts() -> BTreeMap<String, String> {
     texts
 }
 
-/// Products in every layout, in whole vectors and not, with every end, by every kernel that can make them.
+/// Matmuls in every layout, aligned and not aligned, with every epilogue, by every kernel that can compute them.
 fn product_launches() -> Vec<Launch> {
     let tensor = |len: u32| Tensor::new(BufferId(0), Dtype::F32, len);
     let update = OptimizerStep {
@@ -101,7 +101,7 @@ fn product_launches() -> Vec<Launch> {
                 for (epilogue, add) in &ends {
                     let product = product(m, n, k, layout);
                     let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
-                    // As it is, as a convolution of two taps, and as one of a channel each.
+                    // A stored matrix, a convolution with two taps, and a depthwise convolution.
                     let convolution = Matmul { window: Some(window(m.max(k) / 2)), ..op.clone() };
                     let depthwise = Window { groups: n, ..window(n) };
                     let depthwise = Matmul { window: Some(depthwise), ..op.clone() };
@@ -137,7 +137,7 @@ fn hardware() -> Adapter {
     Adapter::of_class("large-registers").unwrap()
 }
 
-/// Networks that the kernel for narrow ones is written for: one width, odd widths, runs, every activation.
+/// Networks for the kernel of narrow layers: one width, odd widths, runs, every activation.
 fn narrow_ops() -> Vec<(String, Narrow)> {
     let deep =
         (0..5).fold(Network::input(64), |net, _| net.dense(64, Activation::GeluErf)).dense(64, Activation::Softmax);
@@ -152,7 +152,8 @@ fn narrow_ops() -> Vec<(String, Narrow)> {
     [("deep", deep), ("odd", odd), ("activations", all)].map(op).into()
 }
 
-/// What `Model::wgsl` makes of them and of networks with encodings, all in one shader of an app's.
+/// Functions that `Model::wgsl` writes for these networks and for networks with encodings, in one shader of an
+/// application.
 fn wgsl_functions() -> String {
     let mut text = String::new();
     let mut add = |name: &str, network: NarrowNetwork, words| {
@@ -192,7 +193,7 @@ fn parse(name: &str, text: &str) -> Module {
     naga::front::wgsl::parse_str(text).unwrap_or_else(|e| panic!("{name}: {}", e.emit_to_string(text)))
 }
 
-/// The launches of every kind of op, on every kind of adapter.
+/// Launches of every op on every kind of adapter.
 fn launches() -> Vec<Launch> {
     let mut launches = Vec::new();
     for plan in plans() {
@@ -203,7 +204,7 @@ fn launches() -> Vec<Launch> {
     launches
 }
 
-/// Gradients of few weights from many rows, and sums for few outputs: on GPUs the work of many workgroups.
+/// Gradients of few weights from many rows, and sums for few outputs, use many workgroups on GPUs.
 #[test]
 fn long_sums_are_split_where_there_are_few() {
     use Layout::{Nn, Tn};
@@ -221,8 +222,7 @@ fn long_sums_are_split_where_there_are_few() {
     assert!(launches.contains(&2), "a split product is two launches");
 }
 
-/// A forced kernel gives way where it cannot make a product, and where no kernel can take a sum whole it comes in
-/// parts.
+/// A forced kernel is not used if it cannot compute a matmul. If no kernel can compute a whole sum, the sum is split.
 #[test]
 fn the_rule_chooses_what_fits() {
     for adapter in adapters() {
@@ -240,7 +240,7 @@ fn the_rule_chooses_what_fits() {
     }
 }
 
-/// The kernels that slide have no loop that a software adapter would end, however large the image.
+/// The sliding kernels have no loop that exceeds a software adapter's limit, for images of any size.
 #[test]
 fn sliding_stays_within_the_iteration_limit() {
     let axis = |length| Axis { length, positions: length, taps: 3, down: 1, step: 1, first: -1, up: 1 };
@@ -274,14 +274,14 @@ fn naga_accepts_every_shader() {
     }
 }
 
-/// Files that stand in texts as they are do so in one, at least.
+/// Files that are used without expansion are part of at least one text.
 #[test]
 fn every_file_is_part_of_a_text() {
     let texts = texts();
     let shaders = Path::new(ROOT).join("shaders");
     let folders = std::fs::read_dir(&shaders).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let files = folders.chain([shaders.clone()]).flat_map(|folder| std::fs::read_dir(folder).unwrap());
-    // What the unroller writes out stands in no text as it is.
+    // A template is part of no text, because it is expanded.
     let is_name = |(name, _): (&str, &str)| !name.trim().is_empty() && !name.contains([';', '{']);
     let is_unrolled = |line: &str| {
         let names = line.split('{').skip(1).filter_map(|rest| rest.split_once('}')).any(is_name);
@@ -301,17 +301,17 @@ fn every_file_is_part_of_a_text() {
     }
 }
 
-/// Chrome's compiler, where it is installed.
+/// Chrome's compiler, if it is installed.
 #[test]
 fn tint_accepts_every_shader() {
     if Command::new("tint").arg("--help").output().is_err() {
         println!("tint is not installed: not checked with it");
         return;
     }
-    // WGSL proper has no u64, so browsers never see these variants.
+    // Standard WGSL has no u64, so browsers never see these variants.
     for (name, text) in texts().into_iter().filter(|(name, _)| !name.contains("wide")) {
         let file = std::env::temp_dir().join(format!("wgrad-{}-{}.wgsl", std::process::id(), name.replace(' ', "-")));
-        // Chrome demands the line that naga does not know.
+        // Chrome requires a line that naga does not know.
         let enable = if name.contains("subgroup") { "enable subgroups;\n" } else { "" };
         std::fs::write(&file, format!("{enable}{text}")).unwrap();
         let output = Command::new("tint").args(["--format", "wgsl"]).arg(&file).output().unwrap();
@@ -327,7 +327,7 @@ fn every_entry_point_stays_within_the_default_limits() {
         let module = parse(&launch.shader.name, &launch.shader.source);
         let [entry] = module.entry_points.as_slice() else { panic!("{}: one entry point", launch.shader.name) };
         assert_eq!(entry.name, "main");
-        // A size may be an override: LANES or ROWS, whose values the launch gives.
+        // A size may be an override, LANES or ROWS. The launch has its value.
         let value = |size: usize, name: Option<&str>| {
             name.and_then(|name| launch.shader.constants.iter().find(|(n, _)| *n == name))
                 .map_or(size as u32, |(_, v)| *v as u32)
@@ -360,7 +360,7 @@ fn every_entry_point_stays_within_the_default_limits() {
     }
 }
 
-/// What a kernel declares as written or not must be what the host binds.
+/// A kernel must declare as written exactly the bindings that the host makes writable.
 #[test]
 fn the_host_binds_what_the_shader_declares() {
     for launch in launches() {
@@ -376,16 +376,16 @@ fn the_host_binds_what_the_shader_declares() {
     }
 }
 
-/// The trait sees to it that an op has a twin and bounds, `tests/kernels.rs` that it has cases.
+/// The trait ensures that an op has a CPU twin and bounds. `tests/kernels.rs` ensures that it has cases.
 #[test]
 fn each_shader_is_an_ops() {
     let files = Path::new(ROOT).join("shaders").read_dir().unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    // matmul.large.wgsl.in, for instance, is a variant of matmul.
+    // For example, matmul.large.wgsl.in is a variant of matmul.
     let names = names.filter(|name| name.contains(".wgsl"));
     let stems: BTreeSet<String> = names.map(|name| name.split('.').next().unwrap().into()).collect();
     let mut named: BTreeSet<String> = plans().iter().flat_map(Plan::ops).map(|op| op.kernel().to_owned()).collect();
-    // Plans know nothing of textures.
+    // Plans do not use textures.
     named.extend(["from_texture", "from_texture_crops", "from_texture_random", "to_texture"].map(String::from));
     let differ: Vec<&String> = stems.symmetric_difference(&named).collect();
     assert_eq!(differ, [""; 0], "a shader without an op in a plan of tests/common/plans.rs, or an op without a shader");

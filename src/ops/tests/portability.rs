@@ -1,5 +1,5 @@
-//! Every text in the languages that drivers take, as wgpu's backends write it for training, and compiled where a
-//! compiler is installed: the test prints which.
+//! Translates every text to the languages of drivers, as wgpu's backends do for training. Compiles the results with
+//! each compiler that is installed; the test prints which.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,21 +17,21 @@ use super::{ROOT, launches, parse, texts};
 use crate::ops::Shader;
 use crate::texture_io::{from_texture, from_texture_crops, from_texture_random};
 
-/// A language of drivers.
+/// A shader language of drivers.
 struct Language {
     name: &'static str,
     translate: fn(&Module, &ModuleInfo) -> Result<Vec<u8>, String>,
-    /// Texts with these words have no translation, and why.
+    /// Words whose texts have no translation, and why.
     without: Without,
-    /// The first that is installed checks every translation.
+    /// Compilers. The first installed one checks every translation.
     compilers: &'static [Compiler],
 }
 
-/// A program that takes a file of a language.
+/// A program that compiles a file of a language.
 struct Compiler {
-    /// With the options that come before the file.
+    /// The command, with the options before the file.
     command: &'static [&'static str],
-    /// Translations of texts with these words are not given to it, and why.
+    /// Words whose texts this compiler does not get, and why.
     without: Without,
 }
 
@@ -73,7 +73,7 @@ const LANGUAGES: [Language; 4] = [
         name: "GLSL ES 3.1",
         translate: to_glsl,
         without: &[("u64", "the language has no integers of 64 bits")],
-        // glslangValidator takes them, but 70 ms for each: too long for what no wgpu backend of ours needs.
+        // glslangValidator accepts them, but takes 70 ms for each. No wgpu backend in use needs them.
         compilers: &[],
     },
 ];
@@ -164,14 +164,14 @@ fn to_glsl(module: &Module, info: &ModuleInfo) -> Result<Vec<u8>, String> {
 #[derive(Hash, PartialEq, Eq, PartialOrd, Ord)]
 struct Case {
     source: String,
-    /// As bits.
+    /// Values of the constants, as bits.
     constants: Vec<(String, u64)>,
     name: String,
-    /// Whether compilers get it: each text once, as the values change little of a translation.
+    /// True if compilers get it. They get each text once, because values hardly change a translation.
     compiled: bool,
 }
 
-/// Every text with every set of values that a launch gives its constants; texts of no launch with their defaults.
+/// Every text with every set of constants of a launch. A text without a launch has its default values.
 fn cases() -> Vec<Case> {
     let shaders = launches().into_iter().map(|launch| launch.shader);
     let shaders = shaders.chain([from_texture(3), from_texture_random(3, 64)]);
@@ -189,7 +189,7 @@ fn cases() -> Vec<Case> {
     cases.into_iter().map(|case| Case { compiled: known.insert(case.source.clone()), ..case }).collect()
 }
 
-/// What an app might write around functions of networks: an entry point that calls each of them.
+/// Adds what an application might write around functions of networks: an entry point that calls each of them.
 fn with_entry_point(mut text: String) -> String {
     if text.contains("@compute") {
         return text;
@@ -215,10 +215,10 @@ fn with_entry_point(mut text: String) -> String {
     text + "@compute @workgroup_size(1) fn main() {\n" + &calls + "}\n"
 }
 
-/// The first compiler of a language that is installed, and its version.
+/// First installed compiler of a language, and its version.
 fn installed(language: &Language) -> Option<(&'static Compiler, String)> {
     language.compilers.iter().find_map(|compiler| {
-        // xcrun tells its own version unless it is told what to run.
+        // Without a program to run, xcrun prints its own version.
         let words = if compiler.command[0] == "xcrun" { &compiler.command[..4] } else { &compiler.command[..1] };
         let output = Command::new(words[0]).args(&words[1..]).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -231,14 +231,14 @@ fn is_without(without: Without, case: &Case) -> bool {
     without.iter().any(|(word, _)| case.source.contains(word))
 }
 
-/// What decides an outcome beside the case: this file, naga, the compilers.
+/// What the result depends on besides the case: this file, naga, the compilers.
 fn surroundings(versions: &[Option<&str>]) -> String {
     let lock = std::fs::read_to_string(Path::new(ROOT).join("Cargo.lock")).unwrap_or_default();
     let naga = lock.split("[[package]]").find(|package| package.contains("name = \"naga\"")).unwrap_or_default();
     format!("{}{naga}{versions:?}", include_str!("portability.rs"))
 }
 
-/// `target/tmp`.
+/// The folder `target/tmp`.
 fn folder() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().nth(3).unwrap().join("tmp");
@@ -275,7 +275,7 @@ fn check(
     Ok(())
 }
 
-/// The faults of a case in some languages.
+/// Faults of a case in some languages.
 fn faults(case: &Case, languages: &[(&Language, Option<&Compiler>)]) -> Vec<String> {
     let fault = |of: &str, reason: String| format!("{} in {of}: {reason}", case.name);
     let module = parse(&case.name, &case.source);
@@ -296,7 +296,7 @@ fn faults(case: &Case, languages: &[(&Language, Option<&Compiler>)]) -> Vec<Stri
     }
 }
 
-/// What was right once is not checked again: a text with its constants, in the same surroundings.
+/// A case that passed once is not checked again: the same text, constants and compilers.
 #[test]
 fn every_text_is_translated_for_every_driver() {
     let installed = LANGUAGES.each_ref().map(installed);
@@ -325,7 +325,7 @@ fn every_text_is_translated_for_every_driver() {
             });
         }
     });
-    // Where it is seen also of a test that passes.
+    // This output is visible even if the test passes.
     let mut seen = std::io::stderr();
     let compiled = cases.iter().filter(|case| case.compiled).count();
     let all = cases.len();

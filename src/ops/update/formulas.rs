@@ -1,12 +1,12 @@
-//! What each optimizer computes: hyperparameters of the shader, arithmetic, the formula, and how far it may be off.
+//! Formulas of the optimizers: shader constants, flops, CPU twin and error bounds.
 
 use crate::ops::*;
 use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 
-/// The shader's number for an optimizer, and its hyperparameters.
+/// Number of an optimizer in the shader, and its hyperparameters.
 pub(super) fn constants(optimizer: &Optimizer) -> Vec<(&'static str, f64)> {
     let rest = |value: f32| 1.0 - f64::from(value);
-    // ln 0 is −∞, which a shader need not know; e^−100 is as good a 0.
+    // ln 0 is −∞, which a shader need not support. e^−100 is close enough to 0.
     let log = |beta: f32| libm::log(f64::from(beta)).max(-100.0);
     let betas = |beta1: f32, beta2: f32| {
         let first = [("BETA1", beta1.into()), ("ONE_MINUS_BETA1", rest(beta1)), ("LOG_BETA1", log(beta1))];
@@ -32,7 +32,7 @@ pub(super) fn constants(optimizer: &Optimizer) -> Vec<(&'static str, f64)> {
     [vec![("OPTIMIZER", f64::from(kind))], betas, others].concat()
 }
 
-/// Of a parameter. Each formula ends with a product with the rate and a difference.
+/// Flops per parameter. Each formula ends with a product with the learning rate and a difference.
 pub(super) fn flops(optimizer: &Optimizer) -> u64 {
     match *optimizer {
         Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => 2,
@@ -44,17 +44,17 @@ pub(super) fn flops(optimizer: &Optimizer) -> u64 {
     }
 }
 
-/// NaN where x is beyond the limit.
+/// Returns x, or NaN if |x| exceeds the limit.
 pub(super) fn within(x: f32, limit: f32) -> f32 {
     if x.abs() > limit { f32::NAN } else { x }
 }
 
-/// √squares + epsilon. Where squares have overflowed it is NaN: infinity would make every later step 0.
+/// √squares + epsilon. NaN if squares have overflowed: with infinity, every later step would be 0.
 fn divisor(squares: f32, epsilon: f32) -> f32 {
     within(squares.sqrt() + epsilon, 1.8e19)
 }
 
-/// What is taken from a weight.
+/// Amount that is subtracted from a weight.
 pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: &mut [f32; 2]) -> f32 {
     let first = state.update == 1;
     let rest = |beta: f32| (1.0 - f64::from(beta)) as f32;
@@ -100,7 +100,7 @@ pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, 
     }
 }
 
-/// A number and what it may be off by.
+/// A number and its error bound.
 #[derive(Clone, Copy)]
 pub(crate) struct Off {
     pub value: f64,
@@ -108,7 +108,7 @@ pub(crate) struct Off {
 }
 
 impl Off {
-    /// A sum of terms, each already with its error, that `roundings` more on either side made.
+    /// Sum of terms, each with its error. Both sides add this many roundings.
     pub(crate) fn sum<const N: usize>(terms: [Off; N], roundings: f64) -> Off {
         let magnitude: f64 = terms.iter().map(|t| t.value.abs()).sum();
         let off = terms.iter().map(|t| t.off).sum::<f64>() + 2.0 * roundings * U * magnitude;
@@ -127,12 +127,12 @@ impl Off {
         Off { value: self.value * self.value, off: (2.0 * self.value.abs() + self.off) * self.off }
     }
 
-    /// self / (√v + epsilon): the root and the division by their table.
+    /// self / (√v + epsilon). The root and the division have the errors of WGSL's table.
     fn over_root(self, v: Off, epsilon: f64) -> Off {
         let root = v.value.sqrt();
         let of_root = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * ROOT * root;
         let divisor = root + epsilon;
-        // The divisor may be off by as much as it is: then the quotient is bounded by the smallest it can be.
+        // The divisor's error can be as large as the divisor. Then the smallest possible divisor bounds the quotient.
         let smallest = (divisor - of_root).max(epsilon);
         let value = self.value / divisor;
         let off = self.off / smallest + self.value.abs() * (1.0 / smallest - 1.0 / divisor);
@@ -140,7 +140,7 @@ impl Off {
     }
 }
 
-/// What is taken from a weight, and the moments.
+/// Error bounds of the amount that is subtracted from a weight, and of the moments.
 pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState, m: f64, v: f64) -> (Off, [Off; 2]) {
     let none = Off::exact(0.0);
     let mix = |beta: f32, m: f64, g: Off| {
@@ -178,8 +178,8 @@ pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState
         Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
             let (mean, squares) = (mix(beta1, m, g), mix(beta2, v, g.squared()));
             let correction = |beta: f32| 1.0 - f64::from(beta).powf(f64::from(state.update));
-            // 1 − β^t by nine terms of a series (nine roundings) or by exp, whose error grows by e^x / (1 − e^x) ≤ 1.6;
-            // ln β is rounded to f32, which x times over is u |x| of e^x.
+            // 1 − β^t is a series of nine terms (nine roundings), or uses exp. The error of exp then grows by at most
+            // e^x / (1 − e^x) ≤ 1.6. The rounding of ln β to f32 adds u |x| of e^x.
             let of_correction = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
             let corrected = squares.times(1.0 / correction(beta2));
             let corrected =
@@ -189,7 +189,7 @@ pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = mix(beta1, m, g);
-            // Where the direction may be off by more than it is, so may its sign; a 0 of zeros is none.
+            // If the direction's error exceeds its value, the sign may differ. A 0 from zeros has no error.
             let unsure = direction.off > 0.0 && direction.value.abs() <= direction.off + FLUSHED;
             let off = if unsure { 2.0 } else { 0.0 };
             let sign = if direction.value == 0.0 { 0.0 } else { direction.value.signum() };

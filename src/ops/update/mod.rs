@@ -1,4 +1,4 @@
-//! Optimizers.
+//! Optimizer steps.
 
 mod formulas;
 
@@ -8,46 +8,50 @@ use super::*;
 use crate::optimizer::Optimizer;
 pub(crate) use formulas::Off;
 
-/// An optimizer's step over the parameters, or a part of them, but for where the gradients come from.
+/// An optimizer step over the parameters, or a part of them. It does not say where the gradients come from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OptimizerStep {
-    /// Which, with its hyperparameters.
+    /// The optimizer, with its hyperparameters.
     pub optimizer: Optimizer,
-    /// Read and written.
+    /// Parameters, read and written.
     pub parameters: Tensor,
-    /// The optimizer's moments; read and written. Of Adam the means of gradients and of their squares, of SGD the
-    /// velocity, of RMSProp the mean of squares and the velocity, of Adagrad their sum, of Lion the mean.
-    /// \[parameters / 64 rounded up, [`Optimizer::moments`], 64\]: of every 64 parameters the first moments, then the
-    /// second ones.
+    /// The optimizer's moments, read and written: \[parameters / 64 rounded up, [`Optimizer::moments`], 64\]. Each
+    /// block has the first moments of 64 parameters, then their second moments.
+    ///
+    /// - Adam: means of the gradients and of their squares.
+    /// - SGD: velocity.
+    /// - RMSProp: mean of squares, and velocity.
+    /// - Adagrad: sum of squares.
+    /// - Lion: mean of the gradients.
     pub moments: Option<Tensor>,
-    /// For the number of the update and its learning rate.
+    /// The cursor, which has the update's number and its learning rate.
     pub cursor: Tensor,
-    /// For every 64 parameters, what their learning rate and their weight decay are multiplied by, if not by 1.
+    /// For each 64 parameters, factors of their learning rate and of their weight decay. `None`: all factors are 1.
     pub multipliers: Option<Tensor>,
-    /// Each gradient is held between ± this.
+    /// Clips each gradient to ± this value.
     pub clip: Option<f32>,
-    /// Whether it only acts at the last batch of an update.
+    /// True if the step runs only at the last batch of an update.
     pub accumulates: bool,
 }
 
-/// An optimizer's step by gradients in memory.
+/// An optimizer step with gradients in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update {
-    /// What it updates, and how.
+    /// Parameters to update, and how.
     pub step: OptimizerStep,
-    /// Read; laid out as the parameters.
+    /// Gradients, in the layout of the parameters.
     pub gradients: Tensor,
     /// One factor for all gradients, if their norm has a limit.
     pub scale: Option<Tensor>,
 }
 
-/// Most parameters of one [`Update`], half as many where each has two moments: what a device's binding holds by
-/// default, 128 MiB.
+/// Most parameters of one [`Update`]; half of that if each has two moments. A binding holds this many by default: 128
+/// MiB.
 pub const LONGEST_UPDATE: u32 = 1 << 25;
 
 const LANES: u32 = 64;
 
-/// 2⁹⁶: a negative factor of gradients is −factor · 2⁹⁶, see [`SumSquares`].
+/// 2⁹⁶: a factor below f32's range is stored as −factor · 2⁹⁶, see [`SumSquares`].
 const UNSCALED: f32 = (1u128 << 96) as f32;
 
 impl Kernel for Update {
@@ -104,9 +108,9 @@ impl Kernel for Update {
 }
 
 impl OptimizerStep {
-    /// What kernels that make a step have in their texts, but for a kernel.
+    /// Text that all kernels with an optimizer step share.
     pub(crate) const TEXT: &str = text!("shared/step_state.wgsl", "update.functions.wgsl.in");
-    /// The same for those that read and write memory in words of 64 bits.
+    /// The same text for kernels that access memory in words of 64 bits.
     pub(crate) const WIDE_TEXT: &str = text!(
         "shared/step_state.wgsl",
         "update.functions.wgsl.in",
@@ -118,12 +122,12 @@ impl OptimizerStep {
         [&mut self.cursor, &mut self.parameters].into_iter().chain(&mut self.moments).chain(&mut self.multipliers)
     }
 
-    /// What a kernel that makes a step binds from 3 on.
+    /// Operands of a kernel with an optimizer step, from binding 3.
     pub(crate) fn operands(&self) -> Vec<Operand> {
         vec![read(self.cursor), change(self.parameters), change(self.moments), read(self.multipliers)]
     }
 
-    /// All that a step is known to be beforehand.
+    /// Compile-time constants of the step.
     pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
         let decay = match self.optimizer.weight_decay() {
             (0.0, _) => 0,
@@ -149,17 +153,17 @@ impl OptimizerStep {
         u64::from(self.parameters.len()) * (formulas::flops(&self.optimizer) + decay + limits + groups)
     }
 
-    /// Parameters and moments, to be asked for once.
+    /// Parameters and moments. They can be taken once.
     pub(crate) fn take<'a>(&self, at: &mut Operands<'a>) -> (&'a mut [f32], &'a mut [f32]) {
         (at.out(self.parameters), self.moments.map_or(&mut [], |moments| at.out(moments)))
     }
 
-    /// Whether this batch is none that the step is due after.
+    /// Whether no step is due after this batch.
     fn waits(&self, state: &StepState) -> bool {
         self.accumulates && (state.due == 0 || !state.takes_gradients() || state.passes > 1)
     }
 
-    /// The twin, of some parameters.
+    /// CPU twin for a range of parameters.
     pub(crate) fn apply(
         &self,
         range: Range<usize>,
@@ -184,7 +188,7 @@ impl OptimizerStep {
                 g = g.clamp(-limit, limit);
             }
             match decoupled {
-                // Else an infinite weight would become NaN.
+                // Otherwise an infinite weight would become NaN.
                 _ if weight_decay == 0.0 => {}
                 true => *w -= rate * decay * *w,
                 false => g += decay * *w,
@@ -197,12 +201,12 @@ impl OptimizerStep {
             for (number, moment) in own.into_iter().enumerate().take(count) {
                 moments[moment_at(i, number, count)] = moment;
             }
-            // An infinite weight would stay as it is, and behind a relu the loss would not show it.
+            // An infinite weight would never change, and behind a ReLU the loss would not show it.
             *w = formulas::within(*w, 3.4e38);
         }
     }
 
-    /// Of parameters and moments, by gradients that may have errors of their own.
+    /// Error bounds of parameters and moments, for gradients with errors.
     pub(crate) fn bounds(&self, gradients: &[Off], at: &Operands<'_>) -> Vec<Bounds> {
         let state = at.step(self.cursor);
         let w = at.f64s(self.parameters);
@@ -237,7 +241,7 @@ impl OptimizerStep {
         bounds.into_iter().take(outputs).map(Bounds::Each).collect()
     }
 
-    /// The same of `len` parameters from the one numbered `first` on, a multiple of 64.
+    /// The same step for `len` parameters from number `first` on. `first` must be a multiple of 64.
     pub(crate) fn part(&self, first: u32, len: u32) -> Self {
         let of_blocks = |tensor: Tensor, each: u32| {
             tensor.part(first / PARAMETER_ALIGNMENT * each, len.div_ceil(PARAMETER_ALIGNMENT) * each)
@@ -258,18 +262,18 @@ impl OptimizerStep {
 
 const BLOCK: usize = PARAMETER_ALIGNMENT as usize;
 
-/// Where the moment of that number, from 0, of a parameter lies among the moments of `count` each.
+/// Index of a parameter's moment with this number, from 0. Each parameter has `count` moments.
 pub(crate) fn moment_at(parameter: usize, number: usize, count: usize) -> usize {
     (parameter / BLOCK * count + number) * BLOCK + parameter % BLOCK
 }
 
-/// Moments of `count` for each parameter as a tensor for each, laid out as the parameters: as files have them.
+/// Splits moments into one tensor for each number, in the layout of the parameters. Files store moments this way.
 pub(crate) fn separate_moments(moments: &[u32], count: usize) -> Vec<Vec<u32>> {
     let blocks = |number| moments.chunks(BLOCK).skip(number).step_by(count);
     (0..count).map(|number| blocks(number).flatten().copied().collect()).collect()
 }
 
-/// The inverse of [`separate_moments`].
+/// Inverse of [`separate_moments`].
 #[cfg(any(feature = "files", test))]
 pub(crate) fn join_moments(moments: &[Vec<u32>]) -> Vec<u32> {
     let starts = (0..moments.first().map_or(0, Vec::len)).step_by(BLOCK);
@@ -298,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Parts follow one another in each tensor, and the longest can be bound by default.
+    /// Parts are contiguous in each tensor, and the longest part fits in a binding of default size.
     #[test]
     fn a_long_update_is_made_in_parts_that_can_be_bound() {
         let network = Network::input(6000).dense(6000, Identity).build().unwrap();
