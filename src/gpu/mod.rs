@@ -84,7 +84,7 @@ impl Adapter {
         let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
         let many_registers = matches!(info.vendor, NVIDIA | AMD);
         let matmul_subgroup = subgroups.then_some(lanes);
-        Self { software, threads, matmul_subgroup, wide_access, many_registers, products: None }
+        Self { software, threads, matmul_subgroup, wide_access, many_registers, forced_matmul: None }
     }
 }
 
@@ -210,7 +210,7 @@ impl Gpu {
     /// Where there are clones.
     #[doc(hidden)]
     pub fn with_products(mut self, kernel: MatmulKernel) -> Self {
-        Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.products = Some(kernel);
+        Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.forced_matmul = Some(kernel);
         self
     }
 

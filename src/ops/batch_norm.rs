@@ -1,6 +1,6 @@
 //! Batch normalisation, forward pass.
 
-use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, whole, width};
+use super::channel_statistics::{by_width, inverse, normal_epsilon, normalised_bound, of_inverse, width};
 use super::*;
 use crate::activation::Activation;
 
@@ -60,13 +60,13 @@ impl Kernel for BatchNormForward {
         let source = self.activation.text().to_owned() + &by_width(&self.x, text);
         let constants = self.activation.constant().into_iter().collect::<Vec<_>>();
         let shader = shader(format!("batch_norm{}", self.detail()), source, constants);
-        let uniforms = uniforms![rows: self.x.rows(), columns, stride, lanes, epsilon: whole(self.epsilon)];
+        let uniforms = uniforms![rows: self.x.rows(), columns, stride, lanes, epsilon: normal_epsilon(self.epsilon)];
         vec![Launch::of(self, shader, uniforms, workgroups)]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
-        let (x, y, epsilon) = (at.f32s(self.x), at.out::<f32>(self.y), whole(self.epsilon));
+        let (x, y, epsilon) = (at.f32s(self.x), at.out::<f32>(self.y), normal_epsilon(self.epsilon));
         let (scale, shift, statistics) = (at.f32s(self.scale), at.f32s(self.shift), at.f32s(self.statistics));
         let inverses: Vec<f64> = (0..columns).map(|c| inverse(statistics[stride + c], epsilon)).collect();
         for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
@@ -79,7 +79,7 @@ impl Kernel for BatchNormForward {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
-        let (scale, shift, epsilon) = (at.f64s(self.scale), at.f64s(self.shift), whole(self.epsilon));
+        let (scale, shift, epsilon) = (at.f64s(self.scale), at.f64s(self.shift), normal_epsilon(self.epsilon));
         let statistics = at.f32s(self.statistics);
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
             .map(|&variance| (inverse(variance, epsilon), of_inverse(variance, epsilon)))

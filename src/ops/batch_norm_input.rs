@@ -1,7 +1,7 @@
 //! Gradient of batch normalisation's input.
 
 use super::batch_norm::grid;
-use super::channel_statistics::{by_width, inverse, normalised_bound, of_inverse, present, whole, width};
+use super::channel_statistics::{by_width, inverse, normal_epsilon, normalised_bound, of_inverse, present, width};
 use super::*;
 
 /// Gradient of batch normalisation's input: dx = scale / √(variance + epsilon) · (dy − mean(dy) − x̂ · mean(dy ·
@@ -48,7 +48,7 @@ impl Kernel for BatchNormInput {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (lanes, workgroups) = grid(&self.x);
         let [columns, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
-        let (rows, positions, epsilon) = (self.x.rows(), self.positions, whole(self.epsilon));
+        let (rows, positions, epsilon) = (self.x.rows(), self.positions, normal_epsilon(self.epsilon));
         let text = text!("shared/step_state.wgsl", "shared/numbers.wgsl.in", "batch_norm_input.wgsl.in");
         let shader = shader("batch_norm_input", by_width(&self.x, text), [("FIXED", self.sums.is_none().into())]);
         vec![Launch::of(self, shader, uniforms![rows, columns, stride, positions, lanes, epsilon], workgroups)]
@@ -62,7 +62,8 @@ impl Kernel for BatchNormInput {
         let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f32s(t)));
         let output = at.out::<f32>(self.output);
         output[numbers..].fill(0.0);
-        let inverses: Vec<f64> = (0..columns).map(|c| inverse(statistics[stride + c], whole(self.epsilon))).collect();
+        let inverses: Vec<f64> =
+            (0..columns).map(|c| inverse(statistics[stride + c], normal_epsilon(self.epsilon))).collect();
         for (i, dx) in output[..numbers].iter_mut().enumerate() {
             let c = i % columns;
             let normalised = (f64::from(x[i]) - f64::from(statistics[c])) * inverses[c];
@@ -79,7 +80,9 @@ impl Kernel for BatchNormInput {
         let (gradient, x, scale) = (at.f64s(self.gradient), at.f64s(self.x), at.f64s(self.scale));
         let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f64s(t)));
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
-            .map(|&variance| (inverse(variance, whole(self.epsilon)), of_inverse(variance, whole(self.epsilon))))
+            .map(|&variance| {
+                (inverse(variance, normal_epsilon(self.epsilon)), of_inverse(variance, normal_epsilon(self.epsilon)))
+            })
             .collect();
         let bound = |(i, dy): (usize, f64)| {
             let (c, mean) = (i % columns, |i: usize| sums.as_ref().map_or(0.0, |sums| sums[i].abs()) / n);

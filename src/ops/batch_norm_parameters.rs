@@ -1,7 +1,7 @@
 //! Gradient of batch normalisation's scale and shift.
 
 use super::channel_statistics::{
-    COLUMNS, JOINED, by_width, depth, inverse, normalised_bound, of_inverse, parts_of, whole, width,
+    COLUMNS, JOINED, by_width, chunks_of, depth, inverse, normal_epsilon, normalised_bound, of_inverse, width,
 };
 use super::*;
 
@@ -40,23 +40,24 @@ impl Kernel for BatchNormParameters {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns) = (self.x.rows(), self.x.columns());
         let [of_row, stride] = [self.x, self.statistics].map(|tensor| tensor.columns() / width(&self.x));
-        let (parts, part_rows) = parts_of(rows);
+        let (chunks, chunk_rows) = chunks_of(rows);
         let text = text!("shared/numbers.wgsl.in", "batch_norm_parameters.wgsl.in");
         let of_all = shader("batch_norm_parameters", by_width(&self.x, text), []);
-        let uniforms = uniforms![rows, columns: of_row, stride, parts, part_rows, epsilon: whole(self.epsilon)];
-        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
-        if parts == 1 {
+        let epsilon = normal_epsilon(self.epsilon);
+        let uniforms = uniforms![rows, columns: of_row, stride, parts: chunks, part_rows: chunk_rows, epsilon];
+        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(chunks));
+        if chunks == 1 {
             return vec![whole];
         }
-        let words = 2 * u64::from(parts) * u64::from(columns);
+        let words = 2 * u64::from(chunks) * u64::from(columns);
         let (inputs, outputs) = whole.bindings.split_at(3);
         let sums = Launch {
             shader: shader("batch_norm_parameters.parts", text!("batch_norm_parameters.parts.wgsl"), []),
-            uniforms: uniforms![columns, parts],
-            bindings: [&[left(words)], outputs].concat(),
+            uniforms: uniforms![columns, parts: chunks],
+            bindings: [&[read_scratch(words)], outputs].concat(),
             workgroups: columns.div_ceil(JOINED).into(),
         };
-        vec![Launch { bindings: [inputs, &[leave(words), write(None), write(None)]].concat(), ..whole }, sums]
+        vec![Launch { bindings: [inputs, &[write_scratch(words), write(None), write(None)]].concat(), ..whole }, sums]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -73,7 +74,7 @@ impl Kernel for BatchNormParameters {
         let (scale_gradient, shift_gradient) = (at.out(self.scale_gradient), at.out(self.shift_gradient));
         let sums = at.out::<f32>(self.sums);
         for (c, [along, sum]) in all.into_iter().enumerate() {
-            scale_gradient[c] = (along * inverse(statistics[stride + c], whole(self.epsilon))) as f32;
+            scale_gradient[c] = (along * inverse(statistics[stride + c], normal_epsilon(self.epsilon))) as f32;
             shift_gradient[c] = sum as f32;
             (sums[c], sums[columns + c]) = (scale_gradient[c], shift_gradient[c]);
         }
@@ -82,10 +83,12 @@ impl Kernel for BatchNormParameters {
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
         let (gradient, x, statistics) = (at.f64s(self.gradient), at.f64s(self.x), at.f32s(self.statistics));
-        let (parts, part_rows) = parts_of(self.x.rows());
-        let roundings = 2.0 * (depth(part_rows) + f64::from(parts) + 3.0) * U;
+        let (chunks, chunk_rows) = chunks_of(self.x.rows());
+        let roundings = 2.0 * (depth(chunk_rows) + f64::from(chunks) + 3.0) * U;
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
-            .map(|&variance| (inverse(variance, whole(self.epsilon)), of_inverse(variance, whole(self.epsilon))))
+            .map(|&variance| {
+                (inverse(variance, normal_epsilon(self.epsilon)), of_inverse(variance, normal_epsilon(self.epsilon)))
+            })
             .collect();
         let mut bounds = [vec![0.0; columns], vec![0.0; columns]];
         for (i, (dy, x)) in gradient.iter().zip(x).enumerate() {

@@ -21,8 +21,8 @@ pub struct ChannelStatistics {
 pub(super) const COLUMNS: u32 = 8;
 const LANES: u32 = 32;
 /// Fewest rows per chunk, and most chunks. There are more chunks only if loops would be too long.
-const ROWS_OF_PART: u32 = 2048;
-const MOST_PARTS: u32 = 64;
+const ROWS_OF_CHUNK: u32 = 2048;
+const MOST_CHUNKS: u32 = 64;
 /// Channels per workgroup of the kernel that joins the chunks.
 pub(super) const JOINED: u32 = 64;
 
@@ -38,15 +38,15 @@ pub(super) fn by_width(x: &Tensor, text: &str) -> String {
 }
 
 /// Number of chunks of the rows, and rows per chunk.
-pub(super) fn parts_of(rows: u32) -> (u32, u32) {
-    let parts = (rows / ROWS_OF_PART).clamp(1, MOST_PARTS).max(rows.div_ceil(LONGEST_LOOP * LANES));
-    let part_rows = rows.div_ceil(parts);
-    (rows.div_ceil(part_rows), part_rows)
+pub(super) fn chunks_of(rows: u32) -> (u32, u32) {
+    let chunks = (rows / ROWS_OF_CHUNK).clamp(1, MOST_CHUNKS).max(rows.div_ceil(LONGEST_LOOP * LANES));
+    let chunk_rows = rows.div_ceil(chunks);
+    (rows.div_ceil(chunk_rows), chunk_rows)
 }
 
 /// Longest chain of additions in the sum of a chunk: the numbers of a lane, then the lanes.
-pub(super) fn depth(part_rows: u32) -> f64 {
-    f64::from(part_rows.div_ceil(LANES) + LANES + 1)
+pub(super) fn depth(chunk_rows: u32) -> f64 {
+    f64::from(chunk_rows.div_ceil(LANES) + LANES + 1)
 }
 
 /// Number of valid rows of a batch.
@@ -66,7 +66,7 @@ pub(super) fn of_inverse(variance: f32, epsilon: f32) -> f64 {
 }
 
 /// Raises a subnormal epsilon to the smallest normal number. A GPU could flush it to zero and then divide by zero.
-pub(super) fn whole(epsilon: f32) -> f32 {
+pub(super) fn normal_epsilon(epsilon: f32) -> f32 {
     epsilon.max(f32::MIN_POSITIVE)
 }
 
@@ -95,28 +95,28 @@ impl Kernel for ChannelStatistics {
     /// If there are many rows, workgroups share them, and a second launch joins the results of the chunks.
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, columns, stride, positions) = (self.x.rows(), self.x.columns(), self.stride(), self.positions);
-        let (parts, part_rows) = parts_of(rows);
-        let width = if parts == 1 { stride } else { columns };
+        let (chunks, chunk_rows) = chunks_of(rows);
+        let width = if chunks == 1 { stride } else { columns };
         let text = text!("shared/step_state.wgsl", "shared/numbers.wgsl.in", "channel_statistics.wgsl.in");
         let of_all = shader("channel_statistics", by_width(&self.x, text), []);
-        let workgroups = u64::from(width.div_ceil(COLUMNS)) * u64::from(parts);
+        let workgroups = u64::from(width.div_ceil(COLUMNS)) * u64::from(chunks);
         let [width, of_row, to_variances] = [width, columns, stride].map(|length| length / self::width(&self.x));
         let uniforms = uniforms![
-            rows, columns: of_row, stride: to_variances, positions, parts, part_rows, width, zero: 0
+            rows, columns: of_row, stride: to_variances, positions, parts: chunks, part_rows: chunk_rows, width, zero: 0
         ];
         let whole = Launch::of(self, of_all, uniforms, workgroups);
-        if parts == 1 {
+        if chunks == 1 {
             return vec![whole];
         }
-        let words = 2 * u64::from(parts) * u64::from(columns);
+        let words = 2 * u64::from(chunks) * u64::from(columns);
         let text = text!("shared/step_state.wgsl", "channel_statistics.parts.wgsl.in");
         let join = Launch {
             shader: shader("channel_statistics.parts", text, []),
-            uniforms: uniforms![rows, columns, stride, positions, parts, part_rows],
-            bindings: vec![left(words), read(self.x), read(self.step), write(self.statistics)],
+            uniforms: uniforms![rows, columns, stride, positions, parts: chunks, part_rows: chunk_rows],
+            bindings: vec![read_scratch(words), read(self.x), read(self.step), write(self.statistics)],
             workgroups: stride.div_ceil(JOINED).into(),
         };
-        vec![Launch { bindings: vec![read(self.x), read(self.step), leave(words)], ..whole }, join]
+        vec![Launch { bindings: vec![read(self.x), read(self.step), write_scratch(words)], ..whole }, join]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -147,15 +147,15 @@ impl Kernel for ChannelStatistics {
         let present = present(at, self.step, self.positions, self.x.rows());
         let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
         let (x, n) = (at.f64s(self.x), f64::from(present.max(1)));
-        let (parts, part_rows) = parts_of(self.x.rows());
-        let (depth, of_parts) = (depth(part_rows), f64::from(parts) + 4.0);
+        let (chunks, chunk_rows) = chunks_of(self.x.rows());
+        let (depth, of_chunks) = (depth(chunk_rows), f64::from(chunks) + 4.0);
         let mut bounds = vec![0.0; 2 * stride];
         for c in 0..columns {
             let first = x[c];
             // For each chunk: its rows, mean and squared deviations, and their error bounds.
             let mut found = Vec::new();
-            for start in (0..present).step_by(part_rows as usize) {
-                let rows = start..present.min(start + part_rows);
+            for start in (0..present).step_by(chunk_rows as usize) {
+                let rows = start..present.min(start + chunk_rows);
                 let count = f64::from(rows.end - rows.start);
                 let from_first: Vec<f64> = rows.map(|row| x[row as usize * columns + c] - first).collect();
                 let mean = from_first.iter().sum::<f64>() / count;
@@ -174,14 +174,14 @@ impl Kernel for ChannelStatistics {
             let mean = found.iter().map(|(count, mean, ..)| count * mean).sum::<f64>() / n;
             let size = found.iter().map(|(count, mean, ..)| count * mean.abs()).sum::<f64>() / n;
             let of_means = found.iter().map(|(count, _, of_mean, ..)| count * of_mean).sum::<f64>() / n;
-            let of_mean = of_means + if parts == 1 { 0.0 } else { (of_parts * U + DIVISION + U) * size };
+            let of_mean = of_means + if chunks == 1 { 0.0 } else { (of_chunks * U + DIVISION + U) * size };
             let (mut squares, mut of_squares) = (0.0, 0.0);
             for (count, own_mean, of_own, own, of_own_squares) in found {
                 let distance = (own_mean - mean).abs();
-                let off = if parts == 1 { 0.0 } else { of_own + of_mean + U * distance };
+                let off = if chunks == 1 { 0.0 } else { of_own + of_mean + U * distance };
                 let all = own + of_own_squares + count * (distance + off).powi(2);
                 squares += own + count * distance * distance;
-                of_squares += of_own_squares + count * (2.0 * distance * off + off * off) + of_parts * U * all;
+                of_squares += of_own_squares + count * (2.0 * distance * off + off * off) + of_chunks * U * all;
             }
             bounds[c] = 2.0 * (of_mean + U * (first + mean).abs() + FLUSHED);
             bounds[stride + c] = 2.0 * (of_squares + (DIVISION + U) * squares) / n + FLUSHED;
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn no_loop_is_longer_than_drivers_run() {
         for rows in [1, 2047, 2048, 5000, 1 << 20, 1 << 30, u32::MAX] {
-            let (parts, part_rows) = parts_of(rows);
-            assert!(part_rows.div_ceil(LANES) <= LONGEST_LOOP && parts <= LONGEST_LOOP, "{rows}: {parts}");
-            assert!(u64::from(parts) * u64::from(part_rows) >= u64::from(rows));
-            assert!(u64::from(parts - 1) * u64::from(part_rows) < u64::from(rows));
+            let (chunks, chunk_rows) = chunks_of(rows);
+            assert!(chunk_rows.div_ceil(LANES) <= LONGEST_LOOP && chunks <= LONGEST_LOOP, "{rows}: {chunks}");
+            assert!(u64::from(chunks) * u64::from(chunk_rows) >= u64::from(rows));
+            assert!(u64::from(chunks - 1) * u64::from(chunk_rows) < u64::from(rows));
         }
     }
 }

@@ -79,11 +79,11 @@ impl Kernel for Combine {
         let (loops, [a_first, b_first]) = fours.unwrap_or((loops, firsts));
         let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
         let source = expand(text!("combine.wgsl.in"), &counts, &conditions);
-        let mut uniforms = uniforms![count: loops.turns(), a_first, b_first];
+        let mut uniforms = uniforms![count: loops.iterations(), a_first, b_first];
         uniforms
             .extend(loops.uniforms(for_each_loop!("length"), [for_each_loop!("a_stride"), for_each_loop!("b_stride")]));
         let shader = shader("combine", source, [("MULTIPLY", (self.how == Combination::Multiply).into())]);
-        vec![Launch::of(self, shader, uniforms, loops.turns().div_ceil(LANES))]
+        vec![Launch::of(self, shader, uniforms, loops.iterations().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

@@ -101,14 +101,14 @@ impl Feature {
             // its series adds less, and 1e-9 by truncation. The argument of the cosine is rounded once more, near
             // 1/2.
             Encoding::Frequency { .. } => {
-                let (sin, cos) = (PI * turned(x, k / 2)).sin_cos();
+                let (sin, cos) = (PI * reduced_argument(x, k / 2)).sin_cos();
                 let (value, slope) = if k.is_multiple_of(2) { (sin, cos) } else { (cos, -sin) };
                 let (steep, off) = (PI * 2f64.powi(k as i32 / 2), 10.0 * U);
                 (value, steep * slope, [off, steep * (off + 4.0 * U)])
             }
             // Exact: differences of close numbers, and powers of two.
             Encoding::TriangleWave { .. } => {
-                let (t, steep) = (turned(x, k), 2f64.powi(k as i32 + 1));
+                let (t, steep) = (reduced_argument(x, k), 2f64.powi(k as i32 + 1));
                 let falls = t.abs() > 0.5;
                 let (value, slope) = if falls { (t.signum() - t, -steep) } else { (t, steep) };
                 (2.0 * value, slope, [steep * flushed, 0.0])
@@ -131,7 +131,7 @@ impl Feature {
 }
 
 /// 2ᵏ x, reduced by a multiple of 2 to the range −1 to 1. The reduction is exact.
-fn turned(x: f32, k: u32) -> f64 {
+fn reduced_argument(x: f32, k: u32) -> f64 {
     let t = x * 2f32.powi(k as i32);
     f64::from(t - 2.0 * (t * 0.5).round_ties_even())
 }

@@ -13,8 +13,8 @@ pub struct HashGridScale {
 }
 
 /// Fewest rows per chunk, and most chunks. Each chunk has a workgroup.
-const ROWS_OF_PART: u32 = 1024;
-const MOST_PARTS: u32 = 256;
+const ROWS_OF_CHUNK: u32 = 1024;
+const MOST_CHUNKS: u32 = 256;
 
 impl Kernel for HashGridScale {
     binds! { "hash_grid_scale": read gradient, write scales }
@@ -25,20 +25,20 @@ impl Kernel for HashGridScale {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let (rows, levels) = (self.gradient.rows(), self.scales.rows());
-        let part_rows = rows.div_ceil(rows.div_ceil(ROWS_OF_PART).min(MOST_PARTS));
-        let parts = rows.div_ceil(part_rows);
-        let words = u64::from(parts) * u64::from(levels);
+        let chunk_rows = rows.div_ceil(rows.div_ceil(ROWS_OF_CHUNK).min(MOST_CHUNKS));
+        let chunks = rows.div_ceil(chunk_rows);
+        let words = u64::from(chunks) * u64::from(levels);
         let (source, constants) = (text!("hash_grid_scale.wgsl"), [("FEATURES", self.features().into())]);
         let sums = Launch {
             shader: shader("hash_grid_scale", source, constants),
-            uniforms: uniforms![rows, levels, part_rows],
-            bindings: vec![read(self.gradient), leave(words)],
-            workgroups: parts.into(),
+            uniforms: uniforms![rows, levels, part_rows: chunk_rows],
+            bindings: vec![read(self.gradient), write_scratch(words)],
+            workgroups: chunks.into(),
         };
         let scales = Launch {
             shader: shader("hash_grid_scale.parts", text!("hash_grid_scale.parts.wgsl"), []),
-            uniforms: uniforms![levels, parts],
-            bindings: vec![left(words), write(self.scales)],
+            uniforms: uniforms![levels, parts: chunks],
+            bindings: vec![read_scratch(words), write(self.scales)],
             workgroups: levels.into(),
         };
         vec![sums, scales]

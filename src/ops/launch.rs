@@ -29,7 +29,7 @@ pub(crate) struct Adapter {
     /// True if an invocation can hold about 120 numbers in registers without a loss of speed.
     pub many_registers: bool,
     /// Matmul kernel to use wherever it can run. `None`: the kernel that the rule chooses.
-    pub products: Option<MatmulKernel>,
+    pub forced_matmul: Option<MatmulKernel>,
 }
 
 /// A WGSL shader and its compile-time settings.

@@ -23,8 +23,8 @@ pub struct LayerNormParameters {
 /// Columns per workgroup.
 const COLUMNS: u32 = 8;
 /// Fewest rows per chunk, and most chunks. Each chunk has its own workgroups.
-const ROWS_OF_PART: u32 = 2048;
-const MOST_PARTS: u32 = 64;
+const ROWS_OF_CHUNK: u32 = 2048;
+const MOST_CHUNKS: u32 = 64;
 /// Columns per workgroup of the kernel that adds the chunks.
 const LANES: u32 = 64;
 
@@ -43,26 +43,27 @@ impl Kernel for LayerNormParameters {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let of = Members::of(self.x, self.groups);
         let (rows, columns) = (self.x.rows() * of.positions, of.channels());
-        let part_rows = rows.div_ceil((rows / ROWS_OF_PART).clamp(1, MOST_PARTS));
-        let parts = rows.div_ceil(part_rows);
+        let chunk_rows = rows.div_ceil((rows / ROWS_OF_CHUNK).clamp(1, MOST_CHUNKS));
+        let chunks = rows.div_ceil(chunk_rows);
         let source = text!("shared/from_first.wgsl.in", "layer_norm_parameters.wgsl.in");
         let constants = of.constants(self.shift_gradient.is_some());
         let of_all = shader("layer_norm_parameters", source, constants);
         let Members { positions, groups, width, .. } = of;
-        let uniforms = uniforms![rows, columns, parts, part_rows, positions, groups, width, zero: 0];
-        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(parts));
-        if parts == 1 {
+        let uniforms =
+            uniforms![rows, columns, parts: chunks, part_rows: chunk_rows, positions, groups, width, zero: 0];
+        let whole = Launch::of(self, of_all, uniforms, u64::from(columns.div_ceil(COLUMNS)) * u64::from(chunks));
+        if chunks == 1 {
             return vec![whole];
         }
-        let words = 2 * u64::from(parts) * u64::from(columns);
+        let words = 2 * u64::from(chunks) * u64::from(columns);
         let inputs = &whole.bindings[..3];
         let sums = Launch {
             shader: shader("layer_norm_parameters.parts", text!("layer_norm_parameters.parts.wgsl"), [constants[1]]),
-            uniforms: uniforms![columns, parts],
-            bindings: vec![left(words), write(self.scale_gradient), write(self.shift_gradient)],
+            uniforms: uniforms![columns, parts: chunks],
+            bindings: vec![read_scratch(words), write(self.scale_gradient), write(self.shift_gradient)],
             workgroups: columns.div_ceil(LANES).into(),
         };
-        vec![Launch { bindings: [inputs, &[leave(words), write(None)]].concat(), ..whole }, sums]
+        vec![Launch { bindings: [inputs, &[write_scratch(words), write(None)]].concat(), ..whole }, sums]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

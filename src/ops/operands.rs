@@ -56,13 +56,13 @@ pub(crate) fn change(tensor: impl Into<Option<Tensor>>) -> Operand {
 }
 
 /// Scratch memory of this many words, which a launch writes for the next one.
-pub(crate) fn leave(words: u64) -> Operand {
+pub(crate) fn write_scratch(words: u64) -> Operand {
     Operand { scratch: words * 4, ..write(None) }
 }
 
 /// Scratch memory that the previous launch has written.
-pub(crate) fn left(words: u64) -> Operand {
-    Operand { access: Access::Read, ..leave(words) }
+pub(crate) fn read_scratch(words: u64) -> Operand {
+    Operand { access: Access::Read, ..write_scratch(words) }
 }
 
 /// Implements the name and the operands of a [`Kernel`](super::Kernel) from `"stem": read x, write y`. The operands
@@ -88,12 +88,12 @@ pub(crate) use binds;
 
 /// Operands of an op in main memory, looked up by tensor. A tensor of unknown length covers its whole buffer.
 pub(crate) struct Operands<'a> {
-    parts: Vec<(Tensor, Part<'a>)>,
+    slices: Vec<(Tensor, Slice<'a>)>,
     /// Rows that the CPU twin computes, out of [`Kernel::rows`](super::Kernel::rows).
     pub rows: Range<usize>,
 }
 
-enum Part<'a> {
+enum Slice<'a> {
     Read(&'a [u32]),
     Written(&'a mut [u32]),
     Taken,
@@ -110,14 +110,14 @@ impl<'a> Operands<'a> {
         let mut used: Vec<(Tensor, bool)> =
             operands.iter().filter_map(|o| o.tensor.map(|tensor| (tensor, o.is_written()))).collect();
         used.sort_by_key(|(tensor, _)| (tensor.buffer, tensor.offset));
-        let mut parts = Vec::with_capacity(used.len());
+        let mut slices = Vec::with_capacity(used.len());
         let mut buffers = buffers.enumerate();
         for here in used.chunk_by(|a, b| a.0.buffer == b.0.buffer) {
             let words = buffers.find(|(i, _)| *i == here[0].0.buffer.0).expect("a buffer of the plan").1;
             let len = words.len();
             if here.iter().all(|(_, written)| !written) {
                 let words: &'a [u32] = words;
-                parts.extend(here.iter().map(|&(t, _)| (t, Part::Read(&words[range(t, len)]))));
+                slices.extend(here.iter().map(|&(t, _)| (t, Slice::Read(&words[range(t, len)]))));
                 continue;
             }
             // Several outputs in one buffer do not overlap.
@@ -125,41 +125,41 @@ impl<'a> Operands<'a> {
             for &(tensor, _) in here {
                 let Range { start, end } = range(tensor, len);
                 let (own, after) = std::mem::take(&mut rest)[start - at..].split_at_mut(end - start);
-                parts.push((tensor, Part::Written(own)));
+                slices.push((tensor, Slice::Written(own)));
                 (rest, at) = (after, end);
             }
         }
-        Self { parts, rows }
+        Self { slices, rows }
     }
 
     /// All operands as read-only slices, outputs included. The bounds use them.
     pub fn all_read(operands: &[Operand], mut words: impl FnMut(Tensor) -> &'a [u32]) -> Self {
         let tensors = operands.iter().filter_map(|operand| operand.tensor);
-        Self { parts: tensors.map(|tensor| (tensor, Part::Read(words(tensor)))).collect(), rows: 0..0 }
+        Self { slices: tensors.map(|tensor| (tensor, Slice::Read(words(tensor)))).collect(), rows: 0..0 }
     }
 
     /// The same operands for a CPU twin. `words` are the memory of the written operands, in order.
     pub fn with_outputs<'b>(&'b self, operands: &[Operand], words: &'b mut [Vec<u32>]) -> Operands<'b> {
         let mut words = words.iter_mut();
-        let part = |operand: &Operand| {
+        let slice = |operand: &Operand| {
             let tensor = operand.tensor?;
-            let part = match operand.is_written() {
-                true => Part::Written(words.next()?),
-                false => Part::Read(self.words(tensor)),
+            let slice = match operand.is_written() {
+                true => Slice::Written(words.next()?),
+                false => Slice::Read(self.words(tensor)),
             };
-            Some((tensor, part))
+            Some((tensor, slice))
         };
-        Operands { parts: operands.iter().filter_map(part).collect(), rows: 0..0 }
+        Operands { slices: operands.iter().filter_map(slice).collect(), rows: 0..0 }
     }
 
     fn find(&self, tensor: Tensor) -> usize {
-        self.parts.iter().position(|(own, _)| *own == tensor).expect("an operand of the op")
+        self.slices.iter().position(|(own, _)| *own == tensor).expect("an operand of the op")
     }
 
     /// Values of a tensor that the op reads.
     pub fn words(&self, tensor: Tensor) -> &'a [u32] {
-        match self.parts[self.find(tensor)].1 {
-            Part::Read(words) => words,
+        match self.slices[self.find(tensor)].1 {
+            Slice::Read(words) => words,
             _ => panic!("{tensor:?} is written, not read"),
         }
     }
@@ -183,8 +183,8 @@ impl<'a> Operands<'a> {
     /// Values of a tensor that the op writes. They can be taken once.
     pub fn out<T: bytemuck::Pod>(&mut self, tensor: Tensor) -> &'a mut [T] {
         let at = self.find(tensor);
-        match std::mem::replace(&mut self.parts[at].1, Part::Taken) {
-            Part::Written(words) => bytemuck::cast_slice_mut(words),
+        match std::mem::replace(&mut self.slices[at].1, Slice::Taken) {
+            Slice::Written(words) => bytemuck::cast_slice_mut(words),
             _ => panic!("{tensor:?} is not written, or was taken before"),
         }
     }

@@ -1,6 +1,6 @@
 //! Max and average pooling.
 
-use super::reduce::{order, turned};
+use super::reduce::{flip_negative, ordered_bits};
 use super::template::expand;
 use super::*;
 
@@ -134,10 +134,10 @@ impl Kernel for PoolForward {
                 }
                 let mut largest = (i32::MIN, 0);
                 for &(tap, place) in &seen {
-                    let bits = order(number(place));
+                    let bits = ordered_bits(number(place));
                     largest = if bits > largest.0 { (bits, tap) } else { largest };
                 }
-                *y = turned(largest.0) as u32;
+                *y = flip_negative(largest.0) as u32;
                 let output = position * channels + c;
                 chosen.iter_mut().for_each(|words| words[output / each] |= largest.1 << (output % each * 8));
             }

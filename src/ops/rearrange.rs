@@ -80,10 +80,10 @@ impl Kernel for Rearrange {
         let (loops, [input_first, output_first]) = fours.unwrap_or((loops, firsts));
         let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
         let source = expand(text!("rearrange.wgsl.in"), &counts, &conditions);
-        let mut uniforms = uniforms![count: loops.turns(), scale: self.scale, input_first, output_first];
+        let mut uniforms = uniforms![count: loops.iterations(), scale: self.scale, input_first, output_first];
         let strides = [for_each_loop!("input_stride"), for_each_loop!("output_stride")];
         uniforms.extend(loops.uniforms(for_each_loop!("length"), strides));
-        vec![Launch::of(self, shader("rearrange", source, []), uniforms, loops.turns().div_ceil(LANES))]
+        vec![Launch::of(self, shader("rearrange", source, []), uniforms, loops.iterations().div_ceil(LANES))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {

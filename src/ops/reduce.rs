@@ -28,8 +28,8 @@ pub enum Reduction {
 /// Invocations per sum and sums per workgroup, if neighbouring sums read neighbouring numbers.
 const ACROSS: (u32, u32) = (32, 8);
 /// Fewest numbers of a sum per chunk, most chunks, and enough workgroups.
-const COUNT_OF_PART: u32 = 2048;
-const MOST_PARTS: u32 = 64;
+const COUNT_OF_CHUNK: u32 = 2048;
+const MOST_CHUNKS: u32 = 64;
 const ENOUGH: u32 = 256;
 /// Results per workgroup of the kernel that joins the chunks.
 const LANES: u32 = 64;
@@ -45,8 +45,8 @@ pub(super) struct Results {
     lanes: u32,
     columns: u32,
     /// Chunks per result, and numbers per chunk.
-    pub parts: u32,
-    pub part_count: u32,
+    pub chunks: u32,
+    pub chunk_count: u32,
 }
 
 impl Results {
@@ -56,7 +56,7 @@ impl Results {
             Loops::new(&all.map(|i| (input.shape[i], [input.strides[i]])).collect::<Vec<_>>())
         };
         let (kept, reduced) = (dimensions(false), dimensions(true));
-        let (outputs, count) = (kept.turns(), reduced.turns());
+        let (outputs, count) = (kept.iterations(), reduced.iterations());
         let nearest = |loops: &Loops<1>| loops.strides.iter().map(|[stride]| *stride).min().unwrap_or(0);
         let (lanes, columns) = match lanes_and_rows(count, adapter) {
             (1, columns) => (1, columns),
@@ -64,34 +64,36 @@ impl Results {
             several => several,
         };
         let wanted = ENOUGH.div_ceil(outputs.div_ceil(columns));
-        let parts = wanted.min(count / COUNT_OF_PART).clamp(1, MOST_PARTS).max(count.div_ceil(LONGEST_LOOP * lanes));
-        let part_count = count.div_ceil(parts);
-        Self { kept, reduced, first: input.bound().1, lanes, columns, parts: count.div_ceil(part_count), part_count }
+        let chunks = wanted.min(count / COUNT_OF_CHUNK).clamp(1, MOST_CHUNKS).max(count.div_ceil(LONGEST_LOOP * lanes));
+        let chunk_count = count.div_ceil(chunks);
+        Self { kept, reduced, first: input.bound().1, lanes, columns, chunks: count.div_ceil(chunk_count), chunk_count }
     }
 
     /// Reduction that joins the chunks, \[chunks, outputs\].
-    fn of_parts(&self) -> Self {
-        let (outputs, parts) = (self.kept.turns(), self.parts);
-        let [kept, reduced] = [(outputs, [1]), (parts, [outputs])].map(|dimension| Loops::new(&[dimension]));
-        Self { kept, reduced, first: 0, lanes: 1, columns: LANES, parts: 1, part_count: parts }
+    fn of_chunks(&self) -> Self {
+        let (outputs, chunks) = (self.kept.iterations(), self.chunks);
+        let [kept, reduced] = [(outputs, [1]), (chunks, [outputs])].map(|dimension| Loops::new(&[dimension]));
+        Self { kept, reduced, first: 0, lanes: 1, columns: LANES, chunks: 1, chunk_count: chunks }
     }
 
     /// Number of results.
     pub fn outputs(&self) -> u32 {
-        self.kept.turns()
+        self.kept.iterations()
     }
 
     /// Words that one launch writes for the next one.
     pub fn words(&self) -> u64 {
-        u64::from(self.parts) * u64::from(self.outputs())
+        u64::from(self.chunks) * u64::from(self.outputs())
     }
 
     /// A launch. `functions` is text that defines the reduction. A mean is divided by `divisor`.
     pub fn launch(&self, name: &'static str, functions: &str, divisor: f32, bindings: Vec<Operand>) -> Launch {
         let (kept, reduced) = (self.kept.count(), self.reduced.count());
         let counts = [("kept", kept), ("inner_kept", kept - 1), ("reduced", reduced), ("inner_reduced", reduced - 1)];
-        let (outputs, count, &Self { parts, part_count, first, .. }) = (self.outputs(), self.reduced.turns(), self);
-        let mut uniforms = uniforms![outputs, count, parts, part_count, divisor, input_first: first];
+        let (outputs, count, &Self { chunks, chunk_count, first, .. }) =
+            (self.outputs(), self.reduced.iterations(), self);
+        let mut uniforms =
+            uniforms![outputs, count, parts: chunks, part_count: chunk_count, divisor, input_first: first];
         uniforms.extend(self.kept.uniforms(for_each_loop!("kept_length"), [for_each_loop!("kept_stride")]));
         uniforms.extend(self.reduced.uniforms(for_each_loop!("reduced_length"), [for_each_loop!("reduced_stride")]));
         let constants = [("LANES", self.lanes.into()), ("COLUMNS", self.columns.into())];
@@ -99,7 +101,7 @@ impl Results {
             shader: shader(name, expand(text!("reduce.wgsl.in"), &counts, &[]) + functions, constants),
             uniforms,
             bindings,
-            workgroups: u64::from(outputs.div_ceil(self.columns)) * u64::from(self.parts),
+            workgroups: u64::from(outputs.div_ceil(self.columns)) * u64::from(self.chunks),
         }
     }
 }
@@ -110,12 +112,12 @@ pub(super) fn results_of(input: &Tensor, output: &Tensor) -> impl Iterator<Item 
 }
 
 /// Maps the bits of an f32 to an integer with the same order, as in `shaders/shared/order.wgsl`.
-pub(super) fn order(bits: u32) -> i32 {
-    if f32::from_bits(bits).is_nan() { i32::MAX } else { turned(bits as i32) }
+pub(super) fn ordered_bits(bits: u32) -> i32 {
+    if f32::from_bits(bits).is_nan() { i32::MAX } else { flip_negative(bits as i32) }
 }
 
 /// Flips all bits but the sign of a negative number. The function is its own inverse.
-pub(super) fn turned(bits: i32) -> i32 {
+pub(super) fn flip_negative(bits: i32) -> i32 {
     bits ^ (bits >> 31 & i32::MAX)
 }
 
@@ -158,12 +160,12 @@ impl Kernel for Reduce {
                 launch
             }
         };
-        if results.parts == 1 {
+        if results.chunks == 1 {
             return vec![launch(&results, true, self.operands())];
         }
         let words = results.words();
-        let parts = launch(&results, false, vec![read(self.input.bound().0), leave(words)]);
-        vec![parts, launch(&results.of_parts(), true, vec![left(words), write(self.output)])]
+        let partial = launch(&results, false, vec![read(self.input.bound().0), write_scratch(words)]);
+        vec![partial, launch(&results.of_chunks(), true, vec![read_scratch(words), write(self.output)])]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -172,8 +174,8 @@ impl Kernel for Reduce {
         let output = at.out::<u32>(self.output);
         if self.how == Reduction::Max {
             let mut largest = vec![i32::MIN; output.len()];
-            numbers.for_each(|(from, to)| largest[to] = largest[to].max(order(input[from])));
-            output.iter_mut().zip(largest).for_each(|(y, largest)| *y = turned(largest) as u32);
+            numbers.for_each(|(from, to)| largest[to] = largest[to].max(ordered_bits(input[from])));
+            output.iter_mut().zip(largest).for_each(|(y, largest)| *y = flip_negative(largest) as u32);
             return;
         }
         // In f64, because there may be many numbers.
@@ -214,9 +216,12 @@ mod tests {
                 // Broadcast, because no buffer has this many numbers.
                 let input = Tensor::new(BufferId(0), Dtype::F32, 1).repeated(shape);
                 let results = Results::new(&input, &Tensor::new(BufferId(1), Dtype::F32, kept), &adapter);
-                let Results { parts, part_count, lanes, .. } = results;
-                assert!(part_count.div_ceil(lanes) <= most && parts <= LONGEST_LOOP, "{count} to {outputs}: {parts}");
-                assert!(u64::from(parts) * u64::from(part_count) >= count.into(), "{count} to {outputs}: {parts}");
+                let Results { chunks, chunk_count, lanes, .. } = results;
+                assert!(
+                    chunk_count.div_ceil(lanes) <= most && chunks <= LONGEST_LOOP,
+                    "{count} to {outputs}: {chunks}"
+                );
+                assert!(u64::from(chunks) * u64::from(chunk_count) >= count.into(), "{count} to {outputs}: {chunks}");
             }
         }
     }
@@ -224,10 +229,10 @@ mod tests {
     #[test]
     fn bits_in_order_are_numbers_in_order_and_come_back() {
         let numbers = [f32::NEG_INFINITY, f32::MIN, -1.0, -1e-42, -0.0, 0.0, 1e-42, 1.0, f32::MAX, f32::INFINITY];
-        let ordered = numbers.map(|x| order(x.to_bits()));
+        let ordered = numbers.map(|x| ordered_bits(x.to_bits()));
         assert!(ordered.is_sorted_by(|a, b| a < b), "{ordered:?}");
-        assert_eq!(ordered.map(|x| f32::from_bits(turned(x) as u32).to_bits()), numbers.map(f32::to_bits));
-        assert_eq!([f32::NAN, -f32::NAN].map(|x| order(x.to_bits())), [i32::MAX; 2]);
-        assert!(f32::from_bits(turned(i32::MAX) as u32).is_nan());
+        assert_eq!(ordered.map(|x| f32::from_bits(flip_negative(x) as u32).to_bits()), numbers.map(f32::to_bits));
+        assert_eq!([f32::NAN, -f32::NAN].map(|x| ordered_bits(x.to_bits())), [i32::MAX; 2]);
+        assert!(f32::from_bits(flip_negative(i32::MAX) as u32).is_nan());
     }
 }

@@ -1,6 +1,6 @@
 //! Gradient of the maximum along dimensions.
 
-use super::reduce::{Results, order, results_of};
+use super::reduce::{Results, ordered_bits, results_of};
 use super::template::expand;
 use super::*;
 
@@ -40,7 +40,7 @@ impl Kernel for ReduceMaxGradient {
         let results = Results::new(&self.input, &self.output, adapter);
         let (input, words) = (self.input.bound().0, results.words());
         let functions = text!("reduce_max_gradient.first.wgsl.in", "shared/order.wgsl");
-        let bindings = vec![read(input), leave(words), read(self.output)];
+        let bindings = vec![read(input), write_scratch(words), read(self.output)];
         let find = results.launch("reduce_max_gradient.first", functions, 1.0, bindings);
 
         let of_output = strides_of_kept(&self.output);
@@ -57,15 +57,15 @@ impl Kernel for ReduceMaxGradient {
         let loops = Loops::new(&(0..self.input.shape.len()).map(dimension).collect::<Vec<_>>());
         let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
         let source = expand(text!("shared/order.wgsl", "reduce_max_gradient.wgsl.in"), &counts, &[]);
-        let (count, outputs, part_count) = (loops.turns(), results.outputs(), results.part_count);
-        let mut uniforms = uniforms![count, outputs, part_count, input_first: self.input.bound().1];
+        let (count, outputs, chunk_count) = (loops.iterations(), results.outputs(), results.chunk_count);
+        let mut uniforms = uniforms![count, outputs, part_count: chunk_count, input_first: self.input.bound().1];
         let strides = [for_each_loop!("input_stride"), for_each_loop!("output_stride"), for_each_loop!("place_stride")];
         uniforms.extend(loops.uniforms(for_each_loop!("length"), strides));
         let [largest, gradient] = [self.output, self.gradient].map(read);
         let fill = Launch {
             shader: shader("reduce_max_gradient", source, []),
             uniforms,
-            bindings: vec![read(input), largest, gradient, left(words), write(self.input_gradient)],
+            bindings: vec![read(input), largest, gradient, read_scratch(words), write(self.input_gradient)],
             workgroups: count.div_ceil(LANES).into(),
         };
         vec![find, fill]
@@ -77,7 +77,7 @@ impl Kernel for ReduceMaxGradient {
         let mut taken = vec![false; largest.len()];
         let numbers = places_of(self.input).zip(results_of(&self.input, &self.output));
         for (dx, (from, to)) in at.out::<u32>(self.input_gradient).iter_mut().zip(numbers) {
-            let is_first = !taken[to] && order(input[from]) == order(largest[to]);
+            let is_first = !taken[to] && ordered_bits(input[from]) == ordered_bits(largest[to]);
             taken[to] |= is_first;
             *dx = if is_first { gradient[to] } else { 0 };
         }

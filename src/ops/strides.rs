@@ -25,8 +25,8 @@ impl<const N: usize> Loops<N> {
     pub fn new(dimensions: &[(u32, [u32; N])]) -> Self {
         let mut loops = Self { lengths: Vec::new(), strides: Vec::new() };
         for &(length, strides) in dimensions.iter().rev().filter(|(length, _)| *length != 1) {
-            if let (Some(inner), Some(of_inner)) = (loops.lengths.last_mut(), loops.strides.last())
-                && (0..N).all(|i| u64::from(strides[i]) == u64::from(of_inner[i]) * u64::from(*inner))
+            if let (Some(inner), Some(inner_strides)) = (loops.lengths.last_mut(), loops.strides.last())
+                && (0..N).all(|i| u64::from(strides[i]) == u64::from(inner_strides[i]) * u64::from(*inner))
             {
                 *inner *= length;
             } else {
@@ -62,7 +62,7 @@ impl<const N: usize> Loops<N> {
     }
 
     /// Total number of iterations: the product of the lengths.
-    pub fn turns(&self) -> u32 {
+    pub fn iterations(&self) -> u32 {
         self.lengths.iter().product()
     }
 
@@ -124,9 +124,9 @@ mod tests {
         assert_eq!((&fours.lengths[..], &fours.strides[..], firsts), (&[1, 6][..], &[[1, 1], [1, 0]][..], [2, 1]));
         assert_eq!(loops.in_fours([8, 2]), None, "the second begins within a vector");
         let alike = Loops::new(&dimensions.map(|(length, [stride, _])| (length, [stride])));
-        assert_eq!((alike.count(), alike.turns(), &alike.strides[..]), (1, 24, &[[1]][..]));
+        assert_eq!((alike.count(), alike.iterations(), &alike.strides[..]), (1, 24, &[[1]][..]));
         assert_eq!(Loops::new(&[(1, [7]), (1, [3])]), Loops { lengths: vec![1], strides: vec![[0]] });
-        assert_eq!(Loops::<1>::new(&[]).turns(), 1);
+        assert_eq!(Loops::<1>::new(&[]).iterations(), 1);
     }
 
     #[test]

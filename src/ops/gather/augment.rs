@@ -27,7 +27,7 @@ fn either(word: u32) -> f32 {
 }
 
 /// Cosine and sine by their series. WGSL's own functions may have errors of 2⁻¹¹.
-fn turned(angle: f32) -> [f32; 2] {
+fn cosine_and_sine(angle: f32) -> [f32; 2] {
     let square = angle * angle;
     let [mut cosine, mut sine] = [1.0f32; 2];
     for i in (1..=9).rev().map(|i| 2.0 * i as f32) {
@@ -44,7 +44,7 @@ impl Change {
         let corner = if data.crop == 0 { [0; 2] } else { data.crop_corner(row, state) };
         let shift = |word: u32| (word % (2 * data.shift + 1)) as i32 - data.shift as i32;
         let scale = data.scale + unit(b[1]) * data.scale_span;
-        let turn = turned(either(b[0]) * data.rotation).map(|part| part / scale);
+        let turn = cosine_and_sine(either(b[0]) * data.rotation).map(|part| part / scale);
         let gain = 1.0 + either(b[2]) * data.contrast;
         Self {
             flip: [unit(a[0]) < data.flip, unit(a[1]) < data.flip_vertical],
@@ -74,8 +74,8 @@ impl Change {
         let centre = [width, height].map(|length| 0.5 * (length as f32 - 1.0));
         let [x, y] = [0, 1].map(|i| moved[i] as f32 - centre[i]);
         let [cosine, sine] = self.turn;
-        let turned = [cosine * x + sine * y, cosine * y - sine * x];
-        let at = [0, 1].map(|i| if self.flip[i] { -turned[i] } else { turned[i] } + centre[i]);
+        let rotated = [cosine * x + sine * y, cosine * y - sine * x];
+        let at = [0, 1].map(|i| if self.flip[i] { -rotated[i] } else { rotated[i] } + centre[i]);
         // At whole numbers of pixels this is a copy: the shares are 0.
         let corner = at.map(f32::floor);
         let [share_x, share_y] = [0, 1].map(|i| at[i] - corner[i]);
@@ -90,10 +90,10 @@ impl Change {
 
 /// Error bound of the values of an augmented image. `most` is the largest stored value.
 ///
-/// On a GPU a step of [`turned`] has 9 roundings, because a division has 5. Its k-th term is π²ᵏ/(2k)!, so the error
-/// of all terms is 9u (π/2) sinh π = 163u. The division by the scale, which is a sum, and the sums of two products
-/// add to it. On each side, a position therefore has an error below 180u of its distance. A value changes by at most
-/// 2 · `most` per pixel along each axis.
+/// On a GPU a step of [`cosine_and_sine`] has 9 roundings, because a division has 5. Its k-th term is π²ᵏ/(2k)!, so
+/// the error of all terms is 9u (π/2) sinh π = 163u. The division by the scale, which is a sum, and the sums of two
+/// products add to it. On each side, a position therefore has an error below 180u of its distance. A value changes by
+/// at most 2 · `most` per pixel along each axis.
 pub(super) fn bound(data: &DataInfo, [height, width]: [u32; 2], most: f64) -> f64 {
     let mut off = 0.0;
     if data.augment == 2 {
@@ -166,9 +166,9 @@ mod tests {
         let same =
             Change { flip: [false; 2], shift: [0; 2], turn: [1.0, 0.0], tone: [1.0, 0.0], cut: [0; 2], corner: [0; 2] };
         let at = |change: &Change, x, y| change.value([x, y], &data, [7, 7], |[x, y]| (x + 10 * y) as f32);
-        let quarter = Change { turn: turned(std::f32::consts::FRAC_PI_2), ..same };
-        let half = Change { turn: turned(std::f32::consts::PI), ..same };
-        let large = Change { turn: turned(0.0).map(|part| part / 2.0), ..same };
+        let quarter = Change { turn: cosine_and_sine(std::f32::consts::FRAC_PI_2), ..same };
+        let half = Change { turn: cosine_and_sine(std::f32::consts::PI), ..same };
+        let large = Change { turn: cosine_and_sine(0.0).map(|part| part / 2.0), ..same };
         for (x, y) in (0..7).flat_map(|y| (0..7).map(move |x| (x, y))) {
             // Numbers up to 66, at positions with errors of 2·10⁻⁵.
             assert!((at(&quarter, x, y) - (y + 10 * (6 - x)) as f32).abs() < 1e-3);
@@ -182,7 +182,7 @@ mod tests {
     fn cosine_and_sine_are_right_for_every_angle() {
         for i in -1000..=1000 {
             let angle = i as f32 / 1000.0 * std::f32::consts::PI;
-            let [cosine, sine] = turned(angle).map(f64::from);
+            let [cosine, sine] = cosine_and_sine(angle).map(f64::from);
             let off = |value: f64, exact: f64| (value - exact).abs() / U;
             assert!(off(cosine, f64::from(angle).cos()) < 163.0 && off(sine, f64::from(angle).sin()) < 163.0);
         }

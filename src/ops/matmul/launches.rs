@@ -9,29 +9,30 @@ const PLAIN_BLOCKS: u32 = 16;
 
 /// Dispatches of a matmul. With split-K there are two: the second adds the partial sums of the first.
 pub(crate) fn launches(op: &Matmul, kernel: MatmulKernel, adapter: &Adapter) -> Vec<Launch> {
-    let end = EpilogueText::of(op);
-    debug_assert!(op.addend.is_none() || end != EpilogueText::Update, "an update has no addend");
+    let epilogue = EpilogueText::of(op);
+    debug_assert!(op.addend.is_none() || epilogue != EpilogueText::Update, "an update has no addend");
     if kernel.tile == Tile::Sliding {
-        return sliding::launches(op, end, adapter);
+        return sliding::launches(op, epilogue, adapter);
     }
-    let mut first = launch(op, kernel, if let K::Parts(_) = kernel.k { EpilogueText::Part } else { end }, adapter);
-    let K::Parts(parts) = kernel.k else { return vec![first] };
-    let second = add_up(op, end, cut(op, parts).0, &mut first);
+    let mut first =
+        launch(op, kernel, if let K::Parts(_) = kernel.k { EpilogueText::Split } else { epilogue }, adapter);
+    let K::Parts(splits) = kernel.k else { return vec![first] };
+    let second = add_splits(op, epilogue, splits_of(op, splits).0, &mut first);
     vec![first, second]
 }
 
 /// Second dispatch of split-K, which adds the partial sums. Binds scratch memory to the first dispatch instead of
 /// outputs.
-pub(super) fn add_up(op: &Matmul, end: EpilogueText, parts: u32, first: &mut Launch) -> Launch {
-    let words = u64::from(parts) * u64::from(quads_of_part(op)) * 4;
+pub(super) fn add_splits(op: &Matmul, epilogue: EpilogueText, splits: u32, first: &mut Launch) -> Launch {
+    let words = u64::from(splits) * u64::from(quads_of_split(op)) * 4;
     first.bindings.truncate(2);
-    first.bindings.push(leave(words));
-    let workgroups = quads_of_part(op).div_ceil(64);
+    first.bindings.push(write_scratch(words));
+    let workgroups = quads_of_split(op).div_ceil(64);
     let mut bindings = op.operands();
-    bindings[..2].copy_from_slice(&[left(words), read(None)]);
+    bindings[..2].copy_from_slice(&[read_scratch(words), read(None)]);
     Launch {
-        shader: shader(end.named("matmul.parts"), text::source_of_rest(op, end), constants(op, end)),
-        uniforms: uniforms(op, (parts, 0), 1, [workgroups, 1]),
+        shader: shader(epilogue.named("matmul.parts"), text::source_of_sum(op, epilogue), constants(op, epilogue)),
+        uniforms: uniforms(op, (splits, 0), 1, [workgroups, 1]),
         bindings,
         workgroups: workgroups.into(),
     }
@@ -39,27 +40,27 @@ pub(super) fn add_up(op: &Matmul, end: EpilogueText, parts: u32, first: &mut Lau
 
 /// Vectors in the partial sums of a split. They are C in rows of whole vectors, and one more row for the column sums
 /// of B if they are requested.
-fn quads_of_part(op: &Matmul) -> u32 {
+fn quads_of_split(op: &Matmul) -> u32 {
     (op.m() + u32::from(op.bias_gradient.is_some())) * op.n().div_ceil(4)
 }
 
-/// Number of splits of k, at most `parts`, and the steps of each. The steps are a multiple of 64, which is one
+/// Number of splits of k, at most `splits`, and the steps of each. The steps are a multiple of 64, which is one
 /// iteration of all slices of a workgroup.
-fn cut(op: &Matmul, parts: u32) -> (u32, u32) {
-    let each = op.k().div_ceil(parts).max(1).next_multiple_of(64);
+fn splits_of(op: &Matmul, splits: u32) -> (u32, u32) {
+    let each = op.k().div_ceil(splits).max(1).next_multiple_of(64);
     (op.k().div_ceil(each), each)
 }
 
-fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapter) -> Launch {
+fn launch(op: &Matmul, kernel: MatmulKernel, epilogue: EpilogueText, adapter: &Adapter) -> Launch {
     let [m, n, k] = op.shape();
     let lanes = adapter.matmul_subgroup.unwrap_or(1);
-    let (name, source) = text::source(op, kernel, end, lanes);
-    let of = |[rows, columns]: [u32; 2]| [m.div_ceil(rows) * n.div_ceil(columns), n.div_ceil(columns)];
+    let (name, source) = text::source(op, kernel, epilogue, lanes);
+    let tiles_of = |[rows, columns]: [u32; 2]| [m.div_ceil(rows) * n.div_ceil(columns), n.div_ceil(columns)];
     let tiles = match kernel.tile {
-        Tile::Square32 => of([32, 32]),
-        Tile::Square64 => of([64, 64]),
-        Tile::Subgroup { rows } => of([rows, 4 * lanes]),
-        Tile::Wide { rows } => of([rows, 64]),
+        Tile::Square32 => tiles_of([32, 32]),
+        Tile::Square64 => tiles_of([64, 64]),
+        Tile::Subgroup { rows } => tiles_of([rows, 4 * lanes]),
+        Tile::Wide { rows } => tiles_of([rows, 64]),
         Tile::Panel => {
             let tiles_n = n.div_ceil(64);
             [tiles_n * rule::tiles_of_rows(op, tiles_n, adapter.threads), tiles_n]
@@ -67,7 +68,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapte
         Tile::Vector { lanes } => [m.max(n).div_ceil(text::vector_outputs(op, lanes)), 1],
         Tile::Sliding => unreachable!("it has launches of its own"),
         Tile::Direct { quads } => convolution::direct_tiles(op, quads),
-        Tile::Grouped { .. } => of([4, 4]),
+        Tile::Grouped { .. } => tiles_of([4, 4]),
         Tile::Plain => [(m.div_ceil(4) * n.div_ceil(4)).div_ceil(PLAIN_BLOCKS), 1],
     };
     // Contiguous numbers per row. With a window, they are the channels of a tap.
@@ -82,7 +83,7 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapte
         _ => n,
     };
     let is_vector = matches!(kernel.tile, Tile::Vector { .. });
-    let mut constants = constants(op, end);
+    let mut constants = constants(op, epilogue);
     match is_vector {
         true => constants.push(("C_IS_ROW", (n > 1).into())),
         false => constants.extend([
@@ -106,14 +107,14 @@ fn launch(op: &Matmul, kernel: MatmulKernel, end: EpilogueText, adapter: &Adapte
     if is_vector && n > 1 {
         bindings.swap(0, 1); // the matrix comes first
     }
-    let parts = if let K::Parts(parts) = kernel.k { cut(op, parts) } else { (1, k) };
+    let splits = if let K::Parts(splits) = kernel.k { splits_of(op, splits) } else { (1, k) };
     let block = if let Tile::Wide { rows } = kernel.tile { rule::block(op, rows) } else { 1 };
     let tiles_of_workgroup = if let Tile::Grouped { lanes } = kernel.tile { lanes } else { 1 };
     Launch {
         shader: shader(name, source, constants),
-        uniforms: uniforms(op, parts, block, tiles),
+        uniforms: uniforms(op, splits, block, tiles),
         bindings,
-        workgroups: (u64::from(tiles[0]) * u64::from(parts.0)).div_ceil(tiles_of_workgroup.into()),
+        workgroups: (u64::from(tiles[0]) * u64::from(splits.0)).div_ceil(tiles_of_workgroup.into()),
     }
 }
 
@@ -123,7 +124,7 @@ fn transposes_b(op: &Matmul) -> bool {
 }
 
 /// Number of the epilogue in the shaders.
-pub(super) fn epilogue(op: &Matmul) -> u32 {
+pub(super) fn epilogue_number(op: &Matmul) -> u32 {
     match op.epilogue {
         Epilogue::None | Epilogue::Update(_) => 0,
         Epilogue::Bias { .. } => 1,
@@ -132,13 +133,13 @@ pub(super) fn epilogue(op: &Matmul) -> u32 {
 }
 
 /// Compile-time constants of an epilogue.
-fn constants(op: &Matmul, end: EpilogueText) -> Vec<(&'static str, f64)> {
+fn constants(op: &Matmul, epilogue: EpilogueText) -> Vec<(&'static str, f64)> {
     let mut constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
-    match (end, &op.epilogue) {
-        (EpilogueText::Part, _) => {}
+    match (epilogue, &op.epilogue) {
+        (EpilogueText::Split, _) => {}
         (_, Epilogue::Update(step)) => constants.extend(step.constants()),
         (EpilogueText::Sums(activation), _) => {
-            constants.extend([("EPILOGUE", epilogue(op).into()), ("BIAS", op.extra().is_some().into())]);
+            constants.extend([("EPILOGUE", epilogue_number(op).into()), ("BIAS", op.extra().is_some().into())]);
             constants.extend(activation.constant());
         }
         (EpilogueText::Update, _) => unreachable!("its epilogue is an update"),
@@ -147,11 +148,13 @@ fn constants(op: &Matmul, end: EpilogueText) -> Vec<(&'static str, f64)> {
 }
 
 /// Uniforms of a matmul: the number of splits of k and the steps of each, the rows of tiles in a block, the tiles.
-fn uniforms(op: &Matmul, (parts, part_steps): (u32, u32), block: u32, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
+fn uniforms(op: &Matmul, (splits, split_steps): (u32, u32), block: u32, [tiles, tiles_n]: [u32; 2]) -> Vec<Uniform> {
     let [m, n, k] = op.shape();
     // Offset of the biases from the weights.
     let bias_at = op.bias_gradient.map_or(0, |bias| bias.offset.wrapping_sub(op.c.offset));
     let [transpose_b, aux] = [transposes_b(op), op.extra().is_some()].map(u32::from);
-    let epilogue = epilogue(op);
-    uniforms![m, n, k, tiles_n, tiles, bias_at, transpose_b, epilogue, aux, parts, part_steps, block]
+    let epilogue = epilogue_number(op);
+    uniforms![
+        m, n, k, tiles_n, tiles, bias_at, transpose_b, epilogue, aux, parts: splits, part_steps: split_steps, block
+    ]
 }

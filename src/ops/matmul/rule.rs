@@ -59,7 +59,7 @@ use Tile::{Direct, Grouped, Panel, Plain, Sliding, Square32, Square64, Subgroup,
 /// Up to this many multiply-adds, the plain kernel takes less time than compiling a better kernel.
 const SMALL: u64 = 1 << 19;
 /// Multiply-adds that take the time of one weight's update.
-const OF_UPDATE: u64 = 32;
+const SIZE_OF_UPDATE: u64 = 32;
 /// Up to this many multiply-adds, more than 16 rows are not worth their compile time.
 const MEDIUM: u64 = 1 << 26;
 
@@ -90,7 +90,7 @@ const MANY_LARGE_TILES: u32 = 256;
 const LONG_SUM: u32 = 256;
 /// Workgroups that occupy a GPU, and fewest steps of k that are worth a split.
 const MANY_WORKGROUPS: u32 = 256;
-const STEPS_OF_PART: u32 = 1024;
+const STEPS_OF_SPLIT: u32 = 1024;
 /// Up to this many output channels, the direct kernel computes most per number that it reads.
 const FEW_COLUMNS: u32 = 32;
 /// Positions of 64 workgroups of the direct kernel.
@@ -104,7 +104,7 @@ const STEPS_OF_INVOCATION: u32 = 256;
 const ENOUGH_OUTPUTS: u32 = 1024;
 /// Splits to try if the rule has none.
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
-const FEW_PARTS: u32 = 8;
+const FEW_SPLITS: u32 = 8;
 
 impl MatmulKernel {
     /// All kernels that can compute a matmul on an adapter, except those that a software adapter takes a second to
@@ -120,8 +120,8 @@ impl MatmulKernel {
         }
         if !adapter.software {
             kernels.push(whole(Square64));
-            if parts(op) > 1 || is_deep(op) {
-                kernels.push(Self { tile: Square32, k: Parts(if parts(op) > 1 { parts(op) } else { FEW_PARTS }) });
+            if splits(op) > 1 || is_deep(op) {
+                kernels.push(Self { tile: Square32, k: Parts(if splits(op) > 1 { splits(op) } else { FEW_SPLITS }) });
             }
         }
         kernels.push(whole(Vector { lanes: if adapter.software { 8 } else { 64 } }));
@@ -166,7 +166,7 @@ impl MatmulKernel {
 
     /// Kernel of a matmul that has not been measured.
     pub(crate) fn rule(op: &Matmul, adapter: &Adapter) -> Self {
-        match adapter.products {
+        match adapter.forced_matmul {
             Some(kernel) if kernel.fits(op, adapter) => kernel,
             _ if op.groups() > 1 => Self::of_groups(op, adapter),
             _ if adapter.software => Self::of_software(op, adapter),
@@ -185,21 +185,21 @@ impl MatmulKernel {
         if direct.fits(op, adapter) {
             return direct;
         }
-        let parts = (enough / tiles(op, 4)).min(op.k() / STEPS_OF_INVOCATION).max(op.k().div_ceil(longest));
-        Self { tile: Grouped { lanes }, k: if parts > 1 { Parts(parts) } else { Whole } }
+        let splits = (enough / tiles(op, 4)).min(op.k() / STEPS_OF_INVOCATION).max(op.k().div_ceil(longest));
+        Self { tile: Grouped { lanes }, k: if splits > 1 { Parts(splits) } else { Whole } }
     }
 
     /// GPUs. A vector operand takes the vector kernel, which reads each number of the matrix once, if it has enough
     /// workgroups. Other matmuls take a tiled kernel: workgroup memory serves many multiply-adds per load. Large
     /// tiles serve more, but need a large C and many registers. If C has too few tiles to occupy a GPU, k is split.
     fn of_gpu(op: &Matmul, adapter: &Adapter) -> Self {
-        let parts = parts(op);
+        let splits = splits(op);
         let direct = direct(op, adapter);
         let is_direct = op.n() <= FEW_COLUMNS && direct.fits(op, adapter) && convolution::fills_strips(op);
-        let (tile, k) = match parts {
-            _ if is_vector(op) && (parts <= 1 || vector_occupies_gpu(op)) => (Vector { lanes: 64 }, Whole),
+        let (tile, k) = match splits {
+            _ if is_vector(op) && (splits <= 1 || vector_occupies_gpu(op)) => (Vector { lanes: 64 }, Whole),
             _ if is_direct && op.m() >= MANY_POSITIONS => return direct,
-            2.. => (Square32, Parts(parts)),
+            2.. => (Square32, Parts(splits)),
             _ if adapter.many_registers && tiles(op, 64) >= MANY_LARGE_TILES => (Square64, Whole),
             _ if is_deep(op) => (Square32, Slices(4)),
             _ => (Square32, Whole),
@@ -212,7 +212,7 @@ impl MatmulKernel {
     /// short or many rows use it. Without subgroups: the plain kernel. Sums beyond the drivers' loop limit are split.
     fn of_software(op: &Matmul, adapter: &Adapter) -> Self {
         let [m, n, steps] = op.shape();
-        let update = if matches!(op.epilogue, Epilogue::Update(_)) { OF_UPDATE } else { 0 };
+        let update = if matches!(op.epilogue, Epilogue::Update(_)) { SIZE_OF_UPDATE } else { 0 };
         let size = op.size() + u64::from(m) * u64::from(n) * update;
         let rows = match (m, adapter.matmul_subgroup) {
             (..=8, _) => 8,
@@ -242,8 +242,8 @@ fn direct(op: &Matmul, adapter: &Adapter) -> MatmulKernel {
 
 /// Best number of splits of k on a GPU. If C has few tiles, the splits should occupy the GPU, but none may be too
 /// short.
-fn parts(op: &Matmul) -> u32 {
-    (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.k() / STEPS_OF_PART)
+fn splits(op: &Matmul) -> u32 {
+    (MANY_WORKGROUPS / tiles(op, 32).max(1)).min(op.k() / STEPS_OF_SPLIT)
 }
 
 /// Whether C has few tiles and long sums.

@@ -1,7 +1,7 @@
 //! Convolution kernels for software adapters, which slide along the rows of an image. They compute convolutions of
 //! stride 1, and gradients of the inputs of other convolutions.
 
-use super::launches::{add_up, epilogue};
+use super::launches::{add_splits, epilogue_number};
 use super::text::EpilogueText;
 use super::{Axis, Epilogue, Layout, Matmul};
 use crate::ops::*;
@@ -10,7 +10,7 @@ use crate::ops::*;
 const KEPT: u32 = 576;
 const MOST_CHANNELS: u32 = 16;
 /// Vector multiply-adds per iteration, all unrolled. A processor has to decode longer code again and again.
-const PRODUCTS: u32 = 1200;
+const MULTIPLY_ADDS: u32 = 1200;
 /// Most sums per channel of C with which a lane can compute four channels.
 const FEW_SUMS: u32 = 36;
 /// Most taps along a dimension.
@@ -20,7 +20,7 @@ const MOST_UP: u32 = 4;
 /// Workgroups that each thread should have.
 const WORKGROUPS_OF_THREAD: u32 = 8;
 /// Most iterations of all loops of an invocation. A strip of outputs takes one more than it has positions.
-const MOST_TURNS: u32 = LONGEST_LOOP;
+const MOST_ITERATIONS: u32 = LONGEST_LOOP;
 
 /// Numbers that a text is expanded with. Convolutions with equal numbers share a pipeline.
 #[derive(Debug, Clone, Copy)]
@@ -65,13 +65,13 @@ impl Sliding {
         };
         let columns = [4, 2, 1].into_iter().filter(|columns| *columns <= most).find(divides)?;
         let out = if columns == 1 { 4 } else { 2 };
-        let most = (KEPT.min(PRODUCTS / out) / (columns * number)).min(MOST_CHANNELS);
+        let most = (KEPT.min(MULTIPLY_ADDS / out) / (columns * number)).min(MOST_CHANNELS);
         let block = if window.channels <= most { window.channels } else { (most + 1).next_power_of_two() / 2 };
         let load = [8, 4, 2, 1].into_iter().find(|load| block % load == 0 && window.channels % load == 0)?;
-        let turns = number + window.columns.positions.saturating_add(1);
+        let iterations = number + window.columns.positions.saturating_add(1);
         let sliding = Self { taps, columns, block, load, out };
         let is_square = op.layout != Layout::Nt || block.is_multiple_of(columns);
-        (is_square && turns <= MOST_TURNS / op.window?.channels.div_ceil(block)).then_some(sliding)
+        (is_square && iterations <= MOST_ITERATIONS / op.window?.channels.div_ceil(block)).then_some(sliding)
     }
 
     fn expand(self, text: &str, addend: bool) -> String {
@@ -127,7 +127,7 @@ impl Sliding {
 }
 
 /// One dispatch, or two for the gradient of weights: the second adds the partial sums of the first.
-pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec<Launch> {
+pub(super) fn launches(op: &Matmul, epilogue: EpilogueText, adapter: &Adapter) -> Vec<Launch> {
     let (Some(sliding), Some(window)) = (Sliding::of(op), op.window) else { return Vec::new() };
     let is_gradient = op.layout == Layout::Tn;
     let (rows, columns) = (window.rows, window.columns);
@@ -139,8 +139,8 @@ pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec
     // Workgroups loop over the blocks of channels, or have one block each.
     let (times, side_by_side) =
         if is_gradient { (1, groups * blocks) } else { (blocks, groups * rows.up * columns.up) };
-    let turns = sliding.taps[0] * sliding.taps[1];
-    let longest = (MOST_TURNS / times - turns) / (columns.positions + 1);
+    let iterations = sliding.taps[0] * sliding.taps[1];
+    let longest = (MOST_ITERATIONS / times - iterations) / (columns.positions + 1);
     let chunks = (WORKGROUPS_OF_THREAD * adapter.threads).div_ceil(side_by_side).max(strips.div_ceil(longest));
     let strips_of_chunk = strips.div_ceil(chunks.min(strips));
     let chunks = strips.div_ceil(strips_of_chunk);
@@ -149,9 +149,9 @@ pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec
     let uniforms = uniforms![
         height: rows.length, width: columns.length, channels: window.channels, out_height: rows.positions,
         out_width: columns.positions, n: op.n(), first_y: rows.first as u32, first_x: columns.first as u32,
-        up_y: rows.up, up_x: columns.up, tap_rows: rows.taps, tap_columns: columns.taps, turns,
+        up_y: rows.up, up_x: columns.up, tap_rows: rows.taps, tap_columns: columns.taps, turns: iterations,
         flipped: u32::from(is_flipped), transposed: u32::from(op.layout == Layout::Nt), strips_of_image, strips,
-        chunks, groups, rows_of_part, epilogue: epilogue(op), aux: u32::from(op.extra().is_some()),
+        chunks, groups, rows_of_part, epilogue: epilogue_number(op), aux: u32::from(op.extra().is_some()),
     ];
     let workgroups = u64::from(side_by_side) * u64::from(chunks);
     let launch = |name: String, text: String, constants| Launch {
@@ -162,7 +162,7 @@ pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec
     };
     let words = if sliding.load == 8 { text!("software/words.wgsl") } else { "" };
     let expand = |text| words.to_owned() + &sliding.expand(text, op.addend.is_some());
-    match (op.layout, end) {
+    match (op.layout, epilogue) {
         (Layout::Nn | Layout::Nt, EpilogueText::Sums(activation)) => {
             let text = text!(
                 "software/matmul.wide.sliding.columns.wgsl.in",
@@ -170,14 +170,14 @@ pub(super) fn launches(op: &Matmul, end: EpilogueText, adapter: &Adapter) -> Vec
                 "software/matmul.wide.sliding.wgsl.in"
             );
             let constants = activation.constant().into_iter().collect();
-            vec![launch(end.named("matmul.wide.sliding"), expand(text) + activation.text(), constants)]
+            vec![launch(epilogue.named("matmul.wide.sliding"), expand(text) + activation.text(), constants)]
         }
         _ => {
             let text =
                 text!("software/matmul.wide.sliding.columns.wgsl.in", "software/matmul.wide.sliding.gradient.wgsl.in");
             let constants = vec![("BIAS_GRADIENT", f64::from(op.bias_gradient.is_some()))];
             let mut first = launch("matmul.wide.sliding.gradient".into(), expand(text), constants);
-            let second = add_up(op, end, chunks, &mut first);
+            let second = add_splits(op, epilogue, chunks, &mut first);
             vec![first, second]
         }
     }

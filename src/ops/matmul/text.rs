@@ -16,7 +16,7 @@ pub(super) enum EpilogueText {
     /// Passes the sums to an optimizer.
     Update,
     /// Writes the partial sums of a split to scratch memory.
-    Part,
+    Split,
 }
 
 impl EpilogueText {
@@ -47,7 +47,7 @@ impl EpilogueText {
             (Self::Update, false) => {
                 (OptimizerStep::TEXT, text!("matmul.epilogue.update.wgsl.in", "matmul.update.rows.wgsl.in"))
             }
-            (Self::Part, _) => return text!("matmul.epilogue.wgsl.in", "matmul.part.wgsl.in").into(),
+            (Self::Split, _) => return text!("matmul.epilogue.wgsl.in", "matmul.part.wgsl.in").into(),
         };
         functions.to_owned() + &of_addend(text, addend) + text!("matmul.whole.wgsl.in")
     }
@@ -64,7 +64,7 @@ impl EpilogueText {
                 );
                 f.text().to_owned() + &of_addend(text, addend)
             }
-            Self::Part => unreachable!("only kernels of four columns sum parts"),
+            Self::Split => unreachable!("only kernels of four columns sum parts"),
         }
     }
 }
@@ -78,15 +78,15 @@ fn of_addend(text: &str, addend: bool) -> String {
 pub(super) fn source(
     op: &Matmul,
     MatmulKernel { tile, k }: MatmulKernel,
-    end: EpilogueText,
+    epilogue: EpilogueText,
     lanes: u32,
 ) -> (String, String) {
     let transposed = op.layout == Layout::Tn;
     let conditions = [
         ("A is transposed", transposed),
         ("A is as it is", !transposed),
-        ("the sums are gradients", end == EpilogueText::Update),
-        ("C takes the sums", end != EpilogueText::Update),
+        ("the sums are gradients", epilogue == EpilogueText::Update),
+        ("C takes the sums", epilogue != EpilogueText::Update),
         ("A is stored", op.window.is_none()),
         ("A is seen through a window", op.window.is_some()),
     ];
@@ -115,7 +115,7 @@ pub(super) fn source(
             expand(text!("matmul.vector.wgsl.in", "matmul.vector.rows.wgsl.in"), &[("lanes", lanes)]),
         ),
         Tile::Vector { lanes } => {
-            let counts = [("lanes", lanes), ("parts", vector_parts(lanes))];
+            let counts = [("lanes", lanes), ("parts", lanes_of_column(lanes))];
             ("matmul.vector.columns", expand(text!("matmul.vector.wgsl.in", "matmul.vector.columns.wgsl.in"), &counts))
         }
         Tile::Direct { quads } => ("matmul.direct", of_window(&|window| convolution::direct(op, window, quads))),
@@ -132,23 +132,23 @@ pub(super) fn source(
         }
         Tile::Sliding => unreachable!("it has texts of its own"),
     };
-    let name = end.named(name);
-    let end = match tile {
-        Tile::Wide { .. } | Tile::Panel => end.wide_text(op.addend.is_some()),
-        _ => end.text(op.n().is_multiple_of(4), op.addend.is_some()),
+    let name = epilogue.named(name);
+    let epilogue = match tile {
+        Tile::Wide { .. } | Tile::Panel => epilogue.wide_text(op.addend.is_some()),
+        _ => epilogue.text(op.n().is_multiple_of(4), op.addend.is_some()),
     };
     let block = match serves_both_passes(op, tile) {
         true => expand(text!("software/matmul.wide.block.wgsl.in"), &[("step", 8), ("load", 8), ("pair", 4)]),
         false => String::new(),
     };
     let name = if op.window.is_some() { format!("{name}.window") } else { name };
-    (name, [&end, text!("matmul.uniforms.wgsl"), window, loads, &block, &kernel].concat())
+    (name, [&epilogue, text!("matmul.uniforms.wgsl"), window, loads, &block, &kernel].concat())
 }
 
 /// Text of the second dispatch of split-K.
-pub(super) fn source_of_rest(op: &Matmul, end: EpilogueText) -> String {
+pub(super) fn source_of_sum(op: &Matmul, epilogue: EpilogueText) -> String {
     let kernel = expand(text!("matmul.uniforms.wgsl", "matmul.parts.wgsl.in"), &[("load", 4)], &[]);
-    end.text(op.n().is_multiple_of(4), op.addend.is_some()) + &kernel
+    epilogue.text(op.n().is_multiple_of(4), op.addend.is_some()) + &kernel
 }
 
 /// Whether the kernel reads the differences of forward and backward passes from uniforms instead of constants. Both
@@ -164,13 +164,13 @@ fn outputs_are_rows(op: &Matmul) -> bool {
 }
 
 /// Invocations of the kernel for columns that share the steps of a column.
-fn vector_parts(lanes: u32) -> u32 {
+fn lanes_of_column(lanes: u32) -> u32 {
     if lanes == 64 { 4 } else { 1 }
 }
 
 /// Outputs per workgroup of the vector kernels.
 pub(super) fn vector_outputs(op: &Matmul, lanes: u32) -> u32 {
-    if outputs_are_rows(op) { 4 } else { 4 * lanes / vector_parts(lanes) }
+    if outputs_are_rows(op) { 4 } else { 4 * lanes / lanes_of_column(lanes) }
 }
 
 /// Repetitions in a kernel that keeps the sums of this many rows.

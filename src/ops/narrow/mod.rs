@@ -126,8 +126,8 @@ impl Narrow {
 impl NarrowLayer {
     /// Flops per row: the same as those of a matmul with its epilogue, or of a matmul and a softmax.
     fn flops(&self) -> u64 {
-        let end = if self.activation == Activation::Softmax { 5 } else { self.activation.flops()[0] };
-        u64::from(self.units) * (2 * u64::from(self.inputs) + u64::from(self.bias.is_some()) + end)
+        let function = if self.activation == Activation::Softmax { 5 } else { self.activation.flops()[0] };
+        u64::from(self.units) * (2 * u64::from(self.inputs) + u64::from(self.bias.is_some()) + function)
     }
 
     fn apply(&self, x: &[f32], parameters: &[f32]) -> Vec<f32> {

@@ -66,7 +66,7 @@ impl Subgroup {
         self.each(units, |g, r| format!("var sum_{g}_{r} = bias_{g};"));
         let columns = if first { inputs.max(1) } else { self.columns };
         for from in (0..inputs).step_by(columns as usize) {
-            self.products(layer, *stride, from, inputs.min(from + columns), first);
+            self.multiply_adds(layer, *stride, from, inputs.min(from + columns), first);
         }
         self.activation(activation, units);
         self.each(units, |g, r| format!("x_{g}_{r} = sum_{g}_{r};"));
@@ -80,7 +80,7 @@ impl Subgroup {
     }
 
     /// Multiply-adds of the inputs `from..to`, four inputs at a time.
-    fn products(&mut self, layer: &NarrowLayer, stride: u32, from: u32, to: u32, first: bool) {
+    fn multiply_adds(&mut self, layer: &NarrowLayer, stride: u32, from: u32, to: u32, first: bool) {
         let whole = (to - from) / 4;
         if whole > 0 {
             self.line(format!("for (var i = 0u; i < {whole}u; i++) {{"));

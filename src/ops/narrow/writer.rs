@@ -88,11 +88,11 @@ pub struct Writer<'a> {
     pub place: Place,
 }
 
-/// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop, with `TURN` inputs per
-/// iteration. Unrolled in a fragment shader, 32 inputs take lavapipe four times as long to compile, and 64 take
-/// minutes. RADV unrolls the loop of 32 itself and makes the same code.
-const STRAIGHT: u32 = 16;
-const TURN: u32 = 4;
+/// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop, with `LOOP_INPUTS`
+/// inputs per iteration. Unrolled in a fragment shader, 32 inputs take lavapipe four times as long to compile, and 64
+/// take minutes. RADV unrolls the loop of 32 itself and makes the same code.
+const MOST_UNROLLED: u32 = 16;
+const LOOP_INPUTS: u32 = 4;
 
 impl Writer<'_> {
     /// Writes the activation functions of the layers, each once.
@@ -152,7 +152,7 @@ impl Writer<'_> {
             Some(bias) => format!("var sum_{q} = {parameters}[{}u{shift}];", bias / 4 + q),
             None => format!("var sum_{q} = vec4f(0.0);"),
         });
-        self.products(run, &shift);
+        self.multiply_adds(run, &shift);
         self.activation(activation, units);
         match (last, self.place) {
             (true, _) => self.each(units, |q| format!("y_{q} = sum_{q};")),
@@ -168,19 +168,19 @@ impl Writer<'_> {
     }
 
     /// sum += x · W. If rows of W are not whole vectors, they are read four at a time, which are whole vectors.
-    fn products(&mut self, run: &Run, shift: &str) {
+    fn multiply_adds(&mut self, run: &Run, shift: &str) {
         let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
         // Inputs per iteration of the loop, and inputs of the whole loop.
-        let turn = match self.place {
-            Place::Vectors => TURN,
+        let loop_inputs = match self.place {
+            Place::Vectors => LOOP_INPUTS,
             Place::Tile => step,
             Place::Encoded => 4,
         };
-        let straight = self.place == Place::Vectors && inputs <= STRAIGHT;
-        let looped = if straight { 0 } else { inputs / turn * turn };
+        let unrolled = self.place == Place::Vectors && inputs <= MOST_UNROLLED;
+        let looped = if unrolled { 0 } else { inputs / loop_inputs * loop_inputs };
         if looped > 0 {
-            self.line(&format!("for (var i = 0u; i < {looped}u; i += {turn}u) {{"));
+            self.line(&format!("for (var i = 0u; i < {looped}u; i += {loop_inputs}u) {{"));
             // The bound is never reached. It tells compilers that sums with `at` do not wrap around, so that they
             // become offsets of the loads.
             let vectors =
@@ -188,13 +188,14 @@ impl Writer<'_> {
             let last = weight + stride * (count - 1) + inputs * units;
             self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
             self.encoded("i / 4u");
-            for k in (0..turn).step_by(step as usize) {
+            for k in (0..loop_inputs).step_by(step as usize) {
                 let values: Vec<String> = (k..k + step).map(|k| self.value(&format!("(i + {k}u)"), k)).collect();
                 self.rows(units, &format!("at + {}u", k * units / 4), &values);
             }
             if self.place == Place::Vectors {
                 // Vectors have no index, so the row moves on instead.
-                (TURN / 4..quads(inputs)).for_each(|q| self.line(&format!("x_{} = x_{q};", q - TURN / 4)));
+                (LOOP_INPUTS / 4..quads(inputs))
+                    .for_each(|q| self.line(&format!("x_{} = x_{q};", q - LOOP_INPUTS / 4)));
             }
             self.line("}");
         }

@@ -36,9 +36,9 @@ fn texts() -> BTreeMap<String, String> {
     let of_launches = launches().into_iter().map(|launch| launch.shader);
     let crops = [true, false].map(|texture| from_texture_crops(texture, vec![]));
     let of_textures = [from_texture(3), from_texture_random(3, 9)].into_iter().chain(crops);
-    let of_products = product_launches().into_iter().map(|launch| launch.shader);
+    let of_matmuls = matmul_launches().into_iter().map(|launch| launch.shader);
     let mut texts = BTreeMap::new();
-    for shader in of_launches.chain(of_textures).chain(of_products) {
+    for shader in of_launches.chain(of_textures).chain(of_matmuls) {
         let (name, text) = (shader.name.into_owned(), shader.source.into_owned());
         let names = std::iter::once(name.clone()).chain((2..).map(|i| format!("{name} {i}")));
         let mut free = names.filter(|name| texts.get(name).is_none_or(|known| *known == text));
@@ -49,7 +49,7 @@ fn texts() -> BTreeMap<String, String> {
     }
     texts.insert("pointwise_loss own".into(), pointwise_loss(Loss::Custom(&OWN_LOSS), Activation::Identity));
     for activation in activations() {
-        let op = Matmul { epilogue: Epilogue::Bias { bias: None, activation }, ..product(8, 8, 8, Layout::Nn) };
+        let op = Matmul { epilogue: Epilogue::Bias { bias: None, activation }, ..matmul(8, 8, 8, Layout::Nn) };
         let launch = op.launches(&hardware()).remove(0);
         texts.insert(format!("matmul {activation}"), launch.shader.source.into());
         texts.insert(format!("pointwise_loss {activation}"), pointwise_loss(Loss::MeanSquaredError, activation));
@@ -69,7 +69,7 @@ fn texts() -> BTreeMap<String, String> {
 }
 
 /// Matmuls in every layout, aligned and not aligned, with every epilogue, by every kernel that can compute them.
-fn product_launches() -> Vec<Launch> {
+fn matmul_launches() -> Vec<Launch> {
     let tensor = |len: u32| Tensor::new(BufferId(0), Dtype::F32, len);
     let update = OptimizerStep {
         optimizer: crate::Adam::default().into(),
@@ -99,7 +99,7 @@ fn product_launches() -> Vec<Launch> {
                 [[8, 8, 8], [8, 8, 32], [9, 9, 9], [8, 1, 8], [1, 8, 8], [1, 9, 8], [8, 20, 32], [6, 12, 4]]
             {
                 for (epilogue, add) in &ends {
-                    let product = product(m, n, k, layout);
+                    let product = matmul(m, n, k, layout);
                     let op = Matmul { epilogue: epilogue.clone(), addend: add.then_some(product.c), ..product };
                     // A stored matrix, a convolution with two taps, and a depthwise convolution.
                     let convolution = Matmul { window: Some(window(m.max(k) / 2)), ..op.clone() };
@@ -116,7 +116,7 @@ fn product_launches() -> Vec<Launch> {
     found
 }
 
-fn product(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
+fn matmul(m: u32, n: u32, k: u32, layout: Layout) -> Matmul {
     let tensor = |shape: [u32; 2]| Tensor::new(BufferId(0), Dtype::F32, shape);
     let a = tensor(if layout == Layout::Tn { [k, m] } else { [m, k] });
     let b = tensor(if layout == Layout::Nt { [n, k] } else { [k, n] });
@@ -209,7 +209,7 @@ fn launches() -> Vec<Launch> {
 fn long_sums_are_split_where_there_are_few() {
     use Layout::{Nn, Tn};
     let of = |m, n, k, layout| {
-        let MatmulKernel { tile, k } = MatmulKernel::rule(&product(m, n, k, layout), &hardware());
+        let MatmulKernel { tile, k } = MatmulKernel::rule(&matmul(m, n, k, layout), &hardware());
         (tile, k)
     };
     assert_eq!(of(64, 64, 32768, Tn), (Tile::Square32, K::Parts(32)));
@@ -219,7 +219,7 @@ fn long_sums_are_split_where_there_are_few() {
     assert_eq!(of(64, 64, 2047, Tn), (Tile::Square32, K::Slices(4)));
     assert_eq!(of(4096, 1, 32768, Tn), (Tile::Vector { lanes: 64 }, K::Whole));
     let launches = plans().iter().flat_map(Plan::ops).map(|op| op.launches(&hardware()).len()).collect::<Vec<_>>();
-    assert!(launches.contains(&2), "a split product is two launches");
+    assert!(launches.contains(&2), "a split matmul is two launches");
 }
 
 /// A forced kernel is not used if it cannot compute a matmul. If no kernel can compute a whole sum, the sum is split.
@@ -229,9 +229,9 @@ fn the_rule_chooses_what_fits() {
         for layout in [Layout::Nn, Layout::Nt, Layout::Tn] {
             for [m, n] in [[1, 64], [64, 1], [64, 64], [512, 256], [1, 5000], [700, 900], [2048, 2048]] {
                 for k in [1, 40, 300, 1000, 5000, 32768, 100_000] {
-                    let op = product(m, n, k, layout);
-                    for products in [None, Some(MatmulKernel { tile: Tile::Panel, k: K::Whole })] {
-                        let chosen = MatmulKernel::rule(&op, &Adapter { products, ..adapter });
+                    let op = matmul(m, n, k, layout);
+                    for forced_matmul in [None, Some(MatmulKernel { tile: Tile::Panel, k: K::Whole })] {
+                        let chosen = MatmulKernel::rule(&op, &Adapter { forced_matmul, ..adapter });
                         assert!(chosen.fits(&op, &adapter), "{chosen:?} for {layout:?} {m}x{n}x{k}");
                     }
                 }
@@ -250,7 +250,7 @@ fn sliding_stays_within_the_iteration_limit() {
         let positions = images * height * width;
         for layout in [Layout::Nn, Layout::Tn] {
             let [m, k] = if layout == Layout::Tn { [9 * channels, positions] } else { [positions, 9 * channels] };
-            let op = Matmul { window: Some(window), ..product(m, 32, k, layout) };
+            let op = Matmul { window: Some(window), ..matmul(m, 32, k, layout) };
             assert_eq!(MatmulKernel::rule(&op, &adapter).tile, Tile::Sliding);
             let launch = op.launches(&adapter).remove(0);
             let word = |of: &str| match launch.uniforms.iter().find(|(name, _)| *name == of).unwrap().1 {
@@ -258,8 +258,8 @@ fn sliding_stays_within_the_iteration_limit() {
                 Word::F32(_) => unreachable!(),
             };
             let blocks = if layout == Layout::Tn { 1 } else { channels.div_ceil(16) };
-            let turns = blocks * (9 + word("strips").div_ceil(word("chunks")) * (width + 1));
-            assert!(turns <= LONGEST_LOOP, "{turns} for {images}x{height}x{width}x{channels}");
+            let iterations = blocks * (9 + word("strips").div_ceil(word("chunks")) * (width + 1));
+            assert!(iterations <= LONGEST_LOOP, "{iterations} for {images}x{height}x{width}x{channels}");
         }
     }
 }
