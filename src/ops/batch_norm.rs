@@ -1,6 +1,6 @@
 //! Batch normalisation, forward pass.
 
-use super::channel_statistics::{by_width, inverse, normal_epsilon, normalised_bound, of_inverse, width};
+use super::channel_statistics::{by_width, inverse, inverse_error, normal_epsilon, normalised_bound, width};
 use super::*;
 use crate::activation::Activation;
 
@@ -82,7 +82,7 @@ impl Kernel for BatchNormForward {
         let (scale, shift, epsilon) = (at.f64s(self.scale), at.f64s(self.shift), normal_epsilon(self.epsilon));
         let statistics = at.f32s(self.statistics);
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
-            .map(|&variance| (inverse(variance, epsilon), of_inverse(variance, epsilon)))
+            .map(|&variance| (inverse(variance, epsilon), inverse_error(variance, epsilon)))
             .collect();
         let bound = |(i, &x): (usize, &f32)| {
             let c = i % columns;

@@ -1,7 +1,7 @@
 //! Gradient of batch normalisation's input.
 
 use super::batch_norm::grid;
-use super::channel_statistics::{by_width, inverse, normal_epsilon, normalised_bound, of_inverse, present, width};
+use super::channel_statistics::{by_width, inverse, inverse_error, normal_epsilon, normalised_bound, present, width};
 use super::*;
 
 /// Gradient of batch normalisation's input: dx = scale / √(variance + epsilon) · (dy − mean(dy) − x̂ · mean(dy ·
@@ -81,20 +81,20 @@ impl Kernel for BatchNormInput {
         let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f64s(t)));
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
             .map(|&variance| {
-                (inverse(variance, normal_epsilon(self.epsilon)), of_inverse(variance, normal_epsilon(self.epsilon)))
+                (inverse(variance, normal_epsilon(self.epsilon)), inverse_error(variance, normal_epsilon(self.epsilon)))
             })
             .collect();
         let bound = |(i, dy): (usize, f64)| {
             let (c, mean) = (i % columns, |i: usize| sums.as_ref().map_or(0.0, |sums| sums[i].abs()) / n);
-            let (inverse, of_inverse) = inverses[c];
-            let (value, off) = normalised_bound(x[i], statistics[c].into(), inverse, of_inverse);
+            let (inverse, inverse_error) = inverses[c];
+            let (value, off) = normalised_bound(x[i], statistics[c].into(), inverse, inverse_error);
             let (along, level) = (mean(c), mean(columns + c));
             // Errors of the quotients of the means, then roundings of the sum.
-            let of_means = 2.0 * (DIVISION + U) * (level + value * along) + off * along;
+            let means_error = 2.0 * (DIVISION + U) * (level + value * along) + off * along;
             let size = dy.abs() + level + value * along;
             let flushed = FLUSHED * (3.0 + (x[i] - f64::from(statistics[c])).abs() * (1.0 + inverse));
-            let of_all = (of_means + 2.0 * 6.0 * U * size + 2.0 * flushed) * inverse + size * of_inverse;
-            scale[c].abs() * of_all + FLUSHED * size
+            let total_error = (means_error + 2.0 * 6.0 * U * size + 2.0 * flushed) * inverse + size * inverse_error;
+            scale[c].abs() * total_error + FLUSHED * size
         };
         let mut bounds: Vec<f64> = gradient.into_iter().take(numbers).enumerate().map(bound).collect();
         bounds.resize(x.len(), 0.0);

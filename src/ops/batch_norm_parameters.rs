@@ -1,7 +1,7 @@
 //! Gradient of batch normalisation's scale and shift.
 
 use super::channel_statistics::{
-    COLUMNS, JOINED, by_width, chunks_of, depth, inverse, normal_epsilon, normalised_bound, of_inverse, width,
+    COLUMNS, JOINED, by_width, chunks_of, depth, inverse, inverse_error, normal_epsilon, normalised_bound, width,
 };
 use super::*;
 
@@ -87,7 +87,7 @@ impl Kernel for BatchNormParameters {
         let roundings = 2.0 * (depth(chunk_rows) + f64::from(chunks) + 3.0) * U;
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())
             .map(|&variance| {
-                (inverse(variance, normal_epsilon(self.epsilon)), of_inverse(variance, normal_epsilon(self.epsilon)))
+                (inverse(variance, normal_epsilon(self.epsilon)), inverse_error(variance, normal_epsilon(self.epsilon)))
             })
             .collect();
         let mut bounds = [vec![0.0; columns], vec![0.0; columns]];

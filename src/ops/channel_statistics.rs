@@ -60,7 +60,7 @@ pub(super) fn inverse(variance: f32, epsilon: f32) -> f64 {
 }
 
 /// Error bound of [`inverse`] on a GPU.
-pub(super) fn of_inverse(variance: f32, epsilon: f32) -> f64 {
+pub(super) fn inverse_error(variance: f32, epsilon: f32) -> f64 {
     let shifted = f64::from(variance) + f64::from(epsilon);
     inverse(variance, epsilon) * (2.0 * (U + ROOT + DIVISION) + flushed(variance) / shifted)
 }
@@ -71,9 +71,9 @@ pub(super) fn normal_epsilon(epsilon: f32) -> f32 {
 }
 
 /// Magnitude of x̂ and its error bound, from the channel's mean and 1 / √(variance + epsilon).
-pub(super) fn normalised_bound(x: f64, mean: f64, inverse: f64, of_inverse: f64) -> (f64, f64) {
+pub(super) fn normalised_bound(x: f64, mean: f64, inverse: f64, inverse_error: f64) -> (f64, f64) {
     let deviation = (x - mean).abs();
-    (deviation * inverse, 2.0 * (2.0 * U * deviation + FLUSHED) * inverse + deviation * of_inverse)
+    (deviation * inverse, 2.0 * (2.0 * U * deviation + FLUSHED) * inverse + deviation * inverse_error)
 }
 
 impl ChannelStatistics {
@@ -148,7 +148,7 @@ impl Kernel for ChannelStatistics {
         let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
         let (x, n) = (at.f64s(self.x), f64::from(present.max(1)));
         let (chunks, chunk_rows) = chunks_of(self.x.rows());
-        let (depth, of_chunks) = (depth(chunk_rows), f64::from(chunks) + 4.0);
+        let (depth, chunk_roundings) = (depth(chunk_rows), f64::from(chunks) + 4.0);
         let mut bounds = vec![0.0; 2 * stride];
         for c in 0..columns {
             let first = x[c];
@@ -160,31 +160,32 @@ impl Kernel for ChannelStatistics {
                 let from_first: Vec<f64> = rows.map(|row| x[row as usize * columns + c] - first).collect();
                 let mean = from_first.iter().sum::<f64>() / count;
                 let size = from_first.iter().map(|d| d.abs()).sum::<f64>() / count;
-                let of_mean = ((depth + 2.0) * U + DIVISION) * size + 2.0 * FLUSHED;
-                let (mut squares, mut of_squares) = (0.0, 0.0);
+                let mean_error = ((depth + 2.0) * U + DIVISION) * size + 2.0 * FLUSHED;
+                let (mut squares, mut squares_error) = (0.0, 0.0);
                 for d in from_first {
                     let deviation = (d - mean).abs();
-                    let off = U * (d.abs() + deviation + of_mean) + FLUSHED;
+                    let off = U * (d.abs() + deviation + mean_error) + FLUSHED;
                     squares += deviation * deviation;
-                    let roundings = (depth + 2.0) * U * (deviation + off + of_mean).powi(2);
-                    of_squares += 2.0 * deviation * off + (off + of_mean).powi(2) + roundings + FLUSHED;
+                    let roundings = (depth + 2.0) * U * (deviation + off + mean_error).powi(2);
+                    squares_error += 2.0 * deviation * off + (off + mean_error).powi(2) + roundings + FLUSHED;
                 }
-                found.push((count, mean, of_mean, squares, of_squares));
+                found.push((count, mean, mean_error, squares, squares_error));
             }
             let mean = found.iter().map(|(count, mean, ..)| count * mean).sum::<f64>() / n;
             let size = found.iter().map(|(count, mean, ..)| count * mean.abs()).sum::<f64>() / n;
-            let of_means = found.iter().map(|(count, _, of_mean, ..)| count * of_mean).sum::<f64>() / n;
-            let of_mean = of_means + if chunks == 1 { 0.0 } else { (of_chunks * U + DIVISION + U) * size };
-            let (mut squares, mut of_squares) = (0.0, 0.0);
-            for (count, own_mean, of_own, own, of_own_squares) in found {
+            let means_error = found.iter().map(|(count, _, mean_error, ..)| count * mean_error).sum::<f64>() / n;
+            let mean_error = means_error + if chunks == 1 { 0.0 } else { (chunk_roundings * U + DIVISION + U) * size };
+            let (mut squares, mut squares_error) = (0.0, 0.0);
+            for (count, own_mean, own_error, own, own_squares_error) in found {
                 let distance = (own_mean - mean).abs();
-                let off = if chunks == 1 { 0.0 } else { of_own + of_mean + U * distance };
-                let all = own + of_own_squares + count * (distance + off).powi(2);
+                let off = if chunks == 1 { 0.0 } else { own_error + mean_error + U * distance };
+                let all = own + own_squares_error + count * (distance + off).powi(2);
                 squares += own + count * distance * distance;
-                of_squares += of_own_squares + count * (2.0 * distance * off + off * off) + of_chunks * U * all;
+                squares_error +=
+                    own_squares_error + count * (2.0 * distance * off + off * off) + chunk_roundings * U * all;
             }
-            bounds[c] = 2.0 * (of_mean + U * (first + mean).abs() + FLUSHED);
-            bounds[stride + c] = 2.0 * (of_squares + (DIVISION + U) * squares) / n + FLUSHED;
+            bounds[c] = 2.0 * (mean_error + U * (first + mean).abs() + FLUSHED);
+            bounds[stride + c] = 2.0 * (squares_error + (DIVISION + U) * squares) / n + FLUSHED;
         }
         vec![Bounds::Each(bounds)]
     }

@@ -76,40 +76,44 @@ impl Kernel for LayerNormForward {
         let of = Members::of(self.x, self.groups);
         let (n, depth) = (f64::from(of.len()), depth(of.len()));
         let (x, scale, shift) = (at.f64s(self.x), at.f64s(self.scale), self.shift.map(|t| at.f64s(t)));
-        let (mut of_y, mut of_statistics) = (vec![0.0; x.len()], Vec::new());
+        let (mut y_bounds, mut statistics_bounds) = (vec![0.0; x.len()], Vec::new());
         for group in 0..of.count() as usize {
-            let of_row = |f: &dyn Fn(f64) -> f64| of.each(group).map(|(at, _)| f(x[at])).sum::<f64>() / n;
+            let row_mean = |f: &dyn Fn(f64) -> f64| of.each(group).map(|(at, _)| f(x[at])).sum::<f64>() / n;
             let centred = |value: f64| if shift.is_some() { value } else { 0.0 };
             let first = centred(x[of.start(group)]);
-            let mean = centred(of_row(&|x| x - first));
+            let mean = centred(row_mean(&|x| x - first));
             let deviation = |x: f64| x - first - mean;
             // The first estimate of the mean has the error of its sum. The sum of the deviations corrects it, except
             // for its own roundings.
-            let estimate = centred(((depth + 3.0) * U + DIVISION) * of_row(&|x| (x - first).abs()));
+            let estimate = centred(((depth + 3.0) * U + DIVISION) * row_mean(&|x| (x - first).abs()));
             let far = |x: f64| deviation(x).abs() + estimate;
-            let of_far = |x: f64| difference_error(x - first, far(x));
-            let of_mean = 2.0
-                * (of_row(&of_far) + depth * U * of_row(&far) + DIVISION * estimate + U * mean.abs() + 2.0 * FLUSHED);
-            let of_mean = centred(of_mean);
+            let far_error = |x: f64| difference_error(x - first, far(x));
+            let mean_error = 2.0
+                * (row_mean(&far_error)
+                    + depth * U * row_mean(&far)
+                    + DIVISION * estimate
+                    + U * mean.abs()
+                    + 2.0 * FLUSHED);
+            let mean_error = centred(mean_error);
             // A square has twice the relative error of its base. The square of the correction is small.
-            let squares = of_row(&|x| far(x) * far(x));
-            let of_squares =
-                of_row(&|x| (2.0 * far(x) + of_far(x)) * of_far(x)) + ((depth + 3.0) * U + DIVISION) * squares;
-            let of_variance = 2.0 * (of_squares + 2.0 * estimate * (of_mean + U * estimate));
-            let shifted = of_row(&|x| deviation(x).powi(2)) + f64::from(self.epsilon);
+            let squares = row_mean(&|x| far(x) * far(x));
+            let squares_error =
+                row_mean(&|x| (2.0 * far(x) + far_error(x)) * far_error(x)) + ((depth + 3.0) * U + DIVISION) * squares;
+            let variance_error = 2.0 * (squares_error + 2.0 * estimate * (mean_error + U * estimate));
+            let shifted = row_mean(&|x| deviation(x).powi(2)) + f64::from(self.epsilon);
             let inverse = 1.0 / shifted.sqrt();
             // The square root and the division in 1 / √x, on both sides.
-            let of_inverse = inverse * (0.5 * of_variance / shifted + 2.0 * (DIVISION + ROOT) + 4.0 * U);
+            let inverse_error = inverse * (0.5 * variance_error / shifted + 2.0 * (DIVISION + ROOT) + 4.0 * U);
             for (at, c) in of.each(group) {
                 let far = deviation(x[at]).abs();
                 let y = far * inverse * scale[c].abs();
-                let of_deviation = of_mean + 2.0 * difference_error(x[at] - first, far);
-                let off = scale[c].abs() * (of_deviation * inverse + far * of_inverse + FLUSHED);
-                of_y[at] = off + 2.0 * U * (3.0 * y + shift.as_ref().map_or(0.0, |shift| shift[c].abs()));
+                let deviation_error = mean_error + 2.0 * difference_error(x[at] - first, far);
+                let off = scale[c].abs() * (deviation_error * inverse + far * inverse_error + FLUSHED);
+                y_bounds[at] = off + 2.0 * U * (3.0 * y + shift.as_ref().map_or(0.0, |shift| shift[c].abs()));
             }
-            of_statistics.extend([of_mean, of_inverse]);
+            statistics_bounds.extend([mean_error, inverse_error]);
         }
-        vec![Bounds::Each(of_y), Bounds::Each(of_statistics)]
+        vec![Bounds::Each(y_bounds), Bounds::Each(statistics_bounds)]
     }
 }
 

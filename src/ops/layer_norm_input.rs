@@ -68,13 +68,14 @@ impl Kernel for LayerNormInput {
             let mean = |f: &dyn Fn((usize, usize)) -> f64| of.each(group).map(f).sum::<f64>() / f64::from(of.len());
             let mean_scaled = if self.centred { mean(&scaled) } else { 0.0 };
             let mean_along = mean(&|i| scaled(i) * normalised(i.0).0);
-            let of_along = mean(&|i| scaled(i) * normalised(i.0).1);
-            let of_sum = 2.0 * ((depth(of.len()) + 4.0) * U + DIVISION);
+            let along_error = mean(&|i| scaled(i) * normalised(i.0).1);
+            let sum_error = 2.0 * ((depth(of.len()) + 4.0) * U + DIVISION);
             for i in of.each(group) {
                 let (value, off) = normalised(i.0);
                 let magnitude = scaled(i) + mean_scaled + value * mean_along;
-                let of_means = of_sum * (mean_scaled + value * mean_along) + value * of_along + off * mean_along;
-                bounds[i.0] = (of_means + 2.0 * 6.0 * U * magnitude) * f64::from(statistics[1]);
+                let means_error =
+                    sum_error * (mean_scaled + value * mean_along) + value * along_error + off * mean_along;
+                bounds[i.0] = (means_error + 2.0 * 6.0 * U * magnitude) * f64::from(statistics[1]);
             }
         }
         vec![Bounds::Each(bounds)]

@@ -192,11 +192,11 @@ impl Kernel for Reduce {
         let input = at.f32s(self.input.bound().0);
         // A mean also rounds the number of numbers.
         let count = f64::from(self.count());
-        let (of_mean, divisor) = if self.how == Reduction::Mean { (DIVISION + U, count) } else { (0.0, 1.0) };
+        let (mean_error, divisor) = if self.how == Reduction::Mean { (DIVISION + U, count) } else { (0.0, 1.0) };
         let mut bounds = vec![0.0; self.output.len() as usize];
         for (from, to) in places_of(self.input).zip(results_of(&self.input, &self.output)) {
             let x = input[from];
-            bounds[to] += (2.0 * ((count + 1.0) * U + of_mean) * f64::from(x).abs() + flushed(x)) / divisor;
+            bounds[to] += (2.0 * ((count + 1.0) * U + mean_error) * f64::from(x).abs() + flushed(x)) / divisor;
         }
         vec![Bounds::Each(bounds)]
     }

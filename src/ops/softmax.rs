@@ -51,13 +51,13 @@ impl Kernel for Softmax {
         let (columns, input) = (self.input.columns() as usize, at.f64s(self.input));
         let rows = input.chunks_exact(columns);
         let Some(saved) = self.saved else {
-            return vec![Bounds::Each(rows.flat_map(of_softmax_row).map(|(_, bound)| bound).collect())];
+            return vec![Bounds::Each(rows.flat_map(softmax_with_bounds).map(|(_, bound)| bound).collect())];
         };
         let mut bounds = Vec::with_capacity(input.len());
         for (dy, y) in rows.zip(at.f64s(saved).chunks_exact(columns)) {
             let along: f64 = dy.iter().zip(y).map(|(dy, y)| (dy * y).abs()).sum();
-            let of_along = 2.0 * (columns as f64 + 1.0) * U * along;
-            bounds.extend(dy.iter().zip(y).map(|(dy, y)| y.abs() * (of_along + 4.0 * U * (dy.abs() + along))));
+            let along_error = 2.0 * (columns as f64 + 1.0) * U * along;
+            bounds.extend(dy.iter().zip(y).map(|(dy, y)| y.abs() * (along_error + 4.0 * U * (dy.abs() + along))));
         }
         vec![Bounds::Each(bounds)]
     }
@@ -74,7 +74,7 @@ pub(crate) fn softmax_of(z: &[f32], y: &mut [f32]) {
 
 /// Relative error bound of e^d, where d = z − max is rounded (error u |d|). exp's table counts twice, once for each
 /// side.
-pub(crate) fn of_distance(d: f64) -> f64 {
+pub(crate) fn distance_error(d: f64) -> f64 {
     2.0 * of_exp(d, U * d.abs())
 }
 
@@ -83,15 +83,15 @@ pub(crate) fn softmax(z: &[f64]) -> (Vec<f64>, f64, f64) {
     let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let distances: Vec<f64> = z.iter().map(|z| z - largest).collect();
     let sum: f64 = distances.iter().map(|d| d.exp()).sum();
-    let off = distances.iter().filter(|d| d.is_finite()).map(|d| d.exp() * of_distance(*d)).sum::<f64>();
+    let off = distances.iter().filter(|d| d.is_finite()).map(|d| d.exp() * distance_error(*d)).sum::<f64>();
     (distances, sum, off / sum + 2.0 * z.len() as f64 * U)
 }
 
 /// Softmax of a row, with error bounds.
-pub(crate) fn of_softmax_row(z: &[f64]) -> impl Iterator<Item = (f64, f64)> + use<> {
-    let (distances, sum, of_sum) = softmax(z);
+pub(crate) fn softmax_with_bounds(z: &[f64]) -> impl Iterator<Item = (f64, f64)> + use<> {
+    let (distances, sum, sum_error) = softmax(z);
     distances.into_iter().map(move |d| match d.is_finite() {
-        true => (d.exp() / sum, d.exp() / sum * (of_distance(d) + of_sum + 2.0 * DIVISION)),
+        true => (d.exp() / sum, d.exp() / sum * (distance_error(d) + sum_error + 2.0 * DIVISION)),
         false => (0.0, 0.0),
     })
 }

@@ -160,8 +160,8 @@ impl Kernel for Gather {
             self.change_bounds(at).into_iter().flat_map(|off| std::iter::repeat_n(off, columns)).collect();
         for ((off, &x), (mean, inverse)) in bounds.iter_mut().zip(&x).zip(self.channels(at)) {
             let (x, difference) = (f64::from(x), (f64::from(x) - f64::from(mean)).abs() + *off);
-            let of_scaled = if data.bytes != 0 { 2.0 * U * x } else { 0.0 };
-            *off = f64::from(inverse).abs() * (*off + of_scaled + 4.0 * U * difference + FLUSHED);
+            let scaled_error = if data.bytes != 0 { 2.0 * U * x } else { 0.0 };
+            *off = f64::from(inverse).abs() * (*off + scaled_error + 4.0 * U * difference + FLUSHED);
         }
         bounds.resize(x.len(), 0.0);
         vec![Bounds::Each(bounds)]

@@ -82,11 +82,11 @@ impl LossOp {
     /// - the absolute error if a number is flushed to zero before it is multiplied by a weight;
     /// - relative roundings: of the product with the loss's weight, and of a number of rows that f32 cannot
     ///   represent.
-    fn scale(&self, target: &Target<'_>, of_row: f64, rows: f64) -> (f64, f64, f64) {
+    fn scale(&self, target: &Target<'_>, row_divisor: f64, rows: f64) -> (f64, f64, f64) {
         let (own, weight) = (f64::from(self.weight).abs(), f64::from(target.weight).abs());
         let product = if self.weight == 1.0 { 0.0 } else { U };
         let count = if rows > 1.0 / U { ULP } else { 0.0 };
-        let share = own / (of_row * rows);
+        let share = own / (row_divisor * rows);
         (weight * share, FLUSHED * (1.0 + weight) * share, product + count)
     }
 

@@ -37,7 +37,7 @@ pub(super) fn row(
     rows: f32,
     mut gradient: Option<&mut [f32]>,
 ) -> (f32, bool) {
-    let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f32, rows) } else { (1.0, 1.0) };
+    let (row_divisor, batch_divisor) = if op.loss.is_mean() { (y.len() as f32, rows) } else { (1.0, 1.0) };
     // In f64, because rows may be long.
     let mut loss = 0.0;
     for (i, &y) in y.iter().enumerate() {
@@ -45,7 +45,7 @@ pub(super) fn row(
         loss += f64::from(value);
         if let Some(gradient) = &mut gradient {
             let through = op.activation.derivative(y);
-            gradient[i] = slope * through * target.weight * op.weight / (of_row * of_batch);
+            gradient[i] = slope * through * target.weight * op.weight / (row_divisor * batch_divisor);
         }
     }
     // Data that the host has not seen can have invalid targets. Such a row has no loss and no class.
@@ -60,7 +60,7 @@ pub(super) fn row(
         [y] => !y.is_nan() && (*y > threshold) == (target.value(0) > 0.5),
         _ => class(y) == Some(target.class()),
     };
-    (loss as f32 / of_row * target.weight, correct)
+    (loss as f32 / row_divisor * target.weight, correct)
 }
 
 /// Loss of one output, and its derivative.
@@ -86,21 +86,21 @@ fn loss_of(loss: Loss, y: f32, t: f32) -> (f32, f32) {
 
 /// Magnitude of a row's loss and its error bound. Appends the error bounds of its gradient.
 pub(super) fn bound(op: &LossOp, y: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
-    let (of_row, of_batch) = if op.loss.is_mean() { (y.len() as f64, rows) } else { (1.0, 1.0) };
+    let (row_divisor, batch_divisor) = if op.loss.is_mean() { (y.len() as f64, rows) } else { (1.0, 1.0) };
     let weight = f64::from(target.weight).abs();
-    let (scale, flushed, roundings) = op.scale(target, of_row, of_batch);
+    let (scale, flushed, roundings) = op.scale(target, row_divisor, batch_divisor);
     let (mut sum, mut off) = (0.0, 0.0);
     for (i, &y) in y.iter().enumerate() {
-        let (value, of_value, slope, of_slope) = bound_of(op.loss, y.into(), target.value(i).into());
+        let (value, value_error, slope, slope_error) = bound_of(op.loss, y.into(), target.value(i).into());
         sum += value;
-        off += of_value;
+        off += value_error;
         let through = f64::from(op.activation.derivative(y)).abs();
-        let of_product = of_slope * through + slope * op.activation.derivative_bound(y.into());
-        let off = of_product + slope * through * 2.0 * (4.0 * U + DIVISION + roundings);
+        let product_error = slope_error * through + slope * op.activation.derivative_bound(y.into());
+        let off = product_error + slope * through * 2.0 * (4.0 * U + DIVISION + roundings);
         gradients.push(scale * off + flushed);
     }
-    let loss = sum / of_row * weight;
-    let off = (off + 2.0 * (y.len() as f64 + 1.0) * U * sum) / of_row * weight;
+    let loss = sum / row_divisor * weight;
+    let off = (off + 2.0 * (y.len() as f64 + 1.0) * U * sum) / row_divisor * weight;
     (loss, off + loss * 2.0 * (DIVISION + U))
 }
 
@@ -114,21 +114,21 @@ fn bound_of(loss: Loss, y: f64, t: f64) -> (f64, f64, f64, f64) {
         Loss::Huber { delta } => {
             let delta = f64::from(delta);
             let value = if error <= delta { 0.5 * error * error } else { delta * (error - 0.5 * delta) };
-            let of_value = delta.max(error) * off + 6.0 * U * (value + 0.5 * delta * delta);
-            (value, of_value, delta.min(error), off + 2.0 * U * delta)
+            let value_error = delta.max(error) * off + 6.0 * U * (value + 0.5 * delta * delta);
+            (value, value_error, delta.min(error), off + 2.0 * U * delta)
         }
         Loss::BinaryCrossEntropy => {
             // e = e^−|y| has a relative error, or is flushed to zero. The series has about 20 roundings.
             let e = (-y.abs()).exp();
             let share = (3.0 + 2.0 * y.abs()) * ULP;
             let (answer, tail) = (e.ln_1p(), e / (1.0 + e));
-            let of_answer = 2.0 * (e * share + answer * (24.0 * U + DIVISION)) + FLUSHED;
-            let of_tail = 2.0 * tail * (share + 2.0 * U + DIVISION) + FLUSHED;
+            let answer_error = 2.0 * (e * share + answer * (24.0 * U + DIVISION)) + FLUSHED;
+            let tail_error = 2.0 * tail * (share + 2.0 * U + DIVISION) + FLUSHED;
             // 1 − t, the product and the sum are rounded.
             let against = if y > 0.0 { 1.0 - t } else { t }.abs();
             let (value, slope) = (answer + y.abs() * against, tail.max(against));
-            let of_value = of_answer + 2.0 * U * (2.0 * y.abs() * against + value);
-            (value, of_value, slope, of_tail + 2.0 * U * (against + slope))
+            let value_error = answer_error + 2.0 * U * (2.0 * y.abs() * against + value);
+            (value, value_error, slope, tail_error + 2.0 * U * (against + slope))
         }
         Loss::Custom(own) => {
             let [value, slope] = own.twin_of(y, t);

@@ -52,30 +52,30 @@ pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradie
 pub(super) fn bound(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f64, gradients: &mut Vec<f64>) -> (f64, f64) {
     let (classes, smoothing, weight) = (z.len() as f64, f64::from(smoothing(op)), f64::from(target.weight).abs());
     let z: Vec<f64> = z.iter().copied().map(f64::from).collect();
-    let (distances, sum, of_sum) = softmax(&z);
-    let (others, of_others) = others(&distances);
+    let (distances, sum, sum_error) = softmax(&z);
+    let (others, others_error) = others(&distances);
     // If targets are not exactly 0 and 1, each side rounds each of them three times, and then their sum.
     let smoothed = |class| (1.0 - smoothing) * f64::from(target.value(class)) + smoothing / classes;
     let t: Vec<f64> = (0..z.len()).map(smoothed).collect();
     let total: f64 = t.iter().map(|t| t.abs()).sum();
     let exact = smoothing == 0.0 && target.label().is_some();
-    let of_t = if exact { 0.0 } else { 2.0 * (3.0 * U + DIVISION) };
-    let of_total = if exact { 0.0 } else { total * (of_t + 2.0 * classes * U) };
+    let t_error = if exact { 0.0 } else { 2.0 * (3.0 * U + DIVISION) };
+    let total_error = if exact { 0.0 } else { total * (t_error + 2.0 * classes * U) };
     let (scale, flushed, roundings) = op.scale(target, 1.0, rows);
     for (&d, &t) in distances.iter().zip(&t) {
         let softmax = d.exp() / sum;
-        let off = softmax * total * (of_distance(d) + of_sum + 2.0 * DIVISION + 2.0 * U) + softmax * of_total;
+        let off = softmax * total * (distance_error(d) + sum_error + 2.0 * DIVISION + 2.0 * U) + softmax * total_error;
         let gradient = (softmax * total - t).abs();
-        let off = off + t.abs() * of_t + gradient * 2.0 * (2.0 * U + DIVISION + roundings);
+        let off = off + t.abs() * t_error + gradient * 2.0 * (2.0 * U + DIVISION + roundings);
         gradients.push(scale * off + flushed);
     }
     let along: f64 = t.iter().zip(&distances).filter(|(t, _)| **t != 0.0).map(|(t, d)| (t * d).abs()).sum();
     // A series of about 20 roundings, or the logarithm of a rounded sum. That logarithm is more than 1/2.
     let log = others.ln_1p();
-    let of_log = 2.0 * log * (26.0 * U + DIVISION + 3.0 * ULP) + of_others / (1.0 + others);
-    let of_along = along * (of_t + 2.0 * (classes + 2.0) * U);
+    let log_error = 2.0 * log * (26.0 * U + DIVISION + 3.0 * ULP) + others_error / (1.0 + others);
+    let along_error = along * (t_error + 2.0 * (classes + 2.0) * U);
     let loss = weight * (log * total + along);
-    let off = weight * (of_log * total + log * of_total + of_along);
+    let off = weight * (log_error * total + log * total_error + along_error);
     (loss, off + loss * 2.0 * 3.0 * U)
 }
 
@@ -84,6 +84,6 @@ fn others(distances: &[f64]) -> (f64, f64) {
     let largest = distances.iter().position(|d| *d == 0.0);
     let rest = distances.iter().enumerate().filter(|(i, d)| Some(*i) != largest && d.is_finite());
     let (sum, off) =
-        rest.fold((0.0, 0.0), |(sum, off), (_, d)| (sum + d.exp(), off + d.exp() * of_distance(*d) + FLUSHED));
+        rest.fold((0.0, 0.0), |(sum, off), (_, d)| (sum + d.exp(), off + d.exp() * distance_error(*d) + FLUSHED));
     (sum, off + 2.0 * distances.len() as f64 * U * sum)
 }

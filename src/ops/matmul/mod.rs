@@ -273,12 +273,12 @@ impl Kernel for Matmul {
         // The column sums are computed with the last row.
         let bias = self.bias_gradient.filter(|_| rows.end == self.rows());
         if let Epilogue::Update(step) = &self.epilogue {
-            let (mut gradients, mut of_biases) = (vec![0.0; range.len()], vec![0.0; n]);
-            self.sums(stored, &a, &b, &mut gradients, bias.map(|_| &mut of_biases[..]));
+            let (mut gradients, mut bias_gradients) = (vec![0.0; range.len()], vec![0.0; n]);
+            self.sums(stored, &a, &b, &mut gradients, bias.map(|_| &mut bias_gradients[..]));
             let (parameters, moments) = step.take(at);
             step.apply(range.clone(), |i| gradients[i - range.start], at, parameters, moments);
             if let Some(first) = self.bias_at().filter(|_| bias.is_some()) {
-                step.apply(first..first + n, |i| of_biases[i - first], at, parameters, moments);
+                step.apply(first..first + n, |i| bias_gradients[i - first], at, parameters, moments);
             }
             return;
         }
@@ -356,8 +356,8 @@ impl Kernel for Matmul {
             Epilogue::Derivative { saved, activation } => {
                 for (sum, &saved) in sums.iter_mut().zip(at.f32s(*saved)) {
                     let slope = f64::from(activation.derivative(saved).abs());
-                    let of_slope = activation.derivative_bound(saved.into());
-                    sum.off = sum.off * slope + sum.value.abs() * (of_slope + slope * 2.0 * U);
+                    let slope_error = activation.derivative_bound(saved.into());
+                    sum.off = sum.off * slope + sum.value.abs() * (slope_error + slope * 2.0 * U);
                 }
             }
         }

@@ -63,22 +63,24 @@ const SIZE_OF_UPDATE: u64 = 32;
 /// Up to this many multiply-adds, more than 16 rows are not worth their compile time.
 const MEDIUM: u64 = 1 << 26;
 
-/// Fewest rows of C, and fewest multiply-adds, that are worth the loading and the compile time of a panel of B.
+/// Fewest rows of C that are worth the loading of a panel of B.
 const MANY_ROWS: u32 = 128;
+/// Fewest multiply-adds that are worth the compile time of the panel kernel.
 const PANELS: u64 = 1 << 22;
 /// Steps of k in a panel of B. A panel has 16 KiB, which leaves room in a processor's L1 cache.
 const PANEL: u32 = 64;
-/// Most and fewest rows that share a loaded panel.
+/// Most rows that share a loaded panel.
 const PANEL_ROWS: u32 = 256;
+/// Fewest rows that share a loaded panel.
 const FEW_PANEL_ROWS: u32 = 64;
 /// Most panels of a sum. Their loops, over all rows, stay within lavapipe's iteration limit.
 const MOST_PANELS: u32 = 128;
 /// Workgroups per thread of a software adapter. With fewer, some threads wait for others.
 const WORKGROUPS_OF_THREAD: u32 = 4;
 
-/// `NEAR`: numbers of B, 8 MiB, that a last-level cache holds while a row of tiles is computed. `ROWS_OF_BLOCK`: rows
-/// of tiles in a block, times the steps of k. With 32 rows per tile, A is 2 MiB, which stays in a nearer cache.
+/// Numbers of B that a last-level cache holds while a row of tiles is computed: 8 MiB.
 const NEAR: u64 = 1 << 21;
+/// Rows of tiles in a block, times the steps of k. With 32 rows per tile, A is 2 MiB, which stays in a nearer cache.
 const ROWS_OF_BLOCK: u32 = 1 << 14;
 
 /// With fewer tiles, most of a GPU is idle. It has about 40 to 130 processors, and each runs several workgroups.
@@ -88,17 +90,19 @@ const FEW_TILES: u32 = 128;
 const MANY_LARGE_TILES: u32 = 256;
 /// From this length on, a quarter of a sum takes long compared with adding the partial sums.
 const LONG_SUM: u32 = 256;
-/// Workgroups that occupy a GPU, and fewest steps of k that are worth a split.
+/// Workgroups that occupy a GPU.
 const MANY_WORKGROUPS: u32 = 256;
+/// Fewest steps of k that are worth a split and the final addition.
 const STEPS_OF_SPLIT: u32 = 1024;
 /// Up to this many output channels, the direct kernel computes most per number that it reads.
 const FEW_COLUMNS: u32 = 32;
 /// Positions of 64 workgroups of the direct kernel.
 const MANY_POSITIONS: u32 = 1 << 14;
-/// For grouped convolutions: invocations that occupy a GPU, invocations per thread of a software adapter, and fewest
-/// steps of k per invocation.
+/// Invocations of a grouped convolution that occupy a GPU.
 const MANY_INVOCATIONS: u32 = 1 << 14;
+/// Invocations of a grouped convolution that occupy a thread of a software adapter.
 const INVOCATIONS_OF_THREAD: u32 = 64;
+/// Fewest steps of k that are worth an invocation of a grouped convolution.
 const STEPS_OF_INVOCATION: u32 = 256;
 /// Outputs of 16 workgroups of the vector kernel.
 const ENOUGH_OUTPUTS: u32 = 1024;

@@ -149,7 +149,7 @@ impl NarrowLayer {
     fn bounds(&self, x: &[(f64, f64)], parameters: &[f64]) -> Vec<(f64, f64)> {
         let units = self.units as usize;
         let roundings = 2.0 * (x.len() as f64 + 2.0) * U;
-        let of_sum = |j: usize| {
+        let sum_with_bound = |j: usize| {
             let bias = self.bias.map_or(0.0, |bias| parameters[bias as usize + j]);
             let (mut sum, mut magnitude, mut error) = (bias, bias.abs(), FLUSHED);
             for (k, &(x, off)) in x.iter().enumerate() {
@@ -160,13 +160,13 @@ impl NarrowLayer {
             }
             (sum, error + roundings * magnitude)
         };
-        let sums = (0..units).map(of_sum);
+        let sums = (0..units).map(sum_with_bound);
         match self.activation {
             Activation::Softmax => {
                 let (z, errors): (Vec<f64>, Vec<f64>) = sums.unzip();
                 // Logits with errors of at most e change a probability by a factor of at most e^2e.
                 let factor = (2.0 * errors.into_iter().fold(0.0, f64::max)).exp_m1();
-                of_softmax_row(&z).map(|(y, own)| (y, own * (1.0 + factor) + y * factor)).collect()
+                softmax_with_bounds(&z).map(|(y, own)| (y, own * (1.0 + factor) + y * factor)).collect()
             }
             activation => {
                 let of = |(z, error)| (f64::from(activation.value(z as f32)), activation.value_bound(z, error));

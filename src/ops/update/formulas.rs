@@ -130,10 +130,10 @@ impl Off {
     /// self / (√v + epsilon). The root and the division have the errors of WGSL's table.
     fn over_root(self, v: Off, epsilon: f64) -> Off {
         let root = v.value.sqrt();
-        let of_root = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * ROOT * root;
+        let root_error = (v.off / (2.0 * root)).min(v.off.sqrt()) + 2.0 * ROOT * root;
         let divisor = root + epsilon;
         // The divisor's error can be as large as the divisor. Then the smallest possible divisor bounds the quotient.
-        let smallest = (divisor - of_root).max(epsilon);
+        let smallest = (divisor - root_error).max(epsilon);
         let value = self.value / divisor;
         let off = self.off / smallest + self.value.abs() * (1.0 / smallest - 1.0 / divisor);
         Off { value, off: off + 2.0 * (DIVISION + 2.0 * U) * value.abs() }
@@ -180,12 +180,12 @@ pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState
             let correction = |beta: f32| 1.0 - f64::from(beta).powf(f64::from(state.update));
             // 1 − β^t is a series of nine terms (nine roundings), or uses exp. The error of exp then grows by at most
             // e^x / (1 − e^x) ≤ 1.6. The rounding of ln β to f32 adds u |x| of e^x.
-            let of_correction = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
+            let correction_error = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
             let corrected = squares.times(1.0 / correction(beta2));
             let corrected =
-                Off { off: corrected.off + corrected.value * (of_correction + 2.0 * DIVISION), ..corrected };
+                Off { off: corrected.off + corrected.value * (correction_error + 2.0 * DIVISION), ..corrected };
             let step = scaled(mean.over_root(corrected, epsilon.into()), rate / correction(beta1));
-            (Off { off: step.off + (of_correction + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
+            (Off { off: step.off + (correction_error + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = mix(beta1, m, g);
