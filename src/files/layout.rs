@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::naming::Naming;
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network, Node, Parameter, Source};
-use crate::ops::places;
+use crate::ops::element_offsets;
 
 /// How a file orders weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Order {
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let stride = |i: usize| self.seen[i + 1..].iter().product();
         let shape: Vec<u32> = self.axes.iter().map(|&i| self.seen[i]).collect();
-        places(&shape, &self.axes.iter().map(|&i| stride(i)).collect::<Vec<u32>>())
+        element_offsets(&shape, &self.axes.iter().map(|&i| stride(i)).collect::<Vec<u32>>())
     }
 
     /// Our numbers in the file's order.

@@ -44,7 +44,7 @@ impl Combine {
     /// Pairs of numbers, in the order of the output.
     fn pairs<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
         let [a, b] = [self.a, self.b].map(|tensor| at.f32s(tensor.bound().0));
-        let [of_a, of_b] = self.repeated().map(|t| places(&t.shape, &t.strides));
+        let [of_a, of_b] = self.repeated().map(|t| element_offsets(&t.shape, &t.strides));
         let [first_a, first_b] = [self.a, self.b].map(|tensor| tensor.bound().1 as usize);
         of_a.zip(of_b).map(move |(i, j)| (a[first_a + i], b[first_b + j]))
     }

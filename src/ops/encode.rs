@@ -147,8 +147,8 @@ fn blob_below(t: f64) -> f64 {
     0.5 + 15.0 / 16.0 * (t - 2.0 / 3.0 * t.powi(3) + t.powi(5) / 5.0)
 }
 
-/// Text of an encoding (`feature`, `slope` and the functions that they call), and flops: of a feature, and of its
-/// slope with its term of the sum.
+/// Text of an encoding: `feature`, `slope` and the functions that they call. Then the flops of a feature, and those of
+/// its slope and its term of the sum.
 fn text_and_flops(encoding: Encoding) -> (&'static str, [u64; 2]) {
     macro_rules! file {
         ($name:literal) => {

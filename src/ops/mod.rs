@@ -1,6 +1,5 @@
-//! Operations (ops) that plans are made of. Each file defines one op: its operands in the order of the shader's
-//! bindings, its arithmetic, its dispatches, its CPU twin, and the largest allowed difference between GPU and CPU
-//! results. Executors, the lockstep comparison, cost estimates and plan texts are derived from these definitions.
+//! Operations (ops) that plans are made of. Each file defines one op: operands, arithmetic, dispatches, CPU twin and
+//! error bounds. Executors, the lockstep comparison, cost estimates and plan texts are derived from these definitions.
 
 mod bounds;
 mod cost;

@@ -111,8 +111,8 @@ impl Kernel for Pad {
         let (input, output) = (at.words(self.input.bound().0), at.out::<u32>(self.output));
         output.fill(0);
         let first: u32 = self.start.iter().zip(self.output.strides.iter()).map(|(start, stride)| start * stride).sum();
-        let inside = places(&self.input.shape, &self.output.strides);
-        for (from, to) in places_of(self.input).zip(inside) {
+        let inside = element_offsets(&self.input.shape, &self.output.strides);
+        for (from, to) in binding_offsets(self.input).zip(inside) {
             output[first as usize + to] = input[from];
         }
     }

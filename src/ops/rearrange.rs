@@ -88,7 +88,7 @@ impl Kernel for Rearrange {
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (input, output) = (at.words(self.input.bound().0), at.out::<u32>(self.output.bound().0));
-        for (from, to) in places_of(self.input).zip(places_of(self.output)) {
+        for (from, to) in binding_offsets(self.input).zip(binding_offsets(self.output)) {
             output[to] = match self.is_scaled() {
                 true => (f32::from_bits(input[from]) * self.scale).to_bits(),
                 false => input[from],
@@ -103,7 +103,7 @@ impl Kernel for Rearrange {
         let (input, output) = (at.f32s(self.input.bound().0), self.output.bound().0);
         let scale = f64::from(self.scale);
         let mut bounds = vec![0.0; output.len() as usize];
-        for (from, to) in places_of(self.input).zip(places_of(self.output)) {
+        for (from, to) in binding_offsets(self.input).zip(binding_offsets(self.output)) {
             // Both sides round once.
             bounds[to] = 2.0 * U * (f64::from(input[from]) * scale).abs() + flushed(input[from]) * scale.abs();
         }

@@ -108,7 +108,7 @@ impl Results {
 
 /// For each number of a tensor, row-major: index of the result that it contributes to.
 pub(super) fn results_of(input: &Tensor, output: &Tensor) -> impl Iterator<Item = usize> + use<> {
-    places(&input.shape, &strides_of_kept(output))
+    element_offsets(&input.shape, &strides_of_kept(output))
 }
 
 /// Maps the bits of an f32 to an integer with the same order, as in `shaders/shared/order.wgsl`.
@@ -170,7 +170,7 @@ impl Kernel for Reduce {
 
     fn twin(&self, at: &mut Operands<'_>) {
         let input = at.words(self.input.bound().0);
-        let numbers = places_of(self.input).zip(results_of(&self.input, &self.output));
+        let numbers = binding_offsets(self.input).zip(results_of(&self.input, &self.output));
         let output = at.out::<u32>(self.output);
         if self.how == Reduction::Max {
             let mut largest = vec![i32::MIN; output.len()];
@@ -194,7 +194,7 @@ impl Kernel for Reduce {
         let count = f64::from(self.count());
         let (mean_error, divisor) = if self.how == Reduction::Mean { (DIVISION + U, count) } else { (0.0, 1.0) };
         let mut bounds = vec![0.0; self.output.len() as usize];
-        for (from, to) in places_of(self.input).zip(results_of(&self.input, &self.output)) {
+        for (from, to) in binding_offsets(self.input).zip(results_of(&self.input, &self.output)) {
             let x = input[from];
             bounds[to] += (2.0 * ((count + 1.0) * U + mean_error) * f64::from(x).abs() + flushed(x)) / divisor;
         }

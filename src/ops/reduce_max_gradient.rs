@@ -75,7 +75,7 @@ impl Kernel for ReduceMaxGradient {
         let input = at.words(self.input.bound().0);
         let (largest, gradient) = (at.words(self.output), at.words(self.gradient));
         let mut taken = vec![false; largest.len()];
-        let numbers = places_of(self.input).zip(results_of(&self.input, &self.output));
+        let numbers = binding_offsets(self.input).zip(results_of(&self.input, &self.output));
         for (dx, (from, to)) in at.out::<u32>(self.input_gradient).iter_mut().zip(numbers) {
             let is_first = !taken[to] && ordered_bits(input[from]) == ordered_bits(largest[to]);
             taken[to] |= is_first;

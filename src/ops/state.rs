@@ -122,7 +122,7 @@ impl DataInfo {
 pub struct StepState {
     /// Steps begun, including this one.
     pub step: u32,
-    /// Rows in this batch.
+    /// Valid rows of this batch. A partial batch has fewer than the batch size.
     pub rows: u32,
     /// Epoch of the next batch, from 0.
     pub epoch: u32,

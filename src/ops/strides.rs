@@ -77,14 +77,14 @@ impl<const N: usize> Loops<N> {
 }
 
 /// Offsets of the elements from the first element, in row-major order.
-pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usize> + use<> {
+pub(crate) fn element_offsets(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usize> + use<> {
     let dimensions: Vec<(usize, usize)> =
         shape.iter().zip(strides).map(|(&length, &stride)| (length as usize, stride as usize)).rev().collect();
     let mut at = vec![0; dimensions.len()];
     let mut next = 0;
     let elements = dimensions.iter().map(|(length, _)| length).product::<usize>();
     (0..elements).map(move |_| {
-        let place = next;
+        let offset = next;
         for ((length, stride), at) in dimensions.iter().zip(&mut at) {
             *at += 1;
             next += stride;
@@ -94,14 +94,14 @@ pub(crate) fn places(shape: &[u32], strides: &[u32]) -> impl Iterator<Item = usi
             next -= *stride * *length;
             *at = 0;
         }
-        place
+        offset
     })
 }
 
 /// Offsets of a tensor's elements in its binding ([`Tensor::bound`]), in row-major order.
-pub(crate) fn places_of(tensor: Tensor) -> impl Iterator<Item = usize> {
+pub(crate) fn binding_offsets(tensor: Tensor) -> impl Iterator<Item = usize> {
     let first = tensor.bound().1 as usize;
-    places(&tensor.shape, &tensor.strides).map(move |place| first + place)
+    element_offsets(&tensor.shape, &tensor.strides).map(move |offset| first + offset)
 }
 
 /// Strides of a reduced tensor along the dimensions before the reduction: 0 where its length is 1.
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn places_are_in_row_major_order() {
-        assert_eq!(places(&[2, 3], &[1, 2]).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
-        assert_eq!(places(&[2, 2, 2], &[0, 5, 1]).collect::<Vec<_>>(), [0, 1, 5, 6, 0, 1, 5, 6]);
-        assert_eq!(places(&[], &[]).collect::<Vec<_>>(), [0]);
-        assert_eq!(places(&[0, 3], &[3, 1]).count(), 0);
+    fn offsets_are_in_row_major_order() {
+        assert_eq!(element_offsets(&[2, 3], &[1, 2]).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
+        assert_eq!(element_offsets(&[2, 2, 2], &[0, 5, 1]).collect::<Vec<_>>(), [0, 1, 5, 6, 0, 1, 5, 6]);
+        assert_eq!(element_offsets(&[], &[]).collect::<Vec<_>>(), [0]);
+        assert_eq!(element_offsets(&[0, 3], &[3, 1]).count(), 0);
     }
 }

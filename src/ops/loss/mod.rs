@@ -57,8 +57,8 @@ pub struct LossOp {
     /// After each 8th row of a slot, its sum of losses moves to the slot's next level. After each 64th row, that sum
     /// moves one level further. No sum has many terms, so the sum of millions of losses is accurate.
     pub metrics: Tensor,
-    /// Activation that made the output. Its derivative must follow from its output. The gradient is that of its
-    /// input.
+    /// Activation that made the output. Its derivative must be computable from its output. The gradient
+    /// is that of its input.
     pub activation: Activation,
 }
 
