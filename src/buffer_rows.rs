@@ -129,8 +129,8 @@ impl<'a> Rows<'a> {
         let offset = self.slice.offset();
         if !offset.is_multiple_of(4) || !stride.is_multiple_of(4) || stride < row {
             let expected =
-                format!("an offset and a stride that are multiples of 4, the stride at least a row's {row} bytes");
-            return Err(Error::shape(what, expected, format!("offset {offset}, stride {stride}")));
+                format!("an offset and a stride divisible by 4, and a stride of at least {row} bytes (one row)");
+            return Err(Error::shape(what, expected, format!("offset {offset} and stride {stride}")));
         }
         let bytes = match rows.checked_sub(1) {
             None => u64::MAX,

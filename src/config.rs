@@ -75,14 +75,14 @@ impl TrainerConfig {
     pub(crate) fn check(&self, network: &Network) -> Result<()> {
         self.schedule.check()?;
         match self.clip {
-            Some(Clip::Norm(limit)) => above_zero("limit of the gradient's norm", limit)?,
-            Some(Clip::Value(limit)) => above_zero("limit of the gradient's values", limit)?,
+            Some(Clip::Norm(limit)) => above_zero("norm of gradient clipping", limit)?,
+            Some(Clip::Value(limit)) => above_zero("value of gradient clipping", limit)?,
             None => {}
         }
         option("accumulate", "at least 1", self.accumulate, self.accumulate > 0)?;
         option("window", "at least 1 row, or None", "Some(0)", self.window != Some(0))?;
         for group in &self.groups {
-            at_least_zero("rate of a group", group.rate)?;
+            at_least_zero("learning-rate factor of a group", group.rate)?;
             if group.fixed_statistics && !network.states().iter().any(|state| state.layer() == group.layer) {
                 let expected = "a layer with running statistics";
                 return Err(Error::shape("layer of a group with fixed statistics", expected, &group.layer));

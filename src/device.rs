@@ -177,7 +177,7 @@ impl Device {
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
         match (self, plan.ops().find_map(|op| op.as_kernel().without_twin())) {
             (Device::Gpu(gpu), _) => gpu.check_plan(plan),
-            (Device::Cpu, Some(what)) => Err(Error::shape(what, "a twin, as the CPU cannot run WGSL", "none")),
+            (Device::Cpu, Some(what)) => Err(Error::shape(what, "a CPU twin, because the CPU cannot run WGSL", "none")),
             (Device::Cpu, None) => Ok(()),
         }
     }

@@ -32,7 +32,7 @@ pub fn check(path: &Path) -> Result<()> {
 
 /// Makes a folder, with those above it, where there is none.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|e| fault(path, "made", &e))
+    fs::create_dir_all(path).map_err(|e| fault(path, "created", &e))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -67,12 +67,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     // Links of the system's own, as /dev/stdout is, lead to what has no name.
     if let Some(kind) = fs::metadata(path).ok().and_then(|metadata| special(&metadata)) {
-        return Err(io::Error::other(format!("it is {kind}, and only regular files are replaced")));
+        return Err(io::Error::other(format!("it is {kind}; give the name of a regular file")));
     }
     let path = behind_links(path)?;
     let names_a_folder = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
     if path.file_name().is_none() || names_a_folder {
-        return Err(io::Error::other("the name is that of a directory, not of a file"));
+        return Err(io::Error::other("the path names a directory; give the name of a file"));
     }
     let metadata = match fs::symlink_metadata(&path) {
         Ok(metadata) => metadata,
@@ -80,10 +80,10 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
         Err(error) => return Err(error),
     };
     if metadata.is_dir() {
-        return Err(io::Error::other("it is a directory: give the name of a file in it"));
+        return Err(io::Error::other("it is a directory; give the name of a file in it"));
     }
     if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file, and only those are replaced"));
+        return Err(io::Error::other("it is not a regular file; give the name of a regular file"));
     }
     // For root, who may write to any file, the mode still says that nobody is meant to.
     let refused = is_read_only(&metadata) || {
@@ -91,7 +91,7 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
         opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
     };
     if refused {
-        return Err(io::Error::other("the file is read-only: make it writable, or save under another name"));
+        return Err(io::Error::other("the file is read-only; make it writable, or save under another name"));
     }
     Ok((path, Some(metadata)))
 }
@@ -157,7 +157,7 @@ fn explained(error: io::Error, folder: &Path) -> io::Error {
         ErrorKind::NotFound => format!("the directory {folder} does not exist"),
         ErrorKind::NotADirectory => format!("{folder} is not a directory"),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            format!("no new file can be made in the directory {folder} ({error}), and a file is replaced by a new one")
+            format!("a new file cannot be created in the directory {folder}: {error}; saving writes a new file first")
         }
         _ => return error,
     };
@@ -178,7 +178,7 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(io::Error::other("it is a symbolic link that leads in a circle"))
+    Err(io::Error::other("the symbolic link leads in a circle"))
 }
 
 #[cfg(test)]
@@ -212,12 +212,12 @@ mod tests {
         write(&file, b"new").unwrap();
         check(&file).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
-        let directory = "cannot be written: it is a directory: give the name of a file in it";
+        let directory = "cannot be written: it is a directory; give the name of a file in it";
         assert_eq!(refused(&occupied), directory);
         assert!(refused(&folder.join("absent").join("file")).contains("absent does not exist"));
         assert!(refused(&file.join("below")).contains("cannot be written: "));
-        assert!(refused(Path::new("/")).contains("the name is that of a directory"));
-        assert!(refused(&folder.join("new/")).contains("the name is that of a directory"));
+        assert!(refused(Path::new("/")).contains("the path names a directory"));
+        assert!(refused(&folder.join("new/")).contains("the path names a directory"));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "no temporary file stays");
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -256,7 +256,7 @@ mod tests {
         let folder = empty("kinds");
         assert_eq!(
             refused(Path::new("/dev/full")),
-            "cannot be written: it is a device, and only regular files are replaced"
+            "cannot be written: it is a device; give the name of a regular file"
         );
         assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
         symlink("/dev/null", folder.join("link")).unwrap();

@@ -125,8 +125,13 @@ impl HashGrid {
         // An f32 coordinate cannot distinguish more cells than this limit.
         let finest = self.resolution(self.levels - 1);
         if finest > FINEST {
-            let what = "cells along a side of HashGrid's last level".into();
-            return Err(Error::LimitExceeded { what, needed: finest as u64, limit: FINEST as u64, unit: "cells" });
+            let what = "finest level of HashGrid".into();
+            return Err(Error::LimitExceeded {
+                what,
+                needed: finest as u64,
+                limit: FINEST as u64,
+                unit: "cells per side",
+            });
         }
         Ok(())
     }

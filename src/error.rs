@@ -7,8 +7,8 @@ fn no_adapter(wanted: &str, reason: &str) -> String {
     match cfg!(target_family = "wasm") {
         true => reason.into(),
         false => format!(
-            "no GPU adapter found{wanted}: {reason}. Install a Vulkan driver (Debian and Ubuntu: apt-get install \
-             mesa-vulkan-drivers gives a software one), or train with Device::Cpu"
+            "no GPU adapter found{wanted}: {reason}. Install a Vulkan driver (on Debian and Ubuntu, `apt-get install \
+             mesa-vulkan-drivers` installs a software adapter), or use Device::Cpu"
         ),
     }
 }
@@ -28,7 +28,7 @@ pub enum Error {
     },
 
     /// The adapter would not open a device.
-    #[error("the adapter {adapter} would not open a device: {reason}")]
+    #[error("adapter {adapter}: cannot open a device: {reason}")]
     NoDevice {
         /// The adapter's name.
         adapter: String,
@@ -37,7 +37,7 @@ pub enum Error {
     },
 
     /// Something is larger than the device or a kernel allows. Found before anything is allocated.
-    #[error("{what}: {needed} {unit} needed, but the limit is {limit}{}", instead(what))]
+    #[error("{what}: needs {needed} {unit}, but the limit is {limit}{}", instead(what))]
     LimitExceeded {
         /// The buffer, binding or dimension.
         what: String,
@@ -60,7 +60,8 @@ pub enum Error {
 
     /// The device was lost: reset, unplugged, or taken away by the driver.
     #[error(
-        "the GPU device was lost: {reason}. What was on it is gone: make a new Gpu, and a new Trainer or Trainer::rebuild"
+        "the GPU device was lost: {reason}. Its buffers are gone: create a new Gpu, then call Trainer::rebuild or \
+         create a new Trainer"
     )]
     DeviceLost {
         /// What the driver said.
@@ -68,12 +69,12 @@ pub enum Error {
     },
 
     /// [`Trainer::rebuild`](crate::Trainer::rebuild) without a snapshot to go on from.
-    #[error("there is no snapshot to rebuild from: take one with Trainer::snapshot or Snapshots::record_snapshot")]
+    #[error("the trainer has no snapshot: take one first, with Trainer::snapshot or Snapshots::record_snapshot")]
     NoSnapshot,
 
     /// The driver or wgpu refused something: a device, or a buffer of the app's, that lacks what it needs; or a bug in
     /// wgrad or in the driver.
-    #[error("{what} was refused by wgpu: {reason}")]
+    #[error("GPU error in {what}: {reason}")]
     Gpu {
         /// What was being built.
         what: String,
@@ -114,9 +115,8 @@ pub enum Error {
 
     /// A label is not one of the classes.
     #[error(
-        "label of row {row}{of_target} is {label}, but there are {classes} classes (0 to {}){}",
-        classes.saturating_sub(1),
-        if of_target.is_empty() { "" } else { "; a label to be ignored is given to DatasetBuilder::ignoring" }
+        "label of row {row}{of_target}: expected a class below {classes}, got {label}{}",
+        if of_target.is_empty() { "" } else { "; to ignore this label, call DatasetBuilder::ignoring" }
     )]
     LabelOutOfRange {
         /// The row, from 0.
@@ -130,7 +130,7 @@ pub enum Error {
     },
 
     /// A feature is NaN or infinite.
-    #[error("feature {column} of row {row}{of_input} is {value}: features must be finite")]
+    #[error("feature {column} of row {row}{of_input}: expected a finite number, got {value}")]
     NonFiniteFeature {
         /// The row, from 0.
         row: usize,
@@ -143,7 +143,7 @@ pub enum Error {
     },
 
     /// A target or a row's weight is NaN or infinite.
-    #[error("{what} of row {row}{of_target} is {value}: it must be finite")]
+    #[error("{what} of row {row}{of_target}: expected a finite number, got {value}")]
     NonFiniteTarget {
         /// `"target"` or `"weight"`.
         what: &'static str,
@@ -156,7 +156,7 @@ pub enum Error {
     },
 
     /// A target lies outside the range that a loss takes.
-    #[error("target {column} of row {row}{of_target} is {value}: {loss} takes targets from 0 to 1")]
+    #[error("target {column} of row {row}{of_target}: expected 0 to 1 for {loss}, got {value}")]
     TargetOutOfRange {
         /// The row, from 0.
         row: usize,
@@ -172,8 +172,8 @@ pub enum Error {
 
     /// An output is NaN, so its row has no class.
     #[error(
-        "output {column} of row {row} is NaN, so the row has no class: look for NaN or infinities among the weights, and for \
-         features too large for them"
+        "output {column} of row {row}: expected a number to choose a class by, got NaN; check the weights for NaN and \
+         infinity, and the features for very large numbers"
     )]
     NoClass {
         /// The row, from 0.
@@ -185,8 +185,8 @@ pub enum Error {
     /// Training diverged: the loss, a weight, or a number that the optimizer keeps became NaN or infinite, so the weights are
     /// no longer usable.
     #[error(
-        "the loss, a weight or an optimizer moment became NaN or infinite in epoch {epoch}, step {step} of the run: \
-         lower the learning rate, clip the gradients, or look at the data"
+        "training diverged in epoch {epoch}, step {step} of the run: the loss, a weight or an optimizer moment became \
+         NaN or infinite; lower the learning rate, clip the gradients, or check the data"
     )]
     NonFiniteLoss {
         /// The epoch, from 1.
@@ -197,7 +197,7 @@ pub enum Error {
     },
 
     /// A weight, or a number that the optimizer keeps for it, is NaN or infinite: in numbers given, or about to be kept.
-    #[error("number {index} of {tensor} is {value}: weights and optimizer moments must be finite")]
+    #[error("number {index} of {tensor}: expected a finite number, got {value}")]
     NonFiniteParameter {
         /// The tensor, as [`Network::parameters`](crate::Network::parameters) names it: `dense_1.weight`, or `moment_1 of
         /// dense_1.weight`.
@@ -209,7 +209,7 @@ pub enum Error {
     },
 
     /// A call that only a GPU can serve, on the CPU.
-    #[error("{call} records commands for a GPU, but this runs on Device::Cpu")]
+    #[error("{call} needs a GPU, but the device is Device::Cpu")]
     NeedsGpu {
         /// What was called.
         call: &'static str,
@@ -217,8 +217,8 @@ pub enum Error {
 
     /// The device lacks a feature that wgpu calls so.
     #[error(
-        "{what} needs the device feature {feature}, which this device lacks: its adapter has none, or the app that made \
-         the device did not ask for it"
+        "{what} needs the wgpu feature {feature}, which the device lacks: request it when the app creates the device, \
+         or use an adapter that supports it"
     )]
     MissingFeature {
         /// What needs it.
@@ -285,9 +285,9 @@ impl Error {
 fn instead(what: &str) -> &'static str {
     match what.contains("the data set's") {
         true => {
-            ". Trainer::fit and Trainer::evaluate take longer data in windows of whole updates: use a smaller batch; to record \
-             steps of your own, prepare parts of the data (Dataset::split) in turn; give features of 0 to 255 as bytes \
-             (Dataset::from_u8), or use a device of higher limits"
+            ". Trainer::fit and Trainer::evaluate upload long data in windows of whole updates: use a smaller batch. \
+             To record your own steps, prepare parts of the data (Dataset::split) one after the other. Or store \
+             features of 0 to 255 as bytes (Dataset::from_u8), or use a device with higher limits"
         }
         false => "",
     }

@@ -47,22 +47,24 @@ impl<F: Copy> Formula<F> {
         let name = self.name;
         let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(inside) {
-            let expected = "letters, digits and underscores, a letter first";
+            let expected = "a letter, then letters, digits and underscores";
             return Err(Error::shape(format!("name of a custom {kind}"), expected, format!("{name:?}")));
         }
         for (of, text) in [("", self.value), ("derivative of ", self.derivative)] {
             if let Some(fault) = fault(text, variables) {
                 let expected = format!(
-                    "an expression of {}, numbers, operators, and WGSL's functions of f32",
+                    "an expression of {}, numbers, operators and WGSL functions of f32",
                     variables.join(" and ")
                 );
                 return Err(Error::shape(format!("{of}{kind} {name}"), expected, format!("{fault} in {text:?}")));
             }
         }
         match self.twin {
-            Some(Twin { share, .. }) if !share.is_finite() || share < 0.0 => {
-                Err(Error::shape(format!("share of the twin of {kind} {name}"), "finite and at least 0", share))
-            }
+            Some(Twin { share, .. }) if !share.is_finite() || share < 0.0 => Err(Error::shape(
+                format!("share of the CPU twin of {kind} {name}"),
+                "a finite number of at least 0",
+                share,
+            )),
             _ => Ok(()),
         }
     }
@@ -98,7 +100,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 fn fault(text: &str, variables: &[&str]) -> Option<String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.,+-*/%<>=!&|() ".contains(c);
     if text.trim().is_empty() {
-        return Some("nothing".into());
+        return Some("no expression".into());
     }
     if let Some(c) = text.chars().find(|&c| !is_allowed(c)) {
         return Some(format!("{c:?}"));
@@ -125,5 +127,5 @@ pub(crate) fn check_slope(what: &str, value: impl Fn(f64) -> f64, x: f64, slope:
     if !bound.is_finite() || (slope - near).abs() <= bound {
         return Ok(());
     }
-    Err(Error::shape(what, format!("{near:.6}, the slope of the twin's value"), format!("{slope:.6}")))
+    Err(Error::shape(what, format!("{near:.6} (the slope of the CPU twin's value)"), format!("{slope:.6}")))
 }

@@ -43,7 +43,7 @@ impl Fit<'_> {
         if let Some(stopping) = self.early_stopping {
             at_least_zero("min_delta of EarlyStopping", stopping.min_delta)?;
         }
-        let expected = "at least 1 step, or None for a report or a file at the end of an epoch only";
+        let expected = "at least 1 step, or None (at the end of an epoch only)";
         let steps = |name, every: Option<u32>| option(name, expected, "Some(0)", every != Some(0));
         steps("every of Fit", self.every)?;
         #[cfg(all(feature = "files", not(target_family = "wasm")))]

@@ -100,15 +100,17 @@ impl Loss {
     /// Checks the parameter or the expressions, and whether the loss works with the network's last activation.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
         match self {
-            Loss::Huber { delta } => above_zero("delta", delta)?,
-            Loss::SmoothedSoftmaxCrossEntropy { smoothing } => below_one("smoothing", smoothing)?,
+            Loss::Huber { delta } => above_zero("delta of the Huber loss", delta)?,
+            Loss::SmoothedSoftmaxCrossEntropy { smoothing } => below_one("label smoothing", smoothing)?,
             Loss::Custom(own) => own.check()?,
             _ => {}
         }
         let expected = match self.output_activation() {
             Activation::Identity => return Ok(()),
-            Activation::Sigmoid => "Sigmoid or Identity, as binary cross-entropy is computed from logits",
-            _ => "Softmax or Identity, as softmax cross-entropy is computed from logits",
+            Activation::Sigmoid => {
+                "Sigmoid or Identity for binary cross-entropy (with Identity, the outputs are logits)"
+            }
+            _ => "Softmax or Identity for softmax cross-entropy (with Identity, the outputs are logits)",
         };
         if last == self.output_activation() || last == Activation::Identity {
             return Ok(());

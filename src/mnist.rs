@@ -68,7 +68,7 @@ impl Mnist {
             });
             files.into_iter().try_for_each(|file| file.join().unwrap_or_else(|p| std::panic::resume_unwind(p)))
         })?;
-        let base = unpacked.0.to_str().ok_or_else(|| data_file(&unpacked.0, "its path is not UTF-8".into()))?;
+        let base = unpacked.0.to_str().ok_or_else(|| data_file(&unpacked.0, "the path is not valid UTF-8".into()))?;
         let mnist = mnist::MnistBuilder::new()
             .base_path(base)
             .label_format_digit()
@@ -136,7 +136,7 @@ fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     }
     let packed = folder.join(format!("{name}.gz"));
     let file = fs::read(&packed).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => data_file(&packed, format!("not found, and neither is {name}")),
+        std::io::ErrorKind::NotFound => data_file(&packed, format!("not found, and {name} was not found either")),
         _ => data_file(&packed, e.to_string()),
     })?;
     // The last four bytes of a gzip file tell its unpacked size.
@@ -152,20 +152,23 @@ fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
 fn check(file: &IdxFile, path: &Path, bytes: &[u8]) -> Result<()> {
     let word = |i: usize| -> Result<u32> {
         let word = bytes.as_chunks().0.get(i).map(|word| u32::from_be_bytes(*word));
-        word.ok_or_else(|| data_file(path, format!("cut short: {} bytes, in the midst of its header", bytes.len())))
+        word.ok_or_else(|| data_file(path, format!("cut short: the header ends after {} bytes", bytes.len())))
     };
     let magic = word(0)?;
     if magic != file.magic {
-        return Err(data_file(path, format!("not IDX: it starts with {magic:#010x}, expected {:#010x}", file.magic)));
+        return Err(data_file(
+            path,
+            format!("not the IDX file: expected the start {:#010x}, got {magic:#010x}", file.magic),
+        ));
     }
     let dimensions = (1..=file.dimensions.len()).map(word).collect::<Result<Vec<_>>>()?;
     if dimensions != file.dimensions {
-        return Err(data_file(path, format!("its dimensions are {dimensions:?}, expected {:?}", file.dimensions)));
+        return Err(data_file(path, format!("dimensions: expected {:?}, got {dimensions:?}", file.dimensions)));
     }
     let expected = 4 * (1 + dimensions.len()) + dimensions.iter().map(|&d| d as usize).product::<usize>();
     if bytes.len() != expected {
         let fault = if bytes.len() < expected { "cut short" } else { "too long" };
-        return Err(data_file(path, format!("{fault}: {} bytes, expected {expected}", bytes.len())));
+        return Err(data_file(path, format!("{fault}: expected {expected} bytes, got {}", bytes.len())));
     }
     Ok(())
 }

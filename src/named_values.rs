@@ -21,7 +21,7 @@ impl<T: Clone> Named<'_, T> {
         let each = match self {
             Self::One(_) if ends.len() == 1 => return Ok(()),
             Self::One(_) => {
-                let expected = format!("each by its name: {}", names(ends));
+                let expected = format!("one for each name ({})", names(ends));
                 return Err(Error::shape(format!("{what}s"), expected, "one without a name"));
             }
             Self::Each(each) => each,
@@ -32,7 +32,7 @@ impl<T: Clone> Named<'_, T> {
                 return Err(Error::shape(what, format!("one of {}", names(ends)), format!("{name:?}")));
             }
             if each[..i].iter().any(|(other, _)| other == name) {
-                return Err(Error::shape(format!("{what} {name:?}"), "it once", "it twice"));
+                return Err(Error::shape(format!("{what} {name:?}"), "one of this name", "two"));
             }
         }
         Ok(())
@@ -45,7 +45,7 @@ impl<T: Clone> Named<'_, T> {
             None => Ok(()),
             Some(end) => Err(Error::shape(
                 format!("{what}s"),
-                format!("all of {}", names(ends)),
+                format!("one for each of {}", names(ends)),
                 format!("none for {}", end.name),
             )),
         }
@@ -100,13 +100,14 @@ impl<'a> Inputs<'a> {
             let (features, width) = (self.of(end), end.features() as usize);
             let own = features.len() / width;
             if !features.len().is_multiple_of(width) || most.is_some_and(|most| own > most) {
-                let at_most = most.map_or(String::new(), |most| format!(", at most {most}"));
-                let expected = format!("whole rows of {width}{at_most}");
+                let at_most = most.map_or(String::new(), |most| format!(", at most {most} rows"));
+                let expected = format!("whole rows of {width} numbers{at_most}");
                 return Err(Error::shape(title(end), expected, format!("{} numbers", features.len())));
             }
             let (first, expected) = *rows.get_or_insert((&end.name, own));
             if own != expected {
-                let expected = format!("{expected} row{}, as of {first:?}", if expected == 1 { "" } else { "s" });
+                let rows = if expected == 1 { "row" } else { "rows" };
+                let expected = format!("{expected} {rows} (the number of input {first:?})");
                 return Err(Error::shape(title(end), expected, format!("{own}")));
             }
         }

@@ -224,8 +224,8 @@ impl Optimizer {
             Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
                 below_one("momentum", momentum)?;
                 option("dampening", "from 0 to 1", dampening, (0.0..=1.0).contains(&dampening))?;
-                option("momentum", "above 0 for nesterov", momentum, !nesterov || momentum > 0.0)?;
-                option("dampening", "0 for nesterov", dampening, !nesterov || dampening == 0.0)
+                option("momentum", "above 0 with nesterov", momentum, !nesterov || momentum > 0.0)?;
+                option("dampening", "0 with nesterov", dampening, !nesterov || dampening == 0.0)
             }
             Optimizer::RmsProp(RmsProp { alpha, epsilon, momentum, .. }) => {
                 below_one("alpha", alpha)?;
@@ -262,7 +262,7 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
 /// Requires a normal number. GPUs flush denormals to 0, and 0 / 0 would be NaN.
 fn normal(name: &'static str, value: f32) -> Result<()> {
     above_zero(name, value)?;
-    option(name, "at least 1.1754944e-38, as a GPU takes less for 0", value, value >= f32::MIN_POSITIVE)
+    option(name, "at least 1.1754944e-38 (GPUs treat smaller numbers as 0)", value, value >= f32::MIN_POSITIVE)
 }
 
 pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {

@@ -57,7 +57,7 @@ impl Losses {
     /// The loss and the weight of each output of the network, in their order.
     pub(crate) fn of_outputs(&self, network: &Network) -> Result<Vec<(Loss, f32)>> {
         let names: Vec<&str> = network.output_specs().iter().map(|end| &*end.name).collect();
-        let by_name = if names.len() == 1 { "" } else { ", added by Losses::output" };
+        let by_name = if names.len() == 1 { "" } else { " (see Losses::output)" };
         let fault =
             |actual: String| Error::shape("losses", format!("one for each of {}{by_name}", names.join(", ")), actual);
         let given = |loss: &OutputLoss| loss.output.clone().unwrap_or_else(|| "one without a name".into());

@@ -44,8 +44,10 @@ impl PlanBindings {
             let clashes =
                 |(j, other): &(usize, &Binding)| *j != i && counts(other) && other.rows.overlap(&written.rows);
             if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
-                let (what, actual) = (format!("rows given as {}", written.name), format!("some of {} too", other.name));
-                return Err(Error::shape(what, "words that are nothing else's, as they are written", actual));
+                let (what, actual) =
+                    (format!("rows given as {}", written.name), format!("an overlap with {}", other.name));
+                let expected = "a range that no other rows use, because it is written";
+                return Err(Error::shape(what, expected, actual));
             }
         }
         Ok(())
@@ -60,8 +62,8 @@ impl PlanBindings {
         for (i, (end, own)) in self.0.iter().zip(own).enumerate() {
             if let Some(id) = own.filter(|_| end.written) {
                 let (what, actual) =
-                    (format!("buffer given as {}", end.name), format!("that of {}", plan.buffer(id).name));
-                return Err(Error::shape(what, "one of the app's own, as it is written", actual));
+                    (format!("buffer given as {}", end.name), format!("wgrad's own buffer {}", plan.buffer(id).name));
+                return Err(Error::shape(what, "a buffer of the app, because it is written", actual));
             }
             let shares = |(j, other): (usize, &Binding)| j != i && other.rows.region.buffer == end.rows.region.buffer;
             let shared = end.written && self.0.iter().enumerate().any(shares);

@@ -114,9 +114,9 @@ impl Predictor {
         let rows = self.rows_of(&inputs)?;
         let numbers = rows * self.width;
         if probabilities.len() != numbers {
-            let expected = format!("{numbers} numbers, {rows} rows of {}", self.width);
+            let expected = format!("{numbers} numbers ({rows} rows of {})", self.width);
             let actual = format!("{} numbers", probabilities.len());
-            return Err(Error::shape("room for a predictor's outputs", expected, actual));
+            return Err(Error::shape("slice for the outputs of a predictor", expected, actual));
         }
         self.run(false, inputs, probabilities).await
     }
@@ -153,7 +153,7 @@ impl Predictor {
             mapped.finish(gpu).await?;
             gpu.unmap(&mapped.down)?;
         }
-        let failed = |reason: String| gpu.fault("buffers of a predictor", reason);
+        let failed = |reason: String| gpu.fault("the buffers of a predictor", reason);
         let mut view = mapped.up.get_mapped_range_mut(..).map_err(|e| failed(e.to_string()))?;
         let mut encoder = gpu.encoder();
         // One input after the other.
@@ -198,7 +198,7 @@ impl Mapped {
             ended = ended.and(mapped);
         }
         gpu.check_lost()?;
-        ended.map_err(|e| gpu.fault("buffers of a predictor", e.to_string()))
+        ended.map_err(|e| gpu.fault("the buffers of a predictor", e.to_string()))
     }
 }
 

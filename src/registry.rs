@@ -22,8 +22,8 @@ impl<T: Clone + PartialEq> Registry<T> {
     pub fn register(&self, name: &str, new: T) -> Result<()> {
         let mut by_name = self.lock();
         if by_name.get(name).is_some_and(|known| *known != new) {
-            let expected = format!("a name that no other {} is registered under", self.kind);
-            return Err(Error::shape(format!("registering a custom {}", self.kind), expected, format!("{name:?}")));
+            let expected = format!("a name that no other {} has", self.kind);
+            return Err(Error::shape(format!("registration of a custom {}", self.kind), expected, format!("{name:?}")));
         }
         by_name.entry(name.into()).or_insert(new);
         Ok(())
@@ -47,8 +47,8 @@ impl<T: Clone + PartialEq> Registry<T> {
 
     /// The error if nothing is registered under a name.
     pub fn not_found(&self, name: &str) -> Error {
-        let what = format!("a custom {}", self.kind);
-        Error::shape(what, format!("one given to wgrad::custom::register_{}", self.kind), name)
+        let what = format!("custom {}", self.kind);
+        Error::shape(what, format!("a name registered with wgrad::custom::register_{}", self.kind), format!("{name:?}"))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, T>> {
@@ -62,7 +62,7 @@ pub(crate) fn not_registered(missing: BTreeSet<(&'static str, String)>) -> Strin
     let kinds: BTreeSet<&str> = missing.iter().map(|(kind, _)| *kind).collect();
     let calls: Vec<String> = kinds.iter().map(|kind| format!("wgrad::custom::register_{kind}")).collect();
     let (listed, calls) = (listed.join(", "), calls.join(" and "));
-    format!("needs {listed}: before reading it, call {calls}")
+    format!("not registered: {listed}; call {calls} before reading the file")
 }
 
 /// Serializes an item as its name, and deserializes it through the registry.

@@ -162,11 +162,13 @@ impl Schedule {
                 share("floor of the schedule", floor)
             }
             // With fewer updates, the rise would have none.
-            Shape::OneCycle { updates, .. } => option("updates of the cycle", "at least 8", updates, updates >= 8),
+            Shape::OneCycle { updates, .. } => {
+                option("updates of the one-cycle schedule", "at least 8", updates, updates >= 8)
+            }
             Shape::Plateau(Plateau { factor: f, floor, min_delta, .. }) => {
                 factor(f)?;
                 share("floor of the schedule", floor)?;
-                at_least_zero("min_delta", min_delta)
+                at_least_zero("min_delta of the plateau schedule", min_delta)
             }
         }
     }

@@ -52,9 +52,11 @@ impl Scores {
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
         let (fits, expected) = match targets {
             Targets::Labels { classes, .. } => {
-                (width >= *classes || width == 1, format!("{classes}, one for each class, or 1"))
+                (width >= *classes || width == 1, format!("{classes} (one per class), or 1"))
             }
-            Targets::Values { outputs, .. } => (width == *outputs, format!("{}, as of the targets", outputs.max(&1))),
+            Targets::Values { outputs, .. } => {
+                (width == *outputs, format!("{} (the outputs of the targets)", outputs.max(&1)))
+            }
         };
         if !fits || width == 0 {
             return Err(Error::shape("outputs of a row", expected, width));
@@ -63,7 +65,7 @@ impl Scores {
         if let Targets::Values { values, .. } = targets
             && !values.len().is_multiple_of(width as usize)
         {
-            return Err(Error::shape("targets", format!("whole rows of {width}"), numbers(values.len())));
+            return Err(Error::shape("targets", format!("whole rows of {width} numbers"), numbers(values.len())));
         }
         targets.check()?;
         let rows = targets.rows();
@@ -248,16 +250,16 @@ mod tests {
         let fault = |outputs: usize, width, targets: &Targets| {
             Scores::new(vec![0.0; outputs], width, targets).unwrap_err().to_string()
         };
-        assert_eq!(fault(4, 2, &labels), "outputs of a row: expected 3, one for each class, or 1, got 2");
+        assert_eq!(fault(4, 2, &labels), "outputs of a row: expected 3 (one per class), or 1, got 2");
         assert_eq!(fault(5, 3, &labels), "outputs: expected 2 rows of 3, got 5 numbers");
         let values = Targets::Values { values: vec![0.0; 4], outputs: 2 };
-        assert_eq!(fault(2, 1, &values), "outputs of a row: expected 2, as of the targets, got 1");
+        assert_eq!(fault(2, 1, &values), "outputs of a row: expected 2 (the outputs of the targets), got 1");
         let part = Targets::Values { values: vec![0.0; 3], outputs: 2 };
-        assert_eq!(fault(2, 2, &part), "targets: expected whole rows of 2, got 3 numbers");
+        assert_eq!(fault(2, 2, &part), "targets: expected whole rows of 2 numbers, got 3 numbers");
         let nan = Targets::Values { values: vec![0.0, 1.0, f32::NAN, 1.0], outputs: 2 };
-        assert_eq!(fault(4, 2, &nan), "target of row 1 is NaN: it must be finite");
+        assert_eq!(fault(4, 2, &nan), "target of row 1: expected a finite number, got NaN");
         let none = Targets::Values { values: vec![], outputs: 0 };
-        assert_eq!(fault(0, 0, &none), "outputs of a row: expected 1, as of the targets, got 0");
+        assert_eq!(fault(0, 0, &none), "outputs of a row: expected 1 (the outputs of the targets), got 0");
         let beyond = Targets::Labels { labels: vec![0, u32::MAX], classes: 3 };
         assert_eq!(
             fault(6, 3, &beyond),

@@ -180,7 +180,7 @@ fn check_samples(
     check(what, texture, channels, wgpu::TextureUsages::TEXTURE_BINDING, array.is_some())?;
     let format = texture.format();
     if !matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. })) {
-        return Err(Error::shape(what, "a format that shaders read as f32", format!("{format:?}")));
+        return Err(Error::shape(what, "a format that shaders can read as f32", format!("{format:?}")));
     }
     gpu.view(what, texture, array)
 }
@@ -202,7 +202,11 @@ fn check(
     let (dimension, layers, samples) = (texture.dimension(), texture.depth_or_array_layers(), texture.sample_count());
     if (dimension, samples) != (wgpu::TextureDimension::D2, 1) || (layers != 1 && !may_be_array) {
         let actual = format!("{dimension:?}, {layers} layers, {samples} samples");
-        return Err(Error::shape(what, if may_be_array { "2-D, 1 sample" } else { "2-D, 1 layer, 1 sample" }, actual));
+        return Err(Error::shape(
+            what,
+            if may_be_array { "a 2-D texture, 1 sample" } else { "a 2-D texture, 1 layer, 1 sample" },
+            actual,
+        ));
     }
     Ok(())
 }

@@ -158,8 +158,8 @@ fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
     };
     assert_eq!(
         error(&[4, 5, 3], Conv::new(8, [5, 3])),
-        "layer conv_1 of input [4, 5, 3]: expected an input, padding included, as long as its kernel, which spans 5, got \
-         [4, 5, 3]"
+        "layer conv_1 (from input [4, 5, 3]): expected an input, with its padding, of at least 5 (the length of the \
+         kernel), got [4, 5, 3]"
     );
     let expected = [
         (error(&[784], Conv::new(8, 3)), "expected samples of shape [height, width, channels] or [steps, channels]"),

@@ -134,11 +134,11 @@ fn crops_that_do_not_fit_are_refused_by_name() {
     let fault = |data, size| crops(data, size).unwrap_err().to_string();
     assert_eq!(
         fault(of([5, 6, 1]), [2, 2]),
-        r#"size of the data set's images "other", to be cropped: expected 5 · 7, as of the others, got [5, 6]"#
+        r#"size of input "other" to crop: expected [5, 7] (the size of the other images), got [5, 6]"#
     );
     assert_eq!(
         fault(of([5, 7, 1]), [6, 2]),
-        r#"crop of the data set's input "image": expected 1 to 5 · 1 to 7 pixels, got [6, 2]"#
+        r#"crop of input "image": expected from [1, 1] to [5, 7] pixels (the image), got [6, 2]"#
     );
     let none = Dataset::of_rows(1).input("age", vec![0.0], 1);
     assert_eq!(fault(none, [1, 1]), "inputs to be cropped: expected an image, [height, width, channels], got none");
@@ -147,7 +147,7 @@ fn crops_that_do_not_fit_are_refused_by_name() {
     let evaluate = |data: &Dataset, loss| still(Device::Cpu, &network, loss, 1).evaluate(data).unwrap_err().to_string();
     assert_eq!(
         evaluate(&crops(sole(), [2, 2]).unwrap(), Loss::SoftmaxCrossEntropy),
-        "features of the data set: expected 18, the network's input, got 8"
+        "features of the data set: expected 18 (the network's input), got 8"
     );
     let dense = sole().targets("image", vec![0.0; 70], [5, 7, 2]).build().unwrap().with_crops([3, 3]).unwrap();
     assert_eq!(

@@ -284,7 +284,7 @@ fn augmentations_out_of_range_are_refused() {
     let none = Augmentation::default();
     assert_eq!(
         fault("age", none),
-        r#"input "age" with an augmentation: expected images, [height, width, channels], got [1]"#
+        r#"augmentation of input "age": expected images of shape [height, width, channels], got [1]"#
     );
     assert!(fault("y", none).starts_with("input of the data set: expected one of x, age"));
     let bad = [
@@ -300,7 +300,7 @@ fn augmentations_out_of_range_are_refused() {
     ];
     for (name, augmentation) in bad {
         let fault = fault("x", augmentation);
-        assert!(fault.contains(name) && fault.contains(r#"in input "x" with an augmentation"#), "{fault}");
+        assert!(fault.contains(name) && fault.contains(r#"in the augmentation of input "x""#), "{fault}");
     }
     let flat = Network::input(24).dense(2, Identity).build().unwrap();
     let mut trainer =
@@ -323,7 +323,7 @@ fn what_does_not_fit_is_refused_by_name() {
     let cases = [
         (
             above(targets(Dataset::of_rows(2).input("picture", vec![0u8; 32], 16).input("level", vec![0.0; 2], 1))),
-            r#"the data set's input for the network's input "image": expected one of that name, got picture, level"#,
+            r#"inputs of the data set: expected one named "image", like the network's input, got picture, level"#,
         ),
         (
             above(targets(Dataset::of_rows(2).input("image", vec![0u8; 30], 15).input("level", vec![0.0; 2], 1))),
@@ -335,17 +335,18 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             targets(inputs()),
-            r#"the data set's target for the network's output "above": expected one of that name, got size, quarter"#,
+            r#"targets of the data set: expected one named "above", like the network's output, got size, quarter"#,
         ),
         (
             targets(inputs()).labels("above", vec![0, 1], 2),
-            "labels of the data set's target \"above\": expected 3 a row, as [3, 2] is 2 outputs for each of 3 positions; for \
-             one label a row, put a flatten before the last dense layer of output \"above\", got one a row",
+            "labels of the data set's target \"above\": expected 3 a row, as [3, 2] is 2 outputs for each of 3 \
+             positions; for one label a row, put a flatten before the last dense layer of output \"above\", got one a \
+             row",
         ),
         (
             targets(inputs()).labels("above", vec![0; 8], 2),
-            "labels of the data set's target \"above\": expected 3 a row, one for each position of the network's output \
-             \"above\", [3, 2], got 4 a row, [4]",
+            "labels of the data set's target \"above\": expected 3 a row, one for each position of the network's \
+             output \"above\", [3, 2], got 4 a row, [4]",
         ),
         (
             targets(inputs()).labels("above", vec![0; 6], 3),
@@ -361,7 +362,7 @@ fn what_does_not_fit_is_refused_by_name() {
                 vec![0.5; 7].into_iter().chain([1.5]).collect(),
                 4,
             )),
-            r#"target 3 of row 1 of target "quarter" is 1.5: softmax cross-entropy takes targets from 0 to 1"#,
+            r#"target 3 of row 1 of target "quarter": expected 0 to 1 for softmax cross-entropy, got 1.5"#,
         ),
     ];
     for (data, message) in cases {
@@ -378,8 +379,8 @@ fn what_does_not_fit_is_refused_by_name() {
     let data = Dataset::from_u8(vec![0; 784], 784, vec![3], 10).unwrap();
     assert_eq!(
         trainer.fit(&data, Fit::default(), |_| ()).unwrap_err().to_string(),
-        "labels of the data set: expected 784 a row, as [28, 28, 10] is 10 outputs for each of 784 positions; for one label a \
-         row, put a flatten before the last dense layer of output \"output\", got one a row"
+        "labels of the data set: expected 784 a row, as [28, 28, 10] is 10 outputs for each of 784 positions; for one \
+         label a row, put a flatten before the last dense layer of output \"output\", got one a row"
     );
 }
 

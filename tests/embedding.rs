@@ -372,5 +372,5 @@ fn buffers_that_are_too_short_are_refused() {
     let mut on_cpu =
         Trainer::new(Device::Cpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
     let error = on_cpu.prepare(dataset()).unwrap_err().to_string();
-    assert_eq!(error, "Trainer::prepare records commands for a GPU, but this runs on Device::Cpu");
+    assert_eq!(error, "Trainer::prepare needs a GPU, but the device is Device::Cpu");
 }

@@ -212,7 +212,10 @@ fn a_table_that_no_device_holds_is_refused_before_allocation() {
     let error = Network::input(3).encoding(grid).build().unwrap_err();
     assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
     let shaped = Network::input([2, 2]).encoding(grid).build().unwrap_err().to_string();
-    assert!(shaped.starts_with("layer hash_grid_1 of input [2, 2]: expected a row of features"), "{shaped}");
+    assert!(
+        shaped.starts_with("layer hash_grid_1 (from input [2, 2]): expected samples of shape [features]"),
+        "{shaped}"
+    );
     let summary = Network::input(2).encoding(HashGrid::default()).dense(3, Identity).build().unwrap();
     let summary = summary.summary().to_string();
     assert!(summary.contains("hash_grid_1  ") && summary.contains("[batch, 32]"), "{summary}");

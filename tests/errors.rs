@@ -32,8 +32,8 @@ fn what_a_trainer_is_made_of_is_checked() {
     let cases: [(Result<Trainer, Error>, &str); 6] = [
         (
             new(gpu(), &one_class, Adam::default(), 1),
-            "outputs under a softmax and cross-entropy: expected at least 2, one for each class; of two classes, binary \
-             cross-entropy tells by 1, got 1",
+            "softmax cross-entropy: expected at least 2 outputs, got 1; for two classes with one output use \
+             Loss::BinaryCrossEntropy",
         ),
         (new(gpu(), &network(), Adam::default(), 0), "batch: expected at least 1 row, got 0"),
         (
@@ -42,12 +42,10 @@ fn what_a_trainer_is_made_of_is_checked() {
         ),
         (
             new(gpu(), &sigmoid_output, Adam::default(), 1),
-            "the last layer's activation must be Softmax or Identity, as softmax cross-entropy is computed from logits, got Sigmoid",
+            "the last layer's activation must be Softmax or Identity for softmax cross-entropy (with Identity, the \
+             outputs are logits), got Sigmoid",
         ),
-        (
-            new(gpu(), &network(), Adam::default(), u32::MAX),
-            "rows of the batch: 4294967295 rows needed, but the limit is 1048576",
-        ),
+        (new(gpu(), &network(), Adam::default(), u32::MAX), "batch: needs 4294967295 rows, but the limit is 1048576"),
         (
             new(gpu(), &network(), Adam { epsilon: 0.0, ..Adam::default() }, 1),
             "epsilon must be finite and above 0, got 0",
@@ -75,16 +73,16 @@ fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
     for device in [Device::from(gpu()), Device::Cpu] {
         let mut trainer = new(device, &network(), Adam::default(), 2).unwrap();
         let narrow = trainer.fit(data(5, 2), Fit::default(), |_| {}).unwrap_err().to_string();
-        assert_eq!(narrow, "features of the data set: expected 4, the network's input, got 5");
+        assert_eq!(narrow, "features of the data set: expected 4 (the network's input), got 5");
         let scored = trainer.model().score(&data(2, 2)).unwrap_err().to_string();
-        assert_eq!(scored, "features of the data set: expected 4, the network's input, got 2");
+        assert_eq!(scored, "features of the data set: expected 4 (the network's input), got 2");
         let classes = trainer.evaluate(&data(4, 3)).unwrap_err().to_string();
-        assert_eq!(classes, "classes of the data set: expected at most 2, the network's output, got 3");
+        assert_eq!(classes, "classes of the data set: expected at most 2 (the network's output), got 3");
         let validation = data(4, 7);
         let fit = Fit { validation: Some(&validation), ..Fit::default() };
         assert!(trainer.fit(data(4, 2), fit, |_| {}).unwrap_err().to_string().starts_with("classes of the data set"));
         let ragged = trainer.predict(&[0.0; 7]).unwrap_err().to_string();
-        assert_eq!(ragged, "features: expected whole rows of 4, got 7 numbers");
+        assert_eq!(ragged, "features: expected whole rows of 4 numbers, got 7 numbers");
         // After all that it still trains.
         trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
         assert_eq!(trainer.predict(&[]).unwrap(), Vec::<u32>::new());
@@ -109,20 +107,20 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
     let wide = Network::input(600).dense(600, Relu).dense(2, Identity).build().unwrap();
     refused(
         new(&gpu, &wide, Adam::default(), 1).unwrap_err(),
-        "GPU buffer for parameters, by max_storage_buffer_binding_size",
+        "GPU buffer for parameters (max_storage_buffer_binding_size)",
         600 * 600 * 4,
     );
     refused(
         new(&gpu, &network(), Adam::default(), 100_000).unwrap_err(),
-        "GPU buffer for input, by max_storage_buffer_binding_size",
+        "GPU buffer for input (max_storage_buffer_binding_size)",
         1_600_000,
     );
     let mut trainer = new(&gpu, &network(), Adam::default(), 8).unwrap();
     let large = Dataset::from_u8(vec![0; 400_000 * 4], 4, vec![0; 400_000], 2).unwrap();
-    let features = "GPU buffer for the data set's features, by max_storage_buffer_binding_size";
+    let features = "GPU buffer for the data set's features (max_storage_buffer_binding_size)";
     refused(trainer.prepare(&large).unwrap_err(), features, 1_600_000);
     let told = trainer.prepare(&large).unwrap_err().to_string();
-    assert!(told.contains("limit is 1048576. Trainer::fit and Trainer::evaluate take longer data"), "{told}");
+    assert!(told.contains("limit is 1048576. Trainer::fit and Trainer::evaluate upload long data"), "{told}");
     // Nor can it be trained on where all of it makes one update.
     let config = TrainerConfig { batch: 8, accumulate: 50_000, ..TrainerConfig::default() };
     let mut whole = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
@@ -175,7 +173,7 @@ fn a_device_with_fewer_bindings_than_a_kernel_needs_is_refused_with_the_numbers(
         let error = new(&gpu, &network(), Adam::default(), 1).unwrap_err().to_string();
         assert_eq!(
             error,
-            "kernel gather.aligned, by max_storage_buffers_per_shader_stage: 6 storage buffers needed, but the limit is 4"
+            "kernel gather.aligned (max_storage_buffers_per_shader_stage): needs 6 storage buffers, but the limit is 4"
         );
     }
 }

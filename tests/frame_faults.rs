@@ -537,7 +537,8 @@ fn a_queue_of_another_device_is_refused() {
         for result in [make(), make(), wgrad::Model::new(&mixed, &network, &[0.0; 128]).map(drop)] {
             let error = result.unwrap_err().to_string();
             assert!(
-                error.starts_with("the queue given to Gpu::from_parts was refused") && error.contains("another device")
+                error.starts_with("GPU error in the queue given to Gpu::from_parts: ")
+                    && error.contains("another device")
             );
         }
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
@@ -584,7 +585,7 @@ fn a_queue_of_another_device_is_refused_while_the_device_is_busy() {
                         }
                     });
             let error = ended.unwrap_err().to_string();
-            assert!(error.starts_with("the queue given to Gpu::from_parts was refused"), "{error}");
+            assert!(error.starts_with("GPU error in the queue given to Gpu::from_parts: "), "{error}");
         }
         app.assert_quiet("another's queue, a busy device");
     });

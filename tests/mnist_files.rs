@@ -55,9 +55,12 @@ fn missing_and_foreign_files_are_named() {
     std::fs::remove_file(folder.0.join("t10k-labels-idx1-ubyte.gz")).unwrap();
     assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte.gz: not found, and neither is t10k-labels-idx1-ubyte");
     std::fs::write(folder.0.join("t10k-labels-idx1-ubyte"), b"<html>404</html>").unwrap();
-    assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte: not IDX: it starts with 0x3c68746d, expected 0x00000801");
+    assert_eq!(
+        folder.fault(),
+        "t10k-labels-idx1-ubyte: not the IDX file: expected the start 0x00000801, got 0x3c68746d"
+    );
     std::fs::write(folder.0.join("t10k-labels-idx1-ubyte"), b"\0\0").unwrap();
-    assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte: cut short: 2 bytes, in the midst of its header");
+    assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte: cut short: the header ends after 2 bytes");
     let gone = Mnist::read("no/such/folder").unwrap_err().to_string();
     assert!(gone.starts_with("no/such/folder/train-images-idx3-ubyte.gz: not found"), "{gone}");
 }
@@ -75,18 +78,18 @@ fn files_cut_short_or_of_another_size_are_named() {
     labels.resize(8 + 59_999, 3);
     let plain = folder.0.join("train-labels-idx1-ubyte");
     std::fs::write(&plain, &labels).unwrap();
-    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: cut short: 60007 bytes, expected 60008");
+    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: cut short: expected 60008 bytes, got 60007");
     labels.resize(8 + 60_001, 3);
     std::fs::write(&plain, &labels).unwrap();
-    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: too long: 60009 bytes, expected 60008");
+    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: too long: expected 60008 bytes, got 60009");
     labels[4..8].copy_from_slice(&1000u32.to_be_bytes());
     std::fs::write(&plain, &labels).unwrap();
-    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: its dimensions are [1000], expected [60000]");
+    assert_eq!(folder.fault(), "train-labels-idx1-ubyte: dimensions: expected [60000], got [1000]");
 
     labels[4..8].copy_from_slice(&60_000u32.to_be_bytes());
     labels.resize(8 + 60_000, 3);
     labels[8 + 123] = 77;
     std::fs::write(&plain, &labels).unwrap();
     let error = Mnist::read(&folder.0).unwrap_err().to_string();
-    assert_eq!(error, "label of row 123 is 77, but there are 10 classes (0 to 9)");
+    assert_eq!(error, "label of row 123: expected a class below 10, got 77");
 }

@@ -108,7 +108,7 @@ fn a_folder_that_cannot_be_is_an_error_and_training_goes_on() {
     if caches(&gpu) {
         let Error::File { path, reason } = gpu.cache_pipelines(&occupied).unwrap_err() else { panic!("another error") };
         assert_eq!(path, occupied.display().to_string());
-        assert!(reason.starts_with("cannot be made: "), "{reason}");
+        assert!(reason.starts_with("cannot be created: "), "{reason}");
     }
     assert_eq!(weights(&gpu).len() % 64, 0);
 }

@@ -131,8 +131,8 @@ fn bad_pools_are_errors_that_name_the_layer_and_the_shapes() {
     };
     assert_eq!(
         error(&[4, 5, 3], Pool::max([5, 3])),
-        "layer max_pool_1 of input [4, 5, 3]: expected an input, padding included, as long as its kernel, which spans 5, \
-         got [4, 5, 3]"
+        "layer max_pool_1 (from input [4, 5, 3]): expected an input, with its padding, of at least 5 (the length of \
+         the kernel), got [4, 5, 3]"
     );
     let expected = [
         (

@@ -216,7 +216,7 @@ fn what_cannot_be_profiled_is_told() {
     // A device made without the feature.
     let error = trainer(plain_gpu(), &network, 2).profile(&train, 1).unwrap_err();
     assert!(matches!(error, Error::MissingFeature { feature: "TIMESTAMP_QUERY", .. }), "{error}");
-    assert!(error.to_string().starts_with("profiling needs the device feature TIMESTAMP_QUERY"), "{error}");
+    assert!(error.to_string().starts_with("profiling needs the wgpu feature TIMESTAMP_QUERY"), "{error}");
     let error = trainer(Device::Cpu, &network, 2).profile(&train, 1).unwrap_err();
     assert!(matches!(error, Error::NeedsGpu { call: "Trainer::profile" }), "{error}");
     let error = trainer(gpu(), &network, 2).profile(&train, 0).unwrap_err();

@@ -271,8 +271,8 @@ fn numbers_that_would_ruin_a_run_are_refused() {
     );
     for scale in [f32::NAN, f32::INFINITY, -1.0] {
         let error = trainer.set_rate_scale(scale).unwrap_err().to_string();
-        let expected = "at least 0, and the rate with it finite";
-        assert_eq!(error, format!("the scale of the learning rate must be {expected}, got {scale}"));
+        let expected = "at least 0, and its product with the learning rate finite";
+        assert_eq!(error, format!("scale of the learning rate must be {expected}, got {scale}"));
         let error = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| Control::RateScale(scale)).unwrap_err();
         assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
     }

@@ -127,41 +127,45 @@ fn bad_options_are_errors_that_name_the_layer_and_the_shapes() {
     let expected = [
         (
             error(&[4, 5, 3], Crop::new([2, 1]).into()),
-            "layer crop_1 of input [4, 5, 3]: expected lengths of 1 to 1048576 along axis 0, got 4 to 0",
+            "layer crop_1 (from input [4, 5, 3]): expected lengths from 1 to 1048576 along axis 0, got an input of 4 \
+             and an output of 0",
         ),
         (
             error(&[9], Upsample::nearest(2).into()),
-            "layer upsample_1 of input [9]: expected samples of shape [height, width, channels] or [steps, channels], \
-             got [9]",
+            "layer upsample_1 (from input [9]): expected samples of shape [height, width, channels] or [steps, \
+             channels], got [9]",
         ),
         (
             error(&[4, 5, 3], Upsample::nearest([2, 0]).into()),
-            "layer upsample_1 of input [4, 5, 3]: expected lengths of 1 to 1048576 along axis 1, got 5 to 0",
+            "layer upsample_1 (from input [4, 5, 3]): expected lengths from 1 to 1048576 along axis 1, got an input of \
+             5 and an output of 0",
         ),
         (
             error(&[1, 1, 3], Upsample::bilinear(256).into()),
-            "layer upsample_1 of input [1, 1, 3]: expected at most 32768 outputs of a number along height and width, \
-             got 256 times 256",
+            "layer upsample_1 (from input [1, 1, 3]): expected at most 32768 outputs that read the same input, got 256 \
+             x 256",
         ),
         (
             error(&[4, 5, 3], Pad::reflect(4).into()),
-            "layer pad_1 of input [4, 5, 3]: expected margins shorter than the length that they mirror, 4, got [4, 4]",
+            "layer pad_1 (from input [4, 5, 3]): expected margins below 4 (the length that they mirror), got [4, 4]",
         ),
         (
             error(&[4, 5, 6], Layer::DepthToSpace(2)),
-            "layer depth_to_space_1 of input [4, 5, 6]: expected channels in multiples of 2 times 2, got [4, 5, 6]",
+            "layer depth_to_space_1 (from input [4, 5, 6]): expected channels divisible by 4 (2 x 2), got [4, 5, 6]",
         ),
         (
             error(&[4, 5, 6], Layer::SpaceToDepth(2)),
-            "layer space_to_depth_1 of input [4, 5, 6]: expected height and width in multiples of 2, got [4, 5, 6]",
+            "layer space_to_depth_1 (from input [4, 5, 6]): expected a height and a width divisible by 2, got [4, 5, \
+             6]",
         ),
         (
             error(&[4, 5, 6], Layer::SpaceToDepth(0)),
-            "layer space_to_depth_1 of input [4, 5, 6]: expected blocks of at least 1 pixel, got 0",
+            "layer space_to_depth_1 (from input [4, 5, 6]): expected blocks of at least 1 pixel, got 0",
         ),
         (
             error(&[6, 4], Layer::DepthToSpace(2)),
-            "layer depth_to_space_1 of input [6, 4]: expected samples of shape [height, width, channels], got [6, 4]",
+            "layer depth_to_space_1 (from input [6, 4]): expected samples of shape [height, width, channels], got [6, \
+             4]",
         ),
     ];
     for (message, expected) in expected {

@@ -385,7 +385,7 @@ fn targets_outside_the_range_of_a_loss_are_refused() {
             }
             for fault in faults {
                 let message = fault.unwrap_err().to_string();
-                assert_eq!(message, format!("target 1 of row 1 is 3: {name} takes targets from 0 to 1"));
+                assert_eq!(message, format!("target 1 of row 1: expected 0 to 1 for {name}, got 3"));
             }
             assert!(trainer.evaluate(&data(vec![-1e-9, 0.0])).unwrap_err().to_string().contains("target 0 of row 0"));
         }
@@ -400,7 +400,7 @@ fn features_and_weights_that_are_not_finite_are_refused() {
     let good = network.initial_parameters(1);
     let mut bad = good.clone();
     bad[network.parameters()[2].range()][3] = f32::INFINITY;
-    let named = "number 3 of dense_2.weight is inf: weights and optimizer moments must be finite";
+    let named = "number 3 of dense_2.weight: expected a finite number, got inf";
     for device in devices() {
         let model = Model::new(device.clone(), &network, &good).unwrap();
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -416,7 +416,7 @@ fn features_and_weights_that_are_not_finite_are_refused() {
                 model.predictor(2).unwrap().forward_into(&features, &mut [0.0; 4]),
             ];
             for fault in faults {
-                let expected = format!("feature 1 of row 1 is {value}: features must be finite");
+                let expected = format!("feature 1 of row 1: expected a finite number, got {value}");
                 assert_eq!(fault.unwrap_err().to_string(), expected);
             }
         }
@@ -434,7 +434,7 @@ fn reports_and_files_of_every_0_steps_are_refused() {
     let path = file("never");
     let mut trainer = trainer_of_one(&Device::Cpu, 0.1);
     let mut fault = |fit: Fit<'_>| trainer.fit(row_of_one(), fit, |_| {}).unwrap_err().to_string();
-    let expected = "at least 1 step, or None for a report or a file at the end of an epoch only, got Some(0)";
+    let expected = "at least 1 step, or None (at the end of an epoch only), got Some(0)";
     assert_eq!(fault(Fit { every: Some(0), ..Fit::default() }), format!("every of Fit must be {expected}"));
     let checkpoint = Some(Checkpoint { path: &path, every: Some(0) });
     assert_eq!(fault(Fit { checkpoint, ..Fit::default() }), format!("every of Checkpoint must be {expected}"));

@@ -262,7 +262,11 @@ fn weights_given_from_outside_run_without_a_trainer() {
         let error = Model::new(device, &network(), &weights[1..]).unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("parameters: expected {0} numbers, gaps included, got {1}", weights.len(), weights.len() - 1)
+            format!(
+                "parameters: expected {0} numbers (with the alignment gaps), got {1}",
+                weights.len(),
+                weights.len() - 1
+            )
         );
     }
 }

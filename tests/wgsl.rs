@@ -309,12 +309,12 @@ fn what_a_function_cannot_be_is_refused_by_name() {
     };
     assert_eq!(
         fault(Network::input(2).dense(65, Relu).dense(1, Relu), "f"),
-        "layer dense_1, as part of a WGSL function: expected at most 64 features in and out, got 2 x 65"
+        "layer dense_1 of a WGSL function: expected at most 64 inputs and outputs, got 2 inputs and 65 outputs"
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu).layer_norm(), "f"),
-        "layer layer_norm_2, as part of a WGSL function: expected a dense layer, an activation right after one that has none, or \
-         an encoding before them all, got a layer_norm layer"
+        "layer layer_norm_2 of a WGSL function: expected a dense layer, an activation after a dense layer without one, \
+         or an encoding before all others, got a layer_norm layer"
     );
     assert!(
         fault(Network::input([4, 2]).dense(5, Relu), "f").ends_with("got a dense layer of several positions, [4, 5]")
@@ -323,11 +323,11 @@ fn what_a_function_cannot_be_is_refused_by_name() {
     assert!(fault(Network::input(2).dense(2, Relu).encoding(grid), "f").contains("layer hash_grid_2"));
     assert_eq!(
         fault(Network::input(2).encoding(grid), "f"),
-        "network, as part of a WGSL function: expected a dense layer after its encodings, got none"
+        "network of a WGSL function: expected a dense layer after its encodings, got none"
     );
     assert_eq!(
         fault(Network::input(2).dense(5, Relu), "2f"),
-        "name of a WGSL function must be letters, digits and underscores, a letter first, got \"2f\""
+        "name of a WGSL function must be a letter, then letters, digits and underscores, got \"2f\""
     );
     for name in ["_", "__x", "_x", "a-b", "", "naïve"] {
         assert!(fault(Network::input(2).dense(5, Relu), name).contains("a letter first, got"), "{name}");
@@ -339,8 +339,8 @@ fn what_a_function_cannot_be_is_refused_by_name() {
         assert_eq!(
             fault(Network::input(2).dense(5, Relu), name),
             format!(
-                "name of a WGSL function must be no keyword, reserved word, or name of a built-in function, type or value \
-                 of WGSL, got \"{name}\""
+                "name of a WGSL function must be other than a keyword, reserved word or built-in of WGSL, got \
+                 \"{name}\""
             )
         );
     }

@@ -62,7 +62,7 @@ impl CustomActivation {
         self.formula.check("activation", &["z"])?;
         let Some(twin) = self.formula.twin else { return Ok(()) };
         points().try_for_each(|z| {
-            let what = format!("twin's derivative of activation {} at z = {z:.2}", self.name());
+            let what = format!("derivative in the CPU twin of activation {} at z = {z:.2}", self.name());
             check_slope(&what, twin.value, z, (twin.derivative)(z))
         })
     }

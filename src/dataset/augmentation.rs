@@ -131,11 +131,11 @@ impl Dataset {
     fn augment(&mut self, name: &str, augmentation: Augmentation) -> Result<()> {
         let i = self.input_index(name)?;
         let input = &mut self.inputs[i];
-        let what = format!("input {name:?} with an augmentation");
+        let what = format!("augmentation of input {name:?}");
         let [height, width, _] = input.shape[..] else {
-            return Err(Error::shape(what, "images, [height, width, channels]", format!("{:?}", input.shape)));
+            return Err(Error::shape(what, "images of shape [height, width, channels]", format!("{:?}", input.shape)));
         };
-        augmentation.check(height, width).map_err(|fault| fault.within(&what))?;
+        augmentation.check(height, width).map_err(|fault| fault.within(&format!("the {what}")))?;
         input.augmentation = Some(augmentation).filter(|augmentation| *augmentation != Augmentation::default());
         Ok(())
     }

@@ -78,7 +78,7 @@ impl DatasetBuilder {
         self.then(|data| {
             let what = data.check_new_target(&name)?;
             if labels.is_empty() || !labels.len().is_multiple_of(data.rows) {
-                let expected = format!("{}, one a row, or a multiple of it, one for each position", data.rows);
+                let expected = format!("{} labels (one per row), or a multiple of it (one per position)", data.rows);
                 return Err(Error::shape(what, expected, labels.len()));
             }
             let shape = match labels.len() / data.rows {
@@ -135,7 +135,7 @@ impl DatasetBuilder {
             match &data.targets[i].targets {
                 // There is another number in its place on the GPU: see `Target::sent`.
                 Targets::Labels { classes: u32::MAX, .. } if label == u32::MAX => {
-                    let what = format!("label to ignore of target {name:?}, which has 4294967295 classes");
+                    let what = format!("label to ignore of target {name:?} with 4294967295 classes");
                     Err(Error::shape(what, "below 4294967295", label))
                 }
                 Targets::Labels { .. } => {
@@ -143,7 +143,7 @@ impl DatasetBuilder {
                     Ok(())
                 }
                 Targets::Values { .. } => {
-                    Err(Error::shape(format!("target {name:?} with a label to ignore"), "labels", "numbers"))
+                    Err(Error::shape(format!("label to ignore of target {name:?}"), "a target of labels", "numbers"))
                 }
             }
         })
@@ -190,7 +190,7 @@ impl Dataset {
         at_least_1("rows of the data set", self.rows)?;
         at_most_u32(self.rows)?;
         match is_there {
-            true => Err(Error::shape(what, "to be given once", "a second one of that name")),
+            true => Err(Error::shape(what, "one of this name", "two")),
             false => Ok(()),
         }
     }
@@ -205,7 +205,7 @@ impl Dataset {
         if count as u128 == all {
             return Ok(());
         }
-        let of_shape = if shape.len() > 1 { format!("{of_row}, {shape:?}") } else { of_row.to_string() };
+        let of_shape = if shape.len() > 1 { format!("{shape:?}") } else { of_row.to_string() };
         Err(Error::shape(what, format!("{all} numbers ({} rows of {of_shape})", self.rows), count))
     }
 }

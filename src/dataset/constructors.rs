@@ -15,7 +15,7 @@ impl Dataset {
     /// let two_rows = Dataset::from_u8(vec![0, 51, 102, 153, 204, 255], 3, vec![0, 1], 2)?;
     /// assert_eq!(two_rows.rows(), 2);
     /// let error = Dataset::from_u8(vec![0, 0, 0], 3, vec![7], 2).unwrap_err();
-    /// assert_eq!(error.to_string(), "label of row 0 is 7, but there are 2 classes (0 to 1)");
+    /// assert_eq!(error.to_string(), "label of row 0: expected a class below 2, got 7");
     /// # Ok::<(), wgrad::Error>(())
     /// ```
     ///
@@ -115,14 +115,14 @@ fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
     if let Targets::Values { values, outputs } = targets {
         at_least_1("outputs of a row of targets", *outputs as usize)?;
         if !values.len().is_multiple_of(*outputs as usize) {
-            return Err(Error::shape("target values", format!("whole rows of {outputs}"), values.len()));
+            return Err(Error::shape("target values", format!("whole rows of {outputs} numbers"), values.len()));
         }
     }
     let rows = targets.rows();
     at_least_1("rows of the data set", rows)?;
     at_most_u32(rows)?;
     if Some(values) != rows.checked_mul(features) {
-        let expected = format!("{} ({rows} targets of {features} features)", rows as u128 * features as u128);
+        let expected = format!("{} ({rows} rows of {features})", rows as u128 * features as u128);
         return Err(Error::shape("feature values", expected, values));
     }
     targets.check()

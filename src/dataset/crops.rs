@@ -54,18 +54,20 @@ impl Dataset {
             let own = [input.shape[0], input.shape[1]];
             let [height, width] = *whole.get_or_insert(own);
             if own != [height, width] {
-                let what = format!("size of the data set's images {:?}, to be cropped", input.name);
-                return Err(Error::shape(what, format!("{height} · {width}, as of the others"), format!("{own:?}")));
+                let what = format!("size of input {:?} to crop", input.name);
+                let expected = format!("[{height}, {width}] (the size of the other images)");
+                return Err(Error::shape(what, expected, format!("{own:?}")));
             }
             if !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
-                let what = format!("crop of the data set's input {:?}", input.name);
-                return Err(Error::shape(what, format!("1 to {height} · 1 to {width} pixels"), format!("{size:?}")));
+                let what = format!("crop of input {:?}", input.name);
+                let expected = format!("from [1, 1] to [{height}, {width}] pixels (the image)");
+                return Err(Error::shape(what, expected, format!("{size:?}")));
             }
             let places = [height - size[0] + 1, width - size[1] + 1];
             input.crop = Some(Crop { size, places, factor: 1 });
         }
         let Some([height, width]) = whole else {
-            return Err(Error::shape("inputs to be cropped", "an image, [height, width, channels]", "none"));
+            return Err(Error::shape("inputs to crop", "an image of shape [height, width, channels]", "none"));
         };
         for target in &mut self.targets {
             target.crop = None;

@@ -58,7 +58,7 @@ impl Input {
         for (what, given) in [("means", means), ("deviations", deviations)] {
             let fits = given.len() == means.len() && (given.len() == channels || given.len() == 1);
             if !fits {
-                let expected = format!("{channels}, one for each channel of {:?}, or one for all", self.shape);
+                let expected = format!("{channels} (one per channel of {:?}), or 1", self.shape);
                 return Err(Error::shape(format!("{what} of input {name:?}"), expected, given.len()));
             }
         }

@@ -47,21 +47,21 @@ impl Dataset {
             let seen = input.seen();
             if seen.elements() as u32 != end.features() {
                 let (what, expected) = match self.inputs.len() == 1 && network.input_specs().len() == 1 {
-                    true => ("features of the data set".into(), format!("{}, the network's input", end.features())),
+                    true => ("features of the data set".into(), format!("{} (the network's input)", end.features())),
                     false => {
                         let what = format!("features of the data set's input {:?}", input.name);
-                        (what, format!("{}, the network's input {:?}", end.features(), end.shape))
+                        (what, format!("{} (the network's input {:?})", end.features(), end.shape))
                     }
                 };
                 return Err(Error::shape(what, expected, seen.elements()));
             }
             if (input.augmentation.is_some() || input.crop.is_some()) && seen != end.shape {
-                let what = format!("shape of the data set's input {:?}, augmented or cropped", input.name);
-                return Err(Error::shape(what, format!("{:?}, the network's", end.shape), format!("{seen:?}")));
+                let what = format!("shape of the data set's input {:?} after augmentation and crops", input.name);
+                return Err(Error::shape(what, format!("{:?} (the network's input)", end.shape), format!("{seen:?}")));
             }
             if !same_order(seen, end.shape) {
                 let what = format!("shape of the data set's input {:?}", input.name);
-                let expected = format!("{:?}, the network's, or a number of features", end.shape);
+                let expected = format!("{:?} (the network's input), or one dimension", end.shape);
                 return Err(Error::shape(what, expected, format!("{seen:?}")));
             }
         }
@@ -146,17 +146,19 @@ impl Target {
         let positions_seen = &seen[..seen.len() - usize::from(!self.is_labels()).min(seen.len())];
         if self.crop.is_some() && positions_seen != &end.shape[..end.shape.len().max(1) - 1] {
             let what = format!("crop of the data set's target {:?}", self.name);
-            return Err(Error::shape(what, format!("the positions of {:?}", end.shape), format!("{seen:?}")));
+            let expected = format!("the positions of {:?} (the network's output)", end.shape);
+            return Err(Error::shape(what, expected, format!("{seen:?}")));
         }
-        let output = if of_sole { "the network's".into() } else { format!("the network's output {:?}", end.name) };
+        let output =
+            if of_sole { "the network's output".into() } else { format!("the network's output {:?}", end.name) };
         match &self.targets {
             Targets::Values { .. } if seen.elements() as u32 != end.features() => {
                 let what = title("numbers", "outputs of the data set's targets");
-                Err(Error::shape(what, format!("{}, {output}", end.features()), seen.elements()))
+                Err(Error::shape(what, format!("{} ({output})", end.features()), seen.elements()))
             }
             Targets::Values { .. } if !same_order(seen, end.shape) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
-                let expected = format!("{:?}, {output}, or a number of them", end.shape);
+                let expected = format!("{:?} ({output}), or one dimension", end.shape);
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             targets @ Targets::Values { .. } => {
@@ -165,21 +167,24 @@ impl Target {
             }
             Targets::Labels { .. } if self.width() == 1 && positions > 1 => {
                 let expected = format!(
-                    "{positions} a row, as {:?} is {columns} outputs for each of {positions} positions; for one label a row, \
-                     put a flatten before the last dense layer of output {:?}",
-                    end.shape, end.name
+                    "{positions} per row ({:?} is {columns} outputs at each of {positions} positions)",
+                    end.shape
                 );
-                Err(Error::shape(title("labels", "labels of the data set"), expected, "one a row"))
+                let actual = format!(
+                    "1 per row; for one label per row, add a flatten before the last dense layer of output {:?}",
+                    end.name
+                );
+                Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
             }
             Targets::Labels { .. } if seen.elements() as u32 != positions => {
-                let each = if positions == 1 { "" } else { ", one for each position" };
-                let expected = format!("{positions} a row{each} of {output}, {:?}", end.shape);
-                let actual = format!("{} a row, {seen:?}", seen.elements());
+                let each = if positions == 1 { "" } else { ", one per position" };
+                let expected = format!("{positions} per row{each} ({output} has shape {:?})", end.shape);
+                let actual = format!("{} per row, of shape {seen:?}", seen.elements());
                 Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
             }
             Targets::Labels { .. } if !same_order(seen, Shape::of(&end.shape[..end.shape.len() - 1])) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
-                let expected = format!("{:?}, the positions of {output}", &end.shape[..end.shape.len() - 1]);
+                let expected = format!("{:?} (the positions of {output})", &end.shape[..end.shape.len() - 1]);
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             Targets::Labels { classes, .. } => {
@@ -193,8 +198,7 @@ impl Target {
                     true => Ok(()),
                     false => {
                         let what = title("classes", "classes of the data set");
-                        let network = if of_sole { "the network's output" } else { &output };
-                        Err(Error::shape(what, format!("at most {most}, {network}"), classes))
+                        Err(Error::shape(what, format!("at most {most} ({output})"), classes))
                     }
                 }
             }
@@ -223,8 +227,8 @@ pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
     end: &TensorSpec,
 ) -> Result<usize> {
     names().position(|name| name == end.name).ok_or_else(|| {
-        let wanted = format!("the data set's {what} for the network's {of_network} {:?}", end.name);
-        Error::shape(wanted, "one of that name", listed(names()))
+        let wanted = format!("one named {:?}, like the network's {of_network}", end.name);
+        Error::shape(format!("{what}s of the data set"), wanted, listed(names()))
     })
 }
 

@@ -149,7 +149,7 @@ impl Dataset {
     /// [`Error::Shape`] unless both parts have a row.
     pub fn split(mut self, at: usize) -> Result<(Self, Self)> {
         if at == 0 || at >= self.rows {
-            let expected = format!("above 0 and below {}, its rows", self.rows);
+            let expected = format!("above 0 and below {} (the number of rows)", self.rows);
             return Err(Error::shape("row to split the data set at", expected, at));
         }
         let tail = Self {
@@ -170,8 +170,8 @@ impl Dataset {
     pub fn hold_out(self, share: f64) -> Result<(Self, Self)> {
         let held = (self.rows as f64 * share).round().clamp(0.0, self.rows as f64) as usize;
         if held == 0 || held == self.rows {
-            let expected = format!("at least 1 of {}, and not all", self.rows);
-            return Err(Error::shape("rows held back", expected, format!("{held}, a share of {share}")));
+            let expected = format!("at least 1 and fewer than all {}", self.rows);
+            return Err(Error::shape("rows held out", expected, format!("{held} (a share of {share})")));
         }
         let at = self.rows - held;
         self.split(at)

@@ -22,7 +22,7 @@ impl Dataset {
     /// What the output of this number is to be; refused where it does not go with the output, or with a loss.
     pub(crate) fn expected(&self, network: &Network, output: usize, loss: Option<Loss>) -> Result<Expected<'_>> {
         if self.inputs.iter().any(|input| input.crop.is_some()) {
-            return Err(Error::shape("data set to score", "whole images", "crops"));
+            return Err(Error::shape("data set to score", "whole images", "crops; score the data set without crops"));
         }
         let (ends, end) = (network.output_specs(), &network.output_specs()[output]);
         let names = || self.targets.iter().map(|target| &*target.name);

@@ -9,24 +9,27 @@ fn bad_input_is_refused_with_the_row_and_the_value() {
     let cases: [(Result<Dataset>, &str); 9] = [
         (Dataset::from_u8(vec![], 0, vec![], 1), "features of a row: expected at least 1, got 0"),
         (Dataset::from_u8(vec![], 3, vec![], 1), "rows of the data set: expected at least 1, got 0"),
-        (Dataset::from_u8(vec![1; 5], 3, vec![0, 0], 1), "feature values: expected 6 (2 targets of 3 features), got 5"),
-        (Dataset::from_u8(vec![1; 6], 3, vec![0, 10], 10), "label of row 1 is 10, but there are 10 classes (0 to 9)"),
+        (Dataset::from_u8(vec![1; 5], 3, vec![0, 0], 1), "feature values: expected 6 (2 rows of 3), got 5"),
+        (Dataset::from_u8(vec![1; 6], 3, vec![0, 10], 10), "label of row 1: expected a class below 10, got 10"),
         (
             Dataset::from_f32(vec![0.0, 1.0, f32::NAN, 3.0], 2, vec![0, 0], 1),
-            "feature 0 of row 1 is NaN: features must be finite",
+            "feature 0 of row 1: expected a finite number, got NaN",
         ),
         (
             Dataset::from_u8(vec![1; 6], 3, vec![0, 0], 1).and_then(|d| d.split(2)).map(|(d, _)| d),
-            "row to split the data set at: expected above 0 and below 2, its rows, got 2",
+            "row to split the data set at: expected above 0 and below 2 (the number of rows), got 2",
         ),
-        (Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0; 3], 2), "target values: expected whole rows of 2, got 3"),
+        (
+            Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0; 3], 2),
+            "target values: expected whole rows of 2 numbers, got 3",
+        ),
         (
             Dataset::from_f32_targets(vec![0.0; 2], 1, vec![0.0, f32::INFINITY], 1),
-            "target of row 1 is inf: it must be finite",
+            "target of row 1: expected a finite number, got inf",
         ),
         (
             Dataset::from_u8(vec![1; 6], 3, vec![0, 0], 1).and_then(|d| d.with_weights(vec![1.0])),
-            "weights of rows: expected 2, one a row, got 1",
+            "sample weights: expected 2 (one per row), got 1",
         ),
     ];
     for (result, message) in cases {
@@ -34,7 +37,7 @@ fn bad_input_is_refused_with_the_row_and_the_value() {
     }
     let one = Dataset::from_u8(vec![1; 3], 3, vec![0], 1).unwrap();
     let reason = one.hold_out(0.5).unwrap_err().to_string();
-    assert_eq!(reason, "rows held back: expected at least 1 of 1, and not all, got 1, a share of 0.5");
+    assert_eq!(reason, "rows held out: expected at least 1 and fewer than all 1, got 1 (a share of 0.5)");
 }
 
 /// Two rows with an image of 1 · 2 pixels, in two channels, an age, a kind, a mask and a size.
@@ -58,41 +61,41 @@ fn faults_name_the_input_or_the_target() {
         (of(none().input("a", vec![0u8; 2], 1)), "targets of the data set: expected at least 1, got 0"),
         (
             of(none().input("a", vec![0u8; 8], [3, 1])),
-            r#"features of input "a": expected 6 numbers (2 rows of 3, [3, 1]), got 8"#,
+            r#"features of input "a": expected 6 numbers (2 rows of [3, 1]), got 8"#,
         ),
         (
             of(none().input("a", vec![0u8; 8], 0)),
             r#"shape of features of input "a": expected 1 to 2³⁰ numbers, got [0]"#,
         ),
-        (
-            of(several().input("age", vec![0.0; 2], 1)),
-            r#"features of input "age": expected to be given once, got a second one of that name"#,
-        ),
+        (of(several().input("age", vec![0.0; 2], 1)), r#"features of input "age": expected one of this name, got two"#),
         (
             of(several().input("b", vec![0.0, f32::NAN], 1)),
-            r#"feature 0 of row 1 of input "b" is NaN: features must be finite"#,
+            r#"feature 0 of row 1 of input "b": expected a finite number, got NaN"#,
         ),
         (
             of(several().labels("b", vec![0; 3], 3)),
-            r#"target "b": expected 2, one a row, or a multiple of it, one for each position, got 3"#,
+            r#"target "b": expected 2 labels (one per row), or a multiple of it (one per position), got 3"#,
         ),
         (
             of(several().labels("b", vec![0, 1, 2, 3], 3)),
-            "label of row 1 of target \"b\" is 3, but there are 3 classes (0 to 2); \
-             a label to be ignored is given to DatasetBuilder::ignoring",
+            "label of row 1 of target \"b\": expected a class below 3, got 3; \
+             to ignore this label, call DatasetBuilder::ignoring",
         ),
         (
             of(several().targets("b", vec![0.0, 1.0, 2.0, f32::INFINITY], 2)),
-            r#"target of row 1 of target "b" is inf: it must be finite"#,
+            r#"target of row 1 of target "b": expected a finite number, got inf"#,
         ),
         (
             of(several().ignoring("masks", 0)),
             r#"target of the data set: expected one of kind, mask, size, got "masks""#,
         ),
-        (of(several().ignoring("size", 0)), r#"target "size" with a label to ignore: expected labels, got numbers"#),
+        (
+            of(several().ignoring("size", 0)),
+            r#"label to ignore of target "size": expected a target of labels, got numbers"#,
+        ),
         (
             of(several().normalised("image", &[0.0; 3], &[1.0; 3])),
-            r#"means of input "image": expected 2, one for each channel of [1, 2, 2], or one for all, got 3"#,
+            r#"means of input "image": expected 2 (one per channel of [1, 2, 2]), or 1, got 3"#,
         ),
         (
             of(several().normalised("image", &[0.0; 2], &[1.0, 0.0])),
@@ -107,7 +110,10 @@ fn faults_name_the_input_or_the_target() {
         assert_eq!(fault, message);
     }
     let fault = several().build().unwrap().with_class_weights(&[1.0; 3]).unwrap_err().to_string();
-    assert!(fault.starts_with("targets, for class weights: expected one, got kind, mask, size; use "), "{fault}");
+    assert!(
+        fault.starts_with("class weights: expected a data set with one target, got kind, mask, size; use "),
+        "{fault}"
+    );
 }
 
 #[test]

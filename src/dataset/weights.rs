@@ -65,7 +65,7 @@ impl Dataset {
         let target = &mut self.targets[target];
         let (labels, classes) = target.one_a_row()?;
         if weights.len() != classes as usize {
-            return Err(Error::shape("class weights", format!("{classes}, one for each class"), weights.len()));
+            return Err(Error::shape("class weights", format!("{classes} (one per class)"), weights.len()));
         }
         if let Some(class) = weights.iter().position(|w| !w.is_finite() || *w < 0.0) {
             let what = format!("weight of class {class}");
@@ -117,9 +117,10 @@ impl Dataset {
             return Ok(0);
         }
         let names = listed(self.targets.iter().map(|target| &*target.name));
-        let actual =
-            format!("{names}; use Dataset::with_class_weights_of and balanced_class_weights_of, which take a name");
-        Err(Error::shape("targets, for class weights", "one", actual))
+        let actual = format!(
+            "{names}; use Dataset::with_class_weights_of and Dataset::balanced_class_weights_of, which take a name"
+        );
+        Err(Error::shape("class weights", "a data set with one target", actual))
     }
 
     /// The weight that each row's loss is multiplied by: its sample weight times the weight of its class. `None` where
@@ -146,8 +147,8 @@ impl Target {
         match &self.targets {
             Targets::Labels { labels, classes } if self.width() == 1 => Ok((labels, *classes)),
             Targets::Labels { .. } => {
-                let actual = format!("{} a row; use Dataset::with_weights, a weight for each row", self.width());
-                Err(Error::shape("labels, for class weights", "one a row", actual))
+                let actual = format!("{} per row; use Dataset::with_weights, one weight per row", self.width());
+                Err(Error::shape("class weights", "one label per row", actual))
             }
             Targets::Values { .. } => Err(no_labels()),
         }
@@ -156,7 +157,7 @@ impl Target {
     fn balanced(&self) -> Result<Vec<f32>> {
         let (labels, classes) = self.one_a_row()?;
         if classes > MOST_CLASSES {
-            return Err(Error::shape("classes to balance", format!("at most {MOST_CLASSES}"), classes));
+            return Err(Error::shape("classes to balance the weights of", format!("at most {MOST_CLASSES}"), classes));
         }
         let mut counts = vec![0u32; classes as usize];
         let mut rows = 0u32;
@@ -174,14 +175,14 @@ impl Target {
 }
 
 fn no_labels() -> Error {
-    let actual = "numbers; use Dataset::with_weights, a weight for each row";
-    Error::shape("targets, for class weights", "labels", actual)
+    let actual = "numbers; use Dataset::with_weights, one weight per row";
+    Error::shape("class weights", "targets that are labels", actual)
 }
 
 /// Refuses weights unless there is a finite one for each row.
 pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<()> {
     if weights.len() != rows {
-        return Err(Error::shape("weights of rows", format!("{rows}, one a row"), weights.len()));
+        return Err(Error::shape("sample weights", format!("{rows} (one per row)"), weights.len()));
     }
     check_finite("weight", weights, 1, "")
 }
@@ -234,11 +235,12 @@ mod tests {
     #[test]
     fn class_weights_that_do_not_fit_are_refused() {
         let numbers = || Dataset::from_f32_targets(vec![0.5; 2], 1, vec![0.0, 1.0], 1).unwrap();
-        let no_labels = "targets, for class weights: expected labels, got numbers; use Dataset::with_weights, a weight for each row";
+        let no_labels = "class weights: expected targets that are labels, got numbers; use Dataset::with_weights, one \
+                         weight per row";
         let of = |weights: &[f32]| data(&[0, 1], 2).with_class_weights(weights).map(drop);
         let large = || data(&[0, 1], 2).with_weights(vec![1.0, 1e30]).unwrap();
         let cases = [
-            (of(&[1.0]), "class weights: expected 2, one for each class, got 1"),
+            (of(&[1.0]), "class weights: expected 2 (one per class), got 1"),
             (of(&[1.0, -0.5]), "weight of class 1: expected a finite number of at least 0, got -0.5"),
             (of(&[f32::NAN, 1.0]), "weight of class 0: expected a finite number of at least 0, got NaN"),
             (of(&[1.0, f32::INFINITY]), "weight of class 1: expected a finite number of at least 0, got inf"),

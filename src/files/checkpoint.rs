@@ -235,7 +235,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     let network = file.network()?;
     if file.metadata("progress").is_none() {
         return Err(file.fault(
-            "is a model without a training run: load it with Model::load, or train anew from its weights, with \
+            "a model without a training run: load it with Model::load, or start a new run from its weights with \
              Trainer::from_parameters",
         ));
     }
@@ -246,7 +246,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     };
     let mut progress: Progress = file.json("progress")?;
     let plan = Plan::training(&network, losses.clone(), &optimizer, &config)
-        .map_err(|e| file.fault(format!("its training run cannot be built: {e}")))?;
+        .map_err(|e| file.fault(format!("training run: cannot be built: {e}")))?;
 
     let parameters = file.parameters(&network)?;
     let (all, trained) = ([network.parameter_words()], [network.trained_words()]);
@@ -336,7 +336,7 @@ fn check_place(
     let counts = [step.step, step.epoch, step.update, step.batches, step.update_rows, progress.updates];
     let beyond = step.position != 0 && step.position >= step.data_rows;
     if beyond || counts.iter().any(|&count| count > i32::MAX as u32) {
-        return Err(file.fault(format!("has a cursor that no training leads to: {step:?}")));
+        return Err(file.fault(format!("training run: impossible position {step:?}")));
     }
     // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
     let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));

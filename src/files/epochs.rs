@@ -105,7 +105,7 @@ pub(super) fn take(file: &mut Contents<'_>, outputs: &[TensorSpec]) -> Result<Op
     let epochs = words.chunks_exact(EPOCH).enumerate().map(epoch).collect();
     let history = History { epochs, outputs: of_outputs };
     if history.epochs.iter().map(|e| u64::from(e.steps)).sum::<u64>() > i32::MAX as u64 {
-        return Err(file.fault("has a history of more steps than a run can take"));
+        return Err(file.fault("history: more steps than a run can take"));
     }
     Ok(Some(history))
 }

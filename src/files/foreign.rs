@@ -7,8 +7,8 @@ const TORCH: &str = "Convert it in Python: import torch, safetensors.torch; \
     safetensors.torch.save_file(torch.load(\"FILE\", weights_only=True), \"weights.safetensors\"), where FILE holds a \
     state_dict; then load it with Model::load_weights";
 const KERAS: &str = "Convert it in Python: import keras, safetensors.numpy; model = keras.models.load_model(\"FILE\"); \
-    safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it with \
-    Model::load_weights";
+    safetensors.numpy.save_file({w.path: w.numpy() for w in model.weights}, \"weights.safetensors\"); then load it \
+    with Model::load_weights";
 const NUMPY: &str = "Convert it in Python: import numpy, safetensors.numpy; \
     safetensors.numpy.save_file(dict(numpy.load(\"FILE\")), \"weights.safetensors\"); then load it with \
     Model::load_weights";
@@ -18,21 +18,21 @@ const ONNX: &str = "Convert it in Python: import onnx, onnx.numpy_helper, safete
 const EXPORT: &str =
     "Export its weights as safetensors from the program that made it, and load them with Model::load_weights";
 const UNPACK: &str = "Unpack it first";
-const DOWNLOAD: &str = "Was a download cut off or redirected? Get the file again";
-const WRONG: &str = "Give a file that Model::save, Trainer::save or Model::save_weights has written, or safetensors of \
-    another program";
+const DOWNLOAD: &str = "The download may have been cut off or redirected: download the file again";
+const WRONG: &str = "Give a file written by Model::save, Trainer::save or Model::save_weights, or a safetensors file \
+                     of another program";
 
 /// First bytes that tell a kind of file by themselves: what it is, and what to do.
 const SIGNATURES: [(&[u8], &str, &str); 23] = [
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes with the ending .h5", KERAS),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras writes (.h5)", KERAS),
     (
         b"\x93NUMPY",
-        "a NumPy array (.npy), one tensor without a name",
-        "Convert it in Python: import numpy, safetensors.numpy; \
-        safetensors.numpy.save_file({\"0.weight\": numpy.load(\"FILE\")}, \"weights.safetensors\"), with all tensors of \
-        the network in the one file; then load it with Model::load_weights",
+        "a NumPy array (.npy): one tensor without a name",
+        "Convert it in Python: import numpy, safetensors.numpy; safetensors.numpy.save_file({\"0.weight\": \
+        numpy.load(\"FILE\")}, \"weights.safetensors\"), with all tensors of the network in the one file; then load it \
+        with Model::load_weights",
     ),
-    (b"GGUF", "a GGUF file, as of llama.cpp", EXPORT),
+    (b"GGUF", "a GGUF file, such as llama.cpp reads", EXPORT),
     (b"PK\x05\x06", "an empty zip archive", DOWNLOAD),
     (b"\x1f\x8b", "compressed with gzip", "Unpack it first: gunzip FILE"),
     (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "Unpack it first: unzstd FILE"),
@@ -46,14 +46,10 @@ const SIGNATURES: [(&[u8], &str, &str); 23] = [
     (b"%PDF", "a PDF document", WRONG),
     (b"RIFF", "a RIFF file (WAV, AVI or WebP)", WRONG),
     (b"\x7fELF", "a program (ELF)", WRONG),
-    (b"SQLite format 3", "an SQLite data base", WRONG),
+    (b"SQLite format 3", "an SQLite database", WRONG),
     (b"\0\0\x08\x01", "a file of labels (IDX, as MNIST's)", "Read data sets with wgrad::mnist::Mnist::read"),
     (b"\0\0\x08\x03", "a file of images (IDX, as MNIST's)", "Read data sets with wgrad::mnist::Mnist::read"),
-    (
-        b"version https://git-lfs",
-        "a pointer of Git LFS, which stands for the file",
-        "Fetch the file itself: git lfs pull",
-    ),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull"),
     (b"wgrad's compiled kernels", "wgrad's cache of compiled kernels (Gpu::cache_pipelines)", WRONG),
     (b"\xef\xbb\xbf", "text (UTF-8 with a byte order mark)", WRONG),
     (b"\xff\xfe", "text (UTF-16)", WRONG),
@@ -66,7 +62,7 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<String> {
         return None;
     }
     let (kind, advice) = kind(bytes)?;
-    Some(format!("is not a safetensors file: it is {kind}. {advice}"))
+    Some(format!("not a safetensors file: it is {kind}. {advice}"))
 }
 
 fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
@@ -76,7 +72,7 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
     }
     match bytes {
         [b'P', b'K', 3, 4, ..] => Some(archive(bytes)),
-        [0x80, 2..=5, ..] => of("a Python pickle, as of torch.save before version 1.6", TORCH),
+        [0x80, 2..=5, ..] => of("a Python pickle, such as torch.save wrote before version 1.6", TORCH),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => of("a TensorFlow Lite model (.tflite)", EXPORT),
         // Protocol buffers: a version, then a short text that names the producer, or messages that are longer.
         [8, 1..=30, 0x12, length @ 1..=0x7f, rest @ ..]
@@ -87,7 +83,7 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
         [8, 1, 0x12, 0x80..=0xff, ..] => of("a TensorFlow SavedModel (saved_model.pb)", KERAS),
         [8, 1..=30, 0x3a | 0x42, ..] => of("an ONNX model", ONNX),
         _ if bytes.get(257..262) == Some(b"ustar") => of("a tar archive", UNPACK),
-        [0, 0, 0, 0, 0, 0, 0, 0, ..] => of("one that begins with zeros", DOWNLOAD),
+        [0, 0, 0, 0, 0, 0, 0, 0, ..] => of("a file that begins with zeros", DOWNLOAD),
         _ => text(bytes),
     }
 }
@@ -121,7 +117,7 @@ fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
     let lower = text.get(..64).unwrap_or(text).to_lowercase();
     let of = |kind: &str, advice| Some((kind.into(), advice));
     if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
-        return of("a web page (HTML), perhaps of an error", DOWNLOAD);
+        return of("a web page (HTML), perhaps an error page", DOWNLOAD);
     }
     if text.starts_with("<?xml") || text.starts_with('<') {
         return of("XML", WRONG);
@@ -129,11 +125,11 @@ fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
     if text.starts_with(['{', '[']) {
         return match () {
             () if text.contains("\"weight_map\"") => of(
-                "the index of safetensors that come in parts (JSON)",
-                "Put the parts that it names into one file in Python: load each with safetensors.torch.load_file, save all \
-                 with safetensors.torch.save_file",
+                "the index of safetensors in several parts (JSON)",
+                "Join its parts to one file in Python: load each with safetensors.torch.load_file, save all with \
+                 safetensors.torch.save_file",
             ),
-            () if text.contains("\"epochs\"") => of("JSON, by its names the history or the report of a run", WRONG),
+            () if text.contains("\"epochs\"") => of("JSON (by its keys the history or the report of a run)", WRONG),
             () => of("JSON", WRONG),
         };
     }
@@ -156,8 +152,8 @@ pub(super) fn directory(path: &Path) -> String {
     names.sort();
     names.truncate(4);
     match names[..] {
-        [] => "it is a directory: give the name of a file".into(),
-        _ => format!("it is a directory: give the name of a file in it, as {}", names.join(" or ")),
+        [] => "it is a directory; give the name of a file".into(),
+        _ => format!("it is a directory; give the name of a file in it, such as {}", names.join(" or ")),
     }
 }
 
@@ -203,7 +199,7 @@ mod tests {
         ];
         for (bytes, kind, advice) in cases {
             let told = recognise(bytes).unwrap_or_else(|| panic!("{kind}"));
-            assert!(told.starts_with("is not a safetensors file: it is ") && told.contains(kind), "{told}");
+            assert!(told.starts_with("not a safetensors file: it is ") && told.contains(kind), "{told}");
             assert!(told.contains(advice), "{told}");
         }
         let header = |length: u64| [&length.to_le_bytes()[..], b"{\"x\":1}"].concat();

@@ -67,26 +67,26 @@ impl<'a> Contents<'a> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
         foreign::recognise(bytes).map_or(Ok(()), |reason| Err(fault(reason)))?;
         let Some((length, rest)) = bytes.split_first_chunk() else {
-            return Err(fault(format!("is not a safetensors file: it has {} bytes", bytes.len())));
+            return Err(fault(format!("not a safetensors file: it has only {} bytes", bytes.len())));
         };
         let length = u64::from_le_bytes(*length);
         if rest.first().is_some_and(|&byte| byte != b'{') || length > LONGEST_HEADER {
             let start = bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-            return Err(fault(format!("is not a safetensors file, nor of a kind known here: it begins with {start}")));
+            return Err(fault(format!("not a safetensors file, and of an unknown kind: it begins with {start}")));
         }
         let Some((header, numbers)) = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length))
         else {
             return Err(fault(format!(
-                "is not a safetensors file, or is cut short: expected a header of {length} bytes, got {}",
+                "not a safetensors file, or cut short: expected a header of {length} bytes, got {}",
                 rest.len()
             )));
         };
         let header: Metadata = serde_json::from_slice(header)
-            .map_err(|e| fault(format!("is not a safetensors file, or is damaged: in its header, {e}")))?;
+            .map_err(|e| fault(format!("not a safetensors file, or damaged: error in the header: {e}")))?;
         let expected = header.data_len();
         if expected != numbers.len() {
             let got = numbers.len();
-            return Err(fault(format!("is cut short or damaged: expected {expected} bytes of tensors, got {got}")));
+            return Err(fault(format!("cut short or damaged: expected {expected} bytes of tensors, got {got}")));
         }
         let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
         let tensors = header.tensors().into_iter().map(|(name, info)| {
@@ -106,8 +106,8 @@ impl<'a> Contents<'a> {
 
     /// What the JSON of a metadata entry describes.
     pub fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        let text = self.metadata(key).ok_or_else(|| self.fault(format!("lacks the metadata {key:?}")))?;
-        serde_json::from_str(text).map_err(|e| self.fault(format!("its metadata {key:?} cannot be understood: {e}")))
+        let text = self.metadata(key).ok_or_else(|| self.fault(format!("metadata {key:?}: missing")))?;
+        serde_json::from_str(text).map_err(|e| self.fault(format!("metadata {key:?}: cannot be read: {e}")))
     }
 
     /// The name and the shape of each tensor that has not been taken, and where in the file it begins.
@@ -174,18 +174,18 @@ impl<'a> Contents<'a> {
             (*at, left) = (left % d as usize, left / d as usize);
         }
         let what = match number.is_finite() {
-            true => "is beyond the range of f32, ±3.4e38",
-            false => "is not finite: to read it all the same, say so by allow_non_finite or load_non_finite",
+            true => "is outside the range of f32 (±3.4e38)",
+            false => "is not finite; to load it nevertheless, use allow_non_finite or load_non_finite",
         };
-        Err(self.fault(format!("tensor {name}: the number at {place:?}, {number:e}, {what}")))
+        Err(self.fault(format!("tensor {name}: {number:e} at {place:?} {what}")))
     }
 
     fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
         let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(", ");
         let Some((info, bytes)) = self.tensors.remove(name) else {
             let names: Vec<&str> = self.tensors().map(|(name, ..)| name).take(8).collect();
-            let left = if names.is_empty() { "no more".into() } else { names.join(", ") };
-            return Err(self.fault(format!("lacks the tensor {name}, {kinds} {shape:?}: got {left}")));
+            let left = if names.is_empty() { "no more tensors".into() } else { names.join(", ") };
+            return Err(self.fault(format!("tensor {name}: expected {kinds} {shape:?}, got none; the file has {left}")));
         };
         let fits = info.shape.iter().copied().eq(shape.iter().map(|&d| d as usize));
         if !fits || !dtypes.contains(&info.dtype) {
@@ -200,7 +200,7 @@ impl<'a> Contents<'a> {
         let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         match left[..] {
             [] => Ok(()),
-            _ => Err(self.fault(format!("has tensors that the network does not: {}{note}", left.join(", ")))),
+            _ => Err(self.fault(format!("tensors that the network does not have: {}{note}", left.join(", ")))),
         }
     }
 }
@@ -264,7 +264,7 @@ mod tests {
         let mut contents = Contents::read("file", &bytes).unwrap();
         assert_eq!(contents.metadata("a"), Some("\"1\""));
         assert_eq!(contents.take("z.1", Dtype::U32, &[1, 4]).unwrap(), words);
-        assert_eq!(contents.finish("").unwrap_err().to_string(), "file: has tensors that the network does not: empty");
+        assert_eq!(contents.finish("").unwrap_err().to_string(), "file: tensors that the network does not have: empty");
     }
 
     #[test]

@@ -121,17 +121,17 @@ impl<'a> Orders<'a> {
     /// Refuses a network that a file cannot have in this order without a doubt.
     pub fn check(&self, network: &Network) -> Result<()> {
         let fault = |node: &Node, expected: &str| {
-            let what = format!("weights of layer {} in a file of another program", node.name);
+            let what = format!("layer {} in a file of another program", node.name);
             Err(Error::shape(what, expected, format!("a {} layer", node.layer.kind())))
         };
         for (i, node) in network.nodes().iter().enumerate() {
             if matches!(node.layer, Layer::Custom(_)) && !network.own_parameters(i).is_empty() {
-                return fault(node, "names and order of Naming::Wgrad, as no other program has this layer");
+                return fault(node, "Naming::Wgrad, because no other program has this layer");
             }
             if self.layout != Layout::Wgrad
                 && matches!(&node.layer, Layer::Conv(conv) if conv.groups > 1 && conv.transposed.is_some())
             {
-                return fault(node, "names and order of Naming::Wgrad: others order the weights of each group");
+                return fault(node, "Naming::Wgrad, because other programs order the weights of groups differently");
             }
         }
         if self.layout != Layout::PyTorch {
@@ -146,7 +146,7 @@ impl<'a> Orders<'a> {
             if !is_block && !keeps_channels(&node.layer) && ends.any(|end| images.contains_key(&end)) {
                 return fault(
                     node,
-                    "a convolution beside blocks of pixels, whose channels PyTorch has in another order",
+                    "a convolution beside blocks of pixels, because PyTorch orders their channels differently",
                 );
             }
             // One position or one channel has the same order in both.
@@ -156,7 +156,10 @@ impl<'a> Orders<'a> {
             };
             let known = matches!(node.layer, Layer::Dense(_) | Layer::Tied(_) | Layer::Flatten | Layer::Reshape(_));
             if !known && !is_elementwise(&node.layer) && node.inputs.iter().any(is_row) {
-                return fault(node, "a dense layer after a flattened image, whose order is another one in PyTorch");
+                return fault(
+                    node,
+                    "a dense layer after a flattened image, because PyTorch orders its numbers differently",
+                );
             }
         }
         Ok(())

@@ -123,12 +123,12 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
     Ok(if units_come_first { (units_first, units?) } else { (inputs_first, inputs?) })
 }
 
-const METADATA: &str = "its metadata";
+const METADATA: &str = "the metadata";
 
 /// The layout that the caller or the file's metadata tells, and which of the two.
 fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
     match (options.layout, file.metadata("format")) {
-        (Some(naming), _) => Some((Layout::of(naming), "the layout asked for")),
+        (Some(naming), _) => Some((Layout::of(naming), "LoadWeights::layout")),
         (None, Some("pt")) => Some((Layout::PyTorch, METADATA)),
         (None, Some("mlx")) => Some((Layout::Mlx, METADATA)),
         (None, Some("wgrad")) => Some((Layout::Wgrad, METADATA)),
@@ -144,9 +144,9 @@ fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> 
     match network.nodes().iter().find(|node| is_flax && is_transposed(&node.layer)) {
         None => Ok(()),
         Some(node) => Err(file.fault(format!(
-            "its metadata name Flax, which has two orders for the weights of a transposed convolution, such as layer {}: \
-             where transpose_kernel=True, ask for Naming::Keras with LoadWeights::layout; else flip the kernels along \
-             height and width, swap their last two dimensions, and do the same",
+            "layer {}: the metadata say Flax, which has two orders for the weights of a transposed convolution. Use \
+             LoadWeights::layout with Naming::Keras. Without transpose_kernel=True, first flip the kernels along \
+             height and width and swap their last two dimensions",
             node.name
         ))),
     }
@@ -154,12 +154,12 @@ fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> 
 
 fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
     let (told, fits) = match told.units_first() {
-        false => ("[inputs, units]", "[units, inputs], as Naming::PyTorch has them"),
-        true => ("[units, inputs], as Naming::PyTorch has them", "[inputs, units]"),
+        false => ("[inputs, units]", "[units, inputs] (Naming::PyTorch)"),
+        true => ("[units, inputs] (Naming::PyTorch)", "[inputs, units]"),
     };
     file.fault(format!(
-        "{told_by} says that dense weights are {told}, but their shapes fit the network as {fits}: say which with \
-         LoadWeights::layout"
+        "order of dense weights: expected {told} ({told_by}), got shapes that fit the network as {fits}; set the order \
+         with LoadWeights::layout"
     ))
 }
 
@@ -177,23 +177,22 @@ fn mapped<'a>(
     let (mut found, mut matched) = (BTreeMap::new(), vec![None; wanted.len()]);
     for (theirs, ours) in &options.names {
         let theirs = theirs.trim_end_matches(['.', '/']);
-        let lacks =
-            |what: &str| unknown(network, file, &format!("the map names the {what} {theirs}, which the file lacks"));
+        let lacks = |what: &str| unknown(network, file, &format!("LoadWeights::map: the file has no {what} {theirs}"));
         if let Some(parameter) = network.tensors().find(|p| p.name == *ours) {
             if file.shape(theirs).is_none() {
                 return Err(lacks("tensor"));
             }
             if found.insert(&*parameter.name, theirs).is_some() {
-                return Err(file.fault(format!("the map names two tensors for {ours}")));
+                return Err(file.fault(format!("LoadWeights::map: two tensors for {ours}")));
             }
         } else if let Some(w) = wanted.iter().position(|w| w.name == ours.trim_end_matches('.')) {
             let Some(m) = modules.iter().position(|module| module.name == theirs) else { return Err(lacks("layer")) };
             if matched[w].is_some() || matched.contains(&Some(m)) {
-                return Err(file.fault(format!("the map names {theirs} or {ours} twice")));
+                return Err(file.fault(format!("LoadWeights::map: {theirs} or {ours} occurs twice")));
             }
             matched[w] = Some(m);
         } else {
-            return Err(unknown(network, file, &format!("the map names {ours}, which the network lacks")));
+            return Err(unknown(network, file, &format!("LoadWeights::map: the network has no {ours}")));
         }
     }
     Ok((found, matched))
@@ -216,7 +215,7 @@ pub(super) fn listing(network: &Network, file: &Contents<'_>) -> String {
     let wanted = network.tensors().map(|p| format!("{} {:?}", p.name, p.shape)).collect();
     let found = file.tensors().map(|(name, shape, _)| format!("{name} {shape:?}")).collect();
     format!(
-        "Wanted: {}. Found: {}. Name the layers with Model::load_weights_with and LoadWeights::map",
+        "Expected: {}. Found: {}. Name the layers with Model::load_weights_with and LoadWeights::map",
         list(wanted),
         list(found)
     )
@@ -317,14 +316,18 @@ impl<'a> Matching<'a> {
             let modules: Vec<&Module> = free.iter().filter(fits).copied().collect();
             if modules.len() < layers.len() {
                 let name = self.open[layers[modules.len()]].name;
-                let what = format!("has no tensors of the shapes of layer {name}, or not by names that tell its place");
+                let what = format!("layer {name}: no tensors with its shapes and with names that give their place");
                 return Err(unknown(self.network, self.file, &what));
             }
             let order = match modules.len() {
                 1 => modules,
                 _ => numbered(&modules, digits).or_else(|| self.as_written(&modules)).ok_or_else(|| {
                     let [a, b] = [modules[0], modules[1]].map(|m| &m.prefix);
-                    unknown(self.network, self.file, &format!("does not tell in which order {a} and {b} come"))
+                    unknown(
+                        self.network,
+                        self.file,
+                        &format!("order of {a} and {b}: unknown, because their names do not give it"),
+                    )
                 })?,
             };
             layers.iter().zip(order).for_each(|(&i, m)| assigned[i] = Some(m));
@@ -344,12 +347,12 @@ impl<'a> Matching<'a> {
     }
 
     fn too_few(&self, layer: &str) -> Error {
-        unknown(self.network, self.file, &format!("has too few layers: there is none for {layer}"))
+        unknown(self.network, self.file, &format!("layer {layer}: not found, because the file has too few layers"))
     }
 
     fn unclear_layout(&self) -> Error {
-        let what = "fits in two ways: with dense weights as [inputs, units], or as [units, inputs] and the layers in \
-                    another order. Say which with LoadWeights::layout, or name the layers";
+        let what = "order of dense weights: unknown, because both [inputs, units] and [units, inputs] fit, with the \
+                    layers in another order. Set it with LoadWeights::layout, or name the layers";
         unknown(self.network, self.file, what)
     }
 }

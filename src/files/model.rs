@@ -266,7 +266,7 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     for (output, OutputActivation { link, .. }) in links.iter().enumerate() {
         if *link != Activation::Identity {
             let linked = network.followed_by(output, *link);
-            linked.map_err(|e| file.fault(format!("its link does not go with its network: {e}")))?;
+            linked.map_err(|e| file.fault(format!("output activation: does not fit the network: {e}")))?;
         }
     }
     let parameters = file.parameters(&network)?;
@@ -332,20 +332,21 @@ impl Contents<'_> {
     /// The network, of a file that wgrad has written.
     pub(super) fn network(&self) -> Result<Network> {
         if self.metadata("format") != Some(FORMAT) {
-            return Err(
-                self.fault("has no network description: a file from PyTorch or Keras? Load its weights into a network, with Model::load_weights")
-            );
+            return Err(self.fault(
+                "no network description, so it may be a file of another program; load its weights into a network with \
+                 Model::load_weights",
+            ));
         }
         let version = self.metadata("version").unwrap_or("none");
         if !VERSIONS.contains(&version) {
-            return Err(self.fault(format!("expected version {} of the format, got {version}", VERSIONS.join(" or "))));
+            return Err(self.fault(format!("version of the format: expected {}, got {version}", VERSIONS.join(" or "))));
         }
         self.check_registered(&["network"])?;
         let network = match version {
             "1" => Description::Chain(self.json("network")?),
             _ => Description::Graph(self.json("network")?),
         };
-        network.build().map_err(|e| self.fault(format!("its network cannot be built: {e}")))
+        network.build().map_err(|e| self.fault(format!("network: cannot be built: {e}")))
     }
 
     /// Refuses a file some of whose metadata need what the app has not registered, naming all of it.
@@ -367,7 +368,9 @@ impl Contents<'_> {
         let links: Vec<OutputActivation> = self.json(LINKS)?;
         match links.len() == outputs {
             true => Ok(links),
-            false => Err(self.fault(format!("has {} links for {outputs} outputs", links.len()))),
+            false => {
+                Err(self.fault(format!("output activations: expected {outputs} (one per output), got {}", links.len())))
+            }
         }
     }
 

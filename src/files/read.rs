@@ -24,7 +24,7 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(foreign::directory(path)));
     }
     if disk::special(&metadata) == Some(DEVICE) {
-        return Err(io::Error::other(format!("it is {DEVICE}, not a file")));
+        return Err(io::Error::other(format!("it is {DEVICE}; give the name of a regular file")));
     }
     let mut file = File::open(path)?;
     let mut bytes = Vec::new();

@@ -53,7 +53,7 @@ impl Gpu {
         self.check_size("scratch", scratch_bytes(launches.iter().flatten()))?;
         for launch in launches.iter().flatten() {
             let needed = launch.bindings.len() as u32 + 1;
-            let what = format!("kernel {}, by max_storage_buffers_per_shader_stage", launch.shader.name);
+            let what = format!("kernel {} (max_storage_buffers_per_shader_stage)", launch.shader.name);
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
             self.grid(launch)?;
             for tensor in launch.bindings.iter().flat_map(|binding| binding.tensor) {
@@ -64,14 +64,14 @@ impl Gpu {
         }
         let most = MOST_INVOCATIONS;
         check(
-            "a workgroup, by max_compute_invocations_per_workgroup".into(),
+            "a workgroup (max_compute_invocations_per_workgroup)".into(),
             most,
             limits.max_compute_invocations_per_workgroup,
             "invocations",
         )?;
         let most = MOST_WORKGROUP_MEMORY;
         check(
-            "a workgroup, by max_compute_workgroup_storage_size".into(),
+            "a workgroup (max_compute_workgroup_storage_size)".into(),
             most,
             limits.max_compute_workgroup_storage_size,
             "bytes",
@@ -101,7 +101,7 @@ impl Gpu {
         if y > limit.into() {
             return Err(Error::LimitExceeded {
                 what: format!(
-                    "grid of {}, in two dimensions of at most {limit} each (max_compute_workgroups_per_dimension)",
+                    "grid of {}, two dimensions of at most {limit} (max_compute_workgroups_per_dimension)",
                     launch.shader.name
                 ),
                 needed,

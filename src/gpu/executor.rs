@@ -345,7 +345,7 @@ impl GpuExecutor {
         if offset + bytes > region.bytes {
             return Err(Error::shape(
                 format!("buffer given as {}", self.plan.buffer(tensor.buffer).name),
-                format!("at least {} bytes (rows x features x 4, rounded up to 16)", offset + bytes),
+                format!("at least {} bytes (rows x features x 4, rounded up to a multiple of 16)", offset + bytes),
                 format!("{} bytes", region.bytes),
             ));
         }

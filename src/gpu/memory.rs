@@ -34,7 +34,7 @@ impl Gpu {
         if bytes <= limit {
             return Ok(());
         }
-        let what = format!("GPU buffer for {what}, by {name}");
+        let what = format!("GPU buffer for {what} ({name})");
         Err(Error::LimitExceeded { what, needed: bytes, limit, unit: "bytes" })
     }
 
@@ -151,7 +151,7 @@ impl Gpu {
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         self.check_lost()?;
         self.check_queue()?;
-        self.guard("writing to a buffer", 0, || self.queue().write_buffer(buffer, offset, bytes))
+        self.guard("a write to a buffer", 0, || self.queue().write_buffer(buffer, offset, bytes))
     }
 
     /// Refuses an app's buffer that is destroyed, or another device's, by its own name: `what`.
@@ -209,17 +209,17 @@ impl Gpu {
 
     /// A buffer that the host can read.
     pub(crate) fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
-        self.buffer("reading back", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
+        self.buffer("a readback", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
     }
 
     /// A buffer that the host writes, and may at once.
     pub(crate) fn staging_up(&self, bytes: u64) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
         self.check_lost()?;
-        self.check_buffer("writing", bytes)?;
+        self.check_buffer("a write", bytes)?;
         let size = bytes.max(16).next_multiple_of(16);
         let descriptor = wgpu::BufferDescriptor { label: Some("writing"), size, usage, mapped_at_creation: true };
-        self.guard("writing", bytes, || self.device().create_buffer(&descriptor))
+        self.guard("a write", bytes, || self.device().create_buffer(&descriptor))
     }
 
     /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
@@ -267,7 +267,7 @@ impl Readback {
     /// Asks for the bytes.
     pub(crate) fn read(self, gpu: &Gpu) -> Result<Reading> {
         let (mapped, fulfil) = CallbackFuture::new();
-        gpu.guard("reading back", self.bytes, || gpu.map(&self.staging, self.bytes, fulfil))?;
+        gpu.guard("a readback", self.bytes, || gpu.map(&self.staging, self.bytes, fulfil))?;
         Ok(Reading { readback: self, mapped, gpu: gpu.clone() })
     }
 }
@@ -285,7 +285,7 @@ impl Reading {
     pub(crate) async fn finish(self) -> Result<Vec<u32>> {
         let mapped = self.mapped.await;
         self.gpu.check_lost()?;
-        let failed = |reason: String| self.gpu.fault("reading back", reason);
+        let failed = |reason: String| self.gpu.fault("a readback", reason);
         mapped.map_err(|e| failed(e.to_string()))?;
         let Readback { staging, bytes } = &self.readback;
         let view = staging.get_mapped_range(..bytes).map_err(|e| failed(e.to_string()))?;

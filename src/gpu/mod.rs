@@ -249,7 +249,7 @@ impl Gpu {
 
 fn instance(wanted: impl Fn() -> String) -> Result<wgpu::Instance> {
     if wgpu::Instance::enabled_backend_features().is_empty() {
-        let reason = "wgpu was built without a backend for this platform (wgrad's feature \"backends\" brings one)";
+        let reason = "wgpu was built without a backend for this platform; enable wgrad's feature \"backends\"";
         return Err(Error::NoAdapter { wanted: wanted(), reason: reason.into() });
     }
     Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))

@@ -32,7 +32,7 @@ impl Gpu {
     pub(crate) fn query_set(&self, count: u32) -> Result<wgpu::QuerySet> {
         let (label, ty) = (Some("timestamps"), wgpu::QueryType::Timestamp);
         let descriptor = wgpu::QuerySetDescriptor { label, ty, count };
-        self.guard("timestamps", u64::from(count) * 8, || self.device().create_query_set(&descriptor))
+        self.guard("the timestamp queries", u64::from(count) * 8, || self.device().create_query_set(&descriptor))
     }
 
     /// Seconds of a tick of the device's clock.

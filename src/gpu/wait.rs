@@ -63,9 +63,9 @@ impl Gpu {
                 Some(since) if since.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
                 Some(_) => {
                     self.check_alive()?;
-                    let reason = "the device has nothing left to do, but no answer has come: was Gpu::from_parts given the \
-                                  queue of another device?";
-                    return Err(Error::Gpu { what: "waiting for the GPU".into(), reason: reason.into() });
+                    let reason = "the device is idle, but no result has arrived; check that Gpu::from_parts was given \
+                                  the queue of this device";
+                    return Err(Error::Gpu { what: "a wait for the GPU".into(), reason: reason.into() });
                 }
             }
         }
@@ -136,7 +136,8 @@ impl Gpu {
 fn another_devices_queue() -> Error {
     Error::Gpu {
         what: "the queue given to Gpu::from_parts".into(),
-        reason: "it is the queue of another device: give the two that Adapter::request_device returned".into(),
+        reason: "it belongs to another device; pass the device and the queue that Adapter::request_device returned"
+            .into(),
     }
 }
 
@@ -164,10 +165,7 @@ mod tests {
             Ok(())
         };
         let error = gpu.block_on_within(stuck, patience).unwrap_err().to_string();
-        assert!(
-            error.starts_with("waiting for the GPU was refused by wgpu: the device has nothing left to do"),
-            "{error}"
-        );
+        assert!(error.starts_with("GPU error in a wait for the GPU: the device is idle"), "{error}");
         drop(fulfil);
     }
 }

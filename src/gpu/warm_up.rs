@@ -34,7 +34,7 @@ impl Gpu {
         self.check_alive()?;
         // Such as that a texture was destroyed.
         submitted.map_err(|error| match error {
-            Error::Gpu { reason, .. } => Error::Gpu { what: "warm-up".into(), reason },
+            Error::Gpu { reason, .. } => Error::Gpu { what: "the warm-up".into(), reason },
             error => error,
         })
     }

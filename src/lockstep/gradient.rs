@@ -53,10 +53,7 @@ pub struct GradientFault {
 impl fmt::Display for GradientFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { index, gradient, difference, bound } = self;
-        write!(
-            f,
-            "number {index} is {gradient:e}, but central differences give {difference:e}; the two may differ by {bound:.1e}"
-        )
+        write!(f, "number {index}: expected {difference:e} (central differences) within {bound:.1e}, got {gradient:e}")
     }
 }
 

@@ -81,7 +81,7 @@ impl fmt::Display for Divergence {
         match unwritten {
             true => write!(f, "{buffer}[{index}] is not written"),
             false => {
-                write!(f, "{buffer}[{index}] is {gpu:e}, the reference has {cpu:e}; the two may differ by {bound:.1e}")
+                write!(f, "{buffer}[{index}]: expected {cpu:e} (CPU twin) within {bound:.1e}, got {gpu:e}")
             }
         }
     }
@@ -172,7 +172,9 @@ impl Lockstep {
     #[cfg(not(target_family = "wasm"))]
     fn compare(&mut self, index: usize) -> Result<Comparison> {
         let plan = self.plan.clone();
-        let Some(op) = plan.ops().nth(index) else { return Err(Error::shape("op", "one of the plan", index)) };
+        let Some(op) = plan.ops().nth(index) else {
+            return Err(Error::shape("number of an op", format!("below {}", plan.ops().count()), index));
+        };
         let run = self.run_op(index, op)?;
         let (comparison, made) = self.gpu.block_on(run.finish())?;
         if comparison.skipped.is_some() {
@@ -194,7 +196,7 @@ impl Lockstep {
     pub fn start(&mut self) -> Result<Running> {
         let plan = self.plan.clone();
         if let Some((op, what)) = plan.ops().find_map(|op| Some((op, op.as_kernel().without_twin()?))) {
-            return Err(Error::shape(plan.describe(op), "an op with a CPU twin (or Lockstep::run)", what));
+            return Err(Error::shape(plan.describe(op), "an op with a CPU twin", format!("{what}; use Lockstep::run")));
         }
         Ok(Running { ops: plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect::<Result<_>>()? })
     }

@@ -55,7 +55,7 @@ impl CustomLoss {
         self.formula.check("loss", &["y", "t"])?;
         let Some(twin) = self.formula.twin else { return Ok(()) };
         points().flat_map(|y| [0.0, 0.4, 1.0].map(|t| (y, t))).try_for_each(|(y, t)| {
-            let what = format!("twin's derivative of loss {} at y = {y:.2}, t = {t}", self.name());
+            let what = format!("derivative in the CPU twin of loss {} at y = {y:.2}, t = {t}", self.name());
             check_slope(&what, |y| (twin.value)(y, t), y, (twin.derivative)(y, t))
         })
     }

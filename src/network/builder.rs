@@ -182,15 +182,15 @@ fn add(graph: &mut Graph, steps: Vec<Step>, mut x: Value) -> Result<Value> {
             What::Branch([a, b]) => (Layer::Concat { axis: -1 }, vec![add(graph, a, x)?, add(graph, b, x)?]),
             What::Nothing => {
                 let name = name.unwrap_or_default();
-                return Err(Error::shape(format!("what is to be named {name:?}"), "a layer", "the input"));
+                return Err(Error::shape(format!("value to name {name:?}"), "the output of a layer", "the input"));
             }
         };
         let outputs = graph.push(layer, &inputs, name.clone())?;
         x = match outputs[..] {
             [output] => output,
             _ => {
-                let expected = "one output: more of them need a Graph";
-                return Err(Error::shape("layer of a chain", expected, outputs.len()));
+                let actual = format!("{}; use Graph for a layer with several outputs", outputs.len());
+                return Err(Error::shape("layer of a chain", "one output", actual));
             }
         };
     }

@@ -197,28 +197,31 @@ impl Conv {
             return fault("at least 1 channel", "0".into());
         }
         let inputs = sample.last().copied().unwrap_or(1);
-        if [inputs, self.channels].iter().any(|channels| channels.checked_rem(self.groups) != Some(0)) {
-            let expected = format!("channels in and out that are multiples of its {} groups", self.groups);
-            return fault(&expected, format!("{inputs} in and {} out", self.channels));
+        if self.groups == 0 {
+            return fault("at least 1 group", "0".into());
+        }
+        if [inputs, self.channels].iter().any(|channels| !channels.is_multiple_of(self.groups)) {
+            let expected = format!("channels divisible by its {} groups", self.groups);
+            return fault(&expected, format!("{inputs} inputs and {} outputs", self.channels));
         }
         let options = [("kernel", self.kernel), ("stride", self.stride), ("dilation", self.dilation)];
         for (name, size) in options {
             if size.iter().any(|length| !(1..=LARGEST).contains(length)) {
-                return fault(&format!("a {name} of 1 to {LARGEST}"), format!("{size:?}"));
+                return fault(&format!("a {name} from 1 to {LARGEST}"), format!("{size:?}"));
             }
             if sample.len() == 2 && size[0] != size[1] {
-                return fault(&format!("one number as the {name}, as the sample is a sequence"), format!("{size:?}"));
+                return fault(&format!("one length as the {name} of a sequence"), format!("{size:?}"));
             }
         }
         if let Padding::Explicit(sides) = self.padding
             && sides.iter().flatten().any(|side| *side > LARGEST)
         {
-            return fault(&format!("a padding of 0 to {LARGEST}"), format!("{sides:?}"));
+            return fault(&format!("a padding from 0 to {LARGEST}"), format!("{sides:?}"));
         }
         if let Some(more) = self.transposed
             && (0..2).any(|i| more[i] >= self.stride[i].max(self.dilation[i]))
         {
-            return fault("an output padding below the stride", format!("{more:?}"));
+            return fault("an output padding below the stride or the dilation", format!("{more:?}"));
         }
         let (mut output, first) = (sample, 3 - sample.len());
         for (i, length) in output.lengths[..sample.len() - 1].iter_mut().enumerate() {
@@ -227,7 +230,7 @@ impl Conv {
                 1.. => u32::try_from(positions).unwrap_or(u32::MAX),
                 _ => {
                     let span = self.span(first + i);
-                    let expected = format!("an input, padding included, as long as its kernel, which spans {span}");
+                    let expected = format!("an input, with its padding, of at least {span} (the length of the kernel)");
                     return fault(&expected, format!("{sample:?}"));
                 }
             };

@@ -132,22 +132,22 @@ impl Custom {
             |of: &str, expected: &str, actual: String| Err(Error::shape(format!("{of} of {what}"), expected, actual));
         let kind = self.0.kind();
         if kind.is_empty() || kind.contains(is_no_name) {
-            return fault("kind", "a text without dots and control characters", format!("{kind:?}"));
+            return fault("kind", "a non-empty text without dots and control characters", format!("{kind:?}"));
         }
         let is_sample = |shape: &[u32]| (1..MOST_DIMENSIONS).contains(&shape.len()) && !shape.contains(&0);
         if outputs.is_empty() || !outputs.iter().all(|shape| is_sample(shape)) {
-            let expected = "at least one output, each of 1 to 4 dimensions without a length of 0";
+            let expected = "at least one output, each with 1 to 4 dimensions and no length of 0";
             return fault("outputs", expected, format!("{outputs:?}"));
         }
         for (i, OwnParameter { role, shape, init, fans }) in tensors.clone().enumerate() {
             if role.is_empty() || role.contains(is_no_name) || tensors.clone().take(i).any(|other| other.role == *role)
             {
-                let expected = "a text without dots and control characters, which no other one of the layer has";
-                return fault("a parameter's or state's name", expected, format!("{role:?}"));
+                let expected = "a unique, non-empty name without dots and control characters";
+                return fault("name of a parameter or state", expected, format!("{role:?}"));
             }
             if shape.is_empty() || shape.contains(&0) || fans.contains(&0) {
-                let expected = "at least 1 dimension, without lengths and fans of 0";
-                return fault(role, expected, format!("{shape:?} with fans {fans:?}"));
+                let expected = "at least 1 dimension, and no length or fan of 0";
+                return fault(&format!("tensor {role}"), expected, format!("{shape:?} with fans {fans:?}"));
             }
             init.check().map_err(|error| error.within(what))?;
         }
@@ -190,7 +190,11 @@ impl TryFrom<Described> for Custom {
         let layer = (registered.make)(&options)?;
         match layer.kind() == kind {
             true => Ok(Self(layer)),
-            false => Err(Error::shape(format!("the custom layer {kind}"), "a layer of that kind", layer.kind())),
+            false => Err(Error::shape(
+                format!("custom layer {kind}"),
+                "its registered function to return a layer of this kind",
+                layer.kind(),
+            )),
         }
     }
 }

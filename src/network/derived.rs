@@ -39,8 +39,8 @@ impl Network {
             [end] => self.at_inputs([(end.name.clone(), shape.into())]),
             ends => {
                 let names: Vec<&str> = ends.iter().map(|end| &*end.name).collect();
-                let expected = "one input; at_inputs takes several by name";
-                Err(Error::shape("network to be run at another input", expected, names.join(" and ")))
+                let actual = format!("{}; use Network::at_inputs", names.join(" and "));
+                Err(Error::shape("Network::at_input", "a network with one input", actual))
             }
         }
     }
@@ -74,8 +74,8 @@ impl Network {
         let other = network.tensors().zip(self.tensors()).find(|(new, own)| new.shape != own.shape);
         match other {
             Some((new, own)) => {
-                let what = format!("{} for another input", own.name);
-                let expected = format!("the shape it has, {:?}, as weights stay the same", own.shape);
+                let what = format!("{} at the new input", own.name);
+                let expected = format!("its shape {:?}, because the weights stay the same", own.shape);
                 Err(Error::shape(what, expected, format!("{:?}", new.shape)))
             }
             None => Ok(network),

@@ -71,7 +71,13 @@ impl Description {
                 Source::Input(input) => inputs.get(input),
                 Source::Node { node, output } => values.get(node).and_then(|outputs| outputs.get(output)),
             };
-            let fault = || Error::shape(format!("input of {of}"), "what comes before it", format!("{source:?}"));
+            let fault = || {
+                Error::shape(
+                    format!("input of {of}"),
+                    "an input of the network or an earlier layer",
+                    format!("{source:?}"),
+                )
+            };
             found.copied().ok_or_else(fault)
         };
         for DescribedLayer { name, layer, inputs } in described.layers {

@@ -77,7 +77,8 @@ impl Graph {
             [output] => Ok(output),
             _ => {
                 let what = format!("layer {}", self.network.nodes.last().map_or("", |node| &node.name));
-                Err(Error::shape(what, "one output; Graph::layer_outputs returns several", outputs.len()))
+                let actual = format!("{}; use Graph::layer_outputs for a layer with several outputs", outputs.len());
+                Err(Error::shape(what, "one output", actual))
             }
         }
     }
@@ -158,9 +159,9 @@ impl Graph {
     /// or is taken.
     pub fn name(&mut self, name: impl Into<String>, value: Value) -> Result<Value> {
         let name = name.into();
-        let Source::Node { node, .. } = self.source(value, || format!("value to be named {name:?}"))? else {
+        let Source::Node { node, .. } = self.source(value, || format!("value to name {name:?}"))? else {
             let actual = format!("input {}", self.network.title(value.source));
-            return Err(Error::shape(format!("what is to be named {name:?}"), "a layer", actual));
+            return Err(Error::shape(format!("value to name {name:?}"), "the output of a layer", actual));
         };
         self.check_name(&name)?;
         let before = std::mem::replace(&mut self.network.nodes[node].name, name.clone());
@@ -200,7 +201,11 @@ impl Graph {
         for (name, value) in outputs {
             let name = name.into();
             if name.is_empty() || self.network.outputs.iter().any(|end| end.name == name) {
-                return Err(Error::shape("name of an output", "one that no other output has", format!("{name:?}")));
+                return Err(Error::shape(
+                    "name of an output",
+                    "a non-empty name that no other output has",
+                    format!("{name:?}"),
+                ));
             }
             let source = self.source(value, || format!("output {name}"))?;
             self.network.outputs.push(TensorSpec { name, shape: self.network.shape(source) });
@@ -230,7 +235,8 @@ impl Graph {
         });
         let list = |source: &Source| format!("{} {:?}", network.title(*source), network.shape(*source));
         let of = sources.iter().map(list).collect::<Vec<_>>().join(", ");
-        let what = format!("layer {name} of {}", if of.is_empty() { "nothing" } else { &of });
+        let from = if of.is_empty() { "no input".into() } else { format!("from {of}") };
+        let what = format!("layer {name} ({from})");
         let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. } | Layer::Custom(_));
         if !several && sources.len() != 1 {
             return Err(Error::shape(what, "1 input", sources.len()));
@@ -282,7 +288,7 @@ impl Graph {
     fn source(&self, value: Value, what: impl FnOnce() -> String) -> Result<Source> {
         match value.graph == self.id {
             true => Ok(value.source),
-            false => Err(Error::shape(what(), "a value of this graph", "one of another graph")),
+            false => Err(Error::shape(what(), "a value of this graph", "a value of another graph")),
         }
     }
 
@@ -298,7 +304,11 @@ impl Graph {
                 return Err(Error::shape(what, format!("1 to 2³⁰ features{rank}"), format!("{shape:?}")));
             }
             if name.is_empty() || self.network.inputs[..i].iter().any(|other| other.name == *name) {
-                return Err(Error::shape("name of an input", "one that no other input has", format!("{name:?}")));
+                return Err(Error::shape(
+                    "name of an input",
+                    "a non-empty name that no other input has",
+                    format!("{name:?}"),
+                ));
             }
         }
         Ok(())
@@ -307,10 +317,10 @@ impl Graph {
     fn check_name(&self, name: &str) -> Result<()> {
         let fault = |expected| Err(Error::shape("name of a layer", expected, format!("{name:?}")));
         if name.is_empty() || name.contains('.') {
-            return fault("a text without dots");
+            return fault("a non-empty name without dots");
         }
         match self.network.nodes.iter().any(|node| node.name == name) {
-            true => fault("one that no other layer has"),
+            true => fault("a name that no other layer has"),
             false => Ok(()),
         }
     }
@@ -333,40 +343,43 @@ impl Network {
         let Some(target) = self.nodes.iter().find(|node| node.name == tied.to) else {
             let names: Vec<&str> =
                 self.nodes.iter().filter(|node| !node.parameters.is_empty()).map(|node| &*node.name).collect();
-            let which =
-                if names.is_empty() { "of which there is none".into() } else { format!("one of {}", names.join(", ")) };
-            return fault(format!("a layer before it to be tied to, {which}"), tied.to.clone());
+            let which = if names.is_empty() { "there is none".into() } else { format!("one of {}", names.join(", ")) };
+            return fault(format!("the name of an earlier layer with weights ({which})"), tied.to.clone());
         };
         let columns = x.last().copied().unwrap_or(1);
         let (weights, states) = (target.parameters.clone(), target.states.clone());
         let Some(&weight) = weights.first() else {
-            return fault("a layer with weights to be tied to".into(), format!("{}, which has none", tied.to));
+            return fault("a layer with weights".into(), format!("{}, which has none", tied.to));
         };
         let Some(activation) = tied.transposed else {
             if let Layer::Tied(_) = target.layer {
-                return fault("a layer that is tied to no other one".into(), tied.to.clone());
+                let actual = format!("{}, which is tied to another layer", tied.to);
+                return fault("a layer with its own weights".into(), actual);
             }
-            let [given] = target.inputs[..] else { return fault("a layer of one input".into(), tied.to.clone()) };
+            let [given] = target.inputs[..] else {
+                let actual = format!("{}, which has {}", tied.to, target.inputs.len());
+                return fault("a layer with one input".into(), actual);
+            };
             let expected = self.shape(given).last().copied().unwrap_or(1);
             if columns != expected {
-                return fault(format!("{expected} features, as {} takes", tied.to), columns.to_string());
+                return fault(format!("{expected} features, the inputs of layer {}", tied.to), columns.to_string());
             }
             let own = target.layer.parameters(&[x]).into_iter().chain(target.layer.states(&[x]));
             let tensors = weights.iter().map(|&p| &self.parameters[p]).chain(states.iter().map(|&s| &self.states[s]));
             if !own.map(|own| own.shape).eq(tensors.map(|tensor| tensor.shape.clone())) {
-                let expected = format!("an input for which weights and states are those of {}", tied.to);
+                let expected = format!("an input that gives weights of the same shapes as in layer {}", tied.to);
                 return fault(expected, format!("{x:?}"));
             }
             return Ok((shapes::outputs(&target.layer, what, &[x])?, weights, states));
         };
         if !matches!(target.layer, Layer::Dense(_)) {
             let actual = format!("{}, a {} layer", tied.to, target.layer.kind());
-            return fault("a dense layer, whose weights can be transposed".into(), actual);
+            return fault("a dense layer, the only kind whose weights can be transposed".into(), actual);
         }
         activation.check()?;
         let [inputs, units] = self.parameters[weight].shape[..] else { unreachable!("a dense layer's weights") };
         if columns != units {
-            return fault(format!("{units} features, as {} puts out", tied.to), columns.to_string());
+            return fault(format!("{units} features, the outputs of layer {}", tied.to), columns.to_string());
         }
         let bias = self.parameters.len();
         self.add_parameter(format!("{name}.bias"), vec![inputs], crate::Init::Zeros, [units, inputs])?;
@@ -397,12 +410,13 @@ impl Network {
         let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {}", end.name), leads));
         let nodes = self.nodes.iter().zip(&leads).map(|(node, leads)| (format!("layer {}", node.name), leads));
         if let Some((what, _)) = ends.chain(nodes).find(|(_, leads)| !**leads) {
-            return Err(Error::shape(what, "an output that it leads to (or leave it out)", "none"));
+            return Err(Error::shape(what, "a path to an output of the network", "none; connect it or remove it"));
         }
         for i in 0..self.outputs.len() {
             let last = self.last(i);
             if let Some(Node { name, layer: Layer::Dropout(_) | Layer::SpatialDropout(_), .. }) = last {
-                return Err(Error::shape("last layer", "one that is there outside of training too", name));
+                let actual = format!("{name}; dropout does nothing outside training");
+                return Err(Error::shape("last layer", "a layer other than dropout", actual));
             }
         }
         // An empty buffer cannot be bound.

@@ -65,10 +65,10 @@ impl LayerOps<'_> {
     pub fn tensor(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Result<Tensor> {
         let (name, shape) = (name.into(), shape.into());
         if self.own.iter().any(|(other, _)| *other == name) {
-            return self.fault(format!("has two tensors named {name:?}"));
+            return self.fault(format!("tensor {name}: expected a name that no other tensor of the layer has"));
         }
         if shape.elements() == 0 || shape.elements() > LONGEST_TENSOR {
-            return self.fault(format!("tensor {name} {shape:?}: expected 1 to {LONGEST_TENSOR} numbers"));
+            return self.fault(format!("tensor {name}: expected 1 to {LONGEST_TENSOR} numbers, got {shape:?}"));
         }
         let tensor = Tensor::new(BufferId(self.next), Dtype::F32, shape);
         self.next += 1;
@@ -82,7 +82,10 @@ impl LayerOps<'_> {
     /// [`Error::Layer`] if there is no tensor with this name.
     pub fn made(&self, name: &str) -> Result<Tensor> {
         let found = self.own.iter().find(|(own, _)| own == name);
-        found.map_or_else(|| self.fault(format!("has made no tensor named {name:?}")), |(_, tensor)| Ok(*tensor))
+        found.map_or_else(
+            || self.fault(format!("tensor {name}: expected a tensor made by LayerOps::tensor, got none of this name")),
+            |(_, tensor)| Ok(*tensor),
+        )
     }
 
     /// The gradient of an output, for the backward pass.
@@ -91,7 +94,14 @@ impl LayerOps<'_> {
     /// [`Error::Layer`] in the forward pass, or if no loss depends on the output.
     pub fn output_gradient(&self, output: usize) -> Result<Tensor> {
         let gradient = self.output_gradients.get(output).copied().flatten();
-        gradient.map_or_else(|| self.fault(format!("output {output} has no gradient here")), Ok)
+        gradient.map_or_else(
+            || {
+                self.fault(format!(
+                    "output {output}: no gradient, because this is the forward pass or no loss reads the output"
+                ))
+            },
+            Ok,
+        )
     }
 
     /// Adds a kernel.
@@ -115,7 +125,7 @@ impl LayerOps<'_> {
                 _ => j != i && other.overlaps(&tensor),
             };
             if used.iter().enumerate().any(|other| binds_again(&other)) {
-                let what = "and binds the same memory again: WebGPU lets a kernel bind what it writes once";
+                let what = "and binds the same memory a second time; WebGPU allows one binding of written memory";
                 return self.fault(format!("{kernel} writes {name} {what}"));
             }
         }
@@ -140,7 +150,7 @@ impl LayerOps<'_> {
         };
         if k != inner || [c.rows(), c.columns()] != [m, n] {
             let shapes = format!("{:?} · {:?} -> {:?}, {layout:?}", a.shape, b.shape, c.shape);
-            return self.fault(format!("matmul of {shapes}: expected [m, k] · [k, n] -> [m, n]"));
+            return self.fault(format!("matmul: expected shapes [m, k] · [k, n] -> [m, n], got {shapes}"));
         }
         self.ops.push(Matmul::new(a, b, c, layout).into());
         Ok(())
@@ -154,7 +164,7 @@ impl LayerOps<'_> {
         self.check_engine("add", &[("a", a), ("b", b)], output)?;
         if a.shape.broadcast(&b.shape) != Some(output.shape) {
             let shapes = format!("{:?} + {:?} -> {:?}", a.shape, b.shape, output.shape);
-            return self.fault(format!("add of {shapes}: expected shapes that broadcast to the output's"));
+            return self.fault(format!("add: expected shapes that broadcast to the shape of the output, got {shapes}"));
         }
         // As rows, a bias can be fused into the matmul before it.
         let [a, output] = if b.shape.len() == 1 { [a, output].map(rows) } else { [a, output] };
@@ -171,7 +181,7 @@ impl LayerOps<'_> {
         let input = rows(input);
         if output.len() != input.columns() {
             return self.fault(format!(
-                "sum_rows of {:?} -> {:?}: expected a number for each column",
+                "sum_rows: expected one output per column, got {:?} -> {:?}",
                 input.shape, output.shape
             ));
         }
@@ -195,7 +205,8 @@ impl LayerOps<'_> {
     /// Returns an error for a tensor that a kernel of this pass may not use in this way. A tensor that the pass makes
     /// is written once, before it is read. Fusing relies on this, and its memory may hold other data before.
     fn check_use(&self, kernel: &str, name: &str, tensor: Tensor, access: Access) -> Result<()> {
-        let (way, is_written) = if access == Access::Read { ("reads", false) } else { ("writes", true) };
+        let (way, verb, is_written) =
+            if access == Access::Read { ("reads", "read", false) } else { ("writes", "write", true) };
         let is = |own: &Tensor| {
             (own.buffer, own.offset, own.dtype) == (tensor.buffer, tensor.offset, tensor.dtype)
                 && own.shape.elements() == tensor.shape.elements()
@@ -209,10 +220,10 @@ impl LayerOps<'_> {
             let has_been_written = self.ops.iter().any(|op| op.outputs().iter().any(|(written, _)| is(written)));
             return match (access, has_been_written) {
                 (Access::Write, true) => self.fault(format!(
-                    "{kernel} writes {name}, which a kernel before it writes: use a new tensor, or CustomOp::change"
+                    "{kernel} writes {name}, which an earlier kernel writes; use a new tensor, or CustomOp::change"
                 )),
                 (Access::Read | Access::ReadWrite, false) => {
-                    self.fault(format!("{kernel} reads {name}, which no kernel before it writes"))
+                    self.fault(format!("{kernel} reads {name}, which no earlier kernel writes"))
                 }
                 _ => Ok(()),
             };
@@ -227,9 +238,7 @@ impl LayerOps<'_> {
         let shape = tensor.shape;
         match is_allowed {
             true => Ok(()),
-            false => {
-                self.fault(format!("{kernel} {way} {name} {shape:?}, which is no tensor of this pass to be used so"))
-            }
+            false => self.fault(format!("{kernel} {way} {name} {shape:?}, a tensor that this pass must not {verb}")),
         }
     }
 

@@ -290,7 +290,7 @@ impl Network {
         if parameters.len() == self.parameter_words as usize {
             return self.check_finite("", parameters);
         }
-        let expected = format!("{} numbers, gaps included", self.parameter_words);
+        let expected = format!("{} numbers (with the alignment gaps)", self.parameter_words);
         Err(Error::shape("parameters", expected, parameters.len()))
     }
 
@@ -371,7 +371,7 @@ mod tests {
     fn an_initialiser_that_is_not_finite_is_refused() {
         let dense = Dense::new(1, Relu).bias_init(Init::Normal { std: f32::INFINITY });
         let message = Network::input(1).layer(dense).build().unwrap_err().to_string();
-        assert_eq!(message, "std of Init::Normal must be finite, got inf in layer dense_1 of input [1]");
+        assert_eq!(message, "std of Init::Normal must be finite, got inf in layer dense_1 (from input [1])");
     }
 
     #[test]
@@ -382,14 +382,14 @@ mod tests {
             values[at] = value;
             network.check_finite(of, &values).unwrap_err().to_string()
         };
-        let finite = "weights and optimizer moments must be finite";
+        let finite = "expected a finite number, got";
         let last = network.parameters()[2].range().end - 1;
-        assert_eq!(fault("", 5, f32::NAN), format!("number 5 of dense_1.weight is NaN: {finite}"));
+        assert_eq!(fault("", 5, f32::NAN), format!("number 5 of dense_1.weight: {finite} NaN"));
         assert_eq!(
             fault("moment_1", last, f32::NEG_INFINITY),
-            format!("number 1 of moment_1 of dense_2.weight is -inf: {finite}")
+            format!("number 1 of moment_1 of dense_2.weight: {finite} -inf")
         );
-        assert!(fault("", 6, f32::INFINITY).starts_with("number 6 of the parameter buffer (in a gap) is inf: "));
+        assert!(fault("", 6, f32::INFINITY).starts_with("number 6 of the parameter buffer (in a gap): "));
         assert!(network.check_finite("", &network.initial_parameters(0)).is_ok());
     }
 
@@ -399,13 +399,13 @@ mod tests {
         // Layers that do nothing outside training must not be last.
         assert_eq!(
             fault(Network::input(4).dense(3, Relu).dropout(0.5).activation(Identity).flatten()),
-            "last layer: expected one that is there outside of training too, got dropout_2"
+            "last layer: expected a layer other than dropout, got dropout_2; dropout does nothing outside training"
         );
         assert_eq!(fault(Network::input(0).dense(1, Relu)), "shape of the input: expected 1 to 2³⁰ features, got [0]");
         assert_eq!(fault(Network::input(1)), "network: expected at least 1 layer, got 0");
         assert_eq!(
             fault(Network::input(4).dense(3, Relu).dense(0, Relu)),
-            "layer dense_2 of dense_1 [3]: expected at least 1 unit, got 0"
+            "layer dense_2 (from dense_1 [3]): expected at least 1 unit, got 0"
         );
         assert!(fault(Network::input(1 << 20).dense(1 << 20, Relu)).starts_with("weights up to dense_1.weight"));
     }

@@ -84,15 +84,15 @@ impl Pool {
         if let Padding::Explicit(sides) = self.padding
             && (0..2).any(|i| sides[i].iter().any(|side| *side > self.size[i] / 2))
         {
-            let expected = format!("a padding of at most half of the window, {:?}", self.size);
+            let expected = format!("a padding of at most half the window {:?}", self.size);
             return Err(Error::shape(what, expected, format!("{sides:?}")));
         }
         let output = self.as_conv(sample).output(sample, what)?;
         for (name, size) in [("window", self.size), ("stride", self.stride)] {
             let places = size[3 - sample.len()..].iter().product::<u32>();
             if places > MOST_PLACES {
-                let expected = format!("a {name} of at most {MOST_PLACES} places; a global pool takes any number");
-                return Err(Error::shape(what, expected, format!("{size:?}")));
+                let expected = format!("a {name} with at most {MOST_PLACES} positions");
+                return Err(Error::shape(what, expected, format!("{size:?}; a global pool has no such limit")));
             }
         }
         Ok(output)

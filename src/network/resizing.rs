@@ -149,8 +149,9 @@ fn resized(sample: Shape, what: &str, length: impl Fn(usize, u32) -> u64) -> Res
     for (axis, side) in axes(sample, what)? {
         let length = length(side, sample[axis]);
         if ![sample[axis].into(), length].iter().all(|length| (1..=LONGEST).contains(length)) {
-            let expected = format!("lengths of 1 to {LONGEST} along axis {axis}");
-            return Err(Error::shape(what, expected, format!("{} to {length}", sample[axis])));
+            let expected = format!("lengths from 1 to {LONGEST} along axis {axis}");
+            let actual = format!("an input of {} and an output of {length}", sample[axis]);
+            return Err(Error::shape(what, expected, actual));
         }
         output = with_length(output, axis, length as u32);
     }
@@ -164,8 +165,8 @@ fn checked(sample: Shape, output: Shape, what: &str, terms: [Terms; 2]) -> Resul
     match u64::from(back[0]) * (u64::from(back[1]) + 1) {
         loops if loops <= LONGEST_LOOP.into() => Ok(output),
         _ => {
-            let expected = format!("at most {LONGEST_LOOP} outputs of a number along height and width");
-            Err(Error::shape(what, expected, format!("{} times {}", back[0], back[1])))
+            let expected = format!("at most {LONGEST_LOOP} outputs that read the same input");
+            Err(Error::shape(what, expected, format!("{} x {}", back[0], back[1])))
         }
     }
 }
@@ -213,7 +214,7 @@ impl Pad {
         for (axis, side) in axes(sample, what)? {
             let is_short = self.sides[side].iter().any(|side| *side >= sample[axis]);
             if self.with == Margin::Reflect && is_short {
-                let expected = format!("margins shorter than the length that they mirror, {}", sample[axis]);
+                let expected = format!("margins below {} (the length that they mirror)", sample[axis]);
                 return Err(Error::shape(what, expected, format!("{:?}", self.sides[side])));
             }
         }
@@ -253,11 +254,11 @@ pub(super) fn of_blocks(sample: Shape, block: u32, to_space: bool, what: &str) -
     match to_space {
         _ if block == 0 => Err(Error::shape(what, "blocks of at least 1 pixel", block)),
         true if divides(channels, area) => Ok([height * block, width * block, channels / block / block].into()),
-        true => fault(&format!("channels in multiples of {block} times {block}")),
+        true => fault(&format!("channels divisible by {area} ({block} x {block})")),
         false if [height, width].iter().all(|&length| divides(length, block.into())) => {
             Ok([height / block, width / block, channels * block * block].into())
         }
-        false => fault(&format!("height and width in multiples of {block}")),
+        false => fault(&format!("a height and a width divisible by {block}")),
     }
 }
 

@@ -36,22 +36,22 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::DepthToSpace(block) => of_blocks(x, *block, true, what)?,
         Layer::SpaceToDepth(block) => of_blocks(x, *block, false, what)?,
         Layer::Encoding(_) if x.len() != 1 => {
-            return fault("a row of features: add a flatten layer before it".into(), format!("samples of shape {x:?}"));
+            return fault("samples of shape [features]".into(), format!("{x:?}; add a flatten layer before it"));
         }
         Layer::Encoding(encoding) => encoding.outputs(what, x[0])?.into(),
         Layer::Flatten => Shape::of(&[x.elements() as u32]),
-        Layer::Dropout(rate) | Layer::SpatialDropout(rate) => below_one("rate of dropout", *rate).map(|()| x)?,
+        Layer::Dropout(rate) | Layer::SpatialDropout(rate) => below_one("dropout rate", *rate).map(|()| x)?,
         Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {
             let (channels, norm) = (x[x.len() - 1], layer.normalisation(x));
             above_zero(norm.name, norm.epsilon)?;
             if norm.groups == 0 || !channels.is_multiple_of(norm.groups) {
                 return fault(
-                    format!("groups that divide {channels}, the number of channels"),
+                    format!("a number of groups that divides the {channels} channels"),
                     norm.groups.to_string(),
                 );
             }
             if !norm.of_rows && x.elements() == u64::from(norm.groups) {
-                return fault("at least 2 numbers of a sample in a group".into(), "1".into());
+                return fault("at least 2 numbers of a sample per group".into(), "1".into());
             }
             x
         }
@@ -69,18 +69,18 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         // The other layer has already been looked up.
         Layer::Tied(_) => x,
         Layer::Add | Layer::Multiply => inputs[1..].iter().try_fold(x, |a, &b| {
-            let alike = || "shapes that broadcast: lengths that are equal or 1, counted from the last one".into();
+            let alike = || "shapes that broadcast (lengths that are equal or 1, compared from the last axis)".into();
             a.broadcast(&b).ok_or_else(|| error(alike(), listed(inputs)))
         })?,
         Layer::Concat { axis } => {
             let axis = axis_of(*axis)?;
             let alike = |&b: &Shape| b.len() == x.len() && with_length(b, axis, x[axis]) == x;
             if inputs.iter().any(|b| b.len() != x.len()) {
-                let expected = "shapes of as many dimensions, as a flatten or a reshape before it makes them";
-                return fault(expected.into(), listed(inputs));
+                let actual = format!("{}; add a flatten or reshape layer before it", listed(inputs));
+                return fault("shapes with the same number of dimensions".into(), actual);
             }
             if !inputs.iter().all(alike) {
-                return fault(format!("shapes that differ along axis {axis} only"), listed(inputs));
+                return fault(format!("shapes that are equal except along axis {axis}"), listed(inputs));
             }
             let length: u64 = inputs.iter().map(|b| u64::from(b[axis])).sum();
             with_length(x, axis, u32::try_from(length).unwrap_or(u32::MAX))
@@ -88,7 +88,8 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Slice { axis, start, end } => {
             let axis = axis_of(*axis)?;
             if start >= end || *end > x[axis] {
-                let expected = format!("a start below an end of at most {}, the length of axis {axis}", x[axis]);
+                let expected =
+                    format!("a start below the end, and an end of at most {} (the length of axis {axis})", x[axis]);
                 return fault(expected, format!("{start} to {end}"));
             }
             with_length(x, axis, end - start)
@@ -96,15 +97,15 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Split { axis, parts } => {
             let axis = axis_of(*axis)?;
             if *parts == 0 || *parts > MOST_PARTS || !x[axis].is_multiple_of(*parts) {
-                let most = if *parts > MOST_PARTS { format!("at most {MOST_PARTS} ") } else { String::new() };
-                let expected = format!("{most}parts that divide {}, the length of axis {axis}", x[axis]);
+                let most = if *parts > MOST_PARTS { format!(" up to {MOST_PARTS}") } else { String::new() };
+                let expected = format!("a number of parts{most} that divides {} (the length of axis {axis})", x[axis]);
                 return fault(expected, parts.to_string());
             }
             return Ok(vec![with_length(x, axis, x[axis] / parts); *parts as usize]);
         }
         Layer::Reshape(shape) => {
             if shape.elements() != x.elements() || shape.is_empty() || shape.len() >= MOST_DIMENSIONS {
-                let expected = format!("a shape of {} numbers, and of 1 to 4 dimensions", x.elements());
+                let expected = format!("a shape with {} numbers in 1 to 4 dimensions", x.elements());
                 return fault(expected, format!("{shape:?}"));
             }
             *shape
@@ -112,7 +113,7 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Transpose(order) => {
             let axes = order.iter().map(|&axis| axis_of(axis)).collect::<Result<Vec<_>>>()?;
             if axes.len() != x.len() || (0..x.len()).any(|axis| !axes.contains(&axis)) {
-                return fault(format!("each of {} axes once", x.len()), format!("{order:?}"));
+                return fault(format!("each of the {} axes once", x.len()), format!("{order:?}"));
             }
             Shape::of(&axes.into_iter().map(|axis| x[axis]).collect::<Vec<_>>())
         }
@@ -147,7 +148,7 @@ pub(crate) fn reduced(axes: &[i32], shape: Shape, what: &str) -> Result<Vec<usiz
     let gone = axes.iter().map(|&axis| axis_of(shape, axis, what)).collect::<Result<Vec<_>>>()?;
     let twice = gone.iter().enumerate().any(|(i, axis)| gone[..i].contains(axis));
     match gone.is_empty() || twice {
-        true => Err(Error::shape(what, "at least one axis, each once", format!("{axes:?}"))),
+        true => Err(Error::shape(what, "at least one axis, and no axis twice", format!("{axes:?}"))),
         false => Ok(gone),
     }
 }

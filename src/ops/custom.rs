@@ -154,10 +154,10 @@ impl CustomOp {
         if let Some(name) =
             names.iter().enumerate().find_map(|(i, name)| (!is_name(name) || names[..i].contains(name)).then_some(name))
         {
-            return fault("names of tensors and constants that are identifiers, each once", format!("{name:?}"));
+            return fault("a unique WGSL identifier as the name of each tensor and constant", format!("{name:?}"));
         }
         if self.tensors.len() > MOST_TENSORS {
-            return fault("at most 7 tensors, as every device can bind", self.tensors.len().to_string());
+            return fault("at most 7 tensors, which every device can bind", self.tensors.len().to_string());
         }
         if let Some((name, value)) =
             self.constants.iter().find(|(_, value)| matches!(value, Word::F32(value) if !value.is_finite()))
@@ -169,10 +169,10 @@ impl CustomOp {
         }
         if let Some(Twin { share, .. }) = self.twin.as_ref().filter(|twin| !twin.share.is_finite() || twin.share < 0.0)
         {
-            return fault("a twin's share that is finite and at least 0", share.to_string());
+            return fault("a tolerance (share) of the CPU twin that is finite and at least 0", share.to_string());
         }
         match self.text.contains("arrayLength") {
-            true => fault("`<name>_length` for a tensor's length, as bindings are padded", "arrayLength".into()),
+            true => fault("`<name>_length` as a tensor's length", "arrayLength, which includes padding".into()),
             false => Ok(()),
         }
     }

@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
     }
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
-        limit("rows of the batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
+        limit("batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
         let ends = self.network.input_specs().len().max(self.network.output_specs().len()) as u32;
         let name = |i| numbered("data", i);
         let data = (0..ends).map(|i| self.add(&name(i), words::<DataInfo>(), Role::Data(i))).collect();

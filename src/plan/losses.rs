@@ -76,19 +76,20 @@ impl Builder<'_> {
         let columns = end.columns();
         if loss.is_softmax() && columns < 2 {
             return Err(Error::shape(
-                format!("outputs under a softmax and cross-entropy{of_output}"),
-                "at least 2, one for each class; of two classes, binary cross-entropy tells by 1",
-                columns,
+                format!("softmax cross-entropy{of_output}"),
+                "at least 2 outputs",
+                format!("{columns}; for two classes with one output use Loss::BinaryCrossEntropy"),
             ));
         }
-        limit("outputs under a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
+        limit("outputs of the network for a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
         let (value, is_linked) = self.under(source, loss);
-        if loss.output_activation() != Activation::Identity
-            && !is_linked
-            && self.network.activation_of(i) == loss.output_activation()
-        {
-            let what = format!("output {} under a softmax and cross-entropy", end.name);
-            return Err(Error::shape(what, "a softmax of each row of its last dimension", format!("{:?}", end.shape)));
+        if loss.output_activation() != Activation::Identity && !is_linked && self.network.activation_of(i) == loss.output_activation() {
+            let what = format!("softmax cross-entropy of output {}", end.name);
+            return Err(Error::shape(
+                what,
+                "a softmax over the last dimension of the output",
+                format!("{:?}", end.shape),
+            ));
         }
         let output = rows(value);
         let (node, name) = self.gradient_of_loss(source, is_linked);

@@ -48,11 +48,12 @@ pub(crate) fn narrow(network: &Network) -> Result<NarrowNetwork> {
 /// Like [`narrow`], but without a last activation that the loss computes.
 pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<NarrowNetwork> {
     let fault = |what: &str, expected: String, actual: String| {
-        Err(Error::shape(format!("{what}, as part of a WGSL function"), expected, actual))
+        Err(Error::shape(format!("{what} of a WGSL function"), expected, actual))
     };
-    let kinds = "a dense layer, an activation right after one that has none, or an encoding before them all".to_owned();
+    let kinds =
+        "a dense layer, an activation after a dense layer without one, or an encoding before all others".to_owned();
     if !network.is_chain() {
-        return fault("network", "a chain: one input, one output, one layer after the other".into(), "a graph".into());
+        return fault("network", "a chain (one input, one output, one layer after the other)".into(), "a graph".into());
     }
     let link = loss.map_or(Activation::Identity, Loss::output_activation);
     let mut last = Some(network.nodes().len().saturating_sub(1));
@@ -96,8 +97,8 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             (None, false) => inputs.max(outputs),
         };
         if widest > WIDEST_NARROW {
-            let actual = format!("{inputs} x {outputs}");
-            return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} features in and out"), actual);
+            let actual = format!("{inputs} inputs and {outputs} outputs");
+            return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} inputs and outputs"), actual);
         }
         match (encoding, dense) {
             (Some((encoding, table)), _) if layers.is_empty() => {
@@ -111,7 +112,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
                 Some(last) => last.activation = own,
                 None => return fault(&format!("layer {name}"), kinds, own.to_string()),
             },
-            _ => return fault(&format!("layer {name}"), kinds, "an encoding after them".into()),
+            _ => return fault(&format!("layer {name}"), kinds, "an encoding after a dense layer".into()),
         }
         inputs = outputs;
     }
@@ -120,7 +121,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
     }
     let rows: u64 = layers.iter().map(|layer| u64::from(layer.inputs)).sum();
     if rows > LONGEST_LOOP.into() {
-        return fault("network", format!("at most {LONGEST_LOOP} inputs of all its layers"), rows.to_string());
+        return fault("network", format!("at most {LONGEST_LOOP} inputs of all layers together"), rows.to_string());
     }
     Ok(NarrowNetwork { encodings, layers })
 }

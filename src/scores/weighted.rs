@@ -110,8 +110,8 @@ mod tests {
         let none = scores.clone().with_weights(vec![0.0; 4]).unwrap();
         assert!(none.weighted_accuracy().is_nan());
         let fault = |weights: Vec<f32>| scores.clone().with_weights(weights).unwrap_err().to_string();
-        assert_eq!(fault(vec![1.0]), "weights of rows: expected 4, one a row, got 1");
-        assert_eq!(fault(vec![1.0, 1.0, f32::NAN, 1.0]), "weight of row 2 is NaN: it must be finite");
+        assert_eq!(fault(vec![1.0]), "sample weights: expected 4 (one per row), got 1");
+        assert_eq!(fault(vec![1.0, 1.0, f32::NAN, 1.0]), "weight of row 2: expected a finite number, got NaN");
         // Three of four rows of class 0, none of class 1.
         let targets = Targets::Labels { labels: vec![0, 0, 0, 0, 1], classes: 2 };
         let scores = Scores::new(vec![0.1, 0.2, 0.3, 0.9, 0.4], 1, &targets).unwrap();

@@ -127,8 +127,8 @@ impl RandomCrops {
         let factors = [factor("inputs", inputs, inputs)?, factor("targets", targets, inputs)?];
         let [height, width, _] = inputs[0].shape;
         if rows == 0 || !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
-            let expected = format!("at least 1, of at least 1 pixel and at most the image's {height} · {width}");
-            return Err(Error::shape("random crops", expected, format!("{rows} of {} · {}", size[0], size[1])));
+            let expected = format!("at least 1, from [1, 1] to [{height}, {width}] pixels (the image)");
+            return Err(Error::shape("random crops", expected, format!("{rows} of {size:?}")));
         }
         // A key, then how often each row was drawn.
         let state = gpu.zeros("random state of crops", (u64::from(rows) + 2) * 4)?;
@@ -239,12 +239,12 @@ fn factor(name: &str, sources: &[Images<'_>], inputs: &[Images<'_>]) -> Result<u
             && [images.shape[0], images.shape[1]].map(u64::from)
                 == [height, width].map(|l| u64::from(l) * u64::from(factor));
         if !fits || images.count != first.count || images.count == 0 || images.shape.contains(&0) {
-            let multiple = if name == "targets" { ", or a whole multiple of it" } else { "" };
+            let multiple = if name == "targets" { ", or whole multiples of it" } else { "" };
             let expected =
-                format!("{} of {height} · {width}{multiple}, each with at least 1 channel", first.count.max(1));
-            let what = format!("images of source {i} of the {name} of random crops");
+                format!("{} of [{height}, {width}]{multiple}, each with at least 1 channel", first.count.max(1));
+            let what = format!("images of source {i} in the {name} of random crops");
             let [height, width, channels] = images.shape;
-            return Err(Error::shape(what, expected, format!("{} of {height} · {width} · {channels}", images.count)));
+            return Err(Error::shape(what, expected, format!("{} of [{height}, {width}, {channels}]", images.count)));
         }
     }
     Ok(factor)
@@ -381,13 +381,13 @@ mod tests {
         assert_eq!(fault(&good, &good, [6, 8], 0), format!("{expected} 0 of 6 · 8"));
         assert_eq!(
             fault(&[good[0], of(2, [6, 8, 1])], &good, [2, 2], 1),
-            "images of source 1 of the inputs of random crops: expected 1 of 6 · 8, each with at least 1 channel, got 2 of \
-             6 · 8 · 1"
+            "images of source 1 of the inputs of random crops: expected 1 of 6 · 8, each with at least 1 channel, got \
+             2 of 6 · 8 · 1"
         );
         assert_eq!(
             fault(&good, &[of(1, [12, 8, 1])], [2, 2], 1),
-            "images of source 0 of the targets of random crops: expected 1 of 6 · 8, or a whole multiple of it, each with \
-             at least 1 channel, got 1 of 12 · 8 · 1"
+            "images of source 0 of the targets of random crops: expected 1 of 6 · 8, or a whole multiple of it, each \
+             with at least 1 channel, got 1 of 12 · 8 · 1"
         );
         assert!(fault(&good, &[of(1, [60, 80, 1])], [2, 2], 1).starts_with("buffer of images as targets for 1 rows: "));
         let texture = texture(&gpu, &bytes(COUNT * 130 * 4, 1), wgpu::TextureUsages::STORAGE_BINDING);

@@ -170,7 +170,7 @@ impl Trainer {
         }
         let metrics = metrics.expect("the last submission reports");
         let totals = &self.evaluated;
-        totals.check_rows(&metrics, "part of an evaluation", rows, rows)?;
+        totals.check_rows(&metrics, "an evaluation", rows, rows)?;
         Ok(Measured { all: totals.evaluation(&metrics, rows), outputs: totals.of_outputs(&metrics, rows) })
     }
 }

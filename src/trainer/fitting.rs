@@ -388,7 +388,7 @@ impl Trainer {
                     let since = (done - before.0).saturating_mul(self.config.batch);
                     let seen = before.1.saturating_add(since).min(rows);
                     let totals = &self.totals;
-                    totals.check_rows(&metrics, "part of an epoch", seen, rows)?;
+                    totals.check_rows(&metrics, "an epoch", seen, rows)?;
                     let (all, outputs) = (totals.evaluation(&metrics, seen), totals.of_outputs(&metrics, seen));
                     last = Some(Measured { all, outputs });
                 }

@@ -64,7 +64,7 @@ impl Totals {
             if !(fewest..=most).contains(&counted) {
                 let of = if output.positions == 1 { "rows" } else { "positions" };
                 let reason = format!(
-                    "of {fewest} {of} it has done {counted}; what is wrong went to the device's own error handler, or the \
+                    "the GPU processed {counted} of {fewest} {of}; see the device's error handler or the browser \
                      console"
                 );
                 return Err(Error::Gpu { what: what.into(), reason });
@@ -139,7 +139,7 @@ mod tests {
             assert_eq!(totals.check_rows(&part, "it", 5, 10).is_ok(), fits, "{rows}");
         }
         let fault = totals.check_rows(&[of(8.0, 5, 20), of(30.0, 4, 16)], "an epoch", 10, 10).unwrap_err().to_string();
-        assert!(fault.starts_with("an epoch was refused by wgpu: of 17 positions it has done 16;"), "{fault}");
+        assert!(fault.starts_with("GPU error in an epoch: the GPU processed 16 of 17 positions;"), "{fault}");
         assert_eq!(non_finite_step(&[RowMetrics { non_finite_step: 7, ..sums[0] }, sums[1]]), 7);
     }
 }

@@ -307,8 +307,8 @@ impl Trainer {
     /// stays.
     pub fn set_rate_scale(&mut self, scale: f32) -> Result<()> {
         let finite = scale.is_finite() && (scale * self.optimizer.learning_rate()).is_finite();
-        let expected = "at least 0, and the rate with it finite";
-        option("the scale of the learning rate", expected, scale, finite && scale >= 0.0)?;
+        let expected = "at least 0, and its product with the learning rate finite";
+        option("scale of the learning rate", expected, scale, finite && scale >= 0.0)?;
         self.device.check_alive()?;
         let offset = std::mem::offset_of!(StepState, rate_scale) as u64;
         self.device.write(&self.training.storage(Role::Step), offset, &scale.to_ne_bytes())?;

@@ -51,10 +51,10 @@ impl Wgsl {
         };
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
-            return fault("letters, digits and underscores, a letter first");
+            return fault("a letter, then letters, digits and underscores");
         }
         if names::is_taken(name) {
-            return fault("no keyword, reserved word, or name of a built-in function, type or value of WGSL");
+            return fault("other than a keyword, reserved word or built-in of WGSL");
         }
         Ok(Self { name: name.into(), group: 0, binding: 0, network, words })
     }

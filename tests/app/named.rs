@@ -143,22 +143,25 @@ fn what_an_input_lacks_is_said_by_its_name() {
         let of_predictor = predictor.predict(inputs).unwrap_err().to_string();
         assert_eq!(of_predictor.replace(", at most 2", ""), words);
     };
-    refused(&[("image", &image)], "inputs: expected all of image, age, got none for age");
+    refused(&[("image", &image)], "inputs: expected one for each of image, age, got none for age");
     refused(&[("image", &image), ("agee", &age)], "input: expected one of image, age, got \"agee\"");
-    refused(&[("age", &age), ("image", &image), ("age", &age)], "input \"age\": expected it once, got it twice");
-    let ragged = "input \"age\": expected whole rows of 2, got 3 numbers";
+    refused(&[("age", &age), ("image", &image), ("age", &age)], "input \"age\": expected one of this name, got two");
+    let ragged = "input \"age\": expected whole rows of 2 numbers, got 3 numbers";
     refused(&[("age", &age[..3]), ("image", &image)], ragged);
-    refused(&[("age", &age[..2]), ("image", &image)], "input \"age\": expected 2 rows, as of \"image\", got 1");
+    refused(
+        &[("age", &age[..2]), ("image", &image)],
+        "input \"age\": expected 2 rows (the number of input \"image\"), got 1",
+    );
     let mut wrong = age;
     wrong[3] = f32::NAN;
-    let not_finite = "feature 1 of row 1 of input \"age\" is NaN: features must be finite";
+    let not_finite = "feature 1 of row 1 of input \"age\": expected a finite number, got NaN";
     refused(&[("age", &wrong), ("image", &image)], not_finite);
     let error = model.predict_proba(&image).unwrap_err().to_string();
-    assert_eq!(error, "inputs: expected each by its name: image, age, got one without a name");
+    assert_eq!(error, "inputs: expected one for each name (image, age), got one without a name");
     let error = model.output("sizes").unwrap_err().to_string();
     assert_eq!(error, "output: expected one of kind, size, got \"sizes\"");
     let error = model.clone().for_losses(Loss::MeanSquaredError).unwrap_err().to_string();
-    assert_eq!(error, "losses: expected one for each of kind, size, added by Losses::output, got one without a name");
+    assert_eq!(error, "losses: expected one for each of kind, size (see Losses::output), got one without a name");
     let error = model.wgsl("network").unwrap_err().to_string();
     assert!(error.contains("expected a chain: one input, one output") && error.ends_with("got a graph"), "{error}");
     // One input may be given by its name, too.
@@ -217,17 +220,17 @@ fn forward_passes_bind_each_end_by_its_name() {
     };
     let inputs = vec![("image", rows(0)), ("age", rows(IMAGE))];
     let error = refused(inputs.clone(), vec![("kind", rows(of_kind))]);
-    assert_eq!(error, "outputs: expected all of kind, size, got none for size");
+    assert_eq!(error, "outputs: expected one for each of kind, size, got none for size");
     let error = refused(vec![("image", rows(0)), ("years", rows(IMAGE))], vec![]);
     assert_eq!(error, "input: expected one of image, age, got \"years\"");
     let error = refused(inputs.clone(), vec![("kind", rows(of_kind)), ("size", rows(of_kind + 2))]);
-    let apart = "expected words that are nothing else's, as they are written, got some of size too";
+    let apart = "expected a range that no other rows use, because it is written, got an overlap with size";
     assert_eq!(error, format!("rows given as kind: {apart}"));
     let short = Rows::from(structs.slice(..8));
     let error = refused(inputs, vec![("kind", rows(of_kind)), ("size", short)]);
     assert_eq!(error, "buffer of size for 5 rows: expected at least 1 row and 40 bytes, got 8 bytes");
     let error = model.prepare_forward(&x, &kind, ROWS as u32).unwrap_err().to_string();
-    assert_eq!(error, "inputs: expected each by its name: image, age, got one without a name");
+    assert_eq!(error, "inputs: expected one for each name (image, age), got one without a name");
 }
 
 /// The first output is made, and written where the second input lies, before the second output has read that one.

@@ -89,14 +89,14 @@ fn chains_bind_each_end_by_its_name() {
 
     let mut refused = |ends: ChainRows| trainer.prepare_chain(ends, ROWS as u32).unwrap_err().to_string();
     let error = refused(ChainRows { output_gradient: [("kind", &of_kind)].into(), ..ends.clone() });
-    assert_eq!(error, "output gradients: expected all of kind, size, got none for size");
+    assert_eq!(error, "output gradients: expected one for each of kind, size, got none for size");
     let error = refused(ChainRows { input_gradient: Some((&of_age).into()), ..ends.clone() });
-    assert_eq!(error, "input gradients: expected each by its name: image, age, got one without a name");
+    assert_eq!(error, "input gradients: expected one for each name (image, age), got one without a name");
     let error = refused(ChainRows { input_gradient: Some([("age", &a)].into()), ..ends.clone() });
     assert!(error.starts_with("rows given as age_gradient: expected words"), "{error}");
     assert!(error.ends_with("got some of age too"), "{error}");
     let error = refused(ChainRows { input: [("age", &a), ("age", &a)].into(), ..ends });
-    assert_eq!(error, "input \"age\": expected it once, got it twice");
+    assert_eq!(error, "input \"age\": expected one of this name, got two");
 }
 
 /// All ends in one buffer of structs, those that are written too: the same bits as with a buffer for each.
@@ -220,7 +220,7 @@ fn data_on_the_gpu_are_bound_by_their_names() {
         on_gpu.prepare_buffers(features, targets, ALL as u32).map(drop).unwrap_err().to_string()
     };
     let error = refused(features.to_vec(), vec![("size", rows(AGE))]);
-    assert_eq!(error, "targets: expected all of kind, size, got none for kind");
+    assert_eq!(error, "targets: expected one for each of kind, size, got none for kind");
     let error = refused(vec![("image", rows(0)), ("agee", rows(0))], targets.to_vec());
     assert_eq!(error, "input: expected one of image, age, got \"agee\"");
     let error = refused(vec![("age", short), ("image", rows(0))], targets.to_vec());

@@ -138,7 +138,7 @@ fn parts_that_do_not_fit_are_refused() {
     let error = refused((&buffer).into(), weights.parameter_buffer().unwrap().into());
     assert_eq!(
         error,
-        "buffer given as output: expected one of the app's own, as it is written, got that of parameters"
+        "buffer given as output: expected a buffer of the app, because it is written, got wgrad's own buffer parameters"
     );
 
     let mut refused =

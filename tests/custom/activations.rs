@@ -197,11 +197,11 @@ fn made(name: &'static str, value: &'static str, derivative: &'static str) -> &'
 #[test]
 fn names_and_expressions_are_checked_when_a_network_is_built() {
     for (name, shown) in [("", "\"\""), ("2nd", "\"2nd\""), ("a b", "\"a b\""), ("_x", "\"_x\"")] {
-        let expected = "letters, digits and underscores, a letter first";
+        let expected = "a letter, then letters, digits and underscores";
         let message = format!("name of a custom activation: expected {expected}, got {shown}");
         assert_eq!(refused(made(name, "z", "1.0")), message);
     }
-    let expected = "expected an expression of z, numbers, operators, and WGSL's functions of f32, got";
+    let expected = "expected an expression of z, numbers, operators and WGSL functions of f32, got";
     let faults = [
         ("", "nothing in \"\""),
         ("  ", "nothing in \"  \""),
@@ -228,13 +228,16 @@ fn names_and_expressions_are_checked_when_a_network_is_built() {
 fn a_twin_whose_derivative_is_wrong_is_refused() {
     static SIGN: CustomActivation =
         CustomActivation::new("sign", "z * z", "2.0 * z").twin(|z| z * z, |z| -2.0 * z, 1e-6);
-    let message = "twin's derivative of activation sign at z = -4.65: expected -9.300000, the slope of the twin's \
-                   value, got 9.300000";
+    let message = "derivative in the CPU twin of activation sign at z = -4.65: expected -9.300000 (the slope of the \
+                   CPU twin's value), got 9.300000";
     assert_eq!(refused(&SIGN), message);
     static NAN: CustomActivation = CustomActivation::new("nan", "z", "1.0").twin(|z| z, |_| f64::NAN, 0.0);
     assert!(refused(&NAN).ends_with("got NaN"), "{}", refused(&NAN));
     static SHARE: CustomActivation = CustomActivation::new("share", "z", "1.0").twin(|z| z, |_| 1.0, -1.0);
-    assert_eq!(refused(&SHARE), "share of the twin of activation share: expected finite and at least 0, got -1");
+    assert_eq!(
+        refused(&SHARE),
+        "share of the CPU twin of activation share: expected a finite number of at least 0, got -1"
+    );
     // Kinks and places where nothing is defined are no faults.
     static KINK: CustomActivation =
         CustomActivation::new("kink", "abs(z)", "sign(z)").twin(|z| z.abs(), |z| z.signum(), 0.0);
@@ -267,8 +270,8 @@ fn an_activation_without_a_twin_needs_a_gpu() {
     let trained = trained(gpu(), Custom(&WITHOUT_TWIN));
     assert!(trained.iter().all(|&bits| f32::from_bits(bits).is_finite()));
     let network = chain(&[Custom(&WITHOUT_TWIN)]).build().unwrap();
-    let expected =
-        "activation untold (see CustomActivation::twin): expected a twin, as the CPU cannot run WGSL, got none";
+    let expected = "activation untold (see CustomActivation::twin): expected a CPU twin, because the CPU cannot run \
+                    WGSL, got none";
     let error = Trainer::new(Device::Cpu, &network, Loss::MeanSquaredError, Adam::default(), batches_of(4)).err();
     assert_eq!(error.unwrap().to_string(), expected);
     let weights = network.initial_parameters(1);

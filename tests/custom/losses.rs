@@ -123,14 +123,14 @@ fn refused(device: impl Into<Device>, loss: &'static CustomLoss) -> Error {
 #[test]
 fn names_expressions_and_twins_are_checked() {
     let of = |loss| refused(Device::Cpu, loss).to_string();
-    let expected = "expected an expression of y and t, numbers, operators, and WGSL's functions of f32, got";
+    let expected = "expected an expression of y and t, numbers, operators and WGSL functions of f32, got";
     assert_eq!(of(made("faulty", "z", "1.0")), format!("loss faulty: {expected} z in \"z\""));
     let message = format!("derivative of loss faulty: {expected} '{{' in \"{{\"");
     assert_eq!(of(made("faulty", "y - t", "{")), message);
-    assert!(of(made("my loss", "y", "1.0")).starts_with("name of a custom loss: expected letters"));
+    assert!(of(made("my loss", "y", "1.0")).starts_with("name of a custom loss: expected a letter"));
     static HALF: CustomLoss = CustomLoss::new("half", "y * t", "t").twin(|y, t| y * t, |_, t| 0.5 * t, 0.0);
-    let message = "twin's derivative of loss half at y = -4.65, t = 0.4: expected 0.400000, the slope of the twin's \
-                   value, got 0.200000";
+    let message = "derivative in the CPU twin of loss half at y = -4.65, t = 0.4: expected 0.400000 (the slope of the \
+                   CPU twin's value), got 0.200000";
     assert_eq!(of(&HALF), message);
 }
 
@@ -138,7 +138,7 @@ fn names_expressions_and_twins_are_checked() {
 fn a_loss_without_a_twin_needs_a_gpu() {
     static CUBIC: CustomLoss = CustomLoss::new("cubic", "pow(abs(y - t), 3.0)", "3.0 * (y - t) * abs(y - t)");
     trained(gpu(), Loss::Custom(&CUBIC));
-    let expected = "loss cubic (see CustomLoss::twin): expected a twin, as the CPU cannot run WGSL, got none";
+    let expected = "loss cubic (see CustomLoss::twin): expected a CPU twin, because the CPU cannot run WGSL, got none";
     assert_eq!(refused(Device::Cpu, &CUBIC).to_string(), expected);
 }
 

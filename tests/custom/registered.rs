@@ -52,7 +52,8 @@ fn a_file_names_all_that_is_not_registered() {
     assert_eq!(
         Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(),
         format!(
-            "the bytes given: needs {activations}, the custom loss third_unknown: {calls} and wgrad::custom::register_loss"
+            "the bytes given: needs {activations}, the custom loss third_unknown: {calls} and \
+             wgrad::custom::register_loss"
         )
     );
     // A model has no use for the loss.
@@ -111,7 +112,7 @@ fn a_file_has_layers_by_kind_and_options() {
     custom::register_layer("times", times::<0>).unwrap();
     custom::register_layer("times", times::<0>).unwrap();
     let error = custom::register_layer("times", times::<1>).unwrap_err().to_string();
-    assert!(error.starts_with("registering a custom layer: expected a name that no other layer is"), "{error}");
+    assert!(error.starts_with("registration of a custom layer: expected a name that no other layer has"), "{error}");
 
     let network = Network::input(2).layer(Times::<0> { factor: -2.5 }).dense(1, Identity).build().unwrap();
     let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
@@ -121,8 +122,8 @@ fn a_file_has_layers_by_kind_and_options() {
 
     let network = Network::input(2).layer(Times::<1> { factor: 2.0 }).dense(1, Identity).build().unwrap();
     let bytes = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().to_bytes().unwrap();
-    let message = "the bytes given: needs the custom layer times_unknown: before reading it, call \
-                   wgrad::custom::register_layer";
+    let message = "the bytes given: not registered: the custom layer times_unknown; call wgrad::custom::register_layer \
+                   before reading the file";
     assert_eq!(Model::from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(), message);
     // What an app says of options that it does not take.
     custom::register_layer("times_unknown", |_| times::<1>("x")).unwrap();

@@ -93,7 +93,7 @@ fn inputs_are_told_apart_by_their_names() {
 
     assert_eq!(
         fault(network.at_input([9, 3])),
-        "network to be run at another input: expected one input; at_inputs takes several by name, got image and mood"
+        "Network::at_input: expected a network with one input, got image and mood; use Network::at_inputs"
     );
     let unknown = network.at_inputs([("picture", [9, 3].into())]);
     assert_eq!(fault(unknown), "input: expected one of image, mood, got \"picture\"");
@@ -119,20 +119,21 @@ fn what_depends_on_the_size_refuses_another_one() {
     let flat = Network::input([4, 5, 3]).dense(2, Relu).flatten().dense(6, Identity).build().unwrap();
     assert_eq!(
         fault(flat.at_input([5, 5, 3])),
-        "dense_3.weight for another input: expected the shape it has, [40, 6], as weights stay the same, got [50, 6]"
+        "dense_3.weight at the new input: expected its shape [40, 6], because the weights stay the same, got [50, 6]"
     );
     // As many numbers, so the same weights.
     assert_eq!(flat.at_input([5, 4, 3]).unwrap().parameters(), flat.parameters());
     let channels = Network::input([4, 3]).dense(2, Relu).build().unwrap();
     assert_eq!(
         fault(channels.at_input([4, 2])),
-        "dense_1.weight for another input: expected the shape it has, [3, 2], as weights stay the same, got [2, 2]"
+        "dense_1.weight at the new input: expected its shape [3, 2], because the weights stay the same, got [2, 2]"
     );
     let part = Network::input([8, 3]).layer(Layer::Slice { axis: 0, start: 2, end: 6 }).dense(2, Relu);
     let part = part.named("end").build().unwrap();
     assert_eq!(
         fault(part.at_input([5, 3])),
-        "layer slice_1 of input [5, 3]: expected a start below an end of at most 5, the length of axis 0, got 2 to 6"
+        "layer slice_1 (from input [5, 3]): expected a start below the end, and an end of at most 5 (the length of \
+         axis 0), got 2 to 6"
     );
     assert_eq!(fault(part.at_input([0, 3])), "shape of the input: expected 1 to 2³⁰ features, got [0, 3]");
 }

@@ -87,7 +87,7 @@ impl Check {
                 Some(fault) => return Err(self.fault(format!("{what}: {fault}"))),
                 None if comparison.compared == 0 => {
                     let why = "the layer is too steep, or its gradient too large, for steps of 1.5e-5";
-                    return Err(self.fault(format!("{what}: central differences tell nothing: {why}")));
+                    return Err(self.fault(format!("{what}: central differences cannot check it: {why}")));
                 }
                 None => comparisons.push((tensor.name.clone(), comparison)),
             }

@@ -236,9 +236,9 @@ impl Check {
                 if let Some(at) = before.iter().zip(after).position(|(a, b)| a != b) {
                     let [a, b] = [before, after].map(|words| f32::from_bits(words[at]));
                     let (kernel, tensor) = (name(op), &plan.buffer(tensor.buffer).name);
-                    let why = "invocations race for it, or it depends on what was there before";
+                    let why = "invocations race, or the kernel reads the old value";
                     let fault =
-                        format!("kernel {kernel} makes {tensor}[{at}] {a:e}, and {b:e} when it runs again: {why}");
+                        format!("kernel {kernel}: {tensor}[{at}] is {a:e}, and {b:e} when it runs again: {why}");
                     return Err(self.fault(fault));
                 }
             }

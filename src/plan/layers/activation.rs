@@ -21,7 +21,7 @@ pub(super) fn forward(
     match activation {
         Activation::Softmax => {
             let (input, output) = (rows(sums), rows(output));
-            limit("classes", input.columns().into(), LONGEST_ROW.into(), "classes")?;
+            limit("classes of a softmax", input.columns().into(), LONGEST_ROW.into(), "classes")?;
             plan.push(Softmax { input, saved, output });
         }
         _ => plan.push(Pointwise { input: sums, saved, output, activation, dropout: None }),

@@ -23,7 +23,7 @@ fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
         let name = if i + 1 == inputs.len() { at.node.name.clone() } else { at.name(&format!("of_{}", i + 1)) };
         let shape = so_far.shape.broadcast(&b.shape);
         let shape =
-            shape.ok_or_else(|| Error::shape(&at.node.name, "shapes that go together", format!("{:?}", b.shape)))?;
+            shape.ok_or_else(|| Error::shape(&at.node.name, "shapes that broadcast", format!("{:?}", b.shape)))?;
         let output = plan.buffer(&name, shape, super::Role::Activation)?;
         plan.push(Combine { a: so_far, b, output, how });
         kept.push(so_far);

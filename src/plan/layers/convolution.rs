@@ -12,12 +12,7 @@ pub(super) fn forward(at: &At, conv: &Conv, plan: &mut Builder) -> Result<Lowere
     let product = product(at, conv)?;
     for (window, of) in [(product.window, at.shape()), (product.reversed, at.input_shape())] {
         let numbers = window.map_or(0, |window| window.numbers(plan.batch));
-        limit(
-            &format!("convolution {} -> {of:?}: what its kernel sees", at.node.name),
-            numbers,
-            SUBMISSION_LIMITS,
-            "numbers",
-        )?;
+        limit(&format!("windows of layer {} for output {of:?}", at.node.name), numbers, SUBMISSION_LIMITS, "numbers")?;
     }
     dense::forward(at, product, plan)
 }

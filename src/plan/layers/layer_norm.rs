@@ -8,7 +8,7 @@ use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
 pub(super) fn forward(at: &At, norm: &Normalisation, plan: &mut Builder) -> Result<Lowered> {
     let (x, groups) = (members(at.inputs[0], norm), norm.groups);
-    limit("features to normalise", (x.columns() / groups).into(), LONGEST_ROW.into(), "features")?;
+    limit("group of a normalisation", (x.columns() / groups).into(), LONGEST_ROW.into(), "features")?;
     let output = plan.activation(&at.node.name, at.shape())?;
     let statistics = plan.buffer(&at.name("statistics"), [x.rows() * groups, 2], Role::Statistics)?;
     let mut parameters = at.node.parameters.iter().map(|&parameter| plan.parameter(parameter));
