@@ -164,13 +164,16 @@ fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
     let expected = [
         (error(&[784], Conv::new(8, 3)), "expected samples of shape [height, width, channels] or [steps, channels]"),
         (error(&[4, 4, 1], Conv::new(0, 3)), "at least 1 channel"),
-        (error(&[4, 4, 6], Conv::new(8, 3).groups(3)), "multiples of its 3 groups, got 6 in and 8 out"),
-        (error(&[4, 4, 6], Conv::new(8, 3).groups(0)), "multiples of its 0 groups, got 6 in and 8 out"),
-        (error(&[4, 4, 1], Conv::new(1, [0, 3])), "a kernel of 1 to 4096, got [0, 3]"),
-        (error(&[4, 4, 1], Conv::new(1, 3).stride(0)), "a stride of 1 to 4096"),
-        (error(&[4, 4, 1], Conv::new(1, 3).dilation(0)), "a dilation of 1 to 4096"),
-        (error(&[4, 4, 1], Conv::new(1, 3).padding(9999)), "a padding of 0 to 4096"),
-        (error(&[9, 4], Conv::new(1, [3, 2])), "one number as the kernel, as the sample is a sequence"),
+        (
+            error(&[4, 4, 6], Conv::new(8, 3).groups(3)),
+            "channels divisible by its 3 groups, got 6 inputs and 8 outputs",
+        ),
+        (error(&[4, 4, 6], Conv::new(8, 3).groups(0)), "at least 1 group, got 0"),
+        (error(&[4, 4, 1], Conv::new(1, [0, 3])), "a kernel from 1 to 4096, got [0, 3]"),
+        (error(&[4, 4, 1], Conv::new(1, 3).stride(0)), "a stride from 1 to 4096"),
+        (error(&[4, 4, 1], Conv::new(1, 3).dilation(0)), "a dilation from 1 to 4096"),
+        (error(&[4, 4, 1], Conv::new(1, 3).padding(9999)), "a padding from 0 to 4096"),
+        (error(&[9, 4], Conv::new(1, [3, 2])), "one length as the kernel of a sequence"),
         (error(&[4, 4, 1], Conv::transposed(1, 2).stride(2).output_padding(2)), "an output padding below the stride"),
     ];
     for (message, part) in expected {

@@ -256,7 +256,7 @@ fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
 
 /// Whether that was found out, of the noop backend.
 fn ran_nothing<T>(result: wgrad::Result<T>) -> bool {
-    matches!(result, Err(Error::Gpu { reason, .. }) if reason.contains("it has done 0"))
+    matches!(result, Err(Error::Gpu { reason, .. }) if reason.contains("processed 0 of"))
 }
 
 /// A browser drops commands at fault, and tells only its console.

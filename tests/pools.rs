@@ -126,7 +126,7 @@ fn files_have_pools() {
 fn bad_pools_are_errors_that_name_the_layer_and_the_shapes() {
     let error = |sample: &[u32], pool: Pool| {
         let message = Network::input(shape(sample)).layer(pool).build().unwrap_err().to_string();
-        assert!(message.starts_with("layer ") && message.contains("_pool_1 of input ["), "{message}");
+        assert!(message.starts_with("layer ") && message.contains("_pool_1 (from input ["), "{message}");
         message
     };
     assert_eq!(

@@ -330,7 +330,7 @@ fn what_a_function_cannot_be_is_refused_by_name() {
         "name of a WGSL function must be a letter, then letters, digits and underscores, got \"2f\""
     );
     for name in ["_", "__x", "_x", "a-b", "", "naïve"] {
-        assert!(fault(Network::input(2).dense(5, Relu), name).contains("a letter first, got"), "{name}");
+        assert!(fault(Network::input(2).dense(5, Relu), name).contains("digits and underscores, got"), "{name}");
     }
     // Keywords, reserved words, types, values, functions.
     let taken =

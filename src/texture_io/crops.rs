@@ -376,18 +376,18 @@ mod tests {
         let good = [of(1, [6, 8, 2])];
         assert_eq!(fault(&[], &good, [2, 2], 1), "inputs of random crops: expected at least 1, got 0");
         assert_eq!(fault(&good, &[], [2, 2], 1), "targets of random crops: expected at least 1, got 0");
-        let expected = "random crops: expected at least 1, of at least 1 pixel and at most the image's 6 · 8, got";
-        assert_eq!(fault(&good, &good, [7, 8], 1), format!("{expected} 1 of 7 · 8"));
-        assert_eq!(fault(&good, &good, [6, 8], 0), format!("{expected} 0 of 6 · 8"));
+        let expected = "random crops: expected at least 1, from [1, 1] to [6, 8] pixels (the image), got";
+        assert_eq!(fault(&good, &good, [7, 8], 1), format!("{expected} 1 of [7, 8]"));
+        assert_eq!(fault(&good, &good, [6, 8], 0), format!("{expected} 0 of [6, 8]"));
         assert_eq!(
             fault(&[good[0], of(2, [6, 8, 1])], &good, [2, 2], 1),
-            "images of source 1 of the inputs of random crops: expected 1 of 6 · 8, each with at least 1 channel, got \
-             2 of 6 · 8 · 1"
+            "images of source 1 in the inputs of random crops: expected 1 of [6, 8], each with at least 1 channel, got \
+             2 of [6, 8, 1]"
         );
         assert_eq!(
             fault(&good, &[of(1, [12, 8, 1])], [2, 2], 1),
-            "images of source 0 of the targets of random crops: expected 1 of 6 · 8, or a whole multiple of it, each \
-             with at least 1 channel, got 1 of 12 · 8 · 1"
+            "images of source 0 in the targets of random crops: expected 1 of [6, 8], or whole multiples of it, each \
+             with at least 1 channel, got 1 of [12, 8, 1]"
         );
         assert!(fault(&good, &[of(1, [60, 80, 1])], [2, 2], 1).starts_with("buffer of images as targets for 1 rows: "));
         let texture = texture(&gpu, &bytes(COUNT * 130 * 4, 1), wgpu::TextureUsages::STORAGE_BINDING);

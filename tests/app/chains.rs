@@ -209,10 +209,10 @@ fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
          input"
     );
     let error = refused(&a, (&b).into(), (&c).into(), Some(&c), 4);
-    assert!(error.starts_with("rows given as input_gradient") && error.ends_with("output_gradient too"), "{error}");
+    assert!(error.starts_with("rows given as input_gradient") && error.ends_with("output_gradient"), "{error}");
     // Rows of two words, 3 words apart: they meet in the last.
     let error = refused(&a, Rows::from(&b).stride(12).into(), Rows::from(b.slice(40..)).stride(8).into(), None, 4);
-    assert!(error.starts_with("rows given as output") && error.ends_with("output_gradient too"), "{error}");
+    assert!(error.starts_with("rows given as output") && error.ends_with("output_gradient"), "{error}");
     let error = refused(&a, (&b).into(), c.slice(2..).into(), None, 4);
     assert!(error.starts_with("buffer of output_gradient for 4 rows: expected an offset"), "{error}");
     assert_eq!(refused(&a, (&b).into(), (&c).into(), None, 0), "batch: expected at least 1 row, got 0");
@@ -223,7 +223,7 @@ fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
     let input_gradient = Some(weights.parameter_buffer().unwrap().into());
     let ends = ChainRows { input, output, output_gradient, input_gradient };
     let error = trainer.prepare_chain(ends, 4).unwrap_err().to_string();
-    assert!(error.starts_with("buffer given as input_gradient") && error.ends_with("that of parameters"), "{error}");
+    assert!(error.starts_with("buffer given as input_gradient") && error.ends_with("buffer parameters"), "{error}");
     let rebuilt = trainer.snapshot().and_then(|()| trainer.rebuild(wgrad::Device::Cpu));
     assert!(rebuilt.is_ok());
     let (input, output) = ((&a).into(), (&b).into());

@@ -163,7 +163,7 @@ fn what_an_input_lacks_is_said_by_its_name() {
     let error = model.clone().for_losses(Loss::MeanSquaredError).unwrap_err().to_string();
     assert_eq!(error, "losses: expected one for each of kind, size (see Losses::output), got one without a name");
     let error = model.wgsl("network").unwrap_err().to_string();
-    assert!(error.contains("expected a chain: one input, one output") && error.ends_with("got a graph"), "{error}");
+    assert!(error.contains("expected a chain (one input, one output") && error.ends_with("got a graph"), "{error}");
     // One input may be given by its name, too.
     let chain = Network::input(2).dense(2, Sigmoid).build().unwrap();
     let model = Model::new(Device::Cpu, &chain, &chain.initial_parameters(1)).unwrap();

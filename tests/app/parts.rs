@@ -133,7 +133,7 @@ fn parts_that_do_not_fit_are_refused() {
     let error = refused((&buffer).into(), other.slice(256..288).into());
     assert_eq!(error, "buffer of output for 3 rows: expected at least 1 row and 36 bytes, got 32 bytes");
     let error = refused(Rows::from(&buffer).stride(16), (&other).into());
-    assert!(error.ends_with("got offset 0, stride 16"), "{error}");
+    assert!(error.ends_with("got offset 0 and stride 16"), "{error}");
     let weights = trainer.model();
     let error = refused((&buffer).into(), weights.parameter_buffer().unwrap().into());
     assert_eq!(
@@ -144,9 +144,9 @@ fn parts_that_do_not_fit_are_refused() {
     let mut refused =
         |features: Rows, targets: Rows, rows| trainer.prepare_buffers(features, targets, rows).unwrap_err().to_string();
     let error = refused(buffer.slice(2..).into(), (&other).into(), 3);
-    assert!(error.contains("multiples of 4") && error.contains("offset 2, stride 20"), "{error}");
+    assert!(error.contains("divisible by 4") && error.contains("offset 2 and stride 20"), "{error}");
     let error = refused((&buffer).into(), Rows::from(&other).stride(8), 3);
-    assert!(error.contains("at least a row's 12 bytes") && error.ends_with("offset 0, stride 8"), "{error}");
+    assert!(error.contains("at least 12 bytes (one row)") && error.ends_with("offset 0 and stride 8"), "{error}");
     // 99 strides and a row are 4 * (99 * 10 + 5) bytes.
     let error = refused(Rows::from(buffer.slice(120..)).stride(40), (&other).into(), 100);
     assert!(error.ends_with("expected at least 1 row and 3980 bytes, got 3976 bytes"), "{error}");

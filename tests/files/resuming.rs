@@ -218,7 +218,7 @@ fn a_cursor_beyond_its_data_is_refused() {
     assert!(reasons[0].is_ok(), "{:?}", reasons[0]);
     for reason in &reasons[1..] {
         let reason = reason.as_ref().unwrap_err();
-        assert!(reason.contains("has a cursor that no training leads to"), "{reason}");
+        assert!(reason.contains("training run: impossible position"), "{reason}");
     }
 }
 
