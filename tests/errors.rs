@@ -2,11 +2,57 @@
 
 mod common;
 
+#[path = "errors/custom.rs"]
+mod custom;
+#[path = "errors/data.rs"]
+mod data_sets;
+#[path = "errors/devices.rs"]
+mod devices;
+#[path = "errors/files.rs"]
+mod files;
+#[path = "errors/networks.rs"]
+mod networks;
+#[path = "errors/page.rs"]
+mod page;
+#[path = "errors/training.rs"]
+mod training;
+
 use common::*;
 use wgrad::Activation::{Identity, Relu, Sigmoid};
 use wgrad::{
     Adam, Dataset, Device, Error, Fit, Gpu, Loss, Model, Network, Optimizer, Plan, Sgd, Trainer, TrainerConfig, wgpu,
 };
+
+/// The sections of `docs/errors.md`, in order. `WGRAD_WRITE_ERRORS=1 cargo test --release --all-features --test errors`
+/// writes the page.
+#[cfg_attr(not(target_os = "linux"), ignore = "other systems have other words")]
+#[test]
+fn the_page_says_what_the_library_says() {
+    let sections: [fn() -> page::Section; 19] = [
+        networks::layers,
+        networks::graphs,
+        networks::options,
+        training::options,
+        training::losses,
+        data_sets::building,
+        data_sets::images,
+        data_sets::matching,
+        training::calls,
+        training::functions,
+        custom::layers,
+        custom::kernels,
+        custom::expressions,
+        files::models,
+        files::weights,
+        files::mnist,
+        devices::devices,
+        devices::buffers,
+        devices::textures,
+    ];
+    let sections = sections.map(|section| section());
+    page::assert_every_kind(&sections);
+    page::check(&page::render(&sections));
+}
 
 fn network() -> Network {
     Network::input(4).dense(3, Relu).dense(2, Identity).build().unwrap()

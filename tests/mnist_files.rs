@@ -53,7 +53,7 @@ fn the_real_files_are_read_whole() {
 fn missing_and_foreign_files_are_named() {
     let folder = Folder::new("missing");
     std::fs::remove_file(folder.0.join("t10k-labels-idx1-ubyte.gz")).unwrap();
-    assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte.gz: not found, and neither is t10k-labels-idx1-ubyte");
+    assert_eq!(folder.fault(), "t10k-labels-idx1-ubyte.gz: not found, and t10k-labels-idx1-ubyte was not found either");
     std::fs::write(folder.0.join("t10k-labels-idx1-ubyte"), b"<html>404</html>").unwrap();
     assert_eq!(
         folder.fault(),

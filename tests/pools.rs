@@ -139,12 +139,15 @@ fn bad_pools_are_errors_that_name_the_layer_and_the_shapes() {
             error(&[9], Pool::max(2)),
             "expected samples of shape [height, width, channels] or [steps, channels], got [9]",
         ),
-        (error(&[4, 4, 1], Pool::max([0, 1])), "a kernel of 1 to 4096, got [0, 1]"),
-        (error(&[4, 4, 1], Pool::average(2).stride(0)), "a stride of 1 to 4096, got [0, 0]"),
-        (error(&[4, 4, 1], Pool::average(3).padding(2)), "at most half of the window, [3, 3], got [[2, 2], [2, 2]]"),
-        (error(&[9, 4], Pool::max([3, 2])), "one number as the kernel, as the sample is a sequence"),
-        (error(&[70, 70, 1], Pool::max(70)), "a window of at most 4096 places; a global pool takes any number, got"),
-        (error(&[70, 70, 1], Pool::max(2).stride(99)), "a stride of at most 4096 places"),
+        (error(&[4, 4, 1], Pool::max([0, 1])), "a kernel from 1 to 4096, got [0, 1]"),
+        (error(&[4, 4, 1], Pool::average(2).stride(0)), "a stride from 1 to 4096, got [0, 0]"),
+        (error(&[4, 4, 1], Pool::average(3).padding(2)), "at most half the window [3, 3], got [[2, 2], [2, 2]]"),
+        (error(&[9, 4], Pool::max([3, 2])), "one length as the kernel of a sequence"),
+        (
+            error(&[70, 70, 1], Pool::max(70)),
+            "a window with at most 4096 positions, got [70, 70]; a global pool has no such limit",
+        ),
+        (error(&[70, 70, 1], Pool::max(2).stride(99)), "a stride with at most 4096 positions"),
     ];
     for (message, part) in expected {
         assert!(message.contains(part), "{message}");
