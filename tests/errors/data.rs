@@ -136,7 +136,7 @@ pub fn matching() -> Section {
     let lines = vec![
         line(
             "fit, 5 features for 4 inputs",
-            fit(&row, cross_entropy, { Dataset::from_f32(vec![0.5; 10], 5, vec![0, 1], 2).unwrap() }),
+            fit(&row, cross_entropy, Dataset::from_f32(vec![0.5; 10], 5, vec![0, 1], 2).unwrap()),
         ),
         line("fit, 3 classes for 2 outputs", fit(&row, cross_entropy, labels(3))),
         line("fit, 3 targets for 2 outputs", fit(&row, squares, regression(3, 0.5))),
@@ -144,11 +144,11 @@ pub fn matching() -> Section {
         line("fit, images on their side", fit(&conv, cross_entropy, wide([6, 4, 1]))),
         line(
             "fit, one label a row for 2 positions",
-            fit(&mask, cross_entropy, { image().labels("output", vec![0, 1], 2).build().unwrap() }),
+            fit(&mask, cross_entropy, image().labels("output", vec![0, 1], 2).build().unwrap()),
         ),
         line(
             "fit, 3 labels a row for 2 positions",
-            fit(&mask, cross_entropy, { image().positions("output", vec![0; 6], 3, 2).build().unwrap() }),
+            fit(&mask, cross_entropy, image().positions("output", vec![0; 6], 3, 2).build().unwrap()),
         ),
         line("fit, crops for whole images", fit(&conv, cross_entropy, wide([4, 6, 1]).with_crops([2, 2]).unwrap())),
         line("fit, a target is missing", fit_two(age(1).build().unwrap())),
@@ -158,14 +158,8 @@ pub fn matching() -> Section {
                 Dataset::of_rows(2).input("age", vec![0.0; 2], 1).labels("kind", vec![0, 1], 3).build().unwrap()
             }),
         ),
-        line(
-            "fit, 2 features for an input of 1",
-            fit_two({ age(2).targets("size", vec![0.0; 4], 2).build().unwrap() }),
-        ),
-        line(
-            "fit, 3 numbers for an output of 2",
-            fit_two({ age(1).targets("size", vec![0.0; 6], 3).build().unwrap() }),
-        ),
+        line("fit, 2 features for an input of 1", fit_two(age(2).targets("size", vec![0.0; 4], 2).build().unwrap())),
+        line("fit, 3 numbers for an output of 2", fit_two(age(1).targets("size", vec![0.0; 6], 3).build().unwrap())),
         line("evaluate, 3 classes for 2 outputs", {
             let mut trainer = Trainer::new(Device::Cpu, &row, cross_entropy, adam, config.clone()).unwrap();
             trainer.evaluate(&labels(3))

@@ -20,6 +20,17 @@ fn app(limits: wgpu::Limits) -> Gpu {
     Gpu::from_parts(device, queue)
 }
 
+/// Two devices of one instance of wgpu.
+fn two() -> [(wgpu::Device, wgpu::Queue); 2] {
+    pollster::block_on(async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = instance.request_adapter(&Default::default()).await.expect("an adapter: see scripts/setup.sh");
+        let descriptor = wgpu::DeviceDescriptor::default();
+        let device = async || adapter.request_device(&descriptor).await.expect("a device");
+        [device().await, device().await]
+    })
+}
+
 /// What wgpu or the adapter says is replaced: it depends on the machine.
 fn without_adapter<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
@@ -37,7 +48,8 @@ pub fn devices() -> Section {
     let lost = app(wgpu::Limits::default());
     lost.device().destroy();
     let _ = lost.device().poll(wgpu::PollType::wait_indefinitely());
-    let mixed = Gpu::from_parts(own_device().0, own_device().1);
+    let both = two();
+    let mixed = Gpu::from_parts(both[0].0.clone(), both[1].1.clone());
     let data = || Dataset::from_f32_targets(vec![0.5; 8], 4, vec![0.5; 4], 2).unwrap();
     let lines = vec![
         line("request_named, unknown adapter", without_adapter(Gpu::request_named("no such adapter"))),
@@ -81,7 +93,7 @@ fn texture(gpu: &Gpu, usage: wgpu::TextureUsages, format: wgpu::TextureFormat, l
 }
 
 pub fn buffers() -> Section {
-    let (gpu, other) = (app(wgpu::Limits::default()), app(wgpu::Limits::default()));
+    let [gpu, other] = two().map(|(device, queue)| Gpu::from_parts(device, queue));
     let storage = wgpu::BufferUsages::STORAGE;
     let [a, b, c] = [0, 1, 2].map(|_| buffer(&gpu, 1024, storage));
     let dead = buffer(&gpu, 1024, storage);
@@ -119,7 +131,7 @@ pub fn buffers() -> Section {
 }
 
 pub fn textures() -> Section {
-    use wgpu::TextureFormat::{R8Uint, R32Float, Rgba8Unorm};
+    use wgpu::TextureFormat::{R8Uint, R32Float, R32Uint, Rgba8Unorm};
     let gpu = app(wgpu::Limits::default());
     let (bound, stored) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::STORAGE_BINDING);
     let of = |format, layers| texture(&gpu, bound, format, layers);
@@ -137,7 +149,7 @@ pub fn textures() -> Section {
         line("TextureSamples of whole numbers", TextureSamples::new(&gpu, &of(R8Uint, 1), 1)),
         line("TextureSamples::random without rows", TextureSamples::random(&gpu, &good, 3, 0, 1)),
         line("TextureOutput, usage missing", TextureOutput::new(&gpu, &rows, 3, &good)),
-        line("TextureOutput to whole numbers", TextureOutput::new(&gpu, &rows, 1, &texture(&gpu, stored, R8Uint, 1))),
+        line("TextureOutput to whole numbers", TextureOutput::new(&gpu, &rows, 1, &texture(&gpu, stored, R32Uint, 1))),
         line("TextureOutput, buffer too short", {
             TextureOutput::new(&gpu, rows.slice(..16), 1, &texture(&gpu, stored, R32Float, 1))
         }),

@@ -56,7 +56,7 @@ pub fn layers() -> Section {
         line("sum of one value", layer(5, Layer::Add)),
         line("branches of different shapes", Network::input([4, 3]).branch(|x| x, |x| x.flatten()).build()),
         line("residual layers that change the shape", Network::input(4).residual(|x| x.dense(3, Relu)).build()),
-        line("very large output", layer([1 << 16, 1 << 14], Dense::new(3, Relu))),
+        line("very large output", layer([1 << 16, 3], Dense::new(1 << 15, Relu))),
         line("very many weights", layer(1 << 20, Dense::new(1 << 20, Relu))),
     ];
     Section { title: "Layers and shapes", lines }
@@ -83,7 +83,7 @@ pub fn graphs() -> Section {
         line("input of 5 dimensions", layer([1, 1, 1, 1, 3], Dense::new(2, Relu))),
         line("shape of 6 dimensions", Shape::try_from(&[1u32; 6][..])),
         line("network without layers", Network::input(3).build()),
-        line("graph without outputs", graph(|g, ..| g.build([] as [(&str, Value); 0]))),
+        line("graph without outputs", graph(|g, _, _| g.build([] as [(&str, Value); 0]))),
         line(
             "two inputs of one name",
             graph(|mut g, image, _| {
