@@ -116,8 +116,8 @@ impl HashGrid {
     }
 
     fn check(&self) -> Result<()> {
-        within("levels of HashGrid", "1 to 32", self.levels, 1..=32)?;
-        within("log2_hashmap_size of HashGrid", "1 to 24", self.log2_hashmap_size, 1..=24)?;
+        within("levels of HashGrid", "from 1 to 32", self.levels, 1..=32)?;
+        within("log2_hashmap_size of HashGrid", "from 1 to 24", self.log2_hashmap_size, 1..=24)?;
         within("base_resolution of HashGrid", "at least 1", self.base_resolution, 1..=u32::MAX)?;
         let (features, scale) = (self.features_per_level, self.per_level_scale);
         option("features_per_level of HashGrid", "1, 2 or 4", features, [1, 2, 4].contains(&features))?;
@@ -195,9 +195,9 @@ impl Encoding {
                 option("offset of Encoding::Identity", "finite", offset, offset.is_finite())?;
             }
             Encoding::Frequency { frequencies } | Encoding::TriangleWave { frequencies } => {
-                within("frequencies of an encoding", "1 to 32", frequencies, 1..=32)?;
+                within("frequencies of an encoding", "from 1 to 32", frequencies, 1..=32)?;
             }
-            Encoding::OneBlob { bins } => within("bins of Encoding::OneBlob", "1 to 1024", bins, 1..=1024)?,
+            Encoding::OneBlob { bins } => within("bins of Encoding::OneBlob", "from 1 to 1024", bins, 1..=1024)?,
             Encoding::HashGrid(grid) => {
                 grid.check()?;
                 if coordinates > 4 {
@@ -267,7 +267,7 @@ mod tests {
             ),
             (
                 HashGrid { log2_hashmap_size: 25, ..grid }.into(),
-                "log2_hashmap_size of HashGrid must be 1 to 24, got 25",
+                "log2_hashmap_size of HashGrid must be from 1 to 24, got 25",
             ),
             (
                 HashGrid { per_level_scale: 0.5, ..grid }.into(),

@@ -262,7 +262,12 @@ pub(crate) fn above_zero(name: &'static str, value: f32) -> Result<()> {
 /// Requires a normal number. GPUs flush denormals to 0, and 0 / 0 would be NaN.
 fn normal(name: &'static str, value: f32) -> Result<()> {
     above_zero(name, value)?;
-    option(name, "at least 1.1754944e-38 (GPUs treat smaller numbers as 0)", value, value >= f32::MIN_POSITIVE)
+    option(
+        name,
+        "at least 1.1754944e-38 (GPUs treat smaller numbers as 0)",
+        format!("{value:e}"),
+        value >= f32::MIN_POSITIVE,
+    )
 }
 
 pub(crate) fn below_one(name: &'static str, value: f32) -> Result<()> {

@@ -72,7 +72,7 @@ impl Losses {
             let is_of = |loss: &&OutputLoss| loss.output.as_deref().map_or(names.len() == 1, |output| output == *name);
             let Some(found) = self.of_outputs.iter().find(is_of) else { return Err(fault(all())) };
             let weight = at_least_zero("weight of a loss", found.weight);
-            weight.map_err(|error| if names.len() > 1 { error.within(&format!("output {name}")) } else { error })?;
+            weight.map_err(|error| if names.len() > 1 { error.within(&format!("output {name:?}")) } else { error })?;
             Ok((found.loss, found.weight))
         };
         names.iter().map(of).collect()

@@ -150,7 +150,7 @@ impl Schedule {
     pub(crate) fn check(&self) -> Result<()> {
         let share = |name, value: f32| option(name, "from 0 to 1", value, (0.0..=1.0).contains(&value));
         let factor =
-            |value: f32| option("factor of the schedule", "above 0, at most 1", value, value > 0.0 && value <= 1.0);
+            |value: f32| option("factor of the schedule", "above 0 and at most 1", value, value > 0.0 && value <= 1.0);
         match self.shape {
             Shape::Constant => Ok(()),
             Shape::Step { every, factor: f } => {

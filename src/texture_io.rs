@@ -201,10 +201,10 @@ fn check(
     }
     let (dimension, layers, samples) = (texture.dimension(), texture.depth_or_array_layers(), texture.sample_count());
     if (dimension, samples) != (wgpu::TextureDimension::D2, 1) || (layers != 1 && !may_be_array) {
-        let actual = format!("{dimension:?}, {layers} layers, {samples} samples");
+        let actual = format!("{dimension:?} with {layers} layers and {samples} samples");
         return Err(Error::shape(
             what,
-            if may_be_array { "a 2-D texture, 1 sample" } else { "a 2-D texture, 1 layer, 1 sample" },
+            if may_be_array { "D2 with 1 sample" } else { "D2 with 1 layer and 1 sample" },
             actual,
         ));
     }

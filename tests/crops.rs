@@ -138,7 +138,7 @@ fn crops_that_do_not_fit_are_refused_by_name() {
     );
     assert_eq!(
         fault(of([5, 7, 1]), [6, 2]),
-        r#"crop of input "image": expected from [1, 1] to [5, 7] pixels (the image), got [6, 2]"#
+        r#"crop of input "image": expected a size from [1, 1] to [5, 7] (the image), got [6, 2]"#
     );
     let none = Dataset::of_rows(1).input("age", vec![0.0], 1);
     assert_eq!(fault(none, [1, 1]), "inputs to be cropped: expected an image, [height, width, channels], got none");

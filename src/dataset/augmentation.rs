@@ -66,12 +66,12 @@ impl Augmentation {
         for (name, value) in [("flip", flip), ("flip_vertical", flip_vertical)] {
             option(name, "a probability from 0 to 1", value, (0.0..=1.0).contains(&value))?;
         }
-        option("rotation", "0 to 180 degrees", rotation, (0.0..=180.0).contains(&rotation))?;
+        option("rotation", "from 0 to 180 degrees", rotation, (0.0..=180.0).contains(&rotation))?;
         let expected = "two factors from 0.1 to 10, the smaller one first";
         option("scale", expected, format!("{low} and {high}"), 0.1 <= low && low <= high && high <= 10.0)?;
         option("cutout", "at most 65536 pixels", cutout, cutout <= 1 << 16)?;
         for (name, value) in [("brightness", brightness), ("contrast", contrast)] {
-            option(name, "a finite number, at least 0", value, value.is_finite() && value >= 0.0)?;
+            option(name, "finite and at least 0", value, value.is_finite() && value >= 0.0)?;
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl Dataset {
             }
             if !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
                 let what = format!("crop of input {:?}", input.name);
-                let expected = format!("from [1, 1] to [{height}, {width}] pixels (the image)");
+                let expected = format!("a size from [1, 1] to [{height}, {width}] (the image)");
                 return Err(Error::shape(what, expected, format!("{size:?}")));
             }
             let places = [height - size[0] + 1, width - size[1] + 1];

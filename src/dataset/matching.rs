@@ -166,10 +166,7 @@ impl Target {
                 targets.check_range_of(loss, &of_target)
             }
             Targets::Labels { .. } if self.width() == 1 && positions > 1 => {
-                let expected = format!(
-                    "{positions} per row ({:?} is {columns} outputs at each of {positions} positions)",
-                    end.shape
-                );
+                let expected = format!("{positions} per row, one per position ({output} has shape {:?})", end.shape);
                 let actual = format!(
                     "1 per row; for one label per row, add a flatten before the last dense layer of output {:?}",
                     end.name

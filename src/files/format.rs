@@ -181,7 +181,7 @@ impl<'a> Contents<'a> {
     }
 
     fn remove(&mut self, name: &str, dtypes: &[Dtype], shape: &[u32]) -> Result<(Dtype, &'a [u8])> {
-        let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(", ");
+        let kinds = dtypes.iter().map(Dtype::to_string).collect::<Vec<_>>().join(" or ");
         let Some((info, bytes)) = self.tensors.remove(name) else {
             let names: Vec<&str> = self.tensors().map(|(name, ..)| name).take(8).collect();
             let left = if names.is_empty() { "no more tensors".into() } else { names.join(", ") };

@@ -286,7 +286,10 @@ impl<'a> Matching<'a> {
             let Some(module) = order.get(i) else { return Err(self.too_few(wanted.name)) };
             if module.kind != wanted.kind {
                 let [expected, got] = [wanted.kind, module.kind].map(Kind::mark);
-                let at = &module.prefix;
+                let at = match module.name.as_str() {
+                    "" => "the tensors without a layer".into(),
+                    name => format!("layer {name} of the file"),
+                };
                 return Err(self.file.fault(format!("layer {}: expected {expected}, got {got} in {at}", wanted.name)));
             }
         }
@@ -322,11 +325,11 @@ impl<'a> Matching<'a> {
             let order = match modules.len() {
                 1 => modules,
                 _ => numbered(&modules, digits).or_else(|| self.as_written(&modules)).ok_or_else(|| {
-                    let [a, b] = [modules[0], modules[1]].map(|m| &m.prefix);
+                    let [a, b] = [modules[0], modules[1]].map(|m| &m.name);
                     unknown(
                         self.network,
                         self.file,
-                        &format!("order of {a} and {b}: unknown, because their names do not give it"),
+                        &format!("order of layers {a} and {b}: unknown, because their names do not give it"),
                     )
                 })?,
             };

@@ -106,7 +106,10 @@ impl Gpu {
 
     fn compile(&self, shader: &Shader, key: &Key, writable: Option<&[bool]>) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
-        let what = format!("kernel {} {:?}", shader.name, shader.constants);
+        let what = match shader.constants.is_empty() {
+            true => format!("kernel {}", shader.name),
+            false => format!("kernel {} {:?}", shader.name, shader.constants),
+        };
         let module = self.module(&what, shader, &key.0)?;
         self.guard(&what, 0, || {
             let layout = writable.map(|writable| {

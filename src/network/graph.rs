@@ -160,7 +160,7 @@ impl Graph {
     pub fn name(&mut self, name: impl Into<String>, value: Value) -> Result<Value> {
         let name = name.into();
         let Source::Node { node, .. } = self.source(value, || format!("value to name {name:?}"))? else {
-            let actual = format!("input {}", self.network.title(value.source));
+            let actual = format!("input {:?}", self.network.title(value.source));
             return Err(Error::shape(format!("value to name {name:?}"), "the output of a layer", actual));
         };
         self.check_name(&name)?;
@@ -407,7 +407,7 @@ impl Network {
                 Source::Node { .. } => {}
             }
         }
-        let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {}", end.name), leads));
+        let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {:?}", end.name), leads));
         let nodes = self.nodes.iter().zip(&leads).map(|(node, leads)| (format!("layer {}", node.name), leads));
         if let Some((what, _)) = ends.chain(nodes).find(|(_, leads)| !**leads) {
             return Err(Error::shape(what, "a path to an output of the network", "none; connect it or remove it"));

@@ -159,10 +159,11 @@ impl CustomOp {
         if self.tensors.len() > MOST_TENSORS {
             return fault("at most 7 tensors, which every device can bind", self.tensors.len().to_string());
         }
-        if let Some((name, value)) =
-            self.constants.iter().find(|(_, value)| matches!(value, Word::F32(value) if !value.is_finite()))
-        {
-            return fault("finite constants", format!("{name} = {value:?}"));
+        if let Some((name, value)) = self.constants.iter().find_map(|(name, value)| match value {
+            Word::F32(value) if !value.is_finite() => Some((name, value)),
+            _ => None,
+        }) {
+            return fault("finite constants", format!("{name} = {value}"));
         }
         if self.workgroups.is_none() && !(1..=MOST_CALLS).contains(&self.invocations) {
             return fault("1 to 2³¹ invocations", self.invocations.to_string());

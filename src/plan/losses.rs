@@ -68,10 +68,10 @@ impl Builder<'_> {
         let (source, end) = (self.network.sources()[i], &self.network.output_specs()[i]);
         // Error messages name the output only if there are several.
         let of_output =
-            if self.network.sources().len() == 1 { String::new() } else { format!(" of output {}", end.name) };
+            if self.network.sources().len() == 1 { String::new() } else { format!(" of output {:?}", end.name) };
         let checked = loss.check(self.network.activation_of(i));
         checked.map_err(
-            |error| if of_output.is_empty() { error } else { error.within(&format!("output {}", end.name)) },
+            |error| if of_output.is_empty() { error } else { error.within(&format!("output {:?}", end.name)) },
         )?;
         let columns = end.columns();
         if loss.is_softmax() && columns < 2 {
@@ -81,10 +81,10 @@ impl Builder<'_> {
                 format!("{columns}; for two classes with one output use Loss::BinaryCrossEntropy"),
             ));
         }
-        limit("outputs of the network for a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
+        limit("row of a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
         let (value, is_linked) = self.under(source, loss);
         if loss.output_activation() != Activation::Identity && !is_linked && self.network.activation_of(i) == loss.output_activation() {
-            let what = format!("softmax cross-entropy of output {}", end.name);
+            let what = format!("softmax cross-entropy of output {:?}", end.name);
             return Err(Error::shape(
                 what,
                 "a softmax over the last dimension of the output",

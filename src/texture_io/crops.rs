@@ -127,7 +127,7 @@ impl RandomCrops {
         let factors = [factor("inputs", inputs, inputs)?, factor("targets", targets, inputs)?];
         let [height, width, _] = inputs[0].shape;
         if rows == 0 || !(1..=height).contains(&size[0]) || !(1..=width).contains(&size[1]) {
-            let expected = format!("at least 1, from [1, 1] to [{height}, {width}] pixels (the image)");
+            let expected = format!("at least 1, of a size from [1, 1] to [{height}, {width}] (the image)");
             return Err(Error::shape("random crops", expected, format!("{rows} of {size:?}")));
         }
         // A key, then how often each row was drawn.
@@ -376,7 +376,7 @@ mod tests {
         let good = [of(1, [6, 8, 2])];
         assert_eq!(fault(&[], &good, [2, 2], 1), "inputs of random crops: expected at least 1, got 0");
         assert_eq!(fault(&good, &[], [2, 2], 1), "targets of random crops: expected at least 1, got 0");
-        let expected = "random crops: expected at least 1, from [1, 1] to [6, 8] pixels (the image), got";
+        let expected = "random crops: expected at least 1, of a size from [1, 1] to [6, 8] (the image), got";
         assert_eq!(fault(&good, &good, [7, 8], 1), format!("{expected} 1 of [7, 8]"));
         assert_eq!(fault(&good, &good, [6, 8], 0), format!("{expected} 0 of [6, 8]"));
         assert_eq!(

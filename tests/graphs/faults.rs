@@ -215,7 +215,10 @@ fn a_fault_of_the_whole_graph_names_what_it_is_about() {
             message(other),
             "layer dense_12: expected a path to an output of the network, got none; connect it or remove it",
         ),
-        (message(unread), "input more: expected a path to an output of the network, got none; connect it or remove it"),
+        (
+            message(unread),
+            "input \"more\": expected a path to an output of the network, got none; connect it or remove it",
+        ),
         (
             message(|half| Graph::new().layer(Layer::Flatten, half.row)),
             "input of layer flatten_1: expected a value of this graph, got a value of another graph",
