@@ -83,7 +83,10 @@ impl Builder<'_> {
         }
         limit("row of a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
         let (value, is_linked) = self.under(source, loss);
-        if loss.output_activation() != Activation::Identity && !is_linked && self.network.activation_of(i) == loss.output_activation() {
+        if loss.output_activation() != Activation::Identity
+            && !is_linked
+            && self.network.activation_of(i) == loss.output_activation()
+        {
             let what = format!("softmax cross-entropy of output {:?}", end.name);
             return Err(Error::shape(
                 what,
