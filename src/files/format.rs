@@ -67,7 +67,7 @@ impl<'a> Contents<'a> {
         let fault = |reason: String| Error::File { path: path.into(), reason };
         foreign::recognise(bytes).map_or(Ok(()), |reason| Err(fault(reason)))?;
         let Some((length, rest)) = bytes.split_first_chunk() else {
-            return Err(fault(format!("not a safetensors file: it has only {} bytes", bytes.len())));
+            return Err(fault(format!("not a safetensors file: it has {} bytes", bytes.len())));
         };
         let length = u64::from_le_bytes(*length);
         if rest.first().is_some_and(|&byte| byte != b'{') || length > LONGEST_HEADER {

@@ -203,8 +203,8 @@ fn names_and_expressions_are_checked_when_a_network_is_built() {
     }
     let expected = "expected an expression of z, numbers, operators and WGSL functions of f32, got";
     let faults = [
-        ("", "nothing in \"\""),
-        ("  ", "nothing in \"  \""),
+        ("", "no expression in \"\""),
+        ("  ", "no expression in \"  \""),
         ("a[1]", "'[' in \"a[1]\""),
         ("z; }", "';' in \"z; }\""),
         ("z + x", "x in \"z + x\""),

@@ -133,7 +133,7 @@ fn outputs_and_tensors_that_nothing_could_hold_are_refused() {
         (vec![], vec![of("a.b", 3.into(), Init::Zeros)], "a.b"),
     ] {
         let error = tensors(parameters, states);
-        let expected = format!("which no other one of the layer has, got {name:?}");
+        let expected = format!("without dots and control characters, got {name:?}");
         assert!(
             error.starts_with("name of a parameter or state of layer made_1") && error.ends_with(&expected),
             "{error}"
@@ -159,7 +159,7 @@ fn outputs_and_tensors_that_nothing_could_hold_are_refused() {
 fn an_error_of_the_layer_s_shapes_names_it() {
     let sine = crate::sine::Sine { units: 3, omega: 1.0, is_first: false };
     let error = Network::input([2, 3]).layer(sine).build().unwrap_err().to_string();
-    assert!(error.starts_with("layer sine_1 (from input [2, 3]): sine layer: expected one row of features"), "{error}");
+    assert!(error.starts_with("layer sine_1 (from input [2, 3]): sine layer: expected one input"), "{error}");
 }
 
 /// The engine's kernels check no indices, so they take no tensor that is not the layer's, however it is described.

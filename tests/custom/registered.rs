@@ -48,19 +48,27 @@ fn a_file_names_all_that_is_not_registered() {
     let trainer = Trainer::new(Device::Cpu, &network, Loss::Custom(&THIRD), Adam::default(), batches_of(4)).unwrap();
     let bytes = trainer.to_bytes().unwrap();
     let activations = "the custom activation first_unknown, the custom activation second_unknown";
-    let calls = "before reading it, call wgrad::custom::register_activation";
+    let calls = "call wgrad::custom::register_activation";
     assert_eq!(
         Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(),
         format!(
-            "the bytes given: needs {activations}, the custom loss third_unknown: {calls} and \
-             wgrad::custom::register_loss"
+            "the bytes given: not registered: {activations}, the custom loss third_unknown; {calls} and \
+             wgrad::custom::register_loss before reading the file"
         )
     );
     // A model has no use for the loss.
     let of_model = || Model::from_bytes(Device::Cpu, &bytes).map(|_| ()).map_err(|error| error.to_string());
-    assert_eq!(of_model(), Err(format!("the bytes given: needs {activations}: {calls}")));
+    assert_eq!(
+        of_model(),
+        Err(format!("the bytes given: not registered: {activations}; {calls} before reading the file"))
+    );
     custom::register_activation(&FIRST).unwrap();
-    assert_eq!(of_model(), Err(format!("the bytes given: needs the custom activation second_unknown: {calls}")));
+    assert_eq!(
+        of_model(),
+        Err(format!(
+            "the bytes given: not registered: the custom activation second_unknown; {calls} before reading the file"
+        ))
+    );
     custom::register_activation(&SECOND).unwrap();
     assert_eq!(of_model(), Ok(()));
     custom::register_loss(&THIRD).unwrap();
@@ -137,8 +145,8 @@ fn a_name_stands_for_one_description() {
     static FAULTY: CustomActivation = CustomActivation::new("faulty", "x", "1.0");
     custom::register_activation(&BENT).unwrap();
     let error = custom::register_activation(&OTHER).unwrap_err().to_string();
-    let expected = "a name that no other activation is registered under";
-    assert_eq!(error, format!("registering a custom activation: expected {expected}, got \"bent\""));
+    let expected = "a name that no other activation has";
+    assert_eq!(error, format!("registration of a custom activation: expected {expected}, got \"bent\""));
     assert!(custom::register_activation(&FAULTY).unwrap_err().to_string().contains("x in \"x\""));
     // An activation and a loss may share one.
     static BENT_LOSS: CustomLoss = CustomLoss::new("bent", "y", "1.0");

@@ -215,7 +215,7 @@ fn a_twin_that_disagrees_is_told() {
 #[test]
 fn a_kernel_that_gives_other_numbers_when_it_runs_again_is_told() {
     let gate = wrong("y[i] = tanh(z);", "let before = abs(y[i]); y[i] = tanh(z) + select(0.0, 2.0, before < 1.0);");
-    is_told(gate, &["kernel gate_1.forward", "makes output_1[0] ", "when it runs again"]);
+    is_told(gate, &["kernel gate_1.forward", ": output_1[0] is ", "when it runs again"]);
 }
 
 /// Where nobody has checked the layer: what it writes elsewhere is lost, or changes the last number of the same tensor.

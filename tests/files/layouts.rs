@@ -204,7 +204,7 @@ fn groups_are_in_the_order_of_pytorch_or_refused() {
     for (network, layer) in [(transposed, "conv_transposed_1"), (blocks, "conv_2")] {
         let model = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap();
         let error = model.weights_to_bytes(Naming::PyTorch).unwrap_err().to_string();
-        let start = format!("weights of layer {layer} in a file of another program: expected ");
+        let start = format!("layer {layer} in a file of another program: expected ");
         assert!(error.starts_with(&start), "{error}");
     }
 }

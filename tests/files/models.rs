@@ -92,7 +92,10 @@ fn a_file_tells_how_each_output_was_trained() {
     let at = bytes.windows(of_kind.len()).position(|w| w == of_kind.as_bytes()).unwrap();
     let mut fewer = bytes;
     fewer[at..at + of_kind.len()].fill(b' ');
-    assert_eq!(reason(Model::from_bytes(Device::Cpu, &fewer)), "has 2 links for 3 outputs");
+    assert_eq!(
+        reason(Model::from_bytes(Device::Cpu, &fewer)),
+        "output activations: expected 3 (one per output), got 2"
+    );
 }
 
 #[test]
@@ -100,8 +103,8 @@ fn a_fault_says_what_was_expected_and_what_came() {
     let good = model(Device::Cpu).to_bytes().unwrap();
     let load = |bytes: &[u8]| reason(Model::from_bytes(Device::Cpu, bytes));
     let length = good.len();
-    assert_eq!(load(&[]), "is not a safetensors file: it has 0 bytes");
-    let long = "is not a safetensors file, nor of a kind known here: it begins with 57 fb 80 8b 24 75 47 db";
+    assert_eq!(load(&[]), "not a safetensors file: it has 0 bytes");
+    let long = "not a safetensors file, and of an unknown kind: it begins with 57 fb 80 8b 24 75 47 db";
     assert_eq!(load(b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"), long, "no header is that long");
     assert!(load(b"PK\x03\x04 and so on").starts_with("not a safetensors file: it is a zip archive. "));
     assert!(load(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09").ends_with("it begins with 01 02 03 04 05 06 07 08"));
@@ -199,7 +202,7 @@ fn a_wrong_file_is_called_by_what_it_is() {
     let read = |path: &std::path::Path| reason(Model::load(Device::Cpu, path));
     assert_eq!(read(&folder), "cannot be read: it is a directory; give the name of a file");
     model(Device::Cpu).save(folder.join("model.safetensors")).unwrap();
-    assert!(read(&folder).ends_with("give the name of a file in it, as model.safetensors"));
+    assert!(read(&folder).ends_with("give the name of a file in it, such as model.safetensors"));
 }
 
 /// The loss of the step that ruins a weight is finite.
@@ -244,7 +247,7 @@ fn weights_that_are_not_finite_are_neither_saved_nor_loaded_unless_asked_for() {
 
         let bytes = model.clone().allow_non_finite().to_bytes().unwrap();
         let load = reason(Model::from_bytes(device.clone(), &bytes));
-        assert!(load.starts_with("tensor dense_1.weight: the number at [0, 0], "), "{load}");
+        assert!(load.starts_with("tensor dense_1.weight: "), "{load}");
         assert!(load.contains(" is not finite; "), "{load}");
         assert_eq!(reason(Model::weights_from_bytes(device.clone(), model.network(), &bytes)), load);
         let loaded = Model::from_bytes_non_finite(device.clone(), &bytes).unwrap();

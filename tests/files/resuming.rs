@@ -178,7 +178,7 @@ fn a_run_is_a_model_but_a_model_is_no_run() {
     }
     assert_eq!(
         reason(Trainer::resume_from_bytes(Device::Cpu, &model.to_bytes().unwrap())),
-        "is a model without a training run: load it with Model::load, or train anew from its weights, with \
+        "a model without a training run: load it with Model::load, or start a new run from its weights with \
          Trainer::from_parameters"
     );
 }

@@ -176,7 +176,7 @@ fn numbers_of_other_widths_are_converted() {
     let file = foreign(&[("0.weight", Dtype::I32, &[1, 2], vec![0; 8]), ("0.bias", Dtype::F32, &[1], f32s(&[0.5]))]);
     assert_eq!(
         reason(Model::weights_from_bytes(Device::Cpu, &network, &file)),
-        "tensor 0.weight: expected F32, F64, F16, BF16 [1, 2], got I32 [1, 2]"
+        "tensor 0.weight: expected F32 or F64 or F16 or BF16 [1, 2], got I32 [1, 2]"
     );
 }
 
@@ -184,7 +184,7 @@ fn numbers_of_other_widths_are_converted() {
 fn weights_of_another_network_are_refused_with_what_was_expected() {
     let load = |network: &Network| reason(Model::load_weights(Device::Cpu, network, oracle("sequential.safetensors")));
     let wider = Network::input(7).dense(8, Relu).layer_norm().dense(5, Tanh).dense(3, Identity).build().unwrap();
-    assert_eq!(load(&wider), "tensor 0.weight: expected F32, F64, F16, BF16 [8, 7], got F32 [9, 7]");
+    assert_eq!(load(&wider), "tensor 0.weight: expected F32 or F64 or F16 or BF16 [8, 7], got F32 [9, 7]");
     let biased = Network::input(7).dense(9, Relu).layer_norm().dense(5, Tanh).dense(3, Identity).build().unwrap();
     let missing = load(&biased);
     assert!(
@@ -282,7 +282,8 @@ fn metadata_decide_the_layout_then_shapes_then_names() {
     }
     // Where shapes tell, they do without metadata; against metadata nothing is guessed.
     let network = Network::input(2).layer(Dense::new(1, Identity).without_bias()).build().unwrap();
-    for (shape, expected) in [([1, 2], None), ([2, 1], Some("[inputs, units]: say which with LoadWeights::layout"))] {
+    for (shape, expected) in [([1, 2], None), ([2, 1], Some("[inputs, units]; set the order with LoadWeights::layout"))]
+    {
         let tensor: [(&str, &[usize], &[f32]); 1] = [("fc.weight", &shape, &[3.0, 4.0])];
         assert_eq!(weights(&network, &with_metadata(&tensor, None), &new()).unwrap(), [3.0, 4.0]);
         match (expected, weights(&network, &of_pytorch(&tensor), &new())) {
