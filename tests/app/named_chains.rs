@@ -2,7 +2,7 @@
 
 use wgrad::{ChainRows, Dataset, Loss, Losses, Rows, Sgd, Trainer, TrainerConfig};
 
-use super::named_values::*;
+use super::named::*;
 use super::{App, Random};
 
 /// kind² / 2 + (size − 1)² / 2: what it is, and its derivatives.
