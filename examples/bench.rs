@@ -1,7 +1,7 @@
 //! Measures matrix multiplications, training and inference on each GPU, and compares them with the GPU's own limits.
 //!
 //! Prints a table for each adapter: time, samples per second, GFLOP/s, and the share of the roofline.
-//! Writes bench.json, a roofline plot (SVG) and a trace of a training step for each adapter.
+//! Writes bench.json, and for each adapter a roofline plot (SVG) and a trace of a training step.
 //! Takes about TIME_BENCH on two CPU cores with a software adapter; `--quick` takes about TIME_QUICK.
 //!
 //!     cargo run --release --example bench

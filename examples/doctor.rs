@@ -1,8 +1,8 @@
-//! Runs every kernel on your GPU and on the CPU reference, and compares every number. Send its output with a bug
-//! report.
+//! Runs every kernel on your GPU and on the CPU reference, and compares every number. For bug reports.
 //!
-//! Prints the adapter, its features and limits, then a line for each case: its largest error, its time, and pass or
-//! FAIL. Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
+//! Prints the adapter, its features and limits. Then it prints a line for each case: its largest error, its time, and
+//! pass or FAIL. Send the whole output with a bug report.
+//! Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
 //!
 //!     cargo run --release --example doctor
 //!     cargo run --release --example doctor -- --quick --case softmax

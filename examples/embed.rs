@@ -1,9 +1,10 @@
 //! Trains a network inside an existing GPU app: on the app's device and buffers, with one submission per frame.
 //!
-//! In each frame, an app pass computes samples of a moving image. The network trains on these samples, in the app's
-//! buffers. Then the network predicts every pixel, and another app pass stores the frame.
+//! In each frame, a pass of the app computes samples of a moving image. The network trains on these samples, in the
+//! app's buffers. Then the network predicts every pixel, and another pass of the app stores the frame.
+//!
 //! Prints the loss every 40 frames. Writes frames.png: six frames of the image above the network's output.
-//! Takes about TIME_EMBED on two CPU cores with a software adapter.
+//! Takes about 10 seconds on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example embed -- --out out/embed
 

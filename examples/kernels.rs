@@ -27,8 +27,8 @@ use wgrad::{Gpu, Plan};
 const HERE: &str = "here";
 
 /// Prints kernels as WGSL, with the dispatches that use them: workgroups, constants and uniforms. The kernels are
-/// those of an MNIST training, set by the options below, and of small networks that use every op. Without a name it
-/// lists all kernels.
+/// those of an MNIST training run, set by the options below, and of small networks that use every op. Without a name
+/// it lists all kernels.
 #[derive(Parser)]
 struct Args {
     /// Part of the names of the kernels to print, such as matmul, matmul.wide or update

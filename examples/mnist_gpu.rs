@@ -23,7 +23,7 @@ use wgrad::{Adam, Fit, Loss, Network, Resume, Schedule, Trainer, TrainerConfig};
 /// Trains a dense network on MNIST, on a GPU.
 #[derive(Parser)]
 struct Args {
-    /// Total number of epochs; a resumed run counts the epochs before
+    /// Total number of epochs, including those before a resume
     #[arg(long, default_value_t = 10, value_parser = options::integer(1..=u32::MAX))]
     epochs: u32,
     /// Batch size, in images [default: 32, or that of the resumed run]

@@ -1,7 +1,8 @@
-//! Trains a dense network on MNIST with the options of most training runs: layer widths, dropout, label smoothing,
-//! optimizer, learning-rate schedule and warm-up. It can also read a digit from your own image.
+//! Trains a dense network on MNIST with many options: layer widths, dropout, label smoothing, optimizer, learning-rate
+//! schedule and warm-up.
 //!
 //! Prints the loss and the accuracy of each epoch, then the test accuracy. Writes the same files as `mnist_gpu`.
+//! With `--image` it also classifies a digit in your own image.
 //! Takes about 1 to 5 minutes on two CPU cores with a software adapter and the default options.
 //! The second command below reaches about 98.7%; it takes about 4 times as long.
 //!
@@ -28,7 +29,7 @@ use wgrad::{Dataset, Device, Fit, Model, Trainer};
 /// --learning-rate, --optimizer, --momentum, --weight-decay, --schedule and --warm-up if they are given.
 #[derive(Parser)]
 struct Args {
-    /// Total number of epochs; a resumed run counts the epochs before
+    /// Total number of epochs, including those before a resume
     #[arg(long, default_value_t = 10, value_parser = integer(1..=u32::MAX))]
     epochs: u32,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Computes the output of one neuron, the output of a 2-2-1 network, and the gradient of its loss.
 //!
-//! Prints the outputs, and each derivative by backpropagation beside its finite difference. You can check them by
-//! hand. Writes gradient.svg: the loss as a function of one weight, with its tangent.
+//! The numbers are small enough to check by hand. Prints each derivative twice: by backpropagation and by finite
+//! differences. Writes gradient.svg: the loss as a function of one weight, with its tangent.
 //! Takes a few seconds.
 //!
 //!     cargo run --release --example neuron

@@ -1,9 +1,11 @@
 //! Trains a small residual network for super-resolution: it doubles the width and height of images.
 //!
 //! Trains on patches of images at half size, with the full-size patches as targets. One image is held out for the
-//! test. Prints the PSNR of each epoch, then the PSNR of the held-out image with the network and with bicubic
-//! interpolation. Writes curve.svg, doubled.png (the held-out image, enlarged by the network) and sheet.svg (a
-//! comparison). Takes about 3 minutes on two CPU cores with a software adapter.
+//! test.
+//!
+//! Prints the PSNR of each epoch. Then it prints the PSNR of the held-out image, enlarged by the network and by
+//! bicubic interpolation. Writes curve.svg, doubled.png (the network's result) and sheet.svg (a comparison).
+//! Takes about 3 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example super_resolution
 //!     cargo run --release --example super_resolution -- --pictures DIR

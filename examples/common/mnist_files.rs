@@ -32,8 +32,8 @@ pub struct MnistFiles {
 }
 
 impl MnistFiles {
-    /// Checks before the training that every output file can be written. An output must not be an input,
-    /// `other_input` included.
+    /// Checks before the training that every output file can be written. Returns an error if an output is also an
+    /// input: the file of `--load`, or `other_input`.
     pub fn check(&self, other_input: Option<&PathBuf>) -> Result<()> {
         let plots = self.plot.iter().flat_map(|folder| digit_plots::FILES.map(|plot| folder.join(plot)));
         let outputs: Vec<_> =

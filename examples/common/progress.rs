@@ -1,4 +1,4 @@
-//! Shows the progress of a training: a progress bar, and a line of text for each epoch.
+//! Shows the progress of a training run: a progress bar, and a line of text for each epoch.
 
 use std::time::Instant;
 

@@ -87,8 +87,8 @@ impl TrainingOptions {
         options.iter().filter(|option| own.contains(option)).map(String::as_str).collect()
     }
 
-    /// The changes that the given options make to a resumed run. Also returns the options that change it, and the
-    /// options without effect.
+    /// The changes that the given options make to a resumed run. Also returns two lists of given options: those that
+    /// change the run, and those without effect.
     pub fn changes<'a>(
         &self,
         given: &'a [String],

@@ -1,4 +1,4 @@
-//! A window that shows a network during its training. The app owns the device. Each frame is one encoder and one
+//! A window that shows a network during training. The app owns the device. Each frame is one encoder and one
 //! submission: the scene's first passes, the training steps that fit the time budget, and the scene's last passes.
 //! Nothing waits for the GPU.
 

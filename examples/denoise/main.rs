@@ -1,11 +1,15 @@
 //! Trains a denoiser inside the frames of a renderer. A path tracer draws a room with one sample per pixel.
 //!
-//! A small U-Net trains on random crops of the last frames and denoises the image, in the same encoder. Its targets
-//! are other samples of the view: one sample while the camera moves (Noise2Noise; Lehtinen et al., 2018), else the
-//! mean of all samples. The window shows the noisy image on the left and the denoised image on the right. Drag to look
-//! around, use the wheel to zoom. With `--headless` it trains for 3 minutes, then prints PSNR and SSIM of views that
-//! are not in the training data. It writes view_*.png, sheet.svg (all views with their scores) and curves.svg (loss
-//! and PSNR). `--headless` takes about TIME_DENOISE on two CPU cores with a software adapter.
+//! In the same encoder, a small U-Net trains on random crops of the last frames, and denoises the image. Its targets
+//! are other samples of the view. While the camera moves, a target is one sample (Noise2Noise; Lehtinen et al., 2018).
+//! Else it is the mean of all samples.
+//!
+//! The window shows the noisy image on the left and the denoised image on the right. Drag to look around, use the
+//! wheel to zoom.
+//!
+//! With `--headless` it trains for 3 minutes, then prints PSNR and SSIM of views outside the training data. It writes
+//! view_*.png, sheet.svg (all views with their scores) and curves.svg (loss and PSNR).
+//! `--headless` takes about TIME_DENOISE on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example denoise
 //!     cargo run --release --example denoise -- --headless

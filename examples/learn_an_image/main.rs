@@ -1,7 +1,8 @@
 //! Trains a network to represent an image: the input is a position, the output its colour.
 //!
 //! The network is a hash grid (Müller et al., 2022) with four layers of 64 units.
-//! The window shows the network's output during the training. Drag to pan, use the wheel to zoom.
+//! The window shows the network's output during training. Drag to pan, use the wheel to zoom.
+//!
 //! With `--headless` it prints loss and PSNR after 1, 2, 4, 8, ... steps. It writes step_*.png (the network's output),
 //! curves.svg and comparison.svg.
 //! `--headless` takes about TIME_IMAGE on two CPU cores with a software adapter.

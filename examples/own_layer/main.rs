@@ -1,8 +1,11 @@
 //! Shows a custom layer: a dense layer with a sine activation (SIREN), with its own WGSL kernels.
 //!
-//! Checks the layer's kernels and gradients, then trains it to represent an image, and a hash grid for comparison.
+//! Checks the layer's kernels and gradients. Then it trains two networks to represent an image: one with this layer,
+//! and one with a hash grid.
+//!
 //! Prints the result of the check, and the PSNR and the time of both networks. Writes out/own_layer/sheet.svg.
-//! Takes about TIME_OWN on two CPU cores with a software adapter. Its argument is the number of epochs [default: 80].
+//! Takes about TIME_OWN on two CPU cores with a software adapter.
+//! The argument is the number of epochs [default: 80].
 //!
 //!     cargo run --release --example own_layer -- 80
 

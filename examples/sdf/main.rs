@@ -1,7 +1,8 @@
 //! Trains a network to represent the signed distance field (SDF) of a 3-D shape.
 //!
-//! An app pass computes the samples on the GPU. Another app pass marches rays: its shader calls the network as a WGSL
-//! function. The window shows the shape during the training. Drag to orbit, use the wheel to zoom.
+//! A pass of the app computes the samples on the GPU. Another pass marches rays: its shader calls the network as a
+//! WGSL function. The window shows the shape during training. Drag to orbit, use the wheel to zoom.
+//!
 //! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true
 //! shape. It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
 //! `--headless` takes about TIME_SDF on two CPU cores with a software adapter.
