@@ -60,8 +60,8 @@ fn main() -> ExitCode {
 /// Returns whether all cases passed.
 async fn run(args: &Args) -> Result<bool> {
     let is_named = |case: &Case| args.case.iter().any(|part| case.name.contains(&part.replace(' ', "_")));
-    let of_kernel = |case: &Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
-    let cases: Vec<&Case> = CASES.iter().filter(|case| of_kernel(case)).collect();
+    let has_kernel = |case: &Case| args.kernel.as_ref().is_none_or(|kernel| case.kernels.contains(&kernel.as_str()));
+    let cases: Vec<&Case> = CASES.iter().filter(|case| has_kernel(case)).collect();
     if let (true, Some(kernel)) = (cases.is_empty(), &args.kernel) {
         let kernels: BTreeSet<&str> = CASES.iter().flat_map(|case| case.kernels).copied().collect();
         let kernels = kernels.into_iter().collect::<Vec<_>>().join(", ");

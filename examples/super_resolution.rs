@@ -79,7 +79,7 @@ fn run(args: &Args) -> Result<()> {
     let held_out = pictures.pop().ok_or("no image")?;
     let half = halved(&held_out);
     let bicubic = imageops::resize(&half, held_out.width(), held_out.height(), FilterType::CatmullRom);
-    let of_bicubic = psnr(&bicubic, &held_out)?;
+    let bicubic_psnr = psnr(&bicubic, &held_out)?;
 
     let network = network([PATCH, PATCH])?;
     println!("{}", network.summary());
@@ -100,16 +100,16 @@ fn run(args: &Args) -> Result<()> {
     })?;
 
     let doubled = doubled(trainer.device().clone(), &trainer.model(), &half)?;
-    let of_network = psnr(&doubled, &held_out)?;
-    println!("held-out image: bicubic PSNR {of_bicubic:.2} dB, network PSNR {of_network:.2} dB");
-    println!("difference: {:+.2} dB", of_network - of_bicubic);
+    let network_psnr = psnr(&doubled, &held_out)?;
+    println!("held-out image: bicubic PSNR {bicubic_psnr:.2} dB, network PSNR {network_psnr:.2} dB");
+    println!("difference: {:+.2} dB", network_psnr - bicubic_psnr);
     let losses = trainer.history().epochs.iter().map(|e| (f64::from(e.epoch), -10.0 * e.train.loss.log10())).collect();
     let curves = vec![Curve { label: "training patches".into(), points: losses }];
     plot::curves(&curve, &[Panel { title: "Quality", x_label: "epoch", y_label: "PSNR in dB", log_y: false, curves }])?;
     let bytes = picture::encode_png(&doubled, doubled.width(), doubled.height(), ExtendedColorType::Rgb8)?;
     common::write_file(&png, bytes)?;
-    let bicubic = (&bicubic, format!("bicubic: {of_bicubic:.2} dB"));
-    compare(&sheet, [bicubic, (&doubled, format!("network: {of_network:.2} dB")), (&held_out, "original".into())])?;
+    let bicubic = (&bicubic, format!("bicubic: {bicubic_psnr:.2} dB"));
+    compare(&sheet, [bicubic, (&doubled, format!("network: {network_psnr:.2} dB")), (&held_out, "original".into())])?;
     println!("images and plot are in {}", args.out.display());
     Ok(())
 }

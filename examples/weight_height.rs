@@ -88,7 +88,7 @@ fn run(args: &Args) -> Result<()> {
         x_label: "epoch",
         y_label: "loss (mean squared error)",
         log_y: false,
-        curves: vec![Curve::of_epochs("loss", losses)],
+        curves: vec![Curve::per_epoch("loss", losses)],
     };
     plot::curves(&loss, &[panel])?;
 

@@ -41,14 +41,14 @@ pub fn measure(
 ) -> Result<[Vec<Measured>; 2]> {
     let mut measured = [Vec::new(), Vec::new()];
     for (which, batches) in [("training", TRAINING_BATCHES), ("inference", INFERENCE_BATCHES)] {
-        let of_widths = DENSE.iter().map(|widths| (dense(widths), &batches[..]));
+        let dense_networks = DENSE.iter().map(|widths| (dense(widths), &batches[..]));
         let convolutional = CONVOLUTIONAL.iter().map(|&(name, make, ref batch)| {
             let named = |network| Named { name: name.into(), label: name.into(), network };
             (make().map(named).map_err(Into::into), std::slice::from_ref(batch))
         });
         let networks: Vec<_> = match quick {
             true => vec![(dense(DENSE[0]), &batches[1..2])],
-            false => of_widths.chain(convolutional).collect(),
+            false => dense_networks.chain(convolutional).collect(),
         };
         for (network, batches) in networks {
             let network = network?;

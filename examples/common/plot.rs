@@ -45,7 +45,7 @@ pub struct Curve {
 
 impl Curve {
     /// A curve of one value per epoch, from epoch 1 on.
-    pub fn of_epochs(label: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Self {
+    pub fn per_epoch(label: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Self {
         let points = values.into_iter().enumerate().map(|(i, v)| ((i + 1) as f64, v.into()));
         Self { label: label.into(), points: points.collect() }
     }

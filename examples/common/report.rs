@@ -10,14 +10,14 @@ use super::{Result, write_file};
 /// Writes the report of a training run.
 pub fn write_training(path: &Path, trainer: &Trainer, first_step_seconds: Option<f64>, test: Evaluation) -> Result<()> {
     let mut report = common(&trainer.model(), trainer.device(), test.loss, test.accuracy)?;
-    let of_training = [
+    let training_fields = [
         ("batch_size", json!(trainer.config().batch)),
         ("seed", json!(trainer.config().seed)),
         ("first_step_seconds", json!(first_step_seconds)),
         ("ops_per_step", json!(trainer.plan().step.len())),
         ("epochs", trainer.history().epochs.iter().map(epoch).collect()),
     ];
-    for (name, value) in of_training {
+    for (name, value) in training_fields {
         report[name] = value;
     }
     write_file(path, format!("{report:#}\n"))

@@ -31,7 +31,7 @@ fn write_features(place: u32, pixel: vec2u) {
     let albedo = albedo_at(pixel);
     let at = pixel.y * frame.size.x + pixel.x;
     let light = dot(light_at(pixel), vec3f(0.2126, 0.7152, 0.0722));
-    let of_pixel = array(
+    let pixel_features = array(
         log(max(filter_in[at].xyz * albedo, vec3f(1e-4))),
         log(1.0 + filtered_more[at].xyz),
         log(albedo),
@@ -40,7 +40,7 @@ fn write_features(place: u32, pixel: vec2u) {
         vec3f(log(1.0 + light)),
     );
     for (var i = 0u; i < 16u; i++) {
-        features[place * 16u + i] = of_pixel[i / 3u][i % 3u];
+        features[place * 16u + i] = pixel_features[i / 3u][i % 3u];
     }
 }
 
@@ -100,11 +100,16 @@ fn a_trous(@builtin(global_invocation_id) id: vec3u) {
             continue;
         }
         let there = filter_in[at.y * size.x + at.x].xyz;
-        let apart = log((1.0 + there) / (1.0 + here));
-        let turned = textureLoad(normal_in, at, 0).xyz - normal;
-        let painted = albedo_at(vec2u(at)) - albedo;
-        let moved = textureLoad(position_in, at, 0).xyz - position;
-        let squares = vec4f(dot(apart, apart), dot(turned, turned), dot(painted, painted), dot(moved, moved));
+        let colour_difference = log((1.0 + there) / (1.0 + here));
+        let normal_difference = textureLoad(normal_in, at, 0).xyz - normal;
+        let albedo_difference = albedo_at(vec2u(at)) - albedo;
+        let position_difference = textureLoad(position_in, at, 0).xyz - position;
+        let squares = vec4f(
+            dot(colour_difference, colour_difference),
+            dot(normal_difference, normal_difference),
+            dot(albedo_difference, albedo_difference),
+            dot(position_difference, position_difference),
+        );
         let distance = dot(squares, vec4f(level.colour, level.normal, level.albedo, level.position));
         // Weights of the cubic spline: 3/8, 1/4, 1/16.
         let spline = vec3f(0.375, 0.25, 0.0625);

@@ -186,7 +186,7 @@ impl Renderer {
         for level in 0..filter.levels {
             // Each level has less noise, so the allowed colour difference is halved.
             let weights = [filter.colour * 0.5f32.powi(level as i32), filter.normal, filter.albedo, filter.position];
-            let weights = weights.map(|apart| (1.0 / (apart * apart)).to_bits());
+            let weights = weights.map(|difference| (1.0 / (difference * difference)).to_bits());
             let words = [1u32 << level, weights[0], weights[1], weights[2], weights[3], 0, 0, 0];
             self.gpu.queue().write_buffer(&self.levels[level], 0, bytemuck::cast_slice(&words));
             self.a_trous[level].record(encoder, self.grid());

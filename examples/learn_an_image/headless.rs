@@ -26,7 +26,7 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
     let (width, height) = picture.dimensions();
     println!("image of {width}x{height} pixels, batch size {}", args.batch);
 
-    let (mut losses, mut of_batches, mut of_picture) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut losses, mut batch_psnrs, mut image_psnrs) = (Vec::new(), Vec::new(), Vec::new());
     let (mut learned, mut training) = (picture.clone(), Duration::ZERO);
     let mut done = 0;
     for next in snapshot_steps {
@@ -38,11 +38,11 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
             training += start.elapsed();
             done += steps;
             losses.push((f64::from(done), loss));
-            of_batches.push((f64::from(done), psnr(loss)));
+            batch_psnrs.push((f64::from(done), psnr(loss)));
         }
         learned = render(&learner, picture)?;
         let image_psnr = psnr(squared_error(picture, &learned));
-        of_picture.push((f64::from(done), image_psnr));
+        image_psnrs.push((f64::from(done), image_psnr));
         println!(
             "step {done}: loss {loss:.6}, PSNR {image_psnr:.2} dB, after {:.1} s of training",
             training.as_secs_f64()
@@ -56,7 +56,7 @@ pub fn run(args: &Args, picture: impl FnOnce() -> RgbImage) -> Result<()> {
     let panel = |title, y_label, log_y, curves| Panel { title, x_label: "step", y_label, log_y, curves };
     let panels = [
         panel("Loss", "mean squared error", true, vec![curve("batches", losses)]),
-        panel("Quality", "PSNR in dB", false, vec![curve("batches", of_batches), curve("whole image", of_picture)]),
+        panel("Quality", "PSNR in dB", false, vec![curve("batches", batch_psnrs), curve("whole image", image_psnrs)]),
     ];
     plot::curves(&curves, &panels)?;
     compare(&comparison, args.steps, picture, &learned)?;
