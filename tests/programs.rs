@@ -315,7 +315,7 @@ fn bench_measures_what_lies_below_the_roofs() {
 }
 
 #[test]
-fn doctor_passes_kernels_and_notices_falsified_ones() {
+fn doctor_passes_kernels_and_detects_falsified_inputs() {
     let (printed, output) = started("doctor", &["--kernel", "softmax"]);
     assert!(output.status.success(), "{printed}");
     assert_eq!(printed.matches("  pass\n").count(), 2, "with the device's features and without: {printed}");
@@ -323,17 +323,17 @@ fn doctor_passes_kernels_and_notices_falsified_ones() {
         assert!(printed.contains(words), "{words:?} in {printed}");
     }
     for (kernel, least, told) in [
-        ("softmax", 2, "softmax: out[0] is "),
+        ("softmax", 2, "softmax: out[0]: expected "),
         ("softmax_cross_entropy", 8, "first in step 42"),
         ("gather", 4, "gather: x["),
         ("next_batch", 8, "next_batch: step["),
     ] {
         let (printed, output) = started("doctor", &["--kernel", kernel, "--falsify"]);
         assert!(output.status.success(), "{printed}");
-        let noticed = printed.matches("  detected\n").count();
-        assert!(noticed >= least, "{printed}");
+        let detected = printed.matches("  detected\n").count();
+        assert!(detected >= least, "{printed}");
         assert!(printed.contains(told), "what differs is told: {printed}");
-        assert!(printed.ends_with(&format!("All {noticed} cases detected the changed input.\n")), "{printed}");
+        assert!(printed.ends_with(&format!("All {detected} cases detected the changed input.\n")), "{printed}");
     }
     let (_, output) = started("doctor", &["--kernel", "nonsense"]);
     assert_eq!(output.status.code(), Some(1));
