@@ -2,7 +2,7 @@
 //!
 //! Prints a table for each adapter: time, samples per second, GFLOP/s, and the share of the roofline.
 //! Writes bench.json, and for each adapter a roofline plot (SVG) and a trace of a training step.
-//! Takes about TIME_BENCH on two CPU cores with a software adapter; `--quick` takes about TIME_QUICK.
+//! Takes about 3 minutes on two CPU cores with a software adapter; `--quick` takes about 10 seconds.
 //!
 //!     cargo run --release --example bench
 //!     cargo run --release --example bench -- --quick

@@ -4,7 +4,7 @@
 //! Downloads the two data files if they are missing (3 MB), and checks their SHA-256.
 //! Prints the cost every 100 iterations, then the training and the test accuracy.
 //! Writes cost.svg (the cost curve), test.svg (the test images with predictions) and confusion.svg.
-//! Takes about TIME_CATS on two CPU cores with a software adapter.
+//! Takes about 2 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example cats
 //!     cargo run --release --example cats -- --layers 20,7,5 --image my_cat.jpg

@@ -2,7 +2,7 @@
 //!
 //! Prints the adapter, its features and limits. Then it prints a line for each case: its largest error, its time, and
 //! pass or FAIL. Send the whole output with a bug report.
-//! Takes about TIME_DOCTOR on two CPU cores with a software adapter; `--quick` takes about TIME_DOCQUICK.
+//! Takes about 6 minutes on two CPU cores with a software adapter; `--quick` takes about 2 minutes.
 //!
 //!     cargo run --release --example doctor
 //!     cargo run --release --example doctor -- --quick --case softmax

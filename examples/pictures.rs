@@ -2,7 +2,7 @@
 //!
 //! Holds out a fifth of the images as the test set, and augments the others.
 //! Prints the loss and the accuracy of each epoch, then the test accuracy. Writes confusion.svg.
-//! The time depends on the number of images: about TIME_PICTURES per epoch of 1000 images on two CPU cores with a
+//! The time depends on the number of images: about 20 seconds per epoch of 1000 images on two CPU cores with a
 //! software adapter.
 //!
 //!     cargo run --release --example pictures -- DIR

@@ -9,7 +9,7 @@
 //!
 //! With `--headless` it trains for 3 minutes, then prints PSNR and SSIM of views outside the training data. It writes
 //! view_*.png, sheet.svg (all views with their scores) and curves.svg (loss and PSNR).
-//! `--headless` takes about TIME_DENOISE on two CPU cores with a software adapter.
+//! `--headless` takes about 4 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example denoise
 //!     cargo run --release --example denoise -- --headless

@@ -5,7 +5,7 @@
 //!
 //! With `--headless` it prints loss and PSNR after 1, 2, 4, 8, ... steps. It writes step_*.png (the network's output),
 //! curves.svg and comparison.svg.
-//! `--headless` takes about TIME_IMAGE on two CPU cores with a software adapter.
+//! `--headless` takes about 2 minutes on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example learn_an_image
 //!     cargo run --release --example learn_an_image -- --headless --image FILE

@@ -4,7 +4,7 @@
 //! and one with a hash grid.
 //!
 //! Prints the result of the check, and the PSNR and the time of both networks. Writes out/own_layer/sheet.svg.
-//! Takes about TIME_OWN on two CPU cores with a software adapter.
+//! Takes about 2 minutes on two CPU cores with a software adapter.
 //! The argument is the number of epochs [default: 80].
 //!
 //!     cargo run --release --example own_layer -- 80

@@ -5,7 +5,7 @@
 //!
 //! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true
 //! shape. It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
-//! `--headless` takes about TIME_SDF on two CPU cores with a software adapter.
+//! `--headless` takes about 1 minute on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example sdf
 //!     cargo run --release --example sdf -- --headless
