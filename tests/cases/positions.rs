@@ -1,6 +1,6 @@
 //! Losses of several positions of a sample, with ignored labels, and among several losses.
 
-use super::output_losses::*;
+use super::losses::*;
 use super::*;
 
 /// A loss of each kernel, and one that is no mean.
