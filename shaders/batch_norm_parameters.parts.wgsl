@@ -1,4 +1,5 @@
-// Adds up what batch_norm_parameters has left of parts of the rows, in order.
+// Second dispatch of batch_norm_parameters: adds the partial sums of the chunks of rows, in order.
+// Grid: one invocation for each channel.
 
 struct BatchNormParametersPartsUniforms {
     columns: u32,
@@ -6,7 +7,7 @@ struct BatchNormParametersPartsUniforms {
 }
 
 @group(0) @binding(0) var<storage, read> u: BatchNormParametersPartsUniforms;
-@group(0) @binding(1) var<storage, read> parts: array<f32>; // [2, parts, columns]: of the scale, of the shift
+@group(0) @binding(1) var<storage, read> parts: array<f32>; // [2, parts, columns]: sums for scale, then for shift
 @group(0) @binding(2) var<storage, read_write> scale_gradient: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shift_gradient: array<f32>;
 @group(0) @binding(4) var<storage, read_write> sums: array<f32>;

@@ -1,5 +1,5 @@
-// Copies rows from one buffer to another, a word each invocation. On either side the first row begins at any word, and the
-// next ones a stride further each; what lies between rows stays as it is.
+// Copies rows of 32-bit words from one buffer to another. Each side has its own first word and its own row stride.
+// Words between rows are not changed. Grid: one invocation for each word.
 
 struct CopyRowsUniforms {
     columns: u32,

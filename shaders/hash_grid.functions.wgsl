@@ -1,15 +1,15 @@
-// Cells of a hash grid and the table's entries at their corners, for hash_grid, hash_grid_scatter and hash_grid_input.
+// Functions of the hash grid kernels: the cell of a point, and the table entries at the corners of the cell.
 
-@group(0) @binding(1) var<storage, read> x: array<f32>; // rows of DIMENSIONS coordinates
-// Of each level: cells along a side, its first entry, the mask of its hashes or 0 where vertices are numbered.
+@group(0) @binding(1) var<storage, read> x: array<f32>; // coordinates [rows, DIMENSIONS]
+// For each level: cells along a side, its first table entry, and the hash mask. A mask of 0 means a dense grid.
 @group(0) @binding(2) var<storage, read> levels: array<vec4u>;
 
-override DIMENSIONS: u32 = 2; // 1 to 4; the coordinates that a point lacks are 0
+override DIMENSIONS: u32 = 2; // 1 to 4; unused coordinates of a point are 0
 
 const LANES: u32 = 64u;
 const AXES: vec4u = vec4u(0u, 1u, 2u, 3u);
 
-// Where a point lies in a level: the first vertex of its cell, and how far it is from there to the last.
+// The cell of a point in a level: its first vertex, and the position of the point in the cell, 0 to 1.
 struct Cell {
     vertex: vec4u,
     fraction: vec4f,
@@ -24,23 +24,23 @@ fn coordinates(row: u32) -> vec4f {
     return point;
 }
 
-// The cell is the same on every device, as it depends on one product, rounded. NaN stays NaN.
+// The cell is the same on every device: it depends on a single rounded multiplication. NaN stays NaN.
 fn cell_of(point: vec4f, resolution: u32) -> Cell {
     let side = f32(resolution);
     let scaled = point * side;
     let is_nan = (bitcast<vec4u>(scaled) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u);
     let position = select(clamp(scaled, vec4f(0.0), vec4f(side)), scaled, is_nan);
-    // The far edge belongs to the last cell.
+    // The far edge of the grid belongs to the last cell.
     let vertex = min(vec4u(position), vec4u(resolution - 1u));
     return Cell(vertex, position - vec4f(vertex));
 }
 
-// Bit i of a corner's number tells whether it is the far one along axis i.
+// Bit i of a corner's number is 1 if the corner is the far one along axis i.
 fn corner_bits(corner: u32) -> vec4u {
     return (vec4u(corner) >> AXES) & vec4u(1u);
 }
 
-// Along each axis, the share that a corner has.
+// The linear interpolation weight of a corner along each axis.
 fn corner_shares(cell: Cell, corner: u32) -> vec4f {
     return select(1.0 - cell.fraction, cell.fraction, corner_bits(corner) != vec4u(0u));
 }
@@ -50,7 +50,7 @@ fn corner_weight(cell: Cell, corner: u32) -> f32 {
     return (shares.x * shares.y) * (shares.z * shares.w);
 }
 
-// A corner's entry in the table. The hash is the paper's, with a fourth large prime.
+// Index of a corner's entry in the table. The hash has the primes of Mueller et al. (2022), and a fourth prime.
 fn corner_entry(level: vec4u, cell: Cell, corner: u32) -> u32 {
     let v = cell.vertex + corner_bits(corner);
     let side = level.x + 1u;

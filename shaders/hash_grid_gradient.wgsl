@@ -1,12 +1,13 @@
-// The gradient of a hash grid's table from its sums of whole numbers, which are set to zero for the next step.
+// Gradient of a hash grid's table: converts the integer sums to f32 and resets them to 0 for the next step.
+// Grid: one invocation for four elements of the table.
 
 struct HashGridGradientUniforms {
-    quads: u32, // numbers of the table / 4
+    quads: u32, // elements of the table / 4
 }
 
 @group(0) @binding(0) var<storage, read> u: HashGridGradientUniforms;
-@group(0) @binding(1) var<storage, read> scales: array<vec2f>;
-@group(0) @binding(2) var<storage, read> blocks: array<u32>; // of every 64 numbers, their level
+@group(0) @binding(1) var<storage, read> scales: array<vec2f>; // for each level: scale, 1 / scale
+@group(0) @binding(2) var<storage, read> blocks: array<u32>; // the level of each 64 elements
 @group(0) @binding(3) var<storage, read_write> sums: array<vec4i>;
 @group(0) @binding(4) var<storage, read_write> table_gradient: array<vec4f>;
 

@@ -1,6 +1,9 @@
-// What turns the gradients of a hash grid's entries into whole numbers: for each level a power of two, 2^k, with
-// 2^29 <= 2^k * S < 2^30, where S is the sum of |dy| over the level's features. No sum of an entry is larger than S, as a
-// point's corners have shares of 1 together: shaders/README.md. A workgroup for each level adds up the parts of S.
+// Scale of a hash grid's integer gradients: for each level the power of two 2^k with 2^29 <= 2^k * S < 2^30. S is the
+// sum of |dy| over the level's features and all rows.
+// Grid: one workgroup for each level. It adds the partial sums of S.
+
+// The corner weights of a point add up to 1. So no entry's sum exceeds S, and the integers do not overflow: see
+// docs/hash-grid.md.
 
 struct HashGridScalePartsUniforms {
     levels: u32,
@@ -9,7 +12,7 @@ struct HashGridScalePartsUniforms {
 
 @group(0) @binding(0) var<storage, read> u: HashGridScalePartsUniforms;
 @group(0) @binding(1) var<storage, read> parts: array<f32>; // [parts, levels]
-@group(0) @binding(2) var<storage, read_write> scales: array<vec2f>; // the power, and one over it
+@group(0) @binding(2) var<storage, read_write> scales: array<vec2f>; // for each level: scale, 1 / scale
 
 const LANES: u32 = 64u;
 const NAN: u32 = 0x7fc00000u;
@@ -23,7 +26,7 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let l = workgroup.y * grid.x + workgroup.x;
-    // No early return, as a barrier follows: a level that does not exist has no parts.
+    // No early return because a barrier follows: a level that does not exist has no partial sums.
     let end = select(0u, u.parts, l < u.levels);
     var sum = 0.0;
     for (var part = lane; part < end; part += LANES) {
@@ -38,7 +41,7 @@ fn main(
     for (var i = 0u; i < LANES; i++) {
         sum += lane_sum[i];
     }
-    // By the bits: the exponent of a sum that is 0 or tiny counts as -97, so that one over the power is no denormal.
+    // The exponent is read from the bits. It is at least -97, so that 1 / scale is not a denormal number.
     let exponent = max(bitcast<u32>(sum) >> 23u, 30u);
     let finite = exponent < 255u;
     let power = select(NAN, (283u - exponent) << 23u, finite);

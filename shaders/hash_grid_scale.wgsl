@@ -1,5 +1,5 @@
-// For each level of a hash grid, the sum of |dy| over its features, of a part of the rows: hash_grid_scale.parts adds the
-// parts up, and says what for. A workgroup has all levels of its rows, so that neighbours read what lies side by side.
+// Sum of |dy| over the features of each hash grid level. hash_grid_scale.parts adds the chunks of rows.
+// Grid: one workgroup for each chunk. It sums all levels, so that neighbouring invocations read neighbouring elements.
 
 struct HashGridScaleUniforms {
     rows: u32,
@@ -11,9 +11,9 @@ struct HashGridScaleUniforms {
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
 @group(0) @binding(2) var<storage, read_write> parts: array<f32>; // [parts, levels]
 
-override FEATURES: u32 = 2; // of an entry
+override FEATURES: u32 = 2; // features of a table entry
 
-const LANES: u32 = 256u; // a row has at most half as many features
+const LANES: u32 = 256u; // a row has at most 128 features
 
 var<workgroup> lane_sum: array<f32, LANES>;
 
@@ -26,7 +26,7 @@ fn main(
     let part = workgroup.y * grid.x + workgroup.x;
     let first = part * u.part_rows;
     let end = min(first + u.part_rows, u.rows);
-    // As many rows side by side as fit.
+    // The workgroup processes several rows at a time: `abreast` rows of `width` features.
     let width = u.levels * FEATURES;
     let abreast = LANES / width;
     var sum = 0.0;

@@ -1,4 +1,5 @@
-// Adds up what layer_norm_parameters has left of parts of the rows, in order.
+// Second dispatch of layer_norm_parameters: adds the partial sums of the chunks of rows, in order.
+// Grid: one invocation for each column.
 
 struct LayerNormParametersPartsUniforms {
     columns: u32,
@@ -6,11 +7,11 @@ struct LayerNormParametersPartsUniforms {
 }
 
 @group(0) @binding(0) var<storage, read> u: LayerNormParametersPartsUniforms;
-@group(0) @binding(1) var<storage, read> parts: array<f32>; // [2, parts, columns]: of the scale, of the shift
+@group(0) @binding(1) var<storage, read> parts: array<f32>; // [2, parts, columns]: sums for scale, then for shift
 @group(0) @binding(2) var<storage, read_write> scale_gradient: array<f32>;
 @group(0) @binding(3) var<storage, read_write> shift_gradient: array<f32>;
 
-override CENTRED: bool = true; // whether there is a shift
+override CENTRED: bool = true; // false for RMS normalisation, which has no shift
 
 const LANES: u32 = 64u;
 

@@ -1,16 +1,16 @@
-// A product whose A is not stored: row p of it holds what the taps of a convolution's kernel see at position p.
-// Constants, as the compiler then makes multiplications of the divisions. src/ops/matmul/window.rs says what they are.
+// Implicit im2col: A of a convolution's matmul is not stored. Row p of A holds the inputs of the kernel at position p.
+// The sizes are constants so that the compiler replaces divisions by multiplications. See src/ops/matmul/window.rs.
 
-override CHANNELS: u32 = 1; // of what is read, [batch, HEIGHT, WIDTH, CHANNELS]
-override GROUPS: u32 = 1; // each of as many channels; a column of C sees those of its own group
+override CHANNELS: u32 = 1; // channels of the input, [batch, HEIGHT, WIDTH, CHANNELS]
+override GROUPS: u32 = 1; // a column of C depends on the channels of its own group only
 override GROUP_CHANNELS: u32 = CHANNELS / GROUPS;
 override HEIGHT: u32 = 1;
 override WIDTH: u32 = 1;
-override OUT_ROWS: u32 = 1; // positions
+override OUT_ROWS: u32 = 1; // output positions
 override OUT_COLUMNS: u32 = 1;
 override TAP_ROWS: u32 = 1;
 override TAP_COLUMNS: u32 = 1;
-override DOWN_Y: u32 = 1; // the element of a tap: (position * DOWN + tap * STEP + FIRST) / UP
+override DOWN_Y: u32 = 1; // input index of a tap = (position * DOWN + tap * STEP + FIRST) / UP
 override DOWN_X: u32 = 1;
 override UP_Y: u32 = 1;
 override UP_X: u32 = 1;
@@ -19,19 +19,19 @@ override STEP_X: i32 = 1;
 override FIRST_Y: i32 = 0;
 override FIRST_X: i32 = 0;
 
-// Whether B is that of the convolution the other way, [taps, n, CHANNELS] instead of [n, taps, CHANNELS].
+// B is [taps, n, CHANNELS] instead of [n, taps, CHANNELS]: the weights of the transposed convolution.
 override OTHER_WEIGHTS: bool = false;
 
 const OUTSIDE: u32 = 0xffffffffu;
 
-// What a column of A stands for: a tap, as its distance to a position's first element, and a channel.
+// A column of A: a tap, as an offset from the position's first element, and a channel.
 struct Tap {
     y: i32,
     x: i32,
     channel: u32,
 }
 
-// What a row of A stands for: where the first tap's element lies, and the first row of the sample.
+// A row of A: the element of the first tap, and the sample's first row in the input.
 struct Position {
     y: i32,
     x: i32,
@@ -54,7 +54,7 @@ fn position_of(row: u32) -> Position {
     return Position(y, i32(row % OUT_COLUMNS * DOWN_X), row / (OUT_ROWS * OUT_COLUMNS) * HEIGHT);
 }
 
-// Whether a tap sees an element at a position. A negative number becomes a large one, unless it is divided.
+// Whether the tap reads an element inside the image. Negative numbers wrap to large ones, except before a division.
 fn sees(position: Position, tap: Tap) -> bool {
     let y = position.y + tap.y;
     let x = position.x + tap.x;
@@ -63,7 +63,7 @@ fn sees(position: Position, tap: Tap) -> bool {
     return is_row && is_column;
 }
 
-// Where that element lies in the tensor.
+// Index of the element in the input tensor.
 fn place_of(position: Position, tap: Tap) -> u32 {
     let row = position.image + u32(position.y + tap.y) / UP_Y;
     return (row * WIDTH + u32(position.x + tap.x) / UP_X) * CHANNELS + tap.channel;
@@ -77,12 +77,12 @@ fn seen_by(row: u32, tap: Tap) -> u32 {
     return seen_from(position_of(row), tap);
 }
 
-// The same for element `index` of A.
+// Index in the input tensor of element `index` of A, or OUTSIDE.
 fn seen(index: u32) -> u32 {
     return seen_by(index / row_length(), tap_of(index % row_length()));
 }
 
-// Where element `index` of B as a product has it lies in the tensor.
+// Index in the weight tensor of element `index` of B.
 fn weight(index: u32, n: u32) -> u32 {
     if !OTHER_WEIGHTS {
         return index;

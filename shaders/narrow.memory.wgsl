@@ -1,6 +1,5 @@
-// A whole network of dense layers no wider than 64, a row for each invocation: what lies between the layers never
-// leaves the chip. The host writes the layers out (src/ops/narrow/): `evaluate`, and the constants INPUTS, OUTPUTS and
-// others.
+// Forward pass of a whole network of dense layers, at most 64 wide, in one dispatch. Values between layers stay on the
+// chip. The host writes `evaluate`, INPUTS, OUTPUTS and other constants: see src/ops/narrow/.
 
 struct NarrowUniforms {
     rows: u32,

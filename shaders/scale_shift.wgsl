@@ -1,7 +1,7 @@
-// Numbers times a constant, plus a constant: four to an invocation.
+// output = input * scale + shift, for each element. Grid: one invocation for four elements.
 
 struct ScaleShiftUniforms {
-    quads: u32, // numbers / 4, rounded up: buffers are whole vec4s long
+    quads: u32, // elements / 4, rounded up; buffers have a length of whole vec4s
     scale: f32,
     shift: f32,
 }

@@ -1,6 +1,7 @@
-// Softmax of each row or, with GRADIENT, its gradient y * (dy - sum of dy * y). LANES invocations share a row; each sums
-// the lanes' partial results in the same order, so all agree to the bit. With one lane a row there is nothing to share,
-// and no barrier.
+// Softmax of each row, y = e^z / sum(e^z). With GRADIENT: dz = y * (dy - sum(dy * y)). Tensors are [rows, columns].
+// Grid: LANES invocations for each row, ROWS rows for each workgroup.
+
+// Each invocation adds the partial sums in the same order, so all get the same bits. There is no barrier if LANES is 1.
 
 struct SoftmaxUniforms {
     rows: u32,
@@ -9,11 +10,11 @@ struct SoftmaxUniforms {
 
 @group(0) @binding(0) var<storage, read> u: SoftmaxUniforms;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // z, or dy
-@group(0) @binding(2) var<storage, read> saved: array<f32>; // y, for the gradient
+@group(0) @binding(2) var<storage, read> saved: array<f32>; // y, for the gradient only
 @group(0) @binding(3) var<storage, read_write> output: array<f32>;
 
-override LANES: u32 = 64; // invocations of a row: 1 or 64
-override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is 64 at most
+override LANES: u32 = 64; // invocations for a row: 1 or 64
+override ROWS: u32 = 1;   // rows of a workgroup; LANES * ROWS is at most 64
 override GRADIENT: bool = false;
 
 const LOWEST: f32 = -3.4028234e38;
@@ -29,11 +30,11 @@ fn main(
 ) {
     let lane = local.x;
     let row = (workgroup.y * grid.x + workgroup.x) * ROWS + local.y;
-    // No early return, as barriers follow: a row that does not exist has no columns.
+    // No early return because barriers follow: a row that does not exist has no columns.
     let columns = select(0u, u.columns, row < u.rows);
     let start = row * u.columns;
 
-    // Subtracting the largest keeps exp from overflowing.
+    // The maximum is subtracted so that exp does not overflow.
     var largest = LOWEST;
     if !GRADIENT {
         for (var c = lane; c < columns; c += LANES) {

@@ -1,11 +1,11 @@
-// The sum of squares of a long tensor, in two dispatches. The first writes a partial sum for each workgroup. The second,
-// with LIMIT, is one workgroup: it adds the partial sums and writes the factor that keeps the tensor's norm within the limit.
-//
-// A sum beyond f32 is kept as the sum of squares of x * 2^-96, with a minus sign to tell the two apart. Infinities and NaN
-// end as a factor of NaN, so that the weights show them.
+// Sum of squares of a long tensor, for gradient clipping by norm, in two dispatches. The first writes one partial
+// sum for each workgroup. The second, with LIMIT, is one workgroup. It writes the factor for clipping.
+
+// A sum too large for f32 is stored as minus the sum of squares of x * 2^-96. Infinities and NaN give the factor NaN,
+// so that the weights become NaN.
 
 struct SumSquaresUniforms {
-    quads: u32, // numbers / 4
+    quads: u32, // elements / 4
     limit: f32,
 }
 
@@ -16,13 +16,13 @@ struct SumSquaresUniforms {
 override LIMIT: bool = false;
 
 const LANES: u32 = 64u;
-const LARGEST: f32 = 3e38; // beyond this a sum is kept scaled
+const LARGEST: f32 = 3e38; // larger sums are stored scaled
 const EXPONENT: u32 = 0x7f800000u;
 const SQUARED_SCALE: u32 = 192u << 23u; // 2^-192, as a difference of exponents
 
 var<workgroup> lane_sum: array<f32, LANES>;
 
-// A sum in units of the scaled ones. By its bits, as compilers may merge two factors into one that underflows.
+// Converts a sum to the scaled unit. It works on bits because compilers may merge two factors into one that underflows.
 fn scaled(sum: f32) -> f32 {
     let bits = bitcast<u32>(sum);
     let size = bits & 0x7fffffffu;
@@ -40,14 +40,15 @@ fn add(a: f32, b: f32) -> f32 {
     return sum;
 }
 
-// What a tensor of this sum of squares is multiplied by. Below f32's range it is -factor * 2^96: see update.wgsl.in.
+// Factor for a tensor with this sum of squares. Below the range of f32 it is -factor * 2^96: see
+// update.functions.wgsl.in.
 fn factor(sum: f32) -> f32 {
     let bits = bitcast<u32>(sum);
     if (bits & EXPONENT) == EXPONENT {
         return bitcast<f32>(bits | 0x7fc00000u);
     }
     if sum < 0.0 {
-        let f = u.limit * 0x1p-32 / sqrt(-sum); // the factor * 2^64
+        let f = u.limit * 0x1p-32 / sqrt(-sum); // factor * 2^64
         return select(-f * 0x1p32, min(1.0, f * 0x1p-64), f >= 0x1p-52);
     }
     return min(1.0, u.limit / (sqrt(sum) + 1e-6));

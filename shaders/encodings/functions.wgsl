@@ -1,11 +1,11 @@
-// What encodings of coordinates share. Each has `feature`, number k of what it makes of a coordinate, and `slope`, its
-// derivative.
+// Common functions of the coordinate encodings. Each encoding defines `feature`, the k-th feature of a coordinate, and
+// `slope`, the derivative of that feature.
 
 fn two_to(k: u32) -> f32 {
     return bitcast<f32>((127u + k) << 23u);
 }
 
-// x with whole turns of 2 taken away: -1 to 1, exactly.
+// x modulo 2, in the range -1 to 1. The result is exact.
 fn turned(x: f32) -> f32 {
     return x - 2.0 * round(x * 0.5);
 }

@@ -1,4 +1,4 @@
-// What a number is, by its bits: compilers may assume that neither NaN nor infinity exists.
+// Tests for NaN and infinity by the bits, because compilers may assume that neither exists.
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;

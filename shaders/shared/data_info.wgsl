@@ -1,4 +1,4 @@
-// What kernels know of the data set: `DataInfo` in src/ops/state.rs.
+// Description of the data set: the same struct as `DataInfo` in src/ops/state.rs, where its fields are documented.
 struct DataInfo {
     rows: u32,
     shuffle: u32,

@@ -1,4 +1,4 @@
-// A slot of the running metrics: `RowMetrics` in src/ops/state.rs.
+// A slot of the running metrics: the same struct as `RowMetrics` in src/ops/state.rs.
 struct RowMetrics {
     loss: f32,
     correct: u32,

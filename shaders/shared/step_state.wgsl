@@ -1,4 +1,4 @@
-// The cursor: `StepState` in src/ops/state.rs.
+// The cursor in the data set: the same struct as `StepState` in src/ops/state.rs, where its fields are documented.
 struct StepState {
     step: u32,
     rows: u32,

@@ -1,4 +1,4 @@
-// Rows to train on that are made from a texture.
+// Common part of the kernels that write training rows from a texture.
 
 @group(0) @binding(0) var image: texture_2d<f32>;
 @group(0) @binding(1) var<storage, read_write> features: array<vec2f>;

@@ -1,11 +1,11 @@
-// Eight numbers as four words of 64 bits, for the kernels that read and write memory so: `wide` in their names.
+// Eight f32 numbers as four 64-bit words, for the kernels that access memory in such words. Their names contain `wide`.
 
-// The numbers 0, 2, 4 and 6.
+// Numbers 0, 2, 4 and 6.
 fn even(words: vec4<u64>) -> vec4f {
     return bitcast<vec4f>(vec4u(words & vec4<u64>(0xfffffffflu)));
 }
 
-// The numbers 1, 3, 5 and 7.
+// Numbers 1, 3, 5 and 7.
 fn odd(words: vec4<u64>) -> vec4f {
     return bitcast<vec4f>(vec4u(words >> vec4u(32u)));
 }
@@ -14,7 +14,7 @@ fn joined(even: vec4f, odd: vec4f) -> vec4<u64> {
     return vec4<u64>(bitcast<vec4u>(even)) | (vec4<u64>(bitcast<vec4u>(odd)) << vec4u(32u));
 }
 
-// Four numbers that lie one after the other.
+// Four consecutive numbers.
 fn unpacked(words: vec2<u64>) -> vec4f {
     let low = bitcast<vec2f>(vec2u(words & vec2<u64>(0xfffffffflu)));
     let high = bitcast<vec2f>(vec2u(words >> vec2u(32u)));
