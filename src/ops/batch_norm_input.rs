@@ -1,7 +1,9 @@
 //! Gradient of batch normalisation's input.
 
 use super::batch_norm::grid;
-use super::channel_statistics::{by_width, inverse, inverse_error, normal_epsilon, normalised_bound, present, width};
+use super::channel_statistics::{
+    by_width, inverse, inverse_error, normal_epsilon, normalised_bound, valid_rows, width,
+};
 use super::*;
 
 /// Gradient of batch normalisation's input: dx = scale / √(variance + epsilon) · (dy − mean(dy) − x̂ · mean(dy ·
@@ -29,8 +31,8 @@ pub struct BatchNormInput {
 }
 
 impl BatchNormInput {
-    fn present(&self, at: &Operands<'_>) -> u32 {
-        present(at, self.step, self.positions, self.x.rows())
+    fn valid_rows(&self, at: &Operands<'_>) -> u32 {
+        valid_rows(at, self.step, self.positions, self.x.rows())
     }
 }
 
@@ -56,8 +58,8 @@ impl Kernel for BatchNormInput {
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
-        let present = self.present(at);
-        let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
+        let valid_rows = self.valid_rows(at);
+        let (numbers, n) = (valid_rows as usize * columns, f64::from(valid_rows.max(1)));
         let (gradient, x, scale) = (at.f32s(self.gradient), at.f32s(self.x), at.f32s(self.scale));
         let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f32s(t)));
         let output = at.out::<f32>(self.output);
@@ -75,8 +77,8 @@ impl Kernel for BatchNormInput {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (columns, stride) = (self.x.columns() as usize, self.statistics.columns() as usize);
-        let present = self.present(at);
-        let (numbers, n) = (present as usize * columns, f64::from(present.max(1)));
+        let valid_rows = self.valid_rows(at);
+        let (numbers, n) = (valid_rows as usize * columns, f64::from(valid_rows.max(1)));
         let (gradient, x, scale) = (at.f64s(self.gradient), at.f64s(self.x), at.f64s(self.scale));
         let (statistics, sums) = (at.f32s(self.statistics), self.sums.map(|t| at.f64s(t)));
         let inverses: Vec<_> = (statistics[stride..][..columns].iter())

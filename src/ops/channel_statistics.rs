@@ -50,7 +50,7 @@ pub(super) fn depth(chunk_rows: u32) -> f64 {
 }
 
 /// Number of valid rows of a batch.
-pub(super) fn present(at: &Operands<'_>, step: Tensor, positions: u32, rows: u32) -> u32 {
+pub(super) fn valid_rows(at: &Operands<'_>, step: Tensor, positions: u32, rows: u32) -> u32 {
     at.step(step).rows.saturating_mul(positions).min(rows)
 }
 
@@ -120,19 +120,19 @@ impl Kernel for ChannelStatistics {
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
-        let present = present(at, self.step, self.positions, self.x.rows()) as usize;
+        let valid_rows = valid_rows(at, self.step, self.positions, self.x.rows()) as usize;
         let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
         let x = at.f32s(self.x);
         let statistics = at.out::<f32>(self.statistics);
         statistics.fill(0.0);
-        let n = present.max(1) as f64;
+        let n = valid_rows.max(1) as f64;
         // In f64, row by row.
         let from_first = |row: usize, c: usize| f64::from(x[row * columns + c]) - f64::from(x[c]);
         let (mut means, mut squares) = (vec![0.0; columns], vec![0.0; columns]);
-        for row in 0..present {
+        for row in 0..valid_rows {
             means.iter_mut().enumerate().for_each(|(c, mean)| *mean += from_first(row, c) / n);
         }
-        for row in 0..present {
+        for row in 0..valid_rows {
             squares.iter_mut().enumerate().for_each(|(c, sum)| *sum += (from_first(row, c) - means[c]).powi(2));
         }
         for c in 0..columns {
@@ -144,9 +144,9 @@ impl Kernel for ChannelStatistics {
     /// If a chunk's mean has the error e, each of its squares has the error e²: the deviations from the mean add up
     /// to zero.
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
-        let present = present(at, self.step, self.positions, self.x.rows());
+        let valid_rows = valid_rows(at, self.step, self.positions, self.x.rows());
         let (columns, stride) = (self.x.columns() as usize, self.stride() as usize);
-        let (x, n) = (at.f64s(self.x), f64::from(present.max(1)));
+        let (x, n) = (at.f64s(self.x), f64::from(valid_rows.max(1)));
         let (chunks, chunk_rows) = chunks_of(self.x.rows());
         let (depth, chunk_roundings) = (depth(chunk_rows), f64::from(chunks) + 4.0);
         let mut bounds = vec![0.0; 2 * stride];
@@ -154,8 +154,8 @@ impl Kernel for ChannelStatistics {
             let first = x[c];
             // For each chunk: its rows, mean and squared deviations, and their error bounds.
             let mut found = Vec::new();
-            for start in (0..present).step_by(chunk_rows as usize) {
-                let rows = start..present.min(start + chunk_rows);
+            for start in (0..valid_rows).step_by(chunk_rows as usize) {
+                let rows = start..valid_rows.min(start + chunk_rows);
                 let count = f64::from(rows.end - rows.start);
                 let from_first: Vec<f64> = rows.map(|row| x[row as usize * columns + c] - first).collect();
                 let mean = from_first.iter().sum::<f64>() / count;

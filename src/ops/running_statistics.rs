@@ -1,6 +1,6 @@
 //! Running mean and variance of each channel.
 
-use super::channel_statistics::{JOINED, present};
+use super::channel_statistics::{JOINED, valid_rows};
 use super::*;
 
 /// Updates the running mean and variance of each channel: (1 − momentum) · running + momentum · batch. The batch's
@@ -31,7 +31,7 @@ impl RunningStatistics {
 
     /// Indices of the batch's statistics, each with a factor: 1 for a mean, n / (n − 1) for a variance.
     fn taken(&self, at: &Operands<'_>) -> Vec<(usize, f64)> {
-        let n = present(at, self.step, self.positions, self.rows);
+        let n = valid_rows(at, self.step, self.positions, self.rows);
         let (channels, stride) = (self.channels as usize, self.statistics.columns() as usize);
         let means = (0..channels).map(|c| (c, 1.0)).filter(|_| n > 0);
         let unbiased = f64::from(n) / (f64::from(n) - 1.0);

@@ -65,7 +65,7 @@ impl Kernel for Softmax {
 
 /// Softmax of one row.
 pub(crate) fn softmax_of(z: &[f32], y: &mut [f32]) {
-    let largest = z[first_largest(z)];
+    let largest = z[argmax(z)];
     // In f64, because rows may be long.
     let exp = |z: f32| (f64::from(z) - f64::from(largest)).exp();
     let sum: f64 = z.iter().map(|z| exp(*z)).sum();

@@ -32,7 +32,7 @@ impl Gather {
     fn copy(&self, at: &Operands<'_>, x: &mut [f32]) {
         let (features, indices) = (at.words(self.features), at.words(self.indices));
         let (data, state, columns) = (at.data(self.data), at.step(self.step), self.x.columns() as usize);
-        let (x, missing) = x.split_at_mut(self.present(at));
+        let (x, missing) = x.split_at_mut(self.valid_values(at));
         for (out, &row) in x.chunks_exact_mut(columns).zip(indices) {
             let words = &features[data.feature(row)..];
             let bytes: &[u8] = bytemuck::cast_slice(words);
@@ -68,9 +68,9 @@ impl Gather {
     fn change_bounds(&self, at: &Operands<'_>) -> Vec<f64> {
         let (data, columns) = (at.data(self.data), self.x.columns() as usize);
         let (features, indices) = (at.words(self.features), at.words(self.indices));
-        let present = self.present(at) / columns;
+        let rows = self.valid_values(at) / columns;
         let Some([height, width, channels]) = self.image().filter(|_| data.augment != 0) else {
-            return vec![0.0; present];
+            return vec![0.0; rows];
         };
         let whole = (data.image_height * data.image_width * channels) as usize;
         let bound = |&row: &u32| {
@@ -80,18 +80,18 @@ impl Gather {
             let most = values.iter().fold(if data.bytes != 0 { 1.0 } else { 0.0 }, |most: f32, x| most.max(x.abs()));
             augment::bound(&data, [height, width], most.into())
         };
-        indices[..present].iter().map(bound).collect()
+        indices[..rows].iter().map(bound).collect()
     }
 
     /// Number of values in the valid rows.
-    fn present(&self, at: &Operands<'_>) -> usize {
+    fn valid_values(&self, at: &Operands<'_>) -> usize {
         (at.step(self.step).rows.min(self.x.rows()) * self.x.columns()) as usize
     }
 
     /// Mean and 1 / deviation for each value of the valid rows. Empty without normalisation.
     fn channels<'a>(&self, at: &Operands<'a>) -> impl Iterator<Item = (f32, f32)> + use<'a> {
         let (features, channels) = (at.f32s(self.features), at.data(self.data).channels as usize);
-        let (columns, values) = (self.x.columns() as usize, if channels == 0 { 0 } else { self.present(at) });
+        let (columns, values) = (self.x.columns() as usize, if channels == 0 { 0 } else { self.valid_values(at) });
         (0..values).map(move |i| i % columns % channels).map(move |c| (features[c], features[channels + c]))
     }
 }

@@ -73,7 +73,7 @@ impl LossOp {
     }
 
     /// Number of valid rows of the batch.
-    fn present(&self, state: &StepState) -> u32 {
+    fn valid_rows(&self, state: &StepState) -> u32 {
         state.rows.saturating_mul(self.positions)
     }
 
@@ -105,7 +105,7 @@ impl LossOp {
         let (targets, indices, data) = (at.words(self.targets), at.words(self.indices), at.data(self.data));
         let (outputs, positions) = (self.output.columns() as usize, self.positions as usize);
         let state = at.step(self.step);
-        let rows = at.f32s(self.output).chunks_exact(outputs).enumerate().take(self.present(&state) as usize);
+        let rows = at.f32s(self.output).chunks_exact(outputs).enumerate().take(self.valid_rows(&state) as usize);
         rows.map(move |(row, y)| {
             let (sample, mut position, mut all) = (indices[row / positions], row % positions, positions);
             if data.target_factor != 0 {
@@ -204,10 +204,10 @@ impl Kernel for LossOp {
             gradient.fill(0.0);
         }
         let run = if self.loss.is_softmax() { softmax_cross_entropy::row } else { pointwise::row };
-        let present = self.present(&state) as f32;
+        let valid_rows = self.valid_rows(&state) as f32;
         for (row, (y, target)) in rows.enumerate().filter(|(_, (_, target))| !target.ignored) {
             let gradient = gradient.as_mut().map(|gradient| &mut gradient[row * y.len()..][..y.len()]);
-            let (loss, correct) = run(self, y, &target, present, gradient);
+            let (loss, correct) = run(self, y, &target, valid_rows, gradient);
             let mut at = self.slot(row, &state);
             let slot = &mut metrics[at];
             slot.rows += 1;
@@ -236,7 +236,7 @@ impl Kernel for LossOp {
                 gradients.resize(gradients.len() + y.len(), 0.0);
                 continue;
             }
-            let (loss, mut off) = bound(self, y, &target, self.present(&state).into(), &mut gradients);
+            let (loss, mut off) = bound(self, y, &target, self.valid_rows(&state).into(), &mut gradients);
             let mut at = self.slot(row, &state);
             let mut sum = (f64::from(before[at].loss) + loss).abs();
             off += 2.0 * U * (loss.abs() + sum);
@@ -289,7 +289,7 @@ impl<'a> Target<'a> {
 
     /// Class of the target.
     fn class(&self) -> usize {
-        let largest = || first_largest(&(0..self.outputs).map(|i| self.value(i)).collect::<Vec<_>>());
+        let largest = || argmax(&(0..self.outputs).map(|i| self.value(i)).collect::<Vec<_>>());
         self.label().unwrap_or_else(largest)
     }
 }
@@ -297,11 +297,11 @@ impl<'a> Target<'a> {
 /// Predicted class of a row of outputs: the largest output, or the first of equal ones. `None` if the row contains
 /// NaN.
 pub(crate) fn class(z: &[f32]) -> Option<usize> {
-    (!z.iter().any(|z| z.is_nan())).then(|| first_largest(z))
+    (!z.iter().any(|z| z.is_nan())).then(|| argmax(z))
 }
 
 /// Index of the largest number, or of the first of equal ones. NaN is never the largest.
-pub(crate) fn first_largest(z: &[f32]) -> usize {
+pub(crate) fn argmax(z: &[f32]) -> usize {
     let mut best = 0;
     for (i, value) in z.iter().enumerate() {
         if *value > z[best] || z[best].is_nan() {

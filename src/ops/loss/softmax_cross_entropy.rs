@@ -25,7 +25,7 @@ pub(super) fn row(op: &LossOp, z: &[f32], target: &Target<'_>, rows: f32, gradie
         };
         (1.0 - smoothing) * one_hot + smoothing / classes as f32
     };
-    let predicted = first_largest(z);
+    let predicted = argmax(z);
     let largest = z[predicted];
     let sum: f32 = z.iter().map(|z| (z - largest).exp()).sum();
     // The loss is in f64. Its sum leaves out the predicted class, whose 1 would absorb the others.
