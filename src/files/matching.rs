@@ -205,10 +205,10 @@ fn unknown(network: &Network, file: &Contents<'_>, what: &str) -> Error {
 
 /// What the network wants and what the file has, and what to do about it.
 pub(super) fn listing(network: &Network, file: &Contents<'_>) -> String {
-    const SUBMISSION_LIMITS: usize = 16;
+    const MOST_NAMES: usize = 16;
     let list = |mut names: Vec<String>| {
-        let more = names.len().saturating_sub(SUBMISSION_LIMITS);
-        names.truncate(SUBMISSION_LIMITS);
+        let more = names.len().saturating_sub(MOST_NAMES);
+        names.truncate(MOST_NAMES);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         if names.is_empty() { "nothing".into() } else { names.join(", ") + &more }
     };

@@ -18,12 +18,12 @@ pub struct NetworkBuilder {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Step {
-    pub what: What,
+    pub kind: StepKind,
     pub name: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum What {
+pub(super) enum StepKind {
     Layer(Layer),
     /// The input plus the output of these layers.
     Residual(Vec<Step>),
@@ -59,12 +59,12 @@ impl NetworkBuilder {
     /// Adds global average pooling: the mean of each channel over all positions. \[height, width, channels\] or
     /// \[steps, channels\] becomes \[channels\]. See [`Layer::ReduceMean`].
     pub fn global_average_pool(self) -> Self {
-        self.step(What::Global(Pooling::Average))
+        self.step(StepKind::Global(Pooling::Average))
     }
 
     /// Adds global max pooling: the maximum of each channel over all positions. See [`Layer::ReduceMax`].
     pub fn global_max_pool(self) -> Self {
-        self.step(What::Global(Pooling::Max))
+        self.step(StepKind::Global(Pooling::Max))
     }
 
     /// Adds an activation as a layer. After a dense layer without an activation, it is as fast as the dense layer's
@@ -100,7 +100,7 @@ impl NetworkBuilder {
 
     /// Adds any layer with one input.
     pub fn layer(self, layer: impl Into<Layer>) -> Self {
-        self.step(What::Layer(layer.into()))
+        self.step(StepKind::Layer(layer.into()))
     }
 
     /// Adds a residual connection: the input plus the output of the given layers (He et al., 2016). The two shapes must
@@ -116,14 +116,14 @@ impl NetworkBuilder {
     /// ```
     pub fn residual(self, layers: impl FnOnce(Self) -> Self) -> Self {
         let inner = layers(self.side());
-        self.step(What::Residual(inner.steps))
+        self.step(StepKind::Residual(inner.steps))
     }
 
     /// Adds two parallel paths and concatenates their outputs along the last axis. A path without layers returns its
     /// input. See [`Layer::Concat`].
     pub fn branch(self, first: impl FnOnce(Self) -> Self, second: impl FnOnce(Self) -> Self) -> Self {
         let paths = [first(self.side()).steps, second(self.side()).steps];
-        self.step(What::Branch(paths))
+        self.step(StepKind::Branch(paths))
     }
 
     /// Names the last layer. After [`residual`](Self::residual) or [`branch`](Self::branch), names the sum or the
@@ -133,7 +133,7 @@ impl NetworkBuilder {
         let name = Some(name.into());
         match self.steps.last_mut() {
             Some(step) => step.name = name,
-            None => self.steps.push(Step { what: What::Nothing, name }),
+            None => self.steps.push(Step { kind: StepKind::Nothing, name }),
         }
         self
     }
@@ -158,17 +158,17 @@ impl NetworkBuilder {
         Self { input: self.input, steps: Vec::new() }
     }
 
-    fn step(mut self, what: What) -> Self {
-        self.steps.push(Step { what, name: None });
+    fn step(mut self, kind: StepKind) -> Self {
+        self.steps.push(Step { kind, name: None });
         self
     }
 }
 
 fn add(graph: &mut Graph, steps: Vec<Step>, mut x: Value) -> Result<Value> {
-    for Step { what, name } in steps {
-        let (layer, inputs) = match what {
-            What::Layer(layer) => (layer, vec![x]),
-            What::Global(how) => {
+    for Step { kind, name } in steps {
+        let (layer, inputs) = match kind {
+            StepKind::Layer(layer) => (layer, vec![x]),
+            StepKind::Global(how) => {
                 let shape = graph.shape(x)?;
                 if shape.len() < 2 {
                     let expected = "samples of shape [height, width, channels] or [steps, channels]";
@@ -178,9 +178,9 @@ fn add(graph: &mut Graph, steps: Vec<Step>, mut x: Value) -> Result<Value> {
                 let layer = if how == Pooling::Max { Layer::ReduceMax(axes) } else { Layer::ReduceMean(axes) };
                 (layer, vec![x])
             }
-            What::Residual(steps) => (Layer::Add, vec![x, add(graph, steps, x)?]),
-            What::Branch([a, b]) => (Layer::Concat { axis: -1 }, vec![add(graph, a, x)?, add(graph, b, x)?]),
-            What::Nothing => {
+            StepKind::Residual(steps) => (Layer::Add, vec![x, add(graph, steps, x)?]),
+            StepKind::Branch([a, b]) => (Layer::Concat { axis: -1 }, vec![add(graph, a, x)?, add(graph, b, x)?]),
+            StepKind::Nothing => {
                 let name = name.unwrap_or_default();
                 return Err(Error::shape(format!("value to name {name:?}"), "the output of a layer", "the input"));
             }

@@ -26,7 +26,11 @@ impl Network {
     ///
     /// ```
     /// use wgrad::{Activation::*, Layer, Network};
-    /// let network = Network::input([28, 28, 3]).dense(8, Relu).layer(Layer::ReduceMean(vec![0, 1])).dense(2, Softmax).build()?;
+    /// let network = Network::input([28, 28, 3])
+    ///     .dense(8, Relu)
+    ///     .layer(Layer::ReduceMean(vec![0, 1]))
+    ///     .dense(2, Softmax)
+    ///     .build()?;
     /// let wide = network.at_input([1080, 1920, 3])?;
     /// assert_eq!(wide.parameters(), network.parameters());
     /// # Ok::<(), wgrad::Error>(())

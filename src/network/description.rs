@@ -1,9 +1,9 @@
-//! The network in a file, as JSON. A chain of layers with default names is stored as a list of layers. Any other network
-//! is stored as a graph.
+//! The network in a file, as JSON. A chain of layers with default names is stored as a list of layers. Any other
+//! network is stored as a graph.
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{Step, What};
+use super::builder::{Step, StepKind};
 use super::{Graph, Layer, Network, NetworkBuilder, Source, TensorSpec, Value};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -58,7 +58,7 @@ impl Description {
     pub fn build(self) -> Result<Network> {
         let described = match self {
             Self::Chain(Chain { input_shape, layers }) => {
-                let steps = layers.into_iter().map(|layer| Step { what: What::Layer(layer), name: None });
+                let steps = layers.into_iter().map(|layer| Step { kind: StepKind::Layer(layer), name: None });
                 return NetworkBuilder { input: input_shape, steps: steps.collect() }.build();
             }
             Self::Graph(described) => described,

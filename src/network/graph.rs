@@ -200,7 +200,7 @@ impl Graph {
         self.check_inputs()?;
         for (name, value) in outputs {
             let name = name.into();
-            if name.is_empty() || self.network.outputs.iter().any(|end| end.name == name) {
+            if name.is_empty() || self.network.outputs.iter().any(|spec| spec.name == name) {
                 return Err(Error::shape(
                     "name of an output",
                     "a non-empty name that no other output has",
@@ -407,9 +407,9 @@ impl Network {
                 Source::Node { .. } => {}
             }
         }
-        let ends = self.inputs.iter().zip(&taken).map(|(end, leads)| (format!("input {:?}", end.name), leads));
+        let inputs = self.inputs.iter().zip(&taken).map(|(input, leads)| (format!("input {:?}", input.name), leads));
         let nodes = self.nodes.iter().zip(&leads).map(|(node, leads)| (format!("layer {}", node.name), leads));
-        if let Some((what, _)) = ends.chain(nodes).find(|(_, leads)| !**leads) {
+        if let Some((what, _)) = inputs.chain(nodes).find(|(_, leads)| !**leads) {
             return Err(Error::shape(what, "a path to an output of the network", "none; connect it or remove it"));
         }
         for i in 0..self.outputs.len() {

@@ -256,9 +256,9 @@ impl From<CustomParameter> for OwnParameter {
 
 /// A weight of shape \[taps.., inputs, units\], and a bias of shape \[units\] if it has an initialiser.
 fn weight_and_bias(shape: Vec<u32>, weight_init: Init, bias_init: Option<Init>) -> Vec<OwnParameter> {
-    let (taps, ends) = shape.split_at(shape.len() - 2);
+    let (taps, channels) = shape.split_at(shape.len() - 2);
     let taps: u32 = taps.iter().product();
-    let (fans, units) = ([taps * ends[0], taps * ends[1]], ends[1]);
+    let (fans, units) = ([taps * channels[0], taps * channels[1]], channels[1]);
     let weight = OwnParameter { role: "weight".into(), shape, init: weight_init, fans };
     let bias = |init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans };
     std::iter::once(weight).chain(bias_init.map(bias)).collect()

@@ -185,7 +185,7 @@ impl Network {
 
     /// The index of the output with this name.
     pub(crate) fn output_index(&self, name: &str) -> Result<usize> {
-        let found = self.outputs.iter().position(|end| end.name == name);
+        let found = self.outputs.iter().position(|spec| spec.name == name);
         found.ok_or_else(|| Error::shape("output", listed(&self.outputs), format!("{name:?}")))
     }
 
@@ -225,7 +225,7 @@ impl Network {
     /// The largest number of features of an input or of a layer's output.
     pub(crate) fn widest(&self) -> u64 {
         let shapes = self.nodes.iter().flat_map(|node| &node.shapes);
-        let all = shapes.chain(self.inputs.iter().map(|end| &end.shape));
+        let all = shapes.chain(self.inputs.iter().map(|spec| &spec.shape));
         all.map(Shape::elements).max().unwrap_or(1)
     }
 
@@ -325,12 +325,12 @@ impl Network {
 }
 
 /// The names of inputs or outputs, for error messages.
-pub(crate) fn names(ends: &[TensorSpec]) -> String {
-    ends.iter().map(|end| &*end.name).collect::<Vec<_>>().join(", ")
+pub(crate) fn names(specs: &[TensorSpec]) -> String {
+    specs.iter().map(|spec| &*spec.name).collect::<Vec<_>>().join(", ")
 }
 
-fn listed(ends: &[TensorSpec]) -> String {
-    format!("one of {}", names(ends))
+fn listed(specs: &[TensorSpec]) -> String {
+    format!("one of {}", names(specs))
 }
 
 #[cfg(test)]

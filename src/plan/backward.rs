@@ -2,7 +2,7 @@
 //! A value with several readers sums their gradients in the order in which they are computed.
 
 use super::builder::{Builder, numbered};
-use super::layers::{self, At};
+use super::layers::{self, LayerContext};
 use super::*;
 use crate::activation::Activation;
 use crate::network::Source;
@@ -46,20 +46,20 @@ impl Builder<'_> {
             let gradients = (0..node.shapes.len())
                 .map(|output| self.sum_of(Source::Node { node: index, output }))
                 .collect::<Result<Vec<_>>>()?;
-            let of_sums = self.sum_of_sums(index)?;
-            if of_sums.is_none() && gradients.iter().all(Option::is_none) {
+            let pre_activation_gradient = self.pre_activation_gradient(index)?;
+            if pre_activation_gradient.is_none() && gradients.iter().all(Option::is_none) {
                 continue;
             }
             let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
-            let at = At { index, node, inputs, wanted, done: self.lowered[index].clone() };
-            layers::backward(&at, &gradients, of_sums, self)?;
+            let at = LayerContext { index, node, inputs, wanted, done: self.lowered[index].clone() };
+            layers::backward(&at, &gradients, pre_activation_gradient, self)?;
         }
         // Readers without a gradient add no share, so sum the shares that exist.
-        self.add_up_tied(false)
+        self.sum_shared_gradients(false)
     }
 
     /// Writes the gradients of the inputs to buffers that an app reads.
-    pub fn hand_back(&mut self, inputs: &[bool]) -> Result<()> {
+    pub fn write_input_gradients(&mut self, inputs: &[bool]) -> Result<()> {
         for (i, _) in inputs.iter().enumerate().filter(|(_, asked)| **asked) {
             let (name, shape) = (input_gradient(self.network, i), self.inputs[i].shape);
             let sum = self.sum_of(Source::Input(i))?;
@@ -82,7 +82,7 @@ impl Builder<'_> {
     }
 
     /// The tensor to which a layer writes the gradient of one of its inputs, if that gradient is needed.
-    pub fn sink(&mut self, at: &At, input: usize) -> Result<Option<Tensor>> {
+    pub fn sink(&mut self, at: &LayerContext, input: usize) -> Result<Option<Tensor>> {
         if !at.wanted[input] {
             return Ok(None);
         }
@@ -109,18 +109,18 @@ impl Builder<'_> {
         let shares = self.contributions.remove(&source).unwrap_or_default();
         let name = gradient_name(self, source);
         let shape = self.value(source).shape;
-        self.add_up(shares.into_iter().map(|share| seen_as(share, shape)).collect(), &name)
+        self.sum_in_order(shares.into_iter().map(|share| seen_as(share, shape)).collect(), &name)
     }
 
     /// The gradient of a layer's pre-activation, computed by losses that include the activation.
-    fn sum_of_sums(&mut self, node: usize) -> Result<Option<Tensor>> {
+    fn pre_activation_gradient(&mut self, node: usize) -> Result<Option<Tensor>> {
         let name = format!("{}.gradient_by_losses", self.network.nodes()[node].name);
-        let shares = std::mem::take(&mut self.lowered[node].gradients_of_sums);
-        self.add_up(shares, &name)
+        let shares = std::mem::take(&mut self.lowered[node].pre_activation_gradients);
+        self.sum_in_order(shares, &name)
     }
 
     /// Adds tensors of one shape, in order.
-    pub fn add_up(&mut self, shares: Vec<Tensor>, name: &str) -> Result<Option<Tensor>> {
+    pub fn sum_in_order(&mut self, shares: Vec<Tensor>, name: &str) -> Result<Option<Tensor>> {
         let Some((&first, rest)) = shares.split_first() else { return Ok(None) };
         let mut sum = first;
         for (i, &share) in (1..).zip(rest) {
@@ -135,7 +135,7 @@ impl Builder<'_> {
 
     /// The tensor to which a layer writes a parameter's gradient. It is a share of the gradient if other layers read
     /// the parameter too.
-    pub fn parameter_sink(&mut self, at: &At, parameter: usize) -> Result<Tensor> {
+    pub fn parameter_sink(&mut self, at: &LayerContext, parameter: usize) -> Result<Tensor> {
         let place = self.parameter_gradient(parameter)?;
         let readers = self.readers(parameter);
         if readers == 1 {
@@ -143,20 +143,20 @@ impl Builder<'_> {
         }
         let name = format!("{}.gradient.by_{}", self.network.parameters()[parameter].name, at.node.name);
         let share = self.gradient(&name, place)?;
-        self.of_tied.entry(parameter).or_default().push(share);
+        self.shared_gradients.entry(parameter).or_default().push(share);
         Ok(share)
     }
 
     /// Sums the shares of shared parameters' gradients. `complete` selects only parameters whose shares all exist.
-    pub fn add_up_tied(&mut self, complete: bool) -> Result<()> {
+    pub fn sum_shared_gradients(&mut self, complete: bool) -> Result<()> {
         let is_due =
             |(p, shares): (&usize, &Vec<Tensor>)| (!complete || shares.len() == self.readers(*p)).then_some(*p);
-        let due: Vec<usize> = self.of_tied.iter().filter_map(is_due).collect();
+        let due: Vec<usize> = self.shared_gradients.iter().filter_map(is_due).collect();
         for parameter in due {
-            let mut shares = self.of_tied.remove(&parameter).unwrap_or_default();
+            let mut shares = self.shared_gradients.remove(&parameter).unwrap_or_default();
             let (last, output) = (shares.pop(), self.parameter_gradient(parameter)?);
             let name = format!("{}.gradient", self.network.parameters()[parameter].name);
-            match (last, self.add_up(shares, &name)?) {
+            match (last, self.sum_in_order(shares, &name)?) {
                 (Some(b), Some(a)) => self.push(Combine { a, b, output, how: Combination::Add }),
                 (Some(input), None) => self.push(Rearrange { input, output, scale: 1.0 }),
                 (None, _) => {}

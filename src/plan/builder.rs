@@ -24,9 +24,9 @@ pub(crate) struct Lowered {
     /// Tensors that the backward pass needs, beside inputs and outputs.
     pub kept: Vec<Tensor>,
     /// The pre-activation: the input of the layer's activation, if it has one.
-    pub sums: Option<Tensor>,
+    pub pre_activation: Option<Tensor>,
     /// Gradients of the pre-activation, computed by losses that include the activation.
-    pub gradients_of_sums: Vec<Tensor>,
+    pub pre_activation_gradients: Vec<Tensor>,
 }
 
 /// Collects the buffers and ops of a plan. Layers add unfused ops, each of which writes its own tensors.
@@ -51,7 +51,7 @@ pub(crate) struct Builder<'a> {
     /// For each value, the gradients that its readers have computed so far.
     pub contributions: BTreeMap<Source, Vec<Tensor>>,
     /// For each parameter with several readers, the gradients that they have computed so far.
-    pub of_tied: BTreeMap<usize, Vec<Tensor>>,
+    pub shared_gradients: BTreeMap<usize, Vec<Tensor>>,
 }
 
 impl<'a> Builder<'a> {
@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
             inputs: Vec::new(),
             lowered: Vec::new(),
             contributions: BTreeMap::new(),
-            of_tied: BTreeMap::new(),
+            shared_gradients: BTreeMap::new(),
         };
         builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
         Ok(builder)
@@ -164,9 +164,9 @@ impl<'a> Builder<'a> {
 
     pub fn data_set(&mut self, learning_rate: f32, schedule: Schedule, accumulate: u32) -> Result<DataSet> {
         limit("batch", self.batch.into(), LARGEST_BATCH.into(), "rows")?;
-        let ends = self.network.input_specs().len().max(self.network.output_specs().len()) as u32;
+        let count = self.network.input_specs().len().max(self.network.output_specs().len()) as u32;
         let name = |i| numbered("data", i);
-        let data = (0..ends).map(|i| self.add(&name(i), words::<DataInfo>(), Role::Data(i))).collect();
+        let data = (0..count).map(|i| self.add(&name(i), words::<DataInfo>(), Role::Data(i))).collect();
         let step = self.add("step", words::<StepState>(), Role::Step);
         let set = DataSet { data, step, indices: self.add("indices", self.batch, Role::Indices) };
         self.fill(set.step, bytemuck::cast_slice(&[StepState::default()]).to_vec());
@@ -177,9 +177,9 @@ impl<'a> Builder<'a> {
 
     /// Adds the ops that gather the batch's rows of every input.
     pub fn gather(&mut self, set: &DataSet) -> Result<()> {
-        for (i, end) in (0..).zip(self.network.input_specs()) {
-            let x = self.activation(&end.name, end.shape)?;
-            let features = self.given(&numbered("features", i), end.features(), Role::Features(i));
+        for (i, spec) in (0..).zip(self.network.input_specs()) {
+            let x = self.activation(&spec.name, spec.shape)?;
+            let features = self.given(&numbered("features", i), spec.features(), Role::Features(i));
             let (data, step, indices) = (set.data[i as usize], set.step, set.indices);
             self.push(Gather { features, data, step, indices, x });
             self.inputs.push(x);
@@ -189,8 +189,8 @@ impl<'a> Builder<'a> {
 
     /// Adds the inputs as buffers that are bound at run time.
     pub fn given_inputs(&mut self) -> Result<()> {
-        for (i, end) in (0..).zip(self.network.input_specs()) {
-            let x = self.buffer(&end.name, of_batch(self.batch, end.shape), Role::Input(i))?;
+        for (i, spec) in (0..).zip(self.network.input_specs()) {
+            let x = self.buffer(&spec.name, of_batch(self.batch, spec.shape), Role::Input(i))?;
             self.inputs.push(x);
         }
         Ok(())
@@ -202,8 +202,8 @@ impl<'a> Builder<'a> {
         let Some(network) = narrow::narrow_under(self.network, loss).ok().filter(|n| n.encodings.is_empty()) else {
             return Ok(false);
         };
-        let end = &self.network.output_specs()[0];
-        let output = self.buffer(&end.name, of_batch(self.batch, end.shape), Role::Output(0))?;
+        let spec = &self.network.output_specs()[0];
+        let output = self.buffer(&spec.name, of_batch(self.batch, spec.shape), Role::Output(0))?;
         let (input, parameters, layers) = (self.inputs[0], self.parameters, network.layers);
         self.push(Narrow { input: rows(input), parameters, output: rows(output), layers });
         Ok(true)

@@ -113,7 +113,7 @@ impl<'a> Ops<'a> {
     /// The only reader of a tensor that has one writer and is not needed after the step.
     fn sole_reader(&self, tensor: Tensor) -> Option<usize> {
         let at = tensor.buffer;
-        match (self.plan.buffer(at).role.is_passing(), &self.writers[at.0][..], &self.readers[at.0][..]) {
+        match (self.plan.buffer(at).role.is_transient(), &self.writers[at.0][..], &self.readers[at.0][..]) {
             (true, [_], [reader]) => Some(*reader),
             _ => None,
         }
@@ -149,7 +149,7 @@ fn prune(plan: &mut Plan) {
     let mut read = vec![false; plan.buffers.len()];
     let mut kept = Vec::new();
     for op in std::mem::take(&mut plan.step).into_iter().rev() {
-        let counts = |tensor: Tensor| read[tensor.buffer.0] || !plan.buffers[tensor.buffer.0].role.is_passing();
+        let counts = |tensor: Tensor| read[tensor.buffer.0] || !plan.buffers[tensor.buffer.0].role.is_transient();
         if op.outputs().into_iter().any(|(tensor, _)| counts(tensor)) {
             op.inputs().into_iter().for_each(|tensor| read[tensor.buffer.0] = true);
             kept.push(op);
@@ -218,7 +218,7 @@ fn drop_unused(plan: &mut Plan, keep_gradients: bool) {
         op.inputs().into_iter().chain(outputs).for_each(|tensor| used[tensor.buffer.0] = true);
     }
     let can_go =
-        |role: Role| role.is_passing() || role == Role::Multipliers || role == Role::Gradients && !keep_gradients;
+        |role: Role| role.is_transient() || role == Role::Multipliers || role == Role::Gradients && !keep_gradients;
     let (mut left, mut renamed) = (Vec::new(), Vec::new());
     for (buffer, used) in std::mem::take(&mut plan.buffers).into_iter().zip(used) {
         renamed.push(BufferId(left.len()));

@@ -34,7 +34,7 @@ impl Builder<'_> {
         let words = words::<RowMetrics>();
         // Each part starts at an offset that can be bound.
         let step = |len: u32| if outputs == 1 { len } else { len.next_multiple_of(PARAMETER_ALIGNMENT) };
-        let rows_of = |end: &crate::network::TensorSpec| self.batch * end.positions();
+        let rows_of = |spec: &crate::network::TensorSpec| self.batch * spec.positions();
         let shapes: Vec<[u32; 4]> = (self.network.output_specs().iter().map(rows_of))
             .map(|rows| {
                 let turns = (FEWEST_SLOTS / rows).max(1);
@@ -65,15 +65,15 @@ impl Builder<'_> {
         gradient: bool,
         metrics: Tensor,
     ) -> Result<Tensor> {
-        let (source, end) = (self.network.sources()[i], &self.network.output_specs()[i]);
+        let (source, spec) = (self.network.sources()[i], &self.network.output_specs()[i]);
         // Error messages name the output only if there are several.
         let of_output =
-            if self.network.sources().len() == 1 { String::new() } else { format!(" of output {:?}", end.name) };
+            if self.network.sources().len() == 1 { String::new() } else { format!(" of output {:?}", spec.name) };
         let checked = loss.check(self.network.activation_of(i));
         checked.map_err(
-            |error| if of_output.is_empty() { error } else { error.within(&format!("output {:?}", end.name)) },
+            |error| if of_output.is_empty() { error } else { error.within(&format!("output {:?}", spec.name)) },
         )?;
-        let columns = end.columns();
+        let columns = spec.columns();
         if loss.is_softmax() && columns < 2 {
             return Err(Error::shape(
                 format!("softmax cross-entropy{of_output}"),
@@ -82,26 +82,26 @@ impl Builder<'_> {
             ));
         }
         limit("row of a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
-        let (value, is_linked) = self.under(source, loss);
+        let (value, is_pre_activation) = self.under(source, loss);
         if loss.output_activation() != Activation::Identity
-            && !is_linked
+            && !is_pre_activation
             && self.network.activation_of(i) == loss.output_activation()
         {
-            let what = format!("softmax cross-entropy of output {:?}", end.name);
+            let what = format!("softmax cross-entropy of output {:?}", spec.name);
             return Err(Error::shape(
                 what,
                 "a softmax over the last dimension of the output",
-                format!("{:?}", end.shape),
+                format!("{:?}", spec.shape),
             ));
         }
         let output = rows(value);
-        let (node, name) = self.gradient_of_loss(source, is_linked);
+        let (node, name) = self.gradient_of_loss(source, is_pre_activation);
         let gradient = match gradient && weight != 0.0 {
             true => Some(self.buffer(&name, output.shape, Role::ActivationGradient)?),
             false => None,
         };
         let number = i as u32;
-        let positions = end.positions();
+        let positions = spec.positions();
         let targets_of_row = positions * if loss.is_softmax() { 1 } else { columns };
         let targets = self.given(&numbered("targets", number), targets_of_row, Role::Targets(number));
         self.push(LossOp {
@@ -120,8 +120,8 @@ impl Builder<'_> {
         if let Some(gradient) = gradient {
             match node {
                 Some(node) => {
-                    let shape = self.lowered[node].sums.map_or(gradient.shape, |sums| sums.shape);
-                    self.lowered[node].gradients_of_sums.push(seen_as(gradient, shape));
+                    let shape = self.lowered[node].pre_activation.map_or(gradient.shape, |tensor| tensor.shape);
+                    self.lowered[node].pre_activation_gradients.push(seen_as(gradient, shape));
                 }
                 None => self.contribute(source, gradient),
             }
@@ -130,7 +130,7 @@ impl Builder<'_> {
     }
 
     /// The layer whose pre-activation the loss differentiates, if any, and the name of the gradient.
-    fn gradient_of_loss(&self, source: Source, is_linked: bool) -> (Option<usize>, String) {
+    fn gradient_of_loss(&self, source: Source, is_pre_activation: bool) -> (Option<usize>, String) {
         let mut made_by = source;
         while let Source::Node { node, .. } = made_by
             && self.network.nodes()[node].layer.is_view()
@@ -140,7 +140,7 @@ impl Builder<'_> {
         let others = self.network.nodes().iter().any(|node| node.inputs.contains(&source))
             || self.network.sources().iter().filter(|other| **other == source).count() > 1;
         let (node, name) = match made_by {
-            Source::Node { node, .. } if is_linked => {
+            Source::Node { node, .. } if is_pre_activation => {
                 (Some(node), format!("{}.gradient", self.network.nodes()[node].name))
             }
             _ => (None, backward::gradient_name(self, source)),
@@ -150,9 +150,9 @@ impl Builder<'_> {
 
     /// Adds the gradients of the outputs as buffers that are bound at run time.
     pub fn given_gradients(&mut self) -> Result<()> {
-        for (i, end) in self.network.output_specs().iter().enumerate() {
-            let name = format!("{}_gradient", end.name);
-            let shape = builder::of_batch(self.batch, end.shape);
+        for (i, spec) in self.network.output_specs().iter().enumerate() {
+            let name = format!("{}_gradient", spec.name);
+            let shape = builder::of_batch(self.batch, spec.shape);
             let given = self.buffer(&name, shape, Role::OutputGradient(i as u32))?;
             self.contribute(self.network.sources()[i], given);
         }

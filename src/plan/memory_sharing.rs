@@ -16,7 +16,7 @@ impl Plan {
     /// an app, the report or another step.
     pub(crate) fn lives(&self) -> Vec<Option<Life>> {
         let mut lives: Vec<Option<Life>> = vec![None; self.buffers.len()];
-        let is_own = |b: &Buffer| b.role.is_passing() && b.shape.is_some() && b.contents.is_empty();
+        let is_own = |b: &Buffer| b.role.is_transient() && b.shape.is_some() && b.contents.is_empty();
         let mut shares: Vec<bool> = self.buffers.iter().map(is_own).collect();
         for (at, op) in self.ops().enumerate() {
             let inputs = op.inputs();

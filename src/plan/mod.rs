@@ -146,14 +146,14 @@ impl Plan {
         plan.given_inputs()?;
         plan.train(config);
         plan.forward(Some(&data))?;
-        plan.hand_out(&[])?;
+        plan.write_outputs(&[])?;
         let asked: Vec<bool> =
             (0..network.input_specs().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
         plan.given_gradients()?;
         let wanted = Wanted::new(&plan, asked.clone());
         let step = plan.optimizer(optimizer, config, &data);
         plan.backward(&wanted)?;
-        plan.hand_back(&asked)?;
+        plan.write_input_gradients(&asked)?;
         // The update is a separate phase, so the gradients stay in their buffer.
         let config = TrainerConfig { keep_gradients: true, ..config.clone() };
         plan.update(step, &config, false, Some(&data))?;
@@ -204,7 +204,7 @@ impl Plan {
         plan.given_inputs()?;
         if !may_be_one_op || !plan.narrow(losses.first().copied().flatten())? {
             plan.forward(None)?;
-            plan.hand_out(losses)?;
+            plan.write_outputs(losses)?;
         }
         Ok(plan.finish())
     }

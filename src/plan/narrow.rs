@@ -55,7 +55,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
     if !network.is_chain() {
         return fault("network", "a chain (one input, one output, one layer after the other)".into(), "a graph".into());
     }
-    let link = loss.map_or(Activation::Identity, Loss::output_activation);
+    let loss_activation = loss.map_or(Activation::Identity, Loss::output_activation);
     let mut last = Some(network.nodes().len().saturating_sub(1));
     // The loss computes the activation of the last layer that is not a view.
     while let Some(i) = last.filter(|&i| network.nodes()[i].layer.is_view()) {
@@ -68,7 +68,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         let (name, outputs) = (&node.name, node.shapes[0].elements() as u32);
         let offset = |i: usize| network.parameters()[node.parameters[i]].offset;
         let own = match node.layer.activation() {
-            activation if activation == link && last == Some(i) => Activation::Identity,
+            activation if activation == loss_activation && last == Some(i) => Activation::Identity,
             activation => activation,
         };
         let encoded = layers.is_empty() && !encodings.is_empty();

@@ -82,7 +82,7 @@ impl Role {
 
 impl Role {
     /// Whether the contents are only needed within a step. All of it is written before it is read.
-    pub(crate) fn is_passing(self) -> bool {
+    pub(crate) fn is_transient(self) -> bool {
         matches!(self, Self::Activation | Self::ActivationGradient | Self::Statistics | Self::Choices)
     }
 }

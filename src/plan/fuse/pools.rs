@@ -9,8 +9,8 @@ use crate::plan::{Buffer, Plan};
 /// are smaller, and a matmul may fuse the derivative. The pool's input is then unused.
 ///
 /// The pool's output is the element that a window has chosen, so it replaces the activation's output. Pools with
-/// overlapping windows are not changed: they sum gradients, and the rounding would differ. Relu is an exception, because
-/// its derivative is 0 or 1.
+/// overlapping windows are not changed: they sum gradients, and the rounding would differ. Relu is an exception,
+/// because its derivative is 0 or 1.
 pub(super) fn differentiate_first(plan: &mut Plan) {
     for at in 0..plan.step.len() {
         if let Some((second, derivative, gradient)) = swapped(plan, at) {

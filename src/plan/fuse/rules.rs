@@ -6,16 +6,16 @@ use crate::ops::*;
 use crate::plan::Role;
 
 /// The matmul at this position, if its epilogue has room for the next op.
-fn product<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {
+fn matmul<'a>(ops: &'a Ops, at: usize) -> Option<&'a Matmul> {
     match ops.ops[at].as_ref()? {
-        Op::Matmul(product) if product.bias_gradient.is_none() => Some(product),
+        Op::Matmul(matmul) if matmul.bias_gradient.is_none() => Some(matmul),
         _ => None,
     }
 }
 
 /// The bias of a matmul. `None` if its epilogue does more.
-fn bias_of(product: &Matmul) -> Option<Option<Tensor>> {
-    match product.epilogue {
+fn bias_of(matmul: &Matmul) -> Option<Option<Tensor>> {
+    match matmul.epilogue {
         Epilogue::None => Some(None),
         Epilogue::Bias { bias, activation: Activation::Identity } => Some(bias),
         _ => None,
@@ -23,50 +23,49 @@ fn bias_of(product: &Matmul) -> Option<Option<Tensor>> {
 }
 
 /// Another tensor in the shape of a matmul's C.
-fn as_c(product: &Matmul, tensor: Tensor) -> Tensor {
-    seen_as(tensor, product.c.shape)
+fn as_c(matmul: &Matmul, tensor: Tensor) -> Tensor {
+    seen_as(tensor, matmul.c.shape)
 }
 
 /// Matmul, then a bias: fuses the bias into the epilogue.
 pub(super) fn bias(ops: &Ops, first: usize) -> Option<Fused> {
-    let product =
-        product(ops, first).filter(|product| product.epilogue == Epilogue::None && product.addend.is_none())?;
-    let second = ops.sole_reader(product.c)?;
+    let matmul = matmul(ops, first).filter(|matmul| matmul.epilogue == Epilogue::None && matmul.addend.is_none())?;
+    let second = ops.sole_reader(matmul.c)?;
     let Some(Op::Combine(Combine { a, b, output, how: Combination::Add })) = &ops.ops[second] else { return None };
-    let is_row = b.shape[..] == product.c.shape[1..] && b.is_packed() && output.len() == product.c.len();
-    if a.buffer != product.c.buffer || b.buffer == a.buffer || !is_row {
+    let is_row = b.shape[..] == matmul.c.shape[1..] && b.is_packed() && output.len() == matmul.c.len();
+    if a.buffer != matmul.c.buffer || b.buffer == a.buffer || !is_row {
         return None;
     }
     let epilogue = Epilogue::Bias { bias: Some(*b), activation: Activation::Identity };
-    let op = Matmul { c: as_c(product, *output), epilogue, ..product.clone() }.into();
+    let op = Matmul { c: as_c(matmul, *output), epilogue, ..matmul.clone() }.into();
     Some(Fused { first, second, at: ops.place(first, second, &[*b])?, op })
 }
 
 /// Matmul, then another tensor added: a residual connection, or a second share of a gradient.
 pub(super) fn addend(ops: &Ops, first: usize) -> Option<Fused> {
-    let product = product(ops, first).filter(|product| product.addend.is_none())?;
-    bias_of(product)?;
-    let second = ops.sole_reader(product.c)?;
+    let matmul = matmul(ops, first).filter(|matmul| matmul.addend.is_none())?;
+    bias_of(matmul)?;
+    let second = ops.sole_reader(matmul.c)?;
     let Some(Op::Combine(Combine { a, b, output, how: Combination::Add })) = &ops.ops[second] else { return None };
-    let other = if a.buffer == product.c.buffer { b } else { a };
-    let all_alike = [a, b, output].iter().all(|tensor| tensor.len() == product.c.len() && tensor.is_packed());
-    if other.buffer == product.c.buffer || !all_alike {
+    let other = if a.buffer == matmul.c.buffer { b } else { a };
+    let all_alike = [a, b, output].iter().all(|tensor| tensor.len() == matmul.c.len() && tensor.is_packed());
+    if other.buffer == matmul.c.buffer || !all_alike {
         return None;
     }
-    let op = Matmul { c: as_c(product, *output), addend: Some(as_c(product, *other)), ..product.clone() }.into();
+    let op = Matmul { c: as_c(matmul, *output), addend: Some(as_c(matmul, *other)), ..matmul.clone() }.into();
     Some(Fused { first, second, at: ops.place(first, second, &[*other])?, op })
 }
 
 /// Matmul, then an activation. No other op may read the pre-activation.
 pub(super) fn activation(ops: &Ops, first: usize) -> Option<Fused> {
-    let product = product(ops, first)?;
-    let bias = bias_of(product)?;
-    let second = ops.sole_reader(product.c)?;
+    let matmul = matmul(ops, first)?;
+    let bias = bias_of(matmul)?;
+    let second = ops.sole_reader(matmul.c)?;
     let Some(Op::Pointwise(Pointwise { saved: None, dropout: None, output, activation, .. })) = &ops.ops[second] else {
         return None;
     };
     let epilogue = Epilogue::Bias { bias, activation: *activation };
-    let op = Matmul { c: as_c(product, *output), epilogue, ..product.clone() }.into();
+    let op = Matmul { c: as_c(matmul, *output), epilogue, ..matmul.clone() }.into();
     Some(Fused { first, second, at: first, op })
 }
 
@@ -96,12 +95,12 @@ pub(super) fn masked_derivative(ops: &Ops, first: usize) -> Option<Fused> {
 
 /// Matmul, then the derivative of an activation: the result is the gradient of the pre-activation.
 pub(super) fn derivative(ops: &Ops, first: usize) -> Option<Fused> {
-    let product = product(ops, first).filter(|product| product.epilogue == Epilogue::None)?;
-    let second = ops.sole_reader(product.c)?;
+    let matmul = matmul(ops, first).filter(|matmul| matmul.epilogue == Epilogue::None)?;
+    let second = ops.sole_reader(matmul.c)?;
     let Some(Op::Pointwise(derivative)) = &ops.ops[second] else { return None };
-    let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != product.c.buffer)?;
-    let epilogue = Epilogue::Derivative { saved: as_c(product, saved), activation: derivative.activation };
-    let op = Matmul { c: as_c(product, derivative.output), epilogue, ..product.clone() }.into();
+    let saved = derivative.saved.filter(|saved| derivative.dropout.is_none() && saved.buffer != matmul.c.buffer)?;
+    let epilogue = Epilogue::Derivative { saved: as_c(matmul, saved), activation: derivative.activation };
+    let op = Matmul { c: as_c(matmul, derivative.output), epilogue, ..matmul.clone() }.into();
     Some(Fused { first, second, at: ops.place(first, second, &[saved])?, op })
 }
 
@@ -123,48 +122,48 @@ pub(super) fn loss_derivative(ops: &Ops, first: usize) -> Option<Fused> {
 
 /// The gradient of weights, and the column sums of the same output gradient: the gradient of the biases.
 pub(super) fn bias_gradient(ops: &Ops, first: usize) -> Option<Fused> {
-    let product = product(ops, first)?;
-    if product.layout != Layout::Tn || product.epilogue != Epilogue::None || product.addend.is_some() {
+    let matmul = matmul(ops, first)?;
+    if matmul.layout != Layout::Tn || matmul.epilogue != Epilogue::None || matmul.addend.is_some() {
         return None;
     }
     let sums = |at: &&usize| match &ops.ops[**at] {
         Some(Op::Reduce(Reduce { input, output, how: Reduction::Sum })) => {
-            seen_as(*input, product.b.shape) == product.b && output.shape[..] == [1, product.b.columns()]
+            seen_as(*input, matmul.b.shape) == matmul.b && output.shape[..] == [1, matmul.b.columns()]
         }
         _ => false,
     };
-    let second = *ops.readers[product.b.buffer.0].iter().find(sums)?;
+    let second = *ops.readers[matmul.b.buffer.0].iter().find(sums)?;
     let Some(Op::Reduce(Reduce { output, .. })) = &ops.ops[second] else { return None };
     let between = first.min(second) + 1..first.max(second);
-    let is_changed = between.clone().any(|at| ops.writes(at, &product.b));
+    let is_changed = between.clone().any(|at| ops.writes(at, &matmul.b));
     if is_changed || between.clone().any(|at| ops.touches(at, output)) {
         return None;
     }
     let bias_gradient = Some(seen_as(*output, output.len()));
-    let op = Matmul { bias_gradient, ..product.clone() }.into();
+    let op = Matmul { bias_gradient, ..matmul.clone() }.into();
     Some(Fused { first, second, at: first, op })
 }
 
 /// The gradient of a layer's weights and biases, then their update. No other op may read that gradient, or read the
 /// weights afterwards.
 pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
-    let Some(Op::Matmul(product)) = &ops.ops[first] else { return None };
-    let is_gradient = ops.role(product.c) == Role::Gradients && product.epilogue == Epilogue::None;
-    let last = product.bias_gradient.unwrap_or(product.c);
+    let Some(Op::Matmul(matmul)) = &ops.ops[first] else { return None };
+    let is_gradient = ops.role(matmul.c) == Role::Gradients && matmul.epilogue == Epilogue::None;
+    let last = matmul.bias_gradient.unwrap_or(matmul.c);
     // A custom layer may write the column sums to its own tensor.
-    if !is_gradient || product.addend.is_some() || last.buffer != product.c.buffer {
+    if !is_gradient || matmul.addend.is_some() || last.buffer != matmul.c.buffer {
         return None;
     }
-    let len = (last.offset + last.len()).checked_sub(product.c.offset)?;
+    let len = (last.offset + last.len()).checked_sub(matmul.c.offset)?;
     let is_own = |at: &&usize| match &ops.ops[**at] {
         Some(Op::Update(Update { step, gradients, scale: None })) => {
             let all =
-                gradients.offset == product.c.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
+                gradients.offset == matmul.c.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
             all && step.multipliers.is_none()
         }
         _ => false,
     };
-    let second = *ops.readers[product.c.buffer.0].iter().find(is_own)?;
+    let second = *ops.readers[matmul.c.buffer.0].iter().find(is_own)?;
     let Some(Op::Update(Update { step, gradients, .. })) = &ops.ops[second] else { return None };
     let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
     let gradients_are_its_own = others.clone().all(|at| !ops.touches(at, gradients));
@@ -174,8 +173,8 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
         return None;
     }
     let [c, bias] =
-        [Some(product.c), product.bias_gradient].map(|t| t.map(|t| Tensor { buffer: step.parameters.buffer, ..t }));
+        [Some(matmul.c), matmul.bias_gradient].map(|t| t.map(|t| Tensor { buffer: step.parameters.buffer, ..t }));
     let epilogue = Epilogue::Update(Box::new(step.part(0, len)));
-    let op = Matmul { c: c?, bias_gradient: bias, epilogue, ..product.clone() }.into();
+    let op = Matmul { c: c?, bias_gradient: bias, epilogue, ..matmul.clone() }.into();
     Some(Fused { first, second, at: first, op })
 }

@@ -90,16 +90,16 @@ fn numbers(plan: &Plan, network: &Network, steps: u32) -> BTreeMap<String, Vec<u
 }
 
 /// The allowed difference between the numbers of two plans.
-enum Off {
+enum Tolerance {
     /// None: the same operations in the same order give the same bits after three steps.
-    Nothing,
+    Exact,
     /// Another order of factors or of sums of [`ROWS`] terms. The difference after one step is at most this number of
     /// roundings of the largest sum.
     Roundings(f32),
 }
 
-fn assert_agree(before: &Plan, after: &Plan, network: &Network, off: &Off) {
-    let steps = if matches!(off, Off::Nothing) { 3 } else { 1 };
+fn assert_agree(before: &Plan, after: &Plan, network: &Network, tolerance: &Tolerance) {
+    let steps = if matches!(tolerance, Tolerance::Exact) { 3 } else { 1 };
     let [before, numbers] = [before, after].map(|plan| numbers(plan, network, steps));
     let in_f32 = |name: &&String| after.buffers.iter().any(|b| b.name == **name && b.dtype == Dtype::F32);
     let largest = numbers.keys().filter(in_f32).flat_map(|name| &numbers[name]);
@@ -110,47 +110,47 @@ fn assert_agree(before: &Plan, after: &Plan, network: &Network, off: &Off) {
     let is_whole = |name: &str| name != "gradients" || !after.ops().any(updates);
     for (name, held) in numbers.iter().filter(|(name, _)| is_whole(name)) {
         let other = before.get(name).unwrap_or_else(|| panic!("no {name} before"));
-        match off {
-            Off::Roundings(roundings) if in_f32(&name) => {
+        match tolerance {
+            Tolerance::Roundings(roundings) if in_f32(&name) => {
                 let bound = roundings * largest * ROWS as f32 / (1 << 24) as f32;
                 for (a, b) in held.iter().zip(other).map(|(a, b)| (f32::from_bits(*a), f32::from_bits(*b))) {
                     assert!((a - b).abs() <= bound, "{name}: {a} is not {b}, within {bound}");
                 }
             }
-            Off::Roundings(_) => {}
-            Off::Nothing => assert_eq!(held, other, "{name}"),
+            Tolerance::Roundings(_) => {}
+            Tolerance::Exact => assert_eq!(held, other, "{name}"),
         }
     }
 }
 
 /// Checks that a rule removes the ops `gone` and adds the ops `new`. The rules `before` are applied first.
-fn check(network: &Network, before: &[Rule], rule: Rule, gone: &[&str], new: &[&str], off: Off) {
+fn check(network: &Network, before: &[Rule], rule: Rule, gone: &[&str], new: &[&str], tolerance: Tolerance) {
     let plain = by(&plain(network, Loss::MeanSquaredError), before);
     let fused = by(&plain, &[rule]);
     let (removed, added) = changes(&plain, &fused);
     assert_eq!(removed, gone, "gone");
     assert_eq!(added, new, "new");
-    assert_agree(&plain, &fused, network, &off);
+    assert_agree(&plain, &fused, network, &tolerance);
 }
 
 #[test]
-fn a_bias_goes_into_the_product() {
+fn a_bias_goes_into_the_matmul() {
     let network = Network::input(4).dense(3, Identity).build().unwrap();
     check(
         &network,
         &[],
         rules::bias,
         &[
-            "matmul Nn 5x3x4: input, parameters -> dense_1.product",
-            "combine add [5, 3]: dense_1.product, parameters+64 -> dense_1",
+            "matmul Nn 5x3x4: input, parameters -> dense_1.matmul",
+            "combine add [5, 3]: dense_1.matmul, parameters+64 -> dense_1",
         ],
         &["matmul Nn 5x3x4 bias identity: input, parameters, parameters+64 -> dense_1"],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
 #[test]
-fn the_sum_of_a_residual_connection_goes_into_the_product() {
+fn the_sum_of_a_residual_connection_goes_into_the_matmul() {
     let network = Network::input(4).residual(|x| x.dense(4, Identity)).dense(3, Tanh).build().unwrap();
     check(
         &network,
@@ -161,12 +161,12 @@ fn the_sum_of_a_residual_connection_goes_into_the_product() {
             "combine add [5, 4]: input, dense_1 -> add_2",
         ],
         &["matmul Nn 5x4x4 add bias identity: input, parameters, parameters+64, input -> add_2"],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
 #[test]
-fn gradients_of_two_readers_are_added_by_the_later_product() {
+fn gradients_of_two_readers_are_added_by_the_later_matmul() {
     let network =
         Network::input(4).dense(4, Identity).residual(|x| x.dense(4, Tanh)).dense(3, Identity).build().unwrap();
     check(
@@ -178,28 +178,28 @@ fn gradients_of_two_readers_are_added_by_the_later_product() {
             "combine add [5, 4]: add_3.gradient, dense_1.gradient.by_dense_2 -> dense_1.gradient",
         ],
         &["matmul Nt 5x4x4 add: dense_2.gradient, parameters+128, add_3.gradient -> dense_1.gradient"],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
 #[test]
-fn an_activation_goes_into_the_product() {
+fn an_activation_goes_into_the_matmul() {
     let network = Network::input(4).dense(3, Tanh).layer(Dense::new(2, Relu).without_bias()).build().unwrap();
     check(
         &network,
         &[rules::bias],
         rules::activation,
         &[
-            "matmul Nn 5x3x4 bias identity: input, parameters, parameters+64 -> dense_1.sums",
-            "pointwise tanh: dense_1.sums -> dense_1",
-            "matmul Nn 5x2x3: dense_1, parameters+128 -> dense_2.sums",
-            "pointwise relu: dense_2.sums -> dense_2",
+            "matmul Nn 5x3x4 bias identity: input, parameters, parameters+64 -> dense_1.pre_activation",
+            "pointwise tanh: dense_1.pre_activation -> dense_1",
+            "matmul Nn 5x2x3: dense_1, parameters+128 -> dense_2.pre_activation",
+            "pointwise relu: dense_2.pre_activation -> dense_2",
         ],
         &[
             "matmul Nn 5x3x4 bias tanh: input, parameters, parameters+64 -> dense_1",
             "matmul Nn 5x2x3 bias relu: dense_1, parameters+128 -> dense_2",
         ],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
@@ -207,7 +207,7 @@ fn an_activation_goes_into_the_product() {
 #[test]
 fn an_activation_whose_input_is_needed_stays_an_op() {
     let network = Network::input(4).dense(3, Silu).dense(2, Identity).build().unwrap();
-    check(&network, &[rules::bias], rules::activation, &[], &[], Off::Nothing);
+    check(&network, &[rules::bias], rules::activation, &[], &[], Tolerance::Exact);
 }
 
 #[test]
@@ -222,12 +222,12 @@ fn the_derivative_goes_with_the_mask_of_a_dropout() {
             "pointwise derivative of tanh: dense_1.output_gradient, dense_1 -> dense_1.gradient",
         ],
         &["pointwise derivative of tanh, dropout 0.25: dropout_2.gradient, dense_1, step, data -> dense_1.gradient"],
-        Off::Roundings(4.0),
+        Tolerance::Roundings(4.0),
     );
 }
 
 #[test]
-fn a_derivative_goes_into_the_product() {
+fn a_derivative_goes_into_the_matmul() {
     let network = Network::input(4).dense(3, Tanh).dense(5, Silu).dense(2, Identity).build().unwrap();
     check(
         &network,
@@ -235,15 +235,15 @@ fn a_derivative_goes_into_the_product() {
         rules::derivative,
         &[
             "matmul Nt 5x5x2: dense_3.gradient, parameters+256 -> dense_2.output_gradient",
-            "pointwise derivative of silu: dense_2.output_gradient, dense_2.sums -> dense_2.gradient",
+            "pointwise derivative of silu: dense_2.output_gradient, dense_2.pre_activation -> dense_2.gradient",
             "matmul Nt 5x3x5: dense_2.gradient, parameters+128 -> dense_1.output_gradient",
             "pointwise derivative of tanh: dense_1.output_gradient, dense_1 -> dense_1.gradient",
         ],
         &[
-            "matmul Nt 5x5x2 derivative of silu: dense_3.gradient, parameters+256, dense_2.sums -> dense_2.gradient",
+            "matmul Nt 5x5x2 derivative of silu: dense_3.gradient, parameters+256, dense_2.pre_activation -> dense_2.gradient",
             "matmul Nt 5x3x5 derivative of tanh: dense_2.gradient, parameters+128, dense_1 -> dense_1.gradient",
         ],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
@@ -262,7 +262,7 @@ fn a_derivative_follows_the_sum_at_a_fan_out() {
         &[
             "matmul Nt 5x4x4 add derivative of tanh: dense_2.gradient, parameters+128, dense_1, add_3.gradient -> dense_1.gradient",
         ],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
@@ -278,7 +278,7 @@ fn the_last_derivative_goes_into_the_loss() {
             "pointwise derivative of sigmoid: dense_1.output_gradient, dense_1 -> dense_1.gradient",
         ],
         &["pointwise_loss: dense_1, targets, data, step, indices -> row_metrics, dense_1.gradient"],
-        Off::Roundings(8.0),
+        Tolerance::Roundings(8.0),
     );
 }
 
@@ -294,7 +294,7 @@ fn a_derivative_before_a_softmax_loss_stays_an_op() {
 }
 
 #[test]
-fn the_gradient_of_biases_goes_into_the_product() {
+fn the_gradient_of_biases_goes_into_the_matmul() {
     let network = Network::input(4).dense(3, Tanh).dense(2, Identity).build().unwrap();
     check(
         &network,
@@ -310,12 +310,12 @@ fn the_gradient_of_biases_goes_into_the_product() {
             "matmul Tn 3x2x5: dense_1, dense_2.gradient -> gradients+128, gradients+192",
             "matmul Tn 4x3x5: input, dense_1.gradient -> gradients, gradients+64",
         ],
-        Off::Roundings(2.0),
+        Tolerance::Roundings(2.0),
     );
 }
 
 #[test]
-fn the_update_goes_into_the_product() {
+fn the_update_goes_into_the_matmul() {
     let network = Network::input(4).dense(3, Tanh).layer(Dense::new(2, Identity).without_bias()).build().unwrap();
     check(
         &network,
@@ -331,7 +331,7 @@ fn the_update_goes_into_the_product() {
             "matmul Tn 3x2x5 update: dense_1, dense_2.gradient, step -> parameters+128, moments+128",
             "matmul Tn 4x3x5 update: input, dense_1.gradient, step -> parameters, moments",
         ],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
@@ -347,13 +347,13 @@ fn all_rules_together() {
         [
             "next_batch: data -> step, indices",
             "gather: features, data, step, indices -> input",
-            "matmul Nn 5x6x4: input, parameters -> dense_1.product",
-            "combine add [5, 6]: dense_1.product, parameters+64 -> dense_1.sums",
-            "pointwise relu: dense_1.sums -> dense_1",
+            "matmul Nn 5x6x4: input, parameters -> dense_1.matmul",
+            "combine add [5, 6]: dense_1.matmul, parameters+64 -> dense_1.pre_activation",
+            "pointwise relu: dense_1.pre_activation -> dense_1",
             "layer_norm: dense_1, parameters+128, parameters+192 -> layer_norm_2, layer_norm_2.statistics",
-            "matmul Nn 5x3x6: layer_norm_2, parameters+256 -> dense_3.product",
-            "combine add [5, 3]: dense_3.product, parameters+320 -> dense_3.sums",
-            "pointwise sigmoid: dense_3.sums -> dense_3",
+            "matmul Nn 5x3x6: layer_norm_2, parameters+256 -> dense_3.matmul",
+            "combine add [5, 3]: dense_3.matmul, parameters+320 -> dense_3.pre_activation",
+            "pointwise sigmoid: dense_3.pre_activation -> dense_3",
             "pointwise_loss: dense_3, targets, data, step, indices -> row_metrics, dense_3.output_gradient",
             "pointwise derivative of sigmoid: dense_3.output_gradient, dense_3 -> dense_3.gradient",
             "matmul Nt 5x6x3: dense_3.gradient, parameters+256 -> layer_norm_2.gradient",
@@ -387,7 +387,7 @@ fn all_rules_together() {
             "update: gradients+128, step -> parameters+128",
         ]
     );
-    assert_agree(&plain, &plan, &network, &Off::Roundings(100.0));
+    assert_agree(&plain, &plan, &network, &Tolerance::Roundings(100.0));
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn an_activation_goes_into_batch_normalisation() {
             "pointwise relu: batch_norm_1 -> activation_2",
         ],
         &["batch_norm relu: input, parameters, parameters+64, batch_norm_1.statistics -> activation_2"],
-        Off::Nothing,
+        Tolerance::Exact,
     );
 }
 
@@ -417,5 +417,5 @@ fn what_others_read_stays() {
     let normal = g.layer(LayerNorm::default(), y).unwrap();
     let sum = g.add([scaled, normal]).unwrap();
     let network = g.build([("y", sum)]).unwrap();
-    check(&network, &[rules::bias], rules::activation, &[], &[], Off::Nothing);
+    check(&network, &[rules::bias], rules::activation, &[], &[], Tolerance::Exact);
 }

@@ -1,21 +1,21 @@
 //! Elementwise sums and products with broadcasting. For a sum, the gradient of each input is that of the output. For a
 //! product, it is that times the other input. Broadcast dimensions are summed.
 
-use super::{At, Builder, Lowered, Tensor, made, seen_as};
+use super::{Builder, LayerContext, Lowered, Tensor, made, seen_as};
 use crate::error::{Error, Result};
 use crate::plan::builder::of_batch;
 use crate::plan::{Combination, Combine, Reduce, Reduction, Shape};
 
-pub(super) fn add(at: &At, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn add(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> {
     forward(at, Combination::Add, plan)
 }
 
 /// Keeps the intermediate products of more than two inputs.
-pub(super) fn multiply(at: &At, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn multiply(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> {
     forward(at, Combination::Multiply, plan)
 }
 
-fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
+fn forward(at: &LayerContext, how: Combination, plan: &mut Builder) -> Result<Lowered> {
     let rank = at.shape().len() + 1;
     let inputs: Vec<Tensor> = at.inputs.iter().map(|&input| of_rank(input, rank)).collect();
     let (mut so_far, mut kept) = (inputs[0], Vec::new());
@@ -32,14 +32,14 @@ fn forward(at: &At, how: Combination, plan: &mut Builder) -> Result<Lowered> {
     Ok(Lowered { kept, ..made(so_far) })
 }
 
-pub(super) fn add_backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn add_backward(at: &LayerContext, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     for input in 0..at.inputs.len() {
-        hand_down(at, input, gradient, plan)?;
+        add_input_gradient(at, input, gradient, plan)?;
     }
     Ok(())
 }
 
-pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn multiply_backward(at: &LayerContext, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let rank = at.shape().len() + 1;
     let mut gradient = gradient;
     for input in (1..at.inputs.len()).rev() {
@@ -52,7 +52,7 @@ pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -
         };
         if at.wanted[input] {
             let of_this = times(before, format!("gradient_of_{}", input + 1), plan)?;
-            hand_down(at, input, of_this, plan)?;
+            add_input_gradient(at, input, of_this, plan)?;
         }
         if at.wanted[..input].contains(&true) {
             let of_before = times(this, format!("gradient_before_{}", input + 1), plan)?;
@@ -61,11 +61,11 @@ pub(super) fn multiply_backward(at: &At, gradient: Tensor, plan: &mut Builder) -
             return Ok(());
         }
     }
-    hand_down(at, 0, gradient, plan)
+    add_input_gradient(at, 0, gradient, plan)
 }
 
 /// Adds the gradient of an input, given a gradient with the output's shape.
-fn hand_down(at: &At, input: usize, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+fn add_input_gradient(at: &LayerContext, input: usize, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if at.wanted[input] {
         let given = at.inputs[input];
         let shape = of_rank(given, gradient.shape.len()).shape;
@@ -76,7 +76,7 @@ fn hand_down(at: &At, input: usize, gradient: Tensor, plan: &mut Builder) -> Res
 }
 
 /// Sums over the dimensions in which `shape` is 1.
-fn summed_to(at: &At, gradient: Tensor, shape: Shape, name: &str, plan: &mut Builder) -> Result<Tensor> {
+fn summed_to(at: &LayerContext, gradient: Tensor, shape: Shape, name: &str, plan: &mut Builder) -> Result<Tensor> {
     if gradient.shape == shape {
         return Ok(gradient);
     }

@@ -1,7 +1,7 @@
 //! Batch normalisation: y = x̂ · scale + shift. Training uses the statistics of the batch, other plans the running
 //! ones. For gradients, see [`BatchNormInput`] and [`BatchNormParameters`].
 
-use super::{At, Builder, Lowered, Role, Tensor, made, rows};
+use super::{Builder, LayerContext, Lowered, Role, Tensor, made, rows};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::network::BatchNorm;
@@ -9,7 +9,7 @@ use crate::plan::{
     BatchNormForward, BatchNormInput, BatchNormParameters, ChannelStatistics, PARAMETER_ALIGNMENT, RunningStatistics,
 };
 
-pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, norm: BatchNorm, plan: &mut Builder) -> Result<Lowered> {
     let BatchNorm { epsilon, momentum } = norm;
     let x = rows(at.inputs[0]);
     let output = plan.activation(&at.node.name, at.shape())?;
@@ -32,7 +32,7 @@ pub(super) fn forward(at: &At, norm: BatchNorm, plan: &mut Builder) -> Result<Lo
     Ok(Lowered { kept, ..made(output) })
 }
 
-pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, epsilon: f32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let [statistics, step] = at.done.kept[..] else { return Ok(()) };
     let [scale, shift] = [0, 1].map(|i| at.node.parameters[i]);
@@ -54,6 +54,6 @@ pub(super) fn backward(at: &At, epsilon: f32, gradient: Tensor, plan: &mut Build
 }
 
 /// Whether training keeps the running statistics constant.
-fn is_fixed(at: &At, plan: &Builder) -> bool {
+fn is_fixed(at: &LayerContext, plan: &Builder) -> bool {
     at.node.states.iter().any(|&state| plan.fixed[state])
 }

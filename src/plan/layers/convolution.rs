@@ -1,31 +1,31 @@
 //! Convolutions: the matmuls of a dense layer, with A read through a [`Window`].
 
-use super::dense::{self, Product};
-use super::{At, Builder, Lowered, Tensor, limit};
+use super::dense::{self, LayerMatmul};
+use super::{Builder, LayerContext, Lowered, Tensor, limit};
 use crate::error::Result;
 use crate::network::Conv;
 
 /// The largest number of elements of A, stored or virtual, that kernels can index.
-const SUBMISSION_LIMITS: u64 = u32::MAX as u64;
+const MOST_ELEMENTS: u64 = u32::MAX as u64;
 
-pub(super) fn forward(at: &At, conv: &Conv, plan: &mut Builder) -> Result<Lowered> {
-    let product = product(at, conv)?;
-    for (window, of) in [(product.window, at.shape()), (product.reversed, at.input_shape())] {
+pub(super) fn forward(at: &LayerContext, conv: &Conv, plan: &mut Builder) -> Result<Lowered> {
+    let matmul = matmul(at, conv)?;
+    for (window, of) in [(matmul.window, at.shape()), (matmul.reversed, at.input_shape())] {
         let numbers = window.map_or(0, |window| window.numbers(plan.batch));
-        limit(&format!("windows of layer {} for output {of:?}", at.node.name), numbers, SUBMISSION_LIMITS, "numbers")?;
+        limit(&format!("windows of layer {} for output {of:?}", at.node.name), numbers, MOST_ELEMENTS, "numbers")?;
     }
-    dense::forward(at, product, plan)
+    dense::forward(at, matmul, plan)
 }
 
-pub(super) fn backward(at: &At, conv: &Conv, gradient: Tensor, plan: &mut Builder) -> Result<()> {
-    dense::backward(at, product(at, conv)?, gradient, plan)
+pub(super) fn backward(at: &LayerContext, conv: &Conv, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+    dense::backward(at, matmul(at, conv)?, gradient, plan)
 }
 
-fn product(at: &At, conv: &Conv) -> Result<Product> {
+fn matmul(at: &LayerContext, conv: &Conv) -> Result<LayerMatmul> {
     let window = conv.window(at.input_shape());
     let channels = at.shape().last().copied().unwrap_or(1);
     let reversed = Some(window.reversed(channels));
-    Ok(Product {
+    Ok(LayerMatmul {
         bias: conv.has_bias(),
         activation: conv.activation,
         transposed: false,

@@ -1,10 +1,10 @@
 //! Custom layers: checks their ops and tensors, and adds them to the plan.
 
-use super::{At, Builder, Lowered, Role};
+use super::{Builder, LayerContext, Lowered, Role};
 use crate::error::Result;
 use crate::network::{Custom, LayerOps, LayerTensors};
 
-pub(super) fn forward(at: &At, layer: &Custom, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, layer: &Custom, plan: &mut Builder) -> Result<Lowered> {
     let one = at.node.shapes.len() == 1;
     let name = |i: usize| if one { at.node.name.clone() } else { at.name(&format!("output_{i}")) };
     let outputs = (0..).zip(&at.node.shapes).map(|(i, &shape)| plan.activation(&name(i), shape));
@@ -15,7 +15,12 @@ pub(super) fn forward(at: &At, layer: &Custom, plan: &mut Builder) -> Result<Low
     Ok(Lowered { outputs, kept, ..Lowered::default() })
 }
 
-pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tensor>], plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(
+    at: &LayerContext,
+    layer: &Custom,
+    gradients: &[Option<super::Tensor>],
+    plan: &mut Builder,
+) -> Result<()> {
     let input_gradients = (0..at.inputs.len()).map(|i| plan.sink(at, i)).collect::<Result<_>>()?;
     let sink = |&p: &usize| plan.trained[p].then(|| plan.parameter_sink(at, p)).transpose();
     let parameter_gradients = at.node.parameters.iter().map(sink).collect::<Result<_>>()?;
@@ -35,7 +40,7 @@ pub(super) fn backward(at: &At, layer: &Custom, gradients: &[Option<super::Tenso
 }
 
 /// The tensors that both passes read.
-fn given(at: &At, plan: &Builder) -> LayerTensors {
+fn given(at: &LayerContext, plan: &Builder) -> LayerTensors {
     LayerTensors {
         inputs: at.inputs.clone(),
         parameters: at.node.parameters.iter().map(|&p| plan.parameter(p)).collect(),
@@ -45,13 +50,13 @@ fn given(at: &At, plan: &Builder) -> LayerTensors {
     }
 }
 
-fn layer_ops<'a>(at: &At<'a>, tensors: LayerTensors, plan: &Builder) -> LayerOps<'a> {
+fn layer_ops<'a>(at: &LayerContext<'a>, tensors: LayerTensors, plan: &Builder) -> LayerOps<'a> {
     let (layer, next) = (at.node.name.as_str(), plan.plan.buffers.len());
     LayerOps { tensors, layer, own: Vec::new(), before: 0, next, ops: Vec::new() }
 }
 
 /// Adds the ops of a pass. Returns all intermediate tensors of the layer.
-fn add(at: &At, ops: LayerOps, role: Role, plan: &mut Builder) -> Result<Vec<super::Tensor>> {
+fn add(at: &LayerContext, ops: LayerOps, role: Role, plan: &mut Builder) -> Result<Vec<super::Tensor>> {
     ops.check_written()?;
     for (name, tensor) in &ops.own[ops.before..] {
         plan.buffer(&at.name(name), tensor.shape, role)?;

@@ -1,13 +1,16 @@
-//! Dense: Y = activation(X · W + b); dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ. Tied to transposed weights: Y
-//! = activation(X · Wᵀ + b); dW = dZᵀ · X, dX = dZ · W. A convolution reads X and dZ through windows.
+//! Dense layers: Y = activation(X · W + b).
+//!
+//! - Gradients: dW = Xᵀ · dZ, db = column sums of dZ, dX = dZ · Wᵀ.
+//! - Tied to transposed weights: Y = activation(X · Wᵀ + b), dW = dZᵀ · X, dX = dZ · W.
+//! - A convolution reads X and dZ through windows.
 
-use super::{At, Builder, Lowered, Tensor, activation, made, rows, seen_as};
+use super::{Builder, LayerContext, Lowered, Tensor, activation, made, rows, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Combination, Combine, Layout, Matmul, Reduce, Reduction, Window};
 
 /// The matmul of a layer and its epilogue.
-pub(super) struct Product {
+pub(super) struct LayerMatmul {
     pub bias: bool,
     pub activation: Activation,
     /// Whether the weights are those of another layer, transposed.
@@ -17,41 +20,41 @@ pub(super) struct Product {
     pub reversed: Option<Window>,
 }
 
-impl Product {
+impl LayerMatmul {
     /// The matmul of a dense layer with its own weights.
     pub fn dense(bias: bool, activation: Activation) -> Self {
         Self { bias, activation, transposed: false, window: None, reversed: None }
     }
 }
 
-pub(super) fn forward(at: &At, of: Product, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, of: LayerMatmul, plan: &mut Builder) -> Result<Lowered> {
     let name = at.node.name.as_str();
-    let end = if of.activation == Activation::Identity { name.into() } else { at.name("sums") };
-    let product = plan.activation(if of.bias { at.name("product") } else { end.clone() }.as_str(), at.shape())?;
+    let end = if of.activation == Activation::Identity { name.into() } else { at.name("pre_activation") };
+    let matmul = plan.activation(if of.bias { at.name("matmul") } else { end.clone() }.as_str(), at.shape())?;
     let weight = rows(plan.parameter(at.node.parameters[0]));
     let layout = if of.transposed { Layout::Nt } else { Layout::Nn };
-    plan.push(Matmul { window: of.window, ..Matmul::new(rows(at.inputs[0]), weight, rows(product), layout) });
-    let sums = match of.bias {
-        false => product,
+    plan.push(Matmul { window: of.window, ..Matmul::new(rows(at.inputs[0]), weight, rows(matmul), layout) });
+    let pre_activation = match of.bias {
+        false => matmul,
         true => {
             let output = plan.activation(&end, at.shape())?;
             let b = plan.parameter(at.node.parameters[1]);
-            plan.push(Combine { a: rows(product), b, output: rows(output), how: Combination::Add });
+            plan.push(Combine { a: rows(matmul), b, output: rows(output), how: Combination::Add });
             output
         }
     };
-    let (sums, output) = activation::forward(name, sums, of.activation, plan)?;
-    Ok(Lowered { sums, ..made(output) })
+    let (pre_activation, output) = activation::forward(name, pre_activation, of.activation, plan)?;
+    Ok(Lowered { pre_activation, ..made(output) })
 }
 
-pub(super) fn backward(at: &At, of: Product, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, of: LayerMatmul, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient) = (rows(at.inputs[0]), rows(gradient));
     let weight = at.node.parameters[0];
     // The input's gradient comes first, because the gradient of the weights may update them in its epilogue.
     if let Some(sink) = plan.sink(at, 0)? {
         let layout = if of.transposed { Layout::Nn } else { Layout::Nt };
-        let product = Matmul::new(gradient, rows(plan.parameter(weight)), rows(sink), layout);
-        plan.push(Matmul { window: of.reversed, ..product });
+        let matmul = Matmul::new(gradient, rows(plan.parameter(weight)), rows(sink), layout);
+        plan.push(Matmul { window: of.reversed, ..matmul });
     }
     if plan.trained[weight] {
         let c = rows(plan.parameter_sink(at, weight)?);

@@ -1,18 +1,24 @@
 //! Dropout: y = x · mask, dx = dy · mask. The backward pass draws the same mask again.
 
-use super::{At, Builder, Lowered, Tensor, made};
+use super::{Builder, LayerContext, Lowered, Tensor, made};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::plan::{Dropout, Pointwise};
 
-pub(super) fn forward(at: &At, rate: f32, spatial: bool, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, rate: f32, spatial: bool, plan: &mut Builder) -> Result<Lowered> {
     let Some(dropout) = mask(at, rate, spatial, plan) else { return Ok(made(at.inputs[0])) };
     let output = plan.activation(&at.node.name, at.shape())?;
     plan.push(masked(at.inputs[0], output, dropout));
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, rate: f32, spatial: bool, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(
+    at: &LayerContext,
+    rate: f32,
+    spatial: bool,
+    gradient: Tensor,
+    plan: &mut Builder,
+) -> Result<()> {
     match mask(at, rate, spatial, plan) {
         None => plan.contribute(at.node.inputs[0], gradient),
         Some(dropout) => {
@@ -25,7 +31,7 @@ pub(super) fn backward(at: &At, rate: f32, spatial: bool, gradient: Tensor, plan
 }
 
 /// The mask. `None` outside training.
-fn mask(at: &At, rate: f32, spatial: bool, plan: &Builder) -> Option<Dropout> {
+fn mask(at: &LayerContext, rate: f32, spatial: bool, plan: &Builder) -> Option<Dropout> {
     let set = plan.masks.as_ref().filter(|_| rate > 0.0)?;
     let shape = at.shape();
     let spatial = spatial.then(|| [shape.elements() as u32, shape[shape.len() - 1]]);

@@ -1,17 +1,17 @@
 //! An encoding of separate coordinates: dx = Σ dy · y′ over the features of a coordinate.
 
-use super::{At, Builder, Lowered, Tensor, made};
+use super::{Builder, LayerContext, Lowered, Tensor, made};
 use crate::encoding::Encoding;
 use crate::error::Result;
 use crate::plan::Encode;
 
-pub(super) fn forward(at: &At, encoding: Encoding, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, encoding: Encoding, plan: &mut Builder) -> Result<Lowered> {
     let output = plan.activation(&at.node.name, at.shape())?;
     plan.push(Encode { encoding, x: at.inputs[0], gradient: None, output });
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, encoding: Encoding, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, encoding: Encoding, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if let Some(output) = plan.sink(at, 0)? {
         plan.push(Encode { encoding, x: at.inputs[0], gradient: Some(gradient), output });
     }

@@ -1,12 +1,12 @@
 //! Hash grid: y = table entries at the corners of a point's cell, interpolated. The table's gradient is summed in
 //! integers: [`HashGridScale`], [`HashGridScatter`], [`HashGridGradient`]. The points' gradient is [`HashGridInput`].
 
-use super::{At, Builder, Lowered, Role, Tensor, made};
+use super::{Builder, LayerContext, Lowered, Role, Tensor, made};
 use crate::encoding::{BLOCK, HashGrid, Level};
 use crate::error::Result;
 use crate::ops::{HashGridForward, HashGridGradient, HashGridInput, HashGridScale, HashGridScatter};
 
-pub(super) fn forward(at: &At, grid: HashGrid, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, grid: HashGrid, plan: &mut Builder) -> Result<Lowered> {
     let x = at.inputs[0];
     // The table of levels, which both passes read.
     let levels = plan.buffer(&at.name("levels"), [grid.levels, 4], Role::GridLevels)?;
@@ -16,7 +16,7 @@ pub(super) fn forward(at: &At, grid: HashGrid, plan: &mut Builder) -> Result<Low
     Ok(Lowered { kept: vec![levels], ..made(y) })
 }
 
-pub(super) fn backward(at: &At, grid: HashGrid, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, grid: HashGrid, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, levels, parameter) = (at.inputs[0], at.done.kept[0], at.node.parameters[0]);
     if plan.trained[parameter] {
         let table_gradient = plan.parameter_sink(at, parameter)?;

@@ -1,12 +1,12 @@
 //! Layer, group, instance and RMS normalisation: y = x̂ · scale + shift. For gradients, see [`LayerNormInput`] and
 //! [`LayerNormParameters`].
 
-use super::{At, Builder, LONGEST_ROW, Lowered, Role, Tensor, limit, made, rows, seen_as};
+use super::{Builder, LONGEST_ROW, LayerContext, Lowered, Role, Tensor, limit, made, rows, seen_as};
 use crate::error::Result;
 use crate::network::Normalisation;
 use crate::plan::{LayerNormForward, LayerNormInput, LayerNormParameters};
 
-pub(super) fn forward(at: &At, norm: &Normalisation, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, norm: &Normalisation, plan: &mut Builder) -> Result<Lowered> {
     let (x, groups) = (members(at.inputs[0], norm), norm.groups);
     limit("group of a normalisation", (x.columns() / groups).into(), LONGEST_ROW.into(), "features")?;
     let output = plan.activation(&at.node.name, at.shape())?;
@@ -25,7 +25,7 @@ pub(super) fn forward(at: &At, norm: &Normalisation, plan: &mut Builder) -> Resu
     Ok(Lowered { kept: vec![statistics], ..made(output) })
 }
 
-pub(super) fn backward(at: &At, norm: &Normalisation, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, norm: &Normalisation, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (x, gradient, statistics) = (members(at.inputs[0], norm), members(gradient, norm), at.done.kept[0]);
     let (scale, &Normalisation { groups, centred, .. }) = (at.node.parameters[0], norm);
     if plan.trained[scale] {

@@ -16,7 +16,7 @@ mod reducing;
 mod resizing;
 mod scale_shift;
 
-use self::dense::Product;
+use self::dense::LayerMatmul;
 use super::builder::{Builder, Lowered, limit};
 use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::network::{Layer, Node};
 
 /// A layer of the network and its tensors in the plan.
-pub(super) struct At<'a> {
+pub(super) struct LayerContext<'a> {
     /// The index of the node. It makes its dropout masks unique.
     pub index: usize,
     pub node: &'a Node,
@@ -36,7 +36,7 @@ pub(super) struct At<'a> {
     pub done: Lowered,
 }
 
-impl At<'_> {
+impl LayerContext<'_> {
     fn name(&self, of: &str) -> String {
         format!("{}.{of}", self.node.name)
     }
@@ -62,19 +62,19 @@ impl At<'_> {
 }
 
 /// Adds a layer's forward pass.
-pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> {
     match at.layer(plan).clone() {
-        Layer::Dense(dense) => dense::forward(at, Product::dense(dense.has_bias(), dense.activation()), plan),
+        Layer::Dense(dense) => dense::forward(at, LayerMatmul::dense(dense.has_bias(), dense.activation()), plan),
         Layer::Conv(conv) => convolution::forward(at, &conv, plan),
         Layer::Pool(pool) => pooling::forward(at, &pool, plan),
         Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_) | Layer::DepthToSpace(_) | Layer::SpaceToDepth(_) => {
             resizing::forward(at, plan)
         }
-        Layer::Tied(tied) => dense::forward(at, of_tied(tied.transposed.unwrap_or_default()), plan),
+        Layer::Tied(tied) => dense::forward(at, transposed_matmul(tied.transposed.unwrap_or_default()), plan),
         Layer::Flatten | Layer::Reshape(_) | Layer::Activation(Activation::Identity) => Ok(moving::reshape(at, plan)),
         Layer::Activation(activation) => {
-            let (sums, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
-            Ok(Lowered { sums, ..made(output) })
+            let (pre_activation, output) = activation::forward(&at.node.name, at.inputs[0], activation, plan)?;
+            Ok(Lowered { pre_activation, ..made(output) })
         }
         Layer::Dropout(rate) => dropout::forward(at, rate, false, plan),
         Layer::SpatialDropout(rate) => dropout::forward(at, rate, true, plan),
@@ -100,22 +100,23 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
 /// Adds a layer's backward pass. It starts from the gradients of the outputs or of the pre-activation. It adds the
 /// gradients of trained weights, and the needed gradients of inputs.
 pub(super) fn backward(
-    at: &At,
+    at: &LayerContext,
     gradients: &[Option<Tensor>],
-    of_sums: Option<Tensor>,
+    pre_activation_gradient: Option<Tensor>,
     plan: &mut Builder,
 ) -> Result<()> {
     let layer = at.layer(plan).clone();
     let activation = layer.activation();
-    let through =
-        |gradient: Option<Tensor>, plan: &mut Builder| activation::backward(at, activation, gradient, of_sums, plan);
+    let through = |gradient: Option<Tensor>, plan: &mut Builder| {
+        activation::backward(at, activation, gradient, pre_activation_gradient, plan)
+    };
     // At least one output of a layer has a gradient.
-    let Some(first) = gradients.iter().flatten().chain(&of_sums).next().copied() else { return Ok(()) };
+    let Some(first) = gradients.iter().flatten().chain(&pre_activation_gradient).next().copied() else { return Ok(()) };
     match layer {
         Layer::Dense(dense) => {
             let gradient = through(gradients[0], plan)?;
-            let product = Product::dense(dense.has_bias(), dense.activation());
-            dense::backward(at, product, gradient.unwrap_or(first), plan)?;
+            let matmul = LayerMatmul::dense(dense.has_bias(), dense.activation());
+            dense::backward(at, matmul, gradient.unwrap_or(first), plan)?;
         }
         Layer::Conv(conv) => {
             let gradient = through(gradients[0], plan)?;
@@ -127,7 +128,7 @@ pub(super) fn backward(
         }
         Layer::Tied(_) => {
             let gradient = through(gradients[0], plan)?;
-            dense::backward(at, of_tied(activation), gradient.unwrap_or(first), plan)?;
+            dense::backward(at, transposed_matmul(activation), gradient.unwrap_or(first), plan)?;
         }
         Layer::Activation(_) => {
             if let Some(gradient) = through(gradients[0], plan)? {
@@ -154,12 +155,12 @@ pub(super) fn backward(
         Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, plan)?,
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, plan)?,
     }
-    plan.add_up_tied(true)
+    plan.sum_shared_gradients(true)
 }
 
 /// The matmul of a dense layer with another layer's transposed weights.
-fn of_tied(activation: Activation) -> Product {
-    Product { transposed: true, ..Product::dense(true, activation) }
+fn transposed_matmul(activation: Activation) -> LayerMatmul {
+    LayerMatmul { transposed: true, ..LayerMatmul::dense(true, activation) }
 }
 
 /// The result of a layer with one output that keeps nothing for the backward pass.

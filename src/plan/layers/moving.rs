@@ -1,6 +1,6 @@
 //! Layers that move elements: reshape, slice, split, concat and transpose. The backward pass moves each gradient back.
 
-use super::{At, Builder, Lowered, Tensor, made, seen_as};
+use super::{Builder, LayerContext, Lowered, Tensor, made, seen_as};
 use crate::activation::Activation;
 use crate::error::Result;
 use crate::network::{Source, axis_of};
@@ -8,19 +8,19 @@ use crate::plan::builder::of_batch;
 use crate::plan::{Pad, Rearrange, Shape};
 
 /// Reshapes a tensor without an op.
-pub(super) fn reshape(at: &At, plan: &Builder) -> Lowered {
+pub(super) fn reshape(at: &LayerContext, plan: &Builder) -> Lowered {
     let input = at.inputs[0];
     let mut lowered = made(seen_as(input, of_batch(input.rows(), at.shape())));
     // A loss can still read the pre-activation through the reshape, if the rows of the activation stay the same.
     if let Source::Node { node, .. } = at.node.inputs[0]
         && (input.shape.last() == at.shape().last() || plan.activation_of(node) != Activation::Softmax)
     {
-        lowered.sums = plan.lowered[node].sums;
+        lowered.pre_activation = plan.lowered[node].pre_activation;
     }
     lowered
 }
 
-pub(super) fn concat(at: &At, axis: i32, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn concat(at: &LayerContext, axis: i32, plan: &mut Builder) -> Result<Lowered> {
     let output = plan.activation(&at.node.name, at.shape())?;
     let dimension = dimension(at.shape(), axis)?;
     let mut start = 0;
@@ -32,7 +32,7 @@ pub(super) fn concat(at: &At, axis: i32, plan: &mut Builder) -> Result<Lowered> 
     Ok(made(output))
 }
 
-pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn concat_backward(at: &LayerContext, axis: i32, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let dimension = dimension(at.shape(), axis)?;
     let mut start = 0;
     for (i, input) in at.inputs.iter().enumerate() {
@@ -46,7 +46,7 @@ pub(super) fn concat_backward(at: &At, axis: i32, gradient: Tensor, plan: &mut B
 }
 
 /// Adjacent slices of an axis, from `start`.
-pub(super) fn slices(at: &At, axis: i32, start: u32, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn slices(at: &LayerContext, axis: i32, start: u32, plan: &mut Builder) -> Result<Lowered> {
     let input = at.inputs[0];
     let dimension = dimension(Shape::of(&input.shape[1..]), axis)?;
     let (mut outputs, mut start) = (Vec::new(), start);
@@ -62,7 +62,7 @@ pub(super) fn slices(at: &At, axis: i32, start: u32, plan: &mut Builder) -> Resu
 
 /// Each slice adds its own share of the gradient, with zeros elsewhere.
 pub(super) fn slices_backward(
-    at: &At,
+    at: &LayerContext,
     axis: i32,
     start: u32,
     gradients: &[Option<Tensor>],
@@ -82,20 +82,20 @@ pub(super) fn slices_backward(
         }
         at_place += shape[dimension - 1];
     }
-    if let Some(sum) = plan.add_up(shares, &at.name("gradient_by_parts"))? {
+    if let Some(sum) = plan.sum_in_order(shares, &at.name("gradient_by_parts"))? {
         plan.contribute(at.node.inputs[0], sum);
     }
     Ok(())
 }
 
-pub(super) fn transpose(at: &At, order: &[i32], plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn transpose(at: &LayerContext, order: &[i32], plan: &mut Builder) -> Result<Lowered> {
     let input = at.inputs[0];
     let output = plan.activation(&at.node.name, at.shape())?;
     plan.push(Rearrange { input: input.permuted(&dimensions(input, order)?), output, scale: 1.0 });
     Ok(made(output))
 }
 
-pub(super) fn transpose_backward(at: &At, order: &[i32], gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn transpose_backward(at: &LayerContext, order: &[i32], gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let order = dimensions(at.inputs[0], order)?;
     let mut back = vec![0; order.len()];
     for (to, &from) in order.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Upsampling, padding, cropping, depth to space and space to depth.
 
-use super::{At, Builder, Lowered, Role, Tensor, made, seen_as};
+use super::{Builder, LayerContext, Lowered, Role, Tensor, made, seen_as};
 use crate::error::Result;
 use crate::network::{Layer, Margin, margins};
 use crate::ops::transposed;
@@ -18,7 +18,7 @@ enum Map {
     Blocks(u32, bool),
 }
 
-fn map(at: &At) -> Option<Map> {
+fn map(at: &LayerContext) -> Option<Map> {
     let first = |sides| margins(sides, at.input_shape()).map(|[before, _]| before);
     Some(match &at.node.layer {
         Layer::Upsample(upsample) => Map::Sums(upsample.terms(at.input_shape(), at.shape())),
@@ -31,7 +31,7 @@ fn map(at: &At) -> Option<Map> {
     })
 }
 
-pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> {
     let output = plan.activation(&at.node.name, at.shape())?;
     if let Some(map) = map(at) {
         push(&at.name("table"), map, image(at.inputs[0]), image(output), plan)?;
@@ -39,7 +39,7 @@ pub(super) fn forward(at: &At, plan: &mut Builder) -> Result<Lowered> {
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     let (Some(sink), Some(map)) = (plan.sink(at, 0)?, map(at)) else { return Ok(()) };
     let (gradient, sink) = (image(gradient), image(sink));
     let back = match map {

@@ -1,12 +1,12 @@
 //! y = scale · x + shift: dx = scale · dy. For trained weights of the last dimension: dscale = Σ dy · x and dshift = Σ
 //! dy, over all other dimensions.
 
-use super::{At, Builder, Lowered, Tensor, made, rows, seen_as};
+use super::{Builder, LayerContext, Lowered, Tensor, made, rows, seen_as};
 use crate::error::Result;
 use crate::network::ScaleShift as Layer;
 use crate::plan::{Combination, Combine, Reduce, Reduction, ScaleShift};
 
-pub(super) fn forward(at: &At, layer: Layer, plan: &mut Builder) -> Result<Lowered> {
+pub(super) fn forward(at: &LayerContext, layer: Layer, plan: &mut Builder) -> Result<Lowered> {
     let input = at.inputs[0];
     let (scale, shift) = match layer {
         Layer::Fixed { scale, shift } => (scale, shift),
@@ -24,7 +24,7 @@ pub(super) fn forward(at: &At, layer: Layer, plan: &mut Builder) -> Result<Lower
     Ok(made(output))
 }
 
-pub(super) fn backward(at: &At, layer: Layer, gradient: Tensor, plan: &mut Builder) -> Result<()> {
+pub(super) fn backward(at: &LayerContext, layer: Layer, gradient: Tensor, plan: &mut Builder) -> Result<()> {
     if let Layer::Fixed { scale, .. } = layer {
         if let Some(output) = plan.sink(at, 0)? {
             plan.push(ScaleShift { input: gradient, output, scale, shift: 0.0 });

@@ -7,7 +7,7 @@ use crate::{Adam, Clip, Group};
 /// The updates that are separate ops, by the parameters that they change.
 fn updates(network: &Network, optimizer: impl Into<Optimizer>, config: &TrainerConfig) -> (Vec<String>, usize) {
     let plan = Plan::training(network, Loss::SoftmaxCrossEntropy, &optimizer.into(), config).unwrap();
-    let (mut alone, mut in_products) = (Vec::new(), 0);
+    let (mut alone, mut in_matmuls) = (Vec::new(), 0);
     for op in &plan.step {
         match op {
             Op::Update(update) => {
@@ -15,11 +15,11 @@ fn updates(network: &Network, optimizer: impl Into<Optimizer>, config: &TrainerC
                 let names = network.parameters().iter().filter(|p| range.contains(&p.range().start));
                 alone.push(names.map(|p| p.name.as_str()).collect::<Vec<_>>().join(" "));
             }
-            Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. }) => in_products += 1,
+            Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. }) => in_matmuls += 1,
             _ => {}
         }
     }
-    (alone, in_products)
+    (alone, in_matmuls)
 }
 
 #[test]
@@ -77,5 +77,5 @@ fn tied_weights_are_updated_once() {
             "update: gradients, step -> parameters",
         ]
     );
-    assert_agree(&plain, &plan, &network, &Off::Roundings(100.0));
+    assert_agree(&plain, &plan, &network, &Tolerance::Roundings(100.0));
 }
