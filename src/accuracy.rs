@@ -1,8 +1,8 @@
 //! The accuracy of GPU arithmetic, from which error bounds are derived.
 //!
 //! u = 2⁻²⁴ is the unit roundoff of f32: +, − and × have a relative error of at most u. A sum of k products in any
-//! order has an error of at most (k + 1) u Σ|a·b| (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed.,
-//! §3.1). So two such sums differ by at most twice that.
+//! order has an error of at most (k + 1) u Σ|a·b|, so two such sums differ by at most twice that. Source: Higham,
+//! *Accuracy and Stability of Numerical Algorithms*, 2nd ed., §3.1.
 //!
 //! WGSL's accuracy table (§15.7.4) gives these errors: division 2.5 ulp, exp 3 + 2|x| ulp, log 3 ulp or 2⁻²¹, tanh
 //! 10⁻⁵. The error of sqrt is that of 1 / inverseSqrt: 2 ulp and a division. An ulp is at most 2u relative. Denormals

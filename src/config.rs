@@ -29,16 +29,17 @@ pub struct TrainerConfig {
     /// Whether to keep the gradients of all weights in a buffer. Default false.
     ///
     /// By default, a matmul passes a weight's gradient directly to the optimizer if nothing else needs it. This saves a
-    /// quarter of the optimizer's memory traffic. Three options need all gradients: a limit on their norm, gradient
-    /// accumulation and a chain.
+    /// quarter of the optimizer's memory traffic. Some options keep gradients anyway:
     ///
-    /// In these cases only the gradients of one layer are kept: a group with another rate or without decay, biases
-    /// without decay, a layer that is not dense or is tied, and a batch or layer that is too large for one op.
+    /// - A limit on the norm, gradient accumulation and a chain keep all gradients.
+    /// - A group with another rate or without decay keeps the gradients of its layer.
+    /// - Biases without decay, tied layers and layers that are not dense keep their gradients.
+    /// - A batch or a layer that is too large for one op keeps the gradients of that layer.
     #[cfg_attr(feature = "files", serde(default))]
     pub keep_gradients: bool,
     /// Layers with other training options than the rest. Default none.
     pub groups: Vec<Group>,
-    /// The largest number of samples that are on the device at a time. Default none: as many as one binding holds.
+    /// The largest number of samples that are on the device at a time. Default none: the limit of one binding.
     ///
     /// [`fit`](crate::Trainer::fit) and [`evaluate`](crate::Trainer::evaluate) upload a larger data set in windows. A
     /// window holds whole updates: a multiple of `batch` · `accumulate` samples, at least one. Samples are shuffled

@@ -21,7 +21,7 @@ use crate::expression::{Formula, Twin, check_slope, points};
 /// # Ok::<(), wgrad::Error>(())
 /// ```
 ///
-/// An expression consists of the variable `z`, numbers, operators, parentheses, and calls of WGSL functions of f32,
+/// An expression consists of the variable `z`, numbers, operators and parentheses. It may call WGSL functions of f32,
 /// such as `sin`, `exp` and `select`. It should map NaN to NaN, so that a diverging network is noticed.
 ///
 /// - Building a network checks the names and the expressions. It also compares the derivative in Rust with numerical

@@ -19,7 +19,7 @@ use crate::expression::{Formula, Twin, check_slope, points};
 /// let loss = Loss::Custom(&LOG_COSH);
 /// ```
 ///
-/// An expression consists of the output `y`, the target `t`, numbers, operators, parentheses, and calls of WGSL
+/// An expression consists of the output `y`, the target `t`, numbers, operators and parentheses. It may call WGSL
 /// functions of f32, such as `abs`, `log` and `select`.
 ///
 /// - Making a trainer checks and compiles the expressions. It also compares the derivative in Rust with numerical

@@ -142,8 +142,8 @@ impl NetworkBuilder {
     /// `dropout_2`, `dense_3`. See [`named`](Self::named).
     ///
     /// # Errors
-    /// - [`Error::Shape`] if there is no layer, the input or a layer has no features, a layer cannot take its input, or
-    ///   a name is taken.
+    /// - [`Error::Shape`] if there is no layer, or if the input or a layer has no features.
+    /// - [`Error::Shape`] if a layer cannot take its input, or if a name is taken.
     /// - [`Error::InvalidOption`] if an option of a layer is invalid.
     /// - [`Error::LimitExceeded`] if the weights have more than 2³⁰ elements.
     pub fn build(self) -> Result<Network> {
