@@ -59,8 +59,8 @@
 //!
 //! # How it works
 //!
-//! A [`Network`] only describes layers and shapes. A [`Plan`] is the list of ops and buffers of a training step. It is
-//! made from a network, a [`Loss`], an [`Optimizer`] and a batch size, and it can be printed.
+//! A [`Network`] only describes layers and shapes. A [`Plan`] is the list of ops and buffers of one step. A training plan is
+//! made from a network, a [`Loss`], an [`Optimizer`] and a batch size. Plans can be printed.
 //!
 //! Two executors run a plan. The GPU executor has a shader for each kind of op. The CPU reference has a plain Rust
 //! function for each shader. [`lockstep`] runs both, op by op, and compares every number.
@@ -80,7 +80,7 @@
 //!
 //! # When not to use this
 //!
-//! wgrad trains on one GPU in f32. It has dense, convolution, pooling and normalization layers, and layers of your own.
+//! wgrad trains on one GPU in f32. It has dense, convolution, pooling and normalisation layers, and layers of your own.
 //! Use a large framework for several GPUs, for models with billions of weights, and for layers that wgrad lacks.
 //!
 //! # Features

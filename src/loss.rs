@@ -1,4 +1,4 @@
-//! Losses: the functions that training minimizes.
+//! Losses: the functions that training minimises.
 
 mod custom;
 

@@ -20,7 +20,7 @@ pub struct Sgd {
     pub dampening: f32,
     /// Nesterov momentum. It requires a momentum above 0 and no dampening. Default false.
     pub nesterov: bool,
-    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
+    /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -44,7 +44,7 @@ pub struct RmsProp {
     pub epsilon: f32,
     /// Momentum, from 0 to below 1. Default 0.
     pub momentum: f32,
-    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
+    /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -69,7 +69,7 @@ pub struct Adagrad {
     pub initial_accumulator: f32,
     /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-10.
     pub epsilon: f32,
-    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
+    /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
@@ -95,7 +95,7 @@ pub struct Adam {
     /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-8, as in
     /// PyTorch. Keras has 1e-7.
     pub epsilon: f32,
-    /// L2 regularization: weight_decay · w is added to the gradient. Default 0.
+    /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
 }
 
