@@ -59,8 +59,8 @@
 //!
 //! # How it works
 //!
-//! A [`Network`] only describes layers and shapes. A [`Plan`] is the list of ops and buffers of one step. A training plan is
-//! made from a network, a [`Loss`], an [`Optimizer`] and a batch size. Plans can be printed.
+//! A [`Network`] only describes layers and shapes. A [`Plan`] is the list of ops and buffers of one step. A training
+//! plan is made from a network, a [`Loss`], an [`Optimizer`] and a batch size. Plans can be printed.
 //!
 //! Two executors run a plan. The GPU executor has a shader for each kind of op. The CPU reference has a plain Rust
 //! function for each shader. [`lockstep`] runs both, op by op, and compares every number.
