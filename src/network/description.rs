@@ -64,7 +64,7 @@ impl Description {
             Self::Graph(described) => described,
         };
         let mut graph = Graph::new();
-        let inputs: Vec<Value> = described.inputs.into_iter().map(|end| graph.input(end.name, end.shape)).collect();
+        let inputs: Vec<Value> = described.inputs.into_iter().map(|spec| graph.input(spec.name, spec.shape)).collect();
         let mut values: Vec<Vec<Value>> = Vec::new();
         let find = |values: &[Vec<Value>], source: Source, of: &str| {
             let found = match source {
@@ -99,8 +99,8 @@ impl Network {
         let by_place = |(i, (name, layer)): (usize, (&str, &Layer))| {
             known(layer) && *name == format!("{}_{}", layer.kind(), i + 1)
         };
-        let usual =
-            self.inputs.iter().all(|end| end.name == "input") && self.outputs.iter().all(|e| e.name == "output");
+        let usual = self.inputs.iter().all(|spec| spec.name == "input")
+            && self.outputs.iter().all(|spec| spec.name == "output");
         if self.is_chain() && usual && self.layers().enumerate().all(by_place) {
             let layers = self.nodes.iter().map(|node| node.layer.clone()).collect();
             return Description::Chain(Chain { input_shape: self.inputs[0].shape, layers });
@@ -110,7 +110,7 @@ impl Network {
             layer: node.layer.clone(),
             inputs: node.inputs.clone(),
         };
-        let output = |(end, &source): (&TensorSpec, &Source)| DescribedOutput { name: end.name.clone(), source };
+        let output = |(spec, &source): (&TensorSpec, &Source)| DescribedOutput { name: spec.name.clone(), source };
         Description::Graph(Described {
             inputs: self.inputs.clone(),
             layers: self.nodes.iter().map(layer).collect(),
