@@ -1,11 +1,11 @@
-//! Rows in an app's own buffers: any offset, any stride.
+//! Rows in an app's own buffers, with any offset and stride.
 
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Region};
 use crate::plan::LONGEST_TENSOR;
 
-/// Where rows of f32 (of labels, u32) lie in an app's storage buffer: from the start of the buffer, or of a part of it,
-/// one after the other. Sizes and offsets are in bytes, as everywhere in `wgpu`.
+/// Rows of f32 (or of u32 labels) in an app's storage buffer. They begin at the start of the buffer or of a range of
+/// it. Sizes and offsets are in bytes, as in `wgpu`.
 ///
 /// ```no_run
 /// # fn f(model: &wgrad::Model, trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device,
@@ -17,20 +17,23 @@ use crate::plan::LONGEST_TENSOR;
 /// let features = Rows::from(samples).stride(20);
 /// let targets = Rows::from(samples.slice(8..)).stride(20);
 /// let training = trainer.prepare_buffers(features, targets, 1000)?;
-/// // So is what a network runs on: the outputs go where the targets are.
+/// // A network can read the same features, and write its outputs over the targets.
 /// let forward = model.prepare_forward(features, targets, 1000)?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// Rows start at any multiple of 4 bytes and have any stride of at least their length. No bytes before or between them are
-/// written, and none behind them but for the rounding told of below.
+/// The offset is any multiple of 4. The stride is at least the length of a row. Bytes before and between the rows are
+/// never written. Bytes after the last row are written only in the case below.
 ///
-/// Data to train on are read where they are, row by row. What a network reads and writes directly, its kernels bind, if the
-/// rows stand side by side, start at a multiple of the device's `min_storage_buffer_offset_alignment` (256 in WebGPU) and
-/// end, or have room to, at a multiple of 16 bytes; up to 12 bytes of that room are overwritten behind the last output.
-/// Other rows are copied on the GPU, before the network reads them or once it has written them, as are outputs in a buffer
-/// that the network reads too: a dispatch more at that end, and memory for so many rows.
+/// Training data are read in place. A network's inputs and outputs are bound in place if all of these hold:
+/// - The rows are adjacent.
+/// - They start at a multiple of the device's `min_storage_buffer_offset_alignment` (256 in WebGPU).
+/// - Their range extends to a multiple of 16 bytes. Up to 12 bytes after the last output row are overwritten then.
+/// - An output is in another buffer than the inputs.
+///
+/// Otherwise the rows are copied on the GPU. Each such input or output costs an additional dispatch and memory for
+/// its rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rows<'a> {
     slice: wgpu::BufferSlice<'a>,
@@ -50,7 +53,7 @@ impl<'a> From<wgpu::BufferSlice<'a>> for Rows<'a> {
     }
 }
 
-/// Rows as a kernel finds them: a range to bind, and where in it they are, in words.
+/// Rows as a kernel reads them: a range to bind, and the place of the rows in it, in words.
 #[derive(Debug)]
 pub(crate) struct Strided {
     pub region: Region,
@@ -58,19 +61,19 @@ pub(crate) struct Strided {
     pub stride: u32,
     rows: u32,
     columns: u32,
-    /// Whether the range that the app gave goes on to the next multiple of 16 bytes.
+    /// Whether the app's range extends to the next multiple of 16 bytes.
     padded: bool,
 }
 
 impl Strided {
-    /// The range for kernels that take rows as they stand side by side, in whole vec4s: where it is that.
+    /// The range of adjacent rows, in whole vec4s; `None` if the rows are not adjacent or the range is too short.
     pub(crate) fn packed(&self) -> Option<Region> {
         let bytes = self.region.bytes.next_multiple_of(16);
         let packed = self.first == 0 && self.stride == self.columns && self.padded;
         packed.then(|| Region { bytes, ..self.region.clone() })
     }
 
-    /// Whether some word is of both.
+    /// Whether the rows share a word.
     pub(crate) fn overlap(&self, other: &Self) -> bool {
         let (mut mine, mut others) = (0, 0);
         while self.region.buffer == other.region.buffer && mine < self.rows && others < other.rows {
@@ -84,7 +87,7 @@ impl Strided {
         false
     }
 
-    /// The words of a row, from the start of the buffer.
+    /// The words of a row, counted from the start of the buffer.
     fn row(&self, row: u32) -> std::ops::Range<u64> {
         let first = self.region.offset / 4 + u64::from(self.first);
         let start = first + u64::from(row) * u64::from(self.stride);
@@ -98,19 +101,19 @@ impl<'a> Rows<'a> {
         Self { stride: Some(bytes), ..self }
     }
 
-    /// Rows of bytes instead of f32, each read as byte / 255: features to train on, such as 8-bit images. A row starts at a
-    /// multiple of 4 bytes, and takes its length rounded up to one.
+    /// Rows of bytes instead of f32, each read as byte / 255: training features such as 8-bit images. A row starts at
+    /// a multiple of 4 bytes; the default stride is its length rounded up to a multiple of 4.
     pub fn bytes(self) -> Self {
         Self { bytes: true, ..self }
     }
 
-    /// So many rows of features to train on, and whether they are bytes.
+    /// Training features of `rows` rows, and whether they are bytes.
     pub(crate) fn features(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<(Strided, bool)> {
         let words = if self.bytes { columns.div_ceil(4) } else { columns };
         Ok((self.place(gpu, what, rows, words)?, self.bytes))
     }
 
-    /// So many rows, of so many words each.
+    /// Range and place of `rows` rows of `columns` words each.
     pub(crate) fn strided(&self, gpu: &Gpu, what: &str, rows: u32, columns: u32) -> Result<Strided> {
         if self.bytes {
             return Err(Error::shape(format!("buffer of {what}"), "rows of 32-bit numbers", "rows of bytes"));
@@ -141,7 +144,7 @@ impl<'a> Rows<'a> {
             let actual = format!("{} bytes", self.slice.size());
             return Err(Error::shape(what, format!("at least 1 row and {bytes} bytes"), actual));
         }
-        // What precedes the first row within the device's alignment is bound too.
+        // The binding starts at an aligned offset, which may be before the first row.
         let before = offset % u64::from(gpu.device().limits().min_storage_buffer_offset_alignment);
         gpu.check_size(&named, before + bytes)?;
         if stride / 4 >= LONGEST_TENSOR {

@@ -1,11 +1,11 @@
-//! What is shared with callbacks of wgpu and of a browser: a future that one fulfils, and mutexes.
+//! A future that a callback of wgpu or of a browser fulfils, and locking of mutexes.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A value that a callback of wgpu will give: a future of it.
+/// A future of the value that a callback will give.
 #[derive(Debug)]
 pub(crate) struct CallbackFuture<T>(Arc<Mutex<State<T>>>);
 
@@ -49,7 +49,7 @@ impl<T> Future for CallbackFuture<T> {
     }
 }
 
-/// Locks; a panic elsewhere does not make the data unusable.
+/// Locks a mutex. A panic of another thread does not make the data unusable.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

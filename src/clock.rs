@@ -1,11 +1,11 @@
-//! Time, and turns of a browser's event loop.
+//! Time measurement, and yielding to a browser's event loop.
 
 /// A stopwatch.
 #[derive(Debug)]
 pub(crate) struct Clock {
     #[cfg(not(target_family = "wasm"))]
     start: std::time::Instant,
-    /// Milliseconds.
+    /// Start time in milliseconds.
     #[cfg(target_family = "wasm")]
     start: f64,
 }
@@ -23,17 +23,18 @@ impl Clock {
     pub(crate) fn seconds(&self) -> f64 {
         #[cfg(not(target_family = "wasm"))]
         return self.start.elapsed().as_secs_f64();
-        // Where the computer's clock stands in for a monotonic one, it may have been set back.
+        // If the clock is not monotonic, it may have been set back.
         #[cfg(target_family = "wasm")]
         return ((crate::web::now() - self.start) / 1e3).max(0.0);
     }
 }
 
-/// How long work on the CPU may keep a page from drawing and hearing, in seconds.
+/// The longest time that CPU work may block a page, in seconds.
 #[cfg(target_family = "wasm")]
 const LONGEST_TURN: f64 = 0.01;
 
-/// Work on the CPU between two turns of a page. Elsewhere than in browsers it has no end: there, a thread is the app's to give.
+/// CPU work between two yields to the page. Outside browsers it has no limit, because the app decides which thread
+/// runs it.
 #[derive(Debug)]
 pub(crate) struct Turn {
     #[cfg(target_family = "wasm")]
@@ -48,7 +49,7 @@ impl Turn {
         }
     }
 
-    /// Whether it is time to [give way](Self::give_way). The next turn begins when this is asked again.
+    /// Whether it is time to [give way](Self::give_way). The next call begins a new turn.
     pub(crate) fn is_over(&mut self) -> bool {
         #[cfg(target_family = "wasm")]
         {
@@ -62,8 +63,8 @@ impl Turn {
         false
     }
 
-    /// Lets everything else run that waits for this thread: in a browser drawing, input and messages, elsewhere the other
-    /// tasks of an async runtime.
+    /// Yields this thread: in a browser to drawing, input and messages, elsewhere to the other tasks of an async
+    /// runtime.
     pub(crate) async fn give_way() {
         #[cfg(target_family = "wasm")]
         crate::web::next_task().await;

@@ -1,4 +1,4 @@
-//! The CPU executor runs the ops' twins: the reference for GPUs, and what trains where there is no GPU.
+//! CPU executor: runs the CPU twins of the ops. It is the reference for GPUs, and it trains where there is no GPU.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use crate::clock::Turn;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
 
-/// 32-bit words in main memory, shared like a `wgpu::Buffer`: a clone is the same buffer.
+/// A buffer of 32-bit words in main memory. Like `wgpu::Buffer`, a clone refers to the same buffer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CpuBuffer(Arc<Mutex<Vec<u32>>>);
 
@@ -17,13 +17,13 @@ impl CpuBuffer {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<u32>> {
-        // A panic elsewhere leaves whole words behind, so the data are as good as they were.
+        // A panic of another thread leaves whole words, so the data stay usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A plan with a buffer of main memory for each of its buffers. None share memory, as they do on a GPU: where buffers
-/// share wrongly, a GPU reads other numbers than this reference, and the lockstep names the op.
+/// A plan with its buffers in main memory. On a GPU some buffers share memory; here they do not. If a plan shares
+/// memory wrongly, the GPU's numbers differ, and the lockstep names the op.
 #[derive(Debug, Clone)]
 pub(crate) struct CpuExecutor {
     plan: Arc<Plan>,
@@ -31,7 +31,7 @@ pub(crate) struct CpuExecutor {
 }
 
 impl CpuExecutor {
-    /// Buffers in `given` are used as they are; the others are made, filled as the plan says.
+    /// Uses the buffers in `given`. Makes the other buffers and initialises them as the plan says.
     pub(crate) fn new(plan: Arc<Plan>, given: &[(BufferId, CpuBuffer)]) -> Self {
         let buffer = |i: usize| match given.iter().find(|(id, _)| id.0 == i) {
             Some((_, given)) => given.clone(),
@@ -57,15 +57,15 @@ impl CpuExecutor {
         self.buffers[id.0] = buffer.clone();
     }
 
-    /// Runs `steps` steps, then where wanted the sum of the metrics. In a browser the page gets a turn every few
-    /// milliseconds, also in the middle of a step.
+    /// Runs `steps` steps, then the sum of the metrics if `report` is set. In a browser it yields to the page every
+    /// few milliseconds, even within a step.
     pub(crate) async fn run_steps(&self, steps: u32, report: bool) {
         let mut turn = Turn::start();
         self.run_pieces(steps, report, MOST_FLOPS, || turn.is_over().then(Turn::give_way)).await;
     }
 
-    /// Runs steps in pieces of at most `most` floating-point operations. Between pieces it awaits what `pause` returns,
-    /// with nothing locked: others may use the buffers meanwhile.
+    /// Runs steps in pieces of at most `most` floating-point operations. Between pieces it awaits the future of
+    /// `pause`. Nothing is locked then, so other code may use the buffers.
     async fn run_pieces<P: Future>(&self, steps: u32, report: bool, most: u64, mut pause: impl FnMut() -> Option<P>) {
         let report = self.plan.report.iter().filter(|_| report);
         let ops = (0..steps).flat_map(|_| &self.plan.step).chain(report);
@@ -85,12 +85,12 @@ impl CpuExecutor {
         }
     }
 
-    /// What a tensor holds.
+    /// The contents of a tensor.
     pub(crate) fn words(&self, tensor: Tensor) -> Vec<u32> {
         self.lock().words(tensor).to_vec()
     }
 
-    /// Lets an op look at what its operands hold.
+    /// Calls `look` with the contents of an op's operands.
     pub(crate) fn inspect<T>(&self, op: &Op, look: impl FnOnce(&Operands<'_>) -> T) -> T {
         let memory = self.lock();
         look(&Operands::all_read(&op.as_kernel().operands(), |tensor| memory.words(tensor)))
@@ -106,7 +106,8 @@ impl CpuExecutor {
     }
 }
 
-/// Floating-point operations of a piece of an op: a few milliseconds in a browser. Elsewhere ops are not cut.
+/// The largest number of floating-point operations in a piece of an op: a few milliseconds in a browser. Elsewhere
+/// ops are not divided.
 const MOST_FLOPS: u64 = if cfg!(target_family = "wasm") { 4_000_000 } else { u64::MAX };
 
 /// The rows of each piece of an op.
@@ -119,7 +120,7 @@ fn pieces(op: &Op, most_flops: u64) -> impl Iterator<Item = Range<usize>> + use<
     (0..rows).step_by(each).map(move |first| first..rows.min(first + each))
 }
 
-/// Every buffer of a plan, held for as long as ops run.
+/// All buffers of a plan, locked while ops run.
 struct Memory<'a> {
     plan: &'a Plan,
     buffers: Vec<MutexGuard<'a, Vec<u32>>>,
@@ -144,7 +145,7 @@ mod tests {
     use crate::plan::Role;
     use crate::{Activation::*, Adam, Dataset, Device, Loss, Network, Trainer, TrainerConfig};
 
-    /// A page gets a turn in the middle of a step: what comes of the step must not depend on where.
+    /// Yields within a step must not change the result.
     #[test]
     fn steps_in_pieces_leave_the_same_bits() {
         let network = Network::input(7).dense(9, Relu).dense(5, Tanh).dense(3, Identity).build().unwrap();

@@ -10,12 +10,12 @@ use crate::network::Network;
 use crate::plan::{BufferId, LONGEST_TENSOR, Plan, Role, Work};
 use crate::submission_limits::SUBMISSION_LIMITS;
 
-/// What trains and runs a network. A [`Gpu`] converts into it.
+/// The device that trains and runs a network. A [`Gpu`] converts into it.
 #[derive(Debug, Clone)]
 pub enum Device {
-    /// A GPU, real or software.
+    /// A GPU. It can be hardware or a software implementation.
     Gpu(Gpu),
-    /// The CPU reference: plain loops on one thread. Slow, but always there.
+    /// The CPU reference: plain loops on one thread. It is slow and always available.
     Cpu,
 }
 
@@ -34,16 +34,16 @@ impl From<&Device> for Device {
 }
 
 impl Gpu {
-    /// The best device there is: [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with the reason why
-    /// there is no GPU. Blocks; not for browsers.
+    /// The best available device: the GPU of [`request`](Self::request), or [`Device::Cpu`](crate::Device::Cpu) with
+    /// the error of the request. Blocks; not for browsers.
     #[cfg(not(target_family = "wasm"))]
     pub fn request_or_cpu() -> (Device, Option<Error>) {
         pollster::block_on(Self::request_or_cpu_async())
     }
 
-    /// The best device there is, for async code and browsers: [`request_async`](Self::request_async), or
-    /// [`Device::Cpu`](crate::Device::Cpu) with the reason why there is no GPU. In a browser the reason is a message
-    /// that a page can show to its visitor.
+    /// The best available device, for async code and browsers: the GPU of [`request_async`](Self::request_async), or
+    /// [`Device::Cpu`](crate::Device::Cpu) with the error of the request. In a browser, a page can show this error to
+    /// its visitor.
     ///
     /// ```no_run
     /// # async fn page() {
@@ -69,7 +69,7 @@ impl Device {
         }
     }
 
-    /// The GPU, or an error that names the call which only works there.
+    /// The GPU, or an error that names the call that needs one.
     pub(crate) fn needs_gpu(&self, call: &'static str) -> Result<&Gpu> {
         self.gpu().ok_or(Error::NeedsGpu { call })
     }
@@ -81,7 +81,7 @@ impl Device {
         })
     }
 
-    /// Overwrites part of a buffer before whatever is submitted next.
+    /// Overwrites a part of a buffer before the next submission.
     pub(crate) fn write(&self, storage: &Storage, offset: u64, bytes: &[u8]) -> Result<()> {
         match (self, storage) {
             (Device::Gpu(gpu), Storage::Gpu(buffer)) => gpu.write(buffer, offset, bytes)?,
@@ -95,7 +95,7 @@ impl Device {
         Ok(())
     }
 
-    /// An error if the queue is another device's.
+    /// Returns an error if the queue belongs to another device.
     pub(crate) async fn know_queue(&self) -> Result<()> {
         match self.gpu() {
             Some(gpu) => gpu.know_queue().await,
@@ -103,12 +103,12 @@ impl Device {
         }
     }
 
-    /// An error if the device is lost.
+    /// Returns an error if the device is lost.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.gpu().map_or(Ok(()), Gpu::check_alive)
     }
 
-    /// Submits a copy of a whole buffer to another of its size.
+    /// Submits a copy of a whole buffer to another buffer of the same size.
     pub(crate) fn copy(&self, from: &Storage, to: &Storage) -> Result<()> {
         match (self, from, to) {
             (Device::Gpu(gpu), Storage::Gpu(from), Storage::Gpu(to)) => {
@@ -116,7 +116,7 @@ impl Device {
                 let mut encoder = gpu.encoder();
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size());
                 gpu.submit(encoder)?;
-                // A lost device drops the copy without a word.
+                // A lost device drops the copy without an error.
                 gpu.check_alive()?;
             }
             (_, Storage::Cpu(from), Storage::Cpu(to)) => {
@@ -128,12 +128,12 @@ impl Device {
         Ok(())
     }
 
-    /// Submits a copy of the first `words` words and waits for them.
+    /// Submits a copy of the first `words` words to host memory and waits for it.
     pub(crate) async fn read(&self, storage: &Storage, words: usize) -> Result<Vec<u32>> {
         Ok(self.read_all([(storage, words)]).await?.swap_remove(0))
     }
 
-    /// As [`read`](Self::read), of several buffers at one moment.
+    /// As [`read`](Self::read), for several buffers in one submission.
     pub(crate) async fn read_all<'a>(
         &self,
         parts: impl IntoIterator<Item = (&'a Storage, usize)>,
@@ -155,7 +155,7 @@ impl Device {
         Ok(read)
     }
 
-    /// Binds a plan. Buffers of the roles in `given` are used as they are.
+    /// Binds a plan. The buffers in `given` are used for their roles.
     pub(crate) fn executor(&self, plan: Plan, given: &[(Role, Storage)]) -> Result<Executor> {
         let find = |role: Role| plan.find(role).expect("a role of this plan");
         match self {
@@ -173,7 +173,7 @@ impl Device {
         }
     }
 
-    /// Refuses a plan that this device cannot hold or run. Allocates nothing.
+    /// Returns an error if this device cannot hold or run the plan. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
         match (self, plan.ops().find_map(|op| op.as_kernel().without_twin())) {
             (Device::Gpu(gpu), _) => gpu.check_plan(plan),
@@ -182,17 +182,18 @@ impl Device {
         }
     }
 
-    /// How many rows, up to `wanted`, a forward pass may have for its widest buffer to fit and a submission to do it.
+    /// The largest number of rows of a forward pass, at most `wanted`. Its widest buffer must fit, and one submission
+    /// must be able to run it.
     pub(crate) fn rows_that_fit(&self, network: &Network, wanted: u32) -> u32 {
         let of_row = Plan::forward(network, 1).map_or(Work::default(), |plan| plan.work());
         let widest = network.widest();
         let largest = self.gpu().map_or(LONGEST_TENSOR * 4, Gpu::largest_binding);
         let fitting = largest / (widest * 4);
-        // The weights are read once, whatever the rows: their bytes say nothing here.
+        // The bytes of the weights do not grow with the rows, so they are not counted.
         fitting.min(SUBMISSION_LIMITS.times(Work { bytes: 0, ..of_row }, 0)).clamp(1, wanted.into()) as u32
     }
 
-    /// Runs a future of this crate to its end; on a GPU it blocks and polls.
+    /// Runs a future of this crate to its end. On a GPU it blocks and polls.
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         match self {

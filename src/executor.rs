@@ -1,4 +1,4 @@
-//! Runs plans on a GPU or on the CPU reference: buffers, bindings and submissions of either.
+//! Runs plans on a GPU or on the CPU reference: buffers, bindings and submissions of both.
 
 use crate::callback_future::CallbackFuture;
 use crate::clock::Turn;
@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, GpuExecutor, Reading, Region};
 use crate::plan::{BufferId, Plan, Role, RowMetrics};
 use crate::submission_limits::{SUBMISSION_LIMITS, SubmissionLimits};
 
-/// A buffer on a device. A clone is the same buffer.
+/// A buffer on a device. A clone refers to the same buffer.
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {
     Gpu(wgpu::Buffer),
@@ -22,7 +22,7 @@ pub(crate) enum Executor {
     Cpu(CpuExecutor),
 }
 
-/// Panics with it are mistakes of ours: buffers of one device are given to an executor of another.
+/// Text of panics for internal errors: a buffer of one device is given to an executor of another.
 pub(crate) const MIXED: &str = "storage and executor of one device";
 
 impl Storage {
@@ -37,17 +37,17 @@ impl Storage {
     }
 }
 
-/// What a submission does beside its steps.
+/// What a submission does besides its steps.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Run {
     pub steps: u32,
-    /// Sets the running metrics to zero first.
+    /// Clears the running metrics first.
     pub clear: bool,
-    /// Reads the sum of the running metrics back at the end.
+    /// Reads the sum of the running metrics at the end.
     pub report: bool,
 }
 
-/// Work handed to a device.
+/// Work that a device has accepted.
 pub(crate) enum Submission {
     Gpu { done: CallbackFuture<()>, totals: Option<Reading>, gpu: Gpu },
     Cpu { totals: Option<Vec<RowMetrics>> },
@@ -79,7 +79,7 @@ impl Executor {
         }
     }
 
-    /// Gives the buffer of a role.
+    /// Binds a buffer to a role.
     pub(crate) fn bind(&mut self, role: Role, storage: &Storage) -> Result<()> {
         let id = self.find(role);
         match self {
@@ -91,14 +91,14 @@ impl Executor {
         }
     }
 
-    /// Gives a range of an app's buffer for a role.
+    /// Binds a range of an app's buffer to a role.
     pub(crate) fn bind_region(&mut self, role: Role, region: Region) -> Result<()> {
         let id = self.find(role);
         let Executor::Gpu(executor) = self else { unreachable!("{MIXED}") };
         executor.bind(id, region)
     }
 
-    /// Has the driver compile every kernel. The CPU has none.
+    /// Makes the driver compile every kernel. The CPU has no kernels to compile.
     pub(crate) fn warm_up(&self) -> Result<()> {
         match self {
             Executor::Gpu(executor) => executor.warm_up(),
@@ -106,7 +106,7 @@ impl Executor {
         }
     }
 
-    /// Waits for the end of everything submitted.
+    /// Waits until all submitted work has finished.
     pub(crate) async fn finish(&self) -> Result<()> {
         if let Executor::Gpu(executor) = self {
             executor.gpu().submitted_work_done().await;
@@ -115,21 +115,21 @@ impl Executor {
         Ok(())
     }
 
-    /// Words of the totals: a part for each output.
+    /// Number of words of the totals of all outputs.
     fn totals_words(&self) -> usize {
         let plan = self.plan();
         plan.buffer(self.find(Role::Totals)).words().unwrap_or(0) as usize
     }
 
-    /// The most steps for a submission.
+    /// The largest number of steps for one submission.
     pub(crate) fn most_steps(&self) -> u32 {
         let plan = self.plan();
         SUBMISSION_LIMITS.times(plan.work(), plan.step.len()).clamp(1, u32::MAX.into()) as u32
     }
 
-    /// Submits steps, a step that is too much for a submission in several. A GPU has them to do when this returns, which it
-    /// does at once; the CPU has done them. Where metrics are read back, `check` marks them first: see
-    /// [`Plan::finite`].
+    /// Submits steps. A step that is too long for one submission is divided among several. On a GPU this returns at
+    /// once; on the CPU it returns when the steps have run. Before metrics are read, `check` marks values that are
+    /// not finite: see [`Plan::finite`].
     pub(crate) async fn submit(&self, run: Run, check: Option<&Executor>) -> Result<Submission> {
         self.submit_within(SUBMISSION_LIMITS, run, check).await
     }
@@ -191,7 +191,7 @@ impl Executor {
 }
 
 impl Submission {
-    /// Waits for the end, and for the metrics of each output where they were asked for.
+    /// Waits for the end. Returns the metrics of each output if they were requested.
     pub(crate) async fn finish(self) -> Result<Option<Vec<RowMetrics>>> {
         match self {
             Submission::Gpu { done, totals, gpu } => {

@@ -1,25 +1,26 @@
-//! What a training run is asked for, what it tells while it runs, and what it can be told.
+//! Options of a training run, the events it reports, and the answers it takes.
 
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::history::{Epoch, Evaluation, Monitor};
 use crate::optimizer::{at_least_zero, option};
 
-/// What [`Trainer::fit`](crate::Trainer::fit) is to do.
+/// Options of [`Trainer::fit`](crate::Trainer::fit).
 #[derive(Debug, Clone, Copy)]
 pub struct Fit<'a> {
-    /// How many times over the data set. Default 1.
+    /// Number of epochs (passes over the data set). Default 1.
     pub epochs: u32,
-    /// Evaluated after each epoch. Default none. [`Dataset::hold_out`] splits one off.
+    /// Validation set, evaluated after each epoch. Default none. [`Dataset::hold_out`] splits one off.
     pub validation: Option<&'a Dataset>,
-    /// Reads the running loss and accuracy back with every submission (16 bytes, about 24 times an epoch), for a
-    /// progress bar, instead of once an epoch. Default false.
+    /// Reads the running loss and accuracy back with every submission, for a progress bar. Default false: once an
+    /// epoch. Each read is 16 bytes; there are about 24 an epoch.
     pub live: bool,
     /// Reports the running loss and accuracy every `n` steps, at least 1, and after the first step. Default none.
     pub every: Option<u32>,
-    /// Ends training that has stopped improving. Default none.
+    /// Ends training when it stops improving. Default none.
     pub early_stopping: Option<EarlyStopping>,
-    /// Saves the trainer as it goes, to be [resumed](crate::Trainer::resume). Default none. Not in browsers.
+    /// Saves the trainer during training, for [`Trainer::resume`](crate::Trainer::resume). Default none. Not
+    /// available in browsers.
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub checkpoint: Option<Checkpoint<'a>>,
 }
@@ -55,7 +56,7 @@ impl Fit<'_> {
         self.early_stopping.is_some_and(|stopping| stopping.restore_best)
     }
 
-    /// Whether the training data are evaluated after each epoch, to know the best weights.
+    /// Whether the training data are evaluated after each epoch, to find the best weights.
     pub(crate) fn measures(&self) -> bool {
         self.validation.is_none() && self.restores()
     }
@@ -73,30 +74,39 @@ impl Fit<'_> {
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[derive(Debug, Clone, Copy)]
 pub struct Checkpoint<'a> {
-    /// The file. It is replaced whole, by renaming: whenever the process is killed, it holds the last state saved. What was
-    /// being written then stays beside it, as a hidden file that ends in `.tmp`, until the next file that is saved in the
-    /// folder; one of another machine's process until it is an hour old. It grows by 36 bytes an epoch, for the history, 56
-    /// with a validation set.
+    /// Path of the file.
+    ///
+    /// Each save replaces the file atomically, by renaming. If the process is killed, the file holds the last
+    /// complete save. An unfinished save stays beside it as a hidden file that ends in `.tmp`. The next save in that
+    /// folder deletes such files; if another machine wrote the file, only when it is an hour old.
+    ///
+    /// The file grows by 36 bytes an epoch for the history, or 56 bytes with a validation set.
     pub path: &'a std::path::Path,
-    /// Saves every `n` steps of an epoch, at least 1, and at its end. Default: at its end only.
+    /// Saves every `n` steps of an epoch, at least 1, and at the end of each epoch. Default: only at the end of each
+    /// epoch.
     pub every: Option<u32>,
 }
 
-/// When training has stopped improving: after `patience` epochs in a row without.
+/// Early stopping: ends training after `patience` epochs in a row without improvement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EarlyStopping {
-    /// What is watched, of the validation set where there is one, else of the training data. Default the loss.
+    /// The monitored metric, of the validation set if there is one, otherwise of the training data. Default the loss.
     pub monitor: Monitor,
-    /// How many epochs in a row; 0 is as 1. Default 5.
+    /// Number of epochs in a row without improvement. Default 5; 0 means 1.
     pub patience: u32,
-    /// What counts as improvement: by more than this, at least 0. Default 0.
+    /// Minimum change that counts as an improvement, at least 0. Default 0.
     pub min_delta: f64,
-    /// Whether the weights go back to the best, whatever ends the training, a loss that diverges too: then what the optimizer
-    /// keeps, which is ruined, is as before the first update. With a validation set, they are those after the epoch whose
-    /// validation was the best. Without one, a training loss tells of weights that changed meanwhile: then the training data
-    /// are evaluated before the first epoch and [after each](Epoch::measured), which takes about a third of an epoch's time,
-    /// and the weights with the best value come back, those of before the first epoch included.
-    /// [`Trainer::best`](crate::Trainer::best) tells which. Default true.
+    /// Restores the best weights when training ends for any reason, including a loss that diverges. Default true.
+    /// [`Trainer::best`](crate::Trainer::best) returns which epoch they are from.
+    ///
+    /// With a validation set, the best weights are those after the epoch with the best validation metric.
+    ///
+    /// Without one, the training data are evaluated before the first epoch and [after each](Epoch::measured). The
+    /// weights with the best value are restored; they can be those from before the first epoch. This evaluation takes
+    /// about a third of an epoch's time. The training loss cannot replace it, because the weights change during the
+    /// epoch.
+    ///
+    /// After a divergence, the optimizer's state is reset to that before the first update.
     pub restore_best: bool,
 }
 
@@ -106,17 +116,17 @@ impl Default for EarlyStopping {
     }
 }
 
-/// What has been seen of a [`Monitor`].
+/// The best value of a [`Monitor`] so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Watch {
     best: Option<f64>,
-    /// Epochs since the best.
+    /// Number of epochs since the best one.
     pub waited: u32,
 }
 
 impl Watch {
-    /// Whether the epoch is the best so far, by more than `min_delta`.
+    /// Whether the epoch is better than the best one so far by more than `min_delta`.
     pub(crate) fn improves(&mut self, monitor: Monitor, epoch: &Epoch, min_delta: f64) -> bool {
         let seen: &Evaluation = epoch.validation.as_ref().unwrap_or(&epoch.train);
         let badness = monitor.badness(seen);
@@ -129,32 +139,33 @@ impl Watch {
         improves
     }
 
-    /// Whether so many epochs in a row have passed without improvement.
+    /// Whether `patience` epochs in a row have passed without improvement.
     pub(crate) fn is_over(&self, patience: u32) -> bool {
         self.waited >= patience.max(1)
     }
 }
 
-/// What [`Trainer::fit`](crate::Trainer::fit) tells while it runs.
+/// Progress that [`Trainer::fit`](crate::Trainer::fit) reports to its callback.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The GPU has finished some more steps. The first one comes after a single step.
+    /// The GPU has finished more steps. The first report comes after one step.
     Steps {
-        /// From 1; of all epochs that the trainer has trained.
+        /// Number of the epoch, from 1, counted over all epochs of the trainer.
         epoch: u32,
-        /// Steps of this epoch that are done.
+        /// Number of finished steps of this epoch.
         done: u32,
-        /// Steps of the epoch.
+        /// Number of steps in the epoch.
         steps: u32,
-        /// Over the epoch so far, where [`Fit::live`] or [`Fit::every`] asks for it and at the end of the epoch.
+        /// Running loss and accuracy of this epoch. Present at the end of the epoch, and where [`Fit::live`] or
+        /// [`Fit::every`] requests it.
         train: Option<Evaluation>,
     },
-    /// An epoch and its validation are over.
+    /// An epoch and its validation have ended.
     Epoch(Epoch),
 }
 
-/// What the callback of [`Trainer::fit`](crate::Trainer::fit) answers. One that returns nothing says `Continue`.
+/// Answer of the callback of [`Trainer::fit`](crate::Trainer::fit). A callback that returns `()` continues.
 ///
 /// ```no_run
 /// # fn f(trainer: &mut wgrad::Trainer, train: &wgrad::Dataset) -> wgrad::Result<()> {
@@ -169,13 +180,13 @@ pub enum Event {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Stop, within an epoch too: what has been submitted, three reports' worth at most, still runs. A later
-    /// [`fit`](crate::Trainer::fit) over as many rows finishes the epoch first.
+    /// Stop, even within an epoch. Steps that are already submitted still run: at most those of three reports. A
+    /// later [`fit`](crate::Trainer::fit) over the same number of rows finishes the epoch first.
     Stop,
-    /// Multiply the scheduled learning rate by this, finite and at least 0, from the next submission on, until another such
-    /// answer.
+    /// Multiplies the scheduled learning rate by this factor, finite and at least 0. It applies from the next
+    /// submission until another `RateScale`.
     RateScale(f32),
 }
 

@@ -1,57 +1,62 @@
-//! What a training run did.
+//! Loss and accuracy of a training run.
 
-/// Loss and accuracy over some rows. Of a network with several outputs, the loss is the weighted sum of theirs, and the
-/// accuracy that of the first output whose targets are labels, or of the first one where none has labels; each output's
-/// own are in an [`OutputEvaluation`].
+/// Loss and accuracy over some rows.
+///
+/// For a network with several outputs, the loss is the weighted sum of the outputs' losses. The accuracy is that of
+/// the first output whose targets are labels, or of the first output if none has labels. [`OutputEvaluation`] has the
+/// values of each output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Evaluation {
-    /// The loss: the mean over the rows, or of [`Loss::SumOfSquares`](crate::Loss::SumOfSquares) the sum. Weights of
-    /// rows multiply their losses; the mean stays over the number of rows. Where rows have several positions, it is the
-    /// mean over all positions, those included whose label is ignored: they have loss 0.
+    /// The loss: the mean over the rows, or the sum for [`Loss::SumOfSquares`](crate::Loss::SumOfSquares).
+    ///
+    /// Row weights multiply the rows' losses; the mean still divides by the number of rows. If rows have several
+    /// positions, it is the mean over all positions. A position whose label is ignored counts with loss 0.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub loss: f64,
-    /// Share of rows whose class is right, 0 to 1. With several outputs, the class is the largest output and the
-    /// largest target; with one, it is whether the output is above 1/2 (binary cross-entropy: the probability) and the
-    /// target is. Of a regression it says nothing. Weights of rows take no part: for an accuracy that honours them see
-    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy). Where rows have several positions, it is the
-    /// share of positions, without those whose label is ignored.
+    /// Accuracy, 0 to 1: the fraction of rows whose predicted class is right.
+    ///
+    /// With several numbers in the output, the class is the index of the largest output, compared with that of the
+    /// largest target. With one number, it is whether the output is above 1/2, compared with whether the target is.
+    /// For binary cross-entropy the probability is compared. For a regression the value has no meaning.
+    ///
+    /// Row weights are not used: see [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy). If rows have
+    /// several positions, it is the fraction of positions. Positions whose label is ignored are not counted.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub accuracy: f64,
-    /// How many rows. In the evaluation of one output among several, its positions that were counted: those of all rows
-    /// whose label is not ignored.
+    /// Number of rows. In the evaluation of one output: the number of positions whose label is not ignored.
     pub rows: u32,
 }
 
-/// What [`Trainer::evaluate_outputs`](crate::Trainer::evaluate_outputs) measured of one output.
+/// Loss and accuracy of one output: see [`Trainer::evaluate_outputs`](crate::Trainer::evaluate_outputs).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OutputEvaluation {
-    /// The output's name.
+    /// Name of the output.
     pub name: String,
-    /// Its own loss, not multiplied by its weight among the losses, and its own accuracy.
+    /// The output's own loss, not multiplied by its loss weight, and its own accuracy.
     pub evaluation: Evaluation,
 }
 
-/// How one output of several did over the epochs: see [`History::outputs`].
+/// History of one output of several: see [`History::outputs`].
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct OutputHistory {
-    /// The output's name.
+    /// Name of the output.
     pub name: String,
-    /// As many as [`History::epochs`].
+    /// One entry for each entry of [`History::epochs`].
     pub epochs: Vec<OutputEpoch>,
 }
 
-/// One output's own losses, not multiplied by its weight among the losses, and its own accuracies in one epoch.
+/// Loss and accuracy of one output in one epoch. The losses are not multiplied by the output's loss weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct OutputEpoch {
-    /// As [`Epoch::train`].
+    /// See [`Epoch::train`].
     pub train: Evaluation,
-    /// As [`Epoch::validation`].
+    /// See [`Epoch::validation`].
     pub validation: Option<Evaluation>,
-    /// As [`Epoch::measured`].
+    /// See [`Epoch::measured`].
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub measured: Option<Evaluation>,
 }
@@ -60,53 +65,54 @@ pub struct OutputEpoch {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Epoch {
-    /// From 1; of all epochs that the trainer has trained.
+    /// Number of the epoch, from 1, counted over all epochs of the trainer.
     pub epoch: u32,
-    /// Over the batches as they were trained on: the weights changed between them.
+    /// Training loss and accuracy, over the batches while they were trained on. The weights changed between the
+    /// batches.
     pub train: Evaluation,
     /// Over the validation set, after the epoch.
     pub validation: Option<Evaluation>,
-    /// Over the training data, with the weights as they are after the epoch: measured where early stopping is to
-    /// [restore the best weights](crate::EarlyStopping::restore_best) and there is no validation set.
+    /// Over the training data, with the weights after the epoch. Present if early stopping [restores the best
+    /// weights](crate::EarlyStopping::restore_best) and there is no validation set.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub measured: Option<Evaluation>,
-    /// Steps of the epoch.
+    /// Number of steps in the epoch.
     pub steps: u32,
-    /// The learning rate of its last update, by the updates that `fit` has made: an app's own steps move the schedule on, too,
-    /// but are not counted here.
+    /// Learning rate of the epoch's last update. It counts only the updates of `fit`. Steps that an app records
+    /// itself advance the schedule too, but are not counted here.
     #[cfg_attr(feature = "files", serde(with = "number"))]
     pub learning_rate: f32,
-    /// Seconds of training, without the validation and without compiling kernels; of an epoch that was resumed, since
-    /// then. `None` of an epoch that was saved without.
+    /// Training time in seconds, without validation and kernel compilation. For a resumed epoch, the time since
+    /// resuming. `None` if the file of the epoch had no time.
     pub seconds: Option<f64>,
 }
 
-/// The best weights of a [`fit`](crate::Trainer::fit), which it hands back where early stopping is to
-/// [restore them](crate::EarlyStopping::restore_best): [`Trainer::best`](crate::Trainer::best).
+/// The best weights of a [`fit`](crate::Trainer::fit) with early stopping that [restores
+/// them](crate::EarlyStopping::restore_best): see [`Trainer::best`](crate::Trainer::best).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Best {
-    /// Epochs that the trainer had trained to their end with these weights: 0 for the weights it was made with.
+    /// Number of epochs completed with these weights; 0 for the initial weights.
     pub epoch: u32,
-    /// What was measured with these weights.
+    /// Loss and accuracy of these weights.
     pub evaluation: Evaluation,
-    /// Whether it was measured over the validation set, else over the training data.
+    /// Whether the evaluation is over the validation set (true) or the training data (false).
     pub validation: bool,
 }
 
-/// A number that tells how well training goes.
+/// Metric that early stopping monitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub enum Monitor {
-    /// The smaller the better.
+    /// The loss; smaller is better.
     Loss,
-    /// The larger the better.
+    /// The accuracy; larger is better.
     Accuracy,
 }
 
 impl Monitor {
-    /// What it sees of an evaluation: the smaller the better.
+    /// The monitored value of an evaluation, negated for the accuracy: smaller is better.
     pub(crate) fn badness(self, seen: &Evaluation) -> f64 {
         match self {
             Monitor::Loss => seen.loss,
@@ -115,19 +121,19 @@ impl Monitor {
     }
 }
 
-/// What [`Trainer::fit`](crate::Trainer::fit) did.
+/// Results of [`Trainer::fit`](crate::Trainer::fit), epoch by epoch.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct History {
-    /// Each epoch, in order.
+    /// The epochs, in order.
     pub epochs: Vec<Epoch>,
-    /// Of a network with several outputs, what each of them did in these epochs; else empty.
+    /// For a network with several outputs, the history of each output over the same epochs; otherwise empty.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Vec::is_empty"))]
     pub outputs: Vec<OutputHistory>,
 }
 
 impl History {
-    /// From one epoch on.
+    /// The history from epoch index `first` on.
     pub(crate) fn since(&self, first: usize) -> Self {
         let of = |output: &OutputHistory| OutputHistory {
             name: output.name.clone(),
@@ -136,8 +142,9 @@ impl History {
         Self { epochs: self.epochs[first..].to_vec(), outputs: self.outputs.iter().map(of).collect() }
     }
 
-    /// The history as CSV: a line of names, then a line for each epoch. What an epoch lacks is left empty. Of several
-    /// outputs each has four columns more: `kind_loss`, `kind_accuracy`, `val_kind_loss`, `val_kind_accuracy`.
+    /// The history as CSV: a header line, then a line for each epoch. Missing values are empty. With several outputs,
+    /// each output adds four columns: for an output `kind` these are `kind_loss`, `kind_accuracy`, `val_kind_loss`
+    /// and `val_kind_accuracy`.
     pub fn to_csv(&self) -> String {
         let mut csv = String::from("epoch,steps,learning_rate,loss,accuracy,val_loss,val_accuracy,seconds");
         for OutputHistory { name, .. } in &self.outputs {
@@ -167,16 +174,16 @@ impl History {
         csv
     }
 
-    /// The history as JSON, with the names of the fields of [`Epoch`] and [`Evaluation`]. What is not finite is text there:
-    /// "NaN", "inf" or "-inf".
+    /// The history as JSON, with the field names of [`Epoch`] and [`Evaluation`]. Numbers that are not finite are
+    /// strings: "NaN", "inf" or "-inf".
     #[cfg(feature = "files")]
     pub fn to_json(&self) -> String {
-        // There is nothing that JSON could not hold.
+        // Serializing cannot fail: every value has a JSON form.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
 
-/// A field of CSV: in quotes where it has what separates fields.
+/// A CSV field, quoted if it contains a separator.
 fn quoted(field: &str) -> String {
     match field.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
@@ -184,7 +191,7 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// Numbers in JSON, which has no NaN and no infinities: those are text.
+/// Numbers in JSON. JSON has no NaN and no infinities, so these are strings.
 #[cfg(feature = "files")]
 mod number {
     use std::fmt::Display;
@@ -262,7 +269,7 @@ mod tests {
     fn json_reads_back() {
         let read: History = serde_json::from_str(&history().to_json()).unwrap();
         assert_eq!(read, history());
-        // A file of before epochs were measured has none.
+        // A file without measured epochs has no `measured` field.
         let [first, _] = &read.epochs[..] else { unreachable!() };
         assert_eq!((first.measured, history().to_json().matches("measured").count()), (None, 1));
     }

@@ -1,36 +1,36 @@
-//! The kernels that a plan becomes on each class of adapter, without a device: for tests and the example `kernels`.
+//! The kernels of a plan on each class of adapter, without a device: for tests and the example `kernels`.
 
 use crate::gpu::Gpu;
 use crate::ops::{Adapter, Launch, Shader};
 use crate::plan::Plan;
 use crate::texture_io::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
 
-/// A dispatch as a GPU gets it.
+/// A kernel with its constants, uniforms and grid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {
     /// Name of the shader.
     pub name: String,
-    /// WGSL.
+    /// WGSL source.
     pub source: String,
     /// Values of the `override` constants.
     pub constants: Vec<(&'static str, f64)>,
-    /// Bytes of the uniform struct, binding 0.
+    /// Bytes of the uniform struct at binding 0.
     pub uniforms: Vec<u8>,
-    /// Size of the grid, before it is folded into two dimensions; 0 where a texture decides it.
+    /// Number of workgroups, before they are divided over two dimensions. 0 if the size of a texture determines it.
     pub workgroups: u64,
 }
 
-/// Classes of adapters that get different kernels.
+/// Classes of adapters with different kernels.
 pub const ADAPTERS: [&str; 5] = ["software8", "software16", "software", "gpu", "large-registers"];
 
-/// The kernels of each op of a plan, in the order of [`Plan::ops`], on a class of [`ADAPTERS`]; `None` for another
+/// The kernels of each op of a plan, in the order of [`Plan::ops`], for a class of [`ADAPTERS`]. `None` for another
 /// name. Software adapters have 2 threads.
 pub fn kernels(plan: &Plan, adapter: &str) -> Option<Vec<Vec<Kernel>>> {
     let adapter = Adapter::of_class(adapter)?;
     Some(plan.ops().map(|op| op.launches(&adapter).into_iter().map(Kernel::from).collect()).collect())
 }
 
-/// The kernels that read and write textures of 3 channels, the same on every adapter.
+/// The kernels that read and write textures, for 3 channels. They are the same on every adapter.
 pub fn textures() -> Vec<Kernel> {
     let crops = [true, false].map(|texture| from_texture_crops(texture, vec![]));
     let reading = [from_texture(3), from_texture_random(3, 64)].into_iter().chain(crops);
@@ -61,7 +61,7 @@ impl From<Launch> for Kernel {
 }
 
 impl Adapter {
-    /// What an adapter of a class in [`ADAPTERS`] gets.
+    /// The tuning for a class in [`ADAPTERS`].
     pub(crate) fn of_class(adapter: &str) -> Option<Self> {
         let software = Self { software: true, threads: 2, ..Self::default() };
         let hardware = Self { threads: 2, ..Self::default() };

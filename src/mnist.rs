@@ -1,4 +1,4 @@
-//! The MNIST files: checked, unpacked and read. Feature `mnist`.
+//! Reads and checks the MNIST files. Feature `mnist`.
 
 use std::fs;
 use std::io::Read;
@@ -8,24 +8,24 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// Images and labels of the training and of the test set.
+/// The MNIST data set: images and labels of the training set and of the test set.
 #[derive(Debug, Clone)]
 pub struct Mnist {
-    /// 60,000 images of shape \[28, 28, 1\], which networks of 784 inputs take too. Their input is called "input", their
+    /// 60,000 images of shape \[28, 28, 1\]; a network of 784 inputs also takes them. The input is named "input", the
     /// labels "output".
     pub train: Dataset,
-    /// 10,000 more.
+    /// 10,000 images for testing.
     pub test: Dataset,
 }
 
-/// Rows and columns of an image.
+/// Height and width of an image.
 pub const SIDE: usize = 28;
 
-/// Images to train on.
+/// Number of training images.
 pub const TRAIN_ROWS: usize = 60_000;
 const TEST: u32 = 10_000;
 
-/// A file of the set: its name, the magic number it starts with, and its dimensions.
+/// A file of the set: its name, its magic number and its dimensions.
 struct IdxFile {
     name: &'static str,
     magic: u32,
@@ -48,14 +48,15 @@ const FILES: [IdxFile; 4] = [
 
 impl Mnist {
     /// Reads the four files from a folder, under their usual names, with or without `.gz`. Fashion-MNIST and other
-    /// sets of the same size and format will do.
+    /// sets of the same size and format work too.
     ///
     /// # Errors
-    /// [`Error::File`] for the first file that is missing, cut short, or not IDX of the right size;
-    /// [`Error::LabelOutOfRange`].
+    /// - [`Error::File`] for the first file that is missing, truncated, or not IDX of the right size.
+    /// - [`Error::LabelOutOfRange`] for the first label above 9.
     pub fn read(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        // The parser takes plain files only, and panics on bad ones: check, and unpack into a folder of our own.
+        // The parser reads only uncompressed files and panics on invalid ones. So check the files, and unpack them
+        // into a temporary folder.
         let unpacked = Unpacked::new()?;
         std::thread::scope(|scope| {
             let files = FILES.each_ref().map(|file| {
@@ -85,10 +86,10 @@ impl Mnist {
     }
 }
 
-/// What the name of such a folder begins with: its process follows, and a number.
+/// Prefix of the folder's name. The process id and a number follow.
 const FOLDER: &str = "wgrad-mnist-";
 
-/// A temporary folder, removed when dropped.
+/// A temporary folder, deleted when dropped.
 struct Unpacked(PathBuf);
 
 impl Unpacked {
@@ -101,8 +102,8 @@ impl Unpacked {
         Ok(Self(path))
     }
 
-    /// Removes what processes that were killed have left. Containers may share the folder, in which processes have numbers of
-    /// their own: what is a minute old is read no more.
+    /// Deletes folders that killed processes have left. Process ids are not unique if containers share the temporary
+    /// folder, so only folders older than a minute are deleted.
     fn remove_stale(folder: &Path) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -122,12 +123,12 @@ impl Unpacked {
 
 impl Drop for Unpacked {
     fn drop(&mut self) {
-        // Nothing is lost where this fails: the system clears its temporary folder.
+        // An error has no consequence: the system clears its temporary folder.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// The contents of `name` or `name.gz`, and which of the two it was.
+/// The contents of `name` or `name.gz`, and the path of the file that was read.
 fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     let plain = folder.join(name);
     if plain.exists() {
@@ -139,7 +140,7 @@ fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
         std::io::ErrorKind::NotFound => data_file(&packed, format!("not found, and {name} was not found either")),
         _ => data_file(&packed, e.to_string()),
     })?;
-    // The last four bytes of a gzip file tell its unpacked size.
+    // The last four bytes of a gzip file are its unpacked size.
     let size = file.last_chunk::<4>().map_or(0, |b| u32::from_le_bytes(*b)).min(1 << 28);
     let mut bytes = Vec::with_capacity(size as usize);
     flate2::read::GzDecoder::new(file.as_slice())
@@ -148,7 +149,7 @@ fn read_unpacked(folder: &Path, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     Ok((packed, bytes))
 }
 
-/// Checks the header and the length of an IDX file: magic number and dimensions, big-endian, then a byte each.
+/// Checks the header and the length of an IDX file: magic number and dimensions, big-endian, then one byte a value.
 fn check(file: &IdxFile, path: &Path, bytes: &[u8]) -> Result<()> {
     let word = |i: usize| -> Result<u32> {
         let word = bytes.as_chunks().0.get(i).map(|word| u32::from_be_bytes(*word));

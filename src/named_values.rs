@@ -1,22 +1,21 @@
-//! What is given for several inputs or outputs of a network, each by its name: numbers of the host's, or rows in
-//! buffers.
+//! Values for several inputs or outputs of a network, given by name: numbers in host memory, or rows in buffers.
 
 use crate::buffer_rows::Rows;
 use crate::error::{Error, Result};
 use crate::network::{TensorSpec, names};
 
-/// Something for each end of a network.
+/// Values for each input or output of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Named<'a, T: Clone> {
-    /// For the only one, without its name.
+    /// For the only input or output, without a name.
     One(T),
     Each(Vec<(&'a str, T)>),
     Lent(&'a [(&'a str, T)]),
 }
 
 impl<T: Clone> Named<'_, T> {
-    /// Refuses names that no end has or that come twice, and several ends without names. `what` the ends are: "input"
-    /// or the like.
+    /// Returns an error for unknown or repeated names, and if there are several inputs or outputs but no names.
+    /// `what` is "input" or "output".
     pub fn check_names(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
         let each = match self {
             Self::One(_) if ends.len() == 1 => return Ok(()),
@@ -38,7 +37,7 @@ impl<T: Clone> Named<'_, T> {
         Ok(())
     }
 
-    /// As [`check_names`](Self::check_names), and refuses that an end has nothing.
+    /// As [`check_names`](Self::check_names); also returns an error if an input or output has no value.
     pub fn check(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
         self.check_names(what, ends)?;
         match ends.iter().find(|end| self.of(end).is_none()) {
@@ -51,7 +50,7 @@ impl<T: Clone> Named<'_, T> {
         }
     }
 
-    /// What there is for an end, of names that have been checked.
+    /// The value of an input or output; the names are already checked.
     pub fn of(&self, end: &TensorSpec) -> Option<&T> {
         match self {
             Self::One(one) => Some(one),
@@ -65,9 +64,10 @@ fn find<'a, T>(each: &'a [(&str, T)], end: &TensorSpec) -> Option<&'a T> {
     each.iter().find(|(name, _)| *name == end.name).map(|(_, of)| of)
 }
 
-/// Rows of features for every input of a network, each row-major \[rows, features\]. A slice, an array or a `Vec` of
-/// f32 is those of a network with one input. Several inputs come as pairs of name and numbers, in any order: an array,
-/// a slice or a `Vec` of them. All inputs have the same number of rows.
+/// Rows of features for all inputs of a network, each row-major \[rows, features\].
+///
+/// For a network with one input: a slice, an array or a `Vec` of f32. For several inputs: an array, a slice or a
+/// `Vec` of pairs of name and numbers, in any order. All inputs have the same number of rows.
 ///
 /// ```
 /// use wgrad::{Activation::*, Dense, Device, Graph, Model};
@@ -88,11 +88,11 @@ fn find<'a, T>(each: &'a [(&str, T)], end: &TensorSpec) -> Option<&'a T> {
 pub struct Inputs<'a>(Named<'a, &'a [f32]>);
 
 impl<'a> Inputs<'a> {
-    /// How many rows there are, of inputs that go with these ends: whole rows, as many of each, all finite, and no more
-    /// than `most`.
+    /// Checks the inputs and returns the number of rows. All must have the same number of whole rows of finite
+    /// numbers, at most `most` rows.
     pub(crate) fn rows(&self, ends: &[TensorSpec], most: Option<usize>) -> Result<usize> {
         self.0.check("input", ends)?;
-        // One that needs no name is what a network takes.
+        // For a single input, the error text needs no name.
         let title =
             |end: &TensorSpec| if ends.len() == 1 { "features".into() } else { format!("input {:?}", end.name) };
         let mut rows = None;
@@ -117,13 +117,13 @@ impl<'a> Inputs<'a> {
         Ok(rows.map_or(0, |(_, rows)| rows))
     }
 
-    /// The numbers of an input, of ends that have been checked.
+    /// The numbers of an input; the inputs are already checked.
     pub(crate) fn of(&self, end: &TensorSpec) -> &'a [f32] {
         self.0.of(end).copied().unwrap_or_default()
     }
 }
 
-/// Names the first feature that is not finite.
+/// Returns an error that names the first feature that is not finite.
 fn check_finite(features: &[f32], end: &TensorSpec, several: bool) -> Result<()> {
     let Some(at) = features.iter().position(|feature| !feature.is_finite()) else { return Ok(()) };
     let (width, value) = (end.features() as usize, features[at]);
@@ -168,8 +168,10 @@ impl<'a, V: AsRef<[f32]> + ?Sized> From<Vec<(&'a str, &'a V)>> for Inputs<'a> {
     }
 }
 
-/// [`Rows`] for every input, or every output, of a network. A buffer, a part of one or [`Rows`] alone are those of a
-/// network with one such end. Several come as pairs of name and rows, in any order: an array or a `Vec` of them.
+/// [`Rows`] for all inputs, or all outputs, of a network.
+///
+/// For a network with one: a buffer, a range of a buffer or [`Rows`]. For several: an array or a `Vec` of pairs of
+/// name and rows, in any order.
 ///
 /// ```no_run
 /// # fn f(model: &wgrad::Model, image: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer, kind: &wgrad::wgpu::Buffer,
@@ -182,13 +184,13 @@ impl<'a, V: AsRef<[f32]> + ?Sized> From<Vec<(&'a str, &'a V)>> for Inputs<'a> {
 pub struct NamedRows<'a>(Named<'a, Rows<'a>>);
 
 impl<'a> NamedRows<'a> {
-    /// The rows of every end, in the order of these ends.
+    /// The rows of all inputs or outputs, in this order.
     pub(crate) fn all(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Rows<'a>>> {
         self.0.check(what, ends)?;
         Ok(ends.iter().filter_map(|end| self.0.of(end).copied()).collect())
     }
 
-    /// The rows of those ends that are named.
+    /// The rows of the named inputs or outputs, `None` for the others.
     pub(crate) fn some(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Option<Rows<'a>>>> {
         self.0.check_names(what, ends)?;
         Ok(ends.iter().map(|end| self.0.of(end).copied()).collect())

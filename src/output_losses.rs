@@ -1,12 +1,12 @@
-//! The losses of a network's outputs.
+//! Losses of a network with several outputs.
 
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::network::Network;
 use crate::optimizer::at_least_zero;
 
-/// A loss for each output of a network, each with a weight: the whole is their weighted sum. Of a network with one
-/// output, a [`Loss`] alone will do wherever this is asked for.
+/// One loss with a weight for each output of a network. The total loss is their weighted sum. For a network with one
+/// output, a [`Loss`] converts into it.
 ///
 /// ```
 /// use wgrad::{Loss, Losses};
@@ -24,7 +24,7 @@ pub struct Losses {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 struct OutputLoss {
-    /// Of the only output, where there is none.
+    /// `None` for the only output of a network.
     output: Option<String>,
     loss: Loss,
     weight: f32,
@@ -37,24 +37,24 @@ impl From<Loss> for Losses {
 }
 
 impl Losses {
-    /// None yet.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the loss of an output.
+    /// Adds the loss of an output, with weight 1.
     pub fn output(self, output: impl Into<String>, loss: Loss) -> Self {
         self.weighted(output, loss, 1.0)
     }
 
-    /// Adds the loss of an output, with what it is multiplied by in the sum: finite, and at least 0. With 0 nothing is
-    /// learned from it; data need targets for this output all the same.
+    /// Adds the loss of an output with a weight, finite and at least 0. With weight 0 the output is not trained, but
+    /// the data still need targets for it.
     pub fn weighted(mut self, output: impl Into<String>, loss: Loss, weight: f32) -> Self {
         self.of_outputs.push(OutputLoss { output: Some(output.into()), loss, weight });
         self
     }
 
-    /// The loss and the weight of each output of the network, in their order.
+    /// The loss and the weight of each output of the network, in the order of the outputs.
     pub(crate) fn of_outputs(&self, network: &Network) -> Result<Vec<(Loss, f32)>> {
         let names: Vec<&str> = network.output_specs().iter().map(|end| &*end.name).collect();
         let by_name = if names.len() == 1 { "" } else { " (see Losses::output)" };

@@ -1,11 +1,11 @@
-//! The ends of a plan on an app's own rows: what a forward pass or a chain reads and writes there.
+//! Binds the inputs and outputs of a plan to an app's own rows, for forward passes and chains.
 
 use crate::buffer_rows::{Rows, Strided};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Region};
 use crate::plan::{BufferId, Plan, Role};
 
-/// Which rows of the app's are at which end.
+/// The app's rows for each input and output of a plan.
 pub(crate) struct PlanBindings(Vec<Binding>);
 
 struct Binding {
@@ -16,7 +16,7 @@ struct Binding {
 }
 
 impl PlanBindings {
-    /// Of those roles that the plan has. What cannot be bound is refused.
+    /// Binds the inputs and outputs that the plan has. Returns an error for rows that cannot be bound.
     pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
         let of = |(role, rows): (Role, Rows<'a>)| {
             let buffer = plan.buffer(plan.find(role)?);
@@ -29,12 +29,12 @@ impl PlanBindings {
         Ok(Self(ends.into_iter().filter_map(of).collect::<Result<_>>()?))
     }
 
-    /// Refuses rows that are written where others lie.
+    /// Returns an error if a written range overlaps another range.
     pub fn refuse_overlaps(&self) -> Result<()> {
         self.refuse(|_| true)
     }
 
-    /// Refuses rows that are written where others are.
+    /// Returns an error if a written range overlaps another written range.
     pub fn refuse_overlaps_of_written(&self) -> Result<()> {
         self.refuse(|other| other.written)
     }
@@ -53,9 +53,11 @@ impl PlanBindings {
         Ok(())
     }
 
-    /// Gives the plan its ends, beside what it is `given` already. Kernels bind rows where they lie if they stand side by
-    /// side and the device can bind their start; `wgpu` lets no dispatch read and write one buffer, so rows that are written
-    /// have it for themselves then. All others are copied, by an op more.
+    /// Binds the plan's inputs and outputs, in addition to the buffers in `given`.
+    ///
+    /// Rows are bound in place if they are adjacent and their start is aligned for the device. `wgpu` does not allow
+    /// a dispatch to read and write one buffer, so a written buffer must not have other rows. All other rows are
+    /// copied by an additional op.
     pub fn bind(self, mut plan: Plan, given: &mut Vec<(BufferId, Region)>) -> Result<Plan> {
         let owner = |end: &Binding| given.iter().find(|(_, region)| region.buffer == end.rows.region.buffer);
         let own: Vec<Option<BufferId>> = self.0.iter().map(|end| owner(end).map(|(id, _)| *id)).collect();

@@ -1,5 +1,5 @@
-//! A plan by itself on a GPU, with the very kernels that training uses: for benchmarks. [`lockstep`](crate::lockstep)
-//! is for checks.
+//! Runs a plan alone on a GPU, with the kernels of training, for benchmarks. For checks see
+//! [`lockstep`](crate::lockstep).
 
 use std::sync::Arc;
 
@@ -16,10 +16,12 @@ pub struct PlanRunner {
 }
 
 impl PlanRunner {
-    /// A product as training has it, op(A) · op(B) of \[m, n, k\], with nothing after it. Its buffers: 0 is A, 1 is B, 2 is C.
+    /// A matmul with the kernels of training, op(A) · op(B) of \[m, n, k\], without an epilogue. Buffer 0 is A, 1 is
+    /// B, 2 is C.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a dimension of 0 or a tensor too long; [`Error::LimitExceeded`], [`Error::OutOfMemory`].
+    /// - [`Error::Shape`] if a dimension is 0 or a tensor is too long.
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     pub fn matmul(gpu: &Gpu, shape: [u32; 3], layout: Layout) -> Result<Self> {
         let [m, n, k] = shape;
         let a = if layout == Layout::Tn { [k, m] } else { [m, k] };
@@ -27,11 +29,11 @@ impl PlanRunner {
         Self::of(gpu, [a, b, [m, n]], layout, None)
     }
 
-    /// A product of a convolution over a batch of samples \[height, width, channels\]: the layouts are its forward pass and
-    /// the gradients of its input and its weights. Buffers as of [`matmul`](Self::matmul).
+    /// The matmul of a convolution over a batch of samples \[height, width, channels\]. `layout` selects the forward
+    /// pass or the gradient of the input or the weights. Buffers as in [`matmul`](Self::matmul).
     ///
     /// # Errors
-    /// As there.
+    /// As [`matmul`](Self::matmul).
     pub fn convolution(gpu: &Gpu, batch: u32, sample: [u32; 3], conv: &Conv, layout: Layout) -> Result<Self> {
         let window = conv.window(sample.into());
         let [height, width, channels] = sample;
@@ -54,34 +56,33 @@ impl PlanRunner {
         self.executor.plan()
     }
 
-    /// Binds a plan; every buffer starts as the plan says, else as zeros.
+    /// Binds a plan. Every buffer starts with the plan's initial contents, or zeros.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::OutOfMemory`].
     ///
     /// # Safety
-    /// As of [`Lockstep::new_unchecked`](crate::lockstep::Lockstep::new_unchecked).
+    /// As [`Lockstep::new_unchecked`](crate::lockstep::Lockstep::new_unchecked).
     pub unsafe fn new_unchecked(gpu: &Gpu, plan: Plan) -> Result<Self> {
         Ok(Self { executor: GpuExecutor::new(gpu, Arc::new(plan), &[])? })
     }
 
-    /// Fills a buffer.
+    /// Sets the contents of a buffer.
     ///
     /// # Errors
-    /// [`Error::Shape`] where it is shorter than the plan's buffer;
-    /// [`Error::OutOfMemory`].
+    /// [`Error::Shape`] if `contents` is shorter than the plan's buffer; [`Error::OutOfMemory`].
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let name = &self.executor.plan().buffer(buffer).name;
         let uploaded = self.executor.gpu().upload(name, bytemuck::cast_slice(contents))?;
         self.executor.bind(buffer, uploaded)
     }
 
-    /// Records steps: one compute pass.
+    /// Records steps in one compute pass.
     pub fn record_steps(&self, encoder: &mut wgpu::CommandEncoder, steps: u32) {
         self.executor.record_steps(encoder, steps);
     }
 
-    /// Submits steps and waits for their end.
+    /// Submits steps and waits until they have run.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
@@ -94,13 +95,13 @@ impl PlanRunner {
         gpu.finish()
     }
 
-    /// What a buffer that the plan knows the length of, or that has been [`set`](Self::set), holds.
+    /// The contents of a buffer. The plan must know its length, or [`set`](Self::set) must have set it.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     ///
     /// # Panics
-    /// Where it is neither.
+    /// If the length is unknown.
     pub fn get(&self, buffer: BufferId) -> Result<Vec<f32>> {
         let gpu = self.executor.gpu();
         let from = self.executor.buffer(buffer).expect("a buffer that was made or set");
@@ -112,10 +113,10 @@ impl PlanRunner {
         Ok(bytemuck::cast_vec(gpu.block_on(readback.read(gpu)?.finish())?))
     }
 
-    /// Times each op: [`Trainer::profile`](crate::Trainer::profile).
+    /// Measures the time of each op: see [`Trainer::profile`](crate::Trainer::profile).
     ///
     /// # Errors
-    /// As there.
+    /// As [`Trainer::profile`](crate::Trainer::profile).
     pub fn profile(&self, steps: u32) -> Result<Profile> {
         self.executor.gpu().block_on(Profile::of(&self.executor, steps))
     }

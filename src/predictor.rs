@@ -1,4 +1,4 @@
-//! Predictions one after the other, without making anything for each.
+//! Repeated predictions with buffers and kernels that are made once.
 
 use crate::callback_future::CallbackFuture;
 use crate::device::Device;
@@ -9,42 +9,43 @@ use crate::named_values::Inputs;
 use crate::network::TensorSpec;
 use crate::plan::{Plan, Role};
 
-/// A model made ready for repeated predictions of up to a fixed number of rows: from [`Model::predictor`].
+/// Repeated predictions of up to a fixed number of rows, made by [`Model::predictor`].
 ///
-/// Input, output and the buffers that numbers travel through are made once. A call writes its rows, submits once and reads
-/// back: on a GPU it makes no buffer, bind group or pipeline. The weights are the model's: those of the moment, also while a
-/// trainer changes them.
+/// The input, output and transfer buffers are made once. Each call writes its rows, submits once and reads the
+/// result. On a GPU, a call creates no buffer, bind group or pipeline. A call uses the model's current weights, also
+/// while a trainer changes them.
 #[derive(Debug)]
 pub struct Predictor {
     device: Device,
     executor: Executor,
-    /// What classes are told by: with the same input and output.
+    /// Plan for the values that determine the class (logits or outputs), with the same input and output buffers.
     ranking: Executor,
     threshold: f32,
     rows: usize,
     inputs: Vec<TensorSpec>,
-    /// The number of the output, how many numbers of it a row has, and how many of these tell a class together.
+    /// The index of the output, the number of its values in a row, and the number of values that determine one class.
     output: u32,
     width: usize,
     columns: usize,
     mapped: Option<Mapped>,
-    /// Results, \[rows, outputs\], for the calls that return something else than them.
+    /// Buffer for results, \[rows, outputs\], for calls that return something else.
     kept: Vec<f32>,
 }
 
-/// Buffers of a GPU that the host reads and writes.
+/// Transfer buffers between the host and the GPU.
 #[derive(Debug)]
 struct Mapped {
     /// Mapped between calls.
     up: wgpu::Buffer,
     down: wgpu::Buffer,
-    /// What the last call asked for and, where its future was dropped, nobody has waited for.
+    /// Mappings that the last call requested. If its future was dropped, nothing has waited for them.
     under_way: Vec<CallbackFuture<Result<(), wgpu::BufferAsyncError>>>,
 }
 
 impl Predictor {
-    /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the first call; in
-    /// browsers and on [`Device::Cpu`] this does nothing. Waits for nothing.
+    /// Warm-up: makes the driver compile the kernels now, in the background. Does not wait.
+    ///
+    /// Without it, some drivers compile at the first call. In browsers and on [`Device::Cpu`] it does nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
@@ -53,14 +54,15 @@ impl Predictor {
         self.ranking.warm_up()
     }
 
-    /// The most rows of a call.
+    /// The largest number of rows of a call.
     pub fn rows(&self) -> u32 {
         self.rows as u32
     }
 
-    /// The class of each row, as [`Model::predict`]. `features` holds whole rows, \[rows, inputs\], at most
-    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for
-    /// browsers.
+    /// The class of each row, as [`Model::predict`]. Blocks, submits and polls; not for browsers.
+    ///
+    /// `features` holds whole rows, \[rows, inputs\], at most [`rows`](Self::rows). For a network with several inputs
+    /// it holds these rows [for each input](Inputs).
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into), and [`Error::NoClass`] for the first row with an output that is NaN.
@@ -77,7 +79,7 @@ impl Predictor {
         let inputs = features.into();
         let numbers = self.rows_of(&inputs)? * self.width;
         let mut kept = std::mem::take(&mut self.kept);
-        // A call whose future was dropped has taken them with it.
+        // If a call's future was dropped, the buffer is empty.
         kept.resize(self.rows * self.width, 0.0);
         let ran = self.run(true, inputs, &mut kept[..numbers]).await;
         let found = ran.and_then(|()| every_class(&kept[..numbers], self.columns, self.threshold));
@@ -85,23 +87,25 @@ impl Predictor {
         found
     }
 
-    /// Writes the probability of each class to `probabilities`, \[rows, outputs\], as [`Model::predict_proba`]: for a
-    /// regression, the outputs as they are. `features` holds whole rows, \[rows, inputs\], at most
-    /// [`rows`](Self::rows), of a network with several inputs [for each](Inputs). Blocks, submits and polls; not for
-    /// browsers.
+    /// Writes the probability of each class to `probabilities`, \[rows, outputs\], as [`Model::predict_proba`].
+    /// Blocks, submits and polls; not for browsers.
+    ///
+    /// For a regression it writes the outputs unchanged. `features` holds whole rows, \[rows, inputs\], at most
+    /// [`rows`](Self::rows). For a network with several inputs it holds these rows [for each input](Inputs).
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows, at most [`rows`](Self::rows), the same number for
-    /// every input, and `probabilities` has as many, or where an input is missing, unknown or given twice;
-    /// [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite; [`Error::DeviceLost`]; [`Error::Gpu`]
-    /// where a buffer cannot be mapped.
+    /// - [`Error::Shape`] if `features` is not a whole number of rows, has more than [`rows`](Self::rows) rows, or
+    ///   has different numbers of rows for its inputs; if `probabilities` has another number of rows; if an input is
+    ///   missing, unknown or given twice.
+    /// - [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite.
+    /// - [`Error::DeviceLost`]; [`Error::Gpu`] if a buffer cannot be mapped.
     #[cfg(not(target_family = "wasm"))]
     pub fn forward_into<'a>(&mut self, features: impl Into<Inputs<'a>>, probabilities: &mut [f32]) -> Result<()> {
         self.device.clone().block_on(self.forward_into_async(features, probabilities))
     }
 
-    /// [`forward_into`](Self::forward_into) for async code and browsers: submits, but leaves polling to the app. Where its
-    /// future is dropped, the next call waits for what that one had submitted.
+    /// [`forward_into`](Self::forward_into) for async code and browsers: submits, but leaves polling to the app. If
+    /// its future is dropped, the next call waits for the submitted work.
     ///
     /// # Errors
     /// As [`forward_into`](Self::forward_into).
@@ -121,13 +125,13 @@ impl Predictor {
         self.run(false, inputs, probabilities).await
     }
 
-    /// How many rows there are of inputs that go with the network, as many as there is room for.
+    /// The number of rows of the inputs. Returns an error if the inputs do not match the network or have too many
+    /// rows.
     fn rows_of(&self, inputs: &Inputs<'_>) -> Result<usize> {
         inputs.rows(&self.inputs, Some(self.rows))
     }
 
-    /// Writes the probabilities or, where asked to, what classes are told by, to as many numbers as there are. The
-    /// inputs have been checked.
+    /// Writes the probabilities, or with `ranks` the values that determine the class. The inputs are already checked.
     async fn run(&mut self, ranks: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
         if probabilities.is_empty() {
             return Ok(());
@@ -156,7 +160,7 @@ impl Predictor {
         let failed = |reason: String| gpu.fault("the buffers of a predictor", reason);
         let mut view = mapped.up.get_mapped_range_mut(..).map_err(|e| failed(e.to_string()))?;
         let mut encoder = gpu.encoder();
-        // One input after the other.
+        // Inputs are stored one after another.
         let mut place = 0;
         for (role, features) in inputs {
             let bytes: &[u8] = bytemuck::cast_slice(features);
@@ -176,7 +180,7 @@ impl Predictor {
         mapped.under_way.extend([up, down]);
         mapped.finish(gpu).await?;
         if submitted.is_err() {
-            // The buffers are as they were for the next call.
+            // Unmap, so that the next call can use the buffers.
             gpu.unmap(&mapped.down)?;
             return submitted;
         }
@@ -188,12 +192,12 @@ impl Predictor {
 }
 
 impl Mapped {
-    /// Waits until both buffers are the host's.
+    /// Waits until the host can access both buffers.
     async fn finish(&mut self, gpu: &crate::Gpu) -> Result<()> {
         let mut ended = Ok(());
         while let Some(signal) = self.under_way.last_mut() {
             let mapped = signal.await;
-            // What has come does not come again: this future may be dropped before the other has.
+            // Remove a mapping when it has completed: this future can be dropped before the other mapping completes.
             self.under_way.pop();
             ended = ended.and(mapped);
         }
@@ -203,9 +207,11 @@ impl Mapped {
 }
 
 impl Model {
-    /// Makes ready for repeated predictions of up to `rows` rows a call, by its buffers and kernels; of several
-    /// outputs, of the [chosen](Self::output) one. Worth it wherever a model is asked more than once:
-    /// [`predict`](Self::predict) makes them at every call.
+    /// Prepares repeated predictions of up to `rows` rows a call; for several outputs, of the [chosen](Self::output)
+    /// one.
+    ///
+    /// It makes the buffers and kernels once. Use it to predict more than once: [`predict`](Self::predict) makes them
+    /// at every call.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, digit: [f32; 784]) -> wgrad::Result<()> {
@@ -216,7 +222,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// [`Error::Shape`] if `rows` is 0; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn predictor(&self, rows: u32) -> Result<Predictor> {
         let inputs = self.network().input_specs().to_vec();
         let width = self.network().output_specs()[self.chosen].features() as usize;

@@ -1,4 +1,4 @@
-//! What a step spends its time on: a table, and a trace.
+//! Profiles: the time of each op of a step, as a table and as a trace.
 
 use std::fmt;
 
@@ -7,49 +7,49 @@ use crate::gpu::GpuExecutor;
 use crate::optimizer::option;
 use crate::plan::Work;
 
-/// Steps that are run first and not counted: drivers compile, and clocks rise.
+/// Number of warm-up steps that are not measured: drivers compile, and GPU clocks rise.
 const UNCOUNTED: u32 = 2;
 
-/// How long each op of a step takes: [`Trainer::profile`](crate::Trainer::profile). Print it for a table.
+/// Times of the ops of a step, from [`Trainer::profile`](crate::Trainer::profile). Print it for a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// The adapter's name.
+    /// Name of the adapter.
     pub adapter: String,
-    /// What was run: "training".
+    /// What ran: "training".
     pub name: &'static str,
-    /// Rows of a step.
+    /// Number of rows of a step.
     pub batch: u32,
-    /// Each op of a step, in order.
+    /// The ops of a step, in order.
     pub ops: Vec<OpProfile>,
-    /// Seconds of a step as training runs it, in one pass: the median.
+    /// Time of a step in one pass, as in training: the median, in seconds.
     pub step_seconds: f64,
 }
 
-/// How long one op takes.
+/// Times of one op.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpProfile {
-    /// As [`Plan::title`](crate::Plan::title) has it.
+    /// Title of the op: see [`Plan::title`](crate::Plan::title).
     pub op: String,
-    /// The stem of its kernel.
+    /// File name of its kernel, without extension.
     pub kernel: &'static str,
-    /// Its arithmetic and traffic.
+    /// Its arithmetic operations and memory traffic.
     pub work: Work,
-    /// When it began and ended in each step, in seconds from the beginning of the step's first op.
+    /// Start and end in each step, in seconds from the start of the step's first op.
     pub runs: Vec<[f64; 2]>,
 }
 
 impl OpProfile {
-    /// How long it takes: the median.
+    /// Median time, in seconds.
     pub fn seconds(&self) -> f64 {
         median(self.runs.iter().map(|[begin, end]| end - begin))
     }
 
-    /// Floating-point operations a second; infinite where the op is too short for the GPU's clock.
+    /// Floating-point operations per second. Infinite if the op is too short for the GPU's clock.
     pub fn flops_per_second(&self) -> f64 {
         rate(self.work.flops, self.seconds())
     }
 
-    /// Bytes a second, as [`Work::bytes`] counts them; infinite where the op is too short for the GPU's clock.
+    /// Bytes per second, counted as in [`Work::bytes`]. Infinite if the op is too short for the GPU's clock.
     pub fn bytes_per_second(&self) -> f64 {
         rate(self.work.bytes, self.seconds())
     }
@@ -89,18 +89,18 @@ impl Profile {
         Ok(Self { adapter, name: plan.name, batch: plan.batch, ops, step_seconds: median(whole.into_iter()) })
     }
 
-    /// Seconds of all ops together.
+    /// Total time of all ops, in seconds.
     pub fn seconds(&self) -> f64 {
         self.ops.iter().map(OpProfile::seconds).sum()
     }
 
-    /// An op's share of that, 0 to 1.
+    /// The op's fraction of the total time, 0 to 1.
     pub fn share(&self, op: &OpProfile) -> f64 {
         op.seconds() / self.seconds()
     }
 
-    /// The profiled steps, one after the other, in Chrome's trace event format: what ui.perfetto.dev and
-    /// chrome://tracing read. Times are in microseconds.
+    /// The profiled steps in Chrome's trace event format, for ui.perfetto.dev and chrome://tracing. Times are in
+    /// microseconds.
     #[cfg(feature = "files")]
     pub fn to_chrome_trace(&self) -> String {
         use serde_json::json;
@@ -110,7 +110,7 @@ impl Profile {
         let mut events = vec![name("process_name", &self.adapter), name("thread_name", &title)];
         let mut clock = 0.0;
         for step in 0..self.ops.first().map_or(0, |op| op.runs.len()) {
-            // A step is drawn around its ops.
+            // The event of a step encloses those of its ops.
             let length = self.ops.iter().map(|op| op.runs[step][1]).fold(0.0, f64::max);
             let event = |name: &str, category: &str, [begin, end]: [f64; 2]| {
                 let (ts, dur) = ((clock + begin) * 1e6, (end - begin) * 1e6);
@@ -146,7 +146,7 @@ impl fmt::Display for Profile {
     }
 }
 
-/// The one in the middle, or between the two there.
+/// The median: the middle value, or the mean of the two middle values.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);

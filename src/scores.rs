@@ -1,4 +1,4 @@
-//! How good a model's outputs are, counted in several ways.
+//! Metrics of a model's outputs against targets.
 
 mod images;
 mod weighted;
@@ -8,12 +8,14 @@ use crate::error::{Error, Result};
 use crate::ops::class;
 pub use images::{psnr, ssim};
 
-/// A model's outputs, as probabilities where it classifies, beside what was right: see
-/// [`Model::score`](crate::Model::score). Scores from there tell classes by the logits behind these probabilities, as
-/// [`Trainer::evaluate`](crate::Trainer::evaluate) and [`Model::predict`](crate::Model::predict) do: probabilities of large
-/// logits are rounded to 1, all alike. Scores of outputs [given](Self::new) tell them by these.
+/// A model's outputs beside the targets, for metrics: see [`Model::score`](crate::Model::score). Outputs of a
+/// classifier are probabilities.
 ///
-/// A row with an output that is NaN has no class: it counts as wrong everywhere.
+/// Scores from `Model::score` compare the logits to find classes, like
+/// [`Trainer::evaluate`](crate::Trainer::evaluate) and [`Model::predict`](crate::Model::predict): probabilities of
+/// large logits all round to 1. Scores from given outputs ([`new`](Self::new)) compare these outputs.
+///
+/// A row with an output that is NaN has no class. It counts as wrong in every metric.
 ///
 /// ```
 /// use wgrad::{Scores, Targets};
@@ -32,23 +34,26 @@ pub struct Scores {
     width: usize,
     targets: Targets,
     weights: Option<Vec<f32>>,
-    /// What classes are told by, where it is not the outputs.
+    /// The values that determine the classes, if these are not the outputs.
     ranks: Option<Vec<f32>>,
-    /// Above which one output tells class 1.
+    /// The value above which a single output means class 1.
     threshold: f32,
 }
 
 impl Scores {
-    /// What [`predictions`](Self::predictions) has for a row without a class: one with an output that is NaN.
+    /// The value in [`predictions`](Self::predictions) of a row without a class, because an output is NaN.
     pub const NO_CLASS: u32 = u32::MAX;
 
-    /// From outputs \[rows, width\] of whatever model.
+    /// Scores of any model's outputs, \[rows, width\].
+    ///
+    /// With one output a row and two classes, the output is compared with 1/2. With one output and more classes, the
+    /// labels are used as target numbers.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is a row of outputs for each target, as wide as a row of targets that are numbers,
-    /// and wide enough for every class. One output will do for two classes; of more, the labels are the numbers that it is to
-    /// put out. [`Error::LabelOutOfRange`] for the first label not below the number of classes;
-    /// [`Error::NonFiniteTarget`] for the first target that is NaN or infinite.
+    /// - [`Error::Shape`] if there is not one row of outputs for each target; if `width` differs from the number of
+    ///   target numbers; if `width` is less than the number of classes (except for one output).
+    /// - [`Error::LabelOutOfRange`] for the first label not below the number of classes.
+    /// - [`Error::NonFiniteTarget`] for the first target that is NaN or infinite.
     pub fn new(outputs: Vec<f32>, width: u32, targets: &Targets) -> Result<Self> {
         let (fits, expected) = match targets {
             Targets::Labels { classes, .. } => {
@@ -76,12 +81,12 @@ impl Scores {
         Ok(Self { outputs, width, targets, weights: None, ranks: None, threshold: 0.5 })
     }
 
-    /// Has classes told by other numbers than the outputs, laid out alike.
+    /// The same scores with other values to determine the classes, in the same layout.
     pub(crate) fn ranked(self, ranks: Vec<f32>, threshold: f32) -> Self {
         Self { ranks: Some(ranks), threshold, ..self }
     }
 
-    /// What classes are told by, \[rows, width\].
+    /// The values that determine the classes, \[rows, width\].
     fn ranks(&self) -> &[f32] {
         self.ranks.as_ref().unwrap_or(&self.outputs)
     }
@@ -91,14 +96,14 @@ impl Scores {
         &self.outputs
     }
 
-    /// The class of each row: the first of the largest outputs, or of one output whether it is above 1/2.
-    /// [`NO_CLASS`](Self::NO_CLASS) for a row with an output that is NaN.
+    /// The predicted class of each row: the index of the largest output, the first of equal ones. With one output:
+    /// whether it is above 1/2. [`NO_CLASS`](Self::NO_CLASS) for a row with an output that is NaN.
     pub fn predictions(&self) -> Vec<u32> {
         classes(self.ranks(), self.width, self.threshold)
     }
 
-    /// The right class of each row: its label, or what its target values would be as a prediction. Beside one output a label is
-    /// such a value.
+    /// The right class of each row: its label, or the class of its target numbers. With one output, a label is such a
+    /// number.
     pub fn expected(&self) -> Vec<u32> {
         match &self.targets {
             Targets::Labels { labels, .. } if self.width == 1 => labels.iter().map(|&label| label.min(1)).collect(),
@@ -107,13 +112,13 @@ impl Scores {
         }
     }
 
-    /// Share of rows whose class is right.
+    /// Accuracy: the fraction of rows whose predicted class is right.
     pub fn accuracy(&self) -> f64 {
         mean(self.predictions().iter().zip(self.expected()).map(|(p, e)| f64::from(u8::from(*p == e))))
     }
 
-    /// Share of rows whose right class is among the `k` largest outputs; of equal outputs the first counts as larger. Of one
-    /// output, two classes: the one it is for, and the other.
+    /// Top-k accuracy: the fraction of rows whose right class is among the `k` largest outputs. Of equal outputs the
+    /// first counts as larger. With one output there are two classes, 0 and 1.
     pub fn top_k_accuracy(&self, k: usize) -> f64 {
         if self.width == 1 {
             let rank = |(&y, class): (&f32, u32)| usize::from(u32::from(y > self.threshold) != class);
@@ -129,10 +134,10 @@ impl Scores {
         mean(self.ranks().chunks_exact(self.width).zip(self.expected()).map(hit))
     }
 
-    /// Share of outputs on the right side: above `threshold` where the target is above 1/2, else not above it; NaN is on
-    /// neither. For sigmoid outputs, each a question of its own.
+    /// Binary accuracy: the fraction of outputs that are right, each a yes-or-no question of its own. An output is
+    /// right if it is above `threshold` and its target above 1/2, or neither. NaN is wrong. For sigmoid outputs.
     pub fn binary_accuracy(&self, threshold: f32) -> f64 {
-        // Behind a sigmoid, 1/2 is a logit of 0, which says more than a probability that was rounded.
+        // For a sigmoid, compare the logit with 0 instead of the rounded probability with 1/2.
         let (numbers, threshold) = match (threshold, self.threshold) {
             (0.5, 0.0) => (self.ranks(), 0.0),
             _ => (self.outputs(), threshold),
@@ -141,18 +146,18 @@ impl Scores {
         mean(numbers.iter().zip(self.pairs()).map(|pair| f64::from(u8::from(right(pair)))))
     }
 
-    /// Mean of |output − target| over all outputs.
+    /// Mean absolute error: the mean of |output − target| over all outputs.
     pub fn mean_absolute_error(&self) -> f64 {
         mean(self.pairs().map(|(y, t)| (f64::from(y) - f64::from(t)).abs()))
     }
 
-    /// Mean of (output − target)² over all outputs.
+    /// Mean squared error: the mean of (output − target)² over all outputs.
     pub fn mean_squared_error(&self) -> f64 {
         mean(self.pairs().map(|(y, t)| (f64::from(y) - f64::from(t)).powi(2)))
     }
 
-    /// How many rows of class i (the row of the matrix) were taken for class j (its column). Rows
-    /// [without a class](Self::NO_CLASS) are in none of them.
+    /// Confusion matrix: entry \[i\]\[j\] is the number of rows of class i that were predicted as class j. Rows
+    /// [without a class](Self::NO_CLASS) are not counted.
     pub fn confusion_matrix(&self) -> Vec<Vec<u32>> {
         let (expected, predicted) = (self.expected(), self.predictions());
         let classes = self.width.max(2);
@@ -181,11 +186,11 @@ impl Scores {
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
-    // The sum of no numbers would be −0.
+    // `sum` of no numbers would give −0.
     values.fold(0.0, |sum, value| sum + value) / count
 }
 
-/// The class of each row of outputs; of one output, whether it is above the threshold.
+/// The class of each row of outputs. With one output: whether it is above the threshold.
 pub(crate) fn classes(outputs: &[f32], width: usize, threshold: f32) -> Vec<u32> {
     let class = |row: &[f32]| match row {
         [one] if !one.is_nan() => u32::from(*one > threshold),
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!((scores.accuracy(), scores.binary_accuracy(0.3)), (0.5, 0.75));
         assert_eq!([0, 1, 2].map(|k| scores.top_k_accuracy(k)), [0.0, 0.5, 1.0]);
         assert!((scores.mean_absolute_error() - (0.2 + 0.3 + 0.6 + 0.9) / 4.0).abs() < 1e-7);
-        // Where all labels are ignored there is no row.
+        // If all labels are ignored there are no rows.
         assert_eq!(mean([0.0; 0].into_iter()).to_bits(), 0);
     }
 
@@ -221,7 +226,7 @@ mod tests {
         assert_eq!((scores.accuracy(), scores.weighted_accuracy(), scores.balanced_accuracy()), (0.5, 0.5, 2.0 / 3.0));
         assert_eq!([1, 3].map(|k| scores.top_k_accuracy(k)), [0.5, 0.5]);
         assert_eq!(scores.confusion_matrix(), [[0, 0, 0], [0, 1, 0], [0, 0, 1]]);
-        // Of the outputs that are numbers, 0.5 alone is not above 1/2 where its target is.
+        // Of the outputs that are not NaN, only 0.5 is wrong: it is not above 1/2, but its target is.
         assert_eq!(scores.binary_accuracy(0.5), 7.0 / 12.0);
         let one = Scores::new(vec![nan, nan], 1, &Targets::Labels { labels: vec![0, 1], classes: 2 }).unwrap();
         assert_eq!((one.predictions(), one.accuracy()), (vec![Scores::NO_CLASS; 2], 0.0));

@@ -1,15 +1,16 @@
-//! How much goes to a device at once.
+//! Limits of the work in one submission.
 
 use std::ops::Range;
 
 use crate::plan::{Op, Work};
 
-/// What a submission may take: well below the seconds after which an operating system resets a GPU, slow ones too.
+/// Limits of a submission. They keep it far below the seconds after which an operating system resets a GPU, even on a
+/// slow GPU.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SubmissionLimits {
     pub flops: u64,
     pub bytes: u64,
-    /// Each a dispatch or two, which take microseconds however little they do.
+    /// Each op is one or two dispatches, which take microseconds even if they do little.
     pub ops: u64,
 }
 
@@ -17,13 +18,13 @@ pub(crate) const SUBMISSION_LIMITS: SubmissionLimits =
     SubmissionLimits { flops: 50_000_000_000, bytes: 10_000_000_000, ops: 16_384 };
 
 impl SubmissionLimits {
-    /// How often so many ops, of so much work in all, may be submitted at once. 0 where not even once.
+    /// How many times `ops` ops with this total work fit into one submission; 0 if they do not fit once.
     pub fn times(self, work: Work, ops: usize) -> u64 {
         let SubmissionLimits { flops, bytes, ops: dispatches } = self;
         (flops / work.flops.max(1)).min(bytes / work.bytes.max(1)).min(dispatches / ops.max(1) as u64)
     }
 
-    /// A step cut into parts for a submission each, where it is too much for one. An op is a part at least.
+    /// Divides a step into parts of one submission each, if it is too long for one. A part has at least one op.
     pub fn parts(self, step: &[Op]) -> Vec<Range<usize>> {
         let mut parts = vec![];
         let (mut start, mut work) = (0, Work::default());
@@ -41,11 +42,13 @@ impl SubmissionLimits {
     }
 }
 
-/// Seconds that a submission should take. A browser's page hears and draws between them, up to three are under way, and a stop
-/// waits for those. Elsewhere an operating system resets a GPU that is busy for two seconds.
+/// Target time of a submission, in seconds. Outside browsers, an operating system resets a GPU that is busy for two
+/// seconds. In a browser, the page draws and handles input between submissions, and a stop waits for up to three of
+/// them.
 const LONGEST: f64 = if cfg!(target_family = "wasm") { 0.05 } else { 1.0 };
 
-/// How many steps make a submission: by the time that those before took, as no count says how slow an adapter is.
+/// Number of steps in a submission, from the measured time of earlier ones: the time of a step cannot be predicted
+/// for an unknown adapter.
 #[derive(Debug)]
 pub(crate) struct Sizing {
     steps: u32,
@@ -54,30 +57,30 @@ pub(crate) struct Sizing {
     last: f64,
 }
 
-/// Submissions that may be under way when the next is made: the device has something to do while the host makes one.
+/// Number of pending submissions when the next one is made, so that the device stays busy.
 const UNDER_WAY: usize = 2;
 
 impl Sizing {
-    /// Of at most so many steps.
+    /// With at most `most` steps.
     pub fn up_to(most: u32) -> Self {
-        // A page should not wait for what nobody has measured.
+        // In a browser, begin with one step, because its time is unknown and the page would wait.
         Self { steps: if cfg!(target_family = "wasm") { 1 } else { most }, most, last: 0.0 }
     }
 
-    /// Submissions that may be under way when the next is made. In a browser, where a stop waits for them, none where they are
-    /// so long that a gap between them is nothing.
+    /// Number of pending submissions when the next one is made. In a browser it is 0 if submissions are long: a stop
+    /// would wait for them, and a gap between them costs little.
     pub fn under_way(&self) -> usize {
         if cfg!(target_family = "wasm") && self.last > 1.5 * LONGEST { 0 } else { UNDER_WAY }
     }
 
-    /// Steps of the next submission.
+    /// Number of steps of the next submission.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 
-    /// Takes in how long some steps took, at most twice as many may follow.
+    /// Records the time of some steps. At most twice the number of steps may follow.
     pub fn measure(&mut self, seconds: f64, steps: u32) {
-        // Where the clock is too coarse to see a step, this is infinite: the cast saturates.
+        // If the clock is too coarse to measure a step, this is infinite. The cast saturates.
         self.last = seconds;
         let fitting = (LONGEST * f64::from(steps) / seconds) as u32;
         self.steps = fitting.clamp(1, self.steps.saturating_mul(2)).min(self.most);
@@ -120,7 +123,7 @@ mod tests {
             assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= most.ops as usize));
             assert!(parts.iter().flat_map(Clone::clone).eq(0..plan.step.len()));
             let (submits, by_parts, weights_by_parts, _) = trained(most);
-            // What is left for the last one is the report.
+            // The last submission has only the report.
             assert_eq!(submits, 3 * parts.len() as u64 + 1);
             assert_eq!((by_parts, weights_by_parts), (metrics.clone(), weights.clone()));
         }

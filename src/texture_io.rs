@@ -1,4 +1,4 @@
-//! Textures as data sets, and outputs as textures.
+//! Textures as training data, and outputs written to textures.
 
 mod crops;
 mod random;
@@ -13,11 +13,10 @@ pub(crate) use crops::from_texture_crops;
 pub use crops::{Images, RandomCrops};
 pub(crate) use random::from_texture_random;
 
-/// Lines and columns of a workgroup of either kernel.
+/// Width and height of a workgroup, for both kernels.
 const TILE: u32 = 8;
 
-/// The formats that outputs can have, with their names in WGSL: those that every device can store to and that hold
-/// colours.
+/// Output formats, with their names in WGSL: colour formats that every device can write from shaders.
 pub(crate) const FORMATS: [(wgpu::TextureFormat, &str); 5] = [
     (wgpu::TextureFormat::Rgba8Unorm, "rgba8unorm"),
     (wgpu::TextureFormat::Rgba8Snorm, "rgba8snorm"),
@@ -31,8 +30,7 @@ pub(crate) fn from_texture(channels: u32) -> Shader {
     shader("from_texture", source, [("CHANNELS", channels.into())])
 }
 
-/// For a format by its name in WGSL, and rows of which the first begins at the word `first`, the next ones `stride`
-/// words further each.
+/// For a format by its name in WGSL. The first row begins at the word `first`; rows are `stride` words apart.
 pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -> Shader {
     let formats = FORMATS.map(|(_, known)| (known, known == format));
     shader(
@@ -42,9 +40,10 @@ pub(crate) fn to_texture(format: &str, channels: u32, first: u32, stride: u32) -
     )
 }
 
-/// Makes training data of a texture: one row for each texel, line by line from the top left. Its features are the texel's
-/// centre, x and y as shares of width and height, so from 0 to 1; its targets the colour. Or rows at
-/// [random points](Self::random) between the texels.
+/// Training data from a texture: one row for each texel, line by line from the top left.
+///
+/// The features are the centre of the texel: x and y, as fractions of width and height, from 0 to 1. The targets are
+/// the colour. For points between the texels see [`random`](Self::random).
 ///
 /// ```no_run
 /// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, picture: &wgrad::wgpu::Texture,
@@ -67,12 +66,13 @@ pub struct TextureSamples {
 warm_up::methods!(TextureSamples: dispatch);
 
 impl TextureSamples {
-    /// From a 2-D texture of any format that shaders read as f32, its mip level 0; `channels` of it, 1 to 4, are targets. A
-    /// texture of an sRGB format yields linear colours. Submits nothing.
+    /// Prepares samples of a 2-D texture, of its mip level 0. The format is any that shaders read as f32. `channels`,
+    /// 1 to 4, is the number of colour channels in the targets. A texture of an sRGB format gives linear colours.
+    /// Submits nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the texture is not such, or lacks the usage `TEXTURE_BINDING`; [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if the texture is of another kind or lacks the usage `TEXTURE_BINDING`.
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(gpu: &Gpu, texture: &wgpu::Texture, channels: u32) -> Result<Self> {
         let view = check_samples(gpu, texture, channels, None)?;
         let rows = texture.width() * texture.height();
@@ -93,30 +93,32 @@ impl TextureSamples {
         Ok([features?, targets?])
     }
 
-    /// Records the making of the rows. No allocation, no submission, no polling; cannot fail.
+    /// Records the computation of the rows. No allocation, no submission, no polling; cannot fail.
     pub fn record(&self, to: &mut impl Recorder) {
         self.dispatch.record(to, "samples of a texture");
     }
 
-    /// \[rows, 2\]: x and y.
+    /// Buffer of the features, \[rows, 2\]: x and y.
     pub fn features(&self) -> &wgpu::Buffer {
         &self.features
     }
 
-    /// \[rows, channels\].
+    /// Buffer of the targets, \[rows, channels\].
     pub fn targets(&self) -> &wgpu::Buffer {
         &self.targets
     }
 
-    /// How many there are: one for each texel, or as many [random points](Self::random) as were asked for.
+    /// Number of rows: that of the texels, or of the requested [random points](Self::random).
     pub fn rows(&self) -> u32 {
         self.rows
     }
 }
 
-/// Writes rows, such as a network's outputs, to a texture: a texel each, line by line from the top left. One channel is
-/// grey, two are red and green, and alpha is 1 unless there are four. Of a network with several outputs, the rows of
-/// one: those that [`Model::prepare_forward`](crate::Model::prepare_forward) was given for it.
+/// Writes rows, such as a network's outputs, to a texture: one texel a row, line by line from the top left.
+///
+/// One channel is written as grey, two as red and green. Alpha is 1 unless there are four channels. For a network
+/// with several outputs, it writes the rows of one output: those given to
+/// [`Model::prepare_forward`](crate::Model::prepare_forward).
 #[derive(Debug, Clone)]
 pub struct TextureOutput {
     dispatch: Dispatch,
@@ -125,12 +127,15 @@ pub struct TextureOutput {
 warm_up::methods!(TextureOutput: dispatch);
 
 impl TextureOutput {
-    /// From as many rows of `channels` f32, 1 to 4, as the texture has texels, to its mip level 0: a 2-D texture of the
-    /// format `Rgba8Unorm`, `Rgba8Snorm`, `Rgba16Float`, `Rgba32Float` or `R32Float`. Submits nothing.
+    /// Prepares writing rows of `channels` f32, 1 to 4, to mip level 0 of a 2-D texture. There is one row for each
+    /// texel. Submits nothing.
+    ///
+    /// The format is `Rgba8Unorm`, `Rgba8Snorm`, `Rgba16Float`, `Rgba32Float` or `R32Float`.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the texture is not such, or lacks the usage `STORAGE_BINDING`, or where the rows are too few or
-    /// do not start at multiples of 4 bytes; [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if the texture is of another kind or lacks the usage `STORAGE_BINDING`; if there are too
+    ///   few rows, or they do not start at multiples of 4 bytes.
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new<'a>(gpu: &Gpu, rows: impl Into<Rows<'a>>, channels: u32, texture: &wgpu::Texture) -> Result<Self> {
         let what = "texture to write to";
         check(what, texture, channels, wgpu::TextureUsages::STORAGE_BINDING, false)?;
@@ -147,18 +152,18 @@ impl TextureOutput {
         Ok(Self { dispatch: Dispatch::new(gpu, &shader, &bindings, tiles(texture))? })
     }
 
-    /// Records the writing. No allocation, no submission, no polling; cannot fail.
+    /// Records the write. No allocation, no submission, no polling; cannot fail.
     pub fn record(&self, to: &mut impl Recorder) {
         self.dispatch.record(to, "rows to a texture");
     }
 }
 
-/// Workgroups for a texel each invocation.
+/// Number of workgroups along each axis, with one invocation for each texel.
 fn tiles(texture: &wgpu::Texture) -> [u32; 2] {
     [texture.width(), texture.height()].map(|texels| texels.div_ceil(TILE))
 }
 
-/// Workgroups in two dimensions, as each may have 65,535 at most.
+/// Divides workgroups over two dimensions, because each dimension is limited to 65,535.
 fn folded(gpu: &Gpu, workgroups: u32) -> [u32; 2] {
     let lines = workgroups.div_ceil(gpu.device().limits().max_compute_workgroups_per_dimension.max(1));
     [workgroups.div_ceil(lines), lines]
@@ -169,7 +174,8 @@ fn binding(region: &Region) -> wgpu::BindingResource<'_> {
     wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
 }
 
-/// A view of a texture whose colours shaders read as f32, of one layer or, as an array, of all; others are refused.
+/// A view of a texture that shaders read as f32: of one layer, or of all layers as an array. Returns an error for
+/// others.
 fn check_samples(
     gpu: &Gpu,
     texture: &wgpu::Texture,
@@ -185,7 +191,8 @@ fn check_samples(
     gpu.view(what, texture, array)
 }
 
-/// Refuses what is not a plain 2-D texture with that usage, of one layer unless it may be an array.
+/// Returns an error unless it is a plain 2-D texture with this usage. It must have one layer, unless `array` allows
+/// more.
 fn check(
     what: &str,
     texture: &wgpu::Texture,
@@ -211,7 +218,7 @@ fn check(
     Ok(())
 }
 
-/// Dispatches that read or write textures, one after the other.
+/// Dispatches that read or write textures, in order.
 #[derive(Debug, Clone)]
 struct Dispatch {
     gpu: Gpu,
@@ -318,7 +325,7 @@ mod tests {
                 read(&gpu, encoder, buffer)
             });
             let (x, y) = twins::from_texture([SIZE.width, SIZE.height], &texels, channels as usize);
-            // A division is off by 2.5 units in the last place, and so is what a driver makes of a byte.
+            // A division has an error of up to 2.5 ULP, and so has a driver's conversion of a byte.
             for (words, expected) in [(features, x), (targets, y)] {
                 for (word, expected) in words.into_iter().zip(expected) {
                     let actual = f32::from_bits(word);
@@ -336,7 +343,7 @@ mod tests {
         for (format, _) in FORMATS {
             let image = texture(&gpu, format, wgpu::TextureUsages::STORAGE_BINDING);
             for channels in 1..=4 {
-                // From the 65th number on, or with a number between two rows from the fourth.
+                // The rows start at the 65th word; or at the fourth word, with one word between two rows.
                 let (first, gap) = if channels % 2 == 0 { (64, 0) } else { (3, 1) };
                 let stride = channels as usize + gap;
                 let texels = Rows::from(rows.slice(first as u64 * 4..)).stride(stride as u64 * 4);
@@ -368,7 +375,8 @@ mod tests {
                         }
                         wgpu::TextureFormat::Rgba16Float => {
                             let half = |c: usize| half(u16::from_ne_bytes([texel[2 * c], texel[2 * c + 1]]));
-                            // Half a unit in the last of 11 places, of numbers below 1; some drivers cut instead.
+                            // Half an ULP of an 11-bit significand for numbers below 1. Some drivers truncate instead
+                            // of rounding.
                             (4, 1.0 / 2048.0, [0, 1, 2, 3].map(half))
                         }
                         _ => {
@@ -387,7 +395,7 @@ mod tests {
         }
     }
 
-    /// A 16-bit float from 0 to 1.
+    /// Decodes a 16-bit float from 0 to 1.
     fn half(bits: u16) -> f32 {
         let (exponent, fraction) = (i32::from(bits >> 10), f32::from(bits & 1023) / 1024.0);
         if exponent == 0 { fraction * 2f32.powi(-14) } else { (1.0 + fraction) * 2f32.powi(exponent - 15) }

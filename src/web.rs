@@ -1,4 +1,4 @@
-//! What a browser gives to a page and to a worker alike: a clock and an event loop.
+//! Browser functions for pages and workers: a clock and the event loop.
 
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
 
@@ -26,13 +26,15 @@ extern "C" {
     fn close(this: &MessagePort);
 }
 
-/// Milliseconds since some moment.
+/// Milliseconds since a fixed moment.
 pub(crate) fn now() -> f64 {
     performance_now().unwrap_or_else(|_| js_sys::Date::now())
 }
 
-/// Waits for the next task of the event loop. A promise would not do: its reactions run before the page draws or hears. Nor a
-/// timer: browsers make nested ones wait for 4 milliseconds, and those of hidden pages for a second.
+/// Waits for the next task of the event loop.
+///
+/// It uses neither a promise nor a timer. Reactions of promises run before the page draws or handles input. Browsers
+/// delay nested timers by 4 milliseconds, and timers of hidden pages by a second.
 pub(crate) async fn next_task() {
     let Ok(channel) = MessageChannel::new() else { return };
     let (come, fulfil) = CallbackFuture::new();
@@ -43,7 +45,7 @@ pub(crate) async fn next_task() {
     to.close();
 }
 
-/// Why a browser gives no adapter, for a visitor of the page.
+/// The reason why a browser has no adapter, as text for a visitor of the page.
 pub(crate) fn why_no_adapter() -> &'static str {
     let get = |object: &JsValue, name: &str| js_sys::Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED);
     let global = js_sys::global();

@@ -1,45 +1,46 @@
-//! Images that are changed at random while a network trains on them.
+//! Data augmentation: random changes of images during training.
 
 use super::{Dataset, DatasetBuilder};
 use crate::error::{Error, Result};
 use crate::ops::DataInfo;
 use crate::optimizer::option;
 
-/// Data augmentation: how the images of an input are changed at random, anew in each epoch, as batches are gathered.
-/// Given to [`DatasetBuilder::augmented`]. Evaluation, validation and prediction see the images as they are.
+/// Data augmentation: random changes of an input's images, applied when a batch is gathered. Set by
+/// [`DatasetBuilder::augmented`].
 ///
-/// In this order an image is flipped, scaled and rotated about its centre, and shifted; contrast and brightness change;
-/// a square is cut out. Pixels are interpolated once (bilinear), and only where `rotation` or `scale` is set: shifts
-/// and flips alone copy pixels. What comes from outside of the image is 0, as a black byte is, and so is the square;
-/// means and deviations of channels apply afterwards.
+/// Each epoch draws new changes. Evaluation, validation and prediction use the unchanged images.
 ///
-/// How an image is changed is a function of the seed, the epoch and the row of the data set: the same on the GPU and
-/// the CPU, for every batch size, and after a training is resumed. Where an epoch goes [window by
-/// window](crate::TrainerConfig::window), each window counts as an epoch of its own rows. Several inputs of a row are
-/// changed alike by the same augmentation. Targets are not changed.
+/// The order of operations: flip, scale and rotate about the centre, shift, contrast, brightness, cutout. Pixels are
+/// interpolated once (bilinear), and only if `rotation` or `scale` is set. Shifts and flips alone copy pixels. Pixels
+/// from outside the image and in the cutout square are 0, like a black byte. Channels are normalised afterwards.
+///
+/// The change of an image is a function of the seed, the epoch and the row of the data set. It is the same on the GPU
+/// and the CPU, for every batch size, and after training is resumed. If an epoch is trained [window by
+/// window](crate::TrainerConfig::window), each window counts as an epoch of its own rows. If several inputs have the
+/// same augmentation, the inputs of a row are changed in the same way. Targets are not changed.
 ///
 /// The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augmentation {
-    /// Largest shift in either direction along each axis, in whole pixels, below height and width; default 0. The same
-    /// as to pad an image with that many zeros and to crop it to its size at a random place.
+    /// Largest shift in either direction along each axis, in whole pixels; default 0. It must be below the height and
+    /// the width. Equals zero padding by that many pixels followed by a random crop to the original size.
     pub shift: u32,
-    /// Probability that left and right change places, 0 to 1; default 0.
+    /// Probability of a horizontal flip (left and right swapped), 0 to 1; default 0.
     pub flip: f32,
-    /// Probability that top and bottom change places, 0 to 1; default 0.
+    /// Probability of a vertical flip (top and bottom swapped), 0 to 1; default 0.
     pub flip_vertical: f32,
     /// Largest rotation in either direction, in degrees, 0 to 180; default 0.
     pub rotation: f32,
-    /// Smallest and largest factor of the size, 0.1 to 10; default \[1, 1\].
+    /// Smallest and largest scale factor, each 0.1 to 10; default \[1, 1\].
     pub scale: [f32; 2],
-    /// Side of the square that is cut out (cutout), in pixels, up to 65,536; default 0. Its centre is any pixel, so the
-    /// image's edge may cut it short.
+    /// Side of the cutout square, in pixels, up to 65,536; default 0. Its centre is a random pixel of the image. The
+    /// part outside the image has no effect.
     pub cutout: u32,
-    /// Largest number that is added to all values or taken from them, finite; default 0. Bytes are values from 0 to 1.
-    /// Results may lie outside.
+    /// Largest number that is added to or subtracted from all values, finite; default 0. Bytes are read as values
+    /// from 0 to 1. Results can be outside 0 to 1.
     pub brightness: f32,
-    /// Contrast: the distance of each value from 0.5 is multiplied by a factor between 1 − `contrast` and 1 +
-    /// `contrast`, finite; default 0. Results may lie outside of 0 to 1.
+    /// Contrast range, finite; default 0. The distance of each value from 0.5 is multiplied by a random factor from 1
+    /// − `contrast` to 1 + `contrast`. Results can be outside 0 to 1.
     pub contrast: f32,
 }
 
@@ -76,7 +77,7 @@ impl Augmentation {
         Ok(())
     }
 
-    /// Adds what kernels are told of it.
+    /// Adds the kernels' parameters of this augmentation.
     pub(super) fn tell(&self, info: &mut DataInfo) {
         let Self { shift, flip, flip_vertical, rotation, scale: [scale, largest], cutout, brightness, contrast } =
             *self;
@@ -99,8 +100,8 @@ impl Augmentation {
 }
 
 impl DatasetBuilder {
-    /// Has the images of an input changed at random in training. Its shape is \[height, width, channels\], and that of
-    /// the network's input is the same.
+    /// Sets random changes of an input's images during training. The input's shape must be \[height, width,
+    /// channels\]. The network's input must have the same shape.
     ///
     /// ```
     /// use wgrad::{Augmentation, Dataset};
@@ -117,12 +118,12 @@ impl DatasetBuilder {
 }
 
 impl Dataset {
-    /// The same data with the images of an input changed at random in training, or no longer, as
-    /// [`DatasetBuilder::augmented`].
+    /// The same data with this augmentation of an input's images. [`Augmentation::default()`](Augmentation) removes
+    /// one. See [`DatasetBuilder::augmented`].
     ///
     /// # Errors
-    /// [`Error::Shape`] for a name that no input has, or an input that is no image; [`Error::InvalidOption`] for a
-    /// number out of its range.
+    /// - [`Error::Shape`] if no input has this name or the input is not an image.
+    /// - [`Error::InvalidOption`] if a number is out of its range.
     pub fn with_augmentation(mut self, name: &str, augmentation: Augmentation) -> Result<Self> {
         self.augment(name, augmentation)?;
         Ok(self)

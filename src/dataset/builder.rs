@@ -1,4 +1,4 @@
-//! Data sets of several inputs and targets, by name.
+//! Builder of data sets with several named inputs and targets.
 
 use super::constructors::{at_least_1, at_most_u32};
 use super::features::Values;
@@ -6,14 +6,15 @@ use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
 use crate::shape::{LONGEST_TENSOR, Shape};
 
-/// Collects inputs and targets: see [`Dataset::of_rows`]. Its first fault stays until [`build`](Self::build).
+/// Builder of a data set with several inputs and targets: see [`Dataset::of_rows`]. It keeps its first error until
+/// [`build`](Self::build).
 #[derive(Debug)]
 pub struct DatasetBuilder {
     data: Result<Dataset>,
 }
 
 impl Dataset {
-    /// Starts a data set of so many rows, to which inputs and targets are added by name.
+    /// Starts a data set of `rows` rows, to which inputs and targets are added by name.
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -32,8 +33,8 @@ impl Dataset {
 }
 
 impl DatasetBuilder {
-    /// Adds an input: row-major \[rows, ...shape\], a `Vec` of bytes, each read as byte / 255, or of f32. It goes to
-    /// the network's input of that name. The shape is that of a row, channels last; a number stands for that many
+    /// Adds an input for the network's input of the same name: row-major \[rows, ...shape\], a `Vec` of bytes or of
+    /// f32. Bytes are read as byte / 255. `shape` is the shape of one row, channels last; a number means that many
     /// features.
     pub fn input(self, name: impl Into<String>, values: impl Into<Features>, shape: impl Into<Shape>) -> Self {
         let (name, features, shape) = (name.into(), values.into(), shape.into());
@@ -49,9 +50,9 @@ impl DatasetBuilder {
         })
     }
 
-    /// Has the channels of an input normalised, as batches are gathered: each value, of a byte its 255th part, becomes
-    /// (value − mean) / deviation. Channels are the last dimension of the input's shape; one mean with one deviation is
-    /// for all of them.
+    /// Normalises the channels of an input when batches are gathered: each value becomes (value − mean) / deviation.
+    /// Bytes are divided by 255 first. Channels are the last dimension of the input's shape. `means` and `deviations`
+    /// have one number for each channel, or one number for all channels.
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -70,9 +71,9 @@ impl DatasetBuilder {
         })
     }
 
-    /// Adds targets that are labels, for the network's output of that name: one a row, or, where the output has several
-    /// positions, one for each, row-major \[rows, positions\]. Each is below `classes`, unless it is
-    /// [ignored](Self::ignoring).
+    /// Adds labels as targets for the network's output of the same name: one label a row. If the output has several
+    /// positions: one label for each position, row-major \[rows, positions\]. Each label must be below `classes`,
+    /// unless it is [ignored](Self::ignoring).
     pub fn labels(self, name: impl Into<String>, labels: Vec<u32>, classes: u32) -> Self {
         let name = name.into();
         self.then(|data| {
@@ -91,12 +92,12 @@ impl DatasetBuilder {
         })
     }
 
-    /// Adds targets that are a label for each position of each row: row-major \[rows, ...shape\], for an output of that
-    /// shape with one dimension more, the classes.
+    /// Adds targets with a label for each position of a row: row-major \[rows, ...shape\]. The shape of the network's
+    /// output is `shape` followed by the number of classes.
     ///
     /// ```
     /// use wgrad::Dataset;
-    /// // A class of 3 for each of 2 · 2 pixels; 255 is none.
+    /// // One of 3 classes for each of 2 · 2 pixels; 255 is ignored.
     /// let data = Dataset::of_rows(1)
     ///     .input("image", vec![0u8; 4], [2, 2, 1])
     ///     .positions("mask", vec![0, 2, 255, 1], [2, 2], 3)
@@ -114,7 +115,7 @@ impl DatasetBuilder {
         })
     }
 
-    /// Adds targets that are numbers: row-major \[rows, ...shape\], for the network's output of that name and shape.
+    /// Adds numbers as targets: row-major \[rows, ...shape\], for the network's output of the same name and shape.
     pub fn targets(self, name: impl Into<String>, values: Vec<f32>, shape: impl Into<Shape>) -> Self {
         let (name, shape) = (name.into(), shape.into());
         self.then(|data| {
@@ -126,14 +127,14 @@ impl DatasetBuilder {
         })
     }
 
-    /// Has a label of a target ignored, in training and in evaluation: a row, or a position, with it has no loss, no
-    /// gradient, and is not counted; of the mean see [`Loss`](crate::Loss). It may be no class, as 255 is in many
-    /// masks, or one, as 0 where it stands for padding.
+    /// Ignores a label of a target in training and evaluation. A row or position with this label has no loss and no
+    /// gradient. Metrics do not count it; for its part in the mean see [`Loss`](crate::Loss). The label may be
+    /// outside the classes (255 in many masks) or inside (0 if it stands for padding).
     pub fn ignoring(self, name: &str, label: u32) -> Self {
         self.then(|data| {
             let i = data.target_index(name)?;
             match &data.targets[i].targets {
-                // There is another number in its place on the GPU: see `Target::sent`.
+                // The GPU gets another number in place of this label: see `Target::sent`.
                 Targets::Labels { classes: u32::MAX, .. } if label == u32::MAX => {
                     let what = format!("label to ignore of target {name:?} with 4294967295 classes");
                     Err(Error::shape(what, "below 4294967295", label))
@@ -149,14 +150,15 @@ impl DatasetBuilder {
         })
     }
 
-    /// The data set.
+    /// Checks the values and returns the data set.
     ///
     /// # Errors
-    /// The first fault of what was added, which names the input or the target: [`Error::Shape`] for other numbers of
-    /// values than rows and shape ask for, no row, no input or no target, a name given twice or unknown, and for means
-    /// and deviations that are not one for each channel, finite, the latter above 0; [`Error::NonFiniteFeature`] and
-    /// [`Error::NonFiniteTarget`] for the first NaN or infinity; [`Error::LabelOutOfRange`] for the first label that is
-    /// no class.
+    /// The first error of the added values; it names the input or the target:
+    /// - [`Error::Shape`] if the number of values differs from rows times shape; if there is no row, no input or no
+    ///   target; if a name is given twice or unknown; if means and deviations are not one finite number for each
+    ///   channel, or a deviation is not above 0.
+    /// - [`Error::NonFiniteFeature`] and [`Error::NonFiniteTarget`] for the first NaN or infinity.
+    /// - [`Error::LabelOutOfRange`] for the first label that is not a class.
     pub fn build(self) -> Result<Dataset> {
         let data = self.data?;
         for target in &data.targets {
@@ -179,7 +181,7 @@ impl DatasetBuilder {
 }
 
 impl Dataset {
-    /// Refuses a target whose name another has; returns what its labels or numbers are called.
+    /// Checks that no other target has this name. Returns the noun that error texts use for its labels or numbers.
     fn check_new_target(&self, name: &str) -> Result<String> {
         let what = format!("target {name:?}");
         self.check_new(&what, self.targets.iter().any(|target| target.name == name))?;
@@ -195,7 +197,7 @@ impl Dataset {
         }
     }
 
-    /// Refuses other than so many numbers for each row.
+    /// Checks that there are `shape` values for each row.
     fn check_count(&self, what: &str, shape: &Shape, count: usize) -> Result<()> {
         let of_row = shape.elements();
         if of_row == 0 || of_row > LONGEST_TENSOR {

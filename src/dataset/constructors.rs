@@ -1,14 +1,14 @@
-//! Data sets of one input and one target, and what is checked when they are made.
+//! Constructors of data sets with one input and one target, and the checks of their values.
 
 use super::features::Values;
 use super::{Dataset, Features, Input, Target, Targets};
 use crate::error::{Error, Result};
 use crate::shape::{LONGEST_TENSOR, Shape};
 
-/// One input and one target, whose names do not matter.
+/// Data sets of one input and one target. The names do not matter when training.
 impl Dataset {
-    /// A data set of bytes, such as 8-bit images: row-major `[rows, features]`, each byte read as byte / 255. Its input
-    /// is named "input", its target "output".
+    /// A data set of bytes with labels, such as 8-bit images: row-major `[rows, features]`. Each byte is read as byte
+    /// / 255. The input is named "input", the target "output".
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -20,13 +20,13 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where the numbers of values and labels do not fit together or there is no row;
-    /// [`Error::LabelOutOfRange`] for the first label not below `classes`.
+    /// - [`Error::Shape`] if the number of values does not match the number of labels, or there is no row.
+    /// - [`Error::LabelOutOfRange`] for the first label not below `classes`.
     pub fn from_u8(values: Vec<u8>, features: usize, labels: Vec<u32>, classes: u32) -> Result<Self> {
         Self::simple(values.into(), features, Targets::Labels { labels, classes })
     }
 
-    /// A data set of numbers: row-major `[rows, features]`, used as they are.
+    /// A data set of f32 values with labels: row-major `[rows, features]`, used unchanged.
     ///
     /// # Errors
     /// As [`from_u8`](Self::from_u8), and [`Error::NonFiniteFeature`] for the first NaN or infinity.
@@ -34,7 +34,7 @@ impl Dataset {
         Self::simple(values.into(), features, Targets::Labels { labels, classes })
     }
 
-    /// A data set of bytes whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    /// A data set of bytes with numbers as targets: `targets` is row-major `[rows, outputs]`.
     ///
     /// # Errors
     /// As [`from_f32_targets`](Self::from_f32_targets).
@@ -42,7 +42,7 @@ impl Dataset {
         Self::simple(values.into(), features, Targets::Values { values: targets, outputs })
     }
 
-    /// A data set of numbers whose targets are numbers: `targets` is row-major `[rows, outputs]`.
+    /// A data set of f32 values with numbers as targets: `targets` is row-major `[rows, outputs]`.
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -52,13 +52,13 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where the numbers of values and targets do not fit together or there is no row;
-    /// [`Error::NonFiniteFeature`], [`Error::NonFiniteTarget`] for the first NaN or infinity.
+    /// - [`Error::Shape`] if the number of values does not match the number of targets, or there is no row.
+    /// - [`Error::NonFiniteFeature`] and [`Error::NonFiniteTarget`] for the first NaN or infinity.
     pub fn from_f32_targets(values: Vec<f32>, features: usize, targets: Vec<f32>, outputs: u32) -> Result<Self> {
         Self::simple(values.into(), features, Targets::Values { values: targets, outputs })
     }
 
-    /// The same data, the features of its first input in a shape of as many numbers.
+    /// The same data with another shape of the first input, of the same number of features.
     #[cfg(feature = "mnist")]
     pub(crate) fn with_input_shape(mut self, shape: Shape) -> Self {
         self.inputs[0].shape = shape;
@@ -89,7 +89,7 @@ impl Dataset {
 }
 
 impl Target {
-    /// Of a single label a row.
+    /// A target without ignored label and without shape.
     pub fn new(name: String, targets: Targets) -> Self {
         Self { name, shape: Shape::of(&[]), targets, ignored: None, class_weights: None, weights: None, crop: None }
     }
@@ -109,7 +109,7 @@ pub(super) fn at_most_u32(rows: usize) -> Result<()> {
     }
 }
 
-/// Of one input and one target.
+/// Checks the numbers of values for one input and one target.
 fn check(values: usize, features: usize, targets: &Targets) -> Result<()> {
     at_least_1("features of a row", features)?;
     if let Targets::Values { values, outputs } = targets {

@@ -1,4 +1,4 @@
-//! Crops of images and of targets that are images.
+//! Random crops of images and of targets that are images.
 
 use super::{Dataset, Input, Target};
 use crate::error::{Error, Result};
@@ -10,28 +10,33 @@ use crate::shape::Shape;
 pub(super) struct Crop {
     /// Height and width.
     size: [u32; 2],
-    /// Places of its corner in the smallest images, of which these are so many times the size.
+    /// Number of possible corners along each axis, in the smallest images.
     places: [u32; 2],
     factor: u32,
 }
 
 impl Crop {
-    /// The shape that a network sees.
+    /// The shape of a row after cropping.
     fn of(self, shape: Shape) -> Shape {
         Shape::of(&[&self.size, &shape[2..]].concat())
     }
 }
 
 impl Dataset {
-    /// Has a network trained on crops of `size`, \[height, width\]: in each epoch one of each row, at a random place
-    /// that is the same for inputs and targets. Crops are taken of every input whose shape is \[height, width,
-    /// channels\], all of one size, and of every target of that size or a whole multiple of it: numbers \[height,
-    /// width, channels\], or [labels of positions](super::DatasetBuilder::positions) \[height, width\]. Of targets that
-    /// are larger, as in super-resolution, crops are as many times as large. Other inputs and targets stay whole.
+    /// Trains on random crops of `size`, \[height, width\]. Each epoch takes one crop of each row, at a random place.
+    /// The place is the same for all inputs and targets of a row.
     ///
-    /// An [`Augmentation`](super::Augmentation) changes crops of inputs, not of targets. The place is a function of the
-    /// seed, the epoch and the row. Evaluation and validation see the middle of each image.
-    /// [`Model::score`](crate::Model::score) takes whole images only, from a network [at their
+    /// These are cropped:
+    /// - Every input of shape \[height, width, channels\]. All must have one height and width.
+    /// - Every target of that height and width, or of a whole multiple of it: numbers \[height, width, channels\], or
+    ///   [labels of positions](super::DatasetBuilder::positions) \[height, width\]. The crop of a larger target, as
+    ///   in super-resolution, is larger by the same factor.
+    ///
+    /// Other inputs and targets are not cropped.
+    ///
+    /// An [`Augmentation`](super::Augmentation) changes the crops of inputs, not of targets. The place is a function
+    /// of the seed, the epoch and the row. Evaluation and validation use the middle of each image.
+    /// [`Model::score`](crate::Model::score) takes only whole images, from a network [at their
     /// size](crate::Network::at_input).
     ///
     /// ```
@@ -45,7 +50,7 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where no input is an image, images have different sizes or are smaller than the crop, or the
+    /// [`Error::Shape`] if no input is an image, images have different sizes or are smaller than the crop, or the
     /// crop has no pixel.
     pub fn with_crops(mut self, size: [u32; 2]) -> Result<Self> {
         let is_image = |input: &&mut Input| input.shape.len() == 3;
@@ -83,12 +88,12 @@ impl Dataset {
 }
 
 impl Input {
-    /// The shape of a row as a network sees it.
+    /// The shape of a row after cropping.
     pub fn seen(&self) -> Shape {
         self.crop.map_or(self.shape, |crop| crop.of(self.shape))
     }
 
-    /// Adds what kernels are told of images that are changed or cropped.
+    /// Adds the kernels' parameters of augmentation and crops.
     pub fn tell_of_images(&self, info: &mut DataInfo, training: bool) {
         if let Some(augmentation) = self.augmentation.filter(|_| training) {
             augmentation.tell(info);
@@ -103,12 +108,12 @@ impl Input {
 }
 
 impl Target {
-    /// The shape of a row as a network sees it.
+    /// The shape of a row after cropping.
     pub fn seen(&self) -> Shape {
         self.crop.map_or(self.shape, |crop| crop.of(self.shape))
     }
 
-    /// Adds what kernels are told of crops.
+    /// Adds the kernels' parameters of crops.
     pub fn tell_of_crops(&self, info: &mut DataInfo, training: bool) {
         if let Some(Crop { size, factor, .. }) = self.crop {
             (info.target_factor, info.target_width, info.target_crop_width) = (factor, self.shape[1], size[1]);

@@ -1,4 +1,4 @@
-//! Features: bytes or numbers, and how they are uploaded.
+//! Features: bytes or numbers, their normalisation, and their form in GPU memory.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,13 +7,13 @@ use super::{Input, ordered};
 use crate::error::{Error, Result};
 use crate::ops::U8_SCALE;
 
-/// The features of an input, of all rows: a `Vec` of bytes or of f32 turns into it.
+/// The features of an input, of all rows. A `Vec` of bytes or of f32 converts into it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Features {
-    /// Bytes, such as 8-bit images: each is read as byte / 255.
+    /// Bytes, such as 8-bit images; each is read as byte / 255.
     U8(Vec<u8>),
-    /// Numbers, used as they are.
+    /// Numbers, used unchanged.
     F32(Vec<f32>),
 }
 
@@ -38,21 +38,21 @@ impl Features {
     }
 }
 
-/// Features, with what normalises their channels.
+/// Features with the normalisation of their channels.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Values {
     pub features: Features,
-    /// The mean of each channel, then 1 / deviation of each; empty where they are not normalised.
+    /// The mean of each channel, then 1 / deviation of each channel. Empty if the channels are not normalised.
     pub table: Vec<f32>,
 }
 
 impl Input {
-    /// Features of a row.
+    /// Number of features of a row.
     pub fn width(&self) -> usize {
         self.shape.elements() as usize
     }
 
-    /// Sets what normalises its channels, its last dimension.
+    /// Sets the normalisation of the channels (the last dimension).
     pub fn normalise(&mut self, means: &[f32], deviations: &[f32]) -> Result<()> {
         let (name, channels) = (&self.name, self.shape.last().copied().unwrap_or(1) as usize);
         for (what, given) in [("means", means), ("deviations", deviations)] {
@@ -73,19 +73,19 @@ impl Input {
             None => Ok(()),
         };
         check("mean", "a finite number", means, f32::is_finite)?;
-        // Denormal numbers may be zeros to a GPU.
+        // A GPU may flush denormal numbers to zero.
         check("deviation", "a finite number above 0", deviations, |d| d >= f32::MIN_POSITIVE && (1.0 / d).is_normal())?;
         let inverses = deviations.iter().map(|deviation| 1.0 / deviation);
         self.values.table = means.iter().copied().chain(inverses).collect();
         Ok(())
     }
 
-    /// Channels that are normalised.
+    /// Number of normalised channels.
     pub fn channels(&self) -> usize {
         self.values.table.len() / 2
     }
 
-    /// Refuses numbers that are not finite; `of_input` is in the message.
+    /// Returns an error for numbers that are not finite; `of_input` is part of its text.
     pub fn check_finite(&self, of_input: &str) -> Result<()> {
         let (Features::F32(numbers), width) = (&self.values.features, self.width()) else { return Ok(()) };
         match numbers.iter().position(|number| !number.is_finite()) {
@@ -99,7 +99,7 @@ impl Input {
         }
     }
 
-    /// As the network sees them.
+    /// The features of these rows after conversion and normalisation.
     pub fn features_of(&self, rows: Range<usize>) -> Vec<f32> {
         let width = self.width();
         let part = rows.start * width..rows.end * width;
@@ -110,7 +110,7 @@ impl Input {
         if self.channels() > 0 {
             let (means, inverses) = self.values.table.split_at(self.channels());
             let channels = means.iter().zip(inverses).cycle();
-            // Rows are whole numbers of channels.
+            // A row is a whole number of channels.
             values.iter_mut().zip(channels).for_each(|(value, (mean, inverse))| *value = (*value - mean) * inverse);
         }
         values
@@ -133,7 +133,7 @@ impl Input {
         })
     }
 
-    /// The same input of other rows.
+    /// The same input with the features of other rows.
     fn with(&self, features: Features) -> Self {
         let values = Values { features, table: self.values.table.clone() };
         Self { name: self.name.clone(), shape: self.shape, values, augmentation: self.augmentation, crop: self.crop }
@@ -143,17 +143,17 @@ impl Input {
         matches!(self.values.features, Features::U8(_))
     }
 
-    /// Words from one row's features as uploaded to the next one's.
+    /// Words from the start of one row to the next, in GPU memory.
     pub fn stride(&self) -> usize {
         if self.is_u8() { self.width().div_ceil(4) } else { self.width() }
     }
 
-    /// Bytes of some rows as uploaded.
+    /// Size of `rows` rows in GPU memory, in bytes.
     pub fn bytes(&self, rows: usize) -> u64 {
         (self.stride() as u64 * rows as u64 + self.values.table.len() as u64) * 4
     }
 
-    /// The bytes of some rows as they are kept.
+    /// The bytes of these rows in host memory.
     fn kept(&self, rows: &Range<usize>) -> &[u8] {
         let part = rows.start * self.width()..rows.end * self.width();
         match &self.values.features {
@@ -162,8 +162,8 @@ impl Input {
         }
     }
 
-    /// Some ranges of rows as uploaded: the table of channels, then the rows, of which each of bytes starts at a whole
-    /// word.
+    /// Ranges of rows in the layout of GPU memory: the table of channels, then the rows. A row of bytes starts at a
+    /// whole word.
     pub fn words(&self, ranges: &[Range<usize>]) -> Cow<'_, [u8]> {
         let (width, table) = (self.width(), &self.values.table);
         let whole = !self.is_u8() || width.is_multiple_of(4);

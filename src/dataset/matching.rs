@@ -1,4 +1,4 @@
-//! Which of a data set's inputs and targets go to which of a network's inputs and outputs.
+//! Matches a data set's inputs and targets with a network's inputs and outputs.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::network::{Network, TensorSpec};
 use crate::ops::DataInfo;
 use crate::shape::Shape;
 
-/// For each input and output of a network, the number of the data set's input or target that goes to it.
+/// Indices of the data set's inputs and targets, one for each input and output of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Matched {
     inputs: Vec<usize>,
@@ -19,8 +19,10 @@ pub(crate) struct Matched {
 }
 
 impl Dataset {
-    /// Finds what goes to each of the network's inputs and outputs, and refuses what does not fit there. Names do not
-    /// matter where there is one of each; what the network has no use for stays unused.
+    /// Matches the data set's inputs and targets with the network's. Returns an error if they do not fit.
+    ///
+    /// Names do not matter if there is only one input, or only one output, on both sides. Inputs and targets that the
+    /// network does not have are not used.
     pub(crate) fn matched(&self, network: &Network, losses: impl IntoIterator<Item = Loss>) -> Result<Matched> {
         let inputs = self.matched_inputs(network)?;
         let names = || self.targets.iter().map(|target| &*target.name);
@@ -38,7 +40,7 @@ impl Dataset {
         Ok(Matched { inputs, targets })
     }
 
-    /// The number of the data set's input for each input of the network.
+    /// The index of the data set's input for each input of the network.
     pub(crate) fn matched_inputs(&self, network: &Network) -> Result<Vec<usize>> {
         let names = || self.inputs.iter().map(|input| &*input.name);
         let inputs = matched("input", "input", names, network.input_specs())?;
@@ -68,8 +70,9 @@ impl Dataset {
         Ok(inputs)
     }
 
-    /// What kernels are told of the data, but for the shuffle and the seed: for each number that an input or an output
-    /// of the network has, of both. In training images are changed as their augmentation says.
+    /// The kernels' parameters of the data, one for each index that an input or an output of the network has.
+    ///
+    /// Shuffle and seed are not yet set. With `training`, images are augmented and cropped at random.
     pub(crate) fn infos(&self, of: &Matched, training: bool) -> Vec<DataInfo> {
         let info = |i: usize| {
             let mut info = DataInfo { rows: self.rows as u32, ..DataInfo::default() };
@@ -95,8 +98,8 @@ impl Dataset {
         (0..of.inputs.len().max(of.targets.len())).map(info).collect()
     }
 
-    /// For each input and output of the network, what is uploaded: its name, bytes that do not depend on the number of
-    /// rows, and bytes of a row.
+    /// Upload sizes, for each input and output of the network: its name, the bytes independent of the number of rows,
+    /// and the bytes of a row.
     pub(crate) fn sizes(&self, of: &Matched) -> Vec<(String, u64, u64)> {
         let title = |what: &str, end: &str, name: &str, of: usize| match of {
             1 => format!("the data set's {what}"),
@@ -115,12 +118,12 @@ impl Dataset {
         inputs.chain(targets).collect()
     }
 
-    /// The features of each input of the network, of some ranges of rows, as uploaded.
+    /// The features of some ranges of rows in upload layout, for each input of the network.
     pub(crate) fn feature_words(&self, of: &Matched, ranges: &[Range<usize>]) -> impl Iterator<Item = Cow<'_, [u8]>> {
         of.inputs.iter().map(move |&input| self.inputs[input].words(ranges))
     }
 
-    /// The targets of each output of the network, of some ranges of rows, as uploaded.
+    /// The targets of some ranges of rows in upload layout, for each output of the network.
     pub(crate) fn target_words(&self, of: &Matched, ranges: &[Range<usize>]) -> impl Iterator<Item = Vec<u32>> {
         of.targets.iter().map(move |&target| {
             let target = &self.targets[target];
@@ -128,14 +131,15 @@ impl Dataset {
         })
     }
 
-    /// How many labels of the targets of each output of the network are ignored.
+    /// Number of ignored labels, for each output of the network.
     pub(crate) fn ignored_labels(&self, of: &Matched) -> Vec<u64> {
         of.targets.iter().map(|&target| self.targets[target].ignored_labels()).collect()
     }
 }
 
 impl Target {
-    /// Refuses targets that do not go with an output under a loss. `of_sole` says that there is no other of either.
+    /// Returns an error if the targets do not match an output and its loss. `of_sole`: the data set has one target
+    /// and the network one output, so the error text needs no name.
     pub(super) fn check_for(&self, end: &TensorSpec, loss: Loss, of_sole: bool) -> Result<()> {
         let (positions, columns) = (end.positions(), end.columns());
         let title = |what: &str, simple: &str| match of_sole {
@@ -185,7 +189,8 @@ impl Target {
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             Targets::Labels { classes, .. } => {
-                // One output, not of a softmax, tells two classes apart; or the label is the number it is to put out.
+                // A single output without a softmax separates two classes. For a regression loss, the label is the
+                // target number.
                 let most = match (columns, loss.output_activation()) {
                     (1, Activation::Sigmoid) => 2,
                     (1, Activation::Identity) => u32::MAX,
@@ -203,7 +208,7 @@ impl Target {
     }
 }
 
-/// The number of the name of each end; of one name and one end, that one.
+/// The index of each network input or output, found by name. Names do not matter if there is one on both sides.
 fn matched<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
@@ -216,7 +221,7 @@ fn matched<'a, N: Iterator<Item = &'a str>>(
     ends.iter().map(|end| named(what, of_network, &names, end)).collect()
 }
 
-/// The number of the name of an end.
+/// The index with the name of `end`.
 pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
@@ -229,7 +234,7 @@ pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
     })
 }
 
-/// Whether numbers in these shapes, as many of each, come in the same order: flat ones do.
+/// Whether values of these two shapes have the same order in memory: equal shapes, or one is flat.
 fn same_order(given: Shape, wanted: Shape) -> bool {
     let longer = |shape: Shape| shape.iter().copied().filter(|&length| length != 1).collect::<Vec<_>>();
     let (given, wanted) = (longer(given), longer(wanted));

@@ -1,4 +1,4 @@
-//! A data set: rows of features and of what a network is to put out for them, as they are uploaded.
+//! Data sets: rows of features with their targets.
 
 mod augmentation;
 mod builder;
@@ -27,18 +27,18 @@ pub(crate) use matching::Matched;
 pub use targets::Targets;
 pub(crate) use weights::check_weights;
 
-/// Rows of features and their targets, checked when made. Bytes stay bytes, on the GPU too, and are scaled as a batch
-/// is gathered.
+/// A data set: rows of features with their targets, checked when it is made. Bytes stay bytes, on the GPU too, and
+/// are scaled when a batch is gathered.
 ///
-/// One input and one target need no names: [`from_u8`](Self::from_u8) and its like make both at once. Several inputs
-/// and targets are given by name, to [`of_rows`](Self::of_rows), and go to the network's inputs and outputs of those
-/// names.
+/// A data set of one input and one target needs no names: see [`from_u8`](Self::from_u8) and the other `from_*`
+/// functions. Several inputs and targets are added by name: see [`of_rows`](Self::of_rows). They are matched with the
+/// network's inputs and outputs of the same names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     rows: usize,
     inputs: Vec<Input>,
     targets: Vec<Target>,
-    /// Of each row, in the loss of every output.
+    /// The weight of each row in the loss of every output.
     sample_weights: Option<Vec<f32>>,
 }
 
@@ -46,57 +46,56 @@ pub struct Dataset {
 #[derive(Debug, Clone, PartialEq)]
 struct Input {
     name: String,
-    /// Of a row.
+    /// Shape of a row.
     shape: Shape,
     values: Values,
     augmentation: Option<Augmentation>,
     crop: Option<Crop>,
 }
 
-/// What an output is to be.
+/// The targets of an output.
 #[derive(Debug, Clone, PartialEq)]
 struct Target {
     name: String,
-    /// Of a row: of its labels, none of a single one, or of its numbers.
+    /// Shape of a row's labels (none for a single label) or numbers.
     shape: Shape,
     targets: Targets,
-    /// The label that has no loss.
+    /// The label without a loss.
     ignored: Option<u32>,
     class_weights: Option<Vec<f32>>,
-    /// Sample weights times class weights, where there are class weights.
+    /// Sample weights times class weights, if there are class weights.
     weights: Option<Vec<f32>>,
     crop: Option<Crop>,
 }
 
 impl Dataset {
-    /// How many rows there are; at least 1.
+    /// Number of rows, at least 1.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Features of a row; of several inputs, of the first one.
+    /// Number of features of a row, for the first input.
     pub fn features(&self) -> usize {
         self.inputs[0].width()
     }
 
-    /// Each input: its name, and the shape of a row.
+    /// Name and row shape of each input.
     pub fn inputs(&self) -> impl ExactSizeIterator<Item = (&str, Shape)> {
         self.inputs.iter().map(|input| (&*input.name, input.shape))
     }
 
-    /// The target of every row; of several targets, the first one.
+    /// The first target, for all rows.
     pub fn targets(&self) -> &Targets {
-        // Whatever makes a data set sees to it that there is one.
+        // A data set has at least one target; its constructors check this.
         &self.targets[0].targets
     }
 
-    /// Each target: its name, and what it is of every row.
+    /// Name and values of each target, for all rows.
     pub fn all_targets(&self) -> impl ExactSizeIterator<Item = (&str, &Targets)> {
         self.targets.iter().map(|target| (&*target.name, &target.targets))
     }
 
-    /// The label of every row, or of each of its positions; none where targets are numbers. Of several targets, the
-    /// first one.
+    /// The labels of the first target, one for each row or position. Empty if its targets are numbers.
     pub fn labels(&self) -> &[u32] {
         match self.targets() {
             Targets::Labels { labels, .. } => labels,
@@ -104,18 +103,18 @@ impl Dataset {
         }
     }
 
-    /// The features of some rows as the network sees them: scaled and normalised. Of several inputs, of the first one.
+    /// Features of the first input for these rows, scaled and normalised as the network reads them.
     ///
     /// # Panics
-    /// Where the range reaches beyond the last row, as a slice would.
+    /// If the range ends after the last row, like a slice.
     pub fn features_of(&self, rows: Range<usize>) -> Vec<f32> {
         self.inputs[0].features_of(rows)
     }
 
-    /// [`features_of`](Self::features_of) the input of that name.
+    /// [`features_of`](Self::features_of) for the input named `name`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a name that no input has, and where the range reaches beyond the last row.
+    /// [`Error::Shape`] if no input has this name, or the range ends after the last row.
     pub fn input_features(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>> {
         let input = &self.inputs[self.input_index(name)?];
         if rows.start > rows.end || rows.end > self.rows {
@@ -125,7 +124,7 @@ impl Dataset {
         Ok(input.features_of(rows))
     }
 
-    /// The number of the input of that name.
+    /// The index of the input of this name.
     fn input_index(&self, name: &str) -> Result<usize> {
         let found = self.inputs.iter().position(|input| input.name == name);
         found.ok_or_else(|| {
@@ -134,7 +133,7 @@ impl Dataset {
         })
     }
 
-    /// The number of the target of that name.
+    /// The index of the target of this name.
     fn target_index(&self, name: &str) -> Result<usize> {
         let found = self.targets.iter().position(|target| target.name == name);
         found.ok_or_else(|| {
@@ -143,7 +142,7 @@ impl Dataset {
         })
     }
 
-    /// Splits off the rows from `at` on, to hold some back for validation.
+    /// Splits the rows in two: those before `at`, and those from `at` on, for example for validation.
     ///
     /// # Errors
     /// [`Error::Shape`] unless both parts have a row.
@@ -162,8 +161,8 @@ impl Dataset {
         Ok((self, tail))
     }
 
-    /// Holds back the last rows, this share of all, for validation: the training part and the held part. Where the
-    /// order of rows means something, [shuffle](Self::shuffled) them first.
+    /// Splits off the last rows for validation: `share` is their fraction, 0 to 1. Returns the training part and the
+    /// validation part. If the order of the rows has a meaning, [shuffle](Self::shuffled) them first.
     ///
     /// # Errors
     /// [`Error::Shape`] unless both parts have a row.
@@ -177,9 +176,9 @@ impl Dataset {
         self.split(at)
     }
 
-    /// The rows in a random order that the seed determines.
+    /// The rows in a random order, determined by the seed.
     pub fn shuffled(&self, seed: u64) -> Self {
-        // Fisher and Yates.
+        // Fisher-Yates shuffle.
         let mut order: Vec<usize> = (0..self.rows).collect();
         for i in (1..order.len()).rev() {
             let draw = random::uniform(seed, Stream::Split, 0, i as u32);
@@ -194,25 +193,25 @@ impl Dataset {
     }
 }
 
-/// Rows of so many numbers in another order.
+/// Rows of `width` values in another order.
 fn ordered<T: Copy>(order: &[usize], values: &[T], width: usize) -> Vec<T> {
     order.iter().flat_map(|&row| &values[row * width..][..width]).copied().collect()
 }
 
-/// What was named, in messages.
+/// The list of names, for error texts.
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-/// A data set that is lent: what trains on it uploads a copy.
+/// A borrowed data set: training uploads a copy.
 impl<'a> From<&'a Dataset> for Cow<'a, Dataset> {
     fn from(data: &'a Dataset) -> Self {
         Cow::Borrowed(data)
     }
 }
 
-/// A data set that is given away: what trains on it frees it once it is uploaded.
+/// An owned data set: training frees it after the upload.
 impl From<Dataset> for Cow<'_, Dataset> {
     fn from(data: Dataset) -> Self {
         Cow::Owned(data)

@@ -1,4 +1,4 @@
-//! What the outputs of a model are scored beside.
+//! The targets that a model's outputs are scored against.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,17 +9,17 @@ use crate::error::{Error, Result};
 use crate::loss::Loss;
 use crate::network::Network;
 
-/// What an output of a network is to be, at each position of each row; but for positions whose label is ignored.
+/// The target of an output at each position of each row, without positions whose label is ignored.
 #[derive(Debug)]
 pub(crate) struct Expected<'a> {
     pub targets: Cow<'a, Targets>,
     pub weights: Option<Cow<'a, [f32]>>,
-    /// Which positions are not ignored, where some are.
+    /// Whether each position is counted; `None` if no label is ignored.
     counted: Option<Vec<bool>>,
 }
 
 impl Dataset {
-    /// What the output of this number is to be; refused where it does not go with the output, or with a loss.
+    /// The targets of output number `output`. Returns an error if they do not match the output or the loss.
     pub(crate) fn expected(&self, network: &Network, output: usize, loss: Option<Loss>) -> Result<Expected<'_>> {
         if self.inputs.iter().any(|input| input.crop.is_some()) {
             return Err(Error::shape("data set to score", "whole images", "crops; score the data set without crops"));
@@ -30,7 +30,7 @@ impl Dataset {
         let target = &self.targets[if of_sole { 0 } else { named("target", "output", names, end)? }];
         let positions = end.positions();
         if !of_sole || positions > 1 {
-            // Of classes there may be fewer than outputs, whatever the loss.
+            // Classes may be fewer than outputs for every loss.
             target.check_for(end, Loss::MeanSquaredError, of_sole)?;
         }
         if let Some(loss) = loss {
@@ -57,14 +57,14 @@ impl Dataset {
         Ok(Expected { targets, weights, counted })
     }
 
-    /// The features of some rows for each input of a network.
+    /// Features of these rows for each input of a network.
     pub(crate) fn features_for(&self, matched: &[usize], rows: Range<usize>) -> Vec<Vec<f32>> {
         matched.iter().map(|&input| self.inputs[input].features_of(rows.clone())).collect()
     }
 }
 
 impl Expected<'_> {
-    /// Of numbers of every position, so many of each, those of positions that are counted.
+    /// Removes the values of positions that are not counted; each position has `columns` values.
     pub fn counted(&self, numbers: Vec<f32>, columns: u32) -> Vec<f32> {
         match &self.counted {
             Some(counts) => kept(&numbers, counts, columns as usize),

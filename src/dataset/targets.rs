@@ -1,4 +1,4 @@
-//! What a network is to put out.
+//! Targets: labels or numbers.
 
 use std::ops::Range;
 
@@ -6,32 +6,33 @@ use super::{Target, ordered};
 use crate::error::{Error, Result};
 use crate::loss::Loss;
 
-/// What a network is to put out for each row.
+/// Targets of a network's output, for all rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// The number of the right class: see [`Loss`](crate::Loss) for what it means to each loss.
+    /// Class labels; [`Loss`](crate::Loss) says what a label means to each loss.
     Labels {
-        /// One a row, or one for each position of each row; below `classes`.
+        /// One label a row, or one for each position of each row. Each is below `classes`.
         labels: Vec<u32>,
-        /// How many classes there are.
+        /// Number of classes.
         classes: u32,
     },
-    /// The right outputs.
+    /// Numbers, such as regression targets.
     Values {
         /// Row-major \[rows, outputs\].
         values: Vec<f32>,
-        /// Numbers of a row.
+        /// Number of values of a row.
         outputs: u32,
     },
 }
 
 impl Targets {
-    /// Refuses labels that no class has, and numbers that are not finite.
+    /// Returns an error for labels outside the classes and for numbers that are not finite.
     pub(crate) fn check(&self) -> Result<()> {
         self.check_of(1, None, "")
     }
 
-    /// The same of rows of so many labels, but for an ignored one. `of_target` is in the message.
+    /// As `check`, for rows of `labels_of_row` labels, except the ignored label. `of_target` is part of the error
+    /// text.
     pub(super) fn check_of(&self, labels_of_row: usize, ignored: Option<u32>, of_target: &str) -> Result<()> {
         match self {
             Targets::Labels { labels, classes } => {
@@ -50,7 +51,7 @@ impl Targets {
         }
     }
 
-    /// Refuses values that a loss cannot take. `of_target` is in the message.
+    /// Returns an error for values outside the loss's range. `of_target` is part of the error text.
     pub(super) fn check_range_of(&self, loss: Loss, of_target: &str) -> Result<()> {
         let (Targets::Values { values, outputs }, Some(loss)) = (self, loss.of_probabilities()) else { return Ok(()) };
         match values.iter().position(|value| !(0.0..=1.0).contains(value)) {
@@ -62,7 +63,7 @@ impl Targets {
         }
     }
 
-    /// Rows of one label each, or of numbers.
+    /// Number of rows, for targets of one label or `outputs` numbers a row.
     pub(crate) fn rows(&self) -> usize {
         match self {
             Targets::Labels { labels, .. } => labels.len(),
@@ -72,7 +73,7 @@ impl Targets {
 }
 
 impl Target {
-    /// Labels or numbers of a row.
+    /// Number of labels or numbers of a row.
     pub fn width(&self) -> usize {
         self.shape.elements() as usize
     }
@@ -81,7 +82,7 @@ impl Target {
         matches!(self.targets, Targets::Labels { .. })
     }
 
-    /// How many labels are ignored.
+    /// Number of ignored labels.
     pub fn ignored_labels(&self) -> u64 {
         match (&self.targets, self.ignored) {
             (Targets::Labels { labels, .. }, Some(ignored)) => {
@@ -118,18 +119,18 @@ impl Target {
         self.with(targets, self.weights.as_ref().map(|weights| ordered(order, weights, 1)))
     }
 
-    /// The same target of other rows.
+    /// The same target with the values of other rows.
     fn with(&self, targets: Targets, weights: Option<Vec<f32>>) -> Self {
         let (ignored, class_weights) = (self.ignored, self.class_weights.clone());
         Self { name: self.name.clone(), shape: self.shape, targets, ignored, class_weights, weights, crop: self.crop }
     }
 
-    /// Words from one row's targets as uploaded to the next one's.
+    /// Words from the start of one row's targets to the next, in GPU memory.
     pub fn stride(&self, weighted: bool) -> usize {
         self.width() + usize::from(weighted)
     }
 
-    /// Some ranges of rows as uploaded: a row's labels or numbers, then its weight if rows have one.
+    /// Ranges of rows in the layout of GPU memory: a row's labels or numbers, then its weight if rows have weights.
     pub fn words(&self, ranges: &[Range<usize>], weights: Option<&[f32]>) -> Vec<u32> {
         ranges.iter().flat_map(|rows| self.words_of(rows.clone(), weights)).collect()
     }
@@ -151,19 +152,20 @@ impl Target {
         }
     }
 
-    /// What kernels are told of the ignored label: one more than what is uploaded in its place; 0 for none.
+    /// The kernels' parameter for the ignored label: the uploaded number plus one; 0 if no label is ignored.
     pub fn ignored_for_kernels(&self) -> u32 {
         self.ignored.map_or(0, |ignored| self.sent(ignored) + 1)
     }
 
-    /// What is uploaded for the ignored label: the largest u32, plus one, would be 0. The one below is no class: see
+    /// The number that is uploaded for the ignored label. The kernels' parameter is this number plus one, which would
+    /// overflow for the largest u32, so the next lower one is used. It is not a class: see
     /// [`ignoring`](super::Dataset::ignoring).
     fn sent(&self, ignored: u32) -> u32 {
         ignored.min(u32::MAX - 1)
     }
 }
 
-/// Refuses numbers that are not finite, by the row of the first.
+/// Returns an error that names the row of the first number that is not finite.
 pub(super) fn check_finite(what: &'static str, values: &[f32], width: usize, of_target: &str) -> Result<()> {
     match values.iter().position(|value| !value.is_finite()) {
         Some(i) => {

@@ -1,4 +1,4 @@
-// Lists of one range are what is meant.
+// The lists have one range on purpose.
 #![allow(clippy::single_range_in_vec_init)]
 
 use super::*;
@@ -40,7 +40,7 @@ fn bad_input_is_refused_with_the_row_and_the_value() {
     assert_eq!(reason, "rows held out: expected at least 1 and fewer than all 1, got 1 (a share of 0.5)");
 }
 
-/// Two rows with an image of 1 · 2 pixels, in two channels, an age, a kind, a mask and a size.
+/// Two rows: an image of 1 · 2 pixels with two channels, an age, a kind, a mask and a size.
 fn several() -> DatasetBuilder {
     Dataset::of_rows(2)
         .input("image", vec![0u8, 51, 102, 153, 204, 255, 0, 255], [1, 2, 2])
@@ -147,7 +147,7 @@ fn several_inputs_and_targets_stay_together() {
     let parts: Vec<_> = tail.all_targets().collect();
     assert_eq!(parts[1], ("mask", &Targets::Labels { labels: vec![1, 255], classes: 2 }));
     assert_eq!(parts[2], ("size", &Targets::Values { values: vec![3.0, 4.0], outputs: 2 }));
-    // Of two rows, some seed swaps them and another does not.
+    // With two rows, some seeds swap them and some do not.
     let swapped = (0..20).map(|seed| data.shuffled(seed)).find(|shuffled| *shuffled != data).unwrap();
     assert_eq!(swapped.split(1).unwrap(), (tail, head));
 }

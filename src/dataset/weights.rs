@@ -1,20 +1,20 @@
-//! Weights of rows and of classes.
+//! Sample weights and class weights.
 
 use super::targets::check_finite;
 use super::{Dataset, Target, Targets, listed};
 use crate::error::{Error, Result};
 
-/// Most classes that weights are balanced over: a table of them is made.
+/// The largest number of classes for balanced weights. A table of this size is allocated.
 const MOST_CLASSES: u32 = 1 << 24;
 
 impl Dataset {
-    /// Sample weights: each row's loss is multiplied by its weight, of every output. The mean stays over the number of
-    /// rows: see [`Loss`](crate::Loss). Replaces sample weights given before; [class weights](Self::with_class_weights)
-    /// stay.
+    /// Sample weights: in the loss of every output, each row is multiplied by its weight. The mean still divides by
+    /// the number of rows: see [`Loss`](crate::Loss). Replaces earlier sample weights; [class
+    /// weights](Self::with_class_weights) are kept.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
-    /// infinite.
+    /// - [`Error::Shape`] if there is not one weight for each row.
+    /// - [`Error::NonFiniteTarget`] for the first weight that is NaN or infinite.
     pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
         check_weights(&weights, self.rows)?;
         for target in &mut self.targets {
@@ -28,13 +28,15 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Class weights: each row's loss is multiplied by the weight of its label, as with Keras' `class_weight`. The mean stays
-    /// over the number of rows; PyTorch's `weight` divides by the sum of the rows' weights instead. Both give the same loss
-    /// where the rows' weights sum to the number of rows, as [balanced](Self::balanced_class_weights) ones do.
+    /// Class weights: each row's loss is multiplied by the weight of its label, like Keras' `class_weight`.
     ///
-    /// They multiply [sample weights](Self::with_weights) and class weights given before. Training, evaluation and
-    /// [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy) use the products, which [`weights`](Self::weights)
-    /// returns. Where there are several targets, see [`with_class_weights_of`](Self::with_class_weights_of).
+    /// The mean still divides by the number of rows. PyTorch's `weight` divides by the sum of the rows' weights
+    /// instead. Both give the same loss if the rows' weights sum to the number of rows, as
+    /// [balanced](Self::balanced_class_weights) weights do.
+    ///
+    /// Class weights multiply [sample weights](Self::with_weights) and earlier class weights. Training, evaluation
+    /// and [`Scores::weighted_accuracy`](crate::Scores::weighted_accuracy) use the resulting
+    /// [`weights`](Self::weights). For several targets, see [`with_class_weights_of`](Self::with_class_weights_of).
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -44,18 +46,21 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers or labels of several positions, unless there is one weight for each
-    /// class, for the first weight that is negative, NaN or infinite, for the first row whose product overflows, and
-    /// where there are several targets.
+    /// [`Error::Shape`]:
+    /// - if targets are numbers or have several positions, or there are several targets
+    /// - if there is not one weight for each class
+    /// - for the first weight that is negative, NaN or infinite
+    /// - for the first row whose resulting weight overflows
     pub fn with_class_weights(self, weights: &[f32]) -> Result<Self> {
         let target = self.sole_target()?;
         self.class_weighted(target, weights)
     }
 
-    /// [Class weights](Self::with_class_weights) of the target of that name: they are in the loss of its output alone.
+    /// [Class weights](Self::with_class_weights) for the target named `name`. They apply only to the loss of its
+    /// output.
     ///
     /// # Errors
-    /// As [`with_class_weights`](Self::with_class_weights); [`Error::Shape`] for a name that no target has.
+    /// As [`with_class_weights`](Self::with_class_weights); [`Error::Shape`] if no target has this name.
     pub fn with_class_weights_of(self, name: &str, weights: &[f32]) -> Result<Self> {
         let target = self.target_index(name)?;
         self.class_weighted(target, weights)
@@ -82,11 +87,12 @@ impl Dataset {
         Ok(self)
     }
 
-    /// Class weights that balance the classes: rows / (classes · rows of the class), as scikit-learn's `"balanced"`. Classes
-    /// without rows are not counted, and have weight 1. All classes together weigh the same, and the mean weight of a row is 1.
-    /// Rows whose label is [ignored](super::DatasetBuilder::ignoring) are not counted.
+    /// Balanced class weights: rows / (classes · rows of the class), like scikit-learn's `"balanced"`.
     ///
-    /// Balance the training set, and give the validation set the same weights.
+    /// All classes have the same total weight, and the mean weight of a row is 1. A class without rows is not counted
+    /// as a class and has weight 1. Rows whose label is [ignored](super::DatasetBuilder::ignoring) are not counted.
+    ///
+    /// Compute the weights from the training set, and give the validation set the same weights.
     ///
     /// ```
     /// use wgrad::Dataset;
@@ -98,16 +104,16 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where targets are numbers or labels of several positions, where there are more than 16,777,216
-    /// classes, and where there are several targets.
+    /// [`Error::Shape`] if targets are numbers or have several positions, if there are more than 16,777,216 classes,
+    /// or if there are several targets.
     pub fn balanced_class_weights(&self) -> Result<Vec<f32>> {
         self.targets[self.sole_target()?].balanced()
     }
 
-    /// [Balanced class weights](Self::balanced_class_weights) of the target of that name.
+    /// [Balanced class weights](Self::balanced_class_weights) of the target named `name`.
     ///
     /// # Errors
-    /// As [`balanced_class_weights`](Self::balanced_class_weights); [`Error::Shape`] for a name that no target has.
+    /// As [`balanced_class_weights`](Self::balanced_class_weights); [`Error::Shape`] if no target has this name.
     pub fn balanced_class_weights_of(&self, name: &str) -> Result<Vec<f32>> {
         self.targets[self.target_index(name)?].balanced()
     }
@@ -123,18 +129,18 @@ impl Dataset {
         Err(Error::shape("class weights", "a data set with one target", actual))
     }
 
-    /// The weight that each row's loss is multiplied by: its sample weight times the weight of its class. `None` where
-    /// neither was given. Of several targets, that of the first.
+    /// The weight of each row's loss: its sample weight times the weight of its class. `None` if the data set has
+    /// neither. For several targets, that of the first.
     pub fn weights(&self) -> Option<&[f32]> {
         self.weights_for(&self.targets[0])
     }
 
-    /// The same of a target.
+    /// As `weights`, for one target.
     pub(super) fn weights_for<'a>(&'a self, target: &'a Target) -> Option<&'a [f32]> {
         target.weights.as_deref().or(self.sample_weights.as_deref())
     }
 
-    /// The weight of each class, where [`with_class_weights`](Self::with_class_weights) gave them. Of several targets,
+    /// The weight of each class, if [`with_class_weights`](Self::with_class_weights) set them. For several targets,
     /// those of the first.
     pub fn class_weights(&self) -> Option<&[f32]> {
         self.targets[0].class_weights.as_deref()
@@ -142,7 +148,7 @@ impl Dataset {
 }
 
 impl Target {
-    /// Its labels and classes, where it has one label a row.
+    /// The labels and the number of classes, if a row has one label.
     fn one_a_row(&self) -> Result<(&[u32], u32)> {
         match &self.targets {
             Targets::Labels { labels, classes } if self.width() == 1 => Ok((labels, *classes)),
@@ -179,7 +185,7 @@ fn no_labels() -> Error {
     Error::shape("class weights", "targets that are labels", actual)
 }
 
-/// Refuses weights unless there is a finite one for each row.
+/// Returns an error unless there is one finite weight for each row.
 pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<()> {
     if weights.len() != rows {
         return Err(Error::shape("sample weights", format!("{rows} (one per row)"), weights.len()));
@@ -190,7 +196,7 @@ pub(crate) fn check_weights(weights: &[f32], rows: usize) -> Result<()> {
 /// Multiplies the weights of rows by those of their classes.
 fn multiply(of_rows: &mut [f32], labels: &[u32], of_classes: &[f32]) -> Result<()> {
     for (weight, label) in of_rows.iter_mut().zip(labels) {
-        // A label that is ignored may be no class.
+        // An ignored label may be outside the classes.
         *weight *= of_classes.get(*label as usize).unwrap_or(&1.0);
     }
     check_finite("weight", of_rows, 1, "")
@@ -224,7 +230,7 @@ mod tests {
 
     #[test]
     fn balanced_weights_are_rows_over_classes_times_count() {
-        // By hand: 6 rows; 3 classes that occur, of 1, 2 and 3 rows.
+        // Computed by hand: 6 rows; 3 classes that occur, with 1, 2 and 3 rows.
         let data = data(&[2, 0, 2, 1, 2, 1], 4);
         let weights = data.balanced_class_weights().unwrap();
         assert_eq!(weights, [2.0, 1.0, 2.0 / 3.0, 1.0]);

@@ -1,4 +1,4 @@
-//! A forward pass inside an app's own frames.
+//! Forward passes that an app records into its own encoders.
 
 use std::sync::Arc;
 
@@ -14,19 +14,22 @@ use crate::plan::{Plan, Role};
 use crate::plan_bindings::PlanBindings;
 
 impl Model {
-    /// Binds a forward pass from `input`, `rows` rows of f32, to `output`, as many rows of outputs: an app's own
-    /// buffers with the usage `STORAGE`, or parts of them, with [any stride](Rows). Both may be in one buffer, even at
-    /// the same place: all input is read before any output is written. Outputs side by side in a part with room for it
-    /// are [rounded up](Rows) to 16 bytes. Submits nothing.
+    /// Binds a forward pass over `rows` rows of f32 from `input` to `output`, both in the app's own buffers. Submits
+    /// nothing.
     ///
-    /// A network with several inputs or outputs has [rows for each](NamedRows), by its name. Each record runs the
-    /// network once and writes every output; outputs lie apart from each other.
+    /// The buffers need the usage `STORAGE`. Both may be ranges of a buffer with [any stride](Rows), and may overlap:
+    /// all input is read before any output is written. Adjacent output rows may be [rounded up](Rows) to 16 bytes if
+    /// their range is long enough.
+    ///
+    /// A network with several inputs or outputs has [rows for each](NamedRows), by name. The pass writes all outputs;
+    /// they must not overlap each other.
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
-    /// short, rows do not start at multiples of 4 bytes, the output lies in the [weights](Self::parameter_buffer) or in
-    /// another output, or `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu);
-    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if an input or an output has no rows; if a name is unknown or given twice; if a buffer is
+    ///   too short; if rows do not start at multiples of 4 bytes; if an output overlaps the
+    ///   [weights](Self::parameter_buffer) or another output; if `rows` is 0.
+    /// - [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu).
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_forward<'a>(
         &self,
         input: impl Into<NamedRows<'a>>,
@@ -49,8 +52,8 @@ impl Model {
 
 /// A forward pass bound to an app's own buffers: see [`Model::prepare_forward`].
 ///
-/// Each record evaluates all `rows` rows that [`prepare_forward`](Model::prepare_forward) was given, whatever the batch
-/// of a trainer is, with the weights as they are when it runs. Prepare another pass for another number of rows.
+/// Each record evaluates all `rows` rows of [`prepare_forward`](Model::prepare_forward), independent of a trainer's
+/// batch size, with the weights at the time when it runs. For another number of rows, prepare another pass.
 #[derive(Debug, Clone)]
 pub struct Forward {
     executor: GpuExecutor,
@@ -59,7 +62,7 @@ pub struct Forward {
 warm_up::methods!(Forward: executor);
 
 impl Forward {
-    /// Records the pass, into an encoder or into a compute pass. No allocation, no submission, no polling; cannot fail.
+    /// Records the pass into an encoder or a compute pass. No allocation, no submission, no polling; cannot fail.
     pub fn record_forward(&self, to: &mut impl Recorder) {
         self.executor.record_steps(to, 1);
     }

@@ -1,4 +1,4 @@
-//! What a model makes of rows: outputs, probabilities and classes.
+//! Inference: outputs, probabilities and classes of rows.
 
 use super::{EVALUATION_BATCH, Model, ROWS, every_class};
 use crate::device::Device;
@@ -10,17 +10,21 @@ use crate::named_values::Inputs;
 use crate::plan::{Plan, Role};
 
 impl Model {
-    /// The class of each row: the first of its largest outputs; of a network with one output, 1 where the probability
-    /// is above 1/2 and else 0. Where a sigmoid or a softmax makes probabilities, logits are compared, as in
-    /// [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits are rounded to 1, all alike.
-    /// `features` holds whole rows, \[rows, inputs\], of a network with several inputs [for each](Inputs). Of an output
-    /// with several positions, \[height, width, classes\] or the like, each position of a row has a class. Blocks,
-    /// submits and polls; not for browsers.
+    /// The class of each row. Blocks, submits and polls; not for browsers.
+    ///
+    /// The class is the index of the largest output, the first of equal ones. For a network with one output it is 1
+    /// if the probability is above 1/2, otherwise 0. If a sigmoid or a softmax makes the probabilities, logits are
+    /// compared, as in [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits all round to 1.
+    ///
+    /// `features` holds whole rows, \[rows, inputs\]; for a network with several inputs, [for each input](Inputs). If
+    /// the output has several positions (such as \[height, width, classes\]), each position of a row has a class.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `features` is a whole number of rows, the same number for every input, or where an input
-    /// is missing, unknown or given twice; [`Error::NonFiniteFeature`] for the first that is NaN or infinite;
-    /// [`Error::NoClass`] for the first row with an output that is NaN; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if `features` is not a whole number of rows, or has different numbers of rows for its
+    ///   inputs; if an input is missing, unknown or given twice.
+    /// - [`Error::NonFiniteFeature`] for the first feature that is NaN or infinite.
+    /// - [`Error::NoClass`] for the first row with an output that is NaN.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn predict<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         self.device.block_on(self.predict_async(features))
@@ -37,23 +41,24 @@ impl Model {
         every_class(&ranks, self.columns(self.chosen) as usize, self.threshold())
     }
 
-    /// What classes are told by, \[rows, outputs\], to the bit as an evaluation of a data set of `of` rows has it. The
-    /// inputs have been checked.
+    /// The values that determine the classes, \[rows, outputs\], bit by bit those of an evaluation of a data set of
+    /// `of` rows. The inputs are already checked.
     pub(super) async fn ranks_of(&self, inputs: &Inputs<'_>, rows: usize, of: u32) -> Result<Vec<f32>> {
         let most = of.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
-        // On the CPU a row's bits do not depend on how many there are.
+        // On the CPU, the bits of a row do not depend on the number of rows.
         let full = matches!(self.device, Device::Gpu(_));
         let ranks = self.ranks();
         let plan = |rows| Plan::ranks(&self.network, &ranks, rows, false);
         Ok(self.run(inputs, rows, most, full, plan, &[self.chosen]).await?.swap_remove(0))
     }
 
-    /// The probability of each class, \[rows, outputs\]: the outputs, after the softmax or the sigmoid of the loss the
-    /// network was trained by, where it puts out logits. Of a regression, the outputs as they are. Blocks, submits and
-    /// polls; not for browsers.
+    /// The probability of each class, \[rows, outputs\]. Blocks, submits and polls; not for browsers.
+    ///
+    /// If the network outputs logits, they pass through the softmax or the sigmoid of the loss it was trained with.
+    /// For a regression, the outputs are returned unchanged.
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), but for [`Error::NoClass`]: outputs that are NaN are returned as such.
+    /// As [`predict`](Self::predict), without [`Error::NoClass`]: outputs that are NaN are returned.
     #[cfg(not(target_family = "wasm"))]
     pub fn predict_proba<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<f32>> {
         self.device.block_on(self.predict_proba_async(features))
@@ -67,8 +72,10 @@ impl Model {
         self.with_probabilities()?.forward_async(features).await
     }
 
-    /// The network's outputs, \[rows, outputs\]: logits, for a network trained with softmax and cross-entropy; of
-    /// several outputs, the [chosen](Self::output) one. Blocks, submits and polls; not for browsers.
+    /// The network's outputs, \[rows, outputs\]. Blocks, submits and polls; not for browsers.
+    ///
+    /// For a network trained with softmax cross-entropy these are logits. For several outputs, it is the
+    /// [chosen](Self::output) one.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).
@@ -85,8 +92,10 @@ impl Model {
         Ok(self.forward_to(&[self.chosen], features.into()).await?.swap_remove(0))
     }
 
-    /// Every output, in the order of [`Network::output_specs`](crate::Network::output_specs), each as
-    /// [`forward`](Self::forward) has it: the network runs once. Blocks, submits and polls; not for browsers.
+    /// All outputs, in the order of [`Network::output_specs`](crate::Network::output_specs). Blocks, submits and
+    /// polls; not for browsers.
+    ///
+    /// Each output is as [`forward`](Self::forward) returns it. The network runs once.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).
@@ -110,8 +119,8 @@ impl Model {
         self.run(&inputs, rows, most, false, |rows| Plan::forward(&self.network, rows), outputs).await
     }
 
-    /// Runs a plan over inputs that have been checked, in chunks of at most `most` rows, and reads these outputs. With
-    /// `full` the last chunk runs with all rows too, where those beyond its own hold what was there before.
+    /// Runs a plan over checked inputs, in chunks of at most `most` rows, and reads these outputs. With `full` the
+    /// last chunk also runs with `most` rows; its unused rows hold old values.
     async fn run(
         &self,
         inputs: &Inputs<'_>,

@@ -1,4 +1,4 @@
-//! A network with weights: what runs, after or beside training.
+//! A network with its weights, for inference after or during training.
 
 mod forward;
 mod inference;
@@ -17,65 +17,66 @@ use crate::shape::Shape;
 use crate::wgsl::Wgsl;
 pub use forward::Forward;
 
-/// A network and its weights on a device: from [`Trainer::model`](crate::Trainer::model), whose weights it then shares,
-/// or from weights given.
+/// A network and its weights on a device. It is made from given weights, or by
+/// [`Trainer::model`](crate::Trainer::model); then it shares the trainer's weights.
 ///
-/// A network with one input takes numbers or rows without a name, one with several takes each by its name: see
-/// [`Inputs`](crate::Inputs) and [`NamedRows`](crate::NamedRows). Of a network with several outputs,
+/// A network with one input takes numbers or rows without a name. A network with several inputs takes each by its
+/// name: see [`Inputs`](crate::Inputs) and [`NamedRows`](crate::NamedRows). For a network with several outputs,
 /// [`forward`](Self::forward), [`predict`](Self::predict), [`predict_proba`](Self::predict_proba),
-/// [`score`](Self::score) and [`predictor`](Self::predictor) are about one output, the first unless
+/// [`score`](Self::score) and [`predictor`](Self::predictor) use one output: the first, unless
 /// [`output`](Self::output) has chosen another.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub(crate) device: Device,
     pub(crate) network: Network,
     pub(crate) parameters: Storage,
-    /// Of each output of the network.
+    /// One for each output of the network.
     pub(crate) links: Vec<OutputActivation>,
-    /// The output that what has one output is about.
+    /// Index of the output that methods for one output use.
     pub(crate) chosen: usize,
-    /// Whether it may be written to a file with weights that are not finite.
+    /// Whether weights that are not finite may be saved to a file.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
 }
 
-/// What the loss that an output was trained by says of it.
+/// How an output becomes probabilities and classes; the loss it was trained with determines this.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct OutputActivation {
-    /// What turns the output into probabilities, where the network's last layer does not.
+    /// The activation that turns the output into probabilities; identity if the network's last layer already does.
     pub link: Activation,
-    /// Whether it was trained by a loss of the output as it is: classes come from this then, even behind a sigmoid or a
-    /// softmax, and not from what those take.
+    /// Whether the loss was of the output itself. Then classes come from the output, even after a sigmoid or a
+    /// softmax, and not from the logits before it.
     pub ranks_outputs: bool,
 }
 
 impl OutputActivation {
-    /// Of an output of which no loss is known.
+    /// For an output without a known loss.
     pub const NONE: Self = Self { link: Activation::Identity, ranks_outputs: false };
 }
 
-/// Rows that the conveniences run at a time, at most.
+/// The largest number of rows that `forward` and similar methods run at a time.
 const ROWS: u32 = 4096;
 
-/// Rows of a batch of evaluation: enough to fill a GPU. What tells classes takes as many at a time, so that the same
-/// kernels give the same bits.
+/// Rows of an evaluation batch, enough to fill a GPU. Methods that return classes use the same number of rows, so
+/// that the same kernels give the same bits.
 pub(crate) const EVALUATION_BATCH: u32 = 512;
 
 impl Model {
-    /// A network with weights given, laid out as [`Network::parameters`] and [`Network::states`] say: to run it without
-    /// a trainer.
+    /// A network with given weights, to run it without a trainer. The layout is that of [`Network::parameters`] and
+    /// [`Network::states`].
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers, [`Error::NonFiniteParameter`] for the
-    /// first that is NaN or infinite, and [`Error::LimitExceeded`] where the device cannot run the network even a row
-    /// at a time, before anything is allocated; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if there are not [`Network::parameter_words`] numbers.
+    /// - [`Error::NonFiniteParameter`] for the first number that is NaN or infinite.
+    /// - [`Error::LimitExceeded`] if the device cannot run the network even for one row; nothing is allocated then.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(device: impl Into<Device>, network: &Network, parameters: &[f32]) -> Result<Self> {
         network.check_parameters(parameters)?;
         Self::unchecked(device.into(), network, parameters)
     }
 
-    /// [`new`](Self::new), of as many numbers as the network has, whether finite or not.
+    /// [`new`](Self::new) without a check that the numbers are finite. Their count must be right.
     pub(crate) fn unchecked(device: Device, network: &Network, parameters: &[f32]) -> Result<Self> {
         device.check_plan(&Plan::forward(network, 1)?)?;
         let parameters = device.upload("parameters", bytemuck::cast_slice(parameters))?;
@@ -94,9 +95,11 @@ impl Model {
         }
     }
 
-    /// The same model, with the same weights, whose [`forward`](Self::forward), [`predict`](Self::predict),
-    /// [`predict_proba`](Self::predict_proba), [`score`](Self::score), [`predictor`](Self::predictor) and
-    /// [`for_loss`](Self::for_loss) are about the output of this name. Default: the first output.
+    /// The same model with the same weights and another chosen output.
+    ///
+    /// [`forward`](Self::forward), [`predict`](Self::predict), [`predict_proba`](Self::predict_proba),
+    /// [`score`](Self::score), [`predictor`](Self::predictor) and [`for_loss`](Self::for_loss) use the chosen output.
+    /// Default: the first output.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, pixels: &[f32], years: &[f32]) -> wgrad::Result<()> {
@@ -106,14 +109,14 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] for a name that no output has.
+    /// [`Error::Shape`] if no output has this name.
     pub fn output(&self, name: &str) -> Result<Self> {
         let chosen = self.network.output_index(name)?;
         Ok(Self { chosen, ..self.clone() })
     }
 
-    /// The same model, with the same weights, for samples of another shape: see [`Network::at_input`]. While a trainer
-    /// trains them, it does so here too.
+    /// The same model with the same weights for another input shape: see [`Network::at_input`]. It shares the
+    /// weights: if a trainer changes them, they change here too.
     ///
     /// ```
     /// use wgrad::{Activation::*, Device, Model, Network};
@@ -125,12 +128,12 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`Network::at_input`]; [`Error::LimitExceeded`] where the device cannot run the network at that size.
+    /// As [`Network::at_input`]; [`Error::LimitExceeded`] if the device cannot run the network at that size.
     pub fn at_input(&self, shape: impl Into<Shape>) -> Result<Self> {
         self.at(self.network.at_input(shape)?)
     }
 
-    /// [`at_input`](Self::at_input) of some of several inputs, by name: see [`Network::at_inputs`].
+    /// [`at_input`](Self::at_input) for several inputs, by name: see [`Network::at_inputs`].
     ///
     /// # Errors
     /// As [`at_input`](Self::at_input).
@@ -143,16 +146,17 @@ impl Model {
         Ok(Self { network, ..self.clone() })
     }
 
-    /// Says by which loss the network's output was trained: for an output that is logits, what
-    /// [`predict_proba`](Self::predict_proba) makes of them; and what [`predict`](Self::predict) tells classes by. It
-    /// is the [chosen](Self::output) output's. A model from a trainer knows. Default: outputs as they are and, of a
-    /// network whose last activation is a sigmoid or a softmax, classes by the logits that this one takes.
+    /// Sets the loss that the [chosen](Self::output) output was trained with. A model from a trainer already has it.
+    ///
+    /// The loss determines how [`predict_proba`](Self::predict_proba) converts logits and how
+    /// [`predict`](Self::predict) finds classes. Default: outputs are used unchanged. If the last activation is a
+    /// sigmoid or a softmax, classes come from the logits before it.
     pub fn for_loss(mut self, loss: Loss) -> Self {
         self.set_loss(self.chosen, loss);
         self
     }
 
-    /// [`for_loss`](Self::for_loss) of every output.
+    /// [`for_loss`](Self::for_loss) for every output.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model) -> wgrad::Result<()> {
@@ -164,13 +168,13 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is one loss for each output.
+    /// [`Error::Shape`] if there is not exactly one loss for each output.
     pub fn for_losses(self, losses: impl Into<Losses>) -> Result<Self> {
         let losses = losses.into().of_outputs(&self.network)?;
         Ok(self.trained_by(&losses))
     }
 
-    /// The same of losses that are known to be one for each output.
+    /// As [`for_losses`](Self::for_losses), for losses that are already checked: one for each output.
     pub(crate) fn trained_by(mut self, losses: &[(Loss, f32)]) -> Self {
         for (output, (loss, _)) in losses.iter().enumerate() {
             self.set_loss(output, *loss);
@@ -179,7 +183,7 @@ impl Model {
     }
 
     fn set_loss(&mut self, output: usize, loss: Loss) {
-        // Where the last layer is the link itself, the outputs are probabilities already.
+        // If the last layer has this activation, the outputs are already probabilities.
         let link = match loss.output_activation() == self.network.activation_of(output) {
             true => Activation::Identity,
             false => loss.output_activation(),
@@ -187,8 +191,8 @@ impl Model {
         self.links[output] = OutputActivation { link, ranks_outputs: loss.output_activation() == Activation::Identity };
     }
 
-    /// For each output, the loss that takes what classes are told by, and computes a sigmoid or a softmax of it itself;
-    /// none where classes are told by the output as it is.
+    /// For each output, the loss that takes logits and applies a sigmoid or a softmax to them, if classes come from
+    /// logits. `None` if classes come from the output itself.
     fn ranks(&self) -> Vec<Option<Loss>> {
         (0..self.links.len()).map(|output| self.ranks_of_output(output, self.links[output])).collect()
     }
@@ -210,22 +214,22 @@ impl Model {
         }
     }
 
-    /// The same of the chosen output.
+    /// As `ranks`, for the chosen output.
     fn chosen_ranks(&self) -> Option<Loss> {
         self.ranks_of_output(self.chosen, self.links[self.chosen])
     }
 
-    /// The number above which one output tells class 1.
+    /// The value above which a single output means class 1.
     pub(crate) fn threshold(&self) -> f32 {
         if self.chosen_ranks() == Some(Loss::BinaryCrossEntropy) { 0.0 } else { 0.5 }
     }
 
-    /// Numbers of an output that classes are told by together: those of its last dimension.
+    /// Number of values that determine one class: the output's last dimension.
     pub(crate) fn columns(&self, output: usize) -> u32 {
         self.network.output_specs()[output].columns()
     }
 
-    /// Whether classes come from an output as it is, where the default would be otherwise.
+    /// Whether classes come from the output itself although the default would be the logits before it.
     #[cfg(feature = "files")]
     pub(crate) fn ranks_outputs(&self, output: usize) -> bool {
         let link = self.links[output];
@@ -238,7 +242,7 @@ impl Model {
         &self.network
     }
 
-    /// The model whose chosen output is probabilities, where its loss makes them of logits.
+    /// The model whose chosen output is probabilities, if its loss converts logits to probabilities.
     pub(crate) fn with_probabilities(&self) -> Result<Self> {
         let network = match self.links[self.chosen].link {
             Activation::Identity => self.network.clone(),
@@ -247,8 +251,8 @@ impl Model {
         Ok(Self { network, ..self.clone() })
     }
 
-    /// Every weight, laid out as [`Network::parameters`] says, then the numbers that are not trained, as
-    /// [`Network::states`] does. Blocks, submits and polls; not for browsers.
+    /// All weights in the layout of [`Network::parameters`], then the numbers that are not trained, in that of
+    /// [`Network::states`]. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -266,8 +270,9 @@ impl Model {
         Ok(bytemuck::cast_vec(words))
     }
 
-    /// The weights: [`Parameter`](crate::Parameter) tells where each tensor lies. They can be copied from and to, and
-    /// bound as storage; what is copied there while nothing runs is what runs next.
+    /// The buffer of the weights; [`Parameter`](crate::Parameter) has the offset of each tensor. Its usages are copy
+    /// source, copy destination and storage. Weights that are copied into it between submissions are used by the next
+    /// one.
     ///
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`].
@@ -276,22 +281,27 @@ impl Model {
         Ok(self.parameters.gpu())
     }
 
-    /// Swaps the weights, laid out as in [`parameters`](Self::parameters), before whatever is submitted next: for every
-    /// pass and trainer that shares them. What the optimizer keeps stays as it is. Submits nothing.
+    /// Replaces the weights, in the layout of [`parameters`](Self::parameters), before the next submission. Submits
+    /// nothing.
+    ///
+    /// This affects every pass and trainer that shares the weights. The optimizer's state is kept.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there are [`Network::parameter_words`] numbers; [`Error::NonFiniteParameter`] for the
-    /// first that is NaN or infinite; [`Error::DeviceLost`]. Then the weights stay as they are.
+    /// The weights stay unchanged on an error:
+    /// - [`Error::Shape`] if there are not [`Network::parameter_words`] numbers.
+    /// - [`Error::NonFiniteParameter`] for the first number that is NaN or infinite.
+    /// - [`Error::DeviceLost`].
     pub fn set_parameters(&self, parameters: &[f32]) -> Result<()> {
         self.network.check_parameters(parameters)?;
         self.device.check_alive()?;
         self.device.write(&self.parameters, 0, bytemuck::cast_slice(parameters))
     }
 
-    /// A WGSL function of this name which evaluates the network for one row inside an app's own shader, of any stage,
-    /// from the [parameter buffer](Self::parameter_buffer): what [`forward`](Self::forward) puts out. The network is
-    /// any number of [encodings](crate::Encoding), hash grids included, then dense layers, at least one, each with at
-    /// most one activation after it. Flatten and dropout are nothing.
+    /// A WGSL function named `name` that evaluates the network for one row inside an app's own shader, in any stage.
+    /// It reads the [parameter buffer](Self::parameter_buffer) and returns the outputs of [`forward`](Self::forward).
+    ///
+    /// The network must consist of any number of [encodings](crate::Encoding), including hash grids, then at least
+    /// one dense layer. Each may be followed by at most one activation. Flatten and dropout layers are ignored.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, shader: &str) -> wgrad::Result<()> {
@@ -301,10 +311,11 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] for a dense layer that puts out more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW)
-    /// features, or takes in more (behind an encoding it may), for a layer of another kind or in another order, and
-    /// where all layers together take in more than 32,768 numbers; [`Error::InvalidOption`] for a name that is none in
-    /// WGSL, or a keyword, a reserved word, or that of a built-in function, type or value.
+    /// - [`Error::Shape`] if a dense layer has more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW) outputs or
+    ///   inputs (inputs from an encoding may be more); if a layer is of another kind or in another order; if the
+    ///   inputs of all layers together are more than 32,768 numbers.
+    /// - [`Error::InvalidOption`] if `name` is not a valid WGSL identifier, or is a keyword, a reserved word or the
+    ///   name of a built-in function, type or value.
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
@@ -319,7 +330,8 @@ impl Model {
         self.device.executor(plan, &given)
     }
 
-    /// What tells classes, with the inputs and the outputs of a forward pass of as many rows.
+    /// An executor for the values that determine classes, with the inputs and outputs of a forward pass of the same
+    /// rows.
     pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
         let plan = Plan::ranks(&self.network, &self.ranks(), forward.plan().batch, true)?;
         self.device.check_plan(&plan)?;
@@ -328,14 +340,15 @@ impl Model {
         self.device.executor(plan, &given)
     }
 
-    /// What a forward plan has at its ends.
+    /// Roles of the inputs and outputs of a forward plan.
     fn end_roles(&self) -> impl Iterator<Item = Role> + use<> {
         let [inputs, outputs] = [self.network.input_specs(), self.network.output_specs()].map(|ends| ends.len() as u32);
         (0..inputs).map(Role::Input).chain((0..outputs).map(Role::Output))
     }
 }
 
-/// The class of each row of what ranks them, or an error that names the first row without one.
+/// The class of each row, from the values that determine it. Returns an error that names the first row without a
+/// class.
 pub(crate) fn every_class(ranks: &[f32], outputs: usize, threshold: f32) -> Result<Vec<u32>> {
     match ranks.iter().position(|rank| rank.is_nan()) {
         Some(at) => Err(Error::NoClass { row: at / outputs, column: at % outputs }),

@@ -1,4 +1,4 @@
-//! What a model makes of a data set, beside what is right.
+//! Scores: a model's predictions on a data set, beside the targets.
 
 use super::{EVALUATION_BATCH, Model, ROWS};
 use crate::dataset::Dataset;
@@ -9,16 +9,19 @@ use crate::named_values::Inputs;
 use crate::scores::Scores;
 
 impl Model {
-    /// What the network makes of a data set, for accuracy, confusion matrix and the like: the classes of
-    /// [`predict`](Self::predict), and of a [`Trainer::evaluate`](crate::Trainer::evaluate). Rows with an output that
-    /// is NaN have [no class](Scores::NO_CLASS). Of several outputs it is the [chosen](Self::output) one, beside the
-    /// target of its name. Where an output has several positions, each is a row of the scores; those whose label is
-    /// ignored are left out. Blocks, submits and polls; not for browsers.
+    /// The predicted classes of a data set beside its targets, for accuracy, confusion matrix and other metrics.
+    /// Blocks, submits and polls; not for browsers.
+    ///
+    /// The classes are those of [`predict`](Self::predict) and of [`Trainer::evaluate`](crate::Trainer::evaluate).
+    /// Rows with an output that is NaN have [no class](Scores::NO_CLASS). For several outputs, the
+    /// [chosen](Self::output) one is compared with the target of the same name. If an output has several positions,
+    /// each position is a row of the scores; positions whose label is ignored are left out.
     ///
     /// # Errors
-    /// [`Error::Shape`] where the features do not go with the network's inputs or the targets with its outputs;
-    /// [`Error::LabelOutOfRange`]; [`Error::TargetOutOfRange`] where the network was trained by a loss that takes
-    /// targets from 0 to 1; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if the features do not match the network's inputs, or the targets its outputs.
+    /// - [`Error::LabelOutOfRange`] for the first label that is not a class.
+    /// - [`Error::TargetOutOfRange`] if the loss needs targets from 0 to 1 and a target is outside.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn score(&self, data: &Dataset) -> Result<Scores> {
         self.device.block_on(self.score_async(data))

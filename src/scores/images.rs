@@ -1,13 +1,14 @@
-//! How close images are to others.
+//! Image quality metrics: PSNR and SSIM.
 
 use crate::error::{Error, Result};
 
 /// Side of the window of [`ssim`], in pixels.
 const WINDOW: usize = 11;
 
-/// PSNR, the peak signal-to-noise ratio, of an image beside a reference, in decibels: 10 · log₁₀(peak² / mean squared
-/// error). `peak` is the largest value that a pixel may have: 1 for numbers from 0 to 1, 255 for bytes. Images that are
-/// equal have infinity.
+/// PSNR (peak signal-to-noise ratio) of an image against a reference, in decibels: 10 · log₁₀(peak² / mean squared
+/// error). Infinite for equal images.
+///
+/// `peak` is the largest possible pixel value: 1 for numbers from 0 to 1, 255 for bytes.
 ///
 /// ```
 /// let (image, reference) = ([0.5, 0.25, 0.75, 1.0], [0.5, 0.35, 0.65, 1.0]);
@@ -16,20 +17,20 @@ const WINDOW: usize = 11;
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] for images of no or of different lengths, or a peak that is not finite and above 0.
+/// [`Error::Shape`] if the images are empty or have different lengths, or `peak` is not finite and above 0.
 pub fn psnr(image: &[f32], reference: &[f32], peak: f32) -> Result<f64> {
     check(image, reference, reference.len().max(1), peak)?;
     let squares = image.iter().zip(reference).map(|(&x, &y)| (f64::from(x) - f64::from(y)).powi(2));
     Ok(10.0 * libm::log10(f64::from(peak).powi(2) / super::mean(squares)))
 }
 
-/// SSIM, the structural similarity, of an image beside a reference: 1 for equal images, less for others. Both are
+/// SSIM (structural similarity) of an image against a reference: 1 for equal images, less for others. Both are
 /// row-major \[height, width, channels\]; `peak` is as for [`psnr`].
 ///
-/// As in Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural
-/// Similarity", IEEE Transactions on Image Processing 13(4), 2004: a Gaussian window of 11 · 11 pixels with a deviation
-/// of 1.5, K₁ = 0.01, K₂ = 0.03, the mean over all windows that lie inside the image. Of several channels it is their
-/// mean.
+/// The formula is that of Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to
+/// Structural Similarity", IEEE Transactions on Image Processing 13(4), 2004. It uses a Gaussian window of 11 · 11
+/// pixels with a standard deviation of 1.5, K₁ = 0.01 and K₂ = 0.03. The result is the mean over all windows inside
+/// the image, and over the channels.
 ///
 /// ```
 /// let image: Vec<f32> = (0..12 * 16 * 3).map(|i| (i % 7) as f32 / 7.0).collect();
@@ -38,8 +39,8 @@ pub fn psnr(image: &[f32], reference: &[f32], peak: f32) -> Result<f64> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] for images that do not have that shape, or have fewer than 11 · 11 pixels, or a peak that is not
-/// finite and above 0.
+/// [`Error::Shape`] if the images do not have this shape or are smaller than 11 · 11 pixels, or `peak` is not finite
+/// and above 0.
 pub fn ssim(image: &[f32], reference: &[f32], shape: [usize; 3], peak: f32) -> Result<f64> {
     let [height, width, channels] = shape;
     if height < WINDOW || width < WINDOW || channels == 0 {
@@ -112,7 +113,7 @@ mod tests {
         let reference = noise(1, 300);
         let off = |error: f32| -> Vec<f32> { reference.iter().map(|y| y + error).collect() };
         for (error, decibels) in [(1.0, 0.0), (0.1, 20.0), (0.01, 40.0)] {
-            // Sums are off by 2^-24 beside an error of 2^-7 at least.
+            // The sums have an error of 2^-24, and the image's error is at least 2^-7.
             assert!((psnr(&off(error), &reference, 1.0).unwrap() - decibels).abs() < 1e-4);
         }
         assert_eq!(psnr(&reference, &reference, 1.0).unwrap(), f64::INFINITY);
@@ -120,7 +121,7 @@ mod tests {
         assert!(psnr(&[f32::NAN], &[0.0], 1.0).unwrap().is_nan());
     }
 
-    /// By the definition: each window's weighted moments in two dimensions, about its own means.
+    /// Computed by the definition: each window's weighted moments in two dimensions, about its own means.
     fn by_definition(image: &[f32], reference: &[f32], [height, width, channels]: [usize; 3], peak: f64) -> f64 {
         let weight = |i: usize, j: usize| {
             let off = (i as f64 - 5.0).powi(2) + (j as f64 - 5.0).powi(2);
@@ -156,7 +157,7 @@ mod tests {
                 for peak in [1.0, 2.0] {
                     let (actual, expected) =
                         (ssim(a, b, shape, peak).unwrap(), by_definition(a, b, shape, peak.into()));
-                    // f64 on both sides: E x² − (E x)² loses digits beside C₂ of 9·10⁻⁴.
+                    // Both sides use f64. E x² − (E x)² loses digits compared with C₂ of 9·10⁻⁴.
                     assert!((actual - expected).abs() < 1e-10, "{shape:?}: {actual} {expected}");
                 }
             }

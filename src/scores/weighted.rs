@@ -1,4 +1,4 @@
-//! Accuracies that weigh rows or classes.
+//! Accuracies with weights of rows or classes, and intersection over union.
 
 use super::Scores;
 use crate::dataset::check_weights;
@@ -7,26 +7,26 @@ use crate::error::Error;
 use crate::error::Result;
 
 impl Scores {
-    /// Gives each row a weight, for [`weighted_accuracy`](Self::weighted_accuracy). Scores from
-    /// [`Model::score`](crate::Model::score) have those of the data set.
+    /// Sets a weight for each row, for [`weighted_accuracy`](Self::weighted_accuracy). Scores from
+    /// [`Model::score`](crate::Model::score) have the weights of the data set.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless there is one for each row; [`Error::NonFiniteTarget`] for the first that is NaN or
-    /// infinite.
+    /// - [`Error::Shape`] if there is not one weight for each row.
+    /// - [`Error::NonFiniteTarget`] for the first weight that is NaN or infinite.
     pub fn with_weights(mut self, weights: Vec<f32>) -> Result<Self> {
         check_weights(&weights, self.outputs.len() / self.width)?;
         self.weights = Some(weights);
         Ok(self)
     }
 
-    /// The weight of each row, where rows have one.
+    /// The weight of each row, if rows have weights.
     pub fn weights(&self) -> Option<&[f32]> {
         self.weights.as_deref()
     }
 
-    /// Sum of the weights of the rows whose class is right, over the sum of all weights: as Keras' `weighted_metrics`
-    /// and scikit-learn's `sample_weight`. Without weights it is [`accuracy`](Self::accuracy). NaN where the weights
-    /// sum to 0.
+    /// Weighted accuracy: the total weight of the rows whose class is right, divided by the total weight of all rows.
+    /// Equals Keras' `weighted_metrics` and scikit-learn's `sample_weight`. Without weights it is
+    /// [`accuracy`](Self::accuracy). NaN if the weights sum to 0.
     ///
     /// ```
     /// use wgrad::{Scores, Targets};
@@ -45,10 +45,11 @@ impl Scores {
         right / all
     }
 
-    /// Balanced accuracy: the mean over the classes of the share of their rows that are right, the recall. Classes
-    /// without rows are not counted. A row [without a class](Self::NO_CLASS) is wrong. Weights of rows take no part.
+    /// Balanced accuracy: the mean recall over the classes. The recall of a class is the fraction of its rows that
+    /// are right. Classes without rows are not counted. A row [without a class](Self::NO_CLASS) is wrong. Row weights
+    /// are not used.
     pub fn balanced_accuracy(&self) -> f64 {
-        // Rows of each class, and how many of them are right.
+        // For each class, the number of its rows and the number of right ones.
         let mut counts = vec![(0u64, 0u64); self.width.max(2)];
         for (expected, predicted) in self.expected().into_iter().zip(self.predictions()) {
             let (rows, right) = &mut counts[expected as usize];
@@ -60,13 +61,15 @@ impl Scores {
         super::mean(recalls.into_iter())
     }
 
-    /// Intersection over union of each class, as for the pixels of a segmentation: rows of the class that were taken
-    /// for it, over rows that are of it, were taken for it, or both. `None` for a class that is neither. Of an output
-    /// with several positions, such as pixels, each is a row; those whose label is ignored are left out.
+    /// IoU (intersection over union) of each class, for example for the pixels of a segmentation.
+    ///
+    /// It is the number of rows of the class that were predicted as it, divided by the number of rows that are of the
+    /// class or were predicted as it. `None` if there are no such rows. For an output with several positions (such as
+    /// pixels), each position is a row; positions whose label is ignored are left out.
     ///
     /// ```
     /// use wgrad::{Scores, Targets};
-    /// // Four pixels, taken for the classes 0, 0, 1 and 1.
+    /// // Four pixels, predicted as the classes 0, 0, 1 and 1.
     /// let targets = Targets::Labels { labels: vec![0, 1, 1, 1], classes: 2 };
     /// let scores = Scores::new(vec![0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.2, 0.8], 2, &targets)?;
     /// assert_eq!((scores.accuracy(), scores.iou()), (0.75, vec![Some(0.5), Some(2.0 / 3.0)]));
@@ -86,7 +89,7 @@ impl Scores {
         counts.into_iter().map(share).collect()
     }
 
-    /// Mean [intersection over union](Self::iou) of the classes that have one.
+    /// Mean [IoU](Self::iou) over the classes that have one.
     pub fn mean_iou(&self) -> f64 {
         super::mean(self.iou().into_iter().flatten().collect::<Vec<_>>().into_iter())
     }
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn weighted_and_balanced_accuracy_are_what_hand_and_definition_say() {
-        // Predictions 0, 0, 1, 0; class 0 right in 2 of 2 rows, class 1 in 1 of 2, class 2 has no rows.
+        // Predictions 0, 0, 1, 0. Class 0 is right in 2 of 2 rows, class 1 in 1 of 2; class 2 has no rows.
         let targets = Targets::Labels { labels: vec![0, 0, 1, 1], classes: 3 };
         let outputs = vec![0.8, 0.1, 0.1, 0.5, 0.3, 0.2, 0.1, 0.9, 0.0, 0.6, 0.4, 0.0];
         let scores = Scores::new(outputs, 3, &targets).unwrap();
@@ -112,7 +115,7 @@ mod tests {
         let fault = |weights: Vec<f32>| scores.clone().with_weights(weights).unwrap_err().to_string();
         assert_eq!(fault(vec![1.0]), "sample weights: expected 4 (one per row), got 1");
         assert_eq!(fault(vec![1.0, 1.0, f32::NAN, 1.0]), "weight of row 2: expected a finite number, got NaN");
-        // Three of four rows of class 0, none of class 1.
+        // Three of four rows of class 0 are right, none of class 1.
         let targets = Targets::Labels { labels: vec![0, 0, 0, 0, 1], classes: 2 };
         let scores = Scores::new(vec![0.1, 0.2, 0.3, 0.9, 0.4], 1, &targets).unwrap();
         assert_eq!((scores.accuracy(), scores.balanced_accuracy()), (0.6, 0.375));
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn intersection_over_union_counts_each_class() {
-        // Classes 0 to 3 of six pixels, taken for 0, 1, 1, 0, none and 2; class 3 is nowhere.
+        // Six pixels of classes 0 to 3, predicted as 0, 1, 1, 0, none and 2. Class 3 does not occur.
         let targets = Targets::Labels { labels: vec![0, 0, 1, 0, 1, 1], classes: 4 };
         let mut outputs = vec![0.0; 24];
         [0, 5, 9, 12, 16, 22].into_iter().for_each(|i| outputs[i] = 1.0);

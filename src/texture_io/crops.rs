@@ -1,4 +1,4 @@
-//! Random crops of images.
+//! Random crops of images as training data.
 
 use super::{Dispatch, binding, check_samples, folded};
 use crate::buffer_rows::Rows;
@@ -7,9 +7,10 @@ use crate::gpu::{Gpu, Recorder, warm_up};
 use crate::ops::{LONGEST_LOOP, Shader, shader, template, text};
 use crate::random::Stream;
 
-/// Lanes of a crop.
+/// Invocations for a crop.
 const LANES: u32 = 64;
-/// Numbers of a crop of one source, which are turns of the loops of its lanes at most twice.
+/// The largest number of values in a crop of one source. An invocation's loop runs at most twice for each of its
+/// values.
 const LONGEST_CROP: u32 = LONGEST_LOOP / 2 * LANES;
 
 pub(crate) fn from_texture_crops(texture: bool, constants: Vec<(&'static str, f64)>) -> Shader {
@@ -18,7 +19,8 @@ pub(crate) fn from_texture_crops(texture: bool, constants: Vec<(&'static str, f6
     shader(name, template::expand(source, &[], &[("texture", texture), ("buffer", !texture)]), constants)
 }
 
-/// One image or several of one size, to take [crops](RandomCrops) from: a texture, or a part of an app's buffer.
+/// A source of [random crops](RandomCrops): one image or several of one size, in a texture or in a range of an app's
+/// buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Images<'a> {
     source: Source<'a>,
@@ -34,8 +36,8 @@ enum Source<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// A 2-D texture of any format that shaders read as f32, its mip level 0, or as many images as it has layers; of
-    /// its channels the first `channels`, 1 to 4. A texture of an sRGB format yields linear colours.
+    /// Images in a 2-D texture of any format that shaders read as f32: its mip level 0, one image for each layer.
+    /// `channels`, 1 to 4, is the number of channels to use. A texture of an sRGB format gives linear colours.
     pub fn texture(texture: &'a wgpu::Texture, channels: u32) -> Self {
         let shape = [texture.height(), texture.width(), channels];
         Self { source: Source::Texture(texture), count: texture.depth_or_array_layers(), shape }
@@ -47,10 +49,11 @@ impl<'a> Images<'a> {
     }
 }
 
-/// Makes training data of images: crops at random places, the same for input and target. A row is a crop, \[height,
-/// width, channels\], of an image drawn at random, with the channels of all sources side by side. Each
-/// [`record`](Self::record) draws new ones, by the seed, the row and how often it was drawn; the same seed draws the
-/// same crops on every device.
+/// Training data from random crops of images. A row is a crop, \[height, width, channels\], of a random image at a
+/// random place; input and target use the same image and place. It has the channels of all sources.
+///
+/// Each [`record`](Self::record) draws new crops. They depend only on the seed, the row and the number of earlier
+/// records, so every device draws the same crops.
 ///
 /// ```no_run
 /// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, colour: &wgrad::wgpu::Texture, normals: &wgrad::wgpu::Texture,
@@ -62,7 +65,7 @@ impl<'a> Images<'a> {
 /// let rows = trainer.config().batch * 4;
 /// let crops = RandomCrops::new(gpu, &inputs, &targets, [64, 64], rows, 7)?;
 /// let training = trainer.prepare_buffers(crops.features(), crops.targets(), crops.rows())?;
-/// crops.record(encoder); // in each frame, behind the passes that draw the images
+/// crops.record(encoder); // in each frame, after the passes that draw the images
 /// training.record_steps(encoder, 4);
 /// # Ok(())
 /// # }
@@ -78,18 +81,20 @@ pub struct RandomCrops {
 warm_up::methods!(RandomCrops: dispatch);
 
 impl RandomCrops {
-    /// Takes `rows` crops of `size`, \[height, width\]. All sources have as many images. Those of all inputs have one
-    /// size, and so have those of all targets: the same size, or a whole multiple of it, as for super-resolution. Crops
-    /// of the targets are then as many times as large. Submits nothing.
+    /// Prepares `rows` crops of `size`, \[height, width\]. Submits nothing.
     ///
-    /// For steps of a batch each on crops of their own, take `rows` = batch · steps of a frame, and record once before
+    /// All sources have the same number of images, and all inputs have one size. All targets have one size too: that
+    /// of the inputs, or a whole multiple of it for super-resolution. Crops of the targets are larger by the same
+    /// factor.
+    ///
+    /// To give each step of a frame its own crops, set `rows` to batch · steps of a frame. Then record once before
     /// the steps.
     ///
     /// # Errors
-    /// [`Error::Shape`] where there is no input, target or row, sources do not go together, a crop is larger than an
-    /// image, a texture cannot be read or lacks the usage `TEXTURE_BINDING`, or a buffer is too short;
-    /// [`Error::LimitExceeded`], also for crops of more than 1,048,576 numbers of a source; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if there is no input, target or row; if sources do not match; if a crop is larger than an
+    ///   image; if a texture cannot be read or lacks the usage `TEXTURE_BINDING`; if a buffer is too short.
+    /// - [`Error::LimitExceeded`], also if a crop of a source has more than 1,048,576 numbers.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(
         gpu: &Gpu,
         inputs: &[Images<'_>],
@@ -101,7 +106,8 @@ impl RandomCrops {
         Self::with(gpu, [inputs, targets], size, rows, seed, false)
     }
 
-    /// The same at any place between the texels, with bilinear values, instead of at whole texels.
+    /// As [`new`](Self::new), at random places between the texels instead of whole texels. Values are interpolated
+    /// bilinearly.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -130,7 +136,7 @@ impl RandomCrops {
             let expected = format!("at least 1, of a size from [1, 1] to [{height}, {width}] (the image)");
             return Err(Error::shape("random crops", expected, format!("{rows} of {size:?}")));
         }
-        // A key, then how often each row was drawn.
+        // The first words are the random key. The others count the draws of each row.
         let state = gpu.zeros("random state of crops", (u64::from(rows) + 2) * 4)?;
         let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Crops as u32];
         gpu.write(&state, 0, bytemuck::cast_slice(&key))?;
@@ -172,29 +178,29 @@ impl RandomCrops {
         Ok(Self { features: buffers.remove(0), targets, rows, dispatch })
     }
 
-    /// Records the making of the crops. No allocation, no submission, no polling; cannot fail.
+    /// Records the computation of the crops. No allocation, no submission, no polling; cannot fail.
     pub fn record(&self, to: &mut impl Recorder) {
         self.dispatch.record(to, "random crops");
     }
 
-    /// \[rows, height, width, channels of all inputs\].
+    /// Buffer of the features, \[rows, height, width, channels of all inputs\].
     pub fn features(&self) -> &wgpu::Buffer {
         &self.features
     }
 
-    /// \[rows, height, width, channels of all targets\].
+    /// Buffer of the targets, \[rows, height, width, channels of all targets\].
     pub fn targets(&self) -> &wgpu::Buffer {
         &self.targets
     }
 
-    /// How many there are.
+    /// Number of rows.
     pub fn rows(&self) -> u32 {
         self.rows
     }
 }
 
 impl Images<'_> {
-    /// What writes crops of them: the channels of a source.
+    /// The dispatch that writes a source's channels of the crops.
     fn dispatch(
         &self,
         gpu: &Gpu,
@@ -227,7 +233,7 @@ impl Images<'_> {
     }
 }
 
-/// The size of some sources by that of the first input; refuses those that do not go together.
+/// The size of these sources as a multiple of the first input's size. Returns an error if the sources do not match.
 fn factor(name: &str, sources: &[Images<'_>], inputs: &[Images<'_>]) -> Result<u32> {
     let (Some(own), Some(first)) = (sources.first(), inputs.first()) else {
         return Err(Error::shape(format!("{name} of random crops"), "at least 1", 0));
@@ -256,7 +262,7 @@ mod tests {
     use super::super::twins::random_crop;
     use super::*;
 
-    /// Images of bytes, three of 10 · 13.
+    /// Three images of bytes, 10 · 13 pixels each.
     const COUNT: u32 = 3;
     const SIZE: [u32; 2] = [10, 13];
 
@@ -286,7 +292,7 @@ mod tests {
         bytes.iter().map(|&byte| f32::from(byte) / 255.0).collect()
     }
 
-    /// Two textures and bytes beside each other, floats of twice the size as targets.
+    /// Inputs are two textures and bytes; targets are floats of twice the size.
     #[test]
     fn crops_of_every_source_are_of_one_place() {
         let gpu = gpu();
@@ -294,7 +300,7 @@ mod tests {
         let texels = [1, 2].map(|seed| bytes(pixels * 4, seed));
         let [first, second] = [0, 1].map(|i| texture(&gpu, &texels[i], wgpu::TextureUsages::TEXTURE_BINDING));
         let of_bytes = bytes(pixels * 5, 3);
-        // An image has 650 bytes and takes 163 words; the first begins at the third word.
+        // An image has 650 bytes and takes 163 words. The first begins at the third word.
         let mut padded = vec![0; 8];
         for image in of_bytes.chunks(650) {
             padded.extend_from_slice(image);
@@ -338,7 +344,8 @@ mod tests {
                         let [share_y, share_x] = [y, x].map(|place| f64::from(place.fract()));
                         let line = |down| number(down, 0) * (1.0 - share_x) + number(down, 1) * share_x;
                         let expected = line(0) * (1.0 - share_y) + line(1) * share_y;
-                        // A byte is divided, or multiplied by a rounded 1 / 255; three mixes of four roundings.
+                        // A byte is divided, or multiplied by a rounded 1 / 255; three interpolations with four
+                        // roundings each.
                         let bound = f64::from(f32::EPSILON) * if between { 8.0 } else { 2.0 * expected };
                         assert!((f64::from(actual) - expected).abs() <= bound, "{actual} {expected}");
                     };
@@ -356,8 +363,8 @@ mod tests {
                     }
                 }
             }
-            // 450 crops at 3 · 7 · 8 places: each place is missed with a probability of 1/15 or so. Of others none is
-            // twice.
+            // 450 crops at 3 · 7 · 8 whole places: each place is missed with a probability of about 1/15. Places
+            // between texels do not repeat.
             let expected = if between { 449..=450 } else { 140..=168 };
             assert!(expected.contains(&seen.len()), "{}", seen.len());
         }

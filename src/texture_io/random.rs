@@ -1,4 +1,4 @@
-//! Rows from random points of a texture.
+//! Samples at random points of a texture.
 
 use super::{Dispatch, TextureSamples, check_samples, folded};
 use crate::error::{Error, Result};
@@ -15,12 +15,14 @@ pub(crate) fn from_texture_random(channels: u32, rows: u32) -> Shader {
 }
 
 impl TextureSamples {
-    /// Samples at random points between the texels, `rows` of them: each [`record`](Self::record) draws new points. Features
-    /// are the point, x and y from 0 up to 1; targets the colour there, bilinear between the nearest texels, edges clamped. At
-    /// a texel's centre that is the texel, as [`new`](Self::new) has it. The same seed draws the same points on every device.
-    /// Submits nothing.
+    /// Draws `rows` samples at random points of a texture; each [`record`](Self::record) draws new points. Submits
+    /// nothing.
     ///
-    /// For steps of a batch each that never see a point twice, take `rows` = batch · steps of a frame, and record once before
+    /// The features are the point: x and y, from 0 up to 1. The targets are the colour at the point. The colour is
+    /// interpolated bilinearly between texels; coordinates are clamped at the edges. At the centre of a texel it
+    /// equals the texel, as [`new`](Self::new) returns it. The same seed draws the same points on every device.
+    ///
+    /// To give each step of a frame its own points, set `rows` to batch · steps of a frame. Then record once before
     /// the steps.
     ///
     /// ```no_run
@@ -36,14 +38,14 @@ impl TextureSamples {
     /// ```
     ///
     /// # Errors
-    /// As [`new`](Self::new), and [`Error::Shape`] where `rows` is 0.
+    /// As [`new`](Self::new), and [`Error::Shape`] if `rows` is 0.
     pub fn random(gpu: &Gpu, texture: &wgpu::Texture, channels: u32, rows: u32, seed: u64) -> Result<Self> {
         let view = check_samples(gpu, texture, channels, None)?;
         if rows == 0 {
             return Err(Error::shape("random samples of a texture", "at least 1 row", 0));
         }
         let [features, targets] = Self::buffers(gpu, rows, channels)?;
-        // A key, then how often each row was drawn.
+        // The first words are the random key. The others count the draws of each row.
         let state = gpu.zeros("random state of texels", (u64::from(rows) + 2) * 4)?;
         let key = [seed as u32, (seed >> 32) as u32 ^ Stream::Texels as u32];
         gpu.write(&state, 0, bytemuck::cast_slice(&key))?;
@@ -93,8 +95,9 @@ mod tests {
                 let size = [SIZE.width, SIZE.height];
                 let (x, y) = twin(size, &texels, channels as usize, rows, seed, drawn);
                 assert!(features.iter().map(|word| f32::from_bits(*word)).eq(x.iter().copied()), "the same points");
-                // A place among 13 texels is off by two roundings of 2^-21 on either side, the colour by as much on each of
-                // two axes, and by some 16 roundings of 2^-24: those of the mixes, and of a byte as f32.
+                // A coordinate among 13 texels has two roundings of 2^-21 on either side; the colour has this error
+                // on each of two axes. The interpolation and the conversion of a byte to f32 add about 16 roundings
+                // of 2^-24.
                 let bound = 2.0 * 4.0 / (1 << 21) as f32 + 16.0 / (1 << 24) as f32;
                 for (word, expected) in targets.into_iter().zip(y) {
                     let actual = f32::from_bits(word);

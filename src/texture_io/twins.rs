@@ -1,8 +1,8 @@
-//! What the kernels do, in plain Rust: for their tests, as only a GPU has textures.
+//! CPU references of the texture kernels, for their tests. The CPU device itself has no textures.
 
 use crate::random::{Stream, pcg4d};
 
-/// Features and targets of texels, line by line.
+/// Features and targets of all texels, line by line.
 pub fn from_texture(size: [u32; 2], texels: &[[f32; 4]], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let [width, height] = size;
     let mut features = Vec::new();
@@ -36,8 +36,8 @@ pub fn from_texture_random(
     (features, targets)
 }
 
-/// The image and the corner, y and x, of a crop that was drawn `drawn` times before, from `count` images, where there are
-/// so many whole places for it.
+/// The image and the corner (y, x) of a random crop. `count` is the number of images, `places` the number of whole
+/// corners along each axis, and `drawn` the number of earlier draws of this row.
 pub fn random_crop(count: u32, places: [u32; 2], between: bool, seed: u64, drawn: u32, row: u32) -> (u32, [f32; 2]) {
     let [image, x, y, _] = pcg4d([seed as u32, (seed >> 32) as u32 ^ Stream::Crops as u32, drawn, row]);
     let place = |word: u32, places: u32| match between {
@@ -47,7 +47,7 @@ pub fn random_crop(count: u32, places: [u32; 2], between: bool, seed: u64, drawn
     (image % count, [place(y, places[0]), place(x, places[1])])
 }
 
-/// The colour at a point, x and y as shares of width and height.
+/// The bilinear colour at a point; x and y are fractions of the width and height.
 pub fn bilinear(size: [u32; 2], texels: &[[f32; 4]], point: [f32; 2]) -> [f32; 4] {
     let axis = |i: usize| {
         let texel = point[i] * size[i] as f32 - 0.5;
@@ -65,7 +65,7 @@ pub fn bilinear(size: [u32; 2], texels: &[[f32; 4]], point: [f32; 2]) -> [f32; 4
     })
 }
 
-/// The texels of rows.
+/// The texels that rows of numbers are written as.
 pub fn to_texture(rows: &[f32], channels: usize) -> Vec<[f32; 4]> {
     let texel = |row: &[f32]| match *row {
         [grey] => [grey, grey, grey, 1.0],

@@ -1,4 +1,4 @@
-//! A network inside a larger differentiable computation: forward, the app's own loss, backward, update.
+//! Training a network as a part of a larger differentiable computation, with a loss that the app computes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,11 +16,13 @@ use crate::named_values::NamedRows;
 use crate::plan::{BufferId, DataInfo, Plan, Role, StepState};
 use crate::plan_bindings::PlanBindings;
 
-/// The app's buffers at the ends of a [`Chain`]: each holds as many rows of f32 as the chain has, with [any stride](Rows).
-/// They may be in one buffer, if no word that is written is another's too.
+/// The app's buffers for the inputs, outputs and gradients of a [`Chain`].
 ///
-/// Of a network with one input and one output a buffer, a part of one or [`Rows`] converts into each field. Several
-/// inputs or outputs come as pairs of name and rows:
+/// Each has the chain's number of rows of f32, with [any stride](Rows). They may be ranges of one buffer. A written
+/// range must not overlap another range.
+///
+/// For a network with one input and one output, a buffer, a range of a buffer or [`Rows`] converts into each field.
+/// Several inputs or outputs are given as pairs of name and rows:
 ///
 /// ```no_run
 /// # fn f<'a>([image, ages, kind, size, dkind, dsize, dimage]: [&'a wgrad::wgpu::Buffer; 7]) -> wgrad::ChainRows<'a> {
@@ -35,29 +37,38 @@ use crate::plan_bindings::PlanBindings;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ChainRows<'a> {
-    /// Read by the forward pass, and by the backward pass again.
+    /// Read by the forward pass and by the backward pass. Do not change it between them.
     pub input: NamedRows<'a>,
-    /// Written by the forward pass, and read by the backward pass: leave it as it is in between.
+    /// Written by the forward pass and read by the backward pass. Do not change it between them.
     pub output: NamedRows<'a>,
-    /// Read by the backward pass: the derivative of the app's loss with respect to each number of each output. Of an
-    /// output that the loss does not read it is a buffer of zeros.
+    /// Gradient of the app's loss with respect to each number of each output. Read by the backward pass. If the loss
+    /// does not read an output, give zeros for that output.
     pub output_gradient: NamedRows<'a>,
-    /// Written by the backward pass, if it is wanted: the derivative with respect to each number of the input. Of
-    /// several inputs, of those that are named.
+    /// Gradient with respect to each number of the input, written by the backward pass. Optional: with several
+    /// inputs, only the named ones are written.
     pub input_gradient: Option<NamedRows<'a>>,
 }
 
 impl Trainer {
-    /// Binds the network, as a part of a larger differentiable computation, to the app's own buffers: the app writes the
-    /// input, records the forward pass, computes from the output a loss of its own and that one's gradient, records the
-    /// backward pass, and goes on from the gradient of the input. The trainer's loss takes no part; its weights, optimizer
-    /// and options do, of which [`accumulate`](TrainerConfig::accumulate) batches make an update: their gradients are
-    /// *added*, so divide them by all rows where the loss is a mean. Submits nothing.
+    /// Binds the network to the app's own buffers, as a part of a larger differentiable computation. Submits nothing.
     ///
-    /// A trainer has one cursor, which all that is prepared of it shares: a batch's [forward](Chain::record_forward),
-    /// [backward](Chain::record_backward) and [update](Chain::record_update) go in that order, with nothing of the same
-    /// trainer in between, steps or another chain; and this, as every `prepare_*` that trains, points it at the start of the
-    /// data, unless it was brought back by [`rebuild`](Self::rebuild). To run the network in between, use [`Model::prepare_forward`](crate::Model::prepare_forward).
+    /// The app does this for each batch:
+    /// 1. It writes the input and records the forward pass.
+    /// 2. It computes its own loss from the output, and the gradient of the loss with respect to the output.
+    /// 3. It records the backward pass and the update.
+    /// 4. It may use the gradient with respect to the input.
+    ///
+    /// The trainer's loss is not used. Its weights, optimizer and options are. An update follows every
+    /// [`accumulate`](TrainerConfig::accumulate) batches. Their gradients are *summed*: if the app's loss is a mean,
+    /// divide it by the number of rows of all these batches.
+    ///
+    /// A trainer has one cursor, which everything that is prepared from it shares. Record a batch's
+    /// [forward](Chain::record_forward), [backward](Chain::record_backward) and [update](Chain::record_update) in
+    /// this order. Record no training steps and no other chain of the same trainer between them. To run the network
+    /// in between, use [`Model::prepare_forward`](crate::Model::prepare_forward).
+    ///
+    /// Like every `prepare_*` that trains, this moves the cursor to the start of the data. After
+    /// [`rebuild`](Self::rebuild) it does not.
     ///
     /// ```no_run
     /// # fn f(trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device, x: &wgrad::wgpu::Buffer, y: &wgrad::wgpu::Buffer,
@@ -80,10 +91,11 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
-    /// short, rows do not start at multiples of 4 bytes, rows are written where others or the trainer's own buffers
-    /// lie, or where `rows` is 0; [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu); [`Error::LimitExceeded`],
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if an input or an output has no rows; if a name is unknown or given twice; if a buffer is
+    ///   too short; if a range does not start at a multiple of 4 bytes; if a written range overlaps another range or
+    ///   the trainer's own buffers; if `batch` is 0.
+    /// - [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu).
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
@@ -105,7 +117,7 @@ impl Trainer {
         let ends = ends.chain((0..).map(Role::OutputGradient).zip(output_gradient));
         let ends = PlanBindings::new(&gpu, &plan, ends.chain(wanted))?;
         ends.refuse_overlaps()?;
-        // What the trainer has, the chain shares.
+        // The chain shares these buffers with the trainer.
         let mut given: Vec<(BufferId, Region)> = Vec::new();
         for role in SHARED {
             if let (Some(id), Some(_)) = (plan.find(role), self.plan().find(role)) {
@@ -116,7 +128,7 @@ impl Trainer {
         let phases = plan.phases();
         let mut executor = GpuExecutor::new(&gpu, Arc::new(plan), &given)?;
         let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
-        // Rows come as the app has them.
+        // Rows are used in the app's order, without a shuffle.
         let info = DataInfo { shuffle: 0, ..self.shuffled(info) };
         gpu.write(executor.of(Role::Data(0)), 0, bytemuck::bytes_of(&info))?;
         let read: Vec<BufferId> =
@@ -135,15 +147,15 @@ impl Trainer {
     }
 }
 
-/// What a chain shares with its trainer, so that both train the same network.
+/// Buffers that a chain shares with its trainer, so that both train the same network.
 const SHARED: [Role; 5] = [Role::Parameters, Role::Gradients, Role::AccumulatedGradients, Role::Moments, Role::Step];
 
-/// A network bound to an app's own buffers at both ends, and back: see [`Trainer::prepare_chain`].
+/// A network bound to an app's own input, output and gradient buffers: see [`Trainer::prepare_chain`].
 ///
-/// A chain's forward pass, backward pass and update together are one step over one batch: all `batch` rows that
-/// [`prepare_chain`](Trainer::prepare_chain) was given, in their order. There is no data set, no epoch and no shuffle: what the
-/// input holds when the forward pass runs is the batch. An update takes
-/// [`accumulate`](TrainerConfig::accumulate) batches, and moves the learning-rate schedule on by one.
+/// The forward pass, the backward pass and the update together are one step over one batch. The batch is all rows of
+/// [`prepare_chain`](Trainer::prepare_chain), in their order, as they are when the forward pass runs. There is no
+/// data set, no epoch and no shuffle. An update takes [`accumulate`](TrainerConfig::accumulate) batches and advances
+/// the learning-rate schedule by one.
 #[derive(Debug, Clone)]
 pub struct Chain {
     executor: GpuExecutor,
@@ -152,14 +164,15 @@ pub struct Chain {
     id: u64,
 }
 
-/// Batches that are told apart: what was recorded for one does nothing for another, whose passes may never have run.
+/// Number of batches with separate recordings. Commands recorded for one batch do nothing in another, whose passes
+/// may never have run.
 const BATCHES: u64 = 16;
 
-/// Which pass was recorded last, among all chains of a trainer: a pass out of order is not recorded. The cursor on the GPU asks
-/// the same again, as a pass that was recorded may never run.
+/// The last recorded pass among all chains of a trainer. A pass out of order is not recorded. The cursor on the GPU
+/// checks the order again, because a recorded pass may never run.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    /// (chain x [`BATCHES`] + batch) x 4 + pass, where pass 1 is forward, 2 backward, 3 update; 0 for none.
+    /// (chain × [`BATCHES`] + batch) × 4 + pass. The pass is 1 for forward, 2 for backward, 3 for update; 0 for none.
     last: AtomicU64,
     chains: AtomicU64,
     batches: AtomicU64,
@@ -172,12 +185,12 @@ impl Order {
         self.chains.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Something else moves the cursor: a batch that is under way is given up.
+    /// Discards the current batch, because another recording moves the cursor.
     pub fn interrupt(&self) {
         self.last.store(0, Ordering::Release);
     }
 
-    /// Begins a batch with its forward pass: which of [`BATCHES`] it is.
+    /// Begins a batch with its forward pass. Returns its index among [`BATCHES`].
     fn forward(&self, chain: u64) -> usize {
         let batch = self.batches.fetch_add(1, Ordering::Relaxed) % BATCHES;
         self.last.store((chain * BATCHES + batch) * 4 + 1, Ordering::Release);
@@ -201,15 +214,17 @@ impl Order {
 warm_up::methods!(Chain: executor);
 
 impl Chain {
-    /// Records the forward pass of a batch, as in training: with dropout, and keeping what the backward pass needs. No
-    /// allocation, no submission, no polling; cannot fail. A batch whose backward pass has not run is given up.
+    /// Records the forward pass of a batch in training mode: with dropout, and keeping the values that the backward
+    /// pass needs. No allocation, no submission, no polling; cannot fail. An earlier batch whose backward pass has
+    /// not run is discarded.
     pub fn record_forward(&self, to: &mut impl Recorder) {
         let batch = self.order.forward(self.id);
         self.executor.record_varied(to, "chain, forward", self.phases[0].clone(), batch);
     }
 
-    /// Records the backward pass of that batch, once. No allocation, no submission, no polling; cannot fail. Records nothing
-    /// where the call before it, among those that train this trainer, was not this chain's
+    /// Records the backward pass of the batch, once. No allocation, no submission, no polling; cannot fail.
+    ///
+    /// Records nothing if the previous training call of this trainer was not this chain's
     /// [`record_forward`](Self::record_forward): see [`out_of_order`](Self::out_of_order).
     pub fn record_backward(&self, to: &mut impl Recorder) {
         if let Some(batch) = self.order.follow(self.id, 2) {
@@ -217,30 +232,34 @@ impl Chain {
         }
     }
 
-    /// Records the optimizer's step, which does nothing unless the batch was the last of its update. No allocation, no
-    /// submission, no polling; cannot fail. Records nothing where the call before it was not this chain's
-    /// [`record_backward`](Self::record_backward). It changes no weight where the forward or the backward pass of the batch
-    /// never ran, because `wgpu` refused their submission or because their encoder was dropped.
+    /// Records the optimizer's update. No allocation, no submission, no polling; cannot fail.
+    ///
+    /// The update changes weights only after the last of its [`accumulate`](TrainerConfig::accumulate) batches.
+    /// Records nothing if the previous training call was not this chain's [`record_backward`](Self::record_backward).
+    /// It changes no weight if the forward or the backward pass of the batch never ran. This happens if `wgpu`
+    /// rejects their submission, or if their encoder is dropped.
     pub fn record_update(&self, to: &mut impl Recorder) {
         if let Some(batch) = self.order.follow(self.id, 3) {
             self.executor.record_varied(to, "chain, update", self.phases[2].clone(), batch);
         }
     }
 
-    /// How many calls of [`record_backward`](Self::record_backward) and [`record_update`](Self::record_update) came out of
-    /// order and recorded nothing, of all chains of the trainer: 0 in an app that records each batch's passes in order.
+    /// Number of calls of [`record_backward`](Self::record_backward) and [`record_update`](Self::record_update) that
+    /// recorded nothing because they were out of order, over all chains of the trainer. 0 if the app records every
+    /// batch in order.
     pub fn out_of_order(&self) -> u64 {
         self.order.out_of_order.load(Ordering::Relaxed)
     }
 
-    /// The weights: [`Network::parameters`](crate::Network::parameters) tells name, place and shape of each tensor. They can
-    /// be copied from and to, and bound as storage.
+    /// The buffer of the weights; [`Network::parameters`](crate::Network::parameters) has the name, offset and shape
+    /// of each tensor. Its usages are copy source, copy destination and storage.
     pub fn parameter_buffer(&self) -> &wgpu::Buffer {
         self.executor.of(Role::Parameters)
     }
 
-    /// The gradients that the update takes, laid out as the weights are: those of the last batch, or the sum of an update's
-    /// batches. They can be copied from and to, and bound as storage: to look at them, or to change them before the update.
+    /// The buffer of the gradients that the update reads, in the layout of the weights. It holds the gradients of the
+    /// last batch, or the sum over the batches of an update. Its usages are copy source, copy destination and
+    /// storage, so the app can read the gradients or change them before the update.
     pub fn gradient_buffer(&self) -> &wgpu::Buffer {
         match self.executor.plan().find(Role::AccumulatedGradients) {
             Some(_) => self.executor.of(Role::AccumulatedGradients),

@@ -1,4 +1,4 @@
-//! Compiling kernel by kernel, so that a page goes on drawing meanwhile.
+//! Compiles kernels one by one, so that a web page can draw in between.
 
 use super::Trainer;
 use crate::config::TrainerConfig;
@@ -11,9 +11,11 @@ use crate::output_losses::Losses;
 use crate::plan::Plan;
 
 impl Trainer {
-    /// [`new`](Self::new) for async code and browsers: in a browser the kernels are compiled one by one, and the page gets a turn
-    /// after each; elsewhere all at once, on every core. `progress` hears how many are compiled, and of how many: at the start,
-    /// and after each. On [`Device::Cpu`] there is nothing to compile, and it hears nothing.
+    /// [`new`](Self::new) for async code and browsers.
+    ///
+    /// In a browser the kernels are compiled one by one, and the page can draw after each. Elsewhere they are
+    /// compiled at once, on all cores. `progress` receives the number of compiled kernels and the total, at the start
+    /// and after each kernel. On [`Device::Cpu`] there is nothing to compile, and `progress` is not called.
     ///
     /// ```no_run
     /// # async fn page(network: wgrad::Network) -> wgrad::Result<()> {
@@ -44,9 +46,11 @@ impl Trainer {
         Self::new(device, network, losses, optimizer, config)
     }
 
-    /// [`warm_up`](Self::warm_up) for async code and browsers: also compiles the kernels of [`evaluate`](Self::evaluate), and
-    /// returns once the driver has compiled everything. `progress` hears how many kernels are compiled, and of how many. On
-    /// [`Device::Cpu`] there is nothing to do.
+    /// [`warm_up`](Self::warm_up) for async code and browsers.
+    ///
+    /// It also compiles the kernels of [`evaluate`](Self::evaluate), and returns when the driver has compiled
+    /// everything. `progress` receives the number of compiled kernels and the total. On [`Device::Cpu`] it does
+    /// nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), [`Error::OutOfMemory`](crate::Error::OutOfMemory).

@@ -1,4 +1,4 @@
-//! Data longer than a device can bind at once: an epoch goes over them window by window.
+//! Data windows: a data set that does not fit on the device is trained on window by window.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::plan::DataInfo;
 use crate::random::{self, Stream};
 
-/// Data of which only some rows are on the device at a time.
+/// A data set of which only one window is on the device at a time.
 #[derive(Debug)]
 pub(super) struct Windowed<'a> {
     pub data: &'a Dataset,
@@ -18,31 +18,31 @@ pub(super) struct Windowed<'a> {
 }
 
 impl Windowed<'_> {
-    /// What kernels are told of a window.
+    /// The kernels' parameters of a window.
     pub fn infos(&self, window: u32, training: bool) -> Vec<DataInfo> {
         let rows = self.windows.rows_of(window);
         self.data.infos(self.matched, training).into_iter().map(|info| DataInfo { rows, ..info }).collect()
     }
 }
 
-/// What a `fit` goes over.
+/// The data of a `fit`.
 pub(super) struct Data<'a> {
-    /// Of the training data.
+    /// Number of training rows.
     pub rows: u32,
-    /// The training data, and those that are evaluated, where they are not on the device as a whole.
+    /// The training data and the evaluation data, if they do not fit on the device as a whole.
     pub train: Option<Windowed<'a>>,
     pub evaluated: Option<Windowed<'a>>,
 }
 
 impl Data<'_> {
-    /// An epoch that ends after so many steps.
+    /// A cut epoch that ends after `steps` steps.
     pub fn cut(&self, steps: u32, before: (u32, u32)) -> Cut {
         let window = self.train.as_ref().map_or(0, |windowed| windowed.windows.window);
         Cut { rows: self.rows, steps, before, ignores: false, window }
     }
 }
 
-/// How many rows there are, and how many are on the device at a time: those of whole updates.
+/// The number of rows of the data, and of a window: a whole number of updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Windows {
     pub rows: u32,
@@ -54,25 +54,27 @@ impl Windows {
         self.rows.div_ceil(self.window)
     }
 
-    /// The window of an epoch that the row of this number in the epoch's order is in, and where in it.
+    /// The window that holds row number `row` of the epoch's order, and the row's place in the window.
     pub fn place(self, row: u32) -> (u32, u32) {
         (row / self.window, row % self.window)
     }
 
-    /// Rows of the window of this number in an epoch: all windows are full but the last.
+    /// Number of rows of window number `window`. All windows but the last are full.
     pub fn rows_of(self, window: u32) -> u32 {
         self.window.min(self.rows - window * self.window)
     }
 
-    /// The rows of the window of this number, as they are in the data.
+    /// Rows of window number `window`, in the order of the data set.
     pub fn in_order(self, window: u32) -> Range<usize> {
         let first = (window * self.window) as usize;
         first..first + self.rows_of(window) as usize
     }
 
-    /// The rows of the window of this number in an epoch's order: one range or two. The windows are cut from the data
-    /// as from a ring, from a row on that is drawn anew for each epoch, as is the order of the full windows. The last
-    /// one has what is left, so that only the last batch of an epoch, and its last update, are partial.
+    /// Rows of window number `window` in a shuffled epoch: one range or two.
+    ///
+    /// The windows are cut from the data as from a ring. The first row and the order of the full windows are drawn
+    /// for each epoch. The last window has the remaining rows, so only the last batch and the last update of an epoch
+    /// are partial.
     pub fn shuffled(self, window: u32, seed: u64, epoch: u32) -> Vec<Range<usize>> {
         let draw =
             |index: u32, below: u32| (random::uniform(seed, Stream::Windows, epoch, index) * f64::from(below)) as u32;
@@ -94,8 +96,8 @@ impl Windows {
 }
 
 impl Trainer {
-    /// How data are cut so that what is on the device consists of whole multiples of `unit` rows; none where they fit
-    /// as a whole. An error where not even so many rows fit.
+    /// Divides the data into windows of whole multiples of `unit` rows; `None` if the data fit as a whole. Returns an
+    /// error if not even `unit` rows fit.
     pub(super) fn windows(&self, data: &Dataset, matched: &Matched, unit: u32) -> Result<Option<Windows>> {
         let rows = data.rows() as u32;
         let mut most = self.config.window.unwrap_or(rows).max(unit);
@@ -111,12 +113,12 @@ impl Trainer {
         if rows <= most {
             return Ok(None);
         }
-        // Windows that are about as long as each other.
+        // Windows of about equal length.
         let window = rows.div_ceil(rows.div_ceil(most / unit * unit)).next_multiple_of(unit);
         Ok(Some(Windows { rows, window }))
     }
 
-    /// Gives the training a window of an epoch.
+    /// Binds a window of an epoch for training.
     pub(super) fn bind_window(&mut self, windowed: &Windowed<'_>, window: u32) -> Result<()> {
         let (epoch, windows) = (self.epochs(), windowed.windows);
         let ranges = match self.config.shuffle {
@@ -153,7 +155,8 @@ mod tests {
         assert!(in_order.into_iter().eq(0..100));
     }
 
-    /// A row is as likely in every place: of 4000 epochs its count in a window has a standard deviation below 30.
+    /// A row is equally likely in every place. Over 4000 epochs, its count in a window has a standard deviation below
+    /// 30.
     #[test]
     fn every_row_is_as_likely_in_every_window() {
         let windows = Windows { rows: 10, window: 4 };

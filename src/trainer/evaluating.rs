@@ -1,4 +1,4 @@
-//! Loss and accuracy over a data set.
+//! Evaluation: loss and accuracy over a data set.
 
 use super::data_windows::{Windowed, Windows};
 use super::{Trainer, all_rows, upload};
@@ -13,22 +13,24 @@ use crate::model::Model;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 use crate::submission_limits::Sizing;
 
-/// What an evaluation has measured.
+/// Result of an evaluation.
 pub(super) struct Measured {
-    /// Of all outputs together.
+    /// Over all outputs together.
     pub all: Evaluation,
-    /// Of each.
+    /// One for each output.
     pub outputs: Vec<Evaluation>,
 }
 
 impl Trainer {
     /// Warm-up of [`evaluate`](Self::evaluate) and of the validation in [`fit`](Self::fit), for a data set of `rows`
-    /// rows: makes what they need and has the driver compile the kernels, in the background. Submits, once; waits for
-    /// nothing.
+    /// rows.
+    ///
+    /// Makes their buffers, and makes the driver compile their kernels in the background. Submits once; does not
+    /// wait.
     ///
     /// # Errors
-    /// [`Error::Shape`] where `rows` is 0 or more than 4,294,967,295; [`Error::LimitExceeded`], [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if `rows` is 0 or more than 4,294,967,295.
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn warm_up_evaluation(&mut self, rows: usize) -> Result<()> {
         let Some(rows) = u32::try_from(rows).ok().filter(|rows| *rows > 0) else {
             return Err(Error::shape("rows to evaluate", "1 to 4,294,967,295", rows));
@@ -39,10 +41,11 @@ impl Trainer {
         Ok(())
     }
 
-    /// Loss and accuracy over a data set; [`Model::score`] has more. Of a network with several outputs, the loss is the
-    /// weighted sum of theirs, the accuracy that of the first output whose targets are labels:
-    /// [`evaluate_outputs`](Self::evaluate_outputs) has each one's. A loss that is NaN or infinite is returned as such.
-    /// Blocks, submits and polls; not for browsers.
+    /// Loss and accuracy over a data set. Blocks, submits and polls; not for browsers.
+    ///
+    /// For a network with several outputs, the loss is the weighted sum of the outputs' losses. The accuracy is that
+    /// of the first output whose targets are labels. [`evaluate_outputs`](Self::evaluate_outputs) returns the values
+    /// of each output, and [`Model::score`] more metrics. A loss that is NaN or infinite is returned, not an error.
     ///
     /// # Errors
     /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -59,8 +62,8 @@ impl Trainer {
         Ok(self.measured(data).await?.all)
     }
 
-    /// The loss and the accuracy of each output over a data set, in the order of the network's outputs:
-    /// [`evaluate`](Self::evaluate) has the weighted sum of these losses. Blocks, submits and polls; not for browsers.
+    /// Loss and accuracy of each output over a data set, in the order of the network's outputs. Blocks, submits and
+    /// polls; not for browsers. [`evaluate`](Self::evaluate) returns the weighted sum of these losses.
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
@@ -86,7 +89,7 @@ impl Trainer {
         self.run_evaluation(data.rows() as u32, windowed.as_ref()).await
     }
 
-    /// Uploads data to be evaluated; or returns them, where they are to be uploaded window by window.
+    /// Uploads evaluation data. If they do not fit as a whole, returns them for upload window by window.
     pub(super) fn bind_evaluation<'a>(
         &mut self,
         data: &'a Dataset,
@@ -103,7 +106,7 @@ impl Trainer {
         Ok(windows.map(|windows| Windowed { data, matched, windows }))
     }
 
-    /// Uploads a window of data to be evaluated.
+    /// Uploads a window of evaluation data.
     fn bind_evaluation_window(&mut self, windowed: &Windowed<'_>, window: u32) -> Result<()> {
         let Some(executor) = &mut self.evaluation else { return Ok(()) };
         let rows = [windowed.windows.in_order(window)];
@@ -125,7 +128,7 @@ impl Trainer {
         self.evaluate_with(executor, data)
     }
 
-    /// For a data set of so many rows, without it.
+    /// The evaluation executor for a data set of `rows` rows; the data are not yet bound.
     fn evaluation_executor(&mut self, rows: u32) -> Result<Executor> {
         let batch = rows.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         match self.evaluation.take() {
@@ -155,7 +158,7 @@ impl Trainer {
             }
             let executor = self.evaluation.as_ref().expect("bind_evaluation() comes first");
             let steps = windows.rows_of(window).div_ceil(executor.plan().batch);
-            // There is no progress to show: as few submissions as will do.
+            // An evaluation reports no progress, so it uses the fewest submissions.
             let mut sizing = Sizing::up_to(executor.most_steps().min(steps));
             let mut done = 0;
             while done < steps {

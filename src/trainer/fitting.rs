@@ -1,4 +1,4 @@
-//! The training loop: epochs, validation, and what the host decides between them.
+//! The training loop: epochs, validation, and the host's decisions between epochs.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -21,25 +21,31 @@ use crate::network::TensorSpec;
 use crate::plan::{Plan, Role, RowMetrics};
 use crate::submission_limits::Sizing;
 
-/// Submissions an epoch is cut into.
+/// Number of submissions of an epoch.
 const SUBMISSIONS: u32 = 24;
 
 impl Trainer {
-    /// Trains, batch by batch: the GPU shuffles and gathers the batches itself, many steps a submission, and at most
-    /// three submissions are under way. `progress` hears of every [`Event`] and may answer with a [`Control`]. Returns
-    /// the epochs of this call; [`history`](Self::history) has those before it too. An epoch that was cut short, over a
-    /// data set of as many rows, is finished first and counts as one. Where early stopping had ended the training that a
-    /// trainer was resumed from, it ends it again at once. Blocks, submits and polls; not for browsers.
+    /// Trains for [`Fit::epochs`] epochs and returns their history. Blocks, submits and polls; not for browsers.
     ///
-    /// A data set that is given away, `train` instead of `&train`, is freed once it is uploaded. One that is too long
-    /// for the device to bind as a whole stays in main memory, and trains [window by window](TrainerConfig::window).
+    /// The GPU shuffles and gathers the batches. A submission has many steps, and at most three submissions run ahead
+    /// of the host. `progress` receives every [`Event`] and may answer with a [`Control`]. [`history`](Self::history)
+    /// also has the epochs before this call.
+    ///
+    /// If the previous `fit` was stopped within an epoch, a `fit` over the same number of rows finishes that epoch
+    /// first; it counts as one epoch. If early stopping had already ended a resumed training, this call ends at once.
+    ///
+    /// Pass `train` instead of `&train` to free the data set's host memory after the upload. A data set that does not
+    /// fit on the device stays in main memory and is trained on [window by window](TrainerConfig::window).
     ///
     /// # Errors
-    /// [`Error::Shape`] where the data do not fit the network; [`Error::LimitExceeded`] where not even the rows of one
-    /// update fit the device; [`Error::NonFiniteLoss`] at the end of the epoch in which the loss became NaN or
-    /// infinite, of training or of validation, or in which a weight or an optimizer moment did, though the losses were
-    /// finite; [`Error::TargetOutOfRange`] where a loss takes targets from 0 to 1; [`Error::InvalidOption`] for what
-    /// `fit` asks; [`Error::OutOfMemory`], [`Error::DeviceLost`]; [`Error::File`] where a checkpoint cannot be written.
+    /// - [`Error::Shape`] if the data do not match the network.
+    /// - [`Error::LimitExceeded`] if the rows of one update do not fit on the device.
+    /// - [`Error::NonFiniteLoss`] at the end of the epoch in which the training or validation loss, a weight or an
+    ///   optimizer moment became NaN or infinite.
+    /// - [`Error::TargetOutOfRange`] if the loss needs targets from 0 to 1 and a target is outside.
+    /// - [`Error::InvalidOption`] for an invalid option in `fit`.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::File`] if a checkpoint cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn fit<'a, C: Into<Control>>(
         &mut self,
@@ -50,7 +56,7 @@ impl Trainer {
         self.fit_blocking(train.into(), fit, &mut |event| progress(event).into())
     }
 
-    /// The loop is compiled here once, and not in every app for every callback.
+    /// Not generic over the callback, so that the loop is compiled once and not in every app.
     #[cfg(not(target_family = "wasm"))]
     fn fit_blocking(
         &mut self,
@@ -77,18 +83,18 @@ impl Trainer {
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
         let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
-        // An epoch that was cut short over another data set is given up, and one of which only the report is missing.
-        // So is one in other windows, or in windows that another batch size would not fill.
+        // A cut epoch is discarded if it was over another data set or other windows, if the batch size does not fill
+        // its windows, or if only its report is missing.
         let window = windows.map_or(0, |windows| windows.window);
         let unfinished = |cut: &Cut| {
             let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
             same && cut.steps < cut.all_steps(self.config.batch)
         };
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
-        // An epoch begins at the start of the data, wherever a snapshot had the cursor.
+        // An epoch begins at the start of the data, even if a snapshot had the cursor elsewhere.
         self.brought_back = false;
         let infos = train.infos(&matched, false);
-        // Data that are on the device as a whole are held no longer than that.
+        // Data that fit on the device are freed on the host after the upload.
         let held = match windows {
             Some(_) => Some(train),
             None => {
@@ -115,14 +121,14 @@ impl Trainer {
         let data = Data { rows, train: windowed, evaluated };
         self.prepare_check()?;
         if !self.warm {
-            // Drivers that compile at a kernel's first use do so here, and not in an epoch's time.
+            // Drivers that compile at a kernel's first use compile here, outside an epoch's measured time.
             self.device.know_queue().await?;
             self.warm_up()?;
             self.training.finish().await?;
         }
         let first = self.progress.history.epochs.len();
         let mut next = done;
-        // A trainer that was saved at its early stop does not go on.
+        // A trainer that was saved at its early stop does not continue.
         let over = fit.early_stopping.is_some_and(|stopping| self.progress.stopping.is_over(stopping.patience));
         let mut ended = Ok(());
         let epochs = if over { 0 } else { fit.epochs };
@@ -141,20 +147,20 @@ impl Trainer {
                     ended = Err(error);
                     break;
                 }
-                // What the device or the disk says ends this call, but not the run.
+                // An error of the device or the disk ends this call; training can continue with another call.
                 Err(error) => return Err(error),
             }
         }
         let best = self.best.take().filter(|_| fit.restores());
         self.progress.stopping = Default::default();
         if fit.measures() {
-            // Else the training data would stay on the device for as long as nothing else is evaluated.
+            // Frees the evaluation's binding, which would keep the training data on the device.
             self.evaluation = None;
         }
         if let Some(best) = best {
             self.give_up_epoch();
             if ended.is_err() {
-                // As NaN is all that would come of it.
+                // Further updates from moments that are not finite would give only NaN.
                 self.forget([Role::Moments, Role::AccumulatedGradients])?;
             }
             self.device.copy(&best, &self.parameters)?;
@@ -163,7 +169,7 @@ impl Trainer {
         Ok(self.progress.history.since(first))
     }
 
-    /// An epoch over the data from step `done` on, its validation and its consequences; returns whether to stop.
+    /// Runs an epoch from step `done` on, its validation, and the decisions after it. Returns whether to stop.
     async fn run_epoch(
         &mut self,
         data: &Data<'_>,
@@ -172,7 +178,7 @@ impl Trainer {
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<bool> {
         let epoch = self.epochs() + 1;
-        // What was done of it with another batch size.
+        // Steps of this epoch that were done with another batch size.
         let before = self.progress.cut.filter(|_| done > 0).map_or((0, 0), |cut| cut.before);
         let steps = data.cut(done, before).all_steps(self.config.batch);
         let clock = Clock::start();
@@ -210,8 +216,8 @@ impl Trainer {
         Ok(stop)
     }
 
-    /// Adds an epoch of training, of validation and of what was measured to each output's history, where there are
-    /// several.
+    /// Adds the training, validation and measured values of an epoch to each output's history, if there are several
+    /// outputs.
     fn keep_outputs(&mut self, [train, validation, measured]: [Option<&Measured>; 3]) {
         let (Some(train), [_, _, ..]) = (train, self.network.output_specs()) else { return };
         let history = &mut self.progress.history;
@@ -226,7 +232,7 @@ impl Trainer {
         }
     }
 
-    /// Does what a callback answers, but for stopping: returns whether to.
+    /// Applies a callback's answer. Returns whether to stop.
     fn obey(&mut self, control: Control) -> Result<bool> {
         if let Control::RateScale(scale) = control {
             self.set_rate_scale(scale)?;
@@ -234,7 +240,7 @@ impl Trainer {
         Ok(control == Control::Stop)
     }
 
-    /// What follows from how an epoch went: a lower rate on a plateau, an early stop. Returns whether to stop.
+    /// Applies the schedule's plateau rule and early stopping after an epoch. Returns whether to stop.
     fn watch(&mut self, epoch: &Epoch, fit: &Fit<'_>) -> Result<bool> {
         if let Some(plateau) = self.config.schedule.plateau().copied() {
             let watch = &mut self.progress.plateau;
@@ -259,14 +265,14 @@ impl Trainer {
         Ok(over)
     }
 
-    /// Whether the weights as they are were measured to be better than the best so far.
+    /// Whether the current weights were measured to be better than the best ones.
     fn is_better(&self, measured: Evaluation, fit: &Fit<'_>) -> bool {
         let Some(stopping) = fit.early_stopping else { return false };
         let badness = |evaluation: &Evaluation| stopping.monitor.badness(evaluation);
         self.progress.best.is_none_or(|best| badness(&measured) < badness(&best.evaluation))
     }
 
-    /// Keeps the weights as they are, which have been found to be finite.
+    /// Keeps the current weights as the best ones. They are known to be finite.
     fn keep_best(&mut self, best: Best) -> Result<()> {
         let kept = match self.best.take() {
             Some(kept) => kept,
@@ -278,7 +284,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Measures the weights that training starts from, where those may be what comes back; unless a resumed run has them.
+    /// Evaluates the initial weights if they can be the best ones. A resumed run already has this value.
     async fn measure_start(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         let of_the_same = |best: Best| best.validation == fit.validation.is_some();
         if fit.restores() && self.best.is_some() && self.progress.best.is_some_and(of_the_same) {
@@ -286,7 +292,7 @@ impl Trainer {
         }
         self.progress.best = None;
         if fit.measures() {
-            // Of another run, or of a file from before the best weights were measured.
+            // The old value is of another run, or of a file without measured weights.
             self.best = None;
             let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
             if evaluation.loss.is_finite() {
@@ -296,7 +302,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// After a stop within an epoch: weights that are better than the best stay as they are, and the epoch can be finished.
+    /// After a stop within an epoch: keeps the current weights if they are better than the best ones. The epoch can
+    /// still be finished later.
     async fn measure_stop(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         if fit.measures() {
             let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
@@ -308,7 +315,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// An error where weights or moments are not finite, whatever the losses were.
+    /// Returns an error if weights or moments are not finite, even if all losses are finite.
     async fn check_weights(&self, epoch: u32) -> Result<()> {
         let Some(finite) = &self.finite else { return Ok(()) };
         let totals = finite.storage(Role::Totals);
@@ -318,7 +325,7 @@ impl Trainer {
         check_finite(epoch, Some(&RowMetrics::of_totals(&words)))
     }
 
-    /// Makes what looks for weights and moments that are not finite.
+    /// Makes the executor that finds weights and moments that are not finite.
     fn prepare_check(&mut self) -> Result<()> {
         if self.finite.is_none() {
             let plan = Plan::finite(self.training.plan());
@@ -329,8 +336,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains some steps of an epoch. Returns the epoch's evaluation with the rate's scale at its last step, or none where it
-    /// was cut short, and whether to stop.
+    /// Trains some steps of an epoch. Returns the epoch's evaluation and the rate scale of its last step (`None` if
+    /// the epoch was cut short), and whether to stop.
     async fn train_epoch(
         &mut self,
         epoch: u32,
@@ -340,7 +347,7 @@ impl Trainer {
         progress: &mut impl FnMut(Event) -> Control,
     ) -> Result<(Option<(Measured, f32)>, bool)> {
         let (steps, rows) = (range.end, data.rows);
-        // The window that is bound, and the step that the next one begins at.
+        // The bound window, and the step at which the next window begins.
         let mut window =
             data.train.as_ref().map_or(0, |windowed| windowed.windows.place(range.start * self.config.batch).0);
         let end_of = |window: u32, batch: u32| {
@@ -348,7 +355,7 @@ impl Trainer {
         };
         let each = match self.device {
             Device::Gpu(_) => self.training.most_steps().min(steps.div_ceil(SUBMISSIONS)),
-            // The CPU is done when a submission returns: there, few steps at a time keep a progress bar alive.
+            // On the CPU a submission returns when it is done. Fewer steps at a time keep the progress bar moving.
             Device::Cpu => steps.div_ceil(SUBMISSIONS * 8),
         };
         let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
@@ -356,7 +363,7 @@ impl Trainer {
             Some(_) => each.max(tell).min(self.training.most_steps()),
             None => each,
         };
-        // Steps from here to the next multiple of n.
+        // Steps from `from` to the next multiple of `n`.
         let until = |n: u32, from: u32| n - from % n;
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
@@ -366,8 +373,8 @@ impl Trainer {
         let mut rate_scale = self.rate_scale();
         let mut stop = false;
         while (submitted < steps && !stop) || !under_way.is_empty() {
-            // The first step of all goes alone, so that its end can be told; and nothing runs ahead of a checkpoint.
-            // Nor ahead of the CPU, which has done it by then; but in a browser it is for a stop to be heard.
+            // The first step is submitted alone, so that its end can be reported. No steps run ahead of a checkpoint.
+            // On the CPU in a browser, submissions do not overlap, so that a stop takes effect.
             let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
             let behind = if alone { 0 } else { sizing.under_way() };
             let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
@@ -377,7 +384,8 @@ impl Trainer {
                     under_way.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
-                // Since it began: when it was submitted, or when the one before ended. The first of all may have compiled.
+                // Time since this submission began: since it was submitted, or since the previous one ended. The
+                // first one is not measured because it may include compilation.
                 if !first_of_all {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
@@ -392,7 +400,7 @@ impl Trainer {
                     let (all, outputs) = (totals.evaluation(&metrics, seen), totals.of_outputs(&metrics, seen));
                     last = Some(Measured { all, outputs });
                 }
-                // Of what went alone for other reasons nobody asked.
+                // Does not report a submission that went alone for another reason.
                 if fit.every.is_none() || first_of_all || done.is_multiple_of(tell) || done == steps {
                     let train = last.as_ref().map(|last| last.all);
                     stop |= self.obey(progress(Event::Steps { epoch, done, steps, train }))?;
@@ -409,16 +417,17 @@ impl Trainer {
                 let now = if self.warm { sizing.steps().min(left) } else { 1 };
                 let clear = submitted == 0;
                 submitted += now;
-                // A checkpoint, too, asks whether the loss is still finite.
+                // A checkpoint also reads whether the loss is finite.
                 let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
-                // A finite loss says nothing of the weights that the last step left, which are to be kept.
+                // A finite loss does not show that the last step left finite weights. These weights are saved, so
+                // they are checked.
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
                 let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
                 under_way.push_back((submitted, now, clock, submission));
-                // Whatever ends this call here, an epoch was cut short.
+                // If this call ends here for any reason, the epoch is cut short.
                 self.progress.cut = Some(Cut { ignores: self.totals.ignores(), ..data.cut(submitted, before) });
             }
         }
@@ -440,7 +449,7 @@ impl Trainer {
     }
 }
 
-/// An error where a loss, a weight or a moment was found not to be finite.
+/// Returns an error if a loss, a weight or a moment is not finite.
 fn check_finite(epoch: u32, totals: Option<&[RowMetrics]>) -> Result<()> {
     match totals.map_or(0, non_finite_step) {
         0 => Ok(()),

@@ -1,4 +1,4 @@
-//! Steps within a frame's budget: how long they take, and what they came to, learnt without waiting.
+//! Training steps within a frame's time budget. Step times and losses are measured without waiting.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,36 +12,36 @@ use crate::gpu::{Gpu, GpuExecutor};
 use crate::history::Evaluation;
 use crate::plan::{Role, RowMetrics};
 
-/// Calls whose results have not arrived, at most.
+/// The largest number of calls whose results have not arrived.
 const UNDER_WAY: usize = 3;
 
-/// What lies behind the totals in a call's staging buffer, before the call's token.
+/// Size of the timestamps in a call's staging buffer, in bytes. They follow the totals and precede the call's token.
 const TIMESTAMPS: u64 = 16;
 
-/// Timestamps are resolved to multiples of this.
+/// Alignment of resolved timestamps, in bytes.
 const RESOLVE_ALIGNMENT: u64 = wgpu::QUERY_RESOLVE_BUFFER_ALIGNMENT;
 
-/// What the steps of one [`record_within`](crate::Training::record_within) came to.
+/// Results of the steps of one [`record_within`](crate::Training::record_within) call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Frame {
-    /// Which call: its number among all calls of [`record_within`](crate::Training::record_within) on this training, from 1,
-    /// those that recorded no step included. A call whose submission `wgpu` refused has no `Frame`.
+    /// Number of the call, from 1. It counts all calls of [`record_within`](crate::Training::record_within) on this
+    /// training, including calls that recorded no step. A call whose submission `wgpu` rejected has no `Frame`.
     pub call: u64,
-    /// How many there were.
+    /// Number of steps.
     pub steps: u32,
-    /// Loss and accuracy over their rows.
+    /// Loss and accuracy over the rows of these steps.
     pub train: Evaluation,
-    /// How long one of them took, where there is a clock.
+    /// GPU time of one step, if there is a clock.
     pub step_time: Option<Duration>,
 }
 
-/// What is under way.
+/// Calls whose results have not arrived, and the measurements.
 pub(super) struct Frames {
     slots: [wgpu::Buffer; UNDER_WAY],
     timing: Option<Timing>,
     tokens: Tokens,
-    /// How the totals become what is told.
+    /// How the totals become a loss and an accuracy.
     totals: Totals,
     state: Mutex<State>,
 }
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Frames {
 struct Timing {
     queries: wgpu::QuerySet,
     resolved: wgpu::Buffer,
-    /// Seconds of a tick.
+    /// Seconds of a timestamp tick.
     period: f64,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct State {
     busy: [bool; UNDER_WAY],
     /// The token in each slot.
     held: [u32; UNDER_WAY],
-    /// Calls so far.
+    /// Number of calls so far.
     calls: u64,
     /// The newest result that has arrived.
     pub last: Option<Frame>,
@@ -75,24 +75,25 @@ pub(super) struct State {
     pub told: Option<Box<dyn FnMut(Frame) + Send>>,
 }
 
-/// The longest that budgets are saved up for, in seconds of them: whatever a step is thought to take, it is tried then.
+/// The largest total of saved budgets, in seconds. When it is reached, a step runs, however long it is expected to
+/// take.
 const MOST_SAVED: f64 = 1.0;
 
-/// By what factor a measurement may change what is thought of a step, at most: what has been in the way once is not there
-/// for good.
+/// The largest factor by which one measurement raises the estimated step time. It limits the effect of a single
+/// delay.
 const MOST_SLOWER: f64 = 4.0;
 const MOST_FASTER: f64 = 16.0;
 
-/// How many steps fit a budget.
+/// Estimates how many steps fit a budget.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Whether a call has come back: those begun before may have waited for the driver's compiler.
+    /// Whether the results of a call have arrived. Calls that began before may include the driver's compilation.
     warm: bool,
-    /// Seconds of a step, once measured.
+    /// Measured seconds of a step.
     step: Option<f64>,
-    /// Steps of the last call that was measured.
+    /// Number of steps of the last measured call.
     last: u32,
-    /// Seconds of budgets that no step fitted into.
+    /// Seconds of unused budgets, saved until a step fits.
     saved: f64,
 }
 
@@ -112,11 +113,11 @@ impl Pace {
             return 1;
         }
         self.saved = 0.0;
-        // Where the clock is too coarse to see a step at all, `afforded` is infinite: the cast saturates.
+        // If the clock is too coarse to measure a step, `afforded` is infinite. The cast saturates.
         (afforded as u32).min(self.last.max(1).saturating_mul(2))
     }
 
-    /// Of a call that began `warm` or not.
+    /// Updates the estimate from a call; `warm` says whether it began after an earlier call's results had arrived.
     fn measure(&mut self, seconds: f64, steps: u32, warm: bool) {
         self.warm = true;
         if !warm {
@@ -124,9 +125,9 @@ impl Pace {
         }
         let new = seconds / f64::from(steps);
         self.step = Some(match self.step {
-            // Half way, as ratios go: little for the scatter of measurements, and far from one that something was in the way of.
+            // The geometric mean: it moves little with noise, and far after a measurement that was delayed.
             Some(old) if new <= old => (old * new).sqrt().max(old / MOST_FASTER),
-            // Of 0, which a coarse clock may have seen, there is no multiple.
+            // A coarse clock can measure 0, which cannot be scaled.
             Some(old) if old > 0.0 => new.min(MOST_SLOWER * old),
             _ => new,
         });
@@ -192,7 +193,7 @@ impl Frames {
         steps
     }
 
-    /// Takes a slot, if there is one and a step to record.
+    /// Takes a slot, if one is free and there is a step to record.
     fn begin(self: &Arc<Self>, budget: Duration) -> Option<Ticket> {
         let mut state = self.state();
         state.calls += 1;
@@ -208,15 +209,16 @@ impl Frames {
     }
 }
 
-/// A slot that is taken, until this is dropped: after the results have arrived, or with an encoder never submitted.
+/// A used slot. It is freed when this is dropped: after the results have arrived, or with an encoder that was never
+/// submitted.
 struct Ticket {
     frames: Arc<Frames>,
     slot: usize,
     call: u64,
-    /// What the slot holds once this call's results are there.
+    /// The token that the slot holds when this call's results have arrived.
     token: u32,
     steps: u32,
-    /// Whether a call had come back when it began.
+    /// Whether the results of a call had arrived when this call began.
     warm: bool,
     clock: Clock,
 }
@@ -228,8 +230,8 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
-    /// Takes the results out of the mapped slot and tells of them, unless they are not this call's: then `wgpu` has refused
-    /// the submission, and nothing is known of its steps.
+    /// Takes the results from the mapped slot and reports them. If they belong to another call, `wgpu` has rejected
+    /// the submission: nothing is reported or measured.
     fn arrive(self, gpu: &Gpu) {
         let Some(words) = gpu.take_mapped(&self.frames.slots[self.slot]) else { return };
         let totals = &self.frames.totals;
@@ -258,7 +260,7 @@ impl Ticket {
             state.last = Some(frame);
         }
         let told = state.told.take();
-        // The app's function is called with nothing locked, as it may record.
+        // The app's callback runs without a lock, because it may record steps.
         drop(state);
         if let Some(mut told) = told {
             told(frame);
@@ -276,7 +278,7 @@ mod tests {
         let mut pace = Pace::default();
         assert_eq!(pace.steps(0.0), 0, "no budget, no step");
         assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
-        // Three calls that began before the first was back: all may be of the compiler.
+        // Three calls that began before the first results arrived: each may include compilation.
         for _ in 0..3 {
             pace.measure(5.0, 1, false);
             assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
@@ -294,14 +296,14 @@ mod tests {
         assert_eq!(pace.step, Some((0.25f64 * 0.125).sqrt()), "a faster one half way");
     }
 
-    /// A laptop that was shut for an hour, say.
+    /// For example, a laptop that was suspended for an hour.
     #[test]
     fn one_long_gap_is_soon_forgotten() {
         let mut pace = Pace { warm: true, step: Some(0.0009765625), last: 4, saved: 0.0 };
         pace.measure(3600.0, 4, true);
         assert_eq!(pace.step, Some(0.00390625), "four times what it was");
-        // However slow the steps were thought to be, they are tried, and found to be fast: each second of budgets takes 16 off
-        // the factor, until a step fits in less.
+        // A step that is estimated to be very slow is still tried, and found to be fast. Each second of budgets
+        // divides the estimate by 16 until a step fits sooner.
         pace.step = Some(900.0);
         let mut frames = 0;
         loop {
@@ -314,7 +316,7 @@ mod tests {
             }
             frames += 1;
         }
-        // 900 s, then 56, then 3.5, each after 256 frames of 1/256 s; 0.22 after 57, and 0.0146 after 4.
+        // 900 s, then 56, then 3.5, each after 256 frames of 1/256 s; then 0.22 after 57 frames, and 0.0146 after 4.
         assert!((256 * 3 + 57..256 * 3 + 80).contains(&frames), "{frames} frames");
     }
 

@@ -1,4 +1,4 @@
-//! What the totals of a run's losses come to.
+//! Loss totals: converts the sums that kernels make into losses and accuracies.
 
 use crate::error::{Error, Result};
 use crate::history::Evaluation;
@@ -16,18 +16,18 @@ pub(crate) struct Totals {
 struct OutputTotals {
     loss: Loss,
     weight: f32,
-    /// Of a row.
+    /// Number of positions of a row.
     positions: u32,
     is_labels: bool,
-    /// Positions of all rows whose label is ignored.
+    /// Number of positions in all rows whose label is ignored.
     ignored: u64,
-    /// Whether only crops of targets are seen, with fewer of those.
+    /// Whether only crops of the targets are used, so that fewer positions are ignored.
     cropped: bool,
 }
 
 impl Totals {
-    /// Of data of which kernels are told this, with so many ignored labels of each output: of none where there are no
-    /// numbers.
+    /// For data with these kernel parameters. `ignored` has the number of ignored labels of each output; an empty
+    /// slice means none.
     pub fn new(network: &Network, losses: &[(Loss, f32)], infos: &[DataInfo], ignored: &[u64]) -> Self {
         let of = |(i, &(loss, weight)): (usize, &(Loss, f32))| OutputTotals {
             loss,
@@ -40,7 +40,7 @@ impl Totals {
         Self { outputs: losses.iter().enumerate().map(of).collect() }
     }
 
-    /// Bytes of the totals on a device.
+    /// Size of the totals on a device, in bytes.
     pub fn bytes(&self) -> u64 {
         let others = (self.outputs.len() - 1) * RowMetrics::STRIDE * 4;
         (others + size_of::<RowMetrics>()) as u64
@@ -51,9 +51,10 @@ impl Totals {
         self.outputs.iter().any(|output| output.ignored > 0)
     }
 
-    /// An error unless all of so many rows were counted, out of `all` rows of the data: where a device drops commands,
-    /// as browsers do with those that they find at fault, a loss of zero would be a lie. Of labels that are ignored it
-    /// is only known how many all rows have.
+    /// Returns an error if the totals do not count all `rows` rows. `all` is the number of rows in the data.
+    ///
+    /// A browser drops invalid commands without an error. Without this check the result would be a loss of zero. If
+    /// labels are ignored, only their number in all rows is known, so the check is less strict.
     pub fn check_rows(&self, totals: &[RowMetrics], what: &str, rows: u32, all: u32) -> Result<()> {
         for (totals, output) in totals.iter().zip(&self.outputs) {
             let count = |rows: u32| u64::from(rows) * u64::from(output.positions);
@@ -73,19 +74,19 @@ impl Totals {
         Ok(())
     }
 
-    /// Rows that were counted, as far as the totals tell.
+    /// Number of counted rows, as far as the totals show it.
     pub fn rows(&self, totals: &[RowMetrics]) -> u32 {
         let of = |(totals, output): (&RowMetrics, &OutputTotals)| totals.rows.div_ceil(output.positions);
         totals.iter().zip(&self.outputs).map(of).max().unwrap_or(0)
     }
 
-    /// Of each output, over so many rows.
+    /// Evaluation of each output over `rows` rows.
     pub fn of_outputs(&self, totals: &[RowMetrics], rows: u32) -> Vec<Evaluation> {
         totals.iter().zip(&self.outputs).map(|(totals, output)| output.evaluation(totals, rows)).collect()
     }
 
-    /// Of all outputs together, over so many rows: the weighted sum of their losses; the accuracy of the first one that
-    /// has labels, or else of the first.
+    /// Evaluation of all outputs over `rows` rows: the weighted sum of the losses, and the accuracy of the first
+    /// output with labels, or of the first output if none has labels.
     pub fn evaluation(&self, totals: &[RowMetrics], rows: u32) -> Evaluation {
         let all = totals.iter().zip(&self.outputs);
         let of = all.clone().find(|(_, output)| output.is_labels).or_else(|| all.clone().next());
@@ -104,7 +105,7 @@ impl OutputTotals {
     }
 }
 
-/// The first step that had a loss which is not finite, of any output; 0 for none.
+/// The first step in which an output's loss was not finite; 0 if there is none.
 pub(crate) fn non_finite_step(totals: &[RowMetrics]) -> u32 {
     totals.iter().map(|totals| totals.non_finite_step).filter(|step| *step > 0).min().unwrap_or(0)
 }
@@ -125,7 +126,7 @@ mod tests {
         let infos = [DataInfo { values: 1, ..DataInfo::default() }, DataInfo::default()];
         let totals = Totals::new(&network, &losses, &infos, &[0, 3]);
         let of = |loss, correct, rows| RowMetrics { loss, correct, rows, non_finite_step: 0 };
-        // Ten rows, two positions each: of the labels three are ignored.
+        // Ten rows with two positions each; three labels are ignored.
         let sums = [of(8.0, 5, 20), of(30.0, 4, 17)];
         totals.check_rows(&sums, "it", 10, 10).unwrap();
         let each = totals.of_outputs(&sums, 10);
@@ -133,7 +134,7 @@ mod tests {
         assert_eq!(each[1], Evaluation { loss: 1.5, accuracy: 4.0 / 17.0, rows: 17 });
         let whole = Evaluation { loss: 0.5 * 8.0 + 2.0 * 1.5, accuracy: 4.0 / 17.0, rows: 10 };
         assert_eq!(totals.evaluation(&sums, 10), whole);
-        // Of a part it is not known which are ignored.
+        // For some of the rows, the number of ignored labels is not known.
         for (rows, fits) in [(6, false), (7, true), (10, true), (11, false)] {
             let part = [of(8.0, 5, 10), of(30.0, 4, rows)];
             assert_eq!(totals.check_rows(&part, "it", 5, 10).is_ok(), fits, "{rows}");

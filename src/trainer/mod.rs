@@ -63,70 +63,71 @@ pub struct Trainer {
     pub(crate) device: Device,
     pub(crate) network: Network,
     pub(crate) losses: Losses,
-    /// The loss and the weight of each output.
+    /// The loss and the loss weight of each output.
     pub(crate) of_outputs: Vec<(Loss, f32)>,
     pub(crate) optimizer: Optimizer,
     pub(crate) config: TrainerConfig,
     pub(crate) parameters: Storage,
     pub(crate) training: Executor,
     evaluation: Option<Executor>,
-    /// Looks for weights and moments that are not finite: see [`Plan::finite`]. Made by the first `fit`.
+    /// Finds weights and moments that are not finite: see [`Plan::finite`]. Made by the first `fit`.
     finite: Option<Executor>,
     pub(crate) progress: Progress,
-    /// The best weights, while early stopping watches.
+    /// The best weights, if early stopping is used.
     pub(crate) best: Option<Storage>,
     /// Whether a step has run.
     warm: bool,
-    /// The state to go on from where the device is lost.
+    /// The state from which training continues after the device is lost.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
-    /// Whether the cursor is to be left where a snapshot had it, whatever is prepared: until `fit` or `reset`.
+    /// Whether `prepare_*` leaves the cursor where a snapshot had it. True after `rebuild`, until `fit` or `reset`.
     pub(crate) brought_back: bool,
-    /// Whether it may be written to a file with numbers that are not finite.
+    /// Whether numbers that are not finite may be saved to a file.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
-    /// Which pass of which chain was recorded last.
+    /// The last recorded pass among the chains.
     order: Arc<Order>,
-    /// How the totals of the data that it trains on become evaluations.
+    /// How the totals of the training data become evaluations.
     totals: Totals,
-    /// The same of the data that it evaluates.
+    /// How the totals of the evaluation data become evaluations.
     evaluated: Totals,
 }
 
-/// What the host knows of the training so far.
+/// State of the training that the host keeps.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Progress {
-    /// A file has it as tensors: those of earlier versions, here.
+    /// Files store it as tensors; files of earlier versions store it here.
     #[cfg_attr(feature = "files", serde(default, skip_serializing))]
     pub history: History,
-    /// Updates that `fit` has made in whole epochs.
+    /// Updates that `fit` has made in complete epochs.
     pub updates: u32,
     /// An epoch that was cut short.
     pub cut: Option<Cut>,
-    /// What the host multiplies the scheduled rate by.
+    /// Factor of the host for the scheduled learning rate.
     pub rate_scale: Option<f32>,
     pub plateau: Watch,
     pub stopping: Watch,
-    /// What was measured of the best weights.
+    /// The evaluation of the best weights.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub best: Option<Best>,
 }
 
-/// An epoch that was cut short: by a callback, or by the end of the process that saved it.
+/// An epoch that was cut short, by a callback or by the end of the process that saved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Cut {
-    /// Rows of its data set.
+    /// Number of rows of its data set.
     pub rows: u32,
-    /// Steps done.
+    /// Number of steps done.
     pub steps: u32,
-    /// The steps, and the rows, that were done before it was resumed with another batch size or other updates.
+    /// Number of steps and rows that were done before it was resumed with another batch size or another number of
+    /// batches an update.
     #[cfg_attr(feature = "files", serde(default))]
     pub before: (u32, u32),
-    /// Whether some labels are ignored, so that fewer positions are counted than there are.
+    /// Whether some labels are ignored, so that fewer positions are counted than exist.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
     pub ignores: bool,
-    /// Rows of a window, where the data were not on the device as a whole; else 0.
+    /// Number of rows of a window; 0 if the data were on the device as a whole.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "is_none"))]
     pub window: u32,
 }
@@ -137,17 +138,18 @@ fn is_none(window: &u32) -> bool {
 }
 
 impl Cut {
-    /// Steps of the whole epoch, the rest in batches of this size.
+    /// Number of steps of the whole epoch, if the remaining batches have size `batch`.
     fn all_steps(&self, batch: u32) -> u32 {
         self.before.0 + (self.rows - self.before.1).div_ceil(batch)
     }
 
-    /// Updates that were made since it was resumed with others, of so many batches each.
+    /// Number of updates since it was resumed with other options, of `accumulate` batches each.
     pub(crate) fn updates(&self, accumulate: u32) -> u32 {
         (self.steps - self.before.0) / accumulate
     }
 
-    /// Whether a cursor, within so many rows, stands where so many rows of the epoch are done.
+    /// Whether a cursor at `position` within `data_rows` rows is at the place where `done` rows of the epoch are
+    /// done.
     #[cfg(feature = "files")]
     pub(crate) fn is_at(&self, done: u64, position: u32, data_rows: u32) -> bool {
         match self.window {
@@ -156,7 +158,7 @@ impl Cut {
                 let windows = Windows { rows: self.rows, window };
                 let Some(done) = u32::try_from(done).ok().filter(|done| *done < self.rows) else { return false };
                 match windows.place(done) {
-                    // At the end of the window before.
+                    // At the end of the previous window.
                     (_, 0) => position == 0,
                     (window, within) => (within, windows.rows_of(window)) == (position, data_rows),
                 }
@@ -164,7 +166,7 @@ impl Cut {
         }
     }
 
-    /// Rows that were done, by the steps.
+    /// Number of rows done, computed from the steps.
     #[cfg(feature = "files")]
     pub(crate) fn rows_done(&self, batch: u32) -> u64 {
         u64::from(self.before.1) + u64::from(self.steps.saturating_sub(self.before.0)) * u64::from(batch)
@@ -172,11 +174,12 @@ impl Cut {
 }
 
 impl Trainer {
-    /// Plans the step, allocates its buffers, draws the initial weights and compiles the kernels. Submits nothing.
+    /// Plans the training step, allocates its buffers, draws the initial weights and compiles the kernels. Submits
+    /// nothing.
     ///
     /// # Errors
-    /// [`Error::Shape`], [`Error::InvalidOption`] and [`Error::LimitExceeded`] before anything is allocated;
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`], [`Error::InvalidOption`] and [`Error::LimitExceeded`], before anything is allocated.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn new(
         device: impl Into<Device>,
         network: &Network,
@@ -187,12 +190,13 @@ impl Trainer {
         Self::with_parameters(device.into(), network, losses.into(), optimizer.into(), config, None)
     }
 
-    /// A trainer that starts from weights given, laid out as [`Network::parameters`] says: to fine-tune, or to compare
-    /// with another engine from the same start.
+    /// A trainer with given initial weights, in the layout of [`Network::parameters`]. Use it to fine-tune, or to
+    /// compare with another engine from the same weights.
     ///
     /// # Errors
-    /// As [`new`](Self::new); [`Error::Shape`] unless there are [`Network::parameter_words`] numbers;
-    /// [`Error::NonFiniteParameter`] for the first that is NaN or infinite.
+    /// - As [`new`](Self::new).
+    /// - [`Error::Shape`] if there are not [`Network::parameter_words`] numbers.
+    /// - [`Error::NonFiniteParameter`] for the first number that is NaN or infinite.
     pub fn from_parameters(
         device: impl Into<Device>,
         network: &Network,
@@ -246,9 +250,12 @@ impl Trainer {
         })
     }
 
-    /// Warm-up: has the driver compile the kernels of a training step now, in the background. Some drivers would else do so at
-    /// the first step; browsers have done so already, and there this does nothing. Worth calling before a data set is read.
-    /// What is prepared has a `warm_up` of its own, and [evaluation](Self::warm_up_evaluation). Submits, once; waits for nothing.
+    /// Warm-up: makes the driver compile the kernels of a training step now, in the background. Submits once; does
+    /// not wait.
+    ///
+    /// Without it, some drivers compile at the first step. Call it before reading a data set. In browsers it does
+    /// nothing, because they have already compiled. Prepared passes have their own `warm_up`; for evaluation see
+    /// [`warm_up_evaluation`](Self::warm_up_evaluation).
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
@@ -269,42 +276,43 @@ impl Trainer {
         &self.network
     }
 
-    /// How it trains.
+    /// The training options.
     pub fn config(&self) -> &TrainerConfig {
         &self.config
     }
 
-    /// The training step: its buffers and its ops.
+    /// The plan of the training step: its buffers and its ops.
     pub fn plan(&self) -> &Plan {
         self.training.plan()
     }
 
-    /// The network with its weights, to run it. It shares the weights: training goes on in it.
+    /// The network with its weights, for inference. It shares the trainer's weights: further training changes them.
     pub fn model(&self) -> Model {
         Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).trained_by(&self.of_outputs)
     }
 
-    /// Every epoch that `fit` has trained, also before it was saved and resumed.
+    /// All epochs that `fit` has trained, including those before the trainer was saved and resumed.
     pub fn history(&self) -> &History {
         &self.progress.history
     }
 
-    /// What was measured of the weights that the last [`fit`](Self::fit) has handed back, where early stopping was to
-    /// [restore the best](crate::EarlyStopping::restore_best); none where no epoch was measured.
+    /// Evaluation of the weights that the last [`fit`](Self::fit) restored, with early stopping that [restores the
+    /// best weights](crate::EarlyStopping::restore_best). `None` if no epoch was evaluated.
     pub fn best(&self) -> Option<Best> {
         self.progress.best
     }
 
-    /// How many epochs `fit` has trained to their end.
+    /// Number of complete epochs that `fit` has trained.
     pub fn epochs(&self) -> u32 {
         self.progress.history.epochs.len() as u32
     }
 
-    /// Multiplies the scheduled learning rate by this, from the next submission on.
+    /// Multiplies the scheduled learning rate by `scale`, from the next submission on.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] unless it is at least 0 and leaves the rate finite; [`Error::DeviceLost`]. Then the one before
-    /// stays.
+    /// The old scale stays on an error:
+    /// - [`Error::InvalidOption`] if `scale` is not at least 0, or the resulting rate is not finite.
+    /// - [`Error::DeviceLost`].
     pub fn set_rate_scale(&mut self, scale: f32) -> Result<()> {
         let finite = scale.is_finite() && (scale * self.optimizer.learning_rate()).is_finite();
         let expected = "at least 0, and its product with the learning rate finite";
@@ -320,7 +328,7 @@ impl Trainer {
         self.progress.rate_scale.unwrap_or(1.0)
     }
 
-    /// The class of each row of `features`: [`Model::predict`].
+    /// The class of each row of `features`: see [`Model::predict`].
     ///
     /// # Errors
     /// As [`Model::predict`].
@@ -329,7 +337,7 @@ impl Trainer {
         self.model().predict(features)
     }
 
-    /// [`predict`](Self::predict) for async code and browsers: [`Model::predict_async`].
+    /// [`predict`](Self::predict) for async code and browsers: see [`Model::predict_async`].
     ///
     /// # Errors
     /// As [`Model::predict`].
@@ -337,15 +345,15 @@ impl Trainer {
         self.model().predict_async(features).await
     }
 
-    /// A data set that is given away is not held beyond this.
+    /// Uploads the training data. An owned data set is freed after the upload.
     pub(crate) fn bind_training(&mut self, data: Cow<'_, Dataset>, matched: &Matched, done: u32) -> Result<()> {
         upload(&self.device, &mut self.training, &data, matched, &all_rows(&data))?;
         self.start(&data.infos(matched, true), &data.ignored_labels(matched), done)
     }
 
-    /// Points the cursor at a step of the data set's epoch. The step goes on counting, and the epoch, so that the next run
-    /// has other shuffles. What is known of the data set gets a buffer of its own each time, as its rows do: a
-    /// [`Training`] made before keeps its own.
+    /// Moves the cursor to a step of an epoch of the data set. The step number and the epoch number go on, so that
+    /// the next run has other shuffles. The data's kernel parameters get a new buffer, as the rows do: an earlier
+    /// [`Training`] keeps its own.
     fn start(&mut self, data: &[DataInfo], ignored: &[u64], done: u32) -> Result<()> {
         self.tell(data)?;
         self.totals = self.totals_of(data, ignored);
@@ -360,7 +368,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Whether a [`Loss`] alone would not say it all: of several outputs, or with a weight.
+    /// Whether the losses need more than one [`Loss`]: there are several outputs, or a loss has a weight.
     #[cfg(feature = "files")]
     pub(crate) fn has_losses(&self) -> bool {
         !matches!(self.of_outputs[..], [(_, 1.0)])
@@ -371,16 +379,16 @@ impl Trainer {
         Totals::new(&self.network, &self.of_outputs, data, ignored)
     }
 
-    /// Points the cursor at the start of the data, unless some steps are done or it was brought back from a snapshot.
+    /// Moves the cursor to the start of the data, unless steps are done or `rebuild` has set the cursor.
     fn rewind(&mut self, done: u32) -> Result<()> {
         self.order.interrupt();
         if done > 0 {
             return Ok(());
         }
-        // Steps that are recorded from here move the cursor unseen: no epoch can be finished any more.
+        // Recorded steps move the cursor without the host's knowledge, so a cut epoch cannot be finished.
         self.give_up_epoch();
         if !self.brought_back {
-            // As in data of another length, the next batch is the first, and begins its update.
+            // The next batch is the first of the data and begins its update, as with data of another length.
             for offset in [std::mem::offset_of!(StepState, position), std::mem::offset_of!(StepState, data_rows)] {
                 self.device.write(&self.training.storage(Role::Step), offset as u64, &0u32.to_ne_bytes())?;
             }
@@ -388,20 +396,21 @@ impl Trainer {
         Ok(())
     }
 
-    /// An epoch that was cut short is not finished; the updates that it made have been made.
+    /// Discards a cut epoch. Its updates still count.
     fn give_up_epoch(&mut self) {
         if let Some(cut) = self.progress.cut.take() {
             self.progress.updates += cut.updates(self.config.accumulate);
         }
     }
 
-    /// With the shuffle and the seed of the training.
+    /// The same parameters with the training's shuffle and seed.
     fn shuffled(&self, data: DataInfo) -> DataInfo {
         let (shuffle, seed) = (self.config.shuffle.into(), self.config.seed);
         DataInfo { shuffle, seed_low: seed as u32, seed_high: (seed >> 32) as u32, ..data }
     }
 
-    /// Which of the data go to which input and output, if they fit there and, as a whole, on the device.
+    /// Matches the data with the inputs and outputs. Returns an error if they do not match, or do not fit on the
+    /// device as a whole.
     pub(crate) fn check_fits(&self, data: &Dataset) -> Result<Matched> {
         let matched = self.matched(data)?;
         if let Device::Gpu(gpu) = &self.device {
@@ -412,7 +421,7 @@ impl Trainer {
         Ok(matched)
     }
 
-    /// Which of the data go to which input and output, if they fit there.
+    /// Matches the data with the inputs and outputs. Returns an error if they do not match.
     fn matched(&self, data: &Dataset) -> Result<Matched> {
         data.matched(&self.network, self.of_outputs.iter().map(|(loss, _)| *loss))
     }
@@ -423,7 +432,7 @@ fn all_rows(data: &Dataset) -> [Range<usize>; 1] {
     std::array::from_fn(|_| 0..data.rows())
 }
 
-/// Gives an executor the features and targets of some ranges of rows of a data set.
+/// Binds the features and targets of some ranges of rows to an executor.
 fn upload(
     device: &Device,
     executor: &mut Executor,

@@ -1,4 +1,4 @@
-//! What a training step spends its time on.
+//! Profiling: the time of each op of a training step.
 
 use super::{Trainer, all_rows, upload};
 use crate::dataset::Dataset;
@@ -11,10 +11,12 @@ use crate::plan::Role;
 use crate::profile::Profile;
 
 impl Trainer {
-    /// Times each op of the training step over a data set, `steps` times (20 do), on the GPU's own clock: print the
-    /// [`Profile`] for a table. The steps are trained on copies of all buffers, so the trainer stays as it is; there must be
-    /// memory for them. Each op is timed in a compute pass of its own, which costs a little: the profile tells how long
-    /// a step in one pass takes, too. Blocks, submits and polls; not for browsers.
+    /// Measures the GPU time of each op of the training step, over `steps` steps (20 are enough). Blocks, submits and
+    /// polls; not for browsers. Print the [`Profile`] for a table.
+    ///
+    /// The steps run on copies of all buffers, so the trainer is not changed. The device must have memory for these
+    /// copies. Each op runs in its own compute pass, which adds a small overhead. The profile therefore also has the
+    /// time of a step in one pass.
     ///
     /// ```no_run
     /// # fn example(trainer: wgrad::Trainer, train: wgrad::Dataset) -> Result<(), Box<dyn std::error::Error>> {
@@ -27,9 +29,11 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::MissingFeature`] where the device lacks [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY), which
-    /// [`Gpu::request`](crate::Gpu::request) asks for; [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::InvalidOption`] for
-    /// no steps; else as [`fit`](Self::fit).
+    /// - [`Error::MissingFeature`] if the device lacks [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY);
+    ///   [`Gpu::request`](crate::Gpu::request) requests it.
+    /// - [`Error::NeedsGpu`] on [`Device::Cpu`].
+    /// - [`Error::InvalidOption`] if `steps` is 0.
+    /// - Otherwise as [`fit`](Self::fit).
     #[cfg(not(target_family = "wasm"))]
     pub fn profile(&self, data: &Dataset, steps: u32) -> Result<Profile> {
         self.device.block_on(self.profile_async(data, steps))

@@ -1,18 +1,18 @@
-//! Which call the contents of a staging buffer are of.
+//! Tokens that identify the call whose results are in a staging buffer.
 
 use crate::error::Result;
 use crate::gpu::Gpu;
 
-/// Numbers that a submission copies beside its results. `wgpu` maps a staging buffer even where it refused the submission that
-/// was to fill it: then the buffer holds zeros, or an older call's results, and an older call's number.
+/// Tokens that a submission copies beside its results. `wgpu` maps a staging buffer even if it rejected the
+/// submission. The buffer then holds zeros or an older call's results, with an older call's token.
 #[derive(Debug)]
 pub(super) struct Tokens(wgpu::Buffer);
 
-/// How many there are.
+/// Number of tokens.
 const COUNT: u32 = 256;
 
 impl Tokens {
-    /// Bytes that a staging buffer needs for a token.
+    /// Size of a token in a staging buffer, in bytes.
     pub const BYTES: u64 = 4;
 
     pub fn new(gpu: &Gpu) -> Result<Self> {
@@ -20,7 +20,7 @@ impl Tokens {
         Ok(Self(gpu.upload("numbers of calls", bytemuck::cast_slice(&tokens))?))
     }
 
-    /// The token of a call whose results go to a buffer that holds the token `held`, or 0: another one.
+    /// The token of a call. It differs from `held`, the token that the call's staging buffer holds (0 for none).
     pub fn of(call: u64, held: u32) -> u32 {
         let token = |call: u64| (call % u64::from(COUNT)) as u32 + 1;
         match token(call) == held {

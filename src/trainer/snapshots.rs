@@ -1,4 +1,4 @@
-//! The state of a training run, copied out as it goes: to go on from where a device is lost.
+//! Snapshots of a training run, from which it continues after the device is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,10 +12,10 @@ use crate::executor::Storage;
 use crate::gpu::Gpu;
 use crate::plan::{Role, StepState, separate_moments};
 
-/// What a training run leaves from one step to the next, beside the weights; each where the plan has it.
+/// State that a training run keeps between steps, besides the weights. Each role is present only if the plan has it.
 pub(crate) const CARRIED: [Role; 4] = [Role::Moments, Role::AccumulatedGradients, Role::Step, Role::RowMetrics];
 
-/// A training run at one moment: the weights, then the rest.
+/// State of a training run at one moment: the weights, then the other state.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub parts: Vec<(Role, Vec<u32>)>,
@@ -23,12 +23,13 @@ pub(crate) struct Snapshot {
 }
 
 impl Trainer {
-    /// Keeps the state of the training run in main memory, for [`rebuild`](Self::rebuild). Blocks, submits and polls; not
-    /// for browsers. [`prepare_snapshots`](Self::prepare_snapshots) does it without waiting.
+    /// Keeps the state of the training run in main memory, for [`rebuild`](Self::rebuild). Blocks, submits and polls;
+    /// not for browsers. [`prepare_snapshots`](Self::prepare_snapshots) does the same without waiting.
     ///
     /// # Errors
-    /// [`Error::NonFiniteParameter`] where a weight or an optimizer moment is NaN or infinite: then the snapshot before stays.
-    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::NonFiniteParameter`] if a weight or an optimizer moment is NaN or infinite. The previous snapshot
+    ///   is kept.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
     pub fn snapshot(&mut self) -> Result<()> {
         self.device.clone().block_on(self.snapshot_async())
@@ -47,8 +48,9 @@ impl Trainer {
         Ok(())
     }
 
-    /// Makes what is needed to copy the state of the training run to main memory from within the app's own frames: as many
-    /// bytes as the weights and what the optimizer keeps. Submits nothing.
+    /// Prepares snapshots that are recorded into the app's own encoders. Submits nothing.
+    ///
+    /// It allocates staging buffers of the size of the weights and the optimizer's state.
     ///
     /// # Errors
     /// [`Error::NeedsGpu`] on [`Device::Cpu`]; [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -57,7 +59,7 @@ impl Trainer {
         gpu.check_alive()?;
         let copies = self.parts().into_iter().enumerate().map(|(i, (role, storage, words))| {
             let from = storage.gpu().clone();
-            // The first has room for the token of all.
+            // The first buffer also holds the token.
             let token = if i == 0 { Tokens::BYTES } else { 0 };
             let staging = gpu.staging(from.size() + token)?;
             Ok(Copy { role, from, staging, words, mapped: AtomicBool::new(false) })
@@ -71,33 +73,38 @@ impl Trainer {
         Ok(Snapshots { shared: Arc::new(shared) })
     }
 
-    /// How many steps the training had taken at the last snapshot, of those that have arrived; none before the first.
+    /// Number of steps of the training at the last snapshot that has arrived; `None` before the first.
     pub fn steps_at_snapshot(&self) -> Option<u32> {
         let snapshot = self.taken();
         let (_, words) = snapshot.as_ref()?.parts.iter().find(|(role, _)| *role == Role::Step)?;
         Some(bytemuck::pod_read_unaligned::<StepState>(bytemuck::cast_slice(words)).step)
     }
 
-    /// The last snapshot, while nothing else takes one.
+    /// The last snapshot. It is locked while the guard lives.
     pub(crate) fn taken(&self) -> MutexGuard<'_, Option<Snapshot>> {
         lock(&self.snapshot)
     }
 
-    /// Goes on from the last snapshot, on this device or on another, as one that was lost takes everything with it. Options, weights,
-    /// what the optimizer keeps, history and the place in the data are as they were: over the same data, the same steps
-    /// follow, and on the same adapter and driver to the same bits. What was prepared from this trainer belongs to the lost
-    /// device: prepare it anew (and set [`on_frame`](crate::Training::on_frame) again), which leaves the place in data of the
-    /// same length as it is, until [`fit`](Self::fit) or [`reset`](Self::reset) starts over. A copy still under way is lost.
-    /// Submits nothing.
+    /// Continues from the last snapshot on another device, or on this one. Use it after a device is lost. Submits
+    /// nothing.
+    ///
+    /// Options, weights, optimizer state, history and the place in the data are restored. Over the same data, the
+    /// same steps follow. On the same adapter and driver they give the same bits.
+    ///
+    /// Passes that were prepared from this trainer belong to the lost device. Prepare them again, and set
+    /// [`on_frame`](crate::Training::on_frame) again. Until [`fit`](Self::fit) or [`reset`](Self::reset), preparing
+    /// data of the same length keeps the restored place in the data. A snapshot that has not arrived is lost.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken. As [`new`](Self::new); the trainer is then left as it is.
+    /// The trainer is not changed on an error:
+    /// - [`Error::NoSnapshot`] if there is no snapshot.
+    /// - As [`new`](Self::new).
     pub fn rebuild(&mut self, device: impl Into<Device>) -> Result<()> {
-        // Nothing is locked meanwhile, as what is under way may arrive.
+        // Holds no lock here, because a pending snapshot may arrive.
         let Some(snapshot) = self.taken().take() else { return Err(Error::NoSnapshot) };
         match self.rebuilt(device.into(), &snapshot) {
             Ok(rebuilt) => {
-                // What arrives from now on is the old trainer's.
+                // Snapshots that arrive from now on belong to the old trainer.
                 *self = Self { snapshot: Arc::new(Mutex::new(Some(snapshot))), brought_back: true, ..rebuilt };
                 Ok(())
             }
@@ -121,9 +128,10 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Starts the training anew, from the weights that the seed draws, before whatever is submitted next: weights, what the
-    /// optimizer keeps, cursor, metrics and history. What has been prepared stays valid. Submits nothing. On a lost device it
-    /// resets only what the host keeps; the next call that can fail says that the device is lost.
+    /// Restarts the training before the next submission. The weights are drawn again from the seed. Submits nothing.
+    ///
+    /// Optimizer state, cursor, metrics and history are cleared. Prepared passes stay valid. On a lost device it
+    /// resets only the host's state; the next call that can fail returns [`Error::DeviceLost`].
     pub fn reset(&mut self) {
         let weights = self.network.initial_parameters(self.config.seed);
         let _ = self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
@@ -136,7 +144,7 @@ impl Trainer {
         self.brought_back = false;
     }
 
-    /// Sets some of the state to zero, before whatever is submitted next.
+    /// Clears these roles before the next submission.
     pub(super) fn forget<const N: usize>(&self, roles: [Role; N]) -> Result<()> {
         for (_, storage, words) in self.parts().iter().filter(|(role, ..)| roles.contains(role)) {
             self.device.write(storage, 0, &vec![0; words * 4])?;
@@ -144,7 +152,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Refuses NaN and infinities among the weights or what the optimizer keeps for them.
+    /// Returns an error for NaN or infinity among the weights or the optimizer's state.
     pub(crate) fn check_finite(&self, role: Role, words: &[u32]) -> Result<()> {
         let check = |of: &str, words: &[u32]| self.network.check_finite(of, bytemuck::cast_slice(words));
         match role {
@@ -158,7 +166,7 @@ impl Trainer {
         }
     }
 
-    /// The weights, then the rest of the state, each with its length in words.
+    /// The weights, then the other state, each with its length in words.
     pub(crate) fn parts(&self) -> Vec<(Role, Storage, usize)> {
         let roles = [Role::Parameters].into_iter().chain(CARRIED);
         let parts = roles.filter_map(|role| {
@@ -169,7 +177,7 @@ impl Trainer {
     }
 }
 
-/// Copies of a training run's state, recorded into the app's own encoders: see [`Trainer::prepare_snapshots`].
+/// Snapshots recorded into the app's own encoders: see [`Trainer::prepare_snapshots`].
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     shared: Arc<Shared>,
@@ -181,11 +189,11 @@ struct Shared {
     copies: Vec<Copy>,
     tokens: Tokens,
     calls: AtomicU64,
-    /// What the copy that is under way leaves behind the weights, and what lies there.
+    /// The token of the pending copy, which is stored after the weights, and the token that is there now.
     token: AtomicU32,
     held: AtomicU32,
     progress: Progress,
-    /// Copies that are under way.
+    /// Number of pending copies.
     left: AtomicUsize,
     busy: AtomicBool,
     snapshot: Arc<Mutex<Option<Snapshot>>>,
@@ -195,20 +203,26 @@ struct Shared {
 struct Copy {
     role: Role,
     from: wgpu::Buffer,
-    /// Rounded up to whole vec4s, as `from` is.
+    /// Size is rounded up to whole vec4s, as that of `from`.
     staging: wgpu::Buffer,
     words: usize,
     mapped: AtomicBool,
 }
 
 impl Snapshots {
-    /// Records a copy of the state as it is at this point of the encoder; when it has arrived, some frames later, while the
-    /// app submits or polls, it is the trainer's last snapshot. It is none where `wgpu` refuses the app's submission, nor where
-    /// a weight or an optimizer moment is NaN or infinite: then the snapshot before stays. What the host keeps of the run is in it as it was when this
-    /// was prepared: the history, and the rate scale that `fit` reports and multiplies on a plateau, where the one that
-    /// steps go by is in the GPU's state. Prepare anew after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
-    /// Returns false, and records nothing, while the one before is still under way. Allocates nothing on the GPU; on the host,
-    /// `wgpu` boxes a callback for each buffer of the state, and what arrives is kept there. Never waits.
+    /// Records a copy of the state at this point of the encoder. Never waits. Returns false and records nothing while
+    /// the previous copy is pending.
+    ///
+    /// The copy arrives some frames later, while the app submits or polls. It then becomes the trainer's last
+    /// snapshot. If `wgpu` rejects the submission, or a weight or an optimizer moment is NaN or infinite, the
+    /// previous snapshot is kept.
+    ///
+    /// The host's state is stored as it was at [`prepare_snapshots`](Trainer::prepare_snapshots): the history, and
+    /// the rate scale that `fit` reports and changes on a plateau. (The rate scale that steps use is part of the
+    /// GPU's state.) So prepare again after a `fit` or a [`set_rate_scale`](Trainer::set_rate_scale).
+    ///
+    /// It allocates nothing on the GPU. On the host, `wgpu` allocates a callback for each buffer, and the arrived
+    /// state is kept in main memory.
     pub fn record_snapshot(&self, encoder: &mut wgpu::CommandEncoder) -> bool {
         if self.shared.busy.swap(true, Ordering::AcqRel) {
             return false;
@@ -232,7 +246,7 @@ impl Snapshots {
     }
 }
 
-/// A copy under way: dropped with its callback, called or not.
+/// A pending copy. It is dropped with its callback, even if that is never called.
 struct Taking(Arc<Shared>);
 
 impl Drop for Taking {
@@ -245,13 +259,13 @@ impl Drop for Taking {
 }
 
 impl Shared {
-    /// Takes the copies, if all have been mapped and are of the call that is under way, and leaves none of them mapped.
+    /// Takes the copies if all are mapped and belong to the pending call. Unmaps all of them.
     fn arrive(&self) {
         let read = |copy: &Copy| match copy.mapped.swap(false, Ordering::AcqRel) {
             true => self.gpu.take_mapped(&copy.staging),
             false => None,
         };
-        // Each, before what is missing ends it.
+        // Reads every copy first, so that a missing one does not leave others mapped.
         let read: Vec<_> = self.copies.iter().map(read).collect();
         let Some(mut read) = read.into_iter().collect::<Option<Vec<Vec<u32>>>>() else { return };
         let token = self.token.load(Ordering::Acquire);
@@ -270,7 +284,7 @@ impl Shared {
     }
 }
 
-/// Whether the numbers of a role are finite; the cursor and the metrics are not trained, and always are.
+/// Whether the numbers of a role are finite. The cursor and the metrics are always finite.
 fn is_finite(role: Role, words: &[u32]) -> bool {
     matches!(role, Role::Step | Role::RowMetrics) || words.iter().all(|&word| f32::from_bits(word).is_finite())
 }

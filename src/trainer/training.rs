@@ -1,4 +1,4 @@
-//! Training steps for an app's own encoders.
+//! Training steps that an app records into its own encoders.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::network::TensorSpec;
 use crate::plan::{DataInfo, Epilogue, Matmul, Op, Role};
 
 impl Trainer {
-    /// Uploads a data set and returns the training steps over it, ready to be recorded into the app's own encoders.
-    /// Uploads only: nothing is submitted or polled.
+    /// Uploads a data set and returns the training steps over it, to record into the app's own encoders. Submits and
+    /// polls nothing.
     ///
-    /// A data set that is given away, `data` instead of `&data`, is freed once it is uploaded. To have it in memory only
-    /// once from the start, read it into a buffer of your own: see [`prepare_buffers`](Self::prepare_buffers).
+    /// Pass `data` instead of `&data` to free the data set's host memory after the upload. To avoid a second copy in
+    /// memory, read the data into your own buffer: see [`prepare_buffers`](Self::prepare_buffers).
     ///
     /// # Errors
     /// As [`fit`](Self::fit), and [`Error::NeedsGpu`] on [`Device::Cpu`].
@@ -37,14 +37,17 @@ impl Trainer {
         self.recorder()
     }
 
-    /// [`prepare`](Self::prepare) over data that are on the GPU already, in the app's own buffers: `features` holds `rows`
-    /// rows of f32, or of [bytes](Rows::bytes); `targets`, for a loss over classes, as many u32 labels, and for other losses
-    /// `rows` rows of f32, one for each output. What the buffers hold when a step runs is what it trains on. A label that is
-    /// not a class makes the loss NaN. So does a target of binary cross-entropy that is not from 0 to 1.
+    /// [`prepare`](Self::prepare) for data in the app's own GPU buffers. Steps read the buffers when they run.
     ///
-    /// Of a network with several inputs or outputs, `features` has [rows for each input](NamedRows) and `targets` for
-    /// each output, by its name. An output with several positions, \[height, width, classes\] or the like, has a label,
-    /// or as many numbers as classes, for each position of a row.
+    /// - `features`: `rows` rows of f32 or of [bytes](Rows::bytes).
+    /// - `targets`: for a loss over classes, one u32 label a row; for other losses, rows of f32 with one number for
+    ///   each output.
+    ///
+    /// A label that is not a class makes the loss NaN. A target of binary cross-entropy outside 0 to 1 does too.
+    ///
+    /// For a network with several inputs or outputs, `features` has [rows for each input](NamedRows) and `targets`
+    /// for each output, by name. An output with several positions (such as \[height, width, classes\]) has one label
+    /// for each position of a row, or the numbers of all classes.
     ///
     /// ```no_run
     /// # fn f(trainer: &mut wgrad::Trainer, images: &wgrad::wgpu::Buffer, ages: &wgrad::wgpu::Buffer,
@@ -57,9 +60,10 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] where an input or an output has no rows or a name is unknown or given twice, a buffer is too
-    /// short, or rows do not start at multiples of 4 bytes; [`Error::NeedsGpu`] on [`Device::Cpu`];
-    /// [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    /// - [`Error::Shape`] if an input or an output has no rows; if a name is unknown or given twice; if a buffer is
+    ///   too short; if rows do not start at multiples of 4 bytes.
+    /// - [`Error::NeedsGpu`] on [`Device::Cpu`].
+    /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_buffers<'a>(
         &mut self,
         features: impl Into<NamedRows<'a>>,
@@ -84,7 +88,7 @@ impl Trainer {
         }
         for (i, (end, targets)) in outputs.iter().zip(targets).enumerate() {
             let values = !self.of_outputs[i].0.is_softmax();
-            // A label for each position, or every number.
+            // One label for each position, or all numbers.
             let width = if values { end.features() } else { end.features() / end.shape.last().copied().unwrap_or(1) };
             let targets = targets.strided(gpu, &title("targets", end, outputs.len()), rows, width)?;
             let (values, first_target, target_stride) = (values.into(), targets.first, targets.stride);
@@ -105,18 +109,20 @@ impl Trainer {
     }
 }
 
-/// Training steps over a data set, to be recorded into an app's own command encoders and compute passes: see
+/// Training steps over a data set, to record into an app's own command encoders and compute passes: see
 /// [`Trainer::prepare`](crate::Trainer::prepare).
 ///
-/// The batches, the cursor in the data set and the running metrics live on the GPU, so that any number of steps can
-/// stand in one encoder, beside the app's own passes.
+/// The batches, the cursor in the data set and the running metrics are on the GPU. One encoder can therefore hold any
+/// number of steps, beside the app's own passes.
 ///
-/// Each step trains on one batch: [`TrainerConfig::batch`](crate::TrainerConfig::batch) rows. `rows` rows, of the data set or of
-/// the app's buffers, are an epoch of `rows` / `batch` steps, rounded up; its last batch has what is left. Each epoch visits each
-/// row once, in an order drawn anew, or in that of the rows where [`shuffle`](crate::TrainerConfig::shuffle) is off. Steps go
-/// on where the last recorded step ended, from frame to frame too. So where an app writes new rows in each frame,
-/// `rows` = `batch` · steps of a frame trains on each of them exactly once; with other numbers some are skipped or repeated.
-/// What a row holds when its step runs is what is trained on.
+/// Each step trains on one batch of [`TrainerConfig::batch`](crate::TrainerConfig::batch) rows. An epoch of `rows`
+/// rows has `rows` / `batch` steps, rounded up; its last batch has the remaining rows. Each epoch visits each row
+/// once. The order is drawn for each epoch; without [`shuffle`](crate::TrainerConfig::shuffle) it is the order of the
+/// rows.
+///
+/// Steps continue where the last recorded step ended, also in the next frame. If an app writes new rows in each
+/// frame, set `rows` to `batch` · steps of a frame: then each row is used exactly once. With other numbers, some rows
+/// are skipped or repeated. A step uses the rows as they are when it runs.
 #[derive(Debug, Clone)]
 pub struct Training {
     executor: GpuExecutor,
@@ -127,33 +133,41 @@ pub struct Training {
 warm_up::methods!(Training: executor);
 
 impl Training {
-    /// Records steps: one compute pass, or into the one that is open. No allocation, no submission, no polling; cannot
-    /// fail. The loss of these steps is in [`metrics_buffer`](Self::metrics_buffer) after
-    /// [`record_metrics`](Self::record_metrics). Where `wgpu` refuses the submission, no step has run, and a copy of that buffer
-    /// holds what it held before: copy a number of your own beside it to tell.
+    /// Records steps in one compute pass, or into an open pass. No allocation, no submission, no polling; cannot
+    /// fail.
+    ///
+    /// To read the loss of these steps, call [`record_metrics`](Self::record_metrics) and copy
+    /// [`metrics_buffer`](Self::metrics_buffer). If `wgpu` rejects the submission, no step runs and the copy holds
+    /// old values. To detect this, copy a number of your own beside it.
     pub fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
         self.order.interrupt();
         self.executor.record_steps(to, steps);
     }
 
-    /// Records as many steps as take `budget` on the GPU, by what steps have taken so far, and returns how many.
+    /// Records the number of steps that fit in `budget` of GPU time, and returns that number.
     ///
-    /// Each call's steps are timed by timestamps around their pass, which arrive with their loss and accuracy, some frames
-    /// later, while the app submits or polls; where the device lacks
-    /// [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY), by the time until then, which counts everything that was in the
-    /// way and so errs on the side of few steps. A slower measurement is believed at once, up to four times the time before; a faster one half way. Calls
-    /// that began before the first came back are not measured, as they may have waited for the driver's compiler: until one
-    /// is, a call records one step, and then at most twice as many as the last timed one did. Where a step takes longer than
-    /// the budget, calls record none until together they could have afforded it, or have saved a second. No more than three
-    /// calls are under way: a fourth records nothing. Neither does a [paused](Self::pause) training, nor a budget of zero.
+    /// The number depends on measured step times:
+    /// - Timestamps around each call's pass measure its steps. Without
+    ///   [`TIMESTAMP_QUERY`](wgpu::Features::TIMESTAMP_QUERY), the time until the results arrive is used. It includes
+    ///   other work, so fewer steps are recorded.
+    /// - A slower measurement replaces the estimate at once, up to four times the old one. A faster one moves it
+    ///   halfway.
+    /// - Calls that began before the first results arrived are not measured, because they may include compilation.
+    ///   Until the first measurement a call records one step. Afterwards it records at most twice the steps of the
+    ///   last measured call.
+    /// - If a step takes longer than `budget`, calls record no step until their budgets add up to a step's time or to
+    ///   one second.
+    /// - At most three calls are pending. A further call records nothing.
+    /// - A [paused](Self::pause) training or a budget of zero records nothing.
     ///
-    /// What arrives carries the number of its call. Where `wgpu` refuses the app's submission, no step has run, nothing is told,
-    /// and nothing is learnt of how long steps take.
+    /// The times, loss and accuracy arrive some frames later, while the app submits or polls: see
+    /// [`on_frame`](Self::on_frame). They carry the number of their call. If `wgpu` rejects the app's submission, no
+    /// step runs and nothing is reported or measured.
     ///
-    /// Clears the running metrics, as [`on_frame`](Self::on_frame) tells those of each call. Allocates nothing on the GPU;
-    /// on the host, `wgpu` boxes a callback. What was measured is mapped by the app's own submission
-    /// ([`maps_on_submit`](crate::Traffic::maps_on_submit)). The encoder has to be submitted, or dropped: what it is to be
-    /// mapped for is free again then.
+    /// This call clears the running metrics, because `on_frame` reports those of each call. It allocates nothing on
+    /// the GPU; on the host, `wgpu` allocates a callback. The app's own submission maps the results
+    /// ([`maps_on_submit`](crate::Traffic::maps_on_submit)). Submit or drop the encoder, otherwise its staging buffer
+    /// stays in use.
     pub fn record_within(&self, encoder: &mut wgpu::CommandEncoder, budget: Duration) -> u32 {
         let steps = self.frames.record(encoder, budget, &self.executor);
         if steps > 0 {
@@ -162,19 +176,21 @@ impl Training {
         steps
     }
 
-    /// Has a function called with what each [`record_within`](Self::record_within) came to, once the GPU is done with it:
-    /// while the app submits or polls, on that thread. It replaces the one before.
+    /// Sets a callback for the results of each [`record_within`](Self::record_within). It replaces the previous
+    /// callback.
+    ///
+    /// It runs when the GPU has finished the steps, while the app submits or polls, on that thread.
     pub fn on_frame(&self, told: impl FnMut(Frame) + Send + 'static) {
         self.frames.state().told = Some(Box::new(told));
     }
 
-    /// The newest result that has arrived: loss, accuracy and step time of a [`record_within`](Self::record_within), with the
-    /// number of the call. None before the first. Asks the GPU nothing.
+    /// The newest [`record_within`](Self::record_within) result that has arrived: loss, accuracy, step time and the
+    /// number of the call. `None` before the first. Does not access the GPU.
     pub fn last_frame(&self) -> Option<Frame> {
         self.frames.state().last
     }
 
-    /// From now on [`record_within`](Self::record_within) records nothing.
+    /// Pauses: [`record_within`](Self::record_within) records nothing from now on.
     pub fn pause(&self) {
         self.frames.state().paused = true;
     }
@@ -184,32 +200,32 @@ impl Training {
         self.frames.state().paused = false;
     }
 
-    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no submission, no
-    /// polling; cannot fail.
+    /// Records the sum of the running metrics into [`metrics_buffer`](Self::metrics_buffer). No allocation, no
+    /// submission, no polling; cannot fail.
     pub fn record_metrics(&self, to: &mut impl Recorder) {
         self.executor.record_report(to);
     }
 
-    /// Records setting the running metrics to zero. No allocation, no submission, no polling; cannot fail.
+    /// Records clearing the running metrics. No allocation, no submission, no polling; cannot fail.
     pub fn record_clear_metrics(&self, encoder: &mut wgpu::CommandEncoder) {
         encoder.clear_buffer(self.executor.of(Role::RowMetrics), 0, None);
     }
 
-    /// One [`RowMetrics`](crate::plan::RowMetrics): sums over the rows trained on since the metrics were last cleared. It
-    /// can be copied from, and bound as storage.
+    /// The buffer of one [`RowMetrics`](crate::plan::RowMetrics): sums over the rows trained on since the metrics
+    /// were last cleared. Its usages are copy source and storage.
     pub fn metrics_buffer(&self) -> &wgpu::Buffer {
         self.executor.of(Role::Totals)
     }
 
-    /// The weights: [`Network::parameters`](crate::Network::parameters) tells name, place and shape of each tensor. They can
-    /// be copied from and to, and bound as storage.
+    /// The buffer of the weights; [`Network::parameters`](crate::Network::parameters) has the name, offset and shape
+    /// of each tensor. Its usages are copy source, copy destination and storage.
     pub fn parameter_buffer(&self) -> &wgpu::Buffer {
         self.executor.of(Role::Parameters)
     }
 
-    /// The gradients of the last batch, laid out as the weights are: they can be copied from and bound as storage. None
-    /// where some of them go straight into the optimizer, unless
-    /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) is set.
+    /// The buffer of the last batch's gradients, in the layout of the weights. Its usages are copy source and
+    /// storage. `None` if the optimizer fuses some gradients without storing them;
+    /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) prevents this.
     pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
         let plan = self.executor.plan();
         let all_there = !plan.ops().any(|op| matches!(op, Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. })));
