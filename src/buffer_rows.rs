@@ -30,7 +30,7 @@ use crate::plan::LONGEST_TENSOR;
 /// - The rows are adjacent.
 /// - They start at a multiple of the device's `min_storage_buffer_offset_alignment` (256 in WebGPU).
 /// - Their range extends to a multiple of 16 bytes. Up to 12 bytes after the last output row are overwritten then.
-/// - An output is in another buffer than the inputs.
+/// - An output does not share its buffer with an input or another output.
 ///
 /// Otherwise the rows are copied on the GPU. Each such input or output costs an additional dispatch and memory for
 /// its rows.

@@ -49,7 +49,7 @@ impl Turn {
         }
     }
 
-    /// Whether it is time to [give way](Self::give_way). The next call begins a new turn.
+    /// Whether it is time to [give way](Self::give_way). After it returns true, the next call starts the time again.
     pub(crate) fn is_over(&mut self) -> bool {
         #[cfg(target_family = "wasm")]
         {

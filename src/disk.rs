@@ -1,4 +1,4 @@
-//! Files written whole or not at all.
+//! Files that are written atomically: complete, or not at all.
 
 mod stale;
 
@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 
-/// What went wrong with a file, as this crate's error.
+/// An error about a file.
 pub(crate) fn fault(path: &Path, what: &str, error: &io::Error) -> Error {
     Error::File { path: path.display().to_string(), reason: format!("cannot be {what}: {error}") }
 }
 
-/// Replaces a regular file, or makes it: whoever reads it, and whenever this process dies, it is the old one or the new
-/// one. Anything else that has the name is refused, and so is a file that is read-only.
+/// Creates a regular file, or replaces it atomically: readers see the old or the new contents, even if this process
+/// is killed. Returns an error if the path is not a regular file or is read-only.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|e| fault(path, "written", &e))
 }
 
-/// Whether [`write`] could write this file: it makes a temporary file in its folder and removes it again.
+/// Checks that [`write`] could write this file, by making and deleting a temporary file in its folder.
 pub fn check(path: &Path) -> Result<()> {
     let check = || {
         let (target, _) = target(path)?;
@@ -30,7 +30,7 @@ pub fn check(path: &Path) -> Result<()> {
     check().map_err(|e| fault(path, "written", &e))
 }
 
-/// Makes a folder, with those above it, where there is none.
+/// Creates a folder and its parents if they do not exist.
 pub(crate) fn make_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| fault(path, "created", &e))
 }
@@ -44,17 +44,17 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
             keep_access(&file, before)?;
         }
         file.write_all(bytes)?;
-        // Else the new name could outlive a power cut, and the contents not.
+        // Without this, a power failure could keep the new name but lose the contents.
         file.sync_all()
     };
     let written = written();
     drop(file);
     let replaced = written.and_then(|()| fs::rename(&temporary, &path));
     if replaced.is_err() {
-        // The error to tell is the first one.
+        // Return the first error, not this one.
         let _ = fs::remove_file(&temporary);
     }
-    // So that the new name outlives a power cut, too, where the system can do it.
+    // The new name also survives a power failure, if the system supports it.
     #[cfg(unix)]
     if replaced.is_ok() {
         let _ = File::open(folder(&path)).and_then(|folder| folder.sync_all());
@@ -62,10 +62,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
-/// The file that a name stands for, behind links, and what is known of it if it exists. An error says why it cannot be
+/// The file that a path refers to, after links, and its metadata if it exists. An error says why it cannot be
 /// replaced.
 fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
-    // Links of the system's own, as /dev/stdout is, lead to what has no name.
+    // Links of the system, such as /dev/stdout, refer to files without a path.
     if let Some(kind) = fs::metadata(path).ok().and_then(|metadata| special(&metadata)) {
         return Err(io::Error::other(format!("it is {kind}; give the name of a regular file")));
     }
@@ -85,7 +85,7 @@ fn target(path: &Path) -> io::Result<(PathBuf, Option<fs::Metadata>)> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file; give the name of a regular file"));
     }
-    // For root, who may write to any file, the mode still says that nobody is meant to.
+    // Root can write to any file, but the read-only mode still shows that nobody should.
     let refused = is_read_only(&metadata) || {
         let opened = OpenOptions::new().write(true).open(&path);
         opened.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
@@ -103,7 +103,7 @@ fn is_read_only(metadata: &fs::Metadata) -> bool {
     metadata.permissions().readonly()
 }
 
-/// What is called so that is neither a file nor a directory.
+/// The kind of a file that is neither a regular file nor a directory.
 pub(crate) fn special(metadata: &fs::Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     #[cfg(unix)]
@@ -117,17 +117,17 @@ pub(crate) fn special(metadata: &fs::Metadata) -> Option<&'static str> {
     kinds.into_iter().find_map(|(is, name)| is.then_some(name))
 }
 
-/// What has no end, or keeps nothing.
+/// A device has no end, or does not keep data.
 pub(crate) const DEVICE: &str = "a device";
 
-/// Who may read the file before may read it after, and nobody else.
+/// Gives the new file the owner and the permissions of the old one.
 fn keep_access(file: &File, before: &fs::Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};
         let now = file.metadata()?;
         if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
-            // Only root may give a file away; a group is often one's own.
+            // Only root can change the owner. A user can often change the group.
             let given = fchown(file, Some(before.uid()), Some(before.gid()));
             let _ = given.or_else(|_| fchown(file, None, Some(before.gid())));
         }
@@ -135,21 +135,22 @@ fn keep_access(file: &File, before: &fs::Metadata) -> io::Result<()> {
     file.set_permissions(before.permissions())
 }
 
-/// A new file beside `path`, as a file can only be renamed within a file system; no two writers share one.
+/// A new temporary file beside `path`, because a file can only be renamed within a file system. Every writer has its
+/// own.
 fn temporary(path: &Path) -> io::Result<(File, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     loop {
         let temporary = path.with_file_name(stale::name(COUNT.fetch_add(1, Ordering::Relaxed)));
         match File::create_new(&temporary) {
             Ok(file) => return Ok((file, temporary)),
-            // Of a process that had the same number.
+            // Left by an earlier process with the same id.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(explained(error, folder(path))),
         }
     }
 }
 
-/// What the system says of a folder in which no file can be made, and what to do.
+/// The system's error for a folder in which no file can be made, and what to do.
 fn explained(error: io::Error, folder: &Path) -> io::Error {
     let kind = error.kind();
     let folder = folder.display();
@@ -168,7 +169,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What a name stands for in the end: it is to stay a link where it is one.
+/// The path after all symbolic links, so that a link stays a link.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     const MOST_LINKS: usize = 40; // as many as Linux follows
     let mut path = path.to_owned();
@@ -185,7 +186,7 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// An empty folder of a test's own.
+    /// An empty folder for one test.
     fn empty(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("wgrad-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -237,9 +238,9 @@ mod tests {
         assert!(link.is_symlink() && second.is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        // As long as a name may be.
+        // The longest allowed name.
         write(&folder.join("n".repeat(255)), b"x").unwrap();
-        // Another name of the same file keeps what was there.
+        // Another hard link keeps the old contents.
         let other = folder.join("other");
         fs::hard_link(&file, &other).unwrap();
         write(&file, b"newer").unwrap();

@@ -1,8 +1,9 @@
-//! The one error type of the crate.
+//! The error type of the crate.
 
 use thiserror::Error;
 
-/// For a developer on a desktop what to install; in a browser the reason alone, which a visitor of the page may read.
+/// The text of `NoAdapter`. On a desktop it says what to install; in a browser it has only the reason, for a visitor
+/// of the page.
 fn no_adapter(wanted: &str, reason: &str) -> String {
     match cfg!(target_family = "wasm") {
         true => reason.into(),
@@ -13,103 +14,104 @@ fn no_adapter(wanted: &str, reason: &str) -> String {
     }
 }
 
-/// What can go wrong. Each message names the thing, what was expected, what came and what to do.
+/// Errors of wgrad. Each text says what was wrong, what was expected, what was found and what to do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No GPU, real or software, answered. In a browser the message is for a visitor of the page;
-    /// [`Device::Cpu`](crate::Device::Cpu) trains there too: see [`Gpu::request_or_cpu_async`](crate::Gpu::request_or_cpu_async).
+    /// There is no GPU, hardware or software. In a browser the text is for a visitor of the page. To train on
+    /// [`Device::Cpu`](crate::Device::Cpu) then, use [`Gpu::request_or_cpu_async`](crate::Gpu::request_or_cpu_async).
     #[error("{}", no_adapter(wanted, reason))]
     NoAdapter {
-        /// `" named \"x\""` where one was asked for by name, else empty.
+        /// `" named \"x\""` if a name was requested, otherwise empty.
         wanted: String,
-        /// What the platform said; in a browser, in plain words.
+        /// The platform's reason. In a browser, a text in plain words.
         reason: String,
     },
 
-    /// The adapter would not open a device.
+    /// The adapter did not open a device.
     #[error("adapter {adapter}: cannot open a device: {reason}")]
     NoDevice {
-        /// The adapter's name.
+        /// Name of the adapter.
         adapter: String,
-        /// What the platform said.
+        /// The platform's reason.
         reason: String,
     },
 
-    /// Something is larger than the device or a kernel allows. Found before anything is allocated.
+    /// A limit of the device or of a kernel is exceeded. Returned before anything is allocated.
     #[error("{what}: needs {needed} {unit}, but the limit is {limit}{}", instead(what))]
     LimitExceeded {
-        /// The buffer, binding or dimension.
+        /// Name of the buffer, binding or dimension.
         what: String,
-        /// How much it takes.
+        /// Required amount.
         needed: u64,
-        /// How much there may be.
+        /// Largest allowed amount.
         limit: u64,
-        /// What the two are counted in.
+        /// Unit of both amounts.
         unit: &'static str,
     },
 
-    /// The device has no memory left.
+    /// The device is out of memory.
     #[error("out of GPU memory while allocating {what} ({bytes} bytes): use a smaller batch, network or data set")]
     OutOfMemory {
-        /// The buffer that did not fit.
+        /// Name of the buffer that did not fit.
         what: String,
-        /// Its size.
+        /// Size of the buffer.
         bytes: u64,
     },
 
-    /// The device was lost: reset, unplugged, or taken away by the driver.
+    /// The device was lost: reset, unplugged, or removed by the driver.
     #[error(
         "the GPU device was lost: {reason}. Its buffers are gone: create a new Gpu, then call Trainer::rebuild or \
          create a new Trainer"
     )]
     DeviceLost {
-        /// What the driver said.
+        /// The driver's reason.
         reason: String,
     },
 
-    /// [`Trainer::rebuild`](crate::Trainer::rebuild) without a snapshot to go on from.
+    /// [`Trainer::rebuild`](crate::Trainer::rebuild) or a save of the snapshot was called, but there is no snapshot.
     #[error("the trainer has no snapshot: take one first, with Trainer::snapshot or Snapshots::record_snapshot")]
     NoSnapshot,
 
-    /// The driver or wgpu refused something: a device, or a buffer of the app's, that lacks what it needs; or a bug in
-    /// wgrad or in the driver.
+    /// wgpu or the driver returned an error: the app's device or buffer is not suitable, or wgrad or the driver has a
+    /// bug.
     #[error("GPU error in {what}: {reason}")]
     Gpu {
         /// What was being built.
         what: String,
-        /// wgpu's own words.
+        /// wgpu's text.
         reason: String,
     },
 
-    /// A layer is wrong, usually an app's own: a kernel that a plan cannot have, or what `lockstep::check_layer` finds.
+    /// A layer is wrong, usually an app's own: a plan cannot use its kernel, or `lockstep::check_layer` found a
+    /// fault.
     #[error("layer {layer}: {fault}")]
     Layer {
-        /// Its name.
+        /// Name of the layer.
         layer: String,
-        /// The kernel and the place, what came and what was expected.
+        /// The kernel and the place, what was found and what was expected.
         fault: String,
     },
 
     /// A network, batch, data set or buffer has the wrong shape.
     #[error("{what}: expected {expected}, got {actual}")]
     Shape {
-        /// The layer, data set or buffer.
+        /// Name of the layer, data set or buffer.
         what: String,
-        /// What would have fitted.
+        /// Expected shape.
         expected: String,
-        /// What came.
+        /// Actual shape.
         actual: String,
     },
 
-    /// A hyperparameter lies outside its range.
+    /// A hyperparameter is outside its range.
     #[error("{name} must be {expected}, got {actual}")]
     InvalidOption {
-        /// The option.
+        /// Name of the option.
         name: &'static str,
         /// Its range.
         expected: &'static str,
-        /// What came.
+        /// Actual value.
         actual: String,
     },
 
@@ -119,26 +121,26 @@ pub enum Error {
         if of_target.is_empty() { "" } else { "; to ignore this label, call DatasetBuilder::ignoring" }
     )]
     LabelOutOfRange {
-        /// The row, from 0.
+        /// Index of the row, from 0.
         row: usize,
-        /// Its label.
+        /// The label.
         label: u32,
-        /// How many classes there are.
+        /// Number of classes.
         classes: u32,
-        /// " of target \"kind\"" where targets have names, else empty.
+        /// `" of target \"kind\""` if targets have names, otherwise empty.
         of_target: String,
     },
 
     /// A feature is NaN or infinite.
     #[error("feature {column} of row {row}{of_input}: expected a finite number, got {value}")]
     NonFiniteFeature {
-        /// The row, from 0.
+        /// Index of the row, from 0.
         row: usize,
-        /// The column, from 0.
+        /// Index of the column, from 0.
         column: usize,
         /// The value.
         value: f32,
-        /// " of input \"image\"" where inputs have names, else empty.
+        /// `" of input \"image\""` if inputs have names, otherwise empty.
         of_input: String,
     },
 
@@ -147,26 +149,26 @@ pub enum Error {
     NonFiniteTarget {
         /// `"target"` or `"weight"`.
         what: &'static str,
-        /// The row, from 0.
+        /// Index of the row, from 0.
         row: usize,
         /// The value.
         value: f32,
-        /// " of target \"size\"" where targets have names, else empty.
+        /// `" of target \"size\""` if targets have names, otherwise empty.
         of_target: String,
     },
 
-    /// A target lies outside the range that a loss takes.
+    /// A target is outside the range of the loss.
     #[error("target {column} of row {row}{of_target}: expected 0 to 1 for {loss}, got {value}")]
     TargetOutOfRange {
-        /// The row, from 0.
+        /// Index of the row, from 0.
         row: usize,
-        /// Which of the row's targets, from 0.
+        /// Index of the number in the row's targets, from 0.
         column: usize,
         /// The value.
         value: f32,
-        /// The loss, in words.
+        /// Name of the loss.
         loss: &'static str,
-        /// " of target \"size\"" where targets have names, else empty.
+        /// `" of target \"size\""` if targets have names, otherwise empty.
         of_target: String,
     },
 
@@ -176,74 +178,74 @@ pub enum Error {
          infinity, and the features for very large numbers"
     )]
     NoClass {
-        /// The row, from 0.
+        /// Index of the row, from 0.
         row: usize,
-        /// The first of its outputs that is NaN, from 0.
+        /// Index of the first output of the row that is NaN, from 0.
         column: usize,
     },
 
-    /// Training diverged: the loss, a weight, or a number that the optimizer keeps became NaN or infinite, so the weights are
-    /// no longer usable.
+    /// Training diverged: the loss, a weight or an optimizer moment became NaN or infinite. The weights are no longer
+    /// usable.
     #[error(
         "training diverged in epoch {epoch}, step {step} of the run: the loss, a weight or an optimizer moment became \
          NaN or infinite; lower the learning rate, clip the gradients, or check the data"
     )]
     NonFiniteLoss {
-        /// The epoch, from 1.
+        /// Number of the epoch, from 1.
         epoch: u32,
-        /// The step since the trainer was made, from 1: the first whose loss was not finite, or where the losses were finite,
-        /// the last step before the weights were looked at.
+        /// Number of the step since the trainer was made, from 1. It is the first step whose loss was not finite. If
+        /// all losses were finite, it is the last step before the weights were checked.
         step: u32,
     },
 
-    /// A weight, or a number that the optimizer keeps for it, is NaN or infinite: in numbers given, or about to be kept.
+    /// A weight or an optimizer moment is NaN or infinite, in given numbers or before saving.
     #[error("number {index} of {tensor}: expected a finite number, got {value}")]
     NonFiniteParameter {
-        /// The tensor, as [`Network::parameters`](crate::Network::parameters) names it: `dense_1.weight`, or `moment_1 of
-        /// dense_1.weight`.
+        /// Name of the tensor, as in [`Network::parameters`](crate::Network::parameters): `dense_1.weight`, or
+        /// `moment_1 of dense_1.weight`.
         tensor: String,
-        /// Which of its numbers, from 0, row-major.
+        /// Index of the number in the tensor, from 0, row-major.
         index: usize,
         /// The value.
         value: f32,
     },
 
-    /// A call that only a GPU can serve, on the CPU.
+    /// A call that needs a GPU was made on the CPU.
     #[error("{call} needs a GPU, but the device is Device::Cpu")]
     NeedsGpu {
-        /// What was called.
+        /// Name of the call.
         call: &'static str,
     },
 
-    /// The device lacks a feature that wgpu calls so.
+    /// The device lacks a feature.
     #[error(
         "{what} needs the wgpu feature {feature}, which the device lacks: request it when the app creates the device, \
          or use an adapter that supports it"
     )]
     MissingFeature {
-        /// What needs it.
+        /// What needs the feature.
         what: &'static str,
-        /// Its name in `wgpu::Features`.
+        /// Name of the feature in `wgpu::Features`.
         feature: &'static str,
     },
 
-    /// A file is missing, cut short, of another format, or cannot be written.
+    /// A file is missing, truncated or of another format, or cannot be written.
     #[error("{path}: {reason}")]
     File {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }
 
 impl Error {
-    /// A shape or a number of something that does not fit: `what` it is, what was expected, and what came.
+    /// A [`Shape`](Self::Shape) error: what has the wrong shape, the expected shape and the actual shape.
     pub fn shape(what: impl Into<String>, expected: impl Into<String>, actual: impl ToString) -> Self {
         Error::Shape { what: what.into(), expected: expected.into(), actual: actual.to_string() }
     }
 
-    /// The same, of an option of what is named here.
+    /// The same error with `what` added to the name of the option.
     pub(crate) fn within(self, what: &str) -> Self {
         match self {
             Self::InvalidOption { name, expected, actual } => {
@@ -253,8 +255,8 @@ impl Error {
         }
     }
 
-    /// A stable name of the kind of error, for code that branches on it where the type is out of reach: JavaScript in a page,
-    /// a log. It is the variant's name: `"DeviceLost"`.
+    /// A stable name of the kind of error: the name of the variant, such as `"DeviceLost"`. Use it where the type is
+    /// not available, such as in JavaScript or a log.
     pub fn code(&self) -> &'static str {
         match self {
             Error::NoAdapter { .. } => "NoAdapter",
@@ -281,7 +283,7 @@ impl Error {
     }
 }
 
-/// What to do about something that is larger than the device allows, where there is something.
+/// Advice for an exceeded limit, if there is any.
 fn instead(what: &str) -> &'static str {
     match what.contains("the data set's") {
         true => {
@@ -300,7 +302,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 mod tests {
     use super::Error;
 
-    /// By the source, so that a variant added later is held to it.
+    /// Read from the source, so that later variants are tested too.
     #[test]
     fn the_code_of_every_variant_is_its_name() {
         let source = include_str!("error.rs");

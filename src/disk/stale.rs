@@ -1,4 +1,4 @@
-//! Temporary files that killed processes have left.
+//! Deletes temporary files that killed processes have left.
 
 use std::fs;
 use std::path::Path;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use crate::process::is_gone;
 
-/// A temporary file that nobody has written to for as long is nobody's any more, whatever machine made it.
+/// Age after which a temporary file of any machine is deleted, because nothing has written to it.
 const OLD: Duration = Duration::from_secs(60 * 60);
 
 const PREFIX: &str = ".wgrad-";
 const SUFFIX: &str = ".tmp";
 
-/// The name of this process's temporary file of this number: `.wgrad-PLACE-PROCESS-NUMBER.tmp`.
+/// The name of this process's temporary file with this number: `.wgrad-PLACE-PROCESS-NUMBER.tmp`.
 pub(super) fn name(number: u32) -> String {
     format!("{PREFIX}{}-{}-{number}{SUFFIX}", place(), std::process::id())
 }
 
-/// Tells this machine's processes from those of others that share a folder: processes have numbers of their own there.
+/// Identifies this machine among those that share a folder. Process ids are unique only on one machine.
 fn place() -> &'static str {
     static PLACE: OnceLock<String> = OnceLock::new();
     PLACE.get_or_init(|| {
@@ -30,7 +30,8 @@ fn place() -> &'static str {
     })
 }
 
-/// Removes the temporary files in a folder whose process is gone, or that are old. What cannot be removed stays.
+/// Deletes the temporary files in a folder whose process has ended, or that are old. Files that cannot be deleted
+/// stay.
 pub(super) fn remove(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -44,8 +45,8 @@ pub(super) fn remove(folder: &Path) {
     }
 }
 
-/// The process that made the temporary file of this name, where it is one of this machine's. None for other files.
-/// Names were `.wgrad-PROCESS-NUMBER.tmp` once.
+/// The process that made the temporary file of this name, `Some(None)` if on another machine. `None` for other files.
+/// Also reads the names of earlier versions, `.wgrad-PROCESS-NUMBER.tmp`.
 fn maker(name: &str) -> Option<Option<u32>> {
     let parts: Vec<&str> = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.split('-').collect();
     let number = |text: &str| text.parse::<u32>().ok();
@@ -68,7 +69,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("wgrad-stale-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        // More than any system counts to.
+        // Larger than any process id.
         let (gone, own) = (u32::MAX, std::process::id());
         let ours = |process: u32| format!(".wgrad-{}-{process}-0.tmp", place());
         let stale = [ours(gone), format!(".wgrad-{gone}-3.tmp")];

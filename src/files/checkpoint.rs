@@ -16,7 +16,7 @@ use crate::output_losses::Losses;
 use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
 
-/// What a file calls the words of a buffer.
+/// The data type of a role's words in a file.
 fn dtype(role: Role) -> Dtype {
     match role.dtype() {
         crate::plan::Dtype::U32 => Dtype::U32,
@@ -24,10 +24,10 @@ fn dtype(role: Role) -> Dtype {
     }
 }
 
-/// Words of the cursor in a file: all but those of a chain's batch, which is given up.
+/// Number of words of the cursor in a file: all except those of a chain's batch, which is discarded.
 const CURSOR: usize = std::mem::offset_of!(StepState, chain) / 4;
 
-/// The shape that a buffer of the training state has in a file.
+/// The shape of a state buffer in a file.
 fn shape(buffer: &Buffer) -> Vec<u32> {
     match (buffer.role, buffer.shape) {
         (Role::Step, _) => vec![CURSOR as u32],
@@ -35,32 +35,38 @@ fn shape(buffer: &Buffer) -> Vec<u32> {
     }
 }
 
-/// What a file calls a moment of all weights, from 1.
+/// The name of a moment of all weights in a file, numbered from 1.
 fn moment(number: u32) -> String {
     format!("moment{number}")
 }
 
-/// The weights of the best epoch.
+/// Name of the best epoch's weights.
 const BEST: &str = "best";
 
-/// What waits, and what reads and writes files.
+/// Methods that block, or that read and write files.
 #[cfg(not(target_family = "wasm"))]
 impl Trainer {
-    /// Writes the training run to a file from which [`resume`](Self::resume) goes on as if there had been no break: the
-    /// weights, what the optimizer keeps, the place in the epoch, the history and every option. It is a
-    /// [model's file](crate::Model::save) with more in it, so [`Model::load`](crate::Model::load) takes it too. A file that
-    /// is there is replaced whole, or on an error left as it is. An epoch of the history takes 36 bytes, 56 with a validation
-    /// set or [measured](crate::Epoch::measured). [`Fit::checkpoint`](crate::Fit::checkpoint) does this as it goes. Blocks, submits and polls; not for browsers.
+    /// Saves the training run to a file, from which [`resume`](Self::resume) continues. Blocks, submits and polls;
+    /// not for browsers.
+    ///
+    /// The file has the weights, the optimizer's state, the place in the epoch, the history and all options. It is a
+    /// [model's file](crate::Model::save) with additional tensors, so [`Model::load`](crate::Model::load) reads it
+    /// too. The history takes 36 bytes an epoch, or 56 with a validation set or [measured](crate::Epoch::measured)
+    /// epochs.
+    ///
+    /// An existing file is replaced atomically; on an error it is kept. [`Fit::checkpoint`](crate::Fit::checkpoint)
+    /// saves during training.
     ///
     /// # Errors
-    /// [`Error::NonFiniteParameter`] where a weight, or what the optimizer keeps for it, is NaN or infinite, unless
-    /// [allowed](Self::set_allow_non_finite); [`Error::File`] where the file cannot be written; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// - [`Error::NonFiniteParameter`] if a weight or an optimizer moment is NaN or infinite, unless
+    ///   [allowed](Self::set_allow_non_finite).
+    /// - [`Error::File`] if the file cannot be written.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         self.device.block_on(self.save_async(path))
     }
 
-    /// [`save`](Self::save) for async code: submits, but leaves polling to the app; writing blocks.
+    /// [`save`](Self::save) for async code: submits, but leaves polling to the app. Writing the file blocks.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -76,24 +82,30 @@ impl Trainer {
         self.device.block_on(self.to_bytes_async())
     }
 
-    /// Writes the last [snapshot](Self::prepare_snapshots) to a file as [`save`](Self::save) does, from main memory: nothing is
-    /// submitted and no GPU waited for, so an app may do it between two frames, or after its device was lost. The best
-    /// epoch's weights, which `fit` keeps for early stopping, are not in it. Not for browsers, for which
-    /// [`snapshot_to_bytes`](Self::snapshot_to_bytes) is.
+    /// Saves the last [snapshot](Self::prepare_snapshots) to a file, like [`save`](Self::save). Not for browsers; see
+    /// [`snapshot_to_bytes`](Self::snapshot_to_bytes).
+    ///
+    /// The snapshot is in main memory, so this submits nothing and does not wait for the GPU. An app can call it
+    /// between two frames, or after its device was lost. The file does not have the best epoch's weights that `fit`
+    /// keeps for early stopping.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] if there is no snapshot; [`Error::NonFiniteParameter`], as [`save`](Self::save);
-    /// [`Error::File`] where the file cannot be written.
+    /// - [`Error::NoSnapshot`] if there is no snapshot.
+    /// - [`Error::NonFiniteParameter`], as [`save`](Self::save).
+    /// - [`Error::File`] if the file cannot be written.
     pub fn save_snapshot(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         crate::disk::write(path.as_ref(), &self.snapshot_to_bytes()?)
     }
 
-    /// A trainer that goes on where the one that was [saved](Self::save) stood. On the same adapter and driver, its
-    /// training gives the same weights, bit for bit, as one that was never interrupted, and the same
-    /// [history](Self::history) but for the seconds; from within an epoch too, over the same data. What
-    /// [`fit`](Self::fit) is asked for is not in the file: ask for the same, for the epochs that are left; where none are,
-    /// it still brings back the best weights, if it is asked to. An app that records steps of its own prepares them anew, which
-    /// leaves the place in the data as it was, until [`fit`](Self::fit) or [`reset`](Self::reset) starts over.
+    /// Continues a training run from a file that [`save`](Self::save) has written.
+    ///
+    /// On the same adapter and driver, and over the same data, training gives the same weights as without the
+    /// interruption, bit for bit. This holds within an epoch too. The [history](Self::history) is also the same,
+    /// except for the times.
+    ///
+    /// The file does not have the arguments of [`fit`](Self::fit): pass them again, with the remaining epochs. With 0
+    /// epochs, `fit` still restores the best weights if early stopping is set. An app that records its own steps
+    /// prepares them again. The place in the data is kept until [`fit`](Self::fit) or [`reset`](Self::reset).
     ///
     /// ```no_run
     /// use std::path::Path;
@@ -117,26 +129,29 @@ impl Trainer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged, of another format or version or a model's only, describes what
-    /// cannot be built, or has not just its tensors. As [`new`](Self::new).
+    /// - [`Error::File`] if the file cannot be read, is damaged, or is of another format or version; if it has only a
+    ///   model, describes a network that cannot be built, or has missing or additional tensors.
+    /// - As [`new`](Self::new).
     pub fn resume(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
         Self::resume_with(device, path, &Resume::default())
     }
 
-    /// [`resume`](Self::resume) with another batch size, learning rate, optimizer or schedule: see [`Resume`]. Without any
-    /// difference it is `resume`.
+    /// [`resume`](Self::resume) with another batch size, learning rate, optimizer or schedule: see [`Resume`]. The
+    /// default `Resume` changes nothing.
     ///
     /// # Errors
-    /// As [`resume`](Self::resume); [`Error::InvalidOption`] and [`Error::LimitExceeded`] for what changes.
+    /// As [`resume`](Self::resume); [`Error::InvalidOption`] and [`Error::LimitExceeded`] for the changed options.
     pub fn resume_with(device: impl Into<Device>, path: impl AsRef<std::path::Path>, resume: &Resume) -> Result<Self> {
         super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, resume))
     }
 }
 
 impl Trainer {
-    /// Lets [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot) write weights and moments that
-    /// are NaN or infinite, to look at what became of a run; [`Resume::allow_non_finite`] reads them. Default false:
-    /// they are an error, and the file that is there stays as it was.
+    /// Allows saving weights and moments that are NaN or infinite, for example to inspect a run that diverged.
+    /// Default false: saving is an error, and an existing file is kept.
+    ///
+    /// It applies to [`save`](Self::save), checkpoints and [`save_snapshot`](Self::save_snapshot).
+    /// [`Resume::allow_non_finite`] reads such files.
     pub fn set_allow_non_finite(&mut self, allow: bool) {
         self.allow_non_finite = allow;
     }
@@ -158,14 +173,14 @@ impl Trainer {
     /// The bytes of the file that [`save_snapshot`](Self::save_snapshot) writes.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] where none has been taken; [`Error::NonFiniteParameter`], as [`save`](Self::save).
+    /// [`Error::NoSnapshot`] if there is no snapshot; [`Error::NonFiniteParameter`], as [`save`](Self::save).
     pub fn snapshot_to_bytes(&self) -> Result<Vec<u8>> {
         let snapshot = self.taken();
         let Snapshot { parts, progress } = snapshot.as_ref().ok_or(Error::NoSnapshot)?;
         self.encoded(parts, None, progress)
     }
 
-    /// The file, of what [`parts`](Self::parts) hold and the weights of the best epoch.
+    /// The file with the state of [`parts`](Self::parts) and the best epoch's weights.
     fn encoded(&self, parts: &[(Role, Vec<u32>)], best: Option<&Vec<u32>>, progress: &Progress) -> Result<Vec<u8>> {
         if !self.allow_non_finite {
             parts.iter().try_for_each(|(role, words)| self.check_finite(*role, words))?;
@@ -258,7 +273,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
             let buffer = plan.buffer(id);
             let name = format!("{STATE}{}", buffer.name);
             let mut shape = shape(buffer);
-            // Files of version 0.1 have the first level of the metrics' slots only.
+            // Files of version 0.1 have only the first level of the metrics' slots.
             if let Some(slots) = first_level(&plan).filter(|_| role == Role::RowMetrics) {
                 let earlier = [slots as usize, shape[1] as usize];
                 if file.shape(&name).is_some_and(|shape| shape == earlier) {
@@ -292,13 +307,13 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         change.apply(step, &mut progress);
     }
     let (optimizer, config) = change.after;
-    // A moment that the optimizer did not keep starts from zero.
+    // A moment that the optimizer did not have starts from zero.
     moments.resize(optimizer.moments() as usize, vec![0; trained[0] as usize]);
     state.push((Role::Moments, join_moments(&moments)));
     let mut trainer = Trainer::with_parameters(device, &network, losses, optimizer, config, Some(&parameters))?;
     let (before, after) = (metrics_parts(&plan), metrics_parts(trainer.plan()));
     for (role, words) in &state {
-        // What the plan has no more is left.
+        // State that the plan no longer has is ignored.
         let Some(id) = trainer.plan().find(*role) else { continue };
         let slots = trainer.plan().buffer(id).shape.map_or(0, |shape| shape[0]) as usize;
         let folded = match role {
@@ -323,7 +338,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     Ok(trainer)
 }
 
-/// Refuses a cursor that no training leads to, and gives up an epoch that was cut short elsewhere than it stands.
+/// Returns an error for a cursor that training cannot reach. Discards a cut epoch that does not match the cursor.
 fn check_place(
     file: &Contents<'_>,
     state: &[(Role, Vec<u32>)],
@@ -338,7 +353,7 @@ fn check_place(
     if beyond || counts.iter().any(|&count| count > i32::MAX as u32) {
         return Err(file.fault(format!("training run: impossible position {step:?}")));
     }
-    // An app may have recorded steps of its own since an epoch was cut short: then the epoch is given up.
+    // If an app has recorded its own steps since an epoch was cut short, the epoch is discarded.
     let metrics: &[RowMetrics] = bytemuck::cast_slice(words(Role::RowMetrics));
     let intact = |part: &MetricsPart, position: u64, ignores: bool| {
         let slots = part.of(metrics);
@@ -359,7 +374,7 @@ fn check_place(
     Ok(())
 }
 
-/// Where the running metrics of one output are.
+/// The place of one output's running metrics.
 #[derive(Debug, PartialEq)]
 struct MetricsPart {
     slots: Range<usize>,
@@ -367,13 +382,13 @@ struct MetricsPart {
 }
 
 impl MetricsPart {
-    /// Its slots among those of a file, which may have the first levels only.
+    /// Its slots among those of a file. Older files have only the first levels.
     fn of<'a>(&self, metrics: &'a [RowMetrics]) -> &'a [RowMetrics] {
         &metrics[self.slots.start.min(metrics.len())..self.slots.end.min(metrics.len())]
     }
 }
 
-/// The running metrics of each output.
+/// The place of each output's running metrics.
 fn metrics_parts(plan: &Plan) -> Vec<MetricsPart> {
     let part = |op: &Op| match op {
         Op::LossOp(loss) => {
@@ -385,7 +400,7 @@ fn metrics_parts(plan: &Plan) -> Vec<MetricsPart> {
     plan.step.iter().filter_map(part).collect()
 }
 
-/// Slots of the metrics at their first level, of a plan with one loss: files of version 0.1 have no other.
+/// Number of metrics slots at the first level, for a plan with one loss. Files of version 0.1 have only these.
 fn first_level(plan: &Plan) -> Option<u32> {
     let mut losses = plan.step.iter().filter_map(|op| match op {
         Op::LossOp(loss) => Some(loss.slots()),

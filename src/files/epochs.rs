@@ -1,6 +1,7 @@
-//! The history in a training run's file: tensors of words, a row for each epoch. As JSON an epoch took 280 bytes, as
-//! words it takes 36, and 20 more where there is a validation set, or where the training data are evaluated after each
-//! epoch. Of several outputs, each takes 60.
+//! The history in the file of a training run: tensors of words with one row for each epoch.
+//!
+//! An epoch takes 36 bytes. A validation set, or evaluation of the training data after each epoch, adds 20. With
+//! several outputs, each takes 60 more. JSON would take 280 bytes an epoch.
 
 use std::borrow::Cow;
 
@@ -16,15 +17,15 @@ const HISTORY: &str = "history";
 const VALIDATION: &str = "history.validation";
 const MEASURED: &str = "history.measured";
 
-/// Words of an epoch: steps, learning rate, seconds, and the evaluation over the training data.
+/// Words of an epoch: steps, learning rate, time, and the evaluation over the training data.
 const EPOCH: usize = 4 + EVALUATION;
 const EVALUATION: usize = 5;
 
-/// An evaluation that an epoch may have beside that of its training.
+/// An optional evaluation of an epoch: validation or measured.
 type Other = fn(&Epoch) -> Option<Evaluation>;
 
-/// The history's tensors: none where there are no epochs, and no validation where no epoch has one, and the like of what was
-/// measured. What is missing is NaN in them, and no rows.
+/// The tensors of the history. There are none without epochs, and no validation or measured tensor if no epoch has
+/// such a value. Missing values are NaN with 0 rows.
 pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
     let tensor = |name: &str, width: usize, words: Vec<u32>| Tensor {
         name: format!("{STATE}{name}"),
@@ -59,13 +60,13 @@ pub(super) fn tensors(history: &History) -> Vec<Tensor<'static>> {
     tensors
 }
 
-/// The tensor of an output among several: of training, of validation and of what was measured.
+/// The tensor of one output of several: training, validation and measured values.
 fn of_output(i: usize) -> String {
     format!("{HISTORY}.output_{i}")
 }
 
-/// Takes the history of a network with these outputs out of a file; none where the file has none, as those of earlier
-/// versions, which have it as JSON.
+/// Reads the history of a network with these outputs from a file. `None` if the file has none: earlier versions store
+/// it as JSON.
 pub(super) fn take(file: &mut Contents<'_>, outputs: &[TensorSpec]) -> Result<Option<History>> {
     let [history, validation, measured] = [HISTORY, VALIDATION, MEASURED].map(|name| format!("{STATE}{name}"));
     let Some(&[epochs, _]) = file.shape(&history) else { return Ok(None) };

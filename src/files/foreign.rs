@@ -1,4 +1,4 @@
-//! What a file is that is no safetensors, by its first bytes, and how to make safetensors of it.
+//! Recognises files that are not safetensors by their first bytes, and says how to convert them.
 
 #[cfg(not(target_family = "wasm"))]
 use std::path::Path;
@@ -22,7 +22,7 @@ const DOWNLOAD: &str = "The download may have been cut off or redirected: downlo
 const WRONG: &str = "Give a file written by Model::save, Trainer::save or Model::save_weights, or a safetensors file \
                      of another program";
 
-/// First bytes that tell a kind of file by themselves: what it is, and what to do.
+/// First bytes that identify a file format: its name, and what to do.
 const SIGNATURES: [(&[u8], &str, &str); 23] = [
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, such as Keras writes (.h5)", KERAS),
     (
@@ -55,9 +55,9 @@ const SIGNATURES: [(&[u8], &str, &str); 23] = [
     (b"\xff\xfe", "text (UTF-16)", WRONG),
 ];
 
-/// What a file is that begins so, and what to do; none where it may be safetensors, or nothing is known of it.
+/// The format of a file that begins with `bytes`, and what to do. `None` if it may be safetensors or is unknown.
 pub(super) fn recognise(bytes: &[u8]) -> Option<String> {
-    // The header of safetensors is JSON, behind its length.
+    // A safetensors file has the length of its header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') && bytes[4..8] == [0; 4] {
         return None;
     }
@@ -74,7 +74,7 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
         [b'P', b'K', 3, 4, ..] => Some(archive(bytes)),
         [0x80, 2..=5, ..] => of("a Python pickle, such as torch.save wrote before version 1.6", TORCH),
         [_, _, _, _, b'T', b'F', b'L', b'3', ..] => of("a TensorFlow Lite model (.tflite)", EXPORT),
-        // Protocol buffers: a version, then a short text that names the producer, or messages that are longer.
+        // Protocol buffers: a version, then a short text that names the producer, or longer messages.
         [8, 1..=30, 0x12, length @ 1..=0x7f, rest @ ..]
             if rest.iter().take(usize::from(*length)).all(|byte| byte.is_ascii_graphic() || *byte == b' ') =>
         {
@@ -88,7 +88,7 @@ fn kind(bytes: &[u8]) -> Option<(String, &'static str)> {
     }
 }
 
-/// A zip archive: the name of its first file tells of which program.
+/// A zip archive: the name of its first file identifies the program.
 fn archive(bytes: &[u8]) -> (String, &'static str) {
     let length = bytes.get(26..28).map_or(0, |length| usize::from(length[0]) | usize::from(length[1]) << 8);
     let name = bytes.get(30..).map_or(&[][..], |rest| &rest[..length.min(rest.len())]);
@@ -102,10 +102,10 @@ fn archive(bytes: &[u8]) -> (String, &'static str) {
     (kind.into(), advice)
 }
 
-/// Text, where the start is text.
+/// Text, if the file begins with text.
 fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
     let head = &bytes[..bytes.len().min(4096)];
-    // The end may cut a character in two.
+    // The last bytes may be a part of a character.
     let text = head.utf8_chunks().next()?.valid();
     if text.len() + 4 <= head.len() {
         return None;
@@ -140,7 +140,7 @@ fn text(bytes: &[u8]) -> Option<(String, &'static str)> {
     Some((format!("text that begins {start:?}"), WRONG))
 }
 
-/// What a directory is that was given for a file, and what to do.
+/// What kind of directory was given as a file, and what to do.
 #[cfg(not(target_family = "wasm"))]
 pub(super) fn directory(path: &Path) -> String {
     if path.join("saved_model.pb").exists() {

@@ -1,4 +1,4 @@
-//! Safetensors: the length of a header, the header, as JSON, and the tensors it tells of, as little-endian numbers.
+//! The safetensors format: length of the header, header as JSON, and the tensors as little-endian numbers.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::foreign;
 use crate::error::{Error, Result};
 
-/// A tensor to be written: of words, or of numbers that are words.
+/// A tensor to write, with its words.
 pub(super) struct Tensor<'a> {
     pub name: String,
     pub dtype: Dtype,
@@ -18,8 +18,8 @@ pub(super) struct Tensor<'a> {
     pub words: Cow<'a, [u32]>,
 }
 
-/// A file's bytes. The same contents give the same bytes, which `safetensors` itself does not promise: it writes
-/// metadata in the order of a hash map.
+/// The bytes of a file. The same contents give the same bytes. The crate `safetensors` does not guarantee that: it
+/// writes metadata in the order of a hash map.
 pub(super) fn encode(metadata: &BTreeMap<&'static str, String>, tensors: &[Tensor<'_>]) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(untagged)]
@@ -50,15 +50,16 @@ pub(super) fn encode(metadata: &BTreeMap<&'static str, String>, tensors: &[Tenso
     bytes
 }
 
-/// Bytes of the longest header that the format allows.
+/// Length of the longest header that the format allows, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// A file that has been read. What is taken out of it has been checked; nothing is allocated that it does not hold.
+/// A file that was read. Tensors are checked when they are taken out. Nothing is allocated for data that the file
+/// does not hold.
 pub(super) struct Contents<'a> {
     path: &'a str,
     metadata: HashMap<String, String>,
     tensors: BTreeMap<String, (TensorInfo, &'a [u8])>,
-    /// Whether tensors of numbers may hold some that are not finite.
+    /// Whether tensors of numbers may have NaN or infinity.
     pub allow_non_finite: bool,
 }
 
@@ -104,36 +105,36 @@ impl<'a> Contents<'a> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// What the JSON of a metadata entry describes.
+    /// The value of a metadata entry in JSON.
     pub fn json<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
         let text = self.metadata(key).ok_or_else(|| self.fault(format!("metadata {key:?}: missing")))?;
         serde_json::from_str(text).map_err(|e| self.fault(format!("metadata {key:?}: cannot be read: {e}")))
     }
 
-    /// The name and the shape of each tensor that has not been taken, and where in the file it begins.
+    /// Name, shape and offset in the file of each remaining tensor.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], usize)> {
         self.tensors.iter().map(|(name, (info, _))| (name.as_str(), info.shape.as_slice(), info.data_offsets.0))
     }
 
-    /// The shape of a tensor that has not been taken.
+    /// The shape of a remaining tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|(info, _)| info.shape.as_slice())
     }
 
-    /// Whether the tensors stand in the order of their names, the widest numbers first: as `safetensors` sorts them, whatever
-    /// order they were given in.
+    /// Whether the tensors are ordered by type size, largest first, and then by name. The crate `safetensors` always
+    /// sorts them so.
     pub fn is_sorted(&self) -> bool {
         let mut tensors: Vec<_> = self.tensors.iter().collect();
         tensors.sort_by_key(|(_, (info, _))| info.data_offsets);
         tensors.is_sorted_by(|(a, (left, _)), (b, (right, _))| right.dtype.cmp(&left.dtype).then(a.cmp(b)).is_le())
     }
 
-    /// Leaves out the tensors whose names begin so.
+    /// Removes the tensors whose names begin with `prefix`.
     pub fn leave_out(&mut self, prefix: &str) {
         self.tensors.retain(|name, _| !name.starts_with(prefix));
     }
 
-    /// Takes a tensor of exactly this kind and shape. Numbers must be finite, unless others are allowed.
+    /// Takes a tensor of exactly this type and shape. Numbers must be finite, unless others are allowed.
     pub fn take(&mut self, name: &str, dtype: Dtype, shape: &[u32]) -> Result<Vec<u32>> {
         let (_, bytes) = self.remove(name, &[dtype], shape)?;
         let words = words(bytes);
@@ -144,7 +145,7 @@ impl<'a> Contents<'a> {
         Ok(words)
     }
 
-    /// Takes a tensor of numbers of this shape: F32, or any of three others, which are rounded to it.
+    /// Takes a tensor of numbers of this shape: F32, or F64, F16 or BF16 rounded to F32.
     pub fn take_numbers(&mut self, name: &str, shape: &[u32]) -> Result<Vec<f32>> {
         let (dtype, bytes) = self.remove(name, &[Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16], shape)?;
         let halves = bytes.as_chunks().0.iter().map(|&half| u16::from_le_bytes(half));
@@ -162,7 +163,8 @@ impl<'a> Contents<'a> {
         Ok(numbers)
     }
 
-    /// Refuses numbers that are not finite, unless they are allowed, and those that f32 does not reach.
+    /// Returns an error for numbers outside the range of f32, and for numbers that are not finite unless they are
+    /// allowed.
     fn check(&self, name: &str, shape: &[u32], numbers: impl Iterator<Item = f64>) -> Result<()> {
         let is_wrong = |number: &f64| match number.is_finite() {
             true => (*number as f32).is_infinite(),
@@ -195,7 +197,7 @@ impl<'a> Contents<'a> {
         Ok((info.dtype, bytes))
     }
 
-    /// An error if a tensor of the file was not used; `note` follows the list of their names.
+    /// Returns an error if the file has unused tensors; `note` follows the list of their names.
     pub fn finish(self, note: &str) -> Result<()> {
         let left: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
         match left[..] {
@@ -209,7 +211,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).collect()
 }
 
-/// The value of an IEEE 754 half.
+/// The value of an IEEE 754 half-precision number.
 fn from_f16(bits: u16) -> f32 {
     let fraction = f32::from(bits & 0x3ff);
     let magnitude = match bits >> 10 & 0x1f {

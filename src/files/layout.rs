@@ -1,4 +1,4 @@
-//! How programs order the numbers of a tensor: each order is a permutation of our dimensions.
+//! The order of a tensor's numbers in files of other programs. Each order is a permutation of wgrad's dimensions.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::error::{Error, Result};
 use crate::network::{Layer, Network, Node, Parameter, Source};
 use crate::ops::element_offsets;
 
-/// How a file orders weights.
+/// The order of weights in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// Dense \[inputs, units\], convolutions \[height, width, inputs, outputs\], transposed ones too.
+    /// Dense \[inputs, units\]. Convolutions and transposed convolutions \[height, width, inputs, outputs\].
     Wgrad,
-    /// The same, but transposed convolutions \[height, width, outputs, inputs\].
+    /// As `Wgrad`, but transposed convolutions \[height, width, outputs, inputs\].
     Keras,
-    /// Dense \[units, inputs\], convolutions \[outputs, inputs, height, width\], transposed ones \[inputs, outputs, height,
-    /// width\]. Images are \[channels, height, width\], and a flattened image is a row in that order.
+    /// Dense \[units, inputs\]. Convolutions \[outputs, inputs, height, width\], transposed ones \[inputs, outputs,
+    /// height, width\]. Images are \[channels, height, width\]; a flattened image is a row in that order.
     PyTorch,
-    /// Dense \[units, inputs\], convolutions \[outputs, height, width, inputs\], transposed ones too.
+    /// Dense \[units, inputs\]. Convolutions and transposed convolutions \[outputs, height, width, inputs\].
     Mlx,
 }
 
@@ -35,7 +35,7 @@ impl Layout {
         matches!(self, Self::PyTorch | Self::Mlx)
     }
 
-    /// The order of our dimensions of a weight, the last two being inputs and outputs.
+    /// The order of wgrad's dimensions of a weight. The last two are inputs and outputs.
     fn dimensions(self, rank: usize, transposed: bool) -> Vec<usize> {
         let (taps, inputs, outputs) = (0..rank - 2, rank - 2, rank - 1);
         match (self, transposed) {
@@ -48,29 +48,29 @@ impl Layout {
     }
 }
 
-/// A tensor as a file has it: ours, seen with some of its dimensions split, in another order.
+/// The order of a tensor in a file: wgrad's tensor with some dimensions split, then permuted.
 #[derive(Debug)]
 pub(super) struct Order {
     seen: Vec<u32>,
     axes: Vec<usize>,
-    /// The file's.
+    /// The shape in the file.
     pub shape: Vec<u32>,
 }
 
 impl Order {
-    /// For each number of the file, where it is here.
+    /// For each number of the file, its index in wgrad's tensor.
     fn places(&self) -> impl Iterator<Item = usize> + use<> {
         let stride = |i: usize| self.seen[i + 1..].iter().product();
         let shape: Vec<u32> = self.axes.iter().map(|&i| self.seen[i]).collect();
         element_offsets(&shape, &self.axes.iter().map(|&i| stride(i)).collect::<Vec<u32>>())
     }
 
-    /// Our numbers in the file's order.
+    /// wgrad's numbers in the file's order.
     pub fn theirs<T: Copy>(&self, ours: &[T]) -> Vec<T> {
         self.places().map(|place| ours[place]).collect()
     }
 
-    /// The file's numbers in our order.
+    /// The file's numbers in wgrad's order.
     pub fn ours(&self, theirs: Vec<f32>) -> Vec<f32> {
         if self.axes.is_sorted() {
             return theirs;
@@ -81,7 +81,7 @@ impl Order {
     }
 }
 
-/// The order of each tensor of a network, by our names.
+/// The order of each tensor of a network, by wgrad's names.
 pub(super) struct Orders<'a> {
     pub layout: Layout,
     orders: BTreeMap<&'a str, Order>,
@@ -118,7 +118,7 @@ impl<'a> Orders<'a> {
         found.iter().map(|&d| d as u32).eq(self.get(&parameter.name).shape.iter().copied())
     }
 
-    /// Refuses a network that a file cannot have in this order without a doubt.
+    /// Returns an error if the network is ambiguous in this layout.
     pub fn check(&self, network: &Network) -> Result<()> {
         let fault = |node: &Node, expected: &str| {
             let what = format!("layer {} in a file of another program", node.name);
@@ -140,7 +140,7 @@ impl<'a> Orders<'a> {
         let (marks, images) = (marks(network), blocks(network));
         for (i, node) in network.nodes().iter().enumerate() {
             let mut ends = node.inputs.iter().copied().chain([Source::Node { node: i, output: 0 }]);
-            // Blocks of pixels are cut into other groups there.
+            // In PyTorch, blocks of pixels are divided into other groups.
             let is_block = matches!(&node.layer, Layer::Conv(conv) if conv.groups == 1)
                 || matches!(node.layer, Layer::DepthToSpace(_) | Layer::SpaceToDepth(_));
             if !is_block && !keeps_channels(&node.layer) && ends.any(|end| images.contains_key(&end)) {
@@ -149,7 +149,7 @@ impl<'a> Orders<'a> {
                     "a convolution beside blocks of pixels, because PyTorch orders their channels differently",
                 );
             }
-            // One position or one channel has the same order in both.
+            // With one position or one channel, both orders are equal.
             let is_row = |source: &Source| {
                 let split = marks.get(source).is_some_and(|[positions, channels]| *positions > 1 && *channels > 1);
                 split && network.shape(*source).len() == 1
@@ -166,8 +166,8 @@ impl<'a> Orders<'a> {
     }
 }
 
-/// The order of a tensor whose layer takes and puts out features that PyTorch has in another order: rows that are
-/// flattened images, as positions and channels, or channels that are blocks, as pixels and channels.
+/// The order of a tensor. `marks` are set if PyTorch orders the layer's input or output features differently:
+/// flattened images (positions and channels), or blocks of pixels in channels (pixels and channels).
 fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [Option<[u32; 2]>; 2]) -> Order {
     let (rank, [input, output]) = (parameter.shape.len(), marks);
     let (dimensions, splits) = match layer {
@@ -185,7 +185,7 @@ fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [O
             Some([positions, channels]) => seen.extend([positions, channels]),
             None => seen.push(*length),
         }
-        // Channels come first there.
+        // In PyTorch, channels come first.
         parts.push((first..seen.len()).rev());
     }
     let shape = dimensions.iter().map(|&i| parameter.shape[i]).collect();
@@ -193,15 +193,15 @@ fn order(layout: Layout, layer: Option<&Layer>, parameter: &Parameter, marks: [O
     Order { seen, axes, shape }
 }
 
-/// Does the same to each number, or to each channel, whatever their order.
+/// Whether the layer does the same to each number or channel, in any order.
 fn is_elementwise(layer: &Layer) -> bool {
     use Layer::*;
     let is_norm = matches!(layer, LayerNorm(_) | InstanceNorm(_) | RmsNorm(_) | BatchNorm(_));
     is_norm || matches!(layer, Activation(_) | Dropout(_) | SpatialDropout(_) | ScaleShift(_) | Add | Multiply)
 }
 
-/// The values that are images where channels come first, and rows that are such images flattened: positions and
-/// channels. Convolutions take and put out images, and most layers keep what is one.
+/// Values that are images, or rows of flattened images: positions and channels. Convolutions have images as inputs
+/// and outputs. Most layers keep an image an image.
 fn marks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
     let of_image = |source: Source| {
         let shape = network.shape(source);
@@ -237,8 +237,8 @@ fn marks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
     }
 }
 
-/// The images whose channels are blocks of pixels: how many pixels, and channels of each. Their channels come first in
-/// PyTorch.
+/// Images whose channels are blocks of pixels: the number of pixels, and of channels of each. PyTorch orders their
+/// channels first.
 fn blocks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
     let mut marks = BTreeMap::new();
     loop {
@@ -253,7 +253,7 @@ fn blocks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
             };
             if let Some((end, pixels)) = found {
                 let channels = network.shape(end).last().map_or(1, |channels| channels / pixels);
-                // Of one pixel or one channel the order is the same.
+                // With one pixel or one channel, both orders are equal.
                 if pixels > 1 && channels > 1 {
                     marks.entry(end).or_insert([pixels, channels]);
                 }
@@ -269,12 +269,12 @@ fn blocks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
     }
 }
 
-/// Whether channels stay as they are.
+/// Whether the layer keeps the channels.
 fn keeps_channels(layer: &Layer) -> bool {
     is_elementwise(layer) || matches!(layer, Layer::Pool(_) | Layer::Upsample(_) | Layer::Pad(_) | Layer::Crop(_))
 }
 
-/// Whether images stay images, with channels where they were.
+/// Whether the layer keeps images, with the same channel dimension.
 fn keeps_images(layer: &Layer) -> bool {
     use Layer::*;
     !matches!(layer, Dense(_) | Tied(_) | Transpose(_) | Encoding(_) | Custom(_) | ReduceMean(_) | ReduceMax(_))

@@ -1,11 +1,11 @@
-//! How weights are read from a file of another program.
+//! Options for reading weights from a file of another program.
 
 use super::naming::Naming;
 #[cfg(doc)]
 use crate::model::Model;
 
-/// How [`Model::load_weights_with`] reads a file of weights: which of its names are which of the network's, and what it
-/// accepts. The default is what [`Model::load_weights`] does.
+/// Options of [`Model::load_weights_with`]: a map of names, and what is accepted. The default is that of
+/// [`Model::load_weights`].
 ///
 /// ```
 /// use wgrad::{Activation::*, Device, LoadWeights, Model, Naming, Network};
@@ -28,33 +28,37 @@ pub struct LoadWeights {
 }
 
 impl LoadWeights {
-    /// As [`Model::load_weights`].
+    /// The options of [`Model::load_weights`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Pairs of names: the file's, then the network's as in [`Network::parameters`](crate::Network::parameters). Both are
-    /// layers (`fc1`, `dense_1`) or both are tensors (`fc1.weight`, `dense_1.weight`). Layers that are not named are matched
-    /// as [`Model::load_weights`] does. Default none.
+    /// Adds pairs of names: the file's name, then the network's name as in
+    /// [`Network::parameters`](crate::Network::parameters). Default none.
+    ///
+    /// Both are layers (`fc1`, `dense_1`) or both are tensors (`fc1.weight`, `dense_1.weight`). Layers without a pair
+    /// are matched as in [`Model::load_weights`].
     pub fn map<A: Into<String>, B: Into<String>>(mut self, names: impl IntoIterator<Item = (A, B)>) -> Self {
         self.names.extend(names.into_iter().map(|(theirs, ours)| (theirs.into(), ours.into())));
         self
     }
 
-    /// The layout of weights, whatever metadata and names say: dense \[units, inputs\] of [`Naming::PyTorch`], \[inputs,
-    /// units\] of the others; convolutions as [`Naming`] says. Default: told by the file.
+    /// Sets the layout of weights, regardless of the file's metadata and names. Default: determined from the file.
+    ///
+    /// Dense weights are \[units, inputs\] for [`Naming::PyTorch`] and \[inputs, units\] otherwise. For convolutions
+    /// see [`Naming`].
     pub fn layout(mut self, naming: Naming) -> Self {
         self.layout = Some(naming);
         self
     }
 
-    /// Leaves out tensors that the network does not have. Default: they are an error.
+    /// Ignores tensors that the network does not have. Default: they are an error.
     pub fn ignore_others(mut self) -> Self {
         self.ignore_others = true;
         self
     }
 
-    /// Takes weights that are NaN or infinite. Default: they are an error.
+    /// Accepts weights that are NaN or infinite. Default: they are an error.
     pub fn allow_non_finite(mut self) -> Self {
         self.allow_non_finite = true;
         self

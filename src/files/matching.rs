@@ -1,7 +1,8 @@
-//! Which tensor of a file is which of the network's, and which way round a matrix lies in it.
+//! Matches the tensors of a file with those of a network, and finds the layout of its matrices.
 //!
-//! The layout of weights is told by the file's metadata, else by shapes, else by names. Layers are matched by a map that
-//! the caller gives, else by our own names, else by numbers in the names, else by shapes. What fits in two ways is refused.
+//! The layout comes from the file's metadata, otherwise from shapes, otherwise from names. Layers are matched by the
+//! caller's map, otherwise by wgrad's names, otherwise by numbers in the names, otherwise by shapes. An ambiguous
+//! match is an error.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +14,16 @@ use super::naming::{Kind, assemble, keras_name};
 use crate::error::{Error, Result};
 use crate::network::{Layer, Network, Parameter};
 
-/// A layer of the network that has weights; what it has beside them, that is not trained, counts as such.
+/// A layer of the network with weights. States (values that are not trained) count as weights.
 struct Wanted<'a> {
     name: &'a str,
     kind: Kind,
-    /// As Keras numbers them.
+    /// Name of the layer in Keras' numbering.
     keras: &'static str,
     parameters: Vec<&'a Parameter>,
 }
 
-/// The weights of a network from a file that has them in any naming, laid out as its parameter buffer.
+/// The weights of a network from a file with any naming, in the layout of the parameter buffer.
 pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &LoadWeights) -> Result<Vec<f32>> {
     file.allow_non_finite = options.allow_non_finite;
     let (orders, sources) = sources(network, file, options)?;
@@ -48,8 +49,8 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
     Ok(assemble(network, &tensors))
 }
 
-/// The layout of a file, and the tensor that it has for each of the network's parameters and states. Where it has none,
-/// the name is the one that is missed.
+/// The layout of a file, and the file's tensor for each of the network's parameters and states. If it is missing, its
+/// expected name.
 fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Orders<'a>, Vec<String>)> {
     let wanted: Vec<Wanted> = (network.layers().enumerate())
         .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))
@@ -64,7 +65,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
     let mut modules = gather(file);
     let keras = modules.iter().any(Module::is_keras);
     let (found, matched) = mapped(network, file, options, &wanted, &modules)?;
-    // Tensors that the map names one by one are taken out of their modules.
+    // Tensors that the map names one by one are removed from their modules.
     for module in &mut modules {
         module.tensors.retain(|_, (name, _)| !found.values().any(|taken| taken == name));
     }
@@ -75,7 +76,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
     let free = (0..modules.len()).filter(is_free).map(|m| &modules[m]).collect();
     let matching = Matching { network, file, open, free, keras };
     let own_names = matching.by_own_names();
-    // What modules for the open layers find for each parameter.
+    // The tensor of each parameter in the modules of the open layers.
     let complete = |assigned: Vec<&Module>| {
         let mut assigned = assigned.into_iter();
         let mut sources = BTreeMap::new();
@@ -104,12 +105,12 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
         let fit = |(p, source): (&Parameter, &String)| file.shape(source).is_some_and(|shape| orders.fits(p, shape));
         sources.as_ref().is_ok_and(|sources| network.tensors().zip(sources).all(fit))
     };
-    // Without metadata and where all fits both ways, names decide: ours, and Keras' kernel, are [inputs, units].
+    // Without metadata and if both layouts fit, names decide: wgrad's names and Keras' `kernel` are [inputs, units].
     let ours = own_names.is_some() && network.tensors().all(|p| file.shape(&p.name).is_some());
     let (fit_inputs, fit_units) = (fits(&inputs_first, &inputs), fits(&units_first, &units));
     let units_come_first = match (told, fit_inputs, fit_units) {
         (Some((told, told_by)), inputs, units) if inputs != units && inputs == told.units_first() => {
-            // Metadata give way to Keras' names where shapes say so.
+            // Keras' names take precedence over metadata if shapes confirm them.
             match told_by == METADATA && keras {
                 true => false,
                 false => return Err(contradiction(file, told, told_by)),
@@ -125,7 +126,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
 
 const METADATA: &str = "the metadata";
 
-/// The layout that the caller or the file's metadata tells, and which of the two.
+/// The layout from the caller or the file's metadata, and which of them.
 fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
     match (options.layout, file.metadata("format")) {
         (Some(naming), _) => Some((Layout::of(naming), "LoadWeights::layout")),
@@ -137,7 +138,8 @@ fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static 
     }
 }
 
-/// Flax flips the kernels of its transposed convolutions, unless `transpose_kernel` is set: no file says which.
+/// Returns an error if transposed convolutions are ambiguous: Flax flips their kernels unless `transpose_kernel` is
+/// set, and no file stores that.
 fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<()> {
     let is_flax = matches!(file.metadata("format"), Some("flax" | "jax")) && options.layout.is_none();
     let is_transposed = |layer: &Layer| matches!(layer, Layer::Conv(conv) if conv.transposed.is_some());
@@ -163,10 +165,10 @@ fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
     ))
 }
 
-/// Tensors of the file, by the network's, and for each layer a module.
+/// The file's tensor for each tensor of the network, and a module for each layer.
 type Mapped<'a> = (BTreeMap<&'a str, &'a str>, Vec<Option<usize>>);
 
-/// What the caller's map names.
+/// The tensors and modules that the caller's map names.
 fn mapped<'a>(
     network: &'a Network,
     file: &Contents<'_>,
@@ -198,12 +200,12 @@ fn mapped<'a>(
     Ok((found, matched))
 }
 
-/// An error with what was wanted beside what was found.
+/// An error that lists the network's and the file's tensors.
 fn unknown(network: &Network, file: &Contents<'_>, what: &str) -> Error {
     file.fault(format!("{what}. {}", listing(network, file)))
 }
 
-/// What the network wants and what the file has, and what to do about it.
+/// A list of the network's and the file's tensors, and what to do.
 pub(super) fn listing(network: &Network, file: &Contents<'_>) -> String {
     const MOST_NAMES: usize = 16;
     let list = |mut names: Vec<String>| {
@@ -221,7 +223,7 @@ pub(super) fn listing(network: &Network, file: &Contents<'_>) -> String {
     )
 }
 
-/// The layers that no map names, and the modules that are left for them.
+/// The layers that no map names, and the remaining modules.
 struct Matching<'a> {
     network: &'a Network,
     file: &'a Contents<'a>,
@@ -231,12 +233,12 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    /// The module of each layer, where each layer's own name is in the file.
+    /// The module of each layer, if the file has every layer's own name.
     fn by_own_names(&self) -> Option<Vec<&'a Module>> {
         self.open.iter().map(|wanted| self.free.iter().copied().find(|m| m.name == wanted.name)).collect()
     }
 
-    /// The module of each layer: by numbers in their names, or by shapes where there is one way alone.
+    /// The module of each layer: by numbers in the names, or by shapes if there is only one way.
     fn assign(&self, orders: &Orders<'_>) -> Result<Vec<&'a Module>> {
         if self.keras
             && let Some(assigned) = self.by_keras_names()
@@ -267,7 +269,7 @@ impl<'a> Matching<'a> {
         Ok(assigned.into_iter().flatten().collect())
     }
 
-    /// The module of each layer, where all have the names that Keras gives, numbered for each kind.
+    /// The module of each layer, if all have Keras' names, numbered for each kind of layer.
     fn by_keras_names(&self) -> Option<Vec<&'a Module>> {
         let mut assigned = vec![None; self.open.len()];
         for Wanted { keras, .. } in &self.open {
@@ -280,7 +282,7 @@ impl<'a> Matching<'a> {
         assigned.into_iter().collect()
     }
 
-    /// Modules of all kinds in one series, as `nn.Sequential` has them.
+    /// The modules in one numbered series, as in `nn.Sequential`.
     fn in_order(&self, mut order: Vec<&'a Module>) -> Result<Vec<&'a Module>> {
         for (i, wanted) in self.open.iter().enumerate() {
             let Some(module) = order.get(i) else { return Err(self.too_few(wanted.name)) };
@@ -297,8 +299,8 @@ impl<'a> Matching<'a> {
         Ok(order)
     }
 
-    /// Each layer gets the module that alone has its shapes; of several, those whose names differ in a number alone go by
-    /// that, and else by their order in the file, where the file keeps one.
+    /// Gives each layer the module of its shapes. If there are several, their order is that of the only number that
+    /// differs in their names, or that of the file if the file keeps an order.
     fn by_shape(
         &self,
         orders: &Orders<'_>,
@@ -338,8 +340,8 @@ impl<'a> Matching<'a> {
         Ok(())
     }
 
-    /// Modules in the order in which the file has them, unless that is by name, as the library `safetensors` sorts them, or by
-    /// chance, as MLX writes them.
+    /// The modules in the file's order. `None` if this order has no meaning: sorted by name, as the crate
+    /// `safetensors` does, or arbitrary, as in MLX.
     fn as_written(&self, modules: &[&'a Module]) -> Option<Vec<&'a Module>> {
         if self.file.is_sorted() || self.file.metadata("format") == Some("mlx") {
             return None;
@@ -360,7 +362,7 @@ impl<'a> Matching<'a> {
     }
 }
 
-/// Modules whose names differ in their numbers alone, in the order of these; none where there are other differences.
+/// Modules in the order of their numbers, if their names differ only in numbers; otherwise `None`.
 fn numbered<'a>(modules: &[&'a Module], key: fn(&str) -> (String, Vec<u64>)) -> Option<Vec<&'a Module>> {
     let mut keyed: Vec<_> = modules.iter().map(|m| (key(&m.name), *m)).collect();
     keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -368,7 +370,7 @@ fn numbered<'a>(modules: &[&'a Module], key: fn(&str) -> (String, Vec<u64>)) -> 
     keyed.windows(2).all(clear).then(|| keyed.into_iter().map(|(_, m)| m).collect())
 }
 
-/// `weight` of `dense_1.weight`.
+/// The role: `weight` of `dense_1.weight`.
 fn role_of(parameter: &Parameter) -> &str {
     parameter.name.split_once('.').map_or("", |(_, role)| role)
 }

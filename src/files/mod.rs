@@ -1,8 +1,8 @@
-//! Files: models, weights from and for other programs, and training runs.
+//! Files of models, of weights for other programs, and of training runs.
 //!
-//! All are [safetensors](https://huggingface.co/docs/safetensors). A model's has a tensor for each of
-//! [`Network::parameters`](crate::Network::parameters) and, as metadata, what the network is. A training run's is a model's
-//! with more tensors, whose names begin with `trainer.`, and more metadata.
+//! All are [safetensors](https://huggingface.co/docs/safetensors). A model's file has a tensor for each of
+//! [`Network::parameters`](crate::Network::parameters), and the network as metadata. A training run's file also has
+//! tensors whose names begin with `trainer.`, and more metadata.
 
 mod checkpoint;
 mod epochs;
@@ -22,8 +22,8 @@ pub use load::LoadWeights;
 pub use naming::Naming;
 pub use resume::Resume;
 
-/// What the name of a tensor begins with that is a training run's and not the model's.
+/// Prefix of tensors that belong to the training run and not to the model.
 const STATE: &str = "trainer.";
 
-/// What errors call a file that was given as bytes.
+/// Name in errors of a file that was given as bytes.
 const BYTES: &str = "the bytes given";

@@ -20,26 +20,29 @@ use crate::network::{Description, Network, Parameter};
 use crate::registry::not_registered;
 
 const FORMAT: &str = "wgrad";
-/// Of chains, and of graphs.
+/// Versions of the format: for chains, and for graphs.
 const VERSIONS: [&str; 2] = ["1", "2"];
 
-/// What turns the output into probabilities; and, of several outputs, [`OutputActivation`] of each.
+/// Metadata key of the activation that turns the output into probabilities; for several outputs, an
+/// [`OutputActivation`] for each.
 const LINK: &str = "link";
 const LINKS: &str = "links";
 
-/// What classes are told by, where a sigmoid or a softmax at the end of the network would say the logits: of a network that
-/// was trained by a loss of its outputs as they are.
+/// Metadata key for networks whose classes come from the outputs and not from the logits before a last sigmoid or
+/// softmax. Present if the loss was of the outputs themselves.
 const RANKS: &str = "ranks";
 const OUTPUTS: &str = "outputs";
 
-/// What waits, and what reads and writes files.
+/// Methods that block, or that read and write files.
 #[cfg(not(target_family = "wasm"))]
 impl Model {
-    /// Writes the model to a file that is all [`load`](Self::load) needs: safetensors with an F32 tensor for each of
-    /// [`Network::parameters`], named and shaped as there, and the network as metadata. The same model gives the same
-    /// bytes. A regular file that is there is replaced whole, by renaming a new one, or on an error left as it is; of a
-    /// symbolic link, the file that it leads to. Another hard link to it keeps what was there. Blocks, submits and polls; not
-    /// for browsers.
+    /// Saves the model to a safetensors file. Blocks, submits and polls; not for browsers.
+    ///
+    /// The file has the network as metadata, and an F32 tensor for each of [`Network::parameters`], with its name and
+    /// shape. [`load`](Self::load) needs nothing else. The same model gives the same bytes.
+    ///
+    /// An existing regular file is replaced atomically, by renaming; on an error it is kept. If the path is a
+    /// symbolic link, the file that it points to is replaced. Other hard links to the file keep the old contents.
     ///
     /// ```no_run
     /// use wgrad::{Device, Model};
@@ -51,14 +54,14 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NonFiniteParameter`] where a weight is NaN or infinite, unless [allowed](Self::allow_non_finite);
-    /// [`Error::File`] where the file cannot be written: it is read-only, or no regular file; [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// - [`Error::NonFiniteParameter`] if a weight is NaN or infinite, unless [allowed](Self::allow_non_finite).
+    /// - [`Error::File`] if the file cannot be written, for example because it is read-only or not a regular file.
+    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         self.device.block_on(self.save_async(path))
     }
 
-    /// [`save`](Self::save) for async code: submits, but leaves polling to the app; writing blocks.
+    /// [`save`](Self::save) for async code: submits, but leaves polling to the app. Writing the file blocks.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -84,19 +87,21 @@ impl Model {
         self.device.block_on(self.to_bytes_async())
     }
 
-    /// Reads a model from a file that [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save) has written; of a
-    /// trainer's, the model as it was then.
+    /// Loads a model from a file of [`save`](Self::save) or [`Trainer::save`](crate::Trainer::save). From a trainer's
+    /// file, it loads the model at the time of saving.
+    ///
+    /// For weights of other programs see [`load_weights`](Self::load_weights).
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read, is damaged or of another format or version, describes
-    /// no network that can be built, has not just its tensors, or has a weight that is NaN or infinite. Of weights from
-    /// elsewhere, see [`load_weights`](Self::load_weights). As [`new`](Self::new).
+    /// - [`Error::File`] if the file cannot be read, is damaged, or is of another format or version; if it describes
+    ///   a network that cannot be built, has missing or additional tensors, or has a weight that is NaN or infinite.
+    /// - As [`new`](Self::new).
     pub fn load(device: impl Into<Device>, path: impl AsRef<std::path::Path>) -> Result<Self> {
         super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, false))
     }
 
-    /// [`load`](Self::load) of a file whose weights may be NaN or infinite: to look at what became of a run. What it returns
-    /// may be [saved so](Self::allow_non_finite) again.
+    /// [`load`](Self::load) that accepts weights that are NaN or infinite, for example to inspect a run that
+    /// diverged. The model [may be saved](Self::allow_non_finite) with them.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -104,7 +109,8 @@ impl Model {
         super::read::read(path.as_ref(), |path, bytes| read(device.into(), path, bytes, true))
     }
 
-    /// Writes the weights alone, named and laid out for another program. Blocks, submits and polls; not for browsers.
+    /// Saves only the weights, with the names and the layout of another program. Blocks, submits and polls; not for
+    /// browsers.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -112,7 +118,8 @@ impl Model {
         self.device.block_on(self.save_weights_async(path, naming))
     }
 
-    /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app; writing blocks.
+    /// [`save_weights`](Self::save_weights) for async code: submits, but leaves polling to the app. Writing the file
+    /// blocks.
     ///
     /// # Errors
     /// As [`save`](Self::save).
@@ -129,13 +136,18 @@ impl Model {
         self.device.block_on(self.weights_to_bytes_async(naming))
     }
 
-    /// A network with weights from another program, from a safetensors file of F32, F64, F16 or BF16. Whether dense weights
-    /// are \[units, inputs\], as in PyTorch, or \[inputs, units\], is told by the file's metadata (`format: pt`), else by their
-    /// shapes, else by the names: `kernel` and our own are \[inputs, units\]. Convolutions have the same program's order, with
-    /// `format: mlx` that of MLX: see [`Naming`]. Layers are matched by our names, else by the
-    /// numbers in theirs (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`), where the names differ in nothing else, else by their
-    /// shapes (`hidden`, `out`). A file that fits in several ways is refused: [`load_weights_with`](Self::load_weights_with) takes
-    /// a map. What turns outputs into probabilities such a file does not say: see [`for_loss`](Self::for_loss).
+    /// Loads weights of another program into a network, from a safetensors file of F32, F64, F16 or BF16.
+    ///
+    /// The file determines whether dense weights are \[units, inputs\], as in PyTorch, or \[inputs, units\]. It does
+    /// so by its metadata (`format: pt`), otherwise by shapes, otherwise by names: `kernel` and wgrad's names mean
+    /// \[inputs, units\]. Convolutions have the order of the same program, or of MLX with `format: mlx`: see
+    /// [`Naming`].
+    ///
+    /// Layers are matched by wgrad's names. Otherwise they are matched by numbers, if the names differ only in these
+    /// (`0`, `2`; `fc1`, `fc2`; `dense`, `dense_1`). Otherwise they are matched by shapes (`hidden`, `out`). An
+    /// ambiguous file is an error: [`load_weights_with`](Self::load_weights_with) takes a map of names.
+    ///
+    /// Such a file does not say how outputs become probabilities: see [`for_loss`](Self::for_loss).
     ///
     /// ```no_run
     /// use wgrad::{Activation::*, Gpu, Loss, Model, Network};
@@ -148,9 +160,11 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`] where it cannot be read or is damaged, fits the network in no way or in several, which lists what was
-    /// wanted and what was found, or has a number that is NaN, infinite or, of F64, beyond the range of f32, which is named. As
-    /// [`new`](Self::new).
+    /// - [`Error::File`] if the file cannot be read or is damaged.
+    /// - [`Error::File`] if the file does not match the network, or is ambiguous. The text lists the network's and
+    ///   the file's tensors.
+    /// - [`Error::File`] if a number is NaN, infinite, or outside the range of f32.
+    /// - As [`new`](Self::new).
     pub fn load_weights(
         device: impl Into<Device>,
         network: &Network,
@@ -159,7 +173,7 @@ impl Model {
         Self::load_weights_with(device, network, path, &LoadWeights::default())
     }
 
-    /// [`load_weights`](Self::load_weights), with a map from the file's names to the network's, or another wish.
+    /// [`load_weights`](Self::load_weights) with a map from the file's names to the network's, or other options.
     ///
     /// ```no_run
     /// use wgrad::{Activation::*, Gpu, LoadWeights, Model, Network};
@@ -171,7 +185,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`load_weights`](Self::load_weights); [`Error::File`] where the map names what is not there.
+    /// As [`load_weights`](Self::load_weights); [`Error::File`] if a name of the map does not exist.
     pub fn load_weights_with(
         device: impl Into<Device>,
         network: &Network,
@@ -192,7 +206,7 @@ impl Model {
         Ok(encode(&metadata(self), &tensors(self.network(), &parameters)))
     }
 
-    /// The weights, refused where a file must not have them.
+    /// The weights. Returns an error if they must not be saved.
     async fn parameters_to_write(&self) -> Result<Vec<f32>> {
         let parameters = self.parameters_async().await?;
         if !self.allow_non_finite {
@@ -201,15 +215,17 @@ impl Model {
         Ok(parameters)
     }
 
-    /// Lets [`save`](Self::save), [`to_bytes`](Self::to_bytes), [`save_weights`](Self::save_weights) and their like
-    /// write weights that are NaN or infinite, which else are an error: to look at what became of a run.
-    /// [`load_non_finite`](Self::load_non_finite) reads them.
+    /// Allows saving weights that are NaN or infinite, for example to inspect a run that diverged. By default, saving
+    /// them is an error.
+    ///
+    /// It applies to [`save`](Self::save), [`to_bytes`](Self::to_bytes), [`save_weights`](Self::save_weights) and
+    /// their variants. [`load_non_finite`](Self::load_non_finite) reads such files.
     pub fn allow_non_finite(mut self) -> Self {
         self.allow_non_finite = true;
         self
     }
 
-    /// Reads a model from the bytes of a file, such as one embedded with `include_bytes!`. Submits nothing.
+    /// Loads a model from the bytes of a file, for example embedded with `include_bytes!`. Submits nothing.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -289,12 +305,12 @@ fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], opt
     Ok(Model { allow_non_finite, ..Model::unchecked(device, network, &parameters)? })
 }
 
-/// A description that serde can write as JSON: it has no maps whose keys are not text.
+/// The value as JSON. This cannot fail: no map has keys that are not text.
 pub(super) fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("structs, numbers and text")
 }
 
-/// What a model's file says beside its weights.
+/// The metadata of a model's file.
 pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
     let network = model.network().description();
     let mut metadata =
@@ -317,7 +333,7 @@ pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
     metadata
 }
 
-/// The network's tensors, out of its parameter buffer.
+/// The network's tensors from its parameter buffer.
 pub(super) fn tensors<'a>(network: &Network, parameters: &'a [f32]) -> Vec<Tensor<'a>> {
     let tensor = |p: &Parameter| Tensor {
         name: p.name.clone(),
@@ -329,7 +345,7 @@ pub(super) fn tensors<'a>(network: &Network, parameters: &'a [f32]) -> Vec<Tenso
 }
 
 impl Contents<'_> {
-    /// The network, of a file that wgrad has written.
+    /// The network of a file that wgrad has written.
     pub(super) fn network(&self) -> Result<Network> {
         if self.metadata("format") != Some(FORMAT) {
             return Err(self.fault(
@@ -349,7 +365,7 @@ impl Contents<'_> {
         network.build().map_err(|e| self.fault(format!("network: cannot be built: {e}")))
     }
 
-    /// Refuses a file some of whose metadata need what the app has not registered, naming all of it.
+    /// Returns an error if these metadata need something that the app has not registered. The text names all of it.
     pub(super) fn check_registered(&self, keys: &[&str]) -> Result<()> {
         let mut missing = BTreeSet::new();
         for key in keys.iter().filter(|key| self.metadata(key).is_some()) {
@@ -358,7 +374,7 @@ impl Contents<'_> {
         if missing.is_empty() { Ok(()) } else { Err(self.fault(not_registered(missing))) }
     }
 
-    /// What the losses say of each output.
+    /// The activation of each output, from its loss.
     fn links(&self, network: &Network) -> Result<Vec<OutputActivation>> {
         let outputs = network.output_specs().len();
         if outputs == 1 {
@@ -374,7 +390,7 @@ impl Contents<'_> {
         }
     }
 
-    /// The weights of the network, laid out as its parameter buffer.
+    /// The weights of the network, in the layout of the parameter buffer.
     pub(super) fn parameters(&mut self, network: &Network) -> Result<Vec<f32>> {
         let take = |p: &Parameter| Ok(bytemuck::cast_vec(self.take(&p.name, Dtype::F32, &p.shape)?));
         let tensors = network.tensors().map(take).collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! The layers of a file that another program has written, by the names of its tensors.
+//! The layers of a file of another program, found by the names of its tensors.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use super::naming::{Kind, Naming};
 /// The tensors of one layer of a file.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// Their names up to the role, without and with what stands between.
+    /// Prefixes of their names before the role, without and with the middle part.
     pub name: String,
     pub prefix: String,
     pub kind: Kind,
-    /// By role: what the tensor is called, and its shape.
+    /// Name and shape of each tensor, by role.
     pub tensors: BTreeMap<String, (String, Vec<usize>)>,
-    /// Where in the file the first of them stands.
+    /// Offset of the first of them in the file.
     pub place: usize,
 }
 
 impl Module {
-    /// The tensor of a role of ours, by any of its usual names.
+    /// The tensor for one of wgrad's roles, by any of its usual names.
     pub fn find(&self, kind: Kind, role: &str) -> Option<&(String, Vec<usize>)> {
         let names: &[&str] = match (kind, role) {
             (Kind::Dense | Kind::Conv, "weight") => &["weight", "kernel", "w"],
@@ -33,7 +33,7 @@ impl Module {
         names.iter().find_map(|name| self.tensors.get(*name))
     }
 
-    /// The file's name of the tensor with this role, or the name that it would have if it is missing.
+    /// The file's name of the tensor with this role. If it is missing, its expected name.
     pub fn source(&self, kind: Kind, role: &str, keras: bool) -> String {
         let ours = ["scale", "shift"].iter().any(|role| self.tensors.contains_key(*role));
         match (self.find(kind, role), keras) {
@@ -50,13 +50,13 @@ impl Module {
     }
 }
 
-/// What the running mean of a batch normalisation is called.
+/// Names of a batch normalisation's running mean.
 const MEANS: [&str; 3] = ["mean", "running_mean", "moving_mean"];
 
-/// How many batches a batch normalisation of PyTorch's has seen: of no use here.
+/// PyTorch's number of batches that a batch normalisation has seen. Not used.
 pub(super) const BATCHES: &str = "num_batches_tracked";
 
-/// The layer, what stands between, and the role that a name is made of.
+/// The layer, the middle part and the role in a tensor's name.
 fn split(name: &str) -> (&str, &str, &str) {
     let whole = name.strip_suffix(":0").unwrap_or(name);
     match whole.rfind(['/', '.']) {
@@ -71,25 +71,25 @@ pub(super) fn position(layer: &str) -> (String, Vec<u64>) {
     numbers.reverse();
     let parts: Vec<&str> = layer.split('.').collect();
     let stem = &parts[..parts.len() - numbers.len()];
-    // A name without a number is one of a kind.
+    // A name without a number is returned whole.
     if numbers.is_empty() { (layer.into(), numbers) } else { (stem.join("."), numbers) }
 }
 
-/// The name of a layer of Keras', and its number: `dense` and 1 of `dense_1`. The first has none.
+/// The name of a Keras layer, and its number: `dense` and 1 of `dense_1`. The first layer has no number.
 pub(super) fn keras_number(layer: &str) -> (String, Vec<u64>) {
     let layer = layer.rsplit(['/', '.']).next().unwrap_or_default();
     let stem = layer.trim_end_matches(|c: char| c.is_ascii_digit());
     (stem.trim_end_matches('_').into(), layer[stem.len()..].parse().into_iter().collect())
 }
 
-/// As [`keras_number`], of layers in one place.
+/// As [`keras_number`], for layers with the same path.
 pub(super) fn suffixed(layer: &str) -> (String, Vec<u64>) {
     let (stem, number) = keras_number(layer);
     let parent = layer.rfind(['/', '.']).map_or("", |at| &layer[..at]);
     (format!("{parent}.{stem}"), number)
 }
 
-/// A name with `#` for each number in it, and the numbers: `fc#` and 1 of `fc1`.
+/// A name with `#` for each of its numbers, and the numbers: `fc#` and 1 of `fc1`.
 pub(super) fn digits(layer: &str) -> (String, Vec<u64>) {
     let (mut stem, mut numbers) = (String::new(), Vec::<u64>::new());
     for c in layer.chars() {

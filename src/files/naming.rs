@@ -1,4 +1,5 @@
-//! How programs name the numbers of layers; what hash grids are called beside them. `layout.rs` has their order. Files are read in any naming: see `matching.rs`.
+//! Names of tensors in files of other programs. Their order is in `layout.rs`; matching any naming is in
+//! `matching.rs`.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +9,39 @@ use crate::activation::Activation;
 use crate::error::Result;
 use crate::network::{Layer, Network};
 
-/// How a file of weights names and lays out its tensors. All are safetensors.
+/// How a file of weights names and orders its tensors. All files are safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// As [`Network::parameters`] and [`Network::states`]: `dense_1.weight` \[inputs, units\], `dense_1.bias`,
-    /// `layer_norm_2.scale`, `layer_norm_2.shift`, `batch_norm_3.mean`.
+    /// wgrad's names, as in [`Network::parameters`] and [`Network::states`]: `dense_1.weight` \[inputs, units\],
+    /// `dense_1.bias`, `layer_norm_2.scale`, `layer_norm_2.shift`, `batch_norm_3.mean`.
     Wgrad,
-    /// As the `state_dict` of a PyTorch `nn.Sequential`: `0.weight` \[units, inputs\], `0.bias`, and for a layer
-    /// normalisation `2.weight` and `2.bias`, beside them `2.running_mean` and `2.running_var` for a batch
-    /// normalisation (its `num_batches_tracked` is not written, and is passed over); before the number there may be a
-    /// name, as in `net.0.weight`. A layer's number counts modules: a dense layer or a convolution with an activation
-    /// is two, `Linear` and the activation's, any other layer one. Weights of convolutions are \[outputs, inputs, height,
-    /// width\], of transposed ones \[inputs, outputs, height, width\]. Images are \[channels, height, width\] there: a
-    /// dense layer after a flattened image that convolutions have made or take has its inputs in that order, one before
-    /// a reshape to an image its units. Channels that [`Layer::DepthToSpace`] takes are in the order of `PixelShuffle`.
+    /// As the `state_dict` of a PyTorch `nn.Sequential`.
+    ///
+    /// - Names: `0.weight` \[units, inputs\] and `0.bias`. A layer normalisation has `2.weight` and `2.bias`. A batch
+    ///   normalisation also has `2.running_mean` and `2.running_var`; its `num_batches_tracked` is not written, and
+    ///   is ignored when reading. A name may precede the number, as in `net.0.weight`.
+    /// - Numbers count modules: a dense layer or a convolution with an activation is two modules; any other layer is
+    ///   one.
+    /// - Weights of convolutions are \[outputs, inputs, height, width\], of transposed ones \[inputs, outputs,
+    ///   height, width\].
+    /// - Images are \[channels, height, width\]. The inputs of a dense layer after a flattened image have that order,
+    ///   and so have the units of a dense layer before a reshape to an image. Convolutions must make or take the
+    ///   image.
+    /// - Channels before [`Layer::DepthToSpace`] are in the order of `PixelShuffle`.
     PyTorch,
-    /// As Keras names variables: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on, and for a
-    /// layer normalisation `layer_normalization/gamma` and `layer_normalization/beta`, for a batch normalisation
-    /// `batch_normalization/gamma` and so on with `moving_mean` and `moving_variance`; read with a `.` for the `/`, or
-    /// with a `:0` at the end, too. `conv2d/kernel` is \[height, width, inputs, outputs\], `conv2d_transpose/kernel`
-    /// \[height, width, outputs, inputs\]. The kinds of layers are numbered each on their own.
+    /// As the variables of Keras.
+    ///
+    /// - Names: `dense/kernel` \[inputs, units\], `dense/bias`, `dense_1/kernel` and so on. A layer normalisation has
+    ///   `layer_normalization/gamma` and `layer_normalization/beta`. A batch normalisation has
+    ///   `batch_normalization/gamma` and so on, with `moving_mean` and `moving_variance`. Names with `.` instead of
+    ///   `/`, or with `:0` at the end, are read too.
+    /// - `conv2d/kernel` is \[height, width, inputs, outputs\]; `conv2d_transpose/kernel` is \[height, width,
+    ///   outputs, inputs\].
+    /// - Each kind of layer is numbered separately.
     Keras,
 }
 
-/// Layers that have weights.
+/// Kinds of layers with weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     LayerNorm,
@@ -52,13 +62,13 @@ impl Kind {
         }
     }
 
-    /// What of its tensors tells it from the others.
+    /// The tensors that distinguish this kind of layer, for error texts.
     pub fn mark(self) -> &'static str {
         ["vectors only", "a matrix", "a table", "a running mean", "a kernel"][self as usize]
     }
 }
 
-/// What Keras calls a layer, or would; `rank` is that of its first tensor.
+/// Keras' name of a layer, or a similar name if Keras has no such layer. `rank` is that of its first tensor.
 pub(super) fn keras_name(layer: &Layer, rank: usize) -> &'static str {
     match layer {
         Layer::Dense(_) => "dense",
@@ -77,7 +87,7 @@ pub(super) fn keras_name(layer: &Layer, rank: usize) -> &'static str {
 }
 
 impl Naming {
-    /// What it calls a tensor that is called `role` here.
+    /// The other program's name for wgrad's `role`.
     pub(super) fn role(self, role: &str) -> &str {
         match (self, role) {
             (Naming::PyTorch, "scale") => "weight",
@@ -95,16 +105,16 @@ impl Naming {
 
     pub(super) fn metadata(self) -> BTreeMap<&'static str, String> {
         match self {
-            // What PyTorch's programs look for.
+            // PyTorch programs look for this entry.
             Naming::PyTorch => BTreeMap::from([("format", "pt".into())]),
             _ => BTreeMap::new(),
         }
     }
 
-    /// The network's tensors, named and laid out so.
+    /// The network's tensors with these names and this order.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for a layer that the other program does not have, or not in this order.
+    /// [`Error::Shape`](crate::Error::Shape) if the other program does not have such a layer, or not in this place.
     pub(super) fn tensors<'a>(self, network: &Network, tensors: Vec<Tensor<'a>>) -> Result<Vec<Tensor<'a>>> {
         if self == Naming::Wgrad {
             return Ok(tensors);
@@ -123,7 +133,7 @@ impl Naming {
         Ok(tensors.into_iter().map(rename).collect())
     }
 
-    /// What the tensors of each layer are called, up to their role.
+    /// The prefix of each layer's tensor names.
     fn layers(self, network: &Network) -> BTreeMap<&str, String> {
         let (mut modules, mut of_kind) = (0, BTreeMap::new());
         let mut names = BTreeMap::new();
@@ -150,7 +160,7 @@ impl Naming {
     }
 }
 
-/// A network's parameter buffer, out of its tensors.
+/// A network's parameter buffer, assembled from its tensors.
 pub(super) fn assemble(network: &Network, tensors: &[Vec<f32>]) -> Vec<f32> {
     let mut parameters = vec![0.0; network.parameter_words() as usize];
     for (parameter, tensor) in network.tensors().zip(tensors) {

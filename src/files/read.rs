@@ -1,4 +1,4 @@
-//! Files read whole, and no further than it takes to see that they are of another kind.
+//! Reads files whole, or only their first bytes if they are of another format.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,17 +8,17 @@ use super::foreign;
 use crate::disk::{self, DEVICE};
 use crate::error::Result;
 
-/// Bytes that are enough to tell what kind of file it is.
+/// Number of bytes that are enough to recognise a file format.
 const HEAD: usize = 1 << 16;
 
-/// Reads a file and hands it on, with its name for errors. Of a file that is no safetensors only the start is read.
+/// Reads a file and passes it to `parse`, with its name for errors. If it is not safetensors, only the start is read.
 pub(super) fn read<T>(path: &Path, parse: impl FnOnce(&str, &[u8]) -> Result<T>) -> Result<T> {
     let bytes = read_whole(path).map_err(|e| disk::fault(path, "read", &e))?;
     parse(&path.display().to_string(), &bytes)
 }
 
 fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe can be read, a terminal or a disk has no end.
+    // A pipe can be read. A terminal or a device has no end.
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         return Err(io::Error::other(foreign::directory(path)));

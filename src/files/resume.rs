@@ -1,4 +1,4 @@
-//! What changes where a training run is resumed in another way than it was begun.
+//! Resuming a training run with changed options.
 
 use crate::config::{Clip, Group, TrainerConfig};
 use crate::optimizer::Optimizer;
@@ -8,12 +8,13 @@ use crate::schedule::Schedule;
 use crate::trainer::Trainer;
 use crate::trainer::{Cut, Progress};
 
-/// What [`Trainer::resume_with`] changes of a training run. `None` leaves a thing as it was saved, and so does the value that
-/// it had. The network, the loss, the seed and the shuffle cannot change: for those, begin a new run from the weights,
+/// Options that [`Trainer::resume_with`] changes. `None` keeps an option as it was saved; so does the same value.
+///
+/// The network, the loss, the seed and the shuffle cannot change. To change these, start a new run from the weights:
 /// [`Trainer::from_parameters`].
 ///
-/// Weights, history and the place in the data stay. An epoch that was cut short goes on at the same row with another batch
-/// size, and counts the steps of both.
+/// Weights, history and the place in the data are kept. A cut epoch continues at the same row with another batch
+/// size. It counts the steps of both parts.
 ///
 /// ```no_run
 /// use wgrad::{Gpu, Resume, Sgd, Trainer};
@@ -28,28 +29,28 @@ use crate::trainer::{Cut, Progress};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resume {
-    /// [`TrainerConfig::batch`]. A schedule counts updates, so it goes on at another pace in epochs: give one to match. An
-    /// update of several batches that is half done is discarded, and its number used again.
+    /// See [`TrainerConfig::batch`]. A schedule counts updates, so another batch size changes its length in epochs:
+    /// set a matching schedule. A partial update of several batches is discarded, and its number is reused.
     pub batch: Option<u32>,
-    /// [`TrainerConfig::accumulate`]. An update that is half done is discarded, and its number used again.
+    /// See [`TrainerConfig::accumulate`]. A partial update is discarded, and its number is reused.
     pub accumulate: Option<u32>,
-    /// The optimizer. Of the same kind, it keeps the moments; of another, moments start from zero, and updates, by which
-    /// schedules and corrections of moments go, are counted from 1 again.
+    /// The optimizer. One of the same kind keeps its moments. With another kind, moments start from zero. Updates are
+    /// then counted from 1 again; schedules and bias corrections of moments use this count.
     pub optimizer: Option<Optimizer>,
-    /// The optimizer's learning rate, before the schedule. What a plateau or a callback had multiplied the old one by is 1
-    /// again, as with any change of the rate, by an optimizer or a schedule.
+    /// Learning rate of the optimizer, before the schedule. A factor of the old rate from a plateau or a callback
+    /// becomes 1. This also happens if the optimizer or the schedule changes the rate.
     pub learning_rate: Option<f32>,
-    /// [`TrainerConfig::schedule`], at the number of updates that the run has made.
+    /// See [`TrainerConfig::schedule`]. The schedule starts at the number of updates that the run has made.
     pub schedule: Option<Schedule>,
-    /// [`TrainerConfig::clip`]; `Some(None)` lifts the limit.
+    /// See [`TrainerConfig::clip`]. `Some(None)` removes the limit.
     pub clip: Option<Option<Clip>>,
-    /// [`TrainerConfig::groups`].
+    /// See [`TrainerConfig::groups`].
     pub groups: Option<Vec<Group>>,
-    /// Takes weights and moments that are NaN or infinite. Default false: they are an error.
+    /// Accepts weights and moments that are NaN or infinite. Default false: they are an error.
     pub allow_non_finite: bool,
 }
 
-/// What a run was saved with, and what it goes on with.
+/// The saved options of a run, and the options to continue with.
 pub(super) struct Change {
     pub before: (Optimizer, TrainerConfig),
     pub after: (Optimizer, TrainerConfig),
@@ -79,18 +80,18 @@ impl Change {
         self.before == self.after
     }
 
-    /// Whether moments start anew.
-    pub fn is_of_kind(&self) -> bool {
+    /// Whether the optimizer is of another kind, so that moments start from zero.
+    pub fn is_of_another_kind(&self) -> bool {
         std::mem::discriminant(&self.before.0) != std::mem::discriminant(&self.after.0)
     }
 
-    /// Whether an update that is half done is none.
+    /// Whether a partial update is discarded.
     pub fn breaks_update(&self) -> bool {
         let ((_, before), (_, after)) = (&self.before, &self.after);
-        before.batch != after.batch || before.accumulate != after.accumulate || self.is_of_kind()
+        before.batch != after.batch || before.accumulate != after.accumulate || self.is_of_another_kind()
     }
 
-    /// Moves the cursor and what the host knows to where the new options go on.
+    /// Adapts the cursor and the host's state to the new options.
     pub fn apply(&self, step: &mut StepState, progress: &mut Progress) {
         if self.breaks_update() {
             if let Some(cut) = progress.cut.as_mut() {
@@ -99,24 +100,24 @@ impl Change {
                 *cut = Cut { before: (cut.steps, rows as u32), ..*cut };
             }
             if step.batches > 0 && step.due == 0 {
-                // The next batch begins the update of this number.
+                // The next batch begins the update with this number.
                 step.update = step.update.saturating_sub(1);
                 (step.batches, step.update_rows, step.due) = (0, 0, 1);
             }
         }
-        if self.is_of_kind() {
+        if self.is_of_another_kind() {
             (step.update, step.batches, step.update_rows, step.due) = (0, 0, 0, 1);
             progress.updates = 0;
         }
         let rate = |(optimizer, config): &(Optimizer, TrainerConfig)| (optimizer.learning_rate(), config.schedule);
-        if self.is_of_kind() || rate(&self.before) != rate(&self.after) {
+        if self.is_of_another_kind() || rate(&self.before) != rate(&self.after) {
             step.rate_scale = 1.0;
             progress.rate_scale = None;
             progress.plateau = Default::default();
         }
     }
 
-    /// The running metrics of an epoch, in another number of slots.
+    /// Moves the running metrics of an epoch into another number of slots.
     pub fn fold(metrics: &[RowMetrics], slots: usize) -> Vec<RowMetrics> {
         let mut folded = vec![RowMetrics::default(); slots];
         for (i, row) in metrics.iter().enumerate() {
@@ -124,7 +125,7 @@ impl Change {
             slot.loss += row.loss;
             slot.correct = slot.correct.saturating_add(row.correct);
             slot.rows = slot.rows.saturating_add(row.rows);
-            // The first of them, and 0 is none.
+            // The smaller of both; 0 means none.
             slot.non_finite_step = match (slot.non_finite_step, row.non_finite_step) {
                 (0, step) | (step, 0) => step,
                 (a, b) => a.min(b),

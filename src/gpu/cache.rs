@@ -1,8 +1,8 @@
-//! Compiled kernels kept in a file from one process to the next, where the driver hands them out.
+//! Pipeline cache: keeps compiled kernels in a file for later processes, if the driver supports it.
 //!
-//! Drivers trust what they are given, so nothing reaches one that was not written here, whole, for the same adapter,
-//! driver and version of wgrad: a file is a line that says what it is, a line with its key, the length and a hash of what
-//! follows, and the driver's own data.
+//! Drivers trust the data they receive. So data is passed on only if wgrad wrote it, complete, for the same adapter,
+//! driver and version of wgrad. The file has a line with its format, a line with its key, the length and hash of the
+//! data, and the driver's data.
 
 use std::path::{Path, PathBuf};
 
@@ -12,24 +12,27 @@ use crate::error::Result;
 
 const MAGIC: &[u8] = b"wgrad's compiled kernels, version 1\n";
 
-/// The cache of a device and its file.
+/// The pipeline cache of a device and its file.
 #[derive(Debug)]
 pub(super) struct PipelineCache {
     cache: wgpu::PipelineCache,
     path: PathBuf,
     key: String,
-    /// What the file holds, by its hash.
+    /// Hash of the file's contents.
     kept: Option<u64>,
 }
 
 impl Gpu {
-    /// Keeps the kernels that the driver compiles from now on in a file of `folder`, which is made where there is none, and
-    /// takes those that an earlier process has left there. Returns whether there were any: no where they come from
-    /// another adapter, driver or version of wgrad, or are damaged; then the file is replaced. Does nothing where the
-    /// backend has no such cache, which all but Vulkan lack, or the device not the feature
-    /// [`PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE). To be called before trainers and models are made. Blocks.
+    /// Caches compiled kernels in a file in `folder`. Call it before making trainers and models. Blocks.
     ///
-    /// The driver runs what is in the file: nobody but the user should be able to write to the folder.
+    /// It loads the kernels of an earlier process, and saves those that the driver compiles from now on. The folder
+    /// is created if it does not exist. Returns whether kernels were loaded. Kernels from another adapter, driver or
+    /// version of wgrad are not loaded, and neither are damaged files; the file is replaced then.
+    ///
+    /// Does nothing if the backend has no pipeline cache (only Vulkan has one) or the device lacks the feature
+    /// [`PIPELINE_CACHE`](wgpu::Features::PIPELINE_CACHE).
+    ///
+    /// The driver executes the contents of the file: only the user should be able to write to the folder.
     ///
     /// ```no_run
     /// let gpu = wgrad::Gpu::request()?;
@@ -38,8 +41,9 @@ impl Gpu {
     /// ```
     ///
     /// # Errors
-    /// [`Error::File`](crate::Error::File) where the folder cannot be made or written to; [`Error::DeviceLost`](crate::Error::DeviceLost). A file that cannot be written
-    /// later on is no error.
+    /// - [`Error::File`](crate::Error::File) if the folder cannot be created or written to. If writing fails later,
+    ///   it is not an error.
+    /// - [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn cache_pipelines(&self, folder: impl AsRef<Path>) -> Result<bool> {
         let name = wgpu::util::pipeline_cache_key(self.adapter_info());
         let supported = self.device().features().contains(wgpu::Features::PIPELINE_CACHE);
@@ -53,7 +57,7 @@ impl Gpu {
         let found = made.is_some();
         let cache = made.map_or_else(|| self.driver_cache(None), Ok)?;
         let mut cache = PipelineCache { cache, path, key, kept: data.filter(|_| found).map(hash) };
-        // What cannot be written now never can.
+        // Write now, to return an error if the folder is not writable.
         cache.write()?;
         *lock(&self.inner.pipelines.cache) = Some(cache);
         Ok(found)
@@ -61,16 +65,17 @@ impl Gpu {
 
     fn driver_cache(&self, data: Option<&[u8]>) -> Result<wgpu::PipelineCache> {
         let descriptor = wgpu::PipelineCacheDescriptor { label: Some("wgrad"), data, fallback: true };
-        // SAFETY: the data were got from a cache of the same adapter and driver, by the key, and are whole, by the hash.
+        // SAFETY: the key shows that the data come from a cache of the same adapter and driver; the hash shows that
+        // they are complete.
         self.guard("pipeline cache", 0, || unsafe { self.device().create_pipeline_cache(&descriptor) })
     }
 
-    /// What pipelines are to be made with.
+    /// The cache for creating pipelines.
     pub(super) fn pipeline_cache(&self) -> Option<wgpu::PipelineCache> {
         lock(&self.inner.pipelines.cache).as_ref().map(|cache| cache.cache.clone())
     }
 
-    /// Writes what the driver has compiled. A failure costs time in the next process, and nothing else.
+    /// Writes the kernels that the driver has compiled. If this fails, the next process compiles them again.
     pub(super) fn keep_pipelines(&self) {
         if let Some(cache) = lock(&self.inner.pipelines.cache).as_mut() {
             let _ = cache.write();
@@ -90,7 +95,7 @@ impl PipelineCache {
     }
 }
 
-/// All that what a driver compiles depends on, but for the kernels, which it tells apart itself.
+/// Identifies everything that a driver's result depends on, except the kernels: the driver identifies these itself.
 pub(super) fn key(info: &wgpu::AdapterInfo) -> String {
     let wgpu::AdapterInfo { name, vendor, device, driver, driver_info, backend, .. } = info;
     let key = format!(
@@ -105,7 +110,7 @@ fn file(data: &[u8], key: &str) -> Vec<u8> {
     [MAGIC, key.as_bytes(), b"\n", &length, &hash(data).to_le_bytes(), data].concat()
 }
 
-/// The driver's data in a file, if it is whole and of this key.
+/// The driver's data in a file, if it is complete and has this key.
 fn payload<'a>(file: &'a [u8], key: &str) -> Option<&'a [u8]> {
     let rest = file.strip_prefix(MAGIC)?.strip_prefix(key.as_bytes())?.strip_prefix(b"\n")?;
     let (length, rest) = rest.split_first_chunk()?;
@@ -114,7 +119,7 @@ fn payload<'a>(file: &'a [u8], key: &str) -> Option<&'a [u8]> {
     whole.then_some(data)
 }
 
-/// FNV-1a, of 64 bits.
+/// 64-bit FNV-1a hash.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,4 +1,4 @@
-//! A plan's dispatches on a device, and whether the device can hold and run them.
+//! The dispatches of a plan on a device, and checks that the device can hold and run them.
 
 use super::Gpu;
 use super::executor::{own_bytes, scratch_bytes};
@@ -7,13 +7,13 @@ use crate::ops::{Launch, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY, Op, Shader};
 use crate::plan::Plan;
 
 impl Gpu {
-    /// Refuses a plan that the device cannot hold or run. Allocates nothing.
+    /// Returns an error if the device cannot hold or run the plan. Allocates nothing.
     pub(crate) fn check_plan(&self, plan: &Plan) -> Result<()> {
         self.checked_launches(plan).map(drop)
     }
 
-    /// Compiles the kernels of a plan that are not there yet: in a browser one by one, with a turn for the page after
-    /// each. `progress` hears how many are there, and of how many.
+    /// Compiles the kernels of a plan that are not yet compiled. In a browser it compiles one by one and yields to
+    /// the page after each. `progress` receives the number of compiled kernels and the total.
     pub(crate) async fn compile_async(&self, plan: &Plan, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
         let launches = self.checked_launches(plan)?;
         let mut wanted: Vec<(&Shader, Vec<bool>)> = Vec::new();
@@ -27,7 +27,8 @@ impl Gpu {
         for (i, some) in wanted.chunks(each).enumerate() {
             let some: Vec<_> = some.iter().map(|(shader, writable)| (*shader, writable.as_slice())).collect();
             self.pipelines(&some)?;
-            // A browser's GPU process compiles what it is told to before it says that it is done with what came before.
+            // A browser's GPU process compiles in order, so it reports earlier work as done only after this
+            // compilation.
             #[cfg(target_family = "wasm")]
             {
                 self.submitted_work_done().await;
@@ -38,7 +39,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// The launches of each op, of a plan that the device can hold and run.
+    /// The launches of each op. Returns an error if the device cannot hold or run the plan.
     pub(super) fn checked_launches(&self, plan: &Plan) -> Result<Vec<Vec<Launch>>> {
         for buffer in &plan.buffers {
             self.check_buffer(&buffer.name, buffer.words().unwrap_or(0) * 4)?;
@@ -81,7 +82,7 @@ impl Gpu {
         Ok(launches)
     }
 
-    /// The launches of an op, of a product with the kernel that was measured to be the fastest, if any was.
+    /// The launches of an op. A matmul uses the kernel that was measured as the fastest, if there is a measurement.
     pub(crate) fn launches(&self, op: &Op) -> Vec<Launch> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         if let Op::Matmul(op) = op
@@ -92,8 +93,8 @@ impl Gpu {
         op.launches(&self.inner.adapter)
     }
 
-    /// Folds a number of workgroups into two dimensions, as each may have 65,535 at most. Kernels pass over the
-    /// surplus.
+    /// Divides workgroups over two dimensions, because each dimension is limited to 65,535. Kernels skip the surplus
+    /// workgroups.
     pub(super) fn grid(&self, launch: &Launch) -> Result<[u32; 2]> {
         let limit = self.device().limits().max_compute_workgroups_per_dimension;
         let needed = launch.workgroups.max(1);

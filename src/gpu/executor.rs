@@ -1,4 +1,5 @@
-//! A plan bound to buffers: every pipeline and bind group is made once, then a step is a list of dispatches.
+//! GPU executor: a plan bound to buffers. Pipelines and bind groups are made once; a step is then a list of
+//! dispatches.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::num::NonZeroU64;
@@ -10,35 +11,35 @@ use crate::error::{Error, Result};
 use crate::ops::{BufferId, Launch, Operand, Tensor};
 use crate::plan::{Plan, Role};
 
-/// Bindings that share a buffer start at multiples of this: what every device allows.
+/// Bindings that share a buffer start at multiples of this offset, which every device allows.
 const STRIDE: usize = 256;
 
-/// The most bindings of a kernel: what every device allows.
+/// The largest number of bindings of a kernel that every device allows.
 const MOST_BINDINGS: usize = 8;
 
 const UNUSED_BYTES: u64 = (MOST_BINDINGS * STRIDE) as u64;
 
-/// The longest buffer of fixed size that an executor makes beside the plan's.
+/// Size of the longest buffer that an executor makes in addition to the plan's buffers.
 pub(super) fn own_bytes(launches: usize) -> u64 {
     UNUSED_BYTES.max((launches * STRIDE) as u64)
 }
 
-/// What launches leave for the next ones.
+/// Size of the scratch buffer, which passes results from one launch of an op to the next.
 pub(super) fn scratch_bytes<'a>(launches: impl Iterator<Item = &'a Launch>) -> u64 {
     launches.flat_map(|launch| &launch.bindings).map(|binding| binding.scratch).max().unwrap_or(0)
 }
 
-/// A plan with a GPU buffer for each of its buffers. Those of one [memory](crate::plan::Buffer::memory) have the same,
-/// unless they are given.
+/// A plan with its buffers on a GPU. Buffers with the same [memory](crate::plan::Buffer::memory) share one GPU
+/// buffer, unless they are given.
 #[derive(Debug, Clone)]
 pub(crate) struct GpuExecutor {
     gpu: Gpu,
     plan: Arc<Plan>,
     buffers: Vec<Option<Region>>,
     uniforms: wgpu::Buffer,
-    /// Bound where an op leaves a binding unused: one where it could read, one where it could write.
+    /// Bound to unused bindings of an op: one buffer for read-only bindings, one for writable ones.
     unused: [wgpu::Buffer; 2],
-    /// Bound where one launch of an op leaves something for the next.
+    /// Passes results from one launch of an op to the next.
     scratch: wgpu::Buffer,
     launches: Vec<Launch>,
     dispatches: Vec<Dispatch>,
@@ -61,19 +62,19 @@ impl From<wgpu::Buffer> for Region {
 
 #[derive(Debug, Clone)]
 struct Dispatch {
-    /// Of which op of the plan.
+    /// Index of the op in the plan.
     op: usize,
     pipeline: wgpu::ComputePipeline,
-    /// Absent until every buffer of the op has been given.
+    /// `None` until all buffers of the op are given.
     bind_group: Option<wgpu::BindGroup>,
-    /// What takes its place, by number, where one of its buffers [varies](GpuExecutor::vary).
+    /// Bind groups that replace it, by variant, if one of its buffers [varies](GpuExecutor::vary).
     varied: Vec<Option<wgpu::BindGroup>>,
     grid: [u32; 2],
 }
 
 impl GpuExecutor {
-    /// Buffers in `given` are used as they are; those whose length the plan knows are made, filled as it says; the
-    /// rest are given later with [`bind`](Self::bind).
+    /// Uses the buffers in `given`. Makes the buffers whose length the plan knows, with the plan's initial contents.
+    /// The other buffers are given later with [`bind`](Self::bind).
     pub(crate) fn new(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)]) -> Result<Self> {
         #[cfg(all(feature = "files", not(target_family = "wasm")))]
         gpu.measure(&plan)?;
@@ -81,14 +82,14 @@ impl GpuExecutor {
         Self::with_launches(gpu, plan, given, launches)
     }
 
-    /// The same with kernels that check their own indices and loops, for plans that are not known to be sound.
+    /// As [`new`](Self::new), with kernels that check their indices and loops. For plans that may be invalid.
     pub(crate) fn checked(gpu: &Gpu, plan: Arc<Plan>, given: &[(BufferId, Region)]) -> Result<Self> {
         let mut launches = gpu.checked_launches(&plan)?;
         launches.iter_mut().flatten().for_each(|launch| launch.shader.checked = true);
         Self::with_launches(gpu, plan, given, launches)
     }
 
-    /// An executor of such launches, those of each op.
+    /// An executor with these launches, one list for each op.
     pub(super) fn with_launches(
         gpu: &Gpu,
         plan: Arc<Plan>,
@@ -153,18 +154,18 @@ impl GpuExecutor {
         &self.plan
     }
 
-    /// The buffer behind a plan's buffer, if it has been given.
+    /// The GPU buffer of a plan's buffer, if it is given.
     pub(crate) fn buffer(&self, id: BufferId) -> Option<&wgpu::Buffer> {
         self.buffers[id.0].as_ref().map(|region| &region.buffer)
     }
 
-    /// The buffer of a role that every plan of this kind has.
+    /// The buffer of a role. The plan must have this role.
     pub(crate) fn of(&self, role: Role) -> &wgpu::Buffer {
         let id = self.plan.find(role).expect("a role of every plan of this kind");
         self.buffer(id).expect("a buffer that was made")
     }
 
-    /// Gives a buffer, or a range of one. Where it does not fit, the one before stays.
+    /// Binds a buffer or a range of one. On an error the previous buffer stays bound.
     pub(crate) fn bind(&mut self, id: BufferId, region: impl Into<Region>) -> Result<()> {
         let before = self.buffers[id.0].replace(region.into());
         let bound =
@@ -175,7 +176,8 @@ impl GpuExecutor {
         bound
     }
 
-    /// Makes variants of the dispatches that read a buffer, and no other one that varies: each reads other contents.
+    /// Makes variants of the dispatches that read a buffer, one for each element of `contents`. No other buffer of
+    /// these dispatches may vary.
     pub(crate) fn vary<T: bytemuck::Pod>(&mut self, id: BufferId, contents: &[T]) -> Result<()> {
         let mut bytes = vec![0; contents.len() * STRIDE];
         for (slot, contents) in bytes.chunks_exact_mut(STRIDE).zip(contents) {
@@ -199,7 +201,7 @@ impl GpuExecutor {
         Ok(())
     }
 
-    /// Records some ops of a step, in one of the variants that [`vary`](Self::vary) has made.
+    /// Records some ops of a step, in a variant that [`vary`](Self::vary) has made.
     pub(crate) fn record_varied(&self, to: &mut impl Recorder, label: &str, part: Range<usize>, variant: usize) {
         to.compute(label, |pass| {
             for dispatch in self.of_ops(part) {
@@ -209,7 +211,7 @@ impl GpuExecutor {
         });
     }
 
-    /// Records steps: one compute pass, no allocation.
+    /// Records steps in one compute pass, without allocation.
     pub(crate) fn record_steps(&self, to: &mut impl Recorder, steps: u32) {
         self.record(to, self.plan.name, self.step(), steps);
     }
@@ -225,18 +227,18 @@ impl GpuExecutor {
         self.record(to, label, self.of_ops(part), 1);
     }
 
-    /// Records every op with no workgroups: drivers that compile at a kernel's first use do so, and nothing runs. Every
-    /// buffer must have been given.
+    /// Records every op with zero workgroups. This makes drivers compile that otherwise compile at a kernel's first
+    /// use; nothing runs. All buffers must be given.
     pub(crate) fn record_warm_up(&self, to: &mut impl Recorder) {
         warm_up::record(to, self.dispatches.iter().map(|d| (&d.pipeline, d.bind_group.as_ref())));
     }
 
-    /// Submits the same, without the plan's own buffers: one may lack yet, or be destroyed.
+    /// Submits the same without the plan's own buffers, because some may be missing or destroyed.
     pub(crate) fn warm_up(&self) -> Result<()> {
         self.warm_up_ops(0..usize::MAX)
     }
 
-    /// As [`warm_up`](Self::warm_up), but for the report's ops, which can wait for the first report.
+    /// As [`warm_up`](Self::warm_up), without the ops of the report: these can be compiled at the first report.
     pub(crate) fn warm_up_step(&self) -> Result<()> {
         self.warm_up_ops(0..self.plan.step.len())
     }
@@ -254,12 +256,12 @@ impl GpuExecutor {
         })
     }
 
-    /// Records one op of the plan, by its place in [`Plan::ops`].
+    /// Records one op, by its index in [`Plan::ops`].
     pub(crate) fn record_op(&self, encoder: &mut wgpu::CommandEncoder, index: usize) {
         self.record(encoder, "op", self.of_ops(index..index + 1), 1);
     }
 
-    /// Records some ops of a step, and when they begin and end.
+    /// Records some ops of a step with timestamps at their start and end.
     pub(super) fn record_timed(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -314,7 +316,8 @@ impl GpuExecutor {
                     offset: 0,
                     size: NonZeroU64::new(used.scratch),
                 }),
-                // A range for each, as writable ones may not overlap; longer than any struct that a kernel declares.
+                // One range for each binding, because writable ones must not overlap. It is longer than any struct in
+                // a kernel.
                 None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
                     buffer: &self.unused[usize::from(used.is_written())],
                     offset: (binding as usize * STRIDE) as u64,

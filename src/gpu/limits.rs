@@ -1,14 +1,17 @@
-//! What a device must have, and what it had better have: for an app to ask for with the rest of its own.
+//! Required limits and optional features of a device, for apps that create the device themselves.
 
 use super::{OPTIONAL_FEATURES, executor};
 use crate::ops::{Adapter, MOST_INVOCATIONS, MOST_WORKGROUP_MEMORY};
 use crate::plan::Plan;
 
-/// The limits that a device needs to run a plan, beside a data set, whose two buffers are bound whole, and beside what
-/// [strided rows](crate::Rows) reach over; for uniforms
-/// and textures what WebGPU has by default, every other limit lower. The default limits of WebGPU are enough for most plans: what
-/// can exceed them is the length of a buffer: the longest is often the optimizer's moments, of Adam 8 bytes for each
-/// weight. Merge them into the app's own request:
+/// The device limits that a plan needs. Merge them into the app's own request.
+///
+/// They include the two buffers of a data set, which are bound whole. They do not include buffers of [strided
+/// rows](crate::Rows), which can be longer. Limits for uniforms and textures are the defaults of WebGPU; all other
+/// limits are as low as possible.
+///
+/// WebGPU's default limits are enough for most plans. Only the length of a buffer can exceed them. The longest buffer
+/// is often that of the optimizer's moments: Adam needs 8 bytes for each weight.
 ///
 /// ```no_run
 /// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits, network: wgrad::Network) -> wgrad::Result<()> {
@@ -29,8 +32,8 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let most = wgpu::Limits::default();
     let launches: Vec<_> = plan.ops().flat_map(|op| op.launches(&Adapter::default())).collect();
     let bindings = launches.iter().map(|launch| launch.bindings.len() as u32 + 1).max().unwrap_or(1);
-    // Whole vec4s, and room for what ops bind where they have nothing of their own: for two launches of each, which a product
-    // may have by measurement, and for what the first leaves for the second.
+    // Whole vec4s, and the executor's own buffers: bindings for up to two launches of each op (a measured matmul
+    // kernel may need two), and scratch.
     let own = executor::own_bytes(2 * launches.len()).max(executor::scratch_bytes(launches.iter()));
     let whole = |words: u64| (words * 4).next_multiple_of(16).max(own);
     let longest = plan.buffers.iter().filter_map(|buffer| buffer.words()).max().unwrap_or(0);
@@ -47,25 +50,28 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
         max_compute_workgroup_size_x: MOST_INVOCATIONS,
         max_compute_workgroup_size_y: MOST_ROWS,
         max_compute_workgroup_size_z: MOST_SLICES,
-        // What every device has; more are folded into two dimensions. How many there are depends on the adapter's kernels.
+        // The minimum of every device; larger grids are divided over two dimensions. The grid depends on the
+        // adapter's kernels.
         max_compute_workgroups_per_dimension: most.max_compute_workgroups_per_dimension,
         min_storage_buffer_offset_alignment: most.min_storage_buffer_offset_alignment,
-        // For `Model::wgsl`, whose weights may be uniforms, and for textures as outputs.
+        // For `Model::wgsl`, whose weights can be uniforms, and for textures as outputs.
         max_uniform_buffer_binding_size: most.max_uniform_buffer_binding_size,
         max_storage_textures_per_shader_stage: most.max_storage_textures_per_shader_stage,
         ..lowest
     }
 }
 
-/// The most slices of k that a workgroup of any kernel sums: its size in z.
+/// The largest number of k chunks that a workgroup of any kernel sums: its size in z.
 const MOST_SLICES: u32 = 4;
 
-/// The most rows of a workgroup of any kernel: its size in y.
+/// The largest number of rows of a workgroup of any kernel: its size in y.
 const MOST_ROWS: u32 = 64;
 
-/// The features of an adapter that wgrad makes use of: subgroups and 64-bit integers, with which software adapters are
-/// faster, as with buffers that the host can fill in place; the pipeline cache; and timestamps, by which [`Training::record_within`](crate::Training::record_within) measures its steps. It runs
-/// without any.
+/// The adapter's features that wgrad can use. It also runs without them.
+///
+/// - Subgroups, 64-bit integers and mappable storage buffers make software adapters faster.
+/// - The pipeline cache saves compiled kernels.
+/// - Timestamps measure steps in [`Training::record_within`](crate::Training::record_within).
 pub fn optional_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let wanted = match adapter.get_info().device_type {
         wgpu::DeviceType::Cpu => OPTIONAL_FEATURES | wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,

@@ -1,30 +1,31 @@
-//! Buffers: made within the device's limits and memory, or refused with an [`Error`]; and read back.
+//! Buffers: allocation within the device's limits and memory, and readback.
 
 use super::{Gpu, first_line};
 use crate::callback_future::CallbackFuture;
 use crate::error::{Error, Result};
 use crate::plan::LONGEST_TENSOR;
 
-/// What is known of a lost device whose device-lost callback is the app's.
+/// The error for a lost device whose device-lost callback belongs to the app.
 #[cfg(not(target_family = "wasm"))]
 fn lost() -> Error {
     Error::DeviceLost { reason: "it was destroyed, reset or removed".into() }
 }
 
-/// UNIFORM is for the weights, which an app's shader may read so: see [`Wgsl`](super::Wgsl).
+/// UNIFORM is for the weights, which an app's shader can read as uniforms: see [`Wgsl`](super::Wgsl).
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::UNIFORM)
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
 impl Gpu {
-    /// Refuses a buffer that the device could not have, or not bind whole.
+    /// Returns an error if the device cannot allocate a buffer of this size, or cannot bind it whole.
     pub(crate) fn check_size(&self, what: &str, bytes: u64) -> Result<()> {
         self.check_buffer(what, bytes)?;
         self.check_limit(what, bytes, self.largest_binding(), "max_storage_buffer_binding_size")
     }
 
-    /// Refuses a buffer that the device could not have. Ops may bind parts of a longer one than they could bind.
+    /// Returns an error if the device cannot allocate a buffer of this size. Ops can bind parts of a buffer that is
+    /// too long to bind whole.
     pub(crate) fn check_buffer(&self, what: &str, bytes: u64) -> Result<()> {
         self.check_limit(what, bytes, LONGEST_TENSOR * 4, "32-bit indices")?;
         self.check_limit(what, bytes, self.device().limits().max_buffer_size, "max_buffer_size")
@@ -38,7 +39,7 @@ impl Gpu {
         Err(Error::LimitExceeded { what, needed: bytes, limit, unit: "bytes" })
     }
 
-    /// The longest buffer that can be made and bound whole, and that kernels' 32-bit indices reach the end of.
+    /// Size of the longest buffer that can be allocated and bound whole, and that 32-bit indices can address.
     pub(crate) fn largest_binding(&self) -> u64 {
         let limits = self.device().limits();
         limits.max_buffer_size.min(limits.max_storage_buffer_binding_size).min(LONGEST_TENSOR * 4)
@@ -49,12 +50,12 @@ impl Gpu {
         self.buffer(what, bytes, USAGE, None)
     }
 
-    /// A storage buffer that starts as `contents`.
+    /// A storage buffer with initial `contents`.
     pub(crate) fn upload(&self, what: &str, contents: &[u8]) -> Result<wgpu::Buffer> {
         self.buffer(what, contents.len() as u64, USAGE, Some(contents))
     }
 
-    /// Where timestamps are resolved to.
+    /// The buffer that timestamps are resolved into.
     pub(crate) fn query_buffer(&self, bytes: u64) -> Result<wgpu::Buffer> {
         self.buffer("timestamps", bytes, wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC, None)
     }
@@ -68,11 +69,11 @@ impl Gpu {
     ) -> Result<wgpu::Buffer> {
         self.check_lost()?;
         self.check_buffer(what, bytes)?;
-        // Whole vec4s, so that kernels may read four numbers at once up to the end.
+        // Whole vec4s, so that kernels can read four numbers at a time to the end.
         let size = bytes.max(16).next_multiple_of(16);
-        // In a browser, creation throws where there is no memory to map, which wgpu turns into a panic.
+        // In a browser, creation throws if the memory cannot be mapped, and wgpu then panics.
         let mapped_at_creation = contents.is_some() && !cfg!(target_family = "wasm");
-        // A software adapter's memory is the host's: contents go where they are to stay, without a copy in between.
+        // A software adapter uses host memory, so contents are written in place without a staging copy.
         let in_place = mapped_at_creation && self.maps_buffers();
         let usage = if in_place { usage | wgpu::BufferUsages::MAP_WRITE } else { usage };
         self.guard(what, bytes, || {
@@ -86,7 +87,7 @@ impl Gpu {
                 self.queue().write_buffer(&buffer, 0, contents);
             }
             if let Some(contents) = contents.filter(|_| mapped_at_creation) {
-                // Mapping fails where creation did; the guard reports that.
+                // Mapping fails if creation has failed. The guard reports that.
                 if let Ok(mut view) = buffer.get_mapped_range_mut(..) {
                     view.slice(..contents.len()).copy_from_slice(contents);
                 }
@@ -96,20 +97,20 @@ impl Gpu {
         })
     }
 
-    /// Whether any buffer can be mapped, where that is no loss.
+    /// Whether every buffer can be mapped without a loss of speed.
     fn maps_buffers(&self) -> bool {
         self.adapter_info().device_type == wgpu::DeviceType::Cpu
             && self.device().features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
     }
 
-    /// Runs `make` and turns what wgpu reports meanwhile into an [`Error`].
+    /// Runs `make` and converts errors that wgpu reports into an [`Error`].
     #[cfg(not(target_family = "wasm"))]
     pub(crate) fn guard<T>(&self, what: &str, bytes: u64, make: impl FnOnce() -> T) -> Result<T> {
         let device = self.device();
         let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory]
             .map(|filter| device.push_error_scope(filter));
         let made = make();
-        // On native, the answer is there at once.
+        // On native platforms the result is available at once.
         let errors = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
         match errors.fold(None, |first, error| first.or(error)) {
             None => Ok(made),
@@ -120,14 +121,14 @@ impl Gpu {
                 if self.makes_buffers() {
                     return Err(Error::Gpu { what: what.into(), reason });
                 }
-                // An app's device has the app's device-lost callback, not ours: this is how we see it.
+                // The device-lost callback belongs to the app, so this is how wgrad detects the loss.
                 Err(lost())
             }
         }
     }
 
-    /// An error if the device is lost, by asking it: an app's device has the app's device-lost callback, and what is made
-    /// on a lost device fails silently.
+    /// Returns an error if the device is lost, by testing it. Only the app's callback is notified of the loss, and
+    /// allocations on a lost device fail silently.
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;
         #[cfg(not(target_family = "wasm"))]
@@ -137,7 +138,7 @@ impl Gpu {
         Ok(())
     }
 
-    /// Whether the device still does the least that a device can.
+    /// Whether the device can still allocate a small buffer.
     #[cfg(not(target_family = "wasm"))]
     fn makes_buffers(&self) -> bool {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
@@ -147,14 +148,14 @@ impl Gpu {
         pollster::block_on(scope.pop()).is_none()
     }
 
-    /// Overwrites part of a buffer before whatever is submitted next.
+    /// Overwrites part of a buffer before the next submission.
     pub(crate) fn write(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
         self.check_lost()?;
         self.check_queue()?;
         self.guard("a write to a buffer", 0, || self.queue().write_buffer(buffer, offset, bytes))
     }
 
-    /// Refuses an app's buffer that is destroyed, or another device's, by its own name: `what`.
+    /// Returns an error if an app's buffer is destroyed or belongs to another device. The text names it `what`.
     pub(crate) fn check_buffer_is_ours(&self, what: &str, buffer: &wgpu::Buffer) -> Result<()> {
         let layout = self.bind_group_layout(&[]);
         let binding = wgpu::BufferBinding { buffer, offset: 0, size: std::num::NonZeroU64::new(4) };
@@ -163,16 +164,16 @@ impl Gpu {
         self.ours(what, "buffer", || drop(self.device().create_bind_group(&descriptor)))
     }
 
-    /// Refuses an app's texture that is destroyed, or another device's, by its own name; returns a view of mip level 0, of
-    /// the texture's dimension unless given.
+    /// Returns a view of mip level 0 of an app's texture, with the texture's dimension unless `dimension` is given.
+    /// Returns an error if the texture is destroyed or belongs to another device; the text names it `what`.
     pub(crate) fn view(
         &self,
         what: &str,
         texture: &wgpu::Texture,
         dimension: Option<wgpu::TextureViewDimension>,
     ) -> Result<wgpu::TextureView> {
-        // A texture tells its own device of its faults, whose errors are not ours to catch: an encoder of this device is asked
-        // first.
+        // Errors of a texture go to its own device, where wgrad cannot catch them. So test it with an encoder of this
+        // device first.
         self.ours(what, "texture", || {
             let mut encoder = self.encoder();
             let state = wgpu::TextureUses::RESOURCE;
@@ -186,7 +187,7 @@ impl Gpu {
 
     fn ours<T>(&self, what: &str, kind: &str, make: impl FnOnce() -> T) -> Result<T> {
         self.check_lost()?;
-        // What is of another `wgpu::Instance` makes wgpu panic.
+        // wgpu panics if the object belongs to another `wgpu::Instance`.
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.guard(what, 0, make)));
         let fault = |actual: &str| Error::shape(what, format!("a {kind} of this Gpu's device"), actual);
         made.map_err(|_| fault("one of another device, of another wgpu::Instance"))?.map_err(|error| match error {
@@ -200,8 +201,8 @@ impl Gpu {
         })
     }
 
-    /// In a browser the answer would come later, with nobody to await it: errors go to the device's own handler, which
-    /// by default writes them to the console.
+    /// In a browser the result arrives later, and nothing awaits it. Errors go to the device's own handler, which by
+    /// default writes them to the console.
     #[cfg(target_family = "wasm")]
     pub(crate) fn guard<T>(&self, _: &str, _: u64, make: impl FnOnce() -> T) -> Result<T> {
         Ok(make())
@@ -212,7 +213,7 @@ impl Gpu {
         self.buffer("a readback", bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, None)
     }
 
-    /// A buffer that the host writes, and may at once.
+    /// A buffer that the host can write. It is mapped when created.
     pub(crate) fn staging_up(&self, bytes: u64) -> Result<wgpu::Buffer> {
         let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
         self.check_lost()?;
@@ -222,7 +223,7 @@ impl Gpu {
         self.guard("a write", bytes, || self.device().create_buffer(&descriptor))
     }
 
-    /// Records a copy of a range of a buffer, in bytes, to where the host can read them.
+    /// Records a copy of a range of a buffer, in bytes, into a buffer that the host can read.
     pub(crate) fn record_readback(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -237,26 +238,26 @@ impl Gpu {
 }
 
 impl Gpu {
-    /// What a call has failed of: the loss of the device, or what wgpu says.
+    /// The error of a failed call: the loss of the device, or wgpu's reason.
     pub(crate) fn fault(&self, what: &str, reason: String) -> Error {
         self.check_alive().err().unwrap_or_else(|| Error::Gpu { what: what.into(), reason })
     }
 
-    /// What a mapped buffer holds; it is unmapped then. None where the device or the buffer was destroyed meanwhile, which is
-    /// not told to the app's error handler.
+    /// The contents of a mapped buffer, which is unmapped afterwards. `None` if the device or the buffer has been
+    /// destroyed; the app's error handler is not notified.
     pub(crate) fn take_mapped(&self, buffer: &wgpu::Buffer) -> Option<Vec<u32>> {
         let words = buffer.get_mapped_range(..).ok().map(|view| bytemuck::pod_collect_to_vec(&view))?;
         self.unmap(buffer).ok()?;
         Some(words)
     }
 
-    /// Unmaps a buffer, which its device may have destroyed by now.
+    /// Unmaps a buffer, even if its device has been destroyed.
     pub(crate) fn unmap(&self, buffer: &wgpu::Buffer) -> Result<()> {
         self.guard("a mapped buffer", 0, || buffer.unmap())
     }
 }
 
-/// Bytes on their way to the host. Call [`read`](Self::read) after the encoder has been submitted.
+/// A pending copy to the host. Call [`read`](Self::read) after the encoder has been submitted.
 #[derive(Debug)]
 pub(crate) struct Readback {
     staging: wgpu::Buffer,
@@ -264,7 +265,7 @@ pub(crate) struct Readback {
 }
 
 impl Readback {
-    /// Asks for the bytes.
+    /// Requests the bytes.
     pub(crate) fn read(self, gpu: &Gpu) -> Result<Reading> {
         let (mapped, fulfil) = CallbackFuture::new();
         gpu.guard("a readback", self.bytes, || gpu.map(&self.staging, self.bytes, fulfil))?;
@@ -272,7 +273,7 @@ impl Readback {
     }
 }
 
-/// Bytes that have been asked for.
+/// Requested bytes.
 #[derive(Debug)]
 pub(crate) struct Reading {
     readback: Readback,
@@ -281,7 +282,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// The bytes as words, once the GPU has got there.
+    /// Waits for the bytes and returns them as words.
     pub(crate) async fn finish(self) -> Result<Vec<u32>> {
         let mapped = self.mapped.await;
         self.gpu.check_lost()?;

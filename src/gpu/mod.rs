@@ -1,4 +1,4 @@
-//! The GPU executor: a device, the kernels compiled for it, and plans bound to its buffers.
+//! The GPU: a device, its compiled kernels, and plans bound to its buffers.
 
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 mod cache;
@@ -32,7 +32,7 @@ pub use traffic::Traffic;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 pub use tuning::Tuning;
 
-/// A GPU: a `wgpu` device and queue, and the kernels compiled for them. A clone is the same GPU.
+/// A GPU: a `wgpu` device and queue with the kernels compiled for them. A clone refers to the same GPU.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -47,33 +47,33 @@ struct Inner {
     pipelines: Pipelines,
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     tuner: Mutex<Option<tuning::Tuner>>,
-    /// Why the device was lost, once it was.
+    /// The reason why the device was lost, if it was.
     lost: Arc<Mutex<Option<String>>>,
-    /// Submissions made here whose end nobody has waited for, oldest first.
+    /// Submissions of wgrad that have not been waited for, oldest first.
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     traffic: Mutex<Traffic>,
-    /// Whether the queue is known to be the device's.
+    /// Whether the queue is known to belong to the device.
     own_queue: AtomicBool,
 }
 
-/// Device features that are used where they are there: by some variant of a kernel, the pipeline cache, the profiler.
+/// Device features that are used if available: by variants of kernels, the pipeline cache and the profiler.
 const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_INT64)
     .union(wgpu::Features::PIPELINE_CACHE)
     .union(wgpu::Features::TIMESTAMP_QUERY);
 
-/// Vendors' numbers on the PCI bus.
+/// PCI vendor ids.
 const NVIDIA: u32 = 0x10de;
 const AMD: u32 = 0x1002;
 
 impl Adapter {
-    /// On software adapters lanes are those of a vector register. Subgroup products win there: a broadcast is one
-    /// instruction, and workgroup memory buys nothing. They need a subgroup of one known size. And an access to memory
-    /// is a loop over the lanes, whatever its width, except that 16 lanes of 64 bits take two registers. A browser wants
-    /// another text for subgroups, which naga does not take.
+    /// On software adapters the invocations of a subgroup are the lanes of a vector register. Subgroup matmuls are
+    /// the fastest there: a broadcast is one instruction, and workgroup memory has no advantage. They need a fixed
+    /// subgroup size. A memory access is a loop over the lanes of any width, but 16 lanes of 64 bits take two
+    /// registers. In browsers the syntax for subgroups differs, and naga does not accept it.
     ///
-    /// NVIDIA's and AMD's invocations have some 250 registers; Intel's and Arm's spill long before, and a browser does not
-    /// tell whose they are.
+    /// On NVIDIA and AMD an invocation has about 250 registers. Intel and Arm spill with far fewer. A browser does
+    /// not tell the vendor.
     fn of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let lanes = info.subgroup_min_size;
@@ -89,7 +89,7 @@ impl Adapter {
 }
 
 impl Gpu {
-    /// Opens the fastest GPU there is, a software one where there is no other. Blocks; not for browsers.
+    /// Opens the fastest GPU, or a software GPU if there is no other. Blocks; not for browsers.
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::NoDevice`].
@@ -98,10 +98,10 @@ impl Gpu {
         pollster::block_on(Self::request_async())
     }
 
-    /// Opens the first GPU whose name contains `name`, in any case of letters. Blocks; not for browsers.
+    /// Opens the first GPU whose name contains `name`, ignoring case. Blocks; not for browsers.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], which lists those that are there; [`Error::NoDevice`].
+    /// [`Error::NoAdapter`], which lists the available adapters; [`Error::NoDevice`].
     #[cfg(not(target_family = "wasm"))]
     pub fn request_named(name: &str) -> Result<Self> {
         pollster::block_on(Self::request_named_async(name))
@@ -123,11 +123,11 @@ impl Gpu {
         Self::from_adapter(&adapter).await
     }
 
-    /// `request_named` for async code. In a browser, whose adapters have no names, use
+    /// [`request_named`](Self::request_named) for async code. In a browser adapters have no names: use
     /// [`request_async`](Self::request_async).
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], which lists those that are there; [`Error::NoDevice`].
+    /// [`Error::NoAdapter`], which lists the available adapters; [`Error::NoDevice`].
     pub async fn request_named_async(name: &str) -> Result<Self> {
         let wanted = || format!(" named {name:?}");
         let adapters = instance(wanted)?.enumerate_adapters(wgpu::Backends::all()).await;
@@ -145,8 +145,7 @@ impl Gpu {
         }
     }
 
-    /// Opens an adapter that the app has found, with the features that make kernels fast and profiles possible where it
-    /// has them.
+    /// Opens an adapter that the app has chosen, with the available [`optional_features`].
     ///
     /// # Errors
     /// [`Error::NoDevice`].
@@ -156,7 +155,7 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("wgrad"),
             required_features: optional_features(adapter),
-            // The default limits, but buffers as large as the adapter can have them.
+            // The default limits, with the largest buffers that the adapter allows.
             required_limits: wgpu::Limits {
                 max_buffer_size: available.max_buffer_size,
                 max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
@@ -177,14 +176,17 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Uses an app's own device and queue. Nothing is created or submitted here.
+    /// Uses an app's own device and queue. Creates and submits nothing.
     ///
-    /// The default limits of WebGPU do, for all but very long buffers: [`required_limits`] has the least that a plan needs,
-    /// [`optional_features`] what is worth having. The app keeps the device: its device-lost callback and its
-    /// uncaptured-error handler stay its own. A queue of another device is refused with [`Error::Gpu`] by what is made
-    /// first or, where the device was busy then, by the first call that waits for an answer.
-    /// Trainers and models that are given clones of one `Gpu` share what is compiled:
-    /// make one for a device, and clone it.
+    /// WebGPU's default limits are enough unless buffers are very long. [`required_limits`] returns the limits that a
+    /// plan needs, and [`optional_features`] the useful features. The app keeps its device-lost callback and its
+    /// uncaptured-error handler.
+    ///
+    /// Trainers and models share compiled kernels if they use clones of one `Gpu`. So make one `Gpu` for a device and
+    /// clone it.
+    ///
+    /// A queue of another device is an [`Error::Gpu`]. It is returned by the first call that makes something, or, if
+    /// the device is busy then, by the first call that waits for a result.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let adapter = Adapter::of(&info, device.features());
@@ -204,10 +206,10 @@ impl Gpu {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Makes products with this kernel wherever it can: for tests that would see each on one adapter.
+    /// Uses this matmul kernel whenever it supports the matmul. For tests that run every kernel on one adapter.
     ///
     /// # Panics
-    /// Where there are clones.
+    /// If there are clones.
     #[doc(hidden)]
     pub fn with_products(mut self, kernel: MatmulKernel) -> Self {
         Arc::get_mut(&mut self.inner).expect("no clone yet").adapter.forced_matmul = Some(kernel);
@@ -219,17 +221,17 @@ impl Gpu {
         &self.inner.device
     }
 
-    /// Its queue.
+    /// The device's queue.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
 
-    /// Name, driver, backend and kind of the adapter.
+    /// Name, driver, backend and type of the adapter.
     pub fn adapter_info(&self) -> &wgpu::AdapterInfo {
         &self.inner.info
     }
 
-    /// How many kernels have been compiled for this GPU so far.
+    /// Number of kernels compiled for this GPU so far.
     pub fn kernels_compiled(&self) -> usize {
         self.inner.pipelines.count()
     }
@@ -238,7 +240,7 @@ impl Gpu {
         self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("wgrad") })
     }
 
-    /// An error if the device is known to be lost.
+    /// Returns an error if the device is known to be lost.
     pub(crate) fn check_lost(&self) -> Result<()> {
         match &*lock(&self.inner.lost) {
             Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
@@ -255,19 +257,20 @@ fn instance(wanted: impl Fn() -> String) -> Result<wgpu::Instance> {
     Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env()))
 }
 
-/// Why there is no adapter.
+/// The reason why there is no adapter.
 #[cfg(not(target_family = "wasm"))]
 fn reason(error: &wgpu::RequestAdapterError) -> String {
     error.to_string()
 }
 
-/// Why there is no adapter: wgpu's own words name what it was built without, which no visitor of a page could change.
+/// The reason why there is no adapter. wgpu's own text names missing build features, which do not help a visitor of a
+/// page.
 #[cfg(target_family = "wasm")]
 fn reason(_: &wgpu::RequestAdapterError) -> String {
     crate::web::why_no_adapter().into()
 }
 
-/// What says it all, of a text of many lines.
+/// The first line of a text with content; it has the cause.
 pub(crate) fn first_line(text: &str) -> &str {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' '])
 }

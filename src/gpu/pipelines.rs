@@ -1,4 +1,5 @@
-//! Compiled kernels: each pipeline is made once per device, several at a time where there are threads.
+//! Compiled kernels. Each pipeline is made once for a device; several are compiled in parallel if threads are
+//! available.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -8,10 +9,10 @@ use super::{Gpu, lock};
 use crate::error::Result;
 use crate::ops::Shader;
 
-/// What tells modules apart: the text, and whether it is checked.
+/// Identity of a module: its source, and whether it has runtime checks.
 type Text = (Cow<'static, str>, bool);
 
-/// What tells pipelines apart: the text, and the bits of its constants.
+/// Identity of a pipeline: its module, and the bits of its constants.
 type Key = (Text, Vec<(&'static str, u64)>);
 
 impl Shader {
@@ -21,7 +22,7 @@ impl Shader {
     }
 }
 
-/// Every pipeline made for a device so far.
+/// All pipelines made for a device so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
@@ -38,10 +39,10 @@ impl Pipelines {
 }
 
 impl Gpu {
-    /// The pipeline of each shader. `writable` tells for each binding from 1 on whether the kernel writes it.
+    /// The pipeline of each shader. `writable` says for each binding from 1 on whether the kernel writes it.
     ///
     /// Binding 0, the kernel's uniforms, is read-only storage too. From a uniform buffer, lavapipe would compile the
-    /// values into the kernel where they decide a branch: again for each op, and in some shapes at every submission.
+    /// values into branches: again for each op, and for some shapes at every submission.
     pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
         let keys: Vec<Key> = wanted.iter().map(|(shader, _)| shader.key()).collect();
@@ -54,7 +55,7 @@ impl Gpu {
                 }
             }
         }
-        // The longest texts first, so that threads end together.
+        // The longest sources first, so that threads end at about the same time.
         missing.sort_by_key(|&i| std::cmp::Reverse(wanted[i].0.source.len()));
         let compile = |&i: &usize| -> Result<()> {
             let (shader, writable) = wanted[i];
@@ -70,7 +71,7 @@ impl Gpu {
         Ok(keys.iter().map(|key| made[key].clone()).collect())
     }
 
-    /// The layout of a kernel's one bind group.
+    /// The layout of a kernel's only bind group.
     pub(super) fn bind_group_layout(&self, writable: &[bool]) -> wgpu::BindGroupLayout {
         let mut layouts = lock(&self.inner.pipelines.layouts);
         let make = || {
@@ -93,7 +94,7 @@ impl Gpu {
         layouts.entry(writable.to_vec()).or_insert_with(make).clone()
     }
 
-    /// The pipeline of a shader whose bindings are told by its text: of those that take textures.
+    /// The pipeline of a shader that uses textures. Its layout is derived from the source.
     pub(crate) fn pipeline_of_its_own_layout(&self, shader: &Shader) -> Result<wgpu::ComputePipeline> {
         let key = shader.key();
         if let Some(pipeline) = lock(&self.inner.pipelines.made).get(&key) {
@@ -126,8 +127,8 @@ impl Gpu {
                 entry_point: Some("main"),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     constants: &shader.constants,
-                    // The engine's kernels write workgroup memory before they read it, and zeroing it is slow on some
-                    // GPUs. WGSL promises zeros to kernels of an app's own, which are checked.
+                    // wgrad's kernels write workgroup memory before they read it, and zeroing it is slow on some
+                    // GPUs. Custom kernels are checked, and get the zeros that WGSL promises.
                     zero_initialize_workgroup_memory: shader.checked,
                 },
                 cache: self.pipeline_cache().as_ref(),
@@ -143,7 +144,7 @@ impl Gpu {
     #[cfg(not(all(feature = "files", not(target_family = "wasm"))))]
     fn keep_pipelines(&self) {}
 
-    /// A module is kept only where it is valid: of an invalid one, wgpu says why only once.
+    /// Only valid modules are kept, because wgpu reports the error of an invalid module only once.
     fn module(&self, what: &str, shader: &Shader, text: &Text) -> Result<wgpu::ShaderModule> {
         if let Some(module) = lock(&self.inner.pipelines.modules).get(text) {
             return Ok(module.clone());
@@ -156,23 +157,22 @@ impl Gpu {
             label: Some(&shader.name),
             source: wgpu::ShaderSource::Wgsl(shader.source.clone()),
         };
-        // SAFETY: in plans that `Plan` itself makes, every index a kernel forms is below the length of its binding, as
-        // the plan's shapes are what buffers are made from and what the kernels' uniforms hold, and GpuExecutor checks
-        // buffers given from outside, `Rows::strided` those whose length a plan does not know; every loop ends within the plan's limits. Plans made by hand come with
-        // `Shader::checked`, or through Lockstep::new_unchecked, whose caller vouches for them.
+        // SAFETY: in plans that `Plan` makes, every index of a kernel is below the length of its binding, and every
+        // loop ends. Shapes of the plan determine buffers and uniforms; GpuExecutor and `Rows::strided` check buffers
+        // from outside. Other plans use `Shader::checked`, or Lockstep::new_unchecked with the caller's guarantee.
         let make = || unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
         let module = self.guard(what, 0, make)?;
         Ok(lock(&self.inner.pipelines.modules).entry(text.clone()).or_insert(module).clone())
     }
 }
 
-/// Calls `work` on every item; the first error wins.
+/// Calls `work` for every item; returns the first error.
 #[cfg(target_family = "wasm")]
 fn in_parallel<T>(items: &[T], work: impl Fn(&T) -> Result<()>) -> Result<()> {
     items.iter().try_for_each(work)
 }
 
-/// Calls `work` on every item, on as many threads as there are cores; the first error wins.
+/// Calls `work` for every item, on all cores; returns the first error.
 #[cfg(not(target_family = "wasm"))]
 fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(items.len());

@@ -1,13 +1,15 @@
-//! Where commands go.
+//! The trait of encoders and passes that dispatches are recorded into.
 
-/// Where dispatches are recorded: a [`wgpu::CommandEncoder`], in which they get a compute pass of their own, or a
-/// [`wgpu::ComputePass`] that is open. In an open pass they change the pipeline and bind group 0: set yours again after.
+/// A target for dispatches: a [`wgpu::CommandEncoder`] or an open [`wgpu::ComputePass`].
+///
+/// In an encoder the dispatches get a compute pass of their own. In an open pass they change the pipeline and bind
+/// group 0: set your own again afterwards.
 pub trait Recorder: Sealed {}
 
 impl Recorder for wgpu::CommandEncoder {}
 impl Recorder for wgpu::ComputePass<'_> {}
 
-/// Keeps the trait to these two.
+/// Prevents other implementations of the trait.
 pub trait Sealed {
     #[doc(hidden)]
     fn compute(&mut self, label: &str, record: impl FnOnce(&mut wgpu::ComputePass<'_>));

@@ -1,26 +1,26 @@
-//! Timestamps: when each op of a step begins and ends on the GPU's own clock.
+//! Timestamps: start and end of each op of a step, on the GPU's clock.
 
 use super::{Gpu, GpuExecutor};
 use crate::error::{Error, Result};
 
-/// Timestamps of a query set: the most that every backend allows. A pass takes two.
+/// Size of a query set that every backend allows. A pass uses two timestamps.
 const QUERIES: u32 = 4096;
 
-/// When passes began and ended, in seconds of the GPU's clock.
+/// Start and end of passes, in seconds of the GPU's clock.
 pub(crate) struct Times {
-    /// A step as it is: one pass.
+    /// A step in one pass, as in training.
     pub step: [f64; 2],
-    /// Then each op in a pass of its own.
+    /// Each op in its own pass.
     pub ops: Vec<[f64; 2]>,
 }
 
 impl Gpu {
-    /// Whether the device has a clock.
+    /// Whether the device has timestamps.
     pub(crate) fn has_timestamps(&self) -> bool {
         self.device().features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// An error where the device has no clock.
+    /// Returns an error if the device has no timestamps.
     pub(crate) fn check_timestamps(&self) -> Result<()> {
         match self.has_timestamps() {
             true => Ok(()),
@@ -28,21 +28,21 @@ impl Gpu {
         }
     }
 
-    /// Room for so many timestamps.
+    /// A query set for `count` timestamps.
     pub(crate) fn query_set(&self, count: u32) -> Result<wgpu::QuerySet> {
         let (label, ty) = (Some("timestamps"), wgpu::QueryType::Timestamp);
         let descriptor = wgpu::QuerySetDescriptor { label, ty, count };
         self.guard("the timestamp queries", u64::from(count) * 8, || self.device().create_query_set(&descriptor))
     }
 
-    /// Seconds of a tick of the device's clock.
+    /// Seconds of a timestamp tick.
     pub(crate) fn tick(&self) -> f64 {
         f64::from(self.queue().get_timestamp_period()) * 1e-9
     }
 }
 
 impl GpuExecutor {
-    /// Runs a step twice, in one pass and in a pass for each op, and tells when each began and ended.
+    /// Runs a step twice: in one pass, and with a pass for each op. Returns the start and end of each pass.
     pub(crate) async fn time_step(&self) -> Result<Times> {
         let gpu = self.gpu();
         gpu.check_timestamps()?;
@@ -70,7 +70,7 @@ impl GpuExecutor {
 
         let ticks: &[[u64; 2]] = &bytemuck::pod_collect_to_vec(&words);
         let seconds = gpu.tick();
-        // Differences first: an f64 does not hold every nanosecond since 1970.
+        // Subtract before converting: an f64 cannot represent every nanosecond since 1970.
         let first = ticks[0][0];
         let mut times = ticks.iter().map(|pass| pass.map(|t| t.wrapping_sub(first) as i64 as f64 * seconds));
         Ok(Times { step: times.next().unwrap_or_default(), ops: times.collect() })

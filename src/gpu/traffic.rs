@@ -1,51 +1,53 @@
-//! Submitting, polling and mapping: each in one place, where it is counted.
+//! Submitting, polling and mapping: each is done and counted in one place.
 
 use super::{Gpu, lock};
 use crate::callback_future::CallbackFuture;
 
-/// What wgrad itself has asked of the device, and what has gone over the bus for it. Nothing that is called `record_*`
-/// adds to it but [`maps_on_submit`](Self::maps_on_submit), nor does a `prepare_*`, unless `Gpu::tune` asks for measurement.
+/// Counts of wgrad's own submissions, polls, mappings and read bytes.
+///
+/// `record_*` calls change only [`maps_on_submit`](Self::maps_on_submit). `prepare_*` calls change nothing, unless
+/// `Gpu::tune` requests measurements.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Command buffers submitted.
+    /// Number of submitted command buffers.
     pub submits: u64,
-    /// Times that a thread has polled the device, and so waited for it.
+    /// Number of polls that waited for the device.
     pub polls: u64,
-    /// Buffers mapped to be read.
+    /// Number of buffers mapped for reading.
     pub maps: u64,
-    /// Mappings that [`record_within`](crate::Training::record_within) and
-    /// [`record_snapshot`](crate::Snapshots::record_snapshot) have left in an app's encoders, for the app's own submission to
-    /// ask for: one a call of the former, one for each buffer of the training state of the latter.
+    /// Number of mappings that the app's own submissions will request.
+    /// [`record_within`](crate::Training::record_within) adds one a call, and
+    /// [`record_snapshot`](crate::Snapshots::record_snapshot) one for each buffer of the training state.
     pub maps_on_submit: u64,
-    /// Bytes read back by wgrad's own submissions.
+    /// Number of bytes read back by wgrad's own submissions.
     pub readback_bytes: u64,
 }
 
 impl Gpu {
-    /// What wgrad itself has submitted, waited for and read back on this GPU so far.
+    /// Counts of wgrad's submissions, polls, mappings and read bytes on this GPU so far.
     pub fn traffic(&self) -> Traffic {
         *lock(&self.inner.traffic)
     }
 
-    /// Finishes an encoder and submits it. An app may have destroyed a buffer that it got from us: that is our error then, not
-    /// one of the app's handler.
+    /// Finishes an encoder and submits it. If the app has destroyed a buffer of wgrad, this returns the error; the
+    /// app's error handler is not called.
     pub(crate) fn submit(&self, encoder: wgpu::CommandEncoder) -> crate::Result<()> {
         lock(&self.inner.traffic).submits += 1;
         let index = self.guard("a submission", 0, || self.queue().submit([encoder.finish()]))?;
         let mut in_flight = lock(&self.inner.in_flight);
         in_flight.push_back(index);
-        // Where only async forms are used, nobody waits here: old ones need not be kept.
+        // If an app uses only async calls, nothing waits here, so old submissions are dropped from the list.
         if in_flight.len() > 8 {
             in_flight.pop_front();
         }
         Ok(())
     }
 
-    /// Waits for the oldest submission that nobody has waited for, or for the last. Returns whether the device has nothing left to
-    /// do, as far as it knows.
+    /// Waits for the oldest submission that has not been waited for, or for the last one. Returns whether the device
+    /// is idle.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`](crate::Error::DeviceLost), after which nothing that is waited for may ever come.
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost). Pending results may never arrive after it.
     #[cfg(not(target_family = "wasm"))]
     pub(super) fn poll(&self) -> crate::Result<bool> {
         lock(&self.inner.traffic).polls += 1;
@@ -53,7 +55,7 @@ impl Gpu {
         self.poll_once(wgpu::PollType::Wait { submission_index, timeout: None })
     }
 
-    /// Looks whether something has finished, without waiting. Returns what [`poll`](Self::poll) does.
+    /// Polls without waiting. Returns whether the device is idle.
     #[cfg(not(target_family = "wasm"))]
     pub(super) fn look(&self) -> crate::Result<bool> {
         self.poll_once(wgpu::PollType::Poll)
@@ -62,10 +64,10 @@ impl Gpu {
     #[cfg(not(target_family = "wasm"))]
     fn poll_once(&self, kind: wgpu::PollType) -> crate::Result<bool> {
         let poll = || self.device().poll(kind);
-        // Where the driver has lost the device, wgpu panics.
+        // wgpu panics if the driver has lost the device.
         let idle = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll)) {
             Ok(Ok(status)) => status.is_queue_empty(),
-            // A submission that this device does not know of: nothing was waited for.
+            // The submission belongs to another device, so there was no wait.
             Ok(Err(_)) => true,
             Err(panic) => {
                 let reason = panic.downcast::<String>().map_or("wgpu panicked".into(), |message| *message);
@@ -77,14 +79,14 @@ impl Gpu {
         Ok(idle)
     }
 
-    /// A future of the end of everything submitted so far.
+    /// A future that completes when all work submitted so far has finished.
     pub(crate) fn submitted_work_done(&self) -> CallbackFuture<()> {
         let (signal, fulfil) = CallbackFuture::new();
         self.queue().on_submitted_work_done(move || fulfil(()));
         signal
     }
 
-    /// Asks for the first bytes of a buffer.
+    /// Requests the first bytes of a buffer.
     pub(crate) fn map(
         &self,
         buffer: &wgpu::Buffer,
@@ -98,7 +100,7 @@ impl Gpu {
         ask(buffer, wgpu::MapMode::Read, bytes, done);
     }
 
-    /// Asks for a buffer to be written, whole. It is not read back, so it does not count.
+    /// Requests a whole buffer for writing. Not counted, because nothing is read back.
     pub(crate) fn map_to_write(
         &self,
         buffer: &wgpu::Buffer,
@@ -107,7 +109,7 @@ impl Gpu {
         ask(buffer, wgpu::MapMode::Write, buffer.size(), done);
     }
 
-    /// Records that the submission of an app's encoder is to ask for a buffer.
+    /// Records that the submission of an app's encoder maps a buffer.
     pub(crate) fn record_map(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -119,7 +121,7 @@ impl Gpu {
     }
 }
 
-/// In a browser nobody could wait for the answer, nor tell.
+/// In a browser nothing can wait for the result or report it.
 #[cfg(target_family = "wasm")]
 impl Gpu {
     pub(crate) async fn know_queue(&self) -> crate::Result<()> {
@@ -140,18 +142,18 @@ fn ask(
     buffer.map_async(mode, ..bytes, done);
 }
 
-/// What a callback of a mapping is told.
+/// Result that a mapping's callback receives.
 type MapResult = Result<(), wgpu::BufferAsyncError>;
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    /// What is not counted would not be seen: each call of wgpu's that is counted stands in this file, once.
+    /// Each counted call of wgpu must occur in this file only, and once, or it would not be counted.
     #[test]
     fn what_is_counted_happens_in_one_place() {
         let calls = ["queue().submit(", "device().poll(", ".map_async(", ".map_buffer_on_submit("];
-        // By whatever name else a queue or a device might go.
+        // Other names under which a queue or a device could be used.
         let others = ["queue.submit(", "device.poll("];
         let mut found = Vec::new();
         let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

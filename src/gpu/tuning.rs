@@ -1,4 +1,4 @@
-//! Choosing the kernel of each product by measurement. It is for who asks: the rule in `ops/matmul/rule.rs` needs none.
+//! Tuning: chooses the kernel of each matmul by measurement. Optional; the default rule is in `ops/matmul/rule.rs`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,47 +12,51 @@ use crate::error::Result;
 use crate::ops::launches;
 use crate::plan::{BufferId, Epilogue, Matmul, MatmulKernel, Op, Plan};
 
-/// How the kernel of each matrix product is chosen: see [`Gpu::tune`].
+/// How the kernel of each matmul is chosen: see [`Gpu::tune`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Tuning {
-    /// By a rule, from the kind of the adapter and the size of the product. Costs nothing.
+    /// By a rule, from the kind of adapter and the size of the matmul. Costs no time.
     #[default]
     Rule,
-    /// By timing every kernel that there is, once for each shape of product, as a trainer or a model is made. It takes
-    /// from a second to a minute a network, most of it the driver's compiler.
+    /// By measuring all available kernels, once for each matmul shape, when a trainer or a model is made. It takes
+    /// from a second to a minute for a network, mostly for compilation.
     Measure {
-        /// Where the choice is kept, as JSON, if anywhere.
+        /// JSON file that stores the choices, if any.
         file: Option<PathBuf>,
     },
 }
 
-/// What has been measured on a device.
+/// Measurements on a device.
 #[derive(Debug)]
 pub(super) struct Tuner {
     file: Option<PathBuf>,
     choices: Choices,
 }
 
-/// The contents of a file.
+/// Contents of the file.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Choices {
-    /// What they hold for: adapter, driver and version.
+    /// Adapter, driver and version that the choices are for.
     key: String,
-    /// The fastest kernel of each product.
+    /// The fastest kernel of each matmul.
     products: BTreeMap<String, String>,
 }
 
-/// How long a kernel runs to be timed, at least, if a hundred runs are as long.
+/// The minimum measured time of a kernel, unless 100 runs are shorter.
 const LONG_ENOUGH: Duration = Duration::from_millis(4);
 
 impl Gpu {
-    /// Sets how the kernels of products are chosen, for trainers and models made from now on. A file of another adapter,
-    /// driver or version, or one that is damaged, counts as empty, and is replaced once something has been measured.
+    /// Sets how matmul kernels are chosen, for trainers and models made from now on.
     ///
-    /// With [`Tuning::Measure`], whatever binds a plan whose products have not been measured yet blocks, submits and polls, the
-    /// async forms too: a new trainer, its evaluation, `prepare_*`, each new number of rows of a forward pass. All kernels
-    /// agree within rounding; but another choice is another order of sums, so that two runs are the same bit for bit only where the choice is:
-    /// from the same file. Where the file cannot be written, it is an [`Error::File`](crate::Error::File).
+    /// With [`Tuning::Measure`], every call that binds a plan with unmeasured matmuls blocks, submits and polls; the
+    /// async calls do too. Such calls make a trainer or its evaluation, or prepare a pass, or run a forward pass with
+    /// a new number of rows.
+    ///
+    /// All kernels agree within rounding. Another kernel sums in another order, so two runs are equal bit for bit
+    /// only with the same choices: use the same file.
+    ///
+    /// A file of another adapter, driver or version, or a damaged one, counts as empty. It is replaced after a
+    /// measurement. If the file cannot be written, these calls return [`Error::File`](crate::Error::File).
     ///
     /// ```no_run
     /// use wgrad::{Gpu, Tuning};
@@ -68,15 +72,15 @@ impl Gpu {
         };
     }
 
-    /// The kernel that was measured to make a product fastest.
+    /// The kernel that was measured as the fastest for a matmul.
     pub(super) fn measured(&self, op: &Matmul) -> Option<MatmulKernel> {
         let tuner = lock(&self.inner.tuner);
         let name = tuner.as_ref()?.choices.products.get(&self.product(op))?;
-        // What a file says is taken for one of those that can make this product, or for nothing.
+        // A name in the file that is not a kernel for this matmul is ignored.
         self.candidates(op).find(|kernel| format!("{kernel:?}") == *name)
     }
 
-    /// Measures the products of a plan that have not been, where that was asked for and the device can hold the plan.
+    /// Measures the plan's matmuls that are not yet measured, if tuning is on and the device can hold the plan.
     pub(super) fn measure(&self, plan: &Plan) -> Result<()> {
         if lock(&self.inner.tuner).is_none() {
             return Ok(());
@@ -99,14 +103,14 @@ impl Gpu {
         }
     }
 
-    /// The kernels for a product that the device has room for.
+    /// The kernels for a matmul whose limits the device meets.
     fn candidates(&self, op: &Matmul) -> impl Iterator<Item = MatmulKernel> {
         let scratch = |kernel| scratch_bytes(launches(op, kernel, &self.inner.adapter).iter());
         let kernels = MatmulKernel::candidates(op, &self.inner.adapter).into_iter();
         kernels.filter(move |&kernel| scratch(kernel) <= self.largest_binding())
     }
 
-    /// What tells products apart that may want different kernels, and the texts of their kernels.
+    /// Identifies matmuls that share their best kernel: the shape and the source of their kernels.
     fn product(&self, op: &Matmul) -> String {
         let Matmul { layout, window, epilogue, addend, bias_gradient, .. } = op;
         let [m, n, k] = op.shape();
@@ -128,7 +132,7 @@ impl Gpu {
     }
 
     fn fastest(&self, plan: &Plan, op: &Matmul) -> Result<MatmulKernel> {
-        // The rule's choice stands where nothing is faster.
+        // The rule's choice stays unless another kernel is faster.
         let mut best = MatmulKernel::rule(op, &self.inner.adapter);
         let mut least = self.time(plan, op, best)?;
         for kernel in self.candidates(op) {
@@ -140,7 +144,7 @@ impl Gpu {
         Ok(best)
     }
 
-    /// How long a kernel takes for a product, on buffers of its own.
+    /// Time of a kernel for a matmul, on buffers of its own.
     fn time(&self, plan: &Plan, op: &Matmul, kernel: MatmulKernel) -> Result<Duration> {
         let launches = launches(op, kernel, &self.inner.adapter);
         let bindings = launches.iter().flat_map(|launch| &launch.bindings);
@@ -154,7 +158,7 @@ impl Gpu {
                 None if used.contains(&id) => {
                     given.push((id, self.zeros(&buffer.name, longest.into_iter().max().unwrap_or(0))?.into()));
                 }
-                // No plan of this op alone needs the others.
+                // A plan of this op alone does not need the other buffers.
                 _ if !used.contains(&id) => buffer.shape = None,
                 _ => {}
             }
@@ -168,7 +172,7 @@ impl Gpu {
             self.finish()?;
             Ok(start.elapsed())
         };
-        // The first run compiles, on some drivers.
+        // On some drivers the first run compiles.
         run(1)?;
         let once = run(1)?;
         let times = (LONG_ENOUGH.as_nanos() / once.as_nanos().max(1)).clamp(1, 100) as u32;
@@ -189,7 +193,7 @@ impl Tuner {
 }
 
 impl Choices {
-    /// What a file holds for `key`: nothing, where it is not there, damaged or for another.
+    /// The choices that a file has for `key`. Empty if the file is missing, damaged or for another key.
     fn read(file: Option<&Path>, key: String) -> Self {
         let text = file.filter(|file| file.is_file()).and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
         match serde_json::from_slice::<Self>(&text) {

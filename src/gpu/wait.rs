@@ -1,4 +1,4 @@
-//! Waiting for the GPU, which nobody does in a browser: a loop that polls until a future is ready.
+//! Waiting for the GPU on native platforms: polls the device until a future is ready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use super::Gpu;
 use crate::callback_future::CallbackFuture;
 use crate::error::{Error, Result};
 
-/// How long an idle device is asked again for what is waited for: a callback may be on its way in another thread of the app's.
+/// How long to wait for a result while the device is idle: a callback may be running in another thread of the app.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a device that has nothing to do is asked whether the queue is its own.
+/// How long to wait for the queue's answer while the device is idle.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Whether something that is waited for has come.
+/// Whether an awaited result has arrived.
 #[derive(Default)]
 struct Progress(AtomicBool);
 
@@ -26,7 +26,7 @@ impl std::task::Wake for Progress {
 }
 
 impl Gpu {
-    /// Waits for the end of everything submitted so far.
+    /// Waits until all work submitted so far has finished.
     pub(crate) fn finish(&self) -> Result<()> {
         let done = self.submitted_work_done();
         self.block_on(async {
@@ -36,9 +36,8 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// Runs a future of this module to its end. Blocks and polls the device, waiting for the oldest submission first
-    /// so that younger ones keep the GPU busy. Ends with an error where the device has nothing left to do, and what is waited
-    /// for still does not come.
+    /// Runs a future of this crate to its end. Blocks and polls the device. It waits for the oldest submission first,
+    /// so that later ones keep the GPU busy. Returns an error if the device is idle and the result does not arrive.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         self.block_on_within(future, PATIENCE)
     }
@@ -71,8 +70,8 @@ impl Gpu {
         }
     }
 
-    /// Asks the queue whether it is this device's own: then it answers while the device is polled. None where that is
-    /// known.
+    /// Tests whether the queue belongs to this device: if so, it answers while the device is polled. `None` if this
+    /// is already known.
     fn ask_queue(&self) -> Option<impl Fn() -> bool> {
         if self.inner.own_queue.load(Ordering::Relaxed) {
             return None;
@@ -87,8 +86,9 @@ impl Gpu {
         })
     }
 
-    /// Refuses a queue that is another device's, which `wgpu` tells nobody: such a queue ends nothing while this device
-    /// is polled. Polls once, without waiting, until it is known. While the device is busy, that stays open.
+    /// Returns an error if the queue belongs to another device. `wgpu` does not report this; work on such a queue
+    /// never ends while this device is polled. Polls without waiting until the answer is known. If the device is
+    /// busy, the question stays open.
     pub(crate) fn check_queue(&self) -> Result<()> {
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
         let since = Instant::now();
@@ -104,12 +104,13 @@ impl Gpu {
         }
     }
 
-    /// As [`check_queue`](Self::check_queue), which a busy device leaves open: awaits the answer, before anything is
-    /// awaited that a queue of another device would never give, or give wrongly. Goes on whenever the app polls.
+    /// As [`check_queue`](Self::check_queue), but waits for the answer while the device is busy. Call it before
+    /// awaiting any other result: with another device's queue, that result could be missing or wrong. It continues
+    /// when the app polls.
     pub(crate) async fn know_queue(&self) -> Result<()> {
         self.check_queue()?;
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
-        // A mapping is answered by the next poll of the device, whatever its queue does.
+        // The next poll of the device answers a mapping, whatever its queue does.
         let buffer = self.staging_up(4)?;
         let mut idle_since: Option<Instant> = None;
         loop {
@@ -145,7 +146,7 @@ fn another_devices_queue() -> Error {
 mod tests {
     use super::*;
 
-    /// What waits for many things, one after the other, is patient with each; what nothing will answer ends.
+    /// Waiting for several results allows the full time for each. A result that never arrives ends the wait.
     #[test]
     fn waiting_ends_where_nothing_comes_and_only_there() {
         let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));

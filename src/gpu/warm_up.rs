@@ -1,10 +1,11 @@
-//! Warm-up: some drivers compile a kernel when it is first dispatched, which is better not in a frame that is shown.
+//! Warm-up: makes drivers compile kernels before a visible frame. Some drivers otherwise compile at the first
+//! dispatch.
 
 use super::{Gpu, Recorder};
 use crate::error::{Error, Result};
 
-/// Records dispatches of no workgroups, which make such drivers compile and run nothing. Nothing in browsers: they compile
-/// when a pipeline is made, and warn of dispatches without workgroups.
+/// Records dispatches of zero workgroups, which make such drivers compile and run nothing. Does nothing in browsers:
+/// they compile when a pipeline is made, and warn of dispatches with zero workgroups.
 pub(crate) fn record<'a>(
     to: &mut impl Recorder,
     dispatches: impl IntoIterator<Item = (&'a wgpu::ComputePipeline, Option<&'a wgpu::BindGroup>)>,
@@ -22,7 +23,7 @@ pub(crate) fn record<'a>(
 }
 
 impl Gpu {
-    /// Submits what `record` records, in an encoder of its own. Waits for nothing.
+    /// Submits the commands of `record` in an encoder of its own. Does not wait.
     pub(crate) fn warm_up(&self, record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>) -> Result<()> {
         self.check_alive()?;
         if cfg!(target_family = "wasm") {
@@ -32,7 +33,7 @@ impl Gpu {
         record(&mut encoder)?;
         let submitted = self.submit(encoder);
         self.check_alive()?;
-        // Such as that a texture was destroyed.
+        // For example, a texture was destroyed.
         submitted.map_err(|error| match error {
             Error::Gpu { reason, .. } => Error::Gpu { what: "the warm-up".into(), reason },
             error => error,
@@ -40,12 +41,13 @@ impl Gpu {
     }
 }
 
-/// The public methods of what records a pass, for warm-up.
+/// The public warm-up methods of types that record a pass.
 macro_rules! methods {
     ($type:ident: $field:ident) => {
         impl $type {
-            /// Warm-up: has the driver compile the kernels now, in the background. Some drivers would else do so at the
-            /// first dispatch, which takes them up to seconds; in browsers this does nothing. Submits, once; waits for
+            /// Warm-up: makes the driver compile the kernels now, in the background. Submits once; does not wait.
+            ///
+            /// Without it, some drivers compile at the first dispatch, which can take seconds. In browsers it does
             /// nothing.
             ///
             /// # Errors
@@ -54,7 +56,7 @@ macro_rules! methods {
                 self.$field.warm_up()
             }
 
-            /// Records the same into an encoder of the app's: dispatches of no workgroups, which change nothing. No
+            /// Warm-up recorded into an app's encoder: dispatches of zero workgroups, which change nothing. No
             /// allocation, no submission, no polling; cannot fail.
             pub fn record_warm_up(&self, to: &mut impl crate::Recorder) {
                 self.$field.record_warm_up(to);

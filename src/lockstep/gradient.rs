@@ -1,8 +1,8 @@
-//! A gradient against central differences.
+//! Compares a gradient with central differences.
 
 use std::fmt;
 
-/// The steps that [`compare_gradient`] takes, and how exact the loss and the gradient are.
+/// Options of [`compare_gradient`]: the steps, and the errors of the loss and of the gradient.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Differences {
     /// The smallest step, in the unit of the numbers. Default: 2⁻¹⁶, for a loss in f64.
@@ -24,29 +24,30 @@ impl Default for Differences {
 /// The result of [`compare_gradient`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GradientComparison {
-    /// How many numbers were compared, without those that are unclear.
+    /// Number of compared gradient elements, without the unclear ones.
     pub compared: usize,
-    /// How many numbers could not be compared, because the central differences disagree by more than the largest number
-    /// of the gradient. This happens at a jump of the loss, and where the loss is too steep for the steps.
+    /// Number of elements that could not be compared, because the central differences disagree by more than the
+    /// largest element of the gradient. This happens at a jump of the loss, and if the loss is too steep for the
+    /// steps.
     pub unclear: usize,
-    /// The largest error as a share of its bound; at most 1 where the two agree.
+    /// The largest error divided by its bound; at most 1 if all elements agree.
     pub worst: f64,
-    /// The largest bound: an error up to this size may go unnoticed.
+    /// The largest bound. An error up to this size may go unnoticed.
     pub bound: f64,
-    /// The first number that does not agree.
+    /// The first element that does not agree.
     pub fault: Option<GradientFault>,
 }
 
-/// A number of a gradient that does not agree with central differences.
+/// An element of a gradient that does not agree with central differences.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradientFault {
-    /// Which number.
+    /// Index of the element.
     pub index: usize,
     /// The gradient there.
     pub gradient: f64,
     /// The central difference.
     pub difference: f64,
-    /// How far the two may lie apart.
+    /// The largest allowed difference.
     pub bound: f64,
 }
 
@@ -57,18 +58,18 @@ impl fmt::Display for GradientFault {
     }
 }
 
-/// Compares the gradient of a loss at the point `at` with central differences, for the numbers `indices`.
+/// Compares the gradient of a loss at the point `at` with central differences, for the elements `indices`.
 ///
-/// With step h, the central difference is D(h) = (L(x + h) − L(x − h)) / 2h, and the difference of the slopes at both
-/// sides is S(h) = (L(x + h) + L(x − h) − 2 L(x)) / h. The gradient may differ from D(h) by:
+/// With step h, the central difference is D(h) = (L(x + h) − L(x − h)) / 2h. The difference of the slopes at both
+/// sides is S(h) = (L(x + h) + L(x − h) − 2 L(x)) / h. The gradient may differ from D(h) by the sum of:
 ///
-/// - |D(h) − D(2h)|: the truncation error of D(h) is a third of it where L is smooth;
-/// - |S(h) − S(2h) / 2|: nearly 0 where L is smooth. At a corner such as relu's, within h of x, the two terms together
-///   are at least the difference between D(h) and the slope at x;
-/// - `noise` / h, as each loss may be off by `noise`;
+/// - |D(h) − D(2h)|. If L is smooth, the truncation error of D(h) is a third of it.
+/// - |S(h) − S(2h) / 2|. If L is smooth, it is nearly 0. At a corner within h of x (as in relu), both terms together
+///   are at least the difference between D(h) and the slope at x.
+/// - `noise` / h, because each loss can have an error of `noise`.
 /// - `bound`.
 ///
-/// Steps get longer for as long as the differences agree within that sum; the step with the smallest sum counts.
+/// The step doubles while the differences agree within that sum. The step with the smallest sum is used.
 ///
 /// ```
 /// use wgrad::lockstep::{Differences, compare_gradient};
@@ -115,27 +116,27 @@ pub(super) fn steps(how: &Differences) -> impl Iterator<Item = f64> + use<> {
     (0..how.steps.clamp(2, 64)).map(move |k| step * (k as f64).exp2())
 }
 
-/// The largest number of a gradient.
+/// The largest absolute value in a gradient.
 pub(super) fn largest(gradient: &[f32]) -> f64 {
     gradient.iter().fold(0.0, |largest: f64, &g| largest.max(f64::from(g).abs()))
 }
 
-/// The terms of a loss a step above a point, and a step below.
+/// The terms of a loss one step above a point, and one step below.
 pub(super) type Sides = [Vec<f64>; 2];
 
-/// The slope of a loss, by differences.
+/// The slope of a loss, by central differences.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slope {
     pub difference: f64,
-    /// By how much differences with other steps disagree.
+    /// The difference to other steps.
     pub disagreement: f64,
-    /// How far the gradient may be from the difference.
+    /// The largest allowed difference between the gradient and the central difference.
     pub bound: f64,
 }
 
 impl Slope {
-    /// From the terms of a loss and, for each of the [`steps`], those at both sides. A corner of one term does not hide
-    /// that of another.
+    /// Computes the slope from the terms of a loss at the point and, for each of the [`steps`], at both sides. The
+    /// terms are compared one by one, so that a corner of one term does not hide that of another.
     pub fn of(how: &Differences, base: &[f64], sides: &[Sides]) -> Self {
         let slopes = |h: f64, [above, below]: &Sides, j: usize| {
             let (above, below) = (above[j], below[j]);
@@ -166,7 +167,7 @@ impl Slope {
 }
 
 impl GradientComparison {
-    /// Adds a number of a gradient. A disagreement up to `negligible` does not count.
+    /// Adds an element of a gradient. A disagreement up to `negligible` is ignored.
     pub(super) fn add(&mut self, index: usize, gradient: f32, negligible: f64, slope: Slope) {
         let Slope { difference, disagreement, bound } = slope;
         let gradient = f64::from(gradient);
@@ -193,13 +194,13 @@ impl GradientComparison {
 mod tests {
     use super::*;
 
-    /// Of a loss of one number, at a place.
+    /// For a loss of one number, at one point.
     fn compare(gradient: f32, at: f64, how: Differences, loss: impl Fn(f64) -> f64) -> GradientComparison {
         compare_gradient(&[at], &[gradient], [0], how, |x| loss(x[0]))
     }
 
-    /// At a corner, at any distance from it, each side's slope agrees where the point is on that side, and no other one
-    /// further away than a step.
+    /// At a corner, the slope of the point's own side agrees at any distance. The other side's slope agrees only
+    /// within a step.
     #[test]
     fn a_corner_is_compared_as_far_as_it_can_be() {
         let how = Differences { step: 0.125, ..Differences::default() };
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Corners of two terms with opposite slopes look smooth together.
+    /// The corners of two terms with opposite slopes cancel in the sum.
     #[test]
     fn a_corner_does_not_hide_another_one() {
         let how = Differences { step: 0.125, ..Differences::default() };
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!((comparison.compared, comparison.fault), (1, None));
     }
 
-    /// sin(w x) has the same values a period apart, so long steps alone see no slope at all.
+    /// sin(w x) has the same values one period apart, so long steps alone see no slope.
     #[test]
     fn long_steps_that_agree_by_chance_do_not_count() {
         let w = 64.0 * std::f64::consts::PI;

@@ -1,11 +1,11 @@
-//! Any plan on the GPU and on the CPU reference side by side: op by op, every output compared.
+//! Lockstep: runs a plan on the GPU and on the CPU reference, and compares every output op by op.
 //!
-//! Before an op both sides hold the same bits, and what it is to overwrite holds NaN on the GPU; after it each output
-//! must agree within what the arithmetic of that op allows (`bounds/`), and the GPU then goes on from the
-//! reference's numbers. So an op answers for its own error only, and the first one that diverges is the culprit.
+//! Before an op, both sides hold the same bits, and the outputs hold NaN on the GPU. After it, each output must agree
+//! within the rounding errors of that op (`bounds/`). The GPU then continues with the reference's numbers. So errors
+//! do not add up, and the first op that diverges is the faulty one.
 //!
-//! An op without a CPU twin runs on the GPU only, and the reference goes on from the GPU's numbers: its comparison says
-//! what was skipped, and that each of its outputs was written is still checked.
+//! An op without a CPU twin runs only on the GPU, and the reference continues with the GPU's numbers. Its comparison
+//! says what was skipped. It still checks that each output was written.
 
 mod gradient;
 #[cfg(not(target_family = "wasm"))]
@@ -24,7 +24,7 @@ pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradi
 #[cfg(not(target_family = "wasm"))]
 pub use layer::{LayerReport, check_layer};
 
-/// A plan bound to both executors.
+/// A plan bound to the GPU executor and the CPU executor.
 #[derive(Debug)]
 pub struct Lockstep {
     gpu: Gpu,
@@ -34,33 +34,33 @@ pub struct Lockstep {
     lives: Vec<Option<Life>>,
 }
 
-/// How an op did.
+/// The comparison of one op.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// The op, as [`Plan::describe`] has it.
+    /// The op: see [`Plan::describe`].
     pub op: String,
-    /// The largest error as a share of what is allowed; at most 1 where the two agree.
+    /// The largest error divided by its bound; at most 1 if GPU and CPU agree.
     pub worst: f64,
-    /// Where they do not agree: the first such number.
+    /// The first number that does not agree, if any.
     pub divergence: Option<Divergence>,
     /// What lacks a CPU twin, if the op could not be compared.
     pub skipped: Option<String>,
 }
 
-/// Two numbers that ought to agree.
+/// Two numbers that should agree but do not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Divergence {
-    /// The buffer.
+    /// Name of the buffer.
     pub buffer: String,
-    /// The index in the op's part of the buffer, in 32-bit words.
+    /// Index in the op's part of the buffer, in 32-bit words.
     pub index: usize,
-    /// The GPU's number; integers are given by value.
+    /// The GPU's number. Integers are converted by value.
     pub gpu: f64,
-    /// The reference's; NaN where the op has no twin.
+    /// The reference's number; NaN if the op has no twin.
     pub cpu: f64,
-    /// How far they may lie apart; 0 for integers and for what must be exact.
+    /// The largest allowed difference; 0 for integers and other exact values.
     pub bound: f64,
-    /// Whether the GPU has not written that number at all.
+    /// Whether the GPU did not write this number.
     pub unwritten: bool,
 }
 
@@ -87,13 +87,13 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// What overwritten outputs hold before an op, and what follows a buffer up to the end of its binding: a quiet NaN that
-/// no arithmetic makes, told by its last bits.
+/// A quiet NaN that arithmetic does not produce. Outputs hold it before an op; it also fills bindings after the end
+/// of a buffer.
 const POISON: u32 = 0x7fc0_5afe;
 
 impl Lockstep {
-    /// Binds a plan, with kernels that check their indices and loops, as any plan may be given and any contents set;
-    /// every buffer starts as zeros.
+    /// Binds a plan, with kernels that check their indices and loops, so any plan and any contents are allowed. Every
+    /// buffer starts as zeros.
     ///
     /// # Errors
     /// [`Error::LimitExceeded`], [`Error::OutOfMemory`].
@@ -103,14 +103,14 @@ impl Lockstep {
         Ok(Self::of(gpu, plan, on_gpu))
     }
 
-    /// Binds a plan with the very kernels that training uses, which check nothing.
+    /// Binds a plan with the kernels of training, which have no checks.
     ///
     /// # Errors
     /// As [`new`](Self::new).
     ///
     /// # Safety
-    /// Tensors must be as long as their op's dimensions say, and lie within their buffers; row numbers, batch sizes and
-    /// the rows of a data set must fit the buffers that are [`set`](Self::set).
+    /// Tensors must have the lengths of their op's dimensions, and lie within their buffers. Row numbers, batch sizes
+    /// and the rows of a data set must fit the buffers that are [`set`](Self::set).
     pub unsafe fn new_unchecked(gpu: &Gpu, plan: Plan) -> Result<Self> {
         let plan = Arc::new(plan);
         let on_gpu = GpuExecutor::new(gpu, plan.clone(), &[])?;
@@ -128,11 +128,11 @@ impl Lockstep {
         &self.plan
     }
 
-    /// Fills a buffer on both sides. Plans leave the data set and the ends of a forward pass open: these must be set.
+    /// Sets the contents of a buffer on both sides. The data set, and the inputs and outputs of a forward pass, must
+    /// be set.
     ///
     /// # Errors
-    /// [`Error::Shape`] where it is shorter than the plan's buffer;
-    /// [`Error::OutOfMemory`].
+    /// [`Error::Shape`] if `contents` is shorter than the plan's buffer; [`Error::OutOfMemory`].
     pub fn set<T: bytemuck::Pod>(&mut self, buffer: BufferId, contents: &[T]) -> Result<()> {
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytemuck::cast_slice::<T, u8>(contents));
         let mut padded = words.clone();
@@ -143,22 +143,22 @@ impl Lockstep {
         Ok(())
     }
 
-    /// What a buffer holds, on both sides, as f32.
+    /// The contents of a buffer, the same on both sides, as f32.
     pub fn get(&self, buffer: BufferId) -> Vec<f32> {
         bytemuck::cast_slice(&self.on_cpu.buffer(buffer).lock()).to_vec()
     }
 
-    /// Adds `by` to one number on the GPU only: to see that a lockstep would catch an error of that size.
+    /// Adds `by` to one number on the GPU only, to test that the lockstep detects an error of that size.
     ///
     /// # Panics
-    /// Where the buffer has no such word.
+    /// If the buffer has no such word.
     pub fn disturb_gpu(&mut self, buffer: BufferId, word: usize, by: f32) {
         let value = f32::from_bits(self.on_cpu.buffer(buffer).lock()[word]) + by;
         let target = self.on_gpu.buffer(buffer).expect("a buffer that has been set or made");
         self.gpu.queue().write_buffer(target, word as u64 * 4, &value.to_ne_bytes());
     }
 
-    /// Runs every op of the plan once, on both sides. Blocks, submits and polls; not for browsers.
+    /// Runs every op of the plan once on both sides. Blocks, submits and polls; not for browsers.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -168,7 +168,7 @@ impl Lockstep {
         (0..ops).map(|index| self.compare(index)).collect()
     }
 
-    /// Runs one op.
+    /// Runs and compares one op.
     #[cfg(not(target_family = "wasm"))]
     fn compare(&mut self, index: usize) -> Result<Comparison> {
         let plan = self.plan.clone();
@@ -187,12 +187,12 @@ impl Lockstep {
         Ok(comparison)
     }
 
-    /// `run` for browsers, and for apps that poll. Submits; what the GPU makes is compared when the answer is awaited,
-    /// and held until then.
+    /// `run` for browsers, and for apps that poll. Submits. The GPU's outputs are kept and compared when the result
+    /// is awaited.
     ///
     /// # Errors
-    /// As `run`; [`Error::Shape`] for a plan with an op that has no CPU twin, as nothing goes on from the GPU's numbers
-    /// here.
+    /// As `run`; [`Error::Shape`] if an op has no CPU twin, because here the reference cannot continue with the GPU's
+    /// numbers.
     pub fn start(&mut self) -> Result<Running> {
         let plan = self.plan.clone();
         if let Some((op, what)) = plan.ops().find_map(|op| Some((op, op.as_kernel().without_twin()?))) {
@@ -215,7 +215,7 @@ impl Lockstep {
                     self.write(tensor, words.start, &vec![POISON; words.len().next_multiple_of(4)]);
                 }
                 Access::Write => self.write(tensor, words.start, &vec![POISON; words.len()]),
-                // Where the op is the first of several to write it, memory that is shared holds other buffers' numbers.
+                // If the op is the first of several that write it, shared memory holds another buffer's numbers.
                 _ if buffer.memory.is_some()
                     && self.lives[tensor.buffer.0].is_some_and(|[first, _]| first == index) =>
                 {
@@ -255,7 +255,7 @@ impl Lockstep {
     }
 }
 
-/// Submits a copy of what a buffer holds.
+/// Submits a copy of a part of a buffer.
 fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Reading> {
     let mut encoder = gpu.encoder();
     let readback = gpu.record_readback(&mut encoder, buffer, words.start as u64 * 4..words.end as u64 * 4)?;
@@ -263,7 +263,7 @@ fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Reading
     readback.read(gpu)
 }
 
-/// Ops that the GPU is at.
+/// Ops that the GPU is running.
 #[derive(Debug)]
 pub struct Running {
     ops: Vec<OpRun>,
@@ -276,19 +276,19 @@ struct OpRun {
     skipped: Option<String>,
 }
 
-/// What an op has left in a buffer, on its way from the GPU.
+/// An op's output in a buffer, on its way from the GPU.
 #[derive(Debug)]
 struct Output {
     buffer: String,
     gpu: Reading,
-    /// Nothing where the op has no twin.
+    /// `None` if the op has no twin.
     cpu: Option<Vec<u32>>,
     bounds: Bounds,
     is_poisoned: bool,
 }
 
 impl Running {
-    /// How the ops did.
+    /// Waits for the GPU and returns the comparisons.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
@@ -302,7 +302,7 @@ impl Running {
 }
 
 impl OpRun {
-    /// How the op did, and what the GPU has made.
+    /// The comparison of the op, and the GPU's outputs.
     async fn finish(self) -> Result<(Comparison, Vec<Vec<u32>>)> {
         let mut comparison = Comparison { op: self.op, worst: 0.0, divergence: None, skipped: self.skipped };
         let mut made = Vec::new();
@@ -335,7 +335,7 @@ impl OpRun {
     }
 }
 
-/// The distance of two words as a share of the bound, infinite where they may not differ and do, or where only one is
+/// The difference of two words divided by the bound. Infinite if they must be equal but are not, or if only one is
 /// NaN.
 fn error(gpu: u32, cpu: u32, bounds: &Bounds, bound: f64) -> f64 {
     let value = |word: u32| match bounds {

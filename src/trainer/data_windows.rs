@@ -96,7 +96,7 @@ impl Windows {
 }
 
 impl Trainer {
-    /// Divides the data into windows of whole multiples of `unit` rows; `None` if the data fit as a whole. Returns an
+    /// Divides the data into windows of whole multiples of `unit` rows; `None` if no windows are needed. Returns an
     /// error if not even `unit` rows fit.
     pub(super) fn windows(&self, data: &Dataset, matched: &Matched, unit: u32) -> Result<Option<Windows>> {
         let rows = data.rows() as u32;

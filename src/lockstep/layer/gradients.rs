@@ -1,4 +1,4 @@
-//! A layer's gradients against central differences of forward passes on the GPU.
+//! Compares a layer's gradients with central differences of forward passes on the GPU.
 
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use crate::lockstep::{Differences, GradientComparison, Lockstep};
 use crate::network::Parameter;
 use crate::plan::{BufferId, Op, Role};
 
-/// The most numbers of a tensor that are compared with central differences.
+/// The largest number of elements of a tensor that are compared with central differences.
 const MOST_COMPARED: usize = 256;
 
-/// Steps of the central differences. Data are of order 1: differences of the shortest are as exact as f32 allows for
-/// steep functions, those of the longest for flat ones.
+/// Steps of the central differences, for data of order 1. Steep functions need short steps; the shortest is as exact
+/// as f32 allows. Flat functions need long steps.
 const DIFFERENCES: Differences = Differences { step: 1.0 / 65_536.0, steps: 14, noise: 0.0, bound: 0.0 };
 
-/// The length of the outputs of all steps.
+/// Size of the outputs of all steps, in bytes.
 pub(super) fn outputs_bytes(outputs: usize) -> u64 {
     (2 * DIFFERENCES.steps * outputs * 4) as u64
 }
 
-/// A tensor whose gradient is checked: in a buffer of values, and in that of gradients, at the same place.
+/// A tensor whose gradient is checked. Its values and its gradients have the same place in their buffers.
 struct Checked {
     name: String,
     buffer: BufferId,
@@ -44,7 +44,7 @@ impl Check {
         let outputs: Vec<f32> =
             (0..self.network.output_specs().len()).flat_map(|o| made(Role::Output(o as u32))).copied().collect();
 
-        // What rounding every input and parameter is worth: see `check_layer`.
+        // The effect of rounding every input and parameter: see `check_layer`.
         let values = |tensor: &Checked| -> Vec<f32> { self.lockstep.get(tensor.buffer)[tensor.words.clone()].to_vec() };
         let worth = |tensor: &Checked| -> f64 {
             let (x, gradient) = (values(tensor), &made(tensor.gradient)[tensor.words.clone()]);
@@ -69,13 +69,13 @@ impl Check {
                     .collect();
                 let made = self.outputs_at(tensor.buffer, tensor.words.start + index, &moved)?;
                 let size = self.changed(&outputs, &made);
-                // Where no output changes, nothing is rounded.
+                // If no output changes, there is no rounding error.
                 let noise = if size > 0.0 { U * n.sqrt() * (size + worth) } else { 0.0 };
                 let how = Differences { noise, bound, ..DIFFERENCES };
                 let terms = made.chunks(outputs.len().max(1)).map(|y| self.terms(y)).collect::<Vec<_>>();
                 let (sides, _) = terms.as_chunks();
                 let slope = Slope::of(&how, &self.terms(&outputs), sides);
-                // The outputs would have to move by more than all that they are.
+                // The outputs would have to change by more than their own size.
                 let is_too_steep = size > 0.0 && most * how.step > size;
                 let slope = if is_too_steep { Slope { disagreement: f64::INFINITY, ..slope } } else { slope };
                 comparison.add(index, gradient[index], most, slope);
@@ -95,7 +95,7 @@ impl Check {
         Ok(comparisons)
     }
 
-    /// Inputs and parameters.
+    /// The inputs and parameters.
     fn tensors(&self) -> Vec<Checked> {
         let mut tensors = Vec::new();
         for (i, end) in (0..).zip(self.network.input_specs()) {
@@ -113,27 +113,26 @@ impl Check {
         tensors
     }
 
-    /// The op that writes a word of a buffer last, of the forward and the backward pass.
+    /// The last op of the forward and backward pass that writes a word of a buffer.
     fn writer(&self, id: BufferId, word: usize) -> String {
         let plan = &self.lockstep.plan;
         let writes = |op: &&Op| op.outputs().iter().any(|(t, _)| t.buffer == id && t.words().contains(&word));
         plan.step[self.phases()[1].clone()].iter().rev().find(writes).map_or("", name).into()
     }
 
-    /// m ‖g‖: the largest output, times the norm of the weights of the outputs that change.
+    /// m ‖g‖: the largest output, times the norm of the loss weights of the changing outputs.
     fn changed(&self, outputs: &[f32], made: &[f32]) -> f64 {
         let changes = |j: usize| made.iter().skip(j).step_by(outputs.len()).any(|y| *y != outputs[j]);
         let weights = (0..outputs.len()).filter(|&j| changes(j)).map(|j| f64::from(self.weights[j]));
         largest(made) * weights.map(|g| g * g).sum::<f64>().sqrt()
     }
 
-    /// What each output adds to the loss.
+    /// Each output's term in the loss.
     fn terms(&self, outputs: &[f32]) -> Vec<f64> {
         outputs.iter().zip(&self.weights).map(|(y, g)| f64::from(*y) * f64::from(*g)).collect()
     }
 
-    /// The outputs where a number is moved to each of some values, one after the other. The last value is where it
-    /// stays, and has no outputs.
+    /// The outputs for each value of one number. The number keeps the last value, which has no outputs.
     fn outputs_at(&self, id: BufferId, word: usize, values: &[f32]) -> Result<Vec<f32>> {
         let Lockstep { gpu, plan, on_gpu, .. } = &self.lockstep;
         let from = gpu.upload("moved numbers", bytemuck::cast_slice(values))?;
@@ -158,7 +157,7 @@ impl Check {
     }
 }
 
-/// Indices of at most [`MOST_COMPARED`] of `len` numbers, evenly spread, the first and the last among them.
+/// Indices of at most [`MOST_COMPARED`] of `len` elements, evenly spread, including the first and the last.
 fn spread(len: usize) -> impl Iterator<Item = usize> {
     let some = len.min(MOST_COMPARED);
     (0..some).map(move |i| if some < len { i * (len - 1) / (some - 1) } else { i })

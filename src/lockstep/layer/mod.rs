@@ -1,4 +1,4 @@
-//! A layer by itself: what an author checks before the layer trains.
+//! Checks of a single layer, for authors of custom layers.
 
 mod gradients;
 
@@ -17,20 +17,20 @@ use crate::plan::{Buffer, BufferId, CustomOp, DataInfo, Op, Plan, Role, Tensor};
 use crate::random::{Stream, uniform};
 use crate::shape::Shape;
 
-/// 32-bit words behind a tensor in which a write is noticed; at least four times the tensor.
+/// Number of 32-bit guard words after a tensor, in which a write is detected; at least four times the tensor.
 const GUARD_WORDS: usize = 1 << 22;
 
-/// What these words hold: an f32 near 0.01, which changes where something is added to it too.
+/// Value of the guard words: an f32 near 0.01, which also changes if something is added to it.
 const GUARD: u32 = 0x3c49_ba5e;
 
-/// What [`check_layer`] has compared. Prints as a table.
+/// The result of [`check_layer`]. Prints as a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerReport {
-    /// The layer's name: its kind, and its number in the network that was made for the check.
+    /// Name of the layer: its kind and its number in the network of the check.
     pub layer: String,
-    /// Each op of the forward and backward pass, compared with its CPU twin; those without a twin say so.
+    /// The comparison of each op of the forward and backward pass with its CPU twin. It says if the op has no twin.
     pub ops: Vec<Comparison>,
-    /// The gradient of each input and of each parameter, by name.
+    /// The comparison of the gradient of each input and each parameter, by name.
     pub gradients: Vec<(String, GradientComparison)>,
 }
 
@@ -51,25 +51,28 @@ impl fmt::Display for LayerReport {
     }
 }
 
-/// Checks a layer on random data: that its kernels compile, write all of their tensors and nothing else, agree with
-/// their CPU twins, give the same bits again, and that its gradients are right.
+/// Checks a layer on random data.
 ///
-/// `inputs` has the shape of one sample of each input, and `rows` is the batch size. Small shapes do: a kernel that
-/// depends on the shape is checked at several. Inputs are uniform in −1 to 1. Initial weights are moved by up to a
-/// quarter, so that no bias is 0. A layer must not be steeper than differences with steps of 1.5e-5 can tell: check a
-/// hash grid, say, with few levels.
+/// It checks that the layer's kernels compile, write all of their tensors and nothing else, agree with their CPU
+/// twins, and give the same bits again. It also checks the gradients.
 ///
-/// - **Writes**: behind each tensor that an own kernel writes lie 4 million numbers, or four times the tensor, in which
-///   a write is noticed. In training bindings end with the tensor and own kernels check their indices, so that such a
-///   write changes nothing.
-/// - **Gradients**: at most 256 numbers of each tensor, evenly spread, are compared with central differences of a
-///   random weighted sum L of the outputs: forward passes on the GPU in f32, summed in f64.
-///   See [`compare_gradient`](super::compare_gradient). With u = 2⁻²⁴ and n the numbers that one output can depend on,
-///   rounding moves L by u √n (m ‖g‖ + ‖w · dL/dw‖): m is the largest output, g are the weights in L of the outputs
-///   that change, and w · dL/dw is the product of each input or parameter and its gradient. A gradient is rounded by
-///   2 u √(n · rows) of its largest number.
+/// `inputs` has the shape of one sample of each input, and `rows` is the batch size. Small shapes are enough. If a
+/// kernel depends on the shape, check several shapes. Inputs are uniform in −1 to 1. Initial weights are changed by
+/// up to a quarter, so that no bias is 0. The layer must not be too steep for differences with steps of 1.5e-5: for
+/// example, check a hash grid with few levels.
 ///
-/// Works for built-in layers too. Blocks, submits and polls; not for browsers.
+/// - **Writes**: guard words follow each tensor that a custom kernel writes: 4 million, or four times the tensor. A
+///   write to them is detected. (In training such a write has no effect: bindings end with the tensor, and custom
+///   kernels check their indices.)
+/// - **Gradients**: at most 256 elements of each tensor, evenly spread, are compared with central differences. See
+///   [`compare_gradient`](super::compare_gradient). The loss L is a random weighted sum of the outputs. Forward
+///   passes run on the GPU in f32; the sum is in f64.
+/// - **Rounding**: with u = 2⁻²⁴, rounding changes L by u √n (m ‖g‖ + ‖w · dL/dw‖). Here n is the number of values
+///   that one output can depend on, m the largest output, and g the weights in L of the outputs that change. w ·
+///   dL/dw is the product of each input or parameter and its gradient. A gradient's own rounding error is 2 u √(n ·
+///   rows) times its largest element.
+///
+/// It also works for built-in layers. Blocks, submits and polls; not for browsers.
 ///
 /// ```no_run
 /// use wgrad::{Activation::*, Dense, Gpu, lockstep::check_layer};
@@ -79,9 +82,9 @@ impl fmt::Display for LayerReport {
 /// ```
 ///
 /// # Errors
-/// [`Error::Layer`] for the first fault: it names the layer, the kernel, the tensor and the index. Errors of
-/// [`Graph::layer`] where the layer does not take such inputs. [`Error::LimitExceeded`], [`Error::OutOfMemory`],
-/// [`Error::DeviceLost`].
+/// - [`Error::Layer`] for the first fault. It names the layer, the kernel, the tensor and the index.
+/// - Errors of [`Graph::layer`] if the layer does not accept such inputs.
+/// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
 pub fn check_layer<S: Into<Shape>>(
     gpu: &Gpu,
     layer: impl Into<Layer>,
@@ -105,9 +108,9 @@ struct Check {
     network: Network,
     rows: u32,
     lockstep: Lockstep,
-    /// The loss is the sum of the outputs, one after the other, times these.
+    /// The loss is the sum of the outputs, each multiplied by one of these weights.
     weights: Vec<f32>,
-    /// Weights and states as they are before the step.
+    /// Weights and states before the step.
     parameters: Vec<f32>,
     saved: wgpu::Buffer,
     /// The outputs of all steps of a central difference.
@@ -166,7 +169,7 @@ impl Check {
             if let Some(divergence) = &comparison.divergence {
                 return Err(self.fault(format!("kernel {}: {divergence}", name(op))));
             }
-            // What moves the batch is no part of the layer.
+            // This op advances the batch and is not part of the layer.
             if !matches!(op, Op::NextBatch(_)) {
                 comparisons.push(comparison);
             }
@@ -174,7 +177,7 @@ impl Check {
         Ok(comparisons)
     }
 
-    /// Runs a kernel by itself, each tensor that it writes followed by words that must stay as they are.
+    /// Runs one kernel; each tensor that it writes is followed by guard words.
     fn check_guards(&self, op: &CustomOp) -> Result<()> {
         let (gpu, plan) = (&self.lockstep.gpu, &self.lockstep.plan);
         let most = (gpu.largest_binding() / 4) as usize;
@@ -218,14 +221,14 @@ impl Check {
         Ok(())
     }
 
-    /// Which ops make the outputs, and which make everything but the updates.
+    /// The ops of the forward pass, and all ops except the updates.
     fn phases(&self) -> [Range<usize>; 2] {
         let [forward, backward, _] = self.lockstep.plan.phases();
-        // The first op moves the batch, the last one says that the backward pass has run.
+        // The first op advances the batch. The last op marks the backward pass as done.
         [1..forward.end, 1..backward.end.saturating_sub(1)]
     }
 
-    /// Refuses the first kernel that leaves other bits when the same step runs again.
+    /// Returns an error for the first kernel that gives other bits when the same step runs again.
     fn check_repeats(&self, before: &[(BufferId, Vec<u32>)], after: &[(BufferId, Vec<u32>)]) -> Result<()> {
         let plan = &self.lockstep.plan;
         for op in &plan.step[self.phases()[1].clone()] {
@@ -246,7 +249,7 @@ impl Check {
         Ok(())
     }
 
-    /// Records ops again, from the states before the step.
+    /// Records ops again, starting from the states before the step.
     fn record(&self, encoder: &mut wgpu::CommandEncoder, ops: Range<usize>) {
         let start = u64::from(self.network.trained_words()) * 4;
         let bytes = self.parameters.len() as u64 * 4 - start;
@@ -257,7 +260,7 @@ impl Check {
         self.lockstep.on_gpu.record_part(encoder, "check", ops);
     }
 
-    /// Runs the forward and the backward pass again, on the GPU alone; what they leave.
+    /// Runs the forward and the backward pass again, only on the GPU. Returns the resulting buffers.
     fn run_again(&self) -> Result<Vec<(BufferId, Vec<u32>)>> {
         let Lockstep { gpu, plan, on_gpu, .. } = &self.lockstep;
         let mut encoder = gpu.encoder();
@@ -281,7 +284,7 @@ impl Lockstep {
     }
 }
 
-/// The name of a kernel, in errors.
+/// The name of a kernel in errors.
 fn name(op: &Op) -> &str {
     match op {
         Op::CustomOp(op) => op.name(),
@@ -289,7 +292,7 @@ fn name(op: &Op) -> &str {
     }
 }
 
-/// What a buffer holds.
+/// The contents of a part of a buffer.
 fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Vec<u32>> {
     gpu.block_on(super::read(gpu, buffer, words)?.finish())
 }
