@@ -31,17 +31,17 @@ impl Clock {
 
 /// The longest time that CPU work may block a page, in seconds.
 #[cfg(target_family = "wasm")]
-const LONGEST_TURN: f64 = 0.01;
+const LONGEST_TIMESLICE: f64 = 0.01;
 
 /// CPU work between two yields to the page. Outside browsers it has no limit, because the app decides which thread
 /// runs it.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct Timeslice {
     #[cfg(target_family = "wasm")]
     clock: Option<Clock>,
 }
 
-impl Turn {
+impl Timeslice {
     pub(crate) fn start() -> Self {
         Self {
             #[cfg(target_family = "wasm")]
@@ -49,11 +49,11 @@ impl Turn {
         }
     }
 
-    /// Whether it is time to [give way](Self::give_way). After it returns true, the next call starts the time again.
+    /// Whether it is time to [yield](Self::yield_now). After it returns true, the next call starts the time again.
     pub(crate) fn is_over(&mut self) -> bool {
         #[cfg(target_family = "wasm")]
         {
-            let over = self.clock.get_or_insert_with(Clock::start).seconds() >= LONGEST_TURN;
+            let over = self.clock.get_or_insert_with(Clock::start).seconds() >= LONGEST_TIMESLICE;
             if over {
                 self.clock = None;
             }
@@ -65,7 +65,7 @@ impl Turn {
 
     /// Yields this thread: in a browser to drawing, input and messages, elsewhere to the other tasks of an async
     /// runtime.
-    pub(crate) async fn give_way() {
+    pub(crate) async fn yield_now() {
         #[cfg(target_family = "wasm")]
         crate::web::next_task().await;
         #[cfg(not(target_family = "wasm"))]

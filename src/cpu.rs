@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Turn;
+use crate::clock::Timeslice;
 use crate::ops::{BufferId, Op, Operands, Tensor};
 use crate::plan::Plan;
 
@@ -60,8 +60,8 @@ impl CpuExecutor {
     /// Runs `steps` steps, then the sum of the metrics if `report` is set. In a browser it yields to the page every
     /// few milliseconds, even within a step.
     pub(crate) async fn run_steps(&self, steps: u32, report: bool) {
-        let mut turn = Turn::start();
-        self.run_pieces(steps, report, MOST_FLOPS, || turn.is_over().then(Turn::give_way)).await;
+        let mut timeslice = Timeslice::start();
+        self.run_pieces(steps, report, MOST_FLOPS, || timeslice.is_over().then(Timeslice::yield_now)).await;
     }
 
     /// Runs steps in pieces of at most `most` floating-point operations. Between pieces it awaits the future of

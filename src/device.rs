@@ -96,9 +96,9 @@ impl Device {
     }
 
     /// Returns an error if the queue belongs to another device.
-    pub(crate) async fn know_queue(&self) -> Result<()> {
+    pub(crate) async fn confirm_queue(&self) -> Result<()> {
         match self.gpu() {
-            Some(gpu) => gpu.know_queue().await,
+            Some(gpu) => gpu.confirm_queue().await,
             None => Ok(()),
         }
     }
@@ -142,7 +142,7 @@ impl Device {
         let Device::Gpu(gpu) = self else {
             return Ok(parts.map(|(storage, words)| storage.cpu().lock()[..words].to_vec()).collect());
         };
-        gpu.know_queue().await?;
+        gpu.confirm_queue().await?;
         let mut encoder = gpu.encoder();
         let copies = parts.map(|(from, words)| gpu.record_readback(&mut encoder, from.gpu(), 0..words as u64 * 4));
         let copies = copies.collect::<Result<Vec<_>>>()?;

@@ -1,7 +1,7 @@
 //! Runs plans on a GPU or on the CPU reference: buffers, bindings and submissions of both.
 
 use crate::callback_future::CallbackFuture;
-use crate::clock::Turn;
+use crate::clock::Timeslice;
 use crate::cpu::{CpuBuffer, CpuExecutor};
 use crate::error::Result;
 use crate::gpu::{Gpu, GpuExecutor, Reading, Region};
@@ -144,7 +144,7 @@ impl Executor {
             Executor::Gpu(executor) => {
                 let gpu = executor.gpu();
                 gpu.check_lost()?;
-                gpu.know_queue().await?;
+                gpu.confirm_queue().await?;
                 let mut encoder = gpu.encoder();
                 if run.clear {
                     encoder.clear_buffer(self.storage(Role::RowMetrics).gpu(), 0, None);
@@ -203,7 +203,7 @@ impl Submission {
                 }
             }
             Submission::Cpu { totals } => {
-                Turn::give_way().await;
+                Timeslice::yield_now().await;
                 Ok(totals)
             }
         }

@@ -30,16 +30,16 @@ impl PlanBindings {
     }
 
     /// Returns an error if a written range overlaps another range.
-    pub fn refuse_overlaps(&self) -> Result<()> {
-        self.refuse(|_| true)
+    pub fn check_overlaps(&self) -> Result<()> {
+        self.check(|_| true)
     }
 
     /// Returns an error if a written range overlaps another written range.
-    pub fn refuse_overlaps_of_written(&self) -> Result<()> {
-        self.refuse(|other| other.written)
+    pub fn check_overlaps_of_written(&self) -> Result<()> {
+        self.check(|other| other.written)
     }
 
-    fn refuse(&self, counts: impl Fn(&Binding) -> bool) -> Result<()> {
+    fn check(&self, counts: impl Fn(&Binding) -> bool) -> Result<()> {
         for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
             let clashes =
                 |(j, other): &(usize, &Binding)| *j != i && counts(other) && other.rows.overlap(&written.rows);

@@ -19,7 +19,7 @@ pub struct Predictor {
     device: Device,
     executor: Executor,
     /// Plan for the values that determine the class (logits or outputs), with the same input and output buffers.
-    ranking: Executor,
+    class_scores: Executor,
     threshold: f32,
     rows: usize,
     inputs: Vec<TensorSpec>,
@@ -39,7 +39,7 @@ struct Mapped {
     up: wgpu::Buffer,
     down: wgpu::Buffer,
     /// Mappings that the last call requested. If its future was dropped, nothing has waited for them.
-    under_way: Vec<CallbackFuture<Result<(), wgpu::BufferAsyncError>>>,
+    pending: Vec<CallbackFuture<Result<(), wgpu::BufferAsyncError>>>,
 }
 
 impl Predictor {
@@ -51,7 +51,7 @@ impl Predictor {
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub fn warm_up(&self) -> Result<()> {
         self.executor.warm_up()?;
-        self.ranking.warm_up()
+        self.class_scores.warm_up()
     }
 
     /// The largest number of rows of a call.
@@ -131,14 +131,14 @@ impl Predictor {
         inputs.rows(&self.inputs, Some(self.rows))
     }
 
-    /// Writes the probabilities, or with `ranks` the values that determine the class. The inputs are already checked.
-    async fn run(&mut self, ranks: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
+    /// Writes the probabilities, or with `class_scores` the values that determine the class. The inputs are already checked.
+    async fn run(&mut self, class_scores: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
         if probabilities.is_empty() {
             return Ok(());
         }
         let output = Role::Output(self.output);
         let inputs = (0..).zip(&self.inputs).map(|(i, end)| (Role::Input(i), inputs.of(end)));
-        let executor = if ranks { &self.ranking } else { &self.executor };
+        let executor = if class_scores { &self.class_scores } else { &self.executor };
         let Some(mapped) = &mut self.mapped else {
             for (role, features) in inputs {
                 self.device.write(&executor.storage(role), 0, bytemuck::cast_slice(features))?;
@@ -152,8 +152,8 @@ impl Predictor {
             unreachable!("only a GPU has mapped buffers");
         };
         gpu.check_lost()?;
-        gpu.know_queue().await?;
-        if !mapped.under_way.is_empty() {
+        gpu.confirm_queue().await?;
+        if !mapped.pending.is_empty() {
             mapped.finish(gpu).await?;
             gpu.unmap(&mapped.down)?;
         }
@@ -177,7 +177,7 @@ impl Predictor {
         let ((down, read_it), (up, write_it)) = (CallbackFuture::new(), CallbackFuture::new());
         gpu.map(&mapped.down, read, read_it);
         gpu.map_to_write(&mapped.up, write_it);
-        mapped.under_way.extend([up, down]);
+        mapped.pending.extend([up, down]);
         mapped.finish(gpu).await?;
         if submitted.is_err() {
             // Unmap, so that the next call can use the buffers.
@@ -195,10 +195,10 @@ impl Mapped {
     /// Waits until the host can access both buffers.
     async fn finish(&mut self, gpu: &crate::Gpu) -> Result<()> {
         let mut ended = Ok(());
-        while let Some(signal) = self.under_way.last_mut() {
+        while let Some(signal) = self.pending.last_mut() {
             let mapped = signal.await;
             // Remove a mapping when it has completed: this future can be dropped before the other mapping completes.
-            self.under_way.pop();
+            self.pending.pop();
             ended = ended.and(mapped);
         }
         gpu.check_lost()?;
@@ -229,18 +229,18 @@ impl Model {
         let columns = self.columns(self.chosen) as usize;
         let probabilities = self.with_probabilities()?;
         let executor = probabilities.forward_executor(Plan::forward(probabilities.network(), rows)?)?;
-        let (ranking, threshold) = (self.ranks_executor(&executor)?, self.threshold());
+        let (class_scores, threshold) = (self.class_score_executor(&executor)?, self.threshold());
         let rows = rows as usize;
         let features: usize = inputs.iter().map(|end| end.features() as usize).sum();
         let mapped = match &self.device {
             Device::Gpu(gpu) => Some(Mapped {
                 up: gpu.staging_up((rows * features) as u64 * 4)?,
                 down: gpu.staging((rows * width) as u64 * 4)?,
-                under_way: Vec::new(),
+                pending: Vec::new(),
             }),
             Device::Cpu => None,
         };
         let (device, kept, output) = (self.device.clone(), vec![0.0; rows * width], self.chosen as u32);
-        Ok(Predictor { device, executor, ranking, threshold, rows, inputs, output, width, columns, mapped, kept })
+        Ok(Predictor { device, executor, class_scores, threshold, rows, inputs, output, width, columns, mapped, kept })
     }
 }

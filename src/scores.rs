@@ -35,7 +35,7 @@ pub struct Scores {
     targets: Targets,
     weights: Option<Vec<f32>>,
     /// The values that determine the classes, if these are not the outputs.
-    ranks: Option<Vec<f32>>,
+    class_scores: Option<Vec<f32>>,
     /// The value above which a single output means class 1.
     threshold: f32,
 }
@@ -78,17 +78,17 @@ impl Scores {
             return Err(Error::shape("outputs", format!("{rows} rows of {width}"), numbers(outputs.len())));
         }
         let (width, targets) = (width as usize, targets.clone());
-        Ok(Self { outputs, width, targets, weights: None, ranks: None, threshold: 0.5 })
+        Ok(Self { outputs, width, targets, weights: None, class_scores: None, threshold: 0.5 })
     }
 
     /// The same scores with other values to determine the classes, in the same layout.
-    pub(crate) fn ranked(self, ranks: Vec<f32>, threshold: f32) -> Self {
-        Self { ranks: Some(ranks), threshold, ..self }
+    pub(crate) fn with_class_scores(self, class_scores: Vec<f32>, threshold: f32) -> Self {
+        Self { class_scores: Some(class_scores), threshold, ..self }
     }
 
     /// The values that determine the classes, \[rows, width\].
-    fn ranks(&self) -> &[f32] {
-        self.ranks.as_ref().unwrap_or(&self.outputs)
+    fn class_scores(&self) -> &[f32] {
+        self.class_scores.as_ref().unwrap_or(&self.outputs)
     }
 
     /// The outputs, \[rows, width\].
@@ -99,7 +99,7 @@ impl Scores {
     /// The predicted class of each row: the index of the largest output, the first of equal ones. With one output:
     /// whether it is above 1/2. [`NO_CLASS`](Self::NO_CLASS) for a row with an output that is NaN.
     pub fn predictions(&self) -> Vec<u32> {
-        classes(self.ranks(), self.width, self.threshold)
+        classes(self.class_scores(), self.width, self.threshold)
     }
 
     /// The right class of each row: its label, or the class of its target numbers. With one output, a label is such a
@@ -123,7 +123,7 @@ impl Scores {
         if self.width == 1 {
             let rank = |(&y, class): (&f32, u32)| usize::from(u32::from(y > self.threshold) != class);
             let hit = |row: (&f32, u32)| f64::from(u8::from(!row.0.is_nan() && rank(row) < k));
-            return mean(self.ranks().iter().zip(self.expected()).map(hit));
+            return mean(self.class_scores().iter().zip(self.expected()).map(hit));
         }
         let hit = |(row, expected): (&[f32], u32)| {
             let expected = expected as usize;
@@ -131,7 +131,7 @@ impl Scores {
             let larger = row.iter().enumerate().filter(|&(i, &y)| y > own || (y == own && i < expected));
             f64::from(u8::from(!row.iter().any(|y| y.is_nan()) && larger.count() < k))
         };
-        mean(self.ranks().chunks_exact(self.width).zip(self.expected()).map(hit))
+        mean(self.class_scores().chunks_exact(self.width).zip(self.expected()).map(hit))
     }
 
     /// Binary accuracy: the fraction of outputs that are right, each a yes-or-no question of its own. An output is
@@ -139,7 +139,7 @@ impl Scores {
     pub fn binary_accuracy(&self, threshold: f32) -> f64 {
         // For a sigmoid, compare the logit with 0 instead of the rounded probability with 1/2.
         let (numbers, threshold) = match (threshold, self.threshold) {
-            (0.5, 0.0) => (self.ranks(), 0.0),
+            (0.5, 0.0) => (self.class_scores(), 0.0),
             _ => (self.outputs(), threshold),
         };
         let right = |(y, (_, t)): (&f32, (f32, f32))| !y.is_nan() && (*y > threshold) == (t > 0.5);

@@ -58,7 +58,7 @@ pub(crate) struct Sizing {
 }
 
 /// Number of pending submissions when the next one is made, so that the device stays busy.
-const UNDER_WAY: usize = 2;
+const MOST_PENDING: usize = 2;
 
 impl Sizing {
     /// With at most `most` steps.
@@ -69,8 +69,8 @@ impl Sizing {
 
     /// Number of pending submissions when the next one is made. In a browser it is 0 if submissions are long: a stop
     /// would wait for them, and a gap between them costs little.
-    pub fn under_way(&self) -> usize {
-        if cfg!(target_family = "wasm") && self.last > 1.5 * LONGEST { 0 } else { UNDER_WAY }
+    pub fn pending(&self) -> usize {
+        if cfg!(target_family = "wasm") && self.last > 1.5 * LONGEST { 0 } else { MOST_PENDING }
     }
 
     /// Number of steps of the next submission.

@@ -78,7 +78,7 @@ impl Augmentation {
     }
 
     /// Adds the kernels' parameters of this augmentation.
-    pub(super) fn tell(&self, info: &mut DataInfo) {
+    pub(super) fn add_info(&self, info: &mut DataInfo) {
         let Self { shift, flip, flip_vertical, rotation, scale: [scale, largest], cutout, brightness, contrast } =
             *self;
         let moves_whole = rotation == 0.0 && [scale, largest] == [1.0; 2];

@@ -134,7 +134,7 @@ impl DatasetBuilder {
         self.then(|data| {
             let i = data.target_index(name)?;
             match &data.targets[i].targets {
-                // The GPU gets another number in place of this label: see `Target::sent`.
+                // The GPU gets another number in place of this label: see `Target::uploaded_label`.
                 Targets::Labels { classes: u32::MAX, .. } if label == u32::MAX => {
                     let what = format!("label to ignore of target {name:?} with 4294967295 classes");
                     Err(Error::shape(what, "below 4294967295", label))

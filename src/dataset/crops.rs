@@ -94,16 +94,16 @@ impl Input {
     }
 
     /// Adds the kernels' parameters of augmentation and crops.
-    pub fn tell_of_images(&self, info: &mut DataInfo, training: bool) {
+    pub fn add_image_info(&self, info: &mut DataInfo, training: bool) {
         if let Some(augmentation) = self.augmentation.filter(|_| training) {
-            augmentation.tell(info);
+            augmentation.add_info(info);
         } else if self.crop.is_some() {
             (info.augment, info.scale) = (1, 1.0);
         }
         if info.augment != 0 {
             (info.image_height, info.image_width) = (self.shape[0], self.shape[1]);
         }
-        tell(self.crop, info, training);
+        add_info(self.crop, info, training);
     }
 }
 
@@ -114,15 +114,15 @@ impl Target {
     }
 
     /// Adds the kernels' parameters of crops.
-    pub fn tell_of_crops(&self, info: &mut DataInfo, training: bool) {
+    pub fn add_crop_info(&self, info: &mut DataInfo, training: bool) {
         if let Some(Crop { size, factor, .. }) = self.crop {
             (info.target_factor, info.target_width, info.target_crop_width) = (factor, self.shape[1], size[1]);
         }
-        tell(self.crop, info, training);
+        add_info(self.crop, info, training);
     }
 }
 
-fn tell(crop: Option<Crop>, info: &mut DataInfo, training: bool) {
+fn add_info(crop: Option<Crop>, info: &mut DataInfo, training: bool) {
     if let Some(Crop { places, .. }) = crop {
         info.crop = if training { 1 } else { 2 };
         [info.places_y, info.places_x] = places;

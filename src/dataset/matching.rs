@@ -28,8 +28,8 @@ impl Dataset {
         let names = || self.targets.iter().map(|target| &*target.name);
         let targets = matched("target", "output", names, network.output_specs())?;
         for ((end, &target), loss) in network.output_specs().iter().zip(&targets).zip(losses) {
-            let of_sole = self.targets.len() == 1 && network.output_specs().len() == 1;
-            self.targets[target].check_for(end, loss, of_sole)?;
+            let is_only = self.targets.len() == 1 && network.output_specs().len() == 1;
+            self.targets[target].check_for(end, loss, is_only)?;
             let positions = u64::from(end.positions());
             let (all, limit) = (positions * self.rows as u64, u32::MAX.into());
             if all > limit {
@@ -82,7 +82,7 @@ impl Dataset {
                 info.feature_stride = input.stride() as u32;
                 info.channels = input.channels() as u32;
                 info.first_feature = 2 * info.channels;
-                input.tell_of_images(&mut info, training);
+                input.add_image_info(&mut info, training);
             }
             if let Some(&target) = of.targets.get(i) {
                 let target = &self.targets[target];
@@ -91,7 +91,7 @@ impl Dataset {
                 info.weighted = weighted.into();
                 info.target_stride = target.stride(weighted) as u32;
                 info.ignored = target.ignored_for_kernels();
-                target.tell_of_crops(&mut info, training);
+                target.add_crop_info(&mut info, training);
             }
             info
         };
@@ -138,11 +138,11 @@ impl Dataset {
 }
 
 impl Target {
-    /// Returns an error if the targets do not match an output and its loss. `of_sole`: the data set has one target
+    /// Returns an error if the targets do not match an output and its loss. `is_only`: the data set has one target
     /// and the network one output, so the error text needs no name.
-    pub(super) fn check_for(&self, end: &TensorSpec, loss: Loss, of_sole: bool) -> Result<()> {
+    pub(super) fn check_for(&self, end: &TensorSpec, loss: Loss, is_only: bool) -> Result<()> {
         let (positions, columns) = (end.positions(), end.columns());
-        let title = |what: &str, simple: &str| match of_sole {
+        let title = |what: &str, simple: &str| match is_only {
             true => simple.to_owned(),
             false => format!("{what} of the data set's target {:?}", self.name),
         };
@@ -154,7 +154,7 @@ impl Target {
             return Err(Error::shape(what, expected, format!("{seen:?}")));
         }
         let output =
-            if of_sole { "the network's output".into() } else { format!("the network's output {:?}", end.name) };
+            if is_only { "the network's output".into() } else { format!("the network's output {:?}", end.name) };
         match &self.targets {
             Targets::Values { .. } if seen.elements() as u32 != end.features() => {
                 let what = title("numbers", "outputs of the data set's targets");
@@ -166,7 +166,7 @@ impl Target {
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             targets @ Targets::Values { .. } => {
-                let of_target = if of_sole { String::new() } else { format!(" of target {:?}", self.name) };
+                let of_target = if is_only { String::new() } else { format!(" of target {:?}", self.name) };
                 targets.check_range_of(loss, &of_target)
             }
             Targets::Labels { .. } if self.width() == 1 && positions > 1 => {

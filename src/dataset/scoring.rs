@@ -24,17 +24,17 @@ impl Dataset {
         if self.inputs.iter().any(|input| input.crop.is_some()) {
             return Err(Error::shape("data set to score", "whole images", "crops; score the data set without crops"));
         }
-        let (ends, end) = (network.output_specs(), &network.output_specs()[output]);
+        let (specs, spec) = (network.output_specs(), &network.output_specs()[output]);
         let names = || self.targets.iter().map(|target| &*target.name);
-        let of_sole = ends.len() == 1 && self.targets.len() == 1;
-        let target = &self.targets[if of_sole { 0 } else { named("target", "output", names, end)? }];
-        let positions = end.positions();
-        if !of_sole || positions > 1 {
+        let is_only = specs.len() == 1 && self.targets.len() == 1;
+        let target = &self.targets[if is_only { 0 } else { named("target", "output", names, spec)? }];
+        let positions = spec.positions();
+        if !is_only || positions > 1 {
             // Classes may be fewer than outputs for every loss.
-            target.check_for(end, Loss::MeanSquaredError, of_sole)?;
+            target.check_for(spec, Loss::MeanSquaredError, is_only)?;
         }
         if let Some(loss) = loss {
-            let of_target = if of_sole { String::new() } else { format!(" of target {:?}", target.name) };
+            let of_target = if is_only { String::new() } else { format!(" of target {:?}", target.name) };
             target.targets.check_range_of(loss, &of_target)?;
         }
         let mut targets = Cow::Borrowed(&target.targets);

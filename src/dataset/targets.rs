@@ -142,7 +142,8 @@ impl Target {
             Targets::Labels { labels, .. } => &labels[part],
             Targets::Values { values, .. } => bytemuck::cast_slice(&values[part]),
         };
-        let word = |&word: &u32| if self.is_labels() && self.ignored == Some(word) { self.sent(word) } else { word };
+        let word =
+            |&word: &u32| if self.is_labels() && self.ignored == Some(word) { self.uploaded_label(word) } else { word };
         match weights {
             None => words.iter().map(word).collect(),
             Some(weights) => {
@@ -154,13 +155,13 @@ impl Target {
 
     /// The kernels' parameter for the ignored label: the uploaded number plus one; 0 if no label is ignored.
     pub fn ignored_for_kernels(&self) -> u32 {
-        self.ignored.map_or(0, |ignored| self.sent(ignored) + 1)
+        self.ignored.map_or(0, |ignored| self.uploaded_label(ignored) + 1)
     }
 
     /// The number that is uploaded for the ignored label. The kernels' parameter is this number plus one, which would
     /// overflow for the largest u32, so the next lower one is used. It is not a class: see
     /// [`ignoring`](super::Dataset::ignoring).
-    fn sent(&self, ignored: u32) -> u32 {
+    fn uploaded_label(&self, ignored: u32) -> u32 {
         ignored.min(u32::MAX - 1)
     }
 }

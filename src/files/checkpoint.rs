@@ -299,7 +299,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     let change = resume.change(optimizer, config);
     if !change.is_none() {
         state.retain(|(role, _)| *role != Role::AccumulatedGradients || !change.breaks_update());
-        if change.is_of_kind() {
+        if change.is_of_another_kind() {
             moments.clear();
         }
         let words = state.iter_mut().find(|(role, _)| *role == Role::Step);
@@ -333,7 +333,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
         trainer.best = Some(trainer.device.upload("the best weights", bytemuck::cast_slice(&best))?);
     }
     trainer.progress = progress;
-    trainer.brought_back = true;
+    trainer.keep_cursor = true;
     trainer.allow_non_finite = resume.allow_non_finite;
     Ok(trainer)
 }

@@ -94,14 +94,14 @@ pub(super) fn take(file: &mut Contents<'_>, outputs: &[TensorSpec]) -> Result<Op
         }
     };
     let mut of_outputs = Vec::new();
-    for (i, end) in outputs.iter().enumerate().filter(|_| outputs.len() > 1) {
+    for (i, spec) in outputs.iter().enumerate().filter(|_| outputs.len() > 1) {
         let words = file.take(&format!("{STATE}{}", of_output(i)), Dtype::U32, &[epochs, 3 * EVALUATION as u32])?;
         let epoch = |words: &[u32]| {
             let seen = |i: usize| Some(read(&words[i * EVALUATION..])).filter(|evaluation| evaluation.rows > 0);
             OutputEpoch { train: read(words), validation: seen(1), measured: seen(2) }
         };
         let epochs = words.chunks_exact(3 * EVALUATION).map(epoch).collect();
-        of_outputs.push(OutputHistory { name: end.name.clone(), epochs });
+        of_outputs.push(OutputHistory { name: spec.name.clone(), epochs });
     }
     let epochs = words.chunks_exact(EPOCH).enumerate().map(epoch).collect();
     let history = History { epochs, outputs: of_outputs };
@@ -177,8 +177,8 @@ mod tests {
         let history = History { epochs: vec![epoch], outputs: vec![of("a", 0.25), of("b", 0.75)] };
         let file = encode(&BTreeMap::new(), &tensors(&history));
         let mut file = Contents::read("file", &file).unwrap();
-        let ends = ["a", "b"].map(|name| TensorSpec { name: name.into(), shape: 1.into() });
-        assert_eq!(take(&mut file, &ends).unwrap(), Some(history));
+        let specs = ["a", "b"].map(|name| TensorSpec { name: name.into(), shape: 1.into() });
+        assert_eq!(take(&mut file, &specs).unwrap(), Some(history));
         file.finish("").unwrap();
     }
 }

@@ -139,11 +139,11 @@ impl<'a> Orders<'a> {
         }
         let (marks, images) = (marks(network), blocks(network));
         for (i, node) in network.nodes().iter().enumerate() {
-            let mut ends = node.inputs.iter().copied().chain([Source::Node { node: i, output: 0 }]);
+            let mut values = node.inputs.iter().copied().chain([Source::Node { node: i, output: 0 }]);
             // In PyTorch, blocks of pixels are divided into other groups.
             let is_block = matches!(&node.layer, Layer::Conv(conv) if conv.groups == 1)
                 || matches!(node.layer, Layer::DepthToSpace(_) | Layer::SpaceToDepth(_));
-            if !is_block && !keeps_channels(&node.layer) && ends.any(|end| images.contains_key(&end)) {
+            if !is_block && !keeps_channels(&node.layer) && values.any(|value| images.contains_key(&value)) {
                 return fault(
                     node,
                     "a convolution beside blocks of pixels, because PyTorch orders their channels differently",
@@ -213,20 +213,20 @@ fn marks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
         let before = marks.len();
         for (i, node) in network.nodes().iter().enumerate() {
             let outputs = (0..node.shapes.len()).map(|output| Source::Node { node: i, output });
-            let ends: Vec<Source> = node.inputs.iter().copied().chain(outputs).collect();
+            let values: Vec<Source> = node.inputs.iter().copied().chain(outputs).collect();
             let is_row = |source: &Source| network.shape(*source).len() == 1;
-            let mark = ends.iter().find_map(|source| Some((marks.get(source).copied()?, is_row(source))));
+            let mark = values.iter().find_map(|source| Some((marks.get(source).copied()?, is_row(source))));
             match (&node.layer, mark) {
-                (Layer::Conv(_), _) => marks.extend(ends.iter().map(|&end| (end, of_image(end)))),
+                (Layer::Conv(_), _) => marks.extend(values.iter().map(|&value| (value, of_image(value)))),
                 (Layer::Flatten | Layer::Reshape(_), Some((mark, _))) => {
-                    let fits = |end: &&Source| is_row(end) || of_image(**end) == mark;
-                    marks.extend(ends.iter().filter(fits).map(|&end| (end, mark)));
+                    let fits = |value: &&Source| is_row(value) || of_image(**value) == mark;
+                    marks.extend(values.iter().filter(fits).map(|&value| (value, mark)));
                 }
                 (layer, Some((mark, true))) if is_elementwise(layer) => {
-                    marks.extend(ends.iter().filter(|end| is_row(end)).map(|&end| (end, mark)));
+                    marks.extend(values.iter().filter(|value| is_row(value)).map(|&value| (value, mark)));
                 }
                 (layer, Some((_, false))) if keeps_images(layer) => {
-                    marks.extend(ends.iter().filter(|end| !is_row(end)).map(|&end| (end, of_image(end))));
+                    marks.extend(values.iter().filter(|value| !is_row(value)).map(|&value| (value, of_image(value))));
                 }
                 _ => {}
             }
@@ -245,22 +245,22 @@ fn blocks(network: &Network) -> BTreeMap<Source, [u32; 2]> {
         let before = marks.len();
         for (i, node) in network.nodes().iter().enumerate() {
             let output = Source::Node { node: i, output: 0 };
-            let ends = || node.inputs.iter().copied().chain([output]);
+            let values = || node.inputs.iter().copied().chain([output]);
             let found = match node.layer {
                 Layer::DepthToSpace(r) => Some((node.inputs[0], r * r)),
                 Layer::SpaceToDepth(r) => Some((output, r * r)),
                 _ => None,
             };
-            if let Some((end, pixels)) = found {
-                let channels = network.shape(end).last().map_or(1, |channels| channels / pixels);
+            if let Some((value, pixels)) = found {
+                let channels = network.shape(value).last().map_or(1, |channels| channels / pixels);
                 // With one pixel or one channel, both orders are equal.
                 if pixels > 1 && channels > 1 {
-                    marks.entry(end).or_insert([pixels, channels]);
+                    marks.entry(value).or_insert([pixels, channels]);
                 }
             } else if keeps_channels(&node.layer)
-                && let Some(mark) = ends().find_map(|end| marks.get(&end).copied())
+                && let Some(mark) = values().find_map(|value| marks.get(&value).copied())
             {
-                ends().for_each(|end| _ = marks.entry(end).or_insert(mark));
+                values().for_each(|value| _ = marks.entry(value).or_insert(mark));
             }
         }
         if marks.len() == before {

@@ -299,8 +299,8 @@ impl<'a> Matching<'a> {
         Ok(order)
     }
 
-    /// Gives each layer the module of its shapes. If there are several, their order is that of the only number that
-    /// differs in their names, or that of the file if the file keeps an order.
+    /// Gives each layer the module of its shapes. Several modules of equal shapes are ordered by the only number that
+    /// differs in their names. Otherwise they have the order of the file, if it keeps one.
     fn by_shape(
         &self,
         orders: &Orders<'_>,

@@ -278,8 +278,8 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     let mut file = Contents::read(path, bytes)?;
     file.allow_non_finite = allow_non_finite;
     let network = file.network()?;
-    let links = file.links(&network)?;
-    for (output, OutputActivation { link, .. }) in links.iter().enumerate() {
+    let output_activations = file.output_activations(&network)?;
+    for (output, OutputActivation { link, .. }) in output_activations.iter().enumerate() {
         if *link != Activation::Identity {
             let linked = network.followed_by(output, *link);
             linked.map_err(|e| file.fault(format!("output activation: does not fit the network: {e}")))?;
@@ -288,7 +288,7 @@ fn read(device: Device, path: &str, bytes: &[u8], allow_non_finite: bool) -> Res
     let parameters = file.parameters(&network)?;
     file.leave_out(STATE);
     file.finish("")?;
-    Ok(Model { links, allow_non_finite, ..Model::unchecked(device, &network, &parameters)? })
+    Ok(Model { output_activations, allow_non_finite, ..Model::unchecked(device, &network, &parameters)? })
 }
 
 fn read_weights(device: Device, network: &Network, path: &str, bytes: &[u8], options: &LoadWeights) -> Result<Model> {
@@ -315,19 +315,19 @@ pub(super) fn metadata(model: &Model) -> BTreeMap<&'static str, String> {
     let network = model.network().description();
     let mut metadata =
         BTreeMap::from([("format", FORMAT.into()), ("version", network.version().into()), ("network", json(&network))]);
-    match &model.links[..] {
+    match &model.output_activations[..] {
         [OutputActivation { link, .. }] => {
             metadata.insert(LINK, json(link));
             if model.ranks_outputs(0) {
                 metadata.insert(RANKS, OUTPUTS.into());
             }
         }
-        links => {
+        output_activations => {
             let link = |(i, link): (usize, &OutputActivation)| OutputActivation {
                 ranks_outputs: model.ranks_outputs(i),
                 ..*link
             };
-            metadata.insert(LINKS, json(&links.iter().enumerate().map(link).collect::<Vec<_>>()));
+            metadata.insert(LINKS, json(&output_activations.iter().enumerate().map(link).collect::<Vec<_>>()));
         }
     }
     metadata
@@ -375,18 +375,19 @@ impl Contents<'_> {
     }
 
     /// The activation of each output, from its loss.
-    fn links(&self, network: &Network) -> Result<Vec<OutputActivation>> {
+    fn output_activations(&self, network: &Network) -> Result<Vec<OutputActivation>> {
         let outputs = network.output_specs().len();
         if outputs == 1 {
             let ranks_outputs = self.metadata(RANKS) == Some(OUTPUTS);
             return Ok(vec![OutputActivation { link: self.json(LINK)?, ranks_outputs }]);
         }
-        let links: Vec<OutputActivation> = self.json(LINKS)?;
-        match links.len() == outputs {
-            true => Ok(links),
-            false => {
-                Err(self.fault(format!("output activations: expected {outputs} (one per output), got {}", links.len())))
-            }
+        let output_activations: Vec<OutputActivation> = self.json(LINKS)?;
+        match output_activations.len() == outputs {
+            true => Ok(output_activations),
+            false => Err(self.fault(format!(
+                "output activations: expected {outputs} (one per output), got {}",
+                output_activations.len()
+            ))),
         }
     }
 

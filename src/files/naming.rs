@@ -24,9 +24,9 @@ pub enum Naming {
     ///   one.
     /// - Weights of convolutions are \[outputs, inputs, height, width\], of transposed ones \[inputs, outputs,
     ///   height, width\].
-    /// - Images are \[channels, height, width\]. The inputs of a dense layer after a flattened image have that order,
-    ///   and so have the units of a dense layer before a reshape to an image. Convolutions must make or take the
-    ///   image.
+    /// - Images are \[channels, height, width\]. A dense layer after a flattened image has its inputs in that order.
+    ///   A dense layer before a reshape to an image has its units in that order. This holds for images that
+    ///   convolutions take or make.
     /// - Channels before [`Layer::DepthToSpace`] are in the order of `PixelShuffle`.
     PyTorch,
     /// As the variables of Keras.

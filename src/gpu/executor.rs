@@ -67,8 +67,8 @@ struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     /// `None` until all buffers of the op are given.
     bind_group: Option<wgpu::BindGroup>,
-    /// Bind groups that replace it, by variant, if one of its buffers [varies](GpuExecutor::vary).
-    varied: Vec<Option<wgpu::BindGroup>>,
+    /// Bind groups that replace it, by variant, if one of its buffers [varies](GpuExecutor::make_variants).
+    variants: Vec<Option<wgpu::BindGroup>>,
     grid: [u32; 2],
 }
 
@@ -139,7 +139,7 @@ impl GpuExecutor {
             .into_iter()
             .zip(grids)
             .zip(ops)
-            .map(|((pipeline, grid), op)| Dispatch { op, pipeline, bind_group: None, varied: Vec::new(), grid })
+            .map(|((pipeline, grid), op)| Dispatch { op, pipeline, bind_group: None, variants: Vec::new(), grid })
             .collect();
         let mut executor = Self { gpu: gpu.clone(), plan, buffers, uniforms, unused, scratch, launches, dispatches };
         executor.make_bind_groups(|_| true)?;
@@ -178,7 +178,7 @@ impl GpuExecutor {
 
     /// Makes variants of the dispatches that read a buffer, one for each element of `contents`. No other buffer of
     /// these dispatches may vary.
-    pub(crate) fn vary<T: bytemuck::Pod>(&mut self, id: BufferId, contents: &[T]) -> Result<()> {
+    pub(crate) fn make_variants<T: bytemuck::Pod>(&mut self, id: BufferId, contents: &[T]) -> Result<()> {
         let mut bytes = vec![0; contents.len() * STRIDE];
         for (slot, contents) in bytes.chunks_exact_mut(STRIDE).zip(contents) {
             slot[..size_of::<T>()].copy_from_slice(bytemuck::bytes_of(contents));
@@ -194,18 +194,18 @@ impl GpuExecutor {
                 let offset = (n * STRIDE) as u64;
                 self.buffers[id.0] = Some(Region { buffer: buffer.clone(), offset, bytes: STRIDE as u64 });
                 let bind_group = self.bind_group(i, &self.launches[i])?;
-                self.dispatches[i].varied.push(Some(bind_group));
+                self.dispatches[i].variants.push(Some(bind_group));
             }
         }
         self.buffers[id.0] = before;
         Ok(())
     }
 
-    /// Records some ops of a step, in a variant that [`vary`](Self::vary) has made.
-    pub(crate) fn record_varied(&self, to: &mut impl Recorder, label: &str, part: Range<usize>, variant: usize) {
+    /// Records some ops of a step, in a variant that [`make_variants`](Self::make_variants) has made.
+    pub(crate) fn record_variant(&self, to: &mut impl Recorder, label: &str, part: Range<usize>, variant: usize) {
         to.compute(label, |pass| {
             for dispatch in self.of_ops(part) {
-                let bind_group = dispatch.varied.get(variant).unwrap_or(&dispatch.bind_group);
+                let bind_group = dispatch.variants.get(variant).unwrap_or(&dispatch.bind_group);
                 record(pass, dispatch, bind_group);
             }
         });

@@ -124,7 +124,7 @@ impl Gpu {
 /// In a browser nothing can wait for the result or report it.
 #[cfg(target_family = "wasm")]
 impl Gpu {
-    pub(crate) async fn know_queue(&self) -> crate::Result<()> {
+    pub(crate) async fn confirm_queue(&self) -> crate::Result<()> {
         Ok(())
     }
 

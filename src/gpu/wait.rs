@@ -10,10 +10,10 @@ use crate::callback_future::CallbackFuture;
 use crate::error::{Error, Result};
 
 /// How long to wait for a result while the device is idle: a callback may be running in another thread of the app.
-const PATIENCE: Duration = Duration::from_secs(2);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait for the queue's answer while the device is idle.
-const QUEUE_PATIENCE: Duration = Duration::from_millis(300);
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Whether an awaited result has arrived.
 #[derive(Default)]
@@ -39,7 +39,7 @@ impl Gpu {
     /// Runs a future of this crate to its end. Blocks and polls the device. It waits for the oldest submission first,
     /// so that later ones keep the GPU busy. Returns an error if the device is idle and the result does not arrive.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
-        self.block_on_within(future, PATIENCE)
+        self.block_on_within(future, IDLE_TIMEOUT)
     }
 
     fn block_on_within<T>(&self, future: impl Future<Output = Result<T>>, patience: Duration) -> Result<T> {
@@ -97,7 +97,7 @@ impl Gpu {
             if is_own() || !idle {
                 return Ok(());
             }
-            if since.elapsed() > QUEUE_PATIENCE {
+            if since.elapsed() > QUEUE_TIMEOUT {
                 return Err(another_devices_queue());
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -107,7 +107,7 @@ impl Gpu {
     /// As [`check_queue`](Self::check_queue), but waits for the answer while the device is busy. Call it before
     /// awaiting any other result: with another device's queue, that result could be missing or wrong. It continues
     /// when the app polls.
-    pub(crate) async fn know_queue(&self) -> Result<()> {
+    pub(crate) async fn confirm_queue(&self) -> Result<()> {
         self.check_queue()?;
         let Some(is_own) = self.ask_queue() else { return Ok(()) };
         // The next poll of the device answers a mapping, whatever its queue does.
@@ -127,7 +127,7 @@ impl Gpu {
             let since = *idle_since.get_or_insert_with(Instant::now);
             if !idle {
                 idle_since = None;
-            } else if since.elapsed() > QUEUE_PATIENCE {
+            } else if since.elapsed() > QUEUE_TIMEOUT {
                 return Err(another_devices_queue());
             }
         }

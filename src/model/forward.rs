@@ -41,11 +41,11 @@ impl Model {
         let outputs = output.into().all("output", self.network.output_specs())?;
         let plan = Plan::forward(&self.network, rows)?;
         let inputs = (0..).map(Role::Input).zip(inputs);
-        let ends = PlanBindings::new(gpu, &plan, inputs.chain((0..).map(Role::Output).zip(outputs)))?;
-        ends.refuse_overlaps_of_written()?;
+        let bindings = PlanBindings::new(gpu, &plan, inputs.chain((0..).map(Role::Output).zip(outputs)))?;
+        bindings.check_overlaps_of_written()?;
         let find = |role| plan.find(role).expect("a role of every forward plan");
         let mut given = vec![(find(Role::Parameters), self.parameters.gpu().clone().into())];
-        let plan = ends.bind(plan, &mut given)?;
+        let plan = bindings.bind(plan, &mut given)?;
         Ok(Forward { executor: GpuExecutor::new(gpu, Arc::new(plan), &given)? })
     }
 }

@@ -37,18 +37,18 @@ impl Model {
     pub async fn predict_async<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
         let inputs = features.into();
         let rows = inputs.rows(self.network.input_specs(), None)?;
-        let ranks = self.ranks_of(&inputs, rows, rows as u32).await?;
-        every_class(&ranks, self.columns(self.chosen) as usize, self.threshold())
+        let class_scores = self.class_scores_of(&inputs, rows, rows as u32).await?;
+        every_class(&class_scores, self.columns(self.chosen) as usize, self.threshold())
     }
 
     /// The values that determine the classes, \[rows, outputs\], bit by bit those of an evaluation of a data set of
     /// `of` rows. The inputs are already checked.
-    pub(super) async fn ranks_of(&self, inputs: &Inputs<'_>, rows: usize, of: u32) -> Result<Vec<f32>> {
+    pub(super) async fn class_scores_of(&self, inputs: &Inputs<'_>, rows: usize, of: u32) -> Result<Vec<f32>> {
         let most = of.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         // On the CPU, the bits of a row do not depend on the number of rows.
         let full = matches!(self.device, Device::Gpu(_));
-        let ranks = self.ranks();
-        let plan = |rows| Plan::ranks(&self.network, &ranks, rows, false);
+        let losses = self.logit_losses();
+        let plan = |rows| Plan::class_scores(&self.network, &losses, rows, false);
         Ok(self.run(inputs, rows, most, full, plan, &[self.chosen]).await?.swap_remove(0))
     }
 
@@ -130,7 +130,7 @@ impl Model {
         plan: impl Fn(u32) -> Result<Plan>,
         wanted: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        let ends = self.network.input_specs();
+        let specs = self.network.input_specs();
         let width = |output: usize| self.network.output_specs()[output].features() as usize;
         let mut outputs: Vec<Vec<f32>> = wanted.iter().map(|&o| Vec::with_capacity(rows * width(o))).collect();
         let mut ready: Option<Executor> = None;
@@ -142,9 +142,9 @@ impl Model {
                 Some(executor) if executor.plan().batch == batch => executor,
                 _ => self.forward_executor(plan(batch)?)?,
             };
-            for (i, end) in (0..).zip(ends) {
-                let columns = end.features() as usize;
-                let chunk = &inputs.of(end)[first * columns..][..present * columns];
+            for (i, spec) in (0..).zip(specs) {
+                let columns = spec.features() as usize;
+                let chunk = &inputs.of(spec)[first * columns..][..present * columns];
                 self.device.write(&executor.storage(Role::Input(i)), 0, bytemuck::cast_slice(chunk))?;
             }
             executor.submit(Run { steps: 1, ..Run::default() }, None).await?;

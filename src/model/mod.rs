@@ -31,7 +31,7 @@ pub struct Model {
     pub(crate) network: Network,
     pub(crate) parameters: Storage,
     /// One for each output of the network.
-    pub(crate) links: Vec<OutputActivation>,
+    pub(crate) output_activations: Vec<OutputActivation>,
     /// Index of the output that methods for one output use.
     pub(crate) chosen: usize,
     /// Whether weights that are not finite may be saved to a file.
@@ -86,7 +86,7 @@ impl Model {
     pub(crate) fn of(device: Device, network: Network, parameters: Storage) -> Self {
         Self {
             device,
-            links: vec![OutputActivation::NONE; network.output_specs().len()],
+            output_activations: vec![OutputActivation::NONE; network.output_specs().len()],
             network,
             parameters,
             chosen: 0,
@@ -188,20 +188,19 @@ impl Model {
             true => Activation::Identity,
             false => loss.output_activation(),
         };
-        self.links[output] = OutputActivation { link, ranks_outputs: loss.output_activation() == Activation::Identity };
+        self.output_activations[output] =
+            OutputActivation { link, ranks_outputs: loss.output_activation() == Activation::Identity };
     }
 
     /// For each output, the loss that takes logits and applies a sigmoid or a softmax to them, if classes come from
     /// logits. `None` if classes come from the output itself.
-    fn ranks(&self) -> Vec<Option<Loss>> {
-        (0..self.links.len()).map(|output| self.ranks_of_output(output, self.links[output])).collect()
+    fn logit_losses(&self) -> Vec<Option<Loss>> {
+        (0..self.output_activations.len())
+            .map(|output| self.logit_loss_of(output, self.output_activations[output]))
+            .collect()
     }
 
-    fn ranks_of_output(
-        &self,
-        output: usize,
-        OutputActivation { link, ranks_outputs }: OutputActivation,
-    ) -> Option<Loss> {
+    fn logit_loss_of(&self, output: usize, OutputActivation { link, ranks_outputs }: OutputActivation) -> Option<Loss> {
         let link = match link {
             Activation::Identity => self.network.activation_of(output),
             link => link,
@@ -214,14 +213,14 @@ impl Model {
         }
     }
 
-    /// As `ranks`, for the chosen output.
-    fn chosen_ranks(&self) -> Option<Loss> {
-        self.ranks_of_output(self.chosen, self.links[self.chosen])
+    /// As `logit_losses`, for the chosen output.
+    fn chosen_logit_loss(&self) -> Option<Loss> {
+        self.logit_loss_of(self.chosen, self.output_activations[self.chosen])
     }
 
     /// The value above which a single output means class 1.
     pub(crate) fn threshold(&self) -> f32 {
-        if self.chosen_ranks() == Some(Loss::BinaryCrossEntropy) { 0.0 } else { 0.5 }
+        if self.chosen_logit_loss() == Some(Loss::BinaryCrossEntropy) { 0.0 } else { 0.5 }
     }
 
     /// Number of values that determine one class: the output's last dimension.
@@ -232,9 +231,9 @@ impl Model {
     /// Whether classes come from the output itself although the default would be the logits before it.
     #[cfg(feature = "files")]
     pub(crate) fn ranks_outputs(&self, output: usize) -> bool {
-        let link = self.links[output];
+        let link = self.output_activations[output];
         let by_default = OutputActivation { ranks_outputs: false, ..link };
-        self.ranks_of_output(output, link).is_none() && self.ranks_of_output(output, by_default).is_some()
+        self.logit_loss_of(output, link).is_none() && self.logit_loss_of(output, by_default).is_some()
     }
 
     /// The network.
@@ -244,7 +243,7 @@ impl Model {
 
     /// The model whose chosen output is probabilities, if its loss converts logits to probabilities.
     pub(crate) fn with_probabilities(&self) -> Result<Self> {
-        let network = match self.links[self.chosen].link {
+        let network = match self.output_activations[self.chosen].link {
             Activation::Identity => self.network.clone(),
             link => self.network.followed_by(self.chosen, link)?,
         };
@@ -314,8 +313,8 @@ impl Model {
     /// - [`Error::Shape`] if a dense layer has more than [`WIDEST_NARROW`](crate::plan::WIDEST_NARROW) outputs or
     ///   inputs (inputs from an encoding may be more); if a layer is of another kind or in another order; if the
     ///   inputs of all layers together are more than 32,768 numbers.
-    /// - [`Error::InvalidOption`] if `name` is not a valid WGSL identifier, or is a keyword, a reserved word or the
-    ///   name of a built-in function, type or value.
+    /// - [`Error::InvalidOption`] if `name` is not a valid WGSL identifier, or if WGSL uses it: keywords, reserved
+    ///   words and built-in names.
     pub fn wgsl(&self, name: &str) -> Result<Wgsl> {
         Wgsl::new(name, narrow(&self.network)?, self.network.parameter_words())
     }
@@ -323,7 +322,7 @@ impl Model {
     pub(crate) fn forward_executor(&self, plan: Plan) -> Result<Executor> {
         self.device.check_plan(&plan)?;
         let mut given = vec![(Role::Parameters, self.parameters.clone())];
-        for role in self.end_roles() {
+        for role in self.input_and_output_roles() {
             let bytes = plan.find(role).and_then(|id| plan.buffer(id).bytes()).unwrap_or(0);
             given.push((role, self.device.upload("an input or an output", &vec![0; bytes as usize])?));
         }
@@ -332,26 +331,27 @@ impl Model {
 
     /// An executor for the values that determine classes, with the inputs and outputs of a forward pass of the same
     /// rows.
-    pub(crate) fn ranks_executor(&self, forward: &Executor) -> Result<Executor> {
-        let plan = Plan::ranks(&self.network, &self.ranks(), forward.plan().batch, true)?;
+    pub(crate) fn class_score_executor(&self, forward: &Executor) -> Result<Executor> {
+        let plan = Plan::class_scores(&self.network, &self.logit_losses(), forward.plan().batch, true)?;
         self.device.check_plan(&plan)?;
-        let roles = [Role::Parameters].into_iter().chain(self.end_roles());
+        let roles = [Role::Parameters].into_iter().chain(self.input_and_output_roles());
         let given: Vec<_> = roles.map(|role| (role, forward.storage(role))).collect();
         self.device.executor(plan, &given)
     }
 
     /// Roles of the inputs and outputs of a forward plan.
-    fn end_roles(&self) -> impl Iterator<Item = Role> + use<> {
-        let [inputs, outputs] = [self.network.input_specs(), self.network.output_specs()].map(|ends| ends.len() as u32);
+    fn input_and_output_roles(&self) -> impl Iterator<Item = Role> + use<> {
+        let [inputs, outputs] =
+            [self.network.input_specs(), self.network.output_specs()].map(|specs| specs.len() as u32);
         (0..inputs).map(Role::Input).chain((0..outputs).map(Role::Output))
     }
 }
 
 /// The class of each row, from the values that determine it. Returns an error that names the first row without a
 /// class.
-pub(crate) fn every_class(ranks: &[f32], outputs: usize, threshold: f32) -> Result<Vec<u32>> {
-    match ranks.iter().position(|rank| rank.is_nan()) {
+pub(crate) fn every_class(class_scores: &[f32], outputs: usize, threshold: f32) -> Result<Vec<u32>> {
+    match class_scores.iter().position(|rank| rank.is_nan()) {
         Some(at) => Err(Error::NoClass { row: at / outputs, column: at % outputs }),
-        None => Ok(classes(ranks, outputs, threshold)),
+        None => Ok(classes(class_scores, outputs, threshold)),
     }
 }

@@ -34,27 +34,28 @@ impl Model {
     pub async fn score_async(&self, data: &Dataset) -> Result<Scores> {
         let (network, columns) = (&self.network, self.columns(self.chosen));
         let matched = data.matched_inputs(network)?;
-        let expected = data.expected(network, self.chosen, self.chosen_ranks())?;
-        let names = || network.input_specs().iter().map(|end| &*end.name);
+        let expected = data.expected(network, self.chosen, self.chosen_logit_loss())?;
+        let names = || network.input_specs().iter().map(|spec| &*spec.name);
         let rows = data.rows() as u32;
         let of_chunk = ROWS.next_multiple_of(self.device.rows_that_fit(network, EVALUATION_BATCH));
-        let (mut probabilities, mut ranks) = (Vec::new(), Vec::new());
+        let (mut probabilities, mut class_scores) = (Vec::new(), Vec::new());
         for first in (0..rows).step_by(of_chunk as usize) {
             let chunk = first as usize..rows.min(first.saturating_add(of_chunk)) as usize;
             let features = data.features_for(&matched, chunk.clone());
             let inputs = Inputs::from(names().zip(&features).collect::<Vec<_>>());
-            ranks.extend(self.ranks_of(&inputs, chunk.len(), rows).await?);
-            if self.chosen_ranks().is_some() {
+            class_scores.extend(self.class_scores_of(&inputs, chunk.len(), rows).await?);
+            if self.chosen_logit_loss().is_some() {
                 probabilities.extend(self.predict_proba_async(inputs).await?);
             }
         }
-        let ranks = expected.counted(ranks, columns);
-        let scores = match self.chosen_ranks() {
+        let class_scores = expected.counted(class_scores, columns);
+        let scores = match self.chosen_logit_loss() {
             Some(_) => {
                 let probabilities = expected.counted(probabilities, columns);
-                Scores::new(probabilities, columns, &expected.targets)?.ranked(ranks, self.threshold())
+                Scores::new(probabilities, columns, &expected.targets)?
+                    .with_class_scores(class_scores, self.threshold())
             }
-            None => Scores::new(ranks, columns, &expected.targets)?,
+            None => Scores::new(class_scores, columns, &expected.targets)?,
         };
         match expected.weights {
             Some(weights) => scores.with_weights(weights.into_owned()),

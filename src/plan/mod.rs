@@ -197,9 +197,14 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// The forward pass without last activations that losses compute. An [`evaluation`](Self::evaluation) ranks classes
-    /// by these outputs. Layers are separate ops as in an evaluation, unless `may_be_one_op` is set.
-    pub(crate) fn ranks(network: &Network, losses: &[Option<Loss>], rows: u32, may_be_one_op: bool) -> Result<Self> {
+    /// The forward pass without last activations that losses compute. An [`evaluation`](Self::evaluation) finds classes
+    /// from these outputs. Layers are separate ops as in an evaluation, unless `may_be_one_op` is set.
+    pub(crate) fn class_scores(
+        network: &Network,
+        losses: &[Option<Loss>],
+        rows: u32,
+        may_be_one_op: bool,
+    ) -> Result<Self> {
         let mut plan = Builder::new("forward", network, rows)?;
         plan.given_inputs()?;
         if !may_be_one_op || !plan.narrow(losses.first().copied().flatten())? {
@@ -235,7 +240,7 @@ impl Plan {
     /// # Errors
     /// The errors of [`training`](Self::training).
     pub fn forward(network: &Network, rows: u32) -> Result<Self> {
-        Self::ranks(network, &[], rows, true)
+        Self::class_scores(network, &[], rows, true)
     }
 
     /// The same plan with another row layout of an input, an output or one of their gradients.

@@ -63,9 +63,9 @@ impl Scores {
 
     /// IoU (intersection over union) of each class, for example for the pixels of a segmentation.
     ///
-    /// It is the number of rows of the class that were predicted as it, divided by the number of rows that are of the
-    /// class or were predicted as it. `None` if there are no such rows. For an output with several positions (such as
-    /// pixels), each position is a row; positions whose label is ignored are left out.
+    /// The intersection is the number of rows of the class that were predicted as it. The union is the number of rows
+    /// that are of the class or were predicted as it. `None` if the union is 0. For an output with several positions
+    /// (such as pixels), each position is a row; positions whose label is ignored are left out.
     ///
     /// ```
     /// use wgrad::{Scores, Targets};

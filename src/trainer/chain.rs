@@ -112,11 +112,11 @@ impl Trainer {
         let are_wanted: Vec<bool> = wanted.iter().map(Option::is_some).collect();
         let plan = Plan::chain(&self.network, &self.optimizer, &config, &are_wanted)?;
         let wanted = (0..).zip(wanted).filter_map(|(i, rows)| Some((Role::InputGradient(i), rows?)));
-        let ends = (0..).map(Role::Input).zip(input);
-        let ends = ends.chain((0..).map(Role::Output).zip(output));
-        let ends = ends.chain((0..).map(Role::OutputGradient).zip(output_gradient));
-        let ends = PlanBindings::new(&gpu, &plan, ends.chain(wanted))?;
-        ends.refuse_overlaps()?;
+        let bindings = (0..).map(Role::Input).zip(input);
+        let bindings = bindings.chain((0..).map(Role::Output).zip(output));
+        let bindings = bindings.chain((0..).map(Role::OutputGradient).zip(output_gradient));
+        let bindings = PlanBindings::new(&gpu, &plan, bindings.chain(wanted))?;
+        bindings.check_overlaps()?;
         // The chain shares these buffers with the trainer.
         let mut given: Vec<(BufferId, Region)> = Vec::new();
         for role in SHARED {
@@ -124,7 +124,7 @@ impl Trainer {
                 given.push((id, self.training.storage(role).gpu().clone().into()));
             }
         }
-        let plan = ends.bind(plan, &mut given)?;
+        let plan = bindings.bind(plan, &mut given)?;
         let phases = plan.phases();
         let mut executor = GpuExecutor::new(&gpu, Arc::new(plan), &given)?;
         let info = DataInfo { rows: batch.saturating_mul(self.config.accumulate), ..DataInfo::default() };
@@ -135,7 +135,7 @@ impl Trainer {
             executor.plan().all(Role::Data(0)).chain(executor.plan().all(Role::ChainMarks)).collect();
         for (id, chain_pass) in read.into_iter().zip(0..) {
             let of_batch = |chain| DataInfo { chain, chain_pass, ..info };
-            executor.vary(id, &(2..2 + BATCHES as u32).map(of_batch).collect::<Vec<_>>())?;
+            executor.make_variants(id, &(2..2 + BATCHES as u32).map(of_batch).collect::<Vec<_>>())?;
         }
         self.rewind(0)?;
         // No update is due before the first forward pass.
@@ -219,7 +219,7 @@ impl Chain {
     /// not run is discarded.
     pub fn record_forward(&self, to: &mut impl Recorder) {
         let batch = self.order.forward(self.id);
-        self.executor.record_varied(to, "chain, forward", self.phases[0].clone(), batch);
+        self.executor.record_variant(to, "chain, forward", self.phases[0].clone(), batch);
     }
 
     /// Records the backward pass of the batch, once. No allocation, no submission, no polling; cannot fail.
@@ -228,7 +228,7 @@ impl Chain {
     /// [`record_forward`](Self::record_forward): see [`out_of_order`](Self::out_of_order).
     pub fn record_backward(&self, to: &mut impl Recorder) {
         if let Some(batch) = self.order.follow(self.id, 2) {
-            self.executor.record_varied(to, "chain, backward", self.phases[1].clone(), batch);
+            self.executor.record_variant(to, "chain, backward", self.phases[1].clone(), batch);
         }
     }
 
@@ -240,7 +240,7 @@ impl Chain {
     /// rejects their submission, or if their encoder is dropped.
     pub fn record_update(&self, to: &mut impl Recorder) {
         if let Some(batch) = self.order.follow(self.id, 3) {
-            self.executor.record_varied(to, "chain, update", self.phases[2].clone(), batch);
+            self.executor.record_variant(to, "chain, update", self.phases[2].clone(), batch);
         }
     }
 

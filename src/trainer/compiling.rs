@@ -58,7 +58,7 @@ impl Trainer {
         let Executor::Gpu(executor) = &self.training else { return Ok(()) };
         let gpu = executor.gpu();
         gpu.compile_async(&Plan::evaluation(&self.network, self.losses.clone(), 1)?, &mut progress).await?;
-        gpu.know_queue().await?;
+        gpu.confirm_queue().await?;
         self.warm_up()?;
         self.training.finish().await
     }

@@ -126,7 +126,7 @@ impl Trainer {
             false => Vec::from_iter([windows.in_order(window)]),
         };
         upload(&self.device, &mut self.training, windowed.data, windowed.matched, &ranges)?;
-        self.tell(&windowed.infos(window, true))
+        self.set_data_info(&windowed.infos(window, true))
     }
 }
 

@@ -83,8 +83,8 @@ impl Trainer {
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
         let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
-        // A cut epoch is discarded if it was over another data set or other windows, if the batch size does not fill
-        // its windows, or if only its report is missing.
+        // A cut epoch is discarded if it was over another data set or other windows, or if the batch size does not
+        // fill its windows. It is also discarded if only its report is missing.
         let window = windows.map_or(0, |windows| windows.window);
         let unfinished = |cut: &Cut| {
             let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
@@ -92,7 +92,7 @@ impl Trainer {
         };
         let done = self.progress.cut.filter(unfinished).map_or(0, |cut| cut.steps);
         // An epoch begins at the start of the data, even if a snapshot had the cursor elsewhere.
-        self.brought_back = false;
+        self.keep_cursor = false;
         let infos = train.infos(&matched, false);
         // Data that fit on the device are freed on the host after the upload.
         let held = match windows {
@@ -122,7 +122,7 @@ impl Trainer {
         self.prepare_check()?;
         if !self.warm {
             // Drivers that compile at a kernel's first use compile here, outside an epoch's measured time.
-            self.device.know_queue().await?;
+            self.device.confirm_queue().await?;
             self.warm_up()?;
             self.training.finish().await?;
         }
@@ -161,7 +161,7 @@ impl Trainer {
             self.give_up_epoch();
             if ended.is_err() {
                 // Further updates from moments that are not finite would give only NaN.
-                self.forget([Role::Moments, Role::AccumulatedGradients])?;
+                self.clear_roles([Role::Moments, Role::AccumulatedGradients])?;
             }
             self.device.copy(&best, &self.parameters)?;
         }
@@ -211,7 +211,7 @@ impl Trainer {
         let report = Epoch { epoch, train: trained.all, validation, measured, steps, learning_rate, seconds };
         self.progress.history.epochs.push(report);
         stop |= self.watch(&report, fit)?;
-        stop |= self.obey(progress(Event::Epoch(report)))?;
+        stop |= self.apply_control(progress(Event::Epoch(report)))?;
         self.checkpoint(fit).await?;
         Ok(stop)
     }
@@ -222,7 +222,7 @@ impl Trainer {
         let (Some(train), [_, _, ..]) = (train, self.network.output_specs()) else { return };
         let history = &mut self.progress.history;
         if history.outputs.is_empty() {
-            let of = |end: &TensorSpec| OutputHistory { name: end.name.clone(), epochs: Vec::new() };
+            let of = |spec: &TensorSpec| OutputHistory { name: spec.name.clone(), epochs: Vec::new() };
             history.outputs = self.network.output_specs().iter().map(of).collect();
         }
         for (i, output) in history.outputs.iter_mut().enumerate() {
@@ -233,7 +233,7 @@ impl Trainer {
     }
 
     /// Applies a callback's answer. Returns whether to stop.
-    fn obey(&mut self, control: Control) -> Result<bool> {
+    fn apply_control(&mut self, control: Control) -> Result<bool> {
         if let Control::RateScale(scale) = control {
             self.set_rate_scale(scale)?;
         }
@@ -358,30 +358,30 @@ impl Trainer {
             // On the CPU a submission returns when it is done. Fewer steps at a time keep the progress bar moving.
             Device::Cpu => steps.div_ceil(SUBMISSIONS * 8),
         };
-        let (tell, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
+        let (report_every, save) = (fit.every.unwrap_or(u32::MAX).max(1), fit.save_every().max(1));
         let each = match fit.every {
-            Some(_) => each.max(tell).min(self.training.most_steps()),
+            Some(_) => each.max(report_every).min(self.training.most_steps()),
             None => each,
         };
         // Steps from `from` to the next multiple of `n`.
         let until = |n: u32, from: u32| n - from % n;
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
-        let mut under_way = VecDeque::new();
+        let mut pending = VecDeque::new();
         let mut submitted = range.start;
         let mut last = None;
         let mut rate_scale = self.rate_scale();
         let mut stop = false;
-        while (submitted < steps && !stop) || !under_way.is_empty() {
+        while (submitted < steps && !stop) || !pending.is_empty() {
             // The first step is submitted alone, so that its end can be reported. No steps run ahead of a checkpoint.
             // On the CPU in a browser, submissions do not overlap, so that a stop takes effect.
             let alone = !self.warm || cfg!(target_family = "wasm") && matches!(self.device, Device::Cpu);
-            let behind = if alone { 0 } else { sizing.under_way() };
+            let behind = if alone { 0 } else { sizing.pending() };
             let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
-            let pause = (submitted.is_multiple_of(save) || next_window) && !under_way.is_empty();
-            if submitted == steps || stop || pause || under_way.len() > behind {
+            let pause = (submitted.is_multiple_of(save) || next_window) && !pending.is_empty();
+            if submitted == steps || stop || pause || pending.len() > behind {
                 let (done, now, clock, submission): (u32, u32, Clock, Submission) =
-                    under_way.pop_front().expect("not empty");
+                    pending.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
                 // Time since this submission began: since it was submitted, or since the previous one ended. The
@@ -401,9 +401,9 @@ impl Trainer {
                     last = Some(Measured { all, outputs });
                 }
                 // Does not report a submission that went alone for another reason.
-                if fit.every.is_none() || first_of_all || done.is_multiple_of(tell) || done == steps {
+                if fit.every.is_none() || first_of_all || done.is_multiple_of(report_every) || done == steps {
                     let train = last.as_ref().map(|last| last.all);
-                    stop |= self.obey(progress(Event::Steps { epoch, done, steps, train }))?;
+                    stop |= self.apply_control(progress(Event::Steps { epoch, done, steps, train }))?;
                 }
                 if done.is_multiple_of(save) && done < steps {
                     self.checkpoint(fit).await?;
@@ -412,13 +412,13 @@ impl Trainer {
                 window += 1;
                 self.bind_window(windowed, window)?;
             } else {
-                let left = (steps - submitted).min(until(tell, submitted)).min(until(save, submitted));
+                let left = (steps - submitted).min(until(report_every, submitted)).min(until(save, submitted));
                 let left = left.min(end_of(window, self.config.batch) - submitted);
                 let now = if self.warm { sizing.steps().min(left) } else { 1 };
                 let clear = submitted == 0;
                 submitted += now;
                 // A checkpoint also reads whether the loss is finite.
-                let asks = submitted.is_multiple_of(tell) || submitted.is_multiple_of(save);
+                let asks = submitted.is_multiple_of(report_every) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
                 // A finite loss does not show that the last step left finite weights. These weights are saved, so
@@ -426,7 +426,7 @@ impl Trainer {
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
                 let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
-                under_way.push_back((submitted, now, clock, submission));
+                pending.push_back((submitted, now, clock, submission));
                 // If this call ends here for any reason, the epoch is cut short.
                 self.progress.cut = Some(Cut { ignores: self.totals.ignores(), ..data.cut(submitted, before) });
             }

@@ -13,7 +13,7 @@ use crate::history::Evaluation;
 use crate::plan::{Role, RowMetrics};
 
 /// The largest number of calls whose results have not arrived.
-const UNDER_WAY: usize = 3;
+const MOST_PENDING: usize = 3;
 
 /// Size of the timestamps in a call's staging buffer, in bytes. They follow the totals and precede the call's token.
 const TIMESTAMPS: u64 = 16;
@@ -38,7 +38,7 @@ pub struct Frame {
 
 /// Calls whose results have not arrived, and the measurements.
 pub(super) struct Frames {
-    slots: [wgpu::Buffer; UNDER_WAY],
+    slots: [wgpu::Buffer; MOST_PENDING],
     timing: Option<Timing>,
     tokens: Tokens,
     /// How the totals become a loss and an accuracy.
@@ -63,16 +63,16 @@ struct Timing {
 
 #[derive(Default)]
 pub(super) struct State {
-    busy: [bool; UNDER_WAY],
+    busy: [bool; MOST_PENDING],
     /// The token in each slot.
-    held: [u32; UNDER_WAY],
+    held: [u32; MOST_PENDING],
     /// Number of calls so far.
     calls: u64,
     /// The newest result that has arrived.
     pub last: Option<Frame>,
-    pace: Pace,
+    estimate: StepEstimate,
     pub paused: bool,
-    pub told: Option<Box<dyn FnMut(Frame) + Send>>,
+    pub callback: Option<Box<dyn FnMut(Frame) + Send>>,
 }
 
 /// The largest total of saved budgets, in seconds. When it is reached, a step runs, however long it is expected to
@@ -82,11 +82,12 @@ const MOST_SAVED: f64 = 1.0;
 /// The largest factor by which one measurement raises the estimated step time. It limits the effect of a single
 /// delay.
 const MOST_SLOWER: f64 = 4.0;
+/// The largest factor by which one measurement lowers the estimated step time.
 const MOST_FASTER: f64 = 16.0;
 
 /// Estimates how many steps fit a budget.
 #[derive(Debug, Default)]
-struct Pace {
+struct StepEstimate {
     /// Whether the results of a call have arrived. Calls that began before may include the driver's compilation.
     warm: bool,
     /// Measured seconds of a step.
@@ -97,7 +98,7 @@ struct Pace {
     saved: f64,
 }
 
-impl Pace {
+impl StepEstimate {
     fn steps(&mut self, budget: f64) -> u32 {
         if budget <= 0.0 {
             return 0;
@@ -142,8 +143,8 @@ impl Frames {
         let timing = match gpu.has_timestamps() {
             false => None,
             true => Some(Timing {
-                queries: gpu.query_set(2 * UNDER_WAY as u32)?,
-                resolved: gpu.query_buffer(UNDER_WAY as u64 * RESOLVE_ALIGNMENT)?,
+                queries: gpu.query_set(2 * MOST_PENDING as u32)?,
+                resolved: gpu.query_buffer(MOST_PENDING as u64 * RESOLVE_ALIGNMENT)?,
                 period: gpu.tick(),
             }),
         };
@@ -161,8 +162,8 @@ impl Frames {
         budget: Duration,
         executor: &GpuExecutor,
     ) -> u32 {
-        let Some(ticket) = self.begin(budget) else { return 0 };
-        let Ticket { slot, steps, token, .. } = ticket;
+        let Some(pending) = self.begin(budget) else { return 0 };
+        let PendingCall { slot, steps, token, .. } = pending;
         let [begin, end] = [0, 1].map(|i| (2 * slot + i) as u32);
         encoder.clear_buffer(executor.of(Role::RowMetrics), 0, None);
         {
@@ -187,31 +188,31 @@ impl Frames {
         let gpu = executor.gpu().clone();
         executor.gpu().record_map(encoder, staging, move |mapped| {
             if mapped.is_ok() {
-                ticket.arrive(&gpu);
+                pending.arrive(&gpu);
             }
         });
         steps
     }
 
     /// Takes a slot, if one is free and there is a step to record.
-    fn begin(self: &Arc<Self>, budget: Duration) -> Option<Ticket> {
+    fn begin(self: &Arc<Self>, budget: Duration) -> Option<PendingCall> {
         let mut state = self.state();
         state.calls += 1;
         let slot = state.busy.iter().position(|busy| !busy).filter(|_| !state.paused)?;
-        let steps = state.pace.steps(budget.as_secs_f64());
+        let steps = state.estimate.steps(budget.as_secs_f64());
         if steps == 0 {
             return None;
         }
         state.busy[slot] = true;
-        let (warm, call) = (state.pace.warm, state.calls);
+        let (warm, call) = (state.estimate.warm, state.calls);
         let token = Tokens::of(call, state.held[slot]);
-        Some(Ticket { frames: self.clone(), slot, call, token, steps, warm, clock: Clock::start() })
+        Some(PendingCall { frames: self.clone(), slot, call, token, steps, warm, clock: Clock::start() })
     }
 }
 
 /// A used slot. It is freed when this is dropped: after the results have arrived, or with an encoder that was never
 /// submitted.
-struct Ticket {
+struct PendingCall {
     frames: Arc<Frames>,
     slot: usize,
     call: u64,
@@ -223,13 +224,13 @@ struct Ticket {
     clock: Clock,
 }
 
-impl Drop for Ticket {
+impl Drop for PendingCall {
     fn drop(&mut self) {
         self.frames.state().busy[self.slot] = false;
     }
 }
 
-impl Ticket {
+impl PendingCall {
     /// Takes the results from the mapped slot and reports them. If they belong to another call, `wgpu` has rejected
     /// the submission: nothing is reported or measured.
     fn arrive(self, gpu: &Gpu) {
@@ -254,65 +255,65 @@ impl Ticket {
         let mut state = self.frames.state();
         state.held[self.slot] = self.token;
         if let Some(seconds) = seconds {
-            state.pace.measure(seconds, self.steps, self.warm);
+            state.estimate.measure(seconds, self.steps, self.warm);
         }
         if state.last.is_none_or(|last| last.call < frame.call) {
             state.last = Some(frame);
         }
-        let told = state.told.take();
+        let callback = state.callback.take();
         // The app's callback runs without a lock, because it may record steps.
         drop(state);
-        if let Some(mut told) = told {
-            told(frame);
-            self.frames.state().told.get_or_insert(told);
+        if let Some(mut callback) = callback {
+            callback(frame);
+            self.frames.state().callback.get_or_insert(callback);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Pace;
+    use super::StepEstimate;
 
     #[test]
     fn a_budget_is_filled_by_what_steps_have_taken() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.steps(0.0), 0, "no budget, no step");
-        assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
+        let mut estimate = StepEstimate::default();
+        assert_eq!(estimate.steps(0.0), 0, "no budget, no step");
+        assert_eq!(estimate.steps(1.0), 1, "nothing is known yet");
         // Three calls that began before the first results arrived: each may include compilation.
         for _ in 0..3 {
-            pace.measure(5.0, 1, false);
-            assert_eq!(pace.steps(1.0), 1, "nothing is known yet");
+            estimate.measure(5.0, 1, false);
+            assert_eq!(estimate.steps(1.0), 1, "nothing is known yet");
         }
-        assert!(pace.warm);
-        pace.measure(0.125, 1, true);
-        assert_eq!(pace.steps(1.0), 2, "at most twice the last");
-        pace.measure(0.25, 2, true);
-        pace.measure(0.5, 4, true);
-        assert_eq!(pace.steps(1.0), 8);
-        assert_eq!(pace.steps(0.5), 4);
-        pace.measure(2.0, 8, true);
-        assert_eq!(pace.steps(1.0), 4, "a slower step is believed at once");
-        pace.measure(0.5, 4, true);
-        assert_eq!(pace.step, Some((0.25f64 * 0.125).sqrt()), "a faster one half way");
+        assert!(estimate.warm);
+        estimate.measure(0.125, 1, true);
+        assert_eq!(estimate.steps(1.0), 2, "at most twice the last");
+        estimate.measure(0.25, 2, true);
+        estimate.measure(0.5, 4, true);
+        assert_eq!(estimate.steps(1.0), 8);
+        assert_eq!(estimate.steps(0.5), 4);
+        estimate.measure(2.0, 8, true);
+        assert_eq!(estimate.steps(1.0), 4, "a slower step is believed at once");
+        estimate.measure(0.5, 4, true);
+        assert_eq!(estimate.step, Some((0.25f64 * 0.125).sqrt()), "a faster one half way");
     }
 
     /// For example, a laptop that was suspended for an hour.
     #[test]
     fn one_long_gap_is_soon_forgotten() {
-        let mut pace = Pace { warm: true, step: Some(0.0009765625), last: 4, saved: 0.0 };
-        pace.measure(3600.0, 4, true);
-        assert_eq!(pace.step, Some(0.00390625), "four times what it was");
+        let mut estimate = StepEstimate { warm: true, step: Some(0.0009765625), last: 4, saved: 0.0 };
+        estimate.measure(3600.0, 4, true);
+        assert_eq!(estimate.step, Some(0.00390625), "four times what it was");
         // A step that is estimated to be very slow is still tried, and found to be fast. Each second of budgets
         // divides the estimate by 16 until a step fits sooner.
-        pace.step = Some(900.0);
+        estimate.step = Some(900.0);
         let mut frames = 0;
         loop {
-            let steps = pace.steps(0.00390625);
+            let steps = estimate.steps(0.00390625);
             if steps >= 2 || frames == 10_000 {
                 break;
             }
             if steps > 0 {
-                pace.measure(0.0009765625, steps, true);
+                estimate.measure(0.0009765625, steps, true);
             }
             frames += 1;
         }
@@ -322,28 +323,28 @@ mod tests {
 
     #[test]
     fn a_step_is_tried_once_a_second_of_budgets_is_saved() {
-        let mut pace = Pace { warm: true, step: Some(900.0), last: 1, saved: 0.0 };
-        let steps: Vec<u32> = (0..8).map(|_| pace.steps(0.25)).collect();
+        let mut estimate = StepEstimate { warm: true, step: Some(900.0), last: 1, saved: 0.0 };
+        let steps: Vec<u32> = (0..8).map(|_| estimate.steps(0.25)).collect();
         assert_eq!(steps, [0, 0, 0, 1, 0, 0, 0, 1]);
     }
 
     #[test]
     fn a_step_longer_than_the_budget_is_saved_up_for() {
-        let mut pace = Pace::default();
-        pace.measure(1.0, 1, true);
-        let steps: Vec<u32> = (0..9).map(|_| pace.steps(0.375)).collect();
+        let mut estimate = StepEstimate::default();
+        estimate.measure(1.0, 1, true);
+        let steps: Vec<u32> = (0..9).map(|_| estimate.steps(0.375)).collect();
         assert_eq!(steps, [0, 0, 1, 0, 0, 1, 0, 0, 1]);
-        assert_eq!(pace.steps(0.0), 0);
+        assert_eq!(estimate.steps(0.0), 0);
     }
 
     #[test]
     fn a_clock_that_sees_nothing_does_not_run_away() {
-        let mut pace = Pace::default();
-        pace.measure(0.0, 3, true);
-        assert_eq!(pace.steps(1.0), 6);
+        let mut estimate = StepEstimate::default();
+        estimate.measure(0.0, 3, true);
+        assert_eq!(estimate.steps(1.0), 6);
         // 0 / 0: no budget, no step.
-        assert_eq!(pace.steps(0.0), 0);
-        pace.measure(0.5, 1, true);
-        assert_eq!(pace.step, Some(0.5), "what is seen at last is believed");
+        assert_eq!(estimate.steps(0.0), 0);
+        estimate.measure(0.5, 1, true);
+        assert_eq!(estimate.step, Some(0.5), "what is seen at last is believed");
     }
 }

@@ -80,7 +80,7 @@ pub struct Trainer {
     /// The state from which training continues after the device is lost.
     snapshot: Arc<Mutex<Option<Snapshot>>>,
     /// Whether `prepare_*` leaves the cursor where a snapshot had it. True after `rebuild`, until `fit` or `reset`.
-    pub(crate) brought_back: bool,
+    pub(crate) keep_cursor: bool,
     /// Whether numbers that are not finite may be saved to a file.
     #[cfg(feature = "files")]
     pub(crate) allow_non_finite: bool,
@@ -243,7 +243,7 @@ impl Trainer {
             best: None,
             warm: false,
             snapshot: Arc::default(),
-            brought_back: false,
+            keep_cursor: false,
             #[cfg(feature = "files")]
             allow_non_finite: false,
             order: Arc::default(),
@@ -355,12 +355,12 @@ impl Trainer {
     /// the next run has other shuffles. The data's kernel parameters get a new buffer, as the rows do: an earlier
     /// [`Training`] keeps its own.
     fn start(&mut self, data: &[DataInfo], ignored: &[u64], done: u32) -> Result<()> {
-        self.tell(data)?;
+        self.set_data_info(data)?;
         self.totals = self.totals_of(data, ignored);
         self.rewind(done)
     }
 
-    fn tell(&mut self, data: &[DataInfo]) -> Result<()> {
+    fn set_data_info(&mut self, data: &[DataInfo]) -> Result<()> {
         for (i, &data) in (0..).zip(data) {
             let info = self.device.upload("what is known of the data set", bytemuck::bytes_of(&self.shuffled(data)))?;
             self.training.bind(Role::Data(i), &info)?;
@@ -387,7 +387,7 @@ impl Trainer {
         }
         // Recorded steps move the cursor without the host's knowledge, so a cut epoch cannot be finished.
         self.give_up_epoch();
-        if !self.brought_back {
+        if !self.keep_cursor {
             // The next batch is the first of the data and begins its update, as with data of another length.
             for offset in [std::mem::offset_of!(StepState, position), std::mem::offset_of!(StepState, data_rows)] {
                 self.device.write(&self.training.storage(Role::Step), offset as u64, &0u32.to_ne_bytes())?;

@@ -105,7 +105,7 @@ impl Trainer {
         match self.rebuilt(device.into(), &snapshot) {
             Ok(rebuilt) => {
                 // Snapshots that arrive from now on belong to the old trainer.
-                *self = Self { snapshot: Arc::new(Mutex::new(Some(snapshot))), brought_back: true, ..rebuilt };
+                *self = Self { snapshot: Arc::new(Mutex::new(Some(snapshot))), keep_cursor: true, ..rebuilt };
                 Ok(())
             }
             Err(error) => {
@@ -135,17 +135,17 @@ impl Trainer {
     pub fn reset(&mut self) {
         let weights = self.network.initial_parameters(self.config.seed);
         let _ = self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
-        let _ = self.forget(CARRIED);
+        let _ = self.clear_roles(CARRIED);
         let step = self.training.storage(Role::Step);
         let _ = self.device.write(&step, 0, bytemuck::bytes_of(&StepState::default()));
         self.order.interrupt();
         self.progress = Progress::default();
         self.best = None;
-        self.brought_back = false;
+        self.keep_cursor = false;
     }
 
     /// Clears these roles before the next submission.
-    pub(super) fn forget<const N: usize>(&self, roles: [Role; N]) -> Result<()> {
+    pub(super) fn clear_roles<const N: usize>(&self, roles: [Role; N]) -> Result<()> {
         for (_, storage, words) in self.parts().iter().filter(|(role, ..)| roles.contains(role)) {
             self.device.write(storage, 0, &vec![0; words * 4])?;
         }
@@ -237,9 +237,9 @@ impl Snapshots {
             if i == 0 {
                 shared.tokens.record(encoder, token, staging, from.size());
             }
-            let taking = Taking(shared.clone());
+            let pending = PendingCopy(shared.clone());
             self.shared.gpu.record_map(encoder, staging, move |mapped| {
-                taking.0.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
+                pending.0.copies[i].mapped.store(mapped.is_ok(), Ordering::Release);
             });
         }
         true
@@ -247,9 +247,9 @@ impl Snapshots {
 }
 
 /// A pending copy. It is dropped with its callback, even if that is never called.
-struct Taking(Arc<Shared>);
+struct PendingCopy(Arc<Shared>);
 
-impl Drop for Taking {
+impl Drop for PendingCopy {
     fn drop(&mut self) {
         if self.0.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.arrive();

@@ -180,8 +180,8 @@ impl Training {
     /// callback.
     ///
     /// It runs when the GPU has finished the steps, while the app submits or polls, on that thread.
-    pub fn on_frame(&self, told: impl FnMut(Frame) + Send + 'static) {
-        self.frames.state().told = Some(Box::new(told));
+    pub fn on_frame(&self, callback: impl FnMut(Frame) + Send + 'static) {
+        self.frames.state().callback = Some(Box::new(callback));
     }
 
     /// The newest [`record_within`](Self::record_within) result that has arrived: loss, accuracy, step time and the

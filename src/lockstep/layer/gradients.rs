@@ -52,7 +52,7 @@ impl Check {
             products.filter(|product| product.is_finite()).map(|product| product * product).sum()
         };
         let worth = tensors.iter().map(worth).sum::<f64>().sqrt();
-        let inputs = self.network.input_specs().iter().map(|end| f64::from(end.features()));
+        let inputs = self.network.input_specs().iter().map(|spec| f64::from(spec.features()));
         let n = inputs.sum::<f64>() + self.network.parameter_count() as f64;
 
         let mut comparisons = Vec::new();
@@ -98,10 +98,10 @@ impl Check {
     /// The inputs and parameters.
     fn tensors(&self) -> Vec<Checked> {
         let mut tensors = Vec::new();
-        for (i, end) in (0..).zip(self.network.input_specs()) {
+        for (i, spec) in (0..).zip(self.network.input_specs()) {
             if let Some(buffer) = self.lockstep.plan.find(Role::Input(i)) {
-                let words = 0..(self.rows * end.features()) as usize;
-                tensors.push(Checked { name: end.name.clone(), buffer, words, gradient: Role::InputGradient(i) });
+                let words = 0..(self.rows * spec.features()) as usize;
+                tensors.push(Checked { name: spec.name.clone(), buffer, words, gradient: Role::InputGradient(i) });
             }
         }
         if let Some(buffer) = self.lockstep.plan.find(Role::Parameters) {

@@ -122,8 +122,8 @@ impl Check {
         let layer = network.nodes().first().map_or_else(String::new, |node| node.name.clone());
         let fault = |fault: String| Error::Layer { layer: layer.clone(), fault };
         let config = TrainerConfig { batch: rows, ..TrainerConfig::default() };
-        let ends = network.input_specs().len();
-        let plan = Plan::chain(&network, &Sgd::default().into(), &config, &vec![true; ends])?;
+        let inputs = network.input_specs().len();
+        let plan = Plan::chain(&network, &Sgd::default().into(), &config, &vec![true; inputs])?;
         let mut lockstep = Lockstep::new(gpu, plan).map_err(|error| match error {
             Error::Gpu { what, reason } => fault(format!("{what} does not compile: {reason}")),
             other => other,
@@ -139,12 +139,12 @@ impl Check {
         lockstep.set_role(Role::Data(0), &[DataInfo { rows, ..DataInfo::default() }])?;
         let mut weights = Vec::new();
         let words = |features: u32| rows as usize * features as usize;
-        for (i, end) in (0..).zip(network.input_specs()) {
-            let x: Vec<f32> = (0..words(end.features())).map(|at| random(2 * i + 1, at)).collect();
+        for (i, spec) in (0..).zip(network.input_specs()) {
+            let x: Vec<f32> = (0..words(spec.features())).map(|at| random(2 * i + 1, at)).collect();
             lockstep.set_role(Role::Input(i), &x)?;
         }
-        for (o, end) in (0..).zip(network.output_specs()) {
-            let given: Vec<f32> = (0..words(end.features())).map(|at| random(2 * o + 2, at)).collect();
+        for (o, spec) in (0..).zip(network.output_specs()) {
+            let given: Vec<f32> = (0..words(spec.features())).map(|at| random(2 * o + 2, at)).collect();
             lockstep.set_role(Role::OutputGradient(o), &given)?;
             weights.extend(given);
         }
