@@ -160,7 +160,7 @@ impl Target {
 
     /// The number that is uploaded for the ignored label. The kernels' parameter is this number plus one, which would
     /// overflow for the largest u32, so the next lower one is used. It is not a class: see
-    /// [`ignoring`](super::Dataset::ignoring).
+    /// [`ignoring`](super::DatasetBuilder::ignoring).
     fn uploaded_label(&self, ignored: u32) -> u32 {
         ignored.min(u32::MAX - 1)
     }

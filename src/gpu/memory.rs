@@ -11,7 +11,7 @@ fn lost() -> Error {
     Error::DeviceLost { reason: "it was destroyed, reset or removed".into() }
 }
 
-/// UNIFORM is for the weights, which an app's shader can read as uniforms: see [`Wgsl`](super::Wgsl).
+/// UNIFORM is for the weights, which an app's shader can read as uniforms: see [`Wgsl`](crate::Wgsl).
 const USAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::UNIFORM)
     .union(wgpu::BufferUsages::COPY_SRC)
