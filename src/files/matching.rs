@@ -94,8 +94,9 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
         network.tensors().map(|tensor| sources.remove(&*tensor.name).unwrap_or_default()).collect::<Vec<_>>()
     };
     check_flax(network, file, options)?;
-    let told = told(file, options);
-    let like = |units_first: bool| told.map(|(told, _)| told).filter(|told| told.units_first() == units_first);
+    let stated = stated(file, options);
+    let like =
+        |units_first: bool| stated.map(|(stated, _)| stated).filter(|stated| stated.units_first() == units_first);
     let inputs_first = like(false).unwrap_or(if keras { Layout::Keras } else { Layout::Wgrad });
     let layouts = [inputs_first, like(true).unwrap_or(Layout::PyTorch)];
     let [inputs_first, units_first] = layouts.map(|layout| Orders::of(layout, network));
@@ -108,15 +109,15 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
     // Without metadata and if both layouts fit, names decide: wgrad's names and Keras' `kernel` are [inputs, units].
     let ours = own_names.is_some() && network.tensors().all(|p| file.shape(&p.name).is_some());
     let (fit_inputs, fit_units) = (fits(&inputs_first, &inputs), fits(&units_first, &units));
-    let units_come_first = match (told, fit_inputs, fit_units) {
-        (Some((told, told_by)), inputs, units) if inputs != units && inputs == told.units_first() => {
+    let units_come_first = match (stated, fit_inputs, fit_units) {
+        (Some((stated, stated_by)), inputs, units) if inputs != units && inputs == stated.units_first() => {
             // Keras' names take precedence over metadata if shapes confirm them.
-            match told_by == METADATA && keras {
+            match stated_by == METADATA && keras {
                 true => false,
-                false => return Err(contradiction(file, told, told_by)),
+                false => return Err(contradiction(file, stated, stated_by)),
             }
         }
-        (Some((told, _)), ..) => told.units_first(),
+        (Some((stated, _)), ..) => stated.units_first(),
         (None, true, true) if inputs.as_ref().ok() != units.as_ref().ok() => return Err(matching.unclear_layout()),
         (None, fit_inputs, fit_units) if fit_inputs != fit_units => fit_units,
         (None, ..) => !ours && !keras,
@@ -127,7 +128,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
 const METADATA: &str = "the metadata";
 
 /// The layout from the caller or the file's metadata, and which of them.
-fn told(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
+fn stated(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
     match (options.layout, file.metadata("format")) {
         (Some(naming), _) => Some((Layout::of(naming), "LoadWeights::layout")),
         (None, Some("pt")) => Some((Layout::PyTorch, METADATA)),
@@ -154,13 +155,13 @@ fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> 
     }
 }
 
-fn contradiction(file: &Contents<'_>, told: Layout, told_by: &str) -> Error {
-    let (told, fits) = match told.units_first() {
+fn contradiction(file: &Contents<'_>, stated: Layout, stated_by: &str) -> Error {
+    let (stated, fits) = match stated.units_first() {
         false => ("[inputs, units]", "[units, inputs] (Naming::PyTorch)"),
         true => ("[units, inputs] (Naming::PyTorch)", "[inputs, units]"),
     };
     file.fault(format!(
-        "order of dense weights: expected {told} ({told_by}), got shapes that fit the network as {fits}; set the order \
+        "order of dense weights: expected {stated} ({stated_by}), got shapes that fit the network as {fits}; set the order \
          with LoadWeights::layout"
     ))
 }

@@ -118,7 +118,7 @@ impl Gpu {
             Some(error) => {
                 self.check_lost()?;
                 let reason = error.to_string();
-                if self.makes_buffers() {
+                if self.can_allocate() {
                     return Err(Error::Gpu { what: what.into(), reason });
                 }
                 // The device-lost callback belongs to the app, so this is how wgrad detects the loss.
@@ -132,7 +132,7 @@ impl Gpu {
     pub(crate) fn check_alive(&self) -> Result<()> {
         self.check_lost()?;
         #[cfg(not(target_family = "wasm"))]
-        if !self.makes_buffers() {
+        if !self.can_allocate() {
             return Err(lost());
         }
         Ok(())
@@ -140,7 +140,7 @@ impl Gpu {
 
     /// Whether the device can still allocate a small buffer.
     #[cfg(not(target_family = "wasm"))]
-    fn makes_buffers(&self) -> bool {
+    fn can_allocate(&self) -> bool {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::COPY_DST;
         let descriptor = wgpu::BufferDescriptor { label: None, size: 16, usage, mapped_at_creation: true };
@@ -161,7 +161,7 @@ impl Gpu {
         let binding = wgpu::BufferBinding { buffer, offset: 0, size: std::num::NonZeroU64::new(4) };
         let entries = [wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }];
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
-        self.ours(what, "buffer", || drop(self.device().create_bind_group(&descriptor)))
+        self.check_owner(what, "buffer", || drop(self.device().create_bind_group(&descriptor)))
     }
 
     /// Returns a view of mip level 0 of an app's texture, with the texture's dimension unless `dimension` is given.
@@ -174,7 +174,7 @@ impl Gpu {
     ) -> Result<wgpu::TextureView> {
         // Errors of a texture go to its own device, where wgrad cannot catch them. So test it with an encoder of this
         // device first.
-        self.ours(what, "texture", || {
+        self.check_owner(what, "texture", || {
             let mut encoder = self.encoder();
             let state = wgpu::TextureUses::RESOURCE;
             let texture = wgpu::wgt::TextureTransition { texture, selector: None, state };
@@ -182,10 +182,10 @@ impl Gpu {
             drop(encoder.finish());
         })?;
         let descriptor = wgpu::TextureViewDescriptor { mip_level_count: Some(1), dimension, ..Default::default() };
-        self.ours(what, "texture", || texture.create_view(&descriptor))
+        self.check_owner(what, "texture", || texture.create_view(&descriptor))
     }
 
-    fn ours<T>(&self, what: &str, kind: &str, make: impl FnOnce() -> T) -> Result<T> {
+    fn check_owner<T>(&self, what: &str, kind: &str, make: impl FnOnce() -> T) -> Result<T> {
         self.check_lost()?;
         // wgpu panics if the object belongs to another `wgpu::Instance`.
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.guard(what, 0, make)));

@@ -57,7 +57,7 @@ impl Gpu {
 
     /// Polls without waiting. Returns whether the device is idle.
     #[cfg(not(target_family = "wasm"))]
-    pub(super) fn look(&self) -> crate::Result<bool> {
+    pub(super) fn poll_without_waiting(&self) -> crate::Result<bool> {
         self.poll_once(wgpu::PollType::Poll)
     }
 

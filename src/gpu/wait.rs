@@ -42,7 +42,7 @@ impl Gpu {
         self.block_on_within(future, IDLE_TIMEOUT)
     }
 
-    fn block_on_within<T>(&self, future: impl Future<Output = Result<T>>, patience: Duration) -> Result<T> {
+    fn block_on_within<T>(&self, future: impl Future<Output = Result<T>>, timeout: Duration) -> Result<T> {
         let mut future = std::pin::pin!(future);
         let progress = Arc::new(Progress::default());
         let waker = Waker::from(progress.clone());
@@ -59,7 +59,7 @@ impl Gpu {
             }
             match idle_since {
                 None => idle_since = Some(Instant::now()),
-                Some(since) if since.elapsed() < patience => std::thread::sleep(Duration::from_millis(1)),
+                Some(since) if since.elapsed() < timeout => std::thread::sleep(Duration::from_millis(1)),
                 Some(_) => {
                     self.check_alive()?;
                     let reason = "the device is idle, but no result has arrived; check that Gpu::from_parts was given \
@@ -72,15 +72,15 @@ impl Gpu {
 
     /// Tests whether the queue belongs to this device: if so, it answers while the device is polled. `None` if this
     /// is already known.
-    fn ask_queue(&self) -> Option<impl Fn() -> bool> {
+    fn queue_answer(&self) -> Option<impl Fn() -> bool> {
         if self.inner.own_queue.load(Ordering::Relaxed) {
             return None;
         }
-        let told = Arc::new(AtomicBool::new(false));
-        let tell = told.clone();
-        self.queue().on_submitted_work_done(move || tell.store(true, Ordering::Release));
+        let answered = Arc::new(AtomicBool::new(false));
+        let answer = answered.clone();
+        self.queue().on_submitted_work_done(move || answer.store(true, Ordering::Release));
         Some(move || {
-            let is_own = told.load(Ordering::Acquire);
+            let is_own = answered.load(Ordering::Acquire);
             self.inner.own_queue.fetch_or(is_own, Ordering::Relaxed);
             is_own
         })
@@ -90,10 +90,10 @@ impl Gpu {
     /// never ends while this device is polled. Polls without waiting until the answer is known. If the device is
     /// busy, the question stays open.
     pub(crate) fn check_queue(&self) -> Result<()> {
-        let Some(is_own) = self.ask_queue() else { return Ok(()) };
+        let Some(is_own) = self.queue_answer() else { return Ok(()) };
         let since = Instant::now();
         loop {
-            let idle = self.look()?;
+            let idle = self.poll_without_waiting()?;
             if is_own() || !idle {
                 return Ok(());
             }
@@ -109,7 +109,7 @@ impl Gpu {
     /// when the app polls.
     pub(crate) async fn confirm_queue(&self) -> Result<()> {
         self.check_queue()?;
-        let Some(is_own) = self.ask_queue() else { return Ok(()) };
+        let Some(is_own) = self.queue_answer() else { return Ok(()) };
         // The next poll of the device answers a mapping, whatever its queue does.
         let buffer = self.staging_up(4)?;
         let mut idle_since: Option<Instant> = None;
@@ -120,7 +120,7 @@ impl Gpu {
             if polled.await.is_err() {
                 return self.check_alive();
             }
-            let idle = self.look()?;
+            let idle = self.poll_without_waiting()?;
             if is_own() {
                 return Ok(());
             }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn waiting_ends_where_nothing_comes_and_only_there() {
         let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));
-        let patience = Duration::from_millis(60);
+        let timeout = Duration::from_millis(60);
         let long = async {
             for _ in 0..20 {
                 gpu.submit(gpu.encoder())?;
@@ -159,13 +159,13 @@ mod tests {
             }
             Ok(())
         };
-        gpu.block_on_within(long, patience).unwrap();
+        gpu.block_on_within(long, timeout).unwrap();
         let (never, fulfil) = CallbackFuture::<()>::new();
         let stuck = async {
             never.await;
             Ok(())
         };
-        let error = gpu.block_on_within(stuck, patience).unwrap_err().to_string();
+        let error = gpu.block_on_within(stuck, timeout).unwrap_err().to_string();
         assert!(error.starts_with("GPU error in a wait for the GPU: the device is idle"), "{error}");
         drop(fulfil);
     }
