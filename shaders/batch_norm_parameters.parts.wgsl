@@ -24,13 +24,13 @@ fn main(
     if column >= u.columns {
         return;
     }
-    var both = vec2f(0.0);
+    var total = vec2f(0.0);
     for (var part = 0u; part < u.parts; part++) {
         let at = part * u.columns + column;
-        both += vec2f(parts[at], parts[u.parts * u.columns + at]);
+        total += vec2f(parts[at], parts[u.parts * u.columns + at]);
     }
-    scale_gradient[column] = both.x;
-    shift_gradient[column] = both.y;
-    sums[column] = both.x;
-    sums[u.columns + column] = both.y;
+    scale_gradient[column] = total.x;
+    shift_gradient[column] = total.y;
+    sums[column] = total.x;
+    sums[u.columns + column] = total.y;
 }

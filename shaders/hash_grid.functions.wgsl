@@ -41,13 +41,13 @@ fn corner_bits(corner: u32) -> vec4u {
 }
 
 // The linear interpolation weight of a corner along each axis.
-fn corner_shares(cell: Cell, corner: u32) -> vec4f {
+fn axis_weights(cell: Cell, corner: u32) -> vec4f {
     return select(1.0 - cell.fraction, cell.fraction, corner_bits(corner) != vec4u(0u));
 }
 
 fn corner_weight(cell: Cell, corner: u32) -> f32 {
-    let shares = corner_shares(cell, corner);
-    return (shares.x * shares.y) * (shares.z * shares.w);
+    let weights = axis_weights(cell, corner);
+    return (weights.x * weights.y) * (weights.z * weights.w);
 }
 
 // Index of a corner's entry in the table. The hash has the primes of Mueller et al. (2022), and a fourth prime.

@@ -26,12 +26,12 @@ fn main(
     let part = workgroup.y * grid.x + workgroup.x;
     let first = part * u.part_rows;
     let end = min(first + u.part_rows, u.rows);
-    // The workgroup processes several rows at a time: `abreast` rows of `width` features.
+    // The workgroup processes several rows at a time: `rows_at_once` rows of `width` features.
     let width = u.levels * FEATURES;
-    let abreast = LANES / width;
+    let rows_at_once = LANES / width;
     var sum = 0.0;
-    if lane < abreast * width {
-        for (var row = first + lane / width; row < end; row += abreast) {
+    if lane < rows_at_once * width {
+        for (var row = first + lane / width; row < end; row += rows_at_once) {
             sum += abs(gradient[row * width + lane % width]);
         }
     }
@@ -39,7 +39,7 @@ fn main(
     workgroupBarrier();
     if lane < u.levels && first < u.rows {
         sum = 0.0;
-        for (var row = 0u; row < abreast; row++) {
+        for (var row = 0u; row < rows_at_once; row++) {
             for (var f = 0u; f < FEATURES; f++) {
                 sum += lane_sum[row * width + lane * FEATURES + f];
             }

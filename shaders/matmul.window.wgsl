@@ -55,7 +55,7 @@ fn position_of(row: u32) -> Position {
 }
 
 // Whether the tap reads an element inside the image. Negative numbers wrap to large ones, except before a division.
-fn sees(position: Position, tap: Tap) -> bool {
+fn is_inside(position: Position, tap: Tap) -> bool {
     let y = position.y + tap.y;
     let x = position.x + tap.x;
     let is_row = (UP_Y == 1u || y >= 0) && u32(y) / UP_Y < HEIGHT && u32(y) % UP_Y == 0u;
@@ -64,26 +64,26 @@ fn sees(position: Position, tap: Tap) -> bool {
 }
 
 // Index of the element in the input tensor.
-fn place_of(position: Position, tap: Tap) -> u32 {
+fn input_index(position: Position, tap: Tap) -> u32 {
     let row = position.image + u32(position.y + tap.y) / UP_Y;
     return (row * WIDTH + u32(position.x + tap.x) / UP_X) * CHANNELS + tap.channel;
 }
 
-fn seen_from(position: Position, tap: Tap) -> u32 {
-    return select(OUTSIDE, place_of(position, tap), sees(position, tap));
+fn index_of_tap(position: Position, tap: Tap) -> u32 {
+    return select(OUTSIDE, input_index(position, tap), is_inside(position, tap));
 }
 
-fn seen_by(row: u32, tap: Tap) -> u32 {
-    return seen_from(position_of(row), tap);
+fn index_at_row(row: u32, tap: Tap) -> u32 {
+    return index_of_tap(position_of(row), tap);
 }
 
 // Index in the input tensor of element `index` of A, or OUTSIDE.
-fn seen(index: u32) -> u32 {
-    return seen_by(index / row_length(), tap_of(index % row_length()));
+fn index_of_a(index: u32) -> u32 {
+    return index_at_row(index / row_length(), tap_of(index % row_length()));
 }
 
 // Index in the weight tensor of element `index` of B.
-fn weight(index: u32, n: u32) -> u32 {
+fn weight_index(index: u32, n: u32) -> u32 {
     if !OTHER_WEIGHTS {
         return index;
     }

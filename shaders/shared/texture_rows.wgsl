@@ -6,7 +6,7 @@
 
 override CHANNELS: u32 = 3;
 
-fn leave_row(row: u32, point: vec2f, colour: vec4f) {
+fn write_row(row: u32, point: vec2f, colour: vec4f) {
     features[row] = point;
     let first = row * CHANNELS;
     targets[first] = colour.x;

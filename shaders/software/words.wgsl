@@ -10,7 +10,7 @@ fn odd(words: vec4<u64>) -> vec4f {
     return bitcast<vec4f>(vec4u(words >> vec4u(32u)));
 }
 
-fn joined(even: vec4f, odd: vec4f) -> vec4<u64> {
+fn interleave(even: vec4f, odd: vec4f) -> vec4<u64> {
     return vec4<u64>(bitcast<vec4u>(even)) | (vec4<u64>(bitcast<vec4u>(odd)) << vec4u(32u));
 }
 

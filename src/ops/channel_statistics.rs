@@ -34,7 +34,7 @@ pub(super) fn width(x: &Tensor) -> u32 {
 /// Expands a text for the [`width`] of a tensor. The text begins with shared/numbers.wgsl.in.
 pub(super) fn by_width(x: &Tensor, text: &str) -> String {
     let fours = width(x) == 4;
-    expand(text, &[], &[("fours", fours), ("ones", !fours)])
+    expand(text, &[], &[("vectors", fours), ("scalars", !fours)])
 }
 
 /// Number of chunks of the rows, and rows per chunk.

@@ -75,7 +75,7 @@ impl Kernel for Combine {
         let dimensions: Vec<_> = (0..a.shape.len()).map(|i| (a.shape[i], [a.strides[i], b.strides[i]])).collect();
         let (loops, firsts) = (Loops::new(&dimensions), [self.a.bound().1, self.b.bound().1]);
         let fours = loops.in_fours(firsts);
-        let conditions = [("fours", fours.is_some()), ("ones", fours.is_none())];
+        let conditions = [("vectors", fours.is_some()), ("scalars", fours.is_none())];
         let (loops, [a_first, b_first]) = fours.unwrap_or((loops, firsts));
         let counts = [("loop", loops.count()), ("inner", loops.count() - 1)];
         let source = expand(text!("combine.wgsl.in"), &counts, &conditions);

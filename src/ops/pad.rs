@@ -88,7 +88,7 @@ impl Kernel for Pad {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let first = self.input.bound().1;
         let fours = self.in_fours(first);
-        let conditions = [("fours", fours.is_some()), ("ones", fours.is_none())];
+        let conditions = [("vectors", fours.is_some()), ("scalars", fours.is_none())];
         let (windows, input_first) = fours.unwrap_or_else(|| (self.windows(), first));
         let count: u32 = windows.iter().map(|window| window.length).product();
         let loops = windows.len() as u32;

@@ -69,8 +69,8 @@ impl Window {
         let few = down * across <= 4;
         let counts = [("window", if few { down * across } else { 0 }), ("across", across)];
         let conditions = [
-            ("fours", lanes == 4),
-            ("ones", lanes == 1),
+            ("vectors", lanes == 4),
+            ("scalars", lanes == 1),
             ("maximum", is_max),
             ("mean", !is_max),
             ("kept", kept && is_max),

@@ -70,9 +70,9 @@ impl Kernel for Rearrange {
         let fours = loops.in_fours(firsts);
         let (scaled, in_fours) = (self.is_scaled(), fours.is_some());
         let conditions = [
-            ("fours of numbers", scaled && in_fours),
+            ("vectors of numbers", scaled && in_fours),
             ("numbers", scaled && !in_fours),
-            ("fours of words", !scaled && in_fours),
+            ("vectors of words", !scaled && in_fours),
             ("words", !scaled && !in_fours),
             ("scaled", scaled),
             ("copied", !scaled),

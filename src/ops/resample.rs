@@ -108,7 +108,7 @@ impl Kernel for Resample {
             ("ROW_TERMS", self.terms[0].into()),
             ("COLUMN_TERMS", self.terms[1].into()),
         ];
-        let source = expand(text!("resample.wgsl.in"), &[], &[("fours", lanes == 4), ("ones", lanes == 1)]);
+        let source = expand(text!("resample.wgsl.in"), &[], &[("vectors", lanes == 4), ("scalars", lanes == 1)]);
         let count = self.output.len() / lanes;
         vec![Launch::of(self, shader("resample", source, constants), uniforms![count], count.div_ceil(LANES))]
     }

@@ -65,10 +65,10 @@ pub(super) fn direct(op: &Matmul, window: &Window, quads: u32) -> String {
         ("element", POSITIONS + taps - 1),
     ];
     let conditions = [
-        ("inputs are in fours", inputs_in_fours),
-        ("inputs are read one by one", !inputs_in_fours),
-        ("weights are in fours", weights_in_fours),
-        ("weights are read one by one", !weights_in_fours),
+        ("inputs are loaded as vectors", inputs_in_fours),
+        ("inputs are loaded one by one", !inputs_in_fours),
+        ("weights are loaded as vectors", weights_in_fours),
+        ("weights are loaded one by one", !weights_in_fours),
         ("weights lie along inputs", along_inputs),
         ("weights lie along columns", !along_inputs),
     ];
@@ -81,9 +81,9 @@ pub(super) fn grouped(op: &Matmul, window: &Window, lanes: u32) -> String {
     let are_channels = window.groups == op.n() && window.channels == op.n() && op.n().is_multiple_of(4);
     let conditions = [
         ("A is transposed", op.layout == Layout::Tn),
-        ("A is as it is", op.layout != Layout::Tn),
-        ("columns are channels in fours", are_channels),
-        ("columns are read one by one", !are_channels),
+        ("A is not transposed", op.layout != Layout::Tn),
+        ("channels are loaded as vectors", are_channels),
+        ("channels are loaded one by one", !are_channels),
     ];
     expand(text!("matmul.grouped.wgsl.in"), &[("lanes", lanes), ("row", 4)], &conditions)
 }

@@ -119,8 +119,8 @@ impl Sliding {
             ("a load is 1", load == 1),
             ("there is an addend", addend),
             ("there is no addend", !addend),
-            ("weights come in squares", in_squares),
-            ("weights come one by one", !in_squares),
+            ("weights are loaded in squares", in_squares),
+            ("weights are loaded one by one", !in_squares),
         ];
         template::expand(text, &counts, &conditions)
     }

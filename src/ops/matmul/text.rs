@@ -84,11 +84,11 @@ pub(super) fn source(
     let transposed = op.layout == Layout::Tn;
     let conditions = [
         ("A is transposed", transposed),
-        ("A is as it is", !transposed),
-        ("the sums are gradients", epilogue == EpilogueText::Update),
-        ("C takes the sums", epilogue != EpilogueText::Update),
+        ("A is not transposed", !transposed),
+        ("the epilogue is an update", epilogue == EpilogueText::Update),
+        ("the epilogue stores C", epilogue != EpilogueText::Update),
         ("A is stored", op.window.is_none()),
-        ("A is seen through a window", op.window.is_some()),
+        ("A is an image", op.window.is_some()),
     ];
     let (window, loads) = match op.window {
         Some(_) => (text!("matmul.window.wgsl"), text!("matmul.loads.window.wgsl.in")),
