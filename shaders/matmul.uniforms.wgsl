@@ -9,8 +9,8 @@ struct MatmulUniforms {
     tiles_n: u32, // tiles across n; row of tiles = tile / tiles_n, column of tiles = tile % tiles_n
     tiles: u32,   // number of tiles; the folded grid may have more workgroups
     bias_at: u32, // update epilogue: offset of the biases, behind the weights
-    transpose_b: u32, // this and `epilogue`: as the constants below, for pipelines of both passes
-    epilogue: u32,
+    transpose_b: u32, // same as TRANSPOSE_B, for pipelines that serve both passes
+    epilogue: u32,    // same as EPILOGUE, for the same pipelines
     aux: u32,         // 1 if binding 3 has a tensor
     parts: u32,       // split-K: number of chunks of k
     part_steps: u32, // steps of k in a chunk

@@ -24,7 +24,8 @@ override OTHER_WEIGHTS: bool = false;
 
 const OUTSIDE: u32 = 0xffffffffu;
 
-// A column of A: a tap, as an offset from the position's first element, and a channel.
+// A column of A: a tap, as an offset from the position's first element, and a channel. A tap is an element of the
+// convolution kernel.
 struct Tap {
     y: i32,
     x: i32,
