@@ -16,19 +16,19 @@ pub(crate) enum Named<'a, T: Clone> {
 impl<T: Clone> Named<'_, T> {
     /// Returns an error for unknown or repeated names, and if there are several inputs or outputs but no names.
     /// `what` is "input" or "output".
-    pub fn check_names(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
+    pub fn check_names(&self, what: &str, specs: &[TensorSpec]) -> Result<()> {
         let each = match self {
-            Self::One(_) if ends.len() == 1 => return Ok(()),
+            Self::One(_) if specs.len() == 1 => return Ok(()),
             Self::One(_) => {
-                let expected = format!("one for each name ({})", names(ends));
+                let expected = format!("one for each name ({})", names(specs));
                 return Err(Error::shape(format!("{what}s"), expected, "one without a name"));
             }
             Self::Each(each) => each,
             Self::Lent(each) => *each,
         };
         for (i, (name, _)) in each.iter().enumerate() {
-            if !ends.iter().any(|end| end.name == *name) {
-                return Err(Error::shape(what, format!("one of {}", names(ends)), format!("{name:?}")));
+            if !specs.iter().any(|spec| spec.name == *name) {
+                return Err(Error::shape(what, format!("one of {}", names(specs)), format!("{name:?}")));
             }
             if each[..i].iter().any(|(other, _)| other == name) {
                 return Err(Error::shape(format!("{what} {name:?}"), "one of this name", "two"));
@@ -38,30 +38,30 @@ impl<T: Clone> Named<'_, T> {
     }
 
     /// As [`check_names`](Self::check_names); also returns an error if an input or output has no value.
-    pub fn check(&self, what: &str, ends: &[TensorSpec]) -> Result<()> {
-        self.check_names(what, ends)?;
-        match ends.iter().find(|end| self.of(end).is_none()) {
+    pub fn check(&self, what: &str, specs: &[TensorSpec]) -> Result<()> {
+        self.check_names(what, specs)?;
+        match specs.iter().find(|spec| self.of(spec).is_none()) {
             None => Ok(()),
-            Some(end) => Err(Error::shape(
+            Some(spec) => Err(Error::shape(
                 format!("{what}s"),
-                format!("one for each of {}", names(ends)),
-                format!("none for {}", end.name),
+                format!("one for each of {}", names(specs)),
+                format!("none for {}", spec.name),
             )),
         }
     }
 
     /// The value of an input or output; the names are already checked.
-    pub fn of(&self, end: &TensorSpec) -> Option<&T> {
+    pub fn of(&self, spec: &TensorSpec) -> Option<&T> {
         match self {
             Self::One(one) => Some(one),
-            Self::Each(each) => find(each, end),
-            Self::Lent(each) => find(each, end),
+            Self::Each(each) => find(each, spec),
+            Self::Lent(each) => find(each, spec),
         }
     }
 }
 
-fn find<'a, T>(each: &'a [(&str, T)], end: &TensorSpec) -> Option<&'a T> {
-    each.iter().find(|(name, _)| *name == end.name).map(|(_, of)| of)
+fn find<'a, T>(each: &'a [(&str, T)], spec: &TensorSpec) -> Option<&'a T> {
+    each.iter().find(|(name, _)| *name == spec.name).map(|(_, of)| of)
 }
 
 /// Rows of features for all inputs of a network, each row-major \[rows, features\].
@@ -90,45 +90,45 @@ pub struct Inputs<'a>(Named<'a, &'a [f32]>);
 impl<'a> Inputs<'a> {
     /// Checks the inputs and returns the number of rows. All must have the same number of whole rows of finite
     /// numbers, at most `most` rows.
-    pub(crate) fn rows(&self, ends: &[TensorSpec], most: Option<usize>) -> Result<usize> {
-        self.0.check("input", ends)?;
+    pub(crate) fn rows(&self, specs: &[TensorSpec], most: Option<usize>) -> Result<usize> {
+        self.0.check("input", specs)?;
         // For a single input, the error text needs no name.
         let title =
-            |end: &TensorSpec| if ends.len() == 1 { "features".into() } else { format!("input {:?}", end.name) };
+            |spec: &TensorSpec| if specs.len() == 1 { "features".into() } else { format!("input {:?}", spec.name) };
         let mut rows = None;
-        for end in ends {
-            let (features, width) = (self.of(end), end.features() as usize);
+        for spec in specs {
+            let (features, width) = (self.of(spec), spec.features() as usize);
             let own = features.len() / width;
             if !features.len().is_multiple_of(width) || most.is_some_and(|most| own > most) {
                 let at_most = most.map_or(String::new(), |most| format!(", at most {most} rows"));
                 let expected = format!("whole rows of {width} numbers{at_most}");
-                return Err(Error::shape(title(end), expected, format!("{} numbers", features.len())));
+                return Err(Error::shape(title(spec), expected, format!("{} numbers", features.len())));
             }
-            let (first, expected) = *rows.get_or_insert((&end.name, own));
+            let (first, expected) = *rows.get_or_insert((&spec.name, own));
             if own != expected {
                 let rows = if expected == 1 { "row" } else { "rows" };
                 let expected = format!("{expected} {rows} (the number of input {first:?})");
-                return Err(Error::shape(title(end), expected, format!("{own}")));
+                return Err(Error::shape(title(spec), expected, format!("{own}")));
             }
         }
-        for end in ends {
-            check_finite(self.of(end), end, ends.len() > 1)?;
+        for spec in specs {
+            check_finite(self.of(spec), spec, specs.len() > 1)?;
         }
         Ok(rows.map_or(0, |(_, rows)| rows))
     }
 
     /// The numbers of an input; the inputs are already checked.
-    pub(crate) fn of(&self, end: &TensorSpec) -> &'a [f32] {
-        self.0.of(end).copied().unwrap_or_default()
+    pub(crate) fn of(&self, spec: &TensorSpec) -> &'a [f32] {
+        self.0.of(spec).copied().unwrap_or_default()
     }
 }
 
 /// Returns an error that names the first feature that is not finite.
-fn check_finite(features: &[f32], end: &TensorSpec, several: bool) -> Result<()> {
+fn check_finite(features: &[f32], spec: &TensorSpec, several: bool) -> Result<()> {
     let Some(at) = features.iter().position(|feature| !feature.is_finite()) else { return Ok(()) };
-    let (width, value) = (end.features() as usize, features[at]);
+    let (width, value) = (spec.features() as usize, features[at]);
     let (row, column) = (at / width, at % width);
-    let of_input = if several { format!(" of input {:?}", end.name) } else { String::new() };
+    let of_input = if several { format!(" of input {:?}", spec.name) } else { String::new() };
     Err(Error::NonFiniteFeature { row, column, value, of_input })
 }
 
@@ -185,15 +185,15 @@ pub struct NamedRows<'a>(Named<'a, Rows<'a>>);
 
 impl<'a> NamedRows<'a> {
     /// The rows of all inputs or outputs, in this order.
-    pub(crate) fn all(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Rows<'a>>> {
-        self.0.check(what, ends)?;
-        Ok(ends.iter().filter_map(|end| self.0.of(end).copied()).collect())
+    pub(crate) fn all(&self, what: &str, specs: &[TensorSpec]) -> Result<Vec<Rows<'a>>> {
+        self.0.check(what, specs)?;
+        Ok(specs.iter().filter_map(|spec| self.0.of(spec).copied()).collect())
     }
 
     /// The rows of the named inputs or outputs, `None` for the others.
-    pub(crate) fn some(&self, what: &str, ends: &[TensorSpec]) -> Result<Vec<Option<Rows<'a>>>> {
-        self.0.check_names(what, ends)?;
-        Ok(ends.iter().map(|end| self.0.of(end).copied()).collect())
+    pub(crate) fn some(&self, what: &str, specs: &[TensorSpec]) -> Result<Vec<Option<Rows<'a>>>> {
+        self.0.check_names(what, specs)?;
+        Ok(specs.iter().map(|spec| self.0.of(spec).copied()).collect())
     }
 }
 

@@ -17,7 +17,7 @@ struct Binding {
 
 impl PlanBindings {
     /// Binds the inputs and outputs that the plan has. Returns an error for rows that cannot be bound.
-    pub fn new<'a>(gpu: &Gpu, plan: &Plan, ends: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
+    pub fn new<'a>(gpu: &Gpu, plan: &Plan, bindings: impl IntoIterator<Item = (Role, Rows<'a>)>) -> Result<Self> {
         let of = |(role, rows): (Role, Rows<'a>)| {
             let buffer = plan.buffer(plan.find(role)?);
             let [batch, ref sample @ ..] = buffer.shape?[..] else { return None };
@@ -26,7 +26,7 @@ impl PlanBindings {
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
             Some(rows.map(|rows| Binding { role, name: buffer.name.clone(), rows, written }))
         };
-        Ok(Self(ends.into_iter().filter_map(of).collect::<Result<_>>()?))
+        Ok(Self(bindings.into_iter().filter_map(of).collect::<Result<_>>()?))
     }
 
     /// Returns an error if a written range overlaps another range.
@@ -40,7 +40,7 @@ impl PlanBindings {
     }
 
     fn check(&self, counts: impl Fn(&Binding) -> bool) -> Result<()> {
-        for (i, written) in self.0.iter().enumerate().filter(|(_, end)| end.written) {
+        for (i, written) in self.0.iter().enumerate().filter(|(_, binding)| binding.written) {
             let clashes =
                 |(j, other): &(usize, &Binding)| *j != i && counts(other) && other.rows.overlap(&written.rows);
             if let Some((_, other)) = self.0.iter().enumerate().find(clashes) {
@@ -59,24 +59,27 @@ impl PlanBindings {
     /// a dispatch to read and write one buffer, so a written buffer must not have other rows. All other rows are
     /// copied by an additional op.
     pub fn bind(self, mut plan: Plan, given: &mut Vec<(BufferId, Region)>) -> Result<Plan> {
-        let owner = |end: &Binding| given.iter().find(|(_, region)| region.buffer == end.rows.region.buffer);
-        let own: Vec<Option<BufferId>> = self.0.iter().map(|end| owner(end).map(|(id, _)| *id)).collect();
-        for (i, (end, own)) in self.0.iter().zip(own).enumerate() {
-            if let Some(id) = own.filter(|_| end.written) {
-                let (what, actual) =
-                    (format!("buffer given as {}", end.name), format!("wgrad's own buffer {}", plan.buffer(id).name));
+        let owner = |binding: &Binding| given.iter().find(|(_, region)| region.buffer == binding.rows.region.buffer);
+        let own: Vec<Option<BufferId>> = self.0.iter().map(|binding| owner(binding).map(|(id, _)| *id)).collect();
+        for (i, (binding, own)) in self.0.iter().zip(own).enumerate() {
+            if let Some(id) = own.filter(|_| binding.written) {
+                let (what, actual) = (
+                    format!("buffer given as {}", binding.name),
+                    format!("wgrad's own buffer {}", plan.buffer(id).name),
+                );
                 return Err(Error::shape(what, "a buffer of the app, because it is written", actual));
             }
-            let shares = |(j, other): (usize, &Binding)| j != i && other.rows.region.buffer == end.rows.region.buffer;
-            let shared = end.written && self.0.iter().enumerate().any(shares);
-            let region = match end.rows.packed().filter(|_| own.is_none() && !shared) {
+            let shares =
+                |(j, other): (usize, &Binding)| j != i && other.rows.region.buffer == binding.rows.region.buffer;
+            let shared = binding.written && self.0.iter().enumerate().any(shares);
+            let region = match binding.rows.packed().filter(|_| own.is_none() && !shared) {
                 Some(region) => region,
                 None => {
-                    plan = plan.strided(end.role, end.rows.first, end.rows.stride);
-                    end.rows.region.clone()
+                    plan = plan.strided(binding.role, binding.rows.first, binding.rows.stride);
+                    binding.rows.region.clone()
                 }
             };
-            given.extend(plan.find(end.role).map(|id| (id, region)));
+            given.extend(plan.find(binding.role).map(|id| (id, region)));
         }
         Ok(plan)
     }

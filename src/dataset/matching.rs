@@ -27,13 +27,13 @@ impl Dataset {
         let inputs = self.matched_inputs(network)?;
         let names = || self.targets.iter().map(|target| &*target.name);
         let targets = matched("target", "output", names, network.output_specs())?;
-        for ((end, &target), loss) in network.output_specs().iter().zip(&targets).zip(losses) {
+        for ((spec, &target), loss) in network.output_specs().iter().zip(&targets).zip(losses) {
             let is_only = self.targets.len() == 1 && network.output_specs().len() == 1;
-            self.targets[target].check_for(end, loss, is_only)?;
-            let positions = u64::from(end.positions());
+            self.targets[target].check_for(spec, loss, is_only)?;
+            let positions = u64::from(spec.positions());
             let (all, limit) = (positions * self.rows as u64, u32::MAX.into());
             if all > limit {
-                let what = format!("positions of all rows of output {:?}", end.name);
+                let what = format!("positions of all rows of output {:?}", spec.name);
                 return Err(Error::LimitExceeded { what, needed: all, limit, unit: "positions" });
             }
         }
@@ -44,26 +44,26 @@ impl Dataset {
     pub(crate) fn matched_inputs(&self, network: &Network) -> Result<Vec<usize>> {
         let names = || self.inputs.iter().map(|input| &*input.name);
         let inputs = matched("input", "input", names, network.input_specs())?;
-        for (end, &i) in network.input_specs().iter().zip(&inputs) {
+        for (spec, &i) in network.input_specs().iter().zip(&inputs) {
             let input = &self.inputs[i];
             let seen = input.seen();
-            if seen.elements() as u32 != end.features() {
+            if seen.elements() as u32 != spec.features() {
                 let (what, expected) = match self.inputs.len() == 1 && network.input_specs().len() == 1 {
-                    true => ("features of the data set".into(), format!("{} (the network's input)", end.features())),
+                    true => ("features of the data set".into(), format!("{} (the network's input)", spec.features())),
                     false => {
                         let what = format!("features of the data set's input {:?}", input.name);
-                        (what, format!("{} (the network's input {:?})", end.features(), end.shape))
+                        (what, format!("{} (the network's input {:?})", spec.features(), spec.shape))
                     }
                 };
                 return Err(Error::shape(what, expected, seen.elements()));
             }
-            if (input.augmentation.is_some() || input.crop.is_some()) && seen != end.shape {
+            if (input.augmentation.is_some() || input.crop.is_some()) && seen != spec.shape {
                 let what = format!("shape of the data set's input {:?} after augmentation and crops", input.name);
-                return Err(Error::shape(what, format!("{:?} (the network's input)", end.shape), format!("{seen:?}")));
+                return Err(Error::shape(what, format!("{:?} (the network's input)", spec.shape), format!("{seen:?}")));
             }
-            if !same_order(seen, end.shape) {
+            if !same_order(seen, spec.shape) {
                 let what = format!("shape of the data set's input {:?}", input.name);
-                let expected = format!("{:?} (the network's input), or one dimension", end.shape);
+                let expected = format!("{:?} (the network's input), or one dimension", spec.shape);
                 return Err(Error::shape(what, expected, format!("{seen:?}")));
             }
         }
@@ -101,9 +101,9 @@ impl Dataset {
     /// Upload sizes, for each input and output of the network: its name, the bytes independent of the number of rows,
     /// and the bytes of a row.
     pub(crate) fn sizes(&self, of: &Matched) -> Vec<(String, u64, u64)> {
-        let title = |what: &str, end: &str, name: &str, of: usize| match of {
+        let title = |what: &str, of_network: &str, name: &str, of: usize| match of {
             1 => format!("the data set's {what}"),
-            _ => format!("the data set's {what} for {end} {name:?}"),
+            _ => format!("the data set's {what} for {of_network} {name:?}"),
         };
         let inputs = of.inputs.iter().map(|&i| {
             let input = &self.inputs[i];
@@ -140,29 +140,29 @@ impl Dataset {
 impl Target {
     /// Returns an error if the targets do not match an output and its loss. `is_only`: the data set has one target
     /// and the network one output, so the error text needs no name.
-    pub(super) fn check_for(&self, end: &TensorSpec, loss: Loss, is_only: bool) -> Result<()> {
-        let (positions, columns) = (end.positions(), end.columns());
+    pub(super) fn check_for(&self, spec: &TensorSpec, loss: Loss, is_only: bool) -> Result<()> {
+        let (positions, columns) = (spec.positions(), spec.columns());
         let title = |what: &str, simple: &str| match is_only {
             true => simple.to_owned(),
             false => format!("{what} of the data set's target {:?}", self.name),
         };
         let seen = self.seen();
         let positions_seen = &seen[..seen.len() - usize::from(!self.is_labels()).min(seen.len())];
-        if self.crop.is_some() && positions_seen != &end.shape[..end.shape.len().max(1) - 1] {
+        if self.crop.is_some() && positions_seen != &spec.shape[..spec.shape.len().max(1) - 1] {
             let what = format!("crop of the data set's target {:?}", self.name);
-            let expected = format!("the positions of {:?} (the network's output)", end.shape);
+            let expected = format!("the positions of {:?} (the network's output)", spec.shape);
             return Err(Error::shape(what, expected, format!("{seen:?}")));
         }
         let output =
-            if is_only { "the network's output".into() } else { format!("the network's output {:?}", end.name) };
+            if is_only { "the network's output".into() } else { format!("the network's output {:?}", spec.name) };
         match &self.targets {
-            Targets::Values { .. } if seen.elements() as u32 != end.features() => {
+            Targets::Values { .. } if seen.elements() as u32 != spec.features() => {
                 let what = title("numbers", "outputs of the data set's targets");
-                Err(Error::shape(what, format!("{} ({output})", end.features()), seen.elements()))
+                Err(Error::shape(what, format!("{} ({output})", spec.features()), seen.elements()))
             }
-            Targets::Values { .. } if !same_order(seen, end.shape) => {
+            Targets::Values { .. } if !same_order(seen, spec.shape) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
-                let expected = format!("{:?} ({output}), or one dimension", end.shape);
+                let expected = format!("{:?} ({output}), or one dimension", spec.shape);
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             targets @ Targets::Values { .. } => {
@@ -170,22 +170,22 @@ impl Target {
                 targets.check_range_of(loss, &of_target)
             }
             Targets::Labels { .. } if self.width() == 1 && positions > 1 => {
-                let expected = format!("{positions} per row, one per position ({output} has shape {:?})", end.shape);
+                let expected = format!("{positions} per row, one per position ({output} has shape {:?})", spec.shape);
                 let actual = format!(
                     "1 per row; for one label per row, add a flatten before the last dense layer of output {:?}",
-                    end.name
+                    spec.name
                 );
                 Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
             }
             Targets::Labels { .. } if seen.elements() as u32 != positions => {
                 let each = if positions == 1 { "" } else { ", one per position" };
-                let expected = format!("{positions} per row{each} ({output} has shape {:?})", end.shape);
+                let expected = format!("{positions} per row{each} ({output} has shape {:?})", spec.shape);
                 let actual = format!("{} per row, of shape {seen:?}", seen.elements());
                 Err(Error::shape(title("labels", "labels of the data set"), expected, actual))
             }
-            Targets::Labels { .. } if !same_order(seen, Shape::of(&end.shape[..end.shape.len() - 1])) => {
+            Targets::Labels { .. } if !same_order(seen, Shape::of(&spec.shape[..spec.shape.len() - 1])) => {
                 let what = format!("shape of the data set's target {:?}", self.name);
-                let expected = format!("{:?} (the positions of {output})", &end.shape[..end.shape.len() - 1]);
+                let expected = format!("{:?} (the positions of {output})", &spec.shape[..spec.shape.len() - 1]);
                 Err(Error::shape(what, expected, format!("{seen:?}")))
             }
             Targets::Labels { classes, .. } => {
@@ -213,23 +213,23 @@ fn matched<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
     names: impl Fn() -> N,
-    ends: &[TensorSpec],
+    specs: &[TensorSpec],
 ) -> Result<Vec<usize>> {
-    if let ([_], 1) = (ends, names().count()) {
+    if let ([_], 1) = (specs, names().count()) {
         return Ok(vec![0]);
     }
-    ends.iter().map(|end| named(what, of_network, &names, end)).collect()
+    specs.iter().map(|spec| named(what, of_network, &names, spec)).collect()
 }
 
-/// The index with the name of `end`.
+/// The index with the name of `spec`.
 pub(super) fn named<'a, N: Iterator<Item = &'a str>>(
     what: &str,
     of_network: &str,
     names: impl Fn() -> N,
-    end: &TensorSpec,
+    spec: &TensorSpec,
 ) -> Result<usize> {
-    names().position(|name| name == end.name).ok_or_else(|| {
-        let wanted = format!("one named {:?}, like the network's {of_network}", end.name);
+    names().position(|name| name == spec.name).ok_or_else(|| {
+        let wanted = format!("one named {:?}, like the network's {of_network}", spec.name);
         Error::shape(format!("{what}s of the data set"), wanted, listed(names()))
     })
 }
