@@ -62,7 +62,7 @@ pub fn graphs(layers: usize) -> impl Strategy<Value = Drawn> {
 }
 
 /// Most numbers of a sample, but for those of what is put together at the end.
-pub const SUBMISSION_LIMITS: u64 = 36;
+pub const LARGEST_VALUE: u64 = 36;
 
 struct Under {
     graph: Graph,
@@ -131,7 +131,7 @@ impl Under {
     /// One of the values that go together with another one, which may be that one itself.
     fn partner(&self, x: usize, draw: u16, goes: impl Fn(Shape, Shape) -> Option<Shape>) -> usize {
         let fits =
-            |y: &usize| goes(self.shape(x), self.shape(*y)).is_some_and(|shape| shape.elements() <= SUBMISSION_LIMITS);
+            |y: &usize| goes(self.shape(x), self.shape(*y)).is_some_and(|shape| shape.elements() <= LARGEST_VALUE);
         let all: Vec<usize> = (0..self.values.len()).filter(fits).collect();
         if all.is_empty() { x } else { all[usize::from(draw) % all.len()] }
     }
@@ -144,7 +144,7 @@ impl Under {
 
     fn dense(&mut self, x: usize, units: u32, draw: u16, activation: Activation) -> usize {
         let positions = (self.shape(x).elements() / u64::from(self.last(x))) as u32;
-        let dense = Dense::new(units.min(SUBMISSION_LIMITS as u32 / positions).max(1), activation);
+        let dense = Dense::new(units.min(LARGEST_VALUE as u32 / positions).max(1), activation);
         self.push(if draw.is_multiple_of(4) { dense.without_bias() } else { dense }, &[x])
     }
 
@@ -169,7 +169,7 @@ impl Under {
             _ => conv.padding(2).without_bias(),
         };
         let network = Network::input(shape).layer(conv).build().ok()?;
-        (network.output_specs()[0].shape.elements() <= SUBMISSION_LIMITS).then_some(conv)
+        (network.output_specs()[0].shape.elements() <= LARGEST_VALUE).then_some(conv)
     }
 
     /// A pool that a sample goes into.
@@ -184,7 +184,7 @@ impl Under {
             _ => pool.stride(sizes(b / 4)).padding(size.map(|size| size / 2)),
         };
         let network = Network::input(shape).layer(pool).build().ok()?;
-        (network.output_specs()[0].shape.elements() <= SUBMISSION_LIMITS).then_some(pool)
+        (network.output_specs()[0].shape.elements() <= LARGEST_VALUE).then_some(pool)
     }
 
     /// Another height and width, for a sample that can have them.
@@ -204,7 +204,7 @@ impl Under {
             _ => Layer::SpaceToDepth(1 + u32::from(b / 2 % 2)),
         };
         let network = Network::input(shape).layer(layer.clone()).build().ok()?;
-        (network.output_specs()[0].shape.elements() <= SUBMISSION_LIMITS).then_some(layer)
+        (network.output_specs()[0].shape.elements() <= LARGEST_VALUE).then_some(layer)
     }
 
     fn layer(&mut self, [kind, from, a, b]: Draw) {
@@ -238,7 +238,7 @@ impl Under {
                 };
                 let y = self.partner(x, b / 2, joined);
                 // Too large with itself.
-                match joined(shape, self.shape(y)).is_some_and(|shape| shape.elements() <= SUBMISSION_LIMITS) {
+                match joined(shape, self.shape(y)).is_some_and(|shape| shape.elements() <= LARGEST_VALUE) {
                     true => self.push(Layer::Concat { axis: named }, &[x, y]),
                     false => self.push(Layer::ReduceMean(vec![named]), &[x]),
                 };
@@ -419,7 +419,7 @@ impl Under {
             0 if !exclusive || self.last(x) > 1 => self.push(link, &[x]),
             of => {
                 let positions = (self.shape(x).elements() / u64::from(self.last(x))) as u32;
-                let x = if exclusive && units * positions > SUBMISSION_LIMITS as u32 {
+                let x = if exclusive && units * positions > LARGEST_VALUE as u32 {
                     self.push(Layer::Flatten, &[x])
                 } else {
                     x

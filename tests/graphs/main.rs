@@ -79,7 +79,7 @@ fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     let of_values = largest(&|role| matches!(role, Role::Activation | Role::Parameters | Role::Output(_)));
     let of_gradients = largest(&|role| matches!(role, Role::ActivationGradient | Role::Gradients));
     let layers = drawn.network.layers().len() as f64;
-    let roundings = 2.0 * layers * (drawn::SUBMISSION_LIMITS as f64 * f64::from(rows)).sqrt();
+    let roundings = 2.0 * layers * (drawn::LARGEST_VALUE as f64 * f64::from(rows)).sqrt();
     roundings * U * of_values * of_gradients
 }
 
