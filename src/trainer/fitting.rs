@@ -27,9 +27,8 @@ const SUBMISSIONS: u32 = 24;
 impl Trainer {
     /// Trains for [`Fit::epochs`] epochs and returns their history. Blocks, submits and polls; not for browsers.
     ///
-    /// The GPU shuffles and gathers the batches. A submission has many steps, and at most three submissions run ahead
-    /// of the host. `progress` receives every [`Event`] and may answer with a [`Control`]. [`history`](Self::history)
-    /// also has the epochs before this call.
+    /// The GPU shuffles and gathers the batches; at most three submissions run ahead of the host. `progress` receives
+    /// every [`Event`] and may answer with a [`Control`]. [`history`](Self::history) has all epochs.
     ///
     /// If the previous `fit` was stopped within an epoch, a `fit` over the same number of rows finishes that epoch
     /// first; it counts as one epoch. If early stopping had already ended a resumed training, this call ends at once.
@@ -38,14 +37,11 @@ impl Trainer {
     /// fit on the device stays in main memory and is trained on [window by window](TrainerConfig::window).
     ///
     /// # Errors
-    /// - [`Error::Shape`] if the data do not match the network.
+    /// - [`Error::Shape`] if the data do not match the network; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     /// - [`Error::LimitExceeded`] if the rows of one update do not fit on the device.
-    /// - [`Error::NonFiniteLoss`] at the end of the epoch in which the training or validation loss, a weight or an
-    ///   optimizer moment became NaN or infinite.
+    /// - [`Error::NonFiniteLoss`] at the end of the epoch in which a loss, weight or moment became NaN or infinite.
     /// - [`Error::TargetOutOfRange`] if the loss needs targets from 0 to 1 and a target is outside.
-    /// - [`Error::InvalidOption`] for an invalid option in `fit`.
-    /// - [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    /// - [`Error::File`] if a checkpoint cannot be written.
+    /// - [`Error::InvalidOption`] for an invalid option; [`Error::File`] if a checkpoint cannot be written.
     #[cfg(not(target_family = "wasm"))]
     pub fn fit<'a, C: Into<Control>>(
         &mut self,
@@ -83,8 +79,8 @@ impl Trainer {
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
         let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
-        // A cut epoch is discarded if it was over another data set or other windows, or if the batch size does not
-        // fill its windows. It is also discarded if only its report is missing.
+        // A cut epoch is discarded if the data set or its windows differ, or the batch size does not fill the
+        // windows. It is also discarded if no steps remain.
         let window = windows.map_or(0, |windows| windows.window);
         let unfinished = |cut: &Cut| {
             let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
@@ -216,8 +212,7 @@ impl Trainer {
         Ok(stop)
     }
 
-    /// Adds the training, validation and measured values of an epoch to each output's history, if there are several
-    /// outputs.
+    /// Adds an epoch's evaluations to the history of each output, if there are several outputs.
     fn keep_outputs(&mut self, [train, validation, measured]: [Option<&Measured>; 3]) {
         let (Some(train), [_, _, ..]) = (train, self.network.output_specs()) else { return };
         let history = &mut self.progress.history;
@@ -302,8 +297,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// After a stop within an epoch: keeps the current weights if they are better than the best ones. The epoch can
-    /// still be finished later.
+    /// After a stop within an epoch: keeps the current weights if they are the best. The epoch can still be finished.
     async fn measure_stop(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         if fit.measures() {
             let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
@@ -336,8 +330,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Trains some steps of an epoch. Returns the epoch's evaluation and the rate scale of its last step (`None` if
-    /// the epoch was cut short), and whether to stop.
+    /// Trains steps of an epoch. Returns its evaluation and rate scale (`None` if cut short), and whether to stop.
     async fn train_epoch(
         &mut self,
         epoch: u32,
@@ -367,7 +360,7 @@ impl Trainer {
         let until = |n: u32, from: u32| n - from % n;
         let mut sizing = Sizing::up_to(each);
         let mut since_last = Clock::start();
-        let mut pending = VecDeque::new();
+        let mut pending = VecDeque::<(u32, u32, Clock, Submission)>::new();
         let mut submitted = range.start;
         let mut last = None;
         let mut rate_scale = self.rate_scale();
@@ -380,12 +373,10 @@ impl Trainer {
             let next_window = submitted < steps && submitted == end_of(window, self.config.batch);
             let pause = (submitted.is_multiple_of(save) || next_window) && !pending.is_empty();
             if submitted == steps || stop || pause || pending.len() > behind {
-                let (done, now, clock, submission): (u32, u32, Clock, Submission) =
-                    pending.pop_front().expect("not empty");
+                let (done, now, clock, submission) = pending.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
-                // Time since this submission began: since it was submitted, or since the previous one ended. The
-                // first one is not measured because it may include compilation.
+                // The time since it was submitted or the previous one ended. The first may include compilation.
                 if !first_of_all {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
@@ -421,8 +412,7 @@ impl Trainer {
                 let asks = submitted.is_multiple_of(report_every) || submitted.is_multiple_of(save);
                 let report = fit.live || submitted == steps || asks;
                 rate_scale = self.rate_scale();
-                // A finite loss does not show that the last step left finite weights. These weights are saved, so
-                // they are checked.
+                // The last step's weights are saved. A finite loss does not show that they are finite.
                 let check = self.finite.as_ref().filter(|_| submitted == steps || submitted.is_multiple_of(save));
                 let clock = Clock::start();
                 let submission = self.training.submit(Run { steps: now, clear, report }, check).await?;
