@@ -131,7 +131,8 @@ impl Predictor {
         inputs.rows(&self.inputs, Some(self.rows))
     }
 
-    /// Writes the probabilities, or with `class_scores` the values that determine the class. The inputs are already checked.
+    /// Writes the probabilities, or with `class_scores` the values that determine the class. The inputs are already
+    /// checked.
     async fn run(&mut self, class_scores: bool, inputs: Inputs<'_>, probabilities: &mut [f32]) -> Result<()> {
         if probabilities.is_empty() {
             return Ok(());
