@@ -411,7 +411,7 @@ mod tests {
         let good = texture(&gpu, float, binding);
         assert_eq!(samples(&good, 5), "texture to take samples from: expected 1 to 4 channels, got 5");
         let integers = texture(&gpu, wgpu::TextureFormat::Rgba8Uint, binding);
-        assert!(samples(&integers, 3).ends_with("expected a format that shaders read as f32, got Rgba8Uint"));
+        assert!(samples(&integers, 3).ends_with("expected a format that shaders can read as f32, got Rgba8Uint"));
         let rows = gpu.zeros("rows", 512).unwrap();
         let output = |t: &wgpu::Texture| TextureOutput::new(&gpu, &rows, 3, t).unwrap_err().to_string();
         assert!(output(&good).contains("STORAGE_BINDING"));

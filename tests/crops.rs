@@ -141,7 +141,7 @@ fn crops_that_do_not_fit_are_refused_by_name() {
         r#"crop of input "image": expected a size from [1, 1] to [5, 7] (the image), got [6, 2]"#
     );
     let none = Dataset::of_rows(1).input("age", vec![0.0], 1);
-    assert_eq!(fault(none, [1, 1]), "inputs to be cropped: expected an image, [height, width, channels], got none");
+    assert_eq!(fault(none, [1, 1]), "inputs to crop: expected an image of shape [height, width, channels], got none");
     let sole = || Dataset::of_rows(1).input("image", vec![0u8; 70], [5, 7, 2]);
     let network = Network::input([3, 3, 2]).flatten().dense(18, Identity).build().unwrap();
     let evaluate = |data: &Dataset, loss| still(Device::Cpu, &network, loss, 1).evaluate(data).unwrap_err().to_string();
@@ -152,9 +152,9 @@ fn crops_that_do_not_fit_are_refused_by_name() {
     let dense = sole().targets("image", vec![0.0; 70], [5, 7, 2]).build().unwrap().with_crops([3, 3]).unwrap();
     assert_eq!(
         evaluate(&dense, Loss::MeanSquaredError),
-        r#"crop of the data set's target "image": expected the positions of [18], got [3, 3, 2]"#
+        r#"crop of the data set's target "image": expected the positions of [18] (the network's output), got [3, 3, 2]"#
     );
     let model = still(Device::Cpu, &network, Loss::SoftmaxCrossEntropy, 1).model();
     let fault = model.score(&crops(sole(), [3, 3]).unwrap()).unwrap_err().to_string();
-    assert_eq!(fault, "data set to score: expected whole images, got crops");
+    assert_eq!(fault, "data set to score: expected whole images, got crops; score the data set without crops");
 }

@@ -143,7 +143,7 @@ fn scores_are_of_the_output_that_was_chosen() {
         let other = Dataset::of_rows(1).input("image", vec![0u8; 16], 16).input("level", vec![0.0], 1);
         let other = other.targets("length", vec![1.0], 1).build().unwrap();
         let error = model.score(&other).unwrap_err().to_string();
-        let expected = "the data set's target for the network's output \"size\": expected one of that name, got length";
+        let expected = "targets of the data set: expected one named \"size\", like the network's output, got length";
         assert_eq!(error, expected);
     }
 }
@@ -309,7 +309,7 @@ fn augmentations_out_of_range_are_refused() {
     let sole = sole.augmented("x", Augmentation { shift: 1, ..none }).build().unwrap();
     assert_eq!(
         trainer.fit(&sole, Fit::default(), |_| ()).unwrap_err().to_string(),
-        r#"shape of the data set's input "x", augmented or cropped: expected [24], the network's, got [3, 4, 2]"#
+        r#"shape of the data set's input "x" after augmentation and crops: expected [24] (the network's input), got [3, 4, 2]"#
     );
 }
 
@@ -327,11 +327,11 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             above(targets(Dataset::of_rows(2).input("image", vec![0u8; 30], 15).input("level", vec![0.0; 2], 1))),
-            r#"features of the data set's input "image": expected 16, the network's input [4, 4, 1], got 15"#,
+            r#"features of the data set's input "image": expected 16 (the network's input [4, 4, 1]), got 15"#,
         ),
         (
             above(targets(Dataset::of_rows(2).input("image", vec![0u8; 32], [2, 8]).input("level", vec![0.0; 2], 1))),
-            r#"shape of the data set's input "image": expected [4, 4, 1], the network's, or a number of features, got [2, 8]"#,
+            r#"shape of the data set's input "image": expected [4, 4, 1] (the network's input), or one dimension, got [2, 8]"#,
         ),
         (
             targets(inputs()),
@@ -339,22 +339,22 @@ fn what_does_not_fit_is_refused_by_name() {
         ),
         (
             targets(inputs()).labels("above", vec![0, 1], 2),
-            "labels of the data set's target \"above\": expected 3 a row, as [3, 2] is 2 outputs for each of 3 \
-             positions; for one label a row, put a flatten before the last dense layer of output \"above\", got one a \
-             row",
+            "labels of the data set's target \"above\": expected 3 per row, one per position (the network's output \
+             \"above\" has shape [3, 2]), got 1 per row; for one label per row, add a flatten before the last dense layer \
+             of output \"above\"",
         ),
         (
             targets(inputs()).labels("above", vec![0; 8], 2),
-            "labels of the data set's target \"above\": expected 3 a row, one for each position of the network's \
-             output \"above\", [3, 2], got 4 a row, [4]",
+            "labels of the data set's target \"above\": expected 3 per row, one per position (the network's output \
+             \"above\" has shape [3, 2]), got 4 per row, of shape [4]",
         ),
         (
             targets(inputs()).labels("above", vec![0; 6], 3),
-            r#"classes of the data set's target "above": expected at most 2, the network's output "above", got 3"#,
+            r#"classes of the data set's target "above": expected at most 2 (the network's output "above"), got 3"#,
         ),
         (
             above(inputs().targets("size", vec![0.0; 4], 2).labels("quarter", vec![0, 1], 4)),
-            r#"numbers of the data set's target "size": expected 1, the network's output "size", got 2"#,
+            r#"numbers of the data set's target "size": expected 1 (the network's output "size"), got 2"#,
         ),
         (
             above(inputs().targets("size", vec![0.0; 2], 1).targets(
@@ -379,8 +379,8 @@ fn what_does_not_fit_is_refused_by_name() {
     let data = Dataset::from_u8(vec![0; 784], 784, vec![3], 10).unwrap();
     assert_eq!(
         trainer.fit(&data, Fit::default(), |_| ()).unwrap_err().to_string(),
-        "labels of the data set: expected 784 a row, as [28, 28, 10] is 10 outputs for each of 784 positions; for one \
-         label a row, put a flatten before the last dense layer of output \"output\", got one a row"
+        "labels of the data set: expected 784 per row, one per position (the network's output has shape [28, 28, 10]), \
+         got 1 per row; for one label per row, add a flatten before the last dense layer of output \"output\""
     );
 }
 

@@ -199,7 +199,7 @@ fn what_does_not_fit_a_predictor_is_refused() {
         };
         refused(INPUTS + 1, &mut room, "whole rows of 5 numbers, at most 2 rows, got 6 numbers");
         refused(3 * INPUTS, &mut room, "whole rows of 5 numbers, at most 2 rows, got 15 numbers");
-        refused(INPUTS, &mut room, "3 numbers, 1 rows of 3, got 6 numbers");
+        refused(INPUTS, &mut room, "3 numbers (1 rows of 3), got 6 numbers");
         assert!(matches!(predictor.predict(&[0.0; 3 * INPUTS]), Err(Error::Shape { .. })));
         // And is none the worse for it.
         predictor.forward_into(&[0.0; INPUTS], &mut room[..OUTPUTS]).unwrap();

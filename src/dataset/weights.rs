@@ -252,7 +252,7 @@ mod tests {
             (of(&[1.0, f32::INFINITY]), "weight of class 1: expected a finite number of at least 0, got inf"),
             (numbers().with_class_weights(&[1.0, 1.0]).map(drop), no_labels),
             (numbers().balanced_class_weights().map(drop), no_labels),
-            (large().with_class_weights(&[1.0, 1e30]).map(drop), "weight of row 1 is inf: it must be finite"),
+            (large().with_class_weights(&[1.0, 1e30]).map(drop), "weight of row 1: expected a finite number, got inf"),
             (
                 data(&[0, 1], u32::MAX).balanced_class_weights().map(drop),
                 "classes to balance: expected at most 16777216, got 4294967295",

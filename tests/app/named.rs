@@ -141,7 +141,7 @@ fn what_an_input_lacks_is_said_by_its_name() {
     let mut refused = |inputs: &[(&str, &[f32])], words: &str| {
         assert_eq!(model.forward(inputs).unwrap_err().to_string(), words);
         let of_predictor = predictor.predict(inputs).unwrap_err().to_string();
-        assert_eq!(of_predictor.replace(", at most 2", ""), words);
+        assert_eq!(of_predictor.replace(", at most 2 rows", ""), words);
     };
     refused(&[("image", &image)], "inputs: expected one for each of image, age, got none for age");
     refused(&[("image", &image), ("agee", &age)], "input: expected one of image, age, got \"agee\"");

@@ -128,8 +128,8 @@ fn parts_that_do_not_fit_are_refused() {
     let other = app.storage(&[0f32; 1024]);
     let refused = |input: Rows, output: Rows| model.prepare_forward(input, output, 3).unwrap_err().to_string();
     let error = refused(buffer.slice(126..).into(), (&other).into());
-    let expected = "an offset and a stride that are multiples of 4, the stride at least a row's 20 bytes";
-    assert_eq!(error, format!("buffer of input for 3 rows: expected {expected}, got offset 126, stride 20"));
+    let expected = "an offset and a stride divisible by 4, and a stride of at least 20 bytes (one row)";
+    assert_eq!(error, format!("buffer of input for 3 rows: expected {expected}, got offset 126 and stride 20"));
     let error = refused((&buffer).into(), other.slice(256..288).into());
     assert_eq!(error, "buffer of output for 3 rows: expected at least 1 row and 36 bytes, got 32 bytes");
     let error = refused(Rows::from(&buffer).stride(16), (&other).into());

@@ -83,7 +83,7 @@ fn a_warm_up_is_one_submission_that_changes_nothing() {
     texture.destroy();
     for (name, warm_up) in &warm_ups {
         match (*name, warm_up()) {
-            ("samples" | "output", Err(Error::Gpu { what, .. })) => assert_eq!(what, "warm-up"),
+            ("samples" | "output", Err(Error::Gpu { what, .. })) => assert_eq!(what, "the warm-up"),
             (_, Ok(())) => {}
             (name, result) => panic!("{name}: {result:?}"),
         }
