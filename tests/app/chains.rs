@@ -1,4 +1,4 @@
-//! A network inside a larger differentiable computation.
+//! Tests chains: a network inside a larger differentiable computation of the app.
 
 use proptest::prelude::*;
 use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
@@ -8,7 +8,7 @@ use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Rows, Sgd, Traine
 
 use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu, without_sharing};
 
-/// A network of any kind of first and last stage.
+/// A random network. Its first and last layers vary in kind.
 fn network() -> impl Strategy<Value = Network> {
     let activation = || prop::sample::select(Activation::ALL.to_vec());
     (1u32..40, 0..4, activation(), 1u32..40, activation()).prop_map(|(inputs, first, hidden, units, last)| {
@@ -36,7 +36,7 @@ proptest! {
         let groups = network.layers().filter(|_| frozen).map(|(name, _)| Group::layer(name).frozen()).collect();
         let config = TrainerConfig { batch, accumulate, clip, groups, ..TrainerConfig::default() };
         let plan = Plan::chain(&network, &Adam::default().into(), &config, &[wanted]).unwrap();
-        // An app's buffers, of any length: rows from the fifth word on, three words apart.
+        // The app's buffers may have any length. Rows start at the fifth word, with three words between them.
         let ends = [Role::Input(0), Role::Output(0), Role::OutputGradient(0), Role::InputGradient(0)];
         let width = |role| if matches!(role, Role::Input(0) | Role::InputGradient(0)) { network.inputs() } else { network.outputs() };
         let strided = ends.into_iter().zip(strided).filter(|(_, strided)| *strided).map(|(role, _)| role);
@@ -44,13 +44,13 @@ proptest! {
         let plan = given.iter().fold(plan, |plan, &role| plan.strided(role, 5, width(role) + 3));
         let phases = plan.phases();
         prop_assert_eq!(phases.iter().map(|p| p.len()).sum::<usize>(), plan.step.len());
-        // What the app writes between forward and backward is read in the backward phase, and the output is there by then.
+        // The backward phase reads what the app writes after the forward phase. The forward phase makes the output.
         let copies = |phase: usize, wanted: Role| plan.step[phases[phase].clone()].iter().any(|op| {
             let Op::CopyRows(copy) = op else { return false };
             [copy.input, copy.output].iter().any(|tensor| plan.buffer(tensor.buffer).role == wanted)
         });
         for &role in &given {
-            // Of a network that is frozen whole, no op need read the gradient.
+            // A network with all layers frozen need not read the gradient.
             let read = role != Role::OutputGradient(0) || wanted || !frozen;
             let phase = if matches!(role, Role::Input(0) | Role::Output(0)) { 0 } else { 1 };
             prop_assert!(copies(phase, role) || !read, "{:?} in\n{}", role, plan);
@@ -75,7 +75,7 @@ proptest! {
     }
 }
 
-/// The gradient of the mean squared error, as `pointwise_loss.wgsl.in` has it.
+/// The gradient of the mean squared error, with the formula of `pointwise_loss.wgsl.in`.
 const LOSS: &str = "
     @group(0) @binding(0) var<storage, read> y: array<f32>;
     @group(0) @binding(1) var<storage, read> t: array<f32>;
@@ -85,8 +85,8 @@ const LOSS: &str = "
         if id.x < arrayLength(&dy) { dy[id.x] = 2.0 * (y[id.x] - t[id.x]) / (2.0 * rows); }
     }";
 
-/// A loss of the app's own that happens to be one of wgrad's trains to the same bits, and to those of a plan whose
-/// values share no memory.
+/// An app that computes wgrad's mean squared error itself gets the same bits as wgrad's own loss. A plan without shared
+/// memory gets these bits too.
 #[test]
 fn an_outside_loss_trains_as_the_same_loss_inside() {
     let app = App::open();
@@ -117,7 +117,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
         app.frame(|encoder| {
             training.record_steps(encoder, 1);
             chain.record_forward(encoder);
-            // The rest in one pass that is open.
+            // The other phases run in one open pass.
             let mut pass = encoder.begin_compute_pass(&Default::default());
             loss.record(&mut pass, 1);
             chain.record_backward(&mut pass);
@@ -129,13 +129,13 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     assert!(gradients.iter().any(|&g| g != 0.0));
     assert_eq!(inside.model().parameters().unwrap(), outside.model().parameters().unwrap());
     assert!(app.read::<f32>(&dx).iter().all(|g| g.is_finite()));
-    // A chain shares its trainer's optimizer and cursor: both count six updates.
+    // A chain shares the optimizer and the cursor of its trainer: both count six updates.
     assert_eq!(app.gpu.traffic().submits, 3, "the models' own");
 
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config).unwrap();
     let find = |role| plan.find(role).unwrap();
     let [x, t, data, parameters] = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
-    // SAFETY: the plan is one of wgrad's, and the data are as long as they are said to be.
+    // SAFETY: wgrad made the plan, and the data have the lengths that the plan states.
     let mut apart = unsafe { PlanRunner::new_unchecked(&app.gpu, without_sharing(plan)) }.unwrap();
     apart.set(x, &features).unwrap();
     apart.set(t, &targets).unwrap();
@@ -146,7 +146,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     assert_eq!(apart.get(parameters).unwrap(), outside.model().parameters().unwrap());
 }
 
-/// Halves of a batch, one after the other, add up to the whole.
+/// The gradients of two half batches add up to the gradient of the whole batch.
 #[test]
 fn gradients_of_several_batches_add_up() {
     let app = App::open();
@@ -169,7 +169,7 @@ fn gradients_of_several_batches_add_up() {
         let chain = trainer.prepare_chain(ends, rows as u32).unwrap();
         let before = trainer.model().parameters().unwrap();
         for batch in 0..batches {
-            // An update before the last batch does nothing.
+            // An update before the last batch changes nothing.
             assert_eq!(trainer.model().parameters().unwrap(), before);
             app.queue.write_buffer(&on_gpu, 0, bytemuck::cast_slice(&x[batch * rows * 3..][..rows * 3]));
             app.queue.write_buffer(&gradient, 0, bytemuck::cast_slice(&dy[batch * rows * 2..][..rows * 2]));
@@ -182,7 +182,7 @@ fn gradients_of_several_batches_add_up() {
         (app.read::<f32>(chain.gradient_buffer()), trainer.model().parameters().unwrap())
     };
     let (whole, halves) = (run(1), run(2));
-    // Sums of 24 products, of factors up to about 1, in two orders.
+    // Each gradient is a sum of 24 products. The factors are up to about 1. The two sums differ in their order.
     let bound = 2.0 * 24.0 * f32::EPSILON * 4.0;
     for (a, b) in whole.0.iter().zip(&halves.0).chain(whole.1.iter().zip(&halves.1)) {
         assert!((a - b).abs() <= bound, "{a} {b}");
@@ -210,7 +210,7 @@ fn a_chain_refuses_buffers_that_are_written_and_used_otherwise() {
     );
     let error = refused(&a, (&b).into(), (&c).into(), Some(&c), 4);
     assert!(error.starts_with("rows given as input_gradient") && error.ends_with("output_gradient"), "{error}");
-    // Rows of two words, 3 words apart: they meet in the last.
+    // Rows of two words, at a stride of 3 words for one and 2 words for the other: they overlap in the last word.
     let error = refused(&a, Rows::from(&b).stride(12).into(), Rows::from(b.slice(40..)).stride(8).into(), None, 4);
     assert!(error.starts_with("rows given as output") && error.ends_with("output_gradient"), "{error}");
     let error = refused(&a, (&b).into(), c.slice(2..).into(), None, 4);

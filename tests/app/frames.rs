@@ -1,4 +1,4 @@
-//! Training within a frame's budget; weights swapped, training paused and reset between frames.
+//! Tests training within the time budget of a frame. Also tests new weights, pauses and resets between frames.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use wgrad::{Adam, Frame, Loss, Network, Trainer, TrainerConfig, Training, wgpu};
 
 use super::{App, Random};
 
-/// Apps with timestamps and without.
+/// Apps with and without timestamps.
 fn apps() -> [App; 2] {
     let timestamps = {
         let request = |adapter: &wgpu::Adapter| wgpu::DeviceDescriptor {
@@ -34,7 +34,7 @@ fn training(app: &App, trainer: &mut Trainer) -> Training {
     trainer.prepare_buffers(&features, &targets, 64).unwrap()
 }
 
-/// A frame of the app's, without waiting: what has finished by now is told of.
+/// Records a frame of the app without waiting. Finished steps are reported.
 fn frame(app: &App, training: &Training, budget: Duration) -> u32 {
     let steps = app.frame(|encoder| training.record_within(encoder, budget));
     app.device.poll(wgpu::PollType::Poll).unwrap();
@@ -48,7 +48,7 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
         let training = training(&app, &mut trainer);
         let (send, receive) = mpsc::channel::<Frame>();
         training.on_frame(move |frame| send.send(frame).unwrap());
-        // Nothing is measured before the GPU is done with something: one step a call.
+        // The GPU has finished nothing yet, so there is no step time. Each call records one step.
         let budget = Duration::from_secs(20);
         let mut recorded: Vec<u32> = Vec::new();
         for _ in 0..2 {
@@ -56,7 +56,7 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
             app.wait();
         }
         assert_eq!(recorded, [1, 1]);
-        // Then as many as fit, but no more than twice as many as before: the budget holds far more than these.
+        // Each call then records up to twice the steps of the call before. The budget would allow far more.
         for _ in 0..5 {
             recorded.push(frame(&app, &training, budget));
             app.wait();
@@ -68,17 +68,17 @@ fn a_budget_is_filled_with_steps_and_their_loss_arrives_some_frames_later() {
         assert!(told.iter().all(|frame| frame.train.rows == 16 * frame.steps && frame.train.loss.is_finite()));
         assert!(told.last().unwrap().train.loss < told[0].train.loss);
         assert!(told.iter().all(|frame| frame.step_time.is_some_and(|time| time > Duration::ZERO)));
-        // A budget of two and a half of the slowest steps so far holds two of them at least; how many exactly is a matter
-        // of what the rest of the machine does.
+        // The budget is 2.5 times the slowest step so far, so at least two steps fit. The exact number depends on the
+        // load of the machine.
         let slowest = told[1..].iter().filter_map(|frame| frame.step_time).max().unwrap();
         recorded.push(frame(&app, &training, slowest * 5 / 2));
         assert!((2..=64).contains(recorded.last().unwrap()), "{recorded:?}");
         assert_eq!(timed, app.device.features().contains(wgpu::Features::TIMESTAMP_QUERY));
-        // What is read is mapped by the app's own submissions.
+        // The app's own submissions map the buffers that are read back.
         let calls = recorded.len() as u64;
         assert_eq!(app.gpu.traffic(), wgrad::Traffic { maps_on_submit: calls, ..Default::default() });
         let recorded: u32 = recorded.iter().sum();
-        // The steps are those that record_steps would have recorded.
+        // `record_steps` records the same steps.
         let mut same = self::trainer(&app);
         let same_training = self::training(&app, &mut same);
         app.frame(|encoder| same_training.record_steps(encoder, recorded));
@@ -140,13 +140,13 @@ fn weights_are_swapped_between_frames() {
         app.read::<f32>(&output)
     };
     let before = run();
-    // From the host,
+    // First the host sets the weights.
     let given: Vec<f32> = app.read(other.parameter_buffer().unwrap());
     model.set_parameters(&given).unwrap();
     let after = run();
     assert_eq!(after, other.forward(&[0.5; 5 * 16]).unwrap());
     assert_ne!(after, before);
-    // and on the GPU: what a network trained in the background has learnt goes to the one that is shown.
+    // Then the GPU copies the weights: from the network that trains in the background to the one that the app shows.
     let (from, to) = (training.parameter_buffer(), model.parameter_buffer().unwrap());
     app.frame(|encoder| {
         training.record_steps(encoder, 5);
@@ -158,7 +158,7 @@ fn weights_are_swapped_between_frames() {
     assert!(error.starts_with("parameters: expected 384 numbers"), "{error}");
 }
 
-/// The table of parameters, for the app's own shaders.
+/// The app's own shaders find the parameters at the offsets of the parameter table.
 #[test]
 fn parameters_lie_where_the_table_says() {
     let app = App::open();
@@ -173,7 +173,7 @@ fn parameters_lie_where_the_table_says() {
         ("dense_2.bias", 1280, &[2]),
     ];
     assert_eq!(table, expected);
-    // A shader of the app's doubles the weight of the second layer, bound as the table has it.
+    // A shader of the app doubles the weight of the second layer. It binds the range from the parameter table.
     let weight = model.network().parameters()[2].bytes();
     let buffer = model.parameter_buffer().unwrap();
     let before: Vec<f32> = app.read(buffer);

@@ -1,4 +1,4 @@
-//! What a device must have, and what is refused where it has it not.
+//! Tests the limits that a device needs, and the errors for a device below them.
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
@@ -8,7 +8,7 @@ use wgrad::{
 use super::common::{assert_agree, lockstep_with_data};
 use super::{App, Random, own_device_with};
 
-/// A device by a request of the app's own.
+/// A device that the app requests itself.
 pub fn device_of<'a>(
     request: impl FnOnce(&wgpu::Adapter) -> wgpu::DeviceDescriptor<'a>,
 ) -> (wgpu::Device, wgpu::Queue) {
@@ -31,7 +31,7 @@ fn data() -> Dataset {
     Dataset::from_f32(features, 20, labels, 3).unwrap()
 }
 
-/// As little as `required_limits` asks for is enough, on its own or merged into what an app asks for.
+/// The limits from `required_limits` suffice, both alone and merged with the limits that an app requests.
 #[test]
 fn the_required_limits_of_a_plan_are_enough_for_it() {
     let config = TrainerConfig { clip: Some(wgrad::Clip::Norm(1.0)), accumulate: 2, ..TrainerConfig::default() };
@@ -42,7 +42,7 @@ fn the_required_limits_of_a_plan_are_enough_for_it() {
     assert!(needed.check_limits(&default), "the default limits are enough for a small network");
     let merged = default.clone().or_better_values_from(&needed);
     assert_eq!(merged, default);
-    // The data set's buffers and evaluation's, whose batch is larger, are not the plan's.
+    // The plan does not cover the data set's buffers or the buffers of an evaluation, which has a larger batch.
     let needed = wgpu::Limits { max_buffer_size: 1 << 17, max_storage_buffer_binding_size: 1 << 17, ..needed };
     let run = |limits: wgpu::Limits| {
         let (device, queue) = own_device_with(limits);
@@ -60,19 +60,21 @@ fn a_long_buffer_raises_the_required_limits() {
     let network = Network::input(8192).dense(8192, Identity).build().unwrap();
     let plan = Plan::forward(&network, 1).unwrap();
     let needed = wgrad::required_limits(&plan);
-    // 8192² weights, bound by themselves, and 8192 biases behind them.
+    // The weights are 8192² numbers with a binding of their own. The 8192 biases follow.
     let (weights, biases) = (4 * 8192 * 8192, 4 * 8192);
     assert_eq!((needed.max_storage_buffer_binding_size, needed.max_buffer_size), (weights, weights + biases));
     assert!(!needed.check_limits(&wgpu::Limits::default()));
 }
 
-/// At the default limits what is too long is refused by name, before anything is allocated.
+/// At the default limits, a buffer that is too long gives an error that names it. Nothing is allocated before the
+/// error.
 #[test]
 fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
     let (device, queue) = own_device_with(wgpu::Limits::default());
     let app = App::on(device, queue);
     let before = app.device.generate_allocator_report();
-    // Too long for a buffer, and for a layer's part of one. Moments, where an optimizer keeps two, are twice as long.
+    // The first is too long for a buffer, the second for the binding of one layer. Two moments would take twice the
+    // length.
     for (width, limit) in
         [(8192, "max_buffer_size): needs 268468224"), (6000, "max_storage_buffer_binding_size): needs 144000000")]
     {
@@ -90,7 +92,8 @@ fn what_exceeds_the_default_limits_is_refused_before_it_is_allocated() {
     assert_eq!(before.map(|r| r.total_allocated_bytes), after.map(|r| r.total_allocated_bytes));
 }
 
-/// What lies between rows counts too, as it is bound with them; rows that are copied need a packed copy within the limits.
+/// The gaps between rows count too, because they are part of the binding. Copied rows need a packed copy within the
+/// limits.
 #[test]
 fn rows_that_reach_too_far_are_refused_before_anything_is_allocated() {
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 17, ..wgpu::Limits::default() };
@@ -102,7 +105,7 @@ fn rows_that_reach_too_far_are_refused_before_anything_is_allocated() {
     let (far, near) = (app.storage(&vec![0f32; 1 << 16]), app.storage(&vec![0f32; 1 << 15]));
     let allocated = || app.device.generate_allocator_report().map(|report| report.total_allocated_bytes);
     let before = (app.gpu.kernels_compiled(), allocated());
-    // 128 strides of 1,028 bytes and a row of 32.
+    // The rows span 128 strides of 1,028 bytes and one row of 32 bytes.
     let rows = Rows::from(&far).stride(1028);
     let refused = trainer.model().prepare_forward(rows, &near, 129).unwrap_err();
     assert!(matches!(refused, Error::LimitExceeded { needed: 131_616, limit: 131_072, .. }), "{refused}");
@@ -113,15 +116,15 @@ fn rows_that_reach_too_far_are_refused_before_anything_is_allocated() {
         ChainRows { input: (&near).into(), output: (&near).into(), output_gradient: rows.into(), input_gradient: None };
     let refused = trainer.prepare_chain(ends, 129).unwrap_err();
     assert!(refused.to_string().contains("output_gradient for 129 rows (max_storage_buffer"), "{refused}");
-    // Layers' rows: of 2^17 bytes and 32.
+    // The rows of a layer take 2^17 + 32 bytes.
     let refused = trainer.model().prepare_forward(&far, &far, (1 << 12) + 1).unwrap_err();
     assert!(matches!(refused, Error::LimitExceeded { needed: 131_104, .. }), "{refused}");
     assert_eq!((app.gpu.kernels_compiled(), allocated()), before);
-    // A stride less, and it fits.
+    // With one stride less, the rows fit.
     assert!(trainer.model().prepare_forward(rows, &near, 128).is_ok());
 }
 
-/// A device with fewer of something than WebGPU's defaults is told which.
+/// If a device is below one of WebGPU's default limits, the error names that limit.
 #[test]
 fn what_a_lesser_device_lacks_is_named() {
     let defaults = wgpu::Limits::default();
@@ -157,7 +160,8 @@ fn what_a_lesser_device_lacks_is_named() {
     }
 }
 
-/// Ops bind the parts of buffers that they need: weights may be longer than the longest binding.
+/// Each op binds only the range of a buffer that it needs. The weights may therefore be longer than the longest
+/// binding.
 #[test]
 fn a_network_longer_than_a_binding_trains_at_the_default_limits() {
     let (device, queue) = own_device_with(wgpu::Limits::default());
@@ -172,7 +176,7 @@ fn a_network_longer_than_a_binding_trains_at_the_default_limits() {
     }
 }
 
-/// A second trainer on a clone of the same `Gpu` compiles nothing, nor does a model.
+/// A second trainer or model on a clone of the same `Gpu` compiles no kernels.
 #[test]
 fn trainers_on_one_device_share_what_is_compiled() {
     let app = App::open();
@@ -193,14 +197,14 @@ fn trainers_on_one_device_share_what_is_compiled() {
     assert_eq!(app.gpu.kernels_compiled(), with_forward);
     app.frame(|encoder| training.record_steps(encoder, 1));
     app.wait();
-    // Another optimizer needs its own updates, by itself and of three kinds of products, and nothing else.
+    // Another optimizer compiles only its own update kernels.
     let sgd = wgrad::Sgd::default();
     let third = Trainer::new(&app.gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, TrainerConfig::default());
     assert!(third.is_ok());
     assert_eq!(app.gpu.kernels_compiled(), with_forward + 3);
 }
 
-/// The limit that is named is the one that a binding of the whole buffer exceeds.
+/// If a binding of the whole texture buffer is too long, the error names the limit of bindings.
 #[test]
 fn a_texture_of_more_texels_than_can_be_bound_is_refused() {
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 17, ..wgpu::Limits::default() };

@@ -1,4 +1,4 @@
-//! The app's device dies.
+//! Tests training after the loss of the app's device.
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Control, Dataset, Device, Error, Event, Fit, Loss, Network, Trainer, TrainerConfig};
@@ -36,7 +36,7 @@ fn every_call_on_a_lost_device_says_so() {
     let (input, output) = (app.storage(&[0f32; 40]), app.storage(&[0f32; 16]));
     let forward = model.prepare_forward(&input, &output, 8).unwrap();
     app.device.destroy();
-    // Recording cannot fail, and does not now.
+    // Recording has no errors, and works on a lost device too.
     let mut encoder = app.device.create_command_encoder(&Default::default());
     training.record_steps(&mut encoder, 2);
     training.record_within(&mut encoder, std::time::Duration::from_millis(1));
@@ -75,7 +75,7 @@ fn training_goes_on_from_the_last_snapshot() {
     let snapshots = trainer.prepare_snapshots().unwrap();
     assert_eq!(trainer.steps_at_snapshot(), None);
     assert!(matches!(trainer.snapshot_to_bytes(), Err(Error::NoSnapshot)));
-    // 7 of the 5 steps of an epoch: in the midst of an epoch, and of an update of two batches.
+    // Step 7, with 5 steps an epoch: in the middle of an epoch, and of an update of two batches.
     app.frame(|encoder| {
         training.record_steps(encoder, 3);
         assert!(snapshots.record_snapshot(encoder));
@@ -90,18 +90,18 @@ fn training_goes_on_from_the_last_snapshot() {
         taken
     }));
     app.wait();
-    // One that never arrives changes nothing; nor does an encoder that is not submitted.
+    // A snapshot that never arrives changes nothing. An encoder that is not submitted changes nothing either.
     drop({
         let mut encoder = app.device.create_command_encoder(&Default::default());
         assert!(snapshots.record_snapshot(&mut encoder));
         encoder
     });
-    // Three times weights, moments, accumulated gradients, cursor and metrics.
+    // Three snapshots map weights, moments, accumulated gradients, cursor and metrics each.
     assert_eq!(app.gpu.traffic(), wgrad::Traffic { maps_on_submit: 15, ..Default::default() });
     app.device.destroy();
 
     assert_eq!(trainer.steps_at_snapshot(), Some(7));
-    // From a file of it, which takes no device.
+    // Then training resumes from a file of the snapshot. Writing the file needs no device.
     let file = trainer.snapshot_to_bytes().unwrap();
     let next = App::open();
     let mut resumed = wgrad::Trainer::resume_from_bytes(&next.gpu, &file).unwrap();
@@ -115,13 +115,13 @@ fn training_goes_on_from_the_last_snapshot() {
     let training = trainer.prepare(data()).unwrap();
     new.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(new.read::<u32>(training.parameter_buffer()), uninterrupted);
-    // And again, from the same snapshot.
+    // Training resumes a second time from the same snapshot.
     let newer = App::open();
     trainer.rebuild(&newer.gpu).unwrap();
     let training = trainer.prepare(data()).unwrap();
     newer.frame(|encoder| training.record_steps(encoder, 13));
     assert_eq!(newer.read::<u32>(training.parameter_buffer()), uninterrupted);
-    // However much is prepared.
+    // Several prepared trainings continue each other.
     let newest = App::open();
     trainer.rebuild(&newest.gpu).unwrap();
     let at_snapshot = trainer.model().parameters().unwrap();
@@ -131,7 +131,7 @@ fn training_goes_on_from_the_last_snapshot() {
         second.record_steps(encoder, 7);
     });
     assert_eq!(newest.read::<u32>(second.parameter_buffer()), uninterrupted);
-    // On no GPU: from the same weights.
+    // The CPU continues from the same weights.
     trainer.rebuild(Device::Cpu).unwrap();
     assert_eq!(trainer.model().parameters().unwrap(), at_snapshot);
     let history = trainer.fit(data(), Fit { epochs: 1, ..Fit::default() }, |_| {}).unwrap();
@@ -153,17 +153,17 @@ fn a_snapshot_under_way_is_the_old_trainers_after_a_rebuild() {
     training.record_steps(&mut encoder, 3);
     assert!(snapshots.record_snapshot(&mut encoder));
     app.queue.submit([encoder.finish()]);
-    // On the device that is there: back to step 2.
+    // The present device continues from step 2.
     trainer.rebuild(&app.gpu).unwrap();
     app.wait();
     assert_eq!(trainer.steps_at_snapshot(), Some(2));
-    // The old copies are free again, wherever they went.
+    // The buffers of unfinished snapshots are free again.
     app.frame(|encoder| assert!(snapshots.record_snapshot(encoder)));
     app.wait();
     assert_eq!(trainer.steps_at_snapshot(), Some(2));
 }
 
-/// Steps that an app records move the cursor: an epoch that `fit` had cut short before is not finished then.
+/// Recorded steps move the cursor. An epoch that `fit` began before is not finished after that.
 #[test]
 fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
     let app = App::open();
@@ -189,7 +189,7 @@ fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
     assert_eq!(first_told(&mut trainer, false), Some(1), "the epoch is a new one");
 }
 
-/// Between epochs of `fit`: the history goes on too; and where no GPU is left, the CPU reference takes over.
+/// A snapshot between epochs of `fit` keeps the history. Without a GPU, the CPU reference continues.
 #[test]
 fn a_fit_goes_on_from_a_snapshot() {
     let app = App::open();

@@ -1,4 +1,4 @@
-//! What an app that owns the device asks of wgrad, beside the basics in `tests/embedding.rs`.
+//! Tests the advanced interface for apps that own the device. `tests/embedding.rs` tests the basics.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -17,7 +17,7 @@ use common::pass::Pass;
 use common::*;
 use wgrad::wgpu;
 
-/// A device of the app's own, its queue, and wgrad on them.
+/// The app's own device and queue, with wgrad on them.
 pub struct App {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
@@ -42,7 +42,7 @@ impl App {
         self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
     }
 
-    /// One submission of the app's own.
+    /// Makes one submission of the app.
     pub fn frame<R>(&self, record: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let result = record(&mut encoder);
@@ -50,7 +50,7 @@ impl App {
         result
     }
 
-    /// The app's own way to read.
+    /// Reads a buffer with the app's own code.
     pub fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer) -> Vec<T> {
         let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: None,
@@ -68,7 +68,8 @@ impl App {
         self.device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
 
-    /// A pass of the app's own: WGSL whose `main` has workgroups of 64, over buffers at bindings 0 and on.
+    /// Makes a compute pass of the app. The WGSL source has an entry point `main` with workgroups of 64. The buffers
+    /// take the bindings from 0.
     pub fn pass(&self, source: &str, buffers: &[&wgpu::Buffer]) -> Pass {
         Pass::new(&self.device, source, buffers)
     }

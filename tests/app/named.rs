@@ -1,4 +1,4 @@
-//! Networks with several named inputs and outputs, in an app's buffers and with its numbers.
+//! Tests networks with several named inputs and outputs, on buffers of an app and on numbers from the host.
 
 use wgrad::Activation::{Identity, Relu, Sigmoid, Silu, Softmax, Tanh};
 use wgrad::{Dense, Device, Graph, Inputs, Layer, Loss, Losses, Model, Network, Rows};
@@ -11,7 +11,7 @@ pub const AGE: usize = 2;
 pub const KIND: usize = 3;
 pub const SIZE: usize = 2;
 
-/// Two inputs, which meet, and two outputs of what they have come to.
+/// A network with two inputs that join, and two outputs after the join.
 pub fn network() -> Network {
     let build = || {
         let mut graph = Graph::new();
@@ -33,7 +33,7 @@ pub fn network() -> Network {
     build().unwrap()
 }
 
-/// A dense layer as textbooks have it, of one row.
+/// Computes a dense layer for one row with the textbook formula.
 fn dense(network: &Network, parameters: &[f64], layer: &str, x: &[f64], activation: fn(f64) -> f64) -> Vec<f64> {
     let of = |role: &str| {
         let name = format!("{layer}.{role}");
@@ -45,7 +45,7 @@ fn dense(network: &Network, parameters: &[f64], layer: &str, x: &[f64], activati
     bias.iter().enumerate().map(sum).map(activation).collect()
 }
 
-/// The outputs of one row, in f64.
+/// Computes the outputs of one row in f64.
 fn reference(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) -> [Vec<f64>; 2] {
     let mut both = dense(network, parameters, "of_image", image, f64::tanh);
     both.extend(dense(network, parameters, "of_age", age, |z| z / (1.0 + (-z).exp())));
@@ -53,7 +53,7 @@ fn reference(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) 
     ["to_kind", "to_size"].map(|layer| dense(network, parameters, layer, &both, |z| z))
 }
 
-/// The outputs of every row.
+/// Computes the outputs of every row in f64.
 pub fn references(network: &Network, parameters: &[f64], image: &[f64], age: &[f64]) -> [Vec<f64>; 2] {
     let rows = image.chunks(IMAGE).zip(age.chunks(AGE));
     let rows: Vec<_> = rows.map(|(image, age)| reference(network, parameters, image, age)).collect();
@@ -64,9 +64,9 @@ pub fn wide(numbers: &[f32]) -> Vec<f64> {
     numbers.iter().map(|&x| x.into()).collect()
 }
 
-/// Inputs and activations are from −1 to 1, initial weights below 1.3. Three layers of sums of up to 13 numbers have up
-/// to 13 roundings each, an activation up to 9 more; and each layer passes on what it is given times 13 · 1.3 / 3 at
-/// most.
+/// Bound of the errors. Inputs and activations lie between −1 and 1, and initial weights below 1.3. Each of the three
+/// layers sums up to 13 numbers, with up to 13 roundings. An activation adds up to 9 roundings. Each layer multiplies
+/// the error of its input by at most 13 · 1.3 / 3.
 pub const BOUND: f64 = 40.0 * 22.0 * f32::EPSILON as f64;
 
 pub fn assert_near(what: &str, actual: &[f32], expected: &[f64], bound: f64) {
@@ -91,11 +91,11 @@ fn a_model_takes_and_gives_each_end_by_its_name() {
         let all = model.forward_all(named).unwrap();
         assert_near("kind", &all[0], &kind, BOUND);
         assert_near("size", &all[1], &size, BOUND);
-        // In any order, lent or given.
+        // The inputs may come in any order, borrowed or owned.
         assert_eq!(model.forward_all([("image", &image), ("age", &age)]).unwrap(), all);
         assert_eq!(model.forward_all(Inputs::from(&named[..])).unwrap(), all);
         assert_eq!(model.forward_all(named.to_vec()).unwrap(), all);
-        // The first output unless said otherwise.
+        // The first output is the default.
         assert_eq!(model.forward(named).unwrap(), all[0]);
         let of_size = model.output("size").unwrap();
         assert_eq!(of_size.forward(named).unwrap(), all[1]);
@@ -104,7 +104,7 @@ fn a_model_takes_and_gives_each_end_by_its_name() {
         let of_size = of_size.for_loss(Loss::BinaryCrossEntropy);
         let probabilities = trained.output("size").unwrap().predict_proba(named).unwrap();
         assert_eq!(probabilities, of_size.predict_proba(named).unwrap());
-        // A sigmoid's slope is at most a quarter.
+        // The slope of a sigmoid is at most a quarter.
         let expected: Vec<f64> = size.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect();
         assert_near("probabilities of size", &probabilities, &expected, BOUND);
         assert_eq!(trained.forward_all(named).unwrap(), all);
@@ -115,7 +115,7 @@ fn a_model_takes_and_gives_each_end_by_its_name() {
         let largest = |row: &[f32]| (0..row.len()).max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap() as u32;
         let classes: Vec<u32> = all[0].chunks(KIND).map(largest).collect();
         assert_eq!(trained.predict(named).unwrap(), classes);
-        // A predictor has the same, of the output that was chosen.
+        // A predictor of the chosen output gives the same numbers.
         let (mut of_kind, mut of_size) =
             (trained.predictor(8).unwrap(), trained.output("size").unwrap().predictor(8).unwrap());
         assert_eq!(of_kind.predict(named).unwrap(), classes);
@@ -125,7 +125,7 @@ fn a_model_takes_and_gives_each_end_by_its_name() {
         let mut room = [0.0; ROWS * SIZE];
         of_size.forward_into(&named[..], &mut room).unwrap();
         assert_eq!(room.as_slice(), probabilities);
-        // A row alone, of a call before it with more.
+        // A batch of one row, after a call with more rows.
         let mut room = [0.0; SIZE];
         of_size.forward_into([("image", &image[IMAGE..2 * IMAGE]), ("age", &age[AGE..2 * AGE])], &mut room).unwrap();
         assert_near("a row alone", &room, &expected[SIZE..2 * SIZE], BOUND);
@@ -164,7 +164,7 @@ fn what_an_input_lacks_is_said_by_its_name() {
     assert_eq!(error, "losses: expected one for each of kind, size (see Losses::output), got one without a name");
     let error = model.wgsl("network").unwrap_err().to_string();
     assert!(error.contains("expected a chain (one input, one output") && error.ends_with("got a graph"), "{error}");
-    // One input may be given by its name, too.
+    // A network with one input also takes it by its name.
     let chain = Network::input(2).dense(2, Sigmoid).build().unwrap();
     let model = Model::new(Device::Cpu, &chain, &chain.initial_parameters(1)).unwrap();
     assert_eq!(model.forward([("input", &age)]).unwrap(), model.forward(&age).unwrap());
@@ -172,7 +172,8 @@ fn what_an_input_lacks_is_said_by_its_name() {
     assert_eq!(error, "input: expected one of input, got \"age\"");
 }
 
-/// Structs of an app: image, age, kind, size, a word of its own; and a buffer for each.
+/// Each input and output is bound by its name. First each has its own buffer. Then all lie in structs of the app:
+/// image, age, kind, size and an unrelated word.
 #[test]
 fn forward_passes_bind_each_end_by_its_name() {
     let app = App::open();
@@ -233,7 +234,8 @@ fn forward_passes_bind_each_end_by_its_name() {
     assert_eq!(error, "inputs: expected one for each name (image, age), got one without a name");
 }
 
-/// The first output is made, and written where the second input lies, before the second output has read that one.
+/// The second output reads the second input. The first output, which is computed earlier, overwrites that input only
+/// after this read.
 #[test]
 fn every_input_is_read_before_any_output_is_written() {
     let app = App::open();

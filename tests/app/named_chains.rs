@@ -1,11 +1,11 @@
-//! Networks with several named inputs and outputs, trained on an app's own buffers and by its own loss.
+//! Tests chains with several named inputs and outputs, on an app's own buffers and with its own loss.
 
 use wgrad::{ChainRows, Dataset, Loss, Losses, Rows, Sgd, Trainer, TrainerConfig};
 
 use super::named::*;
 use super::{App, Random};
 
-/// kind² / 2 + (size − 1)² / 2: what it is, and its derivatives.
+/// The gradients of the loss kind² / 2 + (size − 1)² / 2.
 const LOSS: &str = "
     @group(0) @binding(0) var<storage, read> kind: array<f32>;
     @group(0) @binding(1) var<storage, read> size: array<f32>;
@@ -21,7 +21,7 @@ fn loss(outputs: [Vec<f64>; 2]) -> f64 {
     kind.iter().map(|y| y * y / 2.0).chain(size.iter().map(|y| (y - 1.0) * (y - 1.0) / 2.0)).sum()
 }
 
-/// The derivative with respect to each number.
+/// The derivative with respect to each number, by central differences.
 fn differences(numbers: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     const STEP: f64 = 1e-5;
     let mut moved = numbers.to_vec();
@@ -34,7 +34,7 @@ fn differences(numbers: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     (0..numbers.len()).map(|i| (at(i, STEP) - at(i, -STEP)) / (2.0 * STEP)).collect()
 }
 
-/// A loss of the app's own on both outputs, and the gradient of one of the inputs.
+/// The app's own loss reads both outputs. The chain gives the gradient of one input.
 #[test]
 fn chains_bind_each_end_by_its_name() {
     let app = App::open();
@@ -68,8 +68,8 @@ fn chains_bind_each_end_by_its_name() {
     let expected = references(&network, &weights, &image, &age);
     assert_near("kind", &app.read(&kind), &expected[0], BOUND);
     assert_near("size", &app.read(&size), &expected[1], BOUND);
-    // Back through the same layers, with what the outputs are off by; and sums over the rows. What central differences
-    // leave out is a sixth of the third derivative times the step squared: nothing beside it.
+    // The gradients pass back through the same layers with the errors of the outputs, then are summed over the rows.
+    // The error of a central difference is a sixth of the third derivative times the squared step: negligible here.
     let bound = 4.0 * ROWS as f64 * BOUND;
     let of_age_expected = differences(&age, |age| loss(references(&network, &weights, &image, age)));
     assert_near("the gradient of age", &app.read(&of_age), &of_age_expected, bound);
@@ -99,7 +99,8 @@ fn chains_bind_each_end_by_its_name() {
     assert_eq!(error, "input \"age\": expected one of this name, got two");
 }
 
-/// All ends in one buffer of structs, those that are written too: the same bits as with a buffer for each.
+/// All inputs, outputs and gradients lie in one buffer of structs. The results have the same bits as with separate
+/// buffers.
 #[test]
 fn chains_of_structs_train_as_those_of_buffers() {
     let app = App::open();
@@ -107,7 +108,8 @@ fn chains_of_structs_train_as_those_of_buffers() {
     let losses = || Losses::new().output("kind", Loss::MeanSquaredError).output("size", Loss::MeanSquaredError);
     let config = TrainerConfig { accumulate: 2, ..TrainerConfig::default() };
     let make = || Trainer::new(&app.gpu, &network, losses(), Sgd::default(), config.clone()).unwrap();
-    // The inputs, the gradients of the outputs; then the outputs and the gradients of the inputs, which are written.
+    // First the rows that the chain reads: inputs and output gradients. Then the rows that it writes: outputs and input
+    // gradients.
     let columns = [IMAGE, AGE, KIND, SIZE, KIND, SIZE, IMAGE, AGE];
     let firsts: Vec<usize> = (0..8).map(|i| 1 + columns[..i].iter().sum::<usize>()).collect();
     let stride = columns.iter().sum::<usize>() + 2;
@@ -154,7 +156,7 @@ fn chains_of_structs_train_as_those_of_buffers() {
     assert!(of(&expected, 6).iter().any(|gradient| gradient.abs() > 0.01));
 }
 
-/// Rows in the app's buffers, with gaps and as bytes, train to the bits of a data set of the same.
+/// Training on rows in the app's buffers, with gaps or as bytes, gives the same bits as training on an equal data set.
 #[test]
 fn data_on_the_gpu_are_bound_by_their_names() {
     let app = App::open();
@@ -169,10 +171,10 @@ fn data_on_the_gpu_are_bound_by_their_names() {
     let (ages, sizes) = (random.f32s(ALL * AGE), random.f32s(ALL * SIZE));
     let kinds: Vec<u32> = (0..ALL).map(|_| random.below(KIND as u32)).collect();
 
-    // Rows of bytes are padded to words.
+    // Each row of bytes is padded to whole words.
     let padded: Vec<u8> = bytes.chunks(IMAGE).flat_map(|row| [row, &[9, 9]].concat()).collect();
     let images = app.storage(&padded);
-    // Structs of an age, a size, a kind and a word of the app's own.
+    // The structs hold an age, a size, a kind and an unrelated word of the app.
     let structs: Vec<u32> = (0..ALL)
         .flat_map(|row| {
             let numbers = [&ages[row * AGE..][..AGE], &sizes[row * SIZE..][..SIZE]].concat();
@@ -196,7 +198,7 @@ fn data_on_the_gpu_are_bound_by_their_names() {
         .unwrap();
     let mut uploaded = make();
     let expected = uploaded.prepare(&data).unwrap();
-    // Three steps an epoch; two epochs, and the first of a third.
+    // An epoch has three steps. Training runs two epochs and the first step of a third.
     for training in [&training, &expected] {
         app.frame(|encoder| training.record_steps(encoder, 7));
         app.frame(|encoder| training.record_metrics(encoder));

@@ -1,4 +1,4 @@
-//! Parts of the app's buffers, and open compute passes.
+//! Tests ranges of the app's buffers, and recording into open compute passes.
 
 use wgrad::Activation::{Identity, Relu, Sigmoid, Tanh};
 use wgrad::{Adam, Loss, Network, Rows, Trainer, TrainerConfig};
@@ -9,7 +9,7 @@ fn config() -> TrainerConfig {
     TrainerConfig { batch: 8, seed: 5, ..TrainerConfig::default() }
 }
 
-/// Samples as structs: a word of something else, the features, the targets, another word. Of numbers and of labels.
+/// Samples are structs: an unrelated word, the features, the targets, another word. Targets are numbers or labels.
 #[test]
 fn interleaved_samples_train_like_packed_ones() {
     let app = App::open();
@@ -49,7 +49,7 @@ fn interleaved_samples_train_like_packed_ones() {
     }
 }
 
-/// Ten runs side by side in one buffer each way; nothing between them is touched.
+/// Ten forward passes use ranges of one input buffer and one output buffer. The words between the ranges do not change.
 #[test]
 fn inputs_and_outputs_may_be_parts_of_buffers() {
     let app = App::open();
@@ -57,7 +57,8 @@ fn inputs_and_outputs_may_be_parts_of_buffers() {
         let network = Network::input(5).dense(12, Relu).dense(3, last).build().unwrap();
         let trainer = Trainer::new(&app.gpu, &network, Loss::MeanSquaredError, Adam::default(), config()).unwrap();
         let mut random = Random(8);
-        // 7 rows of 5 are 140 bytes and of 3 are 84: 144 and 96 where rounded up to 16; each 256 or 512 from the next.
+        // 7 rows of 5 numbers take 140 bytes, and 7 rows of 3 numbers take 84 bytes. Rounded up to 16, that is 144 and
+        // 96 bytes. The ranges are 256 or 512 bytes apart.
         let mut input = random.f32s(10 * 64);
         input[7 * 5] = f32::NAN;
         let on_gpu = app.storage(&input);
@@ -68,7 +69,7 @@ fn inputs_and_outputs_may_be_parts_of_buffers() {
             model.prepare_forward(on_gpu.slice(from..from + 144), output.slice(to..to + 96), 7).unwrap()
         };
         let parts: Vec<_> = (0..10).map(prepare).collect();
-        // Half of them in an encoder, half in one pass that is open.
+        // Half of the forward passes go into an encoder, the other half into one open pass.
         app.frame(|encoder| {
             parts[..5].iter().for_each(|part| part.record_forward(encoder));
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -147,14 +148,15 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(error.contains("divisible by 4") && error.contains("offset 2 and stride 20"), "{error}");
     let error = refused((&buffer).into(), Rows::from(&other).stride(8), 3);
     assert!(error.contains("at least 12 bytes (one row)") && error.ends_with("offset 0 and stride 8"), "{error}");
-    // 99 strides and a row are 4 * (99 * 10 + 5) bytes.
+    // 99 strides and one row take 4 * (99 * 10 + 5) bytes.
     let error = refused(Rows::from(buffer.slice(120..)).stride(40), (&other).into(), 100);
     assert!(error.ends_with("expected at least 1 row and 3980 bytes, got 3976 bytes"), "{error}");
     let error = refused(Rows::from(&buffer).stride(u64::MAX - 3), (&other).into(), 3);
     assert!(error.contains("bytes"), "{error}");
 }
 
-/// The same on the CPU reference, op by op: rows with gaps, of lengths that are multiples of 4 and not, of numbers and labels.
+/// GPU and CPU agree op by op on rows with gaps. Row lengths include multiples of 4 and others. Targets are numbers or
+/// labels.
 #[test]
 fn rows_with_gaps_are_read_alike_on_both() {
     use wgrad::plan::{DataInfo, Role};
@@ -191,7 +193,7 @@ fn rows_with_gaps_are_read_alike_on_both() {
             for step in 0..4 {
                 super::assert_agree(&mut lockstep, &format!("{loss:?}, step {step}"));
             }
-            // The last batch of the epoch has the rows it should: what was gathered stands at the stride.
+            // The last batch of the epoch holds the right rows: the gather op followed the stride.
             let x = lockstep
                 .get(wgrad::plan::BufferId(lockstep.plan().buffers.iter().position(|b| b.name == "input").unwrap()));
             let starts = (0..rows).map(|row| (3 + row * (inputs + 2)) as usize);

@@ -1,12 +1,12 @@
-//! Forward passes and chains on rows of any offset and stride, also of one buffer: the same bits as on packed rows of their
-//! own, and nothing else in the app's buffers is touched.
+//! Tests forward passes and chains on rows at any offset and stride, also with all rows in one buffer. The results have
+//! the same bits as with packed rows in separate buffers. Nothing else in the app's buffers changes.
 
 use wgrad::Activation::{GeluErf, Identity, Relu, Sigmoid, Softmax, Tanh};
 use wgrad::{Adam, ChainRows, Loss, Model, Network, Rows, Trainer, TrainerConfig, wgpu};
 
 use super::{App, Random};
 
-/// Where rows lie in a buffer, in words.
+/// The position of rows in a buffer, in words.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     first: usize,
@@ -15,7 +15,8 @@ struct Place {
 }
 
 impl Place {
-    /// Some at the start or at what every device can bind, some elsewhere; some packed, some with gaps.
+    /// A random position. The offset is zero, aligned for a binding on every device, or neither. The rows are packed or
+    /// have gaps.
     fn random(random: &mut Random, columns: u32) -> Self {
         let first = if random.below(2) == 0 { random.below(3) * 64 } else { random.below(150) };
         let gap = random.below(2) * random.below(9);
@@ -26,7 +27,7 @@ impl Place {
         self.first + (rows - 1) * self.stride + self.columns
     }
 
-    /// The rows, to the last word and no further.
+    /// The rows, up to the last word and no further.
     fn rows<'a>(&self, buffer: &'a wgpu::Buffer, rows: usize) -> Rows<'a> {
         let bytes = |words: usize| words as u64 * 4;
         Rows::from(buffer.slice(bytes(self.first)..bytes(self.end(rows)))).stride(bytes(self.stride))
@@ -47,7 +48,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Networks that run as one op and as several, whose last op writes numbers, vectors or rows.
+/// Networks that run as one op or as several. Their last op writes single numbers, vectors or whole rows.
 fn networks() -> Vec<Network> {
     let networks = [
         Network::input(5).dense(12, Relu).dense(3, Identity),
@@ -79,7 +80,7 @@ fn forward_passes_read_and_write_rows_anywhere() {
                 0 => forward.record_forward(encoder),
                 _ => forward.record_forward(&mut encoder.begin_compute_pass(&Default::default())),
             });
-            // Also where outputs lie over inputs.
+            // This holds even if the outputs overlap the inputs.
             let mut expected = contents.clone();
             output.write(&mut expected, &model.forward(&input.read(&contents, rows)).unwrap());
             assert_eq!(app.read::<u32>(to), bits(&expected), "{what}");
@@ -90,7 +91,7 @@ fn forward_passes_read_and_write_rows_anywhere() {
     }
 }
 
-/// What can be bound as it is costs nothing: no kernel more.
+/// Rows that can be bound directly need no copy, and thus no extra kernel.
 #[test]
 fn rows_that_can_be_bound_are_not_copied() {
     let app = App::open();
@@ -108,11 +109,11 @@ fn rows_that_can_be_bound_are_not_copied() {
     assert_eq!(kernels((&a).into(), a.slice(512..).into(), 5), 1, "one buffer, and so a copy");
 }
 
-/// The gradient of the mean squared error, of rows that lie at any place.
+/// A pass that computes the gradient of the mean squared error for rows at any position.
 fn loss(app: &App, buffers: [&wgpu::Buffer; 3], places: [Place; 3], rows: usize) -> super::Pass {
     let [y, t, dy] = places;
     let at = |place: Place| format!("{}u + row * {}u + column", place.first, place.stride);
-    // A buffer is bound once, for all that it holds.
+    // Each buffer has one binding, even if it holds several kinds of rows.
     let mut bound: Vec<&wgpu::Buffer> = Vec::new();
     let names = buffers.map(|buffer| {
         let found = bound.iter().position(|other| *other == buffer);
@@ -140,7 +141,7 @@ fn loss(app: &App, buffers: [&wgpu::Buffer; 3], places: [Place; 3], rows: usize)
     app.pass(&source, &bound)
 }
 
-/// One buffer of structs with all that a chain reads and writes, and one trainer beside the other, whose buffers are its own.
+/// One chain has all its rows in one buffer of structs, and another has separate buffers. Both train to the same bits.
 #[test]
 fn a_chain_of_interleaved_rows_trains_as_one_of_packed_rows() {
     let app = App::open();
@@ -173,7 +174,7 @@ fn a_chain_of_interleaved_rows_trains_as_one_of_packed_rows() {
         let a = packed.prepare_chain(ends, rows as u32).unwrap();
         let a_loss = loss(&app, [y, on_t, dy], [of(outputs); 3], rows);
 
-        // struct { something: f32, x, y, t, dy, dx, something: f32 }, the first after 7 other words.
+        // struct { unrelated: f32, x, y, t, dy, dx, unrelated: f32 }. The first struct follows 7 unrelated words.
         let stride = 2 + 2 * inputs + 3 * outputs;
         let mut next = 8;
         let [at_x, at_y, at_t, at_dy, at_dx] = [inputs, outputs, outputs, outputs, inputs].map(|columns| {
@@ -217,7 +218,7 @@ fn a_chain_of_interleaved_rows_trains_as_one_of_packed_rows() {
     }
 }
 
-/// Parts of two buffers that could all be bound: those that are written share theirs, and so are copied.
+/// Each range could be bound directly. The two written ranges share a buffer, so they are copied.
 #[test]
 fn ends_of_a_chain_may_share_buffers() {
     let app = App::open();

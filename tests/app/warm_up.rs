@@ -1,4 +1,4 @@
-//! Warm-ups change nothing, wait for nothing and never reach the app's handler of errors.
+//! Tests warm-ups: they change nothing, wait for nothing and never call the app's error handler.
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
@@ -37,7 +37,7 @@ fn a_warm_up_is_one_submission_that_changes_nothing() {
     let forward = trainer.model().prepare_forward(&x, &y, 16).unwrap();
     let output = TextureOutput::new(&app.gpu, &y, 3, &texture).unwrap();
 
-    // An evaluation's is of the trainer's own buffers, and changes no evaluation that follows.
+    // A warm-up of an evaluation uses the trainer's own buffers. It changes no later evaluation.
     let data = Dataset::from_f32_targets(vec![0.5; 40], 2, vec![0.25; 60], 3).unwrap();
     trainer.warm_up_evaluation(20).unwrap();
     let loss = trainer.evaluate(&data).unwrap();
@@ -62,7 +62,7 @@ fn a_warm_up_is_one_submission_that_changes_nothing() {
         warm_up().unwrap();
     }
     let mut expected = before;
-    expected.submits += 8; // of a predictor two: what it puts out, and what tells classes
+    expected.submits += 8; // a predictor makes two: one for the outputs, one for the classes
     assert_eq!(app.gpu.traffic(), expected, "nothing is waited for");
     app.frame(|encoder| {
         training.record_warm_up(encoder);
@@ -78,7 +78,7 @@ fn a_warm_up_is_one_submission_that_changes_nothing() {
         assert!(app.read::<f32>(buffer).iter().all(|&number| number == 7.0));
     }
 
-    // Buffers of the app's take no part in a plan's warm-up; a texture has to be there.
+    // A plan's warm-up does not use the app's buffers. A warm-up with a texture needs the texture.
     x.destroy();
     texture.destroy();
     for (name, warm_up) in &warm_ups {
