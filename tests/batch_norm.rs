@@ -1,5 +1,5 @@
-//! Batch normalisation: its gradients and running statistics against formulas in f64, what training makes of them, and
-//! where numbers are kept that no optimizer trains.
+//! Tests batch normalisation: gradients and running statistics against formulas in f64, training with both, and the
+//! storage of the running statistics, which no optimizer trains.
 
 mod common;
 
@@ -17,19 +17,19 @@ fn devices() -> [Device; 2] {
     [gpu().into(), Device::Cpu]
 }
 
-/// What the textbook makes of a batch.
+/// The forward pass of a batch, by the textbook's formulas.
 #[derive(Default)]
 struct Forward {
-    /// Of each sample.
+    /// The outputs of each sample.
     outputs: Vec<Vec<f64>>,
-    /// Of each normalisation, each channel: mean, unbiased variance.
+    /// For each normalisation and each channel: mean, unbiased variance.
     statistics: Vec<Vec<[f64; 2]>>,
-    /// The largest 1 / √(variance + epsilon) of each normalisation, multiplied.
+    /// The product over the normalisations of the largest 1 / √(variance + epsilon). Each factor is at least 1.
     steepest: f64,
 }
 
-/// A chain of dense layers (identity or tanh), batch normalisations and flattening, in f64, in training: with fixed
-/// statistics or the batch's.
+/// Computes in f64 a network of dense layers (identity or tanh), batch normalisations and flattening, in training.
+/// `fixed` selects the running statistics instead of the batch's.
 fn forward(network: &Network, weights: &[f64], samples: &[Vec<f64>], fixed: bool) -> Forward {
     let (mut parameters, mut states) = (network.parameters().iter(), network.states().iter());
     let mut next = || parameters.next().map(|p| weights[p.range()].to_vec()).unwrap();
@@ -89,7 +89,7 @@ fn random_bias(units: u32, activation: wgrad::Activation) -> Dense {
     Dense::new(units, activation).bias_init(Init::Normal { std: 0.3 })
 }
 
-/// Two of them, over positions and over samples alone.
+/// A network with batch normalisations over positions and over samples only.
 fn network() -> Network {
     Network::input([3, 4])
         .layer(random_bias(5, Tanh))
@@ -104,7 +104,7 @@ fn network() -> Network {
         .unwrap()
 }
 
-/// Weights and states that are not those of the start.
+/// Weights and states that differ from the initial ones.
 fn random_weights(network: &Network, seed: u64) -> Vec<f32> {
     let (mut weights, mut random) = (network.initial_parameters(seed), Random(seed | 1));
     let is_own = |p: &&Parameter| p.layer().starts_with("batch_norm");
@@ -118,7 +118,7 @@ fn f64s(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&x| x.into()).collect()
 }
 
-/// The rows that a partial batch lacks count neither in gradients nor in statistics.
+/// Gradients and running statistics match the formulas. The missing rows of a partial batch count in neither.
 #[test]
 fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() {
     let network = network();
@@ -141,8 +141,8 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
         let weights = f64s(&start);
         let textbook = forward(&network, &weights, &data, fixed);
         let u = 1.0 / 16_777_216.0;
-        // As in `gradients.rs`: each sum's length times u, twice for forward and backward. A normalisation sums up its
-        // rows, and multiplies what its input is off by at most 1 / √(variance + epsilon).
+        // As in `gradients.rs`: the length of each sum times u, twice for forward and backward. A normalisation adds a
+        // sum over its rows. It multiplies the error of its input by at most 1 / √(variance + epsilon).
         let lengths: u32 = network.parameters().iter().map(|p| p.shape[0]).sum::<u32>() + rows * (1 + 3 + 3 + 1);
         let relative = 2.0 * f64::from(lengths) * u * textbook.steepest;
 
@@ -166,7 +166,8 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
         let gradient = lockstep.get(gradients);
         let inside: Vec<usize> = network.parameters().iter().flat_map(|p| p.range()).collect();
         let largest = f64::from(inside.iter().map(|&i| gradient[i].abs()).fold(0.0, f32::max));
-        // Central differences err by h² times a third derivative, which each normalisation makes steeper.
+        // Central differences have an error of h² times a third derivative. Each normalisation increases this
+        // derivative.
         let h = 1e-5;
         let bound = relative * largest + 10.0 * (h * textbook.steepest).powi(2) + 1e-10;
         for i in inside {
@@ -182,7 +183,7 @@ fn gradients_and_running_statistics_are_the_textbooks_also_of_partial_batches() 
     }
 }
 
-/// A chain trains: its forward pass takes the batch's statistics, and moves the running ones.
+/// The forward pass of a chain is in training mode: it uses the batch's statistics and updates the running ones.
 #[test]
 fn the_input_gradient_of_a_chain_is_the_textbooks() {
     let network = Network::input(4).batch_norm().layer(random_bias(3, Tanh)).batch_norm().build().unwrap();
@@ -228,7 +229,7 @@ fn the_input_gradient_of_a_chain_is_the_textbooks() {
     }
 }
 
-/// A single row has no variance: nothing becomes NaN, and the running variance stays.
+/// A batch of one row has no variance. No value becomes NaN, and the running variance stays unchanged.
 #[test]
 fn a_batch_of_one_row_is_no_fault() {
     let network = Network::input(3).dense(4, Tanh).batch_norm().dense(2, Identity).build().unwrap();
@@ -243,7 +244,7 @@ fn a_batch_of_one_row_is_no_fault() {
     assert_ne!(mean, [0.0; 4]);
 }
 
-/// Layers that share weights share running statistics, and both change them.
+/// Layers with shared weights also share running statistics. Both layers update them.
 #[test]
 fn a_tied_normalisation_trains_in_lockstep() {
     let mut g = Graph::new();
@@ -264,7 +265,7 @@ fn a_tied_normalisation_trains_in_lockstep() {
     }
 }
 
-/// Running statistics do not depend on who else is in a batch.
+/// Outside training, the outputs of a row do not depend on the other rows of its batch.
 #[test]
 fn outside_of_training_rows_do_not_know_of_each_other() {
     let network = Network::input([2, 3]).batch_norm().activation(Relu).batch_norm().build().unwrap();
@@ -280,7 +281,7 @@ fn outside_of_training_rows_do_not_know_of_each_other() {
     }
 }
 
-/// Features far from zero, of very different sizes: without normalisation nothing is learned from them.
+/// Features far from zero and of very different sizes. A network without normalisation does not learn from them.
 fn data(seed: u64, rows: usize) -> Dataset {
     let mut random = Random(seed);
     let (mut features, mut labels) = (Vec::new(), Vec::new());
@@ -296,7 +297,7 @@ fn classifier() -> Network {
     Network::input(4).batch_norm().dense(16, Identity).batch_norm().activation(Relu).dense(3, Identity).build().unwrap()
 }
 
-/// The same rows as images.
+/// A network that reshapes the same rows to images.
 fn of_images() -> Network {
     Network::input(4)
         .layer(Layer::Reshape([2, 2, 1].into()))
@@ -310,7 +311,7 @@ fn of_images() -> Network {
         .unwrap()
 }
 
-/// Batches of 16: the last one of 90 rows has 10.
+/// A trainer with batches of 16: the last batch of 90 rows has 10.
 fn trainer(device: Device) -> Trainer {
     trainer_of(device, &classifier())
 }
@@ -339,6 +340,7 @@ fn file(name: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// A classifier learns, and its running means approach the means of the features.
 #[test]
 fn training_learns_and_moves_the_running_statistics() {
     let (data, others) = (data(1, 300), data(2, 200));
@@ -350,17 +352,18 @@ fn training_learns_and_moves_the_running_statistics() {
         assert!(evaluation.accuracy > 0.9, "{evaluation:?}");
         let weights = trainer.model().parameters().unwrap();
         let mean = &weights[network.states()[0].range()];
-        // 0.9 to the power of the 450 batches is nothing: these are means of the last tens of batches.
+        // The first batches no longer count: 0.9⁴⁵⁰ is almost 0. The means come from the last tens of batches.
         let expected = [3.0, -500.0, 0.0, -1.0];
         let deviations = [0.01, 100.0, 1.0, 0.01];
         for c in 0..4 {
             assert!((mean[c] - expected[c]).abs() < 0.5 * deviations[c], "{mean:?}");
         }
-        // The loss that is measured in evaluation is that of the model, whatever its batches.
+        // The evaluation uses the same statistics as the model, for any batch size.
         assert_eq!(trainer.model().score(&others).unwrap().accuracy(), evaluation.accuracy);
     }
 }
 
+/// A run resumed from any checkpoint ends with the same bits, running statistics included.
 #[test]
 fn a_resumed_run_equals_one_that_was_never_interrupted() {
     let all = devices().into_iter().flat_map(|device| [(device.clone(), classifier()), (device, of_images())]);
@@ -384,6 +387,7 @@ fn a_resumed_run_equals_one_that_was_never_interrupted() {
     }
 }
 
+/// A snapshot contains the running statistics, and `reset` restores their initial values.
 #[test]
 fn a_snapshot_has_them() {
     let data = data(5, 90);
@@ -403,7 +407,8 @@ fn a_snapshot_has_them() {
     }
 }
 
-/// An evaluation takes the running statistics: it gives what was measured at the best epoch only if these came back.
+/// Early stopping restores the running statistics with the best weights. An evaluation then gives the loss that was
+/// measured at the best epoch.
 #[test]
 fn the_best_weights_come_with_their_statistics() {
     let (data, validation) = (data(6, 60), data(7, 50));
@@ -424,6 +429,7 @@ fn the_best_weights_come_with_their_statistics() {
     }
 }
 
+/// A model file has one tensor for each running statistic. An error names the missing tensor.
 #[test]
 fn models_files_have_a_tensor_for_each_and_name_one_that_is_missing() {
     let network = classifier();
@@ -442,7 +448,7 @@ fn models_files_have_a_tensor_for_each_and_name_one_that_is_missing() {
     assert!(message.contains("batch_norm_3.variance"), "{message}");
 }
 
-/// As PyTorch and Keras name them, beside dense layers and layer normalisations.
+/// Weight files use the names of PyTorch and Keras, also beside dense layers and layer normalisations.
 #[test]
 fn weights_go_out_and_come_back_in_every_naming() {
     let network = Network::input(4).batch_norm().dense(5, Relu).layer_norm().batch_norm().dense(3, Identity);
@@ -459,7 +465,7 @@ fn weights_go_out_and_come_back_in_every_naming() {
         let read = Model::weights_from_bytes(Device::Cpu, &network, &file).unwrap();
         assert_eq!(bits(&read.parameters().unwrap()), bits(&weights), "{naming:?}");
     }
-    // Without running statistics it is not that network's.
+    // A file without running statistics does not fit the network.
     let file = model.weights_to_bytes(Naming::PyTorch).unwrap();
     let at = file.windows(13).position(|bytes| bytes == b"4.running_var").unwrap();
     let mut other = file.clone();
@@ -468,7 +474,7 @@ fn weights_go_out_and_come_back_in_every_naming() {
     assert!(message.contains("4.running_var"), "{message}");
 }
 
-/// What a group freezes are weights; the statistics are not trained.
+/// A frozen group keeps its weights. Its running statistics are still updated, because no optimizer trains them.
 #[test]
 fn a_frozen_normalisation_still_measures() {
     let network = classifier();
@@ -488,6 +494,7 @@ fn a_frozen_normalisation_still_measures() {
     }
 }
 
+/// Running statistics are stored after the weights and counted separately in the summary.
 #[test]
 fn states_are_laid_out_behind_weights_and_told_apart() {
     let network = classifier();
@@ -516,7 +523,7 @@ fn states_are_laid_out_behind_weights_and_told_apart() {
     assert!(matches!(&error, Error::NonFiniteParameter { tensor, index: 5, .. } if tensor == states[3]), "{error}");
 }
 
-/// The activation after it is its epilogue; evaluation and forward passes take the same op.
+/// The activation after a normalisation is its epilogue. Evaluation and forward passes use the same op.
 #[test]
 fn a_convolution_a_normalisation_and_an_activation_are_two_ops_outside_of_training() {
     let network = of_images();
@@ -528,6 +535,7 @@ fn a_convolution_a_normalisation_and_an_activation_are_two_ops_outside_of_traini
     assert!(evaluation.windows(3).any(|ops| ops == forward), "{evaluation:?}");
 }
 
+/// An option out of range is an error that names the option.
 #[test]
 fn options_out_of_range_are_errors() {
     let fault = |norm: BatchNorm| Network::input(3).layer(norm).build().unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Convolutions: every kernel that makes them, shapes of all kinds, and errors.
+//! Tests convolutions: every kernel that computes them, many shapes, and errors.
 
 mod common;
 
@@ -7,8 +7,8 @@ use common::*;
 use wgrad::plan::{DataInfo, K, MatmulKernel, Role, Tile};
 use wgrad::{Activation::*, Adam, Conv, Device, Gpu, Layer, Loss, Model, Network, Plan, TrainerConfig};
 
-/// Samples and what convolves them: kernels of 1 to 7, strides beyond the kernel, dilation, lengths of 1, channels of
-/// whole vectors and not.
+/// Shapes of samples, and the convolutions applied to them. Kernels have sizes 1 to 7. Some strides exceed the kernel,
+/// some convolutions are dilated, some lengths are 1. Channels are a whole number of vectors or not.
 fn cases() -> Vec<([u32; 3], Conv)> {
     vec![
         ([1, 1, 1], Conv::new(1, 1)),
@@ -26,7 +26,8 @@ fn cases() -> Vec<([u32; 3], Conv)> {
         ([5, 5, 4], Conv::transposed(8, 4).same().stride(2).activation(Tanh)),
         ([6, 4, 2], Conv::transposed(5, [3, 2]).dilation(2)),
         ([3, 3, 5], Conv::transposed(1, 2).stride(3)),
-        // Groups: 2, 3 of single channels out, depthwise in fours and not, a multiplier of 2, transposed.
+        // Groups: 2; 3, also with one output channel each; depthwise with channels divisible by four and not; depthwise
+        // with a multiplier of 2; transposed.
         ([7, 6, 8], Conv::new(8, 3).groups(2).same().activation(Relu)),
         ([6, 7, 6], Conv::new(9, [3, 2]).groups(3).stride([1, 2]).activation(Tanh)),
         ([6, 5, 12], Conv::new(3, 2).groups(3).dilation(2)),
@@ -40,8 +41,8 @@ fn cases() -> Vec<([u32; 3], Conv)> {
     ]
 }
 
-/// Forward pass, input gradient and weight gradient, with an activation before the convolution. No other layer has a
-/// matmul: a driver compiles one for each geometry.
+/// Compares forward pass, input gradient and weight gradient with the CPU reference. An activation precedes the
+/// convolution. No other layer has a matmul, because the driver compiles a matmul for each geometry.
 fn check(gpu: &Gpu, sample: [u32; 3], conv: Conv) {
     const BATCH: u32 = 4;
     let network = Network::input(sample).activation(Tanh).layer(conv).build().unwrap();
@@ -63,14 +64,16 @@ fn check(gpu: &Gpu, sample: [u32; 3], conv: Conv) {
     assert_agree(&mut lockstep, &format!("{sample:?} {conv:?}"));
 }
 
+/// Every case agrees with the CPU reference.
 #[test]
 fn every_convolution_agrees_with_its_twin() {
-    // Each on one adapter: the driver compiles three matmuls for each.
+    // Each case runs on one adapter only, because the driver compiles three matmuls for it.
     for ((sample, conv), gpu) in cases().into_iter().zip(gpus().iter().cycle()) {
         check(gpu, sample, conv);
     }
 }
 
+/// Every matmul kernel computes convolutions that agree with the CPU reference.
 #[test]
 fn every_kernel_of_products_makes_convolutions() {
     let kernel = |tile, k| MatmulKernel { tile, k };
@@ -89,10 +92,11 @@ fn every_kernel_of_products_makes_convolutions() {
     ];
     for kernel in kernels.into_iter().chain(direct) {
         let gpu = with_products(kernel);
-        // Channels of whole vectors and not; a transposed one; groups, which one kernel has.
+        // Channels that are whole vectors and not; a transposed convolution; groups.
         let cases_of_it: &[usize] = match kernel.tile {
             Tile::Grouped { .. } => &[3, 12, 16, 18, 20],
-            // Vectors and single numbers of inputs and of weights; as many columns as divide those of a group.
+            // Inputs and weights read as vectors and as single numbers. The columns of an invocation divide those of a
+            // group.
             Tile::Direct { quads: 1 } => &[5, 9, 12, 15],
             Tile::Direct { quads: 2 } => &[2, 21],
             Tile::Direct { quads: 3 } => &[4, 24],
@@ -107,7 +111,7 @@ fn every_kernel_of_products_makes_convolutions() {
     }
 }
 
-/// The CPU against the textbook in f64.
+/// The CPU reference matches the textbook's convolution in f64.
 #[test]
 fn a_convolution_is_the_textbooks() {
     for (sample, conv) in cases() {
@@ -122,8 +126,8 @@ fn a_convolution_is_the_textbooks() {
         let expected = outputs(&Layer::Conv(conv), &own, &[&Sample::new(&sample, of(&x))], corners).remove(0);
         let expected = common::reference::activated(conv.activation, &expected, corners);
         assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{conv:?}");
-        // A sum of n terms is off by n roundings of the terms' magnitude, which is at most 1 here; tanh and silu are
-        // steeper than 1 nowhere but for 1.1.
+        // A sum of n terms has an error of n roundings of the terms' magnitude, which is at most 1 here. The slopes of
+        // tanh and silu are at most 1.1.
         let terms = network.parameters()[0].len() / conv.channels + 2;
         let bound = 1.1 * f64::from(terms * terms) * f64::from(f32::EPSILON);
         for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
@@ -132,6 +136,7 @@ fn a_convolution_is_the_textbooks() {
     }
 }
 
+/// Bias, activation and optimizer update are fused into the convolution's matmuls.
 #[test]
 fn a_convolution_takes_bias_activation_and_optimizer_in() {
     let network = Network::input([8, 8, 4])
@@ -144,12 +149,14 @@ fn a_convolution_takes_bias_activation_and_optimizer_in() {
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &TrainerConfig::default());
     let plan = plan.unwrap();
     let kernels: Vec<&str> = plan.step.iter().map(|op| op.kernel()).collect();
-    // Three forward; back: two for the input of a layer, three for the weights, with their update.
+    // Three matmuls forward. Backward: two for the inputs of layers, and three for the weights, fused with their
+    // updates.
     let expected = [&["next_batch", "gather"][..], &["matmul"; 3], &["softmax_cross_entropy"], &["matmul"; 5]].concat();
     assert_eq!(kernels, expected, "{plan}");
     assert!(plan.find(Role::Gradients).is_none(), "{plan}");
 }
 
+/// An invalid convolution is an error that names the layer, the expected and the given values.
 #[test]
 fn bad_convolutions_are_errors_that_name_the_layer_and_the_shapes() {
     let error = |sample: &[u32], conv: Conv| {

@@ -1,4 +1,4 @@
-//! Training on random crops of a data set's images.
+//! Tests training on random crops of a data set's images.
 
 mod common;
 
@@ -12,7 +12,7 @@ fn devices() -> [Device; 2] {
 
 const ROWS: usize = 6;
 
-/// A trainer whose weights stay as they are: its losses are those of what it is given.
+/// A trainer with a learning rate of 0. Its losses depend only on its data.
 fn still(device: Device, network: &Network, loss: Loss, batch: u32) -> Trainer {
     let sgd = Sgd { learning_rate: 0.0, ..Sgd::default() };
     let config = TrainerConfig { batch, seed: 3, ..TrainerConfig::default() };
@@ -25,14 +25,14 @@ fn losses(trainer: &mut Trainer, data: &Dataset, epochs: u32) -> Vec<f64> {
     history.epochs.iter().map(|epoch| epoch.train.loss).collect()
 }
 
-/// Whole numbers without a pattern, of images [5, 7, 2].
+/// Integers without a pattern, as images of shape [5, 7, 2].
 fn numbers() -> Vec<f32> {
     let mut random = common::Random(5);
     (0..ROWS * 70).map(|_| random.below(100) as f32).collect()
 }
 
-/// A network that puts out what it takes in has no loss, if targets are of the same place: numbers, of the same size or
-/// of twice the size, where the network repeats each pixel.
+/// Inputs and targets are cropped at the same place. The network's output equals its input, so the loss is then 0.
+/// Targets have the size of the image or twice that size. In the second case the network repeats each pixel.
 #[test]
 fn inputs_and_targets_are_of_the_same_place() {
     let images = numbers();
@@ -43,7 +43,7 @@ fn inputs_and_targets_are_of_the_same_place() {
         })
         .collect();
     let same = Network::input([3, 4, 2]).activation(Relu).build().unwrap();
-    // One channel by itself: a transposed convolution of ones mixes several.
+    // One channel only: a transposed convolution with weights of 1 would add several channels.
     let doubled = Network::input([3, 4, 1]).layer(Conv::transposed(1, 2).stride(2).without_bias()).build().unwrap();
     let first = |numbers: &[f32]| numbers.iter().copied().step_by(2).collect::<Vec<_>>();
     let of = |channels: u32, input: Vec<f32>, size: [u32; 2], target: Vec<f32>| {
@@ -64,14 +64,15 @@ fn inputs_and_targets_are_of_the_same_place() {
             let trainer = |batch| still(device.clone(), network, Loss::MeanSquaredError, batch);
             assert_eq!(losses(&mut trainer(4), right, 3), [0.0; 3]);
             assert_eq!(trainer(4).evaluate(right).unwrap().loss, 0.0);
-            // What is seen changes with the epoch, and not with the batch: sums of f32 in another order.
+            // Crops change with the epoch and not with the batch size. The tolerance is for f32 sums in another order.
             let seen = losses(&mut trainer(4), zeros, 3);
             assert!(seen[0] > 0.0 && seen[0] != seen[1] && seen[1] != seen[2], "{seen:?}");
             for (a, b) in seen.iter().zip(losses(&mut trainer(5), zeros, 3)) {
                 assert!((a - b).abs() < 1e-5 * a, "{a} {b}");
             }
         }
-        // In evaluation the middle: of 5 · 7 pixels 3 · 4 from row 1 and column 1 on, each row of weight 2.
+        // Evaluation uses the crop in the middle: 3 · 4 of 5 · 7 pixels, from row 1 and column 1. Each row has weight
+        // 2.
         let squares: f32 = (0..ROWS * 3 * 4 * 2)
             .map(|i| images[i / 24 * 70 + ((1 + i / 8 % 3) * 7 + 1 + i / 2 % 4) * 2 + i % 2].powi(2))
             .sum();
@@ -81,7 +82,7 @@ fn inputs_and_targets_are_of_the_same_place() {
     }
 }
 
-/// Labels of pixels are cropped with the image; one label a row is not. Ignored ones count for nothing.
+/// Labels of pixels are cropped with the image. A single label per row is not cropped. Ignored labels do not count.
 #[test]
 fn labels_are_of_the_same_place() {
     let mut random = common::Random(8);
@@ -96,7 +97,7 @@ fn labels_are_of_the_same_place() {
     for device in devices() {
         let mut trainer = still(device.clone(), &network, Loss::SoftmaxCrossEntropy, 4);
         let history = trainer.fit(data(labels.clone()), Fit { epochs: 3, ..Fit::default() }, |_| ()).unwrap();
-        // e^-40 is lost beside 1.
+        // In f32, 1 + e^-40 is 1.
         assert!(history.epochs.iter().all(|epoch| epoch.train.accuracy == 1.0 && epoch.train.loss < 1e-6));
         let others = labels.iter().enumerate().map(|(i, label)| if i % 2 == 0 { 255 } else { (label + 1) % 3 });
         let evaluation = trainer.evaluate_outputs(&data(others.collect())).unwrap()[0].evaluation;
@@ -109,7 +110,8 @@ fn labels_are_of_the_same_place() {
     }
 }
 
-/// Of one image crops of one pixel, whose square is the loss: every place comes as often as others.
+/// All places of a crop are equally frequent. The crops are single pixels of one image. The loss is the pixel's square
+/// and identifies the place.
 #[test]
 fn every_place_comes() {
     let image: Vec<f32> = (1..=12).map(|i| i as f32).collect();
@@ -120,10 +122,11 @@ fn every_place_comes() {
     for loss in losses(&mut still(Device::Cpu, &network, Loss::MeanSquaredError, 1), &data, 1200) {
         *seen.entry(loss.sqrt().round() as u32).or_insert(0u32) += 1;
     }
-    // 100 of each on average: five standard deviations are 48.
+    // Each place occurs 100 times on average. Five standard deviations are 48.
     assert!(seen.len() == 12 && seen.values().all(|count| count.abs_diff(100) < 48), "{seen:?}");
 }
 
+/// A crop that does not fit is an error that names the input or target.
 #[test]
 fn crops_that_do_not_fit_are_refused_by_name() {
     let of = |shape: [u32; 3]| {

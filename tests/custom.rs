@@ -1,4 +1,4 @@
-//! Layers, activations and losses of an app's own.
+//! Tests an app's own layers, activations and losses.
 
 mod common;
 
@@ -13,7 +13,7 @@ mod losses;
 #[cfg(feature = "files")]
 #[path = "custom/registered.rs"]
 mod registered;
-/// The layer of the example.
+/// The layer of the example `own_layer`.
 #[path = "../examples/own_layer/sine.rs"]
 mod sine;
 #[path = "custom/wrong.rs"]

@@ -1,4 +1,4 @@
-//! Data sets with several inputs and targets, and training on them.
+//! Tests data sets with several inputs and targets, and training on them.
 
 mod common;
 
@@ -12,8 +12,8 @@ fn devices() -> [Device; 2] {
 const ROWS: usize = 90;
 const STEPS: usize = 3;
 
-/// An image, of bytes, and a level; to be told: in which quarter the image is bright, for each of three steps whether
-/// the level is above it, and twice the level.
+/// The inputs are an image of bytes and a level. The outputs are the bright quarter of the image, whether the level
+/// exceeds each of three bars, and twice the level.
 fn network() -> Network {
     let mut graph = Graph::new();
     let image = graph.input("image", [4, 4, 1]);
@@ -37,7 +37,7 @@ fn losses() -> Losses {
     )
 }
 
-/// In another order than the network's. Of `above` every 7th label is ignored.
+/// A data set whose inputs and targets have another order than the network's. Every 7th label of `above` is ignored.
 fn data(seed: u64, rows: usize) -> Dataset {
     let mut random = Random(2 * seed + 1);
     let (mut pixels, mut quarters, mut levels, mut above, mut sizes) = (vec![], vec![], vec![], vec![], vec![]);
@@ -77,6 +77,7 @@ fn trainer_with(device: Device, config: TrainerConfig) -> Trainer {
     Trainer::new(device, &network(), losses(), adam, config).unwrap()
 }
 
+/// A network with several inputs and outputs learns all outputs. The history and the evaluation report each one.
 #[test]
 fn a_network_with_several_inputs_and_outputs_learns_them_all() {
     let (train, test) = (data(1, ROWS), data(2, 40));
@@ -110,8 +111,8 @@ fn a_network_with_several_inputs_and_outputs_learns_them_all() {
     }
 }
 
-/// The scores of each output count as its evaluation does, by the target of its name; labels that are ignored are left
-/// out.
+/// The scores of each output match its evaluation. The target is found by the output's name, and ignored labels do not
+/// count.
 #[test]
 fn scores_are_of_the_output_that_was_chosen() {
     let (train, test) = (data(1, ROWS), data(2, 40));
@@ -148,8 +149,8 @@ fn scores_are_of_the_output_that_was_chosen() {
     }
 }
 
-/// A label for each of five positions, by what a small network makes of each; where the labels are ignored, the
-/// position counts neither in the gradient nor in the accuracy.
+/// Each of five positions has a label and a prediction. A position with an ignored label counts neither in the gradient
+/// nor in the accuracy.
 #[test]
 fn positions_whose_label_is_ignored_are_left_out() {
     let network = Network::input([5, 3]).dense(4, Identity).build().unwrap();
@@ -173,7 +174,8 @@ fn positions_whose_label_is_ignored_are_left_out() {
             let measured = trainer.evaluate(&of(ignored)).unwrap();
             let outputs = trainer.model().forward(&features).unwrap();
 
-            // By hand, in f64: the mean over all positions, the share of those that count.
+            // The expected values in f64: the mean loss over all positions, and the accuracy over the positions that
+            // count.
             let (mut loss, mut right, mut counted) = (0.0, 0, 0);
             for (z, label) in outputs.chunks(4).zip(with(ignored)).filter(|(_, label)| *label != ignored) {
                 let z: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
@@ -183,7 +185,7 @@ fn positions_whose_label_is_ignored_are_left_out() {
                 right += u32::from(z[label as usize] == largest);
                 counted += 1;
             }
-            // Each of 60 losses errs by some roundings of exponentials and of its logits, which are below 8, and so
+            // Each of 60 losses has an error of some roundings of exponentials and of its logits, which are below 8. So
             // does the sum.
             let bound = 64.0 * f64::from(f32::EPSILON) * 8.0;
             assert!((measured.loss - loss / 60.0).abs() < bound, "{measured:?} {}", loss / 60.0);
@@ -198,7 +200,7 @@ fn positions_whose_label_is_ignored_are_left_out() {
     }
 }
 
-/// Normalised as they are gathered, bytes and numbers train as the same numbers normalised before.
+/// Bytes and numbers that are normalised when a batch is gathered train like data that were normalised before.
 #[test]
 fn channels_are_normalised_as_batches_are_gathered() {
     let network = Network::input([2, 3]).flatten().dense(3, Identity).build().unwrap();
@@ -228,7 +230,8 @@ fn channels_are_normalised_as_batches_are_gathered() {
     }
 }
 
-/// An augmentation changes the images of each epoch anew, in training only, by the row and not by its batch.
+/// An augmentation changes the images in training only, and differently in each epoch. It depends on the row and not on
+/// the batch.
 #[test]
 fn images_change_in_training_alone_and_with_every_epoch() {
     let network = Network::input([5, 6, 2]).flatten().dense(3, Identity).build().unwrap();
@@ -240,7 +243,7 @@ fn images_change_in_training_alone_and_with_every_epoch() {
     let moves = Augmentation { shift: 2, flip: 0.5, flip_vertical: 0.5, ..Augmentation::default() };
     let turns = Augmentation { rotation: 30.0, scale: [0.8, 1.25], ..moves };
     let all = Augmentation { cutout: 3, brightness: 0.2, contrast: 0.3, ..turns };
-    // Weights stay as they are: the losses of an epoch are those of its images.
+    // The learning rate is 0, so the losses of an epoch depend only on its images.
     let losses = |device: &Device, data: &Dataset, batch: u32, window: Option<usize>| {
         let config = TrainerConfig { batch, window: window.map(|w| w as u32), seed: 3, ..TrainerConfig::default() };
         let still = Sgd { learning_rate: 0.0, ..Sgd::default() };
@@ -250,8 +253,8 @@ fn images_change_in_training_alone_and_with_every_epoch() {
         assert_eq!(trainer.evaluate(data).unwrap(), trainer.evaluate(&plain).unwrap());
         history.epochs.iter().map(|epoch| [epoch.train.loss, epoch.validation.unwrap().loss]).collect::<Vec<_>>()
     };
-    // Places are off by up to 12 pixels · 360u, values of up to 5 deviations by as much times 20: see the bounds of
-    // `gather`.
+    // Positions differ by up to 12 pixels · 360u. Values of up to 5 standard deviations therefore differ by up to 20
+    // times that error: see the bounds of `gather`.
     let same = |a: f64, b: f64| (a - b).abs() < 5e-3 * b;
     let unchanged = losses(&Device::Cpu, &plain, 4, None);
     assert!(same(unchanged[0][0], unchanged[1][0]) && same(unchanged[0][0], unchanged[0][1]));
@@ -264,7 +267,7 @@ fn images_change_in_training_alone_and_with_every_epoch() {
         assert_eq!([changed[0][1], changed[1][1]], [unchanged[0][1]; 2], "validation");
         for device in devices() {
             for batch in [4, 7] {
-                // Sums of the same numbers in other orders, images that a GPU interpolates.
+                // The sums have another order, and a GPU interpolates the images.
                 for (epoch, other) in changed.iter().zip(losses(&device, &data, batch, None)) {
                     assert!(same(epoch[0], other[0]), "batch {batch} on {device:?}: {changed:?} {other:?}");
                 }
@@ -276,6 +279,7 @@ fn images_change_in_training_alone_and_with_every_epoch() {
     }
 }
 
+/// An augmentation out of range is an error that names the option and the input.
 #[test]
 fn augmentations_out_of_range_are_refused() {
     let data = Dataset::of_rows(1).input("x", vec![0u8; 24], [3, 4, 2]).input("age", vec![0.0], 1);
@@ -313,6 +317,7 @@ fn augmentations_out_of_range_are_refused() {
     );
 }
 
+/// Data that do not fit the network are an error that names the input or target.
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let mut trainer = trainer(Device::Cpu);
@@ -368,11 +373,11 @@ fn what_does_not_fit_is_refused_by_name() {
     for (data, message) in cases {
         assert_eq!(fault(data), message);
     }
-    // What the network has no use for is left.
+    // Inputs and targets that the network does not have are ignored.
     let more = above(targets(inputs())).input("more", vec![0u8; 2], 1).targets("other", vec![0.0; 2], 1);
     assert!(trainer.evaluate(&more.build().unwrap()).is_ok());
 
-    // Names do not matter where there is one of each, but positions do.
+    // With one input and one target, names do not matter. The number of positions does.
     let pixels = Network::input([28, 28, 1]).dense(10, Identity).build().unwrap();
     let config = TrainerConfig::default();
     let mut trainer = Trainer::new(Device::Cpu, &pixels, Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
@@ -384,7 +389,8 @@ fn what_does_not_fit_is_refused_by_name() {
     );
 }
 
-/// A checkpoint every few steps of an epoch, and the run from each to the same end.
+/// Saves a checkpoint every `every` steps, and checks that the run resumed from each ends with the same weights and
+/// history. Returns the checkpoints.
 #[cfg(feature = "files")]
 fn resumed_to_the_same_bytes(name: &str, device: &Device, config: TrainerConfig, every: u32) -> Vec<Vec<u8>> {
     let data = data(1, ROWS);
@@ -405,7 +411,7 @@ fn resumed_to_the_same_bytes(name: &str, device: &Device, config: TrainerConfig,
         look();
         files
     };
-    // But for the clock.
+    // The history without times, and the weights.
     let result = |trainer: &Trainer| {
         let mut history = trainer.history().clone();
         history.epochs.iter_mut().for_each(|epoch| epoch.seconds = None);
@@ -426,14 +432,15 @@ fn resumed_to_the_same_bytes(name: &str, device: &Device, config: TrainerConfig,
     files
 }
 
-/// After an odd number of batches of an update, with ignored labels.
+/// A resumed run ends with the same weights. Some checkpoints fall inside an accumulated update. Some labels are
+/// ignored.
 #[cfg(feature = "files")]
 #[test]
 fn a_run_with_several_outputs_is_resumed_to_the_same_bytes() {
     let data = data(1, ROWS);
     for (name, device) in ["cpu", "gpu"].into_iter().zip(devices()) {
         let files = resumed_to_the_same_bytes(name, &device, TrainerConfig::default(), 5);
-        // With another batch size the epoch that was cut short is finished: its metrics are in other slots.
+        // With another batch size, the interrupted epoch is continued. Its metrics are in other slots.
         let mut resumed = Trainer::resume_from_bytes_with(
             device.clone(),
             &files[0],
@@ -441,13 +448,14 @@ fn a_run_with_several_outputs_is_resumed_to_the_same_bytes() {
         )
         .unwrap();
         let history = resumed.fit(&data, Fit::default(), |_| ()).unwrap();
-        // 40 rows are done, of 50 the batches are two.
+        // 40 rows are done. The other 50 rows are two batches.
         assert_eq!((history.epochs[0].epoch, history.epochs[0].steps, history.epochs[0].train.rows), (1, 7, 90));
         let ignored = (0..270).filter(|i| i % 7 == 3).count() as u32;
         assert_eq!(history.outputs[2].epochs[0].train.rows, 270 - ignored);
     }
 }
 
+/// A run continued from a snapshot gives the same history and weights.
 #[test]
 fn a_run_with_several_outputs_goes_on_from_a_snapshot() {
     let data = data(1, ROWS);
@@ -462,7 +470,7 @@ fn a_run_with_several_outputs_goes_on_from_a_snapshot() {
     assert_eq!(once, again);
 }
 
-/// What steps within a budget tell is of all outputs.
+/// The loss of `record_within` is the weighted sum over all outputs.
 #[test]
 fn frames_tell_the_weighted_sum_of_the_losses() {
     let gpu = common::gpu();
@@ -478,20 +486,21 @@ fn frames_tell_the_weighted_sum_of_the_losses() {
         gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
     }
     let told = training.last_frame().unwrap().train;
-    // Sums of 48 losses, each of which may be rounded otherwise.
+    // Sums of 48 losses, each of which may be rounded differently.
     let bound = 64.0 * f64::from(f32::EPSILON) * before.loss;
     assert!((told.loss - before.loss).abs() < bound, "{told:?} {before:?}");
     assert_eq!((told.accuracy, told.rows), (before.accuracy, before.rows));
 }
 
-/// Of 90 rows 32 are on the device at a time: four steps. Checkpoints lie at the ends of windows, and within.
+/// 32 of 90 rows are on the device at a time, which is four steps. Checkpoints fall at the ends of windows and inside
+/// them.
 #[cfg(feature = "files")]
 #[test]
 fn a_run_over_windows_is_resumed_to_the_same_bytes() {
     for (name, device) in ["windows-cpu", "windows-gpu"].into_iter().zip(devices()) {
         let windows = TrainerConfig { window: Some(40), ..TrainerConfig::default() };
         let files = resumed_to_the_same_bytes(name, &device, windows, 2);
-        // With another batch size the epoch that was cut short is given up, and begins anew.
+        // With another batch size, the interrupted epoch starts again.
         let resume = Resume { batch: Some(16), ..Resume::default() };
         let mut resumed = Trainer::resume_from_bytes_with(device, &files[2], &resume).unwrap();
         let history = resumed.fit(data(1, ROWS), Fit::default(), |_| ()).unwrap();
@@ -499,7 +508,7 @@ fn a_run_over_windows_is_resumed_to_the_same_bytes() {
     }
 }
 
-/// In the order of the rows, windows change nothing; shuffled, epochs differ and all is learnt.
+/// Without shuffling, windows change nothing. With shuffling, the epochs differ and the network learns all the data.
 #[test]
 fn data_train_and_are_evaluated_window_by_window() {
     let (train, many) = (data(1, ROWS), data(5, 600));
@@ -524,7 +533,7 @@ fn data_train_and_are_evaluated_window_by_window() {
     }
 }
 
-/// Weights of rows are in every output's loss, weights of classes in that of their own.
+/// Row weights apply to the loss of every output. Class weights apply only to the loss of their own output.
 #[test]
 fn weights_of_rows_and_of_classes_are_in_the_losses_that_they_are_of() {
     let data = data(1, 40);
@@ -536,13 +545,14 @@ fn weights_of_rows_and_of_classes_are_in_the_losses_that_they_are_of() {
             let outputs = trainer.evaluate_outputs(data).unwrap();
             [0, 1, 2].map(|i| outputs[i].evaluation.loss)
         };
-        // Products and sums with powers of two are exact.
+        // Multiplication by a power of two is exact.
         let [size, quarter, above] = losses(&data);
         assert_eq!(losses(&heavy), [2.0 * size, 2.0 * quarter, 2.0 * above]);
         assert_eq!(losses(&by_class), [2.0 * size, 8.0 * quarter, 2.0 * above]);
     }
 }
 
+/// A loss that is not finite is an error with its epoch and step, whichever output it comes from.
 #[test]
 fn a_loss_that_is_not_finite_is_found_in_any_output() {
     let mut graph = Graph::new();
@@ -555,14 +565,14 @@ fn a_loss_that_is_not_finite_is_found_in_any_output() {
         data.targets("size", vec![0.0, 0.0, size, 0.0], 1).build().unwrap()
     };
     for device in devices() {
-        // Of weight 0 an output is not trained, but measured.
+        // An output of weight 0 is not trained, but its loss is measured.
         for weight in [0.0, 1.0] {
             let losses = Losses::new().output("kind", Loss::SoftmaxCrossEntropy);
             let losses = losses.weighted("size", Loss::MeanSquaredError, weight);
             let config = TrainerConfig { batch: 2, shuffle: false, ..TrainerConfig::default() };
             let mut trainer = Trainer::new(device.clone(), &network, losses, Adam::default(), config).unwrap();
             trainer.fit(with(1.0), Fit::default(), |_| ()).unwrap();
-            // (10²⁰)² is beyond f32. The third row is in the second batch, the fourth step of all.
+            // (10²⁰)² exceeds f32. The third row is in the second batch, which is the fourth step of the run.
             let fault = trainer.fit(with(1e20), Fit::default(), |_| ()).unwrap_err();
             assert!(matches!(fault, Error::NonFiniteLoss { epoch: 2, step: 4 }), "{fault:?}");
         }

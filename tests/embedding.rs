@@ -1,4 +1,4 @@
-//! An app's view: its own device, its own encoder, its own submission, its own buffers.
+//! Tests wgrad inside an app: the app's own device, encoder, submission and buffers.
 
 mod common;
 
@@ -38,7 +38,7 @@ fn storage(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
     device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents: bytes, usage })
 }
 
-/// The app's own way to read.
+/// Reads a buffer with the app's own code.
 fn read<T: bytemuck::Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Vec<T> {
     let staging = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
@@ -54,7 +54,7 @@ fn read<T: bytemuck::Pod>(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &w
     bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
 
-/// A pass of the app's own, over the output that the network leaves in the app's buffer: y ← 2y.
+/// The app's own pass over the network's output in the app's buffer: y ← 2y.
 fn doubling(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Pass {
     let source = "@group(0) @binding(0) var<storage, read_write> y: array<f32>;
         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
@@ -63,12 +63,13 @@ fn doubling(device: &wgpu::Device, buffer: &wgpu::Buffer) -> Pass {
     Pass::new(device, source, &[buffer])
 }
 
+/// Steps of two trainers, a forward pass and the app's own pass run in one submission and match the reference.
 #[test]
 fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
     let mut trainer = trainer(&gpu);
-    // A second trainer, of another network, on the same device.
+    // A second trainer, for another network, on the same device.
     let other_network = Network::input(5).dense(3, Identity).build().unwrap();
     let mut other = Trainer::new(&gpu, &other_network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
 
@@ -92,7 +93,7 @@ fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     let doubled: Vec<f32> = read(&device, &queue, &output);
     let metrics: RowMetrics = read(&device, &queue, training.metrics_buffer())[0];
 
-    // The reference: the first two of the three batches of an epoch, on the CPU.
+    // The reference: the first two of an epoch's three batches, on the CPU.
     let mut reference = Reference::new(&network());
     reference.steps(2);
     for (i, (doubled, expected)) in doubled.iter().zip(reference.outputs(&features)).enumerate() {
@@ -108,7 +109,7 @@ fn steps_and_a_forward_pass_in_the_apps_own_submission() {
     }
 }
 
-/// The same steps by the CPU reference, through the lockstep's reference half.
+/// Computes the same steps on the CPU, with the reference half of the lockstep.
 struct Reference {
     lockstep: wgrad::lockstep::Lockstep,
     network: Network,
@@ -169,6 +170,7 @@ impl Reference {
     }
 }
 
+/// Data in the app's own buffers give the same weights as the same data in a data set.
 #[test]
 fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     let (device, queue) = own_device();
@@ -189,7 +191,8 @@ fn data_in_the_apps_own_buffers_train_like_a_data_set() {
     assert_ne!(weights[..60], network().initial_parameters(config().seed)[..60]);
 }
 
-/// Rows of bytes, whole words or not, packed or parts of larger structs, on the variants of the kernel that copies them.
+/// Rows of bytes train like a data set: with whole and partial words, packed and as parts of larger structs. The test
+/// covers all variants of the kernel that copies them.
 #[test]
 fn bytes_in_the_apps_own_buffers_train_like_a_data_set() {
     for gpu in gpus() {
@@ -218,7 +221,7 @@ fn bytes_in_the_apps_own_buffers_train_like_a_data_set() {
             assert_eq!(weights, read::<f32>(device, queue, b.parameter_buffer()), "{width} {stride}");
             assert_ne!(weights[..10], network.initial_parameters(config().seed)[..10]);
 
-            // They are rounded up to words; and nothing but features may be bytes.
+            // Rows are rounded up to whole words. Only features may be bytes.
             let short = storage(device, &structs[..20 * stride * 4 - stride * 4 + words * 4 - 4]);
             let error =
                 from_buffers.prepare_buffers(Rows::from(&short).bytes().stride(stride as u64 * 4), &targets, 20);
@@ -231,8 +234,7 @@ fn bytes_in_the_apps_own_buffers_train_like_a_data_set() {
     }
 }
 
-/// A handle goes on with the data it was prepared with, whatever the trainer has been given since.
-/// Of a loss that is not over classes, the app's targets are numbers; schedule, dropout and accumulation need no host.
+/// Targets are numbers if the loss has no classes. Schedule, dropout and accumulation run without the host.
 #[test]
 fn targets_in_the_apps_own_buffers_may_be_numbers() {
     let (device, queue) = own_device();
@@ -262,6 +264,7 @@ fn targets_in_the_apps_own_buffers_may_be_numbers() {
     assert_eq!(from_data.model().parameters().unwrap(), from_buffers.model().parameters().unwrap());
 }
 
+/// A handle continues with the data it was prepared with, even after the trainer gets other data.
 #[test]
 fn a_handle_keeps_its_own_data() {
     let (device, queue) = own_device();
@@ -274,13 +277,13 @@ fn a_handle_keeps_its_own_data() {
         queue.submit([encoder.finish()]);
         read(&device, &queue, training.metrics_buffer())[0]
     };
-    // With a rate of 0 each epoch of the same data has the same loss.
+    // With a learning rate of 0, each epoch of the same data has the same loss.
     let sgd = wgrad::Sgd { learning_rate: 0.0, ..Default::default() };
     let mut trainer = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, sgd, config()).unwrap();
     let small = trainer.prepare(dataset()).unwrap();
     let expected = metrics(&small);
     assert_eq!(expected.rows, 20);
-    // Bytes, and far more of them; the cursor stands far behind the end of the small set.
+    // Bytes, and far more rows. The cursor then stands far behind the end of the small set.
     let large = Dataset::from_u8(vec![7; 5 * 5000], 5, vec![1; 5000], 3).unwrap();
     let large = trainer.prepare(&large).unwrap();
     let mut encoder = device.create_command_encoder(&Default::default());
@@ -289,11 +292,12 @@ fn a_handle_keeps_its_own_data() {
     let again = metrics(&small);
     assert_eq!((again.rows, again.correct), (20, expected.correct));
     assert!((again.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{again:?} {expected:?}");
-    // And fit starts at the start of its data, wherever the cursor stands.
+    // `fit` begins at the start of its data, wherever the cursor stands.
     let history = trainer.fit(dataset(), Fit::default(), |_| {}).unwrap();
     assert_eq!(history.epochs[0].train.rows, 20);
 }
 
+/// Recorded steps and `fit` give the same weights.
 #[test]
 fn recorded_steps_and_fit_are_the_same_training() {
     let (device, queue) = own_device();
@@ -302,7 +306,7 @@ fn recorded_steps_and_fit_are_the_same_training() {
     fitted.fit(dataset(), Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
     let mut recorded = trainer(&gpu);
     let training = recorded.prepare(dataset()).unwrap();
-    // Two epochs are six steps; the cursor passes from one to the next by itself.
+    // Two epochs have six steps. The cursor moves to the next epoch without help.
     for steps in [1, 4, 1] {
         let mut encoder = device.create_command_encoder(&Default::default());
         training.record_steps(&mut encoder, steps);
@@ -311,11 +315,12 @@ fn recorded_steps_and_fit_are_the_same_training() {
     assert_eq!(fitted.model().parameters().unwrap(), recorded.model().parameters().unwrap());
 }
 
+/// The async functions give the same outputs as the blocking ones while the app polls the device.
 #[test]
 fn async_forms_work_where_the_app_polls() {
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device.clone(), queue);
-    // The app's loop: it polls the device, and wgrad only awaits.
+    // The app's loop polls the device. wgrad only awaits.
     let polling = device.clone();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();
@@ -339,6 +344,7 @@ fn async_forms_work_where_the_app_polls() {
     assert_eq!(outputs, blocking.model().forward(&features).unwrap());
 }
 
+/// A buffer that is too short or lacks the usage STORAGE is an error.
 #[test]
 fn buffers_that_are_too_short_are_refused() {
     let (device, queue) = own_device();

@@ -1,4 +1,4 @@
-//! Encodings: every kernel against its twin, known values, and training that repeats bit for bit.
+//! Tests encodings: every kernel against its CPU reference, known values, and training that repeats bit for bit.
 
 mod common;
 
@@ -11,7 +11,7 @@ use wgrad::{
     TrainerConfig,
 };
 
-/// Encodings that take coordinates one by one.
+/// Encodings that treat each coordinate separately.
 const POINTWISE: [Encoding; 4] = [
     Encoding::Identity { scale: -0.75, offset: 0.3 },
     Encoding::Frequency { frequencies: 12 },
@@ -23,7 +23,8 @@ fn network(coordinates: u32, encoding: Encoding) -> Network {
     Network::input(coordinates).dense(coordinates, Identity).encoding(encoding).dense(3, Tanh).build().unwrap()
 }
 
-/// All points in one cell, with gradients of one sign, of the largest batch: sums as near the limit of 32 bits as they come.
+/// The fixed-point sum of a table entry does not overflow its 32 bits. All points of the largest batch are in one cell,
+/// with gradients of one sign.
 #[test]
 fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
     let rows = 1 << 20;
@@ -36,13 +37,14 @@ fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
     let (x, gradient, table_gradient) = (scatter.x, scatter.gradient, of_table.table_gradient);
     let mut lockstep = lockstep(gpu(), without_sharing(Plan { step, report: vec![], ..plan }));
     lockstep.set(x.buffer, &vec![0.0f32; rows as usize]).unwrap();
-    // Just below 2: their sum of 2²¹ has the largest mantissa there is.
+    // Just below 2, the largest mantissa. The sum is just below 2²¹.
     lockstep.set(gradient.buffer, &vec![1.999_999_9f32; rows as usize]).unwrap();
     assert_agree(&mut lockstep, "one entry");
     let sum = lockstep.get(table_gradient.buffer)[table_gradient.offset as usize];
     assert!((sum - 2_097_151.9).abs() < 1.0, "{sum}");
 }
 
+/// A gradient that is not finite makes all gradients of its level NaN. The other level stays finite.
 #[test]
 fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
     let grid = HashGrid { levels: 2, log2_hashmap_size: 8, ..HashGrid::default() };
@@ -68,7 +70,7 @@ fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
     }
 }
 
-/// Outputs of a network that is an encoding alone, on each device.
+/// The outputs of a network with only this encoding. The CPU and the GPU must agree.
 fn encode(encoding: impl Into<Encoding>, coordinates: u32, x: &[f32], parameters: Option<&[f32]>) -> Vec<f32> {
     let network = Network::input(coordinates).encoding(encoding).build().unwrap();
     let initial = network.initial_parameters(1);
@@ -88,25 +90,29 @@ fn assert_near(actual: &[f32], expected: &[f32]) {
     }
 }
 
+/// Each encoding gives the values of its formula.
 #[test]
 fn encodings_have_the_values_of_their_formulas() {
     assert_near(&encode(Encoding::Identity { scale: 2.0, offset: -1.0 }, 2, &[0.25, 1.0], None), &[-0.5, 1.0]);
     let half = 0.5f32.sqrt();
-    // sin and cos of pi/4, pi/2, pi; of 3 pi, 6 pi, 12 pi.
+    // Sine and cosine of pi/4, pi/2 and pi, then of 3 pi, 6 pi and 12 pi.
     let x = [0.25, 3.0];
     let expected = [half, half, 1.0, 0.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0, 0.0, 1.0];
     assert_near(&encode(Encoding::Frequency { frequencies: 3 }, 2, &x, None), &expected);
-    // At 1/8 of a turn of 2: 1/4 of the way to the peak at 1/2; then the peak's half, the peak, zero.
+    // The first wave has a period of 2 and its peak at 1/2: at 1/8 it has 1/4 of the peak. The next waves have half the
+    // peak, the peak and zero.
     assert_near(&encode(Encoding::TriangleWave { frequencies: 4 }, 1, &[0.125], None), &[0.25, 0.5, 1.0, 0.0]);
     assert_near(&encode(Encoding::TriangleWave { frequencies: 2 }, 1, &[0.75], None), &[0.5, -1.0]);
-    // In the middle of bin 1 of 4: the kernel's integral from -1/2 to 1/2 is 203/256, the rest is shared.
+    // The point is in the middle of bin 1 of 4. The kernel's integral from -1/2 to 1/2 is 203/256. The two neighbouring
+    // bins share the rest.
     let [in_bin, beside] = [203.0 / 256.0, 53.0 / 512.0];
     assert_near(&encode(Encoding::OneBlob { bins: 4 }, 1, &[0.375], None), &[beside, in_bin, beside, 0.0]);
 }
 
+/// A hash grid interpolates between its vertices and clamps points outside the grid.
 #[test]
 fn a_hash_grid_interpolates_between_vertices() {
-    // One level of 2 x 2 cells and 9 vertices, numbered along x first, padded to 64.
+    // One level of 2 x 2 cells and 9 vertices. The vertices are numbered along x first and padded to 64.
     let grid =
         HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 6, base_resolution: 2, per_level_scale: 1.0 };
     let mut table = [0.0f32; 64];
@@ -117,7 +123,7 @@ fn a_hash_grid_interpolates_between_vertices() {
     assert_near(&encode(grid, 2, &x, Some(&table)), &[1.0, 10.0, 400.0, 5.5, 55.0 * 1.5, 4.0]);
 }
 
-/// A small picture to learn: rows of coordinates and colours.
+/// A small picture to learn: each row has coordinates and a colour.
 fn picture(side: usize) -> Dataset {
     let at = |i: usize| [(i % side) as f32 + 0.5, (i / side) as f32 + 0.5].map(|c| c / side as f32);
     let features: Vec<f32> = (0..side * side).flat_map(at).collect();
@@ -136,6 +142,7 @@ fn bits(values: Vec<f32>) -> Vec<u32> {
     values.into_iter().map(f32::to_bits).collect()
 }
 
+/// Training with the same seed gives the same bits; another seed gives other weights.
 #[test]
 fn hash_grid_training_learns_and_repeats_bit_for_bit() {
     let data = picture(48);
@@ -154,6 +161,7 @@ fn hash_grid_training_learns_and_repeats_bit_for_bit() {
     }
 }
 
+/// GPU and CPU agree with clipping, accumulation and parameter groups. A frozen table has no gradient op.
 #[test]
 fn hash_grids_train_alike_with_every_way_to_treat_gradients() {
     let config = |clip, accumulate, groups| TrainerConfig { batch: 50, clip, accumulate, groups, ..Default::default() };
@@ -175,6 +183,7 @@ fn hash_grids_train_alike_with_every_way_to_treat_gradients() {
     }
 }
 
+/// Files keep encodings and their weights. A resumed run ends with the same bits.
 #[test]
 fn files_keep_hash_grids_and_training_resumes_to_the_same_bits() {
     let data = picture(24);
@@ -205,6 +214,7 @@ fn files_keep_hash_grids_and_training_resumes_to_the_same_bits() {
     }
 }
 
+/// A table above the size limit is an error, and nothing is allocated.
 #[test]
 fn a_table_that_no_device_holds_is_refused_before_allocation() {
     let grid = HashGrid { levels: 32, log2_hashmap_size: 24, per_level_scale: 1.3, ..HashGrid::default() };
@@ -238,6 +248,7 @@ fn encoding() -> impl Strategy<Value = Encoding> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 60, failure_persistence: None, ..Default::default() })]
 
+    /// Networks with random encodings agree on GPU and CPU.
     #[test]
     fn random_encodings_train_alike_on_both(
         inputs in 1u32..5, first in encoding(), before in prop::option::of(1u32..5), second in encoding(), after: bool,

@@ -1,4 +1,4 @@
-//! Bad input gives an error that names the thing, what was expected and what came; nothing panics.
+//! Tests errors: bad input gives an error that names the item, the expected and the given value. Nothing panics.
 
 mod common;
 
@@ -23,8 +23,8 @@ use wgrad::{
     Adam, Dataset, Device, Error, Fit, Gpu, Loss, Model, Network, Optimizer, Plan, Sgd, Trainer, TrainerConfig, wgpu,
 };
 
-/// The sections of `docs/errors.md`, in order. `WGRAD_WRITE_ERRORS=1 cargo test --release --all-features --test errors`
-/// writes the page.
+/// The sections of `docs/errors.md`, in order, match the library's errors. `WGRAD_WRITE_ERRORS=1 cargo test --release
+/// --all-features --test errors` writes the page.
 #[cfg_attr(not(target_os = "linux"), ignore = "other systems have other words")]
 #[test]
 fn the_page_says_what_the_library_says() {
@@ -71,6 +71,7 @@ fn new(
     Trainer::new(device, network, Loss::SoftmaxCrossEntropy, optimizer, TrainerConfig { batch, ..Default::default() })
 }
 
+/// `Trainer::new` checks network, optimizer, batch size and loss.
 #[test]
 fn what_a_trainer_is_made_of_is_checked() {
     let sigmoid_output = Network::input(4).dense(2, Sigmoid).build().unwrap();
@@ -102,7 +103,8 @@ fn what_a_trainer_is_made_of_is_checked() {
     }
 }
 
-/// A batch has a limit, as one workgroup numbers its rows; a picture's pixels to run the network on have none but the device's.
+/// A training batch is limited to 2²⁰ rows, because one workgroup numbers them. A forward pass is limited only by the
+/// device.
 #[test]
 fn a_forward_pass_has_as_many_rows_as_a_large_picture() {
     let rows = 3840 * 2160;
@@ -114,6 +116,7 @@ fn a_forward_pass_has_as_many_rows_as_a_large_picture() {
     assert_eq!(outputs[(rows - 3) * 2..], model.forward(&features[(rows - 3) * 4..]).unwrap());
 }
 
+/// Data that do not fit the network are an error on the GPU and on the CPU.
 #[test]
 fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
     for device in [Device::from(gpu()), Device::Cpu] {
@@ -129,18 +132,19 @@ fn data_that_do_not_fit_the_network_are_refused_on_every_device() {
         assert!(trainer.fit(data(4, 2), fit, |_| {}).unwrap_err().to_string().starts_with("classes of the data set"));
         let ragged = trainer.predict(&[0.0; 7]).unwrap_err().to_string();
         assert_eq!(ragged, "features: expected whole rows of 4 numbers, got 7 numbers");
-        // After all that it still trains.
+        // After these errors, the trainer still trains.
         trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
         assert_eq!(trainer.predict(&[]).unwrap(), Vec::<u32>::new());
     }
 }
 
+/// A request above a device limit is an error with the needed size and the limit. Nothing is allocated.
 #[test]
 fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
     let limit = 1 << 20;
     let limits = wgpu::Limits { max_storage_buffer_binding_size: limit, ..Default::default() };
     let (device, queue) = own_device_with(limits);
-    // Had anything too large been asked of the device, this app's handler would have heard of it.
+    // Fails the test if a request above the limits reaches the device.
     device.on_uncaptured_error(std::sync::Arc::new(|error| panic!("reached the device: {error}")));
     let gpu = Gpu::from_parts(device, queue);
     let refused = |error: Error, what: &str, bytes: u64| match error {
@@ -149,7 +153,7 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
         }
         other => panic!("{other}"),
     };
-    // The weights of one layer are bound by themselves.
+    // The weights of each layer have their own binding.
     let wide = Network::input(600).dense(600, Relu).dense(2, Identity).build().unwrap();
     refused(
         new(&gpu, &wide, Adam::default(), 1).unwrap_err(),
@@ -167,15 +171,15 @@ fn what_the_device_cannot_hold_is_refused_with_the_numbers_before_allocation() {
     refused(trainer.prepare(&large).unwrap_err(), features, 1_600_000);
     let told = trainer.prepare(&large).unwrap_err().to_string();
     assert!(told.contains("limit is 1048576. Trainer::fit and Trainer::evaluate upload long data"), "{told}");
-    // Nor can it be trained on where all of it makes one update.
+    // `fit` cannot divide the data into windows if all rows form one update.
     let config = TrainerConfig { batch: 8, accumulate: 50_000, ..TrainerConfig::default() };
     let mut whole = Trainer::new(&gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config).unwrap();
     refused(whole.fit(&large, Fit::default(), |_| {}).unwrap_err(), features, 1_600_000);
-    // And what fits, works.
+    // Data within the limits train.
     trainer.fit(data(4, 2), Fit::default(), |_| {}).unwrap();
 }
 
-/// Data that one binding cannot hold train, and are evaluated, window by window.
+/// Data too large for one binding are trained and evaluated in windows.
 #[test]
 fn data_longer_than_a_binding_train_window_by_window() {
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..Default::default() };
@@ -195,13 +199,13 @@ fn data_longer_than_a_binding_train_window_by_window() {
     assert_eq!(trainer.evaluate(&large).unwrap(), last.validation.unwrap());
 }
 
-/// What trains in small batches can be evaluated and run, however large the data: in batches that fit.
+/// Evaluation and prediction divide the data into batches that fit the device.
 #[test]
 fn evaluation_and_prediction_make_do_with_what_fits() {
     let limits = wgpu::Limits { max_storage_buffer_binding_size: 1 << 20, ..Default::default() };
     let (device, queue) = own_device_with(limits);
     let gpu = Gpu::from_parts(device, queue);
-    // One row of the hidden layer takes 80 kB, so 13 fit.
+    // One row of the hidden layer takes 80 kB, so 13 rows fit.
     let wide = Network::input(4).dense(20_000, Relu).dense(2, Identity).build().unwrap();
     let mut trainer = new(&gpu, &wide, Sgd::default(), 4).unwrap();
     let rows = 100;
@@ -211,6 +215,7 @@ fn evaluation_and_prediction_make_do_with_what_fits() {
     assert_eq!(trainer.predict(&data.features_of(0..rows)).unwrap().len(), rows);
 }
 
+/// A device with too few storage bindings is an error with the needed number and the limit.
 #[test]
 fn a_device_with_fewer_bindings_than_a_kernel_needs_is_refused_with_the_numbers() {
     let (device, queue) = own_device_with(wgpu::Limits::downlevel_defaults());
@@ -224,7 +229,7 @@ fn a_device_with_fewer_bindings_than_a_kernel_needs_is_refused_with_the_numbers(
     }
 }
 
-/// Larger than the default binding limit of 128 MiB.
+/// A data set above the default binding limit of 128 MiB trains.
 #[test]
 fn a_data_set_over_128_mib_works() {
     let rows = 140 << 20;
@@ -236,6 +241,7 @@ fn a_data_set_over_128_mib_works() {
     assert_eq!(history.epochs[0].train.rows, rows as u32 / 1024);
 }
 
+/// The error for an unknown adapter name lists the available adapters.
 #[test]
 fn an_adapter_that_is_not_there_is_named_beside_those_that_are() {
     let error = Gpu::request_named("no such adapter").unwrap_err().to_string();
@@ -245,7 +251,8 @@ fn an_adapter_that_is_not_there_is_named_beside_those_that_are() {
     assert!(Gpu::request_named(&name[..5]).is_ok());
 }
 
-/// Ours, whose loss is told us, and an app's, whose loss is told the app.
+/// A lost device is an error, both for a device that wgrad made and for an app's device. The device's owner is
+/// notified.
 #[test]
 fn a_lost_device_is_an_error() {
     let (device, queue) = own_device();

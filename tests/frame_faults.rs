@@ -1,5 +1,6 @@
-//! Frames that fail: the app's submission is refused, its device destroyed, at every moment of a frame. Such a frame costs only
-//! itself: the app's error handler hears of nothing, nothing is told that did not happen, and no weight changes.
+//! Tests frames that fail at any moment: wgpu rejects the app's submission, or the device is destroyed. Such a frame
+//! has no effect outside itself. The app's error handler is not called, no false result is reported, and no weight
+//! changes.
 
 mod common;
 
@@ -16,7 +17,7 @@ use wgrad::{
 const ROWS: u32 = 8;
 const INPUTS: u32 = 2;
 
-/// Runs a test in a thread of its own, and fails where it hangs.
+/// Runs a test in its own thread, and fails if it takes longer than a minute.
 fn watched(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -31,7 +32,7 @@ fn watched(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// An app whose error handler keeps what it is called with: in these tests that is a fault.
+/// An app whose error handler stores the errors it receives. Any such error fails the test.
 struct App {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -93,7 +94,8 @@ impl App {
         })
     }
 
-    /// A frame. A refused one has a fault of the app's own in its encoder, which the app catches.
+    /// Records, submits and awaits a frame. A rejected frame has an error of the app in its encoder, which the app
+    /// catches.
     fn frame<R>(&self, refused: bool, record: impl FnOnce(&mut wgpu::CommandEncoder) -> R) -> R {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let recorded = record(&mut encoder);
@@ -128,7 +130,7 @@ impl App {
     }
 }
 
-/// Everything that records, prepared over an app's buffers.
+/// An object of every type that records, prepared over an app's buffers.
 struct Prepared {
     trainer: Trainer,
     x: wgpu::Buffer,
@@ -163,7 +165,7 @@ impl Prepared {
         Self { trainer, x, y, dy, training, forward, chain, snapshots, samples, output, texture, told }
     }
 
-    /// Records one thing of each kind, by its number.
+    /// Records the object with this number.
     fn record(&self, kind: usize, encoder: &mut wgpu::CommandEncoder) {
         match kind {
             0 => self.training.record_steps(encoder, 2),
@@ -184,7 +186,7 @@ impl Prepared {
 
     const KINDS: usize = 9;
 
-    /// Every call that prepares, on a device that is gone.
+    /// Checks that every call that prepares returns `DeviceLost` on a lost device.
     #[track_caller]
     fn all_say_lost(&mut self, app: &App) {
         let ends = ChainRows {
@@ -231,6 +233,7 @@ enum Moment {
     Polled,
 }
 
+/// A device destroyed at any moment does not call the app's error handler. Later calls return `DeviceLost`.
 #[test]
 fn a_device_destroyed_at_any_moment_is_no_news_to_the_apps_error_handler() {
     watched(|| {
@@ -255,7 +258,7 @@ fn a_device_destroyed_at_any_moment_is_no_news_to_the_apps_error_handler() {
             app.assert_quiet(&format!("{moment:?}"));
             dies(Polled);
             let _ = app.device.poll(wgpu::PollType::wait_indefinitely());
-            // What never ran has no result.
+            // A frame that never ran has no result.
             let told = all.told.lock().unwrap().clone();
             if moment < Submitted {
                 assert!(told.is_empty() && all.training.last_frame().is_none(), "{moment:?}: {told:?}");
@@ -265,7 +268,7 @@ fn a_device_destroyed_at_any_moment_is_no_news_to_the_apps_error_handler() {
                 assert_eq!(told.len(), 1);
                 assert_eq!(all.trainer.steps_at_snapshot(), Some(2 + 1 + 1));
             }
-            // Another frame, recorded and dropped, or submitted.
+            // Another frame is recorded and dropped, or submitted.
             for submitted in [false, true] {
                 let mut encoder = app.device.create_command_encoder(&Default::default());
                 (0..self::Prepared::KINDS).for_each(|kind| all.record(kind, &mut encoder));
@@ -283,6 +286,7 @@ fn a_device_destroyed_at_any_moment_is_no_news_to_the_apps_error_handler() {
     });
 }
 
+/// A rejected submission changes no weight, reports nothing and makes no snapshot. The next frame works.
 #[test]
 fn a_refused_submission_changes_nothing_and_the_next_frame_goes_well() {
     watched(|| {
@@ -299,7 +303,7 @@ fn a_refused_submission_changes_nothing_and_the_next_frame_goes_well() {
         assert!(all.told.lock().unwrap().is_empty() && all.training.last_frame().is_none());
         assert_eq!(all.trainer.steps_at_snapshot(), None, "a snapshot of a refused submission is none");
         assert_eq!(all.chain.out_of_order(), 0);
-        // One snapshot, then refused ones: the one that arrived stays.
+        // A snapshot arrives. The rejected snapshots after it do not replace it.
         app.frame(false, |encoder| {
             all.training.record_steps(encoder, 3);
             all.record(6, encoder);
@@ -320,7 +324,7 @@ fn a_refused_submission_changes_nothing_and_the_next_frame_goes_well() {
     });
 }
 
-/// Refused frames are no measurement: they do not make the next good frame longer.
+/// Rejected frames are not measured. They do not make the next good frame longer.
 #[test]
 fn a_budget_learns_nothing_from_refused_frames() {
     watched(|| {
@@ -328,14 +332,14 @@ fn a_budget_learns_nothing_from_refused_frames() {
         let all = Prepared::new(&app);
         let within = |refused, budget| app.frame(refused, |encoder| all.training.record_within(encoder, budget));
         let budget = Duration::from_secs(20);
-        // No budget, no step: not in the first frames either.
+        // Without a budget no step runs, also in the first frames.
         assert_eq!([(); 3].map(|()| within(false, Duration::ZERO)), [0; 3]);
         assert_eq!([(); 14].map(|()| within(true, budget)), [1; 14]);
         assert!(all.training.last_frame().is_none());
         assert_eq!([(); 4].map(|()| within(false, budget)), [1, 1, 2, 4]);
         let last = all.training.last_frame().unwrap();
         assert_eq!((last.call, last.steps, last.train.rows), (21, 4, 4 * ROWS));
-        // Warm: a slot's older result is not taken for the refused call's.
+        // The estimate is warm. The older result in a slot is not used for a rejected call.
         assert_eq!([(); 14].map(|()| within(true, budget)), [8; 14]);
         assert_eq!(all.training.last_frame(), Some(last));
         assert_eq!(within(false, budget), 8);
@@ -349,7 +353,7 @@ fn a_budget_learns_nothing_from_refused_frames() {
     });
 }
 
-/// Several calls in one encoder, and two encoders in one submission, share its fate.
+/// If a submission is rejected, all calls in all its encoders are dropped.
 #[test]
 fn every_call_of_a_refused_submission_is_dropped() {
     watched(|| {
@@ -376,7 +380,7 @@ fn every_call_of_a_refused_submission_is_dropped() {
     });
 }
 
-/// A chain of a batch over an app's buffers, whose passes are recorded by letter: f, b, u.
+/// A chain over an app's buffers. Its passes are recorded by letter: f forward, b backward, u update.
 struct Batch<'a> {
     app: &'a App,
     trainer: Trainer,
@@ -395,14 +399,14 @@ impl<'a> Batch<'a> {
         Self { app, trainer, chain, x, dy }
     }
 
-    /// Sets the numbers of a batch.
+    /// Writes the inputs and output gradients of a batch.
     fn set(&self, batch: u64) {
         let mut random = Random(batch * 2 + 1);
         self.app.queue.write_buffer(&self.x, 0, bytemuck::cast_slice(&random.f32s((ROWS * 2) as usize)));
         self.app.queue.write_buffer(&self.dy, 0, bytemuck::cast_slice(&random.f32s(ROWS as usize)));
     }
 
-    /// Frames of passes; those in upper case are refused.
+    /// Runs frames, which are separated by spaces. Frames in upper case are rejected.
     fn run(&self, frames: &str) -> &Self {
         for frame in frames.split(' ') {
             let refused = frame.to_lowercase() != frame;
@@ -435,7 +439,8 @@ fn optimizers() -> Vec<Optimizer> {
     ]
 }
 
-/// Passes out of order, and passes after others that never ran.
+/// An update needs the forward and the backward pass of its batch. It changes nothing if a pass is out of order, or if
+/// an earlier pass never ran.
 #[test]
 fn a_chains_update_is_made_only_of_a_batch_that_went_forward_and_back() {
     watched(|| {
@@ -445,18 +450,19 @@ fn a_chains_update_is_made_only_of_a_batch_that_went_forward_and_back() {
             let (clean, faulty) = (Batch::new(&app, optimizer, accumulate), Batch::new(&app, optimizer, accumulate));
             let start = faulty.weights();
             faulty.set(0);
-            // Told by the order of the calls; then, what only the GPU can know.
+            // First the faults that the order of the calls shows, then those that only the GPU can detect.
             assert_eq!(faulty.run("u b bu fu f u").weights(), start, "{what}");
             assert_eq!(faulty.chain.out_of_order(), 6, "{what}");
             assert_eq!(faulty.run("F bu f B u F B u FB u FBU").weights(), start, "{what}");
-            // Two updates, the second one after more faults.
+            // Two updates. More faults come before the second one.
             for batch in 0..2 * u64::from(accumulate) {
                 clean.set(batch);
                 faulty.set(batch);
                 let before = faulty.weights();
                 let due = batch % u64::from(accumulate) == u64::from(accumulate) - 1;
                 clean.run("fbu");
-                // The backward pass of an earlier try never ran, nor did the update; in the last one all do, once.
+                // At first no backward pass of the last forward pass runs, so the update changes nothing. In the second
+                // `run`, each pass of the batch runs once.
                 faulty.run("F f B f fB u");
                 assert_eq!(faulty.weights(), before, "{what}, batch {batch}");
                 faulty.run("f bb u u F bu");
@@ -470,7 +476,7 @@ fn a_chains_update_is_made_only_of_a_batch_that_went_forward_and_back() {
     });
 }
 
-/// An update that never ran is not counted: the next one has its number, and so its bias corrections.
+/// A rejected update is not counted. The next update has its number and its bias corrections.
 #[test]
 fn an_update_that_was_refused_has_no_number() {
     watched(|| {
@@ -490,7 +496,7 @@ fn an_update_that_was_refused_has_no_number() {
     });
 }
 
-/// What else trains in between gives up the batch that is under way.
+/// Another chain or a training step in between discards the unfinished batch.
 #[test]
 fn a_chain_is_interrupted_by_other_chains_and_by_steps() {
     watched(|| {
@@ -524,6 +530,7 @@ fn a_chain_is_interrupted_by_other_chains_and_by_steps() {
     });
 }
 
+/// A queue of another device is an error, and both devices still work.
 #[test]
 fn a_queue_of_another_device_is_refused() {
     watched(|| {
@@ -544,13 +551,14 @@ fn a_queue_of_another_device_is_refused() {
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         for app in [&app, &other] {
             app.assert_quiet("another's queue");
-            // Either is as good as before.
+            // Both devices still work.
             assert!(app.trainer(Adam::default(), 1).model().forward(&[0.0; 4]).is_ok());
         }
     });
 }
 
-/// A device that has something to do cannot tell at once; what waits for an answer is told, async forms too.
+/// While the device is busy, the wrong queue is not detected at once. A call that waits for a result returns the error,
+/// also in its async form.
 #[test]
 fn a_queue_of_another_device_is_refused_while_the_device_is_busy() {
     use std::future::Future;
@@ -591,7 +599,7 @@ fn a_queue_of_another_device_is_refused_while_the_device_is_busy() {
     });
 }
 
-/// Buffers and textures that are destroyed, or another device's: the error names the argument.
+/// A buffer or texture that is destroyed or of another device is an error that names the argument.
 #[test]
 fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
     watched(|| {
@@ -638,7 +646,7 @@ fn what_a_kernel_cannot_bind_is_named_by_its_argument() {
     });
 }
 
-/// Weights that are not finite do not replace a snapshot of weights that are.
+/// Weights that are not finite do not replace a snapshot of finite weights.
 #[test]
 fn a_snapshot_holds_no_weight_that_is_not_finite() {
     watched(|| {
@@ -670,7 +678,7 @@ fn a_snapshot_holds_no_weight_that_is_not_finite() {
     });
 }
 
-/// Buffers and grids that a device cannot have: the error names the argument, and the device's own limit.
+/// A buffer or grid above a device limit is an error that names the argument and the limit.
 #[test]
 fn limits_are_told_as_the_device_has_them() {
     watched(|| {
@@ -696,7 +704,7 @@ fn limits_are_told_as_the_device_has_them() {
     });
 }
 
-/// An app may destroy a buffer that it got from wgrad: that is an error of the call that meets it.
+/// If an app destroys a buffer of wgrad, each call that uses the buffer returns an error.
 #[test]
 fn a_buffer_of_wgrads_that_the_app_destroyed_is_an_error_of_the_call() {
     watched(|| {
@@ -721,7 +729,7 @@ fn a_buffer_of_wgrads_that_the_app_destroyed_is_an_error_of_the_call() {
             all.trainer.prepare_buffers(&all.x, &all.y, ROWS).map(drop),
         ];
         for (i, result) in results.into_iter().enumerate() {
-            // A warm-up uses no buffer of the app's, and what was bound before is prepared again without it.
+            // A warm-up does not use this buffer. `prepare_buffers` does not bind it again.
             let error = match result {
                 Err(error) => error.to_string(),
                 Ok(()) if matches!(i, 3 | 10) => continue,
@@ -739,7 +747,7 @@ fn data() -> Dataset {
     Dataset::from_f32_targets(random.f32s(128), INPUTS as usize, random.f32s(64), 1).unwrap()
 }
 
-/// A device that dies while a call waits for it: the call ends, and says so.
+/// If the device is lost while a call waits, the call ends with an error.
 #[test]
 fn a_device_destroyed_under_a_call_ends_it() {
     watched(|| {

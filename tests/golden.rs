@@ -1,6 +1,6 @@
-//! The MNIST network's training step and the weights that it leaves, against `tests/golden/mnist.txt`.
+//! Compares the MNIST network's training step and its final weights with `tests/golden/mnist.txt`.
 //!
-//! `WGRAD_WRITE_GOLDEN=1 cargo test --release --test golden` rewrites the file, but for the hashes of other adapters.
+//! `WGRAD_WRITE_GOLDEN=1 cargo test --release --test golden` rewrites the file. It keeps the hashes of other adapters.
 
 mod common;
 
@@ -12,7 +12,7 @@ use wgrad::{Adam, Dataset, Device, Event, Fit, Gpu, Loss, Network, Plan, Trainer
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/mnist.txt");
 
-/// Batch size, rows and epochs of a run. The last batch of an epoch is a partial one.
+/// Batch size, rows and epochs of each run. The last batch of an epoch is partial.
 const RUNS: [[u32; 3]; 2] = [[128, 300, 2], [32, 100, 5]];
 
 fn network() -> Network {
@@ -23,12 +23,12 @@ fn config(batch: u32) -> TrainerConfig {
     TrainerConfig { batch, seed: 1, ..TrainerConfig::default() }
 }
 
-/// Lines on the ops of a step, and on the workgroups of its dispatches on each class of adapter.
+/// Lists the ops of a step, and the workgroups of its dispatches for each class of adapter.
 fn plan_lines(batch: u32) -> Vec<String> {
     let loss = Loss::SoftmaxCrossEntropy;
     let plan = Plan::training(&network(), loss, &Adam::default().into(), &config(batch)).unwrap();
     let ops = plan.step.iter().map(|op| {
-        // Kernel, layout, m n k and epilogue; tensors may change their names.
+        // Kernel, layout, m n k and epilogue. Names of tensors are left out because they may change.
         let title = plan.title(op);
         format!("batch {batch} op {}", title.split(" -> ").next().unwrap())
     });
@@ -41,7 +41,7 @@ fn plan_lines(batch: u32) -> Vec<String> {
     ops.chain(grids).collect()
 }
 
-/// The running losses after each step, and the hash of the weights at the end.
+/// The running loss after each step, and the hash of the final weights.
 fn train(device: Device, [batch, rows, epochs]: [u32; 3]) -> (Vec<f64>, String) {
     let mut random = Random(7);
     let pixels = (0..rows * 784).map(|_| (random.word() >> 24) as u8).collect();
@@ -63,14 +63,14 @@ fn train(device: Device, [batch, rows, epochs]: [u32; 3]) -> (Vec<f64>, String) 
     (losses, format!("{:016x}", fnv1a(&weights)))
 }
 
-/// The hash FNV-1a of the weights' bytes, as `mnist_gpu --json` has it.
+/// The FNV-1a hash of the weights' bytes, the same as in `mnist_gpu --json`.
 fn fnv1a(weights: &[f32]) -> u64 {
     let bytes = weights.iter().flat_map(|w| w.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// All that decides the bits of a GPU: the adapter, which names its vector width where it is a CPU, the driver and, of
-/// a driver that compiles for the CPU it runs on, that processor.
+/// Everything that decides the bits of a GPU: the adapter and the driver, and for a CPU adapter also the processor. The
+/// name of a CPU adapter contains its vector width. Its driver compiles for the processor that it runs on.
 fn key(gpu: &Gpu) -> String {
     let info = gpu.adapter_info();
     let mut key = format!("{} / {} {}", info.name, info.driver, info.driver_info);
@@ -80,7 +80,7 @@ fn key(gpu: &Gpu) -> String {
     key
 }
 
-/// Maker and vector instructions.
+/// The processor's maker and vector instructions.
 fn processor() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = |name| cpu.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(": ").nth(1));
@@ -93,6 +93,7 @@ fn writes() -> bool {
     std::env::var_os("WGRAD_WRITE_GOLDEN").is_some_and(|value| value == "1")
 }
 
+/// The ops, the workgroups and the hashes of the weights match the golden file.
 #[test]
 fn ops_dispatches_and_weights_are_those_of_the_golden_file() {
     let golden = std::fs::read_to_string(FILE).unwrap_or_default();
@@ -107,7 +108,7 @@ fn ops_dispatches_and_weights_are_those_of_the_golden_file() {
         lines.push(format!("batch {batch} weights after {epochs} epochs of {rows} rows on the CPU: {cpu}"));
         let (on_gpu, hash) = train(gpu.into(), run);
         of_gpu.push(format!("batch {batch} weights on a GPU: {hash} / {key}"));
-        // As in tests/training.rs: 1e-4 of the loss, some thousand roundings of f32.
+        // As in tests/training.rs: 1e-4 of the loss, which is some thousand roundings of f32.
         for (step, (gpu, cpu)) in on_gpu.iter().zip(&on_cpu).enumerate() {
             assert!(
                 (gpu - cpu).abs() <= 1e-4 * cpu,
@@ -127,7 +128,7 @@ fn ops_dispatches_and_weights_are_those_of_the_golden_file() {
     assert_same(&lines, &rest);
     let mine: Vec<&str> = gpus.into_iter().filter(|line| is_mine(line)).collect();
     match mine.is_empty() {
-        // Where it is seen also of a test that passes.
+        // stderr, because it is also shown for a test that passes.
         true => {
             let what = "compared with the CPU's, but their bits were not checked";
             let _ = writeln!(std::io::stderr(), "the GPU's weights were {what}: {FILE} has no line on {key}");

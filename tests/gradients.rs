@@ -1,4 +1,4 @@
-//! The CPU twins against finite differences in f64: every gradient of a network, so each op in the midst of others.
+//! Compares the CPU reference with finite differences in f64: every gradient of a network, with each op among others.
 
 mod common;
 
@@ -8,7 +8,7 @@ use wgrad::lockstep::{Differences, GradientComparison, compare_gradient};
 use wgrad::plan::Role;
 use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Loss, Network, Plan, TrainerConfig};
 
-/// The textbook's network in f64, on one row; a last activation that is the loss's own is left to the loss.
+/// The textbook's network in f64, on one row. Skips a last activation that belongs to the loss.
 fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f64> {
     let mut x = Sample::new(&[row.len() as u32], row.to_vec());
     let layers = network.layers().len();
@@ -29,7 +29,7 @@ fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f
     x.values
 }
 
-/// The textbook's mean loss in f64, over all rows.
+/// The textbook's loss over all rows in f64: the mean, or the sum for `SumOfSquares`.
 fn loss(loss: Loss, network: &Network, weights: &[f64], rows: &[Vec<f64>], labels: &[u32]) -> f64 {
     let of_row = |(row, &label): (&Vec<f64>, &u32)| {
         let y = forward(network, weights, row, loss);
@@ -41,7 +41,7 @@ fn loss(loss: Loss, network: &Network, weights: &[f64], rows: &[Vec<f64>], label
 }
 
 fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
-    // One batch holds every row; the batch has room for more, as a last partial batch has.
+    // One batch holds every row. It has room for more rows, like a partial last batch.
     let config = TrainerConfig { keep_gradients: true, ..batches_of(rows + 3) };
     let plan = Plan::training(network, of, &Adam::default().into(), &config).unwrap();
     let mut lockstep = lockstep_with_data(gpu(), network, plan, rows, seed);
@@ -50,7 +50,7 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
         (buffer(Role::Parameters), buffer(Role::Features(0)), buffer(Role::Targets(0)), buffer(Role::Gradients));
     let mut weights = lockstep.get(parameters);
     let is_table = |name: &str| name.ends_with(".table");
-    // Tables start near zero, where a wrong slope would not show.
+    // Tables start near zero, where a wrong slope stays hidden.
     for table in network.parameters().iter().filter(|p| is_table(&p.name)) {
         weights[table.range()].iter_mut().for_each(|w| *w *= 5000.0);
     }
@@ -63,8 +63,8 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let gradient = lockstep.get(gradients);
 
     let inside: Vec<usize> = network.parameters().iter().flat_map(|p| p.range()).collect();
-    // Each product of the backward chain adds a relative error of its length times u = 2⁻²⁴; the chain's lengths add up,
-    // twice for forward and backward, and its factors are of order 1. A point takes few numbers of a table.
+    // Each matmul of the backward chain adds a relative error of its length times u = 2⁻²⁴. The lengths add up, twice
+    // for forward and backward. The chain's factors are of order 1. A point reads few numbers of a table.
     let length = |p: &wgrad::Parameter| if is_table(&p.name) { 16 } else { p.shape[0] };
     let lengths: u32 = network.parameters().iter().map(length).sum::<u32>() + rows;
     let how = differences(lengths, &gradient);
@@ -72,8 +72,8 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     assert_right(&compare_gradient(&weights, &gradient, inside, how, loss), "weights");
 }
 
-/// Sums of these lengths after each other, each of which errs by its length times u relative, in f32 and in f64. Losses
-/// are of order 1.
+/// The error bounds for a chain of sums with these lengths in total. Each sum has a relative error of its length times
+/// u, in f32 and in f64. Losses are of order 1.
 fn differences(lengths: u32, gradient: &[f32]) -> Differences {
     let largest = gradient.iter().fold(1.0f32, |largest, g| largest.max(g.abs()));
     let bound = 2.0 * f64::from(lengths) * f64::from(largest) / 16_777_216.0;
@@ -89,6 +89,7 @@ fn random_bias(units: u32, activation: Activation) -> Dense {
     Dense::new(units, activation).bias_init(Init::Normal { std: 0.3 })
 }
 
+/// Gradients match through each activation, fused and as a layer.
 #[test]
 fn gradients_match_finite_differences_through_every_activation() {
     for (seed, activation) in Activation::ALL.into_iter().enumerate() {
@@ -104,6 +105,7 @@ fn gradients_match_finite_differences_through_every_activation() {
     }
 }
 
+/// Gradients match for each valid pair of loss and last activation.
 #[test]
 fn gradients_match_finite_differences_under_every_loss_and_last_activation() {
     let losses = [
@@ -135,6 +137,7 @@ fn gradients_match_finite_differences_under_every_loss_and_last_activation() {
     }
 }
 
+/// Gradients match through layer normalisation.
 #[test]
 fn gradients_match_finite_differences_through_layer_normalisation() {
     let network = Network::input(5)
@@ -148,7 +151,7 @@ fn gradients_match_finite_differences_through_layer_normalisation() {
     check(&network, Loss::SoftmaxCrossEntropy, 9, 4);
 }
 
-/// The layer before an encoding gets its gradient through it.
+/// The layer before an encoding gets its gradient through the encoding.
 #[test]
 fn gradients_match_finite_differences_through_every_encoding() {
     let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
@@ -175,13 +178,14 @@ fn gradients_match_finite_differences_through_every_encoding() {
     }
 }
 
+/// Gradients match in a network with one layer and one row.
 #[test]
 fn gradients_match_finite_differences_in_a_single_layer() {
     let network = Network::input(3).dense(2, Activation::Identity).build().unwrap();
     check(&network, Loss::SoftmaxCrossEntropy, 1, 5);
 }
 
-/// Of a network inside a larger computation: L = Σ g · y, whose gradient with respect to the outputs is g.
+/// Input gradients of a network inside a larger computation match: L = Σ g · y has the output gradient g.
 #[test]
 fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_layer() {
     use wgrad::plan::DataInfo;
@@ -218,7 +222,7 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
             let gradient = lockstep.get(dx);
 
             let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
-            // No loss of wgrad's: the last activation stays.
+            // The chain has no loss of wgrad, so the last activation stays.
             let scalar = |row: &[f64], g: &[f32]| -> f64 {
                 let y = forward(&network, &weights, row, Loss::MeanSquaredError);
                 y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum()
