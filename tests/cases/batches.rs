@@ -1,8 +1,8 @@
-//! Batches of a data set, and the sums of their metrics.
+//! Checks the gather of batches from a data set, the batch cursor and the sums of metrics.
 
 use super::*;
 
-/// A gather, and its buffers.
+/// Returns a gather op and its buffers.
 fn gather(batch: u32, columns: u32) -> (Op, [(&'static str, u32, Role); 5]) {
     let op = Op::Gather(Gather {
         features: tensor(0, columns),
@@ -49,7 +49,8 @@ pub fn gather_of_bytes_and_of_floats(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Channels c = column mod channels: the features begin with their means, then with 1 / deviation of each.
+/// Channel c is column mod channels. The feature buffer starts with the mean of each channel, then 1 / deviation of
+/// each.
 fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool) -> Result<()> {
     let [batch, columns, present] = size;
     let (op, buffers) = gather(batch, columns);
@@ -58,7 +59,7 @@ fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool)
     let (data_rows, row_words) = (30, if bytes { columns.div_ceil(4) } else { columns });
     let mut features: Vec<u32> = random.f32s(channels as usize).into_iter().map(f32::to_bits).collect();
     features.extend((0..channels).map(|_| (1.0 / (0.01 + random.f32().abs())).to_bits()));
-    // Rows begin anywhere behind them.
+    // The rows may start at any word after them.
     features.push(random.word());
     let first_feature = features.len() as u32;
     features.extend((0..data_rows * row_words).map(|_| if bytes { random.word() } else { random.f32().to_bits() }));
@@ -87,7 +88,8 @@ fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool)
         };
         let (mean, inverse) = (number(column % channels), number(channels + column % channels));
         let exact = if row < present { (value - mean) * inverse } else { 0.0 };
-        // A byte's value has two roundings, as 1 / 255 is rounded, then there are the difference and the product.
+        // The value of a byte has two roundings, because 1 / 255 is rounded too. The difference and the product add two
+        // more.
         let unit = f64::from(f32::EPSILON) / 2.0;
         let off = 1.001 * unit * (2.0 * value.abs() + 2.0 * (value - mean).abs()) * inverse.abs();
         check.expect((f64::from(x) - exact).abs() <= off, || format!("{what}: {x} at {i} is not {exact}"));
@@ -95,7 +97,8 @@ fn check_channels(check: &mut Check, size: [u32; 3], channels: u32, bytes: bool)
     Ok(())
 }
 
-/// Rows in eights, in fours and others; images of bytes or f32, moved whole or interpolated, with and without the rest.
+/// Rows have lengths that are multiples of eight, of four, or neither. Images are bytes or f32, shifted by whole pixels
+/// or interpolated. The other augmentations are on or off.
 pub fn images_are_changed_as_the_reference_does(check: &mut Check) -> Result<()> {
     let moved = DataInfo { augment: 1, shift: 2, flip: 0.5, flip_vertical: 0.5, scale: 1.0, ..DataInfo::default() };
     let turned = DataInfo { augment: 2, rotation: 3.0, scale: 0.7, scale_span: 0.6, ..moved };
@@ -104,7 +107,7 @@ pub fn images_are_changed_as_the_reference_does(check: &mut Check) -> Result<()>
     for (i, image) in (0..).zip([[4, 6, 1], [3, 5, 4], [5, 7, 3], [8, 8, 8], [1, 1, 1]]) {
         let [height, width, depth] = image;
         let whole = DataInfo { image_height: height, image_width: width, ..DataInfo::default() };
-        // Of larger images, from anywhere or from the middle.
+        // Crops of larger images, at random positions or at the centre.
         let crop =
             DataInfo { image_height: height + 2, image_width: width + 5, crop: 1, places_x: 6, places_y: 3, ..whole };
         let middle = DataInfo { augment: 1, scale: 1.0, crop: 2, ..crop };
@@ -174,24 +177,24 @@ pub fn gather_of_channels_with_mean_and_deviation(check: &mut Check) -> Result<(
 }
 
 pub fn a_grid_of_more_than_65535_workgroups(check: &mut Check) -> Result<()> {
-    // Five invocations a row, 64 a workgroup: 81,920 workgroups, folded into two dimensions.
+    // Each row takes five invocations, and a workgroup has 64. The 81,920 workgroups form a two-dimensional grid.
     check_gather(check, LARGEST_BATCH, 18, 1000, LARGEST_BATCH - 5, true)?;
     Ok(())
 }
 
 pub fn rows_are_copied_from_any_stride_to_any(check: &mut Check) -> Result<()> {
-    // Rows, columns, and on either side the first word and what lies between two rows.
+    // Each case: rows, columns, then [first word, gap between rows] of the input and of the output.
     let layouts = [
         (1, 1, [0, 0], [0, 0]),
         (3, 5, [7, 2], [0, 0]),
         (257, 3, [0, 0], [1, 4]),
         (63, 65, [2, 1], [64, 3]),
-        // 81,920 workgroups, folded into two dimensions.
+        // The 81,920 workgroups form a two-dimensional grid.
         (LARGEST_BATCH, 5, [1, 0], [0, 1]),
     ];
     for (rows, columns, [input_first, input_gap], [output_first, output_gap]) in layouts {
         let (input_stride, output_stride) = (columns + input_gap, columns + output_gap);
-        // With room behind the last row.
+        // The buffers have space after the last row.
         let (from, to) = (input_first + rows * input_stride + 9, output_first + rows * output_stride);
         let to = if output_first + output_gap == 0 { to } else { to + 9 };
         let rows_of = |buffer, first, stride| tensor(buffer, [rows, columns]).strided(first, stride);
@@ -199,12 +202,13 @@ pub fn rows_are_copied_from_any_stride_to_any(check: &mut Check) -> Result<()> {
         let op = CopyRows { input, output: rows_of(1, output_first, output_stride) };
         let buffers = [("from", from, Role::Activation), ("to", to, Role::Activation)];
         let mut random = Random(u64::from(rows + columns));
-        // Buffers of an app's, of any length.
+        // The app's buffers may have any length.
         let mut plan = single(&buffers, op.into());
         plan.buffers.iter_mut().for_each(|buffer| buffer.shape = None);
         let mut lockstep = check.lockstep(plan)?;
         lockstep.set(BufferId(0), &random.f32s(from as usize))?;
-        // Any bits, of numbers or not: those that are not written stay.
+        // Fills the output with random bits, which may not be numbers. The op must keep the words that it does not
+        // write.
         lockstep.set(BufferId(1), &(0..to).map(|_| random.word()).collect::<Vec<_>>())?;
         check.exact(&mut lockstep, &format!("{rows} rows of {columns} from {input_stride} to {output_stride}"))?;
     }
@@ -255,7 +259,8 @@ pub fn next_batch_shuffles_as_the_reference_does(check: &mut Check) -> Result<()
     Ok(())
 }
 
-/// The cursor of a chain: after batches whose passes ran, ran in part or never did, on to the next batch or told of a pass.
+/// The cursor of a chain matches the CPU twin. The previous batch ran all its passes, some or none. The op starts the
+/// next batch or records a pass.
 pub fn a_chains_cursor_follows_the_reference(check: &mut Check) -> Result<()> {
     let batch = 8;
     let schedule = Schedule::cosine(10, 0.1);
@@ -318,7 +323,8 @@ pub fn next_batch_of_the_largest_batch(check: &mut Check) -> Result<()> {
 }
 
 pub fn numbers_that_are_not_finite_mark_the_totals(check: &mut Check) -> Result<()> {
-    // In the first number, the last one and between; alone, and where an earlier step was marked.
+    // The non-finite number is the first, the last or between. The totals are unmarked, or an earlier step has marked
+    // them.
     let odd = [f32::INFINITY, f32::NEG_INFINITY, -f32::NAN, f32::MAX, -f32::from_bits(1)].map(|odd| (odd, 64, 0));
     let places = [(4, 3), (1024, 1023), (1024 * 257, 1024 * 256 + 5), (1024 * 300 + 4, 1024 * 300 + 3)];
     for (odd, len, at) in odd.into_iter().chain(places.map(|(len, at)| (f32::NAN, len, at))) {

@@ -1,13 +1,13 @@
-//! Products whose A is read through a window.
+//! Checks convolutions: matmuls that read A through a window.
 
 use super::products::{ADD, LAYOUTS, check_product};
 use super::*;
 
-/// A convolution: images, height and width, channels in and out, kernel, padding, stride.
+/// A convolution: images, [height, width], [input channels, output channels], kernel, padding, stride.
 struct Conv(u32, [u32; 2], [u32; 2], [u32; 2], [u32; 2], [u32; 2]);
 
-/// Channels of whole vectors and not, of one block of them and several; lengths of 1, kernels of 1 to 7,
-/// strides of 1 to 3.
+/// Channels are multiples of the vector width or not, in one block or several. Sides start at 1, kernels go from 1 to 7
+/// and strides from 1 to 3.
 const CONVOLUTIONS: [Conv; 18] = [
     Conv(1, [1, 1], [1, 1], [1, 1], [0, 0], [1, 1]),
     Conv(2, [5, 7], [1, 5], [3, 3], [1, 1], [1, 1]),
@@ -29,7 +29,7 @@ const CONVOLUTIONS: [Conv; 18] = [
     Conv(1, [11, 10], [6, 7], [5, 2], [2, 0], [2, 3]),
 ];
 
-/// Convolutions and transposed ones by turns, each in every layout.
+/// Plain and transposed convolutions alternate. Each runs in every layout.
 pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
     for (i, Conv(images, [height, width], [channels, n], taps, padding, stride)) in CONVOLUTIONS.into_iter().enumerate()
     {
@@ -60,7 +60,7 @@ pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Re
             let weights = [taps[0] * taps[1] * channels, n];
             let (b, c) = if layout == Layout::Tn { (outputs, weights) } else { (weights, outputs) };
             let product = Matmul::new(tensor(0, image), tensor(1, b), tensor(3, c), layout);
-            // Updates are of weights, whose gradient takes no activation.
+            // The update epilogue applies to weights. A weight gradient has no activation epilogue.
             let epilogue = if layout == Layout::Tn {
                 [3, 0, ADD][i % 3]
             } else {
@@ -77,8 +77,8 @@ pub fn convolutions_in_every_layout_with_every_epilogue(check: &mut Check) -> Re
     Ok(())
 }
 
-/// Convolutions with groups along rows of 9 positions, of 3 taps: channels read, groups and columns of C. Depthwise in
-/// fours and not, a multiplier, groups of whole vectors and not.
+/// Grouped convolutions along rows of 9 positions with 3 taps. Each case: input channels, groups, columns of C. Cases:
+/// depthwise by four channels and by one, depthwise with a multiplier, groups of whole vectors and others.
 pub fn convolutions_with_groups(check: &mut Check) -> Result<()> {
     let sizes = [(8, 8, 8), (5, 5, 5), (4, 4, 8), (8, 2, 8), (9, 3, 6), (6, 2, 32)];
     for (place, (channels, groups, n)) in sizes.into_iter().enumerate() {
@@ -88,14 +88,14 @@ pub fn convolutions_with_groups(check: &mut Check) -> Result<()> {
             check_product(check, product, epilogue, layout == Layout::Tn && place % 2 == 0)?;
         }
     }
-    // More positions than a software adapter's loops may have steps.
+    // A software adapter limits the steps of a loop. These convolutions have more positions than that limit.
     for n in [4, 2] {
         check_product(check, of_groups([2, (1 << 14) + 9, n], n, n, Layout::Tn), 0, true)?;
     }
     Ok(())
 }
 
-/// Along a row, of 3 taps.
+/// A grouped convolution along a row, with 3 taps.
 fn of_groups([samples, length, channels]: [u32; 3], groups: u32, n: u32, layout: Layout) -> Matmul {
     let axis = |length, taps| {
         let first = -i32::from(taps > 1);

@@ -1,17 +1,17 @@
-//! Encodings and their gradients.
+//! Checks encodings and their gradients.
 
 use super::*;
 use wgrad::{Encoding, HashGrid, Network, TrainerConfig};
 
-/// Coordinates inside, at the edges of cells and of the cube, and outside.
+/// Coordinates inside the unit cube, outside it, and on the edges of cells and of the cube.
 fn points(random: &mut Random, n: usize) -> Vec<f32> {
     let odd = [0.0, -0.0, 1.0, 0.5, 0.25, 1.0 / 3.0, -0.1, 1.5, -1e20, 1e20, 1e-40, 0.999_999_94, 1.000_000_1];
     let mut draw = |i: usize| if i.is_multiple_of(5) { odd[i / 5 % odd.len()] } else { random.f32().abs() };
     (0..n).map(&mut draw).collect()
 }
 
-/// The encoding's ops, out of the plan of a training step, on inputs of their own. A layer before it trains too, so that it
-/// hands a gradient back.
+/// Takes the encoding's ops from the plan of a training step and runs them on random inputs. The layer before the
+/// encoding is trained too, so the encoding must return an input gradient.
 fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows: u32) -> Result<()> {
     let before = Network::input(coordinates).dense(coordinates, Activation::Identity);
     let network = before.encoding(encoding).dense(3, Activation::Tanh).build()?;
@@ -35,7 +35,7 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
     if let Some(id) = parameters {
         lockstep.set(id, &random.f32s(network.parameter_words() as usize))?;
     }
-    // Twice, as the sums of a hash grid's gradient must be back at zero.
+    // Runs twice: the sums of a hash grid's gradient must return to zero.
     for _ in 0..2 {
         check.agree(&mut lockstep, &format!("{rows} rows of {coordinates}, {encoding:?}"))?;
     }
@@ -62,7 +62,7 @@ pub fn encodings_at_awkward_sizes(check: &mut Check) -> Result<()> {
 pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
     for (i, rows) in [1, 3, 63, 64, 65, 257, 1757].into_iter().enumerate() {
         for dimensions in 1..=4 {
-            // Dense levels and hashed ones.
+            // The grid has dense and hashed levels.
             let grid = HashGrid {
                 levels: 5,
                 features_per_level: [1, 2, 4][(i + dimensions as usize) % 3],
@@ -73,10 +73,10 @@ pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
             check_encoding(check, dimensions, grid.into(), rows)?;
         }
     }
-    // A table of two entries, where everything collides; and the finest grid there can be.
+    // First a table of two entries, so that nearly all cells collide. Then the finest grid that is allowed.
     let grid = HashGrid { levels: 1, log2_hashmap_size: 1, ..HashGrid::default() };
     check_encoding(check, 3, grid.into(), 500)?;
-    // As many features as a row can have, of more rows than a workgroup adds up.
+    // The rows have the maximum number of features. There are more rows than one workgroup sums.
     let widest = HashGrid { levels: 32, features_per_level: 4, log2_hashmap_size: 6, per_level_scale: 1.1, ..grid };
     check_encoding(check, 2, widest.into(), 3001)?;
     check_encoding(check, 2, HashGrid { base_resolution: 1 << 23, ..grid }.into(), 100)

@@ -1,4 +1,4 @@
-//! Activations, dropout, softmax and normalisations.
+//! Checks activations, dropout, softmax and normalisation layers.
 
 use super::*;
 
@@ -50,7 +50,7 @@ pub fn every_activation_and_its_derivative(check: &mut Check) -> Result<()> {
         ];
         check_pointwise(check, activation, &extreme, false, None, None)?;
     }
-    // 0 times an infinity is 0 here.
+    // Here, 0 times infinity is 0.
     check_pointwise(
         check,
         Activation::LeakyRelu(0.0),
@@ -100,7 +100,8 @@ pub fn softmax_and_its_gradient(check: &mut Check) -> Result<()> {
 }
 
 pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
-    // Rows of random numbers in -range to range, beside an offset: the last ones constant, or with squares beyond f32.
+    // Each case: rows, columns, offset, range. Rows hold random numbers from -range to range, plus the offset. The last
+    // two cases have squares beyond f32 and constant rows.
     for (rows, columns, offset, range) in [
         (1, 1, 0.0, 1.0),
         (3, 5, 2.0, 1.0),
@@ -120,7 +121,7 @@ pub fn layer_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Of groups of channels at several positions, of each channel, of all of a sample, and by the root mean square.
+/// Normalises groups of channels over several positions, single channels, whole samples, and by the root mean square.
 pub fn group_and_rms_normalisation_and_their_gradients(check: &mut Check) -> Result<()> {
     for (x, groups, centred, offset, range) in [
         ([3, 1, 6], 3, true, 0.0, 1.0),
@@ -143,7 +144,7 @@ pub fn group_and_rms_normalisation_and_their_gradients(check: &mut Check) -> Res
     Ok(())
 }
 
-/// Of samples with positions and channels: random numbers beside an offset.
+/// Runs the ops on samples with positions and channels. The numbers are random in a range around an offset.
 fn check_normalisation(
     check: &mut Check,
     [samples, positions, channels]: [u32; 3],
@@ -183,7 +184,8 @@ fn check_normalisation(
 }
 
 pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
-    // Samples of a batch, those of them that exist, positions, channels; numbers around an offset.
+    // Each case: samples of the batch, samples present, positions, channels, offset, range. The numbers lie around the
+    // offset.
     for (samples, exist, positions, channels, offset, range) in [
         (1, 1, 1, 1, 0.0, 1.0),
         (5, 3, 1, 3, 2.0, 1.0),
@@ -245,7 +247,7 @@ pub fn batch_normalisation_and_its_gradients(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Whole networks in one dispatch: see `tests/narrow.rs` for more.
+/// Whole networks that run in one dispatch. `tests/narrow.rs` has more tests.
 pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
     use Activation::{Identity, Relu, Sigmoid, Softmax, Tanh};
     let networks: [&[(u32, Activation)]; 3] = [

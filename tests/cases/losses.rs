@@ -1,8 +1,8 @@
-//! Losses and their gradients.
+//! Checks losses and their gradients.
 
 use super::*;
 
-/// What a row of targets holds.
+/// The contents of a row of targets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     Labels,
@@ -12,22 +12,22 @@ pub enum Kind {
 }
 pub use Kind::*;
 
-/// A batch that a loss is computed of.
+/// The batch of one loss check.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     pub loss: Loss,
     pub activation: Activation,
-    /// Samples, outputs of a position, samples that exist.
+    /// Samples, outputs per position, samples present.
     pub size: [u32; 3],
     pub positions: u32,
     pub weight: f32,
     pub gradient: bool,
-    /// What outputs are multiplied by.
+    /// Factor of the random outputs.
     pub scale: f32,
     pub kind: Kind,
-    /// A label that counts for nothing.
+    /// Label to ignore: it adds nothing to the loss.
     pub ignored: Option<u32>,
-    /// Whether each position is given as a sample of its own.
+    /// Whether the op gets each position as a separate sample.
     pub flat: bool,
 }
 
@@ -46,7 +46,7 @@ pub fn batch_of(loss: Loss, size: [u32; 3]) -> Batch {
     }
 }
 
-/// The gradient and the metrics after them.
+/// Runs a loss op. Returns the gradient, and the metrics after the op.
 pub fn check_loss(check: &mut Check, batch: Batch) -> Result<(Vec<f32>, Vec<f32>)> {
     let Batch { loss, size: [samples, outputs, present], positions, gradient, kind, ignored, .. } = batch;
     let (data_rows, rows, turns) = (50, samples * positions, 1 + samples % 3);
@@ -55,7 +55,7 @@ pub fn check_loss(check: &mut Check, batch: Batch) -> Result<(Vec<f32>, Vec<f32>
     let width = if values { outputs } else { 1 };
     let softmax = matches!(loss, Loss::SoftmaxCrossEntropy | Loss::SmoothedSoftmaxCrossEntropy { .. });
     let target_stride = positions * width + u32::from(weighted);
-    // A sample of the loss, in samples of the data.
+    // Number of loss samples for each sample of the data set.
     let split = if batch.flat { positions } else { 1 };
     let op = Op::LossOp(LossOp {
         loss,
@@ -102,7 +102,7 @@ pub fn check_loss(check: &mut Check, batch: Batch) -> Result<(Vec<f32>, Vec<f32>
     let metrics: Vec<RowMetrics> = (0..turns * rows)
         .map(|i| RowMetrics { loss: random.f32(), correct: i, rows: i + 1, non_finite_step: 0 })
         .collect();
-    // Whatever the outputs of an ignored position are, they do no harm.
+    // The outputs of an ignored position may hold anything, even NaN.
     let label =
         |row: u32| targets[(indices[(row / positions) as usize] * target_stride + row % positions * width) as usize];
     let is_ignored: Vec<bool> = (0..rows).map(|row| !values && Some(label(row)) == ignored).collect();
@@ -174,7 +174,8 @@ pub fn pointwise_losses_with_every_kind_of_target(check: &mut Check) -> Result<(
             }
         }
     }
-    // Logits whose exponentials overflow f32; and labels, so that half the losses are as small as these exponentials.
+    // The exponentials of these logits overflow f32. With labels, half the losses are about as small as these
+    // exponentials.
     let logits = |size, scale| Batch { scale, ..batch_of(Loss::BinaryCrossEntropy, size) };
     for kind in [Values, Labels] {
         check_loss(check, Batch { kind, ..logits([40, 3, 40], 300.0) })?;
@@ -188,16 +189,16 @@ pub fn softmax_cross_entropy_from_small_to_large(check: &mut Check) -> Result<()
         check_softmax(check, size, true, 5.0)?;
         check_softmax(check, size, false, 1.0)?;
     }
-    // Equal logits: the first of the largest is the prediction, within a lane's classes and across lanes.
+    // With equal logits, the first class is the prediction. This holds within the classes of one lane and across lanes.
     check_softmax(check, [40, 10, 40], true, 0.0)?;
     check_softmax(check, [40, 100, 40], true, 0.0)?;
-    // Logits whose exponentials overflow f32 unless the largest is subtracted.
+    // The exponentials overflow f32 if the kernel does not subtract the largest logit.
     check_softmax(check, [9, 10, 9], true, 1000.0)?;
     check_softmax(check, [2, LONGEST_ROW, 2], true, 3.0)?;
     Ok(())
 }
 
-/// The loss of one row, over buffers in this order: outputs, targets, step, indices, metrics, data.
+/// The loss of one row. Its buffers in order: outputs, targets, step, indices, metrics, data.
 fn loss_of_one_row(loss: Loss, outputs: u32) -> LossOp {
     LossOp {
         loss,
@@ -215,7 +216,8 @@ fn loss_of_one_row(loss: Loss, outputs: u32) -> LossOp {
 }
 
 pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Result<()> {
-    // The last two have gone wrong before, in step 7, which stays the first: one goes wrong again, the other does not.
+    // The last two cases already have a non-finite loss from step 7. Step 7 must remain the first such step, whether
+    // step 42 is finite or not.
     let wrong = [(f32::NAN, 0, 0), (f32::INFINITY, 0, 0), (f32::NEG_INFINITY, 1, 0), (0.0, 7, 0), (f32::NAN, 0, 7)];
     let cases = wrong.into_iter().chain([(0.0, 0, 7)]);
     for (logit, label, before) in cases {
@@ -236,7 +238,7 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
         if check.falsify {
             lockstep.disturb_gpu(BufferId(4), 3, 1.0);
         }
-        // The loss need not be the same NaN; the step at which it went wrong must be.
+        // The loss may be any NaN. The first non-finite step must match exactly.
         let wanted = if before == 0 { 42 } else { before };
         check.run(&mut lockstep, move |check, mut comparisons| {
             let divergence = comparisons.remove(0).divergence;
@@ -252,7 +254,8 @@ pub fn softmax_cross_entropy_flags_what_is_not_finite(check: &mut Check) -> Resu
     Ok(())
 }
 
-/// NaN among the outputs, and targets that the loss does not take: the row has a loss that is NaN, and is not right.
+/// A NaN output, or a target outside the loss's range, makes the loss of the row NaN. The row then does not count as
+/// correct.
 pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()> {
     let (mse, bce) = (Loss::MeanSquaredError, Loss::BinaryCrossEntropy);
     let wrong = [
@@ -264,7 +267,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
         (bce, -1.0, -0.001),
     ];
     let right = [(mse, 0.0, 3.0), (bce, 1.0, 1.0), (bce, -1.0, 0.0)];
-    // One output, a lane for two, and 64 lanes.
+    // One output, one lane with two outputs, and 64 lanes.
     let sizes = [1, 2, 70];
     for ((loss, y, t), outputs) in wrong.into_iter().chain(right).flat_map(|case| sizes.map(|size| (case, size))) {
         let op = loss_of_one_row(loss, outputs);
@@ -277,7 +280,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
             ("data", DATA, Role::Data(0)),
         ];
         let mut lockstep = check.lockstep(single(&buffers, Op::LossOp(op)))?;
-        // The last output is the odd one, and all others are alike.
+        // Only the last output and the last target vary. All others are equal.
         let with_last = |last: f32| [vec![0.25; outputs as usize - 1], vec![last]].concat();
         lockstep.set(BufferId(0), &with_last(y))?;
         lockstep.set(BufferId(1), &with_last(t))?;
@@ -291,7 +294,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
         check.run(&mut lockstep, move |check, mut comparisons| {
             let divergence = comparisons.remove(0).divergence;
             check.compared += 1;
-            // The loss need not be the same NaN.
+            // The loss may be any NaN.
             check.expect(divergence.as_ref().is_none_or(|d| d.index == 0), || format!("{of}: {divergence:?}"));
         })?;
         let words = lockstep.get(BufferId(4));
@@ -303,7 +306,7 @@ pub fn pointwise_losses_flag_what_is_not_finite(check: &mut Check) -> Result<()>
     Ok(())
 }
 
-/// Sums of losses that move up none, one and two of three levels.
+/// Running losses carry over to none, one or two of the three levels.
 pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
     let (batch, outputs, turns) = (6, 2, 2);
     let slots = turns * batch;
@@ -348,7 +351,7 @@ pub fn running_losses_move_up_levels(check: &mut Check) -> Result<()> {
         let after = lockstep.get(BufferId(5));
         for (level, moved) in [(0usize, [false, false, true, true, true]), (1, [false, false, false, false, true])] {
             for (row, moved) in moved.into_iter().enumerate() {
-                // Step 5 has the second turn.
+                // Step 5 uses the second turn.
                 let at = (level * slots as usize + batch as usize + row) * 4;
                 check.expect((after[at] == 0.0) == moved, || format!("level {level} of row {row}: {}", after[at]));
             }

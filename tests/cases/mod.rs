@@ -1,6 +1,6 @@
-//! Every kernel against its CPU twin: awkward sizes, random data, outputs poisoned with NaN first (by `Lockstep`). The
-//! bounds are derived beside each op, in `src/ops/`. `tests/kernels.rs` runs these cases as tests, and the example
-//! `doctor` on a user's adapter.
+//! Compares every kernel with its CPU twin on awkward sizes and random data. `Lockstep` first fills the outputs with
+//! NaN. Each op's file in `src/ops/` derives its error bounds. `tests/kernels.rs` runs these cases as tests; the
+//! example `doctor` runs them on a user's adapter.
 
 #[cfg(target_family = "wasm")]
 use wgrad::lockstep::Running;
@@ -22,15 +22,15 @@ mod resampling;
 mod tensors;
 mod updates;
 
-/// Some checks of one or several kernels.
+/// A named group of checks for one or several kernels.
 pub struct Case {
-    /// Stems of the kernels.
+    /// Names of the kernels, without file extension.
     pub kernels: &'static [&'static str],
     pub name: &'static str,
     pub run: fn(&mut Check) -> Result<()>,
 }
 
-/// All of them.
+/// All cases.
 pub const CASES: &[Case] = &{
     use {
         batches::*, convolutions::*, encodings::*, layers::*, losses::*, pools::*, positions::*, products::*,
@@ -110,18 +110,18 @@ pub const CASES: &[Case] = &{
     ]
 };
 
-/// Collects how the checks of a case went.
+/// Collects the results of the checks of a case.
 pub struct Check<'a> {
     gpu: &'a Gpu,
-    /// Whether an input is made wrong on the GPU before each op, which every case must then notice.
+    /// Whether to corrupt an input on the GPU before each op. Every case must then report a fault.
     falsify: bool,
-    /// How many ops were compared.
+    /// Number of compared ops.
     pub compared: usize,
-    /// The largest error as a share of what is allowed.
+    /// The largest error, as a fraction of its bound.
     pub worst: f64,
-    /// What was wrong.
+    /// The faults found.
     pub faults: Vec<String>,
-    /// What is to be judged by [`finish`](Self::finish), as nothing blocks in a browser.
+    /// Results that [`finish`](Self::finish) will judge, because a browser cannot block.
     #[cfg(target_family = "wasm")]
     running: Vec<(Running, Verdict)>,
 }
@@ -142,18 +142,18 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A lockstep of the kernels that training uses.
+    /// A lockstep with the kernels that training uses.
     fn lockstep(&self, plan: Plan) -> Result<Lockstep> {
-        // SAFETY: the cases build plans, and set buffers, of the lengths that their ops say.
+        // SAFETY: the cases make plans and buffers with the lengths that their ops state.
         unsafe { Lockstep::new_unchecked(self.gpu, plan) }
     }
 
-    /// Each op's outputs must agree within their bounds.
+    /// The outputs of each op must agree within their bounds.
     fn agree(&mut self, lockstep: &mut Lockstep, what: &str) -> Result<()> {
         self.compare(lockstep, what, f64::INFINITY)
     }
 
-    /// Each op's outputs must be the same.
+    /// The outputs of each op must be equal.
     fn exact(&mut self, lockstep: &mut Lockstep, what: &str) -> Result<()> {
         self.compare(lockstep, what, 0.0)
     }
@@ -166,7 +166,7 @@ impl<'a> Check<'a> {
         self.run(lockstep, move |check, comparisons| check.judge(&what, most, comparisons))
     }
 
-    /// Runs the ops, and has the outcome judged: at once or, in a browser, at the end of the case.
+    /// Runs the ops and judges the results: at once, or at the end of the case in a browser.
     fn run(
         &mut self,
         lockstep: &mut Lockstep,
@@ -211,8 +211,8 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Makes an input of the first op wrong, on the GPU only: adds 1 to the first numbers that it reads, of which a mask may
-/// hide some. Where it reads words by which it finds its way, those stay, as a kernel without checks must not lose it.
+/// Corrupts an input of the first op on the GPU only. It adds 1 to the first numbers that the op reads; a mask may hide
+/// some. It does not change addresses or counts, because a kernel without bounds checks needs them.
 fn falsify(lockstep: &mut Lockstep) {
     let plan = lockstep.plan();
     let is_number = |t: &Tensor| {
@@ -222,13 +222,13 @@ fn falsify(lockstep: &mut Lockstep) {
         )
     };
     let wrong = match plan.step.first() {
-        // The seed, which orders the rows, and what the rate is multiplied by.
+        // The seed that orders the rows, and the factor of the learning rate.
         Some(Op::NextBatch(op)) => {
             let seed = std::mem::offset_of!(DataInfo, seed_low) / 4;
             let rate_scale = std::mem::offset_of!(StepState, rate_scale) / 4;
             vec![(op.data.buffer, seed), (op.step.buffer, rate_scale)]
         }
-        // All features, as the batch has rows from anywhere.
+        // All features, because the batch takes rows from anywhere.
         Some(Op::Gather(op)) => {
             let words = lockstep.get(op.features.buffer).len();
             (0..words).map(|word| (op.features.buffer, word)).collect()
@@ -244,7 +244,7 @@ fn falsify(lockstep: &mut Lockstep) {
     }
 }
 
-/// Words of the shared structs.
+/// Lengths of the shared structs, in words.
 const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 

@@ -1,9 +1,9 @@
-//! Max and average pooling and their gradients.
+//! Checks max and average pooling and their gradients.
 
 use super::*;
 
-/// Samples, and along each dimension size, stride and padding: windows that overlap, touch and lie apart, channels of
-/// whole vectors and not, windows of more taps than a byte tells apart.
+/// Each case: samples, then size, stride and padding along each dimension. Windows overlap, touch or lie apart.
+/// Channels fill whole vectors or not. Some windows have more taps than a byte can number.
 fn windows() -> Vec<(u32, Window)> {
     let axis = |length: u32, [taps, down, padding]: [u32; 3]| {
         let positions = (length + 2 * padding - taps) / down + 1;
@@ -57,7 +57,7 @@ pub fn pools_and_their_gradients(check: &mut Check) -> Result<()> {
             for ties in [false, true].into_iter().filter(|ties| is_max || !ties) {
                 let mut lockstep = check.lockstep(plan.clone())?;
                 let mut random = Random(u64::from(input.len()) + 9);
-                // Few that differ, among them those that only an order of the bits tells apart.
+                // Few distinct numbers, so that there are ties. Only the order of the bits distinguishes some of them.
                 let edges = [f32::NEG_INFINITY, -1.0, -0.0, 0.0, 1e-42, -1e-42, f32::INFINITY, f32::NAN, -f32::NAN];
                 let number = |_| match (ties, random.below(40)) {
                     (false, _) => random.f32(),
@@ -69,7 +69,7 @@ pub fn pools_and_their_gradients(check: &mut Check) -> Result<()> {
                 lockstep.set(BufferId(2), &random.f32s(output.len() as usize))?;
                 check.agree(&mut lockstep, &format!("{what}, ties {ties}"))?;
                 let sum = |buffer| lockstep.get(BufferId(buffer)).into_iter().map(f64::from).sum::<f64>();
-                // Rounded once for each window that sees a number, at most.
+                // At most one rounding for each number in each window.
                 let (given, taken) = (sum(2), sum(3));
                 let bound = f64::from(output.len() * window.rows.taps * window.columns.taps) / 16_777_216.0;
                 let is_right = plan.step.len() == 1 || (given - taken).abs() <= bound;

@@ -1,9 +1,9 @@
-//! Losses of several positions of a sample, with ignored labels, and among several losses.
+//! Checks losses of samples with several positions, ignored labels, crops, and several losses of one network.
 
 use super::losses::*;
 use super::*;
 
-/// A loss of each kernel, and one that is no mean.
+/// One loss of each kernel, and one that is a sum rather than a mean.
 const LOSSES: [Loss; 4] = [
     Loss::SoftmaxCrossEntropy,
     Loss::MeanSquaredError,
@@ -11,7 +11,7 @@ const LOSSES: [Loss; 4] = [
     Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.1 },
 ];
 
-/// Samples, outputs of a position, samples that exist; then positions.
+/// Each case: [samples, outputs per position, samples present], positions.
 const POSITIONS: [([u32; 3], u32); 5] =
     [([1, 3, 1], 1), ([3, 2, 2], 7), ([9, 10, 9], 64), ([5, 65, 3], 3), ([40, 1, 39], 2)];
 
@@ -21,7 +21,8 @@ pub fn losses_of_positions(check: &mut Check) -> Result<()> {
             let activation = if loss == Loss::SumOfSquares { Activation::Tanh } else { Activation::Identity };
             let batch = Batch { positions, kind, activation, scale: 3.0, ..batch_of(loss, size) };
             let of_positions = check_loss(check, batch)?;
-            // A position is a row like any other: without weights, the same bits as samples of one position each.
+            // A position is treated as a row. Without sample weights, the bits equal those of samples with one position
+            // each.
             if i % 2 == 0 {
                 let of_rows = check_loss(check, Batch { flat: true, ..batch })?;
                 let bits = |(gradient, metrics): (Vec<f32>, Vec<f32>)| {
@@ -34,7 +35,8 @@ pub fn losses_of_positions(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Targets are crops, at random places or of the middle, of images of twice the size of what places are drawn for.
+/// Targets are crops of larger images, at random positions or at the centre. Crop positions are drawn for the input
+/// images; target images are twice that size.
 pub fn losses_of_crops(check: &mut Check) -> Result<()> {
     let [image_height, image_width, crop_height, crop_width, factor] = [5, 7, 3, 2, 2];
     let (samples, outputs, data_rows) = (9, 3, 20);
@@ -105,25 +107,25 @@ pub fn losses_of_crops(check: &mut Check) -> Result<()> {
 pub fn ignored_labels_count_for_nothing(check: &mut Check) -> Result<()> {
     let losses = LOSSES.into_iter().chain([Loss::BinaryCrossEntropy]);
     for (loss, (size, positions)) in losses.flat_map(|loss| POSITIONS.map(|size| (loss, size))) {
-        // A class, no class, and what PyTorch has unless told otherwise: -100.
+        // The ignored label is a class, a number beyond the classes, or PyTorch's default of -100.
         for (ignored, kind) in [(0, Labels), (size[1], WeightedLabels), (-100i32 as u32, Labels)] {
             check_loss(check, Batch { positions, kind, ignored: Some(ignored), ..batch_of(loss, size) })?;
         }
-        // Numbers are no labels, whatever their bits say.
+        // Targets that are numbers are never ignored, even if their bits equal the label.
         let ignored = Some(0.5f32.to_bits());
         check_loss(check, Batch { positions, kind: Values, ignored, ..batch_of(loss, size) })?;
     }
     Ok(())
 }
 
-/// A loss among several: its gradient is weighted, its running loss is not.
+/// With several losses, the weight of a loss scales its gradient but not its running loss.
 pub fn losses_with_weights(check: &mut Check) -> Result<()> {
     for (loss, (size, positions)) in LOSSES.into_iter().flat_map(|loss| POSITIONS.map(|size| (loss, size))) {
         for kind in [Labels, WeightedValues] {
             let batch = Batch { positions, kind, ..batch_of(loss, size) };
             check_loss(check, Batch { weight: 0.3, ..batch })?;
             check_loss(check, Batch { weight: -1e6, ..batch })?;
-            // A power of two does not change what is rounded.
+            // A weight that is a power of two does not change the rounding.
             let (alone, metrics) = check_loss(check, batch)?;
             let (halves, of_halves) = check_loss(check, Batch { weight: 0.5, ..batch })?;
             let is_half = alone.iter().zip(&halves).all(|(whole, half)| whole * 0.5 == *half);
@@ -134,7 +136,7 @@ pub fn losses_with_weights(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Two losses whose metrics, and whose sums, are parts of one buffer each.
+/// Two losses share one buffer of metrics and one buffer of totals. Each has its own range.
 pub fn losses_in_parts_of_a_buffer(check: &mut Check) -> Result<()> {
     let (samples, positions, outputs, turns) = (5, 7, 3, 2);
     let rows = samples * positions;
@@ -153,7 +155,7 @@ pub fn losses_in_parts_of_a_buffer(check: &mut Check) -> Result<()> {
             activation: Activation::Identity,
         })
     };
-    // 2 levels, and a gap before the second part: parts begin at multiples of 64 words.
+    // The metrics have 2 levels. A gap follows the first range, because ranges start at multiples of 64 words.
     let words = 2 * turns * rows * 4;
     let second = words.next_multiple_of(64);
     let part = |buffer, offset, shape: Shape| Tensor { offset, ..tensor(buffer, shape) };
@@ -179,7 +181,7 @@ pub fn losses_in_parts_of_a_buffer(check: &mut Check) -> Result<()> {
     let mut plan = single(&buffers, loss(Loss::SoftmaxCrossEntropy, 0, 2, 4, slots(0)));
     plan.step.push(loss(Loss::MeanSquaredError, 1, 3, 5, slots(second)));
     plan.report.extend([sum(0, 0), sum(second, 64)]);
-    // Marks the first part, and leaves all else as it is.
+    // Marks the totals of the first loss, and changes nothing else.
     plan.report.push(NonFinite { input: tensor(11, 64), step: tensor(7, STEP), totals: tensor(10, 64 + 4) }.into());
     let mut lockstep = check.lockstep(plan)?;
     let mut random = Random(5);

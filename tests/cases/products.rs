@@ -1,28 +1,28 @@
-//! Products.
+//! Checks matmuls.
 
 use super::*;
 
-/// The tensors of A, B and C of these shapes, in buffers 0, 1 and 3.
+/// The tensors A, B and C for [m, n, k], in buffers 0, 1 and 3.
 fn operands([m, n, k]: [u32; 3], layout: Layout) -> [Tensor; 3] {
     let a = if layout == Layout::Tn { [k, m] } else { [m, k] };
     let b = if layout == Layout::Nt { [n, k] } else { [k, n] };
     [tensor(0, a), tensor(1, b), tensor(3, [m, n])]
 }
 
-/// Comes on top of the number of an epilogue, of 0 to 2, where there is an addend.
+/// Added to an epilogue's number (0 to 2) to give the matmul an addend.
 pub(super) const ADD: u32 = 4;
 
-/// `epilogue`: 0 none, 1 bias and activation, 2 derivative, 3 update.
+/// Checks a matmul. `epilogue`: 0 none, 1 bias and activation, 2 derivative, 3 update; plus [`ADD`] with an addend.
 fn check_matmul(check: &mut Check, shape: [u32; 3], layout: Layout, epilogue: u32, bias_gradient: bool) -> Result<()> {
     let [a, b, c] = operands(shape, layout);
     check_product(check, Matmul::new(a, b, c, layout), epilogue, bias_gradient)
 }
 
-/// The same for a product that may have a window.
+/// Checks a matmul that may have a window.
 pub(super) fn check_product(check: &mut Check, product: Matmul, epilogue: u32, bias_gradient: bool) -> Result<()> {
     let [m, n, k] = product.shape();
     let [of_a, of_b] = [product.a.len(), product.b.len()];
-    // Each but softmax, which is the last.
+    // Every activation except softmax, which is the last.
     let activation = Activation::ALL[(m + n) as usize % (Activation::ALL.len() - 1)];
     let extra_len = if epilogue % ADD == 2 { m * n } else { n };
     let addend = (epilogue >= ADD).then(|| tensor(5, [m, n]));
@@ -45,7 +45,7 @@ pub(super) fn check_product(check: &mut Check, product: Matmul, epilogue: u32, b
     let op = Op::Matmul(Matmul { epilogue: plan_epilogue, addend, bias_gradient, ..product });
     let mut random = Random(u64::from(m * 31 + n * 17 + k));
     let mut lockstep = check.lockstep(single(&buffers, op))?;
-    // Long sums are of 1, 2 and 3: no sum is ever rounded, so that not one term may be missing.
+    // Long sums add products of 1, 2 and 3. No sum is rounded, so a single missing term shows.
     let long = k > 10_000;
     let number = |x: f32| if long { (x.abs() * 2.99).floor() + 1.0 } else { x };
     let mut numbers = |len: u32| random.f32s(len as usize).into_iter().map(number).collect::<Vec<_>>();
@@ -56,7 +56,7 @@ pub(super) fn check_product(check: &mut Check, product: Matmul, epilogue: u32, b
     if long { check.exact(&mut lockstep, &what) } else { check.agree(&mut lockstep, &what) }
 }
 
-/// A product whose sums go into an optimizer: another one for each shape.
+/// Checks a matmul with an optimizer update as its epilogue. The optimizer depends on the shape.
 fn check_update(check: &mut Check, product: Matmul, biases: bool) -> Result<()> {
     let [m, n, k] = product.shape();
     let optimizer: Optimizer = match (m + n + k) % 3 {
@@ -104,7 +104,8 @@ pub(super) const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 
 const SIZES: [u32; 7] = [1, 3, 4, 63, 64, 65, 257];
 
-/// With two of the sizes, by their places, go one layout and one epilogue; `add`: another one with an addend.
+/// Checks one pair of sizes. Their indices select the layout and the epilogue. With `add`, a second check has an addend
+/// and another epilogue.
 fn check_awkward(check: &mut Check, [i, j]: [usize; 2], add: bool) -> Result<()> {
     let [m, n, k] = [i, j, (i + j) % SIZES.len()].map(|place| SIZES[place]);
     let (layout, epilogue, sums) = (LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0);
@@ -112,13 +113,13 @@ fn check_awkward(check: &mut Check, [i, j]: [usize; 2], add: bool) -> Result<()>
     if add { check_matmul(check, [m, n, k], layout, epilogue % 3 + ADD, sums) } else { Ok(()) }
 }
 
-/// Each size with a few others, both ways.
+/// Each size is combined with three others, in both orders.
 pub fn matmul_at_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| [i, 3 * i + 1, 5 * i + 2].map(|j| [i, j % SIZES.len()]);
     (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, true))
 }
 
-/// Each size with each.
+/// Each size is combined with each size.
 pub fn matmul_at_all_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| (0..SIZES.len()).map(move |j| [i, j]);
     (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, false))
@@ -127,7 +128,7 @@ pub fn matmul_at_all_awkward_sizes(check: &mut Check) -> Result<()> {
 pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
         for epilogue in [0, 1, 2, 3, ADD, ADD + 1, ADD + 2] {
-            // Aligned to vectors and not; small tiles and large ones.
+            // Shapes are aligned to vectors or not, for small and large tiles.
             check_matmul(check, [36, 44, 18], layout, epilogue, true)?;
             check_matmul(check, [33, 10, 18], layout, epilogue, true)?;
             check_matmul(check, [128, 96, 72], layout, epilogue, true)?;
@@ -143,7 +144,7 @@ pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<(
     Ok(())
 }
 
-/// What is added may be what the product reads otherwise, too: A in x + x · W, or what the derivative takes.
+/// The addend may also be another input of the matmul: A in x + x · W, or the tensor that the derivative reads.
 pub fn matmul_with_an_addend_that_is_read_twice(check: &mut Check) -> Result<()> {
     for (m, n) in [(40, 24), (33, 7)] {
         let square = tensor(0, [m, n]);
@@ -184,7 +185,8 @@ pub fn matmul_in_parts_of_k(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Rows and columns of no whole tile, sums of no whole panel of B, one and several.
+/// Rows and columns are not multiples of a tile. Sums take one or several panels of B, and the last panel is
+/// incomplete.
 pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
     for epilogue in [0, 1, 2, 3, ADD, ADD + 1, ADD + 2] {
         for k in [1, 8, 20, 64] {
@@ -200,17 +202,17 @@ pub fn matmul_by_panels(check: &mut Check) -> Result<()> {
         check_matmul(check, [130, 520, 64], layout, 1, false)?;
         check_matmul(check, [3, 8, 272], layout, 1, false)?;
     }
-    // As many rows and panels as a workgroup may go through.
+    // The maximum number of rows and panels of one workgroup.
     check_matmul(check, [2048, 8, 8192], Layout::Nn, 0, false)
 }
 
-/// Where the operands are too large for caches, C is gone through in blocks: here of four rows of tiles, then of what is left.
+/// If the operands exceed the caches, workgroups take C in blocks: here a block of four rows of tiles, then the rest.
 pub fn matmul_in_blocks(check: &mut Check) -> Result<()> {
     check_matmul(check, [136, 520, 4096], Layout::Tn, 0, true)
 }
 
-/// As long as a loop may be on a software adapter, and sums that come in parts there: lavapipe would silently stop
-/// looping.
+/// Sums reach the iteration limit of a software adapter's loops, and longer sums are split there. Beyond the limit,
+/// lavapipe would silently end the loop.
 pub fn matmul_near_the_iteration_limit(check: &mut Check) -> Result<()> {
     for layout in LAYOUTS {
         check_matmul(check, [2, 5, 1 << 15], layout, 0, true)?;

@@ -1,10 +1,11 @@
-//! Weighted sums along rows and columns.
+//! Checks resampling: weighted sums along rows and columns.
 
 use super::*;
 
 pub fn weighted_sums_along_rows_and_columns(check: &mut Check) -> Result<()> {
     let mut random = Random(77);
-    // Samples, height, width and channels of the input, height and width of the output, most terms.
+    // Each case: [samples, height, width, channels] of the input, [height, width] of the output, maximum number of
+    // terms.
     let sizes = [
         ([1, 1, 1, 1], [1, 1], 1),
         ([3, 13, 9, 16], [26, 18], 1),
@@ -15,7 +16,7 @@ pub fn weighted_sums_along_rows_and_columns(check: &mut Check) -> Result<()> {
     ];
     for (input, [rows, columns], most) in sizes {
         let mut axis = |from: u32, to: u32| -> Terms {
-            // At most as many terms; none for some outputs.
+            // Each output has up to the maximum number of terms. Some outputs have none.
             let mut place = |i: u32| {
                 let count = if i % 7 == 5 { 0 } else { 1 + random.below(most) };
                 (0..count).map(|_| (random.below(from), random.f32())).collect()

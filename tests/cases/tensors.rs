@@ -1,8 +1,8 @@
-//! What graphs do with whole tensors: number by number, moved, and along dimensions.
+//! Checks the tensor ops of graphs: elementwise, rearranged, and reduced along dimensions.
 
 use super::*;
 
-/// A plan of ops on buffers of f32 as long as these, filled with random numbers.
+/// A plan of ops on f32 buffers of these lengths, filled with random numbers.
 fn on_buffers(check: &Check<'_>, lengths: &[u32], ops: Vec<Op>) -> Result<Lockstep> {
     let names: Vec<String> = (0..lengths.len()).map(|i| format!("buffer{i}")).collect();
     let buffers: Vec<_> =
@@ -17,13 +17,13 @@ fn on_buffers(check: &Check<'_>, lengths: &[u32], ops: Vec<Op>) -> Result<Lockst
     Ok(lockstep)
 }
 
-/// Elements of the buffer that a tensor reaches up to.
+/// The length that a tensor's buffer needs, in elements.
 fn reach(tensor: &Tensor) -> u32 {
     let last: u32 = tensor.shape.iter().zip(tensor.strides.iter()).map(|(n, stride)| (n - 1) * stride).sum();
     tensor.offset + last + 1
 }
 
-/// The same tensor in the middle of a buffer.
+/// The same tensor at an offset in its buffer.
 fn at(offset: u32, tensor: Tensor) -> Tensor {
     Tensor { offset, ..tensor }
 }
@@ -34,22 +34,23 @@ pub fn two_tensors_number_by_number(check: &mut Check) -> Result<()> {
         (t(0, &[1]), t(1, &[1])),
         (t(0, &[65, 7]), t(1, &[65, 7])),
         (t(0, &[64, 12]), t(1, &[64, 12])),
-        // A bias, in fours and not; a column; both repeated; of other ranks; a number.
+        // A bias, with and without a length divisible by four; a column; both repeated; tensors of different rank; a
+        // scalar.
         (t(0, &[33, 12]), t(1, &[12])),
         (t(0, &[33, 7]), t(1, &[7])),
         (t(1, &[33, 1]), t(0, &[33, 8])),
         (t(0, &[5, 1, 8]), t(1, &[9, 1])),
         (t(0, &[2, 3, 1, 5, 4]), t(1, &[3, 7, 1, 4])),
         (t(0, &[300, 5]), t(1, &[1])),
-        // Transposed, anywhere in a buffer, and a part of a larger tensor.
+        // Transposed tensors, at any offset in a buffer, and a part of a larger tensor.
         (t(0, &[7, 12]), t(1, &[12, 7]).permuted(&[1, 0])),
         (at(77, t(0, &[9, 8])), at(68, t(1, &[9, 8]))),
         (t(0, &[9, 20]).range(1, 8..16), t(1, &[9, 20]).range(1, 3..11)),
-        // The same twice, and two tensors of one buffer.
+        // The same tensor twice, and two tensors in one buffer.
         (t(0, &[65, 7]), t(0, &[65, 7])),
         (t(0, &[6, 4]), t(0, &[6, 4]).range(0, 3..4)),
         (t(0, &[6, 6]), t(0, &[6, 6]).permuted(&[1, 0])),
-        // 81,920 workgroups, folded into two dimensions.
+        // The 81,920 workgroups form a two-dimensional grid.
         (t(0, &[LARGEST_BATCH, 5]), t(1, &[5])),
     ];
     for (a, b) in pairs {
@@ -82,30 +83,30 @@ pub fn rearranged_from_any_strides_to_any(check: &mut Check) -> Result<()> {
     let moves = [
         (t(0, &[1]), t(1, &[1])),
         (t(0, &[65, 7]), t(1, &[65, 7])),
-        // Transposed, on either side.
+        // The input or the output is transposed.
         (t(0, &[12, 65]).permuted(&[1, 0]), t(1, &[65, 12])),
         (t(0, &[65, 12]), t(1, &[12, 65]).permuted(&[1, 0])),
         (t(0, &[2, 3, 4, 5, 6]).permuted(&[4, 2, 0, 3, 1]), t(1, &[6, 4, 2, 5, 3])),
         (t(0, &[3, 5, 8]).permuted(&[1, 0, 2]), t(1, &[5, 3, 8])),
-        // Slices and parts of a concatenation, in fours and not.
+        // Slices and parts of a concatenation, with and without lengths divisible by four.
         (t(0, &[9, 20]).range(1, 8..16), t(1, &[9, 8])),
         (t(0, &[9, 20]).range(1, 7..16), t(1, &[9, 9])),
         (t(0, &[9, 8]), t(1, &[9, 20]).range(1, 4..12)),
         (t(0, &[9, 8]), t(1, &[9, 21]).range(1, 13..21)),
         (t(0, &[3, 4]), t(1, &[50, 4]).range(0, 17..20)),
         (t(0, &[70, 9, 3]).range(1, 2..7), t(1, &[70, 5, 8]).range(2, 5..8)),
-        // Repeated.
+        // A repeated input.
         (t(0, &[7]).repeated([65, 7]), t(1, &[65, 7])),
         (t(0, &[5, 1, 8]).repeated([5, 9, 8]), t(1, &[5, 9, 8])),
         (t(0, &[33, 1]).repeated([33, 12]), t(1, &[33, 30]).range(1, 9..21)),
         (at(5, t(0, &[1])).repeated([300]), at(130, t(1, &[300]))),
-        // 81,920 workgroups, folded into two dimensions.
+        // The 81,920 workgroups form a two-dimensional grid.
         (t(0, &[LARGEST_BATCH, 5]).permuted(&[1, 0]), t(1, &[5, LARGEST_BATCH])),
     ];
     for (input, output) in moves {
         for scale in [1.0, 0.3] {
             let op = Rearrange { input, output, scale };
-            // With numbers behind what is written, which must stay.
+            // The buffer holds three more numbers after the output. The op must keep them.
             let mut lockstep = on_buffers(check, &[reach(&input), reach(&output) + 3], vec![op.into()])?;
             let before = lockstep.get(BufferId(1));
             check.agree(&mut lockstep, &format!("{input:?} to {output:?} * {scale}"))?;
@@ -114,7 +115,7 @@ pub fn rearranged_from_any_strides_to_any(check: &mut Check) -> Result<()> {
             });
         }
     }
-    // Words that are no numbers are copied to the bit.
+    // The op copies the bits of words that are not numbers.
     let op = Rearrange { input: tensor(0, [2, 8]), output: tensor(1, [8, 2]).permuted(&[1, 0]), scale: 1.0 };
     let mut lockstep = on_buffers(check, &[16, 16], vec![op.into()])?;
     lockstep.set(BufferId(0), &std::array::from_fn::<u32, 16, _>(|i| 0x7f80_0001 + i as u32))?;
@@ -135,7 +136,7 @@ pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
         (t(&[2, 3, 1, 5, 2]), &[4, 3, 1, 7, 3], &[1, 0, 0, 2, 0]),
         (t(&[8, 9]).permuted(&[1, 0]), &[11, 12], &[2, 4]),
         (at(7, t(&[4, 20])).range(1, 4..12), &[4, 16], &[0, 8]),
-        // 81,920 workgroups, folded into two dimensions.
+        // The 81,920 workgroups form a two-dimensional grid.
         (t(&[1000, 5]), &[LARGEST_BATCH, 5], &[LARGEST_BATCH - 1000, 0]),
     ];
     for (input, shape, start) in windows {
@@ -146,7 +147,7 @@ pub fn zeros_around_a_tensor(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-/// Inputs, and which dimensions become one.
+/// Inputs, and the dimensions to reduce.
 fn reductions() -> Vec<(Tensor, Vec<usize>)> {
     let t = |shape: &[u32]| tensor(0, of(shape));
     vec![
@@ -167,7 +168,7 @@ fn reductions() -> Vec<(Tensor, Vec<usize>)> {
         (t(&[65, 300]).permuted(&[1, 0]), vec![0]),
         (at(77, t(&[40, 90])).range(1, 5..75), vec![0]),
         (t(&[1, 9]).repeated([70, 9]), vec![0]),
-        // In parts.
+        // A reduction that several workgroups share.
         (t(&[70_001, 3]), vec![0]),
         (t(&[3, 70_001]), vec![1]),
         (t(&[5000]), vec![0]),
@@ -175,14 +176,14 @@ fn reductions() -> Vec<(Tensor, Vec<usize>)> {
     ]
 }
 
-/// The shape of a tensor of which these dimensions became one.
+/// The shape of a tensor after a reduction of these dimensions.
 fn reduced(tensor: &Tensor, dimensions: &[usize]) -> Shape {
     let shape: Vec<u32> =
         tensor.shape.iter().enumerate().map(|(i, &length)| if dimensions.contains(&i) { 1 } else { length }).collect();
     of(&shape)
 }
 
-/// A shape of at most five lengths.
+/// A shape of at most five dimensions.
 fn of(shape: &[u32]) -> Shape {
     shape.try_into().expect("few dimensions")
 }
@@ -195,7 +196,7 @@ pub fn sums_and_means_along_any_dimensions(check: &mut Check) -> Result<()> {
             check.agree(&mut lockstep, &format!("{how:?} of {input:?} along {dimensions:?}"))?;
         }
     }
-    // More workgroups than one dimension of a grid has.
+    // More workgroups than one dimension of a dispatch may have.
     let op = Reduce { input: tensor(0, [65_600, 65]), output: tensor(1, [65_600, 1]), how: Reduction::Sum };
     let mut lockstep = on_buffers(check, &[op.input.len(), op.output.len()], vec![op.into()])?;
     check.agree(&mut lockstep, "sums of many rows")
@@ -210,14 +211,14 @@ pub fn largest_numbers_and_their_gradient(check: &mut Check) -> Result<()> {
         let lengths = [reach(&input), output.len(), output.len(), input.len()];
         for ties in [false, true] {
             let mut lockstep = on_buffers(check, &lengths, vec![largest.clone().into(), backward.clone().into()])?;
-            // Few values that differ, among them those that only an order of the bits tells apart.
+            // Few distinct numbers. Only the order of the bits distinguishes some of them.
             let edges = [f32::NEG_INFINITY, -1.0, -0.0, 0.0, 1e-42, -1e-42, f32::NAN, -f32::NAN];
             let mut random = Random(u64::from(input.len()));
             let number = |i: u32| {
                 if !ties {
                     return random.f32() - 2.0;
                 }
-                // NaN in few of the results.
+                // Few of the results are NaN.
                 let most = if random.below(50) == 0 { 8 } else { 6 };
                 let few = if i.is_multiple_of(5) { &edges[..most] } else { &[-1.0, -2.0, -0.0] };
                 few[random.below(few.len() as u32) as usize]

@@ -1,8 +1,8 @@
-//! Optimizers, and what is done to gradients before them.
+//! Checks optimizers, and the accumulation and clipping of gradients before an update.
 
 use super::*;
 
-/// An update of `len` parameters, of batches that are due unless they `accumulate`.
+/// An update of `len` parameters. The update is due unless `accumulates` is set.
 struct UpdateCase {
     optimizer: Optimizer,
     len: u32,
@@ -28,7 +28,7 @@ impl UpdateCase {
         Ok(())
     }
 
-    /// With random numbers.
+    /// A lockstep with random numbers.
     fn lockstep(self, check: &Check) -> Result<Lockstep> {
         let Self { optimizer, len, update, .. } = self;
         let blocks = len / 64 * 2;
@@ -145,7 +145,8 @@ pub fn a_norm_has_a_limit(check: &mut Check) -> Result<()> {
         let norm = gradients.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let expected = (f64::from(limit) / (norm + 1e-6)).min(1.0);
         let actual = f64::from(lockstep.get(BufferId(2))[0]);
-        // Half the roundings of the longest sum, 1757 x 64 / 256 squares and then 256 parts, count under the root.
+        // The longest sum adds 1757 x 64 / 256 squares, then 256 partial sums. The square root halves their relative
+        // error.
         let near = (actual - expected).abs() <= expected * 700.0 / 16_777_216.0;
         check.expect(near, || format!("norm of {len}: scale {actual} is not {expected}"));
     }
@@ -153,7 +154,8 @@ pub fn a_norm_has_a_limit(check: &mut Check) -> Result<()> {
 }
 
 pub fn updates_at_the_edges_of_the_numbers(check: &mut Check) -> Result<()> {
-    // Gradients whose squares overflow or vanish, and what is no number; factors below f32's range, as -factor * 2^96.
+    // The squares of some gradients overflow or underflow; others are not finite. A factor below f32's range is stored
+    // as -factor * 2^96.
     let gradients = [0.0, 1.0, -1e10, 1e19, 1e20, -1e30, 3e38, f32::INFINITY, f32::NAN, 1e-20, -1e-30, 1e-38];
     let len = 64;
     for optimizer in optimizers() {
@@ -166,7 +168,7 @@ pub fn updates_at_the_edges_of_the_numbers(check: &mut Check) -> Result<()> {
             lockstep.set(BufferId(5), &[scale])?;
             lockstep.set(BufferId(2), &[0.0f32; 2 * 64])?;
             check.agree(&mut lockstep, &format!("{optimizer:?} at the edges, update {update}, scale {scale}"))?;
-            // What stands still must be told from what has a gradient.
+            // A parameter may stay unchanged only if its gradient is negligible.
             for (g, w) in g.iter().zip(lockstep.get(BufferId(0))) {
                 // The negative factor makes every gradient small.
                 let stands = w.is_finite() && (w - 0.5).abs() < 1e-9;
@@ -184,7 +186,7 @@ pub fn a_norm_beyond_f32_has_a_limit(check: &mut Check) -> Result<()> {
     let (sums, scale) = (tensor(1, SUM_PARTS), tensor(2, 1));
     let buffers =
         [("g", len, Role::Gradients), ("sums", SUM_PARTS, Role::SquareSums), ("scale", 1, Role::GradientScale)];
-    // Every number, or one in 500, is of this size; the rest are of size 1.
+    // Either all numbers or one in 500 have this size. The other numbers have size 1.
     for limit in [1.0f32, 1e30] {
         let op = SumSquares { input: tensor(0, len), output: sums, limit: None };
         let mut plan = single(&buffers, Op::SumSquares(op));
@@ -203,7 +205,7 @@ pub fn a_norm_beyond_f32_has_a_limit(check: &mut Check) -> Result<()> {
                 factor if factor < 0.0 => -factor / (1u128 << 96) as f64,
                 factor => factor,
             };
-            // As above, of 65 + 256 additions.
+            // The bound of the test above, for a sum of 65 + 256 additions.
             let near = (actual - expected).abs() <= expected * 330.0 / 16_777_216.0;
             check.expect(near, || format!("norm of {size:e}, limit {limit:e}: {actual:e} is not {expected:e}"));
         }

@@ -1,9 +1,9 @@
-//! Random numbers, and plans of one op: what the cases of the kernels are made from, in a browser too.
+//! Random numbers, and plans of one op, for the kernel cases. They also work in a browser.
 
 use wgrad::Plan;
 use wgrad::plan::{Buffer, Op, Role};
 
-/// Random numbers for tests: xorshift, so that a test's data depend on nothing but its seed.
+/// Random numbers for tests. The xorshift generator makes the data depend only on the seed.
 pub struct Random(pub u64);
 
 impl Random {
@@ -14,7 +14,7 @@ impl Random {
         (self.0 >> 32) as u32
     }
 
-    /// Uniform in −1 to 1.
+    /// A uniform random number from −1 to 1.
     pub fn f32(&mut self) -> f32 {
         self.word() as f32 / 2_147_483_648.0 - 1.0
     }
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// A plan of one op, its buffers by name, length and role; a data set's have the length that they are given.
+/// A plan of one op. Each buffer has a name, a length and a role. The buffers of a data set may have any length.
 pub fn single(buffers: &[(&str, u32, Role)], op: Op) -> Plan {
     let buffers = buffers
         .iter()

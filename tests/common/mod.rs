@@ -1,4 +1,4 @@
-//! What several tests share.
+//! Shared code of several tests.
 #![allow(dead_code, unused_imports)] // each test uses some of it
 
 mod inputs;
@@ -12,13 +12,13 @@ pub use inputs::{Random, single};
 use wgrad::plan::{DataInfo, K, MatmulKernel, Role, Tile};
 use wgrad::{Gpu, Network, Plan, lockstep::Lockstep};
 
-/// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
+/// The GPU. Without one the test fails, and the error tells how to install one. No test is skipped.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| Gpu::request().unwrap_or_else(|e| panic!("{e}")))
 }
 
-/// The same adapter through a device without optional features, with the products that real GPUs use.
+/// The same adapter as a device without optional features, with the matmul kernels of real GPUs.
 pub fn plain_gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
@@ -27,17 +27,17 @@ pub fn plain_gpu() -> &'static Gpu {
     })
 }
 
-/// Both.
+/// Both devices.
 pub fn gpus() -> [&'static Gpu; 2] {
     [gpu(), plain_gpu()]
 }
 
-/// A kernel for products that takes all of k.
+/// A matmul kernel whose workgroups sum all of k.
 pub const fn whole(tile: Tile) -> MatmulKernel {
     MatmulKernel { tile, k: K::Whole }
 }
 
-/// Kernels that make products; all but the one that is [`plain_gpu`]'s.
+/// The matmul kernels, except the one of [`plain_gpu`].
 pub const PRODUCTS: [MatmulKernel; 9] = [
     MatmulKernel { tile: Tile::Square32, k: K::Slices(4) },
     MatmulKernel { tile: Tile::Square32, k: K::Parts(8) },
@@ -50,12 +50,12 @@ pub const PRODUCTS: [MatmulKernel; 9] = [
     whole(Tile::Sliding),
 ];
 
-/// The GPU, products made by one kernel wherever it can.
+/// The GPU. It uses the given matmul kernel wherever that kernel can run.
 pub fn with_products(kernel: MatmulKernel) -> Gpu {
     Gpu::request().unwrap_or_else(|e| panic!("{e}")).with_products(kernel)
 }
 
-/// A device as an app would make it, with default limits and no features.
+/// A device that an app would request: default limits and no features.
 pub fn own_device() -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
     own_device_with(wgrad::wgpu::Limits::default())
 }
@@ -63,7 +63,7 @@ pub fn own_device() -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
 pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::Device, wgrad::wgpu::Queue) {
     use wgrad::wgpu;
     pollster::block_on(async {
-        // As Gpu::request() does, so that it is the same adapter.
+        // `Gpu::request()` makes the instance in the same way, so this gets the same adapter.
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let power_preference = wgpu::PowerPreference::HighPerformance;
         let options = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
@@ -73,15 +73,15 @@ pub fn own_device_with(required_limits: wgrad::wgpu::Limits) -> (wgrad::wgpu::De
     })
 }
 
-/// A lockstep of the kernels that training uses.
+/// A lockstep with the kernels that training uses.
 pub fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     assert_shares_memory_soundly(&plan);
-    // SAFETY: these tests build plans, and set buffers, of the lengths that their ops say.
+    // SAFETY: these tests make plans and buffers with the lengths that their ops state.
     unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
 }
 
-/// Plays a step: each memory holds what was written there last, and an op finds there what it reads. What another
-/// buffer has taken the memory of is not touched again, and the operands of an op lie in memories of their own.
+/// Checks the sharing of memory in a step. When an op reads a buffer, the buffer's memory must hold the buffer's data.
+/// No op may use a buffer after another buffer took its memory. The operands of one op lie in separate memory.
 pub fn assert_shares_memory_soundly(plan: &Plan) {
     let (mut holds, mut lost) = (BTreeMap::new(), BTreeSet::new());
     for op in &plan.step {
@@ -111,22 +111,22 @@ pub fn assert_shares_memory_soundly(plan: &Plan) {
     }
 }
 
-/// The same plan, every buffer in memory of its own.
+/// The same plan without shared memory.
 pub fn without_sharing(mut plan: Plan) -> Plan {
     plan.buffers.iter_mut().for_each(|buffer| buffer.memory = None);
     plan
 }
 
-/// What the targets of a data set are.
+/// The kind of targets in a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TargetKind {
-    /// Numbers, one for each output, from 0 to 1; else labels.
+    /// Whether targets are numbers from 0 to 1, one for each output. Otherwise they are labels.
     pub values: bool,
     /// Whether rows have weights.
     pub weighted: bool,
 }
 
-/// A training or evaluation plan in lockstep, over random rows, with the network's initial weights.
+/// A lockstep of a training or evaluation plan, with random rows and the network's initial weights.
 pub fn lockstep_with_data(gpu: &Gpu, network: &Network, plan: Plan, rows: u32, seed: u64) -> Lockstep {
     lockstep_with_targets(gpu, network, plan, rows, seed, TargetKind::default())
 }
@@ -142,7 +142,7 @@ pub fn lockstep_with_targets(
     filled(lockstep(gpu, plan), network, rows, seed, kind)
 }
 
-/// A lockstep with random rows and initial weights.
+/// Fills a lockstep with random rows and the network's initial weights.
 pub fn filled(mut lockstep: Lockstep, network: &Network, rows: u32, seed: u64, kind: TargetKind) -> Lockstep {
     let mut random = Random(seed | 1);
     let find = |l: &Lockstep, role| l.plan().find(role).unwrap();
@@ -184,7 +184,7 @@ pub fn batches_of(batch: u32) -> wgrad::TrainerConfig {
     wgrad::TrainerConfig { batch, ..Default::default() }
 }
 
-/// Runs a plan's ops on both sides and fails at the first that diverges, naming it.
+/// Runs the ops of a plan on GPU and CPU. Fails at the first op that diverges, and names it.
 pub fn assert_agree(lockstep: &mut Lockstep, what: &str) {
     for comparison in lockstep.run().unwrap() {
         assert!(comparison.divergence.is_none(), "{what}: {comparison}");

@@ -1,4 +1,4 @@
-//! A compute pass of the app's own.
+//! A compute pass of the app.
 
 use wgrad::wgpu;
 
@@ -9,7 +9,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Of WGSL with one entry point, over buffers at bindings 0 and on.
+    /// Makes a pass from WGSL with one entry point. The buffers take the bindings from 0.
     pub fn new(device: &wgpu::Device, source: &str, buffers: &[&wgpu::Buffer]) -> Self {
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });

@@ -1,5 +1,5 @@
-//! Plans that together have every kind of op, every activation and every optimizer: for the library's own tests and the
-//! example `kernels`.
+//! Plans that together use every kind of op, every activation and every optimizer. The library's own tests and the
+//! example `kernels` use them.
 
 use wgrad::plan::*;
 use wgrad::{
@@ -7,7 +7,7 @@ use wgrad::{
     RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
 };
 
-/// Plans that together have every kind of op, every activation and every optimizer.
+/// Plans that together use every kind of op, every activation and every optimizer.
 pub fn plans() -> Vec<Plan> {
     let network = Network::input(5)
         .dense(7, Activation::Relu)
@@ -41,7 +41,8 @@ pub fn plans() -> Vec<Plan> {
         .flatten()
         .dense(3, Activation::Identity);
     let channels = channels.build().unwrap();
-    // Pools in fours and not, whose windows overlap or not, with and without a gradient.
+    // Pooling with and without a multiple of four channels, with and without overlapping windows, with and without a
+    // gradient.
     let pools = [3, 4].into_iter().fold(Network::input([20, 16, 1]), |network, channels| {
         let pools = [Pool::max(2), Pool::average(2)];
         let overlapping = [Pool::max(3), Pool::average(3)].map(|pool| pool.stride(1).padding(1));
@@ -54,7 +55,7 @@ pub fn plans() -> Vec<Plan> {
     let pools = pools.flatten().dense(3, Activation::Identity).build().unwrap();
     let groups = Network::input([3, 6]).layer(GroupNorm::new(2)).layer(RmsNorm::default()).flatten();
     let groups = groups.dense(3, Activation::Identity).build().unwrap();
-    // Rows in fours and in eights.
+    // Row lengths that are multiples of four and of eight.
     let of_rows = |columns| {
         let network = Network::input(columns).dense(3, Activation::Identity).build().unwrap();
         Plan::evaluation(&network, Loss::MeanSquaredError, 12).unwrap()
@@ -70,7 +71,7 @@ pub fn plans() -> Vec<Plan> {
     let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
     let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
     let batches_of = |batch| TrainerConfig { batch, ..TrainerConfig::default() };
-    // By products and by themselves.
+    // Activations in a matmul's epilogue and as separate ops.
     let activations = Activation::ALL
         .into_iter()
         .fold(Network::input(12), |network, activation| {
@@ -124,7 +125,7 @@ fn tensor_in(buffers: &mut Vec<Buffer>, shape: Shape) -> Tensor {
     Tensor::new(id, Dtype::F32, shape)
 }
 
-/// What graphs do with tensors, in one loop and in several, number by number and in fours.
+/// The tensor ops of graphs, with one loop and with several, by single numbers and by vectors of four.
 fn tensor_ops() -> Plan {
     let mut buffers = Vec::new();
     let mut tensor = |shape| tensor_in(&mut buffers, shape);
@@ -158,8 +159,8 @@ fn tensor_ops() -> Plan {
     Plan { name: "tensors", batch: 3, buffers, step, report: Vec::new() }
 }
 
-/// Products that add a tensor to their sums, with every epilogue that may: of such shapes that each class of adapter
-/// makes them by several kernels.
+/// Matmuls with an addend, with every epilogue that allows one. Their shapes make each class of adapter use several
+/// kernels.
 fn products_with_addends() -> Plan {
     let mut buffers = Vec::new();
     let mut tensor = |rows: u32, columns: u32| tensor_in(&mut buffers, [rows, columns].into());

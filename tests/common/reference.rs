@@ -1,8 +1,8 @@
-//! Layers and losses in f64, by their textbook formulas, one sample at a time.
+//! Layers and losses in f64 with their textbook formulas, one sample at a time.
 
 use wgrad::{Activation, Conv, Encoding, Interpolation, Layer, Loss, Margin, Padding, Pool, Pooling, ScaleShift};
 
-/// The numbers of a sample, row-major.
+/// A sample: its shape, and its numbers in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub shape: Vec<u32>,
@@ -20,14 +20,14 @@ impl Sample {
         Self { shape: shape.to_vec(), values }
     }
 
-    /// The number at an index, aligned at the last dimension; a length of 1 is repeated.
+    /// The number at an index. The index is aligned at the last dimension. A dimension of length 1 is broadcast.
     fn at(&self, index: &[u32]) -> f64 {
         let index = &index[index.len() - self.shape.len()..];
         let place = |at: u32, (&length, &i): (&u32, &u32)| at * length + if length == 1 { 0 } else { i };
         self.values[self.shape.iter().zip(index).fold(0, place) as usize]
     }
 
-    /// Its rows of the last dimension, each mapped to another row.
+    /// Maps each row of the last dimension to another row.
     fn map_rows(&self, row: impl FnMut(&[f64]) -> Vec<f64>) -> Self {
         let columns = *self.shape.last().unwrap() as usize;
         let rows: Vec<Vec<f64>> = self.values.chunks(columns).map(row).collect();
@@ -44,7 +44,7 @@ fn indices(shape: &[u32]) -> Vec<Vec<u32>> {
     })
 }
 
-/// Where functions have no derivative: how near the nearest such corner was.
+/// The distance to the nearest corner: a point where a function has no derivative.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Corners {
     pub nearest: f64,
@@ -57,7 +57,8 @@ impl Default for Corners {
 }
 
 impl Corners {
-    /// Two numbers that are equal have come about alike, and stay equal.
+    /// Records a distance to a corner. Equal numbers (distance 0) do not count: they have the same origin and remain
+    /// equal.
     fn pass(&mut self, distance: f64) {
         if distance != 0.0 {
             self.nearest = self.nearest.min(distance.abs());
@@ -65,7 +66,7 @@ impl Corners {
     }
 }
 
-/// An activation; softmax is one of each row of the last dimension.
+/// Applies an activation. Softmax applies to each row of the last dimension.
 pub fn activated(activation: Activation, z: &Sample, corners: &mut Corners) -> Sample {
     let places: &[f64] = match activation {
         Activation::Relu | Activation::LeakyRelu(_) | Activation::Elu(_) | Activation::Selu => &[0.0],
@@ -78,7 +79,7 @@ pub fn activated(activation: Activation, z: &Sample, corners: &mut Corners) -> S
     z.map_rows(|row| activate(activation, row))
 }
 
-/// An activation of a row.
+/// Applies an activation to a row.
 pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
     let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
     let each = |f: &dyn Fn(f64) -> f64| z.iter().map(|&z| f(z)).collect();
@@ -108,8 +109,8 @@ pub fn activate(activation: Activation, z: &[f64]) -> Vec<f64> {
     }
 }
 
-/// What each output of a layer is before the activation at the layer's end. `weights` are its own, in the order of its
-/// parameters; a layer tied to another one as it is comes as that one. Dropout passes everything.
+/// The outputs of a layer before its fused activation. `weights` holds the layer's own weights in parameter order. A
+/// layer tied directly to another is passed as that other layer. Dropout passes its input unchanged.
 pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &mut Corners) -> Vec<Sample> {
     let x = inputs[0];
     let axis_of = |axis: i32| (axis + if axis < 0 { x.shape.len() as i32 } else { 0 }) as usize;
@@ -149,7 +150,7 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
             resized(layer, x)
         }
         Layer::Tied(_) => {
-            // W is of shape [outputs here, inputs here].
+            // W has the shape [outputs of this layer, inputs of this layer].
             let columns = *x.shape.last().unwrap() as usize;
             product(weights[1].len(), &|i, unit| weights[0][unit * columns + i], Some(weights[1]))
         }
@@ -231,9 +232,10 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
     }]
 }
 
-/// The textbook's convolution: each output is the sum over the taps; of a transposed one, each input goes to all taps.
+/// A textbook convolution: each output is a sum over the taps. In a transposed convolution, each input adds to the
+/// outputs of all taps.
 fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> Sample {
-    // A sequence is an image with one row.
+    // A sequence is treated as an image with one row.
     let is_sequence = x.shape.len() == 2;
     let image = if is_sequence { vec![1, x.shape[0], x.shape[1]] } else { x.shape.clone() };
     let (mut kernel, mut stride, mut dilation, mut padding) = (conv.kernel, conv.stride, conv.dilation, [[0; 2]; 2]);
@@ -265,14 +267,14 @@ fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> 
         };
     }
     let (inputs, outputs) = (image[2] as usize, conv.channels as usize);
-    // An output sees the inputs of its group.
+    // An output reads the inputs of its group.
     let groups = conv.groups as usize;
     let seen = inputs / groups;
     let mut values: Vec<f64> = match bias {
         Some(bias) => (0..length[0] * length[1]).flat_map(|_| bias.to_vec()).collect(),
         None => vec![0.0; (length[0] * length[1]) as usize * outputs],
     };
-    // From the place in the longer of both, which the padding belongs to, to the one in the other.
+    // Maps a position and a tap in the smaller image to a position in the larger one, to which the padding applies.
     let along =
         |i: usize, position: u32, tap: u32| (position * stride[i] + tap * dilation[i]).checked_sub(padding[i][0]);
     let (small, large) =
@@ -297,7 +299,7 @@ fn convolved(conv: &Conv, x: &Sample, weights: &[f64], bias: Option<&[f64]>) -> 
     Sample::new(if is_sequence { &all[1..] } else { &all }, values)
 }
 
-/// Each output from the numbers of its window that exist.
+/// Computes each output from the existing numbers of its window.
 fn pooled(pool: &Pool, x: &Sample, corners: &mut Corners) -> Sample {
     let (last, first) = (x.shape.len() - 1, 3 - x.shape.len());
     let options = |axis: usize| (pool.size[first + axis], pool.stride[first + axis]);
@@ -331,14 +333,14 @@ fn pooled(pool: &Pool, x: &Sample, corners: &mut Corners) -> Sample {
     })
 }
 
-/// Interpolated, padded, cropped, or with blocks of pixels in its channels or out of them.
+/// Interpolates, pads or crops the image, or moves blocks of pixels to or from channels.
 fn resized(layer: &Layer, x: &Sample) -> Sample {
     let (last, first) = (x.shape.len() - 1, 3 - x.shape.len());
     let with_lengths = |length: &dyn Fn(usize, u32) -> u32| -> Vec<u32> {
         let lengths = x.shape[..last].iter().enumerate().map(|(axis, &n)| length(first + axis, n));
         lengths.chain([x.shape[last]]).collect()
     };
-    // A number between others, one axis after the other.
+    // Interpolates linearly between numbers, one axis after the other.
     fn between(x: &Sample, at: &[f64], index: &mut Vec<u32>) -> f64 {
         let axis = index.len();
         let Some(&place) = at.get(axis) else { return x.at(index) };
@@ -408,7 +410,7 @@ fn resized(layer: &Layer, x: &Sample) -> Sample {
     }
 }
 
-/// Each group of channels by its mean and variance over all positions.
+/// Normalises each group of channels by its mean and variance over all positions.
 fn group_norm(x: &Sample, groups: u32, epsilon: f32, weights: &[&[f64]]) -> Sample {
     let channels = *x.shape.last().unwrap() as usize;
     let width = channels / groups as usize;
@@ -455,7 +457,7 @@ fn largest(values: &[f64], corners: &mut Corners) -> f64 {
     largest
 }
 
-/// The textbook's encodings.
+/// Computes an encoding with its textbook formula.
 pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
     use std::f64::consts::PI;
     let features = |n: u32, f: &dyn Fn(f64, u32) -> f64| {
@@ -471,7 +473,7 @@ pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
         Encoding::TriangleWave { frequencies } => {
             features(frequencies, &|x, k| (2f64.powi(k as i32) * PI * x).sin().asin() * 2.0 / PI)
         }
-        // The kernel's integral over a bin, by Simpson's rule on enough intervals.
+        // The integral of the kernel over a bin, by Simpson's rule with 64 intervals.
         Encoding::OneBlob { bins } => features(bins, &|x, k| {
             let n = f64::from(bins);
             let kernel = |u: f64| 15.0 / 16.0 * (1.0 - u * u).max(0.0).powi(2);
@@ -515,7 +517,7 @@ pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
     }
 }
 
-/// A row's loss, from logits where the loss computes the last activation itself.
+/// The loss of a row. It takes logits if the loss includes the last activation.
 pub fn loss_of_row(loss: Loss, y: &[f64], targets: &[f64], corners: &mut Corners) -> f64 {
     let pairs = || y.iter().copied().zip(targets.iter().copied());
     let mean = |f: &dyn Fn(f64, f64) -> f64| pairs().map(|(y, t)| f(y, t)).sum::<f64>() / y.len() as f64;
@@ -548,7 +550,7 @@ pub fn loss_of_row(loss: Loss, y: &[f64], targets: &[f64], corners: &mut Corners
     }
 }
 
-/// The targets of a row of so many outputs that a label stands for.
+/// The targets of a row that correspond to a label.
 pub fn label_targets(label: u32, outputs: usize) -> Vec<f64> {
     match outputs {
         1 => vec![f64::from(label)],

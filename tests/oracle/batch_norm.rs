@@ -1,8 +1,8 @@
-//! Batch normalisation as PyTorch has it: by itself, in a training, and in a file.
+//! Compares batch normalisation with PyTorch: the layer alone, in a training, and loaded from a file.
 
 use super::*;
 
-/// 5 samples of 4 positions, 7 channels.
+/// 5 samples of 4 positions, with 7 channels.
 const ROWS: usize = 20;
 const CHANNELS: usize = 7;
 
@@ -28,8 +28,8 @@ fn batch_normalisation_its_gradients_and_its_running_statistics() {
             .into(),
     ];
     let [xs, dys, scales, means, variances] = ["x", "dy", "gamma", "mean", "variance"].map(|name| oracle.get(name));
-    // In units of the deviation: what a mean that is rounded to f32 moves x̂ by, beside x̂'s own few roundings; a sum
-    // of n numbers errs by some √n roundings of them.
+    // `off` is the error of x̂. It has two parts: the rounding of the mean to f32, divided by the deviation, and a few
+    // roundings of x̂ itself. A sum of n numbers has an error of about √n roundings of the numbers.
     let root = (ROWS as f64).sqrt();
     let mut allowed = [vec![0.0; n], vec![0.0; n], vec![0.0; n], vec![0.0; CHANNELS], vec![0.0; CHANNELS]];
     let mut of_running = [[0.0; CHANNELS]; 2];
@@ -50,7 +50,7 @@ fn batch_normalisation_its_gradients_and_its_running_statistics() {
             let off = of_mean * inverse + (root + 6.0) * normalised;
             let of_given = 8.0 * (x - f64::from(means[c])).abs() * given;
             allowed[0][at] = off * scale + 2.0;
-            // dy − mean dy − x̂ mean(dy x̂), with means below 1.
+            // The formula is dy − mean dy − x̂ mean(dy x̂). The means are below 1.
             allowed[1][at] = (off + (root + 8.0) * (dy + 1.0 + normalised)) * inverse * scale;
             allowed[2][at] = of_given * scale + 2.0;
             allowed[3][c] += dy * (off + root * normalised);
@@ -90,7 +90,7 @@ fn network() -> Network {
         .unwrap()
 }
 
-/// Weights and running statistics, from the names that PyTorch gives them behind a prefix.
+/// Weights and running statistics, by PyTorch's names after a prefix.
 fn state(oracle: &Oracle, network: &Network, prefix: &str) -> Vec<f32> {
     let names = ["0.weight", "1.weight", "1.bias", "3.weight", "3.bias"].map(|name| format!("{prefix}{name}"));
     let mut all = oracle.parameters(network, &names.each_ref().map(String::as_str));
@@ -114,8 +114,8 @@ fn a_training_with_batch_normalisation() {
         let history = trainer.fit(&data, Fit { epochs: 5, ..Fit::default() }, |_| {}).unwrap();
         let losses: Vec<f32> = history.epochs.iter().map(|epoch| epoch.train.loss as f32).collect();
         let expected = oracle.get("net.losses");
-        // Sums of 6, 12, 8, 3 and 12 terms, at some √n roundings each, the first of numbers up to 7 and divided by
-        // deviations above 0.5.
+        // The sums have 6, 12, 8, 3 and 12 terms, with about √n roundings each. The first sum has numbers up to 7,
+        // divided by deviations above 0.5.
         assert_close("losses", &losses, &expected, |i| 50.0 * or_one(expected[i]));
         let parameters = trainer.model().parameters().unwrap();
         assert_close("state after the training", &parameters, &end, |i| 50.0 * or_one(end[i]));
@@ -131,7 +131,7 @@ fn a_file_of_pytorchs_with_running_statistics() {
         let parameters = model.parameters().unwrap();
         assert_eq!(parameters, state(&file, &network, ""), "each tensor is where it belongs");
         let expected = oracle.get("net.evaluated");
-        // Sums of 6 and 8 terms, the first of numbers up to 7 and divided by deviations above 0.5.
+        // The sums have 6 and 8 terms. The first has numbers up to 7, divided by deviations above 0.5.
         let got = model.forward(&oracle.get("net.x")).unwrap();
         assert_close("evaluated", &got, &expected, |i| 40.0 * or_one(expected[i]));
     }

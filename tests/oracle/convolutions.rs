@@ -1,4 +1,5 @@
-//! Convolutions, transposed ones, groups and sequences: outputs, and the gradients of inputs, weights and biases.
+//! Compares convolutions with PyTorch: plain, transposed, grouped, and of sequences. Checks the outputs, and the
+//! gradients of inputs, weights and biases.
 
 use super::*;
 use wgrad::Conv;
@@ -18,8 +19,9 @@ fn layer(case: &Value) -> Conv {
         .groups(number(&case["groups"]))
 }
 
-/// For each of our weights, its place in PyTorch's tensor: \[outputs, inputs / groups, kernel\], or, of a transposed
-/// convolution, \[inputs, outputs / groups, kernel\]. Ours are \[kernel, inputs / groups, outputs\].
+/// The index in PyTorch's weight tensor for each of our weights. PyTorch's shape is \[outputs, inputs / groups,
+/// kernel\], or \[inputs, outputs / groups, kernel\] for a transposed convolution. Our shape is \[kernel, inputs /
+/// groups, outputs\].
 fn places(conv: &Conv, taps: usize, inputs: usize) -> Vec<usize> {
     let (outputs, groups) = (conv.channels as usize, conv.groups as usize);
     let (inputs_of_group, outputs_of_group) = (inputs / groups, outputs / groups);
@@ -65,8 +67,8 @@ fn convolutions_and_their_gradients() {
         lockstep.set(data, &[DataInfo { rows: shape[0], ..DataInfo::default() }]).unwrap();
         run(&mut lockstep, &name);
 
-        // A sum of n products in any order is off by at most n roundings of the sum of their sizes; the result of
-        // the reference, which sums in f64, is rounded once.
+        // In any order, a sum of n products has an error of at most n roundings of the sum of the absolute products.
+        // The reference sums in f64 and rounds its result once.
         let largest = |of: &str| get(of).iter().fold(0f32, |max, x| max.max(x.abs())) as f64;
         let (taps, groups, channels) = (taps as usize, conv.groups as usize, conv.channels as usize);
         let positions = get("y").len() / channels;

@@ -83,16 +83,16 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def elu(x, alpha):
-    # With expm1, exact near zero; the clamp keeps the unused branch finite.
+    # expm1 is exact near zero. The clamp keeps the unused branch finite.
     return torch.where(x > 0, x, alpha * torch.expm1(x.clamp(max=0)))
 
 
 def gelu_tanh(x):
-    # 0.5 (1 + tanh(u)) = sigmoid(2 u), which does not cancel for negative x.
+    # 0.5 (1 + tanh(u)) = sigmoid(2 u), which has no cancellation for negative x.
     return x * torch.sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
 
-# name: (function, PyTorch's own for a cross-check, limit at -inf, limit at inf, options)
+# name: (function, PyTorch's function for a cross-check, limit at -inf, limit at inf, options)
 ACTIVATIONS = {
     "identity": (lambda x: x * 1, nn.Identity(), -math.inf, math.inf, {}),
     "relu": (torch.relu, F.relu, 0.0, math.inf, {}),
@@ -159,7 +159,7 @@ def activations():
         y, dx = pull_back(function, x, dy)
         own_y, own_dx = pull_back(torch_own, x, dy)
         torch.testing.assert_close(y, own_y, rtol=1e-12, atol=1e-12)
-        # The slope of PyTorch's hardsigmoid is a sixth rounded to float32.
+        # PyTorch's hardsigmoid rounds its slope of 1/6 to float32.
         rough = 4e-8 if name == "hard_sigmoid" else 1e-12
         torch.testing.assert_close(dx, own_dx, rtol=rough, atol=1e-12)
         extreme_x = f32([-math.inf, -1e4, 1e4, math.inf])
@@ -225,7 +225,7 @@ def losses():
     def pair(seed):
         random = rng(seed)
         z, target = 2 * random.standard_normal((ROWS, OUTPUTS)), random.standard_normal((ROWS, OUTPUTS))
-        # Errors stay clear of the corners at 0, 0.5 and 1.
+        # Errors keep a distance from the corners at 0, 0.5 and 1.
         error = np.abs(z - target)
         near = np.minimum(np.minimum(error, np.abs(error - 0.5)), np.abs(error - 1)) < 1e-2
         return f32(np.where(near, z + 0.05, z)), f32(target)
@@ -256,7 +256,7 @@ def losses():
     target[0], target[1] = [0, 1, 0, 1, 1], [1, 1, 0, 0, 0]
     target = f32(target)
     output = torch.sigmoid(z.double())
-    # Written once more from the output: the same row losses.
+    # Computed again from the output: the row losses must agree.
     own = F.binary_cross_entropy(output, target.double(), reduction="none").mean(-1)
     torch.testing.assert_close(own, bce(z.double(), target.double()))
     extra = {"logits": z, "output": output}
@@ -294,7 +294,7 @@ class Lion(torch.optim.Optimizer):
 
     def __init__(self, parameters, lr, betas, weight_decay):
         super().__init__(parameters, dict(lr=lr, betas=betas, weight_decay=weight_decay))
-        self.least = math.inf  # the smallest |c|: a sign must not hang on a rounding
+        self.least = math.inf  # the smallest |c|: its sign must not depend on rounding
 
     @torch.no_grad()
     def step(self):
@@ -374,15 +374,15 @@ def optimizers():
     random = rng(300)
     start = f32(random.standard_normal(PARAMETERS))
     gradients = random.standard_normal((STEPS, PARAMETERS))
-    # Signs that stay, so that a momentum builds up; then scales, where epsilon and clipping show.
+    # First, signs that persist, so that momentum builds up. Then, scales that make epsilon and clipping matter.
     gradients[:, :32] = 0.5 * gradients[:, :32] + random.choice([-1.0, 1.0], 32)
-    gradients[:, 0] = 0  # never a gradient
-    gradients[4:, 1] = 0  # none any more
-    gradients[:4, 2] = 0  # a late one
+    gradients[:, 0] = 0  # the gradient is always zero
+    gradients[4:, 1] = 0  # the gradient becomes zero
+    gradients[:4, 2] = 0  # the gradient starts late
     gradients[:, 3] *= 1e-7
     gradients[:, 4] *= 1e-3
     gradients[:, 5] *= 20
-    gradients[3] *= 0.02  # a step that norm clipping leaves alone
+    gradients[3] *= 0.02  # norm clipping does not change this step
     gradients[7] *= 5
     gradients = f32(gradients)
     norms = gradients.norm(dim=1)
@@ -421,7 +421,7 @@ def schedules():
         "constant": [BASE_RATE] * UPDATES,
         "step": scheduled(lambda o: of.StepLR(o, step_size=7, gamma=0.5)),
         "exponential": scheduled(lambda o: of.ExponentialLR(o, gamma=0.95)),
-        # PyTorch's would rise again after T_max; here it stays at the bottom.
+        # PyTorch's schedule rises again after T_max. Ours keeps the minimum.
         "cosine": cosine + [0.001] * (UPDATES - 51),
         "warmup_cosine": [BASE_RATE * (n + 1) / 10 for n in range(10)] + after + [0.0] * (UPDATES - 51),
         "one_cycle": scheduled(
@@ -439,8 +439,8 @@ def schedules():
     tensors = {f"{name}.rates": torch.tensor(values, dtype=torch.float64) for name, values in rates.items()}
     assert all(tensor.shape == (UPDATES,) for tensor in tensors.values())
 
-    # Falls; then creeps by less than the threshold a step, which adds up to an improvement; then
-    # stalls and falls by turns until the rate is at its floor.
+    # The loss first falls. Then it falls by less than the threshold each step, which adds up to an improvement. Then it
+    # alternately stalls and falls until the rate is at its minimum.
     losses = [1.0, 0.8, 0.7, 0.69996, 0.69992, 0.69986, 0.69982, 0.6999, 0.69977, 0.7]
     losses += [0.6, 0.61, 0.62, 0.65, 0.64, 0.63, 0.62, 0.55, 0.56, 0.57]
     losses += [0.5, 0.51, 0.52, 0.53, 0.54, 0.55, 0.56, 0.57, 0.4, 0.41]
@@ -467,7 +467,7 @@ def layer_norm():
     random = rng(500)
     x = random.standard_normal((6, 37))
     x[2] = 3 * x[2] + 20
-    x[3] *= 3e-3  # as small as epsilon's root: epsilon counts
+    x[3] *= 3e-3  # about the square root of epsilon, so that epsilon matters
     x[4] *= 50
     x, dy = f32(x), f32(random.standard_normal((6, 37)))
     gamma, beta = f32(1 + 0.5 * random.standard_normal(37)), f32(0.5 * random.standard_normal(37))
@@ -499,7 +499,7 @@ def fill(network, seed):
 def sequential():
     layers = [nn.Linear(7, 9), nn.ReLU(), nn.LayerNorm(9), nn.Linear(9, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)]
     network = fill(nn.Sequential(*layers), 600)
-    # The usual mark of a file that PyTorch's users write.
+    # The usual metadata of a file from PyTorch.
     store("sequential", network.state_dict(), plain={"format": "pt"})
     x = f32(rng(601).standard_normal((4, 7)))
     store("sequential_io", {"input": x, "output": network.double()(x.double())})
@@ -535,8 +535,8 @@ def training():
     labels = torch.tensor(np.argmax(x.numpy() @ random.standard_normal((6, 3)), axis=1), dtype=torch.int32)
     assert set(labels.tolist()) == {0, 1, 2}
     losses, final, corner = train(start().double(), x.double(), labels)
-    assert corner > 1e-5, corner  # no unit of the ReLU is on its corner at any step
-    # PyTorch's own float32 run, for the tolerance a float32 engine needs.
+    assert corner > 1e-5, corner  # no ReLU input is at the corner in any step
+    # PyTorch's float32 run shows the tolerance that a float32 engine needs.
     losses32, final32, _ = train(start(), x, labels)
     loss_error = (losses32.double() - losses).abs().max().item()
     final_error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
@@ -552,7 +552,7 @@ def training():
 GRAPH_SGD = dict(lr=0.1, momentum=0.9)
 GRAPH_ADAM = dict(lr=0.01, betas=(0.9, 0.999), eps=1e-8)
 GRAPH_STEPS = 5
-IGNORED = 255  # the label of a position that has none
+IGNORED = 255  # the label of an unlabelled position
 
 
 class TwoEnds(nn.Module):
@@ -615,7 +615,7 @@ class Positions(nn.Module):
 
 def position_loss(logits, labels, reduction="sum"):
     losses = F.cross_entropy(logits.flatten(0, 1), labels.long().flatten(), ignore_index=IGNORED, reduction=reduction)
-    # Over all positions, those without a label included.
+    # The mean is over all positions, including unlabelled ones.
     return losses / labels.numel() if reduction == "sum" else losses
 
 
@@ -645,7 +645,7 @@ def graph_cases():
     yield "tied", Tied, {"x": x}, {"x": x}, {"x": (*squares, 1.0)}
     labels = integers(random, 4, (8, 7))
     labels[torch.tensor(random.uniform(0, 1, (8, 7)) < 0.25)] = IGNORED
-    labels[3] = IGNORED  # a whole sample
+    labels[3] = IGNORED  # a whole sample without labels
     loss = (position_loss, "softmax_cross_entropy", 1.0)
     yield "positions", Positions, {"x": normal(8, 7, 6)}, {"class": labels}, {"class": loss}
 
@@ -706,7 +706,7 @@ def graphs():
         keep("output", outputs)
         keep("loss", {**each, "total": total})
         if case == "positions":
-            # PyTorch's own mean, over the positions that have a label.
+            # PyTorch's own mean, over the labelled positions only.
             keep("loss", {"labelled": position_loss(outputs["class"], targets["class"], "mean")})
         keep("gradient", {key: value.grad for key, value in network.named_parameters()})
         keep("input_gradient", {key: value.grad for key, value in of.items()})
@@ -717,7 +717,7 @@ def graphs():
         for optimizer, make in makes.items():
             totals, final, corner = graph_training(start().double(), doubled(inputs), doubled(targets), losses, make)
             assert corner > 1e-5, (case, optimizer, corner)
-            # PyTorch's own float32 run, for the tolerance a float32 engine needs.
+            # PyTorch's float32 run shows the tolerance that a float32 engine needs.
             totals32, final32, _ = graph_training(start(), inputs, targets, losses, make)
             loss_error = (totals32.double() - totals).abs().max().item()
             error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
@@ -735,7 +735,7 @@ def graphs():
     store("graphs", stored, cases)
 
 
-# The check: the stored files against formulas written a second time, in NumPy -------------------
+# The check: compares the stored files with independent formulas in NumPy ------------------------
 
 
 def load(name):
@@ -807,12 +807,12 @@ def check_activations():
         sure = far & straight
         assert sure.sum() > 140, name
         close(t[f"{name}.dx"][sure], (dy * slope)[sure], f"{name}.dx", rtol=1e-6, atol=1e-7)
-        # Beside zero: the one-sided slope, from a point away from it.
+        # Near zero: the one-sided slope, from points away from zero.
         tiny = ~far
         side = np.sign(x[tiny]) * 1e-7
         slope = (formula(2 * side) - formula(side)) / side
         close(t[f"{name}.dx"][tiny], dy[tiny] * slope, f"{name}.dx", rtol=1e-6, atol=1e-7)
-        # As the argument grows, the values approach the limits.
+        # For large arguments, the values approach the limits.
         for end, sign in ((0, -1), (3, 1)):
             value, limit = formula(np.array(sign * 1e5)), t[f"{name}.extreme_y"][end]
             if np.isinf(limit):
@@ -863,7 +863,7 @@ def check_losses():
         loss = lambda v: (weight * rows(v)).sum() / divisor
         close(t[f"{case}.row_loss"], rows(z), case)
         close(t[f"{case}.loss"], [loss(z)], case)
-        # By rows, so that a row of large numbers does not drown the others' differences.
+        # Row by row: otherwise a row of large numbers would hide the differences of the others.
         for row in range(ROWS):
             one = np.zeros(ROWS)
             one[row] = weight[row] / divisor
@@ -1083,10 +1083,10 @@ def normed_training(network, x, labels):
 
 def batch_norm():
     random = rng(901)
-    # Samples, positions, channels; PyTorch has the channels second.
+    # Samples, positions, channels. PyTorch has the channels in the second dimension.
     x = random.standard_normal((5, 4, 7))
     x[..., 2] = 3 * x[..., 2] + 20
-    x[..., 3] *= 3e-3  # as small as epsilon's root: epsilon counts
+    x[..., 3] *= 3e-3  # about the square root of epsilon, so that epsilon matters
     x[..., 4] *= 50
     x, dy = f32(x), f32(random.standard_normal((5, 4, 7)))
     gamma, beta = f32(1 + 0.5 * random.standard_normal(7)), f32(0.5 * random.standard_normal(7))
@@ -1114,7 +1114,7 @@ def batch_norm():
     final_error = max((final32[key].double() - final[key]).abs().max().item() for key in final)
     print(f"batch_norm: float32 differs by {loss_error:.1e} in a loss, {final_error:.1e} in a number of the state")
     assert loss_error < 1e-5 and final_error < 1e-5
-    # What a file of it says in evaluation.
+    # The outputs in evaluation, from the state as a file stores it.
     stored = {key: value.float() if value.is_floating_point() else value for key, value in final.items()}
     network = normed()
     network.load_state_dict(stored)
@@ -1174,7 +1174,7 @@ def check_batch_norm():
     close(t["net.final.1.running_var"], running[1], "final variance", rtol=1e-5, atol=1e-6)
 
 
-# Layers of images without weights ---------------------------------------------------------------
+# Image layers without weights -------------------------------------------------------------------
 
 
 def pool(layer, shape, size, stride, padding=(0, 0)):
@@ -1219,7 +1219,7 @@ def image_layer(case, x):
         return F.interpolate(x, case.get("target"), case.get("factor"), mode=kind, **options)
     if kind in ("zeros", "reflect", "replicate"):
         return F.pad(x, (*case["columns"], *case["rows"]), "constant" if kind == "zeros" else kind)
-    # TensorFlow's order of channels, from and to PyTorch's.
+    # TensorFlow's order of channels, converted to and from PyTorch's.
     area = case["block"] ** 2
     if kind == "depth_to_space":
         return F.pixel_shuffle(x.unflatten(1, (area, -1)).transpose(1, 2).flatten(1, 2), case["block"])
@@ -1352,7 +1352,8 @@ def transposed(shape, channels, kernel, stride=(1, 1), output_padding=(0, 0), **
     return shape, case | dict(output_padding=output_padding)
 
 
-# Shapes are [batch, height, width, channels], or [batch, steps, channels]: then only the second of each option counts.
+# Shapes are [batch, height, width, channels], or [batch, steps, channels]. A sequence uses only the second number of
+# each option.
 CONVOLUTIONS = {
     "same_3": conv((2, 5, 6, 4), 8, (3, 3), padding=((1, 1), (1, 1))),
     "valid_5_by_4": conv((1, 7, 6, 3), 5, (5, 4)),
@@ -1440,7 +1441,7 @@ def check_convolutions():
     for name, case in cases.items():
         x, w, b, dy = (t[f"{name}.{key}"] for key in ("x", "weight", "bias", "dy"))
         close(t[f"{name}.y"], convolved(case, x, w, b), name, atol=1e-6)
-        # It is linear in each, so differences over a step of 1 have no error but rounding.
+        # The loss is linear in each, so differences over a step of 1 have only rounding errors.
         for key, value in dict(dx=x, dweight=w, dbias=b).items():
             given = dict(dx=x, dweight=w, dbias=b)
             loss = lambda v: (dy * convolved(case, *(given | {key: v}).values())).sum()

@@ -1,32 +1,34 @@
-//! Networks that are no chains, or have a loss for each position, against PyTorch: outputs, losses, the gradients of
-//! weights and inputs, and the weights after five full-batch steps of two optimizers. `README.md` here describes them.
+//! Compares networks that are not chains, or have a loss per position, with PyTorch. Checks outputs, losses, the
+//! gradients of weights and inputs, and the weights after five full-batch steps of two optimizers. `README.md` in this
+//! folder describes the networks.
 
 use super::*;
 use wgrad::Activation::*;
 
 struct Case {
     name: &'static str,
-    /// With logits where PyTorch has them, or with the activation that a loss computes itself.
+    /// Builds the network, with `last` as its last activation: Identity (logits, as in PyTorch), or one that the loss
+    /// includes.
     network: fn(last: Activation) -> Network,
-    /// An activation that a loss computes itself.
+    /// Activations that the loss includes.
     links: &'static [Activation],
-    /// Roundings of a number on its way through the network: some √n for a sum of n terms; the slope of a layer
+    /// Roundings of a number on its way through the network. A sum of n terms has about √n. The slope of a layer
     /// normalisation is below 2.
     roundings: f64,
 }
 
 const CASES: [Case; 4] = [
-    // Sums of 60 or 3, 24 and 12 terms, and tanh.
+    // Sums of 60 or 3, 24 and 12 terms, and a tanh.
     Case { name: "two_ends", network: two_ends, links: &[Softmax], roundings: 20.0 },
-    // Of 10, then three times a mean, a variance and two sums of 16, and of 16.
+    // A sum of 10 terms. Then, three times: a mean, a variance and two sums, all of 16 terms. Then a sum of 16 terms.
     Case { name: "residual", network: residual, links: &[Softmax], roundings: 8.0 + 3.0 * 2.0 * 16.0 },
-    // Of 20 and 8, tanh and sigmoid.
+    // Sums of 20 and 8 terms, a tanh and a sigmoid.
     Case { name: "tied", network: tied, links: &[], roundings: 12.0 },
-    // Of 6 and 9.
+    // Sums of 6 and 9 terms.
     Case { name: "positions", network: positions, links: &[Softmax], roundings: 8.0 },
 ];
 
-/// Layers are named as PyTorch's modules.
+/// Layers have the names of PyTorch's modules.
 fn two_ends(last: Activation) -> Network {
     let build = || {
         let mut g = Graph::new();
@@ -69,7 +71,8 @@ fn positions(last: Activation) -> Network {
     Network::input([7, 6]).dense(9, Relu).named("hidden").dense(4, last).named("classes").build().unwrap()
 }
 
-/// What is stored of a network, by the names of its inputs and outputs here: those of chains have none there.
+/// The stored tensors of a network, by the names of its inputs and outputs. The inputs and outputs of chains have no
+/// names in PyTorch.
 struct Stored<'a> {
     oracle: &'a Oracle,
     case: &'a Case,
@@ -82,7 +85,8 @@ impl<'a> Stored<'a> {
         Self { oracle, case, network: (case.network)(last), options: oracle.cases()[case.name].clone() }
     }
 
-    /// Layer normalisations have a weight and a bias there; the decoder's bias is no layer's.
+    /// The weights in our order. In PyTorch, layer normalisations have a weight and a bias, and the decoder's bias
+    /// belongs to no layer.
     fn weights(&self, what: &str) -> Vec<f32> {
         let name = |parameter: &Parameter| {
             let name = parameter.name.replace(".scale", ".weight").replace(".shift", ".bias");
@@ -106,7 +110,7 @@ impl<'a> Stored<'a> {
         self.network.input_specs().iter().map(|end| self.get("input", &name(end))).collect()
     }
 
-    /// Of each output: its name there, its loss and that one's weight.
+    /// For each output: its name in PyTorch, its loss, and the weight of the loss.
     fn outputs(&self) -> Vec<(String, Loss, f32)> {
         let only = || self.options["losses"].as_object().unwrap().keys().next().unwrap().clone();
         let of = |end: &TensorSpec| {
@@ -135,7 +139,7 @@ impl<'a> Stored<'a> {
         self.options["ignored"].as_u64().map(|label| label as u32)
     }
 
-    /// A full batch of all rows, of a training plan with the weights that both begin with.
+    /// A lockstep with a full batch of all rows and the stored initial weights.
     fn lockstep(&self, gpu: &Gpu, plan: Plan) -> Lockstep {
         let mut lockstep = lockstep(gpu, plan);
         let (inputs, outputs) = (self.inputs(), self.outputs());
@@ -163,7 +167,7 @@ impl<'a> Stored<'a> {
         lockstep
     }
 
-    /// The gradient of the total loss by each output, as formulas.
+    /// The gradient of the total loss with respect to each output, from formulas.
     fn output_gradients(&self) -> Vec<Vec<f32>> {
         let ends = self.network.output_specs().iter().zip(self.outputs());
         let of = |(end, (name, loss, weight)): (&TensorSpec, (String, Loss, f32))| -> Vec<f32> {
@@ -230,7 +234,7 @@ fn outputs_and_input_gradients_of_graphs() {
                 let name = if end.name == "input" { "x" } else { &end.name };
                 let expected = stored.get("input_gradient", name);
                 let got = lockstep.get(find(&lockstep, Role::InputGradient(i)));
-                // Forth and back.
+                // Twice the roundings: forward and backward.
                 let allowed = 2.0 * case.roundings * largest(&expected);
                 assert_close(&format!("{what}: gradient of {name}"), &got, &expected, |_| allowed);
             }
@@ -271,7 +275,7 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
                     let mut lockstep = stored.lockstep(gpu, plan.clone());
                     let what = format!("{} of {last}, {optimizer}, keep_gradients {keep_gradients}", case.name);
                     for step in 0..5 {
-                        // Running losses begin anew.
+                        // Resets the running losses.
                         let slots = find(&lockstep, Role::RowMetrics);
                         let zeros = vec![0u32; lockstep.get(slots).len()];
                         lockstep.set(slots, &zeros).unwrap();
@@ -291,7 +295,7 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
                             }
                         }
                         let expected = &stored.get(optimizer, "losses")[step..=step];
-                        // Each step moves the weights, by what the steps before were off too.
+                        // Each step moves the weights, and carries over the errors of the steps before.
                         let allowed = (1.0 + step as f64) * case.roundings * or_one(expected[0]);
                         assert_close(&format!("{what}: loss before step {step}"), &[total], expected, |_| allowed);
                         if step == 0 && keep_gradients {
@@ -302,8 +306,9 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
                     let expected = stored.weights(optimizer);
                     let got = lockstep.get(find(&lockstep, Role::Parameters));
                     let rate = f64::from(learning_rate);
-                    // Five updates round a weight, and hand on the error of its gradient: SGD with momentum 0.9 takes
-                    // the first one 4.1 times, all of them 13 times; Adam divides it by the gradient itself.
+                    // Five updates round a weight and carry over the error of its gradient. SGD with momentum 0.9
+                    // applies the first gradient 4.1 times, and all five gradients 13 times. Adam divides the error by
+                    // the gradient.
                     let handed_on = |i: usize| match optimizer {
                         "sgd" => 13.0 * rate * off,
                         _ if gradients[i] == 0.0 => 0.0,
@@ -317,7 +322,7 @@ fn losses_and_gradients_of_graphs_and_their_weights_after_five_steps() {
     }
 }
 
-/// As an app trains and predicts, with data by the names of inputs and outputs.
+/// Trains and predicts through the public interface, with data named after the inputs and outputs.
 #[test]
 fn graphs_train_on_each_device() {
     let oracle = Oracle::open("graphs");
@@ -338,7 +343,7 @@ fn graphs_train_on_each_device() {
             }
         });
         let data = data.build().unwrap();
-        // On a GPU, tanh by weights below 1.
+        // Adds the error of a GPU's tanh, whose outputs are multiplied by weights below 1.
         let roundings = case.roundings + 2.0 * tanh_is_off(&device);
         let start = stored.weights("start");
         let kind = if matches!(device, Device::Cpu) { "CPU" } else { "GPU" };

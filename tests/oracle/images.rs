@@ -1,4 +1,4 @@
-//! Layers of images without weights: what they put out, and the gradient of what they take.
+//! Compares image layers without weights with PyTorch: their outputs and input gradients.
 
 use super::*;
 use wgrad::Pad;
@@ -49,8 +49,9 @@ fn pools_and_other_sizes() {
         run(&mut lockstep, &name);
         for (role, of) in [(Role::Output(0), "y"), (Role::InputGradient(0), "dx")] {
             let what = format!("{name}.{of}");
-            // The reference sums in f64. Rounded are the weights along both axes, of numbers below 4, and the result
-            // here and there. An input's weights sum up to 9/4 of the outputs that there are for each, at the corners.
+            // The reference sums in f64. Our roundings are those of the weights along both axes, with numbers below 4.
+            // Both results are rounded once. The weights of an input add up to at most 9/4 of the outputs per input, at
+            // the corners.
             let expected = oracle.get(&what);
             let each = f64::from(network.outputs()) / f64::from(network.inputs());
             let allowed = |i: usize| 2.0 * f64::from(expected[i]).abs() + 2.0 * 4.0 * 2.25 * each.max(1.0);

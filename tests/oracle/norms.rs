@@ -1,4 +1,4 @@
-//! Group, instance and RMS normalisation: what they put out, and the gradients of inputs and weights.
+//! Compares group, instance and RMS normalisation with PyTorch: outputs, and the gradients of inputs and weights.
 
 use super::*;
 use wgrad::{GroupNorm, InstanceNorm, RmsNorm};
@@ -35,7 +35,8 @@ fn group_instance_and_rms_normalisation() {
         lockstep.set(data, &[DataInfo { rows: shape[0], ..DataInfo::default() }]).unwrap();
         run(&mut lockstep, &name);
 
-        // As of layer normalisation: a mean is off by some √n roundings of the numbers, x̂ beside that by its own few.
+        // The bound is that of layer normalisation. A mean has an error of about √n roundings of the numbers. x̂ has a
+        // few roundings of its own.
         let (xs, dys, scales) = (get("x"), get("dy"), get("gamma"));
         let (channels, sample) = (shape[3] as usize, network.inputs() as usize);
         let group = |i: usize| match is_rms {
