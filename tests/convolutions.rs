@@ -73,7 +73,7 @@ fn every_convolution_agrees_with_its_twin() {
     }
 }
 
-/// Every matmul kernel computes convolutions that agree with the CPU reference.
+/// Every matmul kernel that supports convolutions agrees with the CPU reference.
 #[test]
 fn every_kernel_of_products_makes_convolutions() {
     let kernel = |tile, k| MatmulKernel { tile, k };

@@ -71,8 +71,8 @@ fn inputs_and_targets_are_of_the_same_place() {
                 assert!((a - b).abs() < 1e-5 * a, "{a} {b}");
             }
         }
-        // Evaluation uses the crop in the middle: 3 · 4 of 5 · 7 pixels, from row 1 and column 1. Each row has weight
-        // 2.
+        // Evaluation uses the crop in the middle: 3 · 4 of 5 · 7 pixels, from row 1 and column 1.
+        // Each row of the data has weight 2.
         let squares: f32 = (0..ROWS * 3 * 4 * 2)
             .map(|i| images[i / 24 * 70 + ((1 + i / 8 % 3) * 7 + 1 + i / 2 % 4) * 2 + i % 2].powi(2))
             .sum();

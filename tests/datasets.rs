@@ -185,8 +185,8 @@ fn positions_whose_label_is_ignored_are_left_out() {
                 right += u32::from(z[label as usize] == largest);
                 counted += 1;
             }
-            // Each of 60 losses has an error of some roundings of exponentials and of its logits, which are below 8. So
-            // does the sum.
+            // Each of 60 losses has an error of some roundings of exponentials and of its logits, which are below 8.
+            // The sum adds some roundings.
             let bound = 64.0 * f64::from(f32::EPSILON) * 8.0;
             assert!((measured.loss - loss / 60.0).abs() < bound, "{measured:?} {}", loss / 60.0);
             assert_eq!(measured.accuracy, f64::from(right) / f64::from(counted));

@@ -461,8 +461,8 @@ fn a_chains_update_is_made_only_of_a_batch_that_went_forward_and_back() {
                 let before = faulty.weights();
                 let due = batch % u64::from(accumulate) == u64::from(accumulate) - 1;
                 clean.run("fbu");
-                // At first no backward pass of the last forward pass runs, so the update changes nothing. In the second
-                // `run`, each pass of the batch runs once.
+                // In the first `run` the backward pass of the batch does not run, so the update changes nothing.
+                // In the second `run` each pass of the batch runs once.
                 faulty.run("F f B f fB u");
                 assert_eq!(faulty.weights(), before, "{what}, batch {batch}");
                 faulty.run("f bb u u F bu");
@@ -729,7 +729,7 @@ fn a_buffer_of_wgrads_that_the_app_destroyed_is_an_error_of_the_call() {
             all.trainer.prepare_buffers(&all.x, &all.y, ROWS).map(drop),
         ];
         for (i, result) in results.into_iter().enumerate() {
-            // A warm-up does not use this buffer. `prepare_buffers` does not bind it again.
+            // A warm-up does not use this buffer. `prepare_buffers` prepares again without it.
             let error = match result {
                 Err(error) => error.to_string(),
                 Ok(()) if matches!(i, 3 | 10) => continue,

@@ -73,7 +73,7 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
 }
 
 /// The error bounds for a chain of sums with these lengths in total. Each sum has a relative error of its length times
-/// u, in f32 and in f64. Losses are of order 1.
+/// the rounding unit, of f32 on the devices and of f64 here. Losses are of order 1.
 fn differences(lengths: u32, gradient: &[f32]) -> Differences {
     let largest = gradient.iter().fold(1.0f32, |largest, g| largest.max(g.abs()));
     let bound = 2.0 * f64::from(lengths) * f64::from(largest) / 16_777_216.0;
