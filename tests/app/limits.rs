@@ -8,7 +8,7 @@ use wgrad::{
 use super::common::{assert_agree, lockstep_with_data};
 use super::{App, Random, own_device_with};
 
-/// A device that the app requests itself.
+/// A device that the app requests with its own descriptor.
 pub fn device_of<'a>(
     request: impl FnOnce(&wgpu::Adapter) -> wgpu::DeviceDescriptor<'a>,
 ) -> (wgpu::Device, wgpu::Queue) {

@@ -153,7 +153,7 @@ fn a_snapshot_under_way_is_the_old_trainers_after_a_rebuild() {
     training.record_steps(&mut encoder, 3);
     assert!(snapshots.record_snapshot(&mut encoder));
     app.queue.submit([encoder.finish()]);
-    // The present device continues from step 2.
+    // The trainer returns to step 2, on the same device.
     trainer.rebuild(&app.gpu).unwrap();
     app.wait();
     assert_eq!(trainer.steps_at_snapshot(), Some(2));
@@ -163,7 +163,7 @@ fn a_snapshot_under_way_is_the_old_trainers_after_a_rebuild() {
     assert_eq!(trainer.steps_at_snapshot(), Some(2));
 }
 
-/// Recorded steps move the cursor. An epoch that `fit` began before is not finished after that.
+/// Recorded steps move the cursor. `fit` then starts a new epoch and does not finish the interrupted one.
 #[test]
 fn what_is_prepared_after_a_snapshot_gives_up_an_epoch_cut_short() {
     let app = App::open();
