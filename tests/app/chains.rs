@@ -117,7 +117,7 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
         app.frame(|encoder| {
             training.record_steps(encoder, 1);
             chain.record_forward(encoder);
-            // The other phases run in one open pass.
+            // The loss and the other phases run in one open pass.
             let mut pass = encoder.begin_compute_pass(&Default::default());
             loss.record(&mut pass, 1);
             chain.record_backward(&mut pass);

@@ -15,8 +15,8 @@ struct Place {
 }
 
 impl Place {
-    /// A random position. Half of the offsets are multiples of 64 words, which every device can bind. The rows are packed
-    /// or have gaps.
+    /// A random position. Half of the offsets are multiples of 64 words, which every device can bind. The rows are
+    /// packed or have gaps.
     fn random(random: &mut Random, columns: u32) -> Self {
         let first = if random.below(2) == 0 { random.below(3) * 64 } else { random.below(150) };
         let gap = random.below(2) * random.below(9);

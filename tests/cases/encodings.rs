@@ -73,7 +73,7 @@ pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
             check_encoding(check, dimensions, grid.into(), rows)?;
         }
     }
-    // A table of two entries, so that nearly all cells collide. The last check below has the finest grid that is allowed.
+    // A table of two entries, so that nearly all cells collide. The last check has the finest grid allowed.
     let grid = HashGrid { levels: 1, log2_hashmap_size: 1, ..HashGrid::default() };
     check_encoding(check, 3, grid.into(), 500)?;
     // The rows have the maximum number of features. There are more rows than one workgroup sums.
