@@ -151,7 +151,7 @@ The tolerance is 64 roundings (2^-24).";
     Section { title: "Gradient clipping by norm", text: text.into(), tables: vec![table] }
 }
 
-/// No tables: `tests/overflow.rs` tests the sums, `src/ops/next_batch.rs` the orders.
+/// A section without tables: `tests/overflow.rs` tests the sums, `src/ops/next_batch.rs` the orders.
 pub fn sums_section() -> Section {
     let text = "\
 The loss of an epoch or an evaluation is a sum over all rows. Each row's loss is added to one of many slots. Every 8th

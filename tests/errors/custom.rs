@@ -1,4 +1,4 @@
-//! Layers, kernels and expressions of an app's own.
+//! Errors of an app's custom layers, kernels and expressions.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::common::gpu;
 
 type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
 
-/// y = x, unless a test replaces a part.
+/// A layer that computes y = x. A test can replace each part.
 #[derive(Clone)]
 struct Made {
     kind: &'static str,
@@ -69,7 +69,7 @@ fn copy(ops: &mut LayerOps<'_>, x: Tensor, y: Tensor) -> Result<()> {
     ops.run(CustomOp::new("copy", COPY).read("x", x).write("y", y).invocations(y.len()))
 }
 
-/// A layer whose one kernel has this text.
+/// A layer with one kernel that has this source.
 fn kernel(text: &'static str, change: fn(CustomOp) -> CustomOp) -> Made {
     let forward: Pass = Arc::new(move |ops| {
         let (x, y) = (ops.inputs[0], ops.outputs[0]);

@@ -1,4 +1,4 @@
-//! Data sets, crops, augmentation, and what is compared with targets.
+//! Errors of data sets, crops and augmentation, and of data that does not fit a network.
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::*;
@@ -90,7 +90,7 @@ pub fn images() -> Section {
     Section { title: "Images", lines }
 }
 
-/// Data and networks that do not go together.
+/// Errors of data that does not fit the network.
 pub fn matching() -> Section {
     let (adam, config) = (Adam::default(), TrainerConfig { batch: 2, ..TrainerConfig::default() });
     let fit = |network: &Network, loss: Loss, data: Dataset| {

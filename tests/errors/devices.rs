@@ -1,4 +1,4 @@
-//! Devices, their limits, and buffers and textures of an app.
+//! Errors of devices, their limits, and the buffers and textures of an app.
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::*;
@@ -20,7 +20,7 @@ fn app(limits: wgpu::Limits) -> Gpu {
     Gpu::from_parts(device, queue)
 }
 
-/// Two devices of one instance of wgpu.
+/// Two devices of one wgpu instance.
 fn two() -> [(wgpu::Device, wgpu::Queue); 2] {
     pollster::block_on(async {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
@@ -31,7 +31,7 @@ fn two() -> [(wgpu::Device, wgpu::Queue); 2] {
     })
 }
 
-/// What wgpu or the adapter says is replaced: it depends on the machine.
+/// Replaces the texts of wgpu and of the adapter, because they depend on the machine.
 fn without_adapter<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::NoAdapter { wanted, .. } => Error::NoAdapter { wanted, reason: "there are 1: ADAPTER".into() },

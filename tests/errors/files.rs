@@ -1,4 +1,4 @@
-//! Files that are missing, damaged, of another program, or for another network.
+//! Errors of files: missing, damaged, written by another program, or for another network.
 
 use std::io;
 use std::path::Path;
@@ -31,14 +31,14 @@ fn load(bytes: &[u8]) -> Result<Model> {
     Model::from_bytes(Device::Cpu, bytes)
 }
 
-/// The bytes, a text in their header replaced by one as long.
+/// Replaces a text in the header with another text of the same length.
 fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len(), "{from}");
     let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).expect(from);
     [&bytes[..at], to.as_bytes(), &bytes[at + to.len()..]].concat()
 }
 
-/// The error, the system's own words replaced.
+/// Replaces the operating system's text in the error.
 fn without_system<T>(path: &Path, result: Result<T>) -> Result<T> {
     let system: io::Error = std::fs::read(path).expect_err("a file that cannot be read");
     result.map_err(|error| match error {
@@ -101,7 +101,7 @@ pub fn models() -> Section {
     Section { title: "Files of models and training runs", lines }
 }
 
-/// A file of another program: names, shapes and ascending numbers.
+/// A file of another program with these names and shapes. Its numbers ascend.
 fn foreign(tensors: &[(&str, &[usize])], format: Option<&str>) -> Vec<u8> {
     let numbers: Vec<Vec<u8>> = (tensors.iter())
         .map(|(_, shape)| (0..shape.iter().product::<usize>()).flat_map(|i| (i as f32).to_le_bytes()).collect())

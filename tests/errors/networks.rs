@@ -1,4 +1,4 @@
-//! Networks: what each layer takes, and how graphs are built.
+//! Errors of networks: the inputs of each layer, and the construction of graphs.
 
 use wgrad::Activation::{Elu, Identity, LeakyRelu, Relu};
 use wgrad::*;
@@ -62,7 +62,7 @@ pub fn layers() -> Section {
     Section { title: "Layers and shapes", lines }
 }
 
-/// A graph of an image and a row, with an error in what follows.
+/// A graph of an image and a row. `end` adds the layer with the error.
 fn graph<T>(end: impl FnOnce(Graph, Value, Value) -> Result<T>) -> Result<T> {
     let mut graph = Graph::new();
     let (image, row) = (graph.input("image", [4, 6, 8]), graph.input("row", 12));

@@ -1,4 +1,4 @@
-//! The page `docs/errors.md`: every call of the sections, the kind of its error, and the text.
+//! The page `docs/errors.md`: every call of the sections, with the kind and the text of its error.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wgrad::Result;
 
-/// What stands above the first section.
+/// The text above the first section.
 const INTRODUCTION: &str = "\
 # Errors
 
@@ -46,7 +46,7 @@ pub fn folder() -> PathBuf {
     folder
 }
 
-/// The text without paths of this machine, and only the first line of a compiler's message.
+/// The text without paths of this machine. Of a compiler's message, only the first line stays.
 fn without_machine(text: &str) -> String {
     let text = text.replace(&*folder().to_string_lossy(), "FOLDER");
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -65,7 +65,7 @@ pub fn render(sections: &[Section]) -> String {
     page
 }
 
-/// Fails if a call has no error, or a variant of `Error` is on no line.
+/// Fails if a call has no error, or if no line has a variant of `Error`.
 pub fn assert_every_kind(sections: &[Section]) {
     let lines = || sections.iter().flat_map(|section| &section.lines);
     let without: Vec<&str> = lines().filter(|line| line.kind == NONE).map(|line| line.call).collect();

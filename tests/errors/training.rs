@@ -1,4 +1,4 @@
-//! What a trainer is made of, and calls of trainers, models and predictors.
+//! Errors of a trainer's options, and of calls of trainers, models and predictors.
 
 use wgrad::Activation::{Identity, Relu, Sigmoid, Softmax};
 use wgrad::*;

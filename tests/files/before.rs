@@ -1,25 +1,26 @@
-//! Files of the version before networks became graphs, in `tests/before/`: this version loads them and goes on to the
-//! same bytes as that version did.
+//! Files in `tests/before/`, written by the version before networks became graphs. This version must load them and
+//! continue to the same bytes as that version did.
 //!
-//! Commit 92599ef made the files: `made_model` and `made_checkpoint`, run there, return their bytes. `hashes.txt` holds
-//! what that commit then computed from them: hashes of outputs, of weights, and of the files that it saved at the end.
-//! Nothing writes them anew, as a newer version would only agree with itself. Everything runs on the CPU reference, so
-//! that no driver decides the bits.
+//! Commit 92599ef wrote the files: its `made_model` and `made_checkpoint` return their bytes. `hashes.txt` holds the
+//! results of that commit for these files: hashes of outputs, of weights, and of the files saved at the end. No test
+//! rewrites them, because a newer version would only agree with itself. Everything runs on the CPU reference, so that
+//! no driver decides the bits.
 //!
-//! The files and the hashes of weights must hold for good. A version that stores more in its files changes the hashes
-//! of saved files and fails `made_anew_they_are_the_same_files`: it may replace those expectations, and only those.
+//! The files and the hashes of weights must never change. A version that stores more in its files changes the hashes of
+//! saved files. Then `made_anew_they_are_the_same_files` fails. Such a version may replace those expectations, and only
+//! those.
 
 use super::*;
 
 const MODEL: &str = "model.safetensors";
 
-/// A data set of a formula: whole numbers, and divisions that IEEE 754 rounds alike everywhere.
+/// Features from a formula: whole numbers, and divisions that IEEE 754 rounds in the same way everywhere.
 fn rows(first: usize, count: usize, features: usize) -> Vec<f32> {
     let feature = |row: usize, column: usize| ((row * (2 * column + 3) + 5 * column) % 29) as f32 / 14.0 - 1.0;
     (first..first + count).flat_map(|row| (0..features).map(move |column| feature(row, column))).collect()
 }
 
-/// The number of a row's first features that are positive, one less than there are classes.
+/// The label of a row is the number of positive values among its first `classes - 1` features.
 fn labelled(first: usize, count: usize, features: usize, classes: u32) -> Dataset {
     let values = rows(first, count, features);
     let label = |row: &[f32]| row[..classes as usize - 1].iter().filter(|&&x| x > 0.0).count() as u32;
@@ -50,6 +51,7 @@ fn made_model() -> Vec<u8> {
     trainer.model().to_bytes().unwrap()
 }
 
+/// A model of that version gives the same outputs, and continues training to the same weights.
 #[test]
 fn a_model_gives_the_same_outputs_and_trains_on_to_the_same_weights() {
     let file = stored(MODEL);
@@ -75,18 +77,19 @@ fn a_model_gives_the_same_outputs_and_trains_on_to_the_same_weights() {
 
 // Checkpoints --------------------------------------------------------------------------------------------------------
 
-/// A training run, and where in its second epoch the checkpoint was taken.
+/// A training run, and the step of its second epoch at which the checkpoint was taken.
 struct Run {
     file: &'static str,
     new: fn() -> Trainer,
-    /// Rows to train with, and to validate with.
+    /// Rows for training, and rows for validation.
     data: fn() -> [Dataset; 2],
     early_stopping: Option<EarlyStopping>,
     /// Steps of the second epoch before the checkpoint.
     step: u32,
 }
 
-/// Weights of the best epoch, rates and decay by layers, a rate that rises and then falls, a last batch of 4 rows.
+/// Covers weights of the best epoch, rates and decay by layers, a rate that rises and then falls, and a last batch of 4
+/// rows.
 const DROPOUT: Run = Run {
     file: "dropout.safetensors",
     new: || {
@@ -117,11 +120,11 @@ const DROPOUT: Run = Run {
     step: 3,
 };
 
-/// Half an update of two batches, of which the last batch has 2 rows.
+/// Covers a partial update: an update has two batches, and the last batch has 2 rows.
 const HASH_GRID: Run = Run {
     file: "hash_grid.safetensors",
     new: || {
-        // One level with an entry for each vertex, two that share entries.
+        // One level has an entry for each vertex. In the other two levels, vertices share entries.
         let grid = HashGrid { levels: 3, log2_hashmap_size: 7, base_resolution: 6, ..HashGrid::default() };
         let network = Network::input(2).encoding(grid).layer_norm().dense(16, Relu).dense(2, Sigmoid).build().unwrap();
         let config = TrainerConfig {
@@ -146,7 +149,7 @@ const HASH_GRID: Run = Run {
     step: 3,
 };
 
-/// The checkpoint that a run of two epochs leaves within the second one.
+/// The checkpoint that a run of two epochs writes in its second epoch.
 fn made_checkpoint(run: &Run) -> Vec<u8> {
     let path = folder("before").join(run.file);
     let [train, validation] = (run.data)();
@@ -159,7 +162,7 @@ fn made_checkpoint(run: &Run) -> Vec<u8> {
     };
     let mut file = None;
     let look = |event| {
-        // A report comes before the file of its step, so the next report finds it.
+        // The report of a step comes before the step's file, so the next report finds the file.
         if let Event::Steps { epoch: 2, done, .. } = event
             && done > run.step
         {
@@ -170,7 +173,7 @@ fn made_checkpoint(run: &Run) -> Vec<u8> {
     file.expect("a report after the step")
 }
 
-/// To the epoch's end, and two more epochs.
+/// Continues to the end of the epoch and for two more epochs, then compares the bytes.
 fn goes_on_to_the_same_bytes(run: &Run) {
     let file = stored(run.file);
     let mut trainer = Trainer::resume_from_bytes(Device::Cpu, &file).unwrap();
@@ -199,16 +202,19 @@ fn goes_on_to_the_same_bytes(run: &Run) {
     assert_hashes(run.file, &[("weights", fnv1a(&f32s(&weights))), ("saved file", fnv1a(&saved))]);
 }
 
+/// A run with dropout continues to the same bytes.
 #[test]
 fn a_run_with_dropout_goes_on_to_the_same_bytes() {
     goes_on_to_the_same_bytes(&DROPOUT);
 }
 
+/// A run with a hash grid continues to the same bytes.
 #[test]
 fn a_run_with_a_hash_grid_goes_on_to_the_same_bytes() {
     goes_on_to_the_same_bytes(&HASH_GRID);
 }
 
+/// The current code writes the same files as that version did.
 #[test]
 fn made_anew_they_are_the_same_files() {
     assert!(made_model() == stored(MODEL), "{MODEL}");
@@ -224,9 +230,9 @@ fn stored(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// A checkpoint with 0 for the seconds that its epochs took: all else in it is a function of the run.
+/// A checkpoint with 0 for the seconds of its epochs. All other bytes are a function of the run.
 fn without_seconds(mut file: Vec<u8>) -> Vec<u8> {
-    // Bytes of an epoch in the history: steps and rate take 4 each, then the seconds take 8.
+    // Bytes per epoch in the history. Steps and rate take 4 bytes each, then the seconds take 8.
     const EPOCH: usize = 36;
     let history = {
         let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
@@ -239,12 +245,12 @@ fn without_seconds(mut file: Vec<u8>) -> Vec<u8> {
     file
 }
 
-/// The hash that `tests/golden.rs` takes of weights.
+/// The hash function that `tests/golden.rs` uses for weights.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Compares with the lines of `hashes.txt` on a file.
+/// Compares hashes with the lines of `hashes.txt` for this file.
 fn assert_hashes(file: &str, found: &[(&str, u64)]) {
     let found: Vec<String> = found.iter().map(|(what, hash)| format!("{file} {what}: {hash:016x}")).collect();
     let all = String::from_utf8(stored("hashes.txt")).unwrap();

@@ -1,25 +1,25 @@
-//! Damaged and malicious files: an error, or something that works; never a panic.
+//! Damaged and malicious files: reading gives an error or a working value, never a panic.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
 
-/// A change to a file. Places are shares of its length, or of its header's.
+/// A change to a file. Positions are relative to the length of the file or of its header.
 #[derive(Debug, Clone)]
 enum Damage {
     Byte(Index, u8),
     HeaderByte(Index, u8),
-    /// Another digit, for one in the header: sizes, offsets, options.
+    /// Replaces a digit in the header: a size, an offset or an option.
     Digit(Index, u8),
     Cut(Index),
-    /// A piece of another of the files, put in the place of as many bytes.
+    /// Replaces a piece with bytes of another file.
     Piece {
         from: (usize, Index),
         to: Index,
         length: Index,
     },
-    /// A piece taken out, or put in twice; the length of the header set right.
+    /// Removes or repeats a piece of the header, and corrects the header's length.
     Header {
         at: Index,
         length: Index,
@@ -76,7 +76,7 @@ fn apply(damage: &Damage, file: &mut Vec<u8>) {
     }
 }
 
-/// A model, a training run with everything in it, and weights for PyTorch.
+/// A model, a checkpoint with all kinds of state, and weights for PyTorch.
 fn files() -> &'static [Vec<u8>; 3] {
     static FILES: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -112,7 +112,7 @@ fn data() -> Dataset {
     Dataset::from_f32(random(1, 10 * 3), 3, vec![0, 1, 1, 0, 1, 0, 0, 1, 1, 0], 2).unwrap()
 }
 
-/// Reads a file in every way. What is accepted must work.
+/// Reads a file in every way. Accepted files must work.
 fn read(file: &[u8]) {
     let run = |model: Model| {
         model.predict_proba(&vec![0.5; model.network().inputs() as usize]).unwrap();
@@ -132,9 +132,9 @@ fn read(file: &[u8]) {
             Trainer::resume_from_bytes(Device::Cpu, &trainer.to_bytes().unwrap()).unwrap();
             let early_stopping = Some(EarlyStopping::default());
             match trainer.fit(data(), Fit { early_stopping, ..Fit::default() }, |_| ()) {
-                // With other options, it may well diverge.
+                // With other options, training may diverge.
                 Ok(_) | Err(Error::NonFiniteLoss { .. }) => {}
-                // Shapes without weights may have changed.
+                // Shapes of layers without weights may have changed.
                 Err(Error::Shape { .. }) => {}
                 Err(error) => panic!("{error:?}"),
             }
@@ -147,6 +147,7 @@ fn read(file: &[u8]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Reading a damaged file gives an error or a working value.
     #[test]
     fn a_damaged_file_is_refused_or_works(which in 0..3usize, damage in prop::collection::vec(damage(), 1..4)) {
         let mut file = files()[which].clone();
@@ -154,6 +155,7 @@ proptest! {
         read(&file);
     }
 
+    /// Reading random bytes after a valid header length gives an error.
     #[test]
     fn noise_behind_a_valid_length_is_refused(header in any::<Vec<u8>>(), numbers in any::<Vec<u8>>()) {
         let file = [&(header.len() as u64).to_le_bytes()[..], &header, &numbers].concat();
@@ -162,6 +164,7 @@ proptest! {
     }
 }
 
+/// Reading a file that is cut anywhere gives an error.
 #[test]
 fn a_file_that_is_cut_anywhere_is_refused() {
     for file in files() {
@@ -172,7 +175,8 @@ fn a_file_that_is_cut_anywhere_is_refused() {
     }
 }
 
-/// The cursor would begin an epoch anew of whose rows the run says that some are done.
+/// In this file the run has trained a part of an epoch, but the cursor would start a new one. The partial epoch is
+/// discarded.
 #[test]
 fn an_epoch_cut_short_over_more_rows_than_the_cursor_knows_is_given_up() {
     let mut file = files()[1].clone();

@@ -1,4 +1,4 @@
-//! A process that is killed while it trains, again and again.
+//! Training in a process that is killed repeatedly gives the same model as training without interruption.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ const FOLDER: &str = "WGRAD_TEST_DEATH_FOLDER";
 const EPOCHS: u32 = 120;
 const KILLS: u32 = 10;
 
-/// What the child does: goes on from the checkpoint, if there is one, and saves the model at the end.
+/// Resumes from the checkpoint, if there is one. Trains to the end and saves the model.
 fn train(folder: &Path, pause: Duration) {
     let path = &folder.join("checkpoint");
     let mut trainer = match path.exists() {
@@ -40,11 +40,12 @@ fn train(folder: &Path, pause: Duration) {
 #[ignore = "the child of killed_at_any_moment_training_ends_as_if_it_had_not_been"]
 fn child() {
     if let Some(folder) = std::env::var_os(FOLDER) {
-        // 1200 steps: 6 seconds at least, however fast the machine.
+        // 1200 steps take at least 6 seconds on any machine.
         train(Path::new(&folder), Duration::from_millis(5));
     }
 }
 
+/// A run that is killed at random moments, and resumed each time, ends with the same model.
 #[test]
 fn killed_at_any_moment_training_ends_as_if_it_had_not_been() {
     let (folder, whole) = (folder("killed"), folder("not-killed"));
@@ -74,7 +75,7 @@ fn killed_at_any_moment_training_ends_as_if_it_had_not_been() {
     }
     let model = |folder: &Path| std::fs::read(folder.join("model")).unwrap();
     assert_eq!(model(&folder), model(&whole));
-    // What was being written when it was killed went with the next save.
+    // The next save has removed the temporary file that the killed process left.
     let left = std::fs::read_dir(&folder).unwrap().count();
     assert!(!cfg!(target_os = "linux") || left == 2, "{left} files, not the checkpoint and the model alone");
 }

@@ -1,10 +1,10 @@
-//! The order of convolutions' weights, and of dense layers beside flattened images, in files of other programs.
+//! Weight layouts in files of other programs: convolutions, and dense layers after flattened images.
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::*;
 
-/// Small whole numbers, of which all sums here are exact.
+/// Small whole numbers, so that all sums in these tests are exact.
 fn whole(seed: usize, length: usize) -> Vec<f32> {
     (0..length).map(|i| ((i * i * 7 + i * 3 + seed) % 7) as f32 - 3.0).collect()
 }
@@ -18,7 +18,7 @@ fn bytes_of(format: Option<&str>, tensors: &[(&str, &[usize], Vec<f32>)]) -> Vec
     safetensors::serialize(views, metadata).unwrap()
 }
 
-/// Each tensor of a file with its shape and its numbers.
+/// The name, shape and numbers of each tensor in a file.
 fn read(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
     let file = SafeTensors::deserialize(bytes).unwrap();
     let numbers = |data: &[u8]| data.chunks(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
@@ -29,7 +29,7 @@ fn read(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
 }
 
 /// `Conv2d(3, 4, (2, 3), stride=(1, 2)), ReLU, ConvTranspose2d(4, 2, (2, 3), stride=(2, 1)), Flatten, Linear(48, 3)` on
-/// images [3, 4, 5], as PyTorch defines them, in its order.
+/// images [3, 4, 5], as PyTorch defines them, in PyTorch's layout.
 fn of_pytorch(x: &[f32], tensors: &[(&str, &[usize], Vec<f32>)]) -> Vec<f32> {
     let [w1, b1, w2, b2, w3, b3] = [0, 1, 2, 3, 4, 5].map(|i| &tensors[i].2);
     let mut hidden = [0.0; 4 * 3 * 2];
@@ -62,7 +62,8 @@ fn image_network() -> Network {
         .unwrap()
 }
 
-/// No order is left to chance: a kernel that is flipped, or a flattened image in our order, gives other numbers.
+/// A network with PyTorch's weights gives PyTorch's outputs. A flipped kernel, or a flattened image in wgrad's layout,
+/// would give other numbers.
 #[test]
 fn weights_of_pytorch_make_what_they_make_there() {
     let shapes: [(&str, &[usize]); 6] = [
@@ -85,7 +86,8 @@ fn weights_of_pytorch_make_what_they_make_there() {
     }
 }
 
-/// Kernels [2, 3] of 4 channels and 3, each number telling its place.
+/// Keras' and MLX's kernels load in the right layout. The kernels are 2 × 3 with 3 inputs and 4 outputs, and each
+/// number encodes its position.
 #[test]
 fn keras_and_mlx_order_kernels_their_ways() {
     let conv = |conv: Conv| Network::input([6, 6, 3]).layer(conv.without_bias()).build().unwrap();
@@ -110,7 +112,8 @@ fn keras_and_mlx_order_kernels_their_ways() {
     }
 }
 
-/// Several kinds of layers, in one dimension too, and normalisations of rows that are flattened images.
+/// Networks with several kinds of layers keep their weights in every naming, in one dimension too. Some normalise rows
+/// that are flattened images.
 #[test]
 fn image_networks_go_out_and_come_back_in_every_naming() {
     let image = Network::input([4, 4, 3])
@@ -158,7 +161,8 @@ fn image_networks_go_out_and_come_back_in_every_naming() {
     }
 }
 
-/// What stands beside a flattened image has no order that could be told.
+/// A flattened image that is concatenated with other features has no known layout in PyTorch. Saving such a network is
+/// an error.
 #[test]
 fn a_flattened_image_beside_other_features_is_refused() {
     let network = Network::input([4, 4, 3])
@@ -183,8 +187,8 @@ fn a_flattened_image_beside_other_features_is_refused() {
     assert!(error.starts_with("layer group_norm_2 in a file of another program: "), "{error}");
 }
 
-/// Groups cut the outputs in the same order everywhere, but transposed weights are \[inputs, outputs / groups, ..\] in
-/// PyTorch, and a block's channels fall into other groups.
+/// Groups divide the outputs in the same order everywhere. PyTorch stores grouped transposed weights as \[inputs,
+/// outputs / groups, ..\], and a block's channels are in other groups there. These two cases are errors.
 #[test]
 fn groups_are_in_the_order_of_pytorch_or_refused() {
     let grouped = Network::input([4, 4, 6]).layer(Conv::new(4, 3).groups(2)).build().unwrap();
@@ -209,7 +213,8 @@ fn groups_are_in_the_order_of_pytorch_or_refused() {
     }
 }
 
-/// Flax' transposed convolutions have flipped kernels, or have not: no file says which.
+/// Flax has two layouts of transposed convolutions, with and without flipped kernels. No file says which, so loading
+/// without a given layout is an error.
 #[test]
 fn transposed_convolutions_of_flax_are_refused() {
     let network = Network::input([4, 4, 3]).layer(Conv::transposed(3, 2)).build().unwrap();
@@ -220,13 +225,13 @@ fn transposed_convolutions_of_flax_are_refused() {
     assert!(error.contains("conv_transposed_1") && error.contains("transpose_kernel=True"), "{error}");
     let options = LoadWeights::default().layout(Naming::Keras);
     let model = Model::weights_from_bytes_with(Device::Cpu, &network, &file, &options).unwrap();
-    // [height, width, outputs, inputs] there.
+    // The file's layout is [height, width, outputs, inputs].
     let (ours, theirs) = (model.parameters().unwrap(), &tensors[0].2);
     assert_eq!((ours[1], ours[3], ours[9]), (theirs[3], theirs[1], theirs[9]));
 }
 
-/// `PixelUnshuffle(2), Conv2d(12, 5, 1), Conv2d(5, 12, 1), ReLU, PixelShuffle(2)`: channel c of pixel k of a block is
-/// 3 · k + c here and 4 · c + k there.
+/// `PixelUnshuffle(2), Conv2d(12, 5, 1), Conv2d(5, 12, 1), ReLU, PixelShuffle(2)`: channel c of pixel k of a block has
+/// the index 3 · k + c in wgrad and 4 · c + k in PyTorch.
 #[test]
 fn blocks_of_pixels_have_their_channels_first_in_pytorch() {
     let both = Network::input([4, 4, 3]).layer(Layer::SpaceToDepth(2)).layer(Conv::new(12, 3).same());

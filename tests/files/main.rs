@@ -1,4 +1,4 @@
-//! Files: models, weights by and for other programs, training runs; what damage and sudden death do to them.
+//! Tests of files: models, weights of other programs, training runs, damaged files and killed processes.
 #![cfg(feature = "files")]
 
 mod before;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use safetensors::tensor::{Dtype, TensorView};
 use wgrad::{Activation::*, *};
 
-/// The GPU. Without one a test fails, and the error says how to install one: nothing is skipped.
+/// The GPU. Without a GPU a test fails, and the error says how to install one. No test is skipped.
 fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| Gpu::request().unwrap_or_else(|e| panic!("{e}")))
@@ -25,7 +25,7 @@ fn devices() -> [Device; 2] {
     [Device::Cpu, gpu().into()]
 }
 
-/// A folder of this test's own.
+/// An empty folder for one test.
 fn folder(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("files-{name}"));
     let _ = std::fs::remove_dir_all(&folder);
@@ -33,7 +33,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Numbers in −1 to 1 that depend on the seed alone: xorshift.
+/// Random numbers from −1 to 1 (xorshift). They depend only on the seed.
 fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed * 2 + 1;
     let mut next = || {
@@ -49,7 +49,7 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|n| n.to_bits()).collect()
 }
 
-/// One of every kind of layer.
+/// A network with several kinds of layers.
 fn network() -> Network {
     Network::input([2, 3])
         .flatten()
@@ -81,7 +81,7 @@ fn f32s(numbers: &[f32]) -> Vec<u8> {
     numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
 
-/// The message of an error, which must be of a file, without the file's name.
+/// The reason of a file error, without the file's name. Other errors fail the test.
 fn reason<T>(result: Result<T>) -> String {
     match result.map(drop).unwrap_err() {
         Error::File { reason, .. } => reason,

@@ -1,9 +1,10 @@
-//! Files of models.
+//! Model files: saving, loading and their errors.
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
 use super::*;
 
+/// A file is enough to run the model on any device. Saving it again gives the same bytes.
 #[test]
 fn a_file_is_enough_to_run_the_model_on_any_device() {
     let path = folder("model").join("model.safetensors");
@@ -25,6 +26,7 @@ fn a_file_is_enough_to_run_the_model_on_any_device() {
     }
 }
 
+/// Saved weights keep every bit, including subnormal numbers and −0.
 #[test]
 fn weights_keep_every_bit() {
     let network = Network::input(2).dense(3, Identity).build().unwrap();
@@ -38,6 +40,7 @@ fn weights_keep_every_bit() {
     }
 }
 
+/// A file is in the safetensors format. Its metadata describes the network.
 #[test]
 fn a_file_is_safetensors_that_tells_what_it_is() {
     let bytes = model(Device::Cpu).to_bytes().unwrap();
@@ -50,7 +53,7 @@ fn a_file_is_safetensors_that_tells_what_it_is() {
     assert_eq!(header.offset_keys().len(), network().parameters().len());
 }
 
-/// What the losses say of each output, of a network with several.
+/// For a network with several outputs, the file keeps what the losses say about each output.
 #[test]
 fn a_file_tells_how_each_output_was_trained() {
     let build = || {
@@ -87,7 +90,7 @@ fn a_file_tells_how_each_output_was_trained() {
     let metadata = header.metadata().clone().unwrap();
     let links = r#"[{"link":"Softmax","ranks_outputs":false},{"link":"Sigmoid","ranks_outputs":false},{"link":"Identity","ranks_outputs":true}]"#;
     assert_eq!((metadata["links"].as_str(), metadata.get("link")), (links, None));
-    // One fewer, in as many bytes.
+    // One entry fewer, in the same number of bytes.
     let of_kind = r#"{\"link\":\"Softmax\",\"ranks_outputs\":false},"#;
     let at = bytes.windows(of_kind.len()).position(|w| w == of_kind.as_bytes()).unwrap();
     let mut fewer = bytes;
@@ -98,6 +101,7 @@ fn a_file_tells_how_each_output_was_trained() {
     );
 }
 
+/// An error says what was expected and what was found.
 #[test]
 fn a_fault_says_what_was_expected_and_what_came() {
     let good = model(Device::Cpu).to_bytes().unwrap();
@@ -113,7 +117,7 @@ fn a_fault_says_what_was_expected_and_what_came() {
     assert!(cut.starts_with("cut short or damaged: expected ") && cut.contains(" bytes of tensors, got "), "{cut}");
     assert!(load(&[&good[..], &[0; 4]].concat()).starts_with("cut short or damaged: "));
 
-    // The same length, so that the header still fits.
+    // The texts have the same length, so the header stays valid.
     let replaced = |from: &str, to: &str| {
         assert_eq!(from.len(), to.len());
         let at = good.windows(from.len()).position(|w| w == from.as_bytes()).expect(from);
@@ -147,6 +151,7 @@ fn a_fault_says_what_was_expected_and_what_came() {
     assert!(error.starts_with("absent/model: cannot be read: "), "{error}");
 }
 
+/// Loading a tensor that the network does not have gives an error.
 #[test]
 fn a_tensor_too_many_is_refused() {
     let network = Network::input(2).dense(1, Identity).build().unwrap();
@@ -159,6 +164,7 @@ fn a_tensor_too_many_is_refused() {
     assert!(reason.starts_with("tensors that the network does not have: dense_2.bias. Expected: "), "{reason}");
 }
 
+/// If a file cannot be written, existing files stay as they are.
 #[test]
 fn a_file_that_cannot_be_written_leaves_the_old_one() {
     let folder = folder("unwritable");
@@ -170,7 +176,7 @@ fn a_file_that_cannot_be_written_leaves_the_old_one() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
 }
 
-/// The kinds themselves are tried where they are told apart.
+/// The error for a wrong file names its kind. The unit tests beside the detection cover all kinds.
 #[test]
 fn a_wrong_file_is_called_by_what_it_is() {
     let folder = folder("wrong");
@@ -182,7 +188,7 @@ fn a_wrong_file_is_called_by_what_it_is() {
         assert_eq!(reason(Trainer::resume(Device::Cpu, &path)), told);
         told
     };
-    // Larger than what is read to see it.
+    // Larger than the part that is read to detect the kind.
     let packed = [b"\x1f\x8b\x08".to_vec(), vec![7; 100_000]].concat();
     assert!(wrong("packed", &packed).contains("it is compressed with gzip. Unpack it first: gunzip FILE"));
     assert!(wrong("page", b"<!DOCTYPE html><p>Not found").contains("it is a web page (HTML)"));
@@ -205,7 +211,7 @@ fn a_wrong_file_is_called_by_what_it_is() {
     assert!(read(&folder).ends_with("give the name of a file in it, such as model.safetensors"));
 }
 
-/// The loss of the step that ruins a weight is finite.
+/// A trainer with a weight that is not finite. The loss of the step that produced it is finite.
 fn ruined(device: Device) -> Trainer {
     let network = Network::input(1).layer(Dense::new(1, Identity).without_bias()).build().unwrap();
     let mut start = vec![0.0; network.parameter_words() as usize];
@@ -219,6 +225,7 @@ fn ruined(device: Device) -> Trainer {
     trainer
 }
 
+/// Weights that are not finite are neither saved nor loaded, unless the caller allows it.
 #[test]
 fn weights_that_are_not_finite_are_neither_saved_nor_loaded_unless_asked_for() {
     let folder = folder("non-finite");

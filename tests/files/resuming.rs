@@ -1,4 +1,4 @@
-//! Training runs that are saved and resumed: the same bits as without a break.
+//! Training runs that are saved and resumed give the same bits as uninterrupted runs.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ const EPOCHS: u32 = 30;
 const EARLY_STOPPING: EarlyStopping =
     EarlyStopping { monitor: Monitor::Loss, patience: 3, min_delta: 0.0, restore_best: true };
 
-/// Rows whose labels are noisy, so that training improves for some epochs and then no more.
+/// Rows with noisy labels, so that training improves for some epochs only.
 fn noisy(seed: u64, rows: usize) -> Dataset {
     let features = random(seed, rows * 6);
     let label = |(row, noise): (&[f32], f32)| (row[0] + 0.5 * noise + 1.5) as u32;
@@ -16,7 +16,8 @@ fn noisy(seed: u64, rows: usize) -> Dataset {
     Dataset::from_f32(features, 6, labels, 3).unwrap()
 }
 
-/// All that a checkpoint must hold: moments, sums of gradients, masks, a rate that falls, half an update.
+/// A trainer with all state that a checkpoint must hold: moments, accumulated gradients, dropout masks, a decreasing
+/// learning rate, a partial update.
 fn trainer(device: Device) -> Trainer {
     let network = Network::input(6).dense(16, Relu).dropout(0.3).layer_norm().dense(3, Identity).build().unwrap();
     let plateau = Plateau { patience: 0, factor: 0.5, ..Plateau::default() };
@@ -33,8 +34,7 @@ fn trainer(device: Device) -> Trainer {
     Trainer::new(device, &network, Loss::SoftmaxCrossEntropy, adam, config).unwrap()
 }
 
-/// Trains up to [`EPOCHS`], with a checkpoint every 4 of an epoch's 10 steps, and returns the different files that
-/// there were.
+/// Trains up to [`EPOCHS`], with a checkpoint after every 4 of the 10 steps of an epoch. Returns each distinct file.
 fn train(trainer: &mut Trainer, path: &Path) -> Vec<Vec<u8>> {
     let (data, validation) = (noisy(1, 38), noisy(3, 20));
     let mut files: Vec<Vec<u8>> = Vec::new();
@@ -57,7 +57,7 @@ fn train(trainer: &mut Trainer, path: &Path) -> Vec<Vec<u8>> {
     files
 }
 
-/// What a run leaves: its weights, and its history but for the clock.
+/// The result of a run: its weights and its history, without the times.
 fn result(trainer: &Trainer) -> (Vec<u32>, Vec<Epoch>) {
     let epochs = trainer.history().epochs.iter().map(|&epoch| Epoch { seconds: None, ..epoch });
     (bits(&trainer.model().parameters().unwrap()), epochs.collect())
@@ -69,7 +69,7 @@ fn resumed_equals_uninterrupted(device: Device, stride: usize) {
     let files = train(&mut whole, &folder.join("whole"));
     let whole = result(&whole);
 
-    // That there was something to go wrong.
+    // Checks that the run has every event that a resumed run must repeat.
     let epochs = &whole.1;
     let stopped = epochs.len() as u32;
     assert!((5..EPOCHS).contains(&stopped), "it stops early, after {stopped} epochs: {epochs:?}");
@@ -78,7 +78,7 @@ fn resumed_equals_uninterrupted(device: Device, stride: usize) {
     let last = Model::from_bytes(Device::Cpu, files.last().unwrap()).unwrap();
     assert_ne!(bits(&last.parameters().unwrap()), whole.0, "the best weights are not the last");
 
-    // From the last file, too, whose run is over but for the return to the best weights.
+    // This includes the last file, whose run only has to return to the best weights.
     for (i, file) in files.iter().enumerate().rev().step_by(stride) {
         let mut resumed = Trainer::resume_from_bytes(device.clone(), file).unwrap();
         assert_eq!(&resumed.to_bytes().unwrap(), file, "what was read is written again");
@@ -88,16 +88,19 @@ fn resumed_equals_uninterrupted(device: Device, stride: usize) {
     }
 }
 
+/// On the CPU, a run that resumes from any of its checkpoints gives the same bits.
 #[test]
 fn resumed_equals_uninterrupted_on_the_cpu() {
     resumed_equals_uninterrupted(Device::Cpu, 1);
 }
 
+/// On the GPU, a run that resumes from every fourth of its checkpoints gives the same bits.
 #[test]
 fn resumed_equals_uninterrupted_on_the_gpu() {
     resumed_equals_uninterrupted(gpu().into(), 4);
 }
 
+/// With each optimizer, a run that resumes in the middle of an accumulated update gives the same bits.
 #[test]
 fn every_optimizer_resumes_within_an_update() {
     let network = Network::input([2, 3, 1]).flatten().dense(4, Tanh).batch_norm().dense(1, Identity).build().unwrap();
@@ -148,6 +151,7 @@ fn every_optimizer_resumes_within_an_update() {
     }
 }
 
+/// A checkpoint of the GPU resumes on the CPU with the same state. After another epoch, the weights agree within 1e-3.
 #[test]
 fn a_file_of_one_device_is_one_of_the_other() {
     let path = folder("devices").join("run");
@@ -164,6 +168,7 @@ fn a_file_of_one_device_is_one_of_the_other() {
     assert!(cpu.iter().zip(&gpu).all(|(a, b)| (a - b).abs() < 1e-3));
 }
 
+/// A checkpoint of a run loads as a model. A model file cannot be resumed as a run.
 #[test]
 fn a_run_is_a_model_but_a_model_is_no_run() {
     let path = folder("kinds").join("run");
@@ -183,6 +188,7 @@ fn a_run_is_a_model_but_a_model_is_no_run() {
     );
 }
 
+/// If a checkpoint cannot be written, `fit` returns an error. The run can continue, and its result is the same.
 #[test]
 fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
     let folder = folder("full");
@@ -190,7 +196,7 @@ fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
     let data = noisy(1, 38);
     let mut whole = trainer(Device::Cpu);
     whole.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
-    // A folder stands where the file should be.
+    // A folder has the name of the file, so the file cannot be written.
     std::fs::create_dir_all(path.join("inside")).unwrap();
     let mut broken = trainer(Device::Cpu);
     let fit = Fit { epochs: 2, checkpoint: Some(Checkpoint { path: &path, every: Some(4) }), ..Fit::default() };
@@ -200,7 +206,7 @@ fn a_checkpoint_that_cannot_be_written_ends_the_call_and_not_the_run() {
     assert_eq!(result(&broken), result(&whole));
 }
 
-/// Kernels without bounds checks rely on it.
+/// A cursor beyond its data is an error, because kernels without bounds checks rely on the cursor.
 #[test]
 fn a_cursor_beyond_its_data_is_refused() {
     let mut trainer = trainer(Device::Cpu);
@@ -222,6 +228,7 @@ fn a_cursor_beyond_its_data_is_refused() {
     }
 }
 
+/// If a run diverges, its last checkpoint is from before the step with the non-finite loss.
 #[test]
 fn a_run_that_diverged_leaves_the_checkpoint_of_when_it_had_not() {
     let path = folder("diverged").join("run");
@@ -248,6 +255,7 @@ fn a_run_that_diverged_leaves_the_checkpoint_of_when_it_had_not() {
     }
 }
 
+/// A partial epoch is discarded if the app prepares the data anew. A call of `fit` with 0 epochs keeps it.
 #[test]
 fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
     let data = noisy(1, 38);
@@ -269,12 +277,12 @@ fn an_epoch_that_was_cut_is_given_up_where_the_app_has_moved_on() {
     assert_eq!(history.epochs[0].train.rows, 38);
 }
 
-/// A run over rows in their order, cut in its second epoch after 4 batches of 4 rows.
+/// A checkpoint of a run without shuffling, written in its second epoch after 4 batches of 4 rows.
 fn cut_short(device: Device, optimizer: Optimizer, accumulate: u32) -> Vec<u8> {
     let network = Network::input(6).dense(4, Tanh).dense(3, Identity).build().unwrap();
     let config = TrainerConfig { batch: 4, shuffle: false, accumulate, ..TrainerConfig::default() };
     let mut trainer = Trainer::new(device, &network, Loss::SoftmaxCrossEntropy, optimizer, config).unwrap();
-    // Tests that run at once must not empty each other's folder.
+    // Tests run at the same time, so each file has its own folder.
     static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let path = folder(&format!("cut-short-{}", COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))).join("run");
     let fit = Fit { epochs: 2, checkpoint: Some(Checkpoint { path: &path, every: Some(4) }), ..Fit::default() };
@@ -288,7 +296,7 @@ fn cut_short(device: Device, optimizer: Optimizer, accumulate: u32) -> Vec<u8> {
     file
 }
 
-/// The weights after the rest of the epoch, trained as a run of its own: from row 16, with these options.
+/// The weights after a separate run over the rest of the epoch, from row 16, with these options.
 fn by_itself(device: Device, file: &[u8], optimizer: Optimizer, config: TrainerConfig) -> Vec<u32> {
     let start = Model::from_bytes(Device::Cpu, file).unwrap();
     let (_, rest) = noisy(1, 38).split(16).unwrap();
@@ -299,7 +307,7 @@ fn by_itself(device: Device, file: &[u8], optimizer: Optimizer, config: TrainerC
     bits(&trainer.model().parameters().unwrap())
 }
 
-/// The updates of a run at the end of an epoch, as the cursor counts them and as the host does.
+/// The number of updates at the end of an epoch, counted by the cursor and by the host.
 fn updates(trainer: &Trainer) -> (u32, u64) {
     let file = trainer.to_bytes().unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&file).unwrap();
@@ -310,16 +318,17 @@ fn updates(trainer: &Trainer) -> (u32, u64) {
     (u32::from_le_bytes(cursor), progress["updates"].as_u64().unwrap())
 }
 
+/// Resumed with another batch size, an epoch continues at the same row.
 #[test]
 fn resumed_with_another_batch_an_epoch_goes_on_at_the_same_row() {
     let sgd: Optimizer = Sgd { learning_rate: 0.1, ..Sgd::default() }.into();
     for device in devices() {
-        // Of updates of 3 batches the second is half done: it is discarded.
+        // With updates of 3 batches, the second update is partial and is discarded.
         for (saved, accumulate, batch) in [(1, 1, 5), (1, 1, 64), (3, 3, 5), (3, 1, 4), (1, 2, 5)] {
             let file = cut_short(device.clone(), sgd, saved);
             let resume = Resume { batch: Some(batch), accumulate: Some(accumulate), ..Resume::default() };
             let mut resumed = Trainer::resume_from_bytes_with(device.clone(), &file, &resume).unwrap();
-            // What is saved before the epoch is over goes on, too.
+            // A file that is saved before the end of the epoch resumes too.
             let again = resumed.to_bytes().unwrap();
             let mut again = Trainer::resume_from_bytes(device.clone(), &again).unwrap();
             let config = TrainerConfig { batch, shuffle: false, accumulate, ..TrainerConfig::default() };
@@ -337,10 +346,11 @@ fn resumed_with_another_batch_an_epoch_goes_on_at_the_same_row() {
                 assert_eq!(epoch.steps, 4 + 22u32.div_ceil(batch));
                 assert!(epoch.train.loss.is_finite() && epoch.train.loss > 0.0);
                 assert_eq!(bits(&trainer.model().parameters().unwrap()), expected, "{saved} {accumulate} {batch}");
-                // Those of the first epoch's 10 batches and of the second's 4, whole ones alone, and of the rest.
+                // The updates of the first epoch's 10 batches, the complete updates of the second epoch's 4 batches,
+                // and the updates of the remaining rows.
                 let made = 10u32.div_ceil(saved) + 4 / saved + 22u32.div_ceil(batch).div_ceil(accumulate);
                 assert_eq!(updates(trainer), (made, made.into()), "{saved} {accumulate} {batch}");
-                // The next epoch is whole.
+                // The next epoch has all rows.
                 let epoch = trainer.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap().epochs[0];
                 assert_eq!((epoch.epoch, epoch.train.rows, epoch.steps), (3, 38, 38u32.div_ceil(batch)));
             }
@@ -348,6 +358,7 @@ fn resumed_with_another_batch_an_epoch_goes_on_at_the_same_row() {
     }
 }
 
+/// Resumed with another kind of optimizer, a run starts with new moments.
 #[test]
 fn resumed_with_another_kind_of_optimizer_moments_start_anew() {
     let adam: Optimizer = Adam { learning_rate: 0.03, ..Adam::default() }.into();
@@ -367,13 +378,14 @@ fn resumed_with_another_kind_of_optimizer_moments_start_anew() {
             let expected = by_itself(device.clone(), &file, optimizer, config);
             let history = resumed.fit(noisy(1, 38), Fit::default(), |_| ()).unwrap();
             assert_eq!(bits(&resumed.model().parameters().unwrap()), expected, "{optimizer:?}");
-            // Two updates of 3 batches.
+            // The rest of the epoch has two updates of 3 batches.
             let rate = optimizer.learning_rate() * schedule.factor(1);
             assert_eq!((history.epochs[0].learning_rate, history.epochs[0].train.rows), (rate, 38));
         }
     }
 }
 
+/// Resumed at another learning rate, a run keeps its moments.
 #[test]
 fn resumed_at_another_rate_moments_stay() {
     let adam = Adam { learning_rate: 0.03, ..Adam::default() };
@@ -393,7 +405,7 @@ fn resumed_at_another_rate_moments_stay() {
         let twice = Adam { learning_rate: 0.06, ..adam };
         let twice = Resume { optimizer: Some(twice.into()), ..Resume::default() };
         assert_eq!(go_on(resume(twice), 1.0), expected);
-        // What a plateau had made of the old rate is not for the new one.
+        // A plateau reduced the old rate. This does not apply to the new rate.
         let mut slowed = resume(Resume::default());
         slowed.set_rate_scale(0.25).unwrap();
         let slowed = slowed.to_bytes().unwrap();
@@ -403,6 +415,7 @@ fn resumed_at_another_rate_moments_stay() {
     }
 }
 
+/// A run that is resumed with its own options does not change.
 #[test]
 fn resumed_with_what_it_had_nothing_changes() {
     let adam = Adam { learning_rate: 0.03, ..Adam::default() };
@@ -419,7 +432,7 @@ fn resumed_with_what_it_had_nothing_changes() {
     };
     let resumed = Trainer::resume_from_bytes_with(Device::Cpu, &file, &same).unwrap();
     assert_eq!(resumed.to_bytes().unwrap(), file);
-    // Frozen, clipped: the rest goes on as it was.
+    // With a frozen layer and with clipping, the other weights continue to train.
     let groups = Some(vec![Group::layer("dense_1").frozen()]);
     let frozen = Resume { groups, clip: Some(Some(Clip::Norm(0.5))), ..Resume::default() };
     let mut frozen = Trainer::resume_from_bytes_with(Device::Cpu, &file, &frozen).unwrap();
@@ -437,7 +450,7 @@ fn resumed_with_what_it_had_nothing_changes() {
     }
 }
 
-/// A file with the history as JSON, as wgrad wrote it once.
+/// The file with the history as JSON, which wgrad must still read.
 fn earlier(file: &[u8], history: &History) -> Vec<u8> {
     let (_, header) = safetensors::SafeTensors::read_metadata(file).unwrap();
     let mut metadata = header.metadata().clone().unwrap();
@@ -452,6 +465,7 @@ fn earlier(file: &[u8], history: &History) -> Vec<u8> {
     safetensors::serialize(kept, Some(metadata)).unwrap()
 }
 
+/// A checkpoint grows by at most 64 bytes for each epoch. A history in JSON loads to the same state.
 #[test]
 fn a_checkpoint_grows_by_what_its_history_needs() {
     let network = Network::input(1).dense(1, Identity).build().unwrap();

@@ -1,4 +1,4 @@
-//! Weights by and for other programs.
+//! Weights in files of other programs: loading and saving.
 
 use std::path::PathBuf;
 
@@ -19,6 +19,7 @@ fn layers() -> wgrad::NetworkBuilder {
     Network::input(7).dense(9, Relu).layer_norm().layer(Dense::new(5, Tanh).without_bias()).dense(3, Identity)
 }
 
+/// A network with PyTorch's weights gives PyTorch's outputs.
 #[test]
 fn a_network_of_pytorch_puts_out_here_what_it_does_there() {
     let file = std::fs::read(oracle("sequential_io.safetensors")).unwrap();
@@ -31,10 +32,10 @@ fn a_network_of_pytorch_puts_out_here_what_it_does_there() {
         let model = Model::load_weights(device, &sequential(), oracle("sequential.safetensors")).unwrap();
         let got = model.forward(&numbers("input")).unwrap();
         for (got, expected) in got.iter().zip(numbers("output")) {
-            // Sums of at most 10 terms, three layers deep, of numbers around 1: below 100 roundings.
+            // Three layers with sums of at most 10 terms, of numbers around 1: below 100 roundings.
             assert!((got - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{got} {expected}");
         }
-        // The other way: the very tensors that came.
+        // Saving gives exactly the tensors that were loaded.
         let theirs = std::fs::read(oracle("sequential.safetensors")).unwrap();
         let ours = model.weights_to_bytes(Naming::PyTorch).unwrap();
         let (theirs, ours) = (SafeTensors::deserialize(&theirs).unwrap(), SafeTensors::deserialize(&ours).unwrap());
@@ -57,6 +58,7 @@ fn names(bytes: &[u8]) -> Vec<(String, Vec<usize>)> {
     header.offset_keys().into_iter().map(of).collect()
 }
 
+/// Weights that are saved in any naming load with the same bits.
 #[test]
 fn weights_go_out_and_come_back_in_every_naming() {
     let own = [
@@ -70,7 +72,7 @@ fn weights_go_out_and_come_back_in_every_naming() {
         "dense_8.weight",
         "dense_8.bias",
     ];
-    // Flatten, Linear and LeakyReLU, Dropout, LayerNorm, Linear, Tanh, LayerNorm, Linear.
+    // PyTorch's modules: Flatten, Linear, LeakyReLU, Dropout, LayerNorm, Linear, Tanh, LayerNorm, Linear.
     let pytorch = ["1.weight", "1.bias", "4.weight", "4.bias", "5.weight", "7.weight", "7.bias", "8.weight", "8.bias"];
     let keras = [
         "dense/kernel",
@@ -103,14 +105,14 @@ fn weights_go_out_and_come_back_in_every_naming() {
     }
 }
 
-/// Twelve dense layers, each of one weight, and a layer norm before each.
+/// Twelve dense layers with one weight each, and a layer norm before each of them.
 fn deep() -> Network {
     let builder = (0..12).fold(Network::input(1), |b, _| b.layer_norm().layer(Dense::new(1, Relu).without_bias()));
     builder.build().unwrap()
 }
 
-/// Reads a file whose dense layers have these names and the weights 0, 1, 2 and so on, in the order of the names
-/// given, and returns the weights in the network's order.
+/// Loads a file whose dense layers have these names, and the weights 0, 1, 2 and so on in the order of the names.
+/// Returns the weights in the network's order.
 fn order(dense: impl Fn(usize) -> String, norm: impl Fn(usize) -> [String; 2]) -> Result<Vec<f32>> {
     let mut tensors = Vec::new();
     for i in 0..12 {
@@ -130,6 +132,7 @@ fn order(dense: impl Fn(usize) -> String, norm: impl Fn(usize) -> [String; 2]) -
     Ok(dense.map(|p| parameters[p.range()][0]).collect())
 }
 
+/// Layers load in the right order from the numbered names of Keras and PyTorch.
 #[test]
 fn layers_are_numbered_in_the_ways_that_programs_number_them() {
     let expected: Vec<f32> = (0..12).map(|i| i as f32).collect();
@@ -161,10 +164,11 @@ fn layers_are_numbered_in_the_ways_that_programs_number_them() {
     assert_eq!(nested.unwrap(), expected);
 }
 
+/// Weights of type F64, F16 and BF16 are converted to f32. Integers are an error.
 #[test]
 fn numbers_of_other_widths_are_converted() {
     let network = Network::input(2).dense(1, Identity).build().unwrap();
-    // 1.5 and −2, exact in each.
+    // 1.5 and −2 are exact in each type.
     let double = [1.5f64, -2.0].iter().flat_map(|n| n.to_le_bytes()).collect();
     let halves = [0x3e00u16, 0xc000].iter().flat_map(|n| n.to_le_bytes()).collect();
     let brain = [0x3fc0u16, 0xc000].iter().flat_map(|n| n.to_le_bytes()).collect();
@@ -180,6 +184,7 @@ fn numbers_of_other_widths_are_converted() {
     );
 }
 
+/// Loading weights that do not fit the network gives an error with the expected and the found tensors.
 #[test]
 fn weights_of_another_network_are_refused_with_what_was_expected() {
     let load = |network: &Network| reason(Model::load_weights(Device::Cpu, network, oracle("sequential.safetensors")));
@@ -232,7 +237,7 @@ fn weights_of_another_network_are_refused_with_what_was_expected() {
     unclear(two("hidden.weight", "out.weight"), "hidden", "out");
 }
 
-/// A file with metadata, as PyTorch's programs write it.
+/// A file with the metadata that PyTorch's programs write.
 fn of_pytorch(tensors: &[(&str, &[usize], &[f32])]) -> Vec<u8> {
     with_metadata(tensors, Some(("format", "pt")))
 }
@@ -259,6 +264,7 @@ fn weights(network: &Network, bytes: &[u8], options: &LoadWeights) -> Result<Vec
     Ok(network.parameters().iter().flat_map(|p| parameters[p.range()].to_vec()).collect())
 }
 
+/// The layout of dense weights comes from the metadata, else from the shapes, else from the names.
 #[test]
 fn metadata_decide_the_layout_then_shapes_then_names() {
     let (a, b): (&[f32], &[f32]) = (&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
@@ -280,7 +286,7 @@ fn metadata_decide_the_layout_then_shapes_then_names() {
         assert_eq!(read(names, format("tf"), new()), plain, "{names:?}");
         assert_eq!(read(names, format("pt"), new().layout(Naming::Keras)), plain, "{names:?}");
     }
-    // Where shapes tell, they do without metadata; against metadata nothing is guessed.
+    // Without metadata, the shapes decide. If the shapes contradict the metadata, loading is an error.
     let network = Network::input(2).layer(Dense::new(1, Identity).without_bias()).build().unwrap();
     for (shape, expected) in [([1, 2], None), ([2, 1], Some("[inputs, units]; set the order with LoadWeights::layout"))]
     {
@@ -291,14 +297,16 @@ fn metadata_decide_the_layout_then_shapes_then_names() {
             (Some(expected), read) => assert!(reason(read).ends_with(expected)),
         }
     }
-    // All of one attribute, as a bare nn.Linear is saved.
+    // A bare nn.Linear is saved without a prefix.
     let tensor: [(&str, &[usize], &[f32]); 1] = [("weight", &[1, 2], &[3.0, 4.0])];
     assert_eq!(weights(&network, &of_pytorch(&tensor), &new()).unwrap(), [3.0, 4.0]);
 }
 
+/// Modules with attribute names load in the right order if numbers or shapes give the order.
 #[test]
 fn modules_under_attribute_names_load_by_numbers_or_shapes() {
-    // Linear(3, 2), LayerNorm(2), Linear(2, 2), Linear(2, 1): of two that are alike, numbers tell.
+    // Linear(3, 2), LayerNorm(2), Linear(2, 2), Linear(2, 1). Numbers in the names decide between layers of equal
+    // shape.
     let network = Network::input(3).dense(2, Relu).layer_norm().dense(2, Relu).dense(1, Identity).build().unwrap();
     let file = |names: [&str; 4]| {
         let name = |i: usize, role: &str| format!("{}.{role}", names[i]);
@@ -332,7 +340,8 @@ fn modules_under_attribute_names_load_by_numbers_or_shapes() {
     }
 }
 
-/// 2 to 3 to 2 without biases fits both ways: numbers tell, and where there are none, nothing is guessed.
+/// A network of 2, 3 and 2 features without biases fits in both layouts. Numbers in the names decide. Without numbers,
+/// loading is an error.
 #[test]
 fn what_fits_in_two_ways_is_refused() {
     let dense = |units| Dense::new(units, Identity).without_bias();
@@ -353,7 +362,7 @@ fn what_fits_in_two_ways_is_refused() {
     assert_eq!(weights(&network, &with_metadata(&named, None), &layout).unwrap(), expected);
 }
 
-/// As a program writes it that does not sort: the header and the numbers in the order given.
+/// A file of a program that does not sort: the header and the numbers have the given order.
 fn unsorted(names: [&str; 2], format: &str) -> Vec<u8> {
     let entry = |i: usize| {
         format!(r#""{}":{{"dtype":"F32","shape":[1,1],"data_offsets":[{},{}]}}"#, names[i], 4 * i, 4 * i + 4)
@@ -362,23 +371,25 @@ fn unsorted(names: [&str; 2], format: &str) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &f32s(&[1.0, 2.0])].concat()
 }
 
+/// If layers differ in nothing else, the order of a PyTorch file decides.
 #[test]
 fn layers_of_no_other_difference_go_by_the_order_that_a_file_keeps() {
     let dense = || Dense::new(1, Identity).without_bias();
     let network = Network::input(1).layer(dense()).layer(dense()).build().unwrap();
     let read = |names, format| weights(&network, &unsorted(names, format), &LoadWeights::new());
     assert_eq!(read(["zeta.weight", "alpha.weight"], "pt").unwrap(), [1.0, 2.0]);
-    // Sorted by name, or by chance: the order says nothing.
+    // The names may be sorted, or the program may not keep an order. Then the order in the file says nothing.
     for (names, format) in [(["alpha.weight", "zeta.weight"], "pt"), (["zeta.weight", "alpha.weight"], "mlx")] {
         let told = reason(read(names, format));
         assert!(told.starts_with("order of layers alpha and zeta: unknown"), "{told}");
     }
-    // Longer numbers than any integer has.
+    // Numbers too long for any integer type.
     let long = |digit: &str| format!("fc{}.weight", digit.repeat(40));
     let told = reason(read([&long("8"), &long("9")], "pt"));
     assert!(told.starts_with("order of layers fc888"), "{told}");
 }
 
+/// The names in `LoadWeights::map` decide where each tensor belongs.
 #[test]
 fn a_map_from_the_files_names_decides() {
     let (a, b): (&[f32], &[f32]) = (&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
@@ -392,7 +403,7 @@ fn a_map_from_the_files_names_decides() {
     for names in [
         vec![("encode", "dense_1"), ("decode", "dense_2")],
         vec![("encode.weight", "dense_1.weight"), ("decode.weight", "dense_2.weight")],
-        // What is left has one place.
+        // The other tensors have only one possible place.
         vec![("encode.", "dense_1")],
         vec![("decode.weight", "dense_2.weight")],
     ] {
@@ -413,6 +424,7 @@ fn a_map_from_the_files_names_decides() {
     assert_eq!(weights(&network, &more, &names.ignore_others()).unwrap(), expected);
 }
 
+/// Loading a number that f32 cannot hold gives an error with its tensor, value and position.
 #[test]
 fn a_number_that_f32_cannot_hold_is_named() {
     let network = Network::input(3).layer(Dense::new(2, Identity).without_bias()).build().unwrap();
@@ -425,7 +437,7 @@ fn a_number_that_f32_cannot_hold_is_named() {
         numbers[at] = number;
         numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>()
     };
-    // The largest f64 that rounds to f32's largest number, and the next.
+    // `edge` is the smallest f64 that rounds to infinity. The number below it rounds to f32's largest number.
     let edge = f64::from(f32::MAX) + 2f64.powi(103);
     read(Dtype::F64, doubles(4, edge.next_down())).unwrap();
     read(Dtype::F64, doubles(4, 1e-320)).unwrap();

@@ -1,11 +1,11 @@
-//! The same weights at another height, width or number of steps.
+//! `Network::at_input` and `Network::at_inputs`: the same weights at another height, width or number of steps.
 
 use wgrad::plan::Role;
 use wgrad::{Activation::*, Dense, Graph, Layer, Network, NetworkBuilder, Plan, ScaleShift, Shape, Tied};
 
 use crate::common::*;
 
-/// What a network makes of rows, on the CPU; the GPU agrees within each op's bounds.
+/// The network's outputs on the CPU. The GPU must agree within the bounds of each op.
 fn forward(network: &Network, inputs: &[&[f32]], weights: &[f32]) -> Vec<f32> {
     let rows = inputs[0].len() as u32 / network.inputs();
     let mut lockstep = lockstep(gpu(), Plan::forward(network, rows).unwrap());
@@ -24,7 +24,7 @@ fn fault<T: std::fmt::Debug>(result: wgrad::Result<T>) -> String {
     result.unwrap_err().to_string()
 }
 
-/// Layers that treat each position by itself.
+/// Layers that process each position independently.
 fn by_position(network: NetworkBuilder) -> NetworkBuilder {
     network
         .dense(8, GeluTanh)
@@ -34,6 +34,7 @@ fn by_position(network: NetworkBuilder) -> NetworkBuilder {
         .dense(4, Softmax)
 }
 
+/// A network of such layers gives each position the same outputs at every input size.
 #[test]
 fn each_position_of_another_size_gets_what_it_would_get_alone() {
     let network = by_position(Network::input([2, 3, 3])).build().unwrap();
@@ -42,18 +43,19 @@ fn each_position_of_another_size_gets_what_it_would_get_alone() {
     let alone = forward(&network.at_input([1, 1, 3]).unwrap(), &[&image], &weights);
     for shape in [Shape::from([5, 7, 3]), [7, 5, 3].into(), [35, 1, 3].into(), [35, 3].into(), [5, 7, 1, 3].into()] {
         let wide = network.at_input(shape).unwrap();
-        // Weights lie where they lay, and begin as they began.
+        // The weights keep their places and their initial values.
         assert_eq!((wide.parameters(), wide.parameter_words()), (network.parameters(), network.parameter_words()));
         assert_eq!(wide.initial_parameters(5), weights);
         assert_eq!(wide.input_specs()[0].shape, shape);
         assert_eq!(wide.output_specs()[0].shape[..shape.len() - 1], shape[..shape.len() - 1]);
-        // Rows of products are computed alike, however many there are.
+        // A matmul computes each row in the same way, for any number of rows.
         assert_eq!(forward(&wide, &[&image], &weights), alone, "{shape:?}");
     }
-    // And back again.
+    // The original size gives the original network.
     assert_eq!(network.at_input([9, 9, 3]).unwrap().at_input([2, 3, 3]).unwrap(), network);
 }
 
+/// A mean over positions covers all positions of the new size.
 #[test]
 fn a_mean_over_positions_is_one_of_as_many_as_there_are() {
     let network = Network::input([2, 2, 3]).dense(5, Tanh).layer(Layer::ReduceMean(vec![0, 1])).build().unwrap();
@@ -64,11 +66,12 @@ fn a_mean_over_positions_is_one_of_as_many_as_there_are() {
     let alone = forward(&positions, &[&image], &weights);
     for (i, mean) in mean.iter().enumerate() {
         let expected = (0..24).map(|position| f64::from(alone[5 * position + i])).sum::<f64>() / 24.0;
-        // A sum of 24 numbers below 1 rounds as often at most, and is divided by 24.
+        // A sum of 24 numbers below 1 has at most 24 roundings, and the division by 24 has one.
         assert!((f64::from(*mean) - expected).abs() <= 25.0 / 16_777_216.0, "{mean} is not {expected}");
     }
 }
 
+/// `at_inputs` finds inputs by their names, and unknown names are errors. `at_input` requires a network with one input.
 #[test]
 fn inputs_are_told_apart_by_their_names() {
     let mut g = Graph::new();
@@ -99,7 +102,7 @@ fn inputs_are_told_apart_by_their_names() {
     assert_eq!(fault(unknown), "input: expected one of image, mood, got \"picture\"");
 }
 
-/// What is tied to a layer stays tied to it under its new name.
+/// A layer can get its name after another layer is tied to it. The other layer stays tied under the new name.
 #[test]
 fn a_layer_is_named_after_another_one_has_been_tied_to_it() {
     let mut g = Graph::new();
@@ -113,7 +116,8 @@ fn a_layer_is_named_after_another_one_has_been_tied_to_it() {
     assert_eq!(network.at_inputs([("left", 4.into())]).unwrap(), network);
 }
 
-/// A layer whose weights depend on height and width says so, and so does one that does not go with them.
+/// If the weights depend on the input size, another size is an error that names the tensor. A layer that does not fit
+/// the new size is an error that names the layer.
 #[test]
 fn what_depends_on_the_size_refuses_another_one() {
     let flat = Network::input([4, 5, 3]).dense(2, Relu).flatten().dense(6, Identity).build().unwrap();
@@ -121,7 +125,7 @@ fn what_depends_on_the_size_refuses_another_one() {
         fault(flat.at_input([5, 5, 3])),
         "dense_3.weight at the new input: expected its shape [40, 6], because the weights stay the same, got [50, 6]"
     );
-    // As many numbers, so the same weights.
+    // The number of features is the same, so the weights are the same.
     assert_eq!(flat.at_input([5, 4, 3]).unwrap().parameters(), flat.parameters());
     let channels = Network::input([4, 3]).dense(2, Relu).build().unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Random data for graphs, and the same in f64.
+//! Random data for random graphs, and the values and losses of the graphs in f64.
 
 use std::ops::Range;
 
@@ -11,9 +11,9 @@ use crate::common::reference::{
 use crate::drawn::Drawn;
 
 pub struct Data {
-    /// Of each input, the features of all rows.
+    /// For each input, the features of all rows.
     pub features: Vec<Vec<f32>>,
-    /// Of each output, the targets of all rows.
+    /// For each output, the targets of all rows.
     pub targets: Vec<Vec<u32>>,
     pub infos: Vec<DataInfo>,
 }
@@ -58,7 +58,7 @@ pub fn random(drawn: &Drawn, rows: u32, shuffle: bool, seed: u64) -> Data {
 }
 
 impl Data {
-    /// Gives it to a plan of training or evaluation.
+    /// Sets the data in a plan of training or evaluation.
     pub fn set(&self, lockstep: &mut Lockstep) {
         let mut set = |role, words: &[u32]| {
             if let Some(id) = lockstep.plan().find(role) {
@@ -76,7 +76,7 @@ impl Data {
         }
     }
 
-    /// A row of each input.
+    /// One row of each input.
     pub fn sample(&self, drawn: &Drawn, row: usize) -> Vec<Sample> {
         let ends = drawn.network.input_specs().iter().zip(&self.features);
         let of = |(end, features): (&wgrad::TensorSpec, &Vec<f32>)| {
@@ -86,7 +86,7 @@ impl Data {
         ends.map(of).collect()
     }
 
-    /// The loss of each output over some rows, without its weight in the sum.
+    /// The loss of each output over some rows, without the output's weight.
     pub fn losses(
         &self,
         drawn: &Drawn,
@@ -125,7 +125,8 @@ impl Data {
     }
 }
 
-/// What a loss that computes the last activation itself takes: of a softmax, any logits that make these probabilities.
+/// The values that the loss reads. If the loss computes the last activation itself, these are logits. For a softmax,
+/// any logits with these probabilities are valid.
 fn logits(drawn: &Drawn, value: usize, loss: wgrad::Loss, y: &[f64]) -> Vec<f64> {
     use wgrad::{Activation, Layer, Loss};
     let mut value = value;
@@ -147,7 +148,7 @@ fn logits(drawn: &Drawn, value: usize, loss: wgrad::Loss, y: &[f64]) -> Vec<f64>
     }
 }
 
-/// The layer that a step does, with another one's weights or with its own.
+/// The layer that a step computes. A tied step computes the layer that it is tied to, unless it transposes the weights.
 fn layer_of<'a>(drawn: &'a Drawn, step: &'a crate::drawn::Step) -> &'a wgrad::Layer {
     match step.tied {
         Some(of) if !is_transposed(drawn, step) => &drawn.steps[of].layer,
@@ -159,21 +160,21 @@ fn activation_of(drawn: &Drawn, step: &crate::drawn::Step) -> wgrad::Activation 
     layer_of(drawn, step).activation()
 }
 
-/// Only what is tied to transposed weights has a bias of its own.
+/// For a tied step: true if it transposes the weights. Only such a step has its own bias.
 fn is_transposed(drawn: &Drawn, step: &crate::drawn::Step) -> bool {
     drawn.network.parameters().iter().any(|p| p.layer() == step.name)
 }
 
-/// Of each dropout layer, by its name: what the numbers of the batch are multiplied by, row by row.
+/// For each dropout layer by name: the factors of all numbers in the batch, row by row.
 pub type Masks = std::collections::BTreeMap<String, Vec<f64>>;
 
-/// What dropout and batch normalisation do.
+/// The behaviour of dropout and batch normalisation.
 pub enum Pass {
     Training(Masks),
     Inference,
 }
 
-/// Every value of a graph, of each sample of a batch.
+/// Every value of a graph, for each sample of a batch, in f64.
 pub fn values(
     drawn: &Drawn,
     weights: &[f64],
@@ -195,7 +196,7 @@ pub fn values(
         let layer = layer_of(drawn, step);
         if let wgrad::Layer::BatchNorm(norm) = layer {
             let given: Vec<&Sample> = batch.iter().map(|values| &values[step.inputs[0]]).collect();
-            // Running statistics are as they begin.
+            // The running statistics have their initial values.
             let statistics = match pass {
                 Pass::Training(_) => channel_statistics(&given),
                 Pass::Inference => vec![[0.0, 1.0]; own[0].len()],

@@ -1,5 +1,5 @@
-//! Graphs drawn at random: each draw is four numbers, of which any choice there is takes its own, so that whatever is
-//! drawn is a valid graph, and fewer draws a smaller one.
+//! Random graphs. A draw is four numbers, and each choice maps a number to one of its valid options. So every draw
+//! gives a valid graph, and fewer draws give a smaller graph.
 
 use std::fmt;
 
@@ -9,12 +9,13 @@ use wgrad::{
     Pool, RmsNorm, ScaleShift, Shape, Tied, Upsample, Value,
 };
 
-/// A layer as the reference needs to know it. Values are numbered: the inputs, then what each layer puts out.
+/// A layer in the form that the f64 reference needs. Values are numbered: first the inputs, then the outputs of each
+/// layer.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub name: String,
     pub layer: Layer,
-    /// The layer that it is tied to.
+    /// Index of the step that this layer is tied to.
     pub tied: Option<usize>,
     pub inputs: Vec<usize>,
     pub outputs: Vec<usize>,
@@ -25,11 +26,11 @@ pub struct Output {
     pub value: usize,
     pub loss: Loss,
     pub weight: f32,
-    /// Targets are numbers; else labels.
+    /// True if targets are numbers, false if they are labels.
     pub values: bool,
-    /// Samples have weights.
+    /// True if samples have weights.
     pub weighted: bool,
-    /// The label 0 is ignored.
+    /// True if the label 0 is ignored.
     pub ignores: bool,
 }
 
@@ -54,20 +55,20 @@ impl fmt::Debug for Drawn {
 
 type Draw = [u16; 4];
 
-/// Graphs of up to so many layers beside those that lead to their outputs.
+/// Graphs of at most `layers` draws of layers, plus the layers that lead to the outputs.
 pub fn graphs(layers: usize) -> impl Strategy<Value = Drawn> {
     let draws = |least, most| prop::collection::vec(any::<Draw>(), least..=most);
     (draws(1, 3), draws(1, layers), prop::array::uniform5(any::<Draw>()))
         .prop_map(|(inputs, layers, outputs)| draw(&inputs, &layers, &outputs))
 }
 
-/// Most numbers of a sample, but for those of what is put together at the end.
+/// The maximum number of elements of a value. Values that are concatenated for the outputs may exceed it.
 pub const LARGEST_VALUE: u64 = 36;
 
 struct Under {
     graph: Graph,
     values: Vec<Value>,
-    /// Which some layer takes, or are put out.
+    /// For each value: true if a layer reads it or it is an output.
     read: Vec<bool>,
     steps: Vec<Step>,
 }
@@ -104,7 +105,7 @@ impl Under {
         *self.shape(value).last().unwrap()
     }
 
-    /// Adds a layer; returns the number of its first output.
+    /// Adds a layer and returns the index of its first output.
     fn push(&mut self, layer: impl Into<Layer>, inputs: &[usize]) -> usize {
         let layer = layer.into();
         let given: Vec<Value> = inputs.iter().map(|&input| self.values[input]).collect();
@@ -128,7 +129,7 @@ impl Under {
         first
     }
 
-    /// One of the values that go together with another one, which may be that one itself.
+    /// A value that can be combined with `x`, which may be `x` itself.
     fn partner(&self, x: usize, draw: u16, goes: impl Fn(Shape, Shape) -> Option<Shape>) -> usize {
         let fits =
             |y: &usize| goes(self.shape(x), self.shape(*y)).is_some_and(|shape| shape.elements() <= LARGEST_VALUE);
@@ -136,7 +137,7 @@ impl Under {
         if all.is_empty() { x } else { all[usize::from(draw) % all.len()] }
     }
 
-    /// Layers of one input with weights, by whether another input and output can share them.
+    /// The name of a layer with weights that `fits` accepts, if there is one.
     fn tied_to(&self, draw: u16, fits: impl Fn(&Step) -> bool) -> Option<String> {
         let all: Vec<&Step> = self.steps.iter().filter(|step| step.tied.is_none() && fits(step)).collect();
         (!all.is_empty()).then(|| all[usize::from(draw) % all.len()].name.clone())
@@ -148,7 +149,7 @@ impl Under {
         self.push(if draw.is_multiple_of(4) { dense.without_bias() } else { dense }, &[x])
     }
 
-    /// A convolution that a sample goes into, and whose output is not too large.
+    /// The drawn convolution, if it fits the sample and its output is not too large.
     fn conv(&self, shape: Shape, a: u16, b: u16) -> Option<Conv> {
         let one_of = |draw: u16, most: u16| 1 + u32::from(draw % most);
         let size = |i: u16| match shape.len() {
@@ -172,7 +173,7 @@ impl Under {
         (network.output_specs()[0].shape.elements() <= LARGEST_VALUE).then_some(conv)
     }
 
-    /// A pool that a sample goes into.
+    /// The drawn pooling layer, if it fits the sample.
     fn pool(&self, shape: Shape, a: u16, b: u16) -> Option<Pool> {
         let one_of = |draw: u16| 1 + u32::from(draw % 3);
         let sizes = |draw: u16| [one_of(draw), if shape.len() == 2 { one_of(draw) } else { one_of(draw / 3) }];
@@ -187,7 +188,7 @@ impl Under {
         (network.output_specs()[0].shape.elements() <= LARGEST_VALUE).then_some(pool)
     }
 
-    /// Another height and width, for a sample that can have them.
+    /// The drawn layer that changes height and width, if the sample can have the new size.
     fn resizing(&self, shape: Shape, a: u16, b: u16) -> Option<Layer> {
         let [rows, columns] = [[b, b / 3], [b / 9, b / 27]].map(|sides| sides.map(|side| u32::from(side % 3)));
         let size = [rows[0] + 1, columns[0] + 1];
@@ -212,7 +213,7 @@ impl Under {
         let shape = self.shape(x);
         let rank = shape.len();
         let axis = usize::from(a) % rank;
-        // From either end.
+        // Counted from the first axis or from the last.
         let named = axis as i32 - if b.is_multiple_of(2) { 0 } else { rank as i32 };
         let axes = || {
             let chosen = |i: &usize| a >> i & 1 == 1;
@@ -223,7 +224,7 @@ impl Under {
             0..=2 => _ = self.dense(x, 1 + u32::from(a % 5), b, activation(b / 4)),
             3 | 4 => {
                 let mut inputs = vec![x, self.partner(x, a, |a, b| a.broadcast(&b))];
-                // A third one, of the same shape as the first or the second.
+                // A third input, which repeats the first or the second.
                 if b.is_multiple_of(4) {
                     inputs.push(inputs[usize::from(b / 4) % 2]);
                 }
@@ -237,7 +238,7 @@ impl Under {
                     alike.then(|| Shape::try_from(&lengths[..]).unwrap())
                 };
                 let y = self.partner(x, b / 2, joined);
-                // Too large with itself.
+                // The partner may be `x` itself, and the concatenation may be too large.
                 match joined(shape, self.shape(y)).is_some_and(|shape| shape.elements() <= LARGEST_VALUE) {
                     true => self.push(Layer::Concat { axis: named }, &[x, y]),
                     false => self.push(Layer::ReduceMean(vec![named]), &[x]),
@@ -318,7 +319,7 @@ impl Under {
         }
     }
 
-    /// With an epsilon that keeps its slopes below 4.
+    /// Adds a normalisation layer. Its epsilon keeps its derivatives below 4.
     fn norm(&mut self, x: usize, draw: u16) -> usize {
         let (epsilon, channels, numbers) = (0.0625, self.last(x), self.shape(x).elements());
         let groups: Vec<u32> =
@@ -351,7 +352,7 @@ impl Under {
         self.push(if (b / 4).is_multiple_of(4) { Layer::Flatten } else { Layer::Reshape(shape) }, &[x])
     }
 
-    /// Nothing but dropout makes it, which is not there outside of training.
+    /// True if a value is a dropout layer's output, possibly reshaped. Outside training such a layer does nothing.
     fn ends_with_dropout(&self, value: usize) -> bool {
         match self.steps.iter().find(|step| step.outputs.contains(&value)) {
             Some(Step { layer: Layer::Dropout(_) | Layer::SpatialDropout(_), .. }) => true,
@@ -365,9 +366,9 @@ impl Under {
         }
     }
 
-    /// Leads every value that nothing reads to at most three outputs.
+    /// Combines all unread values into at most three outputs.
     fn outputs(mut self, draws: &[Draw; 5]) -> Drawn {
-        // Of what a layer puts out that others read, some parts lead nowhere.
+        // For half of the draws, some outputs of a layer stay unread although another one is read.
         let mut leaves: Vec<usize> = (0..self.values.len()).filter(|&value| !self.read[value]).collect();
         if draws[4][0].is_multiple_of(2) {
             leaves.retain(|leaf| {
@@ -386,7 +387,7 @@ impl Under {
         }
         let mut outputs: Vec<Output> =
             leaves.into_iter().zip(draws).map(|(leaf, &draw)| self.head(leaf, draw)).collect();
-        // One that layers read too, or that is another output.
+        // An extra output. Layers may read it too, and it may be another output already.
         let [extra, weight, kind, _] = draws[3];
         let value = usize::from(extra) % self.values.len();
         if weight.is_multiple_of(2) && !self.ends_with_dropout(value) {
@@ -398,7 +399,7 @@ impl Under {
         Drawn { network, steps: self.steps, outputs }
     }
 
-    /// What a loss needs in front of it, and the loss.
+    /// Adds the layers that the drawn loss requires. Returns the output with its loss.
     fn head(&mut self, x: usize, [kind, how, a, b]: Draw) -> Output {
         let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
         let loss = match kind % 7 {

@@ -1,15 +1,15 @@
-//! A fault in the middle of a graph of 20 layers is understood from the message alone: it names the layer, its inputs
-//! and their shapes.
+//! Errors in the middle of a graph of 20 layers. The message alone must name the layer, its inputs and their shapes.
 
 use wgrad::{
     Activation::*, Dense, Encoding, Graph, GroupNorm, HashGrid, Layer, LayerNorm, Result, ScaleShift, Shape, Tied,
     Value,
 };
 
-/// Eleven layers: an image and some numbers meet, go on as a row, and as an image of half the height.
+/// The first eleven layers. They combine an image and some numbers into a row, and also make an image of half the
+/// height.
 struct Half {
     g: Graph,
-    /// [4, 6, 8], [12], [4, 6, 1].
+    /// The shapes are: image [4, 6, 8], row [12], mask [4, 6, 1].
     image: Value,
     row: Value,
     mask: Value,
@@ -38,7 +38,7 @@ fn half() -> Result<Half> {
     Ok(Half { g, image, row, mask })
 }
 
-/// Nine more, of which the first one is the twelfth layer: what a test gives.
+/// Builds a graph of 20 layers. The test adds the twelfth layer, and eight more follow.
 fn whole(twelfth: impl FnOnce(&mut Half) -> Result<Value>) -> Result<usize> {
     let mut half = half()?;
     let x = twelfth(&mut half)?;
@@ -58,6 +58,7 @@ fn message(layer: impl FnOnce(&mut Half) -> Result<Value>) -> String {
     whole(layer).expect_err("a fault").to_string()
 }
 
+/// An error of one layer names the layer, its inputs and their shapes.
 #[test]
 fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
     assert_eq!(whole(|half| half.g.layer(Tanh, half.image)).unwrap(), 20);
@@ -200,6 +201,7 @@ fn a_fault_names_the_layer_its_inputs_and_their_shapes() {
     }
 }
 
+/// An error of the whole graph names the layer or the input that causes it.
 #[test]
 fn a_fault_of_the_whole_graph_names_what_it_is_about() {
     let other = |half: &mut Half| {

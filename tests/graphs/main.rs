@@ -1,6 +1,6 @@
-//! Random graphs: values that several layers read, several inputs and outputs, sums, products, parts and rearrangements
-//! of any shape, tied weights, a loss for each position. They train in lockstep, and their gradients agree with finite
-//! differences in f64. `PROPTEST_CASES` sets how many are drawn.
+//! Random graphs train on GPU and CPU in lockstep, and their gradients agree with finite differences in f64. The graphs
+//! have several inputs and outputs, values that several layers read, sums, products, slices and rearrangements of any
+//! shape, tied weights and a loss per position. `PROPTEST_CASES` sets the number of graphs.
 
 mod at_input;
 #[path = "../common/mod.rs"]
@@ -31,12 +31,12 @@ fn losses(drawn: &Drawn) -> Losses {
     ends.fold(Losses::new(), |losses, (end, output)| losses.weighted(&end.name, output.loss, output.weight))
 }
 
-/// Seeds that are small numbers begin with numbers that are round ones.
+/// Mixes the bits of the seed, because small seeds would start with round numbers.
 fn random_of(seed: u64) -> Random {
     Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
 }
 
-/// Initial weights, moved: no bias is 0, and no scale is 1.
+/// Initial weights plus random offsets, so that no bias is 0 and no scale is 1.
 fn weights(drawn: &Drawn, seed: u64) -> Vec<f32> {
     let mut random = random_of(seed);
     let mut weights = drawn.network.initial_parameters(seed);
@@ -51,7 +51,7 @@ fn numbers(lockstep: &Lockstep, role: Role) -> Vec<f64> {
     lockstep.get(id).into_iter().map(f64::from).collect()
 }
 
-/// What dropout has multiplied the last batch by: a number that is 0 before it has no part in what follows.
+/// The factors that dropout applied to the last batch. Where its input is 0, the factor has no effect.
 fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
     let plan = lockstep.plan();
     let dropouts = drawn.steps.iter().filter_map(|step| match step.layer {
@@ -66,10 +66,10 @@ fn masks(lockstep: &Lockstep, drawn: &Drawn) -> Masks {
     dropouts.filter_map(mask).collect()
 }
 
-/// How far a gradient may be off. A sum of n terms errs by some √n roundings of the numbers that it takes; sums run
-/// over a sample, or over the positions of all rows. Each layer has such sums in the forward and in the backward pass,
-/// whose errors add up, and no op takes more than the product of the largest value and the largest gradient in the
-/// plan.
+/// Tolerance of a gradient. A sum of n terms has an error of about √n roundings of its terms. Sums run over a sample,
+/// or over the positions of all rows. Each layer has such sums in the forward and in the backward pass, and their
+/// errors add up. No input of an op exceeds the product of the largest value and the largest
+/// gradient in the plan.
 fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     let plan = lockstep.plan();
     let largest = |is: &dyn Fn(Role) -> bool| {
@@ -83,8 +83,8 @@ fn bound(lockstep: &Lockstep, drawn: &Drawn, rows: u32) -> f64 {
     roundings * U * of_values * of_gradients
 }
 
-/// Compares a gradient with central differences of a loss in f64, which sums some thousand numbers. Returns how many
-/// numbers it has compared.
+/// Compares a gradient with central differences of a loss in f64. The loss sums about a thousand numbers. Returns how
+/// many components were compared.
 fn compare(gradient: &[f32], at: &[f64], inside: &[usize], bound: f64, what: &str, f: impl Fn(&[f64]) -> f64) -> usize {
     let noise = 1000.0 * f64::EPSILON * f(at).abs().max(1.0);
     let how = Differences { bound, noise, ..Differences::default() };
@@ -93,7 +93,7 @@ fn compare(gradient: &[f32], at: &[f64], inside: &[usize], bound: f64, what: &st
     comparison.compared
 }
 
-/// Whether a twin, whose numbers are rounded, is at the same side of every corner for certain.
+/// True if rounding errors cannot move the CPU twin to the other side of a corner.
 fn is_away_from_corners(corners: &Corners, bound: f64) -> bool {
     corners.nearest > 10.0 * bound.max(1e-5)
 }
@@ -109,7 +109,7 @@ fn lockstep_of(gpu: &wgrad::Gpu, drawn: &Drawn, plan: Plan, data: &Data, seed: u
 proptest! {
     #![proptest_config(cases(8))]
 
-    /// Of a whole batch, and of a partial one after an update.
+    /// Gradients in training agree with central differences, for a full batch and for a partial batch after an update.
     #[test]
     fn gradients_of_random_graphs_are_those_of_finite_differences(
         drawn in graphs(12), batch in 1u32..5, left in 1u32..5, seed in 0u64..1000,
@@ -143,7 +143,8 @@ proptest! {
         }
     }
 
-    /// L = Σ g · y over all outputs, whose gradient with respect to the outputs is g.
+    /// Gradients of inputs and weights agree with central differences of L = Σ g · y. The sum runs over all outputs, so
+    /// g is the gradient with respect to the outputs.
     #[test]
     fn input_gradients_of_random_graphs_are_those_of_finite_differences(
         drawn in graphs(12), rows in 1u32..4, asked: [bool; 3], seed in 0u64..1000,
@@ -210,8 +211,8 @@ proptest! {
 proptest! {
     #![proptest_config(cases(8))]
 
-    /// Where nothing is trained: dropout passes everything, batch normalisation takes its running statistics, and a
-    /// narrow network may be one op.
+    /// Evaluation and forward plans agree with formulas in f64. Dropout passes everything, batch normalisation uses its
+    /// running statistics, and a narrow network may be one op.
     #[test]
     fn random_graphs_evaluate_as_their_formulas(drawn in graphs(12), batch in 1u32..5, seed in 0u64..1000) {
         let data = data::random(&drawn, batch, false, seed);
@@ -242,7 +243,8 @@ proptest! {
 proptest! {
     #![proptest_config(cases(6))]
 
-    /// What an app's buffers have with strides is copied, so that what was an end shares memory.
+    /// GPU and CPU agree if the app's buffers have strides. The plan copies strided rows, so its own inputs and outputs
+    /// can share memory.
     #[test]
     fn strided_plans_of_random_graphs_run_alike_on_both(
         drawn in graphs(12), rows in 1u32..5, asked: [bool; 3], seed in 0u64..1000,
@@ -273,14 +275,14 @@ proptest! {
     }
 }
 
-/// The running losses after the first step.
+/// Checks the running losses after the first step.
 fn check_losses(lockstep: &Lockstep, drawn: &Drawn, rows: usize, each: &[f64], bound: f64) {
     let totals = lockstep.get(lockstep.plan().find(Role::Totals).unwrap());
     for (o, (output, expected)) in drawn.outputs.iter().zip(each).enumerate() {
         let total = bytemuck::cast_slice::<f32, RowMetrics>(&totals[64 * o..64 * o + 4])[0];
         let shape = drawn.network.output_specs()[o].shape;
         let positions = shape.elements() / u64::from(*shape.last().unwrap());
-        // They are sums over rows.
+        // The totals are sums over rows.
         let count = if output.loss == wgrad::Loss::SumOfSquares { 1.0 } else { rows as f64 * positions as f64 };
         let error = (f64::from(total.loss) / count - expected).abs();
         assert!(error <= bound, "loss {o} of {drawn:?}: {} is not {expected} times {count}", total.loss);
@@ -305,7 +307,7 @@ fn optimizer() -> impl Strategy<Value = Optimizer> {
     ]
 }
 
-/// Two layers of their own kind in groups, one of them frozen or trained at another rate.
+/// Random options. Up to two random layers are in groups: one is frozen, another has its own learning rate.
 fn config(drawn: &Drawn, batch: u32, draw: u32) -> TrainerConfig {
     let steps = &drawn.steps;
     let name = |n: u32| steps[n as usize % steps.len()].name.as_str();
@@ -322,6 +324,7 @@ fn config(drawn: &Drawn, batch: u32, draw: u32) -> TrainerConfig {
 proptest! {
     #![proptest_config(cases(12))]
 
+    /// Training agrees on GPU and CPU, op by op, with random options.
     #[test]
     fn random_graphs_train_alike_on_both(
         drawn in graphs(16), optimizer in optimizer(), batch in 1u32..9, rows in 1u32..20, draw: u32, plain: bool,
@@ -341,8 +344,8 @@ proptest! {
 proptest! {
     #![proptest_config(cases(6))]
 
-    /// Updates by the products that make the gradients leave the weights that updates by themselves do, bit for bit,
-    /// and a frozen layer keeps its weights.
+    /// Updates in the epilogues of matmuls leave the same weights as separate updates, bit for bit. A frozen layer
+    /// keeps its weights.
     #[test]
     fn fused_updates_of_random_graphs_leave_the_same_weights(
         drawn in graphs(14), optimizer in optimizer(), batch in 1u32..9, rows in 1u32..20, draw: u32,
@@ -363,7 +366,7 @@ proptest! {
         prop_assert_eq!(bits(&fused), bits(&apart));
         let start = weights(&drawn, draw.into());
         for parameter in drawn.network.parameters() {
-            // The last group of a layer is the one that counts.
+            // The last group of a layer applies.
             let frozen = Group::layer(parameter.layer()).frozen();
             if config.groups.last() == Some(&frozen) {
                 prop_assert_eq!(&fused[parameter.range()], &start[parameter.range()]);

@@ -81,7 +81,7 @@ fn matmul_launches() -> Vec<Launch> {
         accumulates: false,
     };
     let bias = Epilogue::Bias { bias: Some(tensor(8)), activation: Activation::GeluErf };
-    // With an addend or without.
+    // With and without an addend.
     let ends = [(bias.clone(), false), (bias, true), (Epilogue::Update(Box::new(update)), false)];
     let tiles = [Tile::Square32, Tile::Square64, Tile::Plain, Tile::Panel, Tile::Sliding];
     let tiles = tiles.into_iter().chain([8, 64].map(|lanes| Tile::Vector { lanes }));

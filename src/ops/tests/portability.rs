@@ -21,7 +21,7 @@ use crate::texture_io::{from_texture, from_texture_crops, from_texture_random};
 struct Language {
     name: &'static str,
     translate: fn(&Module, &ModuleInfo) -> Result<Vec<u8>, String>,
-    /// Words whose texts have no translation, and why.
+    /// Texts with these words have no translation. Each word has a reason.
     without: Without,
     /// Compilers. The first installed one checks every translation.
     compilers: &'static [Compiler],
@@ -31,7 +31,7 @@ struct Language {
 struct Compiler {
     /// The command, with the options before the file.
     command: &'static [&'static str],
-    /// Words whose texts this compiler does not get, and why.
+    /// This compiler does not get texts with these words. Each word has a reason.
     without: Without,
 }
 
