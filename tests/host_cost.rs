@@ -1,4 +1,5 @@
-//! What a step costs the host: nothing but wgpu's own recording. On wgpu's `noop` backend, where a GPU costs nothing.
+//! Tests what a step costs on the CPU side. Runs on wgpu's `noop` backend, whose GPU work costs nothing. wgrad must
+//! add nothing to wgpu's own recording.
 
 #[path = "common/allocations.rs"]
 mod allocations;
@@ -23,7 +24,7 @@ fn noop() -> (wgpu::Device, wgpu::Queue) {
     pollster::block_on(async { adapter.await.unwrap().request_device(&Default::default()).await.unwrap() })
 }
 
-/// The MNIST network's training steps.
+/// The training steps of the MNIST network.
 fn training(device: &wgpu::Device, queue: &wgpu::Queue) -> (Trainer, Training) {
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
     let network =
@@ -35,25 +36,25 @@ fn training(device: &wgpu::Device, queue: &wgpu::Queue) -> (Trainer, Training) {
     (trainer, training)
 }
 
-/// What a call records.
+/// The commands that a call records.
 #[derive(Debug, Clone, Copy, Default)]
 struct Commands {
     clears: usize,
-    /// In one pass.
+    /// All in one pass.
     dispatches: usize,
-    /// To where the host can read.
+    /// Copies to buffers that the host can read.
     copies: usize,
-    /// Of what was copied there, by the submission.
+    /// Mappings of those buffers, requested when the app submits.
     maps: usize,
 }
 
-/// The least that wgpu can be asked to do for that: one pass, each dispatch with a pipeline and a bind group.
+/// The least work that wgpu needs for the same commands: one pass, and a pipeline and a bind group for each dispatch.
 struct Bare {
     dispatches: Vec<Pass>,
     commands: Commands,
     buffer: wgpu::Buffer,
     staging: Vec<wgpu::Buffer>,
-    /// Something for a callback to hold, as one that does something does.
+    /// A value that the callback captures, since a real callback captures one too.
     held: Arc<()>,
 }
 
@@ -99,7 +100,7 @@ fn dispatches_of(dispatches: usize) -> Commands {
     Commands { dispatches, ..Commands::default() }
 }
 
-/// How often `record` allocates, and how often wgpu does as it finishes the encoder and submits.
+/// Counts the allocations of `record`, and those of wgpu when it finishes the encoder and submits.
 fn allocations_of(device: &wgpu::Device, queue: &wgpu::Queue, record: impl Fn(&mut wgpu::CommandEncoder)) -> [u64; 2] {
     let mut encoder = device.create_command_encoder(&Default::default());
     let recording = allocations(|| record(&mut encoder));
@@ -118,18 +119,18 @@ fn recording_steps_allocates_nothing_that_wgpu_does_not() {
         let [expected, _] = allocations_of(&device, &queue, |encoder| bare.record(encoder, steps));
         let [actual, _] = allocations_of(&device, &queue, |encoder| training.record_steps(encoder, steps));
         assert_eq!(actual, expected, "{steps} steps");
-        // The list of commands grows by doubling.
+        // The list of commands doubles when it is full.
         assert!(expected <= 8 + u64::from(steps.ilog2()), "{expected} allocations for {steps} steps");
     }
 }
 
-/// Every `record_*`: it allocates as often as wgpu does for the same commands, and what is counted of wgrad's dealings with
-/// the device is the mappings that the app's submission will ask for.
+/// Every `record_*` call must allocate only what wgpu allocates for the same commands. It must not submit, poll or
+/// map. Its only trace in the traffic counters is the mappings requested when the app submits.
 #[test]
 fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     let (device, queue) = noop();
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
-    // Wider than what runs as one op.
+    // This network is too wide to run as one op.
     let network = Network::input(6).dense(70, Relu).layer_norm().dense(3, Identity).build().unwrap();
     let config = TrainerConfig { batch: 16, accumulate: 2, ..TrainerConfig::default() };
     let mut trainer = Trainer::new(&gpu, &network, Loss::MeanSquaredError, Adam::default(), config.clone()).unwrap();
@@ -166,10 +167,11 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     let of_chain = Plan::chain(&network, &Adam::default().into(), &config, &[true]).unwrap().phases().map(|p| p.len());
     let of_all = of_chain.iter().sum();
     let [of_0, of_1, of_2] = of_chain.map(dispatches_of);
-    // Each end that is copied takes a dispatch more: of a chain, two forward and two backward.
+    // Each strided input or output needs one more dispatch for its copy. A chain has two such copies forward and two
+    // backward.
     let more = |commands: Commands| dispatches_of(commands.dispatches + 2);
     let within = Commands { clears: 1, dispatches: of_step + 1, copies: 1, maps: 1 };
-    // Weights, moments, accumulated gradients, cursor and metrics.
+    // A snapshot copies weights, moments, accumulated gradients, cursor and metrics.
     let snapshot = Commands { copies: 5, maps: 5, ..Commands::default() };
     let budget = Duration::from_millis(1);
     type Record<'a> = Box<dyn Fn(&mut wgpu::CommandEncoder) + 'a>;
@@ -202,7 +204,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
         ("snapshot", snapshot, Box::new(|to| assert!(snapshots.record_snapshot(to)))),
         ("samples of a texture", dispatches_of(1), Box::new(|to| samples.record(to))),
         ("rows to a texture", dispatches_of(1), Box::new(|to| output.record(to))),
-        // Each dispatch of a warm-up has a pipeline and a bind group too, but no workgroups.
+        // A dispatch of a warm-up has a pipeline and a bind group, but zero workgroups.
         ("warm-up of steps", dispatches_of(of_step + 1), Box::new(|to| training.record_warm_up(to))),
         ("warm-up of a forward pass", dispatches_of(of_forward), Box::new(|to| forwards[0].record_warm_up(to))),
         ("warm-up of a chain", dispatches_of(of_all), Box::new(|to| chains[0].record_warm_up(to))),
@@ -219,7 +221,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
         assert_eq!(gpu.traffic(), Traffic { maps_on_submit, ..Traffic::default() }, "{call}");
         device.poll(wgpu::PollType::Poll).unwrap();
     }
-    // What is counted is counted: one submission, and a mapping that is waited for.
+    // The counters do count: reading parameters takes one submission and one mapping, and polls until it is done.
     trainer.model().parameters().unwrap();
     let now = gpu.traffic();
     assert_eq!((now.submits, now.maps, now.polls > 0), (1, 1, true), "{now:?}");
@@ -230,7 +232,7 @@ fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     let (device, queue) = noop();
     let (mut trainer, _) = training(&device, &queue);
     let bare = Bare::new(&device, dispatches_of(trainer.plan().step.len()));
-    // Epochs of as many submissions, of so many steps each.
+    // Epochs of equally many submissions. The argument sets the steps in each.
     const SUBMISSIONS: u32 = 24;
     let mut fit = |steps: u32| {
         let rows = (SUBMISSIONS * steps * trainer.config().batch) as usize;
@@ -249,17 +251,18 @@ fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     alone(2);
     let (alone_short, alone_long) = (alone(2), alone(20));
     println!("epochs of 48 and 480 steps: {short} and {long} allocations; wgpu alone {alone_short} and {alone_long}");
-    // The lists' doubling may fall to either side, once or so in a submission.
+    // Each list may double once earlier or later in a submission, in either run.
     let (more, alone) = (long - short, alone_long - alone_short);
     assert!(more.abs_diff(alone) <= 2 * u64::from(SUBMISSIONS), "{more} and {alone}, for {} steps", SUBMISSIONS * 18);
 }
 
-/// Whether that was found out, of the noop backend.
+/// Whether the result reports that the GPU processed no steps. The noop backend processes none.
 fn ran_nothing<T>(result: wgrad::Result<T>) -> bool {
     matches!(result, Err(Error::Gpu { reason, .. }) if reason.contains("processed 0 of"))
 }
 
-/// A browser drops commands at fault, and tells only its console.
+/// A browser drops invalid commands and reports them on its console only. Training must then return an error, not a
+/// loss.
 #[test]
 fn what_a_device_has_not_run_has_no_loss() {
     let (device, queue) = noop();
@@ -270,7 +273,8 @@ fn what_a_device_has_not_run_has_no_loss() {
     assert!(trainer.history().epochs.is_empty());
 }
 
-/// Some kernels take next to no time: their dispatches do.
+/// A submission must not hold too many dispatches, even if the cost model predicts almost no time. Each dispatch has
+/// a fixed cost.
 #[test]
 fn a_submission_has_not_too_many_dispatches() {
     let (device, queue) = noop();
@@ -285,7 +289,8 @@ fn a_submission_has_not_too_many_dispatches() {
     assert!((ops / 16_384 + 1..ops / 16_384 + 6).contains(&(submits as usize)), "{ops} in {submits}");
 }
 
-/// However seldom an app wants to hear of steps: an operating system resets a GPU that takes seconds over a submission.
+/// A submission must not hold more work than a GPU may take at once, however rarely the app wants reports. An
+/// operating system resets a GPU that needs seconds for one submission.
 #[test]
 fn a_submission_has_no_more_work_than_a_gpu_may_take_at_once() {
     let (device, queue) = noop();
@@ -307,8 +312,8 @@ fn a_submission_has_no_more_work_than_a_gpu_may_take_at_once() {
     assert!(least > 2 && gpu.traffic().submits > least, "{} for {least} times the work of one", gpu.traffic().submits);
 }
 
-/// The bar of the project, which the least of many measurements keeps even while other programs run: 60 µs for each step
-/// of the MNIST network, 3 µs for each dispatch.
+/// The project's limits: 60 µs of CPU time for a step of the MNIST network, 3 µs for each dispatch. The test takes
+/// the least of many measurements, because other programs may run meanwhile.
 #[test]
 fn a_step_costs_the_host_few_microseconds() {
     let (device, queue) = noop();
@@ -337,7 +342,7 @@ fn a_step_costs_the_host_few_microseconds() {
     }
 }
 
-/// Recording allocates nothing of its own: what is left is wgpu's list of commands, which doubles as it grows.
+/// Recording must allocate nothing of its own. Only wgpu's list of commands allocates: it doubles when it is full.
 #[test]
 fn recording_allocates_nothing_per_step() {
     let (device, queue) = noop();
@@ -359,11 +364,11 @@ fn recording_allocates_nothing_per_step() {
     };
     steps(10);
     let (few, many) = (steps(16), steps(16 * 64));
-    // 64 times as many commands: the list doubles six times more.
+    // 64 times the commands: the list doubles six more times.
     println!("{few} allocations for 16 steps, {many} for 1024");
     assert!(many <= few + 8, "{few} allocations for 16 steps, {many} for 1024");
 
-    // And a frame of record_within: as many whatever the number of frames before.
+    // A frame of record_within must allocate the same number of times, however many frames came before.
     let frame = || {
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut steps = 0;
@@ -377,7 +382,8 @@ fn recording_allocates_nothing_per_step() {
     let counts: Vec<(u64, u32)> = (0..50).map(|_| frame()).collect();
     let most = counts.iter().map(|(count, _)| count).max().unwrap();
     println!("at most {most} allocations a frame of record_within");
-    // More than the first frame's, of one step, by the list's doubling only. Where the machine paused, a frame has no step.
+    // A later frame may exceed the first frame, which has one step, only by the list's doubling. A frame has no step
+    // if the machine paused.
     let doubling = |steps: u32| u64::from(steps.max(1).ilog2()) + 1;
     assert!(counts.iter().all(|(count, steps)| *count <= counts[0].0 + doubling(*steps)), "{counts:?}");
     assert!(counts.iter().filter(|(_, steps)| *steps >= 1).count() >= 2, "{counts:?}");

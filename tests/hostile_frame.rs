@@ -1,5 +1,5 @@
-//! An app with a hostile frame: its own passes write what wgrad reads and read what wgrad writes, in one encoder and one
-//! submission, a thousand times; and frames with every other call that records.
+//! Tests an app whose own passes write what wgrad reads, and read what wgrad writes. All passes share one encoder and
+//! one submission, for a thousand frames. Other frames use every other `record_*` call.
 
 mod common;
 #[path = "hostile_frame/graph.rs"]
@@ -25,7 +25,8 @@ fn network() -> Network {
     Network::input(INPUTS as u32).dense(16, Relu).dense(OUTPUTS as u32, Identity).build().unwrap()
 }
 
-/// Writes the frame's inputs and targets: numbers that the host can tell too, whole thirty-seconds from −1 to 1.
+/// Writes the frame's inputs and targets. They are multiples of 1/32 from −1 to 1, so the host can compute the same
+/// numbers.
 const BEFORE: &str = "
     @group(0) @binding(0) var<storage, read_write> x: array<f32>;
     @group(0) @binding(1) var<storage, read_write> t: array<f32>;
@@ -41,7 +42,7 @@ fn number(i: u32, frame: u32) -> f32 {
     (hash >> 26) as f32 / 32.0 - 1.0
 }
 
-/// Reads the frame's outputs: into a log, and spoils them.
+/// Copies the frame's outputs into a log, then overwrites them.
 const AFTER: &str = "
     @group(0) @binding(0) var<storage, read_write> y: array<f32>;
     @group(0) @binding(1) var<storage, read_write> log: array<f32>;
@@ -56,7 +57,7 @@ const AFTER: &str = "
         if id.x == 0u { frame++; }
     }";
 
-/// What is measured is the process's: one test at a time.
+/// Memory is measured for the whole process, so the tests run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -69,7 +70,7 @@ fn resident() -> Option<u64> {
     Some(statm.split(' ').nth(1)?.parse::<u64>().ok()? * 4096)
 }
 
-/// What is allocated at some frame.
+/// The memory in use at one frame.
 struct Memory {
     resident: Option<u64>,
     counters: wgpu::HalCounters,
@@ -82,11 +83,12 @@ impl Memory {
         Self { resident: resident(), counters: device.get_internal_counters().hal, allocated }
     }
 
-    /// Fails where more is allocated now; returns by how much the process has grown.
+    /// Panics if more memory is allocated now. Returns by how much the process has grown, in bytes.
     fn assert_no_growth(&self, device: &wgpu::Device) -> Option<u64> {
         let now = Self::of(device);
         let grown = self.resident.zip(now.resident).map(|(before, after)| after.saturating_sub(before));
-        // What a driver keeps of hundreds of frames must not add up; a kilobyte or two each would be 512 KiB.
+        // Memory that a driver keeps must not grow over hundreds of frames. One or two kilobytes for each frame would
+        // be 512 KiB.
         assert!(grown.is_none_or(|grown| grown < 512 << 10), "{grown:?} bytes more after as many frames again");
         assert_eq!(self.allocated, now.allocated);
         let counted = |counters: &wgpu::HalCounters| (counters.buffers.read(), counters.bind_groups.read());
@@ -96,7 +98,7 @@ impl Memory {
     }
 }
 
-/// The app's own way to read.
+/// Reads a buffer without wgrad, in the app's own way.
 fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Vec<f32> {
     let (size, usage) = (buffer.size(), wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
     let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
@@ -115,7 +117,7 @@ fn a_thousand_hostile_frames() {
     const FRAMES: u32 = 1000;
     let (device, queue) = own_device();
     let gpu = Gpu::from_parts(device.clone(), queue.clone());
-    // A small rate: the reference's rounding errors and the GPU's must not part in a thousand steps of training.
+    // The learning rate is small. The rounding errors of GPU and CPU must not grow apart over a thousand steps.
     let config = TrainerConfig { batch: ROWS, shuffle: false, ..TrainerConfig::default() };
     let sgd = Sgd { learning_rate: 0.01, ..Sgd::default() };
     let make = |on: Device| Trainer::new(on, &network(), Loss::MeanSquaredError, sgd, config.clone()).unwrap();
@@ -138,13 +140,13 @@ fn a_thousand_hostile_frames() {
     for n in 0..FRAMES {
         let mut encoder = device.create_command_encoder(&Default::default());
         if n % 2 == 0 {
-            // Passes of its own for everyone,
+            // Uses one pass for each call.
             before.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
             forward.record_forward(&mut encoder);
             training.record_steps(&mut encoder, 1);
             after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
         } else {
-            // or one for all.
+            // Uses one pass for all calls.
             let mut pass = encoder.begin_compute_pass(&Default::default());
             before.record(&mut pass, 1);
             forward.record_forward(&mut pass);
@@ -152,7 +154,7 @@ fn a_thousand_hostile_frames() {
             after.record(&mut pass, 1);
         }
         let submission = queue.submit([encoder.finish()]);
-        // The app paces itself: it waits for the frame before the last.
+        // The app paces itself: it waits for the GPU once in eight frames.
         if n % 8 == 7 {
             let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
             device.poll(wait).unwrap();
@@ -176,8 +178,8 @@ fn a_thousand_hostile_frames() {
         for (actual, expected) in outputs.iter().zip(expected) {
             let error = (actual - expected).abs();
             worst = worst.max(error);
-            // Two layers' sums of up to 17 numbers up to about 2, on both sides; and n steps whose gradients, sums of 12 of
-            // up to about 2, count a hundredth each.
+            // Each of the two layers sums up to 17 terms of size up to 2. Both devices round, which gives the factor
+            // 2. Each of the n steps adds 0.01 times a gradient's error. A gradient sums 12 terms of size up to 2.
             let bound = f32::EPSILON * (2.0 * 2.0 * 17.0 + 0.01 * 2.0 * 12.0 * n as f32);
             assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
         }
@@ -187,8 +189,9 @@ fn a_thousand_hostile_frames() {
     println!("{FRAMES} frames, largest error {worst:e}, memory grown by {grown:?} bytes over the last half");
 }
 
-/// The app's structs, in words: x, the chain's output and its gradient, the gradient of x, another pass's output, targets;
-/// a word of the app's before and one after. The first begins at the third word, with five words behind the last.
+/// The layout of the app's structs, in words: x, the chain's output, its gradient, the gradient of x, the output of a
+/// forward pass, targets. One word of the app precedes these and one follows. The first struct begins at the third
+/// word. Five words follow the last one.
 const STRIDE: usize = 24;
 const FIRST: usize = 3;
 const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;
@@ -198,11 +201,11 @@ const DY: usize = 9;
 const DX: usize = 12;
 const F: usize = 17;
 const T: usize = 20;
-/// A picture: lines of 256 bytes, as copies want them.
+/// A picture whose lines are multiples of 256 bytes, as copies require.
 const SIZE: wgpu::Extent3d = wgpu::Extent3d { width: 64, height: 2, depth_or_array_layers: 1 };
 const TEXELS: usize = 128;
 
-/// Writes all of the structs, and a picture.
+/// Writes all structs and a picture.
 const BEFORE_ALL: &str = "
     @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
     @group(0) @binding(1) var<storage, read_write> picture: array<u32>;
@@ -213,7 +216,7 @@ const BEFORE_ALL: &str = "
         for (var i = lane; i < arrayLength(&picture); i += 64u) { picture[i] = hash(i + 500u); }
     }";
 
-/// The gradient of the mean squared error.
+/// Writes the gradient of the mean squared error.
 const LOSS: &str = "
     @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
     @compute @workgroup_size(64) fn main(@builtin(local_invocation_index) lane: u32) {
@@ -223,7 +226,7 @@ const LOSS: &str = "
         }
     }";
 
-/// Logs the structs, and spoils them.
+/// Copies the structs into a log, then overwrites them.
 const AFTER_ALL: &str = "
     @group(0) @binding(0) var<storage, read_write> structs: array<f32>;
     @group(0) @binding(1) var<storage, read_write> log: array<f32>;
@@ -239,7 +242,7 @@ const AFTER_ALL: &str = "
         if lane == 0u { frame++; }
     }";
 
-/// The gradient of the input of a network of two layers, the first with ELU, as textbooks have it.
+/// The gradient of the input of a two-layer network, by the textbook formula. The first layer has ELU.
 fn input_gradient(network: &Network, parameters: &[f32], x: &[f32], dy: &[f32]) -> Vec<f64> {
     let of = |i: usize| {
         let parameter = &network.parameters()[i];
@@ -258,7 +261,7 @@ fn input_gradient(network: &Network, parameters: &[f32], x: &[f32], dy: &[f32]) 
     x.iter().enumerate().map(|(i, _)| dz.iter().enumerate().map(|(j, dz)| dz * w1[i * hidden + j]).sum()).collect()
 }
 
-/// Chains, snapshots, textures, rows in structs and steps within a budget, in one frame.
+/// One frame must work with chains, snapshots, textures, strided rows and steps within a time budget.
 #[test]
 fn frames_with_everything_in_them() {
     let _alone = alone();
@@ -321,7 +324,7 @@ fn frames_with_everything_in_them() {
     let paint = painter.model().prepare_forward(samples.features(), &colours, samples.rows()).unwrap();
     let output = TextureOutput::new(&gpu, &colours, 3, &shown).unwrap();
 
-    // A software adapter's memory counts once it is touched.
+    // A software adapter allocates memory only when it is first written, so this writes it.
     let mut encoder = device.create_command_encoder(&Default::default());
     encoder.clear_buffer(&painted, 0, None);
     queue.submit([encoder.finish()]);
@@ -368,11 +371,11 @@ fn frames_with_everything_in_them() {
     }
     device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
     let grown = memory.unwrap().assert_no_growth(&device);
-    // Each call that has recorded steps has a mapping, each snapshot one of weights, of the cursor and of the metrics.
+    // Each call that recorded steps has one mapping. Each snapshot has three: weights, cursor and metrics.
     let calls = steps.iter().filter(|steps| **steps > 0).count() as u64;
     let maps_on_submit = calls + 3 * last_snapshot.1;
     assert_eq!(gpu.traffic(), Traffic { maps_on_submit, ..Traffic::default() });
-    // Three calls go before anything is measured; how many more is a matter of what the rest of the machine does.
+    // Three calls always record steps. The load of the machine decides how many more do.
     assert!(last_snapshot.1 >= 2 && calls >= 3, "{calls} calls, {last_snapshot:?}");
 
     // The reference: the same frames on the CPU.
@@ -381,9 +384,9 @@ fn frames_with_everything_in_them() {
     let (log, painted) = (read(&device, &queue, &log), read(&device, &queue, &painted));
     let places: Vec<f32> =
         (0..TEXELS).flat_map(|i| [(i % 64) as f32 / 64.0 + 0.5 / 64.0, (i / 64) as f32 / 2.0 + 0.25]).collect();
-    // The sums of the hidden layer, of 6 numbers that make up 3, and e^x to 9 units in the last place, are off by 70 u on
-    // either side; the sum of 17 numbers passes that on ten times, and adds as much again. Each step counts a hundredth of
-    // that, of weights that outputs pass on thirty times.
+    // Hidden sums have 6 terms of total size 3, and e^x errs by up to 9 units in the last place. Each device thus
+    // errs by 70 u. The sum of 17 terms amplifies that ten times and adds the same again. Each step adds a hundredth
+    // of that to the weights. The outputs amplify an error of the weights thirty times.
     let bound = |steps: usize| f32::EPSILON * 550.0 * (1.0 + 0.01 * 30.0 * steps as f32);
     let mut worst = 0f32;
     let mut near = |what: &str, n: usize, actual: &[f32], expected: &[f32], bound: f32| {
@@ -411,11 +414,11 @@ fn frames_with_everything_in_them() {
         let parameters = reference.model().parameters().unwrap();
         let dx =
             x.chunks(INPUTS).zip(dy.chunks(OUTPUTS)).flat_map(|(x, dy)| input_gradient(&network, &parameters, x, dy));
-        // An error of the output is a twentieth of one of dy, of which dx has some fifteen; those of slopes and weights come
-        // on top.
+        // An error of the output causes a twentieth of it in dy. dx sums about fifteen of those. Errors of the
+        // activation's slopes and of the weights add to it, hence the factor 2.
         let dx: Vec<f32> = dx.map(|dx| dx as f32).collect();
         near("the input's gradient", n, &rows_of(words, DX, INPUTS), &dx, 2.0 * bound(n));
-        // All else is as the app has written it.
+        // All other words must hold what the app wrote.
         let mut others = words.to_vec();
         for row in 0..ROWS as usize {
             let places = FIRST + row * STRIDE + Y..FIRST + row * STRIDE + T;
@@ -443,7 +446,7 @@ fn frames_with_everything_in_them() {
         let colours: Vec<f32> = texels.chunks(4).flat_map(|texel| texel[..3].to_vec()).collect();
         near("the painting", n, &colours, &expected, bound(done));
     }
-    // The snapshot that arrived last is of its frame.
+    // The last snapshot that arrived must hold its frame's weights.
     trainer.rebuild(Device::Cpu).unwrap();
     near("the snapshot", last_snapshot.0, &trainer.model().parameters().unwrap(), &kept, bound(last_snapshot.0));
     println!("{FRAMES} frames, {done} steps within budgets, largest error {worst:e}, grown by {grown:?} bytes");

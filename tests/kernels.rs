@@ -1,4 +1,4 @@
-//! Every kernel against its CPU twin, both variants of it: the cases are in `cases/`.
+//! Compares every kernel, in both variants, with its CPU twin. The cases are in `cases/`.
 
 mod cases;
 mod common;
@@ -11,7 +11,7 @@ use common::*;
 use wgrad::plan::*;
 use wgrad::{Activation, Gpu, Sgd};
 
-/// Words of the cursor and of what is known of a data set.
+/// Lengths of the cursor and of the data set's description, in words.
 const STEP: u32 = (size_of::<StepState>() / 4) as u32;
 const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
 
@@ -19,7 +19,7 @@ fn tensor(buffer: usize, shape: impl Into<Shape>) -> Tensor {
     Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
-/// What a case finds wrong on a GPU.
+/// The faults that a case finds on a GPU.
 fn faults(case: &cases::Case, gpu: &Gpu, falsify: bool) -> Vec<String> {
     let mut check = Check::new(gpu, falsify);
     (case.run)(&mut check).unwrap();
@@ -27,7 +27,7 @@ fn faults(case: &cases::Case, gpu: &Gpu, falsify: bool) -> Vec<String> {
     check.faults
 }
 
-/// Every case of the kernels that a name stands for.
+/// Every case that covers the named kernels.
 fn cases_of(kernels: &str) -> Vec<&'static cases::Case> {
     let cases: Vec<_> = CASES.iter().filter(|case| case.kernels.contains(&kernels)).collect();
     assert!(!cases.is_empty(), "no case of {kernels}");
@@ -58,15 +58,15 @@ kernels! {
     sum_squares update narrow
 }
 
-/// Products by one kernel, a place in [`PRODUCTS`].
+/// Runs the matmul cases with one kernel. `place` is its index in [`PRODUCTS`].
 fn pass_products(place: usize) {
     let mut cases = cases_of("matmul");
-    // Others have a pipeline for each geometry: `tests/convolutions.rs` has some.
+    // Other convolution kernels have one pipeline for each geometry. `tests/convolutions.rs` tests some of them.
     let slides = PRODUCTS[place].tile == Tile::Sliding;
     cases.retain(|case| case.name.starts_with("convolutions") == slides);
     if PRODUCTS[place].tile == Tile::Square64 {
-        // A software adapter takes long to compile each variant of it. These have every layout and every epilogue, too, and
-        // the doctor runs all.
+        // A software adapter takes long to compile each variant of this kernel. The cases kept here cover every
+        // layout and every epilogue. The doctor runs all cases.
         let few = ["matmul_at_awkward_sizes", "matmul_in_parts_of_k", "matmul_near_the_iteration_limit"];
         cases.retain(|case| few.contains(&case.name));
         assert_eq!(cases.len(), few.len());
@@ -89,7 +89,8 @@ products! {
 
 const _: () = assert!(TESTED == PRODUCTS.len());
 
-/// Sums are rounded as ((a·b) + bias) + addend: in any other order 1, 2²⁴ and −2²⁴ would make 1. By every kernel.
+/// Every kernel must compute ((a·b) + bias) + addend in this order. The numbers 1, 2²⁴ and −2²⁴ give 0 in this order,
+/// and may give 1 in another one.
 #[test]
 fn an_addend_is_added_after_the_bias() {
     let [a, b, c, addend] = [0, 1, 2, 3].map(|buffer| tensor(buffer, [8, 8]));
@@ -116,7 +117,7 @@ fn an_addend_is_added_after_the_bias() {
 fn every_shader_has_cases() {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders").read_dir().unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    // What deals with textures is no op: `app/parts.rs` tests it. And `words` is a part of several kernels.
+    // Texture shaders belong to no op: `app/parts.rs` tests them. `words` is shared code of several kernels.
     let of_ops = names.filter(|name| name.contains(".wgsl") && !name.contains("texture") && !name.starts_with("words"));
     let stems: BTreeSet<String> = of_ops.map(|name| name.split('.').next().unwrap().into()).collect();
     let set = |names: Vec<&str>| names.into_iter().map(String::from).collect::<BTreeSet<_>>();
@@ -127,7 +128,7 @@ fn every_shader_has_cases() {
     assert_eq!(differ(&tested), [""; 0], "a shader that `kernels!` in tests/kernels.rs lacks, or the other way round");
 }
 
-/// A check that cannot fail proves nothing: an input that is wrong on the GPU is noticed by every case.
+/// Every case must notice a wrong input on the GPU. A check that cannot fail proves nothing.
 #[test]
 fn a_wrong_input_fails_every_case() {
     for case in CASES {
@@ -135,7 +136,8 @@ fn a_wrong_input_fails_every_case() {
     }
 }
 
-/// Plans from outside may be wrong: then kernels check their own indices, and nothing is read or written elsewhere.
+/// A plan from outside may be wrong. Kernels then check their own indices, so nothing outside the tensors is read or
+/// written.
 #[test]
 fn a_lockstep_of_an_unsound_plan_does_no_harm() {
     for gpu in gpus() {
@@ -162,7 +164,7 @@ fn a_lockstep_of_an_unsound_plan_does_no_harm() {
     }
 }
 
-/// A check that cannot fail proves nothing: a wrong operand must be caught, and named.
+/// The lockstep must catch and name a wrong operand. A check that cannot fail proves nothing.
 #[test]
 fn the_lockstep_catches_a_wrong_kernel() {
     let op = Op::Update(Update {
@@ -187,7 +189,7 @@ fn the_lockstep_catches_a_wrong_kernel() {
     }
     let state = StepState { update: 2, learning_rate: 0.1, ..StepState::default() };
     lockstep.set(BufferId(3), &[state]).unwrap();
-    // Behind the lockstep's back, one GPU gradient is off by a few units in the last place.
+    // Moves one GPU gradient by a few units in the last place, unseen by the lockstep.
     lockstep.disturb_gpu(BufferId(1), 17, 1e-6);
     let divergence = lockstep.run().unwrap().remove(0).divergence.expect("must be caught");
     assert_eq!((divergence.buffer.as_str(), divergence.index), ("v", 17));

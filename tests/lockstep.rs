@@ -1,5 +1,5 @@
-//! Whole plans in lockstep: networks, losses and recipes drawn at random from the whole vocabulary, several steps, every
-//! buffer after every op, both products.
+//! Runs whole plans in lockstep: random networks, losses and training options. Compares every buffer after every op,
+//! over several steps, with both kinds of matmul kernel.
 
 mod common;
 
@@ -64,7 +64,8 @@ fn loss() -> impl Strategy<Value = Loss> {
     ]
 }
 
-/// A network and a loss that goes with its last layer: the loss's own activation, or logits, or any that it can take.
+/// A network and a loss that fits its last layer. The layer has the loss's own activation, gives logits, or has any
+/// activation that the loss accepts.
 fn network_and_loss() -> impl Strategy<Value = (Network, Loss)> {
     let hidden = prop::collection::vec(layer(), 0..5);
     (1u32..90, hidden, dense(1..14), loss(), any::<bool>()).prop_map(|(inputs, hidden, last, loss, logits)| {
@@ -76,7 +77,7 @@ fn network_and_loss() -> impl Strategy<Value = (Network, Loss)> {
             _ if exclusive => Activation::Softmax,
             _ => last.activation(),
         };
-        // Classes that exclude each other are several.
+        // Exclusive classes need at least two outputs.
         let units = last.units().max(if exclusive { 2 } else { 1 });
         let new = Dense::new(units, activation);
         let last = if last.has_bias() { new } else { new.without_bias() };
@@ -125,7 +126,7 @@ fn config() -> impl Strategy<Value = TrainerConfig> {
     })
 }
 
-/// Some layers in groups: one trained slowly, one not at all.
+/// Puts some layers into groups: one with a low learning rate, one frozen.
 fn with_groups(config: TrainerConfig, network: &Network, draw: u64) -> TrainerConfig {
     let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
     let pick = |n: u64| names[(n % names.len() as u64) as usize];
@@ -175,7 +176,7 @@ proptest! {
     }
 }
 
-/// The network of the main job, at its batch size.
+/// The MNIST network at its batch size must train alike on GPU and CPU.
 #[test]
 fn the_mnist_network_trains_alike_on_both() {
     use Activation::{Identity, Relu};
@@ -184,7 +185,7 @@ fn the_mnist_network_trains_alike_on_both() {
     for gpu in gpus() {
         let plan =
             Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &batches_of(32)).unwrap();
-        // Next batch, gather, 4 forward, loss, 7 backward: those of weights make the update.
+        // 14 ops: next batch, gather, 4 forward, loss, 7 backward. The weight-gradient matmuls include the update.
         assert_eq!(plan.step.len(), 14, "{plan}");
         let mut lockstep = lockstep_with_data(gpu, &network, plan, 80, 1);
         for step in 0..3 {
@@ -193,7 +194,8 @@ fn the_mnist_network_trains_alike_on_both() {
     }
 }
 
-/// With the products of real GPUs for such shapes, two dispatches each.
+/// Narrow layers over large batches must train alike on GPU and CPU. The matmuls are those that real GPUs choose for
+/// such shapes: two dispatches each.
 #[test]
 fn narrow_layers_over_large_batches_train_alike_on_both() {
     use Activation::{Identity, Relu};
@@ -208,7 +210,8 @@ fn narrow_layers_over_large_batches_train_alike_on_both() {
     }
 }
 
-/// Activations that several layers read, means of the batch, masks, and tensors that are written in parts.
+/// A network with activations that several layers read, batch means, masks, and tensors that several ops write in
+/// parts.
 fn residual_network() -> Network {
     use Activation::{Identity, Tanh};
     let network = Network::input(6).dense(19, Tanh).residual(|x| x.layer_norm().dense(19, Tanh).dense(19, Identity));
@@ -216,8 +219,8 @@ fn residual_network() -> Network {
     network.residual(|x| x.dense(7, Tanh)).dense(3, Identity).build().unwrap()
 }
 
-/// Of two buffers that are in use at the same time, one is put into the other's memory: the op that reads what is lost
-/// diverges, and none before it.
+/// Puts one of two buffers into the other's memory while both are in use. The op that reads the lost values must
+/// diverge, and no op before it.
 #[test]
 fn a_wrong_share_is_told_at_the_op_that_reads_it() {
     let network = residual_network();
@@ -228,7 +231,7 @@ fn a_wrong_share_is_told_at_the_op_that_reads_it() {
     let mut tried = 0;
     for first in (0..plan.buffers.len()).map(BufferId).filter(|id| plan.buffer(*id).memory.is_some()) {
         let users: Vec<usize> = (0..plan.step.len()).filter(|&at| touches(&plan.step[at], first)).collect();
-        // The first op between them that makes something else.
+        // The first op between the two uses that writes another buffer.
         let between = users.windows(2).find(|pair| pair[0] + 1 < pair[1]);
         let Some(&[before, after]) = between else { continue };
         let written = plan.step[before + 1].outputs()[0].0.buffer;
@@ -237,13 +240,13 @@ fn a_wrong_share_is_told_at_the_op_that_reads_it() {
         }
         let mut wrong = without_sharing(plan.clone());
         [first, written].into_iter().for_each(|BufferId(i)| wrong.buffers[i].memory = Some(0));
-        // No op may have both.
+        // No op may use both buffers.
         if plan.step.iter().any(|op| touches(op, first) && touches(op, written)) {
             continue;
         }
         assert!(catch_unwind(AssertUnwindSafe(|| assert_shares_memory_soundly(&wrong))).is_err(), "{wrong}");
         let what = plan.describe(&plan.step[after]);
-        // SAFETY: the plan is one of wgrad's, and whatever a share loses is f32.
+        // SAFETY: the plan is one of wgrad's, and any values lost by the sharing are f32.
         let lockstep = unsafe { Lockstep::new_unchecked(gpu(), wrong) }.unwrap();
         let mut lockstep = filled(lockstep, &network, 20, 5, TargetKind::default());
         let comparisons = lockstep.run().unwrap();
@@ -254,7 +257,7 @@ fn a_wrong_share_is_told_at_the_op_that_reads_it() {
     assert!(tried >= 5, "only {tried} of\n{plan}");
 }
 
-/// What some steps leave, on the GPU alone, in buffers that outlive a step.
+/// What some steps on the GPU alone leave in the buffers that outlive a step.
 fn left_by(network: &Network, plan: Plan, loss: Loss) -> Vec<Vec<u32>> {
     let kept = |role| !matches!(role, Role::Activation | Role::ActivationGradient | Role::Statistics);
     let ids: Vec<BufferId> = (0..plan.buffers.len()).map(BufferId).collect();
@@ -271,7 +274,7 @@ fn left_by(network: &Network, plan: Plan, loss: Loss) -> Vec<Vec<u32>> {
     };
     let find = |role| plan.find(role).unwrap();
     let ends = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters].map(find);
-    // SAFETY: the plan is one of wgrad's, and the data are as long as `info` says.
+    // SAFETY: the plan is one of wgrad's, and the data have the lengths that `info` states.
     let mut runner = unsafe { PlanRunner::new_unchecked(gpu(), plan) }.unwrap();
     runner.set(ends[0], &random.f32s((rows * info.feature_stride) as usize)).unwrap();
     match info.values {

@@ -1,4 +1,5 @@
-//! The MNIST files: read as they are, and refused where they are missing, cut short or something else.
+//! Tests the reader of the MNIST files. It reads valid files and returns an error for missing, truncated or wrong
+//! files.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ fn data() -> PathBuf {
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// A folder with the four files, of which a test spoils one.
+/// A folder with the four files. A test damages one of them.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -43,7 +44,7 @@ fn the_real_files_are_read_whole() {
     assert_eq!((mnist.train.rows(), mnist.test.rows(), mnist.train.features()), (60_000, 10_000, 784));
     assert_eq!(mnist.train.labels()[..8], [5, 0, 4, 1, 9, 2, 1, 3]);
     assert_eq!(mnist.test.labels()[..8], [7, 2, 1, 0, 4, 1, 4, 9]);
-    // The sum of all pixels of the first image, and of its whole class counts: published facts of the set.
+    // The pixel sum of the first image and the class counts are published facts of the data set.
     let first: f32 = mnist.train.features_of(0..1).iter().map(|p| p * 255.0).sum();
     assert_eq!(first.round(), 27_525.0);
     assert_eq!(mnist.train.labels().iter().filter(|&&l| l == 5).count(), 5421);

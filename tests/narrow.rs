@@ -1,4 +1,5 @@
-//! Narrow networks in one dispatch: both kernels against their twin, and the rule that chooses them.
+//! Tests narrow networks that run in one dispatch: both kernels against their CPU twin, and the rule that chooses
+//! them.
 
 mod common;
 
@@ -12,7 +13,7 @@ fn is_one_op(network: &Network) -> bool {
     matches!(Plan::forward(network, 3).unwrap().step.as_slice(), [Op::Narrow(_)])
 }
 
-/// Weights and biases at random, of a size that neither lets activations saturate nor vanish.
+/// Random weights and biases. Their size lets activations neither saturate nor vanish.
 fn weights(network: &Network, random: &mut Random) -> Vec<f32> {
     let mut weights = network.initial_parameters(random.word().into());
     for parameter in network.parameters().iter().filter(|p| p.shape.len() == 1) {
@@ -63,7 +64,7 @@ fn softmax_is_taken_of_whole_rows_last_and_between() {
     }
 }
 
-/// The first layer, too, may be like those that follow it.
+/// The first layer may equal the layers after it. The kernel must still agree with its twin.
 #[test]
 fn layers_alike_from_the_first_on_agree_with_the_twin() {
     for gpu in gpus() {
@@ -73,7 +74,8 @@ fn layers_alike_from_the_first_on_agree_with_the_twin() {
     }
 }
 
-/// Layers alike are one loop, also where the last of them has no loop of its own.
+/// The kernel runs equal layers as one loop. It must agree with its twin for deep networks, also if the last layer
+/// runs outside the loop.
 #[test]
 fn deep_networks_agree_with_the_twin() {
     let deep = |width, depth| {
@@ -109,7 +111,7 @@ fn what_is_wide_or_not_dense_is_left_to_the_kernels_of_its_layers() {
     }
 }
 
-/// NaN and infinities go through as they do through the kernels of single layers.
+/// NaN and infinities must pass through as they pass through the kernels of single layers.
 #[test]
 fn a_diverged_network_shows() {
     let network = network(2, &[(4, Relu), (3, Tanh)]);
@@ -132,7 +134,7 @@ fn the_same_rows_give_the_same_bits_whatever_stands_around_them() {
     }
 }
 
-/// A layer, and how many alike follow one another.
+/// A layer and how often it is repeated.
 fn layers() -> impl Strategy<Value = (Dense, usize)> {
     let activation = prop::sample::select(Activation::ALL.to_vec());
     (1u32..65, activation, any::<bool>(), 1usize..4).prop_map(|(units, activation, bias, count)| {
@@ -148,7 +150,7 @@ proptest! {
     fn random_narrow_networks_agree_with_the_twin(
         inputs in prop::option::of(1u32..65), layers in prop::collection::vec(layers(), 1..4), rows in 1u32..130,
     ) {
-        // Half of the first layers have as many inputs as outputs.
+        // Half of the first layers have equal numbers of inputs and outputs.
         let inputs = Network::input(inputs.unwrap_or(layers[0].0.units()));
         let layers = layers.into_iter().flat_map(|(layer, count)| std::iter::repeat_n(layer, count));
         let network = layers.fold(inputs, NetworkBuilder::layer).build().unwrap();

@@ -1,9 +1,9 @@
-//! The engine against PyTorch: `oracle/README.md` describes the stored results. Single ops run in lockstep, which
-//! compares the GPU with the CPU reference number by number; what the reference says is compared with PyTorch here.
+//! Compares the engine with PyTorch: `oracle/README.md` describes the stored results. Single ops run in lockstep,
+//! which compares the GPU with the CPU reference number by number. This file compares the reference with PyTorch.
 //! Whole networks and trainings run on each device.
 //!
-//! Tolerances are counts of roundings, each of which moves a number by at most u = 2⁻²⁴ of it. What is stored was rounded
-//! once itself, and so were options such as a slope of 0.1, which PyTorch takes as f64.
+//! Tolerances count roundings. Each rounding moves a number by at most u = 2⁻²⁴ of its size. The stored numbers were
+//! rounded once too. So were options such as a slope of 0.1, which PyTorch takes as f64.
 
 #[path = "oracle/batch_norm.rs"]
 mod batch_norm;
@@ -27,7 +27,7 @@ use wgrad::*;
 
 const U: f64 = 1.0 / 16_777_216.0;
 
-// What is stored -----------------------------------------------------------------------------------------------------
+// Stored results -----------------------------------------------------------------------------------------------------
 
 struct Oracle(Vec<u8>);
 
@@ -37,7 +37,7 @@ impl Oracle {
         Self(std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}")))
     }
 
-    /// Cases with their options.
+    /// The cases with their options.
     fn cases(&self) -> BTreeMap<String, Value> {
         let (_, header) = SafeTensors::read_metadata(&self.0).unwrap();
         let plain = ["torch_version", "format"];
@@ -48,7 +48,7 @@ impl Oracle {
             .collect()
     }
 
-    /// A tensor's words, f32 or i32.
+    /// The words of a tensor, f32 or i32.
     fn words(&self, name: &str) -> Option<Vec<u32>> {
         let tensor = SafeTensors::deserialize(&self.0).unwrap().tensor(name).ok()?;
         Some(tensor.data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect())
@@ -63,8 +63,8 @@ impl Oracle {
         bytemuck::cast_vec(self.words(name).unwrap_or_else(|| panic!("no tensor {name}")))
     }
 
-    /// A network's weights, from the names that PyTorch gives the tensors, one for each of [`Network::parameters`].
-    /// PyTorch's weights are \[out, in\].
+    /// The weights of a network. `names` are PyTorch's tensor names, one for each of [`Network::parameters`]. PyTorch
+    /// stores weights as \[out, in\].
     fn parameters(&self, network: &Network, names: &[&str]) -> Vec<f32> {
         let mut all = vec![0.0; network.parameter_words() as usize];
         assert_eq!(names.len(), network.parameters().len());
@@ -83,9 +83,10 @@ impl Oracle {
     }
 }
 
-// Comparing ----------------------------------------------------------------------------------------------------------
+// Comparison ---------------------------------------------------------------------------------------------------------
 
-/// Every number within `allowed(i)` roundings of 1 of what is expected. Subnormal numbers may be flushed to zero.
+/// Asserts that every number is within `allowed(i)` roundings of 1 of the expected number. Subnormal numbers may be
+/// flushed to zero.
 fn assert_close(what: &str, got: &[f32], expected: &[f32], allowed: impl Fn(usize) -> f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let (mut worst, mut share) = (0f64, 0f64);
@@ -106,7 +107,8 @@ fn or_one(x: f32) -> f64 {
     f64::from(x).abs().max(1.0)
 }
 
-/// The adapter as wgrad opens it, and through a device without optional features: every variant of the kernels.
+/// Two GPUs: the adapter as wgrad opens it, and a device without optional features. Together they use every variant
+/// of the kernels.
 fn gpus() -> &'static [Gpu; 2] {
     static GPUS: OnceLock<[Gpu; 2]> = OnceLock::new();
     GPUS.get_or_init(|| {
@@ -123,18 +125,19 @@ fn devices() -> [Device; 3] {
     [Device::Cpu, Device::from(&gpus()[0]), Device::from(&gpus()[1])]
 }
 
-/// What WGSL lets tanh be off by, in roundings of 1; the reference's is as good as any other number.
+/// The error that WGSL allows for tanh, in roundings of 1. On the CPU tanh is rounded like any other number.
 fn tanh_is_off(device: &Device) -> f64 {
     if matches!(device, Device::Cpu) { 0.0 } else { 1e-5 / U }
 }
 
-/// Binds a plan whose lengths are right, as the test made it, to the kernels that training uses.
+/// A lockstep of a test's plan with the kernels that training uses. The lengths in the plan must be right.
 fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
-    // SAFETY: every plan here has tensors as long as its ops say, and is given data sets of the rows it is told.
+    // SAFETY: every plan here has tensors of the lengths that its ops need. Its data sets have the stated number of
+    // rows.
     unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap()
 }
 
-/// Runs a plan once; the GPU must agree with the reference.
+/// Runs a plan once. The GPU must agree with the reference.
 fn run(lockstep: &mut Lockstep, what: &str) {
     for comparison in lockstep.run().unwrap() {
         assert!(comparison.divergence.is_none(), "{what}: {comparison}");
@@ -154,14 +157,14 @@ fn plan(lengths: &[usize], step: Vec<Op>) -> Plan {
     Plan { name: "test", batch: 1, buffers: lengths.iter().enumerate().map(buffer).collect(), step, report: vec![] }
 }
 
-/// All of a buffer.
+/// A tensor over the whole buffer.
 fn tensor(buffer: usize, shape: impl Into<Shape>) -> Tensor {
     Tensor::new(BufferId(buffer), Dtype::F32, shape)
 }
 
 // Activations --------------------------------------------------------------------------------------------------------
 
-/// By their stored names; whether the derivative takes the input instead of the output.
+/// The activations by their stored names. The flag says whether the derivative reads the input instead of the output.
 fn activations() -> [(&'static str, Activation, bool); 13] {
     use Activation::*;
     [
@@ -181,7 +184,8 @@ fn activations() -> [(&'static str, Activation, bool); 13] {
     ]
 }
 
-/// Forward and backward, by the pointwise kernel and by a product that multiplies by 1.
+/// Activations and their derivatives must agree with PyTorch. They run in the pointwise kernel and as the epilogue of
+/// a matmul by 1.
 #[test]
 fn activations_and_their_derivatives() {
     let oracle = Oracle::open("activations");
@@ -208,12 +212,12 @@ fn activations_and_their_derivatives() {
             lockstep.set(in_dy.buffer, &dy).unwrap();
             lockstep.set(one.buffer, &[1.0f32]).unwrap();
             run(&mut lockstep, name);
-            // Rounded once here and once there; a slope or alpha is off by half a rounding.
+            // Two roundings: one by PyTorch and one here. A slope or alpha adds half a rounding.
             for out in [out_y, product_y] {
                 assert_close(&format!("{name}, forward"), &lockstep.get(out.buffer), &y, |i| 2.5 * or_one(y[i]));
             }
-            // Slopes of 1.76 at most, where four roundings count: the output it comes from (of tanh, of 1, twice over),
-            // the slope, the product, and what is stored.
+            // Slopes are at most 1.76. Four roundings count: the output that the slope is computed from (for tanh of
+            // size 1, twice), the slope, the product and the stored number.
             for out in [out_dx, product_dx] {
                 let allowed = |i: usize| 4.0 * 1.76 * or_one(dy[i]);
                 assert_close(&format!("{name}, backward"), &lockstep.get(out.buffer), &dx, allowed);
@@ -222,7 +226,7 @@ fn activations_and_their_derivatives() {
     }
 }
 
-/// The limits come out, where PyTorch itself may have NaN.
+/// At infinity activations must return their limits, even if PyTorch returns NaN.
 #[test]
 fn activations_at_infinity() {
     let oracle = Oracle::open("activations");
@@ -251,17 +255,19 @@ fn softmax_and_its_gradient() {
         lockstep.set(in_x.buffer, &x).unwrap();
         lockstep.set(in_dy.buffer, &dy).unwrap();
         run(&mut lockstep, "softmax");
-        // z − max, e^, the quotient, what is stored; a sum of 11 positive terms, of which few are large.
+        // Roundings of z − max, e^, the quotient and the stored number. The sum has 11 positive terms, few of them
+        // large.
         assert_close("softmax", &lockstep.get(out_y.buffer), &y, |_| 8.0);
-        // y (dy − Σ dy y): twice that, of a dy of at most 3.
+        // y (dy − Σ dy y) has twice that error, for |dy| of at most 3.
         assert_close("softmax, backward", &lockstep.get(out_dx.buffer), &dx, |_| 2.0 * 3.0 * 8.0);
     }
 }
 
 // Losses -------------------------------------------------------------------------------------------------------------
 
-/// Each case as a training step of a network that passes its input on, or through what the loss is computed together
-/// with; as a full batch and as what is left for a larger one.
+/// Losses and their gradients must agree with PyTorch. Each case is a training step of a network that passes its
+/// input on. A loss that includes an activation gets that activation. Each case runs as a full batch and as the
+/// partial batch of a larger batch size.
 #[test]
 fn losses_and_their_gradients() {
     let oracle = Oracle::open("losses");
@@ -282,7 +288,7 @@ fn losses_and_their_gradients() {
         };
         let get = |part: &str| oracle.get(&format!("{case}.{part}"));
         let words = |part: &str| oracle.words(&format!("{case}.{part}"));
-        // A loss over probabilities is computed from their logits.
+        // wgrad computes a loss over probabilities from their logits.
         let input = words("logits").or_else(|| words("output")).unwrap();
         let (target, weight) = (words("target").unwrap(), words("weight"));
         let width = target.len() / ROWS;
@@ -316,14 +322,15 @@ fn losses_and_their_gradients() {
                 lockstep.set(targets_id, &targets).unwrap();
                 lockstep.set(data, &[info]).unwrap();
                 run(&mut lockstep, &what);
-                // Terms of one sign: a difference, a function, a product; a sum of five; mean, weight, what is stored.
+                // All terms have one sign. Roundings: a difference, a function, a product, a sum of five, the mean,
+                // the weight and the stored number.
                 let slots: Vec<RowMetrics> = bytemuck::cast_vec(lockstep.get(metrics));
                 let losses: Vec<f32> = slots.iter().filter(|slot| slot.rows > 0).map(|slot| slot.loss).collect();
                 assert_close(&what, &losses, &row_losses, |i| 12.0 * or_one(row_losses[i]));
                 let total = lockstep.get(totals)[0] / rows_of_mean;
                 let expected = get("loss");
                 assert_close(&format!("{what}, total"), &[total], &expected, |i| (12.0 + 7.0) * or_one(expected[i]));
-                // As many: softmax has the sum, the others none.
+                // The gradient has the same number of roundings. Softmax has the sum, the other losses have none.
                 let (gradients, expected) = (lockstep.get(gradient), get("gradient"));
                 let (there, lacking) = gradients.split_at(ROWS * 5);
                 assert_close(&format!("{what}, gradient"), there, &expected, |i| 12.0 * or_one(expected[i]));
@@ -335,7 +342,7 @@ fn losses_and_their_gradients() {
 
 // Optimizers ---------------------------------------------------------------------------------------------------------
 
-/// The optimizer that a case's options, named as PyTorch does, describe, and its limit on gradients.
+/// The optimizer and the gradient clipping that a case's options describe. The options have PyTorch's names.
 fn optimizer(options: &Value) -> (Optimizer, Option<Clip>) {
     let f32 = |value: &Value| value.as_f64().unwrap() as f32;
     let number = |name: &str| f32(&options[name]);
@@ -365,7 +372,7 @@ fn optimizer(options: &Value) -> (Optimizer, Option<Clip>) {
     (optimizer, limit("clip_norm").map(Clip::Norm).or(limit("clip_value").map(Clip::Value)))
 }
 
-/// Ten updates of 64 weights: what a training plan does once it has gradients.
+/// Ten updates of 64 weights must agree with PyTorch. The plan holds only the update of a training plan.
 #[test]
 fn optimizers_over_ten_updates() {
     let oracle = Oracle::open("optimizers");
@@ -383,7 +390,7 @@ fn optimizers_over_ten_updates() {
         for gpu in gpus() {
             let mut lockstep = lockstep(gpu, plan.clone());
             lockstep.set(parameters, &start).unwrap();
-            // For each weight, the largest change so far, and the roundings so far.
+            // For each weight: the largest change so far, and the roundings so far.
             let mut largest = vec![0f64; start.len()];
             let mut allowed = largest.clone();
             let mut before = &start[..];
@@ -394,8 +401,9 @@ fn optimizers_over_ten_updates() {
                 lockstep.set(step, &[state]).unwrap();
                 let what = format!("{case}, update {update}");
                 run(&mut lockstep, &what);
-                // An update rounds the weight, as a decay of its own does, and its change in some twelve operations and
-                // options: of that, or of the larger ones before, where a moment now cancels what it held.
+                // An update rounds the weight, and so does its decay. The change of the weight takes about twelve
+                // roundings, of operations and options. They count relative to the largest change so far, because
+                // moments may cancel.
                 for i in 0..start.len() {
                     let (w, before) = (f64::from(expected[i]), f64::from(before[i]));
                     largest[i] = largest[i].max((w - before).abs());
@@ -413,7 +421,8 @@ fn optimizers_over_ten_updates() {
 
 const RATE: f32 = 0.1;
 
-/// By their stored names and options; PyTorch's smallest rates are shares of the first here.
+/// The schedules by their stored names and options. PyTorch's smallest rates are converted to fractions of the first
+/// rate.
 fn schedule(name: &str, options: &Value) -> Schedule {
     let number = |name: &str| options[name].as_f64().unwrap();
     let whole = |name: &str| options[name].as_u64().unwrap() as u32;
@@ -436,7 +445,8 @@ fn schedule(name: &str, options: &Value) -> Schedule {
     }
 }
 
-/// The rate of each of 60 updates, of one batch each: by [`Schedule::factor`], and as the kernel leaves it.
+/// The rate of each of 60 updates of one batch must agree with PyTorch, from [`Schedule::factor`] and from the
+/// kernel.
 #[test]
 fn schedules_over_sixty_updates() {
     let oracle = Oracle::open("schedules");
@@ -451,8 +461,8 @@ fn schedules_over_sixty_updates() {
         plan.step.retain(|op| matches!(op, Op::NextBatch(_)));
         plan.report.clear();
         let (data, step) = (plan.find(Role::Data(0)).unwrap(), plan.find(Role::Step).unwrap());
-        // Of the rate itself: the first rate, the factor, the product, what is stored, an option; of a power, half a
-        // rounding of the option for each update.
+        // Errors are relative to the rate. Roundings: the first rate, the factor, the product, the stored number and
+        // an option. A power adds half a rounding of its option for each update.
         let power = |n: usize| if name == "exponential" { n as f64 / 2.0 } else { 0.0 };
         assert_close(&name, &on_host, &expected, |n| f64::from(expected[n]) * (5.0 + power(n)));
         for gpu in gpus() {
@@ -471,7 +481,8 @@ fn schedules_over_sixty_updates() {
     }
 }
 
-/// With y = w, a loss |y − t| can be made to be any number, and its gradient is 1: each epoch takes the rate from w.
+/// The rate must fall on a plateau as in PyTorch. With y = w the loss |y − t| can be set to any number. Its gradient
+/// is 1, so each epoch subtracts the rate from w.
 #[test]
 fn the_rate_falls_on_a_plateau() {
     let oracle = Oracle::open("schedules");
@@ -485,13 +496,13 @@ fn the_rate_falls_on_a_plateau() {
             Trainer::from_parameters(device, &network, Loss::MeanAbsoluteError, optimizer, config, &[0.0; 64]).unwrap();
         let mut taken = Vec::new();
         let mut w = 0.0;
-        // The rate that a loss leads to is the next epoch's.
+        // A loss sets the rate of the next epoch.
         for loss in losses.iter().chain(&losses[..1]) {
             let data = Dataset::from_f32_targets(vec![1.0], 1, vec![w - loss], 1).unwrap();
             let history = trainer.fit(&data, Fit::default(), |_| {}).unwrap();
             let after = trainer.model().parameters().unwrap()[0];
             let epoch = history.epochs[0];
-            // w and t are below 5: two roundings of that.
+            // w and t are below 5. This allows two roundings of that size.
             assert!((epoch.train.loss - f64::from(*loss)).abs() <= 10.0 * U, "{epoch:?}");
             assert!((f64::from(w - after) - f64::from(epoch.learning_rate)).abs() <= 10.0 * U, "{epoch:?}");
             taken.push(epoch.learning_rate);
@@ -525,8 +536,8 @@ fn layer_normalisation_and_its_gradients() {
             groups: 1,
         }),
     ];
-    // A sum of n numbers errs by some √n roundings of them, so a mean of those about 20 by more than any deviation does;
-    // in units of the deviation, that is what x̂ is off by, beside its own few roundings.
+    // A sum of n terms errs by about √n roundings. The mean is about 20, so its error outweighs that of any
+    // deviation. In units of the standard deviation this is the error of x̂, plus a few roundings of its own.
     let [xs, dys, scales] = ["x", "dy", "gamma"].map(|name| oracle.get(name));
     let mut allowed = [vec![0.0; n], vec![0.0; n], vec![0.0; 37], vec![0.0; 37]];
     for (row, xs) in xs.chunks(37).enumerate() {
@@ -538,7 +549,7 @@ fn layer_normalisation_and_its_gradients() {
             let normalised = (f64::from(x) - mean).abs() * inverse;
             let off = 37f64.sqrt() * mean_of(&f64::abs) * inverse + 6.0 * normalised;
             allowed[0][at] = off * scale + 2.0;
-            // d − mean d − x̂ mean(d x̂), with means below 1.
+            // dx comes from d − mean d − x̂ mean(d x̂). Both means are below 1.
             allowed[1][at] = (off + 6.0 * (dy * scale + 1.0 + normalised)) * inverse;
             allowed[2][i] += dy * off;
             allowed[3][i] += dy * 6.0;
@@ -579,7 +590,8 @@ fn a_sequential_model_with_the_weights_of_pytorch() {
     let parameters = oracle.parameters(&network, &names);
     let expected = io.get("output");
     for device in devices() {
-        // Sums of 7, 9, 9, 5 and 5 terms, at some √n roundings each; and of five times tanh by weights below 1/2.
+        // Sums of 7, 9, 9, 5 and 5 terms err by about √n roundings each. tanh counts five times, with weights below
+        // 1/2.
         let allowed = 20.0 + 2.5 * tanh_is_off(&device);
         let model = Model::new(device, &network, &parameters).unwrap();
         assert_close("sequential", &model.forward(&io.get("input")).unwrap(), &expected, |i| {
@@ -588,7 +600,7 @@ fn a_sequential_model_with_the_weights_of_pytorch() {
     }
 }
 
-/// 30 steps of Adam over all rows.
+/// 30 steps of Adam over all rows must agree with PyTorch.
 #[test]
 fn a_training_run() {
     let oracle = Oracle::open("training");
@@ -613,9 +625,9 @@ fn a_training_run() {
         let history = trainer.fit(&data, Fit { epochs: 30, ..Fit::default() }, |_| {}).unwrap();
         let losses: Vec<f32> = history.epochs.iter().map(|epoch| epoch.train.loss as f32).collect();
         let expected = oracle.get("losses");
-        // Sums of 6, 8, 5, 3 and 20 terms, at some √n roundings each.
+        // Sums of 6, 8, 5, 3 and 20 terms err by about √n roundings each.
         assert_close("losses of the training", &losses, &expected, |i| (20.0 + off) * or_one(expected[i]));
-        // 30 updates round a weight once, and its change, of 0.01, in some twenty operations.
+        // Each of 30 updates rounds the weight once. It rounds the change, of size 0.01, in about twenty operations.
         let parameters = trainer.model().parameters().unwrap();
         assert_close("weights after the training", &parameters, &end, |i| (30.0 * 1.2 + off) * or_one(end[i]));
     }

@@ -1,4 +1,5 @@
-//! Training at the ends of f32's range: what can be computed is, the rest ends in an error. Nothing stands still silently.
+//! Tests training at the limits of f32's range. Training must compute a representable result and return an error
+//! otherwise. It must never stop learning silently.
 
 mod common;
 
@@ -15,7 +16,7 @@ fn devices() -> [Device; 3] {
     [gpu().into(), plain_gpu().into(), Device::Cpu]
 }
 
-/// One weight, of 1, on rows of this feature with target 0.
+/// A network of one weight, trained on rows of one feature with target 0.
 struct Line {
     trainer: Trainer,
     data: Dataset,
@@ -29,7 +30,7 @@ impl Line {
         Self { trainer, data: Dataset::from_f32_targets(x.to_vec(), 1, vec![0.0; x.len()], 1).unwrap() }
     }
 
-    /// The weight after an epoch.
+    /// Trains one epoch and returns the weight.
     fn epoch(&mut self) -> Result<f32, Error> {
         self.trainer.fit(&self.data, Fit { epochs: 1, ..Fit::default() }, |_| {})?;
         Ok(self.trainer.model().parameters().unwrap()[0])
@@ -41,7 +42,8 @@ fn a_clipped_norm_may_have_squares_beyond_f32() {
     let config = TrainerConfig { clip: Some(Clip::Norm(1.0)), batch: 2, ..TrainerConfig::default() };
     let accumulating = TrainerConfig { batch: 1, accumulate: 2, ..config.clone() };
     let half = TrainerConfig { groups: vec![Group::layer("dense_1").rate(0.5)], ..config.clone() };
-    // The gradients are 2e9, 2e20, and from 6e37 down, where the factor is below the smallest normal number.
+    // Gradients are 2e9 and 2e20. The third case starts at 6e37, so its clipping factor is below the smallest normal
+    // number.
     let cases = [
         (1.0f32, 0.1f32, 1e9f32, &config),
         (1.0, 0.1, 1e10, &config),
@@ -56,7 +58,7 @@ fn a_clipped_norm_may_have_squares_beyond_f32() {
             let step = if config.groups.is_empty() { step } else { 0.5 * step };
             for epoch in 1..=3u8 {
                 let (w, expected) = (line.epoch().unwrap(), weight - f32::from(epoch) * step);
-                // Some 20 roundings of a step, and one of each weight.
+                // About 20 roundings of a step, and one of each weight.
                 assert!((w - expected).abs() < 30.0 * f32::EPSILON * step + 4.0 * f32::EPSILON, "{x}: {w}, {expected}");
             }
         }
@@ -78,7 +80,8 @@ fn no_optimizer_stands_still_under_a_gradient_whose_square_overflows() {
     ];
     for device in [Device::from(gpu()), Device::Cpu] {
         for optimizer in optimizers {
-            // Gradients of 2e16, whose squares do not overflow, 2e20 and 2e28. The losses are finite.
+            // Gradients are 2e16, 2e20 and 2e28. Only the square of the first does not overflow. The losses are
+            // finite.
             for x in [1e8, 1e10, 1e14] {
                 let mut line = Line::new(&device, 1.0, &[x], optimizer, TrainerConfig::default());
                 let mut before = 1.0;
@@ -97,14 +100,14 @@ fn no_optimizer_stands_still_under_a_gradient_whose_square_overflows() {
     }
 }
 
-/// A sum of 20 million equal losses in f32, added one by one, is off by percents.
+/// Number of rows. Adding 20 million equal losses in f32 one by one would err by percents.
 const ROWS: usize = 20_000_000;
-/// Its square, the loss, has all bits of an f32.
+/// Output of each row. Its square, the loss, uses all bits of an f32.
 const OUTPUT: f32 = 0.785_397_9;
 
 #[test]
 fn the_running_loss_of_20_million_equal_rows_is_right_on_the_cpu() {
-    // 1024 slots of the metrics, as for every smaller batch.
+    // Metrics have 1024 slots, as for every smaller batch.
     let config = TrainerConfig { batch: 512, ..TrainerConfig::default() };
     let mut line = Line::new(&Device::Cpu, OUTPUT, &[1.0], Sgd::default(), config);
     let data = Dataset::from_f32_targets(vec![1.0; ROWS], 1, vec![0.0; ROWS], 1).unwrap();
@@ -114,7 +117,8 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_cpu() {
     assert!((evaluation.loss / loss - 1.0).abs() < 1e-6, "{} is not {loss}", evaluation.loss);
 }
 
-/// The same sums by the kernels alone: 16 of the 1024 slots, then all of them with what those have.
+/// The running loss of 20 million equal rows must be right on the GPU. Only the metrics kernels run: over 16 of the
+/// 1024 slots, then over all slots filled with those results.
 #[test]
 fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
     const DATA: u32 = (size_of::<DataInfo>() / 4) as u32;
@@ -145,7 +149,7 @@ fn the_running_loss_of_20_million_equal_rows_is_right_on_the_gpu() {
         ("indices", batch, Role::Indices),
         ("metrics", levels * batch * 4, Role::RowMetrics),
     ];
-    // SAFETY: tensors are as long as the ops' dimensions say.
+    // SAFETY: the tensors have the lengths that the op's dimensions need.
     let mut losses = unsafe { PlanRunner::new_unchecked(gpu(), single(&buffers, op)) }.unwrap();
     losses.set(BufferId(0), &[OUTPUT; 16]).unwrap();
     losses.set(BufferId(1), &[0u32]).unwrap();
