@@ -90,7 +90,7 @@ products! {
 const _: () = assert!(TESTED == PRODUCTS.len());
 
 /// Every kernel must compute ((a·b) + bias) + addend in this order. The numbers 1, 2²⁴ and −2²⁴ give 0 in this order,
-/// and may give 1 in another one.
+/// and 1 in any other.
 #[test]
 fn an_addend_is_added_after_the_bias() {
     let [a, b, c, addend] = [0, 1, 2, 3].map(|buffer| tensor(buffer, [8, 8]));

@@ -1,5 +1,5 @@
-//! What pages ask for: repeated predictions of a few rows, with the numbers of `Model::predict` and nothing made for a call; a
-//! device in any case; kernels compiled with progress.
+//! Tests what web pages need. A predictor repeats predictions of few rows, gives the numbers of `Model::predict`, and
+//! creates nothing for a call. There is always a device. Kernels compile with a progress report.
 
 #[path = "common/allocations.rs"]
 mod allocations;
@@ -23,7 +23,7 @@ fn model(device: impl Into<Device>) -> Model {
     Model::new(device, &network, &weights).unwrap().for_loss(Loss::SoftmaxCrossEntropy)
 }
 
-/// The executors of both devices.
+/// One model on each device.
 fn models() -> [Model; 2] {
     [model(gpu()), model(Device::Cpu)]
 }
@@ -33,7 +33,7 @@ fn a_predictor_gives_what_the_model_gives() {
     for model in models() {
         let mut predictor = model.predictor(ROWS).unwrap();
         assert_eq!(predictor.rows(), ROWS);
-        // Fewer rows after more: what is left of those before must not be seen.
+        // A smaller batch after a larger one must not show rows of the larger one.
         for rows in [4, 1, 3, 0, 2] {
             let features = Random(rows as u64 + 1).f32s(rows * INPUTS);
             let mut probabilities = vec![f32::NAN; rows * OUTPUTS];
@@ -44,7 +44,7 @@ fn a_predictor_gives_what_the_model_gives() {
     }
 }
 
-/// Futures that are dropped at any moment, and a device that is gone: every later call ends.
+/// Drops futures at different moments, then destroys the device. Every later call must still end.
 #[test]
 fn a_predictor_goes_on_after_a_call_that_was_given_up() {
     let mut context = Context::from_waker(Waker::noop());
@@ -79,7 +79,7 @@ fn a_predictor_goes_on_after_a_call_that_was_given_up() {
     }
 }
 
-/// A trainer and its model share weights, which change.
+/// A trainer and its model share weights. The predictor must use the current ones.
 #[test]
 fn a_predictor_sees_the_weights_of_the_moment() {
     for model in models() {
@@ -94,7 +94,7 @@ fn a_predictor_sees_the_weights_of_the_moment() {
     }
 }
 
-/// An app's own way to predict a row: buffers of its own, one submission, one reading.
+/// Predicts one row as an app would without wgrad: its own buffers, one submission, one read.
 struct Bare {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -137,8 +137,8 @@ impl Bare {
     }
 }
 
-/// What is freed again at once shows in no counter of what there is: this counts what the host allocates, which it does for
-/// every buffer, group and view of wgpu's.
+/// A call must create no more than an app's own code would. Counters of live objects miss objects that are freed at
+/// once. So the test counts host allocations, since wgpu allocates for every buffer, bind group and view.
 #[test]
 fn a_call_makes_nothing_that_an_apps_own_would_not() {
     let gpu = Gpu::request().unwrap_or_else(|e| panic!("{e}"));
@@ -149,7 +149,7 @@ fn a_call_makes_nothing_that_an_apps_own_would_not() {
     let (row, mut own, mut given) = ([0.25; INPUTS], [0.0; OUTPUTS], [0.0; OUTPUTS]);
     let mut counted = [u64::MAX; 3];
     let traffic = gpu.traffic();
-    // The least of several: wgpu's own lists grow now and then.
+    // Takes the least of several runs, because wgpu's own lists grow now and then.
     for _ in 0..8 {
         let now = [
             allocations(|| bare.predict(&row, &mut own)),
@@ -160,16 +160,18 @@ fn a_call_makes_nothing_that_an_apps_own_would_not() {
         assert_eq!(own, given);
     }
     let [own, of_predictor, of_model] = counted;
-    // Beside an app's: what each of two mappings shares with its callback, the labels of the encoder and the pass, and the error
-    // scopes of three calls of wgpu's, at 4 each. A buffer takes as many for its scopes alone.
+    // The predictor may allocate 4 more times than the app: data shared by two mappings with their callbacks, and
+    // labels of the encoder and the pass. Error scopes of three wgpu calls add 4 each. Creating a buffer would add 4
+    // for its error scopes alone.
     assert!(of_predictor <= own + 4 + 3 * 4, "{of_predictor} allocations, an app's own {own}");
     assert!(of_model > own + 50, "this test can see what a prepared predictor spares: {of_model}, an app's own {own}");
-    // Of each call one submission, one poll and one mapping to be read; the model's own have two submissions.
+    // Each call has one submission, one poll and one mapping for the read. The model's own calls have two
+    // submissions.
     let after = gpu.traffic();
     assert_eq!((after.submits - traffic.submits, after.maps - traffic.maps), (8 + 16, 8 + 8));
 }
 
-/// A page may leave a prediction behind, and ask again.
+/// A page may drop a prediction's future and predict again.
 #[test]
 fn a_call_whose_future_was_dropped_does_no_harm() {
     for model in models() {
@@ -201,7 +203,7 @@ fn what_does_not_fit_a_predictor_is_refused() {
         refused(3 * INPUTS, &mut room, "whole rows of 5 numbers, at most 2 rows, got 15 numbers");
         refused(INPUTS, &mut room, "3 numbers (1 rows of 3), got 6 numbers");
         assert!(matches!(predictor.predict(&[0.0; 3 * INPUTS]), Err(Error::Shape { .. })));
-        // And is none the worse for it.
+        // The predictor must still work after the error.
         predictor.forward_into(&[0.0; INPUTS], &mut room[..OUTPUTS]).unwrap();
         assert!(matches!(model.predictor(0), Err(Error::Shape { .. })));
     }
@@ -210,11 +212,11 @@ fn what_does_not_fit_a_predictor_is_refused() {
 #[test]
 fn there_is_a_device_in_any_case_and_a_reason() {
     let (device, why) = Gpu::request_or_cpu();
-    // On this machine there is a GPU, real or software: see `common::gpu`.
+    // The test machine always has a GPU, real or software: see `common::gpu`.
     assert!(matches!(device, Device::Gpu(_)) && why.is_none(), "{why:?}");
 }
 
-/// Kernels are compiled beforehand, with progress; what is trained is the same.
+/// Kernels compile in advance, with a progress report. The training result must be the same.
 #[test]
 fn a_trainer_made_with_progress_is_as_any_other() {
     let network = Network::input(INPUTS as u32).dense(16, Relu).dense(OUTPUTS as u32, Identity).build().unwrap();
@@ -252,7 +254,7 @@ fn a_trainer_made_with_progress_is_as_any_other() {
     }
 }
 
-/// As an app does that awaits: something else polls the device.
+/// Blocks on a future as in an app that awaits: other code polls the device.
 fn device_block_on<T>(device: &Device, future: impl Future<Output = wgrad::Result<T>>) -> T {
     let mut future = std::pin::pin!(future);
     loop {

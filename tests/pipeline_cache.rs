@@ -1,4 +1,5 @@
-//! Kernels kept on disk: found again, and never taken from a file that is damaged or another's.
+//! Tests the pipeline cache on disk. A later run must find the kernels. A damaged file or another device's file must
+//! not be used.
 #![cfg(not(target_family = "wasm"))]
 
 mod common;
@@ -10,7 +11,7 @@ use common::*;
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{Adam, Dataset, Error, Fit, Gpu, Loss, Network, Trainer, TrainerConfig, wgpu};
 
-/// A folder of a test's own.
+/// A folder for one test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -20,7 +21,7 @@ impl Folder {
         Self(path)
     }
 
-    /// The one file in it.
+    /// The only file in the folder.
     fn file(&self) -> PathBuf {
         let files: Vec<_> = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1, "{files:?}");
@@ -123,7 +124,7 @@ fn a_device_without_the_feature_writes_nothing() {
     assert!(!folder.0.exists());
 }
 
-/// A folder that vanishes later is no reason to stop.
+/// A folder that vanishes later must not cause an error.
 #[test]
 fn a_folder_that_vanishes_later_is_no_error() {
     let folder = Folder::new("vanished");

@@ -1,4 +1,4 @@
-//! Pooling: the textbook in f64, training on both devices, what goes into files, and errors.
+//! Tests pooling against the textbook formula in f64, training on both devices, files and errors.
 
 mod common;
 
@@ -6,7 +6,8 @@ use common::reference::{Corners, Sample, outputs};
 use common::*;
 use wgrad::{Activation::*, Adam, Conv, Device, Layer, Loss, Model, Network, Plan, Pool, Shape};
 
-/// Windows that overlap, touch and lie apart, padding, lengths of 1, channels of whole vectors and not, sequences.
+/// Windows that overlap, touch and lie apart; padding; lengths of 1; channels that do and do not fill vectors;
+/// sequences.
 fn cases() -> Vec<(Vec<u32>, Pool)> {
     let windows: [(&[u32], Pool); 10] = [
         (&[1, 1, 1], Pool::max(1)),
@@ -34,7 +35,7 @@ fn shape(sample: &[u32]) -> Shape {
     Shape::try_from(sample).unwrap()
 }
 
-/// The CPU against the textbook in f64.
+/// Pooling on the CPU must agree with the textbook formula in f64.
 #[test]
 fn a_pool_is_the_textbooks() {
     for (sample, pool) in cases() {
@@ -45,13 +46,13 @@ fn a_pool_is_the_textbooks() {
         let expected = outputs(&Layer::Pool(pool), &[], &[&x], &mut Corners::default()).remove(0);
         assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{pool:?}");
         for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
-            // A mean is rounded once, a maximum not at all.
+            // A mean is rounded once, a maximum never.
             assert!((f64::from(*y) - expected).abs() <= expected.abs() / 16_777_216.0, "{pool:?} {i}: {y}, {expected}");
         }
     }
 }
 
-/// Of a whole batch and of a partial one, between layers that need its gradient.
+/// Every pool must train in lockstep, with a full and a partial batch. It lies between layers that need its gradient.
 #[test]
 fn every_pool_trains_in_lockstep() {
     for (sample, pool) in cases() {
@@ -68,7 +69,7 @@ fn every_pool_trains_in_lockstep() {
     }
 }
 
-/// A NaN is not lost, and the gradient of equal numbers goes to the first of them.
+/// A NaN must reach the output. The gradient of equal maxima must go to the first of them.
 #[test]
 fn nan_and_ties_are_what_the_documentation_says() {
     let network = Network::input([4, 1]).max_pool(2).build().unwrap();

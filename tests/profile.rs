@@ -1,5 +1,5 @@
-//! What plans cost and what steps take: counts against formulas, timestamps against the wall clock, traces against the
-//! format.
+//! Tests costs and timings of plans: operation counts against formulas, timestamps against the wall clock, traces
+//! against their format.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn mnist_network() -> Network {
     Network::input(784).dense(512, Relu).dense(256, Relu).dense(128, Relu).dense(10, Identity).build().unwrap()
 }
 
-/// Random rows of the network's width, with random labels.
+/// Random rows of the network's width with random labels.
 fn data(network: &Network, rows: usize) -> Dataset {
     let mut random = Random(7);
     let labels = (0..rows).map(|_| random.below(network.outputs())).collect();
@@ -36,20 +36,21 @@ fn the_cost_of_a_small_plan_by_hand() {
     let cost = plan.cost();
     let of =
         |title: &str| cost.ops.iter().find(|(op, _)| op.contains(title)).unwrap_or_else(|| panic!("{title}\n{cost}")).1;
-    // Multiply-adds, biases and relus; features, weights, biases and what is written.
+    // Operations: multiply-adds, biases and ReLUs. Bytes: features, weights, biases and the output.
     assert_eq!(of("Nn 3x4x5").flops, 2 * 3 * 4 * 5 + 3 * 4 + 3 * 4);
     assert_eq!(of("Nn 3x4x5").bytes, 4 * (3 * 5 + 5 * 4 + 4 + 3 * 4));
-    // The gradient of the weights, and of the bias as column sums.
+    // The weight gradient, and the bias gradient as column sums.
     assert_eq!(of("Tn 4x2x3").flops, 2 * 4 * 2 * 3 + 2 * 3);
     assert_eq!(of("Tn 4x2x3").bytes, 4 * (3 * 4 + 3 * 2 + 4 * 2 + 2));
-    // The gradient of the hidden layer: relu's derivative, a comparison and a product.
+    // The gradient of the hidden layer. ReLU's derivative is a comparison and a multiplication.
     assert_eq!(of("Nt 3x4x2").flops, 2 * 3 * 4 * 2 + 3 * 4 * 2);
     assert_eq!(of("softmax_cross_entropy").flops, 5 * 3 + 12 * 3 * 2);
-    // rate · g and a difference; the gradient is read, the weight read and written, and the cursor's fourteen words read.
+    // Operations: rate · g and a subtraction. Bytes: the gradient and the weight are read, the weight is written, and
+    // the cursor's fourteen words are read.
     let words = u64::from(network.parameter_words());
     assert_eq!(of("update").flops, 2 * words);
     assert_eq!(of("update").bytes, 4 * (3 * words + 14));
-    // The rows' numbers, what is known of the data set (33 words) and the cursor; rows read and written.
+    // Bytes: the row numbers, the data set's description (33 words), the cursor, and the rows read and written.
     assert_eq!(of("gather").bytes, 4 * (3 + 33 + 14 + 2 * 3 * 5));
     assert_eq!(cost.total().flops, cost.ops.iter().map(|(_, work)| work.flops).sum::<u64>());
     assert!(plan.to_string().starts_with(&format!(
@@ -59,8 +60,8 @@ fn the_cost_of_a_small_plan_by_hand() {
     )));
 }
 
-/// An update costs the same by itself and as the epilogue of products, but for the gradients, which are neither written
-/// nor read, and for the gaps between tensors.
+/// A separate update and an update fused into matmuls must cost the same operations. The fused update neither writes
+/// nor reads gradients and leaves out the gaps between tensors.
 #[test]
 fn a_fused_update_saves_the_gradients() {
     let network = Network::input(64).dense(64, Relu).dense(64, Identity).build().unwrap();
@@ -71,7 +72,7 @@ fn a_fused_update_saves_the_gradients() {
     let (separate, fused) = (cost(true), cost(false));
     assert_eq!(separate.ops.len(), fused.ops.len() + 1);
     assert_eq!(separate.total().flops, fused.total().flops);
-    // The cursor is read once for each product instead of once.
+    // The fused update reads the cursor in each of two matmuls. The separate update reads it once.
     let gradients = u64::from(network.parameter_words()) * 4;
     assert_eq!(separate.total().bytes, fused.total().bytes + 2 * gradients - size_of::<StepState>() as u64);
     assert_eq!(separate.memory(), fused.memory() + gradients);
@@ -88,7 +89,7 @@ fn memory_without_sharing_is_that_of_every_buffer() {
     assert_eq!([size("features"), size("targets")], [None; 2], "given at run time");
     assert_eq!(size("input"), Some(128 * 784 * 4));
     assert_eq!(cost.memory_without_sharing(), cost.buffers.iter().filter_map(|b| b.bytes).sum::<u64>());
-    // Gradients take the memory of values that no op reads any more.
+    // Gradients reuse the memory of values that no later op reads.
     assert!(cost.least_memory() <= cost.memory() && cost.memory() < cost.memory_without_sharing());
     let table = cost.to_string();
     assert!(table.lines().any(|line| line.starts_with("a step ") && line.contains(&thousands(cost.total().flops))));
@@ -96,7 +97,8 @@ fn memory_without_sharing_is_that_of_every_buffer() {
     println!("{table}");
 }
 
-/// Parameters, moments, and the values and gradients in use at once, which are counted here from the ops alone.
+/// A deep residual network needs little more memory than it uses at once: parameters, moments, and the values and
+/// gradients in use. The test counts these from the ops alone.
 #[test]
 fn a_deep_residual_network_trains_in_hardly_more_than_it_uses_at_once() {
     let (width, batch) = (1024, 1024);
@@ -124,7 +126,7 @@ fn a_deep_residual_network_trains_in_hardly_more_than_it_uses_at_once() {
     assert!(share <= 1.1, "{cost}");
 }
 
-/// As in 1,234,567.
+/// Formats a number with commas, for example 1,234,567.
 fn thousands(n: u64) -> String {
     if n < 1000 { n.to_string() } else { format!("{},{:03}", thousands(n / 1000), n % 1000) }
 }
@@ -141,7 +143,7 @@ fn timestamps_agree_with_the_wall_clock() {
         assert_eq!(op.runs.len(), 10);
         assert!(op.runs.iter().all(|[begin, end]| begin <= end), "{op:?}");
     }
-    // One after the other: no op begins before the one before it has ended.
+    // Ops run in sequence: no op begins before the previous op ends.
     for pair in profile.ops.windows(2) {
         for (before, after) in pair[0].runs.iter().zip(&pair[1].runs) {
             assert!(before[1] <= after[0], "{pair:?}");
@@ -150,8 +152,8 @@ fn timestamps_agree_with_the_wall_clock() {
     let shares: f64 = profile.ops.iter().map(|op| profile.share(op)).sum();
     assert!((shares - 1.0).abs() < 1e-9, "{shares}");
 
-    // By the wall clock. What the GPU's clock tells happened within the call, in which each step ran in one pass, too, and
-    // little else went on: so it is about half. Ticks that were taken for nanoseconds would be far off.
+    // Compares with the wall clock. The GPU times lie within the call. The call also runs each step in one pass and
+    // does little else, so the ops take about half of it. Ticks taken for nanoseconds would be far off.
     let steps = 15;
     let start = Instant::now();
     let profile = trainer.profile(&train, steps).unwrap();
@@ -186,7 +188,7 @@ fn a_trace_is_in_the_trace_event_format() {
     let profile = trainer(gpu(), &network, 32).profile(&data(&network, 64), 3).unwrap();
     let trace: serde_json::Value = serde_json::from_str(&profile.to_chrome_trace()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    // Names of process and thread; then three steps, each with its ops inside.
+    // Two events name the process and the thread. Three steps follow, each with its ops inside.
     assert_eq!(events.len(), 2 + 3 * (1 + profile.ops.len()));
     let (names, runs) = events.split_at(2);
     for name in names {
@@ -200,7 +202,7 @@ fn a_trace_is_in_the_trace_event_format() {
         let [start, length] = ["ts", "dur"].map(|key| event[key].as_f64().unwrap());
         assert!(length >= 0.0, "{event}");
         if event["cat"] == "step" {
-            // A nanosecond's tolerance for the sum of the steps before.
+            // A tolerance of a nanosecond covers the sum of the previous steps.
             assert!(start >= step[1] - 1e-3, "{event}");
             step = [start, start + length];
         } else {
@@ -213,7 +215,7 @@ fn a_trace_is_in_the_trace_event_format() {
 fn what_cannot_be_profiled_is_told() {
     let network = Network::input(2).dense(2, Softmax).build().unwrap();
     let train = data(&network, 4);
-    // A device made without the feature.
+    // A device without the timestamp feature.
     let error = trainer(plain_gpu(), &network, 2).profile(&train, 1).unwrap_err();
     assert!(matches!(error, Error::MissingFeature { feature: "TIMESTAMP_QUERY", .. }), "{error}");
     assert!(error.to_string().starts_with("profiling needs the wgpu feature TIMESTAMP_QUERY"), "{error}");
@@ -225,14 +227,14 @@ fn what_cannot_be_profiled_is_told() {
     assert!(matches!(trainer(gpu(), &other, 2).profile(&train, 1), Err(Error::Shape { .. })));
 }
 
-/// More passes than a query set holds timestamps for.
+/// A plan with more passes than a query set has timestamps must still be timed.
 #[test]
 fn a_plan_of_thousands_of_ops_is_timed() {
     let network = Network::input(4).dense(4, Relu).build().unwrap();
     let mut plan = Plan::forward(&network, 3).unwrap();
     plan.step = vec![plan.step[0].clone(); 2500];
     let (input, output) = (plan.find(Role::Input(0)).unwrap(), plan.find(Role::Output(0)).unwrap());
-    // SAFETY: the plan is one of wgrad's, an op of it repeated.
+    // SAFETY: the plan is one of wgrad's with one op repeated.
     let runner = unsafe { wgrad::plan_runner::PlanRunner::new_unchecked(gpu(), plan) }.unwrap();
     let profile = runner.profile(1).unwrap();
     assert_eq!(profile.ops.len(), 2500);

@@ -1,15 +1,15 @@
-//! The examples as a user runs them: cargo builds and starts each, and what it prints is read.
-//! Its name comes after that of `kernels`, whose tests compile what the doctor needs on both cores: drivers keep it.
+//! Runs the examples as a user does: cargo builds and starts each, and the tests read the output. The file's name
+//! sorts after `kernels`. That test compiles the doctor's kernels on both cores, and drivers cache them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A command that starts an example; its options are to follow.
+/// A command that starts an example. The caller adds the options.
 fn example(name: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--quiet", "--example", name]);
-    // As this test was built, so that cargo finds the example built too.
+    // Uses this test's profile, so that cargo finds the example already built.
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -17,13 +17,13 @@ fn example(name: &str) -> Command {
     cargo
 }
 
-/// What a command prints, and how it ends.
+/// The text that a command prints, and its output and status.
 fn output(command: &mut Command) -> (String, Output) {
     let output = command.output().expect("cargo runs");
     (String::from_utf8_lossy(&output.stdout).into_owned(), output)
 }
 
-/// What an example with these options prints, and how it ends.
+/// The text that an example prints with these options, and its output and status.
 fn started(name: &str, options: &[&str]) -> (String, Output) {
     output(example(name).args(options))
 }
@@ -35,7 +35,7 @@ fn folder(name: &str) -> PathBuf {
     out
 }
 
-/// What an example prints on a device. It must end well and write each of its pictures.
+/// The text that an example prints on a device. The example must succeed and write all its pictures.
 fn run(name: &str, device: &str, options: &[&str], pictures: &[&str]) -> String {
     let out = folder(&format!("{name}/{device}"));
     let (printed, output) = output(example(name).args(["--device", device, "--out"]).arg(&out).args(options));
@@ -95,7 +95,8 @@ fn two_layer_falls_all_the_way_and_learns_every_row() {
     }
 }
 
-/// What is wrong is said before anything is trained, in a line that names it, what was expected and what came.
+/// Errors must appear before any training. The message is one line with the wrong item, the expected value and the
+/// actual value.
 #[test]
 fn faults_are_told_at_once() {
     let folder = folder("faults");
@@ -140,7 +141,7 @@ fn faults_are_told_at_once() {
     }
 }
 
-/// As in `neuron | head -1`: what is printed has nowhere to go, but the run goes on to its end.
+/// The reader of the output may close it, as in `neuron | head -1`. The run must continue to its end.
 #[test]
 fn a_reader_that_leaves_ends_no_run() {
     let out = folder("unread");
@@ -181,7 +182,7 @@ fn mnist_options_prints_which_options_a_resumed_run_ignores() {
     assert!(report["test_loss"].as_f64().unwrap() > 0.0 && report["epochs"] == serde_json::json!([]), "{report}");
 }
 
-/// In a quick form: 256 of the 2048 steps.
+/// A short form: 256 of the 2048 steps.
 #[test]
 fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     let options = ["--headless", "--steps", "256", "--size", "64"];
@@ -192,7 +193,7 @@ fn sdf_learns_a_shape_and_marches_rays_through_the_network() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdf/auto");
     let frame = |step: u32| out.join(format!("step_{step:06}.png"));
     assert!(std::fs::read(frame(256)).unwrap().starts_with(b"\x89PNG"));
-    // A shorter run leaves no pictures of the longer one's.
+    // A shorter run must delete the pictures of the longer run.
     started("sdf", &["--headless", "--steps", "3", "--size", "64", "--out", &out.display().to_string()]);
     assert_eq!([2, 3, 4, 256].map(|step| frame(step).exists()), [true, true, false, false]);
 }
@@ -215,7 +216,7 @@ fn kernels_are_listed_printed_and_written() {
     }
 }
 
-/// An app that takes no options but its folder.
+/// This app takes no options except its folder.
 #[test]
 fn embed_learns_within_the_frames_of_an_app() {
     let out = folder("embed");
@@ -225,12 +226,12 @@ fn embed_learns_within_the_frames_of_an_app() {
     let losses = [40, 80, 120, 160, 200, 240]
         .map(|frame| after(printed.split_once(&format!("frame {frame}:")).unwrap().1, "loss"));
     assert!(losses[5] < 0.7 * losses[0], "{printed}");
-    // Six frames of 96 pixels, as they are and as learnt.
+    // Six frames of 96 pixels, original and learnt.
     let picture = image::open(out.join("frames.png")).unwrap();
     assert_eq!((picture.width(), picture.height()), (576, 192));
 }
 
-/// Few steps of a small picture. Training starts from the filter's result, and must improve on it.
+/// A few steps on a small picture. Training starts from the filter's result and must improve it.
 #[test]
 fn denoise_learns_within_the_frames_of_a_renderer() {
     let options = ["--headless", "--size", "64", "--reference", "64", "--steps", "200", "--minutes", "60"];
@@ -266,19 +267,19 @@ fn own_layer_checks_its_layer_and_learns_a_picture() {
     assert!(folder.join("out/own_layer/sheet.svg").exists());
 }
 
-/// The data are not the project's to ship: the test runs where they lie beside it.
+/// The project may not distribute these data. The test runs only if they lie beside it.
 #[test]
 fn cats_begins_at_ln_2_and_learns() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cats");
     if !data.exists() {
-        // Unlike eprintln's, this is shown although the test passes.
+        // Written directly to stderr, because eprintln's output is hidden if the test passes.
         let _ = writeln!(std::io::stderr(), "NOT RUN: the example cats, as there are no data in {}", data.display());
         return;
     }
     let data = data.to_string_lossy();
     let pictures = ["cost.svg", "test.svg", "confusion.svg"];
     let printed = run("cats", "auto", &["--data", &data, "--iterations", "301"], &pictures);
-    // ln 2, to the six decimals printed.
+    // ln 2, to the six printed decimals.
     assert!((after(&printed, "cost after iteration 0:") - std::f64::consts::LN_2).abs() < 5e-7);
     assert!(after(&printed, "cost after iteration 300:") < 0.4, "{printed}");
     assert!(after(&printed, "train accuracy") > 80.0, "{printed}");
@@ -304,7 +305,7 @@ fn bench_measures_what_lies_below_the_roofs() {
         for one in measured {
             let [seconds, flops, rate] = ["seconds", "flops", "flops_per_second"].map(|key| one[key].as_f64().unwrap());
             assert!(seconds > 0.0 && (rate * seconds / flops - 1.0).abs() < 1e-6, "{one}");
-            // At most 1, but what the machine is busy with besides comes and goes: this is to catch wrong units.
+            // The share should be at most 1, but other load on the machine varies. This bound catches wrong units.
             assert!((0.0..10.0).contains(&one["share_of_roof"].as_f64().unwrap()), "{one}");
             assert!(printed.contains(one["title"].as_str().unwrap()), "{printed}");
         }
@@ -340,7 +341,7 @@ fn doctor_passes_kernels_and_detects_falsified_inputs() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("layer_norm, "), "the kernels are named");
 }
 
-/// A few hundred steps are enough to see that a convolutional network learns.
+/// A few hundred steps must show that a convolutional network learns.
 #[test]
 fn mnist_cnn_learns_digits_and_draws_what_it_sees() {
     let folder = folder("mnist_cnn");
@@ -358,7 +359,8 @@ fn mnist_cnn_learns_digits_and_draws_what_it_sees() {
     assert!(report["test_accuracy"].as_f64().unwrap() > 0.9, "{report}");
 }
 
-/// Bright pictures in one folder, dark ones in another, of several sizes; a file that is no picture stays out.
+/// Bright pictures lie in one folder and dark ones in another, in several sizes. A file that is no picture must be
+/// ignored.
 #[test]
 fn pictures_learns_one_folder_a_class() {
     let folder = folder("pictures-of-classes");
@@ -384,7 +386,7 @@ fn pictures_learns_one_folder_a_class() {
     );
 }
 
-/// A few steps: each epoch its patches are closer to the originals.
+/// A few steps: after each epoch the patches must be closer to the originals.
 #[test]
 fn super_resolution_learns_and_draws_the_picture_held_out() {
     let options = ["--size", "96", "--patches", "64", "--epochs", "3"];

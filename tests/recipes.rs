@@ -1,4 +1,5 @@
-//! Ways of training: accumulation, limits, groups, schedules, callbacks, early stopping, dropout, weights of rows.
+//! Tests training options: accumulation, clipping, groups, schedules, callbacks, early stopping, dropout, sample
+//! weights.
 
 mod common;
 
@@ -9,7 +10,7 @@ use wgrad::{
     Network, Optimizer, Plateau, Schedule, Sgd, Trainer, TrainerConfig,
 };
 
-/// Rows of a noisy plane, and its height.
+/// Random points and the height of a noisy plane above them.
 fn plane(rows: usize, seed: u64) -> Dataset {
     let mut random = Random(seed);
     let features = random.f32s(rows * 3);
@@ -39,18 +40,19 @@ fn trained(mut trainer: Trainer, data: &Dataset, epochs: u32) -> Vec<f32> {
     trainer.model().parameters().unwrap()
 }
 
-/// Largest difference as a share of the largest weight.
+/// The largest difference relative to the largest weight.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     let largest = b.iter().fold(0.0f32, |m, w| m.max(w.abs()));
     a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
 }
 
-/// Rounding of some ten steps over sums of some ten terms each.
+/// The rounding error of about ten steps over sums of about ten terms each.
 const ROUNDING: f32 = 200.0 / 16_777_216.0;
 
 #[test]
 fn accumulated_batches_train_as_one_large_batch_would() {
-    // 22 rows: three batches of 5 make an update, then 5 and 2 are left; against 15 and 7.
+    // 22 rows. With accumulation three batches of 5 make an update, then 5 and 2 remain. Without it the batches are
+    // 15 and 7.
     let data = plane(22, 1);
     for device in devices() {
         for loss in [Loss::MeanSquaredError, Loss::SumOfSquares] {
@@ -91,7 +93,7 @@ fn a_frozen_layer_stays_and_a_rate_multiplies() {
 
 #[test]
 fn decay_can_leave_biases_alone() {
-    // No gradient at all: what changes is the decay's.
+    // The gradient is zero, so only weight decay changes the weights.
     let data = Dataset::from_f32_targets(vec![0.0; 6], 3, vec![0.0; 2], 1).unwrap();
     for device in devices() {
         for (decay_biases, share) in [(true, 0.9), (false, 1.0)] {
@@ -132,7 +134,7 @@ fn a_limit_on_the_norm_scales_all_gradients_alike() {
 
 #[test]
 fn a_schedule_sets_the_rate_of_each_update() {
-    // Two rows whose gradient is always 1: a weight falls by the rates' sum.
+    // Two rows whose gradient is always 1, so the weight falls by the sum of the rates.
     let data = Dataset::from_f32_targets(vec![1.0; 2], 1, vec![-100.0; 2], 1).unwrap();
     let network = Network::input(1).layer(Dense::new(1, Identity).without_bias()).build().unwrap();
     let schedule = Schedule::cosine(6, 0.1).warm_up(2);
@@ -152,7 +154,7 @@ fn a_schedule_sets_the_rate_of_each_update() {
 fn a_plateau_lowers_the_rate_after_its_patience() {
     let data = plane(8, 4);
     for device in devices() {
-        // A rate of 0 never improves.
+        // A rate of 0 never improves the loss.
         let plateau = Plateau { factor: 0.5, patience: 2, floor: 0.2, ..Plateau::default() };
         let schedule = Schedule::reduce_on_plateau(plateau);
         let frozen = vec![Group::layer("dense_1").frozen(), Group::layer("dense_2").frozen()];
@@ -160,7 +162,8 @@ fn a_plateau_lowers_the_rate_after_its_patience() {
         let mut trainer = trainer(device, Sgd { learning_rate: 1.0, ..Sgd::default() }, config);
         let history = trainer.fit(&data, Fit { epochs: 13, ..Fit::default() }, |_| {}).unwrap();
         let rates: Vec<f32> = history.epochs.iter().map(|e| e.learning_rate).collect();
-        // The first epoch is the best; three without improvement are one too many.
+        // The first epoch is the best. The rate falls after three epochs without improvement, since the patience is
+        // 2.
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]);
     }
 }
@@ -184,7 +187,7 @@ fn a_plateau_never_raises_the_rate() {
 fn an_epoch_tells_the_rate_that_it_was_trained_at() {
     let data = plane(10, 6);
     for device in devices() {
-        // Changed by the last event of the epoch's steps, when all of them are done.
+        // The last event of the epoch's steps changes the rate. All steps are then done.
         let mut trainer = trainer(device, Sgd { learning_rate: 0.5, ..Sgd::default() }, config(10));
         let fit = Fit { epochs: 2, ..Fit::default() };
         let history = trainer.fit(&data, fit, |event| match event {
@@ -193,7 +196,7 @@ fn an_epoch_tells_the_rate_that_it_was_trained_at() {
         });
         let rates: Vec<f32> = history.unwrap().epochs.iter().map(|e| e.learning_rate).collect();
         assert_eq!(rates, [0.5, 0.25]);
-        // Of an epoch that is given up, the updates have been made.
+        // A stopped epoch keeps the updates that were done.
         let schedule = Schedule::step(3, 0.1);
         let sgd = Sgd { learning_rate: 1.0, ..Sgd::default() };
         let mut trainer = self::trainer(trainer.device().clone(), sgd, TrainerConfig { schedule, ..config(5) });
@@ -201,7 +204,8 @@ fn an_epoch_tells_the_rate_that_it_was_trained_at() {
         let history = trainer.fit(plane(5, 1), Fit { epochs: 4, ..Fit::default() }, |_| {}).unwrap();
         let rates: Vec<f32> = history.epochs.iter().map(|e| (e.learning_rate * 10.0).round() / 10.0).collect();
         assert_eq!(rates, [1.0, 1.0, 0.1, 0.1], "the first was the second update");
-        // So they have of one that ended in an error: it goes on where it was, or only its report was missing.
+        // An epoch that ends in an error keeps its updates too. It continues at the next step. If all steps were
+        // done, only its report was missing.
         for refused_at in [1, 2] {
             let config = TrainerConfig { schedule, ..config(5) };
             let mut trainer = self::trainer(trainer.device().clone(), sgd, config);
@@ -219,7 +223,7 @@ fn an_epoch_tells_the_rate_that_it_was_trained_at() {
 
 #[test]
 fn an_update_that_was_left_half_done_does_not_count() {
-    // Adam's first update is the rate, whatever the gradient: its corrections count updates from 1.
+    // Adam's first update equals the rate for any gradient, because its bias corrections count updates from 1.
     let (long, short) = (plane(12, 5), plane(6, 6));
     for device in devices() {
         let config = TrainerConfig { accumulate: 3, ..config(2) };
@@ -250,7 +254,7 @@ fn a_diverging_loss_goes_back_to_the_best_weights_too() {
         let losses: Vec<f64> = trainer.history().epochs.iter().map(|e| e.validation.unwrap().loss).collect();
         let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert_eq!((losses.len(), trainer.evaluate(&held).unwrap().loss), (2, best));
-        // What the optimizer keeps has not kept the divergence.
+        // The optimizer's moments must not keep the divergence.
         trainer.set_rate_scale(1.0).unwrap();
         assert_eq!(trainer.fit(&data, fit(3), |_| {}).unwrap().epochs.len(), 3);
     }
@@ -296,7 +300,7 @@ fn a_callback_stops_within_an_epoch_and_the_rest_follows_later() {
             _ => Control::Continue,
         });
         assert!(history.unwrap().epochs.is_empty() && trainer.epochs() == 0);
-        // Each tells of all rows of the epoch so far.
+        // Each event reports all rows of the epoch so far.
         assert!(told.len() >= 2 && told.iter().all(|&(done, rows)| done == rows && done % 20 == 0), "{told:?}");
         let history = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
         assert_eq!(history.epochs.iter().map(|e| (e.epoch, e.train.rows)).collect::<Vec<_>>(), [(1, 100), (2, 100)]);
@@ -332,7 +336,7 @@ fn a_callback_changes_the_rate() {
 fn early_stopping_goes_back_to_the_best_weights() {
     let (train, held) = plane(60, 7).shuffled(1).hold_out(0.25).unwrap();
     for device in devices() {
-        // A rate that soon makes things worse: it doubles with each update.
+        // A rate that soon makes the loss worse, because it doubles with each update.
         let mut trainer = trainer(device, Sgd { learning_rate: 0.02, ..Sgd::default() }, config(45));
         let early_stopping = Some(EarlyStopping { patience: 3, ..EarlyStopping::default() });
         let fit = Fit { epochs: 100, validation: Some(&held), early_stopping, ..Fit::default() };
@@ -390,8 +394,8 @@ fn dropout_acts_in_training_only_and_drops_its_share() {
         let mut trainer = Trainer::new(device, &network, Loss::MeanSquaredError, sgd, config(50)).unwrap();
         assert_eq!(trainer.evaluate(&data).unwrap().loss, 0.0);
         let history = trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| {}).unwrap();
-        // A sum of 400 numbers, each 0 or 4/3, has variance 400 · (1/4)(3/4)(4/3)² = 133.3: the mean over 50 rows lies
-        // within five standard errors, 133.3 · √(2/50).
+        // A sum of 400 numbers, each 0 or 4/3, has variance 400 · (1/4)(3/4)(4/3)² = 133.3. The standard error of the
+        // mean over 50 rows is 133.3 · √(2/50). The bound is five standard errors.
         for epoch in &history.epochs {
             assert!((epoch.train.loss - 133.3).abs() < 5.0 * 133.3 * (2.0f64 / 50.0).sqrt(), "{}", epoch.train.loss);
         }
@@ -425,8 +429,8 @@ fn a_row_of_weight_two_counts_as_two_and_of_weight_zero_not() {
 
 #[test]
 fn class_weights_weigh_each_loss_and_the_accuracy_of_scores() {
-    // Outputs are the features, two logits a row. By hand: softmax cross-entropy is ln(1 + e^-d), d the right logit less
-    // the other: d = 2, 1, -1, 3 for labels 0, 0, 1, 1.
+    // The outputs are the features, two logits a row. Computed by hand, softmax cross-entropy is ln(1 + e^-d), where
+    // d is the right logit minus the other. d = 2, 1, -1, 3 for labels 0, 0, 1, 1.
     let (features, labels) = (vec![2.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 3.0], vec![0, 0, 1, 1]);
     let data = Dataset::from_f32(features, 2, labels, 2).unwrap();
     let weighted = data.clone().with_class_weights(&[0.5, 3.0]).unwrap();
@@ -435,7 +439,7 @@ fn class_weights_weigh_each_loss_and_the_accuracy_of_scores() {
     identity[..4].copy_from_slice(&[1.0, 0.0, 0.0, 1.0]);
     let losses = [2.0, 1.0, -1.0, 3.0].map(|d: f64| (-d).exp().ln_1p());
     let by_hand = (0.5 * (losses[0] + losses[1]) + 3.0 * (losses[2] + losses[3])) / 4.0;
-    // The derivative by weight 0 of logit 0, from feature 0: the mean of w (p0 - t0) x0.
+    // The derivative of the loss by the weight from feature 0 to logit 0: the mean of w (p0 - t0) x0.
     let p0 = [2.0, 1.0, 1.0, -3.0].map(|d: f64| 1.0 / (1.0 + (-d).exp()));
     let slope = (0.5 * ((p0[0] - 1.0) * 2.0 + (p0[1] - 1.0)) + 3.0 * p0[2]) / 4.0;
     for device in devices() {

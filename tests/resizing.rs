@@ -1,4 +1,5 @@
-//! Upsampling, padding, cropping, blocks of pixels: the textbook in f64, gradients as the transposed map, and errors.
+//! Tests upsampling, padding, cropping, depth-to-space and space-to-depth. Compares outputs with the textbook formula
+//! in f64 and gradients with the transposed map. Tests errors too.
 
 mod common;
 
@@ -7,7 +8,8 @@ use common::*;
 use wgrad::plan::{DataInfo, Role};
 use wgrad::{Activation::Identity, Adam, Crop, Device, Layer, Model, Network, Pad, Plan, Shape, Upsample};
 
-/// Factors, targets that are no multiple and smaller ones, lengths of 1, channels of whole vectors and not, sequences.
+/// Factors, target sizes that are no multiples or smaller, lengths of 1, channels that do and do not fill vectors,
+/// sequences.
 fn cases() -> Vec<(Vec<u32>, Layer)> {
     let layers: [(&[u32], Layer); 19] = [
         (&[1, 1, 1], Upsample::nearest(1).into()),
@@ -37,7 +39,7 @@ fn network(sample: &[u32], layer: &Layer) -> Network {
     Network::input(Shape::try_from(sample).unwrap()).layer(layer.clone()).build().unwrap()
 }
 
-/// The CPU against the textbook in f64.
+/// Outputs on the CPU must agree with the textbook formula in f64.
 #[test]
 fn what_comes_out_is_the_textbooks() {
     for (sample, layer) in cases() {
@@ -48,13 +50,13 @@ fn what_comes_out_is_the_textbooks() {
         let expected = outputs(&layer, &[], &[&x], &mut Corners::default()).remove(0);
         assert_eq!(network.output_specs()[0].shape[..], expected.shape[..], "{layer:?}");
         for (i, (y, expected)) in y.iter().zip(&expected.values).enumerate() {
-            // Weights of sum 1 in f32, two by two, of numbers below 1; and the sum is rounded.
+            // Interpolation weights are f32 with sum 1, two by two, for numbers below 1. The sum is rounded too.
             assert!((f64::from(*y) - expected).abs() <= 4.0 / 16_777_216.0, "{layer:?} {i}: {y} is not {expected}");
         }
     }
 }
 
-/// In lockstep, and <g, A x> = <Aᵀ g, x>: the gradient is the transposed map.
+/// Gradients must agree in lockstep. They must be the transposed map: <g, A x> = <Aᵀ g, x>.
 #[test]
 fn gradients_are_the_transposed_map() {
     for (sample, layer) in cases() {
@@ -65,7 +67,7 @@ fn gradients_are_the_transposed_map() {
         let mut random = Random(11);
         let mut set = |role, count| {
             let id = lockstep.plan().find(role).unwrap();
-            // Positive, so that nothing cancels out.
+            // All numbers are positive, so that nothing cancels.
             let numbers: Vec<f32> = random.f32s((rows * count) as usize).into_iter().map(f32::abs).collect();
             lockstep.set(id, &numbers).unwrap();
             numbers
@@ -77,7 +79,7 @@ fn gradients_are_the_transposed_map() {
         let get = |role| lockstep.get(lockstep.plan().find(role).unwrap());
         let (y, dx) = (get(Role::Output(0)), get(Role::InputGradient(0)));
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-        // Numbers of dx are sums of up to 36 terms here, all positive.
+        // Numbers of dx are sums of up to 36 terms, all positive.
         let (forth, back) = (dot(&g, &y), dot(&dx, &x));
         let bound = 2.0 * 38.0 / 16_777_216.0 * forth;
         assert!(forth > 0.0 && (forth - back).abs() <= bound, "{layer:?}: {forth} is not {back}");
@@ -91,7 +93,7 @@ fn space_and_depth_undo_each_other() {
     let x = Random(3).f32s(72);
     let model = Model::new(gpu(), &network, &network.initial_parameters(1)).unwrap();
     assert_eq!(model.forward(&x).unwrap(), x);
-    // TensorFlow's order: of a block's channels those of the first pixel come first.
+    // TensorFlow's order: in a block, the channels of the first pixel come first.
     let network = Network::input([1, 1, 8]).layer(Layer::DepthToSpace(2)).build().unwrap();
     let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
     let y = Model::new(Device::Cpu, &network, &network.initial_parameters(1)).unwrap().forward(&x).unwrap();

@@ -1,4 +1,5 @@
-//! What is handed back is what was measured; one question has one answer; what comes in is checked.
+//! Tests that returned weights are the weights that were measured, that equal questions have equal answers, and that
+//! inputs are checked.
 
 mod common;
 
@@ -15,12 +16,12 @@ fn devices() -> [Device; 2] {
     [gpu().into(), Device::Cpu]
 }
 
-/// A weight alone.
+/// A network of one weight.
 fn one() -> Network {
     Network::input(1).layer(Dense::new(1, Identity).without_bias()).build().unwrap()
 }
 
-/// A network's parameter buffer whose tensors begin with these numbers.
+/// The parameters of a network. Each tensor begins with the given numbers.
 fn weights(network: &Network, tensors: &[&[f32]]) -> Vec<f32> {
     let mut all = vec![0.0; network.parameter_words() as usize];
     for (tensor, parameter) in tensors.iter().zip(network.parameters()) {
@@ -58,7 +59,8 @@ fn early_stopping(patience: u32) -> Option<EarlyStopping> {
     Some(EarlyStopping { patience, ..EarlyStopping::default() })
 }
 
-/// An epoch's training loss is of the weights before its step: 1 of w = 1, 4 of w = -2, then 16 and 64.
+/// An epoch's training loss belongs to the weights before its step: 1 for w = 1, 4 for w = -2, then 16 and 64. The
+/// best weights must be those that were measured.
 #[test]
 fn without_a_validation_set_the_best_weights_are_those_measured() {
     for device in devices() {
@@ -71,11 +73,12 @@ fn without_a_validation_set_the_best_weights_are_those_measured() {
         let best = trainer.best().unwrap();
         assert_eq!((weight(&trainer), best.epoch, best.evaluation.loss, best.validation), (1.0, 0, 1.0, false));
         assert_eq!(trainer.evaluate(&row_of_one()).unwrap(), best.evaluation);
-        // A rate that goes to the optimum at once: the first epoch's weights, though its training loss is not the best.
+        // This rate reaches the optimum at once. The weights of the first epoch win, although its training loss is
+        // not the best.
         let mut trainer = trainer_of_one(&device, 0.5);
         trainer.fit(row_of_one(), fit, |_| {}).unwrap();
         assert_eq!((weight(&trainer), trainer.best().unwrap().epoch), (0.0, 1));
-        // Nobody asked for the best.
+        // Without restore_best the last weights stay.
         let mut trainer = trainer_of_one(&device, 1.5);
         let restore_best = false;
         let early_stopping = early_stopping(3).map(|stopping| EarlyStopping { restore_best, ..stopping });
@@ -102,21 +105,21 @@ fn what_is_handed_back_is_as_good_as_the_best_that_was_measured() {
         let told = history.epochs.iter().map(|epoch| epoch.train.loss).fold(f64::INFINITY, f64::min);
         let after = trainer.evaluate(&data).unwrap();
         assert_eq!((after.loss, trainer.best().unwrap().evaluation), (best, after));
-        // With full batches each told loss is of weights that were measured, too: the sums of 64 losses may be rounded
-        // otherwise.
+        // With full batches the weights of each reported loss were measured too. The sums of 64 losses may be rounded
+        // differently.
         assert!(after.loss <= told * (1.0 + 64.0 / 16_777_216.0), "{} {told}", after.loss);
     }
 }
 
 #[test]
 fn accuracy_measures_the_best_weights_too() {
-    // One row of class 1: w = 1 has it right, and a rate above the curvature's overshoots.
+    // One row of class 1. w = 1 classifies it correctly, and this rate overshoots.
     let (network, data) = (one(), Dataset::from_f32(vec![1.0], 1, vec![1], 2).unwrap());
     for device in devices() {
         let (start, loss) = (weights(&network, &[&[0.75]]), Loss::MeanSquaredError);
         let mut trainer = Trainer::from_parameters(device, &network, loss, sgd(2.0), batches_of(1), &start).unwrap();
         let early_stopping = early_stopping(2).map(|s| EarlyStopping { monitor: Monitor::Accuracy, ..s });
-        // w - 1 is multiplied by -3: 0.75, 1.75, -1.25.
+        // Each step multiplies w - 1 by -3: 0.75, 1.75, -1.25.
         trainer.fit(&data, Fit { epochs: 9, early_stopping, ..Fit::default() }, |_| {}).unwrap();
         assert_eq!((weight(&trainer), trainer.best().unwrap().epoch), (0.75, 0), "of equal ones the first");
     }
@@ -124,7 +127,7 @@ fn accuracy_measures_the_best_weights_too() {
 
 #[test]
 fn a_stop_within_an_epoch_measures_too() {
-    // Two rows alike: an epoch of two steps, stopped after its first.
+    // Two equal rows: an epoch of two steps, stopped after the first.
     let data = Dataset::from_f32_targets(vec![1.0; 2], 1, vec![0.0; 2], 1).unwrap();
     for device in devices() {
         for (rate, handed_back) in [(0.25, 0.5), (1.5, 1.0)] {
@@ -132,7 +135,7 @@ fn a_stop_within_an_epoch_measures_too() {
             let fit = Fit { epochs: 2, every: Some(1), early_stopping: early_stopping(3), ..Fit::default() };
             let history = trainer.fit(&data, fit, |_| Control::Stop).unwrap();
             assert_eq!((history.epochs.len(), weight(&trainer)), (0, handed_back));
-            // Better weights stay, and so does the epoch.
+            // Better weights stay, and the epoch continues.
             let mut first = None;
             let note = |event| {
                 if let Event::Steps { done, .. } = event {
@@ -178,7 +181,7 @@ fn a_resumed_run_measures_as_one_that_was_never_interrupted() {
     }
 }
 
-/// The loss of the last step is finite, the weights that it leaves are not.
+/// The loss of the last step is finite, but its weights are not. The run must end with an error.
 #[test]
 fn weights_that_are_not_finite_end_a_run_with_an_error() {
     for device in devices() {
@@ -186,12 +189,12 @@ fn weights_that_are_not_finite_end_a_run_with_an_error() {
         let error = trainer.fit(row_of_one(), Fit::default(), |_| {}).unwrap_err();
         assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}");
         assert!(error.to_string().contains("a weight"), "{error}");
-        // With early stopping, the weights of before come back.
+        // Early stopping restores the earlier weights.
         let mut trainer = trainer_of_one(&device, 3e38);
         let fit = Fit { early_stopping: early_stopping(3), ..Fit::default() };
         assert!(trainer.fit(row_of_one(), fit, |_| {}).is_err());
         assert_eq!((weight(&trainer), trainer.best().unwrap().epoch), (1.0, 0));
-        // A stop within an epoch looks, too.
+        // A stop within an epoch must check the weights too.
         let data = Dataset::from_f32_targets(vec![1.0; 9], 1, vec![0.0; 9], 1).unwrap();
         let mut trainer = trainer_of_one(&device, 3e38);
         let error = trainer.fit(data, Fit::default(), |_| Control::Stop).unwrap_err();
@@ -199,7 +202,8 @@ fn weights_that_are_not_finite_end_a_run_with_an_error() {
     }
 }
 
-/// A moment of which the weights show nothing: a gradient whose square is infinite, by which Adam divides.
+/// The weights stay finite, but the moment does not. The square of the gradient is infinite, and Adam divides by its
+/// root. The run must end with an error.
 #[test]
 fn a_moment_that_is_not_finite_ends_a_run_with_an_error() {
     let adam = Adam { epsilon: 1e-8, ..Adam::default() };
@@ -210,7 +214,7 @@ fn a_moment_that_is_not_finite_ends_a_run_with_an_error() {
         let data = Dataset::from_f32_targets(vec![1e25], 1, vec![0.0], 1).unwrap();
         match trainer.fit(data, Fit::default(), |_| {}) {
             Err(error) => assert!(matches!(error, Error::NonFiniteLoss { epoch: 1, step: 1 }), "{error}"),
-            // An optimizer that copes has finite moments, which a checkpoint can hold.
+            // An optimizer that tolerates this has finite moments, so a checkpoint can hold them.
             Ok(_) => assert!(trainer.to_bytes().is_ok()),
         }
     }
@@ -224,7 +228,7 @@ fn a_run_that_diverges_keeps_the_checkpoint_of_before() {
         let fit = Fit { epochs: 3, checkpoint, ..Fit::default() };
         assert!(trainer_of_one(&device, 3e38).fit(row_of_one(), fit, |_| {}).is_err());
         assert!(!path.exists(), "nothing was finite after the first epoch");
-        // 1, -5, 25; then a rate of 3e38 by a gradient of 50.
+        // The weights are 1, -5 and 25. Then a rate of 3e38 multiplies a gradient of 50.
         let mut trainer = trainer_of_one(&device, 3.0);
         let error = trainer.fit(row_of_one(), fit, |event| match event {
             Event::Epoch(epoch) if epoch.epoch == 2 => Control::RateScale(1e38),
@@ -237,7 +241,8 @@ fn a_run_that_diverges_keeps_the_checkpoint_of_before() {
     }
 }
 
-/// Every way to ask for classes: of the trainer, the model, a file of it, scores; and how many are right.
+/// Asks for classes in every way: by the trainer, the model, a model file and scores. All must agree. Returns the
+/// classes and the accuracy.
 fn classes(trainer: &mut Trainer, data: &Dataset) -> (Vec<u32>, f64) {
     let features = data.features_of(0..data.rows());
     let model = trainer.model();
@@ -257,7 +262,7 @@ fn classes(trainer: &mut Trainer, data: &Dataset) -> (Vec<u32>, f64) {
     (classes, accuracy)
 }
 
-/// A network whose outputs are its inputs, with `last` after them.
+/// A network whose outputs are its inputs, with the activation `last`.
 fn copy(device: &Device, width: u32, last: Activation, loss: Loss) -> Trainer {
     let network = Network::input(width).layer(Dense::new(width, last).without_bias()).build().unwrap();
     let mut parameters = vec![0.0; network.parameter_words() as usize];
@@ -269,7 +274,8 @@ fn copy(device: &Device, width: u32, last: Activation, loss: Loss) -> Trainer {
 fn classes_come_from_logits_where_probabilities_are_rounded_to_be_alike() {
     let several = vec![20.0, 30.0, -5.0, 18.0, 17.0, 19.0, -3.0, 25.0, 40.0];
     let several = Dataset::from_f32(several, 3, vec![1, 2, 2], 3).unwrap();
-    // Of logits that are one rounding apart the exponentials are alike, and so is the sigmoid of a tiny one: 1/2.
+    // Softmax gives equal probabilities for logits that differ by one rounding. The sigmoid of a tiny logit is
+    // exactly 1/2.
     let next = f32::from_bits(1.0f32.to_bits() + 1);
     let close = Dataset::from_f32(vec![1.0, next, next, 1.0, 50.0, 50.0], 2, vec![1, 0, 0], 2).unwrap();
     let tiny = Dataset::from_f32(vec![1e-9, -1e-9, 0.0, 3.0], 1, vec![1, 0, 0, 1], 2).unwrap();
@@ -287,13 +293,14 @@ fn classes_come_from_logits_where_probabilities_are_rounded_to_be_alike() {
             let mut trainer = copy(&device, 2, last, Loss::SoftmaxCrossEntropy);
             assert_eq!(classes(&mut trainer, &close), (vec![1, 0, 0], 1.0));
         }
-        // A loss of the outputs as they are ranks these: of outputs that are alike, the first.
+        // This loss reads the outputs themselves, so they decide the class. Of equal outputs the first wins.
         let mut trainer = copy(&device, 3, Sigmoid, Loss::MeanSquaredError);
         assert_eq!(classes(&mut trainer, &several).0, [0, 0, 1]);
     }
 }
 
-/// A network that is one op where it runs forward, and one with a layer that is too wide for it; more rows than a batch has.
+/// Evaluation, scores and predictions must agree. One network runs forward as one op, others have a layer too wide
+/// for that. The rows exceed a batch.
 #[test]
 fn evaluation_scores_and_predictions_count_alike() {
     let mut random = Random(12);
@@ -307,7 +314,7 @@ fn evaluation_scores_and_predictions_count_alike() {
         let losses =
             [Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.1 }, Loss::BinaryCrossEntropy, Loss::MeanSquaredError];
         for (loss, width) in losses.into_iter().zip([16, 70, 33]) {
-            // Two columns alike: ties, whatever the rounding.
+            // Two equal columns cause ties, whatever the rounding.
             let network = Network::input(5).dense(width, Relu).dense(4, Identity).build().unwrap();
             let mut parameters = network.initial_parameters(7);
             parameters[network.parameters()[2].range()].chunks_mut(4).for_each(|row| row[3] = row[1]);
@@ -321,7 +328,8 @@ fn evaluation_scores_and_predictions_count_alike() {
     }
 }
 
-/// 3e38 times 10 is infinite, and infinity less infinity is NaN: of every row but the first.
+/// A row with NaN outputs has no class. It must count as wrong everywhere, and an error must name it. 3e38 times 10
+/// is infinite, and infinity minus infinity is NaN, for every row but the first.
 #[test]
 fn a_row_without_a_class_is_wrong_everywhere_and_named() {
     for device in devices() {
@@ -335,7 +343,7 @@ fn a_row_without_a_class_is_wrong_everywhere_and_named() {
             (66, Loss::SumOfSquares),
         ] {
             let network = Network::input(1).dense(2, Identity).dense(outputs, Identity).build().unwrap();
-            // The last output alone is NaN where there are several.
+            // If there are several outputs, only the last is NaN.
             let mut second = vec![1.0; 2 * outputs as usize];
             (1..outputs as usize).for_each(|i| second[outputs as usize + i - 1] = -1.0);
             let parameters = weights(&network, &[&[3e38, -3e38], &[], &second]);

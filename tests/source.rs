@@ -1,9 +1,9 @@
-//! What holds of the source as a whole.
+//! Tests properties of the source code as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Rust files of a folder and of those in it.
+/// The Rust files of a folder and its subfolders.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let paths = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
@@ -24,7 +24,7 @@ fn word(text: &str) -> &str {
     words(text).next().unwrap()
 }
 
-/// The modules that each module of the crate's root names by `crate::`, also by what `lib.rs` exports of them.
+/// The top-level modules that each top-level module uses: by `crate::` paths, or by names that `lib.rs` exports.
 fn uses() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let lib = code(&root.join("lib.rs"));
@@ -53,7 +53,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
 fn modules_form_no_circles() {
     let mut uses = uses();
     assert!(uses["trainer"].contains("device") && uses["files"].contains("trainer"), "{uses:?}");
-    // Modules whose own are all done are done; what is left then has a circle in it.
+    // Removes modules whose dependencies are all removed. Any modules left form a cycle.
     while let Some(done) = uses.keys().find(|module| uses[*module].iter().all(|used| !uses.contains_key(used))) {
         let done = done.clone();
         uses.remove(&done);

@@ -1,4 +1,4 @@
-//! Training as a user sees it: it learns, it repeats to the bit, and the GPU follows the reference.
+//! Tests training as a user sees it: it learns, it repeats bit by bit, and the GPU follows the CPU reference.
 
 mod common;
 
@@ -9,7 +9,7 @@ use wgrad::{
     TrainerConfig,
 };
 
-/// Three clouds of points in the plane, a class each.
+/// Three clouds of points in the plane, one class each.
 fn clouds(rows: usize, seed: u64) -> Dataset {
     let mut random = Random(seed);
     let centres = [[1.5, 0.0], [-1.0, 1.2], [-0.8, -1.4]];
@@ -78,7 +78,7 @@ fn how_steps_are_submitted_does_not_change_the_bits() {
     assert_eq!(weights, bits);
 }
 
-/// After each of 20 steps, the loss of that batch agrees to 1e-4, and so do the weights at the end.
+/// After each of 20 steps the batch losses of GPU and CPU must agree to 1e-4. So must the weights at the end.
 #[test]
 fn twenty_steps_follow_the_reference() {
     for gpu in gpus() {
@@ -114,8 +114,8 @@ fn twenty_steps_follow_the_reference() {
     }
 }
 
-/// A batch of 16 over 20 rows: the second has 4. Its mean is over these, so one SGD step from it equals a step of a
-/// batch of 4.
+/// A batch of 16 over 20 rows leaves a second batch of 4. Its mean must count only these 4 rows. So an SGD step from
+/// it equals a step with a batch size of 4.
 #[test]
 fn a_partial_batch_counts_only_its_own_rows() {
     let config = TrainerConfig { shuffle: false, ..config() };
@@ -138,7 +138,7 @@ fn a_partial_batch_counts_only_its_own_rows() {
 fn evaluation_and_prediction_agree_with_a_count_by_hand() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
         let mut trainer = trainer(device, Adam::default(), config());
-        // More rows than a batch of evaluation, and than a batch of forward has.
+        // More rows than one batch of evaluation or of the forward pass.
         let data = clouds(5000, 11);
         let evaluation = trainer.evaluate(&data).unwrap();
         let features = data.features_of(0..5000);
@@ -156,7 +156,7 @@ fn evaluation_and_prediction_agree_with_a_count_by_hand() {
             })
             .sum::<f64>()
             / 5000.0;
-        // The sum of 5,000 f32 losses, in slots of ten.
+        // The rounding error of a sum of 5,000 f32 losses, in slots of ten.
         assert!((evaluation.loss - loss).abs() < 5000.0 / 16_777_216.0 * loss, "{} {loss}", evaluation.loss);
     }
 }
@@ -182,7 +182,7 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
 
 #[test]
 fn data_that_are_given_away_train_as_those_that_are_lent() {
-    // Rows of bytes that are whole words and such that are not, and numbers.
+    // Byte rows that do and do not fill whole words, and rows of f32.
     let mut random = Random(5);
     let labels: Vec<u32> = (0..61).map(|row| row % 3).collect();
     let mut sets = Vec::new();
@@ -226,13 +226,13 @@ fn a_loss_that_diverges_names_the_epoch_and_the_step() {
     }
 }
 
-/// NaN in a weight of the first layer must reach the loss, whatever activation lies between.
+/// NaN in a weight of the first layer must reach the loss through every activation.
 #[test]
 fn nan_is_not_swallowed_on_the_way() {
     for (gpu, activation) in gpus().into_iter().flat_map(|gpu| Activation::ALL.map(|a| (gpu, a))) {
         let network = Network::input(2).dense(4, activation).dense(3, Identity).build().unwrap();
         let mut trainer = Trainer::new(gpu, &network, Loss::SoftmaxCrossEntropy, Adam::default(), config()).unwrap();
-        // As an app may write them: what is given to wgrad is checked.
+        // Written as an app may write them. Data passed to wgrad's own functions are checked.
         let bias = network.parameters()[1].bytes();
         let nan = [f32::NAN.to_bits().to_ne_bytes(); 4].concat();
         gpu.queue().write_buffer(trainer.model().parameter_buffer().unwrap(), bias.start, &nan);
@@ -241,7 +241,7 @@ fn nan_is_not_swallowed_on_the_way() {
     }
 }
 
-/// The one step's loss is finite, but it leaves weights that are not: the validation shows it.
+/// The loss of the only step is finite, but the weights it leaves are not. The validation must show it.
 #[test]
 fn weights_ruined_by_the_last_step_show_in_the_validation() {
     let mut trainer =
@@ -294,7 +294,7 @@ fn progress_comes_in_order_and_with_few_submissions() {
     }
     let traffic = gpu.traffic();
     assert!(traffic.submits <= 2 * 32, "{traffic:?}");
-    // One read of 16 bytes for each epoch, one for each validation.
+    // One read of 16 bytes for each epoch and for each validation.
     assert_eq!(traffic.readback_bytes, 4 * 16);
 }
 
@@ -304,14 +304,14 @@ fn at_most_three_submissions_are_under_way() {
     let gpu = Gpu::from_parts(device, queue);
     let mut trainer = trainer(&gpu, Adam::default(), TrainerConfig { batch: 1, ..config() });
     let data = clouds(1000, 1);
-    // The first call warms up; after it all submissions are of steps.
+    // The first call warms up. After it all submissions are of steps.
     trainer.fit(&data, Fit::default(), |_| {}).unwrap();
     let before = gpu.traffic().submits;
     let (mut ended, mut most) = (0, 0);
     trainer
         .fit(&data, Fit { epochs: 3, ..Fit::default() }, |event| {
             if let Event::Steps { .. } = event {
-                // This one has ended just now.
+                // The submission of this event has just ended.
                 most = most.max(gpu.traffic().submits - before - ended);
                 ended += 1;
             }

@@ -1,4 +1,5 @@
-//! Kernels chosen by measurement: kept in a file, never harmed by one, and all with the same results.
+//! Tests kernels chosen by measurement. A file must keep the choices, a bad file must do no harm, and all kernels
+//! must agree.
 
 mod common;
 
@@ -11,7 +12,7 @@ use wgrad::Activation::{Identity, Relu};
 use wgrad::plan::{DataInfo, K, MatmulKernel, Op, Role, Tile};
 use wgrad::{Adam, Error, Gpu, Loss, Network, Plan, Trainer, TrainerConfig, Tuning, lockstep::Lockstep};
 
-/// A file of a test's own.
+/// A file for one test.
 struct File(PathBuf);
 
 impl File {
@@ -25,7 +26,7 @@ impl File {
         serde_json::from_slice(&fs::read(&self.0).unwrap()).unwrap()
     }
 
-    /// A GPU that measures what this file does not hold.
+    /// A GPU that measures the matmuls missing in this file.
     fn gpu(&self) -> Gpu {
         let gpu = Gpu::request().unwrap();
         gpu.tune(Tuning::Measure { file: Some(self.0.clone()) });
@@ -51,7 +52,7 @@ fn trainer(gpu: &Gpu) -> wgrad::Result<Trainer> {
     Trainer::new(gpu, &network(), Loss::SoftmaxCrossEntropy, Adam::default(), config())
 }
 
-/// A training step on the GPU and on the CPU, within the derived bounds.
+/// A training step must agree on GPU and CPU within the derived bounds.
 fn agrees(gpu: &Gpu, what: &str) {
     let plan = Plan::training(&network(), Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config()).unwrap();
     let mut lockstep = lockstep(gpu, plan);
@@ -61,7 +62,7 @@ fn agrees(gpu: &Gpu, what: &str) {
 }
 
 fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
-    // SAFETY: the plan is one that `Plan` makes, and what follows is of its shapes.
+    // SAFETY: `Plan` made the plan, and the data below have its shapes.
     let mut lockstep = unsafe { Lockstep::new_unchecked(gpu, plan) }.unwrap();
     let find = |role| lockstep.plan().find(role).unwrap();
     let (f, l, d, p) = (find(Role::Features(0)), find(Role::Targets(0)), find(Role::Data(0)), find(Role::Parameters));
@@ -86,7 +87,7 @@ fn what_was_measured_is_kept_and_not_measured_again() {
     trainer(&again).unwrap();
     assert_eq!(again.traffic().submits, 0, "nothing is measured");
     assert_eq!(file.read(), kept);
-    // Another way back is the rule, which measures nothing either.
+    // Another way back is the default rule, which measures nothing either.
     let gpu = Gpu::request().unwrap();
     gpu.tune(Tuning::Measure { file: None });
     gpu.tune(Tuning::default());
@@ -116,12 +117,12 @@ fn every_kernel_that_a_file_may_name_agrees_with_the_reference() {
         }
         fs::write(&file.0, choices.to_string()).unwrap();
         agrees(&file.gpu(), &name);
-        // Where it cannot make a product, another was measured; but it can make some.
+        // Other kernels replace this one where it cannot run a matmul. It must run some.
         assert!(file.read().to_string().contains(&name), "{name}");
     }
 }
 
-/// What else a file may be is tested beside the code that reads it.
+/// Damaged files and unknown kernels must be measured anew. The unit tests of the reader test other bad files.
 #[test]
 fn a_damaged_file_and_unknown_kernels_are_measured_anew() {
     let file = File::new("damaged");

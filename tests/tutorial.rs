@@ -1,5 +1,5 @@
-//! `docs/embedding.md` is a program: its Rust blocks, in order, are `tests/tutorial/program.rs`, which runs here. So is the
-//! first Rust block of README.md, as `tests/tutorial/readme.rs`.
+//! Runs the code of the pages. The Rust blocks of `docs/embedding.md`, in order, are `tests/tutorial/program.rs`. The
+//! first Rust block of README.md is `tests/tutorial/readme.rs`.
 
 mod program {
     include!("tutorial/program.rs");
@@ -15,13 +15,14 @@ mod readme {
 
     #[test]
     fn the_readme_runs() {
-        // Where its file may stand.
+        // A folder where the program may write its file.
         std::env::set_current_dir(env!("CARGO_TARGET_TMPDIR")).unwrap();
         main().unwrap();
     }
 }
 
-/// To take over what the pages say: `WRITE_TUTORIAL=1 cargo test --test tutorial`.
+/// The program must equal the page's blocks. To copy them from the pages: `WRITE_TUTORIAL=1 cargo test --test
+/// tutorial`.
 fn check(program: &str, blocks: &[&str]) {
     let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tutorial").join(program);
     if std::env::var_os("WRITE_TUTORIAL").is_some() {
@@ -30,7 +31,7 @@ fn check(program: &str, blocks: &[&str]) {
     assert_eq!(std::fs::read_to_string(&program).unwrap(), blocks.join("\n"));
 }
 
-/// The Rust blocks of a page, and how many blocks there are of any kind.
+/// The Rust blocks of a page, and the number of all code blocks.
 fn blocks(page: &str) -> (Vec<&str>, usize) {
     let rust = page.split("```rust\n").skip(1).map(|rest| rest.split_once("```").expect("a block that ends").0);
     (rust.collect(), page.matches("```").count() / 2)

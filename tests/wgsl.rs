@@ -1,4 +1,4 @@
-//! Networks inside an app's own shaders.
+//! Tests networks inside an app's own shaders.
 
 mod common;
 #[path = "../examples/common/passes.rs"]
@@ -11,8 +11,8 @@ use wgrad::{Device, Encoding, Gpu, HashGrid, Model, Network, NetworkBuilder};
 
 const ROWS: u32 = 70;
 
-/// A dispatch of an app's own, over ROWS rows: `shader` reads `input` and writes `output`, both at group 0, and calls the
-/// functions of the models, whose weights are at group 1.
+/// Runs an app's own dispatch over ROWS rows. `shader` reads `input` and writes `output`, both in group 0. It calls
+/// the functions of the models, whose weights are in group 1.
 fn run(gpu: &Gpu, models: &[(&Model, &str)], shader: &str, input: &[f32], outputs: u32) -> Vec<f32> {
     let device = gpu.device();
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
@@ -107,7 +107,7 @@ fn model(device: impl Into<Device>, network: &Network) -> Model {
     Model::new(device, network, &weights).unwrap()
 }
 
-/// Both add the same products, in orders of their own: outputs of about 1 from some 40 products a layer.
+/// Both sides add the same terms in different orders. The outputs are about 1, from about 40 terms in each layer.
 fn assert_close(actual: &[f32], expected: &[f32]) {
     assert_eq!(actual.len(), expected.len());
     for (i, (a, b)) in actual.iter().zip(expected).enumerate() {
@@ -151,7 +151,8 @@ fn wide_rows_come_and_go_as_arrays_and_layers_alike_are_a_loop() {
     assert_close(&run(gpu(), &[(&model, "f")], shader, &input, 7), &model.forward(&input).unwrap());
 }
 
-/// More weights than a uniform buffer may hold; the layers are few and small enough for the driver's compiler.
+/// More weights than a uniform buffer may hold must be read from storage. The layers are few and small enough for the
+/// driver's compiler.
 #[test]
 fn many_weights_are_read_from_storage() {
     let network = (0..140).fold(Network::input(1).dense(8, Tanh), |net, _| net.dense(8, Tanh));
@@ -165,8 +166,8 @@ fn many_weights_are_read_from_storage() {
     assert_close(&actual, &model.forward(&input).unwrap());
 }
 
-/// A network behind encodings, of an awkward width and of whole vectors, against its model. What makes the encodings differ
-/// from their layers' is the driver's rounding, 1e-6 of their values; the table's entries are of about 1.
+/// Compares a network behind encodings with its model, at an odd width and at a width of whole vectors. The encodings
+/// differ from the layers' kernels by the driver's rounding, 1e-6 of their values. The table's entries are about 1.
 fn check_encoded(inputs: u32, encodings: &[Encoding]) {
     for units in [16, 7] {
         let network = encodings.iter().fold(Network::input(inputs), |network, &encoding| network.encoding(encoding));
@@ -176,7 +177,7 @@ fn check_encoded(inputs: u32, encodings: &[Encoding]) {
         let tables = network.parameters().iter().filter(|parameter| parameter.name.contains("hash_grid"));
         tables.for_each(|table| weights[table.range()].fill_with(|| random.f32()));
         let model = Model::new(gpu(), &network, &weights).unwrap();
-        // Inside the unit cube, where a grid is, and around it.
+        // Points inside the unit cube, where the grid is, and around it.
         let input: Vec<f32> = random.f32s((ROWS * inputs) as usize).iter().map(|x| 0.5 + 0.6 * x).collect();
         let ty = match inputs {
             1 => "f32".to_owned(),
@@ -192,7 +193,7 @@ fn check_encoded(inputs: u32, encodings: &[Encoding]) {
         );
         let actual = run(gpu(), &[(&model, "f")], &shader, &input, 2);
         let expected = model.forward(&input).unwrap();
-        // It is the encoded features that tell rows apart.
+        // The encoded features must make the rows differ.
         assert!(expected.chunks(2).all(|y| y[0] != 0.0) && expected[0] != expected[2], "{encodings:?}");
         assert_close(&actual, &expected);
         let on_cpu = Model::new(Device::Cpu, &network, &weights).unwrap();
@@ -212,7 +213,8 @@ fn every_encoding_is_evaluated_in_front_of_the_layers() {
     }
 }
 
-/// Wider than any layer may be, as it is stored nowhere; and of one encoding what another has made.
+/// Encodings may be wider than any layer, because the result is not stored. An encoding may read another encoding's
+/// output.
 #[test]
 fn encodings_may_be_wide_and_follow_each_other() {
     let grid = HashGrid { levels: 3, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
@@ -225,8 +227,8 @@ fn encodings_may_be_wide_and_follow_each_other() {
     check_encoded(2, &[grid.into(), Encoding::OneBlob { bins: 3 }]);
 }
 
-/// Into a texture of four floats a texel, which is read back: the network of `examples/learn_an_image`, as fine as a picture
-/// of 512 pixels, with a table beyond what a uniform buffer holds.
+/// A fragment shader must evaluate the network of `examples/learn_an_image`. It writes a texture of four floats a
+/// texel, which the test reads back. The grid suits a picture of 512 pixels, and its table exceeds a uniform buffer.
 #[test]
 fn a_fragment_shader_evaluates_the_network_of_learn_an_image() {
     const SIDE: u32 = 16; // a row of texels is 256 bytes
@@ -344,7 +346,7 @@ fn what_a_function_cannot_be_is_refused_by_name() {
             )
         );
     }
-    // What the text has otherwise is no matter.
+    // Other names in the generated text may be reused.
     let plain = model(Device::Cpu, &Network::input(2).dense(5, Identity).build().unwrap());
     for name in ["layer", "x", "sum", "input", "input_1", "encoded"] {
         assert!(plain.wgsl(name).is_ok(), "{name}");

@@ -1,4 +1,4 @@
-//! Activations.
+//! Tests custom activations.
 
 use crate::common::*;
 use wgrad::lockstep::{Differences, check_layer, compare_gradient};
@@ -9,7 +9,8 @@ use wgrad::{
     NetworkBuilder, Plan, Trainer, TrainerConfig,
 };
 
-/// WGSL lets sin and cos err by 2⁻¹¹ within ±π; these have two of them and products with factors of at most 2.
+/// WGSL allows sin and cos an error of 2⁻¹¹ within ±π. These expressions have two of them, multiplied by factors of
+/// at most 2.
 const OF_SINE: f64 = 4.0 / 2048.0;
 
 pub static SNAKE: CustomActivation = CustomActivation::new(
@@ -19,14 +20,14 @@ pub static SNAKE: CustomActivation = CustomActivation::new(
 )
 .twin(|z| z + z.sin().powi(2), |z| 1.0 + (2.0 * z).sin(), OF_SINE);
 
-/// Of two products and a sum, that err by 2⁻²⁴ each.
+/// Two multiplications and an addition, with an error of 2⁻²⁴ each.
 pub static BENT: CustomActivation = CustomActivation::new("bent", "z * (1.0 + 0.25 * z)", "1.0 + 0.5 * z").twin(
     |z| z * (1.0 + 0.25 * z),
     |z| 1.0 + 0.5 * z,
     4.0 / 16_777_216.0,
 );
 
-/// The name of another one.
+/// Another activation with the same name.
 static OTHER_BENT: CustomActivation = CustomActivation::new("bent", "z - 0.25 * z * z", "1.0 - 0.5 * z").twin(
     |z| z - 0.25 * z * z,
     |z| 1.0 - 0.5 * z,
@@ -45,7 +46,8 @@ fn chain(activations: &[Activation]) -> NetworkBuilder {
     activations.iter().fold(Network::input(3), |net, &activation| net.dense(9, activation)).dense(2, Identity)
 }
 
-/// Fused into products and by itself, behind a dropout, in an image, beside one of its own name.
+/// Networks with custom activations: fused into matmuls, alone, before dropout, on an image, and beside one of the
+/// same name.
 fn networks() -> Vec<Network> {
     let by_itself = chain(&[Custom(&SNAKE)]).layer_norm().activation(Custom(&BENT)).dropout(0.25);
     let mut graph = Graph::new();
@@ -113,7 +115,7 @@ fn trained(device: impl Into<Device>, activation: Activation) -> Vec<u32> {
     trainer.model().parameters().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
-/// A relu rounds nothing, so an expression of it leaves the same bits.
+/// A ReLU rounds nothing, so a custom ReLU must leave the same bits.
 #[test]
 fn an_expression_trains_as_the_built_in_activation_does() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
@@ -122,7 +124,8 @@ fn an_expression_trains_as_the_built_in_activation_does() {
     assert_ne!(trained(gpu(), Custom(&SNAKE)), trained(gpu(), Relu));
 }
 
-/// The whole gradient, of twins that agree with the kernels, against differences of the loss in f64.
+/// The whole gradient must agree with differences of the loss in f64. The CPU twins, which agree with the kernels,
+/// compute it.
 #[test]
 fn gradients_match_finite_differences() {
     let network = Network::input(2).dense(4, Custom(&SNAKE)).dense(1, Custom(&BENT)).build().unwrap();
@@ -146,7 +149,7 @@ fn gradients_match_finite_differences() {
         };
         features.chunks(2).zip(&labels).map(of_row).sum::<f64>() / 8.0
     };
-    // Relative errors of 2⁻²⁴ for each of the chain's sums, forward and backward.
+    // Each of the chain's sums, forward and backward, has a relative error of 2⁻²⁴.
     let largest = gradient.iter().fold(1.0f32, |most, g| most.max(g.abs()));
     let bound = 2.0 * (2.0 + 4.0 + 8.0 + 8.0) * f64::from(largest) / 16_777_216.0;
     let how = Differences { bound, noise: 64.0 * f64::EPSILON, ..Differences::default() };
@@ -238,7 +241,7 @@ fn a_twin_whose_derivative_is_wrong_is_refused() {
         refused(&SHARE),
         "share of the CPU twin of activation share: expected a finite number of at least 0, got -1"
     );
-    // Kinks and places where nothing is defined are no faults.
+    // Kinks and undefined points are no faults.
     static KINK: CustomActivation =
         CustomActivation::new("kink", "abs(z)", "sign(z)").twin(|z| z.abs(), |z| z.signum(), 0.0);
     static ROOT: CustomActivation =

@@ -1,4 +1,5 @@
-//! Layers with faults of any kind: each is an error that names the layer and the place, and nothing panics.
+//! Tests custom layers with faults of many kinds. Each must give an error that names the layer and the place. Nothing
+//! may panic.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,12 +9,12 @@ use wgrad::*;
 
 use crate::common::*;
 
-/// What makes another tensor of one.
+/// Changes a tensor into another.
 type Change = Box<dyn Fn(Tensor) -> Tensor + Send + Sync>;
 
 type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
 
-/// y = x, unless a part of it is made otherwise.
+/// A layer y = x. A test may replace any part of it.
 #[derive(Clone)]
 struct Made {
     kind: &'static str,
@@ -82,7 +83,7 @@ fn forward(forward: impl Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync + 'st
     Made { forward: pass(forward), ..Made::default() }
 }
 
-/// A pass of one kernel from x to y, which may be made otherwise.
+/// A forward pass of one kernel from x to y. `with` may change the kernel.
 fn kernel(text: &'static str, with: impl Fn(CustomOp) -> CustomOp + Send + Sync + 'static) -> Made {
     forward(move |ops| {
         let (x, y) = (ops.inputs[0], ops.outputs[0]);
@@ -154,7 +155,7 @@ fn outputs_and_tensors_that_nothing_could_hold_are_refused() {
     assert!(error.starts_with("weights up to made_1.w: "), "{error}");
 }
 
-/// The layer's own words, behind its name and what it is given.
+/// The error of a layer's `shapes` must follow the layer's name and inputs.
 #[test]
 fn an_error_of_the_layer_s_shapes_names_it() {
     let sine = crate::sine::Sine { units: 3, omega: 1.0, is_first: false };
@@ -162,7 +163,7 @@ fn an_error_of_the_layer_s_shapes_names_it() {
     assert!(error.starts_with("layer sine_1 (from input [2, 3]): sine layer: expected one input"), "{error}");
 }
 
-/// The engine's kernels check no indices, so they take no tensor that is not the layer's, however it is described.
+/// The engine's kernels check no indices. They must accept only tensors of the layer, whatever the description says.
 #[test]
 fn only_tensors_of_the_pass_go_into_kernels() {
     static OTHERS: Mutex<Option<Tensor>> = Mutex::new(None);
@@ -206,7 +207,7 @@ fn only_tensors_of_the_pass_go_into_kernels() {
             assert!(is_told, "{what}, {way}: {error}");
         }
     }
-    // Other shapes of the same numbers are fine, but have to go together.
+    // Other shapes of the same length are allowed, but they must fit each other.
     let error = fault(forward(|ops| ops.matmul(ops.inputs[0], ops.inputs[0], Layout::Nn, ops.outputs[0])));
     assert!(error.starts_with("layer made_1: matmul: expected"), "{error}");
 }
@@ -237,7 +238,7 @@ fn tensors_are_used_as_their_pass_may_use_them() {
             "{error}"
         );
     }
-    // What the pass makes is written once, and read after that.
+    // A pass must write each of its tensors once, before any read.
     let error = forward(|ops| copy(ops, ops.outputs[0], ops.states[0]));
     assert_eq!(error, "layer made_1: kernel made_1.copy reads x, which no earlier kernel writes");
     let error = backward(|ops| copy(ops, ops.input_gradients[0].unwrap(), ops.parameter_gradients[0].unwrap()));
@@ -304,7 +305,7 @@ fn kernels_that_make_no_shader_are_told() {
         let error = fault(layer);
         assert!(error.starts_with("kernel made_1.made kernel: ") && error.contains(words), "{error}");
     }
-    // What only a compiler can tell. A text must not reach other bindings than its own.
+    // Only a compiler finds these faults. A kernel's text must not reach other bindings.
     for (text, count) in [
         ("", None),
         (COPY, Some(1)),
@@ -329,7 +330,7 @@ fn kernels_that_make_no_shader_are_told() {
     }
 }
 
-/// WGSL promises zeros in workgroup memory.
+/// Workgroup memory must start as zeros, as WGSL promises.
 #[test]
 fn workgroup_memory_starts_as_zeros() {
     let text = "

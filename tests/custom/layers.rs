@@ -1,4 +1,4 @@
-//! Layers of an app's own.
+//! Tests a custom layer.
 
 use wgrad::{Activation::*, Adam, Dataset, Device, Fit, Loss, Network, Plan, Trainer, TrainerConfig};
 
@@ -15,7 +15,7 @@ fn the_lockstep_checks_every_op_of_an_own_layer() {
     let network = network();
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(9)).unwrap();
     assert_eq!(plan.step.iter().filter(|op| op.kernel() == "custom").count(), 4, "{plan}");
-    // The products take the bias and the optimizer in, as those of a dense layer do.
+    // The matmuls include the bias and the optimizer's update, as in a dense layer.
     assert_eq!(
         plan.step.iter().filter(|op| matches!(op.kernel(), "combine" | "reduce" | "update")).count(),
         0,
@@ -48,7 +48,8 @@ fn an_own_layer_trains_on_the_gpu_and_on_the_cpu() {
     }
 }
 
-/// No other program has them: nothing is written under a wrong name or in a wrong order.
+/// No other program has custom layers. Exports for other programs must return an error, not a file with wrong names
+/// or order.
 #[cfg(feature = "files")]
 #[test]
 fn files_of_other_programs_refuse_own_layers() {

@@ -1,4 +1,4 @@
-//! Losses.
+//! Tests custom losses.
 
 use crate::common::*;
 use wgrad::lockstep::{Differences, compare_gradient};
@@ -9,7 +9,7 @@ use wgrad::{
     TrainerConfig,
 };
 
-/// cosh and log of numbers of order 1 err by some 2⁻²¹, tanh by 10⁻⁵.
+/// cosh and log of numbers of order 1 err by about 2⁻²¹, and tanh by 10⁻⁵.
 pub static LOG_COSH: CustomLoss = CustomLoss::new("log_cosh", "log(cosh(y - t))", "tanh(y - t)").twin(
     |y, t| (y - t).cosh().ln(),
     |y, t| (y - t).tanh(),
@@ -42,7 +42,7 @@ fn every_kind_of_target_agrees_with_the_twin() {
     }
 }
 
-/// Two outputs, one of several positions; weights of rows, and of a loss.
+/// Trains a network with two outputs, one of several positions. The samples and one loss have weights.
 fn trained(device: impl Into<Device>, loss: Loss) -> (Vec<u32>, Vec<Evaluation>) {
     let mut graph = Graph::new();
     let image = graph.input("image", [4, 3]);
@@ -68,7 +68,7 @@ fn trained(device: impl Into<Device>, loss: Loss) -> (Vec<u32>, Vec<Evaluation>)
     (weights, of_outputs.into_iter().map(|output| output.evaluation).collect())
 }
 
-/// Twice a difference is exact, so an expression of the squared error leaves the same weights.
+/// Twice a difference is exact, so a custom squared error must leave the same weights.
 #[test]
 fn an_expression_trains_as_the_built_in_loss_does() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
@@ -107,7 +107,7 @@ fn gradients_match_finite_differences() {
         };
         targets.iter().enumerate().map(of).sum::<f64>() / 16.0
     };
-    // The twins made the gradient: a sum of 8 rows, each number rounded some eight times, of numbers of order 1.
+    // The CPU twins computed the gradient: a sum over 8 rows of numbers of order 1, each rounded about eight times.
     let bound = 2.0 * (8.0 + 8.0) / 16_777_216.0;
     let how = Differences { bound, noise: 64.0 * f64::EPSILON, ..Differences::default() };
     let indices = ranges.iter().cloned().flatten();

@@ -1,4 +1,4 @@
-//! Files of networks with an app's own activations and losses.
+//! Tests files of networks with custom activations, losses and layers.
 
 use crate::activations::{BENT, SNAKE};
 use crate::common::*;
@@ -56,7 +56,7 @@ fn a_file_names_all_that_is_not_registered() {
              wgrad::custom::register_loss before reading the file"
         )
     );
-    // A model has no use for the loss.
+    // A model does not need the loss.
     let of_model = || Model::from_bytes(Device::Cpu, &bytes).map(|_| ()).map_err(|error| error.to_string());
     assert_eq!(
         of_model(),
@@ -75,7 +75,7 @@ fn a_file_names_all_that_is_not_registered() {
     Trainer::resume_from_bytes(Device::Cpu, &bytes).unwrap();
 }
 
-/// y = factor · x.
+/// A layer y = factor · x.
 #[derive(Debug)]
 struct Times<const KIND: u32> {
     factor: f32,
@@ -109,7 +109,7 @@ impl<const KIND: u32> CustomLayer for Times<KIND> {
     }
 }
 
-/// Of its options.
+/// Makes the layer from its options.
 fn times<const KIND: u32>(options: &str) -> Result<Times<KIND>> {
     let factor = options.trim_start_matches(r#"{"Custom":"#).trim_end_matches('}').parse();
     factor.map(|factor| Times { factor }).map_err(|_| Error::shape("options of times", "a number", options))
@@ -133,7 +133,7 @@ fn a_file_has_layers_by_kind_and_options() {
     let message = "the bytes given: not registered: the custom layer times_unknown; call wgrad::custom::register_layer \
                    before reading the file";
     assert_eq!(Model::from_bytes(Device::Cpu, &bytes).unwrap_err().to_string(), message);
-    // What an app says of options that it does not take.
+    // The app's own error for wrong options must be returned.
     custom::register_layer("times_unknown", |_| times::<1>("x")).unwrap();
     let error = Model::from_bytes(Device::Cpu, &bytes).unwrap_err().to_string();
     assert!(error.contains("options of times: expected a number, got x"), "{error}");
@@ -148,7 +148,7 @@ fn a_name_stands_for_one_description() {
     let expected = "a name that no other activation has";
     assert_eq!(error, format!("registration of a custom activation: expected {expected}, got \"bent\""));
     assert!(custom::register_activation(&FAULTY).unwrap_err().to_string().contains("x in \"x\""));
-    // An activation and a loss may share one.
+    // An activation and a loss may share a name.
     static BENT_LOSS: CustomLoss = CustomLoss::new("bent", "y", "1.0");
     custom::register_loss(&BENT_LOSS).unwrap();
 }

@@ -1,4 +1,5 @@
-//! Layers that are checked before they train: right ones pass, wrong ones are told by layer, kernel and place.
+//! Tests the check of custom layers before training. Correct layers must pass. Wrong layers must give an error that
+//! names layer, kernel and place.
 
 use wgrad::lockstep::{Lockstep, check_layer};
 use wgrad::plan::Role;
@@ -7,10 +8,11 @@ use wgrad::*;
 use crate::common::*;
 use crate::sine::Sine;
 
-/// y = tanh(w · a + b) of two inputs, and a running sum of y. A text of its kernels, or its twin, may be wrong.
+/// y = tanh(w · a + b) of two inputs, and a running sum of y. A test may put a fault into a kernel's text or into the
+/// CPU twin.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gate {
-    /// What stands in a kernel instead of what.
+    /// The text to replace in a kernel, and its replacement.
     wrong: Option<[&'static str; 2]>,
     has_twin: bool,
     wrong_twin: bool,
@@ -95,7 +97,7 @@ fn check(gate: Gate) -> Result<lockstep::LayerReport> {
     check_layer(gpu(), gate, [FEATURES, FEATURES], ROWS)
 }
 
-/// The weights of a small network after some steps on the device that the tests share.
+/// The weights of a small network after some steps, on the device that the tests share.
 fn trained() -> Vec<u32> {
     let network = Network::input(3).dense(8, Activation::Tanh).dense(2, Activation::Identity).build().unwrap();
     let x: Vec<f32> = (0..48).map(|i| (i * 7 % 13) as f32 / 13.0).collect();
@@ -106,7 +108,7 @@ fn trained() -> Vec<u32> {
     trainer.model().parameters().unwrap().into_iter().map(f32::to_bits).collect()
 }
 
-/// A layer with this fault is told so, in these words, and the device trains as before.
+/// The check must report this fault in these words. The device must train as before.
 fn is_told(gate: Gate, words: &[&str]) {
     let before = trained();
     let error = check(gate).expect_err(&format!("{gate:?} is wrong"));
@@ -131,7 +133,7 @@ fn an_own_layer_of_two_inputs_a_parameter_and_a_state_is_right() {
     let numbers = (ROWS * FEATURES) as usize;
     let compared: Vec<usize> = report.gradients.iter().map(|(_, gradient)| gradient.compared).collect();
     assert_eq!(compared, [numbers, numbers, FEATURES as usize], "{report}");
-    // What is compared in lockstep, and what has no twin.
+    // The ops without a CPU twin are skipped. The lockstep compares the others.
     let skipped: Vec<&str> = report.ops.iter().filter_map(|op| op.skipped.as_deref()).collect();
     assert_eq!(skipped, ["see", "dz", "da", "db", "dw"].map(|kernel| format!("kernel gate_1.{kernel}")), "{report}");
     let text = report.to_string();
@@ -153,12 +155,12 @@ fn a_layer_of_products_and_own_kernels_is_right() {
 
 #[test]
 fn a_kernel_that_does_not_compile_is_told_with_its_line() {
-    // Each time that it is tried.
+    // Every attempt must give the error.
     for _ in 0..2 {
         is_told(wrong("tanh(z)", "tanhh(z)"), &["kernel gate_1.forward", "tanhh", ":3:"]);
     }
     is_told(wrong("dz[i] = dy[i]", "dz[i] = 1u * dy[i]"), &["kernel gate_1.dz", "dz[i] = 1u * dy[i]"]);
-    // What is only read cannot be written.
+    // A tensor that is only read cannot be written.
     is_told(wrong("y[i] = tanh(z);", "y[i] = tanh(z); a[i] = 0.0;"), &["kernel gate_1.forward", "a[i] = 0.0"]);
 }
 
@@ -192,7 +194,7 @@ fn a_wrong_gradient_is_told() {
     is_told(wrong("db[i] = dz[i]", "db[i] = sqrt(-1.0 - dz[i] * dz[i])"), &["kernel gate_1.db", &of("input_2")]);
 }
 
-/// Without a twin, by central differences alone.
+/// Central differences alone must find a wrong derivative, without a CPU twin.
 #[test]
 fn a_wrong_derivative_of_an_expression_is_told() {
     static CUBE: CustomActivation = CustomActivation::new("cube", "z * z * z", "3.0 * z * z");
@@ -218,7 +220,8 @@ fn a_kernel_that_gives_other_numbers_when_it_runs_again_is_told() {
     is_told(gate, &["kernel gate_1.forward", ": output_1[0] is ", "when it runs again"]);
 }
 
-/// Where nobody has checked the layer: what it writes elsewhere is lost, or changes the last number of the same tensor.
+/// An unchecked layer that writes out of bounds must change no other tensor. The write is lost, or it changes the
+/// last number of the same tensor.
 #[test]
 fn a_write_out_of_bounds_changes_no_other_tensor() {
     let before = trained();
@@ -238,8 +241,8 @@ fn a_write_out_of_bounds_changes_no_other_tensor() {
     assert_eq!(trained(), before);
 }
 
-/// Invocations that add to one number at a time lose what others add. Where they happen to run one after the other, the
-/// gradient is still not that of what a layer computes.
+/// The check must report a race. Invocations that add to one number at the same time lose additions. If they happen
+/// to run in sequence, the gradient still does not match the output.
 #[test]
 fn invocations_that_race_are_told() {
     let race = "if i == 0 { y[0] = 0.0; } for (var k = 0; k < 20000; k++) { y[0] += 1e-3 * z; } if i > 0 { y[i] = z; }";
@@ -250,7 +253,7 @@ fn invocations_that_race_are_told() {
 
 #[test]
 fn what_no_kernel_writes_is_told_before_anything_runs() {
-    /// Its one kernel reads one tensor, and perhaps changes another one.
+    /// A layer whose only kernel reads one tensor and may change another.
     #[derive(Debug)]
     struct Idle {
         changes: bool,
@@ -276,7 +279,7 @@ fn what_no_kernel_writes_is_told_before_anything_runs() {
     assert_eq!(fault(true), "layer idle_1: kernel idle_1.idle reads sums, which no earlier kernel writes");
 }
 
-/// A lockstep of a plan with kernels that have no twins goes on from what the GPU has made.
+/// The lockstep must continue behind an op without a CPU twin, with the GPU's results.
 #[test]
 fn the_lockstep_goes_on_behind_an_op_without_a_twin() {
     let mut graph = Graph::new();
@@ -312,7 +315,7 @@ fn the_lockstep_goes_on_behind_an_op_without_a_twin() {
                 (f64::from(a[i]) + f64::from(b[i])).tanh() * f64::from(w[j * 3 + unit])
             };
             let expected = ((0..FEATURES as usize).map(of).sum::<f64>() + f64::from(bias[unit])).max(0.0);
-            // WGSL's tanh may be off by 1e-5.
+            // WGSL allows tanh an error of 1e-5.
             assert!((f64::from(*made) - expected).abs() < 1e-4, "{made} is not {expected}");
         }
     }

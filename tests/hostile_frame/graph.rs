@@ -1,10 +1,10 @@
-//! The same with a network of two inputs and two outputs, all in the app's structs.
+//! Tests hostile frames with a network of two inputs and two outputs, all in the app's structs.
 
 use super::*;
 use wgrad::{Dense, Graph, Losses};
 
-/// The app's structs, in words: an image, an age, a target for each output, and the outputs; then a word of the app's.
-/// The first begins after three words, and five words follow the last.
+/// The layout of the app's structs, in words: an image, an age, a target for each output, the outputs, and one word
+/// of the app. The first struct begins after three words. Five words follow the last one.
 const STRIDE: usize = 15;
 const FIRST: usize = 3;
 const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;
@@ -107,13 +107,14 @@ fn a_thousand_hostile_frames_of_a_graph() {
             for (actual, expected) in rows_of(words, made).iter().zip(expected) {
                 let error = (actual - expected).abs();
                 worst = worst.max(error);
-                // As for the chain: two layers' sums of up to 17 numbers up to about 2, on both sides; and n steps
-                // whose gradients, sums of 12 of up to about 2, count a hundredth each, from two outputs.
+                // As for the chain, each of two layers sums up to 17 terms of size up to 2. Both devices round, hence
+                // f32::EPSILON = 2 u. Each of the n steps adds 0.01 times a gradient's error, from two outputs. A
+                // gradient sums 12 terms of size up to 2.
                 let bound = f32::EPSILON * (2.0 * 2.0 * 17.0 + 0.01 * 2.0 * 2.0 * 12.0 * n as f32);
                 assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
             }
         }
-        // All else is as the app has written it.
+        // All other words must hold what the app wrote.
         let mut others = words.to_vec();
         for row in 0..ROWS as usize {
             let places = FIRST + row * STRIDE + MADE_KIND.0..FIRST + row * STRIDE + MADE_SIZE.0 + SIZE;

@@ -1,4 +1,5 @@
-//! The same with a convolutional network: its frames end in the bits of a calm training on the same images.
+//! Tests hostile frames with a convolutional network. They must leave the same bits as a plain training on the same
+//! images.
 
 use super::*;
 use wgrad::{Conv, Upsample};
