@@ -1,4 +1,5 @@
-// The lists have one range on purpose.
+//! Tests of data sets: construction, padding of bytes, shuffling, and errors.
+// Some lists have one range on purpose.
 #![allow(clippy::single_range_in_vec_init)]
 
 use super::*;
