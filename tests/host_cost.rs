@@ -110,6 +110,7 @@ fn allocations_of(device: &wgpu::Device, queue: &wgpu::Queue, record: impl Fn(&m
     [recording, submitting]
 }
 
+/// Recording steps must allocate only what wgpu allocates for the same commands.
 #[test]
 fn recording_steps_allocates_nothing_that_wgpu_does_not() {
     let (device, queue) = noop();
@@ -227,6 +228,7 @@ fn no_recording_allocates_what_wgpu_does_not_or_submits_polls_or_maps() {
     assert_eq!((now.submits, now.maps, now.polls > 0), (1, 1, true), "{now:?}");
 }
 
+/// A longer epoch must add only wgpu's own allocations for its commands.
 #[test]
 fn what_fit_allocates_for_a_longer_epoch_wgpu_does() {
     let (device, queue) = noop();
@@ -261,8 +263,7 @@ fn ran_nothing<T>(result: wgrad::Result<T>) -> bool {
     matches!(result, Err(Error::Gpu { reason, .. }) if reason.contains("processed 0 of"))
 }
 
-/// A browser drops invalid commands and reports them on its console only. Training must then return an error, not a
-/// loss.
+/// A browser drops invalid commands and reports them on its console only. Training must then return an error.
 #[test]
 fn what_a_device_has_not_run_has_no_loss() {
     let (device, queue) = noop();

@@ -111,6 +111,7 @@ fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Ve
     bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
 
+/// A thousand frames must have the right outputs, and wgrad must not submit, poll or map. Memory must not grow.
 #[test]
 fn a_thousand_hostile_frames() {
     let _alone = alone();
@@ -178,8 +179,9 @@ fn a_thousand_hostile_frames() {
         for (actual, expected) in outputs.iter().zip(expected) {
             let error = (actual - expected).abs();
             worst = worst.max(error);
-            // Each of the two layers sums up to 17 terms of size up to 2. Both devices round, hence f32::EPSILON = 2
-            // u. Each of the n steps adds 0.01 times a gradient's error. A gradient sums 12 terms of size up to 2.
+            // Each of the two layers sums up to 17 terms of size up to 2. Both devices round, so u doubles to
+            // f32::EPSILON. Each of the n steps adds 0.01 times a gradient's error. A gradient sums 12 terms of size
+            // up to 2.
             let bound = f32::EPSILON * (2.0 * 2.0 * 17.0 + 0.01 * 2.0 * 12.0 * n as f32);
             assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
         }
@@ -189,9 +191,9 @@ fn a_thousand_hostile_frames() {
     println!("{FRAMES} frames, largest error {worst:e}, memory grown by {grown:?} bytes over the last half");
 }
 
-/// The layout of the app's structs, in words: x, the chain's output, its gradient, the gradient of x, the output of a
-/// forward pass, targets. One word of the app precedes these and one follows. The first struct begins after
-/// three words. Five words follow the last one.
+/// The layout of the app's structs, in words. A struct holds x, the chain's output, its gradient, the gradient of x,
+/// a forward pass's output and targets. One word of the app precedes these and one follows. The first struct begins
+/// after three words. Five words follow the last one.
 const STRIDE: usize = 24;
 const FIRST: usize = 3;
 const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;

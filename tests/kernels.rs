@@ -113,6 +113,7 @@ fn an_addend_is_added_after_the_bias() {
     }
 }
 
+/// Every shader of an op must have a case in `cases/` and a test in this file.
 #[test]
 fn every_shader_has_cases() {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders").read_dir().unwrap();
@@ -136,8 +137,7 @@ fn a_wrong_input_fails_every_case() {
     }
 }
 
-/// A plan from outside may be wrong. Kernels then check their own indices, so nothing outside the tensors is read or
-/// written.
+/// A plan from outside may be wrong. Kernels then check their own indices, so they touch nothing outside the tensors.
 #[test]
 fn a_lockstep_of_an_unsound_plan_does_no_harm() {
     for gpu in gpus() {

@@ -287,6 +287,7 @@ fn left_by(network: &Network, plan: Plan, loss: Loss) -> Vec<Vec<u32>> {
     ids.into_iter().map(|id| runner.get(id).unwrap().into_iter().map(f32::to_bits).collect()).collect()
 }
 
+/// A plan whose buffers share memory must leave the same bits as one without sharing.
 #[test]
 fn shared_memory_changes_no_bit() {
     use Activation::{Identity, Relu, Tanh};

@@ -38,6 +38,7 @@ fn network(inputs: u32, layers: &[(u32, Activation)]) -> Network {
     layers.iter().fold(Network::input(inputs), dense).build().unwrap()
 }
 
+/// The kernel must agree with its twin for odd widths and row counts.
 #[test]
 fn awkward_widths_and_row_counts_agree_with_the_twin() {
     let networks = [
@@ -56,6 +57,7 @@ fn awkward_widths_and_row_counts_agree_with_the_twin() {
     }
 }
 
+/// Softmax must cover the whole row, as the last layer and between layers.
 #[test]
 fn softmax_is_taken_of_whole_rows_last_and_between() {
     for gpu in gpus() {
@@ -90,6 +92,7 @@ fn deep_networks_agree_with_the_twin() {
     }
 }
 
+/// The kernel must agree with its twin if the workgroups exceed one dimension of a dispatch.
 #[test]
 fn more_rows_than_a_dimension_of_the_grid_has_workgroups() {
     for gpu in gpus() {
@@ -97,6 +100,7 @@ fn more_rows_than_a_dimension_of_the_grid_has_workgroups() {
     }
 }
 
+/// Networks with wide layers or layers other than dense must use the kernels of single layers.
 #[test]
 fn what_is_wide_or_not_dense_is_left_to_the_kernels_of_its_layers() {
     assert!(is_one_op(&Network::input([4, 16]).flatten().dense(64, Relu).dropout(0.5).dense(1, Tanh).build().unwrap()));
@@ -123,6 +127,7 @@ fn a_diverged_network_shows() {
     }
 }
 
+/// A row's outputs must not depend on the other rows of the batch.
 #[test]
 fn the_same_rows_give_the_same_bits_whatever_stands_around_them() {
     let network = network(3, &[(20, GeluTanh), (20, GeluTanh), (4, Softmax)]);

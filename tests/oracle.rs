@@ -216,8 +216,8 @@ fn activations_and_their_derivatives() {
             for out in [out_y, product_y] {
                 assert_close(&format!("{name}, forward"), &lockstep.get(out.buffer), &y, |i| 2.5 * or_one(y[i]));
             }
-            // Slopes are at most 1.76. Four roundings count: the output that the slope is computed from (for tanh of
-            // size 1, twice), the slope, the product and the stored number.
+            // Slopes are at most 1.76. Four roundings count: the output, the slope, the product and the stored
+            // number. The slope is computed from the output. For tanh that is of size 1 and counts twice.
             for out in [out_dx, product_dx] {
                 let allowed = |i: usize| 4.0 * 1.76 * or_one(dy[i]);
                 assert_close(&format!("{name}, backward"), &lockstep.get(out.buffer), &dx, allowed);
@@ -243,6 +243,7 @@ fn activations_at_infinity() {
     }
 }
 
+/// Softmax and its gradient must agree with PyTorch.
 #[test]
 fn softmax_and_its_gradient() {
     let oracle = Oracle::open("activations");
@@ -515,6 +516,7 @@ fn the_rate_falls_on_a_plateau() {
 
 // Layer normalisation ------------------------------------------------------------------------------------------------
 
+/// Layer normalisation and its gradients must agree with PyTorch.
 #[test]
 fn layer_normalisation_and_its_gradients() {
     let oracle = Oracle::open("layer_norm");
@@ -576,6 +578,7 @@ fn layer_normalisation_and_its_gradients() {
 
 // Networks -----------------------------------------------------------------------------------------------------------
 
+/// A network with PyTorch's weights must give PyTorch's outputs.
 #[test]
 fn a_sequential_model_with_the_weights_of_pytorch() {
     let (oracle, io) = (Oracle::open("sequential"), Oracle::open("sequential_io"));

@@ -37,6 +37,7 @@ impl Line {
     }
 }
 
+/// Clipping by norm must work if the squares of the gradients overflow f32.
 #[test]
 fn a_clipped_norm_may_have_squares_beyond_f32() {
     let config = TrainerConfig { clip: Some(Clip::Norm(1.0)), batch: 2, ..TrainerConfig::default() };
@@ -65,6 +66,7 @@ fn a_clipped_norm_may_have_squares_beyond_f32() {
     }
 }
 
+/// No optimizer may stop moving the weight silently if the square of a gradient overflows.
 #[test]
 fn no_optimizer_stands_still_under_a_gradient_whose_square_overflows() {
     let optimizers: [Optimizer; 9] = [
@@ -105,6 +107,7 @@ const ROWS: usize = 20_000_000;
 /// Output of each row. Its square, the loss, uses all bits of an f32.
 const OUTPUT: f32 = 0.785_397_9;
 
+/// The running loss of 20 million equal rows must be right on the CPU.
 #[test]
 fn the_running_loss_of_20_million_equal_rows_is_right_on_the_cpu() {
     // Metrics have 1024 slots, as for every smaller batch.

@@ -28,6 +28,7 @@ fn models() -> [Model; 2] {
     [model(gpu()), model(Device::Cpu)]
 }
 
+/// A predictor must give the same numbers as its model, for any number of rows up to its limit.
 #[test]
 fn a_predictor_gives_what_the_model_gives() {
     for model in models() {
@@ -160,9 +161,9 @@ fn a_call_makes_nothing_that_an_apps_own_would_not() {
         assert_eq!(own, given);
     }
     let [own, of_predictor, of_model] = counted;
-    // The predictor may allocate 4 more times than the app: data shared by two mappings with their callbacks, and
-    // labels of the encoder and the pass. Error scopes of three wgpu calls add 4 each. Creating a buffer would add 4
-    // for its error scopes alone.
+    // The predictor may allocate 4 more times than the app. Two mappings share data with their callbacks. The encoder
+    // and the pass have labels. Error scopes of three wgpu calls add 4 each. Creating a buffer would add 4 for its
+    // error scopes alone.
     assert!(of_predictor <= own + 4 + 3 * 4, "{of_predictor} allocations, an app's own {own}");
     assert!(of_model > own + 50, "this test can see what a prepared predictor spares: {of_model}, an app's own {own}");
     // Each call has one submission, one poll and one mapping for the read. The model's own calls have two
@@ -189,6 +190,7 @@ fn a_call_whose_future_was_dropped_does_no_harm() {
     }
 }
 
+/// Partial rows, too many rows and output slices of a wrong length must return an error.
 #[test]
 fn what_does_not_fit_a_predictor_is_refused() {
     for model in models() {
@@ -209,6 +211,7 @@ fn what_does_not_fit_a_predictor_is_refused() {
     }
 }
 
+/// `Gpu::request_or_cpu` must return the GPU if there is one, and no reason.
 #[test]
 fn there_is_a_device_in_any_case_and_a_reason() {
     let (device, why) = Gpu::request_or_cpu();

@@ -50,6 +50,7 @@ fn caches(gpu: &Gpu) -> bool {
         && gpu.device().features().contains(wgpu::Features::PIPELINE_CACHE)
 }
 
+/// A later run must find the cached kernels.
 #[test]
 fn kernels_are_found_again() {
     let folder = Folder::new("found");
@@ -61,6 +62,7 @@ fn kernels_are_found_again() {
     }
 }
 
+/// Damaged files and files of another device must be replaced.
 #[test]
 fn damaged_and_foreign_files_are_replaced() {
     let folder = Folder::new("damaged");
@@ -99,6 +101,7 @@ fn damaged_and_foreign_files_are_replaced() {
     }
 }
 
+/// An impossible cache folder must return an error. Training must still work.
 #[test]
 fn a_folder_that_cannot_be_is_an_error_and_training_goes_on() {
     let folder = Folder::new("occupied");
@@ -114,6 +117,7 @@ fn a_folder_that_cannot_be_is_an_error_and_training_goes_on() {
     assert_eq!(weights(&gpu).len() % 64, 0);
 }
 
+/// A device without the pipeline cache feature must write no file.
 #[test]
 fn a_device_without_the_feature_writes_nothing() {
     let folder = Folder::new("plain");

@@ -92,6 +92,7 @@ fn nan_and_ties_are_what_the_documentation_says() {
     assert_eq!(dx, [1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0, 4.0]);
 }
 
+/// The network builder must offer all kinds of pooling.
 #[test]
 fn builders_have_pools() {
     let network = Network::input([28, 28, 1])
@@ -113,6 +114,7 @@ fn builders_have_pools() {
     assert_eq!(error, format!("input of a global pool: expected {expected}"));
 }
 
+/// Files must keep pooling layers.
 #[cfg(feature = "files")]
 #[test]
 fn files_have_pools() {
@@ -123,6 +125,7 @@ fn files_have_pools() {
     assert_eq!(copy.network(), &network);
 }
 
+/// Wrong pooling options must return an error that names the layer and the shapes.
 #[test]
 fn bad_pools_are_errors_that_name_the_layer_and_the_shapes() {
     let error = |sample: &[u32], pool: Pool| {

@@ -26,6 +26,7 @@ fn trainer(device: impl Into<Device>, network: &Network, batch: u32) -> Trainer 
     Trainer::new(device, network, loss, Adam::default(), batches_of(batch)).unwrap()
 }
 
+/// The cost of a small plan must equal a count by hand.
 #[test]
 fn the_cost_of_a_small_plan_by_hand() {
     // 3 rows, 5 features, 4 units, 2 classes.
@@ -78,6 +79,7 @@ fn a_fused_update_saves_the_gradients() {
     assert_eq!(separate.memory(), fused.memory() + gradients);
 }
 
+/// Memory without sharing must be the sum of all buffers.
 #[test]
 fn memory_without_sharing_is_that_of_every_buffer() {
     let network = mnist_network();
@@ -131,6 +133,7 @@ fn thousands(n: u64) -> String {
     if n < 1000 { n.to_string() } else { format!("{},{:03}", thousands(n / 1000), n % 1000) }
 }
 
+/// Timestamps must be in order and agree with the wall clock.
 #[test]
 fn timestamps_agree_with_the_wall_clock() {
     let network = mnist_network();
@@ -164,6 +167,7 @@ fn timestamps_agree_with_the_wall_clock() {
     assert!((0.1..1.0).contains(&(in_ops / wall)), "{in_ops} s of {wall} s");
 }
 
+/// Profiling must not change the training.
 #[test]
 fn a_profile_leaves_the_training_as_it_is() {
     let network = Network::input(12).dense(33, Tanh).dropout(0.2).dense(3, Softmax).build().unwrap();
@@ -182,6 +186,7 @@ fn a_profile_leaves_the_training_as_it_is() {
     assert_eq!(weights(false), weights(true));
 }
 
+/// A trace must follow the trace event format.
 #[test]
 fn a_trace_is_in_the_trace_event_format() {
     let network = mnist_network();
@@ -211,6 +216,7 @@ fn a_trace_is_in_the_trace_event_format() {
     }
 }
 
+/// Calls that cannot be profiled must return an error with the reason.
 #[test]
 fn what_cannot_be_profiled_is_told() {
     let network = Network::input(2).dense(2, Softmax).build().unwrap();

@@ -49,6 +49,7 @@ fn apart(a: &[f32], b: &[f32]) -> f32 {
 /// The rounding error of about ten steps over sums of about ten terms each.
 const ROUNDING: f32 = 200.0 / 16_777_216.0;
 
+/// Accumulated batches must train like one large batch.
 #[test]
 fn accumulated_batches_train_as_one_large_batch_would() {
     // 22 rows. With accumulation three batches of 5 make an update, then 5 and 2 remain. Without it the batches are
@@ -67,6 +68,7 @@ fn accumulated_batches_train_as_one_large_batch_would() {
     }
 }
 
+/// A frozen layer must not change. A group's rate must multiply the learning rate.
 #[test]
 fn a_frozen_layer_stays_and_a_rate_multiplies() {
     let data = plane(20, 2);
@@ -91,6 +93,7 @@ fn a_frozen_layer_stays_and_a_rate_multiplies() {
     }
 }
 
+/// Weight decay must be able to exclude biases.
 #[test]
 fn decay_can_leave_biases_alone() {
     // The gradient is zero, so only weight decay changes the weights.
@@ -111,6 +114,7 @@ fn decay_can_leave_biases_alone() {
     }
 }
 
+/// Clipping by norm must scale all gradients by one factor. Clipping by value must clamp each gradient.
 #[test]
 fn a_limit_on_the_norm_scales_all_gradients_alike() {
     let data = plane(20, 3);
@@ -132,6 +136,7 @@ fn a_limit_on_the_norm_scales_all_gradients_alike() {
     }
 }
 
+/// A schedule must set the learning rate of each update.
 #[test]
 fn a_schedule_sets_the_rate_of_each_update() {
     // Two rows whose gradient is always 1, so the weight falls by the sum of the rates.
@@ -150,6 +155,7 @@ fn a_schedule_sets_the_rate_of_each_update() {
     }
 }
 
+/// A plateau schedule must lower the rate once its patience is exceeded.
 #[test]
 fn a_plateau_lowers_the_rate_after_its_patience() {
     let data = plane(8, 4);
@@ -162,12 +168,12 @@ fn a_plateau_lowers_the_rate_after_its_patience() {
         let mut trainer = trainer(device, Sgd { learning_rate: 1.0, ..Sgd::default() }, config);
         let history = trainer.fit(&data, Fit { epochs: 13, ..Fit::default() }, |_| {}).unwrap();
         let rates: Vec<f32> = history.epochs.iter().map(|e| e.learning_rate).collect();
-        // The first epoch is the best. The rate falls after three epochs without improvement, since the patience is
-        // 2.
+        // The first epoch is the best. With a patience of 2 the rate falls after three epochs without improvement.
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]);
     }
 }
 
+/// A plateau schedule must not raise a rate that a callback set below the floor.
 #[test]
 fn a_plateau_never_raises_the_rate() {
     let data = plane(8, 4);
@@ -183,6 +189,7 @@ fn a_plateau_never_raises_the_rate() {
     assert_eq!(rates, [1.0, 0.01, 0.01, 0.01]);
 }
 
+/// An epoch must report the learning rate of its training.
 #[test]
 fn an_epoch_tells_the_rate_that_it_was_trained_at() {
     let data = plane(10, 6);
@@ -221,6 +228,7 @@ fn an_epoch_tells_the_rate_that_it_was_trained_at() {
     }
 }
 
+/// If training moves to other data during an accumulated update, the partial update must be discarded.
 #[test]
 fn an_update_that_was_left_half_done_does_not_count() {
     // Adam's first update equals the rate for any gradient, because its bias corrections count updates from 1.
@@ -234,6 +242,7 @@ fn an_update_that_was_left_half_done_does_not_count() {
     }
 }
 
+/// After divergence the weights must be the best ones, and training must be able to continue.
 #[test]
 fn a_diverging_loss_goes_back_to_the_best_weights_too() {
     let (data, held) = plane(60, 7).hold_out(0.25).unwrap();
@@ -260,6 +269,7 @@ fn a_diverging_loss_goes_back_to_the_best_weights_too() {
     }
 }
 
+/// Non-finite or negative options must return an error, and the weights must stay finite.
 #[test]
 fn numbers_that_would_ruin_a_run_are_refused() {
     let data = plane(8, 4);
@@ -284,6 +294,7 @@ fn numbers_that_would_ruin_a_run_are_refused() {
     assert!(before != after && after.iter().all(|w| w.is_finite()));
 }
 
+/// A callback may stop within an epoch. The next fit must train the rest of it.
 #[test]
 fn a_callback_stops_within_an_epoch_and_the_rest_follows_later() {
     let data = plane(100, 5);
@@ -332,6 +343,7 @@ fn a_callback_changes_the_rate() {
     }
 }
 
+/// Early stopping must restore the best weights.
 #[test]
 fn early_stopping_goes_back_to_the_best_weights() {
     let (train, held) = plane(60, 7).shuffled(1).hold_out(0.25).unwrap();
@@ -356,6 +368,7 @@ fn early_stopping_goes_back_to_the_best_weights() {
     }
 }
 
+/// Early stopping must be able to monitor accuracy.
 #[test]
 fn accuracy_can_be_watched_too() {
     let mut random = Random(3);
@@ -381,6 +394,7 @@ fn accuracy_can_be_watched_too() {
     }
 }
 
+/// Dropout must act in training only, at its rate.
 #[test]
 fn dropout_acts_in_training_only_and_drops_its_share() {
     let network = Network::input(400)
@@ -403,6 +417,7 @@ fn dropout_acts_in_training_only_and_drops_its_share() {
     }
 }
 
+/// A sample of weight 2 must count twice, and a sample of weight 0 not at all.
 #[test]
 fn a_row_of_weight_two_counts_as_two_and_of_weight_zero_not() {
     let data = plane(6, 8);
@@ -427,6 +442,7 @@ fn a_row_of_weight_two_counts_as_two_and_of_weight_zero_not() {
     }
 }
 
+/// Class weights must apply to each loss and to the accuracy of scores.
 #[test]
 fn class_weights_weigh_each_loss_and_the_accuracy_of_scores() {
     // The outputs are the features, two logits a row. Computed by hand, softmax cross-entropy is ln(1 + e^-d), where
@@ -459,6 +475,7 @@ fn class_weights_weigh_each_loss_and_the_accuracy_of_scores() {
     }
 }
 
+/// Labels and their one-hot rows must train alike.
 #[test]
 fn labels_and_their_one_hot_rows_train_alike() {
     let mut random = Random(9);

@@ -86,6 +86,7 @@ fn gradients_are_the_transposed_map() {
     }
 }
 
+/// Depth-to-space and space-to-depth must be inverses.
 #[test]
 fn space_and_depth_undo_each_other() {
     let network = Network::input([4, 6, 3]).layer(Layer::SpaceToDepth(2)).layer(Layer::DepthToSpace(2));
@@ -100,6 +101,7 @@ fn space_and_depth_undo_each_other() {
     assert_eq!((network.output_specs()[0].shape, &y[..]), ([2, 2, 2].into(), &x[..]));
 }
 
+/// Files must keep these layers.
 #[cfg(feature = "files")]
 #[test]
 fn files_have_these_layers() {
@@ -120,6 +122,7 @@ fn files_have_these_layers() {
     assert_eq!(names[..5], ["upsample_1", "pad_2", "crop_3", "space_to_depth_4", "depth_to_space_5"]);
 }
 
+/// Wrong options must return an error that names the layer and the shapes.
 #[test]
 fn bad_options_are_errors_that_name_the_layer_and_the_shapes() {
     let error = |sample: &[u32], layer: Layer| {

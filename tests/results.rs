@@ -59,8 +59,8 @@ fn early_stopping(patience: u32) -> Option<EarlyStopping> {
     Some(EarlyStopping { patience, ..EarlyStopping::default() })
 }
 
-/// An epoch's training loss belongs to the weights before its step: 1 for w = 1, 4 for w = -2, then 16 and 64. The
-/// best weights must be those that were measured.
+/// An epoch's training loss belongs to the weights before its step: 1 for w = 1, then 4, 16 and 64. The best weights
+/// must be those that were measured.
 #[test]
 fn without_a_validation_set_the_best_weights_are_those_measured() {
     for device in devices() {
@@ -87,6 +87,7 @@ fn without_a_validation_set_the_best_weights_are_those_measured() {
     }
 }
 
+/// The returned weights must have the best measured loss.
 #[test]
 fn what_is_handed_back_is_as_good_as_the_best_that_was_measured() {
     let mut random = Random(5);
@@ -111,6 +112,7 @@ fn what_is_handed_back_is_as_good_as_the_best_that_was_measured() {
     }
 }
 
+/// The best weights must be measured if early stopping monitors accuracy.
 #[test]
 fn accuracy_measures_the_best_weights_too() {
     // One row of class 1. w = 1 classifies it correctly, and this rate overshoots.
@@ -125,6 +127,7 @@ fn accuracy_measures_the_best_weights_too() {
     }
 }
 
+/// A stop within an epoch must measure the weights too.
 #[test]
 fn a_stop_within_an_epoch_measures_too() {
     // Two equal rows: an epoch of two steps, stopped after the first.
@@ -148,6 +151,7 @@ fn a_stop_within_an_epoch_measures_too() {
     }
 }
 
+/// A resumed run must measure the same numbers as an uninterrupted run.
 #[test]
 fn a_resumed_run_measures_as_one_that_was_never_interrupted() {
     let mut random = Random(8);
@@ -203,7 +207,7 @@ fn weights_that_are_not_finite_end_a_run_with_an_error() {
 }
 
 /// The weights stay finite, but the moment does not. The square of the gradient is infinite, and Adam divides by its
-/// root. The run must end with an error.
+/// root. The run must end with an error, or the moment must be finite after all.
 #[test]
 fn a_moment_that_is_not_finite_ends_a_run_with_an_error() {
     let adam = Adam { epsilon: 1e-8, ..Adam::default() };
@@ -220,6 +224,7 @@ fn a_moment_that_is_not_finite_ends_a_run_with_an_error() {
     }
 }
 
+/// A diverging run must not overwrite the last good checkpoint.
 #[test]
 fn a_run_that_diverges_keeps_the_checkpoint_of_before() {
     for device in devices() {
@@ -270,6 +275,7 @@ fn copy(device: &Device, width: u32, last: Activation, loss: Loss) -> Trainer {
     Trainer::from_parameters(device.clone(), &network, loss, sgd(0.0), batches_of(4), &parameters).unwrap()
 }
 
+/// Classes must come from logits, because different logits may round to equal probabilities.
 #[test]
 fn classes_come_from_logits_where_probabilities_are_rounded_to_be_alike() {
     let several = vec![20.0, 30.0, -5.0, 18.0, 17.0, 19.0, -3.0, 25.0, 40.0];
@@ -368,6 +374,7 @@ fn a_row_without_a_class_is_wrong_everywhere_and_named() {
     }
 }
 
+/// Targets outside the range of a loss must return an error.
 #[test]
 fn targets_outside_the_range_of_a_loss_are_refused() {
     let network = Network::input(1).dense(2, Identity).build().unwrap();
@@ -402,6 +409,7 @@ fn targets_outside_the_range_of_a_loss_are_refused() {
     }
 }
 
+/// Features and weights that are not finite must return an error.
 #[test]
 fn features_and_weights_that_are_not_finite_are_refused() {
     let network = Network::input(2).dense(3, Relu).dense(2, Identity).build().unwrap();
@@ -437,6 +445,7 @@ fn features_and_weights_that_are_not_finite_are_refused() {
     }
 }
 
+/// An interval of 0 steps for reports or checkpoints must return an error.
 #[test]
 fn reports_and_files_of_every_0_steps_are_refused() {
     let path = file("never");
@@ -449,6 +458,7 @@ fn reports_and_files_of_every_0_steps_are_refused() {
     assert!(!path.exists());
 }
 
+/// A stored history without measurements must be readable.
 #[test]
 fn a_history_without_measurements_can_still_be_read() {
     let text = r#"{"epochs":[{"epoch":1,"train":{"loss":0.5,"accuracy":0.75,"rows":8},"validation":null,"steps":2,

@@ -49,6 +49,7 @@ fn uses() -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
+/// The dependencies of the modules must form no cycle.
 #[test]
 fn modules_form_no_circles() {
     let mut uses = uses();

@@ -44,6 +44,7 @@ fn fit(device: impl Into<Device>, config: TrainerConfig, epochs: u32) -> (Histor
     (history, bits)
 }
 
+/// Training must learn on every device.
 #[test]
 fn it_learns_on_every_device() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
@@ -67,6 +68,7 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_others() {
     }
 }
 
+/// The number of steps in a submission must not change the bits of the weights.
 #[test]
 fn how_steps_are_submitted_does_not_change_the_bits() {
     let (_, weights) = fit(gpu(), config(), 2);
@@ -161,6 +163,7 @@ fn evaluation_and_prediction_agree_with_a_count_by_hand() {
     }
 }
 
+/// Byte features must train like the same numbers as f32.
 #[test]
 fn bytes_and_the_same_numbers_as_floats_train_alike() {
     let mut random = Random(21);
@@ -180,6 +183,7 @@ fn bytes_and_the_same_numbers_as_floats_train_alike() {
     }
 }
 
+/// Data passed by value must train like data passed by reference, bit by bit.
 #[test]
 fn data_that_are_given_away_train_as_those_that_are_lent() {
     // Byte rows that do and do not fill whole words, and rows of f32.
@@ -216,6 +220,7 @@ fn initial_weights_are_the_same_on_every_device() {
     assert_eq!(gpu.model().parameters().unwrap(), cpu.model().parameters().unwrap());
 }
 
+/// A diverging loss must return an error with the epoch and the step.
 #[test]
 fn a_loss_that_diverges_names_the_epoch_and_the_step() {
     for device in [Device::from(gpu()), Device::from(plain_gpu()), Device::Cpu] {
@@ -298,6 +303,7 @@ fn progress_comes_in_order_and_with_few_submissions() {
     assert_eq!(traffic.readback_bytes, 4 * 16);
 }
 
+/// At most three submissions may be in flight.
 #[test]
 fn at_most_three_submissions_are_under_way() {
     let (device, queue) = own_device();

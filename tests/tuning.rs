@@ -75,6 +75,7 @@ fn lockstep(gpu: &Gpu, plan: Plan) -> Lockstep {
     lockstep
 }
 
+/// Measured choices must be kept in the file and not measured again.
 #[test]
 fn what_was_measured_is_kept_and_not_measured_again() {
     let file = File::new("kept");
@@ -95,6 +96,7 @@ fn what_was_measured_is_kept_and_not_measured_again() {
     assert_eq!(gpu.traffic().submits, 0);
 }
 
+/// Every kernel that a file can name must agree with the CPU reference.
 #[test]
 fn every_kernel_that_a_file_may_name_agrees_with_the_reference() {
     let file = File::new("each");
@@ -145,6 +147,7 @@ fn a_damaged_file_and_unknown_kernels_are_measured_anew() {
     assert!(!file.read().to_string().contains("Quantum"));
 }
 
+/// A file that cannot be written must return an error.
 #[test]
 fn a_file_that_cannot_be_written_is_an_error() {
     let folder = File::new("absent");

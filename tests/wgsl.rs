@@ -115,6 +115,7 @@ fn assert_close(actual: &[f32], expected: &[f32]) {
     }
 }
 
+/// Two networks in one shader must agree with their models.
 #[test]
 fn two_networks_in_one_shader_of_an_app_agree_with_their_models() {
     let colour = Network::input(3).dense(16, Relu).dense(13, GeluErf).dense(3, Sigmoid).build().unwrap();
@@ -135,6 +136,7 @@ fn two_networks_in_one_shader_of_an_app_agree_with_their_models() {
     assert_close(&actual, &expected);
 }
 
+/// Wide inputs and outputs must be arrays. Equal layers must become a loop.
 #[test]
 fn wide_rows_come_and_go_as_arrays_and_layers_alike_are_a_loop() {
     let network = (0..4).fold(Network::input(5), |net, _| net.dense(12, Silu).dropout(0.3));
@@ -304,6 +306,7 @@ fn a_fragment_shader_evaluates_the_network_of_learn_an_image() {
     assert_close(&actual, &on_cpu.forward(&places).unwrap());
 }
 
+/// Networks and names that WGSL functions cannot have must return an error that names the fault.
 #[test]
 fn what_a_function_cannot_be_is_refused_by_name() {
     let fault = |network: NetworkBuilder, name: &str| {

@@ -62,6 +62,7 @@ fn networks() -> Vec<Network> {
     ]
 }
 
+/// Every op with a custom activation must agree with its CPU twin.
 #[test]
 fn every_op_agrees_with_the_twin() {
     for gpu in gpus() {
@@ -85,6 +86,7 @@ fn forward_agrees(gpu: &wgrad::Gpu, network: &Network) -> Plan {
     plan
 }
 
+/// A narrow network with two activations of one name must work. Its WGSL must be valid.
 #[test]
 fn narrow_networks_have_two_of_one_name() {
     for gpu in gpus() {
@@ -158,6 +160,7 @@ fn gradients_match_finite_differences() {
     assert_eq!((comparison.compared, comparison.fault), (17, None), "{comparison:?}");
 }
 
+/// The lockstep must find a derivative that differs from the twin's.
 #[test]
 fn a_derivative_that_differs_from_the_twins_is_found() {
     static WRONG: CustomActivation = CustomActivation::new("wrong", "z * z", "z").twin(|z| z * z, |z| 2.0 * z, 1e-6);
@@ -169,6 +172,7 @@ fn a_derivative_that_differs_from_the_twins_is_found() {
     assert!(matches!(&diverged[..], [op] if op.contains("derivative of wrong")), "{diverged:?}");
 }
 
+/// The lockstep must skip an activation without a twin. Central differences must find its wrong derivative.
 #[test]
 fn without_a_twin_the_lockstep_skips_and_differences_find_a_wrong_derivative() {
     let network = chain(&[Custom(&WITHOUT_TWIN)]).build().unwrap();
@@ -227,6 +231,7 @@ fn names_and_expressions_are_checked_when_a_network_is_built() {
     }
 }
 
+/// A twin with a wrong derivative must return an error.
 #[test]
 fn a_twin_whose_derivative_is_wrong_is_refused() {
     static SIGN: CustomActivation =
@@ -251,6 +256,7 @@ fn a_twin_whose_derivative_is_wrong_is_refused() {
     }
 }
 
+/// The error must name an activation that does not compile.
 #[test]
 fn what_does_not_compile_is_named() {
     for (plan, gpu) in [("training", gpu()), ("training", plain_gpu()), ("forward", gpu()), ("forward", plain_gpu())] {
@@ -282,6 +288,7 @@ fn an_activation_without_a_twin_needs_a_gpu() {
     assert_eq!(forward.unwrap_err().to_string(), expected);
 }
 
+/// Activations must be displayed by name and compared by their expressions.
 #[test]
 fn it_is_shown_by_its_name_and_equal_by_its_text() {
     let network = chain(&[Custom(&SNAKE)]).build().unwrap();

@@ -98,11 +98,13 @@ fn fault(layer: Made) -> String {
     }
 }
 
+/// The layer without a fault must pass, since all faulty layers derive from it.
 #[test]
 fn the_layer_that_the_others_are_made_of_is_right() {
     check_layer(gpu(), Made::default(), [FEATURES], 4).unwrap();
 }
 
+/// Invalid or too large shapes must return an error.
 #[test]
 fn outputs_and_tensors_that_nothing_could_hold_are_refused() {
     let outputs = |outputs: Vec<Shape>| fault(Made { outputs, ..Made::default() });
@@ -212,6 +214,7 @@ fn only_tensors_of_the_pass_go_into_kernels() {
     assert!(error.starts_with("layer made_1: matmul: expected"), "{error}");
 }
 
+/// A pass must read and write only the tensors it may, in the right order.
 #[test]
 fn tensors_are_used_as_their_pass_may_use_them() {
     let with = |forward: Option<Pass>, backward: Option<Pass>| {
@@ -284,6 +287,7 @@ fn tensors_are_used_as_their_pass_may_use_them() {
     }
 }
 
+/// Kernels that make no valid shader must return an error.
 #[test]
 fn kernels_that_make_no_shader_are_told() {
     const COPY: &str = "fn run(i: u32) { y[i] = x[i]; }";

@@ -26,6 +26,7 @@ fn made(name: &'static str, value: &'static str, derivative: &'static str) -> &'
     Box::leak(Box::new(CustomLoss::new(name, value, derivative)))
 }
 
+/// A custom loss must agree with its CPU twin for every kind of target.
 #[test]
 fn every_kind_of_target_agrees_with_the_twin() {
     for gpu in gpus() {
@@ -120,6 +121,7 @@ fn refused(device: impl Into<Device>, loss: &'static CustomLoss) -> Error {
     Trainer::new(device, &network, Loss::Custom(loss), Adam::default(), batches_of(2)).unwrap_err()
 }
 
+/// Wrong names, expressions and twins must return an error.
 #[test]
 fn names_expressions_and_twins_are_checked() {
     let of = |loss| refused(Device::Cpu, loss).to_string();
@@ -142,6 +144,7 @@ fn a_loss_without_a_twin_needs_a_gpu() {
     assert_eq!(refused(Device::Cpu, &CUBIC).to_string(), expected);
 }
 
+/// The error must name a loss that does not compile.
 #[test]
 fn what_does_not_compile_is_named() {
     for gpu in gpus() {

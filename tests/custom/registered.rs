@@ -21,6 +21,7 @@ fn fit(trainer: &mut Trainer) -> Vec<f32> {
     trainer.model().parameters().unwrap()
 }
 
+/// A resumed run with registered activations and losses must leave the same bits.
 #[test]
 fn a_run_with_registered_parts_goes_on_to_the_same_bits() {
     custom::register_activation(&SNAKE).unwrap();
@@ -38,6 +39,7 @@ fn a_run_with_registered_parts_goes_on_to_the_same_bits() {
     assert!(text.contains(r#"{\"Custom\":\"snake\"}"#) && text.contains(r#"{\"Custom\":\"log_cosh\"}"#), "{text}");
 }
 
+/// The error must list everything in a file that is not registered.
 #[test]
 fn a_file_names_all_that_is_not_registered() {
     static FIRST: CustomActivation = CustomActivation::new("first_unknown", "z", "1.0").twin(|z| z, |_| 1.0, 0.0);
@@ -115,6 +117,7 @@ fn times<const KIND: u32>(options: &str) -> Result<Times<KIND>> {
     factor.map(|factor| Times { factor }).map_err(|_| Error::shape("options of times", "a number", options))
 }
 
+/// A file must keep a custom layer's kind and options.
 #[test]
 fn a_file_has_layers_by_kind_and_options() {
     custom::register_layer("times", times::<0>).unwrap();
@@ -139,6 +142,7 @@ fn a_file_has_layers_by_kind_and_options() {
     assert!(error.contains("options of times: expected a number, got x"), "{error}");
 }
 
+/// A name may be registered for one description only.
 #[test]
 fn a_name_stands_for_one_description() {
     static OTHER: CustomActivation = CustomActivation::new("bent", "z", "1.0");

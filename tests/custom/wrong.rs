@@ -125,6 +125,7 @@ fn wrong(from: &'static str, to: &'static str) -> Gate {
     Gate { wrong: Some([from, to]), ..Gate::default() }
 }
 
+/// A correct layer with two inputs, a parameter and a state must pass.
 #[test]
 fn an_own_layer_of_two_inputs_a_parameter_and_a_state_is_right() {
     let report = check(Gate { has_twin: true, ..Gate::default() }).unwrap();
@@ -144,6 +145,7 @@ fn an_own_layer_of_two_inputs_a_parameter_and_a_state_is_right() {
     assert!(check(Gate::default()).unwrap().ops[0].skipped.is_some());
 }
 
+/// A correct layer of matmuls and own kernels must pass.
 #[test]
 fn a_layer_of_products_and_own_kernels_is_right() {
     for (omega, inputs, units) in [(1.0, 2, 5), (30.0, 2, 32), (30.0, 32, 32)] {
@@ -153,6 +155,7 @@ fn a_layer_of_products_and_own_kernels_is_right() {
     }
 }
 
+/// The error must contain the kernel and the line that does not compile.
 #[test]
 fn a_kernel_that_does_not_compile_is_told_with_its_line() {
     // Every attempt must give the error.
@@ -164,6 +167,7 @@ fn a_kernel_that_does_not_compile_is_told_with_its_line() {
     is_told(wrong("y[i] = tanh(z);", "y[i] = tanh(z); a[i] = 0.0;"), &["kernel gate_1.forward", "a[i] = 0.0"]);
 }
 
+/// The check must report a write out of bounds with its index.
 #[test]
 fn a_write_out_of_bounds_is_told() {
     let at = |index: u32| format!("writes y[{index}], but y has 24 numbers");
@@ -172,6 +176,7 @@ fn a_write_out_of_bounds_is_told() {
     is_told(wrong("seen[i] +=", "seen[i + 70] +="), &["kernel gate_1.see", "writes seen[70], but seen has 6 numbers"]);
 }
 
+/// The check must report an output number that no invocation writes.
 #[test]
 fn an_output_that_is_not_written_is_told() {
     let but_one = wrong("y[i] = tanh(z);", "if i != 7 { y[i] = tanh(z); }");
@@ -180,6 +185,7 @@ fn an_output_that_is_not_written_is_told() {
     is_told(wrong("dw[i] = sum;", ""), &["kernel gate_1.dw", "gradients[0] is not written"]);
 }
 
+/// The check must report a wrong gradient.
 #[test]
 fn a_wrong_gradient_is_told() {
     let of = |what: &str| format!("gradient of {what}: number");
@@ -208,12 +214,14 @@ fn a_wrong_derivative_of_an_expression_is_told() {
     );
 }
 
+/// The check must report a kernel that differs from its twin.
 #[test]
 fn a_twin_that_disagrees_is_told() {
     let gate = Gate { has_twin: true, wrong_twin: true, ..Gate::default() };
     is_told(gate, &["kernel gate_1.forward", "(CPU twin)"]);
 }
 
+/// The check must report a kernel whose numbers change when it runs again.
 #[test]
 fn a_kernel_that_gives_other_numbers_when_it_runs_again_is_told() {
     let gate = wrong("y[i] = tanh(z);", "let before = abs(y[i]); y[i] = tanh(z) + select(0.0, 2.0, before < 1.0);");
@@ -251,6 +259,7 @@ fn invocations_that_race_are_told() {
     assert!(error.starts_with("layer gate_1: kernel gate_1."), "{error}");
 }
 
+/// The check must report tensors that no kernel writes, before anything runs.
 #[test]
 fn what_no_kernel_writes_is_told_before_anything_runs() {
     /// A layer whose only kernel reads one tensor and may change another.
@@ -321,6 +330,7 @@ fn the_lockstep_goes_on_behind_an_op_without_a_twin() {
     }
 }
 
+/// Built-in layers must pass the check.
 #[test]
 fn built_in_layers_are_right() {
     let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };

@@ -3,8 +3,8 @@
 use super::*;
 use wgrad::{Dense, Graph, Losses};
 
-/// The layout of the app's structs, in words: an image, an age, a target for each output, the outputs, and one word
-/// of the app. The first struct begins after three words. Five words follow the last one.
+/// The layout of the app's structs, in words. A struct holds an image, an age, a target for each output, the outputs
+/// and a word of the app. The first struct begins after three words. Five words follow the last one.
 const STRIDE: usize = 15;
 const FIRST: usize = 3;
 const WORDS: usize = FIRST + ROWS as usize * STRIDE + 5;
@@ -32,6 +32,7 @@ fn network() -> Network {
     build().unwrap()
 }
 
+/// A thousand frames of a network with two inputs and two outputs must have the right outputs.
 #[test]
 fn a_thousand_hostile_frames_of_a_graph() {
     let _alone = alone();
@@ -107,9 +108,9 @@ fn a_thousand_hostile_frames_of_a_graph() {
             for (actual, expected) in rows_of(words, made).iter().zip(expected) {
                 let error = (actual - expected).abs();
                 worst = worst.max(error);
-                // As for the chain, each of two layers sums up to 17 terms of size up to 2. Both devices round, hence
-                // f32::EPSILON = 2 u. Each of the n steps adds 0.01 times a gradient's error, from two outputs. A
-                // gradient sums 12 terms of size up to 2.
+                // As for the chain, each of two layers sums up to 17 terms of size up to 2. Both devices round, so u
+                // doubles to f32::EPSILON. Each of the n steps adds 0.01 times a gradient's error, from two outputs.
+                // A gradient sums 12 terms of size up to 2.
                 let bound = f32::EPSILON * (2.0 * 2.0 * 17.0 + 0.01 * 2.0 * 2.0 * 12.0 * n as f32);
                 assert!(error <= bound, "frame {n}: {actual} is not {expected} by {error} of {bound}");
             }

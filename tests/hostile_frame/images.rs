@@ -23,6 +23,7 @@ fn network() -> Network {
         .unwrap()
 }
 
+/// Hostile frames must leave the same bits as a plain training.
 #[test]
 fn hostile_frames_of_images_train_as_calm_ones() {
     let _alone = alone();
