@@ -275,7 +275,7 @@ mod tests {
             ),
             (
                 HashGrid { levels: 32, ..grid }.into(),
-                "cells along a side of HashGrid's last level: 34359738368 cells needed, but the limit is 8388608",
+                "finest level of HashGrid: needs 34359738368 cells per side, but the limit is 8388608",
             ),
         ];
         for (encoding, message) in bad {

@@ -255,7 +255,7 @@ mod tests {
             (large().with_class_weights(&[1.0, 1e30]).map(drop), "weight of row 1: expected a finite number, got inf"),
             (
                 data(&[0, 1], u32::MAX).balanced_class_weights().map(drop),
-                "classes to balance: expected at most 16777216, got 4294967295",
+                "classes to balance the weights of: expected at most 16777216, got 4294967295",
             ),
         ];
         for (result, message) in cases {
