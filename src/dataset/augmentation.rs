@@ -16,14 +16,16 @@ use crate::optimizer::option;
 ///
 /// The change of an image is a function of the seed, the epoch and the row of the data set. It is the same on the GPU
 /// and the CPU, for every batch size, and after training is resumed. If an epoch is trained [window by
-/// window](crate::TrainerConfig::window), each window counts as an epoch of its own rows. If several inputs have the
-/// same augmentation, the inputs of a row are changed in the same way. Targets are not changed.
+/// window](crate::TrainerConfig::window), each window counts as one epoch here, and rows are counted from the start of
+/// the window. If several inputs have the same augmentation, the inputs of a row are changed in the same way. Targets
+/// are not changed.
 ///
 /// The default changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augmentation {
-    /// Largest shift in either direction along each axis, in whole pixels; default 0. It must be below the height and
-    /// the width. Equals zero padding by that many pixels followed by a random crop to the original size.
+    /// Largest shift in either direction along each axis, in whole pixels; default 0. It must be smaller than the
+    /// height and the width. A shift has the effect of zero padding by that many pixels, then a random crop to the
+    /// original size.
     pub shift: u32,
     /// Probability of a horizontal flip (left and right swapped), 0 to 1; default 0.
     pub flip: f32,
@@ -36,8 +38,8 @@ pub struct Augmentation {
     /// Side of the cutout square, in pixels, up to 65,536; default 0. Its centre is a random pixel of the image. The
     /// part outside the image has no effect.
     pub cutout: u32,
-    /// Largest number that is added to or subtracted from all values, finite; default 0. Bytes are read as values
-    /// from 0 to 1. Results can be outside 0 to 1.
+    /// Brightness range, finite; default 0. A random number from −`brightness` to `brightness` is added to all values
+    /// of an image. Bytes are read as values from 0 to 1. Results can be outside 0 to 1.
     pub brightness: f32,
     /// Contrast range, finite; default 0. The distance of each value from 0.5 is multiplied by a random factor from 1
     /// − `contrast` to 1 + `contrast`. Results can be outside 0 to 1.

@@ -1,8 +1,8 @@
 //! Matches the tensors of a file with those of a network, and finds the layout of its matrices.
 //!
-//! The layout comes from the file's metadata, otherwise from shapes, otherwise from names. Layers are matched by the
-//! caller's map, otherwise by wgrad's names, otherwise by numbers in the names, otherwise by shapes. An ambiguous
-//! match is an error.
+//! A module is the tensors of one layer in the file. The layout comes from the first of these that states it: the
+//! caller, the file's metadata, the shapes, the names. Layers are matched with modules in this order: by the caller's
+//! map, by wgrad's names, by numbers in the names, by shapes. An ambiguous match is an error.
 
 use std::collections::BTreeMap;
 
@@ -49,8 +49,8 @@ pub(super) fn parameters(network: &Network, file: &mut Contents<'_>, options: &L
     Ok(assemble(network, &tensors))
 }
 
-/// The layout of a file, and the file's tensor for each of the network's parameters and states. If it is missing, its
-/// expected name.
+/// The layout of a file, and the name of the file's tensor for each of the network's parameters and states. If the
+/// file lacks a tensor, this is the name that it should have.
 fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights) -> Result<(Orders<'a>, Vec<String>)> {
     let wanted: Vec<Wanted> = (network.layers().enumerate())
         .map(|(i, (name, layer))| (name, layer, network.own_parameters(i)))
@@ -127,7 +127,7 @@ fn sources<'a>(network: &'a Network, file: &Contents<'_>, options: &LoadWeights)
 
 const METADATA: &str = "the metadata";
 
-/// The layout from the caller or the file's metadata, and which of them.
+/// The layout that the caller or the file's metadata states, and which of the two states it.
 fn stated(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'static str)> {
     match (options.layout, file.metadata("format")) {
         (Some(naming), _) => Some((Layout::of(naming), "LoadWeights::layout")),
@@ -139,8 +139,8 @@ fn stated(file: &Contents<'_>, options: &LoadWeights) -> Option<(Layout, &'stati
     }
 }
 
-/// Returns an error if transposed convolutions are ambiguous: Flax flips their kernels unless `transpose_kernel` is
-/// set, and no file stores that.
+/// Returns an error for a file of Flax and a network with transposed convolutions, unless the caller gives the layout.
+/// Flax flips their kernels unless `transpose_kernel` is set, and files do not store this option.
 fn check_flax(network: &Network, file: &Contents<'_>, options: &LoadWeights) -> Result<()> {
     let is_flax = matches!(file.metadata("format"), Some("flax" | "jax")) && options.layout.is_none();
     let is_transposed = |layer: &Layer| matches!(layer, Layer::Conv(conv) if conv.transposed.is_some());
@@ -166,7 +166,7 @@ fn contradiction(file: &Contents<'_>, stated: Layout, stated_by: &str) -> Error 
     ))
 }
 
-/// The file's tensor for each tensor of the network, and a module for each layer.
+/// What the caller's map gives: the file's tensor for each tensor that it names, and the module of each layer, if any.
 type Mapped<'a> = (BTreeMap<&'a str, &'a str>, Vec<Option<usize>>);
 
 /// The tensors and modules that the caller's map names.
@@ -300,8 +300,8 @@ impl<'a> Matching<'a> {
         Ok(order)
     }
 
-    /// Gives each layer the module of its shapes. Several modules of equal shapes are ordered by the only number that
-    /// differs in their names. Otherwise they have the order of the file, if it keeps one.
+    /// Gives each layer a module with its shapes. Several modules with equal shapes are ordered by the numbers in their
+    /// names, if the names differ only in numbers. Otherwise they have the order of the file, if that has a meaning.
     fn by_shape(
         &self,
         orders: &Orders<'_>,

@@ -67,7 +67,8 @@ struct Dispatch {
     pipeline: wgpu::ComputePipeline,
     /// `None` until all buffers of the op are given.
     bind_group: Option<wgpu::BindGroup>,
-    /// Bind groups that replace it, by variant, if one of its buffers [varies](GpuExecutor::make_variants).
+    /// One bind group for each [variant](GpuExecutor::make_variants), used instead of `bind_group`. Empty if the op
+    /// has no variants.
     variants: Vec<Option<wgpu::BindGroup>>,
     grid: [u32; 2],
 }
@@ -176,8 +177,8 @@ impl GpuExecutor {
         bound
     }
 
-    /// Makes variants of the dispatches that read a buffer, one for each element of `contents`. No other buffer of
-    /// these dispatches may vary.
+    /// Makes variants of all dispatches that read the buffer `id`. In variant i they read `contents[i]` instead. A
+    /// dispatch may have only one buffer that varies.
     pub(crate) fn make_variants<T: bytemuck::Pod>(&mut self, id: BufferId, contents: &[T]) -> Result<()> {
         let mut bytes = vec![0; contents.len() * STRIDE];
         for (slot, contents) in bytes.chunks_exact_mut(STRIDE).zip(contents) {
@@ -227,13 +228,14 @@ impl GpuExecutor {
         self.record(to, label, self.of_ops(part), 1);
     }
 
-    /// Records every op with zero workgroups. This makes drivers compile that otherwise compile at a kernel's first
-    /// use; nothing runs. All buffers must be given.
+    /// Records every op with zero workgroups, so nothing runs. Some drivers compile a kernel at its first dispatch;
+    /// this makes them compile it now. All buffers must be given.
     pub(crate) fn record_warm_up(&self, to: &mut impl Recorder) {
         warm_up::record(to, self.dispatches.iter().map(|d| (&d.pipeline, d.bind_group.as_ref())));
     }
 
-    /// Submits the same without the plan's own buffers, because some may be missing or destroyed.
+    /// Submits what [`record_warm_up`](Self::record_warm_up) records. Binds the unused buffers instead of the plan's
+    /// buffers, because some of those may be missing or destroyed.
     pub(crate) fn warm_up(&self) -> Result<()> {
         self.warm_up_ops(0..usize::MAX)
     }

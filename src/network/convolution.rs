@@ -11,6 +11,7 @@ use crate::shape::Shape;
 /// y = activation(x * W + b). W has shape \[kernel height, kernel width, input channels / groups, output channels\].
 /// For sequences it has shape \[kernel, input channels / groups, output channels\]. The kernel is not flipped, as in
 /// PyTorch and Keras. An output dimension is floor((length + padding − dilation · (kernel − 1) − 1) / stride) + 1.
+/// Here, padding is the sum of both sides.
 ///
 /// ```
 /// use wgrad::{Activation::*, Conv, Network};
@@ -96,10 +97,10 @@ impl Conv {
         }
     }
 
-    /// A transposed convolution: the gradient of a convolution with the same options by its input.
+    /// A transposed convolution: the gradient with respect to the input of a convolution with the same options.
     ///
-    /// A stride of 2 doubles height and width. An output dimension is (length − 1) · stride − padding + dilation ·
-    /// (kernel − 1) + 1, plus the output padding.
+    /// An output dimension is (length − 1) · stride − padding + dilation · (kernel − 1) + 1 + output padding. Here,
+    /// padding is the sum of both sides. With [`same`](Self::same), a stride of 2 doubles height and width.
     pub fn transposed(channels: u32, kernel: impl Into<Size>) -> Self {
         Self { transposed: Some([0; 2]), ..Self::new(channels, kernel) }
     }

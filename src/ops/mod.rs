@@ -60,19 +60,19 @@ pub(crate) trait Kernel: Debug {
     /// Dispatches of the op on a GPU, in order.
     fn launches(&self, adapter: &Adapter) -> Vec<Launch>;
 
-    /// Number of rows that the CPU twin can be divided into, for ops that take long. The default is 1: not divided.
+    /// Number of rows into which the CPU twin's work can be split, for ops that take long. The default is 1: no split.
     fn rows(&self) -> usize {
         1
     }
 
-    /// Describes the function that has no CPU twin because the application provided none. The CPU cannot run such an
-    /// op.
+    /// If the app gave a custom function without a CPU twin: a description of that function. The CPU cannot run the op
+    /// then.
     fn without_twin(&self) -> Option<String> {
         None
     }
 
-    /// CPU twin: the reference in plain Rust, which a reader can check against a textbook. It computes the rows
-    /// `at.rows`.
+    /// The op's CPU reference, also called its CPU twin: plain Rust that a reader can check against a textbook. It
+    /// computes only the rows `at.rows`.
     fn twin(&self, at: &mut Operands<'_>);
 
     /// Largest allowed differences between a GPU's result and the CPU twin's, one [`Bounds`] for each written

@@ -30,9 +30,9 @@ use crate::output_losses::Losses;
 use backward::Wanted;
 use builder::Builder;
 
-/// The largest batch. A single workgroup of `next_batch` draws the row numbers. A row takes one loop iteration, and one
-/// more for each number that is drawn again. Lanes of a subgroup wait for the slowest one. Mesa's lavapipe allows an
-/// invocation 65,535 iterations.
+/// The largest batch. Mesa's lavapipe allows at most 65,535 loop iterations in an invocation, and a single workgroup of
+/// `next_batch` draws all row numbers. Each row takes one iteration, plus one each time that its number is drawn again.
+/// The lanes of a subgroup wait for the slowest one.
 pub const LARGEST_BATCH: u32 = 1 << 20;
 
 /// The longest row of a softmax, a layer normalisation or a loss. The 64 lanes of a row pass over it three times.
@@ -51,8 +51,8 @@ pub struct Buffer {
     pub role: Role,
     /// The initial words. The rest of the buffer starts as zeros.
     pub contents: Vec<u32>,
-    /// The index of the shared memory on a GPU. Buffers with the same index are never in use at the same op. They share
-    /// an allocation with the length of the longest one. `None` if the buffer has its own memory.
+    /// The index of the memory that the buffer shares with others on a GPU. Buffers with the same index are never used
+    /// at the same time. The memory is as long as the longest of them. `None` if the buffer has its own memory.
     pub memory: Option<u32>,
 }
 
@@ -129,7 +129,7 @@ impl Plan {
     /// - Forward: reads one buffer for each input and writes one for each output, with exactly `config.batch` rows.
     /// - Backward: reads the gradients of the outputs. It writes the gradients of the weights, and of the inputs that
     ///   `input_gradients` selects.
-    /// - Update: uses the sum of the gradients of `config.accumulate` batches.
+    /// - Update: changes the weights with the summed gradients of `config.accumulate` batches.
     ///
     /// # Errors
     /// The errors of [`training`](Self::training).
@@ -197,8 +197,9 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// The forward pass without last activations that losses compute. An [`evaluation`](Self::evaluation) finds classes
-    /// from these outputs. Layers are separate ops as in an evaluation, unless `may_be_one_op` is set.
+    /// The plan of a forward pass. If the loss of an output computes the last activation, the plan leaves it out. An
+    /// [`evaluation`](Self::evaluation) finds the classes from these outputs. If `may_be_one_op` is set, a narrow
+    /// network becomes one op. Otherwise the layers are separate ops, as in an evaluation.
     pub(crate) fn class_scores(
         network: &Network,
         losses: &[Option<Loss>],
@@ -214,8 +215,9 @@ impl Plan {
         Ok(plan.finish())
     }
 
-    /// Checks the weights and the moments of a training plan for NaN and infinities. It marks the totals of the metrics
-    /// if it finds one. Its buffers have the same roles and lengths as those of the training plan.
+    /// The plan that searches the weights and moments of a training plan for NaN and infinities. If it finds one, it
+    /// writes the step's number into the totals of the metrics. Its buffers have the roles and lengths of the training
+    /// plan's buffers.
     pub fn finite(training: &Self) -> Self {
         let roles = [Role::Step, Role::Totals, Role::Parameters, Role::Moments];
         let find = |role| training.find(role).map(|id| Buffer { contents: Vec::new(), ..training.buffer(id).clone() });

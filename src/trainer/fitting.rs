@@ -30,8 +30,8 @@ impl Trainer {
     /// The GPU shuffles and gathers the batches; at most three submissions run ahead of the host. `progress` receives
     /// every [`Event`] and may answer with a [`Control`]. [`history`](Self::history) has all epochs.
     ///
-    /// If the previous `fit` was stopped within an epoch, a `fit` over the same number of rows finishes that epoch
-    /// first; it counts as one epoch. If early stopping had already ended a resumed training, this call ends at once.
+    /// If the previous `fit` was stopped within an epoch, a `fit` over the same number of rows first finishes that
+    /// epoch, as one of its own. If early stopping had already ended a resumed training, this call returns at once.
     ///
     /// Pass `train` instead of `&train` to free the data set's host memory after the upload. A data set that does not
     /// fit on the device stays in main memory and is trained on [window by window](TrainerConfig::window).
@@ -79,8 +79,8 @@ impl Trainer {
         let validation = fit.validation.map(|data| Ok((data, self.matched(data)?))).transpose()?;
         let rows = train.rows() as u32;
         let windows = self.windows(&train, &matched, self.config.batch.saturating_mul(self.config.accumulate))?;
-        // A cut epoch is discarded if the data set or its windows differ, or the batch size does not fill the
-        // windows. It is also discarded if no steps remain.
+        // A cut epoch is discarded if the number of rows or the window differs, or if no steps remain. With windows, it
+        // is also discarded if it was already resumed with another batch size or accumulation.
         let window = windows.map_or(0, |windows| windows.window);
         let unfinished = |cut: &Cut| {
             let same = cut.rows == rows && cut.window == window && (window == 0 || cut.before == (0, 0));
@@ -287,7 +287,7 @@ impl Trainer {
         }
         self.progress.best = None;
         if fit.measures() {
-            // The old value is of another run, or of a file without measured weights.
+            // The stored best weights are from another run, or from a file without their evaluation.
             self.best = None;
             let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
             if evaluation.loss.is_finite() {
@@ -297,7 +297,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// After a stop within an epoch: keeps the current weights if they are the best. The epoch can still be finished.
+    /// After a stop within an epoch: if the current weights are the best, older ones do not replace them.
     async fn measure_stop(&mut self, data: &Data<'_>, fit: &Fit<'_>) -> Result<()> {
         if fit.measures() {
             let evaluation = self.run_evaluation(data.rows, data.evaluated.as_ref()).await?.all;
@@ -376,7 +376,7 @@ impl Trainer {
                 let (done, now, clock, submission) = pending.pop_front().expect("not empty");
                 let metrics = submission.finish().await?;
                 let first_of_all = !std::mem::replace(&mut self.warm, true);
-                // The time since it was submitted or the previous one ended. The first may include compilation.
+                // From its submission or the end of the previous one, whichever is later. The first may compile.
                 if !first_of_all {
                     sizing.measure(clock.seconds().min(since_last.seconds()), now);
                 }
@@ -391,7 +391,7 @@ impl Trainer {
                     let (all, outputs) = (totals.evaluation(&metrics, seen), totals.of_outputs(&metrics, seen));
                     last = Some(Measured { all, outputs });
                 }
-                // Does not report a submission that went alone for another reason.
+                // A submission that was shortened for a checkpoint or a window is not reported.
                 if fit.every.is_none() || first_of_all || done.is_multiple_of(report_every) || done == steps {
                     let train = last.as_ref().map(|last| last.all);
                     stop |= self.apply_control(progress(Event::Steps { epoch, done, steps, train }))?;
