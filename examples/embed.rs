@@ -3,7 +3,7 @@
 //! In each frame, a pass of the app computes samples of a moving image. The network trains on these samples, in the
 //! app's buffers. Then the network predicts every pixel, and another pass of the app stores the frame.
 //!
-//! Prints the loss every 40 frames. Writes frames.png: six frames of the image above the network's output.
+//! Prints the loss every 40 frames. Writes frames.png: six frames of the image, the network's output below each.
 //! Takes about 10 seconds on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example embed -- --out out/embed

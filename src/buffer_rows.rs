@@ -9,7 +9,8 @@ use crate::plan::LONGEST_TENSOR;
 ///
 /// ```no_run
 /// # fn f(model: &wgrad::Model, trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device,
-/// #      buffer: &wgrad::wgpu::Buffer, output: &wgrad::wgpu::Buffer, samples: &wgrad::wgpu::Buffer) -> wgrad::Result<()> {
+/// #      buffer: &wgrad::wgpu::Buffer, output: &wgrad::wgpu::Buffer,
+/// #      samples: &wgrad::wgpu::Buffer) -> wgrad::Result<()> {
 /// use wgrad::Rows;
 /// // The input is the second KiB of a buffer, the output all of another.
 /// let forward = model.prepare_forward(buffer.slice(1024..2048), output, 64)?;

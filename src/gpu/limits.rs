@@ -14,7 +14,8 @@ use crate::plan::Plan;
 /// is often that of the optimizer's moments: Adam needs 8 bytes for each weight.
 ///
 /// ```no_run
-/// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits, network: wgrad::Network) -> wgrad::Result<()> {
+/// # async fn f(adapter: wgrad::wgpu::Adapter, mine: wgrad::wgpu::Limits,
+/// #            network: wgrad::Network) -> wgrad::Result<()> {
 /// use wgrad::{Adam, Loss, Plan, TrainerConfig, wgpu};
 /// let config = TrainerConfig::default();
 /// let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config)?;

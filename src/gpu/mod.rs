@@ -56,7 +56,7 @@ struct Inner {
     own_queue: AtomicBool,
 }
 
-/// Device features that are used if available: by variants of kernels, the pipeline cache and the profiler.
+/// Optional device features. Variants of kernels, the pipeline cache and the profiler use them.
 const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_INT64)
     .union(wgpu::Features::PIPELINE_CACHE)
@@ -69,11 +69,11 @@ const AMD: u32 = 0x1002;
 impl Adapter {
     /// On software adapters the invocations of a subgroup are the lanes of a vector register. Subgroup matmuls are
     /// the fastest there: a broadcast is one instruction, and workgroup memory has no advantage. They need a fixed
-    /// subgroup size. A memory access is a loop over the lanes of any width, but 16 lanes of 64 bits take two
-    /// registers. In browsers the syntax for subgroups differs, and naga does not accept it.
+    /// subgroup size. A memory access is a loop over the lanes, so 64 bits cost as much as 32. But with
+    /// 16 lanes, 64 bits need two registers. Browsers need another subgroup syntax, which naga rejects.
     ///
-    /// On NVIDIA and AMD an invocation has about 250 registers. Intel and Arm spill with far fewer. A browser does
-    /// not tell the vendor.
+    /// On NVIDIA and AMD an invocation has about 250 registers. On Intel and Arm, kernels spill with far fewer
+    /// registers. A browser does not tell the vendor.
     fn of(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
         let software = info.device_type == wgpu::DeviceType::Cpu;
         let lanes = info.subgroup_min_size;
@@ -185,8 +185,8 @@ impl Gpu {
     /// Trainers and models share compiled kernels if they use clones of one `Gpu`. So make one `Gpu` for a device and
     /// clone it.
     ///
-    /// A queue of another device is an [`Error::Gpu`]. It is returned by the first call that makes something, or, if
-    /// the device is busy then, by the first call that waits for a result.
+    /// If the queue belongs to another device, the first call that prepares kernels or writes a buffer returns
+    /// [`Error::Gpu`]. If the device is busy then, the first call that waits for a result returns it.
     pub fn from_parts(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let adapter = Adapter::of(&info, device.features());
@@ -270,7 +270,7 @@ fn reason(_: &wgpu::RequestAdapterError) -> String {
     crate::web::why_no_adapter().into()
 }
 
-/// The first line of a text with content; it has the cause.
+/// The first line of an error text that is not empty. This line has the cause.
 pub(crate) fn first_line(text: &str) -> &str {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().trim_end_matches([':', ' '])
 }

@@ -1,11 +1,13 @@
 //! Lockstep: runs a plan on the GPU and on the CPU reference, and compares every output op by op.
 //!
-//! Before an op, both sides hold the same bits, and the outputs hold NaN on the GPU. After it, each output must agree
-//! within the rounding errors of that op (`bounds/`). The GPU then continues with the reference's numbers. So errors
-//! do not add up, and the first op that diverges is the faulty one.
+//! Before an op, both sides hold the same bits, except in outputs that the op writes completely: on the GPU, these are
+//! filled with NaN. After the op, each output must agree within the rounding errors of that op (`src/ops/bounds.rs`).
+//! The GPU then continues with the reference's numbers. So errors do not add up, and the first op that diverges is the
+//! faulty one.
 //!
-//! An op without a CPU twin runs only on the GPU, and the reference continues with the GPU's numbers. Its comparison
-//! says what was skipped. It still checks that each output was written.
+//! An op without a CPU reference (a "CPU twin") runs only on the GPU, and the CPU continues with the GPU's numbers. The
+//! [`Comparison`] of such an op names the function without a twin. The lockstep still checks that the op writes each
+//! output.
 
 mod gradient;
 #[cfg(not(target_family = "wasm"))]
@@ -87,8 +89,8 @@ impl fmt::Display for Divergence {
     }
 }
 
-/// A quiet NaN that arithmetic does not produce. Outputs hold it before an op; it also fills bindings after the end
-/// of a buffer.
+/// A quiet NaN that arithmetic does not produce. Before an op, the outputs on the GPU are filled with it. It also fills
+/// the padding after the end of a buffer.
 const POISON: u32 = 0x7fc0_5afe;
 
 impl Lockstep {
@@ -187,8 +189,8 @@ impl Lockstep {
         Ok(comparison)
     }
 
-    /// `run` for browsers, and for apps that poll. Submits. The GPU's outputs are kept and compared when the result
-    /// is awaited.
+    /// `run` for browsers, and for apps that poll: submits all ops, without waiting. [`Running::finish`] waits for the
+    /// GPU's outputs and compares them.
     ///
     /// # Errors
     /// As `run`; [`Error::Shape`] if an op has no CPU twin, because here the reference cannot continue with the GPU's
@@ -215,7 +217,8 @@ impl Lockstep {
                     self.write(tensor, words.start, &vec![POISON; words.len().next_multiple_of(4)]);
                 }
                 Access::Write => self.write(tensor, words.start, &vec![POISON; words.len()]),
-                // If the op is the first of several that write it, shared memory holds another buffer's numbers.
+                // Several ops write parts of this buffer. Before the first of them, its shared memory still holds
+                // another buffer's numbers.
                 _ if buffer.memory.is_some()
                     && self.lives[tensor.buffer.0].is_some_and(|[first, _]| first == index) =>
                 {

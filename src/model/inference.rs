@@ -12,9 +12,10 @@ use crate::plan::{Plan, Role};
 impl Model {
     /// The class of each row. Blocks, submits and polls; not for browsers.
     ///
-    /// The class is the index of the largest output, the first of equal ones. For a network with one output it is 1
-    /// if the probability is above 1/2, otherwise 0. If a sigmoid or a softmax makes the probabilities, logits are
-    /// compared, as in [`Trainer::evaluate`](crate::Trainer::evaluate): probabilities of large logits all round to 1.
+    /// The class is the index of the largest output. If several outputs are equally large, the first one counts. For a
+    /// network with one output, the class is 1 if the probability is above 1/2, otherwise 0. If the probabilities come
+    /// from a sigmoid or a softmax, their logits are compared instead, because the probabilities of large logits all
+    /// round to 1. [`Trainer::evaluate`](crate::Trainer::evaluate) does the same.
     ///
     /// `features` holds whole rows, \[rows, inputs\]; for a network with several inputs, [for each input](Inputs). If
     /// the output has several positions (such as \[height, width, classes\]), each position of a row has a class.
@@ -41,8 +42,8 @@ impl Model {
         every_class(&class_scores, self.columns(self.chosen) as usize, self.threshold())
     }
 
-    /// The values that determine the classes, \[rows, outputs\], bit by bit those of an evaluation of a data set of
-    /// `of` rows. The inputs are already checked.
+    /// The values that determine the classes, \[rows, outputs\]. They have the same bits as in an evaluation of a data
+    /// set with `of` rows. The inputs are already checked.
     pub(super) async fn class_scores_of(&self, inputs: &Inputs<'_>, rows: usize, of: u32) -> Result<Vec<f32>> {
         let most = of.min(self.device.rows_that_fit(&self.network, EVALUATION_BATCH));
         // On the CPU, the bits of a row do not depend on the number of rows.
@@ -74,8 +75,8 @@ impl Model {
 
     /// The network's outputs, \[rows, outputs\]. Blocks, submits and polls; not for browsers.
     ///
-    /// For a network trained with softmax cross-entropy these are logits. For several outputs, it is the
-    /// [chosen](Self::output) one.
+    /// For a network trained with softmax cross-entropy, the outputs are logits. If the network has several named
+    /// outputs, only the [chosen](Self::output) one is returned.
     ///
     /// # Errors
     /// As [`predict_proba`](Self::predict_proba).

@@ -56,8 +56,8 @@ impl Graph {
         Self { id: GRAPHS.fetch_add(1, Ordering::Relaxed), network: Network::default() }
     }
 
-    /// Adds an input with this name, and with this shape of one sample, channels last. The next call reports an error
-    /// if the shape is empty or too large, or if another input has the name.
+    /// Adds a named input. `shape` is the shape of one sample, channels last. If the shape is empty or too large, or if
+    /// another input has the name, the next call that adds a layer or builds the network returns an error.
     pub fn input(&mut self, name: impl Into<String>, shape: impl Into<Shape>) -> Value {
         self.network.inputs.push(TensorSpec { name: name.into(), shape: shape.into() });
         self.value(Source::Input(self.network.inputs.len() - 1))
@@ -67,7 +67,7 @@ impl Graph {
     /// `dense_1`, `dropout_2`. For a layer with several outputs, use [`layer_outputs`](Self::layer_outputs).
     ///
     /// # Errors
-    /// - [`Error::Shape`] if the layer cannot take the inputs, has several outputs, or an input belongs to another
+    /// - [`Error::Shape`] if the layer cannot take the inputs or has several outputs, or if an input belongs to another
     ///   graph.
     /// - [`Error::InvalidOption`] if an option of the layer is invalid.
     /// - [`Error::LimitExceeded`] if the weights or an output have more than 2³⁰ elements.

@@ -37,7 +37,7 @@ impl Plan {
     pub(super) fn share_memory(&mut self) {
         let lives = self.lives();
         let mut order: Vec<(usize, Life)> = (0..).zip(lives).filter_map(|(i, life)| Some((i, life?))).collect();
-        // For buffers of equal length, the order of their first use needs the fewest memories.
+        // Buffers of equal length are placed in the order of their first use. This needs the fewest memories.
         order.sort_by_key(|&(i, life)| (Reverse(self.buffers[i].bytes()), life, i));
         self.buffers.iter_mut().for_each(|buffer| buffer.memory = None);
         let mut memories: Vec<Vec<Life>> = Vec::new();

@@ -56,7 +56,8 @@ impl<'a> Images<'a> {
 /// records, so every device draws the same crops.
 ///
 /// ```no_run
-/// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, colour: &wgrad::wgpu::Texture, normals: &wgrad::wgpu::Texture,
+/// # fn f(gpu: &wgrad::Gpu, trainer: &mut wgrad::Trainer, colour: &wgrad::wgpu::Texture,
+/// #      normals: &wgrad::wgpu::Texture,
 /// #      reference: &wgrad::wgpu::Buffer, encoder: &mut wgrad::wgpu::CommandEncoder) -> wgrad::Result<()> {
 /// use wgrad::{Images, RandomCrops};
 /// // From two textures [128, 128, 6] in all, and from a buffer: rows of [64, 64, 6] and [64, 64, 3].

@@ -71,7 +71,8 @@ impl Trainer {
     /// [`rebuild`](Self::rebuild) it does not.
     ///
     /// ```no_run
-    /// # fn f(trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device, x: &wgrad::wgpu::Buffer, y: &wgrad::wgpu::Buffer,
+    /// # fn f(trainer: &mut wgrad::Trainer, device: &wgrad::wgpu::Device, x: &wgrad::wgpu::Buffer,
+    /// #      y: &wgrad::wgpu::Buffer,
     /// #      dy: &wgrad::wgpu::Buffer, dx: &wgrad::wgpu::Buffer, loss: impl Fn(&mut wgrad::wgpu::CommandEncoder),
     /// #      encoder: &mut wgrad::wgpu::CommandEncoder) -> wgrad::Result<()> {
     /// use wgrad::ChainRows;
