@@ -153,7 +153,7 @@ pub fn graphs() -> Section {
         line("at_input with other weights", small().at_input([6, 4, 2])),
         line(
             "at_input of two inputs",
-            graph(|g, image, code| many(g, image, code)).and_then(|network| network.at_input(3)),
+            graph(many).and_then(|network| network.at_input(3)),
         ),
         line("at_inputs of an unknown input", small().at_inputs([("picture", [6, 4, 2].into())])),
     ];

@@ -148,7 +148,7 @@ pub fn calls() -> Section {
             })
         }),
         line("rebuild without a snapshot", snapshotless().rebuild(Device::Cpu)),
-        line("prepare on the CPU", snapshotless().prepare(&data())),
+        line("prepare on the CPU", snapshotless().prepare(data())),
         line("prepare_snapshots on the CPU", snapshotless().prepare_snapshots()),
         line("profile on the CPU", snapshotless().profile(&data(), 1)),
         line("Model::parameter_buffer on the CPU", model.parameter_buffer()),
