@@ -151,10 +151,7 @@ pub fn graphs() -> Section {
             }),
         ),
         line("at_input with other weights", small().at_input([6, 4, 2])),
-        line(
-            "at_input of two inputs",
-            graph(many).and_then(|network| network.at_input(3)),
-        ),
+        line("at_input of two inputs", graph(many).and_then(|network| network.at_input(3))),
         line("at_inputs of an unknown input", small().at_inputs([("picture", [6, 4, 2].into())])),
     ];
     Section { title: "Graphs", lines }
