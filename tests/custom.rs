@@ -1,6 +1,8 @@
 //! Tests an app's own layers, activations and losses.
 
 mod common;
+#[path = "common/custom_layer.rs"]
+mod custom_layer;
 
 #[path = "custom/activations.rs"]
 mod activations;

@@ -1,6 +1,8 @@
 //! Tests errors: bad input gives an error that names the item, the expected and the given value. Nothing panics.
 
 mod common;
+#[path = "common/custom_layer.rs"]
+mod custom_layer;
 
 #[path = "errors/custom.rs"]
 mod custom;

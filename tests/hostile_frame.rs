@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::{own_device, pass::Pass};
 use wgrad::Activation::{Elu, Identity, Relu};
 use wgrad::{
-    ChainRows, Dataset, Device, Fit, Gpu, Loss, Network, Rows, Sgd, TextureOutput, TextureSamples, Traffic, Trainer,
-    TrainerConfig, wgpu,
+    ChainRows, Dataset, Device, Fit, Forward, Gpu, Loss, Network, Rows, Sgd, TextureOutput, TextureSamples, Traffic,
+    Trainer, TrainerConfig, Training, wgpu,
 };
 
 const ROWS: u32 = 12;
@@ -111,6 +111,47 @@ fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Ve
     bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
 
+/// Runs frames of an app: its pass, a forward pass, a training step and its other pass. Returns by how much the process
+/// has grown over the last half, in bytes. Panics if memory of the GPU has grown.
+fn run_frames(
+    (device, queue): (&wgpu::Device, &wgpu::Queue),
+    frames: u32,
+    [before, after]: [&Pass; 2],
+    workgroups_before: u32,
+    training: &Training,
+    forward: &Forward,
+) -> Option<u64> {
+    let mut memory = None;
+    for n in 0..frames {
+        let mut encoder = device.create_command_encoder(&Default::default());
+        if n % 2 == 0 {
+            // Uses one pass for each call.
+            before.record(&mut encoder.begin_compute_pass(&Default::default()), workgroups_before);
+            forward.record_forward(&mut encoder);
+            training.record_steps(&mut encoder, 1);
+            after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
+        } else {
+            // Uses one pass for all calls.
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            before.record(&mut pass, workgroups_before);
+            forward.record_forward(&mut pass);
+            training.record_steps(&mut pass, 1);
+            after.record(&mut pass, 1);
+        }
+        let submission = queue.submit([encoder.finish()]);
+        // The app paces itself: it waits for the GPU once in eight frames.
+        if n % 8 == 7 {
+            let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+            device.poll(wait).unwrap();
+        }
+        if n == frames / 2 {
+            memory = Some(Memory::of(device));
+        }
+    }
+    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    memory.unwrap().assert_no_growth(device)
+}
+
 /// A thousand frames must have the right outputs, and wgrad must not submit, poll or map. Memory must not grow.
 #[test]
 fn a_thousand_hostile_frames() {
@@ -137,36 +178,8 @@ fn a_thousand_hostile_frames() {
     let training = trainer.prepare_buffers(&x, &t, ROWS).unwrap();
     let forward = trainer.model().prepare_forward(&x, &y, ROWS).unwrap();
 
-    let mut memory = None;
-    for n in 0..FRAMES {
-        let mut encoder = device.create_command_encoder(&Default::default());
-        if n % 2 == 0 {
-            // Uses one pass for each call.
-            before.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
-            forward.record_forward(&mut encoder);
-            training.record_steps(&mut encoder, 1);
-            after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
-        } else {
-            // Uses one pass for all calls.
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            before.record(&mut pass, 1);
-            forward.record_forward(&mut pass);
-            training.record_steps(&mut pass, 1);
-            after.record(&mut pass, 1);
-        }
-        let submission = queue.submit([encoder.finish()]);
-        // The app paces itself: it waits for the GPU once in eight frames.
-        if n % 8 == 7 {
-            let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            device.poll(wait).unwrap();
-        }
-        if n == FRAMES / 2 {
-            memory = Some(Memory::of(&device));
-        }
-    }
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let grown = run_frames((&device, &queue), FRAMES, [&before, &after], 1, &training, &forward);
     assert_eq!(gpu.traffic(), Traffic::default(), "no submission, no poll and no mapping of wgrad's");
-    let grown = memory.unwrap().assert_no_growth(&device);
 
     // The reference: the same frames on the CPU.
     let mut reference = make(Device::Cpu);

@@ -8,76 +8,10 @@ use wgrad::plan::{BufferId, Dtype, Layout, Tensor};
 use wgrad::*;
 
 use crate::common::*;
+use crate::custom_layer::*;
 
 /// Changes a tensor into another.
 type Change = Box<dyn Fn(Tensor) -> Tensor + Send + Sync>;
-
-type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
-
-/// A layer y = x. A test may replace any part of it.
-#[derive(Clone)]
-struct Made {
-    kind: &'static str,
-    outputs: Vec<Shape>,
-    parameters: Vec<CustomParameter>,
-    states: Vec<CustomParameter>,
-    forward: Pass,
-    backward: Pass,
-}
-
-impl std::fmt::Debug for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.kind)
-    }
-}
-
-impl Default for Made {
-    fn default() -> Self {
-        let [forward, backward] = [
-            pass(|ops| copy(ops, ops.inputs[0], ops.outputs[0])),
-            pass(|ops| copy(ops, ops.output_gradient(0)?, ops.input_gradients[0].unwrap())),
-        ];
-        let (parameters, states) = (Vec::new(), Vec::new());
-        Self { kind: "made", outputs: vec![FEATURES.into()], parameters, states, forward, backward }
-    }
-}
-
-impl CustomLayer for Made {
-    fn kind(&self) -> &str {
-        self.kind
-    }
-
-    fn shapes(&self, _: &[Shape]) -> Result<Vec<Shape>> {
-        Ok(self.outputs.clone())
-    }
-
-    fn parameters(&self, _: &[Shape]) -> Vec<CustomParameter> {
-        self.parameters.clone()
-    }
-
-    fn states(&self, _: &[Shape]) -> Vec<CustomParameter> {
-        self.states.clone()
-    }
-
-    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
-        (self.forward)(ops)
-    }
-
-    fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
-        (self.backward)(ops)
-    }
-}
-
-const FEATURES: u32 = 8;
-
-fn pass(pass: impl Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync + 'static) -> Pass {
-    Arc::new(pass)
-}
-
-fn copy(ops: &mut LayerOps<'_>, x: Tensor, y: Tensor) -> Result<()> {
-    let kernel = CustomOp::new("copy", "fn run(i: u32) { y[i] = x[i]; }");
-    ops.run(kernel.read("x", x).write("y", y).invocations(y.len().clamp(1, 1 << 20)))
-}
 
 fn forward(forward: impl Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync + 'static) -> Made {
     Made { forward: pass(forward), ..Made::default() }

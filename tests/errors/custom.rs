@@ -4,70 +4,12 @@ use std::sync::Arc;
 
 use wgrad::Activation::{Identity, Relu};
 use wgrad::lockstep::check_layer;
-use wgrad::plan::{Layout, Tensor};
+use wgrad::plan::Layout;
 use wgrad::*;
 
 use super::page::{Section, line};
 use crate::common::gpu;
-
-type Pass = Arc<dyn Fn(&mut LayerOps<'_>) -> Result<()> + Send + Sync>;
-
-/// A layer that computes y = x. A test can replace each part.
-#[derive(Clone)]
-struct Made {
-    kind: &'static str,
-    outputs: Vec<Shape>,
-    parameters: Vec<CustomParameter>,
-    forward: Pass,
-    backward: Pass,
-}
-
-impl std::fmt::Debug for Made {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.kind)
-    }
-}
-
-impl Default for Made {
-    fn default() -> Self {
-        Self {
-            kind: "made",
-            outputs: vec![FEATURES.into()],
-            parameters: Vec::new(),
-            forward: Arc::new(|ops| copy(ops, ops.inputs[0], ops.outputs[0])),
-            backward: Arc::new(|ops| copy(ops, ops.output_gradient(0)?, ops.input_gradients[0].unwrap())),
-        }
-    }
-}
-
-impl CustomLayer for Made {
-    fn kind(&self) -> &str {
-        self.kind
-    }
-
-    fn shapes(&self, _: &[Shape]) -> Result<Vec<Shape>> {
-        Ok(self.outputs.clone())
-    }
-
-    fn parameters(&self, _: &[Shape]) -> Vec<CustomParameter> {
-        self.parameters.clone()
-    }
-
-    fn forward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
-        (self.forward)(ops)
-    }
-
-    fn backward(&self, ops: &mut LayerOps<'_>) -> Result<()> {
-        (self.backward)(ops)
-    }
-}
-
-const FEATURES: u32 = 8;
-const COPY: &str = "fn run(i: u32) { y[i] = x[i]; }";
-
-fn copy(ops: &mut LayerOps<'_>, x: Tensor, y: Tensor) -> Result<()> {
-    ops.run(CustomOp::new("copy", COPY).read("x", x).write("y", y).invocations(y.len()))
-}
+use crate::custom_layer::*;
 
 /// A layer with one kernel that has this source.
 fn kernel(text: &'static str, change: fn(CustomOp) -> CustomOp) -> Made {

@@ -64,33 +64,8 @@ fn a_thousand_hostile_frames_of_a_graph() {
     let outputs = [("size", rows(MADE_SIZE)), ("kind", rows(MADE_KIND))];
     let forward = trainer.model().prepare_forward(inputs, outputs, ROWS).unwrap();
 
-    let mut memory = None;
-    for n in 0..FRAMES {
-        let mut encoder = device.create_command_encoder(&Default::default());
-        if n % 2 == 0 {
-            before.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
-            forward.record_forward(&mut encoder);
-            training.record_steps(&mut encoder, 1);
-            after.record(&mut encoder.begin_compute_pass(&Default::default()), 1);
-        } else {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            before.record(&mut pass, 1);
-            forward.record_forward(&mut pass);
-            training.record_steps(&mut pass, 1);
-            after.record(&mut pass, 1);
-        }
-        let submission = queue.submit([encoder.finish()]);
-        if n % 8 == 7 {
-            let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
-            device.poll(wait).unwrap();
-        }
-        if n == FRAMES / 2 {
-            memory = Some(Memory::of(&device));
-        }
-    }
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    let grown = run_frames((&device, &queue), FRAMES, [&before, &after], 1, &training, &forward);
     assert_eq!(gpu.traffic(), Traffic::default(), "no submission, no poll and no mapping of wgrad's");
-    let grown = memory.unwrap().assert_no_growth(&device);
 
     // The reference: the same frames on the CPU.
     let mut reference = make(Device::Cpu);
