@@ -1,8 +1,9 @@
 //! Options of a trainer: batches, seeds, and how gradients become updates.
 
+use crate::averaging::{Averages, Ema, Lookahead};
 use crate::error::{Error, Result};
 use crate::network::Network;
-use crate::optimizer::{above_zero, at_least_zero, option};
+use crate::optimizer::{Optimizer, above_zero, at_least_zero, option};
 use crate::schedule::Schedule;
 
 /// Options of a trainer: batches, seed, learning-rate schedule, and how gradients become updates.
@@ -32,6 +33,7 @@ pub struct TrainerConfig {
     /// quarter of the optimizer's memory traffic. Some options keep gradients anyway:
     ///
     /// - A limit on the norm, gradient accumulation and a chain keep all gradients.
+    /// - [`ema`](Self::ema) and [`lookahead`](Self::lookahead) keep all gradients.
     /// - A group with another rate or without decay keeps the gradients of its layer.
     /// - Biases without decay, tied layers and layers that are not dense keep their gradients.
     /// - A batch or a layer that is too large for one op keeps the gradients of that layer.
@@ -46,6 +48,46 @@ pub struct TrainerConfig {
     /// inside their window. Each epoch draws the order of the windows and the row where the first one begins.
     #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
     pub window: Option<u32>,
+    /// Absolute weight decay: the strength of L1 regularisation, at least 0. Default 0.
+    ///
+    /// After each update of a weight: w ← sign(w) · max(|w| − learning_rate · absolute_decay, 0). This is the step of
+    /// forward-backward splitting (Duchi and Singer, 2009, section 4). Weights that the loss does not need become
+    /// exactly 0. It works with any optimizer, next to its weight decay. It applies to the same weights as weight
+    /// decay: see [`decay_biases`](Self::decay_biases) and [`Group::without_decay`].
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "is_zero"))]
+    pub absolute_decay: f32,
+    /// Lookahead: slow weights that follow the optimizer's weights. Default none.
+    ///
+    /// It takes 4 bytes for each weight, and 12 more bytes of memory traffic in each update.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub lookahead: Option<Lookahead>,
+    /// Exponential moving average of the weights. Default none.
+    ///
+    /// It does not change the training. Each update of a weight updates the average, in the same dispatch. It takes 4
+    /// bytes for each weight, and 8 more bytes of memory traffic in each update. Gradients are kept, which takes as
+    /// much again. Running statistics are not averaged.
+    /// [`Trainer::averaged_model`](crate::Trainer::averaged_model) returns the network with the averaged weights.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub ema: Option<Ema>,
+    /// Whether the trainer evaluates and predicts with the averaged weights. Default true, as in tiny-cuda-nn. Keras
+    /// evaluates the weights of the last update.
+    ///
+    /// It applies to [`evaluate`](crate::Trainer::evaluate), [`predict`](crate::Trainer::predict), and the validation
+    /// and the best weights of [`fit`](crate::Trainer::fit). The averaged weights are the [EMA](Self::ema), or else
+    /// the slow weights of [lookahead](Self::lookahead). Without both, it has no effect.
+    #[cfg_attr(feature = "files", serde(default = "yes", skip_serializing_if = "Clone::clone"))]
+    pub evaluate_averaged: bool,
+}
+
+/// Default of options that are on.
+#[cfg(feature = "files")]
+fn yes() -> bool {
+    true
+}
+
+#[cfg(feature = "files")]
+fn is_zero(number: &f32) -> bool {
+    *number == 0.0
 }
 
 impl Default for TrainerConfig {
@@ -61,6 +103,10 @@ impl Default for TrainerConfig {
             keep_gradients: false,
             groups: Vec::new(),
             window: None,
+            absolute_decay: 0.0,
+            lookahead: None,
+            ema: None,
+            evaluate_averaged: true,
         }
     }
 }
@@ -72,6 +118,17 @@ impl TrainerConfig {
         (batches.div_ceil(self.accumulate.max(1) as usize) as u64 * u64::from(epochs)).min(u32::MAX.into()) as u32
     }
 
+    /// The averages of the weights.
+    pub(crate) fn averages(&self) -> Averages {
+        Averages { lookahead: self.lookahead, ema: self.ema }
+    }
+
+    /// The names in files of the states of each weight: the optimizer's moments, then the averages.
+    pub(crate) fn states(&self, optimizer: &Optimizer) -> impl Iterator<Item = String> {
+        let moments = (1..=optimizer.moments()).map(|number| format!("moment{number}"));
+        moments.chain(self.averages().names().map(String::from))
+    }
+
     /// Checks each option, and that the layers of the groups exist.
     pub(crate) fn check(&self, network: &Network) -> Result<()> {
         self.schedule.check()?;
@@ -81,6 +138,8 @@ impl TrainerConfig {
             None => {}
         }
         option("accumulate", "at least 1", self.accumulate, self.accumulate > 0)?;
+        at_least_zero("absolute_decay", self.absolute_decay)?;
+        self.averages().check()?;
         option("window", "at least 1 row, or None", "Some(0)", self.window != Some(0))?;
         for group in &self.groups {
             at_least_zero("learning-rate factor of a group", group.rate)?;

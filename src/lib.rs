@@ -111,6 +111,7 @@ macro_rules! from_variants {
 
 mod accuracy;
 mod activation;
+mod averaging;
 mod buffer_rows;
 mod callback_future;
 mod clock;
@@ -168,6 +169,7 @@ mod web;
 mod wgsl;
 
 pub use activation::{Activation, CustomActivation};
+pub use averaging::{Ema, Lookahead};
 pub use buffer_rows::Rows;
 pub use config::{Clip, Group, TrainerConfig};
 pub use dataset::{Augmentation, Dataset, DatasetBuilder, Features, Targets};
@@ -196,12 +198,12 @@ pub use network::{
     ScaleShift, Size, Summary, TensorSpec, Tied, Upsample, Value,
 };
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
-pub use optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+pub use optimizer::{AdaBound, Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use output_losses::Losses;
 pub use plan::{Cost, Plan, Work};
 pub use predictor::Predictor;
 pub use profile::{OpProfile, Profile};
-pub use schedule::{Plateau, Schedule};
+pub use schedule::{Plateau, Schedule, StepDecay};
 pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;
 pub use texture_io::{Images, RandomCrops, TextureOutput, TextureSamples};

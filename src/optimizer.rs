@@ -154,6 +154,37 @@ impl Default for Lion {
     }
 }
 
+/// AdaBound (Luo et al., 2019, algorithm 2): [`Adam`] whose rates converge to those of SGD.
+///
+/// m ← beta1 · m + (1 − beta1) · g; v ← beta2 · v + (1 − beta2) · g²; r ← learning_rate · √(1 − beta2ᵗ) / (1 − beta1ᵗ)
+/// / (√v + epsilon), clamped to final_learning_rate · (1 − 1 / (gamma · t + 1)) and final_learning_rate · (1 + 1 /
+/// (gamma · t)); w ← w − r · m. As in the authors' program, a schedule also multiplies final_learning_rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct AdaBound {
+    /// Learning rate, above 0. Default 0.001.
+    pub learning_rate: f32,
+    /// Decay rate of the mean of gradients. Default 0.9.
+    pub beta1: f32,
+    /// Decay rate of the mean of squared gradients. Default 0.999.
+    pub beta2: f32,
+    /// Added to the denominator, so that the division stays finite. At least 1.1754944e-38. Default 1e-8.
+    pub epsilon: f32,
+    /// Learning rate of SGD that both bounds converge to. Default 0.1.
+    pub final_learning_rate: f32,
+    /// Convergence speed of the bounds. At least 1.1754944e-38. Default 0.001. tiny-cuda-nn has 1 − beta2.
+    pub gamma: f32,
+    /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
+    pub weight_decay: f32,
+}
+
+impl Default for AdaBound {
+    fn default() -> Self {
+        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = Adam::default();
+        Self { learning_rate, beta1, beta2, epsilon, final_learning_rate: 0.1, gamma: 0.001, weight_decay }
+    }
+}
+
 /// Any optimizer. Each optimizer converts into it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
@@ -171,9 +202,11 @@ pub enum Optimizer {
     AdamW(AdamW),
     /// See [`Lion`].
     Lion(Lion),
+    /// See [`AdaBound`].
+    AdaBound(AdaBound),
 }
 
-from_variants!(Optimizer: Sgd RmsProp Adagrad Adam AdamW Lion);
+from_variants!(Optimizer: Sgd RmsProp Adagrad Adam AdamW Lion AdaBound);
 
 /// Reads or writes a field that every optimizer has.
 macro_rules! each {
@@ -185,6 +218,7 @@ macro_rules! each {
             Optimizer::Adam($o) => $field,
             Optimizer::AdamW($o) => $field,
             Optimizer::Lion($o) => $field,
+            Optimizer::AdaBound($o) => $field,
         }
     };
 }
@@ -212,7 +246,7 @@ impl Optimizer {
             Optimizer::Sgd(o) => u32::from(o.momentum != 0.0),
             Optimizer::RmsProp(o) => 1 + u32::from(o.momentum != 0.0),
             Optimizer::Adagrad(_) | Optimizer::Lion(_) => 1,
-            Optimizer::Adam(_) | Optimizer::AdamW(_) => 2,
+            Optimizer::Adam(_) | Optimizer::AdamW(_) | Optimizer::AdaBound(_) => 2,
         }
     }
 
@@ -246,6 +280,19 @@ impl Optimizer {
             Optimizer::Lion(Lion { beta1, beta2, .. }) => {
                 below_one("beta1", beta1)?;
                 below_one("beta2", beta2)
+            }
+            Optimizer::AdaBound(AdaBound {
+                learning_rate, beta1, beta2, epsilon, final_learning_rate, gamma, ..
+            }) => {
+                above_zero("learning_rate of AdaBound", learning_rate)?;
+                below_one("beta1", beta1)?;
+                below_one("beta2", beta2)?;
+                normal("epsilon", epsilon)?;
+                at_least_zero("final_learning_rate", final_learning_rate)?;
+                let ratio = final_learning_rate / learning_rate;
+                let expected = "a finite multiple of learning_rate";
+                option("final_learning_rate", expected, final_learning_rate, ratio.is_finite())?;
+                normal("gamma", gamma)
             }
         }
     }
@@ -284,7 +331,7 @@ mod tests {
 
     #[test]
     fn hyperparameters_outside_their_range_are_refused_by_name() {
-        let bad: [(Optimizer, &str); 12] = [
+        let bad: [(Optimizer, &str); 15] = [
             (Sgd { momentum: 0.9, nesterov: true, dampening: 0.1, ..Default::default() }.into(), "dampening"),
             (Sgd { learning_rate: -0.1, ..Default::default() }.into(), "learning_rate"),
             (Sgd { momentum: 1.0, ..Default::default() }.into(), "momentum"),
@@ -297,18 +344,22 @@ mod tests {
             (AdamW { weight_decay: -1.0, ..Default::default() }.into(), "weight_decay"),
             (RmsProp { alpha: 1.0, ..Default::default() }.into(), "alpha"),
             (Adagrad { initial_accumulator: f32::INFINITY, ..Default::default() }.into(), "initial_accumulator"),
+            (AdaBound { learning_rate: 0.0, ..Default::default() }.into(), "learning_rate"),
+            (AdaBound { final_learning_rate: -0.1, ..Default::default() }.into(), "final_learning_rate"),
+            (AdaBound { gamma: 0.0, ..Default::default() }.into(), "gamma"),
         ];
         for (optimizer, name) in bad {
             let message = optimizer.check().unwrap_err().to_string();
             assert!(message.starts_with(name), "{message}");
         }
-        let good: [Optimizer; 6] = [
+        let good: [Optimizer; 7] = [
             Sgd::default().into(),
             RmsProp::default().into(),
             Adagrad::default().into(),
             Adam::default().into(),
             AdamW::default().into(),
             Lion::default().into(),
+            AdaBound::default().into(),
         ];
         good.iter().for_each(|o| o.check().unwrap());
     }

@@ -32,6 +32,7 @@ pub(crate) enum Shape {
         every: u32,
         factor: f32,
     },
+    Decay(StepDecay),
     Cosine {
         updates: u32,
         floor: f32,
@@ -43,6 +44,42 @@ pub(crate) enum Shape {
         end: f32,
     },
     Plateau(Plateau),
+}
+
+/// Options of [`Schedule::step_decay`]. The defaults are those of tiny-cuda-nn's `ExponentialDecay`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
+pub struct StepDecay {
+    /// The factor of the learning rate at each step, above 0 and at most 1. Default 0.1.
+    pub factor: f32,
+    /// The number of updates between two steps, at least 1. Default 10,000.
+    pub interval: u32,
+    /// The update of the first step, counted from 0. Default 10,000.
+    pub start: u32,
+    /// The last update that may have a step, counted from 0. Default 10,000,000.
+    pub end: u32,
+}
+
+impl Default for StepDecay {
+    fn default() -> Self {
+        Self { factor: 0.1, interval: 10_000, start: 10_000, end: 10_000_000 }
+    }
+}
+
+impl StepDecay {
+    /// [`Schedule::step`].
+    pub(crate) fn every(interval: u32, factor: f32) -> Self {
+        Self { factor, interval, start: interval, end: u32::MAX }
+    }
+
+    /// The number of steps up to update `n`.
+    fn steps(&self, n: u32) -> u32 {
+        if n < self.start { 0 } else { (n.min(self.end) - self.start) / self.interval + 1 }
+    }
+
+    fn factor(&self, n: u32) -> f64 {
+        libm::exp(f64::from(self.steps(n)) * libm::log(f64::from(self.factor)))
+    }
 }
 
 /// Options of [`Schedule::reduce_on_plateau`].
@@ -76,6 +113,18 @@ impl Schedule {
     /// Step decay: factor^⌊n / every⌋. This is PyTorch's `StepLR`, counted in updates.
     pub fn step(every: u32, factor: f32) -> Self {
         Self { warm_up: 0, shape: Shape::Step { every, factor } }
+    }
+
+    /// Step decay between two updates: factor^k. k is 0 before update `start`; then it is 1 + ⌊(min(n, end) − start) /
+    /// interval⌋. This is tiny-cuda-nn's `ExponentialDecay`, counted in updates.
+    ///
+    /// ```
+    /// use wgrad::{Schedule, StepDecay};
+    /// let schedule = Schedule::step_decay(StepDecay { factor: 0.5, interval: 100, start: 1000, end: 1100 });
+    /// assert_eq!([999, 1000, 1100, 5000].map(|n| schedule.factor(n)), [1.0, 0.5, 0.25, 0.25]);
+    /// ```
+    pub fn step_decay(decay: StepDecay) -> Self {
+        Self { warm_up: 0, shape: Shape::Decay(decay) }
     }
 
     /// Exponential decay: factor^n. This is PyTorch's `ExponentialLR`, counted in updates.
@@ -117,7 +166,8 @@ impl Schedule {
         if n < self.warm_up {
             return ((f64::from(n) + 1.0) / f64::from(self.warm_up)) as f32;
         }
-        let n = f64::from(n - self.warm_up);
+        let update = n - self.warm_up;
+        let n = f64::from(update);
         // Half a cosine from `a` to `b`, after `done` of `span` updates.
         let anneal = |a: f32, b: f32, done: f64, span: f64| {
             let cosine = (1.0 + libm::cos(std::f64::consts::PI * done / span)) / 2.0;
@@ -125,7 +175,8 @@ impl Schedule {
         };
         let factor = match self.shape {
             Shape::Constant | Shape::Plateau(_) => 1.0,
-            Shape::Step { every, factor } => libm::exp((n / f64::from(every)).floor() * libm::log(f64::from(factor))),
+            Shape::Step { every, factor } => StepDecay::every(every, factor).factor(update),
+            Shape::Decay(decay) => decay.factor(update),
             Shape::Cosine { updates, floor } => anneal(1.0, floor, n.min(updates.into()), updates.into()),
             Shape::OneCycle { updates, rise, start, end } => {
                 let (last, top) = (f64::from(updates) - 1.0, f64::from(rise) * f64::from(updates) - 1.0);
@@ -155,6 +206,12 @@ impl Schedule {
             Shape::Constant => Ok(()),
             Shape::Step { every, factor: f } => {
                 option("updates between steps of the schedule", "at least 1", every, every >= 1)?;
+                factor(f)
+            }
+            Shape::Decay(StepDecay { factor: f, interval, start, end }) => {
+                option("interval of the schedule", "at least 1", interval, interval >= 1)?;
+                let expected = "at least the start of the schedule";
+                option("end of the schedule", expected, format!("{end}, with start {start}"), end >= start)?;
                 factor(f)
             }
             Shape::Cosine { updates, floor } => {

@@ -174,6 +174,8 @@ fn the_lockstep_catches_a_wrong_kernel() {
             moments: Some(tensor(2, 64)),
             cursor: tensor(3, STEP),
             multipliers: None,
+            absolute_decay: 0.0,
+            averages: Averages::default(),
             clip: None,
             accumulates: false,
         },

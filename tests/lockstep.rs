@@ -11,8 +11,8 @@ use wgrad::lockstep::Lockstep;
 use wgrad::plan::{BufferId, DataInfo, Op, Role};
 use wgrad::plan_runner::PlanRunner;
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, BatchNorm, Clip, Dense, Group, Init, Layer, LayerNorm, Lion, Loss, Network,
-    Optimizer, Plan, RmsProp, Schedule, Sgd, TrainerConfig,
+    Activation, AdaBound, Adagrad, Adam, AdamW, BatchNorm, Clip, Dense, Ema, Group, Init, Layer, LayerNorm, Lion,
+    Lookahead, Loss, Network, Optimizer, Plan, RmsProp, Schedule, Sgd, StepDecay, TrainerConfig,
 };
 
 fn activation() -> impl Strategy<Value = Activation> {
@@ -101,7 +101,8 @@ fn optimizer() -> impl Strategy<Value = Optimizer> {
             .prop_map(move |rate_decay| Adagrad { learning_rate: rate, rate_decay, ..Adagrad::default() }.into()),
         (0.0f32..0.95).prop_map(|beta1| Adam { beta1, weight_decay: 0.01, ..Adam::default() }.into()),
         (0.0f32..0.95).prop_map(|beta1| AdamW { beta1, ..AdamW::default() }.into()),
-        (0.0f32..0.95).prop_map(|beta1| Lion { beta1, weight_decay: 0.1, ..Lion::default() }.into())
+        (0.0f32..0.95).prop_map(|beta1| Lion { beta1, weight_decay: 0.1, ..Lion::default() }.into()),
+        (0.0f32..0.95).prop_map(|beta1| AdaBound { beta1, final_learning_rate: 0.01, ..AdaBound::default() }.into())
     ]
 }
 
@@ -110,6 +111,7 @@ fn config() -> impl Strategy<Value = TrainerConfig> {
         Just(Schedule::constant()),
         Just(Schedule::step(2, 0.5)),
         Just(Schedule::exponential(0.9)),
+        Just(Schedule::step_decay(StepDecay { factor: 0.5, interval: 1, start: 1, end: 2 })),
         Just(Schedule::cosine(4, 0.1).warm_up(2)),
         Just(Schedule::one_cycle(10))
     ];
@@ -119,11 +121,18 @@ fn config() -> impl Strategy<Value = TrainerConfig> {
         1 => (0.001f32..0.3).prop_map(|limit| Some(Clip::Value(limit)))
     ];
     let accumulate = prop_oneof![2 => Just(1u32), 1 => 2u32..4];
-    (1u32..70, schedule, clip, accumulate, any::<[bool; 2]>()).prop_map(|(batch, schedule, clip, accumulate, flags)| {
-        let [decay_biases, keep_gradients] = flags;
-        let rest = TrainerConfig::default();
-        TrainerConfig { batch, schedule, clip, accumulate, decay_biases, keep_gradients, ..rest }
-    })
+    let ema = prop_oneof![2 => Just(None), 1 => (0.5f32..0.999).prop_map(|decay| Some(Ema { decay }))];
+    let lookahead = (0.1f32..1.0, 1u32..4).prop_map(|(alpha, updates)| Some(Lookahead { alpha, updates }));
+    let lookahead = prop_oneof![3 => Just(None), 1 => lookahead];
+    let absolute_decay = prop_oneof![3 => Just(0.0), 1 => 0.01f32..1.0];
+    let averages = (ema, lookahead, absolute_decay);
+    (1u32..70, schedule, clip, accumulate, any::<[bool; 2]>(), averages).prop_map(
+        |(batch, schedule, clip, accumulate, flags, (ema, lookahead, absolute_decay))| {
+            let [decay_biases, keep_gradients] = flags;
+            let averaged = TrainerConfig { ema, lookahead, absolute_decay, ..TrainerConfig::default() };
+            TrainerConfig { batch, schedule, clip, accumulate, decay_biases, keep_gradients, ..averaged }
+        },
+    )
 }
 
 /// Puts some layers into groups: one with a low learning rate, one frozen.

@@ -12,6 +12,7 @@ use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::loss::Loss;
+use crate::optimizer::Optimizer;
 use crate::output_losses::Losses;
 use crate::plan::{Buffer, Op, Plan, Role, RowMetrics, StepState, join_moments, separate_moments};
 use crate::trainer::{CARRIED, Cut, Progress, Snapshot, Trainer};
@@ -35,11 +36,6 @@ fn shape(buffer: &Buffer) -> Vec<u32> {
     }
 }
 
-/// The name of a moment of all weights in a file, numbered from 1.
-fn moment(number: u32) -> String {
-    format!("moment{number}")
-}
-
 /// Name of the best epoch's weights.
 const BEST: &str = "best";
 
@@ -49,9 +45,9 @@ impl Trainer {
     /// Saves the training run to a file, from which [`resume`](Self::resume) continues. Blocks, submits and polls;
     /// not for browsers.
     ///
-    /// The file has the weights, the optimizer's state, the place in the epoch, the history and all options. It is a
-    /// [model's file](crate::Model::save) with additional tensors, so [`Model::load`](crate::Model::load) reads it
-    /// too. The history takes 36 bytes an epoch, or 56 with a validation set or [measured](crate::Epoch::measured)
+    /// The file has the weights, the optimizer's state, the averages of the weights, the place in the epoch, the
+    /// history and all options. It is a [model's file](crate::Model::save) with additional tensors, so
+    /// [`Model::load`](crate::Model::load) reads it too: the weights of the last update, not the averaged ones. The history takes 36 bytes an epoch, or 56 with a validation set or [measured](crate::Epoch::measured)
     /// epochs.
     ///
     /// An existing file is replaced atomically; on an error it is kept. [`Fit::checkpoint`](crate::Fit::checkpoint)
@@ -208,10 +204,10 @@ impl Trainer {
             match self.plan().find(role).map(|id| self.plan().buffer(id)) {
                 _ if role == Role::Parameters => file.extend(tensors(&self.network, bytemuck::cast_slice(words))),
                 _ if role == Role::Moments => {
-                    let moments = separate_moments(words, self.optimizer.moments() as usize);
-                    let moment =
-                        |(number, words): (u32, Vec<u32>)| tensor(&moment(number), Dtype::F32, &trained, words.into());
-                    file.extend((1..).zip(moments).map(moment));
+                    let names: Vec<String> = self.config.states(&self.optimizer).collect();
+                    let states = separate_moments(words, names.len());
+                    let state = |(name, words): (&String, Vec<u32>)| tensor(name, Dtype::F32, &trained, words.into());
+                    file.extend(names.iter().zip(states).map(state));
                 }
                 Some(buffer) => {
                     let shape = shape(buffer);
@@ -254,7 +250,7 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
              Trainer::from_parameters",
         ));
     }
-    let (optimizer, config) = (file.json("optimizer")?, file.json("config")?);
+    let (optimizer, config): (Optimizer, TrainerConfig) = (file.json("optimizer")?, file.json("config")?);
     let losses: Losses = match file.metadata("losses") {
         Some(_) => file.json("losses")?,
         None => file.json::<Loss>("loss")?.into(),
@@ -265,8 +261,8 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
 
     let parameters = file.parameters(&network)?;
     let (all, trained) = ([network.parameter_words()], [network.trained_words()]);
-    let take = |number| file.take(&format!("{STATE}{}", moment(number)), Dtype::F32, &trained);
-    let mut moments = (1..=optimizer.moments()).map(take).collect::<Result<Vec<_>>>()?;
+    let take = |name: String| Ok((file.take(&format!("{STATE}{name}"), Dtype::F32, &trained)?, name));
+    let mut saved = config.states(&optimizer).map(take).collect::<Result<Vec<_>>>()?;
     let mut state = Vec::new();
     for role in CARRIED.into_iter().filter(|role| *role != Role::Moments) {
         if let Some(id) = plan.find(role) {
@@ -300,15 +296,22 @@ fn read(device: Device, path: &str, bytes: &[u8], resume: &Resume) -> Result<Tra
     if !change.is_none() {
         state.retain(|(role, _)| *role != Role::AccumulatedGradients || !change.breaks_update());
         if change.is_of_another_kind() {
-            moments.clear();
+            saved.clear();
         }
         let words = state.iter_mut().find(|(role, _)| *role == Role::Step);
         let step: &mut StepState = &mut bytemuck::cast_slice_mut(&mut words.expect("every plan has a cursor").1)[0];
         change.apply(step, &mut progress);
     }
     let (optimizer, config) = change.after;
-    // A moment that the optimizer did not have starts from zero.
-    moments.resize(optimizer.moments() as usize, vec![0; trained[0] as usize]);
+    // A moment that the run did not have starts from zero, an average from the weights.
+    let weights: &[u32] = &bytemuck::cast_slice(&parameters)[..trained[0] as usize];
+    let averages: Vec<&str> = config.averages().names().collect();
+    let start = |name: &String| match averages.contains(&name.as_str()) {
+        true => weights.to_vec(),
+        false => vec![0; weights.len()],
+    };
+    let kept = |name: &String| saved.iter().find(|(_, saved)| saved == name).map(|(words, _)| words.clone());
+    let moments: Vec<_> = config.states(&optimizer).map(|name| kept(&name).unwrap_or_else(|| start(&name))).collect();
     state.push((Role::Moments, join_moments(&moments)));
     let mut trainer = Trainer::with_parameters(device, &network, losses, optimizer, config, Some(&parameters))?;
     let (before, after) = (metrics_parts(&plan), metrics_parts(trainer.plan()));

@@ -1,5 +1,6 @@
 //! Resuming a training run with changed options.
 
+use crate::averaging::{Ema, Lookahead};
 use crate::config::{Clip, Group, TrainerConfig};
 use crate::optimizer::Optimizer;
 use crate::plan::{RowMetrics, StepState};
@@ -35,7 +36,8 @@ pub struct Resume {
     /// See [`TrainerConfig::accumulate`]. A partial update is discarded, and its number is reused.
     pub accumulate: Option<u32>,
     /// The optimizer. One of the same kind keeps its moments. With another kind, moments start from zero. Updates are
-    /// then counted from 1 again; schedules and bias corrections of moments use this count.
+    /// then counted from 1 again; schedules and bias corrections of moments use this count. Averages restart at the
+    /// saved weights.
     pub optimizer: Option<Optimizer>,
     /// Learning rate of the optimizer, before the schedule. A factor of the old rate from a plateau or a callback
     /// becomes 1. This also happens if the optimizer or the schedule changes the rate.
@@ -46,6 +48,12 @@ pub struct Resume {
     pub clip: Option<Option<Clip>>,
     /// See [`TrainerConfig::groups`].
     pub groups: Option<Vec<Group>>,
+    /// See [`TrainerConfig::ema`]. `Some(None)` ends the average. An average that the run did not have starts at the
+    /// saved weights.
+    pub ema: Option<Option<Ema>>,
+    /// See [`TrainerConfig::lookahead`]. `Some(None)` ends it. Slow weights that the run did not have start at the
+    /// saved weights.
+    pub lookahead: Option<Option<Lookahead>>,
     /// Accepts weights and moments that are NaN or infinite. Default false: they are an error.
     pub allow_non_finite: bool,
 }
@@ -69,6 +77,8 @@ impl Resume {
             schedule: self.schedule.unwrap_or(config.schedule),
             clip: self.clip.unwrap_or(config.clip),
             groups: self.groups.clone().unwrap_or(config.groups),
+            ema: self.ema.unwrap_or(config.ema),
+            lookahead: self.lookahead.unwrap_or(config.lookahead),
             ..config
         };
         Change { before, after: (optimizer, config) }

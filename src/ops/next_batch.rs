@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::random::pcg4d;
-use crate::schedule::{self, Schedule};
+use crate::schedule::{self, Schedule, StepDecay};
 
 /// Rows that one workgroup numbers in less time than another dispatch takes.
 const FEW: u32 = 4096;
@@ -131,13 +131,15 @@ impl Kernel for NextBatch {
 
 /// Number of a schedule in the shader, and its parameters.
 fn constants(Schedule { warm_up, shape }: Schedule) -> Vec<(&'static str, f64)> {
+    let steps = |StepDecay { factor, interval, start, end }| {
+        let log_factor = ("LOG_FACTOR", libm::log(f64::from(factor)));
+        vec![("SCHEDULE", 1.0), ("UPDATES", interval.into()), ("FIRST", start.into()), ("LAST", end.into()), log_factor]
+    };
     let mut constants = match shape {
         // The host handles a plateau.
         schedule::Shape::Constant | schedule::Shape::Plateau(_) => vec![],
-        schedule::Shape::Step { every, factor } => {
-            let log_factor = libm::log(f64::from(factor));
-            vec![("SCHEDULE", 1.0), ("UPDATES", every.into()), ("LOG_FACTOR", log_factor)]
-        }
+        schedule::Shape::Step { every, factor } => steps(StepDecay::every(every, factor)),
+        schedule::Shape::Decay(decay) => steps(decay),
         schedule::Shape::Cosine { updates, floor } => {
             vec![("SCHEDULE", 2.0), ("UPDATES", updates.into()), ("FLOOR", floor.into())]
         }

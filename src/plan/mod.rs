@@ -71,7 +71,7 @@ impl Buffer {
 /// The buffers, and the ops of one step in order. It implements `Display`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// The kind of plan: "training", "evaluation", "forward", "chain" or "finite".
+    /// The kind of plan: "training", "evaluation", "forward", "chain", "finite" or "averaged".
     pub name: &'static str,
     /// The number of rows in a full batch.
     pub batch: u32,
@@ -231,6 +231,36 @@ impl Plan {
         };
         let step = (2..buffers.len()).flat_map(parts).map(look).collect();
         Self { name: "finite", batch: training.batch, step, report: Vec::new(), buffers }
+    }
+
+    /// The plan that copies the averaged weights of a training plan to a buffer in the layout of the parameters: the EMA,
+    /// or else the slow weights of lookahead. Running statistics are copied as they are. The buffers of parameters and
+    /// moments have the lengths of the training plan's buffers. `None` if the training plan has no averages.
+    pub fn averaged(training: &Self) -> Option<Self> {
+        let step = training.step.iter().find_map(|op| match op {
+            Op::Update(update) if update.step.averages.count() > 0 => Some(&update.step),
+            _ => None,
+        })?;
+        let buffer = |role| Some(Buffer { contents: Vec::new(), ..training.buffer(training.find(role)?).clone() });
+        let (parameters, moments) = (buffer(Role::Parameters)?, buffer(Role::Moments)?);
+        let averaged = Buffer { name: "averaged".into(), role: Role::Averaged, ..parameters.clone() };
+        let buffers = vec![parameters, moments, averaged];
+        let tensor = |i: usize| Tensor::new(BufferId(i), buffers[i].dtype, buffers[i].shape.unwrap_or(0.into()));
+        let (states, last) = (tensor(1), step.states() - 1);
+        let copy = |input, output| Op::Rearrange(Rearrange { input, output, scale: 1.0 });
+        let each = step.longest() / PARAMETER_ALIGNMENT;
+        let mut ops: Vec<Op> = Vec::new();
+        for start in (0..states.rows()).step_by(each as usize) {
+            let blocks = start..states.rows().min(start + each);
+            let input = states.range(0, blocks.clone()).range(1, last..last + 1);
+            let output = tensor(2).part(start * PARAMETER_ALIGNMENT, input.len());
+            ops.push(copy(input, seen_as(output, input.shape)));
+        }
+        let (trained, all) = (states.rows() * PARAMETER_ALIGNMENT, tensor(0).len());
+        if trained < all {
+            ops.push(copy(tensor(0).part(trained, all - trained), tensor(2).part(trained, all - trained)));
+        }
+        Some(Self { name: "averaged", batch: training.batch, step: ops, report: Vec::new(), buffers })
     }
 
     /// The plan of a forward pass. It reads one buffer for each input and writes one for each output, with exactly

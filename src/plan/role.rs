@@ -15,9 +15,11 @@ pub enum Role {
     Gradients,
     /// The accumulated gradients of several batches, in the same layout.
     AccumulatedGradients,
-    /// The optimizer's moments, \[parameters / 64, moments, 64\]. Each block of 64 weights has its first moments, then
-    /// its second moments.
+    /// The optimizer's moments and the averages, \[parameters / 64, states, 64\]. Each block of 64 weights has its
+    /// first moments, then its second moments, then its slow weights, then its EMA.
     Moments,
+    /// The averaged weights, then all states, in the layout of the parameters.
+    Averaged,
     /// For each block of 64 weights, the factors of the learning rate and of the weight decay.
     Multipliers,
     /// Partial sums of squared gradients.

@@ -10,7 +10,8 @@ impl Builder<'_> {
     pub fn optimizer(&mut self, optimizer: &Optimizer, config: &TrainerConfig, set: &DataSet) -> OptimizerStep {
         let parameters = self.parameters.part(0, self.network.trained_words());
         let len = parameters.len();
-        let shape = [len / PARAMETER_ALIGNMENT, optimizer.moments(), PARAMETER_ALIGNMENT];
+        let averages = config.averages();
+        let shape = [len / PARAMETER_ALIGNMENT, optimizer.moments() + averages.count(), PARAMETER_ALIGNMENT];
         let moments = (shape[1] > 0).then(|| self.add("moments", shape, Role::Moments));
         let clip = match config.clip {
             Some(Clip::Value(limit)) => Some(limit),
@@ -22,6 +23,8 @@ impl Builder<'_> {
             moments,
             cursor: set.step,
             multipliers: None,
+            absolute_decay: config.absolute_decay,
+            averages,
             clip,
             accumulates: config.accumulate > 1,
         }

@@ -47,6 +47,9 @@ impl Trainer {
     /// of the first output whose targets are labels. [`evaluate_outputs`](Self::evaluate_outputs) returns the values
     /// of each output, and [`Model::score`] more metrics. A loss that is NaN or infinite is returned, not an error.
     ///
+    /// With averages of the weights, it uses these: see
+    /// [`TrainerConfig::evaluate_averaged`](crate::TrainerConfig::evaluate_averaged).
+    ///
     /// # Errors
     /// [`Error::Shape`], [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     #[cfg(not(target_family = "wasm"))]
@@ -135,7 +138,7 @@ impl Trainer {
             Some(executor) if executor.plan().batch == batch => Ok(executor),
             _ => {
                 let plan = Plan::evaluation(&self.network, self.losses.clone(), batch)?;
-                self.device.executor(plan, &[(Role::Parameters, self.parameters.clone())])
+                self.device.executor(plan, &[(Role::Parameters, self.evaluated_weights())])
             }
         }
     }
@@ -150,6 +153,7 @@ impl Trainer {
     }
 
     pub(super) async fn run_evaluation(&mut self, rows: u32, windowed: Option<&Windowed<'_>>) -> Result<Measured> {
+        self.evaluated_model().await?;
         let windows = windowed.map_or(Windows { rows, window: rows }, |windowed| windowed.windows);
         let mut metrics = None;
         for window in 0..windows.count() {

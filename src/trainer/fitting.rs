@@ -160,6 +160,7 @@ impl Trainer {
                 self.clear_roles([Role::Moments, Role::AccumulatedGradients])?;
             }
             self.device.copy(&best, &self.parameters)?;
+            self.restart_averages().await?;
         }
         ended?;
         Ok(self.progress.history.since(first))
@@ -273,7 +274,7 @@ impl Trainer {
             Some(kept) => kept,
             None => self.device.upload("the best weights", &vec![0; self.network.parameter_words() as usize * 4])?,
         };
-        self.device.copy(&self.parameters, &kept)?;
+        self.device.copy(&self.evaluated_weights(), &kept)?;
         self.best = Some(kept);
         self.progress.best = Some(best);
         Ok(())

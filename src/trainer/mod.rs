@@ -1,5 +1,6 @@
 //! Training: a network, a loss and an optimizer on a device.
 
+mod averages;
 mod chain;
 mod compiling;
 mod data_windows;
@@ -8,6 +9,7 @@ mod fitting;
 mod frame_budget;
 mod loss_totals;
 mod profiling;
+mod progress;
 mod readback_tokens;
 mod snapshots;
 mod training;
@@ -23,7 +25,6 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::error::Result;
 use crate::executor::{Executor, Storage};
-use crate::fit::Watch;
 use crate::history::{Best, History};
 use crate::loss::Loss;
 use crate::model::Model;
@@ -34,10 +35,9 @@ use crate::output_losses::Losses;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 use chain::Order;
 pub use chain::{Chain, ChainRows};
-#[cfg(feature = "files")]
-use data_windows::Windows;
 pub use frame_budget::Frame;
 use loss_totals::Totals;
+pub(crate) use progress::{Cut, Progress};
 #[cfg(feature = "files")]
 pub(crate) use snapshots::CARRIED;
 pub(crate) use snapshots::Snapshot;
@@ -73,6 +73,8 @@ pub struct Trainer {
     /// Finds weights and moments that are not finite: see [`Plan::finite`]. Made by the first `fit`.
     finite: Option<Executor>,
     pub(crate) progress: Progress,
+    /// Copies the averaged weights to a buffer of their own, if there are averages: see [`Plan::averaged`].
+    averaging: Option<Executor>,
     /// The best weights, if early stopping is used.
     pub(crate) best: Option<Storage>,
     /// Whether a step has run.
@@ -90,87 +92,6 @@ pub struct Trainer {
     totals: Totals,
     /// How the totals of the evaluation data become evaluations.
     evaluated: Totals,
-}
-
-/// State of the training that the host keeps.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Progress {
-    /// Files store it as tensors; files of earlier versions store it here.
-    #[cfg_attr(feature = "files", serde(default, skip_serializing))]
-    pub history: History,
-    /// Updates that `fit` has made in complete epochs.
-    pub updates: u32,
-    /// An epoch that was cut short.
-    pub cut: Option<Cut>,
-    /// Factor of the host for the scheduled learning rate.
-    pub rate_scale: Option<f32>,
-    pub plateau: Watch,
-    pub stopping: Watch,
-    /// The evaluation of the best weights.
-    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
-    pub best: Option<Best>,
-}
-
-/// An epoch that was cut short, by a callback or by the end of the process that saved it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Cut {
-    /// Number of rows of its data set.
-    pub rows: u32,
-    /// Number of steps done.
-    pub steps: u32,
-    /// Number of steps and rows that were done before it was resumed with another batch size or another number of
-    /// batches an update.
-    #[cfg_attr(feature = "files", serde(default))]
-    pub before: (u32, u32),
-    /// Whether some labels are ignored, so that fewer positions are counted than exist.
-    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
-    pub ignores: bool,
-    /// Number of rows of a window; 0 if the data were on the device as a whole.
-    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "is_none"))]
-    pub window: u32,
-}
-
-#[cfg(feature = "files")]
-fn is_none(window: &u32) -> bool {
-    *window == 0
-}
-
-impl Cut {
-    /// Number of steps of the whole epoch, if the remaining batches have size `batch`.
-    fn all_steps(&self, batch: u32) -> u32 {
-        self.before.0 + (self.rows - self.before.1).div_ceil(batch)
-    }
-
-    /// Number of updates since it was resumed with other options, of `accumulate` batches each.
-    pub(crate) fn updates(&self, accumulate: u32) -> u32 {
-        (self.steps - self.before.0) / accumulate
-    }
-
-    /// Whether a cursor at `position` within `data_rows` rows is at the place where `done` rows of the epoch are
-    /// done.
-    #[cfg(feature = "files")]
-    pub(crate) fn is_at(&self, done: u64, position: u32, data_rows: u32) -> bool {
-        match self.window {
-            0 => (done, self.rows) == (position.into(), data_rows),
-            window => {
-                let windows = Windows { rows: self.rows, window };
-                let Some(done) = u32::try_from(done).ok().filter(|done| *done < self.rows) else { return false };
-                match windows.place(done) {
-                    // At the end of the previous window.
-                    (_, 0) => position == 0,
-                    (window, within) => (within, windows.rows_of(window)) == (position, data_rows),
-                }
-            }
-        }
-    }
-
-    /// Number of rows done, computed from the steps.
-    #[cfg(feature = "files")]
-    pub(crate) fn rows_done(&self, batch: u32) -> u64 {
-        u64::from(self.before.1) + u64::from(self.steps.saturating_sub(self.before.0)) * u64::from(batch)
-    }
 }
 
 impl Trainer {
@@ -226,7 +147,8 @@ impl Trainer {
         };
         let parameters = device.upload("parameters", bytemuck::cast_slice(&weights))?;
         let training = device.executor(plan, &[(Role::Parameters, parameters.clone())])?;
-        Ok(Self {
+        let averaging = averages::averaging(&device, &training)?;
+        let trainer = Self {
             device,
             network: network.clone(),
             losses,
@@ -239,6 +161,7 @@ impl Trainer {
             training,
             evaluation: None,
             finite: None,
+            averaging,
             progress: Progress::default(),
             best: None,
             warm: false,
@@ -247,7 +170,9 @@ impl Trainer {
             #[cfg(feature = "files")]
             allow_non_finite: false,
             order: Arc::default(),
-        })
+        };
+        trainer.start_averages(&weights)?;
+        Ok(trainer)
     }
 
     /// Warm-up: makes the driver compile the kernels of a training step now, in the background. Submits once; does
@@ -287,8 +212,13 @@ impl Trainer {
     }
 
     /// The network with its weights, for inference. It shares the trainer's weights: further training changes them.
+    /// [`averaged_model`](Self::averaged_model) has the averaged weights.
     pub fn model(&self) -> Model {
-        Model::of(self.device.clone(), self.network.clone(), self.parameters.clone()).trained_by(&self.of_outputs)
+        self.model_of(self.parameters.clone())
+    }
+
+    fn model_of(&self, parameters: Storage) -> Model {
+        Model::of(self.device.clone(), self.network.clone(), parameters).trained_by(&self.of_outputs)
     }
 
     /// All epochs that `fit` has trained, including those before the trainer was saved and resumed.
@@ -328,13 +258,14 @@ impl Trainer {
         self.progress.rate_scale.unwrap_or(1.0)
     }
 
-    /// The class of each row of `features`: see [`Model::predict`].
+    /// The class of each row of `features`: see [`Model::predict`]. With averages of the weights, it uses these:
+    /// see [`TrainerConfig::evaluate_averaged`].
     ///
     /// # Errors
     /// As [`Model::predict`].
     #[cfg(not(target_family = "wasm"))]
     pub fn predict<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
-        self.model().predict(features)
+        self.device.block_on(self.evaluated_model())?.predict(features)
     }
 
     /// [`predict`](Self::predict) for async code and browsers: see [`Model::predict_async`].
@@ -342,7 +273,7 @@ impl Trainer {
     /// # Errors
     /// As [`Model::predict`].
     pub async fn predict_async<'a>(&self, features: impl Into<Inputs<'a>>) -> Result<Vec<u32>> {
-        self.model().predict_async(features).await
+        self.evaluated_model().await?.predict_async(features).await
     }
 
     /// Uploads the training data. An owned data set is freed after the upload.

@@ -136,6 +136,7 @@ impl Trainer {
         let weights = self.network.initial_parameters(self.config.seed);
         let _ = self.device.write(&self.parameters, 0, bytemuck::cast_slice(&weights));
         let _ = self.clear_roles(CARRIED);
+        let _ = self.start_averages(&weights);
         let step = self.training.storage(Role::Step);
         let _ = self.device.write(&step, 0, bytemuck::bytes_of(&StepState::default()));
         self.order.interrupt();
@@ -158,8 +159,12 @@ impl Trainer {
         match role {
             _ if is_finite(role, words) => Ok(()),
             Role::Moments => {
-                let moments = separate_moments(words, self.optimizer.moments() as usize);
-                (1..).zip(&moments).try_for_each(|(number, words)| check(&format!("moment_{number}"), words))
+                let names: Vec<String> = self.config.states(&self.optimizer).collect();
+                let moments = separate_moments(words, names.len());
+                names
+                    .iter()
+                    .zip(&moments)
+                    .try_for_each(|(name, words)| check(&name.replace("moment", "moment_"), words))
             }
             Role::AccumulatedGradients => check("accumulated gradients", words),
             _ => check("", words),

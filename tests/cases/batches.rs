@@ -302,6 +302,8 @@ pub fn schedules_follow_the_reference_at_every_stage(check: &mut Check) -> Resul
     let schedules = [
         Schedule::constant().warm_up(7),
         Schedule::step(10, 0.5),
+        Schedule::step_decay(StepDecay { factor: 0.5, interval: 2, start: 5, end: 300 }),
+        Schedule::step_decay(StepDecay { factor: 0.5, interval: 250, start: 0, end: 999 }).warm_up(1),
         Schedule::exponential(0.999).warm_up(100),
         Schedule::cosine(1000, 0.02),
         Schedule::cosine(3, 0.0).warm_up(2),

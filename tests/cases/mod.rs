@@ -6,7 +6,10 @@
 use wgrad::lockstep::Running;
 use wgrad::lockstep::{Comparison, Lockstep};
 use wgrad::plan::*;
-use wgrad::{Activation, Adagrad, Adam, AdamW, Gpu, Lion, Loss, Network, Optimizer, Result, RmsProp, Schedule, Sgd};
+use wgrad::{
+    Activation, AdaBound, Adagrad, Adam, AdamW, Ema, Gpu, Lion, Lookahead, Loss, Network, Optimizer, Result, RmsProp,
+    Schedule, Sgd, StepDecay,
+};
 
 use crate::common::{Random, single};
 
@@ -100,6 +103,8 @@ pub const CASES: &[Case] = &{
         case!(softmax_cross_entropy_flags_what_is_not_finite, "softmax_cross_entropy"),
         case!(metrics_sum_every_row, "metrics"),
         case!(numbers_that_are_not_finite_mark_the_totals, "non_finite"),
+        case!(updates_average_weights, "update"),
+        case!(updates_decay_weights_by_an_amount, "update"),
         case!(gradients_of_several_batches_accumulate, "accumulate"),
         case!(a_norm_has_a_limit, "sum_squares"),
         case!(a_norm_beyond_f32_has_a_limit, "sum_squares"),

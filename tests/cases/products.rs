@@ -73,6 +73,8 @@ fn check_update(check: &mut Check, product: Matmul, biases: bool) -> Result<()> 
         moments: (moments > 0).then(|| tensor(4, moments)),
         cursor: tensor(2, STEP),
         multipliers: None,
+        absolute_decay: 0.0,
+        averages: Averages::default(),
         clip: (n % 2 == 0).then_some(0.5),
         accumulates: false,
     };

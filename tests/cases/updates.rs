@@ -11,12 +11,24 @@ struct UpdateCase {
     scale: bool,
     clip: Option<f32>,
     accumulates: bool,
+    absolute_decay: f32,
+    averages: Averages,
 }
 
 impl UpdateCase {
     fn new(optimizer: impl Into<Optimizer>, len: u32, update: u32) -> Self {
         let optimizer = optimizer.into();
-        Self { optimizer, len, update, multipliers: false, scale: false, clip: None, accumulates: false }
+        Self {
+            optimizer,
+            len,
+            update,
+            multipliers: false,
+            scale: false,
+            clip: None,
+            accumulates: false,
+            absolute_decay: 0.0,
+            averages: Averages::default(),
+        }
     }
 
     fn run(self, check: &mut Check) -> Result<()> {
@@ -32,13 +44,15 @@ impl UpdateCase {
     fn lockstep(self, check: &Check) -> Result<Lockstep> {
         let Self { optimizer, len, update, .. } = self;
         let blocks = len / 64 * 2;
-        let moments = len * optimizer.moments();
+        let moments = len * (optimizer.moments() + self.averages.count());
         let step = OptimizerStep {
             optimizer,
             parameters: tensor(0, len),
             moments: (moments > 0).then(|| tensor(2, moments)),
             cursor: tensor(3, STEP),
             multipliers: self.multipliers.then(|| tensor(4, blocks)),
+            absolute_decay: self.absolute_decay,
+            averages: self.averages,
             clip: self.clip,
             accumulates: self.accumulates,
         };
@@ -82,6 +96,8 @@ fn optimizers() -> Vec<Optimizer> {
         Adam { beta1: 0.0, weight_decay: 0.1, ..Adam::default() }.into(),
         AdamW::default().into(),
         Lion { weight_decay: 0.1, ..Lion::default() }.into(),
+        AdaBound::default().into(),
+        AdaBound { beta1: 0.0, gamma: 0.5, weight_decay: 0.1, ..AdaBound::default() }.into(),
     ]
 }
 
@@ -107,6 +123,58 @@ pub fn updates_with_groups_limits_and_accumulation(check: &mut Check) -> Result<
         UpdateCase { scale: true, ..UpdateCase::new(optimizer, 320, 3) }.run(check)?;
         UpdateCase { clip: Some(0.2), ..UpdateCase::new(optimizer, 320, 1) }.run(check)?;
         UpdateCase { accumulates: true, ..UpdateCase::new(optimizer, 320, 3) }.run(check)?;
+    }
+    Ok(())
+}
+
+/// Lookahead, the EMA and both, at updates with and without a step of the slow weights.
+pub fn updates_average_weights(check: &mut Check) -> Result<()> {
+    let (lookahead, ema) = (Lookahead { alpha: 0.3, updates: 3 }, Ema { decay: 0.9 });
+    let each = [(Some(lookahead), None), (None, Some(ema)), (Some(lookahead), Some(ema))];
+    for (lookahead, ema) in each {
+        let averages = Averages { lookahead, ema };
+        for optimizer in optimizers() {
+            for (len, update) in [(64, 1), (320, 3), (320, 4)] {
+                UpdateCase { averages, ..UpdateCase::new(optimizer, len, update) }.run(check)?;
+            }
+        }
+        for (len, update) in [(1757 * 64, 3), (64, 1_000_000)] {
+            UpdateCase { averages, ..UpdateCase::new(Adam::default(), len, update) }.run(check)?;
+        }
+        let case = || UpdateCase { averages, ..UpdateCase::new(Adam::default(), 640, 3) };
+        UpdateCase { multipliers: true, scale: true, ..case() }.run(check)?;
+        UpdateCase { accumulates: true, ..case() }.run(check)?;
+    }
+    for decay in [0.0, 0.5, 0.999_999] {
+        let averages = Averages { ema: Some(Ema { decay }), lookahead: None };
+        for update in [1, 2, 50, 5000] {
+            UpdateCase { averages, ..UpdateCase::new(Sgd::default(), 64, update) }.run(check)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn updates_decay_weights_by_an_amount(check: &mut Check) -> Result<()> {
+    for optimizer in optimizers() {
+        // Steps of 0.1, so that some of the weights become 0.
+        let case = || UpdateCase { absolute_decay: 2.0, ..UpdateCase::new(optimizer, 640, 2) };
+        case().run(check)?;
+        UpdateCase { multipliers: true, ..case() }.run(check)?;
+        let mut lockstep = case().lockstep(check)?;
+        lockstep.set(BufferId(1), &[0.0f32; 640])?;
+        lockstep.set(BufferId(2), &[0.0f32; 1280])?;
+        let before = lockstep.get(BufferId(0));
+        check.agree(&mut lockstep, &format!("{optimizer:?} with absolute decay and without gradient"))?;
+        if optimizer == Sgd::default().into() {
+            // The rate is 0.05. Both factors are rounded.
+            let exact = |w: f32| f64::from(w.signum()) * (f64::from(w.abs()) - f64::from(0.05f32) * 2.0).max(0.0);
+            for (before, after) in before.iter().zip(lockstep.get(BufferId(0))) {
+                let near = (f64::from(after) - exact(*before)).abs() <= 2.0 / 16_777_216.0;
+                check.expect(near, || format!("{before} decays to {after}"));
+            }
+            let zeros = lockstep.get(BufferId(0)).iter().filter(|w| **w == 0.0).count();
+            check.expect(zeros > 0 && zeros < 640, || format!("{zeros} of 640 weights are 0"));
+        }
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, Adagrad, Adam, AdamW, Clip, Encoding, GroupNorm, HashGrid, Lion, Loss, Network, Optimizer, Pool,
-    RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
+    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss,
+    Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
 };
 
 /// Plans that together use every kind of op, every activation and every optimizer.
@@ -80,8 +80,16 @@ pub fn plans() -> Vec<Plan> {
         .dense(3, Activation::Identity)
         .build()
         .unwrap();
-    let optimizers: [Optimizer; 4] =
-        [RmsProp::default().into(), Adagrad::default().into(), AdamW::default().into(), Lion::default().into()];
+    let optimizers: [Optimizer; 5] = [
+        RmsProp::default().into(),
+        Adagrad::default().into(),
+        AdamW::default().into(),
+        Lion::default().into(),
+        AdaBound::default().into(),
+    ];
+    let (ema, lookahead) = (Some(Ema::default()), Some(Lookahead::default()));
+    let averaging = TrainerConfig { ema, lookahead, absolute_decay: 0.5, ..config.clone() };
+    let averaging = Plan::training(&channels, Loss::MeanSquaredError, &adam, &averaging).unwrap();
     let by = |optimizer: &Optimizer| Plan::training(&logits, smoothed, optimizer, &config).unwrap();
     let plans = [
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
@@ -106,6 +114,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::training(&channels, Loss::MeanSquaredError, &sgd, &batches_of(4096)).unwrap(),
         Plan::training(&groups, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+        Plan::averaged(&averaging).unwrap(),
+        averaging,
     ];
     plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
 }

@@ -1,7 +1,7 @@
 //! The first update of every optimizer, and gradient clipping by norm.
 
 use wgrad::plan::*;
-use wgrad::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+use wgrad::{AdaBound, Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 
 use crate::page::{Line, Section, Table, Value, short};
 use crate::run::{Both, STEP, tensor};
@@ -18,7 +18,7 @@ const GRADIENTS: [f32; 12] = [0.0, 1e-38, 1e-30, 1e-20, 1.0, -1e10, 1e18, 1e20, 
 /// The gradients that the page shows.
 const SHOWN: [f32; 6] = [1e-20, 1e18, 1e20, 3e38, f32::INFINITY, f32::NAN];
 
-fn optimizers() -> [(&'static str, Optimizer); 7] {
+fn optimizers() -> [(&'static str, Optimizer); 8] {
     [
         ("Sgd", Sgd::default().into()),
         ("Sgd, momentum 0.9, Nesterov", Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into()),
@@ -27,6 +27,7 @@ fn optimizers() -> [(&'static str, Optimizer); 7] {
         ("Adam", Adam::default().into()),
         ("AdamW", AdamW::default().into()),
         ("Lion", Lion::default().into()),
+        ("AdaBound", AdaBound::default().into()),
     ]
 }
 
@@ -41,6 +42,13 @@ fn exact(optimizer: Optimizer, g: f64) -> f64 {
         Optimizer::Adagrad(o) => w - rate * g / step(0.0, o.epsilon),
         Optimizer::Adam(o) => w - rate * g / step(0.0, o.epsilon),
         Optimizer::AdamW(o) => w * (1.0 - rate * f64::from(o.weight_decay)) - rate * g / step(0.0, o.epsilon),
+        Optimizer::AdaBound(o) => {
+            let [beta1, beta2] = [o.beta1, o.beta2].map(f64::from);
+            let limit = rate * f64::from(o.final_learning_rate / o.learning_rate);
+            let gamma = f64::from(o.gamma);
+            let step = rate * (1.0 - beta2).sqrt() / (1.0 - beta1) / step(o.beta2, o.epsilon);
+            w - step.clamp(limit * (gamma / (gamma + 1.0)), limit * ((gamma + 1.0) / gamma)) * (1.0 - beta1) * g
+        }
         _ => w - rate * if g == 0.0 || g.is_nan() { g } else { g.signum() },
     }
 }
@@ -53,6 +61,8 @@ fn update(optimizer: Optimizer, gradients: Tensor, scale: Option<Tensor>) -> Op 
         moments: (moments > 0).then(|| tensor(2, moments)),
         cursor: tensor(3, STEP as usize),
         multipliers: None,
+        absolute_decay: 0.0,
+        averages: Averages::default(),
         clip: None,
         accumulates: false,
     };

@@ -20,6 +20,7 @@ fn data() -> Dataset {
 pub fn options() -> Section {
     let with = |optimizer: Optimizer| trainer(Loss::MeanSquaredError, optimizer, TrainerConfig::default());
     let config = |config: TrainerConfig| trainer(Loss::MeanSquaredError, Adam::default(), config);
+    let lookahead = |lookahead| config(TrainerConfig { lookahead: Some(lookahead), ..TrainerConfig::default() });
     let schedule = |schedule: Schedule| config(TrainerConfig { schedule, ..TrainerConfig::default() });
     let group = |group: Group| config(TrainerConfig { groups: vec![group], ..TrainerConfig::default() });
     let plain = TrainerConfig::default;
@@ -38,6 +39,16 @@ pub fn options() -> Section {
         line("epsilon that GPUs take for 0", with(Adagrad { epsilon: 1e-40, ..Adagrad::default() }.into())),
         line("alpha 1", with(RmsProp { alpha: 1.0, ..RmsProp::default() }.into())),
         line("infinite accumulator", with(Adagrad { initial_accumulator: f32::INFINITY, ..Adagrad::default() }.into())),
+        line("AdaBound without a rate", with(AdaBound { learning_rate: 0.0, ..AdaBound::default() }.into())),
+        line("AdaBound, gamma 0", with(AdaBound { gamma: 0.0, ..AdaBound::default() }.into())),
+        line(
+            "AdaBound, ratio of the rates",
+            with(AdaBound { learning_rate: 1e-38, final_learning_rate: 10.0, ..AdaBound::default() }.into()),
+        ),
+        line("EMA with decay 1", config(TrainerConfig { ema: Some(Ema { decay: 1.0 }), ..plain() })),
+        line("lookahead, alpha 0", lookahead(Lookahead { alpha: 0.0, ..Lookahead::default() })),
+        line("lookahead of 0 updates", lookahead(Lookahead { updates: 0, ..Lookahead::default() })),
+        line("negative absolute decay", config(TrainerConfig { absolute_decay: -0.1, ..plain() })),
         line("batch of 0 rows", config(TrainerConfig { batch: 0, ..plain() })),
         line("very large batch", config(TrainerConfig { batch: u32::MAX, ..plain() })),
         line("accumulate 0", config(TrainerConfig { accumulate: 0, ..plain() })),
@@ -49,6 +60,14 @@ pub fn options() -> Section {
         line("fixed statistics of a dense layer", group(Group::layer("dense_1").fixed_statistics())),
         line("schedule of steps every 0 updates", schedule(Schedule::step(0, 0.5))),
         line("schedule, factor 0", schedule(Schedule::step(10, 0.0))),
+        line(
+            "step decay, interval 0",
+            schedule(Schedule::step_decay(StepDecay { interval: 0, ..StepDecay::default() })),
+        ),
+        line(
+            "step decay that ends early",
+            schedule(Schedule::step_decay(StepDecay { end: 9, ..StepDecay::default() })),
+        ),
         line("cosine over 0 updates", schedule(Schedule::cosine(0, 0.1))),
         line("cosine, floor above 1", schedule(Schedule::cosine(10, 1.5))),
         line("one cycle of 3 updates", schedule(Schedule::one_cycle(3))),

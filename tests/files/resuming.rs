@@ -112,7 +112,7 @@ fn every_optimizer_resumes_within_an_update() {
         .targets("output", random(2, 30), 1)
         .build()
         .unwrap();
-    let optimizers: [Optimizer; 7] = [
+    let optimizers: [Optimizer; 8] = [
         Sgd::default().into(),
         Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }.into(),
         RmsProp { momentum: 0.5, ..RmsProp::default() }.into(),
@@ -120,6 +120,7 @@ fn every_optimizer_resumes_within_an_update() {
         Adam::default().into(),
         AdamW::default().into(),
         Lion::default().into(),
+        AdaBound::default().into(),
     ];
     for device in devices() {
         for optimizer in optimizers {
@@ -148,6 +149,64 @@ fn every_optimizer_resumes_within_an_update() {
             assert_eq!(go_on(&mut resumed), whole, "{optimizer:?}");
             assert_eq!(go_on(&mut cut), whole, "{optimizer:?}, without a file");
         }
+    }
+}
+
+/// Averages of the weights resume with the same bits. A model file can hold the averaged weights.
+#[test]
+fn averages_resume_within_an_update() {
+    let data = noisy(1, 38);
+    for device in devices() {
+        let network = Network::input(6).dense(16, Relu).batch_norm().dense(3, Identity).build().unwrap();
+        let (ema, lookahead) = (Some(Ema { decay: 0.9 }), Some(Lookahead { alpha: 0.4, updates: 2 }));
+        let config = TrainerConfig { batch: 4, accumulate: 3, ema, lookahead, ..TrainerConfig::default() };
+        let (loss, adam) = (Loss::SoftmaxCrossEntropy, Adam { learning_rate: 0.03, ..Adam::default() });
+        let new = || Trainer::new(device.clone(), &network, loss, adam, config.clone()).unwrap();
+        let go_on = |trainer: &mut Trainer| {
+            trainer.fit(&data, Fit { epochs: 3 - trainer.epochs(), ..Fit::default() }, |_| ()).unwrap();
+            (result(trainer), bits(&trainer.averaged_model().unwrap().parameters().unwrap()))
+        };
+        let whole = go_on(&mut new());
+        assert_ne!(whole.0.0, whole.1);
+        for stop_at in [1, 2, 5, 10] {
+            let mut cut = new();
+            let stop = |event| match event {
+                Event::Steps { epoch: 2, done, .. } if done >= stop_at => Control::Stop,
+                _ => Control::Continue,
+            };
+            cut.fit(&data, Fit { epochs: 3, every: Some(1), ..Fit::default() }, stop).unwrap();
+            let file = cut.to_bytes().unwrap();
+            let mut resumed = Trainer::resume_from_bytes(device.clone(), &file).unwrap();
+            assert_eq!(resumed.to_bytes().unwrap(), file, "what was read is written again");
+            let averaged = cut.averaged_model().unwrap();
+            let model = Model::from_bytes(device.clone(), &averaged.to_bytes().unwrap()).unwrap();
+            assert_eq!(bits(&model.parameters().unwrap()), bits(&averaged.parameters().unwrap()));
+            let raw = Model::from_bytes(device.clone(), &file).unwrap();
+            assert_eq!(bits(&raw.parameters().unwrap()), bits(&cut.model().parameters().unwrap()));
+            assert_eq!(go_on(&mut resumed), whole, "stopped at {stop_at}");
+        }
+    }
+}
+
+/// A resumed run can begin, change and end averages. New ones start at the saved weights.
+#[test]
+fn averages_begin_and_end_with_a_resumed_run() {
+    let data = noisy(1, 38);
+    let mut plain = trainer(Device::Cpu);
+    plain.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+    let file = plain.to_bytes().unwrap();
+    let (ema, lookahead) = (Some(Some(Ema::default())), Some(Some(Lookahead { updates: 1, ..Lookahead::default() })));
+    let weights = |model: Model| bits(&model.parameters().unwrap());
+    for resume in [Resume { ema, ..Resume::default() }, Resume { ema, lookahead, ..Resume::default() }] {
+        let mut with = Trainer::resume_from_bytes_with(Device::Cpu, &file, &resume).unwrap();
+        assert_eq!(weights(with.averaged_model().unwrap()), weights(plain.model()));
+        with.fit(&data, Fit::default(), |_| ()).unwrap();
+        assert_ne!(weights(with.averaged_model().unwrap()), weights(with.model()));
+        let file = with.to_bytes().unwrap();
+        let resume = Resume { ema: Some(None), lookahead: Some(None), ..Resume::default() };
+        let mut without = Trainer::resume_from_bytes_with(Device::Cpu, &file, &resume).unwrap();
+        assert_eq!(weights(without.averaged_model().unwrap()), weights(with.model()));
+        without.fit(&data, Fit::default(), |_| ()).unwrap();
     }
 }
 

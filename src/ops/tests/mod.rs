@@ -77,6 +77,8 @@ fn matmul_launches() -> Vec<Launch> {
         moments: Some(tensor(128)),
         cursor: tensor(14),
         multipliers: None,
+        absolute_decay: 0.0,
+        averages: Averages::default(),
         clip: None,
         accumulates: false,
     };

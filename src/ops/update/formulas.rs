@@ -1,13 +1,26 @@
 //! Formulas of the optimizers: shader constants, flops, CPU twin and error bounds.
 
+use crate::averaging::{Averages, Ema, Lookahead};
 use crate::ops::*;
-use crate::optimizer::{Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+use crate::optimizer::{AdaBound, Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
+
+/// 1 − value.
+fn rest(value: f32) -> f64 {
+    1.0 - f64::from(value)
+}
+
+/// ln beta. ln 0 is −∞, which a shader need not support. e^−100 is close enough to 0.
+fn log(beta: f32) -> f64 {
+    libm::log(f64::from(beta)).max(-100.0)
+}
+
+/// 1 − betaᵗ at update t.
+fn correction(beta: f32, update: u32) -> f64 {
+    1.0 - f64::from(beta).powf(f64::from(update))
+}
 
 /// Number of an optimizer in the shader, and its hyperparameters.
 pub(super) fn constants(optimizer: &Optimizer) -> Vec<(&'static str, f64)> {
-    let rest = |value: f32| 1.0 - f64::from(value);
-    // ln 0 is −∞, which a shader need not support. e^−100 is close enough to 0.
-    let log = |beta: f32| libm::log(f64::from(beta)).max(-100.0);
     let betas = |beta1: f32, beta2: f32| {
         let first = [("BETA1", beta1.into()), ("ONE_MINUS_BETA1", rest(beta1)), ("LOG_BETA1", log(beta1))];
         [first, [("BETA2", beta2.into()), ("ONE_MINUS_BETA2", rest(beta2)), ("LOG_BETA2", log(beta2))]].concat()
@@ -28,6 +41,10 @@ pub(super) fn constants(optimizer: &Optimizer) -> Vec<(&'static str, f64)> {
             (3, betas(beta1, beta2), vec![("EPSILON", epsilon.into())])
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => (4, betas(beta1, beta2), vec![]),
+        Optimizer::AdaBound(AdaBound { learning_rate, beta1, beta2, epsilon, final_learning_rate, gamma, .. }) => {
+            let ratio = ("FINAL_RATIO", f64::from(final_learning_rate / learning_rate));
+            (5, betas(beta1, beta2), vec![("EPSILON", epsilon.into()), ratio, ("GAMMA", gamma.into())])
+        }
     };
     [vec![("OPTIMIZER", f64::from(kind))], betas, others].concat()
 }
@@ -41,6 +58,7 @@ pub(super) fn flops(optimizer: &Optimizer) -> u64 {
         Optimizer::RmsProp(RmsProp { momentum: 0.0, .. }) | Optimizer::Lion(_) => 9,
         Optimizer::RmsProp(_) => 11,
         Optimizer::Adam(_) | Optimizer::AdamW(_) => 13,
+        Optimizer::AdaBound(_) => 15,
     }
 }
 
@@ -57,7 +75,7 @@ fn divisor(squares: f32, epsilon: f32) -> f32 {
 /// Amount that is subtracted from a weight.
 pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, [m, v]: &mut [f32; 2]) -> f32 {
     let first = state.update == 1;
-    let rest = |beta: f32| (1.0 - f64::from(beta)) as f32;
+    let rest = |beta: f32| rest(beta) as f32;
     match *optimizer {
         Optimizer::Sgd(Sgd { momentum, dampening, nesterov, .. }) => {
             if momentum == 0.0 {
@@ -80,7 +98,7 @@ pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, 
             rate / (1.0 + (state.update - 1) as f32 * rate_decay) * g / divisor(*m, epsilon)
         }
         Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
-            let correction = |beta: f32| (1.0 - f64::from(beta).powf(f64::from(state.update))) as f32;
+            let correction = |beta: f32| correction(beta, state.update) as f32;
             *m = beta1 * *m + rest(beta1) * g;
             *v = beta2 * *v + rest(beta2) * g * g;
             rate / correction(beta1) * *m / divisor(*v / correction(beta2), epsilon)
@@ -97,8 +115,69 @@ pub(super) fn step(optimizer: &Optimizer, rate: f32, g: f32, state: &StepState, 
                 direction.signum()
             }
         }
+        Optimizer::AdaBound(AdaBound { learning_rate, beta1, beta2, epsilon, final_learning_rate, gamma, .. }) => {
+            let correction = |beta: f32| correction(beta, state.update) as f32;
+            *m = beta1 * *m + rest(beta1) * g;
+            *v = beta2 * *v + rest(beta2) * g * g;
+            let limit = rate * (final_learning_rate / learning_rate);
+            let t = gamma * state.update as f32;
+            let step = rate * correction(beta2).sqrt() / correction(beta1) / divisor(*v, epsilon);
+            // NaN stays NaN.
+            step.clamp(limit * (t / (t + 1.0)), limit * ((t + 1.0) / t)) * *m
+        }
     }
 }
+
+/// Shader constants of the averages.
+pub(super) fn averaging_constants(averages: &Averages) -> Vec<(&'static str, f64)> {
+    let Lookahead { alpha, updates } = averages.lookahead.unwrap_or(Lookahead { updates: 0, ..Lookahead::default() });
+    let Ema { decay } = averages.ema.unwrap_or_default();
+    let lookahead = vec![("LOOKAHEAD", updates.into()), ("ALPHA", alpha.into())];
+    let ema = vec![("EMA", averages.ema.is_some().into()), ("ONE_MINUS_DECAY", rest(decay)), ("LOG_DECAY", log(decay))];
+    [lookahead, ema].concat()
+}
+
+/// Updates the averages of a weight: slow weight first, then EMA. Lookahead can change the weight.
+pub(super) fn average(averages: &Averages, w: &mut f32, own: &mut [f32; 2], state: &StepState) {
+    let mut own = own.iter_mut();
+    if let Some(Lookahead { alpha, updates }) = averages.lookahead {
+        let slow = own.next().expect("two averages");
+        if state.update.is_multiple_of(updates) {
+            *slow += alpha * (*w - *slow);
+            *w = *slow;
+        }
+    }
+    if let Some(Ema { decay }) = averages.ema {
+        let ema = own.next().expect("two averages");
+        *ema += rest(decay) as f32 / correction(decay, state.update) as f32 * (*w - *ema);
+    }
+}
+
+/// Error bounds of a weight and of its averages, from those of the weight after the optimizer step.
+pub(super) fn average_bounds(averages: &Averages, mut w: Off, own: [f64; 2], state: &StepState) -> (Off, [Off; 2]) {
+    let mut bounds = own.map(Off::exact);
+    let mut each = bounds.iter_mut();
+    if let Some(Lookahead { alpha, updates }) = averages.lookahead {
+        let slow = each.next().expect("two averages");
+        if state.update.is_multiple_of(updates) {
+            let way = Off::sum([w, slow.times(-1.0)], 1.0);
+            *slow = Off::sum([*slow, Off::sum([way.times(alpha.into())], 1.0)], 1.0);
+            w = *slow;
+        }
+    }
+    if let Some(Ema { decay }) = averages.ema {
+        let ema = each.next().expect("two averages");
+        let way = Off::sum([w, ema.times(-1.0)], 1.0).times(rest(decay) / correction(decay, state.update));
+        // The rate: 1 − decay is rounded, and divided by the correction.
+        let off = way.off + (CORRECTION + 2.0 * (DIVISION + U)) * way.value.abs();
+        *ema = Off::sum([*ema, Off::sum([Off { off, ..way }], 1.0)], 1.0);
+    }
+    (w, bounds)
+}
+
+/// Difference of GPU and CPU in 1 − β^t. The GPU has a series of nine terms (nine roundings), or uses exp. The error of
+/// exp then grows by at most e^x / (1 − e^x) ≤ 1.6. The rounding of ln β to f32 adds u |x| of e^x.
+const CORRECTION: f64 = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
 
 /// A number and its error bound.
 #[derive(Clone, Copy)]
@@ -121,6 +200,12 @@ impl Off {
 
     fn times(self, factor: f64) -> Off {
         Off { value: self.value * factor, off: self.off * factor.abs() }
+    }
+
+    /// The product of two numbers, before it is rounded.
+    fn of(self, other: Off) -> Off {
+        let off = self.off * (other.value.abs() + other.off) + self.value.abs() * other.off;
+        Off { value: self.value * other.value, off }
     }
 
     fn squared(self) -> Off {
@@ -177,15 +262,11 @@ pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState
         }
         Optimizer::Adam(Adam { beta1, beta2, epsilon, .. }) | Optimizer::AdamW(AdamW { beta1, beta2, epsilon, .. }) => {
             let (mean, squares) = (mix(beta1, m, g), mix(beta2, v, g.squared()));
-            let correction = |beta: f32| 1.0 - f64::from(beta).powf(f64::from(state.update));
-            // 1 − β^t is a series of nine terms (nine roundings), or uses exp. The error of exp then grows by at most
-            // e^x / (1 − e^x) ≤ 1.6. The rounding of ln β to f32 adds u |x| of e^x.
-            let correction_error = 2.0 * (16.0 * U + 1.6 * 4.0 * ULP);
+            let correction = |beta: f32| correction(beta, state.update);
             let corrected = squares.times(1.0 / correction(beta2));
-            let corrected =
-                Off { off: corrected.off + corrected.value * (correction_error + 2.0 * DIVISION), ..corrected };
+            let corrected = Off { off: corrected.off + corrected.value * (CORRECTION + 2.0 * DIVISION), ..corrected };
             let step = scaled(mean.over_root(corrected, epsilon.into()), rate / correction(beta1));
-            (Off { off: step.off + (correction_error + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
+            (Off { off: step.off + (CORRECTION + 2.0 * DIVISION) * step.value.abs(), ..step }, [mean, squares])
         }
         Optimizer::Lion(Lion { beta1, beta2, .. }) => {
             let direction = mix(beta1, m, g);
@@ -194,6 +275,22 @@ pub(super) fn bounds(optimizer: &Optimizer, rate: f64, g: Off, state: &StepState
             let off = if unsure { 2.0 } else { 0.0 };
             let sign = if direction.value == 0.0 { 0.0 } else { direction.value.signum() };
             (scaled(Off { value: sign, off }, rate), [mix(beta2, m, g), none])
+        }
+        Optimizer::AdaBound(AdaBound { learning_rate, beta1, beta2, epsilon, final_learning_rate, gamma, .. }) => {
+            let (mean, squares) = (mix(beta1, m, g), mix(beta2, v, g.squared()));
+            let correction = |beta: f32| correction(beta, state.update);
+            let first = rate * correction(beta2).sqrt() / correction(beta1);
+            let step = Off::exact(first).over_root(squares, epsilon.into());
+            // The root halves the error of its correction and adds its own. Two products, and two divisions in all.
+            let off = step.off + (1.5 * CORRECTION + 2.0 * (ROOT + DIVISION + 2.0 * U)) * step.value.abs();
+            let limit = rate * f64::from(final_learning_rate / learning_rate);
+            let t = f64::from(gamma) * f64::from(state.update);
+            let [low, high] = [limit * (t / (t + 1.0)), limit * ((t + 1.0) / t)];
+            // t + 1 and t are rounded, divided, and multiplied; so is the limit.
+            let bounded = |x: f64, to: f64| x.clamp(low, high) * (1.0 + to * 2.0 * (DIVISION + 5.0 * U));
+            let value = step.value.clamp(low, high);
+            let off = (bounded(step.value + off, 1.0) - value).max(value - bounded(step.value - off, -1.0));
+            (Off::sum([Off { value, off }.of(mean)], 1.0), [mean, squares])
         }
     }
 }

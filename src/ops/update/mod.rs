@@ -4,7 +4,9 @@ mod formulas;
 
 use std::ops::Range;
 
+use super::template::expand;
 use super::*;
+pub use crate::averaging::Averages;
 use crate::optimizer::Optimizer;
 pub(crate) use formulas::Off;
 
@@ -15,8 +17,9 @@ pub struct OptimizerStep {
     pub optimizer: Optimizer,
     /// Parameters, read and written.
     pub parameters: Tensor,
-    /// The optimizer's moments, read and written: \[parameters / 64 rounded up, [`Optimizer::moments`], 64\]. Each
-    /// block has the first moments of 64 parameters, then their second moments.
+    /// The optimizer's moments and the averages, read and written: \[parameters / 64 rounded up,
+    /// [`states`](Self::states), 64\]. Each block has the first moments of 64 parameters, then their second moments,
+    /// then their slow weights, then their EMA.
     ///
     /// - Adam: means of the gradients and of their squares.
     /// - SGD: velocity.
@@ -28,6 +31,10 @@ pub struct OptimizerStep {
     pub cursor: Tensor,
     /// For each 64 parameters, factors of their learning rate and of their weight decay. `None`: all factors are 1.
     pub multipliers: Option<Tensor>,
+    /// Strength of the L1 regularisation: [`TrainerConfig::absolute_decay`](crate::TrainerConfig::absolute_decay).
+    pub absolute_decay: f32,
+    /// Averages of the weights. Only an [`Update`] can have averages, not the epilogue of a [`Matmul`].
+    pub averages: Averages,
     /// Clips each gradient to ± this value.
     pub clip: Option<f32>,
     /// True if the step runs only at the last batch of an update.
@@ -45,8 +52,8 @@ pub struct Update {
     pub scale: Option<Tensor>,
 }
 
-/// Most parameters of one [`Update`]; half of that if each has two moments. A binding holds this many by default: 128
-/// MiB.
+/// Most parameters of one [`Update`]; half of that if each has two [states](OptimizerStep::states). A binding holds
+/// this many by default: 128 MiB.
 pub const LONGEST_UPDATE: u32 = 1 << 25;
 
 const LANES: u32 = 64;
@@ -77,11 +84,21 @@ impl Kernel for Update {
     }
 
     fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        let (name, source, parameters_each) = match adapter.wide_access {
-            false => ("update", OptimizerStep::TEXT.to_owned() + text!("update.wgsl.in"), 4),
+        let averaged = self.step.averages.count() > 0;
+        let (name, source, parameters_each) = match adapter.wide_access && !averaged {
+            false => {
+                let conditions = [("weights are averaged", averaged), ("weights are not averaged", !averaged)];
+                let averages = if averaged { text!("update.averages.wgsl.in") } else { "" };
+                let kernel = expand(text!("update.wgsl.in"), &[], &conditions);
+                ("update", [OptimizerStep::TEXT, averages, &kernel].concat(), 4)
+            }
             true => ("update.wide", [OptimizerStep::WIDE_TEXT, text!("software/update.wide.wgsl.in")].concat(), 8),
         };
-        let constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
+        let mut constants = [self.step.constants(), vec![("SCALE", self.scale.is_some().into())]].concat();
+        if averaged {
+            constants.push(("STATES", self.step.states().into()));
+            constants.extend(formulas::averaging_constants(&self.step.averages));
+        }
         let len = self.step.parameters.len();
         let shader = shader(name, source, constants);
         vec![Launch::of(self, shader, uniforms![quads: len / 4], len.div_ceil(parameters_each * LANES))]
@@ -127,6 +144,11 @@ impl OptimizerStep {
         vec![read(self.cursor), change(self.parameters), change(self.moments), read(self.multipliers)]
     }
 
+    /// The number of states of each parameter: the optimizer's moments, then the averages.
+    pub fn states(&self) -> u32 {
+        self.optimizer.moments() + self.averages.count()
+    }
+
     /// Compile-time constants of the step.
     pub(crate) fn constants(&self) -> Vec<(&'static str, f64)> {
         let decay = match self.optimizer.weight_decay() {
@@ -138,6 +160,7 @@ impl OptimizerStep {
             ("MOMENTS", self.optimizer.moments().into()),
             ("DECAY", decay.into()),
             ("WEIGHT_DECAY", self.optimizer.weight_decay().0.into()),
+            ("ABSOLUTE_DECAY", self.absolute_decay.into()),
             ("MULTIPLIERS", self.multipliers.is_some().into()),
             ("CLIP", self.clip.is_some().into()),
             ("LIMIT", self.clip.unwrap_or(0.0).into()),
@@ -150,7 +173,10 @@ impl OptimizerStep {
         let decay = if self.optimizer.weight_decay().0 == 0.0 { 0 } else { 2 };
         let limits = if self.clip.is_some() { 2 } else { 0 };
         let groups = if self.multipliers.is_some() { 2 } else { 0 };
-        u64::from(self.parameters.len()) * (formulas::flops(&self.optimizer) + decay + limits + groups)
+        let absolute_decay = if self.absolute_decay == 0.0 { 0 } else { 3 };
+        let averages = 3 * u64::from(self.averages.count());
+        let each = formulas::flops(&self.optimizer) + decay + limits + groups + absolute_decay + averages;
+        u64::from(self.parameters.len()) * each
     }
 
     /// Parameters and moments. They can be taken once.
@@ -177,12 +203,12 @@ impl OptimizerStep {
             return;
         }
         let (weight_decay, decoupled) = self.optimizer.weight_decay();
-        let count = self.optimizer.moments() as usize;
+        let (count, moments_count) = (self.states() as usize, self.optimizer.moments() as usize);
         for i in range {
             let w = &mut parameters[i];
-            let [rate, decay] = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
-            let rate = state.learning_rate * rate;
-            let decay = weight_decay * decay;
+            let scales = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+            let rate = state.learning_rate * scales[0];
+            let decay = weight_decay * scales[1];
             let mut g = gradient(i);
             if let Some(limit) = self.clip {
                 g = g.clamp(-limit, limit);
@@ -193,16 +219,22 @@ impl OptimizerStep {
                 true => *w -= rate * decay * *w,
                 false => g += decay * *w,
             }
-            let mut own = [0.0; 2];
-            for (number, moment) in own.iter_mut().enumerate().take(count) {
-                *moment = moments[moment_at(i, number, count)];
-            }
+            let state_at = |number: usize| (number < count).then(|| moment_at(i, number, count));
+            let load = |number: usize| state_at(number).map_or(0.0, |at| moments[at]);
+            let mut own = [0, 1].map(load);
+            let mut averages = [0, 1].map(|number| load(moments_count + number));
             *w -= formulas::step(&self.optimizer, rate, g, &state, &mut own);
-            for (number, moment) in own.into_iter().enumerate().take(count) {
-                moments[moment_at(i, number, count)] = moment;
+            // NaN and numbers that become NaN below stay as they are.
+            if self.absolute_decay > 0.0 && w.abs() <= 3.4e38 {
+                let decay = state.learning_rate * self.absolute_decay * scales[0] * scales[1];
+                *w = w.signum() * (w.abs() - decay).max(0.0);
             }
             // An infinite weight would never change, and behind a ReLU the loss would not show it.
             *w = formulas::within(*w, 3.4e38);
+            formulas::average(&self.averages, w, &mut averages, &state);
+            for (number, new) in own.into_iter().take(moments_count).chain(averages).enumerate().take(count) {
+                moments[moment_at(i, number, count)] = new;
+            }
         }
     }
 
@@ -211,15 +243,15 @@ impl OptimizerStep {
         let state = at.step(self.cursor);
         let w = at.f64s(self.parameters);
         let moments = self.moments.map(|m| at.f64s(m));
-        let count = self.optimizer.moments() as usize;
+        let (count, moments_count) = (self.states() as usize, self.optimizer.moments() as usize);
         let mut bounds = [vec![0.0; w.len()], vec![0.0; moments.as_ref().map_or(0, Vec::len)]];
         let multipliers = self.multipliers.map(|m| at.f64s(m));
         let (weight_decay, decoupled) = self.optimizer.weight_decay();
         let range = if self.waits(&state) { 0..0 } else { 0..w.len() };
         for i in range {
-            let [rate, decay] = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
-            let rate = f64::from(state.learning_rate) * rate;
-            let decay = f64::from(weight_decay) * decay;
+            let scales = multipliers.as_ref().map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
+            let rate = f64::from(state.learning_rate) * scales[0];
+            let decay = f64::from(weight_decay) * scales[1];
             let mut g = gradients[i];
             if let Some(limit) = self.clip {
                 g.value = g.value.clamp(-f64::from(limit), limit.into());
@@ -232,9 +264,18 @@ impl OptimizerStep {
             }
             let own = |m: usize| moments.as_ref().filter(|_| m < count).map_or(0.0, |all| all[moment_at(i, m, count)]);
             let (step, kept) = formulas::bounds(&self.optimizer, rate, g, &state, own(0), own(1));
-            bounds[0][i] = Off::sum([before, step], 1.0).off;
-            for (number, kept) in kept.into_iter().enumerate().take(count) {
-                bounds[1][moment_at(i, number, count)] = kept.off;
+            let mut after = Off::sum([before, Off { value: -step.value, ..step }], 1.0);
+            if self.absolute_decay > 0.0 {
+                let decay = rate * scales[1] * f64::from(self.absolute_decay);
+                let size = Off { value: after.value.abs(), ..after };
+                let left = Off::sum([size, Off::sum([Off::exact(-decay)], 3.0)], 1.0);
+                after = Off { value: left.value.max(0.0) * after.value.signum(), ..left };
+            }
+            let averages = [0, 1].map(|number| own(moments_count + number));
+            let (after, averages) = formulas::average_bounds(&self.averages, after, averages, &state);
+            bounds[0][i] = after.off;
+            for (number, new) in kept.into_iter().take(moments_count).chain(averages).enumerate().take(count) {
+                bounds[1][moment_at(i, number, count)] = new.off;
             }
         }
         let outputs = 1 + usize::from(moments.is_some());
@@ -248,7 +289,7 @@ impl OptimizerStep {
         };
         Self {
             parameters: self.parameters.part(first, len),
-            moments: self.moments.map(|moments| of_blocks(moments, self.optimizer.moments() * PARAMETER_ALIGNMENT)),
+            moments: self.moments.map(|moments| of_blocks(moments, self.states() * PARAMETER_ALIGNMENT)),
             multipliers: self.multipliers.map(|multipliers| of_blocks(multipliers, 2)),
             ..self.clone()
         }
@@ -256,13 +297,13 @@ impl OptimizerStep {
 
     /// Most parameters of a part whose tensors can all be bound.
     pub(crate) fn longest(&self) -> u32 {
-        LONGEST_UPDATE / self.optimizer.moments().max(1)
+        LONGEST_UPDATE / self.states().max(1) / PARAMETER_ALIGNMENT * PARAMETER_ALIGNMENT
     }
 }
 
 const BLOCK: usize = PARAMETER_ALIGNMENT as usize;
 
-/// Index of a parameter's moment with this number, from 0. Each parameter has `count` moments.
+/// Index of a parameter's state with this number, from 0. Each parameter has `count` states: moments, then averages.
 pub(crate) fn moment_at(parameter: usize, number: usize, count: usize) -> usize {
     (parameter / BLOCK * count + number) * BLOCK + parameter % BLOCK
 }
@@ -274,7 +315,6 @@ pub(crate) fn separate_moments(moments: &[u32], count: usize) -> Vec<Vec<u32>> {
 }
 
 /// Inverse of [`separate_moments`].
-#[cfg(any(feature = "files", test))]
 pub(crate) fn join_moments(moments: &[Vec<u32>]) -> Vec<u32> {
     let starts = (0..moments.first().map_or(0, Vec::len)).step_by(BLOCK);
     starts.flat_map(|start| moments.iter().flat_map(move |moment| &moment[start..][..BLOCK])).copied().collect()

@@ -159,7 +159,7 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
         Some(Op::Update(Update { step, gradients, scale: None })) => {
             let all =
                 gradients.offset == matmul.c.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
-            all && step.multipliers.is_none()
+            all && step.multipliers.is_none() && step.averages.count() == 0
         }
         _ => false,
     };
