@@ -487,6 +487,8 @@ fn resumed_with_what_it_had_nothing_changes() {
         schedule: Some(Schedule::constant()),
         clip: Some(None),
         groups: Some(Vec::new()),
+        ema: Some(None),
+        lookahead: Some(None),
         allow_non_finite: false,
     };
     let resumed = Trainer::resume_from_bytes_with(Device::Cpu, &file, &same).unwrap();
