@@ -1,6 +1,8 @@
 //! Tests networks inside an app's own shaders.
 
 mod common;
+#[path = "wgsl/gradient.rs"]
+mod gradient;
 #[path = "../examples/common/passes.rs"]
 mod passes;
 
@@ -15,12 +17,7 @@ const ROWS: u32 = 70;
 /// the functions of the models, whose weights are in group 1.
 fn run(gpu: &Gpu, models: &[(&Model, &str)], shader: &str, input: &[f32], outputs: u32) -> Vec<f32> {
     let device = gpu.device();
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
-    let buffer = |contents: &[f32]| {
-        let contents = bytemuck::cast_slice(contents);
-        device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
-    };
-    let [input, output] = [buffer(input), buffer(&vec![f32::NAN; (ROWS * outputs) as usize])];
+    let [input, output] = [storage(gpu, input), storage(gpu, &vec![f32::NAN; (ROWS * outputs) as usize])];
 
     let functions = |(binding, (model, name)): (u32, &(&Model, &str))| model.wgsl(name).unwrap().bound_at(1, binding);
     let functions: Vec<_> = (0..).zip(models).map(functions).collect();
@@ -45,12 +42,12 @@ fn run(gpu: &Gpu, models: &[(&Model, &str)], shader: &str, input: &[f32], output
         ty,
         count: None,
     };
-    let storage = |read_only| wgpu::BindingType::Buffer {
+    let of_storage = |read_only| wgpu::BindingType::Buffer {
         ty: wgpu::BufferBindingType::Storage { read_only },
         has_dynamic_offset: false,
         min_binding_size: None,
     };
-    let own = (0..).zip([storage(true), storage(false)]).map(entry).collect::<Vec<_>>();
+    let own = (0..).zip([of_storage(true), of_storage(false)]).map(entry).collect::<Vec<_>>();
     let weights = (0..).zip(functions.iter().map(wgrad::Wgsl::binding_type)).map(entry).collect::<Vec<_>>();
     let layouts = [own, weights].map(|entries| {
         device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
@@ -85,16 +82,27 @@ fn run(gpu: &Gpu, models: &[(&Model, &str)], shader: &str, input: &[f32], output
         pass.set_bind_group(1, &weights, &[]);
         pass.dispatch_workgroups(ROWS.div_ceil(32), 1, 1);
     }
-    let staging = device.create_buffer(&wgpu::BufferDescriptor {
+    read(gpu, encoder, &output)
+}
+
+fn storage(gpu: &Gpu, contents: &[f32]) -> wgpu::Buffer {
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let contents = bytemuck::cast_slice(contents);
+    gpu.device().create_buffer_init(&wgpu::util::BufferInitDescriptor { label: None, contents, usage })
+}
+
+/// Submits the encoder, waits, and reads a buffer.
+fn read(gpu: &Gpu, mut encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: None,
-        size: output.size(),
+        size: buffer.size(),
         usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: false,
     });
-    encoder.copy_buffer_to_buffer(&output, 0, &staging, 0, output.size());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
     gpu.queue().submit([encoder.finish()]);
     staging.map_async(wgpu::MapMode::Read, .., |result| result.unwrap());
-    device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).unwrap();
     bytemuck::pod_collect_to_vec(&staging.get_mapped_range(..).unwrap())
 }
 

@@ -9,7 +9,7 @@ use wgrad::{Gpu, wgpu};
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result, snapshots, write_file};
-use crate::{Args, FRAME, Frame, Learner, Pass, buffer};
+use crate::{Args, FRAME, Frame, Learner, Pass, TRUE_FIELD, buffer};
 
 const EYE: [f32; 3] = [1.7, 1.9, 2.3];
 
@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (training, model) = (&learner.training, learner.trainer.model());
     let picture = buffer(&gpu, args.size * args.size);
     let resources = [(0, learner.frame.as_entire_binding()), (3, picture.as_entire_binding())];
-    let truth = Pass::new(&gpu, "render", "fn field(p: vec3f) -> f32 { return shape(p); }", &resources, None);
+    let truth = Pass::new(&gpu, "render", TRUE_FIELD, &resources, None);
     let learned = Pass::new(&gpu, "render", &learner.field()?, &resources, Some(model.parameter_buffer()?));
     let tiles_across = args.size.div_ceil(8);
     // Starts a frame: writes its uniforms and creates its encoder.

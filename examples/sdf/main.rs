@@ -1,7 +1,7 @@
 //! Trains a network to represent the signed distance field (SDF) of a 3-D shape.
 //!
 //! A pass of the app computes the samples on the GPU. Another pass marches rays: its shader calls the network as a
-//! WGSL function. The window shows the shape during training. Drag to orbit, use the wheel to zoom.
+//! WGSL function. The normals for the light are the network's gradient. The window shows the shape during training. Drag to orbit, use the wheel to zoom.
 //!
 //! With `--headless` it prints the loss after 1, 2, 4, 8, ... steps, and the overlap of the drawn shape with the true
 //! shape. It writes step_*.png, shape.png (the true shape), sheet.svg and loss.svg.
@@ -115,10 +115,14 @@ impl Learner {
         self.samples.record(encoder, [BATCH * FRAME / 64, 1]);
     }
 
-    /// WGSL of the network as the function `field`. Its weights are at group 1, binding 0.
+    /// WGSL of the network as the function `field`, and of its gradient. The weights are at group 1, binding 0.
     fn field(&self) -> Result<String> {
-        let network = self.trainer.model().wgsl("network")?.bound_at(1, 0);
-        Ok(format!("{network}fn field(p: vec3f) -> f32 {{ return network(p); }}"))
+        let network = self.trainer.model().wgsl("network")?.bound_at(1, 0).with_gradient();
+        Ok(format!(
+            "{network}
+            fn field(p: vec3f) -> f32 {{ return network(p); }}
+            fn field_gradient(p: vec3f) -> vec3f {{ return network_gradient(p); }}"
+        ))
     }
 
     /// Writes the uniforms for the next submission.
@@ -127,7 +131,12 @@ impl Learner {
     }
 }
 
-const NO_FIELD: &str = "fn field(p: vec3f) -> f32 { return 0.0; }";
+const NO_FIELD: &str = "
+    fn field(p: vec3f) -> f32 { return 0.0; }
+    fn field_gradient(p: vec3f) -> vec3f { return p; }";
+const TRUE_FIELD: &str = "
+    fn field(p: vec3f) -> f32 { return shape(p); }
+    fn field_gradient(p: vec3f) -> vec3f { return shape_gradient(p); }";
 
 fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -135,7 +144,7 @@ fn buffer(gpu: &Gpu, words: u32) -> wgpu::Buffer {
     gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation })
 }
 
-/// The app's shader with this WGSL function `field`.
+/// The app's shader with these WGSL functions: `field` and `field_gradient`.
 fn module(gpu: &Gpu, field: &str) -> wgpu::ShaderModule {
     let source = wgpu::ShaderSource::Wgsl(format!("{SHADER}{field}").into());
     gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("sdf"), source })

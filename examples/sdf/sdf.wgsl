@@ -1,5 +1,6 @@
-// The app's own shader: the true shape, its samples, and ray marching. The host appends `fn field(p: vec3f) -> f32`:
-// the true shape, the network, or an empty function for passes without rays.
+// The app's own shader: the true shape, its samples, and ray marching. The host appends `fn field(p: vec3f) -> f32` and
+// its gradient, `fn field_gradient(p: vec3f) -> vec3f`: the true shape, the network, or empty functions for passes
+// without rays.
 
 struct Frame {
     eye: vec3f,
@@ -25,6 +26,12 @@ fn shape(p: vec3f) -> f32 {
     return max(joined, -box);
 }
 
+// The gradient of the shape, by differences.
+fn shape_gradient(p: vec3f) -> vec3f {
+    let e = vec2f(1e-3, 0.0);
+    return (vec3f(shape(p + e.xyy), shape(p + e.yxy), shape(p + e.yyx)) - shape(p)) / e.x;
+}
+
 // Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020: pcg3d.
 fn random(key: vec3u) -> vec3f {
     var v = key * 1664525u + 1013904223u;
@@ -48,10 +55,8 @@ fn samples(@builtin(global_invocation_id) id: vec3u) {
     }
     var p = random(vec3u(row, frame.seed, 0u)) * 2.0 - 1.0;
     if row % 2u == 1u {
-        let e = vec2f(1e-3, 0.0);
-        let slope = vec3f(shape(p + e.xyy), shape(p + e.yxy), shape(p + e.yyx)) - shape(p);
         let noise = (random(vec3u(row, frame.seed, 1u)) - 0.5) * 0.1;
-        p = clamp(p - normalize(slope + 1e-9) * shape(p) + noise, vec3f(-1.0), vec3f(1.0));
+        p = clamp(p - normalize(shape_gradient(p) + 1e-6) * shape(p) + noise, vec3f(-1.0), vec3f(1.0));
     }
     points[row * 3u] = p.x;
     points[row * 3u + 1u] = p.y;
@@ -75,31 +80,17 @@ fn march(pixel: vec2f) -> vec4f {
     var t = max(max(enter.x, 0.0), max(enter.y, enter.z));
     let end = min(leave.x, min(leave.y, leave.z));
 
-    // After the hit, the same loop evaluates the field at the four corners of a small tetrahedron, for the normal. So
-    // the network's code is in the shader only once.
-    var corner = 0u;
-    var slope = vec3f(0.0);
-    var colour = vec3f(0.93 + 0.05 * at.y);
     for (var i = 0u; i < 96u && t < end; i++) {
-        let hit = corner > 0u;
         let p = eye + t * direction;
-        let distance = field(select(p, p + 0.01 * side_of(corner), hit));
-        if hit {
-            slope += distance * side_of(corner);
-            corner++;
-            if corner > 4u {
-                let normal = normalize(slope);
-                let light = max(dot(normal, normalize(vec3f(0.3, 0.9, 0.5))), 0.0);
-                colour = (0.25 + 0.75 * light) * (0.55 + 0.35 * normal);
-                break;
-            }
-        } else if distance < 0.002 {
-            corner = 1u;
-        } else {
-            t += 0.8 * distance;
+        let distance = field(p);
+        if distance < 0.002 {
+            let normal = normalize(field_gradient(p));
+            let light = max(dot(normal, normalize(vec3f(0.3, 0.9, 0.5))), 0.0);
+            return vec4f((0.25 + 0.75 * light) * (0.55 + 0.35 * normal), 1.0);
         }
+        t += 0.8 * distance;
     }
-    return vec4f(clamp(colour, vec3f(0.0), vec3f(1.0)), select(0.0, 1.0, corner > 4u));
+    return vec4f(vec3f(0.93 + 0.05 * at.y), 0.0);
 }
 
 // Headless mode: writes the image to a buffer.
@@ -109,7 +100,7 @@ fn render(@builtin(global_invocation_id) id: vec3u) {
         return;
     }
     let seen = march(vec2f(id.xy) + 0.5);
-    let bytes = vec4u(seen * vec4f(255.0, 255.0, 255.0, 1.0));
+    let bytes = vec4u(clamp(seen, vec4f(0.0), vec4f(1.0)) * vec4f(255.0, 255.0, 255.0, 1.0));
     picture[id.y * frame.size.x + id.x] = bytes.x | (bytes.y << 8u) | (bytes.z << 16u) | (bytes.w << 24u);
 }
 
@@ -134,10 +125,4 @@ fn stretch(@builtin(position) position: vec4f) -> @location(0) vec4f {
     let filled = vec2f(frame.size);
     let place = clamp(position.xy / whole * filled, vec2f(0.5), filled - 0.5);
     return textureSampleLevel(small, between_texels, place / whole, 0.0);
-}
-
-// The corners of a tetrahedron, 1 to 4.
-fn side_of(corner: u32) -> vec3f {
-    let bits = vec3u(corner, corner >> 1u, corner ^ (corner >> 1u)) & vec3u(1u);
-    return 1.0 - 2.0 * vec3f(bits);
 }

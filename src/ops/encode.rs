@@ -174,12 +174,11 @@ fn scale_and_offset(encoding: Encoding) -> [f32; 2] {
 }
 
 /// For texts of other kernels: appends `fn NAME(x: f32, k: u32) -> f32`, which returns feature k of a coordinate, and
-/// the functions that it calls. Their names begin with `prefix`.
-pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, name: &str, prefix: &str) {
+/// the functions that it calls. Their names begin with `prefix`. If `of` is "slope" instead of "feature", it returns
+/// the derivative of the feature.
+pub(crate) fn feature(texts: &mut Vec<String>, encoding: Encoding, of: &str, name: &str, prefix: &str) {
     let [scale, offset] = scale_and_offset(encoding).map(|value| format!("{value:?}"));
     let text = text_and_flops(encoding).0.replace("u.outputs", &format!("{}u", encoding.features()));
-    excerpt(texts, &text.replace("u.scale", &scale).replace("u.offset", &offset), "feature", |called| match called {
-        "feature" => name.to_owned(),
-        called => format!("{prefix}{called}"),
-    });
+    let text = text.replace("u.scale", &scale).replace("u.offset", &offset);
+    excerpt(texts, &text, of, |called| if called == of { name.to_owned() } else { format!("{prefix}{called}") });
 }

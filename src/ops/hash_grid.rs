@@ -67,6 +67,7 @@ impl HashGridForward {
 
 const FUNCTIONS: &str = text!("hash_grid.functions.wgsl");
 const SOURCE: &str = text!("hash_grid.wgsl.in");
+const SLOPE: &str = text!("hash_grid.slope.wgsl.in");
 
 /// Shader text for entries with this many features.
 pub(crate) fn grid_source(features: u32) -> String {
@@ -107,6 +108,30 @@ pub(crate) fn interpolation(
         "interpolated" => name.to_owned(),
         // Specific to this grid.
         "entry_of_table" => format!("{name}_entry"),
+        called => format!("{prefix}{called}"),
+    });
+}
+
+/// For texts of other kernels: appends `fn NAME(point: vec4f, level: vec4u, gradient: Features) -> vec4f`, which returns
+/// the gradient of a point's coordinates for that gradient of a level's features. `level` is the name of the function
+/// that [`interpolation`] appended.
+pub(crate) fn level_slope(
+    texts: &mut Vec<String>,
+    [dimensions, features]: [u32; 2],
+    level: &str,
+    name: &str,
+    prefix: &str,
+) {
+    let value = match features {
+        1 => format!("{level}_entry(i) * gradient"),
+        _ => format!("dot({level}_entry(i), gradient)"),
+    };
+    let value = format!("\nfn corner_value(i: u32, gradient: Gradient) -> f32 {{\n    return {value};\n}}\n");
+    let text = format!("{FUNCTIONS}{SLOPE}{value}").replace("Gradient", of_entry(features));
+    let text = text.replace("DIMENSIONS", &format!("{dimensions}u"));
+    excerpt(texts, &text, "level_slope", |called| match called {
+        "level_slope" => name.to_owned(),
+        "corner_value" => format!("{name}_value"),
         called => format!("{prefix}{called}"),
     });
 }

@@ -29,7 +29,7 @@ impl Kernel for HashGridInput {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let source = text!("hash_grid.functions.wgsl", "hash_grid_input.wgsl.in");
+        let source = text!("hash_grid.functions.wgsl", "hash_grid.slope.wgsl.in", "hash_grid_input.wgsl.in");
         vec![self.grid().launch_rows(self, shader("hash_grid_input", source, self.grid().constants()))]
     }
 

@@ -1,14 +1,16 @@
-//! WGSL text of encodings: functions that return four features of a row at a time, so that no row is stored.
+//! WGSL text of encodings: functions that return four features of a row at a time, so that no row is stored. Other
+//! functions take the gradient of four features and add their part of the input's gradient.
 
-use super::of_type;
+use super::{gradients, of_type};
 use crate::encoding::{Encoding, HashGrid};
 use crate::ops::writer::{part, push};
-use crate::ops::{feature, interpolation};
+use crate::ops::{feature, interpolation, level_slope};
 use crate::plan::NarrowEncoding;
 
 /// `fn encoded(input, i: u32) -> vec4f`: features 4 i to 4 i + 3 after all encodings. Past the end of the row it
-/// repeats the last feature. Names begin with `prefix`.
-pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -> String {
+/// repeats the last feature. Names begin with `prefix`. With `gradient` also `encoded_gradient`: see
+/// [`gradients`](super::gradients).
+pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str, gradient: bool) -> String {
     let mut text = String::new();
     // Functions that several encodings share are written once.
     let mut shared = Vec::new();
@@ -22,13 +24,25 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -
                 let names = [function, format!("{prefix}level_{n}"), format!("{prefix}levels_{n}")];
                 let level = [encoding.inputs, grid.features_per_level];
                 let table = (parameters, encoding.table);
-                interpolation(&mut shared, level, table, &names[1], &format!("{prefix}grid_"));
-                hash_grid(&mut text, grid, &row, encoding.inputs, names);
+                let grid_prefix = format!("{prefix}grid_");
+                interpolation(&mut shared, level, table, &names[1], &grid_prefix);
+                hash_grid(&mut text, grid, &row, encoding.inputs, &names);
+                if gradient {
+                    let slope = format!("{prefix}slope_{n}");
+                    level_slope(&mut shared, level, &names[1], &slope, &grid_prefix);
+                    gradients::hash_grid(&mut text, grid, &row, encoding.inputs, [&names[0], &slope, &names[2]]);
+                }
             }
             of_numbers => {
                 let names = [function, format!("{prefix}feature_{n}"), format!("{prefix}number_{n}")];
-                feature(&mut shared, of_numbers, &names[1], &format!("{prefix}encoding_"));
-                one_by_one(&mut text, encoding, &row, names);
+                let feature_prefix = format!("{prefix}encoding_");
+                feature(&mut shared, of_numbers, "feature", &names[1], &feature_prefix);
+                one_by_one(&mut text, encoding, &row, &names);
+                if gradient {
+                    let slope = format!("{prefix}slope_{n}");
+                    feature(&mut shared, of_numbers, "slope", &slope, &feature_prefix);
+                    gradients::one_by_one(&mut text, encoding, &row, [&names[0], &slope]);
+                }
             }
         }
     }
@@ -36,20 +50,20 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str) -
 }
 
 /// The input row of an encoding.
-struct Row<'a> {
+pub(super) struct Row<'a> {
     /// The encoding that takes the network's input.
-    first: &'a NarrowEncoding,
+    pub first: &'a NarrowEncoding,
     /// The function that returns four features of the row. `None` for the network's input.
-    before: Option<String>,
+    pub before: Option<String>,
 }
 
 impl Row<'_> {
-    fn input(&self) -> String {
+    pub fn input(&self) -> String {
         format!("input: {}", of_type(self.first.inputs))
     }
 
     /// The WGSL text of element `i` of the row.
-    fn number(&self, i: &str) -> String {
+    pub fn number(&self, i: &str) -> String {
         match &self.before {
             Some(before) => format!("{before}(input, {i} / 4u)[{i} % 4u]"),
             None if self.first.inputs == 1 => "input".into(),
@@ -58,7 +72,7 @@ impl Row<'_> {
     }
 
     /// The WGSL text of the whole row, at most four elements, as a point.
-    fn point(&self, numbers: u32) -> String {
+    pub fn point(&self, numbers: u32) -> String {
         let of = |i| match &self.before {
             _ if i >= numbers => "0.0".into(),
             Some(_) => part("before", i, 4),
@@ -69,7 +83,7 @@ impl Row<'_> {
 }
 
 /// Encodes each coordinate separately. The features of a coordinate are adjacent.
-fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, feature, number]: [String; 3]) {
+fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, feature, number]: &[String; 3]) {
     let (input, features, last) = (row.input(), at.encoding.features(), at.outputs - 1);
     let of = row.number("j");
     push(
@@ -87,7 +101,7 @@ fn {function}({input}, i: u32) -> vec4f {{"
 }
 
 /// Encodes the row as a point. The features of the levels are concatenated.
-fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, level, levels]: [String; 3]) {
+fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, level, levels]: &[String; 3]) {
     let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
     let table = table.join(", ").replace(['['], "(").replace([']'], ")");
     let (count, last) = (grid.levels, grid.levels - 1);

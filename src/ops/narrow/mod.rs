@@ -2,6 +2,7 @@
 //! `shaders/software/narrow.subgroup.wgsl.in`. They call a function `evaluate`, which is generated for the network.
 
 mod activations;
+mod gradient;
 mod subgroup;
 pub(crate) mod writer;
 
@@ -111,8 +112,8 @@ impl Kernel for Narrow {
 impl Narrow {
     /// Text for GPUs.
     pub(crate) fn source(&self) -> String {
-        let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Tile };
-        writer.functions(&self.layers);
+        let mut writer = Writer::new(String::new(), "parameters", "", Place::Tile);
+        writer.functions(&self.layers, &["activate"]);
         let widest = self.layers.iter().map(|layer| layer.inputs).max().unwrap_or(1);
         let (inputs, outputs) = (self.input.columns(), self.output.columns());
         writer.text += &constants(&[("INPUTS", inputs), ("OUTPUTS", outputs), ("WIDEST", widest)]);

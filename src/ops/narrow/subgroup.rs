@@ -8,8 +8,8 @@ use super::*;
 impl Narrow {
     /// Text for software adapters.
     pub(crate) fn subgroup_source(&self, rows: u32, lanes: u32) -> String {
-        let mut writer = Writer { text: String::new(), parameters: "parameters", prefix: "", place: Place::Vectors };
-        writer.functions(&self.layers);
+        let mut writer = Writer::new(String::new(), "parameters", "", Place::Vectors);
+        writer.functions(&self.layers, &["activate"]);
         let (inputs, outputs) = (self.input.columns(), self.output.columns());
         writer.text += &constants(&[("INPUTS", inputs), ("OUTPUTS", outputs), ("ROWS", rows), ("LANES", lanes)]);
         writer.text += "fn evaluate(first_row: u32, lane: u32) {\n    let column = lane * 4u;\n";
@@ -149,7 +149,7 @@ impl Subgroup {
                 }
             }
             activation => {
-                let function = activation_name("", activation);
+                let function = activation_name("", "activate", activation);
                 self.each(units, |g, r| format!("sum_{g}_{r} = {function}(sum_{g}_{r});"));
             }
         }

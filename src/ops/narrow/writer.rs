@@ -14,6 +14,13 @@ pub struct Run {
     pub stride: u32,
 }
 
+impl Run {
+    /// The WGSL text that adds the offset of layer `layer`, in vectors. Tensors begin at multiples of 64 numbers.
+    pub(super) fn shift(&self) -> String {
+        if self.count == 1 { String::new() } else { format!(" + layer * {}u", self.stride / 4) }
+    }
+}
+
 /// Groups layers into runs. The last layer is a run of its own, because its outputs are stored elsewhere.
 pub fn runs(layers: &[NarrowLayer]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
@@ -86,17 +93,23 @@ pub struct Writer<'a> {
     /// Prefix of the names of the functions that are called.
     pub prefix: &'a str,
     pub place: Place,
+    /// Whether the layers keep the derivatives of their activations, for [`gradient`](Self::gradient).
+    pub keeps_derivatives: bool,
 }
 
 /// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop, with `LOOP_INPUTS`
 /// inputs per iteration. Unrolled in a fragment shader, 32 inputs take lavapipe four times as long to compile, and 64
 /// take minutes. RADV unrolls the loop of 32 itself and makes the same code.
-const MOST_UNROLLED: u32 = 16;
+pub(super) const MOST_UNROLLED: u32 = 16;
 const LOOP_INPUTS: u32 = 4;
 
-impl Writer<'_> {
-    /// Writes the activation functions of the layers, each once.
-    pub fn functions(&mut self, layers: &[NarrowLayer]) {
+impl<'a> Writer<'a> {
+    pub fn new(text: String, parameters: &'a str, prefix: &'a str, place: Place) -> Self {
+        Self { text, parameters, prefix, place, keeps_derivatives: false }
+    }
+
+    /// Writes the activation functions of the layers, each once. `wanted` is "activate", "derivative" or both.
+    pub fn functions(&mut self, layers: &[NarrowLayer], wanted: &[&str]) {
         let mut called: Vec<Activation> = Vec::new();
         for layer in layers {
             if !matches!(layer.activation, Activation::Identity | Activation::Softmax)
@@ -105,19 +118,25 @@ impl Writer<'_> {
                 called.push(layer.activation);
             }
         }
-        self.text += &activations(self.prefix, &called);
+        let mut texts = Vec::new();
+        wanted.iter().for_each(|function| activations(&mut texts, self.prefix, function, &called));
+        self.text += &texts.concat();
     }
 
     /// Writes all layers. The input row is in `place`, and the outputs are `y_0`, `y_1` and so on.
     pub fn layers(&mut self, layers: &[NarrowLayer]) {
         let outputs = layers.last().map_or(0, |layer| layer.units);
         self.each(outputs, |q| format!("var y_{q}: vec4f;"));
-        // The layer after an encoding differs from all others.
-        let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
-        let runs: Vec<Run> = runs(first).into_iter().chain(runs(rest)).collect();
+        let runs = self.runs(layers);
         for (i, run) in runs.iter().enumerate() {
-            self.run(run, i + 1 == runs.len());
+            self.run(i, run, i + 1 == runs.len());
         }
+    }
+
+    /// Layers as runs. The layer after an encoding differs from all others.
+    pub(super) fn runs(&self, layers: &[NarrowLayer]) -> Vec<Run> {
+        let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
+        runs(first).into_iter().chain(runs(rest)).collect()
     }
 
     pub fn line(&mut self, line: &str) {
@@ -127,34 +146,33 @@ impl Writer<'_> {
     }
 
     /// Writes a line for each vector of this many numbers.
-    fn each(&mut self, numbers: u32, line: impl Fn(u32) -> String) {
+    pub(super) fn each(&mut self, numbers: u32, line: impl Fn(u32) -> String) {
         (0..quads(numbers)).for_each(|q| self.line(&line(q)));
     }
 
-    fn run(&mut self, run: &Run, last: bool) {
-        let Run { layer, count, stride } = run;
+    /// Writes run `i`. The last run leaves its outputs in `y_0`, `y_1` and so on.
+    pub(super) fn run(&mut self, i: usize, run: &Run, last: bool) {
+        let Run { layer, count, .. } = run;
         let NarrowLayer { bias, inputs, units, activation, .. } = *layer;
         let layers = if *count > 1 { format!("{count} layers") } else { "a layer".into() };
         self.line(&format!("// {layers} of {inputs} x {units}, {activation}"));
-        // Indices of vectors. Tensors begin at multiples of 64 numbers.
-        let shift = match count {
-            1 => {
-                self.line("{");
-                String::new()
-            }
-            _ => {
-                self.line(&format!("for (var layer = 0u; layer < {count}u; layer++) {{"));
-                format!(" + layer * {}u", stride / 4)
-            }
-        };
+        self.declare_derivatives(i, run);
+        match count {
+            1 => self.line("{"),
+            _ => self.line(&format!("for (var layer = 0u; layer < {count}u; layer++) {{")),
+        }
+        let shift = run.shift();
         let parameters = self.parameters;
         self.each(units, |q| match bias {
             Some(bias) => format!("var sum_{q} = {parameters}[{}u{shift}];", bias / 4 + q),
             None => format!("var sum_{q} = vec4f(0.0);"),
         });
         self.multiply_adds(run, &shift);
+        self.keep_derivatives(i, run, false);
         self.activation(activation, units);
+        self.keep_derivatives(i, run, true);
         match (last, self.place) {
+            (true, _) if self.keeps_derivatives => {}
             (true, _) => self.each(units, |q| format!("y_{q} = sum_{q};")),
             (_, Place::Tile) => {
                 (0..units).for_each(|i| self.line(&format!("tile[{i}u * LANES + lane] = {};", element("sum", i))));
@@ -169,7 +187,7 @@ impl Writer<'_> {
 
     /// sum += x · W. If rows of W are not whole vectors, they are read four at a time, which are whole vectors.
     fn multiply_adds(&mut self, run: &Run, shift: &str) {
-        let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
+        let NarrowLayer { weight, inputs, units, .. } = run.layer;
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
         // Inputs per iteration of the loop, and inputs of the whole loop.
         let loop_inputs = match self.place {
@@ -180,13 +198,7 @@ impl Writer<'_> {
         let unrolled = self.place == Place::Vectors && inputs <= MOST_UNROLLED;
         let looped = if unrolled { 0 } else { inputs / loop_inputs * loop_inputs };
         if looped > 0 {
-            self.line(&format!("for (var i = 0u; i < {looped}u; i += {loop_inputs}u) {{"));
-            // The bound is never reached. It tells compilers that sums with `at` do not wrap around, so that they
-            // become offsets of the loads.
-            let vectors =
-                if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
-            let last = weight + stride * (count - 1) + inputs * units;
-            self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
+            self.loop_over_rows(run, shift, looped, loop_inputs);
             self.encoded("i / 4u");
             for k in (0..loop_inputs).step_by(step as usize) {
                 let values: Vec<String> = (k..k + step).map(|k| self.value(&format!("(i + {k}u)"), k)).collect();
@@ -207,6 +219,18 @@ impl Writer<'_> {
             let values: Vec<String> = values.map(|k| self.value(&format!("{k}u"), k - looped)).collect();
             self.rows(units, &format!("{}u{shift}", (weight + first * units) / 4), &values);
         }
+    }
+
+    /// Begins a loop over rows of W. `at` is the vector at which row `i` begins.
+    pub(super) fn loop_over_rows(&mut self, run: &Run, shift: &str, looped: u32, step: u32) {
+        let Run { layer: NarrowLayer { weight, inputs, units, .. }, count, stride } = *run;
+        self.line(&format!("for (var i = 0u; i < {looped}u; i += {step}u) {{"));
+        // The bound is never reached. It tells compilers that sums with `at` do not wrap around, so that they become
+        // offsets of the loads.
+        let vectors =
+            if units.is_multiple_of(4) { format!("i * {}u", units / 4) } else { format!("i / 4u * {units}u") };
+        let last = weight + stride * (count - 1) + inputs * units;
+        self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
     }
 
     /// Requests the four numbers `i` of an encoded row.
@@ -262,7 +286,7 @@ impl Writer<'_> {
                 self.each(units, |q| format!("sum_{q} /= total;"));
             }
             activation => {
-                let function = activation_name(self.prefix, activation);
+                let function = activation_name(self.prefix, "activate", activation);
                 self.each(units, |q| format!("sum_{q} = {function}(sum_{q});"));
             }
         }

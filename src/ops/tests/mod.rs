@@ -160,7 +160,7 @@ fn wgsl_functions() -> String {
     let mut text = String::new();
     let mut add = |name: &str, network: NarrowNetwork, words| {
         let binding = text.matches("@binding").count() as u32;
-        text += &Wgsl::new(name, network, words).unwrap().bound_at(1, binding).to_string();
+        text += &Wgsl::new(name, network, words).unwrap().bound_at(1, binding).with_gradient().to_string();
     };
     for (name, op) in narrow_ops() {
         let words = op.layers.last().map_or(0, |layer| layer.weight + 64 * 64 + 64);

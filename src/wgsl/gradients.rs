@@ -1,0 +1,78 @@
+//! WGSL text of the encodings' gradients: `fn NAME_gradient(input, i: u32, g: vec4f, gradient: ptr<function, ..>)`, where
+//! NAME is the function of an encoding. `g` is the gradient of features 4 i to 4 i + 3, and 0 past the end of the row.
+//! The function adds their part of the gradient of `input`. An encoding after another passes its part on.
+
+use super::encodings::Row;
+use super::of_type;
+use crate::encoding::HashGrid;
+use crate::ops::writer::push;
+use crate::plan::NarrowEncoding;
+
+impl Row<'_> {
+    /// Begins the function.
+    fn begin(&self, text: &mut String, function: &str) {
+        let (input, ty) = (self.input(), of_type(self.first.inputs));
+        push(text, format_args!("fn {function}_gradient({input}, i: u32, g: vec4f, gradient: ptr<function, {ty}>) {{"));
+    }
+}
+
+/// Encodings of each coordinate: the gradient of a feature times the slope of the feature.
+pub fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, slope]: [&str; 2]) {
+    let (features, outputs, number) = (at.encoding.features(), at.outputs, row.number("j"));
+    let add = match (&row.before, row.first.inputs) {
+        (Some(before), _) => {
+            let part = "select(vec4f(0.0), vec4f(part), vec4u(0u, 1u, 2u, 3u) == vec4u(j % 4u))";
+            format!("{before}_gradient(input, j / 4u, {part}, gradient);")
+        }
+        (None, 1) => "*gradient += part;".into(),
+        // Vectors are not indexed, because some compilers would keep them in memory.
+        (None, n @ 2..=4) => {
+            let indices = &["0u", "1u", "2u", "3u"][..n as usize];
+            format!("*gradient += select(vec{n}f(0.0), vec{n}f(part), vec{n}u({}) == vec{n}u(j));", indices.join(", "))
+        }
+        (None, _) => "(*gradient)[j] += part;".into(),
+    };
+    row.begin(text, function);
+    push(
+        text,
+        format_args!(
+            "    for (var k = 0u; k < 4u && i * 4u + k < {outputs}u; k++) {{
+        let j = (i * 4u + k) / {features}u;
+        let part = g[k] * {slope}({number}, (i * 4u + k) % {features}u);
+        {add}
+    }}
+}}"
+        ),
+    );
+}
+
+/// A hash grid: the slopes of the levels that have these features.
+pub fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, slope, levels]: [&str; 3]) {
+    row.begin(text, function);
+    if let Some(before) = &row.before {
+        push(text, format_args!("    let before = {before}(input, 0u);"));
+    }
+    push(text, format_args!("    let point = {};", row.point(dimensions)));
+    let (each, last) = (4 / grid.features_per_level, grid.levels - 1);
+    let parts: &[&str] = match grid.features_per_level {
+        1 => &["g.x", "g.y", "g.z", "g.w"],
+        2 => &["g.xy", "g.zw"],
+        _ => &["g"],
+    };
+    let terms = (0..).zip(parts);
+    let terms = terms.map(|(k, g)| format!("{slope}(point, {levels}[min(i * {each}u + {k}u, {last}u)], {g})"));
+    push(text, format_args!("    let slope = {};", terms.collect::<Vec<_>>().join("\n        + ")));
+    let axes = ["slope.x", "slope.y", "slope.z", "slope.w"];
+    match &row.before {
+        Some(before) => {
+            let of = |i: usize| if i < dimensions as usize { axes[i] } else { "0.0" };
+            let part = [0, 1, 2, 3].map(of).join(", ");
+            push(text, format_args!("    {before}_gradient(input, 0u, vec4f({part}), gradient);"));
+        }
+        None => {
+            let part = axes[..dimensions as usize].join(", ");
+            push(text, format_args!("    *gradient += {}({part});", of_type(dimensions)));
+        }
+    }
+    text.push_str("}\n");
+}
