@@ -199,10 +199,12 @@ fn with_entry_point(mut text: String) -> String {
         let (input, output) = rest.strip_suffix(" {")?.split_once(") -> ")?;
         (!input.contains(" i: u32")).then_some((name, input, output))
     });
-    let input = |of: &str| match of.strip_prefix("array<f32, ").and_then(|rest| rest.strip_suffix('>')) {
+    let row = |of: &str| match of.strip_prefix("array<f32, ").and_then(|rest| rest.strip_suffix('>')) {
         Some(numbers) => format!("{of}({})", vec!["result"; numbers.parse().unwrap()].join(", ")),
         None => format!("{of}(result)"),
     };
+    // A gradient also takes the gradient of the outputs.
+    let input = |of: &str| of.split(", output_gradient: ").map(row).collect::<Vec<_>>().join(", ");
     let first = |of: &str| match of {
         "f32" => "",
         of if of.starts_with("vec") => ".x",
