@@ -58,6 +58,9 @@ use Tile::{Direct, Grouped, Panel, Plain, Sliding, Square32, Square64, Subgroup,
 
 /// Up to this many multiply-adds, the plain kernel takes less time than compiling a better kernel.
 const SMALL: u64 = 1 << 19;
+/// Fewest multiply-adds that are worth the compile time of the wide kernel, which all layers share. It then takes a
+/// half to a seventh of the time of the plain kernel.
+const WIDE: u64 = 1 << 16;
 /// Multiply-adds that take the time of one weight's update.
 const SIZE_OF_UPDATE: u64 = 32;
 /// Up to this many multiply-adds, more than 16 rows are not worth their compile time.
@@ -66,7 +69,7 @@ const MEDIUM: u64 = 1 << 26;
 /// Fewest rows of C that are worth the loading of a panel of B.
 const MANY_ROWS: u32 = 128;
 /// Fewest multiply-adds that are worth the compile time of the panel kernel.
-const PANELS: u64 = 1 << 22;
+const PANELS: u64 = 1 << 19;
 /// Steps of k in a panel of B. A panel has 16 KiB, which leaves room in a processor's L1 cache.
 const PANEL: u32 = 64;
 /// Most rows that share a loaded panel.
@@ -227,9 +230,9 @@ impl MatmulKernel {
             _ => 16,
         };
         let by_subgroup = size > SMALL && adapter.matmul_subgroup.is_some();
-        let by_panels = by_subgroup && (op.layout == Layout::Tn || m >= MANY_ROWS && size >= PANELS);
+        let by_panels = if op.layout == Layout::Tn { by_subgroup } else { m >= MANY_ROWS && size >= PANELS };
         let best =
-            [(Vector { lanes: 8 }, true), (Sliding, by_subgroup), (Panel, by_panels), (Wide { rows }, by_subgroup)];
+            [(Vector { lanes: 8 }, true), (Sliding, by_subgroup), (Panel, by_panels), (Wide { rows }, size >= WIDE)];
         let mut best = best.into_iter().filter(|(_, wanted)| *wanted).map(|(tile, _)| Self { tile, k: Whole });
         best.find(|kernel| kernel.fits(op, adapter)).unwrap_or(Self {
             tile: if by_subgroup { Subgroup { rows } } else { Plain },
