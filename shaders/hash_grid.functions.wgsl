@@ -45,6 +45,13 @@ fn axis_weights(cell: Cell, corner: u32) -> vec4f {
     return select(1.0 - cell.fraction, cell.fraction, corner_bits(corner) != vec4u(0u));
 }
 
+// The derivative of a corner's weight along each axis, in cells: the product of the weights along the other axes.
+fn corner_slopes(cell: Cell, corner: u32) -> vec4f {
+    let s = axis_weights(cell, corner);
+    let others = vec4f(s.y * (s.z * s.w), s.x * (s.z * s.w), (s.x * s.y) * s.w, (s.x * s.y) * s.z);
+    return select(-others, others, corner_bits(corner) != vec4u(0u));
+}
+
 fn corner_weight(cell: Cell, corner: u32) -> f32 {
     let weights = axis_weights(cell, corner);
     return (weights.x * weights.y) * (weights.z * weights.w);

@@ -207,7 +207,7 @@ pub use schedule::{Plateau, Schedule, StepDecay};
 pub use scores::{Scores, psnr, ssim};
 pub use shape::Shape;
 pub use texture_io::{Images, RandomCrops, TextureOutput, TextureSamples};
-pub use trainer::{Chain, ChainRows, Frame, Snapshots, Trainer, Training};
+pub use trainer::{Chain, ChainRows, Frame, NetworkGradientRows, Snapshots, Trainer, Training};
 pub use wgpu;
 pub use wgsl::Wgsl;
 

@@ -1,4 +1,4 @@
-//! Losses of a network with several outputs.
+//! Losses of a network with several outputs, and the eikonal term.
 
 use crate::error::{Error, Result};
 use crate::loss::Loss;
@@ -13,12 +13,16 @@ use crate::optimizer::at_least_zero;
 /// let losses = Losses::new()
 ///     .output("kind", Loss::SoftmaxCrossEntropy)
 ///     .weighted("size", Loss::MeanSquaredError, 0.5);
-/// # let _ = losses;
+/// let distance = Losses::from(Loss::MeanAbsoluteError).eikonal(0.1);
+/// # let _ = (losses, distance);
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 pub struct Losses {
     of_outputs: Vec<OutputLoss>,
+    /// The weight of the eikonal term.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "Option::is_none"))]
+    eikonal: Option<f32>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +36,7 @@ struct OutputLoss {
 
 impl From<Loss> for Losses {
     fn from(loss: Loss) -> Self {
-        Self { of_outputs: vec![OutputLoss { output: None, loss, weight: 1.0 }] }
+        Self { of_outputs: vec![OutputLoss { output: None, loss, weight: 1.0 }], eikonal: None }
     }
 }
 
@@ -52,6 +56,24 @@ impl Losses {
     pub fn weighted(mut self, output: impl Into<String>, loss: Loss, weight: f32) -> Self {
         self.of_outputs.push(OutputLoss { output: Some(output.into()), loss, weight });
         self
+    }
+
+    /// Adds the eikonal term to the training loss: `weight` · mean of (|∇y| − 1)² (Gropp et al., 2020, implicit geometric
+    /// regularization). ∇y is the gradient of the output with respect to the input, and the mean is over the rows of a
+    /// batch. A signed distance has a gradient of length 1, in units of the output per unit of the input.
+    ///
+    /// The network needs one input and one output of one number. Its layers must have second derivatives: dense layers,
+    /// activations except softmax and custom ones, encodings at the input, and layers that only move or add numbers.
+    /// Building the trainer fails with an error that names other layers. The weight is finite and at least 0.
+    ///
+    /// Weights of rows do not change the term. Reported losses and evaluations leave it out.
+    pub fn eikonal(self, weight: f32) -> Self {
+        Self { eikonal: Some(weight), ..self }
+    }
+
+    /// The weight of the eikonal term, if there is one.
+    pub(crate) fn eikonal_weight(&self) -> Result<Option<f32>> {
+        self.eikonal.map(|weight| at_least_zero("weight of the eikonal term", weight).map(|()| weight)).transpose()
     }
 
     /// The loss and the weight of each output of the network, in the order of the outputs.

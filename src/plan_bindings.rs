@@ -22,7 +22,7 @@ impl PlanBindings {
             let buffer = plan.buffer(plan.find(role)?);
             let [batch, ref sample @ ..] = buffer.shape?[..] else { return None };
             let columns = sample.iter().product();
-            let written = matches!(role, Role::Output(_) | Role::InputGradient(_));
+            let written = matches!(role, Role::Output(_) | Role::InputGradient(_) | Role::NetworkGradient);
             let rows = rows.strided(gpu, &buffer.name, batch, columns);
             Some(rows.map(|rows| Binding { role, name: buffer.name.clone(), rows, written }))
         };

@@ -51,10 +51,10 @@ macro_rules! kernels {
 }
 
 kernels! {
-    next_batch gather copy_rows matmul pointwise combine scale_shift rearrange pad reduce reduce_max_gradient softmax layer_norm layer_norm_input layer_norm_parameters encode hash_grid
+    next_batch gather copy_rows matmul pointwise curvature combine scale_shift rearrange pad reduce reduce_max_gradient softmax layer_norm layer_norm_input layer_norm_parameters encode hash_grid
     pool pool_gradient resample
     channel_statistics running_statistics batch_norm batch_norm_parameters batch_norm_input
-    hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input pointwise_loss softmax_cross_entropy metrics non_finite accumulate
+    hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input hash_grid_tangent eikonal pointwise_loss softmax_cross_entropy metrics non_finite accumulate
     sum_squares update narrow
 }
 

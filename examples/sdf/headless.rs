@@ -9,7 +9,7 @@ use wgrad::{Gpu, wgpu};
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result, snapshots, write_file};
-use crate::{Args, FRAME, Frame, Learner, Pass, TRUE_FIELD, buffer};
+use crate::{Args, BATCH, FRAME, Frame, Learner, Pass, TRUE_FIELD, buffer};
 
 const EYE: [f32; 3] = [1.7, 1.9, 2.3];
 
@@ -18,7 +18,7 @@ pub fn run(args: &Args) -> Result<()> {
     let [shape_file, sheet, curve_file] = common::checked_outputs(&args.out, ["shape.png", "sheet.svg", "loss.svg"])?;
     let snapshot_steps = snapshots::steps(args.steps);
     common::check_outputs(snapshot_steps.iter().map(|&step| snapshots::path(&args.out, step)))?;
-    let learner = Learner::new(gpu.clone(), args, Some(args.steps))?;
+    let mut learner = Learner::new(gpu.clone(), args, Some(args.steps))?;
     let (training, model) = (&learner.training, learner.trainer.model());
     let picture = buffer(&gpu, args.size * args.size);
     let resources = [(0, learner.frame.as_entire_binding()), (3, picture.as_entire_binding())];
@@ -77,8 +77,22 @@ pub fn run(args: &Args) -> Result<()> {
     let (title, x_label, y_label) = ("Distance to a shape", "step", "mean absolute error since the last image");
     plot::curves(&curve_file, &[Panel { title, x_label, y_label, log_y: true, curves: vec![curve] }])?;
     println!("final overlap of the outlines {:.1}%", overlap * 100.0);
+    println!("mean of | |gradient| - 1 | over {} new samples: {:.4}", BATCH * FRAME, slope_error(&gpu, &mut learner)?);
     println!("see sheet.svg, loss.svg, shape.png and step_*.png in {}", args.out.display());
     Ok(())
+}
+
+/// The mean of | |gradient| − 1 | over new samples.
+fn slope_error(gpu: &Gpu, learner: &mut Learner) -> Result<f64> {
+    learner.write(Frame::new(EYE, [1; 2], u32::MAX));
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    learner.record_samples(&mut encoder);
+    let (chain, gradient) = learner.gradient()?;
+    chain.record_forward(&mut encoder);
+    let gradient: Vec<f32> = read(gpu, encoder, &gradient)?;
+    let length = |g: &[f32]| g.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+    let errors = gradient.chunks(3).map(|g| (length(g) - 1.0).abs());
+    Ok(errors.sum::<f64>() / f64::from(BATCH * FRAME))
 }
 
 /// The number of pixels that both images hit, divided by the number that at least one hits.

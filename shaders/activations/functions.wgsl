@@ -20,6 +20,16 @@ fn sigmoid(z: vec4f) -> vec4f {
     return select(tail, 1.0 - tail, z > vec4f(0.0));
 }
 
+// The derivative of sigmoid, without the cancellation of 1 - sigmoid.
+fn sigmoid_slope(z: vec4f) -> vec4f {
+    return sigmoid(z) * sigmoid(-z);
+}
+
+// 1 - 2 sigmoid(z), an odd function.
+fn sigmoid_odd(z: vec4f) -> vec4f {
+    return sigmoid(-z) - sigmoid(z);
+}
+
 // a * sigmoid(z). For very negative z, sigmoid(z) may be flushed to 0 although the product is a normal number.
 // Therefore sigmoid(z) is computed as two factors, and a is multiplied by one after the other.
 fn times_sigmoid(a: vec4f, z: vec4f) -> vec4f {

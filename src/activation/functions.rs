@@ -8,7 +8,7 @@ use crate::accuracy::*;
 /// An activation with parameter `p`, input z and output y.
 pub(crate) struct Function {
     /// WGSL functions `activate` and `derivative` of a vec4f, and their helpers. The parameter is the constant
-    /// `PARAMETER`.
+    /// `PARAMETER`. Also `second_derivative`, unless it is 0 everywhere: see `second_derivative.rs`.
     pub text: &'static str,
     /// Floating-point operations of the value and of the derivative.
     pub flops: [u64; 2],
@@ -297,13 +297,13 @@ fn exp_minus_1_error(y: f64, alpha: f64) -> f64 {
     y * 24.0 * U + alpha * of_exp(1.0, 0.0) * 0.61
 }
 
-fn sigmoid(z: f64) -> f64 {
+pub(super) fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
 }
 
 /// The error of sigmoid. A relative error of e^−z changes 1 / (1 + e^−z) by that error times y (1 − y). The result may
 /// be flushed to zero.
-fn sigmoid_error(z: f64) -> f64 {
+pub(super) fn sigmoid_error(z: f64) -> f64 {
     let y = sigmoid(z);
     y * (1.0 - y) * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (U + DIVISION) + FLUSHED
 }
@@ -335,11 +335,11 @@ fn normal_distribution_error(z: f64) -> f64 {
 const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
 
 /// The argument of tanh in gelu's approximation.
-fn gelu_inner(z: f64) -> f64 {
+pub(super) fn gelu_inner(z: f64) -> f64 {
     SQRT_2_OVER_PI * (z + 0.044715 * z * z * z)
 }
 
-fn gelu_inner_slope(z: f64) -> f64 {
+pub(super) fn gelu_inner_slope(z: f64) -> f64 {
     SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * z * z)
 }
 

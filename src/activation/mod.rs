@@ -2,6 +2,7 @@
 
 mod custom;
 mod functions;
+mod second_derivative;
 
 use std::fmt;
 

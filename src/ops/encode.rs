@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use super::*;
 use crate::encoding::Encoding;
 
-/// An encoding of each coordinate, or the gradient of the encoding.
+/// An encoding of each coordinate, the gradient of the encoding, or the tangent of its features.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encode {
     /// The encoding. Hash grids have their own ops.
@@ -14,21 +14,28 @@ pub struct Encode {
     pub x: Tensor,
     /// For the gradient: dy, \[rows, coordinates · features\].
     pub gradient: Option<Tensor>,
-    /// Written. Forward: y, \[rows, coordinates · features\]. Gradient: dx, \[rows, coordinates\].
+    /// For the tangent: that of x, \[rows, coordinates\].
+    pub tangent: Option<Tensor>,
+    /// Written. Forward: y, \[rows, coordinates · features\]. Gradient: dx, \[rows, coordinates\]. Tangent: that of y.
     pub output: Tensor,
 }
 
 const LANES: u32 = 64;
 
 impl Kernel for Encode {
-    binds! { "encode": read x, read gradient, write output }
+    binds! { "encode": read x, read gradient, read tangent, write output }
 
     fn detail(&self) -> String {
-        format!(" {}{:?}", if self.gradient.is_some() { "gradient of " } else { "" }, self.encoding)
+        let of = match (self.gradient, self.tangent) {
+            (Some(_), _) => "gradient of ",
+            (None, Some(_)) => "tangent of ",
+            (None, None) => "",
+        };
+        format!(" {of}{:?}", self.encoding)
     }
 
     fn flops(&self) -> u64 {
-        let each = text_and_flops(self.encoding).1[usize::from(self.gradient.is_some())];
+        let each = text_and_flops(self.encoding).1[usize::from(self.gradient.or(self.tangent).is_some())];
         u64::from(self.x.len()) * u64::from(self.encoding.features()) * each
     }
 
@@ -38,7 +45,7 @@ impl Kernel for Encode {
         let shader = shader(
             format!("encode {}", self.encoding.kind()),
             text_and_flops(self.encoding).0.to_owned() + text!("encode.wgsl.in"),
-            [("GRADIENT", self.gradient.is_some().into())],
+            [("GRADIENT", self.gradient.is_some().into()), ("TANGENT", self.tangent.is_some().into())],
         );
         let uniforms = uniforms![numbers, outputs: self.encoding.features(), scale, offset];
         vec![Launch::of(self, shader, uniforms, numbers.div_ceil(LANES))]
@@ -47,6 +54,12 @@ impl Kernel for Encode {
     fn twin(&self, at: &mut Operands<'_>) {
         let (x, output) = (at.f32s(self.x), at.out::<f32>(self.output));
         let features = self.encoding.features() as usize;
+        if let Some(tangent) = self.tangent {
+            for ((y, &x), t) in output.chunks_exact_mut(features).zip(x).zip(at.f32s(tangent)) {
+                (0..).zip(y).for_each(|(k, y)| *y = t * Feature::of(self.encoding, x, k).slope);
+            }
+            return;
+        }
         let Some(gradient) = self.gradient else {
             for (y, &x) in output.chunks_exact_mut(features).zip(x) {
                 (0..).zip(y).for_each(|(k, y)| *y = Feature::of(self.encoding, x, k).value);
@@ -60,6 +73,15 @@ impl Kernel for Encode {
 
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let (x, features) = (at.f32s(self.x), self.encoding.features());
+        if let Some(tangent) = self.tangent {
+            let bound = |x: f32, t: f32, k: u32| {
+                let Feature { slope, off, .. } = Feature::of(self.encoding, x, k);
+                let (size, slope) = (f64::from(t).abs(), f64::from(slope).abs());
+                size * (off[1] + 2.0 * U * slope) + flushed(t) * slope
+            };
+            let numbers = x.iter().zip(at.f32s(tangent));
+            return vec![Bounds::Each(numbers.flat_map(|(&x, &t)| (0..features).map(move |k| bound(x, t, k))).collect())];
+        }
         let Some(gradient) = self.gradient else {
             let of_number = |&x: &f32| (0..features).map(move |k| Feature::of(self.encoding, x, k).off[0]);
             return vec![Bounds::Each(x.iter().flat_map(of_number).collect())];

@@ -16,13 +16,16 @@ pub struct HashGridScatter {
     pub scales: Tensor,
     /// i32 \[entries, features\], added to.
     pub sums: Tensor,
+    /// \[rows, dimensions\]: tangents of the points. If given, the derivatives of the corners' weights along them replace
+    /// the weights.
+    pub tangent: Option<Tensor>,
 }
 
 impl Kernel for HashGridScatter {
-    binds! { "hash_grid_scatter": read x, read levels, read gradient, read scales, change sums }
+    binds! { "hash_grid_scatter": read x, read levels, read gradient, read scales, change sums, read tangent }
 
     fn flops(&self) -> u64 {
-        self.grid().of_corners(5, 3)
+        self.grid().of_corners(if self.tangent.is_some() { 20 } else { 5 }, 3)
     }
 
     fn bytes(&self) -> u64 {
@@ -30,18 +33,22 @@ impl Kernel for HashGridScatter {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let source = text!("shared/bits.wgsl", "hash_grid.functions.wgsl", "hash_grid_scatter.wgsl.in");
-        vec![self.grid().launch(self, shader("hash_grid_scatter", source, self.grid().constants()))]
+        let source = super::hash_grid_tangent::TANGENT.to_owned() + text!("shared/bits.wgsl", "hash_grid_scatter.wgsl.in");
+        let constants = self.grid().constants().into_iter().chain([("TANGENT", self.tangent.is_some().into())]);
+        vec![self.grid().launch(self, shader("hash_grid_scatter", source, constants.collect::<Vec<_>>()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
         let (grid, sums) = (self.grid(), at.out::<i32>(self.sums));
         let (gradient, scales) = (at.f32s(self.gradient), at.f32s(self.scales));
-        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+        let (x, tangent) = (at.f32s(self.x), self.tangent.map(|tangent| at.f32s(tangent)));
+        grid.for_each_corner(x, at.words(self.levels), |corner| {
             let scale = scales[2 * corner.level];
             if !scale.is_nan() {
+                let slope = tangent.map(|t| corner.weight_tangent(corner.tangent(x, t, grid.dimensions)));
                 for (sum, dy) in sums[grid.numbers(corner.entry)].iter_mut().zip(&gradient[corner.features..]) {
-                    *sum += (corner.weight() * (dy * scale)).round_ties_even() as i32;
+                    let share = slope.map_or_else(|| corner.weight() * (dy * scale), |slope| slope * dy * scale);
+                    *sum += share.round_ties_even() as i32;
                 }
             }
         });
@@ -52,12 +59,21 @@ impl Kernel for HashGridScatter {
     fn bounds(&self, at: &Operands<'_>) -> Vec<Bounds> {
         let grid = self.grid();
         let (gradient, scales) = (at.f64s(self.gradient), at.f64s(self.scales));
+        let (x, tangent) = (at.f32s(self.x), self.tangent.map(|tangent| at.f32s(tangent)));
         let mut bounds = vec![0.0; self.sums.len() as usize];
-        grid.for_each_corner(at.f32s(self.x), at.words(self.levels), |corner| {
+        grid.for_each_corner(x, at.words(self.levels), |corner| {
+            let (weight, weight_off) = match tangent {
+                None => (corner.weight(), corner.weight_off(grid.dimensions)),
+                Some(tangent) => {
+                    let along = corner.tangent(x, tangent, grid.dimensions);
+                    (corner.weight_tangent(along), corner.weight_tangent_size_and_off(along, grid.dimensions).1)
+                }
+            };
             for (bound, dy) in bounds[grid.numbers(corner.entry)].iter_mut().zip(&gradient[corner.features..]) {
                 let scaled = dy * scales[2 * corner.level];
-                let exact = f64::from(corner.weight()) * scaled;
-                let off = scaled.abs() * corner.weight_off(grid.dimensions) + 2.0 * U * exact.abs();
+                let exact = f64::from(weight) * scaled;
+                let flushed = if tangent.is_some() { FLUSHED * scales[2 * corner.level] } else { 0.0 };
+                let off = scaled.abs() * weight_off + 2.0 * U * exact.abs() + flushed;
                 *bound += (exact + off).round() - (exact - off).round();
             }
         });

@@ -50,6 +50,7 @@ impl Builder<'_> {
             if pre_activation_gradient.is_none() && gradients.iter().all(Option::is_none) {
                 continue;
             }
+            self.node_gradients[index].output = gradients[0];
             let inputs = node.inputs.iter().map(|&source| self.value(source)).collect();
             let at = LayerContext { index, node, inputs, wanted, done: self.lowered[index].clone() };
             layers::backward(&at, &gradients, pre_activation_gradient, self)?;
@@ -61,21 +62,25 @@ impl Builder<'_> {
     /// Writes the gradients of the inputs to buffers that an app reads.
     pub fn write_input_gradients(&mut self, inputs: &[bool]) -> Result<()> {
         for (i, _) in inputs.iter().enumerate().filter(|(_, asked)| **asked) {
-            let (name, shape) = (input_gradient(self.network, i), self.inputs[i].shape);
             let sum = self.sum_of(Source::Input(i))?;
-            let role = Role::InputGradient(i as u32);
-            let own = sum.filter(|sum| self.plan.buffer(sum.buffer).role == Role::ActivationGradient);
-            match (own, sum) {
-                (Some(own), _) => {
-                    let buffer = &mut self.plan.buffers[own.buffer.0];
-                    (buffer.name, buffer.role, buffer.shape) = (name, role, Some(shape));
-                }
-                (None, sum) => {
-                    let output = self.buffer(&name, shape, role)?;
-                    // An input without influence on the outputs has the gradient zero.
-                    let (input, scale) = sum.map_or((self.inputs[i], 0.0), |sum| (seen_as(sum, shape), 1.0));
-                    self.push(ScaleShift { input, output, scale, shift: 0.0 });
-                }
+            self.write_gradient(i, sum, &input_gradient(self.network, i), Role::InputGradient(i as u32))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a gradient of an input to a buffer that an app reads.
+    pub fn write_gradient(&mut self, input: usize, sum: Option<Tensor>, name: &str, role: Role) -> Result<()> {
+        let shape = self.inputs[input].shape;
+        match sum {
+            Some(own) if self.plan.buffer(own.buffer).role.is_transient() => {
+                let buffer = &mut self.plan.buffers[own.buffer.0];
+                (buffer.name, buffer.role, buffer.shape) = (name.into(), role, Some(shape));
+            }
+            sum => {
+                let output = self.buffer(name, shape, role)?;
+                // An input without influence on the outputs has the gradient zero.
+                let (input, scale) = sum.map_or((self.inputs[input], 0.0), |sum| (seen_as(sum, shape), 1.0));
+                self.push(ScaleShift { input, output, scale, shift: 0.0 });
             }
         }
         Ok(())
@@ -105,7 +110,7 @@ impl Builder<'_> {
     }
 
     /// The gradient of a value: the sum of its readers' gradients.
-    fn sum_of(&mut self, source: Source) -> Result<Option<Tensor>> {
+    pub fn sum_of(&mut self, source: Source) -> Result<Option<Tensor>> {
         let shares = self.contributions.remove(&source).unwrap_or_default();
         let name = gradient_name(self, source);
         let shape = self.value(source).shape;
@@ -165,8 +170,9 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The number of shares of a parameter's gradient.
     fn readers(&self, parameter: usize) -> usize {
-        self.network.nodes().iter().flat_map(|node| &node.parameters).filter(|p| **p == parameter).count()
+        self.tangent_shares[parameter] + self.network.nodes().iter().flat_map(|node| &node.parameters).filter(|p| **p == parameter).count()
     }
 
     /// The gradient of a parameter.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::network_gradient::NodeGradients;
 use super::*;
 use crate::config::TrainerConfig;
 use crate::error::Error;
@@ -52,6 +53,14 @@ pub(crate) struct Builder<'a> {
     pub contributions: BTreeMap<Source, Vec<Tensor>>,
     /// For each parameter with several readers, the gradients that they have computed so far.
     pub shared_gradients: BTreeMap<usize, Vec<Tensor>>,
+    /// For each parameter, the number of shares of its gradient that tangents have added.
+    pub tangent_shares: Vec<usize>,
+    /// For each node, its gradients in the last backward pass.
+    pub node_gradients: Vec<NodeGradients>,
+    /// Precedes the names of new buffers. It keeps the names of different passes apart.
+    pub prefix: &'static str,
+    /// The role of gradients in the current pass.
+    pub gradient_role: Role,
 }
 
 impl<'a> Builder<'a> {
@@ -75,6 +84,10 @@ impl<'a> Builder<'a> {
             lowered: Vec::new(),
             contributions: BTreeMap::new(),
             shared_gradients: BTreeMap::new(),
+            tangent_shares: vec![0; network.parameters().len()],
+            node_gradients: vec![NodeGradients::default(); network.nodes().len()],
+            prefix: "",
+            gradient_role: Role::ActivationGradient,
         };
         builder.buffer("parameters", [network.parameter_words()], Role::Parameters)?;
         Ok(builder)
@@ -93,9 +106,9 @@ impl<'a> Builder<'a> {
 
     /// Adds a buffer and returns the tensor that covers it.
     pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, role: Role) -> Result<Tensor> {
-        let shape = shape.into();
+        let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
         limit(&format!("buffer {name} {shape:?}"), shape.elements(), LONGEST_TENSOR, "words")?;
-        Ok(self.add(name, shape, role))
+        Ok(self.add(&name, shape, role))
     }
 
     /// Adds a buffer whose size has been checked.
@@ -130,7 +143,7 @@ impl<'a> Builder<'a> {
 
     /// Adds a tensor for the gradient of a tensor.
     pub fn gradient(&mut self, name: &str, of: Tensor) -> Result<Tensor> {
-        self.buffer(name, of.shape, Role::ActivationGradient)
+        self.buffer(name, of.shape, self.gradient_role)
     }
 
     /// The tensor of parameter number `i` of the network.

@@ -11,6 +11,7 @@ mod layers;
 mod losses;
 mod memory_sharing;
 mod narrow;
+mod network_gradient;
 mod role;
 mod updates;
 
@@ -110,14 +111,18 @@ impl Plan {
     ) -> Result<Builder<'a>> {
         optimizer.check()?;
         config.check(network)?;
+        let eikonal = losses.eikonal_weight()?;
         let losses = losses.of_outputs(network)?;
         let mut plan = Builder::new("training", network, config.batch)?;
         let data = plan.data_set(optimizer.learning_rate(), config.schedule, config.accumulate)?;
         plan.gather(&data)?;
         plan.train(config);
         plan.forward(Some(&data))?;
-        plan.losses(&losses, &data, true)?;
         let wanted = Wanted::new(&plan, vec![false; network.input_specs().len()]);
+        if let Some(weight) = eikonal {
+            plan.eikonal(weight, &data, &wanted)?;
+        }
+        plan.losses(&losses, &data, true)?;
         let step = plan.optimizer(optimizer, config, &data);
         plan.backward(&wanted)?;
         plan.update(step, config, losses.iter().all(|(loss, _)| loss.is_mean()), None)?;
@@ -139,6 +144,36 @@ impl Plan {
         config: &TrainerConfig,
         input_gradients: &[bool],
     ) -> Result<Self> {
+        Self::any_chain(network, optimizer, config, input_gradients, None)
+    }
+
+    /// The plan of a [`chain`](Self::chain) whose loss may read the network gradient too, for a network with one input
+    /// and one output.
+    ///
+    /// The network gradient is that of Σ `output_weights` · output with respect to the input. The forward phase writes
+    /// it. The backward phase reads the gradient of the loss with respect to it.
+    ///
+    /// # Errors
+    /// - The errors of [`training`](Self::training).
+    /// - [`Error::Shape`](crate::Error::Shape) if the network has several inputs or outputs, if it has layers without a
+    ///   second derivative here, or if the number of weights is wrong.
+    pub fn chain_with_network_gradient(
+        network: &Network,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+        input_gradients: &[bool],
+        output_weights: &[f32],
+    ) -> Result<Self> {
+        Self::any_chain(network, optimizer, config, input_gradients, Some(output_weights))
+    }
+
+    pub(crate) fn any_chain(
+        network: &Network,
+        optimizer: &Optimizer,
+        config: &TrainerConfig,
+        input_gradients: &[bool],
+        output_weights: Option<&[f32]>,
+    ) -> Result<Self> {
         optimizer.check()?;
         config.check(network)?;
         let mut plan = Builder::new("chain", network, config.batch)?;
@@ -149,8 +184,15 @@ impl Plan {
         plan.write_outputs(&[])?;
         let asked: Vec<bool> =
             (0..network.input_specs().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
-        plan.given_gradients()?;
         let wanted = Wanted::new(&plan, asked.clone());
+        if let Some(weights) = output_weights {
+            let gradient = plan.network_gradient(weights, &wanted)?;
+            plan.write_network_gradient(gradient)?;
+            let shape = plan.inputs[0].shape;
+            let start = plan.buffer("network_gradient_gradient", shape, Role::NetworkGradientGradient)?;
+            plan.tangents(start, &wanted)?;
+        }
+        plan.given_gradients()?;
         let step = plan.optimizer(optimizer, config, &data);
         plan.backward(&wanted)?;
         plan.write_input_gradients(&asked)?;
@@ -171,7 +213,7 @@ impl Plan {
             use Role::*;
             matches!(
                 self.buffer(tensor.buffer).role,
-                OutputGradient(_) | InputGradient(_) | ActivationGradient | Gradients
+                OutputGradient(_) | NetworkGradientGradient | InputGradient(_) | ActivationGradient | Gradients
             )
         };
         let has_gradient = |op: &Op| {

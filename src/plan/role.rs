@@ -50,6 +50,12 @@ pub enum Role {
     OutputGradient(u32),
     /// The gradient of a chain's input. Bound at run time.
     InputGradient(u32),
+    /// The gradient of a network's output with respect to its input, which a chain writes. Bound at run time.
+    NetworkGradient,
+    /// The gradient of a chain's loss with respect to the network gradient. Bound at run time.
+    NetworkGradientGradient,
+    /// The weights of the outputs in the network gradient, once for each row of the batch.
+    OutputWeights,
     /// The output of a layer, or the gathered batch.
     Activation,
     /// The gradient of a layer's output or pre-activation.

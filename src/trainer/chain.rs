@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Trainer;
-#[cfg(doc)]
 use crate::buffer_rows::Rows;
 use crate::config::TrainerConfig;
 #[cfg(doc)]
@@ -49,7 +48,62 @@ pub struct ChainRows<'a> {
     pub input_gradient: Option<NamedRows<'a>>,
 }
 
+/// The app's buffers for the network gradient of a [`Chain`] with one input and one output, beside its [`ChainRows`].
+///
+/// With the weights c, the network gradient is g = d(Σ c · y)/dx: the gradient of the weighted output with respect to the
+/// input. For one output number, use the weight 1. The rows have the layout of the input.
+#[derive(Debug, Clone)]
+pub struct NetworkGradientRows<'a> {
+    /// g, written by the forward pass.
+    pub value: Rows<'a>,
+    /// Gradient of the app's loss with respect to each number of g. Read by the backward pass.
+    pub gradient: Rows<'a>,
+    /// Weight of each number of the output.
+    pub output_weights: &'a [f32],
+}
+
 impl Trainer {
+    /// Like [`prepare_chain`](Self::prepare_chain), for a loss L(y, g) that reads the network gradient g too. An example is
+    /// the eikonal term (|g| − 1)² of a signed distance; [`Losses::eikonal`](crate::Losses::eikonal) adds it without a
+    /// chain.
+    ///
+    /// The forward pass also writes g. The backward pass also reads the gradient of the loss with respect to g. The
+    /// gradients of the weights and of the input are those of both. Dropout has the same mask in y and in g.
+    ///
+    /// The layers must have second derivatives: dense layers, activations except softmax and custom ones, encodings, and
+    /// layers that only move or add numbers. Piecewise linear functions have the second derivative 0. Encodings other
+    /// than [`Encoding::Identity`](crate::Encoding::Identity) must come before all trained layers, and then the gradient of
+    /// the input is not available.
+    ///
+    /// ```no_run
+    /// # fn f(trainer: &mut wgrad::Trainer, [x, y, dy, g, dg]: [&wgrad::wgpu::Buffer; 5],
+    /// #      loss: impl Fn(&mut wgrad::wgpu::CommandEncoder), encoder: &mut wgrad::wgpu::CommandEncoder)
+    /// #      -> wgrad::Result<()> {
+    /// use wgrad::{ChainRows, NetworkGradientRows};
+    /// let rows = ChainRows { input: x.into(), output: y.into(), output_gradient: dy.into(), input_gradient: None };
+    /// let gradient = NetworkGradientRows { value: g.into(), gradient: dg.into(), output_weights: &[1.0] };
+    /// let chain = trainer.prepare_chain_with_gradient(rows, gradient, 256)?;
+    /// chain.record_forward(encoder); // x -> y and g = dy/dx
+    /// loss(encoder);                 // y, g -> dy, dg, the app's own pass
+    /// chain.record_backward(encoder);
+    /// chain.record_update(encoder);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - As [`prepare_chain`](Self::prepare_chain), also for the rows of g.
+    /// - [`Error::Shape`] if the network has several inputs or outputs, if a layer has no second derivative here (the error
+    ///   names all such layers), or if there is not one weight for each number of the output.
+    pub fn prepare_chain_with_gradient(
+        &mut self,
+        rows: ChainRows<'_>,
+        gradient: NetworkGradientRows<'_>,
+        batch: u32,
+    ) -> Result<Chain> {
+        self.any_chain(rows, Some(gradient), batch)
+    }
+
     /// Binds the network to the app's own buffers, as a part of a larger differentiable computation. Submits nothing.
     ///
     /// The app does this for each batch:
@@ -98,6 +152,15 @@ impl Trainer {
     /// - [`Error::NeedsGpu`] on [`Device::Cpu`](crate::Device::Cpu).
     /// - [`Error::LimitExceeded`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn prepare_chain(&mut self, rows: ChainRows<'_>, batch: u32) -> Result<Chain> {
+        self.any_chain(rows, None, batch)
+    }
+
+    fn any_chain(
+        &mut self,
+        rows: ChainRows<'_>,
+        gradient: Option<NetworkGradientRows<'_>>,
+        batch: u32,
+    ) -> Result<Chain> {
         let gpu = self.device.needs_gpu("Trainer::prepare_chain")?.clone();
         let config = TrainerConfig { batch, ..self.config.clone() };
         let (inputs, outputs) = (self.network.input_specs(), self.network.output_specs());
@@ -111,12 +174,16 @@ impl Trainer {
             rows.output_gradient.all("output gradient", outputs)?,
         ];
         let are_wanted: Vec<bool> = wanted.iter().map(Option::is_some).collect();
-        let plan = Plan::chain(&self.network, &self.optimizer, &config, &are_wanted)?;
+        let weights = gradient.as_ref().map(|gradient| gradient.output_weights);
+        let plan = Plan::any_chain(&self.network, &self.optimizer, &config, &are_wanted, weights)?;
         let wanted = (0..).zip(wanted).filter_map(|(i, rows)| Some((Role::InputGradient(i), rows?)));
         let bindings = (0..).map(Role::Input).zip(input);
         let bindings = bindings.chain((0..).map(Role::Output).zip(output));
         let bindings = bindings.chain((0..).map(Role::OutputGradient).zip(output_gradient));
-        let bindings = PlanBindings::new(&gpu, &plan, bindings.chain(wanted))?;
+        let of_gradient = gradient.into_iter().flat_map(|NetworkGradientRows { value, gradient, .. }| {
+            [(Role::NetworkGradient, value), (Role::NetworkGradientGradient, gradient)]
+        });
+        let bindings = PlanBindings::new(&gpu, &plan, bindings.chain(wanted).chain(of_gradient))?;
         bindings.check_overlaps()?;
         // The chain shares these buffers with the trainer.
         let mut given: Vec<(BufferId, Region)> = Vec::new();

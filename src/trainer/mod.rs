@@ -34,7 +34,7 @@ use crate::optimizer::{Optimizer, option};
 use crate::output_losses::Losses;
 use crate::plan::{DataInfo, Plan, Role, StepState};
 use chain::Order;
-pub use chain::{Chain, ChainRows};
+pub use chain::{Chain, ChainRows, NetworkGradientRows};
 pub use frame_budget::Frame;
 use loss_totals::Totals;
 pub(crate) use progress::{Cut, Progress};

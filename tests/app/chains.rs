@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use wgrad::Activation::{self, Identity, Relu, Silu, Tanh};
 use wgrad::plan::{DataInfo, Op, Role};
 use wgrad::plan_runner::PlanRunner;
-use wgrad::{Adam, ChainRows, Clip, Group, Loss, Network, Plan, Rows, Sgd, Trainer, TrainerConfig};
+use wgrad::{
+    Adam, ChainRows, Clip, Group, HashGrid, Loss, Losses, Network, NetworkGradientRows, Plan, Rows, Sgd, Trainer,
+    TrainerConfig,
+};
 
 use super::{App, Random, assert_agree, gpu, lockstep, plain_gpu, without_sharing};
 
@@ -144,6 +147,79 @@ fn an_outside_loss_trains_as_the_same_loss_inside() {
     apart.set(parameters, &initial).unwrap();
     apart.run(6).unwrap();
     assert_eq!(apart.get(parameters).unwrap(), outside.model().parameters().unwrap());
+}
+
+/// The gradients of the mean squared error and of the eikonal term, with the formulas of wgrad's shaders.
+const EIKONAL: &str = "
+    @group(0) @binding(0) var<storage, read> y: array<f32>;
+    @group(0) @binding(1) var<storage, read> t: array<f32>;
+    @group(0) @binding(2) var<storage, read> g: array<f32>;
+    @group(0) @binding(3) var<storage, read> rows: f32;
+    @group(0) @binding(4) var<storage, read_write> dy: array<f32>;
+    @group(0) @binding(5) var<storage, read_write> dg: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3u) {
+        let row = id.x;
+        if row >= arrayLength(&dy) { return; }
+        dy[row] = 2.0 * (y[row] - t[row]) / rows;
+        let largest = max(abs(g[2u * row]), abs(g[2u * row + 1u]));
+        var squares = 0.0;
+        for (var i = 0u; i < 2u; i++) {
+            let share = g[2u * row + i] / largest;
+            squares += share * share;
+        }
+        let length = sqrt(squares);
+        let factor = 2.0 * 0.25 * (largest * length - 1.0) / (rows * length);
+        for (var i = 0u; i < 2u; i++) {
+            dg[2u * row + i] = factor * (g[2u * row + i] / largest);
+        }
+    }";
+
+/// An app that computes the eikonal term itself gets the same bits as wgrad's own term.
+#[test]
+fn an_outside_eikonal_term_trains_as_the_same_term_inside() {
+    let app = App::open();
+    let grid = HashGrid { levels: 2, log2_hashmap_size: 8, base_resolution: 2, ..HashGrid::default() };
+    let network = Network::input(2).encoding(grid).dense(16, Silu).dense(16, Tanh).dense(1, Identity).build().unwrap();
+    let rows = 64;
+    let config = TrainerConfig { batch: rows, shuffle: false, keep_gradients: true, ..TrainerConfig::default() };
+    let losses = Losses::from(Loss::MeanSquaredError).eikonal(0.25);
+    let make = || Trainer::new(&app.gpu, &network, losses.clone(), Sgd::default(), config.clone()).unwrap();
+    let mut random = Random(9);
+    let features: Vec<f32> = random.f32s(128).iter().map(|x| x.abs()).collect();
+    let (x, t) = (app.storage(&features), app.storage(&random.f32s(64)));
+    let mut inside = make();
+    let training = inside.prepare_buffers(&x, &t, rows).unwrap();
+    app.frame(|encoder| training.record_steps(encoder, 8));
+    let weights = inside.model().parameters().unwrap();
+
+    let outside = || {
+        let mut outside = make();
+        let (y, dy) = (app.storage(&[0f32; 64]), app.storage(&[f32::NAN; 64]));
+        let (g, dg) = (app.storage(&[f32::NAN; 128]), app.storage(&[f32::NAN; 128]));
+        let ends = ChainRows {
+            input: (&x).into(),
+            output: (&y).into(),
+            output_gradient: (&dy).into(),
+            input_gradient: None,
+        };
+        let of_gradient =
+            NetworkGradientRows { value: (&g).into(), gradient: (&dg).into(), output_weights: &[1.0] };
+        let chain = outside.prepare_chain_with_gradient(ends, of_gradient, rows).unwrap();
+        let loss = app.pass(EIKONAL, &[&y, &t, &g, &app.storage(&[64f32]), &dy, &dg]);
+        for _ in 0..8 {
+            app.frame(|encoder| {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                chain.record_forward(&mut pass);
+                loss.record(&mut pass, 1);
+                chain.record_backward(&mut pass);
+                chain.record_update(&mut pass);
+            });
+        }
+        assert_eq!(chain.out_of_order(), 0);
+        outside.model().parameters().unwrap()
+    };
+    assert!(weights.iter().all(|w| w.is_finite()) && weights != make().model().parameters().unwrap());
+    assert_eq!(outside(), weights);
 }
 
 /// The gradients of two half batches add up to the gradient of the whole batch.

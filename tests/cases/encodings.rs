@@ -27,6 +27,7 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
             return Ok(());
         }
     };
+    check_tangents(check, coordinates, encoding, rows)?;
     let mut random = Random(u64::from(rows * 31 + coordinates) | 1);
     let parameters = plan.find(Role::Parameters);
     let mut lockstep = check.lockstep(Plan { step, report: vec![], ..plan })?;
@@ -38,6 +39,54 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
     // Runs twice: the sums of a hash grid's gradient must return to zero.
     for _ in 0..2 {
         check.agree(&mut lockstep, &format!("{rows} rows of {coordinates}, {encoding:?}"))?;
+    }
+    Ok(())
+}
+
+/// As above for the ops of a network gradient: the gradient of the input, the tangents and the table's gradient.
+fn check_tangents(check: &mut Check, coordinates: u32, encoding: Encoding, rows: u32) -> Result<()> {
+    let network = Network::input(coordinates).encoding(encoding).dense(1, Activation::Tanh).build()?;
+    let config = TrainerConfig { batch: rows, ..TrainerConfig::default() };
+    let plan = Plan::chain_with_network_gradient(&network, &Adam::default().into(), &config, &[], &[1.0])?;
+    let encodes = |op: &&Op| op.kernel() == "encode" || op.kernel().starts_with("hash_grid");
+    let step: Vec<Op> = plan.step.iter().filter(encodes).cloned().collect();
+    let mut random = Random(u64::from(rows * 37 + coordinates) | 1);
+    let x = plan.find(Role::Input(0)).filter(|x| plan.buffer(*x).words() == Some(u64::from(rows * coordinates)));
+    // The other ops of the plan would write the gradients of the features, and their tangents.
+    let is_given = |role: Role| role.dtype() == Dtype::F32 && role != Role::GridScales;
+    let given: Vec<BufferId> = (0..plan.buffers.len()).map(BufferId).filter(|id| is_given(plan.buffer(*id).role)).collect();
+    let mut lockstep = check.lockstep(Plan { step, report: vec![], ..plan })?;
+    for id in given {
+        let words = lockstep.plan().buffer(id).words().unwrap_or(0) as usize;
+        lockstep.set(id, &random.f32s(words))?;
+    }
+    if let Some(x) = x {
+        lockstep.set(x, &points(&mut random, (rows * coordinates) as usize))?;
+    }
+    for _ in 0..2 {
+        check.agree(&mut lockstep, &format!("tangents of {rows} rows of {coordinates}, {encoding:?}"))?;
+    }
+    Ok(())
+}
+
+/// Rows of every length: of length 1, which has no gradient, without a direction, and beyond the squares of f32.
+pub fn eikonal_terms_of_long_and_short_rows(check: &mut Check) -> Result<()> {
+    for (rows, columns, valid) in [(1, 3, 1), (65, 3, 60), (257, 2, 257), (7, 1, 7), (5, 100, 4)] {
+        let len = rows * columns;
+        let [input, gradient] = [0, 2].map(|buffer| tensor(buffer, [rows, columns]));
+        let op = Op::Eikonal(Eikonal { input, step: tensor(1, STEP), gradient, weight: 0.25 });
+        let buffers = [("g", len, Role::Activation), ("step", STEP, Role::Step), ("dg", len, Role::ActivationGradient)];
+        let mut lockstep = check.lockstep(single(&buffers, op))?;
+        let mut g = Random(u64::from(len) + 3).f32s(len as usize);
+        let scales = [1.0, 0.5, 3.0, 1e-20, 1e25, 0.0, 1e-35];
+        for (row, g) in g.chunks_mut(columns as usize).enumerate() {
+            let scale = scales[row % scales.len()];
+            g.iter_mut().for_each(|g| *g *= scale);
+        }
+        g[0] = 1.0;
+        lockstep.set(BufferId(0), &g)?;
+        lockstep.set(BufferId(1), &[StepState { rows: valid, ..step_state(12, 1) }])?;
+        check.agree(&mut lockstep, &format!("eikonal term of {rows} rows of {columns}"))?;
     }
     Ok(())
 }

@@ -62,6 +62,28 @@ pub fn every_activation_and_its_derivative(check: &mut Check) -> Result<()> {
     Ok(())
 }
 
+pub fn every_second_derivative(check: &mut Check) -> Result<()> {
+    let is_zero = |a: &Activation| {
+        matches!(a, Activation::Identity | Activation::Relu | Activation::LeakyRelu(_) | Activation::HardSigmoid)
+    };
+    for activation in Activation::ALL.into_iter().filter(|a| !is_zero(a) && *a != Activation::Softmax) {
+        for (i, len) in [1u32, 3, 65, 257, 1757].into_iter().enumerate() {
+            let names = ["tangent", "gradient", "saved", "output"];
+            let [tangent, gradient, saved, output] = [0, 1, 2, 3].map(|buffer| tensor(buffer, len));
+            let op = Op::Curvature(Curvature { tangent, gradient, saved, activation, output });
+            let buffers = names.map(|name| (name, len, Role::Activation));
+            let mut lockstep = check.lockstep(single(&buffers, op))?;
+            let mut random = Random(u64::from(len) + 1);
+            lockstep.set(BufferId(0), &random.f32s(len as usize))?;
+            lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+            let scale = [1.0, 4.0, 30.0, 150.0][i % 4];
+            lockstep.set(BufferId(2), &random.f32s(len as usize).iter().map(|x| x * scale).collect::<Vec<_>>())?;
+            check.agree(&mut lockstep, &format!("second derivative of {activation}, {len}"))?;
+        }
+    }
+    Ok(())
+}
+
 pub fn dropout_masks_are_the_references(check: &mut Check) -> Result<()> {
     for len in [1, 63, 65, 1757] {
         let x = Random(len as u64).f32s(len);

@@ -65,6 +65,7 @@ pub const CASES: &[Case] = &{
         case!(matmul_near_the_iteration_limit, "matmul"),
         case!(convolutions_in_every_layout_with_every_epilogue, "matmul"),
         case!(every_activation_and_its_derivative, "pointwise"),
+        case!(every_second_derivative, "curvature"),
         case!(dropout_masks_are_the_references, "pointwise"),
         case!(two_tensors_number_by_number, "combine"),
         case!(numbers_times_a_constant_plus_another, "scale_shift"),
@@ -87,8 +88,9 @@ pub const CASES: &[Case] = &{
         case!(encodings_at_awkward_sizes, "encode"),
         case!(
             hash_grids_at_awkward_sizes,
-            "hash_grid" "hash_grid_scale" "hash_grid_scatter" "hash_grid_gradient" "hash_grid_input"
+            "hash_grid" "hash_grid_scale" "hash_grid_scatter" "hash_grid_gradient" "hash_grid_input" "hash_grid_tangent"
         ),
+        case!(eikonal_terms_of_long_and_short_rows, "eikonal"),
         case!(narrow_networks_at_awkward_widths, "narrow"),
         case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
         case!(pointwise_losses_flag_what_is_not_finite, "pointwise_loss"),

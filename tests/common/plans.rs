@@ -3,7 +3,7 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss,
+    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss, Losses,
     Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
 };
 
@@ -91,7 +91,22 @@ pub fn plans() -> Vec<Plan> {
     let averaging = TrainerConfig { ema, lookahead, absolute_decay: 0.5, ..config.clone() };
     let averaging = Plan::training(&channels, Loss::MeanSquaredError, &adam, &averaging).unwrap();
     let by = |optimizer: &Optimizer| Plan::training(&logits, smoothed, optimizer, &config).unwrap();
+    // Distances, with second derivatives: in a matmul's epilogue and alone, under every encoding.
+    let grid = HashGrid { levels: 2, log2_hashmap_size: 8, ..HashGrid::default() };
+    let curved = Activation::ALL.into_iter().filter(|a| *a != Activation::Softmax);
+    let curved = curved.fold(Network::input(2).encoding(grid), |network, activation| network.dense(12, activation));
+    let curved = curved.dense(1, Activation::Identity).build().unwrap();
+    let eikonal = |network: &Network| {
+        let losses = Losses::from(Loss::MeanAbsoluteError).eikonal(0.25);
+        Plan::training(network, losses, &sgd, &batches_of(12)).unwrap()
+    };
+    let wave = |encoding| Network::input(2).encoding(encoding).dense(1, Activation::Tanh).build().unwrap();
     let plans = [
+        eikonal(&curved),
+        eikonal(&wave(Encoding::Frequency { frequencies: 2 })),
+        eikonal(&wave(Encoding::TriangleWave { frequencies: 2 })),
+        eikonal(&wave(Encoding::OneBlob { bins: 3 })),
+        eikonal(&wave(Encoding::Identity { scale: 0.5, offset: 0.25 })),
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),

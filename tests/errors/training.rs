@@ -98,6 +98,10 @@ pub fn losses() -> Section {
     };
     let named = |losses: Losses| Trainer::new(Device::Cpu, &both(), losses, Adam::default(), TrainerConfig::default());
     let squares = Loss::MeanSquaredError;
+    let eikonal = |network: NetworkBuilder, weight| {
+        let losses = Losses::from(squares).eikonal(weight);
+        Trainer::new(Device::Cpu, &network.build().unwrap(), losses, Adam::default(), TrainerConfig::default())
+    };
     let lines = vec![
         line("softmax cross-entropy of 1 output", under(dense(1, Identity), Loss::SoftmaxCrossEntropy)),
         line("softmax cross-entropy after a sigmoid", under(dense(2, Sigmoid), Loss::SoftmaxCrossEntropy)),
@@ -115,6 +119,20 @@ pub fn losses() -> Section {
         }),
         line("softmax cross-entropy of one of two outputs", {
             named(Losses::new().output("kind", Loss::SoftmaxCrossEntropy).output("size", squares))
+        }),
+        line("eikonal term of a network with layer normalisation and softmax", {
+            eikonal(dense(5, Softmax).layer_norm().dense(1, Identity), 0.1)
+        }),
+        line("eikonal term above an encoding of a dense layer", {
+            eikonal(dense(2, Identity).encoding(Encoding::Frequency { frequencies: 2 }).dense(1, Identity), 0.1)
+        }),
+        line("eikonal term of 2 outputs", eikonal(dense(2, Identity), 0.1)),
+        line("eikonal term of two outputs", named(Losses::new().output("kind", squares).output("size", squares).eikonal(1.0))),
+        line("eikonal term with a negative weight", eikonal(dense(1, Identity), -0.1)),
+        line("network gradient with weights that are not finite", {
+            let network = dense(1, Identity).build().unwrap();
+            let config = TrainerConfig::default();
+            Plan::chain_with_network_gradient(&network, &Adam::default().into(), &config, &[], &[f32::NAN])
         }),
         line("very many classes", under(dense(1 << 25, Identity), Loss::SoftmaxCrossEntropy)),
     ];

@@ -5,7 +5,7 @@
 use super::{Builder, LONGEST_ROW, LayerContext, Tensor, limit, rows};
 use crate::activation::Activation;
 use crate::error::Result;
-use crate::plan::{Pointwise, Role, Softmax};
+use crate::plan::{Curvature, Pointwise, Role, Softmax};
 
 /// Adds an activation. Returns the pre-activation, if there is an activation, and the output.
 pub(super) fn forward(
@@ -56,4 +56,23 @@ pub(super) fn backward(
         }
     }
     plan.sum_in_order(std::iter::once(output).chain(pre_activation_gradient).collect(), &at.name("gradient"))
+}
+
+/// The tangent of the output, given that of the pre-activation. The pre-activation gets a share of its gradient, because
+/// the activation's derivative changes with it.
+pub(super) fn tangent(at: &LayerContext, activation: Activation, tangent: Tensor, plan: &mut Builder) -> Result<Tensor> {
+    let Some(pre_activation) = at.done.pre_activation.filter(|_| activation != Activation::Identity) else {
+        return Ok(tangent);
+    };
+    let saved = if activation.differentiates_from_output() { at.done.outputs[0] } else { pre_activation };
+    let output = plan.gradient(&at.name("output"), pre_activation)?;
+    plan.push(Pointwise { input: tangent, saved: Some(saved), output, activation, dropout: None });
+    if activation.second_derivative().is_some()
+        && let Some(gradient) = plan.node_gradients[at.index].output
+    {
+        let share = plan.gradient(&at.name("gradient"), pre_activation)?;
+        plan.push(Curvature { tangent, gradient, saved, activation, output: share });
+        plan.lowered[at.index].pre_activation_gradients.push(share);
+    }
+    Ok(output)
 }

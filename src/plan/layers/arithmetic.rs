@@ -80,7 +80,7 @@ fn summed_to(at: &LayerContext, gradient: Tensor, shape: Shape, name: &str, plan
     if gradient.shape == shape {
         return Ok(gradient);
     }
-    let output = plan.buffer(&at.name(name), shape, super::Role::ActivationGradient)?;
+    let output = plan.buffer(&at.name(name), shape, plan.gradient_role)?;
     plan.push(Reduce { input: gradient, output, how: Reduction::Sum });
     Ok(output)
 }

@@ -68,3 +68,20 @@ pub(super) fn backward(at: &LayerContext, of: LayerMatmul, gradient: Tensor, pla
     }
     Ok(())
 }
+
+/// The tangent of the output, given that of the input: s = t W and its activation. Adds tᵀ δ to the gradient of W.
+pub(super) fn tangent(at: &LayerContext, of: LayerMatmul, tangent: Tensor, plan: &mut Builder) -> Result<Tensor> {
+    let weight = at.node.parameters[0];
+    if plan.trained[weight]
+        && let Some(gradient) = plan.node_gradients[at.index].pre_activation
+    {
+        let c = rows(plan.tangent_sink(at, weight)?);
+        let (t, gradient) = (rows(tangent), rows(gradient));
+        let (a, b) = if of.transposed { (gradient, t) } else { (t, gradient) };
+        plan.push(Matmul::new(a, b, c, Layout::Tn));
+    }
+    let output = plan.gradient(&at.name("matmul"), at.done.outputs[0])?;
+    let layout = if of.transposed { Layout::Nt } else { Layout::Nn };
+    plan.push(Matmul::new(rows(tangent), rows(plan.parameter(weight)), rows(output), layout));
+    activation::tangent(at, of.activation, output, plan)
+}

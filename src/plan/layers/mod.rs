@@ -21,8 +21,8 @@ use super::builder::{Builder, Lowered, limit};
 use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
 use crate::encoding::Encoding;
-use crate::error::Result;
-use crate::network::{Layer, Node};
+use crate::error::{Error, Result};
+use crate::network::{self, Layer, Network, Node};
 
 /// A layer of the network and its tensors in the plan.
 pub(super) struct LayerContext<'a> {
@@ -53,11 +53,7 @@ impl LayerContext<'_> {
 
     /// The layer whose ops it uses. For a tied layer, this is the layer that it is tied to.
     fn layer<'a>(&'a self, plan: &'a Builder) -> &'a Layer {
-        let of = |name: &str| plan.network.layers().find(|(other, _)| *other == name).map(|(_, layer)| layer);
-        match &self.node.layer {
-            Layer::Tied(tied) if tied.transposed.is_none() => of(tied.layer()).unwrap_or(&self.node.layer),
-            layer => layer,
-        }
+        resolved(plan.network, &self.node.layer)
     }
 }
 
@@ -108,7 +104,9 @@ pub(super) fn backward(
     let layer = at.layer(plan).clone();
     let activation = layer.activation();
     let through = |gradient: Option<Tensor>, plan: &mut Builder| {
-        activation::backward(at, activation, gradient, pre_activation_gradient, plan)
+        let inner = activation::backward(at, activation, gradient, pre_activation_gradient, plan)?;
+        plan.node_gradients[at.index].pre_activation = inner;
+        Ok::<_, Error>(inner)
     };
     // At least one output of a layer has a gradient.
     let Some(first) = gradients.iter().flatten().chain(&pre_activation_gradient).next().copied() else { return Ok(()) };
@@ -156,6 +154,61 @@ pub(super) fn backward(
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, plan)?,
     }
     plan.sum_shared_gradients(true)
+}
+
+/// Whether [`tangent`] knows a layer. `needs_input`: the gradient of its input is needed too.
+pub(super) fn has_tangent(network: &Network, node: &Node, needs_input: bool) -> bool {
+    match resolved(network, &node.layer) {
+        layer @ (Layer::Dense(_) | Layer::Tied(_) | Layer::Activation(_)) => {
+            layer.activation().is_twice_differentiable()
+        }
+        Layer::Encoding(Encoding::Identity { .. }) => true,
+        // The gradient of its input would need second derivatives of the encoding.
+        Layer::Encoding(_) => !needs_input,
+        Layer::ScaleShift(network::ScaleShift::Fixed { .. }) => true,
+        layer => is_linear(layer),
+    }
+}
+
+/// Whether a layer is a linear function of its inputs without weights.
+fn is_linear(layer: &Layer) -> bool {
+    use Layer::*;
+    matches!(layer, Flatten | Reshape(_) | Dropout(_) | SpatialDropout(_) | Add)
+        || matches!(layer, Concat { .. } | Slice { .. } | Split { .. } | Transpose(_))
+}
+
+/// Adds the tangents of a layer's outputs, given those of its inputs. Adds the shares of the gradients of weights and of
+/// the pre-activation that come from the network gradient: see `network_gradient.rs`.
+pub(super) fn tangent(at: &LayerContext, tangents: Vec<Tensor>, plan: &mut Builder) -> Result<Vec<Tensor>> {
+    let first = tangents[0];
+    let of_tangents = LayerContext { inputs: tangents, wanted: Vec::new(), done: Lowered::default(), ..*at };
+    let linear = match at.layer(plan).clone() {
+        Layer::Dense(dense) => {
+            let matmul = LayerMatmul::dense(dense.has_bias(), dense.activation());
+            return Ok(vec![dense::tangent(at, matmul, first, plan)?]);
+        }
+        Layer::Tied(tied) => {
+            let matmul = transposed_matmul(tied.transposed.unwrap_or_default());
+            return Ok(vec![dense::tangent(at, matmul, first, plan)?]);
+        }
+        Layer::Activation(activation) => return Ok(vec![activation::tangent(at, activation, first, plan)?]),
+        Layer::Encoding(Encoding::HashGrid(grid)) => return Ok(vec![hash_grid::tangent(at, grid, first, plan)?]),
+        Layer::Encoding(encoding) => return Ok(vec![encode::tangent(at, encoding, first, plan)?]),
+        Layer::ScaleShift(network::ScaleShift::Fixed { scale, .. }) => {
+            scale_shift::forward(&of_tangents, network::ScaleShift::Fixed { scale, shift: 0.0 }, plan)?
+        }
+        _ => forward(&of_tangents, plan)?,
+    };
+    Ok(linear.outputs)
+}
+
+/// The layer whose ops a layer uses. For a tied layer, this is the layer that it is tied to.
+fn resolved<'a>(network: &'a Network, layer: &'a Layer) -> &'a Layer {
+    let of = |name: &str| network.layers().find(|(other, _)| *other == name).map(|(_, layer)| layer);
+    match layer {
+        Layer::Tied(tied) if tied.transposed.is_none() => of(tied.layer()).unwrap_or(layer),
+        layer => layer,
+    }
 }
 
 /// The matmul of a dense layer with another layer's transposed weights.
