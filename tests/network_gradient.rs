@@ -7,7 +7,9 @@ use common::reference::{self, Corners, Sample};
 use common::*;
 use wgrad::lockstep::{Differences, compare_gradient};
 use wgrad::plan::{DataInfo, Role};
-use wgrad::{Activation, Adam, Dense, Encoding, Group, HashGrid, Init, Layer, Loss, Losses, Network, Plan, TrainerConfig};
+use wgrad::{
+    Activation, Adam, Dense, Encoding, Group, HashGrid, Init, Layer, Loss, Losses, Network, Plan, TrainerConfig,
+};
 
 /// The textbook's network in f64, on one row. Layers of a residual block end with `add`, which adds the block's input.
 fn forward(network: &Network, weights: &[f64], row: &[f64]) -> Vec<f64> {
@@ -52,7 +54,14 @@ fn differences(lengths: u32, gradient: &[f32], noise: f64) -> Differences {
     Differences { bound, noise: f64::from(lengths) * f64::EPSILON * noise, ..Differences::default() }
 }
 
-fn assert_right(at: &[f64], gradient: &[f32], indices: Vec<usize>, how: Differences, loss: impl FnMut(&[f64]) -> f64, what: &str) {
+fn assert_right(
+    at: &[f64],
+    gradient: &[f32],
+    indices: Vec<usize>,
+    how: Differences,
+    loss: impl FnMut(&[f64]) -> f64,
+    what: &str,
+) {
     let comparison = compare_gradient(at, gradient, indices, how, loss);
     assert!(comparison.unclear == 0 && comparison.compared > 0, "{what}: {comparison:?}");
     assert!(comparison.fault.is_none(), "{what}: {}", comparison.fault.unwrap());

@@ -44,10 +44,13 @@ impl Kernel for Eikonal {
     fn twin(&self, at: &mut Operands<'_>) {
         let (g, rows) = (at.f32s(self.input), at.step(self.step).rows);
         let columns = self.input.columns() as usize;
-        for (row, (dg, g)) in at.out::<f32>(self.gradient).chunks_exact_mut(columns).zip(g.chunks_exact(columns)).enumerate() {
+        for (row, (dg, g)) in
+            at.out::<f32>(self.gradient).chunks_exact_mut(columns).zip(g.chunks_exact(columns)).enumerate()
+        {
             let slope = Slope::of(g).filter(|_| row < rows as usize);
             for (dg, g) in dg.iter_mut().zip(g) {
-                let of = |slope: &Slope| 2.0 * f64::from(self.weight) / f64::from(rows) * slope.excess() * slope.share(*g);
+                let of =
+                    |slope: &Slope| 2.0 * f64::from(self.weight) / f64::from(rows) * slope.excess() * slope.share(*g);
                 *dg = slope.as_ref().map_or(0.0, of) as f32;
             }
         }

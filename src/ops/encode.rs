@@ -80,7 +80,9 @@ impl Kernel for Encode {
                 size * (off[1] + 2.0 * U * slope) + flushed(t) * slope
             };
             let numbers = x.iter().zip(at.f32s(tangent));
-            return vec![Bounds::Each(numbers.flat_map(|(&x, &t)| (0..features).map(move |k| bound(x, t, k))).collect())];
+            return vec![Bounds::Each(
+                numbers.flat_map(|(&x, &t)| (0..features).map(move |k| bound(x, t, k))).collect(),
+            )];
         }
         let Some(gradient) = self.gradient else {
             let of_number = |&x: &f32| (0..features).map(move |k| Feature::of(self.encoding, x, k).off[0]);

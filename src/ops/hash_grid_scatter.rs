@@ -33,7 +33,8 @@ impl Kernel for HashGridScatter {
     }
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        let source = super::hash_grid_tangent::TANGENT.to_owned() + text!("shared/bits.wgsl", "hash_grid_scatter.wgsl.in");
+        let source =
+            super::hash_grid_tangent::TANGENT.to_owned() + text!("shared/bits.wgsl", "hash_grid_scatter.wgsl.in");
         let constants = self.grid().constants().into_iter().chain([("TANGENT", self.tangent.is_some().into())]);
         vec![self.grid().launch(self, shader("hash_grid_scatter", source, constants.collect::<Vec<_>>()))]
     }

@@ -172,7 +172,8 @@ impl Builder<'_> {
 
     /// The number of shares of a parameter's gradient.
     fn readers(&self, parameter: usize) -> usize {
-        self.tangent_shares[parameter] + self.network.nodes().iter().flat_map(|node| &node.parameters).filter(|p| **p == parameter).count()
+        self.tangent_shares[parameter]
+            + self.network.nodes().iter().flat_map(|node| &node.parameters).filter(|p| **p == parameter).count()
     }
 
     /// The gradient of a parameter.

@@ -17,7 +17,7 @@ use super::builder::{Builder, DataSet, limit, of_batch};
 use super::layers::{self, LayerContext};
 use super::*;
 use crate::error::Error;
-use crate::network::Source;
+use crate::network::{Layer, Node, Source};
 use crate::optimizer::option;
 
 /// The gradients of a layer in the last backward pass.
@@ -51,6 +51,11 @@ impl Builder<'_> {
 
     /// Adds the eikonal term of the loss.
     pub fn eikonal(&mut self, weight: f32, set: &DataSet, wanted: &Wanted) -> Result<()> {
+        if let [output] = self.network.output_specs()
+            && output.shape.elements() != 1
+        {
+            return Err(Error::shape("output under an eikonal term", "one number", format!("{:?}", output.shape)));
+        }
         let input = self.network_gradient(&[1.0], wanted)?;
         let input = seen_as(input, [self.batch, input.len() / self.batch]);
         limit("inputs of the eikonal term", input.columns().into(), LONGEST_POINT.into(), "numbers")?;
@@ -75,9 +80,8 @@ impl Builder<'_> {
             let needed = node.inputs.iter().map(|source| wanted.has(*source)).collect();
             let at = LayerContext { index, node, inputs, wanted: needed, done: self.lowered[index].clone() };
             let of_outputs = layers::tangent(&at, of_inputs, self)?;
-            tangents.extend(
-                (0..).zip(of_outputs).map(|(output, tangent)| (Source::Node { node: index, output }, tangent)),
-            );
+            tangents
+                .extend((0..).zip(of_outputs).map(|(output, tangent)| (Source::Node { node: index, output }, tangent)));
         }
         self.prefix = "";
         Ok(())
@@ -104,14 +108,18 @@ impl Builder<'_> {
         for &weight in weights {
             option("output weight of the network gradient", "finite", weight, weight.is_finite())?;
         }
-        let lacks = |node: &&crate::network::Node| {
+        let lacks = |node: &&Node| {
             let needs_input = node.inputs.iter().any(|source| wanted.has(*source));
             !layers::has_tangent(self.network, node, needs_input)
         };
-        let lacking: Vec<&str> =
-            self.network.nodes().iter().filter(lacks).map(|node| node.name.as_str()).collect();
+        let title = |node: &Node| match node.layer {
+            Layer::Dense(dense) => format!("{} ({})", node.name, dense.activation()),
+            _ => node.name.clone(),
+        };
+        let lacking: Vec<String> = self.network.nodes().iter().filter(lacks).map(title).collect();
         if !lacking.is_empty() {
-            let expected = "dense layers, activations, layers that only move or add numbers, and encodings at the input";
+            let expected = "dense layers and activations except softmax and custom ones, layers that only move or add \
+                numbers, and encodings before all trained layers";
             return Err(Error::shape(format!("layers of a {what}"), expected, lacking.join(", ")));
         }
         Ok(())

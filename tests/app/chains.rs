@@ -196,14 +196,9 @@ fn an_outside_eikonal_term_trains_as_the_same_term_inside() {
         let mut outside = make();
         let (y, dy) = (app.storage(&[0f32; 64]), app.storage(&[f32::NAN; 64]));
         let (g, dg) = (app.storage(&[f32::NAN; 128]), app.storage(&[f32::NAN; 128]));
-        let ends = ChainRows {
-            input: (&x).into(),
-            output: (&y).into(),
-            output_gradient: (&dy).into(),
-            input_gradient: None,
-        };
-        let of_gradient =
-            NetworkGradientRows { value: (&g).into(), gradient: (&dg).into(), output_weights: &[1.0] };
+        let ends =
+            ChainRows { input: (&x).into(), output: (&y).into(), output_gradient: (&dy).into(), input_gradient: None };
+        let of_gradient = NetworkGradientRows { value: (&g).into(), gradient: (&dg).into(), output_weights: &[1.0] };
         let chain = outside.prepare_chain_with_gradient(ends, of_gradient, rows).unwrap();
         let loss = app.pass(EIKONAL, &[&y, &t, &g, &app.storage(&[64f32]), &dy, &dg]);
         for _ in 0..8 {

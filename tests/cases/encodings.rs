@@ -54,7 +54,8 @@ fn check_tangents(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
     let x = plan.find(Role::Input(0)).filter(|x| plan.buffer(*x).words() == Some(u64::from(rows * coordinates)));
     // The other ops of the plan would write the gradients of the features, and their tangents.
     let is_given = |role: Role| role.dtype() == Dtype::F32 && role != Role::GridScales;
-    let given: Vec<BufferId> = (0..plan.buffers.len()).map(BufferId).filter(|id| is_given(plan.buffer(*id).role)).collect();
+    let given: Vec<BufferId> =
+        (0..plan.buffers.len()).map(BufferId).filter(|id| is_given(plan.buffer(*id).role)).collect();
     let mut lockstep = check.lockstep(Plan { step, report: vec![], ..plan })?;
     for id in given {
         let words = lockstep.plan().buffer(id).words().unwrap_or(0) as usize;

@@ -127,7 +127,10 @@ pub fn losses() -> Section {
             eikonal(dense(2, Identity).encoding(Encoding::Frequency { frequencies: 2 }).dense(1, Identity), 0.1)
         }),
         line("eikonal term of 2 outputs", eikonal(dense(2, Identity), 0.1)),
-        line("eikonal term of two outputs", named(Losses::new().output("kind", squares).output("size", squares).eikonal(1.0))),
+        line(
+            "eikonal term of two outputs",
+            named(Losses::new().output("kind", squares).output("size", squares).eikonal(1.0)),
+        ),
         line("eikonal term with a negative weight", eikonal(dense(1, Identity), -0.1)),
         line("network gradient with weights that are not finite", {
             let network = dense(1, Identity).build().unwrap();

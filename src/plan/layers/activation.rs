@@ -60,7 +60,12 @@ pub(super) fn backward(
 
 /// The tangent of the output, given that of the pre-activation. The pre-activation gets a share of its gradient, because
 /// the activation's derivative changes with it.
-pub(super) fn tangent(at: &LayerContext, activation: Activation, tangent: Tensor, plan: &mut Builder) -> Result<Tensor> {
+pub(super) fn tangent(
+    at: &LayerContext,
+    activation: Activation,
+    tangent: Tensor,
+    plan: &mut Builder,
+) -> Result<Tensor> {
     let Some(pre_activation) = at.done.pre_activation.filter(|_| activation != Activation::Identity) else {
         return Ok(tangent);
     };
