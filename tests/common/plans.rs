@@ -3,8 +3,8 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss, Losses,
-    Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
+    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss,
+    Losses, Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
 };
 
 /// Plans that together use every kind of op, every activation and every optimizer.
