@@ -47,7 +47,7 @@ struct Args {
     #[arg(long, default_value_t = 192, value_parser = integer(8..=4096))]
     size: u32,
     /// Weight of the eikonal term of the loss; 0: none
-    #[arg(long, default_value_t = 0.1, value_parser = eikonal_weight)]
+    #[arg(long, default_value_t = 0.02, value_parser = eikonal_weight)]
     eikonal: f32,
     /// Seed of the initial weights
     #[arg(long, default_value_t = 0, value_parser = seed)]
