@@ -156,6 +156,8 @@ ops! {
     metrics::Metrics,
     non_finite::NonFinite,
     narrow::Narrow,
+    narrow_rows::NarrowRows,
+    narrow_gradients::NarrowGradients,
     custom::CustomOp,
 }
 
@@ -180,6 +182,15 @@ impl Op {
     /// Dispatches of the op on this adapter.
     pub(crate) fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
         self.as_kernel().launches(adapter)
+    }
+
+    /// The ops that an executor without its kernel runs instead, in order: the op itself, or its parts if it is a
+    /// [`NarrowRows`] or a [`NarrowGradients`].
+    pub fn parts(&self) -> &[Op] {
+        match self {
+            Self::NarrowRows(NarrowRows { parts, .. }) | Self::NarrowGradients(NarrowGradients { parts, .. }) => parts,
+            _ => std::slice::from_ref(self),
+        }
     }
 
     /// Floating-point operations and memory traffic of the op.
