@@ -68,7 +68,7 @@ impl CpuExecutor {
     /// `pause`. Nothing is locked then, so other code may use the buffers.
     async fn run_pieces<P: Future>(&self, steps: u32, report: bool, most: u64, mut pause: impl FnMut() -> Option<P>) {
         let report = self.plan.report.iter().filter(|_| report);
-        let ops = (0..steps).flat_map(|_| &self.plan.step).chain(report);
+        let ops = (0..steps).flat_map(|_| &self.plan.step).chain(report).flat_map(Op::parts);
         let mut pieces = ops.flat_map(|op| pieces(op, most).map(move |rows| (op, rows)));
         loop {
             let paused = {
@@ -90,13 +90,20 @@ impl CpuExecutor {
         self.lock().words(tensor).to_vec()
     }
 
+    /// Sets the contents of a tensor.
+    pub(crate) fn set(&self, tensor: Tensor, words: &[u32]) {
+        let mut buffer = self.buffer(tensor.buffer).lock();
+        let range = self.plan.words_of(tensor, buffer.len());
+        buffer[range].copy_from_slice(words);
+    }
+
     /// Calls `look` with the contents of an op's operands.
     pub(crate) fn inspect<T>(&self, op: &Op, look: impl FnOnce(&Operands<'_>) -> T) -> T {
         let memory = self.lock();
         look(&Operands::all_read(&op.as_kernel().operands(), |tensor| memory.words(tensor)))
     }
 
-    /// Runs one op.
+    /// Runs one op that has no parts.
     pub(crate) fn run(&self, op: &Op) {
         self.lock().run(op, 0..op.as_kernel().rows());
     }

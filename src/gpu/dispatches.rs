@@ -16,7 +16,7 @@ impl Gpu {
     /// the page after each. `progress` receives the number of compiled kernels and the total.
     pub(crate) async fn compile_async(&self, plan: &Plan, progress: &mut dyn FnMut(usize, usize)) -> Result<()> {
         let launches = self.checked_launches(plan)?;
-        let mut wanted: Vec<(&Shader, Vec<bool>)> = Vec::new();
+        let mut wanted: Vec<(&Shader, Vec<Option<bool>>)> = Vec::new();
         for launch in launches.iter().flatten() {
             if !wanted.iter().any(|(shader, _)| **shader == launch.shader) {
                 wanted.push((&launch.shader, launch.writable()));
@@ -53,7 +53,7 @@ impl Gpu {
         self.check_buffer("uniforms", own_bytes(launches.iter().flatten().count()))?;
         self.check_size("scratch", scratch_bytes(launches.iter().flatten()))?;
         for launch in launches.iter().flatten() {
-            let needed = launch.bindings.len() as u32 + 1;
+            let needed = launch.writable().into_iter().flatten().count() as u32;
             let what = format!("kernel {} (max_storage_buffers_per_shader_stage)", launch.shader.name);
             check(what, needed, limits.max_storage_buffers_per_shader_stage, "storage buffers")?;
             self.grid(launch)?;

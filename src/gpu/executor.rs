@@ -309,7 +309,9 @@ impl GpuExecutor {
             offset: (index * STRIDE) as u64,
             size: NonZeroU64::new(4 * launch.uniforms.len() as u64),
         };
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) }];
+        let has_uniforms = !launch.uniforms.is_empty();
+        let uniforms = wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(uniforms) };
+        let mut entries = Vec::from_iter(has_uniforms.then_some(uniforms));
         for (binding, used) in (1..).zip(&launch.bindings) {
             let resource = match used.tensor {
                 Some(tensor) => self.binding(tensor)?,

@@ -27,7 +27,7 @@ impl Shader {
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     modules: Mutex<HashMap<Text, wgpu::ShaderModule>>,
-    layouts: Mutex<HashMap<Vec<bool>, wgpu::BindGroupLayout>>,
+    layouts: Mutex<HashMap<Vec<Option<bool>>, wgpu::BindGroupLayout>>,
     #[cfg(all(feature = "files", not(target_family = "wasm")))]
     pub cache: Mutex<Option<super::cache::PipelineCache>>,
 }
@@ -39,11 +39,11 @@ impl Pipelines {
 }
 
 impl Gpu {
-    /// The pipeline of each shader. `writable` says for each binding from 1 on whether the kernel writes it.
+    /// The pipeline of each shader, given [`Launch::writable`](crate::ops::Launch::writable).
     ///
     /// Binding 0, the kernel's uniforms, is read-only storage too. From a uniform buffer, lavapipe would compile the
     /// values into branches: again for each op, and for some shapes at every submission.
-    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[bool])]) -> Result<Vec<wgpu::ComputePipeline>> {
+    pub(super) fn pipelines(&self, wanted: &[(&Shader, &[Option<bool>])]) -> Result<Vec<wgpu::ComputePipeline>> {
         let pipelines = &self.inner.pipelines;
         let keys: Vec<Key> = wanted.iter().map(|(shader, _)| shader.key()).collect();
         let mut missing: Vec<usize> = Vec::new();
@@ -72,12 +72,13 @@ impl Gpu {
     }
 
     /// The layout of a kernel's only bind group.
-    pub(super) fn bind_group_layout(&self, writable: &[bool]) -> wgpu::BindGroupLayout {
+    pub(super) fn bind_group_layout(&self, writable: &[Option<bool>]) -> wgpu::BindGroupLayout {
         let mut layouts = lock(&self.inner.pipelines.layouts);
         let make = || {
-            let entries: Vec<_> = std::iter::once(&false)
-                .chain(writable)
+            let entries: Vec<_> = writable
+                .iter()
                 .zip(0..)
+                .filter_map(|(writable, binding)| Some(((*writable)?, binding)))
                 .map(|(writable, binding)| wgpu::BindGroupLayoutEntry {
                     binding,
                     visibility: wgpu::ShaderStages::COMPUTE,
@@ -105,7 +106,7 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    fn compile(&self, shader: &Shader, key: &Key, writable: Option<&[bool]>) -> Result<wgpu::ComputePipeline> {
+    fn compile(&self, shader: &Shader, key: &Key, writable: Option<&[Option<bool>]>) -> Result<wgpu::ComputePipeline> {
         self.check_lost()?;
         let what = match shader.constants.is_empty() {
             true => format!("kernel {}", shader.name),
@@ -207,7 +208,7 @@ mod tests {
             crate::ops::shader(name, text, [("VALUE", value)])
         };
         let make = |shader: Shader, checked| {
-            gpu.pipelines(&[(&Shader { checked, ..shader }, &[true])]).unwrap();
+            gpu.pipelines(&[(&Shader { checked, ..shader }, &[Some(false), Some(true)])]).unwrap();
             gpu.inner.pipelines.count()
         };
         assert_eq!(make(shader("a", "2", 3.0), false), 1);

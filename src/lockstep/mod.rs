@@ -5,6 +5,8 @@
 //! The GPU then continues with the reference's numbers. So errors do not add up, and the first op that diverges is the
 //! faulty one.
 //!
+//! A fused op that stands for several ops is compared part by part, each on the GPU's numbers from the parts before it.
+//!
 //! An op without a CPU reference (a "CPU twin") runs only on the GPU, and the CPU continues with the GPU's numbers. The
 //! [`Comparison`] of such an op names the function without a twin. The lockstep still checks that the op writes each
 //! output.
@@ -12,6 +14,7 @@
 mod gradient;
 #[cfg(not(target_family = "wasm"))]
 mod layer;
+mod parts;
 
 use std::fmt;
 use std::ops::Range;
@@ -22,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
 use crate::plan::{Life, Plan};
+use parts::{Part, PartsRun};
 pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradient};
 #[cfg(not(target_family = "wasm"))]
 pub use layer::{LayerReport, check_layer};
@@ -167,26 +171,23 @@ impl Lockstep {
     #[cfg(not(target_family = "wasm"))]
     pub fn run(&mut self) -> Result<Vec<Comparison>> {
         let ops = self.plan.ops().count();
-        (0..ops).map(|index| self.compare(index)).collect()
+        let comparisons = (0..ops).map(|index| self.compare(index)).collect::<Result<Vec<_>>>()?;
+        Ok(comparisons.concat())
     }
 
-    /// Runs and compares one op.
+    /// Runs and compares one op, or each of its parts.
     #[cfg(not(target_family = "wasm"))]
-    fn compare(&mut self, index: usize) -> Result<Comparison> {
+    fn compare(&mut self, index: usize) -> Result<Vec<Comparison>> {
         let plan = self.plan.clone();
         let Some(op) = plan.ops().nth(index) else {
             return Err(Error::shape("number of an op", format!("below {}", plan.ops().count()), index));
         };
         let run = self.run_op(index, op)?;
-        let (comparison, made) = self.gpu.block_on(run.finish())?;
-        if comparison.skipped.is_some() {
-            for ((tensor, _), words) in op.outputs().into_iter().zip(made) {
-                let mut buffer = self.on_cpu.buffer(tensor.buffer).lock();
-                let range = plan.words_of(tensor, buffer.len());
-                buffer[range].copy_from_slice(&words);
-            }
+        let (comparisons, made) = self.gpu.block_on(run.finish())?;
+        if comparisons.iter().any(|comparison| comparison.skipped.is_some()) {
+            made.into_iter().for_each(|(tensor, words)| self.on_cpu.set(tensor, &words));
         }
-        Ok(comparison)
+        Ok(comparisons)
     }
 
     /// `run` for browsers, and for apps that poll: submits all ops, without waiting. [`Running::finish`] waits for the
@@ -203,50 +204,70 @@ impl Lockstep {
         Ok(Running { ops: plan.ops().enumerate().map(|(i, op)| self.run_op(i, op)).collect::<Result<_>>()? })
     }
 
-    fn run_op(&mut self, index: usize, op: &Op) -> Result<OpRun> {
+    fn run_op(&mut self, index: usize, op: &Op) -> Result<Run> {
         let skipped = op.as_kernel().without_twin();
+        let has_parts = !std::ptr::eq(op.parts(), std::slice::from_ref(op));
+        let mut parts = has_parts.then(|| PartsRun::before(&self.on_cpu, op));
         let bounds = match &skipped {
+            _ if has_parts => Vec::new(),
             None => self.on_cpu.inspect(op, |at| op.as_kernel().bounds(at)),
             Some(_) => op.outputs().iter().map(|_| Bounds::Exact).collect(),
         };
-        for (tensor, access) in op.outputs() {
-            let words = tensor.words();
-            let buffer = self.plan.buffer(tensor.buffer);
-            match access {
-                Access::Write if buffer.words() == Some(words.end as u64) => {
-                    self.write(tensor, words.start, &vec![POISON; words.len().next_multiple_of(4)]);
-                }
-                Access::Write => self.write(tensor, words.start, &vec![POISON; words.len()]),
-                // Several ops write parts of this buffer. Before the first of them, its shared memory still holds
-                // another buffer's numbers.
-                _ if buffer.memory.is_some()
-                    && self.lives[tensor.buffer.0].is_some_and(|[first, _]| first == index) =>
-                {
-                    self.write(tensor, words.start, &self.on_cpu.words(tensor));
-                }
-                _ => {}
-            }
-        }
+        op.parts().iter().flat_map(Op::outputs).for_each(|(tensor, access)| self.prepare(index, tensor, access));
         let mut encoder = self.gpu.encoder();
         self.on_gpu.record_op(&mut encoder, index);
         self.gpu.submit(encoder)?;
         if skipped.is_none() {
-            self.on_cpu.run(op);
+            op.parts().iter().for_each(|part| self.on_cpu.run(part));
         }
-
-        let output = |((tensor, access), bounds): ((Tensor, Access), Bounds)| {
-            let cpu = self.on_cpu.words(tensor);
-            let start = self.plan.words_of(tensor, cpu.len()).start;
-            let gpu = read(&self.gpu, self.gpu_buffer(tensor), start..start + cpu.len())?;
-            let cpu = skipped.is_none().then_some(cpu);
-            if let Some(cpu) = &cpu {
-                self.write(tensor, start, cpu);
+        if let Some(run) = &mut parts {
+            for part in op.parts() {
+                let reading = |(tensor, access)| Ok((tensor, access, self.take(tensor, skipped.is_none())?));
+                let outputs = part.outputs().into_iter().map(reading).collect::<Result<_>>()?;
+                run.push(Part { op: part.clone(), outputs });
             }
-            let is_poisoned = access == Access::Write;
-            Ok(Output { buffer: self.plan.buffer(tensor.buffer).name.clone(), gpu, cpu, bounds, is_poisoned })
+        }
+        if let Some(parts) = parts {
+            return Ok(Run::Parts(parts));
+        }
+        let output = |((tensor, access), bounds): ((Tensor, Access), Bounds)| {
+            let gpu = self.take(tensor, skipped.is_none())?;
+            let cpu = skipped.is_none().then(|| self.on_cpu.words(tensor));
+            let buffer = self.plan.buffer(tensor.buffer).name.clone();
+            Ok((tensor, Output { buffer, gpu, cpu, bounds, is_poisoned: access == Access::Write }))
         };
-        let outputs = op.outputs().into_iter().zip(bounds).map(output).collect::<Result<_>>()?;
-        Ok(OpRun { op: self.plan.describe(op), outputs, skipped })
+        let outputs = op.outputs().into_iter().zip(bounds).map(output).collect::<Result<Vec<_>>>()?;
+        let (tensors, outputs) = outputs.into_iter().unzip();
+        Ok(Run::Op(tensors, OpRun { op: self.plan.describe(op), outputs, skipped }))
+    }
+
+    /// Prepares an output for the op with this index: fills it with NaN if the op writes all of it.
+    fn prepare(&self, index: usize, tensor: Tensor, access: Access) {
+        let words = tensor.words();
+        let buffer = self.plan.buffer(tensor.buffer);
+        match access {
+            Access::Write if buffer.words() == Some(words.end as u64) => {
+                self.write(tensor, words.start, &vec![POISON; words.len().next_multiple_of(4)]);
+            }
+            Access::Write => self.write(tensor, words.start, &vec![POISON; words.len()]),
+            // Several ops write parts of this buffer. Before the first of them, its shared memory still holds another
+            // buffer's numbers.
+            _ if buffer.memory.is_some() && self.lives[tensor.buffer.0].is_some_and(|[first, _]| first == index) => {
+                self.write(tensor, words.start, &self.on_cpu.words(tensor));
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads an output of the GPU. With `replace`, the GPU continues with the CPU's numbers.
+    fn take(&self, tensor: Tensor, replace: bool) -> Result<Reading> {
+        let cpu = self.on_cpu.words(tensor);
+        let start = self.plan.words_of(tensor, cpu.len()).start;
+        let gpu = read(&self.gpu, self.gpu_buffer(tensor), start..start + cpu.len())?;
+        if replace {
+            self.write(tensor, start, &cpu);
+        }
+        Ok(gpu)
     }
 
     fn gpu_buffer(&self, tensor: Tensor) -> &wgpu::Buffer {
@@ -269,7 +290,27 @@ fn read(gpu: &Gpu, buffer: &wgpu::Buffer, words: Range<usize>) -> Result<Reading
 /// Ops that the GPU is running.
 #[derive(Debug)]
 pub struct Running {
-    ops: Vec<OpRun>,
+    ops: Vec<Run>,
+}
+
+#[derive(Debug)]
+enum Run {
+    /// An op and its outputs.
+    Op(Vec<Tensor>, OpRun),
+    Parts(PartsRun),
+}
+
+impl Run {
+    /// The comparison of the op or of each of its parts, and the GPU's outputs.
+    async fn finish(self) -> Result<(Vec<Comparison>, Vec<(Tensor, Vec<u32>)>)> {
+        match self {
+            Self::Op(tensors, run) => {
+                let (comparison, made) = run.finish().await?;
+                Ok((vec![comparison], tensors.into_iter().zip(made).collect()))
+            }
+            Self::Parts(run) => run.finish().await,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -298,7 +339,7 @@ impl Running {
     pub async fn finish(self) -> Result<Vec<Comparison>> {
         let mut comparisons = Vec::new();
         for op in self.ops {
-            comparisons.push(op.finish().await?.0);
+            comparisons.extend(op.finish().await?.0);
         }
         Ok(comparisons)
     }

@@ -57,7 +57,8 @@ pub(crate) fn shader(
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     pub shader: Shader,
-    /// Members of the shader's uniform struct, in order. The struct is binding 0.
+    /// Members of the shader's uniform struct, in order. The struct is binding 0. If there are none, the shader has no
+    /// binding 0.
     pub uniforms: Vec<Uniform>,
     /// Storage bindings, from binding 1.
     pub bindings: Vec<Operand>,
@@ -71,9 +72,11 @@ impl Launch {
         Self { shader, uniforms, bindings: op.operands(), workgroups: workgroups.into() }
     }
 
-    /// For each storage binding: whether the kernel writes it.
-    pub fn writable(&self) -> Vec<bool> {
-        self.bindings.iter().map(Operand::is_written).collect()
+    /// For each binding, from that of the uniforms on: whether the kernel writes it. `None` if nothing is bound, because
+    /// the kernel has no uniforms.
+    pub fn writable(&self) -> Vec<Option<bool>> {
+        let uniforms = (!self.uniforms.is_empty()).then_some(false);
+        std::iter::once(uniforms).chain(self.bindings.iter().map(|binding| Some(binding.is_written()))).collect()
     }
 
     /// Bytes of the uniform struct.

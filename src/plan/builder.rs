@@ -41,6 +41,8 @@ pub(crate) struct Builder<'a> {
     pub gradients: Option<Tensor>,
     /// Whether the gradients must stay in their buffer after the update.
     pub keeps_gradients: bool,
+    /// Whether the training of a narrow network becomes few ops.
+    pub fuses_narrow: bool,
     /// Whether each parameter is trained.
     pub trained: Vec<bool>,
     /// Whether training keeps each state constant.
@@ -77,6 +79,7 @@ impl<'a> Builder<'a> {
             parameters,
             gradients: None,
             keeps_gradients: false,
+            fuses_narrow: false,
             trained: vec![false; network.parameters().len()],
             fixed: vec![false; network.states().len()],
             masks: None,
@@ -95,7 +98,7 @@ impl<'a> Builder<'a> {
 
     /// The finished plan: ops fused, memory shared.
     pub fn finish(mut self) -> Plan {
-        fuse::fuse(&mut self.plan, self.keeps_gradients);
+        fuse::fuse(&mut self.plan, self.keeps_gradients, self.fuses_narrow);
         self.plan.share_memory();
         self.plan
     }
@@ -222,8 +225,9 @@ impl<'a> Builder<'a> {
         Ok(true)
     }
 
-    /// Sets which parameters are trained and which states are constant. Call it before the forward pass.
+    /// Sets which parameters are trained, which states are constant, and whether narrow networks are fused. Call it before the forward pass.
     pub fn train(&mut self, config: &TrainerConfig) {
+        self.fuses_narrow = !config.op_by_op;
         let count = self.network.parameters().len();
         self.trained = (0..count).map(|p| config.multipliers(self.network, p)[0] != 0.0).collect();
         self.fixed = self.network.states().iter().map(|state| config.fixes_statistics(state.layer())).collect();

@@ -5,6 +5,7 @@
 //! one op that computes the same numbers. The new op takes the position of the first one. If an input is written later,
 //! it takes the position of the second one.
 
+mod narrow;
 mod pools;
 mod rules;
 #[cfg(test)]
@@ -36,8 +37,9 @@ const RULES: [Rule; 8] = [
     rules::bias_gradient,
 ];
 
-/// Fuses the ops of a plan. With `keep_gradients`, no matmul passes gradients directly to the optimizer.
-pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
+/// Fuses the ops of a plan. With `keep_gradients`, no matmul passes gradients directly to the optimizer. With `narrow`,
+/// the training of a narrow network becomes few ops.
+pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool, narrow: bool) {
     prune(plan);
     pools::differentiate_first(plan);
     let mut ops = Ops::new(plan);
@@ -47,6 +49,9 @@ pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool) {
     }
     plan.step = ops.into_step();
     merge_updates(plan);
+    if narrow {
+        narrow::fuse(plan);
+    }
     drop_unused(plan, keep_gradients);
 }
 

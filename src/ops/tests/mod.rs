@@ -372,7 +372,7 @@ fn the_host_binds_what_the_shader_declares() {
                 continue;
             };
             let writes = access.contains(naga::StorageAccess::STORE);
-            let expected = binding.binding > 0 && launch.writable()[binding.binding as usize - 1];
+            let expected = launch.writable()[binding.binding as usize] == Some(true);
             assert_eq!(writes, expected, "{} binding {}", launch.shader.name, binding.binding);
         }
     }
