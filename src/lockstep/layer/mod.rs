@@ -165,13 +165,13 @@ impl Check {
             if let Op::CustomOp(op) = op {
                 self.check_guards(op)?;
             }
-            let comparison = self.lockstep.compare(index)?;
-            if let Some(divergence) = &comparison.divergence {
+            let compared = self.lockstep.compare(index)?;
+            if let Some(divergence) = compared.iter().find_map(|comparison| comparison.divergence.as_ref()) {
                 return Err(self.fault(format!("kernel {}: {divergence}", name(op))));
             }
             // This op advances the batch and is not part of the layer.
             if !matches!(op, Op::NextBatch(_)) {
-                comparisons.push(comparison);
+                comparisons.extend(compared);
             }
         }
         Ok(comparisons)
