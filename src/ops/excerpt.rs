@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{Launch, Word};
+
 /// Appends a function and all items that it uses to `texts`, each once. `renamed` returns the new name of an item.
 ///
 /// # Panics
@@ -23,6 +25,36 @@ pub fn excerpt(texts: &mut Vec<String>, text: &str, function: &str, renamed: imp
             texts.push(text);
         }
     }
+}
+
+/// The text of a launch with its overrides and uniforms as constants, so that [`excerpt`] can copy functions that use
+/// them.
+///
+/// # Panics
+/// If the text does not declare the constants and uniforms. This is a mistake in the shader, which the tests find.
+pub fn with_constants(launch: &Launch) -> String {
+    let text = &launch.shader.source;
+    let declared = |start: &str| {
+        let after = text.split_once(start).unwrap_or_else(|| panic!("no {start}in {}", launch.shader.name)).1;
+        words(after).next().unwrap_or_default()
+    };
+    let mut constants = String::from("\n");
+    for &(name, value) in &launch.shader.constants {
+        let ty = declared(&format!("override {name}: "));
+        let value = match ty {
+            "bool" => (value != 0.0).to_string(),
+            "u32" => format!("{value}u"),
+            _ => format!("{:?}", value as f32),
+        };
+        constants += &format!("const {name}: {ty} = {value};\n");
+    }
+    let uniform = |(_, word): &(_, Word)| match word {
+        Word::U32(value) => format!("{value}u"),
+        Word::F32(value) => format!("{value:?}"),
+    };
+    let uniforms: Vec<String> = launch.uniforms.iter().map(uniform).collect();
+    constants += &format!("const u = {}({});\n", declared("var<storage, read> u: "), uniforms.join(", "));
+    constants + text
 }
 
 /// Functions, constants and structs of a text, by name and without their comments.

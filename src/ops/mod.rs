@@ -18,7 +18,7 @@ use std::fmt::{self, Debug};
 
 pub(crate) use bounds::*;
 pub use cost::Work;
-pub(crate) use excerpt::excerpt;
+pub(crate) use excerpt::{excerpt, with_constants};
 pub use launch::Word;
 pub(crate) use launch::*;
 pub use operands::Access;

@@ -96,6 +96,14 @@ impl Gather {
     }
 }
 
+/// For texts of other kernels: appends `fn load_columns(row: u32, quad: u32, count: u32) -> vec4f`, which returns four
+/// columns of a row of the batch, and the functions that it calls. Rows are no images. The text declares `features`,
+/// `data`, `state` and `indices`.
+pub(crate) fn load_columns(texts: &mut Vec<String>) {
+    let text = template::expand(text!("gather.functions.wgsl.in"), &[], &[("images", false)]);
+    excerpt(texts, &text, "load_columns", str::to_owned);
+}
+
 impl Kernel for Gather {
     binds! { "gather": read features, read data, read step, read indices, write x }
 

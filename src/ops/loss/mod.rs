@@ -120,6 +120,23 @@ impl LossOp {
     }
 }
 
+impl LossOp {
+    /// For texts of other kernels: appends `fn NAME(row: u32)`, which adds the loss of a row and stores its gradient, and
+    /// the functions that it calls. Their names begin with `prefix`. `read` is the expression of output `i` of row `row`,
+    /// and `store` the statement that stores `value` as its gradient. The number `row * u.outputs + i` has the constant
+    /// `u.outputs`. The text declares `targets`, `data`, `state`, `indices` and `metrics`.
+    pub(crate) fn excerpt(&self, texts: &mut Vec<String>, name: &str, prefix: &str, [read, store]: [&str; 2]) {
+        let launch = self.launches(&Adapter::default()).remove(0);
+        let text = with_constants(&launch);
+        let text = text.replace("output[row * u.outputs + i]", read);
+        let text = text.replace("gradient[row * u.outputs + i] = value;", store);
+        excerpt(texts, &text, "add_row", |called| match called {
+            "add_row" => name.to_owned(),
+            called => format!("{prefix}{called}"),
+        });
+    }
+}
+
 impl Kernel for LossOp {
     fn stem(&self) -> &'static str {
         if self.loss.is_softmax() { "softmax_cross_entropy" } else { "pointwise_loss" }

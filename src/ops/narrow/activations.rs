@@ -4,7 +4,7 @@ use super::*;
 
 /// Appends functions that apply one activation each, and the functions that they call. All names begin with `prefix`.
 /// `function` is "activate", or "derivative" for the derivatives.
-pub(super) fn activations(texts: &mut Vec<String>, prefix: &str, function: &str, wanted: &[Activation]) {
+pub(crate) fn activations(texts: &mut Vec<String>, prefix: &str, function: &str, wanted: &[Activation]) {
     for &activation in wanted {
         let parameter = format!("{:?}", activation.parameter().unwrap_or(0.0));
         let text = activation.text().replace("PARAMETER", &parameter);
@@ -16,7 +16,7 @@ pub(super) fn activations(texts: &mut Vec<String>, prefix: &str, function: &str,
 }
 
 /// Name of the function that applies an activation.
-pub(super) fn activation_name(prefix: &str, function: &str, activation: Activation) -> String {
+pub(crate) fn activation_name(prefix: &str, function: &str, activation: Activation) -> String {
     let name = activation.to_string();
     let name = name.split('(').next().unwrap_or_default();
     match (activation, activation.parameter()) {

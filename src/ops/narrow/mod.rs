@@ -8,6 +8,7 @@ pub(crate) mod writer;
 
 use super::*;
 use crate::activation::Activation;
+pub(crate) use activations::{activation_name, activations as activation_functions};
 use writer::{Place, Writer, constants, element};
 
 /// Forward pass of a whole network of narrow dense layers, in one dispatch. Values between layers are not written to

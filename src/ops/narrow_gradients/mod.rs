@@ -1,6 +1,8 @@
 //! The gradients of all weights of a narrow network, in two dispatches: partial sums over slices of the batch, then
 //! their sums in the order of the slices. The second dispatch also updates the weights.
 
+mod text;
+
 use super::*;
 
 /// Gradients of the weights and biases of narrow dense layers, as one op. The optimizer's step may follow at its end.
@@ -19,9 +21,6 @@ pub struct NarrowGradients {
     /// If the weights are updated: the optimizer's step for all of them.
     pub step: Option<Box<OptimizerStep>>,
 }
-
-/// Most slices of a batch.
-pub(crate) const MOST_SLICES: u32 = 256;
 
 impl NarrowGradients {
     /// The matmuls, from the last layer to the first.
@@ -59,7 +58,13 @@ impl Kernel for NarrowGradients {
 
     fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let step = self.step.iter_mut().flat_map(|step| step.tensors_mut());
-        self.parts.iter_mut().flat_map(Op::tensors_mut).chain(&mut self.rows).chain(&mut self.gradients).chain(step).collect()
+        self.parts
+            .iter_mut()
+            .flat_map(Op::tensors_mut)
+            .chain(&mut self.rows)
+            .chain(&mut self.gradients)
+            .chain(step)
+            .collect()
     }
 
     fn flops(&self) -> u64 {
@@ -70,9 +75,8 @@ impl Kernel for NarrowGradients {
         self.parts.iter().map(|part| part.work().bytes).sum()
     }
 
-    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        let _ = adapter;
-        todo!()
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        text::launches(self)
     }
 
     /// Executors run the parts instead: see [`Op::parts`].

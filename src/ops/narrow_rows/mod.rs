@@ -3,7 +3,11 @@
 //! A workgroup takes a block of rows through all parts: it gathers and encodes them, runs the layers forward, computes
 //! the loss, and goes back through the layers. Its kernels are generated for the parts: see `text.rs`.
 
+mod bindings;
+mod text;
+
 use super::*;
+use bindings::Holds;
 
 /// Ops that treat each row of the batch by itself, as one op: gather, encodings, dense layers, activations, loss, and
 /// the gradients of the layers' inputs. No row is longer than [`WIDEST_NARROW`].
@@ -64,9 +68,8 @@ impl Kernel for NarrowRows {
         self.parts.iter().map(|part| part.work().bytes).sum()
     }
 
-    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
-        let _ = adapter;
-        todo!()
+    fn launches(&self, _: &Adapter) -> Vec<Launch> {
+        vec![text::launch(self)]
     }
 
     fn without_twin(&self) -> Option<String> {
