@@ -303,7 +303,7 @@ fn shared_memory_changes_no_bit() {
     let perceptron = Network::input(11).dense(30, Relu).dense(17, Tanh).dense(4, Identity).build().unwrap();
     for network in [perceptron, residual_network()] {
         for (loss, keep_gradients) in [(Loss::SoftmaxCrossEntropy, false), (Loss::MeanSquaredError, true)] {
-            let config = TrainerConfig { keep_gradients, ..batches_of(16) };
+            let config = TrainerConfig { keep_gradients, op_by_op: true, ..batches_of(16) };
             let plan = Plan::training(&network, loss, &Adam::default().into(), &config).unwrap();
             assert!(plan.cost().memory() < plan.cost().memory_without_sharing(), "{plan}");
             let apart = left_by(&network, without_sharing(plan.clone()), loss);

@@ -109,7 +109,8 @@ impl<'a> Operands<'a> {
     ) -> Self {
         let mut used: Vec<(Tensor, bool)> =
             operands.iter().filter_map(|o| o.tensor.map(|tensor| (tensor, o.is_written()))).collect();
-        used.sort_by_key(|(tensor, _)| (tensor.buffer, tensor.offset));
+        // Of inputs that begin at the same word, the longest comes first.
+        used.sort_by_key(|(tensor, _)| (tensor.buffer, tensor.offset, std::cmp::Reverse(tensor.len())));
         let mut slices = Vec::with_capacity(used.len());
         let mut buffers = buffers.enumerate();
         for here in used.chunk_by(|a, b| a.0.buffer == b.0.buffer) {
@@ -120,13 +121,24 @@ impl<'a> Operands<'a> {
                 slices.extend(here.iter().map(|&(t, _)| (t, Slice::Read(&words[range(t, len)]))));
                 continue;
             }
-            // Several outputs in one buffer do not overlap.
+            // An output overlaps no other operand in its buffer. Inputs may overlap each other.
             let (mut rest, mut at) = (words, 0);
-            for &(tensor, _) in here {
+            let mut before: (usize, &'a [u32]) = (0, &[]);
+            for &(tensor, is_written) in here {
                 let Range { start, end } = range(tensor, len);
+                if start < at && !is_written {
+                    let (first, words) = before;
+                    slices.push((tensor, Slice::Read(&words[start - first..end - first])));
+                    continue;
+                }
                 let (own, after) = std::mem::take(&mut rest)[start - at..].split_at_mut(end - start);
-                slices.push((tensor, Slice::Written(own)));
                 (rest, at) = (after, end);
+                if is_written {
+                    slices.push((tensor, Slice::Written(own)));
+                } else {
+                    before = (start, own);
+                    slices.push((tensor, Slice::Read(before.1)));
+                }
             }
         }
         Self { slices, rows }

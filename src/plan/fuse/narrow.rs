@@ -95,8 +95,7 @@ fn fused(plan: &mut Plan, start: usize, kinds: &[Kind]) -> Option<Vec<Op>> {
         plan.step[ops.clone()].iter().zip(kinds).filter(|(_, own)| **own == kind).map(|(op, _)| op.clone()).collect()
     };
     let rows = of_kind(plan, Kind::Rows);
-    let losses = rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count();
-    if losses > 1 || !rows.iter().any(|op| matches!(op, Op::Matmul(_))) {
+    if !is_whole(plan, &rows) {
         return None;
     }
     let (mut words, mut moves) = (0, Vec::new());
@@ -117,6 +116,21 @@ fn fused(plan: &mut Plan, start: usize, kinds: &[Kind]) -> Option<Vec<Op>> {
     let gradients = of_kind(plan, Kind::Gradients);
     let gradients = narrow_gradients(plan, &gradients).map_or(gradients, |op| vec![op.into()]);
     Some([vec![rows.into()], gradients].concat())
+}
+
+/// Whether the ops are a whole narrow network: from the gathered batch to the gradient of its only loss, or a phase of a
+/// chain from its input on, or from the gradient of its output on.
+fn is_whole(plan: &Plan, rows: &[Op]) -> bool {
+    let losses = rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count();
+    let makes_output = rows.iter().flat_map(Op::outputs).any(|(t, _)| matches!(plan.buffer(t.buffer).role, Role::Output(_)));
+    let starts = |op: &Op| match op {
+        Op::Gather(_) => losses == 1,
+        op => op.inputs().iter().any(|tensor| {
+            let role = plan.buffer(tensor.buffer).role;
+            matches!(role, Role::OutputGradient(_)) || matches!(role, Role::Input(_)) && makes_output
+        }),
+    };
+    rows.first().is_some_and(starts) && rows.iter().any(|op| matches!(op, Op::Matmul(_)))
 }
 
 /// The distinct buffers that a kernel of these ops binds. It has the levels of hash grids as constants.
