@@ -133,6 +133,7 @@ impl<'a> Text<'a> {
             ("some rows of W are no whole vectors", !self.layers.iter().all(whole(4))),
             ("some rows of W are whole octets", self.layers.iter().any(whole(8))),
             ("some rows of W are no whole octets", !self.layers.iter().all(whole(8))),
+            ("some sums are stored", self.layers.iter().any(|layer| layer[4] != NONE)),
         ];
         let kernel = text!("narrow_rows.buffers.wgsl.in", "narrow_rows.wgsl.in");
         [
