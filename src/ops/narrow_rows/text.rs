@@ -81,7 +81,12 @@ impl<'a> Text<'a> {
                 Op::LossOp(loss) => text.loss(loss),
                 Op::Pointwise(pointwise) => text.pointwise(pointwise),
                 Op::Matmul(matmul) => {
-                    let follows = |part: &Op| matches!(part, Op::Pointwise(next) if next.input == matmul.c);
+                    let is_plain = matches!(
+                        matmul.epilogue,
+                        Epilogue::None | Epilogue::Bias { activation: Activation::Identity, .. }
+                    );
+                    let follows =
+                        |part: &Op| is_plain && matches!(part, Op::Pointwise(next) if next.input == matmul.c);
                     let next = parts.next_if(|(_, part)| follows(part)).map(|(_, part)| part);
                     text.layer(matmul, if let Some(Op::Pointwise(next)) = next { Some(next) } else { None });
                 }

@@ -78,10 +78,14 @@ fn kind(plan: &Plan, op: &Op) -> Option<Kind> {
         Op::Matmul(Matmul { a, b, c, layout: Layout::Tn, .. }) => {
             ([a, b].iter().all(is_batch) && is_narrow(&c)).then_some(Kind::Gradients)
         }
-        Op::Matmul(Matmul { bias_gradient: None, a, b, c, .. })
+        Op::Matmul(Matmul { bias_gradient: None, a, b, c, layout, epilogue, .. })
             if plan.buffer(b.buffer).role == Role::Parameters && is_narrow(&b) =>
         {
-            rows(&[a, c])
+            let fits = match layout {
+                Layout::Nn => matches!(epilogue, Epilogue::None | Epilogue::Bias { .. }),
+                _ => matches!(epilogue, Epilogue::None | Epilogue::Derivative { .. }),
+            };
+            rows(&[a, c]).filter(|_| fits)
         }
         _ => None,
     }
