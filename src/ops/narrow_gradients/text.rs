@@ -22,9 +22,14 @@ const STEPS: u32 = 4;
 /// No biases, in the table of layers.
 const NONE: u32 = u32::MAX;
 
-/// Bindings of the optimizer's step and of the gradients: see `update.functions.wgsl.in`.
-const FIRST_WRITTEN: usize = 2;
-const WRITTEN: usize = 4;
+/// Own bindings of a dispatch before those of the optimizer's step, whose places are fixed: see
+/// `update.functions.wgsl.in`. The other own bindings follow.
+const BEFORE_STEP: usize = 2;
+/// Bindings of the step.
+const OF_STEP: usize = 4;
+
+/// Storage bindings of a kernel on every device.
+const MOST_BINDINGS: usize = 8;
 
 /// What becomes of the sums of a dispatch.
 #[derive(Clone, Copy, PartialEq)]
@@ -38,33 +43,21 @@ enum Sums {
 /// The dispatches on GPUs.
 pub(super) fn launches(op: &NarrowGradients) -> Vec<Launch> {
     let (slices, rows) = slices(op.batch());
-    let written = op.written_operands();
     let end = if op.step.is_some() { Sums::Update } else { Sums::Stored };
-    let constants = op.step.as_ref().map_or(vec![], |step| step.constants());
-    let workgroups = u64::from(slices) * op.matmuls().count() as u64;
-    let row_operands: Vec<Operand> = op.rows.iter().map(|&tensor| read(tensor)).collect();
-    if slices == 1 && row_operands.len() <= 2 * FIRST_WRITTEN {
-        // The rows are bound before and after the operands of the step.
-        let mut bindings = row_operands;
-        bindings.resize(bindings.len().max(FIRST_WRITTEN), read(None));
-        bindings.splice(FIRST_WRITTEN..FIRST_WRITTEN, written);
-        let shader = shader(op.stem(), source(op, slices, rows, end), constants);
-        return vec![Launch { shader, uniforms: vec![], bindings, workgroups }];
-    }
     let words = u64::from(slices) * u64::from(op.words());
-    let first = Launch {
-        shader: shader(op.stem(), source(op, slices, rows, Sums::Parts), []),
-        uniforms: vec![],
-        bindings: [row_operands, vec![write_scratch(words)]].concat(),
-        workgroups,
+    let first = |sums| {
+        let own = op.rows.iter().map(|&tensor| read(tensor)).collect();
+        let workgroups = u64::from(slices) * op.matmuls().count() as u64;
+        op.launch(op.stem(), source(op, slices, rows, sums), own, sums, words, workgroups)
     };
-    let second = Launch {
-        shader: shader("narrow_gradients.parts", source_of_sum(op, slices, end), constants),
-        uniforms: vec![],
-        bindings: [vec![read_scratch(words), read(None)], written].concat(),
-        workgroups: (op.words() / 4).div_ceil(QUADS).into(),
-    };
-    vec![first, second]
+    let whole = first(end);
+    if slices == 1 && whole.bindings.len() <= MOST_BINDINGS {
+        return vec![whole];
+    }
+    let workgroups = (op.words() / 4).div_ceil(QUADS).into();
+    let source = source_of_sum(op, slices, end);
+    let second = op.launch("narrow_gradients.parts", source, vec![read_scratch(words)], end, words, workgroups);
+    vec![first(Sums::Parts), second]
 }
 
 /// Number of slices of a batch, and the rows of each.
@@ -83,17 +76,6 @@ fn shares(inputs: u32, units: u32) -> u32 {
 
 /// Text of the dispatch that reads the rows.
 fn source(op: &NarrowGradients, slices: u32, rows: u32, sums: Sums) -> String {
-    let numbers = 0..op.rows.len();
-    let binding = |i: usize| match sums {
-        Sums::Parts => i + 1,
-        _ if i < FIRST_WRITTEN => i + 1,
-        _ => i + 1 + WRITTEN,
-    };
-    let mut text: String =
-        numbers.clone().map(|i| declaration(binding(i), "read", &format!("values_{i}"), "f32")).collect();
-    if sums == Sums::Parts {
-        text += &declaration(op.rows.len() + 1, "read_write", "parts", "vec4f");
-    }
     let tensor = |tensor: Tensor| {
         let at = op.rows.iter().position(|whole| whole.buffer == tensor.buffer).expect("a buffer of the op");
         tensor.offset - op.rows[at].offset + at as u32
@@ -107,7 +89,8 @@ fn source(op: &NarrowGradients, slices: u32, rows: u32, sums: Sums) -> String {
     });
     let table: String = layers.collect();
     let count = op.matmuls().count() as u32;
-    text += &format!("const LAYERS = array<vec4u, {}>(\n{table});\n", 2 * count);
+    let own: Vec<String> = (0..op.rows.len()).map(|i| format!("values_{i}: array<f32>")).collect();
+    let mut text = declarations(&own, sums) + &format!("const LAYERS = array<vec4u, {}>(\n{table});\n", 2 * count);
     let constants =
         [("BATCH", op.batch()), ("SLICE", rows), ("SLICES", slices), ("LAYER_COUNT", count), ("NONE", NONE)];
     text += &op.rest(&constants, sums);
@@ -117,13 +100,13 @@ fn source(op: &NarrowGradients, slices: u32, rows: u32, sums: Sums) -> String {
 
 /// Text of the dispatch that adds the sums of the slices.
 fn source_of_sum(op: &NarrowGradients, slices: u32, sums: Sums) -> String {
-    let mut text = declaration(1, "read", "parts", "vec4f");
     let tensors = op.matmuls().flat_map(|matmul| {
         let (weights, biases) = op.places(matmul);
         [(weights, matmul.c.len())].into_iter().chain(biases.map(|biases| (biases, matmul.b.columns())))
     });
     let tensors: Vec<String> = tensors.map(|(first, len)| format!("vec2u({first}u, {len}u)")).collect();
     let count = tensors.len();
+    let mut text = declarations(&["parts: array<vec4f>".into()], sums);
     text += &format!("const TENSORS = array<vec2u, {count}>({});\n", tensors.join(", "));
     text += &op.rest(&[("SLICES", slices), ("TENSOR_COUNT", count as u32)], sums);
     text + &template::expand(text!("narrow_gradients.parts.wgsl.in"), &[("quarter", 4)], &conditions(sums))
@@ -139,8 +122,22 @@ fn conditions(sums: Sums) -> [(&'static str, bool); 5] {
     ]
 }
 
-fn declaration(binding: usize, access: &str, name: &str, element: &str) -> String {
-    format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;\n")
+/// Declarations of the bindings: see [`NarrowGradients::launch`].
+fn declarations(own: &[String], sums: Sums) -> String {
+    let binding =
+        |at: usize, access: &str, name: &str| format!("@group(0) @binding({at}) var<storage, {access}> {name};\n");
+    let place = |i: usize| if sums == Sums::Update && i >= BEFORE_STEP { i + 1 + OF_STEP } else { i + 1 };
+    let text: String = own.iter().enumerate().map(|(i, name)| binding(place(i), "read", name)).collect();
+    match sums {
+        Sums::Parts => text + &binding(own.len() + 1, "read_write", "parts: array<vec4f>"),
+        Sums::Stored => text + &binding(own.len() + 1, "read_write", "gradients: array<vec4f>"),
+        Sums::Update => {
+            let unused = (own.len()..BEFORE_STEP).map(|i| binding(i + 1, "read", &format!("unused_{i}: array<f32>")));
+            let parameters = binding(BEFORE_STEP + 2, "read_write", "parameters: array<vec4f>");
+            let moments = binding(BEFORE_STEP + 3, "read_write", "moments: array<vec4f>");
+            text + &unused.collect::<String>() + OptimizerStep::TEXT + &parameters + &moments
+        }
+    }
 }
 
 impl NarrowGradients {
@@ -153,16 +150,27 @@ impl NarrowGradients {
         self.written().map_or(0, |written| written.len())
     }
 
-    /// Operands of the step or the gradients, from binding 3.
-    fn written_operands(&self) -> Vec<Operand> {
-        match &self.step {
-            Some(step) => step.operands(),
-            None => {
-                let mut operands = vec![change(self.gradients)];
-                operands.resize(WRITTEN, read(None));
-                operands
+    /// A dispatch that reads its own operands. `words` is the number of words of all parts.
+    fn launch(
+        &self,
+        name: &'static str,
+        source: String,
+        own: Vec<Operand>,
+        sums: Sums,
+        words: u64,
+        workgroups: u64,
+    ) -> Launch {
+        let (mut bindings, mut constants) = (own, Vec::new());
+        match (sums, &self.step) {
+            (Sums::Parts, _) => bindings.push(write_scratch(words)),
+            (Sums::Update, Some(step)) => {
+                bindings.resize(bindings.len().max(BEFORE_STEP), read(None));
+                bindings.splice(BEFORE_STEP..BEFORE_STEP, step.operands());
+                constants = step.constants();
             }
+            _ => bindings.push(change(self.gradients)),
         }
+        Launch { shader: shader(name, source, constants), uniforms: vec![], bindings, workgroups }
     }
 
     /// First words of a layer's weights and biases among the gradients.
@@ -175,16 +183,7 @@ impl NarrowGradients {
     fn rest(&self, constants: &[(&str, u32)], sums: Sums) -> String {
         let all = constants.iter().copied().chain([("WORDS", self.words())]);
         let constants: String = all.map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
-        let bindings = match sums {
-            Sums::Parts => String::new(),
-            Sums::Stored => declaration(FIRST_WRITTEN + 1, "read_write", "gradients", "vec4f"),
-            Sums::Update => {
-                let [parameters, moments] = [("parameters", 2), ("moments", 3)]
-                    .map(|(name, after)| declaration(FIRST_WRITTEN + after, "read_write", name, "vec4f"));
-                [OptimizerStep::TEXT, &parameters, &moments].concat()
-            }
-        };
         let emit = template::expand(text!("narrow_gradients.emit.wgsl.in"), &[], &conditions(sums));
-        [constants, bindings, emit].concat()
+        constants + &emit
     }
 }
