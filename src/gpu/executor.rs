@@ -17,7 +17,8 @@ const STRIDE: usize = 256;
 /// The largest number of bindings of a kernel that every device allows.
 const MOST_BINDINGS: usize = 8;
 
-const UNUSED_BYTES: u64 = (MOST_BINDINGS * STRIDE) as u64;
+// Bindings are numbered from 1, after the uniforms.
+const UNUSED_BYTES: u64 = ((MOST_BINDINGS + 1) * STRIDE) as u64;
 
 /// Size of the longest buffer that an executor makes in addition to the plan's buffers.
 pub(super) fn own_bytes(launches: usize) -> u64 {
