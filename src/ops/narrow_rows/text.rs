@@ -188,7 +188,7 @@ impl<'a> Text<'a> {
     fn encode(&mut self, i: usize, encode: &Encode) {
         self.load(encode.x);
         let name = format!("feature_{i}");
-        feature(&mut self.functions, encode.encoding, &name, "encoding_");
+        feature(&mut self.functions, encode.encoding, "feature", &name, "encoding_");
         let text = template::expand(text!("narrow_rows.encode.wgsl.in"), &[("column", 4)], &[]);
         let text = text.replace("encoded", &format!("encoded_{i}")).replace("feature", &name);
         self.functions.push(text.replace("FEATURES", &format!("{}u", encode.encoding.features())));
