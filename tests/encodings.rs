@@ -31,7 +31,8 @@ fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
     let grid =
         HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 4, base_resolution: 1, per_level_scale: 1.0 };
     let network = Network::input(1).encoding(grid).dense(1, Identity).build().unwrap();
-    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(rows)).unwrap();
+    let config = TrainerConfig { keep_gradients: true, op_by_op: true, ..batches_of(rows) };
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config).unwrap();
     let step: Vec<Op> = plan.step.iter().filter(|op| op.kernel().starts_with("hash_grid_")).cloned().collect();
     let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
     let (x, gradient, table_gradient) = (scatter.x, scatter.gradient, of_table.table_gradient);
@@ -49,7 +50,8 @@ fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
 fn a_gradient_that_is_not_finite_makes_its_level_nan_and_no_other() {
     let grid = HashGrid { levels: 2, log2_hashmap_size: 8, ..HashGrid::default() };
     let network = Network::input(2).encoding(grid).dense(1, Identity).build().unwrap();
-    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &batches_of(4)).unwrap();
+    let config = TrainerConfig { keep_gradients: true, op_by_op: true, ..batches_of(4) };
+    let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config).unwrap();
     let step: Vec<Op> = plan.step.iter().filter(|op| op.kernel().starts_with("hash_grid_")).cloned().collect();
     let (Op::HashGridScatter(scatter), Op::HashGridGradient(of_table)) = (&step[1], &step[2]) else { panic!("{plan}") };
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -46,6 +46,7 @@ pub(super) fn fuse(plan: &mut Plan, keep_gradients: bool, narrow: bool) {
     RULES.into_iter().for_each(|rule| ops.apply(rule));
     if !keep_gradients {
         ops.apply(rules::update);
+        ops.apply(rules::grid_update);
     }
     plan.step = ops.into_step();
     merge_updates(plan);

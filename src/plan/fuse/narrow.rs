@@ -239,7 +239,7 @@ fn joined(first: &OptimizerStep, matmuls: &[&Matmul], len: u32) -> Option<Optimi
     let longer = |tensor: Tensor, len: u32| Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, len) };
     let all = OptimizerStep {
         parameters: longer(first.parameters, len),
-        moments: first.moments.map(|moments| longer(moments, len * first.optimizer.moments())),
+        moments: first.moments.map(|moments| longer(moments, len * first.states())),
         ..first.clone()
     };
     let is_part = |matmul: &&Matmul| match &matmul.epilogue {

@@ -155,21 +155,8 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
         return None;
     }
     let len = (last.offset + last.len()).checked_sub(matmul.c.offset)?;
-    let is_own = |at: &&usize| match &ops.ops[**at] {
-        Some(Op::Update(Update { step, gradients, scale: None })) => {
-            let all =
-                gradients.offset == matmul.c.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
-            all && step.multipliers.is_none() && step.averages.count() == 0
-        }
-        _ => false,
-    };
-    let second = *ops.readers[matmul.c.buffer.0].iter().find(is_own)?;
-    let Some(Op::Update(Update { step, gradients, .. })) = &ops.ops[second] else { return None };
-    let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
-    let gradients_are_its_own = others.clone().all(|at| !ops.touches(at, gradients));
-    let weights_are_free =
-        others.filter(|at| (first..second).contains(at)).all(|at| !ops.touches(at, &step.parameters));
-    if !gradients_are_its_own || !weights_are_free {
+    let (second, step) = own_update(ops, first, matmul.c, len)?;
+    if step.multipliers.is_some() {
         return None;
     }
     let [c, bias] =
@@ -177,4 +164,36 @@ pub(super) fn update(ops: &Ops, first: usize) -> Option<Fused> {
     let epilogue = Epilogue::Update(Box::new(step.part(0, len)));
     let op = Matmul { c: c?, bias_gradient: bias, epilogue, ..matmul.clone() }.into();
     Some(Fused { first, second, at: first, op })
+}
+
+/// The gradient of a hash grid's table, then its update, under the same conditions.
+pub(super) fn grid_update(ops: &Ops, first: usize) -> Option<Fused> {
+    let Some(Op::HashGridGradient(gradient)) = &ops.ops[first] else { return None };
+    let made = gradient.table_gradient;
+    if ops.role(made) != Role::Gradients || gradient.step.is_some() {
+        return None;
+    }
+    let (second, step) = own_update(ops, first, made, made.len())?;
+    let table_gradient = Tensor { buffer: step.parameters.buffer, ..made };
+    let op = HashGridGradient { table_gradient, step: Some(Box::new(step.clone())), ..gradient.clone() }.into();
+    Some(Fused { first, second, at: first, op })
+}
+
+/// The update of `len` weights from the first of a gradient on, if no other op reads or writes that gradient, and no op
+/// before the update uses the weights.
+fn own_update<'a>(ops: &'a Ops, first: usize, gradient: Tensor, len: u32) -> Option<(usize, &'a OptimizerStep)> {
+    let update = |at: usize| match &ops.ops[at] {
+        Some(Op::Update(Update { step, gradients, scale: None })) => {
+            let all = gradients.offset == gradient.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
+            (all && step.averages.count() == 0).then_some((step, gradients))
+        }
+        _ => None,
+    };
+    let (second, (step, gradients)) =
+        ops.readers[gradient.buffer.0].iter().find_map(|&at| Some((at, update(at)?)))?;
+    let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
+    let gradients_are_its_own = others.clone().all(|at| !ops.touches(at, gradients));
+    let weights_are_free =
+        others.filter(|at| (first..second).contains(at)).all(|at| !ops.touches(at, &step.parameters));
+    (gradients_are_its_own && weights_are_free).then_some((second, step))
 }

@@ -63,6 +63,6 @@ fn add_table_gradient(at: &LayerContext, grid: HashGrid, of: TableGradient, plan
     plan.fill(blocks, (0..).zip(entries).flat_map(of_level).collect());
     plan.push(HashGridScale { gradient: reach, scales });
     plan.push(HashGridScatter { x, levels, gradient, scales, sums, tangent });
-    plan.push(HashGridGradient { scales, blocks, sums, table_gradient });
+    plan.push(HashGridGradient { scales, blocks, sums, table_gradient, step: None });
     Ok(())
 }
