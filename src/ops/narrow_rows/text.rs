@@ -3,8 +3,8 @@
 use super::*;
 use crate::activation::Activation;
 
-/// Invocations of a workgroup. Each computes 4x4 values. A multiple of 128 computes whole rows of up to 64 columns. More
-/// invocations would share no more loads, and small batches would make fewer workgroups.
+/// Invocations of a workgroup. Each computes 4x4 values. A multiple of 128 computes whole rows of up to 64 columns.
+/// More invocations would share no more loads, and small batches would make fewer workgroups.
 const LANES: u32 = 128;
 
 /// Terms of a sum that are added without a test, in layers whose weights are whole vectors.
