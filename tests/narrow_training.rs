@@ -44,7 +44,7 @@ fn dispatches(plan: &Plan) -> Vec<usize> {
 }
 
 #[test]
-fn a_step_takes_at_most_four_dispatches_and_six_with_a_hash_grid() {
+fn a_step_takes_at_most_four_dispatches_and_eight_with_a_hash_grid() {
     for batch in [128, 1024, 65_536] {
         let config = batches_of(batch);
         let plan = training(&measured(), Loss::MeanSquaredError, &config);
@@ -53,7 +53,7 @@ fn a_step_takes_at_most_four_dispatches_and_six_with_a_hash_grid() {
         let encoded = encoded.dense(64, Relu).dense(64, Relu).dense(64, Relu).dense(3, Identity).build().unwrap();
         let plan = training(&encoded, Loss::MeanSquaredError, &config);
         assert!(has_fused_rows(&plan), "{plan}");
-        assert!(dispatches(&plan).into_iter().all(|count| count <= 6), "{:?} of {plan}", dispatches(&plan));
+        assert!(dispatches(&plan).into_iter().all(|count| count <= 8), "{:?} of {plan}", dispatches(&plan));
     }
 }
 
