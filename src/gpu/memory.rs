@@ -157,7 +157,7 @@ impl Gpu {
 
     /// Returns an error if an app's buffer is destroyed or belongs to another device. The text names it `what`.
     pub(crate) fn check_buffer_is_ours(&self, what: &str, buffer: &wgpu::Buffer) -> Result<()> {
-        let layout = self.bind_group_layout(&[]);
+        let layout = self.bind_group_layout(&[Some(false)]);
         let binding = wgpu::BufferBinding { buffer, offset: 0, size: std::num::NonZeroU64::new(4) };
         let entries = [wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }];
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };

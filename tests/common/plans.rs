@@ -102,11 +102,6 @@ pub fn plans() -> Vec<Plan> {
     };
     let wave = |encoding| Network::input(2).encoding(encoding).dense(1, Activation::Tanh).build().unwrap();
     let plans = [
-        eikonal(&curved),
-        eikonal(&wave(Encoding::Frequency { frequencies: 2 })),
-        eikonal(&wave(Encoding::TriangleWave { frequencies: 2 })),
-        eikonal(&wave(Encoding::OneBlob { bins: 3 })),
-        eikonal(&wave(Encoding::Identity { scale: 0.5, offset: 0.25 })),
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(12)).unwrap(),
         Plan::training(&logits, smoothed, &sgd, &batches_of(4096)).unwrap(),
@@ -131,6 +126,11 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&groups, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::averaged(&averaging).unwrap(),
         averaging,
+        eikonal(&curved),
+        eikonal(&wave(Encoding::Frequency { frequencies: 2 })),
+        eikonal(&wave(Encoding::TriangleWave { frequencies: 2 })),
+        eikonal(&wave(Encoding::OneBlob { bins: 3 })),
+        eikonal(&wave(Encoding::Identity { scale: 0.5, offset: 0.25 })),
     ];
     plans.into_iter().chain(optimizers.iter().map(by)).chain([tensor_ops()]).collect()
 }

@@ -99,6 +99,9 @@ fn uniforms_reach_the_shader_where_it_expects_them() {
         let module = parse(name, &launch.shader.source);
         let at_0 = |binding: &Option<naga::ResourceBinding>| binding.is_some_and(|b| (b.group, b.binding) == (0, 0));
         let of_struct = module.global_variables.iter().find(|(_, v)| at_0(&v.binding)).map(|(_, v)| v.ty);
+        if of_struct.is_none() && launch.uniforms.is_empty() {
+            continue;
+        }
         let TypeInner::Struct { members, span } = &module.types[of_struct.unwrap()].inner else { panic!("{name}") };
         assert_eq!(*span as usize, launch.bytes().len(), "{name}");
         let kind = |member: &naga::StructMember| module.types[member.ty].inner.scalar_kind();

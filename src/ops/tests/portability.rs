@@ -55,6 +55,7 @@ const LANGUAGES: [Language; 4] = [
                 without: &[
                     ("u64", "its HLSL has no integers of 64 bits"),
                     ("array<vec4u, ", "it takes constant arrays that a function makes for a recursion"),
+                    ("array<vec2u, ", "it takes constant arrays that a function makes for a recursion"),
                     ("subgroupBroadcast(", "long texts, which only software adapters with Vulkan get"),
                 ],
             },
