@@ -178,10 +178,12 @@ fn training_in_few_dispatches_matches_training_op_by_op() {
 /// A layer and how often it is repeated.
 fn layers() -> impl Strategy<Value = (Dense, usize)> {
     let activations: Vec<Activation> = Activation::ALL.into_iter().filter(|f| *f != Activation::Softmax).collect();
-    (1u32..65, prop::sample::select(activations), any::<bool>(), 1usize..4).prop_map(|(units, activation, bias, count)| {
-        let dense = Dense::new(units, activation);
-        (if bias { dense } else { dense.without_bias() }, count)
-    })
+    (1u32..65, prop::sample::select(activations), any::<bool>(), 1usize..4).prop_map(
+        |(units, activation, bias, count)| {
+            let dense = Dense::new(units, activation);
+            (if bias { dense } else { dense.without_bias() }, count)
+        },
+    )
 }
 
 proptest! {

@@ -32,7 +32,8 @@ pub fn required_limits(plan: &Plan) -> wgpu::Limits {
     let lowest = wgpu::Limits::downlevel_webgl2_defaults();
     let most = wgpu::Limits::default();
     let launches: Vec<_> = plan.ops().flat_map(|op| op.launches(&Adapter::default())).collect();
-    let bindings = launches.iter().map(|launch| launch.writable().into_iter().flatten().count() as u32).max().unwrap_or(1);
+    let bindings =
+        launches.iter().map(|launch| launch.writable().into_iter().flatten().count() as u32).max().unwrap_or(1);
     // Whole vec4s, and the executor's own buffers: bindings for up to two launches of each op (a measured matmul
     // kernel may need two), and scratch.
     let own = executor::own_bytes(2 * launches.len()).max(executor::scratch_bytes(launches.iter()));

@@ -25,10 +25,10 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, GpuExecutor, Reading};
 use crate::ops::{Access, Bounds, BufferId, Op, Tensor};
 use crate::plan::{Life, Plan};
-use parts::{Part, PartsRun};
 pub use gradient::{Differences, GradientComparison, GradientFault, compare_gradient};
 #[cfg(not(target_family = "wasm"))]
 pub use layer::{LayerReport, check_layer};
+use parts::{Part, PartsRun};
 
 /// A plan bound to the GPU executor and the CPU executor.
 #[derive(Debug)]

@@ -85,8 +85,7 @@ impl<'a> Text<'a> {
                         matmul.epilogue,
                         Epilogue::None | Epilogue::Bias { activation: Activation::Identity, .. }
                     );
-                    let follows =
-                        |part: &Op| is_plain && matches!(part, Op::Pointwise(next) if next.input == matmul.c);
+                    let follows = |part: &Op| is_plain && matches!(part, Op::Pointwise(next) if next.input == matmul.c);
                     let next = parts.next_if(|(_, part)| follows(part)).map(|(_, part)| part);
                     text.layer(matmul, if let Some(Op::Pointwise(next)) = next { Some(next) } else { None });
                 }

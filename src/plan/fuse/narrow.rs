@@ -126,7 +126,8 @@ fn fused(plan: &mut Plan, start: usize, kinds: &[Kind]) -> Option<Vec<Op>> {
 /// chain from its input on, or from the gradient of its output on.
 fn is_whole(plan: &Plan, rows: &[Op]) -> bool {
     let losses = rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count();
-    let makes_output = rows.iter().flat_map(Op::outputs).any(|(t, _)| matches!(plan.buffer(t.buffer).role, Role::Output(_)));
+    let makes_output =
+        rows.iter().flat_map(Op::outputs).any(|(t, _)| matches!(plan.buffer(t.buffer).role, Role::Output(_)));
     let starts = |op: &Op| match op {
         Op::Gather(_) => losses == 1,
         op => op.inputs().iter().any(|tensor| {
@@ -209,9 +210,9 @@ fn narrow_gradients(plan: &Plan, parts: &[Op]) -> Option<NarrowGradients> {
         matmul.c.offset..(last.offset + last.len()).next_multiple_of(PARAMETER_ALIGNMENT)
     };
     let (first, last) = (*matmuls.first()?, *matmuls.last()?);
-    let are_adjacent = matmuls.windows(2).all(|pair| {
-        range(pair[0]).end == range(pair[1]).start && pair[0].c.buffer == pair[1].c.buffer
-    });
+    let are_adjacent = matmuls
+        .windows(2)
+        .all(|pair| range(pair[0]).end == range(pair[1]).start && pair[0].c.buffer == pair[1].c.buffer);
     let own_biases = |matmul: &&Matmul| matmul.bias_gradient.is_none_or(|bias| bias.buffer == matmul.c.buffer);
     if !are_adjacent || !matmuls.iter().all(own_biases) {
         return None;
@@ -236,14 +237,17 @@ fn narrow_gradients(plan: &Plan, parts: &[Op]) -> Option<NarrowGradients> {
 
 /// One optimizer step for `len` weights from those of `first` on. `None` if the steps differ.
 fn joined(first: &OptimizerStep, matmuls: &[&Matmul], len: u32) -> Option<OptimizerStep> {
-    let longer = |tensor: Tensor, len: u32| Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, len) };
+    let longer =
+        |tensor: Tensor, len: u32| Tensor { offset: tensor.offset, ..Tensor::new(tensor.buffer, tensor.dtype, len) };
     let all = OptimizerStep {
         parameters: longer(first.parameters, len),
         moments: first.moments.map(|moments| longer(moments, len * first.states())),
         ..first.clone()
     };
     let is_part = |matmul: &&Matmul| match &matmul.epilogue {
-        Epilogue::Update(step) => **step == all.part(step.parameters.offset - first.parameters.offset, step.parameters.len()),
+        Epilogue::Update(step) => {
+            **step == all.part(step.parameters.offset - first.parameters.offset, step.parameters.len())
+        }
         _ => false,
     };
     (first.multipliers.is_none() && matmuls.iter().all(is_part)).then_some(all)

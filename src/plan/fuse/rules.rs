@@ -184,13 +184,13 @@ pub(super) fn grid_update(ops: &Ops, first: usize) -> Option<Fused> {
 fn own_update<'a>(ops: &'a Ops, first: usize, gradient: Tensor, len: u32) -> Option<(usize, &'a OptimizerStep)> {
     let update = |at: usize| match &ops.ops[at] {
         Some(Op::Update(Update { step, gradients, scale: None })) => {
-            let all = gradients.offset == gradient.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
+            let all =
+                gradients.offset == gradient.offset && gradients.len() == len.next_multiple_of(PARAMETER_ALIGNMENT);
             (all && step.averages.count() == 0).then_some((step, gradients))
         }
         _ => None,
     };
-    let (second, (step, gradients)) =
-        ops.readers[gradient.buffer.0].iter().find_map(|&at| Some((at, update(at)?)))?;
+    let (second, (step, gradients)) = ops.readers[gradient.buffer.0].iter().find_map(|&at| Some((at, update(at)?)))?;
     let others = (0..ops.ops.len()).filter(|&at| at != first && at != second);
     let gradients_are_its_own = others.clone().all(|at| !ops.touches(at, gradients));
     let weights_are_free =
