@@ -55,7 +55,7 @@ kernels! {
     pool pool_gradient resample
     channel_statistics running_statistics batch_norm batch_norm_parameters batch_norm_input
     hash_grid_scale hash_grid_scatter hash_grid_gradient hash_grid_input hash_grid_tangent eikonal pointwise_loss softmax_cross_entropy metrics non_finite accumulate
-    sum_squares update narrow
+    sum_squares update narrow narrow_rows narrow_gradients
 }
 
 /// Runs the matmul cases with one kernel. `place` is its index in [`PRODUCTS`].

@@ -15,7 +15,7 @@ fn points(random: &mut Random, n: usize) -> Vec<f32> {
 fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows: u32) -> Result<()> {
     let before = Network::input(coordinates).dense(coordinates, Activation::Identity);
     let network = before.encoding(encoding).dense(3, Activation::Tanh).build()?;
-    let config = TrainerConfig { batch: rows, ..TrainerConfig::default() };
+    let config = TrainerConfig { batch: rows, op_by_op: true, ..TrainerConfig::default() };
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config)?;
     let encodes = |op: &&Op| op.kernel() == "encode" || op.kernel().starts_with("hash_grid");
     let step: Vec<Op> = plan.step.iter().filter(encodes).cloned().collect();
@@ -46,7 +46,7 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
 /// As above for the ops of a network gradient: the gradient of the input, the tangents and the table's gradient.
 fn check_tangents(check: &mut Check, coordinates: u32, encoding: Encoding, rows: u32) -> Result<()> {
     let network = Network::input(coordinates).encoding(encoding).dense(1, Activation::Tanh).build()?;
-    let config = TrainerConfig { batch: rows, ..TrainerConfig::default() };
+    let config = TrainerConfig { batch: rows, op_by_op: true, ..TrainerConfig::default() };
     let plan = Plan::chain_with_network_gradient(&network, &Adam::default().into(), &config, &[], &[1.0])?;
     let encodes = |op: &&Op| op.kernel() == "encode" || op.kernel().starts_with("hash_grid");
     let step: Vec<Op> = plan.step.iter().filter(encodes).cloned().collect();

@@ -295,3 +295,42 @@ pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
     }
     Ok(())
 }
+
+/// Steps of training of whole narrow networks in few dispatches. `tests/narrow_training.rs` has more tests.
+pub fn narrow_networks_train_at_awkward_widths(check: &mut Check) -> Result<()> {
+    use Activation::{Identity, Relu, Silu, Tanh};
+    let networks: [&[(u32, Activation)]; 2] = [
+        &[(7, Silu), (33, Relu), (2, Identity)],
+        &[(64, Relu), (64, Relu), (3, Tanh)],
+    ];
+    for layers in networks {
+        let network = layers.iter().fold(Network::input(5), |net, &(units, f)| net.dense(units, f)).build()?;
+        for batch in [1u32, 70, 300] {
+            let config = TrainerConfig { batch, ..TrainerConfig::default() };
+            let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config)?;
+            let is_fused = plan.step.iter().any(|op| matches!(op, Op::NarrowRows(_)));
+            check.expect(is_fused, || format!("not fused: {plan}"));
+            // A partial batch follows the first one.
+            let (rows, outputs) = (batch + batch.div_ceil(2), network.outputs());
+            let mut random = Random(u64::from(batch) + 11);
+            let mut lockstep = check.lockstep(plan)?;
+            let info = DataInfo {
+                rows,
+                values: 1,
+                feature_stride: network.inputs(),
+                target_stride: outputs,
+                ..DataInfo::default()
+            };
+            let roles = [Role::Features(0), Role::Targets(0), Role::Data(0), Role::Parameters];
+            let [features, targets, data, parameters] = roles.map(|role| lockstep.plan().find(role).unwrap());
+            lockstep.set(features, &random.f32s((rows * network.inputs()) as usize))?;
+            lockstep.set(targets, &random.f32s((rows * outputs) as usize))?;
+            lockstep.set(data, &[info])?;
+            lockstep.set(parameters, &network.initial_parameters(batch.into()))?;
+            for step in 0..2 {
+                check.agree(&mut lockstep, &format!("step {step} of {batch} rows of {}", network.summary()))?;
+            }
+        }
+    }
+    Ok(())
+}

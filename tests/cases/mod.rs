@@ -8,7 +8,7 @@ use wgrad::lockstep::{Comparison, Lockstep};
 use wgrad::plan::*;
 use wgrad::{
     Activation, AdaBound, Adagrad, Adam, AdamW, Ema, Gpu, Lion, Lookahead, Loss, Network, Optimizer, Result, RmsProp,
-    Schedule, Sgd, StepDecay,
+    Schedule, Sgd, StepDecay, TrainerConfig,
 };
 
 use crate::common::{Random, single};
@@ -92,6 +92,7 @@ pub const CASES: &[Case] = &{
         ),
         case!(eikonal_terms_of_long_and_short_rows, "eikonal"),
         case!(narrow_networks_at_awkward_widths, "narrow"),
+        case!(narrow_networks_train_at_awkward_widths, "narrow_rows" "narrow_gradients"),
         case!(pointwise_losses_with_every_kind_of_target, "pointwise_loss"),
         case!(pointwise_losses_flag_what_is_not_finite, "pointwise_loss"),
         case!(softmax_cross_entropy_with_every_kind_of_target, "softmax_cross_entropy"),
