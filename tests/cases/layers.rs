@@ -299,10 +299,8 @@ pub fn narrow_networks_at_awkward_widths(check: &mut Check) -> Result<()> {
 /// Steps of training of whole narrow networks in few dispatches. `tests/narrow_training.rs` has more tests.
 pub fn narrow_networks_train_at_awkward_widths(check: &mut Check) -> Result<()> {
     use Activation::{Identity, Relu, Silu, Tanh};
-    let networks: [&[(u32, Activation)]; 2] = [
-        &[(7, Silu), (33, Relu), (2, Identity)],
-        &[(64, Relu), (64, Relu), (3, Tanh)],
-    ];
+    let networks: [&[(u32, Activation)]; 2] =
+        [&[(7, Silu), (33, Relu), (2, Identity)], &[(64, Relu), (64, Relu), (3, Tanh)]];
     for layers in networks {
         let network = layers.iter().fold(Network::input(5), |net, &(units, f)| net.dense(units, f)).build()?;
         for batch in [1u32, 70, 300] {
