@@ -44,7 +44,7 @@ pub struct TrainerConfig {
     /// By default, a network of dense layers with at most 64 inputs and units, with or without an encoding before them,
     /// trains in a few dispatches per step. One computes everything up to the gradients of the activations, the others
     /// the gradients of the weights and the update. The results of both ways agree within the rounding errors.
-    #[cfg_attr(feature = "files", serde(default))]
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
     pub op_by_op: bool,
     /// Layers with other training options than the rest. Default none.
     pub groups: Vec<Group>,

@@ -32,7 +32,7 @@ fn the_cost_of_a_small_plan_by_hand() {
     // 3 rows, 5 features, 4 units, 2 classes.
     let network = Network::input(5).dense(4, Relu).dense(2, Identity).build().unwrap();
     let optimizer = Sgd::default().into();
-    let config = TrainerConfig { keep_gradients: true, ..batches_of(3) };
+    let config = TrainerConfig { keep_gradients: true, op_by_op: true, ..batches_of(3) };
     let plan = Plan::training(&network, Loss::SoftmaxCrossEntropy, &optimizer, &config).unwrap();
     let cost = plan.cost();
     let of =
@@ -67,7 +67,7 @@ fn the_cost_of_a_small_plan_by_hand() {
 fn a_fused_update_saves_the_gradients() {
     let network = Network::input(64).dense(64, Relu).dense(64, Identity).build().unwrap();
     let cost = |keep_gradients| {
-        let config = TrainerConfig { keep_gradients, ..batches_of(32) };
+        let config = TrainerConfig { keep_gradients, op_by_op: true, ..batches_of(32) };
         Plan::training(&network, Loss::SoftmaxCrossEntropy, &Adam::default().into(), &config).unwrap().cost()
     };
     let (separate, fused) = (cost(true), cost(false));

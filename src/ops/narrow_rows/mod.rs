@@ -7,6 +7,8 @@ mod bindings;
 mod text;
 
 use super::*;
+use crate::activation::Activation;
+use crate::loss::Loss;
 use bindings::Holds;
 
 /// Ops that treat each row of the batch by itself, as one op: gather, encodings, dense layers, activations, loss, and
@@ -36,6 +38,25 @@ impl NarrowRows {
         let at = self.buffers.iter().position(|(whole, _)| whole.buffer == tensor.buffer);
         let at = at.expect("a buffer of the op");
         (at, tensor.offset - self.buffers[at].0.offset)
+    }
+}
+
+impl NarrowRows {
+    /// Name of the kernel. It includes custom activations and losses, so that compile errors name them.
+    pub(crate) fn kernel_name(&self) -> String {
+        let mut name = String::from("narrow_rows");
+        for part in &self.parts {
+            let own = match part {
+                Op::Matmul(Matmul {
+                    epilogue: Epilogue::Bias { activation: activation @ Activation::Custom(_), .. }, ..
+                }) => activation.to_string(),
+                Op::Pointwise(Pointwise { activation: activation @ Activation::Custom(_), .. }) => activation.to_string(),
+                Op::LossOp(LossOp { loss: Loss::Custom(own), .. }) => own.name().into(),
+                _ => continue,
+            };
+            name += &format!(" {own}");
+        }
+        name
     }
 }
 

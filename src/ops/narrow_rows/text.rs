@@ -19,7 +19,7 @@ pub(super) fn launch(op: &NarrowRows) -> Launch {
     let row_quads = LANES / text.column_quads;
     let bindings = op.buffers.iter().map(|&(tensor, access)| Operand { access, ..read(tensor) }).collect();
     let workgroups = op.batch().div_ceil(4 * row_quads).into();
-    Launch { shader: shader(op.stem(), text.source(row_quads), []), uniforms: vec![], bindings, workgroups }
+    Launch { shader: shader(op.kernel_name(), text.source(row_quads), []), uniforms: vec![], bindings, workgroups }
 }
 
 /// Number of vectors in the rows of a block: the least power of two for the longest row, at least 4.
