@@ -5,6 +5,7 @@ mod bounds;
 mod cost;
 mod excerpt;
 mod launch;
+mod octets;
 mod operands;
 mod state;
 mod strides;

@@ -1,6 +1,7 @@
 //! The gradients of all weights of a narrow network, in two dispatches: partial sums over slices of the batch, then
 //! their sums in the order of the slices. The second dispatch also updates the weights.
 
+mod lanes;
 mod text;
 
 use super::*;
@@ -75,8 +76,11 @@ impl Kernel for NarrowGradients {
         self.parts.iter().map(|part| part.work().bytes).sum()
     }
 
-    fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        text::launches(self)
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        match adapter.matmul_subgroup {
+            Some(8) if adapter.wide_access => self.launches_by_lanes(),
+            _ => text::launches(self),
+        }
     }
 
     /// Executors run the parts instead: see [`Op::parts`].

@@ -141,7 +141,7 @@ fn declarations(own: &[String], sums: Sums) -> String {
 }
 
 impl NarrowGradients {
-    fn batch(&self) -> u32 {
+    pub(super) fn batch(&self) -> u32 {
         self.matmuls().next().map_or(0, |matmul| matmul.b.rows())
     }
 

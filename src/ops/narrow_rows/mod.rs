@@ -4,6 +4,8 @@
 //! the loss, and goes back through the layers. Its kernels are generated for the parts: see `text.rs`.
 
 mod bindings;
+mod lanes;
+mod phases;
 mod text;
 
 use super::*;
@@ -89,8 +91,11 @@ impl Kernel for NarrowRows {
         self.parts.iter().map(|part| part.work().bytes).sum()
     }
 
-    fn launches(&self, _: &Adapter) -> Vec<Launch> {
-        vec![text::launch(self)]
+    fn launches(&self, adapter: &Adapter) -> Vec<Launch> {
+        match adapter.matmul_subgroup {
+            Some(8) if adapter.wide_access => vec![self.launch_by_lanes(adapter)],
+            _ => vec![text::launch(self)],
+        }
     }
 
     fn without_twin(&self) -> Option<String> {
