@@ -3,7 +3,7 @@
 const ZERO = vec4f(0.0);
 
 // Eight neighbouring numbers: those at even and those at odd positions.
-struct Octet {
+struct Eight {
     even: vec4f,
     odd: vec4f,
 }

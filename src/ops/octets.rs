@@ -13,18 +13,24 @@ pub(crate) struct Octets<'a> {
     pub written: bool,
     /// Whether rows that are accessed as octets begin at multiples of eight numbers, so that words have 64 bits.
     pub wide: bool,
+    /// Whether the kernel stores rows that are no whole octets, from `thin`.
+    pub thin: bool,
 }
 
 impl Octets<'_> {
     /// Declares the buffer and the functions that access it.
     pub fn text(&self) -> String {
-        let Self { name, binding, written, wide } = *self;
+        let Self { name, binding, written, wide, thin } = *self;
         let access = if written { "read_write" } else { "read" };
         let (numbers, functions) = match wide {
             true => ("vec4<u64>", text!("software/octets.wide.wgsl.in")),
             false => ("f32", text!("software/octets.single.wgsl.in")),
         };
-        let functions = expand(functions, &[("pair", 4)], &[("BUFFER is written", written)]);
+        let functions = expand(
+            functions,
+            &[("pair", 4)],
+            &[("BUFFER is written", written), ("thin rows of BUFFER are stored", written && thin)],
+        );
         format!("@group(0) @binding({binding}) var<storage, {access}> {name}: array<{numbers}>;\n")
             + &functions.replace("BUFFER", name)
     }

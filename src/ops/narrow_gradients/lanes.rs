@@ -47,7 +47,7 @@ impl NarrowGradients {
         let whole = slices == 1 && self.is_wide() && self.rows.len() <= 2;
         let store = match whole {
             true => {
-                let stores = "\nfn store_sums(slice: u32, first: u32, column: u32, columns: u32, sums: Octet) {
+                let stores = "\nfn store_sums(slice: u32, first: u32, column: u32, columns: u32, sums: Eight) {
     if column < columns {
         store_gradients((first + column) / 8u, sums.even, sums.odd);
     }
@@ -55,12 +55,11 @@ impl NarrowGradients {
                 self.store_gradients(self.rows.len() + 1) + stores
             }
             false => {
-                let (name, binding, written, wide) = ("sums", self.rows.len() + 1, true, self.is_wide());
-                let stores = "\nfn store_sums(slice: u32, first: u32, column: u32, columns: u32, sums: Octet) {
-    store_sums_words(slice * WORDS + first, column, columns, sums);
+                let (name, binding, wide) = ("parts", self.rows.len() + 1, self.is_wide());
+                let stores = "\nfn store_sums(slice: u32, first: u32, column: u32, columns: u32, sums: Eight) {
+    store_parts(slice * WORDS + first, column, columns, sums);
 }\n";
-                let text = Octets { name, binding, written, wide }.text().replace("store_sums(", "store_sums_words(");
-                text + stores
+                Octets { name, binding, wide, written: true, thin: false }.text() + stores
             }
         };
         let (tiles, table, text) = self.tiles_by_lanes(rows_of_slice, &store);
@@ -200,7 +199,7 @@ fn store_gradients(at: u32, evens: vec4f, odds: vec4f) {{
             ("step", 4),
             ("eight", 8),
             ("column", widest_thin),
-            ("thin", widest_thin.next_multiple_of(8)),
+            ("columns", widest_thin),
         ];
         let text = expand(text!("software/narrow_gradients.wgsl.in"), &counts, &conditions);
         let sizes = writer::constants(&[
@@ -220,10 +219,10 @@ fn store_gradients(at: u32, evens: vec4f, odds: vec4f) {{
     fn rows_text(&self) -> String {
         let (wide, mut text) = (self.is_wide(), String::new());
         for i in 0..self.rows.len() {
-            text += &Octets { name: &format!("rows_{i}"), binding: i + 1, written: false, wide }.text();
+            text += &Octets { name: &format!("rows_{i}"), binding: i + 1, wide, written: false, thin: false }.text();
         }
         for (function, parameters, arguments, of, zero) in [
-            ("load", "first: u32, column: u32, columns: u32", "first, column, columns", "Octet", "Octet(ZERO, ZERO)"),
+            ("load", "first: u32, column: u32, columns: u32", "first, column, columns", "Eight", "Eight(ZERO, ZERO)"),
             ("word_of", "at: u32", "at", "f32", "0.0"),
         ] {
             text += &format!("\nfn {function}_rows(buffer: u32, {parameters}) -> {of} {{\n");

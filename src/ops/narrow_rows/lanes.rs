@@ -47,13 +47,13 @@ impl NarrowRows {
             match part {
                 Op::Gather(op) => {
                     let Gather { features, data, step, indices, .. } = *op;
-                    [(features, "features"), (data, "data"), (step, "state"), (indices, "indices")]
-                        .map(|(tensor, own)| name(tensor, own));
+                    let all = [(features, "features"), (data, "data"), (step, "state"), (indices, "indices")];
+                    all.into_iter().for_each(|(tensor, own)| name(tensor, own));
                 }
                 Op::LossOp(op) => {
                     let LossOp { targets, data, step, indices, metrics, .. } = *op;
-                    [(targets, "targets"), (data, "data"), (step, "state"), (indices, "indices"), (metrics, "metrics")]
-                        .map(|(tensor, own)| name(tensor, own));
+                    let all = [(targets, "targets"), (data, "data"), (step, "state"), (indices, "indices"), (metrics, "metrics")];
+                    all.into_iter().for_each(|(tensor, own)| name(tensor, own));
                 }
                 Op::Matmul(op) => name(op.b, "parameters"),
                 _ => {}
@@ -95,8 +95,8 @@ fn main(calls: &[Call]) -> String {
                 if function == other =>
             {
                 let loops = format!(
-                    "    for (var pass = 0u; pass < 2u; pass++) {{
-        let is_first = pass == 0u;
+                    "    for (var turn = 0u; turn < 2u; turn++) {{
+        let is_first = turn == 0u;
         {function}(select({again}u, {from}u, is_first), select({end}u, {to}u, is_first), {rows});
         let end_of_first = select(first_row, end_row, is_first);\n"
                 );
@@ -158,7 +158,7 @@ impl<'a> Writer<'a> {
             if of_words.is_empty() {
                 let own = octets.iter().filter(|tensor| tensor.buffer == whole.buffer);
                 let wide = whole.len().is_multiple_of(8) && own.clone().all(has_whole_octets);
-                self.text += &Octets { name, binding, written, wide }.text();
+                self.text += &Octets { name, binding, written, wide, thin: true }.text();
                 continue;
             }
             let access = if written { "read_write" } else { "read" };
