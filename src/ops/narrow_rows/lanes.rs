@@ -368,7 +368,7 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
             ("sums are kept", before.is_some_and(|layer| layer.kept.is_some())),
             ("there is a loss", thin.loss.is_some()),
         ];
-        let counts = [("thin", columns), ("quad", columns.div_ceil(4)), ("eight", 8), ("pair", 4)];
+        let counts = [("thin", columns), ("quad", columns.div_ceil(4)), ("eight", 8), ("earlier", 7), ("pair", 4)];
         let mut text = expand(text!("software/narrow_rows.thin.wgsl.in"), &counts, &conditions);
         let mut set = |name: &str, value: String| text = text.replace(name, &value);
         if let ThinSource::Gather(_) = thin.source {
