@@ -359,7 +359,7 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
         let conditions = [
             ("there are weights", thin.weights().is_some()),
             ("a layer follows", thin.after.is_some()),
-            ("the thin tensor is gathered", matches!(thin.source, ThinSource::Gather(_))),
+            ("the thin tensor is gathered", matches!(thin.source, ThinSource::Gather)),
             ("the thin tensor is loaded", matches!(thin.source, ThinSource::Memory)),
             ("the thin tensor is a layer", before.is_some()),
             ("the layer has a bias", before.is_some_and(|layer| layer.bias.is_some())),
@@ -371,7 +371,7 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
         let counts = [("thin", columns), ("quad", columns.div_ceil(4)), ("eight", 8), ("earlier", 7), ("pair", 4)];
         let mut text = expand(text!("software/narrow_rows.thin.wgsl.in"), &counts, &conditions);
         let mut set = |name: &str, value: String| text = text.replace(name, &value);
-        if let ThinSource::Gather(_) = thin.source {
+        if let ThinSource::Gather = thin.source {
             load_columns(&mut self.shared);
         }
         if let Some(layer) = &thin.after {

@@ -36,14 +36,14 @@ pub(super) struct Layer {
 /// A thin tensor between wider ones: the rows pass through it eight at a time.
 pub(super) struct Thin<'a> {
     pub tensor: Tensor,
-    pub source: ThinSource<'a>,
+    pub source: ThinSource,
     pub loss: Option<&'a LossOp>,
     /// Layer whose A is the thin tensor, or its gradient if there is a loss.
     pub after: Option<Layer>,
 }
 
-pub(super) enum ThinSource<'a> {
-    Gather(&'a Gather),
+pub(super) enum ThinSource {
+    Gather,
     Memory,
     Layer(Layer),
 }
@@ -98,7 +98,7 @@ pub(super) fn phases(parts: &[Op]) -> Vec<Phase<'_>> {
     for part in parts {
         let phase = match part {
             Op::Gather(op) if is_thin(&op.x) && is_odd(&op.x) => {
-                Phase::Thin(Thin { tensor: op.x, source: ThinSource::Gather(op), loss: None, after: None })
+                Phase::Thin(Thin { tensor: op.x, source: ThinSource::Gather, loss: None, after: None })
             }
             Op::Gather(op) => Phase::Gather(op),
             Op::Encode(op) => Phase::Encode(op),
