@@ -265,7 +265,7 @@ impl<'a> Writer<'a> {
             }
             Phase::Encode(op) => {
                 let features = op.encoding.features();
-                feature(&mut self.shared, op.encoding, &format!("feature_{i}"), "encoding_");
+                feature(&mut self.shared, op.encoding, "feature", &format!("feature_{i}"), "encoding_");
                 self.text += &format!(
                     "\nfn number_{i}(x: u32, column: u32) -> f32 {{
     return feature_{i}(word_of_{}(x + column / {features}u), column % {features}u);
