@@ -142,21 +142,21 @@ fn store_gradients(at: u32, evens: vec4f, odds: vec4f) {{
         }
     }
 
-    /// `is_gap`: whether no tensor has a word of the octet that begins at a word. The first dispatch does not write it.
+    /// `is_gap`: which words are in no tensor. The first dispatch does not write them.
     fn gaps(&self, written: Tensor) -> String {
         let tensors = self.matmuls().flat_map(|op| [Some(op.c), op.bias_gradient]).flatten();
         let mut ranges: Vec<(u32, u32)> =
-            tensors.map(|t| (t.offset - written.offset, (t.offset - written.offset + t.len()).next_multiple_of(8))).collect();
+            tensors.map(|t| (t.offset - written.offset, t.offset - written.offset + t.len())).collect();
         ranges.sort_unstable();
         let ends = ranges.iter().map(|range| range.1);
         let starts = ranges.iter().skip(1).map(|range| range.0).chain([written.len()]);
         let gaps: Vec<String> = ends
             .zip(starts)
             .filter(|(end, start)| end < start)
-            .map(|(end, start)| format!("(word >= {end}u && word < {start}u)"))
+            .map(|(end, start)| format!("((words >= vec4u({end}u)) & (words < vec4u({start}u)))"))
             .collect();
-        let gaps = if gaps.is_empty() { "false".into() } else { gaps.join(" || ") };
-        format!("\nfn is_gap(word: u32) -> bool {{\n    return {gaps};\n}}\n")
+        let gaps = if gaps.is_empty() { "vec4<bool>(false)".into() } else { gaps.join("\n        | ") };
+        format!("\nfn is_gap(words: vec4u) -> vec4<bool> {{\n    return {gaps};\n}}\n")
     }
 
     /// Number of tiles, and the text of the first dispatch.

@@ -78,9 +78,10 @@ impl Layer {
         (self.b, if self.b_is_transposed == thin_is_k { [columns, 1] } else { [1, columns] })
     }
 
-    /// Tensors that are accessed as octets.
+    /// Tensors that are accessed as octets. Biases are as long as rows of C.
     fn octets(&self) -> impl Iterator<Item = Tensor> {
-        [Some(self.c), self.saved, self.kept].into_iter().flatten()
+        let bias = self.bias.map(|bias| Tensor { buffer: bias.buffer, ..self.c });
+        [Some(self.c), self.saved, self.kept, bias].into_iter().flatten()
     }
 }
 
