@@ -231,7 +231,9 @@ fn store_gradients(at: u32, evens: vec4f, odds: vec4f) {{
                 buffers => {
                     text += &format!("    var loaded = {zero};\n");
                     for i in 0..buffers {
-                        text += &format!("    if buffer == {i}u {{\n        loaded = {function}_rows_{i}({arguments});\n    }}\n");
+                        text += &format!(
+                            "    if buffer == {i}u {{\n        loaded = {function}_rows_{i}({arguments});\n    }}\n"
+                        );
                     }
                     text += "    return loaded;\n";
                 }

@@ -52,7 +52,13 @@ impl NarrowRows {
                 }
                 Op::LossOp(op) => {
                     let LossOp { targets, data, step, indices, metrics, .. } = *op;
-                    let all = [(targets, "targets"), (data, "data"), (step, "state"), (indices, "indices"), (metrics, "metrics")];
+                    let all = [
+                        (targets, "targets"),
+                        (data, "data"),
+                        (step, "state"),
+                        (indices, "indices"),
+                        (metrics, "metrics"),
+                    ];
                     all.into_iter().for_each(|(tensor, own)| name(tensor, own));
                 }
                 Op::Matmul(op) => name(op.b, "parameters"),
@@ -66,7 +72,11 @@ impl NarrowRows {
 /// A call of a phase's function in `main`.
 enum Call {
     /// Layers of the table, and the function that runs them.
-    Layers { function: String, from: usize, to: usize },
+    Layers {
+        function: String,
+        from: usize,
+        to: usize,
+    },
     Phase(String),
 }
 
@@ -260,7 +270,8 @@ impl<'a> Writer<'a> {
             Phase::Gather(op) => {
                 load_columns(&mut self.shared);
                 let columns = format!("{}u", op.x.columns());
-                let text = text!("software/narrow_rows.gather.wgsl.in").replace("_T(", &format!("_{}(", self.name(op.x)));
+                let text =
+                    text!("software/narrow_rows.gather.wgsl.in").replace("_T(", &format!("_{}(", self.name(op.x)));
                 text.replace("COLUMNS_PHASE", &columns).replace("X_PHASE", &self.word(op.x))
             }
             Phase::Encode(op) => {

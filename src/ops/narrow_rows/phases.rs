@@ -129,7 +129,9 @@ fn joined(phases: Vec<Phase<'_>>) -> Vec<Phase<'_>> {
     for (phase, before_loss) in phases.into_iter().zip(next_is_loss) {
         let thin = if let Some(Phase::Thin(thin)) = joined.last_mut() { Some(thin) } else { None };
         match (phase, thin) {
-            (Phase::Loss(op), Some(thin)) if thin.tensor == op.output && thin.loss.is_none() && thin.after.is_none() => {
+            (Phase::Loss(op), Some(thin))
+                if thin.tensor == op.output && thin.loss.is_none() && thin.after.is_none() =>
+            {
                 thin.loss = Some(op);
             }
             (Phase::Layer(layer), Some(thin)) if thin.takes(&layer) => thin.after = Some(layer),
