@@ -120,12 +120,15 @@ impl NarrowGradients {
         }
     }
 
-    /// `store_gradients`: stores eight gradients, or updates eight weights.
+    /// `store_gradients`: stores eight gradients, or updates eight weights. The bindings before `binding` are in use. The
+    /// step has fixed ones from 3 on, so those between are declared but not used.
     fn store_gradients(&self, binding: usize) -> String {
         match &self.step {
             Some(_) => {
                 let octets = OptimizerStep::WIDE_TEXT.replace(text!("software/words.wgsl"), "");
-                octets
+                let unused = |i| format!("@group(0) @binding({i}) var<storage, read> unused_{i}: array<vec4f>;\n");
+                (binding..3).map(unused).collect::<String>()
+                    + &octets
                     + "\nfn store_gradients(at: u32, evens: vec4f, odds: vec4f) {
     if !skips_batch() {
         apply(at, load_octet(at), evens, odds, read_cursor());
