@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use wgrad::Activation::{GeluTanh, Identity, Relu, Silu, Tanh};
 use wgrad::plan::{Op, Plan};
 use wgrad::{
-    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, HashGrid, Loss, Network, NetworkBuilder, Optimizer,
+    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, HashGrid, Loss, Network, NetworkBuilder, Optimizer,
     Sgd, Trainer, TrainerConfig, kernel_sources,
 };
 
@@ -45,15 +45,16 @@ fn dispatches(plan: &Plan) -> Vec<usize> {
 
 #[test]
 fn a_step_takes_at_most_four_dispatches_and_eight_with_a_hash_grid() {
-    for batch in [128, 1024, 65_536] {
+    // One more for a large batch, whose row numbers are drawn by a dispatch of their own.
+    for (batch, more) in [(128, 0), (1024, 0), (65_536, 1)] {
         let config = batches_of(batch);
         let plan = training(&measured(), Loss::MeanSquaredError, &config);
-        assert!(dispatches(&plan).into_iter().all(|count| count <= 4), "{:?} of {plan}", dispatches(&plan));
+        assert!(dispatches(&plan).into_iter().all(|count| count <= 4 + more), "{:?} of {plan}", dispatches(&plan));
         let encoded = Network::input(2).encoding(HashGrid::default());
         let encoded = encoded.dense(64, Relu).dense(64, Relu).dense(64, Relu).dense(3, Identity).build().unwrap();
         let plan = training(&encoded, Loss::MeanSquaredError, &config);
         assert!(has_fused_rows(&plan), "{plan}");
-        assert!(dispatches(&plan).into_iter().all(|count| count <= 8), "{:?} of {plan}", dispatches(&plan));
+        assert!(dispatches(&plan).into_iter().all(|count| count <= 8 + more), "{:?} of {plan}", dispatches(&plan));
     }
 }
 
@@ -78,9 +79,9 @@ fn only_narrow_networks_are_fused() {
 }
 
 /// Runs three steps in lockstep: the last batch of an epoch is partial.
-fn assert_steps_agree(network: &Network, plan: &Plan, kind: TargetKind) {
+fn assert_steps_agree(gpus: &[&Gpu], network: &Network, plan: &Plan, kind: TargetKind) {
     let rows = plan.batch * 2 - plan.batch / 3;
-    for gpu in gpus() {
+    for gpu in gpus {
         let mut lockstep = lockstep_with_targets(gpu, network, plan.clone(), rows, 5, kind);
         for step in 0..3 {
             assert_agree(&mut lockstep, &format!("step {step} of {}\n{plan}", network.summary()));
@@ -91,16 +92,16 @@ fn assert_steps_agree(network: &Network, plan: &Plan, kind: TargetKind) {
 #[test]
 fn awkward_widths_and_batches_train_like_the_twins() {
     let networks = [
-        network(1, &[(1, Identity)]),
-        network(3, &[(64, Relu), (64, Relu), (64, Relu), (3, Tanh)]),
-        network(64, &[(64, Silu), (64, Silu), (64, Identity)]),
-        network(5, &[(7, Tanh), (1, GeluTanh), (33, Relu), (63, Identity), (2, GeluTanh)]),
+        (network(1, &[(1, Identity)]), vec![1, 257]),
+        (network(3, &[(64, Relu), (64, Relu), (64, Relu), (3, Tanh)]), vec![3, 1500]),
+        (network(64, &[(64, Silu), (64, Silu), (64, Identity)]), vec![64]),
+        (network(5, &[(7, Tanh), (1, GeluTanh), (33, Relu), (63, Identity), (2, GeluTanh)]), vec![257]),
     ];
-    for network in &networks {
-        for batch in [1, 3, 64, 257, 1500] {
+    for (network, batches) in &networks {
+        for &batch in batches {
             let plan = training(network, Loss::MeanSquaredError, &batches_of(batch));
             assert!(has_fused_rows(&plan), "{plan}");
-            assert_steps_agree(network, &plan, TargetKind { values: true, weighted: batch == 64 });
+            assert_steps_agree(&gpus(), network, &plan, TargetKind { values: true, weighted: batch == 64 });
         }
     }
 }
@@ -112,10 +113,11 @@ fn encodings_before_the_layers_train_like_the_twins() {
     for network in [grid, waves.build().unwrap()] {
         let plan = training(&network, Loss::MeanSquaredError, &batches_of(70));
         assert!(has_fused_rows(&plan), "{plan}");
-        assert_steps_agree(&network, &plan, TargetKind { values: true, weighted: false });
+        assert_steps_agree(&gpus(), &network, &plan, TargetKind { values: true, weighted: false });
     }
 }
 
+/// A driver takes seconds to compile the kernel for GPUs on a CPU, so only two losses run with it.
 #[test]
 fn every_loss_trains_like_the_twins() {
     let network = network(6, &[(19, Relu), (4, Identity)]);
@@ -130,7 +132,8 @@ fn every_loss_trains_like_the_twins() {
     for (loss, values) in losses {
         let plan = training(&network, loss, &batches_of(50));
         assert!(has_fused_rows(&plan), "{plan}");
-        assert_steps_agree(&network, &plan, TargetKind { values, weighted: true });
+        let kernels = if matches!(loss, Loss::SoftmaxCrossEntropy | Loss::Huber { .. }) { 2 } else { 1 };
+        assert_steps_agree(&gpus()[..kernels], &network, &plan, TargetKind { values, weighted: true });
     }
 }
 
@@ -187,7 +190,7 @@ fn layers() -> impl Strategy<Value = (Dense, usize)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 2, max_shrink_iters: 20, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn random_narrow_networks_train_like_the_twins(
@@ -197,6 +200,6 @@ proptest! {
         let network = layers.fold(Network::input(inputs), NetworkBuilder::layer).build().unwrap();
         let plan = training(&network, Loss::MeanSquaredError, &batches_of(batch));
         prop_assert!(has_fused_rows(&plan), "{plan}");
-        assert_steps_agree(&network, &plan, TargetKind { values: true, weighted: false });
+        assert_steps_agree(&gpus(), &network, &plan, TargetKind { values: true, weighted: false });
     }
 }

@@ -400,12 +400,12 @@ fn metrics_parts(plan: &Plan) -> Vec<MetricsPart> {
         }
         _ => None,
     };
-    plan.step.iter().filter_map(part).collect()
+    plan.step.iter().flat_map(Op::parts).filter_map(part).collect()
 }
 
 /// Number of metrics slots at the first level, for a plan with one loss. Files of version 0.1 have only these.
 fn first_level(plan: &Plan) -> Option<u32> {
-    let mut losses = plan.step.iter().filter_map(|op| match op {
+    let mut losses = plan.step.iter().flat_map(Op::parts).filter_map(|op| match op {
         Op::LossOp(loss) => Some(loss.slots()),
         _ => None,
     });

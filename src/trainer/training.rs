@@ -228,7 +228,12 @@ impl Training {
     /// [`keep_gradients`](crate::TrainerConfig::keep_gradients) prevents this.
     pub fn gradient_buffer(&self) -> Option<&wgpu::Buffer> {
         let plan = self.executor.plan();
-        let all_there = !plan.ops().any(|op| matches!(op, Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. })));
+        let passes_on = |op: &Op| match op {
+            Op::Matmul(Matmul { epilogue: Epilogue::Update(_), .. }) => true,
+            Op::HashGridGradient(gradient) => gradient.step.is_some(),
+            _ => false,
+        };
+        let all_there = !plan.ops().flat_map(Op::parts).any(passes_on);
         plan.find(Role::Gradients).filter(|_| all_there).and_then(|id| self.executor.buffer(id))
     }
 }

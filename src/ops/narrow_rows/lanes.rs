@@ -17,7 +17,7 @@ impl NarrowRows {
         let batch = self.batch();
         let rows = batch.div_ceil(adapter.threads.max(1)).next_multiple_of(8).clamp(ROWS[0], ROWS[1]);
         Launch {
-            shader: shader("narrow_rows.lanes", self.source_by_lanes(rows), []),
+            shader: shader(format!("{}.lanes", self.kernel_name()), self.source_by_lanes(rows), []),
             uniforms: Vec::new(),
             bindings: self.buffers.iter().map(|&(tensor, access)| Operand { access, ..read(tensor) }).collect(),
             workgroups: batch.div_ceil(rows).into(),
