@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use wgrad::Activation::{GeluTanh, Identity, Relu, Silu, Tanh};
 use wgrad::plan::{Op, Plan};
 use wgrad::{
-    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, HashGrid, Loss, Network, NetworkBuilder, Optimizer,
-    Sgd, Trainer, TrainerConfig, kernel_sources,
+    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, HashGrid, Loss, Network, NetworkBuilder,
+    Optimizer, Sgd, Trainer, TrainerConfig, kernel_sources,
 };
 
 fn network(inputs: u32, layers: &[(u32, Activation)]) -> Network {

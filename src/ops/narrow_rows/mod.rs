@@ -50,9 +50,12 @@ impl NarrowRows {
         for part in &self.parts {
             let own = match part {
                 Op::Matmul(Matmul {
-                    epilogue: Epilogue::Bias { activation: activation @ Activation::Custom(_), .. }, ..
+                    epilogue: Epilogue::Bias { activation: activation @ Activation::Custom(_), .. },
+                    ..
                 }) => activation.to_string(),
-                Op::Pointwise(Pointwise { activation: activation @ Activation::Custom(_), .. }) => activation.to_string(),
+                Op::Pointwise(Pointwise { activation: activation @ Activation::Custom(_), .. }) => {
+                    activation.to_string()
+                }
                 Op::LossOp(LossOp { loss: Loss::Custom(own), .. }) => own.name().into(),
                 _ => continue,
             };
