@@ -100,6 +100,12 @@ pub fn plans() -> Vec<Plan> {
         let losses = Losses::from(Loss::MeanAbsoluteError).eikonal(0.25);
         Plan::training(network, losses, &sgd, &batches_of(12)).unwrap()
     };
+    // Kernels of a whole narrow network: an activation apart, and rows of outputs that are long and short.
+    let narrow = |outputs| {
+        let encoded = Network::input(5).encoding(Encoding::Frequency { frequencies: 3 }).dense(24, Activation::Relu);
+        let network = encoded.activation(Activation::Tanh).dense(outputs, Activation::Identity).build().unwrap();
+        Plan::training(&network, Loss::MeanSquaredError, &sgd, &batches_of(2048)).unwrap()
+    };
     let wave = |encoding| Network::input(2).encoding(encoding).dense(1, Activation::Tanh).build().unwrap();
     let plans = [
         Plan::training(&network, Loss::Huber { delta: 0.75 }, &adam, &config).unwrap(),
@@ -126,6 +132,8 @@ pub fn plans() -> Vec<Plan> {
         Plan::training(&groups, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         Plan::averaged(&averaging).unwrap(),
         averaging,
+        narrow(24),
+        narrow(3),
         eikonal(&curved),
         eikonal(&wave(Encoding::Frequency { frequencies: 2 })),
         eikonal(&wave(Encoding::TriangleWave { frequencies: 2 })),

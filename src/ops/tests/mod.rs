@@ -287,7 +287,8 @@ fn every_file_is_part_of_a_text() {
     let is_name = |(name, _): (&str, &str)| !name.trim().is_empty() && !name.contains([';', '{']);
     let is_unrolled = |line: &str| {
         let names = line.split('{').skip(1).filter_map(|rest| rest.split_once('}')).any(is_name);
-        names || ["// for each ", "// if "].iter().any(|start| line.trim().starts_with(start))
+        // The host numbers the functions of `software/narrow_rows.*`.
+        names || line.contains("PHASE") || ["// for each ", "// if "].iter().any(|start| line.trim().starts_with(start))
     };
     let is_shader = |path: &Path| path.to_str().unwrap().contains(".wgsl");
     for path in files.map(|entry| entry.unwrap().path()).filter(|path| is_shader(path)) {
@@ -311,10 +312,10 @@ fn tint_accepts_every_shader() {
         return;
     }
     // Standard WGSL has no u64, so browsers never see these variants.
-    for (name, text) in texts().into_iter().filter(|(name, _)| !name.contains("wide")) {
+    for (name, text) in texts().into_iter().filter(|(_, text)| !text.contains("u64")) {
         let file = std::env::temp_dir().join(format!("wgrad-{}-{}.wgsl", std::process::id(), name.replace(' ', "-")));
         // Chrome requires a line that naga does not know.
-        let enable = if name.contains("subgroup") { "enable subgroups;\n" } else { "" };
+        let enable = if text.contains("subgroup") { "enable subgroups;\n" } else { "" };
         std::fs::write(&file, format!("{enable}{text}")).unwrap();
         let output = Command::new("tint").args(["--format", "wgsl"]).arg(&file).output().unwrap();
         std::fs::remove_file(&file).unwrap();
