@@ -163,7 +163,7 @@ fn rows_with_gaps_are_read_alike_on_both() {
     let rows = 19;
     for (inputs, loss) in [(6, Loss::MeanSquaredError), (8, Loss::SoftmaxCrossEntropy), (1, Loss::BinaryCrossEntropy)] {
         let network = Network::input(inputs).dense(5, Tanh).dense(3, Identity).build().unwrap();
-        let config = TrainerConfig { batch: 7, ..TrainerConfig::default() };
+        let config = TrainerConfig { batch: 7, op_by_op: true, ..TrainerConfig::default() };
         let plan = wgrad::Plan::training(&network, loss, &Adam::default().into(), &config).unwrap();
         for gpu in super::gpus() {
             let mut lockstep = super::lockstep(gpu, plan.clone());

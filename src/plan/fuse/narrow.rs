@@ -122,20 +122,20 @@ fn fused(plan: &mut Plan, start: usize, kinds: &[Kind]) -> Option<Vec<Op>> {
     Some([vec![rows.into()], gradients].concat())
 }
 
-/// Whether the ops are a whole narrow network: from the gathered batch to the gradient of its only loss, or a phase of a
-/// chain from its input on, or from the gradient of its output on.
+/// Whether the ops are a whole narrow network: from the gathered batch to the gradient of its only loss. In a chain:
+/// from the input to the output, and then from the gradient of the output on.
 fn is_whole(plan: &Plan, rows: &[Op]) -> bool {
-    let losses = rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count();
+    let Some(first) = rows.first().filter(|_| rows.iter().any(|op| matches!(op, Op::Matmul(_)))) else { return false };
+    let role = |tensor: Tensor| plan.buffer(tensor.buffer).role;
+    let reads = |wanted: fn(Role) -> bool| first.inputs().into_iter().any(|tensor| wanted(role(tensor)));
     let makes_output =
-        rows.iter().flat_map(Op::outputs).any(|(t, _)| matches!(plan.buffer(t.buffer).role, Role::Output(_)));
-    let starts = |op: &Op| match op {
-        Op::Gather(_) => losses == 1,
-        op => op.inputs().iter().any(|tensor| {
-            let role = plan.buffer(tensor.buffer).role;
-            matches!(role, Role::OutputGradient(_)) || matches!(role, Role::Input(_)) && makes_output
-        }),
-    };
-    rows.first().is_some_and(starts) && rows.iter().any(|op| matches!(op, Op::Matmul(_)))
+        || rows.iter().flat_map(Op::outputs).any(|(tensor, _)| matches!(role(tensor), Role::Output(_)));
+    let is_forward_fused = || plan.step.iter().any(|op| matches!(op, Op::NarrowRows(_)));
+    match first {
+        Op::Gather(_) => rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count() == 1,
+        _ if reads(|role| matches!(role, Role::OutputGradient(_))) => is_forward_fused(),
+        _ => reads(|role| matches!(role, Role::Input(_))) && makes_output(),
+    }
 }
 
 /// The distinct buffers that a kernel of these ops binds. It has the levels of hash grids as constants.
