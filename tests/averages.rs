@@ -212,7 +212,7 @@ fn an_encoder_updates_the_averaged_model() {
     let gpu = gpu();
     let config = TrainerConfig { ema: Some(Ema::default()), ..config() };
     let mut trainer = trainer(gpu.into(), Adam::default(), config);
-    let training = trainer.prepare(&data(40)).unwrap();
+    let training = trainer.prepare(data(40)).unwrap();
     let model = trainer.averaged_model().unwrap();
     let start = weights(&model);
     let steps = |record: bool| {

@@ -7,6 +7,7 @@ use crate::activation::Activation;
 pub(super) const WIDEST_THIN: u32 = 16;
 
 /// A loop over the rows of a workgroup.
+#[expect(clippy::large_enum_variant, reason = "a text has few of them, for a short time")]
 pub(super) enum Phase<'a> {
     Gather(&'a Gather),
     Encode(&'a Encode),
@@ -42,6 +43,7 @@ pub(super) struct Thin<'a> {
     pub after: Option<Layer>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a text has few of them, for a short time")]
 pub(super) enum ThinSource {
     Gather,
     Memory,

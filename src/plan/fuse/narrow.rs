@@ -186,7 +186,8 @@ fn narrow_rows(plan: &Plan, parts: Vec<Op>) -> NarrowRows {
         }
         read.extend(op.inputs());
     }
-    let (mut buffers, mut levels): (Vec<(Tensor, Access)>, Vec<(Tensor, Vec<u32>)>) = Default::default();
+    let mut buffers: Vec<(Tensor, Access)> = Vec::new();
+    let mut levels: Vec<(Tensor, Vec<u32>)> = Vec::new();
     for tensor in read {
         let buffer = plan.buffer(tensor.buffer);
         if buffer.role == Role::GridLevels {
