@@ -128,8 +128,7 @@ fn is_whole(plan: &Plan, rows: &[Op]) -> bool {
     let Some(first) = rows.first().filter(|_| rows.iter().any(|op| matches!(op, Op::Matmul(_)))) else { return false };
     let role = |tensor: Tensor| plan.buffer(tensor.buffer).role;
     let reads = |wanted: fn(Role) -> bool| first.inputs().into_iter().any(|tensor| wanted(role(tensor)));
-    let makes_output =
-        || rows.iter().flat_map(Op::outputs).any(|(tensor, _)| matches!(role(tensor), Role::Output(_)));
+    let makes_output = || rows.iter().flat_map(Op::outputs).any(|(tensor, _)| matches!(role(tensor), Role::Output(_)));
     let is_forward_fused = || plan.step.iter().any(|op| matches!(op, Op::NarrowRows(_)));
     match first {
         Op::Gather(_) => rows.iter().filter(|op| matches!(op, Op::LossOp(_))).count() == 1,
