@@ -25,7 +25,7 @@ pub struct HashGridTangent {
 }
 
 /// The functions of the kernels that follow tangents.
-pub(crate) const TANGENT: &str = text!("hash_grid.functions.wgsl", "hash_grid.tangent.wgsl");
+pub(crate) const TANGENT: &str = text!("hash_grid.functions.wgsl", "hash_grid.tangent.wgsl.in");
 
 impl Kernel for HashGridTangent {
     binds! {
