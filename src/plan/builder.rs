@@ -225,7 +225,8 @@ impl<'a> Builder<'a> {
         Ok(true)
     }
 
-    /// Sets which parameters are trained, which states are constant, and whether narrow networks are fused. Call it before the forward pass.
+    /// Sets which parameters are trained, which states are constant, and whether narrow networks are fused. Call it
+    /// before the forward pass.
     pub fn train(&mut self, config: &TrainerConfig) {
         self.fuses_narrow = !config.op_by_op;
         let count = self.network.parameters().len();

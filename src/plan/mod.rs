@@ -186,8 +186,6 @@ impl Plan {
             (0..network.input_specs().len()).map(|i| input_gradients.get(i).copied().unwrap_or(false)).collect();
         let wanted = Wanted::new(&plan, asked.clone());
         if let Some(weights) = output_weights {
-            // The fused kernels have no tangents.
-            plan.fuses_narrow = false;
             let gradient = plan.network_gradient(weights, &wanted)?;
             plan.write_network_gradient(gradient)?;
             let shape = plan.inputs[0].shape;

@@ -34,6 +34,8 @@ impl Builder<'_> {
     /// gradient is added. `wanted` is for the backward pass of the loss.
     pub fn network_gradient(&mut self, weights: &[f32], wanted: &Wanted) -> Result<Tensor> {
         self.check_network_gradient(weights, wanted)?;
+        // The fused kernels have no tangents.
+        self.fuses_narrow = false;
         let shape = of_batch(self.batch, self.network.output_specs()[0].shape);
         let start = self.buffer("output_weights", shape, Role::OutputWeights)?;
         self.fill(start, bytemuck::cast_slice(weights).repeat(self.batch as usize));

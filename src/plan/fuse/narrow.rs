@@ -67,7 +67,7 @@ fn kind(plan: &Plan, op: &Op) -> Option<Kind> {
     let rows = |tensors: &[&Tensor]| tensors.iter().all(is_batch).then_some(Kind::Rows);
     match op {
         Op::Gather(gather) => rows(&[&gather.x]),
-        Op::Encode(Encode { x, gradient: None, output, .. }) => rows(&[x, output]),
+        Op::Encode(Encode { x, gradient: None, tangent: None, output, .. }) => rows(&[x, output]),
         Op::HashGridForward(HashGridForward { x, y, .. }) => rows(&[x, y]),
         Op::Pointwise(Pointwise { input, saved: None, output, dropout: None, .. }) => rows(&[input, output]),
         Op::Pointwise(Pointwise { input, saved: Some(saved), output, dropout: None, .. }) => {
