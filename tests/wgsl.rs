@@ -161,6 +161,26 @@ fn wide_rows_come_and_go_as_arrays_and_layers_alike_are_a_loop() {
     assert_close(&run(gpu(), &[(&model, "f")], shader, &input, 7), &model.forward(&input).unwrap());
 }
 
+/// Layers of more than 16 inputs are loops. An iteration takes 1 input from 32 to 32 and from 18 to 32, and 4 inputs in
+/// the other layers. Inputs are left over after the loop of 35.
+#[test]
+fn layers_of_many_inputs_are_loops_over_their_inputs() {
+    let network = Network::input(35).dense(32, Silu).dense(32, Tanh).dense(18, Silu).dense(32, Tanh);
+    let network = network.dense(3, Identity).build().unwrap();
+    let model = model(gpu(), &network);
+    let text = model.wgsl("f").unwrap().to_string();
+    for looped in ["i < 32u; i += 1u", "i < 18u; i += 1u", "i < 32u; i += 4u"] {
+        assert!(text.contains(looped), "{looped}: {text}");
+    }
+    let input = Random(9).f32s(35 * ROWS as usize);
+    let shader = "
+        var x: array<f32, 35>;
+        for (var i = 0u; i < 35u; i++) { x[i] = input[row * 35u + i]; }
+        let y = f(x);
+        for (var i = 0u; i < 3u; i++) { output[row * 3u + i] = y[i]; }";
+    assert_close(&run(gpu(), &[(&model, "f")], shader, &input, 3), &model.forward(&input).unwrap());
+}
+
 /// More weights than a uniform buffer may hold must be read from storage. The layers are few and small enough for the
 /// driver's compiler.
 #[test]

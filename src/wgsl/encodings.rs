@@ -1,5 +1,5 @@
-//! WGSL text of encodings: functions that return four features of a row at a time, so that no row is stored. Other
-//! functions take the gradient of four features and add their part of the input's gradient.
+//! WGSL text of encodings: functions that return a few features of a row at a time, so that no row is stored. Other
+//! functions take the gradient of these features and add their part of the input's gradient.
 
 use super::{gradients, of_type};
 use crate::encoding::{Encoding, HashGrid};
@@ -8,9 +8,9 @@ use crate::ops::{feature, interpolation, level_slope};
 use crate::plan::NarrowEncoding;
 
 /// `fn encoded(input, i: u32) -> vec4f`: features 4 i to 4 i + 3 after all encodings. Past the end of the row it
-/// repeats the last feature. Names begin with `prefix`. With `gradient` also `encoded_gradient`: see
-/// [`gradients`](super::gradients).
-pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str, gradient: bool) -> String {
+/// repeats the last feature. Other `numbers` than 4 are those of a hash grid's level. Names begin with `prefix`. With
+/// `gradient` also `encoded_gradient`: see [`gradients`](super::gradients).
+pub fn functions(encodings: &[NarrowEncoding], numbers: u32, prefix: &str, parameters: &str, gradient: bool) -> String {
     let mut text = String::new();
     // Functions that several encodings share are written once.
     let mut shared = Vec::new();
@@ -19,6 +19,8 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str, g
         let function =
             if n + 1 == encodings.len() { format!("{prefix}encoded") } else { format!("{prefix}encoded_{n}") };
         let row = Row { first, before: n.checked_sub(1).map(|before| format!("{prefix}encoded_{before}")) };
+        // Encodings after another read four numbers of it at a time.
+        let numbers = if n + 1 == encodings.len() { numbers } else { 4 };
         match encoding.encoding {
             Encoding::HashGrid(grid) => {
                 let names = [function, format!("{prefix}level_{n}"), format!("{prefix}levels_{n}")];
@@ -26,11 +28,17 @@ pub fn functions(encodings: &[NarrowEncoding], prefix: &str, parameters: &str, g
                 let table = (parameters, encoding.table);
                 let grid_prefix = format!("{prefix}grid_");
                 interpolation(&mut shared, level, table, &names[1], &grid_prefix);
-                hash_grid(&mut text, grid, &row, encoding.inputs, &names);
+                hash_grid(&mut text, grid, &row, [encoding.inputs, numbers], &names);
                 if gradient {
                     let slope = format!("{prefix}slope_{n}");
                     level_slope(&mut shared, level, &names[1], &slope, &grid_prefix);
-                    gradients::hash_grid(&mut text, grid, &row, encoding.inputs, [&names[0], &slope, &names[2]]);
+                    gradients::hash_grid(
+                        &mut text,
+                        grid,
+                        &row,
+                        [encoding.inputs, numbers],
+                        [&names[0], &slope, &names[2]],
+                    );
                 }
             }
             of_numbers => {
@@ -101,17 +109,23 @@ fn {function}({input}, i: u32) -> vec4f {{"
 }
 
 /// Encodes the row as a point. The features of the levels are concatenated.
-fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, level, levels]: &[String; 3]) {
+fn hash_grid(
+    text: &mut String,
+    grid: HashGrid,
+    row: &Row,
+    [dimensions, numbers]: [u32; 2],
+    [function, level, levels]: &[String; 3],
+) {
     let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
     let table = table.join(", ").replace(['['], "(").replace([']'], ")");
     let (count, last) = (grid.levels, grid.levels - 1);
     push(text, format_args!("const {levels} = array<vec4u, {count}>({table});"));
-    push(text, format_args!("fn {function}({}, i: u32) -> vec4f {{", row.input()));
+    push(text, format_args!("fn {function}({}, i: u32) -> {} {{", row.input(), of_type(numbers)));
     if let Some(before) = &row.before {
         push(text, format_args!("    let before = {before}(input, 0u);"));
     }
     push(text, format_args!("    let point = {};", row.point(dimensions)));
-    let each = 4 / grid.features_per_level;
+    let each = numbers / grid.features_per_level;
     let quad = (0..each).map(|k| format!("{level}(point, {levels}[min(i * {each}u + {k}u, {last}u)])"));
-    push(text, format_args!("    return vec4f({});\n}}", quad.collect::<Vec<_>>().join(", ")));
+    push(text, format_args!("    return {}({});\n}}", of_type(numbers), quad.collect::<Vec<_>>().join(", ")));
 }

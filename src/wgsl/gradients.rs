@@ -1,6 +1,6 @@
-//! WGSL text of the encodings' gradients: `fn NAME_gradient(input, i: u32, g: vec4f, gradient: ptr<function, ..>)`, where
-//! NAME is the function of an encoding. `g` is the gradient of features 4 i to 4 i + 3, and 0 past the end of the row.
-//! The function adds their part of the gradient of `input`. An encoding after another passes its part on.
+//! WGSL text of the encodings' gradients: `fn NAME_gradient(input, i: u32, g, gradient: ptr<function, ..>)`. NAME is
+//! the function of an encoding. `g` is the gradient of the numbers that NAME(input, i) returns, and 0 past the end of
+//! the row. The function adds their part of the gradient of `input`. An encoding after another passes its part on.
 
 use super::encodings::Row;
 use super::of_type;
@@ -10,9 +10,15 @@ use crate::plan::NarrowEncoding;
 
 impl Row<'_> {
     /// Begins the function.
-    fn begin(&self, text: &mut String, function: &str) {
+    fn begin(&self, text: &mut String, function: &str, numbers: u32) {
         let (input, ty) = (self.input(), of_type(self.first.inputs));
-        push(text, format_args!("fn {function}_gradient({input}, i: u32, g: vec4f, gradient: ptr<function, {ty}>) {{"));
+        push(
+            text,
+            format_args!(
+                "fn {function}_gradient({input}, i: u32, g: {}, gradient: ptr<function, {ty}>) {{",
+                of_type(numbers)
+            ),
+        );
     }
 }
 
@@ -32,7 +38,7 @@ pub fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, 
         }
         (None, _) => "(*gradient)[j] += part;".into(),
     };
-    row.begin(text, function);
+    row.begin(text, function, 4);
     push(
         text,
         format_args!(
@@ -47,17 +53,23 @@ pub fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, 
 }
 
 /// A hash grid: the slopes of the levels that have these features.
-pub fn hash_grid(text: &mut String, grid: HashGrid, row: &Row, dimensions: u32, [function, slope, levels]: [&str; 3]) {
-    row.begin(text, function);
+pub fn hash_grid(
+    text: &mut String,
+    grid: HashGrid,
+    row: &Row,
+    [dimensions, numbers]: [u32; 2],
+    [function, slope, levels]: [&str; 3],
+) {
+    row.begin(text, function, numbers);
     if let Some(before) = &row.before {
         push(text, format_args!("    let before = {before}(input, 0u);"));
     }
     push(text, format_args!("    let point = {};", row.point(dimensions)));
-    let (each, last) = (4 / grid.features_per_level, grid.levels - 1);
-    let parts: &[&str] = match grid.features_per_level {
-        1 => &["g.x", "g.y", "g.z", "g.w"],
-        2 => &["g.xy", "g.zw"],
-        _ => &["g"],
+    let (each, last) = (numbers / grid.features_per_level, grid.levels - 1);
+    let parts: &[&str] = match (each, grid.features_per_level) {
+        (1, _) => &["g"],
+        (_, 1) => &["g.x", "g.y", "g.z", "g.w"],
+        _ => &["g.xy", "g.zw"],
     };
     let terms = (0..).zip(parts);
     let terms = terms.map(|(k, g)| format!("{slope}(point, {levels}[min(i * {each}u + {k}u, {last}u)], {g})"));

@@ -155,6 +155,7 @@ fn gradients_match_for_every_shape() {
     check(&dense(4, &[(16, Silu), (1, Identity)]));
     check(&dense(5, &[(6, Tanh)]));
     check(&dense(33, &[(20, Tanh), (34, Silu), (64, Tanh), (9, Identity)]));
+    check(&dense(18, &[(32, Silu), (32, Tanh), (3, Identity)]));
     check(&Network::input(2).layer(wgrad::Dense::new(6, Tanh).without_bias()).dense(2, Sigmoid).build().unwrap());
 }
 
@@ -175,22 +176,23 @@ fn gradients_match_through_an_activation_of_the_app() {
     check(&dense(3, &[(6, Activation::Custom(&BENT)), (2, Activation::Custom(&BENT))]));
 }
 
-fn check_encoded(inputs: u32, encodings: &[Encoding]) {
-    for units in [8, 7] {
-        let network = encodings.iter().fold(Network::input(inputs), |network, &encoding| network.encoding(encoding));
-        check(&network.dense(units, Tanh).dense(units, Silu).dense(units / 4, Identity).build().unwrap());
-    }
+/// Layers of whole vectors (8 units) and of others (7 units) take an encoding's numbers in different ways.
+fn check_encoded(inputs: u32, encodings: &[Encoding], units: u32) {
+    let network = encodings.iter().fold(Network::input(inputs), |network, &encoding| network.encoding(encoding));
+    check(&network.dense(units, Tanh).dense(units, Silu).dense(units / 4, Identity).build().unwrap());
 }
 
 #[test]
 fn gradients_match_through_every_encoding() {
     let grid = HashGrid { levels: 5, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
-    check_encoded(3, &[Encoding::Identity { scale: -0.5, offset: 0.25 }]);
-    check_encoded(1, &[Encoding::Frequency { frequencies: 5 }]);
-    check_encoded(2, &[Encoding::TriangleWave { frequencies: 4 }]);
-    check_encoded(5, &[Encoding::OneBlob { bins: 7 }]);
-    for (dimensions, features_per_level) in [(1, 2), (2, 1), (2, 2), (3, 2), (3, 4), (4, 1)] {
-        check_encoded(dimensions, &[HashGrid { features_per_level, ..grid }.into()]);
+    check_encoded(3, &[Encoding::Identity { scale: -0.5, offset: 0.25 }], 7);
+    check_encoded(1, &[Encoding::Frequency { frequencies: 5 }], 8);
+    check_encoded(2, &[Encoding::TriangleWave { frequencies: 4 }], 8);
+    check_encoded(5, &[Encoding::OneBlob { bins: 7 }], 7);
+    for (dimensions, features_per_level, units) in
+        [(1, 2, 7), (2, 1, 8), (2, 1, 7), (2, 2, 8), (3, 2, 7), (3, 4, 8), (4, 1, 7)]
+    {
+        check_encoded(dimensions, &[HashGrid { features_per_level, ..grid }.into()], units);
     }
 }
 
@@ -199,10 +201,10 @@ fn gradients_match_through_every_encoding() {
 fn gradients_match_through_encodings_in_sequence() {
     let grid = HashGrid { levels: 3, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
     let half = Encoding::Identity { scale: 0.5, offset: 0.5 };
-    check_encoded(3, &[half, grid.into()]);
-    check_encoded(1, &[Encoding::Frequency { frequencies: 2 }, half, grid.into()]);
-    check_encoded(2, &[grid.into(), Encoding::OneBlob { bins: 3 }]);
-    check_encoded(6, &[half, Encoding::Frequency { frequencies: 3 }]);
+    check_encoded(3, &[half, grid.into()], 8);
+    check_encoded(1, &[Encoding::Frequency { frequencies: 2 }, half, grid.into()], 7);
+    check_encoded(2, &[grid.into(), Encoding::OneBlob { bins: 3 }], 8);
+    check_encoded(6, &[half, Encoding::Frequency { frequencies: 3 }], 8);
 }
 
 /// The function of the gradient is written only if it is asked for. The rest of the text stays the same.

@@ -2,13 +2,13 @@
 //! derivatives of the activations. Then the layers follow from the last to the first.
 
 use super::activations::activation_name;
-use super::writer::{MOST_UNROLLED, Place, Run, Writer, element, quads};
+use super::writer::{MOST_UNROLLED, Place, Run, Writer, element, part, quads};
 use super::*;
 
 impl Writer<'_> {
     /// Writes the gradient of the input row. Before it, the row is in `place`, and `g_0`, `g_1` and so on hold the
     /// gradient of the outputs. After it, they hold the gradient of the row. An encoded row has no gradient of its own:
-    /// its parts are given to the function `encoded_gradient`, four at a time.
+    /// its parts are given to the function `encoded_gradient`.
     pub fn gradient(&mut self, layers: &[NarrowLayer]) {
         let (runs, place) = (self.runs(layers), self.place);
         let last = runs.len() - 1;
@@ -79,46 +79,56 @@ impl Writer<'_> {
         self.line("}");
     }
 
-    /// g · Wᵀ, for four rows of W at a time. Their results are `h`.
+    /// g · Wᵀ, for up to four rows of W at a time. Their results are `h`.
     fn transposed(&mut self, run: &Run) {
         let NarrowLayer { weight, inputs, units, .. } = run.layer;
-        let (shift, stored) = (run.shift(), self.place == Place::Vectors);
-        let looped = if stored && inputs <= MOST_UNROLLED { 0 } else { inputs / 4 * 4 };
-        if stored {
+        let shift = run.shift();
+        let encoded = if let Place::Encoded(numbers) = self.place { Some(numbers) } else { None };
+        let step = encoded.unwrap_or(4);
+        let looped = if encoded.is_none() && inputs <= MOST_UNROLLED { 0 } else { inputs / step * step };
+        if encoded.is_none() {
             self.each(inputs, |q| format!("var h_{q}: vec4f;"));
         }
         if looped > 0 {
-            self.loop_over_rows(run, &shift, looped, 4);
-            self.four_rows(units, "at", 4);
-            match stored {
+            self.loop_over_rows(run, &shift, looped, step);
+            self.dot_products(units, "at", step, step);
+            match encoded {
+                Some(_) => self.line(&format!("{}encoded_gradient(input, i / {step}u, h, &gradient);", self.prefix)),
                 // Vectors have no index, so the row moves on instead.
-                true => {
+                None => {
                     let last = quads(looped) - 1;
                     (0..last).for_each(|q| self.line(&format!("h_{q} = h_{};", q + 1)));
                     self.line(&format!("h_{last} = h;"));
                 }
-                false => self.line(&format!("{}encoded_gradient(input, i / 4u, h, &gradient);", self.prefix)),
             }
             self.line("}");
         }
-        for first in (looped..inputs).step_by(4) {
+        for first in (looped..inputs).step_by(step as usize) {
             self.line("{");
-            self.four_rows(units, &format!("{}u{shift}", (weight + first * units) / 4), 4.min(inputs - first));
-            match stored {
-                true => self.line(&format!("h_{} = h;", first / 4)),
-                false => self.line(&format!("{}encoded_gradient(input, {}u, h, &gradient);", self.prefix, first / 4)),
+            let at = format!("{}u{shift}", (weight + first * units) / 4);
+            self.dot_products(units, &at, step.min(inputs - first), step);
+            match encoded {
+                Some(_) => {
+                    let i = first / step;
+                    self.line(&format!("{}encoded_gradient(input, {i}u, h, &gradient);", self.prefix));
+                }
+                None => self.line(&format!("h_{} = h;", first / 4)),
             }
             self.line("}");
         }
-        if stored {
+        if encoded.is_none() {
             self.each(inputs, |q| format!("g_{q} = h_{q};"));
         }
     }
 
-    /// `h`: the dot products of g and up to four rows of W, which begin at the vector `at`.
-    fn four_rows(&mut self, units: u32, at: &str, rows: u32) {
+    /// `h`, of this many `numbers`: the dot products of g and rows of W, which begin at the vector `at`.
+    fn dot_products(&mut self, units: u32, at: &str, rows: u32, numbers: u32) {
         let (parameters, aligned) = (self.parameters, units.is_multiple_of(4));
-        self.line("var h = vec4f(0.0);");
+        self.line(match numbers {
+            1 => "var h: f32;",
+            2 => "var h: vec2f;",
+            _ => "var h: vec4f;",
+        });
         // Rows of whole vectors are loaded one after the other. They need fewer registers at a time.
         let step = if aligned { 1 } else { rows };
         for first in (0..rows).step_by(step as usize) {
@@ -126,7 +136,7 @@ impl Writer<'_> {
             self.each(step * units, |i| format!("let w_{i} = {parameters}[{at} + {}u];", first * units / 4 + i));
             for k in 0..step {
                 let terms: Vec<String> = (0..quads(units)).map(|q| term(k * units, q, units)).collect();
-                self.line(&format!("h.{} = {};", ["x", "y", "z", "w"][(first + k) as usize], terms.join(" + ")));
+                self.line(&format!("{} = {};", part("h", first + k, numbers), terms.join(" + ")));
             }
             self.line("}");
         }

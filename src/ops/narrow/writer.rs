@@ -80,9 +80,9 @@ pub enum Place {
     Vectors,
     /// In workgroup memory, `tile[i * LANES + lane]`. The multiply-adds are a loop.
     Tile,
-    /// Not stored: before the first layer, a function `encoded(input, i)` returns four numbers. The multiply-adds are
-    /// a loop.
-    Encoded,
+    /// Not stored: before the first layer, a function `encoded(input, i)` returns this many numbers: 4, or those of a
+    /// hash grid's level if the layer has whole vectors of outputs. The multiply-adds are a loop.
+    Encoded(u32),
 }
 
 /// Writes the text of a network's layers.
@@ -97,11 +97,15 @@ pub struct Writer<'a> {
     pub keeps_derivatives: bool,
 }
 
-/// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop, with `LOOP_INPUTS`
-/// inputs per iteration. Unrolled in a fragment shader, 32 inputs take lavapipe four times as long to compile, and 64
-/// take minutes. RADV unrolls the loop of 32 itself and makes the same code.
+/// Most inputs of a layer whose multiply-adds are unrolled. With more inputs they are a loop. Unrolled in a fragment
+/// shader, 32 inputs take lavapipe eight times as long to compile, and 64 take minutes.
 pub(super) const MOST_UNROLLED: u32 = 16;
-const LOOP_INPUTS: u32 = 4;
+
+/// Inputs per iteration of that loop: few, for a short text, but at most 32 iterations. RADV unrolls up to 32 and makes
+/// the same code as without a loop. Layers without whole vectors of outputs read four rows of W at a time.
+fn loop_inputs(inputs: u32, units: u32) -> u32 {
+    if units.is_multiple_of(4) && inputs <= 32 { 1 } else { 4 }
+}
 
 impl<'a> Writer<'a> {
     pub fn new(text: String, parameters: &'a str, prefix: &'a str, place: Place) -> Self {
@@ -135,7 +139,7 @@ impl<'a> Writer<'a> {
 
     /// Layers as runs. The layer after an encoding differs from all others.
     pub(super) fn runs(&self, layers: &[NarrowLayer]) -> Vec<Run> {
-        let (first, rest) = layers.split_at(usize::from(self.place == Place::Encoded));
+        let (first, rest) = layers.split_at(usize::from(matches!(self.place, Place::Encoded(_))));
         runs(first).into_iter().chain(runs(rest)).collect()
     }
 
@@ -191,28 +195,32 @@ impl<'a> Writer<'a> {
         let step = if units.is_multiple_of(4) { 1 } else { 4 };
         // Inputs per iteration of the loop, and inputs of the whole loop.
         let loop_inputs = match self.place {
-            Place::Vectors => LOOP_INPUTS,
+            Place::Vectors => loop_inputs(inputs, units),
             Place::Tile => step,
-            Place::Encoded => 4,
+            Place::Encoded(numbers) => numbers,
         };
         let unrolled = self.place == Place::Vectors && inputs <= MOST_UNROLLED;
         let looped = if unrolled { 0 } else { inputs / loop_inputs * loop_inputs };
         if looped > 0 {
             self.loop_over_rows(run, shift, looped, loop_inputs);
-            self.encoded("i / 4u");
+            self.encoded(&format!("i / {loop_inputs}u"));
             for k in (0..loop_inputs).step_by(step as usize) {
                 let values: Vec<String> = (k..k + step).map(|k| self.value(&format!("(i + {k}u)"), k)).collect();
                 self.rows(units, &format!("at + {}u", k * units / 4), &values);
             }
             if self.place == Place::Vectors {
                 // Vectors have no index, so the row moves on instead.
-                (LOOP_INPUTS / 4..quads(inputs))
-                    .for_each(|q| self.line(&format!("x_{} = x_{q};", q - LOOP_INPUTS / 4)));
+                let last = quads(inputs) - 1;
+                let next = |q| if q < last { format!("x_{}", q + 1) } else { "vec4f(0.0)".into() };
+                for q in 0..=last {
+                    let moved = if loop_inputs == 4 { next(q) } else { format!("vec4f(x_{q}.yzw, {}.x)", next(q)) };
+                    self.line(&format!("x_{q} = {moved};"));
+                }
             }
             self.line("}");
         }
         if looped < inputs {
-            self.encoded(&format!("{}u", looped / 4));
+            self.encoded(&format!("{}u", looped / loop_inputs));
         }
         for first in (looped..inputs).step_by(step as usize) {
             let values = first..inputs.min(first + step);
@@ -233,9 +241,9 @@ impl<'a> Writer<'a> {
         self.line(&format!("let at = min({}u{shift} + {vectors}, {}u);", weight / 4, last / 4));
     }
 
-    /// Requests the four numbers `i` of an encoded row.
+    /// Requests the numbers `i` of an encoded row.
     fn encoded(&mut self, i: &str) {
-        if self.place == Place::Encoded {
+        if matches!(self.place, Place::Encoded(_)) {
             self.line(&format!("let encoded = {}encoded(input, {i});", self.prefix));
         }
     }
@@ -245,7 +253,7 @@ impl<'a> Writer<'a> {
         match self.place {
             Place::Vectors => element("x", k),
             Place::Tile => format!("tile[{index} * LANES + lane]"),
-            Place::Encoded => part("encoded", k % 4, 4),
+            Place::Encoded(numbers) => part("encoded", k % numbers, numbers),
         }
     }
 
