@@ -233,6 +233,23 @@ fn embed_learns_within_the_frames_of_an_app() {
 
 /// A few steps on a small picture. Training starts from the filter's result and must improve it.
 #[test]
+fn radiance_cache_has_less_noise_than_plain_path_tracing_and_little_bias() {
+    let options = ["--headless", "--size", "32", "--reference", "512", "--frames", "64"];
+    let printed = run("radiance_cache", "auto", &options, &["sheet.svg"]);
+    let [first, last] = ["frame     1: 4 steps,", "frame    64: 256 steps,"].map(|frame| {
+        let (_, rest) = printed.split_once(frame).unwrap_or_else(|| panic!("{printed}"));
+        after(rest, "relative L2")
+    });
+    assert!(last < first / 2.0, "{printed}");
+    for (bounces, most) in [(0, 0.2), (1, 0.5)] {
+        let (_, network) = printed.split_once(&format!("network after {bounces} bounces:")).expect(&printed);
+        let share = after(network.split_once("variance").unwrap().1.split_once(',').unwrap().1, "");
+        assert!(share < most, "{printed}");
+        assert!(after(network, "bias of the mean") < 3.0, "{printed}");
+    }
+}
+
+#[test]
 fn denoise_learns_within_the_frames_of_a_renderer() {
     let options = ["--headless", "--size", "64", "--reference", "64", "--steps", "200", "--minutes", "60"];
     let printed = run("denoise", "auto", &options, &["sheet.svg", "curves.svg"]);

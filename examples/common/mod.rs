@@ -19,6 +19,7 @@ macro_rules! eprintln {
     }};
 }
 
+pub mod camera;
 pub mod cats;
 pub mod device;
 pub mod digit_plots;

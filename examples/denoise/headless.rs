@@ -9,11 +9,12 @@ use wgrad::plan::RowMetrics;
 use wgrad::wgpu;
 
 use crate::Args;
+use crate::common::camera::Camera;
 use crate::common::picture::{self, Tile};
 use crate::common::plot::{self, Curve, Panel};
 use crate::common::{self, Result};
 use crate::denoiser::{Denoiser, KEPT, STEPS};
-use crate::renderer::{BASE, Camera, Filter, Frame, GUIDE, MOST_LEVELS, Renderer};
+use crate::renderer::{BASE, Filter, Frame, GUIDE, MOST_LEVELS, Renderer};
 
 /// Number of training views. The held-out views follow.
 const VIEWS: u32 = 32;

@@ -118,12 +118,6 @@ fn a_trous(@builtin(global_invocation_id) id: vec3u) {
     filter_out[id.y * frame.size.x + id.x] = vec4f(sum.xyz / sum.w, 0.0);
 }
 
-// Converts radiance to sRGB from 0 to 1: L / (1 + L) (Reinhard et al., 2002), then IEC 61966-2-1.
-fn display(radiance: vec3f) -> vec3f {
-    let mapped = radiance / (1.0 + radiance);
-    return select(1.055 * pow(mapped, vec3f(1.0 / 2.4)) - 0.055, 12.92 * mapped, mapped <= vec3f(0.0031308));
-}
-
 fn denoised_at(pixel: vec2u) -> vec3f {
     let place = (pixel.y * frame.size.x + pixel.x) * 3u;
     return exp(vec3f(log_radiance[place], log_radiance[place + 1u], log_radiance[place + 2u]));
@@ -156,12 +150,7 @@ fn show_mean(@builtin(global_invocation_id) id: vec3u) {
     put(id.xy, sum.xyz / sum.w);
 }
 
-// Window mode: the left half of the image is noisy, the right half denoised. One triangle covers the window.
-@vertex
-fn corners(@builtin(vertex_index) i: u32) -> @builtin(position) vec4f {
-    return vec4f(f32(i & 1u) * 4.0 - 1.0, f32(i >> 1u) * 4.0 - 1.0, 0.0, 1.0);
-}
-
+// Window mode: the left half of the image is noisy, the right half denoised.
 @fragment
 fn compare(@builtin(position) position: vec4f) -> @location(0) vec4f {
     let window = vec2f(frame.window);

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use wgrad::{Gpu, wgpu};
 
+use crate::common::camera::Camera;
 use crate::common::passes::Pass;
 
 /// Uniforms of a frame: see `path_tracer.wgsl`.
@@ -18,24 +19,6 @@ pub struct Frame {
     pub samples: u32,
     /// Width and height of the window, in pixels.
     pub window: [u32; 2],
-}
-
-/// The camera. It looks at the middle of the room.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Camera {
-    /// Angle around the vertical axis, in radians.
-    pub yaw: f32,
-    /// Angle above the horizon, in radians.
-    pub pitch: f32,
-    /// Distance from the middle of the room.
-    pub distance: f32,
-}
-
-impl Camera {
-    pub fn eye(&self) -> [f32; 3] {
-        let flat = self.distance * self.pitch.cos();
-        [flat * self.yaw.sin(), self.distance * self.pitch.sin(), flat * self.yaw.cos()]
-    }
 }
 
 /// Parameters of the à-trous filter: the number of levels, and the allowed difference between two similar pixels.
@@ -82,7 +65,12 @@ pub struct Renderer {
 impl Renderer {
     pub fn new(gpu: Gpu, size: u32, views: u32) -> Self {
         let device = gpu.device();
-        let source = concat!(include_str!("path_tracer.wgsl"), include_str!("passes.wgsl"));
+        let source = concat!(
+            include_str!("../common/room.wgsl"),
+            include_str!("../common/screen.wgsl"),
+            include_str!("path_tracer.wgsl"),
+            include_str!("passes.wgsl"),
+        );
         let source = wgpu::ShaderSource::Wgsl(source.into());
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some("denoise"), source });
         let frame = buffer(&gpu, size_of::<Frame>() as u64);

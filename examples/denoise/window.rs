@@ -7,10 +7,11 @@ use wgrad::{Training, wgpu};
 
 use crate::Args;
 use crate::common::Result;
+use crate::common::camera::Camera;
 use crate::common::passes::{bind_group, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 use crate::denoiser::{Denoiser, KEPT};
-use crate::renderer::{Camera, Frame, GUIDE, Renderer};
+use crate::renderer::{Frame, GUIDE, Renderer};
 
 pub fn run(args: &Args) -> Result<()> {
     window::run(&args.device, |gpu| {
@@ -58,12 +59,11 @@ impl Scene for RoomScene {
     }
 
     fn drag(&mut self, by: [f64; 2]) {
-        self.camera.yaw -= 0.01 * by[0] as f32;
-        self.camera.pitch = (self.camera.pitch + 0.01 * by[1] as f32).clamp(-1.5, 1.5);
+        self.camera.drag(by);
     }
 
     fn zoom(&mut self, lines: f64, _: [f64; 2]) {
-        self.camera.distance = (self.camera.distance * 0.9f32.powf(lines as f32)).clamp(1.0, 10.0);
+        self.camera.zoom(lines, 1.0, 10.0);
     }
 
     fn training(&self) -> &Training {

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use wgrad::{Training, wgpu};
 
 use crate::common::Result;
+use crate::common::camera::Camera;
 use crate::common::passes::{bind_group, fullscreen_pipeline};
 use crate::common::window::{self, Scene};
 use crate::{Args, Frame, Learner, NO_FIELD, module};
@@ -13,7 +14,8 @@ use crate::{Args, Frame, Learner, NO_FIELD, module};
 pub fn run(args: &Args) -> Result<()> {
     window::run(&args.device, |gpu| {
         let learner = Learner::new(gpu, args, None)?;
-        Ok(ShapeScene { learner, shown: None, camera: Camera::START, frames: 0 })
+        let camera = Camera { yaw: 0.64, pitch: 0.59, distance: 3.4 };
+        Ok(ShapeScene { learner, shown: None, camera, frames: 0 })
     })
 }
 
@@ -23,25 +25,6 @@ struct ShapeScene {
     shown: Option<Shown>,
     camera: Camera,
     frames: u32,
-}
-
-/// The camera. It looks at the middle of the shape.
-struct Camera {
-    /// Angle around the vertical axis, in radians.
-    yaw: f32,
-    /// Angle above the horizon, in radians.
-    pitch: f32,
-    /// Distance from the middle of the shape.
-    distance: f32,
-}
-
-impl Camera {
-    const START: Self = Self { yaw: 0.64, pitch: 0.59, distance: 3.4 };
-
-    fn eye(&self) -> [f32; 3] {
-        let flat = self.distance * self.pitch.cos();
-        [flat * self.yaw.sin(), self.distance * self.pitch.sin(), flat * self.yaw.cos()]
-    }
 }
 
 struct Shown {
@@ -139,12 +122,11 @@ impl Scene for ShapeScene {
     }
 
     fn drag(&mut self, by: [f64; 2]) {
-        self.camera.yaw -= 0.01 * by[0] as f32;
-        self.camera.pitch = (self.camera.pitch + 0.01 * by[1] as f32).clamp(-1.5, 1.5);
+        self.camera.drag(by);
     }
 
     fn zoom(&mut self, lines: f64, _: [f64; 2]) {
-        self.camera.distance = (self.camera.distance * 0.9f32.powf(lines as f32)).clamp(0.5, 20.0);
+        self.camera.zoom(lines, 0.5, 20.0);
     }
 
     fn training(&self) -> &Training {

@@ -1,0 +1,222 @@
+//! Runs without a window: trains during some frames, then measures noise and bias beside plain path tracing.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use bytemuck::Zeroable;
+use image::ExtendedColorType;
+use wgrad::plan::RowMetrics;
+use wgrad::wgpu;
+
+use crate::Args;
+use crate::cache::{Cache, Frame, Image, STEPS, buffer};
+use crate::common::camera::Camera;
+use crate::common::passes::Pass;
+use crate::common::picture::{self, Tile};
+use crate::common::{self, Result, snapshots, write_file};
+
+const CAMERA: Camera = Camera { yaw: 0.6, pitch: 0.2, distance: 3.5 };
+/// Frames of a measurement. The training continues.
+const MEASURED: u32 = 64;
+/// Numbers of bounces that are measured.
+const BOUNCES: [u32; 2] = [0, 1];
+/// The error images show errors this many times brighter.
+const GAIN: f32 = 8.0;
+
+pub fn run(args: &Args) -> Result<()> {
+    let gpu = args.device.open_gpu()?;
+    let names =
+        ["sheet.svg", "reference.png", "plain.png", "cached_0.png", "cached_1.png", "error_0.png", "error_1.png"];
+    let [sheet, reference_file, plain_file, cached_0, cached_1, error_0, error_1] =
+        common::checked_outputs(&args.out, names)?;
+    let mut studio = Studio { cache: Cache::new(gpu, args.size, args.seed)?, size: args.size, frames: 0 };
+
+    let begun = Instant::now();
+    let reference = studio.reference(args.reference)?;
+    println!("reference of {} samples per pixel: {:.0} s", args.reference, begun.elapsed().as_secs_f64());
+    studio.train(args.frames)?;
+
+    println!("plain path tracing: variance {:.6}, mean {:.4}", reference.variance, reference.mean());
+    let samples = format!("{} samples per pixel", args.reference);
+    let mut tiles = vec![
+        Tile { frame: Some(picture::TARGET), ..studio.save(&reference_file, &reference.radiance, samples)? },
+        studio.save(&plain_file, &reference.last, format!("plain path tracing\nvariance {:.5}", reference.variance))?,
+    ];
+    for (bounces, [image_file, error_file]) in BOUNCES.into_iter().zip([[cached_0, error_0], [cached_1, error_1]]) {
+        let measured = studio.measure(bounces)?;
+        let share = measured.variance / reference.variance;
+        let bias = (measured.mean() / reference.mean() - 1.0).abs();
+        let error = measured.pixel_error(&reference);
+        println!(
+            "network after {bounces} bounces: variance {:.6}, {share:.3} times that of plain path tracing; \
+             bias of the mean {:.2}%; error of a pixel's mean {:.2}%",
+            measured.variance,
+            bias * 100.0,
+            error * 100.0
+        );
+        let variance = format!("network after {bounces} bounces\nvariance {:.5}", measured.variance);
+        tiles.push(studio.save(&image_file, &measured.last, variance)?);
+        let caption =
+            format!("error of the mean, {GAIN} times\nmean {:.2}%, pixel {:.2}%", bias * 100.0, error * 100.0);
+        tiles.push(studio.save(&error_file, &measured.errors(&reference), caption)?);
+    }
+    picture::write_sheet(&sheet, "One sample per pixel, without and with the network", &tiles, 3)?;
+    println!("see sheet.svg and the images in {}", args.out.display());
+    Ok(())
+}
+
+/// The samples of an image: [height, width, 4], as in [`Image`].
+struct Measured {
+    /// The last sample of each pixel.
+    last: Vec<f32>,
+    /// The mean of the samples.
+    radiance: Vec<f32>,
+    /// The variance of a sample, a mean over pixels and colours. Its unit is that of the squared radiance.
+    variance: f64,
+    samples: f64,
+}
+
+impl Measured {
+    fn new(last: Vec<f32>, sums: &[f32], squares: &[f32]) -> Self {
+        let samples = f64::from(sums[3]);
+        let radiance: Vec<f32> = sums.iter().map(|sum| sum / sums[3]).collect();
+        let of_a_number = |(&sum, &square): (&f32, &f32)| {
+            let (sum, square) = (f64::from(sum), f64::from(square));
+            (square - sum * sum / samples) / (samples - 1.0)
+        };
+        let variance = mean_over_colours(sums.iter().zip(squares).map(of_a_number));
+        Self { last, radiance, variance, samples }
+    }
+
+    /// The mean radiance of the image.
+    fn mean(&self) -> f64 {
+        mean_over_colours(self.radiance.iter().map(|&value| value.into()))
+    }
+
+    /// The root mean square of the error of a pixel's mean, relative to the mean radiance of the image. The noise that is
+    /// left in the two means is subtracted.
+    fn pixel_error(&self, reference: &Self) -> f64 {
+        let pairs = self.radiance.iter().zip(&reference.radiance);
+        let squared = mean_over_colours(pairs.map(|(a, b)| f64::from(a - b).powi(2)));
+        let noise = self.variance / self.samples + reference.variance / reference.samples;
+        (squared - noise).max(0.0).sqrt() / reference.mean()
+    }
+
+    /// The absolute errors, [height, width, 4], times [`GAIN`].
+    fn errors(&self, reference: &Self) -> Vec<f32> {
+        let pairs = self.radiance.iter().zip(&reference.radiance).enumerate();
+        pairs.map(|(i, (a, b))| if i % 4 == 3 { 1.0 } else { GAIN * (a - b).abs() }).collect()
+    }
+}
+
+/// The mean of all numbers except each fourth, which is no colour.
+fn mean_over_colours(numbers: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (_, number) in numbers.enumerate().filter(|(i, _)| i % 4 != 3) {
+        sum += number;
+        count += 1.0;
+    }
+    sum / count
+}
+
+struct Studio {
+    cache: Cache,
+    size: u32,
+    /// Number of frames with training.
+    frames: u32,
+}
+
+impl Studio {
+    /// Plain path tracing.
+    fn reference(&self, samples: u32) -> Result<Measured> {
+        // Samples per submission. An operating system resets a GPU after some seconds; this takes much less.
+        const EACH: u32 = 16;
+        for seed in 0..samples / EACH {
+            let mut encoder = self.begin(Frame { seed, samples: EACH, ..Frame::zeroed() });
+            self.cache.record_plain(&mut encoder);
+            self.cache.gpu.queue().submit([encoder.finish()]);
+        }
+        self.read_image(&self.cache.plain)
+    }
+
+    /// Draws and trains for a number of frames. Prints the loss after 1, 2, 4, 8, ... frames.
+    fn train(&mut self, frames: u32) -> Result<()> {
+        let (begun, training) = (Instant::now(), self.cache.training.clone());
+        for next in snapshots::steps(frames) {
+            let mut encoder = self.begin(Frame::zeroed());
+            training.record_clear_metrics(&mut encoder);
+            self.cache.gpu.queue().submit([encoder.finish()]);
+            while self.frames < next {
+                self.draw_and_train(1);
+            }
+            let mut encoder = self.begin(Frame::zeroed());
+            training.record_metrics(&mut encoder);
+            let metrics: RowMetrics = self.read(encoder, training.metrics_buffer())?[0];
+            let loss = f64::from(metrics.loss) / f64::from(metrics.rows);
+            let (steps, seconds) = (next * STEPS, begun.elapsed().as_secs_f64());
+            println!("frame {next:>5}: {steps} steps, {seconds:.1} s, relative L2 {loss:.4}");
+        }
+        Ok(())
+    }
+
+    /// Measures the image with the network. The training continues, so its changes count as noise.
+    fn measure(&mut self, bounces: u32) -> Result<Measured> {
+        let mut encoder = self.begin(Frame::zeroed());
+        self.cache.cached.record_clear(&mut encoder);
+        self.cache.gpu.queue().submit([encoder.finish()]);
+        for _ in 0..MEASURED {
+            self.draw_and_train(bounces);
+        }
+        self.read_image(&self.cache.cached)
+    }
+
+    /// Submits a frame.
+    fn draw_and_train(&mut self, bounces: u32) {
+        let mut encoder = self.begin(Frame { seed: self.frames, bounces, ..Frame::zeroed() });
+        self.cache.record(&mut encoder);
+        self.cache.training.record_steps(&mut encoder, STEPS);
+        self.cache.gpu.queue().submit([encoder.finish()]);
+        self.frames += 1;
+    }
+
+    fn read_image(&self, image: &Image) -> Result<Measured> {
+        let read = |buffer| self.read(self.begin(Frame::zeroed()), buffer);
+        Ok(Measured::new(read(&image.frame)?, &read(&image.sums)?, &read(&image.squares)?))
+    }
+
+    /// Writes radiance, [height, width, 4], to a PNG file.
+    fn save(&self, path: &Path, radiance: &[f32], caption: String) -> Result<Tile> {
+        let (gpu, pixels) = (&self.cache.gpu, u64::from(self.size * self.size));
+        let (shown, picture) = (buffer(gpu, pixels * 16), buffer(gpu, pixels * 4));
+        let resources = [(0, &self.cache.frame), (9, &shown), (11, &picture)];
+        let resources = resources.map(|(binding, buffer)| (binding, buffer.as_entire_binding()));
+        let show = Pass::new(gpu.device(), &self.cache.module, "show", &resources);
+        gpu.queue().write_buffer(&shown, 0, bytemuck::cast_slice(radiance));
+        let mut encoder = self.begin(Frame::zeroed());
+        show.record(&mut encoder, self.cache.grid());
+        let pixels = self.read::<[u8; 4]>(encoder, &picture)?.into_iter().flat_map(|[r, g, b, _]| [r, g, b]).collect();
+        let tile = Tile { pixels, width: self.size, height: self.size, caption, frame: None };
+        write_file(path, picture::encode_png(&tile.pixels, self.size, self.size, ExtendedColorType::Rgb8)?)?;
+        Ok(tile)
+    }
+
+    /// Starts a frame: writes its uniforms and creates its encoder.
+    fn begin(&self, frame: Frame) -> wgpu::CommandEncoder {
+        self.cache.write(CAMERA, frame);
+        self.cache.gpu.device().create_command_encoder(&Default::default())
+    }
+
+    /// Submits the encoder, waits, and reads a buffer.
+    fn read<T: bytemuck::Pod>(&self, encoder: wgpu::CommandEncoder, buffer: &wgpu::Buffer) -> Result<Vec<T>> {
+        let (device, queue) = (self.cache.gpu.device(), self.cache.gpu.queue());
+        queue.submit([encoder.finish()]);
+        let (sender, receiver) = channel();
+        // The receiver lives until the end of the function, so send cannot fail.
+        let read =
+            move |read: std::result::Result<wgpu::util::DownloadBuffer, _>| sender.send(read).unwrap_or_default();
+        wgpu::util::DownloadBuffer::read_buffer(device, queue, &buffer.slice(..), read);
+        device.poll(wgpu::PollType::wait_indefinitely())?;
+        Ok(bytemuck::pod_collect_to_vec(&receiver.recv()??))
+    }
+}
