@@ -16,11 +16,12 @@ use crate::common::passes::Pass;
 use crate::common::picture::{self, Tile};
 use crate::common::{self, Result, snapshots, write_file};
 
-const CAMERA: Camera = Camera { yaw: 0.6, pitch: 0.2, distance: 3.5 };
+/// The room fills the image: a pixel of the background would have no noise and no bias.
+const CAMERA: Camera = Camera { yaw: 0.6, pitch: 0.2, distance: 2.2 };
 /// Frames of a measurement. The training continues.
 const MEASURED: u32 = 64;
-/// Numbers of bounces that are measured.
-const BOUNCES: [u32; 2] = [0, 1];
+/// Where a path asks the network: after this number of bounces.
+const ENDS: [(u32, &str); 2] = [(0, "network at the first surface"), (1, "network after one bounce")];
 /// The error images show errors this many times brighter.
 const GAIN: f32 = 8.0;
 
@@ -33,34 +34,41 @@ pub fn run(args: &Args) -> Result<()> {
     let mut studio = Studio { cache: Cache::new(gpu, args.size, args.seed)?, size: args.size, frames: 0 };
 
     let begun = Instant::now();
-    let reference = studio.reference(args.reference)?;
+    let (reference, milliseconds) = studio.reference(args.reference)?;
     println!("reference of {} samples per pixel: {:.0} s", args.reference, begun.elapsed().as_secs_f64());
     studio.train(args.frames)?;
 
-    println!("plain path tracing: variance {:.6}, mean {:.4}", reference.variance, reference.mean());
+    println!(
+        "plain path tracing: {milliseconds:.1} ms per frame, variance {:.6}, mean {:.4}",
+        reference.variance,
+        reference.mean()
+    );
     let samples = format!("{} samples per pixel", args.reference);
-    let mut tiles = vec![
-        Tile { frame: Some(picture::TARGET), ..studio.save(&reference_file, &reference.radiance, samples)? },
-        studio.save(&plain_file, &reference.last, format!("plain path tracing\nvariance {:.5}", reference.variance))?,
-    ];
-    for (bounces, [image_file, error_file]) in BOUNCES.into_iter().zip([[cached_0, error_0], [cached_1, error_1]]) {
-        let measured = studio.measure(bounces)?;
+    let plain = format!("plain path tracing\nvariance {:.5}", reference.variance);
+    let mut images = vec![studio.save(&plain_file, &reference.last, plain)?];
+    let mut errors = vec![Tile {
+        frame: Some(picture::TARGET),
+        ..studio.save(&reference_file, &reference.radiance, samples)?
+    }];
+    for ((bounces, name), [image_file, error_file]) in
+        ENDS.into_iter().zip([[cached_0, error_0], [cached_1, error_1]])
+    {
+        let (measured, milliseconds) = studio.measure(bounces)?;
         let share = measured.variance / reference.variance;
-        let bias = (measured.mean() / reference.mean() - 1.0).abs();
-        let error = measured.pixel_error(&reference);
+        let bias = 100.0 * (measured.mean() / reference.mean() - 1.0).abs();
+        let squared = measured.squared_bias(&reference);
+        let pixel = 100.0 * squared.sqrt() / reference.mean();
         println!(
-            "network after {bounces} bounces: variance {:.6}, {share:.3} times that of plain path tracing; \
-             bias of the mean {:.2}%; error of a pixel's mean {:.2}%",
+            "{name}: {milliseconds:.1} ms per frame with training, variance {:.6}, {share:.4} times that of plain path tracing; \
+             bias of the mean {bias:.2}%, of a pixel {pixel:.2}%; mean squared error of a sample {:.4} times",
             measured.variance,
-            bias * 100.0,
-            error * 100.0
+            (measured.variance + squared) / reference.variance
         );
-        let variance = format!("network after {bounces} bounces\nvariance {:.5}", measured.variance);
-        tiles.push(studio.save(&image_file, &measured.last, variance)?);
-        let caption =
-            format!("error of the mean, {GAIN} times\nmean {:.2}%, pixel {:.2}%", bias * 100.0, error * 100.0);
-        tiles.push(studio.save(&error_file, &measured.errors(&reference), caption)?);
+        images.push(studio.save(&image_file, &measured.last, format!("{name}\nvariance {:.5}", measured.variance))?);
+        let caption = format!("error of the mean, {GAIN} times\nmean {bias:.2}%, pixel {pixel:.2}%");
+        errors.push(studio.save(&error_file, &measured.errors(&reference), caption)?);
     }
+    let tiles: Vec<Tile> = images.into_iter().chain(errors).collect();
     picture::write_sheet(&sheet, "One sample per pixel, without and with the network", &tiles, 3)?;
     println!("see sheet.svg and the images in {}", args.out.display());
     Ok(())
@@ -94,13 +102,13 @@ impl Measured {
         mean_over_colours(self.radiance.iter().map(|&value| value.into()))
     }
 
-    /// The root mean square of the error of a pixel's mean, relative to the mean radiance of the image. The noise that is
-    /// left in the two means is subtracted.
-    fn pixel_error(&self, reference: &Self) -> f64 {
+    /// The squared error of a pixel's mean, a mean over pixels and colours. The noise that is left in the two means is
+    /// subtracted.
+    fn squared_bias(&self, reference: &Self) -> f64 {
         let pairs = self.radiance.iter().zip(&reference.radiance);
         let squared = mean_over_colours(pairs.map(|(a, b)| f64::from(a - b).powi(2)));
         let noise = self.variance / self.samples + reference.variance / reference.samples;
-        (squared - noise).max(0.0).sqrt() / reference.mean()
+        (squared - noise).max(0.0)
     }
 
     /// The absolute errors, [height, width, 4], times [`GAIN`].
@@ -128,16 +136,23 @@ struct Studio {
 }
 
 impl Studio {
-    /// Plain path tracing.
-    fn reference(&self, samples: u32) -> Result<Measured> {
+    /// Plain path tracing, and the time of a frame of one sample per pixel, in milliseconds.
+    fn reference(&self, samples: u32) -> Result<(Measured, f64)> {
         // Samples per submission. An operating system resets a GPU after some seconds; this takes much less.
         const EACH: u32 = 16;
+        let mut begun = Instant::now();
         for seed in 0..samples / EACH {
             let mut encoder = self.begin(Frame { seed, samples: EACH, ..Frame::zeroed() });
             self.cache.record_plain(&mut encoder);
             self.cache.gpu.queue().submit([encoder.finish()]);
+            if seed == 0 {
+                // Its time is that of the driver's compiler.
+                self.cache.gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
+                begun = Instant::now();
+            }
         }
-        self.read_image(&self.cache.plain)
+        let measured = self.read_image(&self.cache.plain)?;
+        Ok((measured, begun.elapsed().as_secs_f64() * 1e3 / f64::from(samples - EACH)))
     }
 
     /// Draws and trains for a number of frames. Prints the loss after 1, 2, 4, 8, ... frames.
@@ -160,15 +175,18 @@ impl Studio {
         Ok(())
     }
 
-    /// Measures the image with the network. The training continues, so its changes count as noise.
-    fn measure(&mut self, bounces: u32) -> Result<Measured> {
+    /// Measures the image with the network, and the time of a frame in milliseconds. The training continues, so its
+    /// changes count as noise.
+    fn measure(&mut self, bounces: u32) -> Result<(Measured, f64)> {
+        let begun = Instant::now();
         let mut encoder = self.begin(Frame::zeroed());
         self.cache.cached.record_clear(&mut encoder);
         self.cache.gpu.queue().submit([encoder.finish()]);
         for _ in 0..MEASURED {
             self.draw_and_train(bounces);
         }
-        self.read_image(&self.cache.cached)
+        let measured = self.read_image(&self.cache.cached)?;
+        Ok((measured, begun.elapsed().as_secs_f64() * 1e3 / f64::from(MEASURED)))
     }
 
     /// Submits a frame.

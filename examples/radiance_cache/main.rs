@@ -1,8 +1,8 @@
 //! A path tracer with a neural radiance cache (Müller, Rousselle, Novák and Keller, "Real-time Neural Radiance Caching
 //! for Path Tracing", 2021). A network learns the light of all surfaces while the app draws its frames.
 //!
-//! In one encoder, each frame traces a short path through each pixel. The network predicts the light at its end. The
-//! frame also traces some thousand training paths of three bounces. Their targets use the network too, for the light
+//! In one encoder, each frame traces a short path through each pixel. The network predicts the light at its end: at the
+//! first diffuse surface, or with `--bounces` at a later one, which has more noise and less bias. The frame also traces some thousand training paths of three bounces. Their targets use the network too, for the light
 //! beyond their ends. Then the network trains on them: a hash grid, the relative L2 loss, and an average of the weights
 //! for the predictions.
 //!
@@ -11,7 +11,7 @@
 //!
 //! With `--headless` it trains for 512 frames, then prints the variance of a pixel and the bias of the mean image beside
 //! plain path tracing. It writes reference.png, plain.png, cached_*.png, error_*.png and sheet.svg (all images).
-//! `--headless` takes about 2 minutes on two CPU cores with a software adapter.
+//! `--headless` takes about 1 minute on two CPU cores with a software adapter.
 //!
 //!     cargo run --release --example radiance_cache
 //!     cargo run --release --example radiance_cache -- --headless
@@ -40,10 +40,10 @@ struct Args {
     #[arg(long, default_value_t = 512, value_parser = integer(1..=1_000_000))]
     frames: u32,
     /// Bounces of a path before it asks the network, in the window; --headless measures 0 and 1
-    #[arg(long, default_value_t = 1, value_parser = integer(0..=8))]
+    #[arg(long, default_value_t = 0, value_parser = integer(0..=8))]
     bounces: u32,
     /// Samples per pixel of the reference image, rounded up to a multiple of 16
-    #[arg(long, default_value_t = 1024, value_parser = integer(16..=16384))]
+    #[arg(long, default_value_t = 1024, value_parser = integer(32..=16384))]
     reference: u32,
     /// Width and height of the image, in pixels
     #[arg(long, default_value_t = 128, value_parser = integer(32..=1024))]

@@ -56,19 +56,22 @@ struct Seen {
     surface: Surface,
 }
 
+// A loop, because each call of `meet` costs a driver's compiler seconds. The mirror is a ball: its reflection does not
+// meet it again.
 fn look(from_: vec3f, towards: vec3f) -> Seen {
     var p = from_;
     var direction = towards;
     var through = vec3f(1.0);
-    var hit = meet(p, direction);
-    if hit.kind == MIRROR { // a ball: its reflection does not meet it again
-        p += hit.t * direction + 1e-4 * hit.normal;
-        direction = reflect(direction, hit.normal);
-        through = hit.albedo;
+    var hit: Hit;
+    for (var i = 0u; i < 2u; i++) {
         hit = meet(p, direction);
+        p += hit.t * direction + 1e-4 * hit.normal;
+        through *= hit.albedo;
+        if hit.kind != MIRROR {
+            break;
+        }
+        direction = reflect(direction, hit.normal);
     }
-    p += hit.t * direction + 1e-4 * hit.normal;
-    through *= hit.albedo;
     let lit = hit.kind == LIGHT;
     return Seen(select(vec3f(0.0), through, lit), select(through, vec3f(0.0), lit), Surface(p, hit.normal));
 }
@@ -140,13 +143,21 @@ fn trace_lessons(@builtin(global_invocation_id) id: vec3u) {
     if row >= frame.training_rows {
         return;
     }
-    var seen = look_through(random(vec3u(row, number(STARTS), 0u)).xy * vec2f(frame.size));
-    if row % 2u == 1u || all(seen.albedo == vec3f(0.0)) {
-        let from_ = 1.98 * random(vec3u(row, number(STARTS), 1u)) - 0.99;
-        let direction = uniform_direction(random(vec3u(row, number(STARTS), 2u)).xy);
-        seen = look(from_, direction);
-        if all(seen.albedo == vec3f(0.0)) {
-            seen = look(from_, -direction); // a ray that met the lamp turns back
+    // A ray that meets the lamp or leaves the room is replaced by one from a random point of the room, then by that ray
+    // turned back.
+    let at = random(vec3u(row, number(STARTS), 0u)).xy * vec2f(frame.size);
+    let inside = 1.98 * random(vec3u(row, number(STARTS), 1u)) - 0.99;
+    var direction = uniform_direction(random(vec3u(row, number(STARTS), 2u)).xy);
+    var seen: Seen;
+    for (var i = row % 2u; i < 3u; i++) {
+        if i == 0u {
+            seen = look(frame.eye, camera_ray(frame.eye, frame.lens, frame.size, at));
+        } else {
+            seen = look(inside, direction);
+            direction = -direction;
+        }
+        if any(seen.albedo > vec3f(0.0)) {
+            break;
         }
     }
     let start = seen.surface;
