@@ -231,7 +231,7 @@ fn embed_learns_within_the_frames_of_an_app() {
     assert_eq!((picture.width(), picture.height()), (576, 192));
 }
 
-/// A small image, a quarter of the default's training.
+/// A small image, an eighth of the default's training.
 #[test]
 fn radiance_cache_has_less_noise_than_plain_path_tracing_and_little_bias() {
     let options = ["--headless", "--size", "32", "--reference", "512", "--frames", "64"];
@@ -242,7 +242,7 @@ fn radiance_cache_has_less_noise_than_plain_path_tracing_and_little_bias() {
     });
     assert!(last < first / 2.0, "{printed}");
     // After one bounce, the noise of the lamp's light at the first surface remains.
-    for (name, most) in [("network at the first surface:", 0.01), ("network after one bounce:", 0.9)] {
+    for (name, most) in [("network at the first surface:", 0.05), ("network after one bounce:", 0.9)] {
         let (_, network) = printed.split_once(name).unwrap_or_else(|| panic!("{printed}"));
         let (_, network) = network.split_once("variance").unwrap();
         assert!(after(network, ",") < most, "{printed}");

@@ -46,12 +46,9 @@ pub fn run(args: &Args) -> Result<()> {
     let samples = format!("{} samples per pixel", args.reference);
     let plain = format!("plain path tracing\nvariance {:.5}", reference.variance);
     let mut images = vec![studio.save(&plain_file, &reference.last, plain)?];
-    let mut errors = vec![Tile {
-        frame: Some(picture::TARGET),
-        ..studio.save(&reference_file, &reference.radiance, samples)?
-    }];
-    for ((bounces, name), [image_file, error_file]) in
-        ENDS.into_iter().zip([[cached_0, error_0], [cached_1, error_1]])
+    let mut errors =
+        vec![Tile { frame: Some(picture::TARGET), ..studio.save(&reference_file, &reference.radiance, samples)? }];
+    for ((bounces, name), [image_file, error_file]) in ENDS.into_iter().zip([[cached_0, error_0], [cached_1, error_1]])
     {
         let (measured, milliseconds) = studio.measure(bounces)?;
         let share = measured.variance / reference.variance;
