@@ -31,17 +31,17 @@ fn check(program: &str, blocks: &[&str]) {
     assert_eq!(std::fs::read_to_string(&program).unwrap(), blocks.join("\n"));
 }
 
-/// The Rust blocks of a page, and the number of all code blocks.
-fn blocks(page: &str) -> (Vec<&str>, usize) {
-    let rust = page.split("```rust\n").skip(1).map(|rest| rest.split_once("```").expect("a block that ends").0);
-    (rust.collect(), page.matches("```").count() / 2)
+/// The code blocks of a page in this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let rests = page.split(&format!("```{language}\n")).skip(1).collect::<Vec<_>>();
+    rests.into_iter().map(|rest| rest.split_once("```").expect("a block that ends").0).collect()
 }
 
 #[test]
 fn the_programs_are_what_the_pages_say() {
-    let (rust, all) = blocks(include_str!("../docs/embedding.md"));
-    assert_eq!(all, rust.len() + 1, "all blocks but Cargo.toml's are Rust");
+    let page = include_str!("../docs/embedding.md");
+    let [rust, toml, wgsl] = ["rust", "toml", "wgsl"].map(|language| blocks(page, language));
+    assert_eq!(page.matches("```").count() / 2, rust.len() + toml.len() + wgsl.len(), "every block has a language");
     check("program.rs", &rust);
-    let (rust, _) = blocks(include_str!("../README.md"));
-    check("readme.rs", &rust[..1]);
+    check("readme.rs", &blocks(include_str!("../README.md"), "rust")[..1]);
 }

@@ -5,6 +5,7 @@ use crate::config::TrainerConfig;
 use crate::device::Device;
 use crate::error::Result;
 use crate::executor::Executor;
+use crate::model::EVALUATION_BATCH;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::output_losses::Losses;
@@ -48,16 +49,17 @@ impl Trainer {
 
     /// [`warm_up`](Self::warm_up) for async code and browsers.
     ///
-    /// It also compiles the kernels of [`evaluate`](Self::evaluate), and returns when the driver has compiled
-    /// everything. `progress` receives the number of compiled kernels and the total. On [`Device::Cpu`] it does
-    /// nothing.
+    /// It also compiles the kernels of [`evaluate`](Self::evaluate) for data sets of 512 rows and more, and returns when
+    /// the driver has compiled everything. `progress` receives the number of compiled kernels and the total. On
+    /// [`Device::Cpu`] it does nothing.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     pub async fn warm_up_async(&self, mut progress: impl FnMut(usize, usize)) -> Result<()> {
         let Executor::Gpu(executor) = &self.training else { return Ok(()) };
         let gpu = executor.gpu();
-        gpu.compile_async(&Plan::evaluation(&self.network, self.losses.clone(), 1)?, &mut progress).await?;
+        let rows = self.device.rows_that_fit(&self.network, EVALUATION_BATCH);
+        gpu.compile_async(&Plan::evaluation(&self.network, self.losses.clone(), rows)?, &mut progress).await?;
         gpu.confirm_queue().await?;
         self.warm_up()?;
         self.training.finish().await
