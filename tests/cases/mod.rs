@@ -180,6 +180,9 @@ impl<'a> Check<'a> {
         lockstep: &mut Lockstep,
         verdict: impl FnOnce(&mut Check<'_>, Vec<Comparison>) + 'static,
     ) -> Result<()> {
+        if self.falsify && !self.faults.is_empty() {
+            return Ok(()); // One fault is enough.
+        }
         #[cfg(not(target_family = "wasm"))]
         verdict(self, lockstep.run()?);
         #[cfg(target_family = "wasm")]

@@ -22,8 +22,8 @@ fn check_matmul(check: &mut Check, shape: [u32; 3], layout: Layout, epilogue: u3
 pub(super) fn check_product(check: &mut Check, product: Matmul, epilogue: u32, bias_gradient: bool) -> Result<()> {
     let [m, n, k] = product.shape();
     let [of_a, of_b] = [product.a.len(), product.b.len()];
-    // Every activation except softmax, which is the last.
-    let activation = Activation::ALL[(m + n) as usize % (Activation::ALL.len() - 1)];
+    // One that is simple and one that is not. The pointwise cases check every activation, in the same text.
+    let activation = [Activation::Relu, Activation::GeluTanh][(m + n) as usize % 2];
     let extra_len = if epilogue % ADD == 2 { m * n } else { n };
     let addend = (epilogue >= ADD).then(|| tensor(5, [m, n]));
     let plan_epilogue = match epilogue % ADD {
@@ -106,25 +106,28 @@ pub(super) const LAYOUTS: [Layout; 3] = [Layout::Nn, Layout::Nt, Layout::Tn];
 
 const SIZES: [u32; 7] = [1, 3, 4, 63, 64, 65, 257];
 
-/// Checks one pair of sizes. Their indices select the layout and the epilogue. With `add`, a second check has an addend
-/// and another epilogue.
-fn check_awkward(check: &mut Check, [i, j]: [usize; 2], add: bool) -> Result<()> {
-    let [m, n, k] = [i, j, (i + j) % SIZES.len()].map(|place| SIZES[place]);
-    let (layout, epilogue, sums) = (LAYOUTS[(i + 2 * j) % 3], (i + j) as u32 % 4, (i * j) % 2 == 0);
-    check_matmul(check, [m, n, k], layout, epilogue, sums)?;
-    if add { check_matmul(check, [m, n, k], layout, epilogue % 3 + ADD, sums) } else { Ok(()) }
+/// The shape of a pair of sizes, and the layout that goes with it.
+fn awkward([i, j]: [usize; 2]) -> ([u32; 3], Layout) {
+    ([i, j, (i + j) % SIZES.len()].map(|place| SIZES[place]), LAYOUTS[(i + 2 * j) % 3])
 }
 
-/// Each size is combined with three others, in both orders.
+/// Each size is combined with three others, in both orders: with an epilogue, and with an addend and another epilogue.
 pub fn matmul_at_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| [i, 3 * i + 1, 5 * i + 2].map(|j| [i, j % SIZES.len()]);
-    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, true))
+    (0..SIZES.len()).flat_map(of_row).try_for_each(|[i, j]| {
+        let ((shape, layout), epilogue, sums) = (awkward([i, j]), (i + j) as u32 % 4, (i * j) % 2 == 0);
+        check_matmul(check, shape, layout, epilogue, sums)?;
+        check_matmul(check, shape, layout, epilogue % 3 + ADD, sums)
+    })
 }
 
 /// Each size is combined with each size.
 pub fn matmul_at_all_awkward_sizes(check: &mut Check) -> Result<()> {
     let of_row = |i: usize| (0..SIZES.len()).map(move |j| [i, j]);
-    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| check_awkward(check, pair, false))
+    (0..SIZES.len()).flat_map(of_row).try_for_each(|pair| {
+        let (shape, layout) = awkward(pair);
+        check_matmul(check, shape, layout, 0, layout == Layout::Tn)
+    })
 }
 
 pub fn matmul_in_every_layout_with_every_epilogue(check: &mut Check) -> Result<()> {
