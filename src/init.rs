@@ -1,7 +1,7 @@
 //! Weight initialisers.
 
 use crate::error::Result;
-use crate::optimizer::option;
+use crate::optimizer::{above_zero, option};
 use crate::orthogonal::orthonormal;
 use crate::random::{self, Stream};
 
@@ -39,6 +39,12 @@ pub enum Init {
     LecunUniform,
     /// Normal with variance 1 / fan_in (LeCun et al., 1998). The default here for selu.
     LecunNormal,
+    /// Uniform in ±√(6 / fan_in) / frequency (Sitzmann et al., 2020, SIREN), for layers after a sine layer with this
+    /// frequency. The default here for sine. The paper's first layer has `Uniform` with bound 1 / fan_in instead.
+    Siren {
+        /// The frequency of the layers' sine, above 0. The paper has 30.
+        frequency: f32,
+    },
     /// Orthogonal (Saxe et al., 2014): the rows are orthonormal, or the columns if there are fewer columns. A row of a
     /// weight is the weights of one input. A bias becomes a random vector of length 1.
     Orthogonal,
@@ -51,6 +57,7 @@ impl Init {
             Init::Constant(value) => ("value of Init::Constant", value),
             Init::Uniform { bound } => ("bound of Init::Uniform", bound),
             Init::Normal { std } => ("std of Init::Normal", std),
+            Init::Siren { frequency } => return above_zero("frequency of Init::Siren", frequency),
             _ => return Ok(()),
         };
         option(name, "finite", value, value.is_finite())
@@ -74,6 +81,7 @@ impl Init {
             Init::LecunNormal => (1.0 / fan_in).sqrt(),
             Init::GlorotUniform => return uniform((6.0 / (fan_in + fan_out)).sqrt()),
             Init::HeUniform => return uniform((6.0 / fan_in).sqrt()),
+            Init::Siren { frequency } => return uniform((6.0 / fan_in).sqrt() / f64::from(frequency)),
             Init::Normal { std } => f64::from(std),
             Init::GlorotNormal => (2.0 / (fan_in + fan_out)).sqrt(),
             Init::HeNormal => (2.0 / fan_in).sqrt(),
@@ -151,6 +159,7 @@ mod tests {
             (Init::GlorotNormal, 2.0 / 400.0),
             (Init::HeUniform, 2.0 / 300.0),
             (Init::HeNormal, 2.0 / 300.0),
+            (Init::Siren { frequency: 2.0 }, 2.0 / 300.0 / 4.0),
             (Init::LecunUniform, 1.0 / 300.0),
             (Init::LecunNormal, 1.0 / 300.0),
             (Init::Uniform { bound: 0.3 }, 0.03),

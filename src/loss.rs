@@ -4,7 +4,7 @@ mod custom;
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::optimizer::{above_zero, below_one};
+use crate::optimizer::{above_zero, below_one, option};
 pub use custom::CustomLoss;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
@@ -20,6 +20,20 @@ pub(crate) use custom::REGISTERED;
 ///
 /// Targets are numbers, one for each output, or labels. A label is a one-hot target: 1 at that output and 0 elsewhere.
 /// If there is only one output, the label is the target itself: 0 or 1 for two classes.
+///
+/// # Losses of a renderer
+///
+/// [`RelativeL2`](Self::RelativeL2) and the losses after it are those of tiny-cuda-nn (NVIDIA, `losses/*.h`, read on
+/// 2026-11-29), except for `LogL1`, which is Instant NGP's. They suit outputs that span many orders of magnitude, such
+/// as radiance: an error counts relative to the brightness. An epsilon from 1e-20 to 1e20 keeps them finite at 0.
+/// tiny-cuda-nn has 0.01 for the relative losses.
+///
+/// "The divisor counts as a constant" means that the gradient does not go through the divisor. Otherwise a network
+/// could lower the loss by larger outputs instead of by smaller errors.
+///
+/// If rows are samples that are drawn with a probability density p, give each row the
+/// [weight](crate::Dataset::with_weights) 1 / p. The mean over the rows is then the Monte Carlo estimate of the
+/// integral of the loss. This is tiny-cuda-nn's `data_pdf`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "files", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -59,6 +73,55 @@ pub enum Loss {
         /// Label smoothing, from 0 to below 1. 0.1 is usual.
         smoothing: f32,
     },
+    /// Relative squared error: (y − t)² / (y² + epsilon). The divisor counts as a constant (Lehtinen et al., 2018,
+    /// "Noise2Noise"). Because it does not contain t, noisy targets lead to their mean.
+    RelativeL2 {
+        /// Added to the divisor.
+        epsilon: f32,
+    },
+    /// Relative squared error of a colour: (y − t)² / (L² + epsilon) with the luminance of the row's outputs,
+    /// L = 0.299 red + 0.587 green + 0.114 blue. The divisor counts as a constant. A row must have 3 outputs.
+    RelativeL2Luminance {
+        /// Added to the divisor.
+        epsilon: f32,
+    },
+    /// Relative absolute error: |y − t| / (|y| + epsilon). The divisor counts as a constant. The derivative of
+    /// |y − t| at 0 is 0.
+    RelativeL1 {
+        /// Added to the divisor.
+        epsilon: f32,
+    },
+    /// Mean absolute percentage error, as a fraction: |y − t| / (|t| + epsilon).
+    Mape {
+        /// Added to the divisor.
+        epsilon: f32,
+    },
+    /// Symmetric mean absolute percentage error, as a fraction: |y − t| / ((|y| + |t|) / 2 + epsilon). The divisor
+    /// counts as a constant.
+    Smape {
+        /// Added to the divisor.
+        epsilon: f32,
+    },
+    /// Logarithm of the absolute error: ln(1 + |y − t|). Large errors count little. The derivative at 0 is 0.
+    LogL1,
+    /// Variance of importance sampling with the density y, for an integrand t: t² / (y + epsilon). With row weights
+    /// 1 / p, this is the second moment of the estimator t / y (Müller et al., 2019, "Neural Importance Sampling").
+    ///
+    /// tiny-cuda-nn also subtracts t² / p², which does not depend on y, and has no epsilon. Below 0, the tangent at 0
+    /// continues the loss. Use an activation with positive outputs.
+    Variance {
+        /// Added to the density.
+        epsilon: f32,
+    },
+    /// Cross-entropy of the density y relative to t: −t ln(y + epsilon). With row weights 1 / p, this is the
+    /// Kullback-Leibler divergence up to a constant (Müller et al., 2019, "Neural Importance Sampling").
+    ///
+    /// y is a density, not a logit. It must be normalised, or the loss falls without limit. Below 0, the tangent at 0
+    /// continues the loss. tiny-cuda-nn has no epsilon.
+    DensityCrossEntropy {
+        /// Added to the density.
+        epsilon: f32,
+    },
     /// A custom loss. See [`CustomLoss`].
     Custom(&'static CustomLoss),
 }
@@ -97,8 +160,25 @@ impl Loss {
         if let Loss::Custom(own) = self { own.without_twin() } else { None }
     }
 
+    /// The epsilon and its name for errors, if there is one.
+    pub(crate) fn epsilon(self) -> Option<(f32, &'static str)> {
+        Some(match self {
+            Loss::RelativeL2 { epsilon } => (epsilon, "epsilon of Loss::RelativeL2"),
+            Loss::RelativeL2Luminance { epsilon } => (epsilon, "epsilon of Loss::RelativeL2Luminance"),
+            Loss::RelativeL1 { epsilon } => (epsilon, "epsilon of Loss::RelativeL1"),
+            Loss::Mape { epsilon } => (epsilon, "epsilon of Loss::Mape"),
+            Loss::Smape { epsilon } => (epsilon, "epsilon of Loss::Smape"),
+            Loss::Variance { epsilon } => (epsilon, "epsilon of Loss::Variance"),
+            Loss::DensityCrossEntropy { epsilon } => (epsilon, "epsilon of Loss::DensityCrossEntropy"),
+            _ => return None,
+        })
+    }
+
     /// Checks the parameter or the expressions, and whether the loss works with the network's last activation.
     pub(crate) fn check(self, last: Activation) -> Result<()> {
+        if let Some((epsilon, name)) = self.epsilon() {
+            option(name, "from 1e-20 to 1e20", epsilon, (1e-20..=1e20).contains(&epsilon))?;
+        }
         match self {
             Loss::Huber { delta } => above_zero("delta of the Huber loss", delta)?,
             Loss::SmoothedSoftmaxCrossEntropy { smoothing } => below_one("label smoothing", smoothing)?,

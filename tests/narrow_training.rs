@@ -5,11 +5,11 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use wgrad::Activation::{GeluTanh, Identity, Relu, Silu, Tanh};
+use wgrad::Activation::{Exponential, GeluTanh, Identity, Relu, Silu, Sine, Squareplus, Tanh};
 use wgrad::plan::{Op, Plan};
 use wgrad::{
-    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, GridInterpolation, GridStorage, HashGrid, Loss,
-    Network, NetworkBuilder, Optimizer, Sgd, Trainer, TrainerConfig, kernel_sources,
+    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, HashGrid, Loss, Network, NetworkBuilder,
+    Optimizer, Sgd, Trainer, TrainerConfig, kernel_sources,
 };
 
 fn network(inputs: u32, layers: &[(u32, Activation)]) -> Network {
@@ -65,12 +65,7 @@ fn only_narrow_networks_are_fused() {
     let wide = network(65, &[(8, Relu), (3, Identity)]);
     let normed = Network::input(4).dense(8, Relu).layer_norm().dense(3, Identity).build().unwrap();
     let masked = Network::input(4).dense(8, Relu).dropout(0.5).dense(3, Identity).build().unwrap();
-    let before = |encoding: Encoding| Network::input(3).encoding(encoding).dense(8, Relu).build().unwrap();
-    let harmonics = before(Encoding::SphericalHarmonics { degree: 3 });
-    let octets = before(HashGrid { features_per_level: 8, ..small_grid() }.into());
-    let parts = [(2, Encoding::Frequency { frequencies: 2 }), (1, small_grid().into())];
-    let composite = Network::input(3).composite_encoding(parts).dense(8, Relu).build().unwrap();
-    for network in [wide, normed, masked, harmonics, octets, composite] {
+    for network in [wide, normed, masked] {
         assert!(!has_fused_rows(&training(&network, Loss::MeanSquaredError, &config)), "{}", network.summary());
     }
     assert!(has_fused_rows(&training(&measured(), Loss::MeanSquaredError, &config)));
@@ -101,6 +96,7 @@ fn awkward_widths_and_batches_train_like_the_twins() {
         (network(3, &[(64, Relu), (64, Relu), (64, Relu), (3, Tanh)]), vec![3, 1500]),
         (network(64, &[(64, Silu), (64, Silu), (64, Identity)]), vec![64]),
         (network(5, &[(7, Tanh), (1, GeluTanh), (33, Relu), (63, Identity), (2, GeluTanh)]), vec![257]),
+        (network(5, &[(9, Sine(30.0)), (8, Sine(1.0)), (7, Squareplus(0.04)), (3, Exponential)]), vec![33]),
     ];
     for (network, batches) in &networks {
         for &batch in batches {
@@ -115,32 +111,32 @@ fn awkward_widths_and_batches_train_like_the_twins() {
 fn encodings_before_the_layers_train_like_the_twins() {
     let grid = Network::input(2).encoding(small_grid()).dense(16, Relu).dense(3, Identity).build().unwrap();
     let waves = Network::input(3).encoding(Encoding::Frequency { frequencies: 4 }).dense(20, Relu).dense(2, Identity);
-    let smooth = HashGrid { interpolation: GridInterpolation::Smoothstep, ..small_grid() };
-    let tiled = HashGrid { features_per_level: 4, storage: GridStorage::Tiled, ..smooth };
-    let both = Network::input(2).encoding(HashGrid { levels: 1, ..smooth }).encoding(tiled).dense(16, Relu);
-    for network in [grid, waves.build().unwrap(), both.dense(3, Identity).build().unwrap()] {
+    for network in [grid, waves.build().unwrap()] {
         let plan = training(&network, Loss::MeanSquaredError, &batches_of(70));
         assert!(has_fused_rows(&plan), "{plan}");
         assert_steps_agree(&gpus(), &network, &plan, TargetKind { values: true, weighted: false });
     }
 }
 
+/// The formulas are in `pointwise_loss`, which is tested by itself. Here, each kind of row is enough: with labels, with
+/// targets, without a mean, with a last activation that belongs to the loss, and with a divisor from the whole row.
 /// A driver takes seconds to compile the kernel for GPUs on a CPU, so only two losses run with it.
 #[test]
-fn every_loss_trains_like_the_twins() {
-    let network = network(6, &[(19, Relu), (4, Identity)]);
+fn losses_of_every_kind_train_like_the_twins() {
+    let network = network(6, &[(19, Relu), (3, Identity)]);
     let losses = [
         (Loss::SoftmaxCrossEntropy, false),
         (Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.2 }, true),
         (Loss::SumOfSquares, true),
-        (Loss::MeanAbsoluteError, true),
         (Loss::Huber { delta: 0.3 }, true),
         (Loss::BinaryCrossEntropy, true),
+        (Loss::RelativeL2Luminance { epsilon: 0.01 }, true),
+        (Loss::Smape { epsilon: 0.01 }, false),
     ];
     for (loss, values) in losses {
         let plan = training(&network, loss, &batches_of(50));
         assert!(has_fused_rows(&plan), "{plan}");
-        let kernels = if matches!(loss, Loss::SoftmaxCrossEntropy | Loss::Huber { .. }) { 2 } else { 1 };
+        let kernels = if matches!(loss, Loss::SoftmaxCrossEntropy | Loss::RelativeL2Luminance { .. }) { 2 } else { 1 };
         assert_steps_agree(&gpus()[..kernels], &network, &plan, TargetKind { values, weighted: true });
     }
 }
@@ -188,7 +184,9 @@ fn training_in_few_dispatches_matches_training_op_by_op() {
 
 /// A layer and how often it is repeated.
 fn layers() -> impl Strategy<Value = (Dense, usize)> {
-    let activations: Vec<Activation> = Activation::ALL.into_iter().filter(|f| *f != Activation::Softmax).collect();
+    // Exponentials of exponentials would overflow.
+    let excluded = [Activation::Softmax, Exponential];
+    let activations: Vec<Activation> = Activation::ALL.into_iter().filter(|f| !excluded.contains(f)).collect();
     (1u32..65, prop::sample::select(activations), any::<bool>(), 1usize..4).prop_map(
         |(units, activation, bias, count)| {
             let dense = Dense::new(units, activation);

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
-    Adam, CustomLoss, Dense, Ema, Encoding, Forward, Gpu, Graph, HashGrid, Layer, Loss, Network, Result, Trainer,
+    Adam, Dense, Ema, Encoding, Forward, Gpu, Graph, HashGrid, Layer, Loss, Network, Result, Trainer,
     TrainerConfig, Training, wgpu,
 };
 
@@ -31,11 +31,6 @@ pub struct Frame {
     pub samples: u32,
     pub training_rows: u32,
 }
-
-/// The relative L2 loss: the squared error divided by the squared prediction (Lehtinen et al., "Noise2Noise", 2018).
-/// The gradient treats the divisor as a constant, so the minimum is the mean of noisy targets.
-static RELATIVE_L2: CustomLoss =
-    CustomLoss::new("relative_l2", "(y - t) * (y - t) / (y * y + 0.01)", "2.0 * (y - t) / (y * y + 0.01)");
 
 /// Position and normal in, light out: red, green and blue.
 fn network() -> Result<Network> {
@@ -104,7 +99,7 @@ impl Cache {
         let config =
             TrainerConfig { batch: BATCH, seed, shuffle: false, ema: Some(Ema { decay: 0.99 }), ..Default::default() };
         let adam = Adam { learning_rate: 0.005, ..Adam::default() };
-        let mut trainer = Trainer::new(&gpu, &network, Loss::Custom(&RELATIVE_L2), adam, config)?;
+        let mut trainer = Trainer::new(&gpu, &network, Loss::RelativeL2 { epsilon: 0.01 }, adam, config)?;
 
         let pixels = size * size;
         let rows = |rows: u32, numbers: u64| buffer(&gpu, u64::from(rows) * numbers * 4);

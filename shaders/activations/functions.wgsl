@@ -38,10 +38,8 @@ fn times_sigmoid(a: vec4f, z: vec4f) -> vec4f {
     return select(a * root * rest, a * (1.0 - root * rest), z > vec4f(0.0));
 }
 
-// ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|. ln(1 + e) = 2 artanh(s) with s = e / (2 + e) <= 1/3, computed by
-// the Taylor series of artanh.
-fn softplus(z: vec4f) -> vec4f {
-    let e = exp(-abs(z));
+// ln(1 + e) for 0 <= e <= 1. It is 2 artanh(s) with s = e / (2 + e) <= 1/3, computed by the Taylor series of artanh.
+fn log_1_plus(e: vec4f) -> vec4f {
     let s = e / (2.0 + e);
     let q = s * s;
     var series = vec4f(1.0 / 15.0);
@@ -52,7 +50,12 @@ fn softplus(z: vec4f) -> vec4f {
     series = series * q + 1.0 / 5.0;
     series = series * q + 1.0 / 3.0;
     series = series * q + 1.0;
-    return at_least(z, 0.0) + 2.0 * s * series;
+    return 2.0 * s * series;
+}
+
+// ln(1 + e^z) = max(z, 0) + ln(1 + e) with e = e^-|z|.
+fn softplus(z: vec4f) -> vec4f {
+    return at_least(z, 0.0) + log_1_plus(exp(-abs(z)));
 }
 
 // e^z - 1 for z <= 0. Near 0 it uses nine terms of the Taylor series to avoid cancellation.

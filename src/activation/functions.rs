@@ -16,13 +16,14 @@ pub(crate) struct Function {
     pub takes_input: bool,
     /// (z, p) → y. NaN maps to NaN, so that a diverging network is noticed.
     pub value: fn(f64, f64) -> f64,
-    /// (y or z, p) → dy/dz. z is within ±1000: there, all derivatives of z have reached their limits.
+    /// (y or z, p) → dy/dz. z is within ±1000, except for the sine: there, all other derivatives of z have reached
+    /// their limits.
     pub derivative: fn(f64, f64) -> f64,
-    /// The largest slope, for p up to this value.
-    pub slope: f64,
+    /// (z, p) → the largest slope up to this z.
+    pub slope: fn(f64, f64) -> f64,
     /// (z, |y|, p) → the error of the kernel's arithmetic, without the rounding of y.
     pub value_error: fn(f64, f64, f64) -> f64,
-    /// (y or z, p) → the error of the derivative. z is within ±100, as in the kernels.
+    /// (y or z, p) → the error of the derivative. z is within ±100, as in the kernels, except for the sine.
     pub derivative_error: fn(f64, f64) -> f64,
 }
 
@@ -52,7 +53,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| z,
                 derivative: |_, _| 1.0,
-                slope: 1.0,
+                slope: |_, _| 1.0,
                 value_error: |_, _, _| 0.0,
                 derivative_error: |_, _| U,
             },
@@ -63,7 +64,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| if is_positive(z) { z } else { 0.0 },
                 derivative: |y, _| if y > 0.0 { 1.0 } else { 0.0 },
-                slope: 1.0,
+                slope: |_, _| 1.0,
                 value_error: |_, _, _| 0.0,
                 derivative_error: |_, _| U,
             },
@@ -73,7 +74,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, slope| if is_positive(z) { z } else { slope * z },
                 derivative: |y, slope| if y > 0.0 { 1.0 } else { slope },
-                slope: 1.0,
+                slope: |_, slope| slope.max(1.0),
                 value_error: |_, y, _| y * U,
                 derivative_error: |_, _| U,
             },
@@ -83,7 +84,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, alpha| if is_positive(z) { z } else { alpha * z.exp_m1() },
                 derivative: |y, alpha| if y > 0.0 { 1.0 } else { y + alpha },
-                slope: 1.0,
+                slope: |_, alpha| alpha.max(1.0),
                 value_error: |_, y, alpha| exp_minus_1_error(y, alpha),
                 derivative_error: |y, alpha| (y.abs() + alpha) * U,
             },
@@ -93,7 +94,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| SELU_SCALE * if is_positive(z) { z } else { SELU_ALPHA * z.exp_m1() },
                 derivative: |y, _| if y > 0.0 { SELU_SCALE } else { y + SELU_SCALE * SELU_ALPHA },
-                slope: 1.76,
+                slope: |_, _| 1.76,
                 value_error: |_, y, _| exp_minus_1_error(y, 1.76),
                 derivative_error: |y, _| (y.abs() + 1.76) * U,
             },
@@ -103,7 +104,7 @@ impl Activation {
                 takes_input: true,
                 value: |z, _| gated(z, normal_distribution(z)),
                 derivative: |z, _| normal_distribution(z) + z * ((-0.5 * z * z).exp() / (2.0 * PI).sqrt()),
-                slope: 1.13,
+                slope: |_, _| 1.13,
                 value_error: |z, y, _| near(z) * normal_distribution_error(z) + y * 2.0 * U,
                 derivative_error: |z, _| {
                     let density = 0.4 * (-0.5 * z * z).exp();
@@ -121,7 +122,7 @@ impl Activation {
                     let gate = sigmoid(2.0 * gelu_inner(z));
                     gate + 2.0 * z * gate * (1.0 - gate) * gelu_inner_slope(z)
                 },
-                slope: 1.13,
+                slope: |_, _| 1.13,
                 value_error: |z, y, _| near(z) * gelu_gate_error(z) + y * 2.0 * U + FLUSHED,
                 derivative_error: |z, _| {
                     let gate = sigmoid(2.0 * gelu_inner(z));
@@ -138,7 +139,7 @@ impl Activation {
                 takes_input: true,
                 value: |z, _| gated(z, sigmoid(z)),
                 derivative: |z, _| sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))),
-                slope: 1.1,
+                slope: |_, _| 1.1,
                 value_error: |z, y, _| near(z) * gate_error(z) + y * 2.0 * U + FLUSHED,
                 derivative_error: |z, _| {
                     let (gate, factor) = (sigmoid(z), 1.0 + z.abs() * (1.0 - sigmoid(z)));
@@ -153,10 +154,45 @@ impl Activation {
                 takes_input: true,
                 value: |z, _| if z.is_nan() { z } else { z.max(0.0) + (-z.abs()).exp().ln_1p() },
                 derivative: |z, _| sigmoid(z),
-                slope: 1.0,
+                slope: |_, _| 1.0,
                 // The series has about 20 roundings.
                 value_error: |z, y, _| (-z.abs()).exp() * of_exp(z.clamp(-88.0, 88.0), 0.0) + y * (24.0 * U + DIVISION),
                 derivative_error: |z, _| sigmoid_error(z),
+            },
+            Squareplus(_) => &Function {
+                text: text!("squareplus"),
+                flops: [6, 4],
+                takes_input: false,
+                value: |z, b| {
+                    let sum = z.abs() + (z * z + b).sqrt();
+                    if z < 0.0 { 0.5 * b / sum } else { 0.5 * sum }
+                },
+                derivative: |y, b| 1.0 / (1.0 + 0.25 * b / (y * y)),
+                slope: |_, _| 1.0,
+                // The square, two sums, the root and the quotient. Beyond 1e18 the root is |z|.
+                value_error: |_, y, b| y * (ROOT + DIVISION + 3.0 * U + 0.5e-36 * b) + FLUSHED,
+                // The square may be flushed to zero before it is divided by at least b / 4.
+                derivative_error: |_, b| DIVISION + 4.0 * U + 4.0 * FLUSHED / b,
+            },
+            Exponential => &Function {
+                text: text!("exponential"),
+                flops: [1, 0],
+                takes_input: false,
+                value: |z, _| z.exp(),
+                derivative: |y, _| y,
+                slope: |z, _| z.exp(),
+                value_error: |z, y, _| y * of_exp(z, 0.0) + FLUSHED,
+                derivative_error: |_, _| FLUSHED,
+            },
+            Sine(_) => &Function {
+                text: text!("sine"),
+                flops: [20, 20],
+                takes_input: true,
+                value: |z, frequency| in_f32(frequency * z).sin(),
+                derivative: |z, frequency| frequency * in_f32(frequency * z).cos(),
+                slope: |_, frequency| frequency,
+                value_error: |z, _, frequency| sine_error(frequency * z),
+                derivative_error: |z, frequency| frequency * (sine_error(frequency * z) + 2.0 * U),
             },
             Sigmoid => &Function {
                 text: text!("sigmoid"),
@@ -164,7 +200,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| sigmoid(z),
                 derivative: |y, _| y * (1.0 - y),
-                slope: 0.25,
+                slope: |_, _| 0.25,
                 value_error: |z, _, _| sigmoid_error(z),
                 // 1 − y cancels near 1, so the error is relative to its operands, not to the slope.
                 derivative_error: |y, _| 3.0 * U * (1.0 + y * y),
@@ -175,7 +211,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| z.tanh(),
                 derivative: |y, _| 1.0 - y * y,
-                slope: 1.0,
+                slope: |_, _| 1.0,
                 // −e / (2 + e) with e = e^−2|z| − 1. The error of e counts at most twice. It is relative to y where a
                 // series computes e, and absolute where exp computes e.
                 value_error: |z, y, _| {
@@ -191,7 +227,7 @@ impl Activation {
                 takes_input: false,
                 value: |z, _| hard_sigmoid(z),
                 derivative: |y, _| if y > 0.0 && y < 1.0 { 1.0 / 6.0 } else { 0.0 },
-                slope: 1.0 / 6.0,
+                slope: |_, _| 1.0 / 6.0,
                 value_error: |_, _, _| DIVISION + 2.0 * U,
                 derivative_error: |_, _| U,
             },
@@ -205,7 +241,7 @@ impl Activation {
                     3.0.. => 1.0,
                     _ => z / 3.0 + 0.5,
                 },
-                slope: 1.5,
+                slope: |_, _| 1.5,
                 value_error: |z, y, _| z.abs().min(4.0) * (DIVISION + 3.0 * U) + y * U,
                 derivative_error: |_, _| DIVISION + 2.0 * U,
             },
@@ -240,9 +276,7 @@ impl Activation {
         if let Custom(own) = self {
             return own.derivative(saved) as f32;
         }
-        let function = self.function();
-        let saved = if function.takes_input { saved.clamp(-1e3, 1e3) } else { saved };
-        (function.derivative)(saved, self.p()) as f32
+        (self.function().derivative)(self.near(saved, 1e3), self.p()) as f32
     }
 
     /// Bound on the difference between GPU and CPU values. The input has this error.
@@ -255,7 +289,7 @@ impl Activation {
             return own.value_bound(z, error);
         }
         let (function, p) = (self.function(), self.p());
-        function.slope.max(p) * error + 2.0 * (function.value_error)(z, y, p) + y * U
+        (function.slope)(z + error, p) * error + 2.0 * (function.value_error)(z, y, p) + y * U
     }
 
     /// Bound on the difference between GPU and CPU derivatives.
@@ -263,9 +297,13 @@ impl Activation {
         if let Custom(own) = self {
             return own.derivative_bound(saved);
         }
-        let function = self.function();
-        let saved = if function.takes_input { saved.clamp(-100.0, 100.0) } else { saved };
-        2.0 * (function.derivative_error)(saved, self.p()) + U
+        2.0 * (self.function().derivative_error)(self.near(saved, 100.0), self.p()) + U
+    }
+
+    /// Clamps the input of a derivative to ±`far`, where it has reached its limits. A periodic one has none.
+    pub(super) fn near(self, saved: f64, far: f64) -> f64 {
+        let has_limits = self.function().takes_input && !matches!(self, Sine(_));
+        if has_limits { saved.clamp(-far, far) } else { saved }
     }
 
     /// The constant that its text needs, if any.
@@ -276,6 +314,18 @@ impl Activation {
     fn p(self) -> f64 {
         self.parameter().unwrap_or(0.0).into()
     }
+}
+
+/// A product that overflows f32 becomes infinite, as in kernels.
+pub(super) fn in_f32(x: f64) -> f64 {
+    if x.abs() > f32::MAX.into() { x * f64::INFINITY } else { x }
+}
+
+/// The error of a sine or cosine of x. The argument has the roundings of frequency · z, of 1 / π and of the product.
+/// Its reduction is exact. The sine has those of π, of its product and of the result; its series adds less, and 1e-9
+/// by truncation. The argument of the cosine is rounded once more, near 1/2. No error exceeds 2.
+pub(super) fn sine_error(x: f64) -> f64 {
+    (3.0 * U * x.abs() + 5.0 * U).min(2.0)
 }
 
 fn is_positive(z: f64) -> bool {

@@ -11,7 +11,7 @@ pub use custom::CustomActivation;
 pub(crate) use custom::REGISTERED;
 
 use crate::error::Result;
-use crate::optimizer::at_least_zero;
+use crate::optimizer::{above_zero, at_least_zero, option};
 
 /// An activation function. At z = ±∞ the result is the limit of the formula.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -41,6 +41,16 @@ pub enum Activation {
     Silu,
     /// Softplus: ln(1 + e^z). It does not overflow, and small values keep their precision.
     Softplus,
+    /// Squareplus (Barron, 2021): (z + √(z² + b)) / 2. A smooth ReLU without exponentials. b is from 1e-20 to
+    /// 1e20. The paper has 4. tiny-cuda-nn has 0.04, because it computes the paper's formula of 10 z, divided by 10.
+    Squareplus(f32),
+    /// Exponential: e^z. It suits outputs that span many orders of magnitude, such as radiance. From z = 88.8 on it
+    /// overflows to infinity.
+    Exponential,
+    /// Sine: sin(frequency · z). The frequency is above 0. SIREN (Sitzmann et al., 2020) has 30, and its hidden layers
+    /// are initialised with [`Init::Siren`](crate::Init::Siren), the default of a sine layer. Sine with frequency 1 is
+    /// tiny-cuda-nn's. The error in radians is up to 2⁻²² · |frequency · z|. It is NaN for infinite z.
+    Sine(f32),
     /// Sigmoid: 1 / (1 + e^−z).
     Sigmoid,
     /// Hyperbolic tangent.
@@ -62,15 +72,22 @@ impl Activation {
             Activation::Custom(own) => own.check(),
             Activation::LeakyRelu(slope) => at_least_zero("slope of LeakyRelu", slope),
             Activation::Elu(alpha) => at_least_zero("alpha of Elu", alpha),
+            Activation::Sine(frequency) => above_zero("frequency of Sine", frequency),
+            Activation::Squareplus(b) => {
+                option("b of Squareplus", "from 1e-20 to 1e20", b, (1e-20..=1e20).contains(&b))
+            }
             _ => Ok(()),
         }
     }
 
-    /// The slope or alpha, if there is one. A leaky ReLU with slope 0 is a ReLU.
+    /// The slope, alpha, b or frequency, if there is one. A leaky ReLU with slope 0 is a ReLU.
     pub(crate) fn parameter(self) -> Option<f32> {
         match self {
             Activation::LeakyRelu(0.0) => None,
-            Activation::LeakyRelu(parameter) | Activation::Elu(parameter) => Some(parameter),
+            Activation::LeakyRelu(parameter)
+            | Activation::Elu(parameter)
+            | Activation::Squareplus(parameter)
+            | Activation::Sine(parameter) => Some(parameter),
             _ => None,
         }
     }
@@ -81,7 +98,7 @@ impl Activation {
     }
 
     /// Every activation except custom ones, with the usual parameters.
-    pub const ALL: [Activation; 14] = {
+    pub const ALL: [Activation; 17] = {
         use Activation::*;
         [
             Identity,
@@ -93,6 +110,9 @@ impl Activation {
             GeluTanh,
             Silu,
             Softplus,
+            Squareplus(4.0),
+            Exponential,
+            Sine(1.0),
             Sigmoid,
             Tanh,
             HardSigmoid,

@@ -2,14 +2,14 @@
 //! `second_derivative` is in the activation's file.
 
 use super::Activation::{self, *};
-use super::functions::{gelu_inner, gelu_inner_slope, sigmoid, sigmoid_error};
+use super::functions::{gelu_inner, gelu_inner_slope, in_f32, sigmoid, sigmoid_error, sine_error};
 use crate::accuracy::*;
 
 /// The second derivative of an activation with parameter `p`. Like the derivative, it reads the output y or the input z.
 pub(crate) struct SecondDerivative {
     /// Floating-point operations.
     pub flops: u64,
-    /// (y or z, p) → d²y/dz². z is within ±100, as in the kernels.
+    /// (y or z, p) → d²y/dz². z is within ±100, as in the kernels, except for the sine.
     pub value: fn(f64, f64) -> f64,
     /// (y or z, p) → the error of the kernel's arithmetic.
     pub error: fn(f64, f64) -> f64,
@@ -78,6 +78,28 @@ impl Activation {
                 value: |z, _| sigmoid(z) * sigmoid(-z),
                 error: |z, _| sigmoid_slope_error(z),
             },
+            // b / 2 · (y / (y² + b / 4))³. Beyond 1e18 kernels take 1e18, and the result is below 1e-34. The square, the
+            // sum and the quotient of a factor are rounded, and the three products. The square or a product may be
+            // flushed to zero.
+            Squareplus(_) => &SecondDerivative {
+                flops: 7,
+                value: |y, b| 0.5 * b * squareplus_share(y, b).powi(3),
+                error: |y, b| {
+                    let share = squareplus_share(y.abs(), b);
+                    let of_share = DIVISION + 2.0 * U + 4.0 * FLUSHED / b;
+                    let value = 0.5 * b * share.powi(3);
+                    value * (3.0 * of_share + 3.0 * U) + FLUSHED * (1.0 + share).powi(2)
+                },
+            },
+            Exponential => &SecondDerivative { flops: 0, value: |y, _| y, error: |_, _| FLUSHED },
+            // Two products are rounded or flushed to zero.
+            Sine(_) => &SecondDerivative {
+                flops: 22,
+                value: |z, frequency| -frequency * frequency * in_f32(frequency * z).sin(),
+                error: |z, frequency| {
+                    frequency * frequency * (sine_error(frequency * z) + 2.0 * U) + FLUSHED * (1.0 + frequency)
+                },
+            },
             // Each of the three factors has one rounding relative to its operands. The products add two.
             Sigmoid => &SecondDerivative {
                 flops: 5,
@@ -101,8 +123,7 @@ impl Activation {
     /// The second derivative at a saved output or input, and the largest difference between GPU and CPU.
     pub(crate) fn second_derivative_at(self, saved: f32) -> (f32, f64) {
         let Some(second) = self.second_derivative() else { return (0.0, 0.0) };
-        let (saved, p) = (f64::from(saved), self.parameter().unwrap_or(0.0).into());
-        let saved = if self.differentiates_from_output() { saved } else { saved.clamp(-100.0, 100.0) };
+        let (saved, p) = (self.near(f64::from(saved), 100.0), self.parameter().unwrap_or(0.0).into());
         let value = (second.value)(saved, p);
         (value as f32, 2.0 * (second.error)(saved, p) + value.abs() * U)
     }
@@ -110,6 +131,12 @@ impl Activation {
 
 /// The factor of z in the second derivative of gelu's inner function, twice: 2 √(2/π) · 6 · 0.044715.
 const GELU_BEND: f64 = 0.428_128_897_635_601_47;
+
+/// y / (y² + b / 4) for y up to 1e18.
+fn squareplus_share(y: f64, b: f64) -> f64 {
+    let near = if y > 1e18 { 1e18 } else { y };
+    near / (near * near + 0.25 * b)
+}
 
 /// 1 − 2 sigmoid(z).
 fn odd(z: f64) -> f64 {

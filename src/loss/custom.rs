@@ -68,7 +68,7 @@ impl CustomLoss {
     pub(crate) fn text(&self) -> String {
         let Formula { value, derivative, .. } = self.formula;
         let lines = format!("    let loss: f32 = {value};\n    let slope: f32 = {derivative};\n");
-        format!("\nfn loss_of(y: f32, t: f32) -> vec2f {{\n{lines}    return vec2f(loss, slope);\n}}\n")
+        format!("\nfn loss_of(y: f32, t: f32, norm: f32) -> vec2f {{\n{lines}    return vec2f(loss, slope);\n}}\n")
     }
 
     pub(crate) fn flops(&self) -> [u64; 2] {

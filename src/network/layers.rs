@@ -20,14 +20,17 @@ impl Dense {
     /// A layer with `units` outputs.
     ///
     /// Biases start as zeros. The default initialiser of the weights depends on the activation: [`Init::HeUniform`] for
-    /// relu, leaky relu, elu, gelu, silu and hard swish; [`Init::LecunNormal`] for selu; [`Init::GlorotUniform`] for
-    /// all others.
+    /// relu, leaky relu, elu, gelu, silu and hard swish; [`Init::LecunNormal`] for selu; [`Init::Siren`] with the
+    /// sine's frequency for sine; [`Init::GlorotUniform`] for all others.
     pub fn new(units: u32, activation: Activation) -> Self {
         use Activation::*;
         let weight_init = match activation {
             Relu | LeakyRelu(_) | Elu(_) | GeluErf | GeluTanh | Silu | HardSwish => Init::HeUniform,
             Selu => Init::LecunNormal,
-            Identity | Softplus | Sigmoid | Tanh | HardSigmoid | Softmax | Custom(_) => Init::GlorotUniform,
+            Sine(frequency) => Init::Siren { frequency },
+            Identity | Softplus | Squareplus(_) | Exponential | Sigmoid | Tanh | HardSigmoid | Softmax | Custom(_) => {
+                Init::GlorotUniform
+            }
         };
         Self { units, activation, weight_init, bias_init: Some(Init::Zeros) }
     }

@@ -81,6 +81,10 @@ impl Builder<'_> {
                 format!("{columns}; for two classes with one output use Loss::BinaryCrossEntropy"),
             ));
         }
+        if matches!(loss, Loss::RelativeL2Luminance { .. }) && columns != 3 {
+            let what = format!("relative L2 luminance{of_output}");
+            return Err(Error::shape(what, "3 outputs (red, green, blue)", columns));
+        }
         limit("row of a loss", columns.into(), LONGEST_ROW.into(), "outputs")?;
         let (value, is_pre_activation) = self.under(source, loss);
         if loss.output_activation() != Activation::Identity

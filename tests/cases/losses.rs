@@ -174,6 +174,27 @@ pub fn pointwise_losses_with_every_kind_of_target(check: &mut Check) -> Result<(
             }
         }
     }
+    // These share the kernel's structure with those above, so one size with one lane and one with 64 suffice.
+    let relative = [
+        Loss::RelativeL2 { epsilon: 0.01 },
+        Loss::RelativeL1 { epsilon: 0.01 },
+        Loss::Mape { epsilon: 0.01 },
+        Loss::Smape { epsilon: 0.01 },
+        Loss::LogL1,
+        Loss::Variance { epsilon: 0.1 },
+        Loss::DensityCrossEntropy { epsilon: 0.1 },
+    ];
+    for loss in relative {
+        for (kind, size) in [(WeightedValues, [63, 1, 60]), (Values, [5, 65, 5])] {
+            check_loss(check, Batch { activation: Activation::Tanh, kind, ..batch_of(loss, size) })?;
+        }
+    }
+    // The luminance needs rows of three outputs. The last scale is far above the square root of the largest f32.
+    for (scale, kind) in [(1.0, Values), (1.0, WeightedLabels), (1e-3, WeightedValues), (1e25, Values)] {
+        let loss = Loss::RelativeL2Luminance { epsilon: 0.01 };
+        check_loss(check, Batch { scale, kind, ..batch_of(loss, [40, 3, 33]) })?;
+        check_loss(check, Batch { scale, kind, positions: 6, ..batch_of(loss, [9, 3, 7]) })?;
+    }
     // The exponentials of these logits overflow f32. With labels, half the losses are about as small as these
     // exponentials.
     let logits = |size, scale| Batch { scale, ..batch_of(Loss::BinaryCrossEntropy, size) };

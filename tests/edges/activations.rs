@@ -67,6 +67,17 @@ fn exact(activation: Activation, z: f64) -> [f64; 2] {
             [z * gate(z), gate(z) + z * gate(z) * gate(-z) * slope]
         }
         Activation::Silu => [z * sigmoid(z), sigmoid(z) * (1.0 + z * sigmoid(-z))],
+        Activation::Squareplus(b) => {
+            let sum = z.abs() + (z * z + f64::from(b)).sqrt();
+            let value = if z < 0.0 { f64::from(b) / (2.0 * sum) } else { sum / 2.0 };
+            let derivative = value / (value + f64::from(b) / (4.0 * value));
+            [value, if value.is_infinite() { 1.0 } else { derivative }]
+        }
+        Activation::Exponential => [z.exp(), z.exp()],
+        Activation::Sine(frequency) => {
+            let (sin, cos) = (f64::from(frequency) * z).sin_cos();
+            [sin, f64::from(frequency) * cos]
+        }
         Activation::Softplus => [z.max(0.0) + (-z.abs()).exp().ln_1p(), sigmoid(z)],
         Activation::Sigmoid => [sigmoid(z), sigmoid(z) * sigmoid(-z)],
         Activation::Tanh => [z.tanh(), 4.0 * sigmoid(2.0 * z) * sigmoid(-2.0 * z)],
@@ -101,7 +112,7 @@ const SHOWN: [f32; 7] = [-1e-6, 20.0, -88.0, -3e38, f32::INFINITY, f32::NEG_INFI
 /// Whether the derivative is computed from the output. If this list were wrong, the derivatives in the tables would be.
 fn from_output(activation: Activation) -> bool {
     use Activation::*;
-    !matches!(activation, GeluErf | GeluTanh | Silu | Softplus | HardSwish)
+    !matches!(activation, GeluErf | GeluTanh | Silu | Softplus | HardSwish | Sine(_))
 }
 
 fn table(activation: Activation) -> Table {
@@ -112,9 +123,13 @@ fn table(activation: Activation) -> Table {
     let line = |(i, z): (usize, &f32)| {
         let [value, slope] = exact(activation, f64::from(*z));
         let share = (16.0 + 2.0 * f64::from(z.abs()).min(100.0)) * ULP;
-        let off = value.abs() * share;
+        // The sine's argument is rounded, so its error is absolute and grows with |z|.
+        let is_sine = matches!(activation, Activation::Sine(_));
+        let share = if is_sine { ((16.0 + 2.0 * f64::from(z.abs())) * ULP).min(2.0) } else { share };
+        let [size, steep] = [value, slope].map(|result| if is_sine { 1.0 } else { result.abs() });
+        let off = size * share;
         // An output is rounded before the derivative is computed from it.
-        let of_slope = slope.abs() * share + if from_output(activation) { 2.0 * ULP } else { 0.0 };
+        let of_slope = steep * share + if from_output(activation) { 2.0 * ULP } else { 0.0 };
         let value = Value { exact: value, gpu: values[0][i], cpu: values[1][i], off };
         let slope = Value { exact: slope, gpu: slopes[0][i], cpu: slopes[1][i], off: of_slope };
         let shown = SHOWN.iter().any(|shown| shown.to_bits() == z.to_bits());
@@ -128,8 +143,9 @@ pub fn section() -> Section {
     let all = Activation::ALL.into_iter().filter(|activation| *activation != Activation::Softmax);
     let text = "\
 The tolerance is 16 + 2 min(|z|, 100) ulp of the value. This is the error that WGSL allows for exp. Derivatives of
-`elu`, `selu`, `sigmoid`, `tanh` and piecewise linear functions are computed from the rounded output. Their tolerance
-is 2 ulp of 1 larger.
+`elu`, `selu`, `squareplus`, `exponential`, `sigmoid`, `tanh` and piecewise linear functions are computed from the
+rounded output. Their tolerance is 2 ulp of 1 larger. The tolerance of `sine` is absolute: 16 + 2 |z| ulp of 1, at most
+2. For large |z|, neighbouring f32 numbers are far apart compared with the period, so the result has no meaning.
 
 `relu` returns NaN for NaN, but its derivative there is 0, as in PyTorch. The loss then becomes NaN.
 

@@ -91,6 +91,89 @@ fn of_error(loss: Loss, error: f64) -> [f64; 2] {
     }
 }
 
+/// A relative loss of one output and its derivative. The divisor counts as a constant, except for the densities.
+fn of_relative(loss: Loss, y: f64, t: f64) -> [f64; 2] {
+    let sign = if y == t { 0.0 } else { (y - t).signum() };
+    let over = |divisor: f64| [(y - t).abs() / divisor, sign / divisor];
+    match loss {
+        Loss::RelativeL2 { epsilon } => {
+            let share = (y - t) / (y * y + f64::from(epsilon));
+            [(y - t) * share, 2.0 * share]
+        }
+        Loss::RelativeL1 { epsilon } => over(y.abs() + f64::from(epsilon)),
+        Loss::Mape { epsilon } => over(t.abs() + f64::from(epsilon)),
+        Loss::Smape { epsilon } => over((y.abs() + t.abs()) / 2.0 + f64::from(epsilon)),
+        Loss::LogL1 => [(y - t).abs().ln_1p(), sign / (1.0 + (y - t).abs())],
+        Loss::Variance { epsilon } => {
+            let epsilon = f64::from(epsilon);
+            let density = y.max(0.0) + epsilon;
+            [t * t / density * (1.0 - y.min(0.0) / epsilon), -(t / density).powi(2)]
+        }
+        Loss::DensityCrossEntropy { epsilon } => {
+            let epsilon = f64::from(epsilon);
+            let density = y.max(0.0) + epsilon;
+            [-t * (density.ln() + y.min(0.0) / epsilon), -t / density]
+        }
+        other => panic!("{other:?} has no formula here"),
+    }
+}
+
+/// The relative losses of outputs and targets that are 0, small, large and huge.
+fn relative_tables() -> Vec<Table> {
+    let epsilon = 0.01;
+    let rows =
+        [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [-1e-6, 1e-6], [1e19, 0.0], [2e19, 1e19], [3e38, 0.0], [3e38, 3e38]];
+    let densities = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [-2.0, 1.0], [1.0, 1.0], [1e19, 1e19], [3e38, 3e38]];
+    let tables = [
+        ("Relative L2", Loss::RelativeL2 { epsilon }, &rows[..]),
+        ("Relative L1", Loss::RelativeL1 { epsilon }, &rows),
+        ("MAPE", Loss::Mape { epsilon }, &rows),
+        ("SMAPE", Loss::Smape { epsilon }, &rows),
+        ("Log L1", Loss::LogL1, &rows),
+        ("Variance", Loss::Variance { epsilon }, &densities),
+        ("Cross-entropy of a density", Loss::DensityCrossEntropy { epsilon }, &densities),
+    ];
+    let of_loss = |(name, loss, rows): (&str, Loss, &[[f32; 2]])| {
+        let lines = rows.iter().map(|&[y, t]| {
+            let exact = of_relative(loss, y.into(), t.into());
+            // Roundings of the difference, the squares, the sums and the quotients. WGSL's logarithm has an absolute
+            // error of 2⁻²¹ near 1.
+            let of_log = if matches!(loss, Loss::DensityCrossEntropy { .. }) { 4.0 * ULP * f64::from(t) } else { 0.0 };
+            let [value, slope] = exact.map(|value| (value, 16.0 * ULP * value.abs()));
+            let input = format!("{}, {}", short(y.into()), short(t.into()));
+            line(input, of(loss, &[y], Values(&[t]), 1.0), [(value.0, value.1 + of_log), slope])
+        });
+        let of_epsilon = if loss == Loss::LogL1 { "" } else { ", epsilon 0.01" };
+        table(&format!("{name}{of_epsilon}."), "y, t", lines.collect())
+    };
+    tables.into_iter().map(of_loss).collect()
+}
+
+fn luminance_table() -> Table {
+    let rows: [[[f32; 3]; 2]; 5] = [
+        [[0.0; 3], [0.0; 3]],
+        [[0.0; 3], [1.0, 0.0, 0.0]],
+        [[1.0, 0.5, 0.25], [0.0; 3]],
+        [[0.587, -0.299, 0.0], [0.0; 3]],
+        [[3e38, 3e38, 1e38], [1e38; 3]],
+    ];
+    let lines = rows.map(|[y, t]| {
+        let [r, g, b] = y.map(f64::from);
+        let [luminance, size] =
+            [(r, g, b), (r.abs(), g.abs(), b.abs())].map(|(r, g, b)| 0.299 * r + 0.587 * g + 0.114 * b);
+        let divisor = luminance * luminance + f64::from(0.01f32);
+        let errors = [0, 1, 2].map(|i| f64::from(y[i]) - f64::from(t[i]));
+        let exact = [errors.iter().map(|e| e * e / divisor).sum::<f64>() / 3.0, 2.0 * errors[0] / divisor / 3.0];
+        // Red, green and blue may cancel in the luminance: its error of 2 ulp of the sum of magnitudes counts twice.
+        let share = (16.0 + 4.0 * luminance.abs() * size / divisor) * ULP;
+        let exact = exact.map(|value| (value, share * value.abs()));
+        let text = |colour: [f32; 3]| colour.map(|x| short(x.into())).join(" ");
+        let results = of(Loss::RelativeL2Luminance { epsilon: 0.01 }, &y, Values(&t), 1.0);
+        line(format!("{}, {}", text(y), text(t)), results, exact)
+    });
+    table("Relative L2 by the luminance, epsilon 0.01.", "y, t", lines.into())
+}
+
 fn error_table(text: &str, loss: Loss, rows: &[[f32; 2]]) -> Table {
     let lines = rows.iter().map(|&[y, t]| {
         let exact = of_error(loss, f64::from(y) - f64::from(t));
@@ -237,6 +320,8 @@ run with `Error::NonFiniteLoss`. Tolerances are relative: 8 ulp for losses of th
         softmax_table(),
         weights_table(),
     ];
+    let renderer = relative_tables().into_iter().chain([luminance_table()]);
+    tables.splice(4..4, renderer);
     // With one output the sum of squares equals the mean: checked, not shown.
     let sum = error_table("Sum of squares.", Loss::SumOfSquares, &ERRORS);
     tables[0].lines.extend(sum.lines.into_iter().map(|line| Line { shown: false, ..line }));

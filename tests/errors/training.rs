@@ -111,6 +111,10 @@ pub fn losses() -> Section {
         }),
         line("label smoothing of 1", under(dense(2, Identity), Loss::SmoothedSoftmaxCrossEntropy { smoothing: 1.0 })),
         line("Huber loss, delta 0", under(dense(2, Identity), Loss::Huber { delta: 0.0 })),
+        line("relative L2, epsilon 0", under(dense(2, Identity), Loss::RelativeL2 { epsilon: 0.0 })),
+        line("relative L2 by the luminance of 4 outputs", {
+            under(dense(4, Identity), Loss::RelativeL2Luminance { epsilon: 0.01 })
+        }),
         line("one loss for two outputs", named(squares.into())),
         line("loss of one of two outputs", named(Losses::new().output("kind", squares))),
         line("loss of an unknown output", named(Losses::new().output("kind", squares).output("sizes", squares))),
@@ -125,11 +129,6 @@ pub fn losses() -> Section {
         }),
         line("eikonal term above an encoding of a dense layer", {
             eikonal(dense(2, Identity).encoding(Encoding::Frequency { frequencies: 2 }).dense(1, Identity), 0.1)
-        }),
-        line("eikonal term above a composite encoding and a hash grid with smoothstep", {
-            let grid = HashGrid { interpolation: GridInterpolation::Smoothstep, ..HashGrid::default() };
-            let parts = [1, 1].map(|coordinates| (coordinates, Encoding::OneBlob { bins: 1 }));
-            eikonal(Network::input(2).composite_encoding(parts).encoding(grid).dense(1, Identity), 0.1)
         }),
         line("eikonal term of 2 outputs", eikonal(dense(2, Identity), 0.1)),
         line(

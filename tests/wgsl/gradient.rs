@@ -143,7 +143,9 @@ fn dense(inputs: u32, units: &[(u32, Activation)]) -> Network {
 #[test]
 fn gradients_match_through_every_activation() {
     for activation in Activation::ALL {
-        check(&dense(3, &[(8, activation), (7, activation), (5, activation)]));
+        // Exponentials of exponentials would overflow.
+        let middle = if activation == Exponential { Tanh } else { activation };
+        check(&dense(3, &[(8, activation), (7, middle), (5, activation)]));
     }
 }
 

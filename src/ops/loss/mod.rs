@@ -173,6 +173,13 @@ impl Kernel for LossOp {
             Loss::MeanSquaredError | Loss::SumOfSquares | Loss::MeanAbsoluteError => (2, 1),
             Loss::Huber { .. } => (5, 2),
             Loss::BinaryCrossEntropy => (5, 4),
+            Loss::RelativeL2 { .. } => (5, 1),
+            Loss::RelativeL2Luminance { .. } => (10, 1),
+            Loss::RelativeL1 { .. } | Loss::Mape { .. } => (3, 1),
+            Loss::Smape { .. } => (6, 1),
+            Loss::LogL1 => (3, 2),
+            Loss::Variance { .. } => (5, 1),
+            Loss::DensityCrossEntropy { .. } => (5, 1),
             Loss::Custom(own) => own.flops().into(),
         };
         // Per number: sum, derivative, the activation's derivative, weight and mean. Per row: mean, weight and sum.
