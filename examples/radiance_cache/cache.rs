@@ -3,8 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 use wgrad::Activation::{Identity, Relu};
 use wgrad::{
-    Adam, Dense, Ema, Encoding, Forward, Gpu, Graph, HashGrid, Layer, Loss, Network, Result, Trainer,
-    TrainerConfig, Training, wgpu,
+    Adam, Dense, Ema, Encoding, Forward, Gpu, Graph, HashGrid, Layer, Loss, Network, Result, Trainer, TrainerConfig,
+    Training, wgpu,
 };
 
 use crate::common::camera::Camera;
