@@ -1,10 +1,13 @@
 // Functions of the hash grid kernels: the cell of a point, and the table entries at the corners of the cell.
 
 @group(0) @binding(1) var<storage, read> x: array<f32>; // coordinates [rows, DIMENSIONS]
-// For each level: cells along a side, its first table entry, and the hash mask. A mask of 0 means a dense grid.
+// For each level: cells along a side, its first table entry, the hash mask, and the vertices along a side that have
+// numbered entries. A mask of 0 means numbered entries.
 @group(0) @binding(2) var<storage, read> levels: array<vec4u>;
 
 override DIMENSIONS: u32 = 2; // 1 to 4; unused coordinates of a point are 0
+override INTERPOLATION: u32 = 0; // 0 linear, 1 smoothstep, 2 the nearest vertex
+override TILED: bool = false; // numbered entries repeat along each axis
 
 const LANES: u32 = 64u;
 const AXES: vec4u = vec4u(0u, 1u, 2u, 3u);
@@ -40,12 +43,35 @@ fn corner_bits(corner: u32) -> vec4u {
     return (vec4u(corner) >> AXES) & vec4u(1u);
 }
 
-// The linear interpolation weight of a corner along each axis.
-fn axis_weights(cell: Cell, corner: u32) -> vec4f {
-    return select(1.0 - cell.fraction, cell.fraction, corner_bits(corner) != vec4u(0u));
+// The interpolation weight of the far corners along each axis.
+fn far_weights(cell: Cell) -> vec4f {
+    let t = cell.fraction;
+    if INTERPOLATION == 1u {
+        return t * t * (3.0 - 2.0 * t);
+    }
+    if INTERPOLATION == 2u {
+        return round(t);
+    }
+    return t;
 }
 
-// The derivative of a corner's weight along each axis, in cells: the product of the weights along the other axes.
+// The derivative of far_weights.
+fn far_slopes(cell: Cell) -> vec4f {
+    let t = cell.fraction;
+    if INTERPOLATION == 1u {
+        return 6.0 * t * (1.0 - t);
+    }
+    return vec4f(select(1.0, 0.0, INTERPOLATION == 2u));
+}
+
+// The interpolation weight of a corner along each axis.
+fn axis_weights(cell: Cell, corner: u32) -> vec4f {
+    let far = far_weights(cell);
+    return select(1.0 - far, far, corner_bits(corner) != vec4u(0u));
+}
+
+// The derivative of a corner's weight with respect to the weight of the far corners of each axis: the product of the
+// weights along the other axes. With linear interpolation it is the derivative along each axis, in cells.
 fn corner_slopes(cell: Cell, corner: u32) -> vec4f {
     let s = axis_weights(cell, corner);
     let others = vec4f(s.y * (s.z * s.w), s.x * (s.z * s.w), (s.x * s.y) * s.w, (s.x * s.y) * s.z);
@@ -59,8 +85,11 @@ fn corner_weight(cell: Cell, corner: u32) -> f32 {
 
 // Index of a corner's entry in the table. The hash has the primes of Mueller et al. (2022), and a fourth prime.
 fn corner_entry(level: vec4u, cell: Cell, corner: u32) -> u32 {
-    let v = cell.vertex + corner_bits(corner);
-    let side = level.x + 1u;
+    var v = cell.vertex + corner_bits(corner);
+    let side = level.w;
+    if TILED {
+        v = v % vec4u(side);
+    }
     let number = v.x + side * (v.y + side * (v.z + side * v.w));
     let hash = v.x ^ (v.y * 2654435761u) ^ (v.z * 805459861u) ^ (v.w * 3674653429u);
     return level.y + select(number, hash & level.z, level.z != 0u);

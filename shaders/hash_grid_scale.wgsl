@@ -13,7 +13,7 @@ struct HashGridScaleUniforms {
 
 override FEATURES: u32 = 2; // features of a table entry
 
-const LANES: u32 = 256u; // a row has at most 128 features
+const LANES: u32 = 256u; // a row has at most 256 features
 
 var<workgroup> lane_sum: array<f32, LANES>;
 

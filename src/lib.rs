@@ -177,7 +177,7 @@ pub use device::Device;
 #[cfg(all(feature = "files", not(target_family = "wasm")))]
 #[doc(hidden)] // for the examples
 pub use disk::{check as check_output, write as write_output};
-pub use encoding::{Encoding, HashGrid};
+pub use encoding::{Encoding, GridInterpolation, GridStorage, HashGrid};
 pub use error::{Error, Result};
 #[cfg(feature = "files")]
 pub use files::{LoadWeights, Naming, Resume};

@@ -97,11 +97,27 @@ pub struct Adam {
     pub epsilon: f32,
     /// L2 regularisation: weight_decay · w is added to the gradient. Default 0.
     pub weight_decay: f32,
+    /// If true, an update leaves a weight and its moments unchanged if the weight's gradient is exactly 0. Default
+    /// false.
+    ///
+    /// A batch touches few entries of a large [`HashGrid`](crate::HashGrid). Without this option, entries that it does
+    /// not touch keep moving by their old moments. PyTorch's SparseAdam and tiny-cuda-nn skip them too. As in
+    /// SparseAdam, t counts all updates. tiny-cuda-nn counts the updates of each weight. Weight decay skips these
+    /// weights too.
+    #[cfg_attr(feature = "files", serde(default, skip_serializing_if = "std::ops::Not::not"))]
+    pub skip_zero_gradients: bool,
 }
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { learning_rate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+        Self {
+            learning_rate: 0.001,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            skip_zero_gradients: false,
+        }
     }
 }
 
@@ -180,7 +196,7 @@ pub struct AdaBound {
 
 impl Default for AdaBound {
     fn default() -> Self {
-        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay } = Adam::default();
+        let Adam { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = Adam::default();
         Self { learning_rate, beta1, beta2, epsilon, final_learning_rate: 0.1, gamma: 0.001, weight_decay }
     }
 }
@@ -238,6 +254,11 @@ impl Optimizer {
     pub(crate) fn weight_decay(&self) -> (f32, bool) {
         let decoupled = matches!(self, Optimizer::AdamW(_) | Optimizer::Lion(_));
         (each!(self, o => o.weight_decay), decoupled)
+    }
+
+    /// Whether an update skips weights whose gradient is 0.
+    pub(crate) fn skips_zero_gradients(&self) -> bool {
+        matches!(self, Optimizer::Adam(Adam { skip_zero_gradients: true, .. }))
     }
 
     /// The number of moments for each weight, 0 to 2.

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use wgrad::Activation::{Identity, Relu, Tanh};
 use wgrad::plan::*;
 use wgrad::{
-    Adam, Clip, Dataset, Device, Encoding, Error, Fit, Gpu, Group, HashGrid, Loss, Model, Naming, Network, Trainer,
-    TrainerConfig,
+    Adam, Clip, Dataset, Device, Encoding, Error, Fit, Gpu, GridInterpolation, GridStorage, Group, HashGrid, Loss,
+    Model, Naming, Network, Trainer, TrainerConfig,
 };
 
 /// Encodings that treat each coordinate separately.
@@ -29,7 +29,7 @@ fn network(coordinates: u32, encoding: Encoding) -> Network {
 fn sums_in_fixed_point_hold_the_largest_batch_on_one_entry() {
     let rows = 1 << 20;
     let grid =
-        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 4, base_resolution: 1, per_level_scale: 1.0 };
+        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 4, base_resolution: 1, ..HashGrid::default() };
     let network = Network::input(1).encoding(grid).dense(1, Identity).build().unwrap();
     let config = TrainerConfig { keep_gradients: true, op_by_op: true, ..batches_of(rows) };
     let plan = Plan::training(&network, Loss::MeanSquaredError, &Adam::default().into(), &config).unwrap();
@@ -111,18 +111,131 @@ fn encodings_have_the_values_of_their_formulas() {
     assert_near(&encode(Encoding::OneBlob { bins: 4 }, 1, &[0.375], None), &[beside, in_bin, beside, 0.0]);
 }
 
+/// Spherical harmonics equal a basis that is orthogonalised numerically, in each degree. Those of the first three
+/// degrees have the textbook's coefficients.
+#[test]
+fn spherical_harmonics_are_orthonormal_polynomials_of_the_direction() {
+    let directions = [[0.6f32, 0.0, -0.8], [0.48, -0.64, 0.6], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.36, 0.48, 0.8]];
+    let x = directions.concat();
+    for degree in 1..=8 {
+        let encoding = Encoding::SphericalHarmonics { degree };
+        let exact: Vec<f32> = directions
+            .iter()
+            .flat_map(|d| common::reference::encode(encoding, &d.map(f64::from), &[]))
+            .map(|y| y as f32)
+            .collect();
+        assert_near(&encode(encoding, 3, &x, None), &exact);
+    }
+    let [x, y, z] = directions[1];
+    let [c0, c1, c2, c20] = [0.282_094_8, 0.488_602_5, 1.092_548_4, 0.315_391_57];
+    let expected = [
+        c0,
+        -c1 * y,
+        c1 * z,
+        -c1 * x,
+        c2 * x * y,
+        -c2 * y * z,
+        c20 * (3.0 * z * z - 1.0),
+        -c2 * x * z,
+        0.5 * c2 * (x * x - y * y),
+    ];
+    assert_near(&encode(Encoding::SphericalHarmonics { degree: 3 }, 3, &directions[1], None), &expected);
+}
+
 /// A hash grid interpolates between its vertices and clamps points outside the grid.
 #[test]
 fn a_hash_grid_interpolates_between_vertices() {
     // One level of 2 x 2 cells and 9 vertices. The vertices are numbered along x first and padded to 64.
     let grid =
-        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 6, base_resolution: 2, per_level_scale: 1.0 };
+        HashGrid { levels: 1, features_per_level: 1, log2_hashmap_size: 6, base_resolution: 2, ..HashGrid::default() };
     let mut table = [0.0f32; 64];
     for (v, value) in table[..9].iter_mut().enumerate() {
         *value = [1.0, 10.0, 100.0][v % 3] * [1.0, 2.0, 4.0][v / 3];
     }
     let x = [0.0, 0.0, 0.5, 0.0, 1.0, 1.0, 0.25, 0.0, 0.75, 0.25, -3.0, 7.0];
     assert_near(&encode(grid, 2, &x, Some(&table)), &[1.0, 10.0, 400.0, 5.5, 55.0 * 1.5, 4.0]);
+    // A quarter of a cell has the weight 3/16 - 2/64 = 5/32.
+    let x = [0.125, 0.0, 0.5, 0.875];
+    let smooth = HashGrid { interpolation: GridInterpolation::Smoothstep, ..grid };
+    assert_near(&encode(smooth, 2, &x, Some(&table)), &[1.0 + 9.0 * 5.0 / 32.0, 20.0 + 20.0 * 27.0 / 32.0]);
+    let nearest = HashGrid { interpolation: GridInterpolation::Nearest, ..grid };
+    assert_near(&encode(nearest, 2, &[0.2, 0.3, 0.8, 0.1], Some(&table)), &[2.0, 100.0]);
+    // The tile has 2 x 2 vertices, the first four entries. The third vertex of a row is the first one again.
+    let tiled = HashGrid { storage: GridStorage::Tiled, ..grid };
+    let expected = [table[0], table[1], table[0], table[2], table[3], 0.5 * (table[2] + table[3])];
+    let x = [0.0, 0.0, 0.5, 0.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.75, 0.5];
+    assert_near(&encode(tiled, 2, &x, Some(&table)), &expected);
+}
+
+/// A composite encoding has the features of its encodings side by side. Files and a resumed run keep it.
+#[test]
+fn a_composite_encoding_equals_its_parts_and_is_kept_by_files() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 7, base_resolution: 4, ..HashGrid::default() };
+    let wide = HashGrid { features_per_level: 8, storage: GridStorage::Tiled, ..grid };
+    let parts: [(u32, Encoding); 4] = [
+        (2, grid.into()),
+        (1, Encoding::TriangleWave { frequencies: 3 }),
+        (3, Encoding::SphericalHarmonics { degree: 2 }),
+        (1, wide.into()),
+    ];
+    let network = Network::input(7).composite_encoding(parts).build().unwrap();
+    let weights = Random(8).f32s(network.parameter_words() as usize);
+    let model = Model::new(gpu(), &network, &weights).unwrap();
+    let x: Vec<f32> = Random(3).f32s(7 * 21).iter().map(|x| 0.5 + 0.5 * x).collect();
+    let expected: Vec<f32> = x
+        .chunks(7)
+        .flat_map(|row| {
+            let (mut row, mut tables) = (row, network.parameters().iter());
+            let of_part = |(coordinates, encoding): (u32, Encoding)| {
+                let (own, rest) = row.split_at(coordinates as usize);
+                row = rest;
+                let table = if matches!(encoding, Encoding::HashGrid(_)) { tables.next() } else { None };
+                let table: Vec<f64> = table.map_or(vec![], |t| weights[t.range()].iter().map(|&w| w.into()).collect());
+                let own: Vec<f64> = own.iter().map(|&x| x.into()).collect();
+                common::reference::encode(encoding, &own, &table).into_iter().map(|y| y as f32).collect::<Vec<_>>()
+            };
+            parts.into_iter().flat_map(of_part).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_near(&model.forward(&x).unwrap(), &expected);
+    let summary = network.summary().to_string();
+    assert!(
+        summary.contains("composite_1 (2 hash_grid, 1 triangle_wave, 3 spherical_harmonics, 1 hash_grid)"),
+        "{summary}"
+    );
+    let read = Model::from_bytes(Device::Cpu, &model.to_bytes().unwrap()).unwrap();
+    assert_eq!(read.network(), &network);
+    assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()));
+    for naming in [Naming::Wgrad, Naming::PyTorch, Naming::Keras] {
+        let bytes = model.weights_to_bytes(naming).unwrap();
+        let read = Model::weights_from_bytes(Device::Cpu, &network, &bytes).unwrap();
+        assert_eq!(bits(read.parameters().unwrap()), bits(model.parameters().unwrap()), "{naming:?}");
+    }
+}
+
+/// A composite encoding trains alike on GPU and CPU, as the first layer and after another layer.
+#[test]
+fn composite_encodings_train_alike_on_both() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 7, base_resolution: 4, ..HashGrid::default() };
+    let identity = Encoding::Identity { scale: 2.0, offset: 0.5 };
+    let lists: [&[(u32, Encoding)]; 3] = [
+        &[(2, grid.into()), (3, Encoding::SphericalHarmonics { degree: 3 }), (1, identity)],
+        &[(6, Encoding::OneBlob { bins: 4 })],
+        &[(3, identity), (3, HashGrid { features_per_level: 1, ..grid }.into())],
+    ];
+    for parts in lists {
+        for first in [true, false] {
+            let network = Network::input(6);
+            let network = if first { network } else { network.dense(6, Tanh) };
+            let network = network.composite_encoding(parts.to_vec()).dense(7, Relu).dense(2, Identity).build().unwrap();
+            let adam = Adam::default().into();
+            let plan = Plan::training(&network, Loss::MeanSquaredError, &adam, &batches_of(37)).unwrap();
+            let mut lockstep = lockstep_with_data(gpu(), &network, plan, 90, 5);
+            for step in 0..3 {
+                assert_agree(&mut lockstep, &format!("step {step}\n{}", network.summary()));
+            }
+        }
+    }
 }
 
 /// A small picture to learn: each row has coordinates and a colour.
@@ -233,16 +346,28 @@ fn a_table_that_no_device_holds_is_refused_before_allocation() {
     assert!(summary.contains("hash_grid_1  ") && summary.contains("[batch, 32]"), "{summary}");
 }
 
+const STORAGES: [GridStorage; 3] = [GridStorage::Hash, GridStorage::Dense, GridStorage::Tiled];
+const INTERPOLATIONS: [GridInterpolation; 3] =
+    [GridInterpolation::Linear, GridInterpolation::Smoothstep, GridInterpolation::Nearest];
+
 fn encoding() -> impl Strategy<Value = Encoding> {
-    let grid = (1u32..7, 0u32..3, 2u32..9, 1u32..20, 1.0f32..2.5);
+    let grid = (1u32..7, 0u32..4, 2u32..9, 1u32..20, 1.0f32..2.5, 0usize..9);
     prop_oneof![
         1 => (-2.0f32..2.0, -1.0f32..1.0).prop_map(|(scale, offset)| Encoding::Identity { scale, offset }),
         1 => (1u32..9).prop_map(|frequencies| Encoding::Frequency { frequencies }),
         1 => (1u32..9).prop_map(|frequencies| Encoding::TriangleWave { frequencies }),
         1 => (1u32..20).prop_map(|bins| Encoding::OneBlob { bins }),
-        3 => grid.prop_map(|(levels, features, log2_hashmap_size, base_resolution, per_level_scale)| {
+        1 => (1u32..9).prop_map(|degree| Encoding::SphericalHarmonics { degree }),
+        3 => grid.prop_map(|(levels, features, log2_hashmap_size, base_resolution, per_level_scale, options)| {
+            let (storage, interpolation) = (STORAGES[options / 3], INTERPOLATIONS[options % 3]);
+            // A dense grid of 4 dimensions has few enough entries.
+            let small = storage == GridStorage::Dense;
+            let base_resolution = if small { base_resolution % 4 + 1 } else { base_resolution };
+            let (levels, per_level_scale) =
+                if small { (levels.min(3), per_level_scale.min(1.5)) } else { (levels, per_level_scale) };
             let features_per_level = 1 << features;
-            HashGrid { levels, features_per_level, log2_hashmap_size, base_resolution, per_level_scale }.into()
+            let grid = HashGrid { levels, features_per_level, log2_hashmap_size, storage, ..HashGrid::default() };
+            HashGrid { base_resolution, per_level_scale, interpolation, ..grid }.into()
         })
     ]
 }
@@ -256,9 +381,11 @@ proptest! {
         inputs in 1u32..5, first in encoding(), before in prop::option::of(1u32..5), second in encoding(), after: bool,
         batch in 1u32..90, rows in 1u32..150, seed in 0u64..1000, plain: bool,
     ) {
+        let harmonics = |encoding| matches!(encoding, Encoding::SphericalHarmonics { .. });
+        let inputs = if harmonics(if before.is_some() { first } else { second }) { 3 } else { inputs };
         let mut network = Network::input(inputs);
         if let Some(units) = before {
-            network = network.encoding(first).dense(units, Tanh);
+            network = network.encoding(first).dense(if harmonics(second) { 3 } else { units }, Tanh);
         }
         network = network.encoding(second);
         if after {

@@ -6,7 +6,10 @@ use common::reference::{self, Corners, Sample};
 use common::*;
 use wgrad::lockstep::{Differences, GradientComparison, compare_gradient};
 use wgrad::plan::Role;
-use wgrad::{Activation, Adam, Dense, Encoding, HashGrid, Init, Loss, Network, Plan, TrainerConfig};
+use wgrad::{
+    Activation, Adam, Dense, Encoding, GridInterpolation, GridStorage, HashGrid, Init, Loss, Network, NetworkBuilder,
+    Plan, TrainerConfig,
+};
 
 /// The textbook's network in f64, on one row. Skips a last activation that belongs to the loss.
 fn forward(network: &Network, weights: &[f64], row: &[f64], loss: Loss) -> Vec<f64> {
@@ -50,11 +53,7 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let (parameters, features, targets, gradients) =
         (buffer(Role::Parameters), buffer(Role::Features(0)), buffer(Role::Targets(0)), buffer(Role::Gradients));
     let mut weights = lockstep.get(parameters);
-    let is_table = |name: &str| name.ends_with(".table");
-    // Tables start near zero, where a wrong slope stays hidden.
-    for table in network.parameters().iter().filter(|p| is_table(&p.name)) {
-        weights[table.range()].iter_mut().for_each(|w| *w *= 5000.0);
-    }
+    scale_tables(network, &mut weights);
     lockstep.set(parameters, &weights).unwrap();
     let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
     let data: Vec<f64> = lockstep.get(features).into_iter().map(f64::from).collect();
@@ -65,8 +64,7 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
 
     let inside: Vec<usize> = network.parameters().iter().flat_map(|p| p.range()).collect();
     // Each matmul of the backward chain adds a relative error of its length times u = 2⁻²⁴. The lengths add up, twice
-    // for forward and backward. The chain's factors are of order 1. A point reads few numbers of a table.
-    let length = |p: &wgrad::Parameter| if is_table(&p.name) { 16 } else { p.shape[0] };
+    // for forward and backward. The chain's factors are of order 1.
     let lengths: u32 = network.parameters().iter().map(length).sum::<u32>() + rows;
     let how = differences(lengths, &gradient);
     let loss = |moved: &[f64]| loss(of, network, [moved, &weights], &data, &labels);
@@ -164,6 +162,18 @@ fn gradients_match_finite_differences_through_layer_normalisation() {
     check(&network, Loss::SoftmaxCrossEntropy, 9, 4);
 }
 
+/// Encodings of 9 coordinates, with two hash grids between the others.
+fn parts_of_a_row() -> [(u32, Encoding); 5] {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
+    [
+        (1, Encoding::OneBlob { bins: 3 }),
+        (2, grid.into()),
+        (3, Encoding::SphericalHarmonics { degree: 3 }),
+        (1, HashGrid { interpolation: GridInterpolation::Smoothstep, features_per_level: 1, ..grid }.into()),
+        (2, Encoding::Frequency { frequencies: 2 }),
+    ]
+}
+
 /// The layer before an encoding gets its gradient through the encoding.
 #[test]
 fn gradients_match_finite_differences_through_every_encoding() {
@@ -176,6 +186,9 @@ fn gradients_match_finite_differences_through_every_encoding() {
         grid.into(),
         HashGrid { features_per_level: 1, per_level_scale: 1.6, ..grid }.into(),
         HashGrid { features_per_level: 4, levels: 2, ..grid }.into(),
+        HashGrid { features_per_level: 8, levels: 2, interpolation: GridInterpolation::Smoothstep, ..grid }.into(),
+        HashGrid { storage: GridStorage::Dense, interpolation: GridInterpolation::Smoothstep, ..grid }.into(),
+        HashGrid { storage: GridStorage::Tiled, ..grid }.into(),
     ];
     for (i, encoding) in (1..).zip(encodings) {
         for dimensions in 1..=3 {
@@ -189,6 +202,24 @@ fn gradients_match_finite_differences_through_every_encoding() {
             check(&network, Loss::SoftmaxCrossEntropy, 9, 10 * i + u64::from(dimensions));
         }
     }
+    let network = Network::input(3)
+        .layer(random_bias(9, Activation::Sigmoid))
+        .composite_encoding(parts_of_a_row())
+        .layer(random_bias(5, Activation::Tanh))
+        .layer(random_bias(3, Activation::Identity))
+        .build()
+        .unwrap();
+    check(&network, Loss::SoftmaxCrossEntropy, 9, 99);
+    for degree in [1, 4, 8] {
+        let network = Network::input(3)
+            .layer(random_bias(6, Activation::Tanh))
+            .encoding(Encoding::SphericalHarmonics { degree })
+            .layer(random_bias(5, Activation::Tanh))
+            .layer(random_bias(3, Activation::Identity))
+            .build()
+            .unwrap();
+        check(&network, Loss::SoftmaxCrossEntropy, 9, 100 + u64::from(degree));
+    }
 }
 
 /// Gradients match in a network with one layer and one row.
@@ -201,8 +232,6 @@ fn gradients_match_finite_differences_in_a_single_layer() {
 /// Input gradients of a network inside a larger computation match: L = Σ g · y has the output gradient g.
 #[test]
 fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_layer() {
-    use wgrad::plan::DataInfo;
-    let rows = 5;
     for (seed, activation) in (1..).zip(Activation::ALL) {
         for first in 0..3 {
             let network = Network::input(4);
@@ -213,41 +242,88 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
             };
             let last = random_bias(3, activation);
             let network = network.layer(random_bias(6, Activation::Tanh)).layer(last).build().unwrap();
-            let plan = Plan::chain(&network, &Adam::default().into(), &batches_of(rows), &[true]).unwrap();
-            let mut lockstep = lockstep(gpu(), plan);
-            let mut random = Random(seed);
-            let find = |role| lockstep.plan().find(role).unwrap();
-            let (input, given, data, parameters, dx) = (
-                find(Role::Input(0)),
-                find(Role::OutputGradient(0)),
-                find(Role::Data(0)),
-                find(Role::Parameters),
-                find(Role::InputGradient(0)),
-            );
-            let x = random.f32s((rows * 4) as usize);
-            let g = random.f32s((rows * 3) as usize);
-            let weights = network.initial_parameters(seed);
-            lockstep.set(input, &x).unwrap();
-            lockstep.set(given, &g).unwrap();
-            lockstep.set(parameters, &weights).unwrap();
-            lockstep.set(data, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
-            assert_agree(&mut lockstep, "input gradient");
-            let gradient = lockstep.get(dx);
-
-            let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
-            // The chain has no loss of wgrad, so the last activation stays.
-            let scalar = |row: &[f64], g: &[f32]| -> f64 {
-                let y = forward(&network, &weights, row, Loss::MeanSquaredError);
-                y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum()
-            };
-            // As in `check`: the lengths of the chain's sums, forward and backward.
-            let how = differences(2 * (4 + 6 + 3 + 4), &gradient);
-            let x: Vec<f64> = x.into_iter().map(f64::from).collect();
-            let loss = |x: &[f64]| x.chunks(4).zip(g.chunks(3)).map(|(x, g)| scalar(x, g)).sum();
-            let comparison = compare_gradient(&x, &gradient, 0..x.len(), how, loss);
-            assert_right(&comparison, &format!("{activation:?} first {first}"));
+            check_input(&network, seed, &format!("{activation:?} first {first}"));
         }
     }
+}
+
+/// Each encoding has an input gradient as the first layer of a network inside a larger computation.
+#[test]
+fn input_gradients_match_finite_differences_through_every_encoding() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
+    let encodings = [
+        Encoding::Identity { scale: -1.5, offset: 0.25 },
+        Encoding::Frequency { frequencies: 3 },
+        Encoding::TriangleWave { frequencies: 3 },
+        Encoding::OneBlob { bins: 5 },
+        Encoding::SphericalHarmonics { degree: 4 },
+        grid.into(),
+        HashGrid { interpolation: GridInterpolation::Smoothstep, ..grid }.into(),
+    ];
+    let last = |network: NetworkBuilder| network.layer(random_bias(5, Activation::Tanh)).dense(3, Activation::Identity);
+    for (seed, encoding) in (1..).zip(encodings) {
+        let network = last(Network::input(3).encoding(encoding)).build().unwrap();
+        check_input(&network, seed, &format!("{encoding:?}"));
+    }
+    let network = last(Network::input(9).composite_encoding(parts_of_a_row())).build().unwrap();
+    check_input(&network, 8, "a composite encoding");
+}
+
+fn check_input(network: &Network, seed: u64, what: &str) {
+    use wgrad::plan::DataInfo;
+    let (rows, inputs) = (5, network.inputs());
+    let plan = Plan::chain(network, &Adam::default().into(), &batches_of(rows), &[true]).unwrap();
+    let mut lockstep = lockstep(gpu(), plan);
+    let mut random = Random(seed);
+    let find = |role| lockstep.plan().find(role).unwrap();
+    let (input, given, data, parameters, dx) = (
+        find(Role::Input(0)),
+        find(Role::OutputGradient(0)),
+        find(Role::Data(0)),
+        find(Role::Parameters),
+        find(Role::InputGradient(0)),
+    );
+    let x = random.f32s((rows * inputs) as usize);
+    let g = random.f32s((rows * 3) as usize);
+    let mut weights = network.initial_parameters(seed);
+    scale_tables(network, &mut weights);
+    lockstep.set(input, &x).unwrap();
+    lockstep.set(given, &g).unwrap();
+    lockstep.set(parameters, &weights).unwrap();
+    lockstep.set(data, &[DataInfo { rows, ..DataInfo::default() }]).unwrap();
+    assert_agree(&mut lockstep, "input gradient");
+    let gradient = lockstep.get(dx);
+
+    let weights: Vec<f64> = weights.into_iter().map(f64::from).collect();
+    // The chain has no loss of wgrad, so the last activation stays.
+    let scalar = |row: &[f64], g: &[f32]| -> f64 {
+        let y = forward(network, &weights, row, Loss::MeanSquaredError);
+        y.iter().zip(g).map(|(y, &g)| y * f64::from(g)).sum()
+    };
+    // As in `check`: the lengths of the chain's sums, forward and backward.
+    let lengths: u32 = network.parameters().iter().map(length).sum();
+    let how = differences(2 * (inputs + lengths + 3), &gradient);
+    let x: Vec<f64> = x.into_iter().map(f64::from).collect();
+    let inputs = inputs as usize;
+    let loss = |x: &[f64]| x.chunks(inputs).zip(g.chunks(3)).map(|(x, g)| scalar(x, g)).sum();
+    let comparison = compare_gradient(&x, &gradient, 0..x.len(), how, loss);
+    assert_right(&comparison, what);
+}
+
+fn is_table(parameter: &wgrad::Parameter) -> bool {
+    parameter.name.contains(".table")
+}
+
+/// Tables start near zero, where a wrong slope stays hidden.
+fn scale_tables(network: &Network, weights: &mut [f32]) {
+    for table in network.parameters().iter().filter(|p| is_table(p)) {
+        weights[table.range()].iter_mut().for_each(|w| *w *= 5000.0);
+    }
+}
+
+/// The length of the sums with a parameter. A point reads few numbers of a table.
+fn length(parameter: &wgrad::Parameter) -> u32 {
+    if is_table(parameter) { 16 } else { parameter.shape[0] }
 }
 
 /// Row weights of 1 / p must divide each row's loss and gradient by its density p, as tiny-cuda-nn's `data_pdf` does.

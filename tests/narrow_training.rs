@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use wgrad::Activation::{Exponential, GeluTanh, Identity, Relu, Silu, Sine, Squareplus, Tanh};
 use wgrad::plan::{Op, Plan};
 use wgrad::{
-    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, HashGrid, Loss, Network, NetworkBuilder,
-    Optimizer, Sgd, Trainer, TrainerConfig, kernel_sources,
+    Activation, Adam, Clip, Dataset, Dense, Device, Encoding, Fit, Gpu, GridInterpolation, GridStorage, HashGrid, Loss,
+    Network, NetworkBuilder, Optimizer, Sgd, Trainer, TrainerConfig, kernel_sources,
 };
 
 fn network(inputs: u32, layers: &[(u32, Activation)]) -> Network {
@@ -65,7 +65,12 @@ fn only_narrow_networks_are_fused() {
     let wide = network(65, &[(8, Relu), (3, Identity)]);
     let normed = Network::input(4).dense(8, Relu).layer_norm().dense(3, Identity).build().unwrap();
     let masked = Network::input(4).dense(8, Relu).dropout(0.5).dense(3, Identity).build().unwrap();
-    for network in [wide, normed, masked] {
+    let before = |encoding: Encoding| Network::input(3).encoding(encoding).dense(8, Relu).build().unwrap();
+    let harmonics = before(Encoding::SphericalHarmonics { degree: 3 });
+    let octets = before(HashGrid { features_per_level: 8, ..small_grid() }.into());
+    let parts = [(2, Encoding::Frequency { frequencies: 2 }), (1, small_grid().into())];
+    let composite = Network::input(3).composite_encoding(parts).dense(8, Relu).build().unwrap();
+    for network in [wide, normed, masked, harmonics, octets, composite] {
         assert!(!has_fused_rows(&training(&network, Loss::MeanSquaredError, &config)), "{}", network.summary());
     }
     assert!(has_fused_rows(&training(&measured(), Loss::MeanSquaredError, &config)));
@@ -111,7 +116,10 @@ fn awkward_widths_and_batches_train_like_the_twins() {
 fn encodings_before_the_layers_train_like_the_twins() {
     let grid = Network::input(2).encoding(small_grid()).dense(16, Relu).dense(3, Identity).build().unwrap();
     let waves = Network::input(3).encoding(Encoding::Frequency { frequencies: 4 }).dense(20, Relu).dense(2, Identity);
-    for network in [grid, waves.build().unwrap()] {
+    let smooth = HashGrid { interpolation: GridInterpolation::Smoothstep, ..small_grid() };
+    let tiled = HashGrid { features_per_level: 4, storage: GridStorage::Tiled, ..smooth };
+    let both = Network::input(2).encoding(HashGrid { levels: 1, ..smooth }).encoding(tiled).dense(16, Relu);
+    for network in [grid, waves.build().unwrap(), both.dense(3, Identity).build().unwrap()] {
         let plan = training(&network, Loss::MeanSquaredError, &batches_of(70));
         assert!(has_fused_rows(&plan), "{plan}");
         assert_steps_agree(&gpus(), &network, &plan, TargetKind { values: true, weighted: false });

@@ -8,7 +8,8 @@ use common::*;
 use wgrad::lockstep::{Differences, compare_gradient};
 use wgrad::plan::{DataInfo, Role};
 use wgrad::{
-    Activation, Adam, Dense, Encoding, Group, HashGrid, Init, Layer, Loss, Losses, Network, Plan, TrainerConfig,
+    Activation, Adam, Dense, Encoding, GridStorage, Group, HashGrid, Init, Layer, Loss, Losses, Network, Plan,
+    TrainerConfig,
 };
 
 /// The textbook's network in f64, on one row. Layers of a residual block end with `add`, which adds the block's input.
@@ -194,17 +195,23 @@ fn second_derivatives_match_through_encodings_at_the_input() {
         log2_hashmap_size: 6,
         base_resolution: 2,
         per_level_scale: 2.0,
+        ..HashGrid::default()
     };
-    let encodings: [Encoding; 6] = [
+    let encodings: [Encoding; 8] = [
         Encoding::Identity { scale: -0.75, offset: 0.3 },
         Encoding::Frequency { frequencies: 2 },
         Encoding::TriangleWave { frequencies: 2 },
         Encoding::OneBlob { bins: 4 },
         grid(2).into(),
         grid(1).into(),
+        HashGrid { storage: GridStorage::Tiled, ..grid(8) }.into(),
+        Encoding::SphericalHarmonics { degree: 3 },
     ];
     for (seed, encoding) in (1..).zip(encodings) {
-        let dimensions = 1 + seed as usize % 4;
+        let dimensions = match encoding {
+            Encoding::SphericalHarmonics { .. } => 3,
+            _ => 1 + seed as usize % 4,
+        };
         let network = Network::input(dimensions as u32).encoding(encoding);
         let network = network.layer(random_bias(6, Activation::Tanh)).layer(random_bias(1, Activation::Identity));
         let x = points_inside_cells(&mut Random(seed), 6, dimensions, 8.0);

@@ -364,7 +364,15 @@ fn optimizer(options: &Value) -> (Optimizer, Option<Clip>) {
             let initial_accumulator = number("initial_accumulator_value");
             Adagrad { learning_rate, rate_decay, initial_accumulator, epsilon, weight_decay }.into()
         }
-        "adam" => Adam { learning_rate, beta1: beta(0), beta2: beta(1), epsilon: number("eps"), weight_decay }.into(),
+        "adam" => Adam {
+            learning_rate,
+            beta1: beta(0),
+            beta2: beta(1),
+            epsilon: number("eps"),
+            weight_decay,
+            ..Adam::default()
+        }
+        .into(),
         "adamw" => AdamW { learning_rate, beta1: beta(0), beta2: beta(1), epsilon: number("eps"), weight_decay }.into(),
         "lion" => Lion { learning_rate, beta1: beta(0), beta2: beta(1), weight_decay }.into(),
         other => panic!("an unknown optimizer: {other}"),

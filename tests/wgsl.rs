@@ -11,7 +11,7 @@ use wgrad::Activation::{
     Exponential, GeluErf, Identity, LeakyRelu, Relu, Sigmoid, Silu, Sine, Softmax, Squareplus, Tanh,
 };
 use wgrad::wgpu::{self, util::DeviceExt};
-use wgrad::{Device, Encoding, Gpu, HashGrid, Model, Network, NetworkBuilder};
+use wgrad::{Device, Encoding, Gpu, GridInterpolation, GridStorage, HashGrid, Model, Network, NetworkBuilder};
 
 const ROWS: u32 = 70;
 
@@ -241,8 +241,49 @@ fn every_encoding_is_evaluated_in_front_of_the_layers() {
     check_encoded(1, &[Encoding::Frequency { frequencies: 5 }]);
     check_encoded(2, &[Encoding::TriangleWave { frequencies: 6 }]);
     check_encoded(5, &[Encoding::OneBlob { bins: 16 }]);
+    for degree in [2, 8] {
+        check_encoded(3, &[Encoding::SphericalHarmonics { degree }]);
+    }
+    check_encoded(2, &[Encoding::TriangleWave { frequencies: 3 }, Encoding::SphericalHarmonics { degree: 3 }]);
     for (dimensions, features_per_level) in [(1, 2), (2, 1), (2, 2), (3, 2), (3, 4), (4, 1)] {
         check_encoded(dimensions, &[HashGrid { features_per_level, ..grid }.into()]);
+    }
+    let smooth = HashGrid { interpolation: GridInterpolation::Smoothstep, features_per_level: 8, levels: 3, ..grid };
+    check_encoded(2, &[smooth.into()]);
+    check_encoded(3, &[HashGrid { storage: GridStorage::Tiled, ..grid }.into()]);
+    check_encoded(
+        2,
+        &[HashGrid { storage: GridStorage::Dense, levels: 3, ..smooth }.into(), Encoding::OneBlob { bins: 2 }],
+    );
+}
+
+/// A composite encoding has features that do not begin at multiples of four, and grids that do.
+#[test]
+fn composite_encodings_are_evaluated_in_front_of_the_layers() {
+    let grid = HashGrid { levels: 3, log2_hashmap_size: 8, base_resolution: 4, ..HashGrid::default() };
+    let wide = HashGrid { features_per_level: 8, levels: 2, ..grid };
+    let harmonics = Encoding::SphericalHarmonics { degree: 3 };
+    let lists: [&[(u32, Encoding)]; 3] = [
+        &[(2, wide.into()), (3, harmonics), (1, HashGrid { features_per_level: 1, ..grid }.into())],
+        &[(3, harmonics), (2, grid.into()), (1, wide.into())],
+        &[(1, Encoding::Frequency { frequencies: 2 }), (5, Encoding::OneBlob { bins: 3 })],
+    ];
+    for parts in lists {
+        let network = Network::input(6).composite_encoding(parts.to_vec());
+        let network = network.dense(16, Tanh).dense(2, Identity).build().unwrap();
+        let mut weights = network.initial_parameters(4);
+        let mut random = Random(5);
+        let tables = network.parameters().iter().filter(|parameter| parameter.name.contains("table"));
+        tables.for_each(|table| weights[table.range()].fill_with(|| random.f32()));
+        let model = Model::new(gpu(), &network, &weights).unwrap();
+        let input: Vec<f32> = random.f32s(6 * ROWS as usize).iter().map(|x| 0.5 + 0.5 * x).collect();
+        let shader = "
+            var x: array<f32, 6>;
+            for (var i = 0u; i < 6u; i++) { x[i] = input[row * 6u + i]; }
+            let y = f(x);
+            output[row * 2u] = y.x;
+            output[row * 2u + 1u] = y.y;";
+        assert_close(&run(gpu(), &[(&model, "f")], shader, &input, 2), &model.forward(&input).unwrap());
     }
 }
 

@@ -277,5 +277,15 @@ fn keeps_channels(layer: &Layer) -> bool {
 /// Whether the layer keeps images, with the same channel dimension.
 fn keeps_images(layer: &Layer) -> bool {
     use Layer::*;
-    !matches!(layer, Dense(_) | Tied(_) | Transpose(_) | Encoding(_) | Custom(_) | ReduceMean(_) | ReduceMax(_))
+    !matches!(
+        layer,
+        Dense(_)
+            | Tied(_)
+            | Transpose(_)
+            | Encoding(_)
+            | CompositeEncoding(_)
+            | Custom(_)
+            | ReduceMean(_)
+            | ReduceMax(_)
+    )
 }

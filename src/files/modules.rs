@@ -121,7 +121,7 @@ pub(super) fn gather(file: &Contents<'_>) -> Vec<Module> {
             place,
         });
         match role {
-            "table" => module.kind = Kind::HashGrid,
+            role if role.starts_with("table") => module.kind = Kind::HashGrid,
             role if MEANS.contains(&role) => module.kind = Kind::BatchNorm,
             _ if shape.len() == 2 && module.kind == Kind::LayerNorm => module.kind = Kind::Dense,
             _ if matches!(shape.len(), 3 | 4) => module.kind = Kind::Conv,

@@ -56,7 +56,7 @@ impl Kind {
         match layer {
             Layer::Dense(_) => Kind::Dense,
             Layer::Conv(_) => Kind::Conv,
-            Layer::Encoding(_) => Kind::HashGrid,
+            Layer::Encoding(_) | Layer::CompositeEncoding(_) => Kind::HashGrid,
             Layer::BatchNorm(_) => Kind::BatchNorm,
             _ => Kind::LayerNorm,
         }
@@ -82,6 +82,7 @@ pub(super) fn keras_name(layer: &Layer, rank: usize) -> &'static str {
         Layer::RmsNorm(_) => "rms_normalization",
         Layer::BatchNorm(_) => "batch_normalization",
         Layer::Encoding(_) => "hash_grid",
+        Layer::CompositeEncoding(_) => "composite",
         _ => "layer_normalization",
     }
 }

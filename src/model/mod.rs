@@ -299,8 +299,9 @@ impl Model {
     /// A WGSL function named `name` that evaluates the network for one row inside an app's own shader, in any stage.
     /// It reads the [parameter buffer](Self::parameter_buffer) and returns the outputs of [`forward`](Self::forward).
     ///
-    /// The network must consist of any number of [encodings](crate::Encoding), including hash grids, then at least
-    /// one dense layer. Each may be followed by at most one activation. Flatten and dropout layers are ignored.
+    /// The network must consist of any number of [encodings](crate::Encoding), including hash grids and composite
+    /// encodings, then at least one dense layer. Each may be followed by at most one activation. Flatten and dropout
+    /// layers are ignored.
     ///
     /// ```no_run
     /// # fn app(model: wgrad::Model, shader: &str) -> wgrad::Result<()> {

@@ -78,6 +78,27 @@ impl NetworkBuilder {
         self.layer(encoding.into())
     }
 
+    /// Adds encodings of parts of a row, side by side. Each has a number of coordinates and an encoding. See
+    /// [`Layer::CompositeEncoding`].
+    ///
+    /// ```
+    /// use wgrad::{Activation::*, Encoding, HashGrid, Network};
+    /// // A position, a direction and two other numbers.
+    /// let radiance = Network::input(8)
+    ///     .composite_encoding([
+    ///         (3, HashGrid::default().into()),
+    ///         (3, Encoding::SphericalHarmonics { degree: 4 }),
+    ///         (2, Encoding::Identity { scale: 1.0, offset: 0.0 }),
+    ///     ])
+    ///     .dense(64, Relu)
+    ///     .dense(3, Identity)
+    ///     .build()?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn composite_encoding(self, parts: impl IntoIterator<Item = (u32, Encoding)>) -> Self {
+        self.layer(Layer::CompositeEncoding(parts.into_iter().collect()))
+    }
+
     /// Adds [`Layer::Flatten`], which reshapes a sample to one dimension.
     pub fn flatten(self) -> Self {
         self.layer(Layer::Flatten)

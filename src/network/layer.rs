@@ -7,7 +7,7 @@ use super::{
     RmsNorm, ScaleShift, Tied, Upsample,
 };
 use crate::activation::Activation;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, HashGrid};
 use crate::init::Init;
 use crate::ops::Pooling;
 use crate::shape::Shape;
@@ -68,6 +68,11 @@ pub enum Layer {
     BatchNorm(BatchNorm),
     /// See [`Encoding`].
     Encoding(Encoding),
+    /// A composite encoding: encodings of parts of a row, side by side.
+    ///
+    /// The first encoding takes this number of coordinates, the second takes the coordinates after them, and so on. The
+    /// numbers add up to the length of a row. The features are concatenated in the order of the encodings.
+    CompositeEncoding(Vec<(u32, Encoding)>),
     /// See [`Tied`].
     Tied(Tied),
     /// The elementwise sum of two or more inputs. Shapes broadcast as in NumPy: dimensions of length 1 and missing
@@ -165,6 +170,7 @@ impl Layer {
             Layer::RmsNorm(_) => "rms_norm",
             Layer::BatchNorm(_) => "batch_norm",
             Layer::Encoding(encoding) => encoding.kind(),
+            Layer::CompositeEncoding(_) => "composite",
             Layer::Tied(_) => "tied",
             Layer::Add => "add",
             Layer::Multiply => "multiply",
@@ -228,9 +234,14 @@ impl Layer {
                 vec![constant("scale", inputs, 1.0), constant("shift", inputs, 0.0)]
             }
             Layer::Encoding(Encoding::HashGrid(grid)) => {
-                let entries = grid.levels(inputs).last().map_or(0, |level| level.first + level.entries);
-                let (shape, init) = (vec![entries, grid.features_per_level], Init::Uniform { bound: 1e-4 });
-                vec![OwnParameter { role: "table".into(), shape, init, fans: [inputs, grid.features_per_level] }]
+                vec![table("table".into(), grid, inputs)]
+            }
+            Layer::CompositeEncoding(ref parts) => {
+                let grid = |(i, &(inputs, encoding)): (usize, &(u32, Encoding))| match encoding {
+                    Encoding::HashGrid(grid) => Some(table(format!("table_{}", i + 1), grid, inputs)),
+                    _ => None,
+                };
+                parts.iter().enumerate().filter_map(grid).collect()
             }
             Layer::Custom(ref custom) => custom.0.parameters(shapes).into_iter().map(OwnParameter::from).collect(),
             _ => Vec::new(),
@@ -262,6 +273,13 @@ fn weight_and_bias(shape: Vec<u32>, weight_init: Init, bias_init: Option<Init>) 
     let weight = OwnParameter { role: "weight".into(), shape, init: weight_init, fans };
     let bias = |init| OwnParameter { role: "bias".into(), shape: vec![units], init, fans };
     std::iter::once(weight).chain(bias_init.map(bias)).collect()
+}
+
+/// The table of a hash grid for points with this number of coordinates.
+fn table(role: String, grid: HashGrid, coordinates: u32) -> OwnParameter {
+    let entries = grid.levels(coordinates).last().map_or(0, |level| level.first + level.entries);
+    let (shape, init) = (vec![entries, grid.features_per_level], Init::Uniform { bound: 1e-4 });
+    OwnParameter { role, shape, init, fans: [coordinates, grid.features_per_level] }
 }
 
 /// A vector whose elements all start with this value.

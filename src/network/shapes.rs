@@ -35,10 +35,23 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
         Layer::Crop(crop) => crop.output(x, what)?,
         Layer::DepthToSpace(block) => of_blocks(x, *block, true, what)?,
         Layer::SpaceToDepth(block) => of_blocks(x, *block, false, what)?,
-        Layer::Encoding(_) if x.len() != 1 => {
+        Layer::Encoding(_) | Layer::CompositeEncoding(_) if x.len() != 1 => {
             return fault("samples of shape [features]".into(), format!("{x:?}; add a flatten layer before it"));
         }
         Layer::Encoding(encoding) => encoding.outputs(what, x[0])?.into(),
+        Layer::CompositeEncoding(parts) => {
+            let taken: u64 = parts.iter().map(|(coordinates, _)| u64::from(*coordinates)).sum();
+            if taken != u64::from(x[0]) || parts.iter().any(|(coordinates, _)| *coordinates == 0) {
+                let counts: Vec<u32> = parts.iter().map(|(coordinates, _)| *coordinates).collect();
+                let expected = format!("encodings of 1 or more coordinates each, {} in all", x[0]);
+                return fault(expected, format!("{counts:?}"));
+            }
+            let mut features = 0u32;
+            for (coordinates, encoding) in parts {
+                features = features.saturating_add(encoding.outputs(what, *coordinates)?);
+            }
+            features.into()
+        }
         Layer::Flatten => Shape::of(&[x.elements() as u32]),
         Layer::Dropout(rate) | Layer::SpatialDropout(rate) => below_one("dropout rate", *rate).map(|()| x)?,
         Layer::LayerNorm(_) | Layer::GroupNorm(_) | Layer::InstanceNorm(_) | Layer::RmsNorm(_) => {

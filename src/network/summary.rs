@@ -56,6 +56,10 @@ pub(super) fn title(name: &str, layer: &Layer) -> String {
         Layer::Dense(Dense { activation, .. }) => format!("{name} ({activation})"),
         Layer::Tied(Tied { to, transposed: None }) => format!("{name} (weights of {to})"),
         Layer::Tied(Tied { to, transposed: Some(activation) }) => format!("{name} ({to} transposed, {activation})"),
+        Layer::CompositeEncoding(parts) => {
+            let parts: Vec<String> = parts.iter().map(|(n, encoding)| format!("{n} {}", encoding.kind())).collect();
+            format!("{name} ({})", parts.join(", "))
+        }
         Layer::Activation(activation) if *activation != crate::Activation::Identity => format!("{name} ({activation})"),
         _ => name.into(),
     }

@@ -1,10 +1,13 @@
 //! Gradient of a hash grid's points.
 
 use super::*;
+use crate::encoding::HashGrid;
 
 /// Gradient of a hash grid's points. It is 0 for a coordinate outside of the grid.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridInput {
+    /// Options of the grid.
+    pub options: HashGrid,
     /// \[rows, dimensions\].
     pub x: Tensor,
     /// \[entries, features\].
@@ -30,7 +33,7 @@ impl Kernel for HashGridInput {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let source = text!("hash_grid.functions.wgsl", "hash_grid.slope.wgsl.in", "hash_grid_input.wgsl.in");
-        vec![self.grid().launch_rows(self, shader("hash_grid_input", source, self.grid().constants()))]
+        vec![self.grid().launch_rows(self, shader("hash_grid_input", source, self.grid().constants_with_features()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -46,7 +49,8 @@ impl Kernel for HashGridInput {
                 if !(x[i] < 0.0 || x[i] > 1.0) {
                     let others: f32 = (0..4).filter(|&a| a != axis).map(|a| corner.shares[a]).product();
                     let sign = if corner.far[axis] { 1.0 } else { -1.0 };
-                    output[i] += corner.resolution as f32 * sign * value * others;
+                    let slope = grid.interpolation.slope(corner.fractions[axis]);
+                    output[i] += corner.resolution as f32 * slope * sign * value * others;
                 }
             }
         });
@@ -63,7 +67,10 @@ impl Kernel for HashGridInput {
             let steep = f64::from(corner.resolution) * value;
             for axis in 0..grid.dimensions as usize {
                 let others: f64 = (0..4).filter(|&a| a != axis).map(|a| f64::from(corner.shares[a].abs())).product();
-                let share = f64::from(grid.dimensions - 1) * corner.share_off() + 2.0 * (terms + 6.0) * U * others;
+                let of_others: f64 =
+                    (0..grid.dimensions as usize).filter(|&a| a != axis).map(|a| corner.share_off(&grid, a)).sum();
+                let (slope, slope_off) = corner.slope(&grid, axis);
+                let share = slope.abs() * (of_others + 2.0 * (terms + 8.0) * U * others) + slope_off * others;
                 bounds[corner.row * grid.dimensions as usize + axis] += steep * share;
             }
         });
@@ -73,6 +80,6 @@ impl Kernel for HashGridInput {
 
 impl HashGridInput {
     fn grid(&self) -> Grid {
-        Grid::of(self.x, self.levels, self.gradient)
+        Grid::of(self.options, self.x, self.levels, self.gradient)
     }
 }

@@ -1,11 +1,14 @@
 //! Sums of a hash grid's gradients.
 
 use super::*;
+use crate::encoding::HashGrid;
 
 /// Adds the gradients of each point to the entries at the corners of its cells. The sums are integers, so they do not
 /// depend on the order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridScatter {
+    /// Options of the grid.
+    pub options: HashGrid,
     /// \[rows, dimensions\].
     pub x: Tensor,
     /// The same table as in [`HashGridForward`].
@@ -35,8 +38,8 @@ impl Kernel for HashGridScatter {
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let source =
             super::hash_grid_tangent::TANGENT.to_owned() + text!("shared/bits.wgsl", "hash_grid_scatter.wgsl.in");
-        let constants = self.grid().constants().into_iter().chain([("TANGENT", self.tangent.is_some().into())]);
-        vec![self.grid().launch(self, shader("hash_grid_scatter", source, constants.collect::<Vec<_>>()))]
+        let constants = [self.grid().constants_with_features(), vec![("TANGENT", self.tangent.is_some().into())]];
+        vec![self.grid().launch(self, shader("hash_grid_scatter", source, constants.concat()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -64,10 +67,10 @@ impl Kernel for HashGridScatter {
         let mut bounds = vec![0.0; self.sums.len() as usize];
         grid.for_each_corner(x, at.words(self.levels), |corner| {
             let (weight, weight_off) = match tangent {
-                None => (corner.weight(), corner.weight_off(grid.dimensions)),
+                None => (corner.weight(), corner.weight_off(&grid)),
                 Some(tangent) => {
                     let along = corner.tangent(x, tangent, grid.dimensions);
-                    (corner.weight_tangent(along), corner.weight_tangent_size_and_off(along, grid.dimensions).1)
+                    (corner.weight_tangent(along), corner.weight_tangent_size_and_off(along, &grid).1)
                 }
             };
             for (bound, dy) in bounds[grid.numbers(corner.entry)].iter_mut().zip(&gradient[corner.features..]) {
@@ -84,6 +87,6 @@ impl Kernel for HashGridScatter {
 
 impl HashGridScatter {
     fn grid(&self) -> Grid {
-        Grid::of(self.x, self.levels, self.gradient)
+        Grid::of(self.options, self.x, self.levels, self.gradient)
     }
 }

@@ -1,11 +1,14 @@
 //! Tangents of a hash grid's features.
 
 use super::*;
+use crate::encoding::HashGrid;
 
 /// Tangents of a hash grid's features: the derivative of the features along the tangents of the points. A coordinate
 /// outside of the grid does not move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HashGridTangent {
+    /// Options of the grid. Its interpolation is linear.
+    pub options: HashGrid,
     /// \[rows, dimensions\].
     pub x: Tensor,
     /// The same table as in [`HashGridForward`].
@@ -42,7 +45,7 @@ impl Kernel for HashGridTangent {
 
     fn launches(&self, _: &Adapter) -> Vec<Launch> {
         let source = TANGENT.to_owned() + text!("hash_grid_tangent.wgsl.in");
-        vec![self.grid().launch(self, shader("hash_grid_tangent", source, self.grid().constants()))]
+        vec![self.grid().launch(self, shader("hash_grid_tangent", source, self.grid().constants_with_features()))]
     }
 
     fn twin(&self, at: &mut Operands<'_>) {
@@ -69,7 +72,7 @@ impl Kernel for HashGridTangent {
         let roundings = 2.0 * (f64::from(1 << grid.dimensions) + 1.0) * U;
         grid.for_each_corner(x, at.words(self.levels), |corner| {
             let along = corner.tangent(x, tangent, grid.dimensions);
-            let (size, off) = corner.weight_tangent_size_and_off(along, grid.dimensions);
+            let (size, off) = corner.weight_tangent_size_and_off(along, &grid);
             let longest = 2.0 * along.iter().map(|t| f64::from(t.abs()) + flushed(*t)).sum::<f64>();
             for (i, value) in (corner.features..).zip(&table[grid.numbers(corner.entry)]) {
                 outputs[i] += value.abs() * (off + roundings * size);
@@ -83,7 +86,7 @@ impl Kernel for HashGridTangent {
 
 impl HashGridTangent {
     fn grid(&self) -> Grid {
-        Grid::of(self.x, self.levels, self.output)
+        Grid::of(self.options, self.x, self.levels, self.output)
     }
 }
 
@@ -109,13 +112,14 @@ impl Corner {
     }
 
     /// The sum of the absolute terms of [`weight_tangent`](Self::weight_tangent), and its error bound.
-    pub fn weight_tangent_size_and_off(&self, along: [f32; 4], dimensions: u32) -> (f64, f64) {
+    pub fn weight_tangent_size_and_off(&self, along: [f32; 4], grid: &Grid) -> (f64, f64) {
         let (mut size, mut off) = (0.0, 0.0);
         for (axis, &along) in along.iter().enumerate() {
             let (others, length) = (f64::from(self.others(axis).abs()), f64::from(along).abs());
             size += length * others;
             // The errors of the weights along the other axes add up, because these weights are at most 1.
-            off += length * f64::from(dimensions - 1) * self.share_off();
+            let of_others = (0..grid.dimensions as usize).filter(|&other| other != axis);
+            off += length * of_others.map(|other| self.share_off(grid, other)).sum::<f64>();
             // A tangent may be flushed to zero before or after it is multiplied by the resolution.
             off += if length < FLUSHED * f64::from(self.resolution) { length } else { 0.0 };
         }

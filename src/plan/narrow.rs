@@ -11,15 +11,21 @@ use crate::ops::LONGEST_LOOP;
 /// Encodings, if any, and then at least one dense layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NarrowNetwork {
-    pub encodings: Vec<NarrowEncoding>,
+    /// Each encoding has parts, side by side. All but composite encodings have one part.
+    pub encodings: Vec<Vec<NarrowEncoding>>,
     pub layers: Vec<NarrowLayer>,
 }
 
+/// An encoding of a row, or of a part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NarrowEncoding {
     pub encoding: Encoding,
-    /// The number of coordinates in a row.
+    /// The index of its first coordinate in a row.
+    pub first_input: u32,
+    /// The number of its coordinates.
     pub inputs: u32,
+    /// The index of its first feature in a row.
+    pub first_output: u32,
     pub outputs: u32,
     /// The offset of a hash grid's table in the parameters, a multiple of 64.
     pub table: u32,
@@ -29,7 +35,7 @@ impl NarrowNetwork {
     /// Length of an input row.
     pub fn inputs(&self) -> u32 {
         let of_layers = self.layers.first().map_or(0, |layer| layer.inputs);
-        self.encodings.first().map_or(of_layers, |encoding| encoding.inputs)
+        self.encodings.first().map_or(of_layers, |parts| parts.iter().map(|part| part.inputs).sum())
     }
 
     /// Length of an output row.
@@ -61,7 +67,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
     while let Some(i) = last.filter(|&i| network.nodes()[i].layer.is_view()) {
         last = i.checked_sub(1);
     }
-    let mut encodings: Vec<NarrowEncoding> = Vec::new();
+    let mut encodings: Vec<Vec<NarrowEncoding>> = Vec::new();
     let mut layers: Vec<NarrowLayer> = Vec::new();
     let mut inputs = network.inputs();
     for (i, node) in network.nodes().iter().enumerate() {
@@ -77,8 +83,8 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             Layer::Dropout(_) | Layer::SpatialDropout(_) => continue,
             _ if node.layer.is_view() => continue,
             Layer::Dense(dense) if node.shapes[0].len() == 1 => (None, Some(dense)),
-            Layer::Encoding(Encoding::HashGrid(grid)) => (Some((grid.into(), offset(0))), None),
-            Layer::Encoding(encoding) => (Some((encoding, 0)), None),
+            Layer::Encoding(encoding) => (Some(parts_of(&[(inputs, encoding)], offset)), None),
+            Layer::CompositeEncoding(ref parts) => (Some(parts_of(parts, offset)), None),
             Layer::Activation(_) if own == Activation::Identity => continue,
             Layer::Activation(_) if node.shapes[0].len() == 1 => (None, None),
             _ => {
@@ -90,7 +96,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
                 return fault(&format!("layer {name}"), kinds, actual);
             }
         };
-        let widest = match (encoding, encoded) {
+        let widest = match (&encoding, encoded) {
             (Some(_), true) => 0,
             (Some(_), false) => inputs,
             (None, true) => outputs,
@@ -101,9 +107,7 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
             return fault(&format!("layer {name}"), format!("at most {WIDEST_NARROW} inputs and outputs"), actual);
         }
         match (encoding, dense) {
-            (Some((encoding, table)), _) if layers.is_empty() => {
-                encodings.push(NarrowEncoding { encoding, inputs, outputs, table });
-            }
+            (Some(parts), _) if layers.is_empty() => encodings.push(parts),
             (_, Some(dense)) => {
                 let (weight, bias) = (offset(0), dense.has_bias().then(|| offset(1)));
                 layers.push(NarrowLayer { weight, bias, inputs, units: outputs, activation: own });
@@ -124,4 +128,19 @@ pub(super) fn narrow_under(network: &Network, loss: Option<Loss>) -> Result<Narr
         return fault("network", format!("at most {LONGEST_LOOP} inputs of all layers together"), rows.to_string());
     }
     Ok(NarrowNetwork { encodings, layers })
+}
+
+/// The parts of an encoding. `offset` returns the offset of a hash grid's table.
+fn parts_of(parts: &[(u32, Encoding)], offset: impl Fn(usize) -> u32) -> Vec<NarrowEncoding> {
+    let (mut first_input, mut first_output, mut tables) = (0, 0, 0..);
+    let part = |&(inputs, encoding): &(u32, Encoding)| {
+        let (outputs, table) = match encoding {
+            Encoding::HashGrid(_) => (encoding.features(), offset(tables.next().unwrap_or_default())),
+            _ => (inputs / encoding.group() * encoding.features(), 0),
+        };
+        let part = NarrowEncoding { encoding, first_input, inputs, first_output, outputs, table };
+        (first_input, first_output) = (first_input + inputs, first_output + outputs);
+        part
+    };
+    parts.iter().map(part).collect()
 }

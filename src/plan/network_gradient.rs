@@ -121,7 +121,8 @@ impl Builder<'_> {
         let lacking: Vec<String> = self.network.nodes().iter().filter(lacks).map(title).collect();
         if !lacking.is_empty() {
             let expected = "dense layers and activations except softmax and custom ones, layers that only move or add \
-                numbers, and encodings before all trained layers";
+                numbers, and encodings before all trained layers except composite ones and hash grids without linear \
+                interpolation";
             return Err(Error::shape(format!("layers of a {what}"), expected, lacking.join(", ")));
         }
         Ok(())

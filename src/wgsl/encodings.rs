@@ -1,8 +1,9 @@
 //! WGSL text of encodings: functions that return a few features of a row at a time, so that no row is stored. Other
 //! functions take the gradient of these features and add their part of the input's gradient.
 
+use super::composite::composite;
 use super::{gradients, of_type};
-use crate::encoding::{Encoding, HashGrid};
+use crate::encoding::{Encoding, GridInterpolation, GridStorage, HashGrid};
 use crate::ops::writer::{part, push};
 use crate::ops::{feature, interpolation, level_slope};
 use crate::plan::NarrowEncoding;
@@ -10,35 +11,40 @@ use crate::plan::NarrowEncoding;
 /// `fn encoded(input, i: u32) -> vec4f`: features 4 i to 4 i + 3 after all encodings. Past the end of the row it
 /// repeats the last feature. Other `numbers` than 4 are those of a hash grid's level. Names begin with `prefix`. With
 /// `gradient` also `encoded_gradient`: see [`gradients`](super::gradients).
-pub fn functions(encodings: &[NarrowEncoding], numbers: u32, prefix: &str, parameters: &str, gradient: bool) -> String {
+pub fn functions(
+    encodings: &[Vec<NarrowEncoding>],
+    numbers: u32,
+    prefix: &str,
+    parameters: &str,
+    gradient: bool,
+) -> String {
     let mut text = String::new();
     // Functions that several encodings share are written once.
     let mut shared = Vec::new();
     let Some(first) = encodings.first() else { return text };
-    for (n, encoding) in encodings.iter().enumerate() {
+    let inputs = first.iter().map(|part| part.inputs).sum();
+    for (n, parts) in encodings.iter().enumerate() {
         let function =
             if n + 1 == encodings.len() { format!("{prefix}encoded") } else { format!("{prefix}encoded_{n}") };
-        let row = Row { first, before: n.checked_sub(1).map(|before| format!("{prefix}encoded_{before}")) };
+        let row = Row { inputs, before: n.checked_sub(1).map(|before| format!("{prefix}encoded_{before}")) };
+        let [encoding] = &parts[..] else {
+            composite(&mut text, &mut shared, parts, &row, (&function, n), (prefix, parameters), gradient);
+            continue;
+        };
         // Encodings after another read four numbers of it at a time.
         let numbers = if n + 1 == encodings.len() { numbers } else { 4 };
         match encoding.encoding {
             Encoding::HashGrid(grid) => {
                 let names = [function, format!("{prefix}level_{n}"), format!("{prefix}levels_{n}")];
-                let level = [encoding.inputs, grid.features_per_level];
-                let table = (parameters, encoding.table);
-                let grid_prefix = format!("{prefix}grid_");
-                interpolation(&mut shared, level, table, &names[1], &grid_prefix);
-                hash_grid(&mut text, grid, &row, [encoding.inputs, numbers], &names);
+                let (grid_and_inputs, table) = ((grid, encoding.inputs), (parameters, encoding.table));
+                let grid_prefix = grid_prefix(prefix, grid);
+                let counts = [encoding.inputs, numbers];
+                interpolation(&mut shared, grid_and_inputs, table, &names[1], &grid_prefix);
+                hash_grid(&mut text, grid, &row, counts, &names);
                 if gradient {
                     let slope = format!("{prefix}slope_{n}");
-                    level_slope(&mut shared, level, &names[1], &slope, &grid_prefix);
-                    gradients::hash_grid(
-                        &mut text,
-                        grid,
-                        &row,
-                        [encoding.inputs, numbers],
-                        [&names[0], &slope, &names[2]],
-                    );
+                    level_slope(&mut shared, grid_and_inputs, &names[1], &slope, &grid_prefix);
+                    gradients::hash_grid(&mut text, grid, &row, counts, [&names[0], &slope, &names[2]]);
                 }
             }
             of_numbers => {
@@ -57,24 +63,35 @@ pub fn functions(encodings: &[NarrowEncoding], numbers: u32, prefix: &str, param
     shared.concat() + &text
 }
 
+/// The first part of the names that grids with the same options share.
+pub fn grid_prefix(prefix: &str, grid: HashGrid) -> String {
+    let of_storage = if grid.storage == GridStorage::Tiled { "tiled_" } else { "" };
+    let of_interpolation = match grid.interpolation {
+        GridInterpolation::Linear => "",
+        GridInterpolation::Smoothstep => "smoothstep_",
+        GridInterpolation::Nearest => "nearest_",
+    };
+    format!("{prefix}{of_storage}{of_interpolation}grid_")
+}
+
 /// The input row of an encoding.
-pub(super) struct Row<'a> {
-    /// The encoding that takes the network's input.
-    pub first: &'a NarrowEncoding,
+pub struct Row {
+    /// The length of the network's input.
+    pub inputs: u32,
     /// The function that returns four features of the row. `None` for the network's input.
     pub before: Option<String>,
 }
 
-impl Row<'_> {
+impl Row {
     pub fn input(&self) -> String {
-        format!("input: {}", of_type(self.first.inputs))
+        format!("input: {}", of_type(self.inputs))
     }
 
     /// The WGSL text of element `i` of the row.
     pub fn number(&self, i: &str) -> String {
         match &self.before {
             Some(before) => format!("{before}(input, {i} / 4u)[{i} % 4u]"),
-            None if self.first.inputs == 1 => "input".into(),
+            None if self.inputs == 1 => "input".into(),
             None => format!("input[{i}]"),
         }
     }
@@ -90,10 +107,13 @@ impl Row<'_> {
     }
 }
 
-/// Encodes each coordinate separately. The features of a coordinate are adjacent.
+/// Encodes each group of coordinates separately. The features of a group are adjacent.
 fn one_by_one(text: &mut String, at: &NarrowEncoding, row: &Row, [function, feature, number]: &[String; 3]) {
     let (input, features, last) = (row.input(), at.encoding.features(), at.outputs - 1);
-    let of = row.number("j");
+    let of = match at.encoding.group() {
+        1 => row.number("j"),
+        _ => format!("vec3f({})", [0, 1, 2].map(|k| row.number(&format!("(j * 3u + {k}u)"))).join(", ")),
+    };
     push(
         text,
         format_args!(
@@ -116,16 +136,26 @@ fn hash_grid(
     [dimensions, numbers]: [u32; 2],
     [function, level, levels]: &[String; 3],
 ) {
-    let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
-    let table = table.join(", ").replace(['['], "(").replace([']'], ")");
-    let (count, last) = (grid.levels, grid.levels - 1);
-    push(text, format_args!("const {levels} = array<vec4u, {count}>({table});"));
+    self::levels(text, grid, dimensions, levels);
+    let last = grid.levels - 1;
     push(text, format_args!("fn {function}({}, i: u32) -> {} {{", row.input(), of_type(numbers)));
     if let Some(before) = &row.before {
         push(text, format_args!("    let before = {before}(input, 0u);"));
     }
     push(text, format_args!("    let point = {};", row.point(dimensions)));
+    if grid.features_per_level == 8 {
+        push(text, format_args!("    let features = {level}(point, {levels}[min(i / 2u, {last}u)]);"));
+        push(text, format_args!("    return select(features[0], features[1], i % 2u == 1u);\n}}"));
+        return;
+    }
     let each = numbers / grid.features_per_level;
     let quad = (0..each).map(|k| format!("{level}(point, {levels}[min(i * {each}u + {k}u, {last}u)])"));
     push(text, format_args!("    return {}({});\n}}", of_type(numbers), quad.collect::<Vec<_>>().join(", ")));
+}
+
+/// The table of a grid's levels.
+pub fn levels(text: &mut String, grid: HashGrid, dimensions: u32, name: &str) {
+    let table: Vec<String> = grid.levels(dimensions).iter().map(|level| format!("vec4u{:?}", level.words())).collect();
+    let table = table.join(", ").replace(['['], "(").replace([']'], ")");
+    push(text, format_args!("const {name} = array<vec4u, {}>({table});", grid.levels));
 }

@@ -1,5 +1,6 @@
 //! WGSL text that evaluates a network of narrow layers. One invocation of an app's shader computes one row.
 
+mod composite;
 mod encodings;
 mod gradients;
 mod names;
@@ -139,11 +140,11 @@ impl Wgsl {
     /// How many numbers of an encoded row are computed at a time. The text of a hash grid's level is long, so it is in
     /// the text only once.
     fn numbers(&self) -> u32 {
-        match self.network.encodings.last() {
-            Some(NarrowEncoding { encoding: Encoding::HashGrid(grid), .. })
+        match self.network.encodings.last().map(Vec::as_slice) {
+            Some([NarrowEncoding { encoding: Encoding::HashGrid(grid), .. }])
                 if self.network.layers[0].units.is_multiple_of(4) =>
             {
-                grid.features_per_level
+                grid.features_per_level.min(4)
             }
             _ => 4,
         }

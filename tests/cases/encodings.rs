@@ -1,13 +1,35 @@
 //! Checks encodings and their gradients.
 
 use super::*;
-use wgrad::{Encoding, HashGrid, Network, TrainerConfig};
+use wgrad::{Encoding, GridInterpolation, GridStorage, HashGrid, Network, TrainerConfig};
 
 /// Coordinates inside the unit cube, outside it, and on the edges of cells and of the cube.
 fn points(random: &mut Random, n: usize) -> Vec<f32> {
     let odd = [0.0, -0.0, 1.0, 0.5, 0.25, 1.0 / 3.0, -0.1, 1.5, -1e20, 1e20, 1e-40, 0.999_999_94, 1.000_000_1];
     let mut draw = |i: usize| if i.is_multiple_of(5) { odd[i / 5 % odd.len()] } else { random.f32().abs() };
     (0..n).map(&mut draw).collect()
+}
+
+/// Directions of length 1, axes included.
+fn directions(random: &mut Random, n: usize) -> Vec<f32> {
+    let mut draw = |i: usize| {
+        let axis = i / 5 % 3;
+        let drawn = if i.is_multiple_of(5) {
+            [0, 1, 2].map(|a| f32::from(u8::from(a == axis)))
+        } else {
+            [(); 3].map(|()| random.f32())
+        };
+        let length = drawn.iter().map(|x| x * x).sum::<f32>().sqrt();
+        drawn.map(|x| x / length)
+    };
+    (0..n / 3).flat_map(&mut draw).collect()
+}
+
+fn inputs(random: &mut Random, encoding: Encoding, n: usize) -> Vec<f32> {
+    match encoding {
+        Encoding::SphericalHarmonics { .. } => directions(random, n),
+        _ => points(random, n),
+    }
 }
 
 /// Takes the encoding's ops from the plan of a training step and runs them on random inputs. The layer before the
@@ -27,11 +49,14 @@ fn check_encoding(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
             return Ok(());
         }
     };
-    check_tangents(check, coordinates, encoding, rows)?;
+    // Only linear interpolation has tangents.
+    if !matches!(encoding, Encoding::HashGrid(grid) if grid.interpolation != GridInterpolation::Linear) {
+        check_tangents(check, coordinates, encoding, rows)?;
+    }
     let mut random = Random(u64::from(rows * 31 + coordinates) | 1);
     let parameters = plan.find(Role::Parameters);
     let mut lockstep = check.lockstep(Plan { step, report: vec![], ..plan })?;
-    lockstep.set(x.buffer, &points(&mut random, x.len() as usize))?;
+    lockstep.set(x.buffer, &inputs(&mut random, encoding, x.len() as usize))?;
     lockstep.set(gradient.buffer, &random.f32s(gradient.len() as usize))?;
     if let Some(id) = parameters {
         lockstep.set(id, &random.f32s(network.parameter_words() as usize))?;
@@ -62,7 +87,7 @@ fn check_tangents(check: &mut Check, coordinates: u32, encoding: Encoding, rows:
         lockstep.set(id, &random.f32s(words))?;
     }
     if let Some(x) = x {
-        lockstep.set(x, &points(&mut random, (rows * coordinates) as usize))?;
+        lockstep.set(x, &inputs(&mut random, encoding, (rows * coordinates) as usize))?;
     }
     for _ in 0..2 {
         check.agree(&mut lockstep, &format!("tangents of {rows} rows of {coordinates}, {encoding:?}"))?;
@@ -106,6 +131,11 @@ pub fn encodings_at_awkward_sizes(check: &mut Check) -> Result<()> {
             check_encoding(check, [1, 2, 5][i % 3], encoding, rows)?;
         }
     }
+    for (degree, coordinates) in (1..=8).zip([3, 6].into_iter().cycle()) {
+        for rows in [1, 3, 63, 65, 257] {
+            check_encoding(check, coordinates, Encoding::SphericalHarmonics { degree }, rows)?;
+        }
+    }
     Ok(())
 }
 
@@ -119,7 +149,14 @@ pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
                 log2_hashmap_size: 9,
                 base_resolution: [300, 9, 3, 2][dimensions as usize - 1],
                 per_level_scale: 1.7,
+                ..HashGrid::default()
             };
+            check_encoding(check, dimensions, grid.into(), rows)?;
+            let storage = [GridStorage::Dense, GridStorage::Tiled, GridStorage::Hash][i % 3];
+            let interpolation =
+                [GridInterpolation::Smoothstep, GridInterpolation::Nearest][(i + dimensions as usize) % 2];
+            let features_per_level = [8, 2, 4, 1][(i + dimensions as usize) % 4];
+            let grid = HashGrid { features_per_level, levels: 3, storage, interpolation, ..grid };
             check_encoding(check, dimensions, grid.into(), rows)?;
         }
     }
@@ -127,7 +164,7 @@ pub fn hash_grids_at_awkward_sizes(check: &mut Check) -> Result<()> {
     let grid = HashGrid { levels: 1, log2_hashmap_size: 1, ..HashGrid::default() };
     check_encoding(check, 3, grid.into(), 500)?;
     // The rows have the maximum number of features. There are more rows than one workgroup sums.
-    let widest = HashGrid { levels: 32, features_per_level: 4, log2_hashmap_size: 6, per_level_scale: 1.1, ..grid };
+    let widest = HashGrid { levels: 32, features_per_level: 8, log2_hashmap_size: 6, per_level_scale: 1.1, ..grid };
     check_encoding(check, 2, widest.into(), 3001)?;
     check_encoding(check, 2, HashGrid { base_resolution: 1 << 23, ..grid }.into(), 100)
 }

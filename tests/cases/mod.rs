@@ -113,6 +113,7 @@ pub const CASES: &[Case] = &{
         case!(a_norm_beyond_f32_has_a_limit, "sum_squares"),
         case!(every_optimizer_updates_at_awkward_lengths, "update"),
         case!(adam_updates_at_early_and_late_steps, "update"),
+        case!(adam_skips_zero_gradients, "update"),
         case!(updates_with_groups_limits_and_accumulation, "update"),
         case!(updates_at_the_edges_of_the_numbers, "update"),
     ]

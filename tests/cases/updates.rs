@@ -68,7 +68,9 @@ impl UpdateCase {
         let mut random = Random(u64::from(len + update));
         let mut lockstep = check.lockstep(single(&buffers, Op::Update(op)))?;
         lockstep.set(BufferId(0), &random.f32s(len as usize))?;
-        lockstep.set(BufferId(1), &random.f32s(len as usize))?;
+        let mut gradients = random.f32s(len as usize);
+        gradients.iter_mut().step_by(7).for_each(|g| *g = 0.0);
+        lockstep.set(BufferId(1), &gradients)?;
         // Means of squares are not negative.
         let squares: Vec<f32> = random.f32s(moments.max(1) as usize).into_iter().map(|x| x * x).collect();
         lockstep.set(BufferId(2), &squares)?;
@@ -94,6 +96,7 @@ fn optimizers() -> Vec<Optimizer> {
         Adagrad { rate_decay: 0.1, initial_accumulator: 0.1, ..Adagrad::default() }.into(),
         Adam::default().into(),
         Adam { beta1: 0.0, weight_decay: 0.1, ..Adam::default() }.into(),
+        Adam { skip_zero_gradients: true, weight_decay: 0.1, ..Adam::default() }.into(),
         AdamW::default().into(),
         Lion { weight_decay: 0.1, ..Lion::default() }.into(),
         AdaBound::default().into(),
@@ -174,6 +177,28 @@ pub fn updates_decay_weights_by_an_amount(check: &mut Check) -> Result<()> {
             }
             let zeros = lockstep.get(BufferId(0)).iter().filter(|w| **w == 0.0).count();
             check.expect(zeros > 0 && zeros < 640, || format!("{zeros} of 640 weights are 0"));
+        }
+    }
+    Ok(())
+}
+
+/// An update keeps the bits of a weight and its moments if the gradient is 0, and changes all others.
+pub fn adam_skips_zero_gradients(check: &mut Check) -> Result<()> {
+    let adam = Adam { skip_zero_gradients: true, weight_decay: 0.1, ..Adam::default() };
+    for case in [UpdateCase::new(adam, 320, 5), UpdateCase { scale: true, ..UpdateCase::new(adam, 320, 5) }] {
+        let mut lockstep = case.lockstep(check)?;
+        let gradients: Vec<f32> = (0..320).map(|i| [0.0, 0.5, -0.0, 1e-30][i % 4]).collect();
+        lockstep.set(BufferId(1), &gradients)?;
+        let before = [0, 2].map(|buffer| lockstep.get(BufferId(buffer)));
+        check.agree(&mut lockstep, "skipped weights")?;
+        let after = [0, 2].map(|buffer| lockstep.get(BufferId(buffer)));
+        for (before, after) in before.iter().zip(&after) {
+            for (i, (before, after)) in before.iter().zip(after).enumerate() {
+                // Blocks of moments consist of 64 elements, so the pattern of the gradients repeats in them.
+                check.expect((before.to_bits() == after.to_bits()) == (i % 2 == 0), || {
+                    format!("number {i}: {before} became {after}")
+                });
+            }
         }
     }
     Ok(())

@@ -3,8 +3,9 @@
 
 use wgrad::plan::*;
 use wgrad::{
-    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GroupNorm, HashGrid, Lion, Lookahead, Loss,
-    Losses, Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig, Upsample,
+    Activation, AdaBound, Adagrad, Adam, AdamW, Clip, Ema, Encoding, GridInterpolation, GridStorage, GroupNorm,
+    HashGrid, Lion, Lookahead, Loss, Losses, Network, Optimizer, Pool, RmsNorm, RmsProp, Schedule, Sgd, TrainerConfig,
+    Upsample,
 };
 
 /// Plans that together use every kind of op, every activation and every optimizer.
@@ -19,8 +20,16 @@ pub fn plans() -> Vec<Plan> {
         .build()
         .unwrap();
     let grid = HashGrid { levels: 4, log2_hashmap_size: 8, features_per_level: 4, ..HashGrid::default() };
+    let smooth = HashGrid {
+        features_per_level: 8,
+        storage: GridStorage::Tiled,
+        interpolation: GridInterpolation::Smoothstep,
+        ..grid
+    };
     let encoded = Network::input(2)
         .encoding(grid)
+        .dense(2, Activation::Tanh)
+        .encoding(smooth)
         .dense(3, Activation::Tanh)
         .encoding(grid)
         .encoding(Encoding::Identity { scale: 0.5, offset: 0.25 })
@@ -30,7 +39,17 @@ pub fn plans() -> Vec<Plan> {
     let logits = Network::input(5).dense(3, Activation::Identity).build().unwrap();
     let waves = [Encoding::Frequency { frequencies: 2 }, Encoding::TriangleWave { frequencies: 2 }];
     let waves = waves.into_iter().fold(Network::input(2), |network, encoding| network.encoding(encoding));
+    let waves = waves.dense(3, Activation::Tanh).encoding(Encoding::SphericalHarmonics { degree: 3 });
     let waves = waves.encoding(Encoding::OneBlob { bins: 3 }).dense(3, Activation::Identity).build().unwrap();
+    // Encodings of parts of a row, before and after a hash grid.
+    let parts = [
+        (2, Encoding::Identity { scale: -0.5, offset: 0.25 }),
+        (2, HashGrid { interpolation: GridInterpolation::Nearest, ..grid }.into()),
+        (3, Encoding::SphericalHarmonics { degree: 2 }),
+        (1, Encoding::OneBlob { bins: 5 }),
+    ];
+    let parts = Network::input(5).dense(8, Activation::Tanh).composite_encoding(parts);
+    let parts = parts.dense(3, Activation::Identity).build().unwrap();
     let channels = Network::input([3, 5])
         .dense(7, Activation::Relu)
         .batch_norm()
@@ -67,7 +86,9 @@ pub fn plans() -> Vec<Plan> {
     let schedule = Schedule::cosine(50, 0.25).warm_up(3);
     let clip = Some(Clip::Norm(1.0));
     let config = TrainerConfig { batch: 12, accumulate: 2, clip, schedule, ..TrainerConfig::default() };
-    let adam = Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625, weight_decay: 0.25 }.into();
+    let adam =
+        Adam { learning_rate: 0.5, beta1: 0.75, beta2: 0.875, epsilon: 0.0625, weight_decay: 0.25, ..Adam::default() }
+            .into();
     let sgd = Sgd { momentum: 0.75, ..Sgd::default() }.into();
     let smoothed = Loss::SmoothedSoftmaxCrossEntropy { smoothing: 0.125 };
     let batches_of = |batch| TrainerConfig { batch, ..TrainerConfig::default() };
@@ -116,6 +137,7 @@ pub fn plans() -> Vec<Plan> {
         Plan::evaluation(&network, Loss::BinaryCrossEntropy, 12).unwrap(),
         Plan::evaluation(&logits, Loss::SoftmaxCrossEntropy, 12).unwrap(),
         Plan::training(&waves, Loss::MeanSquaredError, &sgd, &config).unwrap(),
+        Plan::training(&parts, Loss::MeanSquaredError, &sgd, &config).unwrap(),
         of_rows(12),
         of_rows(8),
         images(1),

@@ -1,6 +1,11 @@
 //! Layers and losses in f64 with their textbook formulas, one sample at a time.
 
-use wgrad::{Activation, Conv, Encoding, Interpolation, Layer, Loss, Margin, Padding, Pool, Pooling, ScaleShift};
+use std::sync::OnceLock;
+
+use wgrad::{
+    Activation, Conv, Encoding, GridInterpolation, GridStorage, Interpolation, Layer, Loss, Margin, Padding, Pool,
+    Pooling, ScaleShift,
+};
 
 /// A sample: its shape, and its numbers in row-major order.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +182,16 @@ pub fn outputs(layer: &Layer, weights: &[&[f64]], inputs: &[&Sample], corners: &
         &Layer::ScaleShift(ScaleShift::Fixed { scale, shift }) => {
             x.map_rows(|row| row.iter().map(|x| x * f64::from(scale) + f64::from(shift)).collect())
         }
+        Layer::CompositeEncoding(parts) => x.map_rows(|row| {
+            let (mut row, mut tables) = (row, weights.iter());
+            let of_part = |&(coordinates, encoding): &(u32, Encoding)| {
+                let (own, rest) = row.split_at(coordinates as usize);
+                row = rest;
+                let table = if matches!(encoding, Encoding::HashGrid(_)) { tables.next() } else { None };
+                encode(encoding, own, table.copied().unwrap_or_default())
+            };
+            parts.iter().flat_map(of_part).collect()
+        }),
         &Layer::Encoding(encoding) => x.map_rows(|row| encode(encoding, row, weights.first().unwrap_or(&&[][..]))),
         Layer::Activation(_) | Layer::Dropout(_) | Layer::SpatialDropout(_) => x.clone(),
         Layer::Flatten => Sample::new(&[x.values.len() as u32], x.values.clone()),
@@ -486,6 +501,7 @@ pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
             let at = |i: u32| start + (end - start) * f64::from(i) / 64.0;
             (0..64).map(|i| simpson(at(i), at(i + 1))).sum()
         }),
+        Encoding::SphericalHarmonics { degree } => x.chunks(3).flat_map(|d| harmonics(d, degree as usize)).collect(),
         Encoding::HashGrid(grid) => {
             let (entries, features) = (1u64 << grid.log2_hashmap_size, grid.features_per_level as usize);
             let mut first = 0;
@@ -493,7 +509,12 @@ pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
             for level in 0..grid.levels {
                 let scale = f64::from(grid.per_level_scale).powi(level as i32);
                 let resolution = (f64::from(grid.base_resolution) * scale).round();
-                let vertices = (resolution as u64 + 1).pow(x.len() as u32);
+                let side = match grid.storage {
+                    GridStorage::Tiled => (resolution as u64 + 1).min(grid.base_resolution.into()),
+                    _ => resolution as u64 + 1,
+                };
+                let vertices = side.pow(x.len() as u32);
+                let hashed = grid.storage == GridStorage::Hash && vertices > entries;
                 let mut sum = vec![0.0; features];
                 for corner in 0..1usize << x.len() {
                     let (mut weight, mut number, mut hash) = (1.0, 0, 0u32);
@@ -501,23 +522,83 @@ pub fn encode(encoding: Encoding, x: &[f64], table: &[f64]) -> Vec<f64> {
                         let p = x.clamp(0.0, 1.0) * resolution;
                         let cell = p.floor().min(resolution - 1.0);
                         let far = (corner >> axis & 1) as f64;
-                        weight *= 1.0 - (p - cell - far).abs();
+                        weight *= match grid.interpolation {
+                            GridInterpolation::Nearest => f64::from(u8::from((p - cell).round() == far)),
+                            GridInterpolation::Smoothstep => {
+                                let t = 1.0 - (p - cell - far).abs();
+                                t * t * (3.0 - 2.0 * t)
+                            }
+                            _ => 1.0 - (p - cell - far).abs(),
+                        };
                         let vertex = (cell + far) as u64;
-                        number = number * (resolution as u64 + 1) + vertex;
+                        number = number * side + vertex % side;
                         hash ^= (vertex as u32).wrapping_mul([1, 2654435761, 805459861, 3674653429][axis]);
                     }
-                    let entry = if vertices > entries { u64::from(hash) % entries } else { number };
+                    let entry = if hashed { u64::from(hash) % entries } else { number };
                     for (f, sum) in sum.iter_mut().enumerate() {
                         *sum += weight * table[(first + entry as usize) * features + f];
                     }
                 }
                 y.extend(sum);
-                first += (vertices.min(entries) as usize).next_multiple_of(64 / features);
+                first += (if hashed { entries } else { vertices } as usize).next_multiple_of(64 / features);
             }
             y
         }
         other => panic!("{other:?} has no formula here"),
     }
+}
+
+/// The real spherical harmonics below a degree, orthonormal over the unit sphere. Their polynomials are found
+/// numerically, so this shares no coefficient with the library.
+fn harmonics(direction: &[f64], degree: usize) -> Vec<f64> {
+    static POLYNOMIALS: OnceLock<Vec<Vec<Vec<f64>>>> = OnceLock::new();
+    let polynomials = POLYNOMIALS.get_or_init(|| (0..8).map(|m| polynomials_along_z(m, 8)).collect());
+    let [x, y, z] = direction.try_into().unwrap();
+    let mut features = vec![0.0; degree * degree];
+    for l in 0..degree {
+        for m in 0..=l {
+            // The sine of the polar angle to the power m, with the sign of Condon and Shortley.
+            let radius = (-f64::hypot(x, y)).powi(m as i32);
+            let (sin, cos) = (m as f64 * f64::atan2(y, x)).sin_cos();
+            let along_z = radius * value(&polynomials[m][l - m], z);
+            features[l * l + l - m] = along_z * sin;
+            features[l * l + l + m] = along_z * cos;
+        }
+    }
+    features
+}
+
+/// The polynomials of order m for the degrees l below `degree`. Gram and Schmidt make them orthonormal on [-1, 1] with
+/// the weight (1 - z^2)^m, times the integral of cos^2(m phi) over a turn.
+fn polynomials_along_z(m: usize, degree: usize) -> Vec<Vec<f64>> {
+    let turn = std::f64::consts::PI * if m == 0 { 2.0 } else { 1.0 };
+    let product = |p: &[f64], q: &[f64]| {
+        let f = |z: f64| value(p, z) * value(q, z) * (1.0 - z * z).powi(m as i32);
+        // Simpson's rule. Its error is about 1e-12 with this number of intervals.
+        let n = 4000;
+        let h = 2.0 / f64::from(n);
+        let inside = |i: u32| f64::from([2, 4][i as usize % 2]) * f(-1.0 + h * f64::from(i));
+        turn * h / 3.0 * (f(-1.0) + f(1.0) + (1..n).map(inside).sum::<f64>())
+    };
+    let mut basis: Vec<Vec<f64>> = Vec::new();
+    for power in 0..degree - m {
+        let mut p = vec![0.0; power + 1];
+        p[power] = 1.0;
+        // The second pass removes the rounding errors of the first.
+        for q in basis.iter().chain(&basis) {
+            let share = product(&p, q);
+            p.iter_mut().zip(q).for_each(|(p, q)| *p -= share * q);
+        }
+        let length = product(&p, &p).sqrt();
+        p.iter_mut().for_each(|p| *p /= length);
+        basis.push(p);
+    }
+    basis
+}
+
+/// A polynomial with these coefficients, from the constant on.
+fn value(coefficients: &[f64], z: f64) -> f64 {
+    coefficients.iter().rev().fold(0.0, |sum, c| sum * z + c)
 }
 
 /// The loss of a row. It takes logits if the loss includes the last activation.

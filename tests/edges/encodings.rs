@@ -41,7 +41,10 @@ fn exact(encoding: Encoding, x: f64) -> [f64; 2] {
 fn table(encoding: Encoding) -> Table {
     let (rows, features) = (INPUTS.len(), if matches!(encoding, Encoding::Identity { .. }) { 1 } else { 2 });
     let (x, output) = (tensor(0, rows), tensor(1, rows * features));
-    let op = Encode { encoding, x, gradient: None, tangent: None, output };
+    let matrix =
+        |tensor: Tensor, columns: usize| Tensor::new(tensor.buffer, tensor.dtype, [rows as u32, columns as u32]);
+    let (x, output) = (matrix(x, 1), matrix(output, features));
+    let op = Encode { parts: vec![EncodePart::whole(encoding, 1)], x, gradient: None, tangent: None, output };
     let buffers = [("x", x.len(), Role::Activation), ("y", output.len(), Role::Activation)];
     let mut both = Both::new(&buffers, Op::Encode(op));
     both.set(0, &INPUTS);

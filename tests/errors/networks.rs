@@ -162,6 +162,9 @@ pub fn options() -> Section {
     let init = |init: Init| layer(3, Dense::new(2, Relu).weight_init(init));
     let encoding = |encoding: Encoding| layer(2, Layer::Encoding(encoding));
     let grid = HashGrid::default();
+    let identity = Encoding::Identity { scale: 1.0, offset: 0.0 };
+    let composite = |counts: [u32; 2]| Layer::CompositeEncoding(counts.map(|n| (n, identity)).to_vec());
+    let dense = HashGrid { levels: 12, storage: GridStorage::Dense, ..grid };
     let lines = vec![
         line("negative slope", of(LeakyRelu(-0.1))),
         line("sine of frequency 0", of(Sine(0.0))),
@@ -176,10 +179,15 @@ pub fn options() -> Section {
         line("weights that are NaN", init(Init::Constant(f32::NAN))),
         line("no frequencies", encoding(Encoding::Frequency { frequencies: 0 })),
         line("too many bins", encoding(Encoding::OneBlob { bins: 2000 })),
+        line("harmonics of degree 9", layer(3, Layer::Encoding(Encoding::SphericalHarmonics { degree: 9 }))),
+        line("harmonics of 4 coordinates", layer(4, Layer::Encoding(Encoding::SphericalHarmonics { degree: 4 }))),
+        line("composite of too few coordinates", layer(4, composite([2, 1]))),
+        line("composite with an empty part", layer(4, composite([4, 0]))),
         line("offset that is NaN", encoding(Encoding::Identity { scale: 1.0, offset: f32::NAN })),
         line("hash grid, 3 features per level", encoding(HashGrid { features_per_level: 3, ..grid }.into())),
         line("hash grid, 33 levels", encoding(HashGrid { levels: 33, ..grid }.into())),
         line("hash grid, levels that shrink", encoding(HashGrid { per_level_scale: 0.5, ..grid }.into())),
+        line("hash grid, dense and fine", layer(3, Layer::Encoding(dense.into()))),
         line("hash grid, very fine", encoding(HashGrid { base_resolution: 1 << 24, ..grid }.into())),
     ];
     Section { title: "Options of layers", lines }

@@ -130,6 +130,11 @@ pub fn losses() -> Section {
         line("eikonal term above an encoding of a dense layer", {
             eikonal(dense(2, Identity).encoding(Encoding::Frequency { frequencies: 2 }).dense(1, Identity), 0.1)
         }),
+        line("eikonal term above a composite encoding and a hash grid with smoothstep", {
+            let grid = HashGrid { interpolation: GridInterpolation::Smoothstep, ..HashGrid::default() };
+            let parts = [1, 1].map(|coordinates| (coordinates, Encoding::OneBlob { bins: 1 }));
+            eikonal(Network::input(2).composite_encoding(parts).encoding(grid).dense(1, Identity), 0.1)
+        }),
         line("eikonal term of 2 outputs", eikonal(dense(2, Identity), 0.1)),
         line(
             "eikonal term of two outputs",

@@ -275,8 +275,9 @@ impl<'a> Writer<'a> {
                 text.replace("COLUMNS_PHASE", &columns).replace("X_PHASE", &self.word(op.x))
             }
             Phase::Encode(op) => {
-                let features = op.encoding.features();
-                feature(&mut self.shared, op.encoding, "feature", &format!("feature_{i}"), "encoding_");
+                let encoding = op.parts[0].encoding;
+                let features = encoding.features();
+                feature(&mut self.shared, encoding, "feature", &format!("feature_{i}"), "encoding_");
                 self.text += &format!(
                     "\nfn number_{i}(x: u32, column: u32) -> f32 {{
     return feature_{i}(word_of_{}(x + column / {features}u), column % {features}u);
@@ -321,7 +322,8 @@ fn pair_{i}(x: u32, column: u32) -> vec2f {{
         let features = op.y.columns() / levels;
         let mut texts = Vec::new();
         let table = ("PARAMETERS", self.op.place(op.table).1);
-        interpolation(&mut texts, [dimensions, features], table, &format!("level_{i}"), "grid_");
+        let (options, prefix) = ((op.options, dimensions), format!("grid_{i}_"));
+        interpolation(&mut texts, options, table, &format!("level_{i}"), &prefix);
         for text in texts {
             // Quads of parameters are read by a function.
             let mut parts = text.split("PARAMETERS[");

@@ -187,10 +187,11 @@ impl<'a> Text<'a> {
     fn encode(&mut self, i: usize, encode: &Encode) {
         self.load(encode.x);
         let name = format!("feature_{i}");
-        feature(&mut self.functions, encode.encoding, "feature", &name, "encoding_");
+        let encoding = encode.parts[0].encoding;
+        feature(&mut self.functions, encoding, "feature", &name, "encoding_");
         let text = template::expand(text!("narrow_rows.encode.wgsl.in"), &[("column", 4)], &[]);
         let text = text.replace("encoded", &format!("encoded_{i}")).replace("feature", &name);
-        self.functions.push(text.replace("FEATURES", &format!("{}u", encode.encoding.features())));
+        self.functions.push(text.replace("FEATURES", &format!("{}u", encoding.features())));
         self.store(format!("encoded_{i}(own, {}u)", encode.output.columns()), encode.output);
     }
 
@@ -200,7 +201,8 @@ impl<'a> Text<'a> {
         let (dimensions, features) = (grid.x.columns(), columns / levels);
         let words = self.op.levels.iter().find(|(tensor, _)| *tensor == grid.levels).map(|(_, words)| &words[..]);
         let (table, name) = (self.op.parameter(grid.table), format!("level_{i}"));
-        interpolation(&mut self.functions, [dimensions, features], ("parameters", table), &name, "grid_");
+        let (options, prefix) = ((grid.options, dimensions), format!("grid_{i}_"));
+        interpolation(&mut self.functions, options, ("parameters", table), &name, &prefix);
         let rows: Vec<String> = words.unwrap_or_default().chunks_exact(4).map(of_level).collect();
         self.functions.push(format!("const levels_{i} = array<vec4u, {levels}>({});\n", rows.join(", ")));
         let counts = [("row", 4), ("dimension", dimensions), ("level", 4 / features), ("features", features)];

@@ -13,7 +13,7 @@ use crate::kernel_sources::ADAPTERS;
 use crate::network::Network;
 use crate::plan::{NarrowNetwork, Plan, narrow};
 use crate::texture_io::{FORMATS, from_texture, from_texture_crops, from_texture_random, to_texture};
-use crate::{Activation, CustomActivation, CustomLoss, Encoding, HashGrid, Loss};
+use crate::{Activation, CustomActivation, CustomLoss, Encoding, GridInterpolation, GridStorage, HashGrid, Loss};
 use plans::plans;
 
 mod layouts;
@@ -44,8 +44,18 @@ fn texts() -> BTreeMap<String, String> {
         let mut free = names.filter(|name| texts.get(name).is_none_or(|known| *known == text));
         texts.insert(free.next().unwrap(), text);
     }
-    for features in [1, 2, 4] {
+    for features in [1, 2, 4, 8] {
         texts.insert(format!("hash_grid {features}"), grid_source(features));
+    }
+    let encodings = [
+        Encoding::Identity { scale: 1.0, offset: 0.0 },
+        Encoding::Frequency { frequencies: 1 },
+        Encoding::TriangleWave { frequencies: 1 },
+        Encoding::OneBlob { bins: 1 },
+        Encoding::SphericalHarmonics { degree: 1 },
+    ];
+    for encoding in encodings {
+        texts.insert(format!("encoding {}", encoding.kind()), whole(encoding));
     }
     texts.insert("pointwise_loss own".into(), pointwise_loss(Loss::Custom(&OWN_LOSS), Activation::Identity));
     for activation in activations() {
@@ -167,23 +177,37 @@ fn wgsl_functions() -> String {
         add(&name, NarrowNetwork { encodings: Vec::new(), layers: op.layers }, words);
     }
     let grids = [1, 2, 4].map(|features_per_level| HashGrid { levels: 5, features_per_level, ..HashGrid::default() });
+    let smooth = HashGrid { interpolation: GridInterpolation::Smoothstep, ..grids[1] };
     let scaled = Encoding::Identity { scale: -0.5, offset: 1e-9 };
     let waves = Encoding::Frequency { frequencies: 3 };
     let blob = Encoding::OneBlob { bins: 9 };
-    let encoded: [(&str, u32, &[Encoding]); 9] = [
+    let encoded: [(&str, u32, &[Encoding]); 13] = [
         ("scaled", 3, &[scaled]),
         ("waves", 1, &[waves]),
         ("triangles", 64, &[Encoding::TriangleWave { frequencies: 12 }]),
         ("blob", 2, &[blob]),
+        ("harmonics", 3, &[Encoding::SphericalHarmonics { degree: 5 }]),
+        ("waves_of_directions", 6, &[Encoding::SphericalHarmonics { degree: 2 }, waves]),
         ("grid1", 1, &[grids[0].into()]),
         ("grid2", 2, &[grids[1].into()]),
         ("grid4", 4, &[grids[2].into()]),
+        ("grid8", 3, &[HashGrid { features_per_level: 8, storage: GridStorage::Tiled, ..smooth }.into()]),
+        ("grid_on_grid", 2, &[HashGrid { levels: 1, ..smooth }.into(), grids[1].into()]),
         ("several", 3, &[scaled, grids[1].into(), waves, scaled]),
         ("grid_and_blob", 3, &[grids[2].into(), Encoding::Identity { scale: 1.0, offset: 0.0 }, blob]),
+    ];
+    // The 9 + 10 * 6 features of `several`.
+    let parts = [
+        (3, Encoding::SphericalHarmonics { degree: 2 }),
+        (2, grids[1].into()),
+        (2, HashGrid { features_per_level: 8, levels: 2, ..smooth }.into()),
+        (1, grids[0].into()),
+        (52, blob),
     ];
     for (name, inputs, encodings) in encoded {
         for units in [8, 3] {
             let network = encodings.iter().fold(Network::input(inputs), |network, &e| network.encoding(e));
+            let network = if name == "several" { network.composite_encoding(parts) } else { network };
             let network = network.dense(units, Activation::Silu).dense(units, Activation::Silu).build().unwrap();
             add(&format!("{name}_to_{units}"), narrow(&network).unwrap(), network.parameter_words());
         }

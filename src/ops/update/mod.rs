@@ -165,6 +165,7 @@ impl OptimizerStep {
             ("CLIP", self.clip.is_some().into()),
             ("LIMIT", self.clip.unwrap_or(0.0).into()),
             ("ACCUMULATES", self.accumulates.into()),
+            ("SKIP_ZEROS", self.optimizer.skips_zero_gradients().into()),
         ];
         [constants, formulas::constants(&self.optimizer)].concat()
     }
@@ -202,40 +203,46 @@ impl OptimizerStep {
         if self.waits(&state) {
             return;
         }
-        let (weight_decay, decoupled) = self.optimizer.weight_decay();
         let (count, moments_count) = (self.states() as usize, self.optimizer.moments() as usize);
         for i in range {
             let w = &mut parameters[i];
             let scales = multipliers.map_or([1.0, 1.0], |m| [m[i / 64 * 2], m[i / 64 * 2 + 1]]);
-            let rate = state.learning_rate * scales[0];
-            let decay = weight_decay * scales[1];
-            let mut g = gradient(i);
-            if let Some(limit) = self.clip {
-                g = g.clamp(-limit, limit);
-            }
-            match decoupled {
-                // Otherwise an infinite weight would become NaN.
-                _ if weight_decay == 0.0 => {}
-                true => *w -= rate * decay * *w,
-                false => g += decay * *w,
-            }
+            let g = gradient(i);
             let state_at = |number: usize| (number < count).then(|| moment_at(i, number, count));
             let load = |number: usize| state_at(number).map_or(0.0, |at| moments[at]);
             let mut own = [0, 1].map(load);
             let mut averages = [0, 1].map(|number| load(moments_count + number));
-            *w -= formulas::step(&self.optimizer, rate, g, &state, &mut own);
-            // NaN and numbers that become NaN below stay as they are.
-            if self.absolute_decay > 0.0 && w.abs() <= 3.4e38 {
-                let decay = state.learning_rate * self.absolute_decay * scales[0] * scales[1];
-                *w = w.signum() * (w.abs() - decay).max(0.0);
+            if g != 0.0 || !self.optimizer.skips_zero_gradients() {
+                *w = self.stepped(*w, g, scales, &state, &mut own);
             }
-            // An infinite weight would never change, and behind a ReLU the loss would not show it.
-            *w = formulas::within(*w, 3.4e38);
             formulas::average(&self.averages, w, &mut averages, &state);
             for (number, new) in own.into_iter().take(moments_count).chain(averages).enumerate().take(count) {
                 moments[moment_at(i, number, count)] = new;
             }
         }
+    }
+
+    /// A weight after its step. `scales` are the factors of its learning rate and of its weight decay.
+    fn stepped(&self, mut w: f32, mut g: f32, scales: [f32; 2], state: &StepState, moments: &mut [f32; 2]) -> f32 {
+        let (weight_decay, decoupled) = self.optimizer.weight_decay();
+        let (rate, decay) = (state.learning_rate * scales[0], weight_decay * scales[1]);
+        if let Some(limit) = self.clip {
+            g = g.clamp(-limit, limit);
+        }
+        match decoupled {
+            // Otherwise an infinite weight would become NaN.
+            _ if weight_decay == 0.0 => {}
+            true => w -= rate * decay * w,
+            false => g += decay * w,
+        }
+        w -= formulas::step(&self.optimizer, rate, g, state, moments);
+        // NaN and numbers that become NaN below stay as they are.
+        if self.absolute_decay > 0.0 && w.abs() <= 3.4e38 {
+            let decay = state.learning_rate * self.absolute_decay * scales[0] * scales[1];
+            w = w.signum() * (w.abs() - decay).max(0.0);
+        }
+        // An infinite weight would never change, and behind a ReLU the loss would not show it.
+        formulas::within(w, 3.4e38)
     }
 
     /// Error bounds of parameters and moments, for gradients with errors.
@@ -253,6 +260,10 @@ impl OptimizerStep {
             let rate = f64::from(state.learning_rate) * scales[0];
             let decay = f64::from(weight_decay) * scales[1];
             let mut g = gradients[i];
+            let skips = self.optimizer.skips_zero_gradients();
+            let skipped = skips && g.value == 0.0 && g.off == 0.0;
+            // Only one side may see a gradient of 0 and skip the weight.
+            let unsure = skips && g.value.abs() <= g.off + FLUSHED;
             if let Some(limit) = self.clip {
                 g.value = g.value.clamp(-f64::from(limit), limit.into());
             }
@@ -263,13 +274,22 @@ impl OptimizerStep {
                 g = Off::sum([g, Off::exact(decay * w[i])], 3.0);
             }
             let own = |m: usize| moments.as_ref().filter(|_| m < count).map_or(0.0, |all| all[moment_at(i, m, count)]);
-            let (step, kept) = formulas::bounds(&self.optimizer, rate, g, &state, own(0), own(1));
+            let (step, mut kept) = formulas::bounds(&self.optimizer, rate, g, &state, own(0), own(1));
             let mut after = Off::sum([before, Off { value: -step.value, ..step }], 1.0);
             if self.absolute_decay > 0.0 {
                 let decay = rate * scales[1] * f64::from(self.absolute_decay);
                 let size = Off { value: after.value.abs(), ..after };
                 let left = Off::sum([size, Off::sum([Off::exact(-decay)], 3.0)], 1.0);
                 after = Off { value: left.value.max(0.0) * after.value.signum(), ..left };
+            }
+            if skipped {
+                (after, kept) = (Off::exact(w[i]), [own(0), own(1)].map(Off::exact));
+            } else if unsure {
+                after.off += (after.value - w[i]).abs();
+                kept = [0, 1].map(|number| Off {
+                    off: kept[number].off + (kept[number].value - own(number)).abs(),
+                    ..kept[number]
+                });
             }
             let averages = [0, 1].map(|number| own(moments_count + number));
             let (after, averages) = formulas::average_bounds(&self.averages, after, averages, &state);

@@ -67,8 +67,11 @@ fn kind(plan: &Plan, op: &Op) -> Option<Kind> {
     let rows = |tensors: &[&Tensor]| tensors.iter().all(is_batch).then_some(Kind::Rows);
     match op {
         Op::Gather(gather) => rows(&[&gather.x]),
-        Op::Encode(Encode { x, gradient: None, tangent: None, output, .. }) => rows(&[x, output]),
-        Op::HashGridForward(HashGridForward { x, y, .. }) => rows(&[x, y]),
+        Op::Encode(Encode { parts, x, gradient: None, tangent: None, output }) => match parts[..] {
+            [EncodePart { encoding, .. }] if encoding.group() == 1 => rows(&[x, output]),
+            _ => None,
+        },
+        Op::HashGridForward(HashGridForward { options, x, y, .. }) if options.features_per_level <= 4 => rows(&[x, y]),
         Op::Pointwise(Pointwise { input, saved: None, output, dropout: None, .. }) => rows(&[input, output]),
         Op::Pointwise(Pointwise { input, saved: Some(saved), output, dropout: None, .. }) => {
             rows(&[input, saved, output])

@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod batch_norm;
+mod composite;
 mod convolution;
 mod custom;
 mod dense;
@@ -20,7 +21,7 @@ use self::dense::LayerMatmul;
 use super::builder::{Builder, Lowered, limit};
 use super::{LONGEST_ROW, Role, Shape, Tensor, rows, seen_as};
 use crate::activation::Activation;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, GridInterpolation};
 use crate::error::{Error, Result};
 use crate::network::{self, Layer, Network, Node};
 
@@ -80,6 +81,7 @@ pub(super) fn forward(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> 
         Layer::BatchNorm(norm) => batch_norm::forward(at, norm, plan),
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::forward(at, grid, plan),
         Layer::Encoding(encoding) => encode::forward(at, encoding, plan),
+        Layer::CompositeEncoding(parts) => composite::forward(at, &parts, plan),
         Layer::Add => arithmetic::add(at, plan),
         Layer::Multiply => arithmetic::multiply(at, plan),
         Layer::Concat { axis } => moving::concat(at, axis, plan),
@@ -142,6 +144,7 @@ pub(super) fn backward(
         Layer::BatchNorm(norm) => batch_norm::backward(at, norm.epsilon, first, plan)?,
         Layer::Encoding(Encoding::HashGrid(grid)) => hash_grid::backward(at, grid, first, plan)?,
         Layer::Encoding(encoding) => encode::backward(at, encoding, first, plan)?,
+        Layer::CompositeEncoding(parts) => composite::backward(at, &parts, first, plan)?,
         Layer::Add => arithmetic::add_backward(at, first, plan)?,
         Layer::Multiply => arithmetic::multiply_backward(at, first, plan)?,
         Layer::Concat { axis } => moving::concat_backward(at, axis, first, plan)?,
@@ -163,6 +166,7 @@ pub(super) fn has_tangent(network: &Network, node: &Node, needs_input: bool) -> 
             layer.activation().is_twice_differentiable()
         }
         Layer::Encoding(Encoding::Identity { .. }) => true,
+        Layer::Encoding(Encoding::HashGrid(grid)) if grid.interpolation != GridInterpolation::Linear => false,
         // The gradient of its input would need second derivatives of the encoding.
         Layer::Encoding(_) => !needs_input,
         Layer::ScaleShift(network::ScaleShift::Fixed { .. }) => true,
