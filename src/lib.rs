@@ -90,6 +90,7 @@
 //! - `files`: saves and loads models and training runs as safetensors, for example with `Model::save` and
 //!   `Trainer::resume`. It also stores compiled kernels and measurements on disk. It adds the dependencies
 //!   `safetensors`, `serde` and `serde_json`.
+//! - `onnx`: reads ONNX models, with [`Onnx`] and [`Model::from_onnx`]. It adds no dependency.
 //! - `mnist`: reads the MNIST files.
 
 #![warn(missing_docs)]
@@ -142,6 +143,8 @@ pub mod mnist;
 mod model;
 mod named_values;
 mod network;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod ops;
 mod optimizer;
 mod orthogonal;
@@ -197,6 +200,8 @@ pub use network::{
     Layer, LayerNorm, LayerOps, LayerTensors, Margin, Network, NetworkBuilder, Pad, Padding, Parameter, Pool, RmsNorm,
     ScaleShift, Size, Summary, TensorSpec, Tied, Upsample, Value,
 };
+#[cfg(feature = "onnx")]
+pub use onnx::Onnx;
 pub use ops::{CustomOp, PARAMETER_ALIGNMENT, Pooling, TwinTensors};
 pub use optimizer::{AdaBound, Adagrad, Adam, AdamW, Lion, Optimizer, RmsProp, Sgd};
 pub use output_losses::Losses;

@@ -11,17 +11,25 @@ use crate::error::{Error, Result};
 pub(crate) struct Registry<T> {
     kind: &'static str,
     by_name: Mutex<BTreeMap<String, T>>,
+    /// The items that need no registration.
+    built_in: fn(&str) -> Option<T>,
 }
 
 impl<T: Clone + PartialEq> Registry<T> {
     pub const fn new(kind: &'static str) -> Self {
-        Self { kind, by_name: Mutex::new(BTreeMap::new()) }
+        Self { kind, by_name: Mutex::new(BTreeMap::new()), built_in: |_| None }
+    }
+
+    /// As [`new`](Self::new), with items that need no registration.
+    #[cfg(feature = "onnx")]
+    pub const fn with(kind: &'static str, built_in: fn(&str) -> Option<T>) -> Self {
+        Self { kind, by_name: Mutex::new(BTreeMap::new()), built_in }
     }
 
     /// Registers an item. Registering the same item again has no effect.
     pub fn register(&self, name: &str, new: T) -> Result<()> {
         let mut by_name = self.lock();
-        if by_name.get(name).is_some_and(|known| *known != new) {
+        if by_name.get(name).cloned().or_else(|| (self.built_in)(name)).is_some_and(|known| known != new) {
             let expected = format!("a name that no other {} has", self.kind);
             return Err(Error::shape(format!("registration of a custom {}", self.kind), expected, format!("{name:?}")));
         }
@@ -31,7 +39,7 @@ impl<T: Clone + PartialEq> Registry<T> {
 
     /// The item that is registered under a name.
     pub fn find(&self, name: &str) -> Option<T> {
-        self.lock().get(name).cloned()
+        self.lock().get(name).cloned().or_else(|| (self.built_in)(name))
     }
 
     /// The kind and name for an error, if nothing is registered under a name.

@@ -129,8 +129,13 @@ impl PartialEq for CustomActivation {
 }
 
 #[cfg(feature = "files")]
-pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> =
-    crate::registry::Registry::new("activation");
+pub(crate) static REGISTERED: crate::registry::Registry<&CustomActivation> = {
+    #[cfg(feature = "onnx")]
+    let registry = crate::registry::Registry::with("activation", super::elementary);
+    #[cfg(not(feature = "onnx"))]
+    let registry = crate::registry::Registry::new("activation");
+    registry
+};
 
 #[cfg(feature = "files")]
 crate::registry::by_name!(CustomActivation, REGISTERED);

@@ -1,12 +1,16 @@
 //! Activation functions. The implementations are in `functions.rs`.
 
 mod custom;
+#[cfg(feature = "onnx")]
+mod elementary;
 mod functions;
 mod second_derivative;
 
 use std::fmt;
 
 pub use custom::CustomActivation;
+#[cfg(feature = "onnx")]
+pub(crate) use elementary::elementary;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
 

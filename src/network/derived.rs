@@ -5,6 +5,41 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
+#[cfg(feature = "onnx")]
+impl Graph {
+    /// As [`build`](Self::build), without the layers and inputs that lead to no output.
+    pub(crate) fn build_reachable(self, outputs: Vec<(String, Value)>) -> Result<Network> {
+        let old = self.network();
+        let mut wanted: Vec<Source> = outputs.iter().map(|(_, value)| value.source()).collect();
+        let mut reached = std::collections::HashSet::new();
+        while let Some(source) = wanted.pop() {
+            match source {
+                Source::Node { node, .. } if reached.insert(Source::Node { node, output: 0 }) => {
+                    wanted.extend(&old.nodes[node].inputs);
+                }
+                Source::Input(_) => {
+                    reached.insert(source);
+                }
+                Source::Node { .. } => {}
+            }
+        }
+        let mut graph = Graph::new();
+        let mut values = std::collections::HashMap::new();
+        for (i, spec) in old.inputs.iter().enumerate().filter(|(i, _)| reached.contains(&Source::Input(*i))) {
+            values.insert(Source::Input(i), graph.input(&spec.name, spec.shape));
+        }
+        for (node, old) in old.nodes.iter().enumerate() {
+            if reached.contains(&Source::Node { node, output: 0 }) {
+                let given: Vec<Value> = old.inputs.iter().map(|source| values[source]).collect();
+                for (output, value) in graph.push(old.layer.clone(), &given, Some(old.name.clone()))?.into_iter().enumerate() {
+                    values.insert(Source::Node { node, output }, value);
+                }
+            }
+        }
+        graph.build(outputs.into_iter().map(|(name, value)| (name, values[&value.source()])))
+    }
+}
+
 impl Network {
     /// The same network with one more activation after an output.
     pub(crate) fn followed_by(&self, output: usize, activation: Activation) -> Result<Self> {

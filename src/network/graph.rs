@@ -43,6 +43,14 @@ pub struct Value {
     source: Source,
 }
 
+impl Value {
+    /// Where it comes from, in its own graph.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn source(self) -> Source {
+        self.source
+    }
+}
+
 impl Default for Graph {
     fn default() -> Self {
         Self::new()
@@ -214,6 +222,11 @@ impl Graph {
         self.network.finish()
     }
 
+    #[cfg(feature = "onnx")]
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Adds a layer and returns its outputs. Without a name, it gets its default name.
     pub(crate) fn push(&mut self, layer: Layer, inputs: &[Value], name: Option<String>) -> Result<Vec<Value>> {
         self.check_inputs()?;
@@ -238,8 +251,9 @@ impl Graph {
         let from = if of.is_empty() { "no input".into() } else { format!("from {of}") };
         let what = format!("layer {name} ({from})");
         let several = matches!(layer, Layer::Add | Layer::Multiply | Layer::Concat { .. } | Layer::Custom(_));
-        if !several && sources.len() != 1 {
-            return Err(Error::shape(what, "1 input", sources.len()));
+        let inputs = if matches!(layer, Layer::Constant { .. }) { 0 } else { 1 };
+        if !several && sources.len() != inputs {
+            return Err(Error::shape(what, if inputs == 1 { "1 input" } else { "no input" }, sources.len()));
         }
         let (shapes, parameters, states) = match &layer {
             Layer::Tied(tied) => network.tied(tied, &name, &what, given[0]).map_err(|error| error.within(&what))?,

@@ -112,6 +112,14 @@ pub enum Layer {
     /// The maximum over these axes, which are removed. The result is NaN if an element is NaN. The gradient goes to the
     /// first of equal maxima.
     ReduceMax(Vec<i32>),
+    /// A tensor that is the same for each sample. It takes no input.
+    Constant {
+        /// The shape of one sample.
+        shape: Shape,
+        /// Whether it is a weight, which is trained. Otherwise it is a [state](crate::Network::states). It starts as
+        /// zeros.
+        trained: bool,
+    },
     /// See [`CustomLayer`].
     Custom(Custom),
 }
@@ -182,6 +190,7 @@ impl Layer {
             Layer::ScaleShift(_) => "scale_shift",
             Layer::ReduceMean(_) => "reduce_mean",
             Layer::ReduceMax(_) => "reduce_max",
+            Layer::Constant { .. } => "constant",
             Layer::Custom(custom) => custom.0.kind(),
         }
     }
@@ -243,6 +252,7 @@ impl Layer {
                 };
                 parts.iter().enumerate().filter_map(grid).collect()
             }
+            Layer::Constant { shape, trained: true } => vec![value(shape)],
             Layer::Custom(ref custom) => custom.0.parameters(shapes).into_iter().map(OwnParameter::from).collect(),
             _ => Vec::new(),
         }
@@ -253,6 +263,7 @@ impl Layer {
         let inputs = columns(shapes);
         match self {
             Layer::BatchNorm(_) => vec![constant("mean", inputs, 0.0), constant("variance", inputs, 1.0)],
+            Layer::Constant { shape, trained: false } => vec![value(*shape)],
             Layer::Custom(custom) => custom.0.states(shapes).into_iter().map(OwnParameter::from).collect(),
             _ => Vec::new(),
         }
@@ -285,6 +296,12 @@ fn table(role: String, grid: HashGrid, coordinates: u32) -> OwnParameter {
 /// A vector whose elements all start with this value.
 fn constant(role: &str, length: u32, value: f32) -> OwnParameter {
     OwnParameter { role: role.into(), shape: vec![length], init: Init::Constant(value), fans: [length, length] }
+}
+
+/// The tensor of a [`Layer::Constant`].
+fn value(shape: Shape) -> OwnParameter {
+    let fans = [shape.first(), shape.last()].map(|length| length.copied().unwrap_or(1));
+    OwnParameter { role: "value".into(), shape: shape.to_vec(), init: Init::Zeros, fans }
 }
 
 /// The length of the first input's last dimension.

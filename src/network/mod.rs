@@ -178,7 +178,7 @@ impl Network {
             if !node.layer.is_view() {
                 return Some(node);
             }
-            source = node.inputs[0];
+            source = *node.inputs.first()?;
         }
         None
     }

@@ -15,6 +15,12 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
     let error = |expected: String, actual: String| Error::shape(what, expected, actual);
     let fault = |expected: String, actual: String| Err(error(expected, actual));
     layer.activation().check()?;
+    if let Layer::Constant { shape, .. } = layer {
+        return match (1..MOST_DIMENSIONS).contains(&shape.len()) && !shape.contains(&0) {
+            true => Ok(vec![*shape]),
+            false => fault("a shape of 1 to 4 dimensions, and no length of 0".into(), format!("{shape:?}")),
+        };
+    }
     let at_least = if matches!(layer, Layer::Add | Layer::Multiply) { 2 } else { 1 };
     if inputs.len() < at_least {
         return fault(format!("at least {at_least} inputs"), inputs.len().to_string());
@@ -79,8 +85,8 @@ pub(super) fn outputs(layer: &Layer, what: &str, inputs: &[Shape]) -> Result<Vec
             option("shift of ScaleShift::Fixed", "finite", *shift, shift.is_finite())?;
             x
         }
-        // The other layer has already been looked up.
-        Layer::Tied(_) => x,
+        // The other layer has already been looked up, and a constant has no input.
+        Layer::Tied(_) | Layer::Constant { .. } => x,
         Layer::Add | Layer::Multiply => inputs[1..].iter().try_fold(x, |a, &b| {
             let alike = || "shapes that broadcast (lengths that are equal or 1, compared from the last axis)".into();
             a.broadcast(&b).ok_or_else(|| error(alike(), listed(inputs)))

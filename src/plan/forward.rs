@@ -64,8 +64,8 @@ impl Builder<'_> {
     /// The activation of a layer. Skips layers that only change the shape.
     pub fn activation_of(&self, node: usize) -> Activation {
         let node = &self.network.nodes()[node];
-        match (node.layer.is_view(), node.inputs[0]) {
-            (true, Source::Node { node, .. }) => self.activation_of(node),
+        match (node.layer.is_view(), node.inputs.first().copied()) {
+            (true, Some(Source::Node { node, .. })) => self.activation_of(node),
             _ => node.layer.activation(),
         }
     }

@@ -4,6 +4,7 @@ mod activation;
 mod arithmetic;
 mod batch_norm;
 mod composite;
+mod constant;
 mod convolution;
 mod custom;
 mod dense;
@@ -90,6 +91,7 @@ pub(super) fn forward(at: &LayerContext, plan: &mut Builder) -> Result<Lowered> 
         Layer::Transpose(order) => moving::transpose(at, &order, plan),
         Layer::ScaleShift(of) => scale_shift::forward(at, of, plan),
         Layer::Custom(layer) => custom::forward(at, &layer, plan),
+        Layer::Constant { trained, .. } => constant::forward(at, trained, plan),
         Layer::ReduceMean(axes) => reducing::forward(at, super::Reduction::Mean, &axes, plan),
         Layer::ReduceMax(axes) => reducing::forward(at, super::Reduction::Max, &axes, plan),
     }
@@ -153,6 +155,7 @@ pub(super) fn backward(
         Layer::Transpose(order) => moving::transpose_backward(at, &order, first, plan)?,
         Layer::ScaleShift(of) => scale_shift::backward(at, of, first, plan)?,
         Layer::Custom(layer) => custom::backward(at, &layer, gradients, plan)?,
+        Layer::Constant { .. } => constant::backward(at, first, plan)?,
         Layer::ReduceMean(axes) => reducing::mean_backward(at, &axes, first, plan)?,
         Layer::ReduceMax(axes) => reducing::max_backward(at, &axes, first, plan)?,
     }

@@ -1,0 +1,287 @@
+//! Arithmetic on two or more values, with broadcasting.
+
+use super::{Entry, Importer, Op};
+use crate::activation::Activation;
+use crate::network::{Layer, Value};
+use crate::onnx::Result;
+use crate::onnx::layout::{Factor, View, count, merged, permutation};
+use crate::onnx::tensor::{Data, Tensor, broadcast};
+
+impl Importer<'_> {
+    /// A value or a constant times a number.
+    pub fn scaled(&mut self, entry: &Entry, scale: f32) -> Result<Entry> {
+        self.mapped(entry, scale, 0.0)
+    }
+
+    /// scale · x + shift.
+    pub fn mapped(&mut self, entry: &Entry, scale: f32, shift: f32) -> Result<Entry> {
+        Ok(match entry {
+            Entry::View(view) => {
+                Entry::View(View { value: self.scale_shift(scale, shift, view.value)?, ..view.clone() })
+            }
+            Entry::Constant(tensor) => {
+                let Data::F32(values) = &tensor.data else { return Err("a constant that is no float".into()) };
+                let data = Data::F32(values.iter().map(|value| scale * value + shift).collect());
+                Entry::Constant(Tensor { data, ..tensor.clone() })
+            }
+        })
+    }
+
+    /// The value after an activation.
+    pub fn after(&mut self, view: &View, activation: Activation) -> Result<View> {
+        Ok(View { value: self.activation(activation, view.value)?, ..view.clone() })
+    }
+
+    /// Splits the factors of some dimensions of both values alike, and gives them the same numbers.
+    pub fn unified(&mut self, lead: &mut View, other: &mut View, dims: &[usize], can_move: bool) -> Result<()> {
+        let alike = dims.iter().all(|&d| lead.refine(d, other, d, &mut self.factors));
+        if !alike {
+            if !can_move {
+                return Err("a constant whose shape divides the other value differently".into());
+            }
+            // In ONNX's own order, factors of any lengths will do.
+            let ordered = self.in_order(other)?;
+            *other = ordered;
+            for dim in 0..other.dims.len() {
+                other.dims[dim] = match dims.contains(&dim) {
+                    true => lead.dims[dim].iter().map(|factor| self.factors.make(factor.length)).collect(),
+                    false => self.factors.of(count(&other.dims[dim]))?,
+                };
+            }
+            other.order = other.logical();
+        }
+        for &d in dims {
+            for i in 0..lead.dims[d].len() {
+                let (from, to) = (other.dims[d][i], lead.dims[d][i]);
+                for list in other.dims.iter_mut().chain([&mut other.order]) {
+                    list.iter_mut().filter(|factor| **factor == from).for_each(|factor| *factor = to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The elementwise sum or product of two entries. At least one is no constant.
+    pub fn combined(&mut self, a: &Entry, b: &Entry, multiply: bool) -> Result<View> {
+        let (lead, other) = match (a, b) {
+            (Entry::View(a), b) => (a, b),
+            (a, Entry::View(b)) => (b, a),
+            _ => return Err("two constants".into()),
+        };
+        let mut lead = lead.clone();
+        let (mut other, data) = match other {
+            Entry::View(view) => (view.clone(), None),
+            Entry::Constant(tensor) => {
+                let Data::F32(_) = tensor.data else { return Err("a constant that is no float".into()) };
+                let mut tensor = tensor.clone();
+                if tensor.dims.len() > lead.dims.len() && self.batch == 1 {
+                    match tensor.dims.first() {
+                        Some(1) if tensor.dims.len() == lead.dims.len() + 1 => tensor.dims.remove(0),
+                        _ => return Err(format!("a constant of the shape {:?} beside a batch", tensor.dims)),
+                    };
+                }
+                let wide = broadcast(&tensor.dims, &lead.lengths())?;
+                if let Some(value) = tensor.uniform()
+                    && wide == lead.lengths()
+                {
+                    let (scale, shift) = if multiply { (value, 0.0) } else { (1.0, value) };
+                    return Ok(View { value: self.scale_shift(scale, shift, lead.value)?, ..lead });
+                }
+                (self.view(lead.value, &tensor.dims)?, Some(tensor))
+            }
+        };
+        if data.is_none() && self.batch == 1 && lead.dims.len() != other.dims.len() {
+            return Err("two values of different numbers of dimensions, so that one has its batch elsewhere".into());
+        }
+        let rank = lead.dims.len().max(other.dims.len());
+        for view in [&mut lead, &mut other] {
+            while view.dims.len() < rank {
+                view.dims.insert(0, vec![]);
+                view.channels = view.channels.map(|channels| channels + 1);
+            }
+        }
+        broadcast(&lead.lengths(), &other.lengths())?;
+        let common: Vec<usize> = (0..rank).filter(|&d| count(&lead.dims[d]) > 1 && count(&other.dims[d]) > 1).collect();
+        self.unified(&mut lead, &mut other, &common, data.is_none())?;
+        let dims: Vec<Vec<Factor>> = (0..rank)
+            .map(|d| if lead.dims[d].is_empty() { other.dims[d].clone() } else { lead.dims[d].clone() })
+            .collect();
+        let holds = |view: &View| dims.iter().flatten().all(|factor| view.order.contains(factor));
+        let order = match (holds(&lead), data.is_none() && holds(&other)) {
+            (true, _) => lead.order.clone(),
+            (_, true) => other.order.clone(),
+            _ => dims.concat(),
+        };
+        let of = |view: &View| order.iter().filter(|factor| view.order.contains(factor)).copied().collect::<Vec<_>>();
+        let marks = |factor: &Factor| [lead.order.contains(factor), other.order.contains(factor)];
+        let shapes = merged(order.iter().map(|factor| (factor.length.into(), marks(factor))));
+        if shapes.len() > 4 {
+            return Err("a broadcast of more than 4 dimensions".into());
+        }
+        let side = |i: usize| shapes.iter().map(|(length, has)| if has[i] { *length } else { 1 }).collect::<Vec<_>>();
+        let (first, second) = (self.arranged(&lead, of(&lead))?, of(&other));
+        let first = self.shaped(first.value, &side(0))?;
+        let second = match data {
+            None => {
+                let value = self.arranged(&other, second)?.value;
+                self.shaped(value, &side(1))?
+            }
+            Some(tensor) => {
+                let tensor = match permutation(&other.logical(), &second) {
+                    Some(places) => tensor.gathered(tensor.dims.clone(), places.into_iter()),
+                    None => tensor,
+                };
+                self.constant(&Tensor { dims: side(1), ..tensor }, None)?.value
+            }
+        };
+        let value = self.layer(if multiply { Layer::Multiply } else { Layer::Add }, &[first, second])?;
+        Ok(View { value, dims, order, channels: lead.channels.or(other.channels) })
+    }
+
+    /// x to the power of a constant.
+    pub fn power(&mut self, x: Value, exponent: f32) -> Result<Value> {
+        let function = super::functions::elementary;
+        Ok(match exponent {
+            1.0 => x,
+            0.5 => self.activation(function("sqrt")?, x)?,
+            -1.0 => self.activation(function("reciprocal")?, x)?,
+            -0.5 => {
+                let root = self.activation(function("sqrt")?, x)?;
+                self.activation(function("reciprocal")?, root)?
+            }
+            _ if (2.0..=8.0).contains(&exponent) && exponent.fract() == 0.0 => {
+                self.layer(Layer::Multiply, &vec![x; exponent as usize])?
+            }
+            // Defined for positive numbers only, as are fractional powers.
+            _ if exponent.fract() != 0.0 && exponent.is_finite() => {
+                let log = self.activation(function("log")?, x)?;
+                let scaled = self.scale_shift(exponent, 0.0, log)?;
+                self.activation(function("exp")?, scaled)?
+            }
+            _ => return Err(format!("the power {exponent}; supported are 1 to 8, -1 and fractions")),
+        })
+    }
+}
+
+/// The reciprocal of an entry.
+fn reciprocal(imp: &mut Importer, entry: &Entry) -> Result<Entry> {
+    Ok(match entry {
+        Entry::View(view) => Entry::View(imp.after(view, super::functions::elementary("reciprocal")?)?),
+        Entry::Constant(tensor) => {
+            let Data::F32(values) = &tensor.data else { return Err("a constant that is no float".into()) };
+            let data = Data::F32(values.iter().map(|value| 1.0 / value).collect());
+            Entry::Constant(Tensor { data, ..tensor.clone() })
+        }
+    })
+}
+
+pub(super) fn binary(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let (a, b) = (op.entry(0)?, op.entry(1)?);
+    if op.node.outputs.first().is_some_and(|name| imp.biased.contains(name)) {
+        // The layer before it has the other input as its bias.
+        return Ok(vec![if let Entry::View(_) = a { a.clone() } else { b.clone() }]);
+    }
+    let y = match &*op.node.op {
+        "Add" => imp.combined(a, b, false)?,
+        "Sub" => {
+            let b = imp.scaled(b, -1.0)?;
+            imp.combined(a, &b, false)?
+        }
+        "Mul" => match sigmoid_of(imp, op, a, b) {
+            Some(silu) => silu?,
+            None => imp.combined(a, b, true)?,
+        },
+        _ => {
+            let b = reciprocal(imp, b)?;
+            imp.combined(a, &b, true)?
+        }
+    };
+    Ok(vec![Entry::View(y)])
+}
+
+/// x · sigmoid(x), if a product is one.
+fn sigmoid_of(imp: &mut Importer, op: &Op, a: &Entry, b: &Entry) -> Option<Result<View>> {
+    let (Entry::View(a), Entry::View(b)) = (a, b) else { return None };
+    let names = [op.node.inputs.first()?, op.node.inputs.get(1)?];
+    for (x, gate, name) in [(a, b, names[1]), (b, a, names[0])] {
+        if imp.sigmoids.get(name.as_str()).is_some_and(|of| *of == x.value) && x.order == gate.order {
+            return Some(imp.after(x, Activation::Silu));
+        }
+    }
+    None
+}
+
+pub(super) fn several(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let entries = (0..op.inputs.len()).map(|i| op.entry(i)).collect::<Result<Vec<_>>>()?;
+    let [first, rest @ ..] = &entries[..] else { return Err("no inputs".into()) };
+    let mut so_far = (*first).clone();
+    for other in rest {
+        so_far = Entry::View(match &*op.node.op {
+            "Sum" | "Mean" => imp.combined(&so_far, other, false)?,
+            // max(a, b) = a + relu(b - a), and min(a, b) = a - relu(a - b).
+            of => {
+                let sign = if of == "Max" { 1.0 } else { -1.0 };
+                let negative = imp.scaled(&so_far, -1.0)?;
+                let difference = imp.combined(&negative, other, false)?;
+                let signed = imp.scaled(&Entry::View(difference), sign)?;
+                let Entry::View(signed) = signed else { return Err("two constants".into()) };
+                let more = Entry::View(imp.after(&signed, Activation::Relu)?);
+                let more = imp.scaled(&more, sign)?;
+                imp.combined(&more, &so_far, false)?
+            }
+        });
+    }
+    if op.node.op == "Mean" {
+        so_far = imp.scaled(&so_far, 1.0 / entries.len() as f32)?;
+    }
+    Ok(vec![so_far])
+}
+
+pub(super) fn pow(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let (x, exponent) = (op.view(0)?, op.constant(1)?);
+    let exponent = match &exponent.data {
+        Data::F32(values) if values.len() == 1 => values[0],
+        Data::Int(values) if values.len() == 1 => values[0].known()? as f32,
+        Data::F32(values) if values.iter().all(|value| *value == values[0]) && !values.is_empty() => values[0],
+        _ => return Err("a power with several exponents".into()),
+    };
+    Ok(vec![Entry::View(View { value: imp.power(x.value, exponent)?, ..x })])
+}
+
+/// relu(x) - slope · relu(-x).
+pub(super) fn prelu(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let (x, slope) = (op.view(0)?, op.constant(1)?);
+    if let Some(slope) = slope.uniform()
+        && slope >= 0.0
+    {
+        return Ok(vec![Entry::View(imp.after(&x, Activation::LeakyRelu(slope))?)]);
+    }
+    let above = imp.after(&x, Activation::Relu)?;
+    let Entry::View(negative) = imp.scaled(&Entry::View(x.clone()), -1.0)? else { return Err("a constant".into()) };
+    let below = imp.after(&negative, Activation::Relu)?;
+    let slope = Entry::Constant(slope.clone());
+    let negative_slope = imp.scaled(&slope, -1.0)?;
+    let below = imp.combined(&Entry::View(below), &negative_slope, true)?;
+    Ok(vec![Entry::View(imp.combined(&Entry::View(above), &Entry::View(below), false)?)])
+}
+
+pub(super) fn expand(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let (x, to) = (op.view(0)?, op.constant(1)?.to_ints()?);
+    let rank = x.dims.len() + imp.batch;
+    let mut to: Vec<_> = to.into_iter().collect();
+    if imp.batch == 1 && to.len() == rank {
+        let first = to.remove(0);
+        if !(first.rows == 1 && first.at == 0 || first.rows == 0 && (first.at == 1 || Some(first.at) == imp.rows)) {
+            return Err("it repeats the batch".into());
+        }
+    } else if imp.batch == 1 && to.len() > rank {
+        return Err("it adds dimensions before the batch".into());
+    }
+    let to = to.into_iter().map(|d| u64::try_from(d.known()?).map_err(|_| "a negative dimension".into()));
+    let to = to.collect::<Result<Vec<u64>>>()?;
+    if broadcast(&x.lengths(), &to)? == x.lengths() {
+        return Ok(vec![Entry::View(x)]);
+    }
+    let ones = Tensor::new(to, Data::F32([1.0].into()));
+    Ok(vec![Entry::View(imp.combined(&Entry::View(x), &Entry::Constant(ones), true)?)])
+}

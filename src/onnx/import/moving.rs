@@ -1,0 +1,300 @@
+//! Operators that move elements or only rename dimensions.
+
+use super::{Entry, Importer, Op};
+use crate::network::{Layer, Value};
+use crate::onnx::Result;
+use crate::onnx::fold::{self, lengths, parts, reshape_dims, squeezed, unsqueezed};
+use crate::onnx::layout::{Factor, View, count};
+use crate::onnx::tensor::{Int, is_float, product, type_name};
+
+fn one(view: View) -> Result<Vec<Entry>> {
+    Ok(vec![Entry::View(view)])
+}
+
+pub(super) fn identity(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    one(op.view(0)?)
+}
+
+pub(super) fn cast(_: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    match op.node.int("to", 0)? {
+        to if is_float(to) => one(op.view(0)?),
+        to => Err(format!("attribute to: a cast of computed values to {} is not supported", type_name(to))),
+    }
+}
+
+/// Dropout trains on. It does nothing outside of training, so it must not be an output.
+pub(super) fn dropout(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let x = op.view(0)?;
+    let rate = match op.optional(1)? {
+        Some(ratio) => ratio.uniform().unwrap_or(0.5),
+        None => op.node.float("ratio", 0.5)?,
+    };
+    let is_output = op.node.outputs.first().is_some_and(|name| imp.is_output(name));
+    if rate == 0.0 || is_output || imp.batch == 0 {
+        return one(x);
+    }
+    let value = imp.layer(Layer::Dropout(rate), &[x.value])?;
+    one(View { value, ..x })
+}
+
+impl Importer<'_> {
+    /// The value with other dimensions. It moves elements only if they do not lie in ONNX's order.
+    fn regrouped(&mut self, x: &View, dims: &[u64]) -> Result<View> {
+        let mut view = x.clone();
+        if view.reshape(dims, &mut self.factors) {
+            return Ok(view);
+        }
+        let view = self.in_order(x)?;
+        self.view(view.value, dims)
+    }
+
+    /// A dimension of a value by itself: the value of shape \[before, dimension, after\], and the factors before and
+    /// after it in memory.
+    fn located(&mut self, x: &View, dim: usize) -> Result<(Value, Vec<Factor>, Vec<Factor>)> {
+        let own = &x.dims[dim];
+        let first = x.order.iter().position(|factor| own.contains(factor)).unwrap_or(0);
+        let (before, rest) = x.order.split_at(first);
+        let after: Vec<Factor> = rest.iter().filter(|factor| !own.contains(factor)).copied().collect();
+        let view = self.arranged(x, [before, own, &after].concat())?;
+        let value = self.shaped(view.value, &[count(before), count(own), count(&after)])?;
+        Ok((value, before.to_vec(), after))
+    }
+
+    /// A part of a dimension.
+    fn part(&mut self, x: &View, dim: usize, start: u64, length: u64) -> Result<View> {
+        if length == count(&x.dims[dim]) {
+            return Ok(x.clone());
+        }
+        if length == 0 {
+            return Err("an empty slice".into());
+        }
+        let (value, before, after) = self.located(x, dim)?;
+        let [start, end] = [start, start + length].map(|place| u32::try_from(place).unwrap_or(u32::MAX));
+        let value = self.layer(Layer::Slice { axis: 1, start, end }, &[value])?;
+        let new = self.factors.of(length)?;
+        let mut dims = x.dims.clone();
+        dims[dim] = new.clone();
+        Ok(View { value, dims, order: [before, new, after].concat(), ..x.clone() })
+    }
+
+    /// Values after each other along a dimension.
+    fn joined(&mut self, parts: Vec<View>, dim: usize) -> Result<View> {
+        let mut parts = parts.into_iter();
+        let Some(mut lead) = parts.next() else { return Err("no inputs".into()) };
+        let mut others: Vec<View> = parts.collect();
+        if others.is_empty() {
+            return Ok(lead);
+        }
+        let same: Vec<usize> = (0..lead.dims.len()).filter(|&d| d != dim).collect();
+        for other in &others {
+            let alike = other.dims.len() == lead.dims.len()
+                && same.iter().all(|&d| count(&other.dims[d]) == count(&lead.dims[d]));
+            if !alike {
+                return Err(format!("inputs of the shapes {:?} and {:?}", lead.lengths(), other.lengths()));
+            }
+        }
+        // The first pass splits the factors of the first value, the second one those of the others.
+        for _ in 0..2 {
+            for other in &mut others {
+                self.unified(&mut lead, other, &same, true)?;
+            }
+        }
+        let (first, before, after) = self.located(&lead, dim)?;
+        let (mut values, mut length) = (vec![first], count(&lead.dims[dim]));
+        for other in &others {
+            let own = &other.dims[dim];
+            let view = self.arranged(other, [&before[..], own, &after].concat())?;
+            values.push(self.shaped(view.value, &[count(&before), count(own), count(&after)])?);
+            length += count(own);
+        }
+        let value = self.layer(Layer::Concat { axis: 1 }, &values)?;
+        let new = self.factors.of(length)?;
+        let mut dims = lead.dims.clone();
+        dims[dim] = new.clone();
+        Ok(View { value, dims, order: [before, new, after].concat(), channels: lead.channels })
+    }
+
+    /// The lengths of a value, with 2 in place of the batch, so that it is no dimension of length 1.
+    fn with_batch(&self, x: &View) -> Vec<u64> {
+        std::iter::repeat_n(2, self.batch).chain(x.lengths()).collect()
+    }
+
+    /// The dimensions without the batch that a reshape asks for.
+    fn target(&self, op: &Op, x: &View, to: &[Int]) -> Result<Vec<u64>> {
+        let from = x.lengths();
+        let Some((first, rest)) = to.split_first().filter(|_| self.batch == 1) else {
+            let to = to.iter().map(|d| d.known()).collect::<Result<Vec<_>>>()?;
+            return reshape_dims(op.node, &from, &to);
+        };
+        let keeps = op.node.int("allowzero", 0)? == 0;
+        let mut sample = Vec::new();
+        for (i, d) in rest.iter().enumerate() {
+            sample.push(match d.known() {
+                Ok(0) if keeps => *from.get(i).ok_or("a dimension that the input does not have")? as i64,
+                Ok(d) => d,
+                Err(_) => return Err("it mixes the batch with other dimensions".into()),
+            });
+        }
+        let elements: u64 = product(&from);
+        let known = !sample.contains(&-1);
+        let fits = known && sample.iter().fold(1u64, |all, &d| all.saturating_mul(d.max(0) as u64)) == elements;
+        let is_batch = *first == Int::ROWS || keeps && first.at == 0 && first.rows == 0 || self.rows == first.known().ok();
+        match is_batch || fits {
+            true if known && fits => Ok(sample.into_iter().map(|d| d as u64).collect()),
+            true if is_batch => reshape_dims(op.node, &from, &sample),
+            _ => Err("it mixes the batch with other dimensions".into()),
+        }
+    }
+}
+
+pub(super) fn reshape(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let x = op.view(0)?;
+    let to = op.constant(1)?.to_ints()?;
+    let dims = imp.target(op, &x, &to)?;
+    one(imp.regrouped(&x, &dims)?)
+}
+
+pub(super) fn flatten(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let x = op.view(0)?;
+    let (lengths, rank) = (x.lengths(), x.dims.len() + imp.batch);
+    let at = fold::axis(op.node.int("axis", 1)?, rank + 1)?;
+    let dims = match imp.batch {
+        0 => vec![product(&lengths[..at]), product(&lengths[at..])],
+        _ if at > 0 && product(&lengths[..at - 1]) == 1 => vec![product(&lengths[at - 1..])],
+        _ => return Err("it mixes the batch with other dimensions".into()),
+    };
+    one(imp.regrouped(&x, &dims)?)
+}
+
+pub(super) fn squeeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let mut x = op.view(0)?;
+    let gone = squeezed(&op.given(), &imp.with_batch(&x))?;
+    let mut place = imp.batch;
+    x.dims.retain(|_| {
+        place += 1;
+        !gone.contains(&(place - 1))
+    });
+    one(View { channels: None, ..x })
+}
+
+pub(super) fn unsqueeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let mut x = op.view(0)?;
+    for at in unsqueezed(&op.given(), x.dims.len() + imp.batch)? {
+        let at = at.checked_sub(imp.batch).ok_or("it adds a dimension before the batch")?;
+        x.dims.insert(at, vec![]);
+    }
+    one(View { channels: None, ..x })
+}
+
+pub(super) fn transpose(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let x = op.view(0)?;
+    let order = fold::order(op.node, x.dims.len() + imp.batch)?;
+    if imp.batch == 1 && order[0] != 0 {
+        return Err("attribute perm: the batch must stay first".into());
+    }
+    let order: Vec<usize> = order[imp.batch..].iter().map(|&i| i - imp.batch).collect();
+    let channels = x.channels.and_then(|channels| order.iter().position(|&i| i == channels));
+    one(View { dims: order.iter().map(|&i| x.dims[i].clone()).collect(), channels, ..x })
+}
+
+pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let views = (0..op.inputs.len()).map(|i| imp.to_view(op.entry(i)?)).collect::<Result<Vec<_>>>()?;
+    let first = views.first().ok_or("no inputs")?;
+    let dim = imp.axis(first, op.node.int("axis", 1)?)?;
+    one(imp.joined(views, dim)?)
+}
+
+pub(super) fn slice(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let mut x = op.view(0)?;
+    for part in parts(&op.given(), &x.lengths(), imp.batch)? {
+        let (start, count) = (part.start.max(0) as u64, part.count);
+        x = match part.step {
+            1 => imp.part(&x, part.axis, start, count)?,
+            step if count == 1 || step == -1 && count <= 64 => {
+                let places = (0..count as i64).map(|i| part.start + i * step);
+                let parts = places.map(|i| imp.part(&x, part.axis, i as u64, 1)).collect::<Result<Vec<_>>>()?;
+                imp.joined(parts, part.axis)?
+            }
+            // Every step-th element is the first of a block of this length. The last block may be cut off.
+            step @ 2.. => {
+                let (step, length) = (step as u64, x.lengths()[part.axis] - start);
+                let whole = if count * step <= length { count } else { count - 1 };
+                let blocks = imp.part(&x, part.axis, start, whole * step)?;
+                let mut dims = blocks.lengths();
+                dims.splice(part.axis..=part.axis, [whole, step]);
+                let blocks = imp.regrouped(&blocks, &dims)?;
+                let mut firsts = imp.part(&blocks, part.axis + 1, 0, 1)?;
+                firsts.dims.remove(part.axis + 1);
+                if whole == count {
+                    firsts
+                } else {
+                    let last = imp.part(&x, part.axis, start + whole * step, 1)?;
+                    imp.joined(vec![firsts, last], part.axis)?
+                }
+            }
+            step => return Err(format!("a slice with the step {step}")),
+        };
+    }
+    one(x)
+}
+
+pub(super) fn split(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let x = op.view(0)?;
+    let dim = imp.axis(&x, op.node.int("axis", 0)?)?;
+    let mut start = 0;
+    let mut outputs = Vec::new();
+    for length in lengths(&op.given(), x.lengths()[dim])? {
+        outputs.push(Entry::View(imp.part(&x, dim, start, length)?));
+        start += length;
+    }
+    Ok(outputs)
+}
+
+pub(super) fn gather(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
+    let (x, indices) = (op.view(0)?, op.constant(1)?);
+    let dim = imp.axis(&x, op.node.int("axis", 0)?)?;
+    let length = x.lengths()[dim] as i64;
+    let places = indices.to_known()?.into_iter().map(|i| if i < 0 { i + length } else { i }).collect::<Vec<_>>();
+    if let Some(wrong) = places.iter().find(|&&i| !(0..length).contains(&i)) {
+        return Err(format!("index {wrong} of {length} elements"));
+    }
+    // Runs of neighbours are slices.
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for place in places.iter().map(|&place| place as u64) {
+        match runs.last_mut() {
+            Some((start, count)) if *start + *count == place => *count += 1,
+            _ => runs.push((place, 1)),
+        }
+    }
+    if runs.len() > 256 {
+        return Err(format!("indices in {} runs; at most 256", runs.len()));
+    }
+    let parts = runs.into_iter().map(|(start, count)| imp.part(&x, dim, start, count)).collect::<Result<Vec<_>>>()?;
+    let joined = imp.joined(parts, dim)?;
+    let mut dims = joined.lengths();
+    dims.splice(dim..=dim, indices.dims.iter().copied());
+    one(imp.regrouped(&joined, &dims)?)
+}
+
+/// Pads a dimension by itself, as the width of images of height \[before\] with \[after\] channels.
+pub(super) fn padded(
+    imp: &mut Importer,
+    x: &View,
+    dim: usize,
+    sides: [u32; 2],
+    with: crate::network::Margin,
+) -> Result<View> {
+    let (value, before, after) = imp.located(x, dim)?;
+    let value = imp.layer(crate::network::Pad { with, sides: [[0; 2], sides] }, &[value])?;
+    let new = imp.factors.of(count(&x.dims[dim]) + u64::from(sides[0]) + u64::from(sides[1]))?;
+    let mut dims = x.dims.clone();
+    dims[dim] = new.clone();
+    Ok(View { value, dims, order: [before, new, after].concat(), ..x.clone() })
+}
+
+/// A part of a dimension, without elements at its sides.
+pub(super) fn cropped(imp: &mut Importer, x: &View, dim: usize, sides: [u64; 2]) -> Result<View> {
+    let length = count(&x.dims[dim]);
+    let left = length.checked_sub(sides[0].saturating_add(sides[1])).ok_or("padding that removes everything")?;
+    imp.part(x, dim, sides[0], left)
+}

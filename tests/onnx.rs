@@ -1,0 +1,150 @@
+//! Compares networks from ONNX files with onnxruntime, on GPU and CPU. `tests/onnx/generate.py` makes the files with
+//! PyTorch's exporter. Damaged files give errors.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use wgrad::{Device, Error, Gpu, Model, Onnx};
+
+const CASES: [&str; 15] = [
+    "mlp",
+    "mlp_opset_9",
+    "lenet",
+    "lenet_opset_11",
+    "resnet",
+    "resnet_static",
+    "shuffle",
+    "shuffle_opset_13",
+    "unet",
+    "resizing",
+    "encoder",
+    "encoder_opset_14",
+    "sequence",
+    "sequence_opset_17",
+    "squeeze",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx")
+}
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(folder().join(format!("{name}.onnx"))).unwrap()
+}
+
+/// The shape and the numbers of a tensor.
+fn stored(tensors: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f32>) {
+    let tensor = tensors.tensor(name).unwrap();
+    let (chunks, _) = tensor.data().as_chunks::<4>();
+    (tensor.shape().to_vec(), chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect())
+}
+
+/// Images with the channels last.
+fn channels_last(shape: &[usize], values: &[f32]) -> Vec<f32> {
+    let [rows, channels, height, width] = shape[..] else { return values.to_vec() };
+    let place = |i: usize| {
+        let (row, position, channel) =
+            (i / channels / (height * width), i / channels % (height * width), i % channels);
+        (row * channels + channel) * height * width + position
+    };
+    (0..rows * channels * height * width).map(|i| values[place(i)]).collect()
+}
+
+/// Both sides compute in f32. A result has at most a few hundred roundings of numbers up to `largest`.
+fn assert_close(what: &str, given: &[f32], expected: &[f32]) {
+    let largest = expected.iter().fold(1f32, |largest, value| largest.max(value.abs()));
+    let bound = 256.0 * f32::EPSILON * largest;
+    assert_eq!(given.len(), expected.len(), "{what}");
+    for (i, (y, expected)) in given.iter().zip(expected).enumerate() {
+        assert!((y - expected).abs() <= bound, "{what}: number {i}: {y}, expected {expected}, bound {bound}");
+    }
+}
+
+#[test]
+fn files_of_pytorch_give_the_results_of_onnxruntime() {
+    let bytes = std::fs::read(folder().join("expected.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let gpu = Gpu::request().unwrap();
+    let mut faults = Vec::new();
+    for name in CASES {
+        let (shape, x) = stored(&expected, &format!("{name}.input"));
+        let (_, y) = stored(&expected, &format!("{name}.output"));
+        for device in [Device::Cpu, Device::from(&gpu)] {
+            match Onnx::read(&file(name)).unwrap().channels_first().model(device) {
+                Ok(model) => assert_close(name, &model.forward(&x).unwrap(), &y),
+                Err(error) => faults.push(format!("{name}: {error}")),
+            }
+        }
+        // The default order of images. Outputs that are images are compared above.
+        if name != "unet" && name != "resizing" && faults.is_empty() {
+            let model = Model::from_onnx(Device::Cpu, &file(name)).unwrap();
+            assert_close(name, &model.forward(&channels_last(&shape, &x)).unwrap(), &y);
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn images_are_not_transposed_and_layers_are_named_like_modules() {
+    let (network, _) = Onnx::read(&file("resnet")).unwrap().network().unwrap();
+    assert_eq!(network.input_specs()[0].shape[..], [9, 8, 3]);
+    assert!(network.layers().all(|(_, layer)| !matches!(layer, wgrad::Layer::Transpose(_))), "{}", network.summary());
+    let names: Vec<&str> = network.layers().map(|(name, _)| name).collect();
+    for name in ["0/conv1", "0/norm1", "1/skip"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let folded = Onnx::read(&file("resnet")).unwrap().fold_batch_norm().network().unwrap().0;
+    assert!(folded.states().is_empty() && !network.states().is_empty());
+}
+
+#[test]
+fn folded_batch_normalisation_gives_the_same_results() {
+    let model = |onnx: Onnx| onnx.model(Device::Cpu).unwrap();
+    for name in ["resnet", "squeeze"] {
+        let read = || Onnx::read(&file(name)).unwrap();
+        let (plain, folded) = (model(read()), model(read().fold_batch_norm()));
+        let x: Vec<f32> = (0..plain.network().inputs()).map(|i| (i as f32 * 0.37).sin()).collect();
+        assert_close(name, &folded.forward(&x).unwrap(), &plain.forward(&x).unwrap());
+    }
+}
+
+fn reads(bytes: &[u8]) -> Result<(), Error> {
+    Onnx::read(bytes)?.network().map(|_| ())
+}
+
+#[test]
+fn a_file_that_is_cut_off_anywhere_is_an_error() {
+    let whole = file("lenet_opset_11");
+    for length in (0..whole.len()).step_by(7) {
+        assert!(reads(&whole[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn damaged_files_do_not_panic() {
+    // xorshift64
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as usize
+    };
+    let cases = std::env::var("ONNX_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1500);
+    let files: Vec<Vec<u8>> = ["mlp_opset_9", "sequence_opset_17", "unet", "encoder_opset_14"].map(file).to_vec();
+    for case in 0..cases {
+        let mut bytes = files[case % files.len()].clone();
+        for _ in 0..1 + random() % 4 {
+            let at = random() % bytes.len();
+            match random() % 4 {
+                0 => bytes[at] = random() as u8,
+                1 => bytes[at] ^= 1 << (random() % 8),
+                2 => {
+                    bytes.remove(at);
+                }
+                _ => bytes.insert(at, random() as u8),
+            }
+        }
+        let _ = reads(&bytes);
+    }
+}
