@@ -9,10 +9,10 @@ mod second_derivative;
 use std::fmt;
 
 pub use custom::CustomActivation;
-#[cfg(feature = "onnx")]
-pub(crate) use elementary::elementary;
 #[cfg(feature = "files")]
 pub(crate) use custom::REGISTERED;
+#[cfg(feature = "onnx")]
+pub(crate) use elementary::elementary;
 
 use crate::error::Result;
 use crate::optimizer::{above_zero, at_least_zero, option};

@@ -31,7 +31,9 @@ impl Graph {
         for (node, old) in old.nodes.iter().enumerate() {
             if reached.contains(&Source::Node { node, output: 0 }) {
                 let given: Vec<Value> = old.inputs.iter().map(|source| values[source]).collect();
-                for (output, value) in graph.push(old.layer.clone(), &given, Some(old.name.clone()))?.into_iter().enumerate() {
+                for (output, value) in
+                    graph.push(old.layer.clone(), &given, Some(old.name.clone()))?.into_iter().enumerate()
+                {
                     values.insert(Source::Node { node, output }, value);
                 }
             }

@@ -82,8 +82,9 @@ impl Pool {
     /// The output shape for a sample of this shape. Returns an error if the layer cannot take the sample.
     pub(super) fn output(&self, sample: Shape, what: &str) -> Result<Shape> {
         if let Padding::Explicit(sides) = self.padding
-            && (0..2).any(|i| sides[i].iter().any(|side| *side > self.size[i] / 2))
+            && (0..2).any(|i| sides[i][0] > self.size[i] / 2 || sides[i][1] > self.size[i].saturating_sub(1))
         {
+            // At the end, more is possible for windows that rounding up adds: each still has an element.
             let expected = format!("a padding of at most half the window {:?}", self.size);
             return Err(Error::shape(what, expected, format!("{sides:?}")));
         }

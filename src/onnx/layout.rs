@@ -43,6 +43,8 @@ pub(super) struct View {
     pub dims: Vec<Vec<Factor>>,
     /// The same factors in memory order.
     pub order: Vec<Factor>,
+    /// The place of the batch among ONNX's dimensions: 0, except between a transpose and the gather after it.
+    pub batch_at: usize,
     /// The dimension that holds the channels, if an operator has told it.
     pub channels: Option<usize>,
 }
@@ -71,6 +73,18 @@ impl View {
     /// All factors but these, in memory order.
     pub fn others(&self, than: &[Factor]) -> Vec<Factor> {
         self.order.iter().filter(|factor| !than.contains(factor)).copied().collect()
+    }
+
+    /// The same value with factors of its own. Two views of one value may use a factor for different dimensions.
+    pub fn renamed(&self, factors: &mut Factors) -> Self {
+        let mut view = self.clone();
+        for old in &self.order {
+            let new = factors.make(old.length);
+            for list in view.dims.iter_mut().chain([&mut view.order]) {
+                list.iter_mut().filter(|factor| *factor == old).for_each(|factor| *factor = new);
+            }
+        }
+        view
     }
 
     /// Replaces a factor by an outer and an inner one.

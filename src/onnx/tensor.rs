@@ -221,8 +221,23 @@ fn unsupported_type(dtype: i64) -> String {
 /// The name of an element type, for errors.
 pub(super) fn type_name(dtype: i64) -> String {
     let names = [
-        "undefined", "float", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16",
-        "double", "uint32", "uint64", "complex64", "complex128", "bfloat16",
+        "undefined",
+        "float",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "string",
+        "bool",
+        "float16",
+        "double",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
     ];
     let name = usize::try_from(dtype).ok().and_then(|dtype| names.get(dtype));
     name.map_or(format!("number {dtype}"), |name| name.to_string())

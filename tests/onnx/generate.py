@@ -64,12 +64,12 @@ class UNet(nn.Module):
         self.down = nn.Conv2d(3, 4, 3, stride=2, padding=1)
         self.deep = nn.Conv2d(4, 8, 3, padding=1, dilation=1)
         self.up = nn.ConvTranspose2d(8, 4, 2, 2)
-        self.mask = nn.Conv2d(7, 2, 1)
+        self.mask = nn.Conv2d(11, 2, 1)
 
     def forward(self, x):
         a = F.leaky_relu(self.down(x), 0.1)
         b = F.silu(self.up(F.gelu(self.deep(a))))
-        c = F.interpolate(a, scale_factor=2, mode="bilinear", align_corners=False)[:, :0]
+        c = F.interpolate(a, scale_factor=2, mode="bilinear", align_corners=False)
         y = F.pad(torch.cat([b, c, x], 1), (1, 1, 1, 1), mode="reflect")
         y = F.avg_pool2d(y, 3, 1)
         return torch.sigmoid(self.mask(y))
@@ -158,7 +158,7 @@ CASES = {
     "lenet": (lenet(), (1, 28, 28), {}),
     "lenet_opset_11": (lenet(), (1, 28, 28), {"dynamo": False, "opset_version": 11}),
     "resnet": (resnet(), (3, 9, 8), {}),
-    "resnet_static": (resnet(), (3, 9, 8), {"dynamo": False, "opset_version": 13, "static": True}),
+    "resnet_static": (resnet(), (3, 9, 8), {"dynamo": False, "opset_version": 13, "static": True, "norms": True}),
     "shuffle": (Shuffle(), (10, 5, 5), {}),
     "shuffle_opset_13": (Shuffle(), (10, 5, 5), {"dynamo": False, "opset_version": 13}),
     "unet": (UNet(), (3, 8, 6), {"dynamo": False, "opset_version": 17}),
@@ -191,6 +191,8 @@ def main():
             options["external_data"] = False
         elif not static:
             options["dynamic_axes"] = {"input": {0: "batch"}, "output": {0: "batch"}}
+        if options.pop("norms", False):  # The exporter would fold them.
+            options.update(training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
         path = HERE / f"{name}.onnx"
         torch.onnx.export(module, (x,), str(path), input_names=["input"], output_names=["output"], verbose=False, **options)
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -36,8 +36,24 @@ impl<'a> Given<'a> {
 
 /// The operators that are evaluated on constants only.
 pub(super) const KNOWN: &[&str] = &[
-    "Constant", "CastLike", "Shape", "Size", "ConstantOfShape", "Range", "Tile", "ReduceProd", "Where", "Not", "Mod",
-    "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or",
+    "Constant",
+    "CastLike",
+    "Shape",
+    "Size",
+    "ConstantOfShape",
+    "Range",
+    "Tile",
+    "ReduceProd",
+    "Where",
+    "Not",
+    "Mod",
+    "Equal",
+    "Less",
+    "LessOrEqual",
+    "Greater",
+    "GreaterOrEqual",
+    "And",
+    "Or",
 ];
 
 /// The outputs of a node, or `None` if the evaluator does not know the operator.

@@ -33,9 +33,8 @@ pub(super) fn gather(given: &Given) -> Result<Tensor> {
     let (rows, columns) = (product(before) as usize, product(after) as usize);
     let place = |row: usize, i: usize, column: usize| (row * length as usize + i) * columns + column;
     let wanted = &wanted;
-    let all = (0..rows).flat_map(move |row| {
-        wanted.iter().flat_map(move |&i| (0..columns).map(move |column| place(row, i, column)))
-    });
+    let all = (0..rows)
+        .flat_map(move |row| wanted.iter().flat_map(move |&i| (0..columns).map(move |column| place(row, i, column))));
     Ok(x.gathered(dims, all))
 }
 
@@ -85,8 +84,9 @@ pub(in crate::onnx) struct Part {
     pub count: u64,
 }
 
-/// The parts that a `Slice` node takes of these dimensions. `first` is the number of dimensions before them: the batch.
-pub(in crate::onnx) fn parts(given: &Given, dims: &[u64], first: usize) -> Result<Vec<Part>> {
+/// The parts that a `Slice` node takes of these dimensions. `batch` is the place of the batch, which
+/// they leave out.
+pub(in crate::onnx) fn parts(given: &Given, dims: &[u64], batch: Option<usize>) -> Result<Vec<Part>> {
     let starts = given.ints("starts", 1)?.ok_or("the starts are missing")?;
     let ends = given.ints("ends", 2)?.ok_or("the ends are missing")?;
     let axes = given.ints("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
@@ -96,13 +96,14 @@ pub(in crate::onnx) fn parts(given: &Given, dims: &[u64], first: usize) -> Resul
     }
     let mut parts = Vec::new();
     for (((start, end), at), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
-        let at = axis(at, dims.len() + first)?;
-        let Some(at) = at.checked_sub(first) else {
+        let at = axis(at, dims.len() + usize::from(batch.is_some()))?;
+        if Some(at) == batch {
             match (start, end, step) {
                 (0, i64::MAX | 0x7fff_ffff, 1) => continue,
                 _ => return Err("a slice of the batch".into()),
             }
-        };
+        }
+        let at = at - usize::from(batch.is_some_and(|batch| batch < at));
         let length = i64::try_from(dims[at]).unwrap_or(i64::MAX);
         let place = |i: i64| if i < 0 { i.saturating_add(length) } else { i };
         let (start, count) = match step {
@@ -127,7 +128,7 @@ pub(super) fn slice(given: &Given) -> Result<Tensor> {
     x.checked_len()?;
     let (mut dims, own) = (x.dims.clone(), strides(&x.dims));
     let (mut first, mut steps) = (0i64, own.iter().map(|&stride| stride as i64).collect::<Vec<_>>());
-    for Part { axis, start, step, count } in parts(given, &x.dims, 0)? {
+    for Part { axis, start, step, count } in parts(given, &x.dims, None)? {
         first += start.max(0) * own[axis] as i64;
         steps[axis] = step.saturating_mul(own[axis] as i64);
         dims[axis] = count;

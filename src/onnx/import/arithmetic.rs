@@ -70,7 +70,7 @@ impl Importer<'_> {
         };
         let mut lead = lead.clone();
         let (mut other, data) = match other {
-            Entry::View(view) => (view.clone(), None),
+            Entry::View(view) => (view.renamed(&mut self.factors), None),
             Entry::Constant(tensor) => {
                 let Data::F32(_) = tensor.data else { return Err("a constant that is no float".into()) };
                 let mut tensor = tensor.clone();
@@ -118,6 +118,18 @@ impl Importer<'_> {
         if shapes.len() > 4 {
             return Err("a broadcast of more than 4 dimensions".into());
         }
+        // Two values of one shape need no reshape.
+        if data.is_none() && shapes.len() <= 1 && shapes.iter().all(|(_, has)| *has == [true; 2]) {
+            let values = [self.arranged(&lead, of(&lead))?.value, self.arranged(&other, of(&other))?.value];
+            let shape = self.shape(values[0])?;
+            let values = if self.shape(values[1])? == shape {
+                values
+            } else {
+                [values[0], self.shaped(values[1], &shape.iter().map(|&d| d.into()).collect::<Vec<_>>())?]
+            };
+            let value = self.layer(if multiply { Layer::Multiply } else { Layer::Add }, &values)?;
+            return Ok(View { value, dims, order, batch_at: 0, channels: lead.channels.or(other.channels) });
+        }
         let side = |i: usize| shapes.iter().map(|(length, has)| if has[i] { *length } else { 1 }).collect::<Vec<_>>();
         let (first, second) = (self.arranged(&lead, of(&lead))?, of(&other));
         let first = self.shaped(first.value, &side(0))?;
@@ -135,7 +147,7 @@ impl Importer<'_> {
             }
         };
         let value = self.layer(if multiply { Layer::Multiply } else { Layer::Add }, &[first, second])?;
-        Ok(View { value, dims, order, channels: lead.channels.or(other.channels) })
+        Ok(View { value, dims, order, batch_at: 0, channels: lead.channels.or(other.channels) })
     }
 
     /// x to the power of a constant.

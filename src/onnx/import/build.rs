@@ -1,8 +1,8 @@
 //! Adds layers, and brings values into the memory order that a layer needs.
 
 use super::{Entry, Importer, Op};
-use crate::network::{Layer, Value, ScaleShift};
 use crate::activation::Activation;
+use crate::network::{Layer, ScaleShift, Value};
 use crate::onnx::Result;
 use crate::onnx::layout::{Factor, View, count, runs};
 use crate::onnx::tensor::Tensor;
@@ -58,7 +58,8 @@ impl Importer<'_> {
 
     /// Allows a batch normalisation to be folded into the last layer, if nothing else reads its result.
     pub fn may_fold(&mut self, op: &Op, value: Value) {
-        let only = op.node.outputs.first().is_some_and(|name| self.readers.get(&**name).is_some_and(|(count, _)| *count == 1));
+        let only =
+            op.node.outputs.first().is_some_and(|name| self.readers.get(&**name).is_some_and(|(count, _)| *count == 1));
         if only {
             self.foldable.insert(value.source(), self.last.clone());
         }
@@ -129,7 +130,7 @@ impl Importer<'_> {
     /// A view of a value whose memory order is that of these dimensions.
     pub fn view(&mut self, value: Value, dims: &[u64]) -> Result<View> {
         let dims = dims.iter().map(|&d| self.factors.of(d)).collect::<Result<Vec<_>>>()?;
-        Ok(View { value, order: dims.concat(), dims, channels: None })
+        Ok(View { value, order: dims.concat(), dims, batch_at: 0, channels: None })
     }
 
     /// A constant as a value: the same for each sample.
@@ -162,6 +163,10 @@ impl Importer<'_> {
     /// The index of an axis of a value without its batch.
     pub fn axis(&self, view: &View, axis: i64) -> Result<usize> {
         let found = crate::onnx::fold::axis(axis, view.dims.len() + self.batch)?;
-        found.checked_sub(self.batch).ok_or_else(|| "it works along the batch; only each sample alone is supported".into())
+        match self.batch {
+            0 => Ok(found),
+            _ if found == view.batch_at => Err("it works along the batch; only each sample alone is supported".into()),
+            _ => Ok(found - usize::from(found > view.batch_at)),
+        }
     }
 }

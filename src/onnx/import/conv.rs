@@ -63,7 +63,7 @@ impl Importer<'_> {
         if self.batch == 0 {
             dims.insert(0, vec![]);
         }
-        Ok(View { value, dims, order, channels: Some(1 - self.batch) })
+        Ok(View { value, dims, order, batch_at: 0, channels: Some(1 - self.batch) })
     }
 }
 
@@ -138,7 +138,8 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let sides = match transposed {
         false => pads(node, rank, |i| Ok(same(image.lengths[i], kernel[i], strides[i], dilations[i])))?,
         true => {
-            let wanted = node.ints("output_shape")?.map(|all| all.iter().rev().take(rank).rev().copied().collect::<Vec<_>>());
+            let wanted =
+                node.ints("output_shape")?.map(|all| all.iter().rev().take(rank).rev().copied().collect::<Vec<_>>());
             // The padding that is needed for the wanted output length. A negative one lengthens the output.
             let missing = |i: usize| {
                 let length = image.lengths[i] as i64;
@@ -167,7 +168,8 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         }
     };
     let channels = u32::try_from(outputs).map_err(|_| "too many channels")?;
-    let mut layer = if transposed { Conv::transposed(channels, both(&kernel)) } else { Conv::new(channels, both(&kernel)) };
+    let mut layer =
+        if transposed { Conv::transposed(channels, both(&kernel)) } else { Conv::new(channels, both(&kernel)) };
     layer = layer.stride(both(&strides)).dilation(both(&dilations)).groups(groups as u32).output_padding(both(&more));
     layer.padding = padding(&sides);
     let taps = kernel.iter().map(|&k| k as usize).product::<usize>();

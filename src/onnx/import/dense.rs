@@ -42,7 +42,7 @@ impl Importer<'_> {
         let new = self.factors.of(units as u64)?;
         let mut dims = arranged.dims.clone();
         dims[dim] = new.clone();
-        Ok(View { value, dims, order: [arranged.others(&factors), new].concat(), channels: x.channels })
+        Ok(View { value, dims, order: [arranged.others(&factors), new].concat(), batch_at: 0, channels: x.channels })
     }
 }
 
@@ -85,7 +85,9 @@ pub(super) fn gemm(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         (Entry::View(a), Entry::Constant(b)) => {
             let mut a = a.clone();
             if a.dims.len() != rank || (trans_a && imp.batch == 1) {
-                return Err("attribute transA: the transpose of a batch is not supported, nor inputs of other rank".into());
+                return Err(
+                    "attribute transA: the transpose of a batch is not supported, nor inputs of other rank".into()
+                );
             }
             if trans_a {
                 a.dims.swap(0, 1);
@@ -123,7 +125,8 @@ pub(super) fn gemm(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn matmul(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let is_matrix = |tensor: &Tensor| tensor.dims.len() <= 2 || tensor.dims[..tensor.dims.len() - 2].iter().all(|&d| d == 1);
+    let is_matrix =
+        |tensor: &Tensor| tensor.dims.len() <= 2 || tensor.dims[..tensor.dims.len() - 2].iter().all(|&d| d == 1);
     match (op.entry(0)?, op.entry(1)?) {
         (Entry::View(x), Entry::Constant(w)) if is_matrix(w) && !x.dims.is_empty() => {
             let (inputs, units) = match w.dims[..] {
@@ -199,8 +202,6 @@ impl Importer<'_> {
         let dim = products.dims.len() - 2;
         let mean = self.reduced(&products, &[dim], false, false)?;
         let value = self.scale_shift(count(&inner) as f32, 0.0, mean.value)?;
-        let mut dims = mean.dims;
-        dims.remove(dim);
-        Ok(View { value, dims, ..mean })
+        Ok(View { value, ..mean })
     }
 }

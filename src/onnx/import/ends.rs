@@ -14,15 +14,53 @@ use crate::onnx::{Result, fault, fold};
 
 /// Operators that take images or sequences with the channels as dimension 1.
 const OF_CHANNELS: &[&str] = &[
-    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization",
-    "InstanceNormalization", "GroupNormalization", "Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "LRN",
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "Resize",
+    "Upsample",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "LRN",
 ];
 
 /// Operators after which the dimensions mean the same.
 const OF_ANY: &[&str] = &[
-    "Add", "Sub", "Mul", "Div", "Pow", "Relu", "Sigmoid", "Tanh", "LeakyRelu", "PRelu", "Clip", "Cast", "Identity",
-    "Dropout", "Pad", "Slice", "Concat", "Neg", "Abs", "Sqrt", "Exp", "Log", "HardSwish", "HardSigmoid", "Elu", "Selu",
-    "Softplus", "Erf", "Gelu",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Pow",
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    "LeakyRelu",
+    "PRelu",
+    "Clip",
+    "Cast",
+    "Identity",
+    "Dropout",
+    "Pad",
+    "Slice",
+    "Concat",
+    "Neg",
+    "Abs",
+    "Sqrt",
+    "Exp",
+    "Log",
+    "HardSwish",
+    "HardSigmoid",
+    "Elu",
+    "Selu",
+    "Softplus",
+    "Erf",
+    "Gelu",
 ];
 
 impl<'a> Importer<'a> {
@@ -73,7 +111,8 @@ impl<'a> Importer<'a> {
                 }
             }
             let images = self.batch == 1 && dims.len() == 3;
-            let channels = channels(&readers, &info.name, dims.len() + self.batch).map(|dim| dim.checked_sub(self.batch));
+            let channels =
+                channels(&readers, &info.name, dims.len() + self.batch).map(|dim| dim.checked_sub(self.batch));
             let channels = match channels {
                 Some(found) => found,
                 None if images => Some(0),
@@ -92,10 +131,11 @@ impl<'a> Importer<'a> {
             let lengths: Vec<u64> = stored.iter().map(|&dim| dims[dim]).collect();
             let whole = [lengths.iter().fold(1u64, |all, &length| all.saturating_mul(length))];
             let shape = sample(if lengths.len() > 4 { &whole } else { &lengths });
-            let value = self.graph.input(&info.name, shape.map_err(|reason| format!("input {:?}: {reason}", info.name))?);
+            let value =
+                self.graph.input(&info.name, shape.map_err(|reason| format!("input {:?}: {reason}", info.name))?);
             let factors = dims.iter().map(|&d| self.factors.of(d)).collect::<Result<Vec<_>>>()?;
             let in_order = |order: &[usize]| order.iter().flat_map(|&dim| factors[dim].clone()).collect();
-            let view = View { value, order: in_order(stored), dims: factors.clone(), channels };
+            let view = View { value, order: in_order(stored), dims: factors.clone(), batch_at: 0, channels };
             let view = self.arranged(&view, in_order(&order))?;
             self.set(&info.name, Entry::View(view));
         }
@@ -108,7 +148,9 @@ impl<'a> Importer<'a> {
         for name in self.options.output_names(model) {
             let entry = self.value(name).cloned();
             let value = match entry {
-                Some(Entry::View(view)) => self.output(&view).map_err(|reason| fault(format!("output {name:?}: {reason}"))),
+                Some(Entry::View(view)) => {
+                    self.output(&view).map_err(|reason| fault(format!("output {name:?}: {reason}")))
+                }
                 Some(Entry::Constant(_)) => Err(fault(format!("output {name:?} is constant"))),
                 None => Err(fault(format!("output {name:?} is computed by no node"))),
             };

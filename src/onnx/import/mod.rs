@@ -156,11 +156,19 @@ const FAMILIES: &[(&str, Import, &str)] = &[
     ("Split", moving::split, "axis split num_outputs"),
     ("Gather", moving::gather, "axis"),
     ("Pad", resize::pad, "mode pads value"),
-    ("Resize Upsample", resize::resize, "mode coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value \
-     nearest_mode antialias axes keep_aspect_ratio_policy scales"),
+    (
+        "Resize Upsample",
+        resize::resize,
+        "mode coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value \
+     nearest_mode antialias axes keep_aspect_ratio_policy scales",
+    ),
     ("DepthToSpace SpaceToDepth", resize::blocks, "blocksize mode"),
-    ("ReduceMean ReduceSum ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum \
-     ReduceLogSumExp", reduce::reduce, "axes keepdims noop_with_empty_axes"),
+    (
+        "ReduceMean ReduceSum ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum \
+     ReduceLogSumExp",
+        reduce::reduce,
+        "axes keepdims noop_with_empty_axes",
+    ),
 ];
 
 /// Whether a list of words has this word.
@@ -296,6 +304,10 @@ impl<'a> Importer<'a> {
         let outputs = match self.folded(&op)? {
             Some(tensors) => tensors.into_iter().map(Entry::Constant).collect(),
             None => {
+                let is_moved = |entry: &Entry| matches!(entry, Entry::View(view) if view.batch_at != 0);
+                if op.inputs.iter().flatten().any(is_moved) && !has("Transpose Gather Slice Split Squeeze", &node.op) {
+                    return Err("the batch must be the first dimension of its input".into());
+                }
                 let Some((_, import, attributes)) = family else {
                     return Err("the operator is supported only on constants".into());
                 };
@@ -320,9 +332,11 @@ impl<'a> Importer<'a> {
         let given = op.given();
         let outputs = match (&*op.node.op, op.inputs.first()) {
             ("Shape", Some(Some(Entry::View(view)))) => {
-                let rows = std::iter::repeat_n(Int::ROWS, self.batch);
-                let lengths = view.lengths().into_iter().map(|length| Int::from(length as i64));
-                Some(vec![fold::shape(op.node, rows.chain(lengths).collect())?])
+                let mut dims: Vec<Int> = view.lengths().into_iter().map(|length| Int::from(length as i64)).collect();
+                if self.batch == 1 {
+                    dims.insert(view.batch_at, Int::ROWS);
+                }
+                Some(vec![fold::shape(op.node, dims)?])
             }
             ("Size", Some(Some(Entry::View(view)))) => {
                 let size = view.lengths().into_iter().product::<u64>() as i64;
@@ -341,7 +355,8 @@ impl<'a> Importer<'a> {
     /// Counts stored elements.
     pub fn spend(&mut self, elements: u64) -> Result<()> {
         let left = self.budget.checked_sub(elements);
-        self.budget = left.ok_or_else(|| format!("its constants and weights have more than {MOST_ELEMENTS} elements"))?;
+        self.budget =
+            left.ok_or_else(|| format!("its constants and weights have more than {MOST_ELEMENTS} elements"))?;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ impl Importer<'_> {
             return Ok(view);
         }
         let view = self.in_order(x)?;
-        self.view(view.value, dims)
+        Ok(View { batch_at: x.batch_at, ..self.view(view.value, dims)? })
     }
 
     /// A dimension of a value by itself: the value of shape \[before, dimension, after\], and the factors before and
@@ -81,7 +81,7 @@ impl Importer<'_> {
     fn joined(&mut self, parts: Vec<View>, dim: usize) -> Result<View> {
         let mut parts = parts.into_iter();
         let Some(mut lead) = parts.next() else { return Err("no inputs".into()) };
-        let mut others: Vec<View> = parts.collect();
+        let mut others: Vec<View> = parts.map(|part| part.renamed(&mut self.factors)).collect();
         if others.is_empty() {
             return Ok(lead);
         }
@@ -111,12 +111,16 @@ impl Importer<'_> {
         let new = self.factors.of(length)?;
         let mut dims = lead.dims.clone();
         dims[dim] = new.clone();
-        Ok(View { value, dims, order: [before, new, after].concat(), channels: lead.channels })
+        Ok(View { value, dims, order: [before, new, after].concat(), ..lead })
     }
 
     /// The lengths of a value, with 2 in place of the batch, so that it is no dimension of length 1.
     fn with_batch(&self, x: &View) -> Vec<u64> {
-        std::iter::repeat_n(2, self.batch).chain(x.lengths()).collect()
+        let mut lengths = x.lengths();
+        if self.batch == 1 {
+            lengths.insert(x.batch_at, 2);
+        }
+        lengths
     }
 
     /// The dimensions without the batch that a reshape asks for.
@@ -138,7 +142,8 @@ impl Importer<'_> {
         let elements: u64 = product(&from);
         let known = !sample.contains(&-1);
         let fits = known && sample.iter().fold(1u64, |all, &d| all.saturating_mul(d.max(0) as u64)) == elements;
-        let is_batch = *first == Int::ROWS || keeps && first.at == 0 && first.rows == 0 || self.rows == first.known().ok();
+        let is_batch =
+            *first == Int::ROWS || keeps && first.at == 0 && first.rows == 0 || self.rows == first.known().ok();
         match is_batch || fits {
             true if known && fits => Ok(sample.into_iter().map(|d| d as u64).collect()),
             true if is_batch => reshape_dims(op.node, &from, &sample),
@@ -169,12 +174,11 @@ pub(super) fn flatten(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 pub(super) fn squeeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
     let gone = squeezed(&op.given(), &imp.with_batch(&x))?;
-    let mut place = imp.batch;
-    x.dims.retain(|_| {
-        place += 1;
-        !gone.contains(&(place - 1))
-    });
-    one(View { channels: None, ..x })
+    let is_sample = |place: &usize| imp.batch == 0 || *place != x.batch_at;
+    let mut places = (0..x.dims.len() + imp.batch).filter(is_sample).collect::<Vec<_>>().into_iter();
+    let batch_at = x.batch_at - gone.iter().filter(|&&place| place < x.batch_at).count();
+    x.dims.retain(|_| places.next().is_some_and(|place| !gone.contains(&place)));
+    one(View { channels: None, batch_at, ..x })
 }
 
 pub(super) fn unsqueeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -189,12 +193,14 @@ pub(super) fn unsqueeze(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 pub(super) fn transpose(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let x = op.view(0)?;
     let order = fold::order(op.node, x.dims.len() + imp.batch)?;
-    if imp.batch == 1 && order[0] != 0 {
-        return Err("attribute perm: the batch must stay first".into());
+    let (mut batch_at, mut order) = (0, order);
+    if imp.batch == 1 {
+        batch_at = order.iter().position(|&i| i == x.batch_at).unwrap_or(0);
+        order.remove(batch_at);
+        order.iter_mut().for_each(|i| *i -= usize::from(*i > x.batch_at));
     }
-    let order: Vec<usize> = order[imp.batch..].iter().map(|&i| i - imp.batch).collect();
     let channels = x.channels.and_then(|channels| order.iter().position(|&i| i == channels));
-    one(View { dims: order.iter().map(|&i| x.dims[i].clone()).collect(), channels, ..x })
+    one(View { dims: order.iter().map(|&i| x.dims[i].clone()).collect(), channels, batch_at, ..x })
 }
 
 pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -206,7 +212,7 @@ pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 
 pub(super) fn slice(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let mut x = op.view(0)?;
-    for part in parts(&op.given(), &x.lengths(), imp.batch)? {
+    for part in parts(&op.given(), &x.lengths(), (imp.batch == 1).then_some(x.batch_at))? {
         let (start, count) = (part.start.max(0) as u64, part.count);
         x = match part.step {
             1 => imp.part(&x, part.axis, start, count)?,
@@ -273,7 +279,11 @@ pub(super) fn gather(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let joined = imp.joined(parts, dim)?;
     let mut dims = joined.lengths();
     dims.splice(dim..=dim, indices.dims.iter().copied());
-    one(imp.regrouped(&joined, &dims)?)
+    let mut y = imp.regrouped(&joined, &dims)?;
+    if dim < y.batch_at {
+        y.batch_at = y.batch_at + indices.dims.len() - 1;
+    }
+    one(y)
 }
 
 /// Pads a dimension by itself, as the width of images of height \[before\] with \[after\] channels.

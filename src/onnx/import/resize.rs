@@ -6,6 +6,7 @@ use crate::network::{Interpolation, Layer, Margin, Pad, Upsample};
 use crate::onnx::Result;
 use crate::onnx::layout::View;
 use crate::onnx::messages::{Attribute, Node};
+use crate::onnx::tensor::Int;
 
 pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let (node, mut x) = (op.node, op.view(0)?);
@@ -69,7 +70,7 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 /// Scales or sizes, for each dimension of the tensor with its batch.
 enum Wanted {
     Scales(Vec<f32>),
-    Sizes(Vec<i64>),
+    Sizes(Vec<Int>),
 }
 
 pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -84,7 +85,7 @@ pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         Some(Attribute::Floats(scales)) => Some(Wanted::Scales(scales.clone())),
         _ if node.op == "Upsample" || imp.opset < 11 => of_scales(1)?,
         _ => match op.optional(3)? {
-            Some(sizes) if sizes.len() > 0 => Some(Wanted::Sizes(sizes.to_known()?)),
+            Some(sizes) if sizes.len() > 0 => Some(Wanted::Sizes(sizes.to_ints()?)),
             _ => of_scales(2)?,
         },
     };
@@ -114,14 +115,15 @@ pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         match (axis.checked_sub(2), &wanted) {
             (None, Wanted::Scales(scales)) if scales[i] == 1.0 => {}
             // The batch and the channels keep their lengths.
-            (None, Wanted::Sizes(sizes)) if axis < imp.batch || sizes[i] as u64 == x.lengths()[axis - imp.batch] => {}
+            (None, Wanted::Sizes(sizes))
+                if axis < imp.batch || sizes[i] == Int::from(x.lengths()[axis - imp.batch] as i64) => {}
             (None, _) => return Err("it resizes the batch or the channels".into()),
             (Some(at), Wanted::Scales(wanted)) => {
                 to[at] = (image.lengths[at] as f32 * wanted[i]).floor() as u64;
                 scales[at] = f64::from(wanted[i]);
             }
             (Some(at), Wanted::Sizes(sizes)) => {
-                to[at] = u64::try_from(sizes[i]).map_err(|_| "a negative size")?;
+                to[at] = u64::try_from(sizes[i].known()?).map_err(|_| "a negative size")?;
                 scales[at] = to[at] as f64 / image.lengths[at] as f64;
             }
         }
@@ -165,8 +167,10 @@ fn interpolation(node: &Node, opset: i64, from: &[u64], to: &[u64], scales: &[f6
         false => node.text("nearest_mode", "round_prefer_floor")?,
     };
     let differs = || {
-        format!("attribute mode: {mode} with {transformation} of {from:?} to {to:?} elements reads other inputs than \
-                 wgrad's interpolation")
+        format!(
+            "attribute mode: {mode} with {transformation} of {from:?} to {to:?} elements reads other inputs than \
+                 wgrad's interpolation"
+        )
     };
     for ((&n, &m), &scale) in from.iter().zip(to).zip(scales) {
         for i in 0..m {
@@ -226,4 +230,3 @@ pub(super) fn blocks(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let value = imp.layer(layer, &[image.value])?;
     Ok(vec![Entry::View(imp.from_image(value, None)?)])
 }
-
