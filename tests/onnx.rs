@@ -145,3 +145,26 @@ fn damaged_files_do_not_panic() {
         let _ = reads(&bytes);
     }
 }
+
+/// y = x + c with x = 0 and the target 3: the gradient of the mean square of two numbers is y - 3.
+#[test]
+fn a_constant_is_trained_by_the_sum_over_the_samples() {
+    use wgrad::{Dataset, Fit, Graph, Layer, Loss, Sgd, Trainer, TrainerConfig};
+    for device in [Device::Cpu, Device::from(&Gpu::request().unwrap())] {
+        let mut g = Graph::new();
+        let x = g.input("input", 2);
+        let constant = g.layer(Layer::Constant { shape: 2.into(), trained: true }, []).unwrap();
+        let fixed = g.layer(Layer::Constant { shape: 2.into(), trained: false }, []).unwrap();
+        let y = g.add([x, constant, fixed]).unwrap();
+        let network = g.build([("output", y)]).unwrap();
+        let data = Dataset::from_f32_targets(vec![0.0; 8], 2, vec![3.0; 8], 2).unwrap();
+        let config = TrainerConfig { batch: 4, ..TrainerConfig::default() };
+        let sgd = Sgd { learning_rate: 0.5, ..Sgd::default() };
+        let mut trainer = Trainer::new(device, &network, Loss::MeanSquaredError, sgd, config).unwrap();
+        trainer.fit(&data, Fit { epochs: 2, ..Fit::default() }, |_| ()).unwrap();
+        // Each step halves the distance to 3.
+        let parameters = trainer.model().parameters().unwrap();
+        assert_eq!(parameters[network.parameters()[0].range()], [2.25; 2]);
+        assert_eq!(parameters[network.states()[0].range()], [0.0; 2]);
+    }
+}

@@ -1,7 +1,7 @@
 //! Elementary functions as activations, for networks from other programs. Files store their names.
 //!
-//! The formula of erf is 7.1.26 of Abramowitz and Stegun, with an error of 1.5e-7, and the Taylor series near 0. mish(z) =
-//! z · tanh(ln(1 + e^z)) = z · n / (n + 2) with w = e^z and n = w · (w + 2).
+//! The formula of erf is 7.1.26 of Abramowitz and Stegun, with an error of 1.5e-7, and the Taylor series near 0.
+//! mish(z) = z · tanh(ln(1 + e^z)) = z · n / (n + 2) with w = e^z and n = w · (w + 2).
 
 use super::CustomActivation;
 

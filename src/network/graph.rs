@@ -33,22 +33,14 @@ use crate::shape::{LONGEST_TENSOR, MOST_DIMENSIONS, Shape};
 pub struct Graph {
     id: u64,
     /// It has no outputs until `build`.
-    network: Network,
+    pub(super) network: Network,
 }
 
 /// An input of a [`Graph`], or the output of one of its layers. Any number of layers may take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
     graph: u64,
-    source: Source,
-}
-
-impl Value {
-    /// Where it comes from, in its own graph.
-    #[cfg(feature = "onnx")]
-    pub(crate) fn source(self) -> Source {
-        self.source
-    }
+    pub(super) source: Source,
 }
 
 impl Default for Graph {
@@ -220,11 +212,6 @@ impl Graph {
             self.network.sources.push(source);
         }
         self.network.finish()
-    }
-
-    #[cfg(feature = "onnx")]
-    pub(super) fn network(&self) -> &Network {
-        &self.network
     }
 
     /// Adds a layer and returns its outputs. Without a name, it gets its default name.

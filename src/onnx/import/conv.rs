@@ -44,8 +44,8 @@ impl Importer<'_> {
         Ok(Image { value, lengths, channels, in_memory, channel_count })
     }
 
-    /// The view of a result of shape \[height, width, channels\]. `channels`: the factors in ONNX's order and in memory,
-    /// or `None` for new channels.
+    /// The view of a result of shape \[height, width, channels\]. `channels`: their factors in ONNX's order and in
+    /// memory, or `None` for new channels.
     pub fn from_image(&mut self, value: Value, channels: Option<(Vec<Factor>, Vec<Factor>)>) -> Result<View> {
         let shape = self.shape(value)?;
         let (last, lengths) = shape.split_last().ok_or("no dimensions")?;

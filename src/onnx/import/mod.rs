@@ -1,4 +1,4 @@
-//! From an ONNX graph to a network: walks the nodes in order, folds constants, and calls one function for each operator.
+//! From an ONNX graph to a network: walks the nodes in order, folds constants, and calls a function for each operator.
 
 mod arithmetic;
 mod build;
