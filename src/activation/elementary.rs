@@ -58,7 +58,7 @@ static FUNCTIONS: [CustomActivation; 25] = [
          z * (0.0238095238 - z * z * (0.0046296296 - z * z * 0.0007575758))))), abs(z) < 0.5)",
         "1.1283791671 * exp(-z * z)",
     )
-    .twin(libm::erf, |z| 1.128_379_167_095_512_6 * (-z * z).exp(), 1e-5),
+    .twin(libm::erf, |z| std::f64::consts::FRAC_2_SQRT_PI * (-z * z).exp(), 1e-5),
     CustomActivation::new("exp", "exp(z)", "exp(z)").twin(f64::exp, f64::exp, 1e-4),
     CustomActivation::new("floor", "floor(z)", "0.0 * z").twin(f64::floor, |z| 0.0 * z, 1e-6),
     CustomActivation::new("log", "log(z)", "1.0 / z").twin(f64::ln, |z| 1.0 / z, 1e-5),

@@ -143,7 +143,7 @@ impl Importer<'_> {
     }
 
     /// An entry as a value.
-    pub fn to_view(&mut self, entry: &Entry) -> Result<View> {
+    pub fn viewed(&mut self, entry: &Entry) -> Result<View> {
         match entry {
             Entry::View(view) => Ok(view.clone()),
             Entry::Constant(tensor) => {

@@ -46,7 +46,7 @@ impl Importer<'_> {
 
     /// The view of a result of shape \[height, width, channels\]. `channels`: their factors in ONNX's order and in
     /// memory, or `None` for new channels.
-    pub fn from_image(&mut self, value: Value, channels: Option<(Vec<Factor>, Vec<Factor>)>) -> Result<View> {
+    pub fn view_of_image(&mut self, value: Value, channels: Option<(Vec<Factor>, Vec<Factor>)>) -> Result<View> {
         let shape = self.shape(value)?;
         let (last, lengths) = shape.split_last().ok_or("no dimensions")?;
         let (channels, in_memory) = match channels {
@@ -204,5 +204,5 @@ pub(super) fn conv(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     }
     let value = imp.layers(Layer::Conv(layer), &[image.value], module(op, 1), numbers)?[0];
     imp.may_fold(op, value);
-    Ok(vec![Entry::View(imp.from_image(value, None)?)])
+    Ok(vec![Entry::View(imp.view_of_image(value, None)?)])
 }

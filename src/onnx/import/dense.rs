@@ -161,7 +161,7 @@ pub(super) fn matmul(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
             Ok(vec![Entry::View(y)])
         }
         (a, b) => {
-            let (mut a, mut b) = (imp.to_view(a)?, imp.to_view(b)?);
+            let (mut a, mut b) = (imp.viewed(a)?, imp.viewed(b)?);
             if a.dims.len() < 2 || b.dims.len() < 2 {
                 return Err("a product of two computed values with fewer than two dimensions".into());
             }

@@ -204,7 +204,7 @@ pub(super) fn transpose(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn concat(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
-    let views = (0..op.inputs.len()).map(|i| imp.to_view(op.entry(i)?)).collect::<Result<Vec<_>>>()?;
+    let views = (0..op.inputs.len()).map(|i| imp.viewed(op.entry(i)?)).collect::<Result<Vec<_>>>()?;
     let first = views.first().ok_or("no inputs")?;
     let dim = imp.axis(first, op.node.int("axis", 1)?)?;
     one(imp.joined(views, dim)?)

@@ -44,7 +44,7 @@ pub(super) fn pool(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     layer = layer.stride(both(&strides));
     layer.padding = padding(&sides);
     let value = imp.layer(layer, &[value])?;
-    Ok(vec![Entry::View(imp.from_image(value, Some((image.channels, image.in_memory)))?)])
+    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
 }
 
 pub(super) fn global(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
@@ -72,5 +72,5 @@ pub(super) fn lrn(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let scaled = imp.scale_shift(node.float("alpha", 1e-4)?, node.float("bias", 1.0)?, means)?;
     let divisor = imp.power(scaled, -node.float("beta", 0.75)?)?;
     let value = imp.layer(Layer::Multiply, &[image.value, divisor])?;
-    Ok(vec![Entry::View(imp.from_image(value, Some((image.channels, image.in_memory)))?)])
+    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
 }

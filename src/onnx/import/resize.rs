@@ -56,7 +56,7 @@ pub(super) fn pad(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
         let image = imp.image(&x, false)?;
         let pad = Pad { with, sides: [sides[first], sides[sides.len() - 1]] };
         let value = imp.layer(pad, &[image.value])?;
-        imp.from_image(value, Some((image.channels, image.in_memory)))?
+        imp.view_of_image(value, Some((image.channels, image.in_memory)))?
     } else {
         for (dim, both) in sides.iter().enumerate().filter(|(_, both)| **both != [0; 2]) {
             x = padded(imp, &x, dim, *both, with)?;
@@ -136,7 +136,7 @@ pub(super) fn resize(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let target = [lengths[0], lengths[lengths.len() - 1]];
     let upsample = Upsample { how, factor: [1; 2], target: Some(target) };
     let value = imp.layer(upsample, &[image.value])?;
-    Ok(vec![Entry::View(imp.from_image(value, Some((image.channels, image.in_memory)))?)])
+    Ok(vec![Entry::View(imp.view_of_image(value, Some((image.channels, image.in_memory)))?)])
 }
 
 /// wgrad's interpolation that reads the same inputs with the same weights as ONNX's, at every output.
@@ -228,5 +228,5 @@ pub(super) fn blocks(imp: &mut Importer, op: &Op) -> Result<Vec<Entry>> {
     let image = imp.image(&x, true)?;
     let layer = if to_space { Layer::DepthToSpace(block) } else { Layer::SpaceToDepth(block) };
     let value = imp.layer(layer, &[image.value])?;
-    Ok(vec![Entry::View(imp.from_image(value, None)?)])
+    Ok(vec![Entry::View(imp.view_of_image(value, None)?)])
 }
