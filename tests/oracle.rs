@@ -15,6 +15,8 @@ mod graphs;
 mod images;
 #[path = "oracle/norms.rs"]
 mod norms;
+#[path = "oracle/second_derivatives.rs"]
+mod second_derivatives;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

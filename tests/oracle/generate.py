@@ -1448,6 +1448,107 @@ def check_convolutions():
             close(t[f"{name}.{key}"], differences(loss, value, 1.0), f"{name} {key}", atol=1e-5)
 
 
+# Second derivatives -----------------------------------------------------------------------------
+
+EIKONAL_WEIGHT = 0.3
+FREQUENCY = 5.0
+
+
+class Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(FREQUENCY * x)
+
+
+class Squareplus(nn.Module):
+    def forward(self, x):
+        return 0.5 * (x + torch.sqrt(x * x + 4))
+
+
+class Exponential(nn.Module):
+    def forward(self, x):
+        return torch.exp(x)
+
+
+# name: (inputs, the units and the activation of each layer)
+SECOND = {
+    "softplus": (3, [(8, nn.Softplus()), (6, nn.Softplus()), (1, nn.Identity())]),
+    "tanh": (2, [(8, nn.Tanh()), (8, nn.Tanh()), (1, nn.Identity())]),
+    "sine": (2, [(8, Sine()), (8, Sine()), (1, nn.Identity())]),
+    "mixed": (3, [(7, nn.SiLU()), (5, Squareplus()), (1, Exponential())]),
+}
+
+
+def second_derivatives():
+    tensors, cases = {}, {}
+    for seed, (name, (inputs, layers)) in enumerate(SECOND.items()):
+        random = rng(1400 + seed)
+        widths = [inputs, *(units for units, _ in layers)]
+        dense = fill([nn.Linear(*pair) for pair in zip(widths, widths[1:])], 1410 + seed)
+        stored = {f"{i}.{key}": value for i, layer in enumerate(dense) for key, value in layer.state_dict().items()}
+        tensors.update({f"{name}.{key}": value.clone() for key, value in stored.items()})
+        weights = [parameter for layer in dense for parameter in layer.double().parameters()]
+        x, target = f32(random.standard_normal((5, inputs))), f32(random.standard_normal((5, 1)))
+        wide = x.double().requires_grad_()
+        y = wide
+        for layer, (_, activation) in zip(dense, layers):
+            y = activation(layer(y))
+        (g,) = torch.autograd.grad(y.sum(), wide, create_graph=True)
+
+        def loss_of(y, g):
+            return ((y - target.double()) ** 2).mean() + EIKONAL_WEIGHT * ((g.norm(dim=1) - 1) ** 2).mean()
+
+        loss = loss_of(y, g)
+        dx, *gradients = torch.autograd.grad(loss, [wide, *weights])
+        # Copies, because g is computed from y if the last layer is an exponential.
+        ends = [tensor.detach().requires_grad_() for tensor in (y, g)]
+        dy, dg = torch.autograd.grad(loss_of(*ends), ends)
+        parts = dict(x=x, target=target, y=y, g=g, loss=loss.reshape(1), dy=dy, dg=dg, dx=dx)
+        tensors.update({f"{name}.{part}": tensor for part, tensor in parts.items()})
+        tensors.update({f"{name}.gradient.{key}": gradient for key, gradient in zip(stored, gradients)})
+        activations = [type(activation).__name__.lower() for _, activation in layers]
+        cases[name] = dict(activations=activations, eikonal=EIKONAL_WEIGHT, frequency=FREQUENCY)
+    store("second_derivatives", tensors, cases)
+
+
+def check_second_derivatives():
+    """The gradient of the network by tangents along each axis, and the gradients of the loss by differences."""
+    _, t, cases = load("second_derivatives")
+    formulas = {
+        "identity": (lambda z: z, np.ones_like),
+        "softplus": (lambda z: np.logaddexp(z, 0), logistic),
+        "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+        "sine": (lambda z: np.sin(FREQUENCY * z), lambda z: FREQUENCY * np.cos(FREQUENCY * z)),
+        "silu": (lambda z: z * logistic(z), lambda z: logistic(z) * (1 + z * (1 - logistic(z)))),
+        "squareplus": (lambda z: (z + np.hypot(z, 2)) / 2, lambda z: (1 + z / np.hypot(z, 2)) / 2),
+        "exponential": (np.exp, np.exp),
+    }
+    for name, case in cases.items():
+        target = t[f"{name}.target"]
+        given = {f"{i}.{key}": t[f"{name}.{i}.{key}"] for i in range(3) for key in ("weight", "bias")}
+
+        def outputs(x, w):
+            y, tangents = x, np.broadcast_to(np.eye(x.shape[1]), (len(x), x.shape[1], x.shape[1]))
+            for i, activation in enumerate(case["activations"]):
+                f, slope = formulas[activation]
+                z = y @ w[f"{i}.weight"].T + w[f"{i}.bias"]
+                y, tangents = f(z), tangents @ w[f"{i}.weight"].T * slope(z)[:, None]
+            return y, tangents[..., 0]
+
+        def loss(x, w):
+            y, g = outputs(x, w)
+            return ((y - target) ** 2).mean() + EIKONAL_WEIGHT * ((np.linalg.norm(g, axis=1) - 1) ** 2).mean()
+
+        x = t[f"{name}.x"]
+        y, g = outputs(x, given)
+        close(t[f"{name}.y"], y, name)
+        close(t[f"{name}.g"], g, f"{name} g")
+        close(t[f"{name}.loss"], loss(x, given), f"{name} loss")
+        close(t[f"{name}.dx"], differences(lambda v: loss(v, given), x, 1e-5), f"{name} dx", 1e-5, 1e-6)
+        for key, value in given.items():
+            expected = differences(lambda v: loss(x, given | {key: v}), value, 1e-5)
+            close(t[f"{name}.gradient.{key}"], expected, f"{name} {key}", 1e-5, 1e-6)
+
+
 def table():
     total = 0
     for path in sorted(HERE.glob("*.safetensors")):
@@ -1470,10 +1571,10 @@ def main():
     if sys.argv[1:] not in ([], ["--check"]):
         sys.exit("usage: generate.py [--check]")
     if not sys.argv[1:]:
-        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images, norms, convolutions):
+        for write in (activations, losses, optimizers, schedules, layer_norm, sequential, training, graphs, batch_norm, images, norms, convolutions, second_derivatives):
             write()
     checks = (check_activations, check_losses, check_optimizers, check_schedules, check_networks, check_graphs)
-    for check in (*checks, check_batch_norm, check_images, check_norms, check_convolutions):
+    for check in (*checks, check_batch_norm, check_images, check_norms, check_convolutions, check_second_derivatives):
         check()
         print(f"{check.__name__}: passed")
     table()
