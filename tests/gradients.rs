@@ -5,10 +5,10 @@ mod common;
 use common::reference::{self, Corners, Sample};
 use common::*;
 use wgrad::lockstep::{Differences, GradientComparison, compare_gradient};
-use wgrad::plan::Role;
+use wgrad::plan::{Op, Role};
 use wgrad::{
-    Activation, Adam, Dense, Encoding, GridInterpolation, GridStorage, HashGrid, Init, Loss, Network, NetworkBuilder,
-    Plan, TrainerConfig,
+    Activation, Adam, Dense, Encoding, GridInterpolation, GridStorage, HashGrid, Init, Loss, Network, Plan,
+    TrainerConfig,
 };
 
 /// The textbook's network in f64, on one row. Skips a last activation that belongs to the loss.
@@ -45,9 +45,15 @@ fn loss(loss: Loss, network: &Network, [weights, at]: [&[f64]; 2], rows: &[Vec<f
 }
 
 fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
+    check_plan(network, of, rows, seed, false);
+}
+
+/// Returns whether the plan has fused ops.
+fn check_plan(network: &Network, of: Loss, rows: u32, seed: u64, op_by_op: bool) -> bool {
     // One batch holds every row. It has room for more rows, like a partial last batch.
-    let config = TrainerConfig { keep_gradients: true, ..batches_of(rows + 3) };
+    let config = TrainerConfig { keep_gradients: true, op_by_op, ..batches_of(rows + 3) };
     let plan = Plan::training(network, of, &Adam::default().into(), &config).unwrap();
+    let is_fused = is_fused(&plan);
     let mut lockstep = lockstep_with_data(gpu(), network, plan, rows, seed);
     let buffer = |role| lockstep.plan().find(role).unwrap();
     let (parameters, features, targets, gradients) =
@@ -69,6 +75,11 @@ fn check(network: &Network, of: Loss, rows: u32, seed: u64) {
     let how = differences(lengths, &gradient);
     let loss = |moved: &[f64]| loss(of, network, [moved, &weights], &data, &labels);
     assert_right(&compare_gradient(&weights, &gradient, inside, how, loss), "weights");
+    is_fused
+}
+
+fn is_fused(plan: &Plan) -> bool {
+    plan.step.iter().any(|op| matches!(op, Op::NarrowRows(_)))
 }
 
 /// The error bounds for a chain of sums with these lengths in total. Each sum has a relative error of its length times
@@ -242,37 +253,55 @@ fn input_gradients_match_finite_differences_whatever_the_first_and_the_last_laye
             };
             let last = random_bias(3, activation);
             let network = network.layer(random_bias(6, Activation::Tanh)).layer(last).build().unwrap();
-            check_input(&network, seed, &format!("{activation:?} first {first}"));
+            check_input(&network, seed, false, &format!("{activation:?} first {first}"));
         }
     }
 }
 
-/// Each encoding has an input gradient as the first layer of a network inside a larger computation.
+/// Each encoding has gradients as the first layer, fused and op by op: of the weights in training, and of the input in a
+/// larger computation.
 #[test]
-fn input_gradients_match_finite_differences_through_every_encoding() {
+fn gradients_match_finite_differences_through_every_first_encoding_fused_and_op_by_op() {
     let grid = HashGrid { levels: 3, log2_hashmap_size: 6, base_resolution: 3, ..HashGrid::default() };
-    let encodings = [
+    let fused: [Encoding; 8] = [
         Encoding::Identity { scale: -1.5, offset: 0.25 },
         Encoding::Frequency { frequencies: 3 },
         Encoding::TriangleWave { frequencies: 3 },
         Encoding::OneBlob { bins: 5 },
-        Encoding::SphericalHarmonics { degree: 4 },
         grid.into(),
         HashGrid { interpolation: GridInterpolation::Smoothstep, ..grid }.into(),
+        HashGrid { storage: GridStorage::Dense, features_per_level: 4, ..grid }.into(),
+        HashGrid { storage: GridStorage::Tiled, interpolation: GridInterpolation::Nearest, ..grid }.into(),
     ];
-    let last = |network: NetworkBuilder| network.layer(random_bias(5, Activation::Tanh)).dense(3, Activation::Identity);
-    for (seed, encoding) in (1..).zip(encodings) {
-        let network = last(Network::input(3).encoding(encoding)).build().unwrap();
-        check_input(&network, seed, &format!("{encoding:?}"));
+    let apart: [Encoding; 2] =
+        [Encoding::SphericalHarmonics { degree: 4 }, HashGrid { features_per_level: 8, ..grid }.into()];
+    let first = |encoding| (Network::input(3).encoding(encoding), format!("{encoding:?}"));
+    let fused = fused.into_iter().map(first).chain([{
+        let smooth = HashGrid { levels: 1, interpolation: GridInterpolation::Smoothstep, ..grid };
+        (Network::input(3).encoding(smooth).encoding(grid), "two grids".into())
+    }]);
+    let parts = (Network::input(9).composite_encoding(parts_of_a_row()), "a composite encoding".into());
+    let apart = apart.into_iter().map(first).chain([parts]);
+    let all = fused.map(|network| (network, true)).chain(apart.map(|network| (network, false)));
+    for (seed, ((network, what), fuses)) in (1..).zip(all) {
+        let network = network.layer(random_bias(5, Activation::Tanh)).dense(3, Activation::Identity).build().unwrap();
+        for op_by_op in [false, true] {
+            let is_fused = [
+                check_plan(&network, Loss::SoftmaxCrossEntropy, 9, seed, op_by_op),
+                check_input(&network, seed, op_by_op, &what),
+            ];
+            assert_eq!(is_fused, [fuses && !op_by_op; 2], "{what}");
+        }
     }
-    let network = last(Network::input(9).composite_encoding(parts_of_a_row())).build().unwrap();
-    check_input(&network, 8, "a composite encoding");
 }
 
-fn check_input(network: &Network, seed: u64, what: &str) {
+/// Returns whether the plan has fused ops.
+fn check_input(network: &Network, seed: u64, op_by_op: bool, what: &str) -> bool {
     use wgrad::plan::DataInfo;
     let (rows, inputs) = (5, network.inputs());
-    let plan = Plan::chain(network, &Adam::default().into(), &batches_of(rows), &[true]).unwrap();
+    let config = TrainerConfig { op_by_op, ..batches_of(rows) };
+    let plan = Plan::chain(network, &Adam::default().into(), &config, &[true]).unwrap();
+    let is_fused = is_fused(&plan);
     let mut lockstep = lockstep(gpu(), plan);
     let mut random = Random(seed);
     let find = |role| lockstep.plan().find(role).unwrap();
@@ -308,6 +337,7 @@ fn check_input(network: &Network, seed: u64, what: &str) {
     let loss = |x: &[f64]| x.chunks(inputs).zip(g.chunks(3)).map(|(x, g)| scalar(x, g)).sum();
     let comparison = compare_gradient(&x, &gradient, 0..x.len(), how, loss);
     assert_right(&comparison, what);
+    is_fused
 }
 
 fn is_table(parameter: &wgrad::Parameter) -> bool {
