@@ -12,8 +12,8 @@ const KERAS: &str = "Convert it in Python: import keras, safetensors.numpy; mode
 const NUMPY: &str = "Convert it in Python: import numpy, safetensors.numpy; \
     safetensors.numpy.save_file(dict(numpy.load(\"FILE\")), \"weights.safetensors\"); then load it with \
     Model::load_weights";
-const ONNX: &str = "Convert it in Python: import onnx, onnx.numpy_helper, safetensors.numpy; \
-    safetensors.numpy.save_file({t.name: onnx.numpy_helper.to_array(t) for t in \
+const ONNX: &str = "Read it with Model::from_onnx (feature onnx). Or convert its weights in Python: import onnx, \
+    onnx.numpy_helper, safetensors.numpy; safetensors.numpy.save_file({t.name: onnx.numpy_helper.to_array(t) for t in \
     onnx.load(\"FILE\").graph.initializer}, \"weights.safetensors\"); then load it with Model::load_weights";
 const EXPORT: &str =
     "Export its weights as safetensors from the program that made it, and load them with Model::load_weights";
