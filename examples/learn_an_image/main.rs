@@ -82,7 +82,7 @@ impl Learner {
         let (width, height) = picture.dimensions();
         let finest = width.max(height);
         let base_resolution = HashGrid::default().base_resolution.min(finest);
-        let grid = HashGrid { levels: 10, log2_hashmap_size: 15, base_resolution, ..HashGrid::default() }.up_to(finest);
+        let grid = HashGrid { levels: 8, log2_hashmap_size: 15, base_resolution, ..HashGrid::default() }.up_to(finest);
         let hidden = (0..4).fold(Network::input(2).encoding(grid), |network, _| network.dense(64, Relu));
         let network = hidden.dense(3, Identity).build()?;
         println!("{}", network.summary());
